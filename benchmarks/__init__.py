@@ -1,0 +1,1 @@
+"""Benchmarks of the losses: cases, providers, measurement, report. See README.md."""

@@ -1,0 +1,213 @@
+"""Both primitives in plain PyTorch, a chunk of rows at a time: any device, O(chunk * N) memory.
+
+Math: `reference.py`. Forward: each chunk of C rows has its row statistics at once; column
+statistics merge over chunks,
+    max' = max(max, chunk max);  sum' = sum exp(max - max') + chunk sum exp(chunk max - max')
+Backward: recompute the chunk's logits, turn them into G in place, two products with it.
+
+Cost: 8 M N D FLOPs forward + backward; extra memory three C x N buffers within `workspace` bytes
+(one N x D accumulator more for 16-bit inputs).
+Numerics: logits, statistics and accumulators in float32 (float64 for float64 inputs).
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastclip.backends.normalization import compute_dtype, unit_rows, unit_rows_backward
+
+DEFAULT_WORKSPACE = 64 << 20
+BUFFERS = 3  # logits, one exponential, their product
+
+# Entries of G below this fraction of its largest weight do not reach a float32 sum of any length
+# met in practice, and on a CPU subnormal factors make a product up to 70 times slower.
+NEGLIGIBLE = 2.0**-100
+
+
+def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
+    return None
+
+
+def kept_rows(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> int:
+    return 0
+
+
+def contrastive_lse(
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    kept_rows: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    M, N = len(row_features), len(col_features)
+    cols = _prepared(col_features, normalize)
+    positive, row_max, row_sum = cols.new_zeros(M), cols.new_empty(M), cols.new_empty(M)
+    col_max, col_sum = cols.new_full((N,), float("-inf")), cols.new_zeros(N)
+    for chunk in _chunks(M, N, cols.dtype, workspace):
+        logits = logit_scale * (_prepared(row_features[chunk], normalize) @ cols.T)
+        pairs, paired = _pairs(logits, chunk, positive_offset)
+        positive[paired] = pairs
+        pairs.fill_(float("-inf"))
+        row_max[chunk] = logits.amax(1)
+        row_sum[chunk] = (logits - _shift(row_max[chunk])[:, None]).exp_().sum(1)
+        merged = torch.maximum(col_max, logits.amax(0))
+        shift = _shift(merged)
+        col_sum *= torch.exp(col_max - shift)
+        col_sum += logits.sub_(shift).exp_().sum(0)
+        col_max = merged
+    row_sum.masked_fill_(row_max == float("-inf"), 1.0)
+    col_sum.masked_fill_(col_max == float("-inf"), 1.0)
+    return positive, row_max, row_sum, col_max, col_sum, cols.new_empty(0, N)
+
+
+def contrastive_lse_backward(
+    grad_positive: Tensor,  # (M,)
+    grad_row_sum: Tensor,  # (M,)
+    grad_col_sum: Tensor,  # (N,)
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    row_max: Tensor,  # (M,)
+    col_max: Tensor,  # (N,)
+    kept: Tensor,  # (0, N)
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    needs_row_grad: bool,
+    needs_col_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    cols = _prepared(col_features, normalize)
+    row_shift, col_shift = _shift(row_max), _shift(col_max)
+    accumulate = _GradientSums(
+        row_features, col_features, cols, logit_scale, normalize, needs_row_grad, needs_col_grad
+    )
+    largest = torch.stack([grad_positive.abs().max(), grad_row_sum.abs().max(),
+                           grad_col_sum.abs().max()]).max()  # fmt: skip
+    for chunk in _chunks(len(row_features), len(cols), cols.dtype, workspace):
+        rows = _prepared(row_features[chunk], normalize)
+        logits = logit_scale * (rows @ cols.T)
+        grad_logits = (logits - row_shift[chunk, None]).exp_().mul_(grad_row_sum[chunk, None])
+        grad_logits += logits.sub_(col_shift).exp_().mul_(grad_col_sum)
+        pairs, paired = _pairs(grad_logits, chunk, positive_offset)
+        pairs.copy_(grad_positive[paired])
+        accumulate(chunk, rows, _without_negligible(grad_logits, largest))
+    return accumulate.finish()
+
+
+def siglip_sum(
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    logit_bias: Tensor,  # ()
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    kept_rows: int,
+) -> tuple[Tensor, Tensor]:
+    M, N = len(row_features), len(col_features)
+    cols = _prepared(col_features, normalize)
+    row_loss = cols.new_empty(M)
+    for chunk in _chunks(M, N, cols.dtype, workspace):
+        logits = logit_scale * (_prepared(row_features[chunk], normalize) @ cols.T) + logit_bias
+        pairs, _ = _pairs(logits, chunk, positive_offset)
+        pairs.neg_()
+        row_loss[chunk] = -F.logsigmoid(logits.neg_()).sum(1)
+    return row_loss, cols.new_empty(0, N)
+
+
+def siglip_sum_backward(
+    grad_row_loss: Tensor,  # (M,)
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    logit_bias: Tensor,  # ()
+    kept: Tensor,  # (0, N)
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    needs_row_grad: bool,
+    needs_col_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    cols = _prepared(col_features, normalize)
+    accumulate = _GradientSums(
+        row_features, col_features, cols, logit_scale, normalize, needs_row_grad, needs_col_grad
+    )
+    largest = grad_row_loss.abs().max()
+    grad_logit_bias = torch.zeros_like(logit_scale, dtype=torch.float64)
+    for chunk in _chunks(len(row_features), len(cols), cols.dtype, workspace):
+        rows = _prepared(row_features[chunk], normalize)
+        logits = logit_scale * (rows @ cols.T) + logit_bias
+        pairs, _ = _pairs(logits, chunk, positive_offset)
+        pairs.neg_()
+        grad_logits = logits.sigmoid_().mul_(grad_row_loss[chunk, None])
+        pairs.neg_()
+        grad_logit_bias += grad_logits.sum(dtype=torch.float64)
+        accumulate(chunk, rows, _without_negligible(grad_logits, largest))
+    return *accumulate.finish(), grad_logit_bias.to(cols.dtype)
+
+
+class _GradientSums:
+    """Turns chunks of G into d row, d col and d logit_scale, without an N x N anything."""
+
+    def __init__(
+        self, row_features, col_features, cols, logit_scale, normalize, needs_row_grad,
+        needs_col_grad,
+    ):  # fmt: skip
+        self.row_features, self.col_features, self.cols = row_features, col_features, cols
+        self.logit_scale, self.normalize = logit_scale, normalize
+        self.grad_row = torch.empty_like(row_features) if needs_row_grad else None
+        self.unscaled_col = torch.zeros_like(cols) if needs_col_grad else None
+        self.grad_logit_scale = torch.zeros_like(logit_scale, dtype=torch.float64)
+
+    def __call__(self, chunk: slice, rows: Tensor, grad_logits: Tensor) -> None:
+        if self.unscaled_col is not None:
+            self.unscaled_col.addmm_(grad_logits.T, rows)
+        unscaled_row = grad_logits @ self.cols
+        self.grad_logit_scale += (unscaled_row * rows).sum(dtype=torch.float64)
+        if self.grad_row is not None:
+            self.grad_row[chunk] = self._feature_gradient(unscaled_row, self.row_features[chunk])
+
+    def finish(self) -> tuple[Tensor, Tensor, Tensor]:
+        grad_row, grad_col = self.grad_row, self.row_features.new_empty(0)
+        if grad_row is None:
+            grad_row = self.row_features.new_empty(0)
+        if self.unscaled_col is not None:
+            grad_col = self._feature_gradient(self.unscaled_col, self.col_features)
+        return grad_row, grad_col, self.grad_logit_scale.to(self.cols.dtype)
+
+    def _feature_gradient(self, unscaled: Tensor, features: Tensor) -> Tensor:
+        grad = unscaled.mul_(self.logit_scale)
+        return unit_rows_backward(grad, features) if self.normalize else grad.to(features.dtype)
+
+
+def _chunks(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> Iterator[slice]:
+    available = DEFAULT_WORKSPACE if workspace is None else workspace
+    num_rows = max(1, min(M, available // (BUFFERS * N * dtype.itemsize)))
+    return (slice(start, min(start + num_rows, M)) for start in range(0, M, num_rows))
+
+
+def _pairs(logits: Tensor, chunk: slice, positive_offset: int) -> tuple[Tensor, slice]:
+    """The chunk's positive entries, as a view, and the rows of the rectangle they belong to."""
+    offset = positive_offset + chunk.start
+    pairs = logits.diagonal(offset)
+    first = chunk.start + max(0, -offset)
+    return pairs, slice(first, first + len(pairs))
+
+
+def _prepared(features: Tensor, normalize: bool) -> Tensor:
+    return unit_rows(features) if normalize else features.to(compute_dtype(features.dtype))
+
+
+def _shift(maximum: Tensor) -> Tensor:
+    """A finite shift where there is no negative: exp(-inf - 0) is 0, exp(-inf + inf) is nan."""
+    return maximum.masked_fill(maximum == float("-inf"), 0.0)
+
+
+def _without_negligible(grad_logits: Tensor, largest_weight: Tensor) -> Tensor:
+    if grad_logits.device.type != "cpu":
+        return grad_logits
+    return F.hardshrink(grad_logits, NEGLIGIBLE * largest_weight.item())

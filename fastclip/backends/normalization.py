@@ -1,0 +1,33 @@
+"""L2-normalised rows and the Jacobian that goes with them.
+
+    u = x / max(|x|, EPS)
+    dx = (du - u <du, u>) / |x|            and du / EPS where |x| < EPS (torch's F.normalize alike)
+
+Norms are taken in float64: squares of float32 numbers above 1.8e19 overflow in float32.
+"""
+
+import torch
+from torch import Tensor
+
+EPS = 1e-12
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of logits, statistics and accumulated gradients for inputs of `dtype`."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def feature_norms(features: Tensor) -> Tensor:  # (M, D) -> (M, 1), float64
+    return torch.linalg.vector_norm(features.double(), dim=1, keepdim=True).clamp_min(EPS)
+
+
+def unit_rows(features: Tensor) -> Tensor:  # (M, D) -> (M, D), in the compute dtype
+    return (features / feature_norms(features)).to(compute_dtype(features.dtype))
+
+
+def unit_rows_backward(grad_unit: Tensor, features: Tensor) -> Tensor:  # (M, D), (M, D) -> (M, D)
+    norms = feature_norms(features)
+    unit = (features / norms).to(grad_unit.dtype)
+    radial = (grad_unit * unit).sum(1, keepdim=True)
+    radial = torch.where(norms > EPS, radial, torch.zeros_like(radial))
+    return ((grad_unit - unit * radial) / norms).to(features.dtype)

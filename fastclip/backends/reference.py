@@ -1,0 +1,181 @@
+"""The specification: both primitives and their gradients with the M x N logits written out.
+
+Every other backend is tested against this file, and this file against float64 autograd.
+
+Contrastive log-sum-exp
+    s_ij      = logit_scale <row_i, col_j>
+    pair      : i in [0, M), j = i + positive_offset in [0, N); all other (i, j) are negatives
+    positive_i = s_{i, i+offset}                               0 where row i has no pair
+    row_max_i  = max_j s_ij                 over negatives;   -inf where there are none
+    row_sum_i  = sum_j exp(s_ij - row_max_i)  likewise;          1 where there are none
+    and col_max, col_sum alike over rows. The log-sum-exp is max + log(sum); it is kept as two
+    numbers because their float32 sum would round to the ulp of the maximum, at logit_scale 100
+    an error of 4e-6 in every probability, and because pairs (max, sum) merge exactly.
+
+    The maxima are constants of the differentiation. With g = gradient of the loss w.r.t. sums
+    and positives,
+        G_ij = g_row_sum_i exp(s_ij - row_max_i) + g_col_sum_j exp(s_ij - col_max_j)   negatives
+        G_ij = g_positive_i                                                            pairs
+        d row = logit_scale G col;   d col = logit_scale G^T row;   d logit_scale = <G col, row>
+
+Sigmoid sum
+    l_ij = s_ij + logit_bias
+    row_loss_i = sum_j softplus(l_ij) over negatives + softplus(-l_ij) for its pair
+        G_ij = g_i sigmoid(l_ij) for negatives, -g_i sigmoid(-l_ij) for pairs; d logit_bias = sum G
+
+Cost: three to five M x N tensors. Source: Radford et al. 2021, arXiv:2103.00020, Figure 3;
+Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastclip.backends.normalization import compute_dtype, unit_rows, unit_rows_backward
+
+
+def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
+    return None
+
+
+def kept_rows(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> int:
+    return 0
+
+
+def contrastive_lse(
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    kept_rows: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
+    logits = logit_scale * (rows @ cols.T)
+    pairs = logits.diagonal(positive_offset)
+    positive = logits.new_zeros(len(rows))
+    positive[paired_rows(logits, positive_offset)] = pairs
+    pairs.fill_(float("-inf"))
+    row_max, row_sum = max_and_sum(logits, dim=1)
+    col_max, col_sum = max_and_sum(logits, dim=0)
+    return positive, row_max, row_sum, col_max, col_sum, logits.new_empty(0, len(cols))
+
+
+def contrastive_lse_backward(
+    grad_positive: Tensor,  # (M,)
+    grad_row_sum: Tensor,  # (M,)
+    grad_col_sum: Tensor,  # (N,)
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    row_max: Tensor,  # (M,)
+    col_max: Tensor,  # (N,)
+    kept: Tensor,  # (0, N)
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    needs_row_grad: bool,
+    needs_col_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
+    logits = logit_scale * (rows @ cols.T)
+    grad_logits = grad_row_sum[:, None] * exp_negatives(logits, row_max[:, None])
+    grad_logits += grad_col_sum * exp_negatives(logits, col_max)
+    pairs = grad_logits.diagonal(positive_offset)
+    pairs.copy_(grad_positive[paired_rows(logits, positive_offset)])
+    return _feature_gradients(
+        grad_logits, rows, cols, row_features, col_features, logit_scale,
+        normalize, needs_row_grad, needs_col_grad,
+    )  # fmt: skip
+
+
+def siglip_sum(
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    logit_bias: Tensor,  # ()
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    kept_rows: int,
+) -> tuple[Tensor, Tensor]:
+    rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
+    logits = logit_scale * (rows @ cols.T) + logit_bias
+    logits.diagonal(positive_offset).neg_()
+    row_loss = -F.logsigmoid(-logits).sum(1)
+    return row_loss, logits.new_empty(0, len(cols))
+
+
+def siglip_sum_backward(
+    grad_row_loss: Tensor,  # (M,)
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    logit_bias: Tensor,  # ()
+    kept: Tensor,  # (0, N)
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    needs_row_grad: bool,
+    needs_col_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
+    logits = logit_scale * (rows @ cols.T) + logit_bias
+    logits.diagonal(positive_offset).neg_()
+    grad_logits = grad_row_loss[:, None] * logits.sigmoid()
+    grad_logits.diagonal(positive_offset).neg_()
+    gradients = _feature_gradients(
+        grad_logits, rows, cols, row_features, col_features, logit_scale,
+        normalize, needs_row_grad, needs_col_grad,
+    )  # fmt: skip
+    return *gradients, grad_logits.sum()
+
+
+def paired_rows(logits: Tensor, positive_offset: int) -> slice:
+    """The rows that have a pair: 0 <= i + positive_offset < N."""
+    M, N = logits.shape
+    return slice(max(0, -positive_offset), max(0, min(M, N - positive_offset)))
+
+
+def exp_negatives(logits: Tensor, maximum: Tensor) -> Tensor:
+    """exp(logits - maximum), where a maximum of -inf (no negatives) stands for an empty sum."""
+    return torch.exp(logits - maximum.masked_fill(maximum == float("-inf"), 0.0))
+
+
+def max_and_sum(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Largest negative and sum of exponentials relative to it; pairs must hold -inf."""
+    maximum = logits.amax(dim)
+    total = exp_negatives(logits, maximum.unsqueeze(dim)).sum(dim)
+    return maximum, total.masked_fill(maximum == float("-inf"), 1.0)
+
+
+def _prepared(features: Tensor, normalize: bool) -> Tensor:
+    return unit_rows(features) if normalize else features.to(compute_dtype(features.dtype))
+
+
+def _feature_gradients(
+    grad_logits: Tensor,  # (M, N)
+    rows: Tensor,  # (M, D), as multiplied
+    cols: Tensor,  # (N, D), as multiplied
+    row_features: Tensor,  # (M, D), as given
+    col_features: Tensor,  # (N, D), as given
+    logit_scale: Tensor,  # ()
+    normalize: bool,
+    needs_row_grad: bool,
+    needs_col_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    unscaled_row = grad_logits @ cols
+    grad_logit_scale = (unscaled_row * rows).sum()
+    grad_row, grad_col = row_features.new_empty(0), col_features.new_empty(0)
+    if needs_row_grad:
+        grad_row = _through_normalization(logit_scale * unscaled_row, row_features, normalize)
+    if needs_col_grad:
+        grad_col = _through_normalization(
+            logit_scale * (grad_logits.T @ rows), col_features, normalize
+        )
+    return grad_row, grad_col, grad_logit_scale
+
+
+def _through_normalization(grad: Tensor, features: Tensor, normalize: bool) -> Tensor:
+    return unit_rows_backward(grad, features) if normalize else grad.to(features.dtype)

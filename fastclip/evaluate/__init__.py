@@ -1,0 +1,1 @@
+"""Evaluation: retrieval and zero-shot classification, streamed: no N x N here either."""

@@ -1,0 +1,180 @@
+"""The losses as functions: validate, resolve the backend, call the primitive, reduce."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastclip.backends.normalization import compute_dtype
+from fastclip.ops import dispatch, validation
+from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.ops.siglip_sum import siglip_sum
+
+
+class ClipStats(NamedTuple):
+    """What a batch looks like, from statistics that the loss has anyway; 0-d tensors, detached.
+
+    An image counts as right if its own text is strictly the nearest of the batch: ties are wrong,
+    so that collapsed features do not look perfect.
+    """
+
+    image_to_text_accuracy: Tensor
+    text_to_image_accuracy: Tensor
+    mean_positive: Tensor  # mean logit of the matching pairs
+    hardest_negative: Tensor  # largest logit of a non-matching pair; -inf if there is none
+
+
+def clip_loss(
+    image_features: Tensor,
+    text_features: Tensor,
+    logit_scale: float | Tensor,
+    *,
+    normalize: bool = False,
+    backend: str = "auto",
+    workspace: int | None = None,
+    reduction: str = "mean",
+    return_stats: bool = False,
+) -> Tensor | tuple[Tensor, ClipStats]:
+    """Symmetric cross-entropy between image-text similarities and the identity matching.
+
+        logits_ij = logit_scale * <image_i, text_j>
+        loss_i    = -(log softmax_j(logits_i.)_i + log softmax_j(logits_.i)_i) / 2
+
+    Neither pass of the `cpu` and `chunked` backends holds a (B, B) tensor unless `workspace`
+    allows one: extra memory is O(B). Cost: 8 B^2 D FLOPs forward and backward, 6 B^2 D where the
+    workspace holds the logits. Relative accuracy is kept down to losses of 1e-30: a model that
+    fits still gets a gradient.
+
+    Args:
+        image_features: (B, D), float32, bfloat16, float16 or float64, any strides; unit rows
+            unless `normalize`.
+        text_features: (B, D), same dtype and device. Under autocast the dtypes may differ.
+        logit_scale: float, or tensor of one element on the features' device: the multiplicative
+            scale (> 0), not its logarithm.
+        normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
+        backend: "auto", "cpu", "chunked" or "reference". A named backend runs or raises.
+        workspace: bytes of memory that the backend may use to save time (see README, Workspace);
+            None is the backend's bounded default.
+        reduction: "mean" or "none".
+        return_stats: also return `ClipStats`.
+
+    Returns:
+        float32 tensor (float64 for float64 features) of shape (), or (B,) for "none"; with
+        `return_stats` a pair of it and `ClipStats`.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: shapes, dtypes or devices disagree, an input is empty, `logit_scale` has more
+            than one element or is a float that is not finite and positive, or a name is unknown.
+        RuntimeError: the named backend cannot take these inputs, or a second derivative is asked.
+
+    Source:
+        Radford et al. 2021, arXiv:2103.00020, Figure 3.
+    """
+    image_features, text_features = _promoted_by_autocast(image_features, text_features)
+    validation.check_features(image_features, text_features)
+    validation.check_positive("logit_scale", logit_scale)
+    validation.check_reduction(reduction)
+    validation.check_workspace(workspace)
+    dtype = compute_dtype(image_features.dtype)
+    logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, image_features.device)
+    backend = dispatch.resolve_backend(backend, image_features)
+    kept_rows = _kept_rows(backend, image_features, text_features, workspace, logit_scale)
+
+    positive, row_max, row_sum, col_max, col_sum, _ = contrastive_lse(
+        image_features, text_features, logit_scale, 0, normalize, backend, workspace, kept_rows
+    )
+    # -log p = softplus(lse of the negatives - positive): nothing cancels when p is nearly 1.
+    image_loss = F.logsigmoid(positive - row_max - row_sum.log())
+    text_loss = F.logsigmoid(positive - col_max - col_sum.log())
+    loss = (image_loss + text_loss) * -0.5
+    if reduction == "mean":
+        loss = loss.mean()
+    if not return_stats:
+        return loss
+    with torch.no_grad():
+        return loss, ClipStats(
+            image_to_text_accuracy=(positive > row_max).to(dtype).mean(),
+            text_to_image_accuracy=(positive > col_max).to(dtype).mean(),
+            mean_positive=positive.mean(),
+            hardest_negative=row_max.max(),
+        )
+
+
+def siglip_loss(
+    image_features: Tensor,
+    text_features: Tensor,
+    logit_scale: float | Tensor,
+    logit_bias: float | Tensor = 0.0,
+    *,
+    normalize: bool = False,
+    backend: str = "auto",
+    workspace: int | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Sigmoid loss: every pair of the batch is a binary classification, match or no match.
+
+        logits_ij = logit_scale * <image_i, text_j> + logit_bias
+        loss_i    = sum_j softplus(-y_ij logits_ij),   y_ij = 1 if i = j else -1
+
+    Memory and cost as in `clip_loss`.
+
+    Args:
+        image_features, text_features, logit_scale, normalize, backend, workspace: see `clip_loss`.
+        logit_bias: float, or tensor of one element on the features' device.
+        reduction: "mean" (the sum over all pairs divided by B, as open_clip) or "none".
+
+    Returns:
+        float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
+
+    Raises:
+        As `clip_loss`.
+
+    Source:
+        Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.
+    """
+    image_features, text_features = _promoted_by_autocast(image_features, text_features)
+    validation.check_features(image_features, text_features)
+    validation.check_positive("logit_scale", logit_scale)
+    validation.check_reduction(reduction)
+    validation.check_workspace(workspace)
+    dtype, device = compute_dtype(image_features.dtype), image_features.device
+    logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, device)
+    logit_bias = validation.scalar_tensor("logit_bias", logit_bias, dtype, device)
+    backend = dispatch.resolve_backend(backend, image_features)
+    kept_rows = _kept_rows(
+        backend, image_features, text_features, workspace, logit_scale, logit_bias
+    )
+
+    row_loss, _ = siglip_sum(
+        image_features, text_features, logit_scale, logit_bias, 0, normalize, backend, workspace,
+        kept_rows,
+    )  # fmt: skip
+    return row_loss.mean() if reduction == "mean" else row_loss
+
+
+def _promoted_by_autocast(image_features, text_features):
+    """Under autocast one tower may end in float32 and the other not; eager matmul takes both."""
+    if not (isinstance(image_features, Tensor) and isinstance(text_features, Tensor)):
+        return image_features, text_features
+    if image_features.dtype == text_features.dtype:
+        return image_features, text_features
+    if not torch.is_autocast_enabled(image_features.device.type):
+        return image_features, text_features
+    dtype = torch.promote_types(image_features.dtype, text_features.dtype)
+    return image_features.to(dtype), text_features.to(dtype)
+
+
+def _kept_rows(
+    backend: str,
+    image_features: Tensor,
+    text_features: Tensor,
+    workspace: int | None,
+    *scalars: Tensor,
+) -> int:
+    inputs = (image_features, text_features, *scalars)
+    if not (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)):
+        return 0
+    M, N = image_features.shape[0], text_features.shape[0]
+    return dispatch.kept_rows(backend, M, N, image_features.dtype, workspace)

@@ -1,0 +1,1 @@
+"""Losses as modules, with open_clip's constructor and call signatures."""

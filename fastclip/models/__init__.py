@@ -1,0 +1,1 @@
+"""Encoders: small vision and text transformers, and the CLIP model of the two."""

@@ -1,0 +1,1 @@
+"""The registered operators: schema, fake, autograd, dispatch and validation. Imports torch only."""

@@ -1,0 +1,65 @@
+"""Which backend runs: a named one or, for "auto", the first without an objection.
+
+No environment variable and no installed package changes what a named backend computes.
+"""
+
+import importlib
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+# The order of "auto": fastest verified backend first. `reference` is last because it always runs.
+ORDER = ("cpu", "chunked", "reference")
+
+
+def load_backend(name: str) -> ModuleType:
+    return importlib.import_module(f"fastclip.backends.{name}")
+
+
+def resolve_backend(name: str, row_features: Tensor) -> str:
+    """Return the backend to call for features like `row_features` (validated, with its twin).
+
+    Raises:
+        ValueError: `name` is unknown.
+        RuntimeError: the named backend cannot take these inputs; the message is its objection.
+    """
+    return _resolve(name, row_features.device.type, row_features.dtype)
+
+
+def explain_backends(image_features: Tensor | None = None) -> dict[str, str | None]:
+    """What each backend says about inputs like `image_features`, in the order "auto" tries them.
+
+    Args:
+        image_features: (B, D), any device and dtype; without it, float32 features on the CPU.
+
+    Returns:
+        Backend name to its objection, None where it would run.
+    """
+    device_type = "cpu" if image_features is None else image_features.device.type
+    dtype = torch.float32 if image_features is None else image_features.dtype
+    return {name: load_backend(name).unsupported(device_type, dtype) for name in ORDER}
+
+
+def available_backends(image_features: Tensor | None = None) -> tuple[str, ...]:
+    """The backends that would run inputs like `image_features`, in the order "auto" tries them."""
+    return tuple(name for name, why in explain_backends(image_features).items() if why is None)
+
+
+# A constant for the compiler: whether a backend runs here does not change within a process.
+@torch.compiler.assume_constant_result
+def _resolve(name: str, device_type: str, dtype: torch.dtype) -> str:
+    if name == "auto":
+        return next(n for n in ORDER if load_backend(n).unsupported(device_type, dtype) is None)
+    if name not in ORDER:
+        raise ValueError(f"backend must be 'auto' or one of {ORDER}, got {name!r}")
+    objection = load_backend(name).unsupported(device_type, dtype)
+    if objection is not None:
+        raise RuntimeError(f"backend '{name}' cannot run: {objection}")
+    return name
+
+
+@torch.compiler.assume_constant_result
+def kept_rows(backend: str, M: int, N: int, dtype: torch.dtype, workspace: int | None) -> int:
+    """How many rows of logits the backend's forward keeps for its backward."""
+    return load_backend(backend).kept_rows(M, N, dtype, workspace)

@@ -1,0 +1,87 @@
+"""Checks that every backend may rely on. Values of tensors are not looked at: that would
+synchronise with the device."""
+
+import math
+
+import torch
+from torch import Tensor
+
+FEATURE_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+REDUCTIONS = ("mean", "none")
+
+
+def check_features(image_features: Tensor, text_features: Tensor) -> None:
+    for name, features in (("image_features", image_features), ("text_features", text_features)):
+        if not isinstance(features, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
+        if features.dim() != 2:
+            raise ValueError(f"{name} must have shape (B, D), got {tuple(features.shape)}")
+        if features.shape[0] == 0 or features.shape[1] == 0:
+            raise ValueError(f"{name} must not be empty, got shape {tuple(features.shape)}")
+        if features.dtype not in FEATURE_DTYPES:
+            raise ValueError(
+                f"{name} must be float32, bfloat16, float16 or float64, got {features.dtype}"
+            )
+    if image_features.shape[1] != text_features.shape[1]:
+        raise ValueError(
+            "image_features and text_features must have the same D, got shapes "
+            f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
+        )
+    if image_features.shape[0] != text_features.shape[0]:
+        raise ValueError(
+            "image_features and text_features must have the same B, got shapes "
+            f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
+        )
+    if image_features.dtype != text_features.dtype:
+        raise ValueError(
+            "image_features and text_features must have the same dtype, got "
+            f"{image_features.dtype} and {text_features.dtype}"
+        )
+    if image_features.device != text_features.device:
+        raise ValueError(
+            "image_features and text_features must be on the same device, got "
+            f"{image_features.device} and {text_features.device}"
+        )
+
+
+def scalar_tensor(
+    name: str, value: float | Tensor, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """`value` as a 0-d tensor of `dtype` on `device`, differentiable if it was."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
+        if value.is_complex() or value.dtype == torch.bool:
+            raise ValueError(f"{name} must be real, got {value.dtype}")
+        if value.device != device:
+            raise ValueError(
+                f"{name} must be on the features' device {device}, got {value.device}; "
+                "a Python float goes with any device"
+            )
+        return value.reshape(()).to(dtype)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a float or a torch.Tensor, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    return torch.full((), value, dtype=dtype, device=device)
+
+
+def check_positive(name: str, value: float | Tensor) -> None:
+    if isinstance(value, (int, float)) and value <= 0:
+        raise ValueError(f"{name} must be > 0 (the multiplicative scale, not its log), got {value}")
+
+
+def check_reduction(reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
+
+
+def check_workspace(workspace: int | None) -> None:
+    if workspace is None:
+        return
+    if isinstance(workspace, bool) or not isinstance(workspace, int):
+        raise TypeError(
+            f"workspace must be a number of bytes (int) or None, got {type(workspace).__name__}"
+        )
+    if workspace < 0:
+        raise ValueError(f"workspace must be >= 0 bytes, got {workspace}")
