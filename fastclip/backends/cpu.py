@@ -1,2 +1,98 @@
+"""Adapter to the C++ kernels of `csrc/cpu`. Math: `reference.py`; design: the kernels' headers.
+
+Workspace: memory for logits that the forward keeps, which saves the backward a quarter of the
+work. By default all of them are kept where they take at most 64 MiB (N <= 4096 in float32), none
+otherwise; a `workspace` in bytes keeps as many rows as fit. Apart from it, scratch memory is at
+most about 25 MiB at D = 512 (16-bit features add one float32 gradient).
+"""
+
 import torch
-def unsupported(d,t): return "not built"
+from torch import Tensor
+
+from fastclip.backends import native
+from fastclip.backends.normalization import compute_dtype
+
+DEFAULT_WORKSPACE = 64 << 20
+
+
+def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
+    if device_type != "cpu":
+        return f"needs features on the CPU, got {device_type}"
+    return native.objection()
+
+
+def kept_rows(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> int:
+    row_bytes = N * compute_dtype(dtype).itemsize
+    if workspace is None:
+        return M if M * row_bytes <= DEFAULT_WORKSPACE else 0
+    return min(M, workspace // row_bytes)
+
+
+def contrastive_lse(
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    kept_rows: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return torch.ops.fastclip_native.contrastive_lse(
+        row_features, col_features, logit_scale, positive_offset, normalize, kept_rows
+    )
+
+
+def contrastive_lse_backward(
+    grad_positive: Tensor,  # (M,)
+    grad_row_sum: Tensor,  # (M,)
+    grad_col_sum: Tensor,  # (N,)
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    row_max: Tensor,  # (M,)
+    col_max: Tensor,  # (N,)
+    kept: Tensor,  # (kept_rows, N)
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    needs_row_grad: bool,
+    needs_col_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.ops.fastclip_native.contrastive_lse_backward(
+        grad_positive, grad_row_sum, grad_col_sum, row_features, col_features, logit_scale,
+        row_max, col_max, kept, positive_offset, normalize, needs_row_grad, needs_col_grad,
+    )  # fmt: skip
+
+
+def siglip_sum(
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    logit_bias: Tensor,  # ()
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    kept_rows: int,
+) -> tuple[Tensor, Tensor]:
+    return torch.ops.fastclip_native.siglip_sum(
+        row_features, col_features, logit_scale, logit_bias, positive_offset, normalize, kept_rows
+    )
+
+
+def siglip_sum_backward(
+    grad_row_loss: Tensor,  # (M,)
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    logit_bias: Tensor,  # ()
+    kept: Tensor,  # (kept_rows, N)
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    needs_row_grad: bool,
+    needs_col_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return torch.ops.fastclip_native.siglip_sum_backward(
+        grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
+        positive_offset, normalize, needs_row_grad, needs_col_grad,
+    )  # fmt: skip

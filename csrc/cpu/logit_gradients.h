@@ -1,0 +1,213 @@
+// From gradients of the logits to gradients of the features: the backward of every primitive.
+//
+// Math
+//   p_ij = d loss / d logit_ij / weight_scale, given by the primitive
+//   a = p col,  b = p^T row      (M, D), (N, D)
+//   d row = f a,  d col = f b,  f = logit_scale weight_scale;  d logit_scale = weight_scale <a, row>
+//   and through the normalisation where the features were normalised (features.h).
+//
+// Tiling
+//   A panel is 2 x 8 tiles of p (512 x 4096, 8 MiB in float), 8 x 8 with more than 16 threads. For
+//   each panel, two parallel phases: every tile of p is a task (a product, unless its logits were
+//   kept, and the primitive's epilogue); then every tile row of `a` and tile column of `b` is one,
+//   each written by one task in a fixed order. No copy of a gradient per thread, no atomics.
+//
+// Cost
+//   6 M N D FLOPs, 4 M N D where the logits were kept. Memory: the panel of p; for features that
+//   are not in the compute type, one accumulator for all rows and buffers for one panel.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <numeric>
+
+#include "logit_tiles.h"
+
+namespace fastclip::cpu {
+
+struct LogitGradientOutputs {
+  at::Tensor grad_row;  // (M, D) or (0)
+  at::Tensor grad_col;  // (N, D) or (0)
+  double grad_logit_scale;
+  double grad_logit_sum;  // sum of what the epilogue returned: the bias of a sigmoid loss
+};
+
+inline int64_t backward_panel_rows() { return at::get_num_threads() > 16 ? 8 : 2; }
+inline constexpr int64_t kBackwardPanelCols = 8;
+
+// Sums of products for one side. Where the features are in T they are made in the result itself.
+template <typename T>
+class GradientSums {
+ public:
+  // `count` rows are accumulated at a time: all of them, or a panel's.
+  GradientSums(Features<T>& features, bool needed, int64_t count)
+      : features_(features), needed_(needed) {
+    const auto dtype = c10::CppTypeToScalarType<T>::value;
+    const auto& like = features.tensor();
+    result_ = at::empty(needed ? like.sizes() : at::IntArrayRef{0}, like.options());
+    in_place_ = needed && like.scalar_type() == dtype;
+    if (!in_place_) {
+      sums_ = at::empty({needed ? count : 0, features.dim()}, like.options().dtype(dtype));
+    }
+  }
+
+  bool needed() const { return needed_; }
+  const at::Tensor& result() const { return result_; }
+
+  // Rows `rows` of the sums, where the buffer, if there is one, begins at row `first`.
+  Block<T> rows(Range rows, int64_t first) {
+    const int64_t dim = features_.dim();
+    T* const base = in_place_ ? result_.template data_ptr<T>() + rows.begin * dim
+                              : sums_.template data_ptr<T>() + (rows.begin - first) * dim;
+    return {base, rows.size(), dim, dim};
+  }
+
+  // Turns finished sums of `panel` into gradients; returns sum_i <sums_i, features_i>.
+  double finish(Range panel, int64_t first, double factor) {
+    if (!needed_) return 0.0;
+    const Block<const T> prepared = features_.load(panel);
+    const Block<T> sums = rows(panel, first);
+    const Partition parts(panel.size(), 64);
+    const at::Tensor dots = at::empty({parts.count()}, at::kDouble);
+    double* const part_dots = dots.data_ptr<double>();
+    for_each_task(parts.count(), [&](int64_t task, int64_t) {
+      double total = 0.0;
+      for (int64_t i = parts[task].begin; i < parts[task].end; ++i) {
+        T* const sum = sums.data + i * sums.row_stride;
+        const T* const row = prepared.data + i * prepared.row_stride;
+        double dot = 0.0;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t d = 0; d < sums.cols; ++d) {
+          dot += static_cast<double>(sum[d]) * static_cast<double>(row[d]);
+          sum[d] = static_cast<T>(sum[d] * factor);
+        }
+        features_.normalization_backward(panel.begin + i, row, dot * factor, sum);
+        total += dot;
+      }
+      part_dots[task] = total;
+    });
+    if (!in_place_) {
+      result_.narrow(0, panel.begin, panel.size())
+          .copy_(sums_.narrow(0, panel.begin - first, panel.size()));
+    }
+    return std::accumulate(part_dots, part_dots + parts.count(), 0.0);
+  }
+
+ private:
+  Features<T>& features_;
+  bool needed_, in_place_;
+  at::Tensor result_;  // (size, D) in the features' type
+  at::Tensor sums_;    // (count, D) of T
+};
+
+// epilogue(logits, Tile p) -> double writes a tile of p; `logits` may be the same memory as p.
+template <typename T, typename Epilogue>
+LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::Tensor& col_features,
+                                     double logit_scale, double weight_scale, bool normalize,
+                                     KeptLogits<T> kept, bool needs_row_grad, bool needs_col_grad,
+                                     const Epilogue& epilogue) {
+  const Blocking blocking(row_features.size(0), col_features.size(0));
+  const Partition &row_tiles = blocking.rows, &col_tiles = blocking.cols;
+  const int64_t panel_tile_rows = std::min(backward_panel_rows(), row_tiles.count());
+  const int64_t panel_tile_cols = std::min(kBackwardPanelCols, col_tiles.count());
+  const int64_t max_rows = std::min(panel_tile_rows * row_tiles.size(), row_tiles.total());
+  const int64_t max_cols = std::min(panel_tile_cols * col_tiles.size(), col_tiles.total());
+  Features<T> rows(row_features, normalize, max_rows), cols(col_features, normalize, max_cols);
+  // d logit_scale is a by-product of either side: without any, take the rows.
+  GradientSums<T> row_sums(rows, needs_row_grad || !needs_col_grad, rows.size());
+  GradientSums<T> col_sums(cols, needs_col_grad, max_cols);
+  const at::Tensor panel = at::empty({max_rows, max_cols},
+                                     at::TensorOptions(c10::CppTypeToScalarType<T>::value));
+  T* const p = panel.data_ptr<T>();
+  const at::Tensor epilogue_sums = at::empty({panel_tile_rows * panel_tile_cols}, at::kDouble);
+  double* const tile_sums = epilogue_sums.data_ptr<double>();
+  double grad_logit_sum = 0.0, col_dot = 0.0, row_dot = 0.0;
+  const double factor = logit_scale * weight_scale;
+
+  for (int64_t c = 0; c < col_tiles.count(); c += panel_tile_cols) {
+    const Range panel_cols{c, std::min(c + panel_tile_cols, col_tiles.count())};
+    const Range col_span = col_tiles.span(panel_cols);
+    for (int64_t r = 0; r < row_tiles.count(); r += panel_tile_rows) {
+      const Range panel_rows{r, std::min(r + panel_tile_rows, row_tiles.count())};
+      const Range row_span = row_tiles.span(panel_rows);
+      const auto col_block = cols.load(col_span);
+      const auto row_block = rows.load(row_span);
+      const auto p_tile = [&](int64_t i, int64_t j) -> Tile<T> {
+        const Range tile_rows = row_tiles[r + i], tile_cols = col_tiles[c + j];
+        T* const data = p + (tile_rows.begin - row_span.begin) * col_span.size() +
+                        (tile_cols.begin - col_span.begin) * tile_rows.size();
+        return {data, tile_rows, tile_cols, i, j};
+      };
+
+      const int64_t num_tiles = panel_rows.size() * panel_cols.size();
+      for_each_task(num_tiles, [&](int64_t task, int64_t) {
+        const Tile<T> tile = p_tile(task / panel_cols.size(), task % panel_cols.size());
+        const T* logits = tile.data;
+        if (kept.holds(tile.rows)) {
+          logits = kept.tile(tile.rows, tile.cols);
+        } else {
+          tile_logits(row_block, col_block, tile, row_span.begin, col_span.begin, logit_scale);
+        }
+        tile_sums[task] = epilogue(logits, tile);
+      });
+      grad_logit_sum = std::accumulate(tile_sums, tile_sums + num_tiles, grad_logit_sum);
+
+      const auto add_row_products = [&](int64_t i) {
+        for (int64_t j = 0; j < panel_cols.size(); ++j) {
+          const Tile<T> tile = p_tile(i, j);
+          const Block<const T> tile_p{tile.data, tile.rows.size(), tile.cols.size(),
+                                      tile.cols.size()};
+          const Block<const T> tile_cols{
+              col_block.data + (tile.cols.begin - col_span.begin) * col_block.row_stride,
+              tile.cols.size(), col_block.cols, col_block.row_stride};
+          matmul<T>(tile_p, tile_cols, row_sums.rows(tile.rows, 0), 1.0, c + j > 0);
+        }
+      };
+      const auto add_col_products = [&](int64_t j) {
+        for (int64_t i = 0; i < panel_rows.size(); ++i) {
+          const Tile<T> tile = p_tile(i, j);
+          const Block<const T> tile_p{tile.data, tile.rows.size(), tile.cols.size(),
+                                      tile.cols.size()};
+          const Block<const T> tile_rows{
+              row_block.data + (tile.rows.begin - row_span.begin) * row_block.row_stride,
+              tile.rows.size(), row_block.cols, row_block.row_stride};
+          matmul<T>(tile_p.transposed(), tile_rows, col_sums.rows(tile.cols, col_span.begin), 1.0,
+                    r + i > 0);
+        }
+      };
+      const int64_t num_row_tasks = row_sums.needed() ? panel_rows.size() : 0;
+      const int64_t num_col_tasks = col_sums.needed() ? panel_cols.size() : 0;
+      for_each_task(num_row_tasks + num_col_tasks, [&](int64_t task, int64_t) {
+        if (task < num_row_tasks) {
+          add_row_products(task);
+        } else {
+          add_col_products(task - num_row_tasks);
+        }
+      });
+    }
+    col_dot += col_sums.finish(col_span, col_span.begin, factor);
+  }
+  for (int64_t r = 0; r < row_tiles.count(); r += panel_tile_rows) {
+    const Range span = row_tiles.span({r, std::min(r + panel_tile_rows, row_tiles.count())});
+    row_dot += row_sums.finish(span, 0, factor);
+  }
+  const double dot = row_sums.needed() ? row_dot : col_dot;
+  return {needs_row_grad ? row_sums.result() : at::empty({0}, row_features.options()),
+          col_sums.result(), dot * weight_scale, grad_logit_sum * weight_scale};
+}
+
+// A power of two that brings the largest of `weights` to [1/2, 1): scaling by it is exact. Where
+// they are all zero or one is not finite there is nothing to bring, and nan and inf pass.
+inline double weight_exponent_scale(at::TensorList weights) {
+  double largest = 0.0;
+  for (const at::Tensor& weight : weights) {
+    largest = std::max(largest, weight.abs().max().item<double>());
+  }
+  if (!(largest > 0.0) || !std::isfinite(largest)) return 1.0;
+  return std::ldexp(1.0, std::ilogb(largest) + 1);
+}
+
+}  // namespace fastclip::cpu

@@ -1,0 +1,99 @@
+// The walk over a rectangle of logits that every primitive's forward makes.
+//
+// Tiling
+//   A panel is 16 x 8 tiles (4096 x 4096 logits). Within a panel each tile is one task: a product
+//   into memory that stays in the core's cache, then the primitive's epilogue on it. Between panels
+//   the primitive merges what the panel's tiles left behind, in a fixed order.
+//
+// Cost
+//   2 M N D FLOPs. Memory: one tile per thread, partial results of one panel, and `kept`.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "blocking.h"
+#include "features.h"
+#include "matmul.h"
+
+namespace fastclip::cpu {
+
+template <typename T>
+struct Tile {
+  T* data;                       // rows.size() x cols.size(), row-major, contiguous
+  Range rows, cols;              // of the rectangle
+  int64_t row_index, col_index;  // of the tile within its panel
+
+  // Columns of row i's pair within the tile, -1 if it is elsewhere or nowhere.
+  int64_t pair(int64_t i, int64_t positive_offset) const {
+    const int64_t j = rows.begin + i + positive_offset - cols.begin;
+    return 0 <= j && j < cols.size() ? j : -1;
+  }
+};
+
+// Logits kept by the forward for the backward, for the first `rows` rows of the rectangle; tile by
+// tile, so that a tile is contiguous and no power-of-two stride maps its rows to one cache set.
+template <typename T>
+struct KeptLogits {
+  T* data;
+  int64_t rows, num_cols;
+
+  bool holds(Range tile_rows) const { return tile_rows.end <= rows; }
+  T* tile(Range tile_rows, Range tile_cols) const {
+    return data + tile_rows.begin * num_cols + tile_cols.begin * tile_rows.size();
+  }
+};
+
+inline constexpr int64_t kForwardPanelRows = 16, kForwardPanelCols = 8;  // in tiles
+
+// Calls epilogue(Tile) for every tile of the panel, then merge(row tiles, col tiles), per panel.
+template <typename T, typename Epilogue, typename Merge>
+void for_each_logit_tile(Features<T>& row_features, Features<T>& col_features,
+                         const Blocking& blocking, double logit_scale, KeptLogits<T> kept,
+                         const Epilogue& epilogue, const Merge& merge) {
+  const Partition &row_tiles = blocking.rows, &col_tiles = blocking.cols;
+  const int64_t tile_numel = row_tiles.size() * col_tiles.size();
+  const int64_t num_tiles = row_tiles.count() * col_tiles.count();
+  const int64_t num_buffers = max_workers(num_tiles);
+  const at::Tensor buffers =
+      at::empty({num_buffers, tile_numel}, at::TensorOptions(c10::CppTypeToScalarType<T>::value));
+  T* const buffer = buffers.data_ptr<T>();
+
+  for (int64_t c = 0; c < col_tiles.count(); c += kForwardPanelCols) {
+    const Range panel_cols{c, std::min(c + kForwardPanelCols, col_tiles.count())};
+    const auto cols = col_features.load(col_tiles.span(panel_cols));
+    for (int64_t r = 0; r < row_tiles.count(); r += kForwardPanelRows) {
+      const Range panel_rows{r, std::min(r + kForwardPanelRows, row_tiles.count())};
+      const auto rows = row_features.load(row_tiles.span(panel_rows));
+      for_each_task(panel_rows.size() * panel_cols.size(), [&](int64_t task, int64_t worker) {
+        Tile<T> tile;
+        tile.row_index = task / panel_cols.size();
+        tile.col_index = task % panel_cols.size();
+        tile.rows = row_tiles[r + tile.row_index];
+        tile.cols = col_tiles[c + tile.col_index];
+        tile.data = kept.holds(tile.rows) ? kept.tile(tile.rows, tile.cols)
+                                          : buffer + worker * tile_numel;
+        tile_logits(rows, cols, tile, row_tiles.span(panel_rows).begin,
+                    col_tiles.span(panel_cols).begin, logit_scale);
+        epilogue(tile);
+      });
+      merge(panel_rows, panel_cols);
+    }
+  }
+}
+
+// tile = logit_scale rows cols^T, where `rows` and `cols` are panels that begin at the given rows.
+template <typename T>
+void tile_logits(const Block<const T>& rows, const Block<const T>& cols, const Tile<T>& tile,
+                 int64_t first_row, int64_t first_col, double logit_scale) {
+  const Block<const T> tile_rows{rows.data + (tile.rows.begin - first_row) * rows.row_stride,
+                                 tile.rows.size(), rows.cols, rows.row_stride};
+  const Block<const T> tile_cols{cols.data + (tile.cols.begin - first_col) * cols.row_stride,
+                                 tile.cols.size(), cols.cols, cols.row_stride};
+  matmul<T>(tile_rows, tile_cols.transposed(),
+            {tile.data, tile.rows.size(), tile.cols.size(), tile.cols.size()}, logit_scale, false);
+}
+
+}  // namespace fastclip::cpu

@@ -1,0 +1,13 @@
+// The native operators, for tensors on the CPU. Called by fastclip/backends/cpu.py, which documents
+// the arguments; the public operators are fastclip::*, registered in fastclip/ops.
+#include <torch/library.h>
+
+#include "contrastive_lse.h"
+#include "siglip_sum.h"
+
+TORCH_LIBRARY_IMPL(fastclip_native, CPU, m) {
+  m.impl("contrastive_lse", fastclip::cpu::contrastive_lse);
+  m.impl("contrastive_lse_backward", fastclip::cpu::contrastive_lse_backward);
+  m.impl("siglip_sum", fastclip::cpu::siglip_sum);
+  m.impl("siglip_sum_backward", fastclip::cpu::siglip_sum_backward);
+}

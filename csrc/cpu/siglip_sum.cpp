@@ -1,0 +1,92 @@
+// siglip_sum: the sigmoid loss of a rectangle, row by row, and its gradients.
+//
+// Math      fastclip/backends/reference.py
+// Tiling    logit_tiles.h and logit_gradients.h; a tile leaves one partial loss per row
+// Cost      8 M N D FLOPs forward and backward (6 M N D where the logits are kept)
+// Numerics  logits in T: float, or double for double features; row losses are summed in double
+#include "siglip_sum.h"
+
+#include "logit_gradients.h"
+#include "logit_tiles.h"
+#include "siglip_epilogue.h"
+
+namespace fastclip::cpu {
+namespace {
+
+template <typename T>
+std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& row_features,
+                                           const at::Tensor& col_features, double logit_scale,
+                                           double logit_bias, int64_t positive_offset,
+                                           bool normalize, int64_t kept_rows) {
+  const Blocking blocking(row_features.size(0), col_features.size(0));
+  const int64_t panel_rows = kForwardPanelRows * blocking.rows.size();
+  const int64_t panel_cols = kForwardPanelCols * blocking.cols.size();
+  Features<T> rows(row_features, normalize, panel_rows), cols(col_features, normalize, panel_cols);
+  const auto options = at::TensorOptions(c10::CppTypeToScalarType<T>::value);
+  const at::Tensor row_loss = at::zeros({rows.size()}, options.dtype(at::kDouble));
+  const at::Tensor kept = at::empty({kept_rows, cols.size()}, options);
+  const at::Tensor partials =
+      at::empty({kForwardPanelCols, std::min(rows.size(), panel_rows)}, options);
+
+  for_each_logit_tile<T>(
+      rows, cols, blocking, logit_scale, {kept.data_ptr<T>(), kept_rows, cols.size()},
+      [&](const Tile<T>& tile) {
+        T* const partial = partials.data_ptr<T>() + tile.col_index * partials.size(1) +
+                           tile.row_index * blocking.rows.size();
+        siglip_tile(tile.data, tile.rows.size(), tile.cols.size(), static_cast<T>(logit_bias),
+                    tile.rows.begin + positive_offset - tile.cols.begin, partial);
+      },
+      [&](Range row_tiles, Range col_tiles) {
+        const Range span = blocking.rows.span(row_tiles);
+        row_loss.narrow(0, span.begin, span.size())
+            .add_(partials.narrow(0, 0, col_tiles.size()).narrow(1, 0, span.size()).sum(
+                0, /*keepdim=*/false, at::kDouble));
+      });
+  return {row_loss.to(options), kept};
+}
+
+template <typename T>
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
+    const at::Tensor& grad_row_loss, const at::Tensor& row_features, const at::Tensor& col_features,
+    const at::Tensor& logit_scale, const at::Tensor& logit_bias, const at::Tensor& kept,
+    int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
+  const double scale = weight_exponent_scale({grad_row_loss});
+  const at::Tensor weights = grad_row_loss / scale;
+  const T* const row_weight = weights.const_data_ptr<T>();
+  const T bias = static_cast<T>(logit_bias.item<double>());
+
+  const auto gradients = logit_gradients<T>(
+      row_features, col_features, logit_scale.item<double>(), scale, normalize,
+      {const_cast<T*>(kept.const_data_ptr<T>()), kept.size(0), col_features.size(0)},
+      needs_row_grad, needs_col_grad, [&](const T* logits, const Tile<T>& p) {
+        return siglip_tile_backward(logits, p.rows.size(), p.cols.size(), bias,
+                                    p.rows.begin + positive_offset - p.cols.begin,
+                                    row_weight + p.rows.begin, p.data);
+      });
+  return {gradients.grad_row, gradients.grad_col,
+          at::full({}, gradients.grad_logit_scale, logit_scale.options()),
+          at::full({}, gradients.grad_logit_sum, logit_bias.options())};
+}
+
+}  // namespace
+
+std::tuple<at::Tensor, at::Tensor> siglip_sum(const at::Tensor& row_features,
+                                              const at::Tensor& col_features,
+                                              const at::Tensor& logit_scale,
+                                              const at::Tensor& logit_bias, int64_t positive_offset,
+                                              bool normalize, int64_t kept_rows) {
+  const auto run = row_features.scalar_type() == at::kDouble ? forward<double> : forward<float>;
+  return run(row_features, col_features, logit_scale.item<double>(), logit_bias.item<double>(),
+             positive_offset, normalize, kept_rows);
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> siglip_sum_backward(
+    const at::Tensor& grad_row_loss, const at::Tensor& row_features, const at::Tensor& col_features,
+    const at::Tensor& logit_scale, const at::Tensor& logit_bias, const at::Tensor& kept,
+    int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
+  const auto run = row_features.scalar_type() == at::kDouble ? backward<double> : backward<float>;
+  return run(grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
+             positive_offset, normalize, needs_row_grad, needs_col_grad);
+}
+
+}  // namespace fastclip::cpu

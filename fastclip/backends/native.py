@@ -1,0 +1,31 @@
+"""Loads the native module once, and says why not where it is missing."""
+
+import functools
+import importlib
+
+
+@functools.cache
+def objection() -> str | None:
+    """Why the native module cannot be used; None once it is loaded."""
+    try:
+        importlib.import_module("fastclip._C")
+    except ModuleNotFoundError:
+        return (
+            "the native module is not built; install with a C++ compiler and "
+            "`pip install --no-build-isolation`"
+        )
+    except ImportError as error:
+        return f"the native module does not load: {error}"
+    return None
+
+
+def build_info() -> dict:
+    """Compiler, flags, torch version, CPU capability and CUDA architectures of the native module.
+
+    Raises:
+        RuntimeError: there is none; the message says why.
+    """
+    why = objection()
+    if why is not None:
+        raise RuntimeError(why)
+    return importlib.import_module("fastclip._C").build_info()
