@@ -24,8 +24,8 @@ class Statistics {
 
   Statistics(int64_t num_planes, int64_t count)
       : count_(count),
-        max_(at::empty({num_planes, count}, options())),
-        sum_(at::empty({num_planes, count}, options())) {}
+        max_(empty({num_planes, count}, options())),
+        sum_(empty({num_planes, count}, options())) {}
 
   static at::TensorOptions options() {
     return at::TensorOptions(c10::CppTypeToScalarType<T>::value);
@@ -84,7 +84,7 @@ LseOutputs forward(const at::Tensor& row_features, const at::Tensor& col_feature
 
   const auto options = Statistics<T>::options();
   at::Tensor positive = at::zeros({M}, options);
-  at::Tensor kept = at::empty({kept_rows, N}, options);
+  at::Tensor kept = empty({kept_rows, N}, options);
   T* const positives = positive.data_ptr<T>();
   Statistics<T> row_stats(1, M), col_stats(1, N);
   row_stats.clear();

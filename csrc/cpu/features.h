@@ -9,6 +9,7 @@
 
 #include "blocking.h"
 #include "matmul.h"
+#include "scratch.h"
 
 namespace fastclip::cpu {
 
@@ -28,7 +29,7 @@ class Features {
                 features_.stride(0) >= dim();
     if (!in_place_) {
       largest_panel_ = std::min(largest_panel, size());
-      buffer_ = at::empty({largest_panel_, dim()}, features_.options().dtype(dtype));
+      buffer_ = empty({largest_panel_, dim()}, features_.options().dtype(dtype));
     }
     if (normalize_) compute_norms();
   }
@@ -77,7 +78,7 @@ class Features {
   }
 
   void compute_norms() {
-    norms_ = at::empty({size()}, features_.options().dtype(at::kDouble));
+    norms_ = empty({size()}, features_.options().dtype(at::kDouble));
     double* norms = norms_.data_ptr<double>();
     const Partition panels(size(), largest_panel_);
     for (int64_t p = 0; p < panels.count(); ++p) {

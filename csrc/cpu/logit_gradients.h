@@ -47,10 +47,10 @@ class GradientSums {
       : features_(features), needed_(needed) {
     const auto dtype = c10::CppTypeToScalarType<T>::value;
     const auto& like = features.tensor();
-    result_ = at::empty(needed ? like.sizes() : at::IntArrayRef{0}, like.options());
+    result_ = empty(needed ? like.sizes() : at::IntArrayRef{0}, like.options());
     in_place_ = needed && like.scalar_type() == dtype;
     if (!in_place_) {
-      sums_ = at::empty({needed ? count : 0, features.dim()}, like.options().dtype(dtype));
+      sums_ = empty({needed ? count : 0, features.dim()}, like.options().dtype(dtype));
     }
   }
 
@@ -71,7 +71,7 @@ class GradientSums {
     const Block<const T> prepared = features_.load(panel);
     const Block<T> sums = rows(panel, first);
     const Partition parts(panel.size(), 64);
-    const at::Tensor dots = at::empty({parts.count()}, at::kDouble);
+    const at::Tensor dots = empty({parts.count()}, at::kDouble);
     double* const part_dots = dots.data_ptr<double>();
     for_each_task(parts.count(), [&](int64_t task, int64_t) {
       double total = 0.0;
@@ -119,10 +119,10 @@ LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::T
   // d logit_scale is a by-product of either side: without any, take the rows.
   GradientSums<T> row_sums(rows, needs_row_grad || !needs_col_grad, rows.size());
   GradientSums<T> col_sums(cols, needs_col_grad, max_cols);
-  const at::Tensor panel = at::empty({max_rows, max_cols},
+  const at::Tensor panel = empty({max_rows, max_cols},
                                      at::TensorOptions(c10::CppTypeToScalarType<T>::value));
   T* const p = panel.data_ptr<T>();
-  const at::Tensor epilogue_sums = at::empty({panel_tile_rows * panel_tile_cols}, at::kDouble);
+  const at::Tensor epilogue_sums = empty({panel_tile_rows * panel_tile_cols}, at::kDouble);
   double* const tile_sums = epilogue_sums.data_ptr<double>();
   double grad_logit_sum = 0.0, col_dot = 0.0, row_dot = 0.0;
   const double factor = logit_scale * weight_scale;
@@ -195,7 +195,7 @@ LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::T
     row_dot += row_sums.finish(span, 0, factor);
   }
   const double dot = row_sums.needed() ? row_dot : col_dot;
-  return {needs_row_grad ? row_sums.result() : at::empty({0}, row_features.options()),
+  return {needs_row_grad ? row_sums.result() : empty({0}, row_features.options()),
           col_sums.result(), dot * weight_scale, grad_logit_sum * weight_scale};
 }
 

@@ -17,6 +17,7 @@
 #include "blocking.h"
 #include "features.h"
 #include "matmul.h"
+#include "scratch.h"
 
 namespace fastclip::cpu {
 
@@ -58,7 +59,7 @@ void for_each_logit_tile(Features<T>& row_features, Features<T>& col_features,
   const int64_t num_tiles = row_tiles.count() * col_tiles.count();
   const int64_t num_buffers = max_workers(num_tiles);
   const at::Tensor buffers =
-      at::empty({num_buffers, tile_numel}, at::TensorOptions(c10::CppTypeToScalarType<T>::value));
+      empty({num_buffers, tile_numel}, at::TensorOptions(c10::CppTypeToScalarType<T>::value));
   T* const buffer = buffers.data_ptr<T>();
 
   for (int64_t c = 0; c < col_tiles.count(); c += kForwardPanelCols) {

@@ -24,9 +24,9 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& row_features,
   Features<T> rows(row_features, normalize, panel_rows), cols(col_features, normalize, panel_cols);
   const auto options = at::TensorOptions(c10::CppTypeToScalarType<T>::value);
   const at::Tensor row_loss = at::zeros({rows.size()}, options.dtype(at::kDouble));
-  const at::Tensor kept = at::empty({kept_rows, cols.size()}, options);
+  const at::Tensor kept = empty({kept_rows, cols.size()}, options);
   const at::Tensor partials =
-      at::empty({kForwardPanelCols, std::min(rows.size(), panel_rows)}, options);
+      empty({kForwardPanelCols, std::min(rows.size(), panel_rows)}, options);
 
   for_each_logit_tile<T>(
       rows, cols, blocking, logit_scale, {kept.data_ptr<T>(), kept_rows, cols.size()},

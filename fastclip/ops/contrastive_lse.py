@@ -78,14 +78,17 @@ def _setup_context(ctx, inputs, output):
     _, row_max, _, col_max, _, kept = output
     ctx.save_for_backward(row_features, col_features, logit_scale, row_max, col_max, kept)
     ctx.mark_non_differentiable(row_max, col_max, kept)
-    ctx.set_materialize_grads(True)
+    # Unused outputs get None: a materialised gradient of `kept` would be M x N zeros.
+    ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx, grad_positive, _row_max, grad_row_sum, _col_max, grad_col_sum, _kept):
     needs_row_grad, needs_col_grad, needs_scale_grad = ctx.needs_input_grad[:3]
+    *_, row_max, col_max, _ = ctx.saved_tensors
     grad_row, grad_col, grad_logit_scale = contrastive_lse_backward(
-        grad_positive.contiguous(), grad_row_sum.contiguous(), grad_col_sum.contiguous(),
-        *ctx.saved_tensors, *ctx.settings, needs_row_grad, needs_col_grad,
+        _dense(grad_positive, row_max), _dense(grad_row_sum, row_max),
+        _dense(grad_col_sum, col_max), *ctx.saved_tensors, *ctx.settings,
+        needs_row_grad, needs_col_grad,
     )  # fmt: skip
     return (
         grad_row if needs_row_grad else None,
@@ -93,6 +96,11 @@ def _gradients(ctx, grad_positive, _row_max, grad_row_sum, _col_max, grad_col_su
         grad_logit_scale if needs_scale_grad else None,
         None, None, None, None, None,
     )  # fmt: skip
+
+
+def _dense(grad: Tensor | None, like: Tensor) -> Tensor:
+    """The gradient of an output, zero where the loss does not use it."""
+    return torch.zeros_like(like) if grad is None else grad.contiguous()
 
 
 torch.library.register_autograd(

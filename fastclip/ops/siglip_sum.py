@@ -76,6 +76,8 @@ def _setup_context(ctx, inputs, output):
     _, kept = output
     ctx.save_for_backward(row_features, col_features, logit_scale, logit_bias, kept)
     ctx.mark_non_differentiable(kept)
+    # The gradient of `kept` is None: materialised, it would be M x N zeros.
+    ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx, grad_row_loss, _kept):
