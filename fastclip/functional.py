@@ -3,13 +3,12 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype
 from fastclip.ops import dispatch, validation
-from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.siglip_sum import siglip_sum
+from fastclip.ops.symmetric_cross_entropy import symmetric_cross_entropy
 
 
 class ClipStats(NamedTuple):
@@ -82,24 +81,19 @@ def clip_loss(
     backend = dispatch.resolve_backend(backend, image_features)
     kept_rows = _kept_rows(backend, image_features, text_features, workspace, logit_scale)
 
-    positive, row_max, row_sum, col_max, col_sum, _ = contrastive_lse(
-        image_features, text_features, logit_scale, 0, normalize, backend, workspace, kept_rows
-    )
-    # -log p = softplus(lse of the negatives - positive): nothing cancels when p is nearly 1.
-    image_loss = F.logsigmoid(positive - row_max - row_sum.log())
-    text_loss = F.logsigmoid(positive - col_max - col_sum.log())
-    loss = (image_loss + text_loss) * -0.5
-    if reduction == "mean":
-        loss = loss.mean()
+    loss, positive, maximum = symmetric_cross_entropy(
+        image_features, text_features, logit_scale, reduction == "mean", normalize, backend,
+        workspace, kept_rows,
+    )  # fmt: skip
     if not return_stats:
         return loss
-    with torch.no_grad():
-        return loss, ClipStats(
-            image_to_text_accuracy=(positive > row_max).to(dtype).mean(),
-            text_to_image_accuracy=(positive > col_max).to(dtype).mean(),
-            mean_positive=positive.mean(),
-            hardest_negative=row_max.max(),
-        )
+    image_to_text_accuracy, text_to_image_accuracy = (positive > maximum).to(dtype).mean(1)
+    return loss, ClipStats(
+        image_to_text_accuracy,
+        text_to_image_accuracy,
+        mean_positive=positive.mean(),
+        hardest_negative=maximum.max(),
+    )
 
 
 def siglip_loss(

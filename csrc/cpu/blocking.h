@@ -40,9 +40,11 @@ class Partition {
 struct Blocking {
   Partition rows, cols;  // into tiles
 
-  Blocking(int64_t M, int64_t N) : rows(M, is_small(M, N) ? 128 : 256), cols(N, is_small(M, N) ? 256 : 512) {}
+  Blocking(int64_t M, int64_t N)
+      : rows(M, M * N < kLarge * kLarge ? 128 : 256),
+        cols(N, M * N < kSmall * kSmall ? 128 : M * N < kLarge * kLarge ? 256 : 512) {}
 
-  static bool is_small(int64_t M, int64_t N) { return M * N < 2048 * 2048; }
+  static constexpr int64_t kSmall = 512, kLarge = 2048;
 };
 
 // Calls task(i, worker) for i in [0, num_tasks), each once, on all threads; tasks are handed out in

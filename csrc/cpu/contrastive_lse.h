@@ -7,25 +7,21 @@
 
 namespace fastclip::cpu {
 
-// positive (M), row_max (M), row_sum (M), col_max (N), col_sum (N), kept (kept_rows, N)
-using LseOutputs =
-    std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
-
-LseOutputs contrastive_lse(const at::Tensor& row_features,  // (M, D)
-                           const at::Tensor& col_features,  // (N, D)
-                           const at::Tensor& logit_scale,   // ()
-                           int64_t positive_offset, bool normalize, int64_t kept_rows);
+// positive (M), maximum (M + N), total (M + N), kept (kept_rows, N)
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> contrastive_lse(
+    const at::Tensor& row_features,  // (M, D)
+    const at::Tensor& col_features,  // (N, D)
+    const at::Tensor& logit_scale,   // ()
+    int64_t positive_offset, bool normalize, int64_t kept_rows);
 
 // grad_row (M, D) or (0), grad_col (N, D) or (0), grad_logit_scale ()
 std::tuple<at::Tensor, at::Tensor, at::Tensor> contrastive_lse_backward(
     const at::Tensor& grad_positive,  // (M)
-    const at::Tensor& grad_row_sum,   // (M)
-    const at::Tensor& grad_col_sum,   // (N)
+    const at::Tensor& grad_total,     // (M + N)
     const at::Tensor& row_features,   // (M, D)
     const at::Tensor& col_features,   // (N, D)
     const at::Tensor& logit_scale,    // ()
-    const at::Tensor& row_max,        // (M)
-    const at::Tensor& col_max,        // (N)
+    const at::Tensor& maximum,        // (M + N)
     const at::Tensor& kept,           // (kept_rows, N)
     int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad);
 

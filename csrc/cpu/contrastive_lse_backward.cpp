@@ -13,25 +13,24 @@ namespace {
 
 template <typename T>
 std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
-    const at::Tensor& grad_positive, const at::Tensor& grad_row_sum, const at::Tensor& grad_col_sum,
-    const at::Tensor& row_features, const at::Tensor& col_features, const at::Tensor& logit_scale,
-    const at::Tensor& row_max, const at::Tensor& col_max, const at::Tensor& kept,
-    int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
-  const double scale = weight_exponent_scale({grad_positive, grad_row_sum, grad_col_sum});
-  const at::Tensor pair_weights = grad_positive / scale;
-  const at::Tensor row_weights = grad_row_sum / scale, col_weights = grad_col_sum / scale;
-  const T *pair_weight = pair_weights.const_data_ptr<T>(),
-          *row_weight = row_weights.const_data_ptr<T>(),
-          *col_weight = col_weights.const_data_ptr<T>(),
-          *row_maximum = row_max.const_data_ptr<T>(), *col_maximum = col_max.const_data_ptr<T>();
+    const at::Tensor& grad_positive, const at::Tensor& grad_total, const at::Tensor& row_features,
+    const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& maximum,
+    const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
+  const int64_t M = row_features.size(0);
+  const Weights<T> weights({grad_positive, grad_total});
+  const T* const pair_weight = weights[0];
+  const T* const row_weight = weights[1];
+  const T* const col_weight = row_weight + M;
+  const T* const row_max = maximum.const_data_ptr<T>();
+  const T* const col_max = row_max + M;
 
   const auto gradients = logit_gradients<T>(
-      row_features, col_features, logit_scale.item<double>(), scale, normalize,
+      row_features, col_features, logit_scale.item<double>(), weights.scale(), normalize,
       {const_cast<T*>(kept.const_data_ptr<T>()), kept.size(0), col_features.size(0)},
       needs_row_grad, needs_col_grad, [&](const T* logits, const Tile<T>& p) {
         lse_tile_backward(logits, p.rows.size(), p.cols.size(), row_weight + p.rows.begin,
-                          row_maximum + p.rows.begin, col_weight + p.cols.begin,
-                          col_maximum + p.cols.begin, p.data);
+                          row_max + p.rows.begin, col_weight + p.cols.begin,
+                          col_max + p.cols.begin, p.data);
         for (int64_t i = 0; i < p.rows.size(); ++i) {
           const int64_t j = p.pair(i, positive_offset);
           if (j >= 0) p.data[i * p.cols.size() + j] = pair_weight[p.rows.begin + i];
@@ -45,13 +44,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> contrastive_lse_backward(
-    const at::Tensor& grad_positive, const at::Tensor& grad_row_sum, const at::Tensor& grad_col_sum,
-    const at::Tensor& row_features, const at::Tensor& col_features, const at::Tensor& logit_scale,
-    const at::Tensor& row_max, const at::Tensor& col_max, const at::Tensor& kept,
-    int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
+    const at::Tensor& grad_positive, const at::Tensor& grad_total, const at::Tensor& row_features,
+    const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& maximum,
+    const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
   const auto run = row_features.scalar_type() == at::kDouble ? backward<double> : backward<float>;
-  return run(grad_positive, grad_row_sum, grad_col_sum, row_features, col_features, logit_scale,
-             row_max, col_max, kept, positive_offset, normalize, needs_row_grad, needs_col_grad);
+  return run(grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
+             positive_offset, normalize, needs_row_grad, needs_col_grad);
 }
 
 }  // namespace fastclip::cpu

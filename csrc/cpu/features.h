@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "blocking.h"
+#include "feature_rows.h"
 #include "matmul.h"
 #include "scratch.h"
 
@@ -49,9 +50,7 @@ class Features {
       for_each_task(Partition(panel.size(), 64).count(), [&](int64_t task, int64_t) {
         const Range part = Partition(panel.size(), 64)[task];
         for (int64_t i = part.begin; i < part.end; ++i) {
-          const double inverse = 1.0 / norm(panel.begin + i);
-          T* row = rows + i * dim();
-          for (int64_t d = 0; d < dim(); ++d) row[d] = static_cast<T>(row[d] * inverse);
+          scale_row(rows + i * dim(), dim(), 1.0 / norm(panel.begin + i));
         }
       });
     }
@@ -62,11 +61,7 @@ class Features {
   // `radial` is <d u, u>.
   void normalization_backward(int64_t row, const T* unit, double radial, T* grad) const {
     if (!normalize_) return;
-    const double inverse = 1.0 / norm(row);
-    const double along = norm(row) > kEps ? radial : 0.0;
-    for (int64_t d = 0; d < dim(); ++d) {
-      grad[d] = static_cast<T>((grad[d] - unit[d] * along) * inverse);
-    }
+    project_row(grad, unit, dim(), norm(row) > kEps ? radial : 0.0, 1.0 / norm(row));
   }
 
  private:
@@ -87,14 +82,8 @@ class Features {
       for_each_task(Partition(panel.size(), 64).count(), [&](int64_t task, int64_t) {
         const Range part = Partition(panel.size(), 64)[task];
         for (int64_t i = part.begin; i < part.end; ++i) {
-          double squares = 0.0;
-#pragma omp simd reduction(+ : squares)
-          for (int64_t d = 0; d < dim(); ++d) {
-            const double x = rows[i * dim() + d];
-            squares += x * x;
-          }
           // Not std::max: a nan must pass.
-          const double length = std::sqrt(squares);
+          const double length = std::sqrt(squared_norm(rows + i * dim(), dim()));
           norms[panel.begin + i] = length < kEps ? kEps : length;
         }
       });

@@ -22,7 +22,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <numeric>
+#include <vector>
 
 #include "logit_tiles.h"
 
@@ -78,12 +80,7 @@ class GradientSums {
       for (int64_t i = parts[task].begin; i < parts[task].end; ++i) {
         T* const sum = sums.data + i * sums.row_stride;
         const T* const row = prepared.data + i * prepared.row_stride;
-        double dot = 0.0;
-#pragma omp simd reduction(+ : dot)
-        for (int64_t d = 0; d < sums.cols; ++d) {
-          dot += static_cast<double>(sum[d]) * static_cast<double>(row[d]);
-          sum[d] = static_cast<T>(sum[d] * factor);
-        }
+        const double dot = scale_and_dot(sum, row, sums.cols, static_cast<T>(factor));
         features_.normalization_backward(panel.begin + i, row, dot * factor, sum);
         total += dot;
       }
@@ -126,6 +123,10 @@ LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::T
   double* const tile_sums = epilogue_sums.data_ptr<double>();
   double grad_logit_sum = 0.0, col_dot = 0.0, row_dot = 0.0;
   const double factor = logit_scale * weight_scale;
+  // A product is cut along D only where the panel's sides have fewer tiles than there are threads.
+  const int64_t num_sides = panel_tile_rows + panel_tile_cols;
+  const int64_t num_cuts = (at::get_num_threads() + num_sides - 1) / num_sides;
+  const Partition dims(rows.dim(), std::max<int64_t>(64, rows.dim() / num_cuts));
 
   for (int64_t c = 0; c < col_tiles.count(); c += panel_tile_cols) {
     const Range panel_cols{c, std::min(c + panel_tile_cols, col_tiles.count())};
@@ -155,36 +156,34 @@ LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::T
       });
       grad_logit_sum = std::accumulate(tile_sums, tile_sums + num_tiles, grad_logit_sum);
 
-      const auto add_row_products = [&](int64_t i) {
+      const auto p_block = [&](int64_t i, int64_t j) -> Block<const T> {
+        const Tile<T> tile = p_tile(i, j);
+        return {tile.data, tile.rows.size(), tile.cols.size(), tile.cols.size()};
+      };
+      const auto add_row_products = [&](int64_t i, Range dims) {
+        const Range tile_rows = row_tiles[r + i];
+        const Block<T> sums = row_sums.rows(tile_rows, 0).columns(dims);
         for (int64_t j = 0; j < panel_cols.size(); ++j) {
-          const Tile<T> tile = p_tile(i, j);
-          const Block<const T> tile_p{tile.data, tile.rows.size(), tile.cols.size(),
-                                      tile.cols.size()};
-          const Block<const T> tile_cols{
-              col_block.data + (tile.cols.begin - col_span.begin) * col_block.row_stride,
-              tile.cols.size(), col_block.cols, col_block.row_stride};
-          matmul<T>(tile_p, tile_cols, row_sums.rows(tile.rows, 0), 1.0, c + j > 0);
+          const Block<const T> factor_rows = col_block.slice(col_tiles[c + j], col_span.begin);
+          matmul<T>(p_block(i, j), factor_rows.columns(dims), sums, 1.0, c + j > 0);
         }
       };
-      const auto add_col_products = [&](int64_t j) {
+      const auto add_col_products = [&](int64_t j, Range dims) {
+        const Range tile_cols = col_tiles[c + j];
+        const Block<T> sums = col_sums.rows(tile_cols, col_span.begin).columns(dims);
         for (int64_t i = 0; i < panel_rows.size(); ++i) {
-          const Tile<T> tile = p_tile(i, j);
-          const Block<const T> tile_p{tile.data, tile.rows.size(), tile.cols.size(),
-                                      tile.cols.size()};
-          const Block<const T> tile_rows{
-              row_block.data + (tile.rows.begin - row_span.begin) * row_block.row_stride,
-              tile.rows.size(), row_block.cols, row_block.row_stride};
-          matmul<T>(tile_p.transposed(), tile_rows, col_sums.rows(tile.cols, col_span.begin), 1.0,
-                    r + i > 0);
+          const Block<const T> factor_rows = row_block.slice(row_tiles[r + i], row_span.begin);
+          matmul<T>(p_block(i, j).transposed(), factor_rows.columns(dims), sums, 1.0, r + i > 0);
         }
       };
-      const int64_t num_row_tasks = row_sums.needed() ? panel_rows.size() : 0;
-      const int64_t num_col_tasks = col_sums.needed() ? panel_cols.size() : 0;
+      const int64_t num_row_tasks = row_sums.needed() ? panel_rows.size() * dims.count() : 0;
+      const int64_t num_col_tasks = col_sums.needed() ? panel_cols.size() * dims.count() : 0;
       for_each_task(num_row_tasks + num_col_tasks, [&](int64_t task, int64_t) {
         if (task < num_row_tasks) {
-          add_row_products(task);
+          add_row_products(task / dims.count(), dims[task % dims.count()]);
         } else {
-          add_col_products(task - num_row_tasks);
+          task -= num_row_tasks;
+          add_col_products(task / dims.count(), dims[task % dims.count()]);
         }
       });
     }
@@ -199,15 +198,33 @@ LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::T
           col_sums.result(), dot * weight_scale, grad_logit_sum * weight_scale};
 }
 
-// A power of two that brings the largest of `weights` to [1/2, 1): scaling by it is exact. Where
-// they are all zero or one is not finite there is nothing to bring, and nan and inf pass.
-inline double weight_exponent_scale(at::TensorList weights) {
-  double largest = 0.0;
-  for (const at::Tensor& weight : weights) {
-    largest = std::max(largest, weight.abs().max().item<double>());
+// Gradients of sums and positives as the epilogues want them: divided by a power of two that brings
+// the largest to [1/2, 1), which is exact. Where all are zero, or one is not finite, they stay.
+template <typename T>
+class Weights {
+ public:
+  explicit Weights(std::initializer_list<at::Tensor> gradients) {
+    for (const at::Tensor& gradient : gradients) {
+      const T* const values = gradient.const_data_ptr<T>();
+      weights_.emplace_back(values, values + gradient.numel());
+    }
+    T largest = T(0);
+    for (const auto& weights : weights_) {
+      for (const T weight : weights) largest = std::max(largest, std::abs(weight));
+    }
+    if (!(largest > T(0)) || !std::isfinite(largest)) return;
+    scale_ = std::ldexp(1.0, std::ilogb(largest) + 1);
+    for (auto& weights : weights_) {
+      for (T& weight : weights) weight = static_cast<T>(weight / scale_);
+    }
   }
-  if (!(largest > 0.0) || !std::isfinite(largest)) return 1.0;
-  return std::ldexp(1.0, std::ilogb(largest) + 1);
-}
+
+  double scale() const { return scale_; }
+  const T* operator[](size_t i) const { return weights_[i].data(); }
+
+ private:
+  double scale_ = 1.0;
+  std::vector<std::vector<T>> weights_;
+};
 
 }  // namespace fastclip::cpu

@@ -89,11 +89,7 @@ void for_each_logit_tile(Features<T>& row_features, Features<T>& col_features,
 template <typename T>
 void tile_logits(const Block<const T>& rows, const Block<const T>& cols, const Tile<T>& tile,
                  int64_t first_row, int64_t first_col, double logit_scale) {
-  const Block<const T> tile_rows{rows.data + (tile.rows.begin - first_row) * rows.row_stride,
-                                 tile.rows.size(), rows.cols, rows.row_stride};
-  const Block<const T> tile_cols{cols.data + (tile.cols.begin - first_col) * cols.row_stride,
-                                 tile.cols.size(), cols.cols, cols.row_stride};
-  matmul<T>(tile_rows, tile_cols.transposed(),
+  matmul<T>(rows.slice(tile.rows, first_row), cols.slice(tile.cols, first_col).transposed(),
             {tile.data, tile.rows.size(), tile.cols.size(), tile.cols.size()}, logit_scale, false);
 }
 

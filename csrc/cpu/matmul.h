@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "blocking.h"
+
 namespace fastclip::cpu {
 
 // A block of a row-major matrix; `transposed()` is the same memory read as its transpose.
@@ -20,6 +22,13 @@ struct Block {
   Block(T* data, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride)
       : data(data), rows(rows), cols(cols), row_stride(row_stride), col_stride(col_stride) {}
 
+  // Rows `part`, where this block begins at row `first`.
+  Block slice(Range part, int64_t first) const {
+    return {data + (part.begin - first) * row_stride, part.size(), cols, row_stride, col_stride};
+  }
+  Block columns(Range part) const {
+    return {data + part.begin * col_stride, rows, part.size(), row_stride, col_stride};
+  }
   Block transposed() const { return {data, cols, rows, col_stride, row_stride}; }
 
   at::Tensor tensor() const {

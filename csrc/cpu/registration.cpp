@@ -2,6 +2,7 @@
 // the arguments; the public operators are fastclip::*, registered in fastclip/ops.
 #include <torch/library.h>
 
+#include "clip_loss.h"
 #include "contrastive_lse.h"
 #include "siglip_sum.h"
 
@@ -10,4 +11,9 @@ TORCH_LIBRARY_IMPL(fastclip_native, CPU, m) {
   m.impl("contrastive_lse_backward", fastclip::cpu::contrastive_lse_backward);
   m.impl("siglip_sum", fastclip::cpu::siglip_sum);
   m.impl("siglip_sum_backward", fastclip::cpu::siglip_sum_backward);
+}
+
+// Brings its own gradient.
+TORCH_LIBRARY_IMPL(fastclip_native, CompositeImplicitAutograd, m) {
+  m.impl("clip_loss", fastclip::cpu::clip_loss);
 }

@@ -50,13 +50,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
     const at::Tensor& grad_row_loss, const at::Tensor& row_features, const at::Tensor& col_features,
     const at::Tensor& logit_scale, const at::Tensor& logit_bias, const at::Tensor& kept,
     int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
-  const double scale = weight_exponent_scale({grad_row_loss});
-  const at::Tensor weights = grad_row_loss / scale;
-  const T* const row_weight = weights.const_data_ptr<T>();
+  const Weights<T> weights({grad_row_loss});
+  const T* const row_weight = weights[0];
   const T bias = static_cast<T>(logit_bias.item<double>());
 
   const auto gradients = logit_gradients<T>(
-      row_features, col_features, logit_scale.item<double>(), scale, normalize,
+      row_features, col_features, logit_scale.item<double>(), weights.scale(), normalize,
       {const_cast<T*>(kept.const_data_ptr<T>()), kept.size(0), col_features.size(0)},
       needs_row_grad, needs_col_grad, [&](const T* logits, const Tile<T>& p) {
         return siglip_tile_backward(logits, p.rows.size(), p.cols.size(), bias,

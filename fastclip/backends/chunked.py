@@ -42,7 +42,7 @@ def contrastive_lse(
     normalize: bool,
     workspace: int | None,
     kept_rows: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     M, N = len(row_features), len(col_features)
     cols = _prepared(col_features, normalize)
     positive, row_max, row_sum = cols.new_zeros(M), cols.new_empty(M), cols.new_empty(M)
@@ -59,20 +59,18 @@ def contrastive_lse(
         col_sum *= torch.exp(col_max - shift)
         col_sum += logits.sub_(shift).exp_().sum(0)
         col_max = merged
-    row_sum.masked_fill_(row_max == float("-inf"), 1.0)
-    col_sum.masked_fill_(col_max == float("-inf"), 1.0)
-    return positive, row_max, row_sum, col_max, col_sum, cols.new_empty(0, N)
+    maximum, total = torch.cat((row_max, col_max)), torch.cat((row_sum, col_sum))
+    total.masked_fill_(total == 0, 1.0)
+    return positive, maximum, total, cols.new_empty(0, N)
 
 
 def contrastive_lse_backward(
     grad_positive: Tensor,  # (M,)
-    grad_row_sum: Tensor,  # (M,)
-    grad_col_sum: Tensor,  # (N,)
+    grad_total: Tensor,  # (M + N,)
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
-    row_max: Tensor,  # (M,)
-    col_max: Tensor,  # (N,)
+    maximum: Tensor,  # (M + N,)
     kept: Tensor,  # (0, N)
     positive_offset: int,
     normalize: bool,
@@ -81,12 +79,13 @@ def contrastive_lse_backward(
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     cols = _prepared(col_features, normalize)
-    row_shift, col_shift = _shift(row_max), _shift(col_max)
+    sides = [len(row_features), len(col_features)]
+    row_shift, col_shift = _shift(maximum).split(sides)
+    grad_row_sum, grad_col_sum = grad_total.split(sides)
     accumulate = _GradientSums(
         row_features, col_features, cols, logit_scale, normalize, needs_row_grad, needs_col_grad
     )
-    largest = torch.stack([grad_positive.abs().max(), grad_row_sum.abs().max(),
-                           grad_col_sum.abs().max()]).max()  # fmt: skip
+    largest = torch.maximum(grad_positive.abs().max(), grad_total.abs().max())
     for chunk in _chunks(len(row_features), len(cols), cols.dtype, workspace):
         rows = _prepared(row_features[chunk], normalize)
         logits = logit_scale * (rows @ cols.T)

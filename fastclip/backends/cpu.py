@@ -36,7 +36,7 @@ def contrastive_lse(
     normalize: bool,
     workspace: int | None,
     kept_rows: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.ops.fastclip_native.contrastive_lse(
         row_features, col_features, logit_scale, positive_offset, normalize, kept_rows
     )
@@ -44,13 +44,11 @@ def contrastive_lse(
 
 def contrastive_lse_backward(
     grad_positive: Tensor,  # (M,)
-    grad_row_sum: Tensor,  # (M,)
-    grad_col_sum: Tensor,  # (N,)
+    grad_total: Tensor,  # (M + N,)
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
-    row_max: Tensor,  # (M,)
-    col_max: Tensor,  # (N,)
+    maximum: Tensor,  # (M + N,)
     kept: Tensor,  # (kept_rows, N)
     positive_offset: int,
     normalize: bool,
@@ -59,8 +57,8 @@ def contrastive_lse_backward(
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.ops.fastclip_native.contrastive_lse_backward(
-        grad_positive, grad_row_sum, grad_col_sum, row_features, col_features, logit_scale,
-        row_max, col_max, kept, positive_offset, normalize, needs_row_grad, needs_col_grad,
+        grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
+        positive_offset, normalize, needs_row_grad, needs_col_grad,
     )  # fmt: skip
 
 

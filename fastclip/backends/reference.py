@@ -6,16 +6,17 @@ Contrastive log-sum-exp
     s_ij      = logit_scale <row_i, col_j>
     pair      : i in [0, M), j = i + positive_offset in [0, N); all other (i, j) are negatives
     positive_i = s_{i, i+offset}                               0 where row i has no pair
-    row_max_i  = max_j s_ij                 over negatives;   -inf where there are none
-    row_sum_i  = sum_j exp(s_ij - row_max_i)  likewise;          1 where there are none
-    and col_max, col_sum alike over rows. The log-sum-exp is max + log(sum); it is kept as two
-    numbers because their float32 sum would round to the ulp of the maximum, at logit_scale 100
-    an error of 4e-6 in every probability, and because pairs (max, sum) merge exactly.
+    max_i      = max_j s_ij              over negatives;   -inf where there are none
+    sum_i      = sum_j exp(s_ij - max_i)   likewise;          1 where there are none
+    for rows, and max'_j, sum'_j alike for columns. Every use treats rows and columns alike, so
+    both come in one vector of M + N, rows first. The log-sum-exp is max + log(sum); it is kept
+    as two numbers because their float32 sum would round to the ulp of the maximum, at
+    logit_scale 100 an error of 4e-6 in every probability, and because such pairs merge exactly.
 
-    The maxima are constants of the differentiation. With g = gradient of the loss w.r.t. sums
-    and positives,
-        G_ij = g_row_sum_i exp(s_ij - row_max_i) + g_col_sum_j exp(s_ij - col_max_j)   negatives
-        G_ij = g_positive_i                                                            pairs
+    The maxima are constants of the differentiation. With g, g' and h the gradients of the loss
+    w.r.t. the sums of rows and columns and w.r.t. the positives,
+        G_ij = g_i exp(s_ij - max_i) + g'_j exp(s_ij - max'_j)   for negatives
+        G_ij = h_i                                               for pairs
         d row = logit_scale G col;   d col = logit_scale G^T row;   d logit_scale = <G col, row>
 
 Sigmoid sum
@@ -50,7 +51,7 @@ def contrastive_lse(
     normalize: bool,
     workspace: int | None,
     kept_rows: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
     logits = logit_scale * (rows @ cols.T)
     pairs = logits.diagonal(positive_offset)
@@ -59,18 +60,17 @@ def contrastive_lse(
     pairs.fill_(float("-inf"))
     row_max, row_sum = max_and_sum(logits, dim=1)
     col_max, col_sum = max_and_sum(logits, dim=0)
-    return positive, row_max, row_sum, col_max, col_sum, logits.new_empty(0, len(cols))
+    maximum, total = torch.cat((row_max, col_max)), torch.cat((row_sum, col_sum))
+    return positive, maximum, total, logits.new_empty(0, len(cols))
 
 
 def contrastive_lse_backward(
     grad_positive: Tensor,  # (M,)
-    grad_row_sum: Tensor,  # (M,)
-    grad_col_sum: Tensor,  # (N,)
+    grad_total: Tensor,  # (M + N,)
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
-    row_max: Tensor,  # (M,)
-    col_max: Tensor,  # (N,)
+    maximum: Tensor,  # (M + N,)
     kept: Tensor,  # (0, N)
     positive_offset: int,
     normalize: bool,
@@ -80,6 +80,8 @@ def contrastive_lse_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
     logits = logit_scale * (rows @ cols.T)
+    row_max, col_max = maximum.split(logits.shape)
+    grad_row_sum, grad_col_sum = grad_total.split(logits.shape)
     grad_logits = grad_row_sum[:, None] * exp_negatives(logits, row_max[:, None])
     grad_logits += grad_col_sum * exp_negatives(logits, col_max)
     pairs = grad_logits.diagonal(positive_offset)
@@ -147,7 +149,7 @@ def max_and_sum(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Largest negative and sum of exponentials relative to it; pairs must hold -inf."""
     maximum = logits.amax(dim)
     total = exp_negatives(logits, maximum.unsqueeze(dim)).sum(dim)
-    return maximum, total.masked_fill(maximum == float("-inf"), 1.0)
+    return maximum, total.masked_fill(total == 0, 1.0)
 
 
 def _prepared(features: Tensor, normalize: bool) -> Tensor:

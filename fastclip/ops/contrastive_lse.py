@@ -1,11 +1,10 @@
 """fastclip::contrastive_lse, the softmax primitive, as a registered operator.
 
-For the mathematics, and what (max, sum) mean, see `fastclip/backends/reference.py`. The sums and
-the positives are differentiable; the maxima are constants; `kept` belongs to the backend.
+For the mathematics, and what (maximum, total) mean, see `fastclip/backends/reference.py`. Totals
+and positives are differentiable; the maxima are constants; `kept` belongs to the backend.
 """
 
 import torch
-from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype
 from fastclip.ops.dispatch import load_backend
@@ -15,13 +14,12 @@ torch.library.define(
     "fastclip::contrastive_lse",
     "(Tensor row_features, Tensor col_features, Tensor logit_scale, SymInt positive_offset,"
     " bool normalize, str backend, SymInt? workspace, SymInt kept_rows)"
-    " -> (Tensor positive, Tensor row_max, Tensor row_sum, Tensor col_max, Tensor col_sum,"
-    " Tensor kept)",
+    " -> (Tensor positive, Tensor maximum, Tensor total, Tensor kept)",
 )
 torch.library.define(
     "fastclip::contrastive_lse_backward",
-    "(Tensor grad_positive, Tensor grad_row_sum, Tensor grad_col_sum, Tensor row_features,"
-    " Tensor col_features, Tensor logit_scale, Tensor row_max, Tensor col_max, Tensor kept,"
+    "(Tensor grad_positive, Tensor grad_total, Tensor row_features, Tensor col_features,"
+    " Tensor logit_scale, Tensor maximum, Tensor kept,"
     " SymInt positive_offset, bool normalize, str backend, SymInt? workspace,"
     " bool needs_row_grad, bool needs_col_grad)"
     " -> (Tensor grad_row, Tensor grad_col, Tensor grad_logit_scale)",
@@ -47,26 +45,25 @@ def _forward_fake(
 ):  # fmt: skip
     M, N = row_features.shape[0], col_features.shape[0]
     dtype = compute_dtype(row_features.dtype)
-    shapes = (M,), (M,), (M,), (N,), (N,), (kept_rows, N)
+    shapes = (M,), (M + N,), (M + N,), (kept_rows, N)
     return tuple(row_features.new_empty(shape, dtype=dtype) for shape in shapes)
 
 
 @torch.library.impl("fastclip::contrastive_lse_backward", "CompositeExplicitAutograd")
 def _backward(
-    grad_positive, grad_row_sum, grad_col_sum, row_features, col_features, logit_scale, row_max,
-    col_max, kept, positive_offset, normalize, backend, workspace, needs_row_grad, needs_col_grad,
+    grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
+    positive_offset, normalize, backend, workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
     return load_backend(backend).contrastive_lse_backward(
-        grad_positive, grad_row_sum, grad_col_sum, row_features, col_features, logit_scale,
-        row_max, col_max, kept, positive_offset, normalize, workspace, needs_row_grad,
-        needs_col_grad,
+        grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
+        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
     )  # fmt: skip
 
 
 @torch.library.register_fake("fastclip::contrastive_lse_backward")
 def _backward_fake(
-    grad_positive, grad_row_sum, grad_col_sum, row_features, col_features, logit_scale, row_max,
-    col_max, kept, positive_offset, normalize, backend, workspace, needs_row_grad, needs_col_grad,
+    grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
+    positive_offset, normalize, backend, workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
     grad_row = row_features.new_empty(row_features.shape if needs_row_grad else (0,))
     grad_col = col_features.new_empty(col_features.shape if needs_col_grad else (0,))
@@ -75,19 +72,22 @@ def _backward_fake(
 
 def _setup_context(ctx, inputs, output):
     row_features, col_features, logit_scale, *ctx.settings, _ = inputs
-    _, row_max, _, col_max, _, kept = output
-    ctx.save_for_backward(row_features, col_features, logit_scale, row_max, col_max, kept)
-    ctx.mark_non_differentiable(row_max, col_max, kept)
+    _, maximum, _, kept = output
+    ctx.save_for_backward(row_features, col_features, logit_scale, maximum, kept)
+    ctx.mark_non_differentiable(maximum, kept)
     # Unused outputs get None: a materialised gradient of `kept` would be M x N zeros.
     ctx.set_materialize_grads(False)
 
 
-def _gradients(ctx, grad_positive, _row_max, grad_row_sum, _col_max, grad_col_sum, _kept):
+def _gradients(ctx, grad_positive, _grad_maximum, grad_total, _grad_kept):
     needs_row_grad, needs_col_grad, needs_scale_grad = ctx.needs_input_grad[:3]
-    *_, row_max, col_max, _ = ctx.saved_tensors
+    row_features, _, _, maximum, _ = ctx.saved_tensors
+    if grad_positive is None:
+        grad_positive = maximum.new_zeros(len(row_features))
+    if grad_total is None:
+        grad_total = torch.zeros_like(maximum)
     grad_row, grad_col, grad_logit_scale = contrastive_lse_backward(
-        _dense(grad_positive, row_max), _dense(grad_row_sum, row_max),
-        _dense(grad_col_sum, col_max), *ctx.saved_tensors, *ctx.settings,
+        grad_positive.contiguous(), grad_total.contiguous(), *ctx.saved_tensors, *ctx.settings,
         needs_row_grad, needs_col_grad,
     )  # fmt: skip
     return (
@@ -96,11 +96,6 @@ def _gradients(ctx, grad_positive, _row_max, grad_row_sum, _col_max, grad_col_su
         grad_logit_scale if needs_scale_grad else None,
         None, None, None, None, None,
     )  # fmt: skip
-
-
-def _dense(grad: Tensor | None, like: Tensor) -> Tensor:
-    """The gradient of an output, zero where the loss does not use it."""
-    return torch.zeros_like(like) if grad is None else grad.contiguous()
 
 
 torch.library.register_autograd(

@@ -3,6 +3,7 @@
 No environment variable and no installed package changes what a named backend computes.
 """
 
+import functools
 import importlib
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from torch import Tensor
 ORDER = ("cpu", "chunked", "reference")
 
 
+@functools.cache
 def load_backend(name: str) -> ModuleType:
     return importlib.import_module(f"fastclip.backends.{name}")
 

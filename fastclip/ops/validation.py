@@ -58,6 +58,8 @@ def scalar_tensor(
                 f"{name} must be on the features' device {device}, got {value.device}; "
                 "a Python float goes with any device"
             )
+        if value.dim() == 0 and value.dtype == dtype:
+            return value
         return value.reshape(()).to(dtype)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a float or a torch.Tensor, got {type(value).__name__}")
