@@ -7,7 +7,6 @@
 #include "clip_loss.h"
 
 #include <torch/csrc/autograd/custom_function.h>
-#include <torch/csrc/autograd/functions/basic_ops.h>
 
 #include <cmath>
 
@@ -66,6 +65,22 @@ std::pair<at::Tensor, at::Tensor> statistics_gradients(const at::Tensor& grad_lo
   return {grad_positive, grad_total};
 }
 
+// A gradient that depends on the inputs, so that differentiating it again raises instead of finding
+// it constant.
+class OnceDifferentiable : public torch::autograd::Function<OnceDifferentiable> {
+ public:
+  static at::Tensor forward(AutogradContext*, const at::Tensor& gradient, const at::Tensor&,
+                            const at::Tensor&, const at::Tensor&) {
+    return gradient.alias();
+  }
+
+  static variable_list backward(AutogradContext*, const variable_list&) {
+    TORCH_CHECK(false,
+                "fastclip.clip_loss is not differentiable twice: fastclip implements first "
+                "derivatives only. For second derivatives, write the loss in plain PyTorch.");
+  }
+};
+
 class ClipLoss : public torch::autograd::Function<ClipLoss> {
  public:
   static variable_list forward(AutogradContext* ctx, const at::Tensor& row_features,
@@ -94,6 +109,7 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
     const bool normalize = ctx->saved_data["normalize"].toBool();
     const bool needs_row_grad = ctx->needs_input_grad(0), needs_col_grad = ctx->needs_input_grad(1);
     variable_list gradients(6);
+    if (!grad_outputs[0].defined()) return gradients;
     {
       at::NoGradGuard no_grad;
       const auto [grad_positive, grad_total] =
@@ -107,21 +123,13 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
       if (needs_col_grad) gradients[1] = grad_col;
       if (ctx->needs_input_grad(2)) gradients[2] = grad_logit_scale;
     }
-    if (at::GradMode::is_enabled()) forbid_double_backward(gradients);
-    return gradients;
-  }
-
- private:
-  // Differentiating the gradients again raises, instead of finding them constant.
-  static void forbid_double_backward(variable_list& gradients) {
-    for (at::Tensor& gradient : gradients) {
-      if (!gradient.defined()) continue;
-      auto error = std::make_shared<torch::autograd::DelayedError>(
-          "fastclip.clip_loss is not differentiable twice: fastclip implements first derivatives "
-          "only. For second derivatives, write the loss in plain PyTorch.",
-          1);
-      gradient = (*error)({gradient.detach().requires_grad_()})[0];
+    if (at::GradMode::is_enabled()) {
+      for (at::Tensor& gradient : gradients) {
+        if (!gradient.defined()) continue;
+        gradient = OnceDifferentiable::apply(gradient, row_features, col_features, logit_scale);
+      }
     }
+    return gradients;
   }
 };
 

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "logit_tiles.h"
 #include "lse_epilogue.h"
@@ -38,10 +37,12 @@ template <typename T>
 class Partials {
  public:
   Partials(int64_t num_planes, int64_t count)
-      : count_(count), max_(num_planes * count), sum_(num_planes * count) {}
+      : count_(count),
+        max_(empty({num_planes, count}, c10::CppTypeToScalarType<T>::value)),
+        sum_(empty({num_planes, count}, c10::CppTypeToScalarType<T>::value)) {}
 
-  T* max(int64_t plane, int64_t i) { return max_.data() + plane * count_ + i; }
-  T* sum(int64_t plane, int64_t i) { return sum_.data() + plane * count_ + i; }
+  T* max(int64_t plane, int64_t i) { return max_.data_ptr<T>() + plane * count_ + i; }
+  T* sum(int64_t plane, int64_t i) { return sum_.data_ptr<T>() + plane * count_ + i; }
 
   // Merges `num_planes` planes, in order, into the `count` totals that begin at the pointers.
   void merge_into(T* total_max, T* total_sum, int64_t num_planes, int64_t count) {
@@ -57,7 +58,7 @@ class Partials {
 
  private:
   int64_t count_;
-  std::vector<T> max_, sum_;  // (num_planes, count)
+  at::Tensor max_, sum_;  // (num_planes, count)
 };
 
 template <typename T>

@@ -12,6 +12,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "blocking.h"
@@ -91,6 +92,10 @@ void tile_logits(const Block<const T>& rows, const Block<const T>& cols, const T
                  int64_t first_row, int64_t first_col, double logit_scale) {
   matmul<T>(rows.slice(tile.rows, first_row), cols.slice(tile.cols, first_col).transposed(),
             {tile.data, tile.rows.size(), tile.cols.size(), tile.cols.size()}, logit_scale, false);
+  // A factor of nan is dropped by the matrix library.
+  if (std::isnan(logit_scale)) {
+    std::fill_n(tile.data, tile.rows.size() * tile.cols.size(), static_cast<T>(logit_scale));
+  }
 }
 
 }  // namespace fastclip::cpu

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype, unit_rows, unit_rows_backward
 
+KEPT_BYTES = 0
 DEFAULT_WORKSPACE = 64 << 20
+MIN_ROWS = 16  # of a chunk, however small the workspace
 BUFFERS = 3  # logits, one exponential, their product
 
 # Entries of G below this fraction of its largest weight do not reach a float32 sum of any length
@@ -28,10 +30,6 @@ NEGLIGIBLE = 2.0**-100
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     return None
-
-
-def kept_rows(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> int:
-    return 0
 
 
 def contrastive_lse(
@@ -185,7 +183,7 @@ class _GradientSums:
 
 def _chunks(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> Iterator[slice]:
     available = DEFAULT_WORKSPACE if workspace is None else workspace
-    num_rows = max(1, min(M, available // (BUFFERS * N * dtype.itemsize)))
+    num_rows = min(M, max(MIN_ROWS, available // (BUFFERS * N * dtype.itemsize)))
     return (slice(start, min(start + num_rows, M)) for start in range(0, M, num_rows))
 
 

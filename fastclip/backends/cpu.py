@@ -10,22 +10,14 @@ import torch
 from torch import Tensor
 
 from fastclip.backends import native
-from fastclip.backends.normalization import compute_dtype
 
-DEFAULT_WORKSPACE = 64 << 20
+KEPT_BYTES = 64 << 20
 
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if device_type != "cpu":
         return f"needs features on the CPU, got {device_type}"
     return native.objection()
-
-
-def kept_rows(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> int:
-    row_bytes = N * compute_dtype(dtype).itemsize
-    if workspace is None:
-        return M if M * row_bytes <= DEFAULT_WORKSPACE else 0
-    return min(M, workspace // row_bytes)
 
 
 def contrastive_lse(

@@ -35,12 +35,11 @@ from torch import Tensor
 from fastclip.backends.normalization import compute_dtype, unit_rows, unit_rows_backward
 
 
+KEPT_BYTES = 0
+
+
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     return None
-
-
-def kept_rows(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> int:
-    return 0
 
 
 def contrastive_lse(

@@ -7,7 +7,7 @@ and positives are differentiable; the maxima are constants; `kept` belongs to th
 import torch
 
 from fastclip.backends.normalization import compute_dtype
-from fastclip.ops.dispatch import load_backend
+from fastclip.ops.dispatch import call_backend
 from fastclip.ops.once_differentiable import forbid_double_backward
 
 torch.library.define(
@@ -33,7 +33,8 @@ def _forward(
     row_features, col_features, logit_scale, positive_offset, normalize, backend, workspace,
     kept_rows,
 ):  # fmt: skip
-    return load_backend(backend).contrastive_lse(
+    return call_backend(
+        backend, "contrastive_lse",
         row_features, col_features, logit_scale, positive_offset, normalize, workspace, kept_rows
     )
 
@@ -54,7 +55,8 @@ def _backward(
     grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
     positive_offset, normalize, backend, workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
-    return load_backend(backend).contrastive_lse_backward(
+    return call_backend(
+        backend, "contrastive_lse_backward",
         grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
         positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
     )  # fmt: skip
@@ -82,6 +84,8 @@ def _setup_context(ctx, inputs, output):
 def _gradients(ctx, grad_positive, _grad_maximum, grad_total, _grad_kept):
     needs_row_grad, needs_col_grad, needs_scale_grad = ctx.needs_input_grad[:3]
     row_features, _, _, maximum, _ = ctx.saved_tensors
+    if grad_positive is None and grad_total is None:
+        return (None,) * 8
     if grad_positive is None:
         grad_positive = maximum.new_zeros(len(row_features))
     if grad_total is None:

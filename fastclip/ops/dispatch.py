@@ -6,9 +6,12 @@ No environment variable and no installed package changes what a named backend co
 import functools
 import importlib
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from fastclip.backends.normalization import compute_dtype
 
 # The order of "auto": fastest verified backend first. `reference` is last because it always runs.
 ORDER = ("cpu", "chunked", "reference")
@@ -17,6 +20,19 @@ ORDER = ("cpu", "chunked", "reference")
 @functools.cache
 def load_backend(name: str) -> ModuleType:
     return importlib.import_module(f"fastclip.backends.{name}")
+
+
+def call_backend(name: str, function: str, *args: Any) -> tuple[Tensor, ...]:
+    """Call a backend's function, with a tensor first, outside autocast.
+
+    Autocast would round the products to 16 bits: at logit_scale 100, logits off by up to 0.15.
+    """
+    implementation = getattr(load_backend(name), function)
+    device_type = args[0].device.type
+    if not torch.is_autocast_enabled(device_type):
+        return implementation(*args)
+    with torch.autocast(device_type, enabled=False):
+        return implementation(*args)
 
 
 def resolve_backend(name: str, row_features: Tensor) -> str:
@@ -61,7 +77,21 @@ def _resolve(name: str, device_type: str, dtype: torch.dtype) -> str:
     return name
 
 
-@torch.compiler.assume_constant_result
 def kept_rows(backend: str, M: int, N: int, dtype: torch.dtype, workspace: int | None) -> int:
-    """How many rows of logits the backend's forward keeps for its backward."""
-    return load_backend(backend).kept_rows(M, N, dtype, workspace)
+    """How many rows of the M x N logits the forward keeps for the backward.
+
+    By default all of them, if they fit in what the backend keeps unasked, otherwise none; a
+    `workspace` in bytes keeps as many as fit.
+    """
+    largest_default = _kept_bytes(backend)
+    if largest_default == 0:
+        return 0
+    row_bytes = N * compute_dtype(dtype).itemsize
+    if workspace is None:
+        return M if M * row_bytes <= largest_default else 0
+    return min(M, workspace // row_bytes)
+
+
+@torch.compiler.assume_constant_result
+def _kept_bytes(backend: str) -> int:
+    return load_backend(backend).KEPT_BYTES

@@ -6,7 +6,7 @@ For the mathematics see `fastclip/backends/reference.py`. `kept` belongs to the 
 import torch
 
 from fastclip.backends.normalization import compute_dtype
-from fastclip.ops.dispatch import load_backend
+from fastclip.ops.dispatch import call_backend
 from fastclip.ops.once_differentiable import forbid_double_backward
 
 torch.library.define(
@@ -31,7 +31,8 @@ def _forward(
     row_features, col_features, logit_scale, logit_bias, positive_offset, normalize, backend,
     workspace, kept_rows,
 ):  # fmt: skip
-    return load_backend(backend).siglip_sum(
+    return call_backend(
+        backend, "siglip_sum",
         row_features, col_features, logit_scale, logit_bias, positive_offset, normalize,
         workspace, kept_rows,
     )  # fmt: skip
@@ -55,7 +56,8 @@ def _backward(
     grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept, positive_offset,
     normalize, backend, workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
-    return load_backend(backend).siglip_sum_backward(
+    return call_backend(
+        backend, "siglip_sum_backward",
         grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
         positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
     )  # fmt: skip
@@ -80,7 +82,9 @@ def _setup_context(ctx, inputs, output):
     ctx.set_materialize_grads(False)
 
 
-def _gradients(ctx, grad_row_loss, _kept):
+def _gradients(ctx, grad_row_loss, _grad_kept):
+    if grad_row_loss is None:
+        return (None,) * 9
     needs_row_grad, needs_col_grad, needs_scale_grad, needs_bias_grad = ctx.needs_input_grad[:4]
     grad_row, grad_col, grad_logit_scale, grad_logit_bias = siglip_sum_backward(
         grad_row_loss.contiguous(), *ctx.saved_tensors, *ctx.settings,

@@ -1,0 +1,38 @@
+"""Every test runs with uninitialised memory filled with nan, in Python and in C++: an output that a
+kernel forgot to write fails, instead of being right by luck."""
+
+import pytest
+import torch
+
+from fastclip.ops.dispatch import ORDER, explain_backends
+
+torch.set_num_threads(2)
+
+BACKENDS = [
+    pytest.param(
+        name,
+        marks=() if why is None else pytest.mark.skip(reason=f"backend '{name}': {why}"),
+    )
+    for name, why in explain_backends().items()
+]
+assert len(BACKENDS) == len(ORDER)
+
+
+@pytest.fixture(autouse=True)
+def nan_in_uninitialised_memory():
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=[b for b in BACKENDS if b.values[0] != "reference"])
+def fused_backend(request) -> str:
+    """The backends that never hold an N x N tensor."""
+    return request.param

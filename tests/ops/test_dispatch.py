@@ -1,0 +1,57 @@
+"""A named backend runs or raises its own objection; "auto" takes the first that has none."""
+
+import pytest
+import torch
+
+import fastclip
+from fastclip.ops import dispatch
+
+
+def test_explain_backends_lists_all_in_the_order_of_auto():
+    objections = fastclip.explain_backends()
+    assert tuple(objections) == dispatch.ORDER
+    assert fastclip.available_backends() == tuple(n for n, why in objections.items() if why is None)
+    assert objections["reference"] is None and objections["chunked"] is None
+
+
+def test_explain_backends_answers_for_the_given_features():
+    objections = fastclip.explain_backends(torch.ones(2, 2, device="meta"))
+    assert objections["cpu"] == "needs features on the CPU, got meta"
+
+
+def test_named_backend_raises_its_own_objection():
+    features = torch.ones(2, 2, device="meta")
+    with pytest.raises(RuntimeError, match=r"backend 'cpu' cannot run: needs features on the CPU"):
+        fastclip.clip_loss(features, features, 10.0, backend="cpu")
+
+
+def test_auto_takes_the_first_without_objection(monkeypatch):
+    image = torch.nn.functional.normalize(torch.randn(8, 4), dim=1)
+    cpu = dispatch.load_backend("cpu")
+    assert dispatch.resolve_backend("chunked", image) == "chunked"
+    monkeypatch.setattr(cpu, "unsupported", lambda device_type, dtype: "on holiday")
+    assert dispatch.resolve_backend("auto", image) == "chunked"
+    assert fastclip.explain_backends()["cpu"] == "on holiday"
+    with pytest.raises(RuntimeError, match="on holiday"):
+        fastclip.clip_loss(image, image, 10.0, backend="cpu")
+    monkeypatch.setattr(cpu, "unsupported", lambda device_type, dtype: None)
+    assert dispatch.resolve_backend("auto", image) == "cpu"
+
+
+def test_every_backend_offers_the_contract():
+    functions = ("unsupported", "contrastive_lse", "contrastive_lse_backward", "siglip_sum",
+                 "siglip_sum_backward")  # fmt: skip
+    for name in dispatch.ORDER:
+        backend = dispatch.load_backend(name)
+        assert all(callable(getattr(backend, f)) for f in functions)
+        assert backend.KEPT_BYTES >= 0
+
+
+def test_kept_rows_by_default_are_all_or_none_and_with_a_workspace_what_fits():
+    def kept(N, workspace, dtype=torch.float32, backend="cpu"):
+        return dispatch.kept_rows(backend, N, N, dtype, workspace)
+
+    assert kept(4096, None) == 4096 and kept(4097, None) == 0
+    assert kept(4096, None, torch.bfloat16) == 4096 and kept(4096, None, torch.float64) == 0
+    assert kept(1000, 0) == 0 and kept(1000, 4 * 1000 * 250 + 1) == 250 and kept(1000, 1 << 40) == 1000
+    assert kept(1000, 1 << 40, backend="chunked") == 0

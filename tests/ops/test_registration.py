@@ -1,0 +1,113 @@
+"""The operators behave under everything that PyTorch does to operators."""
+
+import pytest
+import torch
+
+import fastclip
+from fastclip.benchmarks.cases import Case, make_inputs
+from fastclip.ops.contrastive_lse import contrastive_lse, contrastive_lse_backward
+from fastclip.ops.siglip_sum import siglip_sum, siglip_sum_backward
+from tests.support.inputs import planted_features, square
+
+
+def leaves(N=9, D=5, dtype=torch.float64):
+    image, text = planted_features(square(N, D), "trained", dtype)
+    scalars = torch.tensor(8.0, dtype=dtype), torch.tensor(-3.0, dtype=dtype)
+    return [x.clone().requires_grad_() for x in (image, text, *scalars)]
+
+
+def clip(*inputs, **options):
+    return fastclip.clip_loss(*inputs[:3], **options)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("loss", [clip, fastclip.siglip_loss])
+def test_losses_pass_gradcheck(backend, loss, normalize):
+    inputs = leaves()
+    used = inputs[:3] if loss is clip else inputs
+
+    def function(*xs):
+        return loss(*xs, normalize=normalize, backend=backend, reduction="none")
+
+    assert torch.autograd.gradcheck(function, used)
+
+
+def test_operators_pass_opcheck(backend):
+    image, text, scale, bias = leaves(dtype=torch.float32)
+    settings = (0, True, backend, None)
+    torch.library.opcheck(contrastive_lse, (image, text, scale, *settings, 0))
+    torch.library.opcheck(siglip_sum, (image, text, scale, bias, *settings, 0))
+    with torch.no_grad():
+        positive, maximum, total, kept = contrastive_lse(image, text, scale, *settings, 0)
+        row_loss, kept_logits = siglip_sum(image, text, scale, bias, *settings, 0)
+    for needs in [(True, True), (True, False), (False, True)]:
+        torch.library.opcheck(
+            contrastive_lse_backward,
+            (positive, total, image.detach(), text.detach(), scale.detach(), maximum, kept,
+             *settings, *needs),
+        )  # fmt: skip
+        torch.library.opcheck(
+            siglip_sum_backward,
+            (row_loss, image.detach(), text.detach(), scale.detach(), bias.detach(), kept_logits,
+             *settings, *needs),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", [clip, fastclip.siglip_loss])
+def test_losses_compile_to_one_graph(backend, loss):
+    inputs = leaves(N=40, D=16, dtype=torch.float32)
+    used = inputs[:3] if loss is clip else inputs
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    actual, expected = compiled(*used, backend=backend), loss(*used, backend=backend)
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(actual, used), torch.autograd.grad(expected, used)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_module_compiles_with_the_default_compiler_and_dynamic_batch():
+    module = torch.compile(fastclip.ClipLoss(), fullgraph=True, dynamic=True)
+    for N in (40, 56):
+        used = leaves(N=N, D=16, dtype=torch.float32)[:3]
+        actual, expected = module(*used), fastclip.ClipLoss()(*used)
+        torch.testing.assert_close(actual, expected)
+        torch.testing.assert_close(
+            torch.autograd.grad(actual, used), torch.autograd.grad(expected, used)
+        )
+
+
+@pytest.mark.parametrize("loss", [clip, fastclip.siglip_loss])
+def test_second_derivative_raises_instead_of_being_zero(backend, loss):
+    inputs = leaves()
+    used = inputs[:3] if loss is clip else inputs
+    value = loss(*used, backend=backend)
+    grads = torch.autograd.grad(value, used, create_graph=True)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(sum(g.sum() for g in grads), used)
+
+
+def test_fake_tensors_pass_through_the_public_function(backend):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        image, text = torch.empty(33, 8, requires_grad=True), torch.empty(33, 8)
+        loss = fastclip.clip_loss(image, text, 10.0, backend=backend)
+        assert loss.shape == () and loss.dtype == torch.float32
+        assert torch.autograd.grad(loss, image)[0].shape == (33, 8)
+
+
+def test_losses_run_in_the_backward_of_a_worker_thread(backend):
+    """DataParallel and hooks call from other threads; scratch memory must not be per thread id."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def work(seed):
+        image, text, scale = make_inputs(Case(600, 16, logit_scale=10.0), seed)
+        image.requires_grad_()
+        loss = fastclip.clip_loss(image, text, scale, backend=backend)
+        return loss.detach(), torch.autograd.grad(loss, image)[0]
+
+    expected = [work(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        actual = list(pool.map(work, range(4)))
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-9)

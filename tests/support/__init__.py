@@ -1,0 +1,1 @@
+"""What the tests share: exact values, error budgets, inputs that find bugs."""

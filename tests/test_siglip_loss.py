@@ -1,0 +1,87 @@
+"""fastclip.siglip_loss: values and gradients of every backend against float64."""
+
+import pytest
+import torch
+
+import fastclip
+from tests.support import exact
+from tests.support.inputs import planted_features, square
+from tests.support.tolerance import check_value_and_grads
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+def run(*inputs, **options):
+    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+    loss = fastclip.siglip_loss(*leaves, **options)
+    return loss.detach(), torch.autograd.grad(loss.sum(), leaves)
+
+
+def scalars(logit_scale, logit_bias, dtype):
+    dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    return torch.tensor(logit_scale, dtype=dtype), torch.tensor(logit_bias, dtype=dtype)
+
+
+@pytest.mark.parametrize("N, D", [(1, 1), (2, 3), (65, 40), (129, 7), (300, 33), (1025, 8)])
+@pytest.mark.parametrize("workspace", [0, None])
+def test_siglip_loss_ragged_shapes_match_float64(backend, N, D, workspace):
+    inputs = *planted_features(square(N, D), "trained"), *scalars(10.0, -10.0, torch.float32)
+    actual = run(*inputs, backend=backend, workspace=workspace)
+    check_value_and_grads(actual, exact.siglip_loss, *inputs)
+
+
+@pytest.mark.parametrize("data", ["random", "trained", "adversarial"])
+@pytest.mark.parametrize("logit_scale, logit_bias", [(10.0, -10.0), (100.0, -30.0), (1.0, 5.0)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_siglip_loss_data_and_dtypes_match_float64(backend, data, logit_scale, logit_bias, dtype):
+    features = planted_features(square(200, 72), data, dtype)
+    inputs = *features, *scalars(logit_scale, logit_bias, dtype)
+    check_value_and_grads(run(*inputs, backend=backend), exact.siglip_loss, *inputs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_siglip_loss_normalize_matches_float64(backend, dtype):
+    image, text = planted_features(square(65, 40), "trained", torch.float64)
+    inputs = (3 * image).to(dtype), (0.2 * text).to(dtype), *scalars(10.0, -10.0, dtype)
+    actual = run(*inputs, normalize=True, backend=backend)
+    check_value_and_grads(actual, exact.siglip_loss, *inputs, normalize=True)
+
+
+def test_siglip_loss_reduction_none_gives_each_row_its_loss_and_gradient(backend):
+    inputs = *planted_features(square(70, 24), "trained", torch.float64), *scalars(
+        10.0, -10.0, torch.float64
+    )
+    weights = torch.linspace(-1.0, 2.0, 70, dtype=torch.float64)
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    twins = [x.clone().requires_grad_() for x in inputs]
+    losses = fastclip.siglip_loss(*leaves, reduction="none", backend=backend)
+    expected = exact.siglip_loss(*twins, reduction="none")
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((weights * losses).sum(), leaves),
+        torch.autograd.grad((weights * expected).sum(), twins),
+    )
+
+
+def test_siglip_loss_bias_as_float_equals_tensor(backend):
+    image, text = planted_features(square(40, 16), "random")
+    expected = fastclip.siglip_loss(image, text, 10.0, torch.tensor([-10.0]), backend=backend)
+    torch.testing.assert_close(
+        fastclip.siglip_loss(image, text, 10.0, -10.0, backend=backend), expected, rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("where", ["image", "bias"])
+def test_siglip_loss_nan_reaches_the_loss(backend, where):
+    image, text = planted_features(square(300, 16), "random")
+    bias = torch.tensor(-10.0)
+    {"image": image[299, :1], "bias": bias.view(1)}[where].fill_(float("nan"))
+    assert fastclip.siglip_loss(image, text, 10.0, bias, backend=backend).isnan()
+
+
+def test_siglip_loss_under_autocast_is_not_rounded(backend):
+    inputs = *planted_features(square(60, 32), "random"), *scalars(10.0, -10.0, torch.float32)
+    expected = run(*inputs, backend=backend)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = run(*inputs, backend=backend)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
