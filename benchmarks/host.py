@@ -1,0 +1,61 @@
+"""Where a measurement was taken: the facts without which its numbers mean nothing."""
+
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+PEERS = ("open_clip_torch", "transformers")
+
+
+def facts() -> dict[str, str | int | float | None]:
+    return {
+        "cpu": cpu_model(),
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1),  # what else runs: above 0 at the start is noise
+        "memory_gib": round((_meminfo("MemTotal") or 0) / 2**30, 1),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "fastclip": installed_version("fastclip-kernels") or "not installed",
+        **{peer: installed_version(peer) or "not installed" for peer in PEERS},
+    }
+
+
+def device_name() -> str:
+    """CPU model and threads, fit for the name of a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{cpu_model()} {torch.get_num_threads()} threads".lower())
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
+
+
+def installed_version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def available_bytes() -> int | None:
+    """What can be allocated without swapping; None where the system does not say."""
+    return _meminfo("MemAvailable")
+
+
+def _meminfo(field: str) -> int | None:
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

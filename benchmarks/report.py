@@ -1,0 +1,157 @@
+"""Results as markdown: a table of providers by N for every condition, errors, and who sat out.
+
+A condition is everything about a case but its N: a table compares what can be compared.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from fastclip.benchmarks.accuracy import INPUT_NAMES
+from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.results import Results, Row
+
+# A cell is marked where its quartiles are further apart than this share of the median.
+NOISY = 0.10
+MISSING = "–"
+
+
+class Condition(NamedTuple):
+    D: int
+    dtype: str
+    autocast: bool
+    data: str
+    logit_scale: float
+
+    def __str__(self) -> str:
+        dtype = f"{self.dtype} under autocast to bfloat16" if self.autocast else self.dtype
+        return f"{dtype}, {self.data} embeddings, D = {self.D}, logit_scale {self.logit_scale:g}"
+
+
+def condition_of(case: Case) -> Condition:
+    dtype = str(case.dtype).removeprefix("torch.")
+    return Condition(case.D, dtype, case.autocast, case.data, case.logit_scale)
+
+
+def by_condition(results: Results) -> dict[Condition, list[Row]]:
+    grouped = {}
+    for row in results.rows:
+        grouped.setdefault(condition_of(row.case), []).append(row)
+    return grouped
+
+
+def markdown(results: Results) -> str:
+    parts = [_heading(results)]
+    conditions = by_condition(results)
+    for condition, rows in conditions.items():
+        parts.append(f"## {condition}\n\n{_main_table(rows)}")
+    parts.append(_against_first_condition(conditions))
+    parts.append(_error_table(results.rows))
+    parts.append(_reasons(results.rows))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _heading(results: Results) -> str:
+    name = {"clip": "CLIP loss", "siglip": "SigLIP loss"}[results.objective]
+    host = ", ".join(f"{key} {value}" for key, value in results.host.items())
+    return (
+        f"# {name}, forward + backward\n\n"
+        f"{results.date}: {host}.\n`{results.command}`\n\n"
+        "x is time over 8 N^2 D FLOPs at the float32 matmul rate of the same rounds; MiB are peak "
+        f"memory beyond inputs and gradients; ~ marks quartiles more than {NOISY:.0%} apart."
+    )
+
+
+def _main_table(rows: list[Row]) -> str:
+    cells = {(row.provider, row.case.N): _cell(row) for row in rows}
+    sizes = sorted({row.case.N for row in rows})
+    lines = [
+        [name, *(cells.get((name, size), MISSING) for size in sizes)]
+        for name in dict.fromkeys(row.provider for row in rows)
+    ]
+    rates = [_matmul_rate(row for row in rows if row.case.N == size) for size in sizes]
+    lines = [line for line in lines if set(line[1:]) != {MISSING}]
+    return _size_table(sizes, [*lines, ["float32 matmul", *rates]])
+
+
+def _cell(row: Row) -> str:
+    parts = []
+    if row.timing is not None:
+        spread = (row.timing.seconds_high - row.timing.seconds_low) / row.timing.seconds
+        noisy = "~" if spread > NOISY else ""
+        parts += [f"{noisy}{row.timing.times_floor:.2f}x", _milliseconds(row.timing.seconds)]
+    if row.extra_bytes is not None:
+        parts.append(f"{row.extra_bytes / 2**20:,.0f} MiB")
+    return ", ".join(parts) or MISSING
+
+
+def _milliseconds(seconds: float) -> str:
+    milliseconds = 1e3 * seconds
+    return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:,.0f} ms"
+
+
+def _matmul_rate(rows: Iterable[Row]) -> str:
+    rates = (row.timing.matmul_flops_per_second for row in rows if row.timing is not None)
+    rate = next(rates, None)
+    return MISSING if rate is None else f"{rate / 1e9:.0f} GFLOP/s"
+
+
+def _against_first_condition(conditions: dict[Condition, list[Row]]) -> str:
+    """Each provider's time in a condition over its own time in the run's first condition."""
+    (first, base_rows), *others = conditions.items()
+    base = {(row.provider, row.case.N): row.timing for row in base_rows if row.timing}
+    tables = []
+    for condition, rows in others:
+        ratios = {
+            (row.provider, row.case.N): row.timing.times_floor / timing.times_floor
+            for row in rows
+            if row.timing and (timing := base.get((row.provider, row.case.N)))
+        }
+        # Against another D it would be a ratio of two floors, of different work.
+        if ratios and condition.D == first.D:
+            tables.append(f"{condition}:\n\n{_ratio_table(ratios)}")
+    if not tables:
+        return ""
+    return f"## Time over the same provider's for {first}\n\n" + "\n\n".join(tables)
+
+
+def _ratio_table(ratios: dict[tuple[str, int], float]) -> str:
+    sizes = sorted({size for _, size in ratios})
+    cells = {key: f"{ratio:.2f}" for key, ratio in ratios.items()}
+    names = dict.fromkeys(name for name, _ in ratios)
+    lines = [[name, *(cells.get((name, size), MISSING) for size in sizes)] for name in names]
+    return _size_table(sizes, lines)
+
+
+def _error_table(rows: list[Row]) -> str:
+    measured = [row for row in rows if row.errors is not None]
+    if not measured:
+        return ""
+    names = [name for name in ("loss", *INPUT_NAMES) if name in measured[0].errors]
+    lines = [
+        [row.provider, str(row.case), *(f"{row.errors[name]:.1e}" for name in names)]
+        for row in measured
+    ]
+    header = ["", "case", "loss", *(f"d {name}" for name in names[1:])]
+    return f"## Relative error against float64\n\n{_table(header, lines)}"
+
+
+def _reasons(rows: list[Row]) -> str:
+    cases = {}
+    for row in rows:
+        if row.reason is not None:
+            cases.setdefault((row.provider, row.reason), []).append(str(row.case))
+    lines = [
+        f"- {provider} ({', '.join(names)}): {reason}" if len(names) < 4
+        else f"- {provider} ({len(names)} cases): {reason}"
+        for (provider, reason), names in cases.items()
+    ]  # fmt: skip
+    return "## Not measured\n\n" + "\n".join(lines) if lines else ""
+
+
+def _size_table(sizes: list[int], lines: list[list[str]]) -> str:
+    return _table(["", *(f"N = {size:,}" for size in sizes)], lines)
+
+
+def _table(header: list[str], lines: list[list[str]]) -> str:
+    rule = ["---"] * len(header)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))

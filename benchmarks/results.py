@@ -1,0 +1,65 @@
+"""Results: one row per case and provider, and the facts of the host, as JSON.
+
+Saved after every stage of a run, so that an interrupted run keeps what it has.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.timing import Timing
+
+
+@dataclass
+class Row:
+    """What is known of a provider on a case; None is not measured, `reason` says why."""
+
+    case: Case
+    provider: str
+    reason: str | None = None
+    timing: Timing | None = None
+    extra_bytes: int | None = None  # peak beyond inputs and gradients
+    errors: dict[str, float] | None = None
+
+
+@dataclass
+class Results:
+    objective: str
+    date: str  # ISO 8601, local time
+    command: str
+    host: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        content = dataclasses.asdict(self)
+        for row, as_json in zip(self.rows, content["rows"], strict=True):
+            as_json["case"] = case_to_json(row.case)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Replaced as a whole: a reader, or an interrupt, never meets half a file.
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps(content, indent=1) + "\n")
+        unfinished.replace(path)
+
+
+def load_results(path: Path) -> Results:
+    content = json.loads(path.read_text())
+    rows = [_row_from_json(row) for row in content.pop("rows")]
+    return Results(**content, rows=rows)
+
+
+def case_to_json(case: Case) -> dict[str, Any]:
+    return {**dataclasses.asdict(case), "dtype": str(case.dtype).removeprefix("torch.")}
+
+
+def case_from_json(content: dict[str, Any]) -> Case:
+    return Case(**{**content, "dtype": getattr(torch, content["dtype"])})
+
+
+def _row_from_json(content: dict[str, Any]) -> Row:
+    timing = content["timing"] and Timing(**content["timing"])
+    return Row(**{**content, "case": case_from_json(content["case"]), "timing": timing})

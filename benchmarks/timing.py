@@ -1,0 +1,154 @@
+"""Time as a ratio to what the machine does in the same minute.
+
+Runs on a shared machine drift by tens of percent within minutes. So everything that is to be
+compared is timed in turns (round-robin, the order rotating), a float32 matmul stands before every
+turn, and the ratio to the floor is formed within each round before the median is taken:
+
+    floor        = 8 N^2 D FLOPs / matmul rate of the round
+    times_floor  = median over rounds of seconds / floor
+    matmul rate  = 2 M^2 D FLOPs / seconds of an (M, D) x (D, M) product, M = N in [1024, 4096]
+
+8 N^2 D are the four products of a loss that keeps no logits: forward, recomputed, and two
+gradients. A turn repeats a short call until it has taken TURN_SECONDS and reports their median.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+
+TURN_SECONDS = 0.02
+MAX_CALLS = 50
+MAX_ROUNDS = 200
+
+
+@dataclass(frozen=True)
+class Timing:
+    seconds: float  # median over rounds
+    seconds_low: float  # lower quartile
+    seconds_high: float  # upper quartile
+    rounds: int
+    matmul_flops_per_second: float  # median over rounds
+    times_floor: float  # median over rounds of the ratio within a round
+
+
+class Matmul:
+    """The product whose rate is the measure: float32, shaped like the logits of the case."""
+
+    def __init__(self, N: int, D: int) -> None:
+        M = min(max(N, 1024), 4096)
+        self.rows, self.cols, self.out = torch.randn(M, D), torch.randn(D, M), torch.empty(M, M)
+        self.flops = 2 * M * M * D
+
+    def __call__(self) -> None:
+        torch.mm(self.rows, self.cols, out=self.out)
+
+
+def floor_flops(N: int, D: int) -> int:
+    return 8 * N * N * D
+
+
+def summarize(seconds: list[float], flops_per_second: list[float], floor: int) -> Timing:
+    """Of one call per round: its seconds, the matmul's rate, and the floor in FLOPs."""
+    spread = quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else seconds * 3
+    ratios = [s * rate / floor for s, rate in zip(seconds, flops_per_second, strict=True)]
+    return Timing(
+        seconds=median(seconds),
+        seconds_low=spread[0],
+        seconds_high=spread[2],
+        rounds=len(seconds),
+        matmul_flops_per_second=median(flops_per_second),
+        times_floor=median(ratios),
+    )
+
+
+def time_together(
+    calls: Mapping[str, Callable[[], Any]],
+    N: int,
+    D: int,
+    *,
+    rounds: int = 5,
+    budget_seconds: float = 10.0,
+    limit_seconds: float = 30.0,
+    slow_first_call: Callable[[str], bool] = lambda name: False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, Timing | Exception]:
+    """Time the calls against each other and against the matmul; one that raises has its error.
+
+    Args:
+        calls: what to time, by name; all of it work on N pairs of dimension D.
+        rounds: at least so many; more until `budget_seconds` are spent.
+        limit_seconds: a call slower than this is measured once, by its warm-up.
+        slow_first_call: names of calls whose first one compiles and says nothing about the next.
+        progress: is told what runs next.
+    """
+    product = Matmul(N, D)
+    product()
+    matmul = _Turn(product, _stopwatch(product))
+    outcomes, turns = {}, {}
+    for name, call in calls.items():
+        progress(f"{name}: warm-up")
+        try:
+            seconds = _warm_up(call, math.inf if slow_first_call(name) else limit_seconds)
+        except Exception as error:
+            outcomes[name] = error
+            continue
+        if seconds > limit_seconds:
+            rate = product.flops / matmul.take()
+            outcomes[name] = summarize([seconds], [rate], floor_flops(N, D))
+        else:
+            turns[name] = _Turn(call, seconds)
+
+    rates = []
+    start = time.perf_counter()
+    while turns and len(rates) < MAX_ROUNDS:
+        if len(rates) >= rounds and time.perf_counter() - start > budget_seconds:
+            break
+        progress(f"N = {N}: round {len(rates) + 1}")
+        matmul_seconds = []
+        for name in _rotated(list(turns), len(rates)):
+            matmul_seconds.append(matmul.take())
+            try:
+                turns[name].take()
+            except Exception as error:
+                outcomes[name] = error
+                del turns[name]
+        rates.append(product.flops / median(matmul_seconds))
+
+    for name, turn in turns.items():
+        outcomes[name] = summarize(turn.seconds, rates, floor_flops(N, D))
+    return {name: outcomes[name] for name in calls}
+
+
+class _Turn:
+    """One call's turns, each as long as TURN_SECONDS allows it to be repeated."""
+
+    def __init__(self, call: Callable[[], Any], seconds: float) -> None:
+        self.call = call
+        self.repeats = max(1, min(MAX_CALLS, round(TURN_SECONDS / seconds)))
+        self.seconds = []  # one per turn
+
+    def take(self) -> float:
+        self.seconds.append(median(_stopwatch(self.call) for _ in range(self.repeats)))
+        return self.seconds[-1]
+
+
+def _warm_up(call: Callable[[], Any], limit_seconds: float) -> float:
+    """Seconds of the second call, or of the first if that alone exceeds the limit."""
+    seconds = _stopwatch(call)
+    return _stopwatch(call) if seconds <= limit_seconds else seconds
+
+
+def _rotated(names: list[str], round_number: int) -> list[str]:
+    first = round_number % len(names)
+    return names[first:] + names[:first]
+
+
+def _stopwatch(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

@@ -1,0 +1,89 @@
+"""`fastclip bench` from end to end, on small cases."""
+
+import json
+
+import pytest
+import torch
+
+from fastclip.benchmarks import command
+from fastclip.benchmarks.providers import Provider, find_provider
+from fastclip.cli import main
+
+LOSS = ["bench", "loss", "--rounds", "2", "--budget", "0", "--no-memory"]
+
+
+def test_bench_loss_prints_a_table_and_writes_results(tmp_path, capsys):
+    arguments = ["--n", "64", "128", "--d", "32", "--accuracy", "--autocast"]
+    chosen = ["--provider", "fastclip/chunked", "checkpoint/*", "--output", str(tmp_path)]
+    assert main([*LOSS, *arguments, *chosen]) == 0
+
+    printed = capsys.readouterr().out
+    assert "|  | N = 64 | N = 128 |" in printed
+    assert printed.count("| fastclip/chunked |") >= 3  # float32, autocast, their ratio
+    (path,) = tmp_path.glob("*/*-loss.json")
+    assert f"{torch.get_num_threads()}-threads" in path.parent.name
+    content = json.loads(path.read_text())
+    assert len(content["rows"]) == 2 * 3 * 2  # sizes, providers, with and without autocast
+    for row in content["rows"]:
+        assert row["reason"] is None
+        assert row["timing"]["rounds"] >= 2 and row["timing"]["times_floor"] > 0
+        if not row["case"]["autocast"]:
+            assert row["errors"]["image_features"] < 1e-5
+    assert path.with_suffix(".md").read_text() == printed
+    assert len(list(path.parent.glob("*-time.png"))) == 2
+
+    assert main(["bench", "report", str(path)]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_bench_siglip_measures_memory(capsys):
+    arguments = ["--n", "32", "--d", "16", "--rounds", "1", "--budget", "0"]
+    assert main(["bench", "siglip", *arguments, "--provider", "fastclip/chunked"]) == 0
+    printed = capsys.readouterr().out
+    assert "# SigLIP loss" in printed
+    (line,) = (x for x in printed.splitlines() if x.startswith("| fastclip/chunked |"))
+    assert "ms" in line and "MiB" in line
+
+
+def test_bench_a_provider_that_raises_is_a_row_with_its_reason(capsys, monkeypatch):
+    def missing():
+        raise ImportError("half installed")
+
+    def broken(image_features, text_features, logit_scale):
+        raise RuntimeError("no kernel for this\nand a long explanation")
+
+    entries = (
+        Provider("missing", "clip", missing),
+        Provider("broken", "clip", lambda: broken),
+        Provider("objects", "clip", lambda: broken, lambda case: "not on this machine"),
+        find_provider("clip", "fastclip/reference"),
+    )
+    monkeypatch.setattr(command, "providers", lambda objective: entries)
+    assert main([*LOSS, "--n", "16", "--d", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert "| fastclip/reference |" in printed
+    _, _, reasons = printed.partition("## Not measured")
+    assert "- missing (random-16x8-float32-scale100): ImportError: half installed" in reasons
+    assert "RuntimeError: no kernel for this\n" in reasons
+    assert "not on this machine" in reasons
+
+
+def test_bench_unknown_provider_is_an_error_that_names_the_known(capsys):
+    assert main([*LOSS, "--provider", "fastclip/chunked", "fastclip/abacus"]) == 2
+    message = capsys.readouterr().err
+    assert "no provider matches fastclip/abacus" in message and "fastclip/chunked" in message
+
+
+def test_bench_providers_lists_them_all(capsys):
+    assert main(["bench", "providers"]) == 0
+    printed = capsys.readouterr().out
+    assert "fastclip/reference" in printed and "open_clip+compile" in printed
+
+
+def test_bench_help_names_the_options(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["bench", "loss", "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--n", "--dtype", "--data", "--provider", "--output", "--autocast"):
+        assert option in text
