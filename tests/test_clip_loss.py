@@ -135,9 +135,7 @@ def test_clip_loss_stats_equal_those_of_the_logits(backend):
     assert stats.image_to_text_accuracy == (positive > negatives.amax(1)).float().mean()
     assert stats.text_to_image_accuracy == (positive > negatives.amax(0)).float().mean()
     torch.testing.assert_close(stats.mean_positive.double(), positive.mean(), rtol=0, atol=1e-5)
-    torch.testing.assert_close(
-        stats.hardest_negative.double(), negatives.max(), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(stats.hardest_negative.double(), negatives.max(), rtol=0, atol=1e-5)
     assert not any(value.requires_grad for value in stats)
 
 

@@ -48,8 +48,9 @@ def test_siglip_loss_normalize_matches_float64(backend, dtype):
 
 
 def test_siglip_loss_reduction_none_gives_each_row_its_loss_and_gradient(backend):
-    inputs = *planted_features(square(70, 24), "trained", torch.float64), *scalars(
-        10.0, -10.0, torch.float64
+    inputs = (
+        *planted_features(square(70, 24), "trained", torch.float64),
+        *scalars(10.0, -10.0, torch.float64),
     )
     weights = torch.linspace(-1.0, 2.0, 70, dtype=torch.float64)
     leaves = [x.clone().requires_grad_() for x in inputs]

@@ -20,14 +20,18 @@ struct Range {
 class Partition {
  public:
   Partition(int64_t total, int64_t largest)
-      : total_(total), count_((total + largest - 1) / largest), size_((total + count_ - 1) / count_) {
+      : total_(total),
+        count_((total + largest - 1) / largest),
+        size_((total + count_ - 1) / count_) {
     count_ = (total + size_ - 1) / size_;
   }
   int64_t total() const { return total_; }
   int64_t count() const { return count_; }
   int64_t size() const { return size_; }  // of every part but the last
   Range operator[](int64_t i) const { return {i * size_, std::min((i + 1) * size_, total_)}; }
-  Range span(Range parts) const { return {parts.begin * size_, std::min(parts.end * size_, total_)}; }
+  Range span(Range parts) const {
+    return {parts.begin * size_, std::min(parts.end * size_, total_)};
+  }
 
  private:
   int64_t total_, count_, size_;
@@ -42,7 +46,9 @@ struct Blocking {
 
   Blocking(int64_t M, int64_t N)
       : rows(M, M * N < kLarge * kLarge ? 128 : 256),
-        cols(N, M * N < kSmall * kSmall ? 128 : M * N < kLarge * kLarge ? 256 : 512) {}
+        cols(N, M * N < kSmall * kSmall   ? 128
+                : M * N < kLarge * kLarge ? 256
+                                          : 512) {}
 
   static constexpr int64_t kSmall = 512, kLarge = 2048;
 };

@@ -23,7 +23,8 @@ template <typename T>
 at::Tensor negative_log_likelihood(const at::Tensor& positive, const at::Tensor& maximum,
                                    const at::Tensor& total) {
   const at::Tensor nll = at::empty_like(total);
-  const T *const positives = positive.const_data_ptr<T>(), *const maxima = maximum.const_data_ptr<T>(),
+  const T *const positives = positive.const_data_ptr<T>(),
+                 *const maxima = maximum.const_data_ptr<T>(),
                  *const totals = total.const_data_ptr<T>();
   T* const out = nll.data_ptr<T>();
   const int64_t B = positive.numel();
@@ -91,8 +92,7 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
     const bool is_double = positive.scalar_type() == at::kDouble;
     const at::Tensor nll = is_double ? negative_log_likelihood<double>(positive, maximum, total)
                                      : negative_log_likelihood<float>(positive, maximum, total);
-    ctx->save_for_backward(
-        {row_features, col_features, logit_scale, maximum, kept, total, nll});
+    ctx->save_for_backward({row_features, col_features, logit_scale, maximum, kept, total, nll});
     ctx->saved_data["mean"] = mean;
     ctx->saved_data["normalize"] = normalize;
     const at::Tensor by_side = maximum.view({2, -1});

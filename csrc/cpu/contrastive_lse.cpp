@@ -2,7 +2,8 @@
 //
 // Math      fastclip/backends/reference.py
 // Tiling    logit_tiles.h; each tile leaves (max, sum) for its rows and its columns, merged in the
-//           order of the tiles by  max' = max(a, b);  sum' = sum_a e^(a - max') + sum_b e^(b - max')
+//           order of the tiles by  max' = max(a, b);  sum' = sum_a e^(a - max') + sum_b e^(b -
+//           max')
 // Cost      2 M N D FLOPs and two exponentials per logit
 // Numerics  logits, statistics in T: float, or double for double features
 #include "contrastive_lse.h"

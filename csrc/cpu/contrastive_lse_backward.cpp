@@ -1,6 +1,7 @@
 // contrastive_lse, backward: p from the statistics of the forward, then its products.
 //
-// Math      fastclip/backends/reference.py;  p is G divided by a power of two that makes the largest
+// Math      fastclip/backends/reference.py;  p is G divided by a power of two that makes the
+// largest
 //           weight about 1, so that the flush of lse_epilogue.h is relative to the result
 // Tiling    logit_gradients.h
 // Cost      6 M N D FLOPs (4 M N D where the logits were kept) and two exponentials per logit
@@ -15,7 +16,8 @@ template <typename T>
 std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
     const at::Tensor& grad_positive, const at::Tensor& grad_total, const at::Tensor& row_features,
     const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& maximum,
-    const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
+    const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad,
+    bool needs_col_grad) {
   const int64_t M = row_features.size(0);
   const Weights<T> weights({grad_positive, grad_total});
   const T* const pair_weight = weights[0];
@@ -29,8 +31,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
       {const_cast<T*>(kept.const_data_ptr<T>()), kept.size(0), col_features.size(0)},
       needs_row_grad, needs_col_grad, [&](const T* logits, const Tile<T>& p) {
         lse_tile_backward(logits, p.rows.size(), p.cols.size(), row_weight + p.rows.begin,
-                          row_max + p.rows.begin, col_weight + p.cols.begin,
-                          col_max + p.cols.begin, p.data);
+                          row_max + p.rows.begin, col_weight + p.cols.begin, col_max + p.cols.begin,
+                          p.data);
         for (int64_t i = 0; i < p.rows.size(); ++i) {
           const int64_t j = p.pair(i, positive_offset);
           if (j >= 0) p.data[i * p.cols.size() + j] = pair_weight[p.rows.begin + i];
@@ -46,7 +48,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
 std::tuple<at::Tensor, at::Tensor, at::Tensor> contrastive_lse_backward(
     const at::Tensor& grad_positive, const at::Tensor& grad_total, const at::Tensor& row_features,
     const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& maximum,
-    const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
+    const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad,
+    bool needs_col_grad) {
   const auto run = row_features.scalar_type() == at::kDouble ? backward<double> : backward<float>;
   return run(grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
              positive_offset, normalize, needs_row_grad, needs_col_grad);

@@ -9,7 +9,8 @@ template <typename T>
 FASTCLIP_INLINE double squared_norm_of(const T* x, int64_t dim) {
   double squares = 0.0;
 #pragma omp simd reduction(+ : squares)
-  for (int64_t d = 0; d < dim; ++d) squares += static_cast<double>(x[d]) * static_cast<double>(x[d]);
+  for (int64_t d = 0; d < dim; ++d)
+    squares += static_cast<double>(x[d]) * static_cast<double>(x[d]);
   return squares;
 }
 
@@ -69,8 +70,7 @@ void project_row(float* grad, const float* unit, int64_t dim, double along, doub
 }
 
 FASTCLIP_MULTIVERSION
-void project_row(double* grad, const double* unit, int64_t dim, double along,
-                 double inverse_norm) {
+void project_row(double* grad, const double* unit, int64_t dim, double along, double inverse_norm) {
   project(grad, unit, dim, along, inverse_norm);
 }
 

@@ -3,8 +3,8 @@
 // Math
 //   p_ij = d loss / d logit_ij / weight_scale, given by the primitive
 //   a = p col,  b = p^T row      (M, D), (N, D)
-//   d row = f a,  d col = f b,  f = logit_scale weight_scale;  d logit_scale = weight_scale <a, row>
-//   and through the normalisation where the features were normalised (features.h).
+//   d row = f a,  d col = f b,  f = logit_scale weight_scale;  d logit_scale = weight_scale <a,
+//   row> and through the normalisation where the features were normalised (features.h).
 //
 // Tiling
 //   A panel is 2 x 8 tiles of p (512 x 4096, 8 MiB in float), 8 x 8 with more than 16 threads. For
@@ -116,8 +116,8 @@ LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::T
   // d logit_scale is a by-product of either side: without any, take the rows.
   GradientSums<T> row_sums(rows, needs_row_grad || !needs_col_grad, rows.size());
   GradientSums<T> col_sums(cols, needs_col_grad, max_cols);
-  const at::Tensor panel = empty({max_rows, max_cols},
-                                     at::TensorOptions(c10::CppTypeToScalarType<T>::value));
+  const at::Tensor panel =
+      empty({max_rows, max_cols}, at::TensorOptions(c10::CppTypeToScalarType<T>::value));
   T* const p = panel.data_ptr<T>();
   const at::Tensor epilogue_sums = empty({panel_tile_rows * panel_tile_cols}, at::kDouble);
   double* const tile_sums = epilogue_sums.data_ptr<double>();
@@ -131,10 +131,10 @@ LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::T
   for (int64_t c = 0; c < col_tiles.count(); c += panel_tile_cols) {
     const Range panel_cols{c, std::min(c + panel_tile_cols, col_tiles.count())};
     const Range col_span = col_tiles.span(panel_cols);
+    const auto col_block = cols.load(col_span);
     for (int64_t r = 0; r < row_tiles.count(); r += panel_tile_rows) {
       const Range panel_rows{r, std::min(r + panel_tile_rows, row_tiles.count())};
       const Range row_span = row_tiles.span(panel_rows);
-      const auto col_block = cols.load(col_span);
       const auto row_block = rows.load(row_span);
       const auto p_tile = [&](int64_t i, int64_t j) -> Tile<T> {
         const Range tile_rows = row_tiles[r + i], tile_cols = col_tiles[c + j];

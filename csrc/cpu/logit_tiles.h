@@ -75,8 +75,8 @@ void for_each_logit_tile(Features<T>& row_features, Features<T>& col_features,
         tile.col_index = task % panel_cols.size();
         tile.rows = row_tiles[r + tile.row_index];
         tile.cols = col_tiles[c + tile.col_index];
-        tile.data = kept.holds(tile.rows) ? kept.tile(tile.rows, tile.cols)
-                                          : buffer + worker * tile_numel;
+        tile.data =
+            kept.holds(tile.rows) ? kept.tile(tile.rows, tile.cols) : buffer + worker * tile_numel;
         tile_logits(rows, cols, tile, row_tiles.span(panel_rows).begin,
                     col_tiles.span(panel_cols).begin, logit_scale);
         epilogue(tile);

@@ -44,9 +44,9 @@ FASTCLIP_INLINE void forward(const T* __restrict logits, int64_t m, int64_t n,
 }
 
 template <typename T>
-FASTCLIP_INLINE void backward(const T* logits, int64_t m, int64_t n,
-                              const T* __restrict row_weight, const T* __restrict row_max,
-                              const T* __restrict col_weight, const T* __restrict col_max, T* p) {
+FASTCLIP_INLINE void backward(const T* logits, int64_t m, int64_t n, const T* __restrict row_weight,
+                              const T* __restrict row_max, const T* __restrict col_weight,
+                              const T* __restrict col_max, T* p) {
   constexpr T kNegligible = T(0x1p-100);
   for (int64_t i = 0; i < m; ++i) {
     const T weight = row_weight[i];

@@ -17,8 +17,7 @@ struct Block {
   int64_t rows, cols;
   int64_t row_stride, col_stride;
 
-  Block(T* data, int64_t rows, int64_t cols, int64_t stride)
-      : Block(data, rows, cols, stride, 1) {}
+  Block(T* data, int64_t rows, int64_t cols, int64_t stride) : Block(data, rows, cols, stride, 1) {}
   Block(T* data, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride)
       : data(data), rows(rows), cols(cols), row_stride(row_stride), col_stride(col_stride) {}
 
@@ -32,9 +31,9 @@ struct Block {
   Block transposed() const { return {data, cols, rows, col_stride, row_stride}; }
 
   at::Tensor tensor() const {
-    return at::from_blob(const_cast<std::remove_const_t<T>*>(data), {rows, cols},
-                         {row_stride, col_stride},
-                         at::TensorOptions(c10::CppTypeToScalarType<std::remove_const_t<T>>::value));
+    return at::from_blob(
+        const_cast<std::remove_const_t<T>*>(data), {rows, cols}, {row_stride, col_stride},
+        at::TensorOptions(c10::CppTypeToScalarType<std::remove_const_t<T>>::value));
   }
 };
 

@@ -12,8 +12,8 @@
 namespace fastclip::cpu {
 
 // An uninitialised tensor. First touching a fresh 4 KiB page costs as much as a thousand FLOPs of a
-// product, and a buffer of megabytes is fresh at every call: ask for 2 MiB pages instead. The advice
-// changes neither size nor content; where it is not taken nothing is lost.
+// product, and a buffer of megabytes is fresh at every call: ask for 2 MiB pages instead. The
+// advice changes neither size nor content; where it is not taken nothing is lost.
 inline at::Tensor empty(at::IntArrayRef sizes, const at::TensorOptions& options) {
   at::Tensor tensor = at::empty(sizes, options);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)

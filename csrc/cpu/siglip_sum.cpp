@@ -39,8 +39,9 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& row_features,
       [&](Range row_tiles, Range col_tiles) {
         const Range span = blocking.rows.span(row_tiles);
         row_loss.narrow(0, span.begin, span.size())
-            .add_(partials.narrow(0, 0, col_tiles.size()).narrow(1, 0, span.size()).sum(
-                0, /*keepdim=*/false, at::kDouble));
+            .add_(partials.narrow(0, 0, col_tiles.size())
+                      .narrow(1, 0, span.size())
+                      .sum(0, /*keepdim=*/false, at::kDouble));
       });
   return {row_loss.to(options), kept};
 }

@@ -35,9 +35,9 @@ struct ExpConstants<float> {
   using Bits = uint32_t;
   static constexpr int kMantissaBits = 23;
   static constexpr Bits kExponentOfOne = 127;
-  static constexpr float kRound = 12582912.0f;        // 1.5 * 2^23: adding it rounds to an integer
-  static constexpr float kSmallest = -87.0f;          // exp is 1.6e-38, still normal
-  static constexpr float kLn2High = 0.693359375f;     // 10 significant bits
+  static constexpr float kRound = 12582912.0f;     // 1.5 * 2^23: adding it rounds to an integer
+  static constexpr float kSmallest = -87.0f;       // exp is 1.6e-38, still normal
+  static constexpr float kLn2High = 0.693359375f;  // 10 significant bits
   static constexpr float kLn2Low = -2.12194440e-4f;
   static constexpr int kDegree = 7;
   static constexpr int kAtanhTerms = 9;

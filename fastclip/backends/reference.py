@@ -34,7 +34,6 @@ from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype, unit_rows, unit_rows_backward
 
-
 KEPT_BYTES = 0
 
 

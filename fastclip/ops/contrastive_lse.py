@@ -34,8 +34,15 @@ def _forward(
     kept_rows,
 ):  # fmt: skip
     return call_backend(
-        backend, "contrastive_lse",
-        row_features, col_features, logit_scale, positive_offset, normalize, workspace, kept_rows
+        backend,
+        "contrastive_lse",
+        row_features,
+        col_features,
+        logit_scale,
+        positive_offset,
+        normalize,
+        workspace,
+        kept_rows,
     )
 
 

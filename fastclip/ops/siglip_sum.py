@@ -99,7 +99,5 @@ def _gradients(ctx, grad_row_loss, _grad_kept):
     )  # fmt: skip
 
 
-torch.library.register_autograd(
-    "fastclip::siglip_sum", _gradients, setup_context=_setup_context
-)
+torch.library.register_autograd("fastclip::siglip_sum", _gradients, setup_context=_setup_context)
 forbid_double_backward("fastclip::siglip_sum_backward")

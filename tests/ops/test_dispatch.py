@@ -53,5 +53,7 @@ def test_kept_rows_by_default_are_all_or_none_and_with_a_workspace_what_fits():
 
     assert kept(4096, None) == 4096 and kept(4097, None) == 0
     assert kept(4096, None, torch.bfloat16) == 4096 and kept(4096, None, torch.float64) == 0
-    assert kept(1000, 0) == 0 and kept(1000, 4 * 1000 * 250 + 1) == 250 and kept(1000, 1 << 40) == 1000
+    assert (
+        kept(1000, 0) == 0 and kept(1000, 4 * 1000 * 250 + 1) == 250 and kept(1000, 1 << 40) == 1000
+    )
     assert kept(1000, 1 << 40, backend="chunked") == 0

@@ -1,7 +1,7 @@
 """The losses as anyone would write them, in plain differentiable PyTorch.
 
-In float64 they are the truth; in float32, with inputs and outputs in the inputs' dtype, they are the
-eager code that rounds where the kernels round, whose error sets the budget (`tolerance.py`).
+In float64 they are the truth; in float32, with inputs and outputs in the inputs' dtype, they are
+the eager code that rounds where the kernels round, whose error sets the budget (`tolerance.py`).
 """
 
 import torch
@@ -51,7 +51,7 @@ def siglip_sum(rows, cols, logit_scale, logit_bias, positive_offset, normalize=F
 
 
 def value_and_grads(function, *inputs: Tensor, dtype: torch.dtype, **options):
-    """The value of `function` computed in `dtype`, and gradients for all inputs that are tensors."""
+    """The value of `function` computed in `dtype`, and its gradients for all inputs."""
     leaves = [x.detach().to(dtype).requires_grad_() for x in inputs]
     value = function(*leaves, **options)
     return value.detach(), torch.autograd.grad(value, leaves)

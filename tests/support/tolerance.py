@@ -3,11 +3,12 @@
     budget = 3 x (error of eager code that rounds where the kernel rounds + one ulp)
 
 The error is that of the worst of several eager runs on the same problem with pairs and feature
-dimensions permuted: a single run may be right by luck, above all in a scalar. Truth is float64 from
-the same low-precision inputs; norms are over the whole tensor. The ulp is that of the output or, for
-the two scalars, of the numbers that cancel in them: the positive logits in the loss, the terms of
-the sum in the gradient of logit_scale. Eager *in* bfloat16 would be no baseline: at logit_scale 100
-it lets a dropped column pass. That these budgets reject bugs is tested in `tests/test_tolerance.py`.
+dimensions permuted: a single run may be right by luck, above all in a scalar. Truth is float64
+from the same low-precision inputs; norms are over the whole tensor. The ulp is that of the output
+or, for the two scalars, of the numbers that cancel in them: the positive logits in the loss, the
+terms of the sum in the gradient of logit_scale. Eager *in* bfloat16 would be no baseline: at
+logit_scale 100 it lets a dropped column pass. That these budgets reject bugs is tested in
+`tests/test_tolerance.py`.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,0 +1,116 @@
+"""The drop-in modules: open_clip's signatures, values and gradients."""
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import fastclip
+from fastclip.benchmarks.cases import Case, make_inputs
+
+
+@pytest.fixture(scope="module")
+def open_clip_loss():
+    """open_clip's module of losses alone: the package imports torchvision, the losses do not."""
+    package = importlib.util.find_spec("open_clip")
+    if package is None:
+        pytest.skip("open_clip is not installed")
+    path = Path(package.submodule_search_locations[0]) / "loss.py"
+    spec = importlib.util.spec_from_file_location("open_clip_loss", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(loss, *inputs, **options):
+    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+    value = loss(*leaves, **options)
+    value = value["contrastive_loss"] if isinstance(value, dict) else value
+    value.backward()
+    return value.detach(), [x.grad for x in leaves]
+
+
+@pytest.mark.parametrize("data", ["random", "trained"])
+@pytest.mark.parametrize("settings", [{}, dict(local_loss=True, gather_with_grad=True),
+                                      dict(cache_labels=True)], ids=str)  # fmt: skip
+def test_clip_loss_equals_open_clip(open_clip_loss, data, settings):
+    inputs = make_inputs(Case(130, 48, logit_scale=14.3, data=data))
+    inputs = (*inputs, torch.tensor(-4.0))
+    actual = run(fastclip.ClipLoss(**settings), *inputs)
+    expected = run(open_clip_loss.ClipLoss(**settings), *inputs)
+    torch.testing.assert_close(actual[0], expected[0])
+    torch.testing.assert_close(actual[1][:3], expected[1][:3], rtol=1e-4, atol=1e-8)
+    # open_clip's gradient of the bias is rounding noise around zero.
+    assert actual[1][3] == 0 and expected[1][3].abs() < 1e-6
+
+
+@pytest.mark.parametrize("data", ["random", "trained"])
+def test_siglip_loss_equals_open_clip(open_clip_loss, data):
+    inputs = make_inputs(Case(130, 48, logit_scale=10.0, data=data))
+    inputs = (*inputs, torch.tensor(-10.0))
+    actual = run(fastclip.SigLipLoss(), *inputs)
+    expected = run(open_clip_loss.SigLipLoss(), *inputs)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["ClipLoss", "SigLipLoss"])
+def test_signatures_extend_open_clips(open_clip_loss, name):
+    ours, theirs = getattr(fastclip, name), getattr(open_clip_loss, name)
+    for method in ("__init__", "forward"):
+        our_parameters = inspect.signature(getattr(ours, method)).parameters
+        for parameter in inspect.signature(getattr(theirs, method)).parameters.values():
+            ours_of_that_name = our_parameters[parameter.name]
+            assert ours_of_that_name.kind == parameter.kind
+            if parameter.default is not parameter.empty:
+                assert ours_of_that_name.default == parameter.default
+        positional = [p.name for p in our_parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+        their_order = list(inspect.signature(getattr(theirs, method)).parameters)
+        assert positional[: len(their_order)] == their_order
+
+
+@pytest.mark.parametrize("module", [fastclip.ClipLoss, fastclip.SigLipLoss])
+def test_output_dict_and_keywords(module):
+    image, text, scale = make_inputs(Case(20, 8))
+    loss = module()
+    value = loss(image_features=image, text_features=text, logit_scale=scale, logit_bias=None)
+    as_dict = loss(image, text, scale, None, output_dict=True)
+    assert as_dict.keys() == {"contrastive_loss"}
+    torch.testing.assert_close(as_dict["contrastive_loss"], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("module", [fastclip.ClipLoss, fastclip.SigLipLoss])
+def test_several_ranks_raise(module):
+    with pytest.raises(NotImplementedError, match="world_size=2"):
+        module(rank=1, world_size=2)
+    with pytest.raises(ValueError, match="rank must be in"):
+        module(rank=2, world_size=2)
+    with pytest.raises(ValueError, match="world_size must be >= 1, got 0"):
+        module(world_size=0)
+
+
+def test_horovod_and_unknown_dist_impl_raise():
+    with pytest.raises(NotImplementedError, match="use_horovod"):
+        fastclip.ClipLoss(use_horovod=True)
+    with pytest.raises(ValueError, match=r"dist_impl must be None or one of .*, got 'ring'"):
+        fastclip.SigLipLoss(dist_impl="ring")
+    assert fastclip.SigLipLoss(dist_impl="gather").dist_impl == "gather"
+
+
+@pytest.mark.parametrize("module", [fastclip.ClipLoss, fastclip.SigLipLoss])
+def test_settings_are_passed_on_and_shown(module):
+    image, text, scale = make_inputs(Case(20, 8))
+    loss = module(backend="nonsense", workspace=123)
+    assert "backend='nonsense', workspace=123" in repr(loss)
+    with pytest.raises(ValueError, match="nonsense"):
+        loss(image, text, scale, 0.0)
+
+
+def test_modules_have_no_state_and_survive_pickling():
+    import pickle
+
+    loss = pickle.loads(pickle.dumps(fastclip.ClipLoss(cache_labels=True)))
+    assert loss.cache_labels and loss.state_dict() == {}

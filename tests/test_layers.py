@@ -1,0 +1,72 @@
+"""Imports point downwards: cli -> train, evaluate -> data, models, losses -> functional -> ops ->
+backends. Backends import neither each other nor the layers above."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fastclip
+
+PACKAGE = Path(fastclip.__file__).parent
+LAYERS = [
+    {"backends"},
+    {"ops"},
+    {"functional"},
+    {"losses", "models", "data"},
+    {"train", "evaluate"},
+    {"benchmarks", "doctor", "cli"},
+]
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+OPTIONAL = {"triton", "sklearn", "matplotlib", "tqdm", "open_clip", "transformers"}
+
+
+def layer(module: str) -> int:
+    (found,) = [i for i, names in enumerate(LAYERS) if module in names]
+    return found
+
+
+def imported(path: Path, top_level_only: bool = False) -> list[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    names = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def inside(path: Path) -> list[str]:
+    return [n.split(".")[1:] for n in imported(path) if n.split(".")[0] == "fastclip"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_module_imports_only_its_own_or_a_lower_layer(path):
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    for name in inside(path):
+        if name[0] in {"__version__", "explain_backends", "available_backends"}:
+            continue
+        if own == "train" and name[0] in dir(fastclip):
+            continue  # the trainer uses the public names
+        assert layer(name[0]) <= layer(own), f"{path.name} imports fastclip.{'.'.join(name)}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "backends").glob("*.py")), ids=lambda p: p.name)
+def test_backends_do_not_import_each_other(path):
+    shared = {"native", "normalization"}
+    backends = {name[1] for name in inside(path) if name[0] == "backends" and len(name) > 1}
+    assert backends <= shared
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_optional_packages_are_imported_where_they_are_used(path):
+    assert not {n.split(".")[0] for n in imported(path, top_level_only=True)} & OPTIONAL
+
+
+def test_models_and_losses_do_not_import_each_other():
+    for path in (PACKAGE / "models").glob("*.py"):
+        assert not any(name[0] == "losses" for name in inside(path))
+    for path in (PACKAGE / "losses").glob("*.py"):
+        assert not any(name[0] == "models" for name in inside(path))

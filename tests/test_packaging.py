@@ -1,0 +1,113 @@
+"""What is shipped, and what FASTCLIP_BUILD does."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ["csrc", "fastclip", "benchmarks", "tests"]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of what a release is made from, without what was built here."""
+    root = tmp_path_factory.mktemp("checkout")
+    ignore = shutil.ignore_patterns("*.so", "__pycache__", "results")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, root / name, ignore=ignore)
+    for path in ROOT.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copy(path, root)
+    return root
+
+
+def setup_py(checkout: Path, choice: str, *command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "setup.py", "-q", *command],
+        cwd=checkout,
+        env=os.environ | {"FASTCLIP_BUILD": choice},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def backend_call(checkout: Path, call: str, out: Path) -> str:
+    """Call a PEP 517 hook of setuptools and return the name of the file it made."""
+    code = (
+        "import setuptools.build_meta as b, sys; sys.argv = ['setup.py']; "
+        f"print(b.{call}({str(out)!r}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=checkout,
+        env=os.environ | {"FASTCLIP_BUILD": "none"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip().splitlines()[-1]
+
+
+def test_pure_python_wheel_ships_the_package_and_no_tests(checkout, tmp_path):
+    wheel = zipfile.ZipFile(tmp_path / backend_call(checkout, "build_wheel", tmp_path))
+    names = wheel.namelist()
+    assert "fastclip/py.typed" in names and "fastclip/backends/cpu.py" in names
+    assert "fastclip/benchmarks/cases.py" in names
+    assert not any("test" in name or name.startswith("csrc") for name in names)
+    assert not any(name.endswith(".so") for name in names)
+    (metadata,) = [name for name in names if name.endswith("METADATA")]
+    text = wheel.read(metadata).decode()
+    assert "Name: fastclip-kernels" in text and "Requires-Dist: torch>=2.11" in text
+    packages = {Path(n).parent for n in names if n.endswith("/__init__.py")}
+    source = {p.parent.relative_to(ROOT) for p in (ROOT / "fastclip").rglob("__init__.py")}
+    assert source | {Path("fastclip/benchmarks")} == packages
+
+
+def test_sdist_ships_the_kernels(checkout, tmp_path):
+    with tarfile.open(tmp_path / backend_call(checkout, "build_sdist", tmp_path)) as sdist:
+        names = {name.split("/", 1)[1] for name in sdist.getnames() if "/" in name}
+    sources = {str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.is_file()}
+    assert sources <= names
+    assert {"setup.py", "pyproject.toml", "LICENSE", "README.md"} <= names
+    assert not any(name.endswith(".so") for name in names)
+
+
+@pytest.mark.parametrize(
+    "choice, message",
+    [
+        ("fast", "FASTCLIP_BUILD must be one of"),
+        ("cuda", "FASTCLIP_BUILD=cuda: this version has no CUDA kernels"),
+    ],
+)
+def test_explicit_build_fails_rather_than_degrades(checkout, choice, message):
+    result = setup_py(checkout, choice, "--version")
+    assert result.returncode != 0
+    assert message in result.stderr
+
+
+def test_broken_compiler_fails_cpu_and_degrades_auto(checkout, monkeypatch):
+    for variable in ("CC", "CXX"):
+        monkeypatch.setenv(variable, "false")
+    failed = setup_py(checkout, "cpu", "build_ext", "--inplace")
+    assert failed.returncode != 0
+    degraded = setup_py(checkout, "auto", "build_ext", "--inplace")
+    assert degraded.returncode == 0, degraded.stderr
+    assert "installing pure Python" in degraded.stderr
+    assert not list((checkout / "fastclip").glob("*.so"))
+
+
+def test_versions_agree():
+    import importlib.metadata
+
+    import fastclip
+
+    assert importlib.metadata.version("fastclip-kernels") == fastclip.__version__
+    assert f"## {fastclip.__version__}" in (ROOT / "CHANGELOG.md").read_text()
