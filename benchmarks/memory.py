@@ -8,24 +8,15 @@ A process keeps what it once had, so each measurement is a fresh one (`python -m
     3. one forward and backward
     4. extra = high-water mark - memory before the call - bytes of the gradients
 
-It is resident memory, as users see it: it includes what the C library keeps of freed blocks, which
-is up to as much again for blocks below 32 MiB.
-
-On Linux the mark is VmHWM, reset through /proc/self/clear_refs. Elsewhere it is ru_maxrss, which
-cannot be reset: memory before the call then counts at its own peak, and extra is a lower bound.
+What counts as memory, and where the mark cannot be reset: `fastclip/process_memory.py`.
 """
 
-import ctypes
 import dataclasses
-import gc
 import json
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -33,6 +24,7 @@ from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.providers import Provider, find_provider
 from fastclip.benchmarks.results import case_from_json, case_to_json
 from fastclip.benchmarks.step import Step
+from fastclip.process_memory import rise_bytes
 
 WARM_UP_N = 256
 
@@ -64,21 +56,8 @@ def extra_bytes(provider: Provider, case: Case) -> int:
     return json.loads(child.stdout.splitlines()[-1])["extra_bytes"]
 
 
-def peak_bytes(call: Callable[[], Any]) -> int:
-    """How far the process's memory rose above its present size while `call` ran."""
-    gc.collect()
-    _return_freed_memory()
-    if _reset_high_water():
-        before = _proc_status("VmRSS")
-        call()
-        return _proc_status("VmHWM") - before
-    before = _max_rss()
-    call()
-    return _max_rss() - before
-
-
 def peak_beyond_gradients(step: Step) -> int:
-    return max(0, peak_bytes(step) - sum(x.nbytes for x in step.inputs))
+    return max(0, rise_bytes(step) - sum(x.nbytes for x in step.inputs))
 
 
 def main(request: str) -> None:
@@ -90,30 +69,6 @@ def main(request: str) -> None:
     warm_up_N = case.N if provider.compiled else min(case.N, WARM_UP_N)
     Step(provider, dataclasses.replace(case, N=warm_up_N))()
     print(json.dumps({"extra_bytes": peak_beyond_gradients(Step(provider, case))}))
-
-
-def _return_freed_memory() -> None:
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
-
-
-def _reset_high_water() -> bool:
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _proc_status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
-
-
-def _max_rss() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _volunteer_for_the_oom_killer() -> None:

@@ -71,11 +71,8 @@ def clip_loss(
     Source:
         Radford et al. 2021, arXiv:2103.00020, Figure 3.
     """
-    image_features, text_features = _promoted_by_autocast(image_features, text_features)
-    validation.check_features(image_features, text_features)
-    validation.check_positive("logit_scale", logit_scale)
-    validation.check_reduction(reduction)
-    validation.check_workspace(workspace)
+    image_features, text_features = _checked_features(image_features, text_features)
+    validation.check_options(logit_scale, reduction, workspace)
     dtype = compute_dtype(image_features.dtype)
     logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, image_features.device)
     backend = dispatch.resolve_backend(backend, image_features)
@@ -128,11 +125,8 @@ def siglip_loss(
     Source:
         Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.
     """
-    image_features, text_features = _promoted_by_autocast(image_features, text_features)
-    validation.check_features(image_features, text_features)
-    validation.check_positive("logit_scale", logit_scale)
-    validation.check_reduction(reduction)
-    validation.check_workspace(workspace)
+    image_features, text_features = _checked_features(image_features, text_features)
+    validation.check_options(logit_scale, reduction, workspace)
     dtype, device = compute_dtype(image_features.dtype), image_features.device
     logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, device)
     logit_bias = validation.scalar_tensor("logit_bias", logit_bias, dtype, device)
@@ -148,16 +142,18 @@ def siglip_loss(
     return row_loss.mean() if reduction == "mean" else row_loss
 
 
-def _promoted_by_autocast(image_features, text_features):
-    """Under autocast one tower may end in float32 and the other not; eager matmul takes both."""
-    if not (isinstance(image_features, Tensor) and isinstance(text_features, Tensor)):
-        return image_features, text_features
-    if image_features.dtype == text_features.dtype:
-        return image_features, text_features
-    if not torch.is_autocast_enabled(image_features.device.type):
-        return image_features, text_features
-    dtype = torch.promote_types(image_features.dtype, text_features.dtype)
-    return image_features.to(dtype), text_features.to(dtype)
+def _checked_features(image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor]:
+    # Under autocast one tower may end in float32 and the other not; eager matmul takes both.
+    if (
+        isinstance(image_features, Tensor)
+        and isinstance(text_features, Tensor)
+        and image_features.dtype != text_features.dtype
+        and torch.is_autocast_enabled(image_features.device.type)
+    ):
+        dtype = torch.promote_types(image_features.dtype, text_features.dtype)
+        image_features, text_features = image_features.to(dtype), text_features.to(dtype)
+    validation.check_features(image_features, text_features)
+    return image_features, text_features
 
 
 def _kept_rows(

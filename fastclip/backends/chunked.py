@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastclip.backends.normalization import compute_dtype, unit_rows, unit_rows_backward
+from fastclip.backends.normalization import prepared_rows, prepared_rows_backward
 
 KEPT_BYTES = 0
 DEFAULT_WORKSPACE = 64 << 20
@@ -42,11 +42,11 @@ def contrastive_lse(
     kept_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     M, N = len(row_features), len(col_features)
-    cols = _prepared(col_features, normalize)
+    cols = prepared_rows(col_features, normalize)
     positive, row_max, row_sum = cols.new_zeros(M), cols.new_empty(M), cols.new_empty(M)
     col_max, col_sum = cols.new_full((N,), float("-inf")), cols.new_zeros(N)
     for chunk in _chunks(M, N, cols.dtype, workspace):
-        logits = logit_scale * (_prepared(row_features[chunk], normalize) @ cols.T)
+        logits = logit_scale * (prepared_rows(row_features[chunk], normalize) @ cols.T)
         pairs, paired = _pairs(logits, chunk, positive_offset)
         positive[paired] = pairs
         pairs.fill_(float("-inf"))
@@ -76,7 +76,7 @@ def contrastive_lse_backward(
     needs_row_grad: bool,
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    cols = _prepared(col_features, normalize)
+    cols = prepared_rows(col_features, normalize)
     sides = [len(row_features), len(col_features)]
     row_shift, col_shift = _shift(maximum).split(sides)
     grad_row_sum, grad_col_sum = grad_total.split(sides)
@@ -85,7 +85,7 @@ def contrastive_lse_backward(
     )
     largest = torch.maximum(grad_positive.abs().max(), grad_total.abs().max())
     for chunk in _chunks(len(row_features), len(cols), cols.dtype, workspace):
-        rows = _prepared(row_features[chunk], normalize)
+        rows = prepared_rows(row_features[chunk], normalize)
         logits = logit_scale * (rows @ cols.T)
         grad_logits = (logits - row_shift[chunk, None]).exp_().mul_(grad_row_sum[chunk, None])
         grad_logits += logits.sub_(col_shift).exp_().mul_(grad_col_sum)
@@ -106,10 +106,10 @@ def siglip_sum(
     kept_rows: int,
 ) -> tuple[Tensor, Tensor]:
     M, N = len(row_features), len(col_features)
-    cols = _prepared(col_features, normalize)
+    cols = prepared_rows(col_features, normalize)
     row_loss = cols.new_empty(M)
     for chunk in _chunks(M, N, cols.dtype, workspace):
-        logits = logit_scale * (_prepared(row_features[chunk], normalize) @ cols.T) + logit_bias
+        logits = logit_scale * (prepared_rows(row_features[chunk], normalize) @ cols.T) + logit_bias
         pairs, _ = _pairs(logits, chunk, positive_offset)
         pairs.neg_()
         row_loss[chunk] = -F.logsigmoid(logits.neg_()).sum(1)
@@ -129,14 +129,14 @@ def siglip_sum_backward(
     needs_row_grad: bool,
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    cols = _prepared(col_features, normalize)
+    cols = prepared_rows(col_features, normalize)
     accumulate = _GradientSums(
         row_features, col_features, cols, logit_scale, normalize, needs_row_grad, needs_col_grad
     )
     largest = grad_row_loss.abs().max()
     grad_logit_bias = torch.zeros_like(logit_scale, dtype=torch.float64)
     for chunk in _chunks(len(row_features), len(cols), cols.dtype, workspace):
-        rows = _prepared(row_features[chunk], normalize)
+        rows = prepared_rows(row_features[chunk], normalize)
         logits = logit_scale * (rows @ cols.T) + logit_bias
         pairs, _ = _pairs(logits, chunk, positive_offset)
         pairs.neg_()
@@ -178,7 +178,7 @@ class _GradientSums:
 
     def _feature_gradient(self, unscaled: Tensor, features: Tensor) -> Tensor:
         grad = unscaled.mul_(self.logit_scale)
-        return unit_rows_backward(grad, features) if self.normalize else grad.to(features.dtype)
+        return prepared_rows_backward(grad, features, self.normalize)
 
 
 def _chunks(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> Iterator[slice]:
@@ -193,10 +193,6 @@ def _pairs(logits: Tensor, chunk: slice, positive_offset: int) -> tuple[Tensor, 
     pairs = logits.diagonal(offset)
     first = chunk.start + max(0, -offset)
     return pairs, slice(first, first + len(pairs))
-
-
-def _prepared(features: Tensor, normalize: bool) -> Tensor:
-    return unit_rows(features) if normalize else features.to(compute_dtype(features.dtype))
 
 
 def _shift(maximum: Tensor) -> Tensor:

@@ -21,13 +21,18 @@ def feature_norms(features: Tensor) -> Tensor:  # (M, D) -> (M, 1), float64
     return torch.linalg.vector_norm(features.double(), dim=1, keepdim=True).clamp_min(EPS)
 
 
-def unit_rows(features: Tensor) -> Tensor:  # (M, D) -> (M, D), in the compute dtype
-    return (features / feature_norms(features)).to(compute_dtype(features.dtype))
+def prepared_rows(features: Tensor, normalize: bool) -> Tensor:  # (M, D) -> (M, D)
+    """The rows as they are multiplied: in the compute dtype, normalised if asked."""
+    dtype = compute_dtype(features.dtype)
+    return (features / feature_norms(features) if normalize else features).to(dtype)
 
 
-def unit_rows_backward(grad_unit: Tensor, features: Tensor) -> Tensor:  # (M, D), (M, D) -> (M, D)
+def prepared_rows_backward(grad: Tensor, features: Tensor, normalize: bool) -> Tensor:
+    """From the gradient (M, D) of prepared rows to that of `features` (M, D), in their dtype."""
+    if not normalize:
+        return grad.to(features.dtype)
     norms = feature_norms(features)
-    unit = (features / norms).to(grad_unit.dtype)
-    radial = (grad_unit * unit).sum(1, keepdim=True)
+    unit = (features / norms).to(grad.dtype)
+    radial = (grad * unit).sum(1, keepdim=True)
     radial = torch.where(norms > EPS, radial, torch.zeros_like(radial))
-    return ((grad_unit - unit * radial) / norms).to(features.dtype)
+    return ((grad - unit * radial) / norms).to(features.dtype)

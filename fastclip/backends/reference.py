@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastclip.backends.normalization import compute_dtype, unit_rows, unit_rows_backward
+from fastclip.backends.normalization import prepared_rows, prepared_rows_backward
 
 KEPT_BYTES = 0
 
@@ -50,7 +50,7 @@ def contrastive_lse(
     workspace: int | None,
     kept_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
+    rows, cols = (prepared_rows(x, normalize) for x in (row_features, col_features))
     logits = logit_scale * (rows @ cols.T)
     pairs = logits.diagonal(positive_offset)
     positive = logits.new_zeros(len(rows))
@@ -76,7 +76,7 @@ def contrastive_lse_backward(
     needs_row_grad: bool,
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
+    rows, cols = (prepared_rows(x, normalize) for x in (row_features, col_features))
     logits = logit_scale * (rows @ cols.T)
     row_max, col_max = maximum.split(logits.shape)
     grad_row_sum, grad_col_sum = grad_total.split(logits.shape)
@@ -100,7 +100,7 @@ def siglip_sum(
     workspace: int | None,
     kept_rows: int,
 ) -> tuple[Tensor, Tensor]:
-    rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
+    rows, cols = (prepared_rows(x, normalize) for x in (row_features, col_features))
     logits = logit_scale * (rows @ cols.T) + logit_bias
     logits.diagonal(positive_offset).neg_()
     row_loss = -F.logsigmoid(-logits).sum(1)
@@ -120,7 +120,7 @@ def siglip_sum_backward(
     needs_row_grad: bool,
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rows, cols = _prepared(row_features, normalize), _prepared(col_features, normalize)
+    rows, cols = (prepared_rows(x, normalize) for x in (row_features, col_features))
     logits = logit_scale * (rows @ cols.T) + logit_bias
     logits.diagonal(positive_offset).neg_()
     grad_logits = grad_row_loss[:, None] * logits.sigmoid()
@@ -150,10 +150,6 @@ def max_and_sum(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return maximum, total.masked_fill(total == 0, 1.0)
 
 
-def _prepared(features: Tensor, normalize: bool) -> Tensor:
-    return unit_rows(features) if normalize else features.to(compute_dtype(features.dtype))
-
-
 def _feature_gradients(
     grad_logits: Tensor,  # (M, N)
     rows: Tensor,  # (M, D), as multiplied
@@ -169,13 +165,9 @@ def _feature_gradients(
     grad_logit_scale = (unscaled_row * rows).sum()
     grad_row, grad_col = row_features.new_empty(0), col_features.new_empty(0)
     if needs_row_grad:
-        grad_row = _through_normalization(logit_scale * unscaled_row, row_features, normalize)
+        grad_row = prepared_rows_backward(logit_scale * unscaled_row, row_features, normalize)
     if needs_col_grad:
-        grad_col = _through_normalization(
+        grad_col = prepared_rows_backward(
             logit_scale * (grad_logits.T @ rows), col_features, normalize
         )
     return grad_row, grad_col, grad_logit_scale
-
-
-def _through_normalization(grad: Tensor, features: Tensor, normalize: bool) -> Tensor:
-    return unit_rows_backward(grad, features) if normalize else grad.to(features.dtype)

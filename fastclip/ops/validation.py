@@ -68,17 +68,13 @@ def scalar_tensor(
     return torch.full((), value, dtype=dtype, device=device)
 
 
-def check_positive(name: str, value: float | Tensor) -> None:
-    if isinstance(value, (int, float)) and value <= 0:
-        raise ValueError(f"{name} must be > 0 (the multiplicative scale, not its log), got {value}")
-
-
-def check_reduction(reduction: str) -> None:
+def check_options(logit_scale: float | Tensor, reduction: str, workspace: int | None) -> None:
+    if isinstance(logit_scale, (int, float)) and logit_scale <= 0:
+        raise ValueError(
+            f"logit_scale must be > 0 (the multiplicative scale, not its log), got {logit_scale}"
+        )
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
-
-
-def check_workspace(workspace: int | None) -> None:
     if workspace is None:
         return
     if isinstance(workspace, bool) or not isinstance(workspace, int):

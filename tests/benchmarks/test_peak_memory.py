@@ -14,7 +14,8 @@ MIB = 2**20
 
 PROBE = """
 import json, torch
-from fastclip.benchmarks.memory import peak_beyond_gradients, peak_bytes
+from fastclip.benchmarks.memory import peak_beyond_gradients
+from fastclip.process_memory import rise_bytes
 
 def mebibytes(count):
     return torch.ones(count * 2**18)
@@ -30,15 +31,15 @@ class Step:
         return [torch.ones_like(x) for x in self.inputs], mebibytes(40)
 
 measured = [
-    peak_bytes(lambda: mebibytes(200)),
-    peak_bytes(lambda: inputs.sum()),
+    rise_bytes(lambda: mebibytes(200)),
+    rise_bytes(lambda: inputs.sum()),
     peak_beyond_gradients(Step()),
 ]
 print(json.dumps(measured))
 """
 
 
-def test_peak_bytes_sees_an_allocation_and_neither_inputs_nor_gradients():
+def test_rise_bytes_sees_an_allocation_and_neither_inputs_nor_gradients():
     child = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     allocating, reading, beyond_gradients = json.loads(child.stdout)

@@ -1,0 +1,56 @@
+"""How much memory this process holds, and how far a call makes it rise.
+
+Resident memory, as users see it: it includes what the C library keeps of freed blocks, which is up
+to as much again for blocks below 32 MiB. A process keeps what it once had, so whoever compares two
+calls makes each in a fresh process.
+
+On Linux the high-water mark is VmHWM, reset through /proc/self/clear_refs. Elsewhere it is
+ru_maxrss, which cannot be reset: memory before the call then counts at its own peak, and the rise
+is a lower bound.
+"""
+
+import ctypes
+import gc
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def peak_resident_bytes() -> int:
+    """The most memory this process has held so far (on Linux: since the last `rise_bytes`)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def rise_bytes(call: Callable[[], Any]) -> int:
+    """How far the process's memory rose above its present size while `call` ran."""
+    gc.collect()
+    _return_freed_memory()
+    if _reset_high_water():
+        before = _proc_status("VmRSS")
+        call()
+        return _proc_status("VmHWM") - before
+    before = peak_resident_bytes()
+    call()
+    return peak_resident_bytes() - before
+
+
+def _return_freed_memory() -> None:
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _reset_high_water() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _proc_status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024

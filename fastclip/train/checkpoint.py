@@ -1,0 +1,95 @@
+"""Checkpoints: everything that is needed to use a model again, or to go on training it.
+
+    {"epoch", "name", "state_dict", "optimizer",       as open_clip writes them
+     "global_step", "samples_seen", "config", "model_config", "tokenizer"}
+
+Only tensors and plain values are stored, so that a file loads with `weights_only=True` and cannot
+run code. A file is written beside its place, flushed to the disk, then renamed onto it: at every
+moment the old checkpoint or the new one is there, whole.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from fastclip.data.tokenizer import WordTokenizer
+from fastclip.models.clip import CLIP
+from fastclip.models.config import ClipConfig
+from fastclip.train.config import TrainConfig
+
+
+class Checkpoint(NamedTuple):
+    model: CLIP  # in evaluation mode
+    tokenizer: WordTokenizer
+    config: TrainConfig
+    global_step: int
+    optimizer_state: dict  # for `optimizer.load_state_dict`
+
+
+def save_checkpoint(
+    path: str | os.PathLike,
+    model: CLIP,
+    tokenizer: WordTokenizer,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    global_step: int,
+    name: str = "fastclip",
+    epoch: int = 0,
+) -> None:
+    """Write a checkpoint to `path`, replacing what is there in one step.
+
+    Raises:
+        OSError: the disk or the directory refuses; an older file at `path` is left as it was.
+    """
+    write_atomically(
+        path,
+        {
+            "epoch": epoch,
+            "name": name,
+            "state_dict": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "global_step": global_step,
+            "samples_seen": global_step * config.batch_size,
+            "config": config.to_dict(),
+            "model_config": model.config.to_dict(),
+            "tokenizer": tokenizer.to_dict(),
+        },
+    )
+
+
+def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Read a checkpoint and rebuild the model and the tokenizer in it, on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no file at `path`.
+        ValueError: the file lacks a part that `save_checkpoint` writes.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        model = CLIP(ClipConfig.from_dict(content["model_config"]))
+        model.load_state_dict(content["state_dict"])
+        return Checkpoint(
+            model.eval(),
+            WordTokenizer(**content["tokenizer"]),
+            TrainConfig(**content["config"]),
+            content["global_step"],
+            content["optimizer"],
+        )
+    except KeyError as error:
+        raise ValueError(f"{os.fspath(path)} is not a checkpoint of fastclip: no {error}") from None
+
+
+def write_atomically(path: str | os.PathLike, content: dict) -> None:
+    """`torch.save` to a temporary file in the same directory, fsync, rename onto `path`."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

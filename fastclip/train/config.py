@@ -1,0 +1,55 @@
+"""What a training run is told: plain values, checked once, kept in every checkpoint."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run.
+
+    Attributes:
+        batch_size: pairs in one loss; at least 2, a lone pair has nothing to contrast with.
+        steps: optimiser steps.
+        warmup_steps: steps of linear rise to `learning_rate`, at most `steps`.
+        learning_rate: peak of the schedule.
+        weight_decay: of matrices; vectors and scalars have none (see `optim.py`).
+        beta1, beta2, eps: of AdamW.
+        grad_clip_norm: largest gradient norm, or None for no limit.
+        seed: of the initial weights and of the order of the data.
+        backend: of the loss, see `fastclip.clip_loss`.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    batch_size: int
+    steps: int
+    warmup_steps: int = 0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-6
+    grad_clip_norm: float | None = None
+    seed: int = 0
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        self._require(self.batch_size >= 2, "batch_size", "at least 2")
+        self._require(self.steps >= 1, "steps", "at least 1")
+        self._require(0 <= self.warmup_steps <= self.steps, "warmup_steps", "in [0, steps]")
+        self._require(self.learning_rate > 0, "learning_rate", "positive")
+        self._require(self.weight_decay >= 0, "weight_decay", "at least 0")
+        self._require(0 <= self.beta1 < 1, "beta1", "in [0, 1)")
+        self._require(0 <= self.beta2 < 1, "beta2", "in [0, 1)")
+        self._require(self.eps > 0, "eps", "positive")
+        clip = self.grad_clip_norm
+        self._require(clip is None or clip > 0, "grad_clip_norm", "positive or None")
+        self._require(0 <= self.seed < 2**63, "seed", "in [0, 2^63)")
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    def _require(self, holds: bool, name: str, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")

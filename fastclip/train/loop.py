@@ -1,0 +1,91 @@
+"""The training loop: draw a batch, encode both sides, one fused loss over all pairs, step.
+
+    image_features, text_features, logit_scale = model(images, tokens)
+    loss = ClipLoss(image_features, text_features, logit_scale)
+
+The loss sees the whole batch and never holds its B x B logits.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fastclip.models.clip import CLIP
+from fastclip.train.config import TrainConfig
+from fastclip.train.schedule import learning_rate_at
+
+
+class StepMetrics(NamedTuple):
+    step: int  # from 1
+    loss: float  # nats, before the step
+    logit_scale: float  # multiplicative, that the loss was computed with
+    learning_rate: float
+    seconds: float  # of the whole step, drawing the batch included
+
+
+def train(
+    model: CLIP,
+    optimizer: torch.optim.Optimizer,
+    loss: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    config: TrainConfig,
+    on_step: Callable[[StepMetrics], None] | None = None,
+) -> list[StepMetrics]:
+    """Train `model` in place for `config.steps` steps and return what each step measured.
+
+    Args:
+        model: its parameters are those of `optimizer`.
+        optimizer: its learning rate is set by the schedule at every step.
+        loss: called with (B, D) image features, (B, D) text features and the () logit scale.
+        batches: pairs of (B, channels, height, width) float images and (B, T) int64 tokens.
+        on_step: called after each step, for a progress bar or a log.
+
+    Raises:
+        ValueError: `batches` ends early.
+        FloatingPointError: the loss is not finite; the weights are those before that step.
+    """
+    model.train()
+    history = []
+    batches = iter(batches)
+    for step in range(config.steps):
+        started = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            raise ValueError(f"batches ended after {step} of {config.steps} steps")
+        learning_rate = learning_rate_at(step, config)
+        value, logit_scale = train_step(model, optimizer, loss, *batch, learning_rate, config)
+        metrics = StepMetrics(
+            step + 1, value, logit_scale, learning_rate, time.perf_counter() - started
+        )
+        history.append(metrics)
+        if on_step is not None:
+            on_step(metrics)
+    return history
+
+
+def train_step(
+    model: CLIP,
+    optimizer: torch.optim.Optimizer,
+    loss: nn.Module,
+    images: Tensor,
+    tokens: Tensor,
+    learning_rate: float,
+    config: TrainConfig,
+) -> tuple[float, float]:
+    """Take one optimiser step; return the loss and the logit scale it was computed with."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad()
+    image_features, text_features, logit_scale = model(images, tokens)
+    value = loss(image_features, text_features, logit_scale)
+    if not torch.isfinite(value):
+        raise FloatingPointError(f"the loss is {value.item()}; lower the learning rate")
+    value.backward()
+    if config.grad_clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip_norm)
+    optimizer.step()
+    model.clamp_logit_scale()
+    return value.item(), logit_scale.item()

@@ -1,0 +1,52 @@
+import pytest
+import torch
+from torch import nn
+
+from fastclip.models.transformer import Attention, Transformer
+
+
+def copied_into_torch(attention, width, heads):
+    theirs = nn.MultiheadAttention(width, heads, batch_first=True)
+    theirs.load_state_dict(attention.state_dict())
+    return theirs.eval()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_equals_torch_multihead_attention(causal):
+    torch.manual_seed(0)
+    attention = Transformer(width=24, layers=1, heads=3, causal=causal).resblocks[0].attn
+    nn.init.normal_(attention.in_proj_bias)
+    theirs = copied_into_torch(attention, 24, 3)
+    x = torch.randn(2, 7, 24)
+    mask = torch.ones(7, 7).triu(1).bool() if causal else None
+    expected, _ = theirs(x, x, x, attn_mask=mask, need_weights=False)
+    torch.testing.assert_close(attention(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_causal_transformer_does_not_see_the_future():
+    torch.manual_seed(0)
+    transformer = Transformer(width=16, layers=2, heads=2, causal=True)
+    x = torch.randn(1, 6, 16)
+    changed = x.clone()
+    changed[:, 4, 0] += 1  # not all of it: layer normalisation would take that back
+    before, after = transformer(x), transformer(changed)
+    torch.testing.assert_close(before[:, :4], after[:, :4])
+    assert ((before - after)[:, 4:].abs().amax(-1) > 1e-4).all()
+
+
+def test_transformer_without_mask_sees_everything():
+    torch.manual_seed(0)
+    transformer = Transformer(width=16, layers=1, heads=2)
+    x = torch.randn(1, 6, 16)
+    changed = x.clone()
+    changed[:, 4, 0] += 1  # not all of it: layer normalisation would take that back
+    assert ((transformer(x) - transformer(changed)).abs().amax(-1) > 1e-5).all()
+
+
+def test_every_attention_weight_is_initialised():
+    torch.manual_seed(0)
+    attention = Transformer(width=64, layers=2, heads=4).resblocks[1].attn
+    assert isinstance(attention, Attention)
+    assert attention.in_proj_weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
+    assert attention.out_proj.weight.std().item() == pytest.approx(64**-0.5 * 4**-0.5, rel=0.05)
+    assert not attention.out_proj.bias.any()
