@@ -133,17 +133,17 @@ def siglip_sum_backward(
     accumulate = _GradientSums(
         row_features, col_features, cols, logit_scale, normalize, needs_row_grad, needs_col_grad
     )
-    largest = grad_row_loss.abs().max()
     grad_logit_bias = torch.zeros_like(logit_scale, dtype=torch.float64)
     for chunk in _chunks(len(row_features), len(cols), cols.dtype, workspace):
         rows = prepared_rows(row_features[chunk], normalize)
         logits = logit_scale * (rows @ cols.T) + logit_bias
         pairs, _ = _pairs(logits, chunk, positive_offset)
         pairs.neg_()
-        grad_logits = logits.sigmoid_().mul_(grad_row_loss[chunk, None])
-        pairs.neg_()
+        grad_logits = _without_negligible(logits.sigmoid_())
+        grad_logits.mul_(grad_row_loss[chunk, None])
+        _pairs(grad_logits, chunk, positive_offset)[0].neg_()
         grad_logit_bias += grad_logits.sum(dtype=torch.float64)
-        accumulate(chunk, rows, _without_negligible(grad_logits, largest))
+        accumulate(chunk, rows, grad_logits)
     return *accumulate.finish(), grad_logit_bias.to(cols.dtype)
 
 
@@ -200,7 +200,8 @@ def _shift(maximum: Tensor) -> Tensor:
     return maximum.masked_fill(maximum == float("-inf"), 0.0)
 
 
-def _without_negligible(grad_logits: Tensor, largest_weight: Tensor) -> Tensor:
-    if grad_logits.device.type != "cpu":
-        return grad_logits
-    return F.hardshrink(grad_logits, NEGLIGIBLE * largest_weight.item())
+def _without_negligible(values: Tensor, largest: Tensor | None = None) -> Tensor:
+    """`values` with those below NEGLIGIBLE times `largest` (or 1) set to zero, on a CPU."""
+    if values.device.type != "cpu":
+        return values
+    return F.hardshrink(values, NEGLIGIBLE * (1.0 if largest is None else largest.item()))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fastclip.data.digits import load_digits, split_by_image
-from fastclip.data.grids import IMAGE_SIZE, DigitGrids
+from fastclip.data.grids import IMAGE_SIZE, MAX_PAIRS, DigitGrids
 from fastclip.data.pixels import standardize
 from fastclip.data.tokenizer import WordTokenizer
 from fastclip.evaluate.digits import DigitEvaluation, evaluate_digits
@@ -38,7 +38,7 @@ EMBED_DIM = 128
 WARMUP_STEPS = 20
 CAPTIONS_TO_LEARN_FROM = 1000  # they hold every word many times over
 LARGE_BATCH = 8192  # measured beside the run's own batch: here the dense loss begins to hurt
-NUM_EXAMPLES = 8
+NUM_EXAMPLES = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,11 +128,13 @@ def examples(evaluation: DigitEvaluation) -> list[Retrieved]:
 def _config(args: argparse.Namespace) -> TrainConfig:
     if args.threads < 1:
         raise ValueError(f"threads must be at least 1, got {args.threads}")
+    if args.batch_size > MAX_PAIRS:
+        raise ValueError(f"batch_size must be at most {MAX_PAIRS}, got {args.batch_size}")
     return TrainConfig(
         batch_size=args.batch_size,
         steps=args.steps,
         warmup_steps=min(WARMUP_STEPS, args.steps),
-        learning_rate=2e-3,
+        learning_rate=1.5e-3,
         seed=args.seed,
         backend=args.backend,
     )

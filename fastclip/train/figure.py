@@ -29,7 +29,7 @@ def save_figure(
     examples: Sequence[Retrieved],
     title: str,
 ) -> None:
-    """Draw the loss curve beside up to eight examples and write a PNG.
+    """Draw the loss curve beside up to six examples and write a PNG.
 
     Args:
         path: of the PNG; its directory exists.
@@ -53,10 +53,10 @@ def save_figure(
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.045, y=0.965, ha="left", fontsize=13, color=INK, weight="bold")
     curve, gallery = figure.add_gridspec(
-        1, 2, width_ratios=(1, 1.75), wspace=0.1, left=0.045, right=0.985, top=0.86, bottom=0.1
+        1, 2, width_ratios=(1, 1.6), wspace=0.12, left=0.045, right=0.985, top=0.85, bottom=0.14
     )
     _draw_curve(figure.add_subplot(curve), losses, batch_size)
-    cells = gallery.subgridspec(2, 3, hspace=0.75, wspace=0.15)
+    cells = gallery.subgridspec(2, 3, hspace=0.75, wspace=0.14)
     for cell, example in zip(cells, examples, strict=False):
         _draw_example(figure.add_subplot(cell), example)
     figure.savefig(path)
@@ -98,7 +98,7 @@ def _draw_example(axes, example: Retrieved) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set(color=color, linewidth=2)
-    verdict = "✓ retrieved" if is_right else "✗ retrieved"
+    verdict = "✓ its own caption" if is_right else "✗ another caption"
     axes.set_title(verdict, loc="left", fontsize=9, color=color, weight="bold", pad=4)
     missed = set(example.caption.split(", ")) - set(example.own_caption.split(", "))
     for line, phrase in enumerate(example.caption.split(", ")):
