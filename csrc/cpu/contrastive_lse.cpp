@@ -1,11 +1,12 @@
 // contrastive_lse: maxima and sums of exponentials of the negatives, for rows and columns at once.
 //
 // Math      fastclip/backends/reference.py
-// Tiling    logit_tiles.h; each tile leaves (max, sum) for its rows and its columns, merged in the
-//           order of the tiles by  max' = max(a, b);  sum' = sum_a e^(a - max') + sum_b e^(b -
-//           max')
-// Cost      2 M N D FLOPs and two exponentials per logit
+// Tiling    logit_tiles.h; each tile leaves (max, sum) for its rows and columns, merged in order
+//           by  m = max(max_a, max_b);  sum = sum_a e^(max_a - m) + sum_b e^(max_b - m)
+// Cost      2 M N D FLOPs and two exponentials per logit; each tile is read twice, in cache
 // Numerics  logits, statistics in T: float, or double for double features
+// Limits    M, N, D >= 1; features in float, double, half or bfloat16, any strides; finite or not
+// Source    Milakov & Gimelshein 2018, arXiv:1805.02867 (the merge)
 #include "contrastive_lse.h"
 
 #include <algorithm>

@@ -5,6 +5,7 @@
 //           weight about 1, so that the flush of lse_epilogue.h is relative to the result
 // Tiling    logit_gradients.h
 // Cost      6 M N D FLOPs (4 M N D where the logits were kept) and two exponentials per logit
+// Limits    first derivatives only; gradients of sums and positives contiguous and in T
 #include "contrastive_lse.h"
 #include "logit_gradients.h"
 #include "lse_epilogue.h"

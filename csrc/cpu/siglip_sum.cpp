@@ -4,6 +4,7 @@
 // Tiling    logit_tiles.h and logit_gradients.h; a tile leaves one partial loss per row
 // Cost      8 M N D FLOPs forward and backward (6 M N D where the logits are kept)
 // Numerics  logits in T: float, or double for double features; row losses are summed in double
+// Limits    M, N, D >= 1; features in float, double, half or bfloat16, any strides; finite or not
 #include "siglip_sum.h"
 
 #include "logit_gradients.h"
