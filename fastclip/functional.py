@@ -8,6 +8,7 @@ from torch import Tensor
 from fastclip.backends.normalization import compute_dtype
 from fastclip.ops import dispatch, validation
 from fastclip.ops.siglip_sum import siglip_sum
+from fastclip.ops.siglip_total import siglip_total
 from fastclip.ops.symmetric_cross_entropy import symmetric_cross_entropy
 
 
@@ -76,11 +77,12 @@ def clip_loss(
     dtype = compute_dtype(image_features.dtype)
     logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, image_features.device)
     backend = dispatch.resolve_backend(backend, image_features)
-    kept_rows = _kept_rows(backend, image_features, text_features, workspace, logit_scale)
+    inputs = image_features, text_features, logit_scale
+    kept_rows = _kept_rows(backend, "contrastive_lse", inputs, workspace)
 
+    # The shifts are the largest negatives, because statistics are wanted of them.
     loss, positive, maximum = symmetric_cross_entropy(
-        image_features, text_features, logit_scale, reduction == "mean", normalize, backend,
-        workspace, kept_rows,
+        *inputs, reduction == "mean", normalize, backend, workspace, kept_rows, return_stats
     )  # fmt: skip
     if not return_stats:
         return loss
@@ -131,14 +133,14 @@ def siglip_loss(
     logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, device)
     logit_bias = validation.scalar_tensor("logit_bias", logit_bias, dtype, device)
     backend = dispatch.resolve_backend(backend, image_features)
-    kept_rows = _kept_rows(
-        backend, image_features, text_features, workspace, logit_scale, logit_bias
-    )
-
-    row_loss, _ = siglip_sum(
-        image_features, text_features, logit_scale, logit_bias, 0, normalize, backend, workspace,
-        kept_rows,
-    )  # fmt: skip
+    inputs = image_features, text_features, logit_scale, logit_bias
+    needs_grad = _needs_grad(*inputs)
+    if needs_grad and reduction == "mean" and dispatch.has_one_pass_siglip(backend):
+        needs = image_features.requires_grad, text_features.requires_grad
+        total, *_ = siglip_total(*inputs, 0, normalize, backend, workspace, *needs)
+        return total / len(image_features)
+    kept_rows = _kept_rows(backend, "siglip_sum", inputs, workspace)
+    row_loss, _ = siglip_sum(*inputs, 0, normalize, backend, workspace, kept_rows)
     return row_loss.mean() if reduction == "mean" else row_loss
 
 
@@ -157,14 +159,14 @@ def _checked_features(image_features: Tensor, text_features: Tensor) -> tuple[Te
 
 
 def _kept_rows(
-    backend: str,
-    image_features: Tensor,
-    text_features: Tensor,
-    workspace: int | None,
-    *scalars: Tensor,
+    backend: str, primitive: str, inputs: tuple[Tensor, ...], workspace: int | None
 ) -> int:
-    inputs = (image_features, text_features, *scalars)
-    if not (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)):
+    if not _needs_grad(*inputs):
         return 0
-    M, N = image_features.shape[0], text_features.shape[0]
-    return dispatch.kept_rows(backend, M, N, image_features.dtype, workspace)
+    rows, cols = inputs[:2]
+    M, N = rows.shape[0], cols.shape[0]
+    return dispatch.kept_rows(backend, primitive, M, N, rows.dtype, workspace)
+
+
+def _needs_grad(*inputs: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)

@@ -51,16 +51,20 @@ def test_module_imports_only_its_own_or_a_lower_layer(path):
         assert layer(name[0]) <= layer(own), f"{path.name} imports fastclip.{'.'.join(name)}"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "backends").glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((PACKAGE / "backends").rglob("*.py")), ids=lambda p: p.name)
 def test_backends_do_not_import_each_other(path):
-    shared = {"native", "normalization"}
+    shared = {"native", "normalization", "kept_logits"}
+    own = path.relative_to(PACKAGE / "backends").with_suffix("").parts[0]
     backends = {name[1] for name in inside(path) if name[0] == "backends" and len(name) > 1}
-    assert backends <= shared
+    assert backends <= shared | {own}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_optional_packages_are_imported_where_they_are_used(path):
-    assert not {n.split(".")[0] for n in imported(path, top_level_only=True)} & OPTIONAL
+    found = {n.split(".")[0] for n in imported(path, top_level_only=True)} & OPTIONAL
+    # The kernels are Triton's; the package's own file, which is always imported, is not.
+    kernels = path.parent == PACKAGE / "backends" / "triton" and path.name != "__init__.py"
+    assert found <= ({"triton"} if kernels else set())
 
 
 def test_models_and_losses_do_not_import_each_other():

@@ -4,11 +4,15 @@ A backend module knows tensors, not autograd and not dispatch. It provides
 
     unsupported(device_type, dtype) -> str | None
         its objection to inputs of this kind, None if it would run
-    KEPT_BYTES
-        how many bytes of logits its forward keeps for its backward unless told otherwise;
-        0 if it keeps none in any case
+    UNVERIFIED: str | None
+        what it still lacks to be taken by "auto"; None once it ran where it is meant to run
+    kept_layout(primitive, dtype) -> KeptLayout
+        what the forward of "contrastive_lse" or "siglip_sum" keeps of the logits for its backward
+        (`kept_logits.py`)
     contrastive_lse, contrastive_lse_backward, siglip_sum, siglip_sum_backward
         the four functions of `fastclip.ops`, same names, same order of arguments
+    siglip_sum_with_gradients
+        optional: the sum of all row losses and its gradients in one pass
 
 and imports neither another backend nor `fastclip.ops`. The mathematics of the primitives is in
 `reference.py`, which is their specification.

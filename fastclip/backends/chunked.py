@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout, no_kept_rows
 from fastclip.backends.normalization import prepared_rows, prepared_rows_backward
 
-KEPT_BYTES = 0
+UNVERIFIED = None
 DEFAULT_WORKSPACE = 64 << 20
 MIN_ROWS = 16  # of a chunk, however small the workspace
 BUFFERS = 3  # logits, one exponential, their product
@@ -32,6 +33,10 @@ def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     return None
 
 
+def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
+    return NOTHING_KEPT
+
+
 def contrastive_lse(
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
@@ -40,6 +45,7 @@ def contrastive_lse(
     normalize: bool,
     workspace: int | None,
     kept_rows: int,
+    needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     M, N = len(row_features), len(col_features)
     cols = prepared_rows(col_features, normalize)
@@ -51,15 +57,15 @@ def contrastive_lse(
         positive[paired] = pairs
         pairs.fill_(float("-inf"))
         row_max[chunk] = logits.amax(1)
-        row_sum[chunk] = (logits - _shift(row_max[chunk])[:, None]).exp_().sum(1)
+        row_sum[chunk] = (logits - _finite(row_max[chunk])[:, None]).exp_().sum(1)
         merged = torch.maximum(col_max, logits.amax(0))
-        shift = _shift(merged)
+        shift = _finite(merged)
         col_sum *= torch.exp(col_max - shift)
         col_sum += logits.sub_(shift).exp_().sum(0)
         col_max = merged
     maximum, total = torch.cat((row_max, col_max)), torch.cat((row_sum, col_sum))
     total.masked_fill_(total == 0, 1.0)
-    return positive, maximum, total, cols.new_empty(0, N)
+    return positive, maximum, total, no_kept_rows(cols)
 
 
 def contrastive_lse_backward(
@@ -68,8 +74,8 @@ def contrastive_lse_backward(
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
-    maximum: Tensor,  # (M + N,)
-    kept: Tensor,  # (0, N)
+    shift: Tensor,  # (M + N,)
+    kept: Tensor,  # (0, 0)
     positive_offset: int,
     normalize: bool,
     workspace: int | None,
@@ -78,7 +84,7 @@ def contrastive_lse_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     cols = prepared_rows(col_features, normalize)
     sides = [len(row_features), len(col_features)]
-    row_shift, col_shift = _shift(maximum).split(sides)
+    row_shift, col_shift = _finite(shift).split(sides)
     grad_row_sum, grad_col_sum = grad_total.split(sides)
     accumulate = _GradientSums(
         row_features, col_features, cols, logit_scale, normalize, needs_row_grad, needs_col_grad
@@ -113,7 +119,7 @@ def siglip_sum(
         pairs, _ = _pairs(logits, chunk, positive_offset)
         pairs.neg_()
         row_loss[chunk] = -F.logsigmoid(logits.neg_()).sum(1)
-    return row_loss, cols.new_empty(0, N)
+    return row_loss, no_kept_rows(cols)
 
 
 def siglip_sum_backward(
@@ -122,7 +128,7 @@ def siglip_sum_backward(
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
     logit_bias: Tensor,  # ()
-    kept: Tensor,  # (0, N)
+    kept: Tensor,  # (0, 0)
     positive_offset: int,
     normalize: bool,
     workspace: int | None,
@@ -195,7 +201,7 @@ def _pairs(logits: Tensor, chunk: slice, positive_offset: int) -> tuple[Tensor, 
     return pairs, slice(first, first + len(pairs))
 
 
-def _shift(maximum: Tensor) -> Tensor:
+def _finite(maximum: Tensor) -> Tensor:
     """A finite shift where there is no negative: exp(-inf - 0) is 0, exp(-inf + inf) is nan."""
     return maximum.masked_fill(maximum == float("-inf"), 0.0)
 

@@ -10,14 +10,20 @@ import torch
 from torch import Tensor
 
 from fastclip.backends import native
+from fastclip.backends.kept_logits import KeptLayout
+from fastclip.backends.normalization import compute_dtype
 
-KEPT_BYTES = 64 << 20
+UNVERIFIED = None
 
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if device_type != "cpu":
         return f"needs features on the CPU, got {device_type}"
     return native.objection()
+
+
+def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
+    return KeptLayout(default_bytes=64 << 20, element_bytes=compute_dtype(dtype).itemsize)
 
 
 def contrastive_lse(
@@ -28,10 +34,12 @@ def contrastive_lse(
     normalize: bool,
     workspace: int | None,
     kept_rows: int,
+    needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.ops.fastclip_native.contrastive_lse(
+    *statistics, kept = torch.ops.fastclip_native.contrastive_lse(
         row_features, col_features, logit_scale, positive_offset, normalize, kept_rows
     )
+    return *statistics, kept.view(torch.uint8)
 
 
 def contrastive_lse_backward(
@@ -40,8 +48,8 @@ def contrastive_lse_backward(
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
-    maximum: Tensor,  # (M + N,)
-    kept: Tensor,  # (kept_rows, N)
+    shift: Tensor,  # (M + N,): the maxima
+    kept: Tensor,  # (kept_rows, bytes of a row) uint8
     positive_offset: int,
     normalize: bool,
     workspace: int | None,
@@ -49,8 +57,9 @@ def contrastive_lse_backward(
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.ops.fastclip_native.contrastive_lse_backward(
-        grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
-        positive_offset, normalize, needs_row_grad, needs_col_grad,
+        grad_positive, grad_total, row_features, col_features, logit_scale, shift,
+        kept.view(compute_dtype(row_features.dtype)), positive_offset, normalize,
+        needs_row_grad, needs_col_grad,
     )  # fmt: skip
 
 
@@ -64,9 +73,10 @@ def siglip_sum(
     workspace: int | None,
     kept_rows: int,
 ) -> tuple[Tensor, Tensor]:
-    return torch.ops.fastclip_native.siglip_sum(
+    row_loss, kept = torch.ops.fastclip_native.siglip_sum(
         row_features, col_features, logit_scale, logit_bias, positive_offset, normalize, kept_rows
     )
+    return row_loss, kept.view(torch.uint8)
 
 
 def siglip_sum_backward(
@@ -75,7 +85,7 @@ def siglip_sum_backward(
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
     logit_bias: Tensor,  # ()
-    kept: Tensor,  # (kept_rows, N)
+    kept: Tensor,  # (kept_rows, bytes of a row) uint8
     positive_offset: int,
     normalize: bool,
     workspace: int | None,
@@ -83,6 +93,7 @@ def siglip_sum_backward(
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.ops.fastclip_native.siglip_sum_backward(
-        grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
-        positive_offset, normalize, needs_row_grad, needs_col_grad,
+        grad_row_loss, row_features, col_features, logit_scale, logit_bias,
+        kept.view(compute_dtype(row_features.dtype)), positive_offset, normalize,
+        needs_row_grad, needs_col_grad,
     )  # fmt: skip

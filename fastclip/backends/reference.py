@@ -13,10 +13,13 @@ Contrastive log-sum-exp
     as two numbers because their float32 sum would round to the ulp of the maximum, at
     logit_scale 100 an error of 4e-6 in every probability, and because such pairs merge exactly.
 
-    The maxima are constants of the differentiation. With g, g' and h the gradients of the loss
+    A backend may put another shift in the place of max, if its caller does not need the maxima:
+        sum_i = sum_j exp(s_ij - shift_i),  finite and not zero;  -inf and 1 as above
+
+    The shifts are constants of the differentiation. With g, g' and h the gradients of the loss
     w.r.t. the sums of rows and columns and w.r.t. the positives,
-        G_ij = g_i exp(s_ij - max_i) + g'_j exp(s_ij - max'_j)   for negatives
-        G_ij = h_i                                               for pairs
+        G_ij = g_i exp(s_ij - shift_i) + g'_j exp(s_ij - shift'_j)   for negatives
+        G_ij = h_i                                                   for pairs
         d row = logit_scale G col;   d col = logit_scale G^T row;   d logit_scale = <G col, row>
 
 Sigmoid sum
@@ -32,13 +35,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout, no_kept_rows
 from fastclip.backends.normalization import prepared_rows, prepared_rows_backward
 
-KEPT_BYTES = 0
+UNVERIFIED = None
 
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     return None
+
+
+def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
+    return NOTHING_KEPT
 
 
 def contrastive_lse(
@@ -49,6 +57,7 @@ def contrastive_lse(
     normalize: bool,
     workspace: int | None,
     kept_rows: int,
+    needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rows, cols = (prepared_rows(x, normalize) for x in (row_features, col_features))
     logits = logit_scale * (rows @ cols.T)
@@ -59,7 +68,7 @@ def contrastive_lse(
     row_max, row_sum = max_and_sum(logits, dim=1)
     col_max, col_sum = max_and_sum(logits, dim=0)
     maximum, total = torch.cat((row_max, col_max)), torch.cat((row_sum, col_sum))
-    return positive, maximum, total, logits.new_empty(0, len(cols))
+    return positive, maximum, total, no_kept_rows(logits)
 
 
 def contrastive_lse_backward(
@@ -68,8 +77,8 @@ def contrastive_lse_backward(
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
-    maximum: Tensor,  # (M + N,)
-    kept: Tensor,  # (0, N)
+    shift: Tensor,  # (M + N,)
+    kept: Tensor,  # (0, 0)
     positive_offset: int,
     normalize: bool,
     workspace: int | None,
@@ -78,10 +87,10 @@ def contrastive_lse_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     rows, cols = (prepared_rows(x, normalize) for x in (row_features, col_features))
     logits = logit_scale * (rows @ cols.T)
-    row_max, col_max = maximum.split(logits.shape)
+    row_shift, col_shift = shift.split(logits.shape)
     grad_row_sum, grad_col_sum = grad_total.split(logits.shape)
-    grad_logits = grad_row_sum[:, None] * exp_negatives(logits, row_max[:, None])
-    grad_logits += grad_col_sum * exp_negatives(logits, col_max)
+    grad_logits = grad_row_sum[:, None] * exp_negatives(logits, row_shift[:, None])
+    grad_logits += grad_col_sum * exp_negatives(logits, col_shift)
     pairs = grad_logits.diagonal(positive_offset)
     pairs.copy_(grad_positive[paired_rows(logits, positive_offset)])
     return _feature_gradients(
@@ -104,7 +113,7 @@ def siglip_sum(
     logits = logit_scale * (rows @ cols.T) + logit_bias
     logits.diagonal(positive_offset).neg_()
     row_loss = -F.logsigmoid(-logits).sum(1)
-    return row_loss, logits.new_empty(0, len(cols))
+    return row_loss, no_kept_rows(logits)
 
 
 def siglip_sum_backward(
@@ -113,7 +122,7 @@ def siglip_sum_backward(
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
     logit_bias: Tensor,  # ()
-    kept: Tensor,  # (0, N)
+    kept: Tensor,  # (0, 0)
     positive_offset: int,
     normalize: bool,
     workspace: int | None,
@@ -130,6 +139,28 @@ def siglip_sum_backward(
         normalize, needs_row_grad, needs_col_grad,
     )  # fmt: skip
     return *gradients, grad_logits.sum()
+
+
+def siglip_sum_with_gradients(
+    row_features: Tensor,  # (M, D)
+    col_features: Tensor,  # (N, D)
+    logit_scale: Tensor,  # ()
+    logit_bias: Tensor,  # ()
+    positive_offset: int,
+    normalize: bool,
+    workspace: int | None,
+    grad_dtype: torch.dtype,
+    needs_row_grad: bool,
+    needs_col_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """sum_i row_loss_i () and its gradients, those of features in `grad_dtype`."""
+    inputs = row_features, col_features, logit_scale, logit_bias
+    row_loss, kept = siglip_sum(*inputs, positive_offset, normalize, workspace, 0)
+    grad_row, grad_col, *of_scalars = siglip_sum_backward(
+        torch.ones_like(row_loss), *inputs, kept, positive_offset, normalize, workspace,
+        needs_row_grad, needs_col_grad,
+    )  # fmt: skip
+    return row_loss.sum(), grad_row.to(grad_dtype), grad_col.to(grad_dtype), *of_scalars
 
 
 def paired_rows(logits: Tensor, positive_offset: int) -> slice:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastclip.backends.normalization import compute_dtype
+from fastclip.backends.kept_logits import KeptLayout
 
-# The order of "auto": fastest verified backend first. `reference` is last because it always runs.
-ORDER = ("cpu", "chunked", "reference")
+# The order of "auto", fastest first; it passes over what is not verified. `reference` always runs.
+ORDER = ("cpu", "triton", "chunked", "reference")
 
 
 def _constant_for_the_compiler(function: Callable) -> Callable:
@@ -57,28 +57,41 @@ def resolve_backend(name: str, row_features: Tensor) -> str:
 
 
 def explain_backends(image_features: Tensor | None = None) -> dict[str, str | None]:
-    """What each backend says about inputs like `image_features`, in the order "auto" tries them.
+    """Why "auto" would not take each backend for inputs like `image_features`, in its order.
 
     Args:
         image_features: (B, D), any device and dtype; without it, float32 features on the CPU.
 
     Returns:
-        Backend name to its objection, None where it would run.
+        Backend name to its objection or, where it would run if named, to what it still lacks to
+        be taken unasked ("unverified: ..."). None where "auto" may take it.
     """
-    device_type = "cpu" if image_features is None else image_features.device.type
-    dtype = torch.float32 if image_features is None else image_features.dtype
-    return {name: load_backend(name).unsupported(device_type, dtype) for name in ORDER}
+    device_type, dtype = _kind(image_features)
+    return {name: _reason_against(name, device_type, dtype) for name in ORDER}
 
 
 def available_backends(image_features: Tensor | None = None) -> tuple[str, ...]:
-    """The backends that would run inputs like `image_features`, in the order "auto" tries them."""
-    return tuple(name for name, why in explain_backends(image_features).items() if why is None)
+    """The backends that would run inputs like `image_features` if named, in the order of "auto"."""
+    kind = _kind(image_features)
+    return tuple(name for name in ORDER if load_backend(name).unsupported(*kind) is None)
+
+
+def _kind(features: Tensor | None) -> tuple[str, torch.dtype]:
+    return ("cpu", torch.float32) if features is None else (features.device.type, features.dtype)
+
+
+def _reason_against(name: str, device_type: str, dtype: torch.dtype) -> str | None:
+    backend = load_backend(name)
+    objection = backend.unsupported(device_type, dtype)
+    if objection is None and backend.UNVERIFIED is not None:
+        return f"unverified: {backend.UNVERIFIED}"
+    return objection
 
 
 @_constant_for_the_compiler
 def _resolve(name: str, device_type: str, dtype: torch.dtype) -> str:
     if name == "auto":
-        return next(n for n in ORDER if load_backend(n).unsupported(device_type, dtype) is None)
+        return next(n for n in ORDER if _reason_against(n, device_type, dtype) is None)
     if name not in ORDER:
         raise ValueError(f"backend must be 'auto' or one of {ORDER}, got {name!r}")
     objection = load_backend(name).unsupported(device_type, dtype)
@@ -87,21 +100,24 @@ def _resolve(name: str, device_type: str, dtype: torch.dtype) -> str:
     return name
 
 
-def kept_rows(backend: str, M: int, N: int, dtype: torch.dtype, workspace: int | None) -> int:
-    """How many rows of the M x N logits the forward keeps for the backward.
+def kept_rows(
+    backend: str, primitive: str, M: int, N: int, dtype: torch.dtype, workspace: int | None
+) -> int:
+    """How many rows of the M x N logits the forward keeps for the backward."""
+    return _kept_layout(backend, primitive, dtype).num_rows(M, N, workspace)
 
-    By default all of them, if they fit in what the backend keeps unasked, otherwise none; a
-    `workspace` in bytes keeps as many as fit.
-    """
-    largest_default = _kept_bytes(backend)
-    if largest_default == 0:
-        return 0
-    row_bytes = N * compute_dtype(dtype).itemsize
-    if workspace is None:
-        return M if M * row_bytes <= largest_default else 0
-    return min(M, workspace // row_bytes)
+
+def kept_like(backend: str, primitive: str, features: Tensor, kept_rows: int, N: int) -> Tensor:
+    """An empty tensor of the shape that `backend` keeps kept_rows rows of N logits in."""
+    row_bytes = _kept_layout(backend, primitive, features.dtype).row_bytes(N)
+    return features.new_empty((kept_rows, row_bytes), dtype=torch.uint8)
 
 
 @_constant_for_the_compiler
-def _kept_bytes(backend: str) -> int:
-    return load_backend(backend).KEPT_BYTES
+def _kept_layout(backend: str, primitive: str, dtype: torch.dtype) -> KeptLayout:
+    return load_backend(backend).kept_layout(primitive, dtype)
+
+
+@_constant_for_the_compiler
+def has_one_pass_siglip(backend: str) -> bool:
+    return hasattr(load_backend(backend), "siglip_sum_with_gradients")

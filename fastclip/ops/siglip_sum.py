@@ -6,7 +6,7 @@ For the mathematics see `fastclip/backends/reference.py`. `kept` belongs to the 
 import torch
 
 from fastclip.backends.normalization import compute_dtype
-from fastclip.ops.dispatch import call_backend
+from fastclip.ops.dispatch import call_backend, kept_like
 from fastclip.ops.once_differentiable import forbid_double_backward
 
 torch.library.define(
@@ -47,7 +47,7 @@ def _forward_fake(
     dtype = compute_dtype(row_features.dtype)
     return (
         row_features.new_empty((M,), dtype=dtype),
-        row_features.new_empty((kept_rows, N), dtype=dtype),
+        kept_like(backend, "siglip_sum", row_features, kept_rows, N),
     )
 
 

@@ -1,7 +1,7 @@
 """From the statistics of `contrastive_lse` to the CLIP loss of a square rectangle.
 
 For rows and columns alike, as (2, B):
-    nll    = -log p = softplus(maximum + log total - positive)
+    nll    = -log p = softplus(shift + log total - positive)
     loss_i = (nll_0i + nll_1i) / 2
 
 Nothing cancels when p is nearly 1: a model that fits keeps the relative accuracy of its loss and,
@@ -24,21 +24,23 @@ def symmetric_cross_entropy(
     backend: str,
     workspace: int | None,
     kept_rows: int,
+    needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns loss () or (B,); and without gradients positive (B,), maximum (2, B)."""
+    """Returns loss () or (B,); and without gradients positive (B,), shift (2, B)."""
     if backend == "cpu" and not torch.compiler.is_compiling() and _has_data(row_features):
         # The same formulas as one node in C++ (csrc/cpu/clip_loss.cpp): at a batch of 64 the dozen
         # nodes of this function cost as much as the matrix products.
         return torch.ops.fastclip_native.clip_loss(
             row_features, col_features, logit_scale, mean, normalize, kept_rows
         )
-    positive, maximum, total, _ = contrastive_lse(
-        row_features, col_features, logit_scale, 0, normalize, backend, workspace, kept_rows
-    )
-    maximum = maximum.view(2, -1)
+    positive, shift, total, _ = contrastive_lse(
+        row_features, col_features, logit_scale, 0, normalize, backend, workspace, kept_rows,
+        needs_maximum,
+    )  # fmt: skip
+    shift = shift.view(2, -1)
     # softplus(x) is taken to be x beyond 40: e^-40 is below the rounding of a double.
-    nll = F.softplus(maximum - positive + total.view(2, -1).log(), beta=1.0, threshold=40.0)
-    return nll.mean() if mean else nll.mean(0), positive.detach(), maximum
+    nll = F.softplus(shift - positive + total.view(2, -1).log(), beta=1.0, threshold=40.0)
+    return nll.mean() if mean else nll.mean(0), positive.detach(), shift
 
 
 def _has_data(features: Tensor) -> bool:

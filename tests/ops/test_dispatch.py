@@ -44,12 +44,13 @@ def test_every_backend_offers_the_contract():
     for name in dispatch.ORDER:
         backend = dispatch.load_backend(name)
         assert all(callable(getattr(backend, f)) for f in functions)
-        assert backend.KEPT_BYTES >= 0
+        assert backend.kept_layout("contrastive_lse", torch.float32).element_bytes >= 0
+        assert backend.UNVERIFIED is None or isinstance(backend.UNVERIFIED, str)
 
 
 def test_kept_rows_by_default_are_all_or_none_and_with_a_workspace_what_fits():
     def kept(N, workspace, dtype=torch.float32, backend="cpu"):
-        return dispatch.kept_rows(backend, N, N, dtype, workspace)
+        return dispatch.kept_rows(backend, "contrastive_lse", N, N, dtype, workspace)
 
     assert kept(4096, None) == 4096 and kept(4097, None) == 0
     assert kept(4096, None, torch.bfloat16) == 4096 and kept(4096, None, torch.float64) == 0

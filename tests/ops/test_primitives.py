@@ -11,8 +11,8 @@ from tests.support import exact
 from tests.support.inputs import planted_features
 
 
-def kept_rows(backend, shape, dtype):
-    return dispatch.kept_rows(backend, shape.M, shape.N, dtype, None)
+def kept_rows(backend, primitive, shape):
+    return dispatch.kept_rows(backend, primitive, shape.M, shape.N, torch.float64, None)
 
 
 @pytest.mark.parametrize("shape", RECTANGLES, ids=str)
@@ -23,7 +23,7 @@ def test_contrastive_lse_on_rectangles_matches_float64(backend, shape, normalize
     leaves = [x.clone().requires_grad_() for x in (2 * rows, 3 * cols, scale)]
     positive, maximum, total, _ = contrastive_lse(
         *leaves, shape.positive_offset, normalize, backend, None,
-        kept_rows(backend, shape, torch.float64),
+        kept_rows(backend, "contrastive_lse", shape), False,
     )  # fmt: skip
     twins = [x.detach().clone().requires_grad_() for x in leaves]
     true_positive, true_lse = exact.contrastive_lse(*twins, shape.positive_offset, normalize)
@@ -46,7 +46,7 @@ def test_contrastive_lse_maximum_is_that_of_the_negatives(backend, shape):
     rows, cols = planted_features(shape, "random", torch.float64)
     scale = torch.tensor(7.0, dtype=torch.float64)
     _, maximum, total, _ = contrastive_lse(
-        rows, cols, scale, shape.positive_offset, False, backend, None, 0
+        rows, cols, scale, shape.positive_offset, False, backend, None, 0, True
     )
     negatives = 7.0 * rows @ cols.T
     negatives.diagonal(shape.positive_offset).fill_(float("-inf"))
@@ -63,7 +63,7 @@ def test_siglip_sum_on_rectangles_matches_float64(backend, shape, normalize):
     leaves = [x.clone().requires_grad_() for x in (2 * rows, 3 * cols, *scalars)]
     row_loss, _ = siglip_sum(
         *leaves, shape.positive_offset, normalize, backend, None,
-        kept_rows(backend, shape, torch.float64),
+        kept_rows(backend, "siglip_sum", shape),
     )  # fmt: skip
     twins = [x.detach().clone().requires_grad_() for x in leaves]
     true_row_loss = exact.siglip_sum(*twins, shape.positive_offset, normalize)

@@ -35,10 +35,10 @@ def test_losses_pass_gradcheck(backend, loss, normalize):
 def test_operators_pass_opcheck(backend):
     image, text, scale, bias = leaves(dtype=torch.float32)
     settings = (0, True, backend, None)
-    torch.library.opcheck(contrastive_lse, (image, text, scale, *settings, 0))
+    torch.library.opcheck(contrastive_lse, (image, text, scale, *settings, 0, False))
     torch.library.opcheck(siglip_sum, (image, text, scale, bias, *settings, 0))
     with torch.no_grad():
-        positive, maximum, total, kept = contrastive_lse(image, text, scale, *settings, 0)
+        positive, maximum, total, kept = contrastive_lse(image, text, scale, *settings, 0, False)
         row_loss, kept_logits = siglip_sum(image, text, scale, bias, *settings, 0)
     for needs in [(True, True), (True, False), (False, True)]:
         torch.library.opcheck(

@@ -28,16 +28,22 @@ def check_value_and_grads(
     image_features: Tensor,  # (B, D)
     text_features: Tensor,  # (B, D)
     *scalars: Tensor,
+    eager: Callable[..., Tensor] | None = None,
     **options,
 ) -> None:
-    """Compare a loss and its gradients w.r.t. all inputs with `function` (of `exact.py`)."""
+    """Compare a loss and its gradients w.r.t. all inputs with `function` (of `exact.py`).
+
+    eager: the same function as eager code that rounds where the kernel does, if that is more than
+        float32 arithmetic (`rounded.py`).
+    """
     inputs = (image_features, text_features, *scalars)
     outputs = [actual[0], *actual[1]]
     assert [grad.dtype for grad in actual[1]] == [x.dtype for x in inputs]
     assert [grad.shape for grad in actual[1]] == [x.shape for x in inputs]
     value, grads = value_and_grads(function, *inputs, dtype=torch.float64, **options)
     exact = [value, *grads]
-    budgets = error_budgets(function, inputs, exact, [x.dtype for x in outputs], options)
+    dtypes = [x.dtype for x in outputs]
+    budgets = error_budgets(eager or function, inputs, exact, dtypes, options)
     names = ["loss", *(f"gradient {i}" for i in range(len(inputs)))]
     for name, output, true, budget in zip(names, outputs, exact, budgets, strict=True):
         error = distance(output, true)

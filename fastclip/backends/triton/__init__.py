@@ -1,0 +1,100 @@
+"""The Triton backend: both primitives on a GPU, compiled by Triton at the first call.
+
+A reader's order: `contrastive.py` is what happens, `operands.py`, `negative_sums.py`,
+`finalise.py`, `logit_gradients.py`, `feature_gradients.py` are its kernels, `tiles.py` what depends
+on the architecture. `sigmoid.py` and `sigmoid_tiles.py` are SigLIP's.
+
+This file is all that is imported until the backend is used; it does not import triton.
+"""
+
+import importlib.util
+import os
+
+import torch
+from torch import Tensor
+
+from fastclip.backends.triton.precision import kept_layout
+
+__all__ = [
+    "UNVERIFIED",
+    "contrastive_lse",
+    "contrastive_lse_backward",
+    "kept_layout",
+    "siglip_sum",
+    "siglip_sum_backward",
+    "siglip_sum_with_gradients",
+    "unsupported",
+]
+
+UNVERIFIED = (
+    "verified in Triton's interpreter and by offline compilation only, never yet run on a GPU: "
+    "used only by name"
+)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+OLDEST_CAPABILITY = (8, 0)
+
+
+def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
+    if device_type not in ("cuda", "cpu"):
+        return f"needs features on a GPU, got {device_type}"
+    if device_type == "cpu" and not interpreting():
+        return "needs features on a GPU, got cpu (TRITON_INTERPRET=1 runs it there, for tests)"
+    if dtype not in DTYPES:
+        return f"needs float32, bfloat16 or float16, got {str(dtype).removeprefix('torch.')}"
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if device_type == "cpu":
+        if dtype == torch.bfloat16:
+            return "Triton's interpreter computes bfloat16 wrongly"
+        return None
+    if interpreting():
+        return "TRITON_INTERPRET is set, and the interpreter needs features on the CPU"
+    return _gpu_objection()
+
+
+def interpreting() -> bool:
+    """Whether Triton will interpret its kernels; it reads the variable when it is imported."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
+
+
+def _gpu_objection() -> str | None:
+    if not torch.cuda.is_available():
+        return "no CUDA device"
+    if torch.version.hip is None and torch.cuda.get_device_capability() < OLDEST_CAPABILITY:
+        return "needs compute capability 8.0 (Ampere) or newer, got {}.{}".format(
+            *torch.cuda.get_device_capability()
+        )
+    from fastclip.backends.triton.tiles import architecture, row_for
+
+    name = architecture(torch.device("cuda"))
+    return None if row_for(name) else f"has no tile sizes for {name}"
+
+
+def contrastive_lse(*args) -> tuple[Tensor, ...]:
+    from fastclip.backends.triton import contrastive
+
+    return contrastive.contrastive_lse(*args)
+
+
+def contrastive_lse_backward(*args) -> tuple[Tensor, ...]:
+    from fastclip.backends.triton import contrastive
+
+    return contrastive.contrastive_lse_backward(*args)
+
+
+def siglip_sum(*args) -> tuple[Tensor, ...]:
+    from fastclip.backends.triton import sigmoid
+
+    return sigmoid.siglip_sum(*args)
+
+
+def siglip_sum_backward(*args) -> tuple[Tensor, ...]:
+    from fastclip.backends.triton import sigmoid
+
+    return sigmoid.siglip_sum_backward(*args)
+
+
+def siglip_sum_with_gradients(*args) -> tuple[Tensor, ...]:
+    from fastclip.backends.triton import sigmoid
+
+    return sigmoid.siglip_sum_with_gradients(*args)

@@ -1,0 +1,35 @@
+"""Launching kernels, on a device or, for the report, no further than the compiler."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_instead: ContextVar[Callable[..., None] | None] = ContextVar("instead", default=None)
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
+    """kernel[grid](*args, **constants) on the current device and stream."""
+    instead = _instead.get()
+    if instead is None:
+        kernel[grid](*args, **constants)
+    else:
+        instead(kernel, grid, *args, **constants)
+
+
+@contextmanager
+def launching_instead(function: Callable[..., None]) -> Iterator[None]:
+    """Within the context, `function(kernel, grid, *args, **constants)` gets every launch."""
+    token = _instead.set(function)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
+def device_of(features: Tensor) -> Any:
+    """A context in which `features.device` is the current one: Triton launches on that."""
+    return torch.cuda.device(features.device) if features.is_cuda else nullcontext()

@@ -1,0 +1,238 @@
+"""Forward: sums of exponentials of the negatives, of rows and of columns at once.
+
+Math
+    e_ij  = 2^(unit acc_ij - shift) for negatives, 0 for pairs and outside of the matrix
+    row_partial_ti = sum of e_ij over the columns j of tile t
+    col_partial_pj = sum of e_ij over the rows i of strip p
+    MAXIMUM: the same with logits instead of e, largest instead of sum, -inf instead of 0.
+    KEEP:    the logits of the first kept_rows rows are stored too, as multiples of `step`.
+Tiling
+    A program has one tile of columns and a strip of row tiles below each other, so that sums over
+    rows stay in its registers. COLUMN_SUMS is how:
+        "tile"   reduced for every tile
+        "lanes"  for every tile only over the rows that one thread holds (of 128 rows of a wgmma or
+                 mma layout, bits 3 and up to 2 of 7): no shuffle in the loop; right for any layout
+        "full"   a whole tile of sums; reduced once per strip
+    Columns go in panels: a panel's operand stays in the L2 cache, and row_partial is bounded.
+Cost
+    2 M N D FLOPs (three times that for float32-grade products), one exponential per logit; writes
+    4 M N (1 / BLOCK_N + 1 / (BLOCK_M * strip)) bytes, and 2 or 4 per kept logit.
+Numerics
+    One shift for all logits, from a bound that needs no data (`scalars.py`): one exponential serves
+    both directions and partial sums are plain sums. Rows that it fails are redone in `finalise.py`.
+    No atomics: the same bits at every run.
+Limits
+    None.
+Source
+    Sums of both directions from one tile are also in memeff (b0nce/MemoryEfficientCLIP).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from fastclip.backends.triton.launch import launch
+from fastclip.backends.triton.matrix import matrix_argument
+from fastclip.backends.triton.operands import Operand
+from fastclip.backends.triton.scalars import SHIFT, STEP, UNIT
+from fastclip.backends.triton.similarity import similarity_tile
+from fastclip.backends.triton.tiles import tiles_for
+
+PANEL_COLS = 16384
+PARTIAL_BYTES = 64 << 20  # of the row partials of a panel
+MOST_STRIPS = 64
+PROGRAMS = 1024  # enough for a few per multiprocessor
+
+# Added to a small float32, it leaves the nearest integer in the low bits of the sum.
+ROUNDING = tl.constexpr(12582912.0)  # 1.5 * 2^23
+
+
+@dataclass(frozen=True)
+class Partials:
+    """Sums (or maxima) still to be reduced over the first dimension."""
+
+    rows: Tensor  # (num_row_partials, M)
+    cols: Tensor  # (num_col_partials, N)
+
+
+def negative_sums(
+    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int, kept: Tensor
+) -> Partials:
+    """kept: (kept_rows, columns) int16 or float32, written; or with no rows."""
+    return _partials(rows, cols, scalars, positive_offset, kept, maximum=False)
+
+
+def negative_maxima(
+    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int
+) -> Partials:
+    """In log2 units."""
+    nothing = scalars.new_empty((0, 0), dtype=torch.int16)
+    return _partials(rows, cols, scalars, positive_offset, nothing, maximum=True)
+
+
+def _partials(
+    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int, kept: Tensor, maximum: bool
+) -> Partials:
+    M, N = rows.num_rows, cols.num_rows
+    tiles = tiles_for(scalars.device)
+    tile = tiles.keeping if len(kept) else tiles.negative_sums
+    num_m, num_n = triton.cdiv(M, tile.block_m), triton.cdiv(N, tile.block_n)
+    panel_tiles = min(num_n, PANEL_COLS // tile.block_n, max(1, PARTIAL_BYTES // (4 * M)))
+    # Long strips write little, many programs keep the device busy.
+    num_strips = min(num_m, MOST_STRIPS, triton.cdiv(PROGRAMS, panel_tiles))
+    strip_tiles = triton.cdiv(num_m, num_strips)
+    num_strips = triton.cdiv(num_m, strip_tiles)
+
+    row_partial = scalars.new_empty((panel_tiles, M))
+    col_partial = scalars.new_empty((num_strips, N))
+    row_result = None
+    for first in range(0, num_n, panel_tiles):
+        num_tiles = min(panel_tiles, num_n - first)
+        launch(
+            negative_sums_kernel,
+            (num_tiles, num_strips),
+            matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
+            matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
+            scalars, row_partial, col_partial, kept,
+            M, N, positive_offset, first, strip_tiles,
+            rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
+            len(kept), kept.shape[1],
+            BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
+            SEGMENTS=1 if rows.planes == 1 else 3, DESCRIPTORS=tiles.descriptors,
+            COLUMN_SUMS=tiles.column_sums, MAXIMUM=maximum, KEEP=len(kept) > 0,
+            num_warps=tile.num_warps, num_stages=tile.num_stages,
+        )  # fmt: skip
+        if panel_tiles == num_n:
+            return Partials(row_partial, col_partial)
+        of_panel = row_partial[:num_tiles].amax(0) if maximum else row_partial[:num_tiles].sum(0)
+        if row_result is None:
+            row_result = of_panel
+        elif maximum:
+            row_result = torch.maximum(row_result, of_panel)
+        else:
+            row_result += of_panel
+    return Partials(row_result[None], col_partial)
+
+
+@triton.jit(
+    do_not_specialize=[
+        "M", "N", "positive_offset", "first_col_tile", "strip_tiles", "k_tiles", "kept_rows",
+    ]
+)  # fmt: skip
+def negative_sums_kernel(
+    rows,  # (PLANES * row_plane, D)
+    cols,  # (PLANES * col_plane, D)
+    scalars,
+    row_partial,  # (column tiles of the panel, M)
+    col_partial,  # (strips, N)
+    kept,  # (kept_rows, kept_stride)
+    M,
+    N,
+    positive_offset,
+    first_col_tile,  # of the panel
+    strip_tiles,
+    row_plane,
+    col_plane,
+    k_tiles,
+    kept_rows,
+    kept_stride,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    SEGMENTS: tl.constexpr,
+    DESCRIPTORS: tl.constexpr,
+    COLUMN_SUMS: tl.constexpr,
+    MAXIMUM: tl.constexpr,
+    KEEP: tl.constexpr,
+):
+    tl.static_assert(BLOCK_M % 128 == 0)
+    HALVES: tl.constexpr = BLOCK_M // 128
+    NEUTRAL: tl.constexpr = float("-inf") if MAXIMUM else 0.0
+    unit = tl.load(scalars + UNIT)
+    shift = tl.load(scalars + SHIFT)
+    if KEEP:
+        levels = unit / tl.load(scalars + STEP)
+
+    first_col = (first_col_tile + tl.program_id(0)) * BLOCK_N
+    col = first_col + tl.arange(0, BLOCK_N)
+    if COLUMN_SUMS == "lanes":
+        over_rows = tl.full((8, 8, BLOCK_N), NEUTRAL, tl.float32)
+    elif COLUMN_SUMS == "full":
+        over_rows = tl.full((BLOCK_M, BLOCK_N), NEUTRAL, tl.float32)
+    else:
+        over_rows = tl.full((BLOCK_N,), NEUTRAL, tl.float32)
+
+    first_tile = tl.program_id(1) * strip_tiles
+    last_tile = tl.minimum(first_tile + strip_tiles, tl.cdiv(M, BLOCK_M))
+    # Flattened with the loop over k: the next tile's loads run while this one is reduced.
+    for tile in tl.range(first_tile, last_tile, flatten=True):
+        first_row = tile * BLOCK_M
+        acc = similarity_tile(
+            rows, cols, first_row, first_col, row_plane, col_plane, k_tiles,
+            BLOCK_M, BLOCK_N, BLOCK_K, SEGMENTS, DESCRIPTORS,
+        )  # fmt: skip
+        row = first_row + tl.arange(0, BLOCK_M)
+        if KEEP:
+            if first_row < kept_rows:
+                keep_logits(kept, acc, row, col, unit, levels, N, kept_rows, kept_stride)
+        if MAXIMUM:
+            value = acc * unit
+        else:
+            value = tl.math.exp2(tl.fma(acc, unit, -shift))
+        pairs = first_row + positive_offset - first_col
+        if (
+            (first_row + BLOCK_M > M)
+            | (first_col + BLOCK_N > N)
+            | ((pairs < BLOCK_N) & (pairs + BLOCK_M > 0))
+        ):
+            negative = (row + positive_offset)[:, None] != col[None, :]
+            value = tl.where(negative & (row < M)[:, None] & (col < N)[None, :], value, NEUTRAL)
+
+        if MAXIMUM:
+            over_cols = tl.max(value, 1)
+        else:
+            over_cols = tl.sum(value, 1)
+        offset = tl.program_id(0).to(tl.int64) * M
+        tl.store(row_partial + offset + row, over_cols, mask=row < M)
+        if COLUMN_SUMS == "lanes":
+            value = tl.reshape(value, (HALVES, 8, 2, 8, BLOCK_N))
+            if MAXIMUM:
+                over_rows = tl.maximum(over_rows, tl.max(tl.max(value, 2), 0))
+            else:
+                over_rows += tl.sum(tl.sum(value, 2), 0)
+        elif COLUMN_SUMS == "full":
+            over_rows = tl.maximum(over_rows, value) if MAXIMUM else over_rows + value
+        else:
+            over_rows = (
+                tl.maximum(over_rows, tl.max(value, 0)) if MAXIMUM else over_rows + tl.sum(value, 0)
+            )
+
+    if COLUMN_SUMS == "lanes":
+        over_rows = reduced(reduced(over_rows, MAXIMUM), MAXIMUM)
+    elif COLUMN_SUMS == "full":
+        over_rows = reduced(over_rows, MAXIMUM)
+    offset = tl.program_id(1).to(tl.int64) * N
+    tl.store(col_partial + offset + col, over_rows, mask=col < N)
+
+
+@triton.jit
+def reduced(x, MAXIMUM: tl.constexpr):
+    """Over the first dimension."""
+    if MAXIMUM:
+        return tl.max(x, 0)
+    else:
+        return tl.sum(x, 0)
+
+
+@triton.jit
+def keep_logits(kept, acc, row, col, unit, levels, N, kept_rows, kept_stride):
+    offsets = row.to(tl.int64)[:, None] * kept_stride + col[None, :]
+    mask = (row < kept_rows)[:, None] & (col < N)[None, :]
+    if kept.dtype.element_ty == tl.int16:
+        rounded = tl.fma(acc, levels, ROUNDING)
+        tl.store(kept + offsets, rounded.to(tl.int32, bitcast=True).to(tl.int16), mask=mask)
+    else:
+        tl.store(kept + offsets, acc * unit, mask=mask)

@@ -1,0 +1,46 @@
+"""How many float16 planes an operand has, and what the forward keeps of its logits.
+
+    bfloat16, float16    one plane: unit rows in float16 are exact to 11 bits, bfloat16's own are 8
+    float32              as torch.get_float32_matmul_precision() says for any product of float32:
+                         "highest" (torch's default) two planes, 22 bits and three products;
+                         "high" and "medium" one, the 11 bits of TF32 at twice its rate
+
+Kept logits are 16-bit integers, multiples of 1/32767 of the largest that is possible: their
+rounding error, 9e-6 logit_scale, is about that of one-plane operands. For float32 features they
+are float32.
+"""
+
+import torch
+from torch import Tensor
+
+from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout
+
+KEPT_MULTIPLE = 128  # columns of a kept row, so that rows are aligned
+
+
+def planes_for(dtype: torch.dtype) -> int:
+    if dtype != torch.float32 or torch.get_float32_matmul_precision() != "highest":
+        return 1
+    return 2
+
+
+def kept_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype == torch.float32 else torch.int16
+
+
+def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
+    if primitive == "siglip_sum":
+        return NOTHING_KEPT  # one pass needs nothing of the forward
+    # The block of G comes first; what a caller allows beyond it keeps logits.
+    return KeptLayout(
+        default_bytes=0,
+        reserved_bytes=96 << 20,
+        element_bytes=kept_dtype(dtype).itemsize,
+        multiple=KEPT_MULTIPLE,
+    )
+
+
+def kept_logits(features: Tensor, kept_rows: int, N: int) -> Tensor:
+    layout = kept_layout("contrastive_lse", features.dtype)
+    shape = kept_rows, layout.row_bytes(N) // layout.element_bytes
+    return features.new_empty(shape, dtype=kept_dtype(features.dtype))

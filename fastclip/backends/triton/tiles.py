@@ -1,0 +1,165 @@
+"""Tile sizes: one table, by architecture, with the reason of each row.
+
+Chosen on evidence from the compiler (`python -m fastclip.backends.triton.report`): no register
+spills, tensor-core instructions, loads in flight. None of it has been timed yet, and nothing is
+tuned at run time: the first call compiles one variant of each kernel, about a second each.
+
+The dtype of the features is not in the table: every kernel multiplies float16 operands, and
+float32-grade products are a longer loop over the same tiles. Neither is D: it is a run-time loop of
+at least BLOCK_K, and registers, which are what is scarce, do not depend on it. D decides the blocks
+of the backward (`BLOCKS`), which the vendor's matrix product has to like.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Tile:
+    """block_m x block_n logits of one program, block_k features at a time."""
+
+    block_m: int
+    block_n: int
+    block_k: int
+    num_warps: int
+    num_stages: int
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """What an architecture runs.
+
+    descriptors: loads and stores go through tensor descriptors (TMA), otherwise pointers.
+    column_sums: how `negative_sums.py` reduces over rows, see there.
+    """
+
+    descriptors: bool
+    column_sums: str
+    negative_sums: Tile
+    keeping: Tile  # negative_sums where it stores logits too
+    finalise: Tile
+    gradient: Tile
+    siglip: Tile
+
+
+# Shared memory of a program, in KiB: sm_80 163, sm_86, sm_89 and sm_120 99, sm_90 and sm_100 227.
+TABLE = {
+    # Descriptors compile but are not pipelined before sm_90: pointers, with cp.async. 128 x 256
+    # leaves no registers for the sums.
+    "sm_80": Tiles(
+        descriptors=False,
+        column_sums="lanes",
+        negative_sums=Tile(128, 128, 32, 8, 3),
+        keeping=Tile(128, 128, 32, 8, 3),
+        finalise=Tile(64, 64, 32, 4, 3),
+        gradient=Tile(128, 128, 32, 8, 3),
+        siglip=Tile(128, 128, 32, 8, 3),
+    ),
+    # 256 x 128 has 85 FLOPs per byte from L2, 128 x 128 has 64. BLOCK_M > BLOCK_N where columns
+    # are summed, since a thread holds few columns; BLOCK_N > BLOCK_M where a row of G is stored.
+    # With the addresses of kept logits, 256 x 128 spills.
+    "sm_90": Tiles(
+        descriptors=True,
+        column_sums="lanes",
+        negative_sums=Tile(256, 128, 64, 8, 4),
+        keeping=Tile(128, 128, 64, 8, 3),
+        finalise=Tile(64, 128, 64, 4, 3),
+        gradient=Tile(128, 256, 64, 8, 3),
+        siglip=Tile(128, 128, 64, 8, 3),
+    ),
+    # The accumulator lies in tensor memory with a row per thread: summing a tile's columns would
+    # take more shuffles than the product takes cycles. A full tile of column sums stays in
+    # registers instead, and is reduced once per strip; 128 x 64 of it where logits are kept.
+    "sm_100": Tiles(
+        descriptors=True,
+        column_sums="full",
+        negative_sums=Tile(128, 128, 64, 8, 3),
+        keeping=Tile(128, 64, 64, 8, 3),
+        finalise=Tile(64, 128, 64, 4, 3),
+        gradient=Tile(128, 128, 64, 8, 3),
+        siglip=Tile(128, 128, 64, 8, 3),
+    ),
+    # AMD, 64 KiB of shared memory: never compiled and never run. Warps are capped at 4 since a wave
+    # has 64 lanes.
+    "rocm": Tiles(
+        descriptors=False,
+        column_sums="tile",
+        negative_sums=Tile(128, 128, 32, 4, 2),
+        keeping=Tile(128, 128, 32, 4, 2),
+        finalise=Tile(64, 64, 32, 4, 2),
+        gradient=Tile(128, 128, 32, 4, 2),
+        siglip=Tile(128, 128, 32, 4, 2),
+    ),
+}
+
+# Architectures that share a row. sm_86, sm_89 and sm_120 have the instructions of sm_80 (sm_120 no
+# tensor memory) and 99 KiB; the row of sm_80 needs 48.
+SAME = {"sm_86": "sm_80", "sm_87": "sm_80", "sm_89": "sm_80", "sm_120": "sm_80", "sm_121": "sm_80",
+        "sm_103": "sm_100"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """The part of G, rows x cols, that exists at a time in the backward."""
+
+    rows: int
+    cols: int
+
+
+# (largest D, rows of a block, its bytes). The product G col has rows / 128 x D / 256 tiles; these
+# rows make them one wave on the 132 multiprocessors of an H200 (128 of 132 in the last row). With
+# the operand and the product of one side, 2 N D and 4 N D bytes, the bytes keep a batch of 32,768
+# within 256 MiB.
+BLOCKS = ((512, 8448, 96 << 20), (768, 5632, 64 << 20), (1 << 31, 4096, 32 << 20))
+BLOCK_MULTIPLE = 256
+
+
+def block_for(D: int, workspace: int | None, planes: int) -> Block:
+    """The block for features of D elements, of at most `workspace` bytes but at least one tile."""
+    rows, num_bytes = next(entry[1:] for entry in BLOCKS if D <= entry[0])
+    elements = num_bytes // (2 * planes)
+    if workspace is not None and workspace < num_bytes:
+        elements = workspace // (2 * planes)
+        rows = min(rows, _whole_tiles(math.isqrt(elements)))
+    return Block(rows, _whole_tiles(elements // rows))
+
+
+def _whole_tiles(size: int) -> int:
+    return max(BLOCK_MULTIPLE, size // BLOCK_MULTIPLE * BLOCK_MULTIPLE)
+
+
+_simulated: ContextVar[str] = ContextVar("simulated", default="sm_90")
+
+
+@contextmanager
+def simulated_architecture(name: str) -> Iterator[None]:
+    """Without a GPU, in the interpreter and in the report: use the tiles of this one."""
+    token = _simulated.set(name)
+    try:
+        yield
+    finally:
+        _simulated.reset(token)
+
+
+def tiles_for(device: torch.device) -> Tiles:
+    return TABLE[row_for(architecture(device))]
+
+
+def architecture(device: torch.device) -> str:
+    """For example "sm_90", or "rocm"; without a GPU the simulated one."""
+    if device.type != "cuda":
+        return _simulated.get()
+    if torch.version.hip is not None:
+        return "rocm"
+    return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+
+
+def row_for(name: str) -> str | None:
+    """The row of `TABLE` for an architecture, None if there is none."""
+    name = SAME.get(name, name)
+    return name if name in TABLE else None

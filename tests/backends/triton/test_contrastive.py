@@ -1,0 +1,340 @@
+"""clip_loss and its primitive on the Triton backend against float64."""
+
+import math
+
+import pytest
+import torch
+
+import fastclip
+from fastclip.backends.triton import block_walk, negative_sums, tiles
+from fastclip.benchmarks.cases import RECTANGLES, Case, make_inputs
+from fastclip.ops.contrastive_lse import contrastive_lse
+from tests.support import exact, rounded
+from tests.support.inputs import planted_features, square
+from tests.support.tolerance import check_value_and_grads, distance
+
+# numpy, which interprets the kernels, warns of what they overwrite: the exponential of a pair.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:All-NaN slice encountered:RuntimeWarning"),
+]
+
+DTYPES = [torch.float32, torch.float16]
+
+
+def run(device, image, text, *scalars, loss=fastclip.clip_loss, **options):
+    leaves = [x.detach().to(device).requires_grad_() for x in (image, text, *scalars)]
+    value = loss(*leaves, backend="triton", **options)
+    grads = torch.autograd.grad(value.sum(), leaves)
+    return value.detach().cpu(), [grad.cpu() for grad in grads]
+
+
+def eager_of(dtype):
+    """float32 features get float32-grade products: the budget is that of plain float32."""
+    return exact.clip_loss if dtype == torch.float32 else rounded.clip_loss
+
+
+def check(actual, image, text, scale, **options):
+    check_value_and_grads(
+        actual, exact.clip_loss, image, text, scale, eager=eager_of(image.dtype), **options
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("data", ["random", "trained", "cone", "adversarial"])
+@pytest.mark.parametrize("logit_scale", [14.3, 100.0])
+def test_clip_loss_data_and_dtypes_match_float64(device, data, logit_scale, dtype):
+    image, text = planted_features(square(140, 72), data, dtype)
+    scale = torch.tensor(logit_scale)
+    check(run(device, image, text, scale), image, text, scale)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_architecture_matches_float64(device, every_architecture, dtype):
+    image, text = planted_features(square(261, 40), "random", dtype)
+    scale = torch.tensor(100.0)
+    actual = run(device, image, text, scale, normalize=True)
+    check(actual, image, text, scale, normalize=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("N, D", [(1, 1), (1, 65), (2, 3), (127, 64), (128, 48), (129, 600)])
+def test_ragged_shapes_match_float64(device, N, D, dtype):
+    image, text = planted_features(square(N, D), "trained", torch.float64)
+    image, text = (3.0 * image).to(dtype), (0.2 * text).to(dtype)
+    scale = torch.tensor(14.3)
+    check(run(device, image, text, scale, normalize=True), image, text, scale, normalize=True)
+
+
+@pytest.mark.parametrize("shape", RECTANGLES, ids=str)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_rectangles_match_float64(device, shape, normalize):
+    rows, cols = planted_features(shape, "trained")
+    leaves = [x.to(device).requires_grad_() for x in (2 * rows, 3 * cols, torch.tensor(7.0))]
+    positive, shift, total, _ = contrastive_lse(
+        *leaves, shape.positive_offset, normalize, "triton", None, 0, False
+    )
+    twins = [x.detach().cpu().double().requires_grad_() for x in leaves]
+    true_positive, true_lse = exact.contrastive_lse(*twins, shape.positive_offset, normalize)
+    close = {"rtol": 2e-6, "atol": 2e-5}
+    torch.testing.assert_close(positive.cpu().double(), true_positive, **close)
+    lse = shift.cpu().double() + total.cpu().double().log()
+    torch.testing.assert_close(lse, true_lse, **close)
+    assert (total[shift == float("-inf")] == 1).all()
+
+    present = true_lse.isfinite()
+    weights = torch.linspace(-1.0, 1.5, len(total))
+    row_weights = torch.linspace(2.0, -0.5, len(positive))
+    loss = (weights * total.cpu().log())[present].sum() + (row_weights * positive.cpu()).sum()
+    true_loss = (weights * true_lse)[present].sum() + (row_weights * true_positive).sum()
+    grads = torch.autograd.grad(loss, leaves)
+    for grad, true in zip(grads, torch.autograd.grad(true_loss, twins), strict=True):
+        assert distance(grad.cpu(), true) <= 5e-6 * true.norm().item() + 1e-6
+
+
+def test_largest_negatives_are_found_on_request(device, every_architecture):
+    image, text = planted_features(square(150, 24), "random")
+    scale = torch.tensor(30.0)
+    inputs = [x.to(device) for x in (image, text, scale)]
+    _, maximum, total, _ = contrastive_lse(*inputs, 0, False, "triton", None, 0, True)
+    negatives = 30.0 * image.double() @ text.double().T
+    negatives.fill_diagonal_(float("-inf"))
+    expected = torch.cat([negatives.amax(1), negatives.amax(0)])
+    torch.testing.assert_close(maximum.cpu().double(), expected, rtol=1e-6, atol=1e-5)
+    true_lse = torch.cat([negatives.logsumexp(1), negatives.logsumexp(0)])
+    lse = maximum.cpu().double() + total.cpu().double().log()
+    torch.testing.assert_close(lse, true_lse, rtol=1e-6, atol=2e-5)
+    loss, stats = fastclip.clip_loss(*inputs, backend="triton", return_stats=True)
+    expected_loss, expected_stats = fastclip.clip_loss(
+        image, text, scale, backend="reference", return_stats=True
+    )
+    torch.testing.assert_close(loss.cpu(), expected_loss)
+    torch.testing.assert_close([x.cpu() for x in stats], list(expected_stats))
+
+
+class TestRescue:
+    """Rows that the common shift fails: all of their negatives far below what is possible."""
+
+    def failing(self, dtype=torch.float32):
+        # Even images are opposite to all texts.
+        return make_inputs(Case(140, 48, dtype, 100.0, "adversarial"))
+
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    def test_rescued_rows_are_exact(self, device, every_architecture, dtype):
+        image, text, scale = self.failing(dtype)
+        check(run(device, image, text, scale), image, text, scale)
+
+    def test_these_rows_do_need_it(self, device, monkeypatch):
+        image, text, scale = self.failing()
+        monkeypatch.setattr("fastclip.backends.triton.finalise.TRUSTED", _constexpr(0.0))
+        loss, _ = run(device, image, text, scale)
+        true = exact.clip_loss(image.double(), text.double(), scale.double())
+        assert not math.isclose(loss.item(), true.item(), rel_tol=1e-3)
+
+    def test_a_single_failing_row_and_column(self, device):
+        image, text = planted_features(square(130, 48), "random")
+        image[129] = -text.mean(0) / text.mean(0).norm()
+        image, text = image + 0.0, 0.05 * text + torch.nn.functional.normalize(text.mean(0), dim=0)
+        text = torch.nn.functional.normalize(text, dim=1)
+        image = torch.nn.functional.normalize(image, dim=1)
+        scale = torch.tensor(100.0)
+        check(run(device, image, text, scale), image, text, scale)
+
+
+def _constexpr(value):
+    import triton.language as tl
+
+    return tl.constexpr(value)
+
+
+def test_a_model_that_fits_keeps_relative_accuracy(device):
+    """Losses of 1e-12 and gradients in proportion, where lse - positive in float32 returns 0."""
+    image, text, scale = make_inputs(Case(96, 64, data="trained"))
+    loss, grads = run(device, image, text, scale)
+    value, true = exact.value_and_grads(exact.clip_loss, image, text, scale, dtype=torch.float64)
+    assert 0.0 < value < 1e-10
+    assert loss.item() == pytest.approx(value.item(), rel=3e-3)
+    assert distance(grads[0], true[0]) < 3e-3 * true[0].norm()
+    assert distance(grads[1], true[1]) < 3e-3 * true[1].norm()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_features_of_any_size_without_normalisation(device, dtype):
+    image, text = planted_features(square(70, 40), "trained", torch.float64)
+    sizes = torch.logspace(-3, 3, 70, dtype=torch.float64)
+    image, text = (image * sizes[:, None]).to(dtype), (20.0 * text).to(dtype)
+    scale = torch.tensor(0.02)
+    check(run(device, image, text, scale), image, text, scale)
+
+
+def test_norms_beyond_float32_squares_and_rows_of_zeros(device):
+    image, text = planted_features(square(40, 24), "trained")
+    image, text = image * 1e30, text * 1e-9
+    image[3] = 0.0
+    text[7] = 0.0
+    scale = torch.tensor(20.0)
+    _, grads = run(device, image, text, scale, normalize=True)
+    value, true = exact.value_and_grads(
+        lambda *x: exact.clip_loss(*x, normalize=True), image, text, scale, dtype=torch.float64
+    )
+    loss, _ = run(device, image, text, scale, normalize=True)
+    assert loss.item() == pytest.approx(value.item(), rel=1e-6)
+    others = torch.arange(40) != 7
+    assert distance(grads[0][:3], true[0][:3]) <= 1e-5 * true[0][:3].norm()
+    # A row below the clamp of the norm has a gradient of its own, 1e12 times as large.
+    assert distance(grads[1][others], true[1][others]) <= 1e-5 * true[1][others].norm()
+    assert distance(grads[1][7], true[1][7]) <= 1e-5 * true[1][7].norm()
+
+
+@pytest.mark.parametrize("frozen", ["image", "text", "both"])
+def test_frozen_sides_have_no_gradient_and_no_product(device, frozen, monkeypatch):
+    image, text = planted_features(square(140, 24), "random")
+    scale = torch.tensor(20.0, requires_grad=True)
+    needs = frozen == "text", frozen == "image"
+    leaves = [
+        x.to(device).requires_grad_(need) for x, need in zip((image, text), needs, strict=True)
+    ]
+    products = []
+    accumulate = block_walk.accumulate
+    monkeypatch.setattr(
+        block_walk, "accumulate", lambda *a, **k: (products.append(1), accumulate(*a, **k))
+    )
+    scale_there = scale.detach().to(device).requires_grad_()
+    fastclip.clip_loss(*leaves, scale_there, backend="triton").backward()
+    assert len(products) == 1
+    _, true = exact.value_and_grads(exact.clip_loss, image, text, scale, dtype=torch.float64)
+    for leaf, grad, need in zip(leaves, true[:2], needs, strict=True):
+        assert (leaf.grad is not None) == need
+        if need:
+            assert distance(leaf.grad.cpu(), grad) <= 2e-6 * grad.norm()
+    assert scale_there.grad.item() == pytest.approx(true[2].item(), rel=1e-5)
+
+
+class TestPanelsAndBlocks:
+    """What happens at N = 100,000, at N = 600: several panels, strips, chunks and blocks."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch):
+        monkeypatch.setattr(negative_sums, "PANEL_COLS", 256)
+        monkeypatch.setattr(negative_sums, "MOST_STRIPS", 2)
+        monkeypatch.setattr(tiles, "BLOCKS", ((1 << 31, 256, 256 * 256 * 2),))
+
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    def test_they_add_up(self, device, dtype):
+        image, text = planted_features(square(600, 24), "random", dtype)
+        scale = torch.tensor(100.0)
+        check(run(device, image, text, scale), image, text, scale)
+
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    @pytest.mark.parametrize("kept_rows", [100, 300, 600])
+    def test_kept_logits_give_the_same_gradients(self, device, dtype, kept_rows, monkeypatch):
+        image, text = planted_features(square(600, 24), "random", dtype)
+        scale = torch.tensor(100.0)
+        monkeypatch.setattr("fastclip.ops.dispatch.kept_rows", lambda *args: kept_rows)
+        kept = run(device, image, text, scale)
+        check(kept, image, text, scale)
+
+    def test_largest_negatives_over_panels(self, device):
+        image, text = planted_features(square(600, 24), "random")
+        inputs = [x.to(device) for x in (image, text, torch.tensor(30.0))]
+        _, maximum, _, _ = contrastive_lse(*inputs, 0, False, "triton", None, 0, True)
+        negatives = 30.0 * image.double() @ text.double().T
+        negatives.fill_diagonal_(float("-inf"))
+        expected = torch.cat([negatives.amax(1), negatives.amax(0)])
+        torch.testing.assert_close(maximum.cpu().double(), expected, rtol=1e-6, atol=1e-5)
+
+
+def test_a_workspace_keeps_what_fits_beyond_the_block():
+    layout = fastclip.backends.triton.kept_layout("contrastive_lse", torch.bfloat16)
+    reserved = layout.reserved_bytes
+    assert layout.row_bytes(1000) == 1024 * 2
+    assert layout.num_rows(1000, 1000, None) == 0
+    assert layout.num_rows(1000, 1000, reserved) == 0
+    assert layout.num_rows(1000, 1000, reserved + 10 * 2048 + 1) == 10
+    assert layout.num_rows(1000, 1000, 1 << 40) == 1000
+
+
+def test_a_block_fits_in_the_workspace():
+    for D in (64, 512, 768, 1024, 4096):
+        for planes in (1, 2):
+            for workspace in (None, 1 << 20, 8 << 20, 1 << 30):
+                block = tiles.block_for(D, workspace, planes)
+                num_bytes = block.rows * block.cols * 2 * planes
+                assert num_bytes <= min(96 << 20, workspace or 96 << 20)
+                assert block.rows % 256 == block.cols % 256 == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_two_runs_are_equal_bit_for_bit(device, dtype):
+    image, text = planted_features(square(200, 40), "random", dtype)
+    scale = torch.tensor(100.0)
+    first, second = (run(device, image, text, scale, normalize=True) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
+
+
+def test_precision_of_float32_follows_torch(device):
+    """ "high" allows 11 bits, as TF32 does: it is less exact, and still within its budget."""
+    image, text = planted_features(square(140, 48), "random")
+    scale = torch.tensor(100.0)
+    _, true = exact.value_and_grads(exact.clip_loss, image, text, scale, dtype=torch.float64)
+    errors = []
+    before = torch.get_float32_matmul_precision()
+    try:
+        for precision in ("highest", "high"):
+            torch.set_float32_matmul_precision(precision)
+            actual = run(device, image, text, scale)
+            errors.append(distance(actual[1][0], true[0]))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert errors[0] < 0.01 * errors[1]
+    check_value_and_grads(actual, exact.clip_loss, image, text, scale, eager=rounded.clip_loss)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_nan_and_inf_reach_the_loss(device, bad, normalize):
+    image, text = planted_features(square(140, 24), "random")
+    image[131, 5] = bad
+    inputs = [x.to(device) for x in (image, text, torch.tensor(10.0))]
+    loss = fastclip.clip_loss(*inputs, backend="triton", normalize=normalize)
+    assert not loss.isfinite()
+
+
+def test_strides_and_expanded_features(device):
+    image, text = planted_features(square(60, 24), "random")
+    wide = torch.zeros(24, 200)
+    wide[:, 7:67] = image.T
+    scale = torch.tensor(20.0)
+    expected = run(device, image, text, scale)
+    leaves = [wide.to(device)[:, 7:67].T.requires_grad_(), text.to(device), scale.to(device)]
+    loss = fastclip.clip_loss(*leaves, backend="triton")
+    (grad,) = torch.autograd.grad(loss, leaves[0])
+    assert torch.equal(loss.cpu(), expected[0]) and torch.equal(grad.cpu(), expected[1][0])
+    one = text[:1].to(device).expand(60, 24)
+    loss = fastclip.clip_loss(one, leaves[1], leaves[2], backend="triton")
+    assert loss.item() == pytest.approx(
+        fastclip.clip_loss(text[:1].expand(60, 24), text, scale, backend="reference").item(),
+        rel=1e-5,
+    )
+
+
+def test_gradients_for_the_same_loss_twice_and_with_a_factor(device):
+    image, text = planted_features(square(60, 24), "random")
+    leaves = [x.to(device).requires_grad_() for x in (image, text, torch.tensor(20.0))]
+    loss = fastclip.clip_loss(*leaves, backend="triton")
+    first = torch.autograd.grad(loss, leaves, retain_graph=True)
+    second = torch.autograd.grad(loss, leaves, retain_graph=True)
+    scaled = torch.autograd.grad(65536.0 * loss, leaves)
+    for a, b, c in zip(first, second, scaled, strict=True):
+        assert torch.equal(a, b) and torch.equal(65536.0 * a, c)
+
+
+def test_a_second_derivative_raises(device):
+    leaves = [x.to(device).requires_grad_() for x in make_inputs(Case(20, 8, logit_scale=5.0))]
+    (grad, *_) = torch.autograd.grad(
+        fastclip.clip_loss(*leaves, backend="triton"), leaves, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(grad.sum(), leaves)

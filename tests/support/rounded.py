@@ -1,0 +1,60 @@
+"""The losses in eager code that rounds where kernels with 16-bit tensor-core operands round.
+
+features      in float32, normalised if asked
+operands      float16, scaled by a power of two
+logits        float32
+their gradient G    float16, scaled by a power of two to a largest entry of about 2^14
+its products  float32 sums; one rounding to the features' dtype at the end (`tolerance.py`)
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from tests.support.exact import clip_loss_of_logits
+
+
+class _RoundedOperand(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        scale = 2.0 ** (7 - math.floor(math.log2(x.abs().max().item())))
+        return (scale * x).to(torch.float16).to(x.dtype) / scale
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+class _RoundedGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        largest = grad.abs().max().item()
+        if largest == 0.0 or not math.isfinite(largest):
+            return grad
+        weight = 2.0 ** (13 - math.floor(math.log2(largest)))
+        return (weight * grad).to(torch.float16).to(grad.dtype) / weight
+
+
+def clip_loss(image_features, text_features, logit_scale, normalize=False, reduction="mean"):
+    logits = _logits(image_features, text_features, logit_scale, normalize)
+    return clip_loss_of_logits(_RoundedGradient.apply(logits), reduction)
+
+
+def siglip_loss(
+    image_features, text_features, logit_scale, logit_bias, normalize=False, reduction="mean"
+):
+    logits = _logits(image_features, text_features, logit_scale, normalize) + logit_bias
+    labels = 2 * torch.eye(len(logits), dtype=logits.dtype) - 1
+    losses = -F.logsigmoid(labels * _RoundedGradient.apply(logits)).sum(1)
+    return losses.mean() if reduction == "mean" else losses
+
+
+def _logits(rows, cols, logit_scale, normalize):
+    if normalize:
+        rows, cols = F.normalize(rows, dim=1), F.normalize(cols, dim=1)
+    return logit_scale * (_RoundedOperand.apply(rows) @ _RoundedOperand.apply(cols).T)
