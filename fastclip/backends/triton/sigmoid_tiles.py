@@ -6,7 +6,7 @@ Math, in log2 units, with y_ij = logit_ij + bias for negatives and its negative 
     sigmoid    = 1 / (1 + q) for y >= 0,  q / (1 + q) below
     LOSS:      row_partial_ti = sum of softplus over the columns of tile t
     GRADIENT:  G_ij = g_i sigmoid(y_ij), negated for pairs; stored as in `logit_gradients.py`, and
-               summed per tile for d logit_bias
+               summed like the losses, for d logit_bias
 Tiling
     BLOCK_M x BLOCK_N per program, in an order that shares operands in L2.
 Cost
@@ -59,12 +59,12 @@ def sigmoid_tiles(
     grad_row_loss: Tensor | None,  # (M,), g; None for ones
     with_loss: bool,
 ) -> tuple[Tensor, Tensor]:
-    """row_partial (column tiles, num_rows) and bias_partial (tiles,), what there is of them."""
+    """Sums of losses and of G over each tile's columns, (column tiles, num_rows) both."""
     tiles = tiles_for(scalars.device)
     tile = tiles.siglip
     num_m, num_n = region.num_rows // tile.block_m, region.num_cols // tile.block_n
     row_partial = scalars.new_empty((num_n if with_loss else 0, region.num_rows))
-    bias_partial = scalars.new_empty((0 if block is None else num_m * num_n,))
+    bias_partial = scalars.new_empty((0 if block is None else num_n, region.num_rows))
     launch(
         sigmoid_kernel,
         (num_m * num_n,),
@@ -92,7 +92,7 @@ def sigmoid_kernel(
     scalars,
     grad_row_loss,  # (M,)
     row_partial,  # (column tiles, num_rows)
-    bias_partial,  # (tiles,)
+    bias_partial,  # (column tiles, num_rows)
     num_rows,
     num_cols,
     first_row,
@@ -128,21 +128,21 @@ def sigmoid_kernel(
     y = tl.where(pair, -y, y)
     q = tl.math.exp2(-tl.abs(y))
     inside = (row < M)[:, None] & (col < N)[None, :]
-    if LOSS:
-        softplus = tl.where(inside, tl.maximum(y, 0.0) + log2_1p(q), 0.0)
-        offsets = tile_n.to(tl.int64) * num_rows + block_row + tl.arange(0, BLOCK_M)
-        tl.store(row_partial + offsets, tl.sum(softplus, 1) * LN_2)
+    offsets = tile_n.to(tl.int64) * num_rows + block_row + tl.arange(0, BLOCK_M)
     if GRADIENT:
         one = 1.0 / (1.0 + q)
         G = tl.where(y >= 0.0, one, q * one)
         G = tl.where(inside, tl.where(pair, -G, G), 0.0)
         if WEIGHTED:
             G *= tl.load(grad_row_loss + row, mask=row < M, other=0.0)[:, None]
-        tl.store(bias_partial + tl.program_id(0), tl.sum(tl.sum(G, 1), 0))
+        tl.store(bias_partial + offsets, tl.sum(G, 1))
         store_block(
             block, G * tl.load(scalars + WEIGHT), block_row, block_col, num_rows, num_cols,
             BLOCK_M, BLOCK_N, 1 if SEGMENTS == 1 else 2, DESCRIPTORS,
         )  # fmt: skip
+    if LOSS:
+        softplus = tl.where(inside, tl.maximum(y, 0.0) + log2_1p(q), 0.0)
+        tl.store(row_partial + offsets, tl.sum(softplus, 1) * LN_2)
 
 
 @triton.jit

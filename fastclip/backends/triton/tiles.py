@@ -75,17 +75,18 @@ TABLE = {
     # The accumulator lies in tensor memory with a row per thread: summing a tile's columns would
     # take more shuffles than the product takes cycles. A full tile of column sums stays in
     # registers instead, and is reduced once per strip; 128 x 64 of it where logits are kept.
+    # With a row per thread, a thread also holds the vectors of all columns: 128 of them spill in
+    # Triton 3.6.
     "sm_100": Tiles(
         descriptors=True,
         column_sums="full",
         negative_sums=Tile(128, 128, 64, 8, 3),
         keeping=Tile(128, 64, 64, 8, 3),
         finalise=Tile(64, 128, 64, 4, 3),
-        gradient=Tile(128, 128, 64, 8, 3),
-        siglip=Tile(128, 128, 64, 8, 3),
+        gradient=Tile(128, 64, 64, 8, 4),
+        siglip=Tile(128, 64, 64, 8, 4),
     ),
-    # AMD, 64 KiB of shared memory: never compiled and never run. Warps are capped at 4 since a wave
-    # has 64 lanes.
+    # AMD, 64 KiB of shared memory: compiled for gfx942, never run. 4 warps: a wave has 64 lanes.
     "rocm": Tiles(
         descriptors=False,
         column_sums="tile",
