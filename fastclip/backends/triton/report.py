@@ -4,9 +4,10 @@
 
 prints one JSON line per compiled variant:
 
-    {"kernel": ..., "arch": ..., "dtype": ..., "config": {...}, "registers": ..., "spill_bytes": ...,
-     "shared_bytes": ..., "wgmma": ..., "tcgen05": ..., "mma": ..., "mfma": ..., "bulk_loads": ...,
-     "async_copies": ..., "shuffles": ..., "seconds": ..., "problems": [...]}
+    {"kernel": ..., "arch": ..., "dtype": ..., "config": {...}, "registers": ...,
+     "spill_bytes": ..., "shared_bytes": ..., "wgmma": ..., "tcgen05": ..., "mma": ...,
+     "mfma": ..., "bulk_loads": ..., "async_copies": ..., "shuffles": ..., "seconds": ...,
+     "problems": [...]}
 
 and fails if a variant has a problem: registers spilled, shared memory beyond what the architecture
 (or one that shares its tiles) has, a matrix kernel without tensor-core instructions or without
