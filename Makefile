@@ -2,6 +2,8 @@
 # make test    installs everything and runs the tests
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
+# make gpu-check   on a machine with a GPU: checks and measures everything, in under nine minutes
+# make gpu-wheels  on a machine with an index: gathers what an offline GPU machine lacks
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench gpu-check gpu-wheels clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
@@ -37,5 +39,21 @@ $(VENV)/.installed: $(NATIVE)
 	$(BIN)/pip install --quiet --no-deps open_clip_torch==3.3.0
 	touch $@
 
+# Needs a Python with torch for CUDA and triton, and no network: nothing is installed. What is there
+# of the wheels is unpacked beside the package.
+GPU_PYTHON ?= python3
+GPU_OUTPUT ?= benchmarks/results
+GPU_PEERS := inf-cl memeff siglip-kernel cut-cross-entropy liger-kernel open_clip_torch==3.3.0
+
+gpu-check:
+	rm -rf build/gpu && mkdir -p build/gpu/fastclip
+	cp -r fastclip/. build/gpu/fastclip && cp -r benchmarks build/gpu/fastclip/benchmarks
+	for wheel in wheels/*.whl; do \
+		test ! -e $$wheel || $(GPU_PYTHON) -m zipfile -e $$wheel build/gpu; done
+	PYTHONPATH=build/gpu $(GPU_PYTHON) -m fastclip.benchmarks.gpu.check --output $(GPU_OUTPUT)
+
+gpu-wheels:
+	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest wheels $(GPU_PEERS)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info fastclip/*.so demo-output
+	rm -rf $(VENV) build dist wheels *.egg-info fastclip/*.so demo-output

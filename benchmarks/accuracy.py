@@ -21,17 +21,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.backends.normalization import prepared_rows, prepared_rows_backward
 from fastclip.benchmarks.step import Outcome
 
 CHUNK_ROWS = 256
 INPUT_NAMES = ("image_features", "text_features", "logit_scale", "logit_bias")
 
 
-def exact(objective: str, inputs: tuple[Tensor, ...]) -> Outcome:
-    """The loss and the gradients of all inputs in float64."""
+def exact(objective: str, inputs: tuple[Tensor, ...], normalize: bool = False) -> Outcome:
+    """The loss and the gradients of all inputs in float64; rows are normalised if asked."""
     image, text, *scalars = (x.detach().double() for x in inputs)
     function = {"clip": _exact_clip, "siglip": _exact_siglip}[objective]
-    return function(image, text, *scalars)
+    if not normalize:
+        return function(image, text, *scalars)
+    loss, gradients = function(*(prepared_rows(x, True) for x in (image, text)), *scalars)
+    of_features = zip(gradients, (image, text), strict=False)
+    through_norm = (prepared_rows_backward(grad, x, True) for grad, x in of_features)
+    return Outcome(loss, (*through_norm, *gradients[2:]))
 
 
 def errors(outcome: Outcome, truth: Outcome) -> dict[str, float]:

@@ -34,12 +34,16 @@ class Case:
     dtype: torch.dtype = torch.float32
     logit_scale: float = 100.0
     data: str = "random"
-    autocast: bool = False  # the loss runs under torch.autocast("cpu", torch.bfloat16)
+    autocast: bool = False  # the loss runs under torch.autocast(device, torch.bfloat16)
+    normalize: bool = False  # L2-normalising the features is part of what is measured
+    device: str = "cpu"
 
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
         autocast = "-autocast" if self.autocast else ""
-        return f"{self.data}-{self.N}x{self.D}-{dtype}{autocast}-scale{self.logit_scale:g}"
+        normalize = "-normalize" if self.normalize else ""
+        scale = f"scale{self.logit_scale:g}"
+        return f"{self.data}-{self.N}x{self.D}-{dtype}{autocast}{normalize}-{scale}"
 
 
 class Rectangle(NamedTuple):
@@ -91,21 +95,28 @@ def make_inputs(case: Case, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     logit_scale is float32 (float64 for float64 features), as a model keeps it.
     """
     shape = Rectangle(str(case), case.N, case.N, case.D, 0)
-    image_features, text_features = make_features(shape, case.data, case.dtype, seed)
+    features = make_features(shape, case.data, case.dtype, seed, case.device)
     scale_dtype = torch.float64 if case.dtype == torch.float64 else torch.float32
-    return image_features, text_features, torch.tensor(case.logit_scale, dtype=scale_dtype)
+    return *features, torch.tensor(case.logit_scale, dtype=scale_dtype, device=case.device)
 
 
 def make_features(
-    shape: Rectangle, data: str = "random", dtype: torch.dtype = torch.float32, seed: int = 0
+    shape: Rectangle,
+    data: str = "random",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> tuple[Tensor, Tensor]:
-    """row_features (M, D) and col_features (N, D) whose pairs stand at `positive_offset`."""
+    """row_features (M, D) and col_features (N, D) whose pairs stand at `positive_offset`.
+
+    The numbers are those of the device's own generator: another device draws others.
+    """
     if data not in DATA:
         raise ValueError(f"data must be one of {tuple(DATA)}, got {data!r}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
 
     def draw(num_rows: int) -> Tensor:
-        return torch.randn(num_rows, shape.D, generator=generator)
+        return torch.randn(num_rows, shape.D, generator=generator, device=device)
 
     rows, cols = DATA[data](draw, shape.M, shape.N, _pairs(shape))
     return tuple(F.normalize(x.double(), dim=1).to(dtype) for x in (rows, cols))
@@ -137,7 +148,7 @@ def _cone(draw: Draw, M: int, N: int, pairs: Pairs) -> tuple[Tensor, Tensor]:
 
 def _adversarial(draw: Draw, M: int, N: int, pairs: Pairs) -> tuple[Tensor, Tensor]:
     axis = draw(1)
-    signs = 1.0 - 2.0 * (torch.arange(M) % 2 == 0).float()
+    signs = 1.0 - 2.0 * (torch.arange(M, device=axis.device) % 2 == 0).float()
     return signs[:, None] * axis + 0.05 * draw(M), axis + 0.05 * draw(N)
 
 

@@ -47,8 +47,28 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
-def available_bytes() -> int | None:
+def gpu_facts() -> dict[str, str | int | float]:
+    """Of the current CUDA device, beside `facts`."""
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return {
+        "gpu": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
+        "cuda": torch.version.cuda or torch.version.hip,
+        "triton": installed_version("triton") or "not installed",
+    }
+
+
+def gpu_name() -> str:
+    """Fit for the name of a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower())
+
+
+def available_bytes(device: str = "cpu") -> int | None:
     """What can be allocated without swapping; None where the system does not say."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
     return _meminfo("MemAvailable")
 
 

@@ -122,7 +122,7 @@ def _measure_accuracy(rows: Iterable[tuple[Row, Provider]]) -> None:
         entries = list(of_case)
         objective = entries[0][1].objective
         inputs = leaves(objective, case)
-        truth = accuracy.exact(objective, inputs)
+        truth = accuracy.exact(objective, inputs, case.normalize)
         for row, provider in entries:
             try:
                 row.errors = accuracy.errors(Step(provider, case, inputs)(), truth)

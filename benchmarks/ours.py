@@ -7,19 +7,29 @@ from torch import Tensor
 
 import fastclip
 from fastclip.benchmarks.cases import Case
+from fastclip.ops.dispatch import load_backend
 
 
 def all_logits_bytes(features: Tensor) -> int:
     return len(features) ** 2 * (8 if features.dtype == torch.float64 else 4)
 
 
+def all_kept_bytes(features: Tensor) -> int:
+    """What the Triton backend takes to keep all logits, beside its block."""
+    layout = load_backend("triton").kept_layout("contrastive_lse", features.dtype)
+    return layout.reserved_bytes + len(features) * layout.row_bytes(len(features))
+
+
 def no_bytes(features: Tensor) -> int:
     return 0
 
 
-# What a backend may keep of the forward for the backward, by the suffix of the provider's name.
-# Without a suffix it is the backend's own default.
-WORKSPACES = {"cpu": {"+workspace": all_logits_bytes, "-workspace": no_bytes}}
+# What a backend may keep of the forward for the backward, and how many N x N float32 matrices that
+# is, by the suffix of the provider's name. Without a suffix it is the backend's own default.
+WORKSPACES = {
+    "cpu": {"+workspace": (all_logits_bytes, 1), "-workspace": (no_bytes, 0)},
+    "triton": {"+workspace": (all_kept_bytes, 1)},
+}
 
 
 def build(
@@ -28,17 +38,20 @@ def build(
     """The public function on `backend`, with as many bytes as `workspace` says for the features."""
     function = fastclip.clip_loss if objective == "clip" else fastclip.siglip_loss
 
-    def loss(image_features: Tensor, text_features: Tensor, *scalars: Tensor) -> Tensor:
+    def loss(
+        image_features: Tensor, text_features: Tensor, *scalars: Tensor, normalize: bool = False
+    ) -> Tensor:
         num_bytes = None if workspace is None else workspace(image_features)
         return function(
-            image_features, text_features, *scalars, backend=backend, workspace=num_bytes
-        )
+            image_features, text_features, *scalars,
+            normalize=normalize, backend=backend, workspace=num_bytes,
+        )  # fmt: skip
 
     return lambda: loss
 
 
 def objection(backend: str) -> Callable[[Case], str | None]:
     def own_objection(case: Case) -> str | None:
-        return fastclip.explain_backends(torch.empty(1, 1, dtype=case.dtype))[backend]
+        return load_backend(backend).unsupported(case.device, case.dtype)
 
     return own_objection

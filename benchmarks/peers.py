@@ -60,7 +60,7 @@ def linear_cross_entropy(chunk_rows: int | None = None) -> Callable[[], Callable
 
     def loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> Tensor:
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=chunk_rows)
-        labels = torch.arange(len(image_features))
+        labels = torch.arange(len(image_features), device=image_features.device)
 
         def one_direction(rows: Tensor, cols: Tensor) -> Tensor:
             return F.linear_cross_entropy(logit_scale * rows, cols, labels, options=options)
@@ -104,7 +104,7 @@ def checkpoint_two_passes(
     def chunk_loss(rows: Tensor, cols: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
         return F.cross_entropy((scale * rows @ cols.T).float(), labels, reduction="sum")
 
-    labels = torch.arange(len(image_features))
+    labels = torch.arange(len(image_features), device=image_features.device)
     total = logit_scale.new_zeros(())
     for rows, cols in ((image_features, text_features), (text_features, image_features)):
         for chunk, targets in zip(rows.split(CHUNK_ROWS), labels.split(CHUNK_ROWS), strict=True):

@@ -45,7 +45,8 @@ def save_plots(results: Results, stem: Path) -> list[Path]:
 
 def _file_name(condition: Condition) -> str:
     dtype = f"{condition.dtype}-autocast" if condition.autocast else condition.dtype
-    return f"{condition.data}-{dtype}-d{condition.D}-scale{condition.logit_scale:g}"
+    normalize = "-normalize" if condition.normalize else ""
+    return f"{condition.data}-{dtype}-d{condition.D}-scale{condition.logit_scale:g}{normalize}"
 
 
 def _time_curves(rows: list[Row]) -> dict[str, Curve]:

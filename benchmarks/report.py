@@ -21,15 +21,18 @@ class Condition(NamedTuple):
     autocast: bool
     data: str
     logit_scale: float
+    normalize: bool
 
     def __str__(self) -> str:
         dtype = f"{self.dtype} under autocast to bfloat16" if self.autocast else self.dtype
-        return f"{dtype}, {self.data} embeddings, D = {self.D}, logit_scale {self.logit_scale:g}"
+        normalize = ", normalisation included" if self.normalize else ""
+        scale = f"logit_scale {self.logit_scale:g}"
+        return f"{dtype}, {self.data} embeddings, D = {self.D}, {scale}{normalize}"
 
 
 def condition_of(case: Case) -> Condition:
     dtype = str(case.dtype).removeprefix("torch.")
-    return Condition(case.D, dtype, case.autocast, case.data, case.logit_scale)
+    return Condition(case.D, dtype, case.autocast, case.data, case.logit_scale, case.normalize)
 
 
 def by_condition(results: Results) -> dict[Condition, list[Row]]:
@@ -43,7 +46,7 @@ def markdown(results: Results) -> str:
     parts = [_heading(results)]
     conditions = by_condition(results)
     for condition, rows in conditions.items():
-        parts.append(f"## {condition}\n\n{_main_table(rows)}")
+        parts.append(f"## {condition}\n\n{_main_table(rows, _rate(results))}")
     parts.append(_against_first_condition(conditions))
     parts.append(_error_table(results.rows))
     parts.append(_reasons(results.rows))
@@ -56,12 +59,16 @@ def _heading(results: Results) -> str:
     return (
         f"# {name}, forward + backward\n\n"
         f"{results.date}: {host}.\n`{results.command}`\n\n"
-        "x is time over 8 N^2 D FLOPs at the float32 matmul rate of the same rounds; MiB are peak "
-        f"memory beyond inputs and gradients; ~ marks quartiles more than {NOISY:.0%} apart."
+        f"x is time over 8 N^2 D FLOPs at the {_rate(results)} rate of the same rounds; MiB are "
+        f"peak memory beyond inputs and gradients; ~ marks quartiles more than {NOISY:.0%} apart."
     )
 
 
-def _main_table(rows: list[Row]) -> str:
+def _rate(results: Results) -> str:
+    return "bfloat16 matmul" if "gpu" in results.host else "float32 matmul"
+
+
+def _main_table(rows: list[Row], rate_name: str) -> str:
     cells = {(row.provider, row.case.N): _cell(row) for row in rows}
     sizes = sorted({row.case.N for row in rows})
     lines = [
@@ -70,7 +77,7 @@ def _main_table(rows: list[Row]) -> str:
     ]
     rates = [_matmul_rate(row for row in rows if row.case.N == size) for size in sizes]
     lines = [line for line in lines if set(line[1:]) != {MISSING}]
-    return _size_table(sizes, [*lines, ["float32 matmul", *rates]])
+    return _size_table(sizes, [*lines, [rate_name, *rates]])
 
 
 def _cell(row: Row) -> str:

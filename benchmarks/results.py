@@ -36,9 +36,7 @@ class Results:
     rows: list[Row] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        content = dataclasses.asdict(self)
-        for row, as_json in zip(self.rows, content["rows"], strict=True):
-            as_json["case"] = case_to_json(row.case)
+        content = {**vars(self), "rows": [row_to_json(row) for row in self.rows]}
         path.parent.mkdir(parents=True, exist_ok=True)
         # Replaced as a whole: a reader, or an interrupt, never meets half a file.
         unfinished = path.with_suffix(".part")
@@ -48,7 +46,7 @@ class Results:
 
 def load_results(path: Path) -> Results:
     content = json.loads(path.read_text())
-    rows = [_row_from_json(row) for row in content.pop("rows")]
+    rows = [row_from_json(row) for row in content.pop("rows")]
     return Results(**content, rows=rows)
 
 
@@ -60,6 +58,10 @@ def case_from_json(content: dict[str, Any]) -> Case:
     return Case(**{**content, "dtype": getattr(torch, content["dtype"])})
 
 
-def _row_from_json(content: dict[str, Any]) -> Row:
+def row_to_json(row: Row) -> dict[str, Any]:
+    return {**dataclasses.asdict(row), "case": case_to_json(row.case)}
+
+
+def row_from_json(content: dict[str, Any]) -> Row:
     timing = content["timing"] and Timing(**content["timing"])
     return Row(**{**content, "case": case_from_json(content["case"]), "timing": timing})

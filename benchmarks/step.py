@@ -27,11 +27,11 @@ class Step:
         self, provider: Provider, case: Case, inputs: tuple[Tensor, ...] | None = None
     ) -> None:
         self.case = case
-        self.loss = load(provider)
+        self.loss = load(provider, case.normalize)
         self.inputs = leaves(provider.objective, case) if inputs is None else inputs
 
     def __call__(self) -> Outcome:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.case.autocast):
+        with torch.autocast(self.case.device, torch.bfloat16, enabled=self.case.autocast):
             loss = self.loss(*self.inputs)
         return Outcome(loss.detach(), torch.autograd.grad(loss, self.inputs))
 

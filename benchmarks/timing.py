@@ -26,6 +26,9 @@ MAX_CALLS = 50
 MAX_ROUNDS = 200
 
 
+Stopwatch = Callable[[Callable[[], Any]], float]  # a call to its seconds
+
+
 @dataclass(frozen=True)
 class Timing:
     seconds: float  # median over rounds
@@ -37,11 +40,16 @@ class Timing:
 
 
 class Matmul:
-    """The product whose rate is the measure: float32, shaped like the logits of the case."""
+    """The product whose rate is the measure, shaped like the logits of the case.
 
-    def __init__(self, N: int, D: int) -> None:
-        M = min(max(N, 1024), 4096)
-        self.rows, self.cols, self.out = torch.randn(M, D), torch.randn(D, M), torch.empty(M, M)
+    float32 on a CPU, bfloat16 on a GPU: what each multiplies fastest without loss of a gradient.
+    """
+
+    def __init__(self, N: int, D: int, device: str = "cpu") -> None:
+        M = min(max(N, 1024), 4096 if device == "cpu" else 16384)
+        kind = {"dtype": torch.float32 if device == "cpu" else torch.bfloat16, "device": device}
+        self.rows, self.cols = torch.randn(M, D, **kind), torch.randn(D, M, **kind)
+        self.out = torch.empty(M, M, **kind)
         self.flops = 2 * M * M * D
 
     def __call__(self) -> None:
@@ -75,6 +83,7 @@ def time_together(
     budget_seconds: float = 10.0,
     limit_seconds: float = 30.0,
     slow_first_call: Callable[[str], bool] = lambda name: False,
+    device: str = "cpu",
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Timing | Exception]:
     """Time the calls against each other and against the matmul; one that raises has its error.
@@ -84,16 +93,19 @@ def time_together(
         rounds: at least so many; more until `budget_seconds` are spent.
         limit_seconds: a call slower than this is measured once, by its warm-up.
         slow_first_call: names of calls whose first one compiles and says nothing about the next.
+        device: "cpu", or "cuda", whose clock then runs until the device has finished.
         progress: is told what runs next.
     """
-    product = Matmul(N, D)
+    product = Matmul(N, D, device)
+    stopwatch = {"cpu": _stopwatch, "cuda": _cuda_stopwatch}[device]
     product()
-    matmul = _Turn(product, _stopwatch(product))
+    matmul = _Turn(product, stopwatch(product), stopwatch)
     outcomes, turns = {}, {}
     for name, call in calls.items():
         progress(f"{name}: warm-up")
         try:
-            seconds = _warm_up(call, math.inf if slow_first_call(name) else limit_seconds)
+            limit = math.inf if slow_first_call(name) else limit_seconds
+            seconds = _warm_up(call, limit, stopwatch)
         except Exception as error:
             outcomes[name] = error
             continue
@@ -101,7 +113,7 @@ def time_together(
             rate = product.flops / matmul.take()
             outcomes[name] = summarize([seconds], [rate], floor_flops(N, D))
         else:
-            turns[name] = _Turn(call, seconds)
+            turns[name] = _Turn(call, seconds, stopwatch)
 
     rates = []
     start = time.perf_counter()
@@ -127,20 +139,20 @@ def time_together(
 class _Turn:
     """One call's turns, each as long as TURN_SECONDS allows it to be repeated."""
 
-    def __init__(self, call: Callable[[], Any], seconds: float) -> None:
-        self.call = call
+    def __init__(self, call: Callable[[], Any], seconds: float, stopwatch: Stopwatch) -> None:
+        self.call, self.stopwatch = call, stopwatch
         self.repeats = max(1, min(MAX_CALLS, round(TURN_SECONDS / seconds)))
         self.seconds = []  # one per turn
 
     def take(self) -> float:
-        self.seconds.append(median(_stopwatch(self.call) for _ in range(self.repeats)))
+        self.seconds.append(median(self.stopwatch(self.call) for _ in range(self.repeats)))
         return self.seconds[-1]
 
 
-def _warm_up(call: Callable[[], Any], limit_seconds: float) -> float:
+def _warm_up(call: Callable[[], Any], limit_seconds: float, stopwatch: Stopwatch) -> float:
     """Seconds of the second call, or of the first if that alone exceeds the limit."""
-    seconds = _stopwatch(call)
-    return _stopwatch(call) if seconds <= limit_seconds else seconds
+    seconds = stopwatch(call)
+    return stopwatch(call) if seconds <= limit_seconds else seconds
 
 
 def _rotated(names: list[str], round_number: int) -> list[str]:
@@ -152,3 +164,14 @@ def _stopwatch(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def _cuda_stopwatch(call: Callable[[], Any]) -> float:
+    """From an idle device to an idle device: launches that the device waits for are counted."""
+    torch.cuda.synchronize()
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    call()
+    end.record()
+    end.synchronize()
+    return 1e-3 * begin.elapsed_time(end)

@@ -68,7 +68,10 @@ def test_pure_python_wheel_ships_the_package_and_no_tests(checkout, tmp_path):
     assert "Name: fastclip-kernels" in text and "Requires-Dist: torch>=2.11" in text
     packages = {Path(n).parent for n in names if n.endswith("/__init__.py")}
     source = {p.parent.relative_to(ROOT) for p in (ROOT / "fastclip").rglob("__init__.py")}
-    assert source | {Path("fastclip/benchmarks")} == packages
+    benchmarks = {
+        "fastclip" / p.parent.relative_to(ROOT) for p in (ROOT / "benchmarks").rglob("__init__.py")
+    }
+    assert source | benchmarks == packages
 
 
 def test_sdist_ships_the_kernels(checkout, tmp_path):

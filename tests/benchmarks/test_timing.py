@@ -28,7 +28,7 @@ def machine(monkeypatch):
     class Matmul:
         flops = 1000
 
-        def __init__(self, N, D):
+        def __init__(self, N, D, device):
             self.call = machine.work("matmul", 1.0)
 
         def __call__(self):

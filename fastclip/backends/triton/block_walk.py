@@ -54,7 +54,7 @@ def walk(
 ) -> Tensor:
     """Returns grad_logit_scale, () float32."""
     M, N = len(rows.features), cols.num_rows
-    block = block_for(rows.features.shape[1], workspace, cols.planes)
+    block = block_for(N, rows.features.shape[1], workspace, cols.planes)
     chunk_rows = padded(min(block.rows, M), ROW_MULTIPLE)
     panel_cols = min(block.cols, padded(N, ROW_MULTIPLE))
     with_rows = grad_row is not None or grad_col is None

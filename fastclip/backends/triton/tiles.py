@@ -115,14 +115,15 @@ class Block:
 # (largest D, rows of a block, its bytes). The product G col has rows / 128 x D / 256 tiles; these
 # rows make them one wave on the 132 multiprocessors of an H200 (128 of 132 in the last row). With
 # the operand and the product of one side, 2 N D and 4 N D bytes, the bytes keep a batch of 32,768
-# within 256 MiB.
-BLOCKS = ((512, 8448, 96 << 20), (768, 5632, 64 << 20), (1 << 31, 4096, 32 << 20))
+# within 256 MiB; a batch of many more may have N D / 2 bytes, a twelfth of those two.
+BLOCKS = ((512, 8448, 96 << 20), (768, 5632, 64 << 20), (1 << 31, 4096, 30 << 20))
 BLOCK_MULTIPLE = 256
 
 
-def block_for(D: int, workspace: int | None, planes: int) -> Block:
-    """The block for features of D elements, of at most `workspace` bytes but at least one tile."""
+def block_for(N: int, D: int, workspace: int | None, planes: int) -> Block:
+    """The block for N columns of D elements: at most `workspace` bytes, but at least one tile."""
     rows, num_bytes = next(entry[1:] for entry in BLOCKS if D <= entry[0])
+    num_bytes = max(num_bytes, N * D // 2)
     elements = num_bytes // (2 * planes)
     if workspace is not None and workspace < num_bytes:
         elements = workspace // (2 * planes)

@@ -1,0 +1,154 @@
+"""Time and peak memory of every provider, most telling sizes first, until the time is used up.
+
+Providers of one size are timed in turns, with a matmul before each (`timing.py`). Memory is the
+allocator's: peak beyond inputs and gradients. A provider that has become too slow (its last time,
+scaled by N^2, above SLOWEST_SECONDS) or too large sits out with that as its reason.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+
+import torch
+
+from fastclip.benchmarks import accuracy
+from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.gpu.worker import emit, is_fatal, reason
+from fastclip.benchmarks.measure import EXACT_UP_TO
+from fastclip.benchmarks.providers import Provider, providers
+from fastclip.benchmarks.results import Row, row_to_json
+from fastclip.benchmarks.step import Step, leaves
+from fastclip.benchmarks.timing import time_together
+
+SLOWEST_SECONDS = 4.0  # of a step, for a peer
+LIMIT_SECONDS = 1.0  # a step slower than this is measured once
+# Each of its shapes is compiled on its own, which takes half a minute.
+COMPILED_SIZES = ((4096, 768), (32768, 512), (32768, 768), (32768, 1024))
+# From here on a call takes seconds, and what runs was compiled at smaller sizes.
+COMPILED_BEFORE = 500_000
+DIMS = (768, 512, 1024)
+SIZES = (32_768, 4_096, 8_192, 16_384, 131_072, 65_536, 1_048_576)
+SMALL_SIZES = (64, 130)  # for the test of all this without a GPU
+
+
+def groups(device: str, small: bool) -> Iterator[tuple[str, Case]]:
+    """(objective, case), the most telling first."""
+    kind = {"normalize": True, "device": device}
+    if small:
+        for N in SMALL_SIZES:
+            yield "clip", Case(N, 24, torch.float32, **kind)
+        yield "siglip", Case(SMALL_SIZES[0], 24, torch.float32, 10.0, **kind)
+        return
+    for N in SIZES:
+        for D in DIMS:
+            yield "clip", Case(N, D, torch.bfloat16, **kind)
+        if N in (8_192, 32_768, 131_072):
+            yield "siglip", Case(N, 768, torch.bfloat16, 10.0, **kind)
+        if N in (8_192, 32_768):
+            yield "clip", Case(N, 768, torch.float32, **kind)
+
+
+def key_of(objective: str, case: Case, provider: Provider) -> str:
+    return f"{objective} {case} {provider.name}"
+
+
+def run(
+    device: str, skip: list[str], seconds: float, small: bool = False, done: tuple[str, ...] = ()
+) -> None:
+    """skip: providers, as "objective name", that took a process down; done: groups to leave out."""
+    deadline = time.monotonic() + seconds
+    last = {}  # (objective, provider, D, dtype) -> (N, seconds)
+    for objective, case in groups(device, small):
+        group = f"{objective} {case}"
+        if group in done:
+            continue
+        if time.monotonic() > deadline:
+            emit(result=_row(objective, case, "*", reason="out of time"), key=group)
+            continue
+        _measure_group(objective, case, skip, last)
+        emit(note=f"done {group}", group=group)
+
+
+def _measure_group(objective: str, case: Case, skip: list[str], last: dict) -> None:
+    rows, steps = {}, {}
+    inputs = leaves(objective, case)
+    for provider in providers(objective):
+        key = key_of(objective, case, provider)
+        of_provider = _under_autocast(case, provider)
+        row = Row(of_provider, provider.name)
+        row.reason = _objection(objective, of_provider, provider, skip, last)
+        if row.reason is None:
+            emit(start=f"{objective} {provider.name}")
+            try:
+                steps[key] = Step(provider, of_provider, inputs)
+                row.extra_bytes = _extra_bytes(steps[key])
+                if case.N <= EXACT_UP_TO:
+                    row.errors = _errors(objective, case, inputs, steps[key])
+            except Exception as error:
+                steps.pop(key, None)
+                row.reason = reason(error)
+                if is_fatal(error):
+                    emit(result=_row_json(objective, row), key=key)
+                    raise SystemExit(3) from error
+        rows[key] = row
+    timings = time_together(
+        steps, case.N, case.D, rounds=3, budget_seconds=1.0, limit_seconds=LIMIT_SECONDS,
+        device=case.device,
+    )  # fmt: skip
+    for key, row in rows.items():
+        timing = timings.get(key)
+        if isinstance(timing, Exception):
+            row.reason = reason(timing)
+        elif timing is not None:
+            row.timing = timing
+            last[objective, row.provider, case.D, case.dtype] = case.N, timing.seconds
+        emit(result=_row_json(objective, row), key=key)
+
+
+def _under_autocast(case: Case, provider: Provider) -> Case:
+    """Eager code runs as a training step runs it; fused losses choose their own precision."""
+    eager = provider.name.split("+")[0] in ("open_clip", "transformers")
+    return dataclasses.replace(case, autocast=eager and case.dtype == torch.bfloat16)
+
+
+def _objection(
+    objective: str, case: Case, provider: Provider, skip: list[str], last: dict
+) -> str | None:
+    if f"{objective} {provider.name}" in skip:
+        return "took the process down"
+    if provider.compiled and (case.N, case.D) not in COMPILED_SIZES:
+        return "each shape takes half a minute to compile; measured at other sizes"
+    before = last.get((objective, provider.name, case.D, case.dtype))
+    if before is not None and not provider.name.startswith("fastclip/triton"):
+        predicted = before[1] * (case.N / before[0]) ** 2
+        if predicted > SLOWEST_SECONDS:
+            return f"would take about {predicted:.0f} s"
+    return provider.objection(case)
+
+
+def _extra_bytes(step: Step) -> int | None:
+    """Peak beyond inputs and gradients, of the second call: the first compiles and warms up."""
+    if step.case.N < COMPILED_BEFORE:
+        step()
+    if step.case.device != "cuda":
+        return None
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    torch.cuda.synchronize()
+    rise = torch.cuda.max_memory_allocated() - before
+    return max(0, rise - sum(x.nbytes for x in step.inputs))
+
+
+def _errors(objective: str, case: Case, inputs: tuple, step: Step) -> dict[str, float]:
+    truth = accuracy.exact(objective, inputs, case.normalize)
+    return accuracy.errors(step(), truth)
+
+
+def _row(objective: str, case: Case, provider: str, reason: str) -> dict:
+    return _row_json(objective, Row(case, provider, reason))
+
+
+def _row_json(objective: str, row: Row) -> dict:
+    return {"objective": objective, **row_to_json(row)}

@@ -1,0 +1,139 @@
+"""gpu-check without a GPU: its rehearsal on the CPU, and what happens when a stage dies."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.gpu import check as gpu_check
+from fastclip.benchmarks.gpu import comparison, correctness
+from fastclip.benchmarks.gpu.report import markdown
+from fastclip.benchmarks.providers import Provider
+
+
+@pytest.mark.slow
+def test_rehearsal_writes_results_of_every_stage(tmp_path):
+    pytest.importorskip("triton")
+    command = ["--device", "cpu", "--small", "--output", str(tmp_path), "--seconds", "300"]
+    result = subprocess.run(
+        [sys.executable, "-m", "fastclip.benchmarks.gpu.check", *command],
+        capture_output=True, text=True, timeout=400, env={**os.environ, "TRITON_INTERPRET": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (path,) = (tmp_path / "rehearsal").glob("*.json")
+    content = json.loads(path.read_text())
+    names = [row["name"] for row in content["correctness"]]
+    assert any(name.startswith("errors triton clip") for name in names)
+    assert {"bits triton", "statistics triton", "kept triton"} <= set(names)
+    assert all(row["passed"] for row in content["correctness"])
+    assert all("rate" in row for row in content["ceilings"])
+    rows = {(row["objective"], row["provider"], row["case"]["N"]): row
+            for row in content["comparison"]}  # fmt: skip
+    assert rows["clip", "fastclip/triton", 130]["timing"]["seconds"] > 0
+    assert rows["siglip", "fastclip/triton", 64]["errors"]["image_features"] < 1e-5
+    assert rows["clip", "inf-cl", 130]["reason"] == "runs on cuda only"
+    report = path.with_suffix(".md").read_text()
+    assert "checks passed" in report and "## Ceilings" in report and "fastclip/triton" in report
+
+
+def test_without_a_gpu_it_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_check.main([]) == 2
+    assert "no CUDA device" in capsys.readouterr().err
+
+
+class TestStage:
+    def check(self, tmp_path, monkeypatch, runs):
+        """A check whose stage's processes print the lines of `runs`, one list per start."""
+        requests = []
+
+        def lines(self, name, request, end):
+            requests.append({**request, "skip": list(request["skip"])})
+            yield from runs[len(requests) - 1]
+
+        monkeypatch.setattr(gpu_check.Check, "_lines", lines)
+        return gpu_check.Check(tmp_path / "r.json", {}, 100.0, "cpu"), requests
+
+    def test_it_goes_on_without_what_took_it_down(self, tmp_path, monkeypatch):
+        first = [{"start": "a"}, {"result": {"name": "a", "passed": True}, "key": "a"},
+                 {"start": "b"}]  # fmt: skip
+        second = [{"start": "c"}, {"result": {"name": "c", "passed": True}, "key": "c"}, None]
+        check, requests = self.check(tmp_path, monkeypatch, [first, second])
+        check.stage("correctness", 50.0)
+        assert set(requests[1]["skip"]) == {"a", "b"}
+        found = {row["name"]: row["passed"] for row in check.content["correctness"]}
+        assert found == {"a": True, "b": False, "c": True}
+        assert check.content["tools"][0]["at"] == "b"
+
+    def test_results_are_on_disk_as_they_come(self, tmp_path, monkeypatch):
+        def seen():
+            return len(json.loads((tmp_path / "r.json").read_text())["ceilings"])
+
+        class Spying(list):
+            def __iter__(self):
+                yield {"result": {"name": "a"}, "key": "a"}
+                assert seen() == 1
+                yield {"result": {"name": "b"}, "key": "b"}
+                assert seen() == 2
+                yield None
+
+        check, _ = self.check(tmp_path, monkeypatch, [Spying()])
+        check.stage("ceilings", 50.0)
+        assert seen() == 2
+
+    def test_one_that_never_starts_is_not_started_for_ever(self, tmp_path, monkeypatch):
+        check, requests = self.check(tmp_path, monkeypatch, [[]] * 20)
+        check.stage("correctness", 50.0)
+        assert len(requests) == 1
+        assert check.content["tools"][0]["reason"] == "did not start"
+
+    def test_a_silent_process_is_stopped(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(gpu_check, "SILENCE_SECONDS", 1.0)
+        hanging = 'import time; print(\'{"note": "hi"}\', flush=True); time.sleep(60)'
+        popen = subprocess.Popen
+        monkeypatch.setattr(
+            subprocess, "Popen", lambda command, **kw: popen([sys.executable, "-c", hanging], **kw)
+        )
+        check = gpu_check.Check(tmp_path / "r.json", {}, 100.0, "cpu")
+        lines = list(check._lines("ceilings", {}, check.deadline))
+        assert lines == [{"note": "hi"}]  # and no None: it did not end well
+
+
+def test_a_wrong_backend_fails_its_check(monkeypatch):
+    case = Case(40, 16, torch.float32, 14.3, "random")
+    assert correctness.errors("chunked", "clip", case)["errors"]["loss"] < 1e-5
+    find = correctness.find_provider
+
+    def wrong(objective, name):
+        right = find(objective, name).build()
+        return Provider(name, objective, lambda: lambda *x, **k: 1.01 * right(*x, **k))
+
+    monkeypatch.setattr(correctness, "find_provider", wrong)
+    with pytest.raises(AssertionError, match="above its budget"):
+        correctness.errors("chunked", "clip", case)
+
+
+def test_a_provider_that_became_slow_sits_out():
+    case = Case(32_768, 768, torch.bfloat16)
+    provider = Provider("slow", "clip", lambda: None)
+    last = {("clip", "slow", 768, torch.bfloat16): (8192, 1.0)}
+    assert comparison._objection("clip", case, provider, [], last) == "would take about 16 s"
+    assert comparison._objection("clip", case, provider, ["clip slow"], {}) == (
+        "took the process down"
+    )
+    assert comparison._objection("clip", case, provider, [], {}) is None
+
+
+def test_report_of_a_run_that_was_stopped_early():
+    content = {
+        "date": "today", "command": "gpu-check", "host": {"gpu": "X"}, "ceilings": [],
+        "correctness": [{"name": "a", "passed": False, "reason": "why"}], "comparison": [],
+        "tools": [{"name": "stage x", "reason": "out of time", "at": "y"}],
+    }  # fmt: skip
+    report = markdown(content)
+    assert "0 of 1 checks passed" in report and "- a: why" in report
+    assert "out of time at y" in report
