@@ -4,12 +4,13 @@ import argparse
 import importlib.util
 import platform
 import sys
+from importlib import metadata
 
 import torch
 
 from fastclip import __version__
 from fastclip.backends import native
-from fastclip.ops.dispatch import explain_backends
+from fastclip.ops.dispatch import reasons
 
 OPTIONAL = {
     "sklearn": "fastclip demo",
@@ -28,16 +29,31 @@ def run(args: argparse.Namespace) -> int:
     print(f"fastclip   {__version__}")
     print(f"python     {platform.python_version()} ({sys.platform}, {platform.machine()})")
     print(f"torch      {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"cuda       {torch.version.cuda or 'not in this torch'}")
+    cuda = torch.version.cuda or "not in this torch"
+    print(f"cuda       {cuda}, triton {_installed_version('triton')}")
     _print_native()
-    print("\nbackends for float32 features on the CPU, in the order of backend='auto'")
-    for name, objection in explain_backends().items():
-        print(f"  {name:<10} {'runs' if objection is None else 'does not run: ' + objection}")
+    print("\nbackends, in the order in which backend='auto' tries them")
+    _print_backends("float32 features on the CPU", "cpu", torch.float32)
+    if torch.cuda.is_available():
+        _print_backends(f"bfloat16 on {torch.cuda.get_device_name()}", "cuda", torch.bfloat16)
     print("\noptional packages")
     for name, purpose in OPTIONAL.items():
         found = "installed" if importlib.util.find_spec(name) else "missing"
         print(f"  {name:<13} {found:<10} ({purpose})")
     return 0
+
+
+def _print_backends(title: str, device_type: str, dtype: torch.dtype) -> None:
+    print(f" {title}")
+    for name, reason in reasons(device_type, dtype).items():
+        print(f"  {name:<10} {reason or 'runs'}")
+
+
+def _installed_version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _print_native() -> None:

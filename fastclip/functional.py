@@ -41,10 +41,9 @@ def clip_loss(
         logits_ij = logit_scale * <image_i, text_j>
         loss_i    = -(log softmax_j(logits_i.)_i + log softmax_j(logits_.i)_i) / 2
 
-    Neither pass of the `cpu` and `chunked` backends holds a (B, B) tensor unless `workspace`
-    allows one: extra memory is O(B). Cost: 8 B^2 D FLOPs forward and backward, 6 B^2 D where the
-    workspace holds the logits. Relative accuracy is kept down to losses of 1e-30: a model that
-    fits still gets a gradient.
+    No backend but `reference` holds a (B, B) tensor unless `workspace` allows one: extra memory is
+    O(B). Cost: 8 B^2 D FLOPs forward and backward, 6 B^2 D where the workspace holds the logits.
+    Relative accuracy is kept down to losses of 1e-30: a model that fits still gets a gradient.
 
     Args:
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides; unit rows
@@ -53,11 +52,12 @@ def clip_loss(
         logit_scale: float, or tensor of one element on the features' device: the multiplicative
             scale (> 0), not its logarithm.
         normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
-        backend: "auto", "cpu", "chunked" or "reference". A named backend runs or raises.
+        backend: "auto", "cpu", "triton", "chunked" or "reference". A named backend runs or raises.
         workspace: bytes of memory that the backend may use to save time (see README, Workspace);
             None is the backend's bounded default.
         reduction: "mean" or "none".
-        return_stats: also return `ClipStats`.
+        return_stats: also return `ClipStats`; free but on `triton`, where the maxima are a product
+            of their own, 2 B^2 D FLOPs.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none"; with
@@ -111,7 +111,7 @@ def siglip_loss(
         logits_ij = logit_scale * <image_i, text_j> + logit_bias
         loss_i    = sum_j softplus(-y_ij logits_ij),   y_ij = 1 if i = j else -1
 
-    Memory and cost as in `clip_loss`.
+    Memory and cost as in `clip_loss`; the mean on `triton` takes one pass, 6 B^2 D FLOPs.
 
     Args:
         image_features, text_features, logit_scale, normalize, backend, workspace: see `clip_loss`.

@@ -1,10 +1,22 @@
 """Every test runs with uninitialised memory filled with nan, in Python and in C++: an output that a
 kernel forgot to write fails, instead of being right by luck."""
 
+import importlib.util
+import os
+
 import pytest
 import torch
 
 from fastclip.ops.dispatch import ORDER, explain_backends
+
+# Triton decides when a kernel is imported whether to interpret it: here, before any test does. The
+# variable is set again only where kernels run, in tests/backends/triton.
+if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
+    os.environ["TRITON_INTERPRET"] = "1"
+    import fastclip.backends.triton.contrastive
+    import fastclip.backends.triton.sigmoid  # noqa: F401
+
+    del os.environ["TRITON_INTERPRET"]
 
 torch.set_num_threads(2)
 

@@ -66,7 +66,11 @@ def explain_backends(image_features: Tensor | None = None) -> dict[str, str | No
         Backend name to its objection or, where it would run if named, to what it still lacks to
         be taken unasked ("unverified: ..."). None where "auto" may take it.
     """
-    device_type, dtype = _kind(image_features)
+    return reasons(*_kind(image_features))
+
+
+def reasons(device_type: str, dtype: torch.dtype) -> dict[str, str | None]:
+    """`explain_backends` for features of a kind."""
     return {name: _reason_against(name, device_type, dtype) for name in ORDER}
 
 

@@ -92,8 +92,8 @@ def contrastive_lse_backward(
         grad_row = row_features.new_empty(row_features.shape) if needs_row_grad else None
         grad_col = col_features.new_empty(col_features.shape) if needs_col_grad else None
         grad_logit_scale = walk(
-            fill, Rows(row_features, row_extent, len(kept)), cols, col_features, values, workspace,
-            grad_row, grad_col,
+            fill, Rows(row_features, row_extent, len(kept)), cols, col_features, values,
+            None if workspace is None else max(0, workspace - kept.nbytes), grad_row, grad_col,
         )  # fmt: skip
     empty = row_features.new_empty(0)
     return (

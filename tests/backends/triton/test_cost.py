@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-pytest.importorskip("triton")
-
 from fastclip.backends.triton import cost
 from fastclip.backends.triton.cost import clip_costs, cost_of, siglip_cost
 

@@ -12,8 +12,6 @@ import textwrap
 
 import pytest
 
-pytest.importorskip("triton")
-
 from fastclip.backends.triton.report import ARCHITECTURES, DTYPES, MATRIX_KERNELS, problems
 
 

@@ -1,0 +1,135 @@
+"""The Triton backend under what PyTorch does to operators, and on a device if there is one."""
+
+import pytest
+import torch
+
+import fastclip
+from fastclip.benchmarks.cases import Case, make_inputs
+from fastclip.benchmarks.gpu import correctness, small_step
+from fastclip.ops.contrastive_lse import contrastive_lse, contrastive_lse_backward
+from fastclip.ops.siglip_total import siglip_total, siglip_total_backward
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
+]
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def leaves(device, N=20, D=8):
+    image, text, scale = make_inputs(Case(N, D, logit_scale=8.0, data="trained"))
+    inputs = image, text, scale, torch.tensor(-3.0)
+    return [x.to(device).requires_grad_() for x in inputs]
+
+
+def clip(*inputs, **options):
+    return fastclip.clip_loss(*inputs[:3], **options)
+
+
+@pytest.mark.parametrize("loss", [clip, fastclip.siglip_loss])
+def test_losses_compile_to_one_graph(device, loss):
+    inputs = leaves(device)
+    used = inputs[:3] if loss is clip else inputs
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    actual, expected = (f(*used, backend="triton") for f in (compiled, loss))
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(actual, used), torch.autograd.grad(expected, used)
+    )
+
+
+def test_operators_pass_opcheck(device):
+    image, text, scale, bias = leaves(device)
+    settings = 0, True, "triton", None
+    for kept_rows, needs_maximum in ((0, True), (7, False)):
+        torch.library.opcheck(
+            contrastive_lse, (image, text, scale, *settings, kept_rows, needs_maximum)
+        )
+    torch.library.opcheck(siglip_total, (image, text, scale, bias, *settings, True, True))
+    detached = [x.detach() for x in (image, text, scale, bias)]
+    positive, shift, total, kept = contrastive_lse(*detached[:3], *settings, 7, False)
+    _, *gradients = siglip_total(*detached, *settings, True, False)
+    torch.library.opcheck(siglip_total_backward, (total[0], *detached, *gradients))
+    for needs in ((True, False), (False, True)):
+        torch.library.opcheck(
+            contrastive_lse_backward,
+            (positive, total, *detached[:3], shift, kept, *settings, *needs),
+        )
+
+
+def test_autocast_does_not_reach_inside(device):
+    image, text, scale, _ = leaves(device, N=40, D=24)
+    expected = fastclip.clip_loss(image, text, scale, backend="triton")
+    with torch.autocast(device.type, torch.bfloat16):
+        assert torch.equal(fastclip.clip_loss(image, text, scale, backend="triton"), expected)
+
+
+def test_it_is_used_by_name_only_while_unverified(device):
+    features = torch.ones(2, 2, device=device)
+    assert "unverified" in fastclip.explain_backends(features)["triton"]
+    assert "triton" in fastclip.available_backends(features)
+    assert fastclip.ops.dispatch.resolve_backend("triton", features) == "triton"
+    assert fastclip.ops.dispatch.resolve_backend("auto", features) != "triton"
+
+
+def test_objections_name_what_is_missing(monkeypatch):
+    from fastclip.backends import triton as backend
+
+    unsupported = backend.unsupported
+    assert "needs float32, bfloat16 or float16, got float64" in unsupported("cpu", torch.float64)
+    assert "needs features on a GPU, got meta" in unsupported("meta", torch.float32)
+    if not torch.cuda.is_available():
+        assert "bfloat16 wrongly" in unsupported("cpu", torch.bfloat16)
+        assert "interpreter needs features on the CPU" in unsupported("cuda", torch.float32)
+        monkeypatch.delenv("TRITON_INTERPRET")
+        assert unsupported("cuda", torch.float32) == "no CUDA device"
+        assert "needs features on a GPU, got cpu" in unsupported("cpu", torch.float32)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert unsupported("cuda", torch.float32) == "triton is not installed"
+
+
+def test_the_step_that_the_sanitizer_watches_runs(device):
+    small_step.main(device.type)
+
+
+CASE = Case(300, 72, torch.float32, 100.0, "cone", normalize=True, device="cuda")
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("objective, logit_scale", [("clip", 100.0), ("siglip", 10.0)])
+def test_errors_on_a_gpu(dtype, objective, logit_scale):
+    for data in ("random", "trained", "cone", "adversarial"):
+        case = Case(1000, 72, dtype, logit_scale, data, normalize=True, device="cuda")
+        correctness.errors("triton", objective, case)
+
+
+@needs_gpu
+def test_nothing_waits_for_the_host_and_a_graph_captures_it():
+    correctness.graph("triton", CASE)
+
+
+@needs_gpu
+def test_other_streams_and_devices():
+    correctness.other_stream("triton", CASE)
+    correctness.other_device("triton", CASE)
+
+
+@needs_gpu
+def test_offsets_beyond_31_bits():
+    correctness.offsets_beyond_31_bits()
+
+
+@needs_gpu
+@pytest.mark.parametrize("D", [512, 768, 1024])
+def test_memory_at_32768(D):
+    inputs = [
+        x.requires_grad_() for x in make_inputs(Case(32_768, D, torch.bfloat16, device="cuda"))
+    ]
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    loss = fastclip.clip_loss(*inputs, backend="triton", normalize=True)
+    grads = torch.autograd.grad(loss, inputs)
+    rise = torch.cuda.max_memory_allocated() - before
+    assert rise - sum(x.nbytes for x in grads) <= 256 << 20
