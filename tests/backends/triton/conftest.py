@@ -13,7 +13,6 @@ import torch
 from fastclip.backends import triton as backend
 from fastclip.backends.triton.tiles import TABLE, simulated_architecture
 
-
 if importlib.util.find_spec("triton") is None:
     collect_ignore_glob = ["test_*.py"]
 
