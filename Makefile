@@ -43,6 +43,7 @@ $(VENV)/.installed: $(NATIVE)
 # of the wheels is unpacked beside the package.
 GPU_PYTHON ?= python3
 GPU_OUTPUT ?= benchmarks/results
+GPU_OPTIONS ?=
 GPU_PEERS := inf-cl memeff siglip-kernel cut-cross-entropy liger-kernel open_clip_torch==3.3.0
 
 gpu-check:
@@ -50,7 +51,7 @@ gpu-check:
 	cp -r fastclip/. build/gpu/fastclip && cp -r benchmarks build/gpu/fastclip/benchmarks
 	for wheel in wheels/*.whl; do \
 		test ! -e $$wheel || $(GPU_PYTHON) -m zipfile -e $$wheel build/gpu; done
-	PYTHONPATH=build/gpu $(GPU_PYTHON) -m fastclip.benchmarks.gpu.check --output $(GPU_OUTPUT)
+	PYTHONPATH=build/gpu $(GPU_PYTHON) -m fastclip.benchmarks.gpu.check --output $(GPU_OUTPUT) $(GPU_OPTIONS)
 
 gpu-wheels:
 	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest wheels $(GPU_PEERS)

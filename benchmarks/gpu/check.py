@@ -134,16 +134,20 @@ class Check:
         tail = (done.stdout + done.stderr)[-1500:]
         self.add("tools", {"name": name, "passed": done.returncode == 0, "output": tail})
 
-    def write_report(self) -> None:
-        report = self.path.with_suffix(".md")
-        report.write_text(markdown(self.content))
-        print(report.read_text())
-        try:
-            for objective in ("clip", "siglip"):
-                stem = self.path.with_name(f"{self.path.stem}-{objective}")
-                save_plots(of_objective(self.content, objective), stem)
-        except ImportError as error:
-            print(f"no plots: {error}", file=sys.stderr)
+
+def write_report(path: Path, content: dict[str, Any], plots: bool) -> None:
+    """Beside the results at `path`."""
+    report = path.with_suffix(".md")
+    report.write_text(markdown(content))
+    print(report.read_text())
+    if not plots:
+        return
+    try:
+        for objective in ("clip", "siglip"):
+            stem = path.with_name(f"{path.stem}-{objective}")
+            save_plots(of_objective(content, objective), stem)
+    except ImportError as error:
+        print(f"no plots: {error}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -152,7 +156,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=520.0, help="for everything")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="a rehearsal, of seconds")
+    parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--report", type=Path, metavar="RESULTS.json",
+        help="measure nothing: write the report and the plots of these results",
+    )  # fmt: skip
     args = parser.parse_args(arguments)
+    if args.report is not None:
+        write_report(args.report, json.loads(args.report.read_text()), args.plots)
+        return 0
     if args.device == "cuda" and not torch.cuda.is_available():
         print("gpu-check: this torch sees no CUDA device", file=sys.stderr)
         return 2
@@ -165,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _run_stages(check, args.small)
     finally:
-        check.write_report()
+        write_report(check.path, check.content, args.plots)
     return 0 if check.content["correctness"] and all(
         row["passed"] for row in check.content["correctness"]
     ) else 1  # fmt: skip

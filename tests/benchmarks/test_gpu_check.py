@@ -37,6 +37,9 @@ def test_rehearsal_writes_results_of_every_stage(tmp_path):
     assert rows["siglip", "fastclip/triton", 64]["errors"]["image_features"] < 1e-5
     assert rows["clip", "inf-cl", 130]["reason"] == "runs on cuda only"
     report = path.with_suffix(".md").read_text()
+    path.with_suffix(".md").unlink()
+    assert gpu_check.main(["--report", str(path), "--no-plots"]) == 0
+    assert path.with_suffix(".md").read_text() == report
     assert "checks passed" in report and "## Ceilings" in report and "fastclip/triton" in report
 
 

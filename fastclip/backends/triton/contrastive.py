@@ -44,7 +44,7 @@ def contrastive_lse(
         partials = negative_sums(rows, cols, values, positive_offset, kept)
         row_maximum = col_maximum = None
         if needs_maximum:
-            maxima = negative_maxima(rows, cols, values, positive_offset)
+            maxima = negative_maxima(rows, cols, values, positive_offset, positive)
             row_maximum, col_maximum = maxima.rows.amax(0), maxima.cols.amax(0)
         shift, total = values.new_empty((M + N,)), values.new_empty((M + N,))
         finalise(

@@ -4,7 +4,8 @@ Math
     e_ij  = 2^(unit acc_ij - shift) for negatives, 0 for pairs and outside of the matrix
     row_partial_ti = sum of e_ij over the columns j of tile t
     col_partial_pj = sum of e_ij over the rows i of strip p
-    MAXIMUM: the same with logits instead of e, largest instead of sum, -inf instead of 0.
+    MAXIMUM: the same with logits instead of e, largest instead of sum, -inf instead of 0;
+             and positive_i = unit acc_{i, i + offset} ln 2 again, for rows that have a pair.
     KEEP:    the logits of the first kept_rows rows are stored too, as multiples of `step`.
 Tiling
     A program has one tile of columns and a strip of row tiles below each other, so that sums over
@@ -20,7 +21,8 @@ Cost
 Numerics
     One shift for all logits, from a bound that needs no data (`scalars.py`): one exponential serves
     both directions and partial sums are plain sums. Rows that it fails are redone in `finalise.py`.
-    No atomics: the same bits at every run.
+    No atomics: the same bits at every run. Beside maxima, positives come from the same accumulator:
+    where features are equal their logits are, and a tie is seen to be one.
 Limits
     None.
 Source
@@ -37,7 +39,7 @@ from torch import Tensor
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.matrix import matrix_argument
 from fastclip.backends.triton.operands import Operand
-from fastclip.backends.triton.scalars import SHIFT, STEP, UNIT
+from fastclip.backends.triton.scalars import LN_2, SHIFT, STEP, UNIT
 from fastclip.backends.triton.similarity import similarity_tile
 from fastclip.backends.triton.tiles import tiles_for
 
@@ -59,26 +61,35 @@ class Partials:
 
 
 def negative_sums(
-    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int, kept: Tensor
+    rows: Operand,
+    cols: Operand,
+    scalars: Tensor,
+    positive_offset: int,
+    kept: Tensor,  # (kept_rows, columns) int16 or float32, written; or with no rows
 ) -> Partials:
-    """kept: (kept_rows, columns) int16 or float32, written; or with no rows."""
-    return _partials(rows, cols, scalars, positive_offset, kept, maximum=False)
+    return _partials(rows, cols, scalars, positive_offset, scalars, kept, maximum=False)
 
 
 def negative_maxima(
-    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int
+    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int, positive: Tensor
 ) -> Partials:
-    """In log2 units."""
+    """In log2 units; positive: (M,), written where a row has a pair."""
     nothing = scalars.new_empty((0, 0), dtype=torch.int16)
-    return _partials(rows, cols, scalars, positive_offset, nothing, maximum=True)
+    return _partials(rows, cols, scalars, positive_offset, positive, nothing, maximum=True)
 
 
 def _partials(
-    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int, kept: Tensor, maximum: bool
+    rows: Operand,
+    cols: Operand,
+    scalars: Tensor,
+    positive_offset: int,
+    positive: Tensor,
+    kept: Tensor,
+    maximum: bool,
 ) -> Partials:
     M, N = rows.num_rows, cols.num_rows
     tiles = tiles_for(scalars.device)
-    tile = tiles.keeping if len(kept) else tiles.negative_sums
+    tile = tiles.keeping if len(kept) or maximum else tiles.negative_sums
     num_m, num_n = triton.cdiv(M, tile.block_m), triton.cdiv(N, tile.block_n)
     panel_tiles = min(num_n, PANEL_COLS // tile.block_n, max(1, PARTIAL_BYTES // (4 * M)))
     # Long strips write little, many programs keep the device busy.
@@ -96,7 +107,7 @@ def _partials(
             (num_tiles, num_strips),
             matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
             matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
-            scalars, row_partial, col_partial, kept,
+            scalars, row_partial, col_partial, positive, kept,
             M, N, positive_offset, first, strip_tiles,
             rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
             len(kept), kept.shape[1],
@@ -128,6 +139,7 @@ def negative_sums_kernel(
     scalars,
     row_partial,  # (column tiles of the panel, M)
     col_partial,  # (strips, N)
+    positive,  # (M,)
     kept,  # (kept_rows, kept_stride)
     M,
     N,
@@ -188,8 +200,14 @@ def negative_sums_kernel(
             | (first_col + BLOCK_N > N)
             | ((pairs < BLOCK_N) & (pairs + BLOCK_M > 0))
         ):
-            negative = (row + positive_offset)[:, None] != col[None, :]
-            value = tl.where(negative & (row < M)[:, None] & (col < N)[None, :], value, NEUTRAL)
+            pair = (row + positive_offset)[:, None] == col[None, :]
+            inside = (row < M)[:, None] & (col < N)[None, :]
+            value = tl.where(inside & (pair == 0), value, NEUTRAL)
+            if MAXIMUM:
+                own = row + positive_offset
+                here = (own >= first_col) & (own < tl.minimum(first_col + BLOCK_N, N)) & (row < M)
+                logit = tl.sum(tl.where(pair, acc, 0.0), 1) * unit
+                tl.store(positive + row, logit * LN_2, mask=here)
 
         if MAXIMUM:
             over_cols = tl.max(value, 1)

@@ -41,7 +41,7 @@ class Tiles:
     descriptors: bool
     column_sums: str
     negative_sums: Tile
-    keeping: Tile  # negative_sums where it stores logits too
+    keeping: Tile  # negative_sums where it stores logits too, or positives beside maxima
     finalise: Tile
     gradient: Tile
     siglip: Tile
@@ -62,7 +62,7 @@ TABLE = {
     ),
     # 256 x 128 has 85 FLOPs per byte from L2, 128 x 128 has 64. BLOCK_M > BLOCK_N where columns
     # are summed, since a thread holds few columns; BLOCK_N > BLOCK_M where a row of G is stored.
-    # With the addresses of kept logits, 256 x 128 spills.
+    # With the addresses of kept logits or of positives, 256 x 128 spills.
     "sm_90": Tiles(
         descriptors=True,
         column_sums="lanes",

@@ -113,6 +113,15 @@ def test_largest_negatives_are_found_on_request(device, every_architecture):
     torch.testing.assert_close([x.cpu() for x in stats], list(expected_stats))
 
 
+def test_collapsed_features_do_not_look_perfect(device, every_architecture):
+    """All logits are equal, and a tie is wrong: not a rounding of the positive makes it right."""
+    row = torch.nn.functional.normalize(torch.randn(1, 72), dim=1)
+    inputs = [x.to(device) for x in (row.expand(150, 72), row.expand(150, 72), torch.tensor(100.0))]
+    loss, stats = fastclip.clip_loss(*inputs, backend="triton", return_stats=True)
+    assert stats.image_to_text_accuracy == stats.text_to_image_accuracy == 0.0
+    assert loss.item() == pytest.approx(math.log(150), abs=1e-4)
+
+
 class TestRescue:
     """Rows that the common shift fails: all of their negatives far below what is possible."""
 
