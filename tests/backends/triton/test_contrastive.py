@@ -50,6 +50,30 @@ def test_clip_loss_data_and_dtypes_match_float64(device, data, logit_scale, dtyp
     check(run(device, image, text, scale), image, text, scale)
 
 
+@pytest.mark.parametrize("data", ["random", "trained", "cone", "adversarial"])
+@pytest.mark.parametrize("logit_scale", [14.3, 100.0])
+def test_gradients_are_closer_than_those_of_eager_code_under_autocast(device, data, logit_scale):
+    """On features that bfloat16 holds, before gradients are rounded to it; normalisation included.
+
+    Never further off than eager code, and on all but the adversarial data three times closer.
+    """
+    image, text = (x.bfloat16().float() for x in planted_features(square(300, 72), data))
+    scale = torch.tensor(logit_scale)
+    _, true = exact.value_and_grads(
+        lambda *x: exact.clip_loss(*x, normalize=True), image, text, scale, dtype=torch.float64
+    )
+    leaves = [x.clone().requires_grad_() for x in (image, text, scale)]
+    with torch.autocast("cpu", torch.bfloat16):
+        a, b = (torch.nn.functional.normalize(x, dim=1) for x in leaves[:2])
+        logits, labels = leaves[2] * a @ b.T, torch.arange(300)
+        loss = sum(torch.nn.functional.cross_entropy(x, labels) for x in (logits, logits.T)) / 2
+    eager = torch.autograd.grad(loss, leaves)
+    _, ours = run(device, image.half(), text.half(), scale, normalize=True)
+    factor = 1.0 if data == "adversarial" else 3.0
+    for side in (0, 1):
+        assert factor * distance(ours[side], true[side]) <= distance(eager[side], true[side])
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_architecture_matches_float64(device, every_architecture, dtype):
     image, text = planted_features(square(261, 40), "random", dtype)
@@ -60,7 +84,7 @@ def test_every_architecture_matches_float64(device, every_architecture, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("N, D", [(1, 1), (1, 65), (2, 3), (127, 64), (128, 48), (129, 600)])
-def test_ragged_shapes_match_float64(device, N, D, dtype):
+def test_ragged_shapes_match_float64(device, as_shipped, N, D, dtype):
     image, text = planted_features(square(N, D), "trained", torch.float64)
     image, text = (3.0 * image).to(dtype), (0.2 * text).to(dtype)
     scale = torch.tensor(14.3)
@@ -134,6 +158,7 @@ class TestRescue:
         image, text, scale = self.failing(dtype)
         check(run(device, image, text, scale), image, text, scale)
 
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="a compiled kernel keeps its constants")
     def test_these_rows_do_need_it(self, device, monkeypatch):
         image, text, scale = self.failing()
         monkeypatch.setattr("fastclip.backends.triton.finalise.TRUSTED", _constexpr(0.0))
@@ -221,7 +246,7 @@ def test_frozen_sides_have_no_gradient_and_no_product(device, frozen, monkeypatc
 
 
 class TestPanelsAndBlocks:
-    """What happens at N = 100,000, at N = 600: several panels, strips, chunks and blocks."""
+    """What happens at N = 100,000, at N = 300: several panels, strips, chunks and blocks."""
 
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch):
@@ -231,21 +256,21 @@ class TestPanelsAndBlocks:
 
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     def test_they_add_up(self, device, dtype):
-        image, text = planted_features(square(600, 24), "random", dtype)
+        image, text = planted_features(square(300, 24), "random", dtype)
         scale = torch.tensor(100.0)
         check(run(device, image, text, scale), image, text, scale)
 
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-    @pytest.mark.parametrize("kept_rows", [100, 300, 600])
+    @pytest.mark.parametrize("kept_rows", [100, 256, 300])
     def test_kept_logits_give_the_same_gradients(self, device, dtype, kept_rows, monkeypatch):
-        image, text = planted_features(square(600, 24), "random", dtype)
+        image, text = planted_features(square(300, 24), "random", dtype)
         scale = torch.tensor(100.0)
         monkeypatch.setattr("fastclip.ops.dispatch.kept_rows", lambda *args: kept_rows)
         kept = run(device, image, text, scale)
         check(kept, image, text, scale)
 
     def test_largest_negatives_over_panels(self, device):
-        image, text = planted_features(square(600, 24), "random")
+        image, text = planted_features(square(300, 24), "random")
         inputs = [x.to(device) for x in (image, text, torch.tensor(30.0))]
         _, maximum, _, _ = contrastive_lse(*inputs, 0, False, "triton", None, 0, True)
         negatives = 30.0 * image.double() @ text.double().T
