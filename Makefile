@@ -42,7 +42,7 @@ $(VENV)/.installed: $(NATIVE)
 	touch $@
 
 # Needs a Python with torch for CUDA and triton, and no network: nothing is installed. What is there
-# of the wheels is unpacked beside the package.
+# of the wheels is unpacked beside the package, and the check runs there.
 GPU_PYTHON ?= python3
 GPU_OUTPUT ?= benchmarks/results
 GPU_OPTIONS ?=
@@ -53,7 +53,8 @@ gpu-check:
 	cp -r fastclip/. build/gpu/fastclip && cp -r benchmarks build/gpu/fastclip/benchmarks
 	for wheel in wheels/*.whl; do \
 		test ! -e $$wheel || $(GPU_PYTHON) -m zipfile -e $$wheel build/gpu; done
-	PYTHONPATH=build/gpu $(GPU_PYTHON) -m fastclip.benchmarks.gpu.check --output $(GPU_OUTPUT) $(GPU_OPTIONS)
+	cd build/gpu && $(abspath $(shell command -v $(GPU_PYTHON))) -m fastclip.benchmarks.gpu.check \
+		--output $(abspath $(GPU_OUTPUT)) $(GPU_OPTIONS)
 
 gpu-wheels:
 	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest wheels $(GPU_PEERS)

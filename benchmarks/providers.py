@@ -86,7 +86,7 @@ def _of_normalized(loss: Loss, normalizes: bool) -> Loss:
         return functools.partial(loss, normalize=True)
 
     def of_normalized(image_features: Tensor, text_features: Tensor, *scalars: Tensor) -> Tensor:
-        features = (F.normalize(x, dim=1) for x in (image_features, text_features))
+        features = [F.normalize(x, dim=1) for x in (image_features, text_features)]
         return loss(*features, *scalars)
 
     return of_normalized

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,14 +16,19 @@ from fastclip.benchmarks.gpu import comparison, correctness
 from fastclip.benchmarks.gpu.report import markdown
 from fastclip.benchmarks.providers import Provider
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_rehearsal_writes_results_of_every_stage(tmp_path):
     pytest.importorskip("triton")
-    command = ["--device", "cpu", "--small", "--output", str(tmp_path), "--seconds", "300"]
+    options = "--device cpu --small --seconds 300"
     result = subprocess.run(
-        [sys.executable, "-m", "fastclip.benchmarks.gpu.check", *command],
-        capture_output=True, text=True, timeout=400, env={**os.environ, "TRITON_INTERPRET": "1"},
+        ["make", "gpu-check", f"GPU_PYTHON={sys.executable}", f"GPU_OUTPUT={tmp_path}",
+         f"GPU_OPTIONS={options}"],
+        capture_output=True, text=True, timeout=400, cwd=ROOT,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     (path,) = (tmp_path / "rehearsal").glob("*.json")
@@ -40,6 +47,7 @@ def test_rehearsal_writes_results_of_every_stage(tmp_path):
     path.with_suffix(".md").unlink()
     assert gpu_check.main(["--report", str(path), "--no-plots"]) == 0
     assert path.with_suffix(".md").read_text() == report
+    assert str(tmp_path) not in report and "`make gpu-check" in report
     assert "checks passed" in report and "## Ceilings" in report and "fastclip/triton" in report
 
 
@@ -59,7 +67,7 @@ class TestStage:
             yield from runs[len(requests) - 1]
 
         monkeypatch.setattr(gpu_check.Check, "_lines", lines)
-        return gpu_check.Check(tmp_path / "r.json", {}, 100.0, "cpu"), requests
+        return gpu_check.Check(tmp_path / "r.json", {}, 100.0, "cpu", "gpu-check"), requests
 
     def test_it_goes_on_without_what_took_it_down(self, tmp_path, monkeypatch):
         first = [{"start": "a"}, {"result": {"name": "a", "passed": True}, "key": "a"},
@@ -101,9 +109,18 @@ class TestStage:
         monkeypatch.setattr(
             subprocess, "Popen", lambda command, **kw: popen([sys.executable, "-c", hanging], **kw)
         )
-        check = gpu_check.Check(tmp_path / "r.json", {}, 100.0, "cpu")
+        check = gpu_check.Check(tmp_path / "r.json", {}, 100.0, "cpu", "gpu-check")
         lines = list(check._lines("ceilings", {}, check.deadline))
         assert lines == [{"note": "hi"}]  # and no None: it did not end well
+
+
+def test_correct_means_that_every_check_ran_and_passed():
+    passed, failed = {"name": "a", "passed": True}, {"name": "b", "passed": False}
+    cut = {"name": "stage correctness", "reason": "out of time", "at": "b"}
+    assert gpu_check._all_correct({"correctness": [passed], "tools": []})
+    assert not gpu_check._all_correct({"correctness": [passed, failed], "tools": []})
+    assert not gpu_check._all_correct({"correctness": [passed], "tools": [cut]})
+    assert not gpu_check._all_correct({"correctness": [], "tools": []})
 
 
 def test_a_wrong_backend_fails_its_check(monkeypatch):
