@@ -10,6 +10,7 @@ Each function without an argument of features builds a loss: it imports its host
 """
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,8 @@ def _open_clip_losses() -> ModuleType:
     path = Path(package.submodule_search_locations[0]) / "loss.py"
     spec = importlib.util.spec_from_file_location("open_clip_loss", path)
     module = importlib.util.module_from_spec(spec)
+    # torch.compile imports the modules of what it inlines by their names.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 

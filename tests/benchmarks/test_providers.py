@@ -23,7 +23,8 @@ EAGER = [p for objective in OBJECTIVES for p in providers(objective) if not p.co
 
 def errors_of(provider: Provider, case: Case) -> dict[str, float]:
     step = Step(provider, case)
-    return accuracy.errors(step(), accuracy.exact(provider.objective, step.inputs))
+    truth = accuracy.exact(provider.objective, step.inputs, case.normalize)
+    return accuracy.errors(step(), truth)
 
 
 @pytest.mark.parametrize("data", ["random", "trained"])
@@ -36,6 +37,27 @@ def test_provider_agrees_with_float64(provider, data, monkeypatch):
     measured = errors_of(provider, case)
     # float32 throughout; peers lose digits where loss and p - 1 cancel, at a loss of 0.01.
     assert max(measured.values()) < (2e-6 if data == "random" else 2e-4), measured
+
+
+@pytest.mark.parametrize("provider", EAGER, ids=lambda p: f"{p.objective}-{p.name}")
+def test_provider_with_normalisation_agrees_with_float64(provider):
+    case = dataclasses.replace(SMALL, normalize=True)
+    if (why := provider.objection(case)) is not None:
+        pytest.skip(why)
+    measured = errors_of(provider, case)
+    assert max(measured.values()) < 3e-6, measured
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_compiled_peer_with_normalisation_agrees_with_float64(objective):
+    provider = find_provider(objective, "open_clip+compile")
+    case = dataclasses.replace(SMALL, normalize=True)
+    if (why := provider.objection(case)) is not None:
+        pytest.skip(why)
+    measured = errors_of(provider, case)
+    assert max(measured.values()) < 3e-6, measured
 
 
 @pytest.mark.parametrize("provider", EAGER, ids=lambda p: f"{p.objective}-{p.name}")
