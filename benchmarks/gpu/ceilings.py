@@ -11,7 +11,8 @@ import torch
 
 from fastclip.backends.triton.products import accumulate
 from fastclip.backends.triton.tiles import block_for
-from fastclip.benchmarks.gpu.worker import emit, reason
+from fastclip.benchmarks.gpu.worker import emit
+from fastclip.benchmarks.measure import describe
 from fastclip.benchmarks.timing import time_together
 
 DIMS = (512, 768, 1024)
@@ -59,5 +60,5 @@ def measure(name, device, skip, call, work, unit="FLOP/s") -> None:
             raise timing
         result = {"seconds": timing.seconds, "rate": work / timing.seconds, "unit": unit}
     except Exception as error:
-        result = {"reason": reason(error)}
+        result = {"reason": describe(error)}
     emit(result={"name": name, **result}, key=name)

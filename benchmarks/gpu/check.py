@@ -26,7 +26,6 @@ from fastclip.benchmarks.plots import save_plots
 
 SILENCE_SECONDS = 150.0  # a stage that prints nothing for so long is taken to hang
 MAX_RESTARTS = 8
-TESTS = ["tests/backends/triton"]
 
 
 class Check:

@@ -13,8 +13,8 @@ import torch
 
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import Case
-from fastclip.benchmarks.gpu.worker import emit, is_fatal, reason
-from fastclip.benchmarks.measure import EXACT_UP_TO
+from fastclip.benchmarks.gpu.worker import emit, is_fatal
+from fastclip.benchmarks.measure import EXACT_UP_TO, describe
 from fastclip.benchmarks.providers import Provider, providers
 from fastclip.benchmarks.results import Row, row_to_json
 from fastclip.benchmarks.step import Step, leaves
@@ -86,7 +86,7 @@ def _measure_group(objective: str, case: Case, skip: list[str], last: dict) -> N
                     row.errors = _errors(objective, case, inputs, steps[key])
             except Exception as error:
                 steps.pop(key, None)
-                row.reason = reason(error)
+                row.reason = describe(error)
                 if is_fatal(error):
                     emit(result=_row_json(objective, row), key=key)
                     raise SystemExit(3) from error
@@ -98,7 +98,7 @@ def _measure_group(objective: str, case: Case, skip: list[str], last: dict) -> N
     for key, row in rows.items():
         timing = timings.get(key)
         if isinstance(timing, Exception):
-            row.reason = reason(timing)
+            row.reason = describe(timing)
         elif timing is not None:
             row.timing = timing
             last[objective, row.provider, case.D, case.dtype] = case.N, timing.seconds

@@ -23,7 +23,8 @@ from torch import Tensor
 import fastclip
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import DATA, Case, Rectangle, make_features
-from fastclip.benchmarks.gpu.worker import emit, is_fatal, reason
+from fastclip.benchmarks.gpu.worker import emit, is_fatal
+from fastclip.benchmarks.measure import describe
 from fastclip.benchmarks.providers import Provider, find_provider
 from fastclip.benchmarks.step import Outcome, Step, leaves
 from fastclip.ops.contrastive_lse import contrastive_lse
@@ -47,7 +48,7 @@ def run(device: str, skip: list[str], small: bool = False) -> None:
         try:
             result = {"passed": True, **(check() or {})}
         except Exception as error:
-            result = {"passed": False, "reason": reason(error)}
+            result = {"passed": False, "reason": describe(error)}
             if is_fatal(error):
                 emit(result={"name": name, **result}, key=name)
                 raise SystemExit(3) from error

@@ -22,11 +22,6 @@ def is_fatal(error: Exception) -> bool:
     return "CUDA error" in text and not isinstance(error, torch.OutOfMemoryError)
 
 
-def reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def main() -> None:
     """argv: a stage and its request as JSON."""
     from fastclip.benchmarks.gpu import ceilings, comparison, correctness

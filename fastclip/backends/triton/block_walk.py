@@ -56,7 +56,7 @@ def walk(
     M, N = len(rows.features), cols.num_rows
     block = block_for(N, rows.features.shape[1], workspace, cols.planes)
     chunk_rows = padded(min(block.rows, M), ROW_MULTIPLE)
-    panel_cols = min(block.cols, padded(N, ROW_MULTIPLE))
+    panel_cols = min(block.cols, cols.plane_rows)
     with_rows = grad_row is not None or grad_col is None
 
     buffer = cols.values.new_empty((cols.planes * chunk_rows * panel_cols,))

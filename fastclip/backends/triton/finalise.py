@@ -58,7 +58,7 @@ def finalise(
         len(partials), rows.num_rows, cols.num_rows, positive_offset,
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
-        SEGMENTS=1 if rows.planes == 1 else 3, DESCRIPTORS=tiles.descriptors,
+        SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
         MAXIMUM=maximum is not None,
         num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip

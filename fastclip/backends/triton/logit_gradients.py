@@ -47,7 +47,7 @@ def recomputed(
 ) -> None:
     tiles = tiles_for(block.device)
     tile = tiles.gradient
-    planes, num_rows, num_cols = block.shape
+    _, num_rows, num_cols = block.shape
     launch(
         recomputed_kernel,
         (triton.cdiv(num_rows, tile.block_m) * triton.cdiv(num_cols, tile.block_n),),
@@ -58,7 +58,7 @@ def recomputed(
         num_rows, num_cols, first_row, first_col, M, cols.num_rows, positive_offset,
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k, GROUP=GROUP,
-        SEGMENTS=1 if planes == 1 else 3, DESCRIPTORS=tiles.descriptors,
+        SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
         num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip
 

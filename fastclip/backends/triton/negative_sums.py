@@ -112,7 +112,7 @@ def _partials(
             rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
             len(kept), kept.shape[1],
             BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
-            SEGMENTS=1 if rows.planes == 1 else 3, DESCRIPTORS=tiles.descriptors,
+            SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
             COLUMN_SUMS=tiles.column_sums, MAXIMUM=maximum, KEEP=len(kept) > 0,
             num_warps=tile.num_warps, num_stages=tile.num_stages,
         )  # fmt: skip

@@ -58,6 +58,11 @@ class Operand:
         return self.values.shape[0]
 
     @property
+    def segments(self) -> int:
+        """Products of planes that a product of operands is made of (`similarity.py`)."""
+        return 1 if self.planes == 1 else 3
+
+    @property
     def plane_rows(self) -> int:
         return self.values.shape[1]
 

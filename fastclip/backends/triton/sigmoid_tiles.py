@@ -77,7 +77,7 @@ def sigmoid_tiles(
         region.M, region.N, region.positive_offset,
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k, GROUP=GROUP,
-        SEGMENTS=1 if rows.planes == 1 else 3, DESCRIPTORS=tiles.descriptors,
+        SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
         LOSS=with_loss, GRADIENT=block is not None, WEIGHTED=grad_row_loss is not None,
         num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip
