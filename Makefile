@@ -33,12 +33,16 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && \
 		$(BIN)/clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp')
 
+# What the tests compare with. Their dependencies would bring another torch; tests need none of them
+# beyond what is installed already (see benchmarks/torchvision.py).
+REFERENCES := open_clip_torch==3.3.0 timm==1.0.31 torchvision==0.28.0
+
 # torch first: the native module is built against the torch that is installed, without isolation.
 $(VENV)/.installed: $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch setuptools wheel ninja numpy
 	FASTCLIP_BUILD=auto $(BIN)/pip install --quiet --no-build-isolation --editable '.[dev]'
-	$(BIN)/pip install --quiet --no-deps open_clip_torch==3.3.0
+	$(BIN)/pip install --quiet --no-deps $(REFERENCES)
 	touch $@
 
 # Needs a Python with torch for CUDA and triton, and no network: nothing is installed. What is there

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.torchvision import make_importable
 
 CHUNK_ROWS = 1024
 
@@ -46,6 +47,7 @@ def _open_clip_losses() -> ModuleType:
 
 
 def transformers() -> Callable[..., Tensor]:
+    make_importable()
     from transformers.models.clip import modeling_clip
 
     # Releases before 5 call it clip_loss.

@@ -1,4 +1,6 @@
-"""From stored pixels to what an encoder takes: uint8 in [0, 255] to standardised float32."""
+"""From stored pixels to what an encoder takes: uint8 in [0, 255] to standardised floats."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -7,12 +9,50 @@ from torch import Tensor
 DIGIT_MEAN, DIGIT_STD = 0.305, 0.376
 
 
-def standardize(images: Tensor, mean: float = DIGIT_MEAN, std: float = DIGIT_STD) -> Tensor:
-    """Return (image / 255 - mean) / std as float32, same shape.
+def standardize(
+    images: Tensor,
+    mean: float | Sequence[float] = DIGIT_MEAN,
+    std: float | Sequence[float] = DIGIT_STD,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return (images / 255 - mean) / std, same shape and device, rounded to `dtype` at the end.
+
+    The arithmetic is float32 (float64 if that is `dtype`) and in this order, so that on a CPU the
+    result is to the last bit that of torchvision's ToTensor and Normalize.
+
+    Args:
+        images: (..., C, H, W) uint8; any shape if `mean` and `std` are single numbers.
+        mean: in units of the full range, one for all pixels or one per channel.
+        std: like `mean`, positive.
+        dtype: a floating type.
 
     Raises:
-        TypeError: `images` is not uint8: standardising twice would go unnoticed.
+        TypeError: `images` is not uint8 (standardising twice would go unnoticed), or `dtype` is
+            not a floating type.
+        ValueError: `mean` or `std` has not one value per channel, or `std` is not positive.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8, got {images.dtype}")
-    return (images.float() / 255 - mean) / std
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating type, got {dtype}")
+    if not min(std if isinstance(std, Sequence) else (std,)) > 0:
+        raise ValueError(f"std must be positive, got {std}")
+    pixels = images.to(torch.float64 if dtype == torch.float64 else torch.float32)
+    # A tensor, not a number: CUDA multiplies by the inverse of a number, which rounds differently.
+    pixels.div_(torch.full((), 255, dtype=pixels.dtype, device=pixels.device))
+    pixels.sub_(_per_channel("mean", mean, pixels)).div_(_per_channel("std", std, pixels))
+    return pixels.to(dtype)
+
+
+def _per_channel(name: str, value: float | Sequence[float], pixels: Tensor) -> Tensor:
+    """Return `value` on the device of `pixels` in a shape, () or (C, 1, 1), that broadcasts."""
+    if not isinstance(value, Sequence):
+        return torch.full((), value, dtype=pixels.dtype, device=pixels.device)
+    if pixels.ndim < 3 or len(value) != pixels.shape[-3]:
+        raise ValueError(
+            f"{name} must be one number or one per channel of images of shape "
+            f"{tuple(pixels.shape)}, got {value}"
+        )
+    # non_blocking: a few numbers must not wait for the training step that the device is at.
+    values = torch.tensor(value, dtype=pixels.dtype).to(pixels.device, non_blocking=True)
+    return values.view(-1, 1, 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from fastclip.data.digits import DIGIT_WORDS, LabeledImages
 from fastclip.data.grids import CELL_NAMES, CELLS, DigitGrids, Pairs, place_alone
 from fastclip.data.pixels import standardize
-from fastclip.data.tokenizer import WordTokenizer
+from fastclip.data.tokenizers.words import WordTokenizer
 from fastclip.evaluate.retrieval import Retrieval, nearest, retrieval
 from fastclip.evaluate.zero_shot import accuracy, class_features, classify
 from fastclip.models.clip import CLIP

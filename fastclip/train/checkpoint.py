@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import torch
 
-from fastclip.data.tokenizer import WordTokenizer
+from fastclip.data.tokenizers.words import WordTokenizer
 from fastclip.models.clip import CLIP
-from fastclip.models.config import ClipConfig
+from fastclip.models.open_clip_config import from_json, to_json
 from fastclip.train.config import TrainConfig
 
 
@@ -53,7 +53,7 @@ def save_checkpoint(
             "global_step": global_step,
             "samples_seen": global_step * config.batch_size,
             "config": config.to_dict(),
-            "model_config": model.config.to_dict(),
+            "model_config": to_json(model.config),
             "tokenizer": tokenizer.to_dict(),
         },
     )
@@ -68,7 +68,7 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """
     content = torch.load(path, map_location="cpu", weights_only=True)
     try:
-        model = CLIP(ClipConfig.from_dict(content["model_config"]))
+        model = CLIP(from_json(content["model_config"]))
         model.load_state_dict(content["state_dict"])
         return Checkpoint(
             model.eval(),

@@ -18,7 +18,7 @@ from torch import Tensor
 from fastclip.data.digits import load_digits, split_by_image
 from fastclip.data.grids import IMAGE_SIZE, MAX_PAIRS, DigitGrids
 from fastclip.data.pixels import standardize
-from fastclip.data.tokenizer import WordTokenizer
+from fastclip.data.tokenizers.words import WordTokenizer
 from fastclip.evaluate.digits import DigitEvaluation, evaluate_digits
 from fastclip.losses.clip import ClipLoss
 from fastclip.models.clip import CLIP

@@ -3,7 +3,7 @@ import torch
 
 from fastclip.data.digits import load_digits, split_by_image
 from fastclip.data.grids import IMAGE_SIZE, DigitGrids, is_held_out
-from fastclip.data.tokenizer import WordTokenizer
+from fastclip.data.tokenizers.words import WordTokenizer
 from fastclip.evaluate.digits import evaluate_digits
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig

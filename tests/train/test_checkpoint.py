@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fastclip import ClipLoss
-from fastclip.data.tokenizer import WordTokenizer
+from fastclip.data.tokenizers.words import WordTokenizer
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.train import checkpoint

@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from fastclip.data.tokenizer import WordTokenizer
+from fastclip.data.tokenizers.words import WordTokenizer
 
 CAPTIONS = ["top left three", "top right seven, bottom left three"]
 
@@ -78,3 +81,11 @@ def test_tokenizer_rejects_a_bad_vocabulary(words, context_length, message):
 def test_learn_rejects_captions_without_a_word():
     with pytest.raises(ValueError, match="at least one word"):
         WordTokenizer.learn(["", "..."])
+
+
+def test_import_needs_no_package_of_the_other_tokenizers():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('ftfy', 'regex', 'transformers'))); "
+        "import fastclip.data.tokenizers.words"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,172 @@
+"""The random part of training pictures: a crop, jittered colours, grey.
+
+Random numbers come from the generators that open_clip and torchvision draw them from, in the same
+order: torch's for positions and strengths, Python's for whether a step happens at all. With equal
+seeds a picture is to the last bit the one that open_clip trains on.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+
+import torch
+from PIL import Image, ImageEnhance
+
+from fastclip.data.images import to_rgb
+
+RATIO = (3 / 4, 4 / 3)  # width over height of a crop
+CROP_TRIALS = 10
+
+
+@dataclass(frozen=True)
+class AugmentationCfg:
+    """What varies between two views of a training picture, with open_clip's names and order.
+
+    Attributes:
+        scale: smallest and largest share of the picture's area that is cropped.
+        ratio: smallest and largest width over height of a crop; None is (3/4, 4/3). open_clip
+            takes that whatever is set, unless it uses timm.
+        color_jitter: strengths of brightness, contrast, saturation (factors of 1 - s to 1 + s,
+            not below 0) and hue (shifts of up to s of the circle, s at most 0.5).
+        re_prob, re_count, use_timm: timm's; not available here.
+        color_jitter_prob: how often colours are jittered; needed with `color_jitter`.
+        gray_scale_prob: how often the picture loses its colours.
+
+    Raises:
+        ValueError: a value is out of its range, a field of timm's is set, or one of `color_jitter`
+            and `color_jitter_prob` is without the other.
+    """
+
+    scale: tuple[float, float] = (0.9, 1.0)
+    ratio: tuple[float, float] | None = None
+    color_jitter: tuple[float, float, float, float] | None = None
+    re_prob: float | None = None
+    re_count: int | None = None
+    use_timm: bool = False
+    color_jitter_prob: float | None = None
+    gray_scale_prob: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "ratio", "color_jitter"):  # lists, where they come from JSON
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._require(_is_range(self.scale) and self.scale[1] <= 1, "scale", "0 < low <= high <= 1")
+        self._require(self.ratio is None or _is_range(self.ratio), "ratio", "0 < low <= high")
+        for name in ("re_prob", "re_count", "use_timm"):
+            self._require(not getattr(self, name), name, "unset: it needs timm's transforms")
+        for name in ("color_jitter_prob", "gray_scale_prob"):
+            self._require(0 <= (getattr(self, name) or 0) <= 1, name, "in [0, 1]")
+        strengths = self.color_jitter
+        if strengths is not None:
+            self._require(_is_jitter(strengths), "color_jitter", "4 strengths, the last up to 0.5")
+            self._require(self.color_jitter_prob is not None, "color_jitter_prob", "set as well")
+        self._require(
+            strengths is not None or not self.color_jitter_prob, "color_jitter", "set as well"
+        )
+
+    def _require(self, holds: bool, name: str, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+
+def augment(image: Image.Image, size: tuple[int, int], cfg: AugmentationCfg) -> Image.Image:
+    """Return a random view of `image` in mode RGB, `size` being (height, width) in pixels."""
+    height, width = size
+    box = draw_crop(image.width, image.height, cfg.scale, cfg.ratio or RATIO)
+    image = to_rgb(image.crop(box).resize((width, height), Image.Resampling.BICUBIC))
+    if cfg.color_jitter_prob and random.random() < cfg.color_jitter_prob:
+        image = jitter_colors(image, *cfg.color_jitter)
+    if cfg.gray_scale_prob and random.random() < cfg.gray_scale_prob:
+        image = image.convert("L").convert("RGB")
+    return image
+
+
+def draw_crop(
+    width: int, height: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """Return the (left, top, right, bottom) of a random part of a picture.
+
+    Its area is uniform in `scale`, its aspect ratio uniform in the logarithm. If none of ten draws
+    fits into the picture, it is the largest central part with an aspect ratio within `ratio`.
+
+    Source: C. Szegedy et al. 2015, "Going Deeper with Convolutions", section 6.
+    """
+    log_low, log_high = torch.tensor(ratio, dtype=torch.float32, device="cpu").log().tolist()
+    for _ in range(CROP_TRIALS):
+        area = width * height * _uniform(*scale).item()
+        aspect = _uniform(log_low, log_high).exp().item()
+        crop_width = round(math.sqrt(area * aspect))
+        crop_height = round(math.sqrt(area / aspect))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            top = _integer_below(height - crop_height + 1)
+            left = _integer_below(width - crop_width + 1)
+            return left, top, left + crop_width, top + crop_height
+    low, high = ratio
+    crop_width, crop_height = width, height
+    if width / height < low:
+        crop_height = round(width / low)
+    elif width / height > high:
+        crop_width = round(height * high)
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return left, top, left + crop_width, top + crop_height
+
+
+def jitter_colors(
+    image: Image.Image, brightness: float, contrast: float, saturation: float, hue: float
+) -> Image.Image:
+    """Change an RGB image by random factors of up to these strengths, in a random order.
+
+    A strength of 0 leaves its property as it is and draws no number.
+    """
+    order = torch.randperm(4, device="cpu").tolist()
+    factors = [
+        _uniform(max(0.0, 1.0 - strength), 1.0 + strength).item() if strength else None
+        for strength in (brightness, contrast, saturation)
+    ]
+    factors.append(_uniform(-hue, hue).item() if hue else None)
+    steps = (_brighten, _raise_contrast, _saturate, _turn_hue)  # numbered as by torchvision
+    for i in order:
+        if factors[i] is not None:
+            image = steps[i](image, factors[i])
+    return image
+
+
+def _brighten(image: Image.Image, factor: float) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(factor)
+
+
+def _raise_contrast(image: Image.Image, factor: float) -> Image.Image:
+    return ImageEnhance.Contrast(image).enhance(factor)
+
+
+def _saturate(image: Image.Image, factor: float) -> Image.Image:
+    return ImageEnhance.Color(image).enhance(factor)
+
+
+def _turn_hue(image: Image.Image, share: float) -> Image.Image:
+    """Turn all hues by `share` of the circle, which is 256 steps around."""
+    hue, saturation, value = image.convert("HSV").split()
+    turned = hue.point([(level + int(share * 255)) % 256 for level in range(256)])
+    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+
+
+# torchvision draws from torch's default generator on the CPU, one float32 or int64 at a time.
+def _uniform(low: float, high: float) -> torch.Tensor:
+    return torch.empty(1, dtype=torch.float32, device="cpu").uniform_(low, high)
+
+
+def _integer_below(end: int) -> int:
+    return torch.randint(0, end, (1,), device="cpu").item()
+
+
+def _is_range(pair: object) -> bool:
+    return isinstance(pair, tuple) and len(pair) == 2 and 0 < pair[0] <= pair[1]
+
+
+def _is_jitter(strengths: object) -> bool:
+    return (
+        isinstance(strengths, tuple)
+        and len(strengths) == 4
+        and min(strengths) >= 0
+        and strengths[3] <= 0.5
+    )

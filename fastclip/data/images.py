@@ -1,0 +1,151 @@
+"""From a file to upright RGB pixels, or a refusal that says which file and why.
+
+What leaves this module is pixels and nothing else: turned as the EXIF orientation says, eight bits
+per channel, the first frame of an animation. Transparency is dropped, so that the colours beneath
+it show, and colour profiles are not applied: both as in open_clip.
+"""
+
+import io
+import os
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image
+
+# A closed list: some of Pillow's other readers start programs (EPS) or only know a header.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+MAX_PIXELS = 2**28 // 3  # a quarter of a GiB of RGB; Pillow warns from the same number on
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used. The message names its file, or "image", and the reason."""
+
+
+def load_image(
+    source: str | os.PathLike | bytes | BinaryIO, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Return the picture in `source`, upright, in mode RGB, without metadata.
+
+    Palettes are looked up, CMYK is converted, grey of 12 or 16 bits is scaled by its full range.
+    A picture whose EXIF data cannot be read is taken as upright. Damage that the format's decoder
+    does not notice goes unnoticed here: a changed byte in a JPEG is a changed picture.
+
+    Args:
+        source: a path, the bytes of a file, or a file open for reading bytes, which is read from
+            its start and stays open. The formats are `FORMATS`.
+        max_pixels: larger pictures are refused by their header, before a pixel is decoded.
+
+    Raises:
+        FileNotFoundError: there is no such file; other errors of opening it likewise stay OSErrors.
+        ImageError: the file is empty, of an unknown format, corrupt, truncated (unless Pillow's
+            LOAD_TRUNCATED_IMAGES is set), has more than `max_pixels` pixels, or has values without
+            a known white: floats, 32-bit integers, 16-bit TIFFs with a sign or with white as 0.
+        TypeError: `source` is none of the above.
+        ValueError: `max_pixels` is not positive.
+    """
+    if max_pixels < 1:
+        raise ValueError(f"max_pixels must be positive, got {max_pixels}")
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            return _decode(file, os.fspath(source), max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(io.BytesIO(source), "image", max_pixels)
+    if hasattr(source, "read") and isinstance(source.read(0), bytes):
+        file = source if source.seekable() else io.BytesIO(source.read())
+        return _decode(file, getattr(source, "name", None) or "image", max_pixels)
+    raise TypeError(
+        f"source must be a path, bytes or a file open for reading bytes, got {type(source)}"
+    )
+
+
+def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
+    """Return a copy in mode RGB, without metadata.
+
+    Raises:
+        ImageError: the values have no known white (see `load_image`).
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _eight_bit_grey(image, name)
+    pixels = image.copy()
+    # Pillow would also convert the colour that stands for transparent, and warn if it cannot.
+    pixels.info = {}
+    return pixels if pixels.mode == "RGB" else pixels.convert("RGB")
+
+
+def _decode(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    try:
+        image = _read_header(file, name)
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f"{name}: {width} x {height} pixels are more than max_pixels = {max_pixels}"
+            )
+        rgb = to_rgb(image, name)
+        turn = TURNS.get(_orientation(image))
+        return rgb if turn is None else rgb.transpose(turn)
+    except (ImageError, MemoryError):
+        raise
+    # On damaged files Pillow's readers raise whatever their code comes across.
+    except Exception as error:
+        raise ImageError(
+            f"{name}: corrupt or truncated ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _read_header(file: BinaryIO, name: str) -> Image.Image:
+    """Do what Image.open does, with `FORMATS` only and without its own check of the size.
+
+    That check warns about some pictures and raises for others, by a limit that is global.
+    """
+    Image.init()
+    file.seek(0)
+    start = file.read(16)
+    if not start:
+        raise ImageError(f"{name}: empty")
+    for factory, accepts in (Image.OPEN[format] for format in FORMATS if format in Image.OPEN):
+        answer = accepts(start)
+        if isinstance(answer, str):  # this Pillow was built without the format
+            raise ImageError(f"{name}: {answer}")
+        if answer:
+            file.seek(0)
+            return factory(file, "")
+    raise ImageError(f"{name}: not in a known format ({', '.join(FORMATS)})")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's number for how to turn a loaded image, 1 (not at all) if it has none."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1  # damage to metadata leaves the pixels as good as they were
+
+
+def _eight_bit_grey(image: Image.Image, name: str) -> Image.Image:
+    """Scale grey values of more bits, from 0 to white, to 0 to 255."""
+    white = _white(image)
+    if white is None:
+        raise ImageError(f"{name}: values of mode {image.mode!r} without a known white")
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+
+
+def _white(image: Image.Image) -> int | None:
+    """Return the value that means white, None if it is not known."""
+    if image.mode == "I" and image.format == "PPM":
+        return 2**16 - 1  # whatever the file declares: Pillow has scaled the values
+    if not image.mode.startswith("I;16"):
+        return None
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
+        return None  # white is 0, which Pillow turns around for 8 bits only
+    return 2 ** tags.get(ExifTags.Base.BitsPerSample, (16,))[0] - 1

@@ -1,0 +1,223 @@
+"""From a picture to what an image encoder takes, by Pillow alone, to the last bit open_clip's.
+
+`image_transform` and `image_transform_v2` have open_clip's signatures. With `output="uint8"` the
+pixels leave unnormalised, a quarter of the bytes to hand to the device, and
+`standardize(images, cfg.mean, cfg.std)` there does the rest.
+
+open_clip's results are kept where they are peculiar (training always crops bicubically) and left
+where they are wrong: 16-bit grey is scaled and not clipped to white, and palettes are looked up
+before resizing, so that colours are interpolated and not picked.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastclip.data.augment import AugmentationCfg, augment
+from fastclip.data.images import load_image, to_rgb
+from fastclip.data.pixels import standardize
+from fastclip.data.resize import resize, resize_longest, resize_shortest
+
+OPENAI_DATASET_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_DATASET_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+INCEPTION_MEAN = (0.5, 0.5, 0.5)
+INCEPTION_STD = (0.5, 0.5, 0.5)
+
+RESIZE_MODES = ("shortest", "longest", "squash")
+INTERPOLATIONS = ("bicubic", "bilinear", "random")
+OUTPUTS = ("float32", "uint8")
+
+Picture = Image.Image | str | os.PathLike | bytes | BinaryIO
+
+
+@dataclass(frozen=True)
+class PreprocessCfg:
+    """What an encoder expects of its pictures, with the names of open_clip's `preprocess_cfg`.
+
+    Attributes:
+        size: height and width in pixels, or one number for both.
+        mode: "RGB".
+        mean, std: per channel, in units of the full range; one number stands for all three.
+        interpolation: "bicubic", "bilinear", or "random", which is timm's and bicubic here.
+        resize_mode: of evaluation, see `resize.py`.
+        fill_color: value of all channels of the padding of "longest", 0 to 255.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    size: int | tuple[int, int] = 224
+    mode: str = "RGB"
+    mean: tuple[float, float, float] = OPENAI_DATASET_MEAN
+    std: tuple[float, float, float] = OPENAI_DATASET_STD
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+    fill_color: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, Sequence):
+            object.__setattr__(self, "size", tuple(self.size))
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            per_channel = tuple(value) if isinstance(value, Sequence) else (value,) * 3
+            object.__setattr__(self, name, per_channel)
+            self._require(len(per_channel) == 3, name, "one number or three")
+        sides = self.height_width
+        self._require(
+            len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides),
+            "size", "a positive number of pixels or two",
+        )  # fmt: skip
+        self._require(self.mode == "RGB", "mode", "'RGB'")
+        self._require(min(self.std) > 0, "std", "positive")
+        self._require(
+            self.interpolation in INTERPOLATIONS, "interpolation", f"one of {INTERPOLATIONS}"
+        )
+        self._require(self.resize_mode in RESIZE_MODES, "resize_mode", f"one of {RESIZE_MODES}")
+        self._require(0 <= self.fill_color <= 255, "fill_color", "in [0, 255]")
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "PreprocessCfg":
+        """Read open_clip's JSON: keys that are unknown or None are passed over."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in values.items() if k in known and v is not None})
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+    def _require(self, holds: bool, name: str, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class EvaluationTransform:
+    """Maps a picture to the tensor that it is evaluated as; see `PreprocessCfg`.
+
+    A PIL image is taken as it is and becomes RGB at the end, as in open_clip: EXIF orientation is
+    not applied, and transparent pixels weigh less in resizing. A path, the bytes of a file or an
+    open file goes through `load_image`, which turns the picture upright and converts it first.
+
+    Attributes:
+        output: "float32" normalised, or "uint8" pixels, to be normalised by `standardize`.
+
+    Raises:
+        ValueError: `output` is neither.
+        ImageError: when called, a picture cannot be used; see `load_image` and `resize_shortest`.
+        OSError: when called, a PIL image that was opened and not yet loaded is truncated.
+    """
+
+    cfg: PreprocessCfg
+    output: str = "float32"
+
+    def __post_init__(self) -> None:
+        _require_output(self.output)
+
+    def __call__(self, source: Picture) -> Tensor:
+        """Return (3, H, W)."""
+        image, size = _interpolable(source), self.cfg.height_width
+        bilinear = self.cfg.interpolation == "bilinear"
+        resample = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
+        if self.cfg.resize_mode == "longest":
+            image = resize_longest(image, size, resample, self.cfg.fill_color)
+        elif self.cfg.resize_mode == "squash":
+            image = resize(image, size, resample)
+        else:
+            image = resize_shortest(image, size, resample)
+        return _to_tensor(image, self.cfg, self.output)
+
+
+@dataclass(frozen=True)
+class TrainingTransform:
+    """Maps a picture to the tensor of a random view of it; see `AugmentationCfg`.
+
+    Of `cfg`, it needs size, mean and std: crops are always resized bicubically, as in open_clip.
+
+    Attributes and Raises: as for `EvaluationTransform`.
+    """
+
+    cfg: PreprocessCfg
+    aug_cfg: AugmentationCfg = field(default_factory=AugmentationCfg)
+    output: str = "float32"
+
+    def __post_init__(self) -> None:
+        _require_output(self.output)
+
+    def __call__(self, source: Picture) -> Tensor:
+        """Return (3, H, W)."""
+        image = augment(_interpolable(source), self.cfg.height_width, self.aug_cfg)
+        return _to_tensor(image, self.cfg, self.output)
+
+
+def image_transform(
+    image_size: int | tuple[int, int],
+    is_train: bool,
+    mean: float | tuple[float, ...] | None = None,
+    std: float | tuple[float, ...] | None = None,
+    resize_mode: str | None = None,
+    interpolation: str | None = None,
+    fill_color: int = 0,
+    aug_cfg: Mapping | AugmentationCfg | None = None,
+    output: str = "float32",
+) -> EvaluationTransform | TrainingTransform:
+    """Return the transform of these settings; None is the default of `PreprocessCfg`.
+
+    A `mean` of 0 is 0; open_clip takes it for None.
+
+    Raises:
+        TypeError: `aug_cfg` has an unknown key.
+        ValueError: a value is out of its range.
+    """
+    settings = {
+        "mean": mean, "std": std, "resize_mode": resize_mode, "interpolation": interpolation,
+    }  # fmt: skip
+    given = {name: value for name, value in settings.items() if value is not None}
+    cfg = PreprocessCfg(size=image_size, fill_color=fill_color, **given)
+    return image_transform_v2(cfg, is_train, aug_cfg, output)
+
+
+def image_transform_v2(
+    cfg: PreprocessCfg,
+    is_train: bool,
+    aug_cfg: Mapping | AugmentationCfg | None = None,
+    output: str = "float32",
+) -> EvaluationTransform | TrainingTransform:
+    """Return the transform of `cfg`; `aug_cfg` is for training only.
+
+    Raises:
+        TypeError: `aug_cfg` has an unknown key.
+        ValueError: a value is out of its range.
+    """
+    if not is_train:
+        return EvaluationTransform(cfg, output)
+    if not isinstance(aug_cfg, AugmentationCfg):
+        aug_cfg = AugmentationCfg(**(aug_cfg or {}))
+    return TrainingTransform(cfg, aug_cfg, output)
+
+
+def _interpolable(source: Picture) -> Image.Image:
+    """Return the picture in `source`, in RGB if its values are entries of a palette or 16-bit."""
+    image = source if isinstance(source, Image.Image) else load_image(source)
+    return to_rgb(image) if image.mode.startswith(("P", "I")) else image
+
+
+def _to_tensor(image: Image.Image, cfg: PreprocessCfg, output: str) -> Tensor:
+    rgb = image if image.mode == "RGB" else to_rgb(image)
+    pixels = torch.from_numpy(np.asarray(rgb).transpose(2, 0, 1).copy())
+    return pixels if output == "uint8" else standardize(pixels, cfg.mean, cfg.std)
+
+
+def _require_output(output: str) -> None:
+    if output not in OUTPUTS:
+        raise ValueError(f"output must be one of {OUTPUTS}, got {output!r}")

@@ -1,0 +1,154 @@
+"""Tokenizers of Hugging Face, as they are: the ids of open_clip's `HFTokenizer`.
+
+For models whose text side is not OpenAI's byte pairs: SigLIP, multilingual and BERT-like ones. A
+directory is read from the disk only; a name is looked up in transformers' cache or on the hub.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from fastclip.data.tokenizers.arguments import (
+    check_context_length,
+    check_fits,
+    list_ids,
+    list_texts,
+)
+from fastclip.data.tokenizers.cleaning import find_cleaner
+
+# A directory with none of these holds no tokenizer; transformers would then look on the hub.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+
+
+class HFTokenizer:
+    """Maps texts to (B, context_length) int64 ids with a tokenizer that transformers loads.
+
+    Special tokens, padding and the side of it are the wrapped tokenizer's.
+
+    Args:
+        source: a directory, or a name on the hub.
+        context_length: tokens per text, special tokens included; at least 2.
+        clean: what is done to a text first, a name in `cleaning.CLEANERS`.
+        strip_sep_token: write 0 where the separator is, as some models of open_clip expect.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed.
+        FileNotFoundError: `source` is not a directory with a tokenizer, nor a name that
+            transformers finds.
+        ValueError: `context_length` < 2, an unknown `clean`, no padding token, or no separator
+            to strip.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike,
+        context_length: int = 77,
+        clean: str = "whitespace",
+        strip_sep_token: bool = False,
+    ) -> None:
+        self.context_length = check_context_length(context_length)
+        self.clean = clean
+        self._clean = find_cleaner(clean)
+        self.strip_sep_token = strip_sep_token
+        self.tokenizer = _load(os.fspath(source))
+        if self.tokenizer.pad_token_id is None:
+            raise ValueError(f"source must have a padding token, which {str(source)!r} has not")
+        if strip_sep_token and self.tokenizer.sep_token_id is None:
+            raise ValueError(f"strip_sep_token=True: {str(source)!r} has no separator token")
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are, added tokens included."""
+        return len(self.tokenizer)
+
+    @property
+    def eos_token_id(self) -> int | None:
+        return self.tokenizer.eos_token_id
+
+    @property
+    def pad_token_id(self) -> int:
+        return self.tokenizer.pad_token_id
+
+    def __call__(
+        self,
+        texts: str | Iterable[str],
+        context_length: int | None = None,
+        truncate: bool = True,
+    ) -> Tensor:
+        """Return (B, context_length) int64; a single text gives B = 1.
+
+        Args:
+            texts: one text or B of them.
+            context_length: instead of the tokenizer's.
+            truncate: cut a text that does not fit, as the wrapped tokenizer does.
+
+        Raises:
+            TextTooLong: a text does not fit and `truncate` is False.
+            TypeError: `texts` is not made of strings.
+            ValueError: `context_length` < 2.
+        """
+        texts = list_texts(texts)
+        length = self.context_length if context_length is None else context_length
+        check_context_length(length)
+        if not texts:
+            return torch.zeros(0, length, dtype=torch.int64)
+        rows = self.tokenizer(
+            [self._clean(text) for text in texts],
+            max_length=length,
+            padding="max_length",
+            truncation=truncate,
+        ).input_ids
+        for text, row in zip(texts, rows, strict=True):
+            check_fits(text, len(row), length)
+        ids = torch.tensor(rows, dtype=torch.int64)
+        if self.strip_sep_token:
+            ids[ids == self.tokenizer.sep_token_id] = 0
+        return ids
+
+    def decode(self, ids: Tensor | Iterable[int]) -> str:
+        """Return the text of (T,) ids, special tokens spelled out.
+
+        Raises:
+            TypeError: `ids` are not integers.
+            ValueError: `ids` is a tensor of other than one dimension.
+        """
+        return self.tokenizer.decode(list_ids(ids))
+
+    def save_pretrained(self, directory: str | os.PathLike) -> None:
+        """Write a directory that `HFTokenizer` and transformers' AutoTokenizer load."""
+        self.tokenizer.save_pretrained(os.fspath(directory))
+
+
+def _load(source: str):
+    """The tokenizer of transformers in a directory, or of a name."""
+    is_directory = os.path.isdir(source)
+    if is_directory:
+        if not any(os.path.isfile(os.path.join(source, name)) for name in TOKENIZER_FILES):
+            raise FileNotFoundError(
+                f"no tokenizer in {source!r}: none of {', '.join(TOKENIZER_FILES)}"
+            )
+    elif not HUB_NAME.fullmatch(source):
+        raise FileNotFoundError(f"source is neither a directory nor a name: {source!r}")
+    try:
+        from transformers import AutoTokenizer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "HFTokenizer needs transformers: pip install transformers", name=error.name
+        ) from error
+    try:
+        return AutoTokenizer.from_pretrained(source, local_files_only=is_directory)
+    except OSError as error:
+        raise FileNotFoundError(f"transformers finds no tokenizer {source!r}: {error}") from error

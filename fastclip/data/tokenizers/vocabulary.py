@@ -1,0 +1,187 @@
+"""The merges of a byte pair encoding, and where CLIP's are found on this machine.
+
+A vocabulary is an ordered list of merges; everything else follows from it. Ids are, in this order,
+256 bytes, 256 bytes that end a word (`</w>`), one token per merge, then the special tokens, which
+are the tokenizer's. Bytes are written as printable characters, so that merges are lines of text.
+
+CLIP's 48,894 merges are not part of fastclip: they are read from what the user has.
+
+Source: Sennrich et al., "Neural machine translation of rare words with subword units", 2016;
+openai/CLIP `simple_tokenizer.py` (byte alphabet, order of ids, file format).
+"""
+
+import gzip
+import importlib.util
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+CLIP_MERGES = 48_894
+CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
+END_OF_WORD = "</w>"
+
+_PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), 256)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+# In the order of their ids: printable bytes are themselves, the others are letters from U+0100 on.
+BYTE_SYMBOLS = {byte: chr(byte) for byte in _PRINTABLE} | {
+    byte: chr(256 + i) for i, byte in enumerate(_OTHERS)
+}
+
+_HOW_TO_GET_ONE = (
+    f"pip install open_clip_torch, which contains it, or pass the path of {CLIP_FILE} or of a "
+    "Hugging Face directory of a CLIP tokenizer"
+)
+
+
+@dataclass(frozen=True)
+class BytePairVocabulary:
+    """An ordered list of merges, first the one that is applied first.
+
+    Args:
+        merges: pairs of symbols; a symbol is a byte, a byte with `</w>`, or an earlier merge.
+
+    Raises:
+        ValueError: a merge is not a pair, joins an unknown symbol, or makes an existing one.
+    """
+
+    merges: tuple[tuple[str, str], ...]
+
+    def __post_init__(self) -> None:
+        known = set(_byte_tokens())
+        for rank, merge in enumerate(self.merges):
+            if len(merge) != 2 or not known.issuperset(merge) or "".join(merge) in known:
+                raise ValueError(
+                    f"merges[{rank}] must join two symbols that exist into one that does not, "
+                    f"got {merge!r}"
+                )
+            known.add("".join(merge))
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """The token of every id."""
+        return (*_byte_tokens(), *map("".join, self.merges))
+
+    @cached_property
+    def joined(self) -> dict[tuple[int, int], int]:
+        """The id that two adjacent ids merge into; of two merges, the smaller id comes first."""
+        ids = {token: i for i, token in enumerate(self.tokens)}
+        return {(ids[left], ids[right]): ids[left + right] for left, right in self.merges}
+
+
+def find_vocabulary(
+    source: str | os.PathLike | None = None, num_merges: int = CLIP_MERGES
+) -> BytePairVocabulary:
+    """Read a vocabulary from `source`.
+
+    Args:
+        source: a text of merges, gzipped or not, as OpenAI published it (a line with `#version`,
+            then a merge per line, of which the first `num_merges` are taken: there are more than
+            CLIP uses); a Hugging Face directory of a CLIP tokenizer (`merges.txt` or
+            `tokenizer.json`); None for the file inside an installed `open_clip_torch`, which is
+            read once per process, without importing it.
+        num_merges: how many merges the vocabulary has.
+
+    Raises:
+        FileNotFoundError: there is nothing at `source`, or nothing is installed.
+        ValueError: a file is damaged, is not of merges, has another number of them, or gives tokens
+            other ids than CLIP does.
+    """
+    if source is None:
+        return _installed_vocabulary(num_merges)
+    path = Path(source)
+    if path.is_dir():
+        return _read_directory(path, num_merges)
+    if path.is_file():
+        return _parse(_read_lines(path)[:num_merges], num_merges, path)
+    raise FileNotFoundError(f"no vocabulary at {str(path)!r}: {_HOW_TO_GET_ONE}")
+
+
+@cache
+def _installed_vocabulary(num_merges: int) -> BytePairVocabulary:
+    package = importlib.util.find_spec("open_clip")
+    for directory in (package and package.submodule_search_locations) or ():
+        path = Path(directory, CLIP_FILE)
+        if path.is_file():
+            return find_vocabulary(path, num_merges)
+    raise FileNotFoundError(f"no vocabulary of CLIP is installed: {_HOW_TO_GET_ONE}")
+
+
+def _read_directory(directory: Path, num_merges: int) -> BytePairVocabulary:
+    merges_file, whole = directory / "merges.txt", directory / "tokenizer.json"
+    if merges_file.is_file():
+        vocabulary = _parse(_read_lines(merges_file), num_merges, merges_file)
+        ids_file = directory / "vocab.json"
+        if ids_file.is_file():
+            _check_ids(_read_json(ids_file), vocabulary, ids_file)
+        return vocabulary
+    if whole.is_file():
+        try:
+            model = _read_json(whole)["model"]
+            lines, ids = model["merges"], model["vocab"]
+        except (KeyError, TypeError):
+            raise ValueError(f"{whole} is not of a byte pair tokenizer: no model.merges") from None
+        vocabulary = _parse(lines, num_merges, whole)
+        _check_ids(ids, vocabulary, whole)
+        return vocabulary
+    raise FileNotFoundError(
+        f"no merges.txt and no tokenizer.json in {str(directory)!r}: {_HOW_TO_GET_ONE}"
+    )
+
+
+def _read_lines(path: Path) -> list[str]:
+    """The lines after the header of a text of merges."""
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a text of merges, gzipped or not: {error}") from None
+    header, *lines = text.split("\n")
+    if "#version" not in header:
+        raise ValueError(
+            f"{path} is not a text of merges: its first line must hold '#version', "
+            f"got {header[:40]!r}"
+        )
+    return lines
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+def _parse(lines: Iterable[str | list[str]], num_merges: int, path: Path) -> BytePairVocabulary:
+    """A merge is "a b", or ["a", "b"] as `tokenizer.json` also has it."""
+    try:
+        merges = [tuple(line.split() if isinstance(line, str) else line) for line in lines if line]
+        vocabulary = BytePairVocabulary(tuple(merges))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a list of merges: {error}") from None
+    if len(merges) != num_merges:
+        raise ValueError(f"{path} must hold {num_merges} merges, got {len(merges)}")
+    if not any(right.endswith(END_OF_WORD) for _, right in merges):
+        raise ValueError(f"{path} is not of CLIP's kind: no merge ends a word with {END_OF_WORD}")
+    return vocabulary
+
+
+def _check_ids(ids: object, vocabulary: BytePairVocabulary, path: Path) -> None:
+    if not isinstance(ids, dict):
+        raise ValueError(f"{path} must give every token an id, got {type(ids).__name__}")
+    for i, token in enumerate(vocabulary.tokens):
+        if ids.get(token) != i:
+            raise ValueError(
+                f"{path} gives token {token!r} the id {ids.get(token)}, CLIP's order gives it {i}; "
+                "HFTokenizer takes such a directory as it is"
+            )
+
+
+@cache
+def _byte_tokens() -> tuple[str, ...]:
+    symbols = tuple(BYTE_SYMBOLS.values())
+    return (*symbols, *(symbol + END_OF_WORD for symbol in symbols))
