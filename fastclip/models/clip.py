@@ -4,48 +4,53 @@ The text tower's parameters stand at the top level of the state dict and the ima
 `visual`, as in OpenAI's and open_clip's checkpoints: CLIP is the text transformer with an image
 tower beside it.
 
-`logit_scale` is learned as a logarithm, starts at 1/0.07 and is kept within [1, 100].
-
 Source: Radford et al. 2021, arXiv:2103.00020, section 2.3 and Figure 3.
 """
 
-import math
-
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastclip.models.config import ClipConfig
-from fastclip.models.text import TextTransformer
-from fastclip.models.vision import VisionTransformer
+from fastclip.models.config import ClipConfig, ResNetConfig, SiglipVisionConfig, VisionConfig
+from fastclip.models.contrastive_model import ContrastiveModel
+from fastclip.models.image_tower import ImageTower
+from fastclip.models.modified_resnet import ModifiedResNet
+from fastclip.models.siglip_vision import SiglipVisionTransformer
+from fastclip.models.text import TextTower
+from fastclip.models.vision_transformer import VisionTransformer
 
-INITIAL_LOGIT_SCALE = 1 / 0.07
-MAX_LOGIT_SCALE = 100.0
 
-
-class CLIP(TextTransformer):
+class CLIP(ContrastiveModel, TextTower):
     """A pair of encoders; call it with (images, tokens) for both features and the scale."""
 
-    def __init__(self, config: ClipConfig) -> None:
-        super().__init__(config.text_cfg, config.embed_dim)
+    def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
+        TextTower.__init__(self, config.text_cfg, config.embed_dim)
         self.config = config
-        self.visual = VisionTransformer(config.vision_cfg, config.embed_dim)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(INITIAL_LOGIT_SCALE)))
+        self.visual = build_image_tower(config)
+        self._add_scale(config.init_logit_scale, config.init_logit_bias, output_dict)
 
-    def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
-        """Return (B, embed_dim) features of (B, channels, height, width) floating-point images."""
-        features = self.visual(images)
-        return F.normalize(features, dim=-1) if normalize else features
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the image tower's matrices."""
+        return self.visual.conv1.weight.dtype
 
-    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (B, embed_dim) unit image features, the same of the texts, and the () scale."""
-        return (
-            self.encode_image(images, normalize=True),
-            self.encode_text(tokens, normalize=True),
-            self.logit_scale.exp(),
-        )
+    def lock_text_tower(self, unlocked_layers: int = 0, freeze_layer_norm: bool = True) -> None:
+        """Freeze the text tower but for its last `unlocked_layers`; see `text_groups`."""
+        self.lock_text_groups(unlocked_layers, freeze_layer_norm)
 
-    @torch.no_grad()
-    def clamp_logit_scale(self) -> None:
-        """Bring the scale back into [1, 100]; to be called after each optimiser step."""
-        self.logit_scale.clamp_(0.0, math.log(MAX_LOGIT_SCALE))
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade a second forward of each block for the memory of its activations."""
+        self.visual.set_grad_checkpointing(enable)
+        self.transformer.grad_checkpointing = enable
+
+    def _text_features(self, text: Tensor) -> Tensor:
+        return self.text_features(text)
+
+
+def build_image_tower(config: ClipConfig) -> ImageTower:
+    vision = config.vision_cfg
+    if isinstance(vision, VisionConfig):
+        return VisionTransformer(vision, config.embed_dim)
+    if isinstance(vision, ResNetConfig):
+        return ModifiedResNet(vision, config.embed_dim)
+    assert isinstance(vision, SiglipVisionConfig)
+    return SiglipVisionTransformer(vision)

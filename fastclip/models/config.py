@@ -1,56 +1,163 @@
-"""The sizes of a CLIP model, with open_clip's names: plain values, kept in checkpoints."""
+"""The sizes of a model, with open_clip's names: plain values, kept with every checkpoint.
 
-from dataclasses import asdict, dataclass
+`open_clip_config.py` reads and writes them as open_clip's JSON.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from fastclip.models.activations import require_activation
+
+DEFAULT_LOGIT_SCALE = math.log(1 / 0.07)  # CLIP; SigLIP starts at ln 10 with a bias of -10
+TEXT_POOLS = ("argmax", "eos", "first", "last")
+VISION_POOLS = ("tok", "avg")
 
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """An image tower: pictures of `image_size` cut into square patches.
+    """A vision transformer: pictures of `image_size` cut into square patches.
+
+    Attributes:
+        image_size: height and width in pixels, or one number for both.
+        patch_size: pixels.
+        head_width: channels per attention head.
+        mlp_ratio: hidden width of an MLP over `width`.
+        activation: see `activations.py`.
+        patch_dropout: share of patches dropped in training.
+        pool_type: "tok" reads the class token, "avg" the mean of the patches.
+        no_ln_pre: no normalisation before the first block.
+        final_ln_after_pool: normalise the pooled token, not the tokens.
+        ls_init_value: initial LayerScale, or None for none.
+        channels: 3, or 1 for grey pictures.
 
     Raises:
-        ValueError: a size is not positive, the picture is not a whole number of patches, or the
-            width not a whole number of heads.
+        ValueError: a value is out of its range, the picture is not a whole number of patches, or
+            the width not a whole number of heads.
     """
 
-    image_size: tuple[int, int]  # height, width in pixels
-    patch_size: int  # pixels
+    image_size: tuple[int, int]
+    patch_size: int
     width: int
     layers: int
     head_width: int = 64
+    mlp_ratio: float = 4.0
+    activation: str = "gelu"
+    patch_dropout: float = 0.0
+    pool_type: str = "tok"
+    no_ln_pre: bool = False
+    final_ln_after_pool: bool = False
+    ls_init_value: float | None = None
+    norm_eps: float = 1e-5
     channels: int = 3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", tuple(self.image_size))
-        height, width = self.image_size
+        object.__setattr__(self, "image_size", _pair(self.image_size))
         _require_positive(
-            height=height, image_width=width, patch_size=self.patch_size, width=self.width,
-            layers=self.layers, head_width=self.head_width, channels=self.channels,
+            patch_size=self.patch_size, width=self.width, layers=self.layers,
+            head_width=self.head_width, channels=self.channels,
         )  # fmt: skip
-        if height % self.patch_size or width % self.patch_size:
-            raise ValueError(
-                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
-            )
-        if self.width % self.head_width:
-            raise ValueError(
-                f"width {self.width} is not a multiple of head_width {self.head_width}"
-            )
+        _require_patches(self.image_size, self.patch_size)
+        _require_multiple("width", self.width, "head_width", self.head_width)
+        _require_choice("pool_type", self.pool_type, VISION_POOLS)
+        require_activation(self.activation)
+        if not 0 <= self.patch_dropout < 1:
+            raise ValueError(f"patch_dropout must be in [0, 1), got {self.patch_dropout}")
 
     @property
     def heads(self) -> int:
         return self.width // self.head_width
 
     @property
+    def grid_size(self) -> tuple[int, int]:
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+    @property
     def num_patches(self) -> int:
-        height, width = self.image_size
-        return (height // self.patch_size) * (width // self.patch_size)
+        return math.prod(self.grid_size)
+
+
+@dataclass(frozen=True)
+class SiglipVisionConfig:
+    """SigLIP's vision transformer, read out by attention: no class token, no projection.
+
+    Raises:
+        ValueError: as for `VisionConfig`.
+    """
+
+    image_size: tuple[int, int]
+    patch_size: int
+    width: int
+    layers: int
+    heads: int
+    mlp_ratio: float = 4.0
+    activation: str = "gelu"
+    patch_dropout: float = 0.0
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", _pair(self.image_size))
+        _require_positive(
+            patch_size=self.patch_size, width=self.width, layers=self.layers, heads=self.heads
+        )
+        # Pixels beyond the last whole patch are not read: SigLIP's 384 with patches of 14.
+        _require_patches(self.image_size, self.patch_size, whole=False)
+        _require_multiple("width", self.width, "heads", self.heads)
+        require_activation(self.activation)
+        if not 0 <= self.patch_dropout < 1:
+            raise ValueError(f"patch_dropout must be in [0, 1), got {self.patch_dropout}")
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """CLIP's modified ResNet: four stages of bottlenecks, read out by attention.
+
+    Raises:
+        ValueError: `layers` are not four, a size is not positive, or the image is not a multiple
+            of 32, what the stages divide it by.
+    """
+
+    image_size: tuple[int, int]
+    layers: tuple[int, int, int, int]
+    width: int
+    head_width: int = 64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", _pair(self.image_size))
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if len(self.layers) != 4 or min(self.layers) < 1:
+            raise ValueError(f"layers must be four positive numbers, got {self.layers}")
+        _require_positive(width=self.width, head_width=self.head_width)
+        _require_patches(self.image_size, 32)
+        _require_multiple("width * 32", self.width * 32, "head_width", self.head_width)
+
+    @property
+    def heads(self) -> int:
+        return self.width * 32 // self.head_width
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        return self.image_size[0] // 32, self.image_size[1] // 32
 
 
 @dataclass(frozen=True)
 class TextConfig:
     """A text tower for texts of `context_length` tokens.
 
+    Attributes:
+        no_causal_mask: every token sees every other one.
+        pool_type: which token is read: "argmax" the one of the largest id, OpenAI's end token;
+            "eos" the first `eos_id`; "first"; "last".
+        proj_type: "linear", or "none" to read the tower as it is.
+        proj_bias: the projection is an `nn.Linear`.
+        hf_tokenizer_name: Hugging Face name of its tokenizer; None for OpenAI's.
+        tokenizer_kwargs: what open_clip passes to that tokenizer.
+
     Raises:
-        ValueError: a size is not positive, or the width not a whole number of heads.
+        ValueError: a value is out of its range, or the width is not a whole number of heads.
     """
 
     context_length: int
@@ -58,41 +165,91 @@ class TextConfig:
     width: int
     heads: int
     layers: int
+    mlp_ratio: float = 4.0
+    activation: str = "gelu"
+    no_causal_mask: bool = False
+    pool_type: str = "argmax"
+    eos_id: int = 2
+    proj_type: str = "linear"
+    proj_bias: bool = False
+    ls_init_value: float | None = None
+    norm_eps: float = 1e-5
+    hf_tokenizer_name: str | None = None
+    tokenizer_kwargs: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require_positive(**asdict(self))
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        _require_positive(
+            context_length=self.context_length, vocab_size=self.vocab_size, width=self.width,
+            heads=self.heads, layers=self.layers,
+        )  # fmt: skip
+        _require_multiple("width", self.width, "heads", self.heads)
+        _require_choice("pool_type", self.pool_type, TEXT_POOLS)
+        _require_choice("proj_type", self.proj_type, ("linear", "none"))
+        require_activation(self.activation)
 
 
 @dataclass(frozen=True)
 class ClipConfig:
     """Both towers and the dimension of the space in which they meet.
 
+    Attributes:
+        custom_text: the text tower's keys stand under `text.`, not at the top level.
+        init_logit_scale: natural logarithm.
+        init_logit_bias: None for a model without a bias.
+
     Raises:
-        ValueError: `embed_dim` is not positive.
+        ValueError: `embed_dim` is not positive, or a tower without projection has another width.
     """
 
     embed_dim: int
-    vision_cfg: VisionConfig
+    vision_cfg: VisionConfig | SiglipVisionConfig | ResNetConfig
     text_cfg: TextConfig
+    custom_text: bool = False
+    init_logit_scale: float = DEFAULT_LOGIT_SCALE
+    init_logit_bias: float | None = None
 
     def __post_init__(self) -> None:
         _require_positive(embed_dim=self.embed_dim)
+        unprojected = []
+        if isinstance(self.vision_cfg, SiglipVisionConfig):
+            unprojected.append(("vision", self.vision_cfg.width))
+        if self.text_cfg.proj_type == "none":
+            unprojected.append(("text", self.text_cfg.width))
+        for tower, width in unprojected:
+            if width != self.embed_dim:
+                raise ValueError(
+                    f"the {tower} tower has no projection: its width {width} must be "
+                    f"embed_dim {self.embed_dim}"
+                )
 
-    def to_dict(self) -> dict:
-        return asdict(self)
+    @property
+    def activations(self) -> tuple[str | None, str]:
+        """Of the vision tower, None for a ResNet, and of the text tower."""
+        return getattr(self.vision_cfg, "activation", None), self.text_cfg.activation
 
-    @classmethod
-    def from_dict(cls, values: dict) -> "ClipConfig":
-        return cls(
-            values["embed_dim"],
-            VisionConfig(**values["vision_cfg"]),
-            TextConfig(**values["text_cfg"]),
-        )
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _require_positive(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
+
+
+def _require_patches(image_size: tuple[int, int], patch_size: int, whole: bool = True) -> None:
+    if len(image_size) != 2 or min(image_size) < patch_size:
+        raise ValueError(f"image_size must be at least {patch_size} both ways, got {image_size}")
+    if whole and any(side % patch_size for side in image_size):
+        raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
+
+
+def _require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> None:
+    if value % divisor:
+        raise ValueError(f"{name} {value} is not a multiple of {divisor_name} {divisor}")
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}")

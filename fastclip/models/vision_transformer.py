@@ -1,7 +1,8 @@
-"""The image tower: a vision transformer.
+"""CLIP's vision transformer.
 
 A picture is cut into patches, each projected linearly to a token; a learned class token comes
-first and, after the transformer, is projected into the shared space.
+first and, after the transformer, is projected into the shared space. With `pool_type` "avg" the
+mean of the patches takes its place.
 
 Source: Dosovitskiy et al. 2020, arXiv:2010.11929; CLIP's `ln_pre` and projection from Radford et
 al. 2021, arXiv:2103.00020.
@@ -11,26 +12,37 @@ import torch
 from torch import Tensor, nn
 
 from fastclip.models.config import VisionConfig
+from fastclip.models.image_tower import ImageTower
+from fastclip.models.layer_norm import LayerNorm
+from fastclip.models.locking import Group
+from fastclip.models.patch_dropout import PatchDropout
 from fastclip.models.transformer import Transformer
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(ImageTower):
     """(B, channels, height, width) pictures to (B, embed_dim) features, not normalised."""
 
     def __init__(self, config: VisionConfig, embed_dim: int) -> None:
-        super().__init__()
+        super().__init__(config.image_size, config.channels, embed_dim)
         width, patch_size = config.width, config.patch_size
-        self.image_size = config.image_size
-        self.channels = config.channels
+        self.patch_size = (patch_size, patch_size)
+        self.grid_size = config.grid_size
+        self.pool_type = config.pool_type
+        self.final_ln_after_pool = config.final_ln_after_pool
         self.conv1 = nn.Conv2d(
             config.channels, width, kernel_size=patch_size, stride=patch_size, bias=False
         )
         scale = width**-0.5
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(scale * torch.randn(config.num_patches + 1, width))
-        self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Transformer(width, config.layers, config.heads)
-        self.ln_post = nn.LayerNorm(width)
+        self.patch_dropout = PatchDropout(config.patch_dropout, num_prefix=1)
+        self.ln_pre = nn.Identity() if config.no_ln_pre else LayerNorm(width, config.norm_eps)
+        self.transformer = Transformer(
+            width, config.layers, config.heads, mlp_ratio=config.mlp_ratio,
+            activation=config.activation, norm_eps=config.norm_eps,
+            ls_init_value=config.ls_init_value,
+        )  # fmt: skip
+        self.ln_post = LayerNorm(width, config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -38,13 +50,31 @@ class VisionTransformer(nn.Module):
 
         Raises:
             ValueError: `images` is not (B, channels, *image_size).
+            TypeError: `images` is not floating-point.
         """
-        expected = (self.channels, *self.image_size)
-        if images.ndim != 4 or images.shape[1:] != expected:
-            raise ValueError(f"images must be (B, {', '.join(map(str, expected))}), "
-                             f"got {tuple(images.shape)}")  # fmt: skip
-        patches = self.conv1(images).flatten(2).transpose(1, 2)  # (B, num_patches, width)
-        class_token = self.class_embedding.expand(len(images), 1, -1).to(patches.dtype)
-        tokens = torch.cat([class_token, patches], dim=1) + self.positional_embedding
-        tokens = self.transformer(self.ln_pre(tokens))
-        return self.ln_post(tokens[:, 0]) @ self.proj
+        self.require_images(images)
+        patches = self.conv1(images.to(self.conv1.weight.dtype))
+        patches = patches.flatten(2).transpose(1, 2)  # (B, num_patches, width)
+        class_token = self.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        tokens = torch.cat([class_token, patches], dim=1)
+        tokens = tokens + self.positional_embedding.to(tokens.dtype)
+        tokens = self.ln_pre(self.patch_dropout(tokens))
+        pooled = self._pool(tokens)
+        return pooled @ self.proj.to(pooled.dtype)
+
+    def _pool(self, tokens: Tensor) -> Tensor:
+        if self.pool_type == "tok":
+            first = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+            return self.ln_post(self.transformer(tokens, read_at=first))
+        patches = self.transformer(tokens)[:, 1:]
+        if self.final_ln_after_pool:
+            return self.ln_post(patches.mean(dim=1))
+        return self.ln_post(patches).mean(dim=1)
+
+    def groups(self) -> list[Group]:
+        *blocks, last = self.transformer.resblocks
+        stem = [self.conv1, self.class_embedding, self.positional_embedding, self.ln_pre]
+        return [stem, *([block] for block in blocks), [last, self.ln_post], [self.proj]]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.transformer.grad_checkpointing = enable

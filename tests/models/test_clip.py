@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -137,3 +138,57 @@ def test_wrong_picture_shape_raises_and_names_it(model):
 def test_wrong_token_shape_raises_and_names_it(model, shape):
     with pytest.raises(ValueError, match=r"T in \[1, 9\]"):
         model.encode_text(torch.zeros(shape, dtype=torch.int64))
+
+
+def test_output_is_a_tuple_or_a_dict_with_the_same_values(images, tokens):
+    torch.manual_seed(0)
+    model = CLIP(replace(CONFIG, init_logit_bias=-10.0)).eval()
+    values = model(images, tokens)
+    model.output_dict = True
+    named = model(images, tokens)
+    assert list(named) == ["image_features", "text_features", "logit_scale", "logit_bias"]
+    assert all(torch.equal(a, b) for a, b in zip(values, named.values(), strict=True))
+    assert named["logit_bias"].item() == -10
+
+
+def test_either_input_may_be_missing(model, images, tokens):
+    assert model(images)[1] is None
+    assert model(text=tokens)[0] is None
+    assert torch.equal(model(text=tokens)[1], model(images, tokens)[1])
+
+
+def test_logits_are_scaled_cosines_plus_the_bias(images, tokens):
+    model = CLIP(replace(CONFIG, init_logit_bias=-3.0)).eval()
+    image_features, text_features, scale, bias = model(images, tokens)
+    per_image, per_text = model.get_logits(images, tokens)
+    torch.testing.assert_close(per_image, scale * image_features @ text_features.T + bias)
+    assert torch.equal(per_text, per_image.T)
+
+
+def test_locking_one_tower_leaves_the_other_and_the_scale(model):
+    def trainable():
+        return {n for n, p in model.named_parameters() if p.requires_grad}
+
+    everything = trainable()
+    visual = {n for n in everything if n.startswith("visual.")}
+    model.lock_image_tower()
+    assert trainable() == everything - visual
+    model.lock_text_tower()
+    assert trainable() == {"logit_scale"}
+    model.lock_image_tower(unlocked_groups=1)
+    assert trainable() == {"logit_scale", "visual.proj"}
+    model.lock_text_tower(unlocked_layers=1)
+    assert trainable() == {"logit_scale", "visual.proj", "text_projection"}
+
+
+def test_checkpointing_reaches_both_towers(model):
+    model.set_grad_checkpointing()
+    assert model.visual.transformer.grad_checkpointing and model.transformer.grad_checkpointing
+    model.set_grad_checkpointing(False)
+    assert not model.visual.transformer.grad_checkpointing
+
+
+def test_model_names_its_dtype_and_sizes_as_openais(model):
+    assert model.dtype == torch.float32
+    assert (model.context_length, model.vocab_size) == (9, 11)
+    assert model.visual.image_size == (16, 24) and model.visual.output_dim == 12

@@ -50,3 +50,40 @@ def test_every_attention_weight_is_initialised():
     assert attention.in_proj_weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
     assert attention.out_proj.weight.std().item() == pytest.approx(64**-0.5 * 4**-0.5, rel=0.05)
     assert not attention.out_proj.bias.any()
+
+
+@pytest.mark.parametrize("settings", [{}, {"causal": True}, {"ls_init_value": 0.3, "layers": 1}])
+def test_reading_one_token_equals_reading_it_from_all_with_its_gradients(settings):
+    torch.manual_seed(0)
+    transformer = Transformer(**{"width": 32, "layers": 3, "heads": 4, **settings}).double()
+    x = torch.randn(5, 7, 32, dtype=torch.float64, requires_grad=True)
+    positions = torch.tensor([0, 6, 3, 3, 1])
+    weights = torch.randn(5, 32, dtype=torch.float64)
+    inputs = [x, *transformer.parameters()]
+    whole = transformer(x)[torch.arange(5), positions]
+    read = transformer(x, read_at=positions)
+    torch.testing.assert_close(read, whole, rtol=1e-12, atol=1e-12)
+    expected = torch.autograd.grad((whole * weights).sum(), inputs)
+    found = torch.autograd.grad((read * weights).sum(), inputs)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("read_at", [None, torch.tensor([2, 0])])
+def test_checkpointing_changes_no_gradient_and_keeps_less(read_at):
+    torch.manual_seed(0)
+    transformer = Transformer(width=32, layers=4, heads=4)
+    x = torch.randn(2, 7, 32)
+
+    def run():
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: kept.append(t.nbytes) or t, lambda t: t
+        ):
+            out = transformer(x, read_at)
+        return torch.autograd.grad(out.square().sum(), [*transformer.parameters()]), sum(kept)
+
+    plain, plain_bytes = run()
+    transformer.grad_checkpointing = True
+    checkpointed, checkpointed_bytes = run()
+    torch.testing.assert_close(checkpointed, plain, rtol=0, atol=0)
+    assert checkpointed_bytes < plain_bytes / 5

@@ -1,0 +1,114 @@
+"""Putting weights into a model, with every check that the field has learned to miss."""
+
+from os import PathLike
+
+import torch
+from torch import Tensor, nn
+
+from fastclip.models.checkpoints.errors import ActivationMismatchError, KeyMismatchError
+from fastclip.models.checkpoints.resize import resize_positions
+from fastclip.models.checkpoints.source import Source, read_source
+from fastclip.models.contrastive_model import ContrastiveModel
+
+TEXT_KEYS = (
+    "text_projection",
+    "positional_embedding",
+    "token_embedding",
+    "transformer",
+    "ln_final",
+)
+
+
+def load_checkpoint(
+    model: ContrastiveModel,
+    path: str | PathLike,
+    strict: bool = True,
+    resize: bool = False,
+) -> KeyMismatchError | None:
+    """Load the weights at `path` into `model`, in place.
+
+    Args:
+        model: `CLIP`, `CustomTextCLIP`, or a `TwoTower` whose keys the file has.
+        path: anything that `read_source` reads.
+        strict: raise if the weights do not fit; otherwise load what does.
+        resize: interpolate position embeddings to the model's picture size and text length.
+
+    Returns:
+        What did not fit, or None. Always None if `strict`.
+
+    Raises:
+        FileNotFoundError, CheckpointError: see `read_source`.
+        ActivationMismatchError: the weights are known to be of another activation.
+        KeyMismatchError: `strict`, and tensors are missing, unknown or of another shape.
+    """
+    return load_source(model, read_source(path), strict, resize)
+
+
+def load_source(
+    model: ContrastiveModel,
+    source: Source,
+    strict: bool = True,
+    resize: bool = False,
+    assign: bool = False,
+) -> KeyMismatchError | None:
+    """Load a source that has been read; see `load_checkpoint`.
+
+    Args:
+        assign: make the source's tensors the model's own, for a model on the meta device.
+    """
+    _require_activations(model, source)
+    tensors = _with_keys_of(model, source.tensors)
+    if resize:
+        tensors = resize_positions(tensors, model)
+    mismatch = _mismatch(model, tensors)
+    if mismatch is not None:
+        if strict:
+            raise mismatch
+        own = model.state_dict()
+        tensors = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
+    model.load_state_dict(tensors, strict=mismatch is None, assign=assign)
+    return mismatch
+
+
+def _require_activations(model: nn.Module, source: Source) -> None:
+    config = getattr(model, "config", None)
+    if config is None:
+        return
+    for stored, own in zip(source.activations, config.activations, strict=True):
+        if stored is not None and own is not None and stored != own:
+            raise ActivationMismatchError(stored, own)
+
+
+def _with_keys_of(model: ContrastiveModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Text keys with or without `text.` as the model has them; scalars of its shape."""
+    own = model.state_dict()
+    has_text_prefix = any(name.startswith("text.") for name in own)
+    if not has_text_prefix:
+        tensors = {name.removeprefix("text."): value for name, value in tensors.items()}
+    elif "token_embedding.weight" in tensors:
+        tensors = {
+            f"text.{name}" if name.startswith(TEXT_KEYS) else name: value
+            for name, value in tensors.items()
+        }
+    tensors = dict(tensors)
+    for name in {"logit_scale", "logit_bias"} & own.keys() & tensors.keys():
+        if tensors[name].numel() == 1:
+            tensors[name] = tensors[name].reshape(own[name].shape)
+    for name in own.keys() - tensors.keys():
+        if name.endswith("num_batches_tracked"):  # files older than PyTorch 0.4.1 have none
+            tensors[name] = torch.tensor(0)
+    return tensors
+
+
+def _mismatch(model: nn.Module, tensors: dict[str, Tensor]) -> KeyMismatchError | None:
+    own = model.state_dict()
+    missing = [name for name in own if name not in tensors]
+    unexpected = [name for name in tensors if name not in own]
+    misshapen = [
+        f"{name}: {tuple(value.shape)} in the weights, {tuple(own[name].shape)} in the model"
+        for name, value in tensors.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    if not (missing or unexpected or misshapen):
+        return None
+    return KeyMismatchError(missing, unexpected, misshapen)

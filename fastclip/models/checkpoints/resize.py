@@ -1,0 +1,66 @@
+"""Position embeddings for another picture size or another text length.
+
+    pictures   the grid is interpolated, bicubic and anti-aliased; a class token's stays
+    texts      linearly along the text
+
+Source: Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.2; the same filters as open_clip's, so
+that a resized model agrees with one that open_clip has resized.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastclip.models.checkpoints.errors import CheckpointError
+
+# name: tokens before the grid
+IMAGE_POSITIONS = {
+    "visual.positional_embedding": 1,
+    "visual.attnpool.positional_embedding": 1,
+    "visual.trunk.pos_embed": 0,
+}
+TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
+
+
+def resize_positions(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return `tensors` with the position embeddings of the size that `model` has.
+
+    Raises:
+        CheckpointError: the width differs, or the stored grid is not square.
+    """
+    own = model.state_dict()
+    resized = dict(tensors)
+    for name in (*IMAGE_POSITIONS, *TEXT_POSITIONS):
+        if name in tensors and name in own and tensors[name].shape != own[name].shape:
+            if tensors[name].shape[-1] != own[name].shape[-1]:
+                raise CheckpointError(
+                    f"{name} has width {tensors[name].shape[-1]}, the model {own[name].shape[-1]}"
+                )
+            if name in TEXT_POSITIONS:
+                resized[name] = _resize_line(tensors[name], len(own[name]))
+            else:
+                grid_size = model.visual.grid_size
+                resized[name] = _resize_grid(tensors[name], grid_size, IMAGE_POSITIONS[name])
+    return resized
+
+
+def _resize_grid(positions: Tensor, grid_size: tuple[int, int], num_prefix: int) -> Tensor:
+    """(prefix + side^2, width), maybe with a leading 1, to (prefix + rows * columns, width)."""
+    leading = positions.shape[:-2]
+    positions = positions.reshape(positions.shape[-2:])
+    prefix, grid = positions[:num_prefix], positions[num_prefix:]
+    side = math.isqrt(len(grid))
+    if side * side != len(grid):
+        raise CheckpointError(f"a grid of {len(grid)} positions is not square: cannot be resized")
+    picture = grid.T.reshape(1, -1, side, side).float()
+    picture = F.interpolate(picture, grid_size, mode="bicubic", antialias=True)
+    resized = torch.cat([prefix, picture[0].flatten(1).T.to(positions.dtype)])
+    return resized.reshape(*leading, *resized.shape)
+
+
+def _resize_line(positions: Tensor, length: int) -> Tensor:
+    """(T, width) to (length, width)."""
+    line = F.interpolate(positions.T[None].float(), length, mode="linear")
+    return line[0].T.to(positions.dtype).contiguous()

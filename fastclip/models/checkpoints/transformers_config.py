@@ -1,0 +1,234 @@
+"""transformers' `config.json` and `preprocessor_config.json`, and ours, each from the other.
+
+A field that a `config.json` leaves out has the value that transformers gives it. An `eos_token_id`
+of 2 is what early files of OpenAI's models say by mistake: transformers reads it as "the token of
+the largest id", and so do we.
+
+Source: CLIPConfig, SiglipConfig and their image processors in transformers 5.23.
+"""
+
+import math
+
+from fastclip.data.preprocess import INCEPTION_MEAN, INCEPTION_STD, PreprocessCfg
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.config import ClipConfig, SiglipVisionConfig, TextConfig, VisionConfig
+from fastclip.models.mlp_ratio import mlp_ratio
+from fastclip.models.presets import siglip_tokenizer_of
+
+CLIP_TEXT = dict(
+    vocab_size=49408, hidden_size=512, intermediate_size=2048, num_hidden_layers=12,
+    num_attention_heads=8, max_position_embeddings=77, hidden_act="quick_gelu",
+    layer_norm_eps=1e-5, eos_token_id=49407,
+)  # fmt: skip
+CLIP_VISION = dict(
+    hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+    image_size=224, patch_size=32, hidden_act="quick_gelu", layer_norm_eps=1e-5, num_channels=3,
+)  # fmt: skip
+SIGLIP_TEXT = dict(
+    vocab_size=32000, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
+    num_attention_heads=12, max_position_embeddings=64, hidden_act="gelu_pytorch_tanh",
+    layer_norm_eps=1e-6,
+)  # fmt: skip
+SIGLIP_VISION = dict(
+    hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+    image_size=224, patch_size=16, hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6,
+)  # fmt: skip
+
+THEIR_ACTIVATIONS = {
+    "quick_gelu": "quick_gelu",
+    "gelu": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+}
+OUR_ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
+MISTAKEN_EOS = 2
+BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
+
+
+def from_transformers_config(values: dict) -> ClipConfig:
+    """Read a `config.json` of a CLIPModel or SiglipModel.
+
+    Raises:
+        CheckpointError: it is another model's, or its activation is none of ours.
+    """
+    kind = values.get("model_type")
+    if kind not in ("clip", "siglip"):
+        raise CheckpointError(
+            f"config.json is of model_type {kind!r}; CLIPModel (clip) and SiglipModel (siglip) "
+            "are read"
+        )
+    text_defaults, vision_defaults = (
+        (CLIP_TEXT, CLIP_VISION) if kind == "clip" else (SIGLIP_TEXT, SIGLIP_VISION)
+    )
+    text = text_defaults | _tower(values, "text")
+    vision = vision_defaults | _tower(values, "vision")
+    return _clip(values, text, vision) if kind == "clip" else _siglip(text, vision)
+
+
+def to_transformers_config(config: ClipConfig) -> dict:
+    """Write the `config.json` of a model that `transformers_layout` has a table for."""
+    is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
+    vision, text = config.vision_cfg, config.text_cfg
+    vision_values = {
+        "hidden_size": vision.width,
+        "intermediate_size": int(vision.width * vision.mlp_ratio),
+        "num_hidden_layers": vision.layers,
+        "num_attention_heads": vision.heads,
+        "image_size": _square(vision.image_size),
+        "patch_size": vision.patch_size,
+        "num_channels": 3,
+        "hidden_act": OUR_ACTIVATIONS[vision.activation],
+        "layer_norm_eps": vision.norm_eps,
+        "attention_dropout": 0.0,
+    }
+    text_values = {
+        "vocab_size": text.vocab_size,
+        "hidden_size": text.width,
+        "intermediate_size": int(text.width * text.mlp_ratio),
+        "num_hidden_layers": text.layers,
+        "num_attention_heads": text.heads,
+        "max_position_embeddings": text.context_length,
+        "hidden_act": OUR_ACTIVATIONS[text.activation],
+        "layer_norm_eps": text.norm_eps,
+        "attention_dropout": 0.0,
+    }
+    if is_siglip:
+        text_values |= {"projection_size": config.embed_dim}
+        # The model reads no token by its id; transformers checks that these are in the vocabulary.
+        text_values |= {"pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1}
+        specific = {"model_type": "siglip", "architectures": ["SiglipModel"]}
+        names = "siglip_text_model", "siglip_vision_model"
+    else:
+        eos = text.eos_id if text.pool_type == "eos" else text.vocab_size - 1
+        text_values |= {"bos_token_id": text.vocab_size - 2, "eos_token_id": eos}
+        text_values |= {"projection_dim": config.embed_dim}
+        vision_values |= {"projection_dim": config.embed_dim}
+        specific = {"model_type": "clip", "architectures": ["CLIPModel"]}
+        specific |= {"projection_dim": config.embed_dim}
+        specific |= {"logit_scale_init_value": config.init_logit_scale}
+        names = "clip_text_model", "clip_vision_model"
+    return specific | {
+        "torch_dtype": "float32",
+        "initializer_factor": 1.0,
+        "text_config": {"model_type": names[0]} | text_values,
+        "vision_config": {"model_type": names[1]} | vision_values,
+    }
+
+
+def from_transformers_preprocessor(values: dict, config: ClipConfig) -> PreprocessCfg:
+    """Read a `preprocessor_config.json`, or the one inside a `processor_config.json`."""
+    values = values.get("image_processor", values)
+    size = values.get("crop_size") if values.get("do_center_crop") else values.get("size")
+    fallback = config.vision_cfg.image_size
+    return PreprocessCfg(
+        size=_size(size, fallback),
+        mean=tuple(values.get("image_mean", INCEPTION_MEAN)),
+        std=tuple(values.get("image_std", INCEPTION_STD)),
+        interpolation="bilinear" if values.get("resample") == BILINEAR else "bicubic",
+        resize_mode="shortest" if values.get("do_center_crop") else "squash",
+    )
+
+
+def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) -> dict:
+    """Write a `preprocessor_config.json`.
+
+    Raises:
+        CheckpointError: transformers' processors cannot resize that way.
+    """
+    if preprocess.resize_mode == "longest":
+        raise CheckpointError("transformers' image processors have no resize_mode 'longest'")
+    is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
+    height, width = _size(preprocess.size, config.vision_cfg.image_size)
+    whole = {"height": height, "width": width}
+    values = {
+        "image_processor_type": "SiglipImageProcessor" if is_siglip else "CLIPImageProcessor",
+        "do_resize": True,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+        "resample": BILINEAR if preprocess.interpolation == "bilinear" else BICUBIC,
+    }
+    if not is_siglip:
+        values["do_convert_rgb"] = True
+    if preprocess.resize_mode == "squash":
+        return values | {"size": whole, "do_center_crop": False}
+    shortest = {"shortest_edge": min(height, width)}
+    return values | {"size": shortest, "do_center_crop": True, "crop_size": whole}
+
+
+def _clip(values: dict, text: dict, vision: dict) -> ClipConfig:
+    embed_dim = values.get("projection_dim", 512)
+    eos = text["eos_token_id"]
+    by_id = {} if eos in (MISTAKEN_EOS, text["vocab_size"] - 1) else {"eos_id": eos}
+    return ClipConfig(
+        embed_dim,
+        VisionConfig(
+            vision["image_size"], vision["patch_size"], **_blocks(vision),
+            head_width=vision["hidden_size"] // vision["num_attention_heads"],
+            channels=vision["num_channels"],
+        ),
+        TextConfig(
+            text["max_position_embeddings"], text["vocab_size"], **_blocks(text),
+            heads=text["num_attention_heads"], pool_type="eos" if by_id else "argmax", **by_id,
+        ),
+        init_logit_scale=values.get("logit_scale_init_value", math.log(1 / 0.07)),
+    )  # fmt: skip
+
+
+def _siglip(text: dict, vision: dict) -> ClipConfig:
+    return ClipConfig(
+        vision["hidden_size"],
+        SiglipVisionConfig(
+            vision["image_size"], vision["patch_size"], **_blocks(vision),
+            heads=vision["num_attention_heads"],
+        ),
+        TextConfig(
+            text["max_position_embeddings"], text["vocab_size"], **_blocks(text),
+            heads=text["num_attention_heads"], no_causal_mask=True, pool_type="last",
+            proj_bias=True, hf_tokenizer_name=siglip_tokenizer_of(text["vocab_size"]),
+            tokenizer_kwargs={"clean": "canonicalize"},
+        ),
+        custom_text=True,
+        init_logit_scale=math.log(10),
+        init_logit_bias=-10.0,
+    )  # fmt: skip
+
+
+def _blocks(tower: dict) -> dict:
+    activation = THEIR_ACTIVATIONS.get(tower["hidden_act"])
+    if activation is None:
+        raise CheckpointError(
+            f"hidden_act {tower['hidden_act']!r} is none of {tuple(THEIR_ACTIVATIONS)}"
+        )
+    return {
+        "width": tower["hidden_size"],
+        "layers": tower["num_hidden_layers"],
+        "mlp_ratio": mlp_ratio(tower["intermediate_size"], tower["hidden_size"]),
+        "activation": activation,
+        "norm_eps": tower["layer_norm_eps"],
+    }
+
+
+def _tower(values: dict, name: str) -> dict:
+    # Early files have a second, complete copy that transformers prefers.
+    return (values.get(f"{name}_config") or {}) | (values.get(f"{name}_config_dict") or {})
+
+
+def _size(size: object, fallback: tuple[int, int]) -> tuple[int, int]:
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, dict) and "height" in size:
+        return size["height"], size["width"]
+    if isinstance(size, dict) and "shortest_edge" in size:
+        return size["shortest_edge"], size["shortest_edge"]
+    if isinstance(size, (list, tuple)):
+        return tuple(size)
+    return fallback
+
+
+def _square(size: tuple[int, int]) -> int:
+    if size[0] != size[1]:
+        raise CheckpointError(f"transformers' models take square pictures, not {size}")
+    return size[0]

@@ -1,0 +1,198 @@
+"""The tensors of transformers' CLIPModel and SiglipModel, and ours, each from the other.
+
+One table serves both directions. A row has names of ours, names of theirs, and what is between:
+
+    same         nothing
+    transposed   a matrix that multiplies from the right here is a Linear's weight there
+    split        query, key and value: one tensor here, three there
+    joined       query, and key with value: two tensors here, one there
+    leading 1    (1, T, width) here, (T, width) there
+    scalar       () here, (1,) there
+
+Source: the state dicts of transformers 5.23 and open_clip_torch 3.3.0; strict loading in the tests
+verifies every row.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastclip.models.checkpoints.errors import CheckpointError, KeyMismatchError
+from fastclip.models.config import ClipConfig, SiglipVisionConfig, VisionConfig
+
+
+class Row(NamedTuple):
+    """Tensors of ours and of theirs that hold the same numbers, and the ways between."""
+
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+    to_theirs: Callable[..., tuple[Tensor, ...]]
+    to_ours: Callable[..., tuple[Tensor, ...]]
+
+
+def to_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
+    """Rename and reshape our tensors to theirs.
+
+    Raises:
+        CheckpointError: transformers has no such model; the message says what it lacks.
+        KeyMismatchError: `tensors` are not those of `config`.
+    """
+    table = list(_table(config))
+    _require_names(tensors, (name for row in table for name in row.ours))
+    return {
+        name: part.contiguous()
+        for row in table
+        for name, part in zip(
+            row.theirs, row.to_theirs(*(tensors[n] for n in row.ours)), strict=True
+        )
+    }
+
+
+def from_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
+    """Rename and reshape their tensors to ours.
+
+    Raises:
+        CheckpointError: transformers has no such model.
+        KeyMismatchError: `tensors` are not those of `config`.
+    """
+    table = list(_table(config))
+    _require_names(tensors, (name for row in table for name in row.theirs))
+    return {
+        name: part.contiguous()
+        for row in table
+        for name, part in zip(row.ours, row.to_ours(*(tensors[n] for n in row.theirs)), strict=True)
+    }
+
+
+def _table(config: ClipConfig) -> Iterator[Row]:
+    if lacking := _what_transformers_lacks(config):
+        raise CheckpointError(f"transformers has no such model: {'; '.join(lacking)}")
+    return _siglip(config) if isinstance(config.vision_cfg, SiglipVisionConfig) else _clip(config)
+
+
+def _what_transformers_lacks(config: ClipConfig) -> list[str]:
+    vision, text = config.vision_cfg, config.text_cfg
+    if isinstance(vision, SiglipVisionConfig):
+        is_siglip_text = text.no_causal_mask and text.pool_type == "last" and text.proj_bias
+        fits = config.custom_text and is_siglip_text and config.init_logit_bias is not None
+        return [] if fits else ["its SiglipModel has one kind of text tower, which this is not"]
+    if not isinstance(vision, VisionConfig):
+        return ["its CLIPModel has no ResNet"]
+    objections = {
+        "a vision tower without ln_pre": vision.no_ln_pre,
+        "averaged patches": vision.pool_type != "tok",
+        "grey pictures": vision.channels != 3,
+        "LayerScale": vision.ls_init_value is not None or text.ls_init_value is not None,
+        "a text tower without causal mask": text.no_causal_mask,
+        f"text pooling by {text.pool_type}": text.pool_type not in ("argmax", "eos"),
+        "a text tower without projection": text.proj_type != "linear",
+        "a text projection with bias": text.proj_bias,
+        "a logit_bias": config.init_logit_bias is not None,
+    }
+    return [f"its CLIPModel has no place for {what}" for what, holds in objections.items() if holds]
+
+
+def _clip(config: ClipConfig) -> Iterator[Row]:
+    text = "text." if config.custom_text else ""
+    vision = "vision_model."
+    yield _same("logit_scale", "logit_scale")
+    yield from _text_tower(config, text)
+    yield _transposed(f"{text}text_projection", "text_projection.weight")
+    yield _same("visual.class_embedding", f"{vision}embeddings.class_embedding")
+    yield _same("visual.conv1.weight", f"{vision}embeddings.patch_embedding.weight")
+    yield _same("visual.positional_embedding", f"{vision}embeddings.position_embedding.weight")
+    yield from _layer("visual.ln_pre", f"{vision}pre_layrnorm")  # theirs is spelt so
+    yield from _layer("visual.ln_post", f"{vision}post_layernorm")
+    yield _transposed("visual.proj", "visual_projection.weight")
+    for i in range(config.vision_cfg.layers):
+        yield from _block(f"visual.transformer.resblocks.{i}.", f"{vision}encoder.layers.{i}.")
+
+
+def _siglip(config: ClipConfig) -> Iterator[Row]:
+    trunk, vision = "visual.trunk.", "vision_model."
+    yield _scalar("logit_scale")
+    yield _scalar("logit_bias")
+    yield from _text_tower(config, "text.")
+    yield from _layer("text.text_projection", "text_model.head")
+    yield from _layer(f"{trunk}patch_embed.proj", f"{vision}embeddings.patch_embedding")
+    yield _leading_one(f"{trunk}pos_embed", f"{vision}embeddings.position_embedding.weight")
+    for i in range(config.vision_cfg.layers):
+        ours, theirs = f"{trunk}blocks.{i}.", f"{vision}encoder.layers.{i}."
+        yield from _layer(f"{ours}norm1", f"{theirs}layer_norm1")
+        yield _split(f"{ours}attn.qkv.weight", f"{theirs}self_attn.", "weight")
+        yield _split(f"{ours}attn.qkv.bias", f"{theirs}self_attn.", "bias")
+        yield from _layer(f"{ours}attn.proj", f"{theirs}self_attn.out_proj")
+        yield from _layer(f"{ours}norm2", f"{theirs}layer_norm2")
+        yield from _layer(f"{ours}mlp.fc1", f"{theirs}mlp.fc1")
+        yield from _layer(f"{ours}mlp.fc2", f"{theirs}mlp.fc2")
+    yield from _layer(f"{trunk}norm", f"{vision}post_layernorm")
+    pool, head = f"{trunk}attn_pool.", f"{vision}head."
+    yield _same(f"{pool}latent", f"{head}probe")
+    yield _joined((f"{pool}q.weight", f"{pool}kv.weight"), f"{head}attention.in_proj_weight")
+    yield _joined((f"{pool}q.bias", f"{pool}kv.bias"), f"{head}attention.in_proj_bias")
+    yield from _layer(f"{pool}proj", f"{head}attention.out_proj")
+    yield from _layer(f"{pool}norm", f"{head}layernorm")
+    yield from _layer(f"{pool}mlp.fc1", f"{head}mlp.fc1")
+    yield from _layer(f"{pool}mlp.fc2", f"{head}mlp.fc2")
+
+
+def _text_tower(config: ClipConfig, ours: str) -> Iterator[Row]:
+    theirs = "text_model."
+    yield _same(f"{ours}token_embedding.weight", f"{theirs}embeddings.token_embedding.weight")
+    yield _same(f"{ours}positional_embedding", f"{theirs}embeddings.position_embedding.weight")
+    yield from _layer(f"{ours}ln_final", f"{theirs}final_layer_norm")
+    for i in range(config.text_cfg.layers):
+        yield from _block(f"{ours}transformer.resblocks.{i}.", f"{theirs}encoder.layers.{i}.")
+
+
+def _block(ours: str, theirs: str) -> Iterator[Row]:
+    yield from _layer(f"{ours}ln_1", f"{theirs}layer_norm1")
+    yield _split(f"{ours}attn.in_proj_weight", f"{theirs}self_attn.", "weight")
+    yield _split(f"{ours}attn.in_proj_bias", f"{theirs}self_attn.", "bias")
+    yield from _layer(f"{ours}attn.out_proj", f"{theirs}self_attn.out_proj")
+    yield from _layer(f"{ours}ln_2", f"{theirs}layer_norm2")
+    yield from _layer(f"{ours}mlp.c_fc", f"{theirs}mlp.fc1")
+    yield from _layer(f"{ours}mlp.c_proj", f"{theirs}mlp.fc2")
+
+
+def _layer(ours: str, theirs: str) -> Iterator[Row]:
+    yield _same(f"{ours}.weight", f"{theirs}.weight")
+    yield _same(f"{ours}.bias", f"{theirs}.bias")
+
+
+def _same(ours: str, theirs: str) -> Row:
+    return Row((ours,), (theirs,), lambda x: (x,), lambda x: (x,))
+
+
+def _transposed(ours: str, theirs: str) -> Row:
+    return Row((ours,), (theirs,), lambda x: (x.T,), lambda x: (x.T,))
+
+
+def _split(ours: str, theirs: str, kind: str) -> Row:
+    names = tuple(f"{theirs}{part}_proj.{kind}" for part in "qkv")
+    return Row((ours,), names, lambda x: x.chunk(3), lambda *parts: (torch.cat(parts),))
+
+
+def _joined(ours: tuple[str, str], theirs: str) -> Row:
+    return Row(
+        ours, (theirs,),
+        lambda q, kv: (torch.cat([q, kv]),),
+        lambda x: x.split((len(x) // 3, 2 * len(x) // 3)),
+    )  # fmt: skip
+
+
+def _leading_one(ours: str, theirs: str) -> Row:
+    return Row((ours,), (theirs,), lambda x: (x[0],), lambda x: (x[None],))
+
+
+def _scalar(name: str) -> Row:
+    return Row((name,), (name,), lambda x: (x.reshape(1),), lambda x: (x.reshape(()),))
+
+
+def _require_names(tensors: dict[str, Tensor], expected: Iterable[str]) -> None:
+    wanted = set(expected)
+    missing, unexpected = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
+    if missing or unexpected:
+        raise KeyMismatchError(missing, unexpected, [])

@@ -1,0 +1,156 @@
+"""Writing a model for others to read.
+
+    open_clip   a directory: open_clip_config.json, open_clip_model.safetensors, tokenizer files
+    hf          a directory that transformers' CLIPModel or SiglipModel, and their processors, load
+    openai      one file: the state dict that openai/CLIP's `load` takes
+
+What is written is complete or not there: a directory is made beside its place and renamed, and one
+that exists already is never touched.
+"""
+
+import json
+import os
+import shutil
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastclip.data.preprocess import PreprocessCfg
+from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
+from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
+from fastclip.models.checkpoints.source import OPEN_CLIP_CONFIG
+from fastclip.models.checkpoints.transformers_config import (
+    to_transformers_config,
+    to_transformers_preprocessor,
+)
+from fastclip.models.checkpoints.transformers_layout import to_transformers
+from fastclip.models.config import ClipConfig, SiglipVisionConfig
+from fastclip.models.contrastive_model import ContrastiveModel
+from fastclip.models.open_clip_config import is_portable, to_json
+from fastclip.models.presets import has_clip_vocabulary
+
+LAYOUTS = ("open_clip", "hf", "openai")
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model",
+    "sentencepiece.bpe.model",
+)  # fmt: skip
+
+
+def save_pretrained(
+    model: ContrastiveModel,
+    destination: str | PathLike,
+    layout: str = "open_clip",
+    tokenizer_directory: str | PathLike | None = None,
+) -> None:
+    """Write a built-in model for open_clip, transformers or openai/CLIP.
+
+    Args:
+        model: `CLIP` or `CustomTextCLIP`; its `visual.preprocess_cfg`, if any, is written too.
+        destination: a directory, or a file for `layout` "openai"; nothing may be there.
+        layout: see the module.
+        tokenizer_directory: whose tokenizer files are copied along.
+
+    Raises:
+        FileExistsError: there is something at `destination`.
+        CheckpointError: the layout has no place for such a model; nothing is written.
+        TypeError: `model` is not a built-in one.
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, ClipConfig):
+        raise TypeError(f"only built-in models can be written, not {type(model).__name__}")
+    preprocess = getattr(model.visual, "preprocess_cfg", None)
+    write_weights(
+        destination, layout, model.state_dict(), config,
+        None if preprocess is None else PreprocessCfg.from_dict(preprocess), tokenizer_directory,
+    )  # fmt: skip
+
+
+def write_weights(
+    destination: str | PathLike,
+    layout: str,
+    tensors: dict[str, Tensor],
+    config: ClipConfig,
+    preprocess: PreprocessCfg | None,
+    tokenizer_directory: str | PathLike | None = None,
+) -> None:
+    """Write tensors under open_clip's names and what belongs to them; see `save_pretrained`."""
+    destination = Path(destination)
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
+    if destination.exists():
+        raise FileExistsError(f"{destination} exists: choose another place, or move it away")
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    preprocess = preprocess or PreprocessCfg(size=config.vision_cfg.image_size)
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
+    try:
+        if layout == "openai":
+            torch.save(_openai_state_dict(tensors, config), temporary)
+        else:
+            temporary.mkdir(parents=True)
+            write = _write_open_clip if layout == "open_clip" else _write_transformers
+            write(temporary, tensors, config, preprocess)
+            _write_tokenizer(temporary, config, tokenizer_directory)
+        temporary.rename(destination)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _write_open_clip(
+    directory: Path, tensors: dict[str, Tensor], config: ClipConfig, preprocess: PreprocessCfg
+) -> None:
+    if not is_portable(config):
+        raise CheckpointError(f"open_clip cannot build this model: {to_json(config)}")
+    preprocess_cfg = preprocess.to_dict()
+    _write_json(
+        directory / OPEN_CLIP_CONFIG,
+        {"model_cfg": to_json(config), "preprocess_cfg": preprocess_cfg},
+    )
+    _write_safetensors(directory / "open_clip_model.safetensors", tensors)
+
+
+def _write_transformers(
+    directory: Path, tensors: dict[str, Tensor], config: ClipConfig, preprocess: PreprocessCfg
+) -> None:
+    _write_safetensors(directory / "model.safetensors", to_transformers(tensors, config))
+    _write_json(directory / "config.json", to_transformers_config(config))
+    _write_json(
+        directory / "preprocessor_config.json", to_transformers_preprocessor(preprocess, config)
+    )
+
+
+def _openai_state_dict(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
+    if config.custom_text or isinstance(config.vision_cfg, SiglipVisionConfig):
+        raise CheckpointError("openai/CLIP has no SigLIP models, and no text tower of its own")
+    for activation in config.activations:
+        if activation not in (None, "quick_gelu"):
+            raise ActivationMismatchError(activation, "quick_gelu, always, in openai/CLIP")
+    return tensors
+
+
+def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike | None) -> None:
+    if source is not None:
+        for name in TOKENIZER_FILES:
+            if Path(source, name).is_file():
+                shutil.copyfile(Path(source, name), directory / name)
+    elif has_clip_vocabulary(config.text_cfg):
+        try:
+            tokenizer = BytePairTokenizer(context_length=config.text_cfg.context_length)
+        except FileNotFoundError:
+            return  # no vocabulary here: weights without a tokenizer are better than none
+        tokenizer.save_pretrained(directory)
+
+
+def _write_json(path: Path, values: dict) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    save_file(tensors, path, metadata={"format": "pt"})

@@ -1,0 +1,105 @@
+"""What every pair of towers has: a shared space, a learned scale, one way to be called.
+
+    similarity   cosine of image and text features
+    logits       exp(logit_scale) * similarity + logit_bias
+
+`logit_scale` is learned as a logarithm and kept within [0, ln 100]; `logit_bias` is SigLIP's.
+
+Source: Radford et al. 2021, arXiv:2103.00020, section 2.3 and Figure 3; Zhai et al. 2023,
+arXiv:2303.15343, section 3.2.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MAX_LOGIT_SCALE = 100.0
+
+
+class ContrastiveModel(nn.Module):
+    """Base of the pairs of towers; a subclass has `visual` and says how text is encoded.
+
+    Attributes:
+        logit_scale: () parameter, natural logarithm of the scale.
+        logit_bias: () parameter, or None.
+        output_dict: whether `forward` returns a dict instead of a tuple.
+    """
+
+    visual: nn.Module
+    output_dict: bool
+
+    def _add_scale(
+        self, init_logit_scale: float, init_logit_bias: float | None, output_dict: bool
+    ) -> None:
+        self.output_dict = output_dict
+        self.logit_scale = nn.Parameter(torch.tensor(float(init_logit_scale)))
+        self.logit_bias = (
+            None if init_logit_bias is None else nn.Parameter(torch.tensor(float(init_logit_bias)))
+        )
+
+    def _text_features(self, text: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Return (B, embed_dim) features of (B, channels, height, width) floating-point pictures.
+
+        Args:
+            normalize: unit rows.
+        """
+        features = self.visual(image)
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """Return (B, embed_dim) features of (B, T) int64 tokens.
+
+        Args:
+            normalize: unit rows.
+        """
+        features = self._text_features(text)
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def get_logits(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the (B, C) logits of B pictures and C texts, and their transpose.
+
+        For inference: a loss over a large batch takes features, and never forms the logits.
+        """
+        image_features = self.encode_image(image, normalize=True)
+        text_features = self.encode_text(text, normalize=True)
+        logits = self.logit_scale.exp().to(image_features.dtype) * image_features @ text_features.T
+        if self.logit_bias is not None:
+            logits = logits + self.logit_bias
+        return logits, logits.T
+
+    def forward(
+        self, image: Tensor | None = None, text: Tensor | None = None
+    ) -> tuple[Tensor | None, ...] | dict[str, Tensor | None]:
+        """Return what `ClipLoss` and `SigLipLoss` take.
+
+        Args:
+            image: (B, channels, height, width) pictures, or None.
+            text: (B, T) tokens, or None.
+
+        Returns:
+            (B, embed_dim) unit image features, the same of the texts, the () scale and, in a model
+            that has one, the () bias; under the names `image_features`, `text_features`,
+            `logit_scale` and `logit_bias` if `output_dict`.
+        """
+        outputs = {
+            "image_features": None if image is None else self.encode_image(image, normalize=True),
+            "text_features": None if text is None else self.encode_text(text, normalize=True),
+            "logit_scale": self.logit_scale.exp(),
+        }
+        if self.logit_bias is not None:
+            outputs["logit_bias"] = self.logit_bias
+        return outputs if self.output_dict else tuple(outputs.values())
+
+    def lock_image_tower(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
+        """Freeze the image tower but for its last `unlocked_groups` layers; see its `groups`."""
+        self.visual.lock(unlocked_groups=unlocked_groups, freeze_bn_stats=freeze_bn_stats)
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Bring the scale back into [1, 100]; to be called after each optimiser step."""
+        self.logit_scale.clamp_(0.0, math.log(MAX_LOGIT_SCALE))

@@ -1,0 +1,128 @@
+"""Bringing published weights here, once.
+
+Files are fetched by `huggingface_hub` where it is installed, else by torch alone into
+~/.cache/fastclip, from HF_ENDPOINT if that is set. What is there already is not fetched again.
+"""
+
+import importlib.util
+import os
+from os import PathLike
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.source import (
+    OPEN_CLIP_CONFIG,
+    TRANSFORMERS_WEIGHTS_NAMES,
+    WEIGHTS_NAMES,
+)
+from fastclip.models.published import OPENAI_FILES
+
+HUB = "https://huggingface.co"
+OPENAI = "https://openaipublic.azureedge.net/clip/models"
+OPENAI_CACHE = "~/.cache/clip"
+CACHE = "~/.cache/fastclip"
+
+
+def fetch_repository(
+    repository: str, cache_dir: str | PathLike | None = None, config_only: bool = False
+) -> Path:
+    """Bring what `read_source` needs of a repository on the Hugging Face Hub here.
+
+    Args:
+        repository: "organisation/name".
+        cache_dir: instead of the Hub's own cache, or of ~/.cache/fastclip without its library.
+        config_only: leave the weights.
+
+    Returns:
+        The directory with the configuration and the weights.
+
+    Raises:
+        CheckpointError: nothing could be fetched; the message says how to do without.
+    """
+    config = _first(repository, (OPEN_CLIP_CONFIG, "config.json"), cache_dir)
+    if not config_only:
+        is_open_clip = config.name == OPEN_CLIP_CONFIG
+        _first(repository, WEIGHTS_NAMES if is_open_clip else TRANSFORMERS_WEIGHTS_NAMES, cache_dir)
+        if not is_open_clip:
+            _fetch(repository, "preprocessor_config.json", cache_dir)
+    return config.parent
+
+
+def fetch_openai(name: str, download_root: str | PathLike | None = None) -> Path:
+    """Bring OpenAI's file of a model here, checked against its SHA-256 when it is fetched.
+
+    Args:
+        name: a key of `OPENAI_FILES`.
+        download_root: directory; ~/.cache/clip, OpenAI's own, by default.
+
+    Raises:
+        CheckpointError: it could not be fetched, or is damaged.
+    """
+    checksum, file_name = OPENAI_FILES[name]
+    path = Path(download_root or OPENAI_CACHE).expanduser() / file_name
+    if not path.is_file():
+        url = f"{OPENAI}/{checksum}/{file_name}"
+        try:
+            _download(url, path, checksum)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{name} could not be fetched from {url}: {error}. Put the file at {path}, or give "
+                "the path of a file instead of a name"
+            ) from error
+    return path
+
+
+def _first(repository: str, names: tuple[str, ...], cache_dir: str | PathLike | None) -> Path:
+    """The first of `names` that a repository has."""
+    for name in names:
+        path = _fetch(repository, name, cache_dir)
+        if path is not None:
+            return path
+    raise CheckpointError(f"{repository} on the Hugging Face Hub has none of {', '.join(names)}")
+
+
+def _fetch(repository: str, name: str, cache_dir: str | PathLike | None) -> Path | None:
+    """One file of a repository, or None if it has no such file."""
+    try:
+        if importlib.util.find_spec("huggingface_hub") is not None:
+            return _fetch_by_library(repository, name, cache_dir)
+        return _fetch_by_torch(repository, name, cache_dir)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{name} of {repository} could not be fetched: {error}. Without a connection, give a "
+            "path: pretrained='/path/to/weights' or the name 'local-dir:/path/to/directory'"
+        ) from error
+
+
+def _fetch_by_library(repository: str, name: str, cache_dir: str | PathLike | None) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, name, cache_dir=cache_dir))
+    except LocalEntryNotFoundError:
+        raise  # not reached, which is also an EntryNotFoundError
+    except EntryNotFoundError:
+        return None
+
+
+def _fetch_by_torch(repository: str, name: str, cache_dir: str | PathLike | None) -> Path | None:
+    path = Path(cache_dir or CACHE).expanduser() / repository / name
+    if not path.is_file():
+        endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+        try:
+            _download(f"{endpoint}/{repository}/resolve/main/{name}", path, None)
+        except URLError as error:
+            if getattr(error, "code", None) == 404:
+                return None
+            raise
+    return path
+
+
+def _download(url: str, path: Path, checksum: str | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Into a temporary file beside it, then renamed; a wrong checksum raises.
+    torch.hub.download_url_to_file(url, str(path), hash_prefix=checksum, progress=True)

@@ -1,0 +1,53 @@
+"""What all image towers share: the pictures they take, and which of their layers are trained."""
+
+from torch import Tensor, nn
+
+from fastclip.models.locking import Group, lock_groups
+
+
+class ImageTower(nn.Module):
+    """Base of the towers that map (B, channels, height, width) pictures to (B, output_dim)."""
+
+    def __init__(self, image_size: tuple[int, int], channels: int, output_dim: int) -> None:
+        super().__init__()
+        self.image_size = image_size  # height, width
+        self.channels = channels
+        self.output_dim = output_dim
+
+    @property
+    def input_resolution(self) -> int:
+        """OpenAI's name of the side of square pictures."""
+        height, width = self.image_size
+        if height != width:
+            raise ValueError(f"image_size {self.image_size} is not square")
+        return height
+
+    def groups(self) -> list[Group]:
+        """The tower's layers from the pixels to the features, in open_clip's groups."""
+        raise NotImplementedError
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep only what goes into each layer, and compute the rest again in the backward."""
+        raise NotImplementedError
+
+    def lock(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
+        """Freeze all but the last `unlocked_groups` of `groups()`.
+
+        Args:
+            freeze_bn_stats: stop the running statistics of batch normalisation; a tower without
+                any ignores it.
+
+        Raises:
+            ValueError: there are fewer groups.
+        """
+        lock_groups(self.groups(), unlocked_groups)
+
+    def require_images(self, images: Tensor) -> None:
+        expected = (self.channels, *self.image_size)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise ValueError(f"images must be (B, {', '.join(map(str, expected))}), "
+                             f"got {tuple(images.shape)}")  # fmt: skip
+        if not images.is_floating_point():
+            raise TypeError(
+                f"images must be floating-point, got {images.dtype}: standardize pixels first"
+            )

@@ -1,0 +1,182 @@
+"""CLIP's ResNet: a stem of three convolutions, anti-aliased strides, a readout by attention.
+
+    stride   average pooling, then a convolution of stride 1, in both branches of a bottleneck
+    readout  the mean of the last feature map asks one question of it, by multi-head attention
+
+Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; He et al. 2018, arXiv:1812.01187
+(ResNet-D); Zhang 2019, arXiv:1904.11486.
+"""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fastclip.models.config import ResNetConfig
+from fastclip.models.image_tower import ImageTower
+from fastclip.models.locking import Group
+
+EXPANSION = 4  # channels that leave a bottleneck over its own
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3 and 1 x 1 convolutions on (B, inplanes, H, W), added to a shortcut."""
+
+    def __init__(self, inplanes: int, planes: int, stride: int = 1) -> None:
+        super().__init__()
+        outplanes = planes * EXPANSION
+        self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.avgpool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.conv3 = nn.Conv2d(planes, outplanes, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outplanes)
+        self.downsample = None
+        if stride > 1 or inplanes != outplanes:
+            # "-1" has no weights: published checkpoints count the convolution as 0.
+            self.downsample = nn.Sequential(
+                OrderedDict(
+                    {
+                        "-1": nn.AvgPool2d(stride),
+                        "0": nn.Conv2d(inplanes, outplanes, 1, bias=False),
+                        "1": nn.BatchNorm2d(outplanes),
+                    }
+                )
+            )
+        nn.init.zeros_(self.bn3.weight)  # a block starts as its shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.bn3(self.conv3(self.avgpool(out)))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return F.relu(out + shortcut, inplace=True)
+
+
+class AttentionPool2d(nn.Module):
+    """(B, channels, H, W) to (B, output_dim): the mean asks, all positions and the mean answer."""
+
+    def __init__(
+        self, grid_size: tuple[int, int], channels: int, heads: int, output_dim: int
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        num_tokens = grid_size[0] * grid_size[1] + 1
+        std = channels**-0.5
+        self.positional_embedding = nn.Parameter(std * torch.randn(num_tokens, channels))
+        self.k_proj = nn.Linear(channels, channels)
+        self.q_proj = nn.Linear(channels, channels)
+        self.v_proj = nn.Linear(channels, channels)
+        self.c_proj = nn.Linear(channels, output_dim)
+        for linear in (self.k_proj, self.q_proj, self.v_proj, self.c_proj):
+            nn.init.normal_(linear.weight, std=std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(2).transpose(1, 2)
+        x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
+        x = x + self.positional_embedding.to(x.dtype)
+        q, k, v = (
+            projection(part).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projection, part in ((self.q_proj, x[:, :1]), (self.k_proj, x), (self.v_proj, x))
+        )
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return self.c_proj(attended.transpose(1, 2).flatten(1))
+
+
+class ModifiedResNet(ImageTower):
+    """(B, 3, height, width) pictures to (B, embed_dim) features, not normalised."""
+
+    def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
+        super().__init__(config.image_size, 3, embed_dim)
+        width = config.width
+        self.grid_size = config.grid_size
+        self.grad_checkpointing = False
+        self.bn_stats_are_frozen = False
+        self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width // 2)
+        self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width // 2)
+        self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.layer1 = _stage(width, width, config.layers[0], stride=1)
+        self.layer2 = _stage(4 * width, 2 * width, config.layers[1], stride=2)
+        self.layer3 = _stage(8 * width, 4 * width, config.layers[2], stride=2)
+        self.layer4 = _stage(16 * width, 8 * width, config.layers[3], stride=2)
+        self.attnpool = AttentionPool2d(config.grid_size, 32 * width, config.heads, embed_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, embed_dim) features.
+
+        Raises:
+            ValueError: `images` is not (B, 3, *image_size).
+            TypeError: `images` is not floating-point.
+        """
+        self.require_images(images)
+        x = images.to(self.conv1.weight.dtype)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        x = F.relu(self.bn3(self.conv3(x)), inplace=True)
+        x = F.avg_pool2d(x, 2)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in stage:
+                x = self._run(block, x)
+        return self.attnpool(x)
+
+    def _run(self, block: Bottleneck, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(
+                block, x, use_reentrant=False,
+                context_fn=lambda: (contextlib.nullcontext(), _without_statistics(block)),
+            )  # fmt: skip
+        return block(x)
+
+    def groups(self) -> list[Group]:
+        stem = [self.conv1, self.bn1, self.conv2, self.bn2, self.conv3, self.bn3]
+        stages = (self.layer1, self.layer2, self.layer3, self.layer4)
+        return [stem, *([stage] for stage in stages), [self.attnpool]]
+
+    def lock(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
+        super().lock(unlocked_groups, freeze_bn_stats)
+        self.bn_stats_are_frozen = freeze_bn_stats
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "ModifiedResNet":
+        super().train(mode)
+        if self.bn_stats_are_frozen:
+            for module in _batch_norms(self):
+                if not module.weight.requires_grad:
+                    module.eval()
+        return self
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.grad_checkpointing = enable
+
+
+def _stage(inplanes: int, planes: int, num_blocks: int, stride: int) -> nn.Sequential:
+    first = Bottleneck(inplanes, planes, stride)
+    return nn.Sequential(
+        first, *(Bottleneck(planes * EXPANSION, planes) for _ in range(num_blocks - 1))
+    )
+
+
+def _batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+    return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+@contextlib.contextmanager
+def _without_statistics(block: Bottleneck) -> Iterator[None]:
+    """Running statistics have seen the batch in the forward: computed again, it must not count."""
+    training = [(bn, bn.momentum) for bn in _batch_norms(block) if bn.training]
+    for bn, _ in training:
+        bn.momentum = 0.0
+    try:
+        yield
+    finally:
+        for bn, momentum in training:
+            bn.momentum = momentum
+            bn.num_batches_tracked.sub_(1)

@@ -1,0 +1,228 @@
+"""Model configurations as JSON, in open_clip's words.
+
+What open_clip cannot say is written in words of our own, which its reader refuses: a tower whose
+activation neither `quick_gelu` nor `act_kwargs` tells, grey pictures, SigLIP towers of sizes that
+timm has no name for. `is_portable` tells whether a configuration does without them.
+
+Source: the model configurations of open_clip_torch 3.3.0 and the SigLIP models of timm 1.0.31.
+"""
+
+import re
+from dataclasses import MISSING, asdict, fields
+
+from fastclip.models.config import (
+    ClipConfig,
+    ResNetConfig,
+    SiglipVisionConfig,
+    TextConfig,
+    VisionConfig,
+)
+
+SIGLIP_NAME = re.compile(r"vit_(base|large|so400m|giantopt)_patch(\d+)_siglip_(\d+)")
+SIGLIP_SIZES = {
+    "base": dict(width=768, layers=12, heads=12),
+    "large": dict(width=1024, layers=24, heads=16),
+    "so400m": dict(width=1152, layers=27, heads=16, mlp_ratio=3.7362),
+    "giantopt": dict(width=1536, layers=40, heads=16),
+}
+# Of those names, the ones that timm builds with the approximation by tanh.
+SIGLIP_TANH = re.compile(
+    r"vit_(base_patch32_siglip_256|large_patch16_siglip_512|so400m_patch16_.*|giantopt_.*)"
+)
+# Fields without effect here, or that say what is always so.
+IGNORED_VISION = {"timm_model_pretrained", "timm_pool", "timm_proj", "attentional_pool"}
+IGNORED_VISION |= {"output_tokens", "attn_pooler_queries", "attn_pooler_heads", "timm_drop_path"}
+IGNORED_TEXT = {"pad_id", "output_tokens", "embed_cls", "tokenizer_mode"}
+OURS = {"activation", "channels"}
+
+
+def from_json(values: dict) -> ClipConfig:
+    """Read open_clip's JSON of a model.
+
+    Raises:
+        ValueError: a field is missing or unknown, or asks for a tower that is not built in: a timm
+            model other than SigLIP's, a Hugging Face text model, CoCa's.
+    """
+    known = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"}
+    known |= {"init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"}
+    for tower in ("vision_cfg", "text_cfg"):
+        if not isinstance(values.get(tower), dict):
+            raise ValueError(f"not a model configuration: {tower} is {values.get(tower)!r}")
+    if "multimodal_cfg" in values:
+        raise ValueError("multimodal_cfg: CoCa models are not supported")
+    _require_known("the model", values, known)
+    quick_gelu = bool(values.get("quick_gelu", False))
+    try:
+        return ClipConfig(
+            values["embed_dim"],
+            _vision(values["vision_cfg"], quick_gelu),
+            _text(values["text_cfg"], quick_gelu),
+            custom_text=bool(values.get("custom_text", False)),
+            init_logit_bias=values.get("init_logit_bias"),
+            **{k: values[k] for k in ("init_logit_scale",) if k in values},
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a model configuration: {error}") from error
+
+
+def to_json(config: ClipConfig) -> dict:
+    """Write open_clip's JSON of a model; only values that are not open_clip's defaults."""
+    quick_gelu = set(config.activations) <= {"quick_gelu", None}
+    values: dict = {
+        "embed_dim": config.embed_dim,
+        "vision_cfg": _vision_json(config.vision_cfg, quick_gelu),
+        "text_cfg": _tower_json(config.text_cfg, quick_gelu),
+    }
+    if quick_gelu:
+        values["quick_gelu"] = True
+    for name in ("custom_text", "init_logit_scale", "init_logit_bias"):
+        value = getattr(config, name)
+        if value != _defaults(ClipConfig)[name]:
+            values[name] = value
+    return values
+
+
+def is_portable(config: ClipConfig) -> bool:
+    """Whether open_clip can read `to_json(config)`."""
+    values = to_json(config)
+    vision = values["vision_cfg"]
+    return not (OURS & (set(vision) | set(values["text_cfg"])) or vision.get("pool_type") == "map")
+
+
+def _vision(values: dict, quick_gelu: bool) -> VisionConfig | SiglipVisionConfig | ResNetConfig:
+    _require_absent("vision_cfg", values, ("attentional_pool",))
+    values = {k: v for k, v in values.items() if k not in IGNORED_VISION}
+    if values.get("pool_type") == "map":
+        _require_known("vision_cfg", values, _names(SiglipVisionConfig) | {"pool_type"})
+        return SiglipVisionConfig(**{k: v for k, v in values.items() if k != "pool_type"})
+    if timm_name := values.pop("timm_model_name", None):
+        return siglip_from_timm_name(timm_name, values)
+    if isinstance(values.get("layers"), (list, tuple)):
+        return ResNetConfig(
+            values.get("image_size", 224),
+            values["layers"],
+            values.get("width", 64),
+            values.get("head_width", 64),
+        )
+    return VisionConfig(
+        **{"image_size": 224, "patch_size": 16, "width": 768, "layers": 12}
+        | _tower("vision_cfg", values, VisionConfig, quick_gelu)
+    )
+
+
+def siglip_from_timm_name(timm_name: str, values: dict | None = None) -> SiglipVisionConfig:
+    """The SigLIP tower that timm builds under a name, with some `values` of its own.
+
+    Raises:
+        ValueError: the name is another model's, or a value is not one that can be chosen.
+    """
+    match = SIGLIP_NAME.fullmatch(timm_name)
+    if match is None:
+        raise ValueError(
+            f"timm_model_name {timm_name!r} is not built in: give timm's model to TwoTower"
+        )
+    size, patch_size, image_size = match.groups()
+    chosen = {"image_size": int(image_size), "activation": _timm_activation(timm_name)}
+    chosen |= values or {}
+    _require_known("vision_cfg", chosen, {"image_size", "activation", "patch_dropout"})
+    return SiglipVisionConfig(patch_size=int(patch_size), **SIGLIP_SIZES[size], **chosen)
+
+
+def _timm_activation(timm_name: str) -> str:
+    return "gelu_tanh" if SIGLIP_TANH.fullmatch(timm_name) else "gelu"
+
+
+def _text(values: dict, quick_gelu: bool) -> TextConfig:
+    _require_absent("text_cfg", values, ("hf_model_name", "embed_cls"))
+    values = {k: v for k, v in values.items() if k not in IGNORED_TEXT}
+    if values.get("tokenizer_kwargs") is None:
+        values.pop("tokenizer_kwargs", None)
+    defaults = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12}
+    return TextConfig(**defaults | _tower("text_cfg", values, TextConfig, quick_gelu))
+
+
+def _tower(where: str, values: dict, cls: type, quick_gelu: bool) -> dict:
+    """The keyword arguments of a tower of transformer blocks."""
+    values = dict(values)
+    arguments = {"activation": "quick_gelu" if quick_gelu else "gelu"}
+    act_kwargs = values.pop("act_kwargs", None)
+    if act_kwargs == {"approximate": "tanh"} and not quick_gelu:
+        arguments["activation"] = "gelu_tanh"
+    elif act_kwargs:
+        raise ValueError(f"{where}: act_kwargs {act_kwargs} is not supported")
+    norm_kwargs = dict(values.pop("norm_kwargs", None) or {})
+    if "eps" in norm_kwargs:
+        arguments["norm_eps"] = norm_kwargs.pop("eps")
+    if norm_kwargs:
+        raise ValueError(f"{where}: norm_kwargs {norm_kwargs} is not supported")
+    _require_known(where, values, _names(cls))
+    return arguments | values
+
+
+def _vision_json(
+    config: VisionConfig | SiglipVisionConfig | ResNetConfig, quick_gelu: bool
+) -> dict:
+    image_size = _one_if_square(config.image_size)
+    if isinstance(config, ResNetConfig):
+        values = asdict(config) | {"layers": list(config.layers), "patch_size": None}
+    elif isinstance(config, SiglipVisionConfig):
+        values = _siglip_json(config)
+    else:
+        values = _tower_json(config, quick_gelu)
+    return values | {"image_size": image_size}
+
+
+def _siglip_json(config: SiglipVisionConfig) -> dict:
+    for size, numbers in SIGLIP_SIZES.items():
+        name = f"vit_{size}_patch{config.patch_size}_siglip_{config.image_size[0]}"
+        named = SiglipVisionConfig(config.image_size, config.patch_size, **numbers)
+        shape = ("width", "layers", "heads", "mlp_ratio", "norm_eps")
+        if all(getattr(named, f) == getattr(config, f) for f in shape):
+            values = {"timm_model_name": name, "timm_model_pretrained": False}
+            values |= {"timm_pool": "map", "timm_proj": "none"}
+            if config.activation != _timm_activation(name):
+                values["activation"] = config.activation
+            if config.patch_dropout:
+                values["patch_dropout"] = config.patch_dropout
+            return values
+    return asdict(config) | {"pool_type": "map"}
+
+
+def _tower_json(config: VisionConfig | TextConfig, quick_gelu: bool) -> dict:
+    defaults = _defaults(type(config))
+    values = {k: v for k, v in asdict(config).items() if k not in defaults or v != defaults[k]}
+    if (eps := values.pop("norm_eps", None)) is not None:
+        values["norm_kwargs"] = {"eps": eps}
+    values.pop("activation", None)
+    if config.activation == "gelu_tanh" and not quick_gelu:
+        values["act_kwargs"] = {"approximate": "tanh"}
+    elif config.activation != ("quick_gelu" if quick_gelu else "gelu"):
+        values["activation"] = config.activation
+    return values
+
+
+def _one_if_square(size: tuple[int, int]) -> int | list[int]:
+    return size[0] if size[0] == size[1] else list(size)
+
+
+def _names(cls: type) -> set[str]:
+    return {f.name for f in fields(cls)}
+
+
+def _defaults(cls: type) -> dict:
+    """The fields of a dataclass that have a default, with it."""
+    values = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+    made = {f.name: f.default_factory() for f in fields(cls) if f.default_factory is not MISSING}
+    return values | made
+
+
+def _require_known(where: str, values: dict, known: set[str]) -> None:
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{where}: {', '.join(unknown)} not supported")
+
+
+def _require_absent(where: str, values: dict, names: tuple[str, ...]) -> None:
+    for name in names:
+        if values.get(name):
+            advice = ": give the Hugging Face model to TwoTower" if name == "hf_model_name" else ""
+            raise ValueError(f"{where}: {name} {values[name]!r} is not supported{advice}")

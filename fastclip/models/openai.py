@@ -1,0 +1,85 @@
+"""OpenAI's interface to CLIP: `load`, `available_models`, a model that returns logits.
+
+    model, preprocess = fastclip.load("ViT-B/32", device=device)
+    logits_per_image, logits_per_text = model(image, fastclip.tokenize(texts))
+
+Source: README and `clip.py` of openai/CLIP.
+"""
+
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastclip.data.preprocess import EvaluationTransform, image_transform_v2
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.source import read_source
+from fastclip.models.clip import CLIP
+from fastclip.models.factory import build_model
+from fastclip.models.fetch import fetch_openai
+from fastclip.models.precision import set_precision
+from fastclip.models.presets import preprocess_of
+from fastclip.models.published import OPENAI_FILES
+
+
+class LogitsCLIP(CLIP):
+    """`CLIP` that is called as OpenAI's: for inference, where the logits are wanted."""
+
+    def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the (B, C) logits of B pictures and C texts, and their transpose."""
+        return self.get_logits(image, text)
+
+
+def available_models() -> list[str]:
+    """The names that `load` takes, in OpenAI's spelling."""
+    return list(OPENAI_FILES)
+
+
+def load(
+    name: str | PathLike,
+    device: str | torch.device | None = None,
+    jit: bool = False,
+    download_root: str | PathLike | None = None,
+    activation: str | None = None,
+    precision: str | None = None,
+) -> tuple[LogitsCLIP, EvaluationTransform]:
+    """Load a CLIP model, in evaluation mode, and the transform of its pictures.
+
+    Args:
+        name: one of `available_models()`, or the path of a file or directory that `read_source`
+            reads; the architecture is inferred where it is not told.
+        device: by default the GPU if there is one.
+        jit: not supported; use `torch.compile`.
+        download_root: where OpenAI's files are kept; ~/.cache/clip by default.
+        activation: of weights that do not say it: "quick_gelu" or "gelu".
+        precision: see `precision.py`; by default OpenAI's choice, "fp16" on a GPU and "fp32" else.
+
+    Raises:
+        ValueError: no such model, or `jit`.
+        FileNotFoundError: no such file or directory.
+        CheckpointError: the weights cannot be fetched or read, do not say their activation, or are
+            not of a CLIP model.
+    """
+    if jit:
+        raise ValueError("jit=True is not supported: torch.compile(model) takes its place")
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if str(name) in OPENAI_FILES:
+        path = fetch_openai(str(name), download_root)
+        activation = "quick_gelu"
+    elif Path(name).exists():
+        path = Path(name)
+    else:
+        raise ValueError(f"no model {name!r}: neither a path nor one of {available_models()}")
+    source = read_source(path)
+    config = source.config_or_inferred(activation)
+    if config.custom_text:
+        raise CheckpointError(f"{name} is no CLIP model of OpenAI's kind: use create_model")
+    model = build_model(config, source, model_class=LogitsCLIP)
+    if precision is None:
+        precision = "fp16" if torch.device(device).type == "cuda" else "fp32"
+    preprocess = source.preprocess or preprocess_of(config)
+    model.visual.preprocess_cfg = preprocess.to_dict()
+    model = set_precision(model, precision).to(device).eval()
+    return model, image_transform_v2(preprocess, is_train=False)

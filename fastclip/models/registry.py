@@ -1,0 +1,95 @@
+"""What a model's name stands for: an architecture, a directory, or a repository.
+
+ViT-B-32                        of `list_models()`: open_clip's names, built in or added
+ViT-B/32, ViT-L/14@336px        OpenAI's spellings of the same
+local-dir:/path, or a path      a directory with a configuration, and usually weights
+hf-hub:organisation/name        such a directory on the Hugging Face Hub
+"""
+
+import json
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+from fastclip.models.checkpoints.source import read_config
+from fastclip.models.config import ClipConfig
+from fastclip.models.fetch import fetch_repository
+from fastclip.models.open_clip_config import from_json
+from fastclip.models.presets import PRESETS
+
+LOCAL_DIRECTORY, HUB = "local-dir:", "hf-hub:"
+OPENAI_SPELLINGS = {"ViT-L/14@336px": "ViT-L-14-336"}
+
+architectures: dict[str, ClipConfig] = dict(PRESETS)
+
+
+def list_models() -> list[str]:
+    """The names of all architectures, built in or added."""
+    return list(architectures)
+
+
+def add_model_config(path: str | PathLike) -> None:
+    """Add architectures from a JSON file as open_clip's, or from all of a directory.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: a file is not a model configuration, or asks for a tower that is not built in.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no model configuration at {path}")
+    for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+        try:
+            architectures[file.stem] = from_json(json.loads(file.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+
+
+def get_model_config(model_name: str) -> ClipConfig:
+    """The architecture of a name; of the kinds above.
+
+    Raises:
+        ValueError: there is none of that name; near ones are listed.
+        FileNotFoundError, CheckpointError: a directory or repository holds none.
+    """
+    place = Place.of(model_name)
+    if place is not None:
+        return read_config(place.directory(config_only=True))
+    name = open_clip_name(model_name)
+    if name not in architectures:
+        raise ValueError(f"no model {model_name!r}: {_near(name)}; see list_models()")
+    return architectures[name]
+
+
+def open_clip_name(model_name: str) -> str:
+    """OpenAI's spelling of a name, in open_clip's."""
+    return OPENAI_SPELLINGS.get(model_name, model_name).replace("/", "-")
+
+
+class Place(NamedTuple):
+    """A name that is not of an architecture but of a place: a directory, or a repository."""
+
+    path: Path | None
+    repository: str | None
+
+    @classmethod
+    def of(cls, model_name: str) -> "Place | None":
+        if model_name.startswith(HUB):
+            return cls(None, model_name.removeprefix(HUB))
+        if model_name.startswith(LOCAL_DIRECTORY):
+            path = Path(model_name.removeprefix(LOCAL_DIRECTORY))
+            if not path.is_dir():
+                raise FileNotFoundError(f"there is no directory {path}")
+            return cls(path, None)
+        path = Path(model_name)
+        is_path = model_name not in architectures and path.is_dir()
+        return cls(path, None) if is_path else None
+
+    def directory(self, cache_dir: str | PathLike | None = None, config_only: bool = False) -> Path:
+        return self.path or fetch_repository(self.repository, cache_dir, config_only)
+
+
+def _near(name: str) -> str:
+    near = get_close_matches(name, architectures, n=4, cutoff=0.5)
+    return f"near {', '.join(near)}" if near else "nothing near it"

@@ -1,0 +1,158 @@
+"""SigLIP's vision transformer: no class token; a learned query reads the patches by attention.
+
+    pooled = attention(probe, tokens)
+    features = pooled + mlp(norm(pooled))
+
+Modules are named as in timm, whose names open_clip's SigLIP checkpoints have (`trunk.blocks.0`,
+`trunk.attn_pool.latent`).
+
+Source: Zhai et al. 2023, arXiv:2303.15343; Zhai et al. 2021, arXiv:2106.04560 (the readout);
+initialisation as in big_vision: Xavier for matrices, positions of variance 1 / width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fastclip.models.activations import make_activation
+from fastclip.models.config import SiglipVisionConfig
+from fastclip.models.image_tower import ImageTower
+from fastclip.models.layer_norm import LayerNorm
+from fastclip.models.locking import Group
+from fastclip.models.patch_dropout import PatchDropout
+
+
+class PatchEmbed(nn.Module):
+    """(B, 3, height, width) to (B, num_patches, width); pixels beyond the last patch are unread."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images.to(self.proj.weight.dtype)).flatten(2).transpose(1, 2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention on (B, T, width)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    def __init__(self, width: int, hidden_width: int, activation: str) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden_width)
+        self.act = make_activation(activation)
+        self.fc2 = nn.Linear(hidden_width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, config: SiglipVisionConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm1 = LayerNorm(width, config.norm_eps)
+        self.attn = SelfAttention(width, config.heads)
+        self.norm2 = LayerNorm(width, config.norm_eps)
+        self.mlp = Mlp(width, int(width * config.mlp_ratio), config.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class AttentionPoolLatent(nn.Module):
+    """(B, T, width) to (B, width): one learned query, then an MLP."""
+
+    def __init__(self, config: SiglipVisionConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.latent = nn.Parameter(torch.empty(1, 1, width))
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+        self.norm = LayerNorm(width, config.norm_eps)
+        self.mlp = Mlp(width, int(width * config.mlp_ratio), config.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query = self.q(self.latent.to(x.dtype)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.kv(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query.expand(len(x), -1, -1, -1), k, v)
+        pooled = self.proj(attended.transpose(1, 2).flatten(2))
+        return (pooled + self.mlp(self.norm(pooled)))[:, 0]
+
+
+class SiglipTrunk(nn.Module):
+    """(B, 3, height, width) pictures to (B, width)."""
+
+    def __init__(self, config: SiglipVisionConfig) -> None:
+        super().__init__()
+        rows, columns = config.grid_size
+        self.grad_checkpointing = False
+        self.patch_embed = PatchEmbed(config.patch_size, config.width)
+        self.pos_embed = nn.Parameter(torch.empty(1, rows * columns, config.width))
+        self.patch_drop = PatchDropout(config.patch_dropout, num_prefix=0)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = LayerNorm(config.width, config.norm_eps)
+        self.attn_pool = AttentionPoolLatent(config)
+        self._initialize(config.width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = self.patch_embed(images)
+        x = self.patch_drop(patches + self.pos_embed.to(patches.dtype))
+        for block in self.blocks:
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return self.attn_pool(self.norm(x))
+
+    def _initialize(self, width: int) -> None:
+        nn.init.normal_(self.pos_embed, std=width**-0.5)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.attn_pool.latent)
+
+
+class SiglipVisionTransformer(ImageTower):
+    """(B, 3, height, width) pictures to (B, width) features, not normalised."""
+
+    def __init__(self, config: SiglipVisionConfig) -> None:
+        super().__init__(config.image_size, 3, config.width)
+        self.grid_size = config.grid_size
+        self.patch_size = (config.patch_size, config.patch_size)
+        self.trunk = SiglipTrunk(config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, width) features.
+
+        Raises:
+            ValueError: `images` is not (B, 3, *image_size).
+            TypeError: `images` is not floating-point.
+        """
+        self.require_images(images)
+        return self.trunk(images)
+
+    def groups(self) -> list[Group]:
+        trunk = self.trunk
+        *blocks, last = trunk.blocks
+        stem = [trunk.patch_embed, trunk.pos_embed]
+        return [stem, *([block] for block in blocks), [last, trunk.norm], [trunk.attn_pool]]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.trunk.grad_checkpointing = enable

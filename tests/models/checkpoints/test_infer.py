@@ -1,0 +1,88 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.infer import infer_config
+from fastclip.models.clip import CLIP
+from fastclip.models.mlp_ratio import mlp_ratio
+from fastclip.models.presets import PRESETS
+from fastclip.models.two_tower import CustomTextCLIP
+
+# Shapes tell nothing of how CLIPA is read out, of MetaCLIP 2's end token, or of 384 = 27 * 14 + 6.
+TOLD = [n for n in PRESETS if not any(w in n for w in ("CLIPA", "worldwide", "14-SigLIP-384"))]
+
+
+def tensors_of(config):
+    with torch.device("meta"):
+        model = (CustomTextCLIP if config.custom_text else CLIP)(config)
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_published_architectures_are_inferred_from_their_shapes(name):
+    config = PRESETS[name]
+    vision, text = config.activations
+    inferred = infer_config(tensors_of(config), text)
+    if "SigLIP" in name:  # one activation is told, the towers of some have two
+        inferred = replace(inferred, vision_cfg=replace(inferred.vision_cfg, activation=vision))
+        assert inferred.text_cfg.hf_tokenizer_name.startswith("timm/ViT-B-16-SigLIP")
+        tokenizer = config.text_cfg.hf_tokenizer_name
+        text_cfg = replace(inferred.text_cfg, hf_tokenizer_name=tokenizer)
+        inferred = replace(inferred, text_cfg=text_cfg)
+    if name == "ViT-g-14":  # 4.3637 and 4.364 give the same hidden width
+        assert int(1408 * inferred.vision_cfg.mlp_ratio) == int(1408 * 4.3637)
+        inferred = replace(inferred, vision_cfg=replace(inferred.vision_cfg, mlp_ratio=4.3637))
+    assert inferred == config
+
+
+@pytest.fixture
+def tensors():
+    return tensors_of(PRESETS["ViT-S-32"])
+
+
+def test_unknown_activation_is_asked_for(tensors):
+    with pytest.raises(CheckpointError, match=r"activation='quick_gelu' \(OpenAI.*or 'gelu'"):
+        infer_config(tensors, None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["visual.conv1.weight", "token_embedding.weight", "text_projection", "positional_embedding"],
+)
+def test_missing_tensor_is_named(name, tensors):
+    del tensors[name]
+    with pytest.raises(CheckpointError, match="cannot be inferred: there is no tensor"):
+        infer_config(tensors, "gelu")
+
+
+def test_grid_that_is_not_square_asks_for_a_configuration(tensors):
+    tensors["visual.positional_embedding"] = torch.empty(51, 384, device="meta")
+    with pytest.raises(CheckpointError, match="50 positions, not a square"):
+        infer_config(tensors, "gelu")
+
+
+def test_tower_without_ln_pre_asks_for_the_name():
+    with pytest.raises(CheckpointError, match=r"ln_pre.*give the name"):
+        infer_config(tensors_of(PRESETS["ViT-L-14-CLIPA"]), "gelu")
+
+
+def test_siglip_of_an_unpublished_width_asks_for_a_configuration():
+    tensors = tensors_of(PRESETS["ViT-B-16-SigLIP"])
+    tensors["visual.trunk.patch_embed.proj.weight"] = torch.empty(100, 3, 16, 16, device="meta")
+    with pytest.raises(CheckpointError, match="width 100"):
+        infer_config(tensors, "gelu")
+
+
+@pytest.mark.parametrize(
+    "hidden_width, width, ratio", [(3072, 768, 4.0), (4304, 1152, 3.7362), (8192, 1664, 4.9231)]
+)
+def test_ratio_is_the_shortest_that_gives_the_width_back(hidden_width, width, ratio):
+    assert mlp_ratio(hidden_width, width) == ratio
+
+
+def test_every_ratio_gives_its_width_back():
+    for width in (7, 384, 1152, 1408):
+        for hidden_width in range(width // 2, 9 * width, 13):
+            assert int(width * mlp_ratio(hidden_width, width)) == hidden_width

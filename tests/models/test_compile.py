@@ -1,0 +1,47 @@
+"""torch.compile sees each tower whole: no graph break, the same features, the same gradients."""
+
+import pytest
+import torch
+
+from tests.support.small_models import SMALL, build, inputs
+
+KINDS = ("vit", "quick_gelu", "clipa", "resnet", "siglip", "eos")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", KINDS)
+def test_towers_compile_without_a_graph_break(name, checkpointing):
+    if name == "resnet" and checkpointing:
+        pytest.skip("recomputed statistics need a context that torch.compile does not take")
+    torch._dynamo.reset()
+    config = SMALL[name]
+    images, tokens = inputs(config)
+    model = build(config)
+    model.set_grad_checkpointing(checkpointing)
+    expected = model(images, tokens)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    found = compiled(images, tokens)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    weights = torch.linspace(-1, 1, expected[0].numel()).reshape(expected[0].shape)
+    for features in (expected, found):
+        model.zero_grad()
+        (features[2] * features[0] * features[1] * weights).sum().backward()
+        gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        if features is expected:
+            reference = gradients
+    assert gradients.keys() == reference.keys()
+    for parameter, gradient in gradients.items():
+        torch.testing.assert_close(gradient, reference[parameter], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_training_with_patch_dropout_compiles():
+    from dataclasses import replace
+
+    torch._dynamo.reset()
+    config = replace(SMALL["vit"], vision_cfg=replace(SMALL["vit"].vision_cfg, patch_dropout=0.5))
+    model = build(config).train()
+    compiled = torch.compile(model.visual, fullgraph=True, backend="aot_eager")
+    compiled(inputs(config)[0]).square().sum().backward()
+    assert model.visual.conv1.weight.grad.any()

@@ -1,0 +1,261 @@
+"""Models, transforms and tokenizers by name."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
+from fastclip.models import registry
+from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
+from fastclip.models.checkpoints.write import save_pretrained
+from fastclip.models.clip import CLIP
+from fastclip.models.factory import (
+    create_model,
+    create_model_and_transforms,
+    create_model_from_pretrained,
+)
+from fastclip.models.open_clip_config import to_json
+from fastclip.models.presets import PRESETS
+from fastclip.models.registry import add_model_config, get_model_config, list_models
+from fastclip.models.tokenizer import get_tokenizer
+from fastclip.models.two_tower import CustomTextCLIP
+from tests.support.small_models import SMALL, build, inputs
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch):
+    """The registry as it was, with small models under names like the real ones."""
+    small = {
+        "Small-B-8": SMALL["vit"],
+        "Small-B-8-quickgelu": SMALL["quick_gelu"],
+        "Small-SigLIP": SMALL["siglip"],
+        "Small-RN": SMALL["resnet"],
+    }
+    monkeypatch.setattr(registry, "architectures", {**PRESETS, **small})
+
+
+@pytest.fixture
+def weights(tmp_path):
+    model = build(SMALL["vit"])
+    torch.save({"state_dict": model.state_dict(), "epoch": 1}, tmp_path / "epoch_1.pt")
+    return tmp_path / "epoch_1.pt", model
+
+
+def test_names_are_open_clips():
+    assert {"ViT-B-32", "ViT-L-14-336-quickgelu", "RN50x64", "ViT-B-16-SigLIP2-256"} <= set(
+        list_models()
+    )
+
+
+@pytest.mark.parametrize(
+    "spelling, name",
+    [
+        ("ViT-B/32", "ViT-B-32"),
+        ("ViT-L/14@336px", "ViT-L-14-336"),
+        ("RN50x16", "RN50x16"),
+        ("ViT-L-14", "ViT-L-14"),
+    ],
+)
+def test_openais_spellings_are_names_too(spelling, name):
+    assert get_model_config(spelling) == PRESETS[name]
+
+
+@pytest.mark.parametrize("function", [create_model, get_tokenizer, get_model_config])
+def test_unknown_name_lists_near_ones(function):
+    with pytest.raises(ValueError, match="no model 'ViT-B-31': near ViT-B-32"):
+        function("ViT-B-31")
+
+
+def test_model_is_of_its_kind_in_training_mode_with_its_preprocessing():
+    model = create_model("Small/B/8")
+    assert type(model) is CLIP and model.training and model.config == SMALL["vit"]
+    assert model.visual.preprocess_cfg["size"] == (32, 32)
+    assert model.visual.image_mean == (0.48145466, 0.4578275, 0.40821073)
+    siglip = create_model("Small-SigLIP", output_dict=True)
+    assert type(siglip) is CustomTextCLIP
+    assert siglip.visual.preprocess_cfg["mean"] == (0.5, 0.5, 0.5)
+    assert siglip.visual.preprocess_cfg["resize_mode"] == "squash"
+    assert siglip(*inputs(SMALL["siglip"]))["logit_bias"].item() == -10
+
+
+def test_weights_are_loaded_from_a_path(weights):
+    path, model = weights
+    loaded = create_model("Small-B-8", pretrained=path)
+    state = model.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in loaded.state_dict().items())
+    assert all(p.requires_grad and p.is_leaf for p in loaded.parameters())
+
+
+def test_sixteen_bit_weights_become_float32(weights, tmp_path):
+    _, model = weights
+    torch.save(model.half().state_dict(), tmp_path / "half.pt")
+    loaded = create_model("Small-B-8", pretrained=tmp_path / "half.pt")
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    assert create_model("Small-B-8", precision="pure_bf16").dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("prefix", ["local-dir:", ""])
+@pytest.mark.parametrize("layout", ["open_clip", "hf"])
+def test_directory_is_model_weights_and_preprocessing(prefix, layout, tmp_path):
+    model = build(SMALL["quick_gelu"])
+    model.visual.preprocess_cfg = {"size": 32, "mean": (0.1, 0.2, 0.3), "resize_mode": "squash"}
+    save_pretrained(model, tmp_path / "model", layout=layout)
+    name = f"{prefix}{tmp_path / 'model'}"
+    loaded, _, preprocess = create_model_and_transforms(name)
+    assert loaded.config == model.config
+    assert preprocess.cfg.mean == (0.1, 0.2, 0.3) and preprocess.cfg.resize_mode == "squash"
+    assert torch.equal(loaded.visual.proj, model.visual.proj)
+    random = create_model(name, load_weights=False)
+    assert not torch.equal(random.visual.proj, model.visual.proj)
+    with pytest.raises(ValueError, match="has weights of its own"):
+        create_model(name, pretrained="openai")
+
+
+def test_directory_of_weights_fits_a_name(tmp_path):
+    save_pretrained(build(SMALL["quick_gelu"]), tmp_path / "hf", layout="hf")
+    create_model("Small-B-8-quickgelu", pretrained=tmp_path / "hf")
+    with pytest.raises(ActivationMismatchError, match="quick_gelu, the model has gelu"):
+        create_model("Small-B-8", pretrained=tmp_path / "hf")
+    create_model("Small-B-8", pretrained=tmp_path / "hf", force_quick_gelu=True)
+
+
+def test_missing_places_raise(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no directory /nowhere"):
+        create_model("local-dir:/nowhere")
+    with pytest.raises(ValueError, match="neither a file nor a tag; tags: openai"):
+        create_model("RN50x4", pretrained="laion")
+    with pytest.raises(ValueError, match="tags: none"):
+        create_model("Small-B-8", pretrained="openai")
+
+
+def test_architecture_is_changed_as_asked():
+    model = create_model(
+        "Small-B-8", force_quick_gelu=True, force_custom_text=True, force_patch_dropout=0.5,
+        force_image_size=(16, 24), force_context_length=5, init_logit_bias=-10.0,
+        init_logit_scale=1.0,
+    )  # fmt: skip
+    assert type(model) is CustomTextCLIP
+    assert model.config.activations == ("quick_gelu", "quick_gelu")
+    assert model.visual.patch_dropout.prob == 0.5 and model.visual.grid_size == (2, 3)
+    assert model.context_length == 5
+    assert (model.logit_scale.item(), model.logit_bias.item()) == (1.0, -10.0)
+    assert model.visual.preprocess_cfg["size"] == (16, 24)
+
+
+def test_quick_gelu_of_a_resnet_is_its_text_towers():
+    model = create_model("Small-RN", force_quick_gelu=True)
+    assert model.config.activations == (None, "quick_gelu")
+
+
+def test_unknown_field_is_a_type_error():
+    with pytest.raises(TypeError, match="nonsense"):
+        create_model("Small-B-8", nonsense=1)
+
+
+def test_weights_are_resized_to_a_forced_size_and_not_otherwise(weights):
+    path, _ = weights
+    model = create_model("Small-B-8", path, force_image_size=64, force_context_length=20)
+    assert model.visual.positional_embedding.shape == (65, 128)
+    assert model.positional_embedding.shape == (20, 128)
+    registry.architectures["Larger"] = replace(
+        SMALL["vit"], vision_cfg=replace(SMALL["vit"].vision_cfg, image_size=64)
+    )
+    with pytest.raises(CheckpointError, match=r"of another shape: visual.positional_embedding"):
+        create_model("Larger", path)
+
+
+@pytest.mark.parametrize("name", ["Small-B-8", "Small-SigLIP"])
+def test_weights_of_single_towers_are_loaded_last(name, tmp_path):
+    model = build(registry.architectures[name], seed=7)
+    torch.save(model.visual.state_dict(), tmp_path / "image.pt")
+    is_flat = isinstance(model, CLIP)
+    text = {k: v for k, v in model.state_dict().items() if not k.startswith(("visual", "logit"))}
+    torch.save(text if is_flat else model.text.state_dict(), tmp_path / "text.pt")
+    loaded = create_model(
+        name, pretrained_image_path=tmp_path / "image.pt", pretrained_text_path=tmp_path / "text.pt"
+    )
+    state = model.state_dict()
+    for key, value in loaded.state_dict().items():
+        assert "logit" in key or torch.equal(value, state[key]), key
+    with pytest.raises(CheckpointError, match="missing"):
+        create_model(name, pretrained_image_path=tmp_path / "text.pt")
+
+
+def test_pretrained_model_needs_weights(weights):
+    with pytest.raises(CheckpointError, match="without weights"):
+        create_model_from_pretrained("Small-B-8")
+    model, preprocess = create_model_from_pretrained("Small-B-8", pretrained=weights[0])
+    assert preprocess.cfg.height_width == model.visual.image_size
+    alone = create_model_from_pretrained("Small-B-8", weights[0], return_transform=False)
+    assert isinstance(alone, CLIP)
+
+
+def test_script_modules_are_refused_with_the_alternative():
+    with pytest.raises(ValueError, match=r"torch\.compile"):
+        create_model("Small-B-8", jit=True)
+
+
+def test_transforms_follow_the_settings():
+    _, train, evaluate = create_model_and_transforms(
+        "Small-B-8", image_mean=(0.1, 0.2, 0.3), image_std=(1.0, 1.0, 1.0),
+        image_interpolation="bilinear", image_resize_mode="longest",
+        aug_cfg={"scale": (0.4, 1.0), "gray_scale_prob": 0.2},
+    )  # fmt: skip
+    assert evaluate.cfg.mean == train.cfg.mean == (0.1, 0.2, 0.3)
+    assert (evaluate.cfg.interpolation, evaluate.cfg.resize_mode) == ("bilinear", "longest")
+    assert train.aug_cfg.scale == (0.4, 1.0) and train.aug_cfg.gray_scale_prob == 0.2
+
+
+def test_configurations_are_added_from_a_file_and_a_directory(tmp_path):
+    for name in ("One", "Two"):
+        values = to_json(SMALL["vit"]) | {"embed_dim": 40}
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    add_model_config(tmp_path / "One.json")
+    assert "One" in list_models() and "Two" not in list_models()
+    add_model_config(str(tmp_path))
+    assert create_model("Two").visual.output_dim == 40
+    (tmp_path / "Bad.json").write_text('{"embed_dim": 3}')
+    with pytest.raises(ValueError, match=r"Bad\.json: not a model configuration: vision_cfg"):
+        add_model_config(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        add_model_config(tmp_path / "nowhere")
+
+
+def test_tokenizer_of_a_name_has_its_length():
+    tokenizer = get_tokenizer("ViT-B-32")
+    assert isinstance(tokenizer, BytePairTokenizer)
+    assert tokenizer(["a dog"]).tolist()[0][:4] == [49406, 320, 1929, 49407]
+    assert get_tokenizer("ViT-B-32", context_length=9)("a dog").shape == (1, 9)
+    assert get_tokenizer()("a dog").shape == (1, 77)
+
+
+def test_hugging_face_tokenizer_is_taken_from_the_directory(tmp_path):
+    from tests.support.peers import transformers
+
+    tokenizers = pytest.importorskip("tokenizers")
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, "dog": 3}, "<unk>")
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    fast.save_pretrained(tmp_path / "tokenizer")
+    for layout in ("open_clip", "hf"):
+        config = SMALL["siglip"]
+        if layout == "open_clip":
+            named = replace(config.text_cfg, hf_tokenizer_name="timm/ViT-B-16-SigLIP")
+            vision = PRESETS["ViT-B-16-SigLIP"].vision_cfg
+            config = replace(config, vision_cfg=vision, text_cfg=named, embed_dim=768)
+        save_pretrained(
+            build(config), tmp_path / layout, layout, tokenizer_directory=tmp_path / "tokenizer"
+        )
+        tokens = get_tokenizer(f"local-dir:{tmp_path / layout}")("dog dog")
+        assert tokens.shape == (1, 9) and tokens[0, :2].tolist() == [3, 3]
+
+
+def test_name_with_a_vocabulary_of_its_own_asks_for_the_tokenizer():
+    with pytest.raises(ValueError, match="'Small-B-8' does not name its tokenizer"):
+        get_tokenizer("Small-B-8")

@@ -1,0 +1,168 @@
+"""Fetching published weights, from a server that this test starts."""
+
+import functools
+import hashlib
+import http.server
+import threading
+from typing import ClassVar
+
+import pytest
+import torch
+
+from fastclip.models import fetch
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.write import save_pretrained
+from fastclip.models.factory import create_model, create_model_and_transforms
+from fastclip.models.published import OPENAI_FILES, REPOSITORIES, list_pretrained
+from fastclip.models.registry import architectures, get_model_config
+from tests.support.small_models import SMALL, build
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    requested: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        self.requested.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The root of what is served, and the address."""
+    root = tmp_path / "served"
+    root.mkdir()
+    Handler.requested = []
+    handler = functools.partial(Handler, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield root, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def hub(server, monkeypatch):
+    """A hub with one repository, read without its library."""
+    root, address = server
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: None)
+    model = build(SMALL["vit"])
+    (root / "laion" / "small" / "resolve").mkdir(parents=True)
+    save_pretrained(model, root / "laion" / "small" / "resolve" / "main")
+    return root, model
+
+
+def test_repository_is_fetched_once(hub, tmp_path):
+    _, model = hub
+    for _ in range(2):
+        read = create_model("hf-hub:laion/small", cache_dir=tmp_path / "cache")
+    assert read.config == model.config
+    assert torch.equal(read.visual.proj, model.visual.proj)
+    assert len([p for p in Handler.requested if p.endswith(".safetensors")]) == 1
+
+
+def test_repository_of_transformers_is_fetched_with_its_preprocessing(hub, tmp_path):
+    root, _ = hub
+    (root / "openai" / "small" / "resolve").mkdir(parents=True)
+    save_pretrained(build(SMALL["quick_gelu"]), root / "openai/small/resolve/main", layout="hf")
+    read = create_model("hf-hub:openai/small", cache_dir=tmp_path / "cache")
+    assert read.config == SMALL["quick_gelu"]
+    assert (tmp_path / "cache/openai/small/preprocessor_config.json").is_file()
+
+
+def test_tag_is_its_repository(hub, tmp_path, monkeypatch):
+    _, model = hub
+    monkeypatch.setitem(REPOSITORIES, "Small", {"laion2b": "laion/small"})
+    monkeypatch.setitem(architectures, "Small", model.config)
+    read, _, preprocess = create_model_and_transforms(
+        "Small", pretrained="laion2b", cache_dir=tmp_path / "cache"
+    )
+    assert torch.equal(read.ln_final.weight, model.ln_final.weight)
+    assert preprocess.cfg.height_width == (32, 32)
+
+
+def test_configuration_is_fetched_without_the_weights(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "CACHE", str(tmp_path / "cache"))
+    assert get_model_config("hf-hub:laion/small") == SMALL["vit"]
+    assert not any(path.endswith(".safetensors") for path in Handler.requested)
+
+
+def test_unknown_repository_and_no_connection_say_how_to_do_without(hub, tmp_path, monkeypatch):
+    with pytest.raises(CheckpointError, match="laion/none on the Hugging Face Hub has none of"):
+        create_model("hf-hub:laion/none", cache_dir=tmp_path / "cache")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(CheckpointError, match=r"could not be fetched.*local-dir:"):
+        create_model("hf-hub:laion/other", cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.*"))
+
+
+def test_library_of_the_hub_is_used_where_it_is_installed(tmp_path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    model = build(SMALL["vit"])
+    save_pretrained(model, tmp_path / "repository")
+    asked = []
+
+    class Missing(hub.errors.EntryNotFoundError):
+        def __init__(self, name):
+            Exception.__init__(self, name)
+
+    def download(repository, name, cache_dir=None):
+        asked.append((repository, name))
+        path = tmp_path / "repository" / name
+        if not path.is_file():
+            raise Missing(name)
+        return str(path)
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    assert create_model("hf-hub:a/b").config == model.config
+    assert ("a/b", "open_clip_model.safetensors") in asked
+    (tmp_path / "repository" / "open_clip_config.json").unlink()
+    with pytest.raises(CheckpointError, match="a/b on the Hugging Face Hub has none"):
+        create_model("hf-hub:a/b")
+
+
+def test_openais_file_is_fetched_and_its_checksum_is_checked(server, tmp_path, monkeypatch):
+    root, address = server
+    monkeypatch.setattr(fetch, "OPENAI", address)
+    content = b"weights"
+    checksum = hashlib.sha256(content).hexdigest()
+    monkeypatch.setitem(OPENAI_FILES, "ViT-B/32", (checksum, "ViT-B-32.pt"))
+    (root / checksum).mkdir()
+    (root / checksum / "ViT-B-32.pt").write_bytes(content)
+    path = fetch.fetch_openai("ViT-B/32", tmp_path / "root")
+    assert path.read_bytes() == content
+    path.unlink()
+    (root / checksum / "ViT-B-32.pt").write_bytes(b"tampered")
+    with pytest.raises(CheckpointError, match=r"could not be fetched.*Put the file at"):
+        fetch.fetch_openai("ViT-B/32", tmp_path / "root")
+    assert not list((tmp_path / "root").iterdir())
+
+
+def test_published_weights_are_open_clips():
+    from fastclip.models.presets import PRESETS
+    from tests.support.peers import open_clip
+
+    theirs = {
+        (name, tag): cfg["hf_hub"].rstrip("/")
+        for name, tags in open_clip.pretrained._PRETRAINED.items()
+        for tag, cfg in tags.items()
+        if name in PRESETS
+    }
+    ours = {(name, tag): REPOSITORIES[name][tag] for name, tag in list_pretrained()}
+    assert ours == theirs
+
+
+def test_openais_names_are_checked_against_the_addresses_that_open_clip_has():
+    from tests.support.peers import open_clip
+
+    theirs = {
+        cfg["url"].rsplit("/", 1)[1]: cfg["url"].rsplit("/", 2)[1]
+        for tags in open_clip.pretrained._PRETRAINED.values()
+        for tag, cfg in tags.items()
+        if tag == "openai"
+    }
+    assert {file: checksum for checksum, file in OPENAI_FILES.values()} == theirs

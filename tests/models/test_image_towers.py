@@ -1,0 +1,168 @@
+"""What holds for the image towers of every kind."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from fastclip.models.clip import build_image_tower
+from fastclip.models.patch_dropout import PatchDropout
+from tests.support.small_models import SMALL, build, inputs, shake
+
+KINDS = {name: SMALL[name] for name in ("vit", "avg", "clipa", "layer_scale", "resnet", "siglip")}
+
+
+@pytest.fixture(params=KINDS)
+def config(request):
+    return KINDS[request.param]
+
+
+def tower_of(config):
+    torch.manual_seed(0)
+    tower = build_image_tower(config)
+    shake(tower)
+    return tower.eval()
+
+
+def trainable(tower: nn.Module) -> set[str]:
+    return {name for name, p in tower.named_parameters() if p.requires_grad}
+
+
+def test_groups_hold_every_parameter_once(config):
+    tower = tower_of(config)
+    held = [
+        id(p)
+        for group in tower.groups()
+        for part in group
+        for p in ([part] if isinstance(part, nn.Parameter) else part.parameters())
+    ]
+    assert sorted(held) == sorted(id(p) for p in tower.parameters())
+
+
+def test_locking_leaves_the_last_groups_trainable(config):
+    tower = tower_of(config)
+    tower.lock()
+    assert not trainable(tower)
+    for unlocked in range(1, len(tower.groups()) + 1):
+        before = trainable(tower)
+        tower.lock(unlocked_groups=unlocked)
+        assert before < trainable(tower)
+    assert trainable(tower) == {name for name, _ in tower.named_parameters()}
+
+
+@pytest.mark.parametrize("unlocked", [-1, 100])
+def test_locking_more_groups_than_there_are_raises(config, unlocked):
+    with pytest.raises(ValueError, match=f"got {unlocked}"):
+        tower_of(config).lock(unlocked_groups=unlocked)
+
+
+def test_gradient_reaches_every_parameter(config):
+    tower = tower_of(config)
+    images, _ = inputs(config)
+    (tower(images) * torch.linspace(-1, 1, tower.output_dim)).sum().backward()
+    assert not [n for n, p in tower.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+def test_checkpointing_changes_neither_features_nor_gradients_nor_statistics(config):
+    images, _ = inputs(config)
+    plain, checkpointed = tower_of(config).train(), tower_of(config).train()
+    checkpointed.set_grad_checkpointing()
+    for tower in (plain, checkpointed):
+        tower(images).square().sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=0, msg=name)
+    for (name, one), other in zip(plain.named_buffers(), checkpointed.buffers(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_wrong_pictures_raise_and_name_them(config):
+    tower = tower_of(config)
+    images, _ = inputs(config)
+    with pytest.raises(ValueError, match=r"images must be \(B, 3, \d+, \d+\), got"):
+        tower(images[:, :, 1:])
+    with pytest.raises(TypeError, match=r"floating-point, got torch\.uint8: standardize"):
+        tower(images.to(torch.uint8))
+
+
+def test_pictures_are_taken_in_any_floating_dtype(config):
+    tower = tower_of(config)
+    images, _ = inputs(config)
+    torch.testing.assert_close(tower(images.double()), tower(images))
+    assert tower.bfloat16()(images).dtype == torch.bfloat16
+
+
+def test_square_side_has_openais_name():
+    assert tower_of(SMALL["vit"]).input_resolution == 32
+    with pytest.raises(ValueError, match="not square"):
+        _ = build_image_tower(SMALL["tall"]).input_resolution
+
+
+def test_frozen_statistics_stay_in_training_while_others_move():
+    config = SMALL["resnet"]
+    images, _ = inputs(config)
+    tower = tower_of(config)
+    tower.lock(unlocked_groups=2, freeze_bn_stats=True)
+    before = copy.deepcopy(dict(tower.named_buffers()))
+    tower.train()
+    with torch.no_grad():
+        tower(images)
+    moved = {
+        name.split(".")[0]
+        for name, value in tower.named_buffers()
+        if not torch.equal(value, before[name])
+    }
+    assert moved == {"layer4"}
+
+
+def test_statistics_move_when_they_are_not_frozen():
+    tower = tower_of(SMALL["resnet"])
+    tower.lock()
+    before = tower.bn1.running_mean.clone()
+    tower.train()(inputs(SMALL["resnet"])[0])
+    assert not torch.equal(before, tower.bn1.running_mean)
+
+
+def test_patch_dropout_keeps_the_class_token_and_that_many_patches():
+    torch.manual_seed(0)
+    tokens = torch.arange(11.0).expand(4, 11)[..., None].clone()
+    dropped = PatchDropout(0.7, num_prefix=1)(tokens)
+    assert dropped.shape == (4, 4, 1)
+    assert not dropped[:, 0].any()
+    kept = dropped[:, 1:, 0]
+    assert all(len(set(row.tolist())) == 3 for row in kept)
+    assert len({tuple(sorted(row.tolist())) for row in kept}) > 1  # another choice per picture
+
+
+def test_patch_dropout_does_nothing_in_evaluation_or_at_zero():
+    tokens = torch.randn(2, 5, 3)
+    assert torch.equal(PatchDropout(0.5, 1).eval()(tokens), tokens)
+    assert torch.equal(PatchDropout(0.0, 1)(tokens), tokens)
+
+
+def test_patch_dropout_keeps_at_least_one_patch():
+    assert PatchDropout(0.99, num_prefix=0)(torch.randn(2, 5, 3)).shape == (2, 1, 3)
+
+
+@pytest.mark.parametrize("name", ["vit", "siglip"])
+def test_towers_drop_patches_in_training_only(name):
+    from dataclasses import replace
+
+    config = SMALL[name]
+    config = replace(config, vision_cfg=replace(config.vision_cfg, patch_dropout=0.5))
+    tower = tower_of(config)
+    images, _ = inputs(config)
+    assert torch.equal(tower(images), tower(images))
+    tower.train()
+    assert not torch.allclose(tower(images), tower(images))
+
+
+def test_pixels_beyond_the_last_whole_patch_are_unread_in_siglip():
+    from dataclasses import replace
+
+    config = replace(SMALL["siglip"], vision_cfg=replace(SMALL["siglip"].vision_cfg, image_size=35))
+    model = build(config)
+    images, _ = inputs(config)
+    cut = images.clone()
+    cut[:, :, 32:], cut[:, :, :, 32:] = 7, 7
+    assert torch.equal(model.encode_image(images), model.encode_image(cut))

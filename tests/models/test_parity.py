@@ -1,0 +1,153 @@
+"""The same weights give the same features as in open_clip and in transformers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fastclip.models.checkpoints.write import save_pretrained
+from fastclip.models.factory import build_model, create_model
+from fastclip.models.open_clip_config import to_json
+from fastclip.models.presets import PRESETS
+from tests.support.peers import open_clip, transformers
+from tests.support.small_models import SMALL, build, inputs, shake
+
+TOLERANCE = 1e-5
+PORTABLE = {name: config for name, config in SMALL.items() if name != "siglip"}
+
+
+def largest_difference(model, images, tokens, encode_image, encode_text):
+    with torch.no_grad():
+        pairs = [
+            (model.encode_image(images), encode_image(images)),
+            (model.encode_text(tokens), encode_text(tokens)),
+        ]
+    for ours, theirs in pairs:
+        assert ours.shape == theirs.shape and ours.abs().max() > 0.01
+    return max((ours - theirs).abs().max().item() for ours, theirs in pairs)
+
+
+@pytest.mark.parametrize("config", PORTABLE.values(), ids=PORTABLE)
+def test_small_models_of_every_kind_agree_with_open_clip(config):
+    model = build(config)
+    values = to_json(config)
+    cls = open_clip.CustomTextCLIP if values.pop("custom_text", False) else open_clip.CLIP
+    theirs = cls(**values).eval()
+    theirs.load_state_dict(model.state_dict(), strict=True)
+    images, tokens = inputs(config)
+    difference = largest_difference(model, images, tokens, theirs.encode_image, theirs.encode_text)
+    assert difference < 2e-6
+    for ours, other in zip(model(images, tokens), theirs(images, tokens), strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", PORTABLE.values(), ids=PORTABLE)
+def test_gradients_of_small_models_agree_with_open_clip(config):
+    model = build(config).double()
+    values = to_json(config)
+    cls = open_clip.CustomTextCLIP if values.pop("custom_text", False) else open_clip.CLIP
+    theirs = cls(**values).eval().double()
+    theirs.load_state_dict(model.state_dict(), strict=True)
+    images, tokens = inputs(config)
+    for each in (model, theirs):
+        image_features, text_features = each(images.double(), tokens)[:2]
+        (image_features * text_features.roll(1, 0)).sum().backward()
+    theirs_by_name = dict(theirs.named_parameters())
+    for name, parameter in model.named_parameters():
+        if "logit" not in name:
+            torch.testing.assert_close(
+                parameter.grad, theirs_by_name[name].grad, rtol=1e-9, atol=1e-11, msg=name
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["ViT-B-32-quickgelu", "ViT-B-16", "ViT-L-14", "RN50", "ViT-B-16-SigLIP"]
+)
+def test_published_architectures_agree_with_open_clip_and_transformers(name, tmp_path):
+    torch.manual_seed(0)
+    model = create_model(name).eval()
+    if name == "RN50":
+        shake(model)  # its blocks start as their shortcuts
+    save_pretrained(model, tmp_path / "open_clip")
+    theirs = open_clip.create_model(f"local-dir:{tmp_path / 'open_clip'}").eval()
+    assert theirs.state_dict().keys() == model.state_dict().keys()
+    images, tokens = published_inputs(PRESETS[name])
+    assert largest_difference(
+        model, images, tokens, theirs.encode_image, theirs.encode_text
+    ) < TOLERANCE  # fmt: skip
+    if name == "RN50":
+        return  # transformers has no ResNet
+    del theirs
+    save_pretrained(model, tmp_path / "hf", layout="hf")
+    theirs = load_strictly(tmp_path / "hf", name)
+    assert largest_difference(model, images, tokens, *features_of(theirs)) < TOLERANCE
+    del theirs
+    for directory in ("open_clip", "hf"):
+        again = create_model(f"local-dir:{tmp_path / directory}")
+        assert_same_weights(again, model)
+
+
+@pytest.mark.parametrize("name", ["vit", "quick_gelu", "wide_mlp", "custom_text", "siglip"])
+def test_small_models_survive_transformers_own_files(name, tmp_path):
+    config = SMALL[name]
+    if name == "custom_text":
+        config = replace(config, init_logit_bias=None)
+    model = build(config)
+    save_pretrained(model, tmp_path / "ours", layout="hf")
+    theirs = load_strictly(tmp_path / "ours", "SigLIP" if name == "siglip" else name)
+    images, tokens = inputs(config)
+    assert largest_difference(model, images, tokens, *features_of(theirs)) < 2e-6
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = create_model(str(tmp_path / "theirs"))
+    if name == "custom_text":
+        again = build_model(config, None).eval()
+        from fastclip.models.checkpoints.load import load_checkpoint
+
+        load_checkpoint(again, tmp_path / "theirs")
+    assert_same_weights(again, model)
+
+
+def test_text_features_at_mistaken_and_right_end_token_ids_agree_with_transformers(tmp_path):
+    import json
+
+    model = build(SMALL["vit"])
+    save_pretrained(model, tmp_path / "hf", layout="hf")
+    path = tmp_path / "hf" / "config.json"
+    for eos in (2, 63, 7):
+        values = json.loads(path.read_text())
+        values["text_config"] |= {"eos_token_id": eos}
+        path.write_text(json.dumps(values))
+        theirs, ours = load_strictly(path.parent, "vit"), create_model(str(path.parent)).eval()
+        tokens = torch.tensor([[62, 9, 7, 8, 63, 7, 0, 0, 0]])
+        _, encode_text = features_of(theirs)
+        with torch.no_grad():
+            torch.testing.assert_close(ours.encode_text(tokens), encode_text(tokens))
+
+
+def published_inputs(config):
+    torch.manual_seed(1)
+    images = torch.randn(2, 3, *config.vision_cfg.image_size)
+    tokens = torch.randint(2, 30_000, (2, config.text_cfg.context_length))
+    tokens[0, 9], tokens[0, 10:], tokens[1, -1] = 49407, 0, 49407
+    return images, tokens.clamp(max=config.text_cfg.vocab_size - 1)
+
+
+def load_strictly(directory, name):
+    cls = transformers.SiglipModel if "SigLIP" in name else transformers.CLIPModel
+    model, report = cls.from_pretrained(directory, output_loading_info=True)
+    assert not any(report.values()), report
+    return model.eval()
+
+
+def features_of(theirs):
+    return (
+        lambda images: theirs.get_image_features(pixel_values=images).pooler_output,
+        lambda tokens: theirs.get_text_features(input_ids=tokens).pooler_output,
+    )
+
+
+def assert_same_weights(one, other):
+    first, second = one.state_dict(), other.state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
