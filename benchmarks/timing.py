@@ -97,7 +97,7 @@ def time_together(
         progress: is told what runs next.
     """
     product = Matmul(N, D, device)
-    stopwatch = {"cpu": _stopwatch, "cuda": _cuda_stopwatch}[device]
+    stopwatch = {"cpu": wall_seconds, "cuda": _cuda_stopwatch}[device]
     product()
     matmul = _Turn(product, stopwatch(product), stopwatch)
     outcomes, turns = {}, {}
@@ -122,7 +122,7 @@ def time_together(
             break
         progress(f"N = {N}: round {len(rates) + 1}")
         matmul_seconds = []
-        for name in _rotated(list(turns), len(rates)):
+        for name in rotated(list(turns), len(rates)):
             matmul_seconds.append(matmul.take())
             try:
                 turns[name].take()
@@ -155,12 +155,12 @@ def _warm_up(call: Callable[[], Any], limit_seconds: float, stopwatch: Stopwatch
     return stopwatch(call) if seconds <= limit_seconds else seconds
 
 
-def _rotated(names: list[str], round_number: int) -> list[str]:
+def rotated(names: list[str], round_number: int) -> list[str]:
     first = round_number % len(names)
     return names[first:] + names[:first]
 
 
-def _stopwatch(call: Callable[[], Any]) -> float:
+def wall_seconds(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

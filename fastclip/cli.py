@@ -12,6 +12,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "demo": ("fastclip.train.demo", "train a small CLIP on images of digits, with the fused loss"),
     "bench": ("fastclip.benchmarks.command", "time losses against each other and count memory"),
+    "convert": ("fastclip.convert", "rewrite weights for open_clip, transformers or openai/CLIP"),
     "doctor": ("fastclip.doctor", "print what is installed and which backends run here"),
 }
 

@@ -16,8 +16,9 @@ OPTIONAL = {
     "sklearn": "fastclip demo",
     "matplotlib": "fastclip demo, plots of fastclip bench",
     "tqdm": "progress bars",
-    "open_clip": "a peer in fastclip bench",
-    "transformers": "a peer in fastclip bench",
+    "open_clip": "vocabulary of CLIP's tokenizer; a peer in fastclip bench",
+    "transformers": "Hugging Face tokenizers; a peer in fastclip bench",
+    "huggingface_hub": "its cache and tokens for published weights",
 }
 
 

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 
 def python(code: str, *flags: str) -> str:
     result = subprocess.run(
@@ -25,9 +27,59 @@ def test_import_is_silent_and_loads_nothing_optional():
         import fastclip
         new = {name.split(".")[0] for name in set(sys.modules) - before}
         assert not new & {"triton", "sklearn", "matplotlib", "tqdm", "sympy"}, new
+        assert not new & {"torchvision", "timm", "transformers", "huggingface_hub"}, new
+        assert not new & {"PIL", "ftfy", "regex", "safetensors"}, new
         assert not {"fastclip._C", "torch._dynamo", "fastclip.train"} & set(sys.modules)
     """)
     assert out == ""
+
+
+def test_encoders_need_none_of_the_packages_that_peers_need():
+    out = python("""
+        import sys
+        absent = ("torchvision", "timm", "transformers", "huggingface_hub", "tokenizers", "tqdm")
+        for name in absent:
+            sys.modules[name] = None
+        import tempfile, torch, fastclip
+        from PIL import Image
+        model, train, preprocess = fastclip.create_model_and_transforms("ViT-S-32-alt")
+        image = preprocess(Image.new("RGB", (300, 200), "red"))[None]
+        assert train(Image.new("RGB", (300, 200))).shape == (3, 224, 224)
+        tokens = torch.randint(1, 49000, (2, 77))
+        with tempfile.TemporaryDirectory() as directory:
+            for layout in ("open_clip", "hf"):
+                fastclip.save_pretrained(model, f"{directory}/{layout}", layout)
+                again = fastclip.create_model(f"local-dir:{directory}/{layout}")
+                assert torch.equal(again.encode_text(tokens), model.encode_text(tokens))
+            torch.save(model.state_dict(), f"{directory}/weights.pt")
+            loaded, _ = fastclip.load(f"{directory}/weights.pt", "cpu", activation="gelu")
+            loaded(image, tokens)
+            fastclip.load_checkpoint(model, f"{directory}/weights.pt")
+        fastclip.create_model("ViT-B-16-SigLIP2-256", load_weights=False)
+        try:
+            fastclip.get_tokenizer("ViT-B-16-SigLIP2-256")
+        except ModuleNotFoundError as error:
+            assert "pip install transformers" in str(error)
+        print(fastclip.tokenize("a dog")[0, :4].tolist())
+    """)
+    assert out == "[49406, 320, 1929, 49407]\n"
+
+
+def test_names_that_are_imported_later_are_told_to_type_checkers_too():
+    import ast
+    from pathlib import Path
+
+    import fastclip
+
+    tree = ast.parse(Path(fastclip.__file__).read_text())
+    (block,) = [n for n in tree.body if isinstance(n, ast.If)]
+    told = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert told == fastclip._MODULES
+    assert set(told) <= set(dir(fastclip))
+    for name in told:
+        assert getattr(fastclip, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = fastclip.nonsense
 
 
 def test_import_costs_little_beyond_torch():
@@ -60,8 +112,6 @@ def test_without_the_native_module_the_rest_works_and_cpu_says_why():
 
 
 def test_build_info_tells_how_the_native_module_was_built():
-    import pytest
-
     from fastclip.backends import native
 
     if native.objection() is not None:

@@ -15,10 +15,19 @@ LAYERS = [
     {"functional"},
     {"losses", "models", "data"},
     {"train", "evaluate"},
-    {"benchmarks", "doctor", "cli"},
+    {"benchmarks", "convert", "doctor", "cli"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
-OPTIONAL = {"triton", "sklearn", "matplotlib", "tqdm", "open_clip", "transformers"}
+OPTIONAL = {
+    "triton",
+    "sklearn",
+    "matplotlib",
+    "tqdm",
+    "open_clip",
+    "transformers",
+    "huggingface_hub",
+}
+OPTIONAL |= {"torchvision", "timm", "tokenizers"}
 
 
 def layer(module: str) -> int:

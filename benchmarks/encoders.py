@@ -1,0 +1,183 @@
+"""Encoders against each other: one forward and backward of both towers, the same weights for all.
+
+    python -m fastclip.benchmarks.encoders --model ViT-B-32 --batch-size 8
+
+Peers are timed in turns with ours, the order rotating, and compared by the median over rounds of
+the ratio within a round: the machine drifts from minute to minute. What is kept for the backward
+are bytes that the forward leaves, parameters not counted.
+"""
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from fastclip.benchmarks import host
+from fastclip.benchmarks.timing import rotated, wall_seconds
+from fastclip.benchmarks.torchvision import make_importable
+from fastclip.models.checkpoints.write import save_pretrained
+from fastclip.models.factory import create_model
+
+CAPTION_TOKENS = 12  # of the texts; the rest of the context is padding, as in real captions
+
+Encode = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def providers(model_name: str, directory: Path) -> dict[str, tuple[torch.nn.Module, Encode]]:
+    """The model of each implementation that is installed, in training mode, and how it is called.
+
+    Args:
+        directory: scratch, in which ours is written for the others to read.
+    """
+    ours = create_model(model_name)
+    found = {"fastclip": (ours, lambda images, tokens: ours(images, tokens)[:2])}
+    make_importable()
+    save_pretrained(ours, directory / "open_clip")
+    try:
+        import open_clip
+
+        theirs = open_clip.create_model(f"local-dir:{directory / 'open_clip'}").train()
+        found["open_clip"] = theirs, lambda images, tokens: theirs(images, tokens)[:2]
+    except ImportError as error:
+        print(f"open_clip: {error}", file=sys.stderr)
+    try:
+        found["transformers"] = _transformers(ours, directory / "hf")
+    except (ImportError, RuntimeError) as error:
+        print(f"transformers: {error}", file=sys.stderr)
+    return found
+
+
+def _transformers(ours: torch.nn.Module, directory: Path) -> tuple[torch.nn.Module, Encode]:
+    from transformers import CLIPModel, SiglipModel
+
+    save_pretrained(ours, directory, layout="hf")
+    cls = CLIPModel if ours.logit_bias is None else SiglipModel
+    theirs = cls.from_pretrained(directory).train()
+
+    def encode(images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        output = theirs(input_ids=tokens, pixel_values=images)
+        return output.image_embeds, output.text_embeds
+
+    return theirs, encode
+
+
+def make_batch(model: torch.nn.Module, batch_size: int) -> tuple[Tensor, Tensor]:
+    """(B, 3, H, W) pictures and (B, T) tokens: start, a caption, end, padding."""
+    torch.manual_seed(0)
+    text = model.config.text_cfg
+    images = torch.randn(batch_size, 3, *model.config.vision_cfg.image_size)
+    tokens = torch.zeros(batch_size, text.context_length, dtype=torch.int64)
+    length = min(CAPTION_TOKENS, text.context_length)
+    tokens[:, :length] = torch.randint(1, text.vocab_size - 2, (batch_size, length))
+    tokens[:, length - 1] = text.vocab_size - 1
+    return images, tokens
+
+
+def step(model: torch.nn.Module, encode: Encode, images: Tensor, tokens: Tensor) -> None:
+    """Forward and backward; gradients are dropped, as by an optimiser's `zero_grad`."""
+    image_features, text_features = encode(images, tokens)
+    (image_features * text_features).sum().backward()
+    model.zero_grad()
+
+
+def kept_bytes(model: torch.nn.Module, encode: Encode, images: Tensor, tokens: Tensor) -> int:
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        outputs = encode(images, tokens)
+    del outputs
+    return sum(kept.values())
+
+
+def measure(model_name: str, batch_size: int, rounds: int) -> dict[str, dict]:
+    """Seconds per round, kept bytes and difference from ours, of every provider."""
+    with tempfile.TemporaryDirectory() as directory:
+        found = providers(model_name, Path(directory))
+    images, tokens = make_batch(found["fastclip"][0], batch_size)
+    results: dict[str, dict] = {}
+    with torch.no_grad():
+        exact = found["fastclip"][1](images, tokens)
+    for name, (model, encode) in found.items():
+        with torch.no_grad():
+            outputs = encode(images, tokens)
+        difference = max((a - b).abs().max().item() for a, b in zip(outputs, exact, strict=True))
+        kept = kept_bytes(model, encode, images, tokens)
+        step(model, encode, images, tokens)
+        results[name] = {"seconds": [], "kept_bytes": kept, "difference": difference}
+    for number in range(rounds):
+        for name in rotated(list(found), number):
+            model, encode = found[name]
+            seconds = wall_seconds(lambda m=model, e=encode: step(m, e, images, tokens))
+            results[name]["seconds"].append(seconds)
+    return results
+
+
+def ratio(results: dict[str, dict], peer: str) -> float:
+    """Median over rounds of our seconds over the peer's."""
+    pairs = zip(results["fastclip"]["seconds"], results[peer]["seconds"], strict=True)
+    return median(ours / theirs for ours, theirs in pairs)
+
+
+def table(results: dict[str, dict]) -> str:
+    lines = [
+        "| | median ms | fastclip over it | kept for the backward, MiB | largest difference |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in results.items():
+        lines.append(
+            f"| {name} | {1e3 * median(row['seconds']):.0f} | {ratio(results, name):.2f} | "
+            f"{row['kept_bytes'] / 2**20:.0f} | {row['difference']:.0e} |"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastclip.benchmarks.encoders",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", default="ViT-B-32", metavar="NAME")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N")
+    parser.add_argument("--rounds", type=int, default=15, metavar="N")
+    parser.add_argument("--threads", type=int, help="torch.set_num_threads; default: torch's own")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write DIR/<device>/<date>-...")
+    args = parser.parse_args(argv)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    now = datetime.datetime.now().astimezone()
+    results = measure(args.model, args.batch_size, args.rounds)
+    print(table(results))
+    if args.output is not None:
+        path = (
+            args.output / host.device_name() / f"{now:%Y-%m-%d-%H%M%S}-encoders-{args.model}.json"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "command": shlex.join(["python", "-m", __spec__.name, *(argv or sys.argv[1:])]),
+            "date": now.isoformat(timespec="seconds"),
+            "host": host.facts(),
+            "results": results,
+        }
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        print(path, file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""`fastclip convert`: weights from any layout that is read to any that is written."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fastclip.models.activations import ACTIVATIONS
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.source import Source, read_source
+from fastclip.models.checkpoints.write import LAYOUTS, TOKENIZER_FILES, write_weights
+from fastclip.models.config import ClipConfig
+from fastclip.models.factory import build_model
+from fastclip.models.presets import preprocess_of
+from fastclip.models.registry import get_model_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SRC",
+        help="file or directory: OpenAI's, open_clip's, transformers' or fastclip's")  # fmt: skip
+    parser.add_argument("destination", type=Path, metavar="DST",
+        help="directory to make; a file for --to openai")  # fmt: skip
+    parser.add_argument("--to", required=True, choices=LAYOUTS, help="layout of DST")
+    parser.add_argument("--model", metavar="NAME",
+        help="architecture, see fastclip.list_models(); by default told by SRC")  # fmt: skip
+    parser.add_argument("--activation", choices=tuple(ACTIVATIONS),
+        help="of weights that do not say it; with --model, the name says it")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        source = read_source(args.source)
+        config = _config(source, args.model, args.activation)
+        # Through a model, so that no tensor is missing, left over or of another shape.
+        model = build_model(config, source)
+        preprocess = source.preprocess or preprocess_of(config)
+        write_weights(
+            args.destination, args.to, model.state_dict(), config, preprocess,
+            _tokenizer_directory(source),
+        )  # fmt: skip
+    except (CheckpointError, ValueError, OSError) as error:
+        print(f"fastclip convert: {error}", file=sys.stderr)
+        return 2
+    parameters = sum(p.numel() for p in model.parameters())
+    activations = sorted({a for a in config.activations if a is not None})
+    print(f"wrote {args.destination}: {parameters:,} parameters, {', '.join(activations)}")
+    if args.to == "hf" and not any((args.destination / f).is_file() for f in TOKENIZER_FILES):
+        print("no tokenizer was written: none lay beside the weights, and no vocabulary is here")
+    return 0
+
+
+def _config(source: Source, name: str | None, activation: str | None) -> ClipConfig:
+    if name is not None:
+        if activation is not None:
+            raise ValueError("--activation is not needed with --model, whose name says it")
+        return get_model_config(name)
+    return source.config_or_inferred(activation)
+
+
+def _tokenizer_directory(source: Source) -> Path | None:
+    directory = source.directory
+    has_files = directory is not None and any((directory / f).is_file() for f in TOKENIZER_FILES)
+    return directory if has_files else None

@@ -1,0 +1,105 @@
+"""`fastclip convert`, from every layout to every other one."""
+
+import re
+
+import pytest
+import torch
+
+from fastclip.cli import main
+from fastclip.models.checkpoints.source import read_source
+from fastclip.models.checkpoints.write import save_pretrained
+from fastclip.models.open_clip_config import to_json
+from tests.support.small_models import SMALL, build
+
+
+@pytest.fixture(params=["quick_gelu", "siglip"])
+def model(request):
+    return build(SMALL[request.param])
+
+
+def convert(*arguments) -> int:
+    return main(["convert", *map(str, arguments)])
+
+
+def layouts_of(model):
+    is_siglip = model.config == SMALL["siglip"]
+    return ("hf", "checkpoint") if is_siglip else ("open_clip", "hf", "openai", "checkpoint")
+
+
+def write(model, layout, path):
+    if layout == "checkpoint":
+        content = {"state_dict": model.state_dict(), "model_config": to_json(model.config)}
+        torch.save(content, path)
+    else:
+        save_pretrained(model, path, layout=layout)
+
+
+def test_every_layout_becomes_every_other_without_a_changed_bit(model, tmp_path, capsys):
+    state = model.state_dict()
+    targets = [layout for layout in layouts_of(model) if layout != "checkpoint"]
+    for source in layouts_of(model):
+        write(model, source, tmp_path / source)
+        told = ["--activation", "quick_gelu"] if source == "openai" else []
+        for target in targets:
+            destination = tmp_path / f"{source}-{target}"
+            assert convert(tmp_path / source, destination, "--to", target, *told) == 0
+            tensors = read_source(destination).tensors
+            assert tensors.keys() == state.keys()
+            assert all(torch.equal(tensors[name], state[name]) for name in state)
+            said = capsys.readouterr().out
+            assert re.search(r"wrote .*: [\d,]+ parameters, (quick_gelu|gelu_tanh)\n", said)
+            assert ("no tokenizer was written" in said) == (target == "hf")
+
+
+def test_name_tells_the_architecture_of_bare_weights(tmp_path, monkeypatch):
+    from fastclip.models import registry
+
+    monkeypatch.setitem(registry.architectures, "Small", SMALL["vit"])
+    torch.save(build(SMALL["vit"]).state_dict(), tmp_path / "weights.pt")
+    assert convert(tmp_path / "weights.pt", tmp_path / "out", "--to", "hf", "--model", "Small") == 0
+    assert read_source(tmp_path / "out").config == SMALL["vit"]
+
+
+def test_tokenizer_files_beside_the_weights_come_along(tmp_path, capsys):
+    model = build(SMALL["quick_gelu"])
+    save_pretrained(model, tmp_path / "source", layout="hf")
+    (tmp_path / "source" / "vocab.json").write_text("{}")
+    assert convert(tmp_path / "source", tmp_path / "out", "--to", "hf") == 0
+    assert (tmp_path / "out" / "vocab.json").read_text() == "{}"
+    assert "no tokenizer" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--to", "hf"], "which activation"),
+        (["--to", "openai", "--activation", "gelu"], "trained with activation gelu"),
+        (["--to", "hf", "--model", "ViT-B-33"], "no model 'ViT-B-33'"),
+        (["--to", "hf", "--model", "ViT-B-32"], "of another shape"),
+        (["--to", "hf", "--model", "ViT-B-32", "--activation", "gelu"], "not needed with --model"),
+    ],
+)
+def test_failure_is_one_message_and_leaves_nothing(options, message, tmp_path, capsys):
+    torch.save(build(SMALL["vit"]).state_dict(), tmp_path / "weights.pt")
+    assert convert(tmp_path / "weights.pt", tmp_path / "out", *options) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("fastclip convert: ") and message in captured.err
+    assert captured.out == "" and not (tmp_path / "out").exists()
+
+
+def test_missing_damaged_and_present_places_are_named(tmp_path, capsys):
+    assert convert(tmp_path / "nothing.pt", tmp_path / "out", "--to", "hf") == 2
+    assert "no file" in capsys.readouterr().err
+    (tmp_path / "page.pt").write_text("<html>")
+    assert convert(tmp_path / "page.pt", tmp_path / "out", "--to", "hf") == 2
+    assert "neither safetensors" in capsys.readouterr().err
+    save_pretrained(build(SMALL["vit"]), tmp_path / "model")
+    assert convert(tmp_path / "model", tmp_path / "model", "--to", "hf") == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_help_names_the_layouts(capsys):
+    with pytest.raises(SystemExit) as raised:
+        convert("--help")
+    assert raised.value.code == 0
+    assert "{open_clip,hf,openai}" in capsys.readouterr().out
