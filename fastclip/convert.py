@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
 from fastclip.models.activations import ACTIVATIONS
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.source import Source, read_source
-from fastclip.models.checkpoints.write import LAYOUTS, TOKENIZER_FILES, write_weights
+from fastclip.models.checkpoints.write import LAYOUTS, write_weights
 from fastclip.models.config import ClipConfig
 from fastclip.models.factory import build_model
 from fastclip.models.presets import preprocess_of

@@ -13,7 +13,7 @@ Source: the state dicts of transformers 5.23 and open_clip_torch 3.3.0; strict l
 verifies every row.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -39,15 +39,7 @@ def to_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str,
         CheckpointError: transformers has no such model; the message says what it lacks.
         KeyMismatchError: `tensors` are not those of `config`.
     """
-    table = list(_table(config))
-    _require_names(tensors, (name for row in table for name in row.ours))
-    return {
-        name: part.contiguous()
-        for row in table
-        for name, part in zip(
-            row.theirs, row.to_theirs(*(tensors[n] for n in row.ours)), strict=True
-        )
-    }
+    return _rewrite(tensors, [(row.ours, row.theirs, row.to_theirs) for row in _table(config)])
 
 
 def from_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
@@ -57,12 +49,19 @@ def from_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[st
         CheckpointError: transformers has no such model.
         KeyMismatchError: `tensors` are not those of `config`.
     """
-    table = list(_table(config))
-    _require_names(tensors, (name for row in table for name in row.theirs))
+    return _rewrite(tensors, [(row.theirs, row.ours, row.to_ours) for row in _table(config)])
+
+
+def _rewrite(tensors: dict[str, Tensor], steps: list[tuple]) -> dict[str, Tensor]:
+    """Apply (names before, names after, way between) to each of the tensors before."""
+    wanted = {name for before, _, _ in steps for name in before}
+    missing, unexpected = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
+    if missing or unexpected:
+        raise KeyMismatchError(missing, unexpected, [])
     return {
         name: part.contiguous()
-        for row in table
-        for name, part in zip(row.ours, row.to_ours(*(tensors[n] for n in row.theirs)), strict=True)
+        for before, after, way in steps
+        for name, part in zip(after, way(*(tensors[n] for n in before)), strict=True)
     }
 
 
@@ -189,10 +188,3 @@ def _leading_one(ours: str, theirs: str) -> Row:
 
 def _scalar(name: str) -> Row:
     return Row((name,), (name,), lambda x: (x.reshape(1),), lambda x: (x.reshape(()),))
-
-
-def _require_names(tensors: dict[str, Tensor], expected: Iterable[str]) -> None:
-    wanted = set(expected)
-    missing, unexpected = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
-    if missing or unexpected:
-        raise KeyMismatchError(missing, unexpected, [])

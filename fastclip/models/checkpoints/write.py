@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
+from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.source import OPEN_CLIP_CONFIG
 from fastclip.models.checkpoints.transformers_config import (
@@ -32,11 +33,7 @@ from fastclip.models.open_clip_config import is_portable, to_json
 from fastclip.models.presets import has_clip_vocabulary
 
 LAYOUTS = ("open_clip", "hf", "openai")
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model",
-    "sentencepiece.bpe.model",
-)  # fmt: skip
+COPIED_FILES = (*TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json")
 
 
 def save_pretrained(
@@ -135,7 +132,7 @@ def _openai_state_dict(tensors: dict[str, Tensor], config: ClipConfig) -> dict[s
 
 def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike | None) -> None:
     if source is not None:
-        for name in TOKENIZER_FILES:
+        for name in COPIED_FILES:
             if Path(source, name).is_file():
                 shutil.copyfile(Path(source, name), directory / name)
     elif has_clip_vocabulary(config.text_cfg):
