@@ -25,6 +25,7 @@ from fastclip.benchmarks.timing import rotated, wall_seconds
 from fastclip.benchmarks.torchvision import make_importable
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import create_model
+from fastclip.train.activation_budget import measure_kept
 
 CAPTION_TOKENS = 12  # of the texts; the rest of the context is padding, as in real captions
 
@@ -88,22 +89,6 @@ def step(model: torch.nn.Module, encode: Encode, images: Tensor, tokens: Tensor)
     model.zero_grad()
 
 
-def kept_bytes(model: torch.nn.Module, encode: Encode, images: Tensor, tokens: Tensor) -> int:
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        outputs = encode(images, tokens)
-    del outputs
-    return sum(kept.values())
-
-
 def measure(model_name: str, batch_size: int, rounds: int) -> dict[str, dict]:
     """Seconds per round, kept bytes and difference from ours, of every provider."""
     with tempfile.TemporaryDirectory() as directory:
@@ -116,7 +101,10 @@ def measure(model_name: str, batch_size: int, rounds: int) -> dict[str, dict]:
         with torch.no_grad():
             outputs = encode(images, tokens)
         difference = max((a - b).abs().max().item() for a, b in zip(outputs, exact, strict=True))
-        kept = kept_bytes(model, encode, images, tokens)
+        outputs, kept = measure_kept(
+            lambda m=encode: m(images, tokens), [*model.parameters(), images, tokens]
+        )
+        del outputs
         step(model, encode, images, tokens)
         results[name] = {"seconds": [], "kept_bytes": kept, "difference": difference}
     for number in range(rounds):

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from fastclip.models.two_tower import CustomTextCLIP as CustomTextCLIP
     from fastclip.models.two_tower import EncoderTower as EncoderTower
     from fastclip.models.two_tower import TwoTower as TwoTower
+    from fastclip.train.step import CachedStep as CachedStep
+    from fastclip.train.step import cached_step as cached_step
 
 __version__ = "0.1.0"
 
@@ -66,6 +68,7 @@ _LATER = {
     "fastclip.models.registry": ("add_model_config", "get_model_config", "list_models"),
     "fastclip.models.tokenizer": ("get_tokenizer",),
     "fastclip.models.two_tower": ("CustomTextCLIP", "EncoderTower", "TwoTower"),
+    "fastclip.train.step": ("CachedStep", "cached_step"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
 

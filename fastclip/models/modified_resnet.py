@@ -9,13 +9,13 @@ Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; He et al. 2018, arXi
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from fastclip.models.batch_norm import batch_norms, without_statistics
 from fastclip.models.config import ResNetConfig
 from fastclip.models.image_tower import ImageTower
 from fastclip.models.locking import Group
@@ -131,7 +131,7 @@ class ModifiedResNet(ImageTower):
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(
                 block, x, use_reentrant=False,
-                context_fn=lambda: (contextlib.nullcontext(), _without_statistics(block)),
+                context_fn=lambda: (contextlib.nullcontext(), without_statistics(block)),
             )  # fmt: skip
         return block(x)
 
@@ -148,7 +148,7 @@ class ModifiedResNet(ImageTower):
     def train(self, mode: bool = True) -> "ModifiedResNet":
         super().train(mode)
         if self.bn_stats_are_frozen:
-            for module in _batch_norms(self):
+            for module in batch_norms(self):
                 if not module.weight.requires_grad:
                     module.eval()
         return self
@@ -162,21 +162,3 @@ def _stage(inplanes: int, planes: int, num_blocks: int, stride: int) -> nn.Seque
     return nn.Sequential(
         first, *(Bottleneck(planes * EXPANSION, planes) for _ in range(num_blocks - 1))
     )
-
-
-def _batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
-    return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
-
-
-@contextlib.contextmanager
-def _without_statistics(block: Bottleneck) -> Iterator[None]:
-    """Running statistics have seen the batch in the forward: computed again, it must not count."""
-    training = [(bn, bn.momentum) for bn in _batch_norms(block) if bn.training]
-    for bn, _ in training:
-        bn.momentum = 0.0
-    try:
-        yield
-    finally:
-        for bn, momentum in training:
-            bn.momentum = momentum
-            bn.num_batches_tracked.sub_(1)

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
+from fastclip.train.activation_budget import parse_budget
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -9,6 +11,9 @@ class TrainConfig:
 
     Attributes:
         batch_size: pairs in one loss; at least 2, a lone pair has nothing to contrast with.
+        micro_batch_size: pairs that are encoded at once; None for all of the batch.
+        activation_budget: memory for graphs that are kept over the loss: bytes, "20GiB", "auto" or
+            "unlimited"; see `activation_budget.py`.
         steps: optimiser steps.
         warmup_steps: steps of linear rise to `learning_rate`, at most `steps`.
         learning_rate: peak of the schedule.
@@ -33,6 +38,8 @@ class TrainConfig:
     grad_clip_norm: float | None = None
     seed: int = 0
     backend: str = "auto"
+    micro_batch_size: int | None = None
+    activation_budget: str | float = "unlimited"
 
     def __post_init__(self) -> None:
         self._require(self.batch_size >= 2, "batch_size", "at least 2")
@@ -46,6 +53,10 @@ class TrainConfig:
         clip = self.grad_clip_norm
         self._require(clip is None or clip > 0, "grad_clip_norm", "positive or None")
         self._require(0 <= self.seed < 2**63, "seed", "in [0, 2^63)")
+        micro = self.micro_batch_size
+        self._require(micro is None or micro >= 1, "micro_batch_size", "at least 1 or None")
+        if self.activation_budget != "auto":
+            parse_budget(self.activation_budget)
 
     def to_dict(self) -> dict:
         return asdict(self)

@@ -1,9 +1,7 @@
-"""The training loop: draw a batch, encode both sides, one fused loss over all pairs, step.
+"""The training loop: draw a batch, the gradient of one loss over all of it, step.
 
-    image_features, text_features, logit_scale = model(images, tokens)
-    loss = ClipLoss(image_features, text_features, logit_scale)
-
-The loss sees the whole batch and never holds its B x B logits.
+Where the batch is too large to encode at once, `config.micro_batch_size` says what is, and the
+gradient is the same (`step.py`). The loss sees the whole batch and never holds its B x B logits.
 """
 
 import time
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from fastclip.models.clip import CLIP
 from fastclip.train.config import TrainConfig
 from fastclip.train.schedule import learning_rate_at
+from fastclip.train.step import CachedStep
 
 
 class StepMetrics(NamedTuple):
@@ -48,6 +47,9 @@ def train(
         FloatingPointError: the loss is not finite; the weights are those before that step.
     """
     model.train()
+    compute = CachedStep(
+        model, loss, config.micro_batch_size or config.batch_size, config.activation_budget
+    )
     history = []
     batches = iter(batches)
     for step in range(config.steps):
@@ -56,7 +58,7 @@ def train(
         if batch is None:
             raise ValueError(f"batches ended after {step} of {config.steps} steps")
         learning_rate = learning_rate_at(step, config)
-        value, logit_scale = train_step(model, optimizer, loss, *batch, learning_rate, config)
+        value, logit_scale = train_step(compute, optimizer, *batch, learning_rate, config)
         metrics = StepMetrics(
             step + 1, value, logit_scale, learning_rate, time.perf_counter() - started
         )
@@ -67,25 +69,23 @@ def train(
 
 
 def train_step(
-    model: CLIP,
+    compute: CachedStep,
     optimizer: torch.optim.Optimizer,
-    loss: nn.Module,
     images: Tensor,
-    tokens: Tensor,
+    texts: Tensor,
     learning_rate: float,
     config: TrainConfig,
 ) -> tuple[float, float]:
     """Take one optimiser step; return the loss and the logit scale it was computed with."""
+    model = compute.model
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     optimizer.zero_grad()
-    image_features, text_features, logit_scale = model(images, tokens)
-    value = loss(image_features, text_features, logit_scale)
-    if not torch.isfinite(value):
-        raise FloatingPointError(f"the loss is {value.item()}; lower the learning rate")
-    value.backward()
+    result = compute(images, texts)
+    if not torch.isfinite(result.loss):
+        raise FloatingPointError(f"the loss is {result.loss.item()}; lower the learning rate")
     if config.grad_clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip_norm)
     optimizer.step()
     model.clamp_logit_scale()
-    return value.item(), logit_scale.item()
+    return result.loss.item(), result.logit_scale.item()

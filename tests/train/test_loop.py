@@ -54,6 +54,16 @@ def test_same_seed_gives_the_same_weights_bit_for_bit():
     assert not torch.equal(first.visual.proj, other.visual.proj)
 
 
+@pytest.mark.parametrize("budget", [0, "unlimited"])
+def test_micro_batches_train_as_the_whole_batch_does(budget):
+    whole, _ = run()
+    config = TrainConfig(**{**CONFIG.to_dict(), "micro_batch_size": 5, "activation_budget": budget})
+    parts, history = run(config)
+    assert history[-1].loss < 0.3
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(value, parts.state_dict()[key], rtol=1e-2, atol=1e-3)
+
+
 def test_fused_loss_trains_as_the_reference_does():
     (fused, _), (reference, _) = run(), run(loss=ClipLoss(backend="reference"))
     for key, value in fused.state_dict().items():

@@ -20,6 +20,8 @@ from fastclip.train.config import TrainConfig
         (dict(eps=0.0), "eps"),
         (dict(grad_clip_norm=0.0), "grad_clip_norm"),
         (dict(seed=-1), "seed"),
+        (dict(micro_batch_size=0), "micro_batch_size"),
+        (dict(activation_budget="much"), "activation_budget"),
     ],
 )
 def test_config_names_the_value_it_rejects(change, message):

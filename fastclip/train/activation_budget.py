@@ -1,0 +1,86 @@
+"""How many micro-batches may keep their graphs: an amount of memory over what one was seen to take.
+
+    kept = min(budget / bytes of one graph, number of micro-batches)
+
+Bytes are measured, not guessed: the tensors that the forward of a micro-batch saves for its
+backward, each storage once, parameters and inputs not counted.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?\s*", re.IGNORECASE)
+UNLIMITED = float("inf")
+# Of the memory that is free, "auto" leaves this share: allocators fragment, batches differ.
+SPARED = 0.1
+
+
+def parse_budget(budget: str | float) -> float:
+    """Bytes of "20GiB", "512M", 0, a number, "unlimited"; "auto" stays for `available_bytes`.
+
+    Units are powers of 1,024, with or without "iB".
+
+    Raises:
+        ValueError: it is none of those, or negative.
+    """
+    if isinstance(budget, str):
+        if budget == "unlimited":
+            return UNLIMITED
+        match = SIZE.fullmatch(budget)
+        if match is None:
+            raise ValueError(
+                f"activation_budget must be bytes, such as 0 or '20GiB', 'auto' or 'unlimited', "
+                f"got {budget!r}"
+            )
+        number, unit, _ = match.groups()
+        return float(number) * UNITS[unit.upper()]
+    if not budget >= 0:
+        raise ValueError(f"activation_budget must be at least 0, got {budget}")
+    return float(budget)
+
+
+def available_bytes(device: torch.device, transient: float = 0) -> float:
+    """Memory on `device` for graphs that are kept.
+
+    Args:
+        transient: bytes that a step takes and gives back between two steps.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        peak = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+        return max(0.0, (1 - SPARED) * (free + unused) - peak)
+    with open("/proc/meminfo") as file:
+        available = next(line for line in file if line.startswith("MemAvailable"))
+    return max(0.0, (1 - SPARED) * 1024 * int(available.split()[1]) - transient)
+
+
+def measure_kept(function: Callable[[], T], not_counted: Iterable[Tensor]) -> tuple[T, int]:
+    """Call `function` and count the bytes that its graph keeps alive.
+
+    Args:
+        function: a forward.
+        not_counted: parameters and inputs, which are alive anyway.
+    """
+    alive = {_address(t) for t in not_counted}
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        if _address(tensor) not in alive:
+            kept[_address(tensor)] = tensor.untyped_storage().nbytes()
+        # Not itself: a node that saves its own output would keep itself alive for ever.
+        return tensor.detach()
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        result = function()
+    return result, sum(kept.values())
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

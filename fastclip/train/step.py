@@ -1,0 +1,285 @@
+"""The gradient of one loss over a batch that is too large to encode at once.
+
+    1  encode      micro-batch by micro-batch; keep features, and the graphs of as many
+                   micro-batches as the activation budget holds
+    2  one loss    over all features (of all ranks): its value, its gradients w.r.t. features,
+                   logit_scale and logit_bias
+    3  encode again what kept no graph, with the random numbers of the first time, and go back
+                   through it with the features' gradients
+
+The sum over micro-batches of step 3 is the chain rule, nothing else: parameters get the gradient of
+the plain step over the whole batch, the scale and the bias theirs once, whatever the number of
+micro-batches. Gradients are synchronised between ranks once, in the last backward.
+
+    budget 0           a second forward for every micro-batch: memory of one
+    budget unlimited   no second forward: a plain step
+
+Running statistics of batch normalisation see a sample once.
+
+Source: Gao et al. 2021 (GradCache), arXiv:2101.06983; the budget in between is ours.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fastclip.models.batch_norm import without_statistics
+from fastclip.train.activation_budget import available_bytes, measure_kept, parse_budget
+from fastclip.train.gradient_sync import (
+    average_over_ranks,
+    gradient_sync,
+    is_distributed,
+    unwrapped,
+)
+from fastclip.train.random_state import RandomState
+
+Texts = Tensor | Mapping[str, Tensor]
+OUTPUTS = ("image_features", "text_features", "logit_scale", "logit_bias")
+
+
+class StepResult(NamedTuple):
+    """What one step found; gradients are where autograd puts them.
+
+    Attributes:
+        loss: () of the whole batch, detached, before any scaling.
+        logit_scale: () multiplicative, that the loss was computed with.
+        num_micro_batches: of this rank.
+        num_kept: of them that kept their graphs, and were encoded once.
+        kept_bytes: measured, of the graph of a full micro-batch.
+    """
+
+    loss: Tensor
+    logit_scale: Tensor
+    num_micro_batches: int
+    num_kept: int
+    kept_bytes: int
+
+
+class Encoded(NamedTuple):
+    """A micro-batch after its first encoding.
+
+    `outputs` are the model's, with their graph if `is_kept`; `random_state` is what its forward
+    drew from.
+    """
+
+    images: Tensor
+    texts: Texts
+    outputs: dict[str, Tensor]
+    random_state: RandomState
+    is_kept: bool
+
+
+class CachedStep:
+    """Computes the gradients of a loss over batches of any size; see the module.
+
+    Args:
+        model: called with (images, texts); returns (image_features, text_features, logit_scale
+            [, logit_bias]) or a dict with those names, as fastclip's and open_clip's models do. It
+            may be wrapped in DistributedDataParallel or FSDP2.
+        loss: called with those outputs of the whole batch; returns a scalar, or a dict of scalars
+            that are added up. Its own parameters get their gradients too, averaged over ranks.
+        micro_batch_size: samples that are encoded at once, by this rank.
+        activation_budget: bytes, "20GiB", "unlimited", or "auto" for the memory that is free
+            after the first step, which keeps no graph.
+        autocast: makes the context in which the model runs; the loss stays outside.
+        scaler: `torch.amp.GradScaler` for float16: gradients are those of the scaled loss.
+        prepare: applied to the images of a micro-batch before each encoding, such as moving uint8
+            pixels to the device and standardising them there.
+
+    Raises:
+        ValueError: `micro_batch_size` < 1, or the budget is not one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module | Callable[..., Tensor],
+        micro_batch_size: int,
+        activation_budget: str | float = 0,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        scaler: torch.amp.GradScaler | None = None,
+        prepare: Callable[[Tensor], Tensor] = lambda images: images,
+    ) -> None:
+        if micro_batch_size < 1:
+            raise ValueError(f"micro_batch_size must be at least 1, got {micro_batch_size}")
+        self.model = model
+        self.loss = loss
+        self.micro_batch_size = micro_batch_size
+        self.is_auto = activation_budget == "auto"
+        self.budget = 0.0 if self.is_auto else parse_budget(activation_budget)
+        self.autocast = autocast
+        self.scaler = scaler
+        self.prepare = prepare
+        self.kept_bytes: int | None = None
+        self._needs_grad: dict[str, bool] = {}
+
+    def __call__(self, images: Tensor, texts: Texts) -> StepResult:
+        """Add the gradients of the loss over (images, texts) to `.grad` of the parameters.
+
+        Args:
+            images: (B, ...), what `prepare` takes, on any device.
+            texts: (B, T) tokens, or a mapping of tensors with B rows each.
+
+        Raises:
+            ValueError: the batch is empty, or images and texts are not equally many.
+        """
+        batches = list(self._micro_batches(images, texts))
+        num = len(batches)
+        first = self._measured(*batches[0], num) if self.kept_bytes is None else None
+        encoded = [] if first is None else [first]
+        for i in range(len(encoded), num):
+            # A graph whose backward comes alone and last may synchronise; others must not.
+            with gradient_sync(self.model, enabled=num == 1):
+                encoded.append(self._encode(*batches[i], i < self._num_kept(num)))
+        after = RandomState.now()
+        value, logit_scale, gradients = self._loss_and_gradients(encoded)
+        self._backward(encoded, gradients)
+        after.restore()
+        if self.is_auto and self.budget == 0:
+            self.budget = available_bytes(value.device, transient=2 * self.kept_bytes)
+        num_kept = sum(e.is_kept for e in encoded)
+        return StepResult(value, logit_scale, num, num_kept, self.kept_bytes)
+
+    def _micro_batches(self, images: Tensor, texts: Texts) -> Iterator[tuple[Tensor, Texts]]:
+        parts = texts.values() if isinstance(texts, Mapping) else (texts,)
+        B = len(images)
+        if B == 0 or any(len(part) != B for part in parts):
+            raise ValueError(
+                f"a batch needs as many texts as images, at least one: got {B} images and "
+                f"{[len(part) for part in parts]} texts"
+            )
+        for start in range(0, B, self.micro_batch_size):
+            rows = slice(start, start + self.micro_batch_size)
+            part = (
+                {k: v[rows] for k, v in texts.items()}
+                if isinstance(texts, Mapping)
+                else (texts[rows])
+            )
+            yield images[rows], part
+
+    def _num_kept(self, num_micro_batches: int) -> int:
+        if self.kept_bytes == 0:  # nothing is trained
+            return 0
+        affordable = min(self.budget / self.kept_bytes, num_micro_batches)
+        if is_distributed(self.model) and num_micro_batches > 1:
+            # The backward that synchronises must follow its own forward: one is encoded again.
+            affordable = min(affordable, num_micro_batches - 1)
+        return int(affordable)
+
+    def _measured(self, images: Tensor, texts: Texts, num_micro_batches: int) -> Encoded:
+        """The first micro-batch of all, encoded with a graph to see what one takes."""
+        state = RandomState.now()
+        # Not by the wrapper, which would wait for the backward of a graph that may be dropped.
+        model = unwrapped(self.model)
+        alive = [*model.parameters(), *model.buffers(), images]
+        alive += texts.values() if isinstance(texts, Mapping) else [texts]
+        outputs, self.kept_bytes = measure_kept(lambda: self._forward(model, images, texts), alive)
+        self._needs_grad = {name: output.requires_grad for name, output in outputs.items()}
+        synchronises = is_distributed(self.model) and num_micro_batches == 1
+        if self._num_kept(num_micro_batches) > 0 and not synchronises:
+            return Encoded(images, texts, outputs, state, is_kept=True)
+        outputs = {name: output.detach() for name, output in outputs.items()}
+        return Encoded(images, texts, outputs, state, is_kept=False)
+
+    def _encode(self, images: Tensor, texts: Texts, keep: bool) -> Encoded:
+        state = RandomState.now()
+        if keep:
+            outputs = self._forward(self.model, images, texts)
+        else:
+            with torch.no_grad():
+                outputs = self._forward(unwrapped(self.model), images, texts)
+        return Encoded(images, texts, outputs, state, keep)
+
+    def _forward(self, model: nn.Module, images: Tensor, texts: Texts) -> dict[str, Tensor]:
+        with self.autocast():
+            outputs = model(self.prepare(images), texts)
+        if not isinstance(outputs, Mapping):
+            outputs = dict(zip(OUTPUTS, outputs, strict=False))
+        return {name: outputs[name] for name in OUTPUTS if outputs.get(name) is not None}
+
+    def _loss_and_gradients(
+        self, encoded: list[Encoded]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the loss, the scale, and the gradients of the (scaled) loss w.r.t. the outputs."""
+        leaves = {}
+        for name in encoded[0].outputs:
+            if name.endswith("_features"):
+                leaf = torch.cat([e.outputs[name].detach() for e in encoded])
+            else:
+                leaf = encoded[0].outputs[name].detach().clone()
+            leaves[name] = leaf.requires_grad_(self._needs_grad[name])
+        value = self.loss(*leaves.values())
+        if isinstance(value, Mapping):
+            value = sum(value.values())
+        scaled = value if self.scaler is None else self.scaler.scale(value)
+        own = [p for p in self._loss_parameters() if p.requires_grad]
+        wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+        found = torch.autograd.grad(scaled, [*wanted.values(), *own], allow_unused=True)
+        for parameter, gradient in zip(own, found[len(wanted) :], strict=True):
+            if gradient is not None:
+                average_over_ranks(gradient, self.model)
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        gradients = {
+            name: torch.zeros_like(leaf) if gradient is None else gradient
+            for (name, leaf), gradient in zip(wanted.items(), found, strict=False)
+        }
+        return value.detach(), leaves["logit_scale"].detach(), gradients
+
+    def _loss_parameters(self) -> list[nn.Parameter]:
+        return list(self.loss.parameters()) if isinstance(self.loss, nn.Module) else []
+
+    def _backward(self, encoded: list[Encoded], gradients: dict[str, Tensor]) -> None:
+        """Go back through every micro-batch, those with a graph first.
+
+        What is encoded again comes last, because the last backward synchronises the gradients of
+        all, and must follow its own forward. The scale and the bias take part once, in the last.
+        """
+        of_features = {k: v for k, v in gradients.items() if k.endswith("_features")}
+        starts = [0]
+        for e in encoded:
+            starts.append(starts[-1] + len(e.images))
+        order = sorted(range(len(encoded)), key=lambda i: not encoded[i].is_kept)
+        for i in order:
+            is_last = i == order[-1]
+            wanted = gradients if is_last else of_features
+            if not wanted:
+                continue
+            e = encoded[i]
+            with gradient_sync(self.model, enabled=is_last):
+                outputs = e.outputs if e.is_kept else self._encode_again(e)
+                rows = slice(starts[i], starts[i + 1])
+                torch.autograd.backward(
+                    [outputs[name] for name in wanted],
+                    [g[rows] if name in of_features else g for name, g in wanted.items()],
+                )
+
+    def _encode_again(self, e: Encoded) -> dict[str, Tensor]:
+        e.random_state.restore()
+        with without_statistics(unwrapped(self.model)):
+            return self._forward(self.model, e.images, e.texts)
+
+
+def cached_step(
+    model: nn.Module,
+    batch: tuple[Tensor, Texts],
+    loss: nn.Module | Callable[..., Tensor],
+    micro_batch_size: int,
+    activation_budget: str | float = 0,
+    **settings,
+) -> StepResult:
+    """Add the gradients of `loss` over `batch` to the parameters' `.grad`, in bounded memory.
+
+        optimizer.zero_grad()
+        result = fastclip.cached_step(model, (images, tokens), fastclip.ClipLoss(), 256, "20GiB")
+        optimizer.step()
+
+    The parameters' gradients are those of `loss(*model(images, tokens)).backward()`, to rounding.
+    In a loop, a `CachedStep` measures the budget once and not at every step.
+
+    Args and Raises:
+        as `CachedStep`; `batch` is (images, texts) of its call.
+    """
+    return CachedStep(model, loss, micro_batch_size, activation_budget, **settings)(*batch)
