@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": ("fastclip.train.demo", "train a small CLIP on images of digits, with the fused loss"),
     "bench": ("fastclip.benchmarks.command", "time losses against each other and count memory"),
     "convert": ("fastclip.convert", "rewrite weights for open_clip, transformers or openai/CLIP"),
+    "plan": ("fastclip.train.plan", "what a batch size takes of a GPU's memory, and what fits"),
     "doctor": ("fastclip.doctor", "print what is installed and which backends run here"),
 }
 

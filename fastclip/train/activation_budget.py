@@ -22,27 +22,23 @@ SPARED = 0.1
 
 
 def parse_budget(budget: str | float) -> float:
-    """Bytes of "20GiB", "512M", 0, a number, "unlimited"; "auto" stays for `available_bytes`.
+    """Bytes of "unlimited", or of what `parse_bytes` reads; "auto" is for `available_bytes`."""
+    return UNLIMITED if budget == "unlimited" else parse_bytes("activation_budget", budget)
 
-    Units are powers of 1,024, with or without "iB".
+
+def parse_bytes(name: str, size: str | float) -> float:
+    """Bytes of "20GiB", "512M", "0" or a number; units are powers of 1,024, with or without "iB".
 
     Raises:
-        ValueError: it is none of those, or negative.
+        ValueError: it is none of those, or negative; the message has the argument's `name`.
     """
-    if isinstance(budget, str):
-        if budget == "unlimited":
-            return UNLIMITED
-        match = SIZE.fullmatch(budget)
-        if match is None:
-            raise ValueError(
-                f"activation_budget must be bytes, such as 0 or '20GiB', 'auto' or 'unlimited', "
-                f"got {budget!r}"
-            )
+    match = SIZE.fullmatch(size) if isinstance(size, str) else None
+    if match is not None:
         number, unit, _ = match.groups()
         return float(number) * UNITS[unit.upper()]
-    if not budget >= 0:
-        raise ValueError(f"activation_budget must be at least 0, got {budget}")
-    return float(budget)
+    if isinstance(size, str) or not size >= 0:
+        raise ValueError(f"{name} must be bytes, such as 0 or '20GiB', got {size!r}")
+    return float(size)
 
 
 def available_bytes(device: torch.device, transient: float = 0) -> float:
@@ -83,4 +79,5 @@ def measure_kept(function: Callable[[], T], not_counted: Iterable[Tensor]) -> tu
 
 
 def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    # Of the storage itself and not of its bytes: tensors without data have none.
+    return tensor.untyped_storage()._cdata

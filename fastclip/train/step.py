@@ -19,7 +19,7 @@ Running statistics of batch normalisation see a sample once.
 Source: Gao et al. 2021 (GradCache), arXiv:2101.06983; the budget in between is ours.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -126,14 +126,20 @@ class CachedStep:
         Raises:
             ValueError: the batch is empty, or images and texts are not equally many.
         """
-        batches = list(self._micro_batches(images, texts))
+        return self.over(list(self._micro_batches(images, texts)))
+
+    def over(self, batches: Sequence[tuple[Tensor, Texts]]) -> StepResult:
+        """The same for a batch that comes in micro-batches of (images, texts)."""
         num = len(batches)
-        first = self._measured(*batches[0], num) if self.kept_bytes is None else None
-        encoded = [] if first is None else [first]
-        for i in range(len(encoded), num):
-            # A graph whose backward comes alone and last may synchronise; others must not.
-            with gradient_sync(self.model, enabled=num == 1):
-                encoded.append(self._encode(*batches[i], i < self._num_kept(num)))
+        encoded = [self._measured(*batches[0], num)] if self.kept_bytes is None else []
+        num_kept = self._num_kept(num)
+        # One context for all: autocast converts the weights once, and graphs share the copies.
+        with self.autocast(), gradient_sync(self.model, enabled=num == 1):
+            while len(encoded) < num_kept:
+                encoded.append(self._encode(self.model, *batches[len(encoded)], keep=True))
+        with self.autocast(), torch.no_grad():
+            for batch in batches[len(encoded) :]:
+                encoded.append(self._encode(unwrapped(self.model), *batch, keep=False))
         after = RandomState.now()
         value, logit_scale, gradients = self._loss_and_gradients(encoded)
         self._backward(encoded, gradients)
@@ -176,7 +182,10 @@ class CachedStep:
         model = unwrapped(self.model)
         alive = [*model.parameters(), *model.buffers(), images]
         alive += texts.values() if isinstance(texts, Mapping) else [texts]
-        outputs, self.kept_bytes = measure_kept(lambda: self._forward(model, images, texts), alive)
+        with self.autocast():
+            outputs, self.kept_bytes = measure_kept(
+                lambda: self._forward(model, images, texts), alive
+            )
         self._needs_grad = {name: output.requires_grad for name, output in outputs.items()}
         synchronises = is_distributed(self.model) and num_micro_batches == 1
         if self._num_kept(num_micro_batches) > 0 and not synchronises:
@@ -184,18 +193,12 @@ class CachedStep:
         outputs = {name: output.detach() for name, output in outputs.items()}
         return Encoded(images, texts, outputs, state, is_kept=False)
 
-    def _encode(self, images: Tensor, texts: Texts, keep: bool) -> Encoded:
+    def _encode(self, model: nn.Module, images: Tensor, texts: Texts, keep: bool) -> Encoded:
         state = RandomState.now()
-        if keep:
-            outputs = self._forward(self.model, images, texts)
-        else:
-            with torch.no_grad():
-                outputs = self._forward(unwrapped(self.model), images, texts)
-        return Encoded(images, texts, outputs, state, keep)
+        return Encoded(images, texts, self._forward(model, images, texts), state, keep)
 
     def _forward(self, model: nn.Module, images: Tensor, texts: Texts) -> dict[str, Tensor]:
-        with self.autocast():
-            outputs = model(self.prepare(images), texts)
+        outputs = model(self.prepare(images), texts)
         if not isinstance(outputs, Mapping):
             outputs = dict(zip(OUTPUTS, outputs, strict=False))
         return {name: outputs[name] for name in OUTPUTS if outputs.get(name) is not None}
@@ -258,7 +261,7 @@ class CachedStep:
 
     def _encode_again(self, e: Encoded) -> dict[str, Tensor]:
         e.random_state.restore()
-        with without_statistics(unwrapped(self.model)):
+        with self.autocast(), without_statistics(unwrapped(self.model)):
             return self._forward(self.model, e.images, e.texts)
 
 

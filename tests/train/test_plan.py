@@ -1,0 +1,96 @@
+"""What `fastclip plan` counts, against what is measured."""
+
+import pytest
+import torch
+
+from fastclip.cli import main
+from fastclip.models.presets import PRESETS
+from fastclip.models.registry import architectures
+from fastclip.train.activation_budget import measure_kept
+from fastclip.train.plan import GIB, make_plan
+from tests.support.small_models import SMALL, build, inputs
+
+
+@pytest.mark.parametrize("name", ["vit", "quick_gelu", "siglip", "resnet", "avg"])
+@pytest.mark.parametrize("precision", ["fp32", "amp_bf16"])
+def test_counted_graphs_are_the_measured_ones(name, precision):
+    config = SMALL[name]
+    plan = make_plan(config, 16, GIB, precision=precision)
+    model = build(config).train()
+    for size in (1, 8):
+        images, tokens = inputs(config, size)
+
+        def forward(images=images, tokens=tokens):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "amp_bf16"):
+                return model(images, tokens)
+
+        _, measured = measure_kept(forward, [*model.parameters(), images, tokens])
+        assert plan.graphs[size] == pytest.approx(measured, rel=0.02)
+
+
+def test_checkpointing_keeps_less():
+    plain, less = (
+        make_plan(SMALL["vit"], 64, GIB, grad_checkpointing=on).graphs[64] for on in (False, True)
+    )
+    assert less < plain / 2
+
+
+def test_largest_micro_batch_that_fits_is_recommended_with_what_is_left():
+    plan = make_plan(PRESETS["ViT-B-32"], 32768, 24 * GIB)
+    best = plan.micro_batch_size
+    assert plan.peak(best) <= 0.9 * 24 * GIB < plan.peak(2 * best)
+    assert plan.kept(2 * best) == -1
+    for size in plan.graphs:
+        if (kept := plan.kept(size)) >= 0:
+            assert plan.peak(size) + kept * plan.graphs[size] <= 0.9 * 24 * GIB
+
+
+def test_figures_of_vit_b_32_are_those_of_its_paper_and_ours():
+    plan = make_plan(PRESETS["ViT-B-32"], 32768, 24 * GIB)
+    assert plan.weights == 16 * 151_277_313
+    assert plan.pixels == 32768 * 3 * 224 * 224
+    # 14.8 GFLOP, less ten twelfths of the last block of each tower.
+    assert plan.flops_per_pair == pytest.approx(13.8e9, rel=0.03)
+
+
+def test_ranks_share_pixels_and_ring_shares_features():
+    one, four = (make_plan(SMALL["vit"], 4096, GIB, world_size=W) for W in (1, 4))
+    ring = make_plan(SMALL["vit"], 4096, GIB, world_size=4, schedule="ring")
+    assert four.pixels == one.pixels // 4
+    assert ring.features < four.features < one.features
+    assert ring.loss < four.loss == one.loss
+
+
+def test_everything_kept_is_a_plain_step():
+    plan = make_plan(SMALL["vit"], 64, 100 * GIB)
+    assert plan.micro_batch_size == 64 and plan.kept(64) == 1
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(global_batch_size=0), "global_batch_size 0"),
+        (dict(global_batch_size=3, world_size=4), "at least world_size 4"),
+        (dict(global_batch_size=3, precision="fp8"), "'fp8'"),
+    ],
+)
+def test_impossible_plans_raise(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_plan(SMALL["vit"], memory=GIB, **settings)
+
+
+def test_command_prints_the_arithmetic(monkeypatch, capsys):
+    monkeypatch.setitem(architectures, "Small", SMALL["vit"])
+    assert main(["plan", "--model", "Small", "--global-batch-size", "4096", "--ranks", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "4,096 = 2 x 1 x 2,048 (ranks x micro-batches x size)" in out
+    assert "--micro-batch-size 2048 --activation-budget" in out and "counted, not measured" in out
+
+
+def test_command_says_what_to_try_where_nothing_fits(capsys):
+    assert main(["plan", "--model", "ViT-L-14", "--gpu-memory", "4GiB"]) == 1
+    assert "nothing fits: try --grad-checkpointing" in capsys.readouterr().out
+    assert main(["plan", "--model", "ViT-L-15"]) == 2
+    assert "near ViT-L-16, ViT-L-14" in capsys.readouterr().err
+    assert main(["plan", "--model", "ViT-L-14", "--gpu-memory", "much"]) == 2
+    assert "gpu_memory must be bytes" in capsys.readouterr().err
