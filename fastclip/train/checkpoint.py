@@ -4,12 +4,10 @@
      "global_step", "samples_seen", "config", "model_config", "tokenizer"}
 
 Only tensors and plain values are stored, so that a file loads with `weights_only=True` and cannot
-run code. A file is written beside its place, flushed to the disk, then renamed onto it: at every
-moment the old checkpoint or the new one is there, whole.
+run code. At every moment the old checkpoint or the new one is there, whole (`atomic_file.py`).
 """
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,6 +15,7 @@ import torch
 from fastclip.data.tokenizers.words import WordTokenizer
 from fastclip.models.clip import CLIP
 from fastclip.models.open_clip_config import from_json, to_json
+from fastclip.train.atomic_file import write_atomically
 from fastclip.train.config import TrainConfig
 
 
@@ -79,17 +78,3 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
         )
     except KeyError as error:
         raise ValueError(f"{os.fspath(path)} is not a checkpoint of fastclip: no {error}") from None
-
-
-def write_atomically(path: str | os.PathLike, content: dict) -> None:
-    """`torch.save` to a temporary file in the same directory, fsync, rename onto `path`."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 
 from fastclip.train.activation_budget import parse_budget
 
+SCHEDULERS = ("cosine", "const", "const-cooldown")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -17,6 +19,9 @@ class TrainConfig:
         steps: optimiser steps.
         warmup_steps: steps of linear rise to `learning_rate`, at most `steps`.
         learning_rate: peak of the schedule.
+        lr_scheduler: "cosine", "const" or "const-cooldown", see `schedule.py`.
+        lr_cooldown_steps: of "const-cooldown": the last steps of the run, in which the rate falls.
+        lr_cooldown_power, lr_cooldown_end: how it falls, and where to.
         weight_decay: of matrices; vectors and scalars have none (see `optim.py`).
         beta1, beta2, eps: of AdamW.
         grad_clip_norm: largest gradient norm, or None for no limit.
@@ -38,6 +43,10 @@ class TrainConfig:
     grad_clip_norm: float | None = None
     seed: int = 0
     backend: str = "auto"
+    lr_scheduler: str = "cosine"
+    lr_cooldown_steps: int = 0
+    lr_cooldown_power: float = 1.0
+    lr_cooldown_end: float = 0.0
     micro_batch_size: int | None = None
     activation_budget: str | float = "unlimited"
 
@@ -53,6 +62,16 @@ class TrainConfig:
         clip = self.grad_clip_norm
         self._require(clip is None or clip > 0, "grad_clip_norm", "positive or None")
         self._require(0 <= self.seed < 2**63, "seed", "in [0, 2^63)")
+        self._require(self.lr_scheduler in SCHEDULERS, "lr_scheduler", f"one of {SCHEDULERS}")
+        rest = self.steps - self.warmup_steps
+        self._require(
+            0 <= self.lr_cooldown_steps <= rest, "lr_cooldown_steps", "in [0, steps - warmup_steps]"
+        )
+        self._require(self.lr_cooldown_power > 0, "lr_cooldown_power", "positive")
+        self._require(
+            0 <= self.lr_cooldown_end <= self.learning_rate, "lr_cooldown_end",
+            "in [0, learning_rate]",
+        )  # fmt: skip
         micro = self.micro_batch_size
         self._require(micro is None or micro >= 1, "micro_batch_size", "at least 1 or None")
         if self.activation_budget != "auto":

@@ -163,9 +163,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         plan = make_plan(
-            get_model_config(args.model), args.global_batch_size, parse_bytes("gpu_memory", args.gpu_memory),
-            args.ranks, args.precision, args.grad_checkpointing, args.schedule,
-        )  # fmt: skip
+            get_model_config(args.model),
+            args.global_batch_size,
+            parse_bytes("gpu_memory", args.gpu_memory),
+            args.ranks,
+            args.precision,
+            args.grad_checkpointing,
+            args.schedule,
+        )
     except (ValueError, OSError) as error:
         print(f"fastclip plan: {error}", file=sys.stderr)
         return 2

@@ -21,6 +21,10 @@ from fastclip.train.config import TrainConfig
         (dict(grad_clip_norm=0.0), "grad_clip_norm"),
         (dict(seed=-1), "seed"),
         (dict(micro_batch_size=0), "micro_batch_size"),
+        (dict(lr_scheduler="linear"), "lr_scheduler"),
+        (dict(lr_cooldown_steps=101), "lr_cooldown_steps"),
+        (dict(lr_cooldown_power=0.0), "lr_cooldown_power"),
+        (dict(lr_cooldown_end=1.0), "lr_cooldown_end"),
         (dict(activation_budget="much"), "activation_budget"),
     ],
 )

@@ -1,0 +1,102 @@
+"""The checkpoints of a run: the last few, and one per epoch; the newest that is whole.
+
+    step_000001200.pt     every so many steps or minutes, at the end, on SIGTERM; the last K stay
+    epoch_3.pt            the same file under another name, which stays
+
+A run that is killed leaves whole files and perhaps a temporary one, which the next run removes.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from fastclip.train.atomic_file import objection_to, write_atomically
+
+STEP_NAME = re.compile(r"step_(\d+)\.pt")
+EPOCH_NAME = re.compile(r"epoch_(\d+)\.pt")
+TEMPORARY_NAME = re.compile(r"\.(step|epoch)_\d+\.pt\.\d+")
+
+
+class Found(NamedTuple):
+    path: Path
+    content: dict[str, Any]
+
+
+class CheckpointStore:
+    """Writes and finds the checkpoints in a directory, which one process writes at a time.
+
+    Args:
+        directory: made if it is not there.
+        keep_last: how many `step_` files stay; None for all.
+
+    Raises:
+        ValueError: `keep_last` < 1.
+    """
+
+    def __init__(self, directory: str | os.PathLike, keep_last: int | None = 3) -> None:
+        if keep_last is not None and keep_last < 1:
+            raise ValueError(f"keep_last must be at least 1 or None, got {keep_last}")
+        self.directory = Path(directory)
+        self.keep_last = keep_last
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def remove_temporaries(self) -> None:
+        """Remove what a killed process left; to be called by the one process that writes."""
+        for path in self.directory.iterdir():
+            if TEMPORARY_NAME.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+    def save(self, content: dict[str, Any], step: int, epoch: int | None = None) -> Path:
+        """Write `content` as the checkpoint after `step`, under an epoch's name too if one ended.
+
+        Raises:
+            OSError: the disk refuses; older checkpoints are as they were.
+        """
+        path = self.directory / f"step_{step:09d}.pt"
+        write_atomically(path, content)
+        if epoch is not None:
+            self._link(path, self.directory / f"epoch_{epoch}.pt")
+        self._prune()
+        return path
+
+    def paths(self) -> list[Path]:
+        """All checkpoints, newest first; those of epochs alone after those of steps."""
+        files = [path for path in self.directory.iterdir() if path.is_file()]
+        by_number = [
+            sorted(
+                (path for path in files if pattern.fullmatch(path.name)),
+                key=lambda path: int(pattern.fullmatch(path.name)[1]),
+                reverse=True,
+            )
+            for pattern in (STEP_NAME, EPOCH_NAME)
+        ]
+        return [*by_number[0], *by_number[1]]
+
+    def newest(self, tell: Callable[[str], None] = lambda text: None) -> Found | None:
+        """The newest checkpoint that is whole, read on the CPU, or None.
+
+        Args:
+            tell: is told of each that is passed over, and why.
+        """
+        for path in self.paths():
+            objection = objection_to(path)
+            if objection is None:
+                return Found(path, torch.load(path, map_location="cpu", weights_only=True))
+            tell(f"{path} is passed over: {objection}")
+        return None
+
+    def _link(self, path: Path, name: Path) -> None:
+        temporary = name.with_name(f".{name.name}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        os.link(path, temporary)
+        os.replace(temporary, name)
+
+    def _prune(self) -> None:
+        if self.keep_last is not None:
+            steps = [path for path in self.paths() if STEP_NAME.fullmatch(path.name)]
+            for path in steps[self.keep_last :]:
+                path.unlink(missing_ok=True)
