@@ -1,28 +1,17 @@
 """The losses as functions: validate, resolve the backend, call the primitive, reduce."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.distributed import groups
 from fastclip.ops import dispatch, validation
+from fastclip.ops.clip_stats import ClipStats as ClipStats
+from fastclip.ops.kept_rows import kept_rows
 from fastclip.ops.siglip_sum import siglip_sum
-from fastclip.ops.siglip_total import siglip_total
 from fastclip.ops.symmetric_cross_entropy import symmetric_cross_entropy
-
-
-class ClipStats(NamedTuple):
-    """What a batch looks like, from statistics that the loss has anyway; 0-d tensors, detached.
-
-    An image counts as right if its own text is strictly the nearest of the batch: ties are wrong,
-    so that collapsed features do not look perfect.
-    """
-
-    image_to_text_accuracy: Tensor
-    text_to_image_accuracy: Tensor
-    mean_positive: Tensor  # mean logit of the matching pairs
-    hardest_negative: Tensor  # largest logit of a non-matching pair; -inf if there is none
+from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
 
 
 def clip_loss(
@@ -35,6 +24,8 @@ def clip_loss(
     workspace: int | None = None,
     reduction: str = "mean",
     return_stats: bool = False,
+    process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
 ) -> Tensor | tuple[Tensor, ClipStats]:
     """Symmetric cross-entropy between image-text similarities and the identity matching.
 
@@ -58,6 +49,12 @@ def clip_loss(
         reduction: "mean" or "none".
         return_stats: also return `ClipStats`; free but on `triton`, where the maxima are a product
             of their own, 2 B^2 D FLOPs.
+        process_group: None is this process alone. With a group the loss is that of the N pairs of
+            all its ranks as one batch, on every rank the same bits; ranks may have different B.
+            The gradients of a rank are W times its share of the loss's, so that DDP's mean over
+            the W ranks is exact, for logit_scale and logit_bias too (`fastclip.distributed`).
+        schedule: "gather" has the texts of all ranks at once, O(N D) memory; "ring" those of one
+            rank after the other, O(B D), and keeps no logits whatever the workspace.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none"; with
@@ -66,7 +63,8 @@ def clip_loss(
     Raises:
         TypeError: an argument is of the wrong kind.
         ValueError: shapes, dtypes or devices disagree, an input is empty, `logit_scale` has more
-            than one element or is a float that is not finite and positive, or a name is unknown.
+            than one element or is a float that is not finite and positive, a name is unknown, the
+            reduction over a group is not "mean", or the ranks of a group disagree.
         RuntimeError: the named backend cannot take these inputs, or a second derivative is asked.
 
     Source:
@@ -78,11 +76,20 @@ def clip_loss(
     logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, image_features.device)
     backend = dispatch.resolve_backend(backend, image_features)
     inputs = image_features, text_features, logit_scale
-    kept_rows = _kept_rows(backend, "contrastive_lse", inputs, workspace)
+    group = _group(process_group, schedule, reduction)
+    if group is not None:
+        # Imported here, because it brings the compiler with it: 0.9 s.
+        from fastclip.distributed.clip_loss import clip_loss_over_ranks
+
+        loss, stats = clip_loss_over_ranks(
+            *inputs, group, schedule, normalize, backend, workspace, return_stats
+        )
+        return (loss, stats) if return_stats else loss
+    kept = kept_rows(backend, "contrastive_lse", workspace, *inputs)
 
     # The shifts are the largest negatives, because statistics are wanted of them.
     loss, positive, maximum = symmetric_cross_entropy(
-        *inputs, reduction == "mean", normalize, backend, workspace, kept_rows, return_stats
+        *inputs, reduction == "mean", normalize, backend, workspace, kept, return_stats
     )  # fmt: skip
     if not return_stats:
         return loss
@@ -105,6 +112,8 @@ def siglip_loss(
     backend: str = "auto",
     workspace: int | None = None,
     reduction: str = "mean",
+    process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
 ) -> Tensor:
     """Sigmoid loss: every pair of the batch is a binary classification, match or no match.
 
@@ -114,7 +123,8 @@ def siglip_loss(
     Memory and cost as in `clip_loss`; the mean on `triton` takes one pass, 6 B^2 D FLOPs.
 
     Args:
-        image_features, text_features, logit_scale, normalize, backend, workspace: see `clip_loss`.
+        image_features, text_features, logit_scale, normalize, backend, workspace, process_group,
+            schedule: see `clip_loss`.
         logit_bias: float, or tensor of one element on the features' device.
         reduction: "mean" (the sum over all pairs divided by B, as open_clip) or "none".
 
@@ -134,14 +144,28 @@ def siglip_loss(
     logit_bias = validation.scalar_tensor("logit_bias", logit_bias, dtype, device)
     backend = dispatch.resolve_backend(backend, image_features)
     inputs = image_features, text_features, logit_scale, logit_bias
-    needs_grad = _needs_grad(*inputs)
-    if needs_grad and reduction == "mean" and dispatch.has_one_pass_siglip(backend):
-        needs = image_features.requires_grad, text_features.requires_grad
-        total, *_ = siglip_total(*inputs, 0, normalize, backend, workspace, *needs)
+    group = _group(process_group, schedule, reduction)
+    if group is not None:
+        # Imported here, because it brings the compiler with it: 0.9 s.
+        from fastclip.distributed.siglip_loss import siglip_loss_over_ranks
+
+        return siglip_loss_over_ranks(*inputs, group, schedule, normalize, backend, workspace)
+    if reduction == "mean":
+        total = total_sigmoid_loss(*inputs, 0, normalize, backend, workspace)
         return total / len(image_features)
-    kept_rows = _kept_rows(backend, "siglip_sum", inputs, workspace)
-    row_loss, _ = siglip_sum(*inputs, 0, normalize, backend, workspace, kept_rows)
-    return row_loss.mean() if reduction == "mean" else row_loss
+    kept = kept_rows(backend, "siglip_sum", workspace, *inputs)
+    row_loss, _ = siglip_sum(*inputs, 0, normalize, backend, workspace, kept)
+    return row_loss
+
+
+def _group(
+    process_group: ProcessGroup | None, schedule: str, reduction: str
+) -> ProcessGroup | None:
+    groups.check_schedule(schedule)
+    group = groups.several_processes(process_group)
+    if group is not None and reduction != "mean":
+        raise ValueError(f"reduction must be 'mean' with a process_group, got {reduction!r}")
+    return group
 
 
 def _checked_features(image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,17 +180,3 @@ def _checked_features(image_features: Tensor, text_features: Tensor) -> tuple[Te
         image_features, text_features = image_features.to(dtype), text_features.to(dtype)
     validation.check_features(image_features, text_features)
     return image_features, text_features
-
-
-def _kept_rows(
-    backend: str, primitive: str, inputs: tuple[Tensor, ...], workspace: int | None
-) -> int:
-    if not _needs_grad(*inputs):
-        return 0
-    rows, cols = inputs[:2]
-    M, N = rows.shape[0], cols.shape[0]
-    return dispatch.kept_rows(backend, primitive, M, N, rows.dtype, workspace)
-
-
-def _needs_grad(*inputs: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)

@@ -1,5 +1,5 @@
-"""Imports point downwards: cli -> train, evaluate -> data, models, losses -> functional -> ops ->
-backends. Backends import neither each other nor the layers above."""
+"""Imports point downwards: cli -> train, evaluate -> data, models, losses -> functional ->
+distributed -> ops -> backends. Backends import neither each other nor the layers above."""
 
 import ast
 from pathlib import Path
@@ -12,6 +12,7 @@ PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
     {"backends", "process_memory"},
     {"ops"},
+    {"distributed"},
     {"functional"},
     {"losses", "models", "data"},
     {"train", "evaluate"},
@@ -27,7 +28,7 @@ OPTIONAL = {
     "transformers",
     "huggingface_hub",
 }
-OPTIONAL |= {"torchvision", "timm", "tokenizers"}
+OPTIONAL |= {"torchvision", "timm", "tokenizers", "datasets"}
 
 
 def layer(module: str) -> int:

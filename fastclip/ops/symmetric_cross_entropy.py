@@ -38,9 +38,17 @@ def symmetric_cross_entropy(
         needs_maximum,
     )  # fmt: skip
     shift = shift.view(2, -1)
-    # softplus(x) is taken to be x beyond 40: e^-40 is below the rounding of a double.
-    nll = F.softplus(shift - positive + total.view(2, -1).log(), beta=1.0, threshold=40.0)
+    nll = negative_log_probability(positive, shift, total.view(2, -1))
     return nll.mean() if mean else nll.mean(0), positive.detach(), shift
+
+
+def negative_log_probability(
+    positive: Tensor,  # (B,)
+    shift: Tensor,  # (2, B)
+    total: Tensor,  # (2, B)
+) -> Tensor:  # (2, B)
+    # softplus(x) is taken to be x beyond 40: e^-40 is below the rounding of a double.
+    return F.softplus(shift - positive + total.log(), beta=1.0, threshold=40.0)
 
 
 def _has_data(features: Tensor) -> bool:

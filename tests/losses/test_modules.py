@@ -65,7 +65,9 @@ def test_signatures_extend_open_clips(open_clip_loss, name):
         for parameter in inspect.signature(getattr(theirs, method)).parameters.values():
             ours_of_that_name = our_parameters[parameter.name]
             assert ours_of_that_name.kind == parameter.kind
-            if parameter.default is not parameter.empty:
+            if parameter.name in ("rank", "world_size"):
+                assert ours_of_that_name.default is None  # found by itself
+            elif parameter.default is not parameter.empty:
                 assert ours_of_that_name.default == parameter.default
         positional = [p.name for p in our_parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
         their_order = list(inspect.signature(getattr(theirs, method)).parameters)
@@ -83,13 +85,20 @@ def test_output_dict_and_keywords(module):
 
 
 @pytest.mark.parametrize("module", [fastclip.ClipLoss, fastclip.SigLipLoss])
-def test_several_ranks_raise(module):
-    with pytest.raises(NotImplementedError, match="world_size=2"):
+def test_ranks_that_are_not_there_raise(module):
+    with pytest.raises(ValueError, match=r"world_size=2 needs .*; it is not initialised"):
         module(rank=1, world_size=2)
-    with pytest.raises(ValueError, match="rank must be in"):
+    with pytest.raises(ValueError, match=r"rank must be in \[0, world_size=2\), got 2"):
         module(rank=2, world_size=2)
+    with pytest.raises(ValueError, match="rank must be this process's rank 0 of 1, got 3"):
+        module(rank=3)
     with pytest.raises(ValueError, match="world_size must be >= 1, got 0"):
         module(world_size=0)
+    with pytest.raises(TypeError, match="process_group must be a ProcessGroup or None, got str"):
+        module(process_group="world")
+    with pytest.raises(ValueError, match=r"schedule must be one of \('gather', 'ring'\), got 'x'"):
+        module(schedule="x")
+    module(rank=0, world_size=1)
 
 
 def test_horovod_and_unknown_dist_impl_raise():
@@ -97,7 +106,14 @@ def test_horovod_and_unknown_dist_impl_raise():
         fastclip.ClipLoss(use_horovod=True)
     with pytest.raises(ValueError, match=r"dist_impl must be None or one of .*, got 'ring'"):
         fastclip.SigLipLoss(dist_impl="ring")
-    assert fastclip.SigLipLoss(dist_impl="gather").dist_impl == "gather"
+
+
+def test_dist_impl_chooses_the_schedule_unless_one_is_given():
+    expected = {None: "gather", "bidir": "ring", "shift": "ring", "reduce": "gather",
+                "gather": "gather"}  # fmt: skip
+    for dist_impl, schedule in expected.items():
+        assert fastclip.SigLipLoss(dist_impl=dist_impl).schedule == schedule
+    assert fastclip.SigLipLoss(dist_impl="gather", schedule="ring").schedule == "ring"
 
 
 @pytest.mark.parametrize("module", [fastclip.ClipLoss, fastclip.SigLipLoss])
@@ -107,6 +123,13 @@ def test_settings_are_passed_on_and_shown(module):
     assert "backend='nonsense', workspace=123" in repr(loss)
     with pytest.raises(ValueError, match="nonsense"):
         loss(image, text, scale, 0.0)
+
+
+@pytest.mark.parametrize("module", [fastclip.ClipLoss, fastclip.SigLipLoss])
+def test_modules_alone_compile_into_one_graph(module):
+    inputs = make_inputs(Case(20, 8))
+    compiled = torch.compile(module(), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*inputs), module()(*inputs))
 
 
 def test_modules_have_no_state_and_survive_pickling():

@@ -1,0 +1,23 @@
+"""One loss over the batches of several processes, by torch.distributed (NCCL or gloo).
+
+Rank r of W has B_r pairs, B_r >= 1 and not necessarily equal; N = sum of B_r. The loss L is that of
+the N pairs as one batch, and every rank returns it, the same bits. The backward of rank r gives
+
+    W * dL/d(own features)                         of its own images and its own texts
+    W * (its share of dL/d logit_scale, dL/d logit_bias),  where the shares of all ranks add up
+
+so that the mean over ranks which DistributedDataParallel takes of every gradient,
+
+    1/W sum_r W * (share of rank r)  =  dL/d parameter
+
+is the gradient of L: of encoders, logit_scale and logit_bias alike, in every mode and for every W.
+
+Each logit is computed by one rank: rank r has the rectangle of its own rows and all columns. Its
+rows see all their negatives; what its columns lack comes from the other ranks.
+
+    schedule   the columns' features                     memory per rank    communication per rank
+    gather     are all here at once                      O(N D)             2 N D elements
+    ring       visit, a rank's block after the other     O(max B_r D)       3 N D, beside the tiles
+
+Where one side is frozen, its features are the columns: no gradients of features are sent.
+"""

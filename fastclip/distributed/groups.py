@@ -1,0 +1,62 @@
+"""Which processes share a loss."""
+
+import torch.distributed as dist
+from torch.distributed import ProcessGroup
+
+SCHEDULES = ("gather", "ring")
+
+
+def check_schedule(schedule: str) -> None:
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {SCHEDULES}, got {schedule!r}")
+
+
+def several_processes(process_group: ProcessGroup | None) -> ProcessGroup | None:
+    """`process_group` if it has more than one process, None otherwise.
+
+    Raises:
+        TypeError: `process_group` is neither a ProcessGroup nor None.
+        ValueError: this process is not in it.
+    """
+    if process_group is None:
+        return None
+    if not isinstance(process_group, ProcessGroup):
+        if process_group == dist.GroupMember.NON_GROUP_MEMBER:
+            raise ValueError("process_group must contain this process, but it is not a member")
+        kind = type(process_group).__name__
+        raise TypeError(f"process_group must be a ProcessGroup or None, got {kind}")
+    return process_group if process_group.size() > 1 else None
+
+
+def find_group(
+    rank: int | None, world_size: int | None, process_group: ProcessGroup | None
+) -> ProcessGroup | None:
+    """The group of a loss that was told these three, None for this process alone.
+
+    Args:
+        rank, world_size: what the caller takes them to be; None is whatever they are.
+        process_group: None is the default group, if torch.distributed is initialised.
+
+    Raises:
+        TypeError, ValueError: as `several_processes`, or the group has another size or gives this
+            process another rank.
+    """
+    if world_size is not None and world_size < 1:
+        raise ValueError(f"world_size must be >= 1, got {world_size}")
+    if rank is not None and not 0 <= rank < (world_size or rank + 1):
+        raise ValueError(f"rank must be in [0, world_size={world_size}), got {rank}")
+    alone = process_group is None and world_size == 1
+    if process_group is None and not alone and dist.is_available() and dist.is_initialized():
+        process_group = dist.group.WORLD
+    group = several_processes(process_group)
+    size = 1 if group is None else group.size()
+    if world_size is not None and world_size != size:
+        have = f"the group has {size}" if process_group is not None else "it is not initialised"
+        raise ValueError(
+            f"world_size={world_size} needs a group of torch.distributed of so many processes; "
+            f"{have} (torch.distributed.init_process_group; torchrun starts the processes)"
+        )
+    own_rank = 0 if group is None else group.rank()
+    if rank is not None and rank != own_rank:
+        raise ValueError(f"rank must be this process's rank {own_rank} of {size}, got {rank}")
+    return group

@@ -1,0 +1,18 @@
+"""What a batch looks like to the CLIP loss."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ClipStats(NamedTuple):
+    """What a batch looks like, from statistics that the loss has anyway; 0-d tensors, detached.
+
+    An image counts as right if its own text is strictly the nearest of the batch: ties are wrong,
+    so that collapsed features do not look perfect.
+    """
+
+    image_to_text_accuracy: Tensor
+    text_to_image_accuracy: Tensor
+    mean_positive: Tensor  # mean logit of the matching pairs
+    hardest_negative: Tensor  # largest logit of a non-matching pair; -inf if there is none
