@@ -1,0 +1,78 @@
+"""From a sample to what the model takes: uint8 pixels and tokens, or the reason why not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastclip.data.images import ImageError
+from fastclip.data.loading.stream import Reference
+from fastclip.data.randomness import seed_generators
+from fastclip.data.sources.samples import BadSample, Sample
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes samples, with random numbers that depend on the sample, the epoch and the seed only.
+
+    Attributes:
+        transform: from a PIL image, a path or the bytes of a file to (C, H, W) uint8; None takes
+            samples that are such tensors as they are. What it draws from the global generators of
+            torch, Python and numpy is reproducible.
+        tokenizer: from a list of B strings to (B, T) int64.
+    """
+
+    transform: Callable[[Any], Tensor] | None
+    tokenizer: Callable[[list[str]], Tensor]
+    seed: int
+
+    def __call__(
+        self, sample: Sample, reference: Reference, epoch: int
+    ) -> tuple[Tensor, Tensor] | BadSample:
+        """Return (C, H, W) uint8 pixels and (T,) int64 tokens. Seeds the global generators.
+
+        Raises:
+            TypeError: the transform or the tokenizer returns something else.
+        """
+        seed_generators(self.seed, "decode", epoch, reference.part, reference.number)
+        # A transform may raise anything on a picture that it was not made for. One that raises on
+        # all of them is found by the rate of bad samples, and by their details.
+        try:
+            pixels = self._pixels(sample.image)
+        except ImageError as error:
+            return BadSample(sample.key, "unusable image", str(error))
+        except FileNotFoundError as error:
+            return BadSample(sample.key, "missing image file", str(error))
+        except Exception as error:
+            return BadSample(sample.key, "unusable image", f"{type(error).__name__}: {error}")
+        _require(pixels, "transform", torch.uint8, 3)
+        try:
+            tokens = self.tokenizer([sample.caption])
+        except Exception as error:
+            return BadSample(sample.key, "unusable caption", f"{type(error).__name__}: {error}")
+        _require(tokens, "tokenizer", torch.int64, 2)
+        return pixels, tokens[0]
+
+    def _pixels(self, image: Any) -> Tensor:
+        if self.transform is None:
+            return image
+        return self.transform(_to_pil(image) if isinstance(image, Tensor) else image)
+
+
+def _to_pil(pixels: Tensor) -> Image.Image:
+    array = pixels.numpy()
+    return Image.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1).copy())
+
+
+def _require(value: Any, name: str, dtype: torch.dtype, ndim: int) -> None:
+    if not (isinstance(value, Tensor) and value.dtype == dtype and value.ndim == ndim):
+        got = (
+            f"{tuple(value.shape)} {value.dtype}"
+            if isinstance(value, Tensor)
+            else type(value).__name__
+        )
+        raise TypeError(f"{name} must return {ndim} dimensions of {dtype}, got {got}")

@@ -1,0 +1,310 @@
+"""Batches of pairs from several workers, in an order that can be saved and taken up exactly.
+
+Each worker is a DataLoader of its own with one process, whose pieces are taken in turn: who is
+faster changes nothing, and a worker that is through with its part of an epoch prefetches the next.
+At the end of an epoch the last pieces of all workers, which are smaller than a batch, are put
+together and cut into batches.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fastclip.data.loading.bad_samples import BadSamples, DataError
+from fastclip.data.loading.decoding import Decoder
+from fastclip.data.loading.pieces import Piece, PieceDataset
+from fastclip.data.loading.stream import Cursor, Reader
+from fastclip.data.sources.source import Part, Source
+
+JUDGED_AFTER = 100  # samples; before, one bad sample would be a high rate
+STATE_VERSION = 1
+
+
+class Batch(NamedTuple):
+    images: Tensor  # (B, C, H, W) uint8
+    tokens: Tensor  # (B, T) int64
+    keys: list[str]  # B names, for messages
+
+
+class PairLoader:
+    """Iterating over it gives the batches of this rank that are left of an epoch.
+
+        for epoch in range(loader.epoch, epochs):
+            for images, tokens, keys in loader:
+                ...  # loader.state_dict() is now that of the run behind this batch
+
+    After `load_state_dict` the batches are to the bit those that would have followed.
+
+    Args:
+        source: where samples come from.
+        transform, tokenizer: see `Decoder`; with workers that are spawned, they must be picklable.
+        batch_size: pairs in a batch of this rank.
+        seed: of the order and of what the transform draws.
+        rank, world_size: which of how many processes of the run this is. All need the same
+            settings; every sample is read by one of them.
+        num_workers: processes that read and decode; with 0, the caller's does.
+        shuffle_buffer: samples from which each worker draws; 1 keeps the order of the source.
+        drop_last: leave out samples of an epoch that do not fill a batch (`num_dropped` counts
+            them), instead of making a smaller one of them.
+        batches_per_epoch: None lets an epoch be one pass over the data, in which ranks may have
+            different numbers of batches. With a number, each epoch has so many on every rank, and
+            the passes go on over the ends of epochs.
+        max_bad_rate: share of bad samples, in [0, 1], that is borne.
+        prefetch: batches that each worker has ready.
+        pin_memory: hand over batches in pinned memory; by default if there is CUDA.
+        start_method: of worker processes, "fork", "spawn" or "forkserver"; by default Python's.
+
+    Attributes:
+        epoch: the number of epochs that are through.
+        bad_samples: the account of bad samples in all batches so far.
+        num_dropped: samples left out by `drop_last` so far.
+
+    Raises:
+        DataError: when iterated over: more samples than `max_bad_rate` are bad, judged from 100
+            samples on and at the end of a pass; a pass makes no batch; a worker died; or data has
+            changed since the state was saved.
+        OSError: the source cannot be listed.
+        TypeError: when iterated over: the transform does not return uint8, or the tokenizer int64.
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        transform: Callable[[Any], Tensor] | None,
+        tokenizer: Callable[[list[str]], Tensor],
+        *,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        shuffle_buffer: int = 1000,
+        drop_last: bool = True,
+        batches_per_epoch: int | None = None,
+        max_bad_rate: float = 0.1,
+        prefetch: int = 2,
+        pin_memory: bool | None = None,
+        start_method: str | None = None,
+    ) -> None:
+        given_batches = 1 if batches_per_epoch is None else batches_per_epoch
+        for name, value, least in (
+            ("batch_size", batch_size, 1), ("world_size", world_size, 1), ("rank", rank, 0),
+            ("num_workers", num_workers, 0), ("shuffle_buffer", shuffle_buffer, 1),
+            ("prefetch", prefetch, 1), ("batches_per_epoch", given_batches, 1),
+        ):  # fmt: skip
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if rank >= world_size:
+            raise ValueError(f"rank must be below world_size {world_size}, got {rank}")
+        if not 0 <= max_bad_rate <= 1:
+            raise ValueError(f"max_bad_rate must be in [0, 1], got {max_bad_rate}")
+        parts = source.parts()
+        num_streams = max(num_workers, 1)
+        self._readers = [
+            Reader(source, parts, rank * num_streams + worker, world_size * num_streams, seed,
+                   shuffle_buffer)
+            for worker in range(num_streams)
+        ]  # fmt: skip
+        self._decoder = Decoder(transform, tokenizer, seed)
+        self._settings = {
+            "batch_size": batch_size, "seed": seed, "rank": rank, "world_size": world_size,
+            "num_workers": num_streams, "shuffle_buffer": shuffle_buffer, "drop_last": drop_last,
+            "batches_per_epoch": batches_per_epoch, "parts": _fingerprint(source, parts),
+        }  # fmt: skip
+        self._batch_size = batch_size
+        self._drop_last = drop_last
+        self._batches_per_epoch = batches_per_epoch
+        self._max_bad_rate = max_bad_rate
+        self._pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self._processes = {} if num_workers == 0 else {
+            "num_workers": 1, "prefetch_factor": prefetch, "multiprocessing_context": start_method
+        }  # fmt: skip
+
+        self.bad_samples = BadSamples()
+        self.num_dropped = 0
+        self.epoch = 0
+        self._batches_in_epoch = 0
+        self._pass = 0
+        self.close()
+        self._begin_pass()
+
+    def __iter__(self) -> Iterator[Batch]:
+        while self._batches_in_epoch != self._batches_per_epoch:
+            batch = self._next_batch()
+            if batch is not None:
+                self._batches_in_epoch += 1
+                yield batch
+            elif self._batches_per_epoch is None:
+                break
+        self.epoch += 1
+        self._batches_in_epoch = 0
+
+    def state_dict(self) -> dict:
+        """Return the position behind the last batch, of plain values and tensors."""
+        return {
+            "version": STATE_VERSION,
+            "settings": dict(self._settings),
+            "epoch": self.epoch,
+            "batches_in_epoch": self._batches_in_epoch,
+            "pass": self._pass,
+            "num_full": self._num_full,
+            "num_from_last": self._num_from_last,
+            "turn": self._turn,
+            "cursors": [cursor and cursor.to_dict() for cursor in self._cursors],
+            "bad_samples": self.bad_samples.to_dict(),
+            "num_dropped": self.num_dropped,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go to where `state` was taken.
+
+        Raises:
+            ValueError: it is that of a loader with other settings or other data.
+        """
+        if state["version"] != STATE_VERSION:
+            raise ValueError(f"state must be of version {STATE_VERSION}, got {state['version']}")
+        for name, value in self._settings.items():
+            if state["settings"][name] != value:
+                raise ValueError(
+                    f"state must be that of a loader with the same {name}: it was saved with "
+                    f"{state['settings'][name]!r}, this one has {value!r}"
+                )
+        self.epoch = state["epoch"]
+        self._batches_in_epoch = state["batches_in_epoch"]
+        self._pass = state["pass"]
+        self.close()
+        self._num_full = state["num_full"]
+        self._num_from_last = state["num_from_last"]
+        self._turn = state["turn"]
+        self._cursors = [cursor and Cursor.from_dict(cursor) for cursor in state["cursors"]]
+        self.bad_samples = BadSamples.from_dict(state["bad_samples"])
+        self.num_dropped = state["num_dropped"]
+
+    def close(self) -> None:
+        """Stop the workers; iterating starts them again where the last batch was."""
+        self._streams: list[Iterator[Piece] | None] = [None] * len(self._readers)
+        self._last_pieces: list[Piece | None] = [None] * len(self._readers)
+
+    def _begin_pass(self) -> None:
+        """Forget where the last pass stood. The workers, if they run, are in the next already."""
+        num_streams = len(self._readers)
+        self._turn = 0  # whose piece is next
+        # Behind the last full piece of each; None is the start of the pass.
+        self._cursors: list[Cursor | None] = [None] * num_streams
+        self._last_pieces = [None] * num_streams
+        self._num_full = 0  # batches that were whole pieces
+        self._num_from_last = 0  # batches made of last pieces
+
+    def _next_batch(self) -> Batch | None:
+        """Return the next batch of the pass; None, and the next pass begins, if there is none."""
+        while None in self._last_pieces:
+            worker = self._turn
+            self._turn = (worker + 1) % len(self._readers)
+            if self._last_pieces[worker] is not None:
+                continue
+            piece = self._take(worker)
+            if piece.is_last:  # its cursor is not kept: a resumed run will take it again
+                self._last_pieces[worker] = piece
+                continue
+            self._account_for(piece.bad)
+            self._cursors[worker] = piece.cursor
+            self._num_full += 1
+            return Batch(piece.images, piece.tokens, piece.keys)
+        return self._next_from_last()
+
+    def _next_from_last(self) -> Batch | None:
+        keys = [key for piece in self._last_pieces for key in piece.keys]
+        start = self._num_from_last * self._batch_size
+        stop = min(start + self._batch_size, len(keys))
+        is_full = stop - start == self._batch_size
+        if is_full or (start < stop and not self._drop_last):
+            self._num_from_last += 1
+            images, tokens = self._rows_of_last(start, stop)
+            return Batch(images, tokens, keys[start:stop])
+        self._end_pass(max(stop - start, 0))
+        return None
+
+    def _rows_of_last(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        pieces = [piece for piece in self._last_pieces if piece.keys]
+        rows = [
+            torch.cat([getattr(piece, name) for piece in pieces])[start:stop].clone()
+            for name in ("images", "tokens")
+        ]
+        return tuple(tensor.pin_memory() for tensor in rows) if self._pin_memory else tuple(rows)
+
+    def _end_pass(self, num_left: int) -> None:
+        for piece in self._last_pieces:
+            self.bad_samples = self.bad_samples.merge(piece.bad)
+        self._judge(self.bad_samples, at_least=0)
+        num_batches = self._num_full + self._num_from_last
+        if num_batches == 0 and (self._drop_last or self._batches_per_epoch is not None):
+            raise DataError(
+                f"rank {self._settings['rank']} of {self._settings['world_size']} has "
+                f"{num_left} good samples, fewer than batch_size = {self._batch_size}; "
+                + self.bad_samples.report()
+            )
+        self.num_dropped += num_left
+        self._pass += 1
+        self._begin_pass()
+
+    def _take(self, worker: int) -> Piece:
+        """Wait for the worker's next piece."""
+        if self._streams[worker] is None:
+            self._streams[worker] = iter(self._loader(worker))
+        while True:
+            try:
+                piece = next(self._streams[worker])
+            except RuntimeError as error:
+                if "exited unexpectedly" in str(error) or "is killed by signal" in str(error):
+                    raise DataError(
+                        f"data worker {worker} of {len(self._readers)} has died, perhaps for want "
+                        f"of memory: {error}"
+                    ) from error
+                raise
+            if not piece.is_news:
+                return piece
+            self._judge(self.bad_samples.merge(piece.bad))
+
+    def _loader(self, worker: int) -> DataLoader:
+        dataset = PieceDataset(
+            self._readers[worker], self._decoder, self._batch_size, self._pass,
+            self._cursors[worker],
+        )  # fmt: skip
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            collate_fn=_as_it_is,
+            pin_memory=self._pin_memory,
+            # Without one of its own, starting would draw from the trainer's generator.
+            generator=torch.Generator(),
+            **self._processes,
+        )
+
+    def _account_for(self, bad: BadSamples) -> None:
+        self.bad_samples = self.bad_samples.merge(bad)
+        self._judge(self.bad_samples)
+
+    def _judge(self, bad: BadSamples, at_least: int = JUDGED_AFTER) -> None:
+        if bad.num_seen >= at_least and bad.rate > self._max_bad_rate:
+            raise DataError(
+                f"{bad.rate:.1%} of the samples are bad, more than max_bad_rate = "
+                f"{self._max_bad_rate:.1%}: {bad.report()}"
+            )
+
+
+def _as_it_is(piece: Piece) -> Piece:
+    return piece
+
+
+def _fingerprint(source: Source, parts: list[Part]) -> str:
+    """A hash by which other data is noticed, not that the same data is in another folder now."""
+    digest = hashlib.sha256(type(source).__name__.encode())
+    for part in parts:
+        digest.update(repr((os.path.basename(part.name), part.start, part.stop)).encode())
+    return f"{len(parts)} parts, {digest.hexdigest()[:16]}"

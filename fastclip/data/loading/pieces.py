@@ -1,0 +1,108 @@
+"""What a worker hands over: pieces of the size of a batch, with its cursor and its bad samples."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from fastclip.data.loading.bad_samples import BadSamples
+from fastclip.data.loading.decoding import Decoder
+from fastclip.data.loading.stream import START, Cursor, Reader, Reference, SampleStream
+from fastclip.data.randomness import preserved_generators
+from fastclip.data.sources.samples import BadSample, Sample
+
+NEWS_AFTER = 1000  # bad samples, so that an hour of nothing else does not pass in silence
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Attributes:
+    images: (n, C, H, W) uint8, None if n = 0. n is the batch size, less in the last piece.
+    tokens: (n, T) int64, None if n = 0.
+    keys: n names.
+    bad: what was read for this piece, and what of it was bad.
+    cursor: behind this piece.
+    is_last: of this reader in this epoch.
+    is_news: no piece but the account of bad samples so far; the piece is still to come.
+    """
+
+    images: Tensor | None
+    tokens: Tensor | None
+    keys: list[str]
+    bad: BadSamples
+    cursor: Cursor
+    is_last: bool = False
+    is_news: bool = False
+
+    def pin_memory(self) -> "Piece":
+        if self.images is None:
+            return self
+        return replace(self, images=self.images.pin_memory(), tokens=self.tokens.pin_memory())
+
+
+class PieceDataset(IterableDataset):
+    """The pieces of one reader, without end: epoch after epoch, each with one last piece.
+
+    Args:
+        epoch, cursor: where to begin.
+    """
+
+    def __init__(
+        self, reader: Reader, decoder: Decoder, batch_size: int, epoch: int, cursor: Cursor | None
+    ) -> None:
+        self._reader, self._decoder, self._batch_size = reader, decoder, batch_size
+        self._epoch, self._cursor = epoch, cursor
+
+    def __iter__(self) -> Iterator[Piece]:
+        epoch, cursor = self._epoch, self._cursor or START
+        while True:
+            yield from self._one_epoch(epoch, cursor)
+            epoch, cursor = epoch + 1, START
+
+    def _one_epoch(self, epoch: int, cursor: Cursor) -> Iterator[Piece]:
+        stream = SampleStream(self._reader, epoch, cursor)
+        decoded: list[tuple[Tensor, Tensor]] = []
+        keys: list[str] = []
+        bad, num_told = BadSamples(), 0
+        while (drawn := stream.draw()) is not None:
+            result = drawn if isinstance(drawn, BadSample) else self._decode(*drawn, epoch)
+            if isinstance(result, BadSample):
+                bad.add(result)
+            else:
+                decoded.append(result)
+                keys.append(drawn[1].key)
+            if len(decoded) == self._batch_size:
+                yield _piece(decoded, keys, bad, stream)
+                decoded, keys, bad, num_told = [], [], BadSamples(), 0
+            elif bad.num_bad - num_told >= NEWS_AFTER:
+                num_told = bad.num_bad
+                so_far = replace(bad.merge(BadSamples()), num_seen=stream.num_seen)
+                yield Piece(None, None, [], so_far, START, is_news=True)
+        yield replace(_piece(decoded, keys, bad, stream), is_last=True)
+
+    def _decode(
+        self, reference: Reference, sample: Sample, epoch: int
+    ) -> tuple[Tensor, Tensor] | BadSample:
+        with preserved_generators():
+            return self._decoder(sample, reference, epoch)
+
+
+def _piece(
+    decoded: list[tuple[Tensor, Tensor]], keys: list[str], bad: BadSamples, stream: SampleStream
+) -> Piece:
+    bad.num_seen, stream.num_seen = stream.num_seen, 0
+    if not decoded:
+        return Piece(None, None, keys, bad, stream.cursor())
+    images, tokens = (_stack(column) for column in zip(*decoded, strict=True))
+    return Piece(images, tokens, keys, bad, stream.cursor())
+
+
+def _stack(tensors: tuple[Tensor, ...]) -> Tensor:
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"transform and tokenizer must return one shape each, got {sorted(shapes)}"
+        )
+    return torch.stack(tensors)

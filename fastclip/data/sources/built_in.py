@@ -1,0 +1,41 @@
+"""The pictures of digits that come with fastclip, as a source; see `fastclip.data.grids`."""
+
+import torch
+
+from fastclip.data.digits import load_digits, split_by_image
+from fastclip.data.grids import DigitGrids
+from fastclip.data.sources.samples import Sample
+from fastclip.data.sources.source import IndexedSource
+
+NUM_PAIRS, NUM_HELD_OUT_PAIRS = 16_384, 1024
+
+
+class DigitSource(IndexedSource):
+    """A fixed draw of digit grids, (1, 16, 24) uint8, no two with the same caption.
+
+    Args:
+        held_out: the test pairs: digits and arrangements that the others never show.
+        num_samples: by default 16,384, or 1,024 of the held-out ones.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+        ValueError: there are not so many pairs.
+    """
+
+    def __init__(
+        self, held_out: bool = False, num_samples: int | None = None, seed: int = 0
+    ) -> None:
+        train_digits, test_digits = split_by_image(load_digits())
+        grids = DigitGrids(test_digits if held_out else train_digits, held_out)
+        if num_samples is None:
+            num_samples = NUM_HELD_OUT_PAIRS if held_out else NUM_PAIRS
+        self._name = "digits-held-out" if held_out else "digits"
+        self._pairs = grids.draw(num_samples, torch.Generator().manual_seed(seed))
+
+    def __len__(self) -> int:
+        return len(self._pairs.captions)
+
+    def load(self, index: int) -> Sample:
+        return Sample(
+            f"{self._name}/{index}", self._pairs.images[index], self._pairs.captions[index]
+        )

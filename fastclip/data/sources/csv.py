@@ -1,0 +1,117 @@
+"""Tables of picture files and captions, with open_clip's defaults: tabs, `filepath`, `title`."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+
+from fastclip.data.sources.records import MAX_RECORD_BYTES, Fields, Record, parse, split_records
+from fastclip.data.sources.samples import BadSample, Sample, is_picture_name, with_caption
+from fastclip.data.sources.source import END, SAMPLES_PER_PART, Entry, Part, Source
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+class CsvSource(Source):
+    """The rows of a text file in UTF-8, the first of which names the columns.
+
+    Paths of pictures are relative to the folder of the file, or absolute. Rows with another number
+    of fields than the header, an open quote, other bytes than UTF-8 or no caption are bad samples;
+    empty lines are none. The file is read through once, here, to know where its rows are.
+
+    Args:
+        separator: between fields.
+        image_key, caption_key: names of columns.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: the file is empty, a column is missing, there is no row, or `separator` is
+            empty or a quote.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        separator: str = "\t",
+        image_key: str = "filepath",
+        caption_key: str = "title",
+    ) -> None:
+        if not separator or '"' in separator or "\n" in separator:
+            raise ValueError(f"separator must not be empty, a quote or a newline: {separator!r}")
+        self.path = os.fspath(path)
+        self._separator = separator
+        self._folder = os.path.dirname(os.path.abspath(self.path))
+        with open(self.path, "rb") as file:
+            self._num_columns, end = 0, 0
+            header = next(split_records(file, 0, separator, lambda fields: True), None)
+            if header is None:
+                raise ValueError(f"path must be a table with a header, {self.path!r} is empty")
+            end = header.end
+            text = header.raw.decode(errors="replace").removeprefix(BYTE_ORDER_MARK)
+            columns = parse(text, separator).values
+            self._num_columns = len(columns)
+            self._image_column = self._column("image_key", image_key, columns)
+            self._caption_column = self._column("caption_key", caption_key, columns)
+            self._parts = list(self._find_parts(split_records(file, end, separator, self._is_row)))
+        if not self._parts:
+            raise ValueError(f"path must be a table with rows, {self.path!r} has only a header")
+
+    def parts(self) -> list[Part]:
+        return self._parts
+
+    def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
+        start = part.start if position is None else position
+        if start >= part.stop:
+            return
+        try:
+            with open(self.path, "rb") as file:
+                for record in split_records(file, start, self._separator, self._is_row):
+                    yield Entry(record.start, record.end, partial(self._load, record))
+                    start = record.end
+                    if start >= part.stop:
+                        return
+        except OSError as error:
+            bad = BadSample(self.path, "unreadable table", str(error))
+            yield Entry(start, END, lambda: bad)
+
+    def _load(self, record: Record) -> Sample | BadSample:
+        key = f"{os.path.basename(self.path)}, byte {record.start}"
+        if len(record.raw) >= MAX_RECORD_BYTES:
+            return BadSample(key, "row is too long", f"more than {MAX_RECORD_BYTES} bytes")
+        try:
+            fields = parse(record.raw.decode(), self._separator)
+        except UnicodeError as error:
+            return BadSample(key, "row is not UTF-8", str(error))
+        if fields.is_open:
+            return BadSample(key, "quote is not closed")
+        if len(fields.values) != self._num_columns:
+            return BadSample(
+                key,
+                "wrong number of fields",
+                f"{len(fields.values)} instead of {self._num_columns}",
+            )
+        name = fields.values[self._image_column].strip()
+        if not name:
+            return BadSample(key, "no image")
+        path = os.path.join(self._folder, name)
+        return with_caption(f"{key}, {name}", path, fields.values[self._caption_column])
+
+    def _is_row(self, fields: Fields) -> bool:
+        return (
+            not fields.is_open
+            and len(fields.values) == self._num_columns
+            and is_picture_name(fields.values[self._image_column].strip())
+        )
+
+    def _find_parts(self, records: Iterator[Record]) -> Iterator[Part]:
+        while rows := list(islice(records, SAMPLES_PER_PART)):
+            yield Part(self.path, rows[0].start, rows[-1].end, len(rows))
+
+    def _column(self, argument: str, name: str, columns: list[str]) -> int:
+        if name not in columns:
+            hint = f"; is {self._separator!r} the separator?" if len(columns) == 1 else ""
+            raise ValueError(
+                f"{argument} must be a column of {self.path!r}, got {name!r}; "
+                f"the columns are {columns}{hint}"
+            )
+        return columns.index(name)

@@ -1,0 +1,96 @@
+"""Datasets of the Hugging Face library `datasets`, which is imported only if one is loaded."""
+
+import os
+from typing import Any
+
+from fastclip.data.sources.samples import BadSample, Sample, with_caption
+from fastclip.data.sources.source import IndexedSource
+
+
+class HuggingFaceSource(IndexedSource):
+    """The rows of a `datasets.Dataset`, or of anything with its `column_names`, `len` and `[i]`.
+
+    Args:
+        dataset: of rows that are dictionaries. A picture is a PIL image, the bytes of a file, a
+            path, or a dictionary with "bytes" or "path", which is what an undecoded column gives.
+        image_key, caption_key: columns. A caption may be a list of strings; the first is taken.
+
+    Raises:
+        TypeError: `dataset` is streamed: its rows have no positions to resume from.
+        ValueError: a column is missing, or there is no row.
+    """
+
+    def __init__(self, dataset: Any, image_key: str = "image", caption_key: str = "text") -> None:
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise TypeError(
+                f"dataset must have a length and rows by number, got {type(dataset).__name__}; "
+                "load it without streaming"
+            )
+        for argument, column in (("image_key", image_key), ("caption_key", caption_key)):
+            if column not in dataset.column_names:
+                raise ValueError(
+                    f"{argument} must be a column, got {column!r}; "
+                    f"the columns are {list(dataset.column_names)}"
+                )
+        if len(dataset) == 0:
+            raise ValueError("dataset must have at least one row")
+        self._dataset, self._image_key, self._caption_key = dataset, image_key, caption_key
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def load(self, index: int) -> Sample | BadSample:
+        key = f"row {index}"
+        # The library decodes while it reads, and raises whatever its decoders come across.
+        try:
+            row = self._dataset[index]
+        except Exception as error:
+            return BadSample(key, "unreadable row", f"{type(error).__name__}: {error}")
+        image, caption = row[self._image_key], row[self._caption_key]
+        if isinstance(image, dict):
+            image = image["path"] if image.get("bytes") is None else image["bytes"]
+        if image is None:
+            return BadSample(key, "no image")
+        if isinstance(caption, list | tuple) and caption:
+            caption = caption[0]
+        return with_caption(key, image, caption)
+
+
+def load_hugging_face(
+    name: str | os.PathLike,
+    split: str = "train",
+    image_key: str = "image",
+    caption_key: str = "text",
+) -> HuggingFaceSource:
+    """Load a dataset by its name, or from a folder that `save_to_disk` has written.
+
+    Raises:
+        ModuleNotFoundError: `datasets` is not installed.
+        ValueError: a column or the split is missing.
+    """
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Hugging Face datasets need the package of that name: pip install datasets"
+        ) from error
+    name = os.fspath(name)
+    if os.path.isdir(name) and is_saved_dataset(name):
+        dataset = datasets.load_from_disk(name)
+        if isinstance(dataset, dict):
+            if split not in dataset:
+                raise ValueError(f"split must be one of {sorted(dataset)}, got {split!r}")
+            dataset = dataset[split]
+    else:
+        dataset = datasets.load_dataset(name, split=split)
+    source = HuggingFaceSource(dataset, image_key, caption_key)
+    if isinstance(dataset.features.get(image_key), datasets.Image):  # decoding is the transform's
+        undecoded = dataset.cast_column(image_key, datasets.Image(decode=False))
+        source = HuggingFaceSource(undecoded, image_key, caption_key)
+    return source
+
+
+def is_saved_dataset(folder: str) -> bool:
+    """Has `save_to_disk` written this folder?"""
+    marks = ("dataset_info.json", "dataset_dict.json")
+    return any(os.path.exists(os.path.join(folder, mark)) for mark in marks)

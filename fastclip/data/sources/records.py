@@ -1,0 +1,110 @@
+"""Records of a csv file: which bytes are one, and what their fields are.
+
+A record is a line, unless a quoted field runs on over several. A quote that nobody closes must not
+take the rows after it along, so a field runs on only if it is closed properly and no line on the
+way is plainly a row of its own. Quotes inside an unquoted field mean themselves, and so does what
+follows a closing quote: `"yes" he said` is read as the csv module does.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
+
+MAX_RECORD_BYTES = 2**20
+QUOTE = '"'
+
+
+class Fields(NamedTuple):
+    values: list[str]
+    is_open: bool  # the last field begins with a quote that is not closed
+    is_strict: bool  # every closing quote ends its field
+
+
+class Record(NamedTuple):
+    start: int  # offset in the file, in bytes
+    end: int
+    raw: bytes  # without the end of the line; MAX_RECORD_BYTES or more if it is too long
+
+
+def parse(text: str, separator: str) -> Fields:
+    """Split one record, without its end of line, into fields."""
+    if QUOTE not in text:
+        return Fields(text.split(separator), False, True)
+    values, start, is_strict = [], 0, True
+    while True:
+        quoted = ""
+        if text.startswith(QUOTE, start):
+            close = _closing_quote(text, start + 1)
+            if close < 0:
+                return Fields([*values, text[start + 1 :]], True, is_strict)
+            quoted = text[start + 1 : close].replace(QUOTE * 2, QUOTE)
+            start = close + 1
+            is_strict &= start == len(text) or text.startswith(separator, start)
+        stop = text.find(separator, start)
+        if stop < 0:
+            return Fields([*values, quoted + text[start:]], False, is_strict)
+        values.append(quoted + text[start:stop])
+        start = stop + len(separator)
+
+
+def split_records(
+    file: BinaryIO, start: int, separator: str, is_row: Callable[[Fields], bool]
+) -> Iterator[Record]:
+    """Yield the records of `file` from offset `start`, which must be that of one; no empty lines.
+
+    Args:
+        is_row: says of the fields of a line whether they are plainly a row of their own.
+    """
+    file.seek(start)
+    offset = start
+    while line := file.readline(MAX_RECORD_BYTES):
+        end = offset + len(line)
+        if len(line) == MAX_RECORD_BYTES and not line.endswith(b"\n"):
+            end += _skip_line(file)
+        elif b'"' in line:
+            more = _continuation(file, line, separator, is_row)
+            line, end = line + more, end + len(more)
+            file.seek(end)
+        raw = line.rstrip(b"\r\n")
+        if raw.strip():
+            yield Record(offset, end, raw)
+        offset = end
+
+
+def _closing_quote(text: str, start: int) -> int:
+    """Index of the first quote that is not one of two in a row, -1 if there is none."""
+    close = text.find(QUOTE, start)
+    while close >= 0 and text.startswith(QUOTE, close + 1):
+        close = text.find(QUOTE, close + 2)
+    return close
+
+
+def _continuation(
+    file: BinaryIO, line: bytes, separator: str, is_row: Callable[[Fields], bool]
+) -> bytes:
+    """Return the lines that belong to the record that `line` begins, empty if it is one alone."""
+    if not _fields(line, separator).is_open:
+        return b""
+    lines = line
+    while len(lines) < MAX_RECORD_BYTES:
+        following = file.readline(MAX_RECORD_BYTES)
+        if not following or is_row(_fields(following, separator)):
+            break
+        lines += following
+        fields = _fields(lines, separator)
+        if not fields.is_open:
+            return lines[len(line) :] if fields.is_strict else b""
+    return b""
+
+
+def _fields(raw: bytes, separator: str) -> Fields:
+    return parse(raw.rstrip(b"\r\n").decode(errors="replace"), separator)
+
+
+def _skip_line(file: BinaryIO) -> int:
+    """Read to the end of the line; return the number of bytes."""
+    skipped = 0
+    while piece := file.readline(MAX_RECORD_BYTES):
+        skipped += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return skipped

@@ -1,0 +1,46 @@
+"""What a source yields: a sample, or the reason why there is none."""
+
+from typing import NamedTuple
+
+from PIL import Image
+from torch import Tensor
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+
+
+class Sample(NamedTuple):
+    key: str  # names the sample in logs, with its file
+    image: bytes | str | Tensor | Image.Image  # a file, its path, or (C, H, W) uint8 pixels
+    caption: str
+
+
+class BadSample(NamedTuple):
+    key: str
+    reason: str  # of a small set of phrases, which are counted
+    detail: str = ""  # what is particular to this one
+    lost: int = 1  # samples: a missing shard may be many
+
+
+def with_caption(
+    key: str, image: bytes | str | Tensor | Image.Image, caption: object
+) -> Sample | BadSample:
+    """Return a Sample of the caption without surrounding space, or a BadSample if none is left.
+
+    Bytes are UTF-8, with or without a byte order mark. A surrogate, which no valid text holds and
+    no tokenizer takes, is as bad as bytes that are not UTF-8.
+    """
+    try:
+        if isinstance(caption, bytes):
+            caption = caption.decode("utf-8-sig")
+        if not isinstance(caption, str):
+            return BadSample(key, "no caption", f"got {type(caption).__name__}")
+        caption.encode()
+    except UnicodeError as error:
+        return BadSample(key, "caption is not UTF-8", str(error))
+    caption = caption.strip()
+    return Sample(key, image, caption) if caption else BadSample(key, "empty caption")
+
+
+def is_picture_name(name: str) -> bool:
+    """Does the suffix say that this is a picture?"""
+    return name.rpartition(".")[2].lower() in IMAGE_SUFFIXES and "." in name

@@ -1,0 +1,72 @@
+"""The contract of a source: it lists its parts, and reads one part on from a position.
+
+A part is what one worker reads in one go: a shard, or some rows of a table. A position is an
+integer that only its source understands (a byte offset, a row number) and that grows within a
+part. Reading on from the `next_position` of an entry gives the entries that would have followed,
+so that a position in a checkpoint is all that a resumed run needs.
+
+A source is a description: small, picklable, without open files.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+from fastclip.data.sources.samples import BadSample, Sample
+
+END = 2**63 - 1  # the position behind the last entry, where a source knows that it is the last
+SAMPLES_PER_PART = 64  # few, so that shuffling parts is nearly shuffling samples
+
+
+class Part(NamedTuple):
+    name: str
+    start: int = 0  # position of the first entry
+    stop: int = END  # entries at this position and later belong to other parts
+    num_samples: int | None = None  # bad ones included; None if only reading would tell
+
+
+class Entry(NamedTuple):
+    position: int
+    next_position: int
+    load: Callable[[], Sample | BadSample]  # to be called before the next entry is asked for
+
+
+class Source(ABC):
+    """Pairs of pictures and captions. What is wrong with the data never raises, once it is open."""
+
+    @abstractmethod
+    def parts(self) -> list[Part]:
+        """Return the parts, always the same in the same order; at least one."""
+
+    @abstractmethod
+    def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
+        """Yield the entries of a part from `position`, by default from its start; none from END."""
+
+    def num_samples(self) -> int | None:
+        """Return the number of samples, bad ones included; None if it is not known."""
+        sizes = [part.num_samples for part in self.parts()]
+        return None if None in sizes else sum(sizes)
+
+
+class IndexedSource(Source):
+    """A source whose samples are numbered, and which can load any of them."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of samples, bad ones included."""
+
+    @abstractmethod
+    def load(self, index: int) -> Sample | BadSample: ...
+
+    def parts(self) -> list[Part]:
+        starts = range(0, len(self), SAMPLES_PER_PART)
+        stops = [min(start + SAMPLES_PER_PART, len(self)) for start in starts]
+        return [
+            Part(type(self).__name__, start, stop, stop - start)
+            for start, stop in zip(starts, stops, strict=True)
+        ]
+
+    def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
+        for i in range(part.start if position is None else position, part.stop):
+            yield Entry(i, i + 1, partial(self.load, i))

@@ -1,0 +1,42 @@
+from fastclip.data.loading.bad_samples import MAX_EXAMPLES, BadSamples
+from fastclip.data.sources.samples import BadSample
+
+
+def account(seen: int, *bad: BadSample) -> BadSamples:
+    result = BadSamples(seen)
+    for sample in bad:
+        result.add(sample)
+    return result
+
+
+def test_counts_weigh_what_is_lost_and_examples_are_the_first():
+    bad = [BadSample(f"k{i}", "no image") for i in range(9)] + [BadSample("s", "gone", "why", 20)]
+    found = account(100, *bad)
+    assert found.counts == {"no image": 9, "gone": 20} and found.num_bad == 29
+    assert found.rate == 0.29
+    assert found.examples["no image"] == [f"k{i}" for i in range(MAX_EXAMPLES)]
+    assert found.examples["gone"] == ["s: why"]
+
+
+def test_summary_names_the_most_frequent_reason_first_and_report_the_examples():
+    found = account(50, BadSample("a", "x"), BadSample("b", "y", "why"), BadSample("c", "y"))
+    assert found.summary() == "3 of 50 samples are bad: 2 y, 1 x"
+    assert found.report().splitlines()[1:] == ["  x: a", "  y: b: why", "  y: c"]
+    assert BadSamples().summary() == "0 of 0 samples are bad" and BadSamples().rate == 0
+
+
+def test_merge_adds_up_and_changes_neither():
+    left = account(10, BadSample("a", "x"))
+    right = account(5, *[BadSample(str(i), "x") for i in range(7)], BadSample("b", "y"))
+    both = left.merge(right)
+    assert both.num_seen == 15 and both.counts == {"x": 8, "y": 1}
+    assert both.examples == {"x": ["a", "0", "1", "2", "3"], "y": ["b"]}
+    assert left == account(10, BadSample("a", "x")) and len(right.examples["x"]) == 5
+
+
+def test_dictionary_is_a_copy_that_gives_the_same_account():
+    found = account(10, BadSample("a", "x"))
+    values = found.to_dict()
+    assert BadSamples.from_dict(values) == found
+    found.add(BadSample("b", "x"))
+    assert values["counts"] == {"x": 1} and values["examples"] == {"x": ["a"]}

@@ -1,0 +1,190 @@
+import csv as standard_csv
+import pickle
+import random
+
+import pytest
+
+from fastclip.data.sources.csv import CsvSource
+from fastclip.data.sources.records import MAX_RECORD_BYTES, parse
+from fastclip.data.sources.samples import Sample
+from tests.support.pair_files import assert_resumable, captions, read_all, reasons
+
+SCRIPTS = [
+    "a plain caption", "un café à Zürich", "кот на окне", "一只猫在窗台上", "窓辺の猫",
+    "창가의 고양이",
+    "قطة على النافذة", "חתול על החלון", "खिड़की पर बिल्ली", "แมวที่หน้าต่าง", "γάτα", "კატა",
+    "👩‍👩‍👧‍👦 family 🇺🇳", "e\u0301 combined", "line\u2028separator", "next\u0085line",
+    "form\x0cfeed and \x0b and \x1c", "\u200fmarks\u200e", "𝕄𝕒𝕥𝕙", "a \U0001f600",
+    "zero\u200bwidth",
+    'an inch: 5" screen', '"quoted" at the start', "it's; fine, really",
+]  # fmt: skip
+
+
+def table(tmp_path, text: str | bytes, name: str = "pairs.tsv"):
+    path = tmp_path / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_reads_rows_with_paths_relative_to_the_file_and_absolute(tmp_path):
+    path = table(tmp_path, "title\tid\tfilepath\none\t1\ta/b.jpg\ntwo\t2\t/data/c.jpg\n")
+    items = read_all(CsvSource(path))
+    assert [item.image for item in items] == [f"{tmp_path}/a/b.jpg", "/data/c.jpg"]
+    assert captions(items) == ["one", "two"]
+    assert "pairs.tsv" in items[0].key and "a/b.jpg" in items[0].key
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_ends_of_lines_byte_order_marks_and_empty_lines_do_not_matter(tmp_path, newline, mark):
+    rows = ["filepath,title", "a.jpg,one", "", '"b.jpg","two, three"', "   ", "c.jpg,four"]
+    items = read_all(CsvSource(table(tmp_path, mark + newline.join(rows)), separator=","))
+    assert captions(items) == ["one", "two, three", "four"] and reasons(items) == []
+
+
+def test_other_columns_are_found_by_name(tmp_path):
+    path = table(tmp_path, "url|caption\nx.png|words\n")
+    (item,) = read_all(CsvSource(path, "|", image_key="url", caption_key="caption"))
+    assert item.caption == "words" and item.image.endswith("/x.png")
+
+
+def test_a_missing_column_is_named_with_those_found(tmp_path):
+    path = table(tmp_path, "filepath\tcaption\na.jpg\tone\n")
+    with pytest.raises(ValueError, match=r"caption_key .*'title'.*\['filepath', 'caption'\]"):
+        CsvSource(path)
+    with pytest.raises(ValueError, match=r"image_key .*'\\t' the separator"):
+        CsvSource(table(tmp_path, "filepath,title\na.jpg,one\n"))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "filepath\ttitle\n"])
+def test_a_table_without_rows_raises(tmp_path, text):
+    with pytest.raises(ValueError, match="path must be a table"):
+        CsvSource(table(tmp_path, text))
+
+
+@pytest.mark.parametrize("separator", ["", '"', "\n"])
+def test_an_unusable_separator_raises(tmp_path, separator):
+    with pytest.raises(ValueError, match="separator"):
+        CsvSource(table(tmp_path, "filepath\ttitle\na.jpg\tone\n"), separator)
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        (b"a.jpg", "wrong number of fields"),
+        (b"a.jpg\tone\ttwo", "wrong number of fields"),
+        (b'a.jpg\t"never closed', "quote is not closed"),
+        (b'"a.jpg\tnever closed', "quote is not closed"),
+        (b"a.jpg\t\xff\xfe", "row is not UTF-8"),
+        (b'a.jpg\t"\xff\xfe', "row is not UTF-8"),
+        (b"a.jpg\t ", "empty caption"),
+        (b'a.jpg\t""', "empty caption"),
+        (b"\tcaption", "no image"),
+        (b"a.jpg\t" + b"x" * MAX_RECORD_BYTES, "row is too long"),
+        (b"\x00" * 3 * MAX_RECORD_BYTES, "row is too long"),
+        (b"x" * (MAX_RECORD_BYTES - 1), "wrong number of fields"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, bytes) else "",
+)
+def test_a_bad_row_is_counted_and_takes_no_other_along(tmp_path, row, reason):
+    good = [b"b.jpg\tbefore", b"c.jpg\tbehind", b'd.jpg\t"quoted"', b'e.jpg\t5"', b"f.jpg\tlast"]
+    source = CsvSource(table(tmp_path, b"\n".join([b"filepath\ttitle", good[0], row, *good[1:]])))
+    items = read_all(source)
+    assert captions(items) == ["before", "behind", "quoted", '5"', "last"]
+    assert reasons(items) == [reason] and source.num_samples() == 6
+    assert_resumable(source)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # A later quote would close the first properly, but a row with a picture lies between.
+        ['a.jpg\t"never closed', "b.jpg\tfirst", 'c.jpg\tan inch: 5"'],
+        # No name shows that the second is a row, but the quote that would close opens a field.
+        ['a\t"never closed', "b\tfirst", 'c\t"an inch: 5"""'],
+    ],
+)
+def test_an_open_quote_ends_with_its_line_if_what_follows_are_rows(tmp_path, rows):
+    items = read_all(CsvSource(table(tmp_path, "\n".join(["filepath\ttitle", *rows]))))
+    assert captions(items) == ["first", 'an inch: 5"'] and reasons(items) == ["quote is not closed"]
+
+
+def test_a_quoted_caption_may_run_over_lines(tmp_path):
+    text = 'filepath,title\na.jpg,"one,\ntwo, ""three""\n\nfour"\r\nb.jpg,five\n'
+    source = CsvSource(table(tmp_path, text), separator=",")
+    items = read_all(source)
+    assert captions(items) == ['one,\ntwo, "three"\n\nfour', "five"] and reasons(items) == []
+    assert_resumable(source)
+
+
+def test_many_rows_make_many_parts_that_hold_each_row_once(tmp_path):
+    lines = [f"{i}.jpg\tcaption {i}" for i in range(1000)]
+    lines[63] = '63.jpg\t"caption\n63"'  # runs over the end of a part
+    source = CsvSource(table(tmp_path, "\n".join(["filepath\ttitle", *lines])))
+    assert len(source.parts()) == 16 and source.num_samples() == 1000
+    found = [caption.replace("\n", " ") for caption in captions(read_all(source))]
+    assert found == [f"caption {i}" for i in range(1000)]
+
+
+def test_every_script_survives_with_and_without_quotes(tmp_path):
+    plain = [f"{i}.jpg\t{text}" for i, text in enumerate(SCRIPTS)]
+    items = read_all(CsvSource(table(tmp_path, "\n".join(["filepath\ttitle", *plain]))))
+    expected = [text.replace('"quoted"', "quoted") for text in SCRIPTS]  # as the csv module reads
+    assert captions(items) == [text.strip() for text in expected]
+
+    path = tmp_path / "quoted.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = standard_csv.writer(file, quoting=standard_csv.QUOTE_ALL)
+        writer.writerows([("filepath", "title"), *((f"{i}.jpg", t) for i, t in enumerate(SCRIPTS))])
+    assert captions(read_all(CsvSource(path, ","))) == [text.strip() for text in SCRIPTS]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parse_agrees_with_the_csv_module_wherever_no_quote_is_open(seed):
+    rng = random.Random(seed)
+    for _ in range(2000):
+        text = "".join(rng.choice('ab ,"""') for _ in range(rng.randint(1, 12)))
+        fields = parse(text, ",")
+        if not fields.is_open:
+            assert fields.values == next(standard_csv.reader([text]))
+        try:
+            assert next(standard_csv.reader([text], strict=True)) == fields.values
+            assert fields.is_strict and not fields.is_open
+        except standard_csv.Error:
+            assert fields.is_open or not fields.is_strict
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_damage_loses_no_undamaged_row(tmp_path, seed):
+    rng = random.Random(seed)
+    rows = [f"{i:03d}.jpg\tcaption {i} {rng.choice(SCRIPTS[:-3])}".encode() for i in range(150)]
+    rows = [row.replace(b"\t", b'\t"') + b'"' if rng.random() < 0.3 else row for row in rows]
+    data, starts = bytearray(b"filepath\ttitle\n"), []
+    for row in rows:
+        starts.append(len(data))
+        data += row + b"\n"
+    touched = set()
+    for _ in range(8):
+        at = rng.randrange(starts[0], len(data))
+        data[at] = rng.choice(b'"""\t\n\x00\xffx')
+        touched.add(at)
+    source = CsvSource(table(tmp_path, bytes(data)))
+    items = read_all(source)
+    found = [item.caption for item in items if isinstance(item, Sample)]
+    for i, (start, row) in enumerate(zip(starts, rows, strict=True)):
+        if touched.isdisjoint(range(start - 1, start + len(row) + 1)):
+            caption = row.decode().partition("\t")[2]
+            assert found.count(parse(caption, "\t").values[0].strip()) == 1, i
+    assert_resumable(source)
+
+
+def test_a_table_that_vanishes_is_a_bad_sample(tmp_path):
+    path = table(tmp_path, "filepath\ttitle\na.jpg\tone\n")
+    source = CsvSource(path)
+    path.unlink()
+    assert reasons(read_all(source)) == ["unreadable table"]
+
+
+def test_source_is_picklable(tmp_path):
+    source = CsvSource(table(tmp_path, "filepath\ttitle\na.jpg\tone\n"))
+    assert captions(read_all(pickle.loads(pickle.dumps(source)))) == ["one"]

@@ -1,0 +1,94 @@
+import json
+
+import pytest
+
+from fastclip.data.sources.shard_names import (
+    expand_braces,
+    shard_paths,
+    shard_sizes,
+    stated_length,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("000.tar", "001.tar", "002.tar", "x.tar"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "pattern, expected",
+    [
+        ("a.tar", ["a.tar"]),
+        ("{000..003}.tar", ["000.tar", "001.tar", "002.tar", "003.tar"]),
+        ("{8..11}", ["8", "9", "10", "11"]),
+        ("{098..101}", ["098", "099", "100", "101"]),
+        ("{a,b}/{0..1}", ["a/0", "a/1", "b/0", "b/1"]),
+        ("{a,{b,c}}", ["a", "b", "a", "c"]),
+        ("x{,-y}", ["x", "x-y"]),
+    ],
+)
+def test_expand_braces_gives_every_choice_in_order(pattern, expected):
+    assert expand_braces(pattern) == expected
+
+
+@pytest.mark.parametrize("pattern", ["{0..2", "0..2}", "{}", "{a}", "{3..1}", ""])
+def test_expand_braces_malformed_raises_with_the_pattern(pattern):
+    with pytest.raises(ValueError, match="shards must"):
+        expand_braces(pattern)
+
+
+def test_shard_paths_lists_globs_and_braces_are_joined_in_order(folder):
+    found = shard_paths(f"{folder}/x.tar::{folder}/0*.tar")
+    assert [path.rsplit("/", 1)[1] for path in found] == ["x.tar", "000.tar", "001.tar", "002.tar"]
+
+
+def test_shard_paths_keeps_a_missing_shard_among_others(folder):
+    assert len(shard_paths(f"{folder}/{{000..004}}.tar")) == 5
+
+
+@pytest.mark.parametrize("name", ["{100..104}.tar", "*.zip"])
+def test_shard_paths_none_exists_raises(folder, name):
+    with pytest.raises(FileNotFoundError, match="no shard"):
+        shard_paths(f"{folder}/{name}")
+
+
+def test_shard_paths_repeated_shard_raises(folder):
+    with pytest.raises(ValueError, match="must not repeat"):
+        shard_paths(f"{folder}/000.tar::{folder}/*.tar")
+
+
+@pytest.mark.parametrize("spec", ["pipe:cat a.tar", "s3://bucket/a.tar", "a.tar.gz", "b.tgz"])
+def test_shard_paths_remote_or_compressed_raises(spec):
+    with pytest.raises(ValueError, match="shards must"):
+        shard_paths(spec)
+
+
+def test_shard_sizes_come_from_the_folder_of_each_shard(folder, tmp_path):
+    (folder / "sizes.json").write_text(json.dumps({"000.tar": 7, "x.tar": 9}))
+    paths = [f"{folder}/{name}" for name in ("x.tar", "001.tar", "000.tar")]
+    assert shard_sizes(paths) == [9, None, 7]
+
+
+@pytest.mark.parametrize("contents", ["[1]", "{", '{"a": "many"}', '{"a": null}'])
+def test_shard_sizes_malformed_raises_with_the_path(folder, contents):
+    (folder / "sizes.json").write_text(contents)
+    with pytest.raises(ValueError, match=r"sizes\.json must"):
+        shard_sizes([f"{folder}/000.tar"])
+
+
+def test_stated_length_is_the_sum_over_folders_and_none_if_one_has_none(folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    paths = [f"{folder}/000.tar", f"{folder}/001.tar", f"{other}/a.tar"]
+    (folder / "__len__").write_text("120\n")
+    assert stated_length(paths) is None
+    (other / "__len__").write_text("3")
+    assert stated_length(paths) == 123
+
+
+def test_stated_length_not_a_number_raises(folder):
+    (folder / "__len__").write_text("many")
+    with pytest.raises(ValueError, match="__len__ must hold a number"):
+        stated_length([f"{folder}/000.tar"])

@@ -1,0 +1,91 @@
+"""Random damage to shards: every sample that it does not touch comes out exactly once."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from fastclip.data.sources.samples import BadSample, Sample
+from fastclip.data.sources.tar_shards import TarSource
+from tests.support.pair_files import assert_resumable, picture_bytes, read_all, tar_bytes
+
+BLOCK = 512
+NUM_PAIRS = 12
+
+
+def make_shard(rng: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
+    """A shard with members of many lengths, and where in it each sample lies."""
+    members, extents, offset = [], [], 0
+    for i in range(NUM_PAIRS):
+        # Random bytes for a picture: nothing here decodes it, and a long one spans more blocks.
+        pair = [
+            (f"d/{i:03d}.jpg", rng.randbytes(rng.choice((0, 1, 511, 512, 513, 3000)))),
+            (f"d/{i:03d}.txt", f"caption {i} ".encode() * rng.choice((1, 60))),
+        ]
+        rng.shuffle(pair)
+        members += pair
+        size = sum(BLOCK + -(-len(contents) // BLOCK) * BLOCK for _, contents in pair)
+        extents.append((offset, offset + size))
+        offset += size
+    return tar_bytes(members), extents
+
+
+def damage(contents: bytes, rng: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
+    """Overwrite, zero or cut; return what is left and which ranges were touched."""
+    data, touched = bytearray(contents), []
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(len(data))
+        stop = min(len(data), start + rng.choice((1, 2, 40, 512, 3000)))
+        noise = bytes(stop - start) if rng.random() < 0.3 else rng.randbytes(stop - start)
+        data[start:stop] = noise
+        touched.append((start, stop))
+    if rng.random() < 0.4:
+        cut = rng.randrange(len(data))
+        touched.append((cut, len(data)))
+        del data[cut:]
+    return bytes(data), touched
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_every_undamaged_sample_comes_out_exactly_once(tmp_path, seed):
+    rng = random.Random(seed)
+    contents, extents = make_shard(rng)
+    damaged, touched = damage(contents, rng)
+    path = tmp_path / "a.tar"
+    path.write_bytes(contents)
+    whole = {item.key: item for item in read_all(TarSource(str(path)))}
+    assert len(whole) == NUM_PAIRS
+
+    path.write_bytes(damaged)
+    source = TarSource(str(path))
+    items = read_all(source)
+    keys = Counter(item.key for item in items if isinstance(item, Sample))
+    for i, (start, stop) in enumerate(extents):
+        key = f"{path}/d/{i:03d}"
+        if all(last <= start or first >= stop for first, last in touched):
+            assert keys[key] == 1
+            assert next(item for item in items if item.key == key) == whole[key]
+    assert max(keys.values(), default=1) == 1
+    if len(keys) < NUM_PAIRS:
+        assert any(isinstance(item, BadSample) for item in items)
+    assert_resumable(source)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_instead_of_a_shard_never_raises(tmp_path, seed):
+    rng = random.Random(seed)
+    path = tmp_path / "a.tar"
+    magic = b"ustar\x0000" * rng.randint(0, 40)
+    path.write_bytes(rng.randbytes(rng.randint(0, 5000)) + magic + rng.randbytes(600))
+    items = read_all(TarSource(str(path)))
+    assert items and all(isinstance(item, BadSample) for item in items)
+
+
+def test_a_header_across_the_edge_of_a_search_window_is_found(tmp_path):
+    picture = picture_bytes(1)
+    tail = tar_bytes([("b.jpg", picture), ("b.txt", b"found")])
+    path = tmp_path / "a.tar"
+    for shift in (-513, -512, -511, -257, -256, -255, -1, 0, 1, 300):
+        path.write_bytes(b"x" * (2**20 + shift) + tail)
+        items = read_all(TarSource(str(path)))
+        assert [getattr(item, "caption", None) for item in items] == [None, "found"]

@@ -1,0 +1,218 @@
+import json
+import pickle
+import tarfile
+
+import pytest
+
+from fastclip.data.sources import tar_shards
+from fastclip.data.sources.samples import BadSample, Sample
+from fastclip.data.sources.source import Part
+from fastclip.data.sources.tar_shards import TarSource
+from tests.support.pair_files import (
+    assert_resumable,
+    captions,
+    pair_members,
+    picture_bytes,
+    read_all,
+    reasons,
+    tar_bytes,
+    write_shards,
+)
+
+BLOCK = 512
+
+
+def source_of(tmp_path, contents: bytes) -> TarSource:
+    (tmp_path / "a.tar").write_bytes(contents)
+    return TarSource(str(tmp_path / "a.tar"))
+
+
+def test_reads_every_pair_in_order(tmp_path):
+    write_shards(tmp_path, [3, 2])
+    items = read_all(TarSource(f"{tmp_path}/{{000..001}}.tar"))
+    assert captions(items) == [f"pair {i}" for i in range(5)]
+    assert items[4].image == picture_bytes(4)
+    assert items[4].key == f"{tmp_path}/001.tar/00004"
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_of_every_script_are_read_from_every_position(tmp_path, format):
+    names = ["a" * 60 + "/" + "b" * 90]
+    names += [] if format == tarfile.USTAR_FORMAT else ["ключ/" + "鍵" * 70, "x" * 300]
+    members = [m for n in names for m in ((f"{n}.jpg", b"picture"), (f"{n}.txt", b"caption"))]
+    source = source_of(tmp_path, tar_bytes(members, format))
+    assert [item.key for item in read_all(source)] == [f"{tmp_path}/a.tar/{n}" for n in names]
+    assert_resumable(source)
+
+
+def test_groups_by_folder_and_name_up_to_the_first_dot(tmp_path):
+    members = [
+        ("one/a.JPEG", b"1"), ("one/a.json", b"{}"), ("one/a.txt", b"first"),
+        ("two/a.b.jpg", b"no picture"), ("two/a.txt", b"second"), ("two/a.webp", b"2"),
+        ("two/a.c", b""), ("._a.jpg", b"of a Mac"), ("readme", b""),
+    ]  # fmt: skip
+    items = read_all(source_of(tmp_path, tar_bytes(members)))
+    assert [(item.image, item.caption) for item in items] == [(b"1", "first"), (b"2", "second")]
+
+
+def test_the_same_key_again_is_another_sample(tmp_path):
+    members = [("a.jpg", b"1"), ("a.txt", b"first"), ("a.jpg", b"2"), ("a.txt", b"second")]
+    assert captions(read_all(source_of(tmp_path, tar_bytes(members)))) == ["first", "second"]
+
+
+def test_folders_and_links_are_passed_over(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        folder, link = tarfile.TarInfo("d"), tarfile.TarInfo("d/l")
+        folder.type, link.type, link.linkname = tarfile.DIRTYPE, tarfile.SYMTYPE, "x"
+        tar.addfile(folder)
+        tar.addfile(link)
+    path.write_bytes(path.read_bytes()[: 2 * BLOCK] + tar_bytes(pair_members(range(2))))
+    source = TarSource(str(path))
+    assert captions(read_all(source)) == ["pair 0", "pair 1"]
+    assert_resumable(source)
+
+
+def test_incomplete_and_empty_samples_are_bad_and_take_no_other_along(tmp_path):
+    members = [
+        *pair_members(range(1)), ("p.jpg", b"picture"), ("q.txt", b"caption"),
+        ("r.jpg", b"picture"), ("r.txt", b" \n"), ("s.jpg", b"picture"), ("s.txt", b"\xff\xfe"),
+        *pair_members(range(1, 2)),
+    ]  # fmt: skip
+    source = source_of(tmp_path, tar_bytes(members))
+    items = read_all(source)
+    assert captions(items) == ["pair 0", "pair 1"]
+    assert reasons(items) == ["no caption", "no image", "empty caption", "caption is not UTF-8"]
+    assert items[1].key == f"{tmp_path}/a.tar/p"
+    assert_resumable(source)
+
+
+@pytest.mark.parametrize(
+    "member", range(8), ids=lambda i: f"{'txt' if i % 2 else 'png'} of {i // 2}"
+)
+def test_a_corrupt_header_costs_its_sample_and_is_counted_once(tmp_path, member):
+    contents = bytearray(tar_bytes(pair_members(range(4))))
+    contents[member * 2 * BLOCK + 150] ^= 0xFF  # each member is a header and a block
+    source = source_of(tmp_path, bytes(contents))
+    items = read_all(source)
+    assert captions(items) == [f"pair {i}" for i in range(4) if i != member // 2]
+    assert reasons(items) == ["shard is corrupt"]
+    assert f"{tmp_path}/a.tar" in next(i for i in items if isinstance(i, BadSample)).key
+    assert_resumable(source)
+
+
+def test_damage_that_takes_whole_samples_is_counted_between_the_others(tmp_path):
+    contents = bytearray(tar_bytes(pair_members(range(5))))
+    contents[4 * BLOCK : 12 * BLOCK] = b"x" * 8 * BLOCK
+    source = source_of(tmp_path, bytes(contents))
+    items = read_all(source)
+    assert [type(item) for item in items] == [Sample, BadSample, Sample, Sample]
+    assert items[1].detail == f"at byte {4 * BLOCK}"
+    assert_resumable(source)
+
+
+def test_damage_to_what_no_sample_needs_costs_none(tmp_path):
+    members = pair_members(range(2))
+    members.insert(1, ("00000.json", b"{}"))
+    contents = bytearray(tar_bytes(members))
+    contents[2 * BLOCK + 150] ^= 0xFF
+    items = read_all(source_of(tmp_path, bytes(contents)))
+    assert captions(items) == ["pair 0", "pair 1"] and reasons(items) == []
+
+
+def test_a_hole_of_zeros_is_not_taken_for_the_end(tmp_path):
+    contents = bytearray(tar_bytes(pair_members(range(5))))
+    contents[4 * BLOCK : 8 * BLOCK] = bytes(4 * BLOCK)
+    source = source_of(tmp_path, bytes(contents))
+    items = read_all(source)
+    assert captions(items) == ["pair 0", "pair 2", "pair 3", "pair 4"]
+    assert reasons(items) == ["shard is corrupt"]
+    assert_resumable(source)
+
+
+def test_bytes_lost_from_a_member_cost_no_sample_behind_the_next_header(tmp_path):
+    contents = tar_bytes(pair_members(range(6)))
+    items = read_all(source_of(tmp_path, contents[: BLOCK + 10] + contents[BLOCK + 110 :]))
+    assert captions(items)[-4:] == [f"pair {i}" for i in range(2, 6)]
+    assert len(reasons(items)) >= 1
+
+
+@pytest.mark.parametrize("cut", range(1, 5 * 4 * BLOCK, 211))
+def test_a_truncated_shard_keeps_what_is_complete_and_is_counted(tmp_path, cut):
+    contents = tar_bytes(pair_members(range(5)))[:cut]
+    source = source_of(tmp_path, contents)
+    items = read_all(source)
+    # A caption of 6 bytes is complete before the padding of its block is.
+    num_complete = sum(cut >= (4 * i + 3) * BLOCK + 6 for i in range(5))
+    assert captions(items) == [f"pair {i}" for i in range(num_complete)]
+    assert reasons(items) == ["shard is truncated"]
+    assert_resumable(source)
+
+
+@pytest.mark.parametrize("contents", [b"", b"no tar at all" * 500, b"\x1f\x8b" + b"gzip" * 1000])
+def test_a_file_that_is_no_tar_is_one_bad_sample(tmp_path, contents):
+    source = source_of(tmp_path, contents)
+    assert len(read_all(source)) == 1 and len(reasons(read_all(source))) == 1
+    assert_resumable(source)
+
+
+def test_an_empty_archive_holds_nothing_and_nothing_bad(tmp_path):
+    assert read_all(source_of(tmp_path, tar_bytes([]))) == []
+
+
+def test_a_missing_shard_is_as_many_bad_samples_as_it_should_hold(tmp_path):
+    write_shards(tmp_path, [2, 2])
+    spec = f"{tmp_path}/{{000..002}}.tar"
+    (bad,) = [item for item in read_all(TarSource(spec)) if isinstance(item, BadSample)]
+    assert (bad.reason, bad.lost) == ("missing shard", 1) and "002.tar" in bad.key
+    (tmp_path / "sizes.json").write_text(json.dumps({"002.tar": 50}))
+    (bad,) = [item for item in read_all(TarSource(spec)) if isinstance(item, BadSample)]
+    assert bad.lost == 50
+    assert_resumable(TarSource(spec))
+
+
+def test_a_folder_in_the_place_of_a_shard_is_unreadable(tmp_path):
+    write_shards(tmp_path, [1])
+    (tmp_path / "001.tar").mkdir()
+    assert reasons(read_all(TarSource(f"{tmp_path}/*.tar"))) == ["unreadable shard"]
+
+
+def test_num_samples_is_of_sizes_json_else_of_len(tmp_path):
+    write_shards(tmp_path, [2, 3])
+    spec = f"{tmp_path}/*.tar"
+    assert TarSource(spec).num_samples() is None
+    (tmp_path / "__len__").write_text("6")
+    assert TarSource(spec).num_samples() == 6
+    (tmp_path / "sizes.json").write_text(json.dumps({"000.tar": 2, "001.tar": 3}))
+    assert TarSource(spec).num_samples() == 5
+
+
+def test_reading_from_a_position_does_not_read_what_is_before_it(tmp_path, monkeypatch):
+    source = source_of(tmp_path, tar_bytes(pair_members(range(50))))
+    (part,) = source.parts()
+    position = list(source.read(part))[40].position
+    starts = []
+    read_members = tar_shards.read_members
+    monkeypatch.setattr(
+        tar_shards,
+        "read_members",
+        lambda file, start: (
+            m for m in read_members(file, start) if starts.append(m.start) is None
+        ),
+    )
+    assert len(list(source.read(part, position))) == 10
+    assert min(starts) == position and len(starts) == 20
+
+
+def test_a_member_above_the_limit_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tar_shards, "MAX_MEMBER_BYTES", 100)
+    members = [("a.jpg", bytes(101)), ("a.txt", b"caption"), *pair_members(range(1))]
+    items = read_all(source_of(tmp_path, tar_bytes(members)))
+    assert reasons(items) == ["member is too large"] and captions(items) == ["pair 0"]
+
+
+def test_source_is_picklable(tmp_path):
+    write_shards(tmp_path, [2])
+    source = pickle.loads(pickle.dumps(TarSource(f"{tmp_path}/000.tar")))
+    assert source.parts() == [Part(f"{tmp_path}/000.tar")]
+    assert captions(read_all(source)) == ["pair 0", "pair 1"]
