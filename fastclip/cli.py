@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "demo": ("fastclip.train.demo", "train a small CLIP on images of digits, with the fused loss"),
+    "train": ("fastclip.train.command", "train on your pairs, with a batch of any size"),
     "bench": ("fastclip.benchmarks.command", "time losses against each other and count memory"),
     "convert": ("fastclip.convert", "rewrite weights for open_clip, transformers or openai/CLIP"),
     "plan": ("fastclip.train.plan", "what a batch size takes of a GPU's memory, and what fits"),

@@ -16,27 +16,25 @@ import torch
 from torch import Tensor
 
 from fastclip.data.digits import load_digits, split_by_image
-from fastclip.data.grids import IMAGE_SIZE, MAX_PAIRS, DigitGrids
+from fastclip.data.grids import MAX_PAIRS, DigitGrids
 from fastclip.data.pixels import standardize
 from fastclip.data.tokenizers.words import WordTokenizer
 from fastclip.evaluate.digits import DigitEvaluation, evaluate_digits
 from fastclip.losses.clip import ClipLoss
 from fastclip.models.clip import CLIP
-from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.ops.dispatch import ORDER, resolve_backend
 from fastclip.process_memory import peak_resident_bytes
 from fastclip.train import report
 from fastclip.train.checkpoint import save_checkpoint
 from fastclip.train.config import TrainConfig
+from fastclip.train.digits_model import EMBED_DIM, digits_config, digits_tokenizer
 from fastclip.train.figure import Retrieved, save_figure
 from fastclip.train.loop import StepMetrics, train
 from fastclip.train.loss_memory import measure_peak_bytes
 from fastclip.train.optim import make_optimizer
 
 EXTRAS = ("sklearn", "matplotlib", "tqdm")
-EMBED_DIM = 128
 WARMUP_STEPS = 20
-CAPTIONS_TO_LEARN_FROM = 1000  # they hold every word many times over
 LARGE_BATCH = 8192  # measured beside the run's own batch: here the dense loss begins to hurt
 NUM_EXAMPLES = 6
 
@@ -67,9 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     train_digits, test_digits = split_by_image(load_digits())
     grids = DigitGrids(train_digits)
-    tokenizer = WordTokenizer.learn(
-        grids.draw(CAPTIONS_TO_LEARN_FROM, torch.Generator().manual_seed(0)).captions
-    )
+    tokenizer = digits_tokenizer()
     model = build_model(tokenizer, config.seed)
     optimizer = make_optimizer(model, config)
     print(report.opening(config, model, train_digits, test_digits, backend, args.threads))
@@ -99,11 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def build_model(tokenizer: WordTokenizer, seed: int) -> CLIP:
-    """A model that two CPU cores can train: one patch per cell, two layers in each tower."""
     torch.manual_seed(seed)
-    vision = VisionConfig(IMAGE_SIZE, patch_size=8, width=96, layers=2, head_width=16, channels=1)
-    text = TextConfig(tokenizer.context_length, tokenizer.vocab_size, width=64, heads=4, layers=2)
-    return CLIP(ClipConfig(EMBED_DIM, vision, text))
+    return CLIP(digits_config(tokenizer))
 
 
 def draw_batches(

@@ -20,7 +20,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
-    """AdamW with the settings of `config`; one kernel for all parameters where they are on a GPU."""
+    """AdamW with the settings of `config`; one kernel for all parameters if they are on a GPU."""
     on_gpu = all(p.is_cuda for p in model.parameters())
     return AdamW(
         parameter_groups(model, config.weight_decay),

@@ -149,6 +149,17 @@ class CachedStep:
         num_kept = sum(e.is_kept for e in encoded)
         return StepResult(value, logit_scale, num, num_kept, self.kept_bytes)
 
+    def state_dict(self) -> dict:
+        """What was measured: a run that goes on with it takes the same steps to the bit."""
+        return {
+            "budget": self.budget, "kept_bytes": self.kept_bytes, "needs_grad": self._needs_grad
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict) -> None:
+        self.budget = state["budget"]
+        self.kept_bytes = state["kept_bytes"]
+        self._needs_grad = dict(state["needs_grad"])
+
     def _micro_batches(self, images: Tensor, texts: Texts) -> Iterator[tuple[Tensor, Texts]]:
         parts = texts.values() if isinstance(texts, Mapping) else (texts,)
         B = len(images)

@@ -1,0 +1,244 @@
+"""`fastclip train`: open_clip's flags, and an explicit global batch.
+
+For example
+    fastclip train --train-data "shards/{000..127}.tar" --model ViT-B-32 \\
+        --global-batch-size 32768 --micro-batch-size 256 --activation-budget 20GiB
+    torchrun --nproc-per-node 2 -m fastclip.cli train --train-data pairs.tsv --batch-size 256
+    fastclip train --config run.yaml --resume latest --name my-run
+
+The flags are the fields of `RunConfig`: a flag, a line of a YAML file and a field are one thing.
+"""
+
+import argparse
+import datetime
+import difflib
+import json
+import sys
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
+
+from fastclip.train.config import SCHEDULERS
+from fastclip.train.run_config import PRECISIONS, SCHEDULES, RunConfig
+
+HELP = {
+    "data": {
+        "train_data": "tar shards (braces, globs, `::`), csv/tsv, folder, or `digits`",
+        "val_data": "like --train-data; evaluated by retrieval",
+        "dataset_type": "webdataset, csv, folder, synthetic, builtin, hf or auto",
+        "csv_separator": "of a table",
+        "csv_img_key": "column of paths",
+        "csv_caption_key": "column of captions",
+        "train_num_samples": "samples of an epoch, where the data does not say",
+        "workers": "processes that read and decode, on each rank",
+        "shuffle_buffer": "samples that each worker shuffles among",
+        "max_bad_rate": "share of bad samples that is borne",
+    },
+    "model": {
+        "model": "see fastclip.list_models(); `digits` is the small one of the built-in data",
+        "pretrained": "tag or path of weights to start from",
+        "siglip": "sigmoid loss and its initialisation",
+        "lock_image": "freeze the image tower",
+        "lock_image_unlocked_groups": "but for its last groups",
+        "lock_text": "freeze the text tower",
+        "lock_text_unlocked_layers": "but for its last layers",
+        "grad_checkpointing": "run blocks again in the backward",
+        "force_patch_dropout": "share of patches dropped in training",
+        "force_image_size": "pixels; position embeddings are interpolated",
+        "force_quick_gelu": "QuickGELU in both towers",
+    },
+    "batch": {
+        "global_batch_size": "pairs in one loss, over all ranks",
+        "micro_batch_size": "pairs encoded at once by a rank; default: --batch-size",
+        "activation_budget": "memory for graphs that are kept: 20GiB, 0, auto or unlimited",
+        "batch_size": "open_clip's: of a rank; with --accum-freq it makes the global batch",
+        "accum_freq": "open_clip's: micro-batches of a rank",
+        "loss_schedule": "of the loss over ranks: gather or ring",
+        "backend": "of the loss, see fastclip.explain_backends()",
+        "precision": "of the towers; default: amp_bf16 on a GPU, fp32 else",
+        "device": "cpu or cuda",
+        "dist_backend": "nccl or gloo",
+    },
+    "optimisation": {
+        "epochs": "passes over the data",
+        "lr": "peak learning rate",
+        "beta1": "of AdamW",
+        "beta2": "of AdamW",
+        "eps": "of AdamW",
+        "wd": "weight decay of matrices",
+        "warmup": "steps of linear rise",
+        "lr_scheduler": "after it: cosine, const or const-cooldown",
+        "epochs_cooldown": "of const-cooldown: last epochs, in which the rate falls",
+        "lr_cooldown_power": "how it falls",
+        "lr_cooldown_end": "where to",
+        "grad_clip_norm": "largest norm of the gradient",
+        "seed": "of weights, data order and dropout",
+    },
+    "run": {
+        "logs": "folder of runs",
+        "name": "of this run; default: made of the time and the settings",
+        "resume": "path of a checkpoint, or `latest` of --name",
+        "log_every_n_steps": "steps between lines",
+        "save_frequency": "epochs between checkpoints that are kept",
+        "save_every_steps": "steps between checkpoints",
+        "save_every_minutes": "minutes between checkpoints",
+        "keep_last": "checkpoints that stay beside those of epochs",
+        "val_frequency": "epochs between evaluations",
+        "report_to": "tensorboard, or nothing",
+    },
+}
+CHOICES = {
+    "lr_scheduler": SCHEDULERS, "precision": PRECISIONS, "loss_schedule": SCHEDULES,
+    "report_to": ("", "tensorboard"),
+}  # fmt: skip
+ALIASES = {"logs": ("--logs-dir",)}  # torchrun takes --logs for the beginning of its own flags
+# open_clip's flags that change nothing here: there is one loss, and its gradient is exact.
+ACCEPTED = {
+    "--local-loss": "store_true", "--gather-with-grad": "store_true",
+    "--save-most-recent": "store_true", "--ddp-static-graph": "store_true",
+    "--force-custom-text": "store_true",
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = __doc__
+    parser.add_argument("--config", type=Path, metavar="FILE",
+        help="YAML or JSON of these settings; flags take precedence")  # fmt: skip
+    hints = get_type_hints(RunConfig)
+    by_name = {f.name: f for f in fields(RunConfig)}
+    for title, entries in HELP.items():
+        group = parser.add_argument_group(title)
+        for name, text in entries.items():
+            default = by_name[name].default
+            assert default is not MISSING
+            shown = "" if default in (None, False, "") else f" (default: {default})"
+            flags = [f"--{name.replace('_', '-')}", *ALIASES.get(name, ())]
+            if hints[name] is bool:
+                group.add_argument(*flags, action="store_true", default=None, help=text)
+            else:
+                group.add_argument(
+                    *flags, type=_kind(hints[name]), default=None, help=text + shown,
+                    choices=CHOICES.get(name), metavar=None if name in CHOICES else "X",
+                )  # fmt: skip
+    ignored = parser.add_argument_group("open_clip's, accepted and without effect")
+    for flag, action in ACCEPTED.items():
+        ignored.add_argument(flag, action=action, default=None, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fastclip.train.ranks import Ranks
+    from fastclip.train.run_log import RunLog
+
+    log = ranks = status = None
+    try:
+        config = make_config(args)
+        ranks = Ranks(config.device, config.dist_backend)
+        config, directory = _agreed_place(config, ranks)
+        log = RunLog(directory if ranks.is_first else None, "tensorboard" in config.report_to)
+        status = _train(config, ranks, directory, log, args)
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError, FloatingPointError) as error:
+        print(f"fastclip train: {error}", file=sys.stderr)
+    finally:
+        if log is not None:
+            log.close()
+        if ranks is not None:
+            ranks.leave(together=status is not None)
+    return 2 if status is None else status
+
+
+def make_config(args: argparse.Namespace) -> RunConfig:
+    """The settings of flags over those of a file over defaults.
+
+    Raises:
+        ValueError: a file has an unknown setting (the nearest is named), or a value is impossible.
+        OSError: there is no such file.
+    """
+    values = {} if args.config is None else _read_config(args.config)
+    names = {f.name for f in fields(RunConfig)}
+    for name in values:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; nearest: {near[0]}" if near else ""
+            raise ValueError(f"{args.config}: unknown setting {name!r}{hint}")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return RunConfig(**values | given)
+
+
+def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) -> int:
+    from fastclip.train.run import Run
+
+    for flag in ACCEPTED:
+        if getattr(args, flag[2:].replace("-", "_")):
+            log.warn(f"{flag} has no effect: gradients are exact whatever it says")
+    log.parameters(config.to_dict())
+    log.say(str(config.arithmetic(ranks.world_size)))
+    run = Run(config, ranks, directory, log)
+    log.say(
+        f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
+        f"{ranks.world_size} x {ranks.device.type}; {run.steps_per_epoch:,} steps per epoch"
+    )
+    if ranks.is_first:
+        run.store.remove_temporaries()
+    if config.resume is not None:
+        run.resume(config.resume)
+    return run.train()
+
+
+def _agreed_place(config: RunConfig, ranks: Any) -> tuple[RunConfig, Path]:
+    """What the first rank finds, or raises, on all of them."""
+    outcome: Any = None
+    if ranks.is_first:
+        try:
+            outcome = _place(config)
+        except (ValueError, OSError) as error:
+            outcome = error
+    outcome = ranks.share(outcome)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _place(config: RunConfig) -> tuple[RunConfig, Path]:
+    """The settings with a name, and the directory of that name, made."""
+    if config.name is None:
+        if config.resume == "latest":
+            raise ValueError("--resume latest needs the --name of the run")
+        now = datetime.datetime.now()
+        model = config.model.replace("/", "-")
+        name = (
+            f"{now:%Y_%m_%d-%H_%M_%S}-model_{model}-lr_{config.lr}-b_{config.batch_size}-"
+            f"j_{config.workers}-p_{config.precision or 'default'}"
+        )
+        config = replace(config, name=name)
+    directory = Path(config.logs) / config.name
+    if (directory / "checkpoints").is_dir() and config.resume is None:
+        raise ValueError(f"{directory} exists: choose another --name, or --resume latest")
+    (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+    return config, directory
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        if path.suffix == ".json":
+            values = json.loads(text)
+        else:
+            import yaml
+
+            values = yaml.safe_load(text)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{path} needs PyYAML (pip install pyyaml); JSON does not") from error
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold settings by name")
+    return {str(name).replace("-", "_"): value for name, value in values.items()}
+
+
+def _kind(hint: Any) -> type:
+    """str, int or float of a field that may also be None."""
+    if isinstance(hint, UnionType):
+        (hint,) = [kind for kind in get_args(hint) if kind is not NoneType]
+    return hint

@@ -1,0 +1,80 @@
+"""The processes of a run: started by torchrun, or this one alone."""
+
+import gc
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+TIMEOUT = timedelta(minutes=10)
+
+
+class Ranks:
+    """This process among those of a run.
+
+    Attributes:
+        rank, world_size: of torch.distributed; 0 and 1 alone.
+        device: of this process.
+    """
+
+    def __init__(self, device: str | None = None, backend: str | None = None) -> None:
+        """Join the processes that torchrun started, if it did.
+
+        Args:
+            device: "cpu" or "cuda"; by default the GPU of this process if there is one.
+            backend: of torch.distributed; "nccl" on GPUs and "gloo" else by default.
+        """
+        kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        self.device = torch.device(f"cuda:{local_rank}" if kind == "cuda" else kind)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+            chosen = backend or ("nccl" if self.device.type == "cuda" else "gloo")
+            dist.init_process_group(chosen, timeout=TIMEOUT)
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world_size = dist.get_world_size() if dist.is_initialized() else 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def any(self, flags: Sequence[bool]) -> list[bool]:
+        """For each flag, whether it is set on any rank: all ranks then do the same."""
+        if self.world_size == 1:
+            return list(flags)
+        values = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return [bool(value) for value in values.tolist()]
+
+    def gather(self, value: Any) -> list[Any] | None:
+        """Every rank's value, in order, on the first rank; None on others."""
+        if self.world_size == 1:
+            return [value]
+        values = [None] * self.world_size if self.is_first else None
+        dist.gather_object(value, values)
+        return values
+
+    def share(self, value: Any) -> Any:
+        """The first rank's value, on all."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+    def leave(self, together: bool) -> None:
+        """Close the connections.
+
+        Args:
+            together: wait for all ranks first, as after a run that ended well: a rank that closes
+                while another still talks to it brings that one down.
+        """
+        if dist.is_initialized():
+            gc.collect()  # a wrapped model in a cycle must not outlive the connections
+            if together:
+                dist.barrier()
+            dist.destroy_process_group()

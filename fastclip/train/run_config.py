@@ -1,0 +1,137 @@
+"""What `fastclip train` is told, and the arithmetic that follows from it."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from fastclip.train.activation_budget import parse_budget
+from fastclip.train.config import SCHEDULERS
+
+PRECISIONS = ("fp32", "amp", "amp_bf16", "amp_bfloat16", "amp_fp16")
+SCHEDULES = ("gather", "ring")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings of a run; names are open_clip's where it has one. See `fastclip train --help`.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    train_data: str | None = None
+    val_data: str | None = None
+    dataset_type: str = "auto"
+    csv_separator: str = "\t"
+    csv_img_key: str | None = None
+    csv_caption_key: str | None = None
+    train_num_samples: int | None = None
+    workers: int = 4
+    shuffle_buffer: int = 1000
+    max_bad_rate: float = 0.1
+
+    model: str = "ViT-B-32"
+    pretrained: str | None = None
+    siglip: bool = False
+    lock_image: bool = False
+    lock_image_unlocked_groups: int = 0
+    lock_text: bool = False
+    lock_text_unlocked_layers: int = 0
+    grad_checkpointing: bool = False
+    force_patch_dropout: float | None = None
+    force_image_size: int | None = None
+    force_quick_gelu: bool = False
+
+    batch_size: int = 64
+    accum_freq: int = 1
+    global_batch_size: int | None = None
+    micro_batch_size: int | None = None
+    activation_budget: str = "auto"
+    loss_schedule: str = "gather"
+    backend: str = "auto"
+    precision: str | None = None
+    device: str | None = None
+    dist_backend: str | None = None
+
+    epochs: int = 32
+    lr: float = 5e-4
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-6
+    wd: float = 0.2
+    warmup: int = 10000
+    lr_scheduler: str = "cosine"
+    epochs_cooldown: int | None = None
+    lr_cooldown_power: float = 1.0
+    lr_cooldown_end: float = 0.0
+    grad_clip_norm: float | None = None
+    seed: int = 0
+
+    logs: str = "./logs"
+    name: str | None = None
+    resume: str | None = None
+    log_every_n_steps: int = 100
+    save_frequency: int = 1
+    save_every_steps: int | None = None
+    save_every_minutes: float | None = 30.0
+    keep_last: int = 3
+    val_frequency: int = 1
+    report_to: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accum_freq", "epochs", "log_every_n_steps", "keep_last"):
+            self._require(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("workers", "warmup", "save_frequency", "val_frequency", "seed"):
+            self._require(getattr(self, name) >= 0, name, "at least 0")
+        for name in ("global_batch_size", "micro_batch_size", "save_every_steps"):
+            value = getattr(self, name)
+            self._require(value is None or value >= 1, name, "at least 1")
+        self._require(self.lr > 0, "lr", "positive")
+        self._require(self.lr_scheduler in SCHEDULERS, "lr_scheduler", f"one of {SCHEDULERS}")
+        self._require(self.loss_schedule in SCHEDULES, "loss_schedule", f"one of {SCHEDULES}")
+        known = self.precision is None or self.precision in PRECISIONS
+        self._require(known, "precision", f"one of {PRECISIONS}")
+        if self.activation_budget != "auto":
+            parse_budget(self.activation_budget)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    def arithmetic(self, world_size: int) -> "Arithmetic":
+        """How a step's pairs are dealt to ranks and micro-batches.
+
+        Raises:
+            ValueError: the global batch is no multiple of ranks x micro-batch.
+        """
+        micro = self.micro_batch_size or self.batch_size
+        whole = self.global_batch_size or self.batch_size * self.accum_freq * world_size
+        if self.global_batch_size is not None and self.micro_batch_size is None:
+            micro = math.gcd(whole // world_size or 1, micro) if whole % world_size == 0 else micro
+        if whole % (world_size * micro):
+            raise ValueError(
+                f"global_batch_size {whole} must be a multiple of {world_size} ranks x "
+                f"micro_batch_size {micro} = {world_size * micro}"
+            )
+        return Arithmetic(world_size, whole // (world_size * micro), micro)
+
+    def _require(self, holds: bool, name: str, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """ranks x micro-batches x size = pairs in one loss."""
+
+    world_size: int
+    num_micro_batches: int
+    micro_batch_size: int
+
+    @property
+    def global_batch_size(self) -> int:
+        return self.world_size * self.num_micro_batches * self.micro_batch_size
+
+    def __str__(self) -> str:
+        return (
+            f"{self.global_batch_size:,} pairs in one loss = {self.world_size} ranks x "
+            f"{self.num_micro_batches} micro-batches x {self.micro_batch_size}"
+        )

@@ -1,0 +1,118 @@
+"""The flags of `fastclip train`, and what they come to."""
+
+import argparse
+import json
+
+import pytest
+
+from fastclip.cli import main
+from fastclip.train.command import HELP, add_arguments, make_config
+from fastclip.train.run_config import RunConfig
+
+
+def parse(*argv):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def test_every_setting_has_a_flag_and_a_line_of_help():
+    told = [name for entries in HELP.values() for name in entries]
+    assert sorted(told) == sorted(RunConfig.__dataclass_fields__)
+
+
+def test_flags_take_precedence_over_the_file_and_the_file_over_defaults(tmp_path):
+    (tmp_path / "run.yaml").write_text("lr: 0.01\nbatch-size: 32\nsiglip: true\n")
+    config = make_config(parse("--config", str(tmp_path / "run.yaml"), "--lr", "0.02"))
+    assert (config.lr, config.batch_size, config.siglip, config.epochs) == (0.02, 32, True, 32)
+    (tmp_path / "run.json").write_text(json.dumps({"epochs": 3}))
+    assert make_config(parse("--config", str(tmp_path / "run.json"))).epochs == 3
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("learning_rate: 1", "unknown setting 'learning_rate'"),
+        ("epoch: 1", "unknown setting 'epoch'; nearest: epochs"),
+        ("- 1", "must hold settings by name"),
+        ("a: [", "cannot be read"),
+        ("lr: -1", "lr must be positive, got -1"),
+    ],
+)
+def test_file_that_cannot_be_used_is_named(text, message, tmp_path):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        make_config(parse("--config", str(tmp_path / "run.yaml")))
+
+
+@pytest.mark.parametrize(
+    "settings, world_size, expected",
+    [
+        (dict(batch_size=64), 1, (1, 1, 64)),
+        (dict(batch_size=64, accum_freq=4), 2, (2, 4, 64)),
+        (dict(global_batch_size=32768, micro_batch_size=256), 1, (1, 128, 256)),
+        (dict(global_batch_size=32768, micro_batch_size=256), 8, (8, 16, 256)),
+        (dict(global_batch_size=96), 1, (1, 3, 32)),
+    ],
+)
+def test_global_batch_is_ranks_times_micro_batches_times_size(settings, world_size, expected):
+    found = RunConfig(**settings).arithmetic(world_size)
+    assert (found.world_size, found.num_micro_batches, found.micro_batch_size) == expected
+    assert found.global_batch_size == expected[0] * expected[1] * expected[2]
+
+
+def test_global_batch_that_cannot_be_dealt_raises():
+    with pytest.raises(ValueError, match="1000 must be a multiple of 3 ranks x micro_batch_size"):
+        RunConfig(global_batch_size=1000).arithmetic(3)
+    with pytest.raises(ValueError, match="100 must be a multiple of 1 ranks x micro_batch_size 64"):
+        RunConfig(global_batch_size=100, micro_batch_size=64).arithmetic(1)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(batch_size=0), "batch_size must be at least 1"),
+        (dict(global_batch_size=0), "global_batch_size"),
+        (dict(activation_budget="much"), "activation_budget"),
+        (dict(precision="fp8"), "precision"),
+        (dict(lr_scheduler="linear"), "lr_scheduler"),
+        (dict(loss_schedule="tree"), "loss_schedule"),
+        (dict(workers=-1), "workers"),
+    ],
+)
+def test_settings_out_of_range_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig(**change)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--train-data", "/nowhere.csv"], "nowhere.csv"),
+        (["--train-data", "digits", "--model", "ViT-B-33"], "no model 'ViT-B-33'"),
+        (["--train-data", "digits", "--model", "digits", "--batch-size", "100000"], "fewer than"),
+        (["--resume", "latest"], "needs the --name"),
+        ([], "spec must be given"),
+    ],
+)
+def test_run_that_cannot_start_says_why_in_a_line(flags, message, tmp_path, capsys):
+    assert (
+        main(["train", "--logs", str(tmp_path), "--device", "cpu", "--workers", "0", *flags]) == 2
+    )
+    error = capsys.readouterr().err
+    assert error.startswith("fastclip train: ") and message in error
+
+
+def test_run_of_the_same_name_is_not_overwritten(tmp_path, capsys):
+    (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
+    assert main(["train", "--logs", str(tmp_path), "--name", "mine", "--device", "cpu"]) == 2
+    assert "mine exists: choose another --name, or --resume latest" in capsys.readouterr().err
+
+
+def test_help_groups_the_flags(capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["train", "--help"])
+    assert raised.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"{title}:" in text for title in HELP)
+    assert "--global-batch-size" in text and "fastclip train --train-data" in text
