@@ -34,6 +34,7 @@ from fastclip.train.run_model import RunModel, make_model
 from fastclip.train.schedule import learning_rate_at
 from fastclip.train.step import CachedStep, StepResult
 
+FLOAT16 = ("amp", "amp_fp16")  # with scaled gradients; "amp" is open_clip's name of it
 STOPPED = 143  # 128 + SIGTERM: what a shell says of a process that was told to stop
 
 
@@ -63,7 +64,7 @@ class Run:
             devices = [ranks.device] if ranks.device.type == "cuda" else None
             wrapped = DistributedDataParallel(self.model, device_ids=devices)
         self.scaler = (
-            torch.amp.GradScaler(ranks.device.type) if config.precision == "amp_fp16" else None
+            torch.amp.GradScaler(ranks.device.type) if config.precision in FLOAT16 else None
         )
         self.compute = CachedStep(
             wrapped, self._loss(), self.arithmetic.micro_batch_size, config.activation_budget,
@@ -106,6 +107,8 @@ class Run:
             path, content = str(found.path), found.content
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+        if "ranks" not in content:
+            raise ValueError(f"{path} is not of `fastclip train`: start from it with --pretrained")
         if len(content["ranks"]) != self.ranks.world_size:
             raise ValueError(
                 f"{path} is of {len(content['ranks'])} ranks, this run has {self.ranks.world_size}"
@@ -131,7 +134,7 @@ class Run:
         )
         if precision == "fp32":
             return nullcontext()
-        dtype = torch.float16 if precision == "amp_fp16" else torch.bfloat16
+        dtype = torch.float16 if precision in FLOAT16 else torch.bfloat16
         return torch.autocast(self.ranks.device.type, dtype)
 
     def _train_epoch(self) -> bool:

@@ -148,6 +148,15 @@ def test_damaged_newest_checkpoint_is_passed_over_and_the_run_ends_the_same(proc
 
 
 @pytest.mark.slow
+def test_foreign_checkpoint_is_not_resumed_and_says_what_to_do(undisturbed, tmp_path, capsys):
+    _, whole = undisturbed
+    torch.save({"epoch": 1, "state_dict": whole["state_dict"]}, tmp_path / "theirs.pt")
+    argv = arguments(tmp_path, "mine", resume=tmp_path / "theirs.pt")
+    assert main(argv) == 2
+    assert "is not of `fastclip train`: start from it with --pretrained" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_run_directory_has_what_open_clips_has(undisturbed):
     logs, whole = undisturbed
     directory = logs / "whole"
