@@ -48,11 +48,14 @@ def create_model(
     force_image_size: int | tuple[int, int] | None = None,
     force_preprocess_cfg: Mapping[str, Any] | None = None,
     force_context_length: int | None = None,
+    pretrained_image: bool = False,
+    pretrained_text: bool = True,
     pretrained_image_path: str | PathLike | None = None,
     pretrained_text_path: str | PathLike | None = None,
     cache_dir: str | PathLike | None = None,
     output_dict: bool = False,
     require_pretrained: bool = False,
+    weights_only: bool = True,
     **model_kwargs: Any,
 ) -> CLIP | CustomTextCLIP:
     """Build a model, in training mode, and load weights if there are any.
@@ -64,6 +67,9 @@ def create_model(
         load_weights: False builds what a directory or repository describes with random weights.
         precision: see `precision.py`.
         jit: not supported; use `torch.compile`.
+        pretrained_image: weights of timm for an image tower; there is none of timm's here.
+        pretrained_text: accepted; there is no Hugging Face text tower that it would be about.
+        weights_only: must be True: no file is allowed to run code.
         force_quick_gelu, force_custom_text, force_patch_dropout, force_image_size,
             force_context_length: changes to the architecture. For another size or length, position
             embeddings are interpolated.
@@ -86,6 +92,10 @@ def create_model(
     """
     if jit:
         raise ValueError("jit=True is not supported: torch.compile(model) takes its place")
+    if pretrained_image:
+        raise ValueError("pretrained_image=True needs a tower of timm's: give it to TwoTower")
+    if not weights_only:
+        raise ValueError("weights_only=False is not supported: no file is allowed to run code")
     source = _weights(model_name, pretrained, load_weights, cache_dir)
     if require_pretrained and source is None:
         raise CheckpointError(f"model_name {model_name!r} without weights: give pretrained=")
@@ -107,6 +117,7 @@ def create_model(
 def create_model_and_transforms(
     model_name: str,
     pretrained: str | PathLike | None = None,
+    *,
     image_mean: tuple[float, ...] | None = None,
     image_std: tuple[float, ...] | None = None,
     image_interpolation: str | None = None,
@@ -136,6 +147,7 @@ def create_model_and_transforms(
 def create_model_from_pretrained(
     model_name: str,
     pretrained: str | PathLike | None = None,
+    *,
     return_transform: bool = True,
     **settings: Any,
 ) -> tuple[CLIP | CustomTextCLIP, EvaluationTransform] | CLIP | CustomTextCLIP:

@@ -197,6 +197,26 @@ def test_script_modules_are_refused_with_the_alternative():
         create_model("Small-B-8", jit=True)
 
 
+@pytest.mark.parametrize(
+    "settings, message",
+    [(dict(pretrained_image=True), "TwoTower"), (dict(weights_only=False), "run code")],
+)
+def test_open_clips_settings_that_would_mean_something_else_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        create_model("Small-B-8", **settings)
+
+
+def test_open_clips_trainers_call_is_taken():
+    model, _, _ = create_model_and_transforms(
+        "Small-B-8", "", precision="fp32", device="cpu", jit=False, force_quick_gelu=False,
+        force_custom_text=False, force_patch_dropout=None, force_image_size=None,
+        force_context_length=None, image_mean=None, image_std=None, image_interpolation=None,
+        image_resize_mode=None, aug_cfg={}, pretrained_image=False, output_dict=True,
+        cache_dir=None,
+    )  # fmt: skip
+    assert model.output_dict
+
+
 def test_transforms_follow_the_settings():
     _, train, evaluate = create_model_and_transforms(
         "Small-B-8", image_mean=(0.1, 0.2, 0.3), image_std=(1.0, 1.0, 1.0),
