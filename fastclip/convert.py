@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
+from fastclip.data.tokenizers.hugging_face import has_tokenizer
 from fastclip.models.activations import ACTIVATIONS
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.source import Source, read_source
@@ -34,9 +34,11 @@ def run(args: argparse.Namespace) -> int:
         # Through a model, so that no tensor is missing, left over or of another shape.
         model = build_model(config, source)
         preprocess = source.preprocess or preprocess_of(config)
+        directory = source.directory
+        brings_tokenizer = directory is not None and has_tokenizer(directory)
         write_weights(
             args.destination, args.to, model.state_dict(), config, preprocess,
-            _tokenizer_directory(source),
+            directory if brings_tokenizer else None,
         )  # fmt: skip
     except (CheckpointError, ValueError, OSError) as error:
         print(f"fastclip convert: {error}", file=sys.stderr)
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     parameters = sum(p.numel() for p in model.parameters())
     activations = sorted({a for a in config.activations if a is not None})
     print(f"wrote {args.destination}: {parameters:,} parameters, {', '.join(activations)}")
-    if args.to == "hf" and not any((args.destination / f).is_file() for f in TOKENIZER_FILES):
+    if args.to == "hf" and not has_tokenizer(args.destination):
         print("no tokenizer was written: none lay beside the weights, and no vocabulary is here")
     return 0
 
@@ -55,9 +57,3 @@ def _config(source: Source, name: str | None, activation: str | None) -> ClipCon
             raise ValueError("--activation is not needed with --model, whose name says it")
         return get_model_config(name)
     return source.config_or_inferred(activation)
-
-
-def _tokenizer_directory(source: Source) -> Path | None:
-    directory = source.directory
-    has_files = directory is not None and any((directory / f).is_file() for f in TOKENIZER_FILES)
-    return directory if has_files else None

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from fastclip.models.activations import require_activation
 
-DEFAULT_LOGIT_SCALE = math.log(1 / 0.07)  # CLIP; SigLIP starts at ln 10 with a bias of -10
+DEFAULT_LOGIT_SCALE = math.log(1 / 0.07)
+SIGLIP_LOGIT_SCALE, SIGLIP_LOGIT_BIAS = math.log(10), -10.0
 TEXT_POOLS = ("argmax", "eos", "first", "last")
 VISION_POOLS = ("tok", "avg")
 
@@ -60,8 +61,7 @@ class VisionConfig:
         _require_multiple("width", self.width, "head_width", self.head_width)
         _require_choice("pool_type", self.pool_type, VISION_POOLS)
         require_activation(self.activation)
-        if not 0 <= self.patch_dropout < 1:
-            raise ValueError(f"patch_dropout must be in [0, 1), got {self.patch_dropout}")
+        _require_patch_dropout(self.patch_dropout)
 
     @property
     def heads(self) -> int:
@@ -103,8 +103,7 @@ class SiglipVisionConfig:
         _require_patches(self.image_size, self.patch_size, whole=False)
         _require_multiple("width", self.width, "heads", self.heads)
         require_activation(self.activation)
-        if not 0 <= self.patch_dropout < 1:
-            raise ValueError(f"patch_dropout must be in [0, 1), got {self.patch_dropout}")
+        _require_patch_dropout(self.patch_dropout)
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -248,6 +247,11 @@ def _require_patches(image_size: tuple[int, int], patch_size: int, whole: bool =
 def _require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> None:
     if value % divisor:
         raise ValueError(f"{name} {value} is not a multiple of {divisor_name} {divisor}")
+
+
+def _require_patch_dropout(share: float) -> None:
+    if not 0 <= share < 1:
+        raise ValueError(f"patch_dropout must be in [0, 1), got {share}")
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,7 +10,6 @@ Source: sizes as in the model configurations of open_clip_torch 3.3.0 (a test co
 Radford et al. 2021, arXiv:2103.00020, tables 19 and 20; Zhai et al. 2023, arXiv:2303.15343.
 """
 
-import math
 from dataclasses import replace
 
 from fastclip.data.preprocess import (
@@ -21,6 +20,8 @@ from fastclip.data.preprocess import (
     PreprocessCfg,
 )
 from fastclip.models.config import (
+    SIGLIP_LOGIT_BIAS,
+    SIGLIP_LOGIT_SCALE,
     ClipConfig,
     ResNetConfig,
     SiglipVisionConfig,
@@ -197,7 +198,7 @@ def _siglip(name: str, size: str, patch_size: int, image_size: int, vocabulary: 
     )  # fmt: skip
     return ClipConfig(
         vision.width, vision, text, custom_text=True,
-        init_logit_scale=math.log(10), init_logit_bias=-10.0,
+        init_logit_scale=SIGLIP_LOGIT_SCALE, init_logit_bias=SIGLIP_LOGIT_BIAS,
     )  # fmt: skip
 
 

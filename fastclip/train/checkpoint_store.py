@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fastclip.train.atomic_file import objection_to, write_atomically
+from fastclip.train.atomic_file import objection_to, temporary_of, write_atomically
 
 STEP_NAME = re.compile(r"step_(\d+)\.pt")
 EPOCH_NAME = re.compile(r"epoch_(\d+)\.pt")
@@ -90,7 +90,7 @@ class CheckpointStore:
         return None
 
     def _link(self, path: Path, name: Path) -> None:
-        temporary = name.with_name(f".{name.name}.{os.getpid()}")
+        temporary = temporary_of(name)
         temporary.unlink(missing_ok=True)
         os.link(path, temporary)
         os.replace(temporary, name)

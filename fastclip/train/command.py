@@ -19,8 +19,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
+from fastclip.distributed.groups import SCHEDULES
 from fastclip.train.config import SCHEDULERS
-from fastclip.train.run_config import PRECISIONS, SCHEDULES, RunConfig
+from fastclip.train.run_config import PRECISIONS, RunConfig
 
 HELP = {
     "data": {

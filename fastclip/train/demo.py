@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     train_digits, test_digits = split_by_image(load_digits())
     grids = DigitGrids(train_digits)
-    tokenizer = digits_tokenizer()
+    tokenizer = digits_tokenizer(grids)
     model = build_model(tokenizer, config.seed)
     optimizer = make_optimizer(model, config)
     print(report.opening(config, model, train_digits, test_digits, backend, args.threads))

@@ -2,7 +2,6 @@
 
 import torch
 
-from fastclip.data.digits import load_digits, split_by_image
 from fastclip.data.grids import IMAGE_SIZE, DigitGrids
 from fastclip.data.tokenizers.words import WordTokenizer
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
@@ -11,11 +10,10 @@ EMBED_DIM = 128
 CAPTIONS_TO_LEARN_FROM = 1000  # they hold every word many times over
 
 
-def digits_tokenizer() -> WordTokenizer:
-    """The tokenizer of the captions of `DigitGrids`."""
-    digits, _ = split_by_image(load_digits())
-    captions = DigitGrids(digits).draw(CAPTIONS_TO_LEARN_FROM, torch.Generator().manual_seed(0))
-    return WordTokenizer.learn(captions.captions)
+def digits_tokenizer(grids: DigitGrids) -> WordTokenizer:
+    """The tokenizer of the captions of `grids`."""
+    drawn = grids.draw(CAPTIONS_TO_LEARN_FROM, torch.Generator().manual_seed(0))
+    return WordTokenizer.learn(drawn.captions)
 
 
 def digits_config(tokenizer: WordTokenizer) -> ClipConfig:

@@ -20,6 +20,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from fastclip.distributed.groups import SCHEDULES
 from fastclip.models.config import ClipConfig
 from fastclip.models.factory import build_model
 from fastclip.models.registry import get_model_config
@@ -155,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--gpu-memory", "of each GPU", default="24GiB", metavar="SIZE")
     option("--ranks", "GPUs", type=int, default=1, metavar="N")
     option("--precision", "of the towers", choices=PRECISIONS, default="amp_bf16")
-    option("--schedule", "of the loss over ranks", choices=("gather", "ring"), default="gather")
+    option("--schedule", "of the loss over ranks", choices=SCHEDULES, default="gather")
     parser.add_argument("--grad-checkpointing", action="store_true",
         help="blocks are run again in the backward")  # fmt: skip
 

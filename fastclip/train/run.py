@@ -53,10 +53,9 @@ class Run:
         self.config, self.ranks, self.log = config, ranks, log
         self.arithmetic = config.arithmetic(ranks.world_size)
         torch.manual_seed(config.seed)
-        made: RunModel = make_model(config)
-        self.model = made.model.to(ranks.device)
-        self.mean, self.std = made.mean, made.std
-        self._open_data(made)
+        self.made: RunModel = make_model(config)
+        self.model = self.made.model.to(ranks.device)
+        self._open_data()
         self.train_config = self._train_config()
         self.optimizer = make_optimizer(self.model, self.train_config)
         wrapped: nn.Module = self.model
@@ -126,7 +125,8 @@ class Run:
 
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 pixels on the host to standardised ones on the device."""
-        return standardize(images.to(self.ranks.device, non_blocking=True), self.mean, self.std)
+        pixels = images.to(self.ranks.device, non_blocking=True)
+        return standardize(pixels, self.made.mean, self.made.std)
 
     def autocast(self) -> AbstractContextManager:
         precision = self.config.precision or (
@@ -270,8 +270,8 @@ class Run:
         settings = {"backend": self.config.backend, "schedule": self.config.loss_schedule}
         return SigLipLoss(**settings) if self.config.siglip else ClipLoss(**settings)
 
-    def _open_data(self, made: RunModel) -> None:
-        config = self.config
+    def _open_data(self) -> None:
+        config, made = self.config, self.made
         columns = {
             "separator": config.csv_separator,
             "image_key": config.csv_img_key,
@@ -295,7 +295,7 @@ class Run:
             batches_per_epoch=self.steps_per_epoch * self.arithmetic.num_micro_batches,
             **self._loading(),
         )  # fmt: skip
-        self.val_source, self.made = None, made
+        self.val_source = None
         if config.val_data is not None:
             self.val_source = open_source(config.val_data, **columns)
 

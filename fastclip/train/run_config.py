@@ -3,11 +3,11 @@
 import math
 from dataclasses import asdict, dataclass
 
+from fastclip.distributed.groups import SCHEDULES
 from fastclip.train.activation_budget import parse_budget
 from fastclip.train.config import SCHEDULERS
 
 PRECISIONS = ("fp32", "amp", "amp_bf16", "amp_bfloat16", "amp_fp16")
-SCHEDULES = ("gather", "ring")
 
 
 @dataclass(frozen=True)

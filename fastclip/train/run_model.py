@@ -1,14 +1,16 @@
 """The model of a run, with what turns its data into tensors."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from fastclip.data.digits import load_digits, split_by_image
+from fastclip.data.grids import DigitGrids
 from fastclip.data.pixels import DIGIT_MEAN, DIGIT_STD
 from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
+from fastclip.models.config import SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
 from fastclip.models.factory import build_model, create_model
 from fastclip.models.tokenizer import get_tokenizer
 from fastclip.train.digits_model import digits_config, digits_tokenizer
@@ -41,7 +43,7 @@ def make_model(config: RunConfig) -> RunModel:
     if config.model == DIGITS:
         made = _digits(config.force_patch_dropout or 0.0)
     else:
-        kwargs = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}
+        kwargs = {"init_logit_scale": SIGLIP_LOGIT_SCALE, "init_logit_bias": SIGLIP_LOGIT_BIAS}
         model = create_model(
             config.model, config.pretrained, force_patch_dropout=config.force_patch_dropout,
             force_image_size=config.force_image_size, force_quick_gelu=config.force_quick_gelu,
@@ -62,7 +64,8 @@ def make_model(config: RunConfig) -> RunModel:
 
 
 def _digits(patch_dropout: float) -> RunModel:
-    tokenizer = digits_tokenizer()
+    digits, _ = split_by_image(load_digits())
+    tokenizer = digits_tokenizer(DigitGrids(digits))
     config = digits_config(tokenizer)
     vision = replace(config.vision_cfg, patch_dropout=patch_dropout)
     model = build_model(replace(config, vision_cfg=vision))

@@ -132,11 +132,16 @@ class HFTokenizer:
         self.tokenizer.save_pretrained(os.fspath(directory))
 
 
+def has_tokenizer(directory: str | os.PathLike) -> bool:
+    """Whether a directory has a file that transformers reads a tokenizer from."""
+    return any(os.path.isfile(os.path.join(directory, name)) for name in TOKENIZER_FILES)
+
+
 def _load(source: str):
     """The tokenizer of transformers in a directory, or of a name."""
     is_directory = os.path.isdir(source)
     if is_directory:
-        if not any(os.path.isfile(os.path.join(source, name)) for name in TOKENIZER_FILES):
+        if not has_tokenizer(source):
             raise FileNotFoundError(
                 f"no tokenizer in {source!r}: none of {', '.join(TOKENIZER_FILES)}"
             )

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.config import (
+    DEFAULT_LOGIT_SCALE,
+    SIGLIP_LOGIT_BIAS,
+    SIGLIP_LOGIT_SCALE,
     ClipConfig,
     ResNetConfig,
     SiglipVisionConfig,
@@ -62,8 +65,8 @@ def infer_config(tensors: dict[str, Tensor], activation: str | None) -> ClipConf
     return ClipConfig(
         embed_dim, vision, text,
         custom_text="text.token_embedding.weight" in tensors,
-        init_logit_scale=math.log(10) if has_bias else math.log(1 / 0.07),
-        init_logit_bias=-10.0 if has_bias else None,
+        init_logit_scale=SIGLIP_LOGIT_SCALE if has_bias else DEFAULT_LOGIT_SCALE,
+        init_logit_bias=SIGLIP_LOGIT_BIAS if has_bias else None,
     )  # fmt: skip
 
 

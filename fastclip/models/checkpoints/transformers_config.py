@@ -7,11 +7,17 @@ the largest id", and so do we.
 Source: CLIPConfig, SiglipConfig and their image processors in transformers 5.23.
 """
 
-import math
-
 from fastclip.data.preprocess import INCEPTION_MEAN, INCEPTION_STD, PreprocessCfg
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.config import ClipConfig, SiglipVisionConfig, TextConfig, VisionConfig
+from fastclip.models.config import (
+    DEFAULT_LOGIT_SCALE,
+    SIGLIP_LOGIT_BIAS,
+    SIGLIP_LOGIT_SCALE,
+    ClipConfig,
+    SiglipVisionConfig,
+    TextConfig,
+    VisionConfig,
+)
 from fastclip.models.mlp_ratio import mlp_ratio
 from fastclip.models.presets import siglip_tokenizer_of
 
@@ -69,28 +75,14 @@ def to_transformers_config(config: ClipConfig) -> dict:
     """Write the `config.json` of a model that `transformers_layout` has a table for."""
     is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
     vision, text = config.vision_cfg, config.text_cfg
-    vision_values = {
-        "hidden_size": vision.width,
-        "intermediate_size": int(vision.width * vision.mlp_ratio),
-        "num_hidden_layers": vision.layers,
-        "num_attention_heads": vision.heads,
+    vision_values = _their_blocks(vision) | {
         "image_size": _square(vision.image_size),
         "patch_size": vision.patch_size,
         "num_channels": 3,
-        "hidden_act": OUR_ACTIVATIONS[vision.activation],
-        "layer_norm_eps": vision.norm_eps,
-        "attention_dropout": 0.0,
     }
-    text_values = {
+    text_values = _their_blocks(text) | {
         "vocab_size": text.vocab_size,
-        "hidden_size": text.width,
-        "intermediate_size": int(text.width * text.mlp_ratio),
-        "num_hidden_layers": text.layers,
-        "num_attention_heads": text.heads,
         "max_position_embeddings": text.context_length,
-        "hidden_act": OUR_ACTIVATIONS[text.activation],
-        "layer_norm_eps": text.norm_eps,
-        "attention_dropout": 0.0,
     }
     if is_siglip:
         text_values |= {"projection_size": config.embed_dim}
@@ -138,7 +130,7 @@ def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) 
     if preprocess.resize_mode == "longest":
         raise CheckpointError("transformers' image processors have no resize_mode 'longest'")
     is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
-    height, width = _size(preprocess.size, config.vision_cfg.image_size)
+    height, width = preprocess.height_width
     whole = {"height": height, "width": width}
     values = {
         "image_processor_type": "SiglipImageProcessor" if is_siglip else "CLIPImageProcessor",
@@ -173,7 +165,7 @@ def _clip(values: dict, text: dict, vision: dict) -> ClipConfig:
             text["max_position_embeddings"], text["vocab_size"], **_blocks(text),
             heads=text["num_attention_heads"], pool_type="eos" if by_id else "argmax", **by_id,
         ),
-        init_logit_scale=values.get("logit_scale_init_value", math.log(1 / 0.07)),
+        init_logit_scale=values.get("logit_scale_init_value", DEFAULT_LOGIT_SCALE),
     )  # fmt: skip
 
 
@@ -191,8 +183,8 @@ def _siglip(text: dict, vision: dict) -> ClipConfig:
             tokenizer_kwargs={"clean": "canonicalize"},
         ),
         custom_text=True,
-        init_logit_scale=math.log(10),
-        init_logit_bias=-10.0,
+        init_logit_scale=SIGLIP_LOGIT_SCALE,
+        init_logit_bias=SIGLIP_LOGIT_BIAS,
     )  # fmt: skip
 
 
@@ -208,6 +200,19 @@ def _blocks(tower: dict) -> dict:
         "mlp_ratio": mlp_ratio(tower["intermediate_size"], tower["hidden_size"]),
         "activation": activation,
         "norm_eps": tower["layer_norm_eps"],
+    }
+
+
+def _their_blocks(tower: VisionConfig | SiglipVisionConfig | TextConfig) -> dict:
+    """The reverse of `_blocks`, and the number of heads."""
+    return {
+        "hidden_size": tower.width,
+        "intermediate_size": int(tower.width * tower.mlp_ratio),
+        "num_hidden_layers": tower.layers,
+        "num_attention_heads": tower.heads,
+        "hidden_act": OUR_ACTIVATIONS[tower.activation],
+        "layer_norm_eps": tower.norm_eps,
+        "attention_dropout": 0.0,
     }
 
 

@@ -32,6 +32,23 @@ class Row(NamedTuple):
     to_ours: Callable[..., tuple[Tensor, ...]]
 
 
+class BlockNames(NamedTuple):
+    """What a block's parts are called here."""
+
+    norm_1: str
+    qkv: str  # before "weight" and "bias"
+    out: str
+    norm_2: str
+    fc_1: str
+    fc_2: str
+
+
+OPENAI_BLOCK = BlockNames(
+    "ln_1", "attn.in_proj_", "attn.out_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"
+)
+TIMM_BLOCK = BlockNames("norm1", "attn.qkv.", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+
+
 def to_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
     """Rename and reshape our tensors to theirs.
 
@@ -106,7 +123,8 @@ def _clip(config: ClipConfig) -> Iterator[Row]:
     yield from _layer("visual.ln_post", f"{vision}post_layernorm")
     yield _transposed("visual.proj", "visual_projection.weight")
     for i in range(config.vision_cfg.layers):
-        yield from _block(f"visual.transformer.resblocks.{i}.", f"{vision}encoder.layers.{i}.")
+        ours, theirs = f"visual.transformer.resblocks.{i}.", f"{vision}encoder.layers.{i}."
+        yield from _block(ours, theirs, OPENAI_BLOCK)
 
 
 def _siglip(config: ClipConfig) -> Iterator[Row]:
@@ -119,13 +137,7 @@ def _siglip(config: ClipConfig) -> Iterator[Row]:
     yield _leading_one(f"{trunk}pos_embed", f"{vision}embeddings.position_embedding.weight")
     for i in range(config.vision_cfg.layers):
         ours, theirs = f"{trunk}blocks.{i}.", f"{vision}encoder.layers.{i}."
-        yield from _layer(f"{ours}norm1", f"{theirs}layer_norm1")
-        yield _split(f"{ours}attn.qkv.weight", f"{theirs}self_attn.", "weight")
-        yield _split(f"{ours}attn.qkv.bias", f"{theirs}self_attn.", "bias")
-        yield from _layer(f"{ours}attn.proj", f"{theirs}self_attn.out_proj")
-        yield from _layer(f"{ours}norm2", f"{theirs}layer_norm2")
-        yield from _layer(f"{ours}mlp.fc1", f"{theirs}mlp.fc1")
-        yield from _layer(f"{ours}mlp.fc2", f"{theirs}mlp.fc2")
+        yield from _block(ours, theirs, TIMM_BLOCK)
     yield from _layer(f"{trunk}norm", f"{vision}post_layernorm")
     pool, head = f"{trunk}attn_pool.", f"{vision}head."
     yield _same(f"{pool}latent", f"{head}probe")
@@ -138,22 +150,23 @@ def _siglip(config: ClipConfig) -> Iterator[Row]:
 
 
 def _text_tower(config: ClipConfig, ours: str) -> Iterator[Row]:
-    theirs = "text_model."
-    yield _same(f"{ours}token_embedding.weight", f"{theirs}embeddings.token_embedding.weight")
-    yield _same(f"{ours}positional_embedding", f"{theirs}embeddings.position_embedding.weight")
-    yield from _layer(f"{ours}ln_final", f"{theirs}final_layer_norm")
+    tower = "text_model."
+    yield _same(f"{ours}token_embedding.weight", f"{tower}embeddings.token_embedding.weight")
+    yield _same(f"{ours}positional_embedding", f"{tower}embeddings.position_embedding.weight")
+    yield from _layer(f"{ours}ln_final", f"{tower}final_layer_norm")
     for i in range(config.text_cfg.layers):
-        yield from _block(f"{ours}transformer.resblocks.{i}.", f"{theirs}encoder.layers.{i}.")
+        block, theirs = f"{ours}transformer.resblocks.{i}.", f"{tower}encoder.layers.{i}."
+        yield from _block(block, theirs, OPENAI_BLOCK)
 
 
-def _block(ours: str, theirs: str) -> Iterator[Row]:
-    yield from _layer(f"{ours}ln_1", f"{theirs}layer_norm1")
-    yield _split(f"{ours}attn.in_proj_weight", f"{theirs}self_attn.", "weight")
-    yield _split(f"{ours}attn.in_proj_bias", f"{theirs}self_attn.", "bias")
-    yield from _layer(f"{ours}attn.out_proj", f"{theirs}self_attn.out_proj")
-    yield from _layer(f"{ours}ln_2", f"{theirs}layer_norm2")
-    yield from _layer(f"{ours}mlp.c_fc", f"{theirs}mlp.fc1")
-    yield from _layer(f"{ours}mlp.c_proj", f"{theirs}mlp.fc2")
+def _block(ours: str, theirs: str, names: BlockNames) -> Iterator[Row]:
+    yield from _layer(f"{ours}{names.norm_1}", f"{theirs}layer_norm1")
+    yield _split(f"{ours}{names.qkv}weight", f"{theirs}self_attn.", "weight")
+    yield _split(f"{ours}{names.qkv}bias", f"{theirs}self_attn.", "bias")
+    yield from _layer(f"{ours}{names.out}", f"{theirs}self_attn.out_proj")
+    yield from _layer(f"{ours}{names.norm_2}", f"{theirs}layer_norm2")
+    yield from _layer(f"{ours}{names.fc_1}", f"{theirs}mlp.fc1")
+    yield from _layer(f"{ours}{names.fc_2}", f"{theirs}mlp.fc2")
 
 
 def _layer(ours: str, theirs: str) -> Iterator[Row]:
