@@ -5,6 +5,7 @@ only when it is asked for, so that `fastclip doctor` needs none of the extras of
 """
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -32,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == chosen:
             command = importlib.import_module(module)
             command.add_arguments(subparser)
-    args = parser.parse_args(arguments)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        chosen_parser = commands.choices.get(args.command, parser)
+        chosen_parser.error(_objection_to(unknown, chosen_parser))
     if args.version:
         from fastclip import __version__
 
@@ -42,6 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     return command.run(args) or 0
+
+
+def _objection_to(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """What is wrong with arguments that nobody takes, with the nearest that somebody does."""
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    name = unknown[0].partition("=")[0]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; nearest: {near[0]}" if near else ""
+    return f"unrecognized arguments: {' '.join(unknown)}{hint}"
 
 
 if __name__ == "__main__":

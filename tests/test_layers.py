@@ -27,6 +27,8 @@ OPTIONAL = {
     "open_clip",
     "transformers",
     "huggingface_hub",
+    "wandb",
+    "yaml",
 }
 OPTIONAL |= {"torchvision", "timm", "tokenizers", "datasets"}
 

@@ -1,14 +1,14 @@
 """The checkpoints of a run: the last few, and one per epoch; the newest that is whole.
 
     step_000001200.pt     every so many steps or minutes, at the end, on SIGTERM; the last K stay
-    epoch_3.pt            the same file under another name, which stays
+    epoch_3.pt            the same file under another name, which stays; maybe epoch_latest.pt
 
 A run that is killed leaves whole files and perhaps a temporary one, which the next run removes.
 """
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from fastclip.train.atomic_file import objection_to, temporary_of, write_atomica
 
 STEP_NAME = re.compile(r"step_(\d+)\.pt")
 EPOCH_NAME = re.compile(r"epoch_(\d+)\.pt")
-TEMPORARY_NAME = re.compile(r"\.(step|epoch)_\d+\.pt\.\d+")
+TEMPORARY_NAME = re.compile(r"\.(step|epoch)_\w+\.pt\.\d+")
 
 
 class Found(NamedTuple):
@@ -50,17 +50,25 @@ class CheckpointStore:
             if TEMPORARY_NAME.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
-    def save(self, content: dict[str, Any], step: int, epoch: int | None = None) -> Path:
-        """Write `content` as the checkpoint after `step`, under an epoch's name too if one ended.
+    def save(self, content: dict[str, Any], step: int, names: Sequence[str] = ()) -> Path:
+        """Write `content` as the checkpoint after `step`.
+
+        Args:
+            names: of files that the same content stays under, such as "epoch_3.pt".
 
         Raises:
             OSError: the disk refuses; older checkpoints are as they were.
         """
-        path = self.directory / f"step_{step:09d}.pt"
-        write_atomically(path, content)
-        if epoch is not None:
-            self._link(path, self.directory / f"epoch_{epoch}.pt")
+        path = self.write(f"step_{step:09d}.pt", content)
+        for name in names:
+            self._link(path, self.directory / name)
         self._prune()
+        return path
+
+    def write(self, name: str, content: dict[str, Any]) -> Path:
+        """Write `content` to the file of that name; raises as `save`."""
+        path = self.directory / name
+        write_atomically(path, content)
         return path
 
     def paths(self) -> list[Path]:

@@ -10,6 +10,7 @@ The flags are the fields of `RunConfig`: a flag, a line of a YAML file and a fie
 """
 
 import argparse
+import ast
 import datetime
 import difflib
 import json
@@ -17,11 +18,13 @@ import sys
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
+from fastclip.data.preprocess import INTERPOLATIONS, RESIZE_MODES
 from fastclip.distributed.groups import SCHEDULES
 from fastclip.train.config import SCHEDULERS
-from fastclip.train.run_config import PRECISIONS, RunConfig
+from fastclip.train.precision import PRECISIONS
+from fastclip.train.run_config import RunConfig
 
 HELP = {
     "data": {
@@ -35,6 +38,11 @@ HELP = {
         "workers": "processes that read and decode, on each rank",
         "shuffle_buffer": "samples that each worker shuffles among",
         "max_bad_rate": "share of bad samples that is borne",
+        "zeroshot_data": "folder with a folder per class, or `digits`; classified zero-shot",
+        "zeroshot_classes": "text with a class name per line, in the order of the sorted folders",
+        "zeroshot_templates": "text with a prompt per line, {} for the class name",
+        "imagenet_val": "ImageNet's validation folder; names and prompts are open_clip's",
+        "imagenet_v2": "the same of ImageNet V2",
     },
     "model": {
         "model": "see fastclip.list_models(); `digits` is the small one of the built-in data",
@@ -42,12 +50,22 @@ HELP = {
         "siglip": "sigmoid loss and its initialisation",
         "lock_image": "freeze the image tower",
         "lock_image_unlocked_groups": "but for its last groups",
+        "lock_image_freeze_bn_stats": "and the running statistics of batch normalisation",
         "lock_text": "freeze the text tower",
         "lock_text_unlocked_layers": "but for its last layers",
         "grad_checkpointing": "run blocks again in the backward",
         "force_patch_dropout": "share of patches dropped in training",
-        "force_image_size": "pixels; position embeddings are interpolated",
+        "force_image_size": "pixels, or height and width; position embeddings are interpolated",
+        "force_context_length": "tokens; position embeddings are interpolated",
         "force_quick_gelu": "QuickGELU in both towers",
+        "force_custom_text": "keys of the text tower begin with text.",
+        "image_mean": "of the pixels, instead of the model's",
+        "image_std": "of the pixels, instead of the model's",
+        "image_interpolation": "in evaluation",
+        "image_resize_mode": "in evaluation",
+        "aug_cfg": "such as scale='(0.8, 1.0)' gray_scale_prob=0.2; see AugmentationCfg",
+        "cache_dir": "where published weights are kept",
+        "torchcompile": "compile the towers",
     },
     "batch": {
         "global_batch_size": "pairs in one loss, over all ranks",
@@ -64,15 +82,17 @@ HELP = {
     "optimisation": {
         "epochs": "passes over the data",
         "lr": "peak learning rate",
-        "beta1": "of AdamW",
-        "beta2": "of AdamW",
-        "eps": "of AdamW",
+        "beta1": "of AdamW (default: 0.9)",
+        "beta2": "of AdamW (default: 0.98, of a ResNet 0.999)",
+        "eps": "of AdamW (default: 1e-6, of a ResNet 1e-8)",
         "wd": "weight decay of matrices",
         "warmup": "steps of linear rise",
         "lr_scheduler": "after it: cosine, const or const-cooldown",
         "epochs_cooldown": "of const-cooldown: last epochs, in which the rate falls",
         "lr_cooldown_power": "how it falls",
         "lr_cooldown_end": "where to",
+        "skip_scheduler": "one rate for all steps, without warm-up",
+        "ema_decay": "average the weights, such as 0.9999; evaluated, and kept as epoch_K_ema.pt",
         "grad_clip_norm": "largest norm of the gradient",
         "seed": "of weights, data order and dropout",
     },
@@ -85,26 +105,39 @@ HELP = {
         "save_every_steps": "steps between checkpoints",
         "save_every_minutes": "minutes between checkpoints",
         "keep_last": "checkpoints that stay beside those of epochs",
-        "val_frequency": "epochs between evaluations",
-        "report_to": "tensorboard, or nothing",
+        "save_most_recent": "the last epoch is epoch_latest.pt too",
+        "val_frequency": "epochs between evaluations by retrieval",
+        "zeroshot_frequency": "epochs between evaluations by classification",
+        "report_to": "tensorboard, wandb, both with a comma between, or all",
+        "wandb_project_name": "of Weights & Biases",
+        "wandb_notes": "of Weights & Biases",
     },
 }
 CHOICES = {
     "lr_scheduler": SCHEDULERS, "precision": PRECISIONS, "loss_schedule": SCHEDULES,
-    "report_to": ("", "tensorboard"),
+    "image_interpolation": INTERPOLATIONS, "image_resize_mode": RESIZE_MODES,
 }  # fmt: skip
 ALIASES = {"logs": ("--logs-dir",)}  # torchrun takes --logs for the beginning of its own flags
-# open_clip's flags that change nothing here: there is one loss, and its gradient is exact.
+# open_clip's flags that change nothing here, and why.
 ACCEPTED = {
-    "--local-loss": "store_true", "--gather-with-grad": "store_true",
-    "--save-most-recent": "store_true", "--ddp-static-graph": "store_true",
-    "--force-custom-text": "store_true",
-}  # fmt: skip
+    "--local-loss": "gradients are exact without it",
+    "--gather-with-grad": "gradients are exact without it",
+    "--ddp-static-graph": "gradients are synchronised once per step anyway",
+    "--dataset-resampled": "shards are read once per pass, without replacement",
+    "--lock-text-freeze-layer-norm": "gains are frozen with their layers",
+    "--log-local": "the first rank writes the log",
+    "--debug": "what it would say is in the log",
+    "--delete-previous-checkpoint": "--keep-last says how many stay",
+    "--val-num-samples": "pairs are counted as they are read",
+    "--loss-dist-impl": "--loss-schedule says how the loss goes over ranks",
+}
+WITH_VALUE = ("--val-num-samples", "--loss-dist-impl")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = __doc__
+    parser.usage = "%(prog)s [--help] [--config FILE] [--<setting> <value> ...]"
     parser.add_argument("--config", type=Path, metavar="FILE",
         help="YAML or JSON of these settings; flags take precedence")  # fmt: skip
     hints = get_type_hints(RunConfig)
@@ -116,28 +149,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             assert default is not MISSING
             shown = "" if default in (None, False, "") else f" (default: {default})"
             flags = [f"--{name.replace('_', '-')}", *ALIASES.get(name, ())]
-            if hints[name] is bool:
-                group.add_argument(*flags, action="store_true", default=None, help=text)
-            else:
-                group.add_argument(
-                    *flags, type=_kind(hints[name]), default=None, help=text + shown,
-                    choices=CHOICES.get(name), metavar=None if name in CHOICES else "X",
-                )  # fmt: skip
+            group.add_argument(*flags, help=text + shown, default=None, **_how(name, hints[name]))
     ignored = parser.add_argument_group("open_clip's, accepted and without effect")
-    for flag, action in ACCEPTED.items():
-        ignored.add_argument(flag, action=action, default=None, help=argparse.SUPPRESS)
+    for flag, reason in ACCEPTED.items():
+        how = {"metavar": "X"} if flag in WITH_VALUE else {"action": "store_true"}
+        ignored.add_argument(flag, help=reason, **how)
 
 
 def run(args: argparse.Namespace) -> int:
     from fastclip.train.ranks import Ranks
-    from fastclip.train.run_log import RunLog
 
     log = ranks = status = None
     try:
         config = make_config(args)
         ranks = Ranks(config.device, config.dist_backend)
         config, directory = _agreed_place(config, ranks)
-        log = RunLog(directory if ranks.is_first else None, "tensorboard" in config.report_to)
+        log = _make_log(config, ranks, directory)
         status = _train(config, ranks, directory, log, args)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError, FloatingPointError) as error:
         print(f"fastclip train: {error}", file=sys.stderr)
@@ -170,9 +197,9 @@ def make_config(args: argparse.Namespace) -> RunConfig:
 def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) -> int:
     from fastclip.train.run import Run
 
-    for flag in ACCEPTED:
+    for flag, reason in ACCEPTED.items():
         if getattr(args, flag[2:].replace("-", "_")):
-            log.warn(f"{flag} has no effect: gradients are exact whatever it says")
+            log.warn(f"{flag} has no effect: {reason}")
     log.parameters(config.to_dict())
     log.say(str(config.arithmetic(ranks.world_size)))
     run = Run(config, ranks, directory, log)
@@ -185,6 +212,15 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
     if config.resume is not None:
         run.resume(config.resume)
     return run.train()
+
+
+def _make_log(config: RunConfig, ranks: Any, directory: Path) -> Any:
+    from fastclip.train.reporters import make_reporters
+    from fastclip.train.run_log import RunLog
+
+    if not ranks.is_first:
+        return RunLog(None)
+    return RunLog(directory, make_reporters(config, directory))
 
 
 def _agreed_place(config: RunConfig, ranks: Any) -> tuple[RunConfig, Path]:
@@ -214,9 +250,10 @@ def _place(config: RunConfig) -> tuple[RunConfig, Path]:
         )
         config = replace(config, name=name)
     directory = Path(config.logs) / config.name
-    if (directory / "checkpoints").is_dir() and config.resume is None:
-        raise ValueError(f"{directory} exists: choose another --name, or --resume latest")
-    (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+    checkpoints = directory / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    if config.resume is None and any(checkpoints.iterdir()):
+        raise ValueError(f"{directory} has a run: choose another --name, or --resume latest")
     return config, directory
 
 
@@ -238,8 +275,35 @@ def _read_config(path: Path) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in values.items()}
 
 
-def _kind(hint: Any) -> type:
-    """str, int or float of a field that may also be None."""
+def _how(name: str, hint: Any) -> dict[str, Any]:
+    """How argparse reads a field of this type; None is what is not given."""
+    if hint is bool:
+        return {"action": "store_true"}
     if isinstance(hint, UnionType):
         (hint,) = [kind for kind in get_args(hint) if kind is not NoneType]
-    return hint
+    if get_origin(hint) is tuple:
+        return {"type": get_args(hint)[0], "nargs": "+", "metavar": "X"}
+    if get_origin(hint) is dict:
+        return {"action": _ReadPairs, "nargs": "*", "metavar": "NAME=VALUE"}
+    if name in CHOICES:
+        return {"choices": CHOICES[name]}
+    return {"type": hint, "metavar": "X"}
+
+
+class _ReadPairs(argparse.Action):
+    """Reads name=value, the value being Python's literal or else a word, as open_clip does."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+        values: list[str], option_string: str | None = None,
+    ) -> None:  # fmt: skip
+        pairs = {}
+        for text in values:
+            name, equals, value = text.partition("=")
+            if not (name and equals):
+                parser.error(f"{option_string} takes name=value, got {text!r}")
+            try:
+                pairs[name] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                pairs[name] = value
+        setattr(namespace, self.dest, pairs)

@@ -5,11 +5,10 @@ transformers, one fused loss over the whole batch, retrieval and zero-shot evalu
 """
 
 import argparse
-import contextlib
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -29,9 +28,10 @@ from fastclip.train.checkpoint import save_checkpoint
 from fastclip.train.config import TrainConfig
 from fastclip.train.digits_model import EMBED_DIM, digits_config, digits_tokenizer
 from fastclip.train.figure import Retrieved, save_figure
-from fastclip.train.loop import StepMetrics, train
+from fastclip.train.loop import train
 from fastclip.train.loss_memory import measure_peak_bytes
 from fastclip.train.optim import make_optimizer
+from fastclip.train.progress import progress_bar
 
 EXTRAS = ("sklearn", "matplotlib", "tqdm")
 WARMUP_STEPS = 20
@@ -71,11 +71,12 @@ def run(args: argparse.Namespace) -> int:
     print(report.opening(config, model, train_digits, test_digits, backend, args.threads))
 
     started = time.perf_counter()
-    with _progress_bar(config.steps) as on_step:
+    with progress_bar(config.steps) as advance:
         batches = draw_batches(grids, tokenizer, config)
         history = train(
-            model, optimizer, ClipLoss(backend=config.backend), batches, config, on_step
-        )
+            model, optimizer, ClipLoss(backend=config.backend), batches, config,
+            lambda metrics: advance(1, f"loss {metrics.loss:.3f}"),
+        )  # fmt: skip
     seconds = time.perf_counter() - started
     peak_run_bytes = peak_resident_bytes()
     save_checkpoint(
@@ -139,19 +140,6 @@ def _require_extras() -> None:
         raise ModuleNotFoundError(
             f"needs {', '.join(missing)}: pip install 'fastclip-kernels[demo]'"
         )
-
-
-@contextlib.contextmanager
-def _progress_bar(steps: int) -> Iterator[Callable[[StepMetrics], None]]:
-    from tqdm import tqdm
-
-    with tqdm(total=steps, desc="training", unit="step", dynamic_ncols=True) as bar:
-
-        def on_step(metrics: StepMetrics) -> None:
-            bar.set_postfix_str(f"loss {metrics.loss:.3f}", refresh=False)
-            bar.update()
-
-        yield on_step
 
 
 def _loss_memory(batch_size: int, backend: str) -> report.LossMemory:

@@ -1,4 +1,8 @@
-"""Evaluation while training: retrieval among the pairs of a validation source, without logits."""
+"""Evaluation while training: retrieval among validation pairs, zero-shot classification.
+
+Both stream: each rank encodes its share, and neither N x N nor N x C numbers exist at once. Metrics
+have open_clip's names.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -8,51 +12,123 @@ from torch import Tensor, nn
 
 from fastclip.data.loading.loader import PairLoader
 from fastclip.evaluate.retrieval import recall_at, retrieval
+from fastclip.evaluate.zero_shot import class_features
+from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.functional import clip_loss
 from fastclip.train.ranks import Ranks
 
 RECALLS = (1, 5, 10)
+TOPS = (1, 5)
 
 
-@torch.no_grad()
-def evaluate_retrieval(
-    model: nn.Module,
-    loader: PairLoader,
-    ranks: Ranks,
-    prepare: Callable[[Tensor], Tensor],
-    autocast: Callable[[], AbstractContextManager],
-) -> dict[str, float] | None:
-    """Rank every image's text among all, and the reverse; metrics have open_clip's names.
+class Evaluator:
+    """Evaluates models that are in evaluation mode, all ranks together.
 
     Args:
-        model: encodes; its mode is restored.
-        loader: this rank's share of the pairs, one epoch of it.
-
-    Returns:
-        Metrics, on the first rank; None on others.
+        prepare: from uint8 pixels on the host to what the model takes.
+        autocast: makes the context in which the model runs.
+        tokenizer: of prompts.
+        chunk: prompts that are encoded at once.
     """
-    was_training = model.training
-    model.eval()
-    features: list[tuple[Tensor, Tensor]] = []
-    for images, tokens, _ in loader:
-        with autocast():
-            image_features, text_features = model(prepare(images), tokens.to(ranks.device))[:2]
-        features.append((image_features.float().cpu(), text_features.float().cpu()))
-    model.train(was_training)
-    shares = ranks.gather(features)
-    if shares is None:
-        return None
-    pairs = [pair for share in shares for pair in share]
-    if not pairs:
-        return {"num_samples": 0}
-    image_features, text_features = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
-    metrics: dict[str, float] = {}
-    for direction, found in retrieval(image_features, text_features)._asdict().items():
-        metrics[f"{direction}_mean_rank"] = found.double().mean().item()
-        metrics[f"{direction}_median_rank"] = found.double().median().item()
-        for k in RECALLS:
-            metrics[f"{direction}_R@{k}"] = recall_at(k, found)
-    scale = model.logit_scale.detach().exp().float().cpu()
-    metrics["clip_val_loss"] = clip_loss(image_features, text_features, scale).item()
-    metrics["num_samples"] = len(image_features)
-    return metrics
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        prepare: Callable[[Tensor], Tensor],
+        autocast: Callable[[], AbstractContextManager],
+        tokenizer: Callable[[list[str]], Tensor],
+        chunk: int,
+    ) -> None:
+        self.ranks = ranks
+        self.prepare = prepare
+        self.autocast = autocast
+        self.tokenizer = tokenizer
+        self.chunk = chunk
+
+    @torch.no_grad()
+    def retrieval(self, model: nn.Module, loader: PairLoader) -> dict[str, float]:
+        """Rank every image's text among all, and the reverse.
+
+        Args:
+            loader: this rank's share of the pairs, one epoch of it.
+
+        Returns:
+            Metrics, on the first rank; an empty dict on others.
+        """
+        features: list[tuple[Tensor, Tensor]] = []
+        for images, tokens, _ in loader:
+            with self.autocast():
+                found = model(self.prepare(images), tokens.to(self.ranks.device))
+            features.append(tuple(side.float().cpu() for side in found[:2]))
+        shares = self.ranks.gather((features, loader.bad_samples.num_bad))
+        if shares is None:
+            return {}
+        pairs = [pair for share, _ in shares for pair in share]
+        counts = {"num_samples": 0, "num_bad_samples": sum(bad for _, bad in shares)}
+        if not pairs:
+            return counts
+        image_features, text_features = (torch.cat([p[side] for p in pairs]) for side in (0, 1))
+        metrics: dict[str, float] = {}
+        for direction, found in retrieval(image_features, text_features)._asdict().items():
+            metrics[f"{direction}_mean_rank"] = found.double().mean().item()
+            metrics[f"{direction}_median_rank"] = found.double().median().item()
+            for k in RECALLS:
+                metrics[f"{direction}_R@{k}"] = recall_at(k, found)
+        scale = model.logit_scale.detach().exp().float().cpu()
+        metrics["clip_val_loss"] = clip_loss(image_features, text_features, scale).item()
+        return metrics | counts | {"num_samples": len(image_features)}
+
+    @torch.no_grad()
+    def zero_shot(
+        self, model: nn.Module, task: ZeroShotTask, loader: PairLoader
+    ) -> dict[str, float]:
+        """Classify the pictures of a task by the nearest class; a tie counts against us.
+
+        Args:
+            loader: this rank's share of them, one epoch of it, with (B, 1) labels for tokens.
+
+        Returns:
+            Metrics, on the first rank; an empty dict on others.
+        """
+        classes = self._classes(model, task)
+        within = torch.zeros(len(TOPS), dtype=torch.int64)
+        num = 0
+        for images, labels, _ in loader:
+            with self.autocast():
+                features = model(self.prepare(images))[0]
+            scores = features.float() @ classes.T
+            own = scores.gather(1, labels.to(scores.device))
+            places = (scores >= own).sum(1)
+            within += torch.tensor([int((places <= k).sum()) for k in TOPS])
+            num += len(images)
+        shares = self.ranks.gather((within, num))
+        if shares is None:
+            return {}
+        num = sum(share[1] for share in shares)
+        if num == 0:
+            return {}
+        rates = (sum(share[0] for share in shares).double() / num).tolist()
+        return {f"{task.name}-top{k}": rate for k, rate in zip(TOPS, rates, strict=True)}
+
+    def _classes(self, model: nn.Module, task: ZeroShotTask) -> Tensor:
+        """(C, D) features of the classes, on the device; each rank encodes its share of them."""
+        rank, world_size = self.ranks.rank, self.ranks.world_size
+        num = -(-len(task.class_names) // world_size)
+        names = task.class_names[rank * num : (rank + 1) * num]
+        own = None
+        if names:
+            encode = self._encoder_of_texts(model)
+            own = class_features(encode, names, task.templates).cpu()
+        parts = self.ranks.share(self.ranks.gather(own))
+        return torch.cat([part for part in parts if part is not None]).to(self.ranks.device)
+
+    def _encoder_of_texts(self, model: nn.Module) -> Callable[[list[str]], Tensor]:
+        def encode(texts: list[str]) -> Tensor:
+            features = []
+            for part in self.tokenizer(texts).split(self.chunk):
+                with self.autocast():
+                    found = model(text=part.to(self.ranks.device))[1]
+                features.append(found.float())
+            return torch.cat(features)
+
+        return encode

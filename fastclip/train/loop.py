@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fastclip.models.clip import CLIP
 from fastclip.train.config import TrainConfig
+from fastclip.train.optimizer_step import OptimizerStep
 from fastclip.train.schedule import learning_rate_at
 from fastclip.train.step import CachedStep
 
@@ -50,6 +51,7 @@ def train(
     compute = CachedStep(
         model, loss, config.micro_batch_size or config.batch_size, config.activation_budget
     )
+    take_step = OptimizerStep(compute, optimizer, config)
     history = []
     batches = iter(batches)
     for step in range(config.steps):
@@ -57,35 +59,12 @@ def train(
         batch = next(batches, None)
         if batch is None:
             raise ValueError(f"batches ended after {step} of {config.steps} steps")
-        learning_rate = learning_rate_at(step, config)
-        value, logit_scale = train_step(compute, optimizer, *batch, learning_rate, config)
+        result = take_step(list(compute.micro_batches(*batch)), step)
         metrics = StepMetrics(
-            step + 1, value, logit_scale, learning_rate, time.perf_counter() - started
-        )
+            step + 1, result.loss.item(), result.logit_scale.item(),
+            learning_rate_at(step, config), time.perf_counter() - started,
+        )  # fmt: skip
         history.append(metrics)
         if on_step is not None:
             on_step(metrics)
     return history
-
-
-def train_step(
-    compute: CachedStep,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    texts: Tensor,
-    learning_rate: float,
-    config: TrainConfig,
-) -> tuple[float, float]:
-    """Take one optimiser step; return the loss and the logit scale it was computed with."""
-    model = compute.model
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    optimizer.zero_grad()
-    result = compute(images, texts)
-    if not torch.isfinite(result.loss):
-        raise FloatingPointError(f"the loss is {result.loss.item()}; lower the learning rate")
-    if config.grad_clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip_norm)
-    optimizer.step()
-    model.clamp_logit_scale()
-    return result.loss.item(), result.logit_scale.item()

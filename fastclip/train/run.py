@@ -8,33 +8,34 @@ it has measured.
 
 import signal
 import time
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fastclip.data.loading.loader import PairLoader
 from fastclip.data.pixels import standardize
-from fastclip.data.sources.opening import open_source
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.models.open_clip_config import to_json
 from fastclip.train.checkpoint_store import CheckpointStore
-from fastclip.train.config import TrainConfig
-from fastclip.train.evaluation import evaluate_retrieval
-from fastclip.train.optim import make_optimizer
+from fastclip.train.evaluation import Evaluator
+from fastclip.train.optim import make_optimizer, moments_of
+from fastclip.train.optimizer_step import OptimizerStep
+from fastclip.train.precision import TowerPrecision
+from fastclip.train.progress import is_watched, progress_bar
 from fastclip.train.random_state import RandomState
 from fastclip.train.ranks import Ranks
 from fastclip.train.run_config import RunConfig
+from fastclip.train.run_data import RunData
 from fastclip.train.run_log import RunLog, step_line
 from fastclip.train.run_model import RunModel, make_model
 from fastclip.train.schedule import learning_rate_at
 from fastclip.train.step import CachedStep, StepResult
+from fastclip.train.trained_state import TrainedState
 
-FLOAT16 = ("amp", "amp_fp16")  # with scaled gradients; "amp" is open_clip's name of it
 STOPPED = 143  # 128 + SIGTERM: what a shell says of a process that was told to stop
 
 
@@ -52,22 +53,19 @@ class Run:
     def __init__(self, config: RunConfig, ranks: Ranks, directory: Path, log: RunLog) -> None:
         self.config, self.ranks, self.log = config, ranks, log
         self.arithmetic = config.arithmetic(ranks.world_size)
+        self.precision = TowerPrecision(config.precision, ranks.device)
         torch.manual_seed(config.seed)
-        self.made: RunModel = make_model(config)
+        self.made: RunModel = make_model(config, self.precision.parameters)
         self.model = self.made.model.to(ranks.device)
-        self._open_data()
-        self.train_config = self._train_config()
-        self.optimizer = make_optimizer(self.model, self.train_config)
-        wrapped: nn.Module = self.model
-        if ranks.world_size > 1:
-            devices = [ranks.device] if ranks.device.type == "cuda" else None
-            wrapped = DistributedDataParallel(self.model, device_ids=devices)
-        self.scaler = (
-            torch.amp.GradScaler(ranks.device.type) if config.precision in FLOAT16 else None
+        self.data = RunData(config, self.made, ranks)
+        self.steps_per_epoch = self.data.steps_per_epoch
+        self.train_config = config.training(
+            self.steps_per_epoch, ranks.world_size, moments_of(self.model)
         )
-        self.compute = CachedStep(
-            wrapped, self._loss(), self.arithmetic.micro_batch_size, config.activation_budget,
-            autocast=self.autocast, scaler=self.scaler, prepare=self.prepare,
+        self._prepare_steps()
+        self.evaluator = Evaluator(
+            ranks, self.prepare, self.precision.autocast, self.made.tokenizer,
+            self.arithmetic.micro_batch_size,
         )  # fmt: skip
         self.store = CheckpointStore(directory / "checkpoints", config.keep_last)
         self.epoch = self.global_step = 0
@@ -80,6 +78,7 @@ class Run:
         self.model.train()
         handlers = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
+            self._report_epoch_that_was_cut_off()
             while self.epoch < self.config.epochs:
                 if not self._train_epoch():
                     return STOPPED
@@ -88,7 +87,7 @@ class Run:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            self.loader.close()
+            self.data.train.close()
         return 0
 
     def resume(self, path: str) -> None:
@@ -112,13 +111,10 @@ class Run:
             raise ValueError(
                 f"{path} is of {len(content['ranks'])} ranks, this run has {self.ranks.world_size}"
             )
-        self.model.load_state_dict(content["state_dict"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        if self.scaler is not None:
-            self.scaler.load_state_dict(content["scaler"])
+        self.state.load_state_dict(content)
         self.epoch, self.global_step = content["epoch"], content["global_step"]
         own = content["ranks"][self.ranks.rank]
-        self.loader.load_state_dict(own["loader"])
+        self.data.train.load_state_dict(own["loader"])
         self.compute.load_state_dict(own["compute"])
         RandomState(own["random_cpu"], own["random_device"]).restore()
         self.log.say(f"resumed from {path}, after step {self.global_step}")
@@ -126,58 +122,55 @@ class Run:
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 pixels on the host to standardised ones on the device."""
         pixels = images.to(self.ranks.device, non_blocking=True)
-        return standardize(pixels, self.made.mean, self.made.std)
+        standard = standardize(pixels, self.made.mean, self.made.std)
+        return standard.to(self.precision.input_dtype)
 
-    def autocast(self) -> AbstractContextManager:
-        precision = self.config.precision or (
-            "amp_bf16" if self.ranks.device.type == "cuda" else "fp32"
-        )
-        if precision == "fp32":
-            return nullcontext()
-        dtype = torch.float16 if precision in FLOAT16 else torch.bfloat16
-        return torch.autocast(self.ranks.device.type, dtype)
+    def _prepare_steps(self) -> None:
+        config, ranks = self.config, self.ranks
+        average = None
+        if config.ema_decay is not None:
+            average = AveragedModel(
+                self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+            )
+        if config.torchcompile:
+            self.model.compile()
+        wrapped: nn.Module = self.model
+        if ranks.world_size > 1:
+            devices = [ranks.device] if ranks.device.type == "cuda" else None
+            wrapped = DistributedDataParallel(self.model, device_ids=devices)
+        optimizer = make_optimizer(self.model, self.train_config)
+        scaler = self.precision.scaler()
+        self.compute = CachedStep(
+            wrapped, self._loss(), self.arithmetic.micro_batch_size, config.activation_budget,
+            autocast=self.precision.autocast, scaler=scaler, prepare=self.prepare,
+        )  # fmt: skip
+        self.take_step = OptimizerStep(self.compute, optimizer, self.train_config, average)
+        self.state = TrainedState(self.model, optimizer, scaler, average)
 
     def _train_epoch(self) -> bool:
         """The rest of an epoch; False if it was told to stop, and has saved."""
-        losses, data_seconds, started = [], 0.0, time.perf_counter()
+        losses, started = [], time.perf_counter()
         num = self.arithmetic.num_micro_batches
         batches: list[tuple[Tensor, Tensor]] = []
-        for images, tokens, _ in self.loader:
-            batches.append((images, tokens.to(self.ranks.device, non_blocking=True)))
-            if len(batches) < num:
-                continue
-            data_seconds = time.perf_counter() - started
-            result = self._step(batches)
-            batches = []
-            losses.append(result.loss.item())
-            self._log_step(result, losses, data_seconds, time.perf_counter() - started)
-            if not self._save_if_due():
-                return False
-            started = time.perf_counter()
+        done = self.global_step - self.epoch * self.steps_per_epoch
+        shown = self.ranks.is_first and is_watched()
+        title = f"epoch {self.epoch}"
+        with progress_bar(self.steps_per_epoch, done, title, shown=shown) as advance:
+            for images, tokens, _ in self.data.train:
+                batches.append((images, tokens.to(self.ranks.device, non_blocking=True)))
+                if len(batches) < num:
+                    continue
+                data_seconds = time.perf_counter() - started
+                result = self.take_step(batches, self.global_step)
+                self.global_step += 1
+                batches = []
+                losses.append(result.loss.item())
+                self._log_step(result, losses, data_seconds, time.perf_counter() - started)
+                advance(1, f"loss {losses[-1]:.4f}")
+                if not self._save_if_due():
+                    return False
+                started = time.perf_counter()
         return True
-
-    def _step(self, batches: list[tuple[Tensor, Tensor]]) -> StepResult:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.global_step, self.train_config)
-        self.optimizer.zero_grad()
-        result = self.compute.over(batches)
-        if not torch.isfinite(result.loss):
-            raise FloatingPointError(
-                f"the loss of step {self.global_step + 1} is {result.loss.item()}; the last "
-                "checkpoint is from before it; lower --lr"
-            )
-        if self.scaler is not None:
-            self.scaler.unscale_(self.optimizer)
-        if self.config.grad_clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip_norm)
-        if self.scaler is None:
-            self.optimizer.step()
-        else:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        self.model.clamp_logit_scale()
-        self.global_step += 1
-        return result
 
     def _log_step(
         self, result: StepResult, losses: list[float], data_seconds: float, seconds: float
@@ -195,11 +188,13 @@ class Run:
                 size, self.ranks.world_size, rate, scale, losses[-1], mean, self.ranks.device,
             )
         )  # fmt: skip
+        per_second = size / seconds
         values = {
             "loss": losses[-1], "contrastive_loss": losses[-1], "lr": rate, "scale": scale,
-            "data_time": data_seconds, "batch_time": seconds, "samples_per_second": size / seconds,
+            "data_time": data_seconds, "batch_time": seconds, "samples_per_second": per_second,
+            "samples_per_second_per_gpu": per_second / self.ranks.world_size,
         }  # fmt: skip
-        self.log.scalars("train", values, self.global_step)
+        self.log.step(values, self.global_step)
 
     def _save_if_due(self) -> bool:
         """Save where it is time to, on all ranks at once; False if the run is to stop."""
@@ -217,51 +212,80 @@ class Run:
         return not stop
 
     def _after_epoch(self) -> None:
-        frequency = self.config.save_frequency
-        is_last = self.epoch == self.config.epochs
-        keep = bool(frequency) and self.epoch % frequency == 0
-        self._save(self.epoch if keep or is_last else None)
-        bad = self.loader.bad_samples
-        self.log.say(f"epoch {self.epoch - 1} is through; {bad.summary()}")
-        values: dict[str, Any] = {"epoch": self.epoch, "global_step": self.global_step}
-        values["bad_samples"] = bad.to_dict()
-        frequency = self.config.val_frequency
-        if self.val_source is not None and frequency and self.epoch % frequency == 0:
-            metrics = evaluate_retrieval(
-                self.model, self._val_loader(), self.ranks, self.prepare, self.autocast
-            )
-            if metrics is not None:
-                values |= metrics
-                shown = "\t".join(f"{k}: {v:.4f}" for k, v in metrics.items())
-                self.log.say(f"Eval Epoch: {self.epoch} {shown}")
-                self.log.scalars("val", metrics, self.epoch)
-        self.log.result(values)
+        self._save(is_epoch=True)
+        self._report_epoch()
 
-    def _save(self, epoch: int | None = None) -> None:
+    def _report_epoch(self) -> None:
+        bad = self.data.train.bad_samples
+        self.log.say(f"epoch {self.epoch - 1} is through; {bad.summary()}")
+        metrics = self._evaluate()
+        if metrics:
+            shown = "\t".join(f"{name}: {value:.4f}" for name, value in metrics.items())
+            self.log.say(f"Eval Epoch: {self.epoch} {shown}")
+        values: dict[str, Any] = {
+            "epoch": self.epoch, "global_step": self.global_step, "bad_samples": bad.to_dict()
+        }  # fmt: skip
+        self.log.epoch(values, metrics)
+
+    def _report_epoch_that_was_cut_off(self) -> None:
+        """A run that was killed between the checkpoint of an epoch and its results owes them."""
+        is_at_end = self.epoch > 0 and self.global_step == self.epoch * self.steps_per_epoch
+        if is_at_end and not self.ranks.share(self.log.has_epoch(self.epoch)):
+            self._report_epoch()
+
+    def _evaluate(self) -> dict[str, float]:
+        """Metrics of what is due after this epoch, on the first rank; of the average if any."""
+        config, data = self.config, self.data
+        average = self.state.average
+        model = self.model if average is None else average.module
+        model.eval()
+        metrics: dict[str, float] = {}
+        if data.validation is not None and self._is_due(config.val_frequency):
+            metrics |= self.evaluator.retrieval(model, data.validation_loader())
+        if self._is_due(config.zeroshot_frequency):
+            for task in data.tasks:
+                metrics |= self.evaluator.zero_shot(model, task, data.task_loader(task))
+        self.model.train()
+        return metrics
+
+    def _is_due(self, frequency: int) -> bool:
+        return bool(frequency) and (self.epoch % frequency == 0 or self._is_last_epoch)
+
+    @property
+    def _is_last_epoch(self) -> bool:
+        return self.epoch == self.config.epochs
+
+    def _save(self, is_epoch: bool = False) -> None:
         state = RandomState.now()
         own = {
-            "loader": self.loader.state_dict(),
+            "loader": self.data.train.state_dict(),
             "compute": self.compute.state_dict(),
             "random_cpu": state.cpu,
             "random_device": state.device,
         }
         ranks = self.ranks.gather(own)
+        trained = self.state.state_dict()
         if ranks is not None:
-            content = {
-                "epoch": self.epoch,
-                "name": self.config.name,
-                "state_dict": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+            name = {"epoch": self.epoch, "name": self.config.name}
+            progress = {
                 "global_step": self.global_step,
                 "samples_seen": self.global_step * self.arithmetic.global_batch_size,
                 "config": self.config.to_dict(),
                 "model_config": to_json(self.model.config),
                 "ranks": ranks,
             }
-            if self.scaler is not None:
-                content["scaler"] = self.scaler.state_dict()
-            self.store.save(content, self.global_step, epoch)
+            names = self._names_of_epoch() if is_epoch else []
+            self.store.save(name | trained | progress, self.global_step, names)
+            if names and "ema_state_dict" in trained:
+                average = name | {"state_dict": trained["ema_state_dict"]}
+                self.store.write(f"epoch_{self.epoch}_ema.pt", average)
         self.saved_at = time.monotonic()
+
+    def _names_of_epoch(self) -> list[str]:
+        """Under which the checkpoint of an epoch stays."""
+        keep = self._is_due(self.config.save_frequency) or self._is_last_epoch
+        names = [f"epoch_{self.epoch}.pt"] if keep else []
+        return names + (["epoch_latest.pt"] if self.config.save_most_recent else [])
 
     def _ask_to_stop(self, number: int, frame: object) -> None:
         self.stop_asked = True
@@ -269,62 +293,3 @@ class Run:
     def _loss(self) -> nn.Module:
         settings = {"backend": self.config.backend, "schedule": self.config.loss_schedule}
         return SigLipLoss(**settings) if self.config.siglip else ClipLoss(**settings)
-
-    def _open_data(self) -> None:
-        config, made = self.config, self.made
-        columns = {
-            "separator": config.csv_separator,
-            "image_key": config.csv_img_key,
-            "caption_key": config.csv_caption_key,
-            "image_size": made.model.config.vision_cfg.image_size,
-        }
-        source = open_source(
-            config.train_data, config.dataset_type, num_samples=config.train_num_samples, **columns
-        )
-        num_samples = config.train_num_samples or source.num_samples()
-        if num_samples is None:
-            raise ValueError("the data does not say how many samples it has: --train-num-samples")
-        self.steps_per_epoch = num_samples // self.arithmetic.global_batch_size
-        if self.steps_per_epoch == 0:
-            raise ValueError(
-                f"{num_samples:,} samples are fewer than one batch of "
-                f"{self.arithmetic.global_batch_size:,}"
-            )
-        self.loader = PairLoader(
-            source, made.train_transform, made.tokenizer,
-            batches_per_epoch=self.steps_per_epoch * self.arithmetic.num_micro_batches,
-            **self._loading(),
-        )  # fmt: skip
-        self.val_source = None
-        if config.val_data is not None:
-            self.val_source = open_source(config.val_data, **columns)
-
-    def _loading(self) -> dict[str, Any]:
-        config = self.config
-        return {
-            "batch_size": self.arithmetic.micro_batch_size,
-            "seed": config.seed,
-            "rank": self.ranks.rank,
-            "world_size": self.ranks.world_size,
-            "num_workers": config.workers,
-            "shuffle_buffer": config.shuffle_buffer,
-            "max_bad_rate": config.max_bad_rate,
-        }
-
-    def _val_loader(self) -> PairLoader:
-        settings = self._loading() | {"shuffle_buffer": 1, "drop_last": False}
-        made = self.made
-        return PairLoader(self.val_source, made.val_transform, made.tokenizer, **settings)
-
-    def _train_config(self) -> TrainConfig:
-        config = self.config
-        steps = config.epochs * self.steps_per_epoch
-        warmup = min(config.warmup, steps)
-        cooldown = (config.epochs_cooldown or 0) * self.steps_per_epoch
-        return TrainConfig(
-            batch_size=self.arithmetic.global_batch_size, steps=steps, warmup_steps=warmup,
-            learning_rate=config.lr, weight_decay=config.wd, beta1=config.beta1,
-            beta2=config.beta2, eps=config.eps, lr_scheduler=config.lr_scheduler,
-            lr_cooldown_steps=min(cooldown, steps - warmup),
-            lr_cooldown_power=config.lr_cooldown_power, lr_cooldown_end=config.lr_cooldown_end,
-        )  # fmt: skip

@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from fastclip.distributed.groups import SCHEDULES
 from fastclip.train.activation_budget import parse_budget
-from fastclip.train.config import SCHEDULERS
+from fastclip.train.config import SCHEDULERS, TrainConfig
+from fastclip.train.optim import Moments
+from fastclip.train.precision import PRECISIONS
 
-PRECISIONS = ("fp32", "amp", "amp_bf16", "amp_bfloat16", "amp_fp16")
+REPORTERS = ("tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,33 @@ class RunConfig:
     workers: int = 4
     shuffle_buffer: int = 1000
     max_bad_rate: float = 0.1
+    zeroshot_data: str | None = None
+    zeroshot_classes: str | None = None
+    zeroshot_templates: str | None = None
+    imagenet_val: str | None = None
+    imagenet_v2: str | None = None
 
     model: str = "ViT-B-32"
     pretrained: str | None = None
     siglip: bool = False
     lock_image: bool = False
     lock_image_unlocked_groups: int = 0
+    lock_image_freeze_bn_stats: bool = False
     lock_text: bool = False
     lock_text_unlocked_layers: int = 0
     grad_checkpointing: bool = False
     force_patch_dropout: float | None = None
-    force_image_size: int | None = None
+    force_image_size: tuple[int, ...] | None = None
+    force_context_length: int | None = None
     force_quick_gelu: bool = False
+    force_custom_text: bool = False
+    image_mean: tuple[float, ...] | None = None
+    image_std: tuple[float, ...] | None = None
+    image_interpolation: str | None = None
+    image_resize_mode: str | None = None
+    aug_cfg: dict[str, Any] | None = None
+    cache_dir: str | None = None
+    torchcompile: bool = False
 
     batch_size: int = 64
     accum_freq: int = 1
@@ -54,15 +72,17 @@ class RunConfig:
 
     epochs: int = 32
     lr: float = 5e-4
-    beta1: float = 0.9
-    beta2: float = 0.98
-    eps: float = 1e-6
+    beta1: float | None = None
+    beta2: float | None = None
+    eps: float | None = None
     wd: float = 0.2
     warmup: int = 10000
     lr_scheduler: str = "cosine"
     epochs_cooldown: int | None = None
     lr_cooldown_power: float = 1.0
     lr_cooldown_end: float = 0.0
+    skip_scheduler: bool = False
+    ema_decay: float | None = None
     grad_clip_norm: float | None = None
     seed: int = 0
 
@@ -74,27 +94,45 @@ class RunConfig:
     save_every_steps: int | None = None
     save_every_minutes: float | None = 30.0
     keep_last: int = 3
+    save_most_recent: bool = False
     val_frequency: int = 1
+    zeroshot_frequency: int = 2
     report_to: str = ""
+    wandb_project_name: str = "open-clip"
+    wandb_notes: str = ""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accum_freq", "epochs", "log_every_n_steps", "keep_last"):
             self._require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("workers", "warmup", "save_frequency", "val_frequency", "seed"):
+        frequencies = ("save_frequency", "val_frequency", "zeroshot_frequency")
+        for name in ("workers", "warmup", "seed", *frequencies):
             self._require(getattr(self, name) >= 0, name, "at least 0")
         for name in ("global_batch_size", "micro_batch_size", "save_every_steps"):
             value = getattr(self, name)
             self._require(value is None or value >= 1, name, "at least 1")
+        if isinstance(self.force_image_size, int):  # as a file may have it
+            object.__setattr__(self, "force_image_size", (self.force_image_size,))
         self._require(self.lr > 0, "lr", "positive")
         self._require(self.lr_scheduler in SCHEDULERS, "lr_scheduler", f"one of {SCHEDULERS}")
         self._require(self.loss_schedule in SCHEDULES, "loss_schedule", f"one of {SCHEDULES}")
         known = self.precision is None or self.precision in PRECISIONS
         self._require(known, "precision", f"one of {PRECISIONS}")
+        decay = self.ema_decay
+        self._require(decay is None or 0 < decay < 1, "ema_decay", "in (0, 1)")
+        known = set(self.reporters) <= set(REPORTERS)
+        self._require(known, "report_to", f"some of {REPORTERS} with commas between, or all")
         if self.activation_budget != "auto":
             parse_budget(self.activation_budget)
 
     def to_dict(self) -> dict:
         return asdict(self)
+
+    @property
+    def reporters(self) -> tuple[str, ...]:
+        """What steps and evaluations are reported to, beside the files of the run."""
+        if self.report_to == "all":
+            return REPORTERS
+        return tuple(name for name in self.report_to.split(",") if name)
 
     def arithmetic(self, world_size: int) -> "Arithmetic":
         """How a step's pairs are dealt to ranks and micro-batches.
@@ -112,6 +150,31 @@ class RunConfig:
                 f"micro_batch_size {micro} = {world_size * micro}"
             )
         return Arithmetic(world_size, whole // (world_size * micro), micro)
+
+    def training(self, steps_per_epoch: int, world_size: int, moments: Moments) -> TrainConfig:
+        """What a step needs to know.
+
+        Args:
+            moments: of AdamW, where the run does not say them.
+
+        Raises:
+            ValueError: a value is out of its range.
+        """
+        steps = self.epochs * steps_per_epoch
+        warmup = 0 if self.skip_scheduler else min(self.warmup, steps)
+        cooldown = (self.epochs_cooldown or 0) * steps_per_epoch
+        arithmetic = self.arithmetic(world_size)
+        own = {"beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
+        given = {name: value for name, value in own.items() if value is not None}
+        return TrainConfig(
+            batch_size=arithmetic.global_batch_size, steps=steps, warmup_steps=warmup,
+            micro_batch_size=arithmetic.micro_batch_size, activation_budget=self.activation_budget,
+            learning_rate=self.lr, weight_decay=self.wd, grad_clip_norm=self.grad_clip_norm,
+            lr_scheduler="const" if self.skip_scheduler else self.lr_scheduler,
+            lr_cooldown_steps=min(cooldown, steps - warmup),
+            lr_cooldown_power=self.lr_cooldown_power, lr_cooldown_end=self.lr_cooldown_end,
+            seed=self.seed, backend=self.backend, **(moments._asdict() | given),
+        )  # fmt: skip
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:

@@ -1,17 +1,18 @@
-"""What a run says: lines on the terminal and in out.log, metrics in results.jsonl, TensorBoard.
+"""What a run says: lines on the terminal and in out.log, metrics in results.jsonl and elsewhere.
 
 The line of a step is open_clip's, so that what reads its logs reads these.
 """
 
 import json
 import logging
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from fastclip.process_memory import peak_resident_bytes
+from fastclip.train.progress import LineHandler
+from fastclip.train.reporters import Reporter
 
 GIB = 2**30
 
@@ -21,15 +22,12 @@ class RunLog:
 
     Args:
         directory: of the run, or None to write nothing.
-        tensorboard: also write scalars for TensorBoard.
-
-    Raises:
-        ModuleNotFoundError: `tensorboard` is asked for and not installed.
+        reporters: are told of every line of numbers too.
     """
 
-    def __init__(self, directory: Path | None, tensorboard: bool = False) -> None:
+    def __init__(self, directory: Path | None, reporters: Sequence[Reporter] = ()) -> None:
         self.directory = directory
-        self.writer = None
+        self.reporters = list(reporters)
         self.logger = logging.getLogger("fastclip.train")
         self.logger.handlers.clear()
         self.logger.propagate = False
@@ -38,20 +36,9 @@ class RunLog:
             return
         self.logger.setLevel(logging.INFO)
         form = logging.Formatter("%(asctime)s | %(levelname)s | %(message)s", "%Y-%m-%d,%H:%M:%S")
-        for handler in (
-            logging.StreamHandler(sys.stdout),
-            logging.FileHandler(directory / "out.log"),
-        ):
+        for handler in (LineHandler(), logging.FileHandler(directory / "out.log")):
             handler.setFormatter(form)
             self.logger.addHandler(handler)
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError(
-                    "--report-to tensorboard needs it: pip install tensorboard"
-                ) from error
-            self.writer = SummaryWriter(str(directory / "tensorboard"))
 
     def say(self, text: str) -> None:
         self.logger.info(text)
@@ -65,23 +52,39 @@ class RunLog:
             lines = [f"{name}: {value}\n" for name, value in sorted(values.items())]
             (self.directory / "params.txt").write_text("".join(lines), encoding="utf-8")
 
-    def result(self, values: Mapping[str, object]) -> None:
-        """Append a line to results.jsonl."""
-        if self.directory is not None:
-            with open(self.directory / "results.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(dict(values)) + "\n")
+    def step(self, values: Mapping[str, float], step: int) -> None:
+        """Report numbers of an optimiser step."""
+        for reporter in self.reporters:
+            reporter.step(values, step)
 
-    def scalars(self, prefix: str, values: Mapping[str, float], step: int) -> None:
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(f"{prefix}/{name}", value, step)
+    def epoch(self, values: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """Append a line to results.jsonl, and report the metrics of an evaluation.
+
+        Args:
+            values: of the epoch, "epoch" and "global_step" among them.
+        """
+        if self.directory is None:
+            return
+        with open(self.directory / "results.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({**values, **metrics}) + "\n")
+        if metrics:
+            for reporter in self.reporters:
+                reporter.evaluation(metrics, values["epoch"], values["global_step"])
+
+    def has_epoch(self, epoch: int) -> bool:
+        """Is there a line of this epoch in results.jsonl?"""
+        path = None if self.directory is None else self.directory / "results.jsonl"
+        if path is None or not path.is_file():
+            return False
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return any(json.loads(line)["epoch"] == epoch for line in lines)
 
     def close(self) -> None:
         for handler in list(self.logger.handlers):
             handler.close()
             self.logger.removeHandler(handler)
-        if self.writer is not None:
-            self.writer.close()
+        for reporter in self.reporters:
+            reporter.close()
 
 
 def step_line(

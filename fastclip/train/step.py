@@ -126,7 +126,7 @@ class CachedStep:
         Raises:
             ValueError: the batch is empty, or images and texts are not equally many.
         """
-        return self.over(list(self._micro_batches(images, texts)))
+        return self.over(list(self.micro_batches(images, texts)))
 
     def over(self, batches: Sequence[tuple[Tensor, Texts]]) -> StepResult:
         """The same for a batch that comes in micro-batches of (images, texts)."""
@@ -160,7 +160,8 @@ class CachedStep:
         self.kept_bytes = state["kept_bytes"]
         self._needs_grad = dict(state["needs_grad"])
 
-    def _micro_batches(self, images: Tensor, texts: Texts) -> Iterator[tuple[Tensor, Texts]]:
+    def micro_batches(self, images: Tensor, texts: Texts) -> Iterator[tuple[Tensor, Texts]]:
+        """Cut a batch as `over` takes it; raises as a call does."""
         parts = texts.values() if isinstance(texts, Mapping) else (texts,)
         B = len(images)
         if B == 0 or any(len(part) != B for part in parts):

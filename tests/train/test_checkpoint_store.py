@@ -42,7 +42,7 @@ def test_newest_is_what_was_saved_last_and_the_last_few_stay(store):
 
 def test_epochs_stay_and_take_no_second_copy(store):
     for epoch in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10):
-        store.save(content_of(epoch), 10 * epoch, epoch=epoch)
+        store.save(content_of(epoch), 10 * epoch, [f"epoch_{epoch}.pt"])
     assert len([n for n in names(store) if n.startswith("epoch_")]) == 10
     assert (store.directory / "epoch_10.pt").samefile(store.directory / "step_000000100.pt")
     for path in store.directory.glob("step_*"):
@@ -93,7 +93,7 @@ def test_only_tensors_and_plain_values_are_read_back(store):
 
 
 def test_temporaries_of_killed_processes_are_removed_and_nothing_else(store):
-    store.save(content_of(1), 1, epoch=1)
+    store.save(content_of(1), 1, ["epoch_1.pt"])
     (store.directory / ".step_000000002.pt.123").write_bytes(b"half")
     (store.directory / ".epoch_2.pt.77").write_bytes(b"half")
     (store.directory / "notes.txt").write_text("mine")
@@ -125,7 +125,7 @@ def test_killing_the_writer_at_any_moment_leaves_a_whole_newest_checkpoint(tmp_p
             step = last
             while True:  # until it is killed
                 step += 1
-                store.save(content_of(step), step, epoch=step if step % 3 == 0 else None)
+                store.save(content_of(step), step, [f"epoch_{step}.pt"] if step % 3 == 0 else [])
         time.sleep(generator.uniform(0.005, 0.06))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

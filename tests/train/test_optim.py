@@ -1,10 +1,14 @@
+from types import SimpleNamespace
+
+import pytest
 import torch
 from torch import nn
 
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
+from fastclip.models.registry import get_model_config
 from fastclip.train.config import TrainConfig
-from fastclip.train.optim import make_optimizer, parameter_groups
+from fastclip.train.optim import make_optimizer, moments_of, parameter_groups
 
 MODEL = ClipConfig(
     8, VisionConfig((4, 4), patch_size=2, width=8, layers=1, head_width=4, channels=1),
@@ -52,3 +56,12 @@ def test_optimizer_takes_its_settings_from_the_config():
     config = TrainConfig(batch_size=2, steps=1, beta1=0.8, beta2=0.9, eps=1e-5)
     for group in make_optimizer(nn.Linear(2, 2), config).param_groups:
         assert (group["betas"], group["eps"]) == ((0.8, 0.9), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "RN50", "ViT-B-16-SigLIP"])
+def test_moments_are_open_clips_of_the_name(name):
+    from open_clip_train.params import get_default_params
+
+    theirs = get_default_params(name)
+    model = SimpleNamespace(config=get_model_config(name))
+    assert moments_of(model)._asdict() == {k: v for k, v in theirs.items() if k != "lr"}

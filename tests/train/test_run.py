@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ SETTINGS = {
     "global-batch-size": 256, "micro-batch-size": 64, "workers": 0, "epochs": EPOCHS,
     "lr": 1.5e-3, "warmup": 2, "log-every-n-steps": 1, "save-every-steps": 1, "device": "cpu",
     "activation-budget": "2MiB", "shuffle-buffer": 100, "force-patch-dropout": 0.3,
+    "ema-decay": 0.9,
 }  # fmt: skip
 
 
@@ -73,8 +75,9 @@ def plain(value):
 
 def assert_same_run(one, other):
     assert one["global_step"] == other["global_step"] == STEPS
-    for name, value in one["state_dict"].items():
-        assert torch.equal(value, other["state_dict"][name]), name
+    for part in ("state_dict", "ema_state_dict"):
+        for name, value in one[part].items():
+            assert torch.equal(value, other[part][name]), (part, name)
     for key, state in one["optimizer"]["state"].items():
         for name, value in state.items():
             assert torch.equal(value, other["optimizer"]["state"][key][name]), (key, name)
@@ -148,6 +151,30 @@ def test_damaged_newest_checkpoint_is_passed_over_and_the_run_ends_the_same(proc
 
 
 @pytest.mark.slow
+def test_results_of_an_epoch_that_was_cut_off_are_made_up_for(processes, undisturbed, tmp_path):
+    logs, whole = undisturbed
+    shutil.copytree(logs / "whole", tmp_path / "whole")
+    results = tmp_path / "whole" / "results.jsonl"
+    lines = results.read_text().splitlines(keepends=True)
+    results.write_text("".join(lines[:-1]))  # as if killed after the checkpoint
+    assert finish(start(processes, arguments(tmp_path, "whole", resume="latest"))) == 0
+    assert results.read_text() == "".join(lines)
+    assert finish(start(processes, arguments(tmp_path, "whole", resume="latest"))) == 0
+    assert results.read_text() == "".join(lines)
+    assert_same_run(final(tmp_path, "whole"), whole)
+
+
+@pytest.mark.slow
+def test_average_of_the_weights_is_a_file_of_its_own(undisturbed):
+    logs, whole = undisturbed
+    path = logs / "whole" / "checkpoints" / f"epoch_{EPOCHS}_ema.pt"
+    average = torch.load(path, weights_only=True)["state_dict"]
+    assert whole["ema_updates"] == STEPS
+    for name, value in whole["ema_state_dict"].items():
+        assert torch.equal(average[name], value), name
+
+
+@pytest.mark.slow
 def test_foreign_checkpoint_is_not_resumed_and_says_what_to_do(undisturbed, tmp_path, capsys):
     _, whole = undisturbed
     torch.save({"epoch": 1, "state_dict": whole["state_dict"]}, tmp_path / "theirs.pt")
@@ -191,8 +218,9 @@ def test_checkpoint_is_open_clips_and_ours(undisturbed):
 @pytest.mark.parametrize("schedule", ["gather", "ring"])
 def test_two_ranks_train_as_torchrun_starts_them(schedule, tmp_path):
     argv = arguments(
-        tmp_path, "ranks", epochs=2, loss_schedule=schedule, val_data="digits-held-out"
-    )
+        tmp_path, "ranks", epochs=2, loss_schedule=schedule, val_data="digits-held-out",
+        zeroshot_data="digits",
+    )  # fmt: skip
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
                "2", "-m", "fastclip.cli", *argv]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -207,3 +235,4 @@ def test_two_ranks_train_as_torchrun_starts_them(schedule, tmp_path):
     assert not torch.equal(first, second)
     results = [json.loads(x) for x in (tmp_path / "ranks/results.jsonl").read_text().splitlines()]
     assert results[-1]["num_samples"] == 1024 and 0 < results[-1]["image_to_text_R@10"] <= 1
+    assert 0 < results[-1]["zeroshot-val-top1"] < results[-1]["zeroshot-val-top5"] < 1

@@ -78,6 +78,9 @@ def test_global_batch_that_cannot_be_dealt_raises():
         (dict(lr_scheduler="linear"), "lr_scheduler"),
         (dict(loss_schedule="tree"), "loss_schedule"),
         (dict(workers=-1), "workers"),
+        (dict(ema_decay=1.0), "ema_decay must be in"),
+        (dict(report_to="mail"), "report_to must be some of"),
+        (dict(zeroshot_frequency=-1), "zeroshot_frequency"),
     ],
 )
 def test_settings_out_of_range_are_named(change, message):
@@ -105,8 +108,86 @@ def test_run_that_cannot_start_says_why_in_a_line(flags, message, tmp_path, caps
 
 def test_run_of_the_same_name_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "mine" / "checkpoints" / "step_000000001.pt").touch()
     assert main(["train", "--logs", str(tmp_path), "--name", "mine", "--device", "cpu"]) == 2
-    assert "mine exists: choose another --name, or --resume latest" in capsys.readouterr().err
+    assert "mine has a run: choose another --name, or --resume latest" in capsys.readouterr().err
+
+
+def open_clips_flags():
+    params = pytest.importorskip("open_clip_train.params")
+    with pytest.MonkeyPatch.context() as patch:
+        seen = []
+        parse_args = argparse.ArgumentParser.parse_args
+        patch.setattr(
+            argparse.ArgumentParser, "parse_args",
+            lambda self, *rest: seen.append(self) or parse_args(self, *rest),
+        )  # fmt: skip
+        params.parse_args([])
+    return {flag: action for action in seen[0]._actions for flag in action.option_strings}
+
+
+# What is not about this loss, is done by another tool, or would mean something else here.
+NOT_TAKEN = {
+    "--coca-caption-loss-weight", "--coca-contrastive-loss-weight", "--copy-codebase",
+    "--dist-url", "--distill-model", "--distill-pretrained", "--horovod", "--momentum", "--opt",
+    "--no-set-device-rank", "--pretrained-image", "--remote-sync", "--remote-sync-frequency",
+    "--remote-sync-protocol", "--torchscript", "--trace", "--train-data-upsampling-factors",
+    "--use-bn-sync", "--use-bnb-linear",
+}  # fmt: skip
+OTHER_DEFAULTS = {"model", "precision", "device", "logs"}  # ViT-B-32; what the machine has; a slash
+
+
+def test_open_clips_flags_are_taken_with_open_clips_defaults():
+    theirs = open_clips_flags()
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    ours = {flag for action in parser._actions for flag in action.option_strings}
+    assert set(theirs) - ours == NOT_TAKEN
+    config = RunConfig()
+    compared = 0
+    for action in theirs.values():
+        value = getattr(config, action.dest, None)
+        if value is not None and action.default is not None and action.dest not in OTHER_DEFAULTS:
+            assert value == action.default, action.dest
+            compared += 1
+    assert compared > 25
+
+
+def test_values_of_several_parts_are_read_as_open_clip_reads_them():
+    args = parse(
+        "--image-mean", "0.5", "0.4", "0.3", "--force-image-size", "32", "48",
+        "--aug-cfg", "scale=(0.8, 1.0)", "gray_scale_prob=0.2", "kind=word",
+    )  # fmt: skip
+    config = make_config(args)
+    assert list(config.image_mean) == [0.5, 0.4, 0.3] and list(config.force_image_size) == [32, 48]
+    assert config.aug_cfg == {"scale": (0.8, 1.0), "gray_scale_prob": 0.2, "kind": "word"}
+
+
+def test_reporters_are_named_with_commas_between_or_all():
+    assert RunConfig().reporters == ()
+    assert RunConfig(report_to="wandb,tensorboard").reporters == ("wandb", "tensorboard")
+    assert RunConfig(report_to="all").reporters == ("tensorboard", "wandb")
+
+
+def test_flag_without_effect_says_so_once(tmp_path, capsys):
+    argv = [
+        "train", "--train-data", "digits", "--model", "digits", "--train-num-samples", "64",
+        "--epochs", "1", "--workers", "0", "--device", "cpu", "--logs", str(tmp_path),
+        "--local-loss", "--val-num-samples", "7",
+    ]  # fmt: skip
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert out.count("--local-loss has no effect: gradients are exact without it") == 1
+    assert out.count("--val-num-samples has no effect") == 1
+    assert "--gather-with-grad" not in out
+
+
+def test_unknown_flag_is_an_error_with_the_nearest_name(capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["train", "--globl-batch-size", "3"])
+    assert raised.value.code == 2
+    error = capsys.readouterr().err
+    assert "unrecognized arguments: --globl-batch-size 3; nearest: --global-batch-size" in error
 
 
 def test_help_groups_the_flags(capsys):

@@ -2,8 +2,8 @@
 
 import torch
 
-from fastclip.data.digits import load_digits, split_by_image
-from fastclip.data.grids import DigitGrids
+from fastclip.data.digits import DIGIT_WORDS, load_digits, split_by_image
+from fastclip.data.grids import CELLS, DigitGrids, place_alone
 from fastclip.data.sources.samples import Sample
 from fastclip.data.sources.source import IndexedSource
 
@@ -39,3 +39,28 @@ class DigitSource(IndexedSource):
         return Sample(
             f"{self._name}/{index}", self._pairs.images[index], self._pairs.captions[index]
         )
+
+
+class LoneDigitSource(IndexedSource):
+    """Every digit of the test alone in a cell, (1, 16, 24) uint8; its caption is its word.
+
+    Attributes:
+        classes: the words, zero first.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        _, digits = split_by_image(load_digits())
+        generator = torch.Generator().manual_seed(seed)
+        cells = torch.randint(CELLS, (len(digits.labels),), generator=generator)
+        self.classes = list(DIGIT_WORDS)
+        self._images = place_alone(digits.images, cells)
+        self._labels = digits.labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def load(self, index: int) -> Sample:
+        return Sample(f"digit/{index}", self._images[index], self.classes[self._labels[index]])

@@ -22,7 +22,7 @@ class FolderSource(IndexedSource):
         self.root = os.fspath(root)
         if not os.path.isdir(self.root):
             raise NotADirectoryError(f"root must be a folder, got {self.root!r}")
-        names = sorted(_files_below(self.root))
+        names = sorted(files_below(self.root))
         pictures = [name for name in names if is_picture_name(name)]
         if not pictures:
             raise ValueError(f"root holds no picture (jpg, jpeg, png, webp): {self.root!r}")
@@ -47,7 +47,7 @@ class FolderSource(IndexedSource):
         return with_caption(name, os.path.join(self.root, name), caption)
 
 
-def _files_below(root: str) -> list[str]:
+def files_below(root: str) -> list[str]:
     """Paths relative to `root`, without those that have a name with a leading dot in them."""
     found = []
     for folder, folders, files in os.walk(root):

@@ -1,0 +1,95 @@
+"""What is classified zero-shot: labelled pictures, names of the classes, prompts."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastclip.data.sources.built_in import LoneDigitSource
+from fastclip.data.sources.class_folder import ClassFolderSource
+from fastclip.evaluate.digits import PROMPTS
+from fastclip.evaluate.imagenet import imagenet_classes
+
+DEFAULT_TEMPLATES = ("a photo of a {}.",)
+DIGITS = "digits"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Takes the place of a tokenizer where captions are classes: their places among `classes`."""
+
+    classes: tuple[str, ...]
+
+    def __call__(self, captions: list[str]) -> Tensor:
+        """Return (B, 1) int64."""
+        return torch.tensor([[self.classes.index(caption)] for caption in captions])
+
+
+@dataclass(frozen=True)
+class ZeroShotTask:
+    """Attributes:
+    name: what its metrics begin with.
+    source: labelled pictures.
+    class_names: C, in the order of `source.classes`.
+    templates: prompts with "{}" where the name goes.
+    """
+
+    name: str
+    source: ClassFolderSource | LoneDigitSource
+    class_names: Sequence[str]
+    templates: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != len(self.source.classes):
+            raise ValueError(
+                f"class names must be as many as the folders of pictures: got "
+                f"{len(self.class_names)} names for {len(self.source.classes)} folders"
+            )
+
+    @property
+    def labels(self) -> Labels:
+        return Labels(tuple(self.source.classes))
+
+
+def open_task(
+    spec: str | os.PathLike,
+    classes_file: str | os.PathLike | None = None,
+    templates_file: str | os.PathLike | None = None,
+) -> ZeroShotTask:
+    """Open the task of a folder with a folder per class, or of "digits", which is built in.
+
+    Args:
+        classes_file: text with a class name per line, in the order of the sorted folders; by
+            default their own names, with spaces for underscores.
+        templates_file: text with a prompt per line; by default "a photo of a {}."
+
+    Raises:
+        OSError: there is no such folder or file.
+        ValueError: there is no picture, or not a name for every folder.
+    """
+    if os.fspath(spec) == DIGITS and not os.path.exists(spec):
+        digits = LoneDigitSource()
+        return ZeroShotTask("zeroshot-val", digits, digits.classes, PROMPTS)
+    source = ClassFolderSource(spec)
+    names = [name.replace("_", " ") for name in source.classes]
+    if classes_file is not None:
+        names = _lines(classes_file)
+    templates = DEFAULT_TEMPLATES if templates_file is None else _lines(templates_file)
+    return ZeroShotTask("zeroshot-val", source, names, templates)
+
+
+def open_imagenet(root: str | os.PathLike, name: str = "imagenet-zeroshot-val") -> ZeroShotTask:
+    """Open ImageNet's validation pictures, a folder per WordNet id; names and prompts are CLIP's.
+
+    Raises:
+        ModuleNotFoundError: see `imagenet_classes`.
+        OSError, ValueError: `root` is not a folder of 1,000 folders of pictures.
+    """
+    return ZeroShotTask(name, ClassFolderSource(root), *imagenet_classes())
+
+
+def _lines(path: str | os.PathLike) -> list[str]:
+    return [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]

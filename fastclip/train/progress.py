@@ -1,0 +1,57 @@
+"""A progress bar, where there is someone to look at it; lines of a log pass above it."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator
+
+Advance = Callable[[int, str], None]
+
+
+@contextlib.contextmanager
+def progress_bar(
+    total: int, done: int = 0, title: str = "training", unit: str = "step", shown: bool = True
+) -> Iterator[Advance]:
+    """Show how far `total` is done; yields a function of (how much more, a word about it).
+
+    Args:
+        shown: False shows nothing; neither does a missing `tqdm`.
+    """
+    tqdm = _tqdm() if shown else None
+    if tqdm is None:
+        yield lambda more, text: None
+        return
+    with tqdm(total=total, initial=done, desc=title, unit=unit, dynamic_ncols=True) as bar:
+
+        def advance(more: int, text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(more)
+
+        yield advance
+
+
+def is_watched() -> bool:
+    """Does standard error, where bars are drawn, end at a terminal?"""
+    return sys.stderr.isatty()
+
+
+class LineHandler(logging.StreamHandler):
+    """Writes lines to standard output, without tearing a bar that is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm = _tqdm() if is_watched() else None
+        if tqdm is None:
+            super().emit(record)
+        else:
+            tqdm.write(self.format(record), file=self.stream)
+
+
+def _tqdm():
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return None
+    return tqdm

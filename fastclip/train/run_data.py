@@ -1,0 +1,98 @@
+"""What a run trains on and is evaluated on, on one rank."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from fastclip.data.loading.loader import PairLoader
+from fastclip.data.sources.opening import open_source
+from fastclip.data.sources.source import Source
+from fastclip.evaluate.zero_shot_task import ZeroShotTask, open_imagenet, open_task
+from fastclip.train.ranks import Ranks
+from fastclip.train.run_config import RunConfig
+from fastclip.train.run_model import RunModel
+
+
+class RunData:
+    """Attributes:
+    train: loader of this rank's micro-batches.
+    steps_per_epoch: optimiser steps.
+    validation: pairs to be evaluated by retrieval, or None.
+    tasks: to be evaluated zero-shot; maybe none.
+
+    Raises:
+        OSError, ValueError: there is no such data, or less of it than a batch.
+        ModuleNotFoundError: data needs a package that is not installed.
+    """
+
+    def __init__(self, config: RunConfig, made: RunModel, ranks: Ranks) -> None:
+        self._made = made
+        arithmetic = config.arithmetic(ranks.world_size)
+        self._settings: dict[str, Any] = {
+            "batch_size": arithmetic.micro_batch_size,
+            "seed": config.seed,
+            "rank": ranks.rank,
+            "world_size": ranks.world_size,
+            "num_workers": config.workers,
+            "max_bad_rate": config.max_bad_rate,
+        }
+        columns = {
+            "separator": config.csv_separator,
+            "image_key": config.csv_img_key,
+            "caption_key": config.csv_caption_key,
+            "image_size": made.model.config.vision_cfg.image_size,
+        }
+        source = open_source(
+            config.train_data, config.dataset_type, num_samples=config.train_num_samples, **columns
+        )
+        self.steps_per_epoch = _num_steps(config, source, arithmetic.global_batch_size)
+        self.train = PairLoader(
+            source, made.train_transform, made.tokenizer, shuffle_buffer=config.shuffle_buffer,
+            batches_per_epoch=self.steps_per_epoch * arithmetic.num_micro_batches,
+            **self._settings,
+        )  # fmt: skip
+        self.validation = None
+        if config.val_data is not None:
+            self.validation = open_source(config.val_data, **columns)
+        self.tasks = _open_tasks(config)
+
+    def validation_loader(self) -> PairLoader:
+        """This rank's share of the validation pairs, in order."""
+        return self._in_order(self.validation, self._made.tokenizer)
+
+    def task_loader(self, task: ZeroShotTask) -> PairLoader:
+        """This rank's share of the pictures of a task, in order, with (B, 1) labels for tokens."""
+        return self._in_order(task.source, task.labels)
+
+    def _in_order(self, source: Source, tokenizer: Callable[[list[str]], Tensor]) -> PairLoader:
+        return PairLoader(
+            source, self._made.val_transform, tokenizer, shuffle_buffer=1, drop_last=False,
+            **self._settings,
+        )  # fmt: skip
+
+
+def _num_steps(config: RunConfig, source: Source, global_batch_size: int) -> int:
+    num_samples = config.train_num_samples or source.num_samples()
+    if num_samples is None:
+        raise ValueError("the data does not say how many samples it has: --train-num-samples")
+    if num_samples < global_batch_size:
+        raise ValueError(
+            f"{num_samples:,} samples are fewer than one batch of {global_batch_size:,}"
+        )
+    return num_samples // global_batch_size
+
+
+def _open_tasks(config: RunConfig) -> list[ZeroShotTask]:
+    if config.zeroshot_frequency == 0:
+        return []
+    tasks = []
+    if config.imagenet_val is not None:
+        tasks.append(open_imagenet(config.imagenet_val))
+    if config.imagenet_v2 is not None:
+        tasks.append(open_imagenet(config.imagenet_v2, "imagenetv2-zeroshot-val"))
+    if config.zeroshot_data is not None:
+        tasks.append(
+            open_task(config.zeroshot_data, config.zeroshot_classes, config.zeroshot_templates)
+        )
+    return tasks

@@ -1,0 +1,60 @@
+import sys
+
+import pytest
+from PIL import Image
+
+from fastclip.evaluate.imagenet import imagenet_classes
+from fastclip.evaluate.zero_shot_task import open_imagenet, open_task
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("dog", "great_white_shark", "cat"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / name / "1.png")
+    return tmp_path / "pictures"
+
+
+def test_classes_are_the_folders_names_unless_a_file_says_others(folder, tmp_path):
+    task = open_task(folder)
+    assert list(task.class_names) == ["cat", "dog", "great white shark"]
+    assert list(task.templates) == ["a photo of a {}."]
+    assert task.labels(["dog", "cat"]).tolist() == [[1], [0]]
+    (tmp_path / "names.txt").write_text("tom cat\nhound\n\nshark\n")
+    (tmp_path / "prompts.txt").write_text("a {}\none {}\n")
+    task = open_task(folder, tmp_path / "names.txt", tmp_path / "prompts.txt")
+    assert list(task.class_names) == ["tom cat", "hound", "shark"]
+    assert list(task.templates) == ["a {}", "one {}"]
+
+
+def test_names_must_be_as_many_as_folders(folder, tmp_path):
+    (tmp_path / "names.txt").write_text("one\ntwo\n")
+    with pytest.raises(ValueError, match="got 2 names for 3 folders"):
+        open_task(folder, tmp_path / "names.txt")
+    with pytest.raises(FileNotFoundError):
+        open_task(folder, tmp_path / "none.txt")
+
+
+def test_digits_are_built_in():
+    task = open_task("digits")
+    assert task.class_names[3] == "three" and "top left {}" in task.templates
+    assert task.source.load(0).caption in task.class_names
+
+
+def test_imagenet_has_open_clips_names_and_prompts(folder):
+    from tests.support.peers import open_clip
+
+    metadata = open_clip.zero_shot_metadata
+    names, templates = imagenet_classes()
+    assert names == list(metadata.IMAGENET_CLASSNAMES) and len(names) == 1000
+    texts = [template("tench") for template in metadata.OPENAI_IMAGENET_TEMPLATES]
+    assert [template.format("tench") for template in templates] == texts
+    with pytest.raises(ValueError, match="got 1000 names for 3 folders"):
+        open_imagenet(folder)
+
+
+def test_imagenet_without_open_clip_says_what_to_do(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install open_clip_torch"):
+        open_imagenet(folder)
