@@ -8,9 +8,6 @@ are bytes that the forward leaves, parameters not counted.
 """
 
 import argparse
-import datetime
-import json
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,8 +17,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from fastclip.benchmarks import host
-from fastclip.benchmarks.timing import rotated, wall_seconds
+from fastclip.benchmarks.results import write_measurement
+from fastclip.benchmarks.timing import median_ratio, rotated, wall_seconds
 from fastclip.benchmarks.torchvision import make_importable
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import create_model
@@ -115,20 +112,16 @@ def measure(model_name: str, batch_size: int, rounds: int) -> dict[str, dict]:
     return results
 
 
-def ratio(results: dict[str, dict], peer: str) -> float:
-    """Median over rounds of our seconds over the peer's."""
-    pairs = zip(results["fastclip"]["seconds"], results[peer]["seconds"], strict=True)
-    return median(ours / theirs for ours, theirs in pairs)
-
-
 def table(results: dict[str, dict]) -> str:
+    ours = results["fastclip"]
     lines = [
         "| | median ms | fastclip over it | kept for the backward, MiB | largest difference |",
         "|---|---|---|---|---|",
     ]
     for name, row in results.items():
         lines.append(
-            f"| {name} | {1e3 * median(row['seconds']):.0f} | {ratio(results, name):.2f} | "
+            f"| {name} | {1e3 * median(row['seconds']):.0f} | "
+            f"{median_ratio(ours['seconds'], row['seconds']):.2f} | "
             f"{row['kept_bytes'] / 2**20:.0f} | {row['difference']:.0e} |"
         )
     return "\n".join(lines)
@@ -148,22 +141,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    now = datetime.datetime.now().astimezone()
     results = measure(args.model, args.batch_size, args.rounds)
     print(table(results))
     if args.output is not None:
-        path = (
-            args.output / host.device_name() / f"{now:%Y-%m-%d-%H%M%S}-encoders-{args.model}.json"
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "command": shlex.join(["python", "-m", __spec__.name, *(argv or sys.argv[1:])]),
-            "date": now.isoformat(timespec="seconds"),
-            "host": host.facts(),
-            "results": results,
-        }
-        path.write_text(json.dumps(content, indent=1) + "\n")
-        print(path, file=sys.stderr)
+        name = f"encoders-{args.model}"
+        print(write_measurement(args.output, name, __spec__.name, argv, results), file=sys.stderr)
     return 0
 
 

@@ -4,13 +4,18 @@ Saved after every stage of a run, so that an interrupted run keeps what it has.
 """
 
 import dataclasses
+import datetime
 import json
+import shlex
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fastclip.benchmarks import host
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.timing import Timing
 
@@ -48,6 +53,32 @@ def load_results(path: Path) -> Results:
     content = json.loads(path.read_text())
     rows = [row_from_json(row) for row in content.pop("rows")]
     return Results(**content, rows=rows)
+
+
+def write_measurement(
+    output: Path, name: str, module: str, argv: list[str] | None, results: Mapping[str, Any]
+) -> Path:
+    """Write what a benchmark of its own found, with its command and the facts of the host.
+
+    Args:
+        output: folder of all devices' results.
+        name: of the measurement, for the file.
+        module, argv: how it was started.
+
+    Returns:
+        The file, `output/<device>/<date>-<name>.json`.
+    """
+    now = datetime.datetime.now().astimezone()
+    path = output / host.device_name() / f"{now:%Y-%m-%d-%H%M%S}-{name}.json"
+    content = {
+        "command": shlex.join(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)]),
+        "date": now.isoformat(timespec="seconds"),
+        "host": host.facts(),
+        "results": results,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
 
 
 def case_to_json(case: Case) -> dict[str, Any]:

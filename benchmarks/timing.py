@@ -14,7 +14,7 @@ gradients. A turn repeats a short call until it has taken TURN_SECONDS and repor
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
@@ -175,3 +175,8 @@ def _cuda_stopwatch(call: Callable[[], Any]) -> float:
     end.record()
     end.synchronize()
     return 1e-3 * begin.elapsed_time(end)
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Median over rounds of what ours took over what theirs took in the same round."""
+    return median(one / other for one, other in zip(ours, theirs, strict=True))

@@ -24,11 +24,6 @@ def test_peers_compute_the_same_features_and_keep_more(small):
         assert row["kept_bytes"] >= results["fastclip"]["kept_bytes"] > 0, name
 
 
-def test_ratio_is_formed_within_rounds():
-    results = {"fastclip": {"seconds": [1.0, 20.0, 3.0]}, "peer": {"seconds": [2.0, 40.0, 4.0]}}
-    assert encoders.ratio(results, "peer") == 0.5
-
-
 def test_command_prints_a_table_and_writes_the_rounds(tmp_path, capsys):
     arguments = ["--model", "Small", "--batch-size", "2", "--rounds", "3", "--output"]
     assert encoders.main([*arguments, str(tmp_path)]) == 0

@@ -124,3 +124,7 @@ def test_short_calls_are_repeated_within_a_turn(machine):
     calls = {"short": machine.work("short", timing.TURN_SECONDS / 8)}
     timing.time_together(calls, N=5, D=5, rounds=1, budget_seconds=0)
     assert machine.log.count("short") == 2 + 8  # warm-up, and one turn
+
+
+def test_median_ratio_is_formed_within_rounds():
+    assert timing.median_ratio([1.0, 20.0, 3.0], [2.0, 40.0, 4.0]) == 0.5
