@@ -167,7 +167,8 @@ def run(args: argparse.Namespace) -> int:
         log = _make_log(config, ranks, directory)
         status = _train(config, ranks, directory, log, args)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError, FloatingPointError) as error:
-        print(f"fastclip train: {error}", file=sys.stderr)
+        text = str(error) if ranks is None else ranks.explain(error)
+        print(f"fastclip train: {text}", file=sys.stderr)
     finally:
         if log is not None:
             log.close()

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 
 TIMEOUT = timedelta(minutes=10)
+# Of the messages of gloo and NCCL, in lower case.
+LOST = ("connection closed", "connection reset", "broken pipe", "timed out", "timeout", "nccl")
 
 
 class Ranks:
@@ -65,6 +67,16 @@ class Ranks:
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
+
+    def explain(self, error: Exception) -> str:
+        """The message of an error, and what to do where it says that another rank is gone."""
+        text = str(error)
+        if self.world_size == 1 or not any(sign in text.lower() for sign in LOST):
+            return text
+        return (
+            f"rank {self.rank} of {self.world_size} has lost another rank, which was killed, "
+            f"failed or hung: start all again with --resume latest ({text.splitlines()[0]})"
+        )
 
     def leave(self, together: bool) -> None:
         """Close the connections.

@@ -1,0 +1,85 @@
+"""Runs of the digits model from the command line, small enough for a test each."""
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
+
+from fastclip.cli import main
+from fastclip.train.checkpoint_store import CheckpointStore
+
+EPOCHS, STEPS = 12, 48
+SETTINGS = {
+    "train-data": "digits", "train-num-samples": 1024, "model": "digits",
+    "global-batch-size": 256, "micro-batch-size": 64, "workers": 0, "epochs": EPOCHS,
+    "lr": 1.5e-3, "warmup": 2, "log-every-n-steps": 1, "save-every-steps": 1, "device": "cpu",
+    "activation-budget": "2MiB", "shuffle-buffer": 100, "force-patch-dropout": 0.3,
+    "ema-decay": 0.9,
+}  # fmt: skip
+
+
+def arguments(logs: Path, name: str, **changes: Any) -> list[str]:
+    """The arguments of `fastclip` for a run of these settings."""
+    settings = SETTINGS | {k.replace("_", "-"): v for k, v in changes.items()}
+    flags = [part for k, v in settings.items() for part in (f"--{k}", str(v))]
+    return ["train", *flags, "--logs-dir", str(logs), "--name", name]
+
+
+def server() -> multiprocessing.context.BaseContext:
+    """Makes processes that have imported what a run needs."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fastclip.train.run", "sklearn.datasets"])
+    return context
+
+
+def start(
+    processes: multiprocessing.context.BaseContext, argv: list[str]
+) -> multiprocessing.Process:
+    process = processes.Process(target=_train, args=(argv,))
+    process.start()
+    return process
+
+
+def _train(argv: list[str]) -> None:
+    """What a child process does; its exit status is the command's."""
+    torch.set_num_threads(1)
+    sys.stdout = open(os.devnull, "w")
+    sys.exit(main(argv))
+
+
+def finish(process: multiprocessing.Process, seconds: float = 60) -> int:
+    process.join(seconds)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def count_steps(log: Path) -> int:
+    return log.read_text().count("Train Epoch") if log.is_file() else 0
+
+
+def final(logs: Path, name: str) -> dict[str, Any]:
+    """The content of the newest checkpoint."""
+    return CheckpointStore(logs / name / "checkpoints").newest().content
+
+
+def assert_same_run(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """To the bit: weights, their average, moments, and of every rank data and random numbers."""
+    assert one["global_step"] == other["global_step"]
+    for part in ("state_dict", "ema_state_dict"):
+        for name, value in one[part].items():
+            assert torch.equal(value, other[part][name]), (part, name)
+    for key, state in one["optimizer"]["state"].items():
+        for name, value in state.items():
+            assert torch.equal(value, other["optimizer"]["state"][key][name]), (key, name)
+    for mine, theirs in zip(one["ranks"], other["ranks"], strict=True):
+        assert _plain(mine["loader"]) == _plain(theirs["loader"])
+        assert torch.equal(mine["random_cpu"], theirs["random_cpu"])
+
+
+def _plain(value: Any) -> Any:
+    """Nested values with lists in the place of tensors, to compare."""
+    return tree_map(lambda x: x.tolist() if isinstance(x, torch.Tensor) else x, value)
