@@ -26,15 +26,20 @@ def set_precision(model: nn.Module, precision: str) -> nn.Module:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
-    if precision in EVERYTHING:
-        return model.to(EVERYTHING[precision])
-    if precision in FLOAT32:
-        return model.float()
-    dtype = MATRICES[precision]
     for module in model.modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            module.to(dtype)
-        for name, parameter in module.named_parameters(recurse=False):
-            if name in BARE_MATRICES:
-                parameter.data = parameter.data.to(dtype)
+        for name, tensor in (
+            *module.named_parameters(recurse=False), *module.named_buffers(recurse=False)
+        ):  # fmt: skip
+            # Not by `module.to`, which tensors without data, as plans are counted on, refuse.
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(_dtype_of(module, name, tensor, precision))
     return model
+
+
+def _dtype_of(module: nn.Module, name: str, tensor: torch.Tensor, precision: str) -> torch.dtype:
+    if precision in EVERYTHING:
+        return EVERYTHING[precision]
+    if precision in FLOAT32:
+        return torch.float32
+    is_matrix = isinstance(module, (nn.Linear, nn.Conv2d)) or name in BARE_MATRICES
+    return MATRICES[precision] if is_matrix else tensor.dtype

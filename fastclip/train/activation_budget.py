@@ -52,9 +52,16 @@ def available_bytes(device: torch.device, transient: float = 0) -> float:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         peak = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
         return max(0.0, (1 - SPARED) * (free + unused) - peak)
+    return max(0.0, (1 - SPARED) * memory_of(device) - transient)
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes of a GPU, all of it, or what programs may still have of the host's memory."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
     with open("/proc/meminfo") as file:
         available = next(line for line in file if line.startswith("MemAvailable"))
-    return max(0.0, (1 - SPARED) * 1024 * int(available.split()[1]) - transient)
+    return 1024 * int(available.split()[1])
 
 
 def measure_kept(function: Callable[[], T], not_counted: Iterable[Tensor]) -> tuple[T, int]:

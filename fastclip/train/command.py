@@ -209,10 +209,21 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         f"{ranks.world_size} x {ranks.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
     if ranks.is_first:
+        _say_what_it_takes(config, run, ranks, log)
         run.store.remove_temporaries()
     if config.resume is not None:
         run.resume(config.resume)
     return run.train()
+
+
+def _say_what_it_takes(config: RunConfig, run: Any, ranks: Any, log: Any) -> None:
+    from fastclip.train import memory_estimate
+
+    plan = memory_estimate.plan_of(config, run.model, ranks.world_size, ranks.device)
+    size = run.arithmetic.micro_batch_size
+    log.say(memory_estimate.describe(plan, size))
+    if (objection := memory_estimate.objection(plan, size)) is not None:
+        log.warn(objection)
 
 
 def _make_log(config: RunConfig, ranks: Any, directory: Path) -> Any:

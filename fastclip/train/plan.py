@@ -1,6 +1,7 @@
 """`fastclip plan`: what a step takes of a GPU's memory, and what fits. No GPU needed.
 
-    weights       4 bytes per parameter, and 4 for its gradient, 8 for AdamW's averages
+    weights       of parameters and, if they are trained, their gradients and AdamW's two averages:
+                  16 bytes each in float32; once more for an average of the weights
     a graph       what the forward of a micro-batch saves for its backward, counted on tensors
                   without data, which run the model itself
     features      of all N pairs, both sides, and their gradients: 16 N D bytes, and as much again
@@ -14,22 +15,24 @@ the activation budget: graphs that are kept need no second forward.
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastclip.distributed.groups import SCHEDULES
 from fastclip.models.config import ClipConfig
 from fastclip.models.factory import build_model
+from fastclip.models.precision import set_precision
 from fastclip.models.registry import get_model_config
 from fastclip.train.activation_budget import SPARED, measure_kept, parse_bytes
+from fastclip.train.precision import PRECISIONS, TowerPrecision
 
-BYTES_PER_PARAMETER = 16  # weight, gradient, two averages, float32
 LOSS_BLOCKS = 256 * 2**20
 MICRO_BATCH_SIZES = tuple(2**i for i in range(13))
-PRECISIONS = ("fp32", "amp_bf16")
 GIB = 2**30
 
 
@@ -42,7 +45,8 @@ class Plan:
         weights: parameters, gradients and optimiser.
         features: of all pairs, with their gradients.
         loss: beyond features.
-        graphs: by micro-batch size, of one micro-batch; those that were looked at.
+        graph_constant, graph_per_pair: of a micro-batch's graph.
+        sizes: of micro-batches, that are looked at.
         pixels: uint8, of this rank's pairs, on the host.
         flops_per_pair: of one forward of both towers.
         pairs_per_rank: this rank's share of the global batch.
@@ -52,15 +56,21 @@ class Plan:
     weights: int
     features: int
     loss: int
-    graphs: dict[int, int]
+    graph_constant: int
+    graph_per_pair: int
+    sizes: tuple[int, ...]
     pixels: int
     flops_per_pair: int
     pairs_per_rank: int
 
+    def graph(self, micro_batch_size: int) -> int:
+        """Bytes of the graph of one micro-batch."""
+        return self.graph_constant + micro_batch_size * self.graph_per_pair
+
     def peak(self, micro_batch_size: int) -> float:
         """Bytes at the worst moment of a step that keeps no graph."""
         fixed = self.weights + self.features
-        return fixed + max(self.graphs[micro_batch_size], self.loss)
+        return fixed + max(self.graph(micro_batch_size), self.loss)
 
     def kept(self, micro_batch_size: int) -> int:
         """Micro-batches whose graphs fit beside that; -1 if the step itself does not fit."""
@@ -68,12 +78,12 @@ class Plan:
         if left < 0:
             return -1
         num = -(-self.pairs_per_rank // micro_batch_size)
-        return min(int(left // self.graphs[micro_batch_size]), num)
+        return min(int(left // self.graph(micro_batch_size)), num)
 
     @property
     def micro_batch_size(self) -> int | None:
         """The largest that fits, or None."""
-        fitting = [size for size in self.graphs if self.kept(size) >= 0]
+        fitting = [size for size in self.sizes if self.kept(size) >= 0]
         return max(fitting, default=None)
 
 
@@ -85,8 +95,14 @@ def make_plan(
     precision: str = "amp_bf16",
     grad_checkpointing: bool = False,
     schedule: str = "gather",
+    lock: Callable[[nn.Module], None] = lambda model: None,
+    is_averaged: bool = False,
 ) -> Plan:
     """Count what a step takes; see the module.
+
+    Args:
+        lock: freezes what is not to be trained.
+        is_averaged: there is an average of the weights.
 
     Raises:
         ValueError: a size is not positive, the batch is smaller than the number of ranks, or
@@ -99,51 +115,56 @@ def make_plan(
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
     pairs = -(-global_batch_size // world_size)
+    towers = TowerPrecision(precision, torch.device("cpu"))
     with FakeTensorMode():
-        model = build_model(config)
+        model = set_precision(build_model(config), towers.parameters)
         model.set_grad_checkpointing(grad_checkpointing)
-        sizes = [s for s in MICRO_BATCH_SIZES if s < pairs] + [pairs]
+        lock(model)
         # Two sizes tell all: a graph is a constant (weights in 16 bits) and a part per sample.
-        one, two = (_graph_bytes(model, size, precision) for size in (1, 2))
-        graphs = {size: one + (size - 1) * (two - one) for size in sizes}
-        flops = _forward_flops(model)
-    num_parameters = sum(p.numel() for p in model.parameters())
+        one, two = (_graph_bytes(model, size, towers) for size in (1, 2))
+        flops = _forward_flops(model, towers)
+    weights = sum(p.nbytes * (4 if p.requires_grad else 1) for p in model.parameters())
+    if is_averaged:
+        weights += sum(p.nbytes for p in model.parameters())
     gathered = global_batch_size if schedule == "gather" else pairs
     width = config.embed_dim
     height_width = config.vision_cfg.image_size
     return Plan(
         memory=memory,
-        weights=BYTES_PER_PARAMETER * num_parameters,
+        weights=weights,
         features=8 * width * (pairs + gathered),
         loss=6 * gathered * width + LOSS_BLOCKS,
-        graphs=graphs,
+        graph_constant=2 * one - two,
+        graph_per_pair=two - one,
+        sizes=(*[size for size in MICRO_BATCH_SIZES if size < pairs], pairs),
         pixels=pairs * 3 * height_width[0] * height_width[1],
         flops_per_pair=flops,
         pairs_per_rank=pairs,
     )
 
 
-def _graph_bytes(model: torch.nn.Module, size: int, precision: str) -> int:
-    images, tokens = _batch(model, size)
+def _graph_bytes(model: nn.Module, size: int, towers: TowerPrecision) -> int:
+    images, tokens = _batch(model, size, towers)
 
     def forward():
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "amp_bf16"):
+        with towers.autocast():
             return model(images, tokens)
 
     _, kept = measure_kept(forward, [*model.parameters(), images, tokens])
     return kept
 
 
-def _forward_flops(model: torch.nn.Module) -> int:
+def _forward_flops(model: nn.Module, towers: TowerPrecision) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(*_batch(model, 1))
+        model(*_batch(model, 1, towers))
     return counter.get_total_flops()
 
 
-def _batch(model: torch.nn.Module, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(model: nn.Module, size: int, towers: TowerPrecision) -> tuple[Tensor, Tensor]:
     config = model.config
     channels = getattr(config.vision_cfg, "channels", 3)
-    images = torch.empty(size, channels, *config.vision_cfg.image_size)
+    shape = (size, channels, *config.vision_cfg.image_size)
+    images = torch.empty(shape, dtype=towers.input_dtype)
     return images, torch.zeros(size, config.text_cfg.context_length, dtype=torch.int64)
 
 
@@ -199,7 +220,7 @@ def report(plan: Plan, model_name: str, global_batch_size: int, world_size: int)
         forwards = "" if kept < 0 else f"{2 - kept / num:18.2f}"
         mark = " <" if size == best else ""
         lines.append(
-            f"  {size:11,}{plan.graphs[size] / GIB:9.2f} GiB{plan.peak(size) / GIB:9.2f} GiB"
+            f"  {size:11,}{plan.graph(size) / GIB:9.2f} GiB{plan.peak(size) / GIB:9.2f} GiB"
             f"{told:>16}{forwards}{mark}"
         )
     lines.append("")
@@ -207,7 +228,7 @@ def report(plan: Plan, model_name: str, global_batch_size: int, world_size: int)
         lines.append("nothing fits: try --grad-checkpointing, a smaller model, or more ranks")
         return "\n".join(lines)
     num = -(-plan.pairs_per_rank // best)
-    budget = plan.kept(best) * plan.graphs[best]
+    budget = plan.kept(best) * plan.graph(best)
     again = 1 - plan.kept(best) / num
     petaflops = plan.flops_per_pair * plan.pairs_per_rank * (3 + again) / 1e15
     lines += [
@@ -220,5 +241,5 @@ def report(plan: Plan, model_name: str, global_batch_size: int, world_size: int)
 
 def _shown(plan: Plan) -> list[int]:
     """What fits, and the next that does not."""
-    fitting = [size for size in plan.graphs if plan.kept(size) >= 0]
-    return [*fitting, *[size for size in plan.graphs if plan.kept(size) < 0][:1]]
+    fitting = [size for size in plan.sizes if plan.kept(size) >= 0]
+    return [*fitting, *[size for size in plan.sizes if plan.kept(size) < 0][:1]]

@@ -25,12 +25,12 @@ def test_counted_graphs_are_the_measured_ones(name, precision):
                 return model(images, tokens)
 
         _, measured = measure_kept(forward, [*model.parameters(), images, tokens])
-        assert plan.graphs[size] == pytest.approx(measured, rel=0.02)
+        assert plan.graph(size) == pytest.approx(measured, rel=0.02)
 
 
 def test_checkpointing_keeps_less():
     plain, less = (
-        make_plan(SMALL["vit"], 64, GIB, grad_checkpointing=on).graphs[64] for on in (False, True)
+        make_plan(SMALL["vit"], 64, GIB, grad_checkpointing=on).graph(64) for on in (False, True)
     )
     assert less < plain / 2
 
@@ -40,9 +40,9 @@ def test_largest_micro_batch_that_fits_is_recommended_with_what_is_left():
     best = plan.micro_batch_size
     assert plan.peak(best) <= 0.9 * 24 * GIB < plan.peak(2 * best)
     assert plan.kept(2 * best) == -1
-    for size in plan.graphs:
+    for size in plan.sizes:
         if (kept := plan.kept(size)) >= 0:
-            assert plan.peak(size) + kept * plan.graphs[size] <= 0.9 * 24 * GIB
+            assert plan.peak(size) + kept * plan.graph(size) <= 0.9 * 24 * GIB
 
 
 def test_figures_of_vit_b_32_are_those_of_its_paper_and_ours():
@@ -64,6 +64,20 @@ def test_ranks_share_pixels_and_ring_shares_features():
 def test_everything_kept_is_a_plain_step():
     plan = make_plan(SMALL["vit"], 64, 100 * GIB)
     assert plan.micro_batch_size == 64 and plan.kept(64) == 1
+
+
+@pytest.mark.parametrize("precision, bytes_of_weight", [("fp32", 4), ("pure_bf16", 2)])
+def test_weights_count_what_is_trained_and_averaged(precision, bytes_of_weight):
+    config = SMALL["vit"]
+    num = sum(p.numel() for p in build(config).parameters())
+    plan = make_plan(config, 64, GIB, precision=precision)
+    assert plan.weights == 4 * bytes_of_weight * num
+    averaged = make_plan(config, 64, GIB, precision=precision, is_averaged=True)
+    assert averaged.weights == 5 * bytes_of_weight * num
+    locked = make_plan(config, 64, GIB, lock=lambda model: model.lock_image_tower())
+    num_image = sum(p.numel() for p in build(config).visual.parameters())
+    assert locked.weights == 16 * num - 12 * num_image
+    assert locked.graph(8) < plan.graph(8)
 
 
 @pytest.mark.parametrize(

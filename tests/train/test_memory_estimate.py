@@ -1,0 +1,65 @@
+"""The memory a run says it will take, against what its step takes."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from fastclip.process_memory import rise_bytes
+from fastclip.train.config import TrainConfig
+from fastclip.train.memory_estimate import describe, objection, plan_of
+from fastclip.train.optim import make_optimizer
+from fastclip.train.plan import GIB
+from fastclip.train.run_config import RunConfig
+from fastclip.train.step import CachedStep
+from tests.support.small_models import SMALL, build, inputs
+
+CPU = torch.device("cpu")
+
+
+def plan(**settings):
+    config = RunConfig(global_batch_size=1024, micro_batch_size=256, **settings)
+    return plan_of(config, build(SMALL["vit"]), 1, CPU)
+
+
+def without_loss(found):
+    """The loss may take blocks of 256 MiB on a GPU; in a small step they would be nearly all."""
+    return dataclasses.replace(found, loss=0)
+
+
+@pytest.mark.slow
+def test_step_takes_what_was_counted():
+    """On top come what a layer's backward holds for a moment, a large part of only three layers."""
+    counted = without_loss(plan())
+    model = build(SMALL["vit"]).train()
+    optimizer = make_optimizer(model, TrainConfig(batch_size=1024, steps=1))
+    step = CachedStep(model, lambda images, texts, scale: (images * texts).sum() * scale, 256)
+    step(*inputs(SMALL["vit"], 4))  # libraries take their buffers; gradients are there from now on
+    optimizer.step()
+    batch = inputs(SMALL["vit"], 1024)
+    rise = rise_bytes(lambda: step(*batch)) + counted.weights
+    assert 0.95 < rise / counted.peak(256) < 1.6
+
+
+def test_settings_of_the_run_are_counted():
+    plain = plan()
+    assert plan(lock_image=True).weights < plain.weights < plan(ema_decay=0.9).weights
+    assert plan(grad_checkpointing=True).graph(256) < plain.graph(256)
+    assert plan(precision="amp_bf16").graph(256) < plain.graph(256)
+
+
+def test_line_has_the_parts_and_their_sum():
+    found = dataclasses.replace(plan(), memory=24 * GIB, weights=2 * GIB, features=GIB // 2)
+    line = describe(found, 256)
+    total = found.peak(256) / GIB
+    assert "2.00 GiB weights, gradients, AdamW + 0.50 GiB features" in line
+    assert f"= {total:.2f} GiB of 24.00 GiB" in line
+
+
+def test_what_does_not_fit_is_told_with_what_would():
+    small = without_loss(plan())
+    assert objection(small, 256) is None
+    tight = dataclasses.replace(small, memory=small.peak(64) / 0.9 + 1)
+    assert "--micro-batch-size 64 or --grad-checkpointing" in objection(tight, 1024)
+    none = dataclasses.replace(small, memory=small.weights)
+    assert "more ranks" in objection(none, 256)
