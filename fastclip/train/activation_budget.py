@@ -72,17 +72,18 @@ def measure_kept(function: Callable[[], T], not_counted: Iterable[Tensor]) -> tu
         not_counted: parameters and inputs, which are alive anyway.
     """
     alive = {_address(t) for t in not_counted}
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def count(tensor: Tensor) -> Tensor:
         if _address(tensor) not in alive:
-            kept[_address(tensor)] = tensor.untyped_storage().nbytes()
+            kept[_address(tensor)] = tensor.untyped_storage()
         # Not itself: a node that saves its own output would keep itself alive for ever.
         return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         result = function()
-    return result, sum(kept.values())
+    # Only now: the weights that FSDP2 gathers for a forward are empty after it.
+    return result, sum(storage.nbytes() for storage in kept.values())
 
 
 def _address(tensor: Tensor) -> int:

@@ -74,6 +74,7 @@ HELP = {
         "batch_size": "open_clip's: of a rank; with --accum-freq it makes the global batch",
         "accum_freq": "open_clip's: micro-batches of a rank",
         "loss_schedule": "of the loss over ranks: gather or ring",
+        "fsdp": "share weights, gradients and moments among ranks (FSDP2)",
         "backend": "of the loss, see fastclip.explain_backends()",
         "precision": "of the towers; default: amp_bf16 on a GPU, fp32 else",
         "device": "cpu or cuda",

@@ -2,14 +2,19 @@
 
 DistributedDataParallel averages gradients over ranks in every backward unless it is told not to,
 and it decides so at the forward: a graph that was made without synchronisation stays without. FSDP2
-decides at the backward. A bare module synchronises nothing.
+decides at the backward, and gathers weights in every forward: ranks have to make equally many. A
+bare module synchronises nothing.
 """
 
 import contextlib
 
+import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+
+from fastclip.train.sharding import group_of, is_sharded
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -17,31 +22,43 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
+def is_replicated(model: nn.Module) -> bool:
+    """Does every rank have the whole model, and synchronise as of the last forward?"""
+    return isinstance(model, DistributedDataParallel)
+
+
 @contextlib.contextmanager
 def gradient_sync(model: nn.Module, enabled: bool):
     """Forwards and backwards in this context synchronise gradients, or only add them up."""
-    if isinstance(model, DistributedDataParallel):
+    if is_replicated(model):
         with contextlib.nullcontext() if enabled else model.no_sync():
             yield
-    elif hasattr(model, "set_requires_gradient_sync"):  # FSDP2
+    elif is_sharded(model):
         model.set_requires_gradient_sync(enabled)
         try:
             yield
         finally:
             model.set_requires_gradient_sync(True)
+        if enabled:
+            for parameter in model.parameters():  # those that FSDP2 leaves alone
+                if parameter.grad is not None and not isinstance(parameter, DTensor):
+                    average_over_ranks(parameter.grad, model)
     else:
         yield
 
 
-def is_distributed(model: nn.Module) -> bool:
-    return isinstance(model, DistributedDataParallel) or hasattr(
-        model, "set_requires_gradient_sync"
-    )
+def least_over_ranks(number: int, model: nn.Module) -> int:
+    """What all ranks agree on where a sharded model has them make equally many forwards."""
+    if not is_sharded(model):
+        return number
+    least = torch.tensor(number, device=next(model.parameters()).device)
+    dist.all_reduce(least, dist.ReduceOp.MIN, group=group_of(model))
+    return int(least)
 
 
-def average_over_ranks(tensor, model: nn.Module) -> None:
+def average_over_ranks(tensor: Tensor, model: nn.Module) -> None:
     """Average in place, over the ranks that `model` is distributed over."""
-    if is_distributed(model) and dist.is_initialized():
-        group = getattr(model, "process_group", None)
+    if is_replicated(model) or is_sharded(model):
+        group = model.process_group if is_replicated(model) else group_of(model)
         dist.all_reduce(tensor, group=group)
         tensor /= dist.get_world_size(group)

@@ -29,6 +29,7 @@ def plan_of(
         config.loss_schedule,
         lock=lambda counted: prepare_for_training(counted, config),
         is_averaged=config.ema_decay is not None,
+        is_sharded=config.fsdp,
     )
 
 

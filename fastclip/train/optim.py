@@ -7,6 +7,7 @@ section 2.5.
 from typing import NamedTuple
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from fastclip.models.config import ResNetConfig
@@ -41,11 +42,15 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
     """AdamW with the settings of `config`; one kernel for all parameters if they are on a GPU."""
-    on_gpu = all(p.is_cuda for p in model.parameters())
+    parameters = list(model.parameters())
+    # torch's kernels for many tensors refuse lists in which some are shards and some are not.
+    is_sharded = any(isinstance(p, DTensor) for p in parameters)
+    on_gpu = all(p.is_cuda for p in parameters)
     return AdamW(
         parameter_groups(model, config.weight_decay),
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
-        fused=on_gpu or None,
+        fused=True if on_gpu and not is_sharded else None,
+        foreach=False if is_sharded else None,
     )

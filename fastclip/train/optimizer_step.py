@@ -6,12 +6,13 @@ The number of a step determines its learning rate, so that a run may go on anywh
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from fastclip.train.config import TrainConfig
 from fastclip.train.gradient_sync import unwrapped
 from fastclip.train.schedule import learning_rate_at
+from fastclip.train.sharding import clip_gradients
 from fastclip.train.step import CachedStep, StepResult, Texts
 
 
@@ -64,7 +65,7 @@ class OptimizerStep:
         if scaler is not None:
             scaler.unscale_(self.optimizer)
         if self.config.grad_clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.compute.model.parameters(), self.config.grad_clip_norm)
+            clip_gradients(self.compute.model.parameters(), self.config.grad_clip_norm)
         if scaler is None:
             self.optimizer.step()
         else:

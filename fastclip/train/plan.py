@@ -1,7 +1,8 @@
 """`fastclip plan`: what a step takes of a GPU's memory, and what fits. No GPU needed.
 
     weights       of parameters and, if they are trained, their gradients and AdamW's two averages:
-                  16 bytes each in float32; once more for an average of the weights
+                  16 bytes each in float32; once more for an average of the weights. Sharded over
+                  ranks, all but the gradients, which are whole while micro-batches add up
     a graph       what the forward of a micro-batch saves for its backward, counted on tensors
                   without data, which run the model itself
     features      of all N pairs, both sides, and their gradients: 16 N D bytes, and as much again
@@ -97,12 +98,14 @@ def make_plan(
     schedule: str = "gather",
     lock: Callable[[nn.Module], None] = lambda model: None,
     is_averaged: bool = False,
+    is_sharded: bool = False,
 ) -> Plan:
     """Count what a step takes; see the module.
 
     Args:
         lock: freezes what is not to be trained.
         is_averaged: there is an average of the weights.
+        is_sharded: ranks share the weights, see `sharding.py`.
 
     Raises:
         ValueError: a size is not positive, the batch is smaller than the number of ranks, or
@@ -123,9 +126,10 @@ def make_plan(
         # Two sizes tell all: a graph is a constant (weights in 16 bits) and a part per sample.
         one, two = (_graph_bytes(model, size, towers) for size in (1, 2))
         flops = _forward_flops(model, towers)
-    weights = sum(p.nbytes * (4 if p.requires_grad else 1) for p in model.parameters())
-    if is_averaged:
-        weights += sum(p.nbytes for p in model.parameters())
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    whole = sum(p.nbytes for p in model.parameters())
+    kept = whole * (2 if is_averaged else 1) + 2 * trained
+    weights = trained + (kept // world_size if is_sharded else kept)
     gathered = global_batch_size if schedule == "gather" else pairs
     width = config.embed_dim
     height_width = config.vision_cfg.image_size
@@ -177,6 +181,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--gpu-memory", "of each GPU", default="24GiB", metavar="SIZE")
     option("--ranks", "GPUs", type=int, default=1, metavar="N")
     option("--precision", "of the towers", choices=PRECISIONS, default="amp_bf16")
+    parser.add_argument("--fsdp", action="store_true", help="ranks share weights and moments")
     option("--schedule", "of the loss over ranks", choices=SCHEDULES, default="gather")
     parser.add_argument("--grad-checkpointing", action="store_true",
         help="blocks are run again in the backward")  # fmt: skip
@@ -192,6 +197,7 @@ def run(args: argparse.Namespace) -> int:
             args.precision,
             args.grad_checkpointing,
             args.schedule,
+            is_sharded=args.fsdp,
         )
     except (ValueError, OSError) as error:
         print(f"fastclip plan: {error}", file=sys.stderr)

@@ -8,19 +8,20 @@ it has measured.
 
 import signal
 import time
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.pixels import standardize
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.models.open_clip_config import to_json
 from fastclip.train.checkpoint_store import CheckpointStore
+from fastclip.train.distribution import make_average, place, wrap
 from fastclip.train.evaluation import Evaluator
 from fastclip.train.optim import make_optimizer, moments_of
 from fastclip.train.optimizer_step import OptimizerStep
@@ -33,6 +34,7 @@ from fastclip.train.run_data import RunData
 from fastclip.train.run_log import RunLog, step_line
 from fastclip.train.run_model import RunModel, make_model
 from fastclip.train.schedule import learning_rate_at
+from fastclip.train.sharding import gathered
 from fastclip.train.step import CachedStep, StepResult
 from fastclip.train.trained_state import TrainedState
 
@@ -56,7 +58,7 @@ class Run:
         self.precision = TowerPrecision(config.precision, ranks.device)
         torch.manual_seed(config.seed)
         self.made: RunModel = make_model(config, self.precision.parameters)
-        self.model = self.made.model.to(ranks.device)
+        self.model = self.made.model
         self.data = RunData(config, self.made, ranks)
         self.steps_per_epoch = self.data.steps_per_epoch
         self.train_config = config.training(
@@ -126,24 +128,22 @@ class Run:
         return standard.to(self.precision.input_dtype)
 
     def _prepare_steps(self) -> None:
-        config, ranks = self.config, self.ranks
-        average = None
-        if config.ema_decay is not None:
-            average = AveragedModel(
-                self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
-            )
+        config, scaler = self.config, self.precision.scaler()
+        average = make_average(self.model, config.ema_decay, config.fsdp)
+        for model in [self.model] if average is None else [self.model, average.module]:
+            place(model, self.ranks, config.fsdp)
         if config.torchcompile:
             self.model.compile()
-        wrapped: nn.Module = self.model
-        if ranks.world_size > 1:
-            devices = [ranks.device] if ranks.device.type == "cuda" else None
-            wrapped = DistributedDataParallel(self.model, device_ids=devices)
         optimizer = make_optimizer(self.model, self.train_config)
-        scaler = self.precision.scaler()
         self.compute = CachedStep(
-            wrapped, self._loss(), self.arithmetic.micro_batch_size, config.activation_budget,
-            autocast=self.precision.autocast, scaler=scaler, prepare=self.prepare,
-        )  # fmt: skip
+            wrap(self.model, self.ranks),
+            self._loss(),
+            self.arithmetic.micro_batch_size,
+            config.activation_budget,
+            autocast=self.precision.autocast,
+            scaler=scaler,
+            prepare=self.prepare,
+        )
         self.take_step = OptimizerStep(self.compute, optimizer, self.train_config, average)
         self.state = TrainedState(self.model, optimizer, scaler, average)
 
@@ -216,7 +216,7 @@ class Run:
         self._report_epoch()
 
     def _report_epoch(self) -> None:
-        bad = self.data.train.bad_samples
+        bad = self._bad_samples()
         self.log.say(f"epoch {self.epoch - 1} is through; {bad.summary()}")
         metrics = self._evaluate()
         if metrics:
@@ -240,13 +240,20 @@ class Run:
         model = self.model if average is None else average.module
         model.eval()
         metrics: dict[str, float] = {}
-        if data.validation is not None and self._is_due(config.val_frequency):
-            metrics |= self.evaluator.retrieval(model, data.validation_loader())
-        if self._is_due(config.zeroshot_frequency):
-            for task in data.tasks:
-                metrics |= self.evaluator.zero_shot(model, task, data.task_loader(task))
+        with gathered(model):
+            if data.validation is not None and self._is_due(config.val_frequency):
+                metrics |= self.evaluator.retrieval(model, data.validation_loader())
+            if self._is_due(config.zeroshot_frequency):
+                for task in data.tasks:
+                    metrics |= self.evaluator.zero_shot(model, task, data.task_loader(task))
         self.model.train()
         return metrics
+
+    def _bad_samples(self) -> BadSamples:
+        """The account of all ranks, on the first."""
+        own = self.data.train.bad_samples
+        accounts = self.ranks.gather(own.to_dict()) or []
+        return reduce(BadSamples.merge, map(BadSamples.from_dict, accounts), BadSamples())
 
     def _is_due(self, frequency: int) -> bool:
         return bool(frequency) and (self.epoch % frequency == 0 or self._is_last_epoch)

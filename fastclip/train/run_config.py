@@ -65,6 +65,7 @@ class RunConfig:
     micro_batch_size: int | None = None
     activation_budget: str = "auto"
     loss_schedule: str = "gather"
+    fsdp: bool = False
     backend: str = "auto"
     precision: str | None = None
     device: str | None = None

@@ -31,7 +31,8 @@ from fastclip.train.activation_budget import available_bytes, measure_kept, pars
 from fastclip.train.gradient_sync import (
     average_over_ranks,
     gradient_sync,
-    is_distributed,
+    is_replicated,
+    least_over_ranks,
     unwrapped,
 )
 from fastclip.train.random_state import RandomState
@@ -78,7 +79,8 @@ class CachedStep:
     Args:
         model: called with (images, texts); returns (image_features, text_features, logit_scale
             [, logit_bias]) or a dict with those names, as fastclip's and open_clip's models do. It
-            may be wrapped in DistributedDataParallel or FSDP2.
+            may be wrapped in DistributedDataParallel, or sharded by FSDP2 with its scalars left
+            out (`sharding.py`); then every rank needs equally many micro-batches.
         loss: called with those outputs of the whole batch; returns a scalar, or a dict of scalars
             that are added up. Its own parameters get their gradients too, averaged over ranks.
         micro_batch_size: samples that are encoded at once, by this rank.
@@ -182,10 +184,10 @@ class CachedStep:
         if self.kept_bytes == 0:  # nothing is trained
             return 0
         affordable = min(self.budget / self.kept_bytes, num_micro_batches)
-        if is_distributed(self.model) and num_micro_batches > 1:
+        if is_replicated(self.model) and num_micro_batches > 1:
             # The backward that synchronises must follow its own forward: one is encoded again.
             affordable = min(affordable, num_micro_batches - 1)
-        return int(affordable)
+        return least_over_ranks(int(affordable), self.model)
 
     def _measured(self, images: Tensor, texts: Texts, num_micro_batches: int) -> Encoded:
         """The first micro-batch of all, encoded with a graph to see what one takes."""
@@ -199,7 +201,7 @@ class CachedStep:
                 lambda: self._forward(model, images, texts), alive
             )
         self._needs_grad = {name: output.requires_grad for name, output in outputs.items()}
-        synchronises = is_distributed(self.model) and num_micro_batches == 1
+        synchronises = is_replicated(self.model) and num_micro_batches == 1
         if self._num_kept(num_micro_batches) > 0 and not synchronises:
             return Encoded(images, texts, outputs, state, is_kept=True)
         outputs = {name: output.detach() for name, output in outputs.items()}

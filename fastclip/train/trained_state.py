@@ -3,8 +3,13 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils._pytree import tree_map_only
+
+from fastclip.train.sharding import shared_like, whole
+
+KERNELS = ("foreach", "fused")  # settings that depend on where the parameters are
 
 
 class TrainedState:
@@ -27,13 +32,15 @@ class TrainedState:
         self.average = average
 
     def state_dict(self) -> dict[str, Any]:
+        """Whole tensors, of sharded ones too: all ranks call this together."""
         content = {
-            "state_dict": self.model.state_dict(), "optimizer": self.optimizer.state_dict()
-        }  # fmt: skip
+            "state_dict": _whole(self.model.state_dict()),
+            "optimizer": _whole(self.optimizer.state_dict()),
+        }
         if self.scaler is not None:
             content["scaler"] = self.scaler.state_dict()
         if self.average is not None:
-            content["ema_state_dict"] = self.average.module.state_dict()
+            content["ema_state_dict"] = _whole(self.average.module.state_dict())
             content["ema_updates"] = self.average.n_averaged.item()
         return content
 
@@ -45,10 +52,39 @@ class TrainedState:
         for name, part in (("scaler", self.scaler), ("ema_state_dict", self.average)):
             if part is not None and name not in content:
                 raise ValueError(f"the checkpoint has no {name}: its run was without")
-        self.model.load_state_dict(content["state_dict"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        _load(self.model, content["state_dict"])
+        self._load_optimizer(content["optimizer"])
         if self.scaler is not None:
             self.scaler.load_state_dict(content["scaler"])
         if self.average is not None:
-            self.average.module.load_state_dict(content["ema_state_dict"])
+            _load(self.average.module, content["ema_state_dict"])
             self.average.n_averaged.fill_(content["ema_updates"])
+
+    def _load_optimizer(self, content: dict[str, Any]) -> None:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        state = {
+            index: {name: _shared_like(value, parameters[index]) for name, value in of.items()}
+            for index, of in content["state"].items()
+        }
+        own = [{name: group[name] for name in KERNELS} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict({**content, "state": state})
+        for group, kernels in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(kernels)
+
+
+def _whole(content: Any) -> Any:
+    return tree_map_only(Tensor, whole, content)
+
+
+def _load(model: nn.Module, content: dict[str, Tensor]) -> None:
+    own = model.state_dict()
+    shares = {
+        name: shared_like(value, own[name]) if name in own else value
+        for name, value in content.items()
+    }
+    model.load_state_dict(shares)
+
+
+def _shared_like(value: Any, parameter: nn.Parameter) -> Any:
+    """Of what an optimiser keeps for a parameter, averages are shared as it is; counts are not."""
+    return shared_like(value, parameter) if isinstance(value, Tensor) else value

@@ -25,7 +25,9 @@ SETTINGS = {
 def arguments(logs: Path, name: str, **changes: Any) -> list[str]:
     """The arguments of `fastclip` for a run of these settings."""
     settings = SETTINGS | {k.replace("_", "-"): v for k, v in changes.items()}
-    flags = [part for k, v in settings.items() for part in (f"--{k}", str(v))]
+    flags = [
+        part for k, v in settings.items() for part in ([f"--{k}"] + [str(v)] * (v is not True))
+    ]
     return ["train", *flags, "--logs-dir", str(logs), "--name", name]
 
 

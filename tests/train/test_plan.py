@@ -77,6 +77,8 @@ def test_weights_count_what_is_trained_and_averaged(precision, bytes_of_weight):
     locked = make_plan(config, 64, GIB, lock=lambda model: model.lock_image_tower())
     num_image = sum(p.numel() for p in build(config).visual.parameters())
     assert locked.weights == 16 * num - 12 * num_image
+    sharded = make_plan(config, 64, GIB, world_size=4, precision=precision, is_sharded=True)
+    assert sharded.weights == bytes_of_weight * num + 3 * bytes_of_weight * num // 4
     assert locked.graph(8) < plan.graph(8)
 
 

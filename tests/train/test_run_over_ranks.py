@@ -10,6 +10,8 @@ import time
 import pytest
 import torch
 
+from fastclip.cli import main
+from fastclip.train.checkpoint_store import CheckpointStore
 from tests.support.runs import arguments, assert_same_run, count_steps, final
 
 
@@ -92,3 +94,29 @@ def test_killing_a_rank_ends_the_other_and_the_run_goes_on_where_it_was(killed, 
     assert end(start_ranks(argv)) == [0, 0]
     assert whole["global_step"] == 12
     assert_same_run(final(tmp_path, "killed"), whole)
+
+
+@pytest.mark.slow
+def test_sharded_run_is_the_replicated_one_and_resumes_to_the_bit(whole, tmp_path):
+    argv = arguments(tmp_path, "sharded", epochs=3, fsdp=True, resume="latest")
+    assert end(start_ranks(argv)) == [0, 0]
+    sharded = final(tmp_path, "sharded")
+    groups = [[group["params"] for group in run["optimizer"]["param_groups"]]
+              for run in (sharded, whole)]  # fmt: skip
+    assert groups[0] == groups[1]
+    for part in ("state_dict", "ema_state_dict"):
+        assert list(sharded[part]) == list(whole[part])
+        for name, value in whole[part].items():
+            torch.testing.assert_close(sharded[part][name], value, rtol=1e-3, atol=1e-4)
+
+    for path in CheckpointStore(tmp_path / "sharded" / "checkpoints").paths():
+        if path.name not in ("step_000000010.pt", "epoch_1.pt"):
+            path.unlink()
+    assert end(start_ranks(argv)) == [0, 0]
+    assert "after step 10" in (tmp_path / "sharded" / "out.log").read_text()
+    assert_same_run(final(tmp_path, "sharded"), sharded)
+
+
+def test_sharding_one_process_is_refused_with_what_to_do(tmp_path, capsys):
+    assert main(arguments(tmp_path, "alone", fsdp=True)) == 2
+    assert "there is one: start with torchrun" in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""FSDP2: every rank holds a share of the weights, of their gradients and of AdamW's averages.
+
+    weights      gathered block by block for a forward or backward, and dropped again
+    gradients    whole on every rank while micro-batches add up, then reduced to shares: once a step
+    scalars      the scale and the bias stay whole, with their gradients averaged
+
+What is stored of a run is whole tensors, the same files as without: a run may be resumed on any
+number of ranks' worth of memory, and open_clip reads its checkpoints.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def shard(model: nn.Module, device: torch.device, group: ProcessGroup | None = None) -> None:
+    """Shard `model` in place over the ranks of a group, each block of its towers by itself.
+
+    Args:
+        device: of this rank, on which the shares are from now on.
+        group: by default all ranks.
+    """
+    mesh = DeviceMesh.from_group(group or dist.group.WORLD, device.type)
+    for blocks in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
+        for block in blocks:
+            fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh, ignored_params={p for p in model.parameters() if p.ndim == 0})
+    model.to(device)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    return isinstance(model, FSDPModule)
+
+
+def group_of(model: nn.Module) -> ProcessGroup:
+    """The ranks that a model is sharded over."""
+    shares = (p for p in model.parameters() if isinstance(p, DTensor))
+    return next(shares).device_mesh.get_group()
+
+
+@contextlib.contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """In this context a sharded model has its weights whole on every rank.
+
+    Ranks may then call it as often as each of them likes: no call communicates.
+    """
+    if not is_sharded(model):
+        yield
+        return
+    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for part in parts:
+        part.unshard()
+    model.set_reshard_after_forward(False)
+    try:
+        yield
+    finally:
+        model.set_reshard_after_forward(True)
+        for part in parts:
+            part.reshard()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, on the CPU if it was shared; ranks call this together."""
+    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+
+
+def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """This rank's share of a whole tensor that every rank has, shared as `like` is."""
+    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+        return tensor
+    own = tensor.to(like.device)
+    return distribute_tensor(own, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
+    """Scale gradients down to a total norm of at most `max_norm`, shared or not."""
+    parameters = [p for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in parameters]
+    shared = [g for g in gradients if isinstance(g, DTensor)]
+    if not shared:
+        nn.utils.clip_grads_with_norm_(parameters, max_norm, nn.utils.get_total_norm(gradients))
+        return
+    shares = [g.to_local() for g in shared]
+    others = [g for g in gradients if not isinstance(g, DTensor)]
+    squares = _squares(shares)
+    dist.all_reduce(squares, group=shared[0].device_mesh.get_group())
+    norm = (squares + _squares(others)).sqrt()
+    factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)  # as torch has it
+    for gradient in (*shares, *others):
+        gradient.mul_(factor)
+
+
+def _squares(tensors: list[Tensor]) -> Tensor | float:
+    """Sum of the squares of all elements, at least in float32."""
+    norms = [torch.linalg.vector_norm(t, dtype=torch.promote_types(t.dtype, torch.float32))
+             for t in tensors]  # fmt: skip
+    return torch.stack(norms).square().sum() if norms else 0.0

@@ -1,0 +1,154 @@
+"""FSDP2: a step of shares is the step of the whole, and what is stored of it is whole tensors."""
+
+import pytest
+import torch
+from torch.distributed.tensor import DTensor
+
+from fastclip.train.config import TrainConfig
+from fastclip.train.optim import make_optimizer
+from fastclip.train.sharding import clip_gradients, gathered, shard, whole
+from fastclip.train.step import CachedStep
+from fastclip.train.trained_state import TrainedState
+from tests.distributed.test_cached_step import MICRO, STEPS, loss_of, make, share, train_alone
+from tests.support.small_models import SMALL, build, inputs
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(batch_size=6, steps=3, learning_rate=1e-3)
+
+
+def train_a_share(group, name, sizes, schedule, budget):
+    rank = group.rank()
+    model, _ = make(name)
+    shard(model, CPU, group)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-6, foreach=False)
+    loss = loss_of(name, process_group=group, schedule=schedule)
+    compute = CachedStep(model, loss, MICRO, 0 if budget == "partial" else budget)
+    torch.manual_seed(100 + rank)
+    kept = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        result = compute(*share(name, step, sizes, rank))
+        kept.append((result.num_kept, result.num_micro_batches))
+        optimizer.step()
+        if budget == "partial":
+            compute.budget = 1.5 * result.kept_bytes
+    is_shared = [isinstance(p, DTensor) for p in model.parameters()]
+    return [whole(p.detach()) for p in model.parameters()], kept, is_shared
+
+
+@pytest.mark.parametrize("budget", [0, "partial", "unlimited"])
+@pytest.mark.parametrize(
+    "name, sizes, schedule",
+    [("vit", (6, 6), "gather"), ("vit", (5, 4, 6), "ring"), ("siglip", (9, 7), "gather")],
+)
+def test_parameters_after_three_steps_are_those_of_one_process(
+    ranks, name, sizes, schedule, budget
+):
+    expected, _ = train_alone(name, sizes)
+    for rank, (found, kept, is_shared) in enumerate(
+        ranks.run(len(sizes), train_a_share, name, sizes, schedule, budget)
+    ):
+        num = -(-sizes[rank] // MICRO)
+        assert kept[1:] == [({0: 0, "partial": 1, "unlimited": num}[budget], num)] * (STEPS - 1)
+        assert is_shared.count(False) == (2 if name == "siglip" else 1)  # scale and bias
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def kept_with_budgets(group, budgets):
+    model, _ = make("vit")
+    shard(model, CPU, group)
+    compute = CachedStep(model, loss_of("vit", process_group=group), MICRO, budgets[group.rank()])
+    compute(*share("vit", 0, (9, 9), group.rank()))
+    return compute(*share("vit", 1, (9, 9), group.rank())).num_kept
+
+
+def test_ranks_with_different_budgets_keep_equally_many_graphs(ranks):
+    assert ranks.run(2, kept_with_budgets, ["unlimited", 0]) == [0, 0]
+
+
+def clipped(group, max_norm):
+    model = build(SMALL["vit"]).double().train()
+    images, tokens = inputs(SMALL["vit"], 4)
+    if group is not None:
+        shard(model, CPU, group)
+    loss_of("vit", world_size=1)(*model(images.double(), tokens)).backward()
+    if group is None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    else:
+        clip_gradients(model.parameters(), max_norm)
+    return [whole(p.grad) for p in model.parameters()]
+
+
+@pytest.mark.parametrize("max_norm", [1e-3, 1e9])
+def test_norm_of_shares_is_clipped_as_that_of_the_whole(ranks, max_norm):
+    expected = clipped(None, max_norm)
+    for found in ranks.run(2, clipped, max_norm):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def make_state(group, seed):
+    model = build(SMALL["vit"], seed).train()
+    if group is not None:
+        shard(model, CPU, group)
+    optimizer = make_optimizer(model, CONFIG)
+    rank, settings = (
+        (0, {"world_size": 1}) if group is None else (group.rank(), {"process_group": group})
+    )
+    CachedStep(model, loss_of("vit", **settings), 3)(*inputs(SMALL["vit"], 3, seed=rank))
+    optimizer.step()
+    return TrainedState(model, optimizer)
+
+
+def stored_and_loaded(group):
+    """What one sharded model stores, and what another one, that has loaded it, stores."""
+    one, other = make_state(group, 0), make_state(group, 1)
+    content = one.state_dict()
+    before = other.state_dict()
+    other.load_state_dict(content)
+    return content, before, other.state_dict()
+
+
+def test_what_is_stored_is_whole_and_loads_into_shares_and_into_the_whole(ranks):
+    for content, before, after in ranks.run(2, stored_and_loaded):
+        plain = make_state(None, 1)
+        template = plain.state_dict()
+        assert list(content["state_dict"]) == list(template["state_dict"])
+        for name, value in content["state_dict"].items():
+            assert type(value) is torch.Tensor and value.shape == template["state_dict"][name].shape
+            assert torch.equal(value, after["state_dict"][name])
+        assert not torch.equal(
+            before["state_dict"]["visual.proj"], content["state_dict"]["visual.proj"]
+        )
+        for index, state in template["optimizer"]["state"].items():
+            for name, value in state.items():
+                stored = content["optimizer"]["state"][index][name]
+                assert stored.shape == value.shape
+                assert torch.equal(stored, after["optimizer"]["state"][index][name])
+        plain.load_state_dict(content)
+        loaded = plain.state_dict()
+        for name, value in content["state_dict"].items():
+            assert torch.equal(loaded["state_dict"][name], value)
+        assert content["optimizer"]["param_groups"][0]["foreach"] is False
+        assert plain.optimizer.param_groups[0]["foreach"] is None
+
+
+def features_called_unequally(group):
+    """Each rank encodes another number of batches; without `gathered` this would not end."""
+    model = build(SMALL["vit"])
+    shard(model, CPU, group)
+    images, tokens = inputs(SMALL["vit"], 2)
+    with torch.no_grad(), gathered(model):
+        features = [model(images, tokens)[0] for _ in range(1 + 3 * group.rank())]
+    is_shared = isinstance(model.visual.proj, DTensor)
+    return features[-1], is_shared
+
+
+def test_gathered_model_is_called_by_each_rank_as_often_as_it_likes(ranks):
+    images, tokens = inputs(SMALL["vit"], 2)
+    with torch.no_grad():
+        expected = build(SMALL["vit"])(images, tokens)[0]
+    for found, is_shared in ranks.run(2, features_called_unequally):
+        assert is_shared
+        torch.testing.assert_close(found, expected)
