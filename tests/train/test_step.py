@@ -311,3 +311,21 @@ def test_as_many_graphs_are_alive_at_the_loss_as_the_budget_holds(times, kept):
     assert step(*batch).num_kept == kept
     assert alive[1] == kept
     assert len(forwards) == 2 * (8 + 8 - kept)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")
+def test_compiled_towers_draw_the_same_random_numbers_again():
+    """What the compiler makes of dropout: the forward without a graph, and the one with it."""
+    model = make_model().float()
+    model.compile()
+    images, tokens = inputs(SMALL["vit"], 9)
+    loss = ClipLoss(backend="reference")
+    gradients = []
+    for run in (CachedStep(model, loss, MICRO), lambda *b: plain_gradients(model, *b, loss)):
+        model.zero_grad()
+        torch.manual_seed(7)
+        run(images, tokens)
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
