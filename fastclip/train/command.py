@@ -209,6 +209,8 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{ranks.world_size} x {ranks.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
+    if run.precision.caution is not None:
+        log.warn(run.precision.caution)
     if ranks.is_first:
         _say_what_it_takes(config, run, ranks, log)
         run.store.remove_temporaries()

@@ -48,3 +48,15 @@ class TowerPrecision:
         if AUTOCAST.get(self.name) != torch.float16:
             return None
         return torch.amp.GradScaler(self.device.type)
+
+    @property
+    def caution(self) -> str | None:
+        """What a user of this precision should know before a long run."""
+        parameters = {**MATRICES, **EVERYTHING}.get(self.name)
+        if parameters != torch.float16:
+            return None
+        return (
+            f"--precision {self.name} trains float16 parameters, as open_clip does: gradients and "
+            "AdamW's averages below 6e-8 are lost, and the loss may stay where it begins; amp and "
+            "amp_bf16 do not have this"
+        )

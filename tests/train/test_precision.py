@@ -31,6 +31,7 @@ def test_names_mean_what_they_mean_in_open_clip(name, parameters, inputs, produc
             torch, products
         )
     assert (precision.scaler() is not None) == is_scaled
+    assert (precision.caution is not None) == (parameters in ("fp16", "pure_fp16"))
 
 
 def test_every_name_is_tested_and_the_default_is_the_devices():
