@@ -60,13 +60,12 @@ class Evaluator:
             with self.autocast():
                 found = model(self.prepare(images), tokens.to(self.ranks.device))
             features.append(tuple(side.float().cpu() for side in found[:2]))
-        shares = self.ranks.gather((features, loader.bad_samples.num_bad))
+        shares = self.ranks.gather(features)
         if shares is None:
             return {}
-        pairs = [pair for share, _ in shares for pair in share]
-        counts = {"num_samples": 0, "num_bad_samples": sum(bad for _, bad in shares)}
+        pairs = [pair for share in shares for pair in share]
         if not pairs:
-            return counts
+            return {"num_samples": 0}
         image_features, text_features = (torch.cat([p[side] for p in pairs]) for side in (0, 1))
         metrics: dict[str, float] = {}
         for direction, found in retrieval(image_features, text_features)._asdict().items():
@@ -76,7 +75,8 @@ class Evaluator:
                 metrics[f"{direction}_R@{k}"] = recall_at(k, found)
         scale = model.logit_scale.detach().exp().float().cpu()
         metrics["clip_val_loss"] = clip_loss(image_features, text_features, scale).item()
-        return metrics | counts | {"num_samples": len(image_features)}
+        metrics["num_samples"] = len(image_features)
+        return metrics
 
     @torch.no_grad()
     def zero_shot(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclip.data.loading.bad_samples import BadSamples
+from fastclip.data.loading.loader import PairLoader
 from fastclip.data.pixels import standardize
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
@@ -216,15 +217,17 @@ class Run:
         self._report_epoch()
 
     def _report_epoch(self) -> None:
-        bad = self._bad_samples()
+        bad = self._account_of(self.data.train)
         self.log.say(f"epoch {self.epoch - 1} is through; {bad.summary()}")
-        metrics = self._evaluate()
-        if metrics:
-            shown = "\t".join(f"{name}: {value:.4f}" for name, value in metrics.items())
-            self.log.say(f"Eval Epoch: {self.epoch} {shown}")
         values: dict[str, Any] = {
             "epoch": self.epoch, "global_step": self.global_step, "bad_samples": bad.to_dict()
         }  # fmt: skip
+        metrics, bad = self._evaluate()
+        if metrics:
+            shown = "\t".join(f"{name}: {value:.4f}" for name, value in metrics.items())
+            self.log.say(f"Eval Epoch: {self.epoch} {shown}")
+            self.log.say(f"in validation {bad.summary()}")
+            values["val_bad_samples"] = bad.to_dict()
         self.log.epoch(values, metrics)
 
     def _report_epoch_that_was_cut_off(self) -> None:
@@ -233,27 +236,31 @@ class Run:
         if is_at_end and not self.ranks.share(self.log.has_epoch(self.epoch)):
             self._report_epoch()
 
-    def _evaluate(self) -> dict[str, float]:
-        """Metrics of what is due after this epoch, on the first rank; of the average if any."""
-        config, data = self.config, self.data
-        average = self.state.average
+    def _evaluate(self) -> tuple[dict[str, float], BadSamples]:
+        """Metrics of what is due after this epoch, and the account of its data, on the first rank.
+
+        Evaluated is the average of the weights, if there is one.
+        """
+        data, average = self.data, self.state.average
         model = self.model if average is None else average.module
         model.eval()
-        metrics: dict[str, float] = {}
+        metrics, bad = {}, BadSamples()
         with gathered(model):
-            if data.validation is not None and self._is_due(config.val_frequency):
-                metrics |= self.evaluator.retrieval(model, data.validation_loader())
-            if self._is_due(config.zeroshot_frequency):
-                for task in data.tasks:
-                    metrics |= self.evaluator.zero_shot(model, task, data.task_loader(task))
+            if data.validation is not None and self._is_due(self.config.val_frequency):
+                loader = data.validation_loader()
+                metrics |= self.evaluator.retrieval(model, loader)
+                bad = bad.merge(self._account_of(loader))
+            for task in data.tasks if self._is_due(self.config.zeroshot_frequency) else ():
+                loader = data.task_loader(task)
+                metrics |= self.evaluator.zero_shot(model, task, loader)
+                bad = bad.merge(self._account_of(loader))
         self.model.train()
-        return metrics
+        return metrics, bad
 
-    def _bad_samples(self) -> BadSamples:
-        """The account of all ranks, on the first."""
-        own = self.data.train.bad_samples
-        accounts = self.ranks.gather(own.to_dict()) or []
-        return reduce(BadSamples.merge, map(BadSamples.from_dict, accounts), BadSamples())
+    def _account_of(self, loader: PairLoader) -> BadSamples:
+        """Of the bad samples of all ranks, on the first; an empty one on others."""
+        accounts = self.ranks.gather(loader.bad_samples) or []
+        return reduce(BadSamples.merge, accounts, BadSamples())
 
     def _is_due(self, frequency: int) -> bool:
         return bool(frequency) and (self.epoch % frequency == 0 or self._is_last_epoch)
