@@ -82,18 +82,18 @@ def _continuation(
     file: BinaryIO, line: bytes, separator: str, is_row: Callable[[Fields], bool]
 ) -> bytes:
     """Return the lines that belong to the record that `line` begins, empty if it is one alone."""
-    if not _fields(line, separator).is_open:
-        return b""
-    lines = line
-    while len(lines) < MAX_RECORD_BYTES:
+    fields, size = _fields(line, separator), len(line)
+    is_strict, more = fields.is_strict, []
+    while fields.is_open and size < MAX_RECORD_BYTES:
         following = file.readline(MAX_RECORD_BYTES)
         if not following or is_row(_fields(following, separator)):
-            break
-        lines += following
-        fields = _fields(lines, separator)
-        if not fields.is_open:
-            return lines[len(line) :] if fields.is_strict else b""
-    return b""
+            return b""
+        # What goes on in an open field is read as if it began there: no line is parsed again.
+        fields = _fields(b'"' + following, separator)
+        is_strict &= fields.is_strict
+        size += len(following)
+        more.append(following)
+    return b"".join(more) if is_strict and not fields.is_open else b""
 
 
 def _fields(raw: bytes, separator: str) -> Fields:

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from fastclip.data.sources import records
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.records import MAX_RECORD_BYTES, parse
 from fastclip.data.sources.samples import Sample
@@ -107,6 +108,20 @@ def test_a_bad_row_is_counted_and_takes_no_other_along(tmp_path, row, reason):
 def test_an_open_quote_ends_with_its_line_if_what_follows_are_rows(tmp_path, rows):
     items = read_all(CsvSource(table(tmp_path, "\n".join(["filepath\ttitle", *rows]))))
     assert captions(items) == ["first", 'an inch: 5"'] and reasons(items) == ["quote is not closed"]
+
+
+def test_an_open_quote_has_each_line_behind_it_parsed_a_few_times_only(tmp_path, monkeypatch):
+    rows = ['a\t"never closed', *['b\tdoubled ""quotes"" do not close it'] * 2000]
+    path, num_parsed = table(tmp_path, "\n".join(["filepath\ttitle", *rows])), 0
+
+    def counted(text, separator):
+        nonlocal num_parsed
+        num_parsed += len(text)
+        return parse(text, separator)
+
+    monkeypatch.setattr(records, "parse", counted)
+    assert CsvSource(path).num_samples() == 2001
+    assert num_parsed < 5 * path.stat().st_size
 
 
 def test_a_quoted_caption_may_run_over_lines(tmp_path):
