@@ -43,7 +43,7 @@ class CsvSource(Source):
         self._folder = os.path.dirname(os.path.abspath(self.path))
         with open(self.path, "rb") as file:
             self._num_columns, end = 0, 0
-            header = next(split_records(file, 0, separator, lambda fields: True), None)
+            header = next(split_records(file, 0, separator, lambda line, record: True), None)
             if header is None:
                 raise ValueError(f"path must be a table with a header, {self.path!r} is empty")
             end = header.end
@@ -52,7 +52,8 @@ class CsvSource(Source):
             self._num_columns = len(columns)
             self._image_column = self._column("image_key", image_key, columns)
             self._caption_column = self._column("caption_key", caption_key, columns)
-            self._parts = list(self._find_parts(split_records(file, end, separator, self._is_row)))
+            records = split_records(file, end, separator, self._ends_before)
+            self._parts = list(self._find_parts(records))
         if not self._parts:
             raise ValueError(f"path must be a table with rows, {self.path!r} has only a header")
 
@@ -65,7 +66,7 @@ class CsvSource(Source):
             return
         try:
             with open(self.path, "rb") as file:
-                for record in split_records(file, start, self._separator, self._is_row):
+                for record in split_records(file, start, self._separator, self._ends_before):
                     yield Entry(record.start, record.end, partial(self._load, record))
                     start = record.end
                     if start >= part.stop:
@@ -96,12 +97,19 @@ class CsvSource(Source):
         path = os.path.join(self._folder, name)
         return with_caption(f"{key}, {name}", path, fields.values[self._caption_column])
 
-    def _is_row(self, fields: Fields) -> bool:
-        return (
-            not fields.is_open
-            and len(fields.values) == self._num_columns
-            and is_picture_name(fields.values[self._image_column].strip())
-        )
+    def _ends_before(self, line: Fields, record: Fields) -> bool:
+        """Does the line name a picture of its own, not that of the record which it completes?"""
+        picture = self._picture(line.values)
+        if picture is None:
+            return False
+        return record.is_open or self._picture(record.values) != picture
+
+    def _picture(self, values: list[str]) -> str | None:
+        """What the picture of a row is called, None if the values are not a row."""
+        if len(values) != self._num_columns:
+            return None
+        name = values[self._image_column].strip()
+        return name if is_picture_name(name) else None
 
     def _find_parts(self, records: Iterator[Record]) -> Iterator[Part]:
         while rows := list(islice(records, SAMPLES_PER_PART)):

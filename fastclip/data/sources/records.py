@@ -47,12 +47,14 @@ def parse(text: str, separator: str) -> Fields:
 
 
 def split_records(
-    file: BinaryIO, start: int, separator: str, is_row: Callable[[Fields], bool]
+    file: BinaryIO, start: int, separator: str, ends_before: Callable[[Fields, Fields], bool]
 ) -> Iterator[Record]:
     """Yield the records of `file` from offset `start`, which must be that of one; no empty lines.
 
     Args:
-        is_row: says of the fields of a line whether they are plainly a row of their own.
+        ends_before: says whether a record with an open quote ends before the next line, given the
+            fields of that line alone, and those of the record if it goes on over the line; of a
+            field over several lines, the record has the last.
     """
     file.seek(start)
     offset = start
@@ -61,7 +63,7 @@ def split_records(
         if len(line) == MAX_RECORD_BYTES and not line.endswith(b"\n"):
             end += _skip_line(file)
         elif b'"' in line:
-            more = _continuation(file, line, separator, is_row)
+            more = _continuation(file, line, separator, ends_before)
             line, end = line + more, end + len(more)
             file.seek(end)
         raw = line.rstrip(b"\r\n")
@@ -79,21 +81,21 @@ def _closing_quote(text: str, start: int) -> int:
 
 
 def _continuation(
-    file: BinaryIO, line: bytes, separator: str, is_row: Callable[[Fields], bool]
+    file: BinaryIO, line: bytes, separator: str, ends_before: Callable[[Fields, Fields], bool]
 ) -> bytes:
     """Return the lines that belong to the record that `line` begins, empty if it is one alone."""
-    fields, size = _fields(line, separator), len(line)
-    is_strict, more = fields.is_strict, []
-    while fields.is_open and size < MAX_RECORD_BYTES:
+    record, size, more = _fields(line, separator), len(line), []
+    while record.is_open and record.is_strict and size < MAX_RECORD_BYTES:
         following = file.readline(MAX_RECORD_BYTES)
-        if not following or is_row(_fields(following, separator)):
-            return b""
         # What goes on in an open field is read as if it began there: no line is parsed again.
-        fields = _fields(b'"' + following, separator)
-        is_strict &= fields.is_strict
+        rest = _fields(b'"' + following, separator)
+        record.values[-1:] = rest.values
+        record = Fields(record.values, rest.is_open, rest.is_strict)
+        if not following or ends_before(_fields(following, separator), record):
+            return b""
         size += len(following)
         more.append(following)
-    return b"".join(more) if is_strict and not fields.is_open else b""
+    return b"".join(more) if record.is_strict and not record.is_open else b""
 
 
 def _fields(raw: bytes, separator: str) -> Fields:

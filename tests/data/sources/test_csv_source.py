@@ -110,6 +110,16 @@ def test_an_open_quote_ends_with_its_line_if_what_follows_are_rows(tmp_path, row
     assert captions(items) == ["first", 'an inch: 5"'] and reasons(items) == ["quote is not closed"]
 
 
+def test_an_open_quote_takes_no_row_along_whose_own_caption_runs_over_lines(tmp_path):
+    # The quote that begins the second row's caption is at the end of its line.
+    rows = ['a.jpg\t"never closed', 'b.jpg\t"', 'in a line of its own"', "c.jpg\tlast"]
+    source = CsvSource(table(tmp_path, "\n".join(["filepath\ttitle", *rows])))
+    items = read_all(source)
+    assert captions(items) == ["in a line of its own", "last"]
+    assert reasons(items) == ["quote is not closed"]
+    assert_resumable(source)
+
+
 def test_an_open_quote_has_each_line_behind_it_parsed_a_few_times_only(tmp_path, monkeypatch):
     rows = ['a\t"never closed', *['b\tdoubled ""quotes"" do not close it'] * 2000]
     path, num_parsed = table(tmp_path, "\n".join(["filepath\ttitle", *rows])), 0
@@ -130,6 +140,32 @@ def test_a_quoted_caption_may_run_over_lines(tmp_path):
     items = read_all(source)
     assert captions(items) == ['one,\ntwo, "three"\n\nfour', "five"] and reasons(items) == []
     assert_resumable(source)
+
+
+@pytest.mark.parametrize(
+    "columns", [("title", "filepath"), ("title", "filepath", "id"), ("id", "title", "filepath")]
+)
+def test_a_quoted_caption_before_its_picture_may_run_over_lines(tmp_path, columns):
+    texts = ["one\ntwo, three", "plain", 'four\n"five"\nsix', "\nseven", "eight\n\n"]
+    path = tmp_path / "pairs.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = standard_csv.DictWriter(file, columns)
+        writer.writeheader()
+        for i, text in enumerate(texts):
+            row = {"title": text, "filepath": f"{i}.jpg", "id": i}
+            writer.writerow({name: row[name] for name in columns})
+    source = CsvSource(path, separator=",")
+    items = read_all(source)
+    assert captions(items) == [text.strip() for text in texts] and reasons(items) == []
+    assert [item.image for item in items] == [f"{tmp_path}/{i}.jpg" for i in range(len(texts))]
+    assert_resumable(source)
+
+
+def test_an_open_quote_before_a_picture_takes_no_other_row_along(tmp_path):
+    rows = ['"never closed\ta.jpg', "first\tb.jpg", 'an inch: 5" screen\tc.jpg', '"last"\td.jpg']
+    items = read_all(CsvSource(table(tmp_path, "\n".join(["title\tfilepath", *rows]))))
+    assert captions(items) == ["first", 'an inch: 5" screen', "last"]
+    assert reasons(items) == ["quote is not closed"]
 
 
 def test_many_rows_make_many_parts_that_hold_each_row_once(tmp_path):
