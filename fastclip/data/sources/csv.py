@@ -98,7 +98,9 @@ class CsvSource(Source):
         return with_caption(f"{key}, {name}", path, fields.values[self._caption_column])
 
     def _ends_before(self, line: Fields, record: Fields) -> bool:
-        """Does the line name a picture of its own, not that of the record which it completes?"""
+        """Is the record no row with the line, or the line one with a picture of its own?"""
+        if len(record.values) > self._num_columns:
+            return True
         picture = self._picture(line.values)
         if picture is None:
             return False
