@@ -6,6 +6,9 @@ from PIL import Image
 from torch import Tensor
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+# Characters. No model reads so many, and a million accents would take half an hour to clean:
+# Unicode's normal form has them in an order that takes quadratic time.
+MAX_CAPTION = 2**15
 
 
 class Sample(NamedTuple):
@@ -26,6 +29,7 @@ def with_caption(
 ) -> Sample | BadSample:
     """Return a Sample of the caption without surrounding space, or a BadSample if none is left.
 
+    Of a caption longer than `MAX_CAPTION` the sample has the beginning.
     Bytes are UTF-8, with or without a byte order mark. A surrogate, which no valid text holds and
     no tokenizer takes, is as bad as bytes that are not UTF-8.
     """
@@ -37,7 +41,7 @@ def with_caption(
         caption.encode()
     except UnicodeError as error:
         return BadSample(key, "caption is not UTF-8", str(error))
-    caption = caption.strip()
+    caption = caption.strip()[:MAX_CAPTION]
     return Sample(key, image, caption) if caption else BadSample(key, "empty caption")
 
 
