@@ -3,7 +3,6 @@ import io
 import pickle
 import struct
 import zipfile
-import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from fastclip.data.images import FORMATS, MAX_PIXELS, ImageError, load_image, to_rgb
-from tests.support.pictures import encoded, random_picture
+from tests.support.pictures import encoded, png_header, random_picture
 
 LOSSLESS = {
     "PNG": {},
@@ -45,16 +44,6 @@ def exif(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that ends after saying how large it is."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = b"IDAT"
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        for chunk in (header, data)
-    )
 
 
 def grey_tiff(data: bytes, width: int, bits: int, white_is_zero=False, signed=False) -> bytes:

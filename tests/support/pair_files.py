@@ -1,6 +1,7 @@
 """Small data sets on disk, and what of them a source yields."""
 
 import io
+import random
 import tarfile
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def write_shards(folder: Path, num_pairs: list[int]) -> list[Path]:
         paths[-1].write_bytes(tar_bytes(pair_members(range(first, first + number))))
         first += number
     return paths
+
+
+def damage(contents: bytes, rng: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
+    """Overwrite, zero or cut; return what is left and which ranges were touched."""
+    data, touched = bytearray(contents), []
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(len(data))
+        stop = min(len(data), start + rng.choice((1, 2, 40, 512, 3000)))
+        noise = bytes(stop - start) if rng.random() < 0.3 else rng.randbytes(stop - start)
+        data[start:stop] = noise
+        touched.append((start, stop))
+    if rng.random() < 0.4:
+        cut = rng.randrange(len(data))
+        touched.append((cut, len(data)))
+        del data[cut:]
+    return bytes(data), touched
 
 
 def read_all(source: Source) -> list[Sample | BadSample]:

@@ -1,6 +1,8 @@
 """Pictures with random pixels, in every mode that image files come in, and files of them."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -25,3 +27,13 @@ def encoded(picture: Image.Image, format: str, **options) -> bytes:
     file = io.BytesIO()
     picture.save(file, format, **options)
     return file.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that ends after saying how large it is."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"IDAT"
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, data)
+    )

@@ -7,7 +7,13 @@ import pytest
 
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.tar_shards import TarSource
-from tests.support.pair_files import assert_resumable, picture_bytes, read_all, tar_bytes
+from tests.support.pair_files import (
+    assert_resumable,
+    damage,
+    picture_bytes,
+    read_all,
+    tar_bytes,
+)
 
 BLOCK = 512
 NUM_PAIRS = 12
@@ -28,22 +34,6 @@ def make_shard(rng: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
         extents.append((offset, offset + size))
         offset += size
     return tar_bytes(members), extents
-
-
-def damage(contents: bytes, rng: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
-    """Overwrite, zero or cut; return what is left and which ranges were touched."""
-    data, touched = bytearray(contents), []
-    for _ in range(rng.randint(1, 4)):
-        start = rng.randrange(len(data))
-        stop = min(len(data), start + rng.choice((1, 2, 40, 512, 3000)))
-        noise = bytes(stop - start) if rng.random() < 0.3 else rng.randbytes(stop - start)
-        data[start:stop] = noise
-        touched.append((start, stop))
-    if rng.random() < 0.4:
-        cut = rng.randrange(len(data))
-        touched.append((cut, len(data)))
-        del data[cut:]
-    return bytes(data), touched
 
 
 @pytest.mark.parametrize("seed", range(150))
