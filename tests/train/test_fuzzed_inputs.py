@@ -4,7 +4,10 @@ What is watched is what steps are given, pixels and tokens: the colour of a pict
 """
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -229,8 +232,11 @@ def test_pictures_of_extreme_sizes_are_trained_on_and_bombs_counted(train, recor
     found = train(data, 5, global_batch_size=5, val_data=data)
     assert found.status == 0 and sorted(found.trained) == records(pairs)
     assert found.bad == [Counter({"unusable image": len(bombs)})]
-    examples = found.results[0]["bad_samples"]["examples"]["unusable image"]
+    (result,) = found.results
+    examples = result["bad_samples"]["examples"]["unusable image"]
     assert all("pixels are more than max_pixels" in example for example in examples)
+    assert result["num_samples"] == 5 and result["val_bad_samples"]["num_seen"] == len(sizes)
+    assert result["val_bad_samples"]["counts"] == {"unusable image": len(bombs)}
 
 
 def test_missing_shard_counts_as_many_as_it_held(train, records, folder):
@@ -240,6 +246,25 @@ def test_missing_shard_counts_as_many_as_it_held(train, records, folder):
     found = train(f"{folder}/{{000,gone,001}}.tar", 16)
     assert found.status == 0 and sorted(found.trained) == records(pairs)
     assert found.bad == [Counter({"missing shard": 9})]
+
+
+@pytest.mark.slow
+def test_two_ranks_count_what_is_bad_for_both(model, folder, tmp_path):
+    bad = bad_of_each_kind(random.Random(0))
+    # Each rank reads one of the shards, and a good pair last.
+    pairs = [*bad[:4], *good(range(4, 10)), *bad[4:], *good(range(21, 27))]
+    data = write_shards(folder, pairs)
+    argv = arguments(model, tmp_path, data, 12, val_data=data)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+               "2", "-m", "fastclip.cli", *argv]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (result,) = results_of(tmp_path)
+    for name in ("bad_samples", "val_bad_samples"):
+        assert result[name]["num_seen"] == len(pairs) == 27
+        assert result[name]["counts"] == reasons(pairs, write_shards)
+    assert result["num_samples"] == 12
 
 
 @pytest.mark.parametrize("workers", [0, 1])
