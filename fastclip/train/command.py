@@ -213,7 +213,7 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         log.warn(run.precision.caution)
     if ranks.is_first:
         _say_what_it_takes(config, run, ranks, log)
-        run.store.remove_temporaries()
+        run.checkpoints.store.remove_temporaries()
     if config.resume is not None:
         run.resume(config.resume)
     return run.train()

@@ -1,13 +1,13 @@
 """A training run: model, data and optimiser, step after step, until it is done or told to stop.
 
 A run is a function of its settings: killed at any moment and resumed, it ends with the parameters
-of the run that was not, on a CPU to the bit. What is needed for that is in every checkpoint: the
-model, the optimiser, the step, and of each rank its place in the data, its random numbers and what
-it has measured.
+of the run that was not, on a CPU to the bit. What that needs is in every checkpoint, see
+`run_checkpoint.py`.
 """
 
 import signal
 import time
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,22 @@ from fastclip.data.loading.loader import PairLoader
 from fastclip.data.pixels import standardize
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
-from fastclip.models.open_clip_config import to_json
-from fastclip.train.checkpoint_store import CheckpointStore
 from fastclip.train.distribution import make_average, place, wrap
 from fastclip.train.evaluation import Evaluator
 from fastclip.train.optim import make_optimizer, moments_of
 from fastclip.train.optimizer_step import OptimizerStep
 from fastclip.train.precision import TowerPrecision
 from fastclip.train.progress import is_watched, progress_bar
-from fastclip.train.random_state import RandomState
 from fastclip.train.ranks import Ranks
+from fastclip.train.run_checkpoint import Progress, RunCheckpoints
 from fastclip.train.run_config import RunConfig
 from fastclip.train.run_data import RunData
-from fastclip.train.run_log import RunLog, step_line
+from fastclip.train.run_log import RunLog
 from fastclip.train.run_model import RunModel, make_model
 from fastclip.train.schedule import learning_rate_at
 from fastclip.train.sharding import gathered
 from fastclip.train.step import CachedStep, StepResult
+from fastclip.train.step_report import StepReport, peak_bytes
 from fastclip.train.trained_state import TrainedState
 
 STOPPED = 143  # 128 + SIGTERM: what a shell says of a process that was told to stop
@@ -70,7 +69,9 @@ class Run:
             ranks, self.prepare, self.precision.autocast, self.made.tokenizer,
             self.arithmetic.micro_batch_size,
         )  # fmt: skip
-        self.store = CheckpointStore(directory / "checkpoints", config.keep_last)
+        self.checkpoints = RunCheckpoints(
+            config, ranks, directory, log, self.state, self.data.train, self.compute
+        )
         self.epoch = self.global_step = 0
         self.saved_at = time.monotonic()
         self.stop_asked = False
@@ -94,33 +95,8 @@ class Run:
         return 0
 
     def resume(self, path: str) -> None:
-        """Go to where a checkpoint was written; "latest" is the newest whole one of this run.
-
-        Raises:
-            ValueError: it is of a run with other settings.
-            FileNotFoundError: there is no checkpoint at `path`.
-        """
-        if path == "latest":
-            found = self.store.newest(self.log.warn)
-            if found is None:
-                self.log.say("nothing to resume: starting")
-                return
-            path, content = str(found.path), found.content
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        if "ranks" not in content:
-            raise ValueError(f"{path} is not of `fastclip train`: start from it with --pretrained")
-        if len(content["ranks"]) != self.ranks.world_size:
-            raise ValueError(
-                f"{path} is of {len(content['ranks'])} ranks, this run has {self.ranks.world_size}"
-            )
-        self.state.load_state_dict(content)
-        self.epoch, self.global_step = content["epoch"], content["global_step"]
-        own = content["ranks"][self.ranks.rank]
-        self.data.train.load_state_dict(own["loader"])
-        self.compute.load_state_dict(own["compute"])
-        RandomState(own["random_cpu"], own["random_device"]).restore()
-        self.log.say(f"resumed from {path}, after step {self.global_step}")
+        """Go to where a checkpoint was written; see `RunCheckpoints.restore`."""
+        self.epoch, self.global_step = self.checkpoints.restore(path)
 
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 pixels on the host to standardised ones on the device."""
@@ -181,21 +157,23 @@ class Run:
         if in_epoch % self.config.log_every_n_steps and not is_last and in_epoch != 1:
             return
         size = self.arithmetic.global_batch_size
-        rate = learning_rate_at(self.global_step - 1, self.train_config)
-        scale, mean = result.logit_scale.item(), sum(losses) / len(losses)
-        self.log.say(
-            step_line(
-                self.epoch, in_epoch * size, self.steps_per_epoch * size, data_seconds, seconds,
-                size, self.ranks.world_size, rate, scale, losses[-1], mean, self.ranks.device,
+        self.log.step(
+            StepReport(
+                epoch=self.epoch,
+                global_step=self.global_step,
+                num_seen=in_epoch * size,
+                num_samples=self.steps_per_epoch * size,
+                global_batch_size=size,
+                world_size=self.ranks.world_size,
+                data_seconds=data_seconds,
+                seconds=seconds,
+                learning_rate=learning_rate_at(self.global_step - 1, self.train_config),
+                logit_scale=result.logit_scale.item(),
+                loss=losses[-1],
+                mean_loss=sum(losses) / len(losses),
+                peak_bytes=peak_bytes(self.ranks.device),
             )
-        )  # fmt: skip
-        per_second = size / seconds
-        values = {
-            "loss": losses[-1], "contrastive_loss": losses[-1], "lr": rate, "scale": scale,
-            "data_time": data_seconds, "batch_time": seconds, "samples_per_second": per_second,
-            "samples_per_second_per_gpu": per_second / self.ranks.world_size,
-        }  # fmt: skip
-        self.log.step(values, self.global_step)
+        )
 
     def _save_if_due(self) -> bool:
         """Save where it is time to, on all ranks at once; False if the run is to stop."""
@@ -213,7 +191,7 @@ class Run:
         return not stop
 
     def _after_epoch(self) -> None:
-        self._save(is_epoch=True)
+        self._save(self._names_of_epoch())
         self._report_epoch()
 
     def _report_epoch(self) -> None:
@@ -269,30 +247,8 @@ class Run:
     def _is_last_epoch(self) -> bool:
         return self.epoch == self.config.epochs
 
-    def _save(self, is_epoch: bool = False) -> None:
-        state = RandomState.now()
-        own = {
-            "loader": self.data.train.state_dict(),
-            "compute": self.compute.state_dict(),
-            "random_cpu": state.cpu,
-            "random_device": state.device,
-        }
-        ranks = self.ranks.gather(own)
-        trained = self.state.state_dict()
-        if ranks is not None:
-            name = {"epoch": self.epoch, "name": self.config.name}
-            progress = {
-                "global_step": self.global_step,
-                "samples_seen": self.global_step * self.arithmetic.global_batch_size,
-                "config": self.config.to_dict(),
-                "model_config": to_json(self.model.config),
-                "ranks": ranks,
-            }
-            names = self._names_of_epoch() if is_epoch else []
-            self.store.save(name | trained | progress, self.global_step, names)
-            if names and "ema_state_dict" in trained:
-                average = name | {"state_dict": trained["ema_state_dict"]}
-                self.store.write(f"epoch_{self.epoch}_ema.pt", average)
+    def _save(self, names: Sequence[str] = ()) -> None:
+        self.checkpoints.save(Progress(self.epoch, self.global_step), names)
         self.saved_at = time.monotonic()
 
     def _names_of_epoch(self) -> list[str]:

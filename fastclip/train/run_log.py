@@ -1,20 +1,13 @@
-"""What a run says: lines on the terminal and in out.log, metrics in results.jsonl and elsewhere.
-
-The line of a step is open_clip's, so that what reads its logs reads these.
-"""
+"""What a run says: lines on the terminal and in out.log, metrics in results.jsonl and elsewhere."""
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
-from fastclip.process_memory import peak_resident_bytes
 from fastclip.train.progress import LineHandler
 from fastclip.train.reporters import Reporter
-
-GIB = 2**30
+from fastclip.train.step_report import StepReport
 
 
 class RunLog:
@@ -52,10 +45,11 @@ class RunLog:
             lines = [f"{name}: {value}\n" for name, value in sorted(values.items())]
             (self.directory / "params.txt").write_text("".join(lines), encoding="utf-8")
 
-    def step(self, values: Mapping[str, float], step: int) -> None:
-        """Report numbers of an optimiser step."""
+    def step(self, report: StepReport) -> None:
+        """Say what a step found, and report its numbers."""
+        self.say(str(report))
         for reporter in self.reporters:
-            reporter.step(values, step)
+            reporter.step(report.values(), report.global_step)
 
     def epoch(self, values: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Append a line to results.jsonl, and report the metrics of an evaluation.
@@ -85,37 +79,3 @@ class RunLog:
             self.logger.removeHandler(handler)
         for reporter in self.reporters:
             reporter.close()
-
-
-def step_line(
-    epoch: int,
-    num_seen: int,
-    num_samples: int,
-    data_seconds: float,
-    batch_seconds: float,
-    global_batch_size: int,
-    world_size: int,
-    learning_rate: float,
-    logit_scale: float,
-    loss: float,
-    mean_loss: float,
-    device: torch.device,
-) -> str:
-    """open_clip's line of a step, and the peak memory."""
-    width = len(str(num_samples))
-    rate = global_batch_size / batch_seconds
-    return (
-        f"Train Epoch: {epoch} [{num_seen:>{width}}/{num_samples} "
-        f"({100 * num_seen / num_samples:.0f}%)] "
-        f"Data (t): {data_seconds:.3f} Batch (t): {batch_seconds:.3f}, {rate:#g}/s, "
-        f"{rate / world_size:#g}/s/gpu LR: {learning_rate:5f} Logit Scale: {logit_scale:.3f} "
-        f"Contrastive_loss: {loss:#.5g} ({mean_loss:#.5g}) Loss: {loss:#.5g} ({mean_loss:#.5g}) "
-        f"Peak memory: {peak_bytes(device) / GIB:.2f} GiB"
-    )
-
-
-def peak_bytes(device: torch.device) -> int:
-    """Of the GPU, or of the process where there is none."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return peak_resident_bytes()

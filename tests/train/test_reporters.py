@@ -8,6 +8,13 @@ import pytest
 from fastclip.train.reporters import make_reporters
 from fastclip.train.run_config import RunConfig
 from fastclip.train.run_log import RunLog
+from fastclip.train.step_report import StepReport
+
+STEP = StepReport(
+    epoch=0, global_step=7, num_seen=896, num_samples=1024, global_batch_size=128, world_size=2,
+    data_seconds=0.25, seconds=0.5, learning_rate=1e-3, logit_scale=14.3, loss=2.5, mean_loss=3.0,
+    peak_bytes=2**31,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -47,10 +54,18 @@ def tensorboard(monkeypatch):
 
 def report(config, tmp_path):
     log = RunLog(tmp_path, make_reporters(config, tmp_path))
-    log.step({"loss": 2.5}, 7)
+    log.step(STEP)
     log.epoch({"epoch": 1, "global_step": 8}, {"R@1": 0.5})
     log.epoch({"epoch": 2, "global_step": 16}, {})  # nothing was evaluated
     log.close()
+
+
+def test_line_of_a_step_is_open_clips_with_the_peak_memory():
+    assert str(STEP) == (
+        "Train Epoch: 0 [ 896/1024 (88%)] Data (t): 0.250 Batch (t): 0.500, 256.000/s, "
+        "128.000/s/gpu LR: 0.001000 Logit Scale: 14.300 Contrastive_loss: 2.5000 (3.0000) "
+        "Loss: 2.5000 (3.0000) Peak memory: 2.00 GiB"
+    )
 
 
 def test_weights_and_biases_gets_steps_and_evaluations(wandb, tmp_path):
@@ -58,7 +73,7 @@ def test_weights_and_biases_gets_steps_and_evaluations(wandb, tmp_path):
     settings, step, evaluation, end = wandb.calls
     assert (settings["project"], settings["name"], settings["id"]) == ("p", "mine", "mine")
     assert settings["resume"] is None and settings["config"]["report_to"] == "wandb"
-    assert step == (7, {"train/loss": 2.5})
+    assert step == (7, {f"train/{name}": value for name, value in STEP.values().items()})
     assert evaluation == (8, {"val/R@1": 0.5, "epoch": 1}) and end == "finished"
 
 
@@ -69,14 +84,15 @@ def test_resumed_run_goes_on_in_weights_and_biases(wandb, tmp_path):
 
 def test_tensorboard_gets_steps_and_evaluations(tensorboard, tmp_path):
     report(RunConfig(report_to="tensorboard"), tmp_path)
-    assert tensorboard.calls == [
-        str(tmp_path / "tensorboard"), ("train/loss", 2.5, 7), ("val/R@1", 0.5, 1), "closed"
-    ]  # fmt: skip
+    directory, *steps, evaluation, end = tensorboard.calls
+    assert directory == str(tmp_path / "tensorboard")
+    assert steps == [(f"train/{name}", value, 7) for name, value in STEP.values().items()]
+    assert evaluation == ("val/R@1", 0.5, 1) and end == "closed"
 
 
 def test_both_at_once(wandb, tensorboard, tmp_path):
     report(RunConfig(report_to="all", name="mine"), tmp_path)
-    assert len(wandb.calls) == len(tensorboard.calls) == 4
+    assert wandb.calls[-1] == "finished" and tensorboard.calls[-1] == "closed"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""The checkpoints of a run: what each of its ranks needs to go on exactly where it was, in a file.
+
+    {"epoch", "name", "state_dict", "optimizer"[, "scaler"][, "ema_state_dict", "ema_updates"],
+     "global_step", "samples_seen", "config", "model_config",
+     "ranks": for each of them its place in the data, what it has measured, its random numbers}
+
+The first line is open_clip's, which loads such a file.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from fastclip.data.loading.loader import PairLoader
+from fastclip.models.open_clip_config import to_json
+from fastclip.train.checkpoint_store import CheckpointStore
+from fastclip.train.random_state import RandomState
+from fastclip.train.ranks import Ranks
+from fastclip.train.run_config import RunConfig
+from fastclip.train.run_log import RunLog
+from fastclip.train.step import CachedStep
+from fastclip.train.trained_state import TrainedState
+
+
+class Progress(NamedTuple):
+    epoch: int = 0  # epochs that are through
+    global_step: int = 0  # steps that are
+
+
+class RunCheckpoints:
+    """Saves and restores a run, all ranks together; the first one writes.
+
+    Args:
+        directory: of the run; checkpoints are in a folder of it.
+        state, loader, compute: what they hold of this rank's is saved, and restored in place.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        ranks: Ranks,
+        directory: Path,
+        log: RunLog,
+        state: TrainedState,
+        loader: PairLoader,
+        compute: CachedStep,
+    ) -> None:
+        self.config, self.ranks, self.log = config, ranks, log
+        self.state, self.loader, self.compute = state, loader, compute
+        self.store = CheckpointStore(directory / "checkpoints", config.keep_last)
+
+    def save(self, progress: Progress, names: Sequence[str] = ()) -> None:
+        """Write the checkpoint after a step.
+
+        Args:
+            names: that the file stays under, such as "epoch_3.pt"; the average of the weights is
+                then written to "epoch_3_ema.pt".
+
+        Raises:
+            OSError: the disk refuses; older checkpoints are as they were.
+        """
+        random = RandomState.now()
+        ranks = self.ranks.gather(
+            {
+                "loader": self.loader.state_dict(),
+                "compute": self.compute.state_dict(),
+                "random_cpu": random.cpu,
+                "random_device": random.device,
+            }
+        )
+        trained = self.state.state_dict()
+        if ranks is None:
+            return
+        name = {"epoch": progress.epoch, "name": self.config.name}
+        size = self.config.arithmetic(self.ranks.world_size).global_batch_size
+        content = {
+            **name,
+            **trained,
+            "global_step": progress.global_step,
+            "samples_seen": progress.global_step * size,
+            "config": self.config.to_dict(),
+            "model_config": to_json(self.state.model.config),
+            "ranks": ranks,
+        }
+        self.store.save(content, progress.global_step, names)
+        if "ema_state_dict" in trained:
+            average = {**name, "state_dict": trained["ema_state_dict"]}
+            for name in names:
+                self.store.write(f"{Path(name).stem}_ema.pt", average)
+
+    def restore(self, path: str) -> Progress:
+        """Go to where a checkpoint was written; "latest" is the newest whole one of this run.
+
+        Returns:
+            Where that is: at the beginning, if "latest" finds nothing.
+
+        Raises:
+            ValueError: it is of a run with other settings.
+            FileNotFoundError: there is no checkpoint at `path`.
+        """
+        if path == "latest":
+            found = self.store.newest(self.log.warn)
+            if found is None:
+                self.log.say("nothing to resume: starting")
+                return Progress()
+            path, content = str(found.path), found.content
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        if "ranks" not in content:
+            raise ValueError(f"{path} is not of `fastclip train`: start from it with --pretrained")
+        if len(content["ranks"]) != self.ranks.world_size:
+            raise ValueError(
+                f"{path} is of {len(content['ranks'])} ranks, this run has {self.ranks.world_size}"
+            )
+        self.state.load_state_dict(content)
+        own = content["ranks"][self.ranks.rank]
+        self.loader.load_state_dict(own["loader"])
+        self.compute.load_state_dict(own["compute"])
+        RandomState(own["random_cpu"], own["random_device"]).restore()
+        self.log.say(f"resumed from {path}, after step {content['global_step']}")
+        return Progress(content["epoch"], content["global_step"])

@@ -1,0 +1,67 @@
+"""What a run says of a step; its line is open_clip's, so that what reads its logs reads ours."""
+
+from dataclasses import dataclass
+
+import torch
+
+from fastclip.process_memory import peak_resident_bytes
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Attributes:
+    epoch: from 0.
+    global_step: steps that are through.
+    num_seen, num_samples: of the epoch, over all ranks.
+    data_seconds: of `seconds`, the whole step's, what it waited for data.
+    mean_loss: over the steps of the epoch, since the run was started.
+    peak_bytes: most memory so far, of the GPU or else of the process.
+    """
+
+    epoch: int
+    global_step: int
+    num_seen: int
+    num_samples: int
+    global_batch_size: int
+    world_size: int
+    data_seconds: float
+    seconds: float
+    learning_rate: float
+    logit_scale: float
+    loss: float
+    mean_loss: float
+    peak_bytes: int
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.global_batch_size / self.seconds
+
+    def __str__(self) -> str:
+        width = len(str(self.num_samples))
+        rate = self.samples_per_second
+        loss = f"{self.loss:#.5g} ({self.mean_loss:#.5g})"
+        return (
+            f"Train Epoch: {self.epoch} [{self.num_seen:>{width}}/{self.num_samples} "
+            f"({100 * self.num_seen / self.num_samples:.0f}%)] Data (t): {self.data_seconds:.3f} "
+            f"Batch (t): {self.seconds:.3f}, {rate:#g}/s, {rate / self.world_size:#g}/s/gpu "
+            f"LR: {self.learning_rate:5f} Logit Scale: {self.logit_scale:.3f} "
+            f"Contrastive_loss: {loss} Loss: {loss} Peak memory: {self.peak_bytes / GIB:.2f} GiB"
+        )
+
+    def values(self) -> dict[str, float]:
+        """Numbers under the names that open_clip reports them by."""
+        return {
+            "loss": self.loss, "contrastive_loss": self.loss, "lr": self.learning_rate,
+            "scale": self.logit_scale, "data_time": self.data_seconds, "batch_time": self.seconds,
+            "samples_per_second": self.samples_per_second,
+            "samples_per_second_per_gpu": self.samples_per_second / self.world_size,
+        }  # fmt: skip
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Of the GPU, or of the process where there is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return peak_resident_bytes()
