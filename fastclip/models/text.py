@@ -26,10 +26,11 @@ class TextTower(nn.Module):
         self.vocab_size = config.vocab_size
         self.text_pool_type = config.pool_type
         self.text_eos_id = config.eos_id
+        self.text_is_causal = not config.no_causal_mask
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(config.context_length, width))
         self.transformer = Transformer(
-            width, config.layers, config.heads, causal=not config.no_causal_mask,
+            width, config.layers, config.heads, causal=self.text_is_causal,
             mlp_ratio=config.mlp_ratio, activation=config.activation, norm_eps=config.norm_eps,
             ls_init_value=config.ls_init_value,
         )  # fmt: skip
@@ -53,6 +54,15 @@ class TextTower(nn.Module):
         if isinstance(self.text_projection, nn.Linear):
             return self.text_projection(x)
         return x @ self.text_projection.to(x.dtype)
+
+    def text_lengths(self, tokens: Tensor) -> Tensor:
+        """Return (B,) how many tokens of (B, T) texts have a part in their features.
+
+        In a causal tower those up to the one that is read: texts may be cut behind it.
+        """
+        if self.text_is_causal:
+            return self._read_at(tokens) + 1
+        return torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
 
     def text_groups(self) -> list[Group]:
         """The tower's layers from the tokens to the features."""

@@ -88,6 +88,10 @@ class CustomTextCLIP(TwoTower):
         )
         self.config = config
 
+    def text_lengths(self, tokens: Tensor) -> Tensor:
+        """See `TextTower.text_lengths`."""
+        return self.text.text_lengths(tokens)
+
 
 class EncoderTower(nn.Module):
     """An encoder of any kind, and a projection of what it returns.

@@ -14,7 +14,8 @@ micro-batches. Gradients are synchronised between ranks once, in the last backwa
     budget 0           a second forward for every micro-batch: memory of one
     budget unlimited   no second forward: a plain step
 
-Running statistics of batch normalisation see a sample once.
+Running statistics of batch normalisation see a sample once. Texts are encoded without their padding
+where the text tower allows it (`text_order.py`).
 
 Source: Gao et al. 2021 (GradCache), arXiv:2101.06983; the budget in between is ours.
 """
@@ -36,6 +37,7 @@ from fastclip.train.gradient_sync import (
     unwrapped,
 )
 from fastclip.train.random_state import RandomState
+from fastclip.train.text_order import TextOrder, order_by_length
 
 Texts = Tensor | Mapping[str, Tensor]
 OUTPUTS = ("image_features", "text_features", "logit_scale", "logit_bias")
@@ -133,7 +135,15 @@ class CachedStep:
     def over(self, batches: Sequence[tuple[Tensor, Texts]]) -> StepResult:
         """The same for a batch that comes in micro-batches of (images, texts)."""
         num = len(batches)
-        encoded = [self._measured(*batches[0], num)] if self.kept_bytes is None else []
+        batches = list(batches)
+        order = order_by_length(unwrapped(self.model), [texts for _, texts in batches])
+        if order is not None:
+            batches = [(images, order.cut(i)) for i, (images, _) in enumerate(batches)]
+        encoded = []
+        if self.kept_bytes is None:
+            # Not cut: what is measured is the most that a micro-batch is going to take.
+            whole = batches[0] if order is None else (batches[0][0], order.texts[0])
+            encoded = [self._measured(*whole, num)]
         num_kept = self._num_kept(num)
         # One context for all: autocast converts the weights once, and graphs share the copies.
         with self.autocast(), gradient_sync(self.model, enabled=num == 1):
@@ -143,7 +153,7 @@ class CachedStep:
             for batch in batches[len(encoded) :]:
                 encoded.append(self._encode(unwrapped(self.model), *batch, keep=False))
         after = RandomState.now()
-        value, logit_scale, gradients = self._loss_and_gradients(encoded)
+        value, logit_scale, gradients = self._loss_and_gradients(encoded, order)
         self._backward(encoded, gradients)
         after.restore()
         if self.is_auto and self.budget == 0:
@@ -218,13 +228,18 @@ class CachedStep:
         return {name: outputs[name] for name in OUTPUTS if outputs.get(name) is not None}
 
     def _loss_and_gradients(
-        self, encoded: list[Encoded]
+        self, encoded: list[Encoded], order: TextOrder | None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return the loss, the scale, and the gradients of the (scaled) loss w.r.t. the outputs."""
+        """Return the loss, the scale, and the gradients of the (scaled) loss w.r.t. the outputs.
+
+        Features of texts come, and their gradients go, in the order of the micro-batches.
+        """
         leaves = {}
         for name in encoded[0].outputs:
             if name.endswith("_features"):
                 leaf = torch.cat([e.outputs[name].detach() for e in encoded])
+                if order is not None and name == "text_features":
+                    leaf = order.put_back(leaf)
             else:
                 leaf = encoded[0].outputs[name].detach().clone()
             leaves[name] = leaf.requires_grad_(self._needs_grad[name])
@@ -243,6 +258,8 @@ class CachedStep:
             name: torch.zeros_like(leaf) if gradient is None else gradient
             for (name, leaf), gradient in zip(wanted.items(), found, strict=False)
         }
+        if order is not None and "text_features" in gradients:
+            gradients["text_features"] = order.take(gradients["text_features"])
         return value.detach(), leaves["logit_scale"].detach(), gradients
 
     def _loss_parameters(self) -> list[nn.Parameter]:
