@@ -118,6 +118,9 @@ class RunConfig:
         self._require(self.loss_schedule in SCHEDULES, "loss_schedule", f"one of {SCHEDULES}")
         known = self.precision is None or self.precision in PRECISIONS
         self._require(known, "precision", f"one of {PRECISIONS}")
+        # A scaler looks for overflow in its own gradients only; ranks would part ways.
+        scaled = self.fsdp and self.precision in ("amp", "amp_fp16")
+        self._require(not scaled, "precision", "amp_bf16 or one without a scaler with fsdp")
         decay = self.ema_decay
         self._require(decay is None or 0 < decay < 1, "ema_decay", "in (0, 1)")
         known = set(self.reporters) <= set(REPORTERS)

@@ -1,12 +1,12 @@
 """What a run says: lines on the terminal and in out.log, metrics in results.jsonl and elsewhere."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastclip.train.progress import LineHandler
 from fastclip.train.reporters import Reporter
+from fastclip.train.results_file import ResultsFile
 from fastclip.train.step_report import StepReport
 
 
@@ -21,6 +21,7 @@ class RunLog:
     def __init__(self, directory: Path | None, reporters: Sequence[Reporter] = ()) -> None:
         self.directory = directory
         self.reporters = list(reporters)
+        self.results = None if directory is None else ResultsFile(directory / "results.jsonl")
         self.logger = logging.getLogger("fastclip.train")
         self.logger.handlers.clear()
         self.logger.propagate = False
@@ -57,21 +58,16 @@ class RunLog:
         Args:
             values: of the epoch, "epoch" and "global_step" among them.
         """
-        if self.directory is None:
+        if self.results is None:
             return
-        with open(self.directory / "results.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({**values, **metrics}) + "\n")
+        self.results.append({**values, **metrics})
         if metrics:
             for reporter in self.reporters:
                 reporter.evaluation(metrics, values["epoch"], values["global_step"])
 
     def has_epoch(self, epoch: int) -> bool:
         """Is there a line of this epoch in results.jsonl?"""
-        path = None if self.directory is None else self.directory / "results.jsonl"
-        if path is None or not path.is_file():
-            return False
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return any(json.loads(line)["epoch"] == epoch for line in lines)
+        return self.results is not None and self.results.has_epoch(epoch)
 
     def close(self) -> None:
         for handler in list(self.logger.handlers):

@@ -4,8 +4,8 @@
     gradients    whole on every rank while micro-batches add up, then reduced to shares: once a step
     scalars      the scale and the bias stay whole, with their gradients averaged
 
-What is stored of a run is whole tensors, the same files as without: a run may be resumed on any
-number of ranks' worth of memory, and open_clip reads its checkpoints.
+What is stored of a run is whole tensors, the same files as without: a run may go on with or without
+sharding, and open_clip reads its checkpoints.
 """
 
 import contextlib
@@ -61,8 +61,9 @@ def gathered(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        model.set_reshard_after_forward(True)
         for part in parts:
+            # As FSDP2 begins: what is outside of all blocks stays whole from forward to backward.
+            part.set_reshard_after_forward(part is not model, recurse=False)
             part.reshard()
 
 

@@ -79,6 +79,7 @@ def test_global_batch_that_cannot_be_dealt_raises():
         (dict(loss_schedule="tree"), "loss_schedule"),
         (dict(workers=-1), "workers"),
         (dict(ema_decay=1.0), "ema_decay must be in"),
+        (dict(fsdp=True, precision="amp"), "precision must be amp_bf16 or one without a scaler"),
         (dict(report_to="mail"), "report_to must be some of"),
         (dict(zeroshot_frequency=-1), "zeroshot_frequency"),
     ],
