@@ -50,7 +50,9 @@ $(VENV)/.installed: $(NATIVE)
 GPU_PYTHON ?= python3
 GPU_OUTPUT ?= benchmarks/results
 GPU_OPTIONS ?=
-GPU_PEERS := inf-cl memeff siglip-kernel cut-cross-entropy liger-kernel open_clip_torch==3.3.0
+# Peers of the loss; open_clip brings CLIP's vocabulary too, and ftfy cleans texts for a run.
+GPU_WHEELS := inf-cl memeff siglip-kernel cut-cross-entropy liger-kernel open_clip_torch==3.3.0 \
+	ftfy wcwidth
 
 gpu-check:
 	rm -rf build/gpu && mkdir -p build/gpu/fastclip
@@ -61,7 +63,7 @@ gpu-check:
 		--output $(abspath $(GPU_OUTPUT)) $(GPU_OPTIONS)
 
 gpu-wheels:
-	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest wheels $(GPU_PEERS)
+	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest wheels $(GPU_WHEELS)
 
 clean:
 	rm -rf $(VENV) build dist wheels *.egg-info fastclip/*.so demo-output

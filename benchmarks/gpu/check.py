@@ -2,7 +2,7 @@
 
 Runs the stages one after the other within --seconds, writes everything to
 <output>/<gpu>/<date>.json as it comes, and from it a report, <date>.md, with plots. Its exit status
-is 0 if every check of correctness passed.
+is 0 if every check passed.
 """
 
 import argparse
@@ -40,7 +40,7 @@ class Check:
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "command": command,
             "host": facts,
-            "correctness": [], "ceilings": [], "comparison": [], "tools": [],
+            "correctness": [], "ceilings": [], "training": [], "comparison": [], "tools": [],
         }  # fmt: skip
 
     def left(self) -> float:
@@ -185,9 +185,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _all_correct(content: dict[str, Any]) -> bool:
-    """Every check of correctness ran, and passed."""
-    cut_short = any(row["name"] == "stage correctness" for row in content["tools"])
-    checks = content["correctness"]
+    """Every check of correctness ran, and passed, those of training included."""
+    stages = {"stage correctness", "stage training"}
+    cut_short = any(row["name"] in stages for row in content["tools"])
+    checks = content["correctness"] + content["training"]
     return bool(checks) and not cut_short and all(row["passed"] for row in checks)
 
 
@@ -202,6 +203,7 @@ def _run_stages(check: Check, small: bool) -> None:
     else:
         check.add("tools", {"name": "compute-sanitizer", "reason": "not here"})
     check.stage("ceilings", 0.15 * check.left(), small=small)
+    check.stage("training", 0.3 * check.left(), small=small)
     check.stage("comparison", check.left(), small=small)
 
 

@@ -23,8 +23,7 @@ from torch import Tensor
 import fastclip
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import DATA, Case, Rectangle, make_features
-from fastclip.benchmarks.gpu.worker import emit, is_fatal
-from fastclip.benchmarks.measure import describe
+from fastclip.benchmarks.gpu.worker import run_checks
 from fastclip.benchmarks.providers import Provider, find_provider
 from fastclip.benchmarks.step import Outcome, Step, leaves
 from fastclip.ops.contrastive_lse import contrastive_lse
@@ -41,18 +40,7 @@ def backends(device: str, dtype: torch.dtype = torch.float32) -> list[str]:
 
 
 def run(device: str, skip: list[str], small: bool = False) -> None:
-    for name, check in checks(device, small):
-        if name in skip:
-            continue
-        emit(start=name)
-        try:
-            result = {"passed": True, **(check() or {})}
-        except Exception as error:
-            result = {"passed": False, "reason": describe(error)}
-            if is_fatal(error):
-                emit(result={"name": name, **result}, key=name)
-                raise SystemExit(3) from error
-        emit(result={"name": name, **result}, key=name)
+    run_checks(checks(device, small), skip)
 
 
 def checks(device: str, small: bool) -> Iterator[tuple[str, Callable[[], dict | None]]]:

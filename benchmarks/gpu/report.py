@@ -14,6 +14,7 @@ def markdown(content: Content) -> str:
         f"# gpu-check\n\n{content['date']}: {facts}.\n\n`{content['command']}`",
         _correctness(content["correctness"]),
         _ceilings(content["ceilings"]),
+        _training(content.get("training", [])),
         _tools(content["tools"]),
     ]
     for objective in ("clip", "siglip"):
@@ -48,6 +49,25 @@ def _ceilings(rows: list[dict]) -> str:
     for row in rows:
         rate = row.get("reason") or f"{row['rate'] / 1e12:.2f} T{row['unit']}"
         lines.append(f"| {row['name']} | {rate} |")
+    return "\n".join(lines)
+
+
+def _training(rows: list[dict]) -> str:
+    if not rows:
+        return ""
+    lines = ["## Training\n", "| | result |", "|---|---|"]
+    for row in rows:
+        said = row.get("reason") or ("passed" if row["passed"] else "failed")
+        if "seconds" in row:
+            said = (
+                f"{row['seconds']:.2f} s, {row['num_kept']} of {row['num_micro_batches']} graphs "
+                f"kept, {row['graph_gib']:.2f} GiB each (counted {row['counted_graph_gib']:.2f}), "
+                f"peak {row['peak_gib']:.1f} GiB (counted without kept graphs "
+                f"{row['counted_peak_gib']:.1f})"
+            )
+        elif "errors" in row:
+            said += ": " + ", ".join(f"{k} {v:.1e}" for k, v in row["errors"].items())
+        lines.append(f"| {row['name']} | {said} |")
     return "\n".join(lines)
 
 

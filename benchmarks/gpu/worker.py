@@ -7,9 +7,12 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+
+from fastclip.benchmarks.measure import describe
 
 
 def emit(**line: Any) -> None:
@@ -22,14 +25,31 @@ def is_fatal(error: Exception) -> bool:
     return "CUDA error" in text and not isinstance(error, torch.OutOfMemoryError)
 
 
+def run_checks(checks: Iterable[tuple[str, Callable[[], dict | None]]], skip: list[str]) -> None:
+    """Emit the result of every check; one that returns or raises nothing bad has passed."""
+    for name, check in checks:
+        if name in skip:
+            continue
+        emit(start=name)
+        try:
+            result = {"passed": True, **(check() or {})}
+        except Exception as error:
+            result = {"passed": False, "reason": describe(error)}
+            if is_fatal(error):
+                emit(result={"name": name, **result}, key=name)
+                raise SystemExit(3) from error
+        emit(result={"name": name, **result}, key=name)
+
+
 def main() -> None:
     """argv: a stage and its request as JSON."""
-    from fastclip.benchmarks.gpu import ceilings, comparison, correctness
+    from fastclip.benchmarks.gpu import ceilings, comparison, correctness, training
 
     stages = {
         "correctness": correctness.run,
         "ceilings": ceilings.run,
         "comparison": comparison.run,
+        "training": training.run,
     }
     stages[sys.argv[1]](**json.loads(sys.argv[2]))
 

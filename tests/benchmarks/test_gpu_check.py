@@ -12,9 +12,11 @@ import torch
 
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.gpu import check as gpu_check
-from fastclip.benchmarks.gpu import comparison, correctness
+from fastclip.benchmarks.gpu import comparison, correctness, training
 from fastclip.benchmarks.gpu.report import markdown
 from fastclip.benchmarks.providers import Provider
+from fastclip.benchmarks.trainers import SMALL
+from fastclip.train.random_state import RandomState
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +40,10 @@ def test_rehearsal_writes_results_of_every_stage(tmp_path):
     assert {"bits triton", "statistics triton", "kept triton"} <= set(names)
     assert all(row["passed"] for row in content["correctness"])
     assert all("rate" in row for row in content["ceilings"])
+    training = {row["name"].split(",")[0]: row for row in content["training"]}
+    assert {"gradients", "run", "step 64 in micro-batches of 16"} == set(training)
+    assert all(row["passed"] for row in training.values())
+    assert set(training["gradients"]["errors"]) == {"0", "two", "unlimited"}
     rows = {(row["objective"], row["provider"], row["case"]["N"]): row
             for row in content["comparison"]}  # fmt: skip
     assert rows["clip", "fastclip/triton", 130]["timing"]["seconds"] > 0
@@ -48,7 +54,12 @@ def test_rehearsal_writes_results_of_every_stage(tmp_path):
     assert gpu_check.main(["--report", str(path), "--no-plots"]) == 0
     assert path.with_suffix(".md").read_text() == report
     assert str(tmp_path) not in report and "`make gpu-check" in report
-    assert "checks passed" in report and "## Ceilings" in report and "fastclip/triton" in report
+    assert (
+        "checks passed" in report
+        and "## Ceilings" in report
+        and "## Training" in report
+        and "fastclip/triton" in report
+    )
 
 
 def test_without_a_gpu_it_says_so(capsys, monkeypatch):
@@ -117,10 +128,15 @@ class TestStage:
 def test_correct_means_that_every_check_ran_and_passed():
     passed, failed = {"name": "a", "passed": True}, {"name": "b", "passed": False}
     cut = {"name": "stage correctness", "reason": "out of time", "at": "b"}
-    assert gpu_check._all_correct({"correctness": [passed], "tools": []})
-    assert not gpu_check._all_correct({"correctness": [passed, failed], "tools": []})
-    assert not gpu_check._all_correct({"correctness": [passed], "tools": [cut]})
-    assert not gpu_check._all_correct({"correctness": [], "tools": []})
+
+    def content(correctness, training=(), tools=()):
+        return {"correctness": correctness, "training": list(training), "tools": list(tools)}
+
+    assert gpu_check._all_correct(content([passed], [passed]))
+    assert not gpu_check._all_correct(content([passed, failed]))
+    assert not gpu_check._all_correct(content([passed], [failed]))
+    assert not gpu_check._all_correct(content([passed], tools=[cut]))
+    assert not gpu_check._all_correct(content([]))
 
 
 def test_a_wrong_backend_fails_its_check(monkeypatch):
@@ -135,6 +151,14 @@ def test_a_wrong_backend_fails_its_check(monkeypatch):
     monkeypatch.setattr(correctness, "find_provider", wrong)
     with pytest.raises(AssertionError, match="above its budget"):
         correctness.errors("chunked", "clip", case)
+
+
+def test_a_step_that_draws_other_random_numbers_again_fails_its_check(monkeypatch):
+    cpu = torch.device("cpu")
+    assert training.gradients(SMALL, cpu)["passed"]
+    monkeypatch.setattr(RandomState, "restore", lambda self: None)
+    found = training.gradients(SMALL, cpu)
+    assert not found["passed"] and found["errors"]["0"] > 0.01
 
 
 def test_a_provider_that_became_slow_sits_out():
