@@ -16,6 +16,7 @@ from fastclip.evaluate.zero_shot import class_features
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.functional import clip_loss
 from fastclip.train.ranks import Ranks
+from fastclip.train.text_order import without_padding
 
 RECALLS = (1, 5, 10)
 TOPS = (1, 5)
@@ -58,7 +59,8 @@ class Evaluator:
         features: list[tuple[Tensor, Tensor]] = []
         for images, tokens, _ in loader:
             with self.autocast():
-                found = model(self.prepare(images), tokens.to(self.ranks.device))
+                texts = without_padding(model, tokens).to(self.ranks.device)
+                found = model(self.prepare(images), texts)
             features.append(tuple(side.float().cpu() for side in found[:2]))
         shares = self.ranks.gather(features)
         if shares is None:
@@ -127,7 +129,8 @@ class Evaluator:
             features = []
             for part in self.tokenizer(texts).split(self.chunk):
                 with self.autocast():
-                    found = model(text=part.to(self.ranks.device))[1]
+                    part = without_padding(model, part).to(self.ranks.device)
+                    found = model(text=part)[1]
                 features.append(found.float())
             return torch.cat(features)
 

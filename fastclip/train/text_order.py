@@ -58,6 +58,17 @@ def order_by_length(model: nn.Module, texts: Sequence[object]) -> TextOrder | No
     every = torch.cat(list(texts))
     lengths, places = lengths_of(every).sort(descending=True, stable=True)
     sizes = [len(part) for part in texts]
-    longest = [int(part[0]) for part in lengths.cpu().split(sizes)]
-    rounded = [min(T, -(-length // MULTIPLE) * MULTIPLE) for length in longest]
+    rounded = [_rounded(int(part[0]), T) for part in lengths.cpu().split(sizes)]
     return TextOrder(list(every[places].split(sizes)), rounded, places)
+
+
+def without_padding(model: nn.Module, tokens: Tensor) -> Tensor:
+    """(B, T) tokens cut to the longest text, if the model says how long texts are."""
+    lengths_of = getattr(model, "text_lengths", None)
+    if lengths_of is None:
+        return tokens
+    return tokens[:, : _rounded(int(lengths_of(tokens).max()), tokens.shape[1])]
+
+
+def _rounded(length: int, T: int) -> int:
+    return min(T, -(-length // MULTIPLE) * MULTIPLE)

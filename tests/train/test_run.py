@@ -5,6 +5,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -158,3 +160,17 @@ def test_checkpoint_is_open_clips_and_ours(undisturbed):
     model = build_model(from_json(content["model_config"]))
     assert load_checkpoint(model, path) is None
     assert torch.equal(model.visual.proj, whole["state_dict"]["visual.proj"])
+
+
+@pytest.mark.slow
+def test_a_step_of_32768_pairs_takes_a_gigabyte(tmp_path):
+    changes = {"train-num-samples": 32768, "global-batch-size": 32768, "micro-batch-size": 1024,
+               "activation-budget": 0, "epochs": 1}  # fmt: skip
+    argv = [sys.executable, "-m", "fastclip.cli", *arguments(tmp_path, "huge", **changes)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_maxrss * 1024 < 1.25 * 2**30
+    log = (tmp_path / "huge" / "out.log").read_text()
+    assert "[32768/32768 (100%)]" in log and "32 micro-batches x 1024" in log

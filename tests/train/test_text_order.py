@@ -7,7 +7,7 @@ import torch
 
 from fastclip import ClipLoss
 from fastclip.train.step import CachedStep
-from fastclip.train.text_order import order_by_length
+from fastclip.train.text_order import order_by_length, without_padding
 from tests.support.small_models import SMALL, VIT, build
 
 CONTEXT, END = 24, 63
@@ -95,3 +95,13 @@ def test_encoders_that_do_not_say_how_long_texts_are_get_them_as_they_came():
     parts = [{"input_ids": tokens}, {"input_ids": tokens}]
     assert order_by_length(build(LONG), parts) is None
     assert order_by_length(build(LONG), [tokens[:4], tokens[4:, :20]]) is None
+
+
+def test_texts_that_are_only_encoded_are_cut_to_the_longest():
+    model, tokens = build(LONG), texts([5, 11, 3])
+    assert without_padding(model, tokens).shape == (3, 16)
+    torch.testing.assert_close(
+        model.encode_text(without_padding(model, tokens)), model.encode_text(tokens)
+    )
+    assert without_padding(torch.nn.Linear(1, 1), tokens) is tokens
+    assert without_padding(build(SMALL["siglip"]), tokens[:, :9]).shape == (3, 9)
