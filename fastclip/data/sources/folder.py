@@ -2,7 +2,13 @@
 
 import os
 
-from fastclip.data.sources.samples import BadSample, Sample, is_picture_name, with_caption
+from fastclip.data.sources.samples import (
+    MAX_CAPTION_BYTES,
+    BadSample,
+    Sample,
+    is_picture_name,
+    with_caption,
+)
 from fastclip.data.sources.source import IndexedSource
 
 
@@ -39,7 +45,7 @@ class FolderSource(IndexedSource):
             return BadSample(name, "no image")
         try:
             with open(os.path.join(self.root, os.path.splitext(name)[0] + ".txt"), "rb") as file:
-                caption = file.read()
+                caption = file.read(MAX_CAPTION_BYTES + 1)
         except FileNotFoundError:
             return BadSample(name, "no caption")
         except OSError as error:

@@ -1,5 +1,6 @@
 """What a source yields: a sample, or the reason why there is none."""
 
+import codecs
 from typing import NamedTuple
 
 from PIL import Image
@@ -9,6 +10,7 @@ IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 # Characters. No model reads so many, and a million accents would take half an hour to clean:
 # Unicode's normal form has them in an order that takes quadratic time.
 MAX_CAPTION = 2**15
+MAX_CAPTION_BYTES = 4 * MAX_CAPTION
 
 
 class Sample(NamedTuple):
@@ -35,7 +37,9 @@ def with_caption(
     """
     try:
         if isinstance(caption, bytes):
-            caption = caption.decode("utf-8-sig")
+            is_whole = len(caption) <= MAX_CAPTION_BYTES  # else the cut may be inside a character
+            decoder = codecs.getincrementaldecoder("utf-8-sig")()
+            caption = decoder.decode(caption[:MAX_CAPTION_BYTES], final=is_whole)
         if not isinstance(caption, str):
             return BadSample(key, "no caption", f"got {type(caption).__name__}")
         caption.encode()
