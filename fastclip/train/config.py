@@ -17,7 +17,7 @@ class TrainConfig:
         activation_budget: memory for graphs that are kept over the loss: bytes, "20GiB", "auto" or
             "unlimited"; see `activation_budget.py`.
         steps: optimiser steps.
-        warmup_steps: steps of linear rise to `learning_rate`, at most `steps`.
+        warmup_steps: steps of linear rise to `learning_rate`; a shorter run does not reach it.
         learning_rate: peak of the schedule.
         lr_scheduler: "cosine", "const" or "const-cooldown", see `schedule.py`.
         lr_cooldown_steps: of "const-cooldown": the last steps of the run, in which the rate falls.
@@ -53,7 +53,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self._require(self.batch_size >= 2, "batch_size", "at least 2")
         self._require(self.steps >= 1, "steps", "at least 1")
-        self._require(0 <= self.warmup_steps <= self.steps, "warmup_steps", "in [0, steps]")
+        self._require(self.warmup_steps >= 0, "warmup_steps", "at least 0")
         self._require(self.learning_rate > 0, "learning_rate", "positive")
         self._require(self.weight_decay >= 0, "weight_decay", "at least 0")
         self._require(0 <= self.beta1 < 1, "beta1", "in [0, 1)")
@@ -63,7 +63,7 @@ class TrainConfig:
         self._require(clip is None or clip > 0, "grad_clip_norm", "positive or None")
         self._require(0 <= self.seed < 2**63, "seed", "in [0, 2^63)")
         self._require(self.lr_scheduler in SCHEDULERS, "lr_scheduler", f"one of {SCHEDULERS}")
-        rest = self.steps - self.warmup_steps
+        rest = max(0, self.steps - self.warmup_steps)
         self._require(
             0 <= self.lr_cooldown_steps <= rest, "lr_cooldown_steps", "in [0, steps - warmup_steps]"
         )

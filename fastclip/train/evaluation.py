@@ -72,7 +72,7 @@ class Evaluator:
         metrics: dict[str, float] = {}
         for direction, found in retrieval(image_features, text_features)._asdict().items():
             metrics[f"{direction}_mean_rank"] = found.double().mean().item()
-            metrics[f"{direction}_median_rank"] = found.double().median().item()
+            metrics[f"{direction}_median_rank"] = found.double().quantile(0.5).floor().item()
             for k in RECALLS:
                 metrics[f"{direction}_R@{k}"] = recall_at(k, found)
         scale = model.logit_scale.detach().exp().float().cpu()
@@ -100,7 +100,7 @@ class Evaluator:
                 features = model(self.prepare(images))[0]
             scores = features.float() @ classes.T
             own = scores.gather(1, labels.to(scores.device))
-            places = (scores >= own).sum(1)
+            places = (~(scores < own)).sum(1)  # nan is no hit
             within += torch.tensor([int((places <= k).sum()) for k in TOPS])
             num += len(images)
         shares = self.ranks.gather((within, num))

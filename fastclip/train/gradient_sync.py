@@ -48,17 +48,24 @@ def gradient_sync(model: nn.Module, enabled: bool):
 
 
 def least_over_ranks(number: int, model: nn.Module) -> int:
-    """What all ranks agree on where a sharded model has them make equally many forwards."""
-    if not is_sharded(model):
+    """What all ranks agree on where the model communicates in its forwards.
+
+    A sharded one gathers weights; a replicated one with buffers, such as running statistics, sends
+    them around in the first forward that is going to be synchronised.
+    """
+    if not (is_sharded(model) or (is_replicated(model) and any(True for _ in model.buffers()))):
         return number
     least = torch.tensor(number, device=next(model.parameters()).device)
-    dist.all_reduce(least, dist.ReduceOp.MIN, group=group_of(model))
+    dist.all_reduce(least, dist.ReduceOp.MIN, group=_group(model))
     return int(least)
 
 
 def average_over_ranks(tensor: Tensor, model: nn.Module) -> None:
     """Average in place, over the ranks that `model` is distributed over."""
     if is_replicated(model) or is_sharded(model):
-        group = model.process_group if is_replicated(model) else group_of(model)
-        dist.all_reduce(tensor, group=group)
-        tensor /= dist.get_world_size(group)
+        dist.all_reduce(tensor, group=_group(model))
+        tensor /= dist.get_world_size(_group(model))
+
+
+def _group(model: nn.Module) -> dist.ProcessGroup:
+    return model.process_group if is_replicated(model) else group_of(model)

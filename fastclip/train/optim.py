@@ -32,11 +32,14 @@ def moments_of(model: nn.Module) -> Moments:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Split trainable parameters: those of two or more dimensions decay, the others do not."""
+    """Split trainable parameters: those of two or more dimensions decay, the others do not.
+
+    The latter come first, as in open_clip, whose checkpoints number them so.
+    """
     trainable = [p for p in model.parameters() if p.requires_grad]
     return [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
     ]
 
 

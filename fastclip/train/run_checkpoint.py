@@ -101,19 +101,22 @@ class RunCheckpoints:
             FileNotFoundError: there is no checkpoint at `path`.
         """
         if path == "latest":
-            found = self.store.newest(self.log.warn)
-            if found is None:
+            # The first rank looks, for all: they could find other files, or no disk that is shared.
+            found = self.store.newest(self.log.warn) if self.ranks.is_first else None
+            path = self.ranks.share(None if found is None else str(found.path))
+            if path is None:
                 self.log.say("nothing to resume: starting")
                 return Progress()
-            path, content = str(found.path), found.content
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         if "ranks" not in content:
             raise ValueError(f"{path} is not of `fastclip train`: start from it with --pretrained")
         if len(content["ranks"]) != self.ranks.world_size:
             raise ValueError(
                 f"{path} is of {len(content['ranks'])} ranks, this run has {self.ranks.world_size}"
             )
+        size = self.config.arithmetic(self.ranks.world_size).global_batch_size
+        if content["samples_seen"] != content["global_step"] * size:
+            raise ValueError(f"{path} is of a run with another global batch than {size}")
         self.state.load_state_dict(content)
         own = content["ranks"][self.ranks.rank]
         self.loader.load_state_dict(own["loader"])

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastclip.distributed.groups import SCHEDULES
+from fastclip.models.precision import MATRICES
 from fastclip.train.activation_budget import parse_budget
 from fastclip.train.config import SCHEDULERS, TrainConfig
 from fastclip.train.optim import Moments
@@ -121,6 +122,10 @@ class RunConfig:
         # A scaler looks for overflow in its own gradients only; ranks would part ways.
         scaled = self.fsdp and self.precision in ("amp", "amp_fp16")
         self._require(not scaled, "precision", "amp_bf16 or one without a scaler with fsdp")
+        mixed = self.fsdp and self.precision in MATRICES
+        self._require(not mixed, "precision", "of one dtype for all parameters with fsdp")
+        cools = self.lr_scheduler != "const-cooldown" or self.epochs_cooldown is not None
+        self._require(cools, "epochs_cooldown", "given with const-cooldown")
         decay = self.ema_decay
         self._require(decay is None or 0 < decay < 1, "ema_decay", "in (0, 1)")
         known = set(self.reporters) <= set(REPORTERS)
@@ -165,7 +170,7 @@ class RunConfig:
             ValueError: a value is out of its range.
         """
         steps = self.epochs * steps_per_epoch
-        warmup = 0 if self.skip_scheduler else min(self.warmup, steps)
+        warmup = 0 if self.skip_scheduler else self.warmup
         cooldown = (self.epochs_cooldown or 0) * steps_per_epoch
         arithmetic = self.arithmetic(world_size)
         own = {"beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
@@ -175,7 +180,7 @@ class RunConfig:
             micro_batch_size=arithmetic.micro_batch_size, activation_budget=self.activation_budget,
             learning_rate=self.lr, weight_decay=self.wd, grad_clip_norm=self.grad_clip_norm,
             lr_scheduler="const" if self.skip_scheduler else self.lr_scheduler,
-            lr_cooldown_steps=min(cooldown, steps - warmup),
+            lr_cooldown_steps=min(cooldown, max(0, steps - warmup)),
             lr_cooldown_power=self.lr_cooldown_power, lr_cooldown_end=self.lr_cooldown_end,
             seed=self.seed, backend=self.backend, **(moments._asdict() | given),
         )  # fmt: skip

@@ -54,7 +54,9 @@ class RunData:
         )  # fmt: skip
         self.validation = None
         if config.val_data is not None:
-            self.validation = open_source(config.val_data, **columns)
+            made = config.dataset_type in ("synthetic", "builtin")
+            kind = "auto" if made else config.dataset_type
+            self.validation = open_source(config.val_data, kind, **columns)
         self.tasks = _open_tasks(config)
 
     def validation_loader(self) -> PairLoader:

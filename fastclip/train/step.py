@@ -37,6 +37,7 @@ from fastclip.train.gradient_sync import (
     unwrapped,
 )
 from fastclip.train.random_state import RandomState
+from fastclip.train.sharding import is_sharded
 from fastclip.train.text_order import TextOrder, order_by_length
 
 Texts = Tensor | Mapping[str, Tensor]
@@ -144,11 +145,20 @@ class CachedStep:
             # Not cut: what is measured is the most that a micro-batch is going to take.
             whole = batches[0] if order is None else (batches[0][0], order.texts[0])
             encoded = [self._measured(*whole, num)]
+        elif self.is_auto and self.budget == 0:
+            # Not in the first step, before which the optimiser has no averages.
+            device = next(self.model.parameters()).device
+            self.budget = available_bytes(device, transient=2 * self.kept_bytes)
         num_kept = self._num_kept(num)
-        # One context for all: autocast converts the weights once, and graphs share the copies.
-        with self.autocast(), gradient_sync(self.model, enabled=num == 1):
+        # One context for all: autocast converts the weights once, and graphs share the copies. Not
+        # those of shares: the first backward through a copy would be the last that weights hear of.
+        together, alone = self.autocast, nullcontext
+        if is_sharded(self.model):
+            together, alone = alone, together
+        with together(), gradient_sync(self.model, enabled=num == 1):
             while len(encoded) < num_kept:
-                encoded.append(self._encode(self.model, *batches[len(encoded)], keep=True))
+                with alone():
+                    encoded.append(self._encode(self.model, *batches[len(encoded)], keep=True))
         with self.autocast(), torch.no_grad():
             for batch in batches[len(encoded) :]:
                 encoded.append(self._encode(unwrapped(self.model), *batch, keep=False))
@@ -156,19 +166,20 @@ class CachedStep:
         value, logit_scale, gradients = self._loss_and_gradients(encoded, order)
         self._backward(encoded, gradients)
         after.restore()
-        if self.is_auto and self.budget == 0:
-            self.budget = available_bytes(value.device, transient=2 * self.kept_bytes)
         num_kept = sum(e.is_kept for e in encoded)
         return StepResult(value, logit_scale, num, num_kept, self.kept_bytes)
 
     def state_dict(self) -> dict:
         """What was measured: a run that goes on with it takes the same steps to the bit."""
         return {
-            "budget": self.budget, "kept_bytes": self.kept_bytes, "needs_grad": self._needs_grad
-        }  # fmt: skip
+            "auto_budget": self.budget if self.is_auto else None,
+            "kept_bytes": self.kept_bytes,
+            "needs_grad": self._needs_grad,
+        }
 
     def load_state_dict(self, state: dict) -> None:
-        self.budget = state["budget"]
+        if self.is_auto and state["auto_budget"] is not None:
+            self.budget = state["auto_budget"]
         self.kept_bytes = state["kept_bytes"]
         self._needs_grad = dict(state["needs_grad"])
 

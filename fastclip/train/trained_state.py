@@ -66,10 +66,12 @@ class TrainedState:
             index: {name: _shared_like(value, parameters[index]) for name, value in of.items()}
             for index, of in content["state"].items()
         }
-        own = [{name: group[name] for name in KERNELS} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict({**content, "state": state})
-        for group, kernels in zip(self.optimizer.param_groups, own, strict=True):
-            group.update(kernels)
+        # Before loading: they decide on which device counts of steps have to be.
+        groups = [
+            {**group, **{name: own[name] for name in KERNELS}}
+            for group, own in zip(content["param_groups"], self.optimizer.param_groups, strict=True)
+        ]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _whole(content: Any) -> Any:

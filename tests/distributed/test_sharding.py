@@ -152,3 +152,27 @@ def test_gathered_model_is_called_by_each_rank_as_often_as_it_likes(ranks):
     for found, is_shared in ranks.run(2, features_called_unequally):
         assert is_shared
         torch.testing.assert_close(found, expected)
+
+
+def gradients_under_autocast(group, budget):
+    model = build(SMALL["vit"]).train()
+    shard(model, CPU, group)
+    loss = loss_of("vit", process_group=group)
+    compute = CachedStep(
+        model, loss, MICRO, 0, autocast=lambda: torch.autocast("cpu", torch.bfloat16)
+    )  # fmt: skip
+    images, tokens = inputs(SMALL["vit"], 9, seed=group.rank())
+    for _ in range(2):
+        model.zero_grad()
+        compute(images, tokens)
+        compute.budget = budget
+    return [whole(p.grad) for p in model.parameters()]
+
+
+def test_kept_graphs_of_shares_are_right_under_autocast(ranks):
+    """Weights that autocast has converted must not be shared by graphs: FSDP2 reduces once each."""
+    (again, _), (kept, _) = (
+        ranks.run(2, gradients_under_autocast, budget) for budget in (0, float("inf"))
+    )
+    for one, other in zip(kept, again, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3 * other.abs().max().item())

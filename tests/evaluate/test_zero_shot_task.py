@@ -3,6 +3,7 @@ import sys
 import pytest
 from PIL import Image
 
+from fastclip.evaluate import zero_shot_task
 from fastclip.evaluate.imagenet import imagenet_classes
 from fastclip.evaluate.zero_shot_task import open_imagenet, open_task
 
@@ -58,3 +59,14 @@ def test_imagenet_without_open_clip_says_what_to_do(folder, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install open_clip_torch"):
         open_imagenet(folder)
+
+
+def test_imagenet_v2_may_be_in_a_folder_of_its_own_name(tmp_path, monkeypatch):
+    names = [f"class {i}" for i in range(12)]
+    monkeypatch.setattr(zero_shot_task, "imagenet_classes", lambda: (names, ["a {}"]))
+    for i in range(12):
+        (tmp_path / "imagenetv2-matched-frequency" / str(i)).mkdir(parents=True)
+        (tmp_path / "imagenetv2-matched-frequency" / str(i) / "a.jpg").touch()
+    task = open_imagenet(tmp_path, "imagenetv2-zeroshot-val")
+    pairs = dict(zip(task.source.classes, task.class_names, strict=True))
+    assert pairs == {str(i): f"class {i}" for i in range(12)}

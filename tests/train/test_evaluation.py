@@ -11,6 +11,7 @@ from torch import nn
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.sources.samples import Sample
 from fastclip.data.sources.source import IndexedSource
+from fastclip.evaluate.retrieval import retrieval
 from fastclip.evaluate.zero_shot_task import Labels, ZeroShotTask
 from fastclip.train.evaluation import Evaluator
 
@@ -89,6 +90,18 @@ def test_features_that_are_all_alike_classify_nothing():
 
     found = evaluator().zero_shot(Collapsed(), TASK, loader(TASK.labels))
     assert found == {"zeroshot-val-top1": 0.0, "zeroshot-val-top5": 0.0}
+
+
+def test_features_that_are_not_numbers_classify_nothing():
+    class Diverged(Model):
+        def forward(self, image=None, text=None):
+            num = len(image if text is None else text)
+            return (torch.full((num, 3), float("nan")),) * 2
+
+    found = evaluator().zero_shot(Diverged(), TASK, loader(TASK.labels))
+    assert found == {"zeroshot-val-top1": 0.0, "zeroshot-val-top5": 0.0}
+    ranks = retrieval(*Diverged()(torch.empty(7, 3), None)[:1] * 2)
+    assert ranks.image_to_text.tolist() == ranks.text_to_image.tolist() == [7] * 7
 
 
 def test_labels_are_the_places_of_the_classes():

@@ -9,6 +9,7 @@ from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.registry import get_model_config
 from fastclip.train.config import TrainConfig
 from fastclip.train.optim import make_optimizer, moments_of, parameter_groups
+from tests.support.small_models import SMALL, build
 
 MODEL = ClipConfig(
     8, VisionConfig((4, 4), patch_size=2, width=8, layers=1, head_width=4, channels=1),
@@ -23,7 +24,7 @@ def names_of(model, parameters):
 
 def test_matrices_decay_and_vectors_and_the_scale_do_not():
     model = CLIP(MODEL)
-    decayed, kept = (group["params"] for group in parameter_groups(model, 0.1))
+    kept, decayed = (group["params"] for group in parameter_groups(model, 0.1))
     assert names_of(model, decayed) >= {"visual.conv1.weight", "token_embedding.weight"}
     assert names_of(model, kept) == {
         name for name, _ in model.named_parameters()
@@ -56,6 +57,23 @@ def test_optimizer_takes_its_settings_from_the_config():
     config = TrainConfig(batch_size=2, steps=1, beta1=0.8, beta2=0.9, eps=1e-5)
     for group in make_optimizer(nn.Linear(2, 2), config).param_groups:
         assert (group["betas"], group["eps"]) == ((0.8, 0.9), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet", "siglip", "layer_scale"])
+def test_parameters_are_numbered_as_in_open_clips_checkpoints(name):
+    """The rule of `open_clip_train.main`, which its --resume counts on."""
+    model = build(SMALL[name])
+
+    def is_excluded(name, p):
+        return p.ndim < 2 or any(part in name for part in ("bn", "ln", "bias", "logit_scale"))
+
+    named = list(model.named_parameters())
+    theirs = [
+        [p for n, p in named if is_excluded(n, p)],
+        [p for n, p in named if not is_excluded(n, p)],
+    ]
+    for group, expected in zip(parameter_groups(model, 0.1), theirs, strict=True):
+        assert [id(p) for p in group["params"]] == [id(p) for p in expected]
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "RN50", "ViT-B-16-SigLIP"])

@@ -132,6 +132,14 @@ def test_foreign_checkpoint_is_not_resumed_and_says_what_to_do(undisturbed, tmp_
 
 
 @pytest.mark.slow
+def test_checkpoint_of_another_global_batch_is_not_resumed(undisturbed, tmp_path, capsys):
+    logs, _ = undisturbed
+    path = logs / "whole" / "checkpoints" / f"epoch_{EPOCHS}.pt"
+    assert main(arguments(tmp_path, "other", global_batch_size=512, resume=path)) == 2
+    assert "is of a run with another global batch than 512" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_run_directory_has_what_open_clips_has(undisturbed):
     logs, whole = undisturbed
     directory = logs / "whole"

@@ -7,7 +7,9 @@ import pytest
 
 from fastclip.cli import main
 from fastclip.train.command import HELP, add_arguments, make_config
+from fastclip.train.optim import Moments
 from fastclip.train.run_config import RunConfig
+from fastclip.train.schedule import learning_rate_at
 
 
 def parse(*argv):
@@ -61,6 +63,16 @@ def test_global_batch_is_ranks_times_micro_batches_times_size(settings, world_si
     assert found.global_batch_size == expected[0] * expected[1] * expected[2]
 
 
+def test_run_that_is_shorter_than_its_warm_up_does_not_reach_the_peak():
+    moments = Moments(0.9, 0.98, 1e-6)
+    config = RunConfig(epochs=2, warmup=10_000, lr=1.0).training(24, 1, moments)
+    assert learning_rate_at(47, config) == pytest.approx(48 / 10_000)
+    config = RunConfig(epochs=2, warmup=10_000, lr=1.0, skip_scheduler=True).training(
+        24, 1, moments
+    )
+    assert learning_rate_at(0, config) == learning_rate_at(47, config) == 1.0
+
+
 def test_global_batch_that_cannot_be_dealt_raises():
     with pytest.raises(ValueError, match="1000 must be a multiple of 3 ranks x micro_batch_size"):
         RunConfig(global_batch_size=1000).arithmetic(3)
@@ -79,6 +91,8 @@ def test_global_batch_that_cannot_be_dealt_raises():
         (dict(loss_schedule="tree"), "loss_schedule"),
         (dict(workers=-1), "workers"),
         (dict(ema_decay=1.0), "ema_decay must be in"),
+        (dict(lr_scheduler="const-cooldown"), "epochs_cooldown must be given"),
+        (dict(fsdp=True, precision="bf16"), "precision must be of one dtype"),
         (dict(fsdp=True, precision="amp"), "precision must be amp_bf16 or one without a scaler"),
         (dict(report_to="mail"), "report_to must be some of"),
         (dict(zeroshot_frequency=-1), "zeroshot_frequency"),
@@ -97,6 +111,7 @@ def test_settings_out_of_range_are_named(change, message):
         (["--train-data", "digits", "--model", "digits", "--batch-size", "100000"], "fewer than"),
         (["--resume", "latest"], "needs the --name"),
         ([], "spec must be given"),
+        (["--train-data", "digits", "--model", "ViT-B-32", "--aug-cfg", "nonsense=3"], "nonsense"),
     ],
 )
 def test_run_that_cannot_start_says_why_in_a_line(flags, message, tmp_path, capsys):

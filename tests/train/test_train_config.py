@@ -11,7 +11,6 @@ from fastclip.train.config import TrainConfig
         (dict(batch_size=1), "batch_size must be at least 2, got 1"),
         (dict(steps=0), "steps"),
         (dict(warmup_steps=-1), "warmup_steps"),
-        (dict(warmup_steps=101), "warmup_steps"),
         (dict(learning_rate=0.0), "learning_rate"),
         (dict(learning_rate=float("nan")), "learning_rate"),
         (dict(weight_decay=-0.1), "weight_decay"),

@@ -13,7 +13,8 @@ class ClassFolderSource(IndexedSource):
     The folder is listed once, here. Names that begin with a dot are passed over.
 
     Attributes:
-        classes: names of the folders that hold pictures, sorted: their places are the labels.
+        classes: names of the folders that hold pictures, sorted, by number if all are numbers;
+            their places are the labels.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
@@ -31,7 +32,9 @@ class ClassFolderSource(IndexedSource):
                 f"root must hold a folder of pictures (jpg, jpeg, png, webp) per class: "
                 f"{self.root!r} holds none"
             )
-        self.classes = sorted({_class_of(name) for name in self._names})
+        found = {_class_of(name) for name in self._names}
+        is_numbered = all(name.isdigit() for name in found)  # as ImageNet V2 has them
+        self.classes = sorted(found, key=int if is_numbered else None)
 
     def __len__(self) -> int:
         return len(self._names)

@@ -29,3 +29,10 @@ def test_folders_that_cannot_be_classified_are_refused(tmp_path):
     fill(tmp_path, "a.jpg")
     with pytest.raises(ValueError, match="a folder of pictures"):
         ClassFolderSource(tmp_path)
+
+
+def test_folders_that_are_numbers_are_in_their_order(tmp_path):
+    fill(tmp_path, *(f"{i}/a.jpg" for i in (0, 2, 10, 100)))
+    assert ClassFolderSource(tmp_path).classes == ["0", "2", "10", "100"]
+    fill(tmp_path, "n01/a.jpg")
+    assert ClassFolderSource(tmp_path).classes == ["0", "10", "100", "2", "n01"]
