@@ -34,7 +34,7 @@ def moments_of(model: nn.Module) -> Moments:
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Split trainable parameters: those of two or more dimensions decay, the others do not.
 
-    The latter come first, as in open_clip, whose checkpoints number them so.
+    The latter come first, as in open_clip.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     return [

@@ -4,7 +4,8 @@
      "global_step", "samples_seen", "config", "model_config",
      "ranks": for each of them its place in the data, what it has measured, its random numbers}
 
-The first line is open_clip's, which loads such a file.
+The first line is open_clip's, which loads the model of such a file; its optimiser has the
+parameters in another order.
 """
 
 from collections.abc import Sequence

@@ -60,8 +60,8 @@ def test_optimizer_takes_its_settings_from_the_config():
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet", "siglip", "layer_scale"])
-def test_parameters_are_numbered_as_in_open_clips_checkpoints(name):
-    """The rule of `open_clip_train.main`, which its --resume counts on."""
+def test_groups_are_those_of_open_clips_rule(name):
+    """As `open_clip_train.main` has it, by names where ours is by dimensions."""
     model = build(SMALL[name])
 
     def is_excluded(name, p):
