@@ -87,6 +87,22 @@ def test_run_that_is_told_to_stop_saves_and_goes_on_where_it_was(processes, undi
 
 
 @pytest.mark.slow
+def test_signal_to_all_processes_of_a_run_leaves_its_workers_until_it_has_saved(tmp_path):
+    argv = arguments(tmp_path, "group", workers=2, epochs=1000, save_every_steps=10**6)
+    command = [sys.executable, "-m", "fastclip.cli", *argv]
+    log = tmp_path / "group" / "out.log"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while count_steps(log) < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(30) == 143
+    assert "told to stop: saved after step" in log.read_text()
+    assert final(tmp_path, "group")["global_step"] >= 5
+
+
+@pytest.mark.slow
 def test_damaged_newest_checkpoint_is_passed_over_and_the_run_ends_the_same(processes, undisturbed):
     logs, whole = undisturbed
     assert finish(start(processes, arguments(logs, "damaged"))) == 0

@@ -283,6 +283,7 @@ class PairLoader:
             pin_memory=self._pin_memory,
             # Without one of its own, starting would draw from the trainer's generator.
             generator=torch.Generator(),
+            worker_init_fn=_leave_the_group,
             **self._processes,
         )
 
@@ -296,6 +297,12 @@ class PairLoader:
                 f"{bad.rate:.1%} of the samples are bad, more than max_bad_rate = "
                 f"{self._max_bad_rate:.1%}: {bad.report()}"
             )
+
+
+def _leave_the_group(worker: int) -> None:
+    """A signal to all processes of a run is for those that save; they end their workers."""
+    if hasattr(os, "setsid"):
+        os.setsid()
 
 
 def _as_it_is(piece: Piece) -> Piece:
