@@ -78,7 +78,8 @@ def create_model(
         cache_dir: where published weights are kept.
         output_dict: `forward` returns a dict instead of a tuple.
         require_pretrained: raise if there are no weights to load.
-        model_kwargs: further fields of `ClipConfig`, such as `init_logit_bias`.
+        model_kwargs: further fields of `ClipConfig`, such as `init_logit_bias`; weights without a
+            bias then get one of 0.
 
     Returns:
         A model whose `config` is its architecture and whose `visual.preprocess_cfg` says how its
@@ -103,6 +104,10 @@ def create_model(
         _architecture(model_name, source), force_quick_gelu, force_custom_text,
         force_patch_dropout, force_image_size, force_context_length, model_kwargs,
     )  # fmt: skip
+    wants_bias = model_kwargs.get("init_logit_bias") is not None
+    if source is not None and wants_bias and "logit_bias" not in source.tensors:
+        # As in open_clip: weights that were trained without a bias go on from none.
+        source = source._replace(tensors={**source.tensors, "logit_bias": torch.zeros(())})
     resize = force_image_size is not None or force_context_length is not None
     model = build_model(config, source, resize, output_dict)
     for tower, path in (("visual", pretrained_image_path), ("text", pretrained_text_path)):

@@ -65,7 +65,7 @@ def prepare_for_training(model: nn.Module, config: RunConfig) -> None:
 
 def _named(config: RunConfig, precision: str) -> RunModel:
     beginning = {}
-    if config.siglip and config.pretrained is None:
+    if config.siglip:
         beginning = {
             "init_logit_scale": SIGLIP_LOGIT_SCALE, "init_logit_bias": SIGLIP_LOGIT_BIAS
         }  # fmt: skip

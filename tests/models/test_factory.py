@@ -279,3 +279,14 @@ def test_hugging_face_tokenizer_is_taken_from_the_directory(tmp_path):
 def test_name_with_a_vocabulary_of_its_own_asks_for_the_tokenizer():
     with pytest.raises(ValueError, match="'Small-B-8' does not name its tokenizer"):
         get_tokenizer("Small-B-8")
+
+
+def test_weights_without_a_bias_get_one_of_zero_where_one_is_asked_for(tmp_path):
+    save_pretrained(build(SMALL["vit"]), tmp_path / "clip")
+    name = f"local-dir:{tmp_path / 'clip'}"
+    assert create_model(name).logit_bias is None
+    assert create_model(name, init_logit_bias=-10.0).logit_bias.item() == 0.0
+    with_bias = replace(SMALL["vit"], init_logit_bias=-7.0)
+    save_pretrained(build(with_bias), tmp_path / "siglip")
+    found = create_model(f"local-dir:{tmp_path / 'siglip'}", init_logit_bias=-3.0)
+    assert found.logit_bias.item() == -7.0
