@@ -90,10 +90,17 @@ class CheckpointStore:
         Args:
             tell: is told of each that is passed over, and why.
         """
+        path = self.newest_path(tell)
+        if path is None:
+            return None
+        return Found(path, torch.load(path, map_location="cpu", weights_only=True))
+
+    def newest_path(self, tell: Callable[[str], None] = lambda text: None) -> Path | None:
+        """Where that is, with its checksums read and nothing loaded."""
         for path in self.paths():
             objection = objection_to(path)
             if objection is None:
-                return Found(path, torch.load(path, map_location="cpu", weights_only=True))
+                return path
             tell(f"{path} is passed over: {objection}")
         return None
 

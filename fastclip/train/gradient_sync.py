@@ -11,10 +11,9 @@ import contextlib
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from fastclip.train.sharding import group_of, is_sharded
+from fastclip.train.sharding import group_of, is_sharded, is_share
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -41,7 +40,7 @@ def gradient_sync(model: nn.Module, enabled: bool):
             model.set_requires_gradient_sync(True)
         if enabled:
             for parameter in model.parameters():  # those that FSDP2 leaves alone
-                if parameter.grad is not None and not isinstance(parameter, DTensor):
+                if parameter.grad is not None and not is_share(parameter):
                     average_over_ranks(parameter.grad, model)
     else:
         yield

@@ -7,11 +7,11 @@ section 2.5.
 from typing import NamedTuple
 
 from torch import nn
-from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from fastclip.models.config import ResNetConfig
 from fastclip.train.config import TrainConfig
+from fastclip.train.sharding import is_share
 
 
 class Moments(NamedTuple):
@@ -47,7 +47,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
     """AdamW with the settings of `config`; one kernel for all parameters if they are on a GPU."""
     parameters = list(model.parameters())
     # torch's kernels for many tensors refuse lists in which some are shards and some are not.
-    is_sharded = any(isinstance(p, DTensor) for p in parameters)
+    is_sharded = any(map(is_share, parameters))
     on_gpu = all(p.is_cuda for p in parameters)
     return AdamW(
         parameter_groups(model, config.weight_decay),

@@ -17,7 +17,8 @@ AUTOCAST = {
     "amp": torch.float16, "amp_fp16": torch.float16,
     "amp_bf16": torch.bfloat16, "amp_bfloat16": torch.bfloat16,
 }  # fmt: skip
-PRECISIONS = ("fp32", *AUTOCAST, *MATRICES, *EVERYTHING)
+IN_16_BITS = {**MATRICES, **EVERYTHING}
+PRECISIONS = ("fp32", *AUTOCAST, *IN_16_BITS)
 
 
 class TowerPrecision:
@@ -35,7 +36,7 @@ class TowerPrecision:
         self.name = name or ("amp_bf16" if device.type == "cuda" else "fp32")
         self.device = device
         self.parameters = "fp32" if self.name in AUTOCAST else self.name
-        self.input_dtype = {**MATRICES, **EVERYTHING}.get(self.name, torch.float32)
+        self.input_dtype = IN_16_BITS.get(self.name, torch.float32)
 
     def autocast(self) -> AbstractContextManager:
         """The context of a forward."""
@@ -52,8 +53,7 @@ class TowerPrecision:
     @property
     def caution(self) -> str | None:
         """What a user of this precision should know before a long run."""
-        parameters = {**MATRICES, **EVERYTHING}.get(self.name)
-        if parameters != torch.float16:
+        if IN_16_BITS.get(self.name) != torch.float16:
             return None
         return (
             f"--precision {self.name} trains float16 parameters, as open_clip does: gradients and "

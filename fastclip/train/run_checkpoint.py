@@ -103,8 +103,8 @@ class RunCheckpoints:
         """
         if path == "latest":
             # The first rank looks, for all: they could find other files, or no disk that is shared.
-            found = self.store.newest(self.log.warn) if self.ranks.is_first else None
-            path = self.ranks.share(None if found is None else str(found.path))
+            found = self.store.newest_path(self.log.warn) if self.ranks.is_first else None
+            path = self.ranks.share(found)
             if path is None:
                 self.log.say("nothing to resume: starting")
                 return Progress()

@@ -15,9 +15,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def shard(model: nn.Module, device: torch.device, group: ProcessGroup | None = None) -> None:
@@ -27,6 +24,9 @@ def shard(model: nn.Module, device: torch.device, group: ProcessGroup | None = N
         device: of this rank, on which the shares are from now on.
         group: by default all ranks.
     """
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.fsdp import fully_shard
+
     mesh = DeviceMesh.from_group(group or dist.group.WORLD, device.type)
     for blocks in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
         for block in blocks:
@@ -35,13 +35,20 @@ def shard(model: nn.Module, device: torch.device, group: ProcessGroup | None = N
     model.to(device)
 
 
+# By what they can do: importing their classes takes half as long as importing torch.
 def is_sharded(model: nn.Module) -> bool:
-    return isinstance(model, FSDPModule)
+    """Is this one of FSDP2's modules?"""
+    return hasattr(model, "set_requires_gradient_sync")
+
+
+def is_share(tensor: Tensor) -> bool:
+    """Is this a tensor of which every rank has a share?"""
+    return hasattr(tensor, "full_tensor")
 
 
 def group_of(model: nn.Module) -> ProcessGroup:
     """The ranks that a model is sharded over."""
-    shares = (p for p in model.parameters() if isinstance(p, DTensor))
+    shares = filter(is_share, model.parameters())
     return next(shares).device_mesh.get_group()
 
 
@@ -54,7 +61,7 @@ def gathered(model: nn.Module) -> Iterator[None]:
     if not is_sharded(model):
         yield
         return
-    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    parts = [module for module in model.modules() if is_sharded(module)]
     for part in parts:
         part.unshard()
     model.set_reshard_after_forward(False)
@@ -69,13 +76,15 @@ def gathered(model: nn.Module) -> Iterator[None]:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, on the CPU if it was shared; ranks call this together."""
-    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor().cpu() if is_share(tensor) else tensor
 
 
 def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
     """This rank's share of a whole tensor that every rank has, shared as `like` is."""
-    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+    if not is_share(like) or tensor.shape != like.shape:
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     own = tensor.to(like.device)
     return distribute_tensor(own, like.device_mesh, like.placements, src_data_rank=None)
 
@@ -84,12 +93,12 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
     """Scale gradients down to a total norm of at most `max_norm`, shared or not."""
     parameters = [p for p in parameters if p.grad is not None]
     gradients = [p.grad for p in parameters]
-    shared = [g for g in gradients if isinstance(g, DTensor)]
+    shared = [g for g in gradients if is_share(g)]
     if not shared:
         nn.utils.clip_grads_with_norm_(parameters, max_norm, nn.utils.get_total_norm(gradients))
         return
     shares = [g.to_local() for g in shared]
-    others = [g for g in gradients if not isinstance(g, DTensor)]
+    others = [g for g in gradients if not is_share(g)]
     squares = _squares(shares)
     dist.all_reduce(squares, group=shared[0].device_mesh.get_group())
     norm = (squares + _squares(others)).sqrt()

@@ -11,7 +11,6 @@ openai/CLIP `simple_tokenizer.py` (byte alphabet, order of ids, file format).
 """
 
 import gzip
-import importlib.util
 import json
 import os
 import zlib
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+
+from fastclip.data.open_clip_files import open_clip_file
 
 CLIP_MERGES = 48_894
 CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
@@ -103,12 +104,10 @@ def find_vocabulary(
 
 @cache
 def _installed_vocabulary(num_merges: int) -> BytePairVocabulary:
-    package = importlib.util.find_spec("open_clip")
-    for directory in (package and package.submodule_search_locations) or ():
-        path = Path(directory, CLIP_FILE)
-        if path.is_file():
-            return find_vocabulary(path, num_merges)
-    raise FileNotFoundError(f"no vocabulary of CLIP is installed: {_HOW_TO_GET_ONE}")
+    path = open_clip_file(CLIP_FILE)
+    if path is None:
+        raise FileNotFoundError(f"no vocabulary of CLIP is installed: {_HOW_TO_GET_ONE}")
+    return find_vocabulary(path, num_merges)
 
 
 def _read_directory(directory: Path, num_merges: int) -> BytePairVocabulary:
