@@ -39,8 +39,9 @@ SMALL = ClipConfig(
     VisionConfig(IMAGE_SIZE, patch_size=8, width=96, layers=2, head_width=16),
     TextConfig(context_length=24, vocab_size=49408, width=64, heads=4, layers=2),
 )
-OURS = [sys.executable, "-m", "fastclip.cli", "train"]
-THEIRS = [sys.executable, "-m", "fastclip.benchmarks.open_clip_trainer"]
+# Modules, and their first arguments.
+OURS = ["fastclip.cli", "train"]
+THEIRS = ["fastclip.benchmarks.open_clip_trainer"]
 TRAINERS = {
     "fastclip, budget 0": [*OURS, "--activation-budget", "0"],
     "fastclip, unlimited": [*OURS, "--activation-budget", "unlimited"],
@@ -98,17 +99,17 @@ def train(command: list[str], flags: list[str], logs: Path, threads: int) -> Tra
     """
     name = "run"
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    argv = [*command, *flags, "--logs", str(logs), "--name", name]
+    peak = logs / "peak"
+    argv = [sys.executable, "-m", "fastclip.process_memory", str(peak), *command, *flags]
+    argv += ["--logs", str(logs), "--name", name]
     with open(logs / "said", "w+") as said:
-        process = subprocess.Popen(argv, stdout=said, stderr=subprocess.STDOUT, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        done = subprocess.run(argv, stdout=said, stderr=subprocess.STDOUT, env=environment)
         said.seek(0)
-        if process.returncode != 0:
-            raise RuntimeError(f"{' '.join(command[:4])} failed: {said.read()[-2000:]}")
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command[:2])} failed: {said.read()[-2000:]}")
     steps = STEP.findall((logs / name / "out.log").read_text())
     seconds, losses = zip(*[(float(t), float(loss)) for t, loss in steps], strict=True)
-    return Trained(list(seconds), list(losses), 1024 * usage.ru_maxrss)
+    return Trained(list(seconds), list(losses), int(peak.read_text()))
 
 
 def measure(

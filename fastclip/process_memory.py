@@ -4,14 +4,19 @@ Resident memory, as users see it: it includes what the C library keeps of freed 
 to as much again for blocks below 32 MiB. A process keeps what it once had, so whoever compares two
 calls makes each in a fresh process.
 
-On Linux the high-water mark is VmHWM, reset through /proc/self/clear_refs. Elsewhere it is
-ru_maxrss, which cannot be reset: memory before the call then counts at its own peak, and the rise
-is a lower bound.
+On Linux the high-water mark is VmHWM, reset through /proc/self/clear_refs. It is not ru_maxrss, in
+which a process inherits the peak of the one that started it. Elsewhere ru_maxrss is all there is,
+and it cannot be reset: memory before the call then counts at its own peak, and the rise is a lower
+bound.
+
+`python -m fastclip.process_memory FILE MODULE ARGS...` runs a module as `python -m MODULE ARGS...`
+does, and writes its peak into FILE.
 """
 
 import ctypes
 import gc
 import resource
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +25,8 @@ from typing import Any
 
 def peak_resident_bytes() -> int:
     """The most memory this process has held so far (on Linux: since the last `rise_bytes`)."""
+    if sys.platform == "linux":
+        return _proc_status("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -54,3 +61,15 @@ def _reset_high_water() -> bool:
 def _proc_status(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+
+
+def _run_and_write_peak(path: str, module: str) -> None:
+    sys.argv = [module, *sys.argv[3:]]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        Path(path).write_text(str(peak_resident_bytes()))
+
+
+if __name__ == "__main__":
+    _run_and_write_peak(*sys.argv[1:3])
