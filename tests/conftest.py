@@ -13,8 +13,7 @@ from fastclip.ops.dispatch import ORDER, explain_backends
 # variable is set again only where kernels run, in tests/backends/triton.
 if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
     os.environ["TRITON_INTERPRET"] = "1"
-    import fastclip.backends.triton.contrastive
-    import fastclip.backends.triton.sigmoid  # noqa: F401
+    import fastclip.backends.triton.kernels  # noqa: F401
 
     del os.environ["TRITON_INTERPRET"]
 

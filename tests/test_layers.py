@@ -65,7 +65,7 @@ def test_module_imports_only_its_own_or_a_lower_layer(path):
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "backends").rglob("*.py")), ids=lambda p: p.name)
 def test_backends_do_not_import_each_other(path):
-    shared = {"native", "normalization", "kept_logits"}
+    shared = {"native", "normalization", "kept_logits", "gpu"}
     own = path.relative_to(PACKAGE / "backends").with_suffix("").parts[0]
     backends = {name[1] for name in inside(path) if name[0] == "backends" and len(name) > 1}
     assert backends <= shared | {own}
@@ -77,6 +77,13 @@ def test_optional_packages_are_imported_where_they_are_used(path):
     # The kernels are Triton's; the package's own file, which is always imported, is not.
     kernels = path.parent == PACKAGE / "backends" / "triton" and path.name != "__init__.py"
     assert found <= ({"triton"} if kernels else set())
+
+
+def test_what_gpu_backends_share_knows_no_kernels():
+    paths = sorted((PACKAGE / "backends" / "gpu").glob("*.py"))
+    assert paths
+    for path in paths:
+        assert not any(name.split(".")[0] == "triton" for name in imported(path))
 
 
 def test_models_and_losses_do_not_import_each_other():

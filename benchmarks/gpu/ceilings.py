@@ -9,8 +9,8 @@ accumulate      G^T row of a block added into float32
 
 import torch
 
-from fastclip.backends.triton.products import accumulate
-from fastclip.backends.triton.tiles import block_for
+from fastclip.backends.gpu.blocks import block_for
+from fastclip.backends.gpu.products import accumulate
 from fastclip.benchmarks.gpu.worker import emit
 from fastclip.benchmarks.measure import describe
 from fastclip.benchmarks.timing import time_together

@@ -15,5 +15,6 @@ A backend module knows tensors, not autograd and not dispatch. It provides
         optional: the sum of all row losses and its gradients in one pass
 
 and imports neither another backend nor `fastclip.ops`. The mathematics of the primitives is in
-`reference.py`, which is their specification.
+`reference.py`, which is their specification. `gpu/` is not a backend: it is what those for a GPU
+share, the order of their kernels.
 """

@@ -1,8 +1,9 @@
 """The Triton backend: both primitives on a GPU, compiled by Triton at the first call.
 
-A reader's order: `contrastive.py` is what happens, `operands.py`, `negative_sums.py`,
-`finalise.py`, `logit_gradients.py`, `feature_gradients.py` are its kernels, `tiles.py` what depends
-on the architecture. `sigmoid.py` and `sigmoid_tiles.py` are SigLIP's.
+A reader's order: `fastclip/backends/gpu` is what happens; `operands.py`, `scalars.py`,
+`positives.py`, `negative_sums.py`, `finalise.py`, `logit_gradients.py`, `feature_gradients.py` are
+the kernels, `sigmoid_tiles.py` is SigLIP's; `similarity.py` is the product that they share,
+`tiles.py` what depends on the architecture.
 
 This file is all that is imported until the backend is used; it does not import triton.
 """
@@ -13,7 +14,7 @@ import os
 import torch
 from torch import Tensor
 
-from fastclip.backends.triton.precision import kept_layout
+from fastclip.backends.gpu.precision import kept_layout
 
 __all__ = [
     "UNVERIFIED",
@@ -71,30 +72,35 @@ def _gpu_objection() -> str | None:
 
 
 def contrastive_lse(*args) -> tuple[Tensor, ...]:
-    from fastclip.backends.triton import contrastive
+    from fastclip.backends.gpu import contrastive
+    from fastclip.backends.triton import kernels
 
-    return contrastive.contrastive_lse(*args)
+    return contrastive.contrastive_lse(kernels, *args)
 
 
 def contrastive_lse_backward(*args) -> tuple[Tensor, ...]:
-    from fastclip.backends.triton import contrastive
+    from fastclip.backends.gpu import contrastive
+    from fastclip.backends.triton import kernels
 
-    return contrastive.contrastive_lse_backward(*args)
+    return contrastive.contrastive_lse_backward(kernels, *args)
 
 
 def siglip_sum(*args) -> tuple[Tensor, ...]:
-    from fastclip.backends.triton import sigmoid
+    from fastclip.backends.gpu import sigmoid
+    from fastclip.backends.triton import kernels
 
-    return sigmoid.siglip_sum(*args)
+    return sigmoid.siglip_sum(kernels, *args)
 
 
 def siglip_sum_backward(*args) -> tuple[Tensor, ...]:
-    from fastclip.backends.triton import sigmoid
+    from fastclip.backends.gpu import sigmoid
+    from fastclip.backends.triton import kernels
 
-    return sigmoid.siglip_sum_backward(*args)
+    return sigmoid.siglip_sum_backward(kernels, *args)
 
 
 def siglip_sum_with_gradients(*args) -> tuple[Tensor, ...]:
-    from fastclip.backends.triton import sigmoid
+    from fastclip.backends.gpu import sigmoid
+    from fastclip.backends.triton import kernels
 
-    return sigmoid.siglip_sum_with_gradients(*args)
+    return sigmoid.siglip_sum_with_gradients(kernels, *args)

@@ -20,10 +20,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fastclip.backends.triton import block_walk, contrastive, sigmoid
+from fastclip.backends.gpu import block_walk
+from fastclip.backends.gpu.operand import padded
+from fastclip.backends.triton import (
+    contrastive_lse,
+    contrastive_lse_backward,
+    kept_layout,
+    siglip_sum_with_gradients,
+)
 from fastclip.backends.triton.launch import launching_instead
-from fastclip.backends.triton.operands import padded
-from fastclip.backends.triton.precision import kept_layout
 
 
 @dataclass
@@ -144,11 +149,9 @@ def clip_costs(
     positive, total = (torch.empty(size, device="meta") for size in (N, 2 * N))
     layout = kept_layout("contrastive_lse", dtype)
     kept = torch.empty((kept_rows, layout.row_bytes(N)), dtype=torch.uint8, device="meta")
-    forward = cost_of(
-        lambda: contrastive.contrastive_lse(rows, cols, scale, 0, True, None, kept_rows, False)
-    )
+    forward = cost_of(lambda: contrastive_lse(rows, cols, scale, 0, True, None, kept_rows, False))
     backward = cost_of(
-        lambda: contrastive.contrastive_lse_backward(
+        lambda: contrastive_lse_backward(
             positive, total, rows, cols, scale, total, kept, 0, True, None, *needs
         )
     )
@@ -159,7 +162,7 @@ def siglip_cost(N: int, D: int, dtype: torch.dtype) -> Cost:
     """Of the one pass."""
     rows, cols, scale = meta_features(N, N, D, dtype)
     return cost_of(
-        lambda: sigmoid.siglip_sum_with_gradients(
+        lambda: siglip_sum_with_gradients(
             rows, cols, scale, scale, 0, True, None, dtype, True, True
         )
     )

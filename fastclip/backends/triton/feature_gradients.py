@@ -14,17 +14,16 @@ Numerics
     All in float32; one rounding, at the end. The factors of `unscale` are powers of two.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu.operand import Operand
 from fastclip.backends.normalization import EPS
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.operands import (
     ROWS_OF_PROGRAM,
     WARPS_OF_PROGRAM,
-    Operand,
     block_d,
     load_features,
 )
@@ -53,10 +52,6 @@ def feature_gradient(
         WRITE=grad is not None, num_warps=WARPS_OF_PROGRAM,
     )  # fmt: skip
     return grad_scale
-
-
-def total_of(grad_scale: Tensor) -> Tensor:
-    return grad_scale.sum(dtype=torch.float64).to(torch.float32)
 
 
 @triton.jit(do_not_specialize=["M"])

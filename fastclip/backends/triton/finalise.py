@@ -25,14 +25,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu.operand import Operand
+from fastclip.backends.gpu.scalars import TRUSTED_SUM
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.matrix import matrix_argument
-from fastclip.backends.triton.operands import Operand
 from fastclip.backends.triton.scalars import LN_2, LOG2_E, SHIFT, UNIT
 from fastclip.backends.triton.similarity import similarity_tile
 from fastclip.backends.triton.tiles import tiles_for
 
-TRUSTED = tl.constexpr(2.0**-80)
+TRUSTED = tl.constexpr(TRUSTED_SUM)
 PARTIALS = tl.constexpr(16)  # read at a time
 
 

@@ -1,12 +1,9 @@
 """Launching kernels, on a device or, for the report, no further than the compiler."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
-
-import torch
-from torch import Tensor
 
 _instead: ContextVar[Callable[..., None] | None] = ContextVar("instead", default=None)
 
@@ -30,8 +27,3 @@ def launching_instead(function: Callable[..., None]) -> Iterator[None]:
         yield
     finally:
         _instead.reset(token)
-
-
-def device_of(features: Tensor) -> Any:
-    """A context in which `features.device` is the current one: Triton launches on that."""
-    return torch.cuda.device(features.device) if features.is_cuda else nullcontext()

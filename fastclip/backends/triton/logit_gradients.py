@@ -4,7 +4,7 @@ Math
     G_ij = g_i 2^(logit_ij - shift_i) + g'_j 2^(logit_ij - shift'_j)   for negatives
     G_ij = h_i                                                       for pairs
     with g, g', h the gradients w.r.t. totals and positives; logits recomputed, or kept by the
-    forward. What is stored is `weight` G (`scalars.py`), in one plane or two:
+    forward. What is stored is `weight` G (`fastclip/backends/gpu/scalars.py`), in one plane or two:
         high = fp16(weight G);  low = fp16(2^11 (weight G - high))
 Tiling
     BLOCK_M x BLOCK_N per program, in an order that shares operands in L2.
@@ -21,14 +21,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu import products
+from fastclip.backends.gpu.operand import Operand
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.matrix import matrix_argument
-from fastclip.backends.triton.operands import Operand
 from fastclip.backends.triton.scalars import LOG2_E, STEP, UNIT, WEIGHT
 from fastclip.backends.triton.similarity import grouped_tile, similarity_tile
 from fastclip.backends.triton.tiles import tiles_for
 
-LOW_SCALE = tl.constexpr(2048.0)  # 2^11
+LOW_SCALE = tl.constexpr(products.LOW_SCALE)
 GROUP = 8
 
 

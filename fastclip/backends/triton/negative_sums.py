@@ -14,50 +14,37 @@ Tiling
         "lanes"  for every tile only over the rows that one thread holds (of 128 rows of a wgmma or
                  mma layout, bits 3 and up to 2 of 7): no shuffle in the loop; right for any layout
         "full"   a whole tile of sums; reduced once per strip
-    Columns go in panels: a panel's operand stays in the L2 cache, and row_partial is bounded.
+    Columns go in panels (`fastclip/backends/gpu/partials.py`).
 Cost
     2 M N D FLOPs (three times that for float32-grade products), one exponential per logit; writes
     4 M N (1 / BLOCK_N + 1 / (BLOCK_M * strip)) bytes, and 2 or 4 per kept logit.
 Numerics
-    One shift for all logits, from a bound that needs no data (`scalars.py`): one exponential serves
-    both directions and partial sums are plain sums. Rows that it fails are redone in `finalise.py`.
-    No atomics: the same bits at every run. Beside maxima, positives come from the same accumulator:
-    where features are equal their logits are, and a tie is seen to be one.
+    One shift for all logits, from a bound that needs no data (`fastclip/backends/gpu/scalars.py`):
+    one exponential serves both directions and partial sums are plain sums. Rows that it fails are
+    redone in `finalise.py`. No atomics: the same bits at every run. Beside maxima, positives come
+    from the same accumulator: where features are equal their logits are, and a tie is seen to be
+    one.
 Limits
     None.
 Source
     Sums of both directions from one tile are also in memeff (b0nce/MemoryEfficientCLIP).
 """
 
-from dataclasses import dataclass
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu.operand import Operand
+from fastclip.backends.gpu.partials import Partials, over_panels
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.matrix import matrix_argument
-from fastclip.backends.triton.operands import Operand
 from fastclip.backends.triton.scalars import LN_2, SHIFT, STEP, UNIT
 from fastclip.backends.triton.similarity import similarity_tile
 from fastclip.backends.triton.tiles import tiles_for
 
-PANEL_COLS = 16384
-PARTIAL_BYTES = 64 << 20  # of the row partials of a panel
-MOST_STRIPS = 64
-PROGRAMS = 1024  # enough for a few per multiprocessor
-
 # Added to a small float32, it leaves the nearest integer in the low bits of the sum.
 ROUNDING = tl.constexpr(12582912.0)  # 1.5 * 2^23
-
-
-@dataclass(frozen=True)
-class Partials:
-    """Sums (or maxima) still to be reduced over the first dimension."""
-
-    rows: Tensor  # (num_row_partials, M)
-    cols: Tensor  # (num_col_partials, N)
 
 
 def negative_sums(
@@ -90,25 +77,21 @@ def _partials(
     M, N = rows.num_rows, cols.num_rows
     tiles = tiles_for(scalars.device)
     tile = tiles.keeping if len(kept) or maximum else tiles.negative_sums
-    num_m, num_n = triton.cdiv(M, tile.block_m), triton.cdiv(N, tile.block_n)
-    panel_tiles = min(num_n, PANEL_COLS // tile.block_n, max(1, PARTIAL_BYTES // (4 * M)))
-    # Long strips write little, many programs keep the device busy.
-    num_strips = min(num_m, MOST_STRIPS, triton.cdiv(PROGRAMS, panel_tiles))
-    strip_tiles = triton.cdiv(num_m, num_strips)
-    num_strips = triton.cdiv(num_m, strip_tiles)
 
-    row_partial = scalars.new_empty((panel_tiles, M))
-    col_partial = scalars.new_empty((num_strips, N))
-    row_result = None
-    for first in range(0, num_n, panel_tiles):
-        num_tiles = min(panel_tiles, num_n - first)
+    def one_panel(
+        first_col_tile: int,
+        num_tiles: int,
+        strip_tiles: int,
+        row_partial: Tensor,  # (at least num_tiles, M)
+        col_partial: Tensor,  # (strips, N)
+    ) -> None:
         launch(
             negative_sums_kernel,
-            (num_tiles, num_strips),
+            (num_tiles, len(col_partial)),
             matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
             matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
             scalars, row_partial, col_partial, positive, kept,
-            M, N, positive_offset, first, strip_tiles,
+            M, N, positive_offset, first_col_tile, strip_tiles,
             rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
             len(kept), kept.shape[1],
             BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
@@ -116,16 +99,10 @@ def _partials(
             COLUMN_SUMS=tiles.column_sums, MAXIMUM=maximum, KEEP=len(kept) > 0,
             num_warps=tile.num_warps, num_stages=tile.num_stages,
         )  # fmt: skip
-        if panel_tiles == num_n:
-            return Partials(row_partial, col_partial)
-        of_panel = row_partial[:num_tiles].amax(0) if maximum else row_partial[:num_tiles].sum(0)
-        if row_result is None:
-            row_result = of_panel
-        elif maximum:
-            row_result = torch.maximum(row_result, of_panel)
-        else:
-            row_result += of_panel
-    return Partials(row_result[None], col_partial)
+
+    return over_panels(
+        one_panel, M, N, tile.block_m, tile.block_n, strip_partials=1, maximum=maximum, like=scalars
+    )
 
 
 @triton.jit(

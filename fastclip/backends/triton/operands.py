@@ -1,87 +1,28 @@
-"""Operands: features as the tensor cores multiply them, float16 and padded to whole tiles.
+"""The kernel that makes operands. Mathematics: `fastclip/backends/gpu/operand.py`.
 
-Math
-    normalize:  operand_i = 2^8 x_i / max(|x_i|, 1e-12)
-    otherwise:  operand_i = f x_i,  f the power of two that brings the largest |x_ik| of the whole
-                matrix into [2^7, 2^8]
-    planes = 1: high = fp16(operand)
-    planes = 2: high as above, low = fp16(operand - high)
 Tiling
     ROWS rows of a program, BLOCK_D elements at a time.
 Cost
     Reads the features (three times, twice from cache), writes 2 bytes per element and plane.
 Numerics
-    float16 and not bfloat16, also for bfloat16 features: unit rows need no range, and three more
-    bits make logits and gradients 8 to 10 times as accurate. 2^8 keeps small elements normal. Norms
-    in float32; rows too large to square are scaled by a power of two first.
-Limits
-    Not normalised, elements below 2^-33 of the largest of the matrix are rounded to it.
+    Norms in float32; rows too large to square are scaled by a power of two first.
 Source
     F.normalize for the clamp of the norm.
 """
-
-from dataclasses import dataclass
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu import operand as layout
+from fastclip.backends.gpu.operand import DIM_MULTIPLE, ROW_MULTIPLE, Extent, Operand, padded
 from fastclip.backends.normalization import EPS
 from fastclip.backends.triton.launch import launch
 
-ROW_MULTIPLE = 256  # the largest BLOCK_M or BLOCK_N
-DIM_MULTIPLE = 64  # the largest BLOCK_K
-UNIT_FACTOR = tl.constexpr(256.0)  # of a row of norm 1
+UNIT_FACTOR = tl.constexpr(layout.UNIT_FACTOR)
 ROWS_OF_PROGRAM = 8
 WARPS_OF_PROGRAM = 4
-
-
-@dataclass(frozen=True)
-class Extent:
-    """Of a whole matrix of features, what scaling it as it is has to know. On the device."""
-
-    largest: Tensor  # () float32, max |x_ik|
-    norm: Tensor  # () float32, max |x_i|
-
-
-@dataclass(frozen=True)
-class Operand:
-    """Rows ready to be multiplied; `values` beyond `num_rows` and D are zero."""
-
-    values: Tensor  # (planes, padded rows, padded D), float16
-    norms: Tensor  # (num_rows,) float32, at least EPS; empty where rows are not normalised
-    num_rows: int
-
-    @property
-    def planes(self) -> int:
-        return self.values.shape[0]
-
-    @property
-    def segments(self) -> int:
-        """Products of planes that a product of operands is made of (`similarity.py`)."""
-        return 1 if self.planes == 1 else 3
-
-    @property
-    def plane_rows(self) -> int:
-        return self.values.shape[1]
-
-    @property
-    def padded_dim(self) -> int:
-        return self.values.shape[2]
-
-
-def padded(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
-
-
-def extent(features: Tensor, normalize: bool) -> Extent | None:
-    """None where rows are normalised: their factor does not depend on the others."""
-    if normalize:
-        return None
-    vector_norm = torch.linalg.vector_norm
-    largest = vector_norm(features, float("inf"), dtype=torch.float32)
-    return Extent(largest, vector_norm(features, dim=1, dtype=torch.float32).amax())
 
 
 def prepare(features: Tensor, of: Extent | None, planes: int) -> Operand:

@@ -15,8 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu.operand import Operand
 from fastclip.backends.triton.launch import launch
-from fastclip.backends.triton.operands import ROWS_OF_PROGRAM, WARPS_OF_PROGRAM, Operand, block_d
+from fastclip.backends.triton.operands import ROWS_OF_PROGRAM, WARPS_OF_PROGRAM, block_d
 from fastclip.backends.triton.scalars import LN_2, UNIT
 
 

@@ -40,7 +40,14 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
-from fastclip.backends.triton import contrastive, interpreting, sigmoid
+from fastclip.backends.triton import (
+    contrastive_lse,
+    contrastive_lse_backward,
+    interpreting,
+    siglip_sum,
+    siglip_sum_backward,
+    siglip_sum_with_gradients,
+)
 from fastclip.backends.triton.launch import launching_instead
 from fastclip.backends.triton.tiles import simulated_architecture
 
@@ -137,18 +144,18 @@ def run_everything(dtype: torch.dtype, M: int, N: int, D: int) -> None:
 
     row_features, col_features, scalar = new(M, D, dtype=dtype), new(N, D, dtype=dtype), new()
     for normalize, kept_rows in product((True, False), (0, M // 2)):
-        positive, shift, total, kept = contrastive.contrastive_lse(
+        positive, shift, total, kept = contrastive_lse(
             row_features, col_features, scalar, 0, normalize, None, kept_rows, kept_rows == 0
         )
         for needs in ((True, True), (False, False)):
-            contrastive.contrastive_lse_backward(
+            contrastive_lse_backward(
                 positive, total, row_features, col_features, scalar, shift, kept, 0, normalize,
                 None, *needs,
             )  # fmt: skip
     settings = row_features, col_features, scalar, scalar
-    row_loss, kept = sigmoid.siglip_sum(*settings, 0, True, None, 0)
-    sigmoid.siglip_sum_backward(row_loss, *settings, kept, 0, True, None, True, True)
-    sigmoid.siglip_sum_with_gradients(*settings, 0, True, None, dtype, True, True)
+    row_loss, kept = siglip_sum(*settings, 0, True, None, 0)
+    siglip_sum_backward(row_loss, *settings, kept, 0, True, None, True, True)
+    siglip_sum_with_gradients(*settings, 0, True, None, dtype, True, True)
 
 
 def evidence(compiled: Any) -> dict[str, int]:

@@ -1,55 +1,35 @@
-"""The scalars of a call, computed on the device: nothing here waits for the host.
+"""The kernel of the scalars. Mathematics: `fastclip/backends/gpu/scalars.py`.
 
-Math, with s = logit_scale, f_r and f_c the factors of the two operands, all logits in log2 units:
-    unit    = s log2(e) / (f_r f_c)             a logit is unit * acc
-    bound   = 1.01 |s| log2(e) max|row| max|col|     of |logit|; norms are 1 where normalised
-    shift   = max(0, bound + log2(longest sum) - 96)     of every sum's exponentials
-    step    = bound / 32767     of a kept logit, in 16 bits
-    weight  = 2^14 / largest |G|, rounded down to a power of two
-Numerics
-    A sum of 2^(logit - shift) is at most 2^96: it does not overflow, and neither does its
-    gradient, about 2^-96 over the batch, underflow. What underflows is lost below 2^-126 and
-    recomputed where that could matter (`finalise.py`).
-    |G| is at most 2 |grad_total| + 2 |grad_total'| (a total is below 2, so are its exponentials) or
-    |grad_positive|; `weight` brings it into float16's range.
+Tiling
+    One program of one warp.
 """
-
-from dataclasses import dataclass
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu import scalars as vector
+from fastclip.backends.gpu.operand import Extent
+from fastclip.backends.gpu.scalars import NUM_SCALARS, LargestGradients
 from fastclip.backends.triton.launch import launch
-from fastclip.backends.triton.operands import UNIT_FACTOR, Extent, power_of_two_factor
+from fastclip.backends.triton.operands import UNIT_FACTOR, power_of_two_factor
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
-LARGEST_SUM = tl.constexpr(96.0)  # log2
-KEPT_LEVELS = tl.constexpr(32767.0)
+BOUND_MARGIN = tl.constexpr(vector.BOUND_MARGIN)
+LARGEST_SUM = tl.constexpr(vector.LARGEST_SUM)
+KEPT_LEVELS = tl.constexpr(vector.KEPT_LEVELS)
+LARGEST_WEIGHTED = tl.constexpr(vector.LARGEST_WEIGHTED)
 
-# Where each scalar stands in the vector that the kernels get.
-UNIT = tl.constexpr(0)
-SHIFT = tl.constexpr(1)
-BIAS = tl.constexpr(2)
-STEP = tl.constexpr(3)
-WEIGHT = tl.constexpr(4)
-GRAD_ROW = tl.constexpr(5)  # from an accumulated product P col to G col, in the columns' own units
-GRAD_COL = tl.constexpr(6)
-SCALE = tl.constexpr(7)
-NUM_SCALARS = 8
-
-
-@dataclass(frozen=True)
-class LargestGradients:
-    """What bounds the largest |G|, () float32 each; None where there is no such gradient.
-
-    With neither, |G| is at most 1.
-    """
-
-    total: Tensor | None = None  # max |dL/d total|, each met with exponentials below 2
-    positive: Tensor | None = None  # max |dL/d positive|, or of row losses
+UNIT = tl.constexpr(vector.UNIT)
+SHIFT = tl.constexpr(vector.SHIFT)
+BIAS = tl.constexpr(vector.BIAS)
+STEP = tl.constexpr(vector.STEP)
+WEIGHT = tl.constexpr(vector.WEIGHT)
+GRAD_ROW = tl.constexpr(vector.GRAD_ROW)
+GRAD_COL = tl.constexpr(vector.GRAD_COL)
+SCALE = tl.constexpr(vector.SCALE)
 
 
 def scalars(
@@ -108,12 +88,12 @@ def scalars_kernel(
     if NORMALIZED:
         row_factor = 1.0 / UNIT_FACTOR
         col_factor = 1.0 / UNIT_FACTOR
-        bound = 1.01 * tl.abs(scale) * LOG2_E
+        bound = tl.abs(scale) * BOUND_MARGIN * LOG2_E
     else:
         # Reciprocals of powers of two, which are exact.
         row_factor = 1.0 / power_of_two_factor(tl.load(row_largest))
         col_factor = 1.0 / power_of_two_factor(tl.load(col_largest))
-        bound = 1.01 * tl.abs(scale) * LOG2_E * tl.load(row_norm) * tl.load(col_norm)
+        bound = tl.abs(scale) * BOUND_MARGIN * LOG2_E * tl.load(row_norm) * tl.load(col_norm)
     shift = bound + tl.math.log2(longest_sum.to(tl.float32)) - LARGEST_SUM
     tl.store(values + UNIT, scale * LOG2_E * row_factor * col_factor)
     tl.store(values + SHIFT, tl.where(shift < 0.0, 0.0, shift))
@@ -129,8 +109,8 @@ def scalars_kernel(
             largest = tl.maximum(largest, tl.load(grad_positive))
         if not OF_TOTAL and not OF_POSITIVE:
             largest += 1.0
-        # In [2^7, 2^8) after its factor; 2^14 is the aim.
-        weight = power_of_two_factor(largest) * 64.0
+        # The factor brings it up to UNIT_FACTOR.
+        weight = power_of_two_factor(largest) * (LARGEST_WEIGHTED / UNIT_FACTOR)
         tl.store(values + WEIGHT, weight)
         tl.store(values + GRAD_ROW, col_factor / weight)
         tl.store(values + GRAD_COL, row_factor / weight)

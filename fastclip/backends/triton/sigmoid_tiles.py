@@ -22,32 +22,18 @@ Source
     Zhai et al. 2023, arXiv:2303.15343, Algorithm 1. Coefficients: Chebyshev fit on [0, 1].
 """
 
-from dataclasses import dataclass
-
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu.operand import Operand
+from fastclip.backends.gpu.region import Region
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.logit_gradients import BLOCK_ARGUMENTS, GROUP, store_block
 from fastclip.backends.triton.matrix import matrix_argument
-from fastclip.backends.triton.operands import Operand
 from fastclip.backends.triton.scalars import BIAS, LN_2, UNIT, WEIGHT
 from fastclip.backends.triton.similarity import grouped_tile, similarity_tile
 from fastclip.backends.triton.tiles import tiles_for
-
-
-@dataclass(frozen=True)
-class Region:
-    """A part of the matrix, padded to whole tiles, and the matrix around it."""
-
-    first_row: int
-    first_col: int
-    num_rows: int
-    num_cols: int
-    M: int
-    N: int
-    positive_offset: int
 
 
 def sigmoid_tiles(

@@ -1,17 +1,13 @@
 """A tile of similarities: the matrix product that every kernel of this backend starts from.
 
 Math
-    acc_ij = <row_i, col_j> of the operands (`operands.py`), one plane or two:
-        SEGMENTS = 1    high_i high_j
-        SEGMENTS = 3    high_i high_j + high_i low_j + low_i high_j: 22 bits of either factor
+    acc_ij = <row_i, col_j> of the operands, in 1 or 3 SEGMENTS (`fastclip/backends/gpu/operand.py`)
 Tiling
     BLOCK_M x BLOCK_N in registers, BLOCK_K at a time through shared memory.
 Numerics
     float16 factors, float32 accumulation.
 Limits
     Operands are padded to whole tiles with zeros: no load is masked.
-Source
-    Markidis et al. 2018, arXiv:1803.04014, for splitting a factor into two halves.
 """
 
 import triton

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import fastclip
-from fastclip.backends.triton import block_walk, negative_sums, tiles
+from fastclip.backends.gpu import block_walk, blocks, partials
 from fastclip.benchmarks.cases import RECTANGLES, Case, make_inputs
 from fastclip.ops.contrastive_lse import contrastive_lse
 from tests.support import exact, rounded
@@ -250,9 +250,9 @@ class TestPanelsAndBlocks:
 
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch):
-        monkeypatch.setattr(negative_sums, "PANEL_COLS", 256)
-        monkeypatch.setattr(negative_sums, "MOST_STRIPS", 2)
-        monkeypatch.setattr(tiles, "BLOCKS", ((1 << 31, 256, 256 * 256 * 2),))
+        monkeypatch.setattr(partials, "PANEL_COLS", 256)
+        monkeypatch.setattr(partials, "MOST_STRIPS", 2)
+        monkeypatch.setattr(blocks, "BLOCKS", ((1 << 31, 256, 256 * 256 * 2),))
 
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     def test_they_add_up(self, device, dtype):
@@ -277,26 +277,6 @@ class TestPanelsAndBlocks:
         negatives.fill_diagonal_(float("-inf"))
         expected = torch.cat([negatives.amax(1), negatives.amax(0)])
         torch.testing.assert_close(maximum.cpu().double(), expected, rtol=1e-6, atol=1e-5)
-
-
-def test_a_workspace_keeps_what_fits_beyond_the_block():
-    layout = fastclip.backends.triton.kept_layout("contrastive_lse", torch.bfloat16)
-    reserved = layout.reserved_bytes
-    assert layout.row_bytes(1000) == 1024 * 2
-    assert layout.num_rows(1000, 1000, None) == 0
-    assert layout.num_rows(1000, 1000, reserved) == 0
-    assert layout.num_rows(1000, 1000, reserved + 10 * 2048 + 1) == 10
-    assert layout.num_rows(1000, 1000, 1 << 40) == 1000
-
-
-def test_a_block_fits_in_the_workspace():
-    for D in (64, 512, 768, 1024, 4096):
-        for planes in (1, 2):
-            for workspace in (None, 1 << 20, 8 << 20, 1 << 30):
-                block = tiles.block_for(4096, D, workspace, planes)
-                num_bytes = block.rows * block.cols * 2 * planes
-                assert num_bytes <= min(96 << 20, workspace or 96 << 20)
-                assert block.rows % 256 == block.cols % 256 == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fastclip
-from fastclip.backends.triton import sigmoid, tiles
+from fastclip.backends.gpu import blocks, sigmoid
 from fastclip.benchmarks.cases import RECTANGLES
 from fastclip.ops.siglip_sum import siglip_sum
 from tests.support import exact, rounded
@@ -74,7 +74,7 @@ def test_rectangles_with_a_weight_per_row_match_float64(device, shape):
 
 def test_several_panels_and_blocks_add_up(device, monkeypatch):
     monkeypatch.setattr(sigmoid, "PANEL_COLS", 256)
-    monkeypatch.setattr(tiles, "BLOCKS", ((1 << 31, 256, 256 * 256 * 2),))
+    monkeypatch.setattr(blocks, "BLOCKS", ((1 << 31, 256, 256 * 256 * 2),))
     image, text = planted_features(square(300, 24), "random")
     inputs = image, text, torch.tensor(10.0), torch.tensor(-5.0)
     one, two = run(device, *inputs), run(device, *inputs, reduction="none")

@@ -2,13 +2,13 @@
 
 Math
     one plane:   out += G b
-    two planes:  out += G_high b_high + G_high b_low + 2^-11 G_low b_high
+    two planes:  G = G_high + 2^-11 G_low;  out += G_high b_high + G_high b_low + 2^-11 G_low b_high
 """
 
 import torch
 from torch import Tensor
 
-from fastclip.backends.triton.logit_gradients import LOW_SCALE
+LOW_SCALE = 2048.0  # 2^11, of the low plane of a block
 
 
 def accumulate(out: Tensor, block: Tensor, values: Tensor, first: bool) -> None:
@@ -20,7 +20,7 @@ def accumulate(out: Tensor, block: Tensor, values: Tensor, first: bool) -> None:
     _addmm(out, block[0], values[0], beta, 1.0)
     if len(block) == 2:
         _addmm(out, block[0], values[1], 1.0, 1.0)
-        _addmm(out, block[1], values[0], 1.0, 1.0 / LOW_SCALE.value)
+        _addmm(out, block[1], values[0], 1.0, 1.0 / LOW_SCALE)
 
 
 def _addmm(out: Tensor, a: Tensor, b: Tensor, beta: float, alpha: float) -> None:

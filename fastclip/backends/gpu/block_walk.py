@@ -8,21 +8,21 @@
     gradient of the columns' features
 
 Memory beyond the gradients: the columns' operand (2 N D bytes) and product (4 N D bytes), of rows
-only a chunk, and the block (`tiles.py`). With float32-grade products operands are twice that.
+only a chunk, and the block (`blocks.py`). With float32-grade products operands are twice that.
 A side without gradient has no product, unless it is the only one left to give d logit_scale.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from fastclip.backends.triton.feature_gradients import feature_gradient, total_of
-from fastclip.backends.triton.operands import ROW_MULTIPLE, Extent, Operand, padded, prepare
-from fastclip.backends.triton.products import accumulate
-from fastclip.backends.triton.scalars import GRAD_COL, GRAD_ROW
-from fastclip.backends.triton.tiles import block_for
+from fastclip.backends.gpu.blocks import block_for
+from fastclip.backends.gpu.operand import ROW_MULTIPLE, Extent, Operand, padded
+from fastclip.backends.gpu.products import accumulate
+from fastclip.backends.gpu.scalars import GRAD_COL, GRAD_ROW
 
 # fill(block (planes, m, n) float16, operand of its rows, its first row, its first column): m and n
 # are padded to whole tiles; everything of the block is written.
@@ -43,6 +43,7 @@ class Rows:
 
 
 def walk(
+    kernels: ModuleType,
     fill: Fill,
     rows: Rows,
     cols: Operand,
@@ -70,7 +71,7 @@ def walk(
 
     for chunk in rows.chunks(block.rows):
         features = rows.features[chunk]
-        operand = prepare(features, rows.extent, cols.planes)
+        operand = kernels.prepare(features, rows.extent, cols.planes)
         num_rows = operand.plane_rows
         for first_col in range(0, N, panel_cols):
             num_cols = min(panel_cols, cols.plane_rows - first_col)
@@ -87,11 +88,13 @@ def walk(
                 accumulate(product, transposed, operand.values, first=chunk.start == 0)
         if with_rows:
             grad = None if grad_row is None else grad_row[chunk]
-            grad_scale[chunk] = feature_gradient(
+            grad_scale[chunk] = kernels.feature_gradient(
                 row_product, features, operand, scalars, GRAD_ROW, grad
             )
     if grad_col is not None:
-        of_cols = feature_gradient(col_product, col_features, cols, scalars, GRAD_COL, grad_col)
+        of_cols = kernels.feature_gradient(
+            col_product, col_features, cols, scalars, GRAD_COL, grad_col
+        )
         if not with_rows:
             grad_scale = of_cols
-    return total_of(grad_scale)
+    return grad_scale.sum(dtype=torch.float64).to(torch.float32)

@@ -4,20 +4,23 @@ Row losses alone, gradients alone (4 units of 2 M N D FLOPs together), or the su
 its gradients in one pass over the logits (3 units): G needs no statistics of other tiles.
 """
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
+from fastclip.backends.gpu.block_walk import Rows, walk
+from fastclip.backends.gpu.device import device_of
+from fastclip.backends.gpu.operand import ROW_MULTIPLE, Operand, extent
+from fastclip.backends.gpu.partials import PANEL_COLS, PARTIAL_BYTES
+from fastclip.backends.gpu.precision import planes_for
+from fastclip.backends.gpu.region import Region
+from fastclip.backends.gpu.scalars import LargestGradients
 from fastclip.backends.kept_logits import no_kept_rows
-from fastclip.backends.triton.block_walk import Rows, walk
-from fastclip.backends.triton.launch import device_of
-from fastclip.backends.triton.negative_sums import PANEL_COLS, PARTIAL_BYTES
-from fastclip.backends.triton.operands import ROW_MULTIPLE, Operand, extent, prepare
-from fastclip.backends.triton.precision import planes_for
-from fastclip.backends.triton.scalars import LargestGradients, scalars
-from fastclip.backends.triton.sigmoid_tiles import Region, sigmoid_tiles
 
 
 def siglip_sum(
+    kernels: ModuleType,
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
@@ -31,21 +34,24 @@ def siglip_sum(
     planes = planes_for(row_features.dtype)
     with device_of(row_features):
         row_extent, col_extent = extent(row_features, normalize), extent(col_features, normalize)
-        rows = prepare(row_features, row_extent, planes)
-        cols = prepare(col_features, col_extent, planes)
-        values = scalars(logit_scale, logit_bias, row_extent, col_extent, max(M, N))
+        rows = kernels.prepare(row_features, row_extent, planes)
+        cols = kernels.prepare(col_features, col_extent, planes)
+        values = kernels.scalars(logit_scale, logit_bias, row_extent, col_extent, max(M, N))
         row_loss = values.new_zeros((M,))
         multiple = ROW_MULTIPLE
         panel_cols = min(PANEL_COLS, max(1, PARTIAL_BYTES // (4 * M)) * multiple, cols.plane_rows)
         for first_col in range(0, N, panel_cols):
             num_cols = min(panel_cols, cols.plane_rows - first_col)
             region = Region(0, first_col, rows.plane_rows, num_cols, M, N, positive_offset)
-            row_partial, _ = sigmoid_tiles(region, rows, cols, values, None, None, with_loss=True)
+            row_partial, _ = kernels.sigmoid_tiles(
+                region, rows, cols, values, None, None, with_loss=True
+            )
             row_loss += row_partial[:, :M].sum(0)
     return row_loss, no_kept_rows(row_features)
 
 
 def siglip_sum_backward(
+    kernels: ModuleType,
     grad_row_loss: Tensor,  # (M,)
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
@@ -60,14 +66,15 @@ def siglip_sum_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     largest = LargestGradients(positive=torch.linalg.vector_norm(grad_row_loss, float("inf")))
     _, *gradients = _gradients(
-        grad_row_loss, row_features, col_features, logit_scale, logit_bias, positive_offset,
-        normalize, workspace, needs_row_grad, needs_col_grad, row_features.dtype, largest,
-        with_loss=False,
+        kernels, grad_row_loss, row_features, col_features, logit_scale, logit_bias,
+        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
+        row_features.dtype, largest, with_loss=False,
     )  # fmt: skip
     return tuple(gradients)
 
 
 def siglip_sum_with_gradients(
+    kernels: ModuleType,
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
@@ -80,13 +87,14 @@ def siglip_sum_with_gradients(
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return _gradients(
-        None, row_features, col_features, logit_scale, logit_bias, positive_offset,
-        normalize, workspace, needs_row_grad, needs_col_grad, grad_dtype, LargestGradients(),
-        with_loss=True,
+        kernels, None, row_features, col_features, logit_scale, logit_bias,
+        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
+        grad_dtype, LargestGradients(), with_loss=True,
     )  # fmt: skip
 
 
 def _gradients(
+    kernels: ModuleType,
     grad_row_loss: Tensor | None,
     row_features: Tensor,
     col_features: Tensor,
@@ -105,15 +113,17 @@ def _gradients(
     M, N = len(row_features), len(col_features)
     with device_of(row_features):
         row_extent, col_extent = extent(row_features, normalize), extent(col_features, normalize)
-        values = scalars(logit_scale, logit_bias, row_extent, col_extent, max(M, N), largest)
-        cols = prepare(col_features, col_extent, planes_for(row_features.dtype))
+        values = kernels.scalars(
+            logit_scale, logit_bias, row_extent, col_extent, max(M, N), largest
+        )
+        cols = kernels.prepare(col_features, col_extent, planes_for(row_features.dtype))
         loss = values.new_zeros((), dtype=torch.float64)
         grad_bias = torch.zeros_like(loss)
 
         def fill(block: Tensor, rows: Operand, first_row: int, first_col: int) -> None:
             _, num_rows, num_cols = block.shape
             region = Region(first_row, first_col, num_rows, num_cols, M, N, positive_offset)
-            row_partial, bias_partial = sigmoid_tiles(
+            row_partial, bias_partial = kernels.sigmoid_tiles(
                 region, rows, cols, values, block, grad_row_loss, with_loss
             )
             if with_loss:
@@ -125,8 +135,8 @@ def _gradients(
 
         grad_row, grad_col = new(row_features, needs_row_grad), new(col_features, needs_col_grad)
         grad_logit_scale = walk(
-            fill, Rows(row_features, row_extent), cols, col_features, values, workspace,
-            grad_row, grad_col,
+            kernels, fill, Rows(row_features, row_extent), cols, col_features, values,
+            workspace, grad_row, grad_col,
         )  # fmt: skip
     return (
         loss.to(torch.float32),

@@ -1,28 +1,27 @@
 """The softmax primitive: the order of its kernels. Mathematics: `fastclip/backends/reference.py`.
 
 Forward    operands, scalars, positives, sums of the negatives, finalise (rows), finalise (columns)
-Backward   scalars, the columns' operand, then `block_walk.py` with blocks of `logit_gradients.py`
+Backward   scalars, the columns' operand, then `block_walk.py`; blocks of G recomputed, or from kept
 
 Every number that a kernel needs of the data stays on the device: nothing waits for the host, and a
 CUDA graph can capture a call. Operands are made again in the backward: 8 N D bytes moved (47 us at
 N = 32,768, D = 768, by the copy rate) against 4 N D bytes held from forward to backward.
 """
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
-from fastclip.backends.triton import logit_gradients
-from fastclip.backends.triton.block_walk import Rows, walk
-from fastclip.backends.triton.finalise import finalise
-from fastclip.backends.triton.launch import device_of
-from fastclip.backends.triton.negative_sums import negative_maxima, negative_sums
-from fastclip.backends.triton.operands import Operand, extent, prepare
-from fastclip.backends.triton.positives import positives
-from fastclip.backends.triton.precision import kept_dtype, kept_logits, planes_for
-from fastclip.backends.triton.scalars import LargestGradients, scalars
+from fastclip.backends.gpu.block_walk import Rows, walk
+from fastclip.backends.gpu.device import device_of
+from fastclip.backends.gpu.operand import Operand, extent
+from fastclip.backends.gpu.precision import kept_dtype, kept_logits, planes_for
+from fastclip.backends.gpu.scalars import LargestGradients
 
 
 def contrastive_lse(
+    kernels: ModuleType,
     row_features: Tensor,  # (M, D)
     col_features: Tensor,  # (N, D)
     logit_scale: Tensor,  # ()
@@ -36,27 +35,28 @@ def contrastive_lse(
     planes = planes_for(row_features.dtype)
     with device_of(row_features):
         row_extent, col_extent = extent(row_features, normalize), extent(col_features, normalize)
-        rows = prepare(row_features, row_extent, planes)
-        cols = prepare(col_features, col_extent, planes)
-        values = scalars(logit_scale, None, row_extent, col_extent, max(M, N))
-        positive = positives(rows, cols, values, positive_offset)
+        rows = kernels.prepare(row_features, row_extent, planes)
+        cols = kernels.prepare(col_features, col_extent, planes)
+        values = kernels.scalars(logit_scale, None, row_extent, col_extent, max(M, N))
+        positive = kernels.positives(rows, cols, values, positive_offset)
         kept = kept_logits(row_features, kept_rows, N)
-        partials = negative_sums(rows, cols, values, positive_offset, kept)
+        partials = kernels.negative_sums(rows, cols, values, positive_offset, kept)
         row_maximum = col_maximum = None
         if needs_maximum:
-            maxima = negative_maxima(rows, cols, values, positive_offset, positive)
+            maxima = kernels.negative_maxima(rows, cols, values, positive_offset, positive)
             row_maximum, col_maximum = maxima.rows.amax(0), maxima.cols.amax(0)
         shift, total = values.new_empty((M + N,)), values.new_empty((M + N,))
-        finalise(
+        kernels.finalise(
             rows, cols, values, positive_offset, partials.rows, row_maximum, shift[:M], total[:M]
         )
-        finalise(
+        kernels.finalise(
             cols, rows, values, -positive_offset, partials.cols, col_maximum, shift[M:], total[M:]
         )
     return positive, shift, total, kept.view(torch.uint8)
 
 
 def contrastive_lse_backward(
+    kernels: ModuleType,
     grad_positive: Tensor,  # (M,)
     grad_total: Tensor,  # (M + N,)
     row_features: Tensor,  # (M, D)
@@ -74,25 +74,25 @@ def contrastive_lse_backward(
     with device_of(row_features):
         row_extent, col_extent = extent(row_features, normalize), extent(col_features, normalize)
         largest = LargestGradients(_largest(grad_total), _largest(grad_positive))
-        values = scalars(logit_scale, None, row_extent, col_extent, max(M, N), largest)
-        cols = prepare(col_features, col_extent, planes_for(row_features.dtype))
+        values = kernels.scalars(logit_scale, None, row_extent, col_extent, max(M, N), largest)
+        cols = kernels.prepare(col_features, col_extent, planes_for(row_features.dtype))
         kept = kept.view(kept_dtype(row_features.dtype))
         vectors = shift, grad_total, grad_positive
 
         def fill(block: Tensor, rows: Operand, first_row: int, first_col: int) -> None:
             if first_row < len(kept):
-                logit_gradients.from_kept(
+                kernels.from_kept(
                     block, kept, values, first_row, first_col, M, N, positive_offset, *vectors
                 )
             else:
-                logit_gradients.recomputed(
+                kernels.recomputed(
                     block, rows, cols, values, first_row, first_col, M, positive_offset, *vectors
                 )
 
         grad_row = row_features.new_empty(row_features.shape) if needs_row_grad else None
         grad_col = col_features.new_empty(col_features.shape) if needs_col_grad else None
         grad_logit_scale = walk(
-            fill, Rows(row_features, row_extent, len(kept)), cols, col_features, values,
+            kernels, fill, Rows(row_features, row_extent, len(kept)), cols, col_features, values,
             None if workspace is None else max(0, workspace - kept.nbytes), grad_row, grad_col,
         )  # fmt: skip
     empty = row_features.new_empty(0)

@@ -1,0 +1,23 @@
+"""Triton's set of kernels, as `fastclip/backends/gpu` wants them."""
+
+from fastclip.backends.triton.feature_gradients import feature_gradient
+from fastclip.backends.triton.finalise import finalise
+from fastclip.backends.triton.logit_gradients import from_kept, recomputed
+from fastclip.backends.triton.negative_sums import negative_maxima, negative_sums
+from fastclip.backends.triton.operands import prepare
+from fastclip.backends.triton.positives import positives
+from fastclip.backends.triton.scalars import scalars
+from fastclip.backends.triton.sigmoid_tiles import sigmoid_tiles
+
+__all__ = [
+    "feature_gradient",
+    "finalise",
+    "from_kept",
+    "negative_maxima",
+    "negative_sums",
+    "positives",
+    "prepare",
+    "recomputed",
+    "scalars",
+    "sigmoid_tiles",
+]
