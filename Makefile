@@ -31,7 +31,7 @@ check: $(VENV)/.installed
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && \
-		$(BIN)/clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp')
+		$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 
 # What the tests compare with. Their dependencies would bring another torch; tests need none of them
 # beyond what is installed already (see benchmarks/torchvision.py).

@@ -1,53 +1,165 @@
-"""Builds the native module `fastclip._C`.
+"""Builds the native module `fastclip._C` and the library of CUDA kernels `fastclip/_cuda.so`.
 
 FASTCLIP_BUILD chooses what is built:
 
     auto   (default) what this machine can build; pure Python, saying so, where it cannot
     none   pure Python
     cpu    the C++ kernels; fails if they cannot be built
-    cuda   the CUDA kernels; fails if they cannot be built
+    cuda   the C++ and the CUDA kernels; fails if they cannot be built
 
 torch is needed at build time and taken from the environment: use `pip install
---no-build-isolation`. torch's own MAX_JOBS and CXX are respected.
+--no-build-isolation`. torch's own MAX_JOBS, CXX, CUDA_HOME and TORCH_CUDA_ARCH_LIST are respected.
+The CUDA kernels need nvcc and no GPU, and use torch's stable ABI: they are built beside a torch for
+the CPU too, and load with any torch from 2.11 on.
 """
 
 import os
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 CHOICES = ("auto", "none", "cpu", "cuda")
 CXX_FLAGS = ("-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-Wall")
+STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # of torch 2.11
+# sm_90a has kernels of its own (csrc/cuda/hopper); PTX serves what is newer than all.
+CUDA_ARCHITECTURES = "8.0 9.0a 10.0+PTX"
+NVCC_FLAGS = ("-O3", "-std=c++17", "-Xcompiler=-fPIC", "-Xcompiler=-fvisibility=hidden")
 
 
-def native_extension(choice: str) -> dict:
-    """Arguments of `setup` for the native module."""
+def native_extensions(choice: str) -> dict:
+    """Arguments of `setup` for what is compiled."""
     from torch.utils.cpp_extension import BuildExtension, CppExtension
 
-    if choice == "cuda":
-        raise SystemExit("FASTCLIP_BUILD=cuda: this version has no CUDA kernels; use cpu or auto")
-
     class Build(BuildExtension):
-        def run(self):
+        def build_extension(self, extension):
             try:
-                super().run()
+                if isinstance(extension, CudaLibrary):
+                    extension.build(Path(self.get_ext_fullpath(extension.name)), self.build_temp)
+                else:
+                    super().build_extension(extension)
             except Exception as error:
                 if choice != "auto":
                     raise
-                say(f"the C++ kernels could not be built, installing pure Python: {error}")
-                self.extensions = []
+                say(f"{extension.name} could not be built, installing without: {error}")
+                extension.optional = True  # setuptools passes over what is not there
 
-    sources = sorted(str(p) for p in Path("csrc").rglob("*.cpp"))
+        def get_ext_filename(self, name):
+            if name.endswith("_cuda"):
+                # No Python module: the same for every Python.
+                return os.path.join(*name.split(".")) + ".so"
+            return super().get_ext_filename(name)
+
     flags = " ".join(CXX_FLAGS)
-    extension = CppExtension(
-        "fastclip._C",
-        sources,
-        depends=sorted(str(p) for p in Path("csrc").rglob("*.h")),
-        extra_compile_args=[*CXX_FLAGS, f'-DFASTCLIP_CXX_FLAGS="{flags}"'],
-        extra_link_args=["-fopenmp"],
-    )
-    return {"ext_modules": [extension], "cmdclass": {"build_ext": Build}}
+    extensions = [
+        CppExtension(
+            "fastclip._C",
+            sources("csrc/*.cpp", "csrc/cpu/*.cpp"),
+            depends=sources("csrc/cpu/*.h"),
+            extra_compile_args=[*CXX_FLAGS, f'-DFASTCLIP_CXX_FLAGS="{flags}"'],
+            extra_link_args=["-fopenmp"],
+        )
+    ]
+    nvcc = find_nvcc()
+    if choice == "cuda" and nvcc is None:
+        raise SystemExit("FASTCLIP_BUILD=cuda needs nvcc, on PATH or in CUDA_HOME/bin")
+    if nvcc is not None and choice in ("auto", "cuda"):
+        extensions.append(CudaLibrary(nvcc))
+    return {"ext_modules": extensions, "cmdclass": {"build_ext": Build}}
+
+
+class CudaLibrary(Extension):
+    """The kernels of csrc/cuda: nvcc sees them and not torch, the C++ compiler the registration."""
+
+    def __init__(self, nvcc: str) -> None:
+        kernels = sources("csrc/cuda/**/*.cu")
+        headers = sources("csrc/cuda/**/*.h", "csrc/cuda/**/*.cuh")
+        # Not among the sources, or torch's command would ask for a torch with CUDA.
+        super().__init__("fastclip._cuda", sources("csrc/cuda/*.cpp"), depends=kernels + headers)
+        self.nvcc, self.kernels = nvcc, kernels
+
+    def build(self, library: Path, build_temp: str) -> None:
+        from torch.utils.cpp_extension import include_paths, library_paths
+
+        folder = Path(build_temp).resolve() / "cuda"
+        folder.mkdir(parents=True, exist_ok=True)
+        library.parent.mkdir(parents=True, exist_ok=True)
+        architectures = requested_architectures(self.nvcc)
+        compiled = " ".join(name for _, name in architectures)
+        rules = {
+            "cu": [self.nvcc, *NVCC_FLAGS, *(flag for flag, _ in architectures)],
+            "cpp": [
+                os.environ.get("CXX", "c++"), "-O2", "-std=c++20", "-fPIC", "-fvisibility=hidden",
+                "-Wall", STABLE_ABI, *(f"-isystem {path}" for path in include_paths()),
+                f"'-DFASTCLIP_CUDA_ARCHITECTURES=\"{compiled}\"'",
+            ],
+            "link": [
+                self.nvcc, "-shared", "-cudart=static",
+                *(f"-L{path}" for path in library_paths()), "-ltorch_cpu",
+            ],
+        }  # fmt: skip
+        (folder / "build.ninja").write_text(
+            ninja_file(rules, [*self.kernels, *self.sources], library.resolve())
+        )
+        jobs = os.environ.get("MAX_JOBS")
+        command = ["ninja", "-C", str(folder), *(["-j", jobs] if jobs else [])]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(done.stdout + done.stderr)
+
+
+def ninja_file(rules: dict[str, list[str]], sources: list[str], library: Path) -> str:
+    lines = []
+    for kind in ("cu", "cpp"):
+        lines += [
+            f"rule {kind}",
+            f"  command = {' '.join(rules[kind])} -MD -MF $out.d -c $in -o $out",
+            "  depfile = $out.d",
+            "  deps = gcc",
+        ]
+    # The order of flags matters: libraries after the objects that need them.
+    nvcc, *flags = rules["link"]
+    lines += ["rule link", f"  command = {nvcc} -o $out $in {' '.join(flags)}"]
+    objects = []
+    for source in sources:
+        objects.append(source.replace("/", "_") + ".o")
+        kind = source.rpartition(".")[2]
+        lines.append(f"build {objects[-1]}: {kind} {Path(source).resolve()}")
+    return "\n".join([*lines, f"build {library}: link {' '.join(objects)}", ""])
+
+
+def find_nvcc() -> str | None:
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    found = shutil.which("nvcc", path=f"{home}/bin") if home else None
+    return found or shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+
+
+def requested_architectures(nvcc: str) -> list[tuple[str, str]]:
+    """Flags of nvcc and the names of what they compile: ("-gencode ...", "sm_90a")."""
+    requested = os.environ.get("TORCH_CUDA_ARCH_LIST")
+    known = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True).stdout.split()
+    found = []
+    for entry in re.split(r"[;\s]+", (requested or CUDA_ARCHITECTURES).strip()):
+        match = re.fullmatch(r"(\d+)\.(\d)(a?)(\+PTX)?", entry)
+        if match is None:
+            raise ValueError(f"TORCH_CUDA_ARCH_LIST: expected 8.0, 9.0a or 10.0+PTX, got {entry!r}")
+        major, minor, specific, ptx = match.groups()
+        # Hopper's kernels are in sm_90a, which runs on every GPU that sm_90 runs on.
+        digits = f"{major}{minor}" + ("a" if (major, minor) == ("9", "0") else specific)
+        if not requested and f"compute_{digits.rstrip('a')}" not in known:
+            continue  # this toolkit is older
+        found.append((f"-gencode arch=compute_{digits},code=sm_{digits}", f"sm_{digits}"))
+        if ptx:
+            found.append((f"-gencode arch=compute_{digits},code=compute_{digits}",
+                          f"compute_{digits}"))  # fmt: skip
+    return found
+
+
+def sources(*patterns: str) -> list[str]:
+    return sorted(str(path) for pattern in patterns for path in Path().glob(pattern))
 
 
 def say(message: str) -> None:
@@ -61,7 +173,7 @@ def build_arguments() -> dict:
     if choice == "none":
         return {}
     try:
-        return native_extension(choice)
+        return native_extensions(choice)
     except ImportError as error:
         if choice != "auto":
             raise SystemExit(

@@ -36,7 +36,6 @@ pybind11::dict build_info() {
   info["flags"] = FASTCLIP_CXX_FLAGS;
   info["torch_version"] = TORCH_VERSION;
   info["cpu_capability"] = cpu_capability();
-  info["cuda_archs"] = pybind11::list();
   return info;
 }
 
@@ -44,6 +43,5 @@ pybind11::dict build_info() {
 
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native operators of fastclip; importing it registers torch.ops.fastclip_native.";
-  m.def("build_info", &build_info,
-        "compiler, flags, torch_version (str), cpu_capability (str), cuda_archs (list of str)");
+  m.def("build_info", &build_info, "compiler, flags, torch_version, cpu_capability: strings");
 }

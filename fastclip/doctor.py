@@ -10,6 +10,7 @@ import torch
 
 from fastclip import __version__
 from fastclip.backends import native
+from fastclip.backends.cuda import library
 from fastclip.ops.dispatch import reasons
 
 OPTIONAL = {
@@ -31,8 +32,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"python     {platform.python_version()} ({sys.platform}, {platform.machine()})")
     print(f"torch      {torch.__version__}, {torch.get_num_threads()} threads")
     cuda = torch.version.cuda or "not in this torch"
-    print(f"cuda       {cuda}, triton {_installed_version('triton')}")
+    print(f"gpu        CUDA {cuda}, triton {_installed_version('triton')}")
     _print_native()
+    kernels = library.objection() or ", ".join(library.architectures())
+    print(f"kernels    CUDA: {kernels}")
     print("\nbackends, in the order in which backend='auto' tries them")
     _print_backends("float32 features on the CPU", "cpu", torch.float32)
     if torch.cuda.is_available():
@@ -64,6 +67,6 @@ def _print_native() -> None:
         return
     info = native.build_info()
     print(f"native     {info['compiler']}, torch {info['torch_version']}, {info['flags']}")
-    print(f"           kernels for {info['cpu_capability']}, CUDA: {info['cuda_archs'] or 'none'}")
+    print(f"           kernels for {info['cpu_capability']}")
     if info["torch_version"] != torch.__version__.split("+")[0]:
         print("           WARNING: built for another torch; reinstall fastclip-kernels")

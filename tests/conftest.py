@@ -10,7 +10,7 @@ import torch
 from fastclip.ops.dispatch import ORDER, explain_backends
 
 # Triton decides when a kernel is imported whether to interpret it: here, before any test does. The
-# variable is set again only where kernels run, in tests/backends/triton.
+# variable is set again only where kernels run, in tests/backends.
 if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
     os.environ["TRITON_INTERPRET"] = "1"
     import fastclip.backends.triton.kernels  # noqa: F401
@@ -25,9 +25,10 @@ BACKENDS = [
         marks=() if why is None else pytest.mark.skip(reason=f"backend '{name}': {why}"),
     )
     for name, why in explain_backends().items()
-    if name != "triton"  # needs a GPU or an interpreter, and has no float64: tests/backends/triton
+    if name
+    not in ("triton", "cuda")  # need a GPU or emulation, have no float64: tests/backends/gpu
 ]
-assert len(BACKENDS) == len(ORDER) - 1
+assert len(BACKENDS) == len(ORDER) - 2
 
 
 @pytest.fixture(autouse=True)

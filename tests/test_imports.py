@@ -117,5 +117,5 @@ def test_build_info_tells_how_the_native_module_was_built():
     if native.objection() is not None:
         pytest.skip(native.objection())
     info = native.build_info()
-    assert info.keys() == {"compiler", "flags", "torch_version", "cpu_capability", "cuda_archs"}
-    assert "-O3" in info["flags"] and info["cuda_archs"] == []
+    assert info.keys() == {"compiler", "flags", "torch_version", "cpu_capability"}
+    assert "-O3" in info["flags"]

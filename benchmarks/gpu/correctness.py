@@ -201,7 +201,7 @@ def other_device(backend: str, case: Case) -> dict | None:
     return None
 
 
-def offsets_beyond_31_bits() -> dict:
+def offsets_beyond_31_bits(backend: str) -> dict:
     """A strip so long that N D and kept rows x N pass 2^31: its last columns are checked."""
     M, D = 640, 512
     N = BIG // D + 5000
@@ -213,7 +213,7 @@ def offsets_beyond_31_bits() -> dict:
     found = {}
     for kept_rows in (0, M):
         positive, shift, total, _ = contrastive_lse(
-            *leaves_, scale, N - M, False, "triton", None, kept_rows, False
+            *leaves_, scale, N - M, False, backend, None, kept_rows, False
         )
         weights = torch.zeros_like(total)
         weights[-100:] = 1.0

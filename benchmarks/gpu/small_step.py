@@ -1,24 +1,26 @@
 """One forward and backward of each loss on small ragged shapes, for compute-sanitizer to watch."""
 
+import sys
+
 import torch
 
 import fastclip
 from fastclip.benchmarks.cases import Case, make_inputs
 
 
-def main(device: str = "cuda") -> None:
+def main(backend: str, device: str = "cuda") -> None:
     for N, D, dtype in ((300, 100, torch.bfloat16), (129, 72, torch.float32)):
         if device == "cpu" and dtype == torch.bfloat16:
             dtype = torch.float16
         case = Case(N, D, dtype, 100.0, "adversarial", device=device)
         leaves = [x.requires_grad_() for x in make_inputs(case)]
         bias = torch.tensor(-10.0, device=device, requires_grad=True)
-        fastclip.clip_loss(*leaves, normalize=True, backend="triton").backward()
+        fastclip.clip_loss(*leaves, normalize=True, backend=backend).backward()
         workspace = 1 << 30
-        fastclip.clip_loss(*leaves, backend="triton", workspace=workspace).backward()
-        fastclip.siglip_loss(*leaves, bias, backend="triton").backward()
+        fastclip.clip_loss(*leaves, backend=backend, workspace=workspace).backward()
+        fastclip.siglip_loss(*leaves, bias, backend=backend).backward()
         assert all(x.grad.isfinite().all() for x in leaves)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

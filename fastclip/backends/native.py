@@ -20,7 +20,7 @@ def objection() -> str | None:
 
 
 def build_info() -> dict:
-    """Compiler, flags, torch version, CPU capability and CUDA architectures of the native module.
+    """Compiler, flags, torch version and CPU capability of the native module.
 
     Raises:
         RuntimeError: there is none; the message says why.

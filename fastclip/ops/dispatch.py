@@ -15,7 +15,7 @@ from torch import Tensor
 from fastclip.backends.kept_logits import KeptLayout
 
 # The order of "auto", fastest first; it passes over what is not verified. `reference` always runs.
-ORDER = ("cpu", "triton", "chunked", "reference")
+ORDER = ("cpu", "triton", "cuda", "chunked", "reference")
 
 
 def _constant_for_the_compiler(function: Callable) -> Callable:

@@ -5,6 +5,9 @@ operands      float16, scaled by a power of two
 logits        float32
 their gradient G    float16, scaled by a power of two to a largest entry of about 2^14
 its products  float32 sums; one rounding to the features' dtype at the end (`tolerance.py`)
+
+and, for float32 features, where float32-grade products round: nowhere but in float32, in sums,
+which a tensor core rounds once for every 16 features, and in logits in log2 units (`..._in_steps`).
 """
 
 import math
@@ -45,12 +48,30 @@ def clip_loss(image_features, text_features, logit_scale, normalize=False, reduc
     return clip_loss_of_logits(_RoundedGradient.apply(logits), reduction)
 
 
+def clip_loss_in_steps(
+    image_features, text_features, logit_scale, normalize=False, reduction="mean"
+):
+    logits = _logits_in_steps(image_features, text_features, logit_scale, normalize)
+    return clip_loss_of_logits(logits, reduction)
+
+
 def siglip_loss(
     image_features, text_features, logit_scale, logit_bias, normalize=False, reduction="mean"
 ):
     logits = _logits(image_features, text_features, logit_scale, normalize) + logit_bias
+    return _siglip_loss_of_logits(_RoundedGradient.apply(logits), reduction)
+
+
+def siglip_loss_in_steps(
+    image_features, text_features, logit_scale, logit_bias, normalize=False, reduction="mean"
+):
+    logits = _logits_in_steps(image_features, text_features, logit_scale, normalize) + logit_bias
+    return _siglip_loss_of_logits(logits, reduction)
+
+
+def _siglip_loss_of_logits(logits, reduction):
     labels = 2 * torch.eye(len(logits), dtype=logits.dtype) - 1
-    losses = -F.logsigmoid(labels * _RoundedGradient.apply(logits)).sum(1)
+    losses = -F.logsigmoid(labels * logits).sum(1)
     return losses.mean() if reduction == "mean" else losses
 
 
@@ -58,3 +79,13 @@ def _logits(rows, cols, logit_scale, normalize):
     if normalize:
         rows, cols = F.normalize(rows, dim=1), F.normalize(cols, dim=1)
     return logit_scale * (_RoundedOperand.apply(rows) @ _RoundedOperand.apply(cols).T)
+
+
+def _logits_in_steps(rows, cols, logit_scale, normalize):
+    if normalize:
+        rows, cols = F.normalize(rows, dim=1), F.normalize(cols, dim=1)
+    product = torch.zeros(len(rows), len(cols), dtype=rows.dtype)
+    for a, b in zip(rows.split(16, dim=1), cols.split(16, dim=1), strict=True):
+        product = product + a @ b.T
+    log2_e = 1 / math.log(2)
+    return (logit_scale * log2_e) * product / log2_e

@@ -8,7 +8,8 @@ Math
     planes = 2: high as above, low = fp16(operand - high)
     acc_ij = <operand_i, operand_j>, what every matrix kernel multiplies:
         1 segment   high_i high_j
-        3 segments  high_i high_j + high_i low_j + low_i high_j: 22 bits of either factor
+        3 segments  low_i high_j + high_i low_j + high_i high_j: 22 bits of either factor,
+                    small products first, where the sum has room for their digits
 Numerics
     float16 and not bfloat16, also for bfloat16 features: unit rows need no range, and three more
     bits make logits and gradients 8 to 10 times as accurate. 2^8 keeps small elements normal.

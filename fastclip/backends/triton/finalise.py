@@ -61,6 +61,8 @@ def finalise(
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
         SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
         MAXIMUM=maximum is not None,
+        # natural * LOG2_E must be rounded, as in the backward, before it is subtracted.
+        enable_fp_fusion=False,
         num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ _instead: ContextVar[Callable[..., None] | None] = ContextVar("instead", default
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
     """kernel[grid](*args, **constants) on the current device and stream."""
     # Said outright, since Triton's default changes with 3.10; what must be fused says tl.fma.
-    constants["enable_fp_fusion"] = True
+    constants.setdefault("enable_fp_fusion", True)
     instead = _instead.get()
     if instead is None:
         kernel[grid](*args, **constants)

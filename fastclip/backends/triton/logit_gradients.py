@@ -169,6 +169,8 @@ def kept_kernel(
         logit, unit, tl.load(scalars + WEIGHT), shift, grad_total, grad_positive,
         first_row + block_row, first_col + block_col, M, N, positive_offset, BLOCK_M, BLOCK_N,
     )  # fmt: skip
+    # Rows that pad the block are of the matrix: with their shift, a logit of 0 may overflow.
+    G = tl.where((row < kept_rows)[:, None], G, 0.0)
     store_block(block, G, block_row, block_col, num_rows, num_cols, BLOCK_M, BLOCK_N, PLANES, False)
 
 

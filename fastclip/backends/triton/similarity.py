@@ -35,7 +35,7 @@ def similarity_tile(
         if SEGMENTS == 3:
             segment = step // k_tiles
             k = step - segment * k_tiles
-            row = first_row + tl.where(segment == 2, row_plane, 0)
+            row = first_row + tl.where(segment == 0, row_plane, 0)
             col = first_col + tl.where(segment == 1, col_plane, 0)
         a = load_tile(rows, row, k, k_tiles, BLOCK_M, BLOCK_K, DESCRIPTORS)
         b = load_tile(cols, col, k, k_tiles, BLOCK_N, BLOCK_K, DESCRIPTORS)

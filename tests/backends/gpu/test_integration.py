@@ -1,4 +1,4 @@
-"""The Triton backend under what PyTorch does to operators, and on a device if there is one."""
+"""GPU backends under what PyTorch does to operators, and on a device if there is one."""
 
 import pytest
 import torch
@@ -17,10 +17,10 @@ pytestmark = [
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-def leaves(device, N=20, D=8):
+def leaves(gpu, N=20, D=8):
     image, text, scale = make_inputs(Case(N, D, logit_scale=8.0, data="trained"))
     inputs = image, text, scale, torch.tensor(-3.0)
-    return [x.to(device).requires_grad_() for x in inputs]
+    return [x.to(gpu.device).requires_grad_() for x in inputs]
 
 
 def clip(*inputs, **options):
@@ -28,20 +28,20 @@ def clip(*inputs, **options):
 
 
 @pytest.mark.parametrize("loss", [clip, fastclip.siglip_loss])
-def test_losses_compile_to_one_graph(device, loss):
-    inputs = leaves(device)
+def test_losses_compile_to_one_graph(gpu, loss):
+    inputs = leaves(gpu)
     used = inputs[:3] if loss is clip else inputs
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-    actual, expected = (f(*used, backend="triton") for f in (compiled, loss))
+    actual, expected = (f(*used, backend=gpu.backend) for f in (compiled, loss))
     torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(
         torch.autograd.grad(actual, used), torch.autograd.grad(expected, used)
     )
 
 
-def test_operators_pass_opcheck(device):
-    image, text, scale, bias = leaves(device)
-    settings = 0, True, "triton", None
+def test_operators_pass_opcheck(gpu):
+    image, text, scale, bias = leaves(gpu)
+    settings = 0, True, gpu.backend, None
     for kept_rows, needs_maximum in ((0, True), (7, False)):
         torch.library.opcheck(
             contrastive_lse, (image, text, scale, *settings, kept_rows, needs_maximum)
@@ -58,39 +58,23 @@ def test_operators_pass_opcheck(device):
         )
 
 
-def test_autocast_does_not_reach_inside(device):
-    image, text, scale, _ = leaves(device, N=40, D=24)
-    expected = fastclip.clip_loss(image, text, scale, backend="triton")
-    with torch.autocast(device.type, torch.bfloat16):
-        assert torch.equal(fastclip.clip_loss(image, text, scale, backend="triton"), expected)
+def test_autocast_does_not_reach_inside(gpu):
+    image, text, scale, _ = leaves(gpu, N=40, D=24)
+    expected = fastclip.clip_loss(image, text, scale, backend=gpu.backend)
+    with torch.autocast(gpu.device.type, torch.bfloat16):
+        assert torch.equal(fastclip.clip_loss(image, text, scale, backend=gpu.backend), expected)
 
 
-def test_it_is_used_by_name_only_while_unverified(device):
-    features = torch.ones(2, 2, device=device)
-    assert "unverified" in fastclip.explain_backends(features)["triton"]
-    assert "triton" in fastclip.available_backends(features)
-    assert fastclip.ops.dispatch.resolve_backend("triton", features) == "triton"
-    assert fastclip.ops.dispatch.resolve_backend("auto", features) != "triton"
+def test_it_is_used_by_name_only_while_unverified(gpu):
+    features = torch.ones(2, 2, device=gpu.device)
+    assert "unverified" in fastclip.explain_backends(features)[gpu.backend]
+    assert gpu.backend in fastclip.available_backends(features)
+    assert fastclip.ops.dispatch.resolve_backend(gpu.backend, features) == gpu.backend
+    assert fastclip.ops.dispatch.resolve_backend("auto", features) != gpu.backend
 
 
-def test_objections_name_what_is_missing(monkeypatch):
-    from fastclip.backends import triton as backend
-
-    unsupported = backend.unsupported
-    assert "needs float32, bfloat16 or float16, got float64" in unsupported("cpu", torch.float64)
-    assert "needs features on a GPU, got meta" in unsupported("meta", torch.float32)
-    if not torch.cuda.is_available():
-        assert "bfloat16 wrongly" in unsupported("cpu", torch.bfloat16)
-        assert "interpreter needs features on the CPU" in unsupported("cuda", torch.float32)
-        monkeypatch.delenv("TRITON_INTERPRET")
-        assert unsupported("cuda", torch.float32) == "no CUDA device"
-        assert "needs features on a GPU, got cpu" in unsupported("cpu", torch.float32)
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        assert unsupported("cuda", torch.float32) == "triton is not installed"
-
-
-def test_the_step_that_the_sanitizer_watches_runs(device):
-    small_step.main(device.type)
+def test_the_step_that_the_sanitizer_watches_runs(gpu):
+    small_step.main(gpu.backend, gpu.device.type)
 
 
 CASE = Case(300, 72, torch.float32, 100.0, "cone", normalize=True, device="cuda")
@@ -99,37 +83,37 @@ CASE = Case(300, 72, torch.float32, 100.0, "cone", normalize=True, device="cuda"
 @needs_gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("objective, logit_scale", [("clip", 100.0), ("siglip", 10.0)])
-def test_errors_on_a_gpu(dtype, objective, logit_scale):
+def test_errors_on_a_gpu(gpu, dtype, objective, logit_scale):
     for data in ("random", "trained", "cone", "adversarial"):
         case = Case(1000, 72, dtype, logit_scale, data, normalize=True, device="cuda")
-        correctness.errors("triton", objective, case)
+        correctness.errors(gpu.backend, objective, case)
 
 
 @needs_gpu
-def test_nothing_waits_for_the_host_and_a_graph_captures_it():
-    correctness.graph("triton", CASE)
+def test_nothing_waits_for_the_host_and_a_graph_captures_it(gpu):
+    correctness.graph(gpu.backend, CASE)
 
 
 @needs_gpu
-def test_other_streams_and_devices():
-    correctness.other_stream("triton", CASE)
-    correctness.other_device("triton", CASE)
+def test_other_streams_and_devices(gpu):
+    correctness.other_stream(gpu.backend, CASE)
+    correctness.other_device(gpu.backend, CASE)
 
 
 @needs_gpu
-def test_offsets_beyond_31_bits():
-    correctness.offsets_beyond_31_bits()
+def test_offsets_beyond_31_bits(gpu):
+    correctness.offsets_beyond_31_bits(gpu.backend)
 
 
 @needs_gpu
 @pytest.mark.parametrize("D", [512, 768, 1024])
-def test_memory_at_32768(D):
+def test_memory_at_32768(gpu, D):
     inputs = [
         x.requires_grad_() for x in make_inputs(Case(32_768, D, torch.bfloat16, device="cuda"))
     ]
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    loss = fastclip.clip_loss(*inputs, backend="triton", normalize=True)
+    loss = fastclip.clip_loss(*inputs, backend=gpu.backend, normalize=True)
     grads = torch.autograd.grad(loss, inputs)
     rise = torch.cuda.max_memory_allocated() - before
     assert rise - sum(x.nbytes for x in grads) <= 256 << 20

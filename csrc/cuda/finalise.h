@@ -1,0 +1,23 @@
+#pragma once
+
+#include "features.h"
+#include "logit_matrix.h"
+
+namespace fastclip::cuda {
+
+// Of rows; of columns with both operands swapped and the offset negated.
+struct Finalisation {
+  Operand rows;
+  Operand cols;
+  LogitMatrix matrix;
+  const float* scalars;   // (NUM_SCALARS,)
+  const float* partials;  // (num_partials, M)
+  int32_t num_partials;
+  const float* maximum;  // (M,) in log2 units; null if any shift will do
+  float* shift;          // (M,), written
+  float* total;          // (M,), written
+};
+
+void finalise(const Finalisation& of, int64_t stream);
+
+}  // namespace fastclip::cuda

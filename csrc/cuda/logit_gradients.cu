@@ -1,0 +1,50 @@
+// Backward: a block of G from recomputed logits; any GPU.
+//
+// Math
+//   logit_gradients.cuh
+// Tiling
+//   A block has one tile, in an order whose neighbours share operands in the L2 cache.
+// Cost
+//   2 M N D FLOPs (three times that for float32-grade products), two exponentials per logit; writes
+//   2 bytes per logit and plane.
+// Numerics
+//   logit_gradients.cuh
+// Limits
+//   None.
+// Schedule
+//   tile_product.cuh; then G goes through its shared memory, so that rows are stored 16 bytes at a
+//   time. 49 KiB.
+// Source
+//   None.
+#include "block_tile.cuh"
+
+namespace fastclip::cuda {
+
+__global__ void __launch_bounds__(THREADS, RESIDENT)
+    logit_gradients_kernel(const LogitGradients of) {
+  char* shared = shared_memory();
+  SideWeight* col_weights = reinterpret_cast<SideWeight*>(shared + PRODUCT_BYTES);  // (BLOCK,)
+  const TilePosition tile = tile_of_block(of.block);
+  const int row = of.block.first_row + tile.row, col = of.block.first_col + tile.col;
+  if (threadIdx.x < BLOCK) {
+    const int j = col + threadIdx.x;
+    col_weights[threadIdx.x] =
+        side_weight(of.weights, of.matrix.M + j, j < of.matrix.N, of.weights.scalars[WEIGHT]);
+  }
+  const TileWalk walk{tile.row, col, 0, 0, 1};
+  PortableFragment G;
+  multiply_tiles(of.rows, of.cols, walk, shared,
+                 [&](const PortableFragment& logits, int, int) { G = logits; });
+  const bool masked = needs_masks(of.matrix, row, col, BLOCK, BLOCK);
+  to_gradients(G, of.weights, of.matrix, row + warp_row(), col + warp_col(), masked,
+               [&](int c) { return col_weights[warp_col() + col_of(c)]; });
+  store_block(of.block, tile, G, shared);
+}
+
+void logit_gradients(const LogitGradients& of, int64_t stream) {
+  const dim3 grid(of.block.num_rows / BLOCK * (of.block.num_cols / BLOCK));
+  launch(logit_gradients_kernel, "logit_gradients", grid, THREADS,
+         PRODUCT_BYTES + BLOCK * static_cast<int>(sizeof(SideWeight)), stream, of);
+}
+
+}  // namespace fastclip::cuda

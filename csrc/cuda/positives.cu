@@ -1,0 +1,61 @@
+// The logits of the pairs.
+//
+// Math
+//   positive_i = s <row_i, col_{i + offset}>, 0 where row i has no pair; natural units
+// Tiling
+//   A warp has a row, a lane four elements at a time.
+// Cost
+//   Reads both operands once.
+// Numerics
+//   From the operands, not from the features: a negative that equals the positive must have the
+//   same logit, or the difference of the two carries the rounding of the operands. Summed in
+//   float64: an error of a positive is one of its whole row's gradient, where errors of negatives
+//   average out.
+// Limits
+//   None.
+// Schedule
+//   No shared memory, no barriers.
+// Source
+//   None.
+#include "positives.h"
+
+#include "features.cuh"
+#include "scalars.h"
+
+namespace fastclip::cuda {
+
+// Elements dim ... dim + 3 of a row of an operand: the sum of its planes.
+FASTCLIP_DEVICE void load_planes(const Operand& of, int64_t row, int dim, float (&x)[ELEMENTS]) {
+  const float16* values = static_cast<const float16*>(of.values) + row * of.dim;
+  load_four(values, dim, of.dim, 1, true, x);
+  if (of.planes == 2) {
+    float low[ELEMENTS];
+    load_four(values + int64_t{of.plane_rows} * of.dim, dim, of.dim, 1, true, low);
+    for (int i = 0; i < ELEMENTS; ++i) x[i] += low[i];
+  }
+}
+
+__global__ void __launch_bounds__(THREADS_OF_ROWS) positives_kernel(const Positives of) {
+  const int row = blockIdx.x * ROWS_OF_BLOCK + threadIdx.x / WARP;
+  if (row >= of.rows.num_rows) return;
+  const int64_t col = row + of.positive_offset;
+  const int first = threadIdx.x % WARP * ELEMENTS;
+  double product = 0.0;
+  if (col >= 0 && col < of.cols.num_rows) {
+    for (int dim = first; dim < of.rows.dim; dim += WARP * ELEMENTS) {
+      float a[ELEMENTS], b[ELEMENTS];
+      load_planes(of.rows, row, dim, a);
+      load_planes(of.cols, col, dim, b);
+      for (int i = 0; i < ELEMENTS; ++i) product += double{a[i]} * b[i];
+    }
+  }
+  product = warp_sum(product);
+  if (first == 0) of.positive[row] = static_cast<float>(product) * of.scalars[UNIT] * LN_2;
+}
+
+void positives(const Positives& of, int64_t stream) {
+  const dim3 grid((of.rows.num_rows + ROWS_OF_BLOCK - 1) / ROWS_OF_BLOCK);
+  launch(positives_kernel, "positives", grid, THREADS_OF_ROWS, 0, stream, of);
+}
+
+}  // namespace fastclip::cuda

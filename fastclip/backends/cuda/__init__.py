@@ -1,0 +1,70 @@
+"""The CUDA backend: both primitives on a GPU, compiled ahead of time from `csrc/cuda`.
+
+A reader's order: `fastclip/backends/gpu` is what happens, `kernels.py` what is launched, the top of
+each file of `csrc/cuda` the mathematics of a kernel. `library.py` loads what was compiled.
+"""
+
+import torch
+from torch import Tensor
+
+from fastclip.backends.cuda import library
+from fastclip.backends.gpu import contrastive, sigmoid
+from fastclip.backends.gpu.precision import kept_layout
+
+__all__ = [
+    "UNVERIFIED",
+    "contrastive_lse",
+    "contrastive_lse_backward",
+    "kept_layout",
+    "siglip_sum",
+    "siglip_sum_backward",
+    "siglip_sum_with_gradients",
+    "unsupported",
+]
+
+UNVERIFIED = (
+    "verified in an emulator of threads and by the compiler only, never yet run on a GPU: "
+    "used only by name"
+)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
+    if dtype not in DTYPES:
+        return f"needs float32, bfloat16 or float16, got {str(dtype).removeprefix('torch.')}"
+    if device_type == "cpu" and library.emulated():
+        return None
+    objection = library.objection()
+    if objection is not None:
+        return objection
+    if not torch.cuda.is_available() or torch.version.hip is not None:
+        return "no CUDA device"
+    if device_type != "cuda":
+        return f"needs features on a GPU, got {device_type}"
+    return library.objection_to(torch.cuda.get_device_capability())
+
+
+def contrastive_lse(*args) -> tuple[Tensor, ...]:
+    return contrastive.contrastive_lse(_kernels(), *args)
+
+
+def contrastive_lse_backward(*args) -> tuple[Tensor, ...]:
+    return contrastive.contrastive_lse_backward(_kernels(), *args)
+
+
+def siglip_sum(*args) -> tuple[Tensor, ...]:
+    return sigmoid.siglip_sum(_kernels(), *args)
+
+
+def siglip_sum_backward(*args) -> tuple[Tensor, ...]:
+    return sigmoid.siglip_sum_backward(_kernels(), *args)
+
+
+def siglip_sum_with_gradients(*args) -> tuple[Tensor, ...]:
+    return sigmoid.siglip_sum_with_gradients(_kernels(), *args)
+
+
+def _kernels():
+    from fastclip.backends.cuda import kernels
+
+    return kernels

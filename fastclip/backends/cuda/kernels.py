@@ -1,0 +1,208 @@
+"""The compiled set of kernels, as `fastclip/backends/gpu` wants them: their launches.
+
+Mathematics, cost and limits are at the top of each file of `csrc/cuda`.
+"""
+
+import torch
+from torch import Tensor
+
+from fastclip.backends.cuda import library
+from fastclip.backends.cuda.variants import variant_for
+from fastclip.backends.gpu.operand import DIM_MULTIPLE, ROW_MULTIPLE, Extent, Operand, padded
+from fastclip.backends.gpu.partials import Partials, over_panels
+from fastclip.backends.gpu.region import Region
+from fastclip.backends.gpu.scalars import NUM_SCALARS, LargestGradients
+
+
+def scalars(
+    logit_scale: Tensor,  # ()
+    logit_bias: Tensor | None,  # ()
+    row_extent: Extent | None,
+    col_extent: Extent | None,
+    longest_sum: int,
+    gradients: LargestGradients | None = None,
+) -> Tensor:
+    """(NUM_SCALARS,) float32"""
+    values = logit_scale.new_empty((NUM_SCALARS,), dtype=torch.float32)
+    _launch(
+        "scalars", values,
+        values, logit_scale.float(), None if logit_bias is None else logit_bias.float(),
+        None if row_extent is None else row_extent.largest,
+        None if row_extent is None else row_extent.norm,
+        None if col_extent is None else col_extent.largest,
+        None if col_extent is None else col_extent.norm,
+        None if gradients is None else gradients.total,
+        None if gradients is None else gradients.positive,
+        gradients is not None, longest_sum,
+    )  # fmt: skip
+    return values
+
+
+def prepare(features: Tensor, of: Extent | None, planes: int) -> Operand:
+    """features: (M, D), any strides; `of`: the extent of the matrix they are rows of."""
+    M, D = features.shape
+    shape = planes, padded(M, ROW_MULTIPLE), padded(D, DIM_MULTIPLE)
+    values = features.new_empty(shape, dtype=torch.float16)
+    norms = features.new_empty((M if of is None else 0,), dtype=torch.float32)
+    _launch("prepare", values, features, None if of is None else of.largest, values, norms)
+    return Operand(values, norms, M)
+
+
+def positives(rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int) -> Tensor:
+    """(M,) float32"""
+    positive = scalars.new_empty((rows.num_rows,))
+    _launch(
+        "positives", scalars, rows.values, cols.values, scalars, positive, cols.num_rows,
+        positive_offset,
+    )  # fmt: skip
+    return positive
+
+
+def negative_sums(
+    rows: Operand,
+    cols: Operand,
+    scalars: Tensor,
+    positive_offset: int,
+    kept: Tensor,  # (kept_rows, columns) int16 or float32, written; or with no rows
+) -> Partials:
+    return _partials(rows, cols, scalars, positive_offset, scalars, kept, maximum=False)
+
+
+def negative_maxima(
+    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int, positive: Tensor
+) -> Partials:
+    """In log2 units; positive: (M,), written where a row has a pair."""
+    nothing = scalars.new_empty((0, 0), dtype=torch.int16)
+    return _partials(rows, cols, scalars, positive_offset, positive, nothing, maximum=True)
+
+
+def _partials(
+    rows: Operand,
+    cols: Operand,
+    scalars: Tensor,
+    positive_offset: int,
+    positive: Tensor,
+    kept: Tensor,
+    maximum: bool,
+) -> Partials:
+    M, N = rows.num_rows, cols.num_rows
+    variant = variant_for(scalars.device)
+
+    def one_panel(
+        first_col_tile: int,
+        num_tiles: int,
+        strip_tiles: int,
+        row_partial: Tensor,  # (at least num_tiles, M)
+        col_partial: Tensor,  # (strips * strip_partials, N)
+    ) -> None:
+        num_strips = len(col_partial) // variant.strip_partials
+        _launch(
+            variant.prefix + "negative_sums", scalars,
+            rows.values, cols.values, scalars, row_partial, col_partial, positive, kept,
+            M, N, positive_offset, first_col_tile, num_tiles, strip_tiles, num_strips, maximum,
+        )  # fmt: skip
+
+    return over_panels(
+        one_panel, M, N, variant.block_m, variant.block_n, variant.strip_partials, maximum, scalars
+    )
+
+
+def finalise(
+    rows: Operand,
+    cols: Operand,
+    scalars: Tensor,
+    positive_offset: int,
+    partials: Tensor,  # (num_partials, M)
+    maximum: Tensor | None,  # (M,) in log2 units, or None if any shift will do
+    shift: Tensor,  # (M,) written
+    total: Tensor,  # (M,) written
+) -> None:
+    """Of rows; of columns with both operands swapped and the offset negated."""
+    _launch(
+        "finalise", scalars, rows.values, cols.values, scalars, partials, maximum, shift, total,
+        cols.num_rows, positive_offset,
+    )  # fmt: skip
+
+
+def recomputed(
+    block: Tensor,  # (planes, rows, columns) float16, written; in whole tiles
+    rows: Operand,  # of the block's rows only
+    cols: Operand,
+    scalars: Tensor,
+    first_row: int,  # of the block, in the matrix
+    first_col: int,
+    M: int,
+    positive_offset: int,
+    shift: Tensor,  # (M + N,)
+    grad_total: Tensor,  # (M + N,)
+    grad_positive: Tensor,  # (M,)
+) -> None:
+    _launch(
+        variant_for(block.device).prefix + "logit_gradients", block,
+        rows.values, cols.values, scalars, shift, grad_total, grad_positive, block,
+        cols.num_rows, positive_offset, first_row, first_col,
+    )  # fmt: skip
+
+
+def from_kept(
+    block: Tensor,  # (planes, rows, columns) float16, written; in whole tiles
+    kept: Tensor,  # (kept_rows, columns) int16 or float32
+    scalars: Tensor,
+    first_row: int,
+    first_col: int,
+    M: int,
+    N: int,
+    positive_offset: int,
+    shift: Tensor,  # (M + N,)
+    grad_total: Tensor,  # (M + N,)
+    grad_positive: Tensor,  # (M,)
+) -> None:
+    _launch(
+        "kept_gradients", block,
+        kept, scalars, shift, grad_total, grad_positive, block, N, positive_offset, first_row,
+        first_col,
+    )  # fmt: skip
+
+
+def sigmoid_tiles(
+    region: Region,
+    rows: Operand,  # of the region's rows only
+    cols: Operand,
+    scalars: Tensor,
+    block: Tensor | None,  # (planes, num_rows, num_cols) float16, written
+    grad_row_loss: Tensor | None,  # (M,), g; None for ones
+    with_loss: bool,
+) -> tuple[Tensor, Tensor]:
+    """Sums of losses and of G over each tile's columns, (column tiles, num_rows) both."""
+    variant = variant_for(scalars.device)
+    num_tiles = region.num_cols // variant.block_n
+    row_partial = scalars.new_empty((num_tiles if with_loss else 0, region.num_rows))
+    bias_partial = scalars.new_empty((0 if block is None else num_tiles, region.num_rows))
+    _launch(
+        variant.prefix + "sigmoid_tiles", scalars,
+        rows.values, cols.values, scalars, grad_row_loss, row_partial, bias_partial, block,
+        region.num_rows, region.num_cols, region.first_row, region.first_col, region.M, region.N,
+        region.positive_offset, with_loss,
+    )  # fmt: skip
+    return row_partial, bias_partial
+
+
+def feature_gradient(
+    acc: Tensor,  # (at least M, padded D) float32
+    features: Tensor,  # (M, D)
+    operand: Operand,  # of the features: their norms
+    scalars: Tensor,
+    unscale: int,  # GRAD_ROW or GRAD_COL
+    grad: Tensor | None,  # (M, D) written, contiguous; None if it is not needed
+) -> Tensor:
+    """Returns each row's part of d logit_scale, (M,) float32."""
+    grad_scale = acc.new_empty((len(features),))
+    norms = operand.norms if len(operand.norms) > 0 else None
+    _launch("feature_gradient", acc, acc, features, norms, scalars, unscale, grad, grad_scale)
+    return grad_scale
+
+
+def _launch(name: str, on: Tensor, *args) -> None:
+    """On the device of `on`, which is the current one, and its current stream."""
+    stream = torch.cuda.current_stream().cuda_stream if on.is_cuda else 0
+    getattr(library.operators(on.device.type), name)(*args, stream)
