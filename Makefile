@@ -19,9 +19,11 @@ demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
 
 # Passive: on few cores, threads that spin between two products of torch take the time of Triton's
-# interpreter, which computes in numpy.
+# interpreter, which computes in numpy: in one thread, as a second one only waits for the first.
 test: $(VENV)/.installed
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not alone" \
+		-n 2 --dist worksteal
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone
 
 bench: $(VENV)/.installed
 	$(BIN)/fastclip bench loss --n 64 256 1024 4096 8192 --output benchmarks/results

@@ -82,6 +82,7 @@ def test_names_that_are_imported_later_are_told_to_type_checkers_too():
         _ = fastclip.nonsense
 
 
+@pytest.mark.alone
 def test_import_costs_little_beyond_torch():
     seconds = float(
         python("""

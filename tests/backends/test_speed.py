@@ -15,6 +15,7 @@ def seconds(function):
     return time.perf_counter() - start
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("loss", [fastclip.clip_loss, fastclip.siglip_loss])
 def test_trained_embeddings_are_as_fast_as_random_ones(fused_backend, loss):
     torch.use_deterministic_algorithms(False)  # filling memory with nan would be timed as well

@@ -113,6 +113,7 @@ class TestStage:
         assert len(requests) == 1
         assert check.content["tools"][0]["reason"] == "did not start"
 
+    @pytest.mark.alone
     def test_a_silent_process_is_stopped(self, tmp_path, monkeypatch):
         monkeypatch.setattr(gpu_check, "SILENCE_SECONDS", 1.0)
         hanging = 'import time; print(\'{"note": "hi"}\', flush=True); time.sleep(60)'

@@ -22,6 +22,11 @@ SETTINGS = {
 }  # fmt: skip
 
 
+# As this is imported, and not in `server`: the one server that makes all processes imports nothing
+# more once it runs, and other tests may start it. Optimisers import torch._dynamo.
+multiprocessing.set_forkserver_preload(["fastclip.train.run", "sklearn.datasets", "torch._dynamo"])
+
+
 def arguments(logs: Path, name: str, **changes: Any) -> list[str]:
     """The arguments of `fastclip` for a run of these settings."""
     settings = SETTINGS | {k.replace("_", "-"): v for k, v in changes.items()}
@@ -33,9 +38,7 @@ def arguments(logs: Path, name: str, **changes: Any) -> list[str]:
 
 def server() -> multiprocessing.context.BaseContext:
     """Makes processes that have imported what a run needs."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fastclip.train.run", "sklearn.datasets"])
-    return context
+    return multiprocessing.get_context("forkserver")
 
 
 def start(

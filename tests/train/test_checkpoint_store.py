@@ -113,6 +113,7 @@ def test_full_disk_leaves_the_older_checkpoint(store, monkeypatch):
     assert names(store) == ["step_000000001.pt"]
 
 
+@pytest.mark.alone
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_killing_the_writer_at_any_moment_leaves_a_whole_newest_checkpoint(tmp_path):
     generator = random.Random(0)

@@ -14,6 +14,8 @@ from fastclip.cli import main
 from fastclip.train.checkpoint_store import CheckpointStore
 from tests.support.runs import arguments, assert_same_run, count_steps, final
 
+pytestmark = pytest.mark.alone  # two processes each, and one of them is killed at its time
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["gather", "ring"])

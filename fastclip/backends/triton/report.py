@@ -27,7 +27,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -95,16 +94,27 @@ class OfflineDriver:
 
 def rows(architecture: str, dtype_name: str) -> list[dict[str, Any]]:
     """One per variant. A process compiles for one architecture only: Triton remembers its first."""
-    return list(_compile(architecture, dtype_name, [(1024, 2048, 768)]))
+    variants, found = _compile(architecture, dtype_name, [(1024, 2048, 768)]), []
+    for name, compiled, constants, seconds in variants:
+        config = {key: constants[key] for key in SHOWN if key in constants}
+        row = {"kernel": name, "arch": architecture, "dtype": dtype_name, "config": config}
+        if isinstance(compiled, Exception):
+            lines = str(compiled).strip().splitlines() or [type(compiled).__name__]
+            found.append(row | {"problems": [f"does not compile: {lines[-1]}"]})
+            continue
+        row |= evidence(compiled) | {"seconds": round(seconds, 2)}
+        found.append(row | {"problems": problems(row)})
+    return found
 
 
 def num_variants(architecture: str, dtype_name: str, shapes: list[tuple[int, int, int]]) -> int:
-    return sum(1 for _ in _compile(architecture, dtype_name, shapes))
+    return len(_compile(architecture, dtype_name, shapes))
 
 
 def _compile(
     architecture: str, dtype_name: str, shapes: list[tuple[int, int, int]]
-) -> Iterator[dict[str, Any]]:
+) -> list[tuple[str, Any, dict[str, Any], float]]:
+    """Name, `CompiledKernel` or what the compiler threw, constants and seconds of each variant."""
     if interpreting():
         raise RuntimeError("TRITON_INTERPRET is set: nothing would be compiled")
     driver.set_active(OfflineDriver(architecture))
@@ -125,15 +135,7 @@ def _compile(
     with launching_instead(compile_instead), simulated_architecture(architecture):
         for shape in shapes:
             run_everything(getattr(torch, dtype_name), *shape)
-    for name, compiled, constants, seconds in found.values():
-        config = {key: constants[key] for key in SHOWN if key in constants}
-        row = {"kernel": name, "arch": architecture, "dtype": dtype_name, "config": config}
-        if isinstance(compiled, Exception):
-            lines = str(compiled).strip().splitlines() or [type(compiled).__name__]
-            yield row | {"problems": [f"does not compile: {lines[-1]}"]}
-            continue
-        row |= evidence(compiled) | {"seconds": round(seconds, 2)}
-        yield row | {"problems": problems(row)}
+    return list(found.values())
 
 
 def run_everything(dtype: torch.dtype, M: int, N: int, D: int) -> None:

@@ -93,6 +93,7 @@ def test_tokenize_and_decode_equal_open_clips():
     assert decode(rows[0]) == open_clip.decode(rows[0])
 
 
+@pytest.mark.alone
 def test_a_word_of_10000_letters_takes_less_than_two_seconds(tokenizer):
     word = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=10_000))
     start = time.perf_counter()

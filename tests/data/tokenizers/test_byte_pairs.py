@@ -93,6 +93,7 @@ def test_merging_is_by_rank_then_from_the_left(seed):
         assert tokens_of(tokenizer, word) == merge_by_definition(symbols, vocabulary.merges)
 
 
+@pytest.mark.alone
 def test_merging_a_long_word_is_not_quadratic():
     letters = "abcdefghijklmnopqrstuvwxyz"
     tokenizer = BytePairTokenizer(random_vocabulary(2_000, letters))

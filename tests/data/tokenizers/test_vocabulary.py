@@ -18,6 +18,7 @@ SMALL = random_vocabulary(num_merges=20)
 LINES = [" ".join(merge) for merge in SMALL.merges]
 IDS = {token: i for i, token in enumerate(SMALL.tokens)}
 TEXT = "\n".join(["#version: 0.2", *LINES, ""])
+GZIPPED = gzip.compress(TEXT.encode(), mtime=0)  # names of tests are made of it, in each process
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def installed(tmp_path, monkeypatch):
     package = tmp_path / "open_clip"
     package.mkdir()
     (package / "__init__.py").write_text("raise AssertionError('open_clip was imported')")
-    (package / vocabulary.CLIP_FILE).write_bytes(gzip.compress(TEXT.encode()))
+    (package / vocabulary.CLIP_FILE).write_bytes(GZIPPED)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "open_clip", raising=False)
     vocabulary._installed_vocabulary.cache_clear()
@@ -120,9 +121,9 @@ def test_directory_with_other_ids_is_rejected(tmp_path, name):
         (b"", "first line must hold '#version'"),
         (b"a b\nab c\n", "first line must hold '#version', got 'a b'"),
         (b"\x89PNG\xff", "not a text of merges"),
-        (gzip.compress(TEXT.encode())[:-20], "not a text of merges"),
-        (gzip.compress(TEXT.encode())[:12] + b"\xff" * 40, "not a text of merges"),
-        (gzip.compress(b"\xff\xff"), "not a text of merges"),
+        (GZIPPED[:-20], "not a text of merges"),
+        (GZIPPED[:12] + b"\xff" * 40, "not a text of merges"),
+        (gzip.compress(b"\xff\xff", mtime=0), "not a text of merges"),
         (b"#version: 0.2\n", "must hold 20 merges, got 0"),
         ("\n".join(TEXT.split("\n")[:12]).encode(), "must hold 20 merges, got 11"),
         (b"#version: 0.2\na photo of a cat\n", r"not a list of merges: merges\[0\]"),
