@@ -2,6 +2,7 @@
 # make test    installs everything and runs the tests
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
+# make kernels-report   what the compilers made of the GPU kernels; needs no GPU
 # make gpu-check   on a machine with a GPU: checks and measures everything, in under nine minutes
 # make gpu-wheels  on a machine with an index: gathers what an offline GPU machine lacks
 
@@ -13,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test check format bench gpu-check gpu-wheels clean
+.PHONY: demo test check format bench kernels-report gpu-check gpu-wheels clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
@@ -24,6 +25,10 @@ test: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not alone" \
 		-n 2 --dist worksteal
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone
+
+kernels-report: $(VENV)/.installed
+	$(BIN)/python -m fastclip.backends.cuda.report
+	$(BIN)/python -m fastclip.backends.triton.report
 
 bench: $(VENV)/.installed
 	$(BIN)/fastclip bench loss --n 64 256 1024 4096 8192 --output benchmarks/results

@@ -35,17 +35,25 @@ def native_extensions(choice: str) -> dict:
     from torch.utils.cpp_extension import BuildExtension, CppExtension
 
     class Build(BuildExtension):
+        def run(self):
+            # One after the other: where one cannot be built, the other may.
+            wanted, compiler, built = self.extensions, self.compiler, []
+            for extension in wanted:
+                self.extensions, self.compiler = [extension], compiler
+                try:
+                    super().run()
+                    built.append(extension)
+                except Exception as error:
+                    if choice != "auto":
+                        raise
+                    say(f"{extension.name} could not be built, installing without it: {error}")
+            self.extensions = built
+
         def build_extension(self, extension):
-            try:
-                if isinstance(extension, CudaLibrary):
-                    extension.build(Path(self.get_ext_fullpath(extension.name)), self.build_temp)
-                else:
-                    super().build_extension(extension)
-            except Exception as error:
-                if choice != "auto":
-                    raise
-                say(f"{extension.name} could not be built, installing without: {error}")
-                extension.optional = True  # setuptools passes over what is not there
+            if isinstance(extension, CudaLibrary):
+                extension.build(Path(self.get_ext_fullpath(extension.name)), self.build_temp)
+            else:
+                super().build_extension(extension)
 
         def get_ext_filename(self, name):
             if name.endswith("_cuda"):
@@ -65,7 +73,7 @@ def native_extensions(choice: str) -> dict:
     ]
     nvcc = find_nvcc()
     if choice == "cuda" and nvcc is None:
-        raise SystemExit("FASTCLIP_BUILD=cuda needs nvcc, on PATH or in CUDA_HOME/bin")
+        raise SystemExit("FASTCLIP_BUILD=cuda needs nvcc: in CUDA_HOME/bin, or on PATH without it")
     if nvcc is not None and choice in ("auto", "cuda"):
         extensions.append(CudaLibrary(nvcc))
     return {"ext_modules": extensions, "cmdclass": {"build_ext": Build}}
@@ -97,7 +105,7 @@ class CudaLibrary(Extension):
                 f"'-DFASTCLIP_CUDA_ARCHITECTURES=\"{compiled}\"'",
             ],
             "link": [
-                self.nvcc, "-shared", "-cudart=static",
+                self.nvcc, "-shared", "-cudart=static", *(flag for flag, _ in architectures),
                 *(f"-L{path}" for path in library_paths()), "-ltorch_cpu",
             ],
         }  # fmt: skip
@@ -133,8 +141,9 @@ def ninja_file(rules: dict[str, list[str]], sources: list[str], library: Path) -
 
 def find_nvcc() -> str | None:
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
-    found = shutil.which("nvcc", path=f"{home}/bin") if home else None
-    return found or shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+    if home:
+        return shutil.which("nvcc", path=f"{home}/bin")
+    return shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 
 
 def requested_architectures(nvcc: str) -> list[tuple[str, str]]:

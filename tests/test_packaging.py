@@ -1,6 +1,7 @@
 """What is shipped, and what FASTCLIP_BUILD does."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -87,10 +88,11 @@ def test_sdist_ships_the_kernels(checkout, tmp_path):
     "choice, message",
     [
         ("fast", "FASTCLIP_BUILD must be one of"),
-        ("cuda", "FASTCLIP_BUILD=cuda: this version has no CUDA kernels"),
+        ("cuda", "FASTCLIP_BUILD=cuda needs nvcc"),
     ],
 )
-def test_explicit_build_fails_rather_than_degrades(checkout, choice, message):
+def test_explicit_build_fails_rather_than_degrades(checkout, choice, message, monkeypatch):
+    monkeypatch.setenv("CUDA_HOME", str(checkout))  # which has no bin/nvcc
     result = setup_py(checkout, choice, "--version")
     assert result.returncode != 0
     assert message in result.stderr
@@ -103,8 +105,33 @@ def test_broken_compiler_fails_cpu_and_degrades_auto(checkout, monkeypatch):
     assert failed.returncode != 0
     degraded = setup_py(checkout, "auto", "build_ext", "--inplace")
     assert degraded.returncode == 0, degraded.stderr
-    assert "installing pure Python" in degraded.stderr
+    assert "fastclip._C could not be built, installing without it" in degraded.stderr
     assert not list((checkout / "fastclip").glob("*.so"))
+
+
+@pytest.mark.parametrize(
+    "requested, known, compiled",
+    [
+        ("", "80 90 100", "sm_80 sm_90a sm_100 compute_100"),
+        ("", "80 90", "sm_80 sm_90a"),  # an older toolkit
+        ("8.6;9.0", "80", "sm_86 sm_90a"),  # asked for: nvcc says what it does not know
+        ("8.0 12.0+PTX", "80", "sm_80 sm_120 compute_120"),
+    ],
+)
+def test_architectures_that_are_compiled_for(monkeypatch, tmp_path, requested, known, compiled):
+    monkeypatch.setattr("setuptools.setup", lambda **arguments: None)
+    monkeypatch.setenv("FASTCLIP_BUILD", "none")
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", requested)
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\nprintf 'compute_%s\\n' " + known + "\n")
+    nvcc.chmod(0o755)
+    setup = runpy.run_path(str(ROOT / "setup.py"))
+    found = setup["requested_architectures"](str(nvcc))
+    assert [name for _, name in found] == compiled.split()
+    assert found[0][0].startswith("-gencode arch=compute_")
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "Hopper")
+    with pytest.raises(ValueError, match=r"expected 8\.0, 9\.0a or 10\.0\+PTX, got 'Hopper'"):
+        setup["requested_architectures"](str(nvcc))
 
 
 def test_versions_agree():

@@ -102,18 +102,18 @@ void load_box(void* shared, const TensorMap& of, Barrier& barrier, int row, int 
               uint16_t mask) {
   require_aligned(shared);
   const int64_t to = self().block->offset(shared), at = self().block->offset(&barrier);
-  const auto load = [=, &of] {
+  const auto load = [=, map = of] {
     for (int rank = 0; mask >> rank; ++rank) {
       if (!(mask >> rank & 1)) continue;
       Block& block = *cluster.blocks[rank];
-      over_box(of, row, col, [&](int in_box, const char* global) {
+      over_box(map, row, col, [&](int in_box, const char* global) {
         if (global != nullptr)
           std::memcpy(block.at(to + in_box), global, 16);
         else
           std::memset(block.at(to + in_box), 0, 16);
       });
       State& state = state_of(block, at);
-      state.bytes -= of.box_rows * ROW_BYTES;
+      state.bytes -= map.box_rows * ROW_BYTES;
       end_phase_if_complete(state);
     }
   };
@@ -126,8 +126,8 @@ void load_box(void* shared, const TensorMap& of, Barrier& barrier, int row, int 
 void store_box(const TensorMap& of, const void* shared, int row, int col) {
   require_aligned(shared);
   const char* from = static_cast<const char*>(shared);
-  self().stores.add([=, &of] {
-    over_box(of, row, col, [&](int in_box, char* global) {
+  self().stores.add([=, map = of] {
+    over_box(map, row, col, [&](int in_box, char* global) {
       if (global != nullptr) std::memcpy(global, from + in_box, 16);
     });
   });

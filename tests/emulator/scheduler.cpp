@@ -1,6 +1,7 @@
 #include "scheduler.h"
 
 #include <random>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@ namespace emulator {
 
 Options options;
 Cluster cluster;
+std::set<std::string> launches;  // "name threads shared_bytes"
 
 namespace {
 
@@ -208,6 +210,8 @@ char* shared_memory() { return emulator::self().block->shared; }
 
 void run_grid(const char* name, dim3 grid, int threads, int shared_bytes, int cluster,
               const std::function<void()>& body) {
+  emulator::launches.insert(std::string(name) + " " + std::to_string(threads) + " " +
+                            std::to_string(shared_bytes));
   std::minstd_rand random(emulator::options.seed + 1);
   emulator::body = &body;
   gridDim = grid;
@@ -224,4 +228,12 @@ void run_grid(const char* name, dim3 grid, int threads, int shared_bytes, int cl
 
 extern "C" void fastclip_emulator_options(unsigned seed, bool early) {
   emulator::options = {seed, early};
+}
+
+// All different ones since the library was loaded, a line each.
+extern "C" const char* fastclip_emulator_launches() {
+  static std::string lines;
+  lines.clear();
+  for (const std::string& launch : emulator::launches) lines += launch + "\n";
+  return lines.c_str();
 }

@@ -1,0 +1,47 @@
+"""The emulator sees the mistakes that it is there to see, and nothing where there are none."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.support.emulator import FLAGS, ROOT
+
+EXPECTED = {
+    "copy": "right",
+    "copy without a wait": "nan",
+    "copy without a barrier": "nan",
+    "threads at two barriers": "64 threads wait for ever",
+    "one byte too far": "a block wrote beyond its shared memory",
+    "box": "right",
+    "box without a wait": "nan",
+    "box of fewer bytes than announced": "64 threads wait for ever",
+    "box that is not aligned": "a swizzled box does not begin at a multiple of 1024 bytes",
+    "store": "right",
+    "store without a wait": "a block ended before its stores had read shared memory",
+    "product": "right",
+    "product without a wait": "wrong",
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> dict[str, str]:
+    program = tmp_path_factory.mktemp("misuse") / "misuse"
+    sources = [
+        *(ROOT / "tests" / "emulator").glob("*.cpp"),
+        ROOT / "tests/backends/cuda/misuse.cpp",
+    ]
+    flags = " ".join(FLAGS).split()
+    command = [os.environ.get("CXX", "c++"), *flags, *map(str, sources), "-o", str(program)]
+    subprocess.run(command, check=True)
+    out = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    return dict(line.split(": ", 1) for line in out.splitlines())
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_mistakes_are_seen(found, name):
+    assert found[name] == EXPECTED[name]
+
+
+def test_every_attempt_is_expected(found):
+    assert found.keys() == EXPECTED.keys()
