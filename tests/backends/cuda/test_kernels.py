@@ -45,7 +45,7 @@ def test_bfloat16_differs_in_the_first_load_and_the_last_store_only(variant, los
         torch.set_float32_matmul_precision(before)
     assert torch.equal(value, wide)
     # Those of the sigmoid loss are rounded before they are divided by the batch.
-    rtol = 0.0 if loss is fastclip.clip_loss else 2.0**-7
+    rtol = 0.0 if loss is fastclip.clip_loss else 2.0**-6
     for grad, wide_grad in zip(grads, wide_grads, strict=True):
         torch.testing.assert_close(grad, wide_grad.to(grad.dtype), rtol=rtol, atol=0.0)
 
