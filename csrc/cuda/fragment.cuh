@@ -53,8 +53,5 @@ FASTCLIP_DEVICE float across_col(float value, F f) {
 struct Sum {
   FASTCLIP_DEVICE float operator()(float a, float b) const { return a + b; }
 };
-struct Maximum {
-  FASTCLIP_DEVICE float operator()(float a, float b) const { return fmaxf(a, b); }
-};
 
 }  // namespace fastclip::cuda

@@ -5,7 +5,7 @@
 
 namespace fastclip::cuda {
 
-constexpr int ROW_SCRATCH_BYTES = WARPS_N * BLOCK * 4, COL_SCRATCH_BYTES = WARPS_M * BLOCK * 4;
+constexpr int ROW_SCRATCH_BYTES = WARPS_N * BLOCK * 4;
 
 // A thread's value for its row r joins those of its warp. `scratch`: (WARPS_N, BLOCK)
 template <typename F>
