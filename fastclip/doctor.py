@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     kernels = library.objection() or ", ".join(library.architectures())
     print(f"kernels    CUDA: {kernels}")
     print("\nbackends, in the order in which backend='auto' tries them")
-    _print_backends("float32 features on the CPU", "cpu", torch.float32)
+    _print_backends("the CPU", "cpu", torch.float32)
     if torch.cuda.is_available():
-        _print_backends(f"bfloat16 on {torch.cuda.get_device_name()}", "cuda", torch.bfloat16)
+        _print_backends(torch.cuda.get_device_name(), "cuda", torch.bfloat16)
     print("\noptional packages")
     for name, purpose in OPTIONAL.items():
         found = "installed" if importlib.util.find_spec(name) else "missing"
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_backends(title: str, device_type: str, dtype: torch.dtype) -> None:
-    print(f" {title}")
-    for name, reason in reasons(device_type, dtype).items():
+def _print_backends(device: str, device_type: str, dtype: torch.dtype, D: int = 512) -> None:
+    print(f" {str(dtype).removeprefix('torch.')} features, D = {D}, on {device}")
+    for name, reason in reasons(torch.device(device_type), dtype, D).items():
         print(f"  {name:<10} {reason or 'runs'}")
 
 

@@ -61,6 +61,7 @@ def test_pure_python_wheel_ships_the_package_and_no_tests(checkout, tmp_path):
     wheel = zipfile.ZipFile(tmp_path / backend_call(checkout, "build_wheel", tmp_path))
     names = wheel.namelist()
     assert "fastclip/py.typed" in names and "fastclip/backends/cpu.py" in names
+    assert "fastclip/backends/gpu/verified.csv" in names
     assert "fastclip/benchmarks/cases.py" in names
     assert not any("test" in name or name.startswith("csrc") for name in names)
     assert not any(name.endswith(".so") for name in names)

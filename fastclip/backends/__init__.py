@@ -4,8 +4,9 @@ A backend module knows tensors, not autograd and not dispatch. It provides
 
     unsupported(device_type, dtype) -> str | None
         its objection to inputs of this kind, None if it would run
-    UNVERIFIED: str | None
-        what it still lacks to be taken by "auto"; None once it ran where it is meant to run
+    variant_on(device) -> str
+        of backends for a GPU only: the name of the kernels that would run there. "auto" takes them
+        where `gpu/verified.py` says so, and nowhere else
     kept_layout(primitive, dtype) -> KeptLayout
         what the forward of "contrastive_lse" or "siglip_sum" keeps of the logits for its backward
         (`kept_logits.py`)
@@ -16,5 +17,5 @@ A backend module knows tensors, not autograd and not dispatch. It provides
 
 and imports neither another backend nor `fastclip.ops`. The mathematics of the primitives is in
 `reference.py`, which is their specification. `gpu/` is not a backend: it is what those for a GPU
-share, the order of their kernels.
+share, the order of their kernels and the table of where these are verified.
 """

@@ -19,7 +19,6 @@ from torch import Tensor
 from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout, no_kept_rows
 from fastclip.backends.normalization import prepared_rows, prepared_rows_backward
 
-UNVERIFIED = None
 DEFAULT_WORKSPACE = 64 << 20
 MIN_ROWS = 16  # of a chunk, however small the workspace
 BUFFERS = 3  # logits, one exponential, their product

@@ -13,8 +13,6 @@ from fastclip.backends import native
 from fastclip.backends.kept_logits import KeptLayout
 from fastclip.backends.normalization import compute_dtype
 
-UNVERIFIED = None
-
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if device_type != "cpu":

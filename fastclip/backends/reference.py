@@ -38,8 +38,6 @@ from torch import Tensor
 from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout, no_kept_rows
 from fastclip.backends.normalization import prepared_rows, prepared_rows_backward
 
-UNVERIFIED = None
-
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     return None

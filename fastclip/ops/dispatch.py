@@ -1,4 +1,4 @@
-"""Which backend runs: a named one or, for "auto", the first without an objection.
+"""Which backend runs: a named one or, for "auto", the first that nothing speaks against.
 
 No environment variable and no installed package changes what a named backend computes.
 """
@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastclip.backends.gpu import verified
+from fastclip.backends.gpu.device import architecture
 from fastclip.backends.kept_logits import KeptLayout
 
-# The order of "auto", fastest first; it passes over what is not verified. `reference` always runs.
+# The order of "auto", fastest first; of those for a GPU it takes the one that the table of
+# measurements says (`backends/gpu/verified.py`), or none. `reference` always runs.
 ORDER = ("cpu", "triton", "cuda", "chunked", "reference")
 
 
@@ -53,7 +56,7 @@ def resolve_backend(name: str, row_features: Tensor) -> str:
         ValueError: `name` is unknown.
         RuntimeError: the named backend cannot take these inputs; the message is its objection.
     """
-    return _resolve(name, row_features.device.type, row_features.dtype)
+    return _resolve(name, *_kind(row_features))
 
 
 def explain_backends(image_features: Tensor | None = None) -> dict[str, str | None]:
@@ -63,42 +66,57 @@ def explain_backends(image_features: Tensor | None = None) -> dict[str, str | No
         image_features: (B, D), any device and dtype; without it, float32 features on the CPU.
 
     Returns:
-        Backend name to its objection or, where it would run if named, to what it still lacks to
-        be taken unasked ("unverified: ..."). None where "auto" may take it.
+        Backend name to its objection or, where it would run if named, to what speaks against
+        taking it unasked ("unverified on sm_90: ...", "slower than triton here (...)"). None where
+        "auto" may take it.
     """
-    return reasons(*_kind(image_features))
+    return reasons(*_kind(torch.empty(0) if image_features is None else image_features))
 
 
-def reasons(device_type: str, dtype: torch.dtype) -> dict[str, str | None]:
+def reasons(device: torch.device, dtype: torch.dtype, D: int) -> dict[str, str | None]:
     """`explain_backends` for features of a kind."""
-    return {name: _reason_against(name, device_type, dtype) for name in ORDER}
+    kind = device, dtype, verified.dim_class(D)
+    return {name: _reason_against(name, *kind) for name in ORDER}
 
 
 def available_backends(image_features: Tensor | None = None) -> tuple[str, ...]:
     """The backends that would run inputs like `image_features` if named, in the order of "auto"."""
-    kind = _kind(image_features)
-    return tuple(name for name in ORDER if load_backend(name).unsupported(*kind) is None)
+    device, dtype, _ = _kind(torch.empty(0) if image_features is None else image_features)
+    return tuple(
+        name for name in ORDER if load_backend(name).unsupported(device.type, dtype) is None
+    )
 
 
-def _kind(features: Tensor | None) -> tuple[str, torch.dtype]:
-    return ("cpu", torch.float32) if features is None else (features.device.type, features.dtype)
+def _kind(features: Tensor) -> tuple[torch.device, torch.dtype, int]:
+    """Of D, its class only: it may be a symbol of the compiler's, which is not a constant."""
+    return features.device, features.dtype, verified.dim_class(features.shape[-1])
 
 
-def _reason_against(name: str, device_type: str, dtype: torch.dtype) -> str | None:
-    backend = load_backend(name)
-    objection = backend.unsupported(device_type, dtype)
-    if objection is None and backend.UNVERIFIED is not None:
-        return f"unverified: {backend.UNVERIFIED}"
-    return objection
+def _reason_against(name: str, device: torch.device, dtype: torch.dtype, dim: int) -> str | None:
+    objection = load_backend(name).unsupported(device.type, dtype)
+    if objection is not None or not _is_for_gpu(name):
+        return objection
+    running = {
+        other: load_backend(other).variant_on(device)
+        for other in filter(_is_for_gpu, ORDER)
+        if load_backend(other).unsupported(device.type, dtype) is None
+    }
+    return verified.reason_against(
+        name, running, architecture(device), str(dtype).removeprefix("torch."), dim
+    )
+
+
+def _is_for_gpu(name: str) -> bool:
+    return hasattr(load_backend(name), "variant_on")
 
 
 @_constant_for_the_compiler
-def _resolve(name: str, device_type: str, dtype: torch.dtype) -> str:
+def _resolve(name: str, device: torch.device, dtype: torch.dtype, dim: int) -> str:
     if name == "auto":
-        return next(n for n in ORDER if _reason_against(n, device_type, dtype) is None)
+        return next(n for n in ORDER if _reason_against(n, device, dtype, dim) is None)
     if name not in ORDER:
         raise ValueError(f"backend must be 'auto' or one of {ORDER}, got {name!r}")
-    objection = load_backend(name).unsupported(device_type, dtype)
+    objection = load_backend(name).unsupported(device.type, dtype)
     if objection is not None:
         raise RuntimeError(f"backend '{name}' cannot run: {objection}")
     return name

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from fastclip.backends.cuda import library
+from fastclip.backends.cuda.variants import variant_on
 from fastclip.backends.gpu import contrastive, sigmoid
 from fastclip.backends.gpu.precision import kept_layout
 
 __all__ = [
-    "UNVERIFIED",
     "contrastive_lse",
     "contrastive_lse_backward",
     "kept_layout",
@@ -20,12 +20,9 @@ __all__ = [
     "siglip_sum_backward",
     "siglip_sum_with_gradients",
     "unsupported",
+    "variant_on",
 ]
 
-UNVERIFIED = (
-    "verified in an emulator of threads and by the compiler only, never yet run on a GPU: "
-    "used only by name"
-)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 

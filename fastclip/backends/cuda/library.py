@@ -35,6 +35,7 @@ def objection() -> str | None:
     return None
 
 
+@functools.cache
 def architectures() -> tuple[str, ...]:
     """What the kernels were compiled for: ("sm_80", "sm_90a"), "compute_80" for its PTX.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -25,25 +24,34 @@ VARIANTS = {
     "hopper": Variant("hopper_", 256, 256, 2),  # csrc/cuda/hopper/product.cuh
 }
 
-_chosen: ContextVar[str | None] = ContextVar("chosen", default=None)
+# For every thread: autograd runs a backward on a GPU in a thread of its own.
+_chosen: str | None = None
 
 
 @contextmanager
 def chosen_variant(name: str) -> Iterator[None]:
     """Within the context, run this one: for tests and benchmarks."""
-    token = _chosen.set(name)
+    global _chosen
+    before, _chosen = _chosen, name
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _chosen = before
 
 
 def variant_for(device: torch.device) -> Variant:
-    return VARIANTS[_chosen.get() or _best_for(device)]
+    return VARIANTS[variant_on(device)]
 
 
-def _best_for(device: torch.device) -> str:
+def variant_on(device: torch.device) -> str:
+    """The name of the one that runs there."""
+    return _chosen or variants_on(device)[0]
+
+
+def variants_on(device: torch.device) -> tuple[str, ...]:
+    """The names of those that can run there, the one that does unasked first."""
     if device.type != "cuda":
-        return "portable"
+        return "portable", "hopper"  # the emulator's
     hopper = torch.cuda.get_device_capability(device) == (9, 0)
-    return "hopper" if hopper and "sm_90a" in library.architectures() else "portable"
+    both = hopper and "sm_90a" in library.architectures()
+    return ("hopper", "portable") if both else ("portable",)

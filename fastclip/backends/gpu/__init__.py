@@ -2,7 +2,8 @@
 
 A reader's order: `contrastive.py` is what happens, `operand.py`, `scalars.py`, `partials.py` and
 `region.py` what kernels are given and return, `block_walk.py`, `blocks.py` and `products.py` the
-backward. `sigmoid.py` is SigLIP's. `precision.py` says what is 16 bits wide.
+backward. `sigmoid.py` is SigLIP's. `precision.py` says what is 16 bits wide, `verified.py` which
+kernels have run where, and how fast.
 
 A set of kernels is a module with the functions below. They launch on the current device and stream,
 never wait for the host, give the same bits at every run, let nan and inf of features reach the

@@ -17,7 +17,6 @@ from torch import Tensor
 from fastclip.backends.gpu.precision import kept_layout
 
 __all__ = [
-    "UNVERIFIED",
     "contrastive_lse",
     "contrastive_lse_backward",
     "kept_layout",
@@ -25,12 +24,9 @@ __all__ = [
     "siglip_sum_backward",
     "siglip_sum_with_gradients",
     "unsupported",
+    "variant_on",
 ]
 
-UNVERIFIED = (
-    "verified in Triton's interpreter and by offline compilation only, never yet run on a GPU: "
-    "used only by name"
-)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 OLDEST_CAPABILITY = (8, 0)
 
@@ -51,6 +47,10 @@ def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if interpreting():
         return "TRITON_INTERPRET is set, and the interpreter needs features on the CPU"
     return _gpu_objection()
+
+
+def variant_on(device: torch.device) -> str:
+    return ""  # the kernels are the same everywhere, tiles differ
 
 
 def interpreting() -> bool:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
+from fastclip.backends.gpu import device as gpu_device
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -124,7 +126,7 @@ def architecture(device: torch.device) -> str:
         return _simulated.get()
     if torch.version.hip is not None:
         return "rocm"
-    return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+    return gpu_device.architecture(device)
 
 
 def row_for(name: str) -> str | None:
