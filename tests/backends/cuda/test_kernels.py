@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fastclip
-from fastclip.backends.cuda import library
+from fastclip.backends.cuda import library, unsupported
 from fastclip.backends.cuda.report import LAUNCHES
 from fastclip.backends.cuda.variants import VARIANTS, chosen_variant
 from fastclip.benchmarks.cases import Case, make_inputs
@@ -99,14 +99,26 @@ def test_on_which_gpus_compiled_code_runs(monkeypatch, name, capability, runs):
         assert f"compiled for {name}, not for sm_{capability[0]}{capability[1]}" == objection
 
 
-def test_objections_name_what_is_missing(monkeypatch, tmp_path):
-    from fastclip.backends.cuda import unsupported
+@pytest.fixture
+def forgotten():
+    """What the process knows of its library is looked up again, and forgotten afterwards."""
+    known = library.objection, library.architectures
+    for function in known:
+        function.cache_clear()
+    yield
+    for function in known:
+        function.cache_clear()
 
+
+def test_a_machine_without_a_gpu_says_so():
+    if library.objection() is not None or torch.cuda.is_available():
+        pytest.skip("needs a build, and no GPU")
+    assert unsupported("cuda", torch.float32) == "no CUDA device"
+    assert unsupported("cpu", torch.float32) == "no CUDA device"
     assert "needs float32, bfloat16 or float16, got float64" in unsupported("cuda", torch.float64)
-    if library.objection() is None and not torch.cuda.is_available():
-        assert unsupported("cuda", torch.float32) == "no CUDA device"
-        assert unsupported("cpu", torch.float32) == "no CUDA device"
-    library.objection.cache_clear()
+
+
+def test_a_library_that_is_not_built_or_does_not_load_says_so(forgotten, monkeypatch, tmp_path):
     monkeypatch.setattr(library, "LIBRARY", tmp_path / "_cuda.so")
     assert "are not built; install with a CUDA toolkit" in unsupported("cuda", torch.float32)
     with pytest.raises(RuntimeError, match="are not built"):
@@ -114,7 +126,6 @@ def test_objections_name_what_is_missing(monkeypatch, tmp_path):
     library.objection.cache_clear()
     library.LIBRARY.write_text("no library")
     assert "the CUDA kernels do not load" in unsupported("cuda", torch.float32)
-    library.objection.cache_clear()
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.stem)
