@@ -39,22 +39,30 @@ def emulated(seed: int = 0, early: bool = False) -> Iterator[None]:
 @functools.cache
 def build(folder: Path = FOLDER, defines: tuple[str, ...] = ()) -> Path:
     """Compile what has changed. `defines`: ("NAME=value", ...)"""
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / "emulator.so"
-    with open(folder / "lock", "w") as lock:
-        # Several processes may run the tests.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        (folder / "build.ninja").write_text(_ninja_file(target, defines))
-        done = subprocess.run(["ninja", "-C", folder], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(done.stdout + done.stderr)
+    csrc = ROOT / "csrc" / "cuda"
+    kernels = [*csrc.glob("*.cu"), *csrc.glob("hopper/*.cu"), csrc / "registration.cpp"]
+    return build_with(kernels, folder / "emulator.so", defines)
+
+
+def build_with(sources: list[Path], target: Path, defines: tuple[str, ...] = ()) -> Path:
+    """The emulator with these in place of the kernels."""
+    sources = [*sources, *(ROOT / "tests" / "emulator").glob("*.cpp")]
+    run_ninja(target.parent, _ninja_file(target, sources, defines))
     return target
 
 
-def _ninja_file(target: Path, defines: tuple[str, ...]) -> str:
-    csrc = ROOT / "csrc" / "cuda"
-    sources = [*csrc.glob("*.cu"), *csrc.glob("hopper/*.cu"), csrc / "registration.cpp"]
-    sources += (ROOT / "tests" / "emulator").glob("*.cpp")
+def run_ninja(folder: Path, ninja_file: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        # Several processes may run the tests.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / "build.ninja").write_text(ninja_file)
+        done = subprocess.run(["ninja", "-C", folder], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stdout + done.stderr)
+
+
+def _ninja_file(target: Path, sources: list[Path], defines: tuple[str, ...]) -> str:
     flags = [*FLAGS, *(f"-isystem {x}" for x in include_paths()), *(f"-D{x}" for x in defines)]
     libraries = " ".join(f"-L{x}" for x in library_paths())
     compiler = os.environ.get("CXX", "c++")
