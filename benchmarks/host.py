@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from fastclip.backends.gpu.device import architecture
+
 PEERS = ("open_clip_torch", "transformers")
 
 
@@ -52,7 +54,7 @@ def gpu_facts() -> dict[str, str | int | float]:
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     return {
         "gpu": properties.name,
-        "capability": f"{properties.major}.{properties.minor}",
+        "architecture": architecture(torch.device("cuda")),
         "multiprocessors": properties.multi_processor_count,
         "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
         "cuda": torch.version.cuda or torch.version.hip,

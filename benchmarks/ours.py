@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import fastclip
+from fastclip.backends.gpu.precision import kept_layout
 from fastclip.benchmarks.cases import Case
 from fastclip.ops.dispatch import load_backend
 
@@ -15,8 +16,8 @@ def all_logits_bytes(features: Tensor) -> int:
 
 
 def all_kept_bytes(features: Tensor) -> int:
-    """What the Triton backend takes to keep all logits, beside its block."""
-    layout = load_backend("triton").kept_layout("contrastive_lse", features.dtype)
+    """What a GPU backend takes to keep all logits, beside its block."""
+    layout = kept_layout("contrastive_lse", features.dtype)
     return layout.reserved_bytes + len(features) * layout.row_bytes(len(features))
 
 
@@ -29,6 +30,7 @@ def no_bytes(features: Tensor) -> int:
 WORKSPACES = {
     "cpu": {"+workspace": (all_logits_bytes, 1), "-workspace": (no_bytes, 0)},
     "triton": {"+workspace": (all_kept_bytes, 1)},
+    "cuda": {"+workspace": (all_kept_bytes, 1)},
 }
 
 

@@ -1,8 +1,9 @@
 """The command: `python -m fastclip.benchmarks.gpu.check --output benchmarks/results`.
 
 Runs the stages one after the other within --seconds, writes everything to
-<output>/<gpu>/<date>.json as it comes, and from it a report, <date>.md, with plots. Its exit status
-is 0 if every check passed.
+<output>/<gpu>/<date>.json as it comes, and from it a report, <date>.md, with plots, and the table
+of `auto`, <date>-verified.csv: to commit it, copy it to fastclip/backends/gpu/verified.csv. Its
+exit status is 0 if every check passed.
 """
 
 import argparse
@@ -15,17 +16,23 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fastclip.backends.gpu import verified
 from fastclip.benchmarks import host
+from fastclip.benchmarks.gpu.kernels import kernels_on, missing_from
 from fastclip.benchmarks.gpu.report import markdown, of_objective
+from fastclip.benchmarks.gpu.table import verified_rows
 from fastclip.benchmarks.plots import save_plots
 
 SILENCE_SECONDS = 150.0  # a stage that prints nothing for so long is taken to hang
 MAX_RESTARTS = 8
+TIMED = ("speed", "comparison")  # stages that are told how long they have
+SANITIZER_SECONDS = 70.0
 
 
 class Check:
@@ -40,7 +47,8 @@ class Check:
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "command": command,
             "host": facts,
-            "correctness": [], "ceilings": [], "training": [], "comparison": [], "tools": [],
+            "correctness": [], "ceilings": [], "speed": [], "training": [], "comparison": [],
+            "tools": [],
         }  # fmt: skip
 
     def left(self) -> float:
@@ -60,8 +68,10 @@ class Check:
         groups: list[str] = []
         finished: set[str] = set()
         for _ in range(MAX_RESTARTS):
+            if name in TIMED:
+                request |= {"seconds": end - time.monotonic() - 10.0}
             if name == "comparison":
-                request |= {"seconds": end - time.monotonic() - 10.0, "done": groups}
+                request |= {"done": groups}
             current, ended_well = None, False
             for line in self._lines(name, {"device": self.device, "skip": skip, **request}, end):
                 if line is None:
@@ -86,6 +96,7 @@ class Check:
                     name, {"name": current, "passed": False, "reason": "took the process down"}
                 )
             skip += [current, *finished] if name != "comparison" else [current]
+        self.add("tools", {"name": f"stage {name}", "reason": "given up", "at": skip[-1]})
 
     def _lines(self, name: str, request: dict, end: float) -> Iterator[dict | None]:
         """The lines of a stage's process; None last if it ended well, which it must not miss."""
@@ -122,24 +133,33 @@ class Check:
             reader.join()
             process.stdout.close()
 
-    def tool(self, name: str, command: list[str], seconds: float) -> None:
-        """Run a command; keep the end of what it says."""
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=min(seconds, self.left())
-            )
-        except (subprocess.TimeoutExpired, OSError) as error:
-            self.add("tools", {"name": name, "passed": False, "reason": str(error)[:300]})
-            return
-        tail = (done.stdout + done.stderr)[-1500:]
-        self.add("tools", {"name": name, "passed": done.returncode == 0, "output": tail})
+    def tools(self, commands: dict[str, list[str]], seconds: float) -> None:
+        """Run commands beside each other, by name; keep the end of what they say."""
+
+        def run(name: str) -> dict[str, Any]:
+            try:
+                done = subprocess.run(
+                    commands[name], capture_output=True, text=True,
+                    timeout=max(0.1, min(seconds, self.left())),
+                )  # fmt: skip
+            except (subprocess.TimeoutExpired, OSError) as error:
+                return {"name": name, "passed": False, "reason": str(error)[:300]}
+            tail = (done.stdout + done.stderr)[-1500:]
+            return {"name": name, "passed": done.returncode == 0, "output": tail}
+
+        with ThreadPoolExecutor(max_workers=max(1, len(commands))) as pool:
+            for result in pool.map(run, commands):
+                self.add("tools", result)
 
 
 def write_report(path: Path, content: dict[str, Any], plots: bool) -> None:
-    """Beside the results at `path`."""
+    """Beside the results at `path`; and the table of `auto`, if they are a GPU's."""
     report = path.with_suffix(".md")
     report.write_text(markdown(content))
     print(report.read_text())
+    if "architecture" in content["host"]:
+        table = path.with_name(f"{path.stem}-verified.csv")
+        verified.write(table, verified_rows(content, verified.table()))
     if not plots:
         return
     try:
@@ -193,18 +213,30 @@ def _all_correct(content: dict[str, Any]) -> bool:
 
 
 def _run_stages(check: Check, small: bool) -> None:
+    for backend, why in missing_from(check.device).items():
+        check.add("tools", {"name": f"backend {backend}", "reason": f"not checked: {why}"})
     check.stage("correctness", 0.35 * check.left(), small=small)
+    check.stage("ceilings", 0.15 * check.left(), small=small)
+    check.stage("speed", 0.35 * check.left(), small=small)
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer and check.device == "cuda":
-        step = [sys.executable, "-m", "fastclip.benchmarks.gpu.small_step"]
-        check.tool("memcheck", [sanitizer, "--error-exitcode", "1", *step], 45.0)
-        racecheck = [sanitizer, "--tool", "racecheck", "--error-exitcode", "1", *step]
-        check.tool("racecheck", racecheck, 45.0)
+        check.tools(_sanitized_steps(sanitizer), SANITIZER_SECONDS)
     else:
         check.add("tools", {"name": "compute-sanitizer", "reason": "not here"})
-    check.stage("ceilings", 0.15 * check.left(), small=small)
     check.stage("training", 0.3 * check.left(), small=small)
     check.stage("comparison", check.left(), small=small)
+
+
+def _sanitized_steps(sanitizer: str) -> dict[str, list[str]]:
+    """By tool and kernels; the first decides what is verified."""
+    return {
+        f"{tool} {kernels}": [
+            sanitizer, "--tool", tool, "--error-exitcode", "1", sys.executable, "-m",
+            "fastclip.benchmarks.gpu.small_step", str(kernels),
+        ]
+        for tool in ("memcheck", "racecheck")
+        for kernels in kernels_on("cuda", torch.bfloat16)
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.gpu.memory import extra_bytes
 from fastclip.benchmarks.gpu.worker import emit, is_fatal
 from fastclip.benchmarks.measure import EXACT_UP_TO, describe
 from fastclip.benchmarks.providers import Provider, providers
@@ -26,6 +27,7 @@ LIMIT_SECONDS = 1.0  # a step slower than this is measured once
 COMPILED_SIZES = ((4096, 768), (32768, 512), (32768, 768), (32768, 1024))
 # From here on a call takes seconds, and what runs was compiled at smaller sizes.
 COMPILED_BEFORE = 500_000
+OURS = ("fastclip/triton", "fastclip/cuda")  # never too slow to be measured
 DIMS = (768, 512, 1024)
 SIZES = (32_768, 4_096, 8_192, 16_384, 131_072, 65_536, 1_048_576)
 SMALL_SIZES = (64, 130)  # for the test of all this without a GPU
@@ -119,7 +121,7 @@ def _objection(
     if provider.compiled and (case.N, case.D) not in COMPILED_SIZES:
         return "each shape takes half a minute to compile; measured at other sizes"
     before = last.get((objective, provider.name, case.D, case.dtype))
-    if before is not None and not provider.name.startswith("fastclip/triton"):
+    if before is not None and not provider.name.startswith(OURS):
         predicted = before[1] * (case.N / before[0]) ** 2
         if predicted > SLOWEST_SECONDS:
             return f"would take about {predicted:.0f} s"
@@ -127,18 +129,10 @@ def _objection(
 
 
 def _extra_bytes(step: Step) -> int | None:
-    """Peak beyond inputs and gradients, of the second call: the first compiles and warms up."""
+    """Of the second call: the first compiles and warms up."""
     if step.case.N < COMPILED_BEFORE:
         step()
-    if step.case.device != "cuda":
-        return None
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    step()
-    torch.cuda.synchronize()
-    rise = torch.cuda.max_memory_allocated() - before
-    return max(0, rise - sum(x.nbytes for x in step.inputs))
+    return extra_bytes(step, step.inputs)
 
 
 def _errors(objective: str, case: Case, inputs: tuple, step: Step) -> dict[str, float]:

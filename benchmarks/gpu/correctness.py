@@ -5,15 +5,20 @@ errors        loss and gradients on all data, dtypes and scales. 16-bit features
               the error of eager float32. Both plus an ulp of the dtype
 bits          two runs are equal bit for bit
 kept          with a workspace that keeps the logits, the same budget
+agreement     each kernel makes the same as its twin of another set (`agreement.py`)
 statistics    top-1 accuracies and the hardest negative equal the reference's
 graph         forward and backward are captured in a CUDA graph, which nothing that waits for the
               host would allow; its replay on other data equals a call
 stream        a call on a stream of its own equals one on the default stream
 devices       features on the last GPU while the first is current
 offsets       N x D and kept rows x N beyond 2^31
+
+The second word of a check's name is whose kernels it checks. The CUDA backend has two sets of them
+on Hopper, and both are checked.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from itertools import product
 
@@ -23,20 +28,20 @@ from torch import Tensor
 import fastclip
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import DATA, Case, Rectangle, make_features
+from fastclip.benchmarks.gpu.agreement import agreement
+from fastclip.benchmarks.gpu.kernels import Kernels, kernels_on
 from fastclip.benchmarks.gpu.worker import run_checks
 from fastclip.benchmarks.providers import Provider, find_provider
 from fastclip.benchmarks.step import Outcome, Step, leaves
 from fastclip.ops.contrastive_lse import contrastive_lse
-from fastclip.ops.dispatch import ORDER, load_backend
 
 FACTOR = 3.0
 BIG = 1 << 31
 
 
-def backends(device: str, dtype: torch.dtype = torch.float32) -> list[str]:
-    """Those that are for this device and run on it; the specification is not among them."""
-    names = (name for name in ORDER if name not in ("reference", "cpu"))
-    return [name for name in names if load_backend(name).unsupported(device, dtype) is None]
+def checked(device: str, dtype: torch.dtype = torch.float32) -> list[Kernels]:
+    """What is for this device and runs on it; the specification is not among them."""
+    return [*kernels_on(device, dtype), Kernels("chunked")]
 
 
 def run(device: str, skip: list[str], small: bool = False) -> None:
@@ -45,21 +50,35 @@ def run(device: str, skip: list[str], small: bool = False) -> None:
 
 def checks(device: str, small: bool) -> Iterator[tuple[str, Callable[[], dict | None]]]:
     for case, objective in cases(device, small):
-        for backend in backends(device, case.dtype):
-            name = f"errors {backend} {objective} {case}"
-            yield name, lambda b=backend, o=objective, c=case: errors(b, o, c)
+        for kernels in checked(device, case.dtype):
+            yield f"errors {kernels} {objective} {case}", _of(kernels, errors, objective, case)
     case = next(cases(device, small))[0]
-    for backend in backends(device, case.dtype):
-        yield f"bits {backend}", lambda b=backend: same_bits(b, case)
-        yield f"statistics {backend}", lambda b=backend: statistics(b, case)
+    for kernels in checked(device, case.dtype):
+        yield f"bits {kernels}", _of(kernels, same_bits, case)
+        yield f"statistics {kernels}", _of(kernels, statistics, case)
         if device == "cuda":
-            yield f"graph {backend}", lambda b=backend: graph(b, case)
-            yield f"stream {backend}", lambda b=backend: other_stream(b, case)
-            yield f"devices {backend}", lambda b=backend: other_device(b, case)
-    if "triton" in backends(device, case.dtype):
-        yield "kept triton", lambda: kept(case)
+            yield f"graph {kernels}", _of(kernels, graph, case)
+            yield f"stream {kernels}", _of(kernels, other_stream, case)
+            yield f"devices {kernels}", _of(kernels, other_device, case)
+    for kernels in kernels_on(device, case.dtype):
+        yield f"kept {kernels}", _of(kernels, kept, case)
         if device == "cuda":
-            yield "offsets triton", offsets_beyond_31_bits
+            yield f"offsets {kernels}", _of(kernels, offsets_beyond_31_bits)
+    for case in agreement_cases(device, small):
+        first, *others = kernels_on(device, case.dtype) or [None]
+        for other in others:
+            name = f"agreement {other} with {first} {case}"
+            yield name, lambda f=first, o=other, c=case: agreement(f, o, c)
+
+
+def _of(kernels: Kernels, check: Callable[..., dict | None], *args) -> Callable[[], dict | None]:
+    """The check of a backend, while these kernels are its own."""
+
+    def checked() -> dict | None:
+        with kernels.chosen():
+            return check(kernels.backend, *args)
+
+    return checked
 
 
 def cases(device: str, small: bool) -> Iterator[tuple[Case, str]]:
@@ -76,13 +95,19 @@ def cases(device: str, small: bool) -> Iterator[tuple[Case, str]]:
         yield Case(3001, 512, dtype, 10.0, data, normalize=True, device=device), "siglip"
 
 
+def agreement_cases(device: str, small: bool) -> Iterator[Case]:
+    if small:
+        yield Case(70, 24, torch.float32, 100.0, "trained", device=device)
+        return
+    for dtype, normalize in product((torch.bfloat16, torch.float32), (True, False)):
+        for data in ("trained", "adversarial"):
+            yield Case(3001, 768, dtype, 100.0, data, normalize=normalize, device=device)
+
+
 def errors(backend: str, objective: str, case: Case) -> dict:
     """Returns the errors; raises AssertionError beyond the budget."""
-    inputs = leaves(objective, case)
-    truth = accuracy.exact(objective, inputs, case.normalize)
+    inputs, truth, eager = _expected(objective, case)
     ours = _errors(find_provider(objective, f"fastclip/{backend}"), case, inputs, truth)
-    eager_case = dataclasses.replace(case, autocast=case.dtype != torch.float32)
-    eager = _errors(_eager(objective), eager_case, inputs, truth)
     factor = FACTOR if case.dtype == torch.float32 else 1.0
     for name, error in ours.items():
         ulp = torch.finfo(case.dtype if name.endswith("features") else torch.float32).eps
@@ -92,6 +117,15 @@ def errors(backend: str, objective: str, case: Case) -> dict:
         if name != "loss_absolute" and not error <= budget:
             raise AssertionError(f"{name}: error {error:.2e} above its budget {budget:.2e}")
     return {"errors": ours, "eager": eager}
+
+
+@functools.lru_cache(maxsize=1)
+def _expected(objective: str, case: Case) -> tuple[tuple, Outcome, dict[str, float]]:
+    """Inputs, the truth of them, and the errors of eager code: the same for all kernels."""
+    inputs = leaves(objective, case)
+    truth = accuracy.exact(objective, inputs, case.normalize)
+    eager_case = dataclasses.replace(case, autocast=case.dtype != torch.float32)
+    return inputs, truth, _errors(_eager(objective), eager_case, inputs, truth)
 
 
 def _eager(objective: str) -> Provider:
@@ -145,12 +179,12 @@ def statistics(backend: str, case: Case) -> None:
             raise AssertionError(f"{name} is {value.item()}, not {true.item()}")
 
 
-def kept(case: Case) -> dict:
+def kept(backend: str, case: Case) -> dict:
     inputs = leaves("clip", case)
     truth = accuracy.exact("clip", inputs, case.normalize)
     without, with_kept = (
         _errors(find_provider("clip", name), case, inputs, truth)
-        for name in ("fastclip/triton", "fastclip/triton+workspace")
+        for name in (f"fastclip/{backend}", f"fastclip/{backend}+workspace")
     )
     for name in ("image_features", "text_features"):
         if not with_kept[name] <= 2.0 * without[name] + 1e-6:

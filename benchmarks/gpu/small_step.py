@@ -1,4 +1,7 @@
-"""One forward and backward of each loss on small ragged shapes, for compute-sanitizer to watch."""
+"""One forward and backward of each loss on small ragged shapes, for compute-sanitizer to watch.
+
+argv: a set of kernels, "cuda-hopper".
+"""
 
 import sys
 
@@ -6,6 +9,7 @@ import torch
 
 import fastclip
 from fastclip.benchmarks.cases import Case, make_inputs
+from fastclip.benchmarks.gpu.kernels import find_kernels
 
 
 def main(backend: str, device: str = "cuda") -> None:
@@ -23,4 +27,6 @@ def main(backend: str, device: str = "cuda") -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    kernels = find_kernels(sys.argv[1])
+    with kernels.chosen():
+        main(kernels.backend)

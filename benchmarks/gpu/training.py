@@ -4,10 +4,12 @@ gradients     of a cached step, in float32 with patch dropout, for every budget,
               plain step with the same random numbers: what is encoded again draws them again
 run           `fastclip train` on synthetic pictures: bfloat16, average, pinned batches, a worker;
               then again from the checkpoint in the middle, with the same end
-step          seconds and peak memory of a step of ViT-B-32, with what `fastclip plan` counts
+step          seconds and peak memory of a step of ViT-B-32, with what `fastclip plan` counts; with
+              every GPU backend, the later ones at the first size only
 """
 
 import dataclasses
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fastclip import ClipLoss
+from fastclip.benchmarks.gpu.kernels import kernels_on
 from fastclip.benchmarks.gpu.worker import run_checks
 from fastclip.benchmarks.trainers import SMALL
 from fastclip.cli import main
@@ -31,6 +34,8 @@ from fastclip.train.plan import make_plan
 from fastclip.train.step import CachedStep
 
 TOLERANCE = 1e-4  # of float32 sums in another order, relative to the largest of a gradient
+# Pairs and those of a micro-batch; of a rehearsal, and of a GPU.
+SIZES = {True: [(64, 16)], False: [(8192, 1024), (32_768, 1024)]}
 CHUNKS = 4  # distinct micro-batches of a timed step: pictures of all would fill the host
 
 
@@ -42,11 +47,20 @@ def checks(device: torch.device, small: bool) -> Iterator[tuple[str, Callable[[]
     config = SMALL if small or device.type == "cpu" else get_model_config("ViT-B-32")
     yield "gradients", lambda: gradients(config, device)
     yield "run", lambda: resumed_run(device)
-    sizes = [(64, 16)] if small else [(8192, 1024), (32_768, 1024)]
-    for N, micro in sizes:
-        for budget in (0, "auto"):
-            name = f"step {N} in micro-batches of {micro}, budget {budget}"
-            yield name, lambda n=N, m=micro, b=budget: step(config, device, n, m, b)
+    first, *others = backends(device)
+    steps = [(first, *size, budget) for size in SIZES[small] for budget in (0, "auto")]
+    # Of the time of a step the loss is a hundredth.
+    steps += [(backend, *SIZES[small][0], "auto") for backend in others]
+    for backend, N, micro, budget in steps:
+        name = f"step {N} in micro-batches of {micro}, budget {budget}, {backend}"
+        yield name, functools.partial(step, config, device, backend, N, micro, budget)
+
+
+def backends(device: torch.device) -> list[str]:
+    if device.type == "cpu":
+        return ["auto"]
+    found = dict.fromkeys(kernels.backend for kernels in kernels_on("cuda", torch.bfloat16))
+    return list(found) or ["auto"]
 
 
 @torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
@@ -110,10 +124,11 @@ def resumed_run(device: torch.device) -> dict:
     return {"passed": worst < (1e-3 if device.type == "cuda" else 1e-12), "errors": {"end": worst}}
 
 
-def step(config: ClipConfig, device: torch.device, N: int, micro: int, budget: str | int) -> dict:
+def step(
+    config: ClipConfig, device: torch.device, backend: str, N: int, micro: int, budget: str | int
+) -> dict:
     torch.manual_seed(0)
     model = build_model(config).to(device).train()
-    backend = "triton" if device.type == "cuda" else "auto"
     precision = "amp_bf16" if device.type == "cuda" else "fp32"
     chunks = [_batch(config, micro, device, seed, on_host=True) for seed in range(CHUNKS)]
     batches = [chunks[i % CHUNKS] for i in range(N // micro)]

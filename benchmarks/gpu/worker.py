@@ -43,11 +43,12 @@ def run_checks(checks: Iterable[tuple[str, Callable[[], dict | None]]], skip: li
 
 def main() -> None:
     """argv: a stage and its request as JSON."""
-    from fastclip.benchmarks.gpu import ceilings, comparison, correctness, training
+    from fastclip.benchmarks.gpu import ceilings, comparison, correctness, speed, training
 
     stages = {
         "correctness": correctness.run,
         "ceilings": ceilings.run,
+        "speed": speed.run,
         "comparison": comparison.run,
         "training": training.run,
     }

@@ -40,6 +40,11 @@ def test_rehearsal_writes_results_of_every_stage(tmp_path):
     assert {"bits triton", "statistics triton", "kept triton"} <= set(names)
     assert all(row["passed"] for row in content["correctness"])
     assert all("rate" in row for row in content["ceilings"])
+    timed = {(row["what"], row["backend"]): row["seconds"] for row in content["speed"]}
+    assert timed["forward", "triton"] < timed["forward + backward", "triton"]
+    (missing,) = [row["reason"] for row in content["tools"] if row["name"] == "backend cuda"]
+    assert missing.startswith("not checked: ")
+    assert not list(path.parent.glob("*.csv"))  # nothing is verified on a CPU
     training = {row["name"].split(",")[0]: row for row in content["training"]}
     assert {"gradients", "run", "step 64 in micro-batches of 16"} == set(training)
     assert all(row["passed"] for row in training.values())
@@ -56,6 +61,8 @@ def test_rehearsal_writes_results_of_every_stage(tmp_path):
     assert str(tmp_path) not in report and "`make gpu-check" in report
     assert (
         "checks passed" in report
+        and "| triton: every check passes | holds |" in report
+        and "## Speed" in report
         and "## Ceilings" in report
         and "## Training" in report
         and "fastclip/triton" in report
@@ -124,6 +131,24 @@ class TestStage:
         check = gpu_check.Check(tmp_path / "r.json", {}, 100.0, "cpu", "gpu-check")
         lines = list(check._lines("ceilings", {}, check.deadline))
         assert lines == [{"note": "hi"}]  # and no None: it did not end well
+
+
+def test_tools_run_beside_each_other_and_their_ends_are_kept(tmp_path):
+    check = gpu_check.Check(tmp_path / "r.json", {}, 100.0, "cpu", "gpu-check")
+    meet = (
+        "import time; from pathlib import Path\n"
+        "Path({!r}).touch()\n"
+        "while not Path({!r}).exists(): time.sleep(0.01)"
+    )
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    check.tools({
+        "one": [sys.executable, "-c", meet.format(a, b)],
+        "two": [sys.executable, "-c", meet.format(b, a) + "\nraise SystemExit('bad')"],
+        "three": ["no-such-program"],
+    }, 30.0)  # fmt: skip
+    one, two, three = check.content["tools"]
+    assert one["passed"] and not two["passed"] and two["output"].strip() == "bad"
+    assert not three["passed"] and "no-such-program" in three["reason"]
 
 
 def test_correct_means_that_every_check_ran_and_passed():

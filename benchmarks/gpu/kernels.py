@@ -1,0 +1,55 @@
+"""The sets of kernels for a GPU that are checked and compared: a backend's, in one variant."""
+
+import importlib
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+
+from fastclip.backends.cuda.variants import chosen_variant, variants_on
+from fastclip.backends.gpu import verified
+from fastclip.ops.dispatch import load_backend
+
+
+@dataclass(frozen=True)
+class Kernels:
+    backend: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.backend, self.variant)))
+
+    def chosen(self) -> AbstractContextManager:
+        """Within the context, naming the backend runs these."""
+        return chosen_variant(self.variant) if self.variant else nullcontext()
+
+    def module(self) -> ModuleType:
+        return importlib.import_module(f"fastclip.backends.{self.backend}.kernels")
+
+
+ALL = tuple(Kernels(*names) for names in verified.KERNELS)
+
+
+def find_kernels(name: str) -> Kernels:
+    return next(kernels for kernels in ALL if str(kernels) == name)
+
+
+def kernels_on(device: str, dtype: torch.dtype) -> list[Kernels]:
+    """Those that run there."""
+    variants = {"triton": ("",), "cuda": variants_on}
+    found = []
+    for backend, of in variants.items():
+        if load_backend(backend).unsupported(device, dtype) is None:
+            names = of(torch.device(device)) if callable(of) else of
+            found += [Kernels(backend, name) for name in names]
+    return found
+
+
+def missing_from(device: str) -> dict[str, str]:
+    """Why a backend has no kernels there, by its name."""
+    objections = {
+        backend: load_backend(backend).unsupported(device, torch.float32)
+        for backend in dict.fromkeys(kernels.backend for kernels in ALL)
+    }
+    return {backend: why for backend, why in objections.items() if why is not None}

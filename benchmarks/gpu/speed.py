@@ -1,0 +1,121 @@
+"""All sets of kernels against each other, in turns: the forward alone, and forward and backward.
+
+The cells that decide come first: what is accepted, and what `auto` is told (`verified.csv`), at
+N = 32,768. Features are normalised by the loss, logit_scale has a gradient.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from fastclip.backends.gpu.verified import DIMS
+from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.gpu.kernels import Kernels, kernels_on
+from fastclip.benchmarks.gpu.memory import extra_bytes
+from fastclip.benchmarks.gpu.worker import emit, is_fatal
+from fastclip.benchmarks.measure import describe
+from fastclip.benchmarks.providers import find_provider
+from fastclip.benchmarks.step import Step, leaves
+from fastclip.benchmarks.timing import time_together
+
+DECIDES = 32_768  # pairs
+FORWARD, STEP = "forward", "forward + backward"
+
+
+class Cell(NamedTuple):
+    case: Case
+    whats: tuple[str, ...]
+
+    def name(self, what: str, kernels: Kernels) -> str:
+        return f"{what} {self.case} {kernels}"
+
+
+def cells(device: str, small: bool) -> Iterator[Cell]:
+    """The most telling first."""
+    both = FORWARD, STEP
+    if small:
+        yield Cell(Case(64, 24, normalize=True, device=device), both)
+        return
+
+    def case(N: int, D: int, dtype: torch.dtype = torch.bfloat16) -> Case:
+        return Case(N, D, dtype, normalize=True, device=device)
+
+    dims = sorted(DIMS, key=lambda D: D != 768)
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        for D in dims:
+            yield Cell(case(DECIDES, D, dtype), both)
+    for N, whats in ((8_192, both), (131_072, (FORWARD,)), (131_072, (STEP,))):
+        for D in dims:
+            yield Cell(case(N, D), whats)
+
+
+def run(device: str, skip: list[str], seconds: float, small: bool = False) -> None:
+    """skip: names of kernels that took a process down, and of results that are there."""
+    deadline = time.monotonic() + seconds
+    for cell in cells(device, small):
+        every = {
+            cell.name(what, kernels): (what, kernels)
+            for what in cell.whats
+            for kernels in kernels_on(device, cell.case.dtype)
+            if str(kernels) not in skip
+        }
+        if not every or any(name in skip for name in every):
+            continue
+        if time.monotonic() > deadline:
+            outcomes = {name: {"reason": "out of time"} for name in every}
+        else:
+            outcomes = _measure(cell, every)
+        for name, (what, kernels) in every.items():
+            of = _facts(cell.case, what, kernels)
+            emit(result={"name": name, **of, **outcomes[name]}, key=name)
+
+
+def _measure(cell: Cell, every: dict[str, tuple[str, Kernels]]) -> dict[str, dict]:
+    """What a row says of each, or the reason why it is not measured."""
+    case, inputs = cell.case, leaves("clip", cell.case)
+    calls, outcomes = {}, {}
+    for name, (what, kernels) in every.items():
+        emit(start=str(kernels))  # what is called first is what may not survive
+        call = _call(case, inputs, what, kernels)
+        try:
+            call()
+            if case.device == "cuda":
+                torch.cuda.synchronize()
+            outcomes[name] = {"extra_bytes": extra_bytes(call, inputs)} if what == STEP else {}
+            calls[name] = call
+        except Exception as error:
+            outcomes[name] = {"reason": describe(error)}
+            if is_fatal(error):
+                raise SystemExit(3) from error
+    timings = time_together(calls, case.N, case.D, budget_seconds=1.0, device=case.device)
+    for name, timing in timings.items():
+        outcomes[name] |= (
+            {"reason": describe(timing)}
+            if isinstance(timing, Exception)
+            else dataclasses.asdict(timing)
+        )
+    return outcomes
+
+
+def _call(case: Case, inputs: tuple, what: str, kernels: Kernels) -> Callable[[], None]:
+    step = Step(find_provider("clip", f"fastclip/{kernels.backend}"), case, inputs)
+
+    def call() -> None:
+        with kernels.chosen(), torch.set_grad_enabled(what == STEP):
+            step() if what == STEP else step.loss(*step.inputs)
+
+    return call
+
+
+def _facts(case: Case, what: str, kernels: Kernels) -> dict:
+    return {
+        "what": what,
+        "backend": kernels.backend,
+        "variant": kernels.variant,
+        "N": case.N,
+        "D": case.D,
+        "dtype": str(case.dtype).removeprefix("torch."),
+    }
