@@ -13,17 +13,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastclip.backends.gpu.operand import ROW_MULTIPLE, extent, padded
+from fastclip.backends.gpu.operand import ROW_MULTIPLE, Operand, extent, padded
 from fastclip.backends.gpu.precision import kept_logits, planes_for
 from fastclip.backends.gpu.products import LOW_SCALE
 from fastclip.backends.gpu.region import Region
-from fastclip.backends.gpu.scalars import GRAD_ROW, STEP, LargestGradients
+from fastclip.backends.gpu.scalars import BIAS, GRAD_ROW, STEP, LargestGradients
 from fastclip.benchmarks.cases import Case, make_inputs
 from fastclip.benchmarks.gpu.kernels import Kernels
 
 LOGIT = 2.0**-16  # error of a logit over logit_scale: 48 steps of a tensor core, an ulp each
 OFFSET = 7  # row i is paired with column i + OFFSET
 LOG2_E = 1.4427
+LEAST_SUM = 2.0**-90  # sums below 2^-80 are computed again
+
+
+def agreement(first: Kernels, other: Kernels, case: Case) -> dict:
+    """Returns how far apart they are; raises AssertionError beyond rounding."""
+    with torch.no_grad():
+        with first.chosen():
+            expected = _Run(first.module(), case).outputs()
+        with other.chosen():
+            actual = _Run(other.module(), case, expected.made).outputs()
+    return {"errors": dict(_distances(expected, actual))}
 
 
 @dataclass
@@ -33,26 +44,18 @@ class Outputs:
     made: dict[str, Any] = field(default_factory=dict)
     compared: dict[str, tuple[Tensor, float, float]] = field(default_factory=dict)
 
-    def add(self, name: str, made: Any, compared: Tensor, absolute: float, relative: float) -> None:
-        self.made[name] = made
-        self.compared[name] = compared, absolute, relative
-
-
-def agreement(first: Kernels, other: Kernels, case: Case) -> dict:
-    """Returns how far apart they are; raises AssertionError beyond rounding."""
-    with torch.no_grad():
-        with first.chosen():
-            expected = outputs(first.module(), case, None)
-        with other.chosen():
-            actual = outputs(other.module(), case, expected.made)
-    return {"errors": dict(_distances(expected, actual))}
+    def add(
+        self, name: str, value: Tensor, absolute: float, relative: float, made: Any = None
+    ) -> None:
+        self.compared[name] = value, absolute, relative
+        self.made[name] = value if made is None else made
 
 
 def _distances(expected: Outputs, actual: Outputs) -> Iterator[tuple[str, float]]:
     for name, (true, absolute, relative) in expected.compared.items():
         true, value = true.double(), actual.compared[name][0].double()
-        if not torch.allclose(value, true, relative, absolute, equal_nan=False):
-            far = ~torch.isclose(value, true, relative, absolute, equal_nan=False)
+        far = ~torch.isclose(value, true, relative, absolute)
+        if far.any():
             worst = (value - true)[far].abs().max().item()
             raise AssertionError(
                 f"{name}: {far.sum()} of {far.numel()} differ, by up to {worst:.2e}"
@@ -61,113 +64,153 @@ def _distances(expected: Outputs, actual: Outputs) -> Iterator[tuple[str, float]
         yield name, ((value - true)[finite].norm() / true[finite].norm().clamp(min=1e-30)).item()
 
 
-def outputs(kernels: ModuleType, case: Case, given: dict[str, Any] | None) -> Outputs:
-    """Of every kernel on the outputs `given`, or on its own set's."""
-    image, cols, scale = make_inputs(case)
-    rows = image[OFFSET:]
-    M, N = len(rows), len(cols)
-    planes = planes_for(case.dtype)
-    row_extent, col_extent = extent(rows, case.normalize), extent(cols, case.normalize)
-    generator = torch.Generator(case.device).manual_seed(0)
+class _Run:
+    """Every kernel of a set once, on what `given` ones made, or on its own set's outputs."""
 
-    def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, device=case.device)
+    def __init__(
+        self, kernels: ModuleType, case: Case, given: dict[str, Any] | None = None
+    ) -> None:
+        self.kernels, self.case = kernels, case
+        image, self.cols, self.scale = make_inputs(case)  # (N, D), (N, D), ()
+        self.rows = image[OFFSET:]  # (M, D)
+        self.M, self.N = len(self.rows), len(self.cols)
+        self.planes = planes_for(case.dtype)
+        self.row_extent = extent(self.rows, case.normalize)
+        self.col_extent = extent(self.cols, case.normalize)
+        self.generator = torch.Generator(case.device).manual_seed(0)
+        self.grad_total, self.grad_positive = self.random(self.M + self.N), self.random(self.M)
+        self.found = Outputs()
+        self.of = self.found.made if given is None else given
+        self.logit = LOGIT * max(1.0, case.logit_scale)
+        self.digits = 2.0**-10 if self.planes == 1 else 2.0**-19  # of operands and of G
+        # The block of G: its first row is any, its first column a tile's.
+        self.first_row = self.M // 3
+        self.first_col = ROW_MULTIPLE if self.N > ROW_MULTIPLE else 0
 
-    found = Outputs()
-    of = found.made if given is None else given
-    logit = LOGIT * max(1.0, case.logit_scale)
-    of_sums = 2.0**-90, 4 * logit  # sums below 2^-80 are computed again
-    exact = 2.0**-10 if planes == 1 else 2.0**-19  # of operands and of G
+    def outputs(self) -> Outputs:
+        self.operands()
+        self.sums()
+        self.log_sums()
+        self.blocks()
+        self.sigmoid()
+        self.features()
+        return self.found
 
-    # Both primitives: operands and scalars.
-    for name, features, its_extent in (("rows", rows, row_extent), ("cols", cols, col_extent)):
-        operand = kernels.prepare(features, its_extent, planes)
-        found.add(name, operand, operand.values.float().sum(0), 1e-6, exact)
-        found.add(f"norms of {name}", None, operand.norms, 0.0, 1e-6)
-    grad_total, grad_positive = random(M + N), random(M)
-    largest = LargestGradients(grad_total.abs().amax(), grad_positive.abs().amax())
-    extents = row_extent, col_extent, max(M, N)
-    scalars = kernels.scalars(scale, None, *extents, largest)
-    # The bias is that of no call.
-    told = torch.cat([scalars[:2], scalars[3:]])
-    found.add("scalars", scalars, told, 0.0, 1e-5)
-    operands = of["rows"], of["cols"], of["scalars"]
+    def random(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.case.device)
 
-    # Softmax, forward.
-    positive = kernels.positives(*operands, OFFSET)
-    found.add("positives", positive, positive, logit, 0.0)
-    kept = kept_logits(rows, M, N)
-    partials = kernels.negative_sums(*operands, OFFSET, kept)
-    found.add("sums of rows", partials.rows, partials.rows.sum(0), *of_sums)
-    found.add("sums of columns", partials.cols, partials.cols.sum(0), *of_sums)
-    step = 1.0 if kept.dtype == torch.float32 else of["scalars"][STEP].item()
-    found.add("kept logits", kept, kept[:, :N].float() * step, step + LOG2_E * logit, 0.0)
-    again = of["positives"].clone()
-    maxima = kernels.negative_maxima(*operands, OFFSET, again)
-    found.add("maxima of rows", maxima.rows.amax(0), maxima.rows.amax(0), LOG2_E * logit, 0.0)
-    found.add("maxima of columns", maxima.cols.amax(0), maxima.cols.amax(0), LOG2_E * logit, 0.0)
-    found.add("positives beside maxima", None, again, logit, 0.0)
-    swapped = of["cols"], of["rows"], of["scalars"]
-    for side, its, offset in (("rows", operands, OFFSET), ("columns", swapped, -OFFSET)):
-        for maximum in (None, of[f"maxima of {side}"]):
-            shift, total = (its[2].new_empty((its[0].num_rows,)) for _ in range(2))
-            kernels.finalise(*its, offset, of[f"sums of {side}"], maximum, shift, total)
-            name = f"lse of {side}" if maximum is None else f"lse of {side} from maxima"
-            found.add(name, shift, shift + total.log(), 4 * logit, 1e-6)
+    def operands(self) -> None:
+        part = self.rows[self.first_row :]
+        for name, features, its_extent in (
+            ("rows", self.rows, self.row_extent),
+            ("columns", self.cols, self.col_extent),
+            ("rows of the block", part, self.row_extent),
+        ):
+            operand = self.kernels.prepare(features, its_extent, self.planes)
+            value = operand.values.float().sum(0)
+            self.found.add(name, value, 1e-6, self.digits, operand)
+            self.found.add(f"norms of {name}", operand.norms, 0.0, 1e-6)
+        longest = max(self.M, self.N)
+        total, positive = self.grad_total.abs().amax(), self.grad_positive.abs().amax()
+        bias = torch.full_like(self.scale, -self.case.logit_scale)
+        for name, its_bias, largest in (
+            ("scalars", None, LargestGradients(total, positive)),
+            ("scalars with a bias", bias, LargestGradients(None, positive)),
+        ):
+            scalars = self.kernels.scalars(
+                self.scale, its_bias, self.row_extent, self.col_extent, longest, largest
+            )
+            value = scalars.clone()
+            if its_bias is None:
+                value[BIAS] = 0.0  # not written
+            self.found.add(name, value, 0.0, 1e-5, scalars)
 
-    # Blocks of weight G, whose first row is any.
-    first_row, first_col = M // 3, ROW_MULTIPLE if N > ROW_MULTIPLE else 0
-    part = kernels.prepare(rows[first_row:], row_extent, planes)
-    found.add("rows of a block", part, part.values.float().sum(0), 1e-6, exact)
-    part = of["rows of a block"]
-    num_cols = padded(N - first_col, ROW_MULTIPLE)
-    shift = torch.cat([of["lse of rows"], of["lse of columns"]])
-    vectors = shift, grad_total, grad_positive
+    def sides(self) -> tuple[Operand, Operand, Tensor]:
+        return self.of["rows"], self.of["columns"], self.of["scalars"]
 
-    def block() -> Tensor:
-        shape = planes, part.plane_rows, num_cols
-        return torch.full(shape, float("nan"), dtype=torch.float16, device=case.device)
+    def sums(self) -> None:
+        of_sums = LEAST_SUM, 4 * self.logit
+        positive = self.kernels.positives(*self.sides(), OFFSET)
+        self.found.add("positives", positive, self.logit, 0.0)
+        kept = kept_logits(self.rows, self.M, self.N)
+        partials = self.kernels.negative_sums(*self.sides(), OFFSET, kept)
+        self.found.add("sums of rows", partials.rows.sum(0), *of_sums, partials.rows)
+        self.found.add("sums of columns", partials.cols.sum(0), *of_sums, partials.cols)
+        step = 1.0 if kept.dtype == torch.float32 else self.of["scalars"][STEP].item()
+        of_kept = (0.0 if kept.dtype == torch.float32 else step) + LOG2_E * self.logit
+        self.found.add("kept logits", kept[:, : self.N].float() * step, of_kept, 0.0, kept)
+        again = self.of["positives"].clone()
+        maxima = self.kernels.negative_maxima(*self.sides(), OFFSET, again)
+        self.found.add("maxima of rows", maxima.rows.amax(0), LOG2_E * self.logit, 0.0)
+        self.found.add("maxima of columns", maxima.cols.amax(0), LOG2_E * self.logit, 0.0)
+        self.found.add("positives beside maxima", again, self.logit, 0.0)
 
-    def add_block(name: str, written: Tensor) -> None:
-        high = written[0].float()
-        value = high if planes == 1 else high + written[1].float() / LOW_SCALE
-        relative = exact + 4 * logit
-        found.add(name, None, value, 2e-6 * value.abs().max().item(), relative)
+    def log_sums(self) -> None:
+        rows, cols, scalars = self.sides()
+        for side, operands, offset in (
+            ("rows", (rows, cols), OFFSET),
+            ("columns", (cols, rows), -OFFSET),
+        ):
+            for name, maximum in (
+                (f"lse of {side}", None),
+                (f"lse of {side} from maxima", self.of[f"maxima of {side}"]),
+            ):
+                shift, total = (scalars.new_empty((operands[0].num_rows,)) for _ in range(2))
+                partials = self.of[f"sums of {side}"]
+                self.kernels.finalise(*operands, scalars, offset, partials, maximum, shift, total)
+                self.found.add(name, shift + total.log(), 4 * self.logit, 1e-6, shift)
 
-    written = block()
-    kernels.recomputed(
-        written, part, *operands[1:], first_row, first_col, M, OFFSET, *vectors
-    )  # fmt: skip
-    add_block("G", written)
-    written = block()
-    kernels.from_kept(
-        written, of["kept logits"], of["scalars"], first_row, first_col, M, N, OFFSET, *vectors
-    )
-    add_block("G from kept logits", written)
+    def blocks(self) -> None:
+        _, cols, scalars = self.sides()
+        shift = torch.cat([self.of["lse of rows"], self.of["lse of columns"]])  # (M + N,)
+        vectors = shift, self.grad_total, self.grad_positive
+        block, first = self.new_block(), (self.first_row, self.first_col)
+        part = self.of["rows of the block"]
+        self.kernels.recomputed(block, part, cols, scalars, *first, self.M, OFFSET, *vectors)
+        self.add_block("G", block)
+        block, kept = self.new_block(), self.of["kept logits"]
+        self.kernels.from_kept(
+            block, kept, scalars, *first, self.M, self.N, OFFSET, *vectors
+        )  # fmt: skip
+        self.add_block("G from kept logits", block)
 
-    # Sigmoid.
-    bias = torch.full_like(scale, -case.logit_scale)
-    values = kernels.scalars(scale, bias, *extents, LargestGradients(None, largest.positive))
-    found.add("scalars with a bias", values, values, 0.0, 1e-5)
-    region = Region(first_row, first_col, part.plane_rows, num_cols, M, N, OFFSET)
-    written = block()
-    losses, of_bias = kernels.sigmoid_tiles(
-        region, part, of["cols"], of["scalars with a bias"], written, grad_positive, True
-    )
-    add_block("G of sigmoid", written)
-    found.add("losses of sigmoid", None, losses.sum(0), N * 1e-7, 4 * logit)
-    of_bias = of_bias.sum(0)
-    found.add("gradient of the bias", None, of_bias, 1e-5 * of_bias.abs().max().item(), 4 * logit)
+    def new_block(self) -> Tensor:
+        num_rows = self.of["rows of the block"].plane_rows
+        shape = self.planes, num_rows, padded(self.N - self.first_col, ROW_MULTIPLE)
+        return torch.full(shape, float("nan"), dtype=torch.float16, device=self.case.device)
 
-    # The gradient of features from the product of G.
-    product = random(of["rows"].plane_rows, of["rows"].padded_dim)
-    grad = torch.full_like(rows, float("nan"))
-    of_scale = kernels.feature_gradient(
-        product, rows, of["rows"], of["scalars"], GRAD_ROW, grad
-    )  # fmt: skip
-    ulp = 2 * torch.finfo(case.dtype).eps
-    of_largest = 1e-5 * grad.float().abs().max().item()
-    found.add("gradient of features", None, grad, of_largest, ulp + 1e-5)
-    of_largest = 1e-5 * of_scale.abs().max().item()
-    found.add("gradient of logit_scale", None, of_scale, of_largest, 1e-5)
-    return found
+    def add_block(self, name: str, block: Tensor) -> None:
+        """block: (planes, m, n) float16"""
+        value = block[0].float()
+        if self.planes == 2:
+            value += block[1].float() / LOW_SCALE
+        of_largest = 2e-6 * value.abs().max().item()
+        self.found.add(name, value, of_largest, self.digits + 4 * self.logit)
+
+    def sigmoid(self) -> None:
+        block, part = self.new_block(), self.of["rows of the block"]
+        _, num_rows, num_cols = block.shape
+        first = self.first_row, self.first_col
+        losses, of_bias = self.kernels.sigmoid_tiles(
+            Region(*first, num_rows, num_cols, self.M, self.N, OFFSET),
+            part, self.of["columns"], self.of["scalars with a bias"], block, self.grad_positive,
+            True,
+        )  # fmt: skip
+        self.add_block("G of sigmoid", block)
+        self.found.add("losses of sigmoid", losses.sum(0), 1e-7 * self.N, 4 * self.logit)
+        self.add_sums("gradient of logit_bias", of_bias.sum(0), 4 * self.logit)
+
+    def features(self) -> None:
+        operand = self.of["rows"]
+        product = self.random(operand.plane_rows, operand.padded_dim)
+        grad = torch.full_like(self.rows, float("nan"))
+        of_scale = self.kernels.feature_gradient(
+            product, self.rows, operand, self.of["scalars"], GRAD_ROW, grad
+        )
+        self.add_sums("gradient of features", grad, 2 * torch.finfo(grad.dtype).eps)
+        self.add_sums("gradient of logit_scale", of_scale, 1e-5)
+
+    def add_sums(self, name: str, value: Tensor, relative: float) -> None:
+        """Of terms that cancel."""
+        of_largest = 1e-5 * value.float().abs().max().item()
+        self.found.add(name, value, of_largest, relative + 1e-5)

@@ -36,14 +36,14 @@ def find_kernels(name: str) -> Kernels:
 
 
 def kernels_on(device: str, dtype: torch.dtype) -> list[Kernels]:
-    """Those that run there."""
-    variants = {"triton": ("",), "cuda": variants_on}
-    found = []
-    for backend, of in variants.items():
-        if load_backend(backend).unsupported(device, dtype) is None:
-            names = of(torch.device(device)) if callable(of) else of
-            found += [Kernels(backend, name) for name in names]
-    return found
+    """Those that run there; of a backend first what it runs unasked."""
+    variants = {"triton": lambda device: ("",), "cuda": variants_on}
+    return [
+        Kernels(backend, variant)
+        for backend, on in variants.items()
+        if load_backend(backend).unsupported(device, dtype) is None
+        for variant in on(torch.device(device))
+    ]
 
 
 def missing_from(device: str) -> dict[str, str]:

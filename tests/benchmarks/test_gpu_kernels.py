@@ -11,6 +11,7 @@ from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.gpu import correctness, speed
 from fastclip.benchmarks.gpu.acceptance import lines
 from fastclip.benchmarks.gpu.agreement import agreement
+from fastclip.benchmarks.gpu.check import write_report
 from fastclip.benchmarks.gpu.kernels import ALL, Kernels, find_kernels, kernels_on, missing_from
 from fastclip.benchmarks.gpu.report import markdown
 from fastclip.benchmarks.gpu.table import verified_rows
@@ -146,6 +147,14 @@ def test_what_passed_goes_into_the_table_as_it_is_read(tmp_path):
     assert (rows[0].forward_ms, rows[0].step_ms, rows[0].date) == (6.0, 12.0, "2026-11-25")
     verified.write(tmp_path / "table.csv", rows)
     assert verified.read(tmp_path / "table.csv") == tuple(rows)
+
+
+def test_the_report_of_a_gpu_has_its_table_beside_it(tmp_path, capsys):
+    path = tmp_path / "2026-11-25.json"
+    write_report(path, content(), plots=False)
+    rows = verified.read(tmp_path / "2026-11-25-verified.csv")
+    assert rows == tuple(verified_rows(content(), verified.table()))
+    assert "## Acceptance" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
