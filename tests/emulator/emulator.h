@@ -60,6 +60,7 @@ inline float __fmul_rn(float a, float b) {
 }
 
 void __syncthreads();
+void __syncwarp();
 int __syncthreads_or(int predicate);
 
 namespace fastclip::cuda {

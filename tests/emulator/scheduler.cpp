@@ -194,6 +194,10 @@ void __syncthreads() {
   emulator::meet(block.all, block.alive);
 }
 
+void __syncwarp() {
+  emulator::meet_in_warp(nullptr, [](emulator::Lanes&) {});
+}
+
 int __syncthreads_or(int predicate) {
   emulator::Block& block = *emulator::self().block;
   block.any |= predicate;

@@ -173,6 +173,7 @@ FASTCLIP_DEVICE void divide_labour(const Factors& of, Ring<STAGES>& ring, int nu
   if (is_producer()) {
     give_registers<PRODUCER_REGISTERS>();
     if (threadIdx.x == 0) load_tiles(of, ring, num_tiles, position);
+    __syncwarp();  // the cluster's barrier wants whole warps
   } else {
     take_registers<CONSUMER_REGISTERS>();
     consume();
