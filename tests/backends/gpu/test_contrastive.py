@@ -261,6 +261,15 @@ class TestPanelsAndBlocks:
         kept = run(gpu, image, text, scale)
         check(kept, image, text, scale)
 
+    def test_rows_that_pad_a_block_of_kept_logits_do_not_overflow(self, gpu, monkeypatch):
+        """They are of the matrix, with shifts of their own: e^0 overflows beside them."""
+        monkeypatch.setattr("fastclip.ops.dispatch.kept_rows", lambda *args: 100)
+        generator = torch.Generator().manual_seed(0)
+        text = torch.randn(300, 24, generator=generator) + 3
+        text = torch.nn.functional.normalize(text, dim=1)
+        scale = torch.tensor(100.0)
+        check(run(gpu, -text, text, scale), -text, text, scale)
+
     def test_largest_negatives_over_panels(self, gpu):
         image, text = planted_features(square(300, 24), "random")
         inputs = [x.to(gpu.device) for x in (image, text, torch.tensor(30.0))]
