@@ -27,23 +27,25 @@ inline StoredBlock stored_block(const GradientBlock& of) {
 class ClusterTiles {
  public:
   FASTCLIP_DEVICE explicit ClusterTiles(const GradientBlock& of)
-      : num_m_(of.num_rows / TILE_ROWS), num_n_(of.num_cols / BLOCK_COLS) {}
+      : num_m_(of.num_rows / TILE_ROWS),
+        num_n_(of.num_cols / BLOCK_COLS),
+        first_col_(of.first_col) {}
 
   FASTCLIP_DEVICE int count() const { return (num_m_ * num_n_ - first() + step() - 1) / step(); }
 
-  // Within the block of G.
+  // As operands are given: the rows are those of the block of G, the columns all.
   FASTCLIP_DEVICE TilePosition operator()(int i) const {
     const int index = first() + i * step();
     const int width = GROUP * num_n_, first_m = index / width * GROUP, within = index % width;
     const int group = min(num_m_ - first_m, GROUP);
-    return {(first_m + within % group) * TILE_ROWS, within / group * BLOCK_COLS};
+    return {(first_m + within % group) * TILE_ROWS, first_col_ + within / group * BLOCK_COLS};
   }
 
  private:
   static FASTCLIP_DEVICE int first() { return blockIdx.x / CLUSTER; }
   static FASTCLIP_DEVICE int step() { return gridDim.x / CLUSTER; }
 
-  int num_m_, num_n_;
+  int num_m_, num_n_, first_col_;
 };
 
 // One wave of clusters, or fewer.

@@ -43,19 +43,12 @@ __global__ void __launch_bounds__(THREADS, 1)
   Shared& shared = *reinterpret_cast<Shared*>(shared_memory());
   const GradientBlock& block = of.block.of;
   const ClusterTiles tiles(block);
-  // Operands: the rows are those of the block, the columns all.
-  const auto position = [&](int i) {
-    const TilePosition tile = tiles(i);
-    return TilePosition{tile.row, block.first_col + tile.col};
-  };
-
-  divide_labour(of.factors, shared.ring, tiles.count(), position, [&] {
+  divide_labour(of.factors, shared.ring, tiles.count(), tiles, [&] {
     SideWeight* col_weights = shared.col_weights[group()];
     const float weight = of.weights.scalars[WEIGHT];
     const int block_row = rank_in_cluster() * BLOCK_ROWS;
     multiply_tiles(
-        of.factors, shared.ring, tiles.count(), position,
-        [&](HopperFragment& G, TilePosition tile) {
+        of.factors, shared.ring, tiles.count(), tiles, [&](HopperFragment& G, TilePosition tile) {
           for (int c = thread_of_group(); c < BLOCK_COLS; c += WARPGROUP) {
             const int j = tile.col + c;
             col_weights[c] = side_weight(of.weights, of.matrix.M + j, j < of.matrix.N, weight);

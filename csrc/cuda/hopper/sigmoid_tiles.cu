@@ -44,15 +44,10 @@ __global__ void __launch_bounds__(THREADS, 1)
   Shared& shared = *reinterpret_cast<Shared*>(shared_memory());
   const GradientBlock& block = of.block;
   const ClusterTiles tiles(block);
-  const auto position = [&](int i) {
-    const TilePosition tile = tiles(i);
-    return TilePosition{tile.row, block.first_col + tile.col};
-  };
-
-  divide_labour(parameters.factors, shared.ring, tiles.count(), position, [&] {
+  divide_labour(parameters.factors, shared.ring, tiles.count(), tiles, [&] {
     const int block_row = rank_in_cluster() * BLOCK_ROWS;
     multiply_tiles(
-        parameters.factors, shared.ring, tiles.count(), position,
+        parameters.factors, shared.ring, tiles.count(), tiles,
         [&](HopperFragment& G, TilePosition tile) {
           const int row = tile.row + block_row, block_col = tile.col - block.first_col;
           const int64_t partial =
