@@ -59,6 +59,7 @@ def from_json(values: dict) -> ClipConfig:
             _text(values["text_cfg"], quick_gelu),
             custom_text=bool(values.get("custom_text", False)),
             init_logit_bias=values.get("init_logit_bias"),
+            nonscalar_logit_scale=bool(values.get("nonscalar_logit_scale", False)),
             **{k: values[k] for k in ("init_logit_scale",) if k in values},
         )
     except (KeyError, TypeError) as error:
@@ -75,7 +76,8 @@ def to_json(config: ClipConfig) -> dict:
     }
     if quick_gelu:
         values["quick_gelu"] = True
-    for name in ("custom_text", "init_logit_scale", "init_logit_bias"):
+    optional = ("custom_text", "init_logit_scale", "init_logit_bias", "nonscalar_logit_scale")
+    for name in optional:
         value = getattr(config, name)
         if value != _defaults(ClipConfig)[name]:
             values[name] = value
