@@ -55,7 +55,7 @@ class VisionTransformer(ImageTower):
         self.require_images(images)
         patches = self.conv1(images.to(self.conv1.weight.dtype))
         patches = patches.flatten(2).transpose(1, 2)  # (B, num_patches, width)
-        class_token = self.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        class_token = self.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
         tokens = torch.cat([class_token, patches], dim=1)
         tokens = tokens + self.positional_embedding.to(tokens.dtype)
         tokens = self.ln_pre(self.patch_dropout(tokens))
@@ -64,7 +64,7 @@ class VisionTransformer(ImageTower):
 
     def _pool(self, tokens: Tensor) -> Tensor:
         if self.pool_type == "tok":
-            first = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+            first = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
             return self.ln_post(self.transformer(tokens, read_at=first))
         patches = self.transformer(tokens)[:, 1:]
         if self.final_ln_after_pool:
