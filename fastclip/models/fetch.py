@@ -6,8 +6,10 @@ Files are fetched by `huggingface_hub` where it is installed, else by torch alon
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -18,10 +20,9 @@ from fastclip.models.checkpoints.source import (
     TRANSFORMERS_WEIGHTS_NAMES,
     WEIGHTS_NAMES,
 )
-from fastclip.models.published import OPENAI_FILES
+from fastclip.models.published import OPENAI, OPENAI_FILES
 
 HUB = "https://huggingface.co"
-OPENAI = "https://openaipublic.azureedge.net/clip/models"
 OPENAI_CACHE = "~/.cache/clip"
 CACHE = "~/.cache/fastclip"
 
@@ -73,6 +74,84 @@ def fetch_openai(name: str, download_root: str | PathLike | None = None) -> Path
                 "the path of a file instead of a name"
             ) from error
     return path
+
+
+def download_pretrained(
+    cfg: Mapping[str, Any], prefer_hf_hub: bool = True, cache_dir: str | PathLike | None = None
+) -> str:
+    """Bring published weights here.
+
+    Args:
+        cfg: of `get_pretrained_cfg`.
+        prefer_hf_hub: from the Hugging Face Hub, where the weights are there and elsewhere too.
+        cache_dir: instead of the Hub's own cache, or of ~/.cache/clip for other addresses.
+
+    Returns:
+        The path of the file; empty if `cfg` is.
+
+    Raises:
+        CheckpointError: nothing could be fetched.
+    """
+    repository, url = cfg.get("hf_hub", ""), cfg.get("url", "")
+    if repository and (prefer_hf_hub or not url):
+        organisation, name, *file = repository.split("/", 2)
+        names = tuple(filter(None, file)) or WEIGHTS_NAMES
+        return str(_first(f"{organisation}/{name}", names, cache_dir))
+    return download_pretrained_from_url(url, cache_dir) if url else ""
+
+
+def download_pretrained_from_hf(
+    model_id: str,
+    filename: str | None = None,
+    revision: str | None = None,
+    cache_dir: str | PathLike | None = None,
+) -> str:
+    """Bring one file of a repository on the Hugging Face Hub here, by default its weights.
+
+    Args:
+        model_id: "organisation/name".
+        filename: in the repository.
+        revision: must be None: the main branch.
+        cache_dir: instead of the Hub's own cache.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CheckpointError: the file could not be fetched.
+        ValueError: `revision` is given.
+    """
+    if revision is not None:
+        raise ValueError(f"revision={revision!r} is not supported: files are of the main branch")
+    names = WEIGHTS_NAMES if filename is None else (filename,)
+    return str(_first(model_id, names, cache_dir))
+
+
+def download_pretrained_from_url(url: str, cache_dir: str | PathLike | None = None) -> str:
+    """Bring a file here, checked against the SHA-256 that addresses of OpenAI and LAION hold.
+
+    Args:
+        cache_dir: where it is kept; ~/.cache/clip by default.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CheckpointError: the file could not be fetched, or is damaged.
+    """
+    name = url.rsplit("/", 1)[-1]
+    path = Path(cache_dir or OPENAI_CACHE).expanduser() / name
+    checksum = None
+    if "openaipublic" in url:
+        checksum = url.split("/")[-2]
+    elif "mlfoundations" in url:
+        checksum = name.rsplit(".", 1)[0].rsplit("-", 1)[-1]
+    if not path.is_file():
+        try:
+            _download(url, path, checksum)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(f"{url} could not be fetched: {error}") from error
+    return str(path)
 
 
 def _first(repository: str, names: tuple[str, ...], cache_dir: str | PathLike | None) -> Path:
