@@ -43,6 +43,7 @@ class HFTokenizer:
         context_length: tokens per text, special tokens included; at least 2.
         clean: what is done to a text first, a name in `cleaning.CLEANERS`.
         strip_sep_token: write 0 where the separator is, as some models of open_clip expect.
+        cache_dir: where a tokenizer from the hub is kept, instead of transformers' cache.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
@@ -58,12 +59,13 @@ class HFTokenizer:
         context_length: int = 77,
         clean: str = "whitespace",
         strip_sep_token: bool = False,
+        cache_dir: str | os.PathLike | None = None,
     ) -> None:
         self.context_length = check_context_length(context_length)
         self.clean = clean
         self._clean = find_cleaner(clean)
         self.strip_sep_token = strip_sep_token
-        self.tokenizer = _load(os.fspath(source))
+        self.tokenizer = _load(os.fspath(source), cache_dir)
         if self.tokenizer.pad_token_id is None:
             raise ValueError(f"source must have a padding token, which {str(source)!r} has not")
         if strip_sep_token and self.tokenizer.sep_token_id is None:
@@ -137,7 +139,7 @@ def has_tokenizer(directory: str | os.PathLike) -> bool:
     return any(os.path.isfile(os.path.join(directory, name)) for name in TOKENIZER_FILES)
 
 
-def _load(source: str):
+def _load(source: str, cache_dir: str | os.PathLike | None):
     """The tokenizer of transformers in a directory, or of a name."""
     is_directory = os.path.isdir(source)
     if is_directory:
@@ -154,6 +156,7 @@ def _load(source: str):
             "HFTokenizer needs transformers: pip install transformers", name=error.name
         ) from error
     try:
-        return AutoTokenizer.from_pretrained(source, local_files_only=is_directory)
+        place = {} if cache_dir is None else {"cache_dir": cache_dir}
+        return AutoTokenizer.from_pretrained(source, local_files_only=is_directory, **place)
     except OSError as error:
         raise FileNotFoundError(f"transformers finds no tokenizer {source!r}: {error}") from error

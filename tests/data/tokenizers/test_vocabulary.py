@@ -193,6 +193,6 @@ def test_installed_package_without_the_file_is_as_good_as_none(installed):
 
 
 def test_without_open_clip_the_error_says_how_to_get_a_vocabulary(installed, monkeypatch):
-    monkeypatch.setattr(open_clip_files.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(open_clip_files.sys, "meta_path", [])
     with pytest.raises(FileNotFoundError, match=r"pip install open_clip_torch.* or pass the path"):
         find_vocabulary()
