@@ -16,7 +16,7 @@ LAYERS = [
     {"functional"},
     {"losses", "models", "data"},
     {"train", "evaluate"},
-    {"benchmarks", "convert", "doctor", "cli"},
+    {"benchmarks", "convert", "doctor", "cli", "compat"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 OPTIONAL = {
