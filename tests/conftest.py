@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fastclip.ops.dispatch import ORDER, explain_backends
+from tests.support import interpreter
 
 # Triton decides when a kernel is imported whether to interpret it: here, before any test does. The
 # variable is set again only where kernels run, in tests/backends.
@@ -15,6 +16,7 @@ if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
     os.environ["TRITON_INTERPRET"] = "1"
     import fastclip.backends.triton.kernels  # noqa: F401
 
+    interpreter.sum_products_in_float64()
     del os.environ["TRITON_INTERPRET"]
 
 torch.set_num_threads(2)
