@@ -10,7 +10,7 @@ import fastclip
 
 PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
-    {"backends", "process_memory"},
+    {"backends", "hub", "process_memory"},
     {"ops"},
     {"distributed"},
     {"functional"},

@@ -282,7 +282,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
             values = yaml.safe_load(text)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{path} needs PyYAML (pip install pyyaml); JSON does not") from error
+        raise ValueError(
+            f"{path} needs PyYAML: pip install pyyaml, or pip install 'fastclip-kernels[train]'; a "
+            "file in JSON needs nothing"
+        ) from error
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):

@@ -17,7 +17,8 @@ def tokenize(
     are those of open_clip. The ids are OpenAI's, which are int32 there.
 
     Raises:
-        FileNotFoundError: no vocabulary is installed: see `find_vocabulary`.
+        FileNotFoundError: OpenAI's vocabulary is not here and cannot be fetched; the message says
+            how to get it.
         TextTooLong: a text does not fit and `truncate` is False.
         TypeError: `texts` is not made of strings.
         ValueError: `context_length` < 2.

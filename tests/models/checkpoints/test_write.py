@@ -127,10 +127,7 @@ def test_clips_own_tokenizer_is_written_where_its_vocabulary_is_found(tmp_path, 
     vocabulary = json.loads((tmp_path / "with" / "vocab.json").read_text(encoding="utf-8"))
     assert vocabulary["<|endoftext|>"] == 49407
 
-    def missing(*args, **kwargs):
-        raise FileNotFoundError("no vocabulary")
-
-    monkeypatch.setattr(write, "BytePairTokenizer", missing)
+    monkeypatch.setattr(write, "locate_openai_vocabulary", lambda: None)
     save_pretrained(build(clip), tmp_path / "without", layout="hf")
     assert not (tmp_path / "without" / "vocab.json").exists()
     assert read_weights_file(tmp_path / "without" / "model.safetensors").tensors
