@@ -17,6 +17,7 @@ from fastclip.data.tokenizers.openai_vocabulary import (
     ways_to_get_it,
 )
 from fastclip.hub import is_offline
+from fastclip.installation import PACKAGE, advice_on_hidden_package
 from fastclip.ops.dispatch import reasons
 
 # Package: what it is for, and what installs it.
@@ -30,7 +31,7 @@ OPTIONAL = {
     "huggingface_hub": ("cache and tokens of the Hugging Face Hub", "'fastclip-kernels[hub]'"),
     "transformers": ("tokenizers of the Hub; a peer in fastclip bench", "'fastclip-kernels[hub]'"),
     "datasets": ("Hugging Face data sets", "'fastclip-kernels[hub]'"),
-    "open_clip": ("names of ImageNet's classes; a peer in fastclip bench", "open_clip_torch"),
+    "open_clip": ("CLIP's vocabulary; a peer in fastclip bench", "open_clip_torch"),
 }
 
 
@@ -39,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    print(f"fastclip   {__version__}")
+    print(f"fastclip   {__version__}, {PACKAGE}")
+    if (advice := advice_on_hidden_package()) is not None:
+        print(f"           WARNING: {advice}")
     print(f"python     {platform.python_version()} ({sys.platform}, {platform.machine()})")
     print(f"torch      {torch.__version__}, {torch.get_num_threads()} threads")
     cuda = torch.version.cuda or "not in this torch"

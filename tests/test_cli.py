@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,56 @@ def test_extras_that_are_named_exist():
     for path in sorted(Path(fastclip.__file__).parent.rglob("*.py")):
         for name in re.findall(r"fastclip-kernels\[(\w+)\]", path.read_text(encoding="utf-8")):
             assert f"\n{name} = [" in extras, f"{path}: {name}"
+
+
+@pytest.mark.parametrize(
+    "arguments, hint",
+    [(["--bogus"], ""), (["--lgos", "x"], "; nearest: --logs"), (["--global-batchsize"], "size")],
+)
+def test_nearest_flag_is_named_if_one_is_near(arguments, hint, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", *arguments])
+    error = capsys.readouterr().err.strip()
+    assert f"unrecognized arguments: {' '.join(arguments)}" in error and error.endswith(hint)
+    assert ("nearest" in error) == bool(hint)
+
+
+def test_training_without_data_names_the_flag_and_leaves_no_folder(tmp_path, capsys):
+    assert cli.main(["train", "--logs", str(tmp_path / "logs"), "--device", "cpu"]) == 2
+    assert "--train-data must be given: tar shards, a .csv" in capsys.readouterr().err
+    assert not (tmp_path / "logs").exists()
+
+
+def test_default_that_cannot_be_seen_is_spelled_out(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    assert r"(default: '\t')" in capsys.readouterr().out
+
+
+def test_reader_that_goes_away_is_not_a_traceback():
+    code = "from fastclip import cli; import sys; sys.exit(cli.main(['doctor']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()  # before anything is written
+    error = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(timeout=120), error) == (cli.CLOSED_PIPE, b"")
+
+
+def test_python_m_fastclip_is_the_command():
+    command = [sys.executable, "-m", "fastclip", "--version"]
+    assert subprocess.check_output(command, text=True, timeout=120).strip() == fastclip.__version__
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_bench_of_a_source_tree_says_what_to_do(is_hidden, monkeypatch, capsys):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name="fastclip.benchmarks")
+
+    monkeypatch.setattr(cli.importlib, "import_module", absent)
+    monkeypatch.setattr(cli, "advice_on_hidden_package", lambda: "run it" if is_hidden else None)
+    assert cli.main(["bench", "loss"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fastclip bench: fastclip.benchmarks is part of the installed package")
+    assert error.strip().endswith("run it" if is_hidden else "is a source tree: pip install it")

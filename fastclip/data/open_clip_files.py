@@ -1,7 +1,6 @@
 """Files that come with other packages and are not part of fastclip: found without an import."""
 
-import importlib.util
-from importlib.machinery import PathFinder
+import sys
 from pathlib import Path
 
 
@@ -15,11 +14,8 @@ def installed_file(package: str, name: str) -> Path | None:
 
     A module that only goes by the name of `package` in this process does not hide the package.
     """
-    for find in (PathFinder.find_spec, importlib.util.find_spec):
-        try:
-            spec = find(package)
-        except ValueError:  # a module without a specification goes by that name
-            continue
+    for finder in sys.meta_path:
+        spec = finder.find_spec(package, None)
         for directory in (spec and spec.submodule_search_locations) or ():
             path = Path(directory, name)
             if path.is_file():

@@ -110,7 +110,7 @@ def test_settings_out_of_range_are_named(change, message):
         (["--train-data", "digits", "--model", "ViT-B-33"], "no model 'ViT-B-33'"),
         (["--train-data", "digits", "--model", "digits", "--batch-size", "100000"], "fewer than"),
         (["--resume", "latest"], "needs the --name"),
-        ([], "spec must be given"),
+        ([], "--train-data must be given"),
         (["--train-data", "digits", "--model", "ViT-B-32", "--aug-cfg", "nonsense=3"], "nonsense"),
     ],
 )

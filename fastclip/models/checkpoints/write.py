@@ -149,4 +149,8 @@ def _write_json(path: Path, values: dict) -> None:
 def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
+    # safetensors makes files that only their owner can read.
+    path.touch()
+    mode = path.stat().st_mode
     save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(mode)

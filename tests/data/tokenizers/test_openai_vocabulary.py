@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fastclip.data import open_clip_files
-from fastclip.data.tokenizers import openai, openai_vocabulary
+from fastclip.data.tokenizers import openai_vocabulary
+from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.openai_vocabulary import (
     OPENAI_FILE,
     REPOSITORY,
@@ -89,10 +90,8 @@ def test_vocabulary_is_fetched_once_and_kept(hub, tmp_path):
     assert locate_openai_vocabulary() == Located(kept, "fetched earlier")
 
 
-def test_tokenize_fetches_it(hub, monkeypatch):
-    openai._tokenizer.cache_clear()
-    assert openai.tokenize(["ab"]).shape == (1, 77)
-    openai._tokenizer.cache_clear()
+def test_tokenizer_without_arguments_fetches_it(hub):
+    assert BytePairTokenizer().vocabulary == SMALL and len(Handler.requested) == 1
 
 
 @pytest.mark.parametrize("place", ["argument", "HF_HOME"])
