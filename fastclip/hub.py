@@ -163,8 +163,12 @@ def _by_library(
             path = Path(hf_hub_download(repository, name, cache_dir=cache_dir, force_download=True))
             _require(check, path, str(path))
         return path
-    except LocalEntryNotFoundError:
-        raise  # not reached, which is also an EntryNotFoundError
+    except LocalEntryNotFoundError as error:  # not reached, which is also an EntryNotFoundError
+        if is_offline():
+            raise ConnectionError(
+                f"HF_HUB_OFFLINE is set, and {name} of {repository} is not in the Hub's cache"
+            ) from error
+        raise
     except EntryNotFoundError:
         return None
 

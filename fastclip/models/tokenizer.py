@@ -1,6 +1,7 @@
 """The tokenizer that belongs to a model's name."""
 
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from fastclip.data.tokenizers.beside_weights import (
@@ -13,7 +14,7 @@ from fastclip.data.tokenizers.hugging_face import HFTokenizer, has_tokenizer, ha
 from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.checkpoints.source import OPEN_CLIP_CONFIG, read_config
 from fastclip.models.config import TextConfig
-from fastclip.models.presets import has_clip_vocabulary
+from fastclip.models.presets import OPENAI_VOCAB_SIZE, has_clip_vocabulary
 from fastclip.models.registry import Place, get_model_config
 
 
@@ -49,7 +50,7 @@ def get_tokenizer(
     """
     place = Place.of(model_name)
     if place is not None:
-        return _of_place(place, model_name, context_length, cache_dir, settings)
+        return _of_place(place, context_length, cache_dir, settings)
     text = get_model_config(model_name).text_cfg
     settings = _settings(text, context_length, settings)
     if has_clip_vocabulary(text) or "vocabulary" in settings:
@@ -61,7 +62,6 @@ def get_tokenizer(
 
 def _of_place(
     place: Place,
-    model_name: str,
     context_length: int | None,
     cache_dir: str | PathLike | None,
     settings: dict[str, Any],
@@ -83,13 +83,19 @@ def _of_place(
     if is_openai or is_silent or "vocabulary" in settings:
         return _byte_pairs(cache_dir, settings)
     if place.path is not None and not has_tokenizer(place.path):
-        raise FileNotFoundError(
-            f"{place.path} has no tokenizer: its {text.vocab_size:,} tokens may be OpenAI's, or of "
-            "another vocabulary. Copy the tokenizer's files there; OpenAI's are written there by "
-            f"fastclip.SimpleTokenizer(context_length={text.context_length})"
-            f".save_pretrained({str(place.path)!r})"
-        )
+        raise FileNotFoundError(_no_tokenizer(place.path, text))
     return HFTokenizer(place.path or place.repository, cache_dir=cache_dir, **settings)
+
+
+def _no_tokenizer(directory: Path, text: TextConfig) -> str:
+    if text.vocab_size != OPENAI_VOCAB_SIZE:
+        return f"{directory} has no tokenizer: copy the files of the model's own there"
+    return (
+        f"{directory} has no tokenizer: its {text.vocab_size:,} tokens may be OpenAI's, or of "
+        "another vocabulary. Copy the tokenizer's files there; OpenAI's are written there by "
+        f"fastclip.SimpleTokenizer(context_length={text.context_length})"
+        f".save_pretrained({str(directory)!r})"
+    )
 
 
 def _byte_pairs(cache_dir: str | PathLike | None, settings: dict[str, Any]) -> BytePairTokenizer:

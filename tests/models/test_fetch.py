@@ -117,6 +117,7 @@ def test_file_that_is_cut_off_is_an_error_and_not_kept(hub, tmp_path):
 
 def test_library_of_the_hub_is_used_where_it_is_installed(tmp_path, monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
+    pytest.importorskip("huggingface_hub.errors")  # not imported with it
     model = build(SMALL["vit"])
     save_pretrained(model, tmp_path / "repository")
     asked = []
@@ -181,3 +182,18 @@ def test_openais_names_are_checked_against_the_addresses_that_open_clip_has():
         if tag == "openai"
     }
     assert {file: checksum for checksum, file in OPENAI_FILES.values()} == theirs
+
+
+def test_library_that_may_not_ask_says_so(tmp_path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    errors = pytest.importorskip("huggingface_hub.errors")
+
+    def download(*args, **settings):
+        raise errors.LocalEntryNotFoundError("cannot find the requested files")
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    with pytest.raises(CheckpointError, match="cannot find the requested files"):
+        create_model("hf-hub:a/b")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set, and open_clip_config"):
+        create_model("hf-hub:a/b")

@@ -163,6 +163,9 @@ def test_weights_without_a_tokenizer_ask_for_one(weights, tmp_path):
     with pytest.raises(FileNotFoundError, match="has no tokenizer: its 49,408 tokens may") as said:
         get_tokenizer(str(weights))
     assert f"SimpleTokenizer(context_length=24).save_pretrained('{weights}')" in str(said.value)
+    save_pretrained(build(SMALL["vit"]), tmp_path / "64-tokens", "hf")
+    with pytest.raises(FileNotFoundError, match="64-tokens has no tokenizer: copy the files of"):
+        get_tokenizer(str(tmp_path / "64-tokens"))
     assert get_tokenizer(str(weights), vocabulary=OWN)("ox")[0, 1] == OWN.tokens.index("ox</w>")
 
 
