@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 from fastclip.data.tokenizers.hugging_face import has_tokenizer
+from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.activations import ACTIVATIONS
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.source import Source, read_source
 from fastclip.models.checkpoints.write import LAYOUTS, write_weights
 from fastclip.models.config import ClipConfig
 from fastclip.models.factory import build_model
-from fastclip.models.presets import preprocess_of
+from fastclip.models.presets import has_clip_vocabulary, preprocess_of
 from fastclip.models.registry import get_model_config
 
 
@@ -31,11 +32,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         source = read_source(args.source)
         config = _config(source, args.model, args.activation)
+        directory = source.directory
+        brings_tokenizer = directory is not None and has_tokenizer(directory)
+        is_written = args.to != "openai" and not brings_tokenizer
+        no_vocabulary = _objection_to_vocabulary(config) if is_written else None
         # Through a model, so that no tensor is missing, left over or of another shape.
         model = build_model(config, source)
         preprocess = source.preprocess or preprocess_of(config)
-        directory = source.directory
-        brings_tokenizer = directory is not None and has_tokenizer(directory)
         write_weights(
             args.destination, args.to, model.state_dict(), config, preprocess,
             directory if brings_tokenizer else None,
@@ -46,9 +49,23 @@ def run(args: argparse.Namespace) -> int:
     parameters = sum(p.numel() for p in model.parameters())
     activations = sorted({a for a in config.activations if a is not None})
     print(f"wrote {args.destination}: {parameters:,} parameters, {', '.join(activations)}")
-    if args.to == "hf" and not has_tokenizer(args.destination):
-        print("no tokenizer was written: none lay beside the weights, and no vocabulary is here")
+    if args.to == "openai" or brings_tokenizer:
+        return 0
+    if has_tokenizer(args.destination):
+        print("the tokenizer is OpenAI's: none lay with the weights")
+    elif no_vocabulary is not None or args.to == "hf":
+        print(f"no tokenizer was written: {no_vocabulary or 'none lay with the weights'}")
     return 0
+
+
+def _objection_to_vocabulary(config: ClipConfig) -> str | None:
+    """Why OpenAI's vocabulary cannot be written, if the model has it; it is fetched if need be."""
+    if has_clip_vocabulary(config.text_cfg):
+        try:
+            find_vocabulary()
+        except FileNotFoundError as error:
+            return str(error)
+    return None
 
 
 def _config(source: Source, name: str | None, activation: str | None) -> ClipConfig:

@@ -51,3 +51,23 @@ def backend(request) -> str:
 def fused_backend(request) -> str:
     """The backends that never hold an N x N tensor."""
     return request.param
+
+
+@pytest.fixture
+def no_vocabulary(tmp_path, monkeypatch):
+    """No copy of CLIP's vocabulary is on this machine, and none may be fetched."""
+    from fastclip.data.tokenizers import openai_vocabulary
+
+    monkeypatch.setattr(openai_vocabulary, "installed_file", lambda *names: None)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(openai_vocabulary, "hub_file", _not_reached)
+    openai_vocabulary._openai_vocabulary.cache_clear()
+    yield
+    openai_vocabulary._openai_vocabulary.cache_clear()
+
+
+def _not_reached(*args):
+    raise ConnectionError("no connection")

@@ -1,6 +1,7 @@
 """`fastclip convert`, from every layout to every other one."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,6 +68,22 @@ def test_tokenizer_files_beside_the_weights_come_along(tmp_path, capsys):
     assert convert(tmp_path / "source", tmp_path / "out", "--to", "hf") == 0
     assert (tmp_path / "out" / "vocab.json").read_text() == "{}"
     assert "no tokenizer" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("layout", ["open_clip", "hf"])
+def test_missing_vocabulary_is_said_with_the_ways_to_get_it(
+    layout, no_vocabulary, tmp_path, monkeypatch, capsys
+):
+    from fastclip.models import registry
+
+    text = replace(SMALL["vit"].text_cfg, vocab_size=49408)
+    config = replace(SMALL["vit"], text_cfg=text)
+    monkeypatch.setitem(registry.architectures, "Small", config)
+    torch.save(build(config).state_dict(), tmp_path / "a.pt")
+    assert convert(tmp_path / "a.pt", tmp_path / "out", "--to", layout, "--model", "Small") == 0
+    said = capsys.readouterr().out
+    assert "no tokenizer was written: OpenAI's vocabulary" in said and "open_clip_torch" in said
+    assert read_source(tmp_path / "out").tensors.keys() == build(config).state_dict().keys()
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         for name, text in entries.items():
             default = by_name[name].default
             assert default is not MISSING
-            shown = "" if default in (None, False, "") else f" (default: {default})"
+            told = repr(default) if isinstance(default, str) and default.isspace() else default
+            shown = "" if default in (None, False, "") else f" (default: {told})"
             flags = [f"--{name.replace('_', '-')}", *ALIASES.get(name, ())]
             group.add_argument(*flags, help=text + shown, default=None, **_how(name, hints[name]))
     ignored = parser.add_argument_group("open_clip's, accepted and without effect")
@@ -194,6 +195,14 @@ def make_config(args: argparse.Namespace) -> RunConfig:
             raise ValueError(f"{args.config}: unknown setting {name!r}{hint}")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return RunConfig(**values | given)
+
+
+def _require_data(config: RunConfig) -> None:
+    if config.train_data is None and config.dataset_type != "synthetic":
+        raise ValueError(
+            "--train-data must be given: tar shards, a .csv or .tsv, a folder, a Hugging Face data "
+            "set (--dataset-type hf) or digits"
+        )
 
 
 def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) -> int:
@@ -266,9 +275,11 @@ def _place(config: RunConfig) -> tuple[RunConfig, Path]:
         config = replace(config, name=name)
     directory = Path(config.logs) / config.name
     checkpoints = directory / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    if config.resume is None and any(checkpoints.iterdir()):
+    has_run = checkpoints.is_dir() and any(checkpoints.iterdir())
+    if config.resume is None and has_run:
         raise ValueError(f"{directory} has a run: choose another --name, or --resume latest")
+    _require_data(config)
+    checkpoints.mkdir(parents=True, exist_ok=True)
     return config, directory
 
 
@@ -282,7 +293,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
             values = yaml.safe_load(text)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{path} needs PyYAML (pip install pyyaml); JSON does not") from error
+        raise ValueError(
+            f"{path} needs PyYAML: pip install pyyaml, or pip install 'fastclip-kernels[train]'; a "
+            "file in JSON needs nothing"
+        ) from error
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):

@@ -110,7 +110,7 @@ def test_settings_out_of_range_are_named(change, message):
         (["--train-data", "digits", "--model", "ViT-B-33"], "no model 'ViT-B-33'"),
         (["--train-data", "digits", "--model", "digits", "--batch-size", "100000"], "fewer than"),
         (["--resume", "latest"], "needs the --name"),
-        ([], "spec must be given"),
+        ([], "--train-data must be given"),
         (["--train-data", "digits", "--model", "ViT-B-32", "--aug-cfg", "nonsense=3"], "nonsense"),
     ],
 )
@@ -213,3 +213,17 @@ def test_help_groups_the_flags(capsys):
     text = capsys.readouterr().out
     assert all(f"{title}:" in text for title in HELP)
     assert "--global-batch-size" in text and "fastclip train --train-data" in text
+
+
+def test_missing_vocabulary_ends_a_run_before_a_model_is_made_or_fetched(
+    no_vocabulary, tmp_path, monkeypatch, capsys
+):
+    from fastclip.train import run_model
+
+    def made(*args, **settings):
+        raise AssertionError("the model was made before the vocabulary was looked for")
+
+    monkeypatch.setattr(run_model, "create_model", made)
+    logs = ["--logs", str(tmp_path), "--device", "cpu"]
+    assert main(["train", "--model", "ViT-B-32", "--train-data", "a.csv", *logs]) == 2
+    assert "pip install open_clip_torch" in capsys.readouterr().err

@@ -8,6 +8,7 @@ A `Source` holds tensors under open_clip's names, and of model and pictures what
 """
 
 import json
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from fastclip.data.preprocess import PreprocessCfg
+from fastclip.data.tokenizers.beside_weights import is_openai_vocabulary
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.files import WeightsFile, read_weights_file
 from fastclip.models.checkpoints.infer import infer_config
@@ -25,6 +27,7 @@ from fastclip.models.checkpoints.transformers_config import (
 from fastclip.models.checkpoints.transformers_layout import from_transformers
 from fastclip.models.config import ClipConfig
 from fastclip.models.open_clip_config import from_json
+from fastclip.models.presets import OPENAI_VOCAB_SIZE
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # In the order in which they are looked for.
@@ -108,8 +111,22 @@ def read_config(directory: str | PathLike) -> ClipConfig:
         values = _read_json(path / OPEN_CLIP_CONFIG)
         return _open_clip_model(values.get("model_cfg", values), path / OPEN_CLIP_CONFIG)
     if (path / "config.json").is_file():
-        return from_transformers_config(_read_json(path / "config.json"))
+        config = from_transformers_config(_read_json(path / "config.json"))
+        return _with_tokenizer(config, path)
     raise FileNotFoundError(f"{path} has neither {OPEN_CLIP_CONFIG} nor config.json")
+
+
+def _with_tokenizer(config: ClipConfig, path: Path) -> ClipConfig:
+    """The configuration with a name for the tokenizer, unless it is shown to be OpenAI's.
+
+    Without a name it would be OpenAI's to open_clip and to us, whose ids such a vocabulary has too.
+    """
+    text = config.text_cfg
+    has_the_ids = text.vocab_size >= OPENAI_VOCAB_SIZE
+    is_openai = text.vocab_size == OPENAI_VOCAB_SIZE and is_openai_vocabulary(path)
+    if text.hf_tokenizer_name is not None or is_openai or not has_the_ids:
+        return config
+    return replace(config, text_cfg=replace(text, hf_tokenizer_name=path.resolve().name))
 
 
 def _open_clip_directory(path: Path) -> Source:

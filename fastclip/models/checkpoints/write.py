@@ -20,6 +20,7 @@ from torch import Tensor
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
+from fastclip.data.tokenizers.openai_vocabulary import locate_openai_vocabulary
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.source import OPEN_CLIP_CONFIG
 from fastclip.models.checkpoints.transformers_config import (
@@ -135,11 +136,9 @@ def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike
         for name in COPIED_FILES:
             if Path(source, name).is_file():
                 shutil.copyfile(Path(source, name), directory / name)
-    elif has_clip_vocabulary(config.text_cfg):
-        try:
-            tokenizer = BytePairTokenizer(context_length=config.text_cfg.context_length)
-        except FileNotFoundError:
-            return  # no vocabulary here: weights without a tokenizer are better than none
+    elif has_clip_vocabulary(config.text_cfg) and (located := locate_openai_vocabulary()):
+        # Nothing is fetched here: weights without a tokenizer are better than none.
+        tokenizer = BytePairTokenizer(located.path, config.text_cfg.context_length)
         tokenizer.save_pretrained(directory)
 
 
@@ -150,4 +149,8 @@ def _write_json(path: Path, values: dict) -> None:
 def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
+    # safetensors makes files that only their owner can read.
+    path.touch()
+    mode = path.stat().st_mode
     save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(mode)

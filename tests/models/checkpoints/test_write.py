@@ -127,10 +127,7 @@ def test_clips_own_tokenizer_is_written_where_its_vocabulary_is_found(tmp_path, 
     vocabulary = json.loads((tmp_path / "with" / "vocab.json").read_text(encoding="utf-8"))
     assert vocabulary["<|endoftext|>"] == 49407
 
-    def missing(*args, **kwargs):
-        raise FileNotFoundError("no vocabulary")
-
-    monkeypatch.setattr(write, "BytePairTokenizer", missing)
+    monkeypatch.setattr(write, "locate_openai_vocabulary", lambda: None)
     save_pretrained(build(clip), tmp_path / "without", layout="hf")
     assert not (tmp_path / "without" / "vocab.json").exists()
     assert read_weights_file(tmp_path / "without" / "model.safetensors").tensors
@@ -139,3 +136,10 @@ def test_clips_own_tokenizer_is_written_where_its_vocabulary_is_found(tmp_path, 
 def test_tokenizer_is_not_written_beside_a_vocabulary_that_is_not_clips(tmp_path):
     save_pretrained(build(SMALL["vit"]), tmp_path / "out", layout="hf")
     assert not (tmp_path / "out" / "vocab.json").exists()
+
+
+@pytest.mark.parametrize("layout", ["open_clip", "hf"])
+def test_others_can_read_what_they_may(layout, tmp_path):
+    save_pretrained(build(SMALL["vit"]), tmp_path / "out", layout)
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert len(modes) >= 2 and len(set(modes.values())) == 1, modes
