@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
+from fastclip.data.sources.file_names import is_image_name
 from fastclip.data.sources.records import MAX_RECORD_BYTES, Fields, Record, parse, split_records
-from fastclip.data.sources.samples import BadSample, Sample, is_picture_name, with_caption
+from fastclip.data.sources.samples import BadSample, Sample, with_caption
 from fastclip.data.sources.source import END, SAMPLES_PER_PART, Entry, Part, Source
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -111,7 +112,7 @@ class CsvSource(Source):
         if len(values) != self._num_columns:
             return None
         name = values[self._image_column].strip()
-        return name if is_picture_name(name) else None
+        return name if is_image_name(name) else None
 
     def _find_parts(self, records: Iterator[Record]) -> Iterator[Part]:
         while rows := list(islice(records, SAMPLES_PER_PART)):

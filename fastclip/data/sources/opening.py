@@ -34,8 +34,9 @@ def open_source(
         dataset_type: "auto" looks at the names and at what is in a folder; a Hugging Face name
             must be called "hf".
         separator: of a table.
-        image_key, caption_key: columns; by default `filepath` and `title` of a table, `image` and
-            `text` of a Hugging Face data set.
+        image_key, caption_key: columns, by default `filepath` and `title` of a table, `image` and
+            `text` of a Hugging Face data set; of shards and folders suffixes in order of
+            preference, by default "jpg;png;jpeg;webp;..." and "txt".
         split: of a Hugging Face data set.
         num_samples: of "synthetic" (needed) and "builtin".
         image_size: of "synthetic", height and width in pixels or one number for both.
@@ -63,11 +64,11 @@ def open_source(
             raise ValueError(f"spec must be one of {BUILT_IN} for builtin data, got {spec!r}")
         return DigitSource(spec == "digits-held-out", num_samples, seed)
     if dataset_type == "webdataset":
-        return TarSource(os.path.join(spec, "*.tar") if os.path.isdir(spec) else spec)
+        return TarSource(spec, image_key, caption_key)
     if dataset_type == "csv":
         return CsvSource(spec, separator, image_key or "filepath", caption_key or "title")
     if dataset_type == "folder":
-        return FolderSource(spec)
+        return FolderSource(spec, image_key, caption_key)
     return load_hugging_face(spec, split, image_key or "image", caption_key or "text")
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 # Characters. No model reads so many, and a million accents would take half an hour to clean:
 # Unicode's normal form has them in an order that takes quadratic time.
 MAX_CAPTION = 2**15
@@ -23,7 +22,7 @@ class BadSample(NamedTuple):
     key: str
     reason: str  # of a small set of phrases, which are counted
     detail: str = ""  # what is particular to this one
-    lost: int = 1  # samples: a missing shard may be many
+    lost: int = 1  # samples: a missing shard may be many, a file of no sample is none
 
 
 def with_caption(
@@ -47,8 +46,3 @@ def with_caption(
         return BadSample(key, "caption is not UTF-8", str(error))
     caption = caption.strip()[:MAX_CAPTION]
     return Sample(key, image, caption) if caption else BadSample(key, "empty caption")
-
-
-def is_picture_name(name: str) -> bool:
-    """Does the suffix say that this is a picture?"""
-    return name.rpartition(".")[2].lower() in IMAGE_SUFFIXES and "." in name
