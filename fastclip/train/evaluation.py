@@ -4,20 +4,22 @@ Both stream: each rank encodes its share, and neither N x N nor N x C numbers ex
 have open_clip's names.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from fastclip.data.loading.loader import PairLoader
-from fastclip.evaluate.retrieval import recall_at, retrieval
+from fastclip.evaluate.retrieval import digests, recall_at, retrieval
 from fastclip.evaluate.zero_shot import class_features
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.functional import clip_loss
 from fastclip.train.ranks import Ranks
 from fastclip.train.text_order import without_padding
 
+MAX_NAMED = 5  # classes in a message
 RECALLS = (1, 5, 10)
 TOPS = (1, 5)
 
@@ -30,6 +32,7 @@ class Evaluator:
         autocast: makes the context in which the model runs.
         tokenizer: of prompts.
         chunk: prompts that are encoded at once.
+        warn: is told, on the first rank, what is wrong with the data of an evaluation.
     """
 
     def __init__(
@@ -39,38 +42,49 @@ class Evaluator:
         autocast: Callable[[], AbstractContextManager],
         tokenizer: Callable[[list[str]], Tensor],
         chunk: int,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         self.ranks = ranks
         self.prepare = prepare
         self.autocast = autocast
         self.tokenizer = tokenizer
         self.chunk = chunk
+        self.warn = warn
 
     @torch.no_grad()
     def retrieval(self, model: nn.Module, loader: PairLoader) -> dict[str, float]:
-        """Rank every image's text among all, and the reverse.
+        """Rank every image's texts among all, and the reverse.
+
+        Pairs whose images have the same pixels, as the model is given them, have one image; pairs
+        with the same tokens have one text. So several captions of an image count as they should
+        (see `fastclip.evaluate.retrieval`), whatever kind of data the pairs come from.
 
         Args:
             loader: this rank's share of the pairs, one epoch of it.
 
         Returns:
-            Metrics, on the first rank; an empty dict on others.
+            Metrics, on the first rank; an empty dict on others. `num_samples` counts pairs,
+            `num_images` and `num_texts` what of them is distinct.
         """
         features: list[tuple[Tensor, Tensor]] = []
+        ids: list[tuple[bytes, bytes]] = []
         for images, tokens, _ in loader:
+            ids += zip(digests(images), digests(tokens), strict=True)
             with self.autocast():
                 texts = without_padding(model, tokens).to(self.ranks.device)
                 found = model(self.prepare(images), texts)
             features.append(tuple(side.float().cpu() for side in found[:2]))
-        shares = self.ranks.gather(features)
+        shares = self.ranks.gather((features, ids))
         if shares is None:
             return {}
-        pairs = [pair for share in shares for pair in share]
+        pairs = [pair for share, _ in shares for pair in share]
         if not pairs:
             return {"num_samples": 0}
         image_features, text_features = (torch.cat([p[side] for p in pairs]) for side in (0, 1))
+        image_ids, text_ids = zip(*(pair for _, share in shares for pair in share), strict=True)
+        ranks = retrieval(image_features, text_features, image_ids=image_ids, text_ids=text_ids)
         metrics: dict[str, float] = {}
-        for direction, found in retrieval(image_features, text_features)._asdict().items():
+        for direction, found in ranks._asdict().items():
             metrics[f"{direction}_mean_rank"] = found.double().mean().item()
             metrics[f"{direction}_median_rank"] = found.double().quantile(0.5).floor().item()
             for k in RECALLS:
@@ -78,13 +92,16 @@ class Evaluator:
         scale = model.logit_scale.detach().exp().float().cpu()
         metrics["clip_val_loss"] = clip_loss(image_features, text_features, scale).item()
         metrics["num_samples"] = len(image_features)
+        metrics["num_images"], metrics["num_texts"] = len(set(image_ids)), len(set(text_ids))
         return metrics
 
     @torch.no_grad()
     def zero_shot(
         self, model: nn.Module, task: ZeroShotTask, loader: PairLoader
     ) -> dict[str, float]:
-        """Classify the pictures of a task by the nearest class; a tie counts against us.
+        """Classify the images of a task by the nearest class; a tie counts against us.
+
+        Classes without an image that could be read are named in a warning.
 
         Args:
             loader: this rank's share of them, one epoch of it, with (B, 1) labels for tokens.
@@ -94,7 +111,7 @@ class Evaluator:
         """
         classes = self._classes(model, task)
         within = torch.zeros(len(TOPS), dtype=torch.int64)
-        num = 0
+        num_of_class = torch.zeros(len(task.class_names), dtype=torch.int64)
         for images, labels, _ in loader:
             with self.autocast():
                 features = model(self.prepare(images))[0]
@@ -102,13 +119,17 @@ class Evaluator:
             own = scores.gather(1, labels.to(scores.device))
             places = (~(scores < own)).sum(1)  # nan is no hit
             within += torch.tensor([int((places <= k).sum()) for k in TOPS])
-            num += len(images)
-        shares = self.ranks.gather((within, num))
+            num_of_class += labels.flatten().bincount(minlength=len(num_of_class))
+        shares = self.ranks.gather((within, num_of_class))
         if shares is None:
             return {}
-        num = sum(share[1] for share in shares)
+        num_of_class = sum(share[1] for share in shares)
+        num = int(num_of_class.sum())
         if num == 0:
             return {}
+        missing = [task.source.classes[i] for i in (num_of_class == 0).nonzero().flatten().tolist()]
+        if missing:
+            self.warn(f"{task.name}: no image could be read of {_named(missing)}")
         rates = (sum(share[0] for share in shares).double() / num).tolist()
         return {f"{task.name}-top{k}": rate for k, rate in zip(TOPS, rates, strict=True)}
 
@@ -135,3 +156,21 @@ class Evaluator:
             return torch.cat(features)
 
         return encode
+
+
+def repeats(metrics: dict[str, float]) -> str | None:
+    """Say how many images or texts of `Evaluator.retrieval` several pairs have; None if none."""
+    num_pairs, num_images, num_texts = (
+        metrics.get(f"num_{name}", 0) for name in ("samples", "images", "texts")
+    )
+    if num_images == num_texts == num_pairs or not metrics.get("num_images"):
+        return None
+    return (
+        f"{num_pairs:,} pairs have {num_images:,} images and {num_texts:,} texts: any text of an "
+        "image counts as found, and any image of a text"
+    )
+
+
+def _named(classes: Sequence[str]) -> str:
+    more = f" and {len(classes) - MAX_NAMED} more" if len(classes) > MAX_NAMED else ""
+    return ", ".join(map(repr, classes[:MAX_NAMED])) + more
