@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fastclip.data.sources.file_names import Suffixes, suffix_of
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.sample_groups import group_members
-from fastclip.data.sources.samples import MAX_CAPTION_BYTES, BadSample, Sample, with_caption
+from fastclip.data.sources.samples import MAX_CAPTION_BYTES, BadSample, Sample, with_caption_of
 from fastclip.data.sources.source import IndexedSource
 
 
@@ -69,7 +69,7 @@ class FolderSource(IndexedSource):
             return BadSample(image, "no caption")
         except OSError as error:
             return BadSample(image, "unreadable caption", str(error))
-        return with_caption(image, os.path.join(self.root, image), contents)
+        return with_caption_of(image, os.path.join(self.root, image), caption, contents)
 
 
 class _File(NamedTuple):

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from fastclip.data.sources.file_names import Suffixes, is_ignored, suffix_of
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.sample_groups import Group, group_members
-from fastclip.data.sources.samples import BadSample, Sample, with_caption
+from fastclip.data.sources.samples import BadSample, Sample, with_caption_of
 from fastclip.data.sources.shard_names import SIZES, shard_paths, shard_sizes, stated_length
 from fastclip.data.sources.source import END, Entry, Part, Source
 from fastclip.data.sources.tar_members import Damage, Member, read_members
@@ -114,7 +114,7 @@ def _load(file: BinaryIO, shard: str, group: Group) -> Sample | BadSample:
         return BadSample(key, "unreadable shard", str(error))
     if image is None or caption is None:
         return BadSample(key, "member is too large", f"more than {MAX_MEMBER_BYTES} bytes")
-    return with_caption(key, image, caption)
+    return with_caption_of(key, image, _shown(group.caption.name), caption)
 
 
 def _contents(file: BinaryIO, member: Member) -> bytes | None:

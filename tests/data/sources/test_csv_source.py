@@ -183,6 +183,13 @@ def test_an_open_quote_ends_with_its_line_if_what_follows_are_rows(tmp_path, row
     assert reasons(items) == ["quote is not closed"]
 
 
+def test_a_quote_that_closes_in_a_row_of_other_fields_does_not_take_rows_along(tmp_path):
+    rows = ['a.jpg\t"never closed', "b.jpg\tfirst", 'c.jpg\t5"\tand more', "d.jpg\tlast"]
+    items = read_all(CsvSource(table(tmp_path, "\n".join(["filepath\ttitle", *rows]))))
+    assert captions(items) == ["first", "last"]
+    assert reasons(items) == ["quote is not closed", "wrong number of fields"]
+
+
 def test_an_open_quote_takes_no_row_along_whose_own_caption_runs_over_lines(tmp_path):
     # The quote that begins the second row's caption is at the end of its line.
     rows = ['a.jpg\t"never closed', 'b.jpg\t"', 'in a line of its own"', "c.jpg\tlast"]

@@ -3,7 +3,15 @@ import os
 import pytest
 
 from fastclip.data.sources.folder import FolderSource
-from tests.support.pair_files import assert_resumable, captions, picture_bytes, read_all, reasons
+from fastclip.data.sources.tar_shards import TarSource
+from tests.support.pair_files import (
+    assert_resumable,
+    captions,
+    picture_bytes,
+    read_all,
+    reasons,
+    tar_bytes,
+)
 
 
 def test_pictures_of_all_folders_are_paired_with_their_captions_in_order(tmp_path):
@@ -59,6 +67,28 @@ def test_files_are_samples_parts_of_one_or_counted(tmp_path):
     assert read_all(FolderSource(tmp_path, "png"))[0].key == "0.png"
     assert read_all(FolderSource(tmp_path, "seg.png;gif"))[0].key == "0.seg.png"
     assert_resumable(source)
+
+
+@pytest.mark.parametrize(
+    "contents, caption",
+    [
+        ('{"url": "x", "caption": "a cat"}', "a cat"), ('{"text": " a dog "}', "a dog"),
+        ('{"text": "no", "caption": "yes"}', "yes"), ('{"url": "x"}', None), ("[1]", None),
+        ("a cat", None), ('{"caption": 3}', None), ("[" * 100_000, None),
+    ],
+)  # fmt: skip
+def test_a_caption_may_be_named_in_json(tmp_path, contents, caption):
+    (tmp_path / "0.jpg").write_bytes(picture_bytes(0))
+    (tmp_path / "0.txt").write_text("other words")
+    (tmp_path / "0.JSON").write_text(contents)
+    folder = FolderSource(tmp_path, caption_key="json")
+    (tmp_path / "a.tar").write_bytes(
+        tar_bytes([(name, (tmp_path / name).read_bytes()) for name in ("0.jpg", "0.JSON")])
+    )
+    for source in (folder, TarSource(f"{tmp_path}/a.tar", caption_key="json")):
+        items = read_all(source)
+        assert captions(items) == ([caption] if caption else [])
+        assert reasons(items) == ([] if caption else ["no caption"])
 
 
 def test_a_folder_of_shards_below_says_what_to_name(tmp_path):

@@ -59,7 +59,8 @@ def test_members_are_samples_parts_of_one_or_alone(names, expected):
 def test_a_named_suffix_says_which_image_counts():
     names = "0.jpg 0.seg.png 0.txt v1.0.jpg v1.0.seg.png v1.0.txt"
     expected = "0.seg.png+0.txt+0.jpg v1.0.seg.png+v1.0.txt+v1.0.jpg"
-    assert grouped(names, "seg.png") == expected
+    assert grouped(names, "seg.png") == grouped(names, "seg.png;png") == expected
+    assert grouped("0.png 0.seg.png 0.txt", "png;seg.png") == "0.png+0.txt+0.seg.png"
 
 
 def test_names_that_all_begin_alike_are_not_read_to_the_end_for_one_group():
