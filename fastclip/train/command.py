@@ -36,8 +36,8 @@ HELP = {
         "csv_caption_key": "column of captions, of the same",
         "image_key": "which image of a sample: suffixes in order of preference, such as 'png;jpg' "
         "or seg.png; of a table the column",
-        "caption_key": "which caption of a sample, likewise, such as json, of which it is 'caption' or "
-        "'text' (default: txt)",
+        "caption_key": "which caption of a sample, likewise (default: txt); of json, the value of "
+        "'caption' or 'text'",
         "train_num_samples": "samples of an epoch, where the data does not say",
         "workers": "processes that read and decode, on each rank",
         "shuffle_buffer": "samples that each worker shuffles among",

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from fastclip.data.loading.bad_samples import skipped_summary
 from fastclip.data.loading.loader import PairLoader
+from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.source import Source
+from fastclip.data.sources.tar_shards import TarSource
 from fastclip.evaluate.zero_shot_task import ZeroShotTask, open_imagenet, open_task
 from fastclip.train.ranks import Ranks
 from fastclip.train.run_config import RunConfig
@@ -30,7 +32,7 @@ class RunData:
     """
 
     def __init__(self, config: RunConfig, made: RunModel, ranks: Ranks) -> None:
-        self._made = made
+        self._made, self._config = made, config
         arithmetic = config.arithmetic(ranks.world_size)
         self._settings: dict[str, Any] = {
             "batch_size": arithmetic.micro_batch_size,
@@ -74,12 +76,21 @@ class RunData:
         ]
 
     def notices(self) -> list[str]:
-        """Say of all data which files of it are no part of a sample, as far as is known by now."""
-        return [
-            f"{name}: {skipped_summary(source.skipped())}"
-            for name, source in self._sources.items()
-            if source is not None and source.skipped()
-        ]
+        """Say of all data which files of it are no part of a sample, as far as is known by now.
+
+        And which flags have no effect on it.
+        """
+        notices = []
+        for name, source in self._sources.items():
+            if source is not None and source.skipped():
+                notices.append(f"{name}: {skipped_summary(source.skipped())}")
+            if isinstance(source, TarSource | FolderSource):
+                notices += [
+                    f"{name} is no table: --csv-{flag} has no effect on it, --{own} has"
+                    for flag, own in (("img-key", "image-key"), ("caption-key", "caption-key"))
+                    if getattr(self._config, f"csv_{flag.replace('-', '_')}") is not None
+                ]
+        return notices
 
     def validation_loader(self) -> PairLoader:
         """This rank's share of the validation pairs, in order."""

@@ -76,8 +76,9 @@ def test_images_and_classes_of_a_task_are_said(train, tmp_path):
 
 def test_a_named_image_is_trained_on_and_one_that_is_missing_is_counted(train, tmp_path, capsys):
     captioned(tmp_path / "data", [f"{i}.jpg" for i in range(4)])
-    status, _ = train(tmp_path / "data", name="one", image_key="jpg")
+    status, log = train(tmp_path / "data", name="one", image_key="jpg", csv_img_key="jpg")
     assert status == 0
+    assert "--train-data is no table: --csv-img-key has no effect on it, --image-key has" in log
     status, _ = train(tmp_path / "data", name="two", image_key="png")
     assert status == 2 and "root holds no picture (png)" in capsys.readouterr().err
 

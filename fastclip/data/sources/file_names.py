@@ -48,15 +48,16 @@ class Suffixes:
         if both := set(self.images) & set(self.captions):
             raise ValueError(f"image_key and caption_key must differ, both have {sorted(both)}")
         kinds = dict.fromkeys(self.images, "image") | dict.fromkeys(self.captions, "caption")
-        self._kinds = dict(sorted(kinds.items(), key=lambda item: -len(item[0])))
+        self._kinds: dict[str, str] = kinds
 
     def name(self, path: str) -> Name:
         """Split the path of a file, with "/" between its folders."""
-        base_length = len(path) - path.rfind("/") - 1
-        end = path[-max(map(len, self._kinds)) - 1 :].lower()
-        for suffix, kind in self._kinds.items():
-            if end.endswith("." + suffix) and len(suffix) + 1 < base_length:
-                return Name(path[: -len(suffix) - 1], kind, suffix)
+        dot = path.find(".", path.rfind("/") + 2)
+        while dot >= 0:
+            suffix = path[dot + 1 :].lower()
+            if (kind := self._kinds.get(suffix)) is not None:
+                return Name(path[:dot], kind, suffix)
+            dot = path.find(".", dot + 1)
         return Name(path, None, "")
 
 

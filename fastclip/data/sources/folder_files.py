@@ -21,15 +21,15 @@ class Folder(NamedTuple):
     others: list[str]
 
 
-def list_folder(root: str, argument: str = "root") -> Folder:
+def list_folder(root: str) -> Folder:
     """List a folder, but for what `is_ignored` knows. Links to folders are followed.
 
     Raises:
-        NotADirectoryError: `root` is not a folder; `argument` names it in the message.
+        NotADirectoryError: `root` is not a folder.
         OSError: a folder below cannot be listed.
     """
     if not os.path.isdir(root):
-        raise NotADirectoryError(f"{argument} must be a folder, got {root!r}")
+        raise NotADirectoryError(f"root must be a folder, got {root!r}")
     files: list[str] = []
     others: list[str] = []
     folders = _list(root, "", (os.path.realpath(root),), files, others)

@@ -45,12 +45,13 @@ def open_source(
     Raises:
         ModuleNotFoundError: a package that the type needs is not installed.
         OSError: there is no such file or folder, or no shard.
-        ValueError: the type is unknown or cannot be found out, or the data has no sample; further
-            errors are those of the source.
+        ValueError: the type is unknown or cannot be found out, the data has no sample, or a key
+            is given where nothing has one; further errors are those of the source.
     """
     if dataset_type not in DATASET_TYPES:
         raise ValueError(f"dataset_type must be one of {DATASET_TYPES}, got {dataset_type!r}")
     if dataset_type == "synthetic":
+        _refuse_keys(dataset_type, image_key, caption_key)
         if num_samples is None:
             raise ValueError("num_samples must be given for synthetic data")
         return SyntheticSource(num_samples, image_size, seed)
@@ -60,6 +61,7 @@ def open_source(
     if dataset_type == "auto":
         dataset_type = find_type(spec)
     if dataset_type == "builtin":
+        _refuse_keys(dataset_type, image_key, caption_key)
         if spec not in BUILT_IN:
             raise ValueError(f"spec must be one of {BUILT_IN} for builtin data, got {spec!r}")
         return DigitSource(spec == "digits-held-out", num_samples, seed)
@@ -98,3 +100,9 @@ def find_type(spec: str) -> str:
         f"spec must be tar shards, a .csv or .tsv file or a folder, got {spec!r}; "
         "dataset_type says what it is"
     )
+
+
+def _refuse_keys(dataset_type: str, image_key: str | None, caption_key: str | None) -> None:
+    for name, key in (("image_key", image_key), ("caption_key", caption_key)):
+        if key is not None:
+            raise ValueError(f"{name} must be None for {dataset_type} data, got {key!r}")

@@ -161,7 +161,7 @@ def _group_at(window: _Window, start: int) -> Group:
 
 def _end_of_sample(window: _Window, key: str, start: int, stop: int) -> int:
     """Where the sample that is known to reach from `start` to `stop` ends."""
-    seen = {window.name(i).suffix for i in range(start, stop) if _is_half(window, i, key)}
+    seen = None
     for i in range(stop, start + LOOKAHEAD):
         if not window.has(i):
             break
@@ -169,6 +169,8 @@ def _end_of_sample(window: _Window, key: str, start: int, stop: int) -> int:
             continue
         if not window.belongs(i, key) or window.pair(i) is not None:
             break
+        if seen is None:
+            seen = {window.name(j).suffix for j in range(start, stop) if _is_half(window, j, key)}
         if _is_half(window, i, key):
             if window.name(i).suffix in seen:
                 break
@@ -189,9 +191,10 @@ def _group(window: _Window, key: str, stop: int) -> Group:
     found = {
         window.name(i).suffix: window.member(i) for i in range(stop) if _is_half(window, i, key)
     }
-    suffixes = window.suffixes
-    image = next((found[suffix] for suffix in suffixes.images if suffix in found), None)
-    caption = next((found[suffix] for suffix in suffixes.captions if suffix in found), None)
+    image, caption = (
+        next((found[suffix] for suffix in preferred if suffix in found), None)
+        for preferred in (window.suffixes.images, window.suffixes.captions)
+    )
     return Group(key, image, caption, window.members(stop))
 
 
