@@ -101,7 +101,9 @@ class Evaluator:
     ) -> dict[str, float]:
         """Classify the images of a task by the nearest class; a tie counts against us.
 
-        Classes without an image that could be read are named in a warning.
+        Of classes with one name, which no model can tell apart, the first is what is predicted, as
+        an argmax over all classes does. Classes without an image that could be read are named in a
+        warning.
 
         Args:
             loader: this rank's share of them, one epoch of it, with (B, 1) labels for tokens.
@@ -109,15 +111,22 @@ class Evaluator:
         Returns:
             Metrics, on the first rank; an empty dict on others.
         """
-        classes = self._classes(model, task)
+        names = list(dict.fromkeys(task.class_names))
+        classes = self._classes(model, names, task.templates)
+        name_of = torch.tensor([names.index(name) for name in task.class_names])
+        num_of_name = name_of.bincount()
+        # Of a label: how many classes of its name come later, and are no others.
+        later = torch.tensor([int((name_of[i + 1 :] == n).sum()) for i, n in enumerate(name_of)])
         within = torch.zeros(len(TOPS), dtype=torch.int64)
         num_of_class = torch.zeros(len(task.class_names), dtype=torch.int64)
         for images, labels, _ in loader:
             with self.autocast():
                 features = model(self.prepare(images))[0]
             scores = features.float() @ classes.T
-            own = scores.gather(1, labels.to(scores.device))
-            places = (~(scores < own)).sum(1)  # nan is no hit
+            own = scores.gather(1, name_of[labels].to(scores.device))
+            counts = num_of_name.to(scores.device)
+            # nan is no hit
+            places = (~(scores < own) * counts).sum(1).cpu() - later[labels.flatten()]
             within += torch.tensor([int((places <= k).sum()) for k in TOPS])
             num_of_class += labels.flatten().bincount(minlength=len(num_of_class))
         shares = self.ranks.gather((within, num_of_class))
@@ -133,15 +142,17 @@ class Evaluator:
         rates = (sum(share[0] for share in shares).double() / num).tolist()
         return {f"{task.name}-top{k}": rate for k, rate in zip(TOPS, rates, strict=True)}
 
-    def _classes(self, model: nn.Module, task: ZeroShotTask) -> Tensor:
-        """(C, D) features of the classes, on the device; each rank encodes its share of them."""
+    def _classes(
+        self, model: nn.Module, all_names: Sequence[str], templates: Sequence[str]
+    ) -> Tensor:
+        """(C, D) features of C names, on the device; each rank encodes its share of them."""
         rank, world_size = self.ranks.rank, self.ranks.world_size
-        num = -(-len(task.class_names) // world_size)
-        names = task.class_names[rank * num : (rank + 1) * num]
+        num = -(-len(all_names) // world_size)
+        names = all_names[rank * num : (rank + 1) * num]
         own = None
         if names:
             encode = self._encoder_of_texts(model)
-            own = class_features(encode, names, task.templates).cpu()
+            own = class_features(encode, names, templates).cpu()
         parts = self.ranks.share(self.ranks.gather(own))
         return torch.cat([part for part in parts if part is not None]).to(self.ranks.device)
 

@@ -1,5 +1,6 @@
 """What a run trains on and is evaluated on, on one rank."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,7 @@ class RunData:
             f"{task.name}: {len(task.source):,} images of {len(task.class_names):,} classes: "
             + ", ".join(task.source.classes[:MAX_NAMED])
             + (", ..." if len(task.source.classes) > MAX_NAMED else "")
+            + _shared_names(task)
             for task in self.tasks
         ]
 
@@ -141,3 +143,13 @@ def _open_tasks(config: RunConfig) -> list[ZeroShotTask]:
             open_task(config.zeroshot_data, config.zeroshot_classes, config.zeroshot_templates)
         )
     return tasks
+
+
+def _shared_names(task: ZeroShotTask) -> str:
+    shared = [name for name, num in Counter(task.class_names).items() if num > 1]
+    if not shared:
+        return ""
+    return (
+        f"; several classes have the name {', '.join(map(repr, shared[:MAX_NAMED]))}: of those "
+        "the first is what is predicted"
+    )

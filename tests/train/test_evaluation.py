@@ -158,6 +158,24 @@ def test_zero_shot_accuracy_is_that_of_all_logits_at_once():
     assert 0 < found["zeroshot-val-top1"] < found["zeroshot-val-top5"] < 1
 
 
+def test_of_classes_with_one_name_the_first_is_predicted():
+    """As by an argmax over all classes; else no image of either would ever be right."""
+    names = ["one", "two", "one", "ten", "six", "two", "one"]
+    task = ZeroShotTask("zeroshot-val", Pictures(), names, ("a {}", "the {}"))
+    model = Model().eval()
+    found = evaluator().zero_shot(model, task, loader(task.labels))
+    images = torch.stack([Pictures().load(i).image for i in range(40)]).double()
+    tokens = [tokenize([t.format(n) for t in task.templates]) for n in names]
+    prompts = F.normalize(torch.stack([model(text=t)[1].double().mean(0) for t in tokens]), dim=1)
+    logits = model(images)[0] @ prompts.T
+    order = logits.round(decimals=5).sort(dim=1, descending=True, stable=True).indices
+    labels = torch.arange(40) % len(names)
+    for k in (1, 5):
+        hits = (order[:, :k] == labels[:, None]).any(1)
+        assert found[f"zeroshot-val-top{k}"] == pytest.approx(hits.double().mean().item())
+    assert hits[labels == 6].double().mean() < 1  # behind both of its name at least
+
+
 def test_features_that_are_all_alike_classify_nothing():
     class Collapsed(Model):
         def forward(self, image=None, text=None):
