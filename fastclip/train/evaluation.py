@@ -5,6 +5,7 @@ have open_clip's names.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclip.data.loading.loader import PairLoader
-from fastclip.evaluate.retrieval import digests, recall_at, retrieval
+from fastclip.evaluate.retrieval import digests, distinct, recall_at, retrieval
 from fastclip.evaluate.zero_shot import class_features
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.functional import clip_loss
@@ -113,10 +114,8 @@ class Evaluator:
         """
         names = list(dict.fromkeys(task.class_names))
         classes = self._classes(model, names, task.templates)
-        name_of = torch.tensor([names.index(name) for name in task.class_names])
-        num_of_name = name_of.bincount()
-        # Of a label: how many classes of its name come later, and are no others.
-        later = torch.tensor([int((name_of[i + 1 :] == n).sum()) for i, n in enumerate(name_of)])
+        name_of = distinct(task.class_names)
+        num_of_name, later = name_of.bincount(), _later_equals(name_of)
         within = torch.zeros(len(TOPS), dtype=torch.int64)
         num_of_class = torch.zeros(len(task.class_names), dtype=torch.int64)
         for images, labels, _ in loader:
@@ -134,11 +133,11 @@ class Evaluator:
             return {}
         num_of_class = sum(share[1] for share in shares)
         num = int(num_of_class.sum())
-        if num == 0:
-            return {}
         missing = [task.source.classes[i] for i in (num_of_class == 0).nonzero().flatten().tolist()]
         if missing:
             self.warn(f"{task.name}: no image could be read of {_named(missing)}")
+        if num == 0:
+            return {}
         rates = (sum(share[0] for share in shares).double() / num).tolist()
         return {f"{task.name}-top{k}": rate for k, rate in zip(TOPS, rates, strict=True)}
 
@@ -180,6 +179,16 @@ def repeats(metrics: dict[str, float]) -> str | None:
         f"{num_pairs:,} pairs have {num_images:,} images and {num_texts:,} texts: any text of an "
         "image counts as found, and any image of a text"
     )
+
+
+def _later_equals(numbers: Tensor) -> Tensor:
+    """For each of (N,) numbers, how many equal ones come later."""
+    seen: Counter[int] = Counter()
+    found = []
+    for number in reversed(numbers.tolist()):
+        found.append(seen[number])
+        seen[number] += 1
+    return torch.tensor(found[::-1])
 
 
 def _named(classes: Sequence[str]) -> str:
