@@ -32,8 +32,12 @@ HELP = {
         "val_data": "like --train-data; evaluated by retrieval",
         "dataset_type": "webdataset, csv, folder, synthetic, builtin, hf or auto",
         "csv_separator": "of a table",
-        "csv_img_key": "column of paths",
-        "csv_caption_key": "column of captions",
+        "csv_img_key": "column of paths, of a table or a Hugging Face data set",
+        "csv_caption_key": "column of captions, of the same",
+        "image_key": "which image of a sample: suffixes in order of preference, such as 'png;jpg' "
+        "or seg.png; of a table the column",
+        "caption_key": "which caption of a sample, likewise (default: txt); of json, the value of "
+        "'caption' or 'text'",
         "train_num_samples": "samples of an epoch, where the data does not say",
         "workers": "processes that read and decode, on each rank",
         "shuffle_buffer": "samples that each worker shuffles among",
@@ -218,6 +222,10 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{ranks.world_size} x {ranks.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
+    for description in run.data.descriptions():
+        log.say(description)
+    for notice in run.data.notices():
+        log.warn(notice)
     if run.precision.caution is not None:
         log.warn(run.precision.caution)
     if ranks.is_first:

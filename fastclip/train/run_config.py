@@ -28,6 +28,8 @@ class RunConfig:
     csv_separator: str = "\t"
     csv_img_key: str | None = None
     csv_caption_key: str | None = None
+    image_key: str | None = None
+    caption_key: str | None = None
     train_num_samples: int | None = None
     workers: int = 4
     shuffle_buffer: int = 1000
@@ -109,6 +111,9 @@ class RunConfig:
         frequencies = ("save_frequency", "val_frequency", "zeroshot_frequency")
         for name in ("workers", "warmup", "seed", *frequencies):
             self._require(getattr(self, name) >= 0, name, "at least 0")
+        for name, column in (("image_key", "csv_img_key"), ("caption_key", "csv_caption_key")):
+            values = {getattr(self, name), getattr(self, column)} - {None}
+            self._require(len(values) < 2, name, f"{getattr(self, column)!r}, as {column} is")
         for name in ("global_batch_size", "micro_batch_size", "save_every_steps"):
             value = getattr(self, name)
             self._require(value is None or value >= 1, name, "at least 1")
