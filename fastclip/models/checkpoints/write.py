@@ -21,12 +21,10 @@ from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
-from fastclip.models.checkpoints.source import OPEN_CLIP_CONFIG
-from fastclip.models.checkpoints.transformers_config import (
-    to_transformers_config,
-    to_transformers_preprocessor,
-)
+from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
+from fastclip.models.checkpoints.transformers_config import to_transformers_config
 from fastclip.models.checkpoints.transformers_layout import to_transformers
+from fastclip.models.checkpoints.transformers_preprocessor import to_transformers_preprocessor
 from fastclip.models.config import ClipConfig, SiglipVisionConfig
 from fastclip.models.contrastive_model import ContrastiveModel
 from fastclip.models.open_clip_config import is_portable, to_json
@@ -103,12 +101,22 @@ def _write_open_clip(
 ) -> None:
     if not is_portable(config):
         raise CheckpointError(f"open_clip cannot build this model: {to_json(config)}")
-    preprocess_cfg = preprocess.to_dict()
     _write_json(
         directory / OPEN_CLIP_CONFIG,
-        {"model_cfg": to_json(config), "preprocess_cfg": preprocess_cfg},
+        {"model_cfg": to_json(config), "preprocess_cfg": _open_clip_preprocess(preprocess)},
     )
     _write_safetensors(directory / "open_clip_model.safetensors", tensors)
+
+
+def _open_clip_preprocess(preprocess: PreprocessCfg) -> dict:
+    """open_clip's words for how images are prepared; see `to_transformers_preprocessor` too."""
+    values = preprocess.to_dict()
+    edge = values.pop("shortest_edge", None)
+    if edge is not None and preprocess.height_width != (edge, edge):
+        raise CheckpointError(
+            f"open_clip cannot resize the shortest edge to {edge} and crop {preprocess.size}"
+        )
+    return values
 
 
 def _write_transformers(
