@@ -11,7 +11,7 @@ from fastclip.models.checkpoints.errors import CheckpointError
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # Of adapters that peft and others train: names of a state dict.
-ADAPTER_MARKS = (".lora_", "lora_down.", "lora_up.", "lora_A.", "lora_B.", ".hada_w", ".ia3_")
+ADAPTER_MARKS = (".lora_", ".hada_w", ".lokr_w", ".ia3_")
 TRANSFORMERS_MARKS = ("vision_model.", "text_model.")
 MERGE_FIRST = (
     "an adapter changes a model and is not one itself. Merge it into its model first "
@@ -27,6 +27,13 @@ FOREIGN_WEIGHTS = {
     "tf_model.h5": "TensorFlow's weights",
     "flax_model.msgpack": "Flax's weights",
     "model.onnx": "an ONNX graph",
+}
+FOREIGN_SUFFIXES = {
+    ".json": "a configuration or an index, not weights: give the directory that it lies in",
+    ".h5": "in TensorFlow's format: save the model from PyTorch first",
+    ".msgpack": "in Flax's format: save the model from PyTorch first",
+    ".onnx": "an ONNX graph, from which no model can be built: give the weights it was made of",
+    ".gguf": "in llama.cpp's format: give the weights it was made of",
 }
 
 
@@ -54,6 +61,16 @@ def no_weights(path: Path, names: Iterable[str]) -> str:
         if (path / name).is_file():
             return f"{lacks}. It has {name}, {kind}: save the model from PyTorch first"
     return lacks
+
+
+def require_weights_file(path: Path) -> None:
+    """Raise if a file's name says that it holds no weights of PyTorch.
+
+    Raises:
+        CheckpointError: see above.
+    """
+    if path.is_file() and path.suffix in FOREIGN_SUFFIXES:
+        raise CheckpointError(f"{path} is {FOREIGN_SUFFIXES[path.suffix]}")
 
 
 def require_whole_model(path: Path, tensors: Mapping[str, Any]) -> None:

@@ -22,9 +22,10 @@ from fastclip.models.checkpoints.foreign import (
     OPEN_CLIP_CONFIG,
     no_weights,
     require_model_directory,
+    require_weights_file,
     require_whole_model,
 )
-from fastclip.models.checkpoints.infer import infer_config
+from fastclip.models.checkpoints.infer import both_towers, infer_config
 from fastclip.models.checkpoints.transformers_config import from_transformers_config
 from fastclip.models.checkpoints.transformers_layout import from_transformers
 from fastclip.models.checkpoints.transformers_preprocessor import from_transformers_preprocessor
@@ -51,6 +52,7 @@ class Source(NamedTuple):
     activation: that the weights are known to be of, where `config` is None.
     preprocess: how pictures are prepared, or None.
     directory: where they were found, if it was one; tokenizer files lie there too.
+    is_openai: they were in one file that has the marks of OpenAI's releases.
     """
 
     tensors: dict[str, Tensor]
@@ -58,6 +60,7 @@ class Source(NamedTuple):
     activation: str | None
     preprocess: PreprocessCfg | None
     directory: Path | None
+    is_openai: bool = False
 
     @property
     def activations(self) -> tuple[str | None, str | None]:
@@ -66,20 +69,31 @@ class Source(NamedTuple):
             return self.config.activations
         return self.activation, self.activation
 
-    def config_or_inferred(self, activation: str | None = None) -> ClipConfig:
+    def config_or_inferred(
+        self,
+        activation: str | tuple[str, str] | None = None,
+        heads: int | tuple[int, int] | None = None,
+    ) -> ClipConfig:
         """`config`, or one inferred from the shapes of the tensors.
 
         Args:
-            activation: of weights that do not say it themselves.
+            activation: of weights that do not say it themselves; see `infer_config`.
+            heads: of weights that do not say them themselves; see `infer_config`.
 
         Raises:
             ActivationMismatchError: the weights say that they are of another `activation`.
-            CheckpointError: see `infer_config`.
+            CheckpointError: they say that they have another number of `heads`; see `infer_config`.
         """
-        known = next((a for a in self.activations if a is not None), None)
-        if None not in (known, activation) and known != activation:
-            raise ActivationMismatchError(known, activation)
-        return self.config or infer_config(self.tensors, known or activation)
+        for known, told in zip(self.activations, both_towers(activation), strict=True):
+            if None not in (known, told) and known != told:
+                raise ActivationMismatchError(known, told)
+        if self.config is None:
+            told = self.activation or activation
+            return infer_config(self.tensors, told, heads, self.is_openai)
+        known = self.config.vision_cfg.heads, self.config.text_cfg.heads
+        if heads is not None and known != both_towers(heads):
+            raise CheckpointError(f"heads {heads} are not those of the weights, {known}")
+        return self.config
 
 
 def read_source(path: str | PathLike) -> Source:
@@ -92,11 +106,12 @@ def read_source(path: str | PathLike) -> Source:
     """
     path = Path(path)
     if not path.is_dir():
+        require_weights_file(path)
         file = read_weights_file(path)
         require_whole_model(path, file.tensors)
         config = None if file.model_config is None else _open_clip_model(file.model_config, path)
         activation = "quick_gelu" if file.is_openai else None
-        return Source(file.tensors, config, activation, None, None)
+        return Source(file.tensors, config, activation, None, None, file.is_openai)
     require_model_directory(path)
     if (path / OPEN_CLIP_CONFIG).is_file():
         return _open_clip_directory(path)

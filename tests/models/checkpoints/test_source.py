@@ -44,6 +44,9 @@ def test_directory_tells_model_pictures_and_weights(directory, model):
     assert source.activations == ("quick_gelu", "quick_gelu")
     assert source.directory == directory
     assert read_config(directory) == model.config
+    assert source.config_or_inferred("quick_gelu", heads=(2, 2)) == model.config
+    with pytest.raises(CheckpointError, match=r"heads 4 are not those of the weights, \(2, 2\)"):
+        source.config_or_inferred(heads=4)
 
 
 def test_centre_crop_is_kept(tmp_path, model):
@@ -68,9 +71,11 @@ def test_bare_state_dict_tells_nothing_and_its_architecture_is_inferred(tmp_path
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     source = read_source(tmp_path / "weights.pt")
     assert source.config is None and source.activations == (None, None)
-    assert source.config_or_inferred("quick_gelu") == model.config
+    assert source.config_or_inferred("quick_gelu", heads=2) == model.config
     with pytest.raises(CheckpointError, match="which activation"):
         source.config_or_inferred()
+    with pytest.raises(CheckpointError, match="how many attention heads"):
+        source.config_or_inferred("quick_gelu")
 
 
 def test_safetensors_are_preferred_to_pickles(directory, model):
