@@ -91,8 +91,10 @@ RESNET = _fields(
 )
 # SigLIP's tower in our words, for sizes that timm has no name for.
 SIGLIP = _fields(_names(SiglipVisionConfig) | {"pool_type"}, VISION, POOLER | NO_TIMM)
+# What a name of timm's leaves open.
+CHOSEN = {"image_size", "activation", "patch_dropout", "output_tokens"} & _names(SiglipVisionConfig)
 SIGLIP_OF_TIMM = _fields(
-    {"timm_model_name", "image_size", "activation", "patch_dropout"},
+    CHOSEN | {"timm_model_name"},
     VISION
     | {
         "timm_pool": ("map",),

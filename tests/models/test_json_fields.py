@@ -110,16 +110,9 @@ def test_resnet_without_a_width_has_open_clips():
     assert (config.vision_cfg.width, config.vision_cfg.head_width) == (768, 64)
 
 
-@pytest.mark.parametrize(
-    "values, message",
-    [
-        ({"nonscalar_logit_scale": True}, "nonscalar_logit_scale True"),
-        ({"cast_dtype": "fp16"}, "the model: cast_dtype not supported"),
-    ],
-)
-def test_field_of_the_model_is_refused_by_name(values, message):
-    with pytest.raises(ValueError, match=message):
-        from_json(model_with("text_cfg", {}) | values)
+def test_unknown_field_of_the_model_is_refused_by_name():
+    with pytest.raises(ValueError, match="the model: cast_dtype not supported"):
+        from_json(model_with("text_cfg", {}) | {"cast_dtype": "fp16"})
 
 
 def test_values_of_obeyed_fields_come_back_and_others_do_not():
