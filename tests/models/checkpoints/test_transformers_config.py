@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -114,8 +115,8 @@ def test_second_copy_of_a_tower_is_completed_with_defaults_as_in_transformers():
 
     second = {"hidden_size": 1024, "num_attention_heads": 16}
     values = to_transformers_config(SMALL["vit"]) | {"vision_config_dict": second}
-    theirs = transformers.CLIPConfig(**values).vision_config
     ours = from_transformers_config(values).vision_cfg
+    theirs = transformers.CLIPConfig(**deepcopy(values)).vision_config
     assert (ours.width, ours.layers) == (theirs.hidden_size, theirs.num_hidden_layers) == (1024, 12)
     assert (ours.patch_size, ours.image_size) == (theirs.patch_size, (theirs.image_size,) * 2)
     assert ours.activation == theirs.hidden_act == "quick_gelu"
