@@ -11,7 +11,7 @@ before resizing, so that colours are interpolated and not picked.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor
 from fastclip.data.augment import AugmentationCfg, augment
 from fastclip.data.images import load_image, to_rgb
 from fastclip.data.pixels import standardize
-from fastclip.data.resize import resize, resize_longest, resize_shortest
+from fastclip.data.resize import resize, resize_edge_and_crop, resize_longest, resize_shortest
 
 OPENAI_DATASET_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_DATASET_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -49,6 +49,9 @@ class PreprocessCfg:
         interpolation: "bicubic", "bilinear", or "random", which is timm's and bicubic here.
         resize_mode: of evaluation, see `resize.py`.
         fill_color: value of all channels of the padding of "longest", 0 to 255.
+        shortest_edge: of "shortest", as transformers' processors do it and open_clip cannot: the
+            shortest edge becomes that many pixels and `size` is cut out of the centre, whose corner
+            is rounded down. None covers `size` just so.
 
     Raises:
         ValueError: a value is out of its range.
@@ -61,6 +64,7 @@ class PreprocessCfg:
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
     fill_color: int = 0
+    shortest_edge: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.size, Sequence):
@@ -82,15 +86,37 @@ class PreprocessCfg:
         )
         self._require(self.resize_mode in RESIZE_MODES, "resize_mode", f"one of {RESIZE_MODES}")
         self._require(0 <= self.fill_color <= 255, "fill_color", "in [0, 255]")
+        edge = self.shortest_edge
+        self._require(
+            edge is None or (isinstance(edge, int) and edge > 0),
+            "shortest_edge", "None or a positive number of pixels",
+        )  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "PreprocessCfg":
-        """Read open_clip's JSON: keys that are unknown or None are passed over."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in values.items() if k in known and v is not None})
+        """Read open_clip's JSON; a field that is None has its default.
+
+        Raises:
+            ValueError: a field is unknown, or a value is out of its range.
+        """
+        if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
+            raise ValueError(f"preprocess_cfg: {', '.join(unknown)} not supported")
+        return cls(**{k: v for k, v in values.items() if v is not None})
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Return open_clip's JSON, with `shortest_edge` only where there is one."""
+        values = asdict(self)
+        if self.shortest_edge is None:
+            del values["shortest_edge"]
+        return values
+
+    def with_size(self, size: int | tuple[int, int]) -> "PreprocessCfg":
+        """Return these settings for images of another size; `shortest_edge` grows with it."""
+        resized = replace(self, size=size)
+        if self.shortest_edge is None:
+            return resized
+        ratio = min(resized.height_width) / min(self.height_width)
+        return replace(resized, shortest_edge=round(self.shortest_edge * ratio))
 
     @property
     def height_width(self) -> tuple[int, int]:
@@ -133,8 +159,10 @@ class EvaluationTransform:
             image = resize_longest(image, size, resample, self.cfg.fill_color)
         elif self.cfg.resize_mode == "squash":
             image = resize(image, size, resample)
-        else:
+        elif self.cfg.shortest_edge is None:
             image = resize_shortest(image, size, resample)
+        else:
+            image = resize_edge_and_crop(to_rgb(image), self.cfg.shortest_edge, size, resample)
         return _to_tensor(image, self.cfg, self.output)
 
 

@@ -2,6 +2,7 @@
 
 "shortest" fills the frame and cuts off what sticks out, "longest" shows all of the picture and
 pads, "squash" changes its aspect ratio. Pillow's filters widen with the reduction: no aliasing.
+`resize_edge_and_crop` is a fourth, transformers' way to fill the frame.
 """
 
 from PIL import Image
@@ -50,6 +51,25 @@ def resize_shortest(
     top = round((covering[0] - target_height) / 2)
     left = round((covering[1] - target_width) / 2)
     return image.crop((left, top, left + target_width, top + target_height))
+
+
+def resize_edge_and_crop(
+    image: Image.Image, edge: int, size: tuple[int, int], resample: Image.Resampling
+) -> Image.Image:
+    """Resize the shortest edge to `edge`, and take `size` (height, width) out of the centre.
+
+    The pixels are the ones of transformers' processors: the corner of the crop is rounded down,
+    and black fills the frame where the image is smaller than `size`.
+
+    Raises:
+        ImageError: the image is so narrow that it would grow to more than `MAX_PIXELS`.
+    """
+    width, height = image.size
+    long_edge = int(edge * max(width, height) / min(width, height))
+    covering = (long_edge, edge) if width <= height else (edge, long_edge)
+    image = resize(image, covering, resample)
+    top, left = ((has - wanted) // 2 for has, wanted in zip(covering, size, strict=True))
+    return image.crop((left, top, left + size[1], top + size[0]))
 
 
 def resize_longest(

@@ -43,6 +43,7 @@ def load(
     download_root: str | PathLike | None = None,
     activation: str | None = None,
     precision: str | None = None,
+    heads: int | tuple[int, int] | None = None,
 ) -> tuple[LogitsCLIP, EvaluationTransform]:
     """Load a CLIP model, in evaluation mode, and the transform of its pictures.
 
@@ -53,13 +54,15 @@ def load(
         jit: not supported; use `torch.compile`.
         download_root: where OpenAI's files are kept; ~/.cache/clip by default.
         activation: of weights that do not say it: "quick_gelu" or "gelu".
+        heads: attention heads of weights that do not say them and are not like a published model:
+            of both towers, or of the vision and of the text tower.
         precision: see `precision.py`; by default OpenAI's choice, "fp16" on a GPU and "fp32" else.
 
     Raises:
         ValueError: no such model, or `jit`.
         FileNotFoundError: no such file or directory.
-        CheckpointError: the weights cannot be fetched or read, do not say their activation, or are
-            not of a CLIP model.
+        CheckpointError: the weights cannot be fetched or read, do not say their activation or
+            heads, or are not of a CLIP model.
     """
     if jit:
         raise ValueError("jit=True is not supported: torch.compile(model) takes its place")
@@ -73,7 +76,7 @@ def load(
     else:
         raise ValueError(f"no model {name!r}: neither a path nor one of {available_models()}")
     source = read_source(path)
-    config = source.config_or_inferred(activation)
+    config = source.config_or_inferred(activation, heads)
     if config.custom_text:
         raise CheckpointError(f"{name} is no CLIP model of OpenAI's kind: use create_model")
     model = build_model(config, source, model_class=LogitsCLIP)

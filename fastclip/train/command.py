@@ -23,6 +23,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from fastclip.data.preprocess import INTERPOLATIONS, RESIZE_MODES
 from fastclip.distributed.groups import SCHEDULES
 from fastclip.train.config import SCHEDULERS
+from fastclip.train.idle_settings import idle_settings
 from fastclip.train.precision import PRECISIONS
 from fastclip.train.run_config import RunConfig
 
@@ -215,6 +216,8 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
     for flag, reason in ACCEPTED.items():
         if getattr(args, flag[2:].replace("-", "_")):
             log.warn(f"{flag} has no effect: {reason}")
+    for name, reason in idle_settings(config).items():
+        log.warn(f"--{name.replace('_', '-')} has no effect: {reason}")
     log.parameters(config.to_dict())
     log.say(str(config.arithmetic(ranks.world_size)))
     run = Run(config, ranks, directory, log)
@@ -309,7 +312,11 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold settings by name")
-    return {str(name).replace("-", "_"): value for name, value in values.items()}
+    settings = {str(name).replace("-", "_"): value for name, value in values.items()}
+    if len(settings) < len(values):
+        twice = [name for name in values if "-" in name and name.replace("-", "_") in values]
+        raise ValueError(f"{path} has a setting twice, with - and with _: {', '.join(twice)}")
+    return settings
 
 
 def _how(name: str, hint: Any) -> dict[str, Any]:

@@ -67,7 +67,9 @@ def test_bare_weights_need_their_activation_and_others_say_it(tmp_path):
     torch.save(model.state_dict(), tmp_path / "bare.pt")
     with pytest.raises(CheckpointError, match="which activation"):
         load(tmp_path / "bare.pt")
-    assert load(tmp_path / "bare.pt", activation="gelu")[0].config == model.config
+    with pytest.raises(CheckpointError, match="how many attention heads"):
+        load(tmp_path / "bare.pt", activation="gelu")
+    assert load(tmp_path / "bare.pt", activation="gelu", heads=2)[0].config == model.config
     content = {"state_dict": model.state_dict(), "model_config": to_json(model.config)}
     torch.save(content, tmp_path / "ours.pt")
     assert load(tmp_path / "ours.pt")[0].config == model.config

@@ -189,12 +189,14 @@ def test_flag_without_effect_says_so_once(tmp_path, capsys):
     argv = [
         "train", "--train-data", "digits", "--model", "digits", "--train-num-samples", "64",
         "--epochs", "1", "--workers", "0", "--device", "cpu", "--logs", str(tmp_path),
-        "--local-loss", "--val-num-samples", "7",
+        "--local-loss", "--val-num-samples", "7", "--lock-text-unlocked-layers", "2",
     ]  # fmt: skip
     assert main(argv) == 0
     out = capsys.readouterr().out
     assert out.count("--local-loss has no effect: gradients are exact without it") == 1
     assert out.count("--val-num-samples has no effect") == 1
+    assert out.count("--lock-text-unlocked-layers has no effect: it changes what --lock-text") == 1
+    assert out.count("has no effect") == 3
     assert "--gather-with-grad" not in out
 
 

@@ -50,6 +50,11 @@ def test_openais_file_is_a_bare_state_dict(tmp_path):
         ("tall", "hf", "square"),
         ("custom_text", "openai", "no SigLIP models"),
         ("siglip", "openai", "no SigLIP models"),
+        ("wide_mlp", "openai", "another model: it has heads of 64 channels in the vision tower"),
+        ("resnet", "openai", "heads of 64 channels in the vision tower"),
+        ("avg", "openai", "image pooling by the class token"),
+        ("eos", "openai", "text pooling by argmax"),
+        ("first", "openai", "text pooling by argmax"),
     ],
 )
 def test_model_that_a_layout_has_no_place_for_is_refused_and_nothing_is_left(
