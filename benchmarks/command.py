@@ -11,6 +11,7 @@ For example
 import argparse
 import datetime
 import fnmatch
+import importlib.util
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -100,6 +101,8 @@ def _measure(args: argparse.Namespace) -> int:
         known = ", ".join(p.name for p in providers(args.objective))
         print(f"no provider matches {', '.join(unknown)}; there are {known}", file=sys.stderr)
         return 2
+    if args.output is not None and (objection := _objection_to_plots()) is not None:
+        print(f"fastclip bench: no plots will be written: {objection}", file=sys.stderr)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     now = datetime.datetime.now().astimezone()
@@ -156,20 +159,37 @@ def _list(args: argparse.Namespace) -> None:
             print(f"  {provider.name:27} {provider.objection(Case(N=1)) or 'runs here'}")
 
 
-def _report(args: argparse.Namespace) -> None:
-    results = load_results(args.results)
+def _report(args: argparse.Namespace) -> int:
+    objection = _objection_to_plots() if args.plots else None
+    try:
+        if objection is not None:
+            raise ValueError(f"--plots: {objection}")
+        results = load_results(args.results)
+    except (OSError, ValueError) as error:
+        print(f"fastclip bench report: {error}", file=sys.stderr)
+        return 2
     print(markdown(results), end="")
     if args.plots:
         _write_report(results, args.results.with_suffix(""))
+    return 0
 
 
 def _write_report(results: Results, stem: Path) -> None:
-    from fastclip.benchmarks.plots import save_plots
-
     report = stem.with_suffix(".md")
     report.write_text(markdown(results))
-    for path in (report, *save_plots(results, stem)):
+    written = [report]
+    if _objection_to_plots() is None:
+        from fastclip.benchmarks.plots import save_plots
+
+        written += save_plots(results, stem)
+    for path in written:
         print(path, file=sys.stderr)
+
+
+def _objection_to_plots() -> str | None:
+    if importlib.util.find_spec("matplotlib") is not None:
+        return None
+    return "they need matplotlib: pip install 'fastclip-kernels[bench]'"
 
 
 @contextmanager

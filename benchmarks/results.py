@@ -50,9 +50,18 @@ class Results:
 
 
 def load_results(path: Path) -> Results:
-    content = json.loads(path.read_text())
-    rows = [row_from_json(row) for row in content.pop("rows")]
-    return Results(**content, rows=rows)
+    """Read what `fastclip bench loss --output` wrote.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+        rows = [row_from_json(row) for row in content.pop("rows")]
+        return Results(**content, rows=rows)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no results of fastclip bench: {error!r}") from None
 
 
 def write_measurement(

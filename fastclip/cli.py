@@ -7,9 +7,13 @@ only when it is asked for, so that `fastclip doctor` needs none of the extras of
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
+from fastclip.installation import PACKAGE, advice_on_hidden_package
+
+CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program whose reader went away
 COMMANDS = {
     "demo": ("fastclip.train.demo", "train a small CLIP on images of digits, with the fused loss"),
     "train": ("fastclip.train.command", "train on your pairs, with a batch of any size"),
@@ -31,7 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, (module, summary) in COMMANDS.items():
         subparser = commands.add_parser(name, help=summary, description=summary)
         if name == chosen:
-            command = importlib.import_module(module)
+            try:
+                command = importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                if error.name != "fastclip.benchmarks":
+                    raise
+                print(f"fastclip {name}: {_no_benchmarks()}", file=sys.stderr)
+                return 2
             command.add_arguments(subparser)
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -45,15 +55,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
-    return command.run(args) or 0
+    try:
+        status = command.run(args) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read our output, `head` for example, has seen enough; Python must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    return status
+
+
+def _no_benchmarks() -> str:
+    """A source tree has them elsewhere, see pyproject.toml."""
+    advice = advice_on_hidden_package() or f"{PACKAGE} is a source tree: pip install it"
+    return f"fastclip.benchmarks is part of the installed package; {advice}"
 
 
 def _objection_to(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
     """What is wrong with arguments that nobody takes, with the nearest that somebody does."""
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    name = unknown[0].partition("=")[0]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; nearest: {near[0]}" if near else ""
+    flags = (flag for action in parser._actions for flag in action.option_strings)
+    known = {flag.lstrip("-"): flag for flag in flags}
+    name = unknown[0].partition("=")[0].lstrip("-")
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    hint = f"; nearest: {known[near[0]]}" if near else ""
     return f"unrecognized arguments: {' '.join(unknown)}{hint}"
 
 

@@ -3,15 +3,17 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from fastclip.data.tokenizers.hugging_face import has_tokenizer
+from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.activations import ACTIVATIONS
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.source import Source, read_source
 from fastclip.models.checkpoints.write import LAYOUTS, write_weights
 from fastclip.models.config import ClipConfig
 from fastclip.models.factory import build_model
-from fastclip.models.presets import preprocess_of
+from fastclip.models.presets import has_clip_vocabulary, preprocess_of
 from fastclip.models.registry import get_model_config
 
 
@@ -23,19 +25,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, choices=LAYOUTS, help="layout of DST")
     parser.add_argument("--model", metavar="NAME",
         help="architecture, see fastclip.list_models(); by default told by SRC")  # fmt: skip
-    parser.add_argument("--activation", choices=tuple(ACTIVATIONS),
-        help="of weights that do not say it; with --model, the name says it")  # fmt: skip
+    parser.add_argument("--activation", choices=tuple(ACTIVATIONS), nargs="+", metavar="NAME",
+        help=f"{', '.join(ACTIVATIONS)}: of weights that do not say it, of both towers or of the "
+        "vision and the text tower; with --model, the name says it")  # fmt: skip
+    parser.add_argument("--heads", type=int, nargs="+", metavar="N",
+        help="attention heads of weights that do not say them and are not like a published "
+        "model, of both towers or of the vision and the text tower; with --model, the name says "
+        "them")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     try:
         source = read_source(args.source)
-        config = _config(source, args.model, args.activation)
+        config = _config(source, args.model, args.activation, args.heads)
+        directory = source.directory
+        brings_tokenizer = directory is not None and has_tokenizer(directory)
+        is_written = args.to != "openai" and not brings_tokenizer
+        no_vocabulary = _objection_to_vocabulary(config) if is_written else None
         # Through a model, so that no tensor is missing, left over or of another shape.
         model = build_model(config, source)
         preprocess = source.preprocess or preprocess_of(config)
-        directory = source.directory
-        brings_tokenizer = directory is not None and has_tokenizer(directory)
         write_weights(
             args.destination, args.to, model.state_dict(), config, preprocess,
             directory if brings_tokenizer else None,
@@ -46,14 +55,54 @@ def run(args: argparse.Namespace) -> int:
     parameters = sum(p.numel() for p in model.parameters())
     activations = sorted({a for a in config.activations if a is not None})
     print(f"wrote {args.destination}: {parameters:,} parameters, {', '.join(activations)}")
-    if args.to == "hf" and not has_tokenizer(args.destination):
-        print("no tokenizer was written: none lay beside the weights, and no vocabulary is here")
+    if source.config is None and args.model is None:
+        print(_inferred(config))
+    if args.to == "openai" or brings_tokenizer:
+        return 0
+    if has_tokenizer(args.destination):
+        print("the tokenizer is OpenAI's: none lay with the weights")
+    elif no_vocabulary is not None or args.to == "hf":
+        print(f"no tokenizer was written: {no_vocabulary or 'none lay with the weights'}")
     return 0
 
 
-def _config(source: Source, name: str | None, activation: str | None) -> ClipConfig:
-    if name is not None:
-        if activation is not None:
-            raise ValueError("--activation is not needed with --model, whose name says it")
-        return get_model_config(name)
-    return source.config_or_inferred(activation)
+def _objection_to_vocabulary(config: ClipConfig) -> str | None:
+    """Why OpenAI's vocabulary cannot be written, if the model has it; it is fetched if need be."""
+    if has_clip_vocabulary(config.text_cfg):
+        try:
+            find_vocabulary()
+        except FileNotFoundError as error:
+            return str(error)
+    return None
+
+
+def _config(
+    source: Source, name: str | None, activation: list[str] | None, heads: list[int] | None
+) -> ClipConfig:
+    told = {"--activation": activation, "--heads": heads}
+    if name is None:
+        return source.config_or_inferred(*(_one_or_two(*option) for option in told.items()))
+    for option, values in told.items():
+        if values is not None:
+            raise ValueError(f"{option} is not needed with --model, whose name says it")
+    return get_model_config(name)
+
+
+def _inferred(config: ClipConfig) -> str:
+    """What was taken for granted, where shapes do not tell it."""
+    vision, text = config.vision_cfg, config.text_cfg
+    mask = "no mask" if text.no_causal_mask else "a causal mask"
+    return (
+        f"the architecture was inferred: {vision.heads} heads in the vision tower and {text.heads} "
+        f"in the text tower, square images, texts read by {text.pool_type} behind {mask}; give "
+        "--model where that is wrong"
+    )
+
+
+def _one_or_two(option: str, values: list | None) -> Any:
+    """One value for both towers, or the vision and the text tower's."""
+    if values is None or len(values) == 1:
+        return values and values[0]
+    if len(values) > 2:
+        raise ValueError(f"{option} takes one value or two, got {values}")
+    return tuple(values)

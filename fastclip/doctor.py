@@ -11,15 +11,27 @@ import torch
 from fastclip import __version__
 from fastclip.backends import native
 from fastclip.backends.cuda import library
+from fastclip.data.tokenizers.openai_vocabulary import (
+    locate_openai_vocabulary,
+    openai_vocabulary_address,
+    ways_to_get_it,
+)
+from fastclip.hub import is_offline
+from fastclip.installation import PACKAGE, advice_on_hidden_package
 from fastclip.ops.dispatch import reasons
 
+# Package: what it is for, and what installs it.
 OPTIONAL = {
-    "sklearn": "fastclip demo",
-    "matplotlib": "fastclip demo, plots of fastclip bench",
-    "tqdm": "progress bars",
-    "open_clip": "vocabulary of CLIP's tokenizer; a peer in fastclip bench",
-    "transformers": "Hugging Face tokenizers; a peer in fastclip bench",
-    "huggingface_hub": "its cache and tokens for published weights",
+    "sklearn": ("fastclip demo, the data set digits", "'fastclip-kernels[demo]'"),
+    "matplotlib": ("fastclip demo, plots of fastclip bench", "'fastclip-kernels[demo]'"),
+    "tqdm": ("progress bars", "'fastclip-kernels[train]'"),
+    "yaml": ("settings of fastclip train in YAML", "'fastclip-kernels[train]'"),
+    "tensorboard": ("fastclip train --report-to tensorboard", "'fastclip-kernels[train]'"),
+    "wandb": ("fastclip train --report-to wandb", "'fastclip-kernels[train]'"),
+    "huggingface_hub": ("cache and tokens of the Hugging Face Hub", "'fastclip-kernels[hub]'"),
+    "transformers": ("tokenizers of the Hub; a peer in fastclip bench", "'fastclip-kernels[hub]'"),
+    "datasets": ("Hugging Face data sets", "'fastclip-kernels[hub]'"),
+    "open_clip": ("CLIP's vocabulary; a peer in fastclip bench", "open_clip_torch"),
 }
 
 
@@ -28,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    print(f"fastclip   {__version__}")
+    print(f"fastclip   {__version__}, {PACKAGE}")
+    if (advice := advice_on_hidden_package()) is not None:
+        print(f"           WARNING: {advice}")
     print(f"python     {platform.python_version()} ({sys.platform}, {platform.machine()})")
     print(f"torch      {torch.__version__}, {torch.get_num_threads()} threads")
     cuda = torch.version.cuda or "not in this torch"
@@ -40,11 +54,26 @@ def run(args: argparse.Namespace) -> int:
     _print_backends("the CPU", "cpu", torch.float32)
     if torch.cuda.is_available():
         _print_backends(torch.cuda.get_device_name(), "cuda", torch.bfloat16)
+    print("\nvocabulary of CLIP's tokenizer")
+    _print_vocabulary()
     print("\noptional packages")
-    for name, purpose in OPTIONAL.items():
+    for name, (purpose, install) in OPTIONAL.items():
         found = "installed" if importlib.util.find_spec(name) else "missing"
-        print(f"  {name:<13} {found:<10} ({purpose})")
+        how = "" if found == "installed" else f": pip install {install}"
+        print(f"  {name:<15} {found:<9}  ({purpose}){how}")
     return 0
+
+
+def _print_vocabulary() -> None:
+    located = locate_openai_vocabulary()
+    if located is not None:
+        print(f"  {located.path}, {located.origin}")
+    elif is_offline():
+        print(f"  missing, and HF_HUB_OFFLINE is set. {ways_to_get_it()}")
+    else:
+        print(
+            f"  not here yet: it is fetched when first needed, from {openai_vocabulary_address()}"
+        )
 
 
 def _print_backends(device: str, device_type: str, dtype: torch.dtype, D: int = 512) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fastclip.ops.dispatch import ORDER, explain_backends
+from tests.support import interpreter
 
 # Triton decides when a kernel is imported whether to interpret it: here, before any test does. The
 # variable is set again only where kernels run, in tests/backends.
@@ -15,6 +16,7 @@ if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
     os.environ["TRITON_INTERPRET"] = "1"
     import fastclip.backends.triton.kernels  # noqa: F401
 
+    interpreter.sum_products_in_float64()
     del os.environ["TRITON_INTERPRET"]
 
 torch.set_num_threads(2)
@@ -49,3 +51,23 @@ def backend(request) -> str:
 def fused_backend(request) -> str:
     """The backends that never hold an N x N tensor."""
     return request.param
+
+
+@pytest.fixture
+def no_vocabulary(tmp_path, monkeypatch):
+    """No copy of CLIP's vocabulary is on this machine, and none may be fetched."""
+    from fastclip.data.tokenizers import openai_vocabulary
+
+    monkeypatch.setattr(openai_vocabulary, "installed_file", lambda *names: None)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(openai_vocabulary, "hub_file", _not_reached)
+    openai_vocabulary._openai_vocabulary.cache_clear()
+    yield
+    openai_vocabulary._openai_vocabulary.cache_clear()
+
+
+def _not_reached(*args):
+    raise ConnectionError("no connection")

@@ -1,9 +1,16 @@
 """The `fastclip` command."""
 
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 import fastclip
-from fastclip import cli
+from fastclip import cli, doctor
+from fastclip.data.tokenizers.openai_vocabulary import Located
 
 
 def test_no_command_prints_help_and_fails(capsys):
@@ -38,3 +45,96 @@ def test_doctor_names_every_backend_and_its_objection(capsys):
     for name, objection in fastclip.explain_backends().items():
         (line,) = [line for line in out.splitlines() if line.strip().startswith(f"{name} ")]
         assert "runs" in line if objection is None else objection in line
+
+
+def test_doctor_says_where_the_vocabulary_is_found(monkeypatch, capsys):
+    located = Located(Path("/a/merges.txt"), "copied there")
+    monkeypatch.setattr(doctor, "locate_openai_vocabulary", lambda: located)
+    assert cli.main(["doctor"]) == 0
+    assert "/a/merges.txt, copied there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_offline", [False, True])
+def test_doctor_says_how_the_vocabulary_would_be_found(
+    is_offline, no_vocabulary, monkeypatch, capsys
+):
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror")
+    if not is_offline:
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert ("HF_HUB_OFFLINE is set. " in out and "pip install open_clip_torch" in out) == is_offline
+    address = "http://mirror/openai/clip-vit-base-patch32/resolve/main/merges.txt"
+    assert (f"it is fetched when first needed, from {address}" in out) != is_offline
+
+
+def test_doctor_says_what_installs_what_is_missing(monkeypatch, capsys):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tqdm" else find_spec(name)
+    )
+    assert cli.main(["doctor"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  tqdm ")]
+    assert "missing" in line and line.endswith("pip install 'fastclip-kernels[train]'")
+
+
+def test_extras_that_are_named_exist():
+    # As text: Python 3.10 has no TOML.
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    extras = text.split("[project.optional-dependencies]")[1].split("[project.scripts]")[0]
+    for path in sorted(Path(fastclip.__file__).parent.rglob("*.py")):
+        for name in re.findall(r"fastclip-kernels\[(\w+)\]", path.read_text(encoding="utf-8")):
+            assert f"\n{name} = [" in extras, f"{path}: {name}"
+
+
+@pytest.mark.parametrize(
+    "arguments, hint",
+    [(["--bogus"], ""), (["--lgos", "x"], "; nearest: --logs"), (["--global-batchsize"], "size")],
+)
+def test_nearest_flag_is_named_if_one_is_near(arguments, hint, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", *arguments])
+    error = capsys.readouterr().err.strip()
+    assert f"unrecognized arguments: {' '.join(arguments)}" in error and error.endswith(hint)
+    assert ("nearest" in error) == bool(hint)
+
+
+def test_training_without_data_names_the_flag_and_leaves_no_folder(tmp_path, capsys):
+    assert cli.main(["train", "--logs", str(tmp_path / "logs"), "--device", "cpu"]) == 2
+    assert "--train-data must be given: tar shards, a .csv" in capsys.readouterr().err
+    assert not (tmp_path / "logs").exists()
+
+
+def test_default_that_cannot_be_seen_is_spelled_out(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    assert r"(default: '\t')" in capsys.readouterr().out
+
+
+def test_reader_that_goes_away_is_not_a_traceback():
+    code = "from fastclip import cli; import sys; sys.exit(cli.main(['doctor']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()  # before anything is written
+    error = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(timeout=120), error) == (cli.CLOSED_PIPE, b"")
+
+
+def test_python_m_fastclip_is_the_command():
+    command = [sys.executable, "-m", "fastclip", "--version"]
+    assert subprocess.check_output(command, text=True, timeout=120).strip() == fastclip.__version__
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_bench_of_a_source_tree_says_what_to_do(is_hidden, monkeypatch, capsys):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name="fastclip.benchmarks")
+
+    monkeypatch.setattr(cli.importlib, "import_module", absent)
+    monkeypatch.setattr(cli, "advice_on_hidden_package", lambda: "run it" if is_hidden else None)
+    assert cli.main(["bench", "loss"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fastclip bench: fastclip.benchmarks is part of the installed package")
+    assert error.strip().endswith("run it" if is_hidden else "is a source tree: pip install it")

@@ -1,6 +1,7 @@
 """`fastclip convert`, from every layout to every other one."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ import torch
 from fastclip.cli import main
 from fastclip.models.checkpoints.source import read_source
 from fastclip.models.checkpoints.write import save_pretrained
+from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
+from fastclip.models.factory import create_model
 from fastclip.models.open_clip_config import to_json
-from tests.support.small_models import SMALL, build
+from tests.support.small_models import SMALL, build, inputs
 
 
 @pytest.fixture(params=["quick_gelu", "siglip"])
@@ -39,7 +42,7 @@ def test_every_layout_becomes_every_other_without_a_changed_bit(model, tmp_path,
     targets = [layout for layout in layouts_of(model) if layout != "checkpoint"]
     for source in layouts_of(model):
         write(model, source, tmp_path / source)
-        told = ["--activation", "quick_gelu"] if source == "openai" else []
+        told = ["--activation", "quick_gelu", "--heads", 2] if source == "openai" else []
         for target in targets:
             destination = tmp_path / f"{source}-{target}"
             assert convert(tmp_path / source, destination, "--to", target, *told) == 0
@@ -69,14 +72,34 @@ def test_tokenizer_files_beside_the_weights_come_along(tmp_path, capsys):
     assert "no tokenizer" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("layout", ["open_clip", "hf"])
+def test_missing_vocabulary_is_said_with_the_ways_to_get_it(
+    layout, no_vocabulary, tmp_path, monkeypatch, capsys
+):
+    from fastclip.models import registry
+
+    text = replace(SMALL["vit"].text_cfg, vocab_size=49408)
+    config = replace(SMALL["vit"], text_cfg=text)
+    monkeypatch.setitem(registry.architectures, "Small", config)
+    torch.save(build(config).state_dict(), tmp_path / "a.pt")
+    assert convert(tmp_path / "a.pt", tmp_path / "out", "--to", layout, "--model", "Small") == 0
+    said = capsys.readouterr().out
+    assert "no tokenizer was written: OpenAI's vocabulary" in said and "open_clip_torch" in said
+    assert read_source(tmp_path / "out").tensors.keys() == build(config).state_dict().keys()
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
         (["--to", "hf"], "which activation"),
-        (["--to", "openai", "--activation", "gelu"], "trained with activation gelu"),
+        (["--to", "openai", "--activation", "gelu", "--heads", 2], "trained with activation gelu"),
         (["--to", "hf", "--model", "ViT-B-33"], "no model 'ViT-B-33'"),
         (["--to", "hf", "--model", "ViT-B-32"], "of another shape"),
         (["--to", "hf", "--model", "ViT-B-32", "--activation", "gelu"], "not needed with --model"),
+        (["--to", "hf", "--model", "ViT-B-32", "--heads", 2], "--heads is not needed with --model"),
+        (["--to", "hf", "--activation", "gelu"], "how many attention heads"),
+        (["--to", "hf", "--activation", "gelu", "--heads", 2, 2, 2], "--heads takes one value or"),
+        (["--to", "hf", "--activation", "gelu", "--heads", 3], "must divide its width 128, got 3"),
     ],
 )
 def test_failure_is_one_message_and_leaves_nothing(options, message, tmp_path, capsys):
@@ -103,3 +126,59 @@ def test_help_names_the_layouts(capsys):
         convert("--help")
     assert raised.value.code == 0
     assert "{open_clip,hf,openai}" in capsys.readouterr().out
+
+
+# Heads that the weights do not say
+
+
+OWN = ClipConfig(
+    64,
+    VisionConfig(32, patch_size=8, width=128, layers=2, head_width=32),
+    TextConfig(16, 512, width=128, heads=2, layers=2),
+)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A model with another number of heads in each tower, both unlike width / 64, and its file."""
+    model = build(replace(OWN, text_cfg=replace(OWN.text_cfg, heads=8)))
+    torch.save(model.state_dict(), tmp_path / "own.pt")
+    return model, tmp_path / "own.pt"
+
+
+@pytest.mark.parametrize("layout", ["hf", "open_clip"])
+def test_heads_that_are_told_give_the_own_features(layout, own, tmp_path, capsys):
+    model, path = own
+    told = ["--activation", "gelu", "--heads", 4, 8]
+    assert convert(path, tmp_path / "out", "--to", layout, *told) == 0
+    said = capsys.readouterr().out
+    assert "inferred: 4 heads in the vision tower and 8 in the text tower, square images" in said
+    again = create_model(str(tmp_path / "out")).eval()
+    assert again.config == model.config
+    images, tokens = inputs(model.config)
+    with torch.no_grad():
+        assert torch.equal(again.encode_image(images), model.encode_image(images))
+        assert torch.equal(again.encode_text(tokens), model.encode_text(tokens))
+
+
+def test_heads_that_are_not_told_are_asked_for_and_nothing_is_written(own, tmp_path, capsys):
+    _, path = own
+    assert convert(path, tmp_path / "out", "--to", "hf", "--activation", "gelu") == 2
+    message = capsys.readouterr().err
+    assert "the vision tower has width 128" in message and "--heads" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_openais_code_would_split_heads_of_its_own_so_they_are_refused(own, tmp_path, capsys):
+    _, path = own
+    told = ["--activation", "quick_gelu", "--heads", 4, 8]
+    assert convert(path, tmp_path / "out", "--to", "openai", *told) == 2
+    assert "openai/CLIP would build another model" in capsys.readouterr().err
+
+
+def test_activations_of_two_towers_are_told_one_after_the_other(tmp_path):
+    config = replace(OWN, vision_cfg=replace(OWN.vision_cfg, activation="quick_gelu"))
+    torch.save(build(config).state_dict(), tmp_path / "own.pt")
+    told = ["--activation", "quick_gelu", "gelu", "--heads", 4, 2]
+    assert convert(tmp_path / "own.pt", tmp_path / "out", "--to", "hf", *told) == 0
+    assert read_source(tmp_path / "out").config == config

@@ -10,13 +10,13 @@ import fastclip
 
 PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
-    {"backends", "process_memory"},
+    {"backends", "hub", "installation", "process_memory"},
     {"ops"},
     {"distributed"},
     {"functional"},
     {"losses", "models", "data"},
     {"train", "evaluate"},
-    {"benchmarks", "convert", "doctor", "cli", "compat"},
+    {"benchmarks", "convert", "doctor", "cli", "compat", "__main__"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 OPTIONAL = {

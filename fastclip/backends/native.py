@@ -3,6 +3,8 @@
 import functools
 import importlib
 
+from fastclip.installation import advice_on_hidden_package
+
 
 @functools.cache
 def objection() -> str | None:
@@ -10,10 +12,10 @@ def objection() -> str | None:
     try:
         importlib.import_module("fastclip._C")
     except ModuleNotFoundError:
-        return (
-            "the native module is not built; install with a C++ compiler and "
-            "`pip install --no-build-isolation`"
+        how = advice_on_hidden_package() or (
+            "install with a C++ compiler and `pip install --no-build-isolation`"
         )
+        return f"the native module is not built; {how}"
     except ImportError as error:
         return f"the native module does not load: {error}"
     return None

@@ -1,17 +1,22 @@
-"""Files that come with open_clip and are not part of fastclip: found without importing it."""
+"""Files that come with other packages and are not part of fastclip: found without an import."""
 
 import sys
 from pathlib import Path
 
 
 def open_clip_file(name: str) -> Path | None:
-    """The file of this name in an installed `open_clip_torch`, or None.
+    """The file of this name in an installed `open_clip_torch`, or None."""
+    return installed_file("open_clip", name)
 
-    Also where `open_clip` is a name of fastclip in this process: see `fastclip.compat`.
+
+def installed_file(package: str, name: str) -> Path | None:
+    """The file of this name in an installed package, or None.
+
+    A module that only goes by the name of `package` in this process does not hide the package.
     """
     for finder in sys.meta_path:
-        package = finder.find_spec("open_clip", None)
-        for directory in (package and package.submodule_search_locations) or ():
+        spec = finder.find_spec(package, None)
+        for directory in (spec and spec.submodule_search_locations) or ():
             path = Path(directory, name)
             if path.is_file():
                 return path

@@ -10,7 +10,7 @@ before resizing, so that colours are interpolated and not picked.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -48,6 +48,9 @@ class PreprocessCfg:
         interpolation: "bicubic", "bilinear", or "random", which is timm's and bicubic here.
         resize_mode: of evaluation, see `resize.py`.
         fill_color: value of all channels of the padding of "longest", 0 to 255.
+        shortest_edge: of "shortest", as transformers' processors do it and open_clip cannot: the
+            shortest edge becomes that many pixels and `size` is cut out of the centre, whose corner
+            is rounded down. None covers `size` just so.
 
     Raises:
         ValueError: a value is out of its range.
@@ -60,6 +63,7 @@ class PreprocessCfg:
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
     fill_color: int = 0
+    shortest_edge: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.size, Sequence):
@@ -81,15 +85,37 @@ class PreprocessCfg:
         )
         self._require(self.resize_mode in RESIZE_MODES, "resize_mode", f"one of {RESIZE_MODES}")
         self._require(0 <= self.fill_color <= 255, "fill_color", "in [0, 255]")
+        edge = self.shortest_edge
+        self._require(
+            edge is None or (isinstance(edge, int) and edge > 0),
+            "shortest_edge", "None or a positive number of pixels",
+        )  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "PreprocessCfg":
-        """Read open_clip's JSON: keys that are unknown or None are passed over."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in values.items() if k in known and v is not None})
+        """Read open_clip's JSON; a field that is None has its default.
+
+        Raises:
+            ValueError: a field is unknown, or a value is out of its range.
+        """
+        if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
+            raise ValueError(f"preprocess_cfg: {', '.join(unknown)} not supported")
+        return cls(**{k: v for k, v in values.items() if v is not None})
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Return open_clip's JSON, with `shortest_edge` only where there is one."""
+        values = asdict(self)
+        if self.shortest_edge is None:
+            del values["shortest_edge"]
+        return values
+
+    def with_size(self, size: int | tuple[int, int]) -> "PreprocessCfg":
+        """Return these settings for images of another size; `shortest_edge` grows with it."""
+        resized = replace(self, size=size)
+        if self.shortest_edge is None:
+            return resized
+        ratio = min(resized.height_width) / min(self.height_width)
+        return replace(resized, shortest_edge=round(self.shortest_edge * ratio))
 
     @property
     def height_width(self) -> tuple[int, int]:
@@ -126,7 +152,9 @@ class EvaluationTransform:
     def __post_init__(self) -> None:
         _require_output(self.output)
         cfg = self.cfg
-        steps = evaluation_steps(cfg.size, cfg.resize_mode, cfg.interpolation, cfg.fill_color)
+        steps = evaluation_steps(
+            cfg.size, cfg.resize_mode, cfg.interpolation, cfg.fill_color, cfg.shortest_edge
+        )
         steps += tensor_steps(cfg.mean, cfg.std, self.output)
         object.__setattr__(self, "transforms", steps)
 

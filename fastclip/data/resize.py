@@ -4,6 +4,8 @@
 pads, "squash" changes its aspect ratio. Pillow's filters widen with the reduction: no aliasing.
 """
 
+import math
+
 from PIL import Image
 
 from fastclip.data.images import MAX_PIXELS, ImageError
@@ -60,10 +62,16 @@ def fit(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -
     return resize(image, (max(1, round(height / ratio)), max(1, round(width / ratio))), resample)
 
 
-def center_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Take the centre of `size` (height, width); what lies outside the picture is black."""
+def center_crop(image: Image.Image, size: tuple[int, int], round_down: bool = False) -> Image.Image:
+    """Take the centre of `size` (height, width); what lies outside the picture is black.
+
+    Args:
+        round_down: the corner, as transformers' processors do; otherwise to the nearest pixel, and
+            to an even one between two.
+    """
     height, width = size
-    top, left = round((image.height - height) / 2), round((image.width - width) / 2)
+    top, left = (image.height - height) / 2, (image.width - width) / 2
+    top, left = (math.floor(top), math.floor(left)) if round_down else (round(top), round(left))
     return image.crop((left, top, left + width, top + height))
 
 

@@ -58,6 +58,14 @@ class Resize:
 
 
 @dataclass(frozen=True)
+class ResizeRGB(Resize):
+    """`Resize` of the image in RGB, as transformers' processors have it."""
+
+    def __call__(self, source: Picture) -> Image.Image:
+        return super().__call__(to_rgb(Open()(source)))
+
+
+@dataclass(frozen=True)
 class ResizeKeepRatio:
     """Resize so that `size` (height, width) is just covered or, if `longest`, just not left."""
 
@@ -71,12 +79,13 @@ class ResizeKeepRatio:
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The centre of `size` (height, width)."""
+    """The centre of `size` (height, width); `round_down` is of its corner."""
 
     size: tuple[int, int]
+    round_down: bool = False
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        return center_crop(image, self.size)
+        return center_crop(image, self.size, self.round_down)
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,11 @@ class Normalize:
 
 
 def evaluation_steps(
-    size: int | tuple[int, int], resize_mode: str, interpolation: str, fill_color: int
+    size: int | tuple[int, int],
+    resize_mode: str,
+    interpolation: str,
+    fill_color: int,
+    shortest_edge: int | None = None,
 ) -> list[Step]:
     """From a picture to an RGB image of `size`; see `PreprocessCfg`."""
     height, width = size if isinstance(size, tuple) else (size, size)
@@ -149,6 +162,9 @@ def evaluation_steps(
         ]
     elif resize_mode == "squash":
         steps = [Resize((height, width), resample)]
+    elif shortest_edge is not None:
+        crop = CenterCrop((height, width), round_down=True)
+        steps = [ResizeRGB(shortest_edge, resample), crop]
     elif height == width:
         steps = [Resize(height, resample), CenterCrop((height, width))]
     else:

@@ -17,7 +17,7 @@ from fastclip.data.digits import DIGIT_WORDS, LabeledImages
 from fastclip.data.grids import CELL_NAMES, CELLS, DigitGrids, Pairs, place_alone
 from fastclip.data.pixels import standardize
 from fastclip.data.tokenizers.words import WordTokenizer
-from fastclip.evaluate.retrieval import Retrieval, nearest, retrieval
+from fastclip.evaluate.retrieval import Retrieval, digests, nearest, retrieval
 from fastclip.evaluate.zero_shot import accuracy, class_features, classify
 from fastclip.models.clip import CLIP
 
@@ -59,7 +59,12 @@ def evaluate_digits(
     return DigitEvaluation(
         pairs,
         nearest(image_features, text_features),
-        retrieval(image_features, text_features),
+        retrieval(
+            image_features,
+            text_features,
+            image_ids=digests(pairs.images),
+            text_ids=pairs.captions,
+        ),
         accuracy(classify(lone_features, classes), test.labels),
         len(test.labels),
     )

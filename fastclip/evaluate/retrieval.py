@@ -1,15 +1,24 @@
-"""Retrieval: how far down the list of all texts an image's own text stands, and the reverse.
+"""Retrieval: how far down the list of all texts an image's best own text stands, and the reverse.
 
-    rank_i = 1 + #{ j != i : <query_i, gallery_j> >= <query_i, gallery_i> }
+    best_i = max { <query_i, gallery_j> : j belongs to i }
+    rank_i = 1 + #{ j that does not belong to i : <query_i, gallery_j> >= best_i }
     R@K    = share of queries with rank_i <= K
+
+An image with several captions is one image: any of its captions is a hit, and for a text the image
+counts once, however many pairs it is in. So R@K is the recall of COCO and Flickr, and of
+CLIP_benchmark. Likewise a text that several images have is one text: any of them is a hit. Queries
+are every image once, and the text of every pair.
 
 A tie counts against us, so that collapsed features, for which everything ties, score 0 and not 1.
 Products are summed in float64 and compared in float32: two equal rows then tie exactly, whichever
 order a matrix product sums them in.
 
-Cost: 2 N^2 D FLOPs per direction; memory O(chunk * N), no N x N tensor.
+Cost: 2 M N D FLOPs per direction, for M images and N texts; memory O(chunk * N), no M x N tensor.
 """
 
+import hashlib
+import warnings
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,24 +28,41 @@ DEFAULT_CHUNK = 1024  # queries compared at a time
 
 
 class Retrieval(NamedTuple):
-    """Ranks of the matching item, 1 is best, in both directions."""
+    """Ranks of the best matching item, 1 is best, in both directions."""
 
-    image_to_text: Tensor  # (N,) int64
-    text_to_image: Tensor  # (N,) int64
+    image_to_text: Tensor  # (M,) int64: of each image once, in the order in which they first appear
+    text_to_image: Tensor  # (N,) int64: of the text of each pair
 
 
 def retrieval(
-    image_features: Tensor, text_features: Tensor, chunk: int = DEFAULT_CHUNK
+    image_features: Tensor,
+    text_features: Tensor,
+    chunk: int = DEFAULT_CHUNK,
+    *,
+    image_ids: Sequence[Hashable] | Tensor | None = None,
+    text_ids: Sequence[Hashable] | Tensor | None = None,
 ) -> Retrieval:
-    """Rank matching pairs among all of them.
+    """Rank what matches among all images and all texts.
 
     Args:
         image_features: (N, D) floating point, unit rows; row i belongs to text i.
         text_features: (N, D), same device.
         chunk: queries compared at a time, at least 1.
+        image_ids: N names, paths or numbers; pairs with the same one have the same image, whose
+            features are those of its first pair. By default equal rows of `image_features` are
+            one image, of which a warning says how many there are. That fails for a model that
+            gives different images the same features; images are therefore kept apart if all rows
+            are equal, and where their texts' rows are equal too.
+        text_ids: the same of texts.
 
     Raises:
         ValueError: the shapes differ, there is no row, or `chunk` < 1.
+
+    Example: three captions of one image, one of another.
+        >>> images = torch.eye(2)[[0, 0, 0, 1]]
+        >>> texts = torch.tensor([[0.8, 0.6], [1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        >>> retrieval(images, texts, image_ids=["a", "a", "a", "b"])
+        Retrieval(image_to_text=tensor([1, 1]), text_to_image=tensor([1, 1, 2, 1]))
     """
     if image_features.ndim != 2 or image_features.shape != text_features.shape:
         raise ValueError(
@@ -47,8 +73,11 @@ def retrieval(
         raise ValueError("retrieval needs at least one pair")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
+    image_of, text_of = _items(image_features, text_features, image_ids, text_ids)
+    images, texts = image_features[_first(image_of)], text_features[_first(text_of)]
+    pairs = torch.stack([image_of, text_of]).to(image_features.device)
     return Retrieval(
-        ranks(image_features, text_features, chunk), ranks(text_features, image_features, chunk)
+        ranks(images, texts, chunk, pairs), ranks(texts, images, chunk, pairs.flip(0))[pairs[1]]
     )
 
 
@@ -63,13 +92,110 @@ def nearest(queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK) -> Ten
 
 
 @torch.no_grad()
-def ranks(queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK) -> Tensor:
-    """Rank (N,) int64 of gallery row i for query row i, both (N, D)."""
+def ranks(
+    queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK, pairs: Tensor | None = None
+) -> Tensor:
+    """Rank of the best gallery row that belongs to a query, for each of them.
+
+    Args:
+        queries: (M, D).
+        gallery: (N, D).
+        chunk: queries compared at a time.
+        pairs: (2, P) int64: numbers of queries and of gallery rows that belong to them, at least
+            one for each query; by default row i belongs to query i.
+
+    Returns:
+        (M,) int64.
+    """
+    if pairs is None:
+        pairs = torch.arange(len(queries), device=queries.device).expand(2, -1)
+    flat = (pairs[0] * len(gallery) + pairs[1]).unique()  # sorted by query
+    pairs = torch.stack([flat // len(gallery), flat % len(gallery)])
+    starts = torch.arange(0, len(queries) + chunk, chunk, device=pairs.device)
+    edges = torch.searchsorted(pairs[0], starts).tolist()
     gallery = gallery.double()
     found = []
-    for start in range(0, len(queries), chunk):
-        similarity = (queries[start : start + chunk].double() @ gallery.T).float()
-        matching = similarity.diagonal(start)
-        # The match itself is the 1; nan, which a model that has diverged gives, is no match.
-        found.append((~(similarity < matching[:, None])).sum(1))
+    for i, part in enumerate(queries.split(chunk)):
+        similarity = (part.double() @ gallery.T).float()
+        own, columns = pairs[:, edges[i] : edges[i + 1]]
+        own = own - i * chunk
+        best = similarity.new_full((len(part),), -torch.inf)
+        best = best.scatter_reduce(0, own, similarity[own, columns], "amax")
+        # nan, which a model that has diverged gives, is no match.
+        is_against = ~(similarity < best[:, None])
+        is_against[own, columns] = False
+        found.append(1 + is_against.sum(1))
     return torch.cat(found)
+
+
+def distinct(ids: Iterable[Hashable]) -> Tensor:
+    """Number N ids in the order in which they first appear: (N,) int64, equal ones alike."""
+    numbers: dict[Hashable, int] = {}
+    return torch.tensor([numbers.setdefault(name, len(numbers)) for name in ids])
+
+
+def digests(rows: Tensor) -> list[bytes]:
+    """Return a digest of each of N rows of any shape; equal rows have equal ones."""
+    contents = rows.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
+    return [hashlib.blake2b(row, digest_size=16).digest() for row in contents]
+
+
+def _items(
+    image_features: Tensor,
+    text_features: Tensor,
+    image_ids: Sequence[Hashable] | Tensor | None,
+    text_ids: Sequence[Hashable] | Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Numbers (N,) of the images and of the texts of pairs."""
+    images, texts = _equal_rows(image_features), _equal_rows(text_features)
+    found = []
+    for name, features, ids, own, other in (
+        ("image", image_features, image_ids, images, texts),
+        ("text", text_features, text_ids, texts, images),
+    ):
+        if ids is None:
+            items = _apart_where_collapsed(own, other)
+            repeats = len(items) - int(items.max()) - 1
+            if repeats:
+                warnings.warn(
+                    f"{repeats} of {len(items)} rows of {name}_features are those of an earlier "
+                    f"{name}: they are taken for one {name}; {name}_ids says which are",
+                    stacklevel=4,
+                )
+        elif len(ids) != len(features):
+            raise ValueError(f"{name}_ids must be {len(features)}, one per pair, got {len(ids)}")
+        else:
+            items = distinct(ids.tolist() if isinstance(ids, Tensor) else ids)
+        found.append(items)
+    return found[0], found[1]
+
+
+def _equal_rows(features: Tensor) -> Tensor:
+    """Numbers (N,) of rows, equal ones alike; nan equals nothing."""
+    names: list[Hashable] = list(digests(features + 0.0))  # -0.0 is 0.0
+    for i in features.isnan().any(1).nonzero().flatten().tolist():
+        names[i] = i
+    return distinct(names)
+
+
+def _apart_where_collapsed(own: Tensor, other: Tensor) -> Tensor:
+    """Take rows for one item where they are equal and it is not the model that makes them so.
+
+    Args:
+        own: (N,) numbers of equal rows.
+        other: (N,) the same of what the rows are paired with.
+    """
+    if len(own) > 1 and int(own.max()) == 0:
+        return torch.arange(len(own))
+    partners = torch.stack([own, other]).unique(dim=1)[0].bincount(minlength=int(own.max()) + 1)
+    is_collapsed = (partners == 1)[own].tolist()
+    return distinct(
+        (number, i if apart else None)
+        for i, (number, apart) in enumerate(zip(own.tolist(), is_collapsed, strict=True))
+    )
+
+
+def _first(numbers: Tensor) -> Tensor:
+    """Where each number first appears."""
+    found = torch.full((int(numbers.max()) + 1,), len(numbers))
+    return found.scatter_reduce(0, numbers, torch.arange(len(numbers)), "amin")

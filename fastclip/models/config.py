@@ -154,7 +154,8 @@ class TextConfig:
             "eos" the first `eos_id`; "first"; "last".
         proj_type: "linear", or "none" to read the tower as it is.
         proj_bias: the projection is an `nn.Linear`.
-        hf_tokenizer_name: Hugging Face name of its tokenizer; None for OpenAI's.
+        hf_tokenizer_name: Hugging Face name of its tokenizer, or the name of the directory that
+            one lies in with the weights; None for OpenAI's.
         tokenizer_kwargs: what open_clip passes to that tokenizer.
 
     Raises:

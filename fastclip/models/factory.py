@@ -259,8 +259,8 @@ def _preprocess(
     config: ClipConfig, source: Source | None, changes: Mapping[str, Any] | None
 ) -> PreprocessCfg:
     known = None if source is None else source.preprocess
-    values = (known or preprocess_of(config)).to_dict() | {"size": config.vision_cfg.image_size}
-    return PreprocessCfg.from_dict(values | dict(changes or {}))
+    preprocess = (known or preprocess_of(config)).with_size(config.vision_cfg.image_size)
+    return PreprocessCfg.from_dict(preprocess.to_dict() | dict(changes or {}))
 
 
 def _preprocess_changes(

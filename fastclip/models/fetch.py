@@ -1,19 +1,14 @@
-"""Bringing published weights here, once.
+"""Published weights and what describes them, brought here once: see `fastclip.hub`."""
 
-Files are fetched by `huggingface_hub` where it is installed, else by torch alone into
-~/.cache/fastclip, from HF_ENDPOINT if that is set. What is there already is not fetched again.
-"""
-
-import importlib.util
-import os
+import json
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
-import torch
-
+from fastclip.data.tokenizers.beside_weights import SETTINGS_FILE
+from fastclip.data.tokenizers.vocabulary import IDS_FILE, MERGES_FILE, WHOLE_FILE
+from fastclip.hub import download, has_sha256, hub_file
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.source import (
     OPEN_CLIP_CONFIG,
@@ -22,9 +17,9 @@ from fastclip.models.checkpoints.source import (
 )
 from fastclip.models.published import OPENAI, OPENAI_FILES
 
-HUB = "https://huggingface.co"
+# What tells whether the tokenizer of a CLIPModel is OpenAI's.
+TOKENIZER_FILES = (SETTINGS_FILE, MERGES_FILE, IDS_FILE, WHOLE_FILE)
 OPENAI_CACHE = "~/.cache/clip"
-CACHE = "~/.cache/fastclip"
 
 
 def fetch_repository(
@@ -44,8 +39,10 @@ def fetch_repository(
         CheckpointError: nothing could be fetched; the message says how to do without.
     """
     config = _first(repository, (OPEN_CLIP_CONFIG, "config.json"), cache_dir)
+    is_open_clip = config.name == OPEN_CLIP_CONFIG
+    if not is_open_clip:
+        _fetch_tokenizer(repository, config, cache_dir)
     if not config_only:
-        is_open_clip = config.name == OPEN_CLIP_CONFIG
         _first(repository, WEIGHTS_NAMES if is_open_clip else TRANSFORMERS_WEIGHTS_NAMES, cache_dir)
         if not is_open_clip:
             _fetch(repository, "preprocessor_config.json", cache_dir)
@@ -67,8 +64,8 @@ def fetch_openai(name: str, download_root: str | PathLike | None = None) -> Path
     if not path.is_file():
         url = f"{OPENAI}/{checksum}/{file_name}"
         try:
-            _download(url, path, checksum)
-        except (OSError, RuntimeError) as error:
+            download(url, path, has_sha256(checksum))
+        except OSError as error:
             raise CheckpointError(
                 f"{name} could not be fetched from {url}: {error}. Put the file at {path}, or give "
                 "the path of a file instead of a name"
@@ -141,17 +138,27 @@ def download_pretrained_from_url(url: str, cache_dir: str | PathLike | None = No
     """
     name = url.rsplit("/", 1)[-1]
     path = Path(cache_dir or OPENAI_CACHE).expanduser() / name
-    checksum = None
+    check = None
     if "openaipublic" in url:
-        checksum = url.split("/")[-2]
+        check = has_sha256(url.split("/")[-2])
     elif "mlfoundations" in url:
-        checksum = name.rsplit(".", 1)[0].rsplit("-", 1)[-1]
+        check = has_sha256(name.rsplit(".", 1)[0].rsplit("-", 1)[-1])
     if not path.is_file():
         try:
-            _download(url, path, checksum)
-        except (OSError, RuntimeError) as error:
+            download(url, path, check)
+        except OSError as error:
             raise CheckpointError(f"{url} could not be fetched: {error}") from error
     return str(path)
+
+
+def _fetch_tokenizer(repository: str, config: Path, cache_dir: str | PathLike | None) -> None:
+    """Bring what is there of a CLIPModel's tokenizer; weights alone are of use, too."""
+    try:
+        if json.loads(config.read_text(encoding="utf-8")).get("model_type") == "clip":
+            for name in TOKENIZER_FILES:
+                _fetch(repository, name, cache_dir)
+    except (AttributeError, ValueError):
+        return  # not fetched, or not a configuration: what reads it says so
 
 
 def _first(repository: str, names: tuple[str, ...], cache_dir: str | PathLike | None) -> Path:
@@ -166,42 +173,9 @@ def _first(repository: str, names: tuple[str, ...], cache_dir: str | PathLike | 
 def _fetch(repository: str, name: str, cache_dir: str | PathLike | None) -> Path | None:
     """One file of a repository, or None if it has no such file."""
     try:
-        if importlib.util.find_spec("huggingface_hub") is not None:
-            return _fetch_by_library(repository, name, cache_dir)
-        return _fetch_by_torch(repository, name, cache_dir)
+        return hub_file(repository, name, cache_dir)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"{name} of {repository} could not be fetched: {error}. Without a connection, give a "
             "path: pretrained='/path/to/weights' or the name 'local-dir:/path/to/directory'"
         ) from error
-
-
-def _fetch_by_library(repository: str, name: str, cache_dir: str | PathLike | None) -> Path | None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(repository, name, cache_dir=cache_dir))
-    except LocalEntryNotFoundError:
-        raise  # not reached, which is also an EntryNotFoundError
-    except EntryNotFoundError:
-        return None
-
-
-def _fetch_by_torch(repository: str, name: str, cache_dir: str | PathLike | None) -> Path | None:
-    path = Path(cache_dir or CACHE).expanduser() / repository / name
-    if not path.is_file():
-        endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-        try:
-            _download(f"{endpoint}/{repository}/resolve/main/{name}", path, None)
-        except URLError as error:
-            if getattr(error, "code", None) == 404:
-                return None
-            raise
-    return path
-
-
-def _download(url: str, path: Path, checksum: str | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Into a temporary file beside it, then renamed; a wrong checksum raises.
-    torch.hub.download_url_to_file(url, str(path), hash_prefix=checksum, progress=True)

@@ -10,6 +10,7 @@ Source: the model configurations of open_clip_torch 3.3.0 and the SigLIP models 
 import re
 from dataclasses import MISSING, asdict, fields
 
+from fastclip.models import open_clip_fields
 from fastclip.models.config import (
     ClipConfig,
     ResNetConfig,
@@ -29,39 +30,31 @@ SIGLIP_SIZES = {
 SIGLIP_TANH = re.compile(
     r"vit_(base_patch32_siglip_256|large_patch16_siglip_512|so400m_patch16_.*|giantopt_.*)"
 )
-# Fields without effect here, or that say what is always so.
-IGNORED_VISION = {"timm_model_pretrained", "timm_pool", "timm_proj", "attentional_pool"}
-IGNORED_VISION |= {"output_tokens", "attn_pooler_queries", "attn_pooler_heads", "timm_drop_path"}
-IGNORED_TEXT = {"pad_id", "output_tokens", "embed_cls", "tokenizer_mode"}
 OURS = {"activation", "channels"}
 
 
 def from_json(values: dict) -> ClipConfig:
     """Read open_clip's JSON of a model.
 
+    Every field is obeyed or refused, but for those that cannot matter: see `open_clip_fields.py`.
+
     Raises:
         ValueError: a field is missing or unknown, or asks for a tower that is not built in: a timm
             model other than SigLIP's, a Hugging Face text model, CoCa's.
     """
-    known = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"}
-    known |= {"init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"}
     for tower in ("vision_cfg", "text_cfg"):
         if not isinstance(values.get(tower), dict):
             raise ValueError(f"not a model configuration: {tower} is {values.get(tower)!r}")
     if "multimodal_cfg" in values:
         raise ValueError("multimodal_cfg: CoCa models are not supported")
-    _require_known("the model", values, known)
-    quick_gelu = bool(values.get("quick_gelu", False))
+    values = open_clip_fields.MODEL.read("the model", values)
+    quick_gelu = bool(values.pop("quick_gelu", False))
     try:
-        return ClipConfig(
-            values["embed_dim"],
-            _vision(values["vision_cfg"], quick_gelu),
-            _text(values["text_cfg"], quick_gelu),
-            custom_text=bool(values.get("custom_text", False)),
-            init_logit_bias=values.get("init_logit_bias"),
-            nonscalar_logit_scale=bool(values.get("nonscalar_logit_scale", False)),
-            **{k: values[k] for k in ("init_logit_scale",) if k in values},
-        )
+        towers = {
+            "vision_cfg": _vision(values["vision_cfg"], quick_gelu),
+            "text_cfg": _text(values["text_cfg"], quick_gelu),
+        }
+        return ClipConfig(**values | towers | {"custom_text": bool(values.get("custom_text"))})
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a model configuration: {error}") from error
 
@@ -92,24 +85,20 @@ def is_portable(config: ClipConfig) -> bool:
 
 
 def _vision(values: dict, quick_gelu: bool) -> VisionConfig | SiglipVisionConfig | ResNetConfig:
-    _require_absent("vision_cfg", values, ("attentional_pool",))
-    values = {k: v for k, v in values.items() if k not in IGNORED_VISION}
+    if timm_name := values.get("timm_model_name"):
+        _require_siglip(timm_name)
+        told = open_clip_fields.TIMM_DEFAULTS | values
+        values = open_clip_fields.SIGLIP_OF_TIMM.read("vision_cfg", told)
+        return siglip_from_timm_name(values.pop("timm_model_name"), values)
     if values.get("pool_type") == "map":
-        _require_known("vision_cfg", values, _names(SiglipVisionConfig) | {"pool_type"})
+        values = open_clip_fields.SIGLIP.read("vision_cfg", values)
         return SiglipVisionConfig(**{k: v for k, v in values.items() if k != "pool_type"})
-    if timm_name := values.pop("timm_model_name", None):
-        return siglip_from_timm_name(timm_name, values)
     if isinstance(values.get("layers"), (list, tuple)):
-        return ResNetConfig(
-            values.get("image_size", 224),
-            values["layers"],
-            values.get("width", 64),
-            values.get("head_width", 64),
-        )
-    return VisionConfig(
-        **{"image_size": 224, "patch_size": 16, "width": 768, "layers": 12}
-        | _tower("vision_cfg", values, VisionConfig, quick_gelu)
-    )
+        values = open_clip_fields.RESNET.read("vision_cfg", values)
+        return ResNetConfig(**{"image_size": 224, "width": 768} | values)
+    values = open_clip_fields.VISION_TRANSFORMER.read("vision_cfg", values)
+    defaults = {"image_size": 224, "patch_size": 16, "width": 768, "layers": 12}
+    return VisionConfig(**defaults | _tower("vision_cfg", values, quick_gelu))
 
 
 def siglip_from_timm_name(timm_name: str, values: dict | None = None) -> SiglipVisionConfig:
@@ -118,16 +107,19 @@ def siglip_from_timm_name(timm_name: str, values: dict | None = None) -> SiglipV
     Raises:
         ValueError: the name is another model's, or a value is not one that can be chosen.
     """
+    size, patch_size, image_size = _require_siglip(timm_name)
+    chosen = {"image_size": int(image_size), "activation": _timm_activation(timm_name)}
+    chosen |= open_clip_fields.SIGLIP_OF_TIMM.read("vision_cfg", values or {})
+    return SiglipVisionConfig(patch_size=int(patch_size), **SIGLIP_SIZES[size], **chosen)
+
+
+def _require_siglip(timm_name: str) -> tuple[str, ...]:
     match = SIGLIP_NAME.fullmatch(timm_name)
     if match is None:
         raise ValueError(
             f"timm_model_name {timm_name!r} is not built in: give timm's model to TwoTower"
         )
-    size, patch_size, image_size = match.groups()
-    chosen = {"image_size": int(image_size), "activation": _timm_activation(timm_name)}
-    chosen |= values or {}
-    _require_known("vision_cfg", chosen, {"image_size", "activation", "patch_dropout"})
-    return SiglipVisionConfig(patch_size=int(patch_size), **SIGLIP_SIZES[size], **chosen)
+    return match.groups()
 
 
 def _timm_activation(timm_name: str) -> str:
@@ -135,15 +127,14 @@ def _timm_activation(timm_name: str) -> str:
 
 
 def _text(values: dict, quick_gelu: bool) -> TextConfig:
-    _require_absent("text_cfg", values, ("hf_model_name", "embed_cls"))
-    values = {k: v for k, v in values.items() if k not in IGNORED_TEXT}
+    values = open_clip_fields.TEXT_TRANSFORMER.read("text_cfg", values)
     if values.get("tokenizer_kwargs") is None:
         values.pop("tokenizer_kwargs", None)
     defaults = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12}
-    return TextConfig(**defaults | _tower("text_cfg", values, TextConfig, quick_gelu))
+    return TextConfig(**defaults | _tower("text_cfg", values, quick_gelu))
 
 
-def _tower(where: str, values: dict, cls: type, quick_gelu: bool) -> dict:
+def _tower(where: str, values: dict, quick_gelu: bool) -> dict:
     """The keyword arguments of a tower of transformer blocks."""
     values = dict(values)
     arguments = {"activation": "quick_gelu" if quick_gelu else "gelu"}
@@ -157,7 +148,6 @@ def _tower(where: str, values: dict, cls: type, quick_gelu: bool) -> dict:
         arguments["norm_eps"] = norm_kwargs.pop("eps")
     if norm_kwargs:
         raise ValueError(f"{where}: norm_kwargs {norm_kwargs} is not supported")
-    _require_known(where, values, _names(cls))
     return arguments | values
 
 
@@ -207,24 +197,8 @@ def _one_if_square(size: tuple[int, int]) -> int | list[int]:
     return size[0] if size[0] == size[1] else list(size)
 
 
-def _names(cls: type) -> set[str]:
-    return {f.name for f in fields(cls)}
-
-
 def _defaults(cls: type) -> dict:
     """The fields of a dataclass that have a default, with it."""
     values = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
     made = {f.name: f.default_factory() for f in fields(cls) if f.default_factory is not MISSING}
     return values | made
-
-
-def _require_known(where: str, values: dict, known: set[str]) -> None:
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"{where}: {', '.join(unknown)} not supported")
-
-
-def _require_absent(where: str, values: dict, names: tuple[str, ...]) -> None:
-    for name in names:
-        if values.get(name):
-            advice = ": give the Hugging Face model to TwoTower" if name == "hf_model_name" else ""
-            raise ValueError(f"{where}: {name} {values[name]!r} is not supported{advice}")

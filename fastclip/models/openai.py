@@ -29,6 +29,8 @@ from fastclip.models.published import OPENAI_FILES
 from fastclip.models.registry import open_clip_name
 from fastclip.models.tracing import trace_model
 
+Heads = int | tuple[int, int] | None
+
 
 class LogitsCLIP(CLIP):
     """`CLIP` that is called as OpenAI's: for inference, where the logits are wanted."""
@@ -50,6 +52,7 @@ def load(
     download_root: str | PathLike | None = None,
     activation: str | None = None,
     precision: str | None = None,
+    heads: Heads = None,
 ) -> tuple[LogitsCLIP, EvaluationTransform]:
     """Load a CLIP model, in evaluation mode, and the transform of its pictures.
 
@@ -60,15 +63,17 @@ def load(
         jit: return the TorchScript program of `trace_model` instead.
         download_root: where OpenAI's files are kept; ~/.cache/clip by default.
         activation: of weights that do not say it: "quick_gelu" or "gelu".
+        heads: attention heads of weights that do not say them and are not like a published model:
+            of both towers, or of the vision and of the text tower.
         precision: see `precision.py`; by default OpenAI's choice, "fp16" on a GPU and "fp32" else.
 
     Raises:
         ValueError: no such model.
         FileNotFoundError: no such file or directory.
-        CheckpointError: the weights cannot be fetched or read, do not say their activation, or are
-            not of a CLIP model.
+        CheckpointError: the weights cannot be fetched or read, do not say their activation or
+            heads, or are not of a CLIP model.
     """
-    model = _load(LogitsCLIP, name, device, download_root, activation, precision)
+    model = _load(LogitsCLIP, name, device, download_root, activation, precision, heads)
     preprocess = PreprocessCfg.from_dict(get_model_preprocess_cfg(model))
     program = trace_model(model, batch_size=2, device=_device(device)) if jit else model
     return program, image_transform_v2(preprocess, is_train=False)
@@ -105,6 +110,8 @@ def build_model_from_openai_state_dict(
     state_dict: Mapping[str, Tensor],
     quick_gelu: bool = True,
     cast_dtype: torch.dtype = torch.float16,
+    *,
+    heads: Heads = None,
 ) -> CLIP:
     """Build the model that a state dict of OpenAI's describes, in evaluation mode.
 
@@ -112,9 +119,10 @@ def build_model_from_openai_state_dict(
         state_dict: tensors under OpenAI's names, without wrappers.
         quick_gelu: the activation, which the tensors do not tell; False is GELU.
         cast_dtype: of the matrices: float16 as OpenAI has them, bfloat16 or float32.
+        heads: see `load`; a state dict with OpenAI's three sizes in it needs none.
 
     Raises:
-        CheckpointError: the tensors are not of a CLIP model.
+        CheckpointError: the tensors are not of a CLIP model, or do not tell its heads.
         ValueError: `cast_dtype` is another one.
 
     Example:
@@ -125,18 +133,21 @@ def build_model_from_openai_state_dict(
     if cast_dtype not in precisions:
         raise ValueError(f"cast_dtype must be one of {list(precisions)}, got {cast_dtype}")
     source = _bare(state_dict)
-    config = source.config_or_inferred("quick_gelu" if quick_gelu else "gelu")
+    config = source.config_or_inferred("quick_gelu" if quick_gelu else "gelu", heads)
     return set_precision(_made(CLIP, config, source), precisions[cast_dtype])
 
 
-def build_openai_model(state_dict: Mapping[str, Tensor]) -> LogitsCLIP:
+def build_openai_model(state_dict: Mapping[str, Tensor], *, heads: Heads = None) -> LogitsCLIP:
     """OpenAI's `build_model`: a model that returns logits, in evaluation mode, matrices in float16.
 
+    Args:
+        heads: see `build_model_from_openai_state_dict`.
+
     Raises:
-        CheckpointError: the tensors are not of a CLIP model.
+        CheckpointError: the tensors are not of a CLIP model, or do not tell its heads.
     """
     source = _bare(state_dict)
-    model = _made(LogitsCLIP, source.config_or_inferred("quick_gelu"), source)
+    model = _made(LogitsCLIP, source.config_or_inferred("quick_gelu", heads), source)
     return set_precision(model, "fp16")
 
 
@@ -147,6 +158,7 @@ def _load(
     download_root: str | PathLike | None,
     activation: str | None,
     precision: str | None,
+    heads: Heads = None,
 ) -> CLIP:
     device = _device(device)
     if str(name) in OPENAI_FILES:
@@ -157,7 +169,7 @@ def _load(
     else:
         raise ValueError(f"no model {name!r}: neither a path nor one of {available_models()}")
     source = read_source(path)
-    config = source.config_or_inferred(activation)
+    config = source.config_or_inferred(activation, heads)
     if config.custom_text:
         raise CheckpointError(f"{name} is no CLIP model of OpenAI's kind: use create_model")
     if precision is None:
@@ -167,7 +179,8 @@ def _load(
 
 def _bare(state_dict: Mapping[str, Tensor]) -> Source:
     tensors = {name: value for name, value in state_dict.items() if name not in OPENAI_EXTRAS}
-    return Source(tensors, None, None, None, None)
+    is_openai = all(name in state_dict for name in OPENAI_EXTRAS)
+    return Source(tensors, None, None, None, None, is_openai)
 
 
 def _made(model_class: type[CLIP], config: ClipConfig, source: Source) -> CLIP:

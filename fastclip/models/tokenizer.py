@@ -1,11 +1,20 @@
 """The tokenizer that belongs to a model's name."""
 
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
-from fastclip.data.tokenizers.hugging_face import HFTokenizer
+from fastclip.data.tokenizers.beside_weights import (
+    is_openai_vocabulary,
+    keeps_case,
+    longest_text,
+)
+from fastclip.data.tokenizers.hugging_face import HFTokenizer, has_tokenizer, has_vocabulary
 from fastclip.data.tokenizers.open_clip import SimpleTokenizer
-from fastclip.models.presets import has_clip_vocabulary
+from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
+from fastclip.models.checkpoints.source import OPEN_CLIP_CONFIG, read_config
+from fastclip.models.config import TextConfig
+from fastclip.models.presets import OPENAI_VOCAB_SIZE, has_clip_vocabulary
 from fastclip.models.registry import Place, get_model_config
 
 
@@ -17,30 +26,85 @@ def get_tokenizer(
 ) -> SimpleTokenizer | HFTokenizer:
     """The tokenizer of a model: OpenAI's byte pairs, or the Hugging Face one that it names.
 
+    The tokenizer of a directory or repository is the one that lies with its weights. OpenAI's
+    vocabulary is looked for on this machine, and fetched once if it is not here.
+
     Texts that are too long are cut; the end token stays. `truncate=False` in the call raises.
 
     Args:
         model_name: see `registry.py`.
         context_length: tokens per text, instead of the model's.
-        cache_dir: where what comes from the Hugging Face Hub is kept, instead of its own cache.
-        settings: of the tokenizer's class.
+        cache_dir: where published files are kept.
+        settings: of the tokenizer's class; `vocabulary` says that it is `SimpleTokenizer`.
 
     Raises:
         ValueError: no such model.
-        FileNotFoundError: no vocabulary; the message says where it may come from.
+        FileNotFoundError: a directory has no tokenizer, or OpenAI's vocabulary is neither here nor
+            could be fetched; the message says where it may come from.
         ModuleNotFoundError: a Hugging Face tokenizer without transformers installed.
+
+    Example:
+        >>> tokens = fastclip.get_tokenizer("ViT-B-32")(["a photo of a cat", "a dog"])
+        >>> tokens.shape, tokens.dtype
+        (torch.Size([2, 77]), torch.int64)
     """
-    text = get_model_config(model_name, cache_dir).text_cfg
-    settings = {
-        "context_length": context_length or text.context_length,
-        **text.tokenizer_kwargs,
-        **settings,
-    }
-    if has_clip_vocabulary(text):
-        return SimpleTokenizer(**settings)
     place = Place.of(model_name)
-    # Beside a model lies its own tokenizer, whatever name its configuration has for it.
-    source = text.hf_tokenizer_name if place is None else place.path or place.repository
-    if source is None:
+    if place is not None:
+        return _of_place(place, context_length, cache_dir, settings)
+    text = get_model_config(model_name).text_cfg
+    settings = _settings(text, context_length, settings)
+    if has_clip_vocabulary(text) or "vocabulary" in settings:
+        return _byte_pairs(cache_dir, settings)
+    if text.hf_tokenizer_name is None:
         raise ValueError(f"{model_name!r} does not name its tokenizer: use HFTokenizer(directory)")
-    return HFTokenizer(source, cache_dir=cache_dir, **settings)
+    return HFTokenizer(text.hf_tokenizer_name, cache_dir=cache_dir, **settings)
+
+
+def _of_place(
+    place: Place,
+    context_length: int | None,
+    cache_dir: str | PathLike | None,
+    settings: dict[str, Any],
+) -> SimpleTokenizer | HFTokenizer:
+    directory = place.directory(cache_dir, config_only=True)
+    text = read_config(directory).text_cfg
+    is_open_clip = (directory / OPEN_CLIP_CONFIG).is_file()
+    if not is_open_clip and context_length is None:
+        # transformers' files say it twice: how many positions there are, and where a text is cut.
+        context_length = min(text.context_length, longest_text(directory) or text.context_length)
+    settings = _settings(text, context_length, settings)
+    is_openai = has_clip_vocabulary(text) and is_openai_vocabulary(directory)
+    if is_openai:
+        settings = {"vocabulary": directory, **settings}
+        if not is_open_clip and keeps_case(directory):
+            settings = {"clean": "whitespace", **settings}
+    # open_clip's configuration says by silence that its tokens are OpenAI's.
+    is_silent = is_open_clip and has_clip_vocabulary(text) and not has_vocabulary(directory)
+    if is_openai or is_silent or "vocabulary" in settings:
+        return _byte_pairs(cache_dir, settings)
+    if place.path is not None and not has_tokenizer(place.path):
+        raise FileNotFoundError(_no_tokenizer(place.path, text))
+    return HFTokenizer(place.path or place.repository, cache_dir=cache_dir, **settings)
+
+
+def _no_tokenizer(directory: Path, text: TextConfig) -> str:
+    if text.vocab_size != OPENAI_VOCAB_SIZE:
+        return f"{directory} has no tokenizer: copy the files of the model's own there"
+    return (
+        f"{directory} has no tokenizer: its {text.vocab_size:,} tokens may be OpenAI's, or of "
+        "another vocabulary. Copy the tokenizer's files there; OpenAI's are written there by "
+        f"fastclip.SimpleTokenizer(context_length={text.context_length})"
+        f".save_pretrained({str(directory)!r})"
+    )
+
+
+def _byte_pairs(cache_dir: str | PathLike | None, settings: dict[str, Any]) -> SimpleTokenizer:
+    vocabulary = find_vocabulary(settings.get("vocabulary"), cache_dir=cache_dir)
+    return SimpleTokenizer(**settings | {"vocabulary": vocabulary})
+
+
+def _settings(
+    text: TextConfig, context_length: int | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    length = text.context_length if context_length is None else context_length
+    return {"context_length": length, **text.tokenizer_kwargs, **settings}

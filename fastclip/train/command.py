@@ -23,6 +23,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from fastclip.data.preprocess import INTERPOLATIONS, RESIZE_MODES
 from fastclip.distributed.groups import SCHEDULES
 from fastclip.train.config import SCHEDULERS
+from fastclip.train.idle_settings import idle_settings
 from fastclip.train.precision import PRECISIONS
 from fastclip.train.run_config import RunConfig
 
@@ -32,8 +33,12 @@ HELP = {
         "val_data": "like --train-data; evaluated by retrieval",
         "dataset_type": "webdataset, csv, folder, synthetic, builtin, hf or auto",
         "csv_separator": "of a table",
-        "csv_img_key": "column of paths",
-        "csv_caption_key": "column of captions",
+        "csv_img_key": "column of paths, of a table or a Hugging Face data set",
+        "csv_caption_key": "column of captions, of the same",
+        "image_key": "which image of a sample: suffixes in order of preference, such as 'png;jpg' "
+        "or seg.png; of a table the column",
+        "caption_key": "which caption of a sample, likewise (default: txt); of json, the value of "
+        "'caption' or 'text'",
         "train_num_samples": "samples of an epoch, where the data does not say",
         "workers": "processes that read and decode, on each rank",
         "shuffle_buffer": "samples that each worker shuffles among",
@@ -148,7 +153,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         for name, text in entries.items():
             default = by_name[name].default
             assert default is not MISSING
-            shown = "" if default in (None, False, "") else f" (default: {default})"
+            told = repr(default) if isinstance(default, str) and default.isspace() else default
+            shown = "" if default in (None, False, "") else f" (default: {told})"
             flags = [f"--{name.replace('_', '-')}", *ALIASES.get(name, ())]
             group.add_argument(*flags, help=text + shown, default=None, **_how(name, hints[name]))
     ignored = parser.add_argument_group("open_clip's, accepted and without effect")
@@ -196,12 +202,22 @@ def make_config(args: argparse.Namespace) -> RunConfig:
     return RunConfig(**values | given)
 
 
+def _require_data(config: RunConfig) -> None:
+    if config.train_data is None and config.dataset_type != "synthetic":
+        raise ValueError(
+            "--train-data must be given: tar shards, a .csv or .tsv, a folder, a Hugging Face data "
+            "set (--dataset-type hf) or digits"
+        )
+
+
 def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) -> int:
     from fastclip.train.run import Run
 
     for flag, reason in ACCEPTED.items():
         if getattr(args, flag[2:].replace("-", "_")):
             log.warn(f"{flag} has no effect: {reason}")
+    for name, reason in idle_settings(config).items():
+        log.warn(f"--{name.replace('_', '-')} has no effect: {reason}")
     log.parameters(config.to_dict())
     log.say(str(config.arithmetic(ranks.world_size)))
     run = Run(config, ranks, directory, log)
@@ -209,6 +225,10 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{ranks.world_size} x {ranks.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
+    for description in run.data.descriptions():
+        log.say(description)
+    for notice in run.data.notices():
+        log.warn(notice)
     if run.precision.caution is not None:
         log.warn(run.precision.caution)
     if ranks.is_first:
@@ -266,9 +286,11 @@ def _place(config: RunConfig) -> tuple[RunConfig, Path]:
         config = replace(config, name=name)
     directory = Path(config.logs) / config.name
     checkpoints = directory / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    if config.resume is None and any(checkpoints.iterdir()):
+    has_run = checkpoints.is_dir() and any(checkpoints.iterdir())
+    if config.resume is None and has_run:
         raise ValueError(f"{directory} has a run: choose another --name, or --resume latest")
+    _require_data(config)
+    checkpoints.mkdir(parents=True, exist_ok=True)
     return config, directory
 
 
@@ -282,12 +304,19 @@ def _read_config(path: Path) -> dict[str, Any]:
 
             values = yaml.safe_load(text)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{path} needs PyYAML (pip install pyyaml); JSON does not") from error
+        raise ValueError(
+            f"{path} needs PyYAML: pip install pyyaml, or pip install 'fastclip-kernels[train]'; a "
+            "file in JSON needs nothing"
+        ) from error
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold settings by name")
-    return {str(name).replace("-", "_"): value for name, value in values.items()}
+    settings = {str(name).replace("-", "_"): value for name, value in values.items()}
+    if len(settings) < len(values):
+        twice = [name for name in values if "-" in name and name.replace("-", "_") in values]
+        raise ValueError(f"{path} has a setting twice, with - and with _: {', '.join(twice)}")
+    return settings
 
 
 def _how(name: str, hint: Any) -> dict[str, Any]:

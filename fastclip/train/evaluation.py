@@ -4,20 +4,23 @@ Both stream: each rank encodes its share, and neither N x N nor N x C numbers ex
 have open_clip's names.
 """
 
-from collections.abc import Callable
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from fastclip.data.loading.loader import PairLoader
-from fastclip.evaluate.retrieval import recall_at, retrieval
+from fastclip.evaluate.retrieval import digests, distinct, recall_at, retrieval
 from fastclip.evaluate.zero_shot import class_features
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.functional import clip_loss
 from fastclip.train.ranks import Ranks
 from fastclip.train.text_order import without_padding
 
+MAX_NAMED = 5  # classes in a message
 RECALLS = (1, 5, 10)
 TOPS = (1, 5)
 
@@ -30,6 +33,7 @@ class Evaluator:
         autocast: makes the context in which the model runs.
         tokenizer: of prompts.
         chunk: prompts that are encoded at once.
+        warn: is told, on the first rank, what is wrong with the data of an evaluation.
     """
 
     def __init__(
@@ -39,38 +43,49 @@ class Evaluator:
         autocast: Callable[[], AbstractContextManager],
         tokenizer: Callable[[list[str]], Tensor],
         chunk: int,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         self.ranks = ranks
         self.prepare = prepare
         self.autocast = autocast
         self.tokenizer = tokenizer
         self.chunk = chunk
+        self.warn = warn
 
     @torch.no_grad()
     def retrieval(self, model: nn.Module, loader: PairLoader) -> dict[str, float]:
-        """Rank every image's text among all, and the reverse.
+        """Rank every image's texts among all, and the reverse.
+
+        Pairs whose images have the same pixels, as the model is given them, have one image; pairs
+        with the same tokens have one text. So several captions of an image count as they should
+        (see `fastclip.evaluate.retrieval`), whatever kind of data the pairs come from.
 
         Args:
             loader: this rank's share of the pairs, one epoch of it.
 
         Returns:
-            Metrics, on the first rank; an empty dict on others.
+            Metrics, on the first rank; an empty dict on others. `num_samples` counts pairs,
+            `num_images` and `num_texts` what of them is distinct.
         """
         features: list[tuple[Tensor, Tensor]] = []
+        ids: list[tuple[bytes, bytes]] = []
         for images, tokens, _ in loader:
+            ids += zip(digests(images), digests(tokens), strict=True)
             with self.autocast():
                 texts = without_padding(model, tokens).to(self.ranks.device)
                 found = model(self.prepare(images), texts)
             features.append(tuple(side.float().cpu() for side in found[:2]))
-        shares = self.ranks.gather(features)
+        shares = self.ranks.gather((features, ids))
         if shares is None:
             return {}
-        pairs = [pair for share in shares for pair in share]
+        pairs = [pair for share, _ in shares for pair in share]
         if not pairs:
             return {"num_samples": 0}
         image_features, text_features = (torch.cat([p[side] for p in pairs]) for side in (0, 1))
+        image_ids, text_ids = zip(*(pair for _, share in shares for pair in share), strict=True)
+        ranks = retrieval(image_features, text_features, image_ids=image_ids, text_ids=text_ids)
         metrics: dict[str, float] = {}
-        for direction, found in retrieval(image_features, text_features)._asdict().items():
+        for direction, found in ranks._asdict().items():
             metrics[f"{direction}_mean_rank"] = found.double().mean().item()
             metrics[f"{direction}_median_rank"] = found.double().quantile(0.5).floor().item()
             for k in RECALLS:
@@ -78,13 +93,18 @@ class Evaluator:
         scale = model.logit_scale.detach().exp().float().cpu()
         metrics["clip_val_loss"] = clip_loss(image_features, text_features, scale).item()
         metrics["num_samples"] = len(image_features)
+        metrics["num_images"], metrics["num_texts"] = len(set(image_ids)), len(set(text_ids))
         return metrics
 
     @torch.no_grad()
     def zero_shot(
         self, model: nn.Module, task: ZeroShotTask, loader: PairLoader
     ) -> dict[str, float]:
-        """Classify the pictures of a task by the nearest class; a tie counts against us.
+        """Classify the images of a task by the nearest class; a tie counts against us.
+
+        Of classes with one name, which no model can tell apart, the first is what is predicted, as
+        an argmax over all classes does. Classes without an image that could be read are named in a
+        warning.
 
         Args:
             loader: this rank's share of them, one epoch of it, with (B, 1) labels for tokens.
@@ -92,35 +112,46 @@ class Evaluator:
         Returns:
             Metrics, on the first rank; an empty dict on others.
         """
-        classes = self._classes(model, task)
+        names = list(dict.fromkeys(task.class_names))
+        classes = self._classes(model, names, task.templates)
+        name_of = distinct(task.class_names)
+        num_of_name, later = name_of.bincount(), _later_equals(name_of)
         within = torch.zeros(len(TOPS), dtype=torch.int64)
-        num = 0
+        num_of_class = torch.zeros(len(task.class_names), dtype=torch.int64)
         for images, labels, _ in loader:
             with self.autocast():
                 features = model(self.prepare(images))[0]
             scores = features.float() @ classes.T
-            own = scores.gather(1, labels.to(scores.device))
-            places = (~(scores < own)).sum(1)  # nan is no hit
+            own = scores.gather(1, name_of[labels].to(scores.device))
+            counts = num_of_name.to(scores.device)
+            # nan is no hit
+            places = (~(scores < own) * counts).sum(1).cpu() - later[labels.flatten()]
             within += torch.tensor([int((places <= k).sum()) for k in TOPS])
-            num += len(images)
-        shares = self.ranks.gather((within, num))
+            num_of_class += labels.flatten().bincount(minlength=len(num_of_class))
+        shares = self.ranks.gather((within, num_of_class))
         if shares is None:
             return {}
-        num = sum(share[1] for share in shares)
+        num_of_class = sum(share[1] for share in shares)
+        num = int(num_of_class.sum())
+        missing = [task.source.classes[i] for i in (num_of_class == 0).nonzero().flatten().tolist()]
+        if missing:
+            self.warn(f"{task.name}: no image could be read of {_named(missing)}")
         if num == 0:
             return {}
         rates = (sum(share[0] for share in shares).double() / num).tolist()
         return {f"{task.name}-top{k}": rate for k, rate in zip(TOPS, rates, strict=True)}
 
-    def _classes(self, model: nn.Module, task: ZeroShotTask) -> Tensor:
-        """(C, D) features of the classes, on the device; each rank encodes its share of them."""
+    def _classes(
+        self, model: nn.Module, all_names: Sequence[str], templates: Sequence[str]
+    ) -> Tensor:
+        """(C, D) features of C names, on the device; each rank encodes its share of them."""
         rank, world_size = self.ranks.rank, self.ranks.world_size
-        num = -(-len(task.class_names) // world_size)
-        names = task.class_names[rank * num : (rank + 1) * num]
+        num = -(-len(all_names) // world_size)
+        names = all_names[rank * num : (rank + 1) * num]
         own = None
         if names:
             encode = self._encoder_of_texts(model)
-            own = class_features(encode, names, task.templates).cpu()
+            own = class_features(encode, names, templates).cpu()
         parts = self.ranks.share(self.ranks.gather(own))
         return torch.cat([part for part in parts if part is not None]).to(self.ranks.device)
 
@@ -135,3 +166,31 @@ class Evaluator:
             return torch.cat(features)
 
         return encode
+
+
+def repeats(metrics: dict[str, float]) -> str | None:
+    """Say how many images or texts of `Evaluator.retrieval` several pairs have; None if none."""
+    num_pairs, num_images, num_texts = (
+        metrics.get(f"num_{name}", 0) for name in ("samples", "images", "texts")
+    )
+    if num_images == num_texts == num_pairs or not metrics.get("num_images"):
+        return None
+    return (
+        f"{num_pairs:,} pairs have {num_images:,} images and {num_texts:,} texts: any text of an "
+        "image counts as found, and any image of a text"
+    )
+
+
+def _later_equals(numbers: Tensor) -> Tensor:
+    """For each of (N,) numbers, how many equal ones come later."""
+    seen: Counter[int] = Counter()
+    found = []
+    for number in reversed(numbers.tolist()):
+        found.append(seen[number])
+        seen[number] += 1
+    return torch.tensor(found[::-1])
+
+
+def _named(classes: Sequence[str]) -> str:
+    more = f" and {len(classes) - MAX_NAMED} more" if len(classes) > MAX_NAMED else ""
+    return ", ".join(map(repr, classes[:MAX_NAMED])) + more

@@ -24,10 +24,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.distributed.groups import SCHEDULES
 from fastclip.models.config import ClipConfig
 from fastclip.models.factory import build_model
 from fastclip.models.precision import set_precision
+from fastclip.models.presets import has_clip_vocabulary
 from fastclip.models.registry import get_model_config
 from fastclip.train.activation_budget import SPARED, measure_kept, parse_bytes
 from fastclip.train.precision import PRECISIONS, TowerPrecision
@@ -189,8 +191,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        config = get_model_config(args.model)
+        _fetch_vocabulary(config)
         plan = make_plan(
-            get_model_config(args.model),
+            config,
             args.global_batch_size,
             parse_bytes("gpu_memory", args.gpu_memory),
             args.ranks,
@@ -204,6 +208,15 @@ def run(args: argparse.Namespace) -> int:
         return 2
     print(report(plan, args.model, args.global_batch_size, args.ranks))
     return 0 if plan.micro_batch_size is not None else 1
+
+
+def _fetch_vocabulary(config: ClipConfig) -> None:
+    """Bring what a run will need here, or say that it is missing: a plan does without."""
+    if has_clip_vocabulary(config.text_cfg):
+        try:
+            find_vocabulary()
+        except FileNotFoundError as error:
+            print(f"fastclip plan: fastclip train will need this: {error}", file=sys.stderr)
 
 
 def report(plan: Plan, model_name: str, global_batch_size: int, world_size: int) -> str:

@@ -104,4 +104,7 @@ def make_reporters(config: RunConfig, directory: Path) -> list[Reporter]:
 
 
 def _missing(package: str) -> ModuleNotFoundError:
-    return ModuleNotFoundError(f"--report-to {package} needs it: pip install {package}")
+    return ModuleNotFoundError(
+        f"--report-to {package} needs it: pip install {package}, or "
+        "pip install 'fastclip-kernels[train]'"
+    )

@@ -21,7 +21,7 @@ from fastclip.data.pixels import standardize
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.train.distribution import make_average, place, wrap
-from fastclip.train.evaluation import Evaluator
+from fastclip.train.evaluation import Evaluator, repeats
 from fastclip.train.optim import make_optimizer, moments_of
 from fastclip.train.optimizer_step import OptimizerStep
 from fastclip.train.precision import TowerPrecision
@@ -67,7 +67,7 @@ class Run:
         self._prepare_steps()
         self.evaluator = Evaluator(
             ranks, self.prepare, self.precision.autocast, self.made.tokenizer,
-            self.arithmetic.micro_batch_size,
+            self.arithmetic.micro_batch_size, log.warn,
         )  # fmt: skip
         self.checkpoints = RunCheckpoints(
             config, ranks, directory, log, self.state, self.data.train, self.compute
@@ -227,6 +227,8 @@ class Run:
             if data.validation is not None and self._is_due(self.config.val_frequency):
                 loader = data.validation_loader()
                 metrics |= self.evaluator.retrieval(model, loader)
+                if (said := repeats(metrics)) is not None:
+                    self.log.say(f"in validation {said}")
                 bad = bad.merge(self._account_of(loader))
             for task in data.tasks if self._is_due(self.config.zeroshot_frequency) else ():
                 loader = data.task_loader(task)

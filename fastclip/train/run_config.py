@@ -28,6 +28,8 @@ class RunConfig:
     csv_separator: str = "\t"
     csv_img_key: str | None = None
     csv_caption_key: str | None = None
+    image_key: str | None = None
+    caption_key: str | None = None
     train_num_samples: int | None = None
     workers: int = 4
     shuffle_buffer: int = 1000
@@ -109,6 +111,9 @@ class RunConfig:
         frequencies = ("save_frequency", "val_frequency", "zeroshot_frequency")
         for name in ("workers", "warmup", "seed", *frequencies):
             self._require(getattr(self, name) >= 0, name, "at least 0")
+        for name, column in (("image_key", "csv_img_key"), ("caption_key", "csv_caption_key")):
+            values = {getattr(self, name), getattr(self, column)} - {None}
+            self._require(len(values) < 2, name, f"{getattr(self, column)!r}, as {column} is")
         for name in ("global_batch_size", "micro_batch_size", "save_every_steps"):
             value = getattr(self, name)
             self._require(value is None or value >= 1, name, "at least 1")
@@ -147,7 +152,8 @@ class RunConfig:
         """How a step's pairs are dealt to ranks and micro-batches.
 
         Raises:
-            ValueError: the global batch is no multiple of ranks x micro-batch.
+            ValueError: the global batch is no multiple of ranks x micro-batch, or is not what
+                `accum_freq` says.
         """
         micro = self.micro_batch_size or self.batch_size
         whole = self.global_batch_size or self.batch_size * self.accum_freq * world_size
@@ -158,7 +164,13 @@ class RunConfig:
                 f"global_batch_size {whole} must be a multiple of {world_size} ranks x "
                 f"micro_batch_size {micro} = {world_size * micro}"
             )
-        return Arithmetic(world_size, whole // (world_size * micro), micro)
+        count = whole // (world_size * micro)
+        if self.global_batch_size is not None and self.accum_freq not in (1, count):
+            raise ValueError(
+                f"accum_freq {self.accum_freq} is not the number of micro-batches of a rank, "
+                f"{count}, that global_batch_size {whole} gives: leave one of the two out"
+            )
+        return Arithmetic(world_size, count, micro)
 
     def training(self, steps_per_epoch: int, world_size: int, moments: Moments) -> TrainConfig:
         """What a step needs to know.

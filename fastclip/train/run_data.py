@@ -1,17 +1,23 @@
 """What a run trains on and is evaluated on, on one rank."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
+from fastclip.data.loading.bad_samples import skipped_summary
 from fastclip.data.loading.loader import PairLoader
-from fastclip.data.sources.opening import open_source
+from fastclip.data.sources.folder import FolderSource
+from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.source import Source
+from fastclip.data.sources.tar_shards import TarSource
 from fastclip.evaluate.zero_shot_task import ZeroShotTask, open_imagenet, open_task
 from fastclip.train.ranks import Ranks
 from fastclip.train.run_config import RunConfig
 from fastclip.train.run_model import RunModel
+
+MAX_NAMED = 10  # classes in a line of the log
 
 
 class RunData:
@@ -27,7 +33,7 @@ class RunData:
     """
 
     def __init__(self, config: RunConfig, made: RunModel, ranks: Ranks) -> None:
-        self._made = made
+        self._made, self._config = made, config
         arithmetic = config.arithmetic(ranks.world_size)
         self._settings: dict[str, Any] = {
             "batch_size": arithmetic.micro_batch_size,
@@ -37,15 +43,14 @@ class RunData:
             "num_workers": config.workers,
             "max_bad_rate": config.max_bad_rate,
         }
-        columns = {
+        settings = {
             "separator": config.csv_separator,
-            "image_key": config.csv_img_key,
-            "caption_key": config.csv_caption_key,
             "image_size": made.model.config.vision_cfg.image_size,
         }
         source = open_source(
-            config.train_data, config.dataset_type, num_samples=config.train_num_samples, **columns
-        )
+            config.train_data, config.dataset_type, num_samples=config.train_num_samples,
+            **settings, **_keys(config, config.train_data, config.dataset_type),
+        )  # fmt: skip
         self.steps_per_epoch = _num_steps(config, source, arithmetic.global_batch_size)
         self.train = PairLoader(
             source, made.train_transform, made.tokenizer, shuffle_buffer=config.shuffle_buffer,
@@ -56,8 +61,38 @@ class RunData:
         if config.val_data is not None:
             made = config.dataset_type in ("synthetic", "builtin")
             kind = "auto" if made else config.dataset_type
-            self.validation = open_source(config.val_data, kind, **columns)
+            keys = _keys(config, config.val_data, kind)
+            self.validation = open_source(config.val_data, kind, **settings, **keys)
         self.tasks = _open_tasks(config)
+        self._sources = {"--train-data": source, "--val-data": self.validation}
+        self._sources |= {task.name: task.source for task in self.tasks}
+
+    def descriptions(self) -> list[str]:
+        """Say what is classified zero-shot."""
+        return [
+            f"{task.name}: {len(task.source):,} images of {len(task.class_names):,} classes: "
+            + ", ".join(task.source.classes[:MAX_NAMED])
+            + (", ..." if len(task.source.classes) > MAX_NAMED else "")
+            + _shared_names(task)
+            for task in self.tasks
+        ]
+
+    def notices(self) -> list[str]:
+        """Say of all data which files of it are no part of a sample, as far as is known by now.
+
+        And which flags have no effect on it.
+        """
+        notices = []
+        for name, source in self._sources.items():
+            if source is not None and source.skipped():
+                notices.append(f"{name}: {skipped_summary(source.skipped())}")
+            if isinstance(source, TarSource | FolderSource):
+                notices += [
+                    f"{name} is no table: --csv-{flag} has no effect on it, --{own} has"
+                    for flag, own in (("img-key", "image-key"), ("caption-key", "caption-key"))
+                    if getattr(self._config, f"csv_{flag.replace('-', '_')}") is not None
+                ]
+        return notices
 
     def validation_loader(self) -> PairLoader:
         """This rank's share of the validation pairs, in order."""
@@ -72,6 +107,16 @@ class RunData:
             source, self._made.val_transform, tokenizer, shuffle_buffer=1, drop_last=False,
             **self._settings,
         )  # fmt: skip
+
+
+def _keys(config: RunConfig, spec: str | None, dataset_type: str) -> dict[str, str | None]:
+    """What images and captions are called: columns of tables, or suffixes of files."""
+    keys = {"image_key": config.image_key, "caption_key": config.caption_key}
+    kind = find_type(spec) if dataset_type == "auto" and spec is not None else dataset_type
+    if kind not in ("csv", "hf"):
+        return keys
+    columns = {"image_key": config.csv_img_key, "caption_key": config.csv_caption_key}
+    return {name: columns[name] if key is None else key for name, key in keys.items()}
 
 
 def _num_steps(config: RunConfig, source: Source, global_batch_size: int) -> int:
@@ -98,3 +143,13 @@ def _open_tasks(config: RunConfig) -> list[ZeroShotTask]:
             open_task(config.zeroshot_data, config.zeroshot_classes, config.zeroshot_templates)
         )
     return tasks
+
+
+def _shared_names(task: ZeroShotTask) -> str:
+    shared = [name for name, num in Counter(task.class_names).items() if num > 1]
+    if not shared:
+        return ""
+    return (
+        f"; several classes have the name {', '.join(map(repr, shared[:MAX_NAMED]))}: of those "
+        "the first is what is predicted"
+    )

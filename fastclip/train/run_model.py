@@ -64,6 +64,8 @@ def prepare_for_training(model: nn.Module, config: RunConfig) -> None:
 
 
 def _named(config: RunConfig, precision: str) -> RunModel:
+    # First, because it may have to be fetched: a run without one is over before it has begun.
+    tokenizer = get_tokenizer(config.model, config.force_context_length, config.cache_dir)
     beginning = {}
     if config.siglip:
         beginning = {
@@ -84,7 +86,7 @@ def _named(config: RunConfig, precision: str) -> RunModel:
     )  # fmt: skip
     cfg = PreprocessCfg.from_dict(model.visual.preprocess_cfg)
     return RunModel(
-        model, get_tokenizer(config.model, config.force_context_length),
+        model, tokenizer,
         image_transform_v2(cfg, True, config.aug_cfg, output="uint8"),
         image_transform_v2(cfg, False, output="uint8"), cfg.mean, cfg.std,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """`fastclip bench` from end to end, on small cases."""
 
+import importlib.util
 import json
 
 import pytest
@@ -87,3 +88,31 @@ def test_bench_help_names_the_options(capsys):
     text = capsys.readouterr().out
     for option in ("--n", "--dtype", "--data", "--provider", "--output", "--autocast"):
         assert option in text
+
+
+@pytest.mark.parametrize("content", [None, "{}", "[]", "not JSON", '{"rows": [{}]}'])
+def test_report_of_something_else_is_one_line(content, tmp_path, capsys):
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_text(content)
+    assert main(["bench", "report", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert captured.err.startswith("fastclip bench report: ") and str(path) in captured.err
+
+
+def test_without_matplotlib_results_are_written_and_the_plots_are_said_to_be_missing(
+    tmp_path, monkeypatch, capsys
+):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name)
+    )
+    arguments = ["--n", "32", "--d", "16", "--provider", "fastclip/reference"]
+    assert main([*LOSS, *arguments, "--output", str(tmp_path)]) == 0
+    written = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {".json", ".md"}
+    assert "pip install 'fastclip-kernels[bench]'" in capsys.readouterr().err
+    (path,) = tmp_path.glob("*/*.json")
+    assert main(["bench", "report", str(path), "--plots"]) == 2
+    assert "--plots: they need matplotlib" in capsys.readouterr().err

@@ -140,11 +140,16 @@ def test_settings_and_open_clips_read_each_others_json():
     assert PreprocessCfg().to_dict() == asdict(open_clip.transform.PreprocessCfg())
 
 
-def test_unknown_and_empty_keys_are_passed_over_as_by_open_clip():
-    values = {"size": [36, 52], "std": [0.5] * 3, "interpolation": None, "image_size": 7}
+def test_empty_keys_have_their_defaults_as_in_open_clip():
+    values = {"size": [36, 52], "std": [0.5] * 3, "interpolation": None}
     theirs = open_clip.transform.merge_preprocess_dict(open_clip.transform.PreprocessCfg(), values)
     assert PreprocessCfg.from_dict(values) == PreprocessCfg.from_dict(theirs)
     assert PreprocessCfg.from_dict(values).height_width == (36, 52)
+
+
+def test_unknown_keys_are_refused_where_open_clip_reads_past_them():
+    with pytest.raises(ValueError, match="preprocess_cfg: crop_pct, image_size not supported"):
+        PreprocessCfg.from_dict({"size": 32, "image_size": 7, "crop_pct": 0.9})
 
 
 def test_what_open_clip_saves_with_a_model_is_read():

@@ -242,9 +242,10 @@ def test_tokenizers_take_a_cache_directory(cache_dir, monkeypatch, tmp_path):
     made = []
     monkeypatch.setattr("fastclip.models.tokenizer.SimpleTokenizer", lambda **s: made.append(s))
     monkeypatch.setattr("fastclip.models.tokenizer.HFTokenizer", lambda n, **s: made.append(s))
+    monkeypatch.setattr("fastclip.models.tokenizer.find_vocabulary", lambda _, cache_dir: cache_dir)
     get_tokenizer("ViT-B-32", cache_dir=cache_dir)
     get_tokenizer("ViT-B-16-SigLIP", cache_dir=cache_dir)
-    assert made[0] == {"context_length": 77}
+    assert made[0] == {"context_length": 77, "vocabulary": cache_dir}
     assert made[1] == {"context_length": 64, "cache_dir": cache_dir, "clean": "canonicalize"}
 
 

@@ -1,15 +1,13 @@
 """Fetching published weights, from a server that this test starts."""
 
-import functools
 import hashlib
-import http.server
-import threading
+import importlib.util
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
 
+from fastclip import hub as published_files
 from fastclip.models import fetch
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.write import save_pretrained
@@ -17,18 +15,8 @@ from fastclip.models.factory import create_model, create_model_and_transforms
 from fastclip.models.pretrained import list_pretrained
 from fastclip.models.published import OPENAI_FILES, REPOSITORIES
 from fastclip.models.registry import architectures, get_model_config
+from tests.support.server import Handler, serve
 from tests.support.small_models import SMALL, build
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    requested: ClassVar[list[str]] = []
-
-    def do_GET(self):
-        self.requested.append(self.path)
-        super().do_GET()
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
@@ -36,14 +24,8 @@ def server(tmp_path):
     """The root of what is served, and the address."""
     root = tmp_path / "served"
     root.mkdir()
-    Handler.requested = []
-    handler = functools.partial(Handler, directory=str(root))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield root, f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
+    with serve(root) as address:
+        yield root, address
 
 
 @pytest.fixture
@@ -51,7 +33,7 @@ def hub(server, monkeypatch):
     """A hub with one repository, read without its library."""
     root, address = server
     monkeypatch.setenv("HF_ENDPOINT", address)
-    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     model = build(SMALL["vit"])
     (root / "laion" / "small" / "resolve").mkdir(parents=True)
     save_pretrained(model, root / "laion" / "small" / "resolve" / "main")
@@ -88,7 +70,7 @@ def test_tag_is_its_repository(hub, tmp_path, monkeypatch):
 
 
 def test_configuration_is_fetched_without_the_weights(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(published_files, "CACHE", str(tmp_path / "cache"))
     assert get_model_config("hf-hub:laion/small") == SMALL["vit"]
     assert not any(path.endswith(".safetensors") for path in Handler.requested)
 
@@ -102,8 +84,42 @@ def test_unknown_repository_and_no_connection_say_how_to_do_without(hub, tmp_pat
     assert not list((tmp_path / "cache").rglob("*.*"))
 
 
+def test_repository_is_never_a_path(hub, tmp_path):
+    for name in ("../../elsewhere/x", "/etc/x", "a/b/c", "a/..", ""):
+        with pytest.raises(ValueError, match="repository must be 'organisation/name'"):
+            create_model(f"hf-hub:{name}", cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "elsewhere").exists() and Handler.requested == []
+
+
+def test_nothing_is_asked_for_where_that_is_forbidden(hub, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    create_model("hf-hub:laion/small", cache_dir=cache)
+    Handler.requested.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert create_model("hf-hub:laion/small", cache_dir=cache).config == SMALL["vit"]
+    with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set"):
+        create_model("hf-hub:laion/other", cache_dir=cache)
+    assert Handler.requested == []
+
+
+def test_home_of_the_hub_is_where_files_go(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    assert create_model("hf-hub:laion/small").config == SMALL["vit"]
+    assert (tmp_path / "home/fastclip/laion/small/open_clip_model.safetensors").is_file()
+
+
+def test_file_that_is_cut_off_is_an_error_and_not_kept(hub, tmp_path):
+    Handler.cut_off = {"open_clip_model.safetensors"}
+    with pytest.raises(CheckpointError, match=r"cut off after [\d,]+ of [\d,]+ bytes"):
+        create_model("hf-hub:laion/small", cache_dir=tmp_path / "cache")
+    assert [p.name for p in (tmp_path / "cache/laion/small").iterdir()] == ["open_clip_config.json"]
+    Handler.cut_off = set()
+    assert create_model("hf-hub:laion/small", cache_dir=tmp_path / "cache").config == SMALL["vit"]
+
+
 def test_library_of_the_hub_is_used_where_it_is_installed(tmp_path, monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
+    pytest.importorskip("huggingface_hub.errors")  # not imported with it
     model = build(SMALL["vit"])
     save_pretrained(model, tmp_path / "repository")
     asked = []
@@ -170,6 +186,21 @@ def test_openais_names_are_checked_against_the_addresses_that_open_clip_has():
     assert {file: checksum for checksum, file in OPENAI_FILES.values()} == theirs
 
 
+def test_library_that_may_not_ask_says_so(tmp_path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    errors = pytest.importorskip("huggingface_hub.errors")
+
+    def download(*args, **settings):
+        raise errors.LocalEntryNotFoundError("cannot find the requested files")
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    with pytest.raises(CheckpointError, match="cannot find the requested files"):
+        create_model("hf-hub:a/b")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set, and open_clip_config"):
+        create_model("hf-hub:a/b")
+
+
 def test_weights_are_brought_by_what_is_known_of_them(hub, tmp_path):
     cfg = {"hf_hub": "laion/small/", "url": ""}
     path = fetch.download_pretrained(cfg, cache_dir=tmp_path / "cache")
@@ -202,7 +233,7 @@ def test_addresses_with_a_checksum_are_checked_by_it(server, tmp_path):
             cfg = {"url": f"{address}/{name}", "hf_hub": ""}
             path = fetch.download_pretrained(cfg, prefer_hub, tmp_path / "cache")
             assert Path(path).read_bytes() == content
-    with pytest.raises(CheckpointError, match=r"rn50-00000000\.pt could not be fetched: .*hash"):
+    with pytest.raises(CheckpointError, match=r"rn50-00000000\.pt could not be fetched: .*SHA-256"):
         fetch.download_pretrained_from_url(
             f"{address}/mlfoundations/rn50-00000000.pt", tmp_path / "cache"
         )

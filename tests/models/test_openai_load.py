@@ -75,7 +75,9 @@ def test_bare_weights_need_their_activation_and_others_say_it(tmp_path):
     torch.save(model.state_dict(), tmp_path / "bare.pt")
     with pytest.raises(CheckpointError, match="which activation"):
         load(tmp_path / "bare.pt")
-    assert load(tmp_path / "bare.pt", activation="gelu")[0].config == model.config
+    with pytest.raises(CheckpointError, match="how many attention heads"):
+        load(tmp_path / "bare.pt", activation="gelu")
+    assert load(tmp_path / "bare.pt", activation="gelu", heads=2)[0].config == model.config
     content = {"state_dict": model.state_dict(), "model_config": to_json(model.config)}
     torch.save(content, tmp_path / "ours.pt")
     assert load(tmp_path / "ours.pt")[0].config == model.config
@@ -133,12 +135,14 @@ def test_state_dicts_are_built_as_by_openai_and_open_clip():
     assert type(model) is LogitsCLIP and not model.training and model.dtype == torch.float16
     assert model.config == reference.config and model.ln_final.weight.dtype == torch.float32
     _, tokens = inputs(SMALL["quick_gelu"])
-    built = build_model_from_openai_state_dict(state_dict, cast_dtype=torch.float32)
+    built = build_model_from_openai_state_dict(state_dict, cast_dtype=torch.float32, heads=2)
     assert type(built) is CLIP
     assert torch.equal(built.encode_text(tokens), reference.encode_text(tokens))
-    other = build_model_from_openai_state_dict(state_dict, False, torch.float32)
+    other = build_model_from_openai_state_dict(state_dict | extras, False, torch.float32)
     assert other.config.activations == ("gelu", "gelu")
     with pytest.raises(ValueError, match="cast_dtype must be one of"):
         build_model_from_openai_state_dict(state_dict, cast_dtype=torch.int8)
+    with pytest.raises(CheckpointError, match="how many attention heads"):
+        fastclip.build_model(state_dict)
     with pytest.raises(CheckpointError):
         fastclip.build_model({"weight": torch.ones(2)})

@@ -1,8 +1,9 @@
 """Vocabularies that need nothing installed."""
 
 import random
+from itertools import islice, product
 
-from fastclip.data.tokenizers.vocabulary import BytePairVocabulary
+from fastclip.data.tokenizers.vocabulary import BYTE_SYMBOLS, BytePairVocabulary
 
 
 def random_vocabulary(num_merges: int, alphabet: str = "ab", seed: int = 0) -> BytePairVocabulary:
@@ -18,3 +19,9 @@ def random_vocabulary(num_merges: int, alphabet: str = "ab", seed: int = 0) -> B
             symbols.append(left + right)
             merges.append((left, right))
     return BytePairVocabulary(tuple(merges))
+
+
+def two_byte_vocabulary(num_merges: int) -> BytePairVocabulary:
+    """Merges of two bytes that are a word: up to 65,536, made in no time."""
+    pairs = product(BYTE_SYMBOLS.values(), BYTE_SYMBOLS.values())
+    return BytePairVocabulary(tuple((a, f"{b}</w>") for a, b in islice(pairs, num_merges)))

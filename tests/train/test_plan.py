@@ -1,5 +1,7 @@
 """What `fastclip plan` counts, against what is measured."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -110,3 +112,14 @@ def test_command_says_what_to_try_where_nothing_fits(capsys):
     assert "near ViT-L-16, ViT-L-14" in capsys.readouterr().err
     assert main(["plan", "--model", "ViT-L-14", "--gpu-memory", "much"]) == 2
     assert "gpu_memory must be bytes" in capsys.readouterr().err
+
+
+def test_plan_without_a_vocabulary_is_made_and_says_what_a_run_will_need(
+    no_vocabulary, monkeypatch, capsys
+):
+    text = replace(SMALL["vit"].text_cfg, vocab_size=49408)
+    monkeypatch.setitem(architectures, "Small", replace(SMALL["vit"], text_cfg=text))
+    assert main(["plan", "--model", "Small", "--global-batch-size", "64"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Small, 64 pairs in one loss")
+    assert "fastclip train will need this: OpenAI's vocabulary of CLIP is not" in captured.err

@@ -110,7 +110,7 @@ def test_settings_out_of_range_are_named(change, message):
         (["--train-data", "digits", "--model", "ViT-B-33"], "no model 'ViT-B-33'"),
         (["--train-data", "digits", "--model", "digits", "--batch-size", "100000"], "fewer than"),
         (["--resume", "latest"], "needs the --name"),
-        ([], "spec must be given"),
+        ([], "--train-data must be given"),
         (["--train-data", "digits", "--model", "ViT-B-32", "--aug-cfg", "nonsense=3"], "nonsense"),
     ],
 )
@@ -189,12 +189,14 @@ def test_flag_without_effect_says_so_once(tmp_path, capsys):
     argv = [
         "train", "--train-data", "digits", "--model", "digits", "--train-num-samples", "64",
         "--epochs", "1", "--workers", "0", "--device", "cpu", "--logs", str(tmp_path),
-        "--local-loss", "--val-num-samples", "7",
+        "--local-loss", "--val-num-samples", "7", "--lock-text-unlocked-layers", "2",
     ]  # fmt: skip
     assert main(argv) == 0
     out = capsys.readouterr().out
     assert out.count("--local-loss has no effect: gradients are exact without it") == 1
     assert out.count("--val-num-samples has no effect") == 1
+    assert out.count("--lock-text-unlocked-layers has no effect: it changes what --lock-text") == 1
+    assert out.count("has no effect") == 3
     assert "--gather-with-grad" not in out
 
 
@@ -213,3 +215,17 @@ def test_help_groups_the_flags(capsys):
     text = capsys.readouterr().out
     assert all(f"{title}:" in text for title in HELP)
     assert "--global-batch-size" in text and "fastclip train --train-data" in text
+
+
+def test_missing_vocabulary_ends_a_run_before_a_model_is_made_or_fetched(
+    no_vocabulary, tmp_path, monkeypatch, capsys
+):
+    from fastclip.train import run_model
+
+    def made(*args, **settings):
+        raise AssertionError("the model was made before the vocabulary was looked for")
+
+    monkeypatch.setattr(run_model, "create_model", made)
+    logs = ["--logs", str(tmp_path), "--device", "cpu"]
+    assert main(["train", "--model", "ViT-B-32", "--train-data", "a.csv", *logs]) == 2
+    assert "pip install open_clip_torch" in capsys.readouterr().err

@@ -9,6 +9,7 @@ at the same time, beyond inputs and gradients. Nothing here is measured.
 """
 
 import argparse
+import importlib.util
 import inspect
 import weakref
 from collections.abc import Callable
@@ -176,6 +177,8 @@ def main() -> None:
     parser.add_argument("--d", type=int, default=768)
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
     args = parser.parse_args()
+    if importlib.util.find_spec("triton") is None:
+        parser.error("the kernels need triton: pip install 'fastclip-kernels[triton]'")
     N, D, dtype = args.n, args.d, getattr(torch, args.dtype)
     forward, backward = clip_costs(N, D, dtype)
     kept_forward, kept_backward = clip_costs(N, D, dtype, kept_rows=N)

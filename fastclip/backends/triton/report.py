@@ -20,6 +20,7 @@ assembly (mfma).
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -227,6 +228,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--jobs", type=int, default=min(8, os.cpu_count() or 1))
     args = parser.parse_args(arguments)
+    if importlib.util.find_spec("triton") is None:
+        parser.error("the kernels need triton: pip install 'fastclip-kernels[triton]'")
     if interpreting():
         parser.error("TRITON_INTERPRET is set: nothing would be compiled")
     failed = False

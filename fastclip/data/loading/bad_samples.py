@@ -17,11 +17,13 @@ class BadSamples:
     num_seen: samples read, good and bad.
     counts: bad samples by reason.
     examples: by reason, the first few: "key" or "key: detail".
+    skipped: files that were read and are no part of a sample, by suffix.
     """
 
     num_seen: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
 
     @property
     def num_bad(self) -> int:
@@ -33,7 +35,13 @@ class BadSamples:
         return self.num_bad / self.num_seen if self.num_seen else 0.0
 
     def add(self, bad: BadSample) -> None:
-        """Count a bad sample; that it was read is to be counted in `num_seen`."""
+        """Count a bad sample; that it was read is to be counted in `num_seen`.
+
+        One of no lost sample is a file that is no part of one.
+        """
+        if bad.lost == 0:
+            self.skipped[bad.reason] = self.skipped.get(bad.reason, 0) + 1
+            return
         self.counts[bad.reason] = self.counts.get(bad.reason, 0) + bad.lost
         examples = self.examples.setdefault(bad.reason, [])
         if len(examples) < MAX_EXAMPLES:
@@ -41,19 +49,24 @@ class BadSamples:
 
     def merge(self, other: "BadSamples") -> "BadSamples":
         """Return the account of both."""
-        counts = dict(self.counts)
         examples = {reason: list(found) for reason, found in self.examples.items()}
-        for reason, count in other.counts.items():
-            counts[reason] = counts.get(reason, 0) + count
+        for reason in other.counts:
             found = examples.setdefault(reason, [])
             found += other.examples[reason][: MAX_EXAMPLES - len(found)]
-        return BadSamples(self.num_seen + other.num_seen, counts, examples)
+        return BadSamples(
+            self.num_seen + other.num_seen, _sum(self.counts, other.counts), examples,
+            _sum(self.skipped, other.skipped),
+        )  # fmt: skip
 
     def summary(self) -> str:
-        """Return one line for a log: "3 of 1200 samples are bad: 2 empty caption, 1 no image"."""
-        reasons = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        listed = ", ".join(f"{count} {reason}" for reason, count in reasons)
-        return f"{self.num_bad} of {self.num_seen} samples are bad" + (listed and f": {listed}")
+        """Return one line for a log: "3 of 1200 samples are bad: 2 empty caption, 1 no image".
+
+        It goes on with files that are no part of a sample, where there are any.
+        """
+        text = f"{self.num_bad} of {self.num_seen} samples are bad"
+        if self.counts:
+            text += f": {listed(self.counts)}"
+        return f"{text}; {skipped_summary(self.skipped)}" if self.skipped else text
 
     def report(self) -> str:
         """Return the summary and, below it, the examples."""
@@ -65,8 +78,26 @@ class BadSamples:
     def to_dict(self) -> dict:
         """Return plain values, for a checkpoint or a line of results."""
         examples = {reason: list(found) for reason, found in self.examples.items()}
-        return {"num_seen": self.num_seen, "counts": dict(self.counts), "examples": examples}
+        return {
+            "num_seen": self.num_seen, "counts": dict(self.counts), "examples": examples,
+            "skipped": dict(self.skipped),
+        }  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: dict) -> "BadSamples":
         return cls().merge(cls(**values))
+
+
+def skipped_summary(skipped: dict[str, int]) -> str:
+    """Return "5 files are no part of a sample: 3 .npy, 2 .json"."""
+    return f"{sum(skipped.values())} files are no part of a sample: {listed(skipped)}"
+
+
+def listed(counts: dict[str, int]) -> str:
+    """Return "2 empty caption, 1 no image", most first."""
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {name}" for name, count in most_first)
+
+
+def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return one | {name: one.get(name, 0) + count for name, count in other.items()}

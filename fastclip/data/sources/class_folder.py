@@ -1,40 +1,65 @@
-"""A folder of labelled pictures, a folder below it for each class, as ImageNet is laid out."""
+"""A folder of labelled images, a folder below it for each class, as ImageNet is laid out."""
 
 import os
+from collections import Counter
 
-from fastclip.data.sources.folder import files_below
-from fastclip.data.sources.samples import Sample, is_picture_name
+from fastclip.data.sources.file_names import is_image_name, suffix_of
+from fastclip.data.sources.folder_files import list_folder
+from fastclip.data.sources.samples import Sample
 from fastclip.data.sources.source import IndexedSource
+
+MAX_NAMED = 5  # classes in a message
 
 
 class ClassFolderSource(IndexedSource):
-    """`root/<class>/.../name.jpg` (jpeg, png, webp); the caption of a picture is its class.
+    """`root/<class>/.../name.jpg`, or another image; the caption of an image is its class.
 
-    The folder is listed once, here. Names that begin with a dot are passed over.
+    The folder is listed once, here. `file_names.py` says which files are images, and which names
+    are ignored; files that are no images of a class are counted in `skipped`.
 
     Attributes:
-        classes: names of the folders that hold pictures, sorted, by number if all are numbers;
-            their places are the labels.
+        classes: names of the folders, sorted, by number if all are numbers; their places are the
+            labels.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
-        ValueError: there is no picture in a folder below it.
+        OSError: a folder below cannot be listed.
+        ValueError: there is no folder in it, or a folder without an image.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
         self.root = os.fspath(root)
-        if not os.path.isdir(self.root):
-            raise NotADirectoryError(f"root must be a folder, got {self.root!r}")
-        names = sorted(name for name in files_below(self.root) if is_picture_name(name))
-        self._names = [name for name in names if os.sep in name]
+        found = list_folder(self.root)
+        self._names: list[str] = []
+        self._skipped: Counter[str] = Counter()
+        others: dict[str, Counter[str]] = {name: Counter() for name in found.folders}
+        for name in found.files:
+            if not is_image_name(name):
+                self._skipped[suffix_of(name)] += 1
+                if "/" in name:
+                    others[_class_of(name)][suffix_of(name)] += 1
+            elif "/" not in name:
+                self._skipped["image outside the folders of classes"] += 1
+            else:
+                self._names.append(name)
+        if found.others:
+            self._skipped["no plain file"] = len(found.others)
         if not self._names:
             raise ValueError(
-                f"root must hold a folder of pictures (jpg, jpeg, png, webp) per class: "
-                f"{self.root!r} holds none"
+                f"root must hold a folder of pictures (jpg, png, ...) per class: {self.root!r} "
+                "holds none"
             )
-        found = {_class_of(name) for name in self._names}
-        is_numbered = all(name.isdigit() for name in found)  # as ImageNet V2 has them
-        self.classes = sorted(found, key=int if is_numbered else None)
+        empty = sorted(set(found.folders) - set(map(_class_of, self._names)))
+        if empty:
+            raise ValueError(
+                f"root must hold images in the folder of each class, but {self.root!r} has none in "
+                + _described({name: others[name] for name in empty})
+            )
+        is_numbered = all(name.isdigit() for name in found.folders)  # as ImageNet V2 has them
+        self.classes = sorted(found.folders, key=int if is_numbered else None)
+
+    def skipped(self) -> dict[str, int]:
+        return dict(self._skipped)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -45,4 +70,14 @@ class ClassFolderSource(IndexedSource):
 
 
 def _class_of(name: str) -> str:
-    return name.split(os.sep, 1)[0]
+    return name.split("/", 1)[0]
+
+
+def _described(empty: dict[str, Counter[str]]) -> str:
+    """Name classes, and what their folders have."""
+    named = [
+        f"{name!r} ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common(3)) or 'empty'})"
+        for name, kinds in list(empty.items())[:MAX_NAMED]
+    ]
+    more = len(empty) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")

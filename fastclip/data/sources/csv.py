@@ -1,13 +1,27 @@
-"""Tables of picture files and captions, with open_clip's defaults: tabs, `filepath`, `title`."""
+"""Tables of image files and captions, with open_clip's defaults: tabs, `filepath`, `title`."""
 
 import os
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
-from fastclip.data.sources.records import MAX_RECORD_BYTES, Fields, Record, parse, split_records
-from fastclip.data.sources.samples import BadSample, Sample, is_picture_name, with_caption
+from fastclip.data.sources.file_names import is_image_name
+from fastclip.data.sources.records import (
+    MAX_RECORD_BYTES,
+    Fields,
+    Record,
+    is_well_quoted,
+    parse,
+    split_records,
+)
+from fastclip.data.sources.samples import BadSample, Sample, with_caption
 from fastclip.data.sources.source import END, SAMPLES_PER_PART, Entry, Part, Source
+from fastclip.data.sources.table_conventions import (
+    NUM_BYTES_LOOKED_AT,
+    folder_of,
+    literal_separator,
+    objection_to,
+)
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -15,18 +29,22 @@ BYTE_ORDER_MARK = "\ufeff"
 class CsvSource(Source):
     """The rows of a text file in UTF-8, the first of which names the columns.
 
-    Paths of pictures are relative to the folder of the file, or absolute. Rows with another number
-    of fields than the header, an open quote, other bytes than UTF-8 or no caption are bad samples;
-    empty lines are none. The file is read through once, here, to know where its rows are.
+    Paths of images are absolute, or relative to the folder of the file, or, as in open_clip, to the
+    working directory: the first image of the table that exists in one of the two says which, for
+    all rows. Rows with another number of fields than the header, an open quote, other bytes than
+    UTF-8 or no caption are bad samples; empty lines are none. The file is read through here, to
+    know how it quotes (`records.py`) and where its rows are.
 
     Args:
-        separator: between fields.
+        path: of the file.
+        separator: between fields; a backslash and a t mean a tab, as a shell passes "\\t".
         image_key, caption_key: names of columns.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: the file is empty, a column is missing, there is no row, or `separator` is
-            empty or a quote.
+        ValueError: the file is empty or no text in UTF-8, a column is missing, there is no row,
+            `separator` is empty, a quote or a pattern, or an image is in both folders, and they
+            differ.
     """
 
     def __init__(
@@ -36,26 +54,28 @@ class CsvSource(Source):
         image_key: str = "filepath",
         caption_key: str = "title",
     ) -> None:
-        if not separator or '"' in separator or "\n" in separator:
-            raise ValueError(f"separator must not be empty, a quote or a newline: {separator!r}")
+        self._separator = separator = literal_separator(separator)
         self.path = os.fspath(path)
-        self._separator = separator
-        self._folder = os.path.dirname(os.path.abspath(self.path))
         with open(self.path, "rb") as file:
-            self._num_columns, end = 0, 0
+            if objection := objection_to(file.read(NUM_BYTES_LOOKED_AT)):
+                raise ValueError(f"path must be a table in UTF-8, but {self.path!r} {objection}")
             header = next(split_records(file, 0, separator, lambda line, record: True), None)
             if header is None:
                 raise ValueError(f"path must be a table with a header, {self.path!r} is empty")
-            end = header.end
             text = header.raw.decode(errors="replace").removeprefix(BYTE_ORDER_MARK)
             columns = parse(text, separator).values
             self._num_columns = len(columns)
             self._image_column = self._column("image_key", image_key, columns)
             self._caption_column = self._column("caption_key", caption_key, columns)
-            records = split_records(file, end, separator, self._ends_before)
+            self._is_well_quoted = is_well_quoted(file, header.end, separator, self._num_columns)
+            records = split_records(file, header.end, separator, self._ends_before)
             self._parts = list(self._find_parts(records))
         if not self._parts:
             raise ValueError(f"path must be a table with rows, {self.path!r} has only a header")
+        self._folder = ""  # paths as they stand in the table
+        samples = (entry.load() for entry in self.read(self._parts[0]))
+        names = [sample.image for sample in samples if isinstance(sample, Sample)]
+        self._folder = folder_of(names, self.path)
 
     def parts(self) -> list[Part]:
         return self._parts
@@ -98,20 +118,22 @@ class CsvSource(Source):
         return with_caption(f"{key}, {name}", path, fields.values[self._caption_column])
 
     def _ends_before(self, line: Fields, record: Fields) -> bool:
-        """Is the record no row with the line, or the line one with a picture of its own?"""
+        """Is the record no row with the line, or the line one with an image of its own?"""
+        if self._is_well_quoted:
+            return False
         if len(record.values) > self._num_columns:
             return True
-        picture = self._picture(line.values)
-        if picture is None:
+        image = self._image(line.values)
+        if image is None:
             return False
-        return record.is_open or self._picture(record.values) != picture
+        return record.is_open or self._image(record.values) != image
 
-    def _picture(self, values: list[str]) -> str | None:
-        """What the picture of a row is called, None if the values are not a row."""
+    def _image(self, values: list[str]) -> str | None:
+        """What the image of a row is called, None if the values are not a row."""
         if len(values) != self._num_columns:
             return None
         name = values[self._image_column].strip()
-        return name if is_picture_name(name) else None
+        return name if is_image_name(name) else None
 
     def _find_parts(self, records: Iterator[Record]) -> Iterator[Part]:
         while rows := list(islice(records, SAMPLES_PER_PART)):

@@ -1,64 +1,91 @@
-"""A folder of pictures, each with its caption in a text file of the same name."""
+"""A folder of images, each with its caption in a text file of the same name."""
 
 import os
+from collections import Counter
+from typing import NamedTuple
 
-from fastclip.data.sources.samples import (
-    MAX_CAPTION_BYTES,
-    BadSample,
-    Sample,
-    is_picture_name,
-    with_caption,
-)
+from fastclip.data.sources.file_names import Suffixes, suffix_of
+from fastclip.data.sources.folder_files import list_folder
+from fastclip.data.sources.sample_groups import group_members
+from fastclip.data.sources.samples import MAX_CAPTION_BYTES, BadSample, Sample, with_caption_of
 from fastclip.data.sources.source import IndexedSource
 
 
 class FolderSource(IndexedSource):
-    """`name.jpg` (jpeg, png, webp) beside `name.txt`, in `root` and all folders below, sorted.
+    """`name.jpg` next to `name.txt`, in `root` and all folders below, sorted.
 
-    The folder is listed once, here; files that come later are not seen. Names that begin with a
-    dot are passed over. A picture without a caption is a bad sample, and so is a caption without a
-    picture.
+    `sample_groups.py` says which files are one sample, and `file_names.py` which are images. The
+    folder is listed once, here; files that come later are not seen. An image without a caption is a
+    bad sample, and so is a caption without an image; other files are counted in `skipped`.
+
+    Args:
+        root: a folder.
+        image_key, caption_key: suffixes, see `file_names.Suffixes`.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
-        ValueError: there is no picture in it.
+        OSError: a folder below cannot be listed.
+        ValueError: there is no image in it, or a key is no suffix.
     """
 
-    def __init__(self, root: str | os.PathLike) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        image_key: str | None = None,
+        caption_key: str | None = None,
+    ) -> None:
         self.root = os.fspath(root)
-        if not os.path.isdir(self.root):
-            raise NotADirectoryError(f"root must be a folder, got {self.root!r}")
-        names = sorted(files_below(self.root))
-        pictures = [name for name in names if is_picture_name(name)]
-        if not pictures:
-            raise ValueError(f"root holds no picture (jpg, jpeg, png, webp): {self.root!r}")
-        stems = {os.path.splitext(name)[0] for name in pictures}
-        alone = [n for n in names if n.endswith(".txt") and os.path.splitext(n)[0] not in stems]
-        self._names = sorted(pictures + alone)
+        suffixes = Suffixes(image_key, caption_key)
+        found = list_folder(self.root)
+        self._samples: list[tuple[str | None, str | None]] = []  # names of images and captions
+        self._skipped = Counter({"no plain file": len(found.others)} if found.others else {})
+        for group in group_members(map(_File, found.files), suffixes):
+            if group.key is None:
+                self._skipped[suffix_of(group.members[0].name)] += 1
+            else:
+                pair = (group.image, group.caption)
+                self._samples.append(tuple(file and file.name for file in pair))
+        if all(image is None for image, _ in self._samples):
+            raise ValueError(
+                f"root holds no picture ({_some(suffixes)}): {_what(self.root, found.files)}"
+            )
+
+    def skipped(self) -> dict[str, int]:
+        return dict(self._skipped)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._samples)
 
     def load(self, index: int) -> Sample | BadSample:
-        name = self._names[index]
-        if not is_picture_name(name):
-            return BadSample(name, "no image")
+        image, caption = self._samples[index]
+        if image is None:
+            return BadSample(caption, "no image")
+        if caption is None:
+            return BadSample(image, "no caption")
         try:
-            with open(os.path.join(self.root, os.path.splitext(name)[0] + ".txt"), "rb") as file:
-                caption = file.read(MAX_CAPTION_BYTES + 1)
+            with open(os.path.join(self.root, caption), "rb") as file:
+                contents = file.read(MAX_CAPTION_BYTES + 1)
         except FileNotFoundError:
-            return BadSample(name, "no caption")
+            return BadSample(image, "no caption")
         except OSError as error:
-            return BadSample(name, "unreadable caption", str(error))
-        return with_caption(name, os.path.join(self.root, name), caption)
+            return BadSample(image, "unreadable caption", str(error))
+        return with_caption_of(image, os.path.join(self.root, image), caption, contents)
 
 
-def files_below(root: str) -> list[str]:
-    """Paths relative to `root`, without those that have a name with a leading dot in them."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = os.path.relpath(folder, root)
-        visible = [name for name in files if not name.startswith(".")]
-        found += visible if prefix == "." else [os.path.join(prefix, name) for name in visible]
-    return found
+class _File(NamedTuple):
+    name: str
+
+
+def _some(suffixes: Suffixes) -> str:
+    return ", ".join(suffixes.images[:4]) + (", ..." if len(suffixes.images) > 4 else "")
+
+
+def _what(root: str, files: list[str]) -> str:
+    """What the folder has instead."""
+    shards = [name for name in files if name.endswith(".tar")]
+    if shards:
+        depths = sorted({name.count("/") for name in shards})
+        patterns = "::".join(os.path.join(root, *["*"] * depth, "*.tar") for depth in depths)
+        return f"{root!r}; it has {len(shards)} .tar files in folders below: name them {patterns!r}"
+    kinds = Counter(map(suffix_of, files)).most_common(5)
+    return repr(root) + "".join(f", {count} {kind}" for kind, count in kinds)

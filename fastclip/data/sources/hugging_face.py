@@ -72,7 +72,8 @@ def load_hugging_face(
         import datasets
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Hugging Face datasets need the package of that name: pip install datasets"
+            "Hugging Face datasets need the package of that name: pip install datasets, or "
+            "pip install 'fastclip-kernels[hub]'"
         ) from error
     name = os.fspath(name)
     if os.path.isdir(name) and is_saved_dataset(name):

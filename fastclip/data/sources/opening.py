@@ -34,8 +34,9 @@ def open_source(
         dataset_type: "auto" looks at the names and at what is in a folder; a Hugging Face name
             must be called "hf".
         separator: of a table.
-        image_key, caption_key: columns; by default `filepath` and `title` of a table, `image` and
-            `text` of a Hugging Face data set.
+        image_key, caption_key: columns, by default `filepath` and `title` of a table, `image` and
+            `text` of a Hugging Face data set; of shards and folders suffixes in order of
+            preference, by default "jpg;png;jpeg;webp;..." and "txt".
         split: of a Hugging Face data set.
         num_samples: of "synthetic" (needed) and "builtin".
         image_size: of "synthetic", height and width in pixels or one number for both.
@@ -44,12 +45,13 @@ def open_source(
     Raises:
         ModuleNotFoundError: a package that the type needs is not installed.
         OSError: there is no such file or folder, or no shard.
-        ValueError: the type is unknown or cannot be found out, or the data has no sample; further
-            errors are those of the source.
+        ValueError: the type is unknown or cannot be found out, the data has no sample, or a key
+            is given where nothing has one; further errors are those of the source.
     """
     if dataset_type not in DATASET_TYPES:
         raise ValueError(f"dataset_type must be one of {DATASET_TYPES}, got {dataset_type!r}")
     if dataset_type == "synthetic":
+        _refuse_keys(dataset_type, image_key, caption_key)
         if num_samples is None:
             raise ValueError("num_samples must be given for synthetic data")
         return SyntheticSource(num_samples, image_size, seed)
@@ -59,15 +61,16 @@ def open_source(
     if dataset_type == "auto":
         dataset_type = find_type(spec)
     if dataset_type == "builtin":
+        _refuse_keys(dataset_type, image_key, caption_key)
         if spec not in BUILT_IN:
             raise ValueError(f"spec must be one of {BUILT_IN} for builtin data, got {spec!r}")
         return DigitSource(spec == "digits-held-out", num_samples, seed)
     if dataset_type == "webdataset":
-        return TarSource(os.path.join(spec, "*.tar") if os.path.isdir(spec) else spec)
+        return TarSource(spec, image_key, caption_key)
     if dataset_type == "csv":
         return CsvSource(spec, separator, image_key or "filepath", caption_key or "title")
     if dataset_type == "folder":
-        return FolderSource(spec)
+        return FolderSource(spec, image_key, caption_key)
     return load_hugging_face(spec, split, image_key or "image", caption_key or "text")
 
 
@@ -97,3 +100,9 @@ def find_type(spec: str) -> str:
         f"spec must be tar shards, a .csv or .tsv file or a folder, got {spec!r}; "
         "dataset_type says what it is"
     )
+
+
+def _refuse_keys(dataset_type: str, image_key: str | None, caption_key: str | None) -> None:
+    for name, key in (("image_key", image_key), ("caption_key", caption_key)):
+        if key is not None:
+            raise ValueError(f"{name} must be None for {dataset_type} data, got {key!r}")

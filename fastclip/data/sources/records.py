@@ -1,9 +1,12 @@
 """Records of a csv file: which bytes are one, and what their fields are.
 
-A record is a line, unless a quoted field runs on over several. A quote that nobody closes must not
-take the rows after it along, so a field runs on only if it is closed properly and no line on the
-way is plainly a row of its own. Quotes inside an unquoted field mean themselves, and so does what
-follows a closing quote: `"yes" he said` is read as the csv module does.
+A record is a line, unless a quoted field runs on over several. In a file that keeps to RFC 4180
+from its beginning to its end (`is_well_quoted`) it runs on to its closing quote, whatever the lines
+on the way look like. Any other file was written by somebody who did not quote, or it is damaged: a
+quote that nobody closes must not take the rows after it along, so a field runs on only if it is
+closed properly and no line on the way is plainly a row of its own. Quotes inside an unquoted field
+mean themselves, and so does what follows a closing quote: `"yes" he said` is read as the csv module
+does.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ class Fields(NamedTuple):
     values: list[str]
     is_open: bool  # the last field begins with a quote that is not closed
     is_strict: bool  # every closing quote ends its field
+    has_stray: bool = False  # a field without quotes around it has one in it
 
 
 class Record(NamedTuple):
@@ -29,21 +33,47 @@ def parse(text: str, separator: str) -> Fields:
     """Split one record, without its end of line, into fields."""
     if QUOTE not in text:
         return Fields(text.split(separator), False, True)
-    values, start, is_strict = [], 0, True
+    values, start, is_strict, has_stray = [], 0, True, False
     while True:
         quoted = ""
         if text.startswith(QUOTE, start):
             close = _closing_quote(text, start + 1)
             if close < 0:
-                return Fields([*values, text[start + 1 :]], True, is_strict)
+                return Fields([*values, text[start + 1 :]], True, is_strict, has_stray)
             quoted = text[start + 1 : close].replace(QUOTE * 2, QUOTE)
             start = close + 1
             is_strict &= start == len(text) or text.startswith(separator, start)
         stop = text.find(separator, start)
+        has_stray |= QUOTE in text[start : None if stop < 0 else stop]
         if stop < 0:
-            return Fields([*values, quoted + text[start:]], False, is_strict)
+            return Fields([*values, quoted + text[start:]], False, is_strict, has_stray)
         values.append(quoted + text[start:stop])
         start = stop + len(separator)
+
+
+def is_well_quoted(file: BinaryIO, start: int, separator: str, num_columns: int) -> bool:
+    """Does the file keep to RFC 4180 from offset `start` on, which must be that of a record?
+
+    It does if every field that begins with a quote ends with one, no other field has a quote in it,
+    and records that run over several lines have `num_columns` fields and are not too long. Bytes
+    that are not UTF-8, and lines with another number of fields, say nothing of quotes.
+    """
+    file.seek(start)
+    is_open, num_fields, size = False, 0, 0
+    while line := file.readline(MAX_RECORD_BYTES):
+        if not is_open:
+            if b'"' not in line:
+                continue
+            num_fields, size = 1, 0
+        goes_on = is_open
+        fields = _fields(b'"' + line if goes_on else line, separator)
+        num_fields, size = num_fields + len(fields.values) - 1, size + len(line)
+        if not fields.is_strict or fields.has_stray or size >= MAX_RECORD_BYTES:
+            return False
+        is_open = fields.is_open
+        if goes_on and not is_open and num_fields != num_columns:
+            return False
+    return not is_open
 
 
 def split_records(

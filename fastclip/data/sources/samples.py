@@ -1,16 +1,17 @@
 """What a source yields: a sample, or the reason why there is none."""
 
 import codecs
+import json
 from typing import NamedTuple
 
 from PIL import Image
 from torch import Tensor
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 # Characters. No model reads so many, and a million accents would take half an hour to clean:
 # Unicode's normal form has them in an order that takes quadratic time.
 MAX_CAPTION = 2**15
 MAX_CAPTION_BYTES = 4 * MAX_CAPTION
+JSON_FIELDS = ("caption", "text")  # in order of preference
 
 
 class Sample(NamedTuple):
@@ -23,7 +24,22 @@ class BadSample(NamedTuple):
     key: str
     reason: str  # of a small set of phrases, which are counted
     detail: str = ""  # what is particular to this one
-    lost: int = 1  # samples: a missing shard may be many
+    lost: int = 1  # samples: a missing shard may be many, a file of no sample is none
+
+
+def with_caption_of(key: str, image: bytes | str, name: str, contents: bytes) -> Sample | BadSample:
+    """Return a Sample of the caption in a file, or a BadSample; see `with_caption`.
+
+    Of a file whose name ends with .json the caption is the value of "caption", or of "text".
+    """
+    if not name.lower().endswith(".json"):
+        return with_caption(key, image, contents)
+    try:
+        values = json.loads(contents)
+        caption = next(values[field] for field in JSON_FIELDS if field in values)
+    except (ValueError, TypeError, StopIteration, RecursionError):
+        return BadSample(key, "no caption", f"{name} has none of {', '.join(JSON_FIELDS)}")
+    return with_caption(key, image, caption)
 
 
 def with_caption(
@@ -47,8 +63,3 @@ def with_caption(
         return BadSample(key, "caption is not UTF-8", str(error))
     caption = caption.strip()[:MAX_CAPTION]
     return Sample(key, image, caption) if caption else BadSample(key, "empty caption")
-
-
-def is_picture_name(name: str) -> bool:
-    """Does the suffix say that this is a picture?"""
-    return name.rpartition(".")[2].lower() in IMAGE_SUFFIXES and "." in name

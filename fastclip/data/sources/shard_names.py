@@ -1,6 +1,7 @@
 """Which shards a specification means, and how many samples their folder says they hold.
 
-data/{000..012}.tar          numbers, with their leading zeros; {a,b} lists
+data/{000..012}.tar          numbers, with their leading zeros; {0..9..3} in steps; {a..f} letters
+{a,b{0..3},c{x,y}}.tar       lists, with braces in them, as bash has them
 data/*.tar                   the shell's wildcards, sorted
 one/*.tar::two/{0..9}.tar    both
 """
@@ -10,11 +11,13 @@ import json
 import os
 import re
 
-BRACES = re.compile(r"\{([^{}]*)\}")
-NUMBERS = re.compile(r"(\d+)\.\.(\d+)")
+NUMBERS = re.compile(r"(\d+)\.\.(\d+)(?:\.\.(\d+))?")
+LETTERS = re.compile(r"([a-z])\.\.([a-z])|([A-Z])\.\.([A-Z])")
 WILDCARDS = re.compile(r"[*?\[]")
 OTHER = re.compile(r"pipe:|[a-z][a-z0-9+]*://")
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+SIZES = "sizes.json"  # maps names of shards to numbers of samples
+NUM_SHOWN = 4  # paths in a message
 
 
 def shard_paths(spec: str) -> list[str]:
@@ -23,7 +26,7 @@ def shard_paths(spec: str) -> list[str]:
     Raises:
         FileNotFoundError: no shard exists.
         ValueError: `spec` is empty or not of local, uncompressed files, its braces cannot be
-            expanded, or a shard is in it twice.
+            expanded, a shard is in it twice, or no shard has a byte.
     """
     paths = [
         path
@@ -40,29 +43,25 @@ def shard_paths(spec: str) -> list[str]:
     if repeated:
         raise ValueError(f"shards must not repeat, {repeated} of {spec!r} do")
     if not any(os.path.exists(path) for path in paths):
-        raise FileNotFoundError(f"no shard of {spec!r} exists")
+        raise FileNotFoundError(f"no shard of {spec!r} exists{_meaning(spec, paths)}")
+    if all(not os.path.exists(path) or _is_empty(path) for path in paths):
+        raise ValueError(f"shards must not all be empty{_meaning(spec, paths)} of 0 bytes")
     return paths
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Expand all `{000..012}` and `{a,b}`, the leftmost slowest.
+    """Expand all `{000..012}` and `{a,b}`, nested ones too, the leftmost slowest.
 
     Raises:
         ValueError: `pattern` is empty, its braces do not match, or hold neither of the two.
+
+    Example:
+        >>> expand_braces("{a,b{0..1}}.tar")
+        ['a.tar', 'b0.tar', 'b1.tar']
     """
     if not pattern:
         raise ValueError("shards must be named, got an empty name")
-    found = BRACES.search(pattern)
-    if found is None:
-        if "{" in pattern or "}" in pattern:
-            raise ValueError(f"shards must have matching braces, got {pattern!r}")
-        return [pattern]
-    before, after = pattern[: found.start()], pattern[found.end() :]
-    return [
-        expanded
-        for choice in _choices(found[1], pattern)
-        for expanded in expand_braces(before + choice + after)
-    ]
+    return _expand(pattern, pattern)
 
 
 def shard_sizes(paths: list[str]) -> list[int | None]:
@@ -85,16 +84,65 @@ def stated_length(paths: list[str]) -> int | None:
     return sum(lengths)
 
 
-def _choices(inside: str, pattern: str) -> list[str]:
+def _expand(text: str, pattern: str) -> list[str]:
+    start = text.find("{")
+    if start < 0 or "}" in text[:start]:
+        if "}" in text:
+            raise ValueError(f"shards must have matching braces, got {pattern!r}")
+        return [text]
+    parts, stop = _split_at_commas(text, start, pattern)
+    inside = text[start + 1 : stop]
+    if len(parts) > 1:
+        choices = [choice for part in parts for choice in _expand(part, pattern)]
+    else:
+        choices = _range(inside, pattern)
+    endings = _expand(text[stop + 1 :], pattern)
+    return [text[:start] + choice + ending for choice in choices for ending in endings]
+
+
+def _split_at_commas(text: str, start: int, pattern: str) -> tuple[list[str], int]:
+    """What is between the commas of the braces at `start`, but not of inner ones; their end."""
+    parts, depth, begin = [], 0, start + 1
+    for i in range(start, len(text)):
+        if text[i] == "{":
+            depth += 1
+        elif text[i] == "}":
+            depth -= 1
+        if depth == 0 or (depth == 1 and text[i] == ","):
+            parts.append(text[begin:i])
+            begin = i + 1
+        if depth == 0:
+            return parts, i
+    raise ValueError(f"shards must have matching braces, got {pattern!r}")
+
+
+def _range(inside: str, pattern: str) -> list[str]:
     if numbers := NUMBERS.fullmatch(inside):
-        first, last = numbers.groups()
-        if int(first) > int(last):
+        first, last, step = numbers.groups(default="1")
+        if int(first) > int(last) or int(step) == 0:
             raise ValueError(f"shards must have ascending numbers, got {pattern!r}")
-        width = len(first) if first.startswith("0") else 0
-        return [str(i).zfill(width) for i in range(int(first), int(last) + 1)]
-    if "," in inside:
-        return inside.split(",")
+        is_padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))
+        width = max(len(first), len(last)) if is_padded else 0
+        return [str(i).zfill(width) for i in range(int(first), int(last) + 1, int(step))]
+    if letters := LETTERS.fullmatch(inside):
+        first, last = (ord(letter) for letter in letters.groups() if letter)
+        if first <= last:
+            return [chr(i) for i in range(first, last + 1)]
     raise ValueError(f"shards must have {{0..9}} or {{a,b}} in their braces, got {pattern!r}")
+
+
+def _is_empty(path: str) -> bool:
+    return os.path.isfile(path) and os.path.getsize(path) == 0
+
+
+def _meaning(spec: str, paths: list[str]) -> str:
+    """Say what a specification with braces means."""
+    shown = ", ".join(map(os.path.basename, paths[:NUM_SHOWN]))
+    more = ", ..." if len(paths) > NUM_SHOWN else ""
+    if "{" not in spec:
+        return f": {shown}{more}"
+    nested = "nested " if re.search(r"\{[^}]*\{", spec) else ""
+    return f": the {nested}braces of {spec!r} mean {shown}{more}"
 
 
 def _matching(path: str) -> list[str]:
@@ -107,7 +155,7 @@ def _matching(path: str) -> list[str]:
 
 
 def _sizes_in(folder: str) -> dict[str, int]:
-    path = os.path.join(folder, "sizes.json")
+    path = os.path.join(folder, SIZES)
     try:
         with open(path, encoding="utf-8") as file:
             sizes = json.load(file)

@@ -48,6 +48,10 @@ class Source(ABC):
         sizes = [part.num_samples for part in self.parts()]
         return None if None in sizes else sum(sizes)
 
+    def skipped(self) -> dict[str, int]:
+        """Return how many files, known by now, are no part of a sample, by suffix or reason."""
+        return {}
+
 
 class IndexedSource(Source):
     """A source whose samples are numbered, and which can load any of them."""

@@ -22,6 +22,7 @@ class Member(NamedTuple):
     data: int  # offset of the contents
     size: int  # in bytes; 0 if it is not a file
     end: int  # offset of the next header
+    kind: str = "file"  # or "folder", or "other": a link, a device, a sparse file
 
 
 class Damage(NamedTuple):
@@ -52,16 +53,21 @@ def _member_at(file: BinaryIO, start: int, file_size: int) -> Member | Damage | 
     file.seek(start)
     # tarfile's parsers of damaged numbers and extended headers raise whatever they come across.
     try:
-        info = tarfile.open(fileobj=file, mode="r:", encoding="utf-8").next()
+        tar = tarfile.open(fileobj=file, mode="r:", encoding="utf-8")
+        info = tar.next()
     except Exception:
         return None
     if info is None or info.size < 0:
         return None
-    size = info.size if info.isreg() else 0
-    if info.offset_data + size > file_size:
+    if info.isreg() and not info.issparse():
+        size, kind = info.size, "file"
+        end = info.offset_data + -(-size // BLOCK) * BLOCK
+    else:
+        size, kind = 0, "folder" if info.isdir() else "other"
+        end = tar.offset
+    if max(info.offset_data + size, end - BLOCK + 1) > file_size:
         return Damage(start, END, "shard is truncated")
-    end = info.offset_data + -(-size // BLOCK) * BLOCK
-    return Member(info.name, start, info.offset_data, size, end)
+    return Member(info.name, start, info.offset_data, size, end, kind)
 
 
 def _behind_zeros(file: BinaryIO, start: int, file_size: int) -> Damage | None:

@@ -32,11 +32,13 @@ from fastclip.data.tokenizers.arguments import (
     list_texts,
 )
 from fastclip.data.tokenizers.cleaning import find_cleaner
+from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.data.tokenizers.vocabulary import (
     BYTE_SYMBOLS,
     END_OF_WORD,
+    IDS_FILE,
+    MERGES_FILE,
     BytePairVocabulary,
-    find_vocabulary,
 )
 
 SPECIAL_TOKENS = ("<start_of_text>", "<end_of_text>")  # open_clip's spelling
@@ -67,7 +69,7 @@ class BytePairTokenizer:
             and in what `decode` returns.
 
     Raises:
-        FileNotFoundError, ValueError: `find_vocabulary`'s.
+        FileNotFoundError, ValueError: see `find_vocabulary`.
         ValueError: `context_length` < 2, an unknown `clean`, or a special token that repeats, is
             in the vocabulary, or is not made of visible ASCII characters.
     """
@@ -80,9 +82,7 @@ class BytePairTokenizer:
         additional_special_tokens: Iterable[str] | None = None,
         special_tokens: tuple[str, str] = SPECIAL_TOKENS,
     ) -> None:
-        if not isinstance(vocabulary, BytePairVocabulary):
-            vocabulary = find_vocabulary(vocabulary)
-        self.vocabulary = vocabulary
+        self.vocabulary = vocabulary = find_vocabulary(vocabulary)
         self.context_length = check_context_length(context_length)
         self.clean = clean
         self._clean = find_cleaner(clean)
@@ -182,15 +182,14 @@ class BytePairTokenizer:
             special["additional_special_tokens"] = additional
         config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": self.context_length}
         files = {
-            "vocab.json": {token: i for i, token in enumerate(tokens)},
+            IDS_FILE: {token: i for i, token in enumerate(tokens)},
             "tokenizer_config.json": config | special,
             "special_tokens_map.json": special,
         }
         for name, content in files.items():
             text = json.dumps(content, ensure_ascii=False, indent=2)
             (directory / name).write_text(text, encoding="utf-8")
-        lines = ["#version: 0.2", *map(" ".join, self.vocabulary.merges), ""]
-        (directory / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+        (directory / MERGES_FILE).write_text(self.vocabulary.to_text(), encoding="utf-8")
 
     def _encode_word(self, word: str) -> list[int]:
         ids = [_BYTE_IDS[byte] for byte in word.encode()]

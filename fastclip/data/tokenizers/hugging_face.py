@@ -17,12 +17,13 @@ from fastclip.data.tokenizers.arguments import (
     list_ids,
     list_texts,
 )
+from fastclip.data.tokenizers.beside_weights import SETTINGS_FILE, keeps_case
 from fastclip.data.tokenizers.cleaning import find_cleaner
 
 # A directory with none of these holds no tokenizer; transformers would then look on the hub.
 TOKENIZER_FILES = (
     "tokenizer.json",
-    "tokenizer_config.json",
+    SETTINGS_FILE,
     "vocab.json",
     "vocab.txt",
     "merges.txt",
@@ -43,7 +44,7 @@ class HFTokenizer:
         context_length: tokens per text, special tokens included; at least 2.
         clean: what is done to a text first, a name in `cleaning.CLEANERS`.
         strip_sep_token: write 0 where the separator is, as some models of open_clip expect.
-        cache_dir: where a tokenizer from the hub is kept, instead of transformers' cache.
+        cache_dir: where transformers keeps what it fetches for a name on the hub.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
@@ -139,6 +140,12 @@ def has_tokenizer(directory: str | os.PathLike) -> bool:
     return any(os.path.isfile(os.path.join(directory, name)) for name in TOKENIZER_FILES)
 
 
+def has_vocabulary(directory: str | os.PathLike) -> bool:
+    """Whether a directory has a file with a tokenizer's vocabulary, not its settings alone."""
+    names = (name for name in TOKENIZER_FILES if name != SETTINGS_FILE)
+    return any(os.path.isfile(os.path.join(directory, name)) for name in names)
+
+
 def _load(source: str, cache_dir: str | os.PathLike | None):
     """The tokenizer of transformers in a directory, or of a name."""
     is_directory = os.path.isdir(source)
@@ -153,10 +160,27 @@ def _load(source: str, cache_dir: str | os.PathLike | None):
         from transformers import AutoTokenizer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "HFTokenizer needs transformers: pip install transformers", name=error.name
+            f"the tokenizer {source!r} needs transformers: pip install transformers, or "
+            "pip install 'fastclip-kernels[hub]'",
+            name=error.name,
         ) from error
     try:
-        place = {} if cache_dir is None else {"cache_dir": cache_dir}
-        return AutoTokenizer.from_pretrained(source, local_files_only=is_directory, **place)
+        cache = {} if cache_dir is None else {"cache_dir": cache_dir}
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=is_directory, **cache)
     except OSError as error:
         raise FileNotFoundError(f"transformers finds no tokenizer {source!r}: {error}") from error
+    if is_directory and keeps_case(source):
+        _keep_case(tokenizer)
+    return tokenizer
+
+
+def _keep_case(tokenizer) -> None:
+    """Take lower-casing out: transformers' CLIPTokenizer does it whatever its files say."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if type(tokenizer).__name__ != "CLIPTokenizer" or backend is None:
+        return
+    from tokenizers import Regex, normalizers
+
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " ")]
+    )

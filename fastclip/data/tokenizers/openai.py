@@ -33,10 +33,12 @@ def tokenize(
     """Return (B, context_length) int64 ids of CLIP; a single text gives B = 1.
 
     The tokenizer is made at the first call. It is `BytePairTokenizer()`: literal special tokens
-    are those of open_clip. The ids are OpenAI's, which are int32 there.
+    are those of open_clip. The ids are OpenAI's, which are int32 there. A model with another
+    vocabulary has the tokenizer that `fastclip.get_tokenizer` returns.
 
     Raises:
-        FileNotFoundError: no vocabulary is installed: see `find_vocabulary`.
+        FileNotFoundError: OpenAI's vocabulary is not here and cannot be fetched; the message says
+            how to get it.
         TextTooLong: a text does not fit and `truncate` is False.
         TypeError: `texts` is not made of strings.
         ValueError: `context_length` < 2.

@@ -1,29 +1,31 @@
-"""The merges of a byte pair encoding, and where CLIP's are found on this machine.
+"""The merges of a byte pair encoding, and the files that hold them.
 
 A vocabulary is an ordered list of merges; everything else follows from it. Ids are, in this order,
 256 bytes, 256 bytes that end a word (`</w>`), one token per merge, then the special tokens, which
 are the tokenizer's. Bytes are written as printable characters, so that merges are lines of text.
 
-CLIP's 48,894 merges are not part of fastclip: they are read from what the user has.
+CLIP's 48,894 merges are not part of fastclip: `openai_vocabulary.py` finds them.
 
 Source: Sennrich et al., "Neural machine translation of rare words with subword units", 2016;
 openai/CLIP `simple_tokenizer.py` (byte alphabet, order of ids, file format).
 """
 
 import gzip
+import hashlib
+import io
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from fastclip.data.open_clip_files import open_clip_file
-
 CLIP_MERGES = 48_894
-CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
+MERGES_FILE, IDS_FILE, WHOLE_FILE = "merges.txt", "vocab.json", "tokenizer.json"
+HEADER = "#version: 0.2"
+LARGEST_TEXT = 2**24  # bytes; CLIP's has half a million, and OpenAI's file three
 END_OF_WORD = "</w>"
 
 _PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), 256)]
@@ -32,11 +34,6 @@ _OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
 BYTE_SYMBOLS = {byte: chr(byte) for byte in _PRINTABLE} | {
     byte: chr(256 + i) for i, byte in enumerate(_OTHERS)
 }
-
-_HOW_TO_GET_ONE = (
-    f"pip install open_clip_torch, which contains it, or pass the path of {CLIP_FILE} or of a "
-    "Hugging Face directory of a CLIP tokenizer"
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class BytePairVocabulary:
             if len(merge) != 2 or not known.issuperset(merge) or "".join(merge) in known:
                 raise ValueError(
                     f"merges[{rank}] must join two symbols that exist into one that does not, "
-                    f"got {merge!r}"
+                    f"got {_shown(merge)}"
                 )
             known.add("".join(merge))
 
@@ -68,56 +65,64 @@ class BytePairVocabulary:
         return (*_byte_tokens(), *map("".join, self.merges))
 
     @cached_property
+    def sha256(self) -> str:
+        """The SHA-256, in hexadecimal digits, of the merges as the text `merges.txt`.
+
+        It does not depend on the file that they were read from.
+        """
+        return hashlib.sha256(self.to_text().encode()).hexdigest()
+
+    def to_text(self) -> str:
+        """The merges as Hugging Face's `merges.txt` has them: a header, then a merge per line."""
+        return "\n".join([HEADER, *map(" ".join, self.merges), ""])
+
+    @cached_property
     def joined(self) -> dict[tuple[int, int], int]:
         """The id that two adjacent ids merge into; of two merges, the smaller id comes first."""
         ids = {token: i for i, token in enumerate(self.tokens)}
         return {(ids[left], ids[right]): ids[left + right] for left, right in self.merges}
 
 
-def find_vocabulary(
-    source: str | os.PathLike | None = None, num_merges: int = CLIP_MERGES
-) -> BytePairVocabulary:
-    """Read a vocabulary from `source`.
+def read_vocabulary(path: str | os.PathLike, num_merges: int = CLIP_MERGES) -> BytePairVocabulary:
+    """Read a vocabulary from a file or a directory.
 
     Args:
-        source: a text of merges, gzipped or not, as OpenAI published it (a line with `#version`,
+        path: a text of merges, gzipped or not, as OpenAI published it (a line with `#version`,
             then a merge per line, of which the first `num_merges` are taken: there are more than
-            CLIP uses); a Hugging Face directory of a CLIP tokenizer (`merges.txt` or
-            `tokenizer.json`); None for the file inside an installed `open_clip_torch`, which is
-            read once per process, without importing it.
+            CLIP uses); or a Hugging Face directory of a CLIP tokenizer (`merges.txt` or
+            `tokenizer.json`).
         num_merges: how many merges the vocabulary has.
 
     Raises:
-        FileNotFoundError: there is nothing at `source`, or nothing is installed.
+        FileNotFoundError: there is nothing at `path`.
         ValueError: a file is damaged, is not of merges, has another number of them, or gives tokens
             other ids than CLIP does.
     """
-    if source is None:
-        return _installed_vocabulary(num_merges)
-    path = Path(source)
+    path = Path(path)
     if path.is_dir():
-        return _read_directory(path, num_merges)
+        for vocabulary in read_directory(path, num_merges):
+            return vocabulary
+        raise FileNotFoundError(f"there is no {MERGES_FILE} and no {WHOLE_FILE} in {str(path)!r}")
     if path.is_file():
         return _parse(_read_lines(path)[:num_merges], num_merges, path)
-    raise FileNotFoundError(f"no vocabulary at {str(path)!r}: {_HOW_TO_GET_ONE}")
+    raise FileNotFoundError(f"there is no vocabulary at {str(path)!r}")
 
 
-@cache
-def _installed_vocabulary(num_merges: int) -> BytePairVocabulary:
-    path = open_clip_file(CLIP_FILE)
-    if path is None:
-        raise FileNotFoundError(f"no vocabulary of CLIP is installed: {_HOW_TO_GET_ONE}")
-    return find_vocabulary(path, num_merges)
+def read_directory(
+    directory: str | os.PathLike, num_merges: int = CLIP_MERGES
+) -> Iterator[BytePairVocabulary]:
+    """The vocabulary in each file of a directory that transformers may read one from.
 
-
-def _read_directory(directory: Path, num_merges: int) -> BytePairVocabulary:
-    merges_file, whole = directory / "merges.txt", directory / "tokenizer.json"
+    Raises:
+        ValueError: as `read_vocabulary`.
+    """
+    merges_file, ids_file = Path(directory, MERGES_FILE), Path(directory, IDS_FILE)
     if merges_file.is_file():
         vocabulary = _parse(_read_lines(merges_file), num_merges, merges_file)
-        ids_file = directory / "vocab.json"
         if ids_file.is_file():
             _check_ids(_read_json(ids_file), vocabulary, ids_file)
-        return vocabulary
+        yield vocabulary
+    whole = Path(directory, WHOLE_FILE)
     if whole.is_file():
         try:
             model = _read_json(whole)["model"]
@@ -126,17 +131,20 @@ def _read_directory(directory: Path, num_merges: int) -> BytePairVocabulary:
             raise ValueError(f"{whole} is not of a byte pair tokenizer: no model.merges") from None
         vocabulary = _parse(lines, num_merges, whole)
         _check_ids(ids, vocabulary, whole)
-        return vocabulary
-    raise FileNotFoundError(
-        f"no merges.txt and no tokenizer.json in {str(directory)!r}: {_HOW_TO_GET_ONE}"
-    )
+        yield vocabulary
 
 
 def _read_lines(path: Path) -> list[str]:
     """The lines after the header of a text of merges."""
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST_TEXT + 1)
+        if len(data) > LARGEST_TEXT:
+            raise ValueError(
+                f"{path} is no text of merges: it has more than {LARGEST_TEXT:,} bytes"
+            )
+        text = data.decode()
     except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a text of merges, gzipped or not: {error}") from None
     header, *lines = text.split("\n")
@@ -184,3 +192,8 @@ def _check_ids(ids: object, vocabulary: BytePairVocabulary, path: Path) -> None:
 def _byte_tokens() -> tuple[str, ...]:
     symbols = tuple(BYTE_SYMBOLS.values())
     return (*symbols, *(symbol + END_OF_WORD for symbol in symbols))
+
+
+def _shown(merge: object) -> str:
+    text = repr(merge)
+    return text if len(text) <= 80 else text[:77] + "..."

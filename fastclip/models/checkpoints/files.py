@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fastclip.models.checkpoints.errors import CheckpointError, UnsafeCheckpointError
+from fastclip.models.checkpoints.foreign import describe_content
 from fastclip.models.checkpoints.jit_archive import is_jit_archive, read_jit_archive
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "state_dict_ema")
@@ -113,13 +114,7 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
                 return tensors
             break
         content = inner
-    raise CheckpointError(f"{path} holds no state dict: a {_describe(content)}")
-
-
-def _describe(content: object) -> str:
-    if isinstance(content, Mapping):
-        return f"dict of {', '.join(map(str, list(content)[:6])) or 'nothing'}"
-    return type(content).__name__
+    raise CheckpointError(f"{path} holds no state dict: {describe_content(content)}")
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

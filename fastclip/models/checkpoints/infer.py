@@ -1,10 +1,15 @@
 """A model's configuration from the shapes of its tensors.
 
-Shapes tell widths, depths and sizes. They do not tell the number of heads, which is taken from the
-published models of that width, nor the activation, which the caller must know.
+Shapes tell widths, depths and sizes. They do not tell the activation, which the caller must know,
+nor the number of heads and how a text is read. Of a tower that is like a published one in all that
+shapes tell, these are known; of another one, the caller must say the heads, and then says too that
+the tower is read as OpenAI's or SigLIP's: images of the class token, texts at the largest id behind
+a causal mask, and epsilons as published. Images are taken to be square.
 """
 
 import math
+from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -20,23 +25,36 @@ from fastclip.models.config import (
     VisionConfig,
 )
 from fastclip.models.mlp_ratio import mlp_ratio
-from fastclip.models.open_clip_config import SIGLIP_SIZES
-from fastclip.models.presets import VISION_SIZES, siglip_tokenizer_of
+from fastclip.models.presets import PRESETS, siglip_tokenizer_of
 
-HEAD_WIDTHS = {v["width"]: v.get("head_width", 64) for v in VISION_SIZES.values()}
-SIGLIP_HEADS = {v["width"]: v["heads"] for v in SIGLIP_SIZES.values()}
+# In OpenAI's models a head has 64 channels, always: openai/CLIP has no other.
+OPENAI_HEAD_WIDTH = 64
+Tower = VisionConfig | SiglipVisionConfig | ResNetConfig | TextConfig
 
 
-def infer_config(tensors: dict[str, Tensor], activation: str | None) -> ClipConfig:
+def infer_config(
+    tensors: dict[str, Tensor],
+    activation: str | tuple[str, str] | None,
+    heads: int | tuple[int, int] | None = None,
+    is_openai: bool = False,
+) -> ClipConfig:
     """The configuration that tensors under OpenAI's or open_clip's names belong to.
 
     Args:
         tensors: the whole state dict of a model.
-        activation: of both towers, see `fastclip.models.activations`; None if it is not known.
+        activation: of both towers, or of the vision and of the text tower, see
+            `fastclip.models.activations`; None if it is not known.
+        heads: attention heads of both towers, or of the vision and of the text tower; None where
+            a published model, or OpenAI's format, tells them.
+        is_openai: the tensors are of a file in OpenAI's format.
 
     Raises:
-        CheckpointError: a tensor that tells a size is missing, a size is no published one, the
-            model is of a kind whose readout the shapes do not tell, or `activation` is None.
+        CheckpointError: a tensor that tells a size is missing, the model is of a kind whose readout
+            the shapes do not tell, `activation` is None, or `heads` is None and needed.
+        ValueError: `heads` does not divide the width of its tower.
+
+    Example:
+        config = infer_config(torch.load("own.pt"), "gelu", heads=(12, 8))
     """
     if activation is None:
         raise CheckpointError(
@@ -44,17 +62,21 @@ def infer_config(tensors: dict[str, Tensor], activation: str | None) -> ClipConf
             "activation='quick_gelu' (OpenAI, MetaCLIP, DFN) or 'gelu' (LAION, DataComp), or the "
             "name of the model"
         )
+    vision_activation, text_activation = both_towers(activation)
+    vision_heads, text_heads = both_towers(heads)
     try:
         is_siglip = "visual.trunk.attn_pool.latent" in tensors
-        text = _text(tensors, activation, is_siglip)
         if is_siglip:
-            vision = _siglip_vision(tensors, activation)
+            vision = _siglip_vision(tensors, vision_activation, vision_heads)
+            text = _siglip_text(tensors, text_activation, text_heads)
             embed_dim = vision.width
         elif "visual.conv1.weight" in tensors and "visual.proj" in tensors:
-            vision = _vision_transformer(tensors, activation)
+            vision = _vision_transformer(tensors, vision_activation, vision_heads, is_openai)
+            text = _text(tensors, text_activation, text_heads, is_openai)
             embed_dim = tensors["visual.proj"].shape[1]
         else:
-            vision = _resnet(tensors)
+            vision = _resnet(tensors, vision_heads, is_openai)
+            text = _text(tensors, text_activation, text_heads, is_openai)
             embed_dim = tensors["visual.attnpool.c_proj.weight"].shape[0]
     except KeyError as error:
         raise CheckpointError(
@@ -62,15 +84,38 @@ def infer_config(tensors: dict[str, Tensor], activation: str | None) -> ClipConf
             "the model"
         ) from None
     has_bias = "logit_bias" in tensors
-    return ClipConfig(
+    config = ClipConfig(
         embed_dim, vision, text,
         custom_text="text.token_embedding.weight" in tensors,
         init_logit_scale=SIGLIP_LOGIT_SCALE if has_bias else DEFAULT_LOGIT_SCALE,
         init_logit_bias=SIGLIP_LOGIT_BIAS if has_bias else None,
     )  # fmt: skip
+    if isinstance(activation, str):
+        _require_one_activation(config)
+    return config
 
 
-def _vision_transformer(tensors: dict[str, Tensor], activation: str) -> VisionConfig:
+def both_towers(value: Any) -> tuple[Any, Any]:
+    """One value for both towers, or the vision and the text tower's."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _require_one_activation(config: ClipConfig) -> None:
+    """Raise if a published model of these sizes has another activation in each tower."""
+    for name, published in PRESETS.items():
+        vision, text = published.activations
+        if vision in (None, text) or _shape(published.text_cfg) != _shape(config.text_cfg):
+            continue
+        if published.vision_cfg == replace(config.vision_cfg, activation=vision):
+            raise CheckpointError(
+                f"{name}, which has these sizes, has activation {vision} in the vision tower and "
+                f"{text} in the text tower: give both, or the name of the model"
+            )
+
+
+def _vision_transformer(
+    tensors: dict[str, Tensor], activation: str, heads: int | None, is_openai: bool
+) -> VisionConfig:
     if "visual.ln_pre.weight" not in tensors:
         raise CheckpointError(
             "a vision tower without ln_pre: shapes do not tell how it is read out; give the name "
@@ -80,44 +125,77 @@ def _vision_transformer(tensors: dict[str, Tensor], activation: str) -> VisionCo
     blocks = "visual.transformer.resblocks."
     grid = _side(len(tensors["visual.positional_embedding"]) - 1, "visual.positional_embedding")
     scale = tensors.get(f"{blocks}0.ls_1.gamma")
-    return VisionConfig(
-        grid * patch_size, patch_size, width, _depth(tensors, blocks),
-        head_width=HEAD_WIDTHS.get(width, 64),
+    tower = VisionConfig(
+        grid * patch_size, patch_size, width, _depth(tensors, blocks), head_width=width,
         mlp_ratio=mlp_ratio(*tensors[f"{blocks}0.mlp.c_fc.weight"].shape),
         activation=activation,
         ls_init_value=None if scale is None else 1e-4,
         channels=tensors["visual.conv1.weight"].shape[1],
     )  # fmt: skip
+    return replace(tower, head_width=width // _heads("vision", tower, heads, is_openai))
 
 
-def _siglip_vision(tensors: dict[str, Tensor], activation: str) -> SiglipVisionConfig:
+def _siglip_vision(
+    tensors: dict[str, Tensor], activation: str, heads: int | None
+) -> SiglipVisionConfig:
     trunk = "visual.trunk."
     width, _, _, patch_size = tensors[f"{trunk}patch_embed.proj.weight"].shape
-    if width not in SIGLIP_HEADS:
-        raise CheckpointError(f"no published SigLIP model has width {width}; give a configuration")
     grid = _side(tensors[f"{trunk}pos_embed"].shape[1], f"{trunk}pos_embed")
-    return SiglipVisionConfig(
-        grid * patch_size, patch_size, width, _depth(tensors, f"{trunk}blocks."),
-        heads=SIGLIP_HEADS[width],
+    tower = SiglipVisionConfig(
+        grid * patch_size, patch_size, width, _depth(tensors, f"{trunk}blocks."), heads=1,
         mlp_ratio=mlp_ratio(*tensors[f"{trunk}blocks.0.mlp.fc1.weight"].shape),
         activation=activation,
     )  # fmt: skip
+    return replace(tower, heads=_heads("vision", tower, heads))
 
 
-def _resnet(tensors: dict[str, Tensor]) -> ResNetConfig:
+def _resnet(tensors: dict[str, Tensor], heads: int | None, is_openai: bool) -> ResNetConfig:
     grid = _side(
         len(tensors["visual.attnpool.positional_embedding"]) - 1,
         "visual.attnpool.positional_embedding",
     )
     layers = tuple(_depth(tensors, f"visual.layer{stage}.") for stage in (1, 2, 3, 4))
-    return ResNetConfig(grid * 32, layers, len(tensors["visual.layer1.0.conv1.weight"]))
+    width = len(tensors["visual.layer1.0.conv1.weight"])
+    tower = ResNetConfig(grid * 32, layers, width, head_width=width * 32)
+    return replace(tower, head_width=width * 32 // _heads("vision", tower, heads, is_openai))
 
 
-def _text(tensors: dict[str, Tensor], activation: str, is_siglip: bool) -> TextConfig:
-    prefix = "text." if "text.token_embedding.weight" in tensors else ""
+def _text(
+    tensors: dict[str, Tensor], activation: str, heads: int | None, is_openai: bool
+) -> TextConfig:
+    prefix = _text_prefix(tensors)
+    if f"{prefix}text_projection" not in tensors:
+        raise KeyError(f"{prefix}text_projection")
+    tower = TextConfig(heads=1, **_text_sizes(tensors, activation))
+    # The end token and the tokenizer of a multilingual model are known with its vocabulary.
+    known = PUBLISHED.get(_shape(tower), tower)
+    return replace(
+        known, heads=_heads("text", tower, heads, is_openai), activation=activation,
+        context_length=tower.context_length, mlp_ratio=tower.mlp_ratio,
+    )  # fmt: skip
+
+
+def _siglip_text(tensors: dict[str, Tensor], activation: str, heads: int | None) -> TextConfig:
+    sizes = _text_sizes(tensors, activation)
+    has_projection = f"{_text_prefix(tensors)}text_projection.weight" in tensors
+    tower = TextConfig(
+        heads=1, **sizes, no_causal_mask=True, pool_type="last", norm_eps=1e-6,
+        proj_bias=has_projection, proj_type="linear" if has_projection else "none",
+        hf_tokenizer_name=siglip_tokenizer_of(sizes["vocab_size"]),
+        tokenizer_kwargs={"clean": "canonicalize"},
+    )  # fmt: skip
+    return replace(tower, heads=_heads("text", tower, heads))
+
+
+def _text_prefix(tensors: dict[str, Tensor]) -> str:
+    return "text." if "text.token_embedding.weight" in tensors else ""
+
+
+def _text_sizes(tensors: dict[str, Tensor], activation: str) -> dict[str, Any]:
+    prefix = _text_prefix(tensors)
     vocab_size, width = tensors[f"{prefix}token_embedding.weight"].shape
     blocks = f"{prefix}transformer.resblocks."
-    sizes = dict(
+    return dict(
         context_length=len(tensors[f"{prefix}positional_embedding"]),
         vocab_size=vocab_size,
         width=width,
@@ -125,18 +203,46 @@ def _text(tensors: dict[str, Tensor], activation: str, is_siglip: bool) -> TextC
         mlp_ratio=mlp_ratio(*tensors[f"{blocks}0.mlp.c_fc.weight"].shape),
         activation=activation,
     )
-    if not is_siglip:
-        if f"{prefix}text_projection" not in tensors:
-            raise KeyError(f"{prefix}text_projection")
-        return TextConfig(heads=max(1, width // 64), **sizes)
-    has_projection = f"{prefix}text_projection.weight" in tensors
-    return TextConfig(
-        heads=SIGLIP_HEADS.get(width, max(1, width // 64)), **sizes, no_causal_mask=True,
-        pool_type="last", norm_eps=1e-6, proj_bias=has_projection,
-        proj_type="linear" if has_projection else "none",
-        hf_tokenizer_name=siglip_tokenizer_of(vocab_size),
-        tokenizer_kwargs={"clean": "canonicalize"},
-    )  # fmt: skip
+
+
+def _shape(tower: Tower) -> tuple:
+    """What shapes tell of a tower, but for the size of images, of patches and of texts."""
+    if isinstance(tower, ResNetConfig):
+        return ResNetConfig, tower.width, tower.layers
+    sizes = tower.width, tower.layers, int(tower.width * tower.mlp_ratio)
+    if isinstance(tower, TextConfig):
+        is_siglip = tower.norm_eps == 1e-6
+        return TextConfig, *sizes, tower.vocab_size, is_siglip
+    return type(tower), *sizes
+
+
+# Towers of published models, by what shapes tell of them.
+PUBLISHED = {
+    _shape(tower): tower
+    for config in PRESETS.values()
+    for tower in (config.vision_cfg, config.text_cfg)
+}
+
+
+def _heads(name: str, tower: Tower, told: int | None, is_openai: bool = False) -> int:
+    width = tower.width * 32 if isinstance(tower, ResNetConfig) else tower.width
+    if told is not None:
+        if told < 1 or width % told:
+            raise ValueError(f"heads of the {name} tower must divide its width {width}, got {told}")
+        return told
+    if is_openai:
+        return width // OPENAI_HEAD_WIDTH
+    published = PUBLISHED.get(_shape(tower))
+    if published is None:
+        vocabulary = getattr(tower, "vocab_size", None)
+        tokens = "" if vocabulary is None else f", {vocabulary} tokens"
+        raise CheckpointError(
+            f"the {name} tower has width {width}, {tower.layers} layers{tokens}: no published "
+            "model has such a tower, and shapes do not tell how many attention heads it has. Give "
+            "heads= (fastclip convert: --heads), one number or the vision and the text tower's, or "
+            "the name or the configuration of the model"
+        )
+    return published.heads
 
 
 def _depth(tensors: dict[str, Tensor], prefix: str) -> int:

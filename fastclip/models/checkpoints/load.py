@@ -5,7 +5,11 @@ from os import PathLike
 import torch
 from torch import Tensor, nn
 
-from fastclip.models.checkpoints.errors import ActivationMismatchError, KeyMismatchError
+from fastclip.models.checkpoints.errors import (
+    ActivationMismatchError,
+    CheckpointError,
+    KeyMismatchError,
+)
 from fastclip.models.checkpoints.files import read_weights_file
 from fastclip.models.checkpoints.resize import resize_positions
 from fastclip.models.checkpoints.source import Source, read_source
@@ -18,6 +22,9 @@ TEXT_KEYS = (
     "transformer",
     "ln_final",
 )
+
+# Of a tower, what makes other features of the same tensors.
+READOUT = ("heads", "pool_type", "no_causal_mask")
 
 
 def load_checkpoint(
@@ -46,6 +53,7 @@ def load_checkpoint(
     Raises:
         FileNotFoundError, CheckpointError: see `read_source`.
         ActivationMismatchError: the weights are known to be of another activation.
+        CheckpointError: they are known to have other heads, another mask or another pooling.
         KeyMismatchError: `strict`, and tensors are missing, unknown or of another shape.
         ValueError: `weights_only` is False.
     """
@@ -91,9 +99,10 @@ def load_source(
     if resize:
         tensors = resize_positions(tensors, model)
     mismatch = _mismatch(model, tensors)
+    if mismatch is not None and strict:
+        raise mismatch
+    _require_readout(model, source)
     if mismatch is not None:
-        if strict:
-            raise mismatch
         own = model.state_dict()
         tensors = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
     model.load_state_dict(tensors, strict=mismatch is None, assign=assign)
@@ -112,6 +121,22 @@ def _require_activations(model: nn.Module, source: Source) -> None:
     for stored, own in zip(source.activations, config.activations, strict=True):
         if stored is not None and own is not None and stored != own:
             raise ActivationMismatchError(stored, own)
+
+
+def _require_readout(model: nn.Module, source: Source) -> None:
+    """Raise if a source tells what shapes do not, and the model has it otherwise."""
+    config = getattr(model, "config", None)
+    if config is None or source.config is None:
+        return
+    for tower in ("vision_cfg", "text_cfg"):
+        stored, own = getattr(source.config, tower), getattr(config, tower)
+        for fact in READOUT:
+            before, now = getattr(stored, fact, None), getattr(own, fact, None)
+            if None not in (before, now) and before != now:
+                raise CheckpointError(
+                    f"the weights are of a model whose {tower} has {fact} {before!r}, the model "
+                    f"has {now!r}: its features would be others without a sign of it"
+                )
 
 
 def _with_keys_of(model: ContrastiveModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,25 +8,34 @@ A `Source` holds tensors under open_clip's names, and of model and pictures what
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from fastclip.data.preprocess import PreprocessCfg
-from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
+from fastclip.data.tokenizers.beside_weights import is_openai_vocabulary
+from fastclip.models.checkpoints.errors import SHOWN, ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.files import WeightsFile, read_weights_file
-from fastclip.models.checkpoints.infer import infer_config
-from fastclip.models.checkpoints.transformers_config import (
-    from_transformers_config,
-    from_transformers_preprocessor,
+from fastclip.models.checkpoints.foreign import (
+    OPEN_CLIP_CONFIG,
+    no_weights,
+    require_model_directory,
+    require_weights_file,
+    require_whole_model,
 )
+from fastclip.models.checkpoints.infer import both_towers, infer_config
+from fastclip.models.checkpoints.transformers_config import from_transformers_config
 from fastclip.models.checkpoints.transformers_layout import from_transformers
+from fastclip.models.checkpoints.transformers_preprocessor import from_transformers_preprocessor
 from fastclip.models.config import ClipConfig
+from fastclip.models.json_fields import JsonFields
 from fastclip.models.open_clip_config import from_json
+from fastclip.models.presets import OPENAI_VOCAB_SIZE
 
-OPEN_CLIP_CONFIG = "open_clip_config.json"
 # In the order in which they are looked for.
 WEIGHTS_NAMES = (
     "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
@@ -34,7 +43,9 @@ WEIGHTS_NAMES = (
     "pytorch_model.bin", "pytorch_model.pth", "model.pth",
 )  # fmt: skip
 TRANSFORMERS_WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
-PREPROCESSOR_NAMES = ("preprocessor_config.json", "processor_config.json")
+# The first may hold what the second does, and then counts.
+PROCESSOR, PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
+OPEN_CLIP_FIELDS = JsonFields({"model_cfg", "preprocess_cfg"})
 
 
 class Source(NamedTuple):
@@ -44,6 +55,7 @@ class Source(NamedTuple):
     activation: that the weights are known to be of, where `config` is None.
     preprocess: how pictures are prepared, or None.
     directory: where they were found, if it was one; tokenizer files lie there too.
+    is_openai: they were in one file that has the marks of OpenAI's releases.
     """
 
     tensors: dict[str, Tensor]
@@ -51,6 +63,7 @@ class Source(NamedTuple):
     activation: str | None
     preprocess: PreprocessCfg | None
     directory: Path | None
+    is_openai: bool = False
 
     @property
     def activations(self) -> tuple[str | None, str | None]:
@@ -59,20 +72,31 @@ class Source(NamedTuple):
             return self.config.activations
         return self.activation, self.activation
 
-    def config_or_inferred(self, activation: str | None = None) -> ClipConfig:
+    def config_or_inferred(
+        self,
+        activation: str | tuple[str, str] | None = None,
+        heads: int | tuple[int, int] | None = None,
+    ) -> ClipConfig:
         """`config`, or one inferred from the shapes of the tensors.
 
         Args:
-            activation: of weights that do not say it themselves.
+            activation: of weights that do not say it themselves; see `infer_config`.
+            heads: of weights that do not say them themselves; see `infer_config`.
 
         Raises:
             ActivationMismatchError: the weights say that they are of another `activation`.
-            CheckpointError: see `infer_config`.
+            CheckpointError: they say that they have another number of `heads`; see `infer_config`.
         """
-        known = next((a for a in self.activations if a is not None), None)
-        if None not in (known, activation) and known != activation:
-            raise ActivationMismatchError(known, activation)
-        return self.config or infer_config(self.tensors, known or activation)
+        for known, told in zip(self.activations, both_towers(activation), strict=True):
+            if None not in (known, told) and known != told:
+                raise ActivationMismatchError(known, told)
+        if self.config is None:
+            told = self.activation or activation
+            return infer_config(self.tensors, told, heads, self.is_openai)
+        known = self.config.vision_cfg.heads, self.config.text_cfg.heads
+        if heads is not None and known != both_towers(heads):
+            raise CheckpointError(f"heads {heads} are not those of the weights, {known}")
+        return self.config
 
 
 def read_source(path: str | PathLike) -> Source:
@@ -85,15 +109,16 @@ def read_source(path: str | PathLike) -> Source:
     """
     path = Path(path)
     if not path.is_dir():
+        require_weights_file(path)
         file = read_weights_file(path)
+        require_whole_model(path, file.tensors)
         config = None if file.model_config is None else _open_clip_model(file.model_config, path)
         activation = "quick_gelu" if file.is_openai else None
-        return Source(file.tensors, config, activation, None, None)
+        return Source(file.tensors, config, activation, None, None, file.is_openai)
+    require_model_directory(path)
     if (path / OPEN_CLIP_CONFIG).is_file():
         return _open_clip_directory(path)
-    if (path / "config.json").is_file():
-        return _transformers_directory(path)
-    raise FileNotFoundError(f"{path} has neither {OPEN_CLIP_CONFIG} nor config.json")
+    return _transformers_directory(path)
 
 
 def read_config(directory: str | PathLike) -> ClipConfig:
@@ -101,37 +126,67 @@ def read_config(directory: str | PathLike) -> ClipConfig:
 
     Raises:
         FileNotFoundError: there is none.
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, or has a field that is not supported.
     """
     path = Path(directory)
+    require_model_directory(path)
     if (path / OPEN_CLIP_CONFIG).is_file():
-        values = _read_json(path / OPEN_CLIP_CONFIG)
-        return _open_clip_model(values.get("model_cfg", values), path / OPEN_CLIP_CONFIG)
-    if (path / "config.json").is_file():
-        return from_transformers_config(_read_json(path / "config.json"))
-    raise FileNotFoundError(f"{path} has neither {OPEN_CLIP_CONFIG} nor config.json")
+        return _open_clip_settings(path / OPEN_CLIP_CONFIG)[0]
+    values = _read_json(path / "config.json")
+    return _with_tokenizer(_obeyed(path / "config.json", from_transformers_config, values), path)
+
+
+def _with_tokenizer(config: ClipConfig, path: Path) -> ClipConfig:
+    """The configuration with a name for the tokenizer, unless it is shown to be OpenAI's.
+
+    Without a name it would be OpenAI's to open_clip and to us, whose ids such a vocabulary has too.
+    """
+    text = config.text_cfg
+    has_the_ids = text.vocab_size >= OPENAI_VOCAB_SIZE
+    is_openai = text.vocab_size == OPENAI_VOCAB_SIZE and is_openai_vocabulary(path)
+    if text.hf_tokenizer_name is not None or is_openai or not has_the_ids:
+        return config
+    return replace(config, text_cfg=replace(text, hf_tokenizer_name=path.resolve().name))
 
 
 def _open_clip_directory(path: Path) -> Source:
-    preprocess = _read_json(path / OPEN_CLIP_CONFIG).get("preprocess_cfg")
+    config, preprocess = _open_clip_settings(path / OPEN_CLIP_CONFIG)
     weights = _read_weights(path, WEIGHTS_NAMES)
-    return Source(
-        weights.tensors,
-        read_config(path),
-        None,
-        None if preprocess is None else PreprocessCfg.from_dict(preprocess),
-        path,
-    )
+    return Source(weights.tensors, config, None, preprocess, path)
+
+
+def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
+    values = _read_json(path)
+    if "model_cfg" not in values:
+        return _open_clip_model(values, path), None
+    values = _obeyed(path, OPEN_CLIP_FIELDS.read, "the file", values)
+    config = _open_clip_model(values["model_cfg"], path)
+    preprocess = values.get("preprocess_cfg")
+    if preprocess is None:
+        return config, None
+    # As in open_clip, images have the size that the model takes, whatever is written here.
+    told = preprocess | {"size": config.vision_cfg.image_size}
+    return config, _obeyed(path, PreprocessCfg.from_dict, told)
 
 
 def _transformers_directory(path: Path) -> Source:
     config = read_config(path)
     weights = _read_weights(path, TRANSFORMERS_WEIGHTS_NAMES)
-    found = next((path / name for name in PREPROCESSOR_NAMES if (path / name).is_file()), None)
-    preprocess = None
-    if found is not None:
-        preprocess = from_transformers_preprocessor(_read_json(found), config)
+    preprocess = _transformers_preprocessor(path, config)
     return Source(from_transformers(weights.tensors, config), config, None, preprocess, path)
+
+
+def _transformers_preprocessor(path: Path, config: ClipConfig) -> PreprocessCfg | None:
+    for name in (PROCESSOR, PREPROCESSOR):
+        if not (path / name).is_file():
+            continue
+        values = _read_json(path / name)
+        if name == PROCESSOR:
+            # It may speak of the tokenizer alone.
+            values = values.get("image_processor")
+        if values is not None:
+            return _obeyed(path / name, from_transformers_preprocessor, values, config)
+    return None
 
 
 def _read_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
@@ -139,21 +194,32 @@ def _read_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
         if (path / name).is_file():
             return read_weights_file(path / name)
         if (path / f"{name}.index.json").is_file():
-            return _read_shards(path, _read_json(path / f"{name}.index.json"))
-    raise FileNotFoundError(f"{path} has no weights: none of {', '.join(names)}")
+            return _read_shards(path, f"{name}.index.json")
+    raise FileNotFoundError(no_weights(path, names))
 
 
-def _read_shards(path: Path, index: dict) -> WeightsFile:
+def _read_shards(path: Path, index: str) -> WeightsFile:
     tensors: dict[str, Tensor] = {}
-    for name in sorted(set(index["weight_map"].values())):
+    names = sorted(set(_read_json(path / index)["weight_map"].values()))
+    if absent := [name for name in names if not (path / name).is_file()]:
+        raise FileNotFoundError(
+            f"{path / index} names {len(names)} files of weights, of which {len(absent)} are not "
+            f"there: {', '.join(absent[:SHOWN])}"
+        )
+    for name in names:
         tensors |= read_weights_file(path / name).tensors
     return WeightsFile(tensors, False, None)
 
 
 def _open_clip_model(values: dict, path: Path) -> ClipConfig:
+    return _obeyed(path, from_json, values)
+
+
+def _obeyed(path: Path, read: Callable[..., Any], *arguments: Any) -> Any:
+    """What `read` makes of a file's values; what it refuses is said with the file's name."""
     try:
-        return from_json(values)
-    except ValueError as error:
+        return read(*arguments)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 

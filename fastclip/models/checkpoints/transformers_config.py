@@ -1,13 +1,14 @@
-"""transformers' `config.json` and `preprocessor_config.json`, and ours, each from the other.
+"""transformers' `config.json` and our configuration, each from the other.
 
-A field that a `config.json` leaves out has the value that transformers gives it. An `eos_token_id`
+A field that a `config.json` leaves out has the value that transformers gives it; every other one is
+obeyed or refused, but for those that cannot matter: see `transformers_fields.py`. An `eos_token_id`
 of 2 is what early files of OpenAI's models say by mistake: transformers reads it as "the token of
 the largest id", and so do we.
 
-Source: CLIPConfig, SiglipConfig and their image processors in transformers 5.23.
+Source: CLIPConfig and SiglipConfig of transformers 5.23.
 """
 
-from fastclip.data.preprocess import INCEPTION_MEAN, INCEPTION_STD, PreprocessCfg
+from fastclip.models.checkpoints import transformers_fields
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.config import (
     DEFAULT_LOGIT_SCALE,
@@ -18,6 +19,7 @@ from fastclip.models.config import (
     TextConfig,
     VisionConfig,
 )
+from fastclip.models.json_fields import JsonFields
 from fastclip.models.mlp_ratio import mlp_ratio
 from fastclip.models.presets import siglip_tokenizer_of
 
@@ -48,14 +50,14 @@ THEIR_ACTIVATIONS = {
 }
 OUR_ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
 MISTAKEN_EOS = 2
-BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
 
 
 def from_transformers_config(values: dict) -> ClipConfig:
     """Read a `config.json` of a CLIPModel or SiglipModel.
 
     Raises:
-        CheckpointError: it is another model's, or its activation is none of ours.
+        ValueError: it is another model's, a field is unknown, or a value is not supported; the
+            message names the field.
     """
     kind = values.get("model_type")
     if kind not in ("clip", "siglip"):
@@ -63,12 +65,8 @@ def from_transformers_config(values: dict) -> ClipConfig:
             f"config.json is of model_type {kind!r}; CLIPModel (clip) and SiglipModel (siglip) "
             "are read"
         )
-    text_defaults, vision_defaults = (
-        (CLIP_TEXT, CLIP_VISION) if kind == "clip" else (SIGLIP_TEXT, SIGLIP_VISION)
-    )
-    text = text_defaults | _tower(values, "text")
-    vision = vision_defaults | _tower(values, "vision")
-    return _clip(values, text, vision) if kind == "clip" else _siglip(text, vision)
+    read = _clip if kind == "clip" else _siglip
+    return read(values)
 
 
 def to_transformers_config(config: ClipConfig) -> dict:
@@ -107,57 +105,18 @@ def to_transformers_config(config: ClipConfig) -> dict:
     }
 
 
-def from_transformers_preprocessor(values: dict, config: ClipConfig) -> PreprocessCfg:
-    """Read a `preprocessor_config.json`, or the one inside a `processor_config.json`."""
-    values = values.get("image_processor", values)
-    size = values.get("crop_size") if values.get("do_center_crop") else values.get("size")
-    fallback = config.vision_cfg.image_size
-    return PreprocessCfg(
-        size=_size(size, fallback),
-        mean=tuple(values.get("image_mean", INCEPTION_MEAN)),
-        std=tuple(values.get("image_std", INCEPTION_STD)),
-        interpolation="bilinear" if values.get("resample") == BILINEAR else "bicubic",
-        resize_mode="shortest" if values.get("do_center_crop") else "squash",
-    )
-
-
-def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) -> dict:
-    """Write a `preprocessor_config.json`.
-
-    Raises:
-        CheckpointError: transformers' processors cannot resize that way.
-    """
-    if preprocess.resize_mode == "longest":
-        raise CheckpointError("transformers' image processors have no resize_mode 'longest'")
-    is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
-    height, width = preprocess.height_width
-    whole = {"height": height, "width": width}
-    values = {
-        "image_processor_type": "SiglipImageProcessor" if is_siglip else "CLIPImageProcessor",
-        "do_resize": True,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(preprocess.mean),
-        "image_std": list(preprocess.std),
-        "resample": BILINEAR if preprocess.interpolation == "bilinear" else BICUBIC,
-    }
-    if not is_siglip:
-        values["do_convert_rgb"] = True
-    if preprocess.resize_mode == "squash":
-        return values | {"size": whole, "do_center_crop": False}
-    shortest = {"shortest_edge": min(height, width)}
-    return values | {"size": shortest, "do_center_crop": True, "crop_size": whole}
-
-
-def _clip(values: dict, text: dict, vision: dict) -> ClipConfig:
-    embed_dim = values.get("projection_dim", 512)
+def _clip(values: dict) -> ClipConfig:
+    values = transformers_fields.CLIP.read("the model", values)
+    text = _tower(values, "text", CLIP_TEXT, transformers_fields.CLIP_TEXT)
+    vision = _tower(values, "vision", CLIP_VISION, transformers_fields.CLIP_VISION)
     eos = text["eos_token_id"]
+    if not isinstance(eos, int):
+        raise ValueError(f"text_config: eos_token_id {eos!r} is not supported: fastclip reads one")
     by_id = {} if eos in (MISTAKEN_EOS, text["vocab_size"] - 1) else {"eos_id": eos}
     return ClipConfig(
-        embed_dim,
+        values.get("projection_dim", 512),
         VisionConfig(
-            vision["image_size"], vision["patch_size"], **_blocks(vision),
+            vision["image_size"], _patch_size(vision), **_blocks(vision),
             head_width=vision["hidden_size"] // vision["num_attention_heads"],
             channels=vision["num_channels"],
         ),
@@ -169,11 +128,20 @@ def _clip(values: dict, text: dict, vision: dict) -> ClipConfig:
     )  # fmt: skip
 
 
-def _siglip(text: dict, vision: dict) -> ClipConfig:
+def _siglip(values: dict) -> ClipConfig:
+    values = transformers_fields.SIGLIP.read("the model", values)
+    text = _tower(values, "text", SIGLIP_TEXT, transformers_fields.SIGLIP_TEXT)
+    vision = _tower(values, "vision", SIGLIP_VISION, transformers_fields.SIGLIP_VISION)
+    projection_size = text.get("projection_size") or text["hidden_size"]
+    if projection_size != vision["hidden_size"]:
+        raise ValueError(
+            f"text_config: projection_size {projection_size!r} is not the hidden_size "
+            f"{vision['hidden_size']} of the vision tower"
+        )
     return ClipConfig(
         vision["hidden_size"],
         SiglipVisionConfig(
-            vision["image_size"], vision["patch_size"], **_blocks(vision),
+            vision["image_size"], _patch_size(vision), **_blocks(vision),
             heads=vision["num_attention_heads"],
         ),
         TextConfig(
@@ -193,6 +161,11 @@ def _blocks(tower: dict) -> dict:
     if activation is None:
         raise CheckpointError(
             f"hidden_act {tower['hidden_act']!r} is none of {tuple(THEIR_ACTIVATIONS)}"
+        )
+    if tower["hidden_size"] % tower["num_attention_heads"]:
+        raise ValueError(
+            f"hidden_size {tower['hidden_size']} is not a multiple of num_attention_heads "
+            f"{tower['num_attention_heads']}"
         )
     return {
         "width": tower["hidden_size"],
@@ -216,21 +189,22 @@ def _their_blocks(tower: VisionConfig | SiglipVisionConfig | TextConfig) -> dict
     }
 
 
-def _tower(values: dict, name: str) -> dict:
-    # Early files have a second, complete copy that transformers prefers.
-    return (values.get(f"{name}_config") or {}) | (values.get(f"{name}_config_dict") or {})
+def _tower(values: dict, name: str, defaults: dict, fields: JsonFields) -> dict:
+    """The fields of a tower that are obeyed, and the defaults of those that are left out."""
+    told = fields.read(f"{name}_config", values.get(f"{name}_config") or {})
+    # Early files have a second copy. transformers completes it with defaults, and prefers it.
+    if second := values.get(f"{name}_config_dict"):
+        told |= defaults | fields.read(f"{name}_config_dict", second)
+    return defaults | told
 
 
-def _size(size: object, fallback: tuple[int, int]) -> tuple[int, int]:
+def _patch_size(vision: dict) -> int:
+    size = vision["patch_size"]
     if isinstance(size, int):
-        return size, size
-    if isinstance(size, dict) and "height" in size:
-        return size["height"], size["width"]
-    if isinstance(size, dict) and "shortest_edge" in size:
-        return size["shortest_edge"], size["shortest_edge"]
-    if isinstance(size, (list, tuple)):
-        return tuple(size)
-    return fallback
+        return size
+    if len(size) == 2 and size[0] == size[1]:
+        return size[0]
+    raise ValueError(f"vision_config: patch_size {size!r} is not supported: patches are square")
 
 
 def _square(size: tuple[int, int]) -> int:

@@ -20,14 +20,13 @@ from torch import Tensor
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
+from fastclip.data.tokenizers.openai_vocabulary import locate_openai_vocabulary
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
-from fastclip.models.checkpoints.source import OPEN_CLIP_CONFIG
-from fastclip.models.checkpoints.transformers_config import (
-    to_transformers_config,
-    to_transformers_preprocessor,
-)
+from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
+from fastclip.models.checkpoints.transformers_config import to_transformers_config
 from fastclip.models.checkpoints.transformers_layout import to_transformers
-from fastclip.models.config import ClipConfig, SiglipVisionConfig
+from fastclip.models.checkpoints.transformers_preprocessor import to_transformers_preprocessor
+from fastclip.models.config import ClipConfig, SiglipVisionConfig, VisionConfig
 from fastclip.models.contrastive_model import ContrastiveModel
 from fastclip.models.open_clip_config import is_portable, to_json
 from fastclip.models.presets import has_clip_vocabulary
@@ -103,12 +102,22 @@ def _write_open_clip(
 ) -> None:
     if not is_portable(config):
         raise CheckpointError(f"open_clip cannot build this model: {to_json(config)}")
-    preprocess_cfg = preprocess.to_dict()
     _write_json(
         directory / OPEN_CLIP_CONFIG,
-        {"model_cfg": to_json(config), "preprocess_cfg": preprocess_cfg},
+        {"model_cfg": to_json(config), "preprocess_cfg": _open_clip_preprocess(preprocess)},
     )
     _write_safetensors(directory / "open_clip_model.safetensors", tensors)
+
+
+def _open_clip_preprocess(preprocess: PreprocessCfg) -> dict:
+    """open_clip's words for how images are prepared; see `to_transformers_preprocessor` too."""
+    values = preprocess.to_dict()
+    edge = values.pop("shortest_edge", None)
+    if edge is not None and preprocess.height_width != (edge, edge):
+        raise CheckpointError(
+            f"open_clip cannot resize the shortest edge to {edge} and crop {preprocess.size}"
+        )
+    return values
 
 
 def _write_transformers(
@@ -124,10 +133,35 @@ def _write_transformers(
 def _openai_state_dict(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
     if config.custom_text or isinstance(config.vision_cfg, SiglipVisionConfig):
         raise CheckpointError("openai/CLIP has no SigLIP models, and no text tower of its own")
+    if lacking := _what_openai_lacks(config):
+        raise CheckpointError(f"openai/CLIP would build another model: it has {', '.join(lacking)}")
     for activation in config.activations:
         if activation not in (None, "quick_gelu"):
             raise ActivationMismatchError(activation, "quick_gelu, always, in openai/CLIP")
     return tensors
+
+
+def _what_openai_lacks(config: ClipConfig) -> list[str]:
+    """What openai/CLIP has in place of what the file cannot tell it, where that differs."""
+    vision, text = config.vision_cfg, config.text_cfg
+    objections = {
+        "heads of 64 channels in the vision tower": vision.head_width != 64,
+        "heads of 64 channels in the text tower": text.heads != text.width // 64,
+        "text pooling by argmax": text.pool_type != "argmax",
+        "a causal mask": text.no_causal_mask,
+        "norms of epsilon 1e-5 in the text tower": text.norm_eps != 1e-5,
+        "a projection of texts": text.proj_type != "linear" or text.proj_bias,
+        "no LayerScale in the text tower": text.ls_init_value is not None,
+        "no logit_bias": config.init_logit_bias is not None,
+    }
+    if isinstance(vision, VisionConfig):
+        objections |= {
+            "image pooling by the class token": vision.pool_type != "tok",
+            "a norm before the first block": vision.no_ln_pre,
+            "norms of epsilon 1e-5 in the vision tower": vision.norm_eps != 1e-5,
+            "no LayerScale in the vision tower": vision.ls_init_value is not None,
+        }
+    return [what for what, holds in objections.items() if holds]
 
 
 def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike | None) -> None:
@@ -135,11 +169,9 @@ def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike
         for name in COPIED_FILES:
             if Path(source, name).is_file():
                 shutil.copyfile(Path(source, name), directory / name)
-    elif has_clip_vocabulary(config.text_cfg):
-        try:
-            tokenizer = BytePairTokenizer(context_length=config.text_cfg.context_length)
-        except FileNotFoundError:
-            return  # no vocabulary here: weights without a tokenizer are better than none
+    elif has_clip_vocabulary(config.text_cfg) and (located := locate_openai_vocabulary()):
+        # Nothing is fetched here: weights without a tokenizer are better than none.
+        tokenizer = BytePairTokenizer(located.path, config.text_cfg.context_length)
         tokenizer.save_pretrained(directory)
 
 
@@ -150,4 +182,8 @@ def _write_json(path: Path, values: dict) -> None:
 def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
+    # safetensors makes files that only their owner can read.
+    path.touch()
+    mode = path.stat().st_mode
     save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(mode)

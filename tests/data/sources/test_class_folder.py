@@ -1,6 +1,8 @@
 import pytest
 
+from fastclip.data.images import load_image
 from fastclip.data.sources.class_folder import ClassFolderSource
+from tests.support.pair_files import picture_bytes
 
 
 def fill(root, *names):
@@ -12,7 +14,7 @@ def fill(root, *names):
 def test_pictures_are_those_of_folders_and_captions_the_folders_names(tmp_path):
     fill(
         tmp_path, "n02/b.JPEG", "n01/deep/a.png", "n02/a.webp", "n02/notes.txt", "top.jpg",
-        ".hidden/a.jpg", "empty/readme.txt",
+        ".hidden/a.jpg", "__MACOSX/a.jpg", "n01/Thumbs.db",
     )  # fmt: skip
     source = ClassFolderSource(tmp_path)
     assert source.classes == ["n01", "n02"]
@@ -21,6 +23,41 @@ def test_pictures_are_those_of_folders_and_captions_the_folders_names(tmp_path):
         ("n01/deep/a.png", "n01"), ("n02/a.webp", "n02"), ("n02/b.JPEG", "n02")
     ]  # fmt: skip
     assert found[0].image == str(tmp_path / "n01/deep/a.png")
+    assert source.skipped() == {".txt": 1, "image outside the folders of classes": 1}
+
+
+@pytest.mark.parametrize("suffix", ["tif", "TIFF", "bmp", "gif", "jp2", "ppm", "avif", "jfif"])
+def test_every_format_that_is_read_makes_a_class(tmp_path, suffix):
+    form = {"tif": "TIFF", "jp2": "JPEG2000", "jfif": "JPEG"}.get(suffix, suffix.upper())
+    fill(tmp_path, "a/1.jpg", f"sea/1.{suffix}")
+    (tmp_path / f"sea/1.{suffix}").write_bytes(picture_bytes(7, format=form))
+    source = ClassFolderSource(tmp_path)
+    assert source.classes == ["a", "sea"]
+    assert load_image(source.load(1).image).size == (8, 8)
+
+
+@pytest.mark.parametrize("name, said", [
+    ("sea/1.heic", r"'sea' \(1 .heic\)"), ("sea/", r"'sea' \(empty\)"),
+    ("sea/1", r"'sea' \(1 no suffix\)"), ("sea/.1.jpg", r"'sea' \(empty\)"),
+])  # fmt: skip
+def test_a_class_without_images_is_named(tmp_path, name, said):
+    fill(tmp_path, "a/1.jpg", "b/1.jpg")
+    (tmp_path / "sea").mkdir()
+    if not name.endswith("/"):
+        fill(tmp_path, name)
+    with pytest.raises(ValueError, match=f"none in {said}"):
+        ClassFolderSource(tmp_path)
+
+
+def test_classes_may_be_links_to_folders_and_a_link_to_a_folder_above_ends(tmp_path):
+    fill(tmp_path / "all", "x/1.jpg", "y/2.jpg")
+    (tmp_path / "some").mkdir()
+    for name in ("x", "y"):
+        (tmp_path / "some" / name).symlink_to(tmp_path / "all" / name)
+    (tmp_path / "all" / "y" / "round").symlink_to(tmp_path / "all" / "y")
+    source = ClassFolderSource(tmp_path / "some")
+    assert source.classes == ["x", "y"] and len(source) == 2
+    assert source.skipped() == {"no plain file": 1}
 
 
 def test_folders_that_cannot_be_classified_are_refused(tmp_path):

@@ -1,4 +1,6 @@
 import csv as standard_csv
+import gzip
+import os
 import pickle
 import random
 
@@ -63,6 +65,74 @@ def test_a_table_without_rows_raises(tmp_path, text):
         CsvSource(table(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    "given, meant", [("\\t", "\t"), ("\\|", "|"), ("\\,", ","), ("\\;", ";"), ("\\", "\\")]
+)
+def test_a_separator_may_be_spelled_as_a_shell_passes_it(tmp_path, given, meant):
+    path = table(tmp_path, f"filepath{meant}title\na.jpg{meant}one\n")
+    assert captions(read_all(CsvSource(path, given))) == ["one"]
+
+
+@pytest.mark.parametrize("separator", ["\\s+", "\\d", "\\" + "\t"])
+def test_a_pattern_for_a_separator_is_refused(tmp_path, separator):
+    with pytest.raises(ValueError, match="not a pattern"):
+        CsvSource(table(tmp_path, "filepath\ttitle\na.jpg\tone\n"), separator)
+
+
+@pytest.mark.parametrize(
+    "contents, said",
+    [
+        ("filepath\ttitle\na\tb\n".encode("utf-16"), "is in UTF-16"),
+        ("filepath\ttitle\na\tb\n".encode("utf-16-be"), "bytes of 0 in its header.*UTF-16"),
+        ("filepath\ttitle\na\tb\n".encode("utf-32"), "is in UTF-32"),
+        (b"filepath\ttitle\ra\tb\r", "carriage return alone"),
+        (gzip.compress(b"filepath\ttitle\na\tb\n"), "compressed by gzip"),
+        (b"PK\x03\x04 and more", "Excel or zip"),
+        (b"PAR1 and more", "Parquet"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_table_in_utf_8_is_named(tmp_path, contents, said):
+    with pytest.raises(ValueError, match=f"path must be a table in UTF-8.*{said}"):
+        CsvSource(table(tmp_path, contents))
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """A table of images/0.jpg to 2.jpg in a folder of its own; the working directory is above."""
+    (tmp_path / "meta").mkdir()
+    rows = "".join(f"images/{i}.jpg\tcaption {i}\n" for i in range(3))
+    (tmp_path / "meta" / "t.tsv").write_text("filepath\ttitle\n" + rows)
+    monkeypatch.chdir(tmp_path)
+
+    def put(folder, *numbers):
+        (tmp_path / folder / "images").mkdir(parents=True)
+        for i in numbers:
+            (tmp_path / folder / "images" / f"{i}.jpg").touch()
+
+    return tmp_path, put
+
+
+@pytest.mark.parametrize("inside", ["", "meta"])
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (2,)])
+def test_paths_are_relative_to_where_the_images_are(places, inside, numbers):
+    root, put = places
+    put(inside, *numbers)
+    source = CsvSource("meta/t.tsv")
+    found = [item.image for item in read_all(pickle.loads(pickle.dumps(source)))]
+    assert found == [os.path.join(root, inside, f"images/{i}.jpg") for i in range(3)]
+
+
+def test_images_in_both_places_are_refused_unless_they_are_the_same(places):
+    root, put = places
+    put("", 1)
+    put("meta", 1)
+    with pytest.raises(ValueError, match=r"paths of 'meta/t.tsv' must mean one file.*images/1.jpg"):
+        CsvSource("meta/t.tsv")
+    (root / "meta/images/1.jpg").unlink()
+    (root / "meta/images/1.jpg").hardlink_to(root / "images/1.jpg")
+    assert read_all(CsvSource("meta/t.tsv"))[0].image == f"{root}/meta/images/0.jpg"
+
+
 @pytest.mark.parametrize("separator", ["", '"', "\n"])
 def test_an_unusable_separator_raises(tmp_path, separator):
     with pytest.raises(ValueError, match="separator"):
@@ -99,15 +169,25 @@ def test_a_bad_row_is_counted_and_takes_no_other_along(tmp_path, row, reason):
 @pytest.mark.parametrize(
     "rows",
     [
-        # A later quote would close the first properly, but a row with a picture lies between.
-        ['a.jpg\t"never closed', "b.jpg\tfirst", 'c.jpg\tan inch: 5"'],
+        # A later quote would close the first properly, but a row with a picture lies between, and
+        # the last row shows that who wrote the table did not quote.
+        ['a.jpg\t"never closed', "b.jpg\tfirst", 'c.jpg\tan inch: 5"', 'd.jpg\t6" wide'],
         # No name shows that the second is a row, but the quote that would close opens a field.
         ['a\t"never closed', "b\tfirst", 'c\t"an inch: 5"""'],
     ],
 )
 def test_an_open_quote_ends_with_its_line_if_what_follows_are_rows(tmp_path, rows):
     items = read_all(CsvSource(table(tmp_path, "\n".join(["filepath\ttitle", *rows]))))
-    assert captions(items) == ["first", 'an inch: 5"'] and reasons(items) == ["quote is not closed"]
+    assert captions(items)[:2] == ["first", 'an inch: 5"']
+    assert captions(items)[2:] == ['6" wide'][: len(rows) - 3]
+    assert reasons(items) == ["quote is not closed"]
+
+
+def test_a_quote_that_closes_in_a_row_of_other_fields_does_not_take_rows_along(tmp_path):
+    rows = ['a.jpg\t"never closed', "b.jpg\tfirst", 'c.jpg\t5"\tand more', "d.jpg\tlast"]
+    items = read_all(CsvSource(table(tmp_path, "\n".join(["filepath\ttitle", *rows]))))
+    assert captions(items) == ["first", "last"]
+    assert reasons(items) == ["quote is not closed", "wrong number of fields"]
 
 
 def test_an_open_quote_takes_no_row_along_whose_own_caption_runs_over_lines(tmp_path):
@@ -139,6 +219,51 @@ def test_open_quotes_have_lines_behind_them_parsed_a_few_times_only(tmp_path, mo
     monkeypatch.setattr(records, "parse", counted)
     assert CsvSource(path).num_samples() == len(rows)
     assert num_parsed < 10 * path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    "rows, expected",
+    [
+        (['0.jpg|"see', '1.jpg|end"', "2.jpg|ok"], [("0.jpg", "see\n1.jpg|end"), ("2.jpg", "ok")]),
+        (
+            ['0.jpg|"a list:', "1.jpg|one", "2.jpg|two", '3.jpg|""three"""', "4.jpg|ok"],
+            [("0.jpg", 'a list:\n1.jpg|one\n2.jpg|two\n3.jpg|"three"'), ("4.jpg", "ok")],
+        ),
+        (
+            ['0.jpg|"1.jpg|"', '"1.jpg"|"', '2.jpg|two"', "3.jpg", "4.jpg|bad\xff", "5.jpg|ok"],
+            [("0.jpg", "1.jpg|"), ("1.jpg", "2.jpg|two"), ("5.jpg", "ok")],
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_lines_of_a_quoted_caption_that_look_like_rows_are_none(
+    tmp_path, rows, expected, separator
+):
+    text = "\n".join(["filepath|title", *rows]).replace("|", separator)
+    source = CsvSource(table(tmp_path, text.encode("latin-1")), separator)
+    found = [(item.image.rsplit("/")[-1], item.caption) for item in read_all(source)
+             if isinstance(item, Sample)]  # fmt: skip
+    assert found == [(name, text.replace("|", separator).strip()) for name, text in expected]
+    assert_resumable(source)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_tables_that_keep_to_the_standard_are_read_as_pandas_reads_them(tmp_path, seed):
+    pandas = pytest.importorskip("pandas")
+    rng = random.Random(seed)
+    units = ["a.jpg,b", "\n", "\r\n", '"', "x.png,", ",", " ", "word", "\n1.jpg,2\n", '5"\n']
+    columns = rng.sample(["filepath", "title", "id"], 3)
+    path = tmp_path / "pairs.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = standard_csv.DictWriter(file, columns, lineterminator=rng.choice(("\n", "\r\n")))
+        writer.writeheader()
+        for i in range(100):
+            caption = "".join(rng.choices(units, k=rng.randint(1, 6))) + "."
+            writer.writerow({"filepath": f"{i}.jpg", "title": caption, "id": i})
+    expected = pandas.read_csv(path)
+    items = read_all(CsvSource(path, ","))
+    assert captions(items) == [title.strip() for title in expected["title"]]
+    assert [item.image for item in items] == [f"{tmp_path}/{name}" for name in expected["filepath"]]
 
 
 def test_a_quoted_caption_may_run_over_lines(tmp_path):

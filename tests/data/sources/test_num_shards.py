@@ -22,7 +22,7 @@ def test_number_of_shards_is_open_clips(spec, count, tmp_path):
     from open_clip_train.data import get_dataset_size
 
     placed = "::".join(str(tmp_path / part) for part in spec.split("::"))
-    (tmp_path / "first").touch()
+    (tmp_path / "first").write_bytes(b"0")
     paths = shard_paths(f"{placed}::{tmp_path / 'first'}")[:-1]
     assert len(paths) == len(set(paths)) == count
     assert get_dataset_size(placed)[1] == count

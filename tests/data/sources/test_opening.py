@@ -54,6 +54,8 @@ def test_what_cannot_be_opened_raises_with_its_name(tmp_path):
         open_source("nowhere/{0..3}.tar")
     with pytest.raises(ValueError, match="spec must be one of"):
         open_source("letters", "builtin")
+    with pytest.raises(ValueError, match="image_key must be None for builtin data, got 'png'"):
+        open_source("digits", image_key="png")
     (tmp_path / "a.zip").touch()
     with pytest.raises(ValueError, match="dataset_type says what it is"):
         open_source(tmp_path / "a.zip")

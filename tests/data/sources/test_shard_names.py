@@ -1,4 +1,5 @@
 import json
+import random
 
 import pytest
 
@@ -13,7 +14,7 @@ from fastclip.data.sources.shard_names import (
 @pytest.fixture
 def folder(tmp_path):
     for name in ("000.tar", "001.tar", "002.tar", "x.tar"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"x")
     return tmp_path
 
 
@@ -25,7 +26,14 @@ def folder(tmp_path):
         ("{8..11}", ["8", "9", "10", "11"]),
         ("{098..101}", ["098", "099", "100", "101"]),
         ("{a,b}/{0..1}", ["a/0", "a/1", "b/0", "b/1"]),
-        ("{a,{b,c}}", ["a", "b", "a", "c"]),
+        ("{a,{b,c}}", ["a", "b", "c"]),
+        (
+            "{a/{0..1},b{,c}/{0,{2..3}}}.x",
+            ["a/0.x", "a/1.x", "b/0.x", "b/2.x", "b/3.x", "bc/0.x", "bc/2.x", "bc/3.x"],
+        ),
+        ("{8..011}", ["008", "009", "010", "011"]),
+        ("{0..9..4}", ["0", "4", "8"]),
+        ("{b..d}", ["b", "c", "d"]),
         ("x{,-y}", ["x", "x-y"]),
     ],
 )
@@ -33,7 +41,27 @@ def test_expand_braces_gives_every_choice_in_order(pattern, expected):
     assert expand_braces(pattern) == expected
 
 
-@pytest.mark.parametrize("pattern", ["{0..2", "0..2}", "{}", "{a}", "{3..1}", ""])
+@pytest.mark.parametrize("seed", range(20))
+def test_expand_braces_is_braceexpand_s(seed):
+    braceexpand = pytest.importorskip("braceexpand")
+    rng = random.Random(seed)
+
+    def pattern(depth):
+        kinds = ["a", "b.c", "/", "{0..3}", "{08..11}", "{9..010}", "{1..9..3}", "{a..c}"]
+        text = rng.choice(kinds)
+        if depth and rng.random() < 0.7:
+            inner = ",".join(pattern(depth - 1) for _ in range(rng.randint(2, 3)))
+            text += "{" + inner + "}"
+        return text + (rng.choice(kinds) if rng.random() < 0.5 else "")
+
+    for _ in range(20):
+        text = pattern(3)
+        assert expand_braces(text) == list(braceexpand.braceexpand(text)), text
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{0..2", "0..2}", "{}", "{a}", "{3..1}", "", "{a,{b}}", "{a,{b,c}", "a}{b,c}"]
+)
 def test_expand_braces_malformed_raises_with_the_pattern(pattern):
     with pytest.raises(ValueError, match="shards must"):
         expand_braces(pattern)
@@ -52,6 +80,19 @@ def test_shard_paths_keeps_a_missing_shard_among_others(folder):
 def test_shard_paths_none_exists_raises(folder, name):
     with pytest.raises(FileNotFoundError, match="no shard"):
         shard_paths(f"{folder}/{name}")
+
+
+@pytest.mark.parametrize("spec, said", [
+    ("{a,{b,c}}.tar", r"nested braces of .* mean a.tar, b.tar, c.tar of 0 bytes"),
+    ("*.tar", r"must not all be empty: a.tar, b.tar, c.tar of 0 bytes"),
+])  # fmt: skip
+def test_shard_paths_that_are_all_empty_raise(tmp_path, spec, said):
+    for name in "abc":
+        (tmp_path / f"{name}.tar").touch()
+    with pytest.raises(ValueError, match=said):
+        shard_paths(f"{tmp_path}/{spec}")
+    (tmp_path / "b.tar").write_bytes(b"x")
+    assert len(shard_paths(f"{tmp_path}/{spec}")) == 3
 
 
 def test_shard_paths_repeated_shard_raises(folder):

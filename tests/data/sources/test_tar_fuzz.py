@@ -19,15 +19,21 @@ BLOCK = 512
 NUM_PAIRS = 12
 
 
-def make_shard(rng: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
+STYLES = {"plain": "d/", "dotted": "d/v1.", "parts": "d.x/"}
+
+
+def make_shard(rng: random.Random, style: str) -> tuple[bytes, list[tuple[int, int]]]:
     """A shard with members of many lengths, and where in it each sample lies."""
     members, extents, offset = [], [], 0
     for i in range(NUM_PAIRS):
         # Random bytes for a picture: nothing here decodes it, and a long one spans more blocks.
+        name = f"{STYLES[style]}{i:03d}"
         pair = [
-            (f"d/{i:03d}.jpg", rng.randbytes(rng.choice((0, 1, 511, 512, 513, 3000)))),
-            (f"d/{i:03d}.txt", f"caption {i} ".encode() * rng.choice((1, 60))),
+            (f"{name}.jpg", rng.randbytes(rng.choice((0, 1, 511, 512, 513, 3000)))),
+            (f"{name}.txt", f"caption {i} ".encode() * rng.choice((1, 60))),
         ]
+        if style == "parts":
+            pair += [(f"{name}.{s}", b"part") for s in rng.sample(("png", "seg.png", "a.txt"), 2)]
         rng.shuffle(pair)
         members += pair
         size = sum(BLOCK + -(-len(contents) // BLOCK) * BLOCK for _, contents in pair)
@@ -36,10 +42,13 @@ def make_shard(rng: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
     return tar_bytes(members), extents
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_every_undamaged_sample_comes_out_exactly_once(tmp_path, seed):
+@pytest.mark.parametrize(
+    "style, seed",
+    [(style, seed) for seed in range(150) for style in [*STYLES][: 1 + 2 * (seed < 50)]],
+)
+def test_every_undamaged_sample_comes_out_exactly_once(tmp_path, style, seed):
     rng = random.Random(seed)
-    contents, extents = make_shard(rng)
+    contents, extents = make_shard(rng, style)
     damaged, touched = damage(contents, rng)
     path = tmp_path / "a.tar"
     path.write_bytes(contents)
@@ -51,7 +60,7 @@ def test_every_undamaged_sample_comes_out_exactly_once(tmp_path, seed):
     items = read_all(source)
     keys = Counter(item.key for item in items if isinstance(item, Sample))
     for i, (start, stop) in enumerate(extents):
-        key = f"{path}/d/{i:03d}"
+        key = f"{path}/{STYLES[style]}{i:03d}"
         if all(last <= start or first >= stop for first, last in touched):
             assert keys[key] == 1
             assert next(item for item in items if item.key == key) == whole[key]

@@ -1,3 +1,4 @@
+import io
 import json
 import pickle
 import tarfile
@@ -45,14 +46,74 @@ def test_long_names_of_every_script_are_read_from_every_position(tmp_path, forma
     assert_resumable(source)
 
 
-def test_groups_by_folder_and_name_up_to_the_first_dot(tmp_path):
+def test_groups_by_folder_and_name(tmp_path):
     members = [
         ("one/a.JPEG", b"1"), ("one/a.json", b"{}"), ("one/a.txt", b"first"),
         ("two/a.b.jpg", b"no picture"), ("two/a.txt", b"second"), ("two/a.webp", b"2"),
         ("two/a.c", b""), ("._a.jpg", b"of a Mac"), ("readme", b""),
     ]  # fmt: skip
-    items = read_all(source_of(tmp_path, tar_bytes(members)))
+    *items, last = read_all(source_of(tmp_path, tar_bytes(members)))
     assert [(item.image, item.caption) for item in items] == [(b"1", "first"), (b"2", "second")]
+    assert (last.key, last.reason, last.lost) == (f"{tmp_path}/a.tar/readme", "no suffix", 0)
+
+
+def test_names_with_more_dots_are_pairs_and_every_member_is_accounted_for(tmp_path):
+    members = [
+        ("v1.0000.jpg", b"1"), ("v1.0000.txt", b"first"), ("v1.0000.json", b"{}"),
+        ("v1.0001.JPG", b"2"), ("v1.0001.TXT", b"second"),
+        ("0.canny.png", b""), ("0.depth.png", b""), ("0.jpg", b"3"), ("0.txt", b"third"),
+        ("0.output.json", b"{}"), ("0.jpg.json", b"{}"), ("1.tif", b"4"), ("1.txt", b"fourth"),
+        ("2.heic", b""), ("2.txt", b"of an unknown format"), ("3.npy", b""),
+        ("__MACOSX/4.jpg", b""), ("__index__", b""), (".DS_Store", b""),
+    ]  # fmt: skip
+    source = source_of(tmp_path, tar_bytes(members))
+    items = read_all(source)
+    assert captions(items) == ["first", "second", "third", "fourth"]
+    assert [item.image for item in items[:4]] == [b"1", b"2", b"3", b"4"]
+    assert [(item.reason, item.lost) for item in items[4:]] == [("no image", 1), (".npy", 0)]
+    assert items[4].detail == "its members are 2.heic, 2.txt"
+    assert_resumable(source)
+
+
+def test_of_several_images_the_preferred_or_the_named_one_counts(tmp_path):
+    members = [
+        member
+        for i in range(3)
+        for member in (
+            (f"{i}.png", b"png"), (f"{i}.jpg", b"jpg"), (f"{i}.seg.png", b"seg"),
+            (f"{i}.txt", b"plain"), (f"{i}.alt.txt", b"other"),
+        )
+    ]  # fmt: skip
+    path = str(tmp_path / "a.tar")
+    source_of(tmp_path, tar_bytes(members))
+    for image_key, caption_key, image, caption in (
+        (None, None, b"jpg", "plain"), ("png", None, b"png", "plain"),
+        ("webp;png;jpg", None, b"png", "plain"), ("seg.png", "alt.txt", b"seg", "other"),
+        (".JPG", "cap;txt", b"jpg", "plain"),
+    ):  # fmt: skip
+        source = TarSource(path, image_key, caption_key)
+        items = read_all(source)
+        assert [(item.image, item.caption) for item in items] == [(image, caption)] * 3
+        assert_resumable(source)
+    assert reasons(read_all(TarSource(path, "webp"))) == ["no image"] * 3
+    for keys in (("png;", None), ("a/b", None), ("txt", None)):
+        with pytest.raises(ValueError, match="image_key"):
+            TarSource(path, *keys)
+
+
+def test_links_in_the_place_of_files_are_counted(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, contents in pair_members(range(2)):
+            info = tarfile.TarInfo(name)
+            info.size = len(contents)
+            if name == "00001.png":
+                info.type, info.linkname, info.size = tarfile.LNKTYPE, "00000.png", 0
+            tar.addfile(info, io.BytesIO(contents))
+    source = TarSource(str(path))
+    items = read_all(source)
+    assert captions(items) == ["pair 0"] and reasons(items) == ["member is a link or no plain file"]
+    assert_resumable(source)
 
 
 def test_the_same_key_again_is_another_sample(tmp_path):
@@ -149,11 +210,29 @@ def test_a_truncated_shard_keeps_what_is_complete_and_is_counted(tmp_path, cut):
     assert_resumable(source)
 
 
-@pytest.mark.parametrize("contents", [b"", b"no tar at all" * 500, b"\x1f\x8b" + b"gzip" * 1000])
+def test_a_shard_without_a_byte_among_others_is_one_bad_sample(tmp_path):
+    write_shards(tmp_path, [1])
+    (tmp_path / "001.tar").touch()
+    source = TarSource(f"{tmp_path}/*.tar")
+    assert reasons(read_all(source)) == ["shard is truncated"]
+    assert_resumable(source)
+
+
+@pytest.mark.parametrize("contents", [b"no tar at all" * 500, b"\x1f\x8b" + b"gzip" * 1000])
 def test_a_file_that_is_no_tar_is_one_bad_sample(tmp_path, contents):
     source = source_of(tmp_path, contents)
     assert len(read_all(source)) == 1 and len(reasons(read_all(source))) == 1
     assert_resumable(source)
+
+
+def test_a_folder_of_shards_is_read_and_what_else_is_in_it_is_counted(tmp_path):
+    write_shards(tmp_path, [1, 2])
+    (tmp_path / "below").mkdir()
+    for name in ("sizes.json", "__len__", "000.parquet", "below/002.tar", "a.jpg"):
+        (tmp_path / name).write_text("{}" if name == "sizes.json" else "3")
+    source = TarSource(str(tmp_path))
+    assert captions(read_all(source)) == ["pair 0", "pair 1", "pair 2"]
+    assert source.skipped() == {".jpg": 1, ".parquet": 1, "shard in a folder below": 1}
 
 
 def test_an_empty_archive_holds_nothing_and_nothing_bad(tmp_path):

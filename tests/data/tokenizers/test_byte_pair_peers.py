@@ -9,7 +9,7 @@ import torch
 from fastclip.data.tokenizers.byte_pairs import OPENAI_SPECIAL_TOKENS, BytePairTokenizer
 from fastclip.data.tokenizers.cleaning import CLEANERS
 from fastclip.data.tokenizers.openai import decode, tokenize
-from fastclip.data.tokenizers.vocabulary import find_vocabulary
+from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from tests.support.hard_texts import HARD_TEXTS, random_texts
 from tests.support.peers import open_clip, transformers
 

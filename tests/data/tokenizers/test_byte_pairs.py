@@ -16,7 +16,8 @@ from fastclip.data.tokenizers.byte_pairs import (
     BytePairTokenizer,
 )
 from fastclip.data.tokenizers.cleaning import lower
-from fastclip.data.tokenizers.vocabulary import BytePairVocabulary, find_vocabulary
+from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
+from fastclip.data.tokenizers.vocabulary import BytePairVocabulary
 from tests.support.hard_texts import HARD_TEXTS, random_texts
 from tests.support.merges import random_vocabulary
 

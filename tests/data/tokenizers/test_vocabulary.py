@@ -1,16 +1,15 @@
 import gzip
+import hashlib
 import json
-import sys
 
 import pytest
 
-from fastclip.data import open_clip_files
-from fastclip.data.tokenizers import vocabulary
 from fastclip.data.tokenizers.vocabulary import (
     BYTE_SYMBOLS,
     CLIP_MERGES,
     BytePairVocabulary,
-    find_vocabulary,
+    read_directory,
+    read_vocabulary,
 )
 from tests.support.merges import random_vocabulary
 
@@ -19,20 +18,6 @@ LINES = [" ".join(merge) for merge in SMALL.merges]
 IDS = {token: i for i, token in enumerate(SMALL.tokens)}
 TEXT = "\n".join(["#version: 0.2", *LINES, ""])
 GZIPPED = gzip.compress(TEXT.encode(), mtime=0)  # names of tests are made of it, in each process
-
-
-@pytest.fixture
-def installed(tmp_path, monkeypatch):
-    """An installed package `open_clip` that fails if it is imported, and holds `CLIP_FILE`."""
-    package = tmp_path / "open_clip"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise AssertionError('open_clip was imported')")
-    (package / vocabulary.CLIP_FILE).write_bytes(GZIPPED)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "open_clip", raising=False)
-    vocabulary._installed_vocabulary.cache_clear()
-    yield package
-    vocabulary._installed_vocabulary.cache_clear()
 
 
 def test_byte_symbols_are_256_visible_characters():
@@ -72,34 +57,34 @@ def test_merges_that_do_not_make_something_new_of_what_exists_are_rejected(merge
 def test_text_of_merges_is_read_gzipped_or_not(tmp_path, name, newline):
     data = TEXT.replace("\n", newline).encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    assert find_vocabulary(tmp_path / name, num_merges=20) == SMALL
-    assert find_vocabulary(str(tmp_path / name), num_merges=20) == SMALL
+    assert read_vocabulary(tmp_path / name, num_merges=20) == SMALL
+    assert read_vocabulary(str(tmp_path / name), num_merges=20) == SMALL
 
 
 def test_more_lines_than_merges_are_ignored(tmp_path):
     (tmp_path / "merges.txt").write_text(TEXT + "not a merge\n")
-    found = find_vocabulary(tmp_path / "merges.txt", num_merges=19)
+    found = read_vocabulary(tmp_path / "merges.txt", num_merges=19)
     assert found.merges == SMALL.merges[:19]
 
 
 def test_directory_with_merges_is_read_with_and_without_its_ids(tmp_path):
     (tmp_path / "merges.txt").write_text(TEXT)
-    assert find_vocabulary(tmp_path, num_merges=20) == SMALL
+    assert read_vocabulary(tmp_path, num_merges=20) == SMALL
     (tmp_path / "vocab.json").write_text(json.dumps(IDS | {"<|startoftext|>": len(IDS)}))
-    assert find_vocabulary(tmp_path, num_merges=20) == SMALL
+    assert read_vocabulary(tmp_path, num_merges=20) == SMALL
 
 
 @pytest.mark.parametrize("merges", [LINES, [list(merge) for merge in SMALL.merges]])
 def test_tokenizer_json_is_read_in_both_spellings(tmp_path, merges):
     content = {"model": {"type": "BPE", "vocab": IDS, "merges": merges}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    assert find_vocabulary(tmp_path, num_merges=20) == SMALL
+    assert read_vocabulary(tmp_path, num_merges=20) == SMALL
 
 
 def test_directory_with_more_merges_is_rejected_because_its_special_tokens_have_other_ids(tmp_path):
     (tmp_path / "merges.txt").write_text(TEXT)
     with pytest.raises(ValueError, match="must hold 19 merges, got 20"):
-        find_vocabulary(tmp_path, num_merges=19)
+        read_vocabulary(tmp_path, num_merges=19)
 
 
 @pytest.mark.parametrize("name", ["vocab.json", "tokenizer.json"])
@@ -112,7 +97,7 @@ def test_directory_with_other_ids_is_rejected(tmp_path, name):
         content = {"model": {"vocab": ids, "merges": LINES}}
         (tmp_path / name).write_text(json.dumps(content))
     with pytest.raises(ValueError, match=rf"{name} gives token '!' the id 1, .* HFTokenizer"):
-        find_vocabulary(tmp_path, num_merges=20)
+        read_vocabulary(tmp_path, num_merges=20)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +122,7 @@ def test_directory_with_other_ids_is_rejected(tmp_path, name):
 def test_file_of_something_else_is_rejected_and_named(tmp_path, data, message):
     (tmp_path / "a.txt").write_bytes(data)
     with pytest.raises(ValueError, match=message) as caught:
-        find_vocabulary(tmp_path / "a.txt", num_merges=20)
+        read_vocabulary(tmp_path / "a.txt", num_merges=20)
     assert str(tmp_path / "a.txt") in str(caught.value)
 
 
@@ -160,39 +145,49 @@ def test_file_of_something_else_is_rejected_and_named(tmp_path, data, message):
 def test_tokenizer_json_of_something_else_is_rejected_and_named(tmp_path, content, message):
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(ValueError, match=message) as caught:
-        find_vocabulary(tmp_path, num_merges=20)
+        read_vocabulary(tmp_path, num_merges=20)
     assert str(tmp_path / "tokenizer.json") in str(caught.value)
 
 
 def test_clips_number_of_merges_is_expected_unless_told_otherwise(tmp_path):
     (tmp_path / "merges.txt").write_text(TEXT)
     with pytest.raises(ValueError, match=f"must hold {CLIP_MERGES} merges, got 20"):
-        find_vocabulary(tmp_path)
+        read_vocabulary(tmp_path)
 
 
-def test_nothing_at_the_path_is_said_with_how_to_get_one(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no vocabulary at .*missing.*pip install open_c"):
-        find_vocabulary(tmp_path / "missing")
-    with pytest.raises(
-        FileNotFoundError, match=r"no merges\.txt and no tokenizer\.json .* pip install"
-    ):
-        find_vocabulary(tmp_path)
+def test_nothing_at_the_path_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no vocabulary at .*missing"):
+        read_vocabulary(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match=r"no merges\.txt and no tokenizer\.json in"):
+        read_vocabulary(tmp_path)
 
 
-def test_installed_file_is_found_without_an_import_and_read_once(installed, monkeypatch):
-    found = find_vocabulary(num_merges=20)
-    assert found == SMALL
-    (installed / vocabulary.CLIP_FILE).unlink()
-    assert find_vocabulary(num_merges=20) is found
+def test_gzipped_file_that_grows_without_end_is_refused_with_a_short_message(tmp_path):
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(b"#version: 0.2\n" + bytes(2**25), mtime=0))
+    with pytest.raises(ValueError, match=r"more than 16,777,216 bytes"):
+        read_vocabulary(path)
+    path.write_bytes(gzip.compress(b"#version: 0.2\na " + b"b" * 2**20, mtime=0))
+    with pytest.raises(ValueError, match=r"merges\[0\] must join") as caught:
+        read_vocabulary(path, num_merges=1)
+    assert len(str(caught.value)) < 300
 
 
-def test_installed_package_without_the_file_is_as_good_as_none(installed):
-    (installed / vocabulary.CLIP_FILE).unlink()
-    with pytest.raises(FileNotFoundError, match="no vocabulary of CLIP is installed: pip install"):
-        find_vocabulary()
+def test_sha256_is_of_the_merges_and_not_of_the_file_that_held_them(tmp_path):
+    (tmp_path / "merges.txt").write_text(TEXT)
+    assert SMALL.to_text() == TEXT
+    assert SMALL.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
+    other = TEXT.replace("#version: 0.2", "name#version: 0.2").replace("\n", "\r\n")
+    (tmp_path / "vocabulary.gz").write_bytes(gzip.compress(f"{other}more lines\r\n".encode()))
+    assert read_vocabulary(tmp_path / "vocabulary.gz", num_merges=20).sha256 == SMALL.sha256
+    assert BytePairVocabulary(SMALL.merges[:-1]).sha256 != SMALL.sha256
 
 
-def test_without_open_clip_the_error_says_how_to_get_a_vocabulary(installed, monkeypatch):
-    monkeypatch.setattr(open_clip_files.sys, "meta_path", [])
-    with pytest.raises(FileNotFoundError, match=r"pip install open_clip_torch.* or pass the path"):
-        find_vocabulary()
+def test_every_file_of_a_directory_that_may_be_read_is_read(tmp_path):
+    (tmp_path / "merges.txt").write_text(TEXT)
+    other = random_vocabulary(num_merges=20, seed=1)
+    ids = {token: i for i, token in enumerate(other.tokens)}
+    content = {"model": {"vocab": ids, "merges": list(map(" ".join, other.merges))}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert list(read_directory(tmp_path, num_merges=20)) == [SMALL, other]
+    assert read_vocabulary(tmp_path, num_merges=20) == SMALL

@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.infer import infer_config
+from fastclip.models.checkpoints.infer import PUBLISHED, _shape, infer_config
 from fastclip.models.clip import CLIP
 from fastclip.models.mlp_ratio import mlp_ratio
 from fastclip.models.presets import PRESETS
 from fastclip.models.two_tower import CustomTextCLIP
+from tests.support.small_models import SMALL
 
-# Shapes tell nothing of how CLIPA is read out, of MetaCLIP 2's end token, or of 384 = 27 * 14 + 6.
-TOLD = [n for n in PRESETS if not any(w in n for w in ("CLIPA", "worldwide", "14-SigLIP-384"))]
+# Shapes tell nothing of how CLIPA is read out, or of 384 = 27 * 14 + 6.
+TOLD = [n for n in PRESETS if not any(w in n for w in ("CLIPA", "14-SigLIP-384"))]
 
 
 def tensors_of(config):
@@ -24,9 +25,8 @@ def tensors_of(config):
 def test_published_architectures_are_inferred_from_their_shapes(name):
     config = PRESETS[name]
     vision, text = config.activations
-    inferred = infer_config(tensors_of(config), text)
-    if "SigLIP" in name:  # one activation is told, the towers of some have two
-        inferred = replace(inferred, vision_cfg=replace(inferred.vision_cfg, activation=vision))
+    inferred = infer_config(tensors_of(config), text if vision in (None, text) else (vision, text))
+    if "SigLIP" in name:
         assert inferred.text_cfg.hf_tokenizer_name.startswith("timm/ViT-B-16-SigLIP")
         tokenizer = config.text_cfg.hf_tokenizer_name
         text_cfg = replace(inferred.text_cfg, hf_tokenizer_name=tokenizer)
@@ -68,7 +68,16 @@ def test_tower_without_ln_pre_asks_for_the_name():
         infer_config(tensors_of(PRESETS["ViT-L-14-CLIPA"]), "gelu")
 
 
-def test_siglip_of_an_unpublished_width_asks_for_a_configuration():
+def test_activation_of_one_tower_is_not_taken_for_both_where_published_models_have_two():
+    config = PRESETS["ViT-B-16-SigLIP2"]
+    assert config.activations == ("gelu", "gelu_tanh")
+    with pytest.raises(CheckpointError, match="gelu in the vision tower and gelu_tanh in the text"):
+        infer_config(tensors_of(config), "gelu_tanh")
+    both = infer_config(tensors_of(config), ("gelu_tanh", "gelu_tanh"))
+    assert both.activations == ("gelu_tanh", "gelu_tanh")
+
+
+def test_siglip_of_an_unpublished_width_asks_for_the_heads():
     tensors = tensors_of(PRESETS["ViT-B-16-SigLIP"])
     tensors["visual.trunk.patch_embed.proj.weight"] = torch.empty(100, 3, 16, 16, device="meta")
     with pytest.raises(CheckpointError, match="width 100"):
@@ -86,3 +95,61 @@ def test_every_ratio_gives_its_width_back():
     for width in (7, 384, 1152, 1408):
         for hidden_width in range(width // 2, 9 * width, 13):
             assert int(width * mlp_ratio(hidden_width, width)) == hidden_width
+
+
+# Heads
+
+
+OWN = ["vit", "wide_mlp", "resnet", "siglip"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_heads_of_a_tower_of_ones_own_are_asked_for_and_taken(name):
+    config = SMALL[name]
+    tensors = tensors_of(config)
+    with pytest.raises(CheckpointError, match=r"the vision tower has width .* Give heads="):
+        infer_config(tensors, config.text_cfg.activation)
+    heads = config.vision_cfg.heads, config.text_cfg.heads
+    inferred = infer_config(tensors, config.text_cfg.activation, heads)
+    assert inferred.vision_cfg == config.vision_cfg
+    assert inferred.text_cfg.heads == config.text_cfg.heads
+
+
+@pytest.mark.parametrize(
+    "change, width",
+    [
+        ({"layers": 2}, "width 512, 2 layers, 49408 tokens"),
+        ({"width": 128, "heads": 4}, "width 128, 12 layers"),
+        ({"vocab_size": 49410}, "width 512, 12 layers, 49410 tokens"),
+        ({"mlp_ratio": 2.0}, "width 512, 12 layers"),
+    ],
+    ids=str,
+)
+def test_heads_of_a_text_tower_unlike_published_ones_are_asked_for(change, width):
+    base = PRESETS["ViT-B-32"]
+    config = replace(base, text_cfg=replace(base.text_cfg, **change))
+    tensors = tensors_of(config)
+    with pytest.raises(CheckpointError, match=f"the text tower has {width}"):
+        infer_config(tensors, "gelu")
+    assert infer_config(tensors, "gelu", (12, config.text_cfg.heads)) == config
+
+
+def test_one_number_stands_for_both_towers_and_what_is_told_comes_first():
+    tensors = tensors_of(PRESETS["ViT-S-32"])
+    inferred = infer_config(tensors, "gelu", heads=3)
+    assert (inferred.vision_cfg.heads, inferred.text_cfg.heads) == (3, 3)
+    with pytest.raises(ValueError, match=r"vision tower must divide its width 384, got 5"):
+        infer_config(tensors, "gelu", heads=(5, 6))
+
+
+def test_openais_format_has_heads_of_64_channels():
+    inferred = infer_config(tensors_of(SMALL["wide_mlp"]), "quick_gelu", is_openai=True)
+    assert (inferred.vision_cfg.heads, inferred.text_cfg.heads) == (2, 2)
+    resnet = infer_config(tensors_of(SMALL["resnet"]), "quick_gelu", is_openai=True)
+    assert resnet.vision_cfg.head_width == 64
+
+
+def test_towers_that_shapes_do_not_tell_apart_have_the_same_heads():
+    for config in PRESETS.values():
+        for tower in (config.vision_cfg, config.text_cfg):
+            assert PUBLISHED[_shape(tower)].heads == tower.heads

@@ -156,3 +156,26 @@ def test_model_without_configuration_takes_any_weights_that_fit(weights):
     load_checkpoint(pair, path)
     assert torch.equal(pair.text.ln_final.weight, model.ln_final.weight)
     assert isinstance(model, CLIP)
+
+
+@pytest.mark.parametrize(
+    "tower, change, message",
+    [
+        ("vision_cfg", {"head_width": 32}, "vision_cfg has heads 4, the model has 2"),
+        ("text_cfg", {"heads": 4}, "text_cfg has heads 4, the model has 2"),
+        ("vision_cfg", {"pool_type": "avg"}, "vision_cfg has pool_type 'avg', the model has 'tok'"),
+        ("text_cfg", {"pool_type": "first"}, "text_cfg has pool_type 'first'"),
+        ("text_cfg", {"no_causal_mask": True}, "text_cfg has no_causal_mask True"),
+    ],
+    ids=str,
+)
+def test_equal_tensors_of_a_tower_that_reads_them_otherwise_are_refused(
+    tower, change, message, tmp_path
+):
+    config = SMALL["vit"]
+    other = build(replace(config, **{tower: replace(getattr(config, tower), **change)}))
+    save_pretrained(other, tmp_path / "other")
+    for strict in (True, False):
+        with pytest.raises(CheckpointError, match=message):
+            load_checkpoint(build(config), tmp_path / "other", strict=strict)
+    load_checkpoint(build(other.config, seed=5), tmp_path / "other")

@@ -44,6 +44,9 @@ def test_directory_tells_model_pictures_and_weights(directory, model):
     assert source.activations == ("quick_gelu", "quick_gelu")
     assert source.directory == directory
     assert read_config(directory) == model.config
+    assert source.config_or_inferred("quick_gelu", heads=(2, 2)) == model.config
+    with pytest.raises(CheckpointError, match=r"heads 4 are not those of the weights, \(2, 2\)"):
+        source.config_or_inferred(heads=4)
 
 
 def test_centre_crop_is_kept(tmp_path, model):
@@ -51,7 +54,9 @@ def test_centre_crop_is_kept(tmp_path, model):
     for layout in ("open_clip", "hf"):
         save_pretrained(model, tmp_path / layout, layout=layout)
         preprocess = read_source(tmp_path / layout).preprocess
-        assert replace(preprocess, size=32) == PreprocessCfg(32)
+        # A processor of transformers crops where it says so, a pixel from open_clip's corner.
+        assert preprocess.shortest_edge == (32 if layout == "hf" else None)
+        assert replace(preprocess, size=32, shortest_edge=None) == PreprocessCfg(32)
 
 
 def test_checkpoint_of_ours_tells_its_model(tmp_path, model):
@@ -66,9 +71,11 @@ def test_bare_state_dict_tells_nothing_and_its_architecture_is_inferred(tmp_path
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     source = read_source(tmp_path / "weights.pt")
     assert source.config is None and source.activations == (None, None)
-    assert source.config_or_inferred("quick_gelu") == model.config
+    assert source.config_or_inferred("quick_gelu", heads=2) == model.config
     with pytest.raises(CheckpointError, match="which activation"):
         source.config_or_inferred()
+    with pytest.raises(CheckpointError, match="how many attention heads"):
+        source.config_or_inferred("quick_gelu")
 
 
 def test_safetensors_are_preferred_to_pickles(directory, model):

@@ -50,6 +50,11 @@ def test_openais_file_is_a_bare_state_dict(tmp_path):
         ("tall", "hf", "square"),
         ("custom_text", "openai", "no SigLIP models"),
         ("siglip", "openai", "no SigLIP models"),
+        ("wide_mlp", "openai", "another model: it has heads of 64 channels in the vision tower"),
+        ("resnet", "openai", "heads of 64 channels in the vision tower"),
+        ("avg", "openai", "image pooling by the class token"),
+        ("eos", "openai", "text pooling by argmax"),
+        ("first", "openai", "text pooling by argmax"),
     ],
 )
 def test_model_that_a_layout_has_no_place_for_is_refused_and_nothing_is_left(
@@ -127,10 +132,7 @@ def test_clips_own_tokenizer_is_written_where_its_vocabulary_is_found(tmp_path, 
     vocabulary = json.loads((tmp_path / "with" / "vocab.json").read_text(encoding="utf-8"))
     assert vocabulary["<|endoftext|>"] == 49407
 
-    def missing(*args, **kwargs):
-        raise FileNotFoundError("no vocabulary")
-
-    monkeypatch.setattr(write, "BytePairTokenizer", missing)
+    monkeypatch.setattr(write, "locate_openai_vocabulary", lambda: None)
     save_pretrained(build(clip), tmp_path / "without", layout="hf")
     assert not (tmp_path / "without" / "vocab.json").exists()
     assert read_weights_file(tmp_path / "without" / "model.safetensors").tensors
@@ -139,3 +141,10 @@ def test_clips_own_tokenizer_is_written_where_its_vocabulary_is_found(tmp_path, 
 def test_tokenizer_is_not_written_beside_a_vocabulary_that_is_not_clips(tmp_path):
     save_pretrained(build(SMALL["vit"]), tmp_path / "out", layout="hf")
     assert not (tmp_path / "out" / "vocab.json").exists()
+
+
+@pytest.mark.parametrize("layout", ["open_clip", "hf"])
+def test_others_can_read_what_they_may(layout, tmp_path):
+    save_pretrained(build(SMALL["vit"]), tmp_path / "out", layout)
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert len(modes) >= 2 and len(set(modes.values())) == 1, modes

@@ -1,0 +1,70 @@
+"""The files in a folder and in all folders below it."""
+
+import os
+from typing import NamedTuple
+
+from fastclip.data.sources.file_names import is_ignored
+
+
+class Folder(NamedTuple):
+    """What is below a folder; paths are relative to it, with "/" between their parts, sorted.
+
+    Attributes:
+        files: files, and links to files, also where they lead to nothing.
+        folders: folders at the top, those without files too.
+        others: what is neither file nor folder (sockets, devices), and links to a folder that the
+            link is in.
+    """
+
+    files: list[str]
+    folders: list[str]
+    others: list[str]
+
+
+def list_folder(root: str) -> Folder:
+    """List a folder, but for what `is_ignored` knows. Links to folders are followed.
+
+    Raises:
+        NotADirectoryError: `root` is not a folder.
+        OSError: a folder below cannot be listed.
+    """
+    if not os.path.isdir(root):
+        raise NotADirectoryError(f"root must be a folder, got {root!r}")
+    files: list[str] = []
+    others: list[str] = []
+    folders = _list(root, "", (os.path.realpath(root),), files, others)
+    return Folder(sorted(files), sorted(folders), sorted(others))
+
+
+def _list(
+    folder: str, prefix: str, above: tuple[str, ...], files: list[str], others: list[str]
+) -> list[str]:
+    """Append what is below; return the folders in this one."""
+    folders = []
+    with os.scandir(folder) as entries:
+        found = [(entry, prefix + entry.name) for entry in entries if not is_ignored(entry.name)]
+    for entry, path in found:
+        if _is_folder(entry):
+            real = os.path.realpath(entry.path)
+            if entry.is_symlink() and real in above:
+                others.append(path)
+                continue
+            folders.append(path)
+            _list(entry.path, f"{path}/", (*above, real), files, others)
+        else:
+            (files if _is_file(entry) else others).append(path)
+    return folders
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True

@@ -1,0 +1,75 @@
+"""What tables leave open: spellings of separators, folders of paths, encodings."""
+
+import os
+from collections.abc import Iterable
+
+NUM_BYTES_LOOKED_AT = 4096
+# How files begin that are called tables and are none in UTF-8. The longer mark comes first.
+MARKS = {
+    b"\xff\xfe\0\0": "is in UTF-32: save it as UTF-8",
+    b"\0\0\xfe\xff": "is in UTF-32: save it as UTF-8",
+    b"\xff\xfe": "is in UTF-16, as Excel's 'Unicode text': save it as UTF-8",
+    b"\xfe\xff": "is in UTF-16, as Excel's 'Unicode text': save it as UTF-8",
+    b"\x1f\x8b": "is compressed by gzip: unpack it",
+    b"PK\x03\x04": "is an Excel or zip file: save it as CSV in UTF-8",
+    b"PAR1": "is a Parquet file: write it as CSV, or load it with dataset_type 'hf'",
+}
+ESCAPES = {"\\t": "\t", "\\|": "|", "\\,": ",", "\\;": ";"}  # as a shell passes them
+
+
+def literal_separator(separator: str) -> str:
+    """Return the separator that is meant, such as a tab where a shell passed a backslash and a t.
+
+    Raises:
+        ValueError: it is empty, has a quote or the end of a line in it, or is a pattern, which
+            pandas would take and this package does not.
+    """
+    found = ESCAPES.get(separator, separator)
+    if not found or any(character in found for character in '"\r\n'):
+        raise ValueError(f"separator must not be empty, a quote or a newline: {separator!r}")
+    if found.startswith("\\") and found != "\\":
+        raise ValueError(f"separator must be what is between fields, not a pattern: {separator!r}")
+    return found
+
+
+def folder_of(names: Iterable[str], table: str) -> str:
+    """Return what the paths in a table are relative to: its own folder, or the working directory.
+
+    Args:
+        names: the first paths of the table, as they stand in it.
+        table: its own path.
+
+    Raises:
+        ValueError: the first name that is a file in one of them is one in both, and they differ.
+    """
+    beside, working = os.path.dirname(os.path.abspath(table)), os.getcwd()
+    if os.path.realpath(beside) == os.path.realpath(working):
+        return beside
+    for name in names:
+        if os.path.isabs(name) or "\0" in name:
+            continue
+        found = [path for path in (beside, working) if os.path.isfile(os.path.join(path, name))]
+        if len(found) == 2:
+            first, second = (os.path.join(folder, name) for folder in found)
+            if not os.path.samefile(first, second):
+                raise ValueError(
+                    f"paths of {table!r} must mean one file each, but {name!r} is {first!r} next "
+                    f"to the table and {second!r} in the working directory; use absolute paths, or "
+                    "run where the table is"
+                )
+        if found:
+            return found[0]
+    return beside
+
+
+def objection_to(beginning: bytes) -> str | None:
+    """Say why a file with this beginning is no table in UTF-8; None if it may be one."""
+    for mark, objection in MARKS.items():
+        if beginning.startswith(mark):
+            return objection
+    first_line = beginning.split(b"\n", 1)[0]
+    if b"\0" in first_line:
+        return "has bytes of 0 in its header: it may be in UTF-16, save it as UTF-8"
+    if b"\r" in first_line.rstrip(b"\r"):
+        return "has lines that end with a carriage return alone: save it with newlines"
+    return None

@@ -1,0 +1,65 @@
+"""What the tokenizer files in a model's directory say.
+
+A directory of transformers' has its tokenizer with the weights. It is OpenAI's only if its files
+show that: the number of tokens does not tell, other vocabularies have 49,408 as well.
+"""
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from fastclip.data.tokenizers.openai_vocabulary import SHA256
+from fastclip.data.tokenizers.vocabulary import WHOLE_FILE, read_directory
+
+SETTINGS_FILE = "tokenizer_config.json"
+
+
+def is_openai_vocabulary(directory: str | PathLike) -> bool:
+    """Whether a directory shows that its tokens are OpenAI's, every one with OpenAI's id.
+
+    All files that transformers may read the vocabulary from must say so; a directory without any,
+    or with one that cannot be read as merges of CLIP's kind, does not.
+    """
+    try:
+        found = [vocabulary.sha256 for vocabulary in read_directory(directory)]
+    except (OSError, ValueError):
+        return False
+    return set(found) == {SHA256}
+
+
+def longest_text(directory: str | PathLike) -> int | None:
+    """How many tokens of a text the tokenizer in a directory keeps, or None for all.
+
+    Raises:
+        ValueError: `tokenizer_config.json` is not a JSON object.
+    """
+    length = _read_object(Path(directory, SETTINGS_FILE)).get("model_max_length")
+    # transformers writes 1e30 where there is no limit.
+    return int(length) if isinstance(length, (int, float)) and 2 <= length < 2**31 else None
+
+
+def keeps_case(directory: str | PathLike) -> bool:
+    """Whether the tokenizer in a directory says that it does not make lower case.
+
+    Raises:
+        ValueError: a file is not a JSON object.
+    """
+    if _read_object(Path(directory, SETTINGS_FILE)).get("do_lower_case") is False:
+        return True
+    whole = Path(directory, WHOLE_FILE)
+    return whole.is_file() and '"Lowercase"' not in json.dumps(
+        _read_object(whole).get("normalizer")
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    return values

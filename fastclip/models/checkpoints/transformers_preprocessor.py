@@ -1,0 +1,189 @@
+"""transformers' `preprocessor_config.json` and our settings, each from the other.
+
+Every field is obeyed or refused, but for those that cannot matter: see `transformers_fields.py`.
+The pixels of an RGB image are those of transformers' processors, to the last bit before they are
+normalised.
+
+Source: CLIPImageProcessor and SiglipImageProcessor of transformers 5.23.
+"""
+
+from typing import Any
+
+from fastclip.data.preprocess import (
+    INCEPTION_MEAN,
+    INCEPTION_STD,
+    OPENAI_DATASET_MEAN,
+    OPENAI_DATASET_STD,
+    PreprocessCfg,
+)
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.transformers_fields import PREPROCESSOR
+from fastclip.models.config import ClipConfig, SiglipVisionConfig
+
+BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
+INTERPOLATIONS = {BILINEAR: "bilinear", BICUBIC: "bicubic"}
+RESCALE_FACTOR = 1 / 255
+# What a field that is left out means to the two processors. One that is null has no value: a flag
+# is then not set, and anything else is refused where it is needed.
+EITHER_DEFAULTS = dict(
+    do_resize=True, do_rescale=True, do_normalize=True, rescale_factor=RESCALE_FACTOR,
+    resample=BICUBIC, default_to_square=False,
+)  # fmt: skip
+CLIP_DEFAULTS = EITHER_DEFAULTS | dict(
+    do_center_crop=True, size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224},
+    image_mean=OPENAI_DATASET_MEAN, image_std=OPENAI_DATASET_STD,
+)  # fmt: skip
+SIGLIP_DEFAULTS = EITHER_DEFAULTS | dict(
+    do_center_crop=False, size={"height": 224, "width": 224}, crop_size=None,
+    image_mean=INCEPTION_MEAN, image_std=INCEPTION_STD,
+)  # fmt: skip
+PROCESSORS = {
+    "CLIPImageProcessor": CLIP_DEFAULTS,
+    "CLIPFeatureExtractor": CLIP_DEFAULTS,
+    "SiglipImageProcessor": SIGLIP_DEFAULTS,
+}
+SUFFIXES = ("Fast", "Pil")  # of the same processor on another backend
+
+
+def from_transformers_preprocessor(values: dict, config: ClipConfig) -> PreprocessCfg:
+    """Read a `preprocessor_config.json`, or what a `processor_config.json` has of it.
+
+    Args:
+        values: the JSON.
+        config: of the model, whose image size the result must have.
+
+    Raises:
+        ValueError: a field is unknown, or asks for what fastclip does not do; the message names it.
+    """
+    values = PREPROCESSOR.read("the image processor", values)
+    told = _defaults(values, config) | values
+    if not told["do_resize"]:
+        raise ValueError("do_resize False is not supported: a model takes images of one size")
+    if told["resample"] not in INTERPOLATIONS:
+        raise ValueError(
+            f"resample {told['resample']!r} is not supported: fastclip resizes by 2 (bilinear) or "
+            "3 (bicubic)"
+        )
+    mean, std = _normalisation(told)
+    cfg = PreprocessCfg(
+        **_frame(told), mean=mean, std=std, interpolation=INTERPOLATIONS[told["resample"]]
+    )
+    if cfg.height_width != config.vision_cfg.image_size:
+        field = "crop_size" if told["do_center_crop"] else "size"
+        raise ValueError(
+            f"{field} {told[field]!r} is not the image_size {config.vision_cfg.image_size} of the "
+            "model in config.json"
+        )
+    return cfg
+
+
+def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) -> dict:
+    """Write a `preprocessor_config.json`.
+
+    transformers rounds the corner of a centre crop down where open_clip rounds it to even: of
+    images with an odd margin, some are cut out a pixel apart.
+
+    Raises:
+        CheckpointError: transformers' processors cannot resize that way.
+    """
+    if preprocess.resize_mode == "longest":
+        raise CheckpointError("transformers' image processors have no resize_mode 'longest'")
+    is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
+    height, width = preprocess.height_width
+    whole = {"height": height, "width": width}
+    values = {
+        "image_processor_type": "SiglipImageProcessor" if is_siglip else "CLIPImageProcessor",
+        "do_resize": True,
+        "do_rescale": True,
+        "rescale_factor": RESCALE_FACTOR,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+        "resample": BILINEAR if preprocess.interpolation == "bilinear" else BICUBIC,
+    }
+    if not is_siglip:
+        values["do_convert_rgb"] = True
+    if preprocess.resize_mode == "squash":
+        return values | {"size": whole, "do_center_crop": False}
+    shortest = {"shortest_edge": preprocess.shortest_edge or min(height, width)}
+    return values | {"size": shortest, "do_center_crop": True, "crop_size": whole}
+
+
+def _defaults(values: dict, config: ClipConfig) -> dict[str, Any]:
+    """The fields that the processor of these values has where the file leaves them out."""
+    is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
+    field = "image_processor_type" if "image_processor_type" in values else "feature_extractor_type"
+    name = values.get(field) or ("SiglipImageProcessor" if is_siglip else "CLIPImageProcessor")
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    if name not in PROCESSORS:
+        raise ValueError(
+            f"{field} {values[field]!r} is not supported: fastclip reads {', '.join(PROCESSORS)}"
+        )
+    return PROCESSORS[name]
+
+
+def _frame(told: dict) -> dict[str, Any]:
+    """`size`, `resize_mode` and `shortest_edge` of the settings."""
+    size = _sides("size", told["size"], bool(told["default_to_square"]))
+    if set(size) == {"height", "width"}:
+        whole = size["height"], size["width"]
+        if told["do_center_crop"]:
+            crop = _sides("crop_size", told["crop_size"], True)
+            if crop != size:
+                raise ValueError(
+                    f"crop_size {told['crop_size']!r} with size {told['size']!r} is not supported: "
+                    "fastclip does not crop what it has squashed"
+                )
+        return {"size": whole, "resize_mode": "squash"}
+    if set(size) != {"shortest_edge"}:
+        raise ValueError(
+            f"size {told['size']!r} is not supported: fastclip reads shortest_edge alone, or "
+            "height and width"
+        )
+    if not told["do_center_crop"]:
+        raise ValueError(
+            f"size {told['size']!r} without do_center_crop is not supported: images would keep "
+            "different sizes"
+        )
+    crop = _sides("crop_size", told["crop_size"], True)
+    if set(crop) != {"height", "width"}:
+        raise ValueError(
+            f"crop_size {told['crop_size']!r} is not supported: fastclip reads height and width"
+        )
+    whole = crop["height"], crop["width"]
+    return {"size": whole, "resize_mode": "shortest", "shortest_edge": size["shortest_edge"]}
+
+
+def _sides(field: str, value: Any, to_square: bool) -> dict[str, int]:
+    """A size in any of its spellings, as transformers understands them, as an object."""
+    if isinstance(value, dict):
+        return {name: side for name, side in value.items() if side is not None}
+    if isinstance(value, int):
+        return {"height": value, "width": value} if to_square else {"shortest_edge": value}
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        return {"height": value[0], "width": value[1]}
+    raise ValueError(f"{field} {value!r} is no size of an image")
+
+
+def _normalisation(told: dict) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation in units of the full range.
+
+    (x * factor - mean) / std = (x / 255 - mean / (255 * factor)) / (std / (255 * factor))
+    """
+    mean, std = told["image_mean"], told["image_std"]
+    if not told["do_normalize"]:
+        mean, std = 0.0, 1.0
+    factor = told["rescale_factor"] if told["do_rescale"] else 1.0
+    for field, value in (("image_mean", mean), ("image_std", std), ("rescale_factor", factor)):
+        if value is None:
+            raise ValueError(f"{field} None is not supported: there is nothing to normalise by")
+    if not factor > 0:
+        raise ValueError(f"rescale_factor {factor!r} is not supported: it must be positive")
+    unit = 1.0 if factor == RESCALE_FACTOR else 255 * factor
+    return _divided(mean, unit), _divided(std, unit)
+
+
+def _divided(values: Any, unit: float) -> tuple[float, ...]:
+    values = values if isinstance(values, (list, tuple)) else (values,) * 3
+    return tuple(value / unit for value in values)

@@ -1,0 +1,95 @@
+"""Settings of a run that another setting makes idle: they are said, not read past in silence."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import NamedTuple
+
+from fastclip.train.run_config import RunConfig
+
+
+class Idle(NamedTuple):
+    """Attributes:
+    settings: that have no effect.
+    where: whether they have none in a run.
+    reason: why.
+    """
+
+    settings: tuple[str, ...]
+    where: Callable[[RunConfig], bool]
+    reason: str
+
+
+def _has_no_cooldown(config: RunConfig) -> bool:
+    return config.skip_scheduler or config.lr_scheduler != "const-cooldown"
+
+
+def _has_no_columns(config: RunConfig) -> bool:
+    return config.dataset_type not in ("csv", "hf", "auto")
+
+
+IDLE = (
+    Idle(
+        ("lock_image_unlocked_groups", "lock_image_freeze_bn_stats"),
+        lambda config: not config.lock_image,
+        "it changes what --lock-image does",
+    ),
+    Idle(
+        ("lock_text_unlocked_layers",),
+        lambda config: not config.lock_text,
+        "it changes what --lock-text does",
+    ),
+    Idle(
+        ("warmup", "lr_scheduler"),
+        lambda config: config.skip_scheduler,
+        "--skip-scheduler has one rate for all steps",
+    ),
+    Idle(
+        ("epochs_cooldown", "lr_cooldown_power", "lr_cooldown_end"),
+        _has_no_cooldown,
+        "it is of --lr-scheduler const-cooldown",
+    ),
+    Idle(
+        ("batch_size",),
+        lambda config: None not in (config.global_batch_size, config.micro_batch_size),
+        "--global-batch-size and --micro-batch-size say it",
+    ),
+    Idle(
+        ("csv_separator",),
+        lambda config: config.dataset_type not in ("csv", "auto"),
+        "the data is not a table",
+    ),
+    Idle(("csv_img_key", "csv_caption_key"), _has_no_columns, "the data has no columns"),
+    Idle(
+        ("zeroshot_classes", "zeroshot_templates"),
+        lambda config: config.zeroshot_data is None,
+        "it is of --zeroshot-data",
+    ),
+    Idle(
+        ("zeroshot_frequency",),
+        lambda config: not (config.zeroshot_data or config.imagenet_val or config.imagenet_v2),
+        "nothing is classified zero-shot",
+    ),
+    Idle(("val_frequency",), lambda config: config.val_data is None, "there is no --val-data"),
+    Idle(
+        ("wandb_project_name", "wandb_notes"),
+        lambda config: "wandb" not in config.reporters,
+        "it is of --report-to wandb",
+    ),
+)
+
+
+def idle_settings(config: RunConfig) -> dict[str, str]:
+    """Settings that are not at their default and have no effect in a run, each with the reason.
+
+    Example:
+        >>> idle_settings(RunConfig(lock_text_unlocked_layers=2))
+        {'lock_text_unlocked_layers': 'it changes what --lock-text does'}
+    """
+    defaults = {f.name: f.default for f in fields(RunConfig)}
+    return {
+        name: idle.reason
+        for idle in IDLE
+        if idle.where(config)
+        for name in idle.settings
+        if getattr(config, name) != defaults[name]
+    }

@@ -1,0 +1,127 @@
+"""Runs the README's examples where nothing but fastclip's declared packages can be imported.
+
+    python -S run_readme.py README.md SETTINGS.json
+
+SETTINGS.json says what stands in for published files: small ones on a server on this machine. Every
+example that is run prints a line; the first that fails ends the script.
+"""
+
+import importlib.util
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from PIL import Image
+
+import fastclip
+from fastclip.cli import main
+from fastclip.data.tokenizers import beside_weights, openai_vocabulary
+from fastclip.models import fetch, published, registry
+from fastclip.models.open_clip_config import from_json
+from fastclip.train import command as train_command
+
+EXTRAS = ("open_clip", "clip", "transformers", "huggingface_hub", "timm", "tqdm", "yaml", "sklearn")
+
+
+def stand_in(settings: dict) -> None:
+    fetch.OPENAI = settings["openai"]
+    published.OPENAI_FILES["ViT-B/32"] = (settings["openai_sha256"], "ViT-B-32.pt")
+    registry.architectures["ViT-B-32"] = from_json(settings["architecture"])
+    openai_vocabulary.SHA256 = beside_weights.SHA256 = settings["vocabulary_sha256"]
+
+
+class Tower(torch.nn.Module):
+    """A user's own encoder; `num_features` is its width, as timm's models have it."""
+
+    num_features = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(16))
+
+    def forward(self, images=None, input_ids=None, attention_mask=None):
+        rows = (images if input_ids is None else input_ids).flatten(1).float().mean(1)
+        return rows[:, None] * self.weight
+
+
+def names_of_a_user() -> dict:
+    """What the examples take for given."""
+    features = torch.nn.functional.normalize(torch.randn(2, 8, 16), dim=-1)
+    image = Image.new("RGB", (64, 48), "red")
+    ids = torch.randint(1, 100, (4, 5))
+    return {
+        "fastclip": fastclip, "device": "cpu", "image": image, "images": torch.randn(4, 3, 32, 32),
+        "image_features": features[0], "text_features": features[1],
+        "logit_scale": torch.tensor(10.0), "logit_bias": torch.tensor(-10.0),
+        "captions": ["a dog", "a cat", "an ox", "a fox"],
+        "timm": SimpleNamespace(create_model=lambda name, num_classes: Tower()),
+        "bert": Tower(), "ids": ids, "mask": torch.ones_like(ids),
+    }  # fmt: skip
+
+
+def run_python(block: str, names: dict) -> None:
+    if "CachedStep" in block:
+        model = fastclip.create_model("ViT-B-32")
+        tokens = fastclip.get_tokenizer("ViT-B-32")(names["captions"])
+        optimizer = torch.optim.AdamW(model.parameters())
+        names |= {"model": model, "tokens": tokens, "optimizer": optimizer}
+        names["images"] = torch.randn(4, 3, 32, 32)
+    exec(compile(block, "README.md", "exec"), names)
+
+
+def run_command(line: str) -> None:
+    name, *arguments = shlex.split(line, comments=True)
+    if "fastclip.cli" in arguments:
+        name, arguments = "fastclip", arguments[arguments.index("fastclip.cli") + 1 :]
+    if name != "fastclip":
+        return
+    if arguments[0] == "train":
+        return run_training(line, arguments)
+    if arguments[0] == "convert":
+        model = fastclip.create_model("ViT-B-32")
+        torch.save({"state_dict": model.state_dict()}, arguments[1])
+    assert main(arguments) == 0, line
+    print("ran", line)
+
+
+def run_training(line: str, arguments: list[str]) -> None:
+    if "run.yaml" in arguments:
+        # What is missing is named; the settings are then in JSON.
+        Path("run.yaml").write_text("model: ViT-B-32\n")
+        assert main(arguments) == 2
+        Path("run.json").write_text('{"model": "ViT-B-32", "train_data": "pairs.csv"}')
+        arguments = [a.replace("run.yaml", "run.json") for a in arguments]
+    for i in range(8):
+        Image.new("RGB", (40, 40), (30 * i, 0, 0)).save(f"{i}.png")
+    rows = "".join(f"{i}.png\tan ox\n" for i in range(8))
+    Path("pairs.csv").write_text(f"filepath\ttitle\n{rows}")
+    sizes = (
+        "--train-data pairs.csv --dataset-type csv --global-batch-size 4 --micro-batch-size 2 "
+        "--epochs 1 --workers 0 --warmup 1 --device cpu"
+    )
+    assert main([*arguments, *sizes.split()]) == 0, line
+    print("ran", line)
+
+
+def main_of_readme(readme: str) -> None:
+    names = names_of_a_user()
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", readme, flags=re.M | re.S):
+        # The block that shows what a user had before needs open_clip.
+        if language == "python" and not block.startswith("loss_fn = open_clip"):
+            run_python(block, names)
+            print("ran", block.splitlines()[0])
+        elif not language:
+            for line in block.replace("\\\n", " ").splitlines():
+                run_command(line)
+
+
+if __name__ == "__main__":
+    present = [name for name in EXTRAS if importlib.util.find_spec(name)]
+    assert not present, f"this environment is not bare: {present}"
+    assert train_command.__file__.startswith(str(Path(fastclip.__file__).parent))
+    stand_in(json.loads(Path(sys.argv[2]).read_text()))
+    main_of_readme(Path(sys.argv[1]).read_text(encoding="utf-8"))
