@@ -6,13 +6,24 @@ from fastclip.models.locking import Group, lock_groups
 
 
 class ImageTower(nn.Module):
-    """Base of the towers that map (B, channels, height, width) pictures to (B, output_dim)."""
+    """Base of the towers that map (B, channels, height, width) pictures to (B, output_dim).
 
-    def __init__(self, image_size: tuple[int, int], channels: int, output_dim: int) -> None:
+    Attributes:
+        output_tokens: return (features, tokens), where the tower has tokens.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        channels: int,
+        output_dim: int,
+        output_tokens: bool = False,
+    ) -> None:
         super().__init__()
         self.image_size = image_size  # height, width
         self.channels = channels
         self.output_dim = output_dim
+        self.output_tokens = output_tokens
 
     @property
     def input_resolution(self) -> int:

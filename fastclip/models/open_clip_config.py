@@ -31,8 +31,8 @@ SIGLIP_TANH = re.compile(
 )
 # Fields without effect here, or that say what is always so.
 IGNORED_VISION = {"timm_model_pretrained", "timm_pool", "timm_proj", "attentional_pool"}
-IGNORED_VISION |= {"output_tokens", "attn_pooler_queries", "attn_pooler_heads", "timm_drop_path"}
-IGNORED_TEXT = {"pad_id", "output_tokens", "embed_cls", "tokenizer_mode"}
+IGNORED_VISION |= {"attn_pooler_queries", "attn_pooler_heads", "timm_drop_path"}
+IGNORED_TEXT = {"pad_id", "embed_cls", "tokenizer_mode"}
 OURS = {"activation", "channels"}
 
 
@@ -98,6 +98,7 @@ def _vision(values: dict, quick_gelu: bool) -> VisionConfig | SiglipVisionConfig
     if timm_name := values.pop("timm_model_name", None):
         return siglip_from_timm_name(timm_name, values)
     if isinstance(values.get("layers"), (list, tuple)):
+        _require_absent("vision_cfg", values, ("output_tokens",))
         return ResNetConfig(
             values.get("image_size", 224),
             values["layers"],
@@ -124,7 +125,9 @@ def siglip_from_timm_name(timm_name: str, values: dict | None = None) -> SiglipV
     size, patch_size, image_size = match.groups()
     chosen = {"image_size": int(image_size), "activation": _timm_activation(timm_name)}
     chosen |= values or {}
-    _require_known("vision_cfg", chosen, {"image_size", "activation", "patch_dropout"})
+    _require_known(
+        "vision_cfg", chosen, {"image_size", "activation", "patch_dropout", "output_tokens"}
+    )
     return SiglipVisionConfig(patch_size=int(patch_size), **SIGLIP_SIZES[size], **chosen)
 
 
@@ -182,8 +185,9 @@ def _siglip_json(config: SiglipVisionConfig) -> dict:
             values |= {"timm_pool": "map", "timm_proj": "none"}
             if config.activation != _timm_activation(name):
                 values["activation"] = config.activation
-            if config.patch_dropout:
-                values["patch_dropout"] = config.patch_dropout
+            for field in ("patch_dropout", "output_tokens"):
+                if getattr(config, field):
+                    values[field] = getattr(config, field)
             return values
     return asdict(config) | {"pool_type": "map"}
 
