@@ -67,7 +67,8 @@ class Attention(nn.MultiheadAttention):
         )
         return self.out_proj(attended.flatten(2)), None
 
-    def _heads(self, projected: Tensor, num_parts: int) -> Tensor:
-        """(B, T, parts * width), or (T, B, ...), to (parts, B, heads, T, head_width)."""
+    def _heads(self, projected: Tensor, num_parts: int) -> tuple[Tensor, ...]:
+        """(B, T, parts * width), or (T, B, ...), to that many (B, heads, T, head_width)."""
         parts = projected.unflatten(-1, (num_parts, self.num_heads, -1))
-        return parts.permute(2, 0, 3, 1, 4) if self.batch_first else parts.permute(2, 1, 3, 0, 4)
+        order = (2, 0, 3, 1, 4) if self.batch_first else (2, 1, 3, 0, 4)
+        return parts.permute(order).unbind(0)

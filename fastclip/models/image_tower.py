@@ -1,5 +1,6 @@
 """What all image towers share: the pictures they take, and which of their layers are trained."""
 
+import torch
 from torch import Tensor, nn
 
 from fastclip.models.locking import Group, lock_groups
@@ -54,6 +55,8 @@ class ImageTower(nn.Module):
         lock_groups(self.groups(), unlocked_groups)
 
     def require_images(self, images: Tensor) -> None:
+        if torch.jit.is_tracing():  # a trace keeps no check, and warns of each
+            return
         expected = (self.channels, *self.image_size)
         if images.ndim != 4 or images.shape[1:] != expected:
             raise ValueError(f"images must be (B, {', '.join(map(str, expected))}), "

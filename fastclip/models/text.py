@@ -14,7 +14,7 @@ from fastclip.models.config import TextConfig
 from fastclip.models.layer_norm import LayerNorm
 from fastclip.models.locking import Group, lock_groups
 from fastclip.models.reading import is_observed, read
-from fastclip.models.transformer import ReadAt, Transformer, take
+from fastclip.models.transformer import ReadAt, Transformer, mask_of, take
 
 
 class TextTower(nn.Module):
@@ -123,7 +123,7 @@ class TextTower(nn.Module):
 
     def _mask_of(self, num_tokens: int) -> Tensor | None:
         if self.attn_mask is not None:
-            return self.attn_mask[:num_tokens, :num_tokens]
+            return mask_of(self.attn_mask, num_tokens)
         # Taken away from a causal tower: its blocks are given a mask that hides nothing.
         if any(
             getattr(block, "causal", False) for block in getattr(self.transformer, "resblocks", ())
@@ -146,6 +146,8 @@ class TextTower(nn.Module):
         return 0 if self.text_pool_type == "first" else -1
 
     def _require_tokens(self, tokens: Tensor) -> None:
+        if torch.jit.is_tracing():  # as in `ImageTower.require_images`
+            return
         if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.context_length:
             raise ValueError(
                 f"tokens must be (B, T) with T in [1, {self.context_length}], "

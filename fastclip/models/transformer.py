@@ -169,7 +169,7 @@ class ResidualBlock(nn.Module):
             return None
         if isinstance(read_at, int):
             return attn_mask[read_at][None]
-        return attn_mask[read_at][:, None, None]  # (B, 1, 1, T)
+        return attn_mask.index_select(0, read_at)[:, None, None]  # (B, 1, 1, T)
 
     def _require_layout(self, x: Tensor, attn_mask: Tensor | None) -> None:
         batch_first = self.attn.batch_first
@@ -283,8 +283,7 @@ class Transformer(nn.Module):
             arguments = {"read_at": read_at, "batch_first": batch_first}
         kept = getattr(block, "attn_mask", None)
         if attn_mask is None and batch_first is not None and kept is not None:
-            T = x.shape[1 if self.batch_first else 0]
-            attn_mask = kept[:T, :T]
+            attn_mask = mask_of(kept, x.shape[1 if self.batch_first else 0])
         if attn_mask is not None:
             arguments["attn_mask"] = attn_mask
         if self.grad_checkpointing and torch.is_grad_enabled():
@@ -312,6 +311,16 @@ def take(x: Tensor, positions: Tensor | int, batch_first: bool = True) -> Tensor
         return x.select(dim, positions).unsqueeze(dim)
     positions = positions.unsqueeze(dim)[..., None]
     return x.gather(dim, positions.expand(-1, -1, x.shape[-1]))
+
+
+def mask_of(attn_mask: Tensor, num_tokens: int) -> Tensor:
+    """What a mask says of the first `num_tokens` tokens.
+
+    Not a slice, which is contiguous only at full length: an export with texts of any length would
+    ask whether it is, and be of that length alone.
+    """
+    positions = torch.arange(num_tokens, device=attn_mask.device)
+    return attn_mask.index_select(0, positions).index_select(1, positions)
 
 
 def runs(module: nn.Module, forward: Callable) -> bool:
