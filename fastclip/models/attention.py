@@ -13,6 +13,7 @@ Source: Vaswani et al. 2017, arXiv:1706.03762.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 
 class Attention(nn.MultiheadAttention):
@@ -44,7 +45,8 @@ class Attention(nn.MultiheadAttention):
         nothing is read or a float that is added to the logits. Where no weights are needed it may
         also have four dimensions that broadcast to (B, heads, L, S).
         """
-        if need_weights or key_padding_mask is not None or key is not value or query.ndim != 3:
+        is_batch = isinstance(query, Proxy) or query.ndim == 3
+        if need_weights or key_padding_mask is not None or key is not value or not is_batch:
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask,
                 average_attn_weights, is_causal,

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from fastclip.models.locking import Group, lock_groups
 
@@ -55,8 +56,8 @@ class ImageTower(nn.Module):
         lock_groups(self.groups(), unlocked_groups)
 
     def require_images(self, images: Tensor) -> None:
-        if torch.jit.is_tracing():  # a trace keeps no check, and warns of each
-            return
+        if torch.jit.is_tracing() or isinstance(images, Proxy):
+            return  # what is recorded keeps no check
         expected = (self.channels, *self.image_size)
         if images.ndim != 4 or images.shape[1:] != expected:
             raise ValueError(f"images must be (B, {', '.join(map(str, expected))}), "

@@ -11,6 +11,7 @@ Hooks of PyTorch's own machinery (FSDP2, the FLOP counter) do not look at tokens
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.modules import module as global_hooks
 
 from fastclip.models.activations import QuickGELU
@@ -56,12 +57,15 @@ def read(
     return x if batch_first or read_at is not None else x.transpose(0, 1)
 
 
-def is_observed(transformer: nn.Module, norm: nn.Module) -> bool:
+def is_observed(x: Tensor, transformer: nn.Module, norm: nn.Module) -> bool:
     """Whether anybody could see that `transformer`'s last block computes one token alone.
 
     Args:
+        x: the tokens that go into it; a proxy of torch.fx is looked at node by node.
         norm: the module that follows it in the tower.
     """
+    if isinstance(x, Proxy):
+        return True
     if not runs(transformer, TRANSFORMER_FORWARD) or len(transformer.resblocks) == 0:
         return True
     last = transformer.resblocks[-1]

@@ -76,7 +76,7 @@ class TextTower(nn.Module):
             x = x.to(self.transformer.get_cast_dtype())
         x = x + self.positional_embedding[: tokens.shape[1]].to(x.dtype)
         mask, read_at = self._mask_of(tokens.shape[1]), self._read_at(tokens)
-        if not self.output_tokens and not is_observed(self.transformer, self.ln_final):
+        if not self.output_tokens and not is_observed(x, self.transformer, self.ln_final):
             return self._project(self.ln_final(read(self.transformer, x, mask, read_at)))
         x = self.ln_final(read(self.transformer, x, mask))
         features = self._project(take(x, read_at)[:, 0])

@@ -80,7 +80,7 @@ class VisionTransformer(ImageTower):
     def _pool(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """The (B, width) that is projected, and the patches where somebody reads them."""
         reads_one = self.pool_type == "tok" and not self.output_tokens
-        if reads_one and not is_observed(self.transformer, self.ln_post):
+        if reads_one and not is_observed(tokens, self.transformer, self.ln_post):
             return self.ln_post(read(self.transformer, tokens, read_at=0)), None
         tokens = read(self.transformer, tokens)
         if not self.final_ln_after_pool:

@@ -237,3 +237,25 @@ def test_transformers_can_be_told_which_token_to_read():
     transformer = Transformer(width=16, layers=2, heads=2)
     x = torch.randn(2, 5, 16)
     torch.testing.assert_close(transformer(x, read_at=-1), transformer(x)[:, -1])
+
+
+@pytest.mark.parametrize("kind", ["vit", "avg", "resnet", "siglip"])
+def test_graphs_of_torch_fx_hold_every_token(kind):
+    """As feature extractors make them, torchvision's and timm's."""
+    model = build(SMALL[kind])
+    images, _ = inputs(SMALL[kind])
+    graph = torch.fx.symbolic_trace(model.visual)
+    torch.testing.assert_close(graph(images), model.visual(images), rtol=1e-5, atol=1e-6)
+    if kind != "vit":
+        return
+    shapes = []
+
+    class Shapes(torch.fx.Interpreter):
+        def run_node(self, node):
+            result = super().run_node(node)
+            if isinstance(result, torch.Tensor) and "mlp_c_proj" in node.name:
+                shapes.append(result.shape[1:])
+            return result
+
+    Shapes(graph).run(images)
+    assert shapes and all(shape == (17, 128) for shape in shapes)
