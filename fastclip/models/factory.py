@@ -25,6 +25,7 @@ from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.files import read_weights_file
 from fastclip.models.checkpoints.load import load_source
 from fastclip.models.checkpoints.source import Source, read_source
+from fastclip.models.checkpoints.two_tower_directory import is_two_tower, read_two_tower
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig, VisionConfig
 from fastclip.models.fetch import fetch_repository
@@ -32,7 +33,7 @@ from fastclip.models.precision import set_precision
 from fastclip.models.presets import preprocess_of
 from fastclip.models.published import REPOSITORIES
 from fastclip.models.registry import Place, get_model_config, open_clip_name
-from fastclip.models.two_tower import CustomTextCLIP
+from fastclip.models.two_tower import CustomTextCLIP, TwoTower
 
 
 def create_model(
@@ -57,7 +58,7 @@ def create_model(
     require_pretrained: bool = False,
     weights_only: bool = True,
     **model_kwargs: Any,
-) -> CLIP | CustomTextCLIP:
+) -> CLIP | TwoTower:
     """Build a model, in training mode, and load weights if there are any.
 
     Args:
@@ -83,7 +84,7 @@ def create_model(
 
     Returns:
         A model whose `config` is its architecture and whose `visual.preprocess_cfg` says how its
-        pictures are prepared.
+        pictures are prepared; or the `TwoTower` that a directory holds.
 
     Raises:
         ValueError: no such model or tag, or a setting that is not possible.
@@ -97,6 +98,18 @@ def create_model(
         raise ValueError("pretrained_image=True needs a tower of timm's: give it to TwoTower")
     if not weights_only:
         raise ValueError("weights_only=False is not supported: no file is allowed to run code")
+    place = Place.of(model_name)
+    if place is not None and place.path is not None and is_two_tower(place.path):
+        _require_none(
+            pretrained=pretrained, force_quick_gelu=force_quick_gelu,
+            force_custom_text=force_custom_text, force_patch_dropout=force_patch_dropout,
+            force_image_size=force_image_size, force_context_length=force_context_length,
+            force_preprocess_cfg=force_preprocess_cfg, pretrained_text_path=pretrained_text_path,
+            pretrained_image_path=pretrained_image_path, **model_kwargs,
+        )  # fmt: skip
+        pair = read_two_tower(place.path, load_weights=load_weights)
+        pair.output_dict = output_dict or pair.output_dict
+        return set_precision(pair, precision).to(device)
     source = _weights(model_name, pretrained, load_weights, cache_dir)
     if require_pretrained and source is None:
         raise CheckpointError(f"model_name {model_name!r} without weights: give pretrained=")
@@ -145,6 +158,11 @@ def create_model_and_transforms(
         resize_mode=image_resize_mode,
     )  # fmt: skip
     model = create_model(model_name, pretrained, force_preprocess_cfg=changes, **settings)
+    if not hasattr(model.visual, "preprocess_cfg"):
+        raise ValueError(
+            f"{model_name} does not say how its images are prepared: use create_model with "
+            "transforms of your own, or set model.visual.preprocess_cfg before it is saved"
+        )
     cfg = PreprocessCfg.from_dict(model.visual.preprocess_cfg)
     return model, image_transform_v2(cfg, True, aug_cfg), image_transform_v2(cfg, False)
 
@@ -271,6 +289,12 @@ def _load_tower(model: CLIP | CustomTextCLIP, tower: str, path: str | PathLike) 
         if (name.startswith(others) if is_flat_text else not name.startswith(prefix))
     }
     load_source(model, Source(tensors | rest, None, None, None, None))
+
+
+def _require_none(**settings: Any) -> None:
+    for name, value in settings.items():
+        if value:
+            raise ValueError(f"{name}={value!r}: a TwoTower is made as it was written")
 
 
 def _given(**values: Any) -> dict[str, Any]:
