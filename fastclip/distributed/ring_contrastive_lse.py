@@ -21,7 +21,7 @@ from fastclip.distributed.merge import merge
 from fastclip.distributed.ring import Tensors, add_each, positive_offset, walk_ring
 from fastclip.ops import contrastive_lse as rectangle
 from fastclip.ops.dispatch import kept_like
-from fastclip.ops.once_differentiable import refuse_second_derivative
+from fastclip.ops.missing_derivatives import refuse_second_derivative
 
 
 def contrastive_lse(

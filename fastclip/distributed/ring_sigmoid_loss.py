@@ -15,7 +15,7 @@ from fastclip.backends.normalization import compute_dtype
 from fastclip.distributed.agreement import Ranks
 from fastclip.distributed.ring import Tensors, add_each, positive_offset, walk_ring
 from fastclip.ops.dispatch import kept_like
-from fastclip.ops.once_differentiable import refuse_second_derivative
+from fastclip.ops.missing_derivatives import refuse_second_derivative
 from fastclip.ops.siglip_sum import siglip_sum, siglip_sum_backward
 
 
