@@ -40,8 +40,8 @@ def clip_loss(
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides; unit rows
             unless `normalize`.
         text_features: (B, D), same dtype and device. Under autocast the dtypes may differ.
-        logit_scale: float, or tensor of one element on the features' device: the multiplicative
-            scale (> 0), not its logarithm.
+        logit_scale: number (of Python or numpy), or tensor of one element on the features' device:
+            the multiplicative scale (> 0), not its logarithm.
         normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
         backend: "auto", "cpu", "triton", "chunked" or "reference". A named backend runs or raises.
         workspace: bytes of memory that the backend may use to save time (see README, Workspace);
@@ -62,20 +62,23 @@ def clip_loss(
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: shapes, dtypes or devices disagree, an input is empty, `logit_scale` has more
+        ValueError: shapes, dtypes or devices disagree, an input is empty or not dense, `logit_scale` has more
             than one element or is a float that is not finite and positive, a name is unknown, the
             reduction over a group is not "mean", or the ranks of a group disagree.
-        RuntimeError: the named backend cannot take these inputs, or a second derivative is asked.
+        RuntimeError: the named backend cannot take these inputs, or a derivative is asked for that
+            is not of the first order in reverse mode (torch.func.jvp, jacfwd, hessian; grad, vjp,
+            jacrev and vmap of them work).
 
     Source:
         Radford et al. 2021, arXiv:2103.00020, Figure 3.
     """
     image_features, text_features = _checked_features(image_features, text_features)
+    dtype, device = compute_dtype(image_features.dtype), image_features.device
+    logit_scale = validation.scalar("logit_scale", logit_scale, device)
     validation.check_options(logit_scale, reduction, workspace)
-    dtype = compute_dtype(image_features.dtype)
-    logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, image_features.device)
+    scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, device)
     backend = dispatch.resolve_backend(backend, image_features)
-    inputs = image_features, text_features, logit_scale
+    inputs = image_features, text_features, scale
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.
@@ -125,7 +128,7 @@ def siglip_loss(
     Args:
         image_features, text_features, logit_scale, normalize, backend, workspace, process_group,
             schedule: see `clip_loss`.
-        logit_bias: float, or tensor of one element on the features' device.
+        logit_bias: number (of Python or numpy), or tensor of one element on the features' device.
         reduction: "mean" (the sum over all pairs divided by B, as open_clip) or "none".
 
     Returns:
@@ -138,12 +141,14 @@ def siglip_loss(
         Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.
     """
     image_features, text_features = _checked_features(image_features, text_features)
-    validation.check_options(logit_scale, reduction, workspace)
     dtype, device = compute_dtype(image_features.dtype), image_features.device
-    logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, device)
-    logit_bias = validation.scalar_tensor("logit_bias", logit_bias, dtype, device)
+    logit_scale = validation.scalar("logit_scale", logit_scale, device)
+    logit_bias = validation.scalar("logit_bias", logit_bias, device)
+    validation.check_options(logit_scale, reduction, workspace)
+    scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, device)
+    bias = validation.scalar_tensor("logit_bias", logit_bias, dtype, device)
     backend = dispatch.resolve_backend(backend, image_features)
-    inputs = image_features, text_features, logit_scale, logit_bias
+    inputs = image_features, text_features, scale, bias
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.

@@ -86,9 +86,10 @@ class OnceDifferentiable : public torch::autograd::Function<OnceDifferentiable> 
 
 // The gradients for a grad_output that is not plain memory, as torch.autograd.grad's
 // is_grads_batched makes: by operators that know such tensors (fastclip/ops/contrastive_lse.py).
-variable_list gradients_by_operators(const at::Tensor& grad_loss, const variable_list& saved,
-                                     bool mean, bool normalize, bool needs_row_grad,
-                                     bool needs_col_grad) {
+[[gnu::noinline]] variable_list gradients_by_operators(const at::Tensor& grad_loss,
+                                                       const variable_list& saved, bool mean,
+                                                       bool normalize, bool needs_row_grad,
+                                                       bool needs_col_grad) {
   const auto &row_features = saved[0], &col_features = saved[1], &logit_scale = saved[2],
              &maximum = saved[3], &kept = saved[4], &total = saved[5], &nll = saved[6];
   const int64_t B = nll.numel() / 2;

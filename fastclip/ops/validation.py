@@ -1,19 +1,23 @@
 """Checks that every backend may rely on. Values of tensors are not looked at: that would
 synchronise with the device."""
 
-import math
+import sys
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 FEATURE_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 REDUCTIONS = ("mean", "none")
+_LARGEST = sys.float_info.max
 
 
 def check_features(image_features: Tensor, text_features: Tensor) -> None:
     for name, features in (("image_features", image_features), ("text_features", text_features)):
         if not isinstance(features, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
+        _check_dense(name, features)
         if features.dim() != 2:
             raise ValueError(f"{name} must have shape (B, D), got {tuple(features.shape)}")
         if features.shape[0] == 0 or features.shape[1] == 0:
@@ -44,32 +48,78 @@ def check_features(image_features: Tensor, text_features: Tensor) -> None:
         )
 
 
+def _check_dense(name: str, value: Tensor) -> None:
+    if value.is_nested:
+        form = "a nested tensor"
+    elif value.layout is not torch.strided:
+        form = f"the layout {value.layout}"
+    elif value.is_quantized:
+        form = f"the quantised {value.dtype}"
+    else:
+        return
+    raise ValueError(
+        f"{name} must be a dense tensor, got {form}; "
+        ".to_dense(), .to_padded_tensor() or .dequantize() makes one"
+    )
+
+
+def scalar(name: str, value: Any, device: torch.device) -> float | Tensor:
+    """`value` as a Python number that is finite, or as the tensor that it is.
+
+    What numpy's numbers are to the compiler is tensors: while it traces they become such on
+    `device`, unchecked.
+
+    Raises:
+        TypeError: `value` is neither a tensor nor a real number of Python's or numpy's.
+        ValueError: `value` has more than one element, or is not finite.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        if torch.compiler.is_compiling():
+            return torch.as_tensor(value, device=device)
+        value = _number_of_numpy(name, value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a float or a torch.Tensor, got {kind}")
+    # Not math.isfinite, which the compiler cannot trace where a number varies from call to call;
+    # nor a comparison with infinity, which it takes every such number to be below.
+    if not -_LARGEST <= value <= _LARGEST:
+        raise ValueError(f"{name} must be finite, got {value}")
+    return value
+
+
+def _number_of_numpy(name: str, value: Any) -> float:
+    if value.size != 1:
+        raise ValueError(f"{name} must have one element, got shape {value.shape}")
+    if value.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a real number, got one of numpy's {value.dtype}")
+    return value.item()
+
+
 def scalar_tensor(
     name: str, value: float | Tensor, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """`value` as a 0-d tensor of `dtype` on `device`, differentiable if it was."""
-    if isinstance(value, Tensor):
-        if value.numel() != 1:
-            raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
-        if value.is_complex() or value.dtype == torch.bool:
-            raise ValueError(f"{name} must be real, got {value.dtype}")
-        if value.device != device:
-            raise ValueError(
-                f"{name} must be on the features' device {device}, got {value.device}; "
-                "a Python float goes with any device"
-            )
-        if value.dim() == 0 and value.dtype == dtype:
-            return value
-        return value.reshape(()).to(dtype)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a float or a torch.Tensor, got {type(value).__name__}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
-    return torch.full((), value, dtype=dtype, device=device)
+    """`value`, of `scalar`, as a 0-d tensor of `dtype` on `device`, differentiable if it was."""
+    if not isinstance(value, Tensor):
+        return torch.full((), value, dtype=dtype, device=device)
+    _check_dense(name, value)
+    if value.numel() != 1:
+        raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
+    if value.is_complex() or value.dtype == torch.bool:
+        raise ValueError(f"{name} must be real, got {value.dtype}")
+    if value.device != device:
+        raise ValueError(
+            f"{name} must be on the features' device {device}, got {value.device}; "
+            "a Python float goes with any device"
+        )
+    if value.dim() == 0 and value.dtype == dtype:
+        return value
+    return value.reshape(()).to(dtype)
 
 
 def check_options(logit_scale: float | Tensor, reduction: str, workspace: int | None) -> None:
-    if isinstance(logit_scale, (int, float)) and logit_scale <= 0:
+    if not isinstance(logit_scale, Tensor) and logit_scale <= 0:
         raise ValueError(
             f"logit_scale must be > 0 (the multiplicative scale, not its log), got {logit_scale}"
         )
