@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from fastclip.backends.normalization import compute_dtype
 from fastclip.distributed import groups
 from fastclip.ops import dispatch, validation
 from fastclip.ops.clip_stats import ClipStats as ClipStats
@@ -62,32 +61,35 @@ def clip_loss(
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: shapes, dtypes or devices disagree, an input is empty or not dense, `logit_scale` has more
-            than one element or is a float that is not finite and positive, a name is unknown, the
-            reduction over a group is not "mean", or the ranks of a group disagree.
+        ValueError: shapes, dtypes or devices disagree, an input is empty or not dense,
+            `logit_scale` has more than one element or is a number that is not finite and positive,
+            a name is unknown, the reduction over a group is not "mean", or the ranks of a group
+            disagree.
         RuntimeError: the named backend cannot take these inputs, or a derivative is asked for that
             is not of the first order in reverse mode (torch.func.jvp, jacfwd, hessian; grad, vjp,
-            jacrev and vmap of them work).
+            jacrev and vmap work); or other ranks of a group do not call the loss or its backward
+            within the group's timeout.
 
     Source:
         Radford et al. 2021, arXiv:2103.00020, Figure 3.
     """
     image_features, text_features = _checked_features(image_features, text_features)
-    dtype, device = compute_dtype(image_features.dtype), image_features.device
+    device = image_features.device
     logit_scale = validation.scalar("logit_scale", logit_scale, device)
     validation.check_options(logit_scale, reduction, workspace)
-    scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, device)
     backend = dispatch.resolve_backend(backend, image_features)
-    inputs = image_features, text_features, scale
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.
         from fastclip.distributed.clip_loss import clip_loss_over_ranks
 
         loss, stats = clip_loss_over_ranks(
-            *inputs, group, schedule, normalize, backend, workspace, return_stats
-        )
+            image_features, text_features, logit_scale,
+            group, schedule, normalize, backend, workspace, return_stats,
+        )  # fmt: skip
         return (loss, stats) if return_stats else loss
+    scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
+    inputs = image_features, text_features, scale
     kept = kept_rows(backend, "contrastive_lse", workspace, *inputs)
 
     # The shifts are the largest negatives, because statistics are wanted of them.
@@ -96,7 +98,7 @@ def clip_loss(
     )  # fmt: skip
     if not return_stats:
         return loss
-    image_to_text_accuracy, text_to_image_accuracy = (positive > maximum).to(dtype).mean(1)
+    image_to_text_accuracy, text_to_image_accuracy = (positive > maximum).to(loss.dtype).mean(1)
     return loss, ClipStats(
         image_to_text_accuracy,
         text_to_image_accuracy,
@@ -141,20 +143,23 @@ def siglip_loss(
         Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.
     """
     image_features, text_features = _checked_features(image_features, text_features)
-    dtype, device = compute_dtype(image_features.dtype), image_features.device
+    device = image_features.device
     logit_scale = validation.scalar("logit_scale", logit_scale, device)
     logit_bias = validation.scalar("logit_bias", logit_bias, device)
     validation.check_options(logit_scale, reduction, workspace)
-    scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, device)
-    bias = validation.scalar_tensor("logit_bias", logit_bias, dtype, device)
     backend = dispatch.resolve_backend(backend, image_features)
-    inputs = image_features, text_features, scale, bias
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.
         from fastclip.distributed.siglip_loss import siglip_loss_over_ranks
 
-        return siglip_loss_over_ranks(*inputs, group, schedule, normalize, backend, workspace)
+        return siglip_loss_over_ranks(
+            image_features, text_features, logit_scale, logit_bias,
+            group, schedule, normalize, backend, workspace,
+        )  # fmt: skip
+    scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
+    bias = validation.scalar_tensor("logit_bias", logit_bias, image_features)
+    inputs = image_features, text_features, scale, bias
     if reduction == "mean":
         total = total_sigmoid_loss(*inputs, 0, normalize, backend, workspace)
         return total / len(image_features)

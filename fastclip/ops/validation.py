@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastclip.backends.normalization import compute_dtype
+
 FEATURE_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 REDUCTIONS = ("mean", "none")
 _LARGEST = sys.float_info.max
@@ -97,10 +99,9 @@ def _number_of_numpy(name: str, value: Any) -> float:
     return value.item()
 
 
-def scalar_tensor(
-    name: str, value: float | Tensor, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """`value`, of `scalar`, as a 0-d tensor of `dtype` on `device`, differentiable if it was."""
+def scalar_tensor(name: str, value: float | Tensor, features: Tensor) -> Tensor:
+    """`value`, of `scalar`, as a 0-d tensor for a loss of `features`, differentiable if it was."""
+    dtype, device = compute_dtype(features.dtype), features.device
     if not isinstance(value, Tensor):
         return torch.full((), value, dtype=dtype, device=device)
     _check_dense(name, value)
