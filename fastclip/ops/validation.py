@@ -19,14 +19,15 @@ def check_features(image_features: Tensor, text_features: Tensor) -> None:
     for name, features in (("image_features", image_features), ("text_features", text_features)):
         if not isinstance(features, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
-        _check_dense(name, features)
+        if not _is_dense(features):
+            raise _not_dense(name, features)
         if features.dim() != 2:
             raise ValueError(f"{name} must have shape (B, D), got {tuple(features.shape)}")
         if features.shape[0] == 0 or features.shape[1] == 0:
             raise ValueError(f"{name} must not be empty, got shape {tuple(features.shape)}")
         if features.dtype not in FEATURE_DTYPES:
             raise ValueError(
-                f"{name} must be float32, bfloat16, float16 or float64, got {features.dtype}"
+                f"{name} must be dense float32, bfloat16, float16 or float64, got {features.dtype}"
             )
     if image_features.shape[1] != text_features.shape[1]:
         raise ValueError(
@@ -50,18 +51,14 @@ def check_features(image_features: Tensor, text_features: Tensor) -> None:
         )
 
 
-def _check_dense(name: str, value: Tensor) -> None:
-    if value.is_nested:
-        form = "a nested tensor"
-    elif value.layout is not torch.strided:
-        form = f"the layout {value.layout}"
-    elif value.is_quantized:
-        form = f"the quantised {value.dtype}"
-    else:
-        return
-    raise ValueError(
-        f"{name} must be a dense tensor, got {form}; "
-        ".to_dense(), .to_padded_tensor() or .dequantize() makes one"
+def _is_dense(value: Tensor) -> bool:
+    return value.layout is torch.strided and not value.is_nested
+
+
+def _not_dense(name: str, value: Tensor) -> ValueError:
+    form = "a nested tensor" if value.is_nested else f"the layout {value.layout}"
+    return ValueError(
+        f"{name} must be a dense tensor, got {form}; .to_dense() or .to_padded_tensor() makes one"
     )
 
 
@@ -104,7 +101,8 @@ def scalar_tensor(name: str, value: float | Tensor, features: Tensor) -> Tensor:
     dtype, device = compute_dtype(features.dtype), features.device
     if not isinstance(value, Tensor):
         return torch.full((), value, dtype=dtype, device=device)
-    _check_dense(name, value)
+    if not _is_dense(value):
+        raise _not_dense(name, value)
     if value.numel() != 1:
         raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
     if value.is_complex() or value.dtype == torch.bool:

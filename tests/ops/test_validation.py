@@ -72,12 +72,12 @@ BAD = {
     "integer features": (
         dict(image_features=torch.ones(4, 3, dtype=torch.int64)),
         ValueError,
-        r"image_features must be float32, .*, got torch.int64",
+        r"image_features must be dense float32, .*, got torch.int64",
     ),
     "complex features": (
         dict(image_features=torch.ones(4, 3, dtype=torch.complex64)),
         ValueError,
-        r"image_features must be float32, .*, got torch.complex64",
+        r"image_features must be dense float32, .*, got torch.complex64",
     ),
     "not a tensor": (
         dict(image_features=[[1.0, 2.0, 3.0]] * 4),
@@ -87,7 +87,7 @@ BAD = {
     "sparse features": (
         dict(image_features=torch.ones(4, 3).to_sparse()),
         ValueError,
-        r"image_features must be a dense tensor, got the layout torch.sparse_coo; \.to_dense",
+        r"image_features must be a dense tensor, got the layout torch.sparse_coo; .to_dense",
     ),
     "features of MKLDNN": (
         dict(text_features=torch.ones(4, 3).to_mkldnn()),
@@ -107,7 +107,7 @@ BAD = {
     "quantised features": (
         dict(image_features=lambda: quantised()),
         ValueError,
-        r"image_features must be a dense tensor, got the quantised torch.quint8",
+        r"image_features must be dense float32, .*, got torch.quint8",
     ),
     "sparse scale": (
         dict(logit_scale=torch.tensor(10.0).to_sparse()),
