@@ -5,7 +5,9 @@
      "ranks": for each of them its place in the data, what it has measured, its random numbers}
 
 The first line is open_clip's, which loads the model of such a file; its optimiser has the
-parameters in another order.
+parameters in another order. "state_dict" has what the optimiser steps: float32, also of the
+precisions bf16 and fp16 (the masters), but 16 bits of pure_bf16 and pure_fp16. "ema_state_dict",
+and the file of an epoch's average, are float32 in any precision.
 """
 
 from collections.abc import Sequence
