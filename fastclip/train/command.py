@@ -197,6 +197,7 @@ def make_config(args: argparse.Namespace) -> RunConfig:
 
 
 def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) -> int:
+    from fastclip.train import schedule_caution
     from fastclip.train.run import Run
 
     for flag, reason in ACCEPTED.items():
@@ -209,8 +210,10 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{ranks.world_size} x {ranks.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
-    if run.precision.caution is not None:
-        log.warn(run.precision.caution)
+    cautions = schedule_caution.cautions(config, run.train_config, run.steps_per_epoch)
+    for caution in (run.precision.caution, *cautions):
+        if caution is not None:
+            log.warn(caution)
     if ranks.is_first:
         _say_what_it_takes(config, run, ranks, log)
         run.checkpoints.store.remove_temporaries()

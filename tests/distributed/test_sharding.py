@@ -170,7 +170,7 @@ def test_masters_of_shares_take_small_steps_and_resume_to_the_bit(ranks):
     (first, *_, alone, _, _), _ = stepped_in_16_bits(None)
     expected = alone["state_dict"]["visual.proj"] - first["state_dict"]["visual.proj"]
     for stored, dtypes in ranks.run(2, stepped_in_16_bits):
-        begin, _, before, end, _, resumed = stored
+        begin, _, _, end, _, resumed = stored
         assert dtypes == {torch.bfloat16}
         for name, value in end["state_dict"].items():
             assert value.dtype == torch.float32

@@ -59,7 +59,7 @@ def test_caution_says_what_stands_still(name, said):
     assert said in precision.caution and f"--precision {name} " in precision.caution
     if "1/" in said:  # true of every weight, and not of the largest of an exponent by much more
         share = 1 / int(said.split("1/")[1].split()[0])
-        for weight in torch.tensor([1.0, 1.5, 2.0 - 2 * share], dtype=precision.input_dtype):
+        for weight in torch.tensor([1.0, 1.5, 2.0 - 4 * share], dtype=precision.input_dtype):
             assert weight + (weight.double() * share).to(weight.dtype) == weight
         assert weight + weight * 1.1 * share != weight
 
