@@ -62,7 +62,7 @@ class RunCheckpoints:
                 then written to "epoch_3_ema.pt".
 
         Raises:
-            OSError: the disk refuses; older checkpoints are as they were.
+            CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
         """
         random = RandomState.now()
         ranks = self.ranks.gather(
