@@ -197,7 +197,7 @@ def make_config(args: argparse.Namespace) -> RunConfig:
 
 
 def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) -> int:
-    from fastclip.train import schedule_caution
+    from fastclip.train.cautions import cautions
     from fastclip.train.run import Run
 
     for flag, reason in ACCEPTED.items():
@@ -210,8 +210,9 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{ranks.world_size} x {ranks.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
-    cautions = schedule_caution.cautions(config, run.train_config, run.steps_per_epoch)
-    for caution in (run.precision.caution, *cautions):
+    of_settings = cautions(config, run.train_config, run.steps_per_epoch)
+    of_tasks = [task.caution for task in run.data.tasks]
+    for caution in (run.precision.caution, *of_settings, *of_tasks):
         if caution is not None:
             log.warn(caution)
     if ranks.is_first:

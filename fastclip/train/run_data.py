@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fastclip.data.loading.first_look import require_readable
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.sources.opening import open_source
 from fastclip.data.sources.source import Source
@@ -58,6 +59,16 @@ class RunData:
             kind = "auto" if made else config.dataset_type
             self.validation = open_source(config.val_data, kind, **columns)
         self.tasks = _open_tasks(config)
+        self._look_at_what_is_read_late(config)
+
+    def _look_at_what_is_read_late(self, config: RunConfig) -> None:
+        """Training data that cannot be used ends a run at its first step, other data much later."""
+        late = [(task.name, task.source, task.labels) for task in self.tasks]
+        if self.validation is not None and config.val_frequency:
+            late.append(("--val-data", self.validation, self._made.tokenizer))
+        for name, source, tokenizer in late:
+            transform = self._made.val_transform
+            require_readable(name, source, transform, tokenizer, config.max_bad_rate)
 
     def validation_loader(self) -> PairLoader:
         """This rank's share of the validation pairs, in order."""

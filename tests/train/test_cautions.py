@@ -1,11 +1,11 @@
-"""What a run says of a schedule that cannot do what its settings say."""
+"""What a run says of settings that cannot do what they say."""
 
 import pytest
 
+from fastclip.train.cautions import cautions
 from fastclip.train.optim import Moments
 from fastclip.train.run_config import RunConfig
 from fastclip.train.schedule import learning_rate_at
-from fastclip.train.schedule_caution import cautions
 
 STEPS_PER_EPOCH = 5
 
@@ -80,6 +80,11 @@ def test_warm_up_and_cooldown_longer_than_the_run_are_both_said():
         (dict(warmup=1, epochs_cooldown=1), ["--epochs-cooldown 1"]),
         (dict(warmup=1, lr_scheduler="const", lr_cooldown_end=1e-6, lr_cooldown_power=2.0),
          ["--lr-cooldown-power 2.0", "--lr-cooldown-end 1e-06"]),
+        (dict(warmup=1, zeroshot_templates="a.txt"), ["--zeroshot-templates a.txt"]),
+        (dict(warmup=1, lock_image_freeze_bn_stats=True, lock_text_unlocked_layers=2),
+         ["--lock-image-freeze-bn-stats", "--lock-text-unlocked-layers 2"]),
+        (dict(warmup=1, global_batch_size=8, micro_batch_size=2, accum_freq=3), ["--accum-freq 3"]),
+        (dict(warmup=1, wandb_notes="mine", report_to="tensorboard"), ["--wandb-notes mine"]),
     ],
 )  # fmt: skip
 def test_settings_without_effect_are_named(settings, flags):

@@ -1,9 +1,12 @@
-"""Settings of a run's schedule that cannot do what they say, found before the run starts."""
+"""Settings of a run that cannot do what they say, found before it starts."""
+
+from collections.abc import Iterator
 
 from fastclip.train.config import TrainConfig
 from fastclip.train.run_config import RunConfig
 from fastclip.train.schedule import learning_rate_at
 
+ZERO_SHOT_FILES = ("zeroshot_classes", "zeroshot_templates")
 STANDS_STILL = 0.5  # share of an average that is still what it began with
 
 
@@ -21,19 +24,42 @@ def cautions(config: RunConfig, training: TrainConfig, steps_per_epoch: int) -> 
 
 
 def _without_effect(config: RunConfig) -> list[str]:
-    """Settings that were given and that another one makes meaningless."""
+    """Settings that were given and that another one, or its absence, makes meaningless."""
     defaults = RunConfig()
+    found = []
+    for reason, names in _meaningless(config):
+        for name in names:
+            value = getattr(config, name)
+            if value != getattr(defaults, name):
+                shown = "" if value is True else f" {value}"
+                found.append(f"{_flag(name)}{shown} has no effect: {reason}")
+    return found
+
+
+def _meaningless(config: RunConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Reasons, and the settings that have no effect for each."""
     of_cooldown = ("epochs_cooldown", "lr_cooldown_power", "lr_cooldown_end")
     if config.skip_scheduler:
         reason = "--skip-scheduler trains at one learning rate, without warm-up or cooldown"
-        names = ("warmup", "lr_scheduler", *of_cooldown)
+        yield reason, ("warmup", "lr_scheduler", *of_cooldown)
     elif config.lr_scheduler != "const-cooldown":
         reason = f"it is of --lr-scheduler const-cooldown, and this run has {config.lr_scheduler}"
-        names = of_cooldown
-    else:
-        return []
-    given = [name for name in names if getattr(config, name) != getattr(defaults, name)]
-    return [f"{_flag(name)} {getattr(config, name)} has no effect: {reason}" for name in given]
+        yield reason, of_cooldown
+    if config.zeroshot_data is None:
+        yield "it is of --zeroshot-data, which is not given", ZERO_SHOT_FILES
+    if not config.lock_image:
+        names = ("lock_image_unlocked_groups", "lock_image_freeze_bn_stats")
+        yield "it is of --lock-image, which is not given", names
+    if not config.lock_text:
+        yield "it is of --lock-text, which is not given", ("lock_text_unlocked_layers",)
+    if config.global_batch_size is not None:
+        reason = (
+            "--global-batch-size says how many pairs there are, --micro-batch-size of what size"
+        )
+        yield reason, ("accum_freq",)
+    if "wandb" not in config.reporters:
+        names = ("wandb_project_name", "wandb_notes")
+        yield "it is of --report-to wandb, which is not given", names
 
 
 def _of_warmup(training: TrainConfig) -> str | None:
