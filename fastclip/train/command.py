@@ -76,7 +76,8 @@ HELP = {
         "loss_schedule": "of the loss over ranks: gather or ring",
         "fsdp": "share weights, gradients and moments among ranks (FSDP2)",
         "backend": "of the loss, see fastclip.explain_backends()",
-        "precision": "of the towers; default: amp_bf16 on a GPU, fp32 else",
+        "precision": "of the towers; default: amp_bf16 on a GPU, fp32 else; bf16 and fp16 step "
+        "float32 copies of their 16-bit weights, pure_bf16 and pure_fp16 lose small steps",
         "device": "cpu or cuda",
         "dist_backend": "nccl or gloo",
     },
@@ -93,7 +94,8 @@ HELP = {
         "lr_cooldown_power": "how it falls",
         "lr_cooldown_end": "where to",
         "skip_scheduler": "one rate for all steps, without warm-up",
-        "ema_decay": "average the weights, such as 0.9999; evaluated, and kept as epoch_K_ema.pt",
+        "ema_decay": "average the weights, such as 0.9999, in float32; evaluated, and kept as "
+        "epoch_K_ema.pt",
         "grad_clip_norm": "largest norm of the gradient",
         "seed": "of weights, data order and dropout",
     },
