@@ -8,6 +8,7 @@ from torch.distributed.tensor import DTensor
 
 from fastclip.models.precision import set_precision
 from fastclip.train.config import TrainConfig
+from fastclip.train.distribution import make_average
 from fastclip.train.master_weights import MasterWeights
 from fastclip.train.optim import make_optimizer
 from fastclip.train.optimizer_step import OptimizerStep
@@ -178,6 +179,30 @@ def test_masters_of_shares_take_small_steps_and_resume_to_the_bit(ranks):
         moved = end["state_dict"]["visual.proj"] - begin["state_dict"]["visual.proj"]
         assert (moved != 0).double().mean() > 0.99
         assert (moved - expected).norm() < 0.2 * expected.norm()
+
+
+def average_of_shares(group):
+    """How far the average of a bfloat16 model's shares goes of the way to weights that stay."""
+    model = set_precision(build(SMALL["vit"]).train(), "pure_bf16")
+    average = make_average(model, 0.95, True)
+    for one in (model, average.module):
+        shard(one, CPU, group)
+    average.update_parameters(model)
+    start = whole(model.visual.proj.detach()).double()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.03)
+    for _ in range(60):
+        average.update_parameters(model)
+    mean, end = (whole(m.visual.proj.detach()).double() for m in (average.module, model))
+    with torch.no_grad(), gathered(average.module):
+        features = average.module(*inputs(SMALL["vit"], 2))[0]
+    return ((mean - start).norm() / (end - start).norm()).item(), features.dtype
+
+
+def test_average_of_16_bit_shares_is_float32_and_moves(ranks):
+    for gone, dtype in ranks.run(2, average_of_shares):
+        assert gone == pytest.approx(1 - 0.95**60, abs=1e-3) and dtype == torch.float32
 
 
 def features_called_unequally(group):
