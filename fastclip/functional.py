@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from fastclip.backends.normalization import compute_dtype
 from fastclip.distributed import groups
 from fastclip.ops import dispatch, validation
 from fastclip.ops.clip_stats import ClipStats as ClipStats
@@ -40,8 +39,8 @@ def clip_loss(
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides; unit rows
             unless `normalize`.
         text_features: (B, D), same dtype and device. Under autocast the dtypes may differ.
-        logit_scale: float, or tensor of one element on the features' device: the multiplicative
-            scale (> 0), not its logarithm.
+        logit_scale: number (of Python or numpy), or tensor of one element on the features' device:
+            the multiplicative scale (> 0), not its logarithm.
         normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
         backend: "auto", "cpu", "triton", "chunked" or "reference". A named backend runs or raises.
         workspace: bytes of memory that the backend may use to save time (see README, Workspace);
@@ -62,29 +61,35 @@ def clip_loss(
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: shapes, dtypes or devices disagree, an input is empty, `logit_scale` has more
-            than one element or is a float that is not finite and positive, a name is unknown, the
-            reduction over a group is not "mean", or the ranks of a group disagree.
-        RuntimeError: the named backend cannot take these inputs, or a second derivative is asked.
+        ValueError: shapes, dtypes or devices disagree, an input is empty or not dense,
+            `logit_scale` has more than one element or is a number that is not finite and positive,
+            a name is unknown, the reduction over a group is not "mean", or the ranks of a group
+            disagree.
+        RuntimeError: the named backend cannot take these inputs, or a derivative is asked for that
+            is not of the first order in reverse mode (torch.func.jvp, jacfwd, hessian; grad, vjp,
+            jacrev and vmap work); or other ranks of a group do not call the loss or its backward
+            within the group's timeout.
 
     Source:
         Radford et al. 2021, arXiv:2103.00020, Figure 3.
     """
     image_features, text_features = _checked_features(image_features, text_features)
+    device = image_features.device
+    logit_scale = validation.scalar("logit_scale", logit_scale, device)
     validation.check_options(logit_scale, reduction, workspace)
-    dtype = compute_dtype(image_features.dtype)
-    logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, image_features.device)
     backend = dispatch.resolve_backend(backend, image_features)
-    inputs = image_features, text_features, logit_scale
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.
         from fastclip.distributed.clip_loss import clip_loss_over_ranks
 
         loss, stats = clip_loss_over_ranks(
-            *inputs, group, schedule, normalize, backend, workspace, return_stats
-        )
+            image_features, text_features, logit_scale,
+            group, schedule, normalize, backend, workspace, return_stats,
+        )  # fmt: skip
         return (loss, stats) if return_stats else loss
+    scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
+    inputs = image_features, text_features, scale
     kept = kept_rows(backend, "contrastive_lse", workspace, *inputs)
 
     # The shifts are the largest negatives, because statistics are wanted of them.
@@ -93,7 +98,7 @@ def clip_loss(
     )  # fmt: skip
     if not return_stats:
         return loss
-    image_to_text_accuracy, text_to_image_accuracy = (positive > maximum).to(dtype).mean(1)
+    image_to_text_accuracy, text_to_image_accuracy = (positive > maximum).to(loss.dtype).mean(1)
     return loss, ClipStats(
         image_to_text_accuracy,
         text_to_image_accuracy,
@@ -125,7 +130,7 @@ def siglip_loss(
     Args:
         image_features, text_features, logit_scale, normalize, backend, workspace, process_group,
             schedule: see `clip_loss`.
-        logit_bias: float, or tensor of one element on the features' device.
+        logit_bias: number (of Python or numpy), or tensor of one element on the features' device.
         reduction: "mean" (the sum over all pairs divided by B, as open_clip) or "none".
 
     Returns:
@@ -138,18 +143,23 @@ def siglip_loss(
         Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.
     """
     image_features, text_features = _checked_features(image_features, text_features)
+    device = image_features.device
+    logit_scale = validation.scalar("logit_scale", logit_scale, device)
+    logit_bias = validation.scalar("logit_bias", logit_bias, device)
     validation.check_options(logit_scale, reduction, workspace)
-    dtype, device = compute_dtype(image_features.dtype), image_features.device
-    logit_scale = validation.scalar_tensor("logit_scale", logit_scale, dtype, device)
-    logit_bias = validation.scalar_tensor("logit_bias", logit_bias, dtype, device)
     backend = dispatch.resolve_backend(backend, image_features)
-    inputs = image_features, text_features, logit_scale, logit_bias
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.
         from fastclip.distributed.siglip_loss import siglip_loss_over_ranks
 
-        return siglip_loss_over_ranks(*inputs, group, schedule, normalize, backend, workspace)
+        return siglip_loss_over_ranks(
+            image_features, text_features, logit_scale, logit_bias,
+            group, schedule, normalize, backend, workspace,
+        )  # fmt: skip
+    scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
+    bias = validation.scalar_tensor("logit_bias", logit_bias, image_features)
+    inputs = image_features, text_features, scale, bias
     if reduction == "mean":
         total = total_sigmoid_loss(*inputs, 0, normalize, backend, workspace)
         return total / len(image_features)

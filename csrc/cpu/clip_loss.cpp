@@ -6,6 +6,8 @@
 // 2026-11-21); a drop-in is used at such batches too.
 #include "clip_loss.h"
 
+#include <ATen/TensorSubclassLikeUtils.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -82,6 +84,28 @@ class OnceDifferentiable : public torch::autograd::Function<OnceDifferentiable> 
   }
 };
 
+// The gradients for a grad_output that is not plain memory, as torch.autograd.grad's
+// is_grads_batched makes: by operators that know such tensors (fastclip/ops/contrastive_lse.py).
+[[gnu::noinline]] variable_list gradients_by_operators(const at::Tensor& grad_loss,
+                                                       const variable_list& saved, bool mean,
+                                                       bool normalize, bool needs_row_grad,
+                                                       bool needs_col_grad) {
+  const auto &row_features = saved[0], &col_features = saved[1], &logit_scale = saved[2],
+             &maximum = saved[3], &kept = saved[4], &total = saved[5], &nll = saved[6];
+  const int64_t B = nll.numel() / 2;
+  const at::Tensor weight = mean ? grad_loss / static_cast<double>(2 * B) : grad_loss / 2.0;
+  const at::Tensor excess = at::expm1(-nll).neg().view({2, B}) * weight;
+  const at::Tensor grad_total = (excess / total.view({2, B})).reshape({2 * B});
+  static const auto backward =
+      c10::Dispatcher::singleton().findSchemaOrThrow("fastclip::contrastive_lse_backward", "");
+  torch::jit::Stack stack = {excess.sum(0).neg(), grad_total, row_features,         col_features,
+                             logit_scale,         maximum,    kept.view(at::kByte), 0,
+                             normalize,           "cpu",      c10::IValue(),        needs_row_grad,
+                             needs_col_grad};
+  backward.callBoxed(stack);
+  return {stack[0].toTensor(), stack[1].toTensor(), stack[2].toTensor()};
+}
+
 class ClipLoss : public torch::autograd::Function<ClipLoss> {
  public:
   static variable_list forward(AutogradContext* ctx, const at::Tensor& row_features,
@@ -110,6 +134,14 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
     const bool needs_row_grad = ctx->needs_input_grad(0), needs_col_grad = ctx->needs_input_grad(1);
     variable_list gradients(6);
     if (!grad_outputs[0].defined()) return gradients;
+    if (at::isTensorSubclassLike(grad_outputs[0])) {
+      const auto all = gradients_by_operators(grad_outputs[0], saved, mean, normalize,
+                                              needs_row_grad, needs_col_grad);
+      for (const size_t i : {0, 1, 2}) {
+        if (ctx->needs_input_grad(i)) gradients[i] = all[i];
+      }
+      return gradients;
+    }
     {
       at::NoGradGuard no_grad;
       const auto [grad_positive, grad_total] =

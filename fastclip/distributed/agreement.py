@@ -3,8 +3,13 @@
 A rank that waits for other shapes than it is sent, or for a gradient that nobody computes, hangs or
 reads garbage. So each tells all others what it is about to do, in a dozen integers, and all raise
 the same error. On a GPU this exchange is the loss's one wait for the device.
+
+Numbers of the caller's are compared too, as a loss with two scales is none. The values of tensors
+are not: parameters are the same on all ranks by other means.
 """
 
+import math
+import struct
 from dataclasses import dataclass
 
 import torch
@@ -13,21 +18,37 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from fastclip.distributed.groups import SCHEDULES
+from fastclip.distributed.waiting import Exchange
 from fastclip.ops.kept_rows import needs_grad
 from fastclip.ops.validation import FEATURE_DTYPES
 
 _YES_NO = (False, True)
-# What is told, and the values it may have; None: any integer.
+
+
+def _bits(number: float | Tensor) -> int:
+    """A float64 as an integer; nan, which no number is, stands for a tensor."""
+    value = math.nan if isinstance(number, Tensor) else float(number) + 0.0  # -0.0 is 0.0
+    return struct.unpack("<q", struct.pack("<d", value))[0]
+
+
+def _number(bits: int) -> str:
+    (value,) = struct.unpack("<d", struct.pack("<q", bits))
+    return "a tensor" if math.isnan(value) else str(value)
+
+
+# What is told; the values it may have or, where it may have any, how its code is read.
 _FIELDS = {
     "the loss": ("clip_loss", "siglip_loss"),
     "schedule": SCHEDULES,
     "normalize": _YES_NO,
     "return_stats": _YES_NO,
     "the dtype of features": FEATURE_DTYPES,
-    "D": None,
+    "D": str,
     "requires_grad of image_features": _YES_NO,
     "requires_grad of text_features": _YES_NO,
     "requires_grad of logit_scale or logit_bias": _YES_NO,
+    "logit_scale": _number,
+    "logit_bias": _number,
 }
 
 
@@ -63,7 +84,8 @@ def agree(
     schedule: str,
     image_features: Tensor,  # (B, D)
     text_features: Tensor,  # (B, D)
-    scalars: tuple[Tensor, ...],
+    logit_scale: float | Tensor,
+    logit_bias: float | Tensor,
     normalize: bool,
     return_stats: bool = False,
 ) -> Ranks:
@@ -73,21 +95,26 @@ def agree(
         ValueError: on every rank, if ranks differ in anything but their number of pairs.
     """
     size, D = image_features.shape
+    learned = [x for x in (logit_scale, logit_bias) if isinstance(x, Tensor)]
     values = (
         loss, schedule, bool(normalize), bool(return_stats), image_features.dtype, D,
-        needs_grad(image_features), needs_grad(text_features), needs_grad(*scalars),
+        needs_grad(image_features), needs_grad(text_features), needs_grad(*learned),
+        _bits(logit_scale), _bits(logit_bias),
     )  # fmt: skip
     codes = [
-        value if choices is None else choices.index(value)
-        for value, choices in zip(values, _FIELDS.values(), strict=True)
+        field.index(value) if isinstance(field, tuple) else value
+        for value, field in zip(values, _FIELDS.values(), strict=True)
     ]
     own = torch.tensor([size, *codes], device=image_features.device)
     everyone = [torch.empty_like(own) for _ in range(group.size())]
-    dist.all_gather(everyone, own, group)
+    with Exchange(group):
+        dist.all_gather(everyone, own, group)
     sizes, *columns = zip(*(codes.tolist() for codes in everyone), strict=True)
-    for (name, choices), column in zip(_FIELDS.items(), columns, strict=True):
+    for (name, field), column in zip(_FIELDS.items(), columns, strict=True):
         if len(set(column)) > 1:
-            told = ", ".join(str(code if choices is None else choices[code]) for code in column)
-            last = len(column) - 1
-            raise ValueError(f"{name} must be the same on ranks 0 to {last}, got {told}")
+            told = (field[code] if isinstance(field, tuple) else field(code) for code in column)
+            raise ValueError(
+                f"{name} must be the same on ranks 0 to {len(column) - 1}, "
+                f"got {', '.join(map(str, told))}; every rank must make the same calls of the loss"
+            )
     return Ranks(group, group.rank(), sizes)

@@ -19,6 +19,7 @@ from fastclip.distributed.exchange import of_all_ranks, sum_over_ranks
 from fastclip.distributed.sides import texts_are_rows
 from fastclip.ops.clip_stats import ClipStats
 from fastclip.ops.symmetric_cross_entropy import negative_log_probability
+from fastclip.ops.validation import scalar_tensor
 
 _SCHEDULES = {
     "gather": gather.contrastive_lse,
@@ -31,7 +32,7 @@ _SCHEDULES = {
 def clip_loss_over_ranks(
     image_features: Tensor,  # (B, D)
     text_features: Tensor,  # (B, D)
-    logit_scale: Tensor,  # ()
+    logit_scale: float | Tensor,  # of one element
     group: ProcessGroup,
     schedule: str,
     normalize: bool,
@@ -40,15 +41,16 @@ def clip_loss_over_ranks(
     return_stats: bool,
 ) -> tuple[Tensor, ClipStats | None]:
     """Returns the loss (), and of the whole batch its statistics if wanted."""
+    scale = scalar_tensor("logit_scale", logit_scale, image_features)
     ranks = agree(
-        group, "clip_loss", schedule, image_features, text_features, (logit_scale,), normalize,
+        group, "clip_loss", schedule, image_features, text_features, logit_scale, 0.0, normalize,
         return_stats,
     )  # fmt: skip
     swapped = texts_are_rows(image_features, text_features)
     sides = image_features, text_features
     rows, cols = reversed(sides) if swapped else sides
     positive, shift, total = _SCHEDULES[schedule](
-        rows, cols, logit_scale, ranks, normalize, backend, workspace, return_stats
+        rows, cols, scale, ranks, normalize, backend, workspace, return_stats
     )
     nll = negative_log_probability(positive, shift, total)
     loss = sum_over_ranks(nll.sum(dtype=torch.float64), ranks) / (2 * ranks.num_pairs)

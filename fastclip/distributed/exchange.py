@@ -19,6 +19,7 @@ from torch.autograd import Function
 
 from fastclip.backends.normalization import compute_dtype
 from fastclip.distributed.agreement import Ranks
+from fastclip.distributed.waiting import Exchange
 
 
 def gather_rows(rows: Tensor, ranks: Ranks) -> Tensor:  # (B_r, ...) -> (N, ...)
@@ -37,21 +38,30 @@ def of_all_ranks(values: Tensor, ranks: Ranks) -> Tensor:  # (...) -> (W, ...)
     """Everyone's `values`, which are few; without a gradient."""
     values = values.detach().contiguous()
     everyone = [torch.empty_like(values) for _ in ranks.sizes]
-    dist.all_gather(everyone, values, ranks.group)
+    with Exchange(ranks.group):
+        dist.all_gather(everyone, values, ranks.group)
     return torch.stack(everyone)
 
 
-class _GatherRows(Function):
+class _OverRanks(Function):
+    """A function of (tensor, ranks). Separate from its context, so that torch.func takes it."""
+
     @staticmethod
-    def forward(ctx, rows: Tensor, ranks: Ranks) -> Tensor:
-        ctx.ranks = ranks
+    def setup_context(ctx, inputs: tuple[Tensor, Ranks], output: Tensor) -> None:
+        _, ctx.ranks = inputs
+
+
+class _GatherRows(_OverRanks):
+    @staticmethod
+    def forward(rows: Tensor, ranks: Ranks) -> Tensor:
         largest = max(ranks.sizes)
         padded = rows.contiguous()
         if len(rows) < largest:
             padded = rows.new_zeros((largest, *rows.shape[1:]))
             padded[: len(rows)] = rows
         everyone = rows.new_empty((ranks.world_size * largest, *rows.shape[1:]))
-        _all_gather(everyone, padded, group=ranks.group)
+        with Exchange(ranks.group):
+            _all_gather(everyone, padded, group=ranks.group)
         if min(ranks.sizes) == largest:
             return everyone
         blocks = zip(everyone.split(largest), ranks.sizes, strict=True)
@@ -63,10 +73,9 @@ class _GatherRows(Function):
         return partials.sum(0, dtype=compute_dtype(grad.dtype)).to(grad.dtype), None
 
 
-class _SendToOwners(Function):
+class _SendToOwners(_OverRanks):
     @staticmethod
-    def forward(ctx, rows: Tensor, ranks: Ranks) -> Tensor:
-        ctx.ranks = ranks
+    def forward(rows: Tensor, ranks: Ranks) -> Tensor:
         W, size = ranks.world_size, ranks.own_size
         received = _exchange(rows, list(ranks.sizes), [size] * W, ranks)
         return received.view(W, size, *rows.shape[1:])
@@ -76,12 +85,11 @@ class _SendToOwners(Function):
         return _SendFromOwners.apply(grad, ctx.ranks), None
 
 
-class _SendFromOwners(Function):
+class _SendFromOwners(_OverRanks):
     """The transpose of _SendToOwners."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor, ranks: Ranks) -> Tensor:
-        ctx.ranks = ranks
+    def forward(rows: Tensor, ranks: Ranks) -> Tensor:
         sent = [ranks.own_size] * ranks.world_size
         return _exchange(rows.flatten(0, 1), sent, list(ranks.sizes), ranks)
 
@@ -90,20 +98,20 @@ class _SendFromOwners(Function):
         return _SendToOwners.apply(grad, ctx.ranks), None
 
 
-class _SumOverRanks(Function):
+class _SumOverRanks(_OverRanks):
     @staticmethod
-    def forward(ctx, partial: Tensor, ranks: Ranks) -> Tensor:
-        ctx.world_size = ranks.world_size
+    def forward(partial: Tensor, ranks: Ranks) -> Tensor:
         return of_all_ranks(partial, ranks).sum(0)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return grad * ctx.world_size, None
+        return grad * ctx.ranks.world_size, None
 
 
 def _exchange(rows: Tensor, sent: list[int], received: list[int], ranks: Ranks) -> Tensor:
     result = rows.new_empty((sum(received), *rows.shape[1:]))
-    dist.all_to_all_single(result, rows.contiguous(), received, sent, group=ranks.group)
+    with Exchange(ranks.group):
+        dist.all_to_all_single(result, rows.contiguous(), received, sent, group=ranks.group)
     return result
 
 

@@ -28,6 +28,19 @@ def several_processes(process_group: ProcessGroup | None) -> ProcessGroup | None
     return process_group if process_group.size() > 1 else None
 
 
+def check_membership(
+    rank: int | None, world_size: int | None, process_group: ProcessGroup | None
+) -> None:
+    """Raise what `find_group` would, of what can be known now.
+
+    Losses are often made before torch.distributed is initialised: then the rest is checked at
+    their first call.
+    """
+    _check_numbers(rank, world_size)
+    if process_group is not None or _is_initialised():
+        find_group(rank, world_size, process_group)
+
+
 def find_group(
     rank: int | None, world_size: int | None, process_group: ProcessGroup | None
 ) -> ProcessGroup | None:
@@ -41,12 +54,9 @@ def find_group(
         TypeError, ValueError: as `several_processes`, or the group has another size or gives this
             process another rank.
     """
-    if world_size is not None and world_size < 1:
-        raise ValueError(f"world_size must be >= 1, got {world_size}")
-    if rank is not None and not 0 <= rank < (world_size or rank + 1):
-        raise ValueError(f"rank must be in [0, world_size={world_size}), got {rank}")
+    _check_numbers(rank, world_size)
     alone = process_group is None and world_size == 1
-    if process_group is None and not alone and dist.is_available() and dist.is_initialized():
+    if process_group is None and not alone and _is_initialised():
         process_group = dist.group.WORLD
     group = several_processes(process_group)
     size = 1 if group is None else group.size()
@@ -60,3 +70,16 @@ def find_group(
     if rank is not None and rank != own_rank:
         raise ValueError(f"rank must be this process's rank {own_rank} of {size}, got {rank}")
     return group
+
+
+def _check_numbers(rank: int | None, world_size: int | None) -> None:
+    if world_size is not None and world_size < 1:
+        raise ValueError(f"world_size must be >= 1, got {world_size}")
+    if rank is not None and rank < 0:
+        raise ValueError(f"rank must be >= 0, got {rank}")
+    if rank is not None and world_size is not None and rank >= world_size:
+        raise ValueError(f"rank must be in [0, world_size={world_size}), got {rank}")
+
+
+def _is_initialised() -> bool:
+    return dist.is_available() and dist.is_initialized()

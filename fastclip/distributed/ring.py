@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fastclip.distributed.agreement import Ranks
+from fastclip.distributed.waiting import Exchange
 
 Tensors = tuple[Tensor, ...]
 
@@ -67,10 +68,12 @@ def _passed_on(tensors: Tensors, sizes: list[int], ranks: Ranks) -> Iterator[Ten
         sent = x.contiguous()
         operations.append(dist.P2POp(dist.isend, sent, group=group, group_peer=after, tag=tag))
         operations.append(dist.P2POp(dist.irecv, y, group=group, group_peer=before, tag=tag))
-    requests = dist.batch_isend_irecv(operations) if operations else []
+    with Exchange(group):
+        requests = dist.batch_isend_irecv(operations) if operations else []
     yield received
-    for request in requests:
-        request.wait()
+    with Exchange(group):
+        for request in requests:
+            request.wait()
 
 
 def add_each(a: Tensors, b: Tensors) -> Tensors:

@@ -21,7 +21,7 @@ from fastclip.distributed.merge import merge
 from fastclip.distributed.ring import Tensors, add_each, positive_offset, walk_ring
 from fastclip.ops import contrastive_lse as rectangle
 from fastclip.ops.dispatch import kept_like
-from fastclip.ops.once_differentiable import refuse_second_derivative
+from fastclip.ops.missing_derivatives import refuse_second_derivative
 
 
 def contrastive_lse(
@@ -41,7 +41,7 @@ def contrastive_lse(
 
 class _Statistics(Function):
     @staticmethod
-    def forward(ctx, rows, cols, logit_scale, settings, needs_maximum):
+    def forward(rows, cols, logit_scale, settings, needs_maximum):
         ranks, normalize, backend, workspace = settings
         positive, of_rows = None, None
 
@@ -62,10 +62,14 @@ class _Statistics(Function):
 
         of_cols = walk_ring((cols,), visit, _merge_two, ranks)
         shift, total = (torch.stack(x) for x in zip(of_rows, of_cols, strict=True))
-        ctx.save_for_backward(rows, cols, logit_scale, shift)
-        ctx.settings = settings
-        ctx.mark_non_differentiable(shift)
         return positive, shift, total
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        rows, cols, logit_scale, ctx.settings, _ = inputs
+        _, shift, _ = output
+        ctx.save_for_backward(rows, cols, logit_scale, shift)
+        ctx.mark_non_differentiable(shift)
 
     @staticmethod
     def backward(ctx, grad_positive, _grad_shift, grad_total):
@@ -81,7 +85,6 @@ class _Gradients(Function):
 
     @staticmethod
     def forward(
-        ctx,
         grad_positive: Tensor,  # (B,)
         grad_total: Tensor,  # (2, B)
         rows: Tensor,  # (B, D)
@@ -116,6 +119,10 @@ class _Gradients(Function):
             grad_cols[0].to(cols.dtype) if needs_col_grad else cols.new_empty(0),
             grad_logit_scale.to(logit_scale.dtype),
         )
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
 
     @staticmethod
     def backward(ctx, *_):

@@ -15,7 +15,7 @@ from fastclip.backends.normalization import compute_dtype
 from fastclip.distributed.agreement import Ranks
 from fastclip.distributed.ring import Tensors, add_each, positive_offset, walk_ring
 from fastclip.ops.dispatch import kept_like
-from fastclip.ops.once_differentiable import refuse_second_derivative
+from fastclip.ops.missing_derivatives import refuse_second_derivative
 from fastclip.ops.siglip_sum import siglip_sum, siglip_sum_backward
 
 
@@ -36,7 +36,7 @@ def sigmoid_loss(
 
 class _Total(Function):
     @staticmethod
-    def forward(ctx, rows, cols, logit_scale, logit_bias, settings):
+    def forward(rows, cols, logit_scale, logit_bias, settings):
         ranks, normalize, backend, workspace = settings
         total = torch.zeros_like(logit_scale, dtype=torch.float64)
 
@@ -50,9 +50,12 @@ class _Total(Function):
             return ()
 
         walk_ring((cols,), visit, add_each, ranks)
-        ctx.save_for_backward(rows, cols, logit_scale, logit_bias)
-        ctx.settings = settings
         return total.to(logit_scale.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        *tensors, ctx.settings = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx, grad):
@@ -66,7 +69,6 @@ class _Gradients(Function):
 
     @staticmethod
     def forward(
-        ctx,
         grad: Tensor,  # ()
         rows: Tensor,  # (B, D)
         cols: Tensor,  # (B, D)
@@ -101,6 +103,10 @@ class _Gradients(Function):
             grad_cols[0].to(cols.dtype) if needs_col_grad else cols.new_empty(0),
             *of_scalars.to(logit_scale.dtype),
         )
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
 
     @staticmethod
     def backward(ctx, *_):

@@ -14,6 +14,7 @@ from fastclip.distributed import gather, ring_sigmoid_loss
 from fastclip.distributed.agreement import agree
 from fastclip.distributed.exchange import sum_over_ranks
 from fastclip.distributed.sides import texts_are_rows
+from fastclip.ops.validation import scalar_tensor
 
 _SCHEDULES = {"gather": gather.sigmoid_loss, "ring": ring_sigmoid_loss.sigmoid_loss}
 
@@ -23,8 +24,8 @@ _SCHEDULES = {"gather": gather.sigmoid_loss, "ring": ring_sigmoid_loss.sigmoid_l
 def siglip_loss_over_ranks(
     image_features: Tensor,  # (B, D)
     text_features: Tensor,  # (B, D)
-    logit_scale: Tensor,  # ()
-    logit_bias: Tensor,  # ()
+    logit_scale: float | Tensor,  # of one element
+    logit_bias: float | Tensor,  # of one element
     group: ProcessGroup,
     schedule: str,
     normalize: bool,
@@ -32,13 +33,13 @@ def siglip_loss_over_ranks(
     workspace: int | None,
 ) -> Tensor:
     """Returns the loss, ()."""
+    scale = scalar_tensor("logit_scale", logit_scale, image_features)
+    bias = scalar_tensor("logit_bias", logit_bias, image_features)
     ranks = agree(
-        group, "siglip_loss", schedule, image_features, text_features, (logit_scale, logit_bias),
+        group, "siglip_loss", schedule, image_features, text_features, logit_scale, logit_bias,
         normalize,
     )  # fmt: skip
     sides = image_features, text_features
     rows, cols = reversed(sides) if texts_are_rows(*sides) else sides
-    total = _SCHEDULES[schedule](
-        rows, cols, logit_scale, logit_bias, ranks, normalize, backend, workspace
-    )
+    total = _SCHEDULES[schedule](rows, cols, scale, bias, ranks, normalize, backend, workspace)
     return (sum_over_ranks(total.double(), ranks) / ranks.num_pairs).to(total.dtype)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.evaluate.prompts import check_template
+
 
 @torch.no_grad()
 def class_features(
@@ -24,13 +26,12 @@ def class_features(
         templates: prompts with "{}" where the name goes; at least one.
 
     Raises:
-        ValueError: no name, no template, or a template without "{}".
+        ValueError: no name, no template, or a template that is not one (`prompts.py`).
     """
     if not names or not templates:
         raise ValueError("names and templates must not be empty")
     for template in templates:
-        if "{}" not in template:
-            raise ValueError(f"a template must hold '{{}}' for the class name, got {template!r}")
+        check_template(template)
     prompts = [template.format(name) for name in names for template in templates]
     features = F.normalize(encode_texts(prompts), dim=-1)
     return F.normalize(features.unflatten(0, (len(names), len(templates))).mean(1), dim=-1)

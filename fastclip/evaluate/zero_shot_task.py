@@ -12,6 +12,7 @@ from fastclip.data.sources.built_in import LoneDigitSource
 from fastclip.data.sources.class_folder import ClassFolderSource
 from fastclip.evaluate.digits import PROMPTS
 from fastclip.evaluate.imagenet import imagenet_classes
+from fastclip.evaluate.prompts import check_template, read_class_names, read_templates
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 DIGITS = "digits"
@@ -48,6 +49,8 @@ class ZeroShotTask:
                 f"class names must be as many as the folders of pictures: got "
                 f"{len(self.class_names)} names for {len(self.source.classes)} folders"
             )
+        for template in self.templates:
+            check_template(template, f"{self.name}: ")
 
     @property
     def labels(self) -> Labels:
@@ -68,16 +71,18 @@ def open_task(
 
     Raises:
         OSError: there is no such folder or file.
-        ValueError: there is no picture, or not a name for every folder.
+        ValueError: there is no picture, not a name for every folder, or a template that is none.
     """
     if os.fspath(spec) == DIGITS and not os.path.exists(spec):
-        digits = LoneDigitSource()
-        return ZeroShotTask("zeroshot-val", digits, digits.classes, PROMPTS)
-    source = ClassFolderSource(spec)
-    names = [name.replace("_", " ") for name in source.classes]
+        source, templates = LoneDigitSource(), PROMPTS
+        names = source.classes
+    else:
+        source, templates = ClassFolderSource(spec), DEFAULT_TEMPLATES
+        names = [name.replace("_", " ") for name in source.classes]
     if classes_file is not None:
-        names = _lines(classes_file)
-    templates = DEFAULT_TEMPLATES if templates_file is None else _lines(templates_file)
+        names = read_class_names(classes_file)
+    if templates_file is not None:
+        templates = read_templates(templates_file)
     return ZeroShotTask("zeroshot-val", source, names, templates)
 
 
@@ -92,7 +97,3 @@ def open_imagenet(root: str | os.PathLike, name: str = "imagenet-zeroshot-val") 
     inside = [path for path in Path(root).glob("imagenetv2-*") if path.is_dir()]
     source = ClassFolderSource(inside[0] if len(inside) == 1 else root)
     return ZeroShotTask(name, source, *imagenet_classes())
-
-
-def _lines(path: str | os.PathLike) -> list[str]:
-    return [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
-from fastclip.distributed.groups import check_schedule, find_group
+from fastclip.distributed.groups import check_membership, check_schedule, find_group
 from fastclip.functional import clip_loss
 
 
@@ -18,7 +18,8 @@ class ClipLoss(nn.Module):
             what open_clip gives with both; its other combinations give another for features.
         cache_labels: accepted; there are no labels to cache.
         rank, world_size: of the process. None finds them by itself: those of torch.distributed, if
-            it is initialised. `world_size=1` is this process alone. Otherwise they are checked.
+            it is initialised. `world_size=1` is this process alone. Otherwise they are checked, at
+            the first call if torch.distributed is not initialised yet.
         use_horovod: must be False.
         backend, workspace: see `fastclip.clip_loss`.
         process_group: the ranks that share a loss; None is torch.distributed's default group.
@@ -49,7 +50,7 @@ class ClipLoss(nn.Module):
         if use_horovod:
             raise NotImplementedError("use_horovod=True is not supported; use torch.distributed")
         check_schedule(schedule)
-        find_group(rank, world_size, process_group)
+        check_membership(rank, world_size, process_group)
         self.local_loss = local_loss
         self.gather_with_grad = gather_with_grad
         self.cache_labels = cache_labels

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
-from fastclip.distributed.groups import check_schedule, find_group
+from fastclip.distributed.groups import check_membership, check_schedule, find_group
 from fastclip.functional import siglip_loss
 
 # open_clip's ways to communicate, and the schedule that is closest.
@@ -53,7 +53,7 @@ class SigLipLoss(nn.Module):
         if schedule is None:
             schedule = DIST_IMPLS.get(dist_impl, "gather")
         check_schedule(schedule)
-        find_group(rank, world_size, process_group)
+        check_membership(rank, world_size, process_group)
         self.cache_labels = cache_labels
         self.rank = rank
         self.world_size = world_size

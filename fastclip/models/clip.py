@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastclip.models.config import ClipConfig, ResNetConfig, SiglipVisionConfig, VisionConfig
-from fastclip.models.contrastive_model import ContrastiveModel
+from fastclip.models.contrastive_model import ContrastiveModel, TowerOutput
 from fastclip.models.image_tower import ImageTower
 from fastclip.models.modified_resnet import ModifiedResNet
 from fastclip.models.siglip_vision import SiglipVisionTransformer
@@ -45,7 +45,7 @@ class CLIP(ContrastiveModel, TextTower):
         self.visual.set_grad_checkpointing(enable)
         self.transformer.grad_checkpointing = enable
 
-    def _text_features(self, text: Tensor) -> Tensor:
+    def _text_features(self, text: Tensor) -> TowerOutput:
         return self.text_features(text)
 
 

@@ -32,6 +32,7 @@ class VisionConfig:
         final_ln_after_pool: normalise the pooled token, not the tokens.
         ls_init_value: initial LayerScale, or None for none.
         channels: 3, or 1 for grey pictures.
+        output_tokens: the tower returns the tokens of its patches along with its features.
 
     Raises:
         ValueError: a value is out of its range, the picture is not a whole number of patches, or
@@ -52,6 +53,7 @@ class VisionConfig:
     ls_init_value: float | None = None
     norm_eps: float = 1e-5
     channels: int = 3
+    output_tokens: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", _pair(self.image_size))
@@ -95,6 +97,7 @@ class SiglipVisionConfig:
     activation: str = "gelu"
     patch_dropout: float = 0.0
     norm_eps: float = 1e-6
+    output_tokens: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", _pair(self.image_size))
@@ -157,6 +160,7 @@ class TextConfig:
         hf_tokenizer_name: Hugging Face name of its tokenizer, or the name of the directory that
             one lies in with the weights; None for OpenAI's.
         tokenizer_kwargs: what open_clip passes to that tokenizer.
+        output_tokens: the tower returns its tokens along with its features.
 
     Raises:
         ValueError: a value is out of its range, or the width is not a whole number of heads.
@@ -178,6 +182,7 @@ class TextConfig:
     norm_eps: float = 1e-5
     hf_tokenizer_name: str | None = None
     tokenizer_kwargs: dict = field(default_factory=dict)
+    output_tokens: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(

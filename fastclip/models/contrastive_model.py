@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MAX_LOGIT_SCALE = 100.0
+TowerOutput = Tensor | tuple[Tensor, Tensor]  # features, or features and tokens
 
 
 class ContrastiveModel(nn.Module):
@@ -47,37 +48,41 @@ class ContrastiveModel(nn.Module):
             else nn.Parameter(torch.full(shape, float(init_logit_bias)))
         )
 
-    def _image_features(self, image: Tensor) -> Tensor:
+    def _image_features(self, image: Tensor) -> TowerOutput:
         return self.visual(image)
 
-    def _text_features(self, text: Tensor) -> Tensor:
+    def _text_features(self, text: Tensor) -> TowerOutput:
         raise NotImplementedError
 
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+    def encode_image(self, image: Tensor, normalize: bool = False) -> TowerOutput:
         """Return (B, embed_dim) features of (B, channels, height, width) floating-point pictures.
 
         Args:
             normalize: unit rows.
-        """
-        features = self._image_features(image)
-        return F.normalize(features, dim=-1) if normalize else features
 
-    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        Returns:
+            the features or, where `visual.output_tokens` is set, the features and the tokens.
+        """
+        return _normalized(self._image_features(image), normalize)
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> TowerOutput:
         """Return (B, embed_dim) features of (B, T) int64 tokens.
 
         Args:
             normalize: unit rows.
+
+        Returns:
+            the features or, where the text tower's `output_tokens` is set, features and tokens.
         """
-        features = self._text_features(text)
-        return F.normalize(features, dim=-1) if normalize else features
+        return _normalized(self._text_features(text), normalize)
 
     def get_logits(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return the (B, C) logits of B pictures and C texts, and their transpose.
 
         For inference: a loss over a large batch takes features, and never forms the logits.
         """
-        image_features = self.encode_image(image, normalize=True)
-        text_features = self.encode_text(text, normalize=True)
+        image_features = _features(self.encode_image(image, normalize=True))
+        text_features = _features(self.encode_text(text, normalize=True))
         logits = self.logit_scale.exp().to(image_features.dtype) * image_features @ text_features.T
         if self.logit_bias is not None:
             logits = logits + self.logit_bias
@@ -95,11 +100,14 @@ class ContrastiveModel(nn.Module):
         Returns:
             (B, embed_dim) unit image features, the same of the texts, the () scale and, in a model
             that has one, the () bias; under the names `image_features`, `text_features`,
-            `logit_scale` and `logit_bias` if `output_dict`.
+            `logit_scale` and `logit_bias` if `output_dict`. A loss takes no tokens, so that
+            `output_tokens` changes nothing here.
         """
+        image_output = None if image is None else self.encode_image(image, normalize=True)
+        text_output = None if text is None else self.encode_text(text, normalize=True)
         outputs = {
-            "image_features": None if image is None else self.encode_image(image, normalize=True),
-            "text_features": None if text is None else self.encode_text(text, normalize=True),
+            "image_features": _features(image_output),
+            "text_features": _features(text_output),
             "logit_scale": self.logit_scale.exp(),
         }
         if self.logit_bias is not None:
@@ -125,3 +133,14 @@ class ContrastiveModel(nn.Module):
     def clamp_logit_scale(self) -> None:
         """Bring the scale back into [1, 100]; to be called after each optimiser step."""
         self.logit_scale.clamp_(0.0, math.log(MAX_LOGIT_SCALE))
+
+
+def _features(output: TowerOutput | None) -> Tensor | None:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _normalized(output: TowerOutput, normalize: bool) -> TowerOutput:
+    if not normalize:
+        return output
+    features = F.normalize(_features(output), dim=-1)
+    return (features, *output[1:]) if isinstance(output, tuple) else features

@@ -25,6 +25,7 @@ from fastclip.models.build import build_model, changed_config, given, load_tower
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.load import require_weights_only
 from fastclip.models.checkpoints.source import Source, read_source
+from fastclip.models.checkpoints.two_tower_directory import is_two_tower, read_two_tower
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig
 from fastclip.models.fetch import fetch_repository
@@ -35,7 +36,7 @@ from fastclip.models.pretrained import clean_tag
 from fastclip.models.published import REPOSITORIES
 from fastclip.models.registry import Place, get_model_config, open_clip_name
 from fastclip.models.tracing import trace_model
-from fastclip.models.two_tower import CustomTextCLIP
+from fastclip.models.two_tower import CustomTextCLIP, TwoTower
 
 
 def create_model(
@@ -60,7 +61,7 @@ def create_model(
     require_pretrained: bool = False,
     weights_only: bool = True,
     **model_kwargs: Any,
-) -> CLIP | CustomTextCLIP | torch.jit.ScriptModule:
+) -> CLIP | TwoTower | torch.jit.ScriptModule:
     """Build a model, in training mode, and load weights if there are any.
 
     Args:
@@ -89,7 +90,7 @@ def create_model(
 
     Returns:
         A model whose `config` is its architecture and whose `visual.preprocess_cfg` says how its
-        pictures are prepared.
+        pictures are prepared; or the `TwoTower` that a directory holds.
 
     Raises:
         TypeError: `load_weights` and `precision` are both given as if they were the precision, or
@@ -105,6 +106,18 @@ def create_model(
     if pretrained_image:
         raise ValueError("pretrained_image=True needs a tower of timm's: give it to TwoTower")
     require_weights_only(weights_only)
+    place = Place.of(model_name)
+    if place is not None and place.path is not None and is_two_tower(place.path):
+        _require_none(
+            pretrained=pretrained, force_quick_gelu=force_quick_gelu, jit=jit,
+            force_custom_text=force_custom_text, force_patch_dropout=force_patch_dropout,
+            force_image_size=force_image_size, force_context_length=force_context_length,
+            force_preprocess_cfg=force_preprocess_cfg, pretrained_text_path=pretrained_text_path,
+            pretrained_image_path=pretrained_image_path, **model_kwargs,
+        )  # fmt: skip
+        pair = read_two_tower(place.path, load_weights=load_weights)
+        pair.output_dict = bool(output_dict) or pair.output_dict
+        return set_precision(pair, precision).to(device)
     source = _weights(model_name, pretrained, load_weights, cache_dir)
     if require_pretrained and source is None:
         raise CheckpointError(f"model_name {model_name!r} without weights: give pretrained=")
@@ -162,7 +175,7 @@ def create_model_and_transforms(
         _preprocess_changes(image_mean, image_std, image_interpolation, image_resize_mode),
         force_context_length, **settings,
     )  # fmt: skip
-    cfg = PreprocessCfg.from_dict(get_model_preprocess_cfg(model))
+    cfg = _preprocess_cfg(model_name, model)
     return model, image_transform_v2(cfg, True, aug_cfg), image_transform_v2(cfg, False)
 
 
@@ -201,8 +214,7 @@ def create_model_from_pretrained(
     )  # fmt: skip
     if not return_transform:
         return model
-    cfg = PreprocessCfg.from_dict(get_model_preprocess_cfg(model))
-    return model, image_transform_v2(cfg, is_train=False)
+    return model, image_transform_v2(_preprocess_cfg(model_name, model), is_train=False)
 
 
 def _weights_or_precision(load_weights: bool | str, precision: str) -> tuple[bool, str]:
@@ -263,6 +275,16 @@ def _preprocess(
     return PreprocessCfg.from_dict(preprocess.to_dict() | dict(changes or {}))
 
 
+def _preprocess_cfg(model_name: str, model: torch.nn.Module) -> PreprocessCfg:
+    """How the images of a model are prepared, which a `TwoTower` need not say."""
+    if not hasattr(model.visual, "preprocess_cfg"):
+        raise ValueError(
+            f"{model_name} does not say how its images are prepared: use create_model with "
+            "transforms of your own, or set model.visual.preprocess_cfg before it is saved"
+        )
+    return PreprocessCfg.from_dict(get_model_preprocess_cfg(model))
+
+
 def _preprocess_changes(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
@@ -270,3 +292,9 @@ def _preprocess_changes(
     resize_mode: str | None,
 ) -> dict[str, Any]:
     return given(mean=mean, std=std, interpolation=interpolation, resize_mode=resize_mode)
+
+
+def _require_none(**settings: Any) -> None:
+    for name, value in settings.items():
+        if value:
+            raise ValueError(f"{name}={value!r}: a TwoTower is made as it was written")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fastclip.models.checkpoints.write import save_pretrained
+from fastclip.models.config import ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel
 from fastclip.models.factory import create_model_from_pretrained
 from fastclip.models.tokenizer import get_tokenizer
@@ -53,7 +54,8 @@ def push_to_hf_hub(
 
     Raises:
         ModuleNotFoundError: huggingface_hub is not installed.
-        CheckpointError, TypeError: see `save_pretrained`.
+        CheckpointError: see `save_pretrained`.
+        TypeError: `model` is not a built-in one.
         ValueError: `safe_serialization` is none of these.
 
     Example:
@@ -63,6 +65,8 @@ def push_to_hf_hub(
         raise ValueError(
             f"safe_serialization must be one of {SERIALIZATIONS}, got {safe_serialization!r}"
         )
+    if not isinstance(getattr(model, "config", None), ClipConfig):
+        raise TypeError(f"only built-in models can be published, not {type(model).__name__}")
     try:
         import huggingface_hub
     except ModuleNotFoundError as error:

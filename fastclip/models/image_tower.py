@@ -1,18 +1,31 @@
 """What all image towers share: the pictures they take, and which of their layers are trained."""
 
+import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from fastclip.models.locking import Group, lock_groups
 
 
 class ImageTower(nn.Module):
-    """Base of the towers that map (B, channels, height, width) pictures to (B, output_dim)."""
+    """Base of the towers that map (B, channels, height, width) pictures to (B, output_dim).
 
-    def __init__(self, image_size: tuple[int, int], channels: int, output_dim: int) -> None:
+    Attributes:
+        output_tokens: return (features, tokens), where the tower has tokens.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        channels: int,
+        output_dim: int,
+        output_tokens: bool = False,
+    ) -> None:
         super().__init__()
         self.image_size = image_size  # height, width
         self.channels = channels
         self.output_dim = output_dim
+        self.output_tokens = output_tokens
 
     @property
     def input_resolution(self) -> int | tuple[int, int]:
@@ -41,6 +54,8 @@ class ImageTower(nn.Module):
         lock_groups(self.groups(), unlocked_groups)
 
     def require_images(self, images: Tensor) -> None:
+        if torch.jit.is_tracing() or isinstance(images, Proxy):
+            return  # what is recorded keeps no check
         expected = (self.channels, *self.image_size)
         if images.ndim != 4 or images.shape[1:] != expected:
             raise ValueError(f"images must be (B, {', '.join(map(str, expected))}), "

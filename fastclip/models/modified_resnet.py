@@ -113,10 +113,12 @@ class ModifiedResNet(ImageTower):
         """Return (B, embed_dim) features.
 
         Raises:
-            ValueError: `images` is not (B, 3, *image_size).
+            ValueError: `images` is not (B, 3, *image_size), or `output_tokens` is set.
             TypeError: `images` is not floating-point.
         """
         self.require_images(images)
+        if self.output_tokens:
+            raise ValueError("output_tokens must be False: a ResNet has no tokens to return")
         x = images.to(self.conv1.weight.dtype)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)

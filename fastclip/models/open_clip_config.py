@@ -174,8 +174,9 @@ def _siglip_json(config: SiglipVisionConfig) -> dict:
             values |= {"timm_pool": "map", "timm_proj": "none"}
             if config.activation != _timm_activation(name):
                 values["activation"] = config.activation
-            if config.patch_dropout:
-                values["patch_dropout"] = config.patch_dropout
+            for field in ("patch_dropout", "output_tokens"):
+                if getattr(config, field):
+                    values[field] = getattr(config, field)
             return values
     return asdict(config) | {"pool_type": "map"}
 

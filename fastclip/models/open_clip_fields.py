@@ -55,7 +55,6 @@ TEXT = BLOCKS | {
 }
 ADVICE = {
     "hf_model_name": "give the Hugging Face model to TwoTower",
-    "output_tokens": "set output_tokens=True on the tower of the model that is built",
     "timm_pool": "fastclip reads 'map', SigLIP's; give timm's model to TwoTower",
     "timm_proj": "fastclip reads 'none', SigLIP's; give timm's model to TwoTower",
 }

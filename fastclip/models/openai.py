@@ -3,6 +3,9 @@
     model, preprocess = fastclip.load("ViT-B/32", device=device)
     logits_per_image, logits_per_text = model(image, fastclip.tokenize(texts))
 
+What works on the inside of OpenAI's models works on these: transformers, blocks and attention take
+(T, B, width), the blocks of the text tower keep their causal mask, and `resblocks` can be called.
+
 Source: README and `clip.py` of openai/CLIP.
 """
 
@@ -28,16 +31,47 @@ from fastclip.models.pretrained import list_pretrained_models_by_tag
 from fastclip.models.published import OPENAI_FILES
 from fastclip.models.registry import open_clip_name
 from fastclip.models.tracing import trace_model
+from fastclip.models.vision_transformer import VisionTransformer
 
 Heads = int | tuple[int, int] | None
 
 
 class LogitsCLIP(CLIP):
-    """`CLIP` that is called as OpenAI's: for inference, where the logits are wanted."""
+    """`CLIP` as OpenAI's: it returns logits, for inference, and its transformers are theirs.
+
+    Attributes:
+        attn_mask: (context_length, context_length) of the text tower's blocks, each of which has
+            it as its own `attn_mask`; to be set for all of them at once.
+    """
+
+    def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
+        super().__init__(config, output_dict)
+        self.transformer.become_sequence_first()
+        if isinstance(self.visual, VisionTransformer):
+            self.visual.transformer.become_sequence_first()
+
+    @property
+    def attn_mask(self) -> Tensor | None:
+        return self.transformer.resblocks[0].attn_mask
+
+    @attn_mask.setter
+    def attn_mask(self, attn_mask: Tensor | None) -> None:
+        for block in self.transformer.resblocks:
+            block.attn_mask = attn_mask
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return the (B, C) logits of B pictures and C texts, and their transpose."""
         return self.get_logits(image, text)
+
+    def initialize_parameters(self) -> None:
+        """Make all parameters random again, as those of a new model are."""
+        self.load_state_dict(type(self)(self.config).state_dict())
+
+    def _keep_mask(self, attn_mask: Tensor | None) -> None:
+        self.attn_mask = attn_mask
+
+    def _mask_of(self, num_tokens: int) -> None:
+        return None  # blocks have their own
 
 
 def available_models() -> list[str]:

@@ -44,7 +44,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -89,14 +89,14 @@ class AttentionPoolLatent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query = self.q(self.latent.to(x.dtype)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        k, v = self.kv(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         attended = F.scaled_dot_product_attention(query.expand(x.shape[0], -1, -1, -1), k, v)
         pooled = self.proj(attended.transpose(1, 2).flatten(2))
         return (pooled + self.mlp(self.norm(pooled)))[:, 0]
 
 
 class SiglipTrunk(nn.Module):
-    """(B, 3, height, width) pictures to (B, width)."""
+    """(B, 3, height, width) pictures to (B, width), and to (B, num_patches, width) on the way."""
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__()
@@ -110,7 +110,15 @@ class SiglipTrunk(nn.Module):
         self.attn_pool = AttentionPoolLatent(config)
         self._initialize(config.width)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(
+        self, images: Tensor, output_tokens: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        tokens = self.forward_features(images)
+        pooled = self.attn_pool(tokens)
+        return (pooled, tokens) if output_tokens else pooled
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The tokens that are read out, under timm's name: (B, num_patches, width)."""
         patches = self.patch_embed(images)
         x = self.patch_drop(patches + self.pos_embed.to(patches.dtype))
         for block in self.blocks:
@@ -118,7 +126,7 @@ class SiglipTrunk(nn.Module):
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x)
-        return self.attn_pool(self.norm(x))
+        return self.norm(x)
 
     def _initialize(self, width: int) -> None:
         nn.init.normal_(self.pos_embed, std=width**-0.5)
@@ -133,20 +141,22 @@ class SiglipVisionTransformer(ImageTower):
     """(B, 3, height, width) pictures to (B, width) features, not normalised."""
 
     def __init__(self, config: SiglipVisionConfig) -> None:
-        super().__init__(config.image_size, 3, config.width)
+        super().__init__(config.image_size, 3, config.width, config.output_tokens)
         self.grid_size = config.grid_size
         self.patch_size = (config.patch_size, config.patch_size)
         self.trunk = SiglipTrunk(config)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, width) features.
+
+        With `output_tokens`, return also the (B, num_patches, width) tokens that are read out.
 
         Raises:
             ValueError: `images` is not (B, 3, *image_size).
             TypeError: `images` is not floating-point.
         """
         self.require_images(images)
-        return self.trunk(images)
+        return self.trunk(images, self.output_tokens)
 
     def groups(self) -> list[Group]:
         trunk = self.trunk

@@ -13,56 +13,85 @@ from torch import Tensor, nn
 from fastclip.models.config import TextConfig
 from fastclip.models.layer_norm import LayerNorm
 from fastclip.models.locking import Group, lock_groups
-from fastclip.models.transformer import Transformer
+from fastclip.models.reading import is_observed, read
+from fastclip.models.transformer import ReadAt, Transformer, mask_of, take
 
 
 class TextTower(nn.Module):
-    """The text tower's parameters and what is computed from them."""
+    """The text tower's parameters and what is computed from them.
+
+    Attributes:
+        attn_mask: (context_length, context_length), 0 or -inf, added to the logits of attention;
+            None in a tower that is not causal. What is put in its place is obeyed.
+        output_tokens: return the tokens along with the features.
+        text_projection: (width, embed_dim), an `nn.Linear`, or None for features of width `width`.
+    """
+
+    attn_mask: Tensor | None
 
     def __init__(self, config: TextConfig, embed_dim: int) -> None:
         super().__init__()
         width = config.width
+        self.output_tokens = config.output_tokens
         self.context_length = config.context_length
         self.vocab_size = config.vocab_size
         self.text_pool_type = config.pool_type
         self.text_eos_id = config.eos_id
-        self.text_is_causal = not config.no_causal_mask
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(config.context_length, width))
         self.transformer = Transformer(
-            width, config.layers, config.heads, causal=self.text_is_causal,
+            width, config.layers, config.heads, causal=not config.no_causal_mask,
             mlp_ratio=config.mlp_ratio, activation=config.activation, norm_eps=config.norm_eps,
-            ls_init_value=config.ls_init_value,
+            ls_init_value=config.ls_init_value, num_tokens=config.context_length,
         )  # fmt: skip
+        self._keep_mask(None if config.no_causal_mask else self.build_attention_mask())
         self.ln_final = LayerNorm(width, config.norm_eps)
         self.text_projection = _projection(config, embed_dim)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
-    def text_features(self, tokens: Tensor) -> Tensor:
+    def build_attention_mask(self) -> Tensor:
+        """Return (context_length, context_length) float32: -inf where a token is not seen, else 0.
+
+        A token sees itself and those before it.
+        """
+        # On the CPU also in a context of another device: weights that are loaded hold no mask.
+        mask = torch.full((self.context_length,) * 2, float("-inf"), device="cpu")
+        return mask.triu(1)
+
+    build_causal_mask = build_attention_mask  # open_clip's name; the other one is OpenAI's
+
+    def text_features(self, tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, embed_dim) features of (B, T) int64 or int32 tokens, not normalised.
+
+        With `output_tokens`, return also the (B, T, width) tokens behind the last layer
+        normalisation, as open_clip does.
 
         Raises:
             ValueError: T is not in [1, context_length].
             TypeError: `tokens` are not integers.
         """
         self._require_tokens(tokens)
-        x = self.token_embedding(tokens).to(self.transformer.resblocks[0].mlp.c_fc.weight.dtype)
+        x = self.token_embedding(tokens)
+        if isinstance(self.transformer, Transformer):
+            x = x.to(self.transformer.get_cast_dtype())
         x = x + self.positional_embedding[: tokens.shape[1]].to(x.dtype)
-        x = self.ln_final(self.transformer(x, read_at=self._read_at(tokens)))
-        if self.text_projection is None:
-            return x
-        if isinstance(self.text_projection, nn.Linear):
-            return self.text_projection(x)
-        return x @ self.text_projection.to(x.dtype)
+        mask, read_at = self._mask_of(tokens.shape[1]), self._read_at(tokens)
+        if not self.output_tokens and not is_observed(x, self.transformer, self.ln_final):
+            return self._project(self.ln_final(read(self.transformer, x, mask, read_at)))
+        x = self.ln_final(read(self.transformer, x, mask))
+        features = self._project(take(x, read_at)[:, 0])
+        return (features, x) if self.output_tokens else features
 
     def text_lengths(self, tokens: Tensor) -> Tensor:
         """Return (B,) how many tokens of (B, T) texts have a part in their features.
 
         In a causal tower those up to the one that is read: texts may be cut behind it.
         """
-        if self.text_is_causal:
-            return self._read_at(tokens) + 1
-        return torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
+        B, T = tokens.shape
+        read_at = self._read_at(tokens) if self._hides_the_future() else T - 1
+        if isinstance(read_at, int):
+            return torch.full((B,), read_at % T + 1, device=tokens.device)
+        return read_at + 1
 
     def text_groups(self) -> list[Group]:
         """The tower's layers from the tokens to the features."""
@@ -82,16 +111,43 @@ class TextTower(nn.Module):
             raise ValueError("freeze_layer_norm=False is not supported: gains follow their layers")
         lock_groups(self.text_groups(), unlocked_layers)
 
-    def _read_at(self, tokens: Tensor) -> Tensor:
-        B, T = tokens.shape
+    def _keep_mask(self, attn_mask: Tensor | None) -> None:
+        self.register_buffer("attn_mask", attn_mask, persistent=False)
+
+    def _hides_the_future(self) -> bool:
+        """Whether no token sees those behind it, whatever was put in place of the mask."""
+        if self.attn_mask is None:
+            return False
+        T = self.attn_mask.shape[-1]
+        return int(self.attn_mask.triu(1).isneginf().sum()) == T * (T - 1) // 2
+
+    def _mask_of(self, num_tokens: int) -> Tensor | None:
+        if self.attn_mask is not None:
+            return mask_of(self.attn_mask, num_tokens)
+        # Taken away from a causal tower: its blocks are given a mask that hides nothing.
+        if any(
+            getattr(block, "causal", False) for block in getattr(self.transformer, "resblocks", ())
+        ):
+            return self.positional_embedding.new_zeros(num_tokens, num_tokens)
+        return None
+
+    def _project(self, x: Tensor) -> Tensor:
+        if self.text_projection is None:
+            return x
+        if isinstance(self.text_projection, nn.Module):
+            return self.text_projection(x)
+        return x @ self.text_projection.to(x.dtype)
+
+    def _read_at(self, tokens: Tensor) -> ReadAt:
         if self.text_pool_type == "argmax":
             return tokens.argmax(-1)
         if self.text_pool_type == "eos":
             return (tokens == self.text_eos_id).int().argmax(-1)
-        position = 0 if self.text_pool_type == "first" else T - 1
-        return torch.full((B,), position, device=tokens.device)
+        return 0 if self.text_pool_type == "first" else -1
 
     def _require_tokens(self, tokens: Tensor) -> None:
+        if torch.jit.is_tracing():  # as in `ImageTower.require_images`
+            return
         if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.context_length:
             raise ValueError(
                 f"tokens must be (B, T) with T in [1, {self.context_length}], "
@@ -104,7 +160,8 @@ class TextTower(nn.Module):
 class TextTransformer(TextTower):
     """(B, T) token ids, T at most `context_length`, to (B, embed_dim) features."""
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """See `TextTower.text_features`."""
         return self.text_features(tokens)
 
     def lock(self, unlocked_layers: int = 0, freeze_layer_norm: bool = True) -> None:

@@ -37,12 +37,14 @@ def trace_model(
 
     Returns:
         A `ScriptModule` with `forward(image, text)`, `encode_image(image, normalize=False)`,
-        `encode_text(text, normalize=False)` and the state dict of `model`. `context_length`,
-        `vocab_size`, `visual.image_size` and the settings of preprocessing are attributes of the
-        Python object; `torch.jit.save` writes the program without them.
+        `encode_text(text, normalize=False)` and the state dict of `model`, in which TorchScript
+        stores the mask, too. `context_length`, `vocab_size`, `visual.image_size` and the settings
+        of preprocessing are attributes of the Python object; `torch.jit.save` writes the program
+        without them.
 
     Raises:
         TypeError: `model` has no towers whose inputs are known.
+        ValueError: a tower returns its tokens, too (`output_tokens`).
 
     Example:
         >>> program = fastclip.trace_model(model, batch_size=2)
@@ -53,6 +55,8 @@ def trace_model(
     sizes = get_model_tokenize_cfg(model)
     if not hasattr(visual, "image_size") or "context_length" not in sizes:
         raise TypeError(f"only built-in models can be traced, not {type(model).__name__}")
+    if visual.output_tokens or getattr(model, "text", model).output_tokens:
+        raise ValueError("a model whose towers have output_tokens=True cannot be traced")
     image = torch.ones(batch_size, visual.channels, *visual.image_size, device=device)
     text = torch.zeros(batch_size, sizes["context_length"], dtype=torch.int64, device=device)
     with warnings.catch_warnings():

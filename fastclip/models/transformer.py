@@ -6,9 +6,17 @@
 A tower that is read out at one token per sequence needs the last block's result at that token only:
 keys and values of all tokens, but one query, one output projection and one MLP. `read_at` says
 which token; the result is the same, and at 50 tokens nine tenths of the last block are saved.
+`reading.py` decides when.
 
-Modules are named as in OpenAI's CLIP (`resblocks.0.attn.in_proj_weight`, `...mlp.c_fc`), so that
-the keys of a state dict agree with published checkpoints.
+Modules are named and called as in OpenAI's CLIP and in open_clip: code that works on the inside of
+their towers works on these. Their layouts differ, and so do ours:
+
+    open_clip   (B, T, width), and a causal mask is an argument
+    OpenAI      (T, B, width), and a causal mask is kept by every block (`become_sequence_first`)
+
+Nothing in a tensor says which of both it is in. What can be noticed is refused: a causal block
+without a mask, a mask of another length, and tokens where the batch is expected. A caller that
+knows says it with `batch_first=`.
 
 Source: Vaswani et al. 2017, arXiv:1706.03762; initialisation as in Radford et al. 2019 (GPT-2):
 projections that add to the residual stream start smaller, the deeper the stack. LayerScale: Touvron
@@ -16,50 +24,17 @@ et al. 2021, arXiv:2103.17239.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fastclip.models.activations import make_activation
+from fastclip.models.attention import Attention
 from fastclip.models.layer_norm import LayerNorm
 
-
-class Attention(nn.Module):
-    """Multi-head self-attention on (B, T, width); causal lets a token see itself and the past."""
-
-    def __init__(self, width: int, heads: int, causal: bool) -> None:
-        super().__init__()
-        self.heads = heads
-        self.causal = causal
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, read_at: Tensor | None = None) -> Tensor:
-        """(B, T, width) to the same or, at the (B,) positions `read_at`, to (B, 1, width)."""
-        if read_at is None:
-            qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-            q, k, v = self._heads(qkv, 3)
-            attended = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        else:
-            width = x.shape[-1]
-            query = take(x, read_at)
-            q_weight, kv_weight = self.in_proj_weight.split((width, 2 * width))
-            q_bias, kv_bias = self.in_proj_bias.split((width, 2 * width))
-            (q,) = self._heads(F.linear(query, q_weight, q_bias), 1)
-            k, v = self._heads(F.linear(x, kv_weight, kv_bias), 2)
-            mask = None
-            if self.causal:
-                positions = torch.arange(x.shape[1], device=x.device)
-                mask = (positions <= read_at[:, None])[:, None, None]  # (B, 1, 1, T)
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
-
-    def _heads(self, projected: Tensor, num_parts: int) -> Tensor:
-        """(B, T, parts * width) to (parts, B, heads, T, head_width)."""
-        return projected.unflatten(-1, (num_parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
+ReadAt = Tensor | int | None  # (B,) int64 positions, one position for all, or every position
 
 
 class LayerScale(nn.Module):
@@ -74,7 +49,15 @@ class LayerScale(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Attention, then an MLP on each token, each added to a (B, T, width) stream."""
+    """Attention, then an MLP on each token, each added to a (B, T, width) stream.
+
+    Attributes:
+        causal: the block is to be called with a mask; without one it raises.
+        num_tokens: of the sequences that its tower makes, or None if that is not known.
+        attn_mask: the (T, T) mask of a call without one, as OpenAI's blocks have it, or None.
+    """
+
+    attn_mask: Tensor | None
 
     def __init__(
         self,
@@ -85,11 +68,14 @@ class ResidualBlock(nn.Module):
         activation: str = "gelu",
         norm_eps: float = 1e-5,
         ls_init_value: float | None = None,
+        num_tokens: int | None = None,
     ) -> None:
         super().__init__()
         hidden_width = int(width * mlp_ratio)
+        self.causal = causal
+        self.num_tokens = num_tokens
         self.ln_1 = LayerNorm(width, norm_eps)
-        self.attn = Attention(width, heads, causal)
+        self.attn = Attention(width, heads)
         self.ls_1 = _layer_scale(width, ls_init_value)
         self.ln_2 = LayerNorm(width, norm_eps)
         self.mlp = nn.Sequential(
@@ -100,18 +86,120 @@ class ResidualBlock(nn.Module):
             )
         )
         self.ls_2 = _layer_scale(width, ls_init_value)
+        self.register_buffer("attn_mask", None, persistent=False)
 
-    def forward(self, x: Tensor, read_at: Tensor | None = None) -> Tensor:
-        """(B, T, width) to the same or, at the (B,) positions `read_at`, to (B, 1, width)."""
-        attended = self.ls_1(self.attn(self.ln_1(x), read_at))
-        x = (x if read_at is None else take(x, read_at)) + attended
+    def get_weight_dtype(self) -> torch.dtype:
+        """The dtype of the block's matrices."""
+        return self.mlp.c_fc.weight.dtype
+
+    def attention(
+        self,
+        q_x: Tensor,
+        k_x: Tensor | None = None,
+        v_x: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return what tokens `q_x` read of `k_x`, by default of themselves, all of them normalised.
+
+        Raises:
+            ValueError: the block is causal and there is no mask.
+        """
+        k_x = q_x if k_x is None else k_x
+        v_x = k_x if v_x is None else v_x
+        attn_mask = self._mask(attn_mask)
+        return self.attn(q_x, k_x, v_x, need_weights=False, attn_mask=attn_mask)[0]
+
+    def forward(
+        self,
+        q_x: Tensor,
+        k_x: Tensor | None = None,
+        v_x: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        read_at: ReadAt = None,
+        batch_first: bool | None = None,
+    ) -> Tensor:
+        """(B, T, width) to the same, or to (B, 1, width) at the positions `read_at`.
+
+        Args:
+            q_x: (B, T, width), or (T, B, width) if `attn.batch_first` is False; so is the result.
+            k_x, v_x: None; open_clip has them for cross-attention.
+            attn_mask: (T, T), True where nothing is read or a float that is added to the logits;
+                by default `attn_mask` of the block.
+            batch_first: the layout of `q_x`, where the caller knows it; None refuses what looks
+                like the other one.
+
+        Raises:
+            ValueError: the block is causal and there is no mask, the mask is of another length,
+                `q_x` looks like the other layout, or there is `k_x` or `v_x`.
+        """
+        own_layout = self.attn.batch_first
+        if batch_first not in (None, own_layout):
+            x = self(q_x.transpose(0, 1), k_x, v_x, attn_mask, read_at, own_layout)
+            return x.transpose(0, 1)
+        if k_x is not None or v_x is not None:
+            raise ValueError("k_x and v_x must be None: these blocks have no cross-attention")
+        if batch_first is None:
+            self._require_layout(q_x, self._mask(attn_mask))
+        x, normed = q_x, self.ln_1(q_x)
+        if read_at is None:
+            masks = {} if attn_mask is None else {"attn_mask": attn_mask}
+            x = x + self.ls_1(self.attention(normed, **masks))
+        else:
+            mask = self._mask_at(attn_mask, read_at)
+            query = take(normed, read_at, own_layout)
+            attended = self.attention(query, normed, normed, attn_mask=mask)
+            x = take(x, read_at, own_layout) + self.ls_1(attended)
         return x + self.ls_2(self.mlp(self.ln_2(x)))
+
+    def _mask(self, attn_mask: Tensor | None) -> Tensor | None:
+        attn_mask = self.attn_mask if attn_mask is None else attn_mask
+        if attn_mask is None and self.causal:
+            raise ValueError(
+                "attn_mask is missing: these blocks are causal and, as in open_clip, take (B, T, "
+                "width) tokens and their mask as an argument: attn_mask=model.attn_mask. A model "
+                "whose blocks take OpenAI's (T, B, width) and keep their masks comes from "
+                "fastclip.load"
+            )
+        return attn_mask
+
+    def _mask_at(self, attn_mask: Tensor | None, read_at: Tensor | int) -> Tensor | None:
+        """The rows of the mask for one query per sequence."""
+        attn_mask = self._mask(attn_mask)
+        if attn_mask is None:
+            return None
+        if isinstance(read_at, int):
+            return attn_mask[read_at][None]
+        return attn_mask.index_select(0, read_at)[:, None, None]  # (B, 1, 1, T)
+
+    def _require_layout(self, x: Tensor, attn_mask: Tensor | None) -> None:
+        batch_first = self.attn.batch_first
+        layout, other = "(B, T, width)", "(T, B, width)"
+        if not batch_first:
+            layout, other = other, layout
+        B, T = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
+        if attn_mask is not None and attn_mask.shape[-1] != T:
+            raise ValueError(
+                f"a mask for {attn_mask.shape[-1]} tokens does not fit {T}, as dimension "
+                f"{1 if batch_first else 0} of {tuple(x.shape)} has: the layout is {layout} here; "
+                f"for {other} say batch_first={not batch_first}"
+            )
+        if attn_mask is None and self.num_tokens not in (None, T) and self.num_tokens == B:
+            raise ValueError(
+                f"{tuple(x.shape)} looks like {other}, as the tower's sequences have "
+                f"{self.num_tokens} tokens: the layout is {layout} here; for {other} say "
+                f"batch_first={not batch_first}, and if it is {layout} batch_first={batch_first}"
+            )
+
+
+BLOCK_FORWARD = ResidualBlock.forward  # as it was written: classes are patched too
 
 
 class Transformer(nn.Module):
     """`layers` residual blocks on (B, T, width).
 
-    `grad_checkpointing`: blocks keep their inputs alone and are run again in the backward.
+    Attributes:
+        batch_first: whether it is called with (B, T, width), or (T, B, width).
+        grad_checkpointing: blocks keep their inputs alone and are run again in the backward.
     """
 
     def __init__(
@@ -124,27 +212,83 @@ class Transformer(nn.Module):
         activation: str = "gelu",
         norm_eps: float = 1e-5,
         ls_init_value: float | None = None,
+        num_tokens: int | None = None,
     ) -> None:
         super().__init__()
         self.width = width
+        self.layers = layers
+        self.batch_first = True
         self.grad_checkpointing = False
         self.resblocks = nn.ModuleList(
-            ResidualBlock(width, heads, causal, mlp_ratio, activation, norm_eps, ls_init_value)
+            ResidualBlock(
+                width, heads, causal, mlp_ratio, activation, norm_eps, ls_init_value, num_tokens
+            )
             for _ in range(layers)
         )
         self._initialize(width, layers)
 
-    def forward(self, x: Tensor, read_at: Tensor | None = None) -> Tensor:
-        """Return (B, T, width), or the (B, width) at the (B,) int64 positions `read_at`."""
-        for block in self.resblocks[:-1]:
-            x = self._run(block, x, None)
-        x = self._run(self.resblocks[-1], x, read_at)
-        return x if read_at is None else x[:, 0]
+    def get_cast_dtype(self) -> torch.dtype:
+        """The dtype of the blocks' matrices."""
+        return self.resblocks[0].get_weight_dtype()
 
-    def _run(self, block: ResidualBlock, x: Tensor, read_at: Tensor | None) -> Tensor:
+    def become_sequence_first(self) -> None:
+        """Take OpenAI's layout from now on: (T, B, width), in every block and its attention.
+
+        A causal mask is then what a block has as its `attn_mask`.
+        """
+        self.batch_first = False
+        for block in self.resblocks:
+            block.causal = False
+            block.attn.batch_first = False
+        self.resblocks = nn.Sequential(*self.resblocks)  # OpenAI's can be called
+
+    def forward(
+        self,
+        x: Tensor,
+        attn_mask: Tensor | None = None,
+        read_at: ReadAt = None,
+        batch_first: bool | None = None,
+    ) -> Tensor:
+        """Return (B, T, width) tokens, or the (B, width) at the positions `read_at`.
+
+        Args:
+            x: (B, T, width), or (T, B, width) if `batch_first` of the transformer is False; the
+                tokens that are returned have the same layout.
+            attn_mask: (T, T), as open_clip's `model.attn_mask`; see `ResidualBlock`.
+            batch_first: the layout of `x`, where the caller knows it.
+
+        Raises:
+            ValueError: see `ResidualBlock`.
+        """
+        if batch_first not in (None, self.batch_first):
+            x = self(x.transpose(0, 1), attn_mask, read_at, self.batch_first)
+            return x.transpose(0, 1) if read_at is None else x
+        last = len(self.resblocks) - 1
+        for i, block in enumerate(self.resblocks):
+            x = self._run(block, x, attn_mask, read_at if i == last else None, batch_first)
+        if read_at is None:
+            return x
+        return x[:, 0] if self.batch_first else x[0]
+
+    def _run(
+        self,
+        block: nn.Module,
+        x: Tensor,
+        attn_mask: Tensor | None,
+        read_at: ReadAt,
+        batch_first: bool | None,
+    ) -> Tensor:
+        arguments = {}
+        if runs(block, BLOCK_FORWARD):  # what took a block's place is called as in both peers
+            arguments = {"read_at": read_at, "batch_first": batch_first}
+        kept = getattr(block, "attn_mask", None)
+        if attn_mask is None and batch_first is not None and kept is not None:
+            attn_mask = mask_of(kept, x.shape[1 if self.batch_first else 0])
+        if attn_mask is not None:
+            arguments["attn_mask"] = attn_mask
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, read_at, use_reentrant=False)
-        return block(x, read_at)
+            return checkpoint(block, x, use_reentrant=False, **arguments)
+        return block(x, **arguments)
 
     def _initialize(self, width: int, layers: int) -> None:
         residual_std = width**-0.5 * (2 * layers) ** -0.5
@@ -157,9 +301,31 @@ class Transformer(nn.Module):
                 nn.init.zeros_(linear.bias)
 
 
-def take(x: Tensor, positions: Tensor) -> Tensor:
-    """The tokens of (B, T, width) at (B,) positions, as (B, 1, width)."""
-    return x.gather(1, positions[:, None, None].expand(-1, 1, x.shape[-1]))
+def take(x: Tensor, positions: Tensor | int, batch_first: bool = True) -> Tensor:
+    """The tokens of (B, T, width) at (B,) positions or one position, as (B, 1, width).
+
+    With `batch_first` False, of (T, B, width) as (1, B, width).
+    """
+    dim = 1 if batch_first else 0
+    if isinstance(positions, int):
+        return x.select(dim, positions).unsqueeze(dim)
+    positions = positions.unsqueeze(dim)[..., None]
+    return x.gather(dim, positions.expand(-1, -1, x.shape[-1]))
+
+
+def mask_of(attn_mask: Tensor, num_tokens: int) -> Tensor:
+    """What a mask says of the first `num_tokens` tokens.
+
+    Not a slice, which is contiguous only at full length: an export with texts of any length would
+    ask whether it is, and be of that length alone.
+    """
+    positions = torch.arange(num_tokens, device=attn_mask.device)
+    return attn_mask.index_select(0, positions).index_select(1, positions)
+
+
+def runs(module: nn.Module, forward: Callable) -> bool:
+    """Whether a call of `module` runs `forward`: neither it nor its class was given another."""
+    return type(module).forward is forward and "forward" not in module.__dict__
 
 
 def _layer_scale(width: int, initial: float | None) -> nn.Module:

@@ -16,14 +16,20 @@ from fastclip.models.image_tower import ImageTower
 from fastclip.models.layer_norm import LayerNorm
 from fastclip.models.locking import Group
 from fastclip.models.patch_dropout import PatchDropout
+from fastclip.models.reading import is_observed, read
 from fastclip.models.transformer import Transformer
 
 
 class VisionTransformer(ImageTower):
-    """(B, channels, height, width) pictures to (B, embed_dim) features, not normalised."""
+    """(B, channels, height, width) pictures to (B, embed_dim) features, not normalised.
+
+    Attributes:
+        output_tokens: return the tokens of the patches along with the features.
+        proj: (width, embed_dim), or None for features of width `width`.
+    """
 
     def __init__(self, config: VisionConfig, embed_dim: int) -> None:
-        super().__init__(config.image_size, config.channels, embed_dim)
+        super().__init__(config.image_size, config.channels, embed_dim, config.output_tokens)
         width, patch_size = config.width, config.patch_size
         self.patch_size = (patch_size, patch_size)
         self.grid_size = config.grid_size
@@ -40,41 +46,54 @@ class VisionTransformer(ImageTower):
         self.transformer = Transformer(
             width, config.layers, config.heads, mlp_ratio=config.mlp_ratio,
             activation=config.activation, norm_eps=config.norm_eps,
-            ls_init_value=config.ls_init_value,
+            ls_init_value=config.ls_init_value, num_tokens=config.num_patches + 1,
         )  # fmt: skip
         self.ln_post = LayerNorm(width, config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, embed_dim) features.
+
+        With `output_tokens`, return also the (B, num_patches, width) tokens of the patches: behind
+        the last layer normalisation unless that is of the pooled token, not projected, as
+        open_clip does.
 
         Raises:
             ValueError: `images` is not (B, channels, *image_size).
             TypeError: `images` is not floating-point.
         """
         self.require_images(images)
+        pooled, patches = self._pool(self._embed(images))
+        if self.proj is not None:
+            pooled = pooled @ self.proj.to(pooled.dtype)
+        return (pooled, patches) if self.output_tokens else pooled
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """The (B, 1 + num_patches, width) tokens that go into the transformer."""
         patches = self.conv1(images.to(self.conv1.weight.dtype))
         patches = patches.flatten(2).transpose(1, 2)  # (B, num_patches, width)
-        class_token = self.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
+        class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([class_token, patches], dim=1)
         tokens = tokens + self.positional_embedding.to(tokens.dtype)
-        tokens = self.ln_pre(self.patch_dropout(tokens))
-        pooled = self._pool(tokens)
-        return pooled @ self.proj.to(pooled.dtype)
+        return self.ln_pre(self.patch_dropout(tokens))
 
-    def _pool(self, tokens: Tensor) -> Tensor:
-        if self.pool_type == "tok":
-            first = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
-            return self.ln_post(self.transformer(tokens, read_at=first))
-        patches = self.transformer(tokens)[:, 1:]
-        if self.final_ln_after_pool:
-            return self.ln_post(patches.mean(dim=1))
-        return self.ln_post(patches).mean(dim=1)
+    def _pool(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The (B, width) that is projected, and the patches where somebody reads them."""
+        reads_one = self.pool_type == "tok" and not self.output_tokens
+        if reads_one and not is_observed(tokens, self.transformer, self.ln_post):
+            return self.ln_post(read(self.transformer, tokens, read_at=0)), None
+        tokens = read(self.transformer, tokens)
+        if not self.final_ln_after_pool:
+            tokens = self.ln_post(tokens)
+        patches = tokens[:, 1:]
+        pooled = tokens[:, 0] if self.pool_type == "tok" else patches.mean(dim=1)
+        return self.ln_post(pooled) if self.final_ln_after_pool else pooled, patches
 
     def groups(self) -> list[Group]:
         *blocks, last = self.transformer.resblocks
         stem = [self.conv1, self.class_embedding, self.positional_embedding, self.ln_pre]
-        return [stem, *([block] for block in blocks), [last, self.ln_post], [self.proj]]
+        top = [] if self.proj is None else [[self.proj]]
+        return [stem, *([block] for block in blocks), [last, self.ln_post], *top]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.transformer.grad_checkpointing = enable

@@ -8,8 +8,8 @@ needed; `kept` belongs to the backend.
 import torch
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.ops.differentiation import forbid_double_backward, register_gradient
 from fastclip.ops.dispatch import call_backend, kept_like
-from fastclip.ops.once_differentiable import forbid_double_backward
 
 torch.library.define(
     "fastclip::contrastive_lse",
@@ -105,7 +105,5 @@ def _gradients(ctx, grad_positive, _grad_shift, grad_total, _grad_kept):
     )  # fmt: skip
 
 
-torch.library.register_autograd(
-    "fastclip::contrastive_lse", _gradients, setup_context=_setup_context
-)
-forbid_double_backward("fastclip::contrastive_lse_backward")
+register_gradient(contrastive_lse, _setup_context, _gradients)
+forbid_double_backward(contrastive_lse_backward)

@@ -6,8 +6,8 @@ For the mathematics see `fastclip/backends/reference.py`. `kept` belongs to the 
 import torch
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.ops.differentiation import forbid_double_backward, register_gradient
 from fastclip.ops.dispatch import call_backend, kept_like
-from fastclip.ops.once_differentiable import forbid_double_backward
 
 torch.library.define(
     "fastclip::siglip_sum",
@@ -99,5 +99,5 @@ def _gradients(ctx, grad_row_loss, _grad_kept):
     )  # fmt: skip
 
 
-torch.library.register_autograd("fastclip::siglip_sum", _gradients, setup_context=_setup_context)
-forbid_double_backward("fastclip::siglip_sum_backward")
+register_gradient(siglip_sum, _setup_context, _gradients)
+forbid_double_backward(siglip_sum_backward)

@@ -5,14 +5,17 @@
 The gradient of the logits needs no statistics: a backend that forms it while the tile of logits is
 there saves one of four products. Which gradients are wanted is known in the forward, so they are
 its outputs, constants of the differentiation, and the backward multiplies them. Those of float16
-features wait in float32: they are gradients of a sum, which may pass 65,504.
+features wait in float32: they are gradients of a sum, which may pass 65,504. A gradient that is
+wanted against expectation, because tensors under torch.func.vmap do not say that they need one, is
+that of `siglip_sum`.
 """
 
 import torch
 
 from fastclip.backends.normalization import compute_dtype
-from fastclip.ops.dispatch import call_backend
-from fastclip.ops.once_differentiable import forbid_double_backward
+from fastclip.ops.differentiation import forbid_double_backward, register_gradient
+from fastclip.ops.dispatch import call_backend, kept_like
+from fastclip.ops.siglip_sum import siglip_sum_backward
 
 torch.library.define(
     "fastclip::siglip_total",
@@ -83,8 +86,11 @@ def _backward_fake(
 
 
 def _setup_context(ctx, inputs, output):
+    *tensors, positive_offset, normalize, backend, workspace = inputs[:8]
     _, *gradients = output
-    ctx.save_for_backward(*inputs[:4], *gradients)
+    ctx.settings = positive_offset, normalize, backend, workspace
+    ctx.has_feature_grads = inputs[8:]
+    ctx.save_for_backward(*tensors, *gradients)
     ctx.mark_non_differentiable(*gradients)
     ctx.set_materialize_grads(False)
 
@@ -92,11 +98,26 @@ def _setup_context(ctx, inputs, output):
 def _gradients(ctx, grad_total, *_):
     if grad_total is None:
         return (None,) * 10
-    # The inputs, in the order of the forward's arguments, are also that of the backward's results.
-    gradients = siglip_total_backward(grad_total, *ctx.saved_tensors)
     needed = ctx.needs_input_grad[:4]
+    expected = *ctx.has_feature_grads, True, True
+    if all(there or not need for there, need in zip(expected, needed, strict=True)):
+        # The inputs, in the order of the forward's arguments, are also that of the results.
+        gradients = siglip_total_backward(grad_total, *ctx.saved_tensors)
+    else:
+        gradients = _gradients_of_rows(ctx, grad_total)
     return *(x if need else None for x, need in zip(gradients, needed, strict=True)), *(None,) * 6
 
 
-torch.library.register_autograd("fastclip::siglip_total", _gradients, setup_context=_setup_context)
-forbid_double_backward("fastclip::siglip_total_backward")
+def _gradients_of_rows(ctx, grad_total):
+    inputs = ctx.saved_tensors[:4]
+    row_features, col_features = inputs[:2]
+    _, _, backend, _ = ctx.settings
+    grad_row_loss = grad_total.repeat(row_features.shape[0])
+    kept = kept_like(backend, "siglip_sum", row_features, 0, col_features.shape[0])
+    return siglip_sum_backward(
+        grad_row_loss, *inputs, kept, *ctx.settings, *ctx.needs_input_grad[:2]
+    )
+
+
+register_gradient(siglip_total, _setup_context, _gradients)
+forbid_double_backward(siglip_total_backward)

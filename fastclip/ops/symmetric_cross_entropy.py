@@ -11,6 +11,7 @@ because the derivative of softplus is a sigmoid and not p - 1, of its gradient.
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from fastclip.ops.contrastive_lse import contrastive_lse
 
@@ -27,7 +28,7 @@ def symmetric_cross_entropy(
     needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns loss () or (B,); and without gradients positive (B,), shift (2, B)."""
-    if backend == "cpu" and not torch.compiler.is_compiling() and _has_data(row_features):
+    if backend == "cpu" and not torch.compiler.is_compiling() and _is_plain(row_features):
         # The same formulas as one node in C++ (csrc/cpu/clip_loss.cpp): at a batch of 64 the dozen
         # nodes of this function cost as much as the matrix products.
         return torch.ops.fastclip_native.clip_loss(
@@ -51,6 +52,10 @@ def negative_log_probability(
     return F.softplus(shift - positive + total.log(), beta=1.0, threshold=40.0)
 
 
-def _has_data(features: Tensor) -> bool:
-    # Subclasses (fake, functional, distributed tensors) need an operator that they can intercept.
+def _is_plain(features: Tensor) -> bool:
+    """Whether nothing but autograd's reverse mode has to know what is done to `features`."""
+    # Subclasses (fake, functional, distributed tensors) need operators that they can intercept; so
+    # do the transforms of torch.func and forward mode, whose tensors look like plain ones.
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return False
     return type(features) in (Tensor, torch.nn.Parameter)

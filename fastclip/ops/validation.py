@@ -1,26 +1,33 @@
 """Checks that every backend may rely on. Values of tensors are not looked at: that would
 synchronise with the device."""
 
-import math
+import sys
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from fastclip.backends.normalization import compute_dtype
+
 FEATURE_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 REDUCTIONS = ("mean", "none")
+_LARGEST = sys.float_info.max
 
 
 def check_features(image_features: Tensor, text_features: Tensor) -> None:
     for name, features in (("image_features", image_features), ("text_features", text_features)):
         if not isinstance(features, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
+        if not _is_dense(features):
+            raise _not_dense(name, features)
         if features.dim() != 2:
             raise ValueError(f"{name} must have shape (B, D), got {tuple(features.shape)}")
         if features.shape[0] == 0 or features.shape[1] == 0:
             raise ValueError(f"{name} must not be empty, got shape {tuple(features.shape)}")
         if features.dtype not in FEATURE_DTYPES:
             raise ValueError(
-                f"{name} must be float32, bfloat16, float16 or float64, got {features.dtype}"
+                f"{name} must be dense float32, bfloat16, float16 or float64, got {features.dtype}"
             )
     if image_features.shape[1] != text_features.shape[1]:
         raise ValueError(
@@ -44,32 +51,74 @@ def check_features(image_features: Tensor, text_features: Tensor) -> None:
         )
 
 
-def scalar_tensor(
-    name: str, value: float | Tensor, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """`value` as a 0-d tensor of `dtype` on `device`, differentiable if it was."""
+def _is_dense(value: Tensor) -> bool:
+    return value.layout is torch.strided and not value.is_nested
+
+
+def _not_dense(name: str, value: Tensor) -> ValueError:
+    form = "a nested tensor" if value.is_nested else f"the layout {value.layout}"
+    return ValueError(
+        f"{name} must be a dense tensor, got {form}; .to_dense() or .to_padded_tensor() makes one"
+    )
+
+
+def scalar(name: str, value: Any, device: torch.device) -> float | Tensor:
+    """`value` as a Python number that is finite, or as the tensor that it is.
+
+    What numpy's numbers are to the compiler is tensors: while it traces they become such on
+    `device`, unchecked.
+
+    Raises:
+        TypeError: `value` is neither a tensor nor a real number of Python's or numpy's.
+        ValueError: `value` has more than one element, or is not finite.
+    """
     if isinstance(value, Tensor):
-        if value.numel() != 1:
-            raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
-        if value.is_complex() or value.dtype == torch.bool:
-            raise ValueError(f"{name} must be real, got {value.dtype}")
-        if value.device != device:
-            raise ValueError(
-                f"{name} must be on the features' device {device}, got {value.device}; "
-                "a Python float goes with any device"
-            )
-        if value.dim() == 0 and value.dtype == dtype:
-            return value
-        return value.reshape(()).to(dtype)
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        if torch.compiler.is_compiling():
+            return torch.as_tensor(value, device=device)
+        value = _number_of_numpy(name, value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a float or a torch.Tensor, got {type(value).__name__}")
-    if not math.isfinite(value):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a float or a torch.Tensor, got {kind}")
+    # Not math.isfinite, which the compiler cannot trace where a number varies from call to call;
+    # nor a comparison with infinity, which it takes every such number to be below.
+    if not -_LARGEST <= value <= _LARGEST:
         raise ValueError(f"{name} must be finite, got {value}")
-    return torch.full((), value, dtype=dtype, device=device)
+    return value
+
+
+def _number_of_numpy(name: str, value: Any) -> float:
+    if value.size != 1:
+        raise ValueError(f"{name} must have one element, got shape {value.shape}")
+    if value.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a real number, got one of numpy's {value.dtype}")
+    return value.item()
+
+
+def scalar_tensor(name: str, value: float | Tensor, features: Tensor) -> Tensor:
+    """`value`, of `scalar`, as a 0-d tensor for a loss of `features`, differentiable if it was."""
+    dtype, device = compute_dtype(features.dtype), features.device
+    if not isinstance(value, Tensor):
+        return torch.full((), value, dtype=dtype, device=device)
+    if not _is_dense(value):
+        raise _not_dense(name, value)
+    if value.numel() != 1:
+        raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")
+    if value.is_complex() or value.dtype == torch.bool:
+        raise ValueError(f"{name} must be real, got {value.dtype}")
+    if value.device != device:
+        raise ValueError(
+            f"{name} must be on the features' device {device}, got {value.device}; "
+            "a Python float goes with any device"
+        )
+    if value.dim() == 0 and value.dtype == dtype:
+        return value
+    return value.reshape(()).to(dtype)
 
 
 def check_options(logit_scale: float | Tensor, reduction: str, workspace: int | None) -> None:
-    if isinstance(logit_scale, (int, float)) and logit_scale <= 0:
+    if not isinstance(logit_scale, Tensor) and logit_scale <= 0:
         raise ValueError(
             f"logit_scale must be > 0 (the multiplicative scale, not its log), got {logit_scale}"
         )

@@ -40,7 +40,7 @@ def save_checkpoint(
     """Write a checkpoint to `path`, replacing what is there in one step.
 
     Raises:
-        OSError: the disk or the directory refuses; an older file at `path` is left as it was.
+        CannotWrite: the disk or the directory refuses; an older file at `path` is left as it was.
     """
     write_atomically(
         path,

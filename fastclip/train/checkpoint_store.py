@@ -3,22 +3,38 @@
     step_000001200.pt     every so many steps or minutes, at the end, on SIGTERM; the last K stay
     epoch_3.pt            the same file under another name, which stays; maybe epoch_latest.pt
 
-A run that is killed leaves whole files and perhaps a temporary one, which the next run removes.
+A run that is killed leaves whole files and perhaps a temporary one, which the next run removes. One
+whose disk is full leaves whole files, and its error names the newest.
 """
 
+import contextlib
+import errno
 import os
 import re
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from fastclip.train.atomic_file import objection_to, temporary_of, write_atomically
+from fastclip.train.atomic_file import objection_to, temporary_of, write_atomically, writing
 
 STEP_NAME = re.compile(r"step_(\d+)\.pt")
 EPOCH_NAME = re.compile(r"epoch_(\d+)\.pt")
 TEMPORARY_NAME = re.compile(r"\.(step|epoch)_\w+\.pt\.\d+")
+
+
+# What file systems say that cannot give a file a second name: exFAT, some of networks.
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+class CheckpointNotWritten(OSError):
+    """A checkpoint cannot be written; the message says which one is still good.
+
+    Attributes:
+        errno: the system's number of the reason, if there is one.
+    """
 
 
 class Found(NamedTuple):
@@ -57,18 +73,20 @@ class CheckpointStore:
             names: of files that the same content stays under, such as "epoch_3.pt".
 
         Raises:
-            OSError: the disk refuses; older checkpoints are as they were.
+            CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
         """
         path = self.write(f"step_{step:09d}.pt", content)
         for name in names:
-            self._link(path, self.directory / name)
+            with self._naming_what_is_good():
+                self._link(path, self.directory / name)
         self._prune()
         return path
 
     def write(self, name: str, content: dict[str, Any]) -> Path:
         """Write `content` to the file of that name; raises as `save`."""
         path = self.directory / name
-        write_atomically(path, content)
+        with self._naming_what_is_good():
+            write_atomically(path, content)
         return path
 
     def paths(self) -> list[Path]:
@@ -104,11 +122,32 @@ class CheckpointStore:
             tell(f"{path} is passed over: {objection}")
         return None
 
+    @contextlib.contextmanager
+    def _naming_what_is_good(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            good = self.newest_path()
+            which = "there is no other checkpoint" if good is None else f"{good} is still good"
+            told = CheckpointNotWritten(f"the checkpoint {error}; {which}")
+            told.errno = error.errno
+            raise told from error
+
     def _link(self, path: Path, name: Path) -> None:
+        """Give a file a second name, or copy it where names cannot be shared."""
         temporary = temporary_of(name)
         temporary.unlink(missing_ok=True)
-        os.link(path, temporary)
-        os.replace(temporary, name)
+        try:
+            with writing(name):
+                try:
+                    os.link(path, temporary)
+                except OSError as error:
+                    if error.errno not in NO_LINKS:
+                        raise
+                    shutil.copyfile(path, temporary)
+                os.replace(temporary, name)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _prune(self) -> None:
         if self.keep_last is not None:

@@ -81,7 +81,8 @@ HELP = {
         "loss_schedule": "of the loss over ranks: gather or ring",
         "fsdp": "share weights, gradients and moments among ranks (FSDP2)",
         "backend": "of the loss, see fastclip.explain_backends()",
-        "precision": "of the towers; default: amp_bf16 on a GPU, fp32 else",
+        "precision": "of the towers; default: amp_bf16 on a GPU, fp32 else; bf16 and fp16 step "
+        "float32 copies of their 16-bit weights, pure_bf16 and pure_fp16 lose small steps",
         "device": "cpu or cuda",
         "dist_backend": "nccl or gloo",
     },
@@ -98,7 +99,8 @@ HELP = {
         "lr_cooldown_power": "how it falls",
         "lr_cooldown_end": "where to",
         "skip_scheduler": "one rate for all steps, without warm-up",
-        "ema_decay": "average the weights, such as 0.9999; evaluated, and kept as epoch_K_ema.pt",
+        "ema_decay": "average the weights, such as 0.9999, in float32; evaluated, and kept as "
+        "epoch_K_ema.pt",
         "grad_clip_norm": "largest norm of the gradient",
         "seed": "of weights, data order and dropout",
     },
@@ -211,6 +213,7 @@ def _require_data(config: RunConfig) -> None:
 
 
 def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) -> int:
+    from fastclip.train.cautions import cautions
     from fastclip.train.run import Run
 
     for flag, reason in ACCEPTED.items():
@@ -229,8 +232,10 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         log.say(description)
     for notice in run.data.notices():
         log.warn(notice)
-    if run.precision.caution is not None:
-        log.warn(run.precision.caution)
+    of_settings = cautions(config, run.train_config, run.steps_per_epoch)
+    for caution in (run.precision.caution, *of_settings):
+        if caution is not None:
+            log.warn(caution)
     if ranks.is_first:
         _say_what_it_takes(config, run, ranks, log)
         run.checkpoints.store.remove_temporaries()

@@ -3,10 +3,10 @@
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
 from fastclip.train.ranks import Ranks
 from fastclip.train.sharding import is_sharded, shard
+from fastclip.train.weight_average import WeightAverage
 
 
 def place(model: nn.Module, ranks: Ranks, by_shares: bool) -> None:
@@ -37,15 +37,11 @@ def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
     return DistributedDataParallel(model, device_ids=devices)
 
 
-def make_average(model: nn.Module, decay: float | None, by_shares: bool) -> AveragedModel | None:
-    """An average of the weights of `model` and of its buffers, or None.
+def make_average(model: nn.Module, decay: float | None, by_shares: bool) -> WeightAverage | None:
+    """A float32 average of the weights of `model` and of its buffers, or None.
 
     Args:
         decay: share of the average that stays at every step.
-        by_shares: both are going to be sharded; torch averages shares one tensor at a time.
+        by_shares: both are going to be sharded.
     """
-    if decay is None:
-        return None
-    if by_shares:
-        return AveragedModel(model, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return None if decay is None else WeightAverage(model, decay, by_shares)

@@ -31,27 +31,27 @@ IDLE = (
     Idle(
         ("lock_image_unlocked_groups", "lock_image_freeze_bn_stats"),
         lambda config: not config.lock_image,
-        "it changes what --lock-image does",
+        "it needs --lock-image, which is not given",
     ),
     Idle(
         ("lock_text_unlocked_layers",),
         lambda config: not config.lock_text,
-        "it changes what --lock-text does",
+        "it needs --lock-text, which is not given",
     ),
     Idle(
         ("warmup", "lr_scheduler"),
         lambda config: config.skip_scheduler,
-        "--skip-scheduler has one rate for all steps",
+        "--skip-scheduler trains at one learning rate, without warm-up or cooldown",
     ),
     Idle(
         ("epochs_cooldown", "lr_cooldown_power", "lr_cooldown_end"),
         _has_no_cooldown,
-        "it is of --lr-scheduler const-cooldown",
+        "only --lr-scheduler const-cooldown has a cooldown",
     ),
     Idle(
         ("batch_size",),
         lambda config: None not in (config.global_batch_size, config.micro_batch_size),
-        "--global-batch-size and --micro-batch-size say it",
+        "--global-batch-size and --micro-batch-size determine it",
     ),
     Idle(
         ("csv_separator",),
@@ -62,7 +62,7 @@ IDLE = (
     Idle(
         ("zeroshot_classes", "zeroshot_templates"),
         lambda config: config.zeroshot_data is None,
-        "it is of --zeroshot-data",
+        "it needs --zeroshot-data, which is not given",
     ),
     Idle(
         ("zeroshot_frequency",),
@@ -73,7 +73,7 @@ IDLE = (
     Idle(
         ("wandb_project_name", "wandb_notes"),
         lambda config: "wandb" not in config.reporters,
-        "it is of --report-to wandb",
+        "it needs --report-to wandb, which is not given",
     ),
 )
 
@@ -83,7 +83,7 @@ def idle_settings(config: RunConfig) -> dict[str, str]:
 
     Example:
         >>> idle_settings(RunConfig(lock_text_unlocked_layers=2))
-        {'lock_text_unlocked_layers': 'it changes what --lock-text does'}
+        {'lock_text_unlocked_layers': 'it needs --lock-text, which is not given'}
     """
     defaults = {f.name: f.default for f in fields(RunConfig)}
     return {

@@ -11,6 +11,7 @@ from torch.optim import AdamW
 
 from fastclip.models.config import ResNetConfig
 from fastclip.train.config import TrainConfig
+from fastclip.train.master_weights import NO_MASTERS, MasterWeights
 from fastclip.train.sharding import is_share
 
 
@@ -31,26 +32,35 @@ def moments_of(model: nn.Module) -> Moments:
     return OF_RESNETS if is_resnet else OF_VISION_TRANSFORMERS
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, masters: MasterWeights = NO_MASTERS
+) -> list[dict]:
     """Split trainable parameters: those of two or more dimensions decay, the others do not.
 
-    The latter come first, as in open_clip.
+    The latter come first, as in open_clip. A parameter that has a master is represented by it.
     """
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    trainable = [masters.of(p) for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
     ]
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
-    """AdamW with the settings of `config`; one kernel for all parameters if they are on a GPU."""
+def make_optimizer(
+    model: nn.Module, config: TrainConfig, masters: MasterWeights = NO_MASTERS
+) -> AdamW:
+    """AdamW with the settings of `config`; one kernel for all parameters if they are on a GPU.
+
+    Args:
+        masters: are stepped in the place of the parameters that they are of. `OptimizerStep` gives
+            them their gradients and writes them back.
+    """
     parameters = list(model.parameters())
     # torch's kernels for many tensors refuse lists in which some are shards and some are not.
     is_sharded = any(map(is_share, parameters))
     on_gpu = all(p.is_cuda for p in parameters)
     return AdamW(
-        parameter_groups(model, config.weight_decay),
+        parameter_groups(model, config.weight_decay, masters),
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.eps,

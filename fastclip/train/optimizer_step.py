@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fastclip.train.config import TrainConfig
 from fastclip.train.gradient_sync import unwrapped
+from fastclip.train.master_weights import NO_MASTERS, MasteredModel, MasterWeights
 from fastclip.train.schedule import learning_rate_at
 from fastclip.train.sharding import clip_gradients
 from fastclip.train.step import CachedStep, StepResult, Texts
@@ -21,9 +22,12 @@ class OptimizerStep:
 
     Args:
         compute: makes the gradients, and scales them for float16 if it has a scaler.
-        optimizer: of the parameters of `compute.model`; its rate is set at every step.
+        optimizer: of the parameters of `compute.model`, or of their masters; its rate is set at
+            every step.
         config: the schedule and the limit of the norm.
-        average: of the weights, brought up to date after every step.
+        average: of the weights, of the masters where there are some, brought up to date after
+            every step.
+        masters: of 16-bit parameters, that `optimizer` was made with.
     """
 
     def __init__(
@@ -32,11 +36,13 @@ class OptimizerStep:
         optimizer: torch.optim.Optimizer,
         config: TrainConfig,
         average: AveragedModel | None = None,
+        masters: MasterWeights = NO_MASTERS,
     ) -> None:
         self.compute = compute
         self.optimizer = optimizer
         self.config = config
         self.average = average
+        self.masters = masters
 
     def __call__(self, batches: Sequence[tuple[Tensor, Texts]], number: int) -> StepResult:
         """Take step `number`, counted from 0, over micro-batches of (images, texts).
@@ -46,7 +52,7 @@ class OptimizerStep:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(number, self.config)
-        self.optimizer.zero_grad()
+        self.compute.model.zero_grad()
         result = self.compute.over(batches)
         if not torch.isfinite(result.loss):
             raise FloatingPointError(
@@ -57,17 +63,20 @@ class OptimizerStep:
         model = unwrapped(self.compute.model)
         model.clamp_logit_scale()
         if self.average is not None:
-            self.average.update_parameters(model)
+            self.average.update_parameters(MasteredModel(model, self.masters))
         return result
 
     def _update(self) -> None:
         scaler = self.compute.scaler
+        self.masters.take_gradients()
         if scaler is not None:
             scaler.unscale_(self.optimizer)
         if self.config.grad_clip_norm is not None:
-            clip_gradients(self.compute.model.parameters(), self.config.grad_clip_norm)
+            parameters = map(self.masters.of, self.compute.model.parameters())
+            clip_gradients(parameters, self.config.grad_clip_norm)
         if scaler is None:
             self.optimizer.step()
         else:
             scaler.step(self.optimizer)
             scaler.update()
+        self.masters.write_back()

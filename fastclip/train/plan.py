@@ -1,8 +1,10 @@
 """`fastclip plan`: what a step takes of a GPU's memory, and what fits. No GPU needed.
 
     weights       of parameters and, if they are trained, their gradients and AdamW's two averages:
-                  16 bytes each in float32; once more for an average of the weights. Sharded over
-                  ranks, all but the gradients, which are whole while micro-batches add up
+                  16 bytes each in float32. Matrices of bf16 and fp16: 2 bytes, and 16 of a float32
+                  master with its gradient and averages. 4 bytes more each for an average of the
+                  weights. Sharded over ranks, all but the gradients, which are whole while
+                  micro-batches add up
     a graph       what the forward of a micro-batch saves for its backward, counted on tensors
                   without data, which run the model itself
     features      of all N pairs, both sides, and their gradients: 16 N D bytes, and as much again
@@ -32,6 +34,7 @@ from fastclip.models.precision import set_precision
 from fastclip.models.presets import has_clip_vocabulary
 from fastclip.models.registry import get_model_config
 from fastclip.train.activation_budget import SPARED, measure_kept, parse_bytes
+from fastclip.train.master_weights import IN_16_BITS
 from fastclip.train.precision import PRECISIONS, TowerPrecision
 
 LOSS_BLOCKS = 256 * 2**20
@@ -128,10 +131,8 @@ def make_plan(
         # Two sizes tell all: a graph is a constant (weights in 16 bits) and a part per sample.
         one, two = (_graph_bytes(model, size, towers) for size in (1, 2))
         flops = _forward_flops(model, towers)
-    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    whole = sum(p.nbytes for p in model.parameters())
-    kept = whole * (2 if is_averaged else 1) + 2 * trained
-    weights = trained + (kept // world_size if is_sharded else kept)
+    gradients, kept = _bytes_of_weights(model, towers.has_masters, is_averaged)
+    weights = gradients + (kept // world_size if is_sharded else kept)
     gathered = global_batch_size if schedule == "gather" else pairs
     width = config.embed_dim
     height_width = config.vision_cfg.image_size
@@ -147,6 +148,21 @@ def make_plan(
         flops_per_pair=flops,
         pairs_per_rank=pairs,
     )
+
+
+def _bytes_of_weights(model: nn.Module, has_masters: bool, is_averaged: bool) -> tuple[int, int]:
+    """Bytes of gradients, and of what stays: parameters, masters, AdamW's averages, an average."""
+    gradients = kept = 0
+    for p in model.parameters():
+        in_float32 = 4 * p.numel()
+        kept += p.nbytes + (in_float32 if is_averaged else 0)
+        if not p.requires_grad:
+            continue
+        is_mastered = has_masters and p.dtype in IN_16_BITS
+        stepped = in_float32 if is_mastered else p.nbytes
+        gradients += stepped  # a gradient in 16 bits is dropped as it is converted
+        kept += 2 * stepped + (in_float32 if is_mastered else 0)
+    return gradients, kept
 
 
 def _graph_bytes(model: nn.Module, size: int, towers: TowerPrecision) -> int:

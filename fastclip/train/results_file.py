@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from fastclip.train.atomic_file import writing
+
 
 class ResultsFile:
     """Args:
@@ -18,7 +20,12 @@ class ResultsFile:
             path.write_bytes(text[: text.rfind(b"\n") + 1])
 
     def append(self, values: Mapping[str, object]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
+        """Write a line.
+
+        Raises:
+            CannotWrite: the disk refuses.
+        """
+        with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(dict(values)) + "\n")
 
     def has_epoch(self, epoch: int) -> bool:

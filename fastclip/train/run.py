@@ -22,6 +22,7 @@ from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.train.distribution import make_average, place, wrap
 from fastclip.train.evaluation import Evaluator, repeats
+from fastclip.train.master_weights import NO_MASTERS, MasterWeights
 from fastclip.train.optim import make_optimizer, moments_of
 from fastclip.train.optimizer_step import OptimizerStep
 from fastclip.train.precision import TowerPrecision
@@ -66,7 +67,7 @@ class Run:
         )
         self._prepare_steps()
         self.evaluator = Evaluator(
-            ranks, self.prepare, self.precision.autocast, self.made.tokenizer,
+            ranks, self._prepare_evaluated, self._evaluated_precision.autocast, self.made.tokenizer,
             self.arithmetic.micro_batch_size, log.warn,
         )  # fmt: skip
         self.checkpoints = RunCheckpoints(
@@ -99,10 +100,22 @@ class Run:
         self.epoch, self.global_step = self.checkpoints.restore(path)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """uint8 pixels on the host to standardised ones on the device."""
+        """uint8 pixels on the host to standardised ones on the device, as the model takes them."""
+        return self._standardize(images, self.precision)
+
+    def _prepare_evaluated(self, images: Tensor) -> Tensor:
+        """The same, as the model or the average takes them that is evaluated."""
+        return self._standardize(images, self._evaluated_precision)
+
+    def _standardize(self, images: Tensor, precision: TowerPrecision) -> Tensor:
         pixels = images.to(self.ranks.device, non_blocking=True)
         standard = standardize(pixels, self.made.mean, self.made.std)
-        return standard.to(self.precision.input_dtype)
+        return standard.to(precision.input_dtype)
+
+    @property
+    def _evaluated_precision(self) -> TowerPrecision:
+        """An average of the weights is evaluated in their place, and it is in float32."""
+        return self.precision if self.state.average is None else self.precision.of_float32()
 
     def _prepare_steps(self) -> None:
         config, scaler = self.config, self.precision.scaler()
@@ -111,7 +124,9 @@ class Run:
             place(model, self.ranks, config.fsdp)
         if config.torchcompile:
             self.model.compile()
-        optimizer = make_optimizer(self.model, self.train_config)
+        has_masters = self.precision.has_masters
+        masters = MasterWeights(self.model.named_parameters()) if has_masters else NO_MASTERS
+        optimizer = make_optimizer(self.model, self.train_config, masters)
         self.compute = CachedStep(
             wrap(self.model, self.ranks),
             self._loss(),
@@ -121,8 +136,8 @@ class Run:
             scaler=scaler,
             prepare=self.prepare,
         )
-        self.take_step = OptimizerStep(self.compute, optimizer, self.train_config, average)
-        self.state = TrainedState(self.model, optimizer, scaler, average)
+        self.take_step = OptimizerStep(self.compute, optimizer, self.train_config, average, masters)
+        self.state = TrainedState(self.model, optimizer, scaler, average, masters)
 
     def _train_epoch(self) -> bool:
         """The rest of an epoch; False if it was told to stop, and has saved."""

@@ -5,7 +5,9 @@
      "ranks": for each of them its place in the data, what it has measured, its random numbers}
 
 The first line is open_clip's, which loads the model of such a file; its optimiser has the
-parameters in another order.
+parameters in another order. "state_dict" has what the optimiser steps: float32, also of the
+precisions bf16 and fp16 (the masters), but 16 bits of pure_bf16 and pure_fp16. "ema_state_dict",
+and the file of an epoch's average, are float32 in any precision.
 """
 
 from collections.abc import Sequence
@@ -60,7 +62,7 @@ class RunCheckpoints:
                 then written to "epoch_3_ema.pt".
 
         Raises:
-            OSError: the disk refuses; older checkpoints are as they were.
+            CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
         """
         random = RandomState.now()
         ranks = self.ranks.gather(

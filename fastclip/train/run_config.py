@@ -131,6 +131,11 @@ class RunConfig:
         self._require(not mixed, "precision", "of one dtype for all parameters with fsdp")
         cools = self.lr_scheduler != "const-cooldown" or self.epochs_cooldown is not None
         self._require(cools, "epochs_cooldown", "given with const-cooldown")
+        cooldown = self.epochs_cooldown
+        self._require(cooldown is None or cooldown >= 0, "epochs_cooldown", "at least 0 or None")
+        self._require(self.lr_cooldown_power > 0, "lr_cooldown_power", "positive")
+        falls = 0 <= self.lr_cooldown_end <= self.lr
+        self._require(falls, "lr_cooldown_end", f"between 0 and lr, which is {self.lr}")
         decay = self.ema_decay
         self._require(decay is None or 0 < decay < 1, "ema_decay", "in (0, 1)")
         known = set(self.reporters) <= set(REPORTERS)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from fastclip.data.loading.bad_samples import skipped_summary
+from fastclip.data.loading.first_look import require_readable
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.opening import find_type, open_source
@@ -66,6 +67,16 @@ class RunData:
         self.tasks = _open_tasks(config)
         self._sources = {"--train-data": source, "--val-data": self.validation}
         self._sources |= {task.name: task.source for task in self.tasks}
+        self._look_at_what_is_read_late(config)
+
+    def _look_at_what_is_read_late(self, config: RunConfig) -> None:
+        """Training data that cannot be used ends a run at its first step, other data much later."""
+        late = [(task.name, task.source, task.labels) for task in self.tasks]
+        if self.validation is not None and config.val_frequency:
+            late.append(("--val-data", self.validation, self._made.tokenizer))
+        for name, source, tokenizer in late:
+            transform = self._made.val_transform
+            require_readable(name, source, transform, tokenizer, config.max_bad_rate)
 
     def descriptions(self) -> list[str]:
         """Say what is classified zero-shot."""

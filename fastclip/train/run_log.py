@@ -1,13 +1,36 @@
 """What a run says: lines on the terminal and in out.log, metrics in results.jsonl and elsewhere."""
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fastclip.train.atomic_file import writing
 from fastclip.train.progress import LineHandler
 from fastclip.train.reporters import Reporter
 from fastclip.train.results_file import ResultsFile
 from fastclip.train.step_report import StepReport
+
+
+class _LogFile(logging.FileHandler):
+    """Goes on without lines that a full disk refuses, and says once that there are such."""
+
+    def __init__(self, path: Path) -> None:
+        with writing(path):
+            super().__init__(path, encoding="utf-8")
+        self.has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.has_failed:
+            self.has_failed = True
+            error = sys.exc_info()[1]
+            print(f"{self.baseFilename} lacks lines from here on: {error}", file=sys.stderr)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # what is not written yet is refused once more
+            self.stream = None
 
 
 class RunLog:
@@ -30,7 +53,7 @@ class RunLog:
             return
         self.logger.setLevel(logging.INFO)
         form = logging.Formatter("%(asctime)s | %(levelname)s | %(message)s", "%Y-%m-%d,%H:%M:%S")
-        for handler in (LineHandler(), logging.FileHandler(directory / "out.log")):
+        for handler in (LineHandler(), _LogFile(directory / "out.log")):
             handler.setFormatter(form)
             self.logger.addHandler(handler)
 
@@ -44,7 +67,9 @@ class RunLog:
         """Write params.txt, one `name: value` per line."""
         if self.directory is not None:
             lines = [f"{name}: {value}\n" for name, value in sorted(values.items())]
-            (self.directory / "params.txt").write_text("".join(lines), encoding="utf-8")
+            path = self.directory / "params.txt"
+            with writing(path):
+                path.write_text("".join(lines), encoding="utf-8")
 
     def step(self, report: StepReport) -> None:
         """Say what a step found, and report its numbers."""

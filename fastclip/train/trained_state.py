@@ -1,4 +1,9 @@
-"""What training changes, as a checkpoint holds it: parameters, moments, the scaler, an average."""
+"""What training changes, as a checkpoint holds it: parameters, moments, the scaler, an average.
+
+Weights are stored as the optimiser steps them: of 16-bit parameters that have float32 masters, the
+masters. A model of any dtype loads them, and rounding them gives the parameters to the bit. An
+average of the weights is float32 in any case.
+"""
 
 from typing import Any
 
@@ -7,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_map_only
 
+from fastclip.train.master_weights import NO_MASTERS, MasterWeights
 from fastclip.train.sharding import shared_like, whole
 
 KERNELS = ("foreach", "fused")  # settings that depend on where the parameters are
@@ -17,6 +23,7 @@ class TrainedState:
 
     Args:
         average: of the weights; its parameters are stored as "ema_state_dict".
+        masters: of 16-bit parameters, stored in their place under "state_dict".
     """
 
     def __init__(
@@ -25,16 +32,18 @@ class TrainedState:
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler | None = None,
         average: AveragedModel | None = None,
+        masters: MasterWeights = NO_MASTERS,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.scaler = scaler
         self.average = average
+        self.masters = masters
 
     def state_dict(self) -> dict[str, Any]:
         """Whole tensors, of sharded ones too: all ranks call this together."""
         content = {
-            "state_dict": _whole(self.model.state_dict()),
+            "state_dict": _whole(self.model.state_dict() | self.masters.state_dict()),
             "optimizer": _whole(self.optimizer.state_dict()),
         }
         if self.scaler is not None:
@@ -53,6 +62,7 @@ class TrainedState:
             if part is not None and name not in content:
                 raise ValueError(f"the checkpoint has no {name}: its run was without")
         _load(self.model, content["state_dict"])
+        self.masters.load_state_dict(content["state_dict"])
         self._load_optimizer(content["optimizer"])
         if self.scaler is not None:
             self.scaler.load_state_dict(content["scaler"])

@@ -1,5 +1,6 @@
 """Disagreement between ranks: the same clear error on all of them, and no rank that waits."""
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -52,6 +53,35 @@ def error_of(group, of_rank_1):
 def test_ranks_that_disagree_raise_the_same_error(ranks, of_rank_1, message):
     errors = ranks.run(3, error_of, of_rank_1)
     assert errors[0].startswith(message) and errors == [errors[0]] * 3
+
+
+def error_of_numbers(group, scales, biases):
+    """The error of a loss with numbers that are this rank's, or its value."""
+    x = torch.eye(B, D, requires_grad=True)
+    scale, bias = (torch.tensor(10.0) if y is None else y for y in
+                   (scales[group.rank()], biases[group.rank()]))  # fmt: skip
+    try:
+        return fastclip.siglip_loss(x, x, scale, bias, process_group=group).item()
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    "scales, biases, message",
+    [
+        ((10.0, 20.0), (0, 0), "logit_scale must be the same on ranks 0 to 1, got 10.0, 20.0"),
+        ((10.0, 10), (0.0, -4.5), "logit_bias must be the same on ranks 0 to 1, got 0.0, -4.5"),
+        ((10.0, None), (0, 0), "logit_scale must be the same on ranks 0 to 1, got 10.0, a tensor"),
+    ],
+)
+def test_numbers_that_differ_raise_the_same_error(ranks, scales, biases, message):
+    errors = ranks.run(2, error_of_numbers, scales, biases)
+    assert errors[0].startswith(message) and errors[0] == errors[1]
+
+
+def test_equal_numbers_of_any_type_agree(ranks):
+    values = ranks.run(2, error_of_numbers, (10, np.float32(10)), (0.0, -0.0))
+    assert isinstance(values[0], float) and values[0] == values[1]
 
 
 def wrong_arguments(group):

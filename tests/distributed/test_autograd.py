@@ -140,3 +140,28 @@ def test_modules_told_to_be_alone_are(ranks, loss):
     for rank, value in enumerate(results):
         own = loss_of(loss, leaves_of(rank, inputs)).detach()
         torch.testing.assert_close(value, own, rtol=1e-12, atol=0)
+
+
+def transformed(group, loss, inputs, schedule):
+    leaves = [x.detach() for x in leaves_of(group.rank(), inputs)]
+
+    def value(*leaves):
+        return loss_of(loss, leaves, process_group=group, schedule=schedule)
+
+    wanted = tuple(range(len(leaves)))
+    expected = leaves_of(group.rank(), inputs)
+    value(*expected).backward()
+    actual = torch.func.grad(value, wanted)(*leaves)
+    torch.testing.assert_close(list(actual), [x.grad for x in expected], rtol=1e-12, atol=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")  # torch's own
+        with pytest.raises(RuntimeError, match=r"forward mode AD|forward-mode"):
+            torch.func.jvp(value, tuple(leaves), tuple(leaves))
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.func.grad(lambda *xs: torch.func.grad(value)(*xs).sum())(*leaves)
+
+
+@each_loss
+@each_schedule
+def test_transforms_of_torch_func_reach_over_ranks(ranks, loss, schedule):
+    ranks.run(2, transformed, loss, inputs_of(loss), schedule)

@@ -1,11 +1,17 @@
 """FSDP2: a step of shares is the step of the whole, and what is stored of it is whole tensors."""
 
+import copy
+
 import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
+from fastclip.models.precision import set_precision
 from fastclip.train.config import TrainConfig
+from fastclip.train.distribution import make_average
+from fastclip.train.master_weights import MasterWeights
 from fastclip.train.optim import make_optimizer
+from fastclip.train.optimizer_step import OptimizerStep
 from fastclip.train.sharding import clip_gradients, gathered, shard, whole
 from fastclip.train.step import CachedStep
 from fastclip.train.trained_state import TrainedState
@@ -14,6 +20,7 @@ from tests.support.small_models import SMALL, build, inputs
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(batch_size=6, steps=3, learning_rate=1e-3)
+SMALL_STEPS = TrainConfig(batch_size=6, steps=3, learning_rate=1e-5, grad_clip_norm=1e-2)
 
 
 def train_a_share(group, name, sizes, schedule, budget):
@@ -132,6 +139,70 @@ def test_what_is_stored_is_whole_and_loads_into_shares_and_into_the_whole(ranks)
             assert torch.equal(loaded["state_dict"][name], value)
         assert content["optimizer"]["param_groups"][0]["foreach"] is False
         assert plain.optimizer.param_groups[0]["foreach"] is None
+
+
+def stepped_in_16_bits(group):
+    """A model of bfloat16 shares after three small steps of its masters, and one that resumed."""
+    stored, dtypes = [], set()
+    for seed in (0, 1):
+        model = set_precision(build(SMALL["vit"], seed).train(), "pure_bf16")
+        if group is not None:
+            shard(model, CPU, group)
+        masters = MasterWeights(model.named_parameters())
+        optimizer = make_optimizer(model, SMALL_STEPS, masters)
+        loss = loss_of("vit", **({"process_group": group} if group else {"world_size": 1}))
+        step = OptimizerStep(CachedStep(model, loss, 3), optimizer, SMALL_STEPS, masters=masters)
+        state = TrainedState(model, optimizer, masters=masters)
+        if stored:
+            state.load_state_dict(stored[2])
+        batch = inputs(SMALL["vit"], 6)
+        own = slice(None) if group is None else slice(3 * group.rank(), 3 * group.rank() + 3)
+        batches = list(step.compute.micro_batches(batch[0][own].bfloat16(), batch[1][own]))
+        dtypes |= {whole(p.detach()).dtype for p in model.parameters()}
+        for number in range(2 * seed, 3):
+            stored.append(copy.deepcopy(state.state_dict()))
+            step(batches, number)
+        stored.append(state.state_dict())
+    return stored, dtypes
+
+
+@pytest.mark.slow
+def test_masters_of_shares_take_small_steps_and_resume_to_the_bit(ranks):
+    (first, *_, alone, _, _), _ = stepped_in_16_bits(None)
+    expected = alone["state_dict"]["visual.proj"] - first["state_dict"]["visual.proj"]
+    for stored, dtypes in ranks.run(2, stepped_in_16_bits):
+        begin, _, _, end, _, resumed = stored
+        assert dtypes == {torch.bfloat16}
+        for name, value in end["state_dict"].items():
+            assert value.dtype == torch.float32
+            assert torch.equal(value, resumed["state_dict"][name]), name
+        moved = end["state_dict"]["visual.proj"] - begin["state_dict"]["visual.proj"]
+        assert (moved != 0).double().mean() > 0.99
+        assert (moved - expected).norm() < 0.2 * expected.norm()
+
+
+def average_of_shares(group):
+    """How far the average of a bfloat16 model's shares goes of the way to weights that stay."""
+    model = set_precision(build(SMALL["vit"]).train(), "pure_bf16")
+    average = make_average(model, 0.95, True)
+    for one in (model, average.module):
+        shard(one, CPU, group)
+    average.update_parameters(model)
+    start = whole(model.visual.proj.detach()).double()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.03)
+    for _ in range(60):
+        average.update_parameters(model)
+    mean, end = (whole(m.visual.proj.detach()).double() for m in (average.module, model))
+    with torch.no_grad(), gathered(average.module):
+        features = average.module(*inputs(SMALL["vit"], 2))[0]
+    return ((mean - start).norm() / (end - start).norm()).item(), features.dtype
+
+
+def test_average_of_16_bit_shares_is_float32_and_moves(ranks):
+    for gone, dtype in ranks.run(2, average_of_shares):
+        assert gone == pytest.approx(1 - 0.95**60, abs=1e-3) and dtype == torch.float32
 
 
 def features_called_unequally(group):

@@ -86,12 +86,18 @@ def test_output_dict_and_keywords(module):
 
 @pytest.mark.parametrize("module", [fastclip.ClipLoss, fastclip.SigLipLoss])
 def test_ranks_that_are_not_there_raise(module):
+    inputs = make_inputs(Case(20, 8))
+    # Ranks may be initialised after the module is made: what needs them is checked when called.
+    made = module(rank=1, world_size=2)
     with pytest.raises(ValueError, match=r"world_size=2 needs .*; it is not initialised"):
-        module(rank=1, world_size=2)
+        made(*inputs)
     with pytest.raises(ValueError, match=r"rank must be in \[0, world_size=2\), got 2"):
         module(rank=2, world_size=2)
+    with pytest.raises(ValueError, match="rank must be >= 0, got -1"):
+        module(rank=-1)
+    made = module(rank=3)
     with pytest.raises(ValueError, match="rank must be this process's rank 0 of 1, got 3"):
-        module(rank=3)
+        made(*inputs)
     with pytest.raises(ValueError, match="world_size must be >= 1, got 0"):
         module(world_size=0)
     with pytest.raises(TypeError, match="process_group must be a ProcessGroup or None, got str"):

@@ -114,7 +114,7 @@ def test_model_card_says_what_open_clips_says():
 def test_nothing_is_published_of_what_cannot_be(hub, monkeypatch):
     with pytest.raises(ValueError, match="safe_serialization must be one of"):
         fastclip.push_to_hf_hub(build(SMALL["vit"]), None, None, "x", safe_serialization="no")
-    with pytest.raises(TypeError, match="only built-in models can be written"):
+    with pytest.raises(TypeError, match="only built-in models can be published"):
         fastclip.push_to_hf_hub(torch.nn.Linear(2, 2), None, None, "x")
     assert hub.calls == []
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)

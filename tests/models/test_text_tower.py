@@ -33,12 +33,13 @@ def changed_at(tokens, position):
 def test_tower_is_read_at_its_token(changes, position):
     tower = tower_of(**changes)
     tokens = torch.tensor([[50, 7, 9, 11, 63, 0, 0, 0, 0]])
-    seen = []
-    tower.transformer.register_forward_hook(
-        lambda module, args, kwargs, out: seen.append(kwargs["read_at"].tolist()), with_kwargs=True
-    )
-    tower(tokens)
-    assert seen == [[position]]
+    tower.text_projection, features = None, tower(tokens)
+    read = tower(tokens)
+    tower.output_tokens = True
+    pooled, states = tower(tokens)
+    assert features.shape == (1, 24) and states.shape == (1, 9, 128)
+    for found in (read, pooled):
+        torch.testing.assert_close(found, states[:, position], rtol=1e-5, atol=1e-6)
 
 
 def test_first_of_several_end_tokens_is_read():

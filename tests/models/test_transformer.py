@@ -11,6 +11,10 @@ def copied_into_torch(attention, width, heads):
     return theirs.eval()
 
 
+def causal_mask(num_tokens):
+    return torch.full((num_tokens, num_tokens), float("-inf")).triu(1)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_equals_torch_multihead_attention(causal):
     torch.manual_seed(0)
@@ -20,7 +24,8 @@ def test_attention_equals_torch_multihead_attention(causal):
     x = torch.randn(2, 7, 24)
     mask = torch.ones(7, 7).triu(1).bool() if causal else None
     expected, _ = theirs(x, x, x, attn_mask=mask, need_weights=False)
-    torch.testing.assert_close(attention(x), expected, rtol=1e-4, atol=1e-5)
+    found, _ = attention(x, x, x, need_weights=False, attn_mask=mask)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_causal_transformer_does_not_see_the_future():
@@ -29,7 +34,8 @@ def test_causal_transformer_does_not_see_the_future():
     x = torch.randn(1, 6, 16)
     changed = x.clone()
     changed[:, 4, 0] += 1  # not all of it: layer normalisation would take that back
-    before, after = transformer(x), transformer(changed)
+    mask = causal_mask(6)
+    before, after = transformer(x, mask), transformer(changed, mask)
     torch.testing.assert_close(before[:, :4], after[:, :4])
     assert ((before - after)[:, 4:].abs().amax(-1) > 1e-4).all()
 
@@ -60,8 +66,9 @@ def test_reading_one_token_equals_reading_it_from_all_with_its_gradients(setting
     positions = torch.tensor([0, 6, 3, 3, 1])
     weights = torch.randn(5, 32, dtype=torch.float64)
     inputs = [x, *transformer.parameters()]
-    whole = transformer(x)[torch.arange(5), positions]
-    read = transformer(x, read_at=positions)
+    mask = causal_mask(7) if settings.get("causal") else None
+    whole = transformer(x, mask)[torch.arange(5), positions]
+    read = transformer(x, mask, read_at=positions)
     torch.testing.assert_close(read, whole, rtol=1e-12, atol=1e-12)
     expected = torch.autograd.grad((whole * weights).sum(), inputs)
     found = torch.autograd.grad((read * weights).sum(), inputs)
@@ -79,7 +86,7 @@ def test_checkpointing_changes_no_gradient_and_keeps_less(read_at):
         with torch.autograd.graph.saved_tensors_hooks(
             lambda t: kept.append(t.nbytes) or t, lambda t: t
         ):
-            out = transformer(x, read_at)
+            out = transformer(x, read_at=read_at)
         return torch.autograd.grad(out.square().sum(), [*transformer.parameters()]), sum(kept)
 
     plain, plain_bytes = run()

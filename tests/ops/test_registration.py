@@ -1,5 +1,6 @@
 """The operators behave under everything that PyTorch does to operators."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,6 +64,38 @@ def test_losses_compile_to_one_graph(backend, loss):
     torch.testing.assert_close(
         torch.autograd.grad(actual, used), torch.autograd.grad(expected, used)
     )
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("kind", [float, int, np.float32, np.array])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda *xs: fastclip.clip_loss(*xs[:3]),
+        lambda *xs: fastclip.siglip_loss(*xs, reduction="none"),
+        lambda *xs: fastclip.ClipLoss()(*xs) + fastclip.SigLipLoss()(*xs),
+    ],
+    ids=["clip", "siglip", "modules"],
+)
+def test_numbers_may_vary_in_compiled_code(loss, kind, dynamic):
+    """A scale that follows a schedule is a symbol to the compiler from its second value on."""
+    torch._dynamo.reset()
+    image, text, *_ = leaves(dtype=torch.float32)
+    compiled = torch.compile(loss, fullgraph=True, dynamic=dynamic, backend="eager")
+    for scale in (10.0, 11.0, 13.0):
+        actual = compiled(image, text, kind(scale), kind(-scale))
+        torch.testing.assert_close(actual, loss(image, text, scale, -scale))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+def test_compiled_code_checks_numbers(scale):
+    torch._dynamo.reset()
+    image, text, *_ = leaves(dtype=torch.float32)
+    compiled = torch.compile(clip, dynamic=True, backend="eager")
+    compiled(image, text, 10.0)
+    # The compiler itself compares with nan, and says so.
+    with pytest.raises(Exception, match=r"logit_scale must be|Invalid NaN comparison"):
+        compiled(image, text, scale)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")

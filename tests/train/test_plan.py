@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from fastclip.cli import main
+from fastclip.models.precision import set_precision
 from fastclip.models.presets import PRESETS
 from fastclip.models.registry import architectures
 from fastclip.train.activation_budget import measure_kept
+from fastclip.train.config import TrainConfig
+from fastclip.train.master_weights import MasterWeights
+from fastclip.train.optim import make_optimizer
 from fastclip.train.plan import GIB, make_plan
 from tests.support.small_models import SMALL, build, inputs
 
@@ -68,6 +72,32 @@ def test_everything_kept_is_a_plain_step():
     assert plan.micro_batch_size == 64 and plan.kept(64) == 1
 
 
+def test_masters_are_counted_as_they_are_held():
+    """Of bf16: weights, masters, AdamW's averages, and the gradients that the masters get."""
+    model = set_precision(build(SMALL["vit"]), "bf16")
+    in_16_bits = sum(p.numel() for p in model.parameters() if p.dtype == torch.bfloat16)
+    others = sum(p.numel() for p in model.parameters()) - in_16_bits
+    assert in_16_bits > 10_000 and others > 100
+    masters = MasterWeights(model.named_parameters())
+    optimizer = make_optimizer(model, TrainConfig(batch_size=2, steps=1), masters)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    masters.take_gradients()
+    optimizer.step()
+    stepped = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = [s[name] for s in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    held = [*model.parameters(), *stepped, *[p.grad for p in stepped], *moments]
+    held = sum({id(tensor): tensor.nbytes for tensor in held}.values())
+
+    def plan(**settings):
+        return make_plan(SMALL["vit"], 64, GIB, precision="bf16", **settings)
+
+    assert plan().weights == held == 18 * in_16_bits + 16 * others
+    assert plan(is_averaged=True).weights == held + 4 * (in_16_bits + others)
+    frozen = plan(lock=lambda model: model.requires_grad_(False))
+    assert frozen.weights == 2 * in_16_bits + 4 * others
+
+
 @pytest.mark.parametrize("precision, bytes_of_weight", [("fp32", 4), ("pure_bf16", 2)])
 def test_weights_count_what_is_trained_and_averaged(precision, bytes_of_weight):
     config = SMALL["vit"]
@@ -75,7 +105,7 @@ def test_weights_count_what_is_trained_and_averaged(precision, bytes_of_weight):
     plan = make_plan(config, 64, GIB, precision=precision)
     assert plan.weights == 4 * bytes_of_weight * num
     averaged = make_plan(config, 64, GIB, precision=precision, is_averaged=True)
-    assert averaged.weights == 5 * bytes_of_weight * num
+    assert averaged.weights == 4 * bytes_of_weight * num + 4 * num  # averages are float32
     locked = make_plan(config, 64, GIB, lock=lambda model: model.lock_image_tower())
     num_image = sum(p.numel() for p in build(config).visual.parameters())
     assert locked.weights == 16 * num - 12 * num_image

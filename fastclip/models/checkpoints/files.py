@@ -22,8 +22,8 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "state_dict_ema
 PREFIXES = ("module.", "_orig_mod.", "model.")
 # Of OpenAI's archives: sizes, kept as tensors, which are no weights.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-# Computed, not learned; older files of transformers hold them.
-POSITION_IDS = "embeddings.position_ids"
+# Computed, not learned: in older files of transformers, and in archives of traced models.
+COMPUTED = ("embeddings.position_ids", "attn_mask")
 
 
 class WeightsFile(NamedTuple):
@@ -123,4 +123,4 @@ def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in names)), None)
     ):
         names = {name.removeprefix(prefix): old for name, old in names.items()}
-    return {n: tensors[old] for n, old in names.items() if not n.endswith(POSITION_IDS)}
+    return {n: tensors[old] for n, old in names.items() if not n.endswith(COMPUTED)}

@@ -8,9 +8,11 @@ What is written is complete or not there: a directory is made beside its place a
 that exists already is never touched.
 """
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -30,6 +32,8 @@ from fastclip.models.config import ClipConfig, SiglipVisionConfig, VisionConfig
 from fastclip.models.contrastive_model import ContrastiveModel
 from fastclip.models.open_clip_config import is_portable, to_json
 from fastclip.models.presets import has_clip_vocabulary
+from fastclip.models.two_tower import TwoTower
+from fastclip.models.two_tower_config import TWO_TOWER_CONFIG, TWO_TOWER_WEIGHTS, describe
 
 LAYOUTS = ("open_clip", "hf", "openai")
 COPIED_FILES = (*TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json")
@@ -41,10 +45,12 @@ def save_pretrained(
     layout: str = "open_clip",
     tokenizer_directory: str | PathLike | None = None,
 ) -> None:
-    """Write a built-in model for open_clip, transformers or openai/CLIP.
+    """Write a built-in model for open_clip, transformers or openai/CLIP, or a `TwoTower`.
 
     Args:
-        model: `CLIP` or `CustomTextCLIP`; its `visual.preprocess_cfg`, if any, is written too.
+        model: `CLIP` or `CustomTextCLIP`; its `visual.preprocess_cfg`, if any, is written too. A
+            `TwoTower` of other encoders is written as `two_tower_config.py` says, and read by
+            `TwoTower.from_pretrained` or `create_model`.
         destination: a directory, or a file for `layout` "openai"; nothing may be there.
         layout: see the module.
         tokenizer_directory: whose tokenizer files are copied along.
@@ -52,11 +58,20 @@ def save_pretrained(
     Raises:
         FileExistsError: there is something at `destination`.
         CheckpointError: the layout has no place for such a model; nothing is written.
-        TypeError: `model` is not a built-in one.
+        TypeError: `model` is neither.
     """
     config = getattr(model, "config", None)
     if not isinstance(config, ClipConfig):
-        raise TypeError(f"only built-in models can be written, not {type(model).__name__}")
+        if not isinstance(model, TwoTower):
+            raise TypeError(f"{type(model).__name__} is neither a built-in model nor a TwoTower")
+        if layout != "open_clip" or tokenizer_directory is not None:
+            raise CheckpointError(
+                "a TwoTower has one layout, its own, and no tokenizer: give neither layout "
+                "nor tokenizer_directory"
+            )
+        with _written_whole(Path(destination)) as temporary:
+            _write_two_tower(temporary, model)
+        return
     preprocess = getattr(model.visual, "preprocess_cfg", None)
     write_weights(
         destination, layout, model.state_dict(), config,
@@ -76,12 +91,9 @@ def write_weights(
     destination = Path(destination)
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
-    if destination.exists():
-        raise FileExistsError(f"{destination} exists: choose another place, or move it away")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     preprocess = preprocess or PreprocessCfg(size=config.vision_cfg.image_size)
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
-    try:
+    with _written_whole(destination) as temporary:
         if layout == "openai":
             torch.save(_openai_state_dict(tensors, config), temporary)
         else:
@@ -89,6 +101,20 @@ def write_weights(
             write = _write_open_clip if layout == "open_clip" else _write_transformers
             write(temporary, tensors, config, preprocess)
             _write_tokenizer(temporary, config, tokenizer_directory)
+
+
+@contextlib.contextmanager
+def _written_whole(destination: Path) -> Iterator[Path]:
+    """A place to write a file or a directory to, which becomes `destination` at the end.
+
+    Raises:
+        FileExistsError: there is something at `destination`.
+    """
+    if destination.exists():
+        raise FileExistsError(f"{destination} exists: choose another place, or move it away")
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
+    try:
+        yield temporary
         temporary.rename(destination)
     finally:
         if temporary.is_dir():
@@ -118,6 +144,15 @@ def _open_clip_preprocess(preprocess: PreprocessCfg) -> dict:
             f"open_clip cannot resize the shortest edge to {edge} and crop {preprocess.size}"
         )
     return values
+
+
+def _write_two_tower(directory: Path, model: TwoTower) -> None:
+    values = describe(model)
+    directory.mkdir(parents=True)
+    _write_json(directory / TWO_TOWER_CONFIG, values)
+    # Tied weights have one memory and several names, which safetensors does not write.
+    tensors = {n: v.detach().cpu().contiguous().clone() for n, v in model.state_dict().items()}
+    _write_safetensors(directory / TWO_TOWER_WEIGHTS, tensors)
 
 
 def _write_transformers(

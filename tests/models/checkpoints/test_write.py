@@ -111,8 +111,10 @@ def test_full_disk_leaves_nothing_behind(layout, tmp_path, monkeypatch):
 def test_unknown_layout_and_foreign_models_raise(tmp_path):
     with pytest.raises(ValueError, match=r"open_clip.*'onnx'"):
         save_pretrained(build(SMALL["vit"]), tmp_path / "out", layout="onnx")
-    with pytest.raises(TypeError, match="not TwoTower"):
-        save_pretrained(TwoTower(nn.Identity(), nn.Identity()), tmp_path / "out")
+    with pytest.raises(TypeError, match="Identity is neither a built-in model nor a TwoTower"):
+        save_pretrained(nn.Identity(), tmp_path / "out")
+    with pytest.raises(CheckpointError, match="one layout, its own"):
+        save_pretrained(TwoTower(nn.Identity(), nn.Identity()), tmp_path / "out", layout="hf")
 
 
 def test_tokenizer_files_are_copied_from_a_directory(tmp_path):

@@ -1,0 +1,37 @@
+"""Reading a directory that `save_pretrained` wrote of a `TwoTower`."""
+
+import json
+from os import PathLike
+from pathlib import Path
+
+from torch import nn
+
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.load import load_checkpoint
+from fastclip.models.two_tower import TwoTower
+from fastclip.models.two_tower_config import TWO_TOWER_CONFIG, TWO_TOWER_WEIGHTS, rebuild
+
+
+def is_two_tower(directory: str | PathLike) -> bool:
+    """Whether a `TwoTower` was written to `directory`."""
+    return Path(directory, TWO_TOWER_CONFIG).is_file()
+
+
+def read_two_tower(
+    directory: str | PathLike,
+    image_encoder: nn.Module | None = None,
+    text_encoder: nn.Module | None = None,
+    load_weights: bool = True,
+) -> TwoTower:
+    """Make a model as it was written; see `TwoTower.from_pretrained`."""
+    path = Path(directory, TWO_TOWER_CONFIG)
+    if not path.is_file():
+        raise FileNotFoundError(f"{directory} has no {TWO_TOWER_CONFIG}: it holds no TwoTower")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    model = rebuild(values, image_encoder, text_encoder)
+    if load_weights:
+        load_checkpoint(model, Path(directory, TWO_TOWER_WEIGHTS))
+    return model

@@ -1,0 +1,86 @@
+"""How towers read their transformers: one token where nobody looks, all of them otherwise.
+
+A last block that computes one token per sequence is invisible in the tower's features. It is not to
+those who look inside: hooks on the block, on what is in it or on what follows would see one token
+instead of all, and a block that was replaced or patched knows nothing of it. Where any of this is
+the case, the whole block is computed, with the same features.
+
+Hooks of PyTorch's own machinery (FSDP2, the FLOP counter) do not look at tokens.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.fx import Proxy
+from torch.nn.modules import module as global_hooks
+
+from fastclip.models.activations import QuickGELU
+from fastclip.models.attention import Attention
+from fastclip.models.layer_norm import LayerNorm
+from fastclip.models.transformer import (
+    BLOCK_FORWARD,
+    LayerScale,
+    ReadAt,
+    Transformer,
+    runs,
+)
+
+TRANSFORMER_FORWARD = Transformer.forward
+# What computes every token by itself, or is told which one is read.
+KNOWN_FORWARDS = frozenset(
+    cls.forward
+    for cls in (
+        Attention, LayerNorm, LayerScale, QuickGELU, Transformer, nn.Dropout, nn.GELU, nn.Identity,
+        nn.LayerNorm, nn.Linear, nn.Sequential,
+    )
+) | {BLOCK_FORWARD}  # fmt: skip
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+MACHINERY = ("torch.distributed.fsdp.", "torch.utils.module_tracker")
+
+
+def read(
+    transformer: nn.Module, x: Tensor, attn_mask: Tensor | None = None, read_at: ReadAt = None
+) -> Tensor:
+    """Return the (B, T, width) tokens that a tower's transformer makes of (B, T, width) tokens.
+
+    Args:
+        transformer: a `Transformer` of either layout, or what took its place: that is called with
+            `attn_mask` alone, as in open_clip.
+        attn_mask: (T, T), or None.
+        read_at: only the (B, width) tokens at these positions; see `is_observed`.
+    """
+    if not runs(transformer, TRANSFORMER_FORWARD):
+        return transformer(x) if attn_mask is None else transformer(x, attn_mask=attn_mask)
+    batch_first = transformer.batch_first
+    x = x if batch_first else x.transpose(0, 1)
+    x = transformer(x, attn_mask=attn_mask, read_at=read_at, batch_first=batch_first)
+    return x if batch_first or read_at is not None else x.transpose(0, 1)
+
+
+def is_observed(x: Tensor, transformer: nn.Module, norm: nn.Module) -> bool:
+    """Whether anybody could see that `transformer`'s last block computes one token alone.
+
+    Args:
+        x: the tokens that go into it; a proxy of torch.fx is looked at node by node.
+        norm: the module that follows it in the tower.
+    """
+    if isinstance(x, Proxy):
+        return True
+    if not runs(transformer, TRANSFORMER_FORWARD) or len(transformer.resblocks) == 0:
+        return True
+    last = transformer.resblocks[-1]
+    if not runs(last, BLOCK_FORWARD) or "attention" in last.__dict__:
+        return True
+    if any(_look(getattr(global_hooks, f"_global{kind}")) for kind in HOOKS):
+        return True
+    return any(_is_observed(module) for module in (transformer, *last.modules(), *norm.modules()))
+
+
+def _is_observed(module: nn.Module) -> bool:
+    if type(module).forward not in KNOWN_FORWARDS or "forward" in module.__dict__:
+        return True
+    return any(_look(getattr(module, kind)) for kind in HOOKS)
+
+
+def _look(hooks: dict[int, Callable]) -> bool:
+    return any(not getattr(hook, "__module__", "").startswith(MACHINERY) for hook in hooks.values())

@@ -1,0 +1,190 @@
+"""What a `TwoTower` is made of, as JSON: enough to make it again where its encoders are known.
+
+    timm           the model's name, `num_classes`, `global_pool`, and timm's pretrained_cfg
+    transformers   the class and its configuration
+    other modules  the name of the class, for people: loading needs the module
+
+A description is compared with the encoder before it is written: it is built without data, and must
+have the same modules, parameters and settings. An encoder that was changed after it was made, or
+made with arguments that nothing records, is written as one of the other modules.
+
+No code is named in a description but models of timm and of transformers.
+"""
+
+import importlib
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.encoder_tower import EncoderTower
+from fastclip.models.two_tower import TwoTower
+
+TWO_TOWER_CONFIG = "two_tower_config.json"
+TWO_TOWER_WEIGHTS = "model.safetensors"
+# Of modules, what changes no result: where weights came from, and how a backward is computed.
+IRRELEVANT = ("training", "name_or_path", "checkpointing", "warnings_issued", "fused_attn")
+PLAIN = (bool, int, float, str, tuple, list, type(None))
+
+
+def describe(model: TwoTower) -> dict[str, Any]:
+    """Return the description of a model as values of JSON."""
+    return {
+        "output_dict": model.output_dict,
+        "has_logit_bias": model.logit_bias is not None,
+        "nonscalar_logit_scale": model.logit_scale.ndim == 1,
+        "preprocess_cfg": getattr(model.visual, "preprocess_cfg", None),
+        "image": _describe_tower(model.visual),
+        "text": _describe_tower(model.text),
+    }
+
+
+def rebuild(
+    values: dict[str, Any],
+    image_encoder: nn.Module | None = None,
+    text_encoder: nn.Module | None = None,
+) -> TwoTower:
+    """Return the model of a description, with random weights.
+
+    Args:
+        image_encoder, text_encoder: what took the encoders' places when the model was made; for
+            those that are neither timm's nor transformers'.
+
+    Raises:
+        CheckpointError: the description is damaged, or an encoder is needed and not given.
+        ImportError: timm or transformers is needed.
+    """
+    try:
+        towers = {
+            side: _rebuild_tower(side, values[side], given)
+            for side, given in (("image", image_encoder), ("text", text_encoder))
+        }
+        model = TwoTower(
+            towers["image"], towers["text"],
+            init_logit_bias=0.0 if values["has_logit_bias"] else None,
+            output_dict=values["output_dict"],
+            nonscalar_logit_scale=values["nonscalar_logit_scale"],
+        )  # fmt: skip
+        preprocess = values["preprocess_cfg"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{TWO_TOWER_CONFIG} is damaged: {error!r}") from error
+    if preprocess is not None:
+        model.visual.preprocess_cfg = preprocess
+        model.visual.image_mean, model.visual.image_std = preprocess["mean"], preprocess["std"]
+    return model
+
+
+def _describe_tower(tower: nn.Module) -> dict[str, Any]:
+    projection, encoder = None, tower
+    if isinstance(tower, EncoderTower):
+        encoder = tower.encoder
+        projection = {
+            "embed_dim": tower.output_dim, "width": tower.proj.in_features, "pool": tower.pool,
+        }  # fmt: skip
+    return {"projection": projection, "encoder": _describe_encoder(encoder)}
+
+
+def _describe_encoder(encoder: nn.Module) -> dict[str, Any]:
+    name = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+    for candidate in _candidates(encoder):
+        try:
+            with torch.device("meta"):
+                again = _build(candidate)
+        except Exception:  # whatever timm or transformers raise: it is no description of it
+            continue
+        if _are_alike(encoder, again):
+            return candidate
+    return {"library": None, "class": name}
+
+
+def _candidates(encoder: nn.Module) -> list[dict[str, Any]]:
+    if hasattr(encoder, "pretrained_cfg") and type(encoder).__module__.startswith("timm."):
+        cfg = dict(encoder.pretrained_cfg)
+        arguments = {"num_classes": encoder.num_classes}
+        if getattr(encoder, "global_pool", None) is not None:
+            arguments["global_pool"] = encoder.global_pool
+        size = getattr(getattr(encoder, "patch_embed", None), "img_size", None)
+        settings = [arguments, {"num_classes": encoder.num_classes}]
+        if size is not None:
+            settings.append({**arguments, "img_size": list(size)})
+        known = {"library": "timm", "name": cfg["architecture"], "pretrained_cfg": _jsonable(cfg)}
+        return [{**known, "arguments": each} for each in settings if _is_plain(each)]
+    if type(encoder).__module__.startswith("transformers.") and hasattr(encoder, "config"):
+        known = {
+            "library": "transformers",
+            "class": type(encoder).__name__,
+            "config_class": type(encoder.config).__name__,
+            "config": _jsonable(encoder.config.to_dict()),
+        }
+        return [{**known, "arguments": each} for each in ({}, {"add_pooling_layer": False})]
+    return []
+
+
+def _build(values: dict[str, Any]) -> nn.Module:
+    if values["library"] == "timm":
+        timm = importlib.import_module("timm")
+        return timm.create_model(values["name"], pretrained=False, **values["arguments"])
+    transformers = importlib.import_module("transformers")
+    cls, config_class = (getattr(transformers, values[key]) for key in ("class", "config_class"))
+    if not issubclass(cls, transformers.PreTrainedModel):
+        raise TypeError(f"transformers has no model {values['class']!r}")
+    if not issubclass(config_class, transformers.PreTrainedConfig):
+        raise TypeError(f"transformers has no configuration {values['config_class']!r}")
+    return cls(config_class.from_dict(values["config"]), **values["arguments"])
+
+
+def _rebuild_tower(side: str, values: dict[str, Any], given: nn.Module | None) -> nn.Module:
+    encoder, projection = given, values["projection"]
+    if encoder is None:
+        if values["encoder"]["library"] not in ("timm", "transformers"):
+            raise CheckpointError(
+                f"the {side} encoder is a {values['encoder']['class']}, which nothing here makes: "
+                f"give it, as it was when the model was made: {side}_encoder="
+            )
+        encoder = _build(values["encoder"])
+    if projection is None or isinstance(encoder, EncoderTower):
+        return encoder
+    return EncoderTower(encoder, **projection)
+
+
+def _are_alike(one: nn.Module, other: nn.Module) -> bool:
+    """The same modules with the same settings, and parameters of the same shapes."""
+    first, second = dict(one.named_modules()), dict(other.named_modules())
+    return (
+        first.keys() == second.keys()
+        and all(type(first[name]) is type(second[name]) for name in first)
+        and all(_settings(first[name]) == _settings(second[name]) for name in first)
+        and _shapes(one) == _shapes(other)
+    )
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    plain = {
+        name: value
+        for name, value in module.__dict__.items()
+        if isinstance(value, PLAIN)
+        and not name.startswith("_")
+        and not any(word in name for word in IRRELEVANT)
+    }
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    # transformers has one of its own where activations are computed again.
+    foreign = [hook for hook in hooks if not hook.__module__.startswith("transformers.")]
+    return {**plain, "repr": module.extra_repr(), "hooks": len(foreign)}
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in module.state_dict().items()}
+
+
+def _is_plain(values: dict[str, Any]) -> bool:
+    return all(isinstance(value, PLAIN) for value in values.values())
+
+
+def _jsonable(value: Any) -> Any:
+    """Of what JSON can hold, a copy; of other values, their text."""
+    if isinstance(value, dict):
+        return {str(name): _jsonable(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(each) for each in value]
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)

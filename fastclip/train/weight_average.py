@@ -1,0 +1,58 @@
+"""An exponential average of the weights, in float32 whatever the weights are held in.
+
+At a decay of 0.999 an average takes a thousandth of a difference at every step. In bfloat16, of 8
+significant bits, that is lost as soon as the difference is below the average itself: such an
+average would stay where it began.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
+
+from fastclip.models.precision import set_precision
+
+
+class Weights(Protocol):
+    """What an average takes in: a module, or something that has these two of it."""
+
+    def parameters(self) -> Iterator[Tensor]: ...
+
+    def buffers(self) -> Iterator[Tensor]: ...
+
+
+class WeightAverage(AveragedModel):
+    """An average of the parameters of a model and of its buffers.
+
+    Args:
+        model: is copied, in float32, to the attribute `module`.
+        decay: share of the average that stays at every step, in (0, 1).
+        by_shares: both are going to be sharded; torch averages shares one tensor at a time.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, by_shares: bool = False) -> None:
+        if by_shares:
+            super().__init__(model, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
+        else:
+            super().__init__(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        set_precision(self.module, "fp32")
+
+    def update_parameters(self, model: Weights) -> None:
+        """Take in the weights of `model`, of any floating dtype; the first time, copy them."""
+        super().update_parameters(_InFloat32(model))
+
+
+class _InFloat32:
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+
+    def parameters(self) -> Iterator[Tensor]:
+        return map(_in_float32, self._weights.parameters())
+
+    def buffers(self) -> Iterator[Tensor]:
+        return map(_in_float32, self._weights.buffers())
+
+
+def _in_float32(tensor: Tensor) -> Tensor:
+    return tensor.detach().float() if tensor.is_floating_point() else tensor
