@@ -70,7 +70,8 @@ class EncoderTower(nn.Module):
         by_name = isinstance(batch, Mapping)
         output = self.encoder(**batch) if by_name else self.encoder(batch)
         pooled = self._pooled(output, batch.get("attention_mask") if by_name else None)
-        if pooled.shape[-1] != self.proj.in_features:
+        # In a trace a width is a tensor, and comparing it a warning; the projection raises then.
+        if not torch.jit.is_tracing() and pooled.shape[-1] != self.proj.in_features:
             name, found = type(self.encoder).__name__, pooled.shape[-1]
             raise ValueError(
                 f"the features of {name} have width {found}, and the projection is made for width "

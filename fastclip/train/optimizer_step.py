@@ -6,15 +6,15 @@ The number of a step determines its learning rate, so that a run may go on anywh
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from fastclip.train.config import TrainConfig
 from fastclip.train.gradient_sync import unwrapped
 from fastclip.train.master_weights import NO_MASTERS, MasteredModel, MasterWeights
+from fastclip.train.model_call import Batch
 from fastclip.train.schedule import learning_rate_at
 from fastclip.train.sharding import clip_gradients
-from fastclip.train.step import CachedStep, StepResult, Texts
+from fastclip.train.step import CachedStep, StepResult
 
 
 class OptimizerStep:
@@ -44,7 +44,7 @@ class OptimizerStep:
         self.average = average
         self.masters = masters
 
-    def __call__(self, batches: Sequence[tuple[Tensor, Texts]], number: int) -> StepResult:
+    def __call__(self, batches: Sequence[tuple[Batch, Batch]], number: int) -> StepResult:
         """Take step `number`, counted from 0, over micro-batches of (images, texts).
 
         Raises:

@@ -19,7 +19,7 @@ import torch
 from fastclip.data.loading.loader import PairLoader
 from fastclip.models.open_clip_config import to_json
 from fastclip.train.checkpoint_store import CheckpointStore
-from fastclip.train.random_state import RandomState
+from fastclip.train.random_state import RandomState, torch_generators
 from fastclip.train.ranks import Ranks
 from fastclip.train.run_config import RunConfig
 from fastclip.train.run_log import RunLog
@@ -64,13 +64,14 @@ class RunCheckpoints:
         Raises:
             CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
         """
-        random = RandomState.now()
+        # What forwards of built-in models draw from; data draws from nothing that has a state.
+        cpu, *on_device = RandomState(torch_generators([self.ranks.device])).states
         ranks = self.ranks.gather(
             {
                 "loader": self.loader.state_dict(),
                 "compute": self.compute.state_dict(),
-                "random_cpu": random.cpu,
-                "random_device": random.device,
+                "random_cpu": cpu,
+                "random_device": on_device[0] if on_device else None,
             }
         )
         trained = self.state.state_dict()
@@ -124,6 +125,8 @@ class RunCheckpoints:
         own = content["ranks"][self.ranks.rank]
         self.loader.load_state_dict(own["loader"])
         self.compute.load_state_dict(own["compute"])
-        RandomState(own["random_cpu"], own["random_device"]).restore()
+        generators = torch_generators([self.ranks.device])
+        states = own["random_cpu"], own["random_device"]
+        RandomState(generators, states[: len(generators)]).restore()
         self.log.say(f"resumed from {path}, after step {content['global_step']}")
         return Progress(content["epoch"], content["global_step"])

@@ -14,8 +14,10 @@ micro-batches. Gradients are synchronised between ranks once, in the last backwa
     budget 0           a second forward for every micro-batch: memory of one
     budget unlimited   no second forward: a plain step
 
-Running statistics of batch normalisation see a sample once. Texts are encoded without their padding
-where the text tower allows it (`text_order.py`).
+A second encoding that differs from the first is an error (`second_encoding.py`), as its gradient
+would be wrong. Random numbers and buffers are taken back for it, and are left as a plain step
+leaves them (`replay.py`); running statistics of batch normalisation see a sample once. Texts are
+encoded without their padding where the text tower allows it (`text_order.py`).
 
 Source: Gao et al. 2021 (GradCache), arXiv:2101.06983; the budget in between is ours.
 """
@@ -26,22 +28,20 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
-from fastclip.models.batch_norm import without_statistics
 from fastclip.train.activation_budget import available_bytes, measure_kept, parse_budget
 from fastclip.train.gradient_sync import (
-    average_over_ranks,
-    gradient_sync,
-    is_replicated,
-    least_over_ranks,
+    GradientSync,
+    check_average_over,
+    parameters_of,
     unwrapped,
 )
-from fastclip.train.random_state import RandomState
+from fastclip.train.model_call import Batch, call, length, rows_of, tensors_of
+from fastclip.train.replay import Mark, Replay
+from fastclip.train.second_encoding import SecondEncodings, coarsest, objection, rounding_explains
 from fastclip.train.sharding import is_sharded
 from fastclip.train.text_order import TextOrder, order_by_length
-
-Texts = Tensor | Mapping[str, Tensor]
-OUTPUTS = ("image_features", "text_features", "logit_scale", "logit_bias")
 
 
 class StepResult(NamedTuple):
@@ -65,14 +65,13 @@ class StepResult(NamedTuple):
 class Encoded(NamedTuple):
     """A micro-batch after its first encoding.
 
-    `outputs` are the model's, with their graph if `is_kept`; `random_state` is what its forward
-    drew from.
+    `outputs` are the model's, with their graph if `is_kept`; `mark` is where the forward began.
     """
 
-    images: Tensor
-    texts: Texts
+    images: Batch
+    texts: Batch
     outputs: dict[str, Tensor]
-    random_state: RandomState
+    mark: Mark
     is_kept: bool
 
 
@@ -81,11 +80,14 @@ class CachedStep:
 
     Args:
         model: called with (images, texts); returns (image_features, text_features, logit_scale
-            [, logit_bias]) or a dict with those names, as fastclip's and open_clip's models do. It
-            may be wrapped in DistributedDataParallel, or sharded by FSDP2 with its scalars left
-            out (`sharding.py`); then every rank needs equally many micro-batches.
-        loss: called with those outputs of the whole batch; returns a scalar, or a dict of scalars
-            that are added up. Its own parameters get their gradients too, averaged over ranks.
+            [, logit_bias]) or a dict with those names, as fastclip's and open_clip's models do; or
+            one of transformers, such as `CLIPModel` and `SiglipModel`, which is called with
+            pixel_values and input_ids by name. It, or a part of it, may be wrapped in
+            DistributedDataParallel, or sharded by FSDP2 with its scalars left out
+            (`sharding.py`); then every rank needs equally many micro-batches.
+        loss: called with (image_features, text_features, logit_scale[, logit_bias]) of the whole
+            batch; returns a scalar, or a dict of scalars that are added up. Its own parameters get
+            their gradients too.
         micro_batch_size: samples that are encoded at once, by this rank.
         activation_budget: bytes, "20GiB", "unlimited", or "auto" for the memory that is free
             after the first step, which keeps no graph.
@@ -93,9 +95,16 @@ class CachedStep:
         scaler: `torch.amp.GradScaler` for float16: gradients are those of the scaled loss.
         prepare: applied to the images of a micro-batch before each encoding, such as moving uint8
             pixels to the device and standardising them there.
+        average_over: whose gradients become their mean after the last backward, in one all-reduce,
+            where neither DistributedDataParallel nor FSDP averages them. "auto" is the ranks of a
+            `ClipLoss` or `SigLipLoss` (of this process alone, if it says `world_size=1`), and for
+            other losses all ranks of torch.distributed, if it is initialised. None leaves it to
+            the caller.
 
     Raises:
-        ValueError: `micro_batch_size` < 1, or the budget is not one.
+        TypeError: `average_over` is of the wrong kind.
+        ValueError: `micro_batch_size` < 1, the budget is not one, or `average_over` is neither
+            "auto" nor a group with this process.
     """
 
     def __init__(
@@ -106,10 +115,12 @@ class CachedStep:
         activation_budget: str | float = 0,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         scaler: torch.amp.GradScaler | None = None,
-        prepare: Callable[[Tensor], Tensor] = lambda images: images,
+        prepare: Callable[[Batch], Batch] = lambda images: images,
+        average_over: str | ProcessGroup | None = "auto",
     ) -> None:
         if micro_batch_size < 1:
             raise ValueError(f"micro_batch_size must be at least 1, got {micro_batch_size}")
+        check_average_over(average_over)
         self.model = model
         self.loss = loss
         self.micro_batch_size = micro_batch_size
@@ -118,25 +129,34 @@ class CachedStep:
         self.autocast = autocast
         self.scaler = scaler
         self.prepare = prepare
+        self.average_over = average_over
         self.kept_bytes: int | None = None
         self._needs_grad: dict[str, bool] = {}
 
-    def __call__(self, images: Tensor, texts: Texts) -> StepResult:
+    def __call__(self, images: Batch, texts: Batch) -> StepResult:
         """Add the gradients of the loss over (images, texts) to `.grad` of the parameters.
 
         Args:
-            images: (B, ...), what `prepare` takes, on any device.
-            texts: (B, T) tokens, or a mapping of tensors with B rows each.
+            images: (B, ...), what `prepare` takes, on any device; or a mapping of tensors with B
+                rows each, for a model that takes them by name.
+            texts: (B, T) tokens, or such a mapping.
 
         Raises:
-            ValueError: the batch is empty, or images and texts are not equally many.
+            ValueError: the batch is empty, or images and texts are not equally many; ranks average
+                the gradients of different parameters.
+            TypeError: the model returns no features or no scale.
+            RuntimeError: the second encoding of a micro-batch differs from the first by more than
+                rounding explains. All ranks of the step raise it, random numbers are as after a
+                plain step, and `.grad` of all parameters of the model and of the loss is None.
         """
         return self.over(list(self.micro_batches(images, texts)))
 
-    def over(self, batches: Sequence[tuple[Tensor, Texts]]) -> StepResult:
+    def over(self, batches: Sequence[tuple[Batch, Batch]]) -> StepResult:
         """The same for a batch that comes in micro-batches of (images, texts)."""
         num = len(batches)
         batches = list(batches)
+        sync = GradientSync(self.model, self.loss, self.average_over)
+        replay = Replay(unwrapped(self.model), self.prepare)
         order = order_by_length(unwrapped(self.model), [texts for _, texts in batches])
         if order is not None:
             batches = [(images, order.cut(i)) for i, (images, _) in enumerate(batches)]
@@ -144,28 +164,36 @@ class CachedStep:
         if self.kept_bytes is None:
             # Not cut: what is measured is the most that a micro-batch is going to take.
             whole = batches[0] if order is None else (batches[0][0], order.texts[0])
-            encoded = [self._measured(*whole, num)]
+            encoded = [self._measured(*whole, replay.mark(), num, sync)]
         elif self.is_auto and self.budget == 0:
             # Not in the first step, before which the optimiser has no averages.
             device = next(self.model.parameters()).device
             self.budget = available_bytes(device, transient=2 * self.kept_bytes)
-        num_kept = self._num_kept(num)
+        num_kept = self._num_kept(num, sync)
         # One context for all: autocast converts the weights once, and graphs share the copies. Not
         # those of shares: the first backward through a copy would be the last that weights hear of.
         together, alone = self.autocast, nullcontext
         if is_sharded(self.model):
             together, alone = alone, together
-        with together(), gradient_sync(self.model, enabled=num == 1):
+        with together(), sync.synchronised(num == 1):
             while len(encoded) < num_kept:
+                images, texts = batches[len(encoded)]
+                mark = replay.mark()
                 with alone():
-                    encoded.append(self._encode(self.model, *batches[len(encoded)], keep=True))
+                    outputs = self._forward(self.model, images, texts)
+                encoded.append(Encoded(images, texts, outputs, mark, is_kept=True))
         with self.autocast(), torch.no_grad():
-            for batch in batches[len(encoded) :]:
-                encoded.append(self._encode(unwrapped(self.model), *batch, keep=False))
-        after = RandomState.now()
+            for images, texts in batches[len(encoded) :]:
+                mark = replay.mark()
+                outputs = self._forward(unwrapped(self.model), images, texts)
+                encoded.append(Encoded(images, texts, outputs, mark, is_kept=False))
         value, logit_scale, gradients = self._loss_and_gradients(encoded, order)
-        self._backward(encoded, gradients)
-        after.restore()
+        after = replay.mark()
+        try:
+            compared = self._backward(encoded, gradients, replay, sync)
+        finally:
+            replay.go_back(after)
+        self._finish(compared, encoded[0].outputs, sync)
         num_kept = sum(e.is_kept for e in encoded)
         return StepResult(value, logit_scale, num, num_kept, self.kept_bytes)
 
@@ -183,60 +211,47 @@ class CachedStep:
         self.kept_bytes = state["kept_bytes"]
         self._needs_grad = dict(state["needs_grad"])
 
-    def micro_batches(self, images: Tensor, texts: Texts) -> Iterator[tuple[Tensor, Texts]]:
+    def micro_batches(self, images: Batch, texts: Batch) -> Iterator[tuple[Batch, Batch]]:
         """Cut a batch as `over` takes it; raises as a call does."""
-        parts = texts.values() if isinstance(texts, Mapping) else (texts,)
-        B = len(images)
-        if B == 0 or any(len(part) != B for part in parts):
+        B = length(images)
+        if B == 0 or any(len(part) != B for part in tensors_of(texts)):
             raise ValueError(
                 f"a batch needs as many texts as images, at least one: got {B} images and "
-                f"{[len(part) for part in parts]} texts"
+                f"{[len(part) for part in tensors_of(texts)]} texts"
             )
         for start in range(0, B, self.micro_batch_size):
             rows = slice(start, start + self.micro_batch_size)
-            part = (
-                {k: v[rows] for k, v in texts.items()}
-                if isinstance(texts, Mapping)
-                else (texts[rows])
-            )
-            yield images[rows], part
+            yield rows_of(images, rows), rows_of(texts, rows)
 
-    def _num_kept(self, num_micro_batches: int) -> int:
+    def _num_kept(self, num_micro_batches: int, sync: GradientSync) -> int:
         if self.kept_bytes == 0:  # nothing is trained
             return 0
         affordable = min(self.budget / self.kept_bytes, num_micro_batches)
-        if is_replicated(self.model) and num_micro_batches > 1:
+        if sync.is_replicated and num_micro_batches > 1:
             # The backward that synchronises must follow its own forward: one is encoded again.
             affordable = min(affordable, num_micro_batches - 1)
-        return least_over_ranks(int(affordable), self.model)
+        return sync.least(int(affordable))
 
-    def _measured(self, images: Tensor, texts: Texts, num_micro_batches: int) -> Encoded:
+    def _measured(
+        self, images: Batch, texts: Batch, mark: Mark, num_micro_batches: int, sync: GradientSync
+    ) -> Encoded:
         """The first micro-batch of all, encoded with a graph to see what one takes."""
-        state = RandomState.now()
         # Not by the wrapper, which would wait for the backward of a graph that may be dropped.
         model = unwrapped(self.model)
-        alive = [*model.parameters(), *model.buffers(), images]
-        alive += texts.values() if isinstance(texts, Mapping) else [texts]
-        with self.autocast():
+        alive = [*model.parameters(), *model.buffers(), *tensors_of(images), *tensors_of(texts)]
+        with self.autocast(), sync.synchronised(False):
             outputs, self.kept_bytes = measure_kept(
                 lambda: self._forward(model, images, texts), alive
             )
         self._needs_grad = {name: output.requires_grad for name, output in outputs.items()}
-        synchronises = is_replicated(self.model) and num_micro_batches == 1
-        if self._num_kept(num_micro_batches) > 0 and not synchronises:
-            return Encoded(images, texts, outputs, state, is_kept=True)
+        synchronises = sync.is_replicated and num_micro_batches == 1
+        if self._num_kept(num_micro_batches, sync) > 0 and not synchronises:
+            return Encoded(images, texts, outputs, mark, is_kept=True)
         outputs = {name: output.detach() for name, output in outputs.items()}
-        return Encoded(images, texts, outputs, state, is_kept=False)
+        return Encoded(images, texts, outputs, mark, is_kept=False)
 
-    def _encode(self, model: nn.Module, images: Tensor, texts: Texts, keep: bool) -> Encoded:
-        state = RandomState.now()
-        return Encoded(images, texts, self._forward(model, images, texts), state, keep)
-
-    def _forward(self, model: nn.Module, images: Tensor, texts: Texts) -> dict[str, Tensor]:
-        outputs = model(self.prepare(images), texts)
-        if not isinstance(outputs, Mapping):
-            outputs = dict(zip(OUTPUTS, outputs, strict=False))
-        return {name: outputs[name] for name in OUTPUTS if outputs.get(name) is not None}
+    def _forward(self, model: nn.Module, images: Batch, texts: Batch) -> dict[str, Tensor]:
+        return call(model, self.prepare(images), texts)
 
     def _loss_and_gradients(
         self, encoded: list[Encoded], order: TextOrder | None
@@ -254,16 +269,15 @@ class CachedStep:
             else:
                 leaf = encoded[0].outputs[name].detach().clone()
             leaves[name] = leaf.requires_grad_(self._needs_grad[name])
-        value = self.loss(*leaves.values())
+        value = unwrapped(self.loss)(*leaves.values())
         if isinstance(value, Mapping):
             value = sum(value.values())
         scaled = value if self.scaler is None else self.scaler.scale(value)
-        own = [p for p in self._loss_parameters() if p.requires_grad]
+        own = [p for p in parameters_of(self.loss) if p.requires_grad]
         wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
         found = torch.autograd.grad(scaled, [*wanted.values(), *own], allow_unused=True)
         for parameter, gradient in zip(own, found[len(wanted) :], strict=True):
             if gradient is not None:
-                average_over_ranks(gradient, self.model)
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         gradients = {
             name: torch.zeros_like(leaf) if gradient is None else gradient
@@ -271,21 +285,25 @@ class CachedStep:
         }
         if order is not None and "text_features" in gradients:
             gradients["text_features"] = order.take(gradients["text_features"])
-        return value.detach(), leaves["logit_scale"].detach(), gradients
+        return value.detach(), leaves["logit_scale"].detach().reshape(()), gradients
 
-    def _loss_parameters(self) -> list[nn.Parameter]:
-        return list(self.loss.parameters()) if isinstance(self.loss, nn.Module) else []
-
-    def _backward(self, encoded: list[Encoded], gradients: dict[str, Tensor]) -> None:
-        """Go back through every micro-batch, those with a graph first.
+    def _backward(
+        self,
+        encoded: list[Encoded],
+        gradients: dict[str, Tensor],
+        replay: Replay,
+        sync: GradientSync,
+    ) -> SecondEncodings:
+        """Go back through every micro-batch, those with a graph first; compare the others.
 
         What is encoded again comes last, because the last backward synchronises the gradients of
         all, and must follow its own forward. The scale and the bias take part once, in the last.
         """
+        compared = SecondEncodings()
         of_features = {k: v for k, v in gradients.items() if k.endswith("_features")}
         starts = [0]
         for e in encoded:
-            starts.append(starts[-1] + len(e.images))
+            starts.append(starts[-1] + length(e.images))
         order = sorted(range(len(encoded)), key=lambda i: not encoded[i].is_kept)
         for i in order:
             is_last = i == order[-1]
@@ -293,23 +311,40 @@ class CachedStep:
             if not wanted:
                 continue
             e = encoded[i]
-            with gradient_sync(self.model, enabled=is_last):
-                outputs = e.outputs if e.is_kept else self._encode_again(e)
+            with sync.synchronised(is_last):
+                outputs = e.outputs
+                if not e.is_kept:
+                    with self.autocast(), replay.again(e.mark):
+                        outputs = self._forward(self.model, e.images, e.texts)
+                    compared.compare(i, e.outputs, {name: outputs[name] for name in wanted})
                 rows = slice(starts[i], starts[i + 1])
                 torch.autograd.backward(
                     [outputs[name] for name in wanted],
                     [g[rows] if name in of_features else g for name, g in wanted.items()],
                 )
+        return compared
 
-    def _encode_again(self, e: Encoded) -> dict[str, Tensor]:
-        e.random_state.restore()
-        with self.autocast(), without_statistics(unwrapped(self.model)):
-            return self._forward(self.model, e.images, e.texts)
+    def _finish(
+        self, compared: SecondEncodings, outputs: dict[str, Tensor], sync: GradientSync
+    ) -> None:
+        """Average gradients over ranks, if all ranks have the right ones; else drop them."""
+        if not compared and sync.group is None:
+            return
+        found = sync.gather(compared.largest(outputs["image_features"].device))
+        explained = 0.0
+        if any(difference for difference, *_ in found):
+            with self.autocast():
+                explained = rounding_explains(self.model, coarsest(self.model, outputs))
+        if message := objection(found, explained):
+            for parameter in (*self.model.parameters(), *parameters_of(self.loss)):
+                parameter.grad = None
+            raise RuntimeError(message)
+        sync.average()
 
 
 def cached_step(
     model: nn.Module,
-    batch: tuple[Tensor, Texts],
+    batch: tuple[Batch, Batch],
     loss: nn.Module | Callable[..., Tensor],
     micro_batch_size: int,
     activation_budget: str | float = 0,

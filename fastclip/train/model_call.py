@@ -1,0 +1,121 @@
+"""One way to call every pair of towers, and one name for each thing that it returns.
+
+fastclip, open_clip   model(images, texts) returns (image_features, text_features, logit_scale
+                      [, logit_bias]), or a mapping with those names
+transformers          model(pixel_values=, input_ids=, attention_mask=, ...) returns an object
+                      with image_embeds and text_embeds; the scale is the model's parameter
+                      logit_scale, a logarithm, and the bias its logit_bias
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+Batch = Tensor | Mapping[str, Tensor]
+FEATURES = {"image_features": "image_embeds", "text_features": "text_embeds"}
+OUTPUTS = (*FEATURES, "logit_scale", "logit_bias")
+
+
+def call(model: nn.Module, images: Batch, texts: Batch) -> dict[str, Tensor]:
+    """Encode a micro-batch.
+
+    Args:
+        model: a pair of towers, which may be wrapped.
+        images: (B, channels, height, width), or a mapping of tensors with B rows each for a model
+            that takes them by name.
+        texts: (B, T) tokens, or such a mapping.
+
+    Returns:
+        image_features (B, D), text_features (B, D), logit_scale () or (1,), multiplicative, and
+        logit_bias () or (1,) where the model has one.
+
+    Raises:
+        TypeError: the model returns no features or no scale.
+    """
+    core = _core(model)
+    names = inspect.signature(core.forward).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in names.values())
+    inputs = {
+        **(images if isinstance(images, Mapping) else {"pixel_values": images}),
+        **(texts if isinstance(texts, Mapping) else {"input_ids": texts}),
+    }
+    by_name = {"pixel_values", "input_ids"} <= names.keys()
+    if not by_name or not (takes_any or inputs.keys() <= names.keys()):
+        return _named(model(images, texts), core)
+    if takes_any or "return_dict" in names:
+        inputs["return_dict"] = True  # a tuple of transformers' begins with logits
+    return _named(model(**inputs), core)
+
+
+def length(batch: Batch) -> int:
+    """The number of samples, B.
+
+    Raises:
+        ValueError: the tensors of a mapping have different numbers of rows.
+    """
+    sizes = {len(part) for part in tensors_of(batch)}
+    if len(sizes) != 1:
+        shapes = {name: tuple(part.shape) for name, part in batch.items()}
+        raise ValueError(f"the tensors of a batch must have equally many rows, got {shapes}")
+    return sizes.pop()
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    if isinstance(batch, Mapping):
+        return {name: part[rows] for name, part in batch.items()}
+    return batch[rows]
+
+
+def tensors_of(batch: Batch) -> list[Tensor]:
+    return list(batch.values()) if isinstance(batch, Mapping) else [batch]
+
+
+def _core(model: nn.Module) -> nn.Module:
+    """The model inside of DistributedDataParallel's, the compiler's and peft's wrappers."""
+    while True:
+        if isinstance(model, DistributedDataParallel | nn.DataParallel):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = model._orig_mod
+        elif hasattr(model, "get_base_model"):
+            return model.get_base_model()
+        else:
+            return model
+
+
+def _named(result: Any, core: nn.Module) -> dict[str, Tensor]:
+    if isinstance(result, tuple | list):
+        found = dict(zip(OUTPUTS, result, strict=False))
+    else:
+        found = {name: _entry(result, name) for name in OUTPUTS}
+        if all(_entry(result, name) is not None for name in FEATURES.values()):
+            found = {name: _entry(result, theirs) for name, theirs in FEATURES.items()}
+            if isinstance(getattr(core, "logit_scale", None), Tensor):
+                found["logit_scale"] = core.logit_scale.exp()
+            found["logit_bias"] = getattr(core, "logit_bias", None)
+    found = {name: value for name, value in found.items() if value is not None}
+    missing = [name for name in OUTPUTS[:3] if name not in found]
+    if missing:
+        raise TypeError(
+            f"{type(core).__name__} returned no {' and no '.join(missing)}, but {_told(result)}. A "
+            "model must return (image_features, text_features, logit_scale[, logit_bias]), a "
+            "mapping with those names, or transformers' image_embeds and text_embeds, with its "
+            "logit_scale as a parameter; a model that returns logits needs a module around it that "
+            "returns features"
+        )
+    return found
+
+
+def _entry(result: Any, name: str) -> Any:
+    return result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
+
+
+def _told(result: Any) -> str:
+    if isinstance(result, Mapping):
+        return f"a mapping with {list(result)}"
+    if isinstance(result, tuple | list):
+        return f"a {type(result).__name__} of {len(result)}"
+    return f"a {type(result).__name__}"
