@@ -43,10 +43,12 @@ class Attention(nn.MultiheadAttention):
 
         Args and errors are PyTorch's: `attn_mask` is (L, S), or (B * heads, L, S), True where
         nothing is read or a float that is added to the logits. Where no weights are needed it may
-        also have four dimensions that broadcast to (B, heads, L, S).
+        also have four dimensions that broadcast to (B, heads, L, S), and `is_causal` alone is a
+        mask that hides from a token what is behind it; a mask that is given is what counts.
         """
         is_batch = isinstance(query, Proxy) or query.ndim == 3
-        if need_weights or key_padding_mask is not None or key is not value or not is_batch:
+        is_plain = self.bias_k is None and not self.add_zero_attn and key is value and is_batch
+        if need_weights or key_padding_mask is not None or not is_plain:
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask,
                 average_attn_weights, is_causal,
@@ -63,7 +65,10 @@ class Attention(nn.MultiheadAttention):
             if attn_mask.ndim == 3:
                 attn_mask = attn_mask.unflatten(0, (-1, self.num_heads))
             attn_mask = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask.to(q.dtype)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        attended = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=attn_mask, dropout_p=self.dropout if self.training else 0.0,
+            is_causal=is_causal and attn_mask is None,
+        )  # fmt: skip
         attended = (
             attended.permute(0, 2, 1, 3) if self.batch_first else attended.permute(2, 0, 1, 3)
         )

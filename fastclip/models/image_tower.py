@@ -53,11 +53,20 @@ class ImageTower(nn.Module):
         """
         lock_groups(self.groups(), unlocked_groups)
 
+    def has_own_positions(self) -> bool:
+        """Whether the tower has the positions of `image_size`, not resized or taken away."""
+        raise NotImplementedError
+
     def require_images(self, images: Tensor) -> None:
         if torch.jit.is_tracing() or isinstance(images, Proxy):
             return  # what is recorded keeps no check
         expected = (self.channels, *self.image_size)
-        if images.ndim != 4 or images.shape[1:] != expected:
+        fits = images.ndim == 4 and (
+            images.shape[1:] == expected
+            if self.has_own_positions()
+            else images.shape[1] == self.channels
+        )
+        if not fits:
             raise ValueError(f"images must be (B, {', '.join(map(str, expected))}), "
                              f"got {tuple(images.shape)}")  # fmt: skip
         if not images.is_floating_point():

@@ -9,6 +9,7 @@ Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; He et al. 2018, arXi
 
 import contextlib
 from collections import OrderedDict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +22,20 @@ from fastclip.models.image_tower import ImageTower
 from fastclip.models.locking import Group
 
 EXPANSION = 4  # channels that leave a bottleneck over its own
+OPENAI_NAMES = {"relu1": "act1", "relu2": "act2", "relu3": "act3"}
 
 
-class Bottleneck(nn.Module):
+class NamedByBoth(nn.Module):
+    """Activations under open_clip's names, `act1`, and under OpenAI's, `relu1`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(OPENAI_NAMES.get(name, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(OPENAI_NAMES.get(name, name), value)
+
+
+class Bottleneck(NamedByBoth):
     """1 x 1, 3 x 3 and 1 x 1 convolutions on (B, inplanes, H, W), added to a shortcut."""
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1) -> None:
@@ -31,11 +43,14 @@ class Bottleneck(nn.Module):
         outplanes = planes * EXPANSION
         self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
+        self.act1 = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
+        self.act2 = nn.ReLU(inplace=True)
         self.avgpool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
         self.conv3 = nn.Conv2d(planes, outplanes, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outplanes)
+        self.act3 = nn.ReLU(inplace=True)
         self.downsample = None
         if stride > 1 or inplanes != outplanes:
             # "-1" has no weights: published checkpoints count the convolution as 0.
@@ -51,11 +66,11 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.bn3.weight)  # a block starts as its shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.act1(self.bn1(self.conv1(x)))
+        out = self.act2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(self.avgpool(out)))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(out + shortcut, inplace=True)
+        return self.act3(out + shortcut)
 
 
 class AttentionPool2d(nn.Module):
@@ -65,7 +80,7 @@ class AttentionPool2d(nn.Module):
         self, grid_size: tuple[int, int], channels: int, heads: int, output_dim: int
     ) -> None:
         super().__init__()
-        self.heads = heads
+        self.num_heads = heads
         num_tokens = grid_size[0] * grid_size[1] + 1
         std = channels**-0.5
         self.positional_embedding = nn.Parameter(std * torch.randn(num_tokens, channels))
@@ -81,28 +96,54 @@ class AttentionPool2d(nn.Module):
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
         x = x + self.positional_embedding.to(x.dtype)
         q, k, v = (
-            projection(part).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            projection(part).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for projection, part in ((self.q_proj, x[:, :1]), (self.k_proj, x), (self.v_proj, x))
         )
         attended = F.scaled_dot_product_attention(q, k, v)
         return self.c_proj(attended.transpose(1, 2).flatten(1))
 
 
-class ModifiedResNet(ImageTower):
+class Stage(nn.Sequential):
+    """Bottlenecks one behind the other, the first with a stride.
+
+    Attributes:
+        grad_checkpointing: blocks keep their inputs alone and are run again in the backward.
+    """
+
+    grad_checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self:
+            x = self._run(block, x)
+        return x
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(
+                block, x, use_reentrant=False,
+                context_fn=lambda: (contextlib.nullcontext(), without_statistics(block)),
+            )  # fmt: skip
+        return block(x)
+
+
+class ModifiedResNet(NamedByBoth, ImageTower):
     """(B, 3, height, width) pictures to (B, embed_dim) features, not normalised."""
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, 3, embed_dim)
         width = config.width
         self.grid_size = config.grid_size
-        self.grad_checkpointing = False
         self.bn_stats_are_frozen = False
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
+        self.act1 = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width // 2)
+        self.act2 = nn.ReLU(inplace=True)
         self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
+        self.act3 = nn.ReLU(inplace=True)
+        self.avgpool = nn.AvgPool2d(2)
         self.layer1 = _stage(width, width, config.layers[0], stride=1)
         self.layer2 = _stage(4 * width, 2 * width, config.layers[1], stride=2)
         self.layer3 = _stage(8 * width, 4 * width, config.layers[2], stride=2)
@@ -120,22 +161,18 @@ class ModifiedResNet(ImageTower):
         if self.output_tokens:
             raise ValueError("output_tokens must be False: a ResNet has no tokens to return")
         x = images.to(self.conv1.weight.dtype)
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        x = F.relu(self.bn3(self.conv3(x)), inplace=True)
-        x = F.avg_pool2d(x, 2)
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            for block in stage:
-                x = self._run(block, x)
-        return self.attnpool(x)
+        return self.attnpool(self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x))))))
 
-    def _run(self, block: Bottleneck, x: Tensor) -> Tensor:
-        if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(
-                block, x, use_reentrant=False,
-                context_fn=lambda: (contextlib.nullcontext(), without_statistics(block)),
-            )  # fmt: skip
-        return block(x)
+    def stem(self, x: Tensor) -> Tensor:
+        """(B, 3, height, width) to (B, width, height / 4, width / 4)."""
+        x = self.act1(self.bn1(self.conv1(x)))
+        x = self.act2(self.bn2(self.conv2(x)))
+        return self.avgpool(self.act3(self.bn3(self.conv3(x))))
+
+    def has_own_positions(self) -> bool:
+        rows, columns = self.grid_size
+        positions = getattr(self.attnpool, "positional_embedding", None)
+        return positions is not None and positions.shape[0] == rows * columns + 1
 
     def groups(self) -> list[Group]:
         stem = [self.conv1, self.bn1, self.conv2, self.bn2, self.conv3, self.bn3]
@@ -156,11 +193,10 @@ class ModifiedResNet(ImageTower):
         return self
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        self.grad_checkpointing = enable
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            stage.grad_checkpointing = enable
 
 
-def _stage(inplanes: int, planes: int, num_blocks: int, stride: int) -> nn.Sequential:
+def _stage(inplanes: int, planes: int, num_blocks: int, stride: int) -> Stage:
     first = Bottleneck(inplanes, planes, stride)
-    return nn.Sequential(
-        first, *(Bottleneck(planes * EXPANSION, planes) for _ in range(num_blocks - 1))
-    )
+    return Stage(first, *(Bottleneck(planes * EXPANSION, planes) for _ in range(num_blocks - 1)))

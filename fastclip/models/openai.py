@@ -67,11 +67,12 @@ class LogitsCLIP(CLIP):
         """Make all parameters random again, as those of a new model are."""
         self.load_state_dict(type(self)(self.config).state_dict())
 
-    def _keep_mask(self, attn_mask: Tensor | None) -> None:
-        self.attn_mask = attn_mask
+    def _keep_mask(self, is_causal: bool) -> None:
+        super()._keep_mask(is_causal=False)  # blocks have their own
+        self.attn_mask = self.build_attention_mask() if is_causal else None
 
-    def _mask_of(self, num_tokens: int) -> None:
-        return None  # blocks have their own
+    def _mask_for(self, x: Tensor) -> None:
+        return None
 
 
 def available_models() -> list[str]:

@@ -17,10 +17,11 @@ from torch.nn.modules import module as global_hooks
 from fastclip.models.activations import QuickGELU
 from fastclip.models.attention import Attention
 from fastclip.models.layer_norm import LayerNorm
+from fastclip.models.masks import ReadAt, causal_mask
 from fastclip.models.transformer import (
+    BLOCK_ATTENTION,
     BLOCK_FORWARD,
     LayerScale,
-    ReadAt,
     Transformer,
     runs,
 )
@@ -39,7 +40,11 @@ MACHINERY = ("torch.distributed.fsdp.", "torch.utils.module_tracker")
 
 
 def read(
-    transformer: nn.Module, x: Tensor, attn_mask: Tensor | None = None, read_at: ReadAt = None
+    transformer: nn.Module,
+    x: Tensor,
+    attn_mask: Tensor | None = None,
+    read_at: ReadAt = None,
+    is_causal: bool = False,
 ) -> Tensor:
     """Return the (B, T, width) tokens that a tower's transformer makes of (B, T, width) tokens.
 
@@ -48,12 +53,18 @@ def read(
             `attn_mask` alone, as in open_clip.
         attn_mask: (T, T), or None.
         read_at: only the (B, width) tokens at these positions; see `is_observed`.
+        is_causal: no token sees those behind it. Where nobody could see or change it, the mask is
+            not made: kernels that know it are faster than those that read it.
     """
+    if is_causal and not _hides_the_mask(transformer):
+        attn_mask, is_causal = causal_mask(x.shape[1], x), False
     if not runs(transformer, TRANSFORMER_FORWARD):
         return transformer(x) if attn_mask is None else transformer(x, attn_mask=attn_mask)
     batch_first = transformer.batch_first
     x = x if batch_first else x.transpose(0, 1)
-    x = transformer(x, attn_mask=attn_mask, read_at=read_at, batch_first=batch_first)
+    x = transformer(
+        x, attn_mask=attn_mask, read_at=read_at, batch_first=batch_first, is_causal=is_causal
+    )
     return x if batch_first or read_at is not None else x.transpose(0, 1)
 
 
@@ -74,6 +85,34 @@ def is_observed(x: Tensor, transformer: nn.Module, norm: nn.Module) -> bool:
     if any(_look(getattr(global_hooks, f"_global{kind}")) for kind in HOOKS):
         return True
     return any(_is_observed(module) for module in (transformer, *last.modules(), *norm.modules()))
+
+
+def _hides_the_mask(transformer: nn.Module) -> bool:
+    """Whether a mask goes to our own blocks and their attention alone, past nobody's eyes."""
+    return (
+        runs(transformer, TRANSFORMER_FORWARD)
+        and not _is_given_arguments(transformer)
+        and all(map(_hides_its_mask, transformer.resblocks))
+    )
+
+
+def _hides_its_mask(block: nn.Module) -> bool:
+    return (
+        runs(block, BLOCK_FORWARD)
+        and type(block).attention is BLOCK_ATTENTION
+        and "attention" not in block.__dict__
+        and block.attn_mask is None
+        and runs(block.attn, Attention.forward)
+        and not _is_given_arguments(block)
+        and not _is_given_arguments(block.attn)
+    )
+
+
+def _is_given_arguments(module: nn.Module) -> bool:
+    """Whether a hook of `module` is given the arguments that have names, as masks have."""
+    with_names = (*module._forward_pre_hooks_with_kwargs, *module._forward_hooks_with_kwargs)
+    hooks = {**module._forward_pre_hooks, **module._forward_hooks}
+    return _look({name: hooks[name] for name in with_names})
 
 
 def _is_observed(module: nn.Module) -> bool:

@@ -158,6 +158,10 @@ class SiglipVisionTransformer(ImageTower):
         self.require_images(images)
         return self.trunk(images, self.output_tokens)
 
+    def has_own_positions(self) -> bool:
+        rows, columns = self.grid_size
+        return self.trunk.pos_embed.shape[1] == rows * columns
+
     def groups(self) -> list[Group]:
         trunk = self.trunk
         *blocks, last = trunk.blocks

@@ -7,14 +7,17 @@ SigLIP's sees everything, padding included, and is read at the last token.
 Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; Zhai et al. 2023, arXiv:2303.15343.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from fastclip.models.config import TextConfig
 from fastclip.models.layer_norm import LayerNorm
 from fastclip.models.locking import Group, lock_groups
+from fastclip.models.masks import ReadAt, mask_of, moved_by
 from fastclip.models.reading import is_observed, read
-from fastclip.models.transformer import ReadAt, Transformer, mask_of, take
+from fastclip.models.transformer import Transformer, take
 
 
 class TextTower(nn.Module):
@@ -22,12 +25,12 @@ class TextTower(nn.Module):
 
     Attributes:
         attn_mask: (context_length, context_length), 0 or -inf, added to the logits of attention;
-            None in a tower that is not causal. What is put in its place is obeyed.
+            None in a tower that is not causal. What is put in its place or written into it is
+            obeyed. It is made when it is first asked for, moves with the tower, and is no buffer:
+            DistributedDataParallel would send it around in every forward.
         output_tokens: return the tokens along with the features.
         text_projection: (width, embed_dim), an `nn.Linear`, or None for features of width `width`.
     """
-
-    attn_mask: Tensor | None
 
     def __init__(self, config: TextConfig, embed_dim: int) -> None:
         super().__init__()
@@ -44,10 +47,21 @@ class TextTower(nn.Module):
             mlp_ratio=config.mlp_ratio, activation=config.activation, norm_eps=config.norm_eps,
             ls_init_value=config.ls_init_value, num_tokens=config.context_length,
         )  # fmt: skip
-        self._keep_mask(None if config.no_causal_mask else self.build_attention_mask())
+        self._keep_mask(is_causal=not config.no_causal_mask)
         self.ln_final = LayerNorm(width, config.norm_eps)
         self.text_projection = _projection(config, embed_dim)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
+
+    @property
+    def attn_mask(self) -> Tensor | None:
+        if self._is_causal:  # from now on somebody may write into it, or train with it
+            with torch.inference_mode(False):
+                self.attn_mask = self.build_attention_mask().to(self.positional_embedding)
+        return self._attn_mask
+
+    @attn_mask.setter
+    def attn_mask(self, attn_mask: Tensor | None) -> None:
+        self._attn_mask, self._is_causal = attn_mask, False
 
     def build_attention_mask(self) -> Tensor:
         """Return (context_length, context_length) float32: -inf where a token is not seen, else 0.
@@ -67,7 +81,7 @@ class TextTower(nn.Module):
         normalisation, as open_clip does.
 
         Raises:
-            ValueError: T is not in [1, context_length].
+            ValueError: T is not in [1, context_length], or the mask is of fewer tokens.
             TypeError: `tokens` are not integers.
         """
         self._require_tokens(tokens)
@@ -75,10 +89,11 @@ class TextTower(nn.Module):
         if isinstance(self.transformer, Transformer):
             x = x.to(self.transformer.get_cast_dtype())
         x = x + self.positional_embedding[: tokens.shape[1]].to(x.dtype)
-        mask, read_at = self._mask_of(tokens.shape[1]), self._read_at(tokens)
+        mask, read_at = self._mask_for(x), self._read_at(tokens)
         if not self.output_tokens and not is_observed(x, self.transformer, self.ln_final):
-            return self._project(self.ln_final(read(self.transformer, x, mask, read_at)))
-        x = self.ln_final(read(self.transformer, x, mask))
+            x = read(self.transformer, x, mask, read_at, self._is_causal)
+            return self._project(self.ln_final(x))
+        x = self.ln_final(read(self.transformer, x, mask, is_causal=self._is_causal))
         features = self._project(take(x, read_at)[:, 0])
         return (features, x) if self.output_tokens else features
 
@@ -111,24 +126,37 @@ class TextTower(nn.Module):
             raise ValueError("freeze_layer_norm=False is not supported: gains follow their layers")
         lock_groups(self.text_groups(), unlocked_layers)
 
-    def _keep_mask(self, attn_mask: Tensor | None) -> None:
-        self.register_buffer("attn_mask", attn_mask, persistent=False)
+    def _keep_mask(self, is_causal: bool) -> None:
+        self._attn_mask: Tensor | None = None
+        self._is_causal = is_causal  # and nobody has had the mask in hand
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "TextTower":
+        super()._apply(fn, recurse)
+        if self._attn_mask is not None:
+            self._attn_mask = moved_by(fn, self._attn_mask)
+        return self
 
     def _hides_the_future(self) -> bool:
         """Whether no token sees those behind it, whatever was put in place of the mask."""
+        if self._is_causal:
+            return True
         if self.attn_mask is None:
             return False
         T = self.attn_mask.shape[-1]
         return int(self.attn_mask.triu(1).isneginf().sum()) == T * (T - 1) // 2
 
-    def _mask_of(self, num_tokens: int) -> Tensor | None:
+    def _mask_for(self, x: Tensor) -> Tensor | None:
+        """The mask of (B, T, width) tokens, where it is not the causal one."""
+        if self._is_causal:
+            return None
+        num_tokens = x.shape[1]
         if self.attn_mask is not None:
-            return mask_of(self.attn_mask, num_tokens)
+            return mask_of(self.attn_mask, num_tokens, x.device)
         # Taken away from a causal tower: its blocks are given a mask that hides nothing.
         if any(
             getattr(block, "causal", False) for block in getattr(self.transformer, "resblocks", ())
         ):
-            return self.positional_embedding.new_zeros(num_tokens, num_tokens)
+            return x.new_zeros(num_tokens, num_tokens)
         return None
 
     def _project(self, x: Tensor) -> Tensor:
@@ -148,10 +176,15 @@ class TextTower(nn.Module):
     def _require_tokens(self, tokens: Tensor) -> None:
         if torch.jit.is_tracing():  # as in `ImageTower.require_images`
             return
-        if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.context_length:
+        longest = self.positional_embedding.shape[0]  # not `context_length`: positions are resized
+        if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= longest:
             raise ValueError(
-                f"tokens must be (B, T) with T in [1, {self.context_length}], "
-                f"got {tuple(tokens.shape)}"
+                f"tokens must be (B, T) with T in [1, {longest}], got {tuple(tokens.shape)}"
+            )
+        if self._attn_mask is not None and self._attn_mask.shape[-1] < tokens.shape[1]:
+            raise ValueError(
+                f"attn_mask must be of {tokens.shape[1]} tokens, as there are, or more, "
+                f"got {tuple(self._attn_mask.shape)}"
             )
         if tokens.dtype not in (torch.int64, torch.int32):
             raise TypeError(f"tokens must be int64 or int32, got {tokens.dtype}")

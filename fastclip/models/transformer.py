@@ -33,8 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from fastclip.models.activations import make_activation
 from fastclip.models.attention import Attention
 from fastclip.models.layer_norm import LayerNorm
-
-ReadAt = Tensor | int | None  # (B,) int64 positions, one position for all, or every position
+from fastclip.models.masks import ReadAt, hidden_behind, mask_of, moved_by
 
 
 class LayerScale(nn.Module):
@@ -54,10 +53,10 @@ class ResidualBlock(nn.Module):
     Attributes:
         causal: the block is to be called with a mask; without one it raises.
         num_tokens: of the sequences that its tower makes, or None if that is not known.
-        attn_mask: the (T, T) mask of a call without one, as OpenAI's blocks have it, or None.
+        batch_first: whether it is called with (B, T, width), or (T, B, width).
+        attn_mask: the (T, T) mask of a call without one, as OpenAI's blocks have it, or None; no
+            buffer, as theirs: wrappers would send it around.
     """
-
-    attn_mask: Tensor | None
 
     def __init__(
         self,
@@ -74,6 +73,8 @@ class ResidualBlock(nn.Module):
         hidden_width = int(width * mlp_ratio)
         self.causal = causal
         self.num_tokens = num_tokens
+        self.batch_first = True
+        self.attn_mask: Tensor | None = None
         self.ln_1 = LayerNorm(width, norm_eps)
         self.attn = Attention(width, heads)
         self.ls_1 = _layer_scale(width, ls_init_value)
@@ -86,11 +87,10 @@ class ResidualBlock(nn.Module):
             )
         )
         self.ls_2 = _layer_scale(width, ls_init_value)
-        self.register_buffer("attn_mask", None, persistent=False)
 
     def get_weight_dtype(self) -> torch.dtype:
         """The dtype of the block's matrices."""
-        return self.mlp.c_fc.weight.dtype
+        return matrix_dtype(self)
 
     def attention(
         self,
@@ -107,6 +107,9 @@ class ResidualBlock(nn.Module):
         k_x = q_x if k_x is None else k_x
         v_x = k_x if v_x is None else v_x
         attn_mask = self._mask(attn_mask)
+        if attn_mask is not None:  # whoever sets a mask need not know where the model is
+            is_bool = attn_mask.dtype == torch.bool
+            attn_mask = attn_mask.to(q_x.device, None if is_bool else q_x.dtype)
         return self.attn(q_x, k_x, v_x, need_weights=False, attn_mask=attn_mask)[0]
 
     def forward(
@@ -117,35 +120,45 @@ class ResidualBlock(nn.Module):
         attn_mask: Tensor | None = None,
         read_at: ReadAt = None,
         batch_first: bool | None = None,
+        is_causal: bool = False,
     ) -> Tensor:
         """(B, T, width) to the same, or to (B, 1, width) at the positions `read_at`.
 
         Args:
-            q_x: (B, T, width), or (T, B, width) if `attn.batch_first` is False; so is the result.
+            q_x: (B, T, width), or (T, B, width) if `batch_first` of the block is False; so is the
+                result.
             k_x, v_x: None; open_clip has them for cross-attention.
             attn_mask: (T, T), True where nothing is read or a float that is added to the logits;
                 by default `attn_mask` of the block.
             batch_first: the layout of `q_x`, where the caller knows it; None refuses what looks
                 like the other one.
+            is_causal: the mask is the one that hides from a token what is behind it, and nobody
+                needs it as a tensor: kernels that make it as they go are faster.
 
         Raises:
             ValueError: the block is causal and there is no mask, the mask is of another length,
                 `q_x` looks like the other layout, or there is `k_x` or `v_x`.
         """
-        own_layout = self.attn.batch_first
+        own_layout = self.batch_first
         if batch_first not in (None, own_layout):
-            x = self(q_x.transpose(0, 1), k_x, v_x, attn_mask, read_at, own_layout)
+            x = self(q_x.transpose(0, 1), k_x, v_x, attn_mask, read_at, own_layout, is_causal)
             return x.transpose(0, 1)
         if k_x is not None or v_x is not None:
             raise ValueError("k_x and v_x must be None: these blocks have no cross-attention")
         if batch_first is None:
             self._require_layout(q_x, self._mask(attn_mask))
         x, normed = q_x, self.ln_1(q_x)
-        if read_at is None:
+        if read_at is None and is_causal:
+            attended = self.attn(normed, normed, normed, need_weights=False, is_causal=True)[0]
+            x = x + self.ls_1(attended)
+        elif read_at is None:
             masks = {} if attn_mask is None else {"attn_mask": attn_mask}
             x = x + self.ls_1(self.attention(normed, **masks))
         else:
-            mask = self._mask_at(attn_mask, read_at)
+            if is_causal:
+                mask = hidden_behind(read_at, normed.shape[1 if own_layout else 0], normed.device)
+            else:
+                mask = self._mask_at(attn_mask, read_at)
             query = take(normed, read_at, own_layout)
             attended = self.attention(query, normed, normed, attn_mask=mask)
             x = take(x, read_at, own_layout) + self.ls_1(attended)
@@ -169,10 +182,10 @@ class ResidualBlock(nn.Module):
             return None
         if isinstance(read_at, int):
             return attn_mask[read_at][None]
-        return attn_mask.index_select(0, read_at)[:, None, None]  # (B, 1, 1, T)
+        return attn_mask.to(read_at.device).index_select(0, read_at)[:, None, None]  # (B, 1, 1, T)
 
     def _require_layout(self, x: Tensor, attn_mask: Tensor | None) -> None:
-        batch_first = self.attn.batch_first
+        batch_first = self.batch_first
         layout, other = "(B, T, width)", "(T, B, width)"
         if not batch_first:
             layout, other = other, layout
@@ -183,7 +196,13 @@ class ResidualBlock(nn.Module):
                 f"{1 if batch_first else 0} of {tuple(x.shape)} has: the layout is {layout} here; "
                 f"for {other} say batch_first={not batch_first}"
             )
-        if attn_mask is None and self.num_tokens not in (None, T) and self.num_tokens == B:
+        if self.num_tokens in (None, T):
+            return
+        # As many samples as tokens, and another number of tokens, as prompts make it, is right in
+        # the one layout and wrong in the other. Code that is sequence first turns contiguous tokens
+        # around to get there, and that can be seen.
+        is_turned = x.stride(0) < x.stride(1)
+        if attn_mask is None and self.num_tokens == B and batch_first == is_turned:
             raise ValueError(
                 f"{tuple(x.shape)} looks like {other}, as the tower's sequences have "
                 f"{self.num_tokens} tokens: the layout is {layout} here; for {other} say "
@@ -191,7 +210,8 @@ class ResidualBlock(nn.Module):
             )
 
 
-BLOCK_FORWARD = ResidualBlock.forward  # as it was written: classes are patched too
+# As they were written: classes are patched too.
+BLOCK_FORWARD, BLOCK_ATTENTION = ResidualBlock.forward, ResidualBlock.attention
 
 
 class Transformer(nn.Module):
@@ -229,7 +249,7 @@ class Transformer(nn.Module):
 
     def get_cast_dtype(self) -> torch.dtype:
         """The dtype of the blocks' matrices."""
-        return self.resblocks[0].get_weight_dtype()
+        return matrix_dtype(self.resblocks)
 
     def become_sequence_first(self) -> None:
         """Take OpenAI's layout from now on: (T, B, width), in every block and its attention.
@@ -239,7 +259,7 @@ class Transformer(nn.Module):
         self.batch_first = False
         for block in self.resblocks:
             block.causal = False
-            block.attn.batch_first = False
+            block.batch_first = block.attn.batch_first = False
         self.resblocks = nn.Sequential(*self.resblocks)  # OpenAI's can be called
 
     def forward(
@@ -248,6 +268,7 @@ class Transformer(nn.Module):
         attn_mask: Tensor | None = None,
         read_at: ReadAt = None,
         batch_first: bool | None = None,
+        is_causal: bool = False,
     ) -> Tensor:
         """Return (B, T, width) tokens, or the (B, width) at the positions `read_at`.
 
@@ -256,16 +277,18 @@ class Transformer(nn.Module):
                 tokens that are returned have the same layout.
             attn_mask: (T, T), as open_clip's `model.attn_mask`; see `ResidualBlock`.
             batch_first: the layout of `x`, where the caller knows it.
+            is_causal: see `ResidualBlock`.
 
         Raises:
             ValueError: see `ResidualBlock`.
         """
         if batch_first not in (None, self.batch_first):
-            x = self(x.transpose(0, 1), attn_mask, read_at, self.batch_first)
+            x = self(x.transpose(0, 1), attn_mask, read_at, self.batch_first, is_causal)
             return x.transpose(0, 1) if read_at is None else x
         last = len(self.resblocks) - 1
         for i, block in enumerate(self.resblocks):
-            x = self._run(block, x, attn_mask, read_at if i == last else None, batch_first)
+            at = read_at if i == last else None
+            x = self._run(block, x, attn_mask, at, batch_first, is_causal)
         if read_at is None:
             return x
         return x[:, 0] if self.batch_first else x[0]
@@ -277,18 +300,29 @@ class Transformer(nn.Module):
         attn_mask: Tensor | None,
         read_at: ReadAt,
         batch_first: bool | None,
+        is_causal: bool,
     ) -> Tensor:
         arguments = {}
         if runs(block, BLOCK_FORWARD):  # what took a block's place is called as in both peers
-            arguments = {"read_at": read_at, "batch_first": batch_first}
-        kept = getattr(block, "attn_mask", None)
-        if attn_mask is None and batch_first is not None and kept is not None:
-            attn_mask = mask_of(kept, x.shape[1 if self.batch_first else 0])
+            arguments = {"read_at": read_at, "batch_first": batch_first, "is_causal": is_causal}
+            if attn_mask is None and batch_first is not None and block.attn_mask is not None:
+                num_tokens = x.shape[1 if self.batch_first else 0]
+                attn_mask = mask_of(block.attn_mask, num_tokens, x.device)
         if attn_mask is not None:
             arguments["attn_mask"] = attn_mask
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, use_reentrant=False, **arguments)
         return block(x, **arguments)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "Transformer":
+        super()._apply(fn, recurse)
+        moved: dict[int, Tensor] = {}  # blocks have one mask, and still have one behind it
+        for block in self.resblocks:
+            if isinstance(kept := getattr(block, "attn_mask", None), Tensor):
+                if id(kept) not in moved:
+                    moved[id(kept)] = moved_by(fn, kept)
+                block.attn_mask = moved[id(kept)]
+        return self
 
     def _initialize(self, width: int, layers: int) -> None:
         residual_std = width**-0.5 * (2 * layers) ** -0.5
@@ -313,14 +347,17 @@ def take(x: Tensor, positions: Tensor | int, batch_first: bool = True) -> Tensor
     return x.gather(dim, positions.expand(-1, -1, x.shape[-1]))
 
 
-def mask_of(attn_mask: Tensor, num_tokens: int) -> Tensor:
-    """What a mask says of the first `num_tokens` tokens.
+def matrix_dtype(module: nn.Module) -> torch.dtype:
+    """The dtype of a module's matrices, whatever took the places of its layers.
 
-    Not a slice, which is contiguous only at full length: an export with texts of any length would
-    ask whether it is, and be of that length alone.
+    Not of `parameters()`: copies of a module on other devices have none.
     """
-    positions = torch.arange(num_tokens, device=attn_mask.device)
-    return attn_mask.index_select(0, positions).index_select(1, positions)
+    for part in module.modules():
+        for name in () if isinstance(part, nn.LayerNorm) else ("in_proj_weight", "weight"):
+            weight = getattr(part, name, None)
+            if isinstance(weight, Tensor) and weight.is_floating_point():
+                return weight.dtype
+    return torch.get_default_dtype()
 
 
 def runs(module: nn.Module, forward: Callable) -> bool:

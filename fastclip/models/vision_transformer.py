@@ -46,7 +46,8 @@ class VisionTransformer(ImageTower):
         self.transformer = Transformer(
             width, config.layers, config.heads, mlp_ratio=config.mlp_ratio,
             activation=config.activation, norm_eps=config.norm_eps,
-            ls_init_value=config.ls_init_value, num_tokens=config.num_patches + 1,
+            ls_init_value=config.ls_init_value,
+            num_tokens=None if config.patch_dropout else config.num_patches + 1,
         )  # fmt: skip
         self.ln_post = LayerNorm(width, config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
@@ -67,6 +68,10 @@ class VisionTransformer(ImageTower):
         if self.proj is not None:
             pooled = pooled @ self.proj.to(pooled.dtype)
         return (pooled, patches) if self.output_tokens else pooled
+
+    def has_own_positions(self) -> bool:
+        rows, columns = self.grid_size
+        return self.positional_embedding.shape[0] == rows * columns + 1
 
     def _embed(self, images: Tensor) -> Tensor:
         """The (B, 1 + num_patches, width) tokens that go into the transformer."""

@@ -163,14 +163,15 @@ def test_a_layout_that_is_said_is_taken(built, loaded, tower):
 
 
 @pytest.mark.parametrize("num_images", [3, 17])
-def test_visual_prompts_and_a_batch_of_as_many_images_as_tokens(built, num_images):
+def test_visual_prompts_and_a_batch_of_as_many_images_as_tokens(built, loaded, num_images):
     extra = torch.randn(1, 2, 128)
     images = torch.randn(num_images, 3, 32, 32)
-    run = whole(built.visual.transformer, **(dict(batch_first=True) if num_images == 17 else {}))
-    one = read_image(built, images[:1], run, False, extra)
-    torch.testing.assert_close(
-        read_image(built, images, run, False, extra)[:1], one, rtol=1e-4, atol=1e-5
-    )
+    for way in (whole, one_by_one):
+        for model, sequence_first in ((built, False), (loaded, True)):
+            run = way(model.visual.transformer)
+            one = read_image(model, images[:1], run, sequence_first, extra)
+            found = read_image(model, images, run, sequence_first, extra)
+            torch.testing.assert_close(found[:1], one, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("num_images", [16, 17, 18])
