@@ -59,7 +59,7 @@ class CsvSource(Source):
         with open(self.path, "rb") as file:
             if objection := objection_to(file.read(NUM_BYTES_LOOKED_AT)):
                 raise ValueError(f"path must be a table in UTF-8, but {self.path!r} {objection}")
-            header = next(split_records(file, 0, separator, lambda line, record: True), None)
+            header = next(split_records(file, 0, separator, lambda *_: True), None)
             if header is None:
                 raise ValueError(f"path must be a table with a header, {self.path!r} is empty")
             text = header.raw.decode(errors="replace").removeprefix(BYTE_ORDER_MARK)
@@ -117,16 +117,18 @@ class CsvSource(Source):
         path = os.path.join(self._folder, name)
         return with_caption(f"{key}, {name}", path, fields.values[self._caption_column])
 
-    def _ends_before(self, line: Fields, record: Fields) -> bool:
+    def _ends_before(self, first: list[str], line: list[str], record: Fields) -> bool:
         """Is the record no row with the line, or the line one with an image of its own?"""
         if self._is_well_quoted:
             return False
         if len(record.values) > self._num_columns:
             return True
-        image = self._image(line.values)
+        image = self._image(line)
         if image is None:
             return False
-        return record.is_open or self._image(record.values) != image
+        # The image of the record may be the line's, unless what is before the line is a row too.
+        is_behind_row = self._image(first) is not None
+        return record.is_open or is_behind_row or self._image(record.values) != image
 
     def _image(self, values: list[str]) -> str | None:
         """What the image of a row is called, None if the values are not a row."""

@@ -183,6 +183,23 @@ def test_an_open_quote_ends_with_its_line_if_what_follows_are_rows(tmp_path, row
     assert reasons(items) == ["quote is not closed"]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # As the Conceptual Captions are written: captions come first, and quotes are not doubled.
+        ["title|filepath", '"a" b|0.jpg', '"never closed|1.jpg', 'an end"|2.jpg'],
+        ["id|title|filepath", '0|"a" b|0.jpg', '1|"never closed|1.jpg', '2|an end"|2.jpg'],
+        # Several captions of one image.
+        ["filepath|title", '0.jpg|"a" b', '0.jpg|"never closed', '0.jpg|an end"'],
+    ],
+)
+def test_an_open_quote_in_a_whole_row_does_not_end_in_the_next_row(tmp_path, rows):
+    source = CsvSource(table(tmp_path, "\n".join(rows).replace("|", "\t")))
+    items = read_all(source)
+    assert captions(items) == ["a b", 'an end"'] and reasons(items) == ["quote is not closed"]
+    assert_resumable(source)
+
+
 def test_a_quote_that_closes_in_a_row_of_other_fields_does_not_take_rows_along(tmp_path):
     rows = ['a.jpg\t"never closed', "b.jpg\tfirst", 'c.jpg\t5"\tand more', "d.jpg\tlast"]
     items = read_all(CsvSource(table(tmp_path, "\n".join(["filepath\ttitle", *rows]))))
