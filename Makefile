@@ -1,5 +1,6 @@
 # make demo    installs everything and trains a small CLIP on embedded data
 # make test    installs everything and runs the tests
+# make test-hosts   runs other people's clients on fastclip, in an environment of their own
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
 # make kernels-report   what the compilers made of the GPU kernels; needs no GPU
@@ -9,12 +10,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+HOSTS ?= .venv-hosts
+HOSTS_BIN := $(HOSTS)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test check format bench kernels-report gpu-check gpu-wheels clean
+.PHONY: demo test test-hosts check format bench kernels-report gpu-check gpu-wheels clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
@@ -28,6 +31,11 @@ test: $(VENV)/.installed
 		-n 2 --dist worksteal || status=1; \
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone || status=1; \
 	exit $$status
+
+# The tests in tests/hosts, and those that are skipped for what only this environment has.
+test-hosts: $(HOSTS)/.installed
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(HOSTS_BIN)/python -m pytest -q -n 2 \
+		--dist worksteal tests/hosts $(shell grep -rl --include='test_*.py' onnxruntime tests)
 
 kernels-report: $(VENV)/.installed
 	$(BIN)/python -m fastclip.backends.cuda.report
@@ -54,6 +62,17 @@ $(VENV)/.installed: $(NATIVE)
 	$(BIN)/pip install --quiet torch setuptools wheel ninja numpy
 	FASTCLIP_BUILD=auto $(BIN)/pip install --quiet --no-build-isolation --editable '.[dev]'
 	$(BIN)/pip install --quiet --no-deps $(REFERENCES)
+	touch $@
+
+PURELIB := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+
+# It sees what .venv has, behind what is installed here: torch is there once.
+$(HOSTS)/.installed: requirements-hosts.txt $(VENV)/.installed
+	$(BIN)/python -m venv --clear --without-pip $(HOSTS)
+	echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" \
+		> "$$($(HOSTS_BIN)/python $(PURELIB))/beside.pth"
+	$(BIN)/pip --python $(HOSTS_BIN)/python install --quiet --no-deps \
+		--requirement requirements-hosts.txt
 	touch $@
 
 # Needs a Python with torch for CUDA and triton, and no network: nothing is installed. What is there
@@ -83,4 +102,4 @@ gpu-wheels:
 	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest wheels $(GPU_WHEELS)
 
 clean:
-	rm -rf $(VENV) build dist wheels *.egg-info fastclip/*.so demo-output
+	rm -rf $(VENV) $(HOSTS) build dist wheels *.egg-info fastclip/*.so demo-output

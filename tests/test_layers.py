@@ -16,7 +16,7 @@ LAYERS = [
     {"functional"},
     {"losses", "models", "data"},
     {"train", "evaluate"},
-    {"benchmarks", "convert", "doctor", "cli", "__main__"},
+    {"benchmarks", "convert", "doctor", "cli", "compat", "__main__"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 OPTIONAL = {

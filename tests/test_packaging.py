@@ -62,7 +62,8 @@ def test_pure_python_wheel_ships_the_package_and_no_tests(checkout, tmp_path):
     names = wheel.namelist()
     assert "fastclip/py.typed" in names and "fastclip/backends/cpu.py" in names
     assert "fastclip/backends/gpu/verified.csv" in names
-    assert "fastclip/benchmarks/cases.py" in names
+    assert "fastclip/benchmarks/cases.py" in names and "fastclip/compat/clip/clip.py" in names
+    assert "fastclip/evaluate/imagenet_classes.txt" in names
     assert not any("test" in name or name.startswith("csrc") for name in names)
     assert not any(name.endswith(".so") for name in names)
     (metadata,) = [name for name in names if name.endswith("METADATA")]

@@ -69,15 +69,61 @@ class AugmentationCfg:
             raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
 
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """A random part of a picture, resized to `size` (height, width), bicubically."""
+
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    interpolation: Image.Resampling = Image.Resampling.BICUBIC
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        box = draw_crop(image.width, image.height, self.scale, self.ratio)
+        return image.crop(box).resize(self.size[::-1], self.interpolation)
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """With probability `p`, `jitter_colors` of an RGB image."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    p: float
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        if random.random() >= self.p:
+            return image
+        return jitter_colors(image, self.brightness, self.contrast, self.saturation, self.hue)
+
+
+@dataclass(frozen=True)
+class RandomGrayscale:
+    """With probability `p`, an RGB image without its colours."""
+
+    p: float
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.convert("L").convert("RGB") if random.random() < self.p else image
+
+
+def color_steps(cfg: AugmentationCfg) -> list[ColorJitter | RandomGrayscale]:
+    """What is done to the colours of a crop in RGB; a step that never happens is not there."""
+    steps: list[ColorJitter | RandomGrayscale] = []
+    if cfg.color_jitter_prob:
+        steps.append(ColorJitter(*cfg.color_jitter, cfg.color_jitter_prob))
+    if cfg.gray_scale_prob:
+        steps.append(RandomGrayscale(cfg.gray_scale_prob))
+    return steps
+
+
 def augment(image: Image.Image, size: tuple[int, int], cfg: AugmentationCfg) -> Image.Image:
     """Return a random view of `image` in mode RGB, `size` being (height, width) in pixels."""
-    height, width = size
-    box = draw_crop(image.width, image.height, cfg.scale, cfg.ratio or RATIO)
-    image = to_rgb(image.crop(box).resize((width, height), Image.Resampling.BICUBIC))
-    if cfg.color_jitter_prob and random.random() < cfg.color_jitter_prob:
-        image = jitter_colors(image, *cfg.color_jitter)
-    if cfg.gray_scale_prob and random.random() < cfg.gray_scale_prob:
-        image = image.convert("L").convert("RGB")
+    image = to_rgb(RandomResizedCrop(size, cfg.scale, cfg.ratio or RATIO)(image))
+    for step in color_steps(cfg):
+        image = step(image)
     return image
 
 

@@ -40,11 +40,11 @@ def standardize(
     pixels = images.to(torch.float64 if dtype == torch.float64 else torch.float32)
     # A tensor, not a number: CUDA multiplies by the inverse of a number, which rounds differently.
     pixels.div_(torch.full((), 255, dtype=pixels.dtype, device=pixels.device))
-    pixels.sub_(_per_channel("mean", mean, pixels)).div_(_per_channel("std", std, pixels))
+    pixels.sub_(per_channel("mean", mean, pixels)).div_(per_channel("std", std, pixels))
     return pixels.to(dtype)
 
 
-def _per_channel(name: str, value: float | Sequence[float], pixels: Tensor) -> Tensor:
+def per_channel(name: str, value: float | Sequence[float], pixels: Tensor) -> Tensor:
     """Return `value` on the device of `pixels` in a shape, () or (C, 1, 1), that broadcasts."""
     if not isinstance(value, Sequence):
         return torch.full((), value, dtype=pixels.dtype, device=pixels.device)

@@ -9,20 +9,21 @@ where they are wrong: 16-bit grey is scaled and not clipped to white, and palett
 before resizing, so that colours are interpolated and not picked.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import BinaryIO
+from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
-from fastclip.data.augment import AugmentationCfg, augment
-from fastclip.data.images import load_image, to_rgb
-from fastclip.data.pixels import standardize
-from fastclip.data.resize import resize, resize_edge_and_crop, resize_longest, resize_shortest
+from fastclip.data.augment import AugmentationCfg
+from fastclip.data.transform_steps import (
+    Picture,
+    Step,
+    evaluation_steps,
+    listed,
+    tensor_steps,
+    training_steps,
+)
 
 OPENAI_DATASET_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_DATASET_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -34,8 +35,6 @@ INCEPTION_STD = (0.5, 0.5, 0.5)
 RESIZE_MODES = ("shortest", "longest", "squash")
 INTERPOLATIONS = ("bicubic", "bilinear", "random")
 OUTPUTS = ("float32", "uint8")
-
-Picture = Image.Image | str | os.PathLike | bytes | BinaryIO
 
 
 @dataclass(frozen=True)
@@ -137,33 +136,34 @@ class EvaluationTransform:
 
     Attributes:
         output: "float32" normalised, or "uint8" pixels, to be normalised by `standardize`.
+        transforms: the steps that a call takes, in order, with torchvision's names: a list that
+            may be read (`transforms[0].size`, `transforms[-1].mean`), sliced and changed.
 
     Raises:
         ValueError: `output` is neither.
-        ImageError: when called, a picture cannot be used; see `load_image` and `resize_shortest`.
+        ImageError: when called, a picture cannot be used; see `load_image` and `resize.py`.
         OSError: when called, a PIL image that was opened and not yet loaded is truncated.
     """
 
     cfg: PreprocessCfg
     output: str = "float32"
+    transforms: list[Step] = field(init=False, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         _require_output(self.output)
+        cfg = self.cfg
+        steps = evaluation_steps(
+            cfg.size, cfg.resize_mode, cfg.interpolation, cfg.fill_color, cfg.shortest_edge
+        )
+        steps += tensor_steps(cfg.mean, cfg.std, self.output)
+        object.__setattr__(self, "transforms", steps)
 
     def __call__(self, source: Picture) -> Tensor:
         """Return (3, H, W)."""
-        image, size = _interpolable(source), self.cfg.height_width
-        bilinear = self.cfg.interpolation == "bilinear"
-        resample = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
-        if self.cfg.resize_mode == "longest":
-            image = resize_longest(image, size, resample, self.cfg.fill_color)
-        elif self.cfg.resize_mode == "squash":
-            image = resize(image, size, resample)
-        elif self.cfg.shortest_edge is None:
-            image = resize_shortest(image, size, resample)
-        else:
-            image = resize_edge_and_crop(to_rgb(image), self.cfg.shortest_edge, size, resample)
-        return _to_tensor(image, self.cfg, self.output)
+        return _run(self.transforms, source)
+
+    def __str__(self) -> str:
+        return listed(type(self).__name__, self.transforms)
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,20 @@ class TrainingTransform:
     cfg: PreprocessCfg
     aug_cfg: AugmentationCfg = field(default_factory=AugmentationCfg)
     output: str = "float32"
+    transforms: list[Step] = field(init=False, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         _require_output(self.output)
+        steps = training_steps(self.cfg.height_width, self.aug_cfg)
+        steps += tensor_steps(self.cfg.mean, self.cfg.std, self.output)
+        object.__setattr__(self, "transforms", steps)
 
     def __call__(self, source: Picture) -> Tensor:
         """Return (3, H, W)."""
-        image = augment(_interpolable(source), self.cfg.height_width, self.aug_cfg)
-        return _to_tensor(image, self.cfg, self.output)
+        return _run(self.transforms, source)
+
+    def __str__(self) -> str:
+        return listed(type(self).__name__, self.transforms)
 
 
 def image_transform(
@@ -234,16 +240,10 @@ def image_transform_v2(
     return TrainingTransform(cfg, aug_cfg, output)
 
 
-def _interpolable(source: Picture) -> Image.Image:
-    """Return the picture in `source`, in RGB if its values are entries of a palette or 16-bit."""
-    image = source if isinstance(source, Image.Image) else load_image(source)
-    return to_rgb(image) if image.mode.startswith(("P", "I")) else image
-
-
-def _to_tensor(image: Image.Image, cfg: PreprocessCfg, output: str) -> Tensor:
-    rgb = image if image.mode == "RGB" else to_rgb(image)
-    pixels = torch.from_numpy(np.asarray(rgb).transpose(2, 0, 1).copy())
-    return pixels if output == "uint8" else standardize(pixels, cfg.mean, cfg.std)
+def _run(steps: list[Step], value: Any) -> Any:
+    for step in steps:
+        value = step(value)
+    return value
 
 
 def _require_output(output: str) -> None:

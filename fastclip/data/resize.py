@@ -2,8 +2,9 @@
 
 "shortest" fills the frame and cuts off what sticks out, "longest" shows all of the picture and
 pads, "squash" changes its aspect ratio. Pillow's filters widen with the reduction: no aliasing.
-`resize_edge_and_crop` is a fourth, transformers' way to fill the frame.
 """
+
+import math
 
 from PIL import Image
 
@@ -25,10 +26,8 @@ def resize(image: Image.Image, size: tuple[int, int], resample: Image.Resampling
     return image.resize((width, height), resample)
 
 
-def resize_shortest(
-    image: Image.Image, size: tuple[int, int], resample: Image.Resampling
-) -> Image.Image:
-    """Resize so that `size` (height, width) is just covered, and take the centre.
+def cover(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
+    """Resize so that `size` (height, width) is just covered.
 
     If `size` is not square the filter is bicubic, whatever `resample` says: open_clip's way.
 
@@ -36,60 +35,56 @@ def resize_shortest(
         ImageError: the picture is so narrow that it would grow to more than `MAX_PIXELS`.
     """
     target_height, target_width = size
-    width, height = image.size
     if target_height == target_width:
-        covering = (
-            (int(target_height * height / width), target_width)
-            if width <= height
-            else (target_height, int(target_width * width / height))
-        )
-    else:
-        ratio = min(height / target_height, width / target_width)
-        covering = round(height / ratio), round(width / ratio)
-        resample = Image.Resampling.BICUBIC
-    image = resize(image, covering, resample)
-    top = round((covering[0] - target_height) / 2)
-    left = round((covering[1] - target_width) / 2)
-    return image.crop((left, top, left + target_width, top + target_height))
+        return resize_shorter_side(image, target_width, resample)
+    width, height = image.size
+    ratio = min(height / target_height, width / target_width)
+    return resize(image, (round(height / ratio), round(width / ratio)), Image.Resampling.BICUBIC)
 
 
-def resize_edge_and_crop(
-    image: Image.Image, edge: int, size: tuple[int, int], resample: Image.Resampling
-) -> Image.Image:
-    """Resize the shortest edge to `edge`, and take `size` (height, width) out of the centre.
-
-    The pixels are the ones of transformers' processors: the corner of the crop is rounded down,
-    and black fills the frame where the image is smaller than `size`.
+def resize_shorter_side(image: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
+    """Resize so that the shorter side has `side` pixels, the aspect ratio kept.
 
     Raises:
-        ImageError: the image is so narrow that it would grow to more than `MAX_PIXELS`.
+        ImageError: as `cover`.
     """
     width, height = image.size
-    long_edge = int(edge * max(width, height) / min(width, height))
-    covering = (long_edge, edge) if width <= height else (edge, long_edge)
-    image = resize(image, covering, resample)
-    top, left = ((has - wanted) // 2 for has, wanted in zip(covering, size, strict=True))
-    return image.crop((left, top, left + size[1], top + size[0]))
+    if width <= height:
+        return resize(image, (int(side * height / width), side), resample)
+    return resize(image, (side, int(side * width / height)), resample)
 
 
-def resize_longest(
-    image: Image.Image, size: tuple[int, int], resample: Image.Resampling, fill: int
-) -> Image.Image:
-    """Resize so that the picture just fits into `size` (height, width), and pad it on both sides.
+def fit(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
+    """Resize so that all of the picture just fits into `size` (height, width)."""
+    width, height = image.size
+    ratio = max(height / size[0], width / size[1])
+    # A side that would round to nothing, at which open_clip fails, keeps one pixel.
+    return resize(image, (max(1, round(height / ratio)), max(1, round(width / ratio))), resample)
+
+
+def center_crop(image: Image.Image, size: tuple[int, int], round_down: bool = False) -> Image.Image:
+    """Take the centre of `size` (height, width); what lies outside the picture is black.
+
+    Args:
+        round_down: the corner, as transformers' processors do; otherwise to the nearest pixel, and
+            to an even one between two.
+    """
+    height, width = size
+    top, left = (image.height - height) / 2, (image.width - width) / 2
+    top, left = (math.floor(top), math.floor(left)) if round_down else (round(top), round(left))
+    return image.crop((left, top, left + width, top + height))
+
+
+def center_crop_or_pad(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Image:
+    """Cut off what sticks out of `size` (height, width) on both sides, and pad what is missing.
 
     Args:
         fill: value of every channel of the padding, in the mode of the image: 0 is black in RGB
             and white in CMYK.
     """
-    target_height, target_width = size
-    width, height = image.size
-    ratio = max(height / target_height, width / target_width)
-    # A side that would round to nothing, at which open_clip fails, keeps one pixel.
-    fitting = max(1, round(height / ratio)), max(1, round(width / ratio))
+    height, width = size
+    image = center_crop(image, (min(height, image.height), min(width, image.width)))
     channels = len(image.getbands())
-    frame = Image.new(
-        image.mode, (target_width, target_height), fill if channels == 1 else (fill,) * channels
-    )
-    corner = (target_width - fitting[1]) // 2, (target_height - fitting[0]) // 2
-    frame.paste(resize(image, fitting, resample), corner)
+    frame = Image.new(image.mode, (width, height), fill if channels == 1 else (fill,) * channels)
+    frame.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     return frame

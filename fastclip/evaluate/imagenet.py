@@ -1,30 +1,54 @@
-"""The class names and prompts with which ImageNet is classified: read from an installed open_clip.
+"""The class names and prompts with which ImageNet is classified.
 
-They are not part of fastclip. The module that holds them is run by itself, without the package
-around it and what that needs.
+The names are in the order of sorted WordNet ids, chosen so that a word alone says which sense is
+meant. A template is a text with "{}" where a name goes, and can also be called with one.
 
-Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4 (80 prompts, ensembled).
+Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4 (80 prompts, ensembled; the seven that
+do nearly as well), in the state of open_clip_torch 3.3.0 (a test compares them).
 """
 
-import runpy
+from functools import cache
+from importlib.resources import files
 
-from fastclip.data.open_clip_files import open_clip_file
 
-MODULE = "zero_shot_metadata.py"
+class PromptTemplate(str):
+    """A prompt with "{}" for the name: `template.format(name)` and `template(name)` are the same.
+
+    Example:
+        >>> PromptTemplate("a photo of a {}.")("dog")
+        'a photo of a dog.'
+    """
+
+    __slots__ = ()
+
+    def __call__(self, name: str) -> str:
+        return self.format(name)
+
+
+@cache
+def _lines(file_name: str) -> tuple[str, ...]:
+    text = files("fastclip.evaluate").joinpath(file_name).read_text(encoding="utf-8")
+    return tuple(text.splitlines())
+
+
+IMAGENET_CLASSNAMES = _lines("imagenet_classes.txt")
+OPENAI_IMAGENET_TEMPLATES = tuple(map(PromptTemplate, _lines("imagenet_templates.txt")))
+SIMPLE_IMAGENET_TEMPLATES = tuple(
+    map(
+        PromptTemplate,
+        (
+            "itap of a {}.",
+            "a bad photo of the {}.",
+            "a origami {}.",
+            "a photo of the large {}.",
+            "a {} in a video game.",
+            "art of the {}.",
+            "a photo of the small {}.",
+        ),
+    )
+)
 
 
 def imagenet_classes() -> tuple[list[str], list[str]]:
-    """Return 1,000 class names, in the order of sorted WordNet ids, and 80 templates with "{}".
-
-    Raises:
-        ModuleNotFoundError: `open_clip_torch` is not installed.
-    """
-    path = open_clip_file(MODULE)
-    if path is None:
-        raise ModuleNotFoundError(
-            "the class names of ImageNet are read from open_clip: pip install open_clip_torch, or "
-            "give a folder to --zeroshot-data and names to --zeroshot-classes"
-        )
-    found = runpy.run_path(str(path))
-    templates = [template("{}") for template in found["OPENAI_IMAGENET_TEMPLATES"]]
-    return list(found["IMAGENET_CLASSNAMES"]), templates
+    """Return the 1,000 class names and the 80 templates."""
+    return list(IMAGENET_CLASSNAMES), list(OPENAI_IMAGENET_TEMPLATES)

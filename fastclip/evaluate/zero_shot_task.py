@@ -101,7 +101,6 @@ def open_imagenet(root: str | os.PathLike, name: str = "imagenet-zeroshot-val") 
     ImageNet V2 has a folder per number of a class, perhaps in a folder `imagenetv2-...` of `root`.
 
     Raises:
-        ModuleNotFoundError: see `imagenet_classes`.
         OSError, ValueError: `root` is not a folder of 1,000 folders of pictures.
     """
     inside = [path for path in Path(root).glob("imagenetv2-*") if path.is_dir()]

@@ -26,7 +26,10 @@ class CLIP(ContrastiveModel, TextTower):
         TextTower.__init__(self, config.text_cfg, config.embed_dim)
         self.config = config
         self.visual = build_image_tower(config)
-        self._add_scale(config.init_logit_scale, config.init_logit_bias, output_dict)
+        self._add_scale(
+            config.init_logit_scale, config.init_logit_bias, output_dict,
+            config.nonscalar_logit_scale,
+        )  # fmt: skip
 
     @property
     def dtype(self) -> torch.dtype:

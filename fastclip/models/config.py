@@ -4,7 +4,9 @@
 """
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastclip.models.activations import require_activation
 
@@ -194,13 +196,16 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class ClipConfig:
+class ClipConfig(Mapping[str, Any]):
     """Both towers and the dimension of the space in which they meet.
+
+    It also reads as open_clip's dict does: `config["vision_cfg"]["image_size"]`, `dict(config)`.
 
     Attributes:
         custom_text: the text tower's keys stand under `text.`, not at the top level.
         init_logit_scale: natural logarithm.
         init_logit_bias: None for a model without a bias.
+        nonscalar_logit_scale: the scale and the bias have the shape (1,) instead of ().
 
     Raises:
         ValueError: `embed_dim` is not positive, or a tower without projection has another width.
@@ -212,6 +217,7 @@ class ClipConfig:
     custom_text: bool = False
     init_logit_scale: float = DEFAULT_LOGIT_SCALE
     init_logit_bias: float | None = None
+    nonscalar_logit_scale: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(embed_dim=self.embed_dim)
@@ -231,6 +237,20 @@ class ClipConfig:
     def activations(self) -> tuple[str | None, str]:
         """Of the vision tower, None for a ResNet, and of the text tower."""
         return getattr(self.vision_cfg, "activation", None), self.text_cfg.activation
+
+    def __getitem__(self, name: str) -> Any:
+        return self._as_json()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._as_json())
+
+    def __len__(self) -> int:
+        return len(self._as_json())
+
+    def _as_json(self) -> dict[str, Any]:
+        from fastclip.models.open_clip_config import to_json  # which is made of this module
+
+        return to_json(self)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ arXiv:2303.15343, section 3.2.
 """
 
 import math
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,8 @@ class ContrastiveModel(nn.Module):
     """Base of the pairs of towers; a subclass has `visual` and says how text is encoded.
 
     Attributes:
-        logit_scale: () parameter, natural logarithm of the scale.
-        logit_bias: () parameter, or None.
+        logit_scale: () parameter, natural logarithm of the scale; (1,) if it is nonscalar.
+        logit_bias: parameter of the same shape, or None.
         output_dict: whether `forward` returns a dict instead of a tuple.
     """
 
@@ -32,13 +33,23 @@ class ContrastiveModel(nn.Module):
     output_dict: bool
 
     def _add_scale(
-        self, init_logit_scale: float, init_logit_bias: float | None, output_dict: bool
+        self,
+        init_logit_scale: float,
+        init_logit_bias: float | None,
+        output_dict: bool,
+        nonscalar: bool = False,
     ) -> None:
         self.output_dict = output_dict
-        self.logit_scale = nn.Parameter(torch.tensor(float(init_logit_scale)))
+        shape = (1,) if nonscalar else ()
+        self.logit_scale = nn.Parameter(torch.full(shape, float(init_logit_scale)))
         self.logit_bias = (
-            None if init_logit_bias is None else nn.Parameter(torch.tensor(float(init_logit_bias)))
+            None
+            if init_logit_bias is None
+            else nn.Parameter(torch.full(shape, float(init_logit_bias)))
         )
+
+    def _image_features(self, image: Tensor) -> TowerOutput:
+        return self.visual(image)
 
     def _text_features(self, text: Tensor) -> TowerOutput:
         raise NotImplementedError
@@ -52,7 +63,7 @@ class ContrastiveModel(nn.Module):
         Returns:
             the features or, where `visual.output_tokens` is set, the features and the tokens.
         """
-        return _normalized(self.visual(image), normalize)
+        return _normalized(self._image_features(image), normalize)
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> TowerOutput:
         """Return (B, embed_dim) features of (B, T) int64 tokens.
@@ -102,6 +113,17 @@ class ContrastiveModel(nn.Module):
         if self.logit_bias is not None:
             outputs["logit_bias"] = self.logit_bias
         return outputs if self.output_dict else tuple(outputs.values())
+
+    def forward_intermediates(self, *args: Any, **settings: Any) -> NoReturn:
+        """open_clip's method of that name, which comes later.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "forward_intermediates is not in fastclip yet: a forward hook on a block of "
+            "model.visual.transformer.resblocks sees what the block returns"
+        )
 
     def lock_image_tower(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
         """Freeze the image tower but for its last `unlocked_groups` layers; see its `groups`."""

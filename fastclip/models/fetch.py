@@ -1,8 +1,10 @@
 """Published weights and what describes them, brought here once: see `fastclip.hub`."""
 
 import json
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from fastclip.data.tokenizers.beside_weights import SETTINGS_FILE
 from fastclip.data.tokenizers.vocabulary import IDS_FILE, MERGES_FILE, WHOLE_FILE
@@ -13,11 +15,10 @@ from fastclip.models.checkpoints.source import (
     TRANSFORMERS_WEIGHTS_NAMES,
     WEIGHTS_NAMES,
 )
-from fastclip.models.published import OPENAI_FILES
+from fastclip.models.published import OPENAI, OPENAI_FILES
 
 # What tells whether the tokenizer of a CLIPModel is OpenAI's.
 TOKENIZER_FILES = (SETTINGS_FILE, MERGES_FILE, IDS_FILE, WHOLE_FILE)
-OPENAI = "https://openaipublic.azureedge.net/clip/models"
 OPENAI_CACHE = "~/.cache/clip"
 
 
@@ -70,6 +71,84 @@ def fetch_openai(name: str, download_root: str | PathLike | None = None) -> Path
                 "the path of a file instead of a name"
             ) from error
     return path
+
+
+def download_pretrained(
+    cfg: Mapping[str, Any], prefer_hf_hub: bool = True, cache_dir: str | PathLike | None = None
+) -> str:
+    """Bring published weights here.
+
+    Args:
+        cfg: of `get_pretrained_cfg`.
+        prefer_hf_hub: from the Hugging Face Hub, where the weights are there and elsewhere too.
+        cache_dir: instead of the Hub's own cache, or of ~/.cache/clip for other addresses.
+
+    Returns:
+        The path of the file; empty if `cfg` is.
+
+    Raises:
+        CheckpointError: nothing could be fetched.
+    """
+    repository, url = cfg.get("hf_hub", ""), cfg.get("url", "")
+    if repository and (prefer_hf_hub or not url):
+        organisation, name, *file = repository.split("/", 2)
+        names = tuple(filter(None, file)) or WEIGHTS_NAMES
+        return str(_first(f"{organisation}/{name}", names, cache_dir))
+    return download_pretrained_from_url(url, cache_dir) if url else ""
+
+
+def download_pretrained_from_hf(
+    model_id: str,
+    filename: str | None = None,
+    revision: str | None = None,
+    cache_dir: str | PathLike | None = None,
+) -> str:
+    """Bring one file of a repository on the Hugging Face Hub here, by default its weights.
+
+    Args:
+        model_id: "organisation/name".
+        filename: in the repository.
+        revision: must be None: the main branch.
+        cache_dir: instead of the Hub's own cache.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CheckpointError: the file could not be fetched.
+        ValueError: `revision` is given.
+    """
+    if revision is not None:
+        raise ValueError(f"revision={revision!r} is not supported: files are of the main branch")
+    names = WEIGHTS_NAMES if filename is None else (filename,)
+    return str(_first(model_id, names, cache_dir))
+
+
+def download_pretrained_from_url(url: str, cache_dir: str | PathLike | None = None) -> str:
+    """Bring a file here, checked against the SHA-256 that addresses of OpenAI and LAION hold.
+
+    Args:
+        cache_dir: where it is kept; ~/.cache/clip by default.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CheckpointError: the file could not be fetched, or is damaged.
+    """
+    name = url.rsplit("/", 1)[-1]
+    path = Path(cache_dir or OPENAI_CACHE).expanduser() / name
+    check = None
+    if "openaipublic" in url:
+        check = has_sha256(url.split("/")[-2])
+    elif "mlfoundations" in url:
+        check = has_sha256(name.rsplit(".", 1)[0].rsplit("-", 1)[-1])
+    if not path.is_file():
+        try:
+            download(url, path, check)
+        except OSError as error:
+            raise CheckpointError(f"{url} could not be fetched: {error}") from error
+    return str(path)
 
 
 def _fetch_tokenizer(repository: str, config: Path, cache_dir: str | PathLike | None) -> None:

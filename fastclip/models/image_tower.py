@@ -28,12 +28,10 @@ class ImageTower(nn.Module):
         self.output_tokens = output_tokens
 
     @property
-    def input_resolution(self) -> int:
-        """OpenAI's name of the side of square pictures."""
+    def input_resolution(self) -> int | tuple[int, int]:
+        """OpenAI's name of the side of square images; (height, width) of others."""
         height, width = self.image_size
-        if height != width:
-            raise ValueError(f"image_size {self.image_size} is not square")
-        return height
+        return height if height == width else (height, width)
 
     def groups(self) -> list[Group]:
         """The tower's layers from the pixels to the features, in open_clip's groups."""

@@ -69,7 +69,8 @@ def to_json(config: ClipConfig) -> dict:
     }
     if quick_gelu:
         values["quick_gelu"] = True
-    for name in ("custom_text", "init_logit_scale", "init_logit_bias"):
+    optional = ("custom_text", "init_logit_scale", "init_logit_bias", "nonscalar_logit_scale")
+    for name in optional:
         value = getattr(config, name)
         if value != _defaults(ClipConfig)[name]:
             values[name] = value

@@ -55,7 +55,6 @@ TEXT = BLOCKS | {
 }
 ADVICE = {
     "hf_model_name": "give the Hugging Face model to TwoTower",
-    "nonscalar_logit_scale": "the scale of the model that is built has shape ()",
     "timm_pool": "fastclip reads 'map', SigLIP's; give timm's model to TwoTower",
     "timm_proj": "fastclip reads 'none', SigLIP's; give timm's model to TwoTower",
 }
@@ -81,7 +80,7 @@ def _fields(obeyed: set[str], defaults: dict[str, tuple], why: Mapping[str, str]
 
 # `activation` and `norm_eps` in open_clip's words.
 READ_AS_OURS = {"act_kwargs", "norm_kwargs"}
-MODEL = _fields(_names(ClipConfig) | {"quick_gelu"}, {"nonscalar_logit_scale": (False,)}, {})
+MODEL = _fields(_names(ClipConfig) | {"quick_gelu"}, {}, {})
 VISION_TRANSFORMER = _fields(_names(VisionConfig) | READ_AS_OURS, VISION, POOLER | NO_TIMM)
 RESNET = _fields(
     _names(ResNetConfig),

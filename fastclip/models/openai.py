@@ -9,23 +9,31 @@ What works on the inside of OpenAI's models works on these: transformers, blocks
 Source: README and `clip.py` of openai/CLIP.
 """
 
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fastclip.data.preprocess import EvaluationTransform, image_transform_v2
+from fastclip.data.preprocess import EvaluationTransform, PreprocessCfg, image_transform_v2
+from fastclip.models.build import build_model
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.source import read_source
+from fastclip.models.checkpoints.files import OPENAI_EXTRAS
+from fastclip.models.checkpoints.source import Source, read_source
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig
-from fastclip.models.factory import build_model
 from fastclip.models.fetch import fetch_openai
+from fastclip.models.model_settings import get_model_preprocess_cfg, set_model_preprocess_cfg
 from fastclip.models.precision import set_precision
 from fastclip.models.presets import preprocess_of
+from fastclip.models.pretrained import list_pretrained_models_by_tag
 from fastclip.models.published import OPENAI_FILES
+from fastclip.models.registry import open_clip_name
+from fastclip.models.tracing import trace_model
 from fastclip.models.vision_transformer import VisionTransformer
+
+Heads = int | tuple[int, int] | None
 
 
 class LogitsCLIP(CLIP):
@@ -78,7 +86,7 @@ def load(
     download_root: str | PathLike | None = None,
     activation: str | None = None,
     precision: str | None = None,
-    heads: int | tuple[int, int] | None = None,
+    heads: Heads = None,
 ) -> tuple[LogitsCLIP, EvaluationTransform]:
     """Load a CLIP model, in evaluation mode, and the transform of its pictures.
 
@@ -86,7 +94,7 @@ def load(
         name: one of `available_models()`, or the path of a file or directory that `read_source`
             reads; the architecture is inferred where it is not told.
         device: by default the GPU if there is one.
-        jit: not supported; use `torch.compile`.
+        jit: return the TorchScript program of `trace_model` instead.
         download_root: where OpenAI's files are kept; ~/.cache/clip by default.
         activation: of weights that do not say it: "quick_gelu" or "gelu".
         heads: attention heads of weights that do not say them and are not like a published model:
@@ -94,15 +102,99 @@ def load(
         precision: see `precision.py`; by default OpenAI's choice, "fp16" on a GPU and "fp32" else.
 
     Raises:
-        ValueError: no such model, or `jit`.
+        ValueError: no such model.
         FileNotFoundError: no such file or directory.
         CheckpointError: the weights cannot be fetched or read, do not say their activation or
             heads, or are not of a CLIP model.
     """
-    if jit:
-        raise ValueError("jit=True is not supported: torch.compile(model) takes its place")
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = _load(LogitsCLIP, name, device, download_root, activation, precision, heads)
+    preprocess = PreprocessCfg.from_dict(get_model_preprocess_cfg(model))
+    program = trace_model(model, batch_size=2, device=_device(device)) if jit else model
+    return program, image_transform_v2(preprocess, is_train=False)
+
+
+def list_openai_models() -> list[str]:
+    """The names that `load_openai_model` takes, in open_clip's spelling."""
+    return list_pretrained_models_by_tag("openai")
+
+
+def load_openai_model(
+    name: str | PathLike,
+    precision: str | None = None,
+    device: str | torch.device | None = None,
+    cache_dir: str | PathLike | None = None,
+) -> CLIP:
+    """Load a model of OpenAI's as open_clip does: it returns features, and comes alone.
+
+    Args:
+        name: one of `list_openai_models()` or of `available_models()`, or a path.
+        precision, device: see `load`.
+        cache_dir: where OpenAI's files are kept; ~/.cache/clip by default.
+
+    Raises:
+        as `load`.
+    """
+    names = {open_clip_name(known): known for known in OPENAI_FILES}
+    known = names.get(str(name).removesuffix("-quickgelu"), name)
+    # Weights that come without a word on their activation are OpenAI's here.
+    return _load(CLIP, known, device, cache_dir, "quick_gelu", precision)
+
+
+def build_model_from_openai_state_dict(
+    state_dict: Mapping[str, Tensor],
+    quick_gelu: bool = True,
+    cast_dtype: torch.dtype = torch.float16,
+    *,
+    heads: Heads = None,
+) -> CLIP:
+    """Build the model that a state dict of OpenAI's describes, in evaluation mode.
+
+    Args:
+        state_dict: tensors under OpenAI's names, without wrappers.
+        quick_gelu: the activation, which the tensors do not tell; False is GELU.
+        cast_dtype: of the matrices: float16 as OpenAI has them, bfloat16 or float32.
+        heads: see `load`; a state dict with OpenAI's three sizes in it needs none.
+
+    Raises:
+        CheckpointError: the tensors are not of a CLIP model, or do not tell its heads.
+        ValueError: `cast_dtype` is another one.
+
+    Example:
+        >>> state_dict = torch.load("vit.pt", weights_only=True)
+        >>> model = build_model_from_openai_state_dict(state_dict, cast_dtype=torch.float32)
+    """
+    precisions = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
+    if cast_dtype not in precisions:
+        raise ValueError(f"cast_dtype must be one of {list(precisions)}, got {cast_dtype}")
+    source = _bare(state_dict)
+    config = source.config_or_inferred("quick_gelu" if quick_gelu else "gelu", heads)
+    return set_precision(_made(CLIP, config, source), precisions[cast_dtype])
+
+
+def build_openai_model(state_dict: Mapping[str, Tensor], *, heads: Heads = None) -> LogitsCLIP:
+    """OpenAI's `build_model`: a model that returns logits, in evaluation mode, matrices in float16.
+
+    Args:
+        heads: see `build_model_from_openai_state_dict`.
+
+    Raises:
+        CheckpointError: the tensors are not of a CLIP model, or do not tell its heads.
+    """
+    source = _bare(state_dict)
+    model = _made(LogitsCLIP, source.config_or_inferred("quick_gelu", heads), source)
+    return set_precision(model, "fp16")
+
+
+def _load(
+    model_class: type[CLIP],
+    name: str | PathLike,
+    device: str | torch.device | None,
+    download_root: str | PathLike | None,
+    activation: str | None,
+    precision: str | None,
+    heads: Heads = None,
+) -> CLIP:
+    device = _device(device)
     if str(name) in OPENAI_FILES:
         path = fetch_openai(str(name), download_root)
         activation = "quick_gelu"
@@ -114,10 +206,22 @@ def load(
     config = source.config_or_inferred(activation, heads)
     if config.custom_text:
         raise CheckpointError(f"{name} is no CLIP model of OpenAI's kind: use create_model")
-    model = build_model(config, source, model_class=LogitsCLIP)
     if precision is None:
-        precision = "fp16" if torch.device(device).type == "cuda" else "fp32"
-    preprocess = source.preprocess or preprocess_of(config)
-    model.visual.preprocess_cfg = preprocess.to_dict()
-    model = set_precision(model, precision).to(device).eval()
-    return model, image_transform_v2(preprocess, is_train=False)
+        precision = "fp16" if device.type == "cuda" else "fp32"
+    return set_precision(_made(model_class, config, source), precision).to(device)
+
+
+def _bare(state_dict: Mapping[str, Tensor]) -> Source:
+    tensors = {name: value for name, value in state_dict.items() if name not in OPENAI_EXTRAS}
+    is_openai = all(name in state_dict for name in OPENAI_EXTRAS)
+    return Source(tensors, None, None, None, None, is_openai)
+
+
+def _made(model_class: type[CLIP], config: ClipConfig, source: Source) -> CLIP:
+    model = build_model(config, source, model_class=model_class)
+    set_model_preprocess_cfg(model, (source.preprocess or preprocess_of(config)).to_dict())
+    return model.eval()
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

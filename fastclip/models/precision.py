@@ -24,8 +24,7 @@ def set_precision(model: nn.Module, precision: str) -> nn.Module:
     Raises:
         ValueError: `precision` is unknown.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
+    _known(precision)
     for module in model.modules():
         for name, tensor in (
             *module.named_parameters(recurse=False), *module.named_buffers(recurse=False)
@@ -43,3 +42,49 @@ def _dtype_of(module: nn.Module, name: str, tensor: torch.Tensor, precision: str
         return torch.float32
     is_matrix = isinstance(module, (nn.Linear, nn.Conv2d)) or name in BARE_MATRICES
     return MATRICES[precision] if is_matrix else tensor.dtype
+
+
+def get_cast_dtype(precision: str) -> torch.dtype | None:
+    """Return the dtype in which a model of `precision` has its matrices alone; None for others.
+
+    Raises:
+        ValueError: `precision` is unknown.
+
+    Example:
+        >>> fastclip.get_cast_dtype("bf16")
+        torch.bfloat16
+    """
+    return MATRICES.get(_known(precision))
+
+
+def get_input_dtype(precision: str) -> torch.dtype | None:
+    """Return the 16-bit dtype that images are given to a model of `precision` in, or None.
+
+    Raises:
+        ValueError: `precision` is unknown.
+    """
+    return (MATRICES | EVERYTHING).get(_known(precision))
+
+
+def convert_weights_to_lp(model: nn.Module, dtype: torch.dtype = torch.float16) -> None:
+    """Convert the matrices of `model` to 16 bits, in place, as OpenAI's `convert_weights` does.
+
+    Args:
+        dtype: `torch.float16` or `torch.bfloat16`.
+
+    Raises:
+        ValueError: `dtype` is another one.
+    """
+    names = {matrices: name for name, matrices in MATRICES.items()}
+    if dtype not in names:
+        raise ValueError(f"dtype must be one of {list(names)}, got {dtype}")
+    set_precision(model, names[dtype])
+
+
+convert_weights_to_fp16 = convert_weights_to_lp  # open_clip's second name of it
+
+
+def _known(precision: str) -> str:
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
+    return precision

@@ -9,6 +9,7 @@ Source: open_clip_torch 3.3.0, `list_pretrained()`; openai/CLIP `clip.py`.
 
 from fastclip.models.presets import CLIPA, QUICKGELU, SIGLIPS
 
+OPENAI = "https://openaipublic.azureedge.net/clip/models"
 # OpenAI's name of a model: SHA-256 of its file, name of the file
 OPENAI_FILES = {
     "RN50": ("afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762", "RN50.pt"),
@@ -137,8 +138,3 @@ REPOSITORIES |= {
 REPOSITORIES["ViT-B-32-quickgelu"] |= {
     tag: REPOSITORIES["ViT-B-32"][tag] for tag in ("laion400m_e31", "laion400m_e32")
 }
-
-
-def list_pretrained() -> list[tuple[str, str]]:
-    """Name and tag of all published weights of the built-in architectures."""
-    return [(name, tag) for name, tags in REPOSITORIES.items() for tag in tags]

@@ -16,6 +16,7 @@ from fastclip.models.checkpoints.source import read_config
 from fastclip.models.config import ClipConfig
 from fastclip.models.fetch import fetch_repository
 from fastclip.models.open_clip_config import from_json
+from fastclip.models.other_architectures import OTHER_ARCHITECTURES
 from fastclip.models.presets import PRESETS
 
 LOCAL_DIRECTORY, HUB = "local-dir:", "hf-hub:"
@@ -46,20 +47,46 @@ def add_model_config(path: str | PathLike) -> None:
             raise ValueError(f"{file}: {error}") from error
 
 
-def get_model_config(model_name: str) -> ClipConfig:
+def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -> ClipConfig:
     """The architecture of a name; of the kinds above.
 
+    Args:
+        cache_dir: where what comes from a repository is kept, instead of the Hub's own cache.
+
+    Returns:
+        A configuration, which also reads as open_clip's dict does.
+
     Raises:
-        ValueError: there is none of that name; near ones are listed.
+        ValueError: there is none of that name; near ones are listed, and a name of open_clip's
+            whose towers are not built in is told apart.
         FileNotFoundError, CheckpointError: a directory or repository holds none.
     """
     place = Place.of(model_name)
     if place is not None:
-        return read_config(place.directory(config_only=True))
+        return read_config(place.directory(cache_dir, config_only=True))
     name = open_clip_name(model_name)
+    if name not in architectures and name in OTHER_ARCHITECTURES:
+        raise ValueError(
+            f"model {model_name!r} of open_clip is not built in: {OTHER_ARCHITECTURES[name]}"
+        )
     if name not in architectures:
         raise ValueError(f"no model {model_name!r}: {_near(name)}; see list_models()")
     return architectures[name]
+
+
+def parse_model_name(model_name: str) -> tuple[str | None, str]:
+    """Split a name into "local-dir", "hf-hub" or None, and what comes after the colon.
+
+    Raises:
+        ValueError: nothing comes after it.
+    """
+    for prefix in (LOCAL_DIRECTORY, HUB):
+        if model_name.startswith(prefix):
+            rest = model_name.removeprefix(prefix)
+            if not rest:
+                raise ValueError(f"model_name {model_name!r} names nothing after the colon")
+            return prefix.removesuffix(":"), rest
+    return None, model_name
 
 
 def open_clip_name(model_name: str) -> str:

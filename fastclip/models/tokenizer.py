@@ -9,8 +9,8 @@ from fastclip.data.tokenizers.beside_weights import (
     keeps_case,
     longest_text,
 )
-from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import HFTokenizer, has_tokenizer, has_vocabulary
+from fastclip.data.tokenizers.open_clip import SimpleTokenizer
 from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.checkpoints.source import OPEN_CLIP_CONFIG, read_config
 from fastclip.models.config import TextConfig
@@ -23,7 +23,7 @@ def get_tokenizer(
     context_length: int | None = None,
     cache_dir: str | PathLike | None = None,
     **settings: Any,
-) -> BytePairTokenizer | HFTokenizer:
+) -> SimpleTokenizer | HFTokenizer:
     """The tokenizer of a model: OpenAI's byte pairs, or the Hugging Face one that it names.
 
     The tokenizer of a directory or repository is the one that lies with its weights. OpenAI's
@@ -35,7 +35,7 @@ def get_tokenizer(
         model_name: see `registry.py`.
         context_length: tokens per text, instead of the model's.
         cache_dir: where published files are kept.
-        settings: of the tokenizer's class; `vocabulary` says that it is `BytePairTokenizer`.
+        settings: of the tokenizer's class; `vocabulary` says that it is `SimpleTokenizer`.
 
     Raises:
         ValueError: no such model.
@@ -65,7 +65,7 @@ def _of_place(
     context_length: int | None,
     cache_dir: str | PathLike | None,
     settings: dict[str, Any],
-) -> BytePairTokenizer | HFTokenizer:
+) -> SimpleTokenizer | HFTokenizer:
     directory = place.directory(cache_dir, config_only=True)
     text = read_config(directory).text_cfg
     is_open_clip = (directory / OPEN_CLIP_CONFIG).is_file()
@@ -98,9 +98,9 @@ def _no_tokenizer(directory: Path, text: TextConfig) -> str:
     )
 
 
-def _byte_pairs(cache_dir: str | PathLike | None, settings: dict[str, Any]) -> BytePairTokenizer:
+def _byte_pairs(cache_dir: str | PathLike | None, settings: dict[str, Any]) -> SimpleTokenizer:
     vocabulary = find_vocabulary(settings.get("vocabulary"), cache_dir=cache_dir)
-    return BytePairTokenizer(**settings | {"vocabulary": vocabulary})
+    return SimpleTokenizer(**settings | {"vocabulary": vocabulary})
 
 
 def _settings(

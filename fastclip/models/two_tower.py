@@ -29,6 +29,7 @@ class TwoTower(ContrastiveModel):
         init_logit_scale: natural logarithm; ln(1/0.07) as CLIP, ln(10) for SigLIP.
         init_logit_bias: None as CLIP, -10 for SigLIP.
         output_dict: whether `forward` returns a dict instead of a tuple.
+        nonscalar_logit_scale: the scale and the bias have the shape (1,) instead of ().
 
     Raises:
         ValueError: `embed_dim` is given and the width of an encoder's output cannot be told.
@@ -47,6 +48,7 @@ class TwoTower(ContrastiveModel):
         init_logit_scale: float = DEFAULT_LOGIT_SCALE,
         init_logit_bias: float | None = None,
         output_dict: bool = False,
+        nonscalar_logit_scale: bool = False,
     ) -> None:
         super().__init__()
         if embed_dim is not None:
@@ -54,7 +56,7 @@ class TwoTower(ContrastiveModel):
             text_encoder = _tower(text_encoder, embed_dim)
         self.visual = image_encoder
         self.text = text_encoder
-        self._add_scale(init_logit_scale, init_logit_bias, output_dict)
+        self._add_scale(init_logit_scale, init_logit_bias, output_dict, nonscalar_logit_scale)
 
     @classmethod
     def from_pretrained(
@@ -109,6 +111,7 @@ class CustomTextCLIP(TwoTower):
             init_logit_scale=config.init_logit_scale,
             init_logit_bias=config.init_logit_bias,
             output_dict=output_dict,
+            nonscalar_logit_scale=config.nonscalar_logit_scale,
         )
         self.config = config
 

@@ -33,6 +33,7 @@ def describe(model: TwoTower) -> dict[str, Any]:
     return {
         "output_dict": model.output_dict,
         "has_logit_bias": model.logit_bias is not None,
+        "nonscalar_logit_scale": model.logit_scale.ndim == 1,
         "preprocess_cfg": getattr(model.visual, "preprocess_cfg", None),
         "image": _describe_tower(model.visual),
         "text": _describe_tower(model.text),
@@ -63,6 +64,7 @@ def rebuild(
             towers["image"], towers["text"],
             init_logit_bias=0.0 if values["has_logit_bias"] else None,
             output_dict=values["output_dict"],
+            nonscalar_logit_scale=values["nonscalar_logit_scale"],
         )  # fmt: skip
         preprocess = values["preprocess_cfg"]
     except (KeyError, TypeError, AttributeError) as error:

@@ -192,9 +192,61 @@ def test_pretrained_model_needs_weights(weights):
     assert isinstance(alone, CLIP)
 
 
-def test_script_modules_are_refused_with_the_alternative():
-    with pytest.raises(ValueError, match=r"torch\.compile"):
-        create_model("Small-B-8", jit=True)
+@pytest.mark.parametrize("name", ["Small-B-8", "Small-RN", "Small-SigLIP"])
+def test_jit_returns_a_program_that_computes_the_same(name, tmp_path):
+    model = build(registry.architectures[name])
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    program, _, preprocess = create_model_and_transforms(name, tmp_path / "weights.pt", jit=True)
+    assert isinstance(program, torch.jit.ScriptModule)
+    images, tokens = inputs(model.config, batch_size=5)
+    with torch.no_grad():
+        assert torch.equal(program.encode_image(images), model.encode_image(images))
+        assert torch.equal(program.encode_text(tokens), model.encode_text(tokens))
+    assert preprocess.cfg.height_width == model.visual.image_size
+
+
+def test_third_argument_may_be_the_precision_as_in_open_clip_2(weights):
+    for make in (create_model, lambda *a: create_model_and_transforms(*a)[0]):
+        model = make("Small-B-8", weights[0], "bf16")
+        assert model.visual.proj.dtype == torch.bfloat16
+        assert torch.equal(model.logit_scale, weights[1].logit_scale)
+    assert create_model_from_pretrained("Small-B-8", weights[0], "bf16")[0].dtype == torch.bfloat16
+    with pytest.raises(TypeError, match=r"load_weights='fp16' and precision='cpu': .* by name"):
+        create_model("Small-B-8", None, "fp16", "cpu")
+    with pytest.raises(ValueError, match="precision must be one of"):
+        create_model("Small-B-8", None, "cpu")
+
+
+def test_older_and_further_names_of_arguments_are_taken():
+    model = create_model(
+        "Small-B-8", pretrained_hf=False, output_dict=None, nonscalar_logit_scale=True
+    )
+    assert model.logit_scale.shape == (1,) and model.output_dict is False
+
+
+def test_tags_are_taken_in_any_spelling(monkeypatch):
+    asked = []
+
+    def fetched(repository, cache_dir):
+        asked.append((repository, cache_dir))
+        raise CheckpointError("not here")
+
+    monkeypatch.setattr("fastclip.models.factory.fetch_repository", fetched)
+    with pytest.raises(CheckpointError, match="not here"):
+        create_model("ViT-B/32", "laion2B-s34B-b79K", cache_dir="there")
+    assert asked == [("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "there")]
+
+
+@pytest.mark.parametrize("cache_dir", [None, "there"])
+def test_tokenizers_take_a_cache_directory(cache_dir, monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr("fastclip.models.tokenizer.SimpleTokenizer", lambda **s: made.append(s))
+    monkeypatch.setattr("fastclip.models.tokenizer.HFTokenizer", lambda n, **s: made.append(s))
+    monkeypatch.setattr("fastclip.models.tokenizer.find_vocabulary", lambda _, cache_dir: cache_dir)
+    get_tokenizer("ViT-B-32", cache_dir=cache_dir)
+    get_tokenizer("ViT-B-16-SigLIP", cache_dir=cache_dir)
+    assert made[0] == {"context_length": 77, "vocabulary": cache_dir}
+    assert made[1] == {"context_length": 64, "cache_dir": cache_dir, "clean": "canonicalize"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from fastclip.models import fetch
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import create_model, create_model_and_transforms
-from fastclip.models.published import OPENAI_FILES, REPOSITORIES, list_pretrained
+from fastclip.models.pretrained import list_pretrained
+from fastclip.models.published import OPENAI_FILES, REPOSITORIES
 from fastclip.models.registry import architectures, get_model_config
 from tests.support.server import Handler, serve
 from tests.support.small_models import SMALL, build
@@ -197,3 +199,42 @@ def test_library_that_may_not_ask_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set, and open_clip_config"):
         create_model("hf-hub:a/b")
+
+
+def test_weights_are_brought_by_what_is_known_of_them(hub, tmp_path):
+    cfg = {"hf_hub": "laion/small/", "url": ""}
+    path = fetch.download_pretrained(cfg, cache_dir=tmp_path / "cache")
+    assert path.endswith("open_clip_model.safetensors")
+    named = {"hf_hub": "laion/small/open_clip_config.json"}
+    assert fetch.download_pretrained(named, cache_dir=tmp_path / "cache").endswith("config.json")
+    assert fetch.download_pretrained({}) == ""
+    hub_file = fetch.download_pretrained_from_hf("laion/small", cache_dir=tmp_path / "cache")
+    assert hub_file == path
+    with pytest.raises(ValueError, match="revision='v1' is not supported"):
+        fetch.download_pretrained_from_hf("laion/small", revision="v1")
+
+
+def test_addresses_with_a_checksum_are_checked_by_it(server, tmp_path):
+    root, address = server
+    content = b"weights"
+    digest = hashlib.sha256(content).hexdigest()
+    for folder in (f"openaipublic/{digest}", "mlfoundations"):
+        (root / folder).mkdir(parents=True)
+    (root / "openaipublic" / digest / "RN50.pt").write_bytes(content)
+    (root / "mlfoundations" / f"rn50-{digest[:8]}.pt").write_bytes(content)
+    (root / "mlfoundations" / "rn50-00000000.pt").write_bytes(content)
+    (root / "other.pt").write_bytes(content)
+    for name in (
+        f"openaipublic/{digest}/RN50.pt",
+        f"mlfoundations/rn50-{digest[:8]}.pt",
+        "other.pt",
+    ):
+        for prefer_hub in (False, True):
+            cfg = {"url": f"{address}/{name}", "hf_hub": ""}
+            path = fetch.download_pretrained(cfg, prefer_hub, tmp_path / "cache")
+            assert Path(path).read_bytes() == content
+    with pytest.raises(CheckpointError, match=r"rn50-00000000\.pt could not be fetched: .*SHA-256"):
+        fetch.download_pretrained_from_url(
+            f"{address}/mlfoundations/rn50-00000000.pt", tmp_path / "cache"
+        )
+    assert not (tmp_path / "cache" / "rn50-00000000.pt").exists()

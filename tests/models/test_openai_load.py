@@ -5,12 +5,20 @@ import warnings
 import pytest
 import torch
 
+import fastclip
 from fastclip.models import openai
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.files import OPENAI_EXTRAS
 from fastclip.models.checkpoints.write import save_pretrained
+from fastclip.models.clip import CLIP
 from fastclip.models.open_clip_config import to_json
-from fastclip.models.openai import LogitsCLIP, available_models, load
+from fastclip.models.openai import (
+    LogitsCLIP,
+    available_models,
+    build_model_from_openai_state_dict,
+    load,
+)
+from tests.support.peers import open_clip
 from tests.support.small_models import SMALL, build, inputs
 
 
@@ -87,11 +95,54 @@ def test_models_of_another_kind_and_unknown_names_are_refused(tmp_path):
         load(tmp_path / "siglip.pt")
     with pytest.raises(ValueError, match="no model 'ViT-B/33': neither a path nor one of"):
         load("ViT-B/33")
-    with pytest.raises(ValueError, match=r"torch\.compile"):
-        load("ViT-B/32", jit=True)
 
 
 def test_name_without_connection_says_where_the_file_may_be_put(tmp_path, monkeypatch):
     monkeypatch.setattr("fastclip.models.fetch.OPENAI", "http://127.0.0.1:9")
     with pytest.raises(CheckpointError, match=r"Put the file at .*RN50\.pt, or give the path"):
         openai.load("RN50", download_root=tmp_path)
+
+
+def test_jit_returns_a_program_that_returns_logits(archive):
+    path, reference = archive
+    program, _ = load("ViT-B/32", device="cpu", jit=True, download_root=path.parent)
+    assert isinstance(program, torch.jit.ScriptModule)
+    images, tokens = inputs(SMALL["quick_gelu"], batch_size=5)
+    with torch.no_grad():
+        assert torch.equal(program(images, tokens)[0], reference.get_logits(images, tokens)[0])
+        assert torch.equal(program.encode_text(tokens), reference.encode_text(tokens))
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B/32", "ViT-B-32-quickgelu", "path"])
+def test_open_clips_function_returns_features_and_the_model_alone(name, archive):
+    path, reference = archive
+    name = path if name == "path" else name
+    model = fastclip.load_openai_model(name, device="cpu", cache_dir=path.parent)
+    assert type(model) is CLIP and not model.training and model.visual.image_mean[0] > 0.4
+    images, tokens = inputs(SMALL["quick_gelu"])
+    for found, expected in zip(model(images, tokens), reference(images, tokens), strict=True):
+        assert torch.equal(found, expected)
+    half = fastclip.load_openai_model(name, "bf16", "cpu", path.parent)
+    assert half.dtype == torch.bfloat16
+    assert sorted(fastclip.list_openai_models()) == sorted(open_clip.list_openai_models())
+
+
+def test_state_dicts_are_built_as_by_openai_and_open_clip():
+    reference = build(SMALL["quick_gelu"])
+    state_dict = reference.state_dict()
+    extras = {name: torch.tensor(1) for name in OPENAI_EXTRAS}
+    model = fastclip.build_model({**state_dict, **extras})
+    assert type(model) is LogitsCLIP and not model.training and model.dtype == torch.float16
+    assert model.config == reference.config and model.ln_final.weight.dtype == torch.float32
+    _, tokens = inputs(SMALL["quick_gelu"])
+    built = build_model_from_openai_state_dict(state_dict, cast_dtype=torch.float32, heads=2)
+    assert type(built) is CLIP
+    assert torch.equal(built.encode_text(tokens), reference.encode_text(tokens))
+    other = build_model_from_openai_state_dict(state_dict | extras, False, torch.float32)
+    assert other.config.activations == ("gelu", "gelu")
+    with pytest.raises(ValueError, match="cast_dtype must be one of"):
+        build_model_from_openai_state_dict(state_dict, cast_dtype=torch.int8)
+    with pytest.raises(CheckpointError, match="how many attention heads"):
+        fastclip.build_model(state_dict)
+    with pytest.raises(CheckpointError):
+        fastclip.build_model({"weight": torch.ones(2)})

@@ -205,9 +205,6 @@ class BytePairTokenizer:
         self._remembered = {token: [self.encoder[token]] for token in self.special_tokens}
 
 
-SimpleTokenizer = BytePairTokenizer  # open_clip's name of it
-
-
 def _merge(ids: list[int], joined: dict[tuple[int, int], int]) -> list[int]:
     """Merge pairs, the smallest result first, until none is left."""
     # A linked list in two arrays. -1 marks what is gone, and both ends: ids[-1] is ids[n].

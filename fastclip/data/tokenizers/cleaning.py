@@ -25,11 +25,11 @@ def lower(text: str) -> str:
 
 
 def whitespace(text: str) -> str:
-    return _collapse(_repair(text))
+    return collapse(repair(text))
 
 
 def canonicalize(text: str) -> str:
-    return _collapse(_repair(text).translate(_WITHOUT_PUNCTUATION).lower())
+    return collapse(repair(text).translate(_WITHOUT_PUNCTUATION).lower())
 
 
 CLEANERS: dict[str, Callable[[str], str]] = {
@@ -50,12 +50,14 @@ def find_cleaner(name: str) -> Callable[[str], str]:
     return CLEANERS[name]
 
 
-def _repair(text: str) -> str:
+def repair(text: str) -> str:
+    """Return `text` as ftfy and two rounds of HTML's entities mend it, without blanks around it."""
     # Nothing below changes printable ASCII without an entity, and most captions are that.
     if text.isascii() and text.isprintable() and "&" not in text:
-        return text
-    return html.unescape(html.unescape(ftfy.fix_text(text)))
+        return text.strip()
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 
 
-def _collapse(text: str) -> str:
+def collapse(text: str) -> str:
+    """Return `text` with one blank between words, and none around them."""
     return " ".join(text.split())

@@ -1,11 +1,30 @@
-"""`tokenize` and `decode` as OpenAI's `clip` has them: functions, no object to make first."""
+"""`tokenize` and `decode` as OpenAI's `clip` has them, functions, and its `SimpleTokenizer`."""
 
+import os
 from collections.abc import Iterable
 from functools import cache
 
 from torch import Tensor
 
-from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
+from fastclip.data.tokenizers.byte_pairs import OPENAI_SPECIAL_TOKENS, BytePairTokenizer
+
+
+class SimpleTokenizer(BytePairTokenizer):
+    """`BytePairTokenizer` with OpenAI's spelling of start and end, and OpenAI's one argument.
+
+    Args:
+        bpe_path: where the merges are; see `find_vocabulary`.
+
+    Raises:
+        as `BytePairTokenizer`.
+
+    Example:
+        >>> SimpleTokenizer().encoder["<|endoftext|>"]
+        49407
+    """
+
+    def __init__(self, bpe_path: str | os.PathLike | None = None) -> None:
+        super().__init__(bpe_path, special_tokens=OPENAI_SPECIAL_TOKENS)
 
 
 def tokenize(
@@ -24,14 +43,15 @@ def tokenize(
         TypeError: `texts` is not made of strings.
         ValueError: `context_length` < 2.
     """
-    return _tokenizer()(texts, context_length, truncate)
+    return default_tokenizer()(texts, context_length, truncate)
 
 
 def decode(ids: Tensor | Iterable[int]) -> str:
     """Return the text of (T,) ids: see `BytePairTokenizer.decode`."""
-    return _tokenizer().decode(ids)
+    return default_tokenizer().decode(ids)
 
 
 @cache
-def _tokenizer() -> BytePairTokenizer:
+def default_tokenizer() -> BytePairTokenizer:
+    """The tokenizer that these functions use, made at the first call."""
     return BytePairTokenizer()

@@ -10,6 +10,7 @@ from fastclip.models.checkpoints.errors import (
     CheckpointError,
     KeyMismatchError,
 )
+from fastclip.models.checkpoints.files import read_weights_file
 from fastclip.models.checkpoints.resize import resize_positions
 from fastclip.models.checkpoints.source import Source, read_source
 from fastclip.models.contrastive_model import ContrastiveModel
@@ -28,16 +29,22 @@ READOUT = ("heads", "pool_type", "no_causal_mask")
 
 def load_checkpoint(
     model: ContrastiveModel,
-    path: str | PathLike,
+    checkpoint_path: str | PathLike,
     strict: bool = True,
+    weights_only: bool = True,
+    device: str | torch.device = "cpu",
+    *,
     resize: bool = False,
 ) -> KeyMismatchError | None:
-    """Load the weights at `path` into `model`, in place.
+    """Load the weights at `checkpoint_path` into `model`, in place.
 
     Args:
         model: `CLIP`, `CustomTextCLIP`, or a `TwoTower` whose keys the file has.
-        path: anything that `read_source` reads.
+        checkpoint_path: anything that `read_source` reads.
         strict: raise if the weights do not fit; otherwise load what does.
+        weights_only: must be True: no file is allowed to run code.
+        device: accepted, and of no effect: a file is read on the CPU and copied to where the model
+            is.
         resize: interpolate position embeddings to the model's picture size and text length.
 
     Returns:
@@ -48,8 +55,31 @@ def load_checkpoint(
         ActivationMismatchError: the weights are known to be of another activation.
         CheckpointError: they are known to have other heads, another mask or another pooling.
         KeyMismatchError: `strict`, and tensors are missing, unknown or of another shape.
+        ValueError: `weights_only` is False.
     """
-    return load_source(model, read_source(path), strict, resize)
+    require_weights_only(weights_only)
+    return load_source(model, read_source(checkpoint_path), strict, resize)
+
+
+def load_state_dict(
+    checkpoint_path: str | PathLike,
+    device: str | torch.device = "cpu",
+    weights_only: bool = True,
+) -> dict[str, Tensor]:
+    """Read the tensors of one file under the names that they have in it, without wrappers.
+
+    Args:
+        checkpoint_path: a file of weights of any kind that `read_weights_file` reads.
+        device: where the tensors are to be.
+        weights_only: must be True.
+
+    Raises:
+        FileNotFoundError, CheckpointError: see `read_weights_file`.
+        ValueError: `weights_only` is False.
+    """
+    require_weights_only(weights_only)
+    tensors = read_weights_file(checkpoint_path).tensors
+    return {name: value.to(device) for name, value in tensors.items()}
 
 
 def load_source(
@@ -77,6 +107,11 @@ def load_source(
         tensors = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
     model.load_state_dict(tensors, strict=mismatch is None, assign=assign)
     return mismatch
+
+
+def require_weights_only(weights_only: bool) -> None:
+    if not weights_only:
+        raise ValueError("weights_only=False is not supported: no file is allowed to run code")
 
 
 def _require_activations(model: nn.Module, source: Source) -> None:

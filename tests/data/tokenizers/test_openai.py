@@ -13,7 +13,7 @@ from tests.support.merges import random_vocabulary
 @pytest.fixture
 def tokenizer(monkeypatch):
     tokenizer = BytePairTokenizer(random_vocabulary(20))
-    monkeypatch.setattr(openai, "_tokenizer", lambda: tokenizer)
+    monkeypatch.setattr(openai, "default_tokenizer", lambda: tokenizer)
     return tokenizer
 
 
@@ -33,7 +33,7 @@ def test_tokenize_raises_on_what_does_not_fit_unless_it_may_truncate(tokenizer):
 def test_import_reads_nothing():
     code = (
         "import sys; from fastclip.data.tokenizers import openai; "
-        "assert openai._tokenizer.cache_info().currsize == 0; "
+        "assert openai.default_tokenizer.cache_info().currsize == 0; "
         "assert not {'open_clip', 'transformers', 'tokenizers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,23 @@
+"""The names of `open_clip.loss`."""
+
+from fastclip.compat.absent import absent
+from fastclip.losses.clip import ClipLoss
+from fastclip.losses.siglip import SigLipLoss
+
+globals().update(
+    absent(
+        {
+            "it comes later, with CoCa models": ("CoCaLoss",),
+            "it comes later, with the other losses of the family": ("DistillClipLoss",),
+            "ClipLoss and SigLipLoss exchange features by themselves": (
+                "gather_features",
+                "neighbour_exchange",
+                "neighbour_exchange_bidir",
+                "neighbour_exchange_with_grad",
+                "neighbour_exchange_bidir_with_grad",
+                "NeighbourExchange",
+                "NeighbourExchangeBidir",
+            ),
+        }
+    )
+)

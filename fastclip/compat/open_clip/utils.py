@@ -1,0 +1,25 @@
+"""The names of `open_clip.utils`."""
+
+from fastclip.compat.absent import absent
+
+globals().update(
+    absent(
+        {
+            "model.lock_image_tower(freeze_bn_stats=True) stops running statistics": (
+                "freeze_batch_norm_2d",
+            ),
+            "timm.layers has it": (
+                "to_1tuple",
+                "to_2tuple",
+                "to_3tuple",
+                "to_4tuple",
+                "to_ntuple",
+            ),
+            "layers of bitsandbytes are not supported": (
+                "replace_linear",
+                "convert_int8_model_to_inference_mode",
+            ),
+            "forward_intermediates comes later": ("feature_take_indices",),
+        }
+    )
+)

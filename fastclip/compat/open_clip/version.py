@@ -1,0 +1,3 @@
+"""The version of open_clip whose names these are."""
+
+__version__ = "3.3.0"

@@ -1,0 +1,15 @@
+"""The names of `open_clip.zero_shot_classifier`."""
+
+from fastclip.compat.absent import absent
+from fastclip.evaluate.zero_shot_classifier import (
+    build_zero_shot_classifier,
+    build_zero_shot_classifier_legacy,
+)
+
+globals().update(
+    absent(
+        {
+            "itertools.batched is Python's, from 3.12 on": ("batched",),
+        }
+    )
+)

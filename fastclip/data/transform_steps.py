@@ -1,0 +1,191 @@
+"""The steps of a transform, in order: what `preprocess.transforms` lists.
+
+Every step is called with what the step before it returns. Names and attributes are torchvision's
+(`Resize.size`, `Normalize.mean`), so that code works here that takes a transform of open_clip or of
+OpenAI apart: reads a size, slices the list, puts a step of its own in.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastclip.data.augment import RATIO, AugmentationCfg, RandomResizedCrop, color_steps
+from fastclip.data.images import load_image, to_rgb
+from fastclip.data.pixels import per_channel
+from fastclip.data.resize import (
+    center_crop,
+    center_crop_or_pad,
+    cover,
+    fit,
+    resize,
+    resize_shorter_side,
+)
+
+Picture = Image.Image | str | os.PathLike | bytes | BinaryIO
+Step = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Open:
+    """The picture in a path, in bytes or in an open file; a PIL image as it is.
+
+    RGB if its values are entries of a palette or have 16 bits, which must not be interpolated.
+    """
+
+    def __call__(self, source: Picture) -> Image.Image:
+        image = source if isinstance(source, Image.Image) else load_image(source)
+        return to_rgb(image) if image.mode.startswith(("P", "I")) else image
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resize the shorter side to `size` pixels or, if `size` is (height, width), both sides."""
+
+    size: int | tuple[int, int]
+    interpolation: Image.Resampling = Image.Resampling.BICUBIC
+
+    def __call__(self, source: Picture) -> Image.Image:
+        image = Open()(source)
+        if isinstance(self.size, int):
+            return resize_shorter_side(image, self.size, self.interpolation)
+        return resize(image, self.size, self.interpolation)
+
+
+@dataclass(frozen=True)
+class ResizeRGB(Resize):
+    """`Resize` of the image in RGB, as transformers' processors have it."""
+
+    def __call__(self, source: Picture) -> Image.Image:
+        return super().__call__(to_rgb(Open()(source)))
+
+
+@dataclass(frozen=True)
+class ResizeKeepRatio:
+    """Resize so that `size` (height, width) is just covered or, if `longest`, just not left."""
+
+    size: tuple[int, int]
+    interpolation: Image.Resampling
+    longest: bool
+
+    def __call__(self, source: Picture) -> Image.Image:
+        return (fit if self.longest else cover)(Open()(source), self.size, self.interpolation)
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """The centre of `size` (height, width); `round_down` is of its corner."""
+
+    size: tuple[int, int]
+    round_down: bool = False
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return center_crop(image, self.size, self.round_down)
+
+
+@dataclass(frozen=True)
+class CenterCropOrPad:
+    """The centre of `size` (height, width); what is missing has the value `fill`."""
+
+    size: tuple[int, int]
+    fill: int
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return center_crop_or_pad(image, self.size, self.fill)
+
+
+@dataclass(frozen=True)
+class RandomCrop(RandomResizedCrop):
+    """`RandomResizedCrop` of any picture that `Open` takes."""
+
+    def __call__(self, source: Picture) -> Image.Image:
+        return super().__call__(Open()(source))
+
+
+@dataclass(frozen=True)
+class ConvertToRGB:
+    """An image of any mode to RGB."""
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image if image.mode == "RGB" else to_rgb(image)
+
+
+@dataclass(frozen=True)
+class ToPixels:
+    """An RGB image to (3, H, W) uint8."""
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+
+
+@dataclass(frozen=True)
+class ToTensor:
+    """An RGB image to (3, H, W) float32 in [0, 1]."""
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return ToPixels()(image).to(torch.float32).div_(255)
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """(3, H, W) floating-point values less `mean`, over `std`, per channel."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, values: Tensor) -> Tensor:
+        mean, std = per_channel("mean", self.mean, values), per_channel("std", self.std, values)
+        return (values - mean).div_(std)
+
+
+def evaluation_steps(
+    size: int | tuple[int, int],
+    resize_mode: str,
+    interpolation: str,
+    fill_color: int,
+    shortest_edge: int | None = None,
+) -> list[Step]:
+    """From a picture to an RGB image of `size`; see `PreprocessCfg`."""
+    height, width = size if isinstance(size, tuple) else (size, size)
+    bilinear = interpolation == "bilinear"
+    resample = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
+    steps: list[Step]
+    if resize_mode == "longest":
+        steps = [
+            ResizeKeepRatio((height, width), resample, longest=True),
+            CenterCropOrPad((height, width), fill_color),
+        ]
+    elif resize_mode == "squash":
+        steps = [Resize((height, width), resample)]
+    elif shortest_edge is not None:
+        crop = CenterCrop((height, width), round_down=True)
+        steps = [ResizeRGB(shortest_edge, resample), crop]
+    elif height == width:
+        steps = [Resize(height, resample), CenterCrop((height, width))]
+    else:
+        # Always bicubic: open_clip's way.
+        bicubic = ResizeKeepRatio((height, width), Image.Resampling.BICUBIC, longest=False)
+        steps = [bicubic, CenterCrop((height, width))]
+    return [*steps, ConvertToRGB()]
+
+
+def training_steps(size: tuple[int, int], cfg: AugmentationCfg) -> list[Step]:
+    """From a picture to an RGB image of `size` (height, width) that is a random view of it."""
+    return [RandomCrop(size, cfg.scale, cfg.ratio or RATIO), ConvertToRGB(), *color_steps(cfg)]
+
+
+def tensor_steps(
+    mean: tuple[float, float, float], std: tuple[float, float, float], output: str
+) -> list[Step]:
+    """From an RGB image to the tensor that a transform returns."""
+    return [ToPixels()] if output == "uint8" else [ToTensor(), Normalize(mean, std)]
+
+
+def listed(name: str, steps: list[Step]) -> str:
+    """A text with a line per step."""
+    return "\n".join([f"{name}(", *(f"    {step!r}" for step in steps), ")"])

@@ -1,0 +1,99 @@
+"""A zero-shot classifier as a matrix, with open_clip's functions: columns are classes.
+
+    logits = image_features @ classifier
+
+A class is the normalised mean of the unit features of its prompts, as in `zero_shot.py`.
+
+Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Template = str | Callable[[str], str]
+
+
+def build_zero_shot_classifier(
+    model: Any,
+    tokenizer: Callable[[list[str]], Any],
+    classnames: Sequence[str],
+    templates: Sequence[Template],
+    num_classes_per_batch: int | None = 10,
+    device: str | torch.device = "cpu",
+    use_tqdm: bool = False,
+) -> Tensor:
+    """Encode the prompts of all classes and return the matrix that classifies.
+
+    Args:
+        model: has `encode_text`, and computes on `device`; it is used in the mode it is in.
+        tokenizer: from texts to what `encode_text` takes, with a `to` method.
+        classnames: C names.
+        templates: prompts with "{}" for the name, or functions of it; all of one kind.
+        num_classes_per_batch: classes whose prompts are encoded at once; None for all of them.
+        device: where the model is.
+        use_tqdm: show a progress bar; needs tqdm.
+
+    Returns:
+        (embed_dim, C), unit columns, in the dtype of the model's features.
+
+    Raises:
+        TypeError: `classnames` or `templates` is a single string.
+        ValueError: one of the two is empty, a template has no "{}", or `num_classes_per_batch` < 1.
+
+    Example:
+        >>> classifier = fastclip.build_zero_shot_classifier(
+        ...     model, tokenizer, ["cat", "dog"], ["a photo of a {}.", "a drawing of a {}."]
+        ... )
+        >>> (model.encode_image(images, normalize=True) @ classifier).argmax(1)
+    """
+    prompts = _prompts(classnames, templates)
+    if num_classes_per_batch is not None and num_classes_per_batch < 1:
+        raise ValueError(f"num_classes_per_batch must be at least 1, got {num_classes_per_batch}")
+    step = num_classes_per_batch or len(prompts)
+    starts: Any = range(0, len(prompts), step)
+    if use_tqdm:
+        from tqdm import tqdm
+
+        starts = tqdm(starts, unit="batch", desc="zero-shot classes")
+    rows = []
+    with torch.no_grad():
+        for start in starts:
+            batch = prompts[start : start + step]
+            tokens = tokenizer([text for texts in batch for text in texts]).to(device)
+            features = F.normalize(model.encode_text(tokens), dim=-1)
+            rows.append(features.unflatten(0, (len(batch), len(templates))).mean(dim=1))
+        return F.normalize(torch.cat(rows), dim=-1).T
+
+
+def build_zero_shot_classifier_legacy(
+    model: Any,
+    tokenizer: Callable[[list[str]], Any],
+    classnames: Sequence[str],
+    templates: Sequence[Template],
+    device: str | torch.device = "cpu",
+    use_tqdm: bool = False,
+) -> Tensor:
+    """As `build_zero_shot_classifier`, one class at a time."""
+    return build_zero_shot_classifier(
+        model, tokenizer, classnames, templates, 1, device=device, use_tqdm=use_tqdm
+    )
+
+
+def _prompts(classnames: Sequence[str], templates: Sequence[Template]) -> list[list[str]]:
+    """The texts of every class."""
+    for name, values in (("classnames", classnames), ("templates", templates)):
+        if isinstance(values, str):
+            raise TypeError(f"{name} must be a sequence of them, got the string {values!r}")
+        if len(values) == 0:
+            raise ValueError(f"{name} must not be empty")
+    for template in templates:
+        if isinstance(template, str) and "{" not in template:
+            raise ValueError(f"a template must hold '{{}}' for the class name, got {template!r}")
+    return [
+        [t.format(name) if isinstance(t, str) else t(name) for t in templates]
+        for name in classnames
+    ]

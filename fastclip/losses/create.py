@@ -1,0 +1,44 @@
+"""The loss that the arguments of open_clip's trainer ask for."""
+
+from argparse import Namespace
+from typing import Any
+
+from fastclip.losses.clip import ClipLoss
+from fastclip.losses.siglip import SigLipLoss
+
+
+def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
+    """Return the loss of open_clip's parsed command line, with open_clip's function's name.
+
+    Args:
+        args: `siglip`, `local_loss`, `gather_with_grad`, `rank`, `world_size`, `horovod` and, for
+            SigLIP, `loss_dist_impl`; `model` and `distill` are read to refuse what is not here.
+            What is missing has open_clip's default.
+
+    Raises:
+        NotImplementedError: `distill`, a CoCa model, or `horovod`.
+        ValueError: see `ClipLoss` and `SigLipLoss`.
+
+    Example:
+        >>> fastclip.create_loss(argparse.Namespace(siglip=False, rank=0, world_size=1))
+        ClipLoss(backend='auto', workspace=None, schedule='gather')
+    """
+
+    def given(name: str, default: Any = False) -> Any:
+        return getattr(args, name, default)
+
+    if given("distill"):
+        raise NotImplementedError("args.distill: DistillClipLoss is not in fastclip yet")
+    if "coca" in given("model", "").lower():
+        raise NotImplementedError(f"args.model={args.model!r}: CoCaLoss is not in fastclip yet")
+    if given("horovod"):
+        raise NotImplementedError("args.horovod is not supported; use torch.distributed")
+    ranks = {"rank": given("rank", None), "world_size": given("world_size", None)}
+    if given("siglip"):
+        return SigLipLoss(**ranks, dist_impl=given("loss_dist_impl", None))
+    return ClipLoss(
+        local_loss=given("local_loss"),
+        gather_with_grad=given("gather_with_grad"),
+        cache_labels=True,
+        **ranks,
+    )

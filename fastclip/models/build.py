@@ -1,0 +1,90 @@
+"""From a configuration and tensors to a model."""
+
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+import torch
+
+from fastclip.models.checkpoints.files import read_weights_file
+from fastclip.models.checkpoints.load import load_source
+from fastclip.models.checkpoints.source import Source
+from fastclip.models.clip import CLIP
+from fastclip.models.config import ClipConfig, VisionConfig
+from fastclip.models.two_tower import CustomTextCLIP
+
+
+def build_model(
+    config: ClipConfig,
+    source: Source | None = None,
+    resize: bool = False,
+    output_dict: bool = False,
+    model_class: type[CLIP] | None = None,
+) -> CLIP | CustomTextCLIP:
+    """The model of `config`, with random weights or those of `source`, in float32 on the CPU.
+
+    Raises:
+        CheckpointError: the weights do not fit.
+    """
+    cls = model_class or (CustomTextCLIP if config.custom_text else CLIP)
+    if source is None:
+        return cls(config, output_dict)
+    # Random weights that are overwritten would cost most of the time.
+    with torch.device("meta"):
+        model = cls(config, output_dict)
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in source.tensors.items()}
+    load_source(model, source._replace(tensors=tensors), resize=resize, assign=True)
+    return model
+
+
+def load_tower(model: CLIP | CustomTextCLIP, tower: str, path: str | PathLike) -> None:
+    """Load weights of one tower alone, "visual" or "text", into `model`, in place.
+
+    Raises:
+        FileNotFoundError, CheckpointError: see `read_weights_file`; the weights do not fit.
+    """
+    # The text tower of `CLIP` is what is neither the image tower nor the scale.
+    is_flat_text = tower == "text" and not hasattr(model, "text")
+    others = ("visual.", "logit_") if is_flat_text else ()
+    prefix = "" if is_flat_text else f"{tower}."
+    tensors = {
+        f"{prefix}{name.removeprefix(f'{tower}.')}": value
+        for name, value in read_weights_file(path).tensors.items()
+    }
+    rest = {
+        name: value
+        for name, value in model.state_dict().items()
+        if (name.startswith(others) if is_flat_text else not name.startswith(prefix))
+    }
+    load_source(model, Source(tensors | rest, None, None, None, None))
+
+
+def changed_config(
+    config: ClipConfig,
+    force_quick_gelu: bool,
+    force_custom_text: bool,
+    force_patch_dropout: float | None,
+    force_image_size: int | tuple[int, int] | None,
+    force_context_length: int | None,
+    fields: dict[str, Any],
+) -> ClipConfig:
+    """`config` with the changes that `create_model` takes; `fields` are of `ClipConfig`."""
+    vision = given(patch_dropout=force_patch_dropout, image_size=force_image_size)
+    text = given(context_length=force_context_length)
+    if force_quick_gelu:
+        text["activation"] = "quick_gelu"
+        if isinstance(config.vision_cfg, VisionConfig):
+            vision["activation"] = "quick_gelu"
+    if force_custom_text:
+        fields = {"custom_text": True, **fields}
+    return replace(
+        config,
+        vision_cfg=replace(config.vision_cfg, **vision),
+        text_cfg=replace(config.text_cfg, **text),
+        **fields,
+    )
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """The values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,53 @@
+"""The loss of a command line of open_clip's trainer."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import fastclip
+from tests.support.peers import open_clip
+
+
+def arguments(*flags: str) -> Namespace:
+    from open_clip_train.params import parse_args
+
+    args = parse_args(["--model", "ViT-B-32", *flags])
+    args.distill, args.rank, args.world_size = False, 0, 1
+    return args
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--local-loss", "--gather-with-grad"], ["--siglip"],
+              ["--siglip", "--loss-dist-impl", "reduce"]]
+)  # fmt: skip
+def test_loss_of_a_command_line_is_open_clips(flags):
+    args = arguments(*flags)
+    ours, theirs = fastclip.create_loss(args), open_clip.create_loss(args)
+    assert type(ours).__name__ == type(theirs).__name__
+    generator = torch.Generator().manual_seed(0)
+    features = [F.normalize(torch.randn(6, 8, generator=generator), dim=-1) for _ in range(2)]
+    scalars = [torch.tensor(9.0)] + [torch.tensor(-3.0)] * ("--siglip" in flags)
+    found, expected = (loss(*features, *scalars, output_dict=True) for loss in (ours, theirs))
+    assert found.keys() == expected.keys()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_the_arguments_do_not_say_has_open_clips_default():
+    loss = fastclip.create_loss(Namespace())
+    assert isinstance(loss, fastclip.ClipLoss) and not loss.local_loss
+    assert isinstance(fastclip.create_loss(Namespace(siglip=True)), fastclip.SigLipLoss)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"distill": True}, r"args\.distill: DistillClipLoss is not in fastclip yet"),
+        ({"model": "coca_ViT-B-32"}, "args.model='coca_ViT-B-32': CoCaLoss is not in fastclip yet"),
+        ({"horovod": True}, r"args\.horovod is not supported"),
+    ],
+)
+def test_losses_that_are_not_here_are_named(change, message):
+    with pytest.raises(NotImplementedError, match=message):
+        fastclip.create_loss(Namespace(**change))

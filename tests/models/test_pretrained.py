@@ -1,0 +1,71 @@
+"""What is known of published weights, beside open_clip's answers."""
+
+import pytest
+
+import fastclip
+from fastclip.models.other_architectures import OTHER_ARCHITECTURES
+from fastclip.models.pretrained import (
+    get_pretrained_cfg,
+    get_pretrained_url,
+    is_pretrained_cfg,
+    list_pretrained,
+    list_pretrained_models_by_tag,
+    list_pretrained_tags_by_model,
+)
+from tests.support.peers import open_clip
+
+BUILT_IN = set(fastclip.list_models())
+
+
+def plain(cfg: dict) -> dict:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items() if v is not None}
+
+
+def test_all_that_is_known_of_weights_is_what_open_clip_knows():
+    theirs = open_clip.pretrained
+    for name, tag in list_pretrained():
+        assert plain(get_pretrained_cfg(name, tag)) == plain(theirs.get_pretrained_cfg(name, tag))
+        assert get_pretrained_url(name, tag) == theirs.get_pretrained_url(name, tag)
+
+
+def test_weights_of_built_in_architectures_are_all_listed():
+    expected = {(name, tag) for name, tag in open_clip.list_pretrained() if name in BUILT_IN}
+    assert set(list_pretrained()) == expected and len(list_pretrained()) == len(expected)
+    assert list_pretrained(as_str=True) == [f"{name}:{tag}" for name, tag in list_pretrained()]
+
+
+@pytest.mark.parametrize("tag", ["openai", "laion400m_e32", "LAION2B-s34B-b79K", "nonsense"])
+def test_models_of_a_tag_are_open_clips(tag):
+    expected = [name for name in open_clip.list_pretrained_models_by_tag(tag) if name in BUILT_IN]
+    assert sorted(list_pretrained_models_by_tag(tag)) == sorted(expected)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "RN50-quickgelu", "ViT-H-16", "nonsense"])
+def test_tags_of_a_model_are_open_clips(name):
+    assert sorted(list_pretrained_tags_by_model(name)) == sorted(
+        open_clip.list_pretrained_tags_by_model(name)
+    )
+
+
+def test_unknown_weights_are_none():
+    assert get_pretrained_cfg("ViT-B-32", "nonsense") == {} == get_pretrained_cfg("x", "openai")
+    assert get_pretrained_url("ViT-B-32", "datacomp_xl_s13b_b90k") == ""
+    assert is_pretrained_cfg("ViT-B/32", "laion2b-s34b-b79k")
+    assert not is_pretrained_cfg("ViT-H-16", "openai")
+
+
+def test_every_architecture_of_open_clip_is_built_in_or_says_why_not():
+    missing = set(open_clip.list_models()) - BUILT_IN
+    assert set(OTHER_ARCHITECTURES) == missing
+    for name in missing:
+        with pytest.raises(ValueError) as raised:
+            fastclip.create_model(name)
+        assert f"model {name!r} of open_clip is not built in: " in str(raised.value)
+        theirs = open_clip.get_model_config(name)
+        reasons = {
+            "CoCa": "multimodal_cfg" in theirs,
+            "Hugging Face": "hf_model_name" in theirs["text_cfg"],
+            "timm": "timm_model_name" in theirs["vision_cfg"],
+        }
+        said = next(reason for reason in reasons if reason in OTHER_ARCHITECTURES[name])
+        assert reasons[said], (name, said)
