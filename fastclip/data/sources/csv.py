@@ -19,11 +19,13 @@ from fastclip.data.sources.source import END, SAMPLES_PER_PART, Entry, Part, Sou
 from fastclip.data.sources.table_conventions import (
     NUM_BYTES_LOOKED_AT,
     folder_of,
+    is_address,
     literal_separator,
     objection_to,
 )
 
 BYTE_ORDER_MARK = "\ufeff"
+DOWNLOAD = "download the images first (img2dataset does) and give what it writes"
 
 
 class CsvSource(Source):
@@ -32,8 +34,8 @@ class CsvSource(Source):
     Paths of images are absolute, or relative to the folder of the file, or, as in open_clip, to the
     working directory: the first image of the table that exists in one of the two says which, for
     all rows. Rows with another number of fields than the header, an open quote, other bytes than
-    UTF-8 or no caption are bad samples; empty lines are none. The file is read through here, to
-    know how it quotes (`records.py`) and where its rows are.
+    UTF-8, an address for an image or no caption are bad samples; empty lines are none. The file is
+    read through here, to know how it quotes (`records.py`) and where its rows are.
 
     Args:
         path: of the file.
@@ -114,6 +116,8 @@ class CsvSource(Source):
         name = fields.values[self._image_column].strip()
         if not name:
             return BadSample(key, "no image")
+        if is_address(name):
+            return BadSample(key, "image is an address and no local file", f"{name}: {DOWNLOAD}")
         path = os.path.join(self._folder, name)
         return with_caption(f"{key}, {name}", path, fields.values[self._caption_column])
 

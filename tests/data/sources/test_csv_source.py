@@ -151,6 +151,8 @@ def test_an_unusable_separator_raises(tmp_path, separator):
         (b"a.jpg\t ", "empty caption"),
         (b'a.jpg\t""', "empty caption"),
         (b"\tcaption", "no image"),
+        (b"https://host/a.jpg?x=1\tcaption", "image is an address and no local file"),
+        (b"s3://bucket/a\tcaption", "image is an address and no local file"),
         (b"a.jpg\t" + b"x" * MAX_RECORD_BYTES, "row is too long"),
         (b"\x00" * 3 * MAX_RECORD_BYTES, "row is too long"),
         (b"x" * (MAX_RECORD_BYTES - 1), "wrong number of fields"),
