@@ -142,6 +142,27 @@ def test_one_number_stands_for_both_towers_and_what_is_told_comes_first():
         infer_config(tensors, "gelu", heads=(5, 6))
 
 
+@pytest.mark.parametrize(
+    "preset, own, told, refused",
+    [
+        ("ViT-B-32", "text_cfg", 8, "vision tower is like a published one, which has 12"),
+        ("RN50", "text_cfg", 8, "vision tower is like a published one, which has 32"),
+        ("ViT-B-32", "vision_cfg", 16, "text tower is like a published one, which has 8"),
+        ("ViT-B-32", "vision_cfg", 8, None),
+    ],
+)
+def test_one_number_that_is_meant_for_one_tower_is_not_taken_for_the_other(
+    preset, own, told, refused
+):
+    config = PRESETS[preset]
+    tensors = tensors_of(replace(config, **{own: replace(getattr(config, own), layers=2)}))
+    if refused is not None:
+        with pytest.raises(CheckpointError, match=f"heads {told} for both .*{refused}"):
+            infer_config(tensors, "gelu", told)
+    inferred = infer_config(tensors, "gelu", (told, told) if refused else told)
+    assert (inferred.vision_cfg.heads, inferred.text_cfg.heads) == (told, told)
+
+
 def test_openais_format_has_heads_of_64_channels():
     inferred = infer_config(tensors_of(SMALL["wide_mlp"]), "quick_gelu", is_openai=True)
     assert (inferred.vision_cfg.heads, inferred.text_cfg.heads) == (2, 2)
