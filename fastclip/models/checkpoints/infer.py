@@ -52,7 +52,8 @@ def infer_config(
         CheckpointError: a tensor that tells a size is missing, the model is of a kind whose readout
             the shapes do not tell, `activation` is None, `heads` is None and needed, or one number
             that fits one tower and is not what the other is known to have.
-        ValueError: `heads` does not divide the width of its tower.
+        ValueError: `heads` does not divide the width of its tower, or `activation` or `heads` are
+            several values and not two.
 
     Example:
         config = infer_config(torch.load("own.pt"), "gelu", heads=(12, 8))
@@ -63,8 +64,8 @@ def infer_config(
             "activation='quick_gelu' (OpenAI, MetaCLIP, DFN) or 'gelu' (LAION, DataComp), or the "
             "name of the model"
         )
-    vision_activation, text_activation = both_towers(activation)
-    vision_heads, text_heads = both_towers(heads)
+    vision_activation, text_activation = both_towers("activation", activation)
+    vision_heads, text_heads = both_towers("heads", heads)
     try:
         is_siglip = "visual.trunk.attn_pool.latent" in tensors
         if is_siglip:
@@ -93,14 +94,22 @@ def infer_config(
     )  # fmt: skip
     if isinstance(activation, str):
         _require_one_activation(config)
-    if isinstance(heads, int):
+    if heads is not None and not isinstance(heads, (tuple, list)):
         _require_one_number_of_heads(config, heads, is_openai)
     return config
 
 
-def both_towers(value: Any) -> tuple[Any, Any]:
-    """One value for both towers, or the vision and the text tower's."""
-    return value if isinstance(value, tuple) else (value, value)
+def both_towers(argument: str, value: Any) -> tuple[Any, Any]:
+    """One value for both towers, or the vision and the text tower's.
+
+    Raises:
+        ValueError: there are several values, and not two.
+    """
+    if not isinstance(value, (tuple, list)):
+        return value, value
+    if len(value) != 2:
+        raise ValueError(f"{argument} must be one value or two, got {value!r}")
+    return value[0], value[1]
 
 
 def _require_one_activation(config: ClipConfig) -> None:
@@ -245,8 +254,10 @@ PUBLISHED = {
 def _heads(name: str, tower: Tower, told: int | None, is_openai: bool = False) -> int:
     width = _width(tower)
     if told is not None:
-        if told < 1 or width % told:
-            raise ValueError(f"heads of the {name} tower must divide its width {width}, got {told}")
+        if not isinstance(told, int) or told < 1 or width % told:
+            raise ValueError(
+                f"heads of the {name} tower must divide its width {width}, got {told!r}"
+            )
         return told
     known = _known_heads(tower, is_openai)
     if known is None:

@@ -163,6 +163,22 @@ def test_one_number_that_is_meant_for_one_tower_is_not_taken_for_the_other(
     assert (inferred.vision_cfg.heads, inferred.text_cfg.heads) == (told, told)
 
 
+@pytest.mark.parametrize(
+    "heads, message",
+    [
+        ((12, 8, 1), r"heads must be one value or two, got \(12, 8, 1\)"),
+        ((12,), r"heads must be one value or two, got \(12,\)"),
+        (("12", 8), "heads of the vision tower must divide its width 768, got '12'"),
+        ([12, 1.5], "heads of the text tower must divide its width 512, got 1.5"),
+    ],
+)
+def test_heads_that_are_no_number_or_two_are_named(heads, message):
+    tensors = tensors_of(PRESETS["ViT-B-32"])
+    with pytest.raises(ValueError, match=message):
+        infer_config(tensors, "gelu", heads)
+    assert infer_config(tensors, ["gelu", "gelu"], [12, 8]) == PRESETS["ViT-B-32"]
+
+
 def test_openais_format_has_heads_of_64_channels():
     inferred = infer_config(tensors_of(SMALL["wide_mlp"]), "quick_gelu", is_openai=True)
     assert (inferred.vision_cfg.heads, inferred.text_cfg.heads) == (2, 2)
