@@ -13,6 +13,7 @@ MARKS = {
     b"\xfe\xff": "is in UTF-16, as Excel's 'Unicode text': save it as UTF-8",
     b"\x1f\x8b": "is compressed by gzip: unpack it",
     b"PK\x03\x04": "is an Excel or zip file: save it as CSV in UTF-8",
+    b"version https://git-lfs": "is a pointer of Git LFS: run git lfs pull where it was cloned",
     b"PAR1": "is a Parquet file: write it as CSV, or load it with dataset_type 'hf'",
 }
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")

@@ -89,6 +89,7 @@ def test_a_pattern_for_a_separator_is_refused(tmp_path, separator):
         (gzip.compress(b"filepath\ttitle\na\tb\n", mtime=0), "compressed by gzip"),
         (b"PK\x03\x04 and more", "Excel or zip"),
         (b"PAR1 and more", "Parquet"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_table_in_utf_8_is_named(tmp_path, contents, said):
