@@ -71,6 +71,20 @@ def hub_file(
     return path
 
 
+def cached_hub_file(
+    repository: str, name: str, cache_dir: str | PathLike | None = None
+) -> Path | None:
+    """The path of one file of a repository if it is here, else None; nothing is fetched."""
+    if importlib.util.find_spec("huggingface_hub") is not None:
+        from huggingface_hub import try_to_load_from_cache
+
+        # There is a mark, which is no path, for a file that the repository is known to lack.
+        found = try_to_load_from_cache(repository, name, cache_dir=cache_dir)
+        return Path(found) if isinstance(found, str) else None
+    path = cache_directory(cache_dir) / repository / name
+    return path if path.is_file() else None
+
+
 def hub_address(repository: str, name: str) -> str:
     """The address of a file of a repository, on the Hub or on the mirror in HF_ENDPOINT."""
     endpoint = os.environ.get("HF_ENDPOINT") or HUB

@@ -34,8 +34,11 @@ class ZeroShotTask:
     """Attributes:
     name: what its metrics begin with.
     source: labelled pictures.
-    class_names: C, in the order of `source.classes`.
+    class_names: C, in the order of `source.classes`; two distinct ones at least.
     templates: prompts with "{}" where the name goes.
+
+    Raises:
+        ValueError: see above, or a template that is none.
     """
 
     name: str
@@ -48,6 +51,11 @@ class ZeroShotTask:
             raise ValueError(
                 f"class names must be as many as the folders of pictures: got "
                 f"{len(self.class_names)} names for {len(self.source.classes)} folders"
+            )
+        if len(set(self.class_names)) < 2:
+            raise ValueError(
+                f"{self.name}: classes must have two names at least, or every image is right; got "
+                f"{self.class_names[0]!r} alone, of the folders {self.source.classes}"
             )
         for template in self.templates:
             check_template(template, f"{self.name}: ")
@@ -71,7 +79,8 @@ def open_task(
 
     Raises:
         OSError: there is no such folder or file.
-        ValueError: there is no picture, not a name for every folder, or a template that is none.
+        ValueError: there is no picture, one class alone, not a name for every folder, or a template
+            that is none.
     """
     if os.fspath(spec) == DIGITS and not os.path.exists(spec):
         source, templates = LoneDigitSource(), PROMPTS

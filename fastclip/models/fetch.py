@@ -8,10 +8,12 @@ from typing import Any
 
 from fastclip.data.tokenizers.beside_weights import SETTINGS_FILE
 from fastclip.data.tokenizers.vocabulary import IDS_FILE, MERGES_FILE, WHOLE_FILE
-from fastclip.hub import download, has_sha256, hub_file
+from fastclip.hub import cached_hub_file, download, has_sha256, hub_file
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.source import (
     OPEN_CLIP_CONFIG,
+    PREPROCESSOR,
+    PROCESSOR,
     TRANSFORMERS_WEIGHTS_NAMES,
     WEIGHTS_NAMES,
 )
@@ -45,7 +47,7 @@ def fetch_repository(
     if not config_only:
         _first(repository, WEIGHTS_NAMES if is_open_clip else TRANSFORMERS_WEIGHTS_NAMES, cache_dir)
         if not is_open_clip:
-            _fetch(repository, "preprocessor_config.json", cache_dir)
+            _fetch_preprocessor(repository, cache_dir)
     return config.parent
 
 
@@ -161,13 +163,42 @@ def _fetch_tokenizer(repository: str, config: Path, cache_dir: str | PathLike | 
         return  # not fetched, or not a configuration: what reads it says so
 
 
+def _fetch_preprocessor(repository: str, cache_dir: str | PathLike | None) -> None:
+    """Bring what says how images are prepared: transformers 4 writes one file, 5 the other."""
+    names = PROCESSOR, PREPROCESSOR
+    try:
+        for name in names:
+            _fetch(repository, name, cache_dir)
+    except CheckpointError:
+        if _first_here(repository, names, cache_dir) is None:
+            raise
+
+
 def _first(repository: str, names: tuple[str, ...], cache_dir: str | PathLike | None) -> Path:
-    """The first of `names` that a repository has."""
-    for name in names:
-        path = _fetch(repository, name, cache_dir)
-        if path is not None:
-            return path
+    """The first of `names` that a repository has; that is here, if none can be fetched."""
+    try:
+        for name in names:
+            path = _fetch(repository, name, cache_dir)
+            if path is not None:
+                return path
+    except CheckpointError:
+        path = _first_here(repository, names, cache_dir)
+        if path is None:
+            raise
+        return path
     raise CheckpointError(f"{repository} on the Hugging Face Hub has none of {', '.join(names)}")
+
+
+def _first_here(
+    repository: str, names: tuple[str, ...], cache_dir: str | PathLike | None
+) -> Path | None:
+    """The first of `names` that was fetched earlier.
+
+    Which of them a repository lacks is not known without a connection, so that of its files the
+    ones that are here must do.
+    """
+    found = (cached_hub_file(repository, name, cache_dir) for name in names)
+    return next((path for path in found if path is not None), None)
 
 
 def _fetch(repository: str, name: str, cache_dir: str | PathLike | None) -> Path | None:

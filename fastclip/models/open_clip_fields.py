@@ -74,7 +74,12 @@ def _names(cls: type) -> set[str]:
 
 
 def _fields(obeyed: set[str], defaults: dict[str, tuple], why: Mapping[str, str]) -> JsonFields:
-    only = {name: values for name, values in defaults.items() if name not in {*obeyed, *why}}
+    only = {
+        # A flag that is null is not set: open_clip asks whether it is true.
+        name: (False, None) if values == (False,) else values
+        for name, values in defaults.items()
+        if name not in {*obeyed, *why}
+    }
     return JsonFields(obeyed, only, why, ADVICE)
 
 

@@ -37,6 +37,16 @@ def test_names_must_be_as_many_as_folders(folder, tmp_path):
         open_task(folder, tmp_path / "none.txt")
 
 
+@pytest.mark.parametrize("names", [None, "shark\nshark\nshark\n"])
+def test_one_class_alone_of_which_every_image_is_right_is_refused(folder, tmp_path, names):
+    root, file = folder.parent, None  # its one folder is the folder of the classes
+    if names is not None:
+        root, file = folder, tmp_path / "names.txt"
+        file.write_text(names)
+    with pytest.raises(ValueError, match=r"zeroshot-val: .*every image is right; got .* alone"):
+        open_task(root, file)
+
+
 def test_digits_are_built_in():
     task = open_task("digits")
     assert task.class_names[3] == "three" and "top left {}" in task.templates

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,23 @@ def test_repository_of_transformers_is_fetched_with_its_preprocessing(hub, tmp_p
     read = create_model("hf-hub:openai/small", cache_dir=tmp_path / "cache")
     assert read.config == SMALL["quick_gelu"]
     assert (tmp_path / "cache/openai/small/preprocessor_config.json").is_file()
+
+
+def test_preprocessing_is_fetched_from_where_transformers_5_writes_it(hub, tmp_path, monkeypatch):
+    root, _ = hub
+    main, cache = root / "openai/small/resolve/main", tmp_path / "cache"
+    main.parent.mkdir(parents=True)
+    save_pretrained(build(SMALL["quick_gelu"]), main, layout="hf")
+    values = json.loads((main / "preprocessor_config.json").read_text()) | {"resample": 2}
+    (main / "preprocessor_config.json").unlink()
+    (main / "processor_config.json").write_text(json.dumps({"image_processor": values}))
+    for offline in "01":
+        monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+        *_, preprocess = create_model_and_transforms("hf-hub:openai/small", cache_dir=cache)
+        assert preprocess.cfg.interpolation == "bilinear"
+    (cache / "openai/small/processor_config.json").unlink()
+    with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set"):
+        create_model("hf-hub:openai/small", cache_dir=cache)
 
 
 def test_tag_is_its_repository(hub, tmp_path, monkeypatch):
@@ -199,6 +217,31 @@ def test_library_that_may_not_ask_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set, and open_clip_config"):
         create_model("hf-hub:a/b")
+
+
+def test_what_others_left_in_the_cache_of_the_hub_is_enough_without_a_connection(
+    tmp_path, monkeypatch
+):
+    hub = pytest.importorskip("huggingface_hub")
+    errors = pytest.importorskip("huggingface_hub.errors")
+    repository = tmp_path / "models--a--b"
+    snapshot = repository / "snapshots/0123"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("0123")
+    save_pretrained(build(SMALL["quick_gelu"]), snapshot, layout="hf")
+
+    def download(repository, name, cache_dir=None):
+        found = hub.try_to_load_from_cache(repository, name, cache_dir=cache_dir)
+        if not isinstance(found, str):
+            raise errors.LocalEntryNotFoundError("cannot find the requested files")
+        return found
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    # What CLIPModel.from_pretrained() fetches: it never asked whether there are other files.
+    assert create_model("hf-hub:a/b", cache_dir=tmp_path).config == SMALL["quick_gelu"]
+    (snapshot / "preprocessor_config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"processor_config\.json of a/b could not be"):
+        create_model("hf-hub:a/b", cache_dir=tmp_path)
 
 
 def test_weights_are_brought_by_what_is_known_of_them(hub, tmp_path):

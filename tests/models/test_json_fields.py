@@ -67,6 +67,15 @@ def test_file_that_lists_all_of_open_clips_fields_is_the_short_one(name):
 
 
 @pytest.mark.parametrize("name", TOWERS)
+def test_a_flag_that_is_null_is_not_set(name):
+    tower, told = TOWERS[name]
+    flags = [f for f, values in FIELDS["open_clip_fields", name].only.items() if values[0] is False]
+    assert len(flags) > 3
+    nulls = dict.fromkeys(flags)
+    assert from_json(model_with(tower, told | nulls)) == from_json(model_with(tower, told))
+
+
+@pytest.mark.parametrize("name", TOWERS)
 def test_another_value_of_a_field_that_is_not_obeyed_is_refused_by_name(name):
     tower, told = TOWERS[name]
     refused = FIELDS["open_clip_fields", name].only

@@ -19,11 +19,13 @@ from fastclip.data.sources.source import END, SAMPLES_PER_PART, Entry, Part, Sou
 from fastclip.data.sources.table_conventions import (
     NUM_BYTES_LOOKED_AT,
     folder_of,
+    is_address,
     literal_separator,
     objection_to,
 )
 
 BYTE_ORDER_MARK = "\ufeff"
+DOWNLOAD = "download the images first (img2dataset does) and give what it writes"
 
 
 class CsvSource(Source):
@@ -32,8 +34,8 @@ class CsvSource(Source):
     Paths of images are absolute, or relative to the folder of the file, or, as in open_clip, to the
     working directory: the first image of the table that exists in one of the two says which, for
     all rows. Rows with another number of fields than the header, an open quote, other bytes than
-    UTF-8 or no caption are bad samples; empty lines are none. The file is read through here, to
-    know how it quotes (`records.py`) and where its rows are.
+    UTF-8, an address for an image or no caption are bad samples; empty lines are none. The file is
+    read through here, to know how it quotes (`records.py`) and where its rows are.
 
     Args:
         path: of the file.
@@ -59,7 +61,7 @@ class CsvSource(Source):
         with open(self.path, "rb") as file:
             if objection := objection_to(file.read(NUM_BYTES_LOOKED_AT)):
                 raise ValueError(f"path must be a table in UTF-8, but {self.path!r} {objection}")
-            header = next(split_records(file, 0, separator, lambda line, record: True), None)
+            header = next(split_records(file, 0, separator, lambda *_: True), None)
             if header is None:
                 raise ValueError(f"path must be a table with a header, {self.path!r} is empty")
             text = header.raw.decode(errors="replace").removeprefix(BYTE_ORDER_MARK)
@@ -114,19 +116,23 @@ class CsvSource(Source):
         name = fields.values[self._image_column].strip()
         if not name:
             return BadSample(key, "no image")
+        if is_address(name):
+            return BadSample(key, "image is an address and no local file", f"{name}: {DOWNLOAD}")
         path = os.path.join(self._folder, name)
         return with_caption(f"{key}, {name}", path, fields.values[self._caption_column])
 
-    def _ends_before(self, line: Fields, record: Fields) -> bool:
+    def _ends_before(self, first: list[str], line: list[str], record: Fields) -> bool:
         """Is the record no row with the line, or the line one with an image of its own?"""
         if self._is_well_quoted:
             return False
         if len(record.values) > self._num_columns:
             return True
-        image = self._image(line.values)
+        image = self._image(line)
         if image is None:
             return False
-        return record.is_open or self._image(record.values) != image
+        # The image of the record may be the line's, unless what is before the line is a row too.
+        is_behind_row = self._image(first) is not None
+        return record.is_open or is_behind_row or self._image(record.values) != image
 
     def _image(self, values: list[str]) -> str | None:
         """What the image of a row is called, None if the values are not a row."""

@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 CAPTION_SUFFIXES = ("txt",)
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
-SYSTEM_FOLDER = "__MACOSX"
+SYSTEM_FOLDERS = ("__MACOSX", "__pycache__")
 
 
 class Name(NamedTuple):
@@ -77,15 +77,14 @@ def is_ignored(path: str) -> bool:
     """Is the file none of the data's: hidden, or what a system or a library leaves behind?
 
     Hidden are names that begin with a dot, and everything in folders of such names. Systems leave
-    `__MACOSX` folders, `Thumbs.db` and `desktop.ini`; `__name__` is metadata, as in webdataset.
+    `Thumbs.db` and `desktop.ini`, and what is in `SYSTEM_FOLDERS`; a file `__name__` is metadata,
+    as in webdataset. The path of a folder ends with "/".
     """
     *folders, base = path.split("/")
     hidden = any(part.startswith(".") and part not in (".", "..") for part in (*folders, base))
     is_metadata = base.startswith("__") and base.endswith("__")
-    return (
-        hidden or is_metadata or SYSTEM_FOLDER in folders or base == SYSTEM_FOLDER
-        or base.lower() in SYSTEM_FILES
-    )  # fmt: skip
+    is_of_system = any(part in SYSTEM_FOLDERS for part in folders) or base.lower() in SYSTEM_FILES
+    return hidden or is_metadata or is_of_system
 
 
 def suffix_of(path: str) -> str:

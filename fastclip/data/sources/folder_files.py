@@ -42,9 +42,12 @@ def _list(
     """Append what is below; return the folders in this one."""
     folders = []
     with os.scandir(folder) as entries:
-        found = [(entry, prefix + entry.name) for entry in entries if not is_ignored(entry.name)]
-    for entry, path in found:
-        if _is_folder(entry):
+        found = [(entry, _is_folder(entry)) for entry in entries]
+    for entry, is_folder in found:
+        path = prefix + entry.name
+        if is_ignored(f"{entry.name}/" if is_folder else entry.name):
+            continue
+        if is_folder:
             real = os.path.realpath(entry.path)
             if entry.is_symlink() and real in above:
                 others.append(path)

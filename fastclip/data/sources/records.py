@@ -23,6 +23,10 @@ class Fields(NamedTuple):
     has_stray: bool = False  # a field without quotes around it has one in it
 
 
+# See `split_records`.
+EndsBefore = Callable[[list[str], list[str], Fields], bool]
+
+
 class Record(NamedTuple):
     start: int  # offset in the file, in bytes
     end: int
@@ -77,14 +81,15 @@ def is_well_quoted(file: BinaryIO, start: int, separator: str, num_columns: int)
 
 
 def split_records(
-    file: BinaryIO, start: int, separator: str, ends_before: Callable[[Fields, Fields], bool]
+    file: BinaryIO, start: int, separator: str, ends_before: EndsBefore
 ) -> Iterator[Record]:
     """Yield the records of `file` from offset `start`, which must be that of one; no empty lines.
 
     Args:
         ends_before: says whether a record with an open quote ends before the next line, given the
-            fields of that line alone, and those of the record if it goes on over the line; of a
-            field over several lines, the record has the last.
+            fields of its first line with that quote taken for a character, the fields of the next
+            line alone, and those of the record if it goes on over the line; of a field over several
+            lines, the record has the last.
     """
     file.seek(start)
     offset = start
@@ -110,18 +115,17 @@ def _closing_quote(text: str, start: int) -> int:
     return close
 
 
-def _continuation(
-    file: BinaryIO, line: bytes, separator: str, ends_before: Callable[[Fields, Fields], bool]
-) -> bytes:
+def _continuation(file: BinaryIO, line: bytes, separator: str, ends_before: EndsBefore) -> bytes:
     """Return the lines that belong to the record that `line` begins, empty if it is one alone."""
     record, size, more = _fields(line, separator), len(line), []
+    literal = [*record.values[:-1], *(QUOTE + record.values[-1]).split(separator)]
     while record.is_open and record.is_strict and size < MAX_RECORD_BYTES:
         following = file.readline(MAX_RECORD_BYTES)
         # What goes on in an open field is read as if it began there: no line is parsed again.
         rest = _fields(b'"' + following, separator)
         record.values[-1:] = rest.values
         record = Fields(record.values, rest.is_open, rest.is_strict)
-        if not following or ends_before(_fields(following, separator), record):
+        if not following or ends_before(literal, _fields(following, separator).values, record):
             return b""
         size += len(following)
         more.append(following)

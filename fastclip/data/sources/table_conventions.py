@@ -1,6 +1,7 @@
 """What tables leave open: spellings of separators, folders of paths, encodings."""
 
 import os
+import re
 from collections.abc import Iterable
 
 NUM_BYTES_LOOKED_AT = 4096
@@ -12,8 +13,10 @@ MARKS = {
     b"\xfe\xff": "is in UTF-16, as Excel's 'Unicode text': save it as UTF-8",
     b"\x1f\x8b": "is compressed by gzip: unpack it",
     b"PK\x03\x04": "is an Excel or zip file: save it as CSV in UTF-8",
+    b"version https://git-lfs": "is a pointer of Git LFS: run git lfs pull where it was cloned",
     b"PAR1": "is a Parquet file: write it as CSV, or load it with dataset_type 'hf'",
 }
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 ESCAPES = {"\\t": "\t", "\\|": "|", "\\,": ",", "\\;": ";"}  # as a shell passes them
 
 
@@ -60,6 +63,11 @@ def folder_of(names: Iterable[str], table: str) -> str:
         if found:
             return found[0]
     return beside
+
+
+def is_address(name: str) -> bool:
+    """Is the name of an image an address, such as of the web or of S3, and not a path?"""
+    return ADDRESS.match(name) is not None
 
 
 def objection_to(beginning: bytes) -> str | None:

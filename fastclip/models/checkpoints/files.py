@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastclip.models.checkpoints.errors import CheckpointError, UnsafeCheckpointError
-from fastclip.models.checkpoints.foreign import describe_content
+from fastclip.models.checkpoints.foreign import describe_content, require_content
 from fastclip.models.checkpoints.jit_archive import is_jit_archive, read_jit_archive
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "state_dict_ema")
@@ -49,8 +49,7 @@ def read_weights_file(path: str | PathLike) -> WeightsFile:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty")
+    require_content(path)
     if path.suffix == ".safetensors":
         return WeightsFile(_without_prefixes(_read_safetensors(path)), False, None)
     config = None

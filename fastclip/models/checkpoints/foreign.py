@@ -35,6 +35,7 @@ FOREIGN_SUFFIXES = {
     ".onnx": "an ONNX graph, from which no model can be built: give the weights it was made of",
     ".gguf": "in llama.cpp's format: give the weights it was made of",
 }
+LFS_POINTER = b"version https://git-lfs"  # how it begins
 
 
 def require_model_directory(path: Path) -> None:
@@ -64,13 +65,30 @@ def no_weights(path: Path, names: Iterable[str]) -> str:
 
 
 def require_weights_file(path: Path) -> None:
-    """Raise if a file's name says that it holds no weights of PyTorch.
+    """Raise if a file's name says that it holds no weights of PyTorch, see `FOREIGN_SUFFIXES`.
 
     Raises:
         CheckpointError: see above.
     """
-    if path.is_file() and path.suffix in FOREIGN_SUFFIXES:
-        raise CheckpointError(f"{path} is {FOREIGN_SUFFIXES[path.suffix]}")
+    if path.is_file() and path.suffix.lower() in FOREIGN_SUFFIXES:
+        raise CheckpointError(f"{path} is {FOREIGN_SUFFIXES[path.suffix.lower()]}")
+
+
+def require_content(path: Path) -> None:
+    """Raise if a file is empty, or only says where its content is.
+
+    Raises:
+        CheckpointError: see above.
+    """
+    with open(path, "rb") as file:
+        beginning = file.read(len(LFS_POINTER))
+    if not beginning:
+        raise CheckpointError(f"{path} is empty")
+    if beginning == LFS_POINTER:
+        raise CheckpointError(
+            f"{path} is a pointer of Git LFS and not the weights: run git lfs pull where it was "
+            "cloned"
+        )
 
 
 def require_whole_model(path: Path, tensors: Mapping[str, Any]) -> None:

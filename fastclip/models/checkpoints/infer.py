@@ -50,8 +50,10 @@ def infer_config(
 
     Raises:
         CheckpointError: a tensor that tells a size is missing, the model is of a kind whose readout
-            the shapes do not tell, `activation` is None, or `heads` is None and needed.
-        ValueError: `heads` does not divide the width of its tower.
+            the shapes do not tell, `activation` is None, `heads` is None and needed, or one number
+            that fits one tower and is not what the other is known to have.
+        ValueError: `heads` does not divide the width of its tower, or `activation` or `heads` are
+            several values and not two.
 
     Example:
         config = infer_config(torch.load("own.pt"), "gelu", heads=(12, 8))
@@ -62,8 +64,8 @@ def infer_config(
             "activation='quick_gelu' (OpenAI, MetaCLIP, DFN) or 'gelu' (LAION, DataComp), or the "
             "name of the model"
         )
-    vision_activation, text_activation = both_towers(activation)
-    vision_heads, text_heads = both_towers(heads)
+    vision_activation, text_activation = both_towers("activation", activation)
+    vision_heads, text_heads = both_towers("heads", heads)
     try:
         is_siglip = "visual.trunk.attn_pool.latent" in tensors
         if is_siglip:
@@ -92,12 +94,22 @@ def infer_config(
     )  # fmt: skip
     if isinstance(activation, str):
         _require_one_activation(config)
+    if heads is not None and not isinstance(heads, (tuple, list)):
+        _require_one_number_of_heads(config, heads, is_openai)
     return config
 
 
-def both_towers(value: Any) -> tuple[Any, Any]:
-    """One value for both towers, or the vision and the text tower's."""
-    return value if isinstance(value, tuple) else (value, value)
+def both_towers(argument: str, value: Any) -> tuple[Any, Any]:
+    """One value for both towers, or the vision and the text tower's.
+
+    Raises:
+        ValueError: there are several values, and not two.
+    """
+    if not isinstance(value, (tuple, list)):
+        return value, value
+    if len(value) != 2:
+        raise ValueError(f"{argument} must be one value or two, got {value!r}")
+    return value[0], value[1]
 
 
 def _require_one_activation(config: ClipConfig) -> None:
@@ -111,6 +123,21 @@ def _require_one_activation(config: ClipConfig) -> None:
                 f"{name}, which has these sizes, has activation {vision} in the vision tower and "
                 f"{text} in the text tower: give both, or the name of the model"
             )
+
+
+def _require_one_number_of_heads(config: ClipConfig, told: int, is_openai: bool) -> None:
+    """Raise if the number fits what is known of one tower only: it may be meant for the other."""
+    known = {
+        "vision": _known_heads(config.vision_cfg, is_openai),
+        "text": _known_heads(config.text_cfg, is_openai),
+    }
+    others = {name: heads for name, heads in known.items() if heads not in (None, told)}
+    if len(others) == 1:
+        ((name, heads),) = others.items()
+        raise CheckpointError(
+            f"heads {told} for both towers, but the {name} tower is like a published one, which "
+            f"has {heads}: give two numbers, the vision and the text tower's"
+        )
 
 
 def _vision_transformer(
@@ -225,15 +252,15 @@ PUBLISHED = {
 
 
 def _heads(name: str, tower: Tower, told: int | None, is_openai: bool = False) -> int:
-    width = tower.width * 32 if isinstance(tower, ResNetConfig) else tower.width
+    width = _width(tower)
     if told is not None:
-        if told < 1 or width % told:
-            raise ValueError(f"heads of the {name} tower must divide its width {width}, got {told}")
+        if not isinstance(told, int) or told < 1 or width % told:
+            raise ValueError(
+                f"heads of the {name} tower must divide its width {width}, got {told!r}"
+            )
         return told
-    if is_openai:
-        return width // OPENAI_HEAD_WIDTH
-    published = PUBLISHED.get(_shape(tower))
-    if published is None:
+    known = _known_heads(tower, is_openai)
+    if known is None:
         vocabulary = getattr(tower, "vocab_size", None)
         tokens = "" if vocabulary is None else f", {vocabulary} tokens"
         raise CheckpointError(
@@ -242,7 +269,19 @@ def _heads(name: str, tower: Tower, told: int | None, is_openai: bool = False) -
             "heads= (fastclip convert: --heads), one number or the vision and the text tower's, or "
             "the name or the configuration of the model"
         )
-    return published.heads
+    return known
+
+
+def _known_heads(tower: Tower, is_openai: bool) -> int | None:
+    """What OpenAI's format, or a published tower like this one, tells of heads."""
+    if is_openai:
+        return _width(tower) // OPENAI_HEAD_WIDTH
+    published = PUBLISHED.get(_shape(tower))
+    return None if published is None else published.heads
+
+
+def _width(tower: Tower) -> int:
+    return tower.width * 32 if isinstance(tower, ResNetConfig) else tower.width
 
 
 def _depth(tensors: dict[str, Tensor], prefix: str) -> int:

@@ -87,14 +87,16 @@ class Source(NamedTuple):
             ActivationMismatchError: the weights say that they are of another `activation`.
             CheckpointError: they say that they have another number of `heads`; see `infer_config`.
         """
-        for known, told in zip(self.activations, both_towers(activation), strict=True):
+        for known, told in zip(
+            self.activations, both_towers("activation", activation), strict=True
+        ):
             if None not in (known, told) and known != told:
                 raise ActivationMismatchError(known, told)
         if self.config is None:
             told = self.activation or activation
             return infer_config(self.tensors, told, heads, self.is_openai)
         known = self.config.vision_cfg.heads, self.config.text_cfg.heads
-        if heads is not None and known != both_towers(heads):
+        if heads is not None and known != both_towers("heads", heads):
             raise CheckpointError(f"heads {heads} are not those of the weights, {known}")
         return self.config
 

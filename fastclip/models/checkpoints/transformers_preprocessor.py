@@ -4,7 +4,7 @@ Every field is obeyed or refused, but for those that cannot matter: see `transfo
 The pixels of an RGB image are those of transformers' processors, to the last bit before they are
 normalised.
 
-Source: CLIPImageProcessor and SiglipImageProcessor of transformers 5.23.
+Source: CLIPImageProcessor, SiglipImageProcessor and ViTImageProcessor of transformers 5.23.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from fastclip.models.config import ClipConfig, SiglipVisionConfig
 BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
 INTERPOLATIONS = {BILINEAR: "bilinear", BICUBIC: "bicubic"}
 RESCALE_FACTOR = 1 / 255
-# What a field that is left out means to the two processors. One that is null has no value: a flag
+# What a field that is left out means to the processors. One that is null has no value: a flag
 # is then not set, and anything else is refused where it is needed.
 EITHER_DEFAULTS = dict(
     do_resize=True, do_rescale=True, do_normalize=True, rescale_factor=RESCALE_FACTOR,
@@ -37,10 +37,13 @@ SIGLIP_DEFAULTS = EITHER_DEFAULTS | dict(
     do_center_crop=False, size={"height": 224, "width": 224}, crop_size=None,
     image_mean=INCEPTION_MEAN, image_std=INCEPTION_STD,
 )  # fmt: skip
+VIT_DEFAULTS = SIGLIP_DEFAULTS | dict(default_to_square=True, resample=BILINEAR)
 PROCESSORS = {
     "CLIPImageProcessor": CLIP_DEFAULTS,
     "CLIPFeatureExtractor": CLIP_DEFAULTS,
     "SiglipImageProcessor": SIGLIP_DEFAULTS,
+    "ViTImageProcessor": VIT_DEFAULTS,
+    "ViTFeatureExtractor": VIT_DEFAULTS,
 }
 SUFFIXES = ("Fast", "Pil")  # of the same processor on another backend
 

@@ -14,7 +14,7 @@ def fill(root, *names):
 def test_pictures_are_those_of_folders_and_captions_the_folders_names(tmp_path):
     fill(
         tmp_path, "n02/b.JPEG", "n01/deep/a.png", "n02/a.webp", "n02/notes.txt", "top.jpg",
-        ".hidden/a.jpg", "__MACOSX/a.jpg", "n01/Thumbs.db",
+        ".hidden/a.jpg", "__MACOSX/a.jpg", "n01/Thumbs.db", "__pycache__/load.pyc", "n01/__len__",
     )  # fmt: skip
     source = ClassFolderSource(tmp_path)
     assert source.classes == ["n01", "n02"]
@@ -34,6 +34,13 @@ def test_every_format_that_is_read_makes_a_class(tmp_path, suffix):
     source = ClassFolderSource(tmp_path)
     assert source.classes == ["a", "sea"]
     assert load_image(source.load(1).image).size == (8, 8)
+
+
+@pytest.mark.parametrize("name", ["__background__", "__", "_noise_", "desktop.ini", "a.jpg"])
+def test_a_folder_of_any_other_name_is_a_class(tmp_path, name):
+    fill(tmp_path, f"{name}/1.jpg", "b/__deep__/2.jpg")
+    source = ClassFolderSource(tmp_path)
+    assert set(source.classes) == {name, "b"} and len(source) == 2
 
 
 @pytest.mark.parametrize("name, said", [

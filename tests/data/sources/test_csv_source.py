@@ -89,6 +89,7 @@ def test_a_pattern_for_a_separator_is_refused(tmp_path, separator):
         (gzip.compress(b"filepath\ttitle\na\tb\n", mtime=0), "compressed by gzip"),
         (b"PK\x03\x04 and more", "Excel or zip"),
         (b"PAR1 and more", "Parquet"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_table_in_utf_8_is_named(tmp_path, contents, said):
@@ -151,6 +152,8 @@ def test_an_unusable_separator_raises(tmp_path, separator):
         (b"a.jpg\t ", "empty caption"),
         (b'a.jpg\t""', "empty caption"),
         (b"\tcaption", "no image"),
+        (b"https://host/a.jpg?x=1\tcaption", "image is an address and no local file"),
+        (b"s3://bucket/a\tcaption", "image is an address and no local file"),
         (b"a.jpg\t" + b"x" * MAX_RECORD_BYTES, "row is too long"),
         (b"\x00" * 3 * MAX_RECORD_BYTES, "row is too long"),
         (b"x" * (MAX_RECORD_BYTES - 1), "wrong number of fields"),
@@ -181,6 +184,23 @@ def test_an_open_quote_ends_with_its_line_if_what_follows_are_rows(tmp_path, row
     assert captions(items)[:2] == ["first", 'an inch: 5"']
     assert captions(items)[2:] == ['6" wide'][: len(rows) - 3]
     assert reasons(items) == ["quote is not closed"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # As the Conceptual Captions are written: captions come first, and quotes are not doubled.
+        ["title|filepath", '"a" b|0.jpg', '"never closed|1.jpg', 'an end"|2.jpg'],
+        ["id|title|filepath", '0|"a" b|0.jpg', '1|"never closed|1.jpg', '2|an end"|2.jpg'],
+        # Several captions of one image.
+        ["filepath|title", '0.jpg|"a" b', '0.jpg|"never closed', '0.jpg|an end"'],
+    ],
+)
+def test_an_open_quote_in_a_whole_row_does_not_end_in_the_next_row(tmp_path, rows):
+    source = CsvSource(table(tmp_path, "\n".join(rows).replace("|", "\t")))
+    items = read_all(source)
+    assert captions(items) == ["a b", 'an end"'] and reasons(items) == ["quote is not closed"]
+    assert_resumable(source)
 
 
 def test_a_quote_that_closes_in_a_row_of_other_fields_does_not_take_rows_along(tmp_path):

@@ -117,6 +117,7 @@ def test_weights_of_another_framework_are_named(name, kind, tmp_path):
         ("model.safetensors.index.json", "give the directory"),
         ("config.json", "give the directory"),
         ("tf_model.h5", "TensorFlow"),
+        ("MODEL.H5", "TensorFlow"),
         ("model.onnx", "ONNX"),
     ],
 )
@@ -124,3 +125,13 @@ def test_file_that_is_no_weights_by_its_name_is_refused(name, advice, tmp_path):
     (tmp_path / name).write_text("{}")
     with pytest.raises(CheckpointError, match=advice):
         fastclip.create_model("ViT-S-32", str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_pointer_of_a_clone_without_its_large_files_is_named(name, tmp_path):
+    save_pretrained(build(SMALL["vit"]), tmp_path / "cloned")
+    (tmp_path / "cloned" / "open_clip_model.safetensors").unlink()
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 605157884\n"
+    (tmp_path / "cloned" / name).write_text(pointer)
+    with pytest.raises(CheckpointError, match=f"{name} is a pointer of Git LFS .* git lfs pull"):
+        read_source(tmp_path / "cloned")

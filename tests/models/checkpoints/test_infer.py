@@ -142,6 +142,43 @@ def test_one_number_stands_for_both_towers_and_what_is_told_comes_first():
         infer_config(tensors, "gelu", heads=(5, 6))
 
 
+@pytest.mark.parametrize(
+    "preset, own, told, refused",
+    [
+        ("ViT-B-32", "text_cfg", 8, "vision tower is like a published one, which has 12"),
+        ("RN50", "text_cfg", 8, "vision tower is like a published one, which has 32"),
+        ("ViT-B-32", "vision_cfg", 16, "text tower is like a published one, which has 8"),
+        ("ViT-B-32", "vision_cfg", 8, None),
+    ],
+)
+def test_one_number_that_is_meant_for_one_tower_is_not_taken_for_the_other(
+    preset, own, told, refused
+):
+    config = PRESETS[preset]
+    tensors = tensors_of(replace(config, **{own: replace(getattr(config, own), layers=2)}))
+    if refused is not None:
+        with pytest.raises(CheckpointError, match=f"heads {told} for both .*{refused}"):
+            infer_config(tensors, "gelu", told)
+    inferred = infer_config(tensors, "gelu", (told, told) if refused else told)
+    assert (inferred.vision_cfg.heads, inferred.text_cfg.heads) == (told, told)
+
+
+@pytest.mark.parametrize(
+    "heads, message",
+    [
+        ((12, 8, 1), r"heads must be one value or two, got \(12, 8, 1\)"),
+        ((12,), r"heads must be one value or two, got \(12,\)"),
+        (("12", 8), "heads of the vision tower must divide its width 768, got '12'"),
+        ([12, 1.5], "heads of the text tower must divide its width 512, got 1.5"),
+    ],
+)
+def test_heads_that_are_no_number_or_two_are_named(heads, message):
+    tensors = tensors_of(PRESETS["ViT-B-32"])
+    with pytest.raises(ValueError, match=message):
+        infer_config(tensors, "gelu", heads)
+    assert infer_config(tensors, ["gelu", "gelu"], [12, 8]) == PRESETS["ViT-B-32"]
+
+
 def test_openais_format_has_heads_of_64_channels():
     inferred = infer_config(tensors_of(SMALL["wide_mlp"]), "quick_gelu", is_openai=True)
     assert (inferred.vision_cfg.heads, inferred.text_cfg.heads) == (2, 2)

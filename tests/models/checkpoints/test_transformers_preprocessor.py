@@ -40,9 +40,8 @@ SHAPES = [(50, 70), (71, 50), (32, 32), (33, 32), (64, 39), (20, 90), (7, 5)]
 def processor(values: dict):
     from tests.support.peers import transformers
 
-    is_siglip = values.get("image_processor_type", "").startswith("Siglip")
-    name = "SiglipImageProcessorPil" if is_siglip else "CLIPImageProcessorPil"
-    return getattr(transformers, name)(**values)
+    name = values.get("image_processor_type", "CLIPImageProcessor")
+    return getattr(transformers, f"{name}Pil")(**values)
 
 
 def image_of(height: int, width: int) -> Image.Image:
@@ -111,6 +110,17 @@ def test_pixels_of_every_setting_are_those_of_transformers_siglip(change):
     assert_transformers_pixels(values, from_transformers_preprocessor(values, SMALL["siglip"]))
 
 
+@pytest.mark.parametrize("size", [32, {"height": 32, "width": 32}], ids=str)
+def test_pixels_of_the_processor_of_vits_are_those_of_transformers(size):
+    # Of models that were trained elsewhere and made CLIP's towers afterwards.
+    values = {"image_processor_type": "ViTImageProcessor", "size": size, "use_fast": True}
+    cfg = from_transformers_preprocessor(values, SMALL["vit"])
+    assert (cfg.resize_mode, cfg.interpolation) == ("squash", "bilinear")
+    assert_transformers_pixels(values, cfg)
+    legacy = {"feature_extractor_type": "ViTFeatureExtractor", "size": size, "do_resize": True}
+    assert from_transformers_preprocessor(legacy, SMALL["vit"]) == cfg
+
+
 @pytest.mark.parametrize("name", ["vit", "siglip"])
 def test_image_of_other_proportions_is_cut_or_squashed_as_transformers_does(name):
     whole = {"height": 40, "width": 24}
@@ -153,7 +163,7 @@ def test_fields_that_are_left_out_have_the_defaults_of_the_processor():
         ({"size": "large"}, "size 'large'"),
         ({"crop_size": {"shortest_edge": 32}}, "crop_size .*shortest_edge"),
         ({"crop_size": 24}, r"crop_size 24 is not the image_size \(32, 32\)"),
-        ({"image_processor_type": "ViTImageProcessor"}, "image_processor_type 'ViTImageProcessor'"),
+        ({"image_processor_type": "BitImageProcessor"}, "image_processor_type 'BitImageProcessor'"),
         ({"rescale_factor": 0}, "rescale_factor 0"),
         ({"do_pad": True}, "do_pad True"),
         ({"pad_size": {"height": 40, "width": 40}}, "pad_size"),
