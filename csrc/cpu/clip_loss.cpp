@@ -68,12 +68,12 @@ std::pair<at::Tensor, at::Tensor> statistics_gradients(const at::Tensor& grad_lo
   return {grad_positive, grad_total};
 }
 
-// A gradient that depends on the inputs, so that differentiating it again raises instead of finding
-// it constant.
+// A gradient that depends on the inputs and on the gradient of the loss, so that differentiating it
+// again raises instead of finding it constant.
 class OnceDifferentiable : public torch::autograd::Function<OnceDifferentiable> {
  public:
   static at::Tensor forward(AutogradContext*, const at::Tensor& gradient, const at::Tensor&,
-                            const at::Tensor&, const at::Tensor&) {
+                            const at::Tensor&, const at::Tensor&, const at::Tensor&) {
     return gradient.alias();
   }
 
@@ -158,7 +158,8 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
     if (at::GradMode::is_enabled()) {
       for (at::Tensor& gradient : gradients) {
         if (!gradient.defined()) continue;
-        gradient = OnceDifferentiable::apply(gradient, row_features, col_features, logit_scale);
+        gradient = OnceDifferentiable::apply(gradient, grad_outputs[0], row_features, col_features,
+                                             logit_scale);
       }
     }
     return gradients;

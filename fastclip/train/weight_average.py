@@ -3,11 +3,14 @@
 At a decay of 0.999 an average takes a thousandth of a difference at every step. In bfloat16, of 8
 significant bits, that is lost as soon as the difference is below the average itself: such an
 average would stay where it began.
+
+Integers are the model's own: they are indices, and a mean of an index with itself may be one less.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
@@ -23,7 +26,7 @@ class Weights(Protocol):
 
 
 class WeightAverage(AveragedModel):
-    """An average of the parameters of a model and of its buffers.
+    """An average of the parameters of a model and of its buffers; integers are copied.
 
     Args:
         model: is copied, in float32, to the attribute `module`.
@@ -33,14 +36,36 @@ class WeightAverage(AveragedModel):
 
     def __init__(self, model: nn.Module, decay: float, by_shares: bool = False) -> None:
         if by_shares:
-            super().__init__(model, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
+            average = {"avg_fn": _of_numbers(get_ema_avg_fn(decay))}
         else:
-            super().__init__(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+            average = {"multi_avg_fn": _of_lists(get_ema_multi_avg_fn(decay))}
+        super().__init__(model, **average, use_buffers=True)
         set_precision(self.module, "fp32")
 
     def update_parameters(self, model: Weights) -> None:
         """Take in the weights of `model`, of any floating dtype; the first time, copy them."""
         super().update_parameters(_InFloat32(model))
+
+
+def _of_numbers(average: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def averaged(mean: Tensor, value: Tensor, num: Tensor) -> Tensor:
+        return average(mean, value, num) if _has_mean(mean) else value
+
+    return averaged
+
+
+def _of_lists(average: Callable[..., None]) -> Callable[..., None]:
+    def take_in(means: list[Tensor], values: list[Tensor], num: Tensor) -> None:
+        if _has_mean(means[0]):  # all are of one dtype
+            average(means, values, num)
+        else:
+            torch._foreach_copy_(means, values)
+
+    return take_in
+
+
+def _has_mean(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 class _InFloat32:

@@ -219,6 +219,9 @@ def test_second_derivatives_raise(backend, loss):
         gradient(images[0].clone().requires_grad_()).backward()
     with pytest.raises(RuntimeError, match="first derivatives only"):
         jacrev(gradient)(images[0])
+    # A gradient depends on the loss's own gradient too, through which PyTorch has its older jvp.
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.functional.jvp(lambda x: loss(backend)(x, *rest), images[0], images[0])
 
 
 @torchs_own_warning

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 SECONDS_TO_ANSWER = 120
-SECONDS_TO_END = 10
+SECONDS_TO_END = 30
 
 
 class RankPool:

@@ -60,3 +60,20 @@ def test_average_loads_into_a_model_of_that_precision(precision):
     other.load_state_dict(average.module.state_dict())
     for one, weight in zip(other.parameters(), model.parameters(), strict=True):
         assert torch.equal(one, weight)
+
+
+@pytest.mark.parametrize("by_shares", [False, True])
+@pytest.mark.parametrize("decay", [0.9, 0.9995, 0.9999])
+def test_integers_are_those_of_the_model(decay, by_shares):
+    model = nn.BatchNorm1d(4)
+    model.register_buffer("position_ids", torch.arange(3000))
+    model.register_buffer("index", torch.arange(256, dtype=torch.uint8))
+    model.register_buffer("mask", torch.arange(9) % 2 == 0)
+    average = make_average(model, decay, by_shares)
+    for _ in range(3):
+        model(torch.randn(5, 4))
+        average.update_parameters(model)
+    mine, theirs = dict(average.module.named_buffers()), dict(model.named_buffers())
+    for name in ("position_ids", "index", "mask", "num_batches_tracked"):
+        assert torch.equal(mine[name], theirs[name]), name
+    assert not torch.equal(mine["running_mean"], theirs["running_mean"])
