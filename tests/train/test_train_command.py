@@ -195,7 +195,7 @@ def test_flag_without_effect_says_so_once(tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.count("--local-loss has no effect: gradients are exact without it") == 1
     assert out.count("--val-num-samples has no effect") == 1
-    assert out.count("--lock-text-unlocked-layers has no effect: it changes what --lock-text") == 1
+    assert out.count("--lock-text-unlocked-layers has no effect: it needs --lock-text") == 1
     assert out.count("has no effect") == 3
     assert "--gather-with-grad" not in out
 
