@@ -71,11 +71,12 @@ class EncoderTower(nn.Module):
         output = self.encoder(**batch) if by_name else self.encoder(batch)
         pooled = self._pooled(output, batch.get("attention_mask") if by_name else None)
         # In a trace a width is a tensor, and comparing it a warning; the projection raises then.
-        if not torch.jit.is_tracing() and pooled.shape[-1] != self.proj.in_features:
+        width = getattr(self.proj, "in_features", None)  # of a head that took its place: unknown
+        if not torch.jit.is_tracing() and width is not None and pooled.shape[-1] != width:
             name, found = type(self.encoder).__name__, pooled.shape[-1]
             raise ValueError(
                 f"the features of {name} have width {found}, and the projection is made for width "
-                f"{self.proj.in_features}: wrap the encoder as "
+                f"{width}: wrap the encoder as "
                 f"EncoderTower(encoder, embed_dim={self.output_dim}, width={found})"
             )
         features = self.proj(pooled)

@@ -6,7 +6,8 @@
 
 A description is compared with the encoder before it is written: it is built without data, and must
 have the same modules, parameters and settings. An encoder that was changed after it was made, or
-made with arguments that nothing records, is written as one of the other modules.
+made with arguments that nothing records, is written as one of the other modules; so is a tower
+whose projection was replaced. What both sides share, they share again.
 
 No code is named in a description but models of timm and of transformers.
 """
@@ -25,6 +26,7 @@ TWO_TOWER_CONFIG = "two_tower_config.json"
 TWO_TOWER_WEIGHTS = "model.safetensors"
 # Of modules, what changes no result: where weights came from, and how a backward is computed.
 IRRELEVANT = ("training", "name_or_path", "checkpointing", "warnings_issued", "fused_attn")
+SHARED = ("tower", "encoder")  # what may be one module on both sides
 PLAIN = (bool, int, float, str, tuple, list, type(None))
 
 
@@ -35,6 +37,7 @@ def describe(model: TwoTower) -> dict[str, Any]:
         "has_logit_bias": model.logit_bias is not None,
         "nonscalar_logit_scale": model.logit_scale.ndim == 1,
         "preprocess_cfg": getattr(model.visual, "preprocess_cfg", None),
+        "shared": _shared(model),
         "image": _describe_tower(model.visual),
         "text": _describe_tower(model.text),
     }
@@ -56,12 +59,21 @@ def rebuild(
         ImportError: timm or transformers is needed.
     """
     try:
-        towers = {
-            side: _rebuild_tower(side, values[side], given)
-            for side, given in (("image", image_encoder), ("text", text_encoder))
-        }
+        shared = values.get("shared")
+        if shared not in (None, *SHARED):
+            raise CheckpointError(f"{TWO_TOWER_CONFIG} is damaged: 'shared' is {shared!r}")
+        if shared is not None:  # one of both may be given
+            image_encoder = text_encoder if image_encoder is None else image_encoder
+        image_tower = _rebuild_tower("image", values["image"], image_encoder)
+        if shared == "encoder" and text_encoder is None:
+            text_encoder = image_tower.encoder
+        text_tower = (
+            image_tower
+            if shared == "tower"
+            else _rebuild_tower("text", values["text"], text_encoder)
+        )
         model = TwoTower(
-            towers["image"], towers["text"],
+            image_tower, text_tower,
             init_logit_bias=0.0 if values["has_logit_bias"] else None,
             output_dict=values["output_dict"],
             nonscalar_logit_scale=values["nonscalar_logit_scale"],
@@ -78,6 +90,8 @@ def rebuild(
 def _describe_tower(tower: nn.Module) -> dict[str, Any]:
     projection, encoder = None, tower
     if isinstance(tower, EncoderTower):
+        if type(tower.proj) is not nn.Linear or tower.proj.bias is not None:
+            return {"projection": None, "encoder": _unknown(tower)}
         encoder = tower.encoder
         projection = {
             "embed_dim": tower.output_dim, "width": tower.proj.in_features, "pool": tower.pool,
@@ -86,7 +100,6 @@ def _describe_tower(tower: nn.Module) -> dict[str, Any]:
 
 
 def _describe_encoder(encoder: nn.Module) -> dict[str, Any]:
-    name = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
     for candidate in _candidates(encoder):
         try:
             with torch.device("meta"):
@@ -95,7 +108,20 @@ def _describe_encoder(encoder: nn.Module) -> dict[str, Any]:
             continue
         if _are_alike(encoder, again):
             return candidate
-    return {"library": None, "class": name}
+    return _unknown(encoder)
+
+
+def _unknown(module: nn.Module) -> dict[str, Any]:
+    return {"library": None, "class": f"{type(module).__module__}.{type(module).__qualname__}"}
+
+
+def _shared(model: TwoTower) -> str | None:
+    if model.visual is model.text:
+        return "tower"
+    towers = (model.visual, model.text)
+    if not all(isinstance(tower, EncoderTower) for tower in towers):
+        return None
+    return "encoder" if model.visual.encoder is model.text.encoder else None
 
 
 def _candidates(encoder: nn.Module) -> list[dict[str, Any]]:

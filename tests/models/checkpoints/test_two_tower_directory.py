@@ -183,3 +183,46 @@ def test_built_in_pairs_are_written_as_before(tmp_path):
     model = build(SMALL["custom_text"])
     fastclip.save_pretrained(model, tmp_path / "out")
     assert (tmp_path / "out" / "open_clip_config.json").is_file()
+
+
+def test_what_both_sides_share_they_share_again(tmp_path):
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    x = torch.randn(2, 6)
+    for name, model in (
+        ("encoder", TwoTower(*[Both()] * 2, embed_dim=None)),
+        ("tower", TwoTower(*[EncoderTower(Both(), 4, width=6)] * 2)),
+        ("projections", TwoTower(*[EncoderTower(each, 4, width=6) for each in [Both()] * 2])),
+        ("nothing", TwoTower(*[EncoderTower(Both(), 4, width=6) for _ in range(2)])),
+    ):
+        path = tmp_path / name
+        fastclip.save_pretrained(model, path)
+        given = {"image_encoder": Both()} | ({"text_encoder": Both()} if name == "nothing" else {})
+        again = TwoTower.from_pretrained(path, **given)
+        assert sum(p.numel() for p in again.parameters()) == sum(
+            p.numel() for p in model.parameters()
+        )
+        assert torch.equal(again.visual(x), model.visual(x))
+        assert torch.equal(again.text(x), model.text(x))
+
+
+@pytest.mark.parametrize(
+    "head", [nn.Linear(64, 16), nn.Sequential(nn.Linear(64, 8, bias=False), nn.Linear(8, 16))]
+)
+def test_a_head_of_ones_own_is_used_and_asked_for(head, tmp_path):
+    model = TwoTower(timms(), berts(), embed_dim=16)
+    model.visual.proj = head
+    features = encoded(model)[0]
+    path = written(model, tmp_path)
+    with pytest.raises(CheckpointError, match="EncoderTower, which nothing here makes"):
+        TwoTower.from_pretrained(path)
+    tower = EncoderTower(timms(), 16)
+    tower.proj = head
+    again = TwoTower.from_pretrained(path, image_encoder=tower)
+    assert torch.equal(encoded(again)[0], features)
