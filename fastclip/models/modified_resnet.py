@@ -7,8 +7,8 @@ Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; He et al. 2018, arXi
 (ResNet-D); Zhang 2019, arXiv:1904.11486.
 """
 
-import contextlib
 from collections import OrderedDict
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -133,7 +133,7 @@ class ModifiedResNet(ImageTower):
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(
                 block, x, use_reentrant=False,
-                context_fn=lambda: (contextlib.nullcontext(), without_statistics(block)),
+                context_fn=lambda: (nullcontext(), without_statistics(batch_norms(block))),
             )  # fmt: skip
         return block(x)
 
