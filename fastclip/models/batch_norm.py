@@ -5,7 +5,7 @@ one normalises with the statistics of the batch, as the first did, and leaves th
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -17,9 +17,9 @@ def batch_norms(module: nn.Module) -> list[_BatchNorm]:
 
 
 @contextlib.contextmanager
-def without_statistics(module: nn.Module) -> Iterator[None]:
-    """Forwards in this context leave the running statistics of `module` as they are."""
-    training = [(bn, bn.momentum) for bn in batch_norms(module) if bn.training]
+def without_statistics(norms: Iterable[_BatchNorm]) -> Iterator[None]:
+    """Forwards in this context leave the running statistics of `norms` as they are."""
+    training = [(bn, bn.momentum) for bn in norms if bn.training]
     before = [_counted(bn) for bn, _ in training]
     for bn, _ in training:
         bn.momentum = 0.0

@@ -7,9 +7,9 @@ Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; He et al. 2018, arXi
 (ResNet-D); Zhang 2019, arXiv:1904.11486.
 """
 
-import contextlib
 from collections import OrderedDict
 from typing import Any
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +121,7 @@ class Stage(nn.Sequential):
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(
                 block, x, use_reentrant=False,
-                context_fn=lambda: (contextlib.nullcontext(), without_statistics(block)),
+                context_fn=lambda: (nullcontext(), without_statistics(batch_norms(block))),
             )  # fmt: skip
         return block(x)
 

@@ -93,7 +93,7 @@ def _number_of_numpy(name: str, value: Any) -> float:
         raise ValueError(f"{name} must have one element, got shape {value.shape}")
     if value.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be a real number, got one of numpy's {value.dtype}")
-    return value.item()
+    return float(value.item())  # item() leaves numpy's long double as it is
 
 
 def scalar_tensor(name: str, value: float | Tensor, features: Tensor) -> Tensor:

@@ -66,17 +66,11 @@ class GradientSync:
         self._replicas = [m for m in modules if isinstance(m, DistributedDataParallel)]
         self._sharded = [m for m in modules if is_sharded(m)]
         # FSDP's first version, by its name: it synchronises in every backward, which is right too.
-        self._flat = [m for m in modules if hasattr(m, "_fsdp_wrapped_module")]
+        self._flat = [m for m in modules if "_fsdp_wrapped_module" in m._modules]
         self.is_replicated = bool(self._replicas)
         self.group = several_processes(self._find_group(loss, average_over))
-        by_wrappers = {id(p) for m in (*self._replicas, *self._flat) for p in m.parameters()}
-        everything = [*model.parameters(), *parameters_of(loss)]
         is_ours = self.group is not None and average_over is not None
-        self._own = [
-            p
-            for p in dict.fromkeys(everything if is_ours else ())
-            if p.requires_grad and id(p) not in by_wrappers and not is_share(p)
-        ]
+        self._own = self._not_averaged(loss) if is_ours else []
 
     @contextlib.contextmanager
     def synchronised(self, enabled: bool) -> Iterator[None]:
@@ -159,6 +153,15 @@ class GradientSync:
                 f"different ranks, got {average_over!r} for {[_ranks(group) for group in groups]}"
             )
         return groups[0]
+
+    def _not_averaged(self, loss: object) -> list[nn.Parameter]:
+        """The parameters that no wrapper averages."""
+        by_wrappers = {id(p) for m in (*self._replicas, *self._flat) for p in m.parameters()}
+        return [
+            p
+            for p in dict.fromkeys([*self._model.parameters(), *parameters_of(loss)])
+            if p.requires_grad and id(p) not in by_wrappers and not is_share(p)
+        ]
 
     def _group_of_wrapper(self) -> ProcessGroup | None:
         if self._replicas:

@@ -1,8 +1,9 @@
 """The random numbers of a forward: the generators that it may draw them from, and where they stand.
 
     global    torch's on the CPU and on the model's devices, numpy's, Python's
-    its own   generators that modules hold: as an attribute, in a list, tuple, set or mapping, in an
-              object of another kind, or by a bound method or `functools.partial` of one
+    its own   generators that modules hold: as an attribute of theirs or of their class, in a list,
+              tuple, set, deque or mapping, in an object of another kind, by a bound method or
+              `functools.partial` of one, or by a function, such as a hook, that closes over one
 
 A generator that nothing here leads to, such as a global variable of a script, is not found; a
 cached step notices (`second_encoding.py`).
@@ -10,9 +11,9 @@ cached step notices (`second_encoding.py`).
 
 import functools
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,16 @@ KINDS = (
 )  # fmt: skip
 # What leads to no generator, and most attributes are.
 PLAIN = frozenset(
-    (type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device)
-) | {torch.Size, Tensor, nn.Parameter, ModuleType, FunctionType}
+    (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+) | {torch.Size, Tensor, nn.Parameter, ModuleType}
 DICTIONARIES = frozenset((dict, OrderedDict))
+CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+HOLDERS = (
+    nn.Module,
+    type,
+    FunctionType,
+    *CONTAINERS,
+)  # asked first: torch.Generator answers slowly
 # Longer ones are data, such as a vocabulary.
 LONGEST_CONTAINER = 1000
 
@@ -70,7 +78,13 @@ def torch_generators(devices: Iterable[torch.device]) -> list[Any]:
 
 def generators_of(model: nn.Module, *others: object) -> list[Any]:
     """Every generator that calls of `model` and `others` may draw from, as far as it is found."""
-    devices = [tensor.device for tensor in (*model.parameters(), *model.buffers())]
+    # By a single walk: parameters() and buffers() are one each, and a step should not notice.
+    devices = [
+        tensor.device
+        for module in model.modules()
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+        if tensor is not None
+    ]
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         # Weights may wait elsewhere for the forward that draws there.
         devices.append(torch.device("cuda", torch.cuda.current_device()))
@@ -81,28 +95,73 @@ def _held_by(*roots: object) -> list[Any]:
     found, seen, waiting = [], set(), list(roots)
     while waiting:
         value = waiting.pop()
-        kind = type(value)
-        if kind in PLAIN or id(value) in seen:
+        if type(value) in PLAIN or id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, nn.Module):
-            # Most attributes of a module are dictionaries without an entry.
-            values = vars(value).values()
-            waiting += [v for v in values if type(v) not in DICTIONARIES or v]
-        elif isinstance(value, dict | list | tuple | set | frozenset):
-            if len(value) <= LONGEST_CONTAINER:
-                waiting += value.values() if isinstance(value, dict) else value
-        elif isinstance(value, KINDS):
+        if not isinstance(value, HOLDERS) and isinstance(value, KINDS):
             # What the system draws has no state.
             if not isinstance(value, random.SystemRandom):
                 found.append(value)
-        elif isinstance(value, MethodType | BuiltinMethodType):
-            waiting.append(value.__self__)
-        elif isinstance(value, functools.partial):
-            waiting += [value.func, value.args, value.keywords]
-        elif kind.__module__.partition(".")[0] != "torch":
-            waiting += getattr(value, "__dict__", {}).values()
+        else:
+            waiting += _led_to_by(value)
     return found
+
+
+def _led_to_by(value: Any) -> Iterable[Any]:
+    """What a value holds, of which some may be generators or lead to them."""
+    kind = type(value)
+    if isinstance(value, nn.Module):
+        # Most attributes of a module are dictionaries without an entry.
+        held = [
+            v
+            for v in vars(value).values()
+            if type(v) not in PLAIN and (type(v) not in DICTIONARIES or v)
+        ]
+        return held if _holds_none(kind) else [*held, kind]
+    if isinstance(value, CONTAINERS):
+        if len(value) > LONGEST_CONTAINER:
+            return ()
+        return value.values() if isinstance(value, dict) else value
+    if isinstance(value, MethodType | BuiltinMethodType):
+        return (value.__self__,)
+    if isinstance(value, functools.partial):
+        return value.func, value.args, value.keywords
+    if isinstance(value, FunctionType):
+        return _closed_over_by(value)
+    if _holds_none(value if isinstance(value, type) else kind):
+        return ()
+    if isinstance(value, type):
+        # No others: a class leads to most of a program.
+        own = [
+            v for v in vars(value).values() if type(v) not in PLAIN and not isinstance(v, HOLDERS)
+        ]
+        return [*(v for v in own if isinstance(v, KINDS)), *value.__bases__]
+    return [*getattr(value, "__dict__", {}).values(), *_slots_of(value), kind]
+
+
+def _closed_over_by(function: FunctionType) -> list[Any]:
+    found = list(function.__defaults__ or ())
+    for cell in function.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # a name that has no value yet
+            continue
+    return found
+
+
+def _slots_of(value: Any) -> list[Any]:
+    return [
+        getattr(value, name, None)
+        for base in type(value).__mro__
+        if "__slots__" in vars(base)
+        for name, slot in vars(base).items()
+        if isinstance(slot, MemberDescriptorType)
+    ]
+
+
+def _holds_none(kind: type) -> bool:
+    """Whether no class of that module holds a generator, nor objects outside its modules."""
+    return kind.__module__.partition(".")[0] in ("torch", "builtins")
 
 
 def _state_of(generator: Any) -> Any:

@@ -40,13 +40,13 @@ class Replay:
     """
 
     def __init__(self, model: nn.Module, *others: object) -> None:
-        self._model = model
         self._generators = generators_of(model, *others)
-        apart = {id(bn) for bn in batch_norms(model) if bn.training}
+        self._norms = [bn for bn in batch_norms(model) if bn.training]
+        apart = {id(bn) for bn in self._norms}
         self._places = [
             (module._buffers, name)
             for module in model.modules()
-            if id(module) not in apart
+            if module._buffers and id(module) not in apart
             for name in module._buffers
         ]
         self._last = [Held(None, None, -1)] * len(self._places)
@@ -72,7 +72,7 @@ class Replay:
     def again(self, mark: Mark):
         """A context in which a forward is what it was after `mark`."""
         self.go_back(mark)
-        return without_statistics(self._model)
+        return without_statistics(self._norms)
 
 
 def _held(buffer: Tensor | None) -> Held:

@@ -121,6 +121,10 @@ class RunCheckpoints:
         size = self.config.arithmetic(self.ranks.world_size).global_batch_size
         if content["samples_seen"] != content["global_step"] * size:
             raise ValueError(f"{path} is of a run with another global batch than {size}")
+        if "ema_state_dict" in content and self.state.average is None:
+            self.log.warn(
+                f"{path} has an average of the weights, which is dropped: --ema-decay is not given"
+            )
         self.state.load_state_dict(content)
         own = content["ranks"][self.ranks.rank]
         self.loader.load_state_dict(own["loader"])

@@ -215,8 +215,8 @@ def test_tensor_scale_is_not_looked_at():
     assert fastclip.clip_loss(**(GOOD | dict(logit_scale=torch.tensor(float("nan"))))).isnan()
 
 
-NUMBERS = [np.float32(7), np.float16(7), np.float64(7), np.int64(7), np.uint8(7), np.array(7.0),
-           np.array([7], np.int32), np.array([[7.0]], np.float32), 7]  # fmt: skip
+NUMBERS = [np.float32(7), np.float16(7), np.float64(7), np.longdouble(7), np.int64(7), np.uint8(7),
+           np.array(7.0), np.array([7], np.int32), np.array([[7.0]], np.float32), 7]  # fmt: skip
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda x: f"{type(x).__name__} {x!r}")

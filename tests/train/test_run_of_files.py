@@ -136,3 +136,15 @@ def test_average_that_is_evaluated_is_written_in_float32(precision, made, tmp_pa
     model.load_state_dict(average)
     for name, value in model.state_dict().items():
         assert torch.equal(value, average[name].to(value.dtype))
+
+
+def test_average_of_a_checkpoint_is_not_dropped_in_silence(made, tmp_path, capsys):
+    flags = ["--epochs", "1", "--skip-scheduler"]
+    assert train(made, tmp_path / "averaged", *flags, "--ema-decay", "0.5") == 0
+    path = tmp_path / "averaged" / "run" / "checkpoints" / "epoch_1.pt"
+    for further, is_dropped in (["--ema-decay", "0.5"], False), ([], True):
+        capsys.readouterr()
+        logs = tmp_path / f"further {is_dropped}"
+        assert train(made, logs, "--resume", str(path), *flags, *further) == 0
+        text = f"{path} has an average of the weights, which is dropped: --ema-decay is not given"
+        assert (text in capsys.readouterr().out) == is_dropped

@@ -1,5 +1,6 @@
 """A second encoding is the first one again, or the step says that it is not."""
 
+import collections
 import copy
 import functools
 import os
@@ -93,6 +94,35 @@ class Augmentation:
         self.generators = [np.random.RandomState(3), random.Random(3)]
 
 
+class Slots:
+    __slots__ = ("own",)
+
+    def __init__(self):
+        self.own = torch.Generator().manual_seed(3)
+
+
+def by_class():
+    class DropByClass(Drop):
+        shared = random.Random(3)
+
+    return DropByClass(lambda self, n: [self.shared.random()], per="layer")
+
+
+def hooked():
+    """An encoder's layer whose output a hook thins out, by a generator that it closes over."""
+    own = np.random.default_rng(3)
+    layer = nn.Linear(WIDTH, WIDTH)
+    layer.register_forward_hook(
+        lambda module, args, output: output * torch.as_tensor(own.random(output.shape) > 0.4)
+    )
+    return layer
+
+
+def by_default():
+    own = torch.Generator().manual_seed(3)
+    return Drop(lambda self, n, own=own: torch.rand(n, generator=own))
+
+
 CHANGES = {
     "numpy": lambda: Drop(lambda _, n: np.random.rand(n)),
     "python": lambda: Drop(lambda _, n: [random.random()], per="layer"),
@@ -117,9 +147,21 @@ CHANGES = {
         draws=functools.partial(np.random.default_rng(3).uniform, 0, 1),
         factor=random.Random(3).random,
     ),
+    "object with slots": lambda: Drop(
+        lambda self, n: torch.rand(n, generator=self.own.own), own=Slots()
+    ),
+    "attribute of the class": by_class,
+    "deque": lambda: Drop(
+        lambda self, n: self.own[0].random(n), own=collections.deque([np.random.default_rng(3)])
+    ),
+    "default of a function": by_default,
+    "hook that closes over it": hooked,
     "normal from two draws": lambda: Drop(lambda _, n: np.random.randn(n)[: n | 1]),
     "running mean": RunningMean,
     "tensor that is replaced": Counter,
+    "tensor that is no buffer": lambda: Drop(
+        lambda self, n: torch.rand(n) * self.own[:1], own=torch.ones(3)
+    ),
     "instance norm": lambda: nn.Sequential(
         nn.Unflatten(1, (2, WIDTH // 2)),
         nn.InstanceNorm1d(2, track_running_stats=True),
