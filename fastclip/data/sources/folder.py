@@ -82,7 +82,7 @@ def _some(suffixes: Suffixes) -> str:
 
 def _what(root: str, files: list[str]) -> str:
     """What the folder has instead."""
-    shards = [name for name in files if name.endswith(".tar")]
+    shards = [name for name in files if name.lower().endswith(".tar")]
     if shards:
         depths = sorted({name.count("/") for name in shards})
         patterns = "::".join(os.path.join(root, *["*"] * depth, "*.tar") for depth in depths)

@@ -6,6 +6,7 @@ from fastclip.data.sources.built_in import DigitSource
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.hugging_face import is_saved_dataset, load_hugging_face
+from fastclip.data.sources.shard_names import is_shard_name
 from fastclip.data.sources.source import Source
 from fastclip.data.sources.synthetic import SyntheticSource
 from fastclip.data.sources.tar_shards import TarSource
@@ -86,11 +87,11 @@ def find_type(spec: str) -> str:
     if os.path.isdir(spec):
         if is_saved_dataset(spec):
             return "hf"
-        has_shards = any(name.endswith(".tar") for name in os.listdir(spec))
+        has_shards = any(map(is_shard_name, os.listdir(spec)))
         return "webdataset" if has_shards else "folder"
     if spec.lower().endswith(TABLE_SUFFIXES):
         return "csv"
-    if "::" in spec or ".tar" in spec:
+    if "::" in spec or ".tar" in spec.lower():
         return "webdataset"
     if not os.path.exists(spec):
         raise FileNotFoundError(

@@ -4,6 +4,8 @@ data/{000..012}.tar          numbers, with their leading zeros; {0..9..3} in ste
 {a,b{0..3},c{x,y}}.tar       lists, with braces in them, as bash has them
 data/*.tar                   the shell's wildcards, sorted
 one/*.tar::two/{0..9}.tar    both
+
+What is there under the name as it stands is meant by it: a file, or a folder of shards.
 """
 
 import glob
@@ -28,12 +30,17 @@ def shard_paths(spec: str) -> list[str]:
         ValueError: `spec` is empty or not of local, uncompressed files, its braces cannot be
             expanded, a shard is in it twice, or no shard has a byte.
     """
-    paths = [
-        path
-        for pattern in spec.split("::")
-        for expanded in expand_braces(pattern)
-        for path in _matching(expanded)
-    ]
+    if os.path.isdir(spec):
+        paths = sorted(entry.path for entry in os.scandir(spec) if is_shard_name(entry.name))
+    elif os.path.exists(spec):
+        paths = [spec]
+    else:
+        paths = [
+            path
+            for pattern in spec.split("::")
+            for expanded in expand_braces(pattern)
+            for path in _matching(expanded)
+        ]
     for path in paths:
         if OTHER.match(path):
             raise ValueError(f"shards must be local files, got {path!r}")
@@ -47,6 +54,11 @@ def shard_paths(spec: str) -> list[str]:
     if all(not os.path.exists(path) or _is_empty(path) for path in paths):
         raise ValueError(f"shards must not all be empty{_meaning(spec, paths)} of 0 bytes")
     return paths
+
+
+def is_shard_name(name: str) -> bool:
+    """Is the name, in a folder, that of a shard, and not of what a system leaves behind?"""
+    return name.lower().endswith(".tar") and not name.startswith(".")
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -139,6 +151,8 @@ def _meaning(spec: str, paths: list[str]) -> str:
     """Say what a specification with braces means."""
     shown = ", ".join(map(os.path.basename, paths[:NUM_SHOWN]))
     more = ", ..." if len(paths) > NUM_SHOWN else ""
+    if not paths:
+        return ""
     if "{" not in spec:
         return f": {shown}{more}"
     nested = "nested " if re.search(r"\{[^}]*\{", spec) else ""

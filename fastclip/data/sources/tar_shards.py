@@ -16,7 +16,13 @@ from fastclip.data.sources.file_names import Suffixes, is_ignored, suffix_of
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.sample_groups import Group, group_members
 from fastclip.data.sources.samples import BadSample, Sample, with_caption_of
-from fastclip.data.sources.shard_names import SIZES, shard_paths, shard_sizes, stated_length
+from fastclip.data.sources.shard_names import (
+    SIZES,
+    is_shard_name,
+    shard_paths,
+    shard_sizes,
+    stated_length,
+)
 from fastclip.data.sources.source import END, Entry, Part, Source
 from fastclip.data.sources.tar_members import Damage, Member, read_members
 
@@ -46,7 +52,7 @@ class TarSource(Source):
     ) -> None:
         self._suffixes = Suffixes(image_key, caption_key)
         self._skipped = _others_in(spec) if os.path.isdir(spec) else {}
-        self._paths = shard_paths(os.path.join(spec, "*.tar") if os.path.isdir(spec) else spec)
+        self._paths = shard_paths(spec)
         self._sizes = shard_sizes(self._paths)
         self._stated_length = stated_length(self._paths) if None in self._sizes else None
 
@@ -85,9 +91,9 @@ def _others_in(folder: str) -> Counter[str]:
     """Count the files of a folder that are neither shards nor about them."""
     others = [name for name in list_folder(folder).files if name != SIZES]
     return Counter(
-        "shard in a folder below" if "/" in name and name.endswith(".tar") else suffix_of(name)
+        "shard in a folder below" if name.lower().endswith(".tar") else suffix_of(name)
         for name in others
-        if "/" in name or not name.endswith(".tar")
+        if "/" in name or not is_shard_name(name)
     )
 
 

@@ -41,6 +41,14 @@ def test_a_folder_that_datasets_has_saved_is_theirs(tmp_path):
     assert find_type(str(tmp_path)) == "hf"
 
 
+@pytest.mark.parametrize(
+    "name, kind", [("0.TAR", "webdataset"), ("0.tar", "webdataset"), ("._0.tar", "folder")]
+)
+def test_a_folder_is_of_shards_if_one_is_in_it(tmp_path, name, kind):
+    (tmp_path / name).touch()
+    assert find_type(str(tmp_path)) == kind
+
+
 def test_what_cannot_be_opened_raises_with_its_name(tmp_path):
     with pytest.raises(ValueError, match=r"dataset_type must be one of .*'parquet'"):
         open_source("x", "parquet")

@@ -133,3 +133,20 @@ def test_stated_length_not_a_number_raises(folder):
     (folder / "__len__").write_text("many")
     with pytest.raises(ValueError, match="__len__ must hold a number"):
         stated_length([f"{folder}/000.tar"])
+
+
+@pytest.mark.parametrize("name", ["a{1}b", "we[i]rd", "a::b", "{0..3}", "st*r", "plain name"])
+def test_what_is_there_under_the_name_as_it_stands_is_meant(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    paths = [folder / "0.tar", folder / "1.TAR", folder / "{x}.tar"]
+    for path in (*paths, folder / "._0.tar", folder / "notes.txt"):
+        path.write_bytes(b"x")
+    assert shard_paths(str(folder)) == list(map(str, paths))
+    for path in paths:
+        assert shard_paths(str(path)) == [str(path)]
+
+
+def test_a_folder_without_shards_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"no shard of '{tmp_path}' exists$"):
+        shard_paths(str(tmp_path))
