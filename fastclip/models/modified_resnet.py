@@ -8,8 +8,8 @@ Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; He et al. 2018, arXi
 """
 
 from collections import OrderedDict
-from typing import Any
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
