@@ -1,8 +1,10 @@
 """Every test runs with uninitialised memory filled with nan, in Python and in C++: an output that a
 kernel forgot to write fails, instead of being right by luck."""
 
+import getpass
 import importlib.util
 import os
+import tempfile
 
 import pytest
 import torch
@@ -20,6 +22,11 @@ if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
     del os.environ["TRITON_INTERPRET"]
 
 torch.set_num_threads(2)
+
+# The compiler's cache does not tell instruction sets apart, of which ATEN_CPU_CAPABILITY chooses
+# one: kernels that were compiled for another give garbage.
+_CACHE = f"torchinductor_{getpass.getuser()}_{torch.backends.cpu.get_cpu_capability()}"
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), _CACHE))
 
 BACKENDS = [
     pytest.param(
