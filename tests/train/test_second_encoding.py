@@ -5,6 +5,7 @@ import copy
 import functools
 import os
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -227,6 +228,17 @@ def test_what_prepares_images_may_draw_too():
     plain_gradients(model, prepared, texts, LOSS)
     CachedStep(other, LOSS, MICRO, prepare=Cut())(images, texts)
     assert_equal(gradients(other), gradients(model))
+
+
+def test_what_a_model_points_at_weakly_is_no_part_of_it():
+    """As a Lightning module has its trainer, which may be gone."""
+    model = make_model(None)
+    trainer = Augmentation()
+    model.trainer = weakref.proxy(trainer)
+    num = len(generators_of(model))
+    assert len(generators_of(model, trainer)) == num + 2
+    del trainer
+    assert len(generators_of(model)) == num
 
 
 def test_random_numbers_of_the_loss_are_drawn_once():
