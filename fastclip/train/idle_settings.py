@@ -1,4 +1,4 @@
-"""Settings of a run that another setting makes idle: they are said, not read past in silence."""
+"""Settings of a run that another setting makes idle: a run says so, and why."""
 
 from collections.abc import Callable
 from dataclasses import fields

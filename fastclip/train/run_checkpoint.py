@@ -28,8 +28,8 @@ from fastclip.train.trained_state import TrainedState
 
 
 class Progress(NamedTuple):
-    epoch: int = 0  # epochs that are through
-    global_step: int = 0  # steps that are
+    epoch: int = 0  # number of epochs that are done
+    global_step: int = 0  # number of steps that are done
 
 
 class RunCheckpoints:
