@@ -139,7 +139,7 @@ def _led_to_by(value: Any) -> Iterable[Any]:
 
 
 def _closed_over_by(function: FunctionType) -> list[Any]:
-    found = list(function.__defaults__ or ())
+    found = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     for cell in function.__closure__ or ():
         try:
             found.append(cell.cell_contents)

@@ -124,6 +124,11 @@ def by_default():
     return Drop(lambda self, n, own=own: torch.rand(n, generator=own))
 
 
+def by_default_name():
+    own = np.random.default_rng(3)
+    return Drop(lambda self, n, *, own=own: own.random(n))
+
+
 CHANGES = {
     "numpy": lambda: Drop(lambda _, n: np.random.rand(n)),
     "python": lambda: Drop(lambda _, n: [random.random()], per="layer"),
@@ -156,6 +161,7 @@ CHANGES = {
         lambda self, n: self.own[0].random(n), own=collections.deque([np.random.default_rng(3)])
     ),
     "default of a function": by_default,
+    "default of a function, by name": by_default_name,
     "hook that closes over it": hooked,
     "normal from two draws": lambda: Drop(lambda _, n: np.random.randn(n)[: n | 1]),
     "running mean": RunningMean,
