@@ -8,8 +8,10 @@ import argparse
 import difflib
 import importlib
 import os
+import select
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from fastclip.installation import PACKAGE, advice_on_hidden_package
 
@@ -59,10 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = command.run(args) or 0
         sys.stdout.flush()
     except BrokenPipeError:
+        if not _has_lost_its_reader(sys.stdout):
+            raise  # of another pipe or connection
         # Who read our output, `head` for example, has seen enough; Python must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     return status
+
+
+def _has_lost_its_reader(output: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(output, 0)  # errors alone, which are reported in any case
+    return bool(poll.poll(0))
 
 
 def _no_benchmarks() -> str:

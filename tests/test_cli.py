@@ -1,9 +1,11 @@
 """The `fastclip` command."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,17 @@ def test_reader_that_goes_away_is_not_a_traceback():
     error = process.stderr.read()
     process.stderr.close()
     assert (process.wait(timeout=120), error) == (cli.CLOSED_PIPE, b"")
+
+
+def test_pipe_that_breaks_elsewhere_is_an_error(monkeypatch):
+    def run(args):
+        raise BrokenPipeError("a worker is gone")
+
+    command = types.SimpleNamespace(add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: command)
+    with open(os.devnull, "w") as output, pytest.raises(BrokenPipeError, match="a worker is gone"):
+        monkeypatch.setattr(sys, "stdout", output)
+        cli.main(["doctor"])
 
 
 def test_python_m_fastclip_is_the_command():

@@ -36,7 +36,7 @@ def _number(bits: int) -> str:
     return "a tensor" if math.isnan(value) else str(value)
 
 
-# What is told; the values it may have or, where it may have any, how its code is read.
+# What each rank says; the values that it may have or, where it may have any, how a code is read.
 _FIELDS = {
     "the loss": ("clip_loss", "siglip_loss"),
     "schedule": SCHEDULES,

@@ -29,7 +29,7 @@ def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
 
     if given("distill"):
         raise NotImplementedError("args.distill: DistillClipLoss is not in fastclip yet")
-    if "coca" in given("model", "").lower():
+    if "coca" in (given("model") or "").lower():
         raise NotImplementedError(f"args.model={args.model!r}: CoCaLoss is not in fastclip yet")
     if given("horovod"):
         raise NotImplementedError("args.horovod is not supported; use torch.distributed")

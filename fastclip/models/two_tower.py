@@ -5,7 +5,7 @@ Hugging Face model, any `nn.Module`. `EncoderTower` reads one feature vector per
 an encoder returns, and projects it into the shared space.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 
 from torch import Tensor, nn
@@ -115,9 +115,14 @@ class CustomTextCLIP(TwoTower):
         )
         self.config = config
 
-    def text_lengths(self, tokens: Tensor) -> Tensor:
-        """See `TextTower.text_lengths`."""
-        return self.text.text_lengths(tokens)
+    @property
+    def text_lengths(self) -> Callable[[Tensor], Tensor]:
+        """See `TextTower.text_lengths`; a tower or a wrapper in its place may have none.
+
+        Raises:
+            AttributeError: it has none.
+        """
+        return self.text.text_lengths
 
 
 def _tower(encoder: nn.Module, embed_dim: int) -> nn.Module:

@@ -65,7 +65,7 @@ def _not_dense(name: str, value: Tensor) -> ValueError:
 def scalar(name: str, value: Any, device: torch.device) -> float | Tensor:
     """`value` as a Python number that is finite, or as the tensor that it is.
 
-    What numpy's numbers are to the compiler is tensors: while it traces they become such on
+    torch.compile takes numpy's numbers for tensors: while it traces, they become tensors on
     `device`, unchecked.
 
     Raises:

@@ -1,6 +1,6 @@
 """Settings of a run that cannot do all that they say, found before it starts.
 
-Those without any effect are in `idle_settings`.
+Settings without any effect are in `idle_settings.py`.
 """
 
 from fastclip.train.config import TrainConfig

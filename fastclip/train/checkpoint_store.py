@@ -106,7 +106,7 @@ class CheckpointStore:
         """The newest checkpoint that is whole, read on the CPU, or None.
 
         Args:
-            tell: is told of each that is passed over, and why.
+            tell: called with a sentence about each one that is skipped, and why.
         """
         path = self.newest_path(tell)
         if path is None:
@@ -119,7 +119,7 @@ class CheckpointStore:
             objection = objection_to(path)
             if objection is None:
                 return path
-            tell(f"{path} is passed over: {objection}")
+            tell(f"{path} is skipped: {objection}")
         return None
 
     @contextlib.contextmanager

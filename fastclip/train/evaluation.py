@@ -33,7 +33,7 @@ class Evaluator:
         autocast: makes the context in which the model runs.
         tokenizer: of prompts.
         chunk: prompts that are encoded at once.
-        warn: is told, on the first rank, what is wrong with the data of an evaluation.
+        warn: called, on the first rank, with what is wrong with the data of an evaluation.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Evaluator:
         num = int(num_of_class.sum())
         missing = [task.source.classes[i] for i in (num_of_class == 0).nonzero().flatten().tolist()]
         if missing:
-            self.warn(f"{task.name}: no image could be read of {_named(missing)}")
+            self.warn(f"{task.name}: no image could be read of the classes {_named(missing)}")
         if num == 0:
             return {}
         rates = (sum(share[0] for share in shares).double() / num).tolist()

@@ -1,6 +1,6 @@
 """One synchronisation of gradients per step, whatever wraps the model, or where nothing does.
 
-DistributedDataParallel averages gradients over ranks in every backward unless it is told not to,
+DistributedDataParallel averages gradients over ranks in every backward unless it is asked not to,
 and it decides so at the forward: a graph that was made without synchronisation stays without. FSDP2
 decides at the backward, and gathers weights in every forward: ranks have to make equally many.
 Either may wrap the model or parts of it. What neither averages is averaged here, after the last
@@ -128,15 +128,15 @@ class GradientSync:
     def _find_group(
         self, loss: object, average_over: str | ProcessGroup | None
     ) -> ProcessGroup | None:
-        is_told = average_over is not None and average_over != AUTO
+        is_given = average_over is not None and average_over != AUTO
         if wrapper := self._group_of_wrapper():
-            if is_told and _ranks(average_over) != _ranks(wrapper):
+            if is_given and _ranks(average_over) != _ranks(wrapper):
                 raise ValueError(
                     f"average_over must be 'auto' or None, or the ranks {_ranks(wrapper)} over "
                     f"which the model's wrapper averages, got a group of {_ranks(average_over)}"
                 )
             return wrapper
-        if is_told:
+        if is_given:
             return average_over
         parts = loss.modules() if isinstance(loss, nn.Module) else ()
         groups = [

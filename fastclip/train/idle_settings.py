@@ -1,10 +1,10 @@
-"""Settings of a run that another setting makes idle: they are said, not read past in silence."""
+"""Settings of a run that another setting makes idle: a run says so, and why."""
 
 from collections.abc import Callable
 from dataclasses import fields
 from typing import NamedTuple
 
-from fastclip.train.run_config import RunConfig
+from fastclip.train.run_config import MADE_TYPES, RunConfig
 
 
 class Idle(NamedTuple):
@@ -23,8 +23,16 @@ def _has_no_cooldown(config: RunConfig) -> bool:
     return config.skip_scheduler or config.lr_scheduler != "const-cooldown"
 
 
-def _has_no_columns(config: RunConfig) -> bool:
-    return config.dataset_type not in ("csv", "hf", "auto")
+def _has_none_of(*types: str) -> Callable[[RunConfig], bool]:
+    """Is no data of a run of these types, nor of one that is still to be found?"""
+
+    def has_none(config: RunConfig) -> bool:
+        found = {config.dataset_type}
+        if config.val_data is not None and config.dataset_type in MADE_TYPES:
+            found.add("auto")
+        return found.isdisjoint((*types, "auto"))
+
+    return has_none
 
 
 IDLE = (
@@ -55,10 +63,10 @@ IDLE = (
     ),
     Idle(
         ("csv_separator",),
-        lambda config: config.dataset_type not in ("csv", "auto"),
+        _has_none_of("csv"),
         "the data is not a table",
     ),
-    Idle(("csv_img_key", "csv_caption_key"), _has_no_columns, "the data has no columns"),
+    Idle(("csv_img_key", "csv_caption_key"), _has_none_of("csv", "hf"), "the data has no columns"),
     Idle(
         ("zeroshot_classes", "zeroshot_templates"),
         lambda config: config.zeroshot_data is None,

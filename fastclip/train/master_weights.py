@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fastclip.train.sharding import shared_like
 
-IN_16_BITS = (torch.float16, torch.bfloat16)
+DTYPES_OF_16_BITS = (torch.float16, torch.bfloat16)
 
 
 class MasterWeights:
@@ -42,7 +42,7 @@ class MasterWeights:
         self._parameters = {
             name: parameter
             for name, parameter in named_parameters
-            if parameter.requires_grad and parameter.dtype in IN_16_BITS
+            if parameter.requires_grad and parameter.dtype in DTYPES_OF_16_BITS
         }
         self._masters = {
             parameter: nn.Parameter(parameter.detach().float())

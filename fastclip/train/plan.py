@@ -34,7 +34,7 @@ from fastclip.models.precision import set_precision
 from fastclip.models.presets import has_clip_vocabulary
 from fastclip.models.registry import get_model_config
 from fastclip.train.activation_budget import SPARED, measure_kept, parse_bytes
-from fastclip.train.master_weights import IN_16_BITS
+from fastclip.train.master_weights import DTYPES_OF_16_BITS
 from fastclip.train.precision import PRECISIONS, TowerPrecision
 
 LOSS_BLOCKS = 256 * 2**20
@@ -79,7 +79,7 @@ class Plan:
         return fixed + max(self.graph(micro_batch_size), self.loss)
 
     def kept(self, micro_batch_size: int) -> int:
-        """Micro-batches whose graphs fit beside that; -1 if the step itself does not fit."""
+        """Micro-batches whose graphs fit as well; -1 if the step itself does not fit."""
         left = (1 - SPARED) * self.memory - self.peak(micro_batch_size)
         if left < 0:
             return -1
@@ -158,7 +158,7 @@ def _bytes_of_weights(model: nn.Module, has_masters: bool, is_averaged: bool) ->
         kept += p.nbytes + (in_float32 if is_averaged else 0)
         if not p.requires_grad:
             continue
-        is_mastered = has_masters and p.dtype in IN_16_BITS
+        is_mastered = has_masters and p.dtype in DTYPES_OF_16_BITS
         stepped = in_float32 if is_mastered else p.nbytes
         gradients += stepped  # a gradient in 16 bits is dropped as it is converted
         kept += 2 * stepped + (in_float32 if is_mastered else 0)
@@ -196,13 +196,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--model", required=True, metavar="NAME", help="see fastclip.list_models()")
     option("--global-batch-size", "pairs in one loss", type=int, default=32768, metavar="N")
-    option("--gpu-memory", "of each GPU", default="24GiB", metavar="SIZE")
-    option("--ranks", "GPUs", type=int, default=1, metavar="N")
-    option("--precision", "of the towers", choices=PRECISIONS, default="amp_bf16")
-    parser.add_argument("--fsdp", action="store_true", help="ranks share weights and moments")
-    option("--schedule", "of the loss over ranks", choices=SCHEDULES, default="gather")
+    option("--gpu-memory", "memory of each GPU", default="24GiB", metavar="SIZE")
+    option("--ranks", "number of GPUs", type=int, default=1, metavar="N")
+    option(
+        "--precision",
+        "how the towers compute, as in fastclip train",
+        choices=PRECISIONS,
+        default="amp_bf16",
+    )
+    parser.add_argument(
+        "--fsdp", action="store_true", help="share weights and moments among ranks (FSDP2)"
+    )
+    option("--schedule", "how the loss goes over ranks", choices=SCHEDULES, default="gather")
     parser.add_argument("--grad-checkpointing", action="store_true",
-        help="blocks are run again in the backward")  # fmt: skip
+        help="run blocks again in the backward")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

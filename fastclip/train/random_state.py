@@ -11,6 +11,7 @@ cached step notices (`second_encoding.py`).
 
 import functools
 import random
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from types import BuiltinMethodType, FunctionType, MemberDescriptorType, MethodType, ModuleType
@@ -24,18 +25,16 @@ KINDS = (
     torch.Generator, np.random.Generator, np.random.BitGenerator, np.random.RandomState,
     random.Random,
 )  # fmt: skip
-# What leads to no generator, and most attributes are.
+# What leads to no generator, and most attributes are; and weak proxies, as of a module's trainer,
+# which are no part of a model, and may be of what is gone.
 PLAIN = frozenset(
-    (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
-) | {torch.Size, Tensor, nn.Parameter, ModuleType}
+    (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size,
+     Tensor, nn.Parameter, ModuleType, *weakref.ProxyTypes)
+)  # fmt: skip
 DICTIONARIES = frozenset((dict, OrderedDict))
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
-HOLDERS = (
-    nn.Module,
-    type,
-    FunctionType,
-    *CONTAINERS,
-)  # asked first: torch.Generator answers slowly
+# Asked first: torch.Generator answers slowly.
+HOLDERS = (nn.Module, type, FunctionType, *CONTAINERS)
 # Longer ones are data, such as a vocabulary.
 LONGEST_CONTAINER = 1000
 
@@ -140,7 +139,7 @@ def _led_to_by(value: Any) -> Iterable[Any]:
 
 
 def _closed_over_by(function: FunctionType) -> list[Any]:
-    found = list(function.__defaults__ or ())
+    found = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     for cell in function.__closure__ or ():
         try:
             found.append(cell.cell_contents)

@@ -7,6 +7,7 @@ Afterwards all of it is as the first forwards left it: samples have counted once
 normalisation in training does not read its running statistics, and is not asked to write them.
 """
 
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -69,7 +70,7 @@ class Replay:
                         held.tensor.copy_(held.copy)
                     buffers[name] = held.tensor
 
-    def again(self, mark: Mark):
+    def again(self, mark: Mark) -> AbstractContextManager[None]:
         """A context in which a forward is what it was after `mark`."""
         self.go_back(mark)
         return without_statistics(self._norms)

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go beside its own files: TensorBoard, Weights & Biases.
+"""Where the numbers of a run go in addition to its own files: TensorBoard, Weights & Biases.
 
 Names are open_clip's: `train/loss`, `val/image_to_text_R@1`.
 """
@@ -20,8 +20,8 @@ class Reporter(ABC):
     def evaluation(self, values: Mapping[str, float], epoch: int, step: int) -> None:
         """
         Args:
-            epoch: number of epochs that are through.
-            step: number of optimiser steps that are.
+            epoch: number of epochs that are done.
+            step: number of optimiser steps that are done.
         """
 
     @abstractmethod
@@ -61,7 +61,7 @@ class WeightsAndBiases(Reporter):
 
     Raises:
         ModuleNotFoundError: `wandb` is not installed.
-        RuntimeError: it refuses, for want of a login for example.
+        RuntimeError: Weights & Biases refuses, because a login is missing for example.
     """
 
     def __init__(self, config: RunConfig, directory: Path) -> None:

@@ -5,10 +5,10 @@ of the run that was not, on a CPU to the bit. What that needs is in every checkp
 `run_checkpoint.py`.
 """
 
+import functools
 import signal
 import time
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,11 @@ class Run:
             self.steps_per_epoch, ranks.world_size, moments_of(self.model)
         )
         self._prepare_steps()
+        # An average of the weights is evaluated in their place, and it is in float32.
+        has_average = self.state.average is not None
+        evaluated = self.precision.of_float32() if has_average else self.precision
         self.evaluator = Evaluator(
-            ranks, self._prepare_evaluated, self._evaluated_precision.autocast, self.made.tokenizer,
+            ranks, self._prepare_for(evaluated), evaluated.autocast, self.made.tokenizer,
             self.arithmetic.micro_batch_size, log.warn,
         )  # fmt: skip
         self.checkpoints = RunCheckpoints(
@@ -99,23 +102,15 @@ class Run:
         """Go to where a checkpoint was written; see `RunCheckpoints.restore`."""
         self.epoch, self.global_step = self.checkpoints.restore(path)
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """uint8 pixels on the host to standardised ones on the device, as the model takes them."""
-        return self._standardize(images, self.precision)
+    def _prepare_for(self, precision: TowerPrecision) -> Callable[[Tensor], Tensor]:
+        """What turns uint8 pixels on the host into images that a model of `precision` takes.
 
-    def _prepare_evaluated(self, images: Tensor) -> Tensor:
-        """The same, as the model or the average takes them that is evaluated."""
-        return self._standardize(images, self._evaluated_precision)
-
-    def _standardize(self, images: Tensor, precision: TowerPrecision) -> Tensor:
-        pixels = images.to(self.ranks.device, non_blocking=True)
-        standard = standardize(pixels, self.made.mean, self.made.std)
-        return standard.to(precision.input_dtype)
-
-    @property
-    def _evaluated_precision(self) -> TowerPrecision:
-        """An average of the weights is evaluated in their place, and it is in float32."""
-        return self.precision if self.state.average is None else self.precision.of_float32()
+        It is no method: a step searches all that its functions lead to for generators.
+        """
+        return functools.partial(
+            _standard_images, device=self.ranks.device, mean=self.made.mean, std=self.made.std,
+            dtype=precision.input_dtype,
+        )  # fmt: skip
 
     def _prepare_steps(self) -> None:
         config, scaler = self.config, self.precision.scaler()
@@ -134,7 +129,7 @@ class Run:
             config.activation_budget,
             autocast=self.precision.autocast,
             scaler=scaler,
-            prepare=self.prepare,
+            prepare=self._prepare_for(self.precision),
         )
         self.take_step = OptimizerStep(self.compute, optimizer, self.train_config, average, masters)
         self.state = TrainedState(self.model, optimizer, scaler, average, masters)
@@ -211,7 +206,7 @@ class Run:
 
     def _report_epoch(self) -> None:
         bad = self._account_of(self.data.train)
-        self.log.say(f"epoch {self.epoch - 1} is through; {bad.summary()}")
+        self.log.say(f"epoch {self.epoch - 1} is done; {bad.summary()}")
         values: dict[str, Any] = {
             "epoch": self.epoch, "global_step": self.global_step, "bad_samples": bad.to_dict()
         }  # fmt: skip
@@ -255,7 +250,7 @@ class Run:
     def _account_of(self, loader: PairLoader) -> BadSamples:
         """Of the bad samples of all ranks, on the first; an empty one on others."""
         accounts = self.ranks.gather(loader.bad_samples) or []
-        return reduce(BadSamples.merge, accounts, BadSamples())
+        return functools.reduce(BadSamples.merge, accounts, BadSamples())
 
     def _is_due(self, frequency: int) -> bool:
         return bool(frequency) and (self.epoch % frequency == 0 or self._is_last_epoch)
@@ -280,3 +275,14 @@ class Run:
     def _loss(self) -> nn.Module:
         settings = {"backend": self.config.backend, "schedule": self.config.loss_schedule}
         return SigLipLoss(**settings) if self.config.siglip else ClipLoss(**settings)
+
+
+def _standard_images(
+    images: Tensor,
+    device: torch.device,
+    mean: float | tuple[float, ...],
+    std: float | tuple[float, ...],
+    dtype: torch.dtype,
+) -> Tensor:
+    pixels = images.to(device, non_blocking=True)
+    return standardize(pixels, mean, std).to(dtype)

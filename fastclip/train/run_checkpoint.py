@@ -28,8 +28,8 @@ from fastclip.train.trained_state import TrainedState
 
 
 class Progress(NamedTuple):
-    epoch: int = 0  # epochs that are through
-    global_step: int = 0  # steps that are
+    epoch: int = 0  # number of epochs that are done
+    global_step: int = 0  # number of steps that are done
 
 
 class RunCheckpoints:
@@ -77,10 +77,10 @@ class RunCheckpoints:
         trained = self.state.state_dict()
         if ranks is None:
             return
-        name = {"epoch": progress.epoch, "name": self.config.name}
+        head = {"epoch": progress.epoch, "name": self.config.name}
         size = self.config.arithmetic(self.ranks.world_size).global_batch_size
         content = {
-            **name,
+            **head,
             **trained,
             "global_step": progress.global_step,
             "samples_seen": progress.global_step * size,
@@ -90,7 +90,7 @@ class RunCheckpoints:
         }
         self.store.save(content, progress.global_step, names)
         if "ema_state_dict" in trained:
-            average = {**name, "state_dict": trained["ema_state_dict"]}
+            average = {**head, "state_dict": trained["ema_state_dict"]}
             for name in names:
                 self.store.write(f"{Path(name).stem}_ema.pt", average)
 

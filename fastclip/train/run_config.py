@@ -1,4 +1,4 @@
-"""What `fastclip train` is told, and the arithmetic that follows from it."""
+"""The settings of `fastclip train`, and the arithmetic that follows from it."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -12,6 +12,7 @@ from fastclip.train.optim import Moments
 from fastclip.train.precision import PRECISIONS
 
 REPORTERS = ("tensorboard", "wandb")
+MADE_TYPES = ("synthetic", "builtin")  # of training data that is made; other data is in files
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class RunConfig:
 
     @property
     def reporters(self) -> tuple[str, ...]:
-        """What steps and evaluations are reported to, beside the files of the run."""
+        """What steps and evaluations are reported to, in addition to the files of the run."""
         if self.report_to == "all":
             return REPORTERS
         return tuple(name for name in self.report_to.split(",") if name)

@@ -15,7 +15,7 @@ from fastclip.data.sources.source import Source
 from fastclip.data.sources.tar_shards import TarSource
 from fastclip.evaluate.zero_shot_task import ZeroShotTask, open_imagenet, open_task
 from fastclip.train.ranks import Ranks
-from fastclip.train.run_config import RunConfig
+from fastclip.train.run_config import MADE_TYPES, RunConfig
 from fastclip.train.run_model import RunModel
 
 MAX_NAMED = 10  # classes in a line of the log
@@ -60,23 +60,22 @@ class RunData:
         )  # fmt: skip
         self.validation = None
         if config.val_data is not None:
-            made = config.dataset_type in ("synthetic", "builtin")
-            kind = "auto" if made else config.dataset_type
+            kind = "auto" if config.dataset_type in MADE_TYPES else config.dataset_type
             keys = _keys(config, config.val_data, kind)
             self.validation = open_source(config.val_data, kind, **settings, **keys)
         self.tasks = _open_tasks(config)
         self._sources = {"--train-data": source, "--val-data": self.validation}
         self._sources |= {task.name: task.source for task in self.tasks}
-        self._look_at_what_is_read_late(config)
+        self._look_at_what_is_read_late()
 
-    def _look_at_what_is_read_late(self, config: RunConfig) -> None:
+    def _look_at_what_is_read_late(self) -> None:
         """Training data that cannot be used ends a run at its first step, other data much later."""
+        made, config = self._made, self._config
         late = [(task.name, task.source, task.labels) for task in self.tasks]
         if self.validation is not None and config.val_frequency:
-            late.append(("--val-data", self.validation, self._made.tokenizer))
+            late.append(("--val-data", self.validation, made.tokenizer))
         for name, source, tokenizer in late:
-            transform = self._made.val_transform
-            require_readable(name, source, transform, tokenizer, config.max_bad_rate)
+            require_readable(name, source, made.val_transform, tokenizer, config.max_bad_rate)
 
     def descriptions(self) -> list[str]:
         """Say what is classified zero-shot."""
@@ -89,15 +88,17 @@ class RunData:
         ]
 
     def notices(self) -> list[str]:
-        """Say of all data which files of it are no part of a sample, as far as is known by now.
+        """Say which files of the data are no part of a sample, as far as is known by now.
 
-        And which flags have no effect on it.
+        Say also which flags have no effect on data whose type had to be found (of a type that is
+        given, `idle_settings` says so).
         """
         notices = []
         for name, source in self._sources.items():
             if source is not None and source.skipped():
                 notices.append(f"{name}: {skipped_summary(source.skipped())}")
-            if isinstance(source, TarSource | FolderSource):
+            is_found = self._config.dataset_type in ("auto", *MADE_TYPES)
+            if is_found and isinstance(source, TarSource | FolderSource):
                 notices += [
                     f"{name} is no table: --csv-{flag} has no effect on it, --{own} has"
                     for flag, own in (("img-key", "image-key"), ("caption-key", "caption-key"))
@@ -110,7 +111,7 @@ class RunData:
         return self._in_order(self.validation, self._made.tokenizer)
 
     def task_loader(self, task: ZeroShotTask) -> PairLoader:
-        """This rank's share of the pictures of a task, in order, with (B, 1) labels for tokens."""
+        """This rank's share of the images of a task, in order, with (B, 1) labels for tokens."""
         return self._in_order(task.source, task.labels)
 
     def _in_order(self, source: Source, tokenizer: Callable[[list[str]], Tensor]) -> PairLoader:
@@ -161,6 +162,6 @@ def _shared_names(task: ZeroShotTask) -> str:
     if not shared:
         return ""
     return (
-        f"; several classes have the name {', '.join(map(repr, shared[:MAX_NAMED]))}: of those "
-        "the first is what is predicted"
+        f"; several classes have the name {', '.join(map(repr, shared[:MAX_NAMED]))}: the first "
+        "class of a name is what is predicted"
     )

@@ -38,7 +38,7 @@ class RunLog:
 
     Args:
         directory: of the run, or None to write nothing.
-        reporters: are told of every line of numbers too.
+        reporters: get every line of numbers too.
     """
 
     def __init__(self, directory: Path | None, reporters: Sequence[Reporter] = ()) -> None:

@@ -13,7 +13,7 @@ GIB = 2**30
 class StepReport:
     """Attributes:
     epoch: from 0.
-    global_step: steps that are through.
+    global_step: number of steps that are done.
     num_seen, num_samples: of the epoch, over all ranks.
     data_seconds: of `seconds`, the whole step's, what it waited for data.
     mean_loss: over the steps of the epoch, since the run was started.

@@ -38,6 +38,7 @@ def test_what_the_arguments_do_not_say_has_open_clips_default():
     loss = fastclip.create_loss(Namespace())
     assert isinstance(loss, fastclip.ClipLoss) and not loss.local_loss
     assert isinstance(fastclip.create_loss(Namespace(siglip=True)), fastclip.SigLipLoss)
+    assert isinstance(fastclip.create_loss(Namespace(model=None)), fastclip.ClipLoss)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_damaged_checkpoint_is_passed_over_with_a_word(damage, store):
     told = []
     found = store.newest(told.append)
     assert found.content["global_step"] == 1
-    assert len(told) == 1 and "step_000000002.pt is passed over: " in told[0]
+    assert len(told) == 1 and "step_000000002.pt is skipped: " in told[0]
 
 
 def test_every_changed_byte_of_a_tensor_is_noticed(tmp_path):

@@ -137,7 +137,7 @@ def test_classes_without_a_readable_image_are_named():
         max_bad_rate=1,
     )  # fmt: skip
     found.zero_shot(Model().eval(), task, damaged)
-    assert said == ["zeroshot-val: no image could be read of 'class 2', 'class 5'"]
+    assert said == ["zeroshot-val: no image could be read of the classes 'class 2', 'class 5'"]
 
 
 TASK = ZeroShotTask("zeroshot-val", Pictures(), NAMES, ("a {}", "the {}"))

@@ -27,6 +27,8 @@ from fastclip.train.run_config import RunConfig
         ),
         ({"csv_separator": ",", "dataset_type": "webdataset"}, {"dataset_type": "auto"}),
         ({"csv_img_key": "url", "dataset_type": "folder"}, {"dataset_type": "hf"}),
+        ({"csv_separator": ",", "dataset_type": "synthetic"}, {"val_data": "pairs.csv"}),
+        ({"csv_caption_key": "text", "dataset_type": "builtin"}, {"val_data": "pairs.csv"}),
         ({"zeroshot_classes": "names.txt"}, {"zeroshot_data": "folder"}),
         ({"zeroshot_frequency": 3}, {"imagenet_v2": "folder"}),
         ({"val_frequency": 3}, {"val_data": "digits"}),

@@ -1,5 +1,6 @@
 """What a run says of its data: files that are skipped, classes, keys."""
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,11 @@ from fastclip.cli import main
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.presets import OPENAI_VOCAB_SIZE
+from fastclip.train.random_state import generators_of
+from fastclip.train.ranks import Ranks
+from fastclip.train.run import Run
 from fastclip.train.run_config import RunConfig
+from fastclip.train.run_log import RunLog
 from tests.support.pair_files import picture_bytes, tar_bytes
 from tests.support.small_models import build
 
@@ -81,6 +86,16 @@ def test_a_named_image_is_trained_on_and_one_that_is_missing_is_counted(train, t
     assert "--train-data is no table: --csv-img-key has no effect on it, --image-key has" in log
     status, _ = train(tmp_path / "data", name="two", image_key="png")
     assert status == 2 and "root holds no picture (png)" in capsys.readouterr().err
+
+
+def test_step_of_a_run_takes_back_no_generator_of_its_data_or_log(tmp_path):
+    config = RunConfig(train_data="digits", model="digits", train_num_samples=64, workers=0)
+    log = RunLog(None)
+    log.generator = random.Random(0)
+    run = Run(config, Ranks("cpu"), tmp_path, log)
+    found = [id(generator) for generator in generators_of(run.model, run.compute.prepare)]
+    assert id(log.generator) not in found
+    assert found == [id(generator) for generator in generators_of(run.model)]
 
 
 def test_keys_that_contradict_each_other_are_refused():

@@ -5,6 +5,7 @@ import copy
 import functools
 import os
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -123,6 +124,11 @@ def by_default():
     return Drop(lambda self, n, own=own: torch.rand(n, generator=own))
 
 
+def by_default_name():
+    own = np.random.default_rng(3)
+    return Drop(lambda self, n, *, own=own: own.random(n))
+
+
 CHANGES = {
     "numpy": lambda: Drop(lambda _, n: np.random.rand(n)),
     "python": lambda: Drop(lambda _, n: [random.random()], per="layer"),
@@ -155,6 +161,7 @@ CHANGES = {
         lambda self, n: self.own[0].random(n), own=collections.deque([np.random.default_rng(3)])
     ),
     "default of a function": by_default,
+    "default of a function, by name": by_default_name,
     "hook that closes over it": hooked,
     "normal from two draws": lambda: Drop(lambda _, n: np.random.randn(n)[: n | 1]),
     "running mean": RunningMean,
@@ -227,6 +234,17 @@ def test_what_prepares_images_may_draw_too():
     plain_gradients(model, prepared, texts, LOSS)
     CachedStep(other, LOSS, MICRO, prepare=Cut())(images, texts)
     assert_equal(gradients(other), gradients(model))
+
+
+def test_what_a_model_points_at_weakly_is_no_part_of_it():
+    """As a Lightning module has its trainer, which may be gone."""
+    model = make_model(None)
+    trainer = Augmentation()
+    model.trainer = weakref.proxy(trainer)
+    num = len(generators_of(model))
+    assert len(generators_of(model, trainer)) == num + 2
+    del trainer
+    assert len(generators_of(model)) == num
 
 
 def test_random_numbers_of_the_loss_are_drawn_once():

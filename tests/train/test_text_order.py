@@ -32,6 +32,17 @@ def texts(lengths, end=END):
 LENGTHS = [5, 24, 2, 9, 8, 17, 3, 11, 1]
 
 
+class Wrapper(torch.nn.Module):
+    """As DistributedDataParallel around a part of a model."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, tokens):
+        return self.module(tokens)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("budget", [0, "unlimited"])
 def test_gradients_are_those_of_texts_as_they_came(kind, budget):
@@ -105,3 +116,14 @@ def test_texts_that_are_only_encoded_are_cut_to_the_longest():
     )
     assert without_padding(torch.nn.Linear(1, 1), tokens) is tokens
     assert without_padding(build(SMALL["siglip"]), tokens[:, :9]).shape == (3, 9)
+
+
+def test_text_tower_that_is_wrapped_or_replaced_gets_texts_as_they_came():
+    model = build(KINDS["custom_text"]).double().train()
+    images, tokens = torch.randn(9, 3, 32, 32, dtype=torch.float64), texts(LENGTHS)
+    loss = ClipLoss(backend="reference")
+    expected = loss(*model(images, tokens)[:3]).item()
+    model.text = Wrapper(model.text)
+    assert order_by_length(model, [tokens]) is None
+    assert without_padding(model, tokens) is tokens
+    assert CachedStep(model, loss, 4)(images, tokens).loss.item() == pytest.approx(expected)
