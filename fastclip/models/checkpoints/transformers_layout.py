@@ -113,7 +113,8 @@ def _what_transformers_lacks(config: ClipConfig) -> list[str]:
 def _clip(config: ClipConfig) -> Iterator[Row]:
     text = "text." if config.custom_text else ""
     vision = "vision_model."
-    yield _same("logit_scale", "logit_scale")
+    # One number, of shape () or (1,) here.
+    yield Row(("logit_scale",), ("logit_scale",), lambda x: (x.reshape(()),), lambda x: (x,))
     yield from _text_tower(config, text)
     yield _transposed(f"{text}text_projection", "text_projection.weight")
     yield _same("visual.class_embedding", f"{vision}embeddings.class_embedding")
