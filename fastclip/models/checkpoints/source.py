@@ -167,8 +167,8 @@ def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
     if preprocess is None:
         return config, None
     # As in open_clip, images have the size that the model takes, whatever is written here.
-    told = preprocess | {"size": config.vision_cfg.image_size}
-    return config, _obeyed(path, PreprocessCfg.from_dict, told)
+    size = {"size": config.vision_cfg.image_size}
+    return config, _obeyed(path, lambda: PreprocessCfg.from_dict(preprocess | size))
 
 
 def _transformers_directory(path: Path) -> Source:
@@ -202,7 +202,8 @@ def _read_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
 
 def _read_shards(path: Path, index: str) -> WeightsFile:
     tensors: dict[str, Tensor] = {}
-    names = sorted(set(_read_json(path / index)["weight_map"].values()))
+    values = _read_json(path / index)
+    names = _obeyed(path / index, lambda: sorted(set(values["weight_map"].values())))
     if absent := [name for name in names if not (path / name).is_file()]:
         raise FileNotFoundError(
             f"{path / index} names {len(names)} files of weights, of which {len(absent)} are not "
