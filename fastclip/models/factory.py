@@ -1,6 +1,6 @@
 """Models and transforms by name, with open_clip's functions and signatures.
 
-What a name may be says `registry.py`. Weights are a tag of `list_pretrained()` or a path.
+`registry.py` says what a name may be. Weights are a tag of `list_pretrained()` or a path.
 
 Weights that are known to be of another activation than the architecture do not load: use the name
 with -quickgelu for OpenAI's, MetaCLIP's and DFN's weights.
@@ -83,7 +83,8 @@ def create_model(
         force_preprocess_cfg: changes to how pictures are prepared.
         pretrained_image_path, pretrained_text_path: weights of one tower alone, loaded last.
         cache_dir: where published weights are kept.
-        output_dict: `forward` returns a dict instead of a tuple.
+        output_dict: `forward` returns a dict instead of a tuple. By default it does not, unless a
+            directory holds a `TwoTower` that does.
         require_pretrained: raise if there are no weights to load.
         model_kwargs: further fields of `ClipConfig`, such as `nonscalar_logit_scale`, or
             `init_logit_bias`; weights without a bias then get one of 0.
@@ -116,7 +117,8 @@ def create_model(
             pretrained_image_path=pretrained_image_path, **model_kwargs,
         )  # fmt: skip
         pair = read_two_tower(place.path, load_weights=load_weights)
-        pair.output_dict = bool(output_dict) or pair.output_dict
+        if output_dict is not None:
+            pair.output_dict = output_dict
         return set_precision(pair, precision).to(device)
     source = _weights(model_name, pretrained, load_weights, cache_dir)
     if require_pretrained and source is None:
