@@ -23,6 +23,11 @@ def test_file_is_found_without_an_import(installed):
     assert open_clip_file("b.txt") is None and installed_file("no_such_package", "a.txt") is None
 
 
+def test_a_finder_of_the_old_kind_is_left_out_as_python_does(installed, monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [object(), *sys.meta_path])
+    assert open_clip_file("a.txt") == installed / "a.txt"
+
+
 @pytest.mark.parametrize("has_specification", [False, True])
 def test_module_that_goes_by_the_packages_name_does_not_hide_it(
     has_specification, installed, monkeypatch
