@@ -80,7 +80,7 @@ def create_model(
         force_quick_gelu, force_custom_text, force_patch_dropout, force_image_size,
             force_context_length: changes to the architecture. For another size or length, position
             embeddings are interpolated.
-        force_preprocess_cfg: changes to how pictures are prepared.
+        force_preprocess_cfg: changes to how images are prepared.
         pretrained_image_path, pretrained_text_path: weights of one tower alone, loaded last.
         cache_dir: where published weights are kept.
         output_dict: `forward` returns a dict instead of a tuple. By default it does not, unless a
@@ -91,7 +91,7 @@ def create_model(
 
     Returns:
         A model whose `config` is its architecture and whose `visual.preprocess_cfg` says how its
-        pictures are prepared; or the `TwoTower` that a directory holds.
+        images are prepared; or the `TwoTower` that a directory holds.
 
     Raises:
         TypeError: `load_weights` and `precision` are both given as if they were the precision, or
@@ -161,7 +161,7 @@ def create_model_and_transforms(
     aug_cfg: Mapping[str, Any] | AugmentationCfg | None = None,
     **settings: Any,
 ) -> tuple[CLIP | CustomTextCLIP, TrainingTransform, EvaluationTransform]:
-    """Build a model and the transforms of its pictures for training and for evaluation.
+    """Build a model and the transforms of its images for training and for evaluation.
 
     Args:
         image_mean, image_std, image_interpolation, image_resize_mode: see `PreprocessCfg`.
@@ -198,7 +198,7 @@ def create_model_from_pretrained(
     return_transform: bool = True,
     **settings: Any,
 ) -> tuple[CLIP | CustomTextCLIP, EvaluationTransform] | CLIP | CustomTextCLIP:
-    """Build a model whose weights must be there, and the transform of its pictures.
+    """Build a model whose weights must be there, and the transform of its images.
 
     Args:
         image_mean, image_std, image_interpolation, image_resize_mode: see `PreprocessCfg`.

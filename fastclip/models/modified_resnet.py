@@ -127,7 +127,7 @@ class Stage(nn.Sequential):
 
 
 class ModifiedResNet(NamedByBoth, ImageTower):
-    """(B, 3, height, width) pictures to (B, embed_dim) features, not normalised."""
+    """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, 3, embed_dim)

@@ -60,7 +60,7 @@ class LogitsCLIP(CLIP):
             block.attn_mask = attn_mask
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the (B, C) logits of B pictures and C texts, and their transpose."""
+        """Return the (B, C) logits of B images and C texts, and their transpose."""
         return self.get_logits(image, text)
 
     def initialize_parameters(self) -> None:
@@ -89,7 +89,7 @@ def load(
     precision: str | None = None,
     heads: Heads = None,
 ) -> tuple[LogitsCLIP, EvaluationTransform]:
-    """Load a CLIP model, in evaluation mode, and the transform of its pictures.
+    """Load a CLIP model, in evaluation mode, and the transform of its images.
 
     Args:
         name: one of `available_models()`, or the path of a file or directory that `read_source`

@@ -96,7 +96,7 @@ class AttentionPoolLatent(nn.Module):
 
 
 class SiglipTrunk(nn.Module):
-    """(B, 3, height, width) pictures to (B, width), and to (B, num_patches, width) on the way."""
+    """(B, 3, height, width) images to (B, width), and to (B, num_patches, width) on the way."""
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class SiglipTrunk(nn.Module):
 
 
 class SiglipVisionTransformer(ImageTower):
-    """(B, 3, height, width) pictures to (B, width) features, not normalised."""
+    """(B, 3, height, width) images to (B, width) features, not normalised."""
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__(config.image_size, 3, config.width, config.output_tokens)

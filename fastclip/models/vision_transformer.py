@@ -1,6 +1,6 @@
 """CLIP's vision transformer.
 
-A picture is cut into patches, each projected linearly to a token; a learned class token comes
+An image is cut into patches, each projected linearly to a token; a learned class token comes
 first and, after the transformer, is projected into the shared space. With `pool_type` "avg" the
 mean of the patches takes its place.
 
@@ -21,7 +21,7 @@ from fastclip.models.transformer import Transformer
 
 
 class VisionTransformer(ImageTower):
-    """(B, channels, height, width) pictures to (B, embed_dim) features, not normalised.
+    """(B, channels, height, width) images to (B, embed_dim) features, not normalised.
 
     Attributes:
         output_tokens: return the tokens of the patches along with the features.

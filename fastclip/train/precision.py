@@ -46,7 +46,7 @@ class TowerPrecision:
     """Attributes:
     name: one of `PRECISIONS`.
     parameters: the name of it that models know.
-    input_dtype: of pictures that the model takes.
+    input_dtype: of images that the model takes.
     """
 
     def __init__(self, name: str | None, device: torch.device) -> None:

@@ -46,7 +46,7 @@ class ClassFolderSource(IndexedSource):
             self._skipped["no plain file"] = len(found.others)
         if not self._names:
             raise ValueError(
-                f"root must hold a folder of pictures (jpg, png, ...) per class: {self.root!r} "
+                f"root must hold a folder of images (jpg, png, ...) per class: {self.root!r} "
                 "holds none"
             )
         empty = sorted(set(found.folders) - set(map(_class_of, self._names)))

@@ -4,7 +4,7 @@
     config.json + weights               transformers' CLIPModel and SiglipModel
     one file                            OpenAI's, open_clip's and fastclip's checkpoints
 
-A `Source` holds tensors under open_clip's names, and of model and pictures what is known.
+A `Source` holds tensors under open_clip's names, and of model and images what is known.
 """
 
 import json
@@ -53,7 +53,7 @@ class Source(NamedTuple):
     tensors: by open_clip's names, on the CPU.
     config: of the model, or None if a bare state dict says nothing of it.
     activation: that the weights are known to be of, where `config` is None.
-    preprocess: how pictures are prepared, or None.
+    preprocess: how images are prepared, or None.
     directory: where they were found, if it was one; tokenizer files lie there too.
     is_openai: they were in one file that has the marks of OpenAI's releases.
     """

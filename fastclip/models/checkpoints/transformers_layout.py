@@ -99,7 +99,7 @@ def _what_transformers_lacks(config: ClipConfig) -> list[str]:
     objections = {
         "a vision tower without ln_pre": vision.no_ln_pre,
         "averaged patches": vision.pool_type != "tok",
-        "grey pictures": vision.channels != 3,
+        "grey images": vision.channels != 3,
         "LayerScale": vision.ls_init_value is not None or text.ls_init_value is not None,
         "a text tower without causal mask": text.no_causal_mask,
         f"text pooling by {text.pool_type}": text.pool_type not in ("argmax", "eos"),

@@ -71,7 +71,7 @@ def test_folders_that_cannot_be_classified_are_refused(tmp_path):
     with pytest.raises(NotADirectoryError, match="nowhere"):
         ClassFolderSource(tmp_path / "nowhere")
     fill(tmp_path, "a.jpg")
-    with pytest.raises(ValueError, match="a folder of pictures"):
+    with pytest.raises(ValueError, match="a folder of images"):
         ClassFolderSource(tmp_path)
 
 
