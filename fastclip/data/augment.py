@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import torch
 from PIL import Image, ImageEnhance
 
-from fastclip.data.images import to_rgb
-
 RATIO = (3 / 4, 4 / 3)  # width over height of a crop
 CROP_TRIALS = 10
 
@@ -117,14 +115,6 @@ def color_steps(cfg: AugmentationCfg) -> list[ColorJitter | RandomGrayscale]:
     if cfg.gray_scale_prob:
         steps.append(RandomGrayscale(cfg.gray_scale_prob))
     return steps
-
-
-def augment(image: Image.Image, size: tuple[int, int], cfg: AugmentationCfg) -> Image.Image:
-    """Return a random view of `image` in mode RGB, `size` being (height, width) in pixels."""
-    image = to_rgb(RandomResizedCrop(size, cfg.scale, cfg.ratio or RATIO)(image))
-    for step in color_steps(cfg):
-        image = step(image)
-    return image
 
 
 def draw_crop(

@@ -4,11 +4,6 @@ import sys
 from pathlib import Path
 
 
-def open_clip_file(name: str) -> Path | None:
-    """The file of this name in an installed `open_clip_torch`, or None."""
-    return installed_file("open_clip", name)
-
-
 def installed_file(package: str, name: str) -> Path | None:
     """The file of this name in an installed package, or None.
 
