@@ -158,8 +158,9 @@ def _items(
             repeats = len(items) - int(items.max()) - 1
             if repeats:
                 warnings.warn(
-                    f"{repeats} of {len(items)} rows of {name}_features are those of an earlier "
-                    f"{name}: they are taken for one {name}; {name}_ids says which are",
+                    f"{repeats} of {len(items)} rows of {name}_features equal an earlier row: "
+                    f"pairs with equal rows are taken to have the same {name}. Give {name}_ids= to "
+                    f"say which pairs have the same {name}",
                     stacklevel=3,
                 )
         elif len(ids) != len(features):

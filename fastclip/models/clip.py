@@ -2,7 +2,7 @@
 
 The text tower's parameters stand at the top level of the state dict and the image tower's under
 `visual`, as in OpenAI's and open_clip's checkpoints: CLIP is the text transformer with an image
-tower beside it.
+tower next to it.
 
 Source: Radford et al. 2021, arXiv:2103.00020, section 2.3 and Figure 3.
 """

@@ -64,7 +64,7 @@ class LogitsCLIP(CLIP):
         return self.get_logits(image, text)
 
     def initialize_parameters(self) -> None:
-        """Make all parameters random again, as those of a new model are."""
+        """Make all parameters random again, as in a new model."""
         self.load_state_dict(type(self)(self.config).state_dict())
 
     def _keep_mask(self, is_causal: bool) -> None:

@@ -97,7 +97,7 @@ class Source(NamedTuple):
             return infer_config(self.tensors, told, heads, self.is_openai)
         known = self.config.vision_cfg.heads, self.config.text_cfg.heads
         if heads is not None and known != both_towers("heads", heads):
-            raise CheckpointError(f"heads {heads} are not those of the weights, {known}")
+            raise CheckpointError(f"heads {heads} do not fit the weights, which have {known}")
         return self.config
 
 

@@ -167,7 +167,9 @@ def _write_transformers(
 
 def _openai_state_dict(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
     if config.custom_text or isinstance(config.vision_cfg, SiglipVisionConfig):
-        raise CheckpointError("openai/CLIP has no SigLIP models, and no text tower of its own")
+        raise CheckpointError(
+            "openai/CLIP has no SigLIP models and none whose text tower is a module of its own"
+        )
     if lacking := _what_openai_lacks(config):
         raise CheckpointError(f"openai/CLIP would build another model: it has {', '.join(lacking)}")
     for activation in config.activations:
