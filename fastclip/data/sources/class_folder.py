@@ -55,7 +55,7 @@ class ClassFolderSource(IndexedSource):
                 f"root must hold images in the folder of each class, but {self.root!r} has none in "
                 + _described({name: others[name] for name in empty})
             )
-        is_numbered = all(name.isdigit() for name in found.folders)  # as ImageNet V2 has them
+        is_numbered = all(name.isdecimal() for name in found.folders)  # as ImageNet V2 has them
         self.classes = sorted(found.folders, key=int if is_numbered else None)
 
     def skipped(self) -> dict[str, int]:
