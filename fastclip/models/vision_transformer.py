@@ -17,7 +17,7 @@ from fastclip.models.layer_norm import LayerNorm
 from fastclip.models.locking import Group
 from fastclip.models.patch_dropout import PatchDropout
 from fastclip.models.reading import is_observed, read
-from fastclip.models.transformer import Transformer
+from fastclip.models.transformer import Transformer, matrix_dtype
 
 
 class VisionTransformer(ImageTower):
@@ -75,7 +75,7 @@ class VisionTransformer(ImageTower):
 
     def _embed(self, images: Tensor) -> Tensor:
         """The (B, 1 + num_patches, width) tokens that go into the transformer."""
-        patches = self.conv1(images.to(self.conv1.weight.dtype))
+        patches = self.conv1(images.to(matrix_dtype(self.conv1)))
         patches = patches.flatten(2).transpose(1, 2)  # (B, num_patches, width)
         class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([class_token, patches], dim=1)
