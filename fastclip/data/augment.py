@@ -1,8 +1,8 @@
-"""The random part of training pictures: a crop, jittered colours, grey.
+"""The random part of training images: a crop, jittered colours, grey.
 
 Random numbers come from the generators that open_clip and torchvision draw them from, in the same
 order: torch's for positions and strengths, Python's for whether a step happens at all. With equal
-seeds a picture is to the last bit the one that open_clip trains on.
+seeds an image is to the last bit the one that open_clip trains on.
 """
 
 import math
@@ -12,25 +12,23 @@ from dataclasses import dataclass
 import torch
 from PIL import Image, ImageEnhance
 
-from fastclip.data.images import to_rgb
-
 RATIO = (3 / 4, 4 / 3)  # width over height of a crop
 CROP_TRIALS = 10
 
 
 @dataclass(frozen=True)
 class AugmentationCfg:
-    """What varies between two views of a training picture, with open_clip's names and order.
+    """What varies between two views of a training image, with open_clip's names and order.
 
     Attributes:
-        scale: smallest and largest share of the picture's area that is cropped.
+        scale: smallest and largest share of the image's area that is cropped.
         ratio: smallest and largest width over height of a crop; None is (3/4, 4/3). open_clip
             takes that whatever is set, unless it uses timm.
         color_jitter: strengths of brightness, contrast, saturation (factors of 1 - s to 1 + s,
             not below 0) and hue (shifts of up to s of the circle, s at most 0.5).
         re_prob, re_count, use_timm: timm's; not available here.
         color_jitter_prob: how often colours are jittered; needed with `color_jitter`.
-        gray_scale_prob: how often the picture loses its colours.
+        gray_scale_prob: how often the image loses its colours.
 
     Raises:
         ValueError: a value is out of its range, a field of timm's is set, or one of `color_jitter`
@@ -71,7 +69,7 @@ class AugmentationCfg:
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A random part of a picture, resized to `size` (height, width), bicubically."""
+    """A random part of an image, resized to `size` (height, width), bicubically."""
 
     size: tuple[int, int]
     scale: tuple[float, float]
@@ -119,21 +117,13 @@ def color_steps(cfg: AugmentationCfg) -> list[ColorJitter | RandomGrayscale]:
     return steps
 
 
-def augment(image: Image.Image, size: tuple[int, int], cfg: AugmentationCfg) -> Image.Image:
-    """Return a random view of `image` in mode RGB, `size` being (height, width) in pixels."""
-    image = to_rgb(RandomResizedCrop(size, cfg.scale, cfg.ratio or RATIO)(image))
-    for step in color_steps(cfg):
-        image = step(image)
-    return image
-
-
 def draw_crop(
     width: int, height: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """Return the (left, top, right, bottom) of a random part of a picture.
+    """Return the (left, top, right, bottom) of a random part of an image.
 
     Its area is uniform in `scale`, its aspect ratio uniform in the logarithm. If none of ten draws
-    fits into the picture, it is the largest central part with an aspect ratio within `ratio`.
+    fits into the image, it is the largest central part with an aspect ratio within `ratio`.
 
     Source: C. Szegedy et al. 2015, "Going Deeper with Convolutions", section 6.
     """

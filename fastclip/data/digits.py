@@ -1,7 +1,7 @@
 """Handwritten digits: 1,797 real images of 8 x 8 pixels that come with scikit-learn.
 
 They are split by image, within each class, before anything is made of them: an image that a model
-is tested on was never part of any training picture.
+is tested on was never part of any training image.
 
 Source: E. Alpaydin and C. Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI Machine
 Learning Repository; the part that `sklearn.datasets.load_digits` ships.

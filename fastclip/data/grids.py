@@ -1,12 +1,12 @@
-"""Pictures of several digits with captions that say which digit stands where.
+"""Images of several digits with captions that say which digit stands where.
 
-A picture is a 2 x 3 grid of cells, one to four of which hold a handwritten digit; its caption names
+An image is a 2 x 3 grid of cells, one to four of which hold a handwritten digit; its caption names
 the digits in reading order: "top left three, top right seven, bottom middle zero".
 
-Why 2 x 3: the contrastive loss calls every other caption of the batch wrong, so two pictures of a
+Why 2 x 3: the contrastive loss calls every other caption of the batch wrong, so two images of a
 batch must not share one. Four digits in six cells make 171,560 captions (2 x 2 cells would make
 14,640), and a batch is drawn without repetition: no false negatives, up to batches of 32k and more.
-A lone digit is the smallest picture, so that classifying one is within what training shows.
+A lone digit is the smallest image, so that classifying one is within what training shows.
 
 Held out: arrangements of two or more digits whose sum is a multiple of ten, a tenth of all. The
 test pairs are made of these alone and of test images: neither their digits nor their captions
@@ -29,7 +29,7 @@ CELL_NAMES = (
 BLANK = len(DIGIT_WORDS)
 IMAGE_SIZE = (ROWS * DIGIT_SIZE, COLUMNS * DIGIT_SIZE)  # height, width in pixels
 
-# How often a picture holds one, two, three or four digits. A lone digit has only 60 arrangements,
+# How often an image holds one, two, three or four digits. A lone digit has only 60 arrangements,
 # so few of them fit into a batch.
 NUM_DIGITS_WEIGHTS = (0.05, 0.25, 0.35, 0.35)
 # In one draw, of the 154,410 arrangements to train on and the 17,150 held out: where most are
@@ -79,7 +79,7 @@ class DigitGrids:
 
 
 def compose(cells: Tensor) -> Tensor:
-    """Put (B, 6, 8, 8) cells, in reading order, together into (B, 1, 16, 24) pictures."""
+    """Put (B, 6, 8, 8) cells, in reading order, together into (B, 1, 16, 24) images."""
     grid = cells.reshape(-1, ROWS, COLUMNS, DIGIT_SIZE, DIGIT_SIZE)
     return grid.permute(0, 1, 3, 2, 4).reshape(-1, 1, *IMAGE_SIZE)
 

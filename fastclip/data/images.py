@@ -28,22 +28,22 @@ TURNS = {
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used. The message names its file, or "image", and the reason."""
+    """An image that cannot be used. The message names its file, or "image", and the reason."""
 
 
 def load_image(
     source: str | os.PathLike | bytes | BinaryIO, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
-    """Return the picture in `source`, upright, in mode RGB, without metadata.
+    """Return the image in `source`, upright, in mode RGB, without metadata.
 
     Palettes are looked up, CMYK is converted, grey of 12 or 16 bits is scaled by its full range.
-    A picture whose EXIF data cannot be read is taken as upright. Damage that the format's decoder
-    does not notice goes unnoticed here: a changed byte in a JPEG is a changed picture.
+    An image whose EXIF data cannot be read is taken as upright. Damage that the format's decoder
+    does not notice goes unnoticed here: a changed byte in a JPEG is a changed image.
 
     Args:
         source: a path, the bytes of a file, or a file open for reading bytes, which is read from
             its start and stays open. The formats are `FORMATS`.
-        max_pixels: larger pictures are refused by their header, before a pixel is decoded.
+        max_pixels: larger images are refused by their header, before a pixel is decoded.
 
     Raises:
         FileNotFoundError: there is no such file; other errors of opening it likewise stay OSErrors.
@@ -105,7 +105,7 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
 def _read_header(file: BinaryIO, name: str) -> Image.Image:
     """Do what Image.open does, with `FORMATS` only and without its own check of the size.
 
-    That check warns about some pictures and raises for others, by a limit that is global.
+    That check warns about some images and raises for others, by a limit that is global.
     """
     Image.init()
     file.seek(0)

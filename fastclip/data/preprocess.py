@@ -1,4 +1,4 @@
-"""From a picture to what an image encoder takes, by Pillow alone, to the last bit open_clip's.
+"""From an image to what an image encoder takes, by Pillow alone, to the last bit open_clip's.
 
 `image_transform` and `image_transform_v2` have open_clip's signatures. With `output="uint8"` the
 pixels leave unnormalised, a quarter of the bytes to hand to the device, and
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fastclip.data.augment import AugmentationCfg
 from fastclip.data.transform_steps import (
-    Picture,
+    AnyImage,
     Step,
     evaluation_steps,
     listed,
@@ -39,7 +39,7 @@ OUTPUTS = ("float32", "uint8")
 
 @dataclass(frozen=True)
 class PreprocessCfg:
-    """What an encoder expects of its pictures, with the names of open_clip's `preprocess_cfg`.
+    """What an encoder expects of its images, with the names of open_clip's `preprocess_cfg`.
 
     Attributes:
         size: height and width in pixels, or one number for both.
@@ -128,11 +128,11 @@ class PreprocessCfg:
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """Maps a picture to the tensor that it is evaluated as; see `PreprocessCfg`.
+    """Maps an image to the tensor that it is evaluated as; see `PreprocessCfg`.
 
     A PIL image is taken as it is and becomes RGB at the end, as in open_clip: EXIF orientation is
     not applied, and transparent pixels weigh less in resizing. A path, the bytes of a file or an
-    open file goes through `load_image`, which turns the picture upright and converts it first.
+    open file goes through `load_image`, which turns the image upright and converts it first.
 
     Attributes:
         output: "float32" normalised, or "uint8" pixels, to be normalised by `standardize`.
@@ -141,7 +141,7 @@ class EvaluationTransform:
 
     Raises:
         ValueError: `output` is neither.
-        ImageError: when called, a picture cannot be used; see `load_image` and `resize.py`.
+        ImageError: when called, an image cannot be used; see `load_image` and `resize.py`.
         OSError: when called, a PIL image that was opened and not yet loaded is truncated.
     """
 
@@ -158,7 +158,7 @@ class EvaluationTransform:
         steps += tensor_steps(cfg.mean, cfg.std, self.output)
         object.__setattr__(self, "transforms", steps)
 
-    def __call__(self, source: Picture) -> Tensor:
+    def __call__(self, source: AnyImage) -> Tensor:
         """Return (3, H, W)."""
         return _run(self.transforms, source)
 
@@ -168,7 +168,7 @@ class EvaluationTransform:
 
 @dataclass(frozen=True)
 class TrainingTransform:
-    """Maps a picture to the tensor of a random view of it; see `AugmentationCfg`.
+    """Maps an image to the tensor of a random view of it; see `AugmentationCfg`.
 
     Of `cfg`, it needs size, mean and std: crops are always resized bicubically, as in open_clip.
 
@@ -186,7 +186,7 @@ class TrainingTransform:
         steps += tensor_steps(self.cfg.mean, self.cfg.std, self.output)
         object.__setattr__(self, "transforms", steps)
 
-    def __call__(self, source: Picture) -> Tensor:
+    def __call__(self, source: AnyImage) -> Tensor:
         """Return (3, H, W)."""
         return _run(self.transforms, source)
 

@@ -1,6 +1,6 @@
-"""From a picture of any size to one of the encoder's: three ways, each to the last bit open_clip's.
+"""From an image of any size to one of the encoder's: three ways, each to the last bit open_clip's.
 
-"shortest" fills the frame and cuts off what sticks out, "longest" shows all of the picture and
+"shortest" fills the frame and cuts off what sticks out, "longest" shows all of the image and
 pads, "squash" changes its aspect ratio. Pillow's filters widen with the reduction: no aliasing.
 """
 
@@ -32,7 +32,7 @@ def cover(image: Image.Image, size: tuple[int, int], resample: Image.Resampling)
     If `size` is not square the filter is bicubic, whatever `resample` says: open_clip's way.
 
     Raises:
-        ImageError: the picture is so narrow that it would grow to more than `MAX_PIXELS`.
+        ImageError: the image is so narrow that it would grow to more than `MAX_PIXELS`.
     """
     target_height, target_width = size
     if target_height == target_width:
@@ -55,7 +55,7 @@ def resize_shorter_side(image: Image.Image, side: int, resample: Image.Resamplin
 
 
 def fit(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
-    """Resize so that all of the picture just fits into `size` (height, width)."""
+    """Resize so that all of the image just fits into `size` (height, width)."""
     width, height = image.size
     ratio = max(height / size[0], width / size[1])
     # A side that would round to nothing, at which open_clip fails, keeps one pixel.
@@ -63,7 +63,7 @@ def fit(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -
 
 
 def center_crop(image: Image.Image, size: tuple[int, int], round_down: bool = False) -> Image.Image:
-    """Take the centre of `size` (height, width); what lies outside the picture is black.
+    """Take the centre of `size` (height, width); what lies outside the image is black.
 
     Args:
         round_down: the corner, as transformers' processors do; otherwise to the nearest pixel, and

@@ -27,18 +27,18 @@ from fastclip.data.resize import (
     resize_shorter_side,
 )
 
-Picture = Image.Image | str | os.PathLike | bytes | BinaryIO
+AnyImage = Image.Image | str | os.PathLike | bytes | BinaryIO
 Step = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Open:
-    """The picture in a path, in bytes or in an open file; a PIL image as it is.
+    """The image in a path, in bytes or in an open file; a PIL image as it is.
 
     RGB if its values are entries of a palette or have 16 bits, which must not be interpolated.
     """
 
-    def __call__(self, source: Picture) -> Image.Image:
+    def __call__(self, source: AnyImage) -> Image.Image:
         image = source if isinstance(source, Image.Image) else load_image(source)
         return to_rgb(image) if image.mode.startswith(("P", "I")) else image
 
@@ -50,7 +50,7 @@ class Resize:
     size: int | tuple[int, int]
     interpolation: Image.Resampling = Image.Resampling.BICUBIC
 
-    def __call__(self, source: Picture) -> Image.Image:
+    def __call__(self, source: AnyImage) -> Image.Image:
         image = Open()(source)
         if isinstance(self.size, int):
             return resize_shorter_side(image, self.size, self.interpolation)
@@ -61,7 +61,7 @@ class Resize:
 class ResizeRGB(Resize):
     """`Resize` of the image in RGB, as transformers' processors have it."""
 
-    def __call__(self, source: Picture) -> Image.Image:
+    def __call__(self, source: AnyImage) -> Image.Image:
         return super().__call__(to_rgb(Open()(source)))
 
 
@@ -73,7 +73,7 @@ class ResizeKeepRatio:
     interpolation: Image.Resampling
     longest: bool
 
-    def __call__(self, source: Picture) -> Image.Image:
+    def __call__(self, source: AnyImage) -> Image.Image:
         return (fit if self.longest else cover)(Open()(source), self.size, self.interpolation)
 
 
@@ -101,9 +101,9 @@ class CenterCropOrPad:
 
 @dataclass(frozen=True)
 class RandomCrop(RandomResizedCrop):
-    """`RandomResizedCrop` of any picture that `Open` takes."""
+    """`RandomResizedCrop` of any image that `Open` takes."""
 
-    def __call__(self, source: Picture) -> Image.Image:
+    def __call__(self, source: AnyImage) -> Image.Image:
         return super().__call__(Open()(source))
 
 
@@ -150,7 +150,7 @@ def evaluation_steps(
     fill_color: int,
     shortest_edge: int | None = None,
 ) -> list[Step]:
-    """From a picture to an RGB image of `size`; see `PreprocessCfg`."""
+    """From an image to an RGB image of `size`; see `PreprocessCfg`."""
     height, width = size if isinstance(size, tuple) else (size, size)
     bilinear = interpolation == "bilinear"
     resample = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
@@ -175,7 +175,7 @@ def evaluation_steps(
 
 
 def training_steps(size: tuple[int, int], cfg: AugmentationCfg) -> list[Step]:
-    """From a picture to an RGB image of `size` (height, width) that is a random view of it."""
+    """From an image to an RGB image of `size` (height, width) that is a random view of it."""
     return [RandomCrop(size, cfg.scale, cfg.ratio or RATIO), ConvertToRGB(), *color_steps(cfg)]
 
 

@@ -43,10 +43,10 @@ def _message(group: ProcessGroup, error: RuntimeError) -> str:
     absent = _absent(group)
     who = f" Of its ranks, {absent} did not take part." if absent else ""
     return (
-        f"a loss waited in vain for the {group.size()} ranks of its process group.{who} "
-        "Every rank of the group must call the loss, and its backward, equally often. "
-        "A loss of one process's own pairs needs ClipLoss(world_size=1), SigLipLoss(world_size=1) "
-        f"or a function without process_group. The exchange failed with: {error}"
+        f"an exchange of a loss between the {group.size()} ranks of its process group failed: "
+        f"{str(error).rstrip('.')}.{who} Where ranks are missing: every rank of the group must call "
+        "the loss, and its backward, equally often; a loss of one process's own pairs needs "
+        "ClipLoss(world_size=1), SigLipLoss(world_size=1) or a function without process_group"
     )
 
 

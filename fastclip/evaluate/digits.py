@@ -1,9 +1,9 @@
-"""What a model trained on pictures of digits can do with digits it has never seen.
+"""What a model trained on images of digits can do with digits it has never seen.
 
 Retrieval: among unseen pairs (test digits in held-out arrangements), find an image's caption and a
 caption's image.
 
-Zero-shot: name the one digit in a picture. Each test digit stands alone in some cell. A class is
+Zero-shot: name the one digit in an image. Each test digit stands alone in some cell. A class is
 the ensemble of six prompts, one per cell ("top left three", ...), so that its features speak of
 the digit and no longer of a place.
 """
@@ -22,7 +22,7 @@ from fastclip.evaluate.zero_shot import accuracy, class_features, classify
 from fastclip.models.clip import CLIP
 
 PROMPTS = tuple(f"{name} {{}}" for name in CELL_NAMES)
-CHUNK = 512  # pictures or texts encoded at a time
+CHUNK = 512  # images or texts encoded at a time
 
 
 class DigitEvaluation(NamedTuple):
@@ -40,7 +40,7 @@ def evaluate_digits(
     """Evaluate on `num_pairs` unseen pairs and on every test digit.
 
     Args:
-        test: digits that no training picture held, at least one of each class.
+        test: digits that no training image held, at least one of each class.
         seed: of the pairs and of the cell in which each digit stands.
     """
     was_training = model.training

@@ -27,7 +27,8 @@ def objection_to(template: str) -> str | None:
 
 
 def check_template(template: str, place: str = "") -> None:
-    """
+    """Raise unless a text can be a template.
+
     Args:
         place: where the template stands, such as "prompts.txt, line 3: ".
 

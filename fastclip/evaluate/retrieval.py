@@ -56,7 +56,7 @@ def retrieval(
         text_ids: the same of texts.
 
     Raises:
-        ValueError: the shapes differ, there is no row, or `chunk` < 1.
+        ValueError: the shapes differ, there is no row, `chunk` < 1, or the ids are not N.
 
     Example: three captions of one image, one of another.
         >>> images = torch.eye(2)[[0, 0, 0, 1]]
@@ -158,9 +158,10 @@ def _items(
             repeats = len(items) - int(items.max()) - 1
             if repeats:
                 warnings.warn(
-                    f"{repeats} of {len(items)} rows of {name}_features are those of an earlier "
-                    f"{name}: they are taken for one {name}; {name}_ids says which are",
-                    stacklevel=4,
+                    f"{repeats} of {len(items)} rows of {name}_features equal an earlier row: "
+                    f"pairs with equal rows are taken to have the same {name}. Give {name}_ids= to "
+                    f"say which pairs have the same {name}",
+                    stacklevel=3,
                 )
         elif len(ids) != len(features):
             raise ValueError(f"{name}_ids must be {len(features)}, one per pair, got {len(ids)}")

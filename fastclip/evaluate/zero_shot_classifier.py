@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.evaluate.prompts import check_template
+
 Template = str | Callable[[str], str]
 
 
@@ -42,7 +44,8 @@ def build_zero_shot_classifier(
 
     Raises:
         TypeError: `classnames` or `templates` is a single string.
-        ValueError: one of the two is empty, a template has no "{}", or `num_classes_per_batch` < 1.
+        ValueError: one of the two is empty, a text is no template (`prompts.py`), or
+            `num_classes_per_batch` < 1.
 
     Example:
         >>> classifier = fastclip.build_zero_shot_classifier(
@@ -91,8 +94,8 @@ def _prompts(classnames: Sequence[str], templates: Sequence[Template]) -> list[l
         if len(values) == 0:
             raise ValueError(f"{name} must not be empty")
     for template in templates:
-        if isinstance(template, str) and "{" not in template:
-            raise ValueError(f"a template must hold '{{}}' for the class name, got {template!r}")
+        if isinstance(template, str):
+            check_template(template)
     return [
         [t.format(name) if isinstance(t, str) else t(name) for t in templates]
         for name in classnames

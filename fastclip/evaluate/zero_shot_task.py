@@ -1,4 +1,4 @@
-"""What is classified zero-shot: labelled pictures, names of the classes, prompts."""
+"""What is classified zero-shot: labelled images, names of the classes, prompts."""
 
 import os
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Labels:
 class ZeroShotTask:
     """Attributes:
     name: what its metrics begin with.
-    source: labelled pictures.
+    source: labelled images.
     class_names: C, in the order of `source.classes`; two distinct ones at least.
     templates: prompts with "{}" where the name goes.
 
@@ -49,7 +49,7 @@ class ZeroShotTask:
     def __post_init__(self) -> None:
         if len(self.class_names) != len(self.source.classes):
             raise ValueError(
-                f"class names must be as many as the folders of pictures: got "
+                f"class names must be as many as the folders of images: got "
                 f"{len(self.class_names)} names for {len(self.source.classes)} folders"
             )
         if len(set(self.class_names)) < 2:
@@ -79,7 +79,7 @@ def open_task(
 
     Raises:
         OSError: there is no such folder or file.
-        ValueError: there is no picture, one class alone, not a name for every folder, or a template
+        ValueError: there is no image, one class alone, not a name for every folder, or a template
             that is none.
     """
     if os.fspath(spec) == DIGITS and not os.path.exists(spec):
@@ -96,12 +96,12 @@ def open_task(
 
 
 def open_imagenet(root: str | os.PathLike, name: str = "imagenet-zeroshot-val") -> ZeroShotTask:
-    """Open ImageNet's validation pictures, a folder per WordNet id; names and prompts are CLIP's.
+    """Open ImageNet's validation images, a folder per WordNet id; names and prompts are CLIP's.
 
     ImageNet V2 has a folder per number of a class, perhaps in a folder `imagenetv2-...` of `root`.
 
     Raises:
-        OSError, ValueError: `root` is not a folder of 1,000 folders of pictures.
+        OSError, ValueError: `root` is not a folder of 1,000 folders of images.
     """
     inside = [path for path in Path(root).glob("imagenetv2-*") if path.is_dir()]
     source = ClassFolderSource(inside[0] if len(inside) == 1 else root)

@@ -2,7 +2,7 @@
 
 The text tower's parameters stand at the top level of the state dict and the image tower's under
 `visual`, as in OpenAI's and open_clip's checkpoints: CLIP is the text transformer with an image
-tower beside it.
+tower next to it.
 
 Source: Radford et al. 2021, arXiv:2103.00020, section 2.3 and Figure 3.
 """
@@ -16,6 +16,7 @@ from fastclip.models.image_tower import ImageTower
 from fastclip.models.modified_resnet import ModifiedResNet
 from fastclip.models.siglip_vision import SiglipVisionTransformer
 from fastclip.models.text import TextTower
+from fastclip.models.transformer import matrix_dtype
 from fastclip.models.vision_transformer import VisionTransformer
 
 
@@ -33,8 +34,8 @@ class CLIP(ContrastiveModel, TextTower):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the image tower's matrices."""
-        return self.visual.conv1.weight.dtype
+        """The dtype of the image tower's matrices."""
+        return matrix_dtype(self.visual)
 
     def lock_text_tower(self, unlocked_layers: int = 0, freeze_layer_norm: bool = True) -> None:
         """Freeze the text tower but for its last `unlocked_layers`; see `text_groups`."""

@@ -18,7 +18,7 @@ VISION_POOLS = ("tok", "avg")
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """A vision transformer: pictures of `image_size` cut into square patches.
+    """A vision transformer: images of `image_size` cut into square patches.
 
     Attributes:
         image_size: height and width in pixels, or one number for both.
@@ -31,11 +31,11 @@ class VisionConfig:
         no_ln_pre: no normalisation before the first block.
         final_ln_after_pool: normalise the pooled token, not the tokens.
         ls_init_value: initial LayerScale, or None for none.
-        channels: 3, or 1 for grey pictures.
+        channels: 3, or 1 for grey images.
         output_tokens: the tower returns the tokens of its patches along with its features.
 
     Raises:
-        ValueError: a value is out of its range, the picture is not a whole number of patches, or
+        ValueError: a value is out of its range, the image is not a whole number of patches, or
             the width not a whole number of heads.
     """
 

@@ -55,7 +55,7 @@ class ContrastiveModel(nn.Module):
         raise NotImplementedError
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> TowerOutput:
-        """Return (B, embed_dim) features of (B, channels, height, width) floating-point pictures.
+        """Return (B, embed_dim) features of (B, channels, height, width) floating-point images.
 
         Args:
             normalize: unit rows.
@@ -77,7 +77,7 @@ class ContrastiveModel(nn.Module):
         return _normalized(self._text_features(text), normalize)
 
     def get_logits(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the (B, C) logits of B pictures and C texts, and their transpose.
+        """Return the (B, C) logits of B images and C texts, and their transpose.
 
         For inference: a loss over a large batch takes features, and never forms the logits.
         """
@@ -94,7 +94,7 @@ class ContrastiveModel(nn.Module):
         """Return what `ClipLoss` and `SigLipLoss` take.
 
         Args:
-            image: (B, channels, height, width) pictures, or None.
+            image: (B, channels, height, width) images, or None.
             text: (B, T) tokens, or None.
 
         Returns:

@@ -63,7 +63,7 @@ class EncoderTower(nn.Module):
         """Return (B, embed_dim) features, not normalised; with `output_tokens`, the tokens too.
 
         Raises:
-            TypeError: the encoder returned something that holds no features as told by `pool`, or
+            TypeError: the encoder returned something in which `pool` finds no features, or that has
                 no tokens where `output_tokens` is set.
             ValueError: the features have another width than the projection.
         """

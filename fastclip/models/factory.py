@@ -1,6 +1,6 @@
 """Models and transforms by name, with open_clip's functions and signatures.
 
-What a name may be says `registry.py`. Weights are a tag of `list_pretrained()` or a path.
+`registry.py` says what a name may be. Weights are a tag of `list_pretrained()` or a path.
 
 Weights that are known to be of another activation than the architecture do not load: use the name
 with -quickgelu for OpenAI's, MetaCLIP's and DFN's weights.
@@ -80,17 +80,18 @@ def create_model(
         force_quick_gelu, force_custom_text, force_patch_dropout, force_image_size,
             force_context_length: changes to the architecture. For another size or length, position
             embeddings are interpolated.
-        force_preprocess_cfg: changes to how pictures are prepared.
+        force_preprocess_cfg: changes to how images are prepared.
         pretrained_image_path, pretrained_text_path: weights of one tower alone, loaded last.
         cache_dir: where published weights are kept.
-        output_dict: `forward` returns a dict instead of a tuple.
+        output_dict: `forward` returns a dict instead of a tuple. By default it does not, unless a
+            directory holds a `TwoTower` that does.
         require_pretrained: raise if there are no weights to load.
         model_kwargs: further fields of `ClipConfig`, such as `nonscalar_logit_scale`, or
             `init_logit_bias`; weights without a bias then get one of 0.
 
     Returns:
         A model whose `config` is its architecture and whose `visual.preprocess_cfg` says how its
-        pictures are prepared; or the `TwoTower` that a directory holds.
+        images are prepared; or the `TwoTower` that a directory holds.
 
     Raises:
         TypeError: `load_weights` and `precision` are both given as if they were the precision, or
@@ -116,7 +117,8 @@ def create_model(
             pretrained_image_path=pretrained_image_path, **model_kwargs,
         )  # fmt: skip
         pair = read_two_tower(place.path, load_weights=load_weights)
-        pair.output_dict = bool(output_dict) or pair.output_dict
+        if output_dict is not None:
+            pair.output_dict = output_dict
         return set_precision(pair, precision).to(device)
     source = _weights(model_name, pretrained, load_weights, cache_dir)
     if require_pretrained and source is None:
@@ -159,7 +161,7 @@ def create_model_and_transforms(
     aug_cfg: Mapping[str, Any] | AugmentationCfg | None = None,
     **settings: Any,
 ) -> tuple[CLIP | CustomTextCLIP, TrainingTransform, EvaluationTransform]:
-    """Build a model and the transforms of its pictures for training and for evaluation.
+    """Build a model and the transforms of its images for training and for evaluation.
 
     Args:
         image_mean, image_std, image_interpolation, image_resize_mode: see `PreprocessCfg`.
@@ -196,7 +198,7 @@ def create_model_from_pretrained(
     return_transform: bool = True,
     **settings: Any,
 ) -> tuple[CLIP | CustomTextCLIP, EvaluationTransform] | CLIP | CustomTextCLIP:
-    """Build a model whose weights must be there, and the transform of its pictures.
+    """Build a model whose weights must be there, and the transform of its images.
 
     Args:
         image_mean, image_std, image_interpolation, image_resize_mode: see `PreprocessCfg`.

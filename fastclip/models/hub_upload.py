@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel
@@ -183,7 +184,7 @@ def _write(
     if tokenizer is not None:
         tokenizer.save_pretrained(directory)
     if model_config is not None:
-        path = directory / "open_clip_config.json"
+        path = directory / OPEN_CLIP_CONFIG
         written = json.loads(path.read_text(encoding="utf-8"))
         written["model_cfg"] = json.loads(json.dumps(dict(model_config)))
         path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")

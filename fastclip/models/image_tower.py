@@ -1,4 +1,4 @@
-"""What all image towers share: the pictures they take, and which of their layers are trained."""
+"""What all image towers share: the images they take, and which of their layers are trained."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from fastclip.models.locking import Group, lock_groups
 
 
 class ImageTower(nn.Module):
-    """Base of the towers that map (B, channels, height, width) pictures to (B, output_dim).
+    """Base of the towers that map (B, channels, height, width) images to (B, output_dim).
 
     Attributes:
         output_tokens: return (features, tokens), where the tower has tokens.

@@ -20,6 +20,7 @@ from fastclip.models.batch_norm import batch_norms, without_statistics
 from fastclip.models.config import ResNetConfig
 from fastclip.models.image_tower import ImageTower
 from fastclip.models.locking import Group
+from fastclip.models.transformer import matrix_dtype
 
 EXPANSION = 4  # channels that leave a bottleneck over its own
 OPENAI_NAMES = {"relu1": "act1", "relu2": "act2", "relu3": "act3"}
@@ -127,7 +128,7 @@ class Stage(nn.Sequential):
 
 
 class ModifiedResNet(NamedByBoth, ImageTower):
-    """(B, 3, height, width) pictures to (B, embed_dim) features, not normalised."""
+    """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, 3, embed_dim)
@@ -160,7 +161,7 @@ class ModifiedResNet(NamedByBoth, ImageTower):
         self.require_images(images)
         if self.output_tokens:
             raise ValueError("output_tokens must be False: a ResNet has no tokens to return")
-        x = images.to(self.conv1.weight.dtype)
+        x = images.to(matrix_dtype(self.conv1))
         return self.attnpool(self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x))))))
 
     def stem(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Model configurations as JSON, in open_clip's words.
 
 What open_clip cannot say is written in words of our own, which its reader refuses: a tower whose
-activation neither `quick_gelu` nor `act_kwargs` tells, grey pictures, SigLIP towers of sizes that
+activation neither `quick_gelu` nor `act_kwargs` tells, grey images, SigLIP towers of sizes that
 timm has no name for. `is_portable` tells whether a configuration does without them.
 
 Source: the model configurations of open_clip_torch 3.3.0 and the SigLIP models of timm 1.0.31.

@@ -60,11 +60,11 @@ class LogitsCLIP(CLIP):
             block.attn_mask = attn_mask
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the (B, C) logits of B pictures and C texts, and their transpose."""
+        """Return the (B, C) logits of B images and C texts, and their transpose."""
         return self.get_logits(image, text)
 
     def initialize_parameters(self) -> None:
-        """Make all parameters random again, as those of a new model are."""
+        """Make all parameters random again, as in a new model."""
         self.load_state_dict(type(self)(self.config).state_dict())
 
     def _keep_mask(self, is_causal: bool) -> None:
@@ -89,7 +89,7 @@ def load(
     precision: str | None = None,
     heads: Heads = None,
 ) -> tuple[LogitsCLIP, EvaluationTransform]:
-    """Load a CLIP model, in evaluation mode, and the transform of its pictures.
+    """Load a CLIP model, in evaluation mode, and the transform of its images.
 
     Args:
         name: one of `available_models()`, or the path of a file or directory that `read_source`

@@ -1,4 +1,4 @@
-"""Patch dropout: in training, an image tower sees a random part of each picture's patches.
+"""Patch dropout: in training, an image tower sees a random part of each image's patches.
 
 Half of the patches cost little accuracy and halve the tower's time, which buys larger batches.
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class PatchDropout(nn.Module):
-    """Keeps (1 - prob) of the patches of each picture, in training only.
+    """Keeps (1 - prob) of the patches of each image, in training only.
 
     Args:
         prob: share that is dropped, in [0, 1); at least one patch stays.

@@ -245,7 +245,7 @@ def siglip_tokenizer_of(vocab_size: int) -> str | None:
 
 
 def preprocess_of(config: ClipConfig) -> PreprocessCfg:
-    """How pictures are prepared for published weights of such a model, if nothing else is known."""
+    """How images are prepared for published weights of such a model, if nothing else is known."""
     size = config.vision_cfg.image_size
     if isinstance(config.vision_cfg, SiglipVisionConfig):
         return PreprocessCfg(size, mean=INCEPTION_MEAN, std=INCEPTION_STD, resize_mode="squash")

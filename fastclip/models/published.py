@@ -1,7 +1,7 @@
 """Published weights: which there are, and where.
 
-open_clip's tags are repositories on the Hugging Face Hub, each with `open_clip_config.json` beside
-the weights: the architecture, the activation and the preprocessing of a tag come from there, not
+open_clip's tags are repositories on the Hugging Face Hub, each with `open_clip_config.json` next
+to the weights: the architecture, the activation and the preprocessing of a tag come from there, not
 from a table of ours. OpenAI's own files come from OpenAI.
 
 Source: open_clip_torch 3.3.0, `list_pretrained()`; openai/CLIP `clip.py`.

@@ -27,7 +27,7 @@ from fastclip.models.transformer import (
 )
 
 TRANSFORMER_FORWARD = Transformer.forward
-# What computes every token by itself, or is told which one is read.
+# What computes every token by itself, or is given the position that is read.
 KNOWN_FORWARDS = frozenset(
     cls.forward
     for cls in (

@@ -21,6 +21,7 @@ from fastclip.models.image_tower import ImageTower
 from fastclip.models.layer_norm import LayerNorm
 from fastclip.models.locking import Group
 from fastclip.models.patch_dropout import PatchDropout
+from fastclip.models.transformer import matrix_dtype
 
 
 class PatchEmbed(nn.Module):
@@ -31,7 +32,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images.to(self.proj.weight.dtype)).flatten(2).transpose(1, 2)
+        return self.proj(images.to(matrix_dtype(self.proj))).flatten(2).transpose(1, 2)
 
 
 class SelfAttention(nn.Module):
@@ -96,7 +97,7 @@ class AttentionPoolLatent(nn.Module):
 
 
 class SiglipTrunk(nn.Module):
-    """(B, 3, height, width) pictures to (B, width), and to (B, num_patches, width) on the way."""
+    """(B, 3, height, width) images to (B, width), and to (B, num_patches, width) on the way."""
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class SiglipTrunk(nn.Module):
 
 
 class SiglipVisionTransformer(ImageTower):
-    """(B, 3, height, width) pictures to (B, width) features, not normalised."""
+    """(B, 3, height, width) images to (B, width) features, not normalised."""
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__(config.image_size, 3, config.width, config.output_tokens)

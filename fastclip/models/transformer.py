@@ -354,7 +354,9 @@ def matrix_dtype(module: nn.Module) -> torch.dtype:
     """
     for part in module.modules():
         for name in () if isinstance(part, nn.LayerNorm) else ("in_proj_weight", "weight"):
-            weight = getattr(part, name, None)
+            # Past torch.fx, which gives a proxy for a parameter: its dtype is none yet.
+            weight = part._parameters.get(name)
+            weight = getattr(part, name, None) if weight is None else weight
             if isinstance(weight, Tensor) and weight.is_floating_point():
                 return weight.dtype
     return torch.get_default_dtype()

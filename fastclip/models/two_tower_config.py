@@ -20,6 +20,7 @@ from torch import nn
 
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.encoder_tower import EncoderTower
+from fastclip.models.model_settings import set_model_preprocess_cfg
 from fastclip.models.two_tower import TwoTower
 
 TWO_TOWER_CONFIG = "two_tower_config.json"
@@ -82,8 +83,7 @@ def rebuild(
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{TWO_TOWER_CONFIG} is damaged: {error!r}") from error
     if preprocess is not None:
-        model.visual.preprocess_cfg = preprocess
-        model.visual.image_mean, model.visual.image_std = preprocess["mean"], preprocess["std"]
+        set_model_preprocess_cfg(model, preprocess)
     return model
 
 

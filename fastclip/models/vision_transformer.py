@@ -1,6 +1,6 @@
 """CLIP's vision transformer.
 
-A picture is cut into patches, each projected linearly to a token; a learned class token comes
+An image is cut into patches, each projected linearly to a token; a learned class token comes
 first and, after the transformer, is projected into the shared space. With `pool_type` "avg" the
 mean of the patches takes its place.
 
@@ -17,11 +17,11 @@ from fastclip.models.layer_norm import LayerNorm
 from fastclip.models.locking import Group
 from fastclip.models.patch_dropout import PatchDropout
 from fastclip.models.reading import is_observed, read
-from fastclip.models.transformer import Transformer
+from fastclip.models.transformer import Transformer, matrix_dtype
 
 
 class VisionTransformer(ImageTower):
-    """(B, channels, height, width) pictures to (B, embed_dim) features, not normalised.
+    """(B, channels, height, width) images to (B, embed_dim) features, not normalised.
 
     Attributes:
         output_tokens: return the tokens of the patches along with the features.
@@ -75,7 +75,7 @@ class VisionTransformer(ImageTower):
 
     def _embed(self, images: Tensor) -> Tensor:
         """The (B, 1 + num_patches, width) tokens that go into the transformer."""
-        patches = self.conv1(images.to(self.conv1.weight.dtype))
+        patches = self.conv1(images.to(matrix_dtype(self.conv1)))
         patches = patches.flatten(2).transpose(1, 2)  # (B, num_patches, width)
         class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([class_token, patches], dim=1)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fastclip.data.augment import RATIO, AugmentationCfg, augment, draw_crop, jitter_colors
+from fastclip.data.augment import RATIO, AugmentationCfg, draw_crop, jitter_colors
 from fastclip.data.preprocess import image_transform
+from fastclip.data.transform_steps import training_steps
 from tests.support.pictures import random_picture
 
 EVERYTHING = {
@@ -90,7 +91,9 @@ def test_picture_that_no_drawn_crop_fits_into_is_taken_whole():
 
 
 def test_grey_picture_has_three_equal_channels():
-    view = augment(random_picture("RGB", 64, 48), (20, 24), AugmentationCfg(gray_scale_prob=1.0))
+    view = random_picture("RGB", 64, 48)
+    for step in training_steps((20, 24), AugmentationCfg(gray_scale_prob=1.0)):
+        view = step(view)
     red, green, blue = view.split()
     assert view.size == (24, 20)
     assert red.tobytes() == green.tobytes() == blue.tobytes()

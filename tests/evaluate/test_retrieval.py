@@ -110,8 +110,9 @@ def test_recall_with_several_captions_is_that_of_clip_benchmark(num_captions):
 def test_a_perfect_model_finds_all_captions_of_equal_images_and_that_is_said():
     images = features(100, 64, 0).repeat_interleave(5, 0)
     texts = F.normalize(images + 0.02 * features(500, 64, 1))
-    with pytest.warns(UserWarning, match="400 of 500 rows of image_features"):
+    with pytest.warns(UserWarning, match="400 of 500 rows of image_features") as warned:
         found = retrieval(images, texts)
+    assert warned[0].filename == __file__  # the line that called it
     assert recall_at(1, found.image_to_text) == recall_at(1, found.text_to_image) == 1
     with pytest.warns(UserWarning, match="400 of 500 rows of text_features"):
         found = retrieval(texts, images)  # one text of five images

@@ -259,3 +259,10 @@ def test_graphs_of_torch_fx_hold_every_token(kind):
 
     Shapes(graph).run(images)
     assert shapes and all(shape == (17, 128) for shape in shapes)
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet", "siglip"])
+def test_graph_of_a_16_bit_tower_takes_images_in_float32(name):
+    tower = build(SMALL[name]).visual.to(torch.bfloat16)
+    graph = torch.fx.symbolic_trace(tower)
+    assert graph(inputs(SMALL[name])[0]).dtype == torch.bfloat16

@@ -241,3 +241,17 @@ def test_texts_fit_positions_that_were_resized():
     model.attn_mask = torch.zeros(9, 9)
     with pytest.raises(ValueError, match=r"attn_mask must be of 20 tokens.*\(9, 9\)"):
         model.encode_text(tokens)
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet", "siglip"])
+def test_the_first_layer_need_not_have_a_weight_of_its_own(name):
+    model = build(SMALL[name])
+    images, _ = inputs(SMALL[name])
+    expected = model.encode_image(images)
+    first = {"siglip": ("trunk.patch_embed", "proj")}.get(name, ("", "conv1"))
+    owner = model.visual.get_submodule(first[0])
+    setattr(owner, first[1], nn.Sequential(getattr(owner, first[1])))
+    assert torch.equal(model.encode_image(images), expected)
+    assert getattr(model, "dtype", torch.float32) == torch.float32
+    model.visual.to(torch.bfloat16)
+    assert model.encode_image(images).dtype == torch.bfloat16

@@ -85,7 +85,7 @@ def test_a_named_image_is_trained_on_and_one_that_is_missing_is_counted(train, t
     assert status == 0
     assert "--train-data is no table: --csv-img-key has no effect on it, --image-key has" in log
     status, _ = train(tmp_path / "data", name="two", image_key="png")
-    assert status == 2 and "root holds no picture (png)" in capsys.readouterr().err
+    assert status == 2 and "root holds no image (png)" in capsys.readouterr().err
 
 
 def test_step_of_a_run_takes_back_no_generator_of_its_data_or_log(tmp_path):

@@ -64,7 +64,7 @@ def train(made, logs, *flags):
         ("--val-data gone.csv", "missing image file: gone.csv"),
         ("--val-data damaged.tar", "--val-data has no sample that can be used"),
         ("--model digits --train-data digits --train-num-samples 8 --val-data pairs.csv",
-         "--val-data is not of this model"),
+         "--val-data does not fit this model"),
     ],
 )  # fmt: skip
 def test_what_is_read_late_is_looked_at_before_the_first_step(

@@ -1,1 +1,1 @@
-"""The module `open_clip.hf_configs`: its table is of towers that are not built in."""
+"""The module `open_clip.hf_configs`, without its table, which is about towers not built in."""

@@ -5,7 +5,7 @@ from fastclip.compat.absent import absent
 globals().update(
     absent(
         {
-            "a Hugging Face text model goes into TwoTower as it is": (
+            "TwoTower(image_encoder, text_encoder) takes a Hugging Face model as it is": (
                 "HFTextEncoder",
                 "ClsLastHiddenStatePooler",
                 "ClsPooler",

@@ -20,7 +20,7 @@ from fastclip.models.two_tower import CustomTextCLIP
 globals().update(
     absent(
         {
-            "get_model_config gives configurations, add_model_config reads them": (
+            "get_model_config returns configurations, and add_model_config reads them from JSON": (
                 "CLIPTextCfg",
                 "CLIPVisionCfg",
             ),

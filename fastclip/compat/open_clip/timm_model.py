@@ -5,7 +5,7 @@ from fastclip.compat.absent import absent
 globals().update(
     absent(
         {
-            "a model of timm's goes into TwoTower as it is": ("TimmModel",),
+            "TwoTower(image_encoder, text_encoder) takes a model of timm as it is": ("TimmModel",),
         }
     )
 )

@@ -18,7 +18,7 @@ from fastclip.data.tokenizers.openai import default_tokenizer as _default_tokeni
 globals().update(
     absent(
         {
-            "get_tokenizer('ViT-B-16-SigLIP') returns the one of a SigLIP model": (
+            "get_tokenizer('ViT-B-16-SigLIP') returns the tokenizer of that model": (
                 "SigLipTokenizer",
             ),
             "get_clean_fn('canonicalize') does the same after repairing a text": (

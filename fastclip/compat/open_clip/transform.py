@@ -23,8 +23,8 @@ from fastclip.data.transform_steps import ToTensor as MaybeToTensor
 globals().update(
     absent(
         {
-            "CenterCropOrPad does it to an image": ("center_crop_or_pad",),
-            "dicts of preprocessing are merged by |": (
+            "CenterCropOrPad(size, fill)(image) does the same": ("center_crop_or_pad",),
+            "Python merges dicts of settings by the operator |": (
                 "merge_preprocess_dict",
                 "merge_preprocess_kwargs",
             ),

@@ -23,8 +23,8 @@ globals().update(
                 "CustomTransformer",
                 "MultimodalTransformer",
             ),
-            "a text tower reads its own features": ("text_global_pool",),
-            "model.lock_text_tower(unlocked_layers) does it": ("lock_text_tower",),
+            "a text tower pools its own tokens": ("text_global_pool",),
+            "model.lock_text_tower(unlocked_layers) does the same": ("lock_text_tower",),
         }
     )
 )

@@ -8,7 +8,7 @@ globals().update(
             "model.lock_image_tower(freeze_bn_stats=True) stops running statistics": (
                 "freeze_batch_norm_2d",
             ),
-            "timm.layers has it": (
+            "timm.layers has this function": (
                 "to_1tuple",
                 "to_2tuple",
                 "to_3tuple",
@@ -19,7 +19,7 @@ globals().update(
                 "replace_linear",
                 "convert_int8_model_to_inference_mode",
             ),
-            "forward_intermediates comes later": ("feature_take_indices",),
+            "forward_intermediates, which it serves, comes later": ("feature_take_indices",),
         }
     )
 )

@@ -9,7 +9,7 @@ from fastclip.evaluate.zero_shot_classifier import (
 globals().update(
     absent(
         {
-            "itertools.batched is Python's, from 3.12 on": ("batched",),
+            "Python has itertools.batched from version 3.12 on": ("batched",),
         }
     )
 )

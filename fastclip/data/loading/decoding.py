@@ -39,7 +39,7 @@ class Decoder:
             TypeError: the transform or the tokenizer returns something else.
         """
         seed_generators(self.seed, "decode", epoch, reference.part, reference.number)
-        # A transform may raise anything on a picture that it was not made for. One that raises on
+        # A transform may raise anything on an image that it was not made for. One that raises on
         # all of them is found by the rate of bad samples, and by their details.
         try:
             pixels = self._pixels(sample.image)

@@ -263,8 +263,8 @@ class PairLoader:
             except RuntimeError as error:
                 if "exited unexpectedly" in str(error) or "is killed by signal" in str(error):
                     raise DataError(
-                        f"data worker {worker} of {len(self._readers)} has died, perhaps for want "
-                        f"of memory: {error}"
+                        f"data worker {worker} of {len(self._readers)} has died, perhaps because "
+                        f"memory ran out: {error}"
                     ) from error
                 raise
             if not piece.is_news:

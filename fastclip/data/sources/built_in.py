@@ -1,4 +1,4 @@
-"""The pictures of digits that come with fastclip, as a source; see `fastclip.data.grids`."""
+"""The images of digits that come with fastclip, as a source; see `fastclip.data.grids`."""
 
 import torch
 

@@ -46,7 +46,7 @@ class ClassFolderSource(IndexedSource):
             self._skipped["no plain file"] = len(found.others)
         if not self._names:
             raise ValueError(
-                f"root must hold a folder of pictures (jpg, png, ...) per class: {self.root!r} "
+                f"root must hold a folder of images (jpg, png, ...) per class: {self.root!r} "
                 "holds none"
             )
         empty = sorted(set(found.folders) - set(map(_class_of, self._names)))
@@ -55,7 +55,7 @@ class ClassFolderSource(IndexedSource):
                 f"root must hold images in the folder of each class, but {self.root!r} has none in "
                 + _described({name: others[name] for name in empty})
             )
-        is_numbered = all(name.isdigit() for name in found.folders)  # as ImageNet V2 has them
+        is_numbered = all(name.isdecimal() for name in found.folders)  # as ImageNet V2 has them
         self.classes = sorted(found.folders, key=int if is_numbered else None)
 
     def skipped(self) -> dict[str, int]:

@@ -47,7 +47,7 @@ class FolderSource(IndexedSource):
                 self._samples.append(tuple(file and file.name for file in pair))
         if all(image is None for image, _ in self._samples):
             raise ValueError(
-                f"root holds no picture ({_some(suffixes)}): {_what(self.root, found.files)}"
+                f"root holds no image ({_some(suffixes)}): {_what(self.root, found.files)}"
             )
 
     def skipped(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ class HuggingFaceSource(IndexedSource):
     """The rows of a `datasets.Dataset`, or of anything with its `column_names`, `len` and `[i]`.
 
     Args:
-        dataset: of rows that are dictionaries. A picture is a PIL image, the bytes of a file, a
+        dataset: of rows that are dictionaries. An image is a PIL image, the bytes of a file, a
             path, or a dictionary with "bytes" or "path", which is what an undecoded column gives.
         image_key, caption_key: columns. A caption may be a list of strings; the first is taken.
 

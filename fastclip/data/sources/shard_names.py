@@ -57,7 +57,7 @@ def shard_paths(spec: str) -> list[str]:
 
 
 def is_shard_name(name: str) -> bool:
-    """Is the name, in a folder, that of a shard, and not of what a system leaves behind?"""
+    """Does a file of this name in a folder count as a shard, and not as what a system left?"""
     return name.lower().endswith(".tar") and not name.startswith(".")
 
 
@@ -77,13 +77,13 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def shard_sizes(paths: list[str]) -> list[int | None]:
-    """Return what `sizes.json` beside each shard says of it: a number of samples, or None."""
+    """Return what `sizes.json` next to each shard says of it: a number of samples, or None."""
     tables = {folder: _sizes_in(folder) for folder in {os.path.dirname(path) for path in paths}}
     return [tables[os.path.dirname(path)].get(os.path.basename(path)) for path in paths]
 
 
 def stated_length(paths: list[str]) -> int | None:
-    """Return the sum of the numbers in the files `__len__` beside the shards, None without one."""
+    """Return the sum of the numbers in the files `__len__` next to shards, None without one."""
     lengths = []
     for folder in sorted({os.path.dirname(path) for path in paths}):
         try:

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
 
 class Source(ABC):
-    """Pairs of pictures and captions. What is wrong with the data never raises, once it is open."""
+    """Pairs of images and captions. What is wrong with the data never raises, once it is open."""
 
     @abstractmethod
     def parts(self) -> list[Part]:

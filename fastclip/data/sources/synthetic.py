@@ -1,4 +1,4 @@
-"""Random pictures with random captions, for measuring and testing without data."""
+"""Random images with random captions, for measuring and testing without data."""
 
 import torch
 

@@ -5,7 +5,6 @@ directory is read from the disk only; a name is looked up in transformers' cache
 """
 
 import os
-import re
 from collections.abc import Iterable
 
 import torch
@@ -19,6 +18,7 @@ from fastclip.data.tokenizers.arguments import (
 )
 from fastclip.data.tokenizers.beside_weights import SETTINGS_FILE, keeps_case
 from fastclip.data.tokenizers.cleaning import find_cleaner
+from fastclip.hub import REPOSITORY
 
 # A directory with none of these holds no tokenizer; transformers would then look on the hub.
 TOKENIZER_FILES = (
@@ -31,7 +31,6 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
 class HFTokenizer:
@@ -154,7 +153,7 @@ def _load(source: str, cache_dir: str | os.PathLike | None):
             raise FileNotFoundError(
                 f"no tokenizer in {source!r}: none of {', '.join(TOKENIZER_FILES)}"
             )
-    elif not HUB_NAME.fullmatch(source):
+    elif not REPOSITORY.fullmatch(source):
         raise FileNotFoundError(f"source is neither a directory nor a name: {source!r}")
     try:
         from transformers import AutoTokenizer

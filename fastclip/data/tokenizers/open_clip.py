@@ -59,7 +59,8 @@ def tokenize(texts: str | Iterable[str], context_length: int = DEFAULT_CONTEXT_L
     The last id of a text that does not fit is the end token.
 
     Raises:
-        FileNotFoundError: no vocabulary is installed: see `find_vocabulary`.
+        FileNotFoundError: OpenAI's vocabulary is not here and cannot be fetched; the message says
+            how to get it.
         TypeError: `texts` is not made of strings.
         ValueError: `context_length` < 2.
 

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from fastclip.data.open_clip_files import installed_file
+from fastclip.data.installed_files import installed_file
 from fastclip.data.tokenizers.vocabulary import (
     CLIP_MERGES,
     MERGES_FILE,

@@ -97,7 +97,7 @@ def _refusal(path: Path, error: Exception) -> str:
     reason = next((line for line in lines if "GLOBAL" in line or "Unsupported" in line), lines[0])
     return (
         f"{path} is refused: it holds more than tensors, and reading it would run code "
-        f"({reason.strip()}). Where you trust it, write its weights anew beside the code that "
+        f"({reason.strip()}). Where you trust it, write its weights anew with the code that "
         "made it: torch.save(model.state_dict(), 'weights.pt')"
     )
 

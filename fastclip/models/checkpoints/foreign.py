@@ -92,7 +92,7 @@ def require_content(path: Path) -> None:
 
 
 def require_whole_model(path: Path, tensors: Mapping[str, Any]) -> None:
-    """Raise if one file's tensors are an adapter's, or need a configuration that lies beside them.
+    """Raise if one file's tensors are an adapter's, or need a configuration from their directory.
 
     Raises:
         CheckpointError: see above.

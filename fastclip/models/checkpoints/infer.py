@@ -274,7 +274,7 @@ def _heads(name: str, tower: Tower, told: int | None, is_openai: bool = False) -
 
 def _known_heads(tower: Tower, is_openai: bool) -> int | None:
     """What OpenAI's format, or a published tower like this one, tells of heads."""
-    if is_openai:
+    if is_openai and _width(tower) >= OPENAI_HEAD_WIDTH:
         return _width(tower) // OPENAI_HEAD_WIDTH
     published = PUBLISHED.get(_shape(tower))
     return None if published is None else published.heads

@@ -45,7 +45,7 @@ def load_checkpoint(
         weights_only: must be True: no file is allowed to run code.
         device: accepted, and of no effect: a file is read on the CPU and copied to where the model
             is.
-        resize: interpolate position embeddings to the model's picture size and text length.
+        resize: interpolate position embeddings to the model's image size and text length.
 
     Returns:
         What did not fit, or None. Always None if `strict`.

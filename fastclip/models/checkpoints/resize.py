@@ -1,6 +1,6 @@
-"""Position embeddings for another picture size or another text length.
+"""Position embeddings for another image size or another text length.
 
-    pictures   the grid is interpolated, bicubic and anti-aliased; a class token's stays
+    images     the grid is interpolated, bicubic and anti-aliased; a class token's stays
     texts      linearly along the text
 
 Source: Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.2; the same filters as open_clip's, so
@@ -54,9 +54,9 @@ def _resize_grid(positions: Tensor, grid_size: tuple[int, int], num_prefix: int)
     side = math.isqrt(len(grid))
     if side * side != len(grid):
         raise CheckpointError(f"a grid of {len(grid)} positions is not square: cannot be resized")
-    picture = grid.T.reshape(1, -1, side, side).float()
-    picture = F.interpolate(picture, grid_size, mode="bicubic", antialias=True)
-    resized = torch.cat([prefix, picture[0].flatten(1).T.to(positions.dtype)])
+    image = grid.T.reshape(1, -1, side, side).float()
+    image = F.interpolate(image, grid_size, mode="bicubic", antialias=True)
+    resized = torch.cat([prefix, image[0].flatten(1).T.to(positions.dtype)])
     return resized.reshape(*leading, *resized.shape)
 
 

@@ -4,7 +4,7 @@
     config.json + weights               transformers' CLIPModel and SiglipModel
     one file                            OpenAI's, open_clip's and fastclip's checkpoints
 
-A `Source` holds tensors under open_clip's names, and of model and pictures what is known.
+A `Source` holds tensors under open_clip's names, and of model and images what is known.
 """
 
 import json
@@ -53,7 +53,7 @@ class Source(NamedTuple):
     tensors: by open_clip's names, on the CPU.
     config: of the model, or None if a bare state dict says nothing of it.
     activation: that the weights are known to be of, where `config` is None.
-    preprocess: how pictures are prepared, or None.
+    preprocess: how images are prepared, or None.
     directory: where they were found, if it was one; tokenizer files lie there too.
     is_openai: they were in one file that has the marks of OpenAI's releases.
     """
@@ -97,7 +97,7 @@ class Source(NamedTuple):
             return infer_config(self.tensors, told, heads, self.is_openai)
         known = self.config.vision_cfg.heads, self.config.text_cfg.heads
         if heads is not None and known != both_towers("heads", heads):
-            raise CheckpointError(f"heads {heads} are not those of the weights, {known}")
+            raise CheckpointError(f"heads {heads} do not fit the weights, which have {known}")
         return self.config
 
 
@@ -167,8 +167,8 @@ def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
     if preprocess is None:
         return config, None
     # As in open_clip, images have the size that the model takes, whatever is written here.
-    told = preprocess | {"size": config.vision_cfg.image_size}
-    return config, _obeyed(path, PreprocessCfg.from_dict, told)
+    size = {"size": config.vision_cfg.image_size}
+    return config, _obeyed(path, lambda: PreprocessCfg.from_dict(preprocess | size))
 
 
 def _transformers_directory(path: Path) -> Source:
@@ -202,7 +202,8 @@ def _read_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
 
 def _read_shards(path: Path, index: str) -> WeightsFile:
     tensors: dict[str, Tensor] = {}
-    names = sorted(set(_read_json(path / index)["weight_map"].values()))
+    values = _read_json(path / index)
+    names = _obeyed(path / index, lambda: sorted(set(values["weight_map"].values())))
     if absent := [name for name in names if not (path / name).is_file()]:
         raise FileNotFoundError(
             f"{path / index} names {len(names)} files of weights, of which {len(absent)} are not "

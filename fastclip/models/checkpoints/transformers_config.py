@@ -209,5 +209,5 @@ def _patch_size(vision: dict) -> int:
 
 def _square(size: tuple[int, int]) -> int:
     if size[0] != size[1]:
-        raise CheckpointError(f"transformers' models take square pictures, not {size}")
+        raise CheckpointError(f"transformers' models take square images, not {size}")
     return size[0]

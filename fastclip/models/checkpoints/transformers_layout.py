@@ -99,7 +99,7 @@ def _what_transformers_lacks(config: ClipConfig) -> list[str]:
     objections = {
         "a vision tower without ln_pre": vision.no_ln_pre,
         "averaged patches": vision.pool_type != "tok",
-        "grey pictures": vision.channels != 3,
+        "grey images": vision.channels != 3,
         "LayerScale": vision.ls_init_value is not None or text.ls_init_value is not None,
         "a text tower without causal mask": text.no_causal_mask,
         f"text pooling by {text.pool_type}": text.pool_type not in ("argmax", "eos"),
@@ -113,7 +113,8 @@ def _what_transformers_lacks(config: ClipConfig) -> list[str]:
 def _clip(config: ClipConfig) -> Iterator[Row]:
     text = "text." if config.custom_text else ""
     vision = "vision_model."
-    yield _same("logit_scale", "logit_scale")
+    # One number, of shape () or (1,) here.
+    yield Row(("logit_scale",), ("logit_scale",), lambda x: (x.reshape(()),), lambda x: (x,))
     yield from _text_tower(config, text)
     yield _transposed(f"{text}text_projection", "text_projection.weight")
     yield _same("visual.class_embedding", f"{vision}embeddings.class_embedding")

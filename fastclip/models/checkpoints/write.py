@@ -4,7 +4,7 @@
     hf          a directory that transformers' CLIPModel or SiglipModel, and their processors, load
     openai      one file: the state dict that openai/CLIP's `load` takes
 
-What is written is complete or not there: a directory is made beside its place and renamed, and one
+What is written is complete or not there: a directory is made next to its place and renamed, and one
 that exists already is never touched.
 """
 
@@ -167,13 +167,16 @@ def _write_transformers(
 
 def _openai_state_dict(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
     if config.custom_text or isinstance(config.vision_cfg, SiglipVisionConfig):
-        raise CheckpointError("openai/CLIP has no SigLIP models, and no text tower of its own")
+        raise CheckpointError(
+            "openai/CLIP has no SigLIP models and none whose text tower is a module of its own"
+        )
     if lacking := _what_openai_lacks(config):
         raise CheckpointError(f"openai/CLIP would build another model: it has {', '.join(lacking)}")
     for activation in config.activations:
         if activation not in (None, "quick_gelu"):
             raise ActivationMismatchError(activation, "quick_gelu, always, in openai/CLIP")
-    return tensors
+    # A scale of shape (1,) is the same number: openai/CLIP has a scalar.
+    return tensors | {"logit_scale": tensors["logit_scale"].reshape(())}
 
 
 def _what_openai_lacks(config: ClipConfig) -> list[str]:
@@ -188,6 +191,8 @@ def _what_openai_lacks(config: ClipConfig) -> list[str]:
         "a projection of texts": text.proj_type != "linear" or text.proj_bias,
         "no LayerScale in the text tower": text.ls_init_value is not None,
         "no logit_bias": config.init_logit_bias is not None,
+        "MLPs of 4 times the width in the text tower": text.mlp_ratio != 4,
+        "square images": vision.image_size[0] != vision.image_size[1],
     }
     if isinstance(vision, VisionConfig):
         objections |= {
@@ -195,6 +200,8 @@ def _what_openai_lacks(config: ClipConfig) -> list[str]:
             "a norm before the first block": vision.no_ln_pre,
             "norms of epsilon 1e-5 in the vision tower": vision.norm_eps != 1e-5,
             "no LayerScale in the vision tower": vision.ls_init_value is not None,
+            "MLPs of 4 times the width in the vision tower": vision.mlp_ratio != 4,
+            "images of three channels": vision.channels != 3,
         }
     return [what for what, holds in objections.items() if holds]
 

@@ -52,5 +52,7 @@ def test_images_are_decoded_as_they_are_going_to_be():
 
     with pytest.raises(ValueError, match="unusable image: 0: KeyError: 'colour'"):
         look(Beginning(0, 3), transform=broken)
-    with pytest.raises(TypeError, match="--val-data is not of this model: transform must return"):
+    with pytest.raises(
+        TypeError, match="--val-data does not fit this model: transform must return"
+    ):
         look(Beginning(0, 3), transform=lambda image: torch.zeros(3, 1, 1))

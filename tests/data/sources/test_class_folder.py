@@ -26,6 +26,11 @@ def test_pictures_are_those_of_folders_and_captions_the_folders_names(tmp_path):
     assert source.skipped() == {".txt": 1, "image outside the folders of classes": 1}
 
 
+def test_names_that_are_digits_and_no_numbers_are_names(tmp_path):
+    fill(tmp_path, "\u00b2/a.jpg", "10/a.jpg", "9/a.jpg")
+    assert ClassFolderSource(tmp_path).classes == ["10", "9", "\u00b2"]
+
+
 @pytest.mark.parametrize("suffix", ["tif", "TIFF", "bmp", "gif", "jp2", "ppm", "avif", "jfif"])
 def test_every_format_that_is_read_makes_a_class(tmp_path, suffix):
     form = {"tif": "TIFF", "jp2": "JPEG2000", "jfif": "JPEG"}.get(suffix, suffix.upper())
@@ -71,7 +76,7 @@ def test_folders_that_cannot_be_classified_are_refused(tmp_path):
     with pytest.raises(NotADirectoryError, match="nowhere"):
         ClassFolderSource(tmp_path / "nowhere")
     fill(tmp_path, "a.jpg")
-    with pytest.raises(ValueError, match="a folder of pictures"):
+    with pytest.raises(ValueError, match="a folder of images"):
         ClassFolderSource(tmp_path)
 
 

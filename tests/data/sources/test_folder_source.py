@@ -126,7 +126,7 @@ def test_pipes_and_links_that_lead_nowhere_do_not_stop_a_run(tmp_path):
 
 def test_a_folder_without_pictures_or_that_is_none_raises(tmp_path):
     (tmp_path / "a.txt").write_text("words")
-    with pytest.raises(ValueError, match="root holds no picture"):
+    with pytest.raises(ValueError, match="root holds no image"):
         FolderSource(tmp_path)
     with pytest.raises(NotADirectoryError, match="root must be a folder"):
         FolderSource(tmp_path / "a.txt")

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fastclip.data import open_clip_files
+from fastclip.data.installed_files import installed_file
 from fastclip.data.tokenizers import openai_vocabulary
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.openai_vocabulary import (
@@ -71,7 +71,7 @@ def everything(path):
 def test_digest_is_of_the_file_that_comes_with_open_clip(monkeypatch):
     monkeypatch.undo()
     openai_vocabulary._openai_vocabulary.cache_clear()
-    path = open_clip_files.open_clip_file(OPENAI_FILE)
+    path = installed_file("open_clip", OPENAI_FILE)
     if path is None:
         pytest.skip("open_clip_torch is not installed")
     assert find_vocabulary(path).sha256 == openai_vocabulary.SHA256

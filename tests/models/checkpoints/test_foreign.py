@@ -90,6 +90,16 @@ def test_shards_that_are_not_there_are_counted_and_named(tmp_path):
         read_source(tmp_path / "hf")
 
 
+def test_index_of_shards_that_names_none_is_refused_with_its_name(tmp_path):
+    save_pretrained(build(SMALL["vit"]), tmp_path / "hf", layout="hf")
+    (tmp_path / "hf" / "model.safetensors").unlink()
+    index = tmp_path / "hf" / "model.safetensors.index.json"
+    for values in ({}, {"weight_map": ["model.safetensors"]}):
+        index.write_text(json.dumps(values))
+        with pytest.raises(CheckpointError, match=index.name):
+            read_source(tmp_path / "hf")
+
+
 @pytest.mark.parametrize(
     "name, kind",
     [("model_index.json", "a pipeline of diffusers"), ("modules.json", "sentence-transformers")],

@@ -184,6 +184,13 @@ def test_openais_format_has_heads_of_64_channels():
     assert (inferred.vision_cfg.heads, inferred.text_cfg.heads) == (2, 2)
     resnet = infer_config(tensors_of(SMALL["resnet"]), "quick_gelu", is_openai=True)
     assert resnet.vision_cfg.head_width == 64
+    # No multiple of 64: of such a tower of somebody else's the format does not tell the heads.
+    text = replace(SMALL["vit"].text_cfg, width=32, heads=2)
+    tensors = tensors_of(replace(SMALL["vit"], text_cfg=text))
+    with pytest.raises(CheckpointError, match=r"the text tower has width 32.*Give heads="):
+        infer_config(tensors, "quick_gelu", is_openai=True)
+    told = infer_config(tensors, "quick_gelu", (2, 4), is_openai=True)
+    assert told.text_cfg.heads == 4
 
 
 def test_towers_that_shapes_do_not_tell_apart_have_the_same_heads():

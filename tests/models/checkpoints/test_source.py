@@ -45,7 +45,9 @@ def test_directory_tells_model_pictures_and_weights(directory, model):
     assert source.directory == directory
     assert read_config(directory) == model.config
     assert source.config_or_inferred("quick_gelu", heads=(2, 2)) == model.config
-    with pytest.raises(CheckpointError, match=r"heads 4 are not those of the weights, \(2, 2\)"):
+    with pytest.raises(
+        CheckpointError, match=r"heads 4 do not fit the weights, which have \(2, 2\)"
+    ):
         source.config_or_inferred(heads=4)
 
 

@@ -80,6 +80,9 @@ def test_timms_and_transformers_models_come_back_from_their_directory_alone(imag
         found = encoded(again)
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
+    for output_dict in (True, False):
+        again = fastclip.create_model(f"local-dir:{path}", output_dict=output_dict)
+        assert again.output_dict is output_dict
 
 
 def test_an_encoder_of_ones_own_is_asked_for_by_name(tmp_path):

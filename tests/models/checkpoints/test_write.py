@@ -11,6 +11,7 @@ from fastclip.data.preprocess import PreprocessCfg
 from fastclip.models.checkpoints import write
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.files import read_weights_file
+from fastclip.models.checkpoints.source import read_source
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import TextConfig
 from fastclip.models.two_tower import TwoTower
@@ -55,6 +56,8 @@ def test_openais_file_is_a_bare_state_dict(tmp_path):
         ("avg", "openai", "image pooling by the class token"),
         ("eos", "openai", "text pooling by argmax"),
         ("first", "openai", "text pooling by argmax"),
+        ("tall", "openai", "square images"),
+        ("wide_mlp", "openai", "MLPs of 4 times the width in the vision tower"),
     ],
 )
 def test_model_that_a_layout_has_no_place_for_is_refused_and_nothing_is_left(
@@ -63,6 +66,25 @@ def test_model_that_a_layout_has_no_place_for_is_refused_and_nothing_is_left(
     with pytest.raises(CheckpointError, match=message):
         save_pretrained(build(SMALL[name]), tmp_path / "out", layout=layout)
     assert not list(tmp_path.iterdir())
+
+
+def test_openai_has_no_grey_images_and_no_other_mlps_of_texts(tmp_path):
+    config = SMALL["quick_gelu"]
+    grey = replace(config, vision_cfg=replace(config.vision_cfg, channels=1))
+    wide = replace(config, text_cfg=replace(config.text_cfg, mlp_ratio=2.0))
+    for other, message in ((grey, "images of three channels"), (wide, "MLPs .* in the text tower")):
+        with pytest.raises(CheckpointError, match=message):
+            save_pretrained(build(other), tmp_path / "model.pt", layout="openai")
+
+
+def test_a_scale_that_is_no_scalar_becomes_one_where_the_layout_has_one(tmp_path):
+    model = build(replace(SMALL["quick_gelu"], nonscalar_logit_scale=True))
+    for layout in ("openai", "hf"):
+        save_pretrained(model, tmp_path / layout, layout=layout)
+    files = (tmp_path / "openai", tmp_path / "hf" / "model.safetensors")
+    for scale in (read_weights_file(file).tensors["logit_scale"] for file in files):
+        assert scale.shape == () and scale == model.logit_scale
+    assert read_source(tmp_path / "hf").tensors["logit_scale"].shape == ()
 
 
 def test_siglip_with_another_text_tower_is_refused_by_transformers(tmp_path):

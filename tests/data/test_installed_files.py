@@ -3,7 +3,7 @@ import types
 
 import pytest
 
-from fastclip.data.open_clip_files import installed_file, open_clip_file
+from fastclip.data.installed_files import installed_file
 
 
 @pytest.fixture
@@ -19,8 +19,16 @@ def installed(tmp_path, monkeypatch):
 
 
 def test_file_is_found_without_an_import(installed):
-    assert open_clip_file("a.txt") == installed / "a.txt"
-    assert open_clip_file("b.txt") is None and installed_file("no_such_package", "a.txt") is None
+    assert installed_file("open_clip", "a.txt") == installed / "a.txt"
+    assert (
+        installed_file("open_clip", "b.txt") is None
+        and installed_file("no_such_package", "a.txt") is None
+    )
+
+
+def test_a_finder_of_the_old_kind_is_left_out_as_python_does(installed, monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [object(), *sys.meta_path])
+    assert installed_file("open_clip", "a.txt") == installed / "a.txt"
 
 
 @pytest.mark.parametrize("has_specification", [False, True])
@@ -31,5 +39,5 @@ def test_module_that_goes_by_the_packages_name_does_not_hide_it(
     if has_specification:
         stand_in.__spec__ = sys.modules["fastclip"].__spec__
     monkeypatch.setitem(sys.modules, "open_clip", stand_in)
-    assert open_clip_file("a.txt") == installed / "a.txt"
-    assert open_clip_file("b.txt") is None
+    assert installed_file("open_clip", "a.txt") == installed / "a.txt"
+    assert installed_file("open_clip", "b.txt") is None

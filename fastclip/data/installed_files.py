@@ -4,18 +4,14 @@ import sys
 from pathlib import Path
 
 
-def open_clip_file(name: str) -> Path | None:
-    """The file of this name in an installed `open_clip_torch`, or None."""
-    return installed_file("open_clip", name)
-
-
 def installed_file(package: str, name: str) -> Path | None:
     """The file of this name in an installed package, or None.
 
     A module that only goes by the name of `package` in this process does not hide the package.
     """
     for finder in sys.meta_path:
-        spec = finder.find_spec(package, None)
+        find_spec = getattr(finder, "find_spec", None)  # which old finders lack; Python skips them
+        spec = find_spec and find_spec(package, None)
         for directory in (spec and spec.submodule_search_locations) or ():
             path = Path(directory, name)
             if path.is_file():
