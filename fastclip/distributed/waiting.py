@@ -44,9 +44,9 @@ def _message(group: ProcessGroup, error: RuntimeError) -> str:
     who = f" Of its ranks, {absent} did not take part." if absent else ""
     return (
         f"an exchange of a loss between the {group.size()} ranks of its process group failed: "
-        f"{str(error).rstrip('.')}.{who} Where ranks are missing: every rank of the group must call "
-        "the loss, and its backward, equally often; a loss of one process's own pairs needs "
-        "ClipLoss(world_size=1), SigLipLoss(world_size=1) or a function without process_group"
+        f"{str(error).rstrip('.')}.{who} Every rank of the group must call the loss, and its "
+        "backward, equally often. A loss of one process's own pairs needs ClipLoss(world_size=1), "
+        "SigLipLoss(world_size=1) or a function without process_group."
     )
 
 

@@ -72,7 +72,7 @@ def message_without_a_store(group):
 def test_other_errors_pass_and_stores_may_fail():
     message = message_without_a_store(None)
     assert "between the 2 ranks of its process group failed: the engine's words. " in message
-    assert "every rank of the group must call" in message and "world_size=1" in message
+    assert "Every rank of the group must call" in message and "world_size=1" in message
     assert "did not take part" not in message
     for error in (torch.OutOfMemoryError("x"), NotImplementedError("x"), ValueError("x")):
         with pytest.raises(type(error), match=r"^x$"), waiting.Exchange(None):
