@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from fastclip.data.json_file import read_json_object
 from fastclip.data.tokenizers.openai_vocabulary import SHA256
 from fastclip.data.tokenizers.vocabulary import WHOLE_FILE, read_directory
 
@@ -54,12 +55,4 @@ def keeps_case(directory: str | PathLike) -> bool:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} is not a JSON object")
-    return values
+    return read_json_object(path) if path.is_file() else {}

@@ -13,14 +13,14 @@ openai/CLIP `simple_tokenizer.py` (byte alphabet, order of ids, file format).
 import gzip
 import hashlib
 import io
-import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+
+from fastclip.data.json_file import read_json
 
 CLIP_MERGES = 48_894
 MERGES_FILE, IDS_FILE, WHOLE_FILE = "merges.txt", "vocab.json", "tokenizer.json"
@@ -120,12 +120,12 @@ def read_directory(
     if merges_file.is_file():
         vocabulary = _parse(_read_lines(merges_file), num_merges, merges_file)
         if ids_file.is_file():
-            _check_ids(_read_json(ids_file), vocabulary, ids_file)
+            _check_ids(read_json(ids_file), vocabulary, ids_file)
         yield vocabulary
     whole = Path(directory, WHOLE_FILE)
     if whole.is_file():
         try:
-            model = _read_json(whole)["model"]
+            model = read_json(whole)["model"]
             lines, ids = model["merges"], model["vocab"]
         except (KeyError, TypeError):
             raise ValueError(f"{whole} is not of a byte pair tokenizer: no model.merges") from None
@@ -154,13 +154,6 @@ def _read_lines(path: Path) -> list[str]:
             f"got {header[:40]!r}"
         )
     return lines
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
 
 
 def _parse(lines: Iterable[str | list[str]], num_merges: int, path: Path) -> BytePairVocabulary:

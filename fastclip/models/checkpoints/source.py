@@ -7,7 +7,6 @@
 A `Source` holds tensors under open_clip's names, and of model and images what is known.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from fastclip.data.json_file import read_json_object
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.beside_weights import is_openai_vocabulary
 from fastclip.models.checkpoints.errors import SHOWN, ActivationMismatchError, CheckpointError
@@ -227,10 +227,4 @@ def _obeyed(path: Path, read: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _read_json(path: Path) -> dict:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} is not a JSON object")
-    return values
+    return read_json_object(path, CheckpointError)

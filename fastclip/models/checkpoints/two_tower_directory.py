@@ -1,11 +1,11 @@
 """Reading a directory that `save_pretrained` wrote of a `TwoTower`."""
 
-import json
 from os import PathLike
 from pathlib import Path
 
 from torch import nn
 
+from fastclip.data.json_file import read_json_object
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.load import load_checkpoint
 from fastclip.models.two_tower import TwoTower
@@ -27,10 +27,7 @@ def read_two_tower(
     path = Path(directory, TWO_TOWER_CONFIG)
     if not path.is_file():
         raise FileNotFoundError(f"{directory} has no {TWO_TOWER_CONFIG}: it holds no TwoTower")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    values = read_json_object(path, CheckpointError)
     model = rebuild(values, image_encoder, text_encoder)
     if load_weights:
         load_checkpoint(model, Path(directory, TWO_TOWER_WEIGHTS))
