@@ -67,22 +67,26 @@ def error_budgets(
             errors[i] = max(errors[i], distance(output.to(dtype), true))
     magnitudes = [x.norm().item() for x in exact]
     image, text, scale, *bias = (x.double() for x in inputs)
-    grad_image = exact[1]
     if options.get("normalize"):
-        # The gradient w.r.t. a row that is normalised has lost what lies along it, which sums to
-        # that of the scale.
         image, text = F.normalize(image, dim=1), F.normalize(text, dim=1)
-        as_they_are = options | {"normalize": False}
-        _, (grad_image, *_) = value_and_grads(
-            function, image, text, scale, *bias, dtype=torch.float64, **as_they_are
-        )
     magnitudes[0] += (scale * (image * text).sum(1)).norm().item() / len(image)
     if scale != 0:
-        magnitudes[3] = (grad_image * image / scale).abs().sum().item()
+        magnitudes[3] = _cancelling_terms(function, image, text, [scale, *bias], options)
     return [
         FACTOR * (error + torch.finfo(dtype).eps * magnitude)
         for error, dtype, magnitude in zip(errors, dtypes, magnitudes, strict=True)
     ]
+
+
+def _cancelling_terms(function, image, text, scalars, options) -> float:
+    """sum_ijd |G_ij image_id text_jd|, G the logits' gradient: the terms of logit_scale's."""
+    # The cosines as the rows and an identity as the columns: the rows' gradient is scale * G.
+    cosines, identity = image @ text.T, torch.eye(len(text), dtype=torch.float64)
+    there = options | {"normalize": False}
+    _, (grad, *_) = value_and_grads(
+        function, cosines, identity, *scalars, dtype=torch.float64, **there
+    )
+    return ((grad / scalars[0]).abs() * (image.abs() @ text.abs().T)).sum().item()
 
 
 def distance(actual: Tensor, exact: Tensor) -> float:
