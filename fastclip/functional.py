@@ -42,12 +42,12 @@ def clip_loss(
         logit_scale: number (of Python or numpy), or tensor of one element on the features' device:
             the multiplicative scale (> 0), not its logarithm.
         normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
-        backend: "auto", "cpu", "triton", "chunked" or "reference". A named backend runs or raises.
+        backend: "auto", "cpu", "triton", "cuda", "chunked" or "reference". A named backend runs or raises.
         workspace: bytes of memory that the backend may use to save time (see README, Workspace);
             None is the backend's bounded default.
         reduction: "mean" or "none".
-        return_stats: also return `ClipStats`; free but on `triton`, where the maxima are a product
-            of their own, 2 B^2 D FLOPs.
+        return_stats: also return `ClipStats`. On `triton` and `cuda` the maxima are a product of
+            their own, 2 B^2 D FLOPs; on other backends they cost nothing.
         process_group: None is this process alone. With a group the loss is that of the N pairs of
             all its ranks as one batch, on every rank the same bits; ranks may have different B.
             The gradients of a rank are W times its share of the loss's, so that DDP's mean over
@@ -125,7 +125,7 @@ def siglip_loss(
         logits_ij = logit_scale * <image_i, text_j> + logit_bias
         loss_i    = sum_j softplus(-y_ij logits_ij),   y_ij = 1 if i = j else -1
 
-    Memory and cost as in `clip_loss`; the mean on `triton` takes one pass, 6 B^2 D FLOPs.
+    Memory and cost as in `clip_loss`; the mean on `triton` and `cuda` takes one pass, 6 B^2 D FLOPs.
 
     Args:
         image_features, text_features, logit_scale, normalize, backend, workspace, process_group,

@@ -1,8 +1,7 @@
 // contrastive_lse, backward: p from the statistics of the forward, then its products.
 //
-// Math      fastclip/backends/reference.py;  p is G divided by a power of two that makes the
-// largest
-//           weight about 1, so that the flush of lse_epilogue.h is relative to the result
+// Math      fastclip/backends/reference.py;  p is G divided by a power of two that makes
+//           the largest weight about 1: the flush of lse_epilogue.h is relative to the result
 // Tiling    logit_gradients.h
 // Cost      6 M N D FLOPs (4 M N D where the logits were kept) and two exponentials per logit
 // Limits    first derivatives only; gradients of sums and positives contiguous and in T

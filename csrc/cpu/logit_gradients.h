@@ -3,8 +3,9 @@
 // Math
 //   p_ij = d loss / d logit_ij / weight_scale, given by the primitive
 //   a = p col,  b = p^T row      (M, D), (N, D)
-//   d row = f a,  d col = f b,  f = logit_scale weight_scale;  d logit_scale = weight_scale <a,
-//   row> and through the normalisation where the features were normalised (features.h).
+//   d row = f a,  d col = f b,  f = logit_scale weight_scale;
+//   d logit_scale = weight_scale <a, row>, and where the features were normalised both go
+//   through the normalisation (features.h).
 //
 // Tiling
 //   A panel is 2 x 8 tiles of p (512 x 4096, 8 MiB in float), 8 x 8 with more than 16 threads. For

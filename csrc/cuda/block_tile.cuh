@@ -7,8 +7,8 @@
 namespace fastclip::cuda {
 
 constexpr int GROUP = 8;
-// A row of the tile in shared memory is 16 bytes longer than 128 numbers: rows begin in other
-// banks.
+// A row of the tile in shared memory is 16 bytes longer than 128 numbers, so that rows begin
+// in other banks.
 constexpr int STAGED_ROW_BYTES = BLOCK * 2 + 16;
 static_assert(BLOCK * STAGED_ROW_BYTES <= PRODUCT_BYTES);
 

@@ -1,5 +1,5 @@
-// From partial sums to shift and total, and the rescue of rows that the common shift fails; any
-// GPU.
+// From partial sums to shift and total, and the rescue of rows that the common shift fails;
+// any GPU.
 //
 // Math
 //   for the rows of either side, in log2 units:

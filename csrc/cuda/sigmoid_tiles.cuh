@@ -6,9 +6,8 @@
 //     softplus   = (max(y, 0) + log2(1 + q)) ln 2
 //     sigmoid    = 1 / (1 + q) for y >= 0,  q / (1 + q) below
 //   LOSS:      row_loss_i = sum of softplus over the thread's columns
-//   GRADIENT:  G_ij = g_i sigmoid(y_ij), negated for pairs; in place, times `weight`, and summed
-//   like
-//              the losses, for d logit_bias
+//   GRADIENT:  G_ij = g_i sigmoid(y_ij), negated for pairs; in place, times `weight`, and
+//              summed like the losses, for d logit_bias
 // Numerics
 //   log2(1 + q) = q p(q) with p of degree 8: relative error 1.3e-7 down to the smallest q, so that
 //   the loss of a model that fits keeps its digits.

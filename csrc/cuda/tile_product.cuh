@@ -5,8 +5,8 @@
 //     one    high_i high_j
 //     two    low_i high_j + high_i low_j + high_i high_j: 22 bits of either factor
 // Tiling
-//   128 x 128 of a block of 8 warps, 32 x 64 of a warp, 32 features at a time through shared
-//   memory.
+//   128 x 128 of a block of 8 warps, 32 x 64 of a warp, 32 features at a time through
+//   shared memory.
 // Cost
 //   64 FLOPs per byte from the L2 cache; 48 KiB and at most 128 registers, so that two blocks share
 //   a multiprocessor: one multiplies while the other is at its epilogue.

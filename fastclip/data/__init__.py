@@ -1,1 +1,1 @@
-"""Data: built-in sources, captions, tokenizers."""
+"""Data: sources of image-text pairs, batches, image preprocessing, tokenizers."""

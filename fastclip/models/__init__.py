@@ -1,1 +1,1 @@
-"""Encoders: small vision and text transformers, and the CLIP model of the two."""
+"""Encoders: vision transformers, ResNets and text transformers, open_clip's names, checkpoints."""

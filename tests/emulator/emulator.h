@@ -3,14 +3,13 @@
 // Every thread of a block is a fiber; one runs at a time, until it waits for others. What a warp
 // does together (shuffles, ldmatrix, mma) happens when its last lane has arrived, with the layouts
 // that the PTX ISA gives. Nothing is faster than on a GPU; what can be seen here and not there:
-//   - a copy or a product that nobody waited for: they are made at the last moment that is allowed
-//   (or
-//     at the first, as `Options` say), and shared memory is full of nan before a block begins;
+//   - a copy or a product that nobody waited for: they are made at the last moment that is
+//     allowed (or at the first, as `Options` say), and shared memory is full of nan before a
+//     block begins;
 //   - threads that depend on an order: the next to run is drawn at random;
 //   - a barrier that not all reach: std::runtime_error instead of a hang;
-//   - writing beyond the shared memory that was asked for, or ending before a copy engine has read
-//   it:
-//     likewise.
+//   - writing beyond the shared memory that was asked for, or ending before a copy engine has
+//     read it: likewise.
 // Not emulated: how tensor cores round sums (here in float64, rounded once per instruction), fences
 // and memory ordering, registers, and time.
 #pragma once

@@ -58,8 +58,8 @@ __device__ __forceinline__ void arrive_at(Barrier& barrier, int rank) {
       : "memory");
 }
 
-// Until the phase of this parity has ended; a fresh barrier is in phase 0, and phase -1, of parity
-// 1, has ended.
+// Until the phase of this parity has ended; a fresh barrier is in phase 0, and phase -1,
+// of parity 1, has ended.
 __device__ __forceinline__ void wait(Barrier& barrier, int parity) {
   asm volatile(
       "{\n"

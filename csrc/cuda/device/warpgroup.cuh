@@ -11,8 +11,8 @@ namespace fastclip::cuda {
 
 constexpr int WARPGROUP = 128;
 
-// Of a factor in shared memory whose rows are 128 bytes (64 features), swizzled, 8 of them in 1
-// KiB.
+// Of a factor in shared memory whose rows are 128 bytes (64 features), swizzled, 8 of
+// them in 1 KiB.
 __device__ __forceinline__ uint64_t factor_descriptor(const void* shared) {
   constexpr uint64_t SWIZZLE_128_BYTES = uint64_t{1} << 62;
   constexpr uint64_t NEXT_EIGHT_ROWS = uint64_t{1024 >> 4} << 32;
