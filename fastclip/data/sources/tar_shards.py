@@ -27,6 +27,7 @@ from fastclip.data.sources.source import END, Entry, Part, Source
 from fastclip.data.sources.tar_members import Damage, Member, read_members
 
 MAX_MEMBER_BYTES = 2**28  # no encoded image is larger; a damaged size might be
+MAX_SHOWN = 512  # characters of a member's name in a key or a message
 NUM_NAMED = 5  # members of an incomplete sample that a message names
 
 
@@ -137,5 +138,6 @@ def _named(group: Group) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return the name with what is not UTF-8 in it replaced."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
+    """Return the name with what is not UTF-8 in it replaced, and the end of a long one left out."""
+    cut = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}..."
+    return cut.encode(errors="surrogateescape").decode(errors="replace")
