@@ -78,11 +78,12 @@ class _Extended:
         return True
 
 
-def is_header(block: bytes) -> bool:
-    """Is the block's checksum right?"""
-    stated = _number(block[CHECKSUM])
+def is_header(data: bytes, at: int = 0) -> bool:
+    """Is there a block with a right checksum at this offset of the data?"""
+    stated = _number(data[at + CHECKSUM.start : at + CHECKSUM.stop])
     if stated is None:
         return False
+    block = data[at : at + BLOCK]
     rest = block[: CHECKSUM.start] + block[CHECKSUM.stop :]
     unsigned = sum(rest) + 8 * ord(" ")
     # Some programs of old have summed signed characters.
@@ -92,7 +93,7 @@ def is_header(block: bytes) -> bool:
 def read_header(file: BinaryIO, start: int) -> Header | Refusal:
     """Read the header at offset `start` of a file, or say that there is none."""
     extended, at = _Extended(), start
-    for _ in range(MAX_EXTENDED + 1):
+    for number in range(MAX_EXTENDED + 1):
         file.seek(at)
         block = file.read(BLOCK)
         if len(block) < BLOCK:
@@ -104,6 +105,8 @@ def read_header(file: BinaryIO, start: int) -> Header | Refusal:
             return Refusal(at + BLOCK)
         if kind not in (LONG_NAME, LONG_LINK, *PAX):
             return _member(file, block, at, extended)
+        if number == MAX_EXTENDED:
+            break
         if size > MAX_EXTENDED_BYTES:
             return Refusal(at + BLOCK)
         contents = file.read(_padded(size))

@@ -95,7 +95,7 @@ def _behind_damage(file: BinaryIO, start: int, at: int, file_size: int) -> Damag
         magic = window.find(MAGIC, MAGIC_AT)
         while 0 <= magic <= len(window) - (BLOCK - MAGIC_AT):
             header = magic - MAGIC_AT
-            if is_header(window[header : header + BLOCK]):
+            if is_header(window, header):
                 return Damage(start, at + header, "shard is corrupt")
             magic = window.find(MAGIC, magic + 1)
         at += num_searched - BLOCK  # a header may lie across the edge of a window

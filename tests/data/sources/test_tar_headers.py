@@ -117,9 +117,7 @@ def test_chains_cost_as_much_as_their_bytes_and_are_damage(chain, tmp_path):
     file = CountingFile(CHAINS[chain] + tail)
     found = list(read_members(file, 0))
     assert file.num_read < 5 * len(file.getvalue()) + 2**20
-    assert len(found) <= 6 and any(
-        isinstance(item, Damage) or item.kind == "other" for item in found
-    )
+    assert any(isinstance(item, Damage) or item.kind == "other" for item in found)
     path = tmp_path / "a.tar"
     path.write_bytes(file.getvalue())
     assert_resumable(TarSource(str(path)))
