@@ -12,6 +12,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
+from fastclip.data.regular_file import open_regular
+
 # A closed list: some of Pillow's other readers start programs (EPS) or only know a header.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 2**28 // 3  # a quarter of a GiB of RGB; Pillow warns from the same number on
@@ -46,7 +48,8 @@ def load_image(
         max_pixels: larger images are refused by their header, before a pixel is decoded.
 
     Raises:
-        FileNotFoundError: there is no such file; other errors of opening it likewise stay OSErrors.
+        FileNotFoundError: there is no such file; other errors of opening it likewise stay OSErrors,
+            and so does that it is a folder, a pipe, a socket or a device.
         ImageError: the file is empty, of an unknown format, corrupt, truncated (unless Pillow's
             LOAD_TRUNCATED_IMAGES is set), has more than `max_pixels` pixels, or has values without
             a known white: floats, 32-bit integers, 16-bit TIFFs with a sign or with white as 0.
@@ -56,7 +59,7 @@ def load_image(
     if max_pixels < 1:
         raise ValueError(f"max_pixels must be positive, got {max_pixels}")
     if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
+        with open_regular(source) as file:
             return _decode(file, os.fspath(source), max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(io.BytesIO(source), "image", max_pixels)

@@ -5,14 +5,20 @@ has it: a brace that is meant as such is doubled.
 """
 
 import os
+import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from fastclip.data.regular_file import read_regular
+
+MAX_BYTES = 2**24
+WIDE = re.compile(r"\{[^{}]*\d{4}")  # a field that would be padded to a thousand letters or more
 NAME = "the name of a class, longer than any number of letters that a field may be cut to"
 
 
 def objection_to(template: str) -> str | None:
     """Why a text cannot be a template, or None."""
+    if WIDE.search(template):
+        return "it asks for a field of more than 999 letters"
     try:
         filled = template.format(NAME)
     except IndexError:
@@ -47,7 +53,7 @@ def read_templates(path: str | os.PathLike) -> list[str]:
     """Read a text with a template per line.
 
     Raises:
-        OSError: there is no such file.
+        OSError: there is no such file, or it is no regular one.
         ValueError: there is no line, or one that is no template; the message has its number.
     """
     templates = []
@@ -61,8 +67,9 @@ def read_class_names(path: str | os.PathLike) -> list[str]:
     """Read a text with a class name per line.
 
     Raises:
-        OSError: there is no such file.
-        ValueError: there is no line in it, or it is not text in UTF-8.
+        OSError: there is no such file, or it is no regular one.
+        ValueError: there is no line in it, or it is not text in UTF-8, or has more than
+            `MAX_BYTES`.
     """
     return [line for _, line in _lines(path)]
 
@@ -70,7 +77,7 @@ def read_class_names(path: str | os.PathLike) -> list[str]:
 def _lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     """Lines that are not blank, with their numbers from 1."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{os.fspath(path)} must be text in UTF-8: {error}") from error
     lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]

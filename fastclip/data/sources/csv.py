@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
+from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_names import is_image_name
 from fastclip.data.sources.records import (
     MAX_RECORD_BYTES,
@@ -43,7 +44,7 @@ class CsvSource(Source):
         image_key, caption_key: names of columns.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or is no regular file.
         ValueError: the file is empty or no text in UTF-8, a column is missing, there is no row,
             `separator` is empty, a quote or a pattern, or an image is in both folders, and they
             differ.
@@ -58,7 +59,7 @@ class CsvSource(Source):
     ) -> None:
         self._separator = separator = literal_separator(separator)
         self.path = os.fspath(path)
-        with open(self.path, "rb") as file:
+        with open_regular(self.path) as file:
             if objection := objection_to(file.read(NUM_BYTES_LOOKED_AT)):
                 raise ValueError(f"path must be a table in UTF-8, but {self.path!r} {objection}")
             header = next(split_records(file, 0, separator, lambda *_: True), None)
@@ -87,7 +88,7 @@ class CsvSource(Source):
         if start >= part.stop:
             return
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 for record in split_records(file, start, self._separator, self._ends_before):
                     yield Entry(record.start, record.end, partial(self._load, record))
                     start = record.end

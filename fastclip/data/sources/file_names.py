@@ -14,6 +14,8 @@ IMAGE_SUFFIXES = (
     "jp2", "j2k", "jpx", "jpf", "jpc", "j2c", "ppm", "pgm", "pbm", "pnm",
 )  # fmt: skip
 CAPTION_SUFFIXES = ("txt",)
+MAX_KEYS = 32  # that a name may have, of which some are made of dots
+LONGEST_SUFFIX = 32  # characters of one that is counted by its name
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 SYSTEM_FOLDERS = ("__MACOSX", "__pycache__")
 
@@ -49,10 +51,11 @@ class Suffixes:
             raise ValueError(f"image_key and caption_key must differ, both have {sorted(both)}")
         kinds = dict.fromkeys(self.images, "image") | dict.fromkeys(self.captions, "caption")
         self._kinds: dict[str, str] = kinds
+        self._longest = max(map(len, kinds))
 
     def name(self, path: str) -> Name:
         """Split the path of a file, with "/" between its folders."""
-        dot = path.find(".", path.rfind("/") + 2)
+        dot = path.find(".", max(path.rfind("/") + 2, len(path) - self._longest - 1))
         while dot >= 0:
             suffix = path[dot + 1 :].lower()
             if (kind := self._kinds.get(suffix)) is not None:
@@ -62,13 +65,13 @@ class Suffixes:
 
 
 def possible_keys(path: str, name: Name) -> list[str]:
-    """Return every key that the sample of a file may have, longest first.
+    """Return every key that the sample of a file may have, longest first, `MAX_KEYS` at most.
 
     Those are the key of its name, and what of it precedes each dot in its last part.
     """
     found = [] if name.kind is None else [name.key]
     end, base_start = len(name.key), path.rfind("/") + 1
-    while (end := path.rfind(".", base_start, end)) > base_start:
+    while len(found) < MAX_KEYS and (end := path.rfind(".", base_start, end)) > base_start:
         found.append(path[:end])
     return found
 
@@ -88,10 +91,12 @@ def is_ignored(path: str) -> bool:
 
 
 def suffix_of(path: str) -> str:
-    """Return what to call a kind of files: ".npy", or "no suffix"."""
+    """Return what to call a kind of files: ".npy", "no suffix" or "long suffix"."""
     base = path[path.rfind("/") + 1 :]
     dot = base.rfind(".")
-    return base[dot:].lower() if dot > 0 else "no suffix"
+    if dot <= 0:
+        return "no suffix"
+    return base[dot:].lower() if len(base) - dot <= LONGEST_SUFFIX else "long suffix"
 
 
 def is_image_name(name: str) -> bool:

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from typing import NamedTuple
 
+from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_names import Suffixes, suffix_of
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.sample_groups import group_members
@@ -63,7 +64,7 @@ class FolderSource(IndexedSource):
         if caption is None:
             return BadSample(image, "no caption")
         try:
-            with open(os.path.join(self.root, caption), "rb") as file:
+            with open_regular(os.path.join(self.root, caption)) as file:
                 contents = file.read(MAX_CAPTION_BYTES + 1)
         except FileNotFoundError:
             return BadSample(image, "no caption")

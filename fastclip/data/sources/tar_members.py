@@ -1,19 +1,18 @@
 """The members of a tar file from any of them on, past whatever is damaged.
 
-The standard `tarfile` reads each header. What it takes for the end of the file when it is not
-(zeros, a header that is not one, a file that stops early) is found here: what is skipped is
-reported as damage, and reading goes on at the next header with a valid checksum.
+`tar_headers.py` reads each header. What only looks like the end of the file (zeros, a header that
+is not one, a file that stops early) is found here: what is skipped is reported as damage, and
+reading goes on at the next header with a valid checksum.
 """
 
-import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from fastclip.data.sources.source import END
+from fastclip.data.sources.tar_headers import BLOCK, Header, Refusal, is_header, read_header
 
-BLOCK = tarfile.BLOCKSIZE
 MAGIC, MAGIC_AT = b"ustar", 257  # of every header that today's programs write
-WINDOW = 2**20  # bytes searched at a time
+WINDOW = 2**20  # bytes searched at a time, at most
 
 
 class Member(NamedTuple):
@@ -33,63 +32,72 @@ class Damage(NamedTuple):
 
 def read_members(file: BinaryIO, start: int) -> Iterator[Member | Damage]:
     """Yield what follows offset `start`, which is 0 or the end of a member or of damage."""
-    file_size = file.seek(0, 2)
+    damage, file_size = None, file.seek(0, 2)
+    for found in _each_member(file, start, file_size):
+        # What looks like a header in the midst of damage, and is none, does not end the damage.
+        if damage and isinstance(found, Damage) and found.reason == damage.reason:
+            damage = damage._replace(end=found.end)
+            continue
+        if damage:
+            yield damage
+        damage = found if isinstance(found, Damage) else None
+        if not damage:
+            yield found
+    if damage:
+        yield damage
+
+
+def _each_member(file: BinaryIO, start: int, file_size: int) -> Iterator[Member | Damage]:
     while start != END:
         file.seek(start)
         header = file.read(BLOCK)
         if len(header) == BLOCK and not any(header):
-            found = _behind_zeros(file, start, file_size)
-            if found is None:
+            if _only_zeros_from(file, start):
                 return
-        elif len(header) < BLOCK:
-            found = Damage(start, END, "shard is truncated")
+            found = _behind_damage(file, start, start + 1, file_size)
         else:
-            found = _member_at(file, start, file_size) or _behind_damage(file, start, file_size)
+            found = _member_at(file, start, file_size)
         yield found
         start = found.end
 
 
-def _member_at(file: BinaryIO, start: int, file_size: int) -> Member | Damage | None:
-    file.seek(start)
-    # tarfile's parsers of damaged numbers and extended headers raise whatever they come across.
-    try:
-        tar = tarfile.open(fileobj=file, mode="r:", encoding="utf-8")
-        info = tar.next()
-    except Exception:
-        return None
-    if info is None or info.size < 0:
-        return None
-    if info.isreg() and not info.issparse():
-        size, kind = info.size, "file"
-        end = info.offset_data + -(-size // BLOCK) * BLOCK
-    else:
-        size, kind = 0, "folder" if info.isdir() else "other"
-        end = tar.offset
-    if max(info.offset_data + size, end - BLOCK + 1) > file_size:
+def _member_at(file: BinaryIO, start: int, file_size: int) -> Member | Damage:
+    header = read_header(file, start)
+    if isinstance(header, Refusal):
+        if header.is_cut:
+            return Damage(start, END, "shard is truncated")
+        return _behind_damage(file, start, max(start + 1, header.end), file_size)
+    if _is_cut(header, file_size):
         return Damage(start, END, "shard is truncated")
-    return Member(info.name, start, info.offset_data, size, end, kind)
+    return Member(header.name, start, header.data, header.size, header.end, header.kind)
 
 
-def _behind_zeros(file: BinaryIO, start: int, file_size: int) -> Damage | None:
-    """Return None if there are only zeros from here on: the proper end."""
+def _is_cut(header: Header, file_size: int) -> bool:
+    """Does the file end before the contents do, or what pads them?"""
+    return max(header.data + header.size, header.end - BLOCK + 1) > file_size
+
+
+def _only_zeros_from(file: BinaryIO, start: int) -> bool:
+    """Are there only zeros from here on: the proper end?"""
     file.seek(start)
     while window := file.read(WINDOW):
         if window.strip(b"\0"):
-            return _behind_damage(file, start, file_size)
-    return None
+            return False
+    return True
 
 
-def _behind_damage(file: BinaryIO, start: int, file_size: int) -> Damage:
-    """Look for the next header, at any offset: bytes may have been lost or added."""
-    at = start + 1
+def _behind_damage(file: BinaryIO, start: int, at: int, file_size: int) -> Damage:
+    """Look for the next header from `at` on, at any offset: bytes may have been lost or added."""
+    num_searched = 4 * BLOCK  # the header may be the next thing there
     while at + BLOCK <= file_size:
         file.seek(at)
-        window = file.read(WINDOW)
+        window = file.read(num_searched)
         magic = window.find(MAGIC, MAGIC_AT)
-        while magic >= 0:
-            header = at + magic - MAGIC_AT
-            if _member_at(file, header, file_size) is not None:
-                return Damage(start, header, "shard is corrupt")
+        while 0 <= magic <= len(window) - (BLOCK - MAGIC_AT):
+            header = magic - MAGIC_AT
+            if is_header(window, header):
+                return Damage(start, at + header, "shard is corrupt")
             magic = window.find(MAGIC, magic + 1)
-        at += WINDOW - BLOCK  # a header may lie across the edge of a window
+        at += num_searched - BLOCK  # a header may lie across the edge of a window
+        num_searched = min(2 * num_searched, WINDOW)
     return Damage(start, END, "shard is corrupt")

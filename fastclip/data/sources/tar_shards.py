@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO
 
+from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_names import Suffixes, is_ignored, suffix_of
 from fastclip.data.sources.folder_files import list_folder
+from fastclip.data.sources.messages import cut
 from fastclip.data.sources.sample_groups import Group, group_members
 from fastclip.data.sources.samples import BadSample, Sample, with_caption_of
 from fastclip.data.sources.shard_names import (
@@ -74,7 +76,7 @@ class TarSource(Source):
         if position == END:
             return
         try:
-            with open(part.name, "rb", buffering=2**17) as file:
+            with open_regular(part.name, buffering=2**17) as file:
                 members = (m for m in read_members(file, position) if not _is_ignored(m))
                 for group in group_members(members, self._suffixes):
                     start, position = group.members[0].start, group.members[-1].end
@@ -137,5 +139,5 @@ def _named(group: Group) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return the name with what is not UTF-8 in it replaced."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
+    """Return the name with what is not UTF-8 in it replaced, and the end of a long one left out."""
+    return cut(name).encode(errors="surrogateescape").decode(errors="replace")

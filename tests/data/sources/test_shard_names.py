@@ -3,8 +3,8 @@ import random
 
 import pytest
 
+from fastclip.data.sources.braces import MAX_NAMES, expand_all, expand_braces
 from fastclip.data.sources.shard_names import (
-    expand_braces,
     shard_paths,
     shard_sizes,
     stated_length,
@@ -67,6 +67,26 @@ def test_expand_braces_malformed_raises_with_the_pattern(pattern):
         expand_braces(pattern)
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["{0..999999999}.tar", "{0..99}" * 5, "{a,b}" * 5000, "{0..999999}{a,b}", "{a,{0..1000000}}",
+     f"{{{'0' * 18}..999999999999999999}}", f"{'x' * 300}{{1..999999}}", "{a," * 5000 + "}" * 5000,
+     "{" * 100_000, "}" * 100_000, "{1.." + "9" * 5000 + "}", "a" * 10**6 + "{"],
+    ids=lambda pattern: pattern[:20],
+)  # fmt: skip
+def test_braces_that_mean_too_much_are_refused_before_they_are_expanded(pattern):
+    with pytest.raises(ValueError, match="shards must") as caught:
+        expand_braces(pattern)
+    assert len(str(caught.value)) < 1000
+
+
+def test_the_bound_of_braces_is_for_all_patterns_together():
+    half = f"{{1..{MAX_NAMES // 2}}}"
+    assert len(expand_all([half, half])) == MAX_NAMES
+    with pytest.raises(ValueError, match="at most 1,000,000 names"):
+        expand_all([half, half, "a"])
+
+
 def test_shard_paths_lists_globs_and_braces_are_joined_in_order(folder):
     found = shard_paths(f"{folder}/x.tar::{folder}/0*.tar")
     assert [path.rsplit("/", 1)[1] for path in found] == ["x.tar", "000.tar", "001.tar", "002.tar"]
@@ -112,7 +132,9 @@ def test_shard_sizes_come_from_the_folder_of_each_shard(folder, tmp_path):
     assert shard_sizes(paths) == [9, None, 7]
 
 
-@pytest.mark.parametrize("contents", ["[1]", "{", '{"a": "many"}', '{"a": null}'])
+@pytest.mark.parametrize(
+    "contents", ["[1]", "{", '{"a": "many"}', '{"a": null}', '{"a": -1}', '{"a": 1e999}']
+)
 def test_shard_sizes_malformed_raises_with_the_path(folder, contents):
     (folder / "sizes.json").write_text(contents)
     with pytest.raises(ValueError, match=r"sizes\.json must"):
