@@ -10,7 +10,6 @@ from typing import Any
 
 from fastclip.data.limits import (
     LARGEST_VOCABULARY,
-    LARGEST_WIDTH,
     LONGEST_CONTEXT,
     MOST_CHANNELS,
     MOST_LAYERS,
@@ -85,7 +84,8 @@ class VisionConfig:
         require_choice("pool_type", self.pool_type, VISION_POOLS)
         require_activation(self.activation)
         require_patch_dropout(self.patch_dropout)
-        require_exponents(ls_init_value=self.ls_init_value)
+        if self.ls_init_value is not None:
+            require_exponents(ls_init_value=self.ls_init_value)
         require_flags(
             no_ln_pre=self.no_ln_pre, final_ln_after_pool=self.final_ln_after_pool,
             output_tokens=self.output_tokens,
@@ -158,10 +158,10 @@ class ResNetConfig:
         object.__setattr__(self, "layers", tuple(self.layers))
         if len(self.layers) != 4:
             raise ValueError(f"layers must be four positive numbers, got {quoted(self.layers)}")
-        for layers in self.layers:
-            require_sizes(MOST_LAYERS, layers=layers)
-        require_sizes(LARGEST_WIDTH // 32, width=self.width)
-        require_sizes(head_width=self.head_width)
+        require_sizes(
+            MOST_LAYERS, **{f"layers[{i}]": layers for i, layers in enumerate(self.layers)}
+        )
+        require_sizes(width=self.width, head_width=self.head_width)
         object.__setattr__(self, "image_size", require_patches(self.image_size, 32))
         require_multiple("width * 32", self.width * 32, "head_width", self.head_width)
 
@@ -222,7 +222,8 @@ class TextConfig:
         require_choice("pool_type", self.pool_type, TEXT_POOLS)
         require_choice("proj_type", self.proj_type, ("linear", "none"))
         require_activation(self.activation)
-        require_exponents(ls_init_value=self.ls_init_value)
+        if self.ls_init_value is not None:
+            require_exponents(ls_init_value=self.ls_init_value)
         require_flags(
             no_causal_mask=self.no_causal_mask, proj_bias=self.proj_bias,
             output_tokens=self.output_tokens,
@@ -263,9 +264,9 @@ class ClipConfig(Mapping[str, Any]):
 
     def __post_init__(self) -> None:
         require_sizes(embed_dim=self.embed_dim)
-        require_exponents(
-            init_logit_scale=self.init_logit_scale, init_logit_bias=self.init_logit_bias
-        )
+        require_exponents(init_logit_scale=self.init_logit_scale)
+        if self.init_logit_bias is not None:
+            require_exponents(init_logit_bias=self.init_logit_bias)
         require_flags(
             custom_text=self.custom_text, nonscalar_logit_scale=self.nonscalar_logit_scale
         )
@@ -292,12 +293,15 @@ class ClipConfig(Mapping[str, Any]):
         return getattr(self.vision_cfg, "activation", None), self.text_cfg.activation
 
     def _num_parameters(self) -> int:
-        """About how many; those of a ResNet, whose sizes bound them, are left out."""
+        """About how many: those of matrices and of convolutions."""
         vision, text = self.vision_cfg, self.text_cfg
         num_positions = math.prod(vision.grid_size)
         num = text.vocab_size * text.width + num_positions * vision.width
         for tower in (vision, text):
-            if not isinstance(tower, ResNetConfig):
+            if isinstance(tower, ResNetConfig):
+                widths = (tower.width * 2**stage for stage in range(4))
+                num += sum(17 * n * width**2 for n, width in zip(tower.layers, widths, strict=True))
+            else:
                 num += int(tower.layers * tower.width**2 * (4 + 2 * tower.mlp_ratio))
         return num
 

@@ -51,11 +51,10 @@ def require_blocks(width: int, mlp_ratio: float, norm_eps: float) -> None:
         raise ValueError(f"norm_eps must not be negative, got {norm_eps}")
 
 
-def require_exponents(**exponents: float | None) -> None:
-    """Raise unless all are None or moderate numbers."""
+def require_exponents(**exponents: float) -> None:
+    """Raise unless all are moderate numbers, of either sign."""
     for name, exponent in exponents.items():
-        if exponent is not None:
-            _require_number(name, exponent, LARGEST_EXPONENT)
+        _require_number(name, exponent, LARGEST_EXPONENT)
 
 
 def require_patches(image_size: Any, patch_size: int, whole: bool = True) -> tuple[int, int]:

@@ -137,10 +137,10 @@ def test_views_of_a_few_bytes_cannot_fill_the_memory(layout, state, tmp_path):
 def test_compressed_members_are_refused_and_not_unpacked(tmp_path):
     for is_program in (False, True):
         path = write_archive(
-            tmp_path / f"{is_program}.pt", module(a=tensor()), {"0": bytes(2**28)}, is_program,
+            tmp_path / f"{is_program}.pt", module(a=tensor()), {"0": bytes(2**26)}, is_program,
             zipfile.ZIP_DEFLATED,
         )  # fmt: skip
-        assert path.stat().st_size < 2**20
+        assert path.stat().st_size < 2**18
         assert "compressed or encrypted" in refused(path)
 
 
@@ -242,7 +242,9 @@ def test_tensors_of_other_kinds_are_named(tmp_path):
     for kind, value in kinds.items():
         for archive in (True, False):
             path = tmp_path / f"{kind}{archive}.pt"
-            torch.save({"a": torch.ones(1), "b": value}, path, None, 2, archive)
+            torch.save(
+                {"a": torch.ones(1), "b": value}, path, _use_new_zipfile_serialization=archive
+            )
             assert f"b is a {kind}" in refused(path)
 
 
@@ -355,7 +357,7 @@ def test_convert_says_one_sentence(what, tmp_path, capsys):
     elif what == "list":
         torch.save({"ranks": [1]}, path)
     elif what == "modules":
-        write_archive(path, chain(20_000, module(), twice=False), is_program=True)
+        write_archive(path, chain(500, module(), twice=False), is_program=True)
     elif what in ("json", "deep"):
         path.mkdir()
         content = "[" * 200_000 if what == "deep" else '{"model_cfg": 3}'
