@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fastclip.data.augment import AugmentationCfg
 from fastclip.data.limits import LARGEST_IMAGE
-from fastclip.data.quoting import listed, quoted
+from fastclip.data.quoting import quoted, some_of
 from fastclip.data.transform_steps import (
     AnyImage,
     Step,
@@ -106,7 +106,7 @@ class PreprocessCfg:
             ValueError: a field is unknown, or a value is out of its range.
         """
         if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
-            raise ValueError(f"preprocess_cfg: {listed(unknown, 8)} not supported")
+            raise ValueError(f"preprocess_cfg: {some_of(unknown, 8)} not supported")
         return cls(**{k: v for k, v in values.items() if v is not None})
 
     def to_dict(self) -> dict:

@@ -23,7 +23,7 @@ def named(name: object) -> str:
     return quoted(name)
 
 
-def listed(names: Iterable[object], shown: int) -> str:
+def some_of(names: Iterable[object], shown: int) -> str:
     """The first of many names, and how many more there are."""
     names = list(names)
     more = f", and {len(names) - shown} more" if len(names) > shown else ""

@@ -7,7 +7,7 @@ is refused by name, so that nothing that a file says is lost without a word.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from fastclip.data.quoting import listed, quoted
+from fastclip.data.quoting import quoted, some_of
 
 SHOWN = 8  # unknown fields in an error
 
@@ -49,7 +49,7 @@ class JsonFields(NamedTuple):
                 raise ValueError(f"{where}: {name} {quoted(value)} is not supported: {advice}")
         known = {*self.obeyed, *self.only, *self.without_effect}
         if unknown := sorted(set(values) - known):
-            names = listed(unknown, SHOWN)
+            names = some_of(unknown, SHOWN)
             raise ValueError(f"{where}: {names} not supported: no such field is known")
         return {name: value for name, value in values.items() if name in self.obeyed}
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from fastclip.data.limits import LARGEST_VOCABULARY, LARGEST_WIDTH, MOST_LAYERS
-from fastclip.data.quoting import first_line, listed, named, quoted
+from fastclip.data.quoting import first_line, named, quoted, some_of
 from fastclip.models.checkpoints.errors import SHOWN, CheckpointError
 from fastclip.models.encoder_tower import EncoderTower
 from fastclip.models.model_settings import set_model_preprocess_cfg
@@ -166,7 +166,7 @@ def _candidates(encoder: nn.Module) -> list[dict[str, Any]]:
 def _build(values: dict[str, Any]) -> nn.Module:
     if unknown := sorted(set(values["arguments"]) - ARGUMENTS[values["library"]]):
         raise CheckpointError(
-            f"{TWO_TOWER_CONFIG} is damaged: no encoder is made with {listed(unknown, SHOWN)}"
+            f"{TWO_TOWER_CONFIG} is damaged: no encoder is made with {some_of(unknown, SHOWN)}"
         )
     if values["library"] == "timm":
         if not TIMM_NAME.fullmatch(values["name"]):

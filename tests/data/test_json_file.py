@@ -4,7 +4,7 @@ import pytest
 
 from fastclip.data.json_file import read_json, read_json_object, require_json
 from fastclip.data.limits import DEEPEST_JSON, LARGEST_JSON
-from fastclip.data.quoting import LONGEST_QUOTE, first_line, listed, named, quoted
+from fastclip.data.quoting import LONGEST_QUOTE, first_line, named, quoted, some_of
 from fastclip.models.registry import add_model_config
 
 
@@ -48,5 +48,5 @@ def test_foreign_text_is_a_printable_part_of_a_line():
         for text in (quoted(foreign), named(foreign), first_line(ValueError(foreign))):
             assert len(text) <= LONGEST_QUOTE and text.isprintable()
     assert named("a.b") == "a.b" and quoted("a") == "'a'"
-    assert listed(["a", "b\n", "c"], 2) == r"a, b\n, and 1 more"
+    assert some_of(["a", "b\n", "c"], 2) == r"a, b\n, and 1 more"
     assert first_line(KeyError()) == "KeyError"

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 
-from fastclip.data.quoting import first_line, listed
+from fastclip.data.quoting import first_line, some_of
 
-SHOWN = 8  # keys listed per kind of mismatch
+SHOWN = 8  # keys some_of per kind of mismatch
 
 
 class CheckpointError(ValueError, RuntimeError):
@@ -53,7 +53,7 @@ class KeyMismatchError(CheckpointError):
         lines = ["the weights do not fit the model"]
         for kind, names in kinds.items():
             if names:
-                lines.append(f"  {len(names)} {kind}: {listed(names, SHOWN)}")
+                lines.append(f"  {len(names)} {kind}: {some_of(names, SHOWN)}")
         super().__init__("\n".join(lines))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fastclip.data.quoting import listed
+from fastclip.data.quoting import some_of
 from fastclip.models.checkpoints.errors import CheckpointError
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -119,4 +119,4 @@ def describe_content(content: object) -> str:
 
 
 def _listed(content: Mapping) -> str:
-    return listed(content, 6) or "nothing"
+    return some_of(content, 6) or "nothing"

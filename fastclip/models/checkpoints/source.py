@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fastclip.data.json_file import read_json_object
 from fastclip.data.preprocess import PreprocessCfg
-from fastclip.data.quoting import first_line, listed, quoted
+from fastclip.data.quoting import first_line, quoted, some_of
 from fastclip.data.tokenizers.beside_weights import is_openai_vocabulary
 from fastclip.models.checkpoints.errors import SHOWN, ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.files import WeightsFile, read_weights_file
@@ -210,7 +210,7 @@ def _read_shards(path: Path, index: str) -> WeightsFile:
     if absent := [name for name in names if not (path / name).is_file()]:
         raise FileNotFoundError(
             f"{path / index} names {len(names)} files of weights, of which {len(absent)} are not "
-            f"there: {listed(absent, SHOWN)}"
+            f"there: {some_of(absent, SHOWN)}"
         )
     for name in names:
         tensors |= read_weights_file(path / name).tensors

@@ -240,7 +240,7 @@ def test_a_head_of_ones_own_is_used_and_asked_for(head, tmp_path):
         ({"library": "transformers", "class": "BertModel", "config_class": "BertConfig",
           "config": {"num_hidden_layers": 10**9}, "arguments": {}}, "num_hidden_layers is 10000"),
         ({"library": "transformers", "class": "BertModel", "config_class": "BertConfig",
-          "config": {"a": {"_attn_implementation": "evil/kernel"}}, "arguments": {}}, "evil/kernel"),
+          "config": {"a": {"_attn_implementation": "evil/kernel"}}, "arguments": {}}, "evil/k"),
     ],
 )  # fmt: skip
 def test_a_description_asks_for_no_files_no_code_and_no_more_than_models_have(
