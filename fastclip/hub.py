@@ -2,7 +2,8 @@
 
 `huggingface_hub` does it where it is installed: its caches, tokens and settings apply. Else files
 come by Python alone into ~/.cache/fastclip, or into $HF_HOME/fastclip if HF_HOME is set. In both
-cases HF_ENDPOINT is a mirror to ask instead, and HF_HUB_OFFLINE=1 forbids to ask anybody.
+cases HF_ENDPOINT is a mirror to ask instead, and HF_HUB_OFFLINE=1 forbids to ask anybody. What
+comes over a connection without encryption could be anybody's: that is said in a warning.
 
 A file is whole or not there: it is written under another name, its length and, where the caller
 knows it, its content are checked, and then it is renamed. Processes that fetch the same file at the
@@ -15,18 +16,23 @@ import importlib.util
 import os
 import re
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 HUB = "https://huggingface.co"
 CACHE = "~/.cache/fastclip"
 HUB_HOME = "~/.cache/huggingface"
 REPOSITORY = re.compile(r"(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+# Of a file in a repository, maybe in a folder of it, never outside.
+FILE = re.compile(r"(?!.*\.\.)\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 2**18
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 SHOWN_FROM = 2**20  # bytes from which on a download shows how far it is
 
 Check = Callable[[Path], None]  # raises a ValueError that says what is wrong with a file
@@ -51,14 +57,14 @@ def hub_file(
 
     Raises:
         OSError: it could not be fetched, or what was fetched does not pass.
-        ValueError: `repository` cannot be a name on the Hub.
+        ValueError: `repository` cannot be a name on the Hub, or `name` one of a file in it.
     """
-    if not REPOSITORY.fullmatch(repository):
-        raise ValueError(f"repository must be 'organisation/name', got {repository!r}")
+    _require_names(repository, name)
     if importlib.util.find_spec("huggingface_hub") is not None:
+        warn_of_plain_text(hub_address(repository, name))
         return _by_library(repository, name, cache_dir, check)
     path = cache_directory(cache_dir) / repository / name
-    if path.is_file() and _passes(path, check):
+    if path.is_file() and passes(path, check):
         return path
     if is_offline():
         raise ConnectionError(f"HF_HUB_OFFLINE is set, and {path} is not here")
@@ -74,7 +80,12 @@ def hub_file(
 def cached_hub_file(
     repository: str, name: str, cache_dir: str | PathLike | None = None
 ) -> Path | None:
-    """The path of one file of a repository if it is here, else None; nothing is fetched."""
+    """The path of one file of a repository if it is here, else None; nothing is fetched.
+
+    Raises:
+        ValueError: as `hub_file`.
+    """
+    _require_names(repository, name)
     if importlib.util.find_spec("huggingface_hub") is not None:
         from huggingface_hub import try_to_load_from_cache
 
@@ -119,6 +130,7 @@ def download(url: str, path: Path, check: Check | None = None) -> None:
         OSError: there is no connection, the file was cut off, or `check` objects to it. There is
             no file at `path` then.
     """
+    warn_of_plain_text(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -128,6 +140,16 @@ def download(url: str, path: Path, check: Check | None = None) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def warn_of_plain_text(url: str) -> None:
+    """Warn of an address that is asked without encryption, but for one of this machine."""
+    if _is_plain_text(url) and urlsplit(url).hostname not in THIS_MACHINE:
+        warnings.warn(
+            f"{url} is asked without encryption: what comes may be anybody's. Give an address with "
+            "https:// (HF_ENDPOINT, if that is set)",
+            stacklevel=2,
+        )
 
 
 def has_sha256(checksum: str) -> Check:
@@ -151,6 +173,8 @@ def _stream(url: str, path: Path) -> None:
     received = 0
     try:
         with urlopen(request, timeout=TIMEOUT) as reply, open(path, "xb") as file:
+            if _is_plain_text(reply.url) and not _is_plain_text(url):
+                raise ConnectionError(f"{url} leads to {reply.url}, which has no encryption")
             length = reply.headers.get("Content-Length")
             total = None if length is None else int(length)
             is_shown = total is not None and total >= SHOWN_FROM
@@ -165,6 +189,17 @@ def _stream(url: str, path: Path) -> None:
         raise ConnectionError(f"{url} was cut off after {received:,} of {total:,} bytes")
 
 
+def _is_plain_text(url: str) -> bool:
+    return urlsplit(url).scheme.lower() != "https"
+
+
+def _require_names(repository: str, name: str) -> None:
+    if not REPOSITORY.fullmatch(repository):
+        raise ValueError(f"repository must be 'organisation/name', got {repository!r}")
+    if not FILE.fullmatch(name):
+        raise ValueError(f"the name of a file in {repository} must be inside of it, got {name!r}")
+
+
 def _by_library(
     repository: str, name: str, cache_dir: str | PathLike | None, check: Check | None
 ) -> Path | None:
@@ -173,7 +208,7 @@ def _by_library(
 
     try:
         path = Path(hf_hub_download(repository, name, cache_dir=cache_dir))
-        if not _passes(path, check):
+        if not passes(path, check):
             path = Path(hf_hub_download(repository, name, cache_dir=cache_dir, force_download=True))
             _require(check, path, str(path))
         return path
@@ -187,7 +222,8 @@ def _by_library(
         return None
 
 
-def _passes(path: Path, check: Check | None) -> bool:
+def passes(path: Path, check: Check | None) -> bool:
+    """Whether a file is what `check` expects."""
     try:
         if check is not None:
             check(path)

@@ -1,8 +1,15 @@
 """JSON files that come with weights and tokenizers, read with errors that name the file."""
 
 import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from fastclip.data.limits import DEEPEST_JSON, LARGEST_JSON, MOST_VALUES
+from fastclip.data.quoting import first_line
+
+PLAIN = (str, int, float, bool, type(None))
 
 
 def read_json(path: Path, error: type[ValueError] = ValueError) -> Any:
@@ -10,12 +17,24 @@ def read_json(path: Path, error: type[ValueError] = ValueError) -> Any:
 
     Raises:
         OSError: the file cannot be read.
-        error: the file is not JSON.
+        error: the file is not JSON, is larger than `LARGEST_JSON`, or nested deeper than
+            `DEEPEST_JSON`.
     """
+    with open(path, "rb") as file:
+        content = file.read(LARGEST_JSON + 1)
+    if len(content) > LARGEST_JSON:
+        raise error(
+            f"{path} has more than {LARGEST_JSON:,} bytes, too many for JSON beside a model"
+        )
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(content.decode())
+    except RecursionError:
+        raise error(f"{path} is nested deeper than {DEEPEST_JSON} levels") from None
     except ValueError as reason:
-        raise error(f"{path} is not JSON: {reason}") from None
+        raise error(f"{path} is not JSON: {first_line(reason)}") from None
+    if not _ends(values, LARGEST_JSON):
+        raise error(f"{path} is nested deeper than {DEEPEST_JSON} levels")
+    return values
 
 
 def read_json_object(path: Path, error: type[ValueError] = ValueError) -> dict[str, Any]:
@@ -24,3 +43,45 @@ def read_json_object(path: Path, error: type[ValueError] = ValueError) -> dict[s
     if not isinstance(values, dict):
         raise error(f"{path} is not a JSON object")
     return values
+
+
+def require_json(values: Any) -> None:
+    """Raise unless values that came in another format could have come as JSON.
+
+    Raises:
+        ValueError: they hold something else, themselves, or too much.
+    """
+    if not _ends(values, MOST_VALUES):
+        raise ValueError("its values are nested too deep, or too many")
+    for value in _everything(values):
+        if type(value) not in (dict, list, tuple, *PLAIN):
+            raise ValueError(f"a {type(value).__name__} is among its values")
+        if isinstance(value, dict) and not all(isinstance(name, str) for name in value):
+            raise ValueError("a name among its values is no text")
+
+
+def _ends(values: Any, most: int) -> bool:
+    """Whether values are nested as deep as they may be, and are no more than `most`.
+
+    Level by level: what holds itself, or stands in many places, has no end, or a large one.
+    """
+    level = [values]
+    for _ in range(DEEPEST_JSON + 1):
+        level = list(islice((part for value in level for part in _parts(value)), most + 1))
+        most -= len(level)
+        if not level or most < 0:
+            break
+    return not level
+
+
+def _everything(values: Any) -> Iterator[Any]:
+    waiting = [values]
+    while waiting:
+        yield (value := waiting.pop())
+        waiting.extend(_parts(value))
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, (list, tuple)) else ()

@@ -9,13 +9,17 @@ where they are wrong: 16-bit grey is scaled and not clipped to white, and palett
 before resizing, so that colours are interpolated and not picked.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
 
 from fastclip.data.augment import AugmentationCfg
+from fastclip.data.limits import LARGEST_IMAGE
+from fastclip.data.quoting import quoted, some_of
 from fastclip.data.transform_steps import (
     AnyImage,
     Step,
@@ -72,11 +76,13 @@ class PreprocessCfg:
             value = getattr(self, name)
             per_channel = tuple(value) if isinstance(value, Sequence) else (value,) * 3
             object.__setattr__(self, name, per_channel)
-            self._require(len(per_channel) == 3, name, "one number or three")
+            are_numbers = all(isinstance(x, Real) and math.isfinite(x) for x in per_channel)
+            self._require(len(per_channel) == 3 and are_numbers, name, "one number or three")
         sides = self.height_width
         self._require(
-            len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides),
-            "size", "a positive number of pixels or two",
+            len(sides) == 2
+            and all(isinstance(side, int) and 0 < side <= LARGEST_IMAGE for side in sides),
+            "size", f"a positive number of pixels or two, at most {LARGEST_IMAGE:,}",
         )  # fmt: skip
         self._require(self.mode == "RGB", "mode", "'RGB'")
         self._require(min(self.std) > 0, "std", "positive")
@@ -84,11 +90,12 @@ class PreprocessCfg:
             self.interpolation in INTERPOLATIONS, "interpolation", f"one of {INTERPOLATIONS}"
         )
         self._require(self.resize_mode in RESIZE_MODES, "resize_mode", f"one of {RESIZE_MODES}")
-        self._require(0 <= self.fill_color <= 255, "fill_color", "in [0, 255]")
+        is_color = isinstance(self.fill_color, Real) and 0 <= self.fill_color <= 255
+        self._require(is_color, "fill_color", "in [0, 255]")
         edge = self.shortest_edge
         self._require(
-            edge is None or (isinstance(edge, int) and edge > 0),
-            "shortest_edge", "None or a positive number of pixels",
+            edge is None or (isinstance(edge, int) and 0 < edge <= LARGEST_IMAGE),
+            "shortest_edge", f"None or a positive number of pixels, at most {LARGEST_IMAGE:,}",
         )  # fmt: skip
 
     @classmethod
@@ -99,7 +106,7 @@ class PreprocessCfg:
             ValueError: a field is unknown, or a value is out of its range.
         """
         if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
-            raise ValueError(f"preprocess_cfg: {', '.join(unknown)} not supported")
+            raise ValueError(f"preprocess_cfg: {some_of(unknown, 8)} not supported")
         return cls(**{k: v for k, v in values.items() if v is not None})
 
     def to_dict(self) -> dict:
@@ -123,7 +130,7 @@ class PreprocessCfg:
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
-            raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+            raise ValueError(f"{name} must be {expected}, got {quoted(getattr(self, name))}")
 
 
 @dataclass(frozen=True)

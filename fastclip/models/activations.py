@@ -13,6 +13,8 @@ Source: Hendrycks and Gimpel 2016, arXiv:1606.08415.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastclip.data.quoting import quoted
+
 QUICK_GELU_SLOPE = 1.702
 
 
@@ -41,5 +43,5 @@ def make_activation(name: str) -> nn.Module:
 
 
 def require_activation(name: str) -> None:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {tuple(ACTIVATIONS)}, got {name!r}")
+    if name not in tuple(ACTIVATIONS):  # which a name that cannot be hashed is not in, either
+        raise ValueError(f"activation must be one of {tuple(ACTIVATIONS)}, got {quoted(name)}")

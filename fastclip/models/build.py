@@ -32,8 +32,7 @@ def build_model(
     # Random weights that are overwritten would cost most of the time.
     with torch.device("meta"):
         model = cls(config, output_dict)
-    tensors = {k: v.float() if v.is_floating_point() else v for k, v in source.tensors.items()}
-    load_source(model, source._replace(tensors=tensors), resize=resize, assign=True)
+    load_source(model, source, resize=resize, assign=True)
     return model
 
 

@@ -8,7 +8,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastclip.data.limits import (
+    LARGEST_VOCABULARY,
+    LONGEST_CONTEXT,
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_PARAMETERS,
+)
+from fastclip.data.quoting import quoted
 from fastclip.models.activations import require_activation
+from fastclip.models.config_checks import (
+    require_blocks,
+    require_choice,
+    require_exponents,
+    require_flags,
+    require_multiple,
+    require_patch_dropout,
+    require_patches,
+    require_sizes,
+    require_token,
+)
 
 DEFAULT_LOGIT_SCALE = math.log(1 / 0.07)
 SIGLIP_LOGIT_SCALE, SIGLIP_LOGIT_BIAS = math.log(10), -10.0
@@ -56,16 +75,21 @@ class VisionConfig:
     output_tokens: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", _pair(self.image_size))
-        _require_positive(
-            patch_size=self.patch_size, width=self.width, layers=self.layers,
-            head_width=self.head_width, channels=self.channels,
-        )  # fmt: skip
-        _require_patches(self.image_size, self.patch_size)
-        _require_multiple("width", self.width, "head_width", self.head_width)
-        _require_choice("pool_type", self.pool_type, VISION_POOLS)
+        require_sizes(patch_size=self.patch_size, width=self.width, head_width=self.head_width)
+        require_sizes(MOST_LAYERS, layers=self.layers)
+        require_sizes(MOST_CHANNELS, channels=self.channels)
+        object.__setattr__(self, "image_size", require_patches(self.image_size, self.patch_size))
+        require_multiple("width", self.width, "head_width", self.head_width)
+        require_blocks(self.width, self.mlp_ratio, self.norm_eps)
+        require_choice("pool_type", self.pool_type, VISION_POOLS)
         require_activation(self.activation)
-        _require_patch_dropout(self.patch_dropout)
+        require_patch_dropout(self.patch_dropout)
+        if self.ls_init_value is not None:
+            require_exponents(ls_init_value=self.ls_init_value)
+        require_flags(
+            no_ln_pre=self.no_ln_pre, final_ln_after_pool=self.final_ln_after_pool,
+            output_tokens=self.output_tokens,
+        )  # fmt: skip
 
     @property
     def heads(self) -> int:
@@ -100,15 +124,16 @@ class SiglipVisionConfig:
     output_tokens: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", _pair(self.image_size))
-        _require_positive(
-            patch_size=self.patch_size, width=self.width, layers=self.layers, heads=self.heads
-        )
+        require_sizes(patch_size=self.patch_size, width=self.width, heads=self.heads)
+        require_sizes(MOST_LAYERS, layers=self.layers)
         # Pixels beyond the last whole patch are not read: SigLIP's 384 with patches of 14.
-        _require_patches(self.image_size, self.patch_size, whole=False)
-        _require_multiple("width", self.width, "heads", self.heads)
+        size = require_patches(self.image_size, self.patch_size, whole=False)
+        object.__setattr__(self, "image_size", size)
+        require_multiple("width", self.width, "heads", self.heads)
+        require_blocks(self.width, self.mlp_ratio, self.norm_eps)
         require_activation(self.activation)
-        _require_patch_dropout(self.patch_dropout)
+        require_patch_dropout(self.patch_dropout)
+        require_flags(output_tokens=self.output_tokens)
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -130,13 +155,15 @@ class ResNetConfig:
     head_width: int = 64
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", _pair(self.image_size))
         object.__setattr__(self, "layers", tuple(self.layers))
-        if len(self.layers) != 4 or min(self.layers) < 1:
-            raise ValueError(f"layers must be four positive numbers, got {self.layers}")
-        _require_positive(width=self.width, head_width=self.head_width)
-        _require_patches(self.image_size, 32)
-        _require_multiple("width * 32", self.width * 32, "head_width", self.head_width)
+        if len(self.layers) != 4:
+            raise ValueError(f"layers must be four positive numbers, got {quoted(self.layers)}")
+        require_sizes(
+            MOST_LAYERS, **{f"layers[{i}]": layers for i, layers in enumerate(self.layers)}
+        )
+        require_sizes(width=self.width, head_width=self.head_width)
+        object.__setattr__(self, "image_size", require_patches(self.image_size, 32))
+        require_multiple("width * 32", self.width * 32, "head_width", self.head_width)
 
     @property
     def heads(self) -> int:
@@ -185,14 +212,30 @@ class TextConfig:
     output_tokens: bool = False
 
     def __post_init__(self) -> None:
-        _require_positive(
-            context_length=self.context_length, vocab_size=self.vocab_size, width=self.width,
-            heads=self.heads, layers=self.layers,
-        )  # fmt: skip
-        _require_multiple("width", self.width, "heads", self.heads)
-        _require_choice("pool_type", self.pool_type, TEXT_POOLS)
-        _require_choice("proj_type", self.proj_type, ("linear", "none"))
+        require_sizes(width=self.width, heads=self.heads)
+        require_sizes(LONGEST_CONTEXT, context_length=self.context_length)
+        require_sizes(LARGEST_VOCABULARY, vocab_size=self.vocab_size)
+        require_sizes(MOST_LAYERS, layers=self.layers)
+        require_token(eos_id=self.eos_id)
+        require_multiple("width", self.width, "heads", self.heads)
+        require_blocks(self.width, self.mlp_ratio, self.norm_eps)
+        require_choice("pool_type", self.pool_type, TEXT_POOLS)
+        require_choice("proj_type", self.proj_type, ("linear", "none"))
         require_activation(self.activation)
+        if self.ls_init_value is not None:
+            require_exponents(ls_init_value=self.ls_init_value)
+        require_flags(
+            no_causal_mask=self.no_causal_mask, proj_bias=self.proj_bias,
+            output_tokens=self.output_tokens,
+        )  # fmt: skip
+        if not isinstance(self.hf_tokenizer_name, (str, type(None))):
+            raise ValueError(
+                f"hf_tokenizer_name must be a name, got {quoted(self.hf_tokenizer_name)}"
+            )
+        if not isinstance(self.tokenizer_kwargs, Mapping):
+            raise ValueError(
+                f"tokenizer_kwargs must be settings by name, got {quoted(self.tokenizer_kwargs)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -220,7 +263,18 @@ class ClipConfig(Mapping[str, Any]):
     nonscalar_logit_scale: bool = False
 
     def __post_init__(self) -> None:
-        _require_positive(embed_dim=self.embed_dim)
+        require_sizes(embed_dim=self.embed_dim)
+        require_exponents(init_logit_scale=self.init_logit_scale)
+        if self.init_logit_bias is not None:
+            require_exponents(init_logit_bias=self.init_logit_bias)
+        require_flags(
+            custom_text=self.custom_text, nonscalar_logit_scale=self.nonscalar_logit_scale
+        )
+        if self._num_parameters() > MOST_PARAMETERS:
+            raise ValueError(
+                f"the model would have {self._num_parameters():,} parameters, more than "
+                f"{MOST_PARAMETERS:,}"
+            )
         unprojected = []
         if isinstance(self.vision_cfg, SiglipVisionConfig):
             unprojected.append(("vision", self.vision_cfg.width))
@@ -238,6 +292,19 @@ class ClipConfig(Mapping[str, Any]):
         """Of the vision tower, None for a ResNet, and of the text tower."""
         return getattr(self.vision_cfg, "activation", None), self.text_cfg.activation
 
+    def _num_parameters(self) -> int:
+        """About how many: those of matrices and of convolutions."""
+        vision, text = self.vision_cfg, self.text_cfg
+        num_positions = math.prod(vision.grid_size)
+        num = text.vocab_size * text.width + num_positions * vision.width
+        for tower in (vision, text):
+            if isinstance(tower, ResNetConfig):
+                widths = (tower.width * 2**stage for stage in range(4))
+                num += sum(17 * n * width**2 for n, width in zip(tower.layers, widths, strict=True))
+            else:
+                num += int(tower.layers * tower.width**2 * (4 + 2 * tower.mlp_ratio))
+        return num
+
     def __getitem__(self, name: str) -> Any:
         return self._as_json()[name]
 
@@ -251,35 +318,3 @@ class ClipConfig(Mapping[str, Any]):
         from fastclip.models.open_clip_config import to_json  # which is made of this module
 
         return to_json(self)
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def _require_positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
-
-
-def _require_patches(image_size: tuple[int, int], patch_size: int, whole: bool = True) -> None:
-    if len(image_size) != 2 or min(image_size) < patch_size:
-        raise ValueError(f"image_size must be at least {patch_size} both ways, got {image_size}")
-    if whole and any(side % patch_size for side in image_size):
-        raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
-
-
-def _require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> None:
-    if value % divisor:
-        raise ValueError(f"{name} {value} is not a multiple of {divisor_name} {divisor}")
-
-
-def _require_patch_dropout(share: float) -> None:
-    if not 0 <= share < 1:
-        raise ValueError(f"patch_dropout must be in [0, 1), got {share}")
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}, got {value!r}")

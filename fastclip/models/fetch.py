@@ -1,14 +1,14 @@
 """Published weights and what describes them, brought here once: see `fastclip.hub`."""
 
-import json
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from fastclip.data.json_file import read_json_object
 from fastclip.data.tokenizers.beside_weights import SETTINGS_FILE
 from fastclip.data.tokenizers.vocabulary import IDS_FILE, MERGES_FILE, WHOLE_FILE
-from fastclip.hub import cached_hub_file, download, has_sha256, hub_file
+from fastclip.hub import Check, cached_hub_file, download, has_sha256, hub_file, passes
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.source import (
     OPEN_CLIP_CONFIG,
@@ -52,7 +52,10 @@ def fetch_repository(
 
 
 def fetch_openai(name: str, download_root: str | PathLike | None = None) -> Path:
-    """Bring OpenAI's file of a model here, checked against its SHA-256 when it is fetched.
+    """Bring OpenAI's file of a model here, checked against its SHA-256.
+
+    A file that is here is checked each time, and fetched again if it is another: whoever may write
+    into the directory could have changed it. That takes about a second for a gigabyte.
 
     Args:
         name: a key of `OPENAI_FILES`.
@@ -63,15 +66,14 @@ def fetch_openai(name: str, download_root: str | PathLike | None = None) -> Path
     """
     checksum, file_name = OPENAI_FILES[name]
     path = Path(download_root or OPENAI_CACHE).expanduser() / file_name
-    if not path.is_file():
-        url = f"{OPENAI}/{checksum}/{file_name}"
-        try:
-            download(url, path, has_sha256(checksum))
-        except OSError as error:
-            raise CheckpointError(
-                f"{name} could not be fetched from {url}: {error}. Put the file at {path}, or give "
-                "the path of a file instead of a name"
-            ) from error
+    url = f"{OPENAI}/{checksum}/{file_name}"
+    try:
+        _bring(url, path, has_sha256(checksum))
+    except OSError as error:
+        raise CheckpointError(
+            f"{name} could not be fetched from {url}: {error}. Put the file at {path}, or give "
+            "the path of a file instead of a name"
+        ) from error
     return path
 
 
@@ -129,6 +131,8 @@ def download_pretrained_from_hf(
 def download_pretrained_from_url(url: str, cache_dir: str | PathLike | None = None) -> str:
     """Bring a file here, checked against the SHA-256 that addresses of OpenAI and LAION hold.
 
+    A file that is here is checked as in `fetch_openai`; of other addresses nothing is known.
+
     Args:
         cache_dir: where it is kept; ~/.cache/clip by default.
 
@@ -139,27 +143,41 @@ def download_pretrained_from_url(url: str, cache_dir: str | PathLike | None = No
         CheckpointError: the file could not be fetched, or is damaged.
     """
     name = url.rsplit("/", 1)[-1]
+    if not name.strip("."):
+        raise CheckpointError(f"{url} does not end in the name of a file")
     path = Path(cache_dir or OPENAI_CACHE).expanduser() / name
     check = None
     if "openaipublic" in url:
         check = has_sha256(url.split("/")[-2])
     elif "mlfoundations" in url:
         check = has_sha256(name.rsplit(".", 1)[0].rsplit("-", 1)[-1])
-    if not path.is_file():
-        try:
-            download(url, path, check)
-        except OSError as error:
-            raise CheckpointError(f"{url} could not be fetched: {error}") from error
+    try:
+        _bring(url, path, check)
+    except OSError as error:
+        raise CheckpointError(f"{url} could not be fetched: {error}") from error
     return str(path)
+
+
+def _bring(url: str, path: Path, check: Check | None) -> None:
+    """Fetch a file unless it is here, and is what it should be."""
+    is_here = path.is_file()
+    if is_here and passes(path, check):
+        return
+    try:
+        download(url, path, check)
+    except OSError as error:
+        if is_here:
+            raise OSError(f"{error}; and {path} is not what was published") from error
+        raise
 
 
 def _fetch_tokenizer(repository: str, config: Path, cache_dir: str | PathLike | None) -> None:
     """Bring what is there of a CLIPModel's tokenizer; weights alone are of use, too."""
     try:
-        if json.loads(config.read_text(encoding="utf-8")).get("model_type") == "clip":
-            for name in TOKENIZER_FILES:
-                _fetch(repository, name, cache_dir)
-    except (AttributeError, ValueError):
+        is_clip = read_json_object(config).get("model_type") == "clip"
+        for name in TOKENIZER_FILES if is_clip else ():
+            _fetch(repository, name, cache_dir)
+    except ValueError:
         return  # not fetched, or not a configuration: what reads it says so
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fastclip.data.json_file import read_json_object
 from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import ClipConfig
@@ -185,7 +186,7 @@ def _write(
         tokenizer.save_pretrained(directory)
     if model_config is not None:
         path = directory / OPEN_CLIP_CONFIG
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = read_json_object(path)
         written["model_cfg"] = json.loads(json.dumps(dict(model_config)))
         path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     if safe_serialization is not True:

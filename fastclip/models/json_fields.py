@@ -7,6 +7,10 @@ is refused by name, so that nothing that a file says is lost without a word.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from fastclip.data.quoting import quoted, some_of
+
+SHOWN = 8  # unknown fields in an error
+
 
 class JsonFields(NamedTuple):
     """The fields of one kind of JSON object.
@@ -42,10 +46,11 @@ class JsonFields(NamedTuple):
         for name, value in values.items():
             if name in self.only and value not in self.only[name]:
                 advice = self.advice.get(name, f"fastclip reads {_either(self.only[name])}")
-                raise ValueError(f"{where}: {name} {value!r} is not supported: {advice}")
+                raise ValueError(f"{where}: {name} {quoted(value)} is not supported: {advice}")
         known = {*self.obeyed, *self.only, *self.without_effect}
         if unknown := sorted(set(values) - known):
-            raise ValueError(f"{where}: {', '.join(unknown)} not supported: no such field is known")
+            names = some_of(unknown, SHOWN)
+            raise ValueError(f"{where}: {names} not supported: no such field is known")
         return {name: value for name, value in values.items() if name in self.obeyed}
 
 

@@ -10,6 +10,7 @@ Source: the model configurations of open_clip_torch 3.3.0 and the SigLIP models 
 import re
 from dataclasses import MISSING, asdict, fields
 
+from fastclip.data.quoting import first_line, quoted
 from fastclip.models import open_clip_fields
 from fastclip.models.config import (
     ClipConfig,
@@ -44,7 +45,7 @@ def from_json(values: dict) -> ClipConfig:
     """
     for tower in ("vision_cfg", "text_cfg"):
         if not isinstance(values.get(tower), dict):
-            raise ValueError(f"not a model configuration: {tower} is {values.get(tower)!r}")
+            raise ValueError(f"not a model configuration: {tower} is {quoted(values.get(tower))}")
     if "multimodal_cfg" in values:
         raise ValueError("multimodal_cfg: CoCa models are not supported")
     values = open_clip_fields.MODEL.read("the model", values)
@@ -55,8 +56,8 @@ def from_json(values: dict) -> ClipConfig:
             "text_cfg": _text(values["text_cfg"], quick_gelu),
         }
         return ClipConfig(**values | towers | {"custom_text": bool(values.get("custom_text"))})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not a model configuration: {error}") from error
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"not a model configuration: {first_line(error)}") from error
 
 
 def to_json(config: ClipConfig) -> dict:
@@ -117,7 +118,7 @@ def _require_siglip(timm_name: str) -> tuple[str, ...]:
     match = SIGLIP_NAME.fullmatch(timm_name)
     if match is None:
         raise ValueError(
-            f"timm_model_name {timm_name!r} is not built in: give timm's model to TwoTower"
+            f"timm_model_name {quoted(timm_name)} is not built in: give timm's model to TwoTower"
         )
     return match.groups()
 
@@ -142,12 +143,12 @@ def _tower(where: str, values: dict, quick_gelu: bool) -> dict:
     if act_kwargs == {"approximate": "tanh"} and not quick_gelu:
         arguments["activation"] = "gelu_tanh"
     elif act_kwargs:
-        raise ValueError(f"{where}: act_kwargs {act_kwargs} is not supported")
+        raise ValueError(f"{where}: act_kwargs {quoted(act_kwargs)} is not supported")
     norm_kwargs = dict(values.pop("norm_kwargs", None) or {})
     if "eps" in norm_kwargs:
         arguments["norm_eps"] = norm_kwargs.pop("eps")
     if norm_kwargs:
-        raise ValueError(f"{where}: norm_kwargs {norm_kwargs} is not supported")
+        raise ValueError(f"{where}: norm_kwargs {quoted(norm_kwargs)} is not supported")
     return arguments | values
 
 

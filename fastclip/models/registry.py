@@ -6,12 +6,12 @@ local-dir:/path, or a path      a directory with a configuration, and usually we
 hf-hub:organisation/name        such a directory on the Hugging Face Hub
 """
 
-import json
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
+from fastclip.data.json_file import read_json_object
 from fastclip.models.checkpoints.source import read_config
 from fastclip.models.config import ClipConfig
 from fastclip.models.fetch import fetch_repository
@@ -41,8 +41,9 @@ def add_model_config(path: str | PathLike) -> None:
     if not path.exists():
         raise FileNotFoundError(f"there is no model configuration at {path}")
     for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+        values = read_json_object(file)
         try:
-            architectures[file.stem] = from_json(json.loads(file.read_text(encoding="utf-8")))
+            architectures[file.stem] = from_json(values)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
 

@@ -13,12 +13,16 @@ No code is named in a description but models of timm and of transformers.
 """
 
 import importlib
+import math
+import re
 from typing import Any
 
 import torch
 from torch import nn
 
-from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.data.limits import LARGEST_VOCABULARY, LARGEST_WIDTH, MOST_LAYERS
+from fastclip.data.quoting import first_line, named, quoted, some_of
+from fastclip.models.checkpoints.errors import SHOWN, CheckpointError
 from fastclip.models.encoder_tower import EncoderTower
 from fastclip.models.model_settings import set_model_preprocess_cfg
 from fastclip.models.two_tower import TwoTower
@@ -28,6 +32,17 @@ TWO_TOWER_WEIGHTS = "model.safetensors"
 # Of modules, what changes no result: where weights came from, and how a backward is computed.
 IRRELEVANT = ("training", "name_or_path", "checkpointing", "warnings_issued", "fused_attn")
 SHARED = ("tower", "encoder")  # what may be one module on both sides
+# What a description may say of how an encoder is made: no place of other files, or of code.
+ARGUMENTS = {
+    "timm": {"num_classes", "global_pool", "img_size"},
+    "transformers": {"add_pooling_layer"},
+}
+TIMM_NAME = re.compile(r"\w[\w.]*")
+# Of sizes in a configuration of transformers', by a word of their names.
+LARGEST = {
+    "layers": MOST_LAYERS, "vocab": LARGEST_VOCABULARY, "positions": LARGEST_VOCABULARY,
+    "size": LARGEST_WIDTH, "dim": LARGEST_WIDTH, "channels": LARGEST_WIDTH,
+}  # fmt: skip
 PLAIN = (bool, int, float, str, tuple, list, type(None))
 
 
@@ -62,7 +77,7 @@ def rebuild(
     try:
         shared = values.get("shared")
         if shared not in (None, *SHARED):
-            raise CheckpointError(f"{TWO_TOWER_CONFIG} is damaged: 'shared' is {shared!r}")
+            raise CheckpointError(f"{TWO_TOWER_CONFIG} is damaged: 'shared' is {quoted(shared)}")
         if shared is not None:  # one of both may be given
             image_encoder = text_encoder if image_encoder is None else image_encoder
         image_tower = _rebuild_tower("image", values["image"], image_encoder)
@@ -80,8 +95,9 @@ def rebuild(
             nonscalar_logit_scale=values["nonscalar_logit_scale"],
         )  # fmt: skip
         preprocess = values["preprocess_cfg"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{TWO_TOWER_CONFIG} is damaged: {error!r}") from error
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise CheckpointError(f"{TWO_TOWER_CONFIG} is damaged: {reason}") from error
     if preprocess is not None:
         set_model_preprocess_cfg(model, preprocess)
     return model
@@ -148,7 +164,15 @@ def _candidates(encoder: nn.Module) -> list[dict[str, Any]]:
 
 
 def _build(values: dict[str, Any]) -> nn.Module:
+    if unknown := sorted(set(values["arguments"]) - ARGUMENTS[values["library"]]):
+        raise CheckpointError(
+            f"{TWO_TOWER_CONFIG} is damaged: no encoder is made with {some_of(unknown, SHOWN)}"
+        )
     if values["library"] == "timm":
+        if not TIMM_NAME.fullmatch(values["name"]):
+            raise CheckpointError(
+                f"{TWO_TOWER_CONFIG} is damaged: timm has no model {quoted(values['name'])}"
+            )
         timm = importlib.import_module("timm")
         return timm.create_model(values["name"], pretrained=False, **values["arguments"])
     transformers = importlib.import_module("transformers")
@@ -157,7 +181,22 @@ def _build(values: dict[str, Any]) -> nn.Module:
         raise TypeError(f"transformers has no model {values['class']!r}")
     if not issubclass(config_class, transformers.PreTrainedConfig):
         raise TypeError(f"transformers has no configuration {values['config_class']!r}")
+    _require_bounded(values["config"])
     return cls(config_class.from_dict(values["config"]), **values["arguments"])
+
+
+def _require_bounded(config: dict[str, Any]) -> None:
+    """Raise where a configuration asks for more than any model has, or for code of others."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            _require_bounded(value)
+        most = next((most for word, most in LARGEST.items() if word in name), math.inf)
+        is_large = isinstance(value, int) and value > most
+        # transformers takes a repository's name for kernels that it would fetch.
+        if is_large or (name.endswith("attn_implementation") and "/" in str(value)):
+            raise CheckpointError(
+                f"{TWO_TOWER_CONFIG} is damaged: {named(name)} is {quoted(value)}"
+            )
 
 
 def _rebuild_tower(side: str, values: dict[str, Any], given: nn.Module | None) -> nn.Module:

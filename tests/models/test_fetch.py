@@ -172,6 +172,9 @@ def test_openais_file_is_fetched_and_its_checksum_is_checked(server, tmp_path, m
     path = fetch.fetch_openai("ViT-B/32", tmp_path / "root")
     assert path.read_bytes() == content
     path.unlink()
+    path.write_bytes(b"tampered where it lay")
+    assert fetch.fetch_openai("ViT-B/32", tmp_path / "root").read_bytes() == content
+    path.unlink()
     (root / checksum / "ViT-B-32.pt").write_bytes(b"tampered")
     with pytest.raises(CheckpointError, match=r"could not be fetched.*Put the file at"):
         fetch.fetch_openai("ViT-B/32", tmp_path / "root")
@@ -276,8 +279,47 @@ def test_addresses_with_a_checksum_are_checked_by_it(server, tmp_path):
             cfg = {"url": f"{address}/{name}", "hf_hub": ""}
             path = fetch.download_pretrained(cfg, prefer_hub, tmp_path / "cache")
             assert Path(path).read_bytes() == content
+    kept = tmp_path / "cache" / f"rn50-{digest[:8]}.pt"
+    kept.write_bytes(b"tampered")
+    url = f"{address}/mlfoundations/{kept.name}"
+    assert Path(fetch.download_pretrained_from_url(url, kept.parent)).read_bytes() == content
     with pytest.raises(CheckpointError, match=r"rn50-00000000\.pt could not be fetched: .*SHA-256"):
         fetch.download_pretrained_from_url(
             f"{address}/mlfoundations/rn50-00000000.pt", tmp_path / "cache"
         )
     assert not (tmp_path / "cache" / "rn50-00000000.pt").exists()
+
+
+def test_another_file_in_the_cache_is_named_where_none_can_be_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "OPENAI", "http://127.0.0.1:9")
+    (tmp_path / "ViT-B-32.pt").write_bytes(b"tampered")
+    with pytest.raises(CheckpointError, match=r"ViT-B-32\.pt is not what was published"):
+        fetch.fetch_openai("ViT-B/32", tmp_path)
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_a_file_of_a_repository_lies_in_it(library, hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: library or None)
+    for name in ("../x.pt", "a/../../x.pt", "/etc/x.pt", "", "a\\..\\x"):
+        for ask in (published_files.hub_file, published_files.cached_hub_file):
+            with pytest.raises(ValueError, match="must be inside of it"):
+                ask("laion/small", name, tmp_path / "cache")
+    assert Handler.requested == []
+    with pytest.raises(CheckpointError, match="does not end in the name of a file"):
+        fetch.download_pretrained_from_url("https://x/..", tmp_path)
+
+
+def test_an_address_without_encryption_is_said(tmp_path, monkeypatch):
+    def unreachable(request, timeout):
+        raise ConnectionError("no connection")
+
+    monkeypatch.setattr(published_files, "urlopen", unreachable)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example")
+    with pytest.warns(UserWarning, match=r"http://mirror\.example/.* without encryption"):
+        with pytest.raises(CheckpointError):
+            create_model("hf-hub:a/b", cache_dir=tmp_path)
+    for endpoint in ("https://mirror.example", "http://localhost:1"):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        with pytest.raises(CheckpointError):  # and no warning, which would be an error
+            create_model("hf-hub:a/b", cache_dir=tmp_path)

@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import pytest
 
 from fastclip.models.config import (
@@ -60,7 +62,7 @@ def test_clip_config_rejects_an_empty_space():
     "change, message",
     [
         (dict(layers=(1, 2, 3)), "four"),
-        (dict(layers=(1, 2, 3, 0)), "four"),
+        (dict(layers=(1, 2, 3, 0)), r"layers\[3\] must be at least 1"),
         (dict(image_size=50), "multiple of patch_size 32"),
         (dict(head_width=48), "head_width 48"),
         (dict(width=0), "width"),
@@ -97,3 +99,36 @@ def test_towers_without_projection_must_have_the_width_of_the_space():
 def test_one_number_is_both_sides_of_a_picture():
     assert VisionConfig(**{**VISION, "image_size": 16}).image_size == (16, 16)
     assert VisionConfig(**{**VISION, "image_size": [16, 24]}).grid_size == (2, 3)
+
+
+@pytest.mark.parametrize("value", [10**9, 10**400, -1, float("nan"), float("inf"), "9", None, [1]])
+@pytest.mark.parametrize("tower", ["vision", "resnet", "siglip", "text", "pair"])
+def test_no_number_is_out_of_bounds_or_of_another_type(tower, value):
+    siglip = dict(image_size=16, patch_size=8, width=32, layers=2, heads=2)
+    pair = dict(embed_dim=8, vision_cfg=VisionConfig(**VISION), text_cfg=TextConfig(**TEXT))
+    kinds = {
+        "vision": (VisionConfig, VISION),
+        "resnet": (ResNetConfig, dict(image_size=64, layers=(1, 1, 1, 1), width=8)),
+        "siglip": (SiglipVisionConfig, siglip),
+        "text": (TextConfig, TEXT),
+        "pair": (ClipConfig, pair),
+    }
+    make, settings = kinds[tower]
+    names = {field.name for field in fields(make)} - {"vision_cfg", "text_cfg"}
+    may_be_none = {"ls_init_value", "init_logit_bias", "hf_tokenizer_name"}
+    may_be_negative = {"ls_init_value", "init_logit_scale", "init_logit_bias"}
+    for name in names:
+        flag = isinstance(getattr(make(**settings), name), bool)
+        if value is None and (flag or name in may_be_none):
+            continue
+        if (name, value) == ("hf_tokenizer_name", "9") or (value == -1 and name in may_be_negative):
+            continue
+        with pytest.raises((ValueError, TypeError)) as caught:
+            make(**{**settings, name: value})
+        assert len(str(caught.value)) < 300
+
+
+def test_a_model_has_a_bound_on_all_its_parameters():
+    text = TextConfig(77, 49408, width=2**14, heads=8, layers=256)
+    with pytest.raises(ValueError, match="parameters, more than"):
+        ClipConfig(8, VisionConfig(**VISION), text)

@@ -168,15 +168,19 @@ def _load(source: str, cache_dir: str | os.PathLike | None):
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=is_directory, **cache)
     except OSError as error:
         raise FileNotFoundError(f"transformers finds no tokenizer {source!r}: {error}") from error
-    if is_directory and keeps_case(source):
+    if is_directory and _is_clips(tokenizer) and keeps_case(source):
         _keep_case(tokenizer)
     return tokenizer
+
+
+def _is_clips(tokenizer) -> bool:
+    return type(tokenizer).__name__ == "CLIPTokenizer"
 
 
 def _keep_case(tokenizer) -> None:
     """Take lower-casing out: transformers' CLIPTokenizer does it whatever its files say."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if type(tokenizer).__name__ != "CLIPTokenizer" or backend is None:
+    if backend is None:
         return
     from tokenizers import Regex, normalizers
 

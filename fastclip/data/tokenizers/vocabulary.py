@@ -21,11 +21,12 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from fastclip.data.json_file import read_json
+from fastclip.data.limits import LARGEST_VOCABULARY_TEXT
+from fastclip.data.quoting import quoted
 
 CLIP_MERGES = 48_894
 MERGES_FILE, IDS_FILE, WHOLE_FILE = "merges.txt", "vocab.json", "tokenizer.json"
 HEADER = "#version: 0.2"
-LARGEST_TEXT = 2**24  # bytes; CLIP's has half a million, and OpenAI's file three
 END_OF_WORD = "</w>"
 
 _PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), 256)]
@@ -55,7 +56,7 @@ class BytePairVocabulary:
             if len(merge) != 2 or not known.issuperset(merge) or "".join(merge) in known:
                 raise ValueError(
                     f"merges[{rank}] must join two symbols that exist into one that does not, "
-                    f"got {_shown(merge)}"
+                    f"got {quoted(merge)}"
                 )
             known.add("".join(merge))
 
@@ -137,12 +138,13 @@ def read_directory(
 def _read_lines(path: Path) -> list[str]:
     """The lines after the header of a text of merges."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_VOCABULARY_TEXT + 1)
         if data[:2] == b"\x1f\x8b":
-            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST_TEXT + 1)
-        if len(data) > LARGEST_TEXT:
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST_VOCABULARY_TEXT + 1)
+        if len(data) > LARGEST_VOCABULARY_TEXT:
             raise ValueError(
-                f"{path} is no text of merges: it has more than {LARGEST_TEXT:,} bytes"
+                f"{path} is no text of merges: it has more than {LARGEST_VOCABULARY_TEXT:,} bytes"
             )
         text = data.decode()
     except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -159,12 +161,14 @@ def _read_lines(path: Path) -> list[str]:
 def _parse(lines: Iterable[str | list[str]], num_merges: int, path: Path) -> BytePairVocabulary:
     """A merge is "a b", or ["a", "b"] as `tokenizer.json` also has it."""
     try:
-        merges = [tuple(line.split() if isinstance(line, str) else line) for line in lines if line]
+        # Counted before they are taken apart: a file of short lines has millions.
+        lines = [line for line in lines if line]
+        if len(lines) != num_merges:
+            raise ValueError(f"it must hold {num_merges} merges, got {len(lines)}")
+        merges = [tuple(line.split() if isinstance(line, str) else line) for line in lines]
         vocabulary = BytePairVocabulary(tuple(merges))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a list of merges: {error}") from None
-    if len(merges) != num_merges:
-        raise ValueError(f"{path} must hold {num_merges} merges, got {len(merges)}")
     if not any(right.endswith(END_OF_WORD) for _, right in merges):
         raise ValueError(f"{path} is not of CLIP's kind: no merge ends a word with {END_OF_WORD}")
     return vocabulary
@@ -176,8 +180,8 @@ def _check_ids(ids: object, vocabulary: BytePairVocabulary, path: Path) -> None:
     for i, token in enumerate(vocabulary.tokens):
         if ids.get(token) != i:
             raise ValueError(
-                f"{path} gives token {token!r} the id {ids.get(token)}, CLIP's order gives it {i}; "
-                "HFTokenizer takes such a directory as it is"
+                f"{path} gives token {quoted(token)} the id {quoted(ids.get(token))}, CLIP's order "
+                f"gives it {i}; HFTokenizer takes such a directory as it is"
             )
 
 
@@ -185,8 +189,3 @@ def _check_ids(ids: object, vocabulary: BytePairVocabulary, path: Path) -> None:
 def _byte_tokens() -> tuple[str, ...]:
     symbols = tuple(BYTE_SYMBOLS.values())
     return (*symbols, *(symbol + END_OF_WORD for symbol in symbols))
-
-
-def _shown(merge: object) -> str:
-    text = repr(merge)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,8 +1,12 @@
 """What can be wrong with weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
 
-SHOWN = 8  # keys listed per kind of mismatch
+from fastclip.data.quoting import first_line, some_of
+
+SHOWN = 8  # keys some_of per kind of mismatch
 
 
 class CheckpointError(ValueError, RuntimeError):
@@ -49,6 +53,35 @@ class KeyMismatchError(CheckpointError):
         lines = ["the weights do not fit the model"]
         for kind, names in kinds.items():
             if names:
-                more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-                lines.append(f"  {len(names)} {kind}: {', '.join(names[:SHOWN])}{more}")
+                lines.append(f"  {len(names)} {kind}: {some_of(names, SHOWN)}")
         super().__init__("\n".join(lines))
+
+
+@contextmanager
+def reading(path: str | PathLike, what: str = "file of weights") -> Iterator[None]:
+    """Whatever goes wrong with a file's content is a `CheckpointError` that names the file.
+
+    Args:
+        what: the file should be.
+
+    Raises:
+        UnsafeCheckpointError: it would have to run code.
+        CheckpointError: anything else, as a damaged file can fail in any way at all.
+    """
+    try:
+        yield
+    except UnsafeCheckpointError as error:
+        raise UnsafeCheckpointError(
+            f"{path} is refused: it holds more than tensors, and reading it would run code "
+            f"({error}). Where you trust it, write its weights anew with the code that made it: "
+            "torch.save(model.state_dict(), 'weights.pt')"
+        ) from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise CheckpointError(f"{path} is a damaged {what} ({reason})") from error

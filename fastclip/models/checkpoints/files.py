@@ -1,22 +1,26 @@
 """One file of weights: safetensors, a PyTorch pickle, or a TorchScript archive.
 
-Pickles are read with `weights_only=True`, always. What wraps a state dict is recognised: a training
+No pickle is run, see `plain_pickle.py`. What wraps a state dict is recognised: a training
 checkpoint's `state_dict`, the prefixes of DataParallel, `torch.compile` and Lightning.
 """
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from fastclip.models.checkpoints.errors import CheckpointError, UnsafeCheckpointError
+from fastclip.data.json_file import require_json
+from fastclip.data.limits import LARGEST_JSON, LONGEST_NAME
+from fastclip.data.quoting import named, quoted
+from fastclip.models.checkpoints.errors import CheckpointError, reading
 from fastclip.models.checkpoints.foreign import describe_content, require_content
 from fastclip.models.checkpoints.jit_archive import is_jit_archive, read_jit_archive
+from fastclip.models.checkpoints.plain_pickle import Unread
+from fastclip.models.checkpoints.stored_tensors import StoredTensor, read_tensors
+from fastclip.models.checkpoints.torch_file import OTHER_TENSORS, read_archive, read_legacy_file
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "state_dict_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -41,6 +45,9 @@ class WeightsFile(NamedTuple):
 def read_weights_file(path: str | PathLike) -> WeightsFile:
     """Read the tensors of one file, on the CPU.
 
+    Their numbers are mapped from the file, and may be views of each other: who keeps tensors makes
+    copies of them.
+
     Raises:
         FileNotFoundError: there is no file.
         UnsafeCheckpointError: it is a pickle of more than tensors and plain values.
@@ -56,35 +63,39 @@ def read_weights_file(path: str | PathLike) -> WeightsFile:
     if is_jit_archive(path):
         state_dict = read_jit_archive(path)
     else:
-        content = _read_pickle(path)
-        config = content.get("model_config") if isinstance(content, Mapping) else None
-        state_dict = _state_dict(content, path)
+        state_dict, config = _read_state_dict(path)
     is_openai = all(name in state_dict for name in OPENAI_EXTRAS)
     weights = {k: v for k, v in state_dict.items() if k not in OPENAI_EXTRAS}
     return WeightsFile(_without_prefixes(weights), is_openai, config)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with reading(path, "safetensors file"):
+        with open(path, "rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if header > LARGEST_JSON:
+            raise CheckpointError(
+                f"it is not a readable safetensors file: its header would have {header:,} bytes"
+            )
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
 
 
-def _read_pickle(path: Path) -> object:
-    if not zipfile.is_zipfile(path) and not _looks_like_pickle(path):
+def _read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict | None]:
+    """The state dict that `torch.save` wrote, and what is said beside it of its model."""
+    is_archive = zipfile.is_zipfile(path)
+    if not is_archive and not _looks_like_pickle(path):
         raise CheckpointError(
             f"{path} is neither safetensors nor a PyTorch file (damaged, or a download page?)"
         )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnsafeCheckpointError(_refusal(path, error)) from None
-    except Exception as error:  # a damaged file can fail in any way at all
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+    with reading(path):
+        content, places = read_archive(path) if is_archive else read_legacy_file(path)
+        tensors = read_tensors(path, _state_dict(content), places)
+        config = content.get("model_config")
+        if config is not None:
+            require_json(config)
+    return tensors, config
 
 
 def _looks_like_pickle(path: Path) -> bool:
@@ -92,28 +103,36 @@ def _looks_like_pickle(path: Path) -> bool:
         return file.read(1) == b"\x80"
 
 
-def _refusal(path: Path, error: Exception) -> str:
-    lines = str(error).splitlines()
-    reason = next((line for line in lines if "GLOBAL" in line or "Unsupported" in line), lines[0])
-    return (
-        f"{path} is refused: it holds more than tensors, and reading it would run code "
-        f"({reason.strip()}). Where you trust it, write its weights anew with the code that "
-        "made it: torch.save(model.state_dict(), 'weights.pt')"
-    )
-
-
-def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
+def _state_dict(content: object) -> dict[str, StoredTensor]:
     for _ in range(3):
         if not isinstance(content, Mapping):
             break
-        tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+        tensors = {k: v for k, v in content.items() if _is_tensor(v)}
         inner = next((content[w] for w in WRAPPERS if isinstance(content.get(w), Mapping)), None)
         if inner is None or len(tensors) > 1:
             if tensors:
-                return tensors
+                return _usable(tensors)
             break
         content = inner
-    raise CheckpointError(f"{path} holds no state dict: {describe_content(content)}")
+    raise CheckpointError(f"it holds no state dict: {describe_content(content)}")
+
+
+def _is_tensor(value: object) -> bool:
+    is_other = isinstance(value, Unread) and value.maker.startswith(OTHER_TENSORS)
+    return is_other or isinstance(value, StoredTensor)
+
+
+def _usable(tensors: dict) -> dict[str, StoredTensor]:
+    for name, value in tensors.items():
+        if not isinstance(name, str) or len(name) > LONGEST_NAME:
+            raise CheckpointError(f"{quoted(name)} is not the name of a tensor")
+        if isinstance(value, Unread):
+            kind = value.maker.removeprefix(OTHER_TENSORS).replace("_", " ")
+            raise CheckpointError(
+                f"{named(name)} is a {kind}: only tensors that are dense, and hold their numbers, "
+                "are read"
+            )
+    return tensors
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

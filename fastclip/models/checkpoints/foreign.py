@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fastclip.data.quoting import some_of
 from fastclip.models.checkpoints.errors import CheckpointError
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -109,7 +110,7 @@ def require_whole_model(path: Path, tensors: Mapping[str, Any]) -> None:
 def describe_content(content: object) -> str:
     """What a file without a state dict holds, for an error."""
     if not isinstance(content, Mapping):
-        return f"a {type(content).__name__}"
+        return f"a {type(content).__name__.removeprefix('Stored')}"
     if {"state", "param_groups"} <= set(content):
         return "an optimiser's state, without the weights that it belongs to"
     if "optimizer" in content:
@@ -118,4 +119,4 @@ def describe_content(content: object) -> str:
 
 
 def _listed(content: Mapping) -> str:
-    return ", ".join(map(str, list(content)[:6])) or "nothing"
+    return some_of(content, 6) or "nothing"

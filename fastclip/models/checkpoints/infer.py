@@ -75,11 +75,11 @@ def infer_config(
         elif "visual.conv1.weight" in tensors and "visual.proj" in tensors:
             vision = _vision_transformer(tensors, vision_activation, vision_heads, is_openai)
             text = _text(tensors, text_activation, text_heads, is_openai)
-            embed_dim = tensors["visual.proj"].shape[1]
+            embed_dim = _sizes(tensors, "visual.proj", 2)[1]
         else:
             vision = _resnet(tensors, vision_heads, is_openai)
             text = _text(tensors, text_activation, text_heads, is_openai)
-            embed_dim = tensors["visual.attnpool.c_proj.weight"].shape[0]
+            embed_dim = _sizes(tensors, "visual.attnpool.c_proj.weight", 2)[0]
     except KeyError as error:
         raise CheckpointError(
             f"the architecture cannot be inferred: there is no tensor {error}; give the name of "
@@ -148,16 +148,17 @@ def _vision_transformer(
             "a vision tower without ln_pre: shapes do not tell how it is read out; give the name "
             "of the model"
         )
-    width, _, _, patch_size = tensors["visual.conv1.weight"].shape
+    width, channels, _, patch_size = _sizes(tensors, "visual.conv1.weight", 4)
     blocks = "visual.transformer.resblocks."
-    grid = _side(len(tensors["visual.positional_embedding"]) - 1, "visual.positional_embedding")
+    positions = "visual.positional_embedding"
+    grid = _side(_sizes(tensors, positions, 2)[0] - 1, positions)
     scale = tensors.get(f"{blocks}0.ls_1.gamma")
     tower = VisionConfig(
         grid * patch_size, patch_size, width, _depth(tensors, blocks), head_width=width,
-        mlp_ratio=mlp_ratio(*tensors[f"{blocks}0.mlp.c_fc.weight"].shape),
+        mlp_ratio=mlp_ratio(*_sizes(tensors, f"{blocks}0.mlp.c_fc.weight", 2)),
         activation=activation,
         ls_init_value=None if scale is None else 1e-4,
-        channels=tensors["visual.conv1.weight"].shape[1],
+        channels=channels,
     )  # fmt: skip
     return replace(tower, head_width=width // _heads("vision", tower, heads, is_openai))
 
@@ -166,23 +167,21 @@ def _siglip_vision(
     tensors: dict[str, Tensor], activation: str, heads: int | None
 ) -> SiglipVisionConfig:
     trunk = "visual.trunk."
-    width, _, _, patch_size = tensors[f"{trunk}patch_embed.proj.weight"].shape
-    grid = _side(tensors[f"{trunk}pos_embed"].shape[1], f"{trunk}pos_embed")
+    width, _, _, patch_size = _sizes(tensors, f"{trunk}patch_embed.proj.weight", 4)
+    grid = _side(_sizes(tensors, f"{trunk}pos_embed", 3)[1], f"{trunk}pos_embed")
     tower = SiglipVisionConfig(
         grid * patch_size, patch_size, width, _depth(tensors, f"{trunk}blocks."), heads=1,
-        mlp_ratio=mlp_ratio(*tensors[f"{trunk}blocks.0.mlp.fc1.weight"].shape),
+        mlp_ratio=mlp_ratio(*_sizes(tensors, f"{trunk}blocks.0.mlp.fc1.weight", 2)),
         activation=activation,
     )  # fmt: skip
     return replace(tower, heads=_heads("vision", tower, heads))
 
 
 def _resnet(tensors: dict[str, Tensor], heads: int | None, is_openai: bool) -> ResNetConfig:
-    grid = _side(
-        len(tensors["visual.attnpool.positional_embedding"]) - 1,
-        "visual.attnpool.positional_embedding",
-    )
+    positions = "visual.attnpool.positional_embedding"
+    grid = _side(_sizes(tensors, positions, 2)[0] - 1, positions)
     layers = tuple(_depth(tensors, f"visual.layer{stage}.") for stage in (1, 2, 3, 4))
-    width = len(tensors["visual.layer1.0.conv1.weight"])
+    width = _sizes(tensors, "visual.layer1.0.conv1.weight", 4)[0]
     tower = ResNetConfig(grid * 32, layers, width, head_width=width * 32)
     return replace(tower, head_width=width * 32 // _heads("vision", tower, heads, is_openai))
 
@@ -220,14 +219,14 @@ def _text_prefix(tensors: dict[str, Tensor]) -> str:
 
 def _text_sizes(tensors: dict[str, Tensor], activation: str) -> dict[str, Any]:
     prefix = _text_prefix(tensors)
-    vocab_size, width = tensors[f"{prefix}token_embedding.weight"].shape
+    vocab_size, width = _sizes(tensors, f"{prefix}token_embedding.weight", 2)
     blocks = f"{prefix}transformer.resblocks."
     return dict(
-        context_length=len(tensors[f"{prefix}positional_embedding"]),
+        context_length=_sizes(tensors, f"{prefix}positional_embedding", 2)[0],
         vocab_size=vocab_size,
         width=width,
         layers=_depth(tensors, blocks),
-        mlp_ratio=mlp_ratio(*tensors[f"{blocks}0.mlp.c_fc.weight"].shape),
+        mlp_ratio=mlp_ratio(*_sizes(tensors, f"{blocks}0.mlp.c_fc.weight", 2)),
         activation=activation,
     )
 
@@ -282,6 +281,16 @@ def _known_heads(tower: Tower, is_openai: bool) -> int | None:
 
 def _width(tower: Tower) -> int:
     return tower.width * 32 if isinstance(tower, ResNetConfig) else tower.width
+
+
+def _sizes(tensors: dict[str, Tensor], name: str, num: int) -> tuple[int, ...]:
+    shape = tuple(tensors[name].shape)
+    if len(shape) != num or 0 in shape:
+        raise CheckpointError(
+            f"{name} has shape {shape}, a model's has {num} sizes of 1 at least: the architecture "
+            "cannot be inferred"
+        )
+    return shape
 
 
 def _depth(tensors: dict[str, Tensor], prefix: str) -> int:

@@ -5,6 +5,7 @@ from os import PathLike
 import torch
 from torch import Tensor, nn
 
+from fastclip.data.quoting import named
 from fastclip.models.checkpoints.errors import (
     ActivationMismatchError,
     CheckpointError,
@@ -79,7 +80,7 @@ def load_state_dict(
     """
     require_weights_only(weights_only)
     tensors = read_weights_file(checkpoint_path).tensors
-    return {name: value.to(device) for name, value in tensors.items()}
+    return {name: value.to(device, copy=True) for name, value in tensors.items()}
 
 
 def load_source(
@@ -91,8 +92,12 @@ def load_source(
 ) -> KeyMismatchError | None:
     """Load a source that has been read; see `load_checkpoint`.
 
+    Whatever the source's tensors are views of, and of which dtype, parameters have memory of their
+    own: nothing is converted or allocated before all shapes fit.
+
     Args:
-        assign: make the source's tensors the model's own, for a model on the meta device.
+        assign: for a model on the meta device: give it copies of the source's tensors, those of
+            floating-point numbers in float32.
     """
     _require_activations(model, source)
     tensors = _with_keys_of(model, source.tensors)
@@ -102,9 +107,12 @@ def load_source(
     if mismatch is not None and strict:
         raise mismatch
     _require_readout(model, source)
+    own = model.state_dict()
     if mismatch is not None:
-        own = model.state_dict()
         tensors = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
+    _require_kinds(tensors, own)
+    if assign:
+        tensors = {name: _copy(value) for name, value in tensors.items()}
     model.load_state_dict(tensors, strict=mismatch is None, assign=assign)
     return mismatch
 
@@ -158,6 +166,25 @@ def _with_keys_of(model: ContrastiveModel, tensors: dict[str, Tensor]) -> dict[s
         if name.endswith("num_batches_tracked"):  # files older than PyTorch 0.4.1 have none
             tensors[name] = torch.tensor(0)
     return tensors
+
+
+def _require_kinds(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Raise where a tensor is not of the kind of numbers that the model has there."""
+    for name, value in tensors.items():
+        is_real = own[name].is_floating_point()
+        if value.layout != torch.strided or value.is_nested or value.is_meta:
+            raise CheckpointError(f"{named(name)} in the weights is sparse, nested or without data")
+        if value.is_quantized or value.is_complex() or value.is_floating_point() != is_real:
+            raise CheckpointError(
+                f"{named(name)} in the weights is of {value.dtype}, in the model of "
+                f"{own[name].dtype}: its numbers are of another kind"
+            )
+
+
+def _copy(value: Tensor) -> Tensor:
+    """A dense copy, in memory of its own."""
+    dtype = torch.float32 if value.is_floating_point() else value.dtype
+    return value.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _mismatch(model: nn.Module, tensors: dict[str, Tensor]) -> KeyMismatchError | None:

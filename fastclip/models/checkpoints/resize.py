@@ -34,10 +34,11 @@ def resize_positions(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, 
     resized = dict(tensors)
     for name in (*IMAGE_POSITIONS, *TEXT_POSITIONS):
         if name in tensors and name in own and tensors[name].shape != own[name].shape:
-            if tensors[name].shape[-1] != own[name].shape[-1]:
-                raise CheckpointError(
-                    f"{name} has width {tensors[name].shape[-1]}, the model {own[name].shape[-1]}"
-                )
+            before, now = tuple(tensors[name].shape), tuple(own[name].shape)
+            if len(before) != len(now) or before[:-2] != now[:-2] or 0 in before:
+                raise CheckpointError(f"{name} has shape {before}, the model {now}")
+            if before[-1] != now[-1]:
+                raise CheckpointError(f"{name} has width {before[-1]}, the model {now[-1]}")
             if name in TEXT_POSITIONS:
                 resized[name] = _resize_line(tensors[name], len(own[name]))
             else:
@@ -52,7 +53,7 @@ def _resize_grid(positions: Tensor, grid_size: tuple[int, int], num_prefix: int)
     positions = positions.reshape(positions.shape[-2:])
     prefix, grid = positions[:num_prefix], positions[num_prefix:]
     side = math.isqrt(len(grid))
-    if side * side != len(grid):
+    if side < 1 or side * side != len(grid):
         raise CheckpointError(f"a grid of {len(grid)} positions is not square: cannot be resized")
     image = grid.T.reshape(1, -1, side, side).float()
     image = F.interpolate(image, grid_size, mode="bicubic", antialias=True)

@@ -7,6 +7,7 @@
 A `Source` holds tensors under open_clip's names, and of model and images what is known.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from fastclip.data.json_file import read_json_object
 from fastclip.data.preprocess import PreprocessCfg
+from fastclip.data.quoting import first_line, quoted, some_of
 from fastclip.data.tokenizers.beside_weights import is_openai_vocabulary
 from fastclip.models.checkpoints.errors import SHOWN, ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.files import WeightsFile, read_weights_file
@@ -45,6 +47,8 @@ WEIGHTS_NAMES = (
 TRANSFORMERS_WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
 # The first may hold what the second does, and then counts.
 PROCESSOR, PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
+# Without a place: an index is of the files beside it.
+SHARD_NAME = re.compile(r"\w[\w.+-]{0,250}")
 OPEN_CLIP_FIELDS = JsonFields({"model_cfg", "preprocess_cfg"})
 
 
@@ -202,16 +206,28 @@ def _read_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
 
 def _read_shards(path: Path, index: str) -> WeightsFile:
     tensors: dict[str, Tensor] = {}
-    values = _read_json(path / index)
-    names = _obeyed(path / index, lambda: sorted(set(values["weight_map"].values())))
+    names = _shard_names(path / index)
     if absent := [name for name in names if not (path / name).is_file()]:
         raise FileNotFoundError(
             f"{path / index} names {len(names)} files of weights, of which {len(absent)} are not "
-            f"there: {', '.join(absent[:SHOWN])}"
+            f"there: {some_of(absent, SHOWN)}"
         )
     for name in names:
         tensors |= read_weights_file(path / name).tensors
     return WeightsFile(tensors, False, None)
+
+
+def _shard_names(index: Path) -> list[str]:
+    """The files beside an index of weights that it names; no other is read."""
+    weight_map = _read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} is not an index of weights: it has no weight_map")
+    for name in weight_map.values():
+        if not isinstance(name, str) or not SHARD_NAME.fullmatch(name):
+            raise CheckpointError(
+                f"{index} names {quoted(name)}, which is not the name of a file beside it"
+            )
+    return sorted(set(weight_map.values()))
 
 
 def _open_clip_model(values: dict, path: Path) -> ClipConfig:
@@ -222,8 +238,15 @@ def _obeyed(path: Path, read: Callable[..., Any], *arguments: Any) -> Any:
     """What `read` makes of a file's values; what it refuses is said with the file's name."""
     try:
         return read(*arguments)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # values of a type that is not looked for fail in any way at all
+        raise CheckpointError(f"{path}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """Our own words, or a line of Python's."""
+    return str(error) if isinstance(error, ValueError) else first_line(error)
 
 
 def _read_json(path: Path) -> dict:

@@ -78,8 +78,18 @@ def _rewrite(tensors: dict[str, Tensor], steps: list[tuple]) -> dict[str, Tensor
     return {
         name: part.contiguous()
         for before, after, way in steps
-        for name, part in zip(after, way(*(tensors[n] for n in before)), strict=True)
+        for name, part in _parts(tensors, before, after, way)
     }
+
+
+def _parts(
+    tensors: dict[str, Tensor], before: tuple[str, ...], after: tuple[str, ...], way: Callable
+) -> list[tuple[str, Tensor]]:
+    try:
+        return list(zip(after, way(*(tensors[name] for name in before)), strict=True))
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        shapes = ", ".join(f"{name} of {tuple(tensors[name].shape)}" for name in before)
+        raise CheckpointError(f"{shapes}: no tensors of a model have these shapes") from error
 
 
 def _table(config: ClipConfig) -> Iterator[Row]:

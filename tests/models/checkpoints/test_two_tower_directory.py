@@ -229,3 +229,32 @@ def test_a_head_of_ones_own_is_used_and_asked_for(head, tmp_path):
     tower.proj = head
     again = TwoTower.from_pretrained(path, image_encoder=tower)
     assert torch.equal(encoded(again)[0], features)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"arguments": {"num_classes": 0, "checkpoint_path": "evil.pth"}}, "made with checkpoint_"),
+        ({"arguments": {"num_classes": 0, "pretrained": True}}, "made with pretrained"),
+        ({"name": "hf-hub:evil/model"}, "timm has no model 'hf-hub:evil/model'"),
+        ({"library": "transformers", "class": "BertModel", "config_class": "BertConfig",
+          "config": {"num_hidden_layers": 10**9}, "arguments": {}}, "num_hidden_layers is 10000"),
+        ({"library": "transformers", "class": "BertModel", "config_class": "BertConfig",
+          "config": {"a": {"_attn_implementation": "evil/kernel"}}, "arguments": {}}, "evil/k"),
+    ],
+)  # fmt: skip
+def test_a_description_asks_for_no_files_no_code_and_no_more_than_models_have(
+    change, said, tmp_path
+):
+    pytest.importorskip("timm")
+    pytest.importorskip("transformers")
+    encoder = {"library": "timm", "name": "test_vit", "arguments": {"num_classes": 0}} | change
+    tower = {"projection": None, "encoder": encoder}
+    values = {
+        "output_dict": False, "has_logit_bias": False, "nonscalar_logit_scale": False,
+        "preprocess_cfg": None, "shared": None, "image": tower, "text": tower,
+    }  # fmt: skip
+    (tmp_path / TWO_TOWER_CONFIG).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="is damaged") as caught:
+        TwoTower.from_pretrained(tmp_path)
+    assert said in str(caught.value) and len(str(caught.value)) < 300

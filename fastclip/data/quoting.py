@@ -1,0 +1,40 @@
+"""How errors show what is foreign: one printable part of a line, whatever its size and depth."""
+
+import reprlib
+from collections.abc import Iterable
+
+from fastclip.data.limits import LONGEST_QUOTE
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 2
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = LONGEST_QUOTE
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, cut, with escapes for what cannot be printed."""
+    return _cut(_REPR.repr(value))
+
+
+def named(name: object) -> str:
+    """A name without quotes around it, cut, with escapes for what cannot be printed."""
+    if isinstance(name, str):
+        # Cut before it is written: a name may have megabytes.
+        return _cut(repr(name[: LONGEST_QUOTE + 1])[1:-1])
+    return quoted(name)
+
+
+def some_of(names: Iterable[object], shown: int) -> str:
+    """The first of many names, and how many more there are."""
+    names = list(names)
+    more = f", and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(map(named, names[:shown])) + more
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, or of what type it is, in one line."""
+    lines = str(error).strip().splitlines()
+    return named(lines[0]) if lines else type(error).__name__
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."
