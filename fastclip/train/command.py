@@ -22,7 +22,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from fastclip.data.preprocess import INTERPOLATIONS, RESIZE_MODES
 from fastclip.distributed.groups import SCHEDULES
-from fastclip.train.config import SCHEDULERS
+from fastclip.train.config import ON_NONFINITE, SCHEDULERS
 from fastclip.train.idle_settings import idle_settings
 from fastclip.train.precision import PRECISIONS
 from fastclip.train.run_config import RunConfig
@@ -102,6 +102,9 @@ HELP = {
         "ema_decay": "average the weights, such as 0.9999, in float32; evaluated, and kept as "
         "epoch_K_ema.pt",
         "grad_clip_norm": "largest norm of the gradient",
+        "on_nonfinite": "what happens where a loss or a gradient is not finite: the run stops, or "
+        "the step is skipped; an overflow that --precision amp scales away is always skipped",
+        "max_skipped_steps": "steps that --on-nonfinite skip skips in a row; one more stops",
         "seed": "seed of weights, data order and dropout",
     },
     "run": {
@@ -122,7 +125,8 @@ HELP = {
     },
 }
 CHOICES = {
-    "lr_scheduler": SCHEDULERS, "precision": PRECISIONS, "loss_schedule": SCHEDULES,
+    "lr_scheduler": SCHEDULERS, "on_nonfinite": ON_NONFINITE, "precision": PRECISIONS,
+    "loss_schedule": SCHEDULES,
     "image_interpolation": INTERPOLATIONS, "image_resize_mode": RESIZE_MODES,
 }  # fmt: skip
 ALIASES = {"logs": ("--logs-dir",)}  # torchrun takes --logs for the beginning of its own flags

@@ -9,10 +9,11 @@ from torch.distributed.tensor import DTensor
 from fastclip.models.precision import set_precision
 from fastclip.train.config import TrainConfig
 from fastclip.train.distribution import make_average
+from fastclip.train.gradient_norm import gradient_norm, limit_norm
 from fastclip.train.master_weights import MasterWeights
 from fastclip.train.optim import make_optimizer
 from fastclip.train.optimizer_step import OptimizerStep
-from fastclip.train.sharding import clip_gradients, gathered, shard, whole
+from fastclip.train.sharding import gathered, shard, whole
 from fastclip.train.step import CachedStep
 from fastclip.train.trained_state import TrainedState
 from tests.distributed.test_cached_step import MICRO, STEPS, loss_of, make, share, train_alone
@@ -83,7 +84,8 @@ def clipped(group, max_norm):
     if group is None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     else:
-        clip_gradients(model.parameters(), max_norm)
+        gradients = [p.grad for p in model.parameters()]
+        limit_norm(gradients, gradient_norm(gradients).item(), max_norm)
     return [whole(p.grad) for p in model.parameters()]
 
 
