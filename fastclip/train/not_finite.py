@@ -83,7 +83,7 @@ def _by_tower(names: list[str]) -> str:
 
 def _tower_of(name: str) -> str:
     if name.startswith("logit_"):
-        return "scale and bias"
+        return "the scale and bias"
     return "the image tower" if name.startswith("visual.") else "the text tower"
 
 

@@ -92,7 +92,7 @@ class OptimizerStep:
         result = self.compute.over(batches)
         gradients = self._gradients()
         numbers = (result.loss, result.logit_scale, gradient_norm(gradients))
-        # The one time that a step waits for the device.
+        # All that the host asks of the device, in one transfer.
         device = result.loss.device
         loss, scale, norm = torch.stack([x.to(device, torch.float64) for x in numbers]).tolist()
         if math.isfinite(loss) and math.isfinite(norm):
