@@ -85,6 +85,8 @@ HELP = {
         "step float32 copies of their 16-bit weights, pure_bf16 and pure_fp16 lose small steps",
         "device": "cpu or cuda",
         "dist_backend": "nccl or gloo",
+        "dist_timeout_minutes": "minutes that ranks wait for one that is late, such as the first "
+        "while it evaluates or saves, before the run fails",
     },
     "optimisation": {
         "epochs": "passes over the data",
@@ -175,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
     log = ranks = status = None
     try:
         config = make_config(args)
-        ranks = Ranks(config.device, config.dist_backend)
+        ranks = Ranks(config.device, config.dist_backend, config.dist_timeout_minutes)
         config, directory = _agreed_place(config, ranks)
         log = _make_log(config, ranks, directory)
         status = _train(config, ranks, directory, log, args)

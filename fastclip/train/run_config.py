@@ -12,6 +12,7 @@ from fastclip.train.optim import Moments
 from fastclip.train.precision import PRECISIONS
 
 REPORTERS = ("tensorboard", "wandb")
+A_YEAR = 525_600  # minutes
 MADE_TYPES = ("synthetic", "builtin")  # of training data that is made; other data is in files
 
 
@@ -74,6 +75,7 @@ class RunConfig:
     precision: str | None = None
     device: str | None = None
     dist_backend: str | None = None
+    dist_timeout_minutes: float = 10.0
 
     epochs: int = 32
     lr: float = 5e-4
@@ -143,6 +145,8 @@ class RunConfig:
         self._require(self.lr_cooldown_power > 0, "lr_cooldown_power", "positive")
         falls = 0 <= self.lr_cooldown_end <= self.lr
         self._require(falls, "lr_cooldown_end", f"between 0 and lr, which is {self.lr}")
+        waits = 0 < self.dist_timeout_minutes <= A_YEAR
+        self._require(waits, "dist_timeout_minutes", f"above 0 and at most {A_YEAR} (a year)")
         decay = self.ema_decay
         self._require(decay is None or 0 < decay < 1, "ema_decay", "in (0, 1)")
         known = set(self.reporters) <= set(REPORTERS)
