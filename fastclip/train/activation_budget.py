@@ -14,6 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from fastclip.train.host_memory import available_host_bytes
+
 T = TypeVar("T")
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?\s*", re.IGNORECASE)
@@ -59,13 +61,12 @@ def available_bytes(device: torch.device, transient: float = 0) -> float:
 def memory_of(device: torch.device) -> int:
     """Bytes of a GPU, all of it, or of what programs may still have of the host's memory.
 
-    The host's is divided among the processes that torchrun started on it.
+    Limits of containers and jobs count (`host_memory.py`). The host's is divided among the
+    processes that torchrun started on it.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    with open("/proc/meminfo") as file:
-        available = next(line for line in file if line.startswith("MemAvailable"))
-    return 1024 * int(available.split()[1]) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return available_host_bytes() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def measure_kept(function: Callable[[], T], not_counted: Iterable[Tensor]) -> tuple[T, int]:

@@ -17,6 +17,7 @@ from fastclip.models.clip import CLIP
 from fastclip.models.open_clip_config import from_json, to_json
 from fastclip.train.atomic_file import write_atomically
 from fastclip.train.config import TrainConfig
+from fastclip.train.not_finite import require_finite
 
 
 class Checkpoint(NamedTuple):
@@ -41,21 +42,21 @@ def save_checkpoint(
 
     Raises:
         CannotWrite: the disk or the directory refuses; an older file at `path` is left as it was.
+        FloatingPointError: a weight or a moment is not finite; nothing is written.
     """
-    write_atomically(
-        path,
-        {
-            "epoch": epoch,
-            "name": name,
-            "state_dict": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "global_step": global_step,
-            "samples_seen": global_step * config.batch_size,
-            "config": config.to_dict(),
-            "model_config": to_json(model.config),
-            "tokenizer": tokenizer.to_dict(),
-        },
-    )
+    content = {
+        "epoch": epoch,
+        "name": name,
+        "state_dict": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "global_step": global_step,
+        "samples_seen": global_step * config.batch_size,
+        "config": config.to_dict(),
+        "model_config": to_json(model.config),
+        "tokenizer": tokenizer.to_dict(),
+    }
+    require_finite(content, os.fspath(path))
+    write_atomically(path, content)
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:

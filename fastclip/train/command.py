@@ -22,7 +22,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from fastclip.data.preprocess import INTERPOLATIONS, RESIZE_MODES
 from fastclip.distributed.groups import SCHEDULES
-from fastclip.train.config import SCHEDULERS
+from fastclip.train.config import ON_NONFINITE, SCHEDULERS
 from fastclip.train.idle_settings import idle_settings
 from fastclip.train.precision import PRECISIONS
 from fastclip.train.run_config import RunConfig
@@ -85,6 +85,8 @@ HELP = {
         "step float32 copies of their 16-bit weights, pure_bf16 and pure_fp16 lose small steps",
         "device": "cpu or cuda",
         "dist_backend": "nccl or gloo",
+        "dist_timeout_minutes": "minutes that ranks wait for one that is late, such as the first "
+        "while it evaluates or saves, before the run fails",
     },
     "optimisation": {
         "epochs": "passes over the data",
@@ -102,6 +104,9 @@ HELP = {
         "ema_decay": "average the weights, such as 0.9999, in float32; evaluated, and kept as "
         "epoch_K_ema.pt",
         "grad_clip_norm": "largest norm of the gradient",
+        "on_nonfinite": "what happens where a loss or a gradient is not finite: the run stops, or "
+        "the step is skipped; an overflow that --precision amp scales away is always skipped",
+        "max_skipped_steps": "steps that --on-nonfinite skip skips in a row; one more stops",
         "seed": "seed of weights, data order and dropout",
     },
     "run": {
@@ -122,7 +127,8 @@ HELP = {
     },
 }
 CHOICES = {
-    "lr_scheduler": SCHEDULERS, "precision": PRECISIONS, "loss_schedule": SCHEDULES,
+    "lr_scheduler": SCHEDULERS, "on_nonfinite": ON_NONFINITE, "precision": PRECISIONS,
+    "loss_schedule": SCHEDULES,
     "image_interpolation": INTERPOLATIONS, "image_resize_mode": RESIZE_MODES,
 }  # fmt: skip
 ALIASES = {"logs": ("--logs-dir",)}  # torchrun takes --logs for the beginning of its own flags
@@ -171,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
     log = ranks = status = None
     try:
         config = make_config(args)
-        ranks = Ranks(config.device, config.dist_backend)
+        ranks = Ranks(config.device, config.dist_backend, config.dist_timeout_minutes)
         config, directory = _agreed_place(config, ranks)
         log = _make_log(config, ranks, directory)
         status = _train(config, ranks, directory, log, args)

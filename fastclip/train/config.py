@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from fastclip.train.activation_budget import parse_budget
 
 SCHEDULERS = ("cosine", "const", "const-cooldown")
+ON_NONFINITE = ("stop", "skip")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class TrainConfig:
         weight_decay: of matrices; vectors and scalars have none (see `optim.py`).
         beta1, beta2, eps: of AdamW.
         grad_clip_norm: largest gradient norm, or None for no limit.
+        on_nonfinite: "stop" where a loss or a gradient is not finite, or "skip" the step.
+        max_skipped_steps: that may be skipped in a row.
         seed: of the initial weights and of the order of the data.
         backend: of the loss, see `fastclip.clip_loss`.
 
@@ -49,6 +52,8 @@ class TrainConfig:
     lr_cooldown_end: float = 0.0
     micro_batch_size: int | None = None
     activation_budget: str | float = "unlimited"
+    on_nonfinite: str = "stop"
+    max_skipped_steps: int = 10
 
     def __post_init__(self) -> None:
         self._require(self.batch_size >= 2, "batch_size", "at least 2")
@@ -61,6 +66,8 @@ class TrainConfig:
         self._require(self.eps > 0, "eps", "positive")
         clip = self.grad_clip_norm
         self._require(clip is None or clip > 0, "grad_clip_norm", "positive or None")
+        self._require(self.on_nonfinite in ON_NONFINITE, "on_nonfinite", f"one of {ON_NONFINITE}")
+        self._require(self.max_skipped_steps >= 1, "max_skipped_steps", "at least 1")
         self._require(0 <= self.seed < 2**63, "seed", "in [0, 2^63)")
         self._require(self.lr_scheduler in SCHEDULERS, "lr_scheduler", f"one of {SCHEDULERS}")
         rest = max(0, self.steps - self.warmup_steps)

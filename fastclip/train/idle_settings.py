@@ -57,6 +57,11 @@ IDLE = (
         "only --lr-scheduler const-cooldown has a cooldown",
     ),
     Idle(
+        ("max_skipped_steps",),
+        lambda config: config.on_nonfinite != "skip",
+        "it needs --on-nonfinite skip, which is not given",
+    ),
+    Idle(
         ("batch_size",),
         lambda config: None not in (config.global_batch_size, config.micro_batch_size),
         "--global-batch-size and --micro-batch-size determine it",

@@ -24,6 +24,7 @@ class StepMetrics(NamedTuple):
     logit_scale: float  # multiplicative, that the loss was computed with
     learning_rate: float
     seconds: float  # of the whole step, drawing the batch included
+    objection: str | None = None  # why the step was left out, if it was
 
 
 def train(
@@ -45,7 +46,8 @@ def train(
 
     Raises:
         ValueError: `batches` ends early.
-        FloatingPointError: the loss is not finite; the weights are those before that step.
+        FloatingPointError: a loss or a gradient is not finite, and `config.on_nonfinite` is "stop",
+            or too many are; the weights are those before that step.
     """
     model.train()
     compute = CachedStep(
@@ -59,10 +61,10 @@ def train(
         batch = next(batches, None)
         if batch is None:
             raise ValueError(f"batches ended after {step} of {config.steps} steps")
-        result = take_step(list(compute.micro_batches(*batch)), step)
+        outcome = take_step(list(compute.micro_batches(*batch)), step)
         metrics = StepMetrics(
-            step + 1, result.loss.item(), result.logit_scale.item(),
-            learning_rate_at(step, config), time.perf_counter() - started,
+            step + 1, outcome.loss, outcome.logit_scale, learning_rate_at(step, config),
+            time.perf_counter() - started, outcome.objection,
         )  # fmt: skip
         history.append(metrics)
         if on_step is not None:

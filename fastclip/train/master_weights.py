@@ -64,6 +64,10 @@ class MasterWeights:
         """Round the masters to the parameters, and drop the gradients of the masters."""
         for parameter, master in self._masters.items():
             parameter.copy_(master)
+        self.drop_gradients()
+
+    def drop_gradients(self) -> None:
+        for master in self._masters.values():
             master.grad = None
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-TIMEOUT = timedelta(minutes=10)
+TIMEOUT_MINUTES = 10.0
 # Of the messages of gloo and NCCL, in lower case.
 LOST = ("connection closed", "connection reset", "broken pipe", "timed out", "timeout", "nccl")
 
@@ -22,12 +22,18 @@ class Ranks:
         device: of this process.
     """
 
-    def __init__(self, device: str | None = None, backend: str | None = None) -> None:
+    def __init__(
+        self,
+        device: str | None = None,
+        backend: str | None = None,
+        timeout_minutes: float = TIMEOUT_MINUTES,
+    ) -> None:
         """Join the processes that torchrun started, if it did.
 
         Args:
             device: "cpu" or "cuda"; by default the GPU of this process if there is one.
             backend: of torch.distributed; "nccl" on GPUs and "gloo" else by default.
+            timeout_minutes: that a rank waits for the others before it gives up.
         """
         kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
         local_rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -36,7 +42,7 @@ class Ranks:
             torch.cuda.set_device(self.device)
         if "WORLD_SIZE" in os.environ and not dist.is_initialized():
             chosen = backend or ("nccl" if self.device.type == "cuda" else "gloo")
-            dist.init_process_group(chosen, timeout=TIMEOUT)
+            dist.init_process_group(chosen, timeout=timedelta(minutes=timeout_minutes))
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
 
@@ -75,7 +81,8 @@ class Ranks:
             return text
         return (
             f"rank {self.rank} of {self.world_size} has lost another rank, which was killed, "
-            f"failed or hung: start all again with --resume latest ({text.splitlines()[0]})"
+            "failed, hung, or took longer alone than --dist-timeout-minutes: start all again "
+            f"with --resume latest ({text.splitlines()[0]})"
         )
 
     def leave(self, together: bool) -> None:

@@ -6,6 +6,7 @@ of the run that was not, on a CPU to the bit. What that needs is in every checkp
 """
 
 import functools
+import math
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from fastclip.train.distribution import make_average, place, wrap
 from fastclip.train.evaluation import Evaluator, repeats
 from fastclip.train.master_weights import NO_MASTERS, MasterWeights
 from fastclip.train.optim import make_optimizer, moments_of
-from fastclip.train.optimizer_step import OptimizerStep
+from fastclip.train.optimizer_step import OptimizerStep, StepOutcome
 from fastclip.train.precision import TowerPrecision
 from fastclip.train.progress import is_watched, progress_bar
 from fastclip.train.ranks import Ranks
@@ -35,7 +36,7 @@ from fastclip.train.run_log import RunLog
 from fastclip.train.run_model import RunModel, make_model
 from fastclip.train.schedule import learning_rate_at
 from fastclip.train.sharding import gathered
-from fastclip.train.step import CachedStep, StepResult
+from fastclip.train.step import CachedStep
 from fastclip.train.step_report import StepReport, peak_bytes
 from fastclip.train.trained_state import TrainedState
 
@@ -82,7 +83,12 @@ class Run:
         torch.manual_seed(config.seed + 1 + ranks.rank)  # other dropout on every rank
 
     def train(self) -> int:
-        """Train to the end, or until SIGTERM or SIGINT; return the exit status."""
+        """Train to the end, or until SIGTERM or SIGINT; return the exit status.
+
+        Raises:
+            FloatingPointError: a step may not be taken and not be left out, no step of an epoch
+                was taken, or what is to be saved is not finite.
+        """
         self.model.train()
         handlers = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -92,6 +98,7 @@ class Run:
                     return STOPPED
                 self.epoch += 1
                 self._after_epoch()
+            self._require_steps(self.counts.taken, "the run")
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -132,7 +139,8 @@ class Run:
             prepare=self._prepare_for(self.precision),
         )
         self.take_step = OptimizerStep(self.compute, optimizer, self.train_config, average, masters)
-        self.state = TrainedState(self.model, optimizer, scaler, average, masters)
+        self.counts = self.take_step.counts
+        self.state = TrainedState(self.model, optimizer, scaler, average, masters, self.counts)
 
     def _train_epoch(self) -> bool:
         """The rest of an epoch; False if it was told to stop, and has saved."""
@@ -148,19 +156,21 @@ class Run:
                 if len(batches) < num:
                     continue
                 data_seconds = time.perf_counter() - started
-                result = self.take_step(batches, self.global_step)
+                outcome = self.take_step(batches, self.global_step)
                 self.global_step += 1
                 batches = []
-                losses.append(result.loss.item())
-                self._log_step(result, losses, data_seconds, time.perf_counter() - started)
-                advance(1, f"loss {losses[-1]:.4f}")
+                if outcome.objection is not None:
+                    self.log.warn(outcome.objection)
+                losses += [outcome.loss] if math.isfinite(outcome.loss) else []
+                self._log_step(outcome, losses, data_seconds, time.perf_counter() - started)
+                advance(1, f"loss {outcome.loss:.4f}")
                 if not self._save_if_due():
                     return False
                 started = time.perf_counter()
         return True
 
     def _log_step(
-        self, result: StepResult, losses: list[float], data_seconds: float, seconds: float
+        self, outcome: StepOutcome, losses: list[float], data_seconds: float, seconds: float
     ) -> None:
         in_epoch = self.global_step - self.epoch * self.steps_per_epoch
         is_last = in_epoch == self.steps_per_epoch
@@ -178,10 +188,12 @@ class Run:
                 data_seconds=data_seconds,
                 seconds=seconds,
                 learning_rate=learning_rate_at(self.global_step - 1, self.train_config),
-                logit_scale=result.logit_scale.item(),
-                loss=losses[-1],
-                mean_loss=sum(losses) / len(losses),
+                logit_scale=outcome.logit_scale,
+                loss=outcome.loss,
+                mean_loss=sum(losses) / len(losses) if losses else math.nan,
                 peak_bytes=peak_bytes(self.ranks.device),
+                gradient_norm=outcome.gradient_norm,
+                num_left_out=self.counts.left_out,
             )
         )
 
@@ -201,14 +213,31 @@ class Run:
         return not stop
 
     def _after_epoch(self) -> None:
-        self._save(self._names_of_epoch())
+        num_taken = self.counts.taken_in_epoch
+        self.counts.begin_epoch()
+        # An epoch in vain stays under no name, but the scale that it has found is kept.
+        self._save(self._names_of_epoch() if num_taken else [])
+        self._require_steps(num_taken, f"epoch {self.epoch}")
         self._report_epoch()
+
+    def _require_steps(self, num_taken: int, what: str) -> None:
+        """
+        Raises:
+            FloatingPointError: no step was taken, which is no success.
+        """
+        if num_taken == 0:
+            raise FloatingPointError(
+                f"no step of {what} was taken (of the whole run: {self.counts.summary()}): lower "
+                "the learning rate or, where float16 overflows, use --precision amp_bf16; "
+                "--resume latest goes on with the scale of the loss that was found so far"
+            )
 
     def _report_epoch(self) -> None:
         bad = self._account_of(self.data.train)
-        self.log.say(f"epoch {self.epoch - 1} is done; {bad.summary()}")
+        self.log.say(f"epoch {self.epoch - 1} is done; {self.counts.summary()}; {bad.summary()}")
         values: dict[str, Any] = {
-            "epoch": self.epoch, "global_step": self.global_step, "bad_samples": bad.to_dict()
+            "epoch": self.epoch, "global_step": self.global_step, "steps": self.counts.totals(),
+            "bad_samples": bad.to_dict(),
         }  # fmt: skip
         metrics, bad = self._evaluate()
         if metrics:

@@ -12,13 +12,14 @@ and the file of an epoch's average, are float32 in any precision.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from fastclip.data.loading.loader import PairLoader
 from fastclip.models.open_clip_config import to_json
 from fastclip.train.checkpoint_store import CheckpointStore
+from fastclip.train.not_finite import listed, stored_not_finite
 from fastclip.train.random_state import RandomState, torch_generators
 from fastclip.train.ranks import Ranks
 from fastclip.train.run_config import RunConfig
@@ -63,6 +64,7 @@ class RunCheckpoints:
 
         Raises:
             CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
+            FloatingPointError: on all ranks, if something in it is not finite; nothing is written.
         """
         # What forwards of built-in models draw from; data draws from nothing that has a state.
         cpu, *on_device = RandomState(torch_generators([self.ranks.device])).states
@@ -75,6 +77,7 @@ class RunCheckpoints:
             }
         )
         trained = self.state.state_dict()
+        self._require_finite(trained, progress.global_step)
         if ranks is None:
             return
         head = {"epoch": progress.epoch, "name": self.config.name}
@@ -93,6 +96,19 @@ class RunCheckpoints:
             average = {**head, "state_dict": trained["ema_state_dict"]}
             for name in names:
                 self.store.write(f"{Path(name).stem}_ema.pt", average)
+
+    def _require_finite(self, trained: dict[str, Any], step: int) -> None:
+        """The first rank, which writes, looks for all."""
+        message = None
+        if self.ranks.is_first and (names := stored_not_finite(trained)):
+            good = self.store.newest_path()
+            which = "there is no other" if good is None else f"{good} is the newest that is"
+            message = (
+                f"the checkpoint after step {step} is not written, as {listed(names)} in it is not "
+                f"finite: {which}; go on from one that is, with a lower learning rate"
+            )
+        if (message := self.ranks.share(message)) is not None:
+            raise FloatingPointError(message)
 
     def restore(self, path: str) -> Progress:
         """Go to where a checkpoint was written; "latest" is the newest whole one of this run.

@@ -7,11 +7,12 @@ from typing import Any
 from fastclip.distributed.groups import SCHEDULES
 from fastclip.models.precision import MATRICES
 from fastclip.train.activation_budget import parse_budget
-from fastclip.train.config import SCHEDULERS, TrainConfig
+from fastclip.train.config import ON_NONFINITE, SCHEDULERS, TrainConfig
 from fastclip.train.optim import Moments
 from fastclip.train.precision import PRECISIONS
 
 REPORTERS = ("tensorboard", "wandb")
+A_YEAR = 525_600  # minutes
 MADE_TYPES = ("synthetic", "builtin")  # of training data that is made; other data is in files
 
 
@@ -74,6 +75,7 @@ class RunConfig:
     precision: str | None = None
     device: str | None = None
     dist_backend: str | None = None
+    dist_timeout_minutes: float = 10.0
 
     epochs: int = 32
     lr: float = 5e-4
@@ -89,6 +91,8 @@ class RunConfig:
     skip_scheduler: bool = False
     ema_decay: float | None = None
     grad_clip_norm: float | None = None
+    on_nonfinite: str = "stop"
+    max_skipped_steps: int = 10
     seed: int = 0
 
     logs: str = "./logs"
@@ -107,7 +111,10 @@ class RunConfig:
     wandb_notes: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accum_freq", "epochs", "log_every_n_steps", "keep_last"):
+        for name in (
+            "batch_size", "accum_freq", "epochs", "log_every_n_steps", "keep_last",
+            "max_skipped_steps",
+        ):  # fmt: skip
             self._require(getattr(self, name) >= 1, name, "at least 1")
         frequencies = ("save_frequency", "val_frequency", "zeroshot_frequency")
         for name in ("workers", "warmup", "seed", *frequencies):
@@ -122,6 +129,7 @@ class RunConfig:
             object.__setattr__(self, "force_image_size", (self.force_image_size,))
         self._require(self.lr > 0, "lr", "positive")
         self._require(self.lr_scheduler in SCHEDULERS, "lr_scheduler", f"one of {SCHEDULERS}")
+        self._require(self.on_nonfinite in ON_NONFINITE, "on_nonfinite", f"one of {ON_NONFINITE}")
         self._require(self.loss_schedule in SCHEDULES, "loss_schedule", f"one of {SCHEDULES}")
         known = self.precision is None or self.precision in PRECISIONS
         self._require(known, "precision", f"one of {PRECISIONS}")
@@ -137,6 +145,8 @@ class RunConfig:
         self._require(self.lr_cooldown_power > 0, "lr_cooldown_power", "positive")
         falls = 0 <= self.lr_cooldown_end <= self.lr
         self._require(falls, "lr_cooldown_end", f"between 0 and lr, which is {self.lr}")
+        waits = 0 < self.dist_timeout_minutes <= A_YEAR
+        self._require(waits, "dist_timeout_minutes", f"above 0 and at most {A_YEAR} (a year)")
         decay = self.ema_decay
         self._require(decay is None or 0 < decay < 1, "ema_decay", "in (0, 1)")
         known = set(self.reporters) <= set(REPORTERS)
@@ -200,6 +210,7 @@ class RunConfig:
             lr_scheduler="const" if self.skip_scheduler else self.lr_scheduler,
             lr_cooldown_steps=min(cooldown, max(0, steps - warmup)),
             lr_cooldown_power=self.lr_cooldown_power, lr_cooldown_end=self.lr_cooldown_end,
+            on_nonfinite=self.on_nonfinite, max_skipped_steps=self.max_skipped_steps,
             seed=self.seed, backend=self.backend, **(moments._asdict() | given),
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ sharding, and open_clip reads its checkpoints.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
@@ -88,28 +88,3 @@ def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
 
     own = tensor.to(like.device)
     return distribute_tensor(own, like.device_mesh, like.placements, src_data_rank=None)
-
-
-def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
-    """Scale gradients down to a total norm of at most `max_norm`, shared or not."""
-    parameters = [p for p in parameters if p.grad is not None]
-    gradients = [p.grad for p in parameters]
-    shared = [g for g in gradients if is_share(g)]
-    if not shared:
-        nn.utils.clip_grads_with_norm_(parameters, max_norm, nn.utils.get_total_norm(gradients))
-        return
-    shares = [g.to_local() for g in shared]
-    others = [g for g in gradients if not is_share(g)]
-    squares = _squares(shares)
-    dist.all_reduce(squares, group=shared[0].device_mesh.get_group())
-    norm = (squares + _squares(others)).sqrt()
-    factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)  # as torch has it
-    for gradient in (*shares, *others):
-        gradient.mul_(factor)
-
-
-def _squares(tensors: list[Tensor]) -> Tensor | float:
-    """Sum of the squares of all elements, at least in float32."""
-    norms = [torch.linalg.vector_norm(t, dtype=torch.promote_types(t.dtype, torch.float32))
-             for t in tensors]  # fmt: skip
-    return torch.stack(norms).square().sum() if norms else 0.0

@@ -1,5 +1,7 @@
 """What training changes, as a checkpoint holds it: parameters, moments, the scaler, an average.
 
+Of a run it also has how many steps were taken, and how many were left out.
+
 Weights are stored as the optimiser steps them: of 16-bit parameters that have float32 masters, the
 masters. A model of any dtype loads them, and rounding them gives the parameters to the bit. An
 average of the weights is float32 in any case.
@@ -14,6 +16,7 @@ from torch.utils._pytree import tree_map_only
 
 from fastclip.train.master_weights import NO_MASTERS, MasterWeights
 from fastclip.train.sharding import shared_like, whole
+from fastclip.train.step_counts import StepCounts
 
 KERNELS = ("foreach", "fused")  # settings that depend on where the parameters are
 
@@ -24,6 +27,7 @@ class TrainedState:
     Args:
         average: of the weights; its parameters are stored as "ema_state_dict".
         masters: of 16-bit parameters, stored in their place under "state_dict".
+        counts: of steps, stored under "steps".
     """
 
     def __init__(
@@ -33,18 +37,21 @@ class TrainedState:
         scaler: torch.amp.GradScaler | None = None,
         average: AveragedModel | None = None,
         masters: MasterWeights = NO_MASTERS,
+        counts: StepCounts | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.scaler = scaler
         self.average = average
         self.masters = masters
+        self.counts = counts or StepCounts()
 
     def state_dict(self) -> dict[str, Any]:
         """Whole tensors, of sharded ones too: all ranks call this together."""
         content = {
             "state_dict": _whole(self.model.state_dict() | self.masters.state_dict()),
             "optimizer": _whole(self.optimizer.state_dict()),
+            "steps": self.counts.state_dict(),
         }
         if self.scaler is not None:
             content["scaler"] = self.scaler.state_dict()
@@ -64,6 +71,7 @@ class TrainedState:
         _load(self.model, content["state_dict"])
         self.masters.load_state_dict(content["state_dict"])
         self._load_optimizer(content["optimizer"])
+        self.counts.load_state_dict(content.get("steps") or _all_taken(content))
         if self.scaler is not None:
             self.scaler.load_state_dict(content["scaler"])
         if self.average is not None:
@@ -82,6 +90,12 @@ class TrainedState:
             for group, own in zip(content["param_groups"], self.optimizer.param_groups, strict=True)
         ]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _all_taken(content: dict[str, Any]) -> dict[str, int]:
+    """The counts of steps of a file of an earlier version, which did not tell them apart."""
+    steps = content.get("global_step", 0)
+    return {"taken": steps, "taken_in_epoch": steps}
 
 
 def _whole(content: Any) -> Any:

@@ -1,6 +1,7 @@
 """FSDP2: a step of shares is the step of the whole, and what is stored of it is whole tensors."""
 
 import copy
+from unittest import mock
 
 import pytest
 import torch
@@ -9,10 +10,12 @@ from torch.distributed.tensor import DTensor
 from fastclip.models.precision import set_precision
 from fastclip.train.config import TrainConfig
 from fastclip.train.distribution import make_average
+from fastclip.train.gradient_norm import gradient_norm, limit_norm
+from fastclip.train.gradient_sync import GradientSync
 from fastclip.train.master_weights import MasterWeights
 from fastclip.train.optim import make_optimizer
 from fastclip.train.optimizer_step import OptimizerStep
-from fastclip.train.sharding import clip_gradients, gathered, shard, whole
+from fastclip.train.sharding import gathered, shard, whole
 from fastclip.train.step import CachedStep
 from fastclip.train.trained_state import TrainedState
 from tests.distributed.test_cached_step import MICRO, STEPS, loss_of, make, share, train_alone
@@ -83,7 +86,8 @@ def clipped(group, max_norm):
     if group is None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     else:
-        clip_gradients(model.parameters(), max_norm)
+        gradients = [p.grad for p in model.parameters()]
+        limit_norm(gradients, gradient_norm(gradients).item(), max_norm)
     return [whole(p.grad) for p in model.parameters()]
 
 
@@ -247,3 +251,47 @@ def test_kept_graphs_of_shares_are_right_under_autocast(ranks):
     )
     for one, other in zip(kept, again, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3 * other.abs().max().item())
+
+
+def steps_with_one_bad_rank(group, is_shared):
+    """Whether steps were taken, of which the second has a bad gradient on the last rank alone."""
+    rank, model = group.rank(), build(SMALL["vit"]).train()
+    if is_shared:
+        shard(model, CPU, group)
+    config = TrainConfig(**{**CONFIG.to_dict(), "on_nonfinite": "skip"})
+    compute = CachedStep(model, loss_of("vit", process_group=group), 3)
+    step = OptimizerStep(compute, make_optimizer(model, config), config)
+    over, average = compute.over, GradientSync.average
+    is_bad = []
+
+    def spoil():
+        gradient = model.visual.proj.grad
+        if is_bad and rank == 1:
+            (gradient.to_local() if is_shared else gradient)[0] = float("nan")
+
+    def over_and_spoil(batches):  # the share of this rank alone, after the reduction
+        result = over(batches)
+        spoil()
+        return result
+
+    def spoil_and_average(sync):  # the gradient of this rank alone, before the mean
+        spoil()
+        average(sync)
+
+    if is_shared:
+        compute.over = over_and_spoil
+    batches = list(compute.micro_batches(*inputs(SMALL["vit"], 3, seed=rank)))
+    objections = []
+    with mock.patch.object(GradientSync, "average", average if is_shared else spoil_and_average):
+        for number in range(3):
+            is_bad[:] = [True] * (number == 1)
+            objections.append(step(batches, number).objection)
+    return objections, whole(model.visual.proj.detach())
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_all_ranks_leave_out_the_step_in_which_one_has_a_bad_gradient(ranks, is_shared):
+    (one, mine), (other, theirs) = ranks.run(2, steps_with_one_bad_rank, is_shared)
+    assert one == other and [objection is None for objection in one] == [True, False, True]
+    assert "the gradient of step 2 is not finite, in the image tower: visual.proj;" in one[1]
+    assert torch.equal(mine, theirs) and mine.isfinite().all()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fastclip.data.sources.samples import BadSample
 
 MAX_EXAMPLES = 5  # of each reason
+LOST_SHARDS = ("missing shard", "unreadable shard")  # reasons of many bad samples at once
 
 
 class DataError(RuntimeError):
@@ -28,6 +29,10 @@ class BadSamples:
     @property
     def num_bad(self) -> int:
         return sum(self.counts.values())
+
+    @property
+    def num_in_lost_shards(self) -> int:
+        return sum(self.counts.get(reason, 0) for reason in LOST_SHARDS)
 
     @property
     def rate(self) -> float:

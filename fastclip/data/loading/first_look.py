@@ -46,11 +46,11 @@ def require_readable(
                     raise TypeError(f"{name} does not fit this model: {error}") from error
             if not isinstance(found, BadSample):
                 return
-            bad.num_seen += 1
+            bad.num_seen += max(1, found.lost)
             bad.add(found)
-            if bad.num_seen == MOST:
+            if bad.num_seen >= MOST:
                 num = source.num_samples()
-                if num is None or MOST <= max_bad_rate * num:
+                if num is None or bad.num_seen <= max_bad_rate * num:
                     return
                 raise ValueError(f"{name} begins with bad samples: {bad.report()}")
     if max_bad_rate < 1 or not bad.num_seen:

@@ -7,6 +7,7 @@ together and cut into batches.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -67,7 +68,8 @@ class PairLoader:
     Raises:
         DataError: when iterated over: more samples than `max_bad_rate` are bad, judged from 100
             samples on and at the end of a pass; a pass makes no batch; a worker died; or data has
-            changed since the state was saved.
+            changed since the state was saved. A shard that is gone is judged as a part of the whole
+            pass, as its samples are bad all at once.
         OSError: the source cannot be listed.
         TypeError: when iterated over: the transform does not return uint8, or the tokenizer int64.
         ValueError: an argument is out of its range.
@@ -121,6 +123,8 @@ class PairLoader:
         self._drop_last = drop_last
         self._batches_per_epoch = batches_per_epoch
         self._max_bad_rate = max_bad_rate
+        given = None if batches_per_epoch is None else batches_per_epoch * batch_size * world_size
+        self._pass_length = (source.num_samples() or given or math.inf) / world_size
         self._pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self._processes = {} if num_workers == 0 else {
             "num_workers": 1, "prefetch_factor": prefetch, "multiprocessing_context": start_method
@@ -241,7 +245,7 @@ class PairLoader:
     def _end_pass(self, num_left: int) -> None:
         for piece in self._last_pieces:
             self.bad_samples = self.bad_samples.merge(piece.bad)
-        self._judge(self.bad_samples, at_least=0)
+        self._judge(self.bad_samples.num_bad, self.bad_samples.num_seen, self.bad_samples)
         num_batches = self._num_full + self._num_from_last
         if num_batches == 0 and (self._drop_last or self._batches_per_epoch is not None):
             raise DataError(
@@ -269,7 +273,7 @@ class PairLoader:
                 raise
             if not piece.is_news:
                 return piece
-            self._judge(self.bad_samples.merge(piece.bad))
+            self._judge_so_far(self.bad_samples.merge(piece.bad))
 
     def _loader(self, worker: int) -> DataLoader:
         dataset = PieceDataset(
@@ -289,12 +293,23 @@ class PairLoader:
 
     def _account_for(self, bad: BadSamples) -> None:
         self.bad_samples = self.bad_samples.merge(bad)
-        self._judge(self.bad_samples)
+        self._judge_so_far(self.bad_samples)
 
-    def _judge(self, bad: BadSamples, at_least: int = JUDGED_AFTER) -> None:
-        if bad.num_seen >= at_least and bad.rate > self._max_bad_rate:
+    def _judge_so_far(self, bad: BadSamples) -> None:
+        """Within a pass; what is in shards that are gone is of the whole pass."""
+        lost = bad.num_in_lost_shards
+        if bad.num_seen - lost >= JUDGED_AFTER:
+            self._judge(bad.num_bad - lost, bad.num_seen - lost, bad)
+        self._judge(lost, max(bad.num_seen, self._pass_length * (self._pass + 1)), bad)
+
+    def _judge(self, num_bad: int, num: float, bad: BadSamples) -> None:
+        """
+        Args:
+            num_bad, num: bad samples among all; `bad` is the account of them, for the message.
+        """
+        if num_bad > self._max_bad_rate * num:
             raise DataError(
-                f"{bad.rate:.1%} of the samples are bad, more than max_bad_rate = "
+                f"{num_bad / num:.1%} of the samples are bad, more than max_bad_rate = "
                 f"{self._max_bad_rate:.1%}: {bad.report()}"
             )
 

@@ -6,6 +6,7 @@ again. Folders, and what `is_ignored` knows, are ignored; every other member is 
 is counted as a file of no sample.
 """
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from fastclip.data.sources.source import END, Entry, Part, Source
 from fastclip.data.sources.tar_members import Damage, Member, read_members
 
 MAX_MEMBER_BYTES = 2**28  # no encoded image is larger; a damaged size might be
+NUM_TRIED = 8  # shards that are opened to estimate what one holds that is gone
 NUM_NAMED = 5  # members of an incomplete sample that a message names
 
 
@@ -36,7 +38,8 @@ class TarSource(Source):
     """The shards that `spec` names, one part each; see `shard_names.py`.
 
     A damaged or truncated shard is one bad sample for each damage, with the good samples before
-    and behind it kept. A missing shard is as many bad samples as `sizes.json` says, or one.
+    and behind it kept. A shard that is missing or cannot be read is as many bad samples as it
+    should still hold: as `sizes.json` says, or as it held when it was last read, or as others do.
 
     Args:
         spec: names of shards, or a folder, whose shards are read and whose other files are counted
@@ -57,6 +60,10 @@ class TarSource(Source):
         self._paths = shard_paths(spec)
         self._sizes = shard_sizes(self._paths)
         self._stated_length = stated_length(self._paths) if None in self._sizes else None
+        # Of samples by shard, as stated, or as counted by this process in reading one to its end.
+        self._counts = {
+            p: n for p, n in zip(self._paths, self._sizes, strict=True) if n is not None
+        }
 
     def parts(self) -> list[Part]:
         return [
@@ -75,18 +82,40 @@ class TarSource(Source):
         position = part.start if position is None else position
         if position == END:
             return
+        is_whole, num_read = position == part.start, 0
         try:
             with open_regular(part.name, buffering=2**17) as file:
-                members = (m for m in read_members(file, position) if not _is_ignored(m))
-                for group in group_members(members, self._suffixes):
+                for group in self._groups(file, position):
                     start, position = group.members[0].start, group.members[-1].end
                     yield Entry(start, position, partial(_load, file, part.name, group))
+                    num_read += _is_sample(group)
+            if is_whole:
+                self._counts.setdefault(part.name, num_read)
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
-            lost = part.num_samples or 1 if position == part.start else 1
+            lost = max(1, self._count_of(part.name) - num_read)
             reason = "missing shard" if missing else "unreadable shard"
             bad = BadSample(part.name, reason, str(error), lost)
             yield Entry(position, END, lambda: bad)
+
+    def _groups(self, file: BinaryIO, position: int) -> Iterator[Group]:
+        members = (m for m in read_members(file, position) if not _is_ignored(m))
+        return group_members(members, self._suffixes)
+
+    def _count_of(self, lost: str) -> int:
+        """Samples of a shard that cannot be read: known, or else the mean of others."""
+        if lost in self._counts:
+            return self._counts[lost]
+        if not self._counts:
+            self._count_another(lost)
+        return round(sum(self._counts.values()) / max(1, len(self._counts)))
+
+    def _count_another(self, lost: str) -> None:
+        """Read the headers of the first of a few shards that can be read."""
+        for path in [path for path in self._paths if path != lost][:NUM_TRIED]:
+            with contextlib.suppress(OSError), open_regular(path, buffering=2**17) as file:
+                self._counts[path] = sum(map(_is_sample, self._groups(file, 0)))
+                return
 
 
 def _others_in(folder: str) -> Counter[str]:
@@ -99,13 +128,18 @@ def _others_in(folder: str) -> Counter[str]:
     )
 
 
+def _is_sample(group: Group) -> bool:
+    """Is it no file of no sample? Damage counts as a sample."""
+    return group.key is not None or group.damage is not None
+
+
 def _is_ignored(member: Member | Damage) -> bool:
     return isinstance(member, Member) and (member.kind == "folder" or is_ignored(member.name))
 
 
 def _load(file: BinaryIO, shard: str, group: Group) -> Sample | BadSample:
     damage = group.damage
-    if group.key is None and damage is None:
+    if not _is_sample(group):
         (member,) = group.members
         return BadSample(f"{shard}/{_shown(member.name)}", suffix_of(member.name), lost=0)
     key = shard if group.key is None else f"{shard}/{_shown(group.key)}"

@@ -199,11 +199,53 @@ def test_missing_shards_count_and_pictures_that_do_not_decode_too(tmp_path):
     members[0], members[4] = ("00120.png", b""), ("00122.png", b"\x89PNG nothing")
     (tmp_path / "002.tar").write_bytes(tar_bytes(members))
     loader = loader_of(
-        TarSource(f"{tmp_path}/{{000..003}}.tar"), transform=to_pixels, drop_last=False
-    )
+        TarSource(f"{tmp_path}/{{000..003}}.tar"), transform=to_pixels, drop_last=False,
+        max_bad_rate=0.3,
+    )  # fmt: skip
     assert len(texts(loader)) == 178
-    assert loader.bad_samples.counts == {"missing shard": 1, "unusable image": 2}
-    assert loader.bad_samples.num_seen == 181
+    assert loader.bad_samples.counts == {"missing shard": 60, "unusable image": 2}
+    assert loader.bad_samples.num_seen == 240
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_few_shards_that_are_missing_do_not_count_as_many_when_they_come_first(tmp_path, seed):
+    """One of twelve, 8 % of the data, which may be the first that is read."""
+    write_shards(tmp_path, [30] * 11)
+    loader = loader_of(
+        TarSource(f"{tmp_path}/{{000..011}}.tar"), transform=to_pixels, seed=seed, drop_last=False
+    )
+    assert len(texts(loader)) == 330
+    assert loader.bad_samples.counts == {"missing shard": 30}
+
+
+def test_many_shards_that_are_missing_stop_a_pass_that_has_a_length(tmp_path):
+    write_shards(tmp_path, [60] * 4)
+    source = TarSource(f"{tmp_path}/{{000..005}}.tar")
+    loader = loader_of(source, transform=to_pixels, shuffle_buffer=1, batches_per_epoch=1000)
+    with pytest.raises(DataError, match=r"33\.3% of the samples are bad"):  # at the end of the pass
+        texts(loader)
+    (tmp_path / "sizes.json").write_text(json.dumps({f"00{i}.tar": 60 for i in range(6)}))
+    source = TarSource(f"{tmp_path}/{{004,005,000,001,002,003}}.tar")
+    loader = loader_of(source, transform=to_pixels, shuffle_buffer=1)
+    with pytest.raises(DataError, match=r"33\.3% of the samples are bad"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_shard_that_vanishes_in_mid_run_is_seen_by_the_rate(tmp_path, num_workers):
+    """A quarter of the data is gone, and nothing says how many samples it had."""
+    paths = write_shards(tmp_path, [40] * 4)
+    source = TarSource(f"{tmp_path}/*.tar")
+    loader = loader_of(
+        source, transform=to_pixels, num_workers=num_workers, batches_per_epoch=40
+    )  # fmt: skip
+    num_seen = len(texts(loader))
+    paths[2].unlink()
+    with pytest.raises(DataError, match=r"\d+ missing shard\n  missing shard: .*002.tar"):
+        while num_seen < 160 * 6:
+            num_seen += len(texts(loader))
+    loader.close()
+    assert loader.bad_samples.counts["missing shard"] % 40 == 0
 
 
 def test_pictures_of_a_table_that_are_missing_empty_or_huge(tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import pickle
@@ -243,11 +244,56 @@ def test_a_missing_shard_is_as_many_bad_samples_as_it_should_hold(tmp_path):
     write_shards(tmp_path, [2, 2])
     spec = f"{tmp_path}/{{000..002}}.tar"
     (bad,) = [item for item in read_all(TarSource(spec)) if isinstance(item, BadSample)]
-    assert (bad.reason, bad.lost) == ("missing shard", 1) and "002.tar" in bad.key
+    assert (bad.reason, bad.lost) == ("missing shard", 2) and "002.tar" in bad.key
     (tmp_path / "sizes.json").write_text(json.dumps({"002.tar": 50}))
     (bad,) = [item for item in read_all(TarSource(spec)) if isinstance(item, BadSample)]
     assert bad.lost == 50
     assert_resumable(TarSource(spec))
+
+
+def test_a_shard_that_vanishes_is_as_many_bad_samples_as_it_held(tmp_path):
+    paths = write_shards(tmp_path, [2, 7, 5])
+    source = TarSource(f"{tmp_path}/*.tar")
+    first, second, third = source.parts()
+    list(source.read(second))
+    paths[1].unlink()
+    ((bad,), (good, *_)) = ([e.load() for e in source.read(part)] for part in (second, first))
+    assert (bad.reason, bad.lost) == ("missing shard", 7) and isinstance(good, Sample)
+    paths[2].unlink()
+    paths[2].mkdir()
+    (bad,) = [entry.load() for entry in source.read(third)]
+    assert (bad.reason, bad.lost) == ("unreadable shard", 4)  # the mean of 2 and 7
+
+
+def test_a_shard_that_was_never_there_is_as_many_as_the_first_that_is(tmp_path):
+    paths = write_shards(tmp_path, [3, 6, 9])
+    paths[0].unlink()
+    source = TarSource(f"{tmp_path}/{{000..002}}.tar")
+    (bad,) = [entry.load() for entry in source.read(source.parts()[0])]
+    assert bad.lost == 6
+    for path in paths[1:]:
+        path.unlink()
+    source = pickle.loads(pickle.dumps(source))
+    source._counts.clear()
+    assert [next(source.read(part)).load().lost for part in source.parts()] == [1, 1, 1]
+
+
+def test_a_shard_whose_storage_fails_loses_the_samples_that_are_left(tmp_path, monkeypatch):
+    write_shards(tmp_path, [10])
+    source = TarSource(f"{tmp_path}/*.tar")
+    (part,) = source.parts()
+    list(source.read(part))
+    read_members = tar_shards.read_members
+
+    def fail_after_six(file, position):
+        for number, member in enumerate(read_members(file, position)):
+            if number == 12:
+                raise OSError(errno.EIO, "Input/output error")
+            yield member
+
+    monkeypatch.setattr(tar_shards, "read_members", fail_after_six)
+    *good, bad = [entry.load() for entry in source.read(part)]
+    assert (bad.reason, bad.lost) == ("unreadable shard", 10 - len(good)) and good
 
 
 def test_a_folder_in_the_place_of_a_shard_is_unreadable(tmp_path):
