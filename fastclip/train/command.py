@@ -221,7 +221,6 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
             log.warn(f"{flag} has no effect: {reason}")
     for name, reason in idle_settings(config).items():
         log.warn(f"--{name.replace('_', '-')} has no effect: {reason}")
-    log.parameters(config.to_dict())
     log.say(str(config.arithmetic(ranks.world_size)))
     run = Run(config, ranks, directory, log)
     log.say(
@@ -241,6 +240,7 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         run.checkpoints.store.remove_temporaries()
     if config.resume is not None:
         run.resume(config.resume)
+    log.parameters(run.config.to_dict())  # not before: a resume that is refused changes nothing
     return run.train()
 
 

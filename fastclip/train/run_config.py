@@ -138,7 +138,7 @@ class RunConfig:
         falls = 0 <= self.lr_cooldown_end <= self.lr
         self._require(falls, "lr_cooldown_end", f"between 0 and lr, which is {self.lr}")
         decay = self.ema_decay
-        self._require(decay is None or 0 < decay < 1, "ema_decay", "in (0, 1)")
+        self._require(decay is None or 0 <= decay < 1, "ema_decay", "in [0, 1)")
         known = set(self.reporters) <= set(REPORTERS)
         self._require(known, "report_to", f"some of {REPORTERS} with commas between, or all")
         if self.activation_budget != "auto":
