@@ -100,14 +100,15 @@ HELP = {
         "lr_cooldown_end": "learning rate at the end of the cooldown",
         "skip_scheduler": "one learning rate for all steps, without warm-up",
         "ema_decay": "average the weights, such as 0.9999, in float32; evaluated, and kept as "
-        "epoch_K_ema.pt",
+        "epoch_K_ema.pt; 0 is none, and drops that of a checkpoint",
         "grad_clip_norm": "largest norm of the gradient",
         "seed": "seed of weights, data order and dropout",
     },
     "run": {
         "logs": "folder of runs",
         "name": "name of this run; default: made of the time and the settings",
-        "resume": "path of a checkpoint, or `latest` of --name",
+        "resume": "path of a checkpoint, or `latest` of --name; it is refused where the run is "
+        "another one, and the log says what has changed",
         "log_every_n_steps": "steps between lines",
         "save_frequency": "epochs between checkpoints that are kept",
         "save_every_steps": "steps between checkpoints",

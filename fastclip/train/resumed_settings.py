@@ -118,9 +118,9 @@ def refusals(found: list[Change]) -> list[str]:
     return [f"{change} ({FIXED[change.name]})" for change in found if change.name in FIXED]
 
 
-def refusal_of_sizes(stored: Mapping[str, Any], given: RunConfig, world_size: int) -> str | None:
+def refusal_of_sizes(told: RunConfig, given: RunConfig, world_size: int) -> str | None:
     """Say how the steps of the two runs differ in their pairs, or None."""
-    was, value = (c.arithmetic(world_size) for c in (told_settings(stored), given))
+    was, value = (config.arithmetic(world_size) for config in (told, given))
     return None if was == value else f"a step was {was}, is {value}"
 
 

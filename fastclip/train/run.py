@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.pixels import standardize
-from fastclip.data.sources.source import Contents
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.models.open_clip_config import to_json
@@ -33,7 +32,7 @@ from fastclip.train.progress import is_watched, progress_bar
 from fastclip.train.ranks import Ranks
 from fastclip.train.run_checkpoint import Progress, RunCheckpoints
 from fastclip.train.run_config import RunConfig
-from fastclip.train.run_contents import TRAIN, contents_of_run
+from fastclip.train.run_contents import contents_of_run
 from fastclip.train.run_data import RunData
 from fastclip.train.run_log import RunLog
 from fastclip.train.run_model import RunModel, make_model
@@ -44,7 +43,6 @@ from fastclip.train.step import CachedStep, StepResult
 from fastclip.train.step_report import StepReport, peak_bytes
 from fastclip.train.trained_state import TrainedState
 
-LONG_LOOK = 1.0  # seconds at the files of the data that are worth a line
 STOPPED = 143  # 128 + SIGTERM: what a shell says of a process that was told to stop
 
 
@@ -83,7 +81,7 @@ class Run:
         )  # fmt: skip
         own = OwnRun(
             config, self.train_config, moments, self.steps_per_epoch, ranks.world_size,
-            to_json(self.model.config), self._contents(),
+            to_json(self.model.config), contents_of_run(self.made, self.data, ranks, log.say),
         )  # fmt: skip
         self.checkpoints = RunCheckpoints(
             own, ranks, directory, log, self.state, self.data.train, self.compute
@@ -114,16 +112,6 @@ class Run:
         """Go to where a checkpoint was written; see `RunCheckpoints.restore`."""
         self.epoch, self.global_step = self.checkpoints.restore(path)
         self.config = self.checkpoints.config
-
-    def _contents(self) -> dict[str, Contents]:
-        """By what the model and the data are known: the first rank looks, for all."""
-        started = time.perf_counter()
-        found = contents_of_run(self.made, self.data) if self.ranks.is_first else None
-        found = self.ranks.share(found)
-        self.data.train.contents = found[TRAIN]
-        if (seconds := time.perf_counter() - started) > LONG_LOOK:
-            self.log.say(f"looking at what the data is made of, once a run, took {seconds:.1f} s")
-        return found
 
     def _prepare_for(self, precision: TowerPrecision) -> Callable[[Tensor], Tensor]:
         """What turns uint8 pixels on the host into images that a model of `precision` takes.

@@ -5,17 +5,20 @@ and each zero-shot task. Subjects are flags, or names of tasks. Where files are 
 """
 
 import hashlib
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastclip.data.sources.source import Contents
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.models.open_clip_config import to_json
+from fastclip.train.ranks import Ranks
 from fastclip.train.run_data import RunData
 from fastclip.train.run_model import RunModel
 
 MODEL, TRAIN, VALIDATION = "--model", "--train-data", "--val-data"
+LONG_LOOK = 1.0  # seconds that are worth a line
 NUM_NAMED, NUM_SHOWN = 3, 120  # differences in a message, and characters of one
 PROBE = ["two cats", "Zoë's 7 No. 1"]  # few tokens: a context may be short
 
@@ -42,19 +45,37 @@ def contents_of_config(config: Mapping[str, Any], prefix: str = "") -> Contents:
     return found
 
 
-def contents_of_run(made: RunModel, data: RunData) -> dict[str, Contents]:
-    """Contents by subject."""
-    found = {MODEL: contents_of_model(made), TRAIN: data.train.contents}
-    if data.validation is not None:
-        found[VALIDATION] = data.validation.contents()
-    return found | {task.name: _contents_of_task(task) for task in data.tasks}
+def contents_of_run(
+    made: RunModel, data: RunData, ranks: Ranks, say: Callable[[str], None]
+) -> dict[str, Contents]:
+    """Contents by subject. The first rank looks at the files, for all.
+
+    Args:
+        say: called where that has taken long.
+    """
+    started = time.perf_counter()
+    found = ranks.share(_look(made, data) if ranks.is_first else None)
+    data.train.contents = found[TRAIN]
+    if (seconds := time.perf_counter() - started) > LONG_LOOK:
+        say(f"looking at what model and data are made of, once a run, took {seconds:.1f} s")
+    return found
 
 
 def stored_contents(content: Mapping[str, Any]) -> dict[str, Contents]:
-    """Those in a checkpoint; older ones say little: the architecture of their model."""
-    if "contents" in content:
-        return content["contents"]
-    return {MODEL: contents_of_config(content["model_config"])}
+    """Those in a checkpoint; older ones say little: the architecture of their model.
+
+    Raises:
+        ValueError: the checkpoint's are none.
+    """
+    if "contents" not in content:
+        return {MODEL: contents_of_config(content["model_config"])}
+    contents = content["contents"]
+    try:
+        return {
+            str(subject): [(str(n), str(v)) for n, v in contents[subject]] for subject in contents
+        }
+    except (TypeError, ValueError, LookupError):
+        raise ValueError("the contents of model and data in the checkpoint are no lists") from None
 
 
 def difference(before: Contents, now: Contents) -> str | None:
@@ -78,6 +99,13 @@ def difference(before: Contents, now: Contents) -> str | None:
 def cut(text: str) -> str:
     """What of a text goes into a message."""
     return text if len(text) <= NUM_SHOWN else text[:NUM_SHOWN] + "..."
+
+
+def _look(made: RunModel, data: RunData) -> dict[str, Contents]:
+    found = {MODEL: contents_of_model(made), TRAIN: data.train.contents}
+    if data.validation is not None:
+        found[VALIDATION] = data.validation.contents()
+    return found | {task.name: _contents_of_task(task) for task in data.tasks}
 
 
 def _of_names(before: Contents, now: Contents) -> list[str]:

@@ -4,7 +4,7 @@ What may not differ is refused, all of it at once; what may is said, with what i
 classified in `resumed_settings.py`, and `run_contents.py` says by what model and data are known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -78,13 +78,20 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
     Raises:
         ValueError: it is of another run, and how; or has done more than the run is to do.
     """
+    for part in ("config", "model_config"):
+        if not isinstance(content.get(part), Mapping):
+            raise ValueError(f"{path} is no checkpoint of a run: its {part} is not there")
     stored, step = content["config"], content["global_step"]
+    try:
+        told = told_settings(stored)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no checkpoint of a run: of its settings, {error}") from None
     config = own.config
     defaults = defaults_of(config.precision, config.device, own.moments)
     found = changes(stored, config, defaults)
     differing = _differing(content, own)
     refused = [
-        *filter(None, [refusal_of_sizes(stored, config, own.world_size)]),
+        *filter(None, [refusal_of_sizes(told, config, own.world_size)]),
         *refusals(found),
         *filter(None, [_refusal_of_average(content, config)]),
         *_refusals_of_contents(found, differing),
@@ -100,9 +107,10 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
             f"--epochs {config.epochs} is less than what {path} has done, {step:,} steps of "
             f"{own.steps_per_epoch:,} an epoch: give --epochs {least} or more"
         )
-    said = [_effect(change, content, differing, step) for change in found]
+    both = set(content.get("contents", ())) & set(own.contents)
+    said = [_effect(change, both - set(differing), step) for change in found]
     if any(change.name in OF_RATE for change in found):
-        said.append(_effect_on_rate(stored, own, step))
+        said.append(_effect_on_rate(told, own, step))
     if step == own.training.steps:
         said.append(f"all {config.epochs} epochs are done: no step is left to train")
     return Resumption(
@@ -146,20 +154,20 @@ def _refusal_of_average(content: Mapping[str, Any], config: RunConfig) -> str | 
     return None
 
 
-def _effect(
-    change: Change, content: Mapping[str, Any], differing: Mapping[str, str], step: int
-) -> str:
+def _effect(change: Change, same: Container[str], step: int) -> str:
+    """
+    Args:
+        same: subjects that are known to be what they were.
+    """
     if change.name in BEGINNING:
         return f"{change}, without effect: the weights are the checkpoint's"
-    subject = CONTENTS.get(change.name)
-    if subject is not None and "contents" in content and subject not in differing:
+    if CONTENTS.get(change.name) in same:
         return f"{change}: what it names is the same"
     return f"{change} from step {step + 1:,} on"
 
 
-def _effect_on_rate(stored: Mapping[str, Any], own: OwnRun, step: int) -> str:
+def _effect_on_rate(told: RunConfig, own: OwnRun, step: int) -> str:
     """What becomes of the schedule."""
-    told = told_settings(stored)
     before = told.training(own.steps_per_epoch, own.world_size, own.moments)
     now = own.training
     said = f"the run ends after step {now.steps:,}"
@@ -167,11 +175,13 @@ def _effect_on_rate(stored: Mapping[str, Any], own: OwnRun, step: int) -> str:
         said += f" instead of {before.steps:,}, and its schedule goes to there"
     if step == now.steps:
         return said
-    rate, was = (learning_rate_at(step, training) for training in (now, before))
-    last = learning_rate_at(now.steps - 1, now)
+    rate, last = (learning_rate_at(number, now) for number in (step, now.steps - 1))
+    was = ""
+    if step < before.steps:
+        was = f", and would have been {learning_rate_at(step, before):.3g}"
     return (
-        f"{said}: the learning rate of step {step + 1:,} is {rate:.3g}, and would have been "
-        f"{was:.3g}; that of the last step is {last:.3g} ({now.lr_scheduler})"
+        f"{said}: the learning rate of step {step + 1:,} is {rate:.3g}{was}; that of the last step "
+        f"is {last:.3g} ({now.lr_scheduler})"
     )
 
 

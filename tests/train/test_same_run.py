@@ -64,9 +64,9 @@ OTHERS = {
 }  # fmt: skip
 
 
-def content_of(config=TOLD, contents=KNOWN, step=DONE, **further):
-    content = {"config": config.to_dict(), "global_step": step, "model_config": MODEL_CONFIG}
-    return content | ({} if contents is None else {"contents": contents}) | further
+def content_of(told=TOLD, known=KNOWN, step=DONE, **further):
+    content = {"config": told.to_dict(), "global_step": step, "model_config": MODEL_CONFIG}
+    return content | ({} if known is None else {"contents": known}) | further
 
 
 def resumed(content, contents=KNOWN, model_config=MODEL_CONFIG, **given):
@@ -231,12 +231,24 @@ def test_other_data_of_an_evaluation_is_said():
     ]
 
 
+def test_evaluation_that_is_new_is_said_to_be_so():
+    known = {name: of for name, of in KNOWN.items() if name != VALIDATION}
+    found = resumed(content_of(replace(TOLD, val_data=None), known))
+    assert found.said == ["--val-data was None, is 'val.csv' from step 7 on"]
+    assert found.warned == ["--val-data is evaluated from now on"]
+
+
+def test_run_that_had_ended_says_the_rate_of_its_further_steps_alone():
+    said = resumed(content_of(step=15), epochs=4).said
+    assert "learning rate of step 16 is 0.0005; that of the last step" in said[-1]
+
+
 def test_checkpoint_that_does_not_know_its_data_says_so_and_compares_the_model():
-    (warned,) = resumed(content_of(contents=None)).warned
+    (warned,) = resumed(content_of(known=None)).warned
     assert "does not store what its data is made of" in warned
     other = MODEL_CONFIG | {"embed_dim": 9}
     with pytest.raises(ValueError, match="embed_dim was 8, is 9"):
-        resumed(content_of(contents=None), model_config=other)
+        resumed(content_of(known=None), model_config=other)
 
 
 @pytest.mark.parametrize(
@@ -258,3 +270,19 @@ def test_average_may_change_its_decay_and_be_dropped_by_name():
     content = content_of(replace(TOLD, ema_decay=0.9), ema_state_dict={})
     assert resumed(content, ema_decay=0.5).said == ["--ema-decay was 0.9, is 0.5 from step 7 on"]
     assert resumed(content, ema_decay=0.0).said == ["--ema-decay was 0.9, is 0.0 from step 7 on"]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"config": None},
+        {"config": {"lr": -1.0}},
+        {"model_config": []},
+        {"contents": 7},
+        {"contents": {"--model": [1]}},
+    ],
+    ids=str,
+)
+def test_content_that_is_none_of_a_run_is_an_error_in_words(foreign):
+    with pytest.raises(ValueError, match="checkpoint"):
+        resumed(content_of(**foreign))
