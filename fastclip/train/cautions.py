@@ -50,7 +50,7 @@ def _of_cooldown(config: RunConfig, training: TrainConfig, steps_per_epoch: int)
 
 
 def _of_average(config: RunConfig, training: TrainConfig) -> str | None:
-    if config.ema_decay is None:
+    if not config.ema_decay:
         return None
     share = config.ema_decay ** (training.steps - 1)
     if share <= STANDS_STILL:

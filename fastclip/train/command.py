@@ -102,7 +102,7 @@ HELP = {
         "lr_cooldown_end": "learning rate at the end of the cooldown",
         "skip_scheduler": "one learning rate for all steps, without warm-up",
         "ema_decay": "average the weights, such as 0.9999, in float32; evaluated, and kept as "
-        "epoch_K_ema.pt",
+        "epoch_K_ema.pt; 0 is none, and drops that of a checkpoint",
         "grad_clip_norm": "largest norm of the gradient",
         "on_nonfinite": "what happens where a loss or a gradient is not finite: the run stops, or "
         "the step is skipped; an overflow that --precision amp scales away is always skipped",
@@ -112,7 +112,8 @@ HELP = {
     "run": {
         "logs": "folder of runs",
         "name": "name of this run; default: made of the time and the settings",
-        "resume": "path of a checkpoint, or `latest` of --name",
+        "resume": "path of a checkpoint, or `latest` of --name; it is refused where the run is "
+        "another one, and the log says what has changed",
         "log_every_n_steps": "steps between lines",
         "save_frequency": "epochs between checkpoints that are kept",
         "save_every_steps": "steps between checkpoints",
@@ -227,7 +228,6 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
             log.warn(f"{flag} has no effect: {reason}")
     for name, reason in idle_settings(config).items():
         log.warn(f"--{name.replace('_', '-')} has no effect: {reason}")
-    log.parameters(config.to_dict())
     log.say(str(config.arithmetic(ranks.world_size)))
     run = Run(config, ranks, directory, log)
     log.say(
@@ -247,6 +247,7 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
         run.checkpoints.store.remove_temporaries()
     if config.resume is not None:
         run.resume(config.resume)
+    log.parameters(run.config.to_dict())  # not before: a resume that is refused changes nothing
     return run.train()
 
 

@@ -41,7 +41,7 @@ def make_average(model: nn.Module, decay: float | None, by_shares: bool) -> Weig
     """A float32 average of the weights of `model` and of its buffers, or None.
 
     Args:
-        decay: share of the average that stays at every step.
+        decay: share of the average that stays at every step; None or 0 is no average.
         by_shares: both are going to be sharded.
     """
-    return None if decay is None else WeightAverage(model, decay, by_shares)
+    return WeightAverage(model, decay, by_shares) if decay else None

@@ -28,7 +28,7 @@ def plan_of(
         config.grad_checkpointing,
         config.loss_schedule,
         lock=lambda counted: prepare_for_training(counted, config),
-        is_averaged=config.ema_decay is not None,
+        is_averaged=bool(config.ema_decay),
         is_sharded=config.fsdp,
     )
 

@@ -10,6 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fastclip.data.loading.loader import PairLoader
 from fastclip.data.pixels import standardize
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
+from fastclip.models.open_clip_config import to_json
 from fastclip.train.distribution import make_average, place, wrap
 from fastclip.train.evaluation import Evaluator, repeats
 from fastclip.train.master_weights import NO_MASTERS, MasterWeights
@@ -31,9 +33,11 @@ from fastclip.train.progress import is_watched, progress_bar
 from fastclip.train.ranks import Ranks
 from fastclip.train.run_checkpoint import Progress, RunCheckpoints
 from fastclip.train.run_config import RunConfig
+from fastclip.train.run_contents import contents_of_run
 from fastclip.train.run_data import RunData
 from fastclip.train.run_log import RunLog
 from fastclip.train.run_model import RunModel, make_model
+from fastclip.train.same_run import OwnRun
 from fastclip.train.schedule import learning_rate_at
 from fastclip.train.sharding import gathered
 from fastclip.train.step import CachedStep
@@ -55,17 +59,19 @@ class Run:
     """
 
     def __init__(self, config: RunConfig, ranks: Ranks, directory: Path, log: RunLog) -> None:
-        self.config, self.ranks, self.log = config, ranks, log
+        self.ranks, self.log = ranks, log
         self.arithmetic = config.arithmetic(ranks.world_size)
         self.precision = TowerPrecision(config.precision, ranks.device)
+        # By their names, because both depend on the machine where they are not given.
+        config = replace(config, precision=self.precision.name, device=ranks.device.type)
+        self.config = config
         torch.manual_seed(config.seed)
         self.made: RunModel = make_model(config, self.precision.parameters)
         self.model = self.made.model
         self.data = RunData(config, self.made, ranks)
         self.steps_per_epoch = self.data.steps_per_epoch
-        self.train_config = config.training(
-            self.steps_per_epoch, ranks.world_size, moments_of(self.model)
-        )
+        moments = moments_of(self.model)
+        self.train_config = config.training(self.steps_per_epoch, ranks.world_size, moments)
         self._prepare_steps()
         # An average of the weights is evaluated in their place, and it is in float32.
         has_average = self.state.average is not None
@@ -74,8 +80,12 @@ class Run:
             ranks, self._prepare_for(evaluated), evaluated.autocast, self.made.tokenizer,
             self.arithmetic.micro_batch_size, log.warn,
         )  # fmt: skip
+        own = OwnRun(
+            config, self.train_config, moments, self.steps_per_epoch, ranks.world_size,
+            to_json(self.model.config), contents_of_run(self.made, self.data, ranks, log.say),
+        )  # fmt: skip
         self.checkpoints = RunCheckpoints(
-            config, ranks, directory, log, self.state, self.data.train, self.compute
+            own, ranks, directory, log, self.state, self.data.train, self.compute
         )
         self.epoch = self.global_step = 0
         self.saved_at = time.monotonic()
@@ -108,6 +118,7 @@ class Run:
     def resume(self, path: str) -> None:
         """Go to where a checkpoint was written; see `RunCheckpoints.restore`."""
         self.epoch, self.global_step = self.checkpoints.restore(path)
+        self.config = self.checkpoints.config
 
     def _prepare_for(self, precision: TowerPrecision) -> Callable[[Tensor], Tensor]:
         """What turns uint8 pixels on the host into images that a model of `precision` takes.

@@ -1,7 +1,7 @@
 """The checkpoints of a run: what each of its ranks needs to go on exactly where it was, in a file.
 
     {"epoch", "name", "state_dict", "optimizer"[, "scaler"][, "ema_state_dict", "ema_updates"],
-     "global_step", "samples_seen", "config", "model_config",
+     "global_step", "samples_seen", "config", "model_config", "contents": of model and data,
      "ranks": for each of them its place in the data, what it has measured, its random numbers}
 
 The first line is open_clip's, which loads the model of such a file; its optimiser has the
@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 import torch
 
 from fastclip.data.loading.loader import PairLoader
-from fastclip.models.open_clip_config import to_json
 from fastclip.train.checkpoint_store import CheckpointStore
 from fastclip.train.not_finite import listed, stored_not_finite
 from fastclip.train.random_state import RandomState, torch_generators
 from fastclip.train.ranks import Ranks
-from fastclip.train.run_config import RunConfig
 from fastclip.train.run_log import RunLog
+from fastclip.train.same_run import OwnRun, resumption
 from fastclip.train.step import CachedStep
 from fastclip.train.trained_state import TrainedState
 
@@ -36,14 +35,18 @@ class Progress(NamedTuple):
 class RunCheckpoints:
     """Saves and restores a run, all ranks together; the first one writes.
 
+    Attributes:
+        config: the settings in force.
+
     Args:
+        own: what the run is. Checkpoints keep it, and are compared with it when they are restored.
         directory: of the run; checkpoints are in a folder of it.
         state, loader, compute: what they hold of this rank's is saved, and restored in place.
     """
 
     def __init__(
         self,
-        config: RunConfig,
+        own: OwnRun,
         ranks: Ranks,
         directory: Path,
         log: RunLog,
@@ -51,9 +54,9 @@ class RunCheckpoints:
         loader: PairLoader,
         compute: CachedStep,
     ) -> None:
-        self.config, self.ranks, self.log = config, ranks, log
+        self.own, self.config, self.ranks, self.log = own, own.config, ranks, log
         self.state, self.loader, self.compute = state, loader, compute
-        self.store = CheckpointStore(directory / "checkpoints", config.keep_last)
+        self.store = CheckpointStore(directory / "checkpoints", own.config.keep_last)
 
     def save(self, progress: Progress, names: Sequence[str] = ()) -> None:
         """Write the checkpoint after a step.
@@ -88,7 +91,8 @@ class RunCheckpoints:
             "global_step": progress.global_step,
             "samples_seen": progress.global_step * size,
             "config": self.config.to_dict(),
-            "model_config": to_json(self.state.model.config),
+            "model_config": self.own.model_config,
+            "contents": self.own.contents,
             "ranks": ranks,
         }
         self.store.save(content, progress.global_step, names)
@@ -134,19 +138,19 @@ class RunCheckpoints:
             raise ValueError(
                 f"{path} is of {len(content['ranks'])} ranks, this run has {self.ranks.world_size}"
             )
-        size = self.config.arithmetic(self.ranks.world_size).global_batch_size
-        if content["samples_seen"] != content["global_step"] * size:
-            raise ValueError(f"{path} is of a run with another global batch than {size}")
-        if "ema_state_dict" in content and self.state.average is None:
-            self.log.warn(
-                f"{path} has an average of the weights, which is dropped: --ema-decay is not given"
-            )
+        resumed = resumption(content, path, self.own)
         self.state.load_state_dict(content)
         own = content["ranks"][self.ranks.rank]
         self.loader.load_state_dict(own["loader"])
-        self.compute.load_state_dict(own["compute"])
+        if not resumed.measures_anew:
+            self.compute.load_state_dict(own["compute"])
         generators = torch_generators([self.ranks.device])
         states = own["random_cpu"], own["random_device"]
         RandomState(generators, states[: len(generators)]).restore()
+        self.config = resumed.config
         self.log.say(f"resumed from {path}, after step {content['global_step']}")
+        for text in resumed.said:
+            self.log.say(text)
+        for text in resumed.warned:
+            self.log.warn(text)
         return Progress(content["epoch"], content["global_step"])

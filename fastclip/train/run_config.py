@@ -148,7 +148,7 @@ class RunConfig:
         waits = 0 < self.dist_timeout_minutes <= A_YEAR
         self._require(waits, "dist_timeout_minutes", f"above 0 and at most {A_YEAR} (a year)")
         decay = self.ema_decay
-        self._require(decay is None or 0 < decay < 1, "ema_decay", "in (0, 1)")
+        self._require(decay is None or 0 <= decay < 1, "ema_decay", "in [0, 1)")
         known = set(self.reporters) <= set(REPORTERS)
         self._require(known, "report_to", f"some of {REPORTERS} with commas between, or all")
         if self.activation_budget != "auto":

@@ -18,8 +18,6 @@ from fastclip.train.master_weights import NO_MASTERS, MasterWeights
 from fastclip.train.sharding import shared_like, whole
 from fastclip.train.step_counts import StepCounts
 
-KERNELS = ("foreach", "fused")  # settings that depend on where the parameters are
-
 
 class TrainedState:
     """The state of a model under training, under the names of open_clip's checkpoints.
@@ -63,7 +61,8 @@ class TrainedState:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """
         Raises:
-            ValueError: `content` lacks a part, being of a run without it.
+            ValueError: `content` lacks a part, being of a run without it, or is of a run that
+                trains other parameters.
         """
         for name, part in (("scaler", self.scaler), ("ema_state_dict", self.average)):
             if part is not None and name not in content:
@@ -79,15 +78,25 @@ class TrainedState:
             self.average.n_averaged.fill_(content["ema_updates"])
 
     def _load_optimizer(self, content: dict[str, Any]) -> None:
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        """Take moments and counts of steps, not settings: those are of this run."""
+        own = self.optimizer.param_groups
+        counts, own_counts = (
+            [len(group["params"]) for group in groups] for groups in (content["param_groups"], own)
+        )
+        if counts != own_counts:
+            raise ValueError(
+                f"the checkpoint's optimizer trains {sum(counts)} parameters, in groups of "
+                f"{counts}, and this run's {sum(own_counts)}, in groups of {own_counts}: other "
+                "towers or layers are locked"
+            )
+        parameters = [p for group in own for p in group["params"]]
         state = {
             index: {name: _shared_like(value, parameters[index]) for name, value in of.items()}
             for index, of in content["state"].items()
         }
-        # Before loading: they decide on which device counts of steps have to be.
         groups = [
-            {**group, **{name: own[name] for name in KERNELS}}
-            for group, own in zip(content["param_groups"], self.optimizer.param_groups, strict=True)
+            {**group, "params": stored["params"]}
+            for group, stored in zip(own, content["param_groups"], strict=True)
         ]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -138,13 +138,12 @@ def test_average_that_is_evaluated_is_written_in_float32(precision, made, tmp_pa
         assert torch.equal(value, average[name].to(value.dtype))
 
 
-def test_average_of_a_checkpoint_is_not_dropped_in_silence(made, tmp_path, capsys):
+def test_average_of_a_checkpoint_is_dropped_where_that_is_asked_for_alone(made, tmp_path, capsys):
     flags = ["--epochs", "1", "--skip-scheduler"]
     assert train(made, tmp_path / "averaged", *flags, "--ema-decay", "0.5") == 0
     path = tmp_path / "averaged" / "run" / "checkpoints" / "epoch_1.pt"
-    for further, is_dropped in (["--ema-decay", "0.5"], False), ([], True):
-        capsys.readouterr()
-        logs = tmp_path / f"further {is_dropped}"
-        assert train(made, logs, "--resume", str(path), *flags, *further) == 0
-        text = f"{path} has an average of the weights, which is dropped: --ema-decay is not given"
-        assert (text in capsys.readouterr().out) == is_dropped
+    flags += ["--resume", str(path)]
+    assert train(made, tmp_path / "forgotten", *flags) == 2
+    assert "its average of the weights would be lost; --ema-decay 0" in capsys.readouterr().err
+    assert train(made, tmp_path / "dropped", *flags, "--ema-decay", "0") == 0
+    assert "--ema-decay was 0.5, is 0.0 from step 3 on" in capsys.readouterr().out

@@ -6,6 +6,7 @@ At the end of an epoch the last pieces of all workers, which are smaller than a 
 together and cut into batches.
 """
 
+import functools
 import hashlib
 import math
 import os
@@ -20,7 +21,7 @@ from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.loading.decoding import Decoder
 from fastclip.data.loading.pieces import Piece, PieceDataset
 from fastclip.data.loading.stream import Cursor, Reader
-from fastclip.data.sources.source import Part, Source
+from fastclip.data.sources.source import Contents, Part, Source
 
 JUDGED_AFTER = 100  # samples; before, one bad sample would be a high rate
 STATE_VERSION = 1
@@ -63,6 +64,8 @@ class PairLoader:
     Attributes:
         epoch: the number of epochs that are through.
         bad_samples: the account of bad samples in all batches so far.
+        contents: of the source, by a digest of which a state knows its data. They are read when
+            they are first needed; ranks that share their data may be given what one has read.
         num_dropped: samples left out by `drop_last` so far.
 
     Raises:
@@ -113,6 +116,7 @@ class PairLoader:
                    shuffle_buffer)
             for worker in range(num_streams)
         ]  # fmt: skip
+        self._source = source
         self._decoder = Decoder(transform, tokenizer, seed)
         self._settings = {
             "batch_size": batch_size, "seed": seed, "rank": rank, "world_size": world_size,
@@ -138,6 +142,10 @@ class PairLoader:
         self.close()
         self._begin_pass()
 
+    @functools.cached_property
+    def contents(self) -> Contents:
+        return self._source.contents()
+
     def __iter__(self) -> Iterator[Batch]:
         while self._batches_in_epoch != self._batches_per_epoch:
             batch = self._next_batch()
@@ -153,7 +161,7 @@ class PairLoader:
         """Return the position behind the last batch, of plain values and tensors."""
         return {
             "version": STATE_VERSION,
-            "settings": dict(self._settings),
+            "settings": self._settings | {"data": _digest(self.contents)},
             "epoch": self.epoch,
             "batches_in_epoch": self._batches_in_epoch,
             "pass": self._pass,
@@ -173,11 +181,15 @@ class PairLoader:
         """
         if state["version"] != STATE_VERSION:
             raise ValueError(f"state must be of version {STATE_VERSION}, got {state['version']}")
-        for name, value in self._settings.items():
-            if state["settings"][name] != value:
+        saved = state["settings"]
+        own = self._settings
+        if "data" in saved:  # older states know the names of their data alone
+            own = own | {"data": _digest(self.contents)}
+        for name, value in own.items():
+            if saved[name] != value:
                 raise ValueError(
                     f"state must be that of a loader with the same {name}: it was saved with "
-                    f"{state['settings'][name]!r}, this one has {value!r}"
+                    f"{saved[name]!r}, this one has {value!r}"
                 )
         self.epoch = state["epoch"]
         self._batches_in_epoch = state["batches_in_epoch"]
@@ -324,8 +336,12 @@ def _as_it_is(piece: Piece) -> Piece:
     return piece
 
 
+def _digest(contents: Contents) -> str:
+    return hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
+
+
 def _fingerprint(source: Source, parts: list[Part]) -> str:
-    """A hash by which other data is noticed, not that the same data is in another folder now."""
+    """A hash by which other positions are noticed, wherever the data is."""
     digest = hashlib.sha256(type(source).__name__.encode())
     for part in parts:
         digest.update(repr((os.path.basename(part.name), part.start, part.stop)).encode())

@@ -5,7 +5,7 @@ import torch
 from fastclip.data.digits import DIGIT_WORDS, load_digits, split_by_image
 from fastclip.data.grids import CELLS, DigitGrids, place_alone
 from fastclip.data.sources.samples import Sample
-from fastclip.data.sources.source import IndexedSource
+from fastclip.data.sources.source import Contents, IndexedSource
 
 NUM_PAIRS, NUM_HELD_OUT_PAIRS = 16_384, 1024
 
@@ -30,10 +30,14 @@ class DigitSource(IndexedSource):
         if num_samples is None:
             num_samples = NUM_HELD_OUT_PAIRS if held_out else NUM_PAIRS
         self._name = "digits-held-out" if held_out else "digits"
+        self._seed = seed
         self._pairs = grids.draw(num_samples, torch.Generator().manual_seed(seed))
 
     def __len__(self) -> int:
         return len(self._pairs.captions)
+
+    def contents(self) -> Contents:
+        return [(self._name, f"{len(self):,} pairs, drawn with seed {self._seed}")]
 
     def load(self, index: int) -> Sample:
         return Sample(
@@ -56,11 +60,15 @@ class LoneDigitSource(IndexedSource):
         generator = torch.Generator().manual_seed(seed)
         cells = torch.randint(CELLS, (len(digits.labels),), generator=generator)
         self.classes = list(DIGIT_WORDS)
+        self._seed = seed
         self._images = place_alone(digits.images, cells)
         self._labels = digits.labels.tolist()
 
     def __len__(self) -> int:
         return len(self._labels)
+
+    def contents(self) -> Contents:
+        return [("lone digits", f"{len(self):,} images, placed with seed {self._seed}")]
 
     def load(self, index: int) -> Sample:
         return Sample(f"digit/{index}", self._images[index], self.classes[self._labels[index]])

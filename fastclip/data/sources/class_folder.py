@@ -3,10 +3,11 @@
 import os
 from collections import Counter
 
+from fastclip.data.sources.file_marks import mark_of_listing
 from fastclip.data.sources.file_names import is_image_name, suffix_of
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.samples import Sample
-from fastclip.data.sources.source import IndexedSource
+from fastclip.data.sources.source import Contents, IndexedSource
 
 MAX_NAMED = 5  # classes in a message
 
@@ -63,6 +64,9 @@ class ClassFolderSource(IndexedSource):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def contents(self) -> Contents:
+        return [("images", mark_of_listing(self.root, self._names))]
 
     def load(self, index: int) -> Sample:
         name = self._names[index]

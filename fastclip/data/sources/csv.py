@@ -6,6 +6,7 @@ from functools import partial
 from itertools import islice
 
 from fastclip.data.regular_file import open_regular
+from fastclip.data.sources.file_marks import mark_of_table
 from fastclip.data.sources.file_names import is_image_name
 from fastclip.data.sources.records import (
     MAX_RECORD_BYTES,
@@ -16,7 +17,7 @@ from fastclip.data.sources.records import (
     split_records,
 )
 from fastclip.data.sources.samples import BadSample, Sample, with_caption
-from fastclip.data.sources.source import END, SAMPLES_PER_PART, Entry, Part, Source
+from fastclip.data.sources.source import END, SAMPLES_PER_PART, Contents, Entry, Part, Source
 from fastclip.data.sources.table_conventions import (
     NUM_BYTES_LOOKED_AT,
     folder_of,
@@ -58,6 +59,7 @@ class CsvSource(Source):
         caption_key: str = "title",
     ) -> None:
         self._separator = separator = literal_separator(separator)
+        self._columns_read = [("column of images", image_key), ("column of captions", caption_key)]
         self.path = os.fspath(path)
         with open_regular(self.path) as file:
             if objection := objection_to(file.read(NUM_BYTES_LOOKED_AT)):
@@ -82,6 +84,11 @@ class CsvSource(Source):
 
     def parts(self) -> list[Part]:
         return self._parts
+
+    def contents(self) -> Contents:
+        """The bytes of the table, not those of the images that it names."""
+        table = [("table", mark_of_table(self.path)), ("separator", repr(self._separator))]
+        return table + self._columns_read
 
     def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
         start = part.start if position is None else position

@@ -5,11 +5,12 @@ from collections import Counter
 from typing import NamedTuple
 
 from fastclip.data.regular_file import open_regular
+from fastclip.data.sources.file_marks import mark_of_listing
 from fastclip.data.sources.file_names import Suffixes, suffix_of
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.sample_groups import group_members
 from fastclip.data.sources.samples import MAX_CAPTION_BYTES, BadSample, Sample, with_caption_of
-from fastclip.data.sources.source import IndexedSource
+from fastclip.data.sources.source import Contents, IndexedSource
 
 
 class FolderSource(IndexedSource):
@@ -56,6 +57,11 @@ class FolderSource(IndexedSource):
 
     def __len__(self) -> int:
         return len(self._samples)
+
+    def contents(self) -> Contents:
+        """Images and captions, in the order of the samples: the suffixes that count are in it."""
+        names = [name for sample in self._samples for name in sample if name is not None]
+        return [("images and captions", mark_of_listing(self.root, names))]
 
     def load(self, index: int) -> Sample | BadSample:
         image, caption = self._samples[index]

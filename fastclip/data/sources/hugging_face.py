@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from fastclip.data.sources.samples import BadSample, Sample, with_caption
-from fastclip.data.sources.source import IndexedSource
+from fastclip.data.sources.source import Contents, IndexedSource
 
 
 class HuggingFaceSource(IndexedSource):
@@ -35,9 +35,26 @@ class HuggingFaceSource(IndexedSource):
         if len(dataset) == 0:
             raise ValueError("dataset must have at least one row")
         self._dataset, self._image_key, self._caption_key = dataset, image_key, caption_key
+        # The library's own mark of a data set, which what is made of it does not share.
+        self._fingerprint = str(getattr(dataset, "_fingerprint", "not known"))
 
     def __len__(self) -> int:
         return len(self._dataset)
+
+    def contents(self) -> Contents:
+        return [
+            ("rows", f"{len(self):,}"),
+            ("column of images", self._image_key),
+            ("column of captions", self._caption_key),
+            ("fingerprint", self._fingerprint),
+        ]
+
+    def undecoded(self, column: Any) -> "HuggingFaceSource":
+        """The same rows with images as they are stored, which the transform decodes."""
+        rows = self._dataset.cast_column(self._image_key, column)
+        source = HuggingFaceSource(rows, self._image_key, self._caption_key)
+        source._fingerprint = self._fingerprint
+        return source
 
     def load(self, index: int) -> Sample | BadSample:
         key = f"row {index}"
@@ -86,8 +103,7 @@ def load_hugging_face(
         dataset = datasets.load_dataset(name, split=split)
     source = HuggingFaceSource(dataset, image_key, caption_key)
     if isinstance(dataset.features.get(image_key), datasets.Image):  # decoding is the transform's
-        undecoded = dataset.cast_column(image_key, datasets.Image(decode=False))
-        source = HuggingFaceSource(undecoded, image_key, caption_key)
+        return source.undecoded(datasets.Image(decode=False))
     return source
 
 

@@ -5,9 +5,11 @@ integer that only its source understands (a byte offset, a row number) and that 
 part. Reading on from the `next_position` of an entry gives the entries that would have followed,
 so that a position in a checkpoint is all that a resumed run needs.
 
-A source is a description: small, picklable, without open files.
+A source is a description: small, picklable, without open files. Its contents tell whether another
+one has the same samples, of which positions are then good for both.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +19,9 @@ from fastclip.data.sources.samples import BadSample, Sample
 
 END = 2**63 - 1  # the position behind the last entry, where a source knows that it is the last
 SAMPLES_PER_PART = 64  # few, so that shuffling parts is nearly shuffling samples
+
+
+Contents = list[tuple[str, str]]  # what there is, by name, and what it is known by
 
 
 class Part(NamedTuple):
@@ -51,6 +56,16 @@ class Source(ABC):
     def skipped(self) -> dict[str, int]:
         """Return how many files, known by now, are no part of a sample, by suffix or reason."""
         return {}
+
+    def contents(self) -> Contents:
+        """Return what the samples are made of: the same for the same samples, wherever they are.
+
+        Files are known by what `file_marks.py` reads of them, which is little.
+        """
+        return [
+            (os.path.basename(part.name), f"positions {part.start} to {part.stop}")
+            for part in self.parts()
+        ]
 
 
 class IndexedSource(Source):

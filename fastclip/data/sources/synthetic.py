@@ -4,7 +4,7 @@ import torch
 
 from fastclip.data.randomness import seeded_generator
 from fastclip.data.sources.samples import Sample
-from fastclip.data.sources.source import IndexedSource
+from fastclip.data.sources.source import Contents, IndexedSource
 
 WORDS = (
     "amber", "bridge", "cloud", "delta", "ember", "fjord", "grove", "harbour", "island", "jungle",
@@ -37,6 +37,12 @@ class SyntheticSource(IndexedSource):
 
     def __len__(self) -> int:
         return self._num_samples
+
+    def contents(self) -> Contents:
+        height, width = self._size
+        return [
+            ("synthetic", f"{len(self):,} samples of {height} x {width}, seed {self._seed}"),
+        ]
 
     def load(self, index: int) -> Sample:
         generator = seeded_generator(self._seed, "synthetic", index)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import BinaryIO
 
 from fastclip.data.regular_file import open_regular
+from fastclip.data.sources.file_marks import marks_of_shards
 from fastclip.data.sources.file_names import Suffixes, is_ignored, suffix_of
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.messages import cut
@@ -26,7 +27,7 @@ from fastclip.data.sources.shard_names import (
     shard_sizes,
     stated_length,
 )
-from fastclip.data.sources.source import END, Entry, Part, Source
+from fastclip.data.sources.source import END, Contents, Entry, Part, Source
 from fastclip.data.sources.tar_members import Damage, Member, read_members
 
 MAX_MEMBER_BYTES = 2**28  # no encoded image is larger; a damaged size might be
@@ -77,6 +78,18 @@ class TarSource(Source):
 
     def skipped(self) -> dict[str, int]:
         return dict(self._skipped)
+
+    def contents(self) -> Contents:
+        """Every shard, with what `sizes.json` says of it, and the suffixes that count."""
+        keys = [
+            ("suffixes of images", ";".join(self._suffixes.images)),
+            ("suffixes of captions", ";".join(self._suffixes.captions)),
+        ]
+        marks = marks_of_shards(self._paths)
+        return keys + [
+            (os.path.basename(path), mark if size is None else f"{mark}, {size:,} samples")
+            for path, mark, size in zip(self._paths, marks, self._sizes, strict=True)
+        ]
 
     def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
         position = part.start if position is None else position
