@@ -85,16 +85,17 @@ def replacing(path: str | os.PathLike, tell: Tell = lambda text: None) -> Iterat
     """
     path = Path(path)
     temporary = temporary_beside(path)
-    try:
-        with writing(path):
-            with _new_file(temporary) as file:
+    with writing(path):
+        file = _new_file(temporary)
+        try:
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
             _flush_directory(path.parent, tell)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def name_again(path: Path, name: Path, tell: Tell = lambda text: None) -> None:
@@ -107,23 +108,23 @@ def name_again(path: Path, name: Path, tell: Tell = lambda text: None) -> None:
         CannotWrite: of `name`, as `replacing`.
     """
     temporary = temporary_beside(name)
-    try:
-        with writing(name):
-            try:
-                os.link(path, temporary)
-            except OSError as error:
-                if error.errno not in NO_LINKS:
-                    raise
-                tell(
-                    f"the file system of {name.parent} cannot give a file a second name "
-                    f"({error.strerror or error}): files of epochs are copies and take their space"
-                )
-                _copy(path, name, tell)
-            else:
-                os.replace(temporary, name)
-                _flush_directory(name.parent, tell)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(name):
+        try:
+            os.link(path, temporary)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            tell(
+                f"the file system of {name.parent} cannot give a file a second name "
+                f"({error.strerror or error}): files of epochs are copies and take their space"
+            )
+            _copy(path, name, tell)
+            return
+        try:
+            os.replace(temporary, name)
+            _flush_directory(name.parent, tell)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def temporary_beside(path: Path) -> Path:
@@ -135,10 +136,15 @@ def remove_temporaries(directory: Path, names: str) -> None:
     """Remove what killed processes left of files whose names match a pattern.
 
     Only who alone writes to these files may call it: what another one is writing would go as well.
+
+    Raises:
+        CannotRead, CannotWrite: the directory refuses.
     """
     left = re.compile(rf"\.({names}){TEMPORARY_END}")
-    for path in directory.iterdir():
-        if left.fullmatch(path.name):
+    with reading(directory):
+        paths = [path for path in directory.iterdir() if left.fullmatch(path.name)]
+    for path in paths:
+        with writing(path):
             path.unlink(missing_ok=True)
 
 

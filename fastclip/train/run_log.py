@@ -56,7 +56,11 @@ class RunLog:
         for handler in (LineHandler(), _LogFile(directory / "out.log")):
             handler.setFormatter(form)
             self.logger.addHandler(handler)
-        self.results = ResultsFile(directory / "results.jsonl", self.warn)
+        try:
+            self.results = ResultsFile(directory / "results.jsonl", self.warn)
+        except OSError:
+            self.close()
+            raise
 
     def say(self, text: str) -> None:
         self.logger.info(text)
