@@ -1,10 +1,8 @@
 """A disk that is full, or a file that may not grow: what is said, what stays."""
 
-import contextlib
 import errno
 import logging
 import os
-import resource
 import shutil
 
 import pytest
@@ -16,18 +14,8 @@ from fastclip.train.checkpoint_file import write_checkpoint
 from fastclip.train.checkpoint_store import CheckpointNotWritten, CheckpointStore
 from fastclip.train.results_file import ResultsFile
 from fastclip.train.run_log import RunLog
+from tests.support.full_disk import files_of_at_most
 from tests.support.runs import arguments
-
-
-@contextlib.contextmanager
-def files_of_at_most(num_bytes):
-    """The system refuses to let a file grow further, at the same place as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def content(step, num=100_000):

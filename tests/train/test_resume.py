@@ -54,7 +54,7 @@ class TinyRun:
 
     def __init__(self, directory, keep_last=10):
         directory.mkdir(parents=True, exist_ok=True)
-        config = RunConfig(name="run", batch_size=1, keep_last=keep_last)
+        config = RunConfig(name=directory.name, batch_size=1, keep_last=keep_last)
         self.layer = Layer(1, 1)
         optimizer = torch.optim.AdamW(self.layer.parameters())
         average = make_average(self.layer, 0.5, False)
@@ -351,6 +351,18 @@ def test_storage_without_second_names_and_flushed_directories_is_told_of_once(
     assert said(tmp_path).count("cannot give a file a second name (Operation not permitted)") == 1
     assert said(tmp_path).count("cannot flush a directory (Invalid argument)") == 1
     assert link is not os.link and fsync is not os.fsync
+
+
+def test_name_that_the_locale_cannot_read_is_that_of_the_files(tmp_path):
+    """Under LC_ALL=C without UTF-8 mode a name comes as bytes in disguise, and goes as bytes."""
+    directory = tmp_path / "\u540d".encode().decode("ascii", "surrogateescape")
+    run = TinyRun(directory)
+    run.log.parameters({"name": directory.name})
+    run.train("latest")
+    assert train(directory) == (3, 6)
+    for name in ("params.txt", "out.log"):
+        assert "\u540d" in (directory / name).read_text(encoding="utf-8")
+    assert CheckpointStore(directory / "checkpoints").newest().content["name"] == directory.name
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fastclip.atomic_file import replacing, save_tensors, temporary_beside
+from fastclip.atomic_file import CannotWrite, replacing, save_tensors, temporary_beside
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
@@ -116,6 +116,7 @@ def _new_directory(destination: Path) -> Iterator[Path]:
 
     Raises:
         FileExistsError: there is something at `destination`.
+        CannotWrite: the disk is full, or refuses otherwise.
     """
     _require_nothing_at(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +125,10 @@ def _new_directory(destination: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.rename(destination)
+    except OSError as error:
+        if error.filename is not None or isinstance(error, CannotWrite):
+            raise
+        raise CannotWrite(destination, error) from error  # a write alone does not know its file
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -226,10 +231,14 @@ def _write_json(path: Path, values: dict) -> None:
 
 
 def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     # safetensors makes files that only their owner can read.
     path.touch()
     mode = path.stat().st_mode
-    save_file(tensors, path, metadata={"format": "pt"})
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
     path.chmod(mode)
