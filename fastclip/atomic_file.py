@@ -30,24 +30,33 @@ NO_FLUSH = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EIS
 TEMPORARY_END = r"\.(\d+|[0-9a-f]{16}\.tmp)"
 
 
-class CannotWrite(OSError):
-    """A file cannot be written; the message has its path and the reason that the system gives.
-
-    Attributes:
-        errno: the system's number of the reason, if there is one.
+class _Refused(OSError):
+    """Attributes:
+    errno: the system's number of the reason, if there is one.
     """
 
+    what = "used"
+
     def __init__(self, path: str | os.PathLike, error: OSError) -> None:
-        super().__init__(f"{os.fspath(path)} cannot be written: {error.strerror or error}")
+        reason = error.strerror or error
+        super().__init__(f"{os.fspath(path)} cannot be {self.what}: {reason}")
         self.errno = error.errno
+        self._parts = path, error
+
+    def __reduce__(self) -> tuple:  # on its way to other ranks
+        return type(self), self._parts
 
 
-class CannotRead(OSError):
+class CannotWrite(_Refused):
+    """A file cannot be written; the message has its path and the reason that the system gives."""
+
+    what = "written"
+
+
+class CannotRead(_Refused):
     """The same of a file or a directory that cannot be read."""
 
-    def __init__(self, path: str | os.PathLike, error: OSError) -> None:
-        super().__init__(f"{os.fspath(path)} cannot be read: {error.strerror or error}")
-        self.errno = error.errno
+    what = "read"
 
 
 @contextlib.contextmanager

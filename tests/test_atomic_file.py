@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 
 import pytest
 
@@ -31,6 +32,13 @@ def refusing(number):
 def write(path, content, tell=lambda text: None):
     with replacing(path, tell) as file:
         file.write(content)
+
+
+@pytest.mark.parametrize("kind", [CannotRead, CannotWrite])
+def test_error_survives_a_way_between_processes(kind):
+    error = kind("a.pt", OSError(errno.EIO, "Input/output error"))
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.errno) == (kind, str(error), errno.EIO)
 
 
 def test_names_beside_a_file_are_new_each_time(tmp_path):
