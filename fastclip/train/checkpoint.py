@@ -15,7 +15,7 @@ import torch
 from fastclip.data.tokenizers.words import WordTokenizer
 from fastclip.models.clip import CLIP
 from fastclip.models.open_clip_config import from_json, to_json
-from fastclip.train.atomic_file import write_atomically
+from fastclip.train.checkpoint_file import read_checkpoint, write_checkpoint
 from fastclip.train.config import TrainConfig
 from fastclip.train.not_finite import require_finite
 
@@ -56,7 +56,7 @@ def save_checkpoint(
         "tokenizer": tokenizer.to_dict(),
     }
     require_finite(content, os.fspath(path))
-    write_atomically(path, content)
+    write_checkpoint(path, content)
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -64,9 +64,9 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
     Raises:
         FileNotFoundError: there is no file at `path`.
-        ValueError: the file lacks a part that `save_checkpoint` writes.
+        ValueError: the file is damaged, or lacks a part that `save_checkpoint` writes.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_checkpoint(path)
     try:
         model = CLIP(from_json(content["model_config"]))
         model.load_state_dict(content["state_dict"])

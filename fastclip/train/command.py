@@ -25,7 +25,7 @@ from fastclip.distributed.groups import SCHEDULES
 from fastclip.train.config import ON_NONFINITE, SCHEDULERS
 from fastclip.train.idle_settings import idle_settings
 from fastclip.train.precision import PRECISIONS
-from fastclip.train.run_config import RunConfig
+from fastclip.train.run_config import ALLOW_FRESH, LATEST, RunConfig
 
 HELP = {
     "data": {
@@ -113,7 +113,8 @@ HELP = {
         "logs": "folder of runs",
         "name": "name of this run; default: made of the time and the settings",
         "resume": "path of a checkpoint, or `latest` of --name; it is refused where the run is "
-        "another one, and the log says what has changed",
+        "another one, and the log says what has changed; `allow-fresh` is `latest`, but starts "
+        "afresh where no checkpoint is whole",
         "log_every_n_steps": "steps between lines",
         "save_frequency": "epochs between checkpoints that are kept",
         "save_every_steps": "steps between checkpoints",
@@ -179,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = make_config(args)
         ranks = Ranks(config.device, config.dist_backend, config.dist_timeout_minutes)
-        config, directory = _agreed_place(config, ranks)
+        config, directory = ranks.agree(lambda: _place(config))
         log = _make_log(config, ranks, directory)
         status = _train(config, ranks, directory, log, args)
     except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -245,7 +246,9 @@ def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) 
     if ranks.is_first:
         _say_what_it_takes(config, run, ranks, log)
         run.checkpoints.store.remove_temporaries()
-    if config.resume is not None:
+    if config.resume is None:
+        log.keep_epochs(0)
+    else:
         run.resume(config.resume)
     log.parameters(run.config.to_dict())  # not before: a resume that is refused changes nothing
     return run.train()
@@ -270,25 +273,11 @@ def _make_log(config: RunConfig, ranks: Any, directory: Path) -> Any:
     return RunLog(directory, make_reporters(config, directory))
 
 
-def _agreed_place(config: RunConfig, ranks: Any) -> tuple[RunConfig, Path]:
-    """What the first rank finds, or raises, on all of them."""
-    outcome: Any = None
-    if ranks.is_first:
-        try:
-            outcome = _place(config)
-        except (ValueError, OSError) as error:
-            outcome = error
-    outcome = ranks.share(outcome)
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
 def _place(config: RunConfig) -> tuple[RunConfig, Path]:
     """The settings with a name, and the directory of that name, made."""
     if config.name is None:
-        if config.resume == "latest":
-            raise ValueError("--resume latest needs the --name of the run")
+        if config.resume in (LATEST, ALLOW_FRESH):
+            raise ValueError(f"--resume {config.resume} needs the --name of the run")
         now = datetime.datetime.now()
         model = config.model.replace("/", "-")
         name = (

@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -73,6 +73,23 @@ class Ranks:
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
+
+    def agree(self, find: Callable[[], Any]) -> Any:
+        """What `find` returns on the first rank, which alone calls it, on all.
+
+        Raises:
+            ValueError, OSError: `find` raised it on the first rank; it is raised on all.
+        """
+        outcome: Any = None
+        if self.is_first:
+            try:
+                outcome = find()
+            except (ValueError, OSError) as error:
+                outcome = error
+        outcome = self.share(outcome)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def explain(self, error: Exception) -> str:
         """The message of an error, and what to do where it says that another rank is gone."""

@@ -13,6 +13,8 @@ from fastclip.train.precision import PRECISIONS
 
 REPORTERS = ("tensorboard", "wandb")
 A_YEAR = 525_600  # minutes
+# Of `resume`, where it is no path: the newest checkpoint of the run; the same, or else afresh.
+LATEST, ALLOW_FRESH = "latest", "allow-fresh"
 MADE_TYPES = ("synthetic", "builtin")  # of training data that is made; other data is in files
 
 

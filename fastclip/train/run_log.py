@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fastclip.train.atomic_file import writing
+from fastclip.atomic_file import writing
 from fastclip.train.progress import LineHandler
 from fastclip.train.reporters import Reporter
 from fastclip.train.results_file import ResultsFile
@@ -17,7 +17,7 @@ class _LogFile(logging.FileHandler):
 
     def __init__(self, path: Path) -> None:
         with writing(path):
-            super().__init__(path, encoding="utf-8")
+            super().__init__(path, encoding="utf-8", errors="surrogateescape")
         self.has_failed = False
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -44,7 +44,7 @@ class RunLog:
     def __init__(self, directory: Path | None, reporters: Sequence[Reporter] = ()) -> None:
         self.directory = directory
         self.reporters = list(reporters)
-        self.results = None if directory is None else ResultsFile(directory / "results.jsonl")
+        self.results: ResultsFile | None = None
         self.logger = logging.getLogger("fastclip.train")
         self.logger.handlers.clear()
         self.logger.propagate = False
@@ -56,6 +56,11 @@ class RunLog:
         for handler in (LineHandler(), _LogFile(directory / "out.log")):
             handler.setFormatter(form)
             self.logger.addHandler(handler)
+        try:
+            self.results = ResultsFile(directory / "results.jsonl", self.warn)
+        except OSError:
+            self.close()
+            raise
 
     def say(self, text: str) -> None:
         self.logger.info(text)
@@ -69,7 +74,7 @@ class RunLog:
             lines = [f"{name}: {value}\n" for name, value in sorted(values.items())]
             path = self.directory / "params.txt"
             with writing(path):
-                path.write_text("".join(lines), encoding="utf-8")
+                path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
     def step(self, report: StepReport) -> None:
         """Say what a step found, and report its numbers."""
@@ -93,6 +98,16 @@ class RunLog:
     def has_epoch(self, epoch: int) -> bool:
         """Is there a line of this epoch in results.jsonl?"""
         return self.results is not None and self.results.has_epoch(epoch)
+
+    @property
+    def has_epochs(self) -> bool:
+        """Is there a line of any epoch?"""
+        return self.results is not None and bool(self.results.epochs)
+
+    def keep_epochs(self, last: int) -> None:
+        """Set aside the lines of later epochs than the last one that is done."""
+        if self.results is not None:
+            self.results.keep_until(last)
 
     def close(self) -> None:
         for handler in list(self.logger.handlers):

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from fastclip.train.atomic_file import objection_to, write_atomically
+from fastclip.train.checkpoint_file import objection_to, write_checkpoint
 from fastclip.train.checkpoint_store import CheckpointStore
 
 
@@ -69,14 +69,14 @@ def test_damaged_checkpoint_is_passed_over_with_a_word(damage, store):
     damaged = {"cut": data[:-100], "empty": b"", "byte": data, "text": b"hello"}[damage]
     newest.write_bytes(damaged)
     told = []
-    found = store.newest(told.append)
+    found = CheckpointStore(store.directory, tell=told.append).newest()
     assert found.content["global_step"] == 1
     assert len(told) == 1 and "step_000000002.pt is skipped: " in told[0]
 
 
 def test_every_changed_byte_of_a_tensor_is_noticed(tmp_path):
     path = tmp_path / "step_000000001.pt"
-    write_atomically(path, content_of(1))
+    write_checkpoint(path, content_of(1))
     assert objection_to(path) is None
     whole = path.read_bytes()
     start = whole.index(b"\x01\x00\x00\x00\x00\x00\x00\x00" * 20)
@@ -117,7 +117,8 @@ def test_full_disk_leaves_the_older_checkpoint(store, monkeypatch):
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_killing_the_writer_at_any_moment_leaves_a_whole_newest_checkpoint(tmp_path):
     generator = random.Random(0)
-    store = CheckpointStore(tmp_path, keep_last=2)
+    told = []
+    store = CheckpointStore(tmp_path, 2, told.append)
     last = 0
     interrupted = 0
     for _ in range(20):
@@ -131,8 +132,8 @@ def test_killing_the_writer_at_any_moment_leaves_a_whole_newest_checkpoint(tmp_p
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         interrupted += any(path.name.startswith(".") for path in tmp_path.iterdir())
-        told = []
-        found = store.newest(told.append)
+        told.clear()
+        found = store.newest()
         assert not told
         assert found.content["global_step"] >= last
         assert_whole(found.content)

@@ -1,32 +1,21 @@
 """A disk that is full, or a file that may not grow: what is said, what stays."""
 
-import contextlib
 import errno
 import logging
 import os
-import resource
 import shutil
 
 import pytest
 import torch
 
+from fastclip.atomic_file import CannotWrite
 from fastclip.cli import main
-from fastclip.train.atomic_file import CannotWrite, write_atomically
+from fastclip.train.checkpoint_file import write_checkpoint
 from fastclip.train.checkpoint_store import CheckpointNotWritten, CheckpointStore
 from fastclip.train.results_file import ResultsFile
 from fastclip.train.run_log import RunLog
+from tests.support.full_disk import files_of_at_most
 from tests.support.runs import arguments
-
-
-@contextlib.contextmanager
-def files_of_at_most(num_bytes):
-    """The system refuses to let a file grow further, at the same place as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def content(step, num=100_000):
@@ -41,7 +30,7 @@ def names(directory):
 def test_refused_write_names_the_file_and_the_systems_reason(limit, tmp_path):
     path = tmp_path / "model.pt"
     with files_of_at_most(limit), pytest.raises(CannotWrite) as raised:
-        write_atomically(path, content(1))
+        write_checkpoint(path, content(1))
     assert str(raised.value) == f"{path} cannot be written: File too large"
     assert raised.value.errno == errno.EFBIG
     assert names(tmp_path) == []
@@ -49,14 +38,14 @@ def test_refused_write_names_the_file_and_the_systems_reason(limit, tmp_path):
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])  # where networks' file systems tell
 def test_disk_that_is_found_full_late_is_named_too(where, tmp_path, monkeypatch):
-    write_atomically(tmp_path / "model.pt", content(1, num=3))
+    write_checkpoint(tmp_path / "model.pt", content(1, num=3))
 
     def full(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, where, full)
     with pytest.raises(CannotWrite, match=r"model.pt cannot be written: No space left on device"):
-        write_atomically(tmp_path / "model.pt", content(2, num=3))
+        write_checkpoint(tmp_path / "model.pt", content(2, num=3))
     assert names(tmp_path) == ["model.pt"]
     assert torch.load(tmp_path / "model.pt", weights_only=True)["global_step"] == 1
 
@@ -67,7 +56,7 @@ def test_error_that_is_not_the_disks_stays_what_it_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", broken)
     with pytest.raises(RuntimeError, match="a bug"):
-        write_atomically(tmp_path / "model.pt", content(1))
+        write_checkpoint(tmp_path / "model.pt", content(1))
     assert names(tmp_path) == []
 
 
@@ -117,7 +106,7 @@ def test_epochs_are_copied_where_files_have_one_name_only(tmp_path, monkeypatch)
     assert names(tmp_path) == ["epoch_1.pt", "step_000000002.pt"]
     assert torch.load(tmp_path / "epoch_1.pt", weights_only=True)["global_step"] == 1
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", lambda *args: refused())
+        patch.setattr(shutil, "copyfileobj", lambda *args: refused())
         with pytest.raises(CheckpointNotWritten, match=r"epoch_3.pt cannot be written: Operation"):
             store.save(content(3), 3, ["epoch_3.pt"])
     assert not [name for name in names(tmp_path) if name.startswith(".")]

@@ -110,7 +110,7 @@ def test_damaged_newest_checkpoint_is_passed_over_and_the_run_ends_the_same(proc
     newest = store.paths()[0]
     newest.write_bytes(newest.read_bytes()[:-50])  # also epoch_6.pt, which is the same file
     assert finish(start(processes, arguments(logs, "damaged", resume="latest"))) == 0
-    assert "is skipped: not a whole file" in (logs / "damaged" / "out.log").read_text()
+    assert "is skipped: it is not a whole file" in (logs / "damaged" / "out.log").read_text()
     assert_same_run(final(logs, "damaged"), whole)
 
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from fastclip.atomic_file import CannotWrite, replacing, save_tensors, temporary_beside
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
@@ -69,8 +69,8 @@ def save_pretrained(
                 "a TwoTower has one layout, its own, and no tokenizer: give neither layout "
                 "nor tokenizer_directory"
             )
-        with _written_whole(Path(destination)) as temporary:
-            _write_two_tower(temporary, model)
+        with _new_directory(Path(destination)) as directory:
+            _write_two_tower(directory, model)
         return
     preprocess = getattr(model.visual, "preprocess_cfg", None)
     write_weights(
@@ -93,34 +93,44 @@ def write_weights(
         raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     preprocess = preprocess or PreprocessCfg(size=config.vision_cfg.image_size)
-    with _written_whole(destination) as temporary:
-        if layout == "openai":
-            torch.save(_openai_state_dict(tensors, config), temporary)
-        else:
-            temporary.mkdir(parents=True)
-            write = _write_open_clip if layout == "open_clip" else _write_transformers
-            write(temporary, tensors, config, preprocess)
-            _write_tokenizer(temporary, config, tokenizer_directory)
+    if layout == "openai":
+        _require_nothing_at(destination)
+        content = _openai_state_dict(tensors, config)
+        with replacing(destination) as file:
+            save_tensors(content, file)
+        return
+    with _new_directory(destination) as directory:
+        write = _write_open_clip if layout == "open_clip" else _write_transformers
+        write(directory, tensors, config, preprocess)
+        _write_tokenizer(directory, config, tokenizer_directory)
+
+
+def _require_nothing_at(destination: Path) -> None:
+    if os.path.lexists(destination):
+        raise FileExistsError(f"{destination} exists: choose another place, or move it away")
 
 
 @contextlib.contextmanager
-def _written_whole(destination: Path) -> Iterator[Path]:
-    """A place to write a file or a directory to, which becomes `destination` at the end.
+def _new_directory(destination: Path) -> Iterator[Path]:
+    """A directory to write to, which becomes `destination` at the end.
 
     Raises:
         FileExistsError: there is something at `destination`.
+        CannotWrite: the disk is full, or refuses otherwise.
     """
-    if destination.exists():
-        raise FileExistsError(f"{destination} exists: choose another place, or move it away")
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
+    _require_nothing_at(destination)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(destination)
+    temporary.mkdir()
     try:
         yield temporary
         temporary.rename(destination)
+    except OSError as error:
+        if error.filename is not None or isinstance(error, CannotWrite):
+            raise
+        raise CannotWrite(destination, error) from error  # a write alone does not know its file
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_open_clip(
@@ -148,7 +158,6 @@ def _open_clip_preprocess(preprocess: PreprocessCfg) -> dict:
 
 def _write_two_tower(directory: Path, model: TwoTower) -> None:
     values = describe(model)
-    directory.mkdir(parents=True)
     _write_json(directory / TWO_TOWER_CONFIG, values)
     # Tied weights have one memory and several names, which safetensors does not write.
     tensors = {n: v.detach().cpu().contiguous().clone() for n, v in model.state_dict().items()}
@@ -222,10 +231,14 @@ def _write_json(path: Path, values: dict) -> None:
 
 
 def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     # safetensors makes files that only their owner can read.
     path.touch()
     mode = path.stat().st_mode
-    save_file(tensors, path, metadata={"format": "pt"})
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
     path.chmod(mode)

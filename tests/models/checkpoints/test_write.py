@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from fastclip import atomic_file
+from fastclip.atomic_file import CannotWrite
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.models.checkpoints import write
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
@@ -15,6 +17,7 @@ from fastclip.models.checkpoints.source import read_source
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import TextConfig
 from fastclip.models.two_tower import TwoTower
+from tests.support.full_disk import files_of_at_most
 from tests.support.peers import open_clip
 from tests.support.small_models import SMALL, build
 
@@ -116,18 +119,33 @@ def test_what_exists_is_never_touched(layout, tmp_path):
     assert (tmp_path / "out" / "mine").read_text() == "precious"
 
 
-@pytest.mark.parametrize("layout", ["open_clip", "openai"])
-def test_full_disk_leaves_nothing_behind(layout, tmp_path, monkeypatch):
-    def full(*args, **kwargs):
-        args[-1].touch() if layout == "openai" else None
-        raise OSError("No space left on device")
-
-    name = "_write_safetensors" if layout == "open_clip" else "torch"
-    fake = type("torch", (), {"save": staticmethod(full)}) if layout == "openai" else full
-    monkeypatch.setattr(write, name, fake)
-    with pytest.raises(OSError, match="No space"):
-        save_pretrained(build(SMALL["quick_gelu"]), tmp_path / "out", layout=layout)
+@pytest.mark.parametrize("layout", ["open_clip", "hf", "openai"])
+@pytest.mark.parametrize("limit", [0, 10_000])
+def test_full_disk_leaves_nothing_behind_and_is_named(limit, layout, tmp_path):
+    model = build(SMALL["quick_gelu"])
+    with files_of_at_most(limit), pytest.raises(CannotWrite) as raised:
+        save_pretrained(model, tmp_path / "out", layout=layout)
+    assert str(raised.value).startswith(f"{tmp_path / 'out'} cannot be written: ")
+    assert "File too large" in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layout", ["open_clip", "openai"])
+def test_link_that_lies_where_it_is_written_is_not_followed(layout, tmp_path, monkeypatch):
+    """Not even by who would foresee the name."""
+    place = tmp_path / ".foreseen"
+    place.symlink_to(tmp_path / "victim")
+    for module in (write, atomic_file):
+        monkeypatch.setattr(module, "temporary_beside", lambda path: place)
+    with pytest.raises(OSError, match="File exists"):
+        save_pretrained(build(SMALL["quick_gelu"]), tmp_path / "out", layout=layout)
+    assert [path.name for path in tmp_path.iterdir()] == [".foreseen"]
+
+
+def test_dangling_link_is_something_that_exists(tmp_path):
+    (tmp_path / "out").symlink_to("nowhere")
+    with pytest.raises(FileExistsError, match="out exists"):
+        save_pretrained(build(SMALL["quick_gelu"]), tmp_path / "out", layout="openai")
 
 
 def test_unknown_layout_and_foreign_models_raise(tmp_path):
