@@ -12,7 +12,7 @@ and the file of an epoch's average, are float32 in any precision.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -53,9 +53,21 @@ class RunCheckpoints:
         self.config, self.ranks, self.log = config, ranks, log
         self.state, self.loader, self.compute = state, loader, compute
         self.store = CheckpointStore(directory / "checkpoints", config.keep_last)
+        self._place: dict[str, Any] = {}
+
+    def keep_place(self) -> None:
+        """Note where this rank stands, after a step: it may fetch data, and `save` stores this."""
+        # What forwards of built-in models draw from; data draws from nothing that has a state.
+        cpu, *on_device = RandomState(torch_generators([self.ranks.device])).states
+        self._place = {
+            "loader": self.loader.state_dict(),
+            "compute": self.compute.state_dict(),
+            "random_cpu": cpu,
+            "random_device": on_device[0] if on_device else None,
+        }
 
     def save(self, progress: Progress, names: Sequence[str] = ()) -> None:
-        """Write the checkpoint after a step.
+        """Write the checkpoint after a step, with the place that was kept then.
 
         Args:
             names: that the file stays under, such as "epoch_3.pt"; the average of the weights is
@@ -64,16 +76,7 @@ class RunCheckpoints:
         Raises:
             CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
         """
-        # What forwards of built-in models draw from; data draws from nothing that has a state.
-        cpu, *on_device = RandomState(torch_generators([self.ranks.device])).states
-        ranks = self.ranks.gather(
-            {
-                "loader": self.loader.state_dict(),
-                "compute": self.compute.state_dict(),
-                "random_cpu": cpu,
-                "random_device": on_device[0] if on_device else None,
-            }
-        )
+        ranks = self.ranks.gather(self._place)
         trained = self.state.state_dict()
         if ranks is None:
             return
