@@ -125,7 +125,8 @@ def test_run_that_cannot_start_says_why_in_a_line(flags, message, tmp_path, caps
 def test_run_of_the_same_name_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
     (tmp_path / "mine" / "checkpoints" / "step_000000001.pt").touch()
-    assert main(["train", "--logs", str(tmp_path), "--name", "mine", "--device", "cpu"]) == 2
+    argv = ["train", "--train-data", "digits", "--logs", str(tmp_path), "--name", "mine"]
+    assert main([*argv, "--device", "cpu"]) == 2
     assert "mine has a run: choose another --name, or --resume latest" in capsys.readouterr().err
 
 
