@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import sys
 
 import pytest
 import torch
@@ -57,7 +59,16 @@ def stick(monkeypatch, stop=None, in_training=None, in_validation=None):
 
 
 def results(logs, name):
-    return [json.loads(x) for x in (logs / name / "results.jsonl").read_text().splitlines()]
+    path = logs / name / "results.jsonl"
+    return [json.loads(x) for x in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +143,38 @@ def test_saving(whole, tmp_path, monkeypatch):
     goes_on(monkeypatch, tmp_path, whole)
 
 
-def train_as_rank(rank, port, argv, after):
+def train_as_rank(rank, port, argv, stuck_after):
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
         "RANK": str(rank), "LOCAL_RANK": str(rank),
     }  # fmt: skip
     torch.set_num_threads(1)
-    monkeypatch = pytest.MonkeyPatch()
-    # The other rank waits for this one in an exchange, and hears nothing there.
-    both = lambda: told_to_stop_and_stuck(signal.SIGTERM)  # noqa: E731
-    stick(monkeypatch, both, in_training=after)
-    os._exit(main(argv))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stick(monkeypatch, lambda: told_to_stop_and_stuck(signal.SIGTERM), stuck_after)
+        sys.exit(main(argv))
+
+
+def end_ranks(argv, stuck_after=(None, None)):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        server().Process(target=train_as_rank, args=(rank, port, argv, stuck_after[rank]))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    return [finish(process, 240) for process in ranks]
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_rank_that_waits_for_data_takes_along_the_one_that_waits_for_it(tmp_path):
+    argv = arguments(tmp_path, "whole", **SETTINGS)
+    assert end_ranks(argv) == [0, 0]
+    argv = arguments(tmp_path, "stopped", resume="latest", **SETTINGS)
+    assert end_ranks(argv, stuck_after=(None, 22)) == [143, 143]
+    assert final(tmp_path, "stopped")["global_step"] == 2
+    assert end_ranks(argv) == [0, 0]
+    assert_same_run(final(tmp_path, "stopped"), final(tmp_path, "whole"))
+    assert results(tmp_path, "stopped") == results(tmp_path, "whole")
