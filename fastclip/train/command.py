@@ -3,7 +3,7 @@
 For example
     fastclip train --train-data "shards/{000..127}.tar" --model ViT-B-32 \\
         --global-batch-size 32768 --micro-batch-size 256 --activation-budget 20GiB
-    torchrun --nproc-per-node 2 -m fastclip.cli train --train-data pairs.tsv --batch-size 256
+    torchrun --nproc-per-node 2 -m fastclip train --train-data pairs.tsv --batch-size 256
     fastclip train --config run.yaml --resume latest --name my-run
 
 The flags are the fields of `RunConfig`: a flag, a line of a YAML file and a field are one thing.
