@@ -6,7 +6,7 @@ escape sequences, which a terminal obeys.
 
 
 def printable(text: str, longest: int | None = None) -> str:
-    """Return the text in one line, with escapes as Python's for what is not printable.
+    """Return the text in one line, with escapes as Python's for what is not printable, nor a tab.
 
     Args:
         longest: of longer texts, the beginning of so many characters.
@@ -19,7 +19,7 @@ def printable(text: str, longest: int | None = None) -> str:
         return f"{printable(text[:longest])}..."
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
 
 
 def printable_lines(text: str) -> str:
