@@ -26,6 +26,7 @@ from fastclip.benchmarks.measure import EXACT_UP_TO, Plan, measure
 from fastclip.benchmarks.providers import OBJECTIVES, Provider, providers
 from fastclip.benchmarks.report import markdown
 from fastclip.benchmarks.results import Results, load_results
+from fastclip.printable import printable_lines
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -166,7 +167,7 @@ def _report(args: argparse.Namespace) -> int:
             raise ValueError(f"--plots: {objection}")
         results = load_results(args.results)
     except (OSError, ValueError) as error:
-        print(f"fastclip bench report: {error}", file=sys.stderr)
+        print(f"fastclip bench report: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     print(markdown(results), end="")
     if args.plots:

@@ -6,6 +6,7 @@ only when it is asked for, so that `fastclip doctor` needs none of the extras of
 
 import argparse
 import difflib
+import errno
 import importlib
 import os
 import select
@@ -57,15 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
+    status = 0
     try:
         status = command.run(args) or 0
         sys.stdout.flush()
-    except BrokenPipeError:
-        if not _has_lost_its_reader(sys.stdout):
+    except OSError as error:
+        # EIO is what a terminal says that is gone.
+        if error.errno not in (errno.EPIPE, errno.EIO) or not _has_lost_its_reader(sys.stdout):
             raise  # of another pipe or connection
         # Who read our output, `head` for example, has seen enough; Python must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
+        return status or CLOSED_PIPE
     return status
 
 

@@ -15,6 +15,7 @@ from fastclip.models.checkpoints.write import LAYOUTS, write_weights
 from fastclip.models.config import ClipConfig
 from fastclip.models.presets import has_clip_vocabulary, preprocess_of
 from fastclip.models.registry import get_model_config
+from fastclip.printable import printable_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             directory if brings_tokenizer else None,
         )  # fmt: skip
     except (CheckpointError, ValueError, OSError) as error:
-        print(f"fastclip convert: {error}", file=sys.stderr)
+        print(f"fastclip convert: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     parameters = sum(p.numel() for p in model.parameters())
     activations = sorted({a for a in config.activations if a is not None})

@@ -42,7 +42,8 @@ def clip_loss(
         logit_scale: number (of Python or numpy), or tensor of one element on the features' device:
             the multiplicative scale (> 0), not its logarithm.
         normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
-        backend: "auto", "cpu", "triton", "cuda", "chunked" or "reference". A named backend runs or raises.
+        backend: "auto", "cpu", "triton", "cuda", "chunked" or "reference". A named backend
+            runs or raises.
         workspace: bytes of memory that the backend may use to save time (see README, Workspace);
             None is the backend's bounded default.
         reduction: "mean" or "none".
@@ -125,7 +126,8 @@ def siglip_loss(
         logits_ij = logit_scale * <image_i, text_j> + logit_bias
         loss_i    = sum_j softplus(-y_ij logits_ij),   y_ij = 1 if i = j else -1
 
-    Memory and cost as in `clip_loss`; the mean on `triton` and `cuda` takes one pass, 6 B^2 D FLOPs.
+    Memory and cost as in `clip_loss`; the mean on `triton` and `cuda` takes one pass,
+    6 B^2 D FLOPs.
 
     Args:
         image_features, text_features, logit_scale, normalize, backend, workspace, process_group,

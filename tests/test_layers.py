@@ -10,7 +10,7 @@ import fastclip
 
 PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
-    {"backends", "hub", "installation", "process_memory"},
+    {"backends", "hub", "installation", "printable", "process_memory"},
     {"ops"},
     {"distributed"},
     {"functional"},

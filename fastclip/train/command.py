@@ -3,7 +3,7 @@
 For example
     fastclip train --train-data "shards/{000..127}.tar" --model ViT-B-32 \\
         --global-batch-size 32768 --micro-batch-size 256 --activation-budget 20GiB
-    torchrun --nproc-per-node 2 -m fastclip.cli train --train-data pairs.tsv --batch-size 256
+    torchrun --nproc-per-node 2 -m fastclip train --train-data pairs.tsv --batch-size 256
     fastclip train --config run.yaml --resume latest --name my-run
 
 The flags are the fields of `RunConfig`: a flag, a line of a YAML file and a field are one thing.
@@ -11,21 +11,20 @@ The flags are the fields of `RunConfig`: a flag, a line of a YAML file and a fie
 
 import argparse
 import ast
-import datetime
-import difflib
-import json
 import sys
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields
 from pathlib import Path
-from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from fastclip.data.preprocess import INTERPOLATIONS, RESIZE_MODES
 from fastclip.distributed.groups import SCHEDULES
+from fastclip.printable import printable_lines
 from fastclip.train.config import ON_NONFINITE, SCHEDULERS
+from fastclip.train.config_file import read_settings
 from fastclip.train.idle_settings import idle_settings
 from fastclip.train.precision import PRECISIONS
-from fastclip.train.run_config import ALLOW_FRESH, LATEST, RunConfig
+from fastclip.train.run_config import RunConfig
+from fastclip.train.setting_types import non_optional
 
 HELP = {
     "data": {
@@ -110,8 +109,9 @@ HELP = {
         "seed": "seed of weights, data order and dropout",
     },
     "run": {
-        "logs": "folder of runs",
-        "name": "name of this run; default: made of the time and the settings",
+        "logs": "folder of runs; under torchrun --logs-dir, as --logs looks like one of its own",
+        "name": "name of this run, and of its folder in --logs; default: made of the time and "
+        "the settings",
         "resume": "path of a checkpoint, or `latest` of --name; it is refused where the run is "
         "another one, and the log says what has changed; `allow-fresh` is `latest`, but starts "
         "afresh where no checkpoint is whole",
@@ -175,20 +175,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fastclip.train.ranks import Ranks
+    from fastclip.train.run_directory import RunDirectory
+    from fastclip.train.stop_signals import INTERRUPTED
 
-    log = ranks = status = None
+    log = ranks = directory = status = None
     try:
         config = make_config(args)
         ranks = Ranks(config.device, config.dist_backend, config.dist_timeout_minutes)
-        config, directory = ranks.agree(lambda: _place(config))
-        log = _make_log(config, ranks, directory)
-        status = _train(config, ranks, directory, log, args)
+        directory = RunDirectory(config, ranks)
+        log = _make_log(directory, ranks)
+        status = _train(directory, ranks, log, args)
     except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         text = str(error) if ranks is None else ranks.explain(error)
-        print(f"fastclip train: {text}", file=sys.stderr)
+        print(f"fastclip train: {printable_lines(text)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("fastclip train: SIGINT has ended the run before it trained", file=sys.stderr)
+        return INTERRUPTED
     finally:
         if log is not None:
             log.close()
+        if directory is not None:
+            directory.close()
         if ranks is not None:
             ranks.leave(together=status is not None)
     return 2 if status is None else status
@@ -201,36 +208,26 @@ def make_config(args: argparse.Namespace) -> RunConfig:
         ValueError: a file has an unknown setting (the nearest is named), or a value is impossible.
         OSError: there is no such file.
     """
-    values = {} if args.config is None else _read_config(args.config)
-    names = {f.name for f in fields(RunConfig)}
-    for name in values:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; nearest: {near[0]}" if near else ""
-            raise ValueError(f"{args.config}: unknown setting {name!r}{hint}")
+    values = {} if args.config is None else read_settings(args.config)
+    names = [f.name for f in fields(RunConfig)]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return RunConfig(**values | given)
 
 
-def _require_data(config: RunConfig) -> None:
-    if config.train_data is None and config.dataset_type != "synthetic":
-        raise ValueError(
-            "--train-data must be given: tar shards, a .csv or .tsv, a folder, a Hugging Face data "
-            "set (--dataset-type hf) or digits"
-        )
-
-
-def _train(config: RunConfig, ranks: Any, directory: Path, log: Any, args: Any) -> int:
+def _train(directory: Any, ranks: Any, log: Any, args: Any) -> int:
     from fastclip.train.cautions import cautions
     from fastclip.train.run import Run
 
+    config = directory.config
+    if directory.caution is not None:
+        log.warn(directory.caution)
     for flag, reason in ACCEPTED.items():
         if getattr(args, flag[2:].replace("-", "_")):
             log.warn(f"{flag} has no effect: {reason}")
     for name, reason in idle_settings(config).items():
         log.warn(f"--{name.replace('_', '-')} has no effect: {reason}")
     log.say(str(config.arithmetic(ranks.world_size)))
-    run = Run(config, ranks, directory, log)
+    run = Run(config, ranks, directory.path, log)
     log.say(
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{ranks.world_size} x {ranks.device.type}; {run.steps_per_epoch:,} steps per epoch"
@@ -264,68 +261,20 @@ def _say_what_it_takes(config: RunConfig, run: Any, ranks: Any, log: Any) -> Non
         log.warn(objection)
 
 
-def _make_log(config: RunConfig, ranks: Any, directory: Path) -> Any:
+def _make_log(directory: Any, ranks: Any) -> Any:
     from fastclip.train.reporters import make_reporters
     from fastclip.train.run_log import RunLog
 
     if not ranks.is_first:
         return RunLog(None)
-    return RunLog(directory, make_reporters(config, directory))
-
-
-def _place(config: RunConfig) -> tuple[RunConfig, Path]:
-    """The settings with a name, and the directory of that name, made."""
-    if config.name is None:
-        if config.resume in (LATEST, ALLOW_FRESH):
-            raise ValueError(f"--resume {config.resume} needs the --name of the run")
-        now = datetime.datetime.now()
-        model = config.model.replace("/", "-")
-        name = (
-            f"{now:%Y_%m_%d-%H_%M_%S}-model_{model}-lr_{config.lr}-b_{config.batch_size}-"
-            f"j_{config.workers}-p_{config.precision or 'default'}"
-        )
-        config = replace(config, name=name)
-    directory = Path(config.logs) / config.name
-    checkpoints = directory / "checkpoints"
-    has_run = checkpoints.is_dir() and any(checkpoints.iterdir())
-    if config.resume is None and has_run:
-        raise ValueError(f"{directory} has a run: choose another --name, or --resume latest")
-    _require_data(config)
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    return config, directory
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".json":
-            values = json.loads(text)
-        else:
-            import yaml
-
-            values = yaml.safe_load(text)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{path} needs PyYAML: pip install pyyaml, or pip install 'fastclip-kernels[train]'; a "
-            "file in JSON needs nothing"
-        ) from error
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold settings by name")
-    settings = {str(name).replace("-", "_"): value for name, value in values.items()}
-    if len(settings) < len(values):
-        twice = [name for name in values if "-" in name and name.replace("-", "_") in values]
-        raise ValueError(f"{path} has a setting twice, with - and with _: {', '.join(twice)}")
-    return settings
+    return RunLog(directory.path, make_reporters(directory.config, directory.path))
 
 
 def _how(name: str, hint: Any) -> dict[str, Any]:
     """How argparse reads a field of this type; None is what is not given."""
     if hint is bool:
         return {"action": "store_true"}
-    if isinstance(hint, UnionType):
-        (hint,) = [kind for kind in get_args(hint) if kind is not NoneType]
+    hint = non_optional(hint)
     if get_origin(hint) is tuple:
         return {"type": get_args(hint)[0], "nargs": "+", "metavar": "X"}
     if get_origin(hint) is dict:

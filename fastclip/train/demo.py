@@ -22,6 +22,7 @@ from fastclip.evaluate.digits import DigitEvaluation, evaluate_digits
 from fastclip.losses.clip import ClipLoss
 from fastclip.models.clip import CLIP
 from fastclip.ops.dispatch import ORDER, resolve_backend
+from fastclip.printable import printable_lines
 from fastclip.process_memory import peak_resident_bytes
 from fastclip.train import report
 from fastclip.train.checkpoint import save_checkpoint
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         backend = resolve_backend(config.backend, torch.empty(0))
         args.output.mkdir(parents=True, exist_ok=True)
     except (ModuleNotFoundError, ValueError, RuntimeError, OSError) as error:
-        print(f"fastclip demo: {error}", file=sys.stderr)
+        print(f"fastclip demo: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     torch.set_num_threads(args.threads)
 

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ MAX_NAMED = 5  # classes in a message
 RECALLS = (1, 5, 10)
 TOPS = (1, 5)
 
+# Of a rank's pairs: features of batches, and digests of the pixels and the tokens of each pair.
+Share = tuple[list[tuple[Tensor, Tensor]], list[tuple[bytes, bytes]]]
+
 
 class Evaluator:
     """Evaluates models that are in evaluation mode, all ranks together.
@@ -34,6 +38,8 @@ class Evaluator:
         tokenizer: of prompts.
         chunk: prompts that are encoded at once.
         warn: called, on the first rank, with what is wrong with the data of an evaluation.
+        obey: does what a rank does by itself and returns the result; may raise, on all ranks, what
+            ends an evaluation.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Evaluator:
         tokenizer: Callable[[list[str]], Tensor],
         chunk: int,
         warn: Callable[[str], None] = warnings.warn,
+        obey: Callable[[Callable[[], Any]], Any] = lambda work: work(),
     ) -> None:
         self.ranks = ranks
         self.prepare = prepare
@@ -51,6 +58,7 @@ class Evaluator:
         self.tokenizer = tokenizer
         self.chunk = chunk
         self.warn = warn
+        self.obey = obey
 
     @torch.no_grad()
     def retrieval(self, model: nn.Module, loader: PairLoader) -> dict[str, float]:
@@ -67,34 +75,8 @@ class Evaluator:
             Metrics, on the first rank; an empty dict on others. `num_samples` counts pairs,
             `num_images` and `num_texts` what of them is distinct.
         """
-        features: list[tuple[Tensor, Tensor]] = []
-        ids: list[tuple[bytes, bytes]] = []
-        for images, tokens, _ in loader:
-            ids += zip(digests(images), digests(tokens), strict=True)
-            with self.autocast():
-                texts = without_padding(model, tokens).to(self.ranks.device)
-                found = model(self.prepare(images), texts)
-            features.append(tuple(side.float().cpu() for side in found[:2]))
-        shares = self.ranks.gather((features, ids))
-        if shares is None:
-            return {}
-        pairs = [pair for share, _ in shares for pair in share]
-        if not pairs:
-            return {"num_samples": 0}
-        image_features, text_features = (torch.cat([p[side] for p in pairs]) for side in (0, 1))
-        image_ids, text_ids = zip(*(pair for _, share in shares for pair in share), strict=True)
-        ranks = retrieval(image_features, text_features, image_ids=image_ids, text_ids=text_ids)
-        metrics: dict[str, float] = {}
-        for direction, found in ranks._asdict().items():
-            metrics[f"{direction}_mean_rank"] = found.double().mean().item()
-            metrics[f"{direction}_median_rank"] = found.double().quantile(0.5).floor().item()
-            for k in RECALLS:
-                metrics[f"{direction}_R@{k}"] = recall_at(k, found)
-        scale = model.logit_scale.detach().exp().float().cpu()
-        metrics["clip_val_loss"] = clip_loss(image_features, text_features, scale).item()
-        metrics["num_samples"] = len(image_features)
-        metrics["num_images"], metrics["num_texts"] = len(set(image_ids)), len(set(text_ids))
-        return metrics
+        shares = self.ranks.gather(self.obey(lambda: self._encoded(model, loader)))
+        return self.obey(lambda: {} if shares is None else _retrieval_metrics(model, shares))
 
     @torch.no_grad()
     def zero_shot(
@@ -114,6 +96,36 @@ class Evaluator:
         """
         names = list(dict.fromkeys(task.class_names))
         classes = self._classes(model, names, task.templates)
+        shares = self.ranks.gather(
+            self.obey(lambda: self._classified(model, task, loader, classes))
+        )
+        if shares is None:
+            return {}
+        num_of_class = sum(share[1] for share in shares)
+        num = int(num_of_class.sum())
+        missing = [task.source.classes[i] for i in (num_of_class == 0).nonzero().flatten().tolist()]
+        if missing:
+            self.warn(f"{task.name}: no image could be read of the classes {_named(missing)}")
+        if num == 0:
+            return {}
+        rates = (sum(share[0] for share in shares).double() / num).tolist()
+        return {f"{task.name}-top{k}": rate for k, rate in zip(TOPS, rates, strict=True)}
+
+    def _encoded(self, model: nn.Module, loader: PairLoader) -> Share:
+        """This rank's pairs: features of both sides, and what tells images and texts apart."""
+        features, ids = [], []
+        for images, tokens, _ in loader:
+            ids += zip(digests(images), digests(tokens), strict=True)
+            with self.autocast():
+                texts = without_padding(model, tokens).to(self.ranks.device)
+                found = model(self.prepare(images), texts)
+            features.append(tuple(side.float().cpu() for side in found[:2]))
+        return features, ids
+
+    def _classified(
+        self, model: nn.Module, task: ZeroShotTask, loader: PairLoader, classes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Of this rank's images, how many are right within each of `TOPS`, and of each class."""
         name_of = distinct(task.class_names)
         num_of_name, later = name_of.bincount(), _later_equals(name_of)
         within = torch.zeros(len(TOPS), dtype=torch.int64)
@@ -128,18 +140,7 @@ class Evaluator:
             places = (~(scores < own) * counts).sum(1).cpu() - later[labels.flatten()]
             within += torch.tensor([int((places <= k).sum()) for k in TOPS])
             num_of_class += labels.flatten().bincount(minlength=len(num_of_class))
-        shares = self.ranks.gather((within, num_of_class))
-        if shares is None:
-            return {}
-        num_of_class = sum(share[1] for share in shares)
-        num = int(num_of_class.sum())
-        missing = [task.source.classes[i] for i in (num_of_class == 0).nonzero().flatten().tolist()]
-        if missing:
-            self.warn(f"{task.name}: no image could be read of the classes {_named(missing)}")
-        if num == 0:
-            return {}
-        rates = (sum(share[0] for share in shares).double() / num).tolist()
-        return {f"{task.name}-top{k}": rate for k, rate in zip(TOPS, rates, strict=True)}
+        return within, num_of_class
 
     def _classes(
         self, model: nn.Module, all_names: Sequence[str], templates: Sequence[str]
@@ -148,10 +149,8 @@ class Evaluator:
         rank, world_size = self.ranks.rank, self.ranks.world_size
         num = -(-len(all_names) // world_size)
         names = all_names[rank * num : (rank + 1) * num]
-        own = None
-        if names:
-            encode = self._encoder_of_texts(model)
-            own = class_features(encode, names, templates).cpu()
+        encode = self._encoder_of_texts(model)
+        own = self.obey(lambda: class_features(encode, names, templates).cpu() if names else None)
         parts = self.ranks.share(self.ranks.gather(own))
         return torch.cat([part for part in parts if part is not None]).to(self.ranks.device)
 
@@ -166,6 +165,26 @@ class Evaluator:
             return torch.cat(features)
 
         return encode
+
+
+def _retrieval_metrics(model: nn.Module, shares: Sequence[Share]) -> dict[str, float]:
+    pairs = [pair for share, _ in shares for pair in share]
+    if not pairs:
+        return {"num_samples": 0}
+    image_features, text_features = (torch.cat([p[side] for p in pairs]) for side in (0, 1))
+    image_ids, text_ids = zip(*(pair for _, share in shares for pair in share), strict=True)
+    ranks = retrieval(image_features, text_features, image_ids=image_ids, text_ids=text_ids)
+    metrics: dict[str, float] = {}
+    for direction, found in ranks._asdict().items():
+        metrics[f"{direction}_mean_rank"] = found.double().mean().item()
+        metrics[f"{direction}_median_rank"] = found.double().quantile(0.5).floor().item()
+        for k in RECALLS:
+            metrics[f"{direction}_R@{k}"] = recall_at(k, found)
+    scale = model.logit_scale.detach().exp().float().cpu()
+    metrics["clip_val_loss"] = clip_loss(image_features, text_features, scale).item()
+    metrics["num_samples"] = len(image_features)
+    metrics["num_images"], metrics["num_texts"] = len(set(image_ids)), len(set(text_ids))
+    return metrics
 
 
 def repeats(metrics: dict[str, float]) -> str | None:

@@ -33,6 +33,7 @@ from fastclip.models.factory import build_model
 from fastclip.models.precision import set_precision
 from fastclip.models.presets import has_clip_vocabulary
 from fastclip.models.registry import get_model_config
+from fastclip.printable import printable_lines
 from fastclip.train.activation_budget import SPARED, measure_kept, parse_bytes
 from fastclip.train.master_weights import DTYPES_OF_16_BITS
 from fastclip.train.precision import PRECISIONS, TowerPrecision
@@ -227,7 +228,7 @@ def run(args: argparse.Namespace) -> int:
             is_sharded=args.fsdp,
         )
     except (ValueError, OSError) as error:
-        print(f"fastclip plan: {error}", file=sys.stderr)
+        print(f"fastclip plan: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     print(report(plan, args.model, args.global_batch_size, args.ranks))
     return 0 if plan.micro_batch_size is not None else 1
@@ -239,7 +240,8 @@ def _fetch_vocabulary(config: ClipConfig) -> None:
         try:
             find_vocabulary()
         except FileNotFoundError as error:
-            print(f"fastclip plan: fastclip train will need this: {error}", file=sys.stderr)
+            told = printable_lines(str(error))
+            print(f"fastclip plan: fastclip train will need this: {told}", file=sys.stderr)
 
 
 def report(plan: Plan, model_name: str, global_batch_size: int, world_size: int) -> str:

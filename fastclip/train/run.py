@@ -5,12 +5,13 @@ of the run that was not, on a CPU to the bit. What that needs is in every checkp
 `run_checkpoint.py`.
 """
 
+import contextlib
 import functools
 import math
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclip.data.loading.bad_samples import BadSamples
-from fastclip.data.loading.loader import PairLoader
+from fastclip.data.loading.loader import Batch, PairLoader
 from fastclip.data.pixels import standardize
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
@@ -42,9 +43,8 @@ from fastclip.train.schedule import learning_rate_at
 from fastclip.train.sharding import gathered
 from fastclip.train.step import CachedStep
 from fastclip.train.step_report import StepReport, peak_bytes
+from fastclip.train.stop_signals import StopSignals, ToldToStop
 from fastclip.train.trained_state import TrainedState
-
-STOPPED = 143  # 128 + SIGTERM: what a shell says of a process that was told to stop
 
 
 class Run:
@@ -73,12 +73,13 @@ class Run:
         moments = moments_of(self.model)
         self.train_config = config.training(self.steps_per_epoch, ranks.world_size, moments)
         self._prepare_steps()
+        self.signals = StopSignals(ranks)
         # An average of the weights is evaluated in their place, and it is in float32.
         has_average = self.state.average is not None
         evaluated = self.precision.of_float32() if has_average else self.precision
         self.evaluator = Evaluator(
             ranks, self._prepare_for(evaluated), evaluated.autocast, self.made.tokenizer,
-            self.arithmetic.micro_batch_size, log.warn,
+            self.arithmetic.micro_batch_size, log.warn, self.signals.obey,
         )  # fmt: skip
         own = OwnRun(
             config, self.train_config, moments, self.steps_per_epoch, ranks.world_size,
@@ -88,31 +89,34 @@ class Run:
             own, ranks, directory, log, self.state, self.data.train, self.compute
         )
         self.epoch = self.global_step = 0
-        self.saved_at = time.monotonic()
-        self.stop_asked = False
+        self.saved_at, self.saved_step = time.monotonic(), None
         torch.manual_seed(config.seed + 1 + ranks.rank)  # other dropout on every rank
 
     def train(self) -> int:
-        """Train to the end, or until SIGTERM or SIGINT; return the exit status.
+        """Train to the end, or until a signal of `stop_signals.py`; return the exit status.
 
         Raises:
             FloatingPointError: a step may not be taken and not be left out, no step of an epoch
                 was taken, or what is to be saved is not finite.
         """
         self.model.train()
-        handlers = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            self._report_epoch_that_was_cut_off()
-            while self.epoch < self.config.epochs:
-                if not self._train_epoch():
-                    return STOPPED
-                self.epoch += 1
-                self._after_epoch()
-            self._require_steps(self.counts.taken, "the run")
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            self.data.train.close()
+        self.checkpoints.keep_place()
+        with self.signals, contextlib.closing(self.data.train):
+            try:
+                self._report_epoch_that_was_cut_off()
+                while self.epoch < self.config.epochs:
+                    self._train_epoch()
+                    self.epoch += 1
+                    self._after_epoch()
+            except ToldToStop as told:
+                if self.saved_step != self.global_step:
+                    self._save()
+                self.log.say(
+                    f"told to stop: saved after step {self.global_step}, as {told.signal.name} "
+                    "came; go on with --resume latest"
+                )
+                return told.status
+        self._require_steps(self.counts.taken, "the run")
         return 0
 
     def resume(self, path: str) -> None:
@@ -153,32 +157,51 @@ class Run:
         self.counts = self.take_step.counts
         self.state = TrainedState(self.model, optimizer, scaler, average, masters, self.counts)
 
-    def _train_epoch(self) -> bool:
-        """The rest of an epoch; False if it was told to stop, and has saved."""
-        losses, started = [], time.perf_counter()
-        num = self.arithmetic.num_micro_batches
-        batches: list[tuple[Tensor, Tensor]] = []
+    def _train_epoch(self) -> None:
+        """The rest of an epoch."""
+        losses: list[float] = []
         done = self.global_step - self.epoch * self.steps_per_epoch
         shown = self.ranks.is_first and is_watched()
         title = f"epoch {self.epoch}"
+        loaded = iter(self.data.train)
         with progress_bar(self.steps_per_epoch, done, title, shown=shown) as advance:
-            for images, tokens, _ in self.data.train:
-                batches.append((images, tokens.to(self.ranks.device, non_blocking=True)))
-                if len(batches) < num:
-                    continue
+            for _ in range(done, self.steps_per_epoch):
+                started = time.perf_counter()
+                batches = self._next_batches(loaded)
                 data_seconds = time.perf_counter() - started
                 outcome = self.take_step(batches, self.global_step)
                 self.global_step += 1
-                batches = []
+                self.checkpoints.keep_place()
                 if outcome.objection is not None:
                     self.log.warn(outcome.objection)
                 losses += [outcome.loss] if math.isfinite(outcome.loss) else []
                 self._log_step(outcome, losses, data_seconds, time.perf_counter() - started)
                 advance(1, f"loss {outcome.loss:.4f}")
-                if not self._save_if_due():
-                    return False
-                started = time.perf_counter()
-        return True
+                self._save_if_due()
+        next(loaded, None)  # the loader counts the epoch
+        self.checkpoints.keep_place()
+
+    def _next_batches(self, loaded: Iterator[Batch]) -> list[tuple[Tensor, Tensor]]:
+        """The micro-batches of a step, when all ranks have theirs; it saves where it is time to.
+
+        Raises:
+            ToldToStop: by a signal; what was saved of this rank is from before this call.
+        """
+
+        def fetch() -> list[tuple[Tensor, Tensor]]:
+            return [
+                (images, tokens.to(self.ranks.device, non_blocking=True))
+                for images, tokens, _ in islice(loaded, self.arithmetic.num_micro_batches)
+            ]
+
+        minutes = self.config.save_every_minutes
+        is_late = minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
+        batches, (is_due,) = self.signals.obey_and_share(
+            fetch, [self.ranks.is_first and is_late and self.saved_step != self.global_step]
+        )
+        if is_due:
+            self._save()
+        return batches
 
     def _log_step(
         self, outcome: StepOutcome, losses: list[float], data_seconds: float, seconds: float
@@ -208,20 +231,12 @@ class Run:
             )
         )
 
-    def _save_if_due(self) -> bool:
-        """Save where it is time to, on all ranks at once; False if the run is to stop."""
-        config = self.config
-        every, minutes = config.save_every_steps, config.save_every_minutes
-        due = every is not None and self.global_step % every == 0
-        if minutes is not None and self.ranks.is_first:
-            due = due or time.monotonic() - self.saved_at > 60 * minutes
-        due, stop = self.ranks.any([due, self.stop_asked])
-        # The end of an epoch saves for itself.
-        if stop or (due and self.global_step % self.steps_per_epoch):
+    def _save_if_due(self) -> None:
+        """Save after so many steps; the end of an epoch saves for itself."""
+        every = self.config.save_every_steps
+        is_last = self.global_step % self.steps_per_epoch == 0
+        if every is not None and self.global_step % every == 0 and not is_last:
             self._save()
-        if stop:
-            self.log.say(f"told to stop: saved after step {self.global_step}; --resume latest")
-        return not stop
 
     def _after_epoch(self) -> None:
         num_taken = self.counts.taken_in_epoch
@@ -275,14 +290,14 @@ class Run:
         metrics, bad = {}, BadSamples()
         with gathered(model):
             if data.validation is not None and self._is_due(self.config.val_frequency):
-                loader = data.validation_loader()
-                metrics |= self.evaluator.retrieval(model, loader)
+                with contextlib.closing(data.validation_loader()) as loader:
+                    metrics |= self.evaluator.retrieval(model, loader)
                 if (said := repeats(metrics)) is not None:
                     self.log.say(f"in validation {said}")
                 bad = bad.merge(self._account_of(loader))
             for task in data.tasks if self._is_due(self.config.zeroshot_frequency) else ():
-                loader = data.task_loader(task)
-                metrics |= self.evaluator.zero_shot(model, task, loader)
+                with contextlib.closing(data.task_loader(task)) as loader:
+                    metrics |= self.evaluator.zero_shot(model, task, loader)
                 bad = bad.merge(self._account_of(loader))
         self.model.train()
         return metrics, bad
@@ -301,16 +316,13 @@ class Run:
 
     def _save(self, names: Sequence[str] = ()) -> None:
         self.checkpoints.save(Progress(self.epoch, self.global_step), names)
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), self.global_step
 
     def _names_of_epoch(self) -> list[str]:
         """Under which the checkpoint of an epoch stays."""
         keep = self._is_due(self.config.save_frequency) or self._is_last_epoch
         names = [f"epoch_{self.epoch}.pt"] if keep else []
         return names + (["epoch_latest.pt"] if self.config.save_most_recent else [])
-
-    def _ask_to_stop(self, number: int, frame: object) -> None:
-        self.stop_asked = True
 
     def _loss(self) -> nn.Module:
         settings = {"backend": self.config.backend, "schedule": self.config.loss_schedule}

@@ -65,9 +65,21 @@ class RunCheckpoints:
         self.own, self.config, self.ranks, self.log = own, own.config, ranks, log
         self.state, self.loader, self.compute = state, loader, compute
         self.store = CheckpointStore(directory / "checkpoints", own.config.keep_last, log.warn)
+        self._place: dict[str, Any] = {}
+
+    def keep_place(self) -> None:
+        """Note where this rank stands, after a step: it may fetch data, and `save` stores this."""
+        # What forwards of built-in models draw from; data draws from nothing that has a state.
+        cpu, *on_device = RandomState(torch_generators([self.ranks.device])).states
+        self._place = {
+            "loader": self.loader.state_dict(),
+            "compute": self.compute.state_dict(),
+            "random_cpu": cpu,
+            "random_device": on_device[0] if on_device else None,
+        }
 
     def save(self, progress: Progress, names: Sequence[str] = ()) -> None:
-        """Write the checkpoint after a step.
+        """Write the checkpoint after a step, with the place that was kept then.
 
         Args:
             names: that the file stays under, such as "epoch_3.pt"; the average of the weights is
@@ -77,16 +89,7 @@ class RunCheckpoints:
             CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
             FloatingPointError: on all ranks, if something in it is not finite; nothing is written.
         """
-        # What forwards of built-in models draw from; data draws from nothing that has a state.
-        cpu, *on_device = RandomState(torch_generators([self.ranks.device])).states
-        ranks = self.ranks.gather(
-            {
-                "loader": self.loader.state_dict(),
-                "compute": self.compute.state_dict(),
-                "random_cpu": cpu,
-                "random_device": on_device[0] if on_device else None,
-            }
-        )
+        ranks = self.ranks.gather(self._place)
         trained = self.state.state_dict()
         self._require_finite(trained, progress.global_step)
         if ranks is None:

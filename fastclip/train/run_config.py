@@ -1,8 +1,9 @@
 """The settings of `fastclip train`, and the arithmetic that follows from it."""
 
+import functools
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_type_hints
 
 from fastclip.distributed.groups import SCHEDULES
 from fastclip.models.precision import MATRICES
@@ -10,6 +11,7 @@ from fastclip.train.activation_budget import parse_budget
 from fastclip.train.config import ON_NONFINITE, SCHEDULERS, TrainConfig
 from fastclip.train.optim import Moments
 from fastclip.train.precision import PRECISIONS
+from fastclip.train.setting_types import typed
 
 REPORTERS = ("tensorboard", "wandb")
 A_YEAR = 525_600  # minutes
@@ -23,7 +25,7 @@ class RunConfig:
     """Settings of a run; names are open_clip's where it has one. See `fastclip train --help`.
 
     Raises:
-        ValueError: a value is out of its range.
+        ValueError: a value is of another type than its field, or out of its range.
     """
 
     train_data: str | None = None
@@ -113,6 +115,11 @@ class RunConfig:
     wandb_notes: str = ""
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = typed_setting(setting.name, getattr(self, setting.name))
+            object.__setattr__(self, setting.name, value)
+        is_name = self.name is None or _is_name(self.name)
+        self._require(is_name, "name", "the name of one folder, in --logs, without / and \\")
         for name in (
             "batch_size", "accum_freq", "epochs", "log_every_n_steps", "keep_last",
             "max_skipped_steps",
@@ -127,8 +134,6 @@ class RunConfig:
         for name in ("global_batch_size", "micro_batch_size", "save_every_steps"):
             value = getattr(self, name)
             self._require(value is None or value >= 1, name, "at least 1")
-        if isinstance(self.force_image_size, int):  # as a file may have it
-            object.__setattr__(self, "force_image_size", (self.force_image_size,))
         self._require(self.lr > 0, "lr", "positive")
         self._require(self.lr_scheduler in SCHEDULERS, "lr_scheduler", f"one of {SCHEDULERS}")
         self._require(self.on_nonfinite in ON_NONFINITE, "on_nonfinite", f"one of {ON_NONFINITE}")
@@ -219,6 +224,31 @@ class RunConfig:
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
             raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+
+def typed_setting(name: str, value: Any) -> Any:
+    """Return the value of a setting as its field keeps it.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name == "force_image_size" and is_number:
+        value = (value,)
+    if name == "activation_budget" and is_number:  # bytes
+        value = str(value)
+    return typed(name, value, _hints()[name])
+
+
+@functools.cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(RunConfig)
+
+
+def _is_name(text: str) -> bool:
+    """Does it name a folder inside another, whatever the system?"""
+    has_separator = not {"/", "\\"}.isdisjoint(text)
+    return text.isprintable() and not has_separator and text.strip() not in ("", ".", "..")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastclip.atomic_file import writing
+from fastclip.printable import printable
 from fastclip.train.progress import LineHandler
 from fastclip.train.reporters import Reporter
 from fastclip.train.results_file import ResultsFile
@@ -63,15 +64,17 @@ class RunLog:
             raise
 
     def say(self, text: str) -> None:
-        self.logger.info(text)
+        """Write a line; what of it is not printable is written as an escape."""
+        self.logger.info(printable(text))
 
     def warn(self, text: str) -> None:
-        self.logger.warning(text)
+        """Write a line that is marked as a warning; likewise."""
+        self.logger.warning(printable(text))
 
     def parameters(self, values: Mapping[str, object]) -> None:
         """Write params.txt, one `name: value` per line."""
         if self.directory is not None:
-            lines = [f"{name}: {value}\n" for name, value in sorted(values.items())]
+            lines = [f"{name}: {printable(str(value))}\n" for name, value in sorted(values.items())]
             path = self.directory / "params.txt"
             with writing(path):
                 path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 
 import pytest
 
@@ -45,6 +46,79 @@ def test_file_that_cannot_be_used_is_named(text, message, tmp_path):
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
         make_config(parse("--config", str(tmp_path / "run.yaml")))
+
+
+@pytest.mark.parametrize("name", RunConfig.__dataclass_fields__)
+def test_value_of_a_wrong_type_is_told_with_its_file_and_setting(name, tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({name: [{"no": "list"}]}))
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {name} must be ")) as raised:
+        make_config(parse("--config", str(path)))
+    assert "got [{'no': 'list'}]" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('batch_size: "16"', "batch_size must be a whole number, got '16': write it without"),
+        ("lr: 1e-3", "lr must be a number, got '1e-3': write it without quotes, and 1e-3 as"),
+        ("lr: .nan", "lr must be a number, got nan"),
+        ("epochs: 3.0", "epochs must be a whole number, got 3.0"),
+        ("epochs: null", "epochs must be a whole number, got None"),
+        ("epochs: true", "epochs must be a whole number, got True"),
+        ("siglip: 1", "siglip must be true or false, got 1"),
+        ("name: 2026", "name must be text or null, got 2026: put it in quotes"),
+        ("image_mean: [0.5, x]", "image_mean must be a list of numbers or null, got"),
+        ("aug_cfg: {1: 2}", "aug_cfg must be names with values or null, got"),
+    ],
+)
+def test_wrong_type_is_told_with_what_to_write(line, message, tmp_path):
+    (tmp_path / "run.yaml").write_text(line)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_config(parse("--config", str(tmp_path / "run.yaml")))
+
+
+def test_values_are_kept_as_their_fields_have_them(tmp_path):
+    (tmp_path / "run.yaml").write_text(
+        "lr: 1\nforce-image-size: 32\nimage_mean: [0, 0.5, 1]\nactivation-budget: 0\n"
+    )
+    config = make_config(parse("--config", str(tmp_path / "run.yaml")))
+    assert repr((config.lr, config.force_image_size)) == "(1.0, (32,))"
+    assert repr((config.image_mean, config.activation_budget)) == "((0.0, 0.5, 1.0), '0')"
+    assert RunConfig(logs=tmp_path).logs == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", ".", "..", "../up", "/elsewhere/x", "a/b", "a\\b", "a\n"]
+)
+def test_name_stays_inside_logs(name, tmp_path, capsys):
+    (tmp_path / "run.json").write_text(json.dumps({"name": name}))
+    logs = tmp_path / "deep" / "logs"
+    argv = ["train", "--train-data", "digits", "--device", "cpu", "--logs", str(logs)]
+    for given in (["--name", name], ["--config", str(tmp_path / "run.json")]):
+        assert main([*argv, *given]) == 2
+        assert "name must be the name of one folder, in --logs" in capsys.readouterr().err
+    assert not logs.exists() and {path.name for path in tmp_path.iterdir()} == {"run.json"}
+
+
+def test_every_flag_has_a_form_that_torchrun_leaves_to_us(capsys):
+    """It looks for abbreviations of its own flags among those that come after the program."""
+    from torch.distributed.run import get_args_parser
+
+    ours = argparse.ArgumentParser()
+    add_arguments(ours)
+
+    def is_left(flag):
+        try:
+            get_args_parser().parse_args(["-m", "fastclip", "train", flag, "X"])
+        except SystemExit:
+            return False
+        return True
+
+    for action in ours._actions:
+        assert any(map(is_left, action.option_strings)), action.option_strings
+    assert is_left("--logs-dir")
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +199,8 @@ def test_run_that_cannot_start_says_why_in_a_line(flags, message, tmp_path, caps
 def test_run_of_the_same_name_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
     (tmp_path / "mine" / "checkpoints" / "step_000000001.pt").touch()
-    assert main(["train", "--logs", str(tmp_path), "--name", "mine", "--device", "cpu"]) == 2
+    argv = ["train", "--train-data", "digits", "--logs", str(tmp_path), "--name", "mine"]
+    assert main([*argv, "--device", "cpu"]) == 2
     assert "mine has a run: choose another --name, or --resume latest" in capsys.readouterr().err
 
 

@@ -3,13 +3,22 @@
 from dataclasses import dataclass, field
 
 from fastclip.data.sources.samples import BadSample
+from fastclip.printable import printable, printable_lines
 
 MAX_EXAMPLES = 5  # of each reason
 LOST_SHARDS = ("missing shard", "unreadable shard")  # reasons of many bad samples at once
+MAX_SHOWN = 500  # characters of an example
 
 
 class DataError(RuntimeError):
-    """The data cannot be trained on: too much of it is bad, or a worker that read it has died."""
+    """The data cannot be trained on: too much of it is bad, or a worker that read it has died.
+
+    Args:
+        text: whatever names of the data it has, they are printed with escapes.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable_lines(text))
 
 
 @dataclass
@@ -42,15 +51,18 @@ class BadSamples:
     def add(self, bad: BadSample) -> None:
         """Count a bad sample; that it was read is to be counted in `num_seen`.
 
-        One of no lost sample is a file that is no part of one.
+        One of no lost sample is a file that is no part of one. Of keys, details and suffixes, which
+        are somebody's, the account has what can be printed.
         """
+        reason = printable(bad.reason, MAX_SHOWN)
         if bad.lost == 0:
-            self.skipped[bad.reason] = self.skipped.get(bad.reason, 0) + 1
+            self.skipped[reason] = self.skipped.get(reason, 0) + 1
             return
-        self.counts[bad.reason] = self.counts.get(bad.reason, 0) + bad.lost
-        examples = self.examples.setdefault(bad.reason, [])
+        self.counts[reason] = self.counts.get(reason, 0) + bad.lost
+        examples = self.examples.setdefault(reason, [])
         if len(examples) < MAX_EXAMPLES:
-            examples.append(f"{bad.key}: {bad.detail}" if bad.detail else bad.key)
+            shown = f"{bad.key}: {bad.detail}" if bad.detail else bad.key
+            examples.append(printable(shown, MAX_SHOWN))
 
     def merge(self, other: "BadSamples") -> "BadSamples":
         """Return the account of both."""

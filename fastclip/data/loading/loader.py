@@ -10,7 +10,10 @@ import functools
 import hashlib
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +28,7 @@ from fastclip.data.sources.source import Contents, Part, Source
 
 JUDGED_AFTER = 100  # samples; before, one bad sample would be a high rate
 STATE_VERSION = 1
+SECONDS_TO_DIE = 1.0  # of a worker that is killed; in a system call it may never
 
 
 class Batch(NamedTuple):
@@ -139,7 +143,9 @@ class PairLoader:
         self.epoch = 0
         self._batches_in_epoch = 0
         self._pass = 0
-        self.close()
+        self._streams: list[Iterator[Piece] | None] = [None] * num_streams
+        self._last_pieces: list[Piece | None] = [None] * num_streams
+        self._workers: set[BaseProcess] = set()
         self._begin_pass()
 
     @functools.cached_property
@@ -203,9 +209,22 @@ class PairLoader:
         self.num_dropped = state["num_dropped"]
 
     def close(self) -> None:
-        """Stop the workers; iterating starts them again where the last batch was."""
-        self._streams: list[Iterator[Piece] | None] = [None] * len(self._readers)
-        self._last_pieces: list[Piece | None] = [None] * len(self._readers)
+        """Stop the workers; iterating starts them again where the last batch was.
+
+        One that does not answer, as its disk does not, is killed: a process that waits for it to
+        end would wait for ever.
+        """
+        for stream in self._streams:
+            # Else it would be when the last reference is gone, which an error may hold.
+            if hasattr(stream, "_shutdown_workers"):
+                stream._shutdown_workers()
+        self._streams = [None] * len(self._readers)
+        self._last_pieces = [None] * len(self._readers)
+        for process in self._workers:
+            if process.is_alive():
+                process.kill()
+                process.join(SECONDS_TO_DIE)
+        self._workers = set()
 
     def _begin_pass(self) -> None:
         """Forget where the last pass stood. The workers, if they run, are in the next already."""
@@ -272,7 +291,7 @@ class PairLoader:
     def _take(self, worker: int) -> Piece:
         """Wait for the worker's next piece."""
         if self._streams[worker] is None:
-            self._streams[worker] = iter(self._loader(worker))
+            self._start(worker)
         while True:
             try:
                 piece = next(self._streams[worker])
@@ -287,6 +306,13 @@ class PairLoader:
                 return piece
             self._judge_so_far(self.bad_samples.merge(piece.bad))
 
+    def _start(self, worker: int) -> None:
+        others = active_children()
+        try:
+            self._streams[worker] = iter(self._loader(worker))
+        finally:
+            self._workers |= set(active_children()) - set(others)
+
     def _loader(self, worker: int) -> DataLoader:
         dataset = PieceDataset(
             self._readers[worker], self._decoder, self._batch_size, self._pass,
@@ -299,7 +325,7 @@ class PairLoader:
             pin_memory=self._pin_memory,
             # Without one of its own, starting would draw from the trainer's generator.
             generator=torch.Generator(),
-            worker_init_fn=_leave_the_group,
+            worker_init_fn=_leave_signals_to_the_run,
             **self._processes,
         )
 
@@ -326,10 +352,13 @@ class PairLoader:
             )
 
 
-def _leave_the_group(worker: int) -> None:
+def _leave_signals_to_the_run(worker: int) -> None:
     """A signal to all processes of a run is for those that save; they end their workers."""
     if hasattr(os, "setsid"):
         os.setsid()
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _as_it_is(piece: Piece) -> Piece:
