@@ -29,8 +29,8 @@ class Arguments:
         """row_features: (M, D), col_features: (N, D), of one floating dtype, any strides."""
         self._operator = operator
         self._device = row_features.device
-        self.M, self.D = self._sizes("row_features", row_features)
-        self.N, D = self._sizes("col_features", col_features)
+        self.M, self.D = self._features("row_features", row_features)
+        self.N, D = self._features("col_features", col_features)
         dtype = row_features.dtype
         if col_features.dtype != dtype or self.D != D:
             raise self._error(
@@ -51,19 +51,15 @@ class Arguments:
     def gradient(self, name: str, value: Tensor, num_rows: int, dtype: torch.dtype) -> None:
         """(num_rows, D), or (0,) where none is wanted; any strides."""
         shape = num_rows, self.D
-        if not self._is_dense(value, dtype) or (value.shape != (0,) and value.shape != shape):
+        if not self._is_dense(value, dtype) or (value.shape != shape and value.shape != (0,)):
             needed = f"must be dense {_name(dtype)} {list(shape)} or [0] on {self._device}"
             raise self._error(name, needed, value)
 
     def kept(self, value: Tensor, layout: KeptLayout) -> None:
         """(kept_rows, bytes of a row)"""
-        width = layout.row_bytes(self.N)
-        if (
-            not self._is_contiguous(value, torch.uint8)
-            or value.dim() != 2
-            or (value.shape[0] != 0 and not self._is_kept(value, width, layout))
-        ):
-            shape = f"[at most {self._most_kept(layout)}, {width}]"
+        dense = self._is_dense(value, torch.uint8) and value.is_contiguous() and value.dim() == 2
+        if not dense or (value.shape[0] != 0 and not self._are_kept(value, layout)):
+            shape = f"[at most {self._most_kept(layout)}, {layout.row_bytes(self.N)}]"
             raise self._error("kept", f"must be contiguous uint8 {shape} on {self._device}", value)
 
     def kept_rows(self, rows: int, layout: KeptLayout) -> None:
@@ -73,58 +69,56 @@ class Arguments:
         self._number("positive_offset", positive_offset, -LARGEST, LARGEST)
 
     def workspace(self, num_bytes: int | None) -> None:
-        if num_bytes is not None:
-            self._number("workspace", num_bytes, 0, None)
+        if num_bytes is not None and num_bytes < 0:
+            raise ValueError(f"{self._operator}: workspace must be >= 0 bytes, got {num_bytes}")
 
-    def _values(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-        if not self._is_contiguous(value, self._dtype) or value.shape != shape:
-            needed = f"must be contiguous {_name(self._dtype)} {list(shape)} on {self._device}"
-            raise self._error(name, needed, value)
-
-    def _sizes(self, name: str, value: Tensor) -> torch.Size:
-        if (
-            value.dtype not in FEATURE_DTYPES
-            or not self._is_dense(value, value.dtype)
-            or value.dim() != 2
-        ):
+    def _features(self, name: str, value: Tensor) -> torch.Size:
+        shape, dtype = value.shape, value.dtype
+        if len(shape) != 2 or dtype not in FEATURE_DTYPES or not self._is_dense(value, dtype):
             dtypes = "float32, bfloat16, float16 or float64"
             raise self._error(name, f"must be dense {dtypes} [M, D] on {self._device}", value)
-        shape = value.shape
-        if not _is_within(shape[0], 1, LARGEST) or not _is_within(shape[1], 1, LARGEST):
+        if not (_is_within(shape[0], 1, LARGEST) and _is_within(shape[1], 1, LARGEST)):
             raise self._error(name, "must have sizes from 1 to 2^30", value)
         return shape
 
+    def _values(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+        if (
+            value.shape != shape
+            or not self._is_dense(value, self._dtype)
+            or not value.is_contiguous()
+        ):
+            needed = f"must be contiguous {_name(self._dtype)} {list(shape)} on {self._device}"
+            raise self._error(name, needed, value)
+
     def _is_dense(self, value: Tensor, dtype: torch.dtype) -> bool:
         return (
-            value.dtype == dtype and value.layout is torch.strided and value.device == self._device
+            value.dtype is dtype and value.device == self._device and value.layout is torch.strided
         )
 
-    def _is_contiguous(self, value: Tensor, dtype: torch.dtype) -> bool:
-        return self._is_dense(value, dtype) and value.is_contiguous()
-
-    def _is_kept(self, value: Tensor, width: int, layout: KeptLayout) -> bool:
+    def _are_kept(self, value: Tensor, layout: KeptLayout) -> bool:
         # An offset that is no multiple could not be read as numbers of a kept logit's size.
         rows, bytes_of_row = value.shape
-        fits = _is_within(rows, 0, self._most_kept(layout)) and bytes_of_row == width
-        return fits and value.storage_offset() % max(1, layout.element_bytes) == 0
+        return (
+            _is_within(rows, 0, self._most_kept(layout))
+            and bytes_of_row == layout.row_bytes(self.N)
+            and value.storage_offset() % max(1, layout.element_bytes) == 0
+        )
 
     def _most_kept(self, layout: KeptLayout) -> int:
         return self.M if layout.element_bytes > 0 else 0
 
-    def _number(self, name: str, value: int, least: int, most: int | None) -> None:
+    def _number(self, name: str, value: int, least: int, most: int) -> None:
         if not _is_within(value, least, most):
-            bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+            bounds = f"from {least} to {most}"
             raise ValueError(f"{self._operator}: {name} must be {bounds}, got {value}")
 
     def _error(self, name: str, needed: str, given: Tensor) -> ValueError:
         return ValueError(f"{self._operator}: {name} {needed}, got {_described(given)}")
 
 
-def _is_within(value: int, least: int, most: int | None) -> bool:
+def _is_within(value: int, least: int, most: int) -> bool:
     # A symbol is not asked: that would bound what is compiled or exported.
-    if not isinstance(value, int) or not isinstance(most, int | None):
-        return True
-    return least <= value and (most is None or value <= most)
+    return type(value) is not int or type(most) is not int or least <= value <= most
 
 
 def _described(of: Tensor) -> str:

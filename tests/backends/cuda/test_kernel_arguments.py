@@ -47,9 +47,12 @@ def wrong(operator: str, name: str, value) -> Iterator:
     if isinstance(value, int):
         yield from (-(2**40), 2**40)
     elif isinstance(value, Tensor):
-        yield value.to(torch.float64)
-        if value.numel() > 0 and name != "kept":  # nothing may be kept
-            yield torch.zeros(0, dtype=value.dtype)
+        if value.numel() > 0:
+            yield value.to(torch.float64)
+            if name != "kept":  # nothing may be kept
+                yield torch.zeros(0, dtype=value.dtype)
+        if (operator, name) == ("positives", "positive"):
+            return  # its size is that of the matrix
         yield torch.zeros(3, 5, 7, 2, dtype=value.dtype)
         if value.dim() > 1 and not value.mT.is_contiguous():
             yield value.mT
@@ -70,4 +73,4 @@ def test_wrong_arguments_are_refused_by_name(calls, operator):
             with pytest.raises(RuntimeError, match=rf"^fastclip_cuda::{said}: .* must .*"):
                 overload(*(right | {name: value}).values())
             count += 1
-    assert count > 10
+    assert count >= 8
