@@ -18,10 +18,15 @@ SEED = "2026"
 
 @functools.cache
 def runtime() -> str | None:
-    """The sanitizer's library, which has to be loaded before everything else; None without one."""
-    asked = [COMPILER, "-print-file-name=libasan.so"]
-    found = Path(subprocess.run(asked, capture_output=True, text=True).stdout.strip())
-    return str(found) if found.is_absolute() else None
+    """The sanitizer's library, which has to be loaded before everything else; None without one.
+
+    With that of C++ behind it: exceptions pass through both.
+    """
+    found = []
+    for name in ("libasan.so", "libstdc++.so.6"):
+        asked = [COMPILER, f"-print-file-name={name}"]
+        found.append(subprocess.run(asked, capture_output=True, text=True).stdout.strip())
+    return ":".join(found) if Path(found[0]).is_absolute() else None
 
 
 pytestmark = pytest.mark.skipif(runtime() is None, reason=f"{COMPILER} comes without libasan.so")
