@@ -8,7 +8,7 @@ TORCH_LIBRARY(fastclip_native, m) {
       " -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "contrastive_lse_backward(Tensor grad_positive, Tensor grad_total, Tensor row_features,"
-      " Tensor col_features, Tensor logit_scale, Tensor maximum, Tensor kept, int positive_offset,"
+      " Tensor col_features, Tensor logit_scale, Tensor shift, Tensor kept, int positive_offset,"
       " bool normalize, bool needs_row_grad, bool needs_col_grad) -> (Tensor, Tensor, Tensor)");
   m.def(
       "siglip_sum(Tensor row_features, Tensor col_features, Tensor logit_scale, Tensor logit_bias,"

@@ -12,6 +12,7 @@
 
 #include <cmath>
 
+#include "arguments.h"
 #include "contrastive_lse.h"
 
 namespace fastclip::cpu {
@@ -55,8 +56,7 @@ std::pair<at::Tensor, at::Tensor> statistics_gradients(const at::Tensor& grad_lo
   const int64_t B = nll.numel() / 2;
   const at::Tensor grad_positive = at::zeros({B}, nll.options());
   const at::Tensor grad_total = at::empty_like(nll);
-  const at::Tensor grads = grad_loss.contiguous();
-  const T *const grad = grads.const_data_ptr<T>(), *const totals = total.const_data_ptr<T>(),
+  const T *const grad = grad_loss.const_data_ptr<T>(), *const totals = total.const_data_ptr<T>(),
                  *const nlls = nll.const_data_ptr<T>();
   T *const positive_out = grad_positive.data_ptr<T>(), *const total_out = grad_total.data_ptr<T>();
   for (int64_t i = 0; i < 2 * B; ++i) {
@@ -98,9 +98,9 @@ class OnceDifferentiable : public torch::autograd::Function<OnceDifferentiable> 
   const at::Tensor grad_total = (excess / total.view({2, B})).reshape({2 * B});
   static const auto backward =
       c10::Dispatcher::singleton().findSchemaOrThrow("fastclip::contrastive_lse_backward", "");
-  torch::jit::Stack stack = {excess.sum(0).neg(), grad_total, row_features,         col_features,
-                             logit_scale,         maximum,    kept.view(at::kByte), 0,
-                             normalize,           "cpu",      c10::IValue(),        needs_row_grad,
+  torch::jit::Stack stack = {excess.sum(0).neg(), grad_total, row_features,  col_features,
+                             logit_scale,         maximum,    kept,          0,
+                             normalize,           "cpu",      c10::IValue(), needs_row_grad,
                              needs_col_grad};
   backward.callBoxed(stack);
   return {stack[0].toTensor(), stack[1].toTensor(), stack[2].toTensor()};
@@ -142,12 +142,18 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
       }
       return gradients;
     }
+    // Hooks may have put other tensors in the place of those that were saved.
+    const Arguments of("clip_loss", row_features, col_features);
+    const at::Tensor grad_loss = grad_outputs[0].contiguous();
+    mean ? of.scalar("grad_loss", grad_loss) : of.vector("grad_loss", grad_loss, of.M());
+    of.vector("total", total, 2 * of.M());
+    of.vector("nll", nll, 2 * of.M());
     {
       at::NoGradGuard no_grad;
       const auto [grad_positive, grad_total] =
           nll.scalar_type() == at::kDouble
-              ? statistics_gradients<double>(grad_outputs[0], total, nll, mean)
-              : statistics_gradients<float>(grad_outputs[0], total, nll, mean);
+              ? statistics_gradients<double>(grad_loss, total, nll, mean)
+              : statistics_gradients<float>(grad_loss, total, nll, mean);
       const auto [grad_row, grad_col, grad_logit_scale] = contrastive_lse_backward(
           grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept, 0,
           normalize, needs_row_grad, needs_col_grad);
@@ -172,6 +178,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> clip_loss(const at::Tensor& row_f
                                                          const at::Tensor& col_features,
                                                          const at::Tensor& logit_scale, bool mean,
                                                          bool normalize, int64_t kept_rows) {
+  const Arguments of("clip_loss", row_features, col_features);
+  of.square();
+  of.scalar("logit_scale", logit_scale);
+  of.kept_rows(kept_rows);
   const auto outputs =
       ClipLoss::apply(row_features, col_features, logit_scale, mean, normalize, kept_rows);
   return {outputs[0], outputs[1], outputs[2]};

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <limits>
 
+#include "arguments.h"
 #include "logit_tiles.h"
 #include "lse_epilogue.h"
 
@@ -110,7 +111,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward(
       });
   // An empty sum is written as 1 with the maximum -inf: its logarithm has a gradient.
   std::replace(row_sum, row_sum + M + N, T(0), T(1));
-  return {positive, maximum, total, kept};
+  return {positive, maximum, total, kept.view(at::kByte)};
 }
 
 }  // namespace
@@ -118,6 +119,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward(
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> contrastive_lse(
     const at::Tensor& row_features, const at::Tensor& col_features, const at::Tensor& logit_scale,
     int64_t positive_offset, bool normalize, int64_t kept_rows) {
+  const Arguments of("contrastive_lse", row_features, col_features);
+  of.scalar("logit_scale", logit_scale);
+  of.offset(positive_offset);
+  of.kept_rows(kept_rows);
   const auto run = row_features.scalar_type() == at::kDouble ? forward<double> : forward<float>;
   return run(row_features, col_features, logit_scale.item<double>(), positive_offset, normalize,
              kept_rows);

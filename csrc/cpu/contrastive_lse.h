@@ -7,7 +7,7 @@
 
 namespace fastclip::cpu {
 
-// positive (M), maximum (M + N), total (M + N), kept (kept_rows, N)
+// positive (M), maximum (M + N), total (M + N), kept (kept_rows, bytes of N logits)
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> contrastive_lse(
     const at::Tensor& row_features,  // (M, D)
     const at::Tensor& col_features,  // (N, D)
@@ -21,8 +21,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> contrastive_lse_backward(
     const at::Tensor& row_features,   // (M, D)
     const at::Tensor& col_features,   // (N, D)
     const at::Tensor& logit_scale,    // ()
-    const at::Tensor& maximum,        // (M + N)
-    const at::Tensor& kept,           // (kept_rows, N)
+    const at::Tensor& shift,          // (M + N): the maxima
+    const at::Tensor& kept,           // (kept_rows, bytes of N logits)
     int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad);
 
 }  // namespace fastclip::cpu

@@ -5,6 +5,7 @@
 // Tiling    logit_gradients.h
 // Cost      6 M N D FLOPs (4 M N D where the logits were kept) and two exponentials per logit
 // Limits    first derivatives only; gradients of sums and positives contiguous and in T
+#include "arguments.h"
 #include "contrastive_lse.h"
 #include "logit_gradients.h"
 #include "lse_epilogue.h"
@@ -15,7 +16,7 @@ namespace {
 template <typename T>
 std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
     const at::Tensor& grad_positive, const at::Tensor& grad_total, const at::Tensor& row_features,
-    const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& maximum,
+    const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& shift,
     const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad,
     bool needs_col_grad) {
   const int64_t M = row_features.size(0);
@@ -23,13 +24,13 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
   const T* const pair_weight = weights[0];
   const T* const row_weight = weights[1];
   const T* const col_weight = row_weight + M;
-  const T* const row_max = maximum.const_data_ptr<T>();
+  const T* const row_max = shift.const_data_ptr<T>();
   const T* const col_max = row_max + M;
 
   const auto gradients = logit_gradients<T>(
       row_features, col_features, logit_scale.item<double>(), weights.scale(), normalize,
-      {const_cast<T*>(kept.const_data_ptr<T>()), kept.size(0), col_features.size(0)},
-      needs_row_grad, needs_col_grad, [&](const T* logits, const Tile<T>& p) {
+      kept_logits<T>(kept, col_features.size(0)), needs_row_grad, needs_col_grad,
+      [&](const T* logits, const Tile<T>& p) {
         lse_tile_backward(logits, p.rows.size(), p.cols.size(), row_weight + p.rows.begin,
                           row_max + p.rows.begin, col_weight + p.cols.begin, col_max + p.cols.begin,
                           p.data);
@@ -47,11 +48,18 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> contrastive_lse_backward(
     const at::Tensor& grad_positive, const at::Tensor& grad_total, const at::Tensor& row_features,
-    const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& maximum,
+    const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& shift,
     const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad,
     bool needs_col_grad) {
+  const Arguments of("contrastive_lse_backward", row_features, col_features);
+  of.vector("grad_positive", grad_positive, of.M());
+  of.vector("grad_total", grad_total, of.M() + of.N());
+  of.scalar("logit_scale", logit_scale);
+  of.vector("shift", shift, of.M() + of.N());
+  of.kept(kept);
+  of.offset(positive_offset);
   const auto run = row_features.scalar_type() == at::kDouble ? backward<double> : backward<float>;
-  return run(grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept,
+  return run(grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
              positive_offset, normalize, needs_row_grad, needs_col_grad);
 }
 

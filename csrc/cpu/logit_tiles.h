@@ -48,6 +48,12 @@ struct KeptLogits {
   }
 };
 
+// Of bytes that a forward returned.
+template <typename T>
+KeptLogits<T> kept_logits(const at::Tensor& kept, int64_t num_cols) {
+  return {static_cast<T*>(const_cast<void*>(kept.const_data_ptr())), kept.size(0), num_cols};
+}
+
 inline constexpr int64_t kForwardPanelRows = 16, kForwardPanelCols = 8;  // in tiles
 
 // Calls epilogue(Tile) for every tile of the panel, then merge(row tiles, col tiles), per panel.

@@ -6,7 +6,8 @@
 #include "contrastive_lse.h"
 #include "siglip_sum.h"
 
-TORCH_LIBRARY_IMPL(fastclip_native, CPU, m) {
+// Of every device and layout, so that those which they cannot take are refused in their own words.
+TORCH_LIBRARY_IMPL(fastclip_native, CompositeExplicitAutograd, m) {
   m.impl("contrastive_lse", fastclip::cpu::contrastive_lse);
   m.impl("contrastive_lse_backward", fastclip::cpu::contrastive_lse_backward);
   m.impl("siglip_sum", fastclip::cpu::siglip_sum);

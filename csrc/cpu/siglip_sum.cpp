@@ -7,6 +7,7 @@
 // Limits    M, N, D >= 1; features in float, double, half or bfloat16, any strides; finite or not
 #include "siglip_sum.h"
 
+#include "arguments.h"
 #include "logit_gradients.h"
 #include "logit_tiles.h"
 #include "siglip_epilogue.h"
@@ -44,7 +45,7 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& row_features,
                       .narrow(1, 0, span.size())
                       .sum(0, /*keepdim=*/false, at::kDouble));
       });
-  return {row_loss.to(options), kept};
+  return {row_loss.to(options), kept.view(at::kByte)};
 }
 
 template <typename T>
@@ -58,8 +59,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
 
   const auto gradients = logit_gradients<T>(
       row_features, col_features, logit_scale.item<double>(), weights.scale(), normalize,
-      {const_cast<T*>(kept.const_data_ptr<T>()), kept.size(0), col_features.size(0)},
-      needs_row_grad, needs_col_grad, [&](const T* logits, const Tile<T>& p) {
+      kept_logits<T>(kept, col_features.size(0)), needs_row_grad, needs_col_grad,
+      [&](const T* logits, const Tile<T>& p) {
         return siglip_tile_backward(logits, p.rows.size(), p.cols.size(), bias,
                                     p.rows.begin + positive_offset - p.cols.begin,
                                     row_weight + p.rows.begin, p.data);
@@ -76,6 +77,11 @@ std::tuple<at::Tensor, at::Tensor> siglip_sum(const at::Tensor& row_features,
                                               const at::Tensor& logit_scale,
                                               const at::Tensor& logit_bias, int64_t positive_offset,
                                               bool normalize, int64_t kept_rows) {
+  const Arguments of("siglip_sum", row_features, col_features);
+  of.scalar("logit_scale", logit_scale);
+  of.scalar("logit_bias", logit_bias);
+  of.offset(positive_offset);
+  of.kept_rows(kept_rows);
   const auto run = row_features.scalar_type() == at::kDouble ? forward<double> : forward<float>;
   return run(row_features, col_features, logit_scale.item<double>(), logit_bias.item<double>(),
              positive_offset, normalize, kept_rows);
@@ -85,6 +91,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> siglip_sum_backward(
     const at::Tensor& grad_row_loss, const at::Tensor& row_features, const at::Tensor& col_features,
     const at::Tensor& logit_scale, const at::Tensor& logit_bias, const at::Tensor& kept,
     int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
+  const Arguments of("siglip_sum_backward", row_features, col_features);
+  of.vector("grad_row_loss", grad_row_loss, of.M());
+  of.scalar("logit_scale", logit_scale);
+  of.scalar("logit_bias", logit_bias);
+  of.kept(kept);
+  of.offset(positive_offset);
   const auto run = row_features.scalar_type() == at::kDouble ? backward<double> : backward<float>;
   return run(grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
              positive_offset, normalize, needs_row_grad, needs_col_grad);

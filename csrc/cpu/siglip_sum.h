@@ -7,7 +7,7 @@
 
 namespace fastclip::cpu {
 
-// row_loss (M), kept (kept_rows, N)
+// row_loss (M), kept (kept_rows, bytes of N logits)
 std::tuple<at::Tensor, at::Tensor> siglip_sum(const at::Tensor& row_features,  // (M, D)
                                               const at::Tensor& col_features,  // (N, D)
                                               const at::Tensor& logit_scale,   // ()
@@ -22,7 +22,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> siglip_sum_backward(
     const at::Tensor& col_features,   // (N, D)
     const at::Tensor& logit_scale,    // ()
     const at::Tensor& logit_bias,     // ()
-    const at::Tensor& kept,           // (kept_rows, N), without the bias
+    const at::Tensor& kept,           // (kept_rows, bytes of N logits), without the bias
     int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad);
 
 }  // namespace fastclip::cpu

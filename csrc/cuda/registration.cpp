@@ -1,210 +1,208 @@
 // The kernels as operators of torch.ops.fastclip_cuda, called by fastclip/backends/cuda, which
-// makes all tensors and documents their shapes; what is checked here is what would crash otherwise.
+// makes all tensors and documents their shapes; arguments.h refuses what would read or write
+// elsewhere.
 //
 // Only torch's stable ABI is used: one build serves every torch from 2.11 on, with CUDA or without.
 // `stream` is the cudaStream_t that torch gives to Python.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/tensor.h>
 
-#include <optional>
-#include <stdexcept>
-#include <string>
-
+#include "arguments.h"
 #include "feature_gradients.h"
 #include "finalise.h"
-#include "logit_gradients.h"
-#include "negative_sums.h"
 #include "operands.h"
 #include "positives.h"
-#include "scalars.h"
 #include "sigmoid_tiles.h"
 
 namespace fastclip::cuda {
 namespace {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using OptionalTensor = std::optional<Tensor>;
+// The matrix kernels: rows and columns of a tile, and how many partials of columns a strip writes.
+struct Portable {
+  static constexpr auto NEGATIVE_SUMS = negative_sums;
+  static constexpr auto LOGIT_GRADIENTS = logit_gradients;
+  static constexpr auto SIGMOID_TILES = sigmoid_tiles;
+  static constexpr int64_t BLOCK = 128, STRIP_PARTIALS = 1;
+};
 
-void require(bool condition, const char* what) {
-  if (!condition) throw std::runtime_error(std::string("fastclip_cuda: ") + what);
-}
-
-float* floats(const Tensor& of) {
-  require(of.scalar_type() == ScalarType::Float && of.is_contiguous(),
-          "expected a contiguous float32 tensor");
-  return static_cast<float*>(of.data_ptr());
-}
-
-float* floats(const OptionalTensor& of) { return of.has_value() ? floats(*of) : nullptr; }
-
-Dtype dtype_of(const Tensor& of) {
-  switch (of.scalar_type()) {
-    case ScalarType::Float:
-      return Dtype::FLOAT32;
-    case ScalarType::Half:
-      return Dtype::FLOAT16;
-    case ScalarType::BFloat16:
-      return Dtype::BFLOAT16;
-    default:
-      throw std::runtime_error("fastclip_cuda: expected float32, float16 or bfloat16");
-  }
-}
-
-int32_t size(const Tensor& of, int64_t dim) { return static_cast<int32_t>(of.size(dim)); }
-
-Features features_of(const Tensor& of) {
-  require(of.dim() == 2, "expected features of two dimensions");
-  return {of.data_ptr(), dtype_of(of), size(of, 0), size(of, 1), of.stride(0), of.stride(1)};
-}
-
-// (planes, rows, columns) of float16, in whole tiles.
-void require_planes(const Tensor& of, int64_t rows_multiple, int64_t cols_multiple) {
-  require(of.scalar_type() == ScalarType::Half && of.dim() == 3 && of.is_contiguous(),
-          "expected contiguous float16 planes");
-  require(of.size(0) == 1 || of.size(0) == 2, "expected one plane or two");
-  require(of.size(1) % rows_multiple == 0 && of.size(2) % cols_multiple == 0,
-          "expected planes in whole tiles");
-}
-
-Operand operand_of(const Tensor& of, int64_t num_rows) {
-  require_planes(of, 256, 64);
-  require(num_rows <= of.size(1), "an operand has fewer rows than are asked for");
-  return {of.data_ptr(), size(of, 0), size(of, 1), size(of, 2), static_cast<int32_t>(num_rows)};
-}
-
-LogitMatrix matrix_of(int64_t M, int64_t N, int64_t positive_offset) {
-  return {static_cast<int32_t>(M), static_cast<int32_t>(N), positive_offset};
-}
-
-GradientBlock block_of(const Tensor& of, int64_t first_row, int64_t first_col) {
-  require_planes(of, 256, 256);
-  return {of.data_ptr(),
-          size(of, 0),
-          size(of, 1),
-          size(of, 2),
-          static_cast<int32_t>(first_row),
-          static_cast<int32_t>(first_col)};
-}
+struct Hopper {
+  static constexpr auto NEGATIVE_SUMS = hopper_negative_sums;
+  static constexpr auto LOGIT_GRADIENTS = hopper_logit_gradients;
+  static constexpr auto SIGMOID_TILES = hopper_sigmoid_tiles;
+  static constexpr int64_t BLOCK = 256, STRIP_PARTIALS = 2;
+};
 
 void scalars_op(Tensor values, Tensor logit_scale, OptionalTensor logit_bias,
                 OptionalTensor row_largest, OptionalTensor row_norm, OptionalTensor col_largest,
                 OptionalTensor col_norm, OptionalTensor grad_total, OptionalTensor grad_positive,
                 bool with_gradients, int64_t longest_sum, int64_t stream) {
-  require(values.numel() == NUM_SCALARS, "expected a vector of all scalars");
-  scalars({floats(values), floats(logit_scale), floats(logit_bias), floats(row_largest),
-           floats(row_norm), floats(col_largest), floats(col_norm), floats(grad_total),
-           floats(grad_positive), with_gradients, static_cast<int32_t>(longest_sum)},
+  const Arguments of("scalars", values);
+  const bool scaled = row_largest.has_value();
+  of.require(row_norm.has_value() == scaled && col_largest.has_value() == scaled &&
+                 col_norm.has_value() == scaled,
+             "row_largest, row_norm, col_largest and col_norm must be given all or none");
+  scalars({of.floats("values", values, NUM_SCALARS), of.floats("logit_scale", logit_scale, 1),
+           of.floats("logit_bias", logit_bias, 1), of.floats("row_largest", row_largest, 1),
+           of.floats("row_norm", row_norm, 1), of.floats("col_largest", col_largest, 1),
+           of.floats("col_norm", col_norm, 1), of.floats("grad_total", grad_total, 1),
+           of.floats("grad_positive", grad_positive, 1), with_gradients,
+           of.number("longest_sum", longest_sum, 1, LARGEST)},
           stream);
 }
 
 void prepare_op(Tensor features, OptionalTensor largest, Tensor values, Tensor norms,
                 int64_t stream) {
-  const Operand operand = operand_of(values, features.size(0));
-  require(largest.has_value() || norms.numel() == features.size(0), "expected a norm per row");
-  prepare({features_of(features), floats(largest), values.data_ptr(), floats(norms), operand.planes,
+  const Arguments of("prepare", features);
+  const Features given = of.features(features);
+  const Operand operand = of.operand("values", values, given.rows);
+  of.require(operand.dim == tiles(given.D, DIM_MULTIPLE) * DIM_MULTIPLE,
+             "values must have the columns of features in whole tiles, got ", values);
+  prepare({given, of.floats("largest", largest, 1), values.data_ptr(),
+           of.floats("norms", norms, largest.has_value() ? 0 : given.rows), operand.planes,
            operand.plane_rows, operand.dim},
           stream);
 }
 
 void positives_op(Tensor rows, Tensor cols, Tensor scalars, Tensor positive, int64_t N,
                   int64_t positive_offset, int64_t stream) {
-  positives({operand_of(rows, positive.numel()), operand_of(cols, N), floats(scalars),
-             floats(positive), positive_offset},
+  const Arguments of("positives", rows);
+  const LogitMatrix matrix = of.matrix(positive.numel(), N, positive_offset);
+  const Operand row_operand = of.operand("rows", rows, matrix.M);
+  const Operand col_operand = of.operand("cols", cols, N);
+  of.match(row_operand, col_operand);
+  positives({row_operand, col_operand, of.scalars(scalars),
+             of.floats("positive", positive, matrix.M), positive_offset},
             stream);
 }
 
-Kept kept_kind(const Tensor& kept) {
-  if (kept.numel() == 0) return Kept::NOTHING;
-  require(kept.is_contiguous() && kept.size(1) % 128 == 0, "expected kept rows in whole tiles");
-  if (kept.scalar_type() == ScalarType::Short) return Kept::INT16;
-  require(kept.scalar_type() == ScalarType::Float, "expected kept logits in int16 or float32");
-  return Kept::FLOAT32;
-}
-
-template <auto LAUNCH>
+template <typename Kernels>
 void negative_sums_op(Tensor rows, Tensor cols, Tensor scalars, Tensor row_partial,
                       Tensor col_partial, Tensor positive, Tensor kept, int64_t M, int64_t N,
                       int64_t positive_offset, int64_t first_col_tile, int64_t num_col_tiles,
                       int64_t strip_tiles, int64_t num_strips, bool maximum, int64_t stream) {
-  require(row_partial.numel() >= num_col_tiles * M && col_partial.numel() >= num_strips * N,
-          "expected room for every partial");
-  LAUNCH(
-      {operand_of(rows, M), operand_of(cols, N), matrix_of(M, N, positive_offset), floats(scalars),
-       floats(row_partial), floats(col_partial), floats(positive), kept.data_ptr(), size(kept, 0),
-       size(kept, 1), static_cast<int32_t>(first_col_tile), static_cast<int32_t>(num_col_tiles),
+  const Arguments of("negative_sums", rows);
+  const LogitMatrix matrix = of.matrix(M, N, positive_offset);
+  const Operand row_operand = of.operand("rows", rows, M),
+                col_operand = of.operand("cols", cols, N);
+  of.match(row_operand, col_operand);
+  const Kept kind = of.kept(kept, matrix);
+  const int64_t row_tiles = tiles(M, Kernels::BLOCK), col_tiles = tiles(N, Kernels::BLOCK);
+  of.number("first_col_tile", first_col_tile, 0, col_tiles - 1);
+  of.number("num_col_tiles", num_col_tiles, 1, col_tiles - first_col_tile);
+  of.number("strip_tiles", strip_tiles, 1, row_tiles);
+  of.number("num_strips", num_strips, tiles(row_tiles, strip_tiles), tiles(row_tiles, strip_tiles));
+  const int64_t rows_of_partial = row_partial.dim() == 2 ? row_partial.size(0) : 0;
+  of.number("rows of row_partial", rows_of_partial, num_col_tiles, LARGEST);
+  Kernels::NEGATIVE_SUMS(
+      {row_operand, col_operand, matrix, of.scalars(scalars),
+       of.floats("row_partial", row_partial, rows_of_partial * M),
+       of.floats("col_partial", col_partial, Kernels::STRIP_PARTIALS * num_strips * N),
+       maximum ? of.floats("positive", positive, M) : nullptr, kept.data_ptr(),
+       kind == Kept::NOTHING ? 0 : of.size(kept, 0), kind == Kept::NOTHING ? 0 : of.size(kept, 1),
+       static_cast<int32_t>(first_col_tile), static_cast<int32_t>(num_col_tiles),
        static_cast<int32_t>(strip_tiles), static_cast<int32_t>(num_strips)},
-      maximum, kept_kind(kept), stream);
+      maximum, kind, stream);
 }
 
 void finalise_op(Tensor rows, Tensor cols, Tensor scalars, Tensor partials, OptionalTensor maximum,
                  Tensor shift, Tensor total, int64_t N, int64_t positive_offset, int64_t stream) {
-  const int64_t M = shift.numel();
-  require(partials.size(1) == M && total.numel() == M, "expected a partial, a total per row");
-  finalise(
-      {operand_of(rows, M), operand_of(cols, N), matrix_of(M, N, positive_offset), floats(scalars),
-       floats(partials), size(partials, 0), floats(maximum), floats(shift), floats(total)},
-      stream);
+  const Arguments of("finalise", rows);
+  const LogitMatrix matrix = of.matrix(shift.numel(), N, positive_offset);
+  const Operand row_operand = of.operand("rows", rows, matrix.M);
+  const Operand col_operand = of.operand("cols", cols, N);
+  of.match(row_operand, col_operand);
+  const int64_t num_partials = partials.dim() == 2 ? partials.size(0) : 0;
+  of.number("rows of partials", num_partials, 1, LARGEST);
+  finalise({row_operand, col_operand, matrix, of.scalars(scalars),
+            of.floats("partials", partials, num_partials * matrix.M),
+            static_cast<int32_t>(num_partials), of.floats("maximum", maximum, matrix.M),
+            of.floats("shift", shift, matrix.M), of.floats("total", total, matrix.M)},
+           stream);
 }
 
-GradientWeights weights_of(const Tensor& scalars, const Tensor& shift, const Tensor& grad_total,
-                           const Tensor& grad_positive, int64_t M, int64_t N) {
-  require(shift.numel() == M + N && grad_total.numel() == M + N && grad_positive.numel() == M,
-          "expected a shift and a gradient per row and column");
-  return {floats(scalars), floats(shift), floats(grad_total), floats(grad_positive)};
+GradientWeights weights_of(const Arguments& of, const Tensor& scalars, const Tensor& shift,
+                           const Tensor& grad_total, const Tensor& grad_positive,
+                           const LogitMatrix& matrix) {
+  const int64_t sides = int64_t{matrix.M} + matrix.N;
+  return {of.scalars(scalars), of.floats("shift", shift, sides),
+          of.floats("grad_total", grad_total, sides),
+          of.floats("grad_positive", grad_positive, matrix.M)};
 }
 
-template <auto LAUNCH>
+template <typename Kernels>
 void logit_gradients_op(Tensor rows, Tensor cols, Tensor scalars, Tensor shift, Tensor grad_total,
                         Tensor grad_positive, Tensor block, int64_t N, int64_t positive_offset,
                         int64_t first_row, int64_t first_col, int64_t stream) {
-  const int64_t M = grad_positive.numel();
-  LAUNCH({operand_of(rows, rows.size(1)), operand_of(cols, N), matrix_of(M, N, positive_offset),
-          weights_of(scalars, shift, grad_total, grad_positive, M, N),
-          block_of(block, first_row, first_col)},
-         stream);
+  const Arguments of("logit_gradients", rows);
+  const LogitMatrix matrix = of.matrix(grad_positive.numel(), N, positive_offset);
+  const GradientBlock region = of.block(block, first_row, first_col, matrix);
+  const Operand row_operand = of.operand("rows", rows, region.num_rows);
+  const Operand col_operand = of.operand("cols", cols, N);
+  of.match(row_operand, col_operand);
+  of.covers(col_operand, region);
+  Kernels::LOGIT_GRADIENTS(
+      {row_operand, col_operand, matrix,
+       weights_of(of, scalars, shift, grad_total, grad_positive, matrix), region},
+      stream);
 }
 
 void kept_gradients_op(Tensor kept, Tensor scalars, Tensor shift, Tensor grad_total,
                        Tensor grad_positive, Tensor block, int64_t N, int64_t positive_offset,
                        int64_t first_row, int64_t first_col, int64_t stream) {
-  const int64_t M = grad_positive.numel();
-  kept_gradients({kept.data_ptr(), kept_kind(kept) == Kept::FLOAT32, size(kept, 0), size(kept, 1),
-                  matrix_of(M, N, positive_offset),
-                  weights_of(scalars, shift, grad_total, grad_positive, M, N),
-                  block_of(block, first_row, first_col)},
+  const Arguments of("kept_gradients", kept);
+  const LogitMatrix matrix = of.matrix(grad_positive.numel(), N, positive_offset);
+  const Kept kind = of.kept(kept, matrix);
+  of.require(kind != Kept::NOTHING && first_row < kept.size(0), "kept must hold row first_row, ",
+             first_row, ", got ", kept);
+  kept_gradients({kept.data_ptr(), kind == Kept::FLOAT32, of.size(kept, 0), of.size(kept, 1),
+                  matrix, weights_of(of, scalars, shift, grad_total, grad_positive, matrix),
+                  of.block(block, first_row, first_col, matrix)},
                  stream);
 }
 
-template <auto LAUNCH>
+template <typename Kernels>
 void sigmoid_tiles_op(Tensor rows, Tensor cols, Tensor scalars, OptionalTensor grad_row_loss,
                       Tensor row_partial, Tensor bias_partial, OptionalTensor block,
                       int64_t num_rows, int64_t num_cols, int64_t first_row, int64_t first_col,
                       int64_t M, int64_t N, int64_t positive_offset, bool with_loss,
                       int64_t stream) {
-  GradientBlock region{nullptr,
-                       1,
-                       static_cast<int32_t>(num_rows),
-                       static_cast<int32_t>(num_cols),
-                       static_cast<int32_t>(first_row),
-                       static_cast<int32_t>(first_col)};
-  if (block.has_value()) region = block_of(*block, first_row, first_col);
-  require(region.num_rows % 256 == 0 && region.num_cols % 256 == 0, "expected whole tiles");
-  LAUNCH(
-      {operand_of(rows, num_rows), operand_of(cols, N), matrix_of(M, N, positive_offset),
-       floats(scalars), floats(grad_row_loss), floats(row_partial), floats(bias_partial), region},
+  const Arguments of("sigmoid_tiles", rows);
+  const LogitMatrix matrix = of.matrix(M, N, positive_offset);
+  of.require(with_loss || block.has_value(), "block must be given where with_loss is not set");
+  const GradientBlock region = block.has_value()
+                                   ? of.block(*block, first_row, first_col, matrix)
+                                   : of.region(num_rows, num_cols, first_row, first_col, matrix);
+  of.number("num_rows", num_rows, region.num_rows, region.num_rows);
+  of.number("num_cols", num_cols, region.num_cols, region.num_cols);
+  const Operand row_operand = of.operand("rows", rows, num_rows);
+  const Operand col_operand = of.operand("cols", cols, N);
+  of.match(row_operand, col_operand);
+  of.covers(col_operand, region);
+  const int64_t partial = num_cols / Kernels::BLOCK * num_rows;
+  Kernels::SIGMOID_TILES(
+      {row_operand, col_operand, matrix, of.scalars(scalars),
+       of.floats("grad_row_loss", grad_row_loss, M),
+       of.floats("row_partial", row_partial, with_loss ? partial : 0),
+       of.floats("bias_partial", bias_partial, block.has_value() ? partial : 0), region},
       with_loss, stream);
 }
 
 void feature_gradient_op(Tensor acc, Tensor features, OptionalTensor norms, Tensor scalars,
                          int64_t unscale, OptionalTensor grad, Tensor grad_scale, int64_t stream) {
-  require(acc.size(0) >= features.size(0) && acc.size(1) % 64 == 0 &&
-              grad_scale.numel() == features.size(0),
-          "expected a product and a part of d logit_scale per row");
-  require(!grad.has_value() || grad->is_contiguous(), "expected a contiguous gradient");
-  feature_gradient({floats(acc), acc.size(1), features_of(features), floats(norms), floats(scalars),
-                    static_cast<int32_t>(unscale), grad.has_value() ? grad->data_ptr() : nullptr,
-                    grad.has_value() ? dtype_of(*grad) : Dtype::FLOAT32, floats(grad_scale)},
+  const Arguments of("feature_gradient", acc);
+  const Features given = of.features(features);
+  of.require(of.is_contiguous(acc, ScalarType::Float) && acc.dim() == 2 && of.is_aligned(acc) &&
+                 acc.size(0) >= given.rows && acc.size(1) >= given.D &&
+                 acc.size(1) % DIM_MULTIPLE == 0,
+             "acc must be contiguous float32 [at least ", given.rows, ", ", given.D,
+             " in whole tiles], aligned to 16 bytes, got ", acc);
+  of.require(!grad.has_value() || of.is_gradient(*grad, given),
+             "grad must be contiguous and of the shape of features, on the same device");
+  feature_gradient({static_cast<float*>(acc.data_ptr()), acc.size(1), given,
+                    of.floats("norms", norms, given.rows), of.scalars(scalars),
+                    of.number("unscale", unscale, GRAD_ROW, GRAD_COL),
+                    grad.has_value() ? grad->data_ptr() : nullptr,
+                    grad.has_value() ? of.dtype("grad", *grad) : Dtype::FLOAT32,
+                    of.floats("grad_scale", grad_scale, given.rows)},
                    stream);
 }
 
@@ -276,13 +274,13 @@ EXPANDED_LIBRARY_IMPL(FASTCLIP_LIBRARY, FASTCLIP_DISPATCH_KEY, m) {
   m.impl("scalars", TORCH_BOX(&scalars_op));
   m.impl("prepare", TORCH_BOX(&prepare_op));
   m.impl("positives", TORCH_BOX(&positives_op));
-  m.impl("negative_sums", TORCH_BOX(&negative_sums_op<negative_sums>));
-  m.impl("hopper_negative_sums", TORCH_BOX(&negative_sums_op<hopper_negative_sums>));
+  m.impl("negative_sums", TORCH_BOX(&negative_sums_op<Portable>));
+  m.impl("hopper_negative_sums", TORCH_BOX(&negative_sums_op<Hopper>));
   m.impl("finalise", TORCH_BOX(&finalise_op));
-  m.impl("logit_gradients", TORCH_BOX(&logit_gradients_op<logit_gradients>));
-  m.impl("hopper_logit_gradients", TORCH_BOX(&logit_gradients_op<hopper_logit_gradients>));
+  m.impl("logit_gradients", TORCH_BOX(&logit_gradients_op<Portable>));
+  m.impl("hopper_logit_gradients", TORCH_BOX(&logit_gradients_op<Hopper>));
   m.impl("kept_gradients", TORCH_BOX(&kept_gradients_op));
-  m.impl("sigmoid_tiles", TORCH_BOX(&sigmoid_tiles_op<sigmoid_tiles>));
-  m.impl("hopper_sigmoid_tiles", TORCH_BOX(&sigmoid_tiles_op<hopper_sigmoid_tiles>));
+  m.impl("sigmoid_tiles", TORCH_BOX(&sigmoid_tiles_op<Portable>));
+  m.impl("hopper_sigmoid_tiles", TORCH_BOX(&sigmoid_tiles_op<Hopper>));
   m.impl("feature_gradient", TORCH_BOX(&feature_gradient_op));
 }

@@ -14,6 +14,9 @@ A backend module knows tensors, not autograd and not dispatch. It provides
         the four functions of `fastclip.ops`, same names, same order of arguments
     siglip_sum_with_gradients
         optional: the sum of all row losses and its gradients in one pass
+    CHECKS_ARGUMENTS
+        optional: its functions refuse wrong arguments themselves; for others `fastclip.ops` does,
+        by `ops/contracts.py`, on which they may rely
 
 and imports neither another backend nor `fastclip.ops`. The mathematics of the primitives is in
 `reference.py`, which is their specification. `gpu/` is not a backend: it is what those for a GPU

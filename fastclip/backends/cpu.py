@@ -13,6 +13,8 @@ from fastclip.backends import native
 from fastclip.backends.kept_logits import KeptLayout
 from fastclip.backends.normalization import compute_dtype
 
+CHECKS_ARGUMENTS = True  # csrc/cpu/arguments.h
+
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if device_type != "cpu":
@@ -34,10 +36,9 @@ def contrastive_lse(
     kept_rows: int,
     needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    *statistics, kept = torch.ops.fastclip_native.contrastive_lse(
+    return torch.ops.fastclip_native.contrastive_lse(
         row_features, col_features, logit_scale, positive_offset, normalize, kept_rows
     )
-    return *statistics, kept.view(torch.uint8)
 
 
 def contrastive_lse_backward(
@@ -55,9 +56,8 @@ def contrastive_lse_backward(
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.ops.fastclip_native.contrastive_lse_backward(
-        grad_positive, grad_total, row_features, col_features, logit_scale, shift,
-        kept.view(compute_dtype(row_features.dtype)), positive_offset, normalize,
-        needs_row_grad, needs_col_grad,
+        grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
+        positive_offset, normalize, needs_row_grad, needs_col_grad,
     )  # fmt: skip
 
 
@@ -71,10 +71,9 @@ def siglip_sum(
     workspace: int | None,
     kept_rows: int,
 ) -> tuple[Tensor, Tensor]:
-    row_loss, kept = torch.ops.fastclip_native.siglip_sum(
+    return torch.ops.fastclip_native.siglip_sum(
         row_features, col_features, logit_scale, logit_bias, positive_offset, normalize, kept_rows
     )
-    return row_loss, kept.view(torch.uint8)
 
 
 def siglip_sum_backward(
@@ -91,7 +90,6 @@ def siglip_sum_backward(
     needs_col_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.ops.fastclip_native.siglip_sum_backward(
-        grad_row_loss, row_features, col_features, logit_scale, logit_bias,
-        kept.view(compute_dtype(row_features.dtype)), positive_offset, normalize,
-        needs_row_grad, needs_col_grad,
+        grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
+        positive_offset, normalize, needs_row_grad, needs_col_grad,
     )  # fmt: skip

@@ -8,8 +8,9 @@ needed; `kept` belongs to the backend.
 import torch
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.ops.calls import call_backend, check_arguments
 from fastclip.ops.differentiation import forbid_double_backward, register_gradient
-from fastclip.ops.dispatch import call_backend, kept_like
+from fastclip.ops.dispatch import kept_like
 
 torch.library.define(
     "fastclip::contrastive_lse",
@@ -35,7 +36,7 @@ def _forward(
     kept_rows, needs_maximum,
 ):  # fmt: skip
     return call_backend(
-        backend, "contrastive_lse",
+        backend, "contrastive_lse", row_features,
         row_features, col_features, logit_scale, positive_offset, normalize, workspace,
         kept_rows, needs_maximum,
     )  # fmt: skip
@@ -46,6 +47,11 @@ def _forward_fake(
     row_features, col_features, logit_scale, positive_offset, normalize, backend, workspace,
     kept_rows, needs_maximum,
 ):  # fmt: skip
+    check_arguments(
+        backend, "contrastive_lse", row_features,
+        row_features, col_features, logit_scale, positive_offset, normalize, workspace,
+        kept_rows, needs_maximum,
+    )  # fmt: skip
     M, N = row_features.shape[0], col_features.shape[0]
     dtype = compute_dtype(row_features.dtype)
     shapes = (M,), (M + N,), (M + N,)
@@ -59,7 +65,7 @@ def _backward(
     positive_offset, normalize, backend, workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
     return call_backend(
-        backend, "contrastive_lse_backward",
+        backend, "contrastive_lse_backward", row_features,
         grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
         positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
     )  # fmt: skip
@@ -70,6 +76,11 @@ def _backward_fake(
     grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
     positive_offset, normalize, backend, workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
+    check_arguments(
+        backend, "contrastive_lse_backward", row_features,
+        grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
+        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
+    )  # fmt: skip
     grad_row = row_features.new_empty(row_features.shape if needs_row_grad else (0,))
     grad_col = col_features.new_empty(col_features.shape if needs_col_grad else (0,))
     return grad_row, grad_col, torch.empty_like(logit_scale)

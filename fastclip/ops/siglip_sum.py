@@ -6,8 +6,9 @@ For the mathematics see `fastclip/backends/reference.py`. `kept` belongs to the 
 import torch
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.ops.calls import call_backend, check_arguments
 from fastclip.ops.differentiation import forbid_double_backward, register_gradient
-from fastclip.ops.dispatch import call_backend, kept_like
+from fastclip.ops.dispatch import kept_like
 
 torch.library.define(
     "fastclip::siglip_sum",
@@ -32,7 +33,7 @@ def _forward(
     workspace, kept_rows,
 ):  # fmt: skip
     return call_backend(
-        backend, "siglip_sum",
+        backend, "siglip_sum", row_features,
         row_features, col_features, logit_scale, logit_bias, positive_offset, normalize,
         workspace, kept_rows,
     )  # fmt: skip
@@ -43,6 +44,11 @@ def _forward_fake(
     row_features, col_features, logit_scale, logit_bias, positive_offset, normalize, backend,
     workspace, kept_rows,
 ):  # fmt: skip
+    check_arguments(
+        backend, "siglip_sum", row_features,
+        row_features, col_features, logit_scale, logit_bias, positive_offset, normalize,
+        workspace, kept_rows,
+    )  # fmt: skip
     M, N = row_features.shape[0], col_features.shape[0]
     dtype = compute_dtype(row_features.dtype)
     return (
@@ -57,7 +63,7 @@ def _backward(
     normalize, backend, workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
     return call_backend(
-        backend, "siglip_sum_backward",
+        backend, "siglip_sum_backward", row_features,
         grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
         positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
     )  # fmt: skip
@@ -68,6 +74,11 @@ def _backward_fake(
     grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept, positive_offset,
     normalize, backend, workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
+    check_arguments(
+        backend, "siglip_sum_backward", row_features,
+        grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
+        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
+    )  # fmt: skip
     grad_row = row_features.new_empty(row_features.shape if needs_row_grad else (0,))
     grad_col = col_features.new_empty(col_features.shape if needs_col_grad else (0,))
     return grad_row, grad_col, torch.empty_like(logit_scale), torch.empty_like(logit_bias)

@@ -13,8 +13,10 @@ that of `siglip_sum`.
 import torch
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.ops.arguments import Arguments
+from fastclip.ops.calls import call_backend, check_arguments
 from fastclip.ops.differentiation import forbid_double_backward, register_gradient
-from fastclip.ops.dispatch import call_backend, kept_like
+from fastclip.ops.dispatch import kept_like
 from fastclip.ops.siglip_sum import siglip_sum_backward
 
 torch.library.define(
@@ -45,7 +47,7 @@ def _forward(
     workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
     return call_backend(
-        backend, "siglip_sum_with_gradients",
+        backend, "siglip_sum_with_gradients", row_features,
         row_features, col_features, logit_scale, logit_bias, positive_offset, normalize,
         workspace, waiting_dtype(row_features.dtype), needs_row_grad, needs_col_grad,
     )  # fmt: skip
@@ -57,6 +59,11 @@ def _forward_fake(
     workspace, needs_row_grad, needs_col_grad,
 ):  # fmt: skip
     dtype = waiting_dtype(row_features.dtype)
+    check_arguments(
+        backend, "siglip_sum_with_gradients", row_features,
+        row_features, col_features, logit_scale, logit_bias, positive_offset, normalize,
+        workspace, dtype, needs_row_grad, needs_col_grad,
+    )  # fmt: skip
     sides = ((row_features, needs_row_grad), (col_features, needs_col_grad))
     return (
         row_features.new_empty((), dtype=compute_dtype(row_features.dtype)),
@@ -71,6 +78,10 @@ def _backward(
     grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
     grad_logit_scale, grad_logit_bias,
 ):  # fmt: skip
+    _check_backward(
+        grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
+        grad_logit_scale, grad_logit_bias,
+    )  # fmt: skip
     # The inputs are here for those who differentiate again: they get an error and not a zero.
     of_features = ((grad_total * x).to(row_features.dtype) for x in (grad_row, grad_col))
     return *of_features, grad_total * grad_logit_scale, grad_total * grad_logit_bias
@@ -81,8 +92,27 @@ def _backward_fake(
     grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
     grad_logit_scale, grad_logit_bias,
 ):  # fmt: skip
+    _check_backward(
+        grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
+        grad_logit_scale, grad_logit_bias,
+    )  # fmt: skip
     of_features = (torch.empty_like(x, dtype=row_features.dtype) for x in (grad_row, grad_col))
     return *of_features, torch.empty_like(grad_logit_scale), torch.empty_like(grad_logit_bias)
+
+
+def _check_backward(
+    grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
+    grad_logit_scale, grad_logit_bias,
+):  # fmt: skip
+    of = Arguments("siglip_total_backward", row_features, col_features)
+    of.scalar("grad_total", grad_total)
+    of.scalar("logit_scale", logit_scale)
+    of.scalar("logit_bias", logit_bias)
+    dtype = waiting_dtype(row_features.dtype)
+    of.gradient("grad_row", grad_row, of.M, dtype)
+    of.gradient("grad_col", grad_col, of.N, dtype)
+    of.scalar("grad_logit_scale", grad_logit_scale)
+    of.scalar("grad_logit_bias", grad_logit_bias)
 
 
 def _setup_context(ctx, inputs, output):

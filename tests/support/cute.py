@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator import ROOT, run_ninja
+from tests.support.ninja import ROOT, run_ninja
 
 SOURCE = ROOT / "tests" / "backends" / "cuda" / "cute_layouts.cpp"
 FOLDER = ROOT / "build" / "cute"

@@ -1,0 +1,39 @@
+// What the operators ask of their arguments, a line each, before any memory is read: called by
+// their names they get anything. fastclip/ops/arguments.py asks the same for the other backends.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+
+namespace fastclip::cpu {
+
+// Every check raises a ValueError that names the operator and the argument.
+class Arguments {
+ public:
+  // Features of both sides: (M, D) and (N, D), of one floating dtype, any strides.
+  Arguments(const char* op, const at::Tensor& row_features, const at::Tensor& col_features);
+
+  int64_t M() const { return M_; }
+  int64_t N() const { return N_; }
+
+  void square() const;
+  // Those in T, the dtype of logits: () or (length), contiguous.
+  void scalar(const char* name, const at::Tensor& value) const { values(name, value, {}); }
+  void vector(const char* name, const at::Tensor& value, int64_t length) const {
+    values(name, value, {length});
+  }
+  void offset(int64_t positive_offset) const;
+  void kept_rows(int64_t rows) const;
+  void kept(const at::Tensor& value) const;  // (rows, N logits), as bytes
+
+ private:
+  void features(const char* name, const at::Tensor& value) const;
+  void values(const char* name, const at::Tensor& value, at::IntArrayRef sizes) const;
+
+  const char* op_;
+  int64_t M_, N_;
+  at::ScalarType dtype_;  // T
+};
+
+}  // namespace fastclip::cpu

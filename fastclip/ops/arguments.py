@@ -1,0 +1,132 @@
+"""What the operators ask of their arguments: called by their names they get anything.
+
+A kernel that is given too short a vector reads what lies behind it. The backend `cpu` asks the same
+in C++, in the same words (`csrc/cpu/arguments.h`), where it costs nanoseconds.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastclip.backends.kept_logits import KeptLayout
+from fastclip.backends.normalization import compute_dtype
+from fastclip.ops.validation import FEATURE_DTYPES
+
+LARGEST = 1 << 30  # of sizes and offsets: kernels add two of them in 32 bits
+
+
+class Arguments:
+    """The checked features of a call, and checks of what goes with them.
+
+    All raise a ValueError that names the operator and the argument, says what is needed and what
+    was given. Sizes may be symbols of the compiler's, which have no bounds yet.
+    """
+
+    __slots__ = ("D", "M", "N", "_device", "_dtype", "_operator")
+
+    def __init__(self, operator: str, row_features: Tensor, col_features: Tensor) -> None:
+        """row_features: (M, D), col_features: (N, D), of one floating dtype, any strides."""
+        self._operator = operator
+        self._device = row_features.device
+        self.M, self.D = self._features("row_features", row_features)
+        self.N, D = self._features("col_features", col_features)
+        dtype = row_features.dtype
+        if col_features.dtype != dtype or self.D != D:
+            raise self._error(
+                "col_features",
+                f"must have the dtype and the D of row_features, {_name(dtype)} and {self.D}",
+                col_features,
+            )
+        self._dtype = compute_dtype(dtype)
+
+    def scalar(self, name: str, value: Tensor) -> None:
+        """() of the dtype of logits."""
+        self._values(name, value, ())
+
+    def vector(self, name: str, value: Tensor, length: int) -> None:
+        """(length,) of the dtype of logits."""
+        self._values(name, value, (length,))
+
+    def gradient(self, name: str, value: Tensor, num_rows: int, dtype: torch.dtype) -> None:
+        """(num_rows, D), or (0,) where none is wanted; any strides."""
+        shape = num_rows, self.D
+        if not self._is_dense(value, dtype) or (value.shape != shape and value.shape != (0,)):
+            needed = f"must be dense {_name(dtype)} {list(shape)} or [0] on {self._device}"
+            raise self._error(name, needed, value)
+
+    def kept(self, value: Tensor, layout: KeptLayout) -> None:
+        """(kept_rows, bytes of a row)"""
+        dense = self._is_dense(value, torch.uint8) and value.is_contiguous() and value.dim() == 2
+        if not dense or (value.shape[0] != 0 and not self._are_kept(value, layout)):
+            shape = f"[at most {self._most_kept(layout)}, {layout.row_bytes(self.N)}]"
+            raise self._error("kept", f"must be contiguous uint8 {shape} on {self._device}", value)
+
+    def kept_rows(self, rows: int, layout: KeptLayout) -> None:
+        self._number("kept_rows", rows, 0, self._most_kept(layout))
+
+    def offset(self, positive_offset: int) -> None:
+        self._number("positive_offset", positive_offset, -LARGEST, LARGEST)
+
+    def workspace(self, num_bytes: int | None) -> None:
+        if num_bytes is not None and num_bytes < 0:
+            raise ValueError(f"{self._operator}: workspace must be >= 0 bytes, got {num_bytes}")
+
+    def _features(self, name: str, value: Tensor) -> torch.Size:
+        shape, dtype = value.shape, value.dtype
+        if len(shape) != 2 or dtype not in FEATURE_DTYPES or not self._is_dense(value, dtype):
+            dtypes = "float32, bfloat16, float16 or float64"
+            raise self._error(name, f"must be dense {dtypes} [M, D] on {self._device}", value)
+        if not (_is_within(shape[0], 1, LARGEST) and _is_within(shape[1], 1, LARGEST)):
+            raise self._error(name, "must have sizes from 1 to 2^30", value)
+        return shape
+
+    def _values(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+        if (
+            value.shape != shape
+            or not self._is_dense(value, self._dtype)
+            or not value.is_contiguous()
+        ):
+            needed = f"must be contiguous {_name(self._dtype)} {list(shape)} on {self._device}"
+            raise self._error(name, needed, value)
+
+    def _is_dense(self, value: Tensor, dtype: torch.dtype) -> bool:
+        return (
+            value.dtype is dtype and value.device == self._device and value.layout is torch.strided
+        )
+
+    def _are_kept(self, value: Tensor, layout: KeptLayout) -> bool:
+        # An offset that is no multiple could not be read as numbers of a kept logit's size.
+        rows, bytes_of_row = value.shape
+        return (
+            _is_within(rows, 0, self._most_kept(layout))
+            and bytes_of_row == layout.row_bytes(self.N)
+            and value.storage_offset() % max(1, layout.element_bytes) == 0
+        )
+
+    def _most_kept(self, layout: KeptLayout) -> int:
+        return self.M if layout.element_bytes > 0 else 0
+
+    def _number(self, name: str, value: int, least: int, most: int) -> None:
+        if not _is_within(value, least, most):
+            bounds = f"from {least} to {most}"
+            raise ValueError(f"{self._operator}: {name} must be {bounds}, got {value}")
+
+    def _error(self, name: str, needed: str, given: Tensor) -> ValueError:
+        return ValueError(f"{self._operator}: {name} {needed}, got {_described(given)}")
+
+
+def _is_within(value: int, least: int, most: int) -> bool:
+    # A symbol is not asked: that would bound what is compiled or exported.
+    return type(value) is not int or type(most) is not int or least <= value <= most
+
+
+def _described(of: Tensor) -> str:
+    text = f"{_name(of.dtype)} {list(of.shape)} on {of.device}"
+    if of.layout is not torch.strided:
+        return f"{text} of the layout {_name(of.layout)}"
+    return text if of.is_contiguous() else f"{text}, not contiguous"
+
+
+def _name(of: Any) -> str:
+    return str(of).removeprefix("torch.")
