@@ -13,7 +13,9 @@ Source: the opcodes in `pickletools` of Python; torch/csrc/jit/docs/serializatio
 
 import pickletools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from io import BytesIO
+from mmap import mmap
+from typing import Any, NamedTuple
 
 from fastclip.data.quoting import named, quoted
 from fastclip.models.checkpoints.errors import UnsafeCheckpointError
@@ -61,10 +63,11 @@ class ScriptObject:
 Makers = Mapping[str, Callable[..., Any] | None]
 
 
-def read_plain_pickle(file: BinaryIO, makers: Makers, find: Callable[[Any], Any]) -> Any:
+def read_plain_pickle(file: BytesIO | mmap, makers: Makers, find: Callable[[Any], Any]) -> Any:
     """What the pickle at the place of an open file holds; the file is left behind it.
 
     Args:
+        file: that reads no more than there is: a map or bytes.
         makers: by full name, what a call returns; None for what is known and makes nothing that
             is of use: an `Unread`.
         find: what a reference to something outside of the pickle stands for.

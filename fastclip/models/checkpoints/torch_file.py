@@ -11,9 +11,10 @@ import io
 import os
 import struct
 from collections.abc import Callable
+from mmap import ACCESS_READ, mmap
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from fastclip.models.checkpoints.archive import read_members
 from fastclip.models.checkpoints.plain_pickle import Unread, read_plain_pickle
@@ -120,7 +121,8 @@ def read_legacy_file(path: str | PathLike) -> TorchFile:
         storage = stored_storage(reference)
         return storages.setdefault(storage.key, storage)
 
-    with open(path, "rb") as file:
+    # Of a file, a read of gigabytes would ask for them; a map gives what there is.
+    with open(path, "rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as file:
         magic, protocol, system = (_plain(file) for _ in range(3))
         if (magic, protocol) != (LEGACY_MAGIC, LEGACY_PROTOCOL):
             raise ValueError("torch.save writes another pickle")
@@ -131,13 +133,13 @@ def read_legacy_file(path: str | PathLike) -> TorchFile:
         for key in _plain(file):
             (count,) = COUNT.unpack(file.read(COUNT.size))
             places[key] = Place(file.tell(), count * storages[key].dtype.itemsize)
-            if not 0 <= places[key].size <= os.fstat(file.fileno()).st_size:
+            if not 0 <= places[key].size <= len(file):
                 raise ValueError("a storage is larger than the file")
             file.seek(places[key].size, os.SEEK_CUR)
     return TorchFile(content, places)
 
 
-def _plain(file: BinaryIO) -> Any:
+def _plain(file: mmap) -> Any:
     return read_plain_pickle(file, MAKERS, stored_storage)
 
 

@@ -246,8 +246,8 @@ def test_a_head_of_ones_own_is_used_and_asked_for(head, tmp_path):
 def test_a_description_asks_for_no_files_no_code_and_no_more_than_models_have(
     change, said, tmp_path
 ):
-    pytest.importorskip("timm")
-    pytest.importorskip("transformers")
+    from tests.support.peers import timm, transformers  # noqa: F401 (a stand-in of torchvision)
+
     encoder = {"library": "timm", "name": "test_vit", "arguments": {"num_classes": 0}} | change
     tower = {"projection": None, "encoder": encoder}
     values = {
