@@ -128,6 +128,10 @@ def test_killing_the_writer_at_any_moment_leaves_a_whole_newest_checkpoint(tmp_p
             while True:  # until it is killed
                 step += 1
                 store.save(content_of(step), step, [f"epoch_{step}.pt"] if step % 3 == 0 else [])
+        deadline = time.monotonic() + 60
+        while not store.paths():  # a busy machine takes its time for the first
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
         time.sleep(generator.uniform(0.005, 0.06))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
