@@ -4,6 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fastclip.data.regular_file import read_regular
+
+MAX_BYTES = 2**24
+
 
 def read_json(path: Path, error: type[ValueError] = ValueError) -> Any:
     """Return what the file holds.
@@ -13,8 +17,8 @@ def read_json(path: Path, error: type[ValueError] = ValueError) -> Any:
         error: the file is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as reason:
+        return json.loads(read_regular(path, MAX_BYTES).decode())
+    except (ValueError, RecursionError) as reason:
         raise error(f"{path} is not JSON: {reason}") from None
 
 
