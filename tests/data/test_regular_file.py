@@ -87,7 +87,7 @@ def test_regular_files_and_links_to_them_are_read_to_a_bound(tmp_path):
     (tmp_path / "a").write_bytes(b"four")
     os.symlink(tmp_path / "a", tmp_path / "link")
     with open_regular(tmp_path / "link") as file:
-        assert file.read() == b"four" and file.name == tmp_path / "link"
+        assert file.read() == b"four" and file.name == str(tmp_path / "link")
     assert read_regular(tmp_path / "a", 4) == b"four"
     with pytest.raises(ValueError, match=r"'.*a' has more than 3 bytes"):
         read_regular(tmp_path / "a", 3)
