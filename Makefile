@@ -32,7 +32,8 @@ test: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone || status=1; \
 	exit $$status
 
-# The tests in tests/hosts, and the tests of exports, which `make test` skips without onnxruntime.
+# The tests in tests/hosts, with a minute of damaged files for every reader (FASTCLIP_FUZZ_SECONDS,
+# see tests/hosts/fuzz/harness.py), and the tests of exports, which `make test` skips without onnxruntime.
 test-hosts: $(HOSTS)/.installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(HOSTS_BIN)/python -m pytest -q -n 2 \
 		--dist worksteal tests/hosts $(shell grep -rl --include='test_*.py' onnxruntime tests)

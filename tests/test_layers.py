@@ -10,7 +10,7 @@ import fastclip
 
 PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
-    {"backends", "hub", "installation", "printable", "process_memory"},
+    {"atomic_file", "backends", "hub", "installation", "printable", "process_memory"},
     {"ops"},
     {"distributed"},
     {"functional"},

@@ -12,11 +12,14 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
+from fastclip.data.picture_bounds import PLAIN, BoundedReads, objection_to_plain
 from fastclip.data.regular_file import open_regular
 
 # A closed list: some of Pillow's other readers start programs (EPS) or only know a header.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 2**28 // 3  # a quarter of a GiB of RGB; Pillow warns from the same number on
+MAX_BMP_READS = 2**22  # run lengths, which Pillow reads byte by byte
+TILE = 1024  # pixels of a side, of 16-bit grey that is scaled at a time
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -42,6 +45,10 @@ def load_image(
     An image whose EXIF data cannot be read is taken as upright. Damage that the format's decoder
     does not notice goes unnoticed here: a changed byte in a JPEG is a changed image.
 
+    Beyond the file, memory rises by two pictures of four bytes a pixel at most (Pillow's RGB): 683
+    MiB at `MAX_PIXELS`, and half of that for RGB that is upright. Pillow's decoders of AVIF
+    take one more, of WebP two, of JPEG 2000 three.
+
     Args:
         source: a path, the bytes of a file, or a file open for reading bytes, which is read from
             its start and stays open. The formats are `FORMATS`.
@@ -51,8 +58,9 @@ def load_image(
         FileNotFoundError: there is no such file; other errors of opening it likewise stay OSErrors,
             and so does that it is a folder, a pipe, a socket or a device.
         ImageError: the file is empty, of an unknown format, corrupt, truncated (unless Pillow's
-            LOAD_TRUNCATED_IMAGES is set), has more than `max_pixels` pixels, or has values without
-            a known white: floats, 32-bit integers, 16-bit TIFFs with a sign or with white as 0.
+            LOAD_TRUNCATED_IMAGES is set), has more than `max_pixels` pixels, has more that is
+            no pixels than pictures have (see `picture_bounds.py`), or has values without a known
+            white: floats, 32-bit integers, 16-bit TIFFs with a sign or with white as 0.
         TypeError: `source` is none of the above.
         ValueError: `max_pixels` is not positive.
     """
@@ -77,9 +85,16 @@ def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
     Raises:
         ImageError: the values have no known white (see `load_image`).
     """
+    rgb = _rgb_of(image, name)
+    return rgb.copy() if rgb.im is image.im else rgb
+
+
+def _rgb_of(image: Image.Image, name: str) -> Image.Image:
+    """Return what `to_rgb` does, in the memory of `image` where that is RGB already."""
     if image.mode == "F" or image.mode.startswith("I"):
         image = _eight_bit_grey(image, name)
-    pixels = image.copy()
+    image.load()
+    pixels = image._new(image.im)  # a copy of everything but the pixels
     # Pillow would also convert the colour that stands for transparent, and warn if it cannot.
     pixels.info = {}
     return pixels if pixels.mode == "RGB" else pixels.convert("RGB")
@@ -87,21 +102,25 @@ def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
 
 def _decode(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     try:
+        file = BoundedReads(file, lambda reason: ImageError(f"{name}: {reason}"))
         image = _read_header(file, name)
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(
                 f"{name}: {width} x {height} pixels are more than max_pixels = {max_pixels}"
             )
-        rgb = to_rgb(image, name)
+        file.begin_pixels(MAX_BMP_READS if image.format == "BMP" else 0)
+        image.load()
         turn = TURNS.get(_orientation(image))
+        rgb = _rgb_of(image, name)
+        del image  # before there is a third picture
         return rgb if turn is None else rgb.transpose(turn)
     except (ImageError, MemoryError):
         raise
     # On damaged files Pillow's readers raise whatever their code comes across.
     except Exception as error:
         raise ImageError(
-            f"{name}: corrupt or truncated ({type(error).__name__}: {error})"
+            f"{name}: corrupt or truncated ({type(error).__name__}: {error!s:.200})"
         ) from error
 
 
@@ -120,6 +139,8 @@ def _read_header(file: BinaryIO, name: str) -> Image.Image:
         if isinstance(answer, str):  # this Pillow was built without the format
             raise ImageError(f"{name}: {answer}")
         if answer:
+            if start[:2] in PLAIN and (objection := objection_to_plain(file)):
+                raise ImageError(f"{name}: {objection}")
             file.seek(0)
             return factory(file, "")
     raise ImageError(f"{name}: not in a known format ({', '.join(FORMATS)})")
@@ -138,8 +159,14 @@ def _eight_bit_grey(image: Image.Image, name: str) -> Image.Image:
     white = _white(image)
     if white is None:
         raise ImageError(f"{name}: values of mode {image.mode!r} without a known white")
-    values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+    grey = Image.new("L", image.size)
+    for top in range(0, image.height, TILE):
+        for left in range(0, image.width, TILE):
+            right, bottom = min(left + TILE, image.width), min(top + TILE, image.height)
+            values = np.asarray(image.crop((left, top, right, bottom))).astype(np.uint32)
+            scaled = ((values * 255 + white // 2) // white).astype(np.uint8)
+            grey.paste(Image.fromarray(scaled), (left, top))
+    return grey
 
 
 def _white(image: Image.Image) -> int | None:

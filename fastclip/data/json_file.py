@@ -8,6 +8,7 @@ from typing import Any
 
 from fastclip.data.limits import DEEPEST_JSON, LARGEST_JSON, MOST_VALUES
 from fastclip.data.quoting import first_line
+from fastclip.data.regular_file import open_regular
 
 PLAIN = (str, int, float, bool, type(None))
 
@@ -20,7 +21,7 @@ def read_json(path: Path, error: type[ValueError] = ValueError) -> Any:
         error: the file is not JSON, is larger than `LARGEST_JSON`, or nested deeper than
             `DEEPEST_JSON`.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         content = file.read(LARGEST_JSON + 1)
     if len(content) > LARGEST_JSON:
         raise error(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
-from fastclip.data.sources.messages import cut
+from fastclip.data.sources.messages import quoted
 
 NUMBERS = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?:\.\.(\d{1,18}))?", re.ASCII)
 LETTERS = re.compile(r"([a-z])\.\.([a-z])|([A-Z])\.\.([A-Z])")
@@ -50,11 +50,11 @@ def expand_all(patterns: Sequence[str]) -> list[str]:
     sizes = list(map(_size, texts))
     if sum(count for count, _ in sizes) > MAX_NAMES:
         raise ValueError(
-            f"shards must be at most {MAX_NAMES:,} names, {cut('::'.join(patterns))!r} means more"
+            f"shards must be at most {MAX_NAMES:,} names, {quoted('::'.join(patterns))} means more"
         )
     if sum(count * longest for count, longest in sizes) > MAX_CHARACTERS:
         raise ValueError(
-            f"shards must have shorter names: those of {cut('::'.join(patterns))!r} may have more "
+            f"shards must have shorter names: those of {quoted('::'.join(patterns))} may have more "
             f"than {MAX_CHARACTERS:,} characters together"
         )
     return [name for text in texts for name in _expanded(text)]
@@ -94,7 +94,7 @@ class _Parser:
         if numbers := NUMBERS.fullmatch(inside):
             first, last, step = numbers.groups(default="1")
             if int(first) > int(last) or int(step) == 0:
-                raise ValueError(f"shards must have ascending numbers, got {cut(self._pattern)!r}")
+                raise ValueError(f"shards must have ascending numbers, got {quoted(self._pattern)}")
             is_padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))
             width = max(len(first), len(last)) if is_padded else 0
             return _Range(range(int(first), int(last) + 1, int(step)), width)
@@ -103,7 +103,7 @@ class _Parser:
             if first <= last:
                 return _Range(range(first, last + 1), None)
         raise ValueError(
-            f"shards must have {{0..9}} or {{a,b}} in their braces, got {cut(self._pattern)!r}"
+            f"shards must have {{0..9}} or {{a,b}} in their braces, got {quoted(self._pattern)}"
         )
 
 
@@ -116,13 +116,13 @@ def _ends_of_braces(pattern: str) -> dict[int, int]:
         elif opened:
             ends[opened.pop()] = place.start()
         else:
-            raise ValueError(f"shards must have matching braces, got {cut(pattern)!r}")
+            raise ValueError(f"shards must have matching braces, got {quoted(pattern)}")
         if len(opened) > MAX_DEPTH:
             raise ValueError(
-                f"shards must have braces {MAX_DEPTH} deep at most, got {cut(pattern)!r}"
+                f"shards must have braces {MAX_DEPTH} deep at most, got {quoted(pattern)}"
             )
     if opened:
-        raise ValueError(f"shards must have matching braces, got {cut(pattern)!r}")
+        raise ValueError(f"shards must have matching braces, got {quoted(pattern)}")
     return ends
 
 

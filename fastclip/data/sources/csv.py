@@ -8,6 +8,7 @@ from itertools import islice
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import mark_of_table
 from fastclip.data.sources.file_names import is_image_name
+from fastclip.data.sources.messages import cut
 from fastclip.data.sources.records import (
     MAX_RECORD_BYTES,
     Fields,
@@ -27,6 +28,7 @@ from fastclip.data.sources.table_conventions import (
 )
 
 BYTE_ORDER_MARK = "\ufeff"
+MAX_PATH = 4096  # characters, of Linux
 DOWNLOAD = "download the images first (img2dataset does) and give what it writes"
 
 
@@ -124,10 +126,13 @@ class CsvSource(Source):
         name = fields.values[self._image_column].strip()
         if not name:
             return BadSample(key, "no image")
+        if len(name) > MAX_PATH:
+            return BadSample(key, "path of the image is too long", f"{len(name)} characters")
         if is_address(name):
-            return BadSample(key, "image is an address and no local file", f"{name}: {DOWNLOAD}")
+            detail = f"{cut(name)}: {DOWNLOAD}"
+            return BadSample(key, "image is an address and no local file", detail)
         path = os.path.join(self._folder, name)
-        return with_caption(f"{key}, {name}", path, fields.values[self._caption_column])
+        return with_caption(f"{key}, {cut(name)}", path, fields.values[self._caption_column])
 
     def _ends_before(self, first: list[str], line: list[str], record: Fields) -> bool:
         """Is the record no row with the line, or the line one with an image of its own?"""
@@ -158,6 +163,6 @@ class CsvSource(Source):
             hint = f"; is {self._separator!r} the separator?" if len(columns) == 1 else ""
             raise ValueError(
                 f"{argument} must be a column of {self.path!r}, got {name!r}; "
-                f"the columns are {columns}{hint}"
+                f"the columns are {cut(str(columns))}{hint}"
             )
         return columns.index(name)

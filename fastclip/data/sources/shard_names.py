@@ -16,7 +16,7 @@ from pathlib import Path
 from fastclip.data.json_file import read_json_object
 from fastclip.data.regular_file import read_regular
 from fastclip.data.sources.braces import expand_all
-from fastclip.data.sources.messages import cut
+from fastclip.data.sources.messages import cut, quoted
 
 WILDCARDS = re.compile(r"[*?\[]")
 OTHER = re.compile(r"pipe:|[a-z][a-z0-9+]*://")
@@ -35,7 +35,7 @@ def shard_paths(spec: str) -> list[str]:
             expanded, a shard is in it twice, or no shard has a byte.
     """
     if "\0" in spec:
-        raise ValueError(f"shards must have names without a byte of 0, got {cut(spec)!r}")
+        raise ValueError(f"shards must have names without a byte of 0, got {quoted(spec)}")
     if os.path.isdir(spec):
         paths = sorted(entry.path for entry in os.scandir(spec) if is_shard_name(entry.name))
     elif os.path.exists(spec):
@@ -44,16 +44,16 @@ def shard_paths(spec: str) -> list[str]:
         paths = [path for expanded in expand_all(spec.split("::")) for path in _matching(expanded)]
     for path in paths:
         if OTHER.match(path):
-            raise ValueError(f"shards must be local files, got {cut(path)!r}")
+            raise ValueError(f"shards must be local files, got {quoted(path)}")
         if path.endswith(COMPRESSED):
             raise ValueError(
-                f"shards must not be compressed (no byte can be sought): {cut(path)!r}"
+                f"shards must not be compressed (no byte can be sought): {quoted(path)}"
             )
     repeated = len(paths) - len(set(paths))
     if repeated:
-        raise ValueError(f"shards must not repeat, {repeated} of {cut(spec)!r} do")
+        raise ValueError(f"shards must not repeat, {repeated} of {quoted(spec)} do")
     if not any(os.path.exists(path) for path in paths):
-        raise FileNotFoundError(f"no shard of {cut(spec)!r} exists{_meaning(spec, paths)}")
+        raise FileNotFoundError(f"no shard of {quoted(spec)} exists{_meaning(spec, paths)}")
     if all(not os.path.exists(path) or _is_empty(path) for path in paths):
         raise ValueError(f"shards must not all be empty{_meaning(spec, paths)} of 0 bytes")
     return paths
@@ -97,7 +97,7 @@ def _meaning(spec: str, paths: list[str]) -> str:
     if "{" not in spec:
         return f": {shown}{more}"
     nested = "nested " if re.search(r"\{[^}]*\{", spec) else ""
-    return f": the {nested}braces of {cut(spec)!r} mean {shown}{more}"
+    return f": the {nested}braces of {quoted(spec)} mean {shown}{more}"
 
 
 def _matching(path: str) -> list[str]:
@@ -105,7 +105,7 @@ def _matching(path: str) -> list[str]:
         return [path]
     found = sorted(glob.glob(path))
     if not found:
-        raise FileNotFoundError(f"no shard matches {cut(path)!r}")
+        raise FileNotFoundError(f"no shard matches {quoted(path)}")
     return found
 
 
