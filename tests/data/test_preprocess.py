@@ -226,7 +226,7 @@ def test_settings_are_read_back_from_json():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 0}, "size must be a positive number of pixels or two, got 0"),
+        ({"size": 0}, "size must be a positive number of pixels or two, at most 8,192, got 0"),
         ({"size": (224, -1)}, "size must be"),
         ({"size": (3, 224, 224)}, "size must be"),
         ({"size": 224.0}, "size must be"),

@@ -19,11 +19,12 @@ from fastclip.models.openai import (
     load,
 )
 from tests.support.peers import open_clip
+from tests.support.published import publish_as_openais
 from tests.support.small_models import SMALL, build, inputs
 
 
 @pytest.fixture
-def archive(tmp_path):
+def archive(tmp_path, monkeypatch):
     """An archive under OpenAI's name in a download directory, and its model."""
     model = build(SMALL["quick_gelu"])
     reference = build(SMALL["quick_gelu"])
@@ -35,6 +36,7 @@ def archive(tmp_path):
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(model, inputs(SMALL["quick_gelu"]), check_trace=False)
     traced.save(str(tmp_path / "ViT-B-32.pt"))
+    publish_as_openais(tmp_path / "ViT-B-32.pt", monkeypatch)
     return tmp_path / "ViT-B-32.pt", reference
 
 

@@ -13,6 +13,7 @@ from fastclip.models.checkpoints.files import OPENAI_EXTRAS
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import build_model
 from fastclip.models.presets import PRESETS
+from tests.support.published import publish_as_openais
 
 # The calls of the README of openai/CLIP.
 OPENAI_EXAMPLE = """
@@ -64,6 +65,7 @@ def test_openais_example_runs_with_the_import_changed(picture, tmp_path, monkeyp
     (tmp_path / "cache").mkdir()
     extras = dict.fromkeys(OPENAI_EXTRAS, torch.tensor(1))
     torch.save(model.state_dict() | extras, tmp_path / "cache" / "ViT-B-32.pt")
+    publish_as_openais(tmp_path / "cache" / "ViT-B-32.pt", monkeypatch)
     names = run(OPENAI_EXAMPLE, "import fastclip as clip")
     assert names["probs"].shape == (1, 3) and names["probs"].sum() == pytest.approx(1)
     assert names["image_features"].shape == (1, 512)
