@@ -248,7 +248,9 @@ def _hints() -> dict[str, Any]:
 def _is_name(text: str) -> bool:
     """Does it name a folder inside another, whatever the system?"""
     has_separator = not {"/", "\\"}.isdisjoint(text)
-    return text.isprintable() and not has_separator and text.strip() not in ("", ".", "..")
+    # What the locale could not read of a command line are bytes of UTF-8.
+    read = text.encode(errors="surrogateescape").decode(errors="replace")
+    return read.isprintable() and not has_separator and text.strip() not in ("", ".", "..")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 
 from fastclip.cli import main
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
+from fastclip.models.open_clip_config import to_json
 from fastclip.train import checkpoint_file
 from fastclip.train.checkpoint_store import CheckpointStore
 from fastclip.train.distribution import make_average
@@ -21,8 +22,10 @@ from fastclip.train.ranks import Ranks
 from fastclip.train.run_checkpoint import Progress, RunCheckpoints
 from fastclip.train.run_config import RunConfig
 from fastclip.train.run_log import RunLog
+from fastclip.train.same_run import OwnRun
 from fastclip.train.trained_state import TrainedState
 from tests.support.runs import arguments, assert_same_run, final
+from tests.train.test_same_run import MOMENTS
 
 EPOCHS, STEPS_OF_EPOCH = 3, 2
 CONFIG = ClipConfig(
@@ -54,14 +57,23 @@ class TinyRun:
 
     def __init__(self, directory, keep_last=10):
         directory.mkdir(parents=True, exist_ok=True)
-        config = RunConfig(name=directory.name, batch_size=1, keep_last=keep_last)
+        config = RunConfig(
+            name=directory.name,
+            batch_size=2,
+            epochs=EPOCHS,
+            warmup=0,
+            ema_decay=0.5,
+            keep_last=keep_last,
+        )
+        training = config.training(STEPS_OF_EPOCH, 1, MOMENTS)
+        own = OwnRun(config, training, MOMENTS, STEPS_OF_EPOCH, 1, to_json(CONFIG), {})
         self.layer = Layer(1, 1)
         optimizer = torch.optim.AdamW(self.layer.parameters())
         average = make_average(self.layer, 0.5, False)
         state = TrainedState(self.layer, optimizer, average=average)
         self.log = RunLog(directory)
         self.checkpoints = RunCheckpoints(
-            config, Ranks("cpu"), directory, self.log, state, Place(), Place()
+            own, Ranks("cpu"), directory, self.log, state, Place(), Place()
         )
         with torch.no_grad():
             self.layer.weight.zero_()
@@ -76,6 +88,7 @@ class TinyRun:
             for step in range(done + 1, last_step + 1):
                 with torch.no_grad():
                     self.layer.weight += 1
+                self.checkpoints.keep_place()
                 if step % STEPS_OF_EPOCH == 0:
                     epoch += 1
                     names = [f"epoch_{epoch}.pt", "epoch_latest.pt"]
@@ -319,7 +332,7 @@ def test_path_of_a_changed_file_or_of_a_strangers_is_refused_in_one_sentence(dir
         "changed": "it is damaged: its digest is not that of its bytes",
         "ranks": "it is not of `fastclip train`: start from it with --pretrained",
         "no place": "it does not say where its ranks were",
-        "no moments": "does not fit this run (KeyError: 'state')",
+        "no moments": "does not fit this run (KeyError: 'param_groups')",
         "list": "it holds a list",
         "text": "it is not a whole file",
     }.items():
