@@ -113,7 +113,7 @@ BAD_ROWS = {
     b"missing.png|caption": "missing image file",
     b"missing/x.png|caption": "missing image file",
     b"x\0.png|NUL": "unusable image",
-    b"x" * 5000 + b".png|long name": "unusable image",
+    b"x" * 5000 + b".png|long name": "path of the image is too long",
     b".|a folder": "unusable image",
     b"pairs.csv|itself": "unusable image",
     b"x.png|" + b"long" * 2**18: "row is too long",

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 from fastclip.cli import main
 from fastclip.train.checkpoint_store import CheckpointStore
 
-EPOCHS, STEPS = 12, 48
+EPOCHS, STEPS = 6, 24
 SETTINGS = {
     "train-data": "digits", "train-num-samples": 1024, "model": "digits",
     "global-batch-size": 256, "micro-batch-size": 64, "workers": 0, "epochs": EPOCHS,

@@ -26,7 +26,7 @@ from tests.support.runs import (
     start,
 )
 
-KILLS = 20
+KILLS = 8
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_run_killed_at_random_moments_ends_as_the_one_that_was_not(processes, un
         steps.append(found.content["global_step"] if found else 0)
     if process.exitcode != 0:
         assert finish(start(processes, argv)) == 0
-    assert len(steps) >= KILLS // 2 and steps == sorted(steps) and len(set(steps)) > 5, steps
+    assert len(steps) >= KILLS // 2 and steps == sorted(steps) and len(set(steps)) > 3, steps
     assert_same_run(final(logs, "killed"), whole)
 
 
@@ -105,10 +105,11 @@ def test_signal_to_all_processes_of_a_run_leaves_its_workers_until_it_has_saved(
 @pytest.mark.slow
 def test_damaged_newest_checkpoint_is_passed_over_and_the_run_ends_the_same(processes, undisturbed):
     logs, whole = undisturbed
-    assert finish(start(processes, arguments(logs, "damaged"))) == 0
-    store = CheckpointStore(logs / "damaged" / "checkpoints")
-    newest = store.paths()[0]
-    newest.write_bytes(newest.read_bytes()[:-50])  # also epoch_6.pt, which is the same file
+    shutil.copytree(logs / "whole", logs / "damaged")
+    checkpoints = logs / "damaged" / "checkpoints"
+    newest = CheckpointStore(checkpoints).paths()[0]
+    for path in (newest, checkpoints / f"epoch_{EPOCHS}.pt"):  # one file, before it was copied
+        path.write_bytes(path.read_bytes()[:-50])
     assert finish(start(processes, arguments(logs, "damaged", resume="latest"))) == 0
     assert "is skipped: it is not a whole file" in (logs / "damaged" / "out.log").read_text()
     assert_same_run(final(logs, "damaged"), whole)
