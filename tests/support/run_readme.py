@@ -75,8 +75,8 @@ def run_python(block: str, names: dict) -> None:
 
 def run_command(line: str) -> None:
     name, *arguments = shlex.split(line, comments=True)
-    if "fastclip.cli" in arguments:
-        name, arguments = "fastclip", arguments[arguments.index("fastclip.cli") + 1 :]
+    if name == "torchrun":
+        name, *arguments = arguments[arguments.index("-m") + 1 :]
     if name != "fastclip":
         return
     if arguments[0] == "train":

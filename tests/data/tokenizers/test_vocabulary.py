@@ -111,8 +111,8 @@ def test_directory_with_other_ids_is_rejected(tmp_path, name):
         (gzip.compress(b"\xff\xff", mtime=0), "not a text of merges"),
         (b"#version: 0.2\n", "must hold 20 merges, got 0"),
         ("\n".join(TEXT.split("\n")[:12]).encode(), "must hold 20 merges, got 11"),
-        (b"#version: 0.2\na photo of a cat\n", r"not a list of merges: merges\[0\]"),
-        (b"#version: 0.2\na bc\n", r"not a list of merges: merges\[0\]"),
+        (TEXT.replace(LINES[0], "a photo of a cat").encode(), r"not a list of merges: merges\[0\]"),
+        (TEXT.replace(LINES[0], "a bc").encode(), r"not a list of merges: merges\[0\]"),
         (
             "\n".join(["#version: 0.2", *("a" * n + " a" for n in range(1, 21))]).encode(),
             "no merge ends a word",
