@@ -293,3 +293,12 @@ def test_clip_loss_workspace_changes_time_not_results(fused_backend, N, fraction
     torch.testing.assert_close(other_loss, loss, rtol=1e-6, atol=0)
     for grad, other in zip(grads, other_grads, strict=True):
         assert (grad - other).norm() <= 3e-6 * grad.norm()
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_gradient_of_the_scale_beyond_float32_is_infinite(backend):
+    """A sum that no float32 holds is no reason to raise: whoever looks at gradients sees it."""
+    image, text = (100.0 * torch.eye(4)).roll((0, 1), (0, 1)), 100.0 * torch.eye(4)
+    s = torch.tensor(1.0, requires_grad=True)
+    fastclip.clip_loss(image, text, s, backend=backend).backward(torch.tensor(3e38))
+    assert s.grad.isinf()

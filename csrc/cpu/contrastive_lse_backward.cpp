@@ -41,7 +41,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
         return 0.0;
       });
   return {gradients.grad_row, gradients.grad_col,
-          at::full({}, gradients.grad_logit_scale, logit_scale.options())};
+          scalar<T>(gradients.grad_logit_scale, logit_scale.options())};
 }
 
 }  // namespace

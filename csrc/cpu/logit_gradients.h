@@ -38,6 +38,12 @@ struct LogitGradientOutputs {
   double grad_logit_sum;  // sum of what the epilogue returned: the bias of a sigmoid loss
 };
 
+// A sum in double as a tensor of T: infinite beyond the range of T, as a sum in T would be.
+template <typename T>
+at::Tensor scalar(double sum, const at::TensorOptions& options) {
+  return at::full({}, static_cast<T>(sum), options);
+}
+
 inline int64_t backward_panel_rows() { return at::get_num_threads() > 16 ? 8 : 2; }
 inline constexpr int64_t kBackwardPanelCols = 8;
 

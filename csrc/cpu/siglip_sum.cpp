@@ -66,8 +66,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
                                     row_weight + p.rows.begin, p.data);
       });
   return {gradients.grad_row, gradients.grad_col,
-          at::full({}, gradients.grad_logit_scale, logit_scale.options()),
-          at::full({}, gradients.grad_logit_sum, logit_bias.options())};
+          scalar<T>(gradients.grad_logit_scale, logit_scale.options()),
+          scalar<T>(gradients.grad_logit_sum, logit_bias.options())};
 }
 
 }  // namespace

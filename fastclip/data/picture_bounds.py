@@ -27,11 +27,14 @@ class BoundedReads:
 
     def __init__(self, file: BinaryIO, refuse: Callable[[str], Exception]) -> None:
         self._file, self._refuse = file, refuse
-        self._num_reads = FREE_READS + file.seek(0, 2) // BYTES_PER_READ
+        self._end = file.seek(0, 2)
+        self._num_reads = FREE_READS + self._end // BYTES_PER_READ
         self._num_bytes: float = MAX_BEFORE_PIXELS
 
     def read(self, size: int = -1) -> bytes:
-        found = self._file.read(size)
+        # A size is the file's own word, and memory for it would be taken before there are bytes.
+        left = max(0, self._end - self._file.tell())
+        found = self._file.read(min(size, left) if size >= 0 else left)
         self._num_reads -= 1
         if len(found) < LARGE_READ:
             self._num_bytes -= len(found)

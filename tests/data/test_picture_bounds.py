@@ -1,5 +1,6 @@
 """Files of pictures that are mostly something else, and what a picture takes of memory."""
 
+import io
 import struct
 import subprocess
 import sys
@@ -98,3 +99,17 @@ def test_memory_is_two_pictures_at_most_and_one_of_upright_rgb():
     upright, palette, turned, grey = map(float, done.stdout.strip("[]\n ").split(","))
     assert upright < 5 and palette < 6
     assert turned < 9 and grey < 10
+
+
+def test_no_more_is_asked_of_a_file_than_it_has():
+    """A part may say that it has gigabytes, and memory for them would be taken first."""
+
+    class File(io.BytesIO):
+        def read(self, size=-1):
+            assert 0 <= size <= 3
+            return super().read(size)
+
+    for size in (2**40, -1):
+        file = picture_bounds.BoundedReads(File(b"abc"), ValueError)
+        file.seek(0)
+        assert file.read(size) == b"abc"

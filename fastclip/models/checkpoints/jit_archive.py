@@ -22,10 +22,11 @@ from fastclip.models.checkpoints.torch_file import read_archive
 
 def is_jit_archive(path: str | PathLike) -> bool:
     """Whether `path` is a zip with a TorchScript program in it."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with reading(path), zipfile.ZipFile(path) as archive:
-        return any(map(is_program, archive.namelist()))
+    with reading(path):
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return any(map(is_program, archive.namelist()))
 
 
 def read_jit_archive(path: str | PathLike) -> dict[str, Tensor]:

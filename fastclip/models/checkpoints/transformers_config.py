@@ -8,6 +8,7 @@ the largest id", and so do we.
 Source: CLIPConfig and SiglipConfig of transformers 5.23.
 """
 
+from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints import transformers_fields
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.config import (
@@ -62,7 +63,8 @@ def from_transformers_config(values: dict) -> ClipConfig:
     kind = values.get("model_type")
     if kind not in ("clip", "siglip"):
         raise CheckpointError(
-            f"config.json is of model_type {kind!r}; CLIPModel (clip) and SiglipModel (siglip) "
+            f"config.json is of model_type {quoted(kind)}; CLIPModel (clip) and SiglipModel "
+            "(siglip) "
             "are read"
         )
     read = _clip if kind == "clip" else _siglip
@@ -111,7 +113,9 @@ def _clip(values: dict) -> ClipConfig:
     vision = _tower(values, "vision", CLIP_VISION, transformers_fields.CLIP_VISION)
     eos = text["eos_token_id"]
     if not isinstance(eos, int):
-        raise ValueError(f"text_config: eos_token_id {eos!r} is not supported: fastclip reads one")
+        raise ValueError(
+            f"text_config: eos_token_id {quoted(eos)} is not supported: fastclip reads one"
+        )
     by_id = {} if eos in (MISTAKEN_EOS, text["vocab_size"] - 1) else {"eos_id": eos}
     return ClipConfig(
         values.get("projection_dim", 512),
@@ -135,7 +139,7 @@ def _siglip(values: dict) -> ClipConfig:
     projection_size = text.get("projection_size") or text["hidden_size"]
     if projection_size != vision["hidden_size"]:
         raise ValueError(
-            f"text_config: projection_size {projection_size!r} is not the hidden_size "
+            f"text_config: projection_size {quoted(projection_size)} is not the hidden_size "
             f"{vision['hidden_size']} of the vision tower"
         )
     return ClipConfig(
@@ -160,7 +164,7 @@ def _blocks(tower: dict) -> dict:
     activation = THEIR_ACTIVATIONS.get(tower["hidden_act"])
     if activation is None:
         raise CheckpointError(
-            f"hidden_act {tower['hidden_act']!r} is none of {tuple(THEIR_ACTIVATIONS)}"
+            f"hidden_act {quoted(tower['hidden_act'])} is none of {tuple(THEIR_ACTIVATIONS)}"
         )
     if tower["hidden_size"] % tower["num_attention_heads"]:
         raise ValueError(
@@ -204,7 +208,9 @@ def _patch_size(vision: dict) -> int:
         return size
     if len(size) == 2 and size[0] == size[1]:
         return size[0]
-    raise ValueError(f"vision_config: patch_size {size!r} is not supported: patches are square")
+    raise ValueError(
+        f"vision_config: patch_size {quoted(size)} is not supported: patches are square"
+    )
 
 
 def _square(size: tuple[int, int]) -> int:

@@ -16,6 +16,7 @@ from fastclip.data.preprocess import (
     OPENAI_DATASET_STD,
     PreprocessCfg,
 )
+from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.transformers_fields import PREPROCESSOR
 from fastclip.models.config import ClipConfig, SiglipVisionConfig
@@ -64,7 +65,8 @@ def from_transformers_preprocessor(values: dict, config: ClipConfig) -> Preproce
         raise ValueError("do_resize False is not supported: a model takes images of one size")
     if told["resample"] not in INTERPOLATIONS:
         raise ValueError(
-            f"resample {told['resample']!r} is not supported: fastclip resizes by 2 (bilinear) or "
+            f"resample {quoted(told['resample'])} is not supported: fastclip resizes by 2 "
+            "(bilinear) or "
             "3 (bicubic)"
         )
     mean, std = _normalisation(told)
@@ -74,7 +76,8 @@ def from_transformers_preprocessor(values: dict, config: ClipConfig) -> Preproce
     if cfg.height_width != config.vision_cfg.image_size:
         field = "crop_size" if told["do_center_crop"] else "size"
         raise ValueError(
-            f"{field} {told[field]!r} is not the image_size {config.vision_cfg.image_size} of the "
+            f"{field} {quoted(told[field])} is not the image_size "
+            f"{config.vision_cfg.image_size} of the "
             "model in config.json"
         )
     return cfg
@@ -121,7 +124,8 @@ def _defaults(values: dict, config: ClipConfig) -> dict[str, Any]:
         name = name.removesuffix(suffix)
     if name not in PROCESSORS:
         raise ValueError(
-            f"{field} {values[field]!r} is not supported: fastclip reads {', '.join(PROCESSORS)}"
+            f"{field} {quoted(values[field])} is not supported: fastclip reads "
+            f"{', '.join(PROCESSORS)}"
         )
     return PROCESSORS[name]
 
@@ -135,24 +139,27 @@ def _frame(told: dict) -> dict[str, Any]:
             crop = _sides("crop_size", told["crop_size"], True)
             if crop != size:
                 raise ValueError(
-                    f"crop_size {told['crop_size']!r} with size {told['size']!r} is not supported: "
+                    f"crop_size {quoted(told['crop_size'])} with size {quoted(told['size'])} is "
+                    "not supported: "
                     "fastclip does not crop what it has squashed"
                 )
         return {"size": whole, "resize_mode": "squash"}
     if set(size) != {"shortest_edge"}:
         raise ValueError(
-            f"size {told['size']!r} is not supported: fastclip reads shortest_edge alone, or "
+            f"size {quoted(told['size'])} is not supported: fastclip reads shortest_edge alone, or "
             "height and width"
         )
     if not told["do_center_crop"]:
         raise ValueError(
-            f"size {told['size']!r} without do_center_crop is not supported: images would keep "
+            f"size {quoted(told['size'])} without do_center_crop is not supported: images would "
+            "keep "
             "different sizes"
         )
     crop = _sides("crop_size", told["crop_size"], True)
     if set(crop) != {"height", "width"}:
         raise ValueError(
-            f"crop_size {told['crop_size']!r} is not supported: fastclip reads height and width"
+            f"crop_size {quoted(told['crop_size'])} is not supported: fastclip reads height and "
+            "width"
         )
     whole = crop["height"], crop["width"]
     return {"size": whole, "resize_mode": "shortest", "shortest_edge": size["shortest_edge"]}
@@ -166,7 +173,7 @@ def _sides(field: str, value: Any, to_square: bool) -> dict[str, int]:
         return {"height": value, "width": value} if to_square else {"shortest_edge": value}
     if isinstance(value, (list, tuple)) and len(value) == 2:
         return {"height": value[0], "width": value[1]}
-    raise ValueError(f"{field} {value!r} is no size of an image")
+    raise ValueError(f"{field} {quoted(value)} is no size of an image")
 
 
 def _normalisation(told: dict) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -182,7 +189,7 @@ def _normalisation(told: dict) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if value is None:
             raise ValueError(f"{field} None is not supported: there is nothing to normalise by")
     if not factor > 0:
-        raise ValueError(f"rescale_factor {factor!r} is not supported: it must be positive")
+        raise ValueError(f"rescale_factor {quoted(factor)} is not supported: it must be positive")
     unit = 1.0 if factor == RESCALE_FACTOR else 255 * factor
     return _divided(mean, unit), _divided(std, unit)
 

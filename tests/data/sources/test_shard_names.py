@@ -1,4 +1,5 @@
 import json
+import os
 import random
 
 import pytest
@@ -172,3 +173,12 @@ def test_what_is_there_under_the_name_as_it_stands_is_meant(tmp_path, name):
 def test_a_folder_without_shards_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"no shard of '{tmp_path}' exists$"):
         shard_paths(str(tmp_path))
+
+
+def test_many_names_are_looked_up_in_a_listing_and_not_one_by_one(folder, monkeypatch):
+    asked = []
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: asked.append(path) or exists(path))
+    paths = shard_paths(f"{folder}/{{00..99}}{{000..999}}.tar::{folder}/{{000..002}}.tar")
+    assert len(paths) == 100_003
+    assert len(asked) < 10

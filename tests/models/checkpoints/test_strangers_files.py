@@ -20,6 +20,7 @@ from fastclip.models.checkpoints.errors import (
 from fastclip.models.checkpoints.files import read_weights_file
 from fastclip.models.checkpoints.load import load_checkpoint, load_state_dict
 from fastclip.models.checkpoints.source import read_source
+from fastclip.models.checkpoints.transformers_config import from_transformers_config
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import create_model
 from fastclip.models.open_clip_config import to_json
@@ -368,3 +369,21 @@ def test_convert_says_one_sentence(what, tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.startswith(f"fastclip convert: {path}") and said.count("\n") == 1
     assert "Traceback" not in said and "weights_only" not in said and len(said) < 600
+
+
+def test_an_archive_of_several_disks_is_refused(tmp_path):
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "weights.pt").write_bytes(locator + end)
+    with pytest.raises(CheckpointError, match=r"weights\.pt"):
+        read_weights_file(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("name", ["model_type", "hidden_act"])
+def test_a_configuration_is_quoted_in_part(name):
+    values = {"model_type": "clip", "vision_config": {"hidden_act": "quick_gelu"}}
+    long = "x" * 5000
+    values |= {name: long} if name == "model_type" else {"vision_config": {name: long}}
+    with pytest.raises(ValueError, match=r"x{20}") as raised:
+        from_transformers_config(values)
+    assert len(str(raised.value)) < 500
