@@ -32,7 +32,7 @@ test: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone || status=1; \
 	exit $$status
 
-# The tests in tests/hosts, with a minute of damaged files for every reader (FASTCLIP_FUZZ_SECONDS,
+# The tests in tests/hosts, with damaged files for every reader (for a minute at most;
 # see tests/hosts/fuzz/harness.py), and the tests of exports, which `make test` skips without onnxruntime.
 test-hosts: $(HOSTS)/.installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(HOSTS_BIN)/python -m pytest -q -n 2 \

@@ -54,14 +54,16 @@ def _read(target: ModuleType, path: Path) -> None:
             raise Failure(f"an error of {len(str(error))} characters: {error!s:.300}") from error
 
 
-def run(target: ModuleType, folder: Path, seed: int, first: int, seconds: float, limit: int) -> int:
-    """Read inputs from number `first` on; return how many were read."""
+def run(
+    target: ModuleType, folder: Path, seed: int, first: int, end: int, seconds: float, limit: int
+) -> int:
+    """Read inputs from number `first` on, before number `end`; return how many were read."""
     mutate: Callable = getattr(target, "mutate", mutate_bytes)
     seeds, stop, number = target.seeds(), time.monotonic() + seconds, first
     _bound_memory()
     gc.collect()
     gc.freeze()  # what there is now is not looked at again, for every input
-    while time.monotonic() < stop:
+    while number < end and time.monotonic() < stop:
         rng = random.Random(f"{seed} {number}")
         # The seeds themselves come first: they are valid, and must be read.
         data = seeds[number] if number < len(seeds) else mutate(rng.choice(seeds), rng)

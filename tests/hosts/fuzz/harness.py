@@ -19,8 +19,9 @@ than `SECONDS`; or makes memory rise by more than `MEMORY`. Failures are kept in
 
     python -m tests.hosts.fuzz.child TARGET FILE
 
-reads one of them again. `FASTCLIP_FUZZ_SECONDS` says how long a target is tried (60), and
-`FASTCLIP_FUZZ_SEED` with which seed (0).
+reads one of them again. A target is tried with `FASTCLIP_FUZZ_INPUTS` inputs (2,000: the same ones
+on every machine, however fast), for at most `FASTCLIP_FUZZ_SECONDS` (60), with the seed
+`FASTCLIP_FUZZ_SEED` (0). Whoever changes a reader tries more inputs and another seed.
 """
 
 import json
@@ -53,6 +54,7 @@ def failures(
     seed: int = 0,
     limit: int = SECONDS,
     most: int = MOST_FAILURES,
+    inputs: int = sys.maxsize,
 ) -> list[str]:
     """Read damaged files for so many seconds; say of each failure which input it was and why.
 
@@ -61,24 +63,26 @@ def failures(
         folder: an empty one, for the inputs.
         limit: seconds for one input.
         most: failures after which it ends.
+        inputs: after which it ends too.
     """
     found: list[str] = []
     first, stop = 0, time.monotonic() + seconds
-    while len(found) < most and time.monotonic() < stop:
-        order = {"seed": seed, "first": first, "seconds": stop - time.monotonic(), "limit": limit}
+    while len(found) < most and time.monotonic() < stop and first < inputs:
+        left = stop - time.monotonic()
+        order = {"seed": seed, "first": first, "end": inputs, "seconds": left, "limit": limit}
         done = subprocess.run(
             [sys.executable, "-m", "tests.hosts.fuzz.child", target, folder, json.dumps(order)],
             capture_output=True, text=True, timeout=START + seconds + limit,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
-        inputs = sorted(folder.iterdir())
-        if done.returncode == 0 and not inputs:
+        kept = sorted(folder.iterdir())
+        if done.returncode == 0 and not kept:
             if not done.stdout.strip().isdecimal():
                 raise AssertionError(f"{target}: no input was read: {done.stdout}{done.stderr}")
             return found
-        if not inputs:
+        if not kept:
             raise AssertionError(f"{target}: the child failed: {done.stdout}{done.stderr}")
-        (place,) = inputs
+        (place,) = kept
         first = int(place.name) + 1
         found.append(_kept(target, seed, place, _reason(done, limit)))
     return found
