@@ -19,6 +19,7 @@ from fastclip.data.regular_file import read_regular
 from fastclip.data.sources.braces import expand_all
 from fastclip.data.sources.messages import cut, quoted
 
+LONGEST_PATTERN = 4096  # characters, as paths have; a wildcard's time grows with the square
 WILDCARDS = re.compile(r"[*?\[]")
 OTHER = re.compile(r"pipe:|[a-z][a-z0-9+]*://")
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -63,15 +64,15 @@ def shard_paths(spec: str) -> list[str]:
 
 def _existing(paths: list[str]) -> list[str]:
     """Those that exist; a folder is read once, as a million names are too many to ask for each."""
+    parts = [os.path.split(path) for path in paths]
     listings: dict[str, set[str]] = {}
-    for folder in {os.path.dirname(path) for path in paths}:
+    for folder in {folder for folder, _ in parts}:
         with contextlib.suppress(OSError):
             listings[folder] = set(os.listdir(folder or os.curdir))
     return [
         path
-        for path in paths
-        if os.path.basename(path) in listings.get(os.path.dirname(path), ())
-        and os.path.exists(path)
+        for path, (folder, name) in zip(paths, parts, strict=True)
+        if name in listings.get(folder, ()) and os.path.exists(path)
     ]
 
 
@@ -119,6 +120,11 @@ def _meaning(spec: str, paths: list[str]) -> str:
 def _matching(path: str) -> list[str]:
     if not WILDCARDS.search(path) or os.path.exists(path):
         return [path]
+    if len(path) > LONGEST_PATTERN:
+        raise ValueError(
+            f"a pattern of shards must have at most {LONGEST_PATTERN:,} characters, got "
+            f"{len(path):,}: {quoted(path)}"
+        )
     found = sorted(glob.glob(path))
     if not found:
         raise FileNotFoundError(f"no shard matches {quoted(path)}")

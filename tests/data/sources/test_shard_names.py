@@ -175,6 +175,11 @@ def test_a_folder_without_shards_is_named(tmp_path):
         shard_paths(str(tmp_path))
 
 
+def test_a_pattern_that_would_take_minutes_is_refused(folder):
+    with pytest.raises(ValueError, match="at most 4,096 characters"):
+        shard_paths(f"{folder}/{'[' * 20_000}")
+
+
 def test_many_names_are_looked_up_in_a_listing_and_not_one_by_one(folder, monkeypatch):
     asked = []
     exists = os.path.exists
