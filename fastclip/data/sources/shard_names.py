@@ -64,15 +64,17 @@ def shard_paths(spec: str) -> list[str]:
 
 def _existing(paths: list[str]) -> list[str]:
     """Those that exist; a folder is read once, as a million names are too many to ask for each."""
-    parts = [os.path.split(path) for path in paths]
-    listings: dict[str, set[str]] = {}
-    for folder in {folder for folder, _ in parts}:
+    names = [path.rpartition("/")[2] for path in paths]
+    folders = [path[: len(path) - len(name)] for path, name in zip(paths, names, strict=True)]
+    listings: dict[str, frozenset[str]] = {}
+    for folder in set(folders):
         with contextlib.suppress(OSError):
-            listings[folder] = set(os.listdir(folder or os.curdir))
+            listings[folder] = frozenset(os.listdir(folder or os.curdir))
+    none: frozenset[str] = frozenset()
     return [
         path
-        for path, (folder, name) in zip(paths, parts, strict=True)
-        if name in listings.get(folder, ()) and os.path.exists(path)
+        for path, folder, name in zip(paths, folders, names, strict=True)
+        if name in listings.get(folder, none) and os.path.exists(path)
     ]
 
 
