@@ -50,9 +50,10 @@ def test_run_killed_at_random_moments_ends_as_the_one_that_was_not(processes, un
     steps = []
     while len(steps) < KILLS:
         process = start(processes, argv)
-        seen = count_steps(log)
+        # Of two steps in the log the first is saved, however slow the machine is.
+        wanted = count_steps(log) + generator.randint(2, 3)
         deadline = time.monotonic() + 60
-        while count_steps(log) == seen and process.is_alive():
+        while count_steps(log) < wanted and process.is_alive():
             assert time.monotonic() < deadline
             time.sleep(0.005)
         process.join(generator.uniform(0, 0.1))
