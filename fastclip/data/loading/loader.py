@@ -152,6 +152,11 @@ class PairLoader:
     def contents(self) -> Contents:
         return self._source.contents()
 
+    @functools.cached_property
+    def _data(self) -> str:
+        # A run takes a state after every step, and there may be contents of 100,000 shards.
+        return hashlib.sha256(repr(self.contents).encode()).hexdigest()[:16]
+
     def __iter__(self) -> Iterator[Batch]:
         while self._batches_in_epoch != self._batches_per_epoch:
             batch = self._next_batch()
@@ -167,7 +172,7 @@ class PairLoader:
         """Return the position behind the last batch, of plain values and tensors."""
         return {
             "version": STATE_VERSION,
-            "settings": self._settings | {"data": _digest(self.contents)},
+            "settings": self._settings | {"data": self._data},
             "epoch": self.epoch,
             "batches_in_epoch": self._batches_in_epoch,
             "pass": self._pass,
@@ -190,7 +195,7 @@ class PairLoader:
         saved = state["settings"]
         own = self._settings
         if "data" in saved:  # older states know the names of their data alone
-            own = own | {"data": _digest(self.contents)}
+            own = own | {"data": self._data}
         for name, value in own.items():
             if saved[name] != value:
                 raise ValueError(
@@ -363,10 +368,6 @@ def _leave_signals_to_the_run(worker: int) -> None:
 
 def _as_it_is(piece: Piece) -> Piece:
     return piece
-
-
-def _digest(contents: Contents) -> str:
-    return hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
 
 
 def _fingerprint(source: Source, parts: list[Part]) -> str:
