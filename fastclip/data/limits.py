@@ -14,6 +14,8 @@ MOST_VALUES = 100_000
 LARGEST_VOCABULARY_TEXT = 2**24
 # Characters of foreign content in an error: a part of a line.
 LONGEST_QUOTE = 80
+# Characters of a path or a specification in an error, of which more is worth showing.
+LONGEST_TEXT = 512
 
 # Of models. Vision transformers of 22 billion parameters have width 6,144 and 48 layers; CLIP's
 # largest, 1,664 and 48. A module costs a millisecond even without memory.

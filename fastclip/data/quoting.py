@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Iterable
 
-from fastclip.data.limits import LONGEST_QUOTE
+from fastclip.data.limits import LONGEST_QUOTE, LONGEST_TEXT
 
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 2
@@ -21,6 +21,16 @@ def named(name: object) -> str:
         # Cut before it is written: a name may have megabytes.
         return _cut(repr(name[: LONGEST_QUOTE + 1])[1:-1])
     return quoted(name)
+
+
+def cut(text: str, longest: int = LONGEST_TEXT) -> str:
+    """A text as it is, of a long one the beginning and dots."""
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def quoted_text(text: str) -> str:
+    """A path or a specification in quotes, with escapes for what cannot be printed, cut."""
+    return cut(repr(cut(text)))
 
 
 def some_of(names: Iterable[object], shown: int) -> str:

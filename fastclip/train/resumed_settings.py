@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+from fastclip.data.quoting import cut
 from fastclip.train.idle_settings import idle_settings
 from fastclip.train.optim import Moments
 from fastclip.train.run_config import RunConfig
-from fastclip.train.run_contents import MODEL, TRAIN, VALIDATION, cut
+from fastclip.train.run_contents import MODEL, NUM_SHOWN, TRAIN, VALIDATION
 
 FREE = (
     "max_bad_rate", "grad_checkpointing", "force_patch_dropout", "aug_cfg", "torchcompile",
@@ -82,8 +83,9 @@ class Change(NamedTuple):
         return f"--{self.name.replace('_', '-')}"
 
     def __str__(self) -> str:
-        was = cut(repr(self.was)) + ("" if self.is_told else " (in a version without it)")
-        return f"{self.flag} was {was}, is {cut(repr(self.value))}"
+        was, value = (cut(repr(value), NUM_SHOWN) for value in (self.was, self.value))
+        older = "" if self.is_told else " (in a version without it)"
+        return f"{self.flag} was {was}{older}, is {value}"
 
 
 def told_settings(stored: Mapping[str, Any]) -> RunConfig:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fastclip.data.quoting import cut
 from fastclip.data.sources.source import Contents
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.models.open_clip_config import to_json
@@ -96,11 +97,6 @@ def difference(before: Contents, now: Contents) -> str | None:
     return "; ".join(said[:NUM_NAMED]) + more
 
 
-def cut(text: str) -> str:
-    """What of a text goes into a message."""
-    return text if len(text) <= NUM_SHOWN else text[:NUM_SHOWN] + "..."
-
-
 def _look(made: RunModel, data: RunData) -> dict[str, Contents]:
     found = {MODEL: contents_of_model(made), TRAIN: data.train.contents}
     if data.validation is not None:
@@ -116,13 +112,14 @@ def _of_names(before: Contents, now: Contents) -> list[str]:
         if name in values and was[name] != values[name]
     ]
     names, now_names = Counter(n for n, _ in before), Counter(n for n, _ in now)
-    gone = [f"{cut(name)} is gone" for name in names - now_names]
-    new = [f"{cut(name)} is new" for name in now_names - names]
+    gone = [f"{cut(name, NUM_SHOWN)} is gone" for name in names - now_names]
+    new = [f"{cut(name, NUM_SHOWN)} is new" for name in now_names - names]
     return changed + gone + new or ["the order is another one"]
 
 
 def _changed(name: str, was: str, value: str) -> str:
-    return f"{cut(name)} was {cut(was)}, is {cut(value)}"
+    name, was, value = (cut(text, NUM_SHOWN) for text in (name, was, value))
+    return f"{name} was {was}, is {value}"
 
 
 def _contents_of_task(task: ZeroShotTask) -> Contents:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
-from fastclip.data.sources.messages import quoted
+from fastclip.data.quoting import quoted_text
 
 NUMBERS = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?:\.\.(\d{1,18}))?", re.ASCII)
 LETTERS = re.compile(r"([a-z])\.\.([a-z])|([A-Z])\.\.([A-Z])")
@@ -30,32 +30,28 @@ _Piece = str | _Range | list["_Text"]
 _Text = list[_Piece]
 
 
-def expand_braces(pattern: str) -> list[str]:
+def expand_all(patterns: Sequence[str]) -> list[str]:
     """Expand all `{000..012}` and `{a,b}`, nested ones too, the leftmost slowest.
 
     Raises:
-        ValueError: `pattern` is empty, its braces do not match or hold neither of the two, or it
-            means more than `MAX_NAMES` names.
+        ValueError: a pattern is empty, its braces do not match or hold neither of the two, or all
+            of them together mean more than `MAX_NAMES` names.
 
     Example:
-        >>> expand_braces("{a,b{0..1}}.tar")
+        >>> expand_all(["{a,b{0..1}}.tar"])
         ['a.tar', 'b0.tar', 'b1.tar']
     """
-    return expand_all([pattern])
-
-
-def expand_all(patterns: Sequence[str]) -> list[str]:
-    """Expand one pattern after the other, as `expand_braces`; the bound is for all of them."""
     texts = [_parsed(pattern) for pattern in patterns]
     sizes = list(map(_size, texts))
     if sum(count for count, _ in sizes) > MAX_NAMES:
         raise ValueError(
-            f"shards must be at most {MAX_NAMES:,} names, {quoted('::'.join(patterns))} means more"
+            f"shards must be at most {MAX_NAMES:,} names, "
+            f"{quoted_text('::'.join(patterns))} means more"
         )
     if sum(count * longest for count, longest in sizes) > MAX_CHARACTERS:
         raise ValueError(
-            f"shards must have shorter names: those of {quoted('::'.join(patterns))} may have more "
-            f"than {MAX_CHARACTERS:,} characters together"
+            f"shards must have shorter names: those of {quoted_text('::'.join(patterns))} may have "
+            f"more than {MAX_CHARACTERS:,} characters together"
         )
     return [name for text in texts for name in _expanded(text)]
 
@@ -94,7 +90,9 @@ class _Parser:
         if numbers := NUMBERS.fullmatch(inside):
             first, last, step = numbers.groups(default="1")
             if int(first) > int(last) or int(step) == 0:
-                raise ValueError(f"shards must have ascending numbers, got {quoted(self._pattern)}")
+                raise ValueError(
+                    f"shards must have ascending numbers, got {quoted_text(self._pattern)}"
+                )
             is_padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))
             width = max(len(first), len(last)) if is_padded else 0
             return _Range(range(int(first), int(last) + 1, int(step)), width)
@@ -103,7 +101,8 @@ class _Parser:
             if first <= last:
                 return _Range(range(first, last + 1), None)
         raise ValueError(
-            f"shards must have {{0..9}} or {{a,b}} in their braces, got {quoted(self._pattern)}"
+            "shards must have {0..9} or {a,b} in their braces, got "
+            f"{quoted_text(self._pattern)}"
         )
 
 
@@ -116,13 +115,13 @@ def _ends_of_braces(pattern: str) -> dict[int, int]:
         elif opened:
             ends[opened.pop()] = place.start()
         else:
-            raise ValueError(f"shards must have matching braces, got {quoted(pattern)}")
+            raise ValueError(f"shards must have matching braces, got {quoted_text(pattern)}")
         if len(opened) > MAX_DEPTH:
             raise ValueError(
-                f"shards must have braces {MAX_DEPTH} deep at most, got {quoted(pattern)}"
+                f"shards must have braces {MAX_DEPTH} deep at most, got {quoted_text(pattern)}"
             )
     if opened:
-        raise ValueError(f"shards must have matching braces, got {quoted(pattern)}")
+        raise ValueError(f"shards must have matching braces, got {quoted_text(pattern)}")
     return ends
 
 

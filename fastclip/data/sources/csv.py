@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
+from fastclip.data.quoting import cut
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import mark_of_table
 from fastclip.data.sources.file_names import is_image_name
-from fastclip.data.sources.messages import cut
 from fastclip.data.sources.records import (
     MAX_RECORD_BYTES,
     Fields,

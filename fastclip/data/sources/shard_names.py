@@ -10,14 +10,16 @@ What is there under the name as it stands is meant by it: a file, or a folder of
 
 import contextlib
 import glob
+import itertools
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fastclip.data.json_file import read_json_object
+from fastclip.data.quoting import cut, quoted_text
 from fastclip.data.regular_file import read_regular
 from fastclip.data.sources.braces import expand_all
-from fastclip.data.sources.messages import cut, quoted
 
 LONGEST_PATTERN = 4096  # characters, as paths have; a wildcard's time grows with the square
 WILDCARDS = re.compile(r"[*?\[]")
@@ -37,7 +39,7 @@ def shard_paths(spec: str) -> list[str]:
             expanded, a shard is in it twice, or no shard has a byte.
     """
     if "\0" in spec:
-        raise ValueError(f"shards must have names without a byte of 0, got {quoted(spec)}")
+        raise ValueError(f"shards must have names without a byte of 0, got {quoted_text(spec)}")
     if os.path.isdir(spec):
         paths = sorted(entry.path for entry in os.scandir(spec) if is_shard_name(entry.name))
     elif os.path.exists(spec):
@@ -46,36 +48,43 @@ def shard_paths(spec: str) -> list[str]:
         paths = [path for expanded in expand_all(spec.split("::")) for path in _matching(expanded)]
     for path in paths:
         if OTHER.match(path):
-            raise ValueError(f"shards must be local files, got {quoted(path)}")
+            raise ValueError(f"shards must be local files, got {quoted_text(path)}")
         if path.endswith(COMPRESSED):
             raise ValueError(
-                f"shards must not be compressed (no byte can be sought): {quoted(path)}"
+                f"shards must not be compressed (no byte can be sought): {quoted_text(path)}"
             )
     repeated = len(paths) - len(set(paths))
     if repeated:
-        raise ValueError(f"shards must not repeat, {repeated} of {quoted(spec)} do")
+        raise ValueError(f"shards must not repeat, {repeated} of {quoted_text(spec)} do")
     there = _existing(paths)
-    if not there:
-        raise FileNotFoundError(f"no shard of {quoted(spec)} exists{_meaning(spec, paths)}")
-    if all(map(_is_empty, there)):
+    if (first := next(there, None)) is None:
+        raise FileNotFoundError(f"no shard of {quoted_text(spec)} exists{_meaning(spec, paths)}")
+    if all(map(_is_empty, itertools.chain([first], there))):
         raise ValueError(f"shards must not all be empty{_meaning(spec, paths)} of 0 bytes")
     return paths
 
 
-def _existing(paths: list[str]) -> list[str]:
-    """Those that exist; a folder is read once, as a million names are too many to ask for each."""
-    names = [path.rpartition("/")[2] for path in paths]
-    folders = [path[: len(path) - len(name)] for path, name in zip(paths, names, strict=True)]
+def _existing(paths: Iterable[str]) -> Iterator[str]:
+    """Those that exist, as far as somebody asks.
+
+    A folder in which one is missing is listed once: a million names are too many to ask for each.
+    """
     listings: dict[str, frozenset[str]] = {}
-    for folder in set(folders):
-        with contextlib.suppress(OSError):
-            listings[folder] = frozenset(os.listdir(folder or os.curdir))
-    none: frozenset[str] = frozenset()
-    return [
-        path
-        for path, folder, name in zip(paths, folders, names, strict=True)
-        if name in listings.get(folder, none) and os.path.exists(path)
-    ]
+    for path in paths:
+        name = path.rpartition("/")[2]
+        folder = path[: len(path) - len(name)]
+        if folder in listings and name not in listings[folder]:
+            continue
+        if os.path.exists(path):
+            yield path
+        elif folder not in listings:
+            listings[folder] = _names_in(folder or os.curdir)
+
+
+def _names_in(folder: str) -> frozenset[str]:
+    with contextlib.suppress(OSError):
+        return frozenset(os.listdir(folder))
+    return frozenset()
 
 
 def is_shard_name(name: str) -> bool:
@@ -116,7 +125,7 @@ def _meaning(spec: str, paths: list[str]) -> str:
     if "{" not in spec:
         return f": {shown}{more}"
     nested = "nested " if re.search(r"\{[^}]*\{", spec) else ""
-    return f": the {nested}braces of {quoted(spec)} mean {shown}{more}"
+    return f": the {nested}braces of {quoted_text(spec)} mean {shown}{more}"
 
 
 def _matching(path: str) -> list[str]:
@@ -125,11 +134,11 @@ def _matching(path: str) -> list[str]:
     if len(path) > LONGEST_PATTERN:
         raise ValueError(
             f"a pattern of shards must have at most {LONGEST_PATTERN:,} characters, got "
-            f"{len(path):,}: {quoted(path)}"
+            f"{len(path):,}: {quoted_text(path)}"
         )
     found = sorted(glob.glob(path))
     if not found:
-        raise FileNotFoundError(f"no shard matches {quoted(path)}")
+        raise FileNotFoundError(f"no shard matches {quoted_text(path)}")
     return found
 
 

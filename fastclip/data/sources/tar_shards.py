@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO
 
+from fastclip.data.quoting import cut
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import marks_of_shards
 from fastclip.data.sources.file_names import Suffixes, is_ignored, suffix_of
 from fastclip.data.sources.folder_files import list_folder
-from fastclip.data.sources.messages import cut
 from fastclip.data.sources.sample_groups import Group, group_members
 from fastclip.data.sources.samples import BadSample, Sample, with_caption_of
 from fastclip.data.sources.shard_names import (

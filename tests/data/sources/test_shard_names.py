@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fastclip.data.sources.braces import MAX_NAMES, expand_all, expand_braces
+from fastclip.data.sources.braces import MAX_NAMES, expand_all
 from fastclip.data.sources.shard_names import (
     shard_paths,
     shard_sizes,
@@ -39,7 +39,7 @@ def folder(tmp_path):
     ],
 )
 def test_expand_braces_gives_every_choice_in_order(pattern, expected):
-    assert expand_braces(pattern) == expected
+    assert expand_all([pattern]) == expected
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -57,7 +57,7 @@ def test_expand_braces_is_braceexpand_s(seed):
 
     for _ in range(20):
         text = pattern(3)
-        assert expand_braces(text) == list(braceexpand.braceexpand(text)), text
+        assert expand_all([text]) == list(braceexpand.braceexpand(text)), text
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_expand_braces_is_braceexpand_s(seed):
 )
 def test_expand_braces_malformed_raises_with_the_pattern(pattern):
     with pytest.raises(ValueError, match="shards must"):
-        expand_braces(pattern)
+        expand_all([pattern])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_expand_braces_malformed_raises_with_the_pattern(pattern):
 )  # fmt: skip
 def test_braces_that_mean_too_much_are_refused_before_they_are_expanded(pattern):
     with pytest.raises(ValueError, match="shards must") as caught:
-        expand_braces(pattern)
+        expand_all([pattern])
     assert len(str(caught.value)) < 1000
 
 
