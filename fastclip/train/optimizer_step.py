@@ -181,7 +181,10 @@ class OptimizerStep:
 
 
 class _Buffers:
-    """What the buffers of a model hold before a step, such as statistics of batch normalisation."""
+    """What the buffers of a model hold before a step, such as statistics of batch normalisation.
+
+    Copies, as `Replay` has of those that change: running statistics do not count their changes.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._held = [

@@ -94,10 +94,10 @@ class RunCheckpoints:
         self._require_finite(trained, progress.global_step)
         if ranks is None:
             return
-        head = {"epoch": progress.epoch, "name": self.config.name}
         size = self.config.arithmetic(self.ranks.world_size).global_batch_size
         content = {
-            **head,
+            "epoch": progress.epoch,
+            "name": self.config.name,
             **trained,
             "global_step": progress.global_step,
             "samples_seen": progress.global_step * size,

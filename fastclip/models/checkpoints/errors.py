@@ -6,7 +6,7 @@ from os import PathLike
 
 from fastclip.data.quoting import first_line, some_of
 
-SHOWN = 8  # keys some_of per kind of mismatch
+SHOWN = 8  # keys that are named of each kind of mismatch
 
 
 class CheckpointError(ValueError, RuntimeError):

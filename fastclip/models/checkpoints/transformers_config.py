@@ -64,8 +64,7 @@ def from_transformers_config(values: dict) -> ClipConfig:
     if kind not in ("clip", "siglip"):
         raise CheckpointError(
             f"config.json is of model_type {quoted(kind)}; CLIPModel (clip) and SiglipModel "
-            "(siglip) "
-            "are read"
+            "(siglip) are read"
         )
     read = _clip if kind == "clip" else _siglip
     return read(values)

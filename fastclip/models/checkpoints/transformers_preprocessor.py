@@ -66,8 +66,7 @@ def from_transformers_preprocessor(values: dict, config: ClipConfig) -> Preproce
     if told["resample"] not in INTERPOLATIONS:
         raise ValueError(
             f"resample {quoted(told['resample'])} is not supported: fastclip resizes by 2 "
-            "(bilinear) or "
-            "3 (bicubic)"
+            "(bilinear) or 3 (bicubic)"
         )
     mean, std = _normalisation(told)
     cfg = PreprocessCfg(
@@ -77,8 +76,7 @@ def from_transformers_preprocessor(values: dict, config: ClipConfig) -> Preproce
         field = "crop_size" if told["do_center_crop"] else "size"
         raise ValueError(
             f"{field} {quoted(told[field])} is not the image_size "
-            f"{config.vision_cfg.image_size} of the "
-            "model in config.json"
+            f"{config.vision_cfg.image_size} of the model in config.json"
         )
     return cfg
 
@@ -140,8 +138,7 @@ def _frame(told: dict) -> dict[str, Any]:
             if crop != size:
                 raise ValueError(
                     f"crop_size {quoted(told['crop_size'])} with size {quoted(told['size'])} is "
-                    "not supported: "
-                    "fastclip does not crop what it has squashed"
+                    "not supported: fastclip does not crop what it has squashed"
                 )
         return {"size": whole, "resize_mode": "squash"}
     if set(size) != {"shortest_edge"}:
@@ -152,8 +149,7 @@ def _frame(told: dict) -> dict[str, Any]:
     if not told["do_center_crop"]:
         raise ValueError(
             f"size {quoted(told['size'])} without do_center_crop is not supported: images would "
-            "keep "
-            "different sizes"
+            "keep different sizes"
         )
     crop = _sides("crop_size", told["crop_size"], True)
     if set(crop) != {"height", "width"}:
