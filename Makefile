@@ -39,8 +39,8 @@ test-hosts: $(HOSTS)/.installed
 		--dist worksteal tests/hosts $(shell grep -rl --include='test_*.py' onnxruntime tests)
 
 kernels-report: $(VENV)/.installed
-	$(BIN)/python -m fastclip.backends.cuda.report
-	$(BIN)/python -m fastclip.backends.triton.report
+	$(BIN)/python -m fastclip.benchmarks.compilers.cuda
+	$(BIN)/python -m fastclip.benchmarks.compilers.triton
 
 bench: $(VENV)/.installed
 	$(BIN)/fastclip bench loss --n 64 256 1024 4096 8192 --output benchmarks/results

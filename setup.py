@@ -20,7 +20,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 CHOICES = ("auto", "none", "cpu", "cuda")
 CXX_FLAGS = ("-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-Wall")
@@ -171,6 +171,15 @@ def sources(*patterns: str) -> list[str]:
     return sorted(str(path) for pattern in patterns for path in Path().glob(pattern))
 
 
+def packages() -> list[str]:
+    """Those of fastclip/, and benchmarks/ as the part of it that it is when installed."""
+    beside = find_packages(include=["benchmarks", "benchmarks.*"])
+    return [
+        *find_packages(include=["fastclip", "fastclip.*"]),
+        *(f"fastclip.{name}" for name in beside),
+    ]
+
+
 def say(message: str) -> None:
     print(f"fastclip: {message}", file=sys.stderr)
 
@@ -193,4 +202,4 @@ def build_arguments() -> dict:
         return {}
 
 
-setup(**build_arguments())
+setup(packages=packages(), **build_arguments())

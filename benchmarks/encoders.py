@@ -22,7 +22,7 @@ from fastclip.benchmarks.timing import median_ratio, rotated, wall_seconds
 from fastclip.benchmarks.torchvision import make_importable
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import create_model
-from fastclip.train.activation_budget import measure_kept
+from fastclip.train.memory.activation_budget import measure_kept
 
 CAPTION_TOKENS = 12  # of the texts; the rest of the context is padding, as in real captions
 

@@ -27,8 +27,8 @@ from PIL import Image
 
 from fastclip.benchmarks.results import write_measurement
 from fastclip.benchmarks.timing import median_ratio, rotated
-from fastclip.data.digits import load_digits, split_by_image
-from fastclip.data.grids import IMAGE_SIZE, DigitGrids
+from fastclip.data.digits.grids import IMAGE_SIZE, DigitGrids
+from fastclip.data.digits.images import load_digits, split_by_image
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.factory import build_model, create_model

@@ -81,8 +81,8 @@ if TYPE_CHECKING:
     from fastclip.models.two_tower import CustomTextCLIP as CustomTextCLIP
     from fastclip.models.two_tower import EncoderTower as EncoderTower
     from fastclip.models.two_tower import TwoTower as TwoTower
-    from fastclip.train.step import CachedStep as CachedStep
-    from fastclip.train.step import cached_step as cached_step
+    from fastclip.train.step.cached import CachedStep as CachedStep
+    from fastclip.train.step.cached import cached_step as cached_step
 
 __version__ = "0.1.0"
 
@@ -131,7 +131,7 @@ _LATER = {
     "fastclip.models.tokenizer": ("get_tokenizer",),
     "fastclip.models.tracing": ("trace_model",),
     "fastclip.models.two_tower": ("CustomTextCLIP", "EncoderTower", "TwoTower"),
-    "fastclip.train.step": ("CachedStep", "cached_step"),
+    "fastclip.train.step.cached": ("CachedStep", "cached_step"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
 

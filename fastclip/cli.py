@@ -1,4 +1,4 @@
-"""The `fastclip` command: one line per subcommand, each in the module that does the work.
+"""The `fastclip` command: one line per subcommand, each in a module of `fastclip.commands`.
 
 A subcommand's module offers `add_arguments(parser)` and `run(args) -> int | None` and is imported
 only when it is asked for, so that `fastclip doctor` needs none of the extras of `fastclip demo`.
@@ -18,12 +18,12 @@ from fastclip.installation import PACKAGE, advice_on_hidden_package
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program whose reader went away
 COMMANDS = {
-    "demo": ("fastclip.train.demo", "train a small CLIP on images of digits, with the fused loss"),
-    "train": ("fastclip.train.command", "train on your pairs, with a batch of any size"),
-    "bench": ("fastclip.benchmarks.command", "time losses against each other and count memory"),
-    "convert": ("fastclip.convert", "rewrite weights for open_clip, transformers or openai/CLIP"),
-    "plan": ("fastclip.train.plan", "what a batch size takes of a GPU's memory, and what fits"),
-    "doctor": ("fastclip.doctor", "print what is installed and which backends run here"),
+    "demo": "train a small CLIP on images of digits, with the fused loss",
+    "train": "train on your pairs, with a batch of any size",
+    "bench": "time losses against each other and count memory",
+    "convert": "rewrite weights for open_clip, transformers or openai/CLIP",
+    "plan": "what a batch size takes of a GPU's memory, and what fits",
+    "doctor": "print what is installed and which backends run here",
 }
 
 
@@ -35,11 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     chosen = next((a for a in arguments if not a.startswith("-")), None)
-    for name, (module, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         subparser = commands.add_parser(name, help=summary, description=summary)
         if name == chosen:
             try:
-                command = importlib.import_module(module)
+                command = importlib.import_module(f"fastclip.commands.{name}")
             except ModuleNotFoundError as error:
                 if error.name != "fastclip.benchmarks":
                     raise

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import fastclip
-from fastclip import cli, doctor
+from fastclip import cli
+from fastclip.commands import doctor
 from fastclip.data.tokenizers.openai_vocabulary import Located
 
 

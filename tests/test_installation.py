@@ -2,8 +2,9 @@
 
 import pytest
 
-from fastclip import doctor, installation
+from fastclip import installation
 from fastclip.backends import native
+from fastclip.commands import doctor
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""Imports point downwards: cli -> train, evaluate -> data, models, losses -> functional ->
-distributed -> ops -> backends. Backends import neither each other nor the layers above."""
+"""Imports point downwards: cli -> commands, compat, benchmarks -> demo -> train -> evaluate ->
+models -> data, losses -> functional -> distributed -> ops -> backends. Backends import neither each
+other nor the layers above."""
 
 import ast
 from pathlib import Path
@@ -10,13 +11,17 @@ import fastclip
 
 PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
-    {"atomic_file", "backends", "hub", "installation", "printable", "process_memory"},
+    {"atomic_file", "backends", "hub", "installation", "printable", "process_memory", "progress"},
     {"ops"},
     {"distributed"},
     {"functional"},
-    {"losses", "models", "data"},
-    {"train", "evaluate"},
-    {"benchmarks", "convert", "doctor", "cli", "compat", "__main__"},
+    {"losses", "data"},
+    {"models"},
+    {"evaluate"},
+    {"train"},
+    {"demo"},
+    {"benchmarks", "commands", "compat"},
+    {"cli", "__main__"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 OPTIONAL = {

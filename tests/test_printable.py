@@ -5,7 +5,7 @@ import pytest
 from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.sources.samples import BadSample
 from fastclip.printable import printable, printable_lines
-from fastclip.train.run_log import RunLog
+from fastclip.train.log.run_log import RunLog
 
 EVIL = "0001\x1b[2J\n2026-11-29,10:00:00 | INFO | all is well\r\u202e\udce9"
 SHOWN = r"0001\x1b[2J\n2026-11-29,10:00:00 | INFO | all is well\r\u202e\udce9"

@@ -28,10 +28,10 @@ from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import ClipConfig
 from fastclip.models.factory import build_model
 from fastclip.models.registry import get_model_config
-from fastclip.train.activation_budget import memory_of
-from fastclip.train.checkpoint_store import CheckpointStore
-from fastclip.train.plan import make_plan
-from fastclip.train.step import CachedStep
+from fastclip.train.checkpoints.store import CheckpointStore
+from fastclip.train.memory.activation_budget import memory_of
+from fastclip.train.planning.plan import make_plan
+from fastclip.train.step.cached import CachedStep
 
 TOLERANCE = 1e-4  # of float32 sums in another order, relative to the largest of a gradient
 # Pairs and those of a micro-batch; of a rehearsal, and of a GPU.

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastclip.data.sources.built_in import LoneDigitSource
+from fastclip.data.digits.grids import PROMPTS
+from fastclip.data.digits.source import LoneDigitSource
 from fastclip.data.sources.class_folder import ClassFolderSource
-from fastclip.evaluate.digits import PROMPTS
 from fastclip.evaluate.imagenet import imagenet_classes
 from fastclip.evaluate.prompts import check_template, read_class_names, read_templates
 

@@ -16,7 +16,7 @@ from fastclip.benchmarks.gpu import comparison, correctness, training
 from fastclip.benchmarks.gpu.report import markdown
 from fastclip.benchmarks.providers import Provider
 from fastclip.benchmarks.trainers import SMALL
-from fastclip.train.random_state import RandomState
+from fastclip.train.step.random_state import RandomState
 
 ROOT = Path(__file__).parents[2]
 

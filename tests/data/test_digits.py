@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fastclip.data.digits import LabeledImages, load_digits, split_by_image
+from fastclip.data.digits.images import LabeledImages, load_digits, split_by_image
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from fastclip.data.digits import DIGIT_WORDS, LabeledImages, load_digits, split_by_image
-from fastclip.data.grids import (
+from fastclip.data.digits.grids import (
     BLANK,
     CELL_NAMES,
     CELLS,
@@ -11,6 +10,7 @@ from fastclip.data.grids import (
     is_held_out,
     place_alone,
 )
+from fastclip.data.digits.images import DIGIT_WORDS, LabeledImages, load_digits, split_by_image
 
 
 @pytest.fixture(scope="module")

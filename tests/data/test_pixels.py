@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fastclip.data.digits import load_digits
+from fastclip.data.digits.images import load_digits
 from fastclip.data.pixels import standardize
 from fastclip.data.preprocess import OPENAI_DATASET_MEAN as MEAN
 from fastclip.data.preprocess import OPENAI_DATASET_STD as STD

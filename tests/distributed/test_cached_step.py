@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fastclip import ClipLoss, SigLipLoss
-from fastclip.train.step import CachedStep
+from fastclip.train.step.cached import CachedStep
 from tests.support.small_models import SMALL, build, inputs
 
 MICRO, STEPS = 3, 3

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fastclip import ClipLoss, SigLipLoss, TwoTower, cached_step
-from fastclip.train.gradient_average import average_gradients
-from fastclip.train.sharding import shard, whole
-from fastclip.train.step import CachedStep
+from fastclip.train.step.cached import CachedStep
+from fastclip.train.step.gradient_average import average_gradients
+from fastclip.train.weights.sharding import shard, whole
 from tests.distributed.test_cached_step import MICRO, STEPS, make, share, train_alone
 from tests.distributed.test_cached_step import loss_of as loss_of_name
 

@@ -8,16 +8,16 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from fastclip.models.precision import set_precision
-from fastclip.train.config import TrainConfig
-from fastclip.train.distribution import make_average
-from fastclip.train.gradient_norm import gradient_norm, limit_norm
-from fastclip.train.gradient_sync import GradientSync
-from fastclip.train.master_weights import MasterWeights
-from fastclip.train.optim import make_optimizer
-from fastclip.train.optimizer_step import OptimizerStep
-from fastclip.train.sharding import gathered, shard, whole
-from fastclip.train.step import CachedStep
-from fastclip.train.trained_state import TrainedState
+from fastclip.train.checkpoints.trained_state import TrainedState
+from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.step.cached import CachedStep
+from fastclip.train.step.gradient_norm import gradient_norm, limit_norm
+from fastclip.train.step.gradient_sync import GradientSync
+from fastclip.train.step.optimizer import make_optimizer
+from fastclip.train.step.optimizer_step import OptimizerStep
+from fastclip.train.weights.masters import MasterWeights
+from fastclip.train.weights.placement import make_average
+from fastclip.train.weights.sharding import gathered, shard, whole
 from tests.distributed.test_cached_step import MICRO, STEPS, loss_of, make, share, train_alone
 from tests.support.small_models import SMALL, build, inputs
 

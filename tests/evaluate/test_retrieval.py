@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastclip.evaluate.retrieval import nearest, ranks, recall_at, retrieval
+from fastclip.evaluate.ranking import nearest, ranks, recall_at, retrieval
 
 
 def brute_force_ranks(queries, gallery):

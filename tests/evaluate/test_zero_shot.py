@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastclip.evaluate.zero_shot import accuracy, class_features, classify
+from fastclip.evaluate.classification import accuracy, class_features, classify
 
 VECTORS = {
     "a cat": [2.0, 0.0, 0.0],

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fastclip
-from fastclip.evaluate.zero_shot import class_features
+from fastclip.evaluate.classification import class_features
 from fastclip.evaluate.zero_shot_classifier import (
     build_zero_shot_classifier,
     build_zero_shot_classifier_legacy,

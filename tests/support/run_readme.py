@@ -19,10 +19,10 @@ from PIL import Image
 
 import fastclip
 from fastclip.cli import main
+from fastclip.commands import train as train_command
 from fastclip.data.tokenizers import beside_weights, openai_vocabulary
 from fastclip.models import fetch, published, registry
 from fastclip.models.open_clip_config import from_json
-from fastclip.train import command as train_command
 
 EXTRAS = ("open_clip", "clip", "transformers", "huggingface_hub", "timm", "tqdm", "yaml", "sklearn")
 

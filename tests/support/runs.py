@@ -10,7 +10,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from fastclip.cli import main
-from fastclip.train.checkpoint_store import CheckpointStore
+from fastclip.train.checkpoints.store import CheckpointStore
 
 EPOCHS, STEPS = 6, 24
 SETTINGS = {
@@ -24,7 +24,9 @@ SETTINGS = {
 
 # As this is imported, and not in `server`: the one server that makes all processes imports nothing
 # more once it runs, and other tests may start it. Optimisers import torch._dynamo.
-multiprocessing.set_forkserver_preload(["fastclip.train.run", "sklearn.datasets", "torch._dynamo"])
+multiprocessing.set_forkserver_preload(
+    ["fastclip.train.run.run", "sklearn.datasets", "torch._dynamo"]
+)
 
 
 def arguments(logs: Path, name: str, **changes: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """Tile sizes: one table, by architecture, with the reason of each row.
 
-Chosen on evidence from the compiler (`python -m fastclip.backends.triton.report`): no register
+Chosen on evidence from the compiler (`python -m fastclip.benchmarks.compilers.triton`): no register
 spills, tensor-core instructions, loads in flight. None of it has been timed yet, and nothing is
 tuned at run time: the first call compiles one variant of each kernel, about a second each.
 

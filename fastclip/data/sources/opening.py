@@ -2,7 +2,7 @@
 
 import os
 
-from fastclip.data.sources.built_in import DigitSource
+from fastclip.data.digits.source import DigitSource
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.hugging_face import is_saved_dataset, load_hugging_face

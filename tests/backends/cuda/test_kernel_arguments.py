@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fastclip.backends.cuda import library
-from fastclip.backends.cuda.report import LAUNCHES
 from fastclip.backends.cuda.variants import VARIANTS, chosen_variant
+from fastclip.benchmarks.compilers.cuda import LAUNCHES
 from fastclip.benchmarks.gpu import small_step
 from tests.support.emulator import emulated
 

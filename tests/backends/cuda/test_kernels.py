@@ -8,9 +8,9 @@ import torch
 
 import fastclip
 from fastclip.backends.cuda import library, unsupported
-from fastclip.backends.cuda.report import LAUNCHES
 from fastclip.backends.cuda.variants import VARIANTS, chosen_variant
 from fastclip.benchmarks.cases import Case, make_inputs
+from fastclip.benchmarks.compilers.cuda import LAUNCHES
 from fastclip.benchmarks.gpu import small_step
 from tests.support.emulator import ROOT, build, emulated
 from tests.support.inputs import planted_features, square

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fastclip.backends.cuda import report
+from fastclip.benchmarks.compilers import cuda as report
 
 needs_a_build = pytest.mark.skipif(report.objection() is not None, reason=str(report.objection()))
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fastclip.backends.triton import cost
-from fastclip.backends.triton.cost import clip_costs, cost_of, siglip_cost
+from fastclip.benchmarks.compilers import cost
+from fastclip.benchmarks.compilers.cost import clip_costs, cost_of, siglip_cost
 
 MIB = 1 << 20
 N, D = 8192, 768

@@ -12,7 +12,7 @@ import textwrap
 
 import pytest
 
-from fastclip.backends.triton.report import ARCHITECTURES, DTYPES, MATRIX_KERNELS, problems
+from fastclip.benchmarks.compilers.triton import ARCHITECTURES, DTYPES, MATRIX_KERNELS, problems
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -30,7 +30,7 @@ def python(code: str) -> str:
 
 @pytest.mark.slow
 def test_every_kernel_compiles_without_spills_and_with_tensor_cores():
-    result = run("-m", "fastclip.backends.triton.report")
+    result = run("-m", "fastclip.benchmarks.compilers.triton")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(r["kernel"], r["arch"], r["problems"]) for r in rows if r["problems"]] == []
     assert result.returncode == 0, result.stderr
@@ -44,7 +44,7 @@ def test_every_kernel_compiles_without_spills_and_with_tensor_cores():
 @pytest.mark.slow
 def test_a_ragged_last_batch_compiles_nothing_new():
     counts = python("""
-        from fastclip.backends.triton.report import num_variants
+        from fastclip.benchmarks.compilers.triton import num_variants
         full, ragged = (4096, 4096, 512), [(4095, 4095, 512), (1, 1, 512), (17, 200, 512)]
         print(num_variants("sm_90", "bfloat16", [full]))
         print(num_variants("sm_90", "bfloat16", [full, *ragged]))
@@ -58,7 +58,8 @@ def test_a_tile_that_spills_is_reported():
     found = python("""
         import dataclasses
         import torch
-        from fastclip.backends.triton import report, tiles
+        from fastclip.backends.triton import tiles
+        from fastclip.benchmarks.compilers import triton as report
         greedy = dataclasses.replace(tiles.TABLE["sm_90"], keeping=tiles.Tile(256, 128, 64, 8, 3))
         tiles.TABLE["sm_90"] = greedy
         def run_everything(dtype, M, N, D):

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastclip.data.digits.source import DigitSource
 from fastclip.data.loading.bad_samples import DataError
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.loading.pieces import NEWS_AFTER
 from fastclip.data.preprocess import image_transform
-from fastclip.data.sources.built_in import DigitSource
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.opening import open_source

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from fastclip.data.digits.source import DigitSource, LoneDigitSource
 from fastclip.data.loading.loader import PairLoader
-from fastclip.data.sources.built_in import DigitSource, LoneDigitSource
 from fastclip.data.sources.class_folder import ClassFolderSource
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource

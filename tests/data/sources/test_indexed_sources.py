@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fastclip.data.sources.built_in import DigitSource
+from fastclip.data.digits.source import DigitSource
 from fastclip.data.sources.hugging_face import HuggingFaceSource, load_hugging_face
 from fastclip.data.sources.synthetic import SyntheticSource
 from tests.support.pair_files import assert_resumable, captions, picture_bytes, read_all, reasons

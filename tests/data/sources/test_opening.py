@@ -1,6 +1,6 @@
 import pytest
 
-from fastclip.data.sources.built_in import DigitSource
+from fastclip.data.digits.source import DigitSource
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.opening import find_type, open_source

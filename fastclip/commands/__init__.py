@@ -1,0 +1,1 @@
+"""The subcommands of `fastclip`, one module for each."""

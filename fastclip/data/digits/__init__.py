@@ -1,0 +1,1 @@
+"""The built-in data: images of handwritten digits, alone and in captioned grids."""

@@ -1,0 +1,1 @@
+"""What `fastclip demo` shows."""

@@ -1,0 +1,79 @@
+"""What a model trained on images of digits can do with digits it has never seen.
+
+Retrieval: among unseen pairs (test digits in held-out arrangements), find an image's caption and a
+caption's image.
+
+Zero-shot: name the one digit in an image. Each test digit stands alone in some cell. A class is
+the ensemble of six prompts, one per cell ("top left three", ...), so that its features speak of
+the digit and no longer of a place.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastclip.data.digits.grids import CELLS, PROMPTS, DigitGrids, Pairs, place_alone
+from fastclip.data.digits.images import DIGIT_WORDS, LabeledImages
+from fastclip.data.digits.tokenizer import WordTokenizer
+from fastclip.data.pixels import standardize
+from fastclip.evaluate.classification import accuracy, class_features, classify
+from fastclip.evaluate.ranking import Retrieval, digests, nearest, retrieval
+from fastclip.models.clip import CLIP
+
+CHUNK = 512  # images or texts encoded at a time
+
+
+class DigitEvaluation(NamedTuple):
+    pairs: Pairs  # the unseen ones
+    retrieved: Tensor  # (N,) int64, the caption found for each image
+    retrieval: Retrieval
+    digit_accuracy: float
+    num_digits: int  # how many test digits were classified
+
+
+@torch.no_grad()
+def evaluate_digits(
+    model: CLIP, tokenizer: WordTokenizer, test: LabeledImages, num_pairs: int = 1000, seed: int = 0
+) -> DigitEvaluation:
+    """Evaluate on `num_pairs` unseen pairs and on every test digit.
+
+    Args:
+        test: digits that no training image held, at least one of each class.
+        seed: of the pairs and of the cell in which each digit stands.
+    """
+    was_training = model.training
+    model.eval()
+    generator = torch.Generator().manual_seed(seed)
+    pairs = DigitGrids(test, held_out=True).draw(num_pairs, generator)
+    image_features = _encode_images(model, pairs.images)
+    text_features = _encode_texts(model, tokenizer, pairs.captions)
+
+    cells = torch.randint(CELLS, (len(test.labels),), generator=generator)
+    lone_features = _encode_images(model, place_alone(test.images, cells))
+    classes = class_features(
+        lambda texts: _encode_texts(model, tokenizer, texts), DIGIT_WORDS, PROMPTS
+    )
+    model.train(was_training)
+    return DigitEvaluation(
+        pairs,
+        nearest(image_features, text_features),
+        retrieval(
+            image_features,
+            text_features,
+            image_ids=digests(pairs.images),
+            text_ids=pairs.captions,
+        ),
+        accuracy(classify(lone_features, classes), test.labels),
+        len(test.labels),
+    )
+
+
+def _encode_images(model: CLIP, images: Tensor) -> Tensor:
+    parts = [model.encode_image(standardize(part), normalize=True) for part in images.split(CHUNK)]
+    return torch.cat(parts)
+
+
+def _encode_texts(model: CLIP, tokenizer: WordTokenizer, texts: list[str]) -> Tensor:
+    tokens = tokenizer(texts)
+    return torch.cat([model.encode_text(part, normalize=True) for part in tokens.split(CHUNK)])

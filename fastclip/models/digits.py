@@ -1,0 +1,23 @@
+"""The small model of the built-in digits: what two CPU cores can train."""
+
+import torch
+
+from fastclip.data.digits.grids import IMAGE_SIZE, DigitGrids
+from fastclip.data.digits.tokenizer import WordTokenizer
+from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
+
+EMBED_DIM = 128
+CAPTIONS_TO_LEARN_FROM = 1000  # they hold every word many times over
+
+
+def digits_tokenizer(grids: DigitGrids) -> WordTokenizer:
+    """The tokenizer of the captions of `grids`."""
+    drawn = grids.draw(CAPTIONS_TO_LEARN_FROM, torch.Generator().manual_seed(0))
+    return WordTokenizer.learn(drawn.captions)
+
+
+def digits_config(tokenizer: WordTokenizer) -> ClipConfig:
+    """One patch per cell, two layers in each tower."""
+    vision = VisionConfig(IMAGE_SIZE, patch_size=8, width=96, layers=2, head_width=16, channels=1)
+    text = TextConfig(tokenizer.context_length, tokenizer.vocab_size, width=64, heads=4, layers=2)
+    return ClipConfig(EMBED_DIM, vision, text)

@@ -1,0 +1,289 @@
+"""The checkpoints of a run: what each of its ranks needs to go on exactly where it was, in a file.
+
+    {"epoch", "name", "state_dict", "optimizer"[, "scaler"][, "ema_state_dict", "ema_updates"],
+     "global_step", "samples_seen", "config", "model_config", "contents": of model and data,
+     "names": of files that the same content stays under,
+     "ranks": for each of them its place in the data, what it has measured, its random numbers}
+
+The first line is open_clip's, which loads the model of such a file; its optimiser has the
+parameters in another order. "state_dict" has what the optimiser steps: float32, also of the
+precisions bf16 and fp16 (the masters), but 16 bits of pure_bf16 and pure_fp16. "ema_state_dict",
+and the file of an epoch's average, are float32 in any precision.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastclip.data.loading.loader import PairLoader
+from fastclip.distributed.processes import Ranks
+from fastclip.train.checkpoints.file import UnusableCheckpoint, read_checkpoint
+from fastclip.train.checkpoints.same_run import OwnRun, resumption
+from fastclip.train.checkpoints.store import CheckpointStore, Found, is_name_of_epoch
+from fastclip.train.checkpoints.trained_state import TrainedState
+from fastclip.train.log.run_log import RunLog
+from fastclip.train.settings.run_config import ALLOW_FRESH, LATEST
+from fastclip.train.step.cached import CachedStep
+from fastclip.train.step.not_finite import listed, stored_not_finite
+from fastclip.train.step.random_state import RandomState, torch_generators
+
+# What every checkpoint of a run has, of which kind.
+PARTS = {
+    "epoch": int, "global_step": int, "samples_seen": int, "state_dict": dict, "optimizer": dict,
+    "ranks": list,
+}  # fmt: skip
+PARTS_OF_RANK = {"loader", "compute", "random_cpu", "random_device"}
+
+
+class Progress(NamedTuple):
+    epoch: int = 0  # number of epochs that are done
+    global_step: int = 0  # number of steps that are done
+
+
+class RunCheckpoints:
+    """Saves and restores a run, all ranks together; the first one writes.
+
+    Attributes:
+        config: the settings in force.
+
+    Args:
+        own: what the run is. Checkpoints keep it, and are compared with it when they are restored.
+        directory: of the run; checkpoints are in a folder of it.
+        state, loader, compute: what they hold of this rank's is saved, and restored in place.
+    """
+
+    def __init__(
+        self,
+        own: OwnRun,
+        ranks: Ranks,
+        directory: Path,
+        log: RunLog,
+        state: TrainedState,
+        loader: PairLoader,
+        compute: CachedStep,
+    ) -> None:
+        self.own, self.config, self.ranks, self.log = own, own.config, ranks, log
+        self.state, self.loader, self.compute = state, loader, compute
+        self.store = CheckpointStore(directory / "checkpoints", own.config.keep_last, log.warn)
+        self._place: dict[str, Any] = {}
+
+    def keep_place(self) -> None:
+        """Note where this rank stands, after a step: it may fetch data, and `save` stores this."""
+        # What forwards of built-in models draw from; data draws from nothing that has a state.
+        cpu, *on_device = RandomState(torch_generators([self.ranks.device])).states
+        self._place = {
+            "loader": self.loader.state_dict(),
+            "compute": self.compute.state_dict(),
+            "random_cpu": cpu,
+            "random_device": on_device[0] if on_device else None,
+        }
+
+    def save(self, progress: Progress, names: Sequence[str] = ()) -> None:
+        """Write the checkpoint after a step, with the place that was kept then.
+
+        Args:
+            names: that the file stays under, such as "epoch_3.pt"; the average of the weights is
+                then written to "epoch_3_ema.pt".
+
+        Raises:
+            CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
+            FloatingPointError: on all ranks, if something in it is not finite; nothing is written.
+        """
+        ranks = self.ranks.gather(self._place)
+        trained = self.state.state_dict()
+        self._require_finite(trained, progress.global_step)
+        if ranks is None:
+            return
+        size = self.config.arithmetic(self.ranks.world_size).global_batch_size
+        content = {
+            "epoch": progress.epoch,
+            "name": self.config.name,
+            **trained,
+            "global_step": progress.global_step,
+            "samples_seen": progress.global_step * size,
+            "config": self.config.to_dict(),
+            "model_config": self.own.model_config,
+            "contents": self.own.contents,
+            "names": list(names),
+            "ranks": ranks,
+        }
+        self.store.save(content, progress.global_step, names)
+        self._write_averages(content)
+
+    def _require_finite(self, trained: dict[str, Any], step: int) -> None:
+        """The first rank, which writes, looks for all."""
+        message = None
+        if self.ranks.is_first and (names := stored_not_finite(trained)):
+            good = self.store.newest_path()
+            which = "there is no other" if good is None else f"{good} is the newest that is"
+            message = (
+                f"the checkpoint after step {step} is not written, as {listed(names)} in it is not "
+                f"finite: {which}; go on from one that is, with a lower learning rate"
+            )
+        if (message := self.ranks.share(message)) is not None:
+            raise FloatingPointError(message)
+
+    def restore(self, path: str) -> Progress:
+        """Go to where a checkpoint was written, and set aside what this run wrote after it.
+
+        Args:
+            path: "latest" is the newest whole one of this run, and none only if there never was
+                one; with "allow-fresh" it is none too if what there is cannot be read.
+
+        Returns:
+            Where that is: at the beginning, if there is none.
+
+        Raises:
+            ValueError: it is of a run with other settings, damaged, or no checkpoint of a run.
+            FileNotFoundError: there is no checkpoint at `path`.
+            OSError: the directory cannot be read.
+        """
+        found = self._find(path)
+        if found is None:
+            return Progress()
+        content = found.content
+        _require_run(found)
+        if len(content["ranks"]) != self.ranks.world_size:
+            raise ValueError(
+                f"{found.path} is of {len(content['ranks'])} ranks, this run has "
+                f"{self.ranks.world_size}"
+            )
+        resumed = resumption(content, str(found.path), self.own)
+        self._take_up(found, resumed.measures_anew)
+        self.config = resumed.config
+        self.log.say(f"resumed from {found.path}, after step {content['global_step']}")
+        for text in resumed.said:
+            self.log.say(text)
+        for text in resumed.warned:
+            self.log.warn(text)
+        if self.ranks.is_first:
+            self._go_on_from(found)
+        return Progress(content["epoch"], content["global_step"])
+
+    def _find(self, asked: str) -> Found | None:
+        """What to resume, on every rank.
+
+        The first one looks, for all: they could find other files, or no disk that is shared.
+        """
+        mine: list[Found | None] = []
+
+        def look() -> Path | None:
+            mine.append(self._look_for(asked))
+            return None if mine[0] is None else mine[0].path
+
+        path = self.ranks.agree(look)
+        if mine or path is None:
+            return mine[0] if mine else None
+        return Found(path, read_checkpoint(path))
+
+    def _look_for(self, asked: str) -> Found | None:
+        if asked not in (LATEST, ALLOW_FRESH):
+            return Found(Path(asked), read_checkpoint(asked))
+        if (found := self.store.newest()) is not None:
+            return found
+        lost = self._what_was_lost()
+        if lost is None:
+            self.log.say("nothing to resume: starting")
+        elif asked == LATEST:
+            raise ValueError(
+                f"{lost}, and --resume latest starts nothing afresh where a run has been: see to "
+                "the storage and start again, name a good copy by --resume PATH, or train from the "
+                "beginning by --resume allow-fresh, which sets aside what there is"
+            )
+        else:
+            self.log.warn(f"{lost}: starting afresh, as --resume allow-fresh says")
+            self._set_aside(step=-1, epoch=0)
+        return None
+
+    def _what_was_lost(self) -> str | None:
+        """A clause about what there was of this run, of which nothing can be resumed."""
+        if num := len(self.store.files()):
+            return (
+                f"none of the {num} files of checkpoints in {self.store.directory} can be resumed"
+            )
+        if self.log.has_epochs:
+            return (
+                f"{self.store.directory} has no checkpoint, though results.jsonl has epochs of "
+                "this run"
+            )
+        return None
+
+    def _take_up(self, found: Found, measures_anew: bool) -> None:
+        """Put this rank where it was."""
+        content = found.content
+        own = content["ranks"][self.ranks.rank]
+        try:
+            self.state.load_state_dict(content)
+            self.loader.load_state_dict(own["loader"])
+            if not measures_anew:
+                self.compute.load_state_dict(own["compute"])
+            generators = torch_generators([self.ranks.device])
+            states = own["random_cpu"], own["random_device"]
+            RandomState(generators, states[: len(generators)]).restore()
+        except (LookupError, TypeError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            raise ValueError(f"{found.path} does not fit this run ({reason})") from error
+
+    def _go_on_from(self, found: Found) -> None:
+        """Let the files be those that lead to a checkpoint, and no others."""
+        content = found.content
+        if not self.store.holds(found.path):
+            self._set_aside(step=-1, epoch=0)
+            return
+        self._set_aside(content["global_step"], content["epoch"])
+        # Who was killed between the file of a step and its other names owes these.
+        for name in filter(self._is_owed, _names_in(content)):
+            self.store.name(found.path, name)
+        self._write_averages(content, self._is_owed)
+
+    def _set_aside(self, step: int, epoch: int) -> None:
+        if (moved := self.store.set_aside(step, epoch)) is not None:
+            folder, num = moved
+            after = f"after step {step}" if step >= 0 else "of another run"
+            self.log.warn(f"{num} files of checkpoints {after} are set aside in {folder}")
+        self.log.keep_epochs(epoch)
+
+    def _write_averages(
+        self, content: dict[str, Any], is_wanted: Callable[[str], bool] = lambda name: True
+    ) -> None:
+        """Beside each name of a checkpoint, the average of the weights alone, if it has one."""
+        if "ema_state_dict" not in content:
+            return
+        average = {key: content[key] for key in ("epoch", "name")}
+        average["state_dict"] = content["ema_state_dict"]
+        for name in _names_in(content):
+            if is_wanted(of_average := f"{Path(name).stem}_ema.pt"):
+                self.store.write(of_average, average)
+
+    def _is_owed(self, name: str) -> bool:
+        """What has no number may be there and be of an earlier epoch."""
+        return name.startswith("epoch_latest") or not (self.store.directory / name).exists()
+
+
+def _names_in(content: dict[str, Any]) -> list[str]:
+    """Of the same content; earlier versions stored none."""
+    names = content.get("names", ())
+    return [name for name in names if isinstance(name, str) and is_name_of_epoch(name)]
+
+
+def _require_run(found: Found) -> None:
+    """
+    Raises:
+        UnusableCheckpoint: the content is not that of a run's checkpoint.
+    """
+    lacking = _lacking_in(found.content)
+    if lacking is not None:
+        reason = f"it is not of `fastclip train`: start from it with --pretrained ({lacking})"
+        raise UnusableCheckpoint(found.path, reason)
+
+
+def _lacking_in(content: object) -> str | None:
+    if not isinstance(content, dict):
+        return f"it holds a {type(content).__name__}"
+    wrong = [name for name, kind in PARTS.items() if not isinstance(content.get(name), kind)]
+    if wrong:
+        return f"it has no {', '.join(wrong)}"
+    for of in content["ranks"]:
+        if not isinstance(of, dict) or not of.keys() >= PARTS_OF_RANK:
+            return "it does not say where its ranks were"
+    return None

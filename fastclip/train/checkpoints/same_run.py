@@ -1,0 +1,205 @@
+"""Is a run the one that a checkpoint is of, and what about it is no longer as it was?
+
+What may not differ is refused, all of it at once; what may is said, with what it does. Settings are
+classified in `resumed_settings.py`, and `run_contents.py` says by what model and data are known.
+"""
+
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from fastclip.data.sources.source import Contents
+from fastclip.train.checkpoints.resumed_settings import (
+    BEGINNING,
+    CONTENTS,
+    OF_MEMORY,
+    OF_RATE,
+    Change,
+    changes,
+    defaults_of,
+    refusal_of_sizes,
+    refusals,
+    told_settings,
+)
+from fastclip.train.run.contents import (
+    MODEL,
+    TRAIN,
+    contents_of_config,
+    difference,
+    stored_contents,
+)
+from fastclip.train.settings.run_config import RunConfig
+from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.step.optimizer import Moments
+from fastclip.train.step.schedule import learning_rate_at
+
+FIXED_SUBJECTS = (MODEL, TRAIN)
+
+
+class OwnRun(NamedTuple):
+    """What a run is, to be compared with a checkpoint and kept in one.
+
+    Attributes:
+        config: with the precision and the device that it computes with.
+        training: made of `config`.
+        moments: of AdamW, where the run does not say them.
+        model_config: as JSON.
+        contents: by subject, see `run_contents.py`.
+    """
+
+    config: RunConfig
+    training: TrainConfig
+    moments: Moments
+    steps_per_epoch: int
+    world_size: int
+    model_config: dict[str, Any]
+    contents: dict[str, Contents]
+
+
+class Resumption(NamedTuple):
+    """How a run goes on from a checkpoint.
+
+    Attributes:
+        config: the settings in force.
+        said: what is not as it was.
+        warned: likewise, where numbers before and after do not compare.
+        measures_anew: what a micro-batch takes is not what was measured.
+    """
+
+    config: RunConfig
+    said: list[str]
+    warned: list[str]
+    measures_anew: bool
+
+
+def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption:
+    """Compare a checkpoint with the run that is to go on from it.
+
+    Raises:
+        ValueError: it is of another run, and how; or has done more than the run is to do.
+    """
+    for part in ("config", "model_config"):
+        if not isinstance(content.get(part), Mapping):
+            raise ValueError(f"{path} is no checkpoint of a run: its {part} is not there")
+    stored, step = content["config"], content["global_step"]
+    try:
+        told = told_settings(stored)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no checkpoint of a run: of its settings, {error}") from None
+    config = own.config
+    defaults = defaults_of(config.precision, config.device, own.moments)
+    found = changes(stored, config, defaults)
+    differing = _differing(content, own)
+    refused = [
+        *filter(None, [refusal_of_sizes(told, config, own.world_size)]),
+        *refusals(found),
+        *filter(None, [_refusal_of_average(content, config)]),
+        *_refusals_of_contents(found, differing),
+    ]
+    if refused:
+        raise ValueError(
+            f"{path} is not of this run: {'; '.join(refused)}. Give what its run was given, or "
+            f"begin another run from its weights: --pretrained {path}"
+        )
+    if step > own.training.steps:
+        least = -(-step // own.steps_per_epoch)
+        raise ValueError(
+            f"--epochs {config.epochs} is less than what {path} has done, {step:,} steps of "
+            f"{own.steps_per_epoch:,} an epoch: give --epochs {least} or more"
+        )
+    both = set(content.get("contents", ())) & set(own.contents)
+    said = [_effect(change, both - set(differing), step) for change in found]
+    if any(change.name in OF_RATE for change in found):
+        said.append(_effect_on_rate(told, own, step))
+    if step == own.training.steps:
+        said.append(f"all {config.epochs} epochs are done: no step is left to train")
+    return Resumption(
+        replace(config, **{name: stored.get(name) for name in BEGINNING}),
+        said,
+        _of_evaluation(content, path, own, differing),
+        any(change.name in OF_MEMORY for change in found),
+    )
+
+
+def _differing(content: Mapping[str, Any], own: OwnRun) -> dict[str, str]:
+    """In what subjects differ that both know."""
+    before, now = stored_contents(content), own.contents
+    if "contents" not in content:
+        now = {MODEL: contents_of_config(own.model_config)}
+    found = {
+        subject: difference(before[subject], now[subject]) for subject in before if subject in now
+    }
+    return {subject: text for subject, text in found.items() if text is not None}
+
+
+def _refusals_of_contents(found: list[Change], differing: Mapping[str, str]) -> list[str]:
+    """What differs in model and training data, with the settings that name them."""
+    refused = []
+    for subject in FIXED_SUBJECTS:
+        if subject in differing:
+            refused += [str(change) for change in found if CONTENTS.get(change.name) == subject]
+            refused.append(f"what {subject} names has changed: {differing[subject]}")
+    return refused
+
+
+def _refusal_of_average(content: Mapping[str, Any], config: RunConfig) -> str | None:
+    was = content["config"].get("ema_decay")
+    if "ema_state_dict" in content and config.ema_decay is None:
+        return (
+            f"--ema-decay was {was}, is not given (its average of the weights would be lost; "
+            "--ema-decay 0 goes on without it)"
+        )
+    if "ema_state_dict" not in content and config.ema_decay:
+        return f"--ema-decay was {was}, is {config.ema_decay} (there is no average to go on with)"
+    return None
+
+
+def _effect(change: Change, same: Container[str], step: int) -> str:
+    """
+    Args:
+        same: subjects that are known to be what they were.
+    """
+    if change.name in BEGINNING:
+        return f"{change}, without effect: the weights are the checkpoint's"
+    if CONTENTS.get(change.name) in same:
+        return f"{change}: what it names is the same"
+    return f"{change} from step {step + 1:,} on"
+
+
+def _effect_on_rate(told: RunConfig, own: OwnRun, step: int) -> str:
+    """What becomes of the schedule."""
+    before = told.training(own.steps_per_epoch, own.world_size, own.moments)
+    now = own.training
+    said = f"the run ends after step {now.steps:,}"
+    if now.steps != before.steps:
+        said += f" instead of {before.steps:,}, and its schedule goes to there"
+    if step == now.steps:
+        return said
+    rate, last = (learning_rate_at(number, now) for number in (step, now.steps - 1))
+    was = ""
+    if step < before.steps:
+        was = f", and would have been {learning_rate_at(step, before):.3g}"
+    return (
+        f"{said}: the learning rate of step {step + 1:,} is {rate:.3g}{was}; that of the last step "
+        f"is {last:.3g} ({now.lr_scheduler})"
+    )
+
+
+def _of_evaluation(
+    content: Mapping[str, Any], path: str, own: OwnRun, differing: Mapping[str, str]
+) -> list[str]:
+    """What is evaluated otherwise, or cannot be compared."""
+    if "contents" not in content:
+        return [
+            f"{path} is of a version that does not store what its data is made of: of that, only "
+            "the names were compared"
+        ]
+    before, now = content["contents"], own.contents
+    warned = [
+        f"{subject} is not what was evaluated before, and its numbers do not compare: {text}"
+        for subject, text in differing.items()
+    ]
+    warned += [f"{subject} is no longer evaluated" for subject in before if subject not in now]
+    return warned + [
+        f"{subject} is evaluated from now on" for subject in now if subject not in before
+    ]

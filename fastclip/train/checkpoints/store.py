@@ -1,0 +1,225 @@
+"""The checkpoints of a run: the last few, and one per epoch; the newest that is whole.
+
+    step_000001200.pt     every so many steps or minutes, at the end, on SIGTERM; the last K stay
+    epoch_3.pt            the same file under another name, which stays; maybe epoch_latest.pt
+    epoch_3_ema.pt        the average of the weights alone, from which no run goes on
+    set_aside_1/          what a run that began again at an earlier step found of later ones
+
+All files beside the newest are thus of the steps that led to it: one line, whose last K stay. A run
+that is killed leaves whole files and perhaps a temporary one, which the next run removes. One whose
+disk is full leaves whole files, and its error names the newest.
+"""
+
+import contextlib
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastclip.atomic_file import Tell, name_again, reading, remove_temporaries, writing
+from fastclip.train.checkpoints.file import (
+    UnusableCheckpoint,
+    epoch_in,
+    objection_to,
+    read_checkpoint,
+    write_checkpoint,
+)
+
+STEP_NAME = re.compile(r"step_(\d+)\.pt")
+EPOCH_NAME = re.compile(r"epoch_(\d+)\.pt")
+LATEST_NAME = "epoch_latest.pt"
+OF_EPOCH = re.compile(r"epoch_(\d+)(_ema)?\.pt")
+OF_LATEST = re.compile(r"epoch_latest(_ema)?\.pt")
+ANY_NAME = r"(step|epoch)_\w+\.pt"
+
+
+class CheckpointNotWritten(OSError):
+    """A checkpoint cannot be written; the message says which one is still good.
+
+    Attributes:
+        errno: the system's number of the reason, if there is one.
+    """
+
+
+class Found(NamedTuple):
+    path: Path
+    content: dict[str, Any]
+
+
+class CheckpointStore:
+    """Writes and finds the checkpoints in a directory, which one process writes at a time.
+
+    Args:
+        directory: made if it is not there.
+        keep_last: how many `step_` files stay; None for all.
+        tell: called with a sentence about what is passed over, and once for all with one about what
+            the file system lacks.
+
+    Raises:
+        ValueError: `keep_last` < 1.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        keep_last: int | None = 3,
+        tell: Tell = lambda text: None,
+    ) -> None:
+        if keep_last is not None and keep_last < 1:
+            raise ValueError(f"keep_last must be at least 1 or None, got {keep_last}")
+        self.directory = Path(directory)
+        self.keep_last = keep_last
+        self._tell = tell
+        self._told: set[str] = set()
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def remove_temporaries(self) -> None:
+        """Remove what a killed process left; to be called by the one process that writes."""
+        remove_temporaries(self.directory, ANY_NAME)
+
+    def save(self, content: dict[str, Any], step: int, names: Sequence[str] = ()) -> Path:
+        """Write `content` as the checkpoint after `step`.
+
+        Args:
+            names: of files that the same content stays under, such as "epoch_3.pt".
+
+        Raises:
+            CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
+        """
+        path = self.write(f"step_{step:09d}.pt", content)
+        for name in names:
+            self.name(path, name)
+        self._prune(step)
+        return path
+
+    def write(self, name: str, content: dict[str, Any]) -> Path:
+        """Write `content` to the file of that name; raises as `save`."""
+        path = self.directory / name
+        with self._naming_what_is_good():
+            write_checkpoint(path, content, self._tell_once)
+        return path
+
+    def name(self, path: Path, name: str) -> None:
+        """Let a file stay under another name in the directory; raises as `save`."""
+        with self._naming_what_is_good():
+            name_again(path, self.directory / name, self._tell_once)
+
+    def files(self) -> list[Path]:
+        """All that has a checkpoint's name: whole or damaged, averages too.
+
+        Raises:
+            CannotRead: the directory cannot be read.
+        """
+        with reading(self.directory):
+            return [p for p in self.directory.iterdir() if re.fullmatch(ANY_NAME, p.name)]
+
+    def paths(self) -> list[Path]:
+        """What a run can go on from, newest first; what is of epochs alone after that of steps.
+
+        Raises:
+            CannotRead: the directory cannot be read.
+        """
+        files = self.files()
+        by_number = [
+            sorted((p for p in files if name.fullmatch(p.name)), key=_number, reverse=True)
+            for name in (STEP_NAME, EPOCH_NAME)
+        ]
+        latest = [path for path in files if path.name == LATEST_NAME]
+        return [*by_number[0], *by_number[1], *latest]
+
+    def newest(self) -> Found | None:
+        """The newest checkpoint that is whole, read on the CPU, or None; others are told of."""
+        for path in self.paths():
+            try:
+                return Found(path, read_checkpoint(path))
+            except (UnusableCheckpoint, FileNotFoundError) as error:
+                reason = getattr(error, "reason", "it is not there")
+                self._tell(f"{path} is skipped: {reason}")
+        return None
+
+    def newest_path(self) -> Path | None:
+        """Where that is, without a word, with every byte looked at and no tensor read."""
+        return next((path for path in self.paths() if objection_to(path) is None), None)
+
+    def holds(self, path: str | os.PathLike) -> bool:
+        """Does a file lie in this directory?"""
+        return Path(path).resolve().parent == self.directory.resolve()
+
+    def set_aside(self, step: int, epoch: int) -> tuple[Path, int] | None:
+        """Move files of later steps and epochs than these into a new folder of the directory.
+
+        Returns:
+            The folder and how many files are in it, or None if there is nothing to move.
+
+        Raises:
+            CannotWrite: the directory refuses.
+        """
+        later = [path for path in self.files() if _is_later(path, step, epoch)]
+        if not later:
+            return None
+        with writing(self.directory):
+            folder = self._new_folder()
+            for path in later:
+                path.rename(folder / path.name)
+        return folder, len(later)
+
+    @contextlib.contextmanager
+    def _naming_what_is_good(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            told = CheckpointNotWritten(f"the checkpoint {error}; {self._what_is_good()}")
+            told.errno = error.errno
+            raise told from error
+
+    def _what_is_good(self) -> str:
+        try:
+            good = self.newest_path()
+        except OSError as error:
+            return str(error)
+        return "there is no other checkpoint" if good is None else f"{good} is still good"
+
+    def _prune(self, newest: int) -> None:
+        """Remove what is too old of the line that leads to a step; later files are of another."""
+        if self.keep_last is None:
+            return
+        steps = [p for p in self.paths() if STEP_NAME.fullmatch(p.name) and _number(p) <= newest]
+        for path in steps[self.keep_last :]:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                self._tell_once(f"{path} cannot be removed ({error.strerror}), and stays")
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._tell(text)
+
+    def _new_folder(self) -> Path:
+        for number in itertools.count(1):
+            with contextlib.suppress(FileExistsError):
+                (folder := self.directory / f"set_aside_{number}").mkdir()
+                return folder
+        raise AssertionError("numbers do not end")
+
+
+def is_name_of_epoch(name: str) -> bool:
+    """Is it a name under which the checkpoint of an epoch stays?"""
+    return name == LATEST_NAME or EPOCH_NAME.fullmatch(name) is not None
+
+
+def _number(path: Path) -> int:
+    return int(re.search(r"\d+", path.name)[0])
+
+
+def _is_later(path: Path, step: int, epoch: int) -> bool:
+    if STEP_NAME.fullmatch(path.name):
+        return _number(path) > step
+    if OF_EPOCH.fullmatch(path.name):
+        return _number(path) > epoch
+    if not OF_LATEST.fullmatch(path.name):
+        return False
+    of = epoch_in(path)  # its name does not tell
+    return of is None or of > epoch

@@ -1,0 +1,125 @@
+"""What training changes, as a checkpoint holds it: parameters, moments, the scaler, an average.
+
+Of a run it also has how many steps were taken, and how many were left out.
+
+Weights are stored as the optimiser steps them: of 16-bit parameters that have float32 masters, the
+masters. A model of any dtype loads them, and rounding them gives the parameters to the bit. An
+average of the weights is float32 in any case.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils._pytree import tree_map_only
+
+from fastclip.train.step.counts import StepCounts
+from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
+from fastclip.train.weights.sharding import shared_like, whole
+
+
+class TrainedState:
+    """The state of a model under training, under the names of open_clip's checkpoints.
+
+    Args:
+        average: of the weights; its parameters are stored as "ema_state_dict".
+        masters: of 16-bit parameters, stored in their place under "state_dict".
+        counts: of steps, stored under "steps".
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler | None = None,
+        average: AveragedModel | None = None,
+        masters: MasterWeights = NO_MASTERS,
+        counts: StepCounts | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scaler = scaler
+        self.average = average
+        self.masters = masters
+        self.counts = counts or StepCounts()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whole tensors, of sharded ones too: all ranks call this together."""
+        content = {
+            "state_dict": _whole(self.model.state_dict() | self.masters.state_dict()),
+            "optimizer": _whole(self.optimizer.state_dict()),
+            "steps": self.counts.state_dict(),
+        }
+        if self.scaler is not None:
+            content["scaler"] = self.scaler.state_dict()
+        if self.average is not None:
+            content["ema_state_dict"] = _whole(self.average.module.state_dict())
+            content["ema_updates"] = self.average.n_averaged.item()
+        return content
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """
+        Raises:
+            ValueError: `content` lacks a part, being of a run without it, or is of a run that
+                trains other parameters.
+        """
+        for name, part in (("scaler", self.scaler), ("ema_state_dict", self.average)):
+            if part is not None and name not in content:
+                raise ValueError(f"the checkpoint has no {name}: its run was without")
+        _load(self.model, content["state_dict"])
+        self.masters.load_state_dict(content["state_dict"])
+        self._load_optimizer(content["optimizer"])
+        self.counts.load_state_dict(content.get("steps") or _all_taken(content))
+        if self.scaler is not None:
+            self.scaler.load_state_dict(content["scaler"])
+        if self.average is not None:
+            _load(self.average.module, content["ema_state_dict"])
+            self.average.n_averaged.fill_(content["ema_updates"])
+
+    def _load_optimizer(self, content: dict[str, Any]) -> None:
+        """Take moments and counts of steps, not settings: those are of this run."""
+        own = self.optimizer.param_groups
+        counts, own_counts = (
+            [len(group["params"]) for group in groups] for groups in (content["param_groups"], own)
+        )
+        if counts != own_counts:
+            raise ValueError(
+                f"the checkpoint's optimizer trains {sum(counts)} parameters, in groups of "
+                f"{counts}, and this run's {sum(own_counts)}, in groups of {own_counts}: other "
+                "towers or layers are locked"
+            )
+        parameters = [p for group in own for p in group["params"]]
+        state = {
+            index: {name: _shared_like(value, parameters[index]) for name, value in of.items()}
+            for index, of in content["state"].items()
+        }
+        groups = [
+            {**group, "params": stored["params"]}
+            for group, stored in zip(own, content["param_groups"], strict=True)
+        ]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _all_taken(content: dict[str, Any]) -> dict[str, int]:
+    """The counts of steps of a file of an earlier version, which did not tell them apart."""
+    steps = content.get("global_step", 0)
+    return {"taken": steps, "taken_in_epoch": steps}
+
+
+def _whole(content: Any) -> Any:
+    return tree_map_only(Tensor, whole, content)
+
+
+def _load(model: nn.Module, content: dict[str, Tensor]) -> None:
+    own = model.state_dict()
+    shares = {
+        name: shared_like(value, own[name]) if name in own else value
+        for name, value in content.items()
+    }
+    model.load_state_dict(shares)
+
+
+def _shared_like(value: Any, parameter: nn.Parameter) -> Any:
+    """Of what an optimiser keeps for a parameter, averages are shared as it is; counts are not."""
+    return shared_like(value, parameter) if isinstance(value, Tensor) else value

@@ -1,0 +1,110 @@
+"""Where the numbers of a run go in addition to its own files: TensorBoard, Weights & Biases.
+
+Names are open_clip's: `train/loss`, `val/image_to_text_R@1`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+from fastclip.train.settings.run_config import RunConfig
+
+
+class Reporter(ABC):
+    """Takes numbers of steps and of evaluations."""
+
+    @abstractmethod
+    def step(self, values: Mapping[str, float], step: int) -> None: ...
+
+    @abstractmethod
+    def evaluation(self, values: Mapping[str, float], epoch: int, step: int) -> None:
+        """
+        Args:
+            epoch: number of epochs that are done.
+            step: number of optimiser steps that are done.
+        """
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class TensorBoard(Reporter):
+    """Writes event files into `directory`.
+
+    Raises:
+        ModuleNotFoundError: `tensorboard` is not installed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise _missing("tensorboard") from error
+        self.writer = SummaryWriter(str(directory / "tensorboard"))
+
+    def step(self, values: Mapping[str, float], step: int) -> None:
+        self._add("train", values, step)
+
+    def evaluation(self, values: Mapping[str, float], epoch: int, step: int) -> None:
+        self._add("val", values, epoch)
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def _add(self, prefix: str, values: Mapping[str, float], number: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(f"{prefix}/{name}", value, number)
+
+
+class WeightsAndBiases(Reporter):
+    """Logs to the run of the same name, which goes on if the run is resumed.
+
+    Raises:
+        ModuleNotFoundError: `wandb` is not installed.
+        RuntimeError: Weights & Biases refuses, because a login is missing for example.
+    """
+
+    def __init__(self, config: RunConfig, directory: Path) -> None:
+        try:
+            import wandb
+        except ModuleNotFoundError as error:
+            raise _missing("wandb") from error
+        try:
+            self.run = wandb.init(
+                project=config.wandb_project_name, name=config.name, id=config.name,
+                notes=config.wandb_notes or None, config=config.to_dict(), dir=str(directory),
+                resume=None if config.resume is None else "allow",
+            )  # fmt: skip
+        except wandb.Error as error:
+            raise RuntimeError(f"--report-to wandb: {error}") from error
+
+    def step(self, values: Mapping[str, float], step: int) -> None:
+        self.run.log({f"train/{name}": value for name, value in values.items()}, step=step)
+
+    def evaluation(self, values: Mapping[str, float], epoch: int, step: int) -> None:
+        named = {f"val/{name}": value for name, value in values.items()}
+        self.run.log({**named, "epoch": epoch}, step=step)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+def make_reporters(config: RunConfig, directory: Path) -> list[Reporter]:
+    """Those of `config.report_to`.
+
+    Raises:
+        ModuleNotFoundError: what one needs is not installed.
+        RuntimeError: one refuses.
+    """
+    makers = {
+        "tensorboard": lambda: TensorBoard(directory),
+        "wandb": lambda: WeightsAndBiases(config, directory),
+    }
+    return [makers[name]() for name in config.reporters]
+
+
+def _missing(package: str) -> ModuleNotFoundError:
+    return ModuleNotFoundError(
+        f"--report-to {package} needs it: pip install {package}, or "
+        "pip install 'fastclip-kernels[train]'"
+    )

@@ -1,0 +1,120 @@
+"""What a run says: lines on the terminal and in out.log, metrics in results.jsonl and elsewhere."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fastclip.atomic_file import writing
+from fastclip.printable import printable
+from fastclip.progress import LineHandler
+from fastclip.train.log.reporters import Reporter
+from fastclip.train.log.results_file import ResultsFile
+from fastclip.train.log.step_report import StepReport
+
+
+class _LogFile(logging.FileHandler):
+    """Goes on without lines that a full disk refuses, and says once that there are such."""
+
+    def __init__(self, path: Path) -> None:
+        with writing(path):
+            super().__init__(path, encoding="utf-8", errors="surrogateescape")
+        self.has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.has_failed:
+            self.has_failed = True
+            error = sys.exc_info()[1]
+            print(f"{self.baseFilename} lacks lines from here on: {error}", file=sys.stderr)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # what is not written yet is refused once more
+            self.stream = None
+
+
+class RunLog:
+    """Writes into a run's directory; on ranks other than the first it does nothing.
+
+    Args:
+        directory: of the run, or None to write nothing.
+        reporters: get every line of numbers too.
+    """
+
+    def __init__(self, directory: Path | None, reporters: Sequence[Reporter] = ()) -> None:
+        self.directory = directory
+        self.reporters = list(reporters)
+        self.results: ResultsFile | None = None
+        self.logger = logging.getLogger("fastclip.train")
+        self.logger.handlers.clear()
+        self.logger.propagate = False
+        if directory is None:
+            self.logger.addHandler(logging.NullHandler())
+            return
+        self.logger.setLevel(logging.INFO)
+        form = logging.Formatter("%(asctime)s | %(levelname)s | %(message)s", "%Y-%m-%d,%H:%M:%S")
+        for handler in (LineHandler(), _LogFile(directory / "out.log")):
+            handler.setFormatter(form)
+            self.logger.addHandler(handler)
+        try:
+            self.results = ResultsFile(directory / "results.jsonl", self.warn)
+        except OSError:
+            self.close()
+            raise
+
+    def say(self, text: str) -> None:
+        """Write a line; what of it is not printable is written as an escape."""
+        self.logger.info(printable(text))
+
+    def warn(self, text: str) -> None:
+        """Write a line that is marked as a warning; likewise."""
+        self.logger.warning(printable(text))
+
+    def parameters(self, values: Mapping[str, object]) -> None:
+        """Write params.txt, one `name: value` per line."""
+        if self.directory is not None:
+            lines = [f"{name}: {printable(str(value))}\n" for name, value in sorted(values.items())]
+            path = self.directory / "params.txt"
+            with writing(path):
+                path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+
+    def step(self, report: StepReport) -> None:
+        """Say what a step found, and report its numbers."""
+        self.say(str(report))
+        for reporter in self.reporters:
+            reporter.step(report.values(), report.global_step)
+
+    def epoch(self, values: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """Append a line to results.jsonl, and report the metrics of an evaluation.
+
+        Args:
+            values: of the epoch, "epoch" and "global_step" among them.
+        """
+        if self.results is None:
+            return
+        self.results.append({**values, **metrics})
+        if metrics:
+            for reporter in self.reporters:
+                reporter.evaluation(metrics, values["epoch"], values["global_step"])
+
+    def has_epoch(self, epoch: int) -> bool:
+        """Is there a line of this epoch in results.jsonl?"""
+        return self.results is not None and self.results.has_epoch(epoch)
+
+    @property
+    def has_epochs(self) -> bool:
+        """Is there a line of any epoch?"""
+        return self.results is not None and bool(self.results.epochs)
+
+    def keep_epochs(self, last: int) -> None:
+        """Set aside the lines of later epochs than the last one that is done."""
+        if self.results is not None:
+            self.results.keep_until(last)
+
+    def close(self) -> None:
+        for handler in list(self.logger.handlers):
+            handler.close()
+            self.logger.removeHandler(handler)
+        for reporter in self.reporters:
+            reporter.close()

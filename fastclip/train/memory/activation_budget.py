@@ -1,0 +1,97 @@
+"""How many micro-batches may keep their graphs: an amount of memory over what one was seen to take.
+
+    kept = min(budget / bytes of one graph, number of micro-batches)
+
+Bytes are measured, not guessed: the tensors that the forward of a micro-batch saves for its
+backward, each storage once, parameters and inputs not counted.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from fastclip.train.memory.host import available_host_bytes
+
+T = TypeVar("T")
+GIB = 2**30
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?\s*", re.IGNORECASE)
+UNLIMITED = float("inf")
+# Of the memory that is free, "auto" leaves this share: allocators fragment, batches differ.
+SPARED = 0.1
+
+
+def parse_budget(budget: str | float) -> float:
+    """Bytes of "unlimited", or of what `parse_bytes` reads; "auto" is for `available_bytes`."""
+    return UNLIMITED if budget == "unlimited" else parse_bytes("activation_budget", budget)
+
+
+def parse_bytes(name: str, size: str | float) -> float:
+    """Bytes of "20GiB", "512M", "0" or a number; units are powers of 1,024, with or without "iB".
+
+    Raises:
+        ValueError: it is none of those, or negative; the message has the argument's `name`.
+    """
+    match = SIZE.fullmatch(size) if isinstance(size, str) else None
+    if match is not None:
+        number, unit, _ = match.groups()
+        return float(number) * UNITS[unit.upper()]
+    if isinstance(size, str) or not size >= 0:
+        raise ValueError(f"{name} must be bytes, such as 0 or '20GiB', got {size!r}")
+    return float(size)
+
+
+def available_bytes(device: torch.device, transient: float = 0) -> float:
+    """Memory on `device` for graphs that are kept.
+
+    Args:
+        transient: bytes that a step takes and gives back between two steps.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        peak = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+        return max(0.0, (1 - SPARED) * (free + unused) - peak)
+    return max(0.0, (1 - SPARED) * memory_of(device) - transient)
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes of a GPU, all of it, or of what programs may still have of the host's memory.
+
+    Limits of containers and jobs count (`host_memory.py`). The host's is divided among the
+    processes that torchrun started on it.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return available_host_bytes() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def measure_kept(function: Callable[[], T], not_counted: Iterable[Tensor]) -> tuple[T, int]:
+    """Call `function` and count the bytes that its graph keeps alive.
+
+    Args:
+        function: a forward.
+        not_counted: parameters and inputs, which are alive anyway.
+    """
+    alive = {_address(t) for t in not_counted}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        if _address(tensor) not in alive:
+            kept[_address(tensor)] = tensor.untyped_storage()
+        # Not itself: a node that saves its own output would keep itself alive for ever.
+        return tensor.detach()
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        result = function()
+    # Only now: the weights that FSDP2 gathers for a forward are empty after it.
+    return result, sum(storage.nbytes() for storage in kept.values())
+
+
+def _address(tensor: Tensor) -> int:
+    # Of the storage itself and not of its bytes: tensors without data have none.
+    return tensor.untyped_storage()._cdata

@@ -1,0 +1,1 @@
+"""What fits into memory, counted before a run."""

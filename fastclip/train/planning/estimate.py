@@ -1,0 +1,57 @@
+"""What a run is going to take of the memory, said before it starts: counted as `plan.py` does."""
+
+import torch
+
+from fastclip.models.contrastive_model import ContrastiveModel
+from fastclip.models.tower_precision import TowerPrecision
+from fastclip.train.memory.activation_budget import GIB, SPARED, memory_of
+from fastclip.train.planning.plan import Plan, make_plan
+from fastclip.train.run.model import prepare_for_training
+from fastclip.train.settings.run_config import RunConfig
+
+
+def plan_of(
+    config: RunConfig, model: ContrastiveModel, world_size: int, device: torch.device
+) -> Plan:
+    """Count what a step of a run takes on each rank.
+
+    Args:
+        model: of the run; its configuration is counted.
+        device: whose memory it has to fit.
+    """
+    return make_plan(
+        model.config,
+        config.arithmetic(world_size).global_batch_size,
+        memory_of(device),
+        world_size,
+        TowerPrecision(config.precision, device).name,
+        config.grad_checkpointing,
+        config.loss_schedule,
+        lock=lambda counted: prepare_for_training(counted, config),
+        is_averaged=bool(config.ema_decay),
+        is_sharded=config.fsdp,
+    )
+
+
+def describe(plan: Plan, micro_batch_size: int) -> str:
+    """One line: what a step takes, of what, and where the rest goes."""
+    graph = plan.graph(micro_batch_size)
+    return (
+        f"memory of a rank, counted: {_gib(plan.weights)} weights, gradients, AdamW + "
+        f"{_gib(plan.features)} features + {_gib(max(graph, plan.loss))} (a micro-batch's graph "
+        f"{_gib(graph)}, the loss up to {_gib(plan.loss)}) = {_gib(plan.peak(micro_batch_size))} "
+        f"of {_gib(plan.memory)}, libraries not counted; {_gib(plan.pixels)} of pixels on the host"
+    )
+
+
+def objection(plan: Plan, micro_batch_size: int) -> str | None:
+    """Why the step is not going to fit, and what would, or None."""
+    if plan.peak(micro_batch_size) <= (1 - SPARED) * plan.memory:
+        return None
+    best = plan.micro_batch_size
+    advice = "more ranks" if best is None else f"--micro-batch-size {best}"
+    return f"this will hardly fit: try {advice} or --grad-checkpointing"
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f} GiB"

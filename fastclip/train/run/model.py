@@ -1,0 +1,105 @@
+"""The model of a run, with what turns its data into tensors."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from fastclip.data.digits.grids import DigitGrids
+from fastclip.data.digits.images import load_digits, split_by_image
+from fastclip.data.pixels import DIGIT_MEAN, DIGIT_STD
+from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
+from fastclip.models.config import SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
+from fastclip.models.digits import digits_config, digits_tokenizer
+from fastclip.models.factory import build_model, create_model
+from fastclip.models.precision import set_precision
+from fastclip.models.tokenizer import get_tokenizer
+from fastclip.train.settings.run_config import RunConfig
+
+DIGITS = "digits"
+
+
+class RunModel(NamedTuple):
+    """Attributes:
+    model: in training mode, on the CPU.
+    train_transform, val_transform: to uint8 pixels; None for data that is such already.
+    mean, std: of the pixels, for the device.
+    """
+
+    model: nn.Module
+    tokenizer: Callable[[list[str]], Tensor]
+    train_transform: Callable[[Any], Tensor] | None
+    val_transform: Callable[[Any], Tensor] | None
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+
+
+def make_model(config: RunConfig, precision: str = "fp32") -> RunModel:
+    """Build `config.model`; "digits" is the small one of the built-in data.
+
+    Args:
+        precision: of the parameters, see `fastclip.models.precision`.
+
+    Raises:
+        ValueError, TypeError, OSError, CheckpointError: see `create_model`, `get_tokenizer` and
+            `AugmentationCfg`.
+    """
+    if config.model == DIGITS:
+        made = _digits(config.force_patch_dropout or 0.0)
+        set_precision(made.model, precision)
+    else:
+        made = _named(config, precision)
+    prepare_for_training(made.model, config)
+    return made
+
+
+def prepare_for_training(model: nn.Module, config: RunConfig) -> None:
+    """Freeze what is to be locked, and say how the backward is computed."""
+    if config.lock_image:
+        model.lock_image_tower(config.lock_image_unlocked_groups, config.lock_image_freeze_bn_stats)
+    if config.lock_text:
+        model.lock_text_tower(config.lock_text_unlocked_layers)
+    model.set_grad_checkpointing(config.grad_checkpointing)
+
+
+def _named(config: RunConfig, precision: str) -> RunModel:
+    # First, because it may have to be fetched: a run without one is over before it has begun.
+    tokenizer = get_tokenizer(config.model, config.force_context_length, config.cache_dir)
+    beginning = {}
+    if config.siglip:
+        beginning = {
+            "init_logit_scale": SIGLIP_LOGIT_SCALE, "init_logit_bias": SIGLIP_LOGIT_BIAS
+        }  # fmt: skip
+    preprocess = {
+        "mean": config.image_mean, "std": config.image_std,
+        "interpolation": config.image_interpolation, "resize_mode": config.image_resize_mode,
+    }  # fmt: skip
+    model = create_model(
+        config.model, config.pretrained, precision=precision,
+        force_quick_gelu=config.force_quick_gelu, force_custom_text=config.force_custom_text,
+        force_patch_dropout=config.force_patch_dropout,
+        force_image_size=_one_or_two(config.force_image_size),
+        force_context_length=config.force_context_length,
+        force_preprocess_cfg={k: v for k, v in preprocess.items() if v is not None},
+        cache_dir=config.cache_dir, **beginning,
+    )  # fmt: skip
+    cfg = PreprocessCfg.from_dict(model.visual.preprocess_cfg)
+    return RunModel(
+        model, tokenizer,
+        image_transform_v2(cfg, True, config.aug_cfg, output="uint8"),
+        image_transform_v2(cfg, False, output="uint8"), cfg.mean, cfg.std,
+    )  # fmt: skip
+
+
+def _one_or_two(size: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+    return size[0] if size is not None and len(size) == 1 else size
+
+
+def _digits(patch_dropout: float) -> RunModel:
+    digits, _ = split_by_image(load_digits())
+    tokenizer = digits_tokenizer(DigitGrids(digits))
+    config = digits_config(tokenizer)
+    vision = replace(config.vision_cfg, patch_dropout=patch_dropout)
+    model = build_model(replace(config, vision_cfg=vision))
+    return RunModel(model, tokenizer, None, None, DIGIT_MEAN, DIGIT_STD)

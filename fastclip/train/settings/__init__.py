@@ -1,0 +1,1 @@
+"""What a run is told, by flags, by a file or by a checkpoint."""

@@ -1,0 +1,66 @@
+"""Settings of a run that cannot do all that they say, found before it starts.
+
+Settings without any effect are in `idle_settings.py`.
+"""
+
+from fastclip.train.settings.run_config import RunConfig
+from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.step.schedule import learning_rate_at
+
+STANDS_STILL = 0.5  # share of an average that is still what it began with
+
+
+def cautions(config: RunConfig, training: TrainConfig, steps_per_epoch: int) -> list[str]:
+    """Sentences, each about a setting that has another effect than its name says, or none.
+
+    Args:
+        training: made of `config` for epochs of `steps_per_epoch` steps.
+    """
+    found = [_of_warmup(training)]
+    if training.lr_scheduler == "const-cooldown":
+        found.append(_of_cooldown(config, training, steps_per_epoch))
+    found.append(_of_average(config, training))
+    return [text for text in found if text is not None]
+
+
+def _of_warmup(training: TrainConfig) -> str | None:
+    steps, warmup = training.steps, training.warmup_steps
+    if steps > warmup or (steps == warmup and training.lr_scheduler == "const"):
+        return None
+    highest = learning_rate_at(steps - 1, training)
+    return (
+        f"the run has {_steps(steps)}, all of them in the warm-up of {_steps(warmup)}: the "
+        f"learning rate reaches {highest:.3g} of the {training.learning_rate:.3g} of --lr, and "
+        f"the {training.lr_scheduler} schedule does not begin; try --warmup "
+        f"{max(1, steps // 10)} or less"
+    )
+
+
+def _of_cooldown(config: RunConfig, training: TrainConfig, steps_per_epoch: int) -> str | None:
+    asked, done = config.epochs_cooldown * steps_per_epoch, training.lr_cooldown_steps
+    if asked == 0:
+        return "--epochs-cooldown 0: the learning rate of const-cooldown does not fall"
+    if asked <= done:
+        return None
+    return (
+        f"--epochs-cooldown {config.epochs_cooldown} is {_steps(asked)}, and {_steps(done)} of the "
+        f"{_steps(training.steps)} of the run are left after the warm-up of "
+        f"{_steps(training.warmup_steps)}: the learning rate falls over {_steps(done)}"
+    )
+
+
+def _of_average(config: RunConfig, training: TrainConfig) -> str | None:
+    if not config.ema_decay:
+        return None
+    share = config.ema_decay ** (training.steps - 1)
+    if share <= STANDS_STILL:
+        return None
+    return (
+        f"--ema-decay {config.ema_decay} over {_steps(training.steps)}: at the end, {share:.0%} of "
+        "the average of the weights, which is evaluated, are still the weights after the first "
+        "step; a smaller --ema-decay follows the weights faster"
+    )
+
+
+def _steps(num: int) -> str:
+    return f"{num:,} step" if num == 1 else f"{num:,} steps"

@@ -1,0 +1,60 @@
+"""The settings of a run in a file, YAML or JSON, as `--config` reads them."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from fastclip.data.json_file import read_json
+from fastclip.printable import printable
+from fastclip.train.settings.run_config import RunConfig, typed_setting
+
+LONGEST_REASON = 300  # characters of what a parser says, which quotes the file
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings that the file has, by the names of `RunConfig`'s fields.
+
+    Raises:
+        ValueError: the file cannot be read, has a setting twice, an unknown one (the nearest is
+            named), or a value of another type than the setting's. The message names the file.
+        OSError: there is no such file.
+    """
+    values = read_json(path) if path.suffix == ".json" else _read_yaml(path)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold settings by name")
+    settings = {str(name).replace("-", "_"): value for name, value in values.items()}
+    if len(settings) < len(values):
+        twice = [str(n) for n in values if "-" in str(n) and str(n).replace("-", "_") in values]
+        raise ValueError(f"{path} has a setting twice, with - and with _: {', '.join(twice)}")
+    try:
+        return _typed(settings)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    hints = get_type_hints(RunConfig)
+    for name in settings:
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, n=1)
+            hint = f"; nearest: {near[0]}" if near else ""
+            raise ValueError(f"unknown setting {name!r}{hint}")
+    return {name: typed_setting(name, value) for name, value in settings.items()}
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{path} needs PyYAML: pip install pyyaml, or pip install 'fastclip-kernels[train]'; a "
+            "file in JSON needs nothing"
+        ) from error
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: a date that is none, braces without an end
+        reason = printable(" ".join(str(error).split()), LONGEST_REASON)
+        raise ValueError(f"{path} cannot be read: {reason}") from None

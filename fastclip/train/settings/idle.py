@@ -1,0 +1,108 @@
+"""Settings of a run that another setting makes idle: a run says so, and why."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import NamedTuple
+
+from fastclip.train.settings.run_config import MADE_TYPES, RunConfig
+
+
+class Idle(NamedTuple):
+    """Attributes:
+    settings: that have no effect.
+    where: whether they have none in a run.
+    reason: why.
+    """
+
+    settings: tuple[str, ...]
+    where: Callable[[RunConfig], bool]
+    reason: str
+
+
+def _has_no_cooldown(config: RunConfig) -> bool:
+    return config.skip_scheduler or config.lr_scheduler != "const-cooldown"
+
+
+def _has_none_of(*types: str) -> Callable[[RunConfig], bool]:
+    """Is no data of a run of these types, nor of one that is still to be found?"""
+
+    def has_none(config: RunConfig) -> bool:
+        found = {config.dataset_type}
+        if config.val_data is not None and config.dataset_type in MADE_TYPES:
+            found.add("auto")
+        return found.isdisjoint((*types, "auto"))
+
+    return has_none
+
+
+IDLE = (
+    Idle(
+        ("lock_image_unlocked_groups", "lock_image_freeze_bn_stats"),
+        lambda config: not config.lock_image,
+        "it needs --lock-image, which is not given",
+    ),
+    Idle(
+        ("lock_text_unlocked_layers",),
+        lambda config: not config.lock_text,
+        "it needs --lock-text, which is not given",
+    ),
+    Idle(
+        ("warmup", "lr_scheduler"),
+        lambda config: config.skip_scheduler,
+        "--skip-scheduler trains at one learning rate, without warm-up or cooldown",
+    ),
+    Idle(
+        ("epochs_cooldown", "lr_cooldown_power", "lr_cooldown_end"),
+        _has_no_cooldown,
+        "only --lr-scheduler const-cooldown has a cooldown",
+    ),
+    Idle(
+        ("max_skipped_steps",),
+        lambda config: config.on_nonfinite != "skip",
+        "it needs --on-nonfinite skip, which is not given",
+    ),
+    Idle(
+        ("batch_size",),
+        lambda config: None not in (config.global_batch_size, config.micro_batch_size),
+        "--global-batch-size and --micro-batch-size determine it",
+    ),
+    Idle(
+        ("csv_separator",),
+        _has_none_of("csv"),
+        "the data is not a table",
+    ),
+    Idle(("csv_img_key", "csv_caption_key"), _has_none_of("csv", "hf"), "the data has no columns"),
+    Idle(
+        ("zeroshot_classes", "zeroshot_templates"),
+        lambda config: config.zeroshot_data is None,
+        "it needs --zeroshot-data, which is not given",
+    ),
+    Idle(
+        ("zeroshot_frequency",),
+        lambda config: not (config.zeroshot_data or config.imagenet_val or config.imagenet_v2),
+        "nothing is classified zero-shot",
+    ),
+    Idle(("val_frequency",), lambda config: config.val_data is None, "there is no --val-data"),
+    Idle(
+        ("wandb_project_name", "wandb_notes"),
+        lambda config: "wandb" not in config.reporters,
+        "it needs --report-to wandb, which is not given",
+    ),
+)
+
+
+def idle_settings(config: RunConfig) -> dict[str, str]:
+    """Settings that are not at their default and have no effect in a run, each with the reason.
+
+    Example:
+        >>> idle_settings(RunConfig(lock_text_unlocked_layers=2))
+        {'lock_text_unlocked_layers': 'it needs --lock-text, which is not given'}
+    """
+    defaults = {f.name: f.default for f in fields(RunConfig)}
+    return {
+        name: idle.reason
+        for idle in IDLE
+        if idle.where(config)
+        for name in idle.settings
+        if getattr(config, name) != defaults[name]
+    }

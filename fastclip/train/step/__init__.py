@@ -1,0 +1,1 @@
+"""One step of training: two encodings, one loss, one step of AdamW."""

@@ -1,0 +1,69 @@
+"""AdamW as CLIP uses it: weight decay on matrices, none on gains, biases and the logit scale.
+
+Source: Loshchilov and Hutter 2017, arXiv:1711.05101; Radford et al. 2021, arXiv:2103.00020,
+section 2.5.
+"""
+
+from typing import NamedTuple
+
+from torch import nn
+from torch.optim import AdamW
+
+from fastclip.models.config import ResNetConfig
+from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
+from fastclip.train.weights.sharding import is_share
+
+
+class Moments(NamedTuple):
+    """AdamW's averages of the gradient and of its square, and what keeps the division finite."""
+
+    beta1: float
+    beta2: float
+    eps: float
+
+
+OF_VISION_TRANSFORMERS, OF_RESNETS = Moments(0.9, 0.98, 1e-6), Moments(0.9, 0.999, 1e-8)
+
+
+def moments_of(model: nn.Module) -> Moments:
+    """Those that CLIP was trained with, which depend on its image tower."""
+    is_resnet = isinstance(model.config.vision_cfg, ResNetConfig)
+    return OF_RESNETS if is_resnet else OF_VISION_TRANSFORMERS
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, masters: MasterWeights = NO_MASTERS
+) -> list[dict]:
+    """Split trainable parameters: those of two or more dimensions decay, the others do not.
+
+    The latter come first, as in open_clip. A parameter that has a master is represented by it.
+    """
+    trainable = [masters.of(p) for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+    ]
+
+
+def make_optimizer(
+    model: nn.Module, config: TrainConfig, masters: MasterWeights = NO_MASTERS
+) -> AdamW:
+    """AdamW with the settings of `config`; one kernel for all parameters if they are on a GPU.
+
+    Args:
+        masters: are stepped in the place of the parameters that they are of. `OptimizerStep` gives
+            them their gradients and writes them back.
+    """
+    parameters = list(model.parameters())
+    # torch's kernels for many tensors refuse lists in which some are shards and some are not.
+    is_sharded = any(map(is_share, parameters))
+    on_gpu = all(p.is_cuda for p in parameters)
+    return AdamW(
+        parameter_groups(model, config.weight_decay, masters),
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        fused=True if on_gpu and not is_sharded else None,
+        foreach=False if is_sharded else None,
+    )

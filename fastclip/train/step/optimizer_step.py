@@ -1,0 +1,200 @@
+"""One step of training: the gradient of one loss, a limit to its norm, AdamW, the scale clamped.
+
+The number of a step determines its learning rate, so that a run may go on anywhere.
+
+A step whose loss or gradient is not finite is not taken: weights, buffers, moments and the average
+stay as they were to the bit, and its number is used up, with its learning rate and its batch.
+
+    float16 overflows      with a loss scale: the step is left out, the scale is halved. At a scale
+                           of 1 it is no longer the scale that overflows, and the run stops
+    any other              stops the run, or is left out (`on_nonfinite`), at most so many in a row
+
+Ranks agree without a word: they have the bits of one loss and of averaged gradients.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.step.cached import CachedStep
+from fastclip.train.step.counts import StepCounts
+from fastclip.train.step.gradient_norm import gradient_norm, limit_norm
+from fastclip.train.step.gradient_sync import unwrapped
+from fastclip.train.step.model_call import Batch
+from fastclip.train.step.not_finite import objection_to_step
+from fastclip.train.step.schedule import learning_rate_at
+from fastclip.train.weights.masters import NO_MASTERS, MasteredModel, MasterWeights
+
+LEAST_SCALE = 1.0
+
+
+class StepOutcome(NamedTuple):
+    """Attributes:
+    loss: of the whole batch, in nats.
+    logit_scale: multiplicative, that the loss was computed with.
+    gradient_norm: before it is limited.
+    objection: why the step was left out, in a sentence; None if it was taken.
+    """
+
+    loss: float
+    logit_scale: float
+    gradient_norm: float
+    objection: str | None
+
+
+class OptimizerStep:
+    """Takes optimiser steps on a model.
+
+    Args:
+        compute: makes the gradients, and scales them for float16 if it has a scaler.
+        optimizer: of the parameters of `compute.model`, or of their masters; its rate is set at
+            every step.
+        config: the schedule, the limit of the norm, and what to do where a step is not finite.
+        average: of the weights, of the masters where there are some, brought up to date after
+            every step that is taken.
+        masters: of 16-bit parameters, that `optimizer` was made with.
+
+    Attributes:
+        counts: of steps so far.
+    """
+
+    def __init__(
+        self,
+        compute: CachedStep,
+        optimizer: torch.optim.Optimizer,
+        config: TrainConfig,
+        average: AveragedModel | None = None,
+        masters: MasterWeights = NO_MASTERS,
+    ) -> None:
+        self.compute = compute
+        self.optimizer = optimizer
+        self.config = config
+        self.average = average
+        self.masters = masters
+        self.counts = StepCounts()
+
+    def __call__(self, batches: Sequence[tuple[Batch, Batch]], number: int) -> StepOutcome:
+        """Take step `number`, counted from 0, over micro-batches of (images, texts).
+
+        Raises:
+            FloatingPointError: the loss or the gradient is not finite, and the step may not be
+                left out; everything is as it was before the step.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(number, self.config)
+        self.compute.model.zero_grad()
+        buffers = _Buffers(self._model)
+        result = self.compute.over(batches)
+        gradients = self._gradients()
+        numbers = (result.loss, result.logit_scale, gradient_norm(gradients))
+        # All that the host asks of the device, in one transfer.
+        device = result.loss.device
+        loss, scale, norm = torch.stack([x.to(device, torch.float64) for x in numbers]).tolist()
+        if math.isfinite(loss) and math.isfinite(norm):
+            self._take(gradients, norm)
+            return StepOutcome(loss, scale, norm, None)
+        buffers.put_back()
+        try:
+            return StepOutcome(loss, scale, norm, self._leave_out(number + 1, loss))
+        finally:
+            self.compute.model.zero_grad()
+            self.masters.drop_gradients()
+
+    @property
+    def _model(self) -> nn.Module:
+        return unwrapped(self.compute.model)
+
+    def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What the optimiser steps, by the names of the model."""
+        for name, parameter in self._model.named_parameters():
+            yield name, self.masters.of(parameter)
+
+    def _gradients(self) -> list[Tensor]:
+        """Those of the unscaled loss, where the optimiser finds them."""
+        self.masters.take_gradients()
+        if self.compute.scaler is not None:
+            self.compute.scaler.unscale_(self.optimizer)
+        return [p.grad for _, p in self._parameters() if p.grad is not None]
+
+    def _take(self, gradients: list[Tensor], norm: float) -> None:
+        if self.config.grad_clip_norm is not None:
+            limit_norm(gradients, norm, self.config.grad_clip_norm)
+        self.optimizer.step()
+        if self.compute.scaler is not None:
+            self.compute.scaler.update()
+        self.masters.write_back()
+        self._model.clamp_logit_scale()
+        if self.average is not None:
+            self.average.update_parameters(MasteredModel(self._model, self.masters))
+        self.counts.take()
+
+    def _leave_out(self, number: int, loss: float) -> str:
+        """Count step `number`, from 1, and say why it is not taken; raise if the run must end."""
+        before, after = self._scales(math.isfinite(loss))
+        if after < before:
+            return self._overflow(number, loss, before, after)
+        self.counts.skip()
+        text = f"{objection_to_step(number, loss, self._parameters())}; the step is not taken"
+        if self.config.on_nonfinite == "stop":
+            raise FloatingPointError(
+                f"{text}, and weights, moments and averages are those before it: lower the "
+                "learning rate, or leave such steps out with --on-nonfinite skip"
+            )
+        if self.counts.skipped_in_a_row > self.config.max_skipped_steps:
+            raise FloatingPointError(
+                f"{text}. {self.counts.skipped_in_a_row} steps in a row were left out, more than "
+                f"--max-skipped-steps {self.config.max_skipped_steps}: lower the learning rate, "
+                "and resume from a checkpoint before them"
+            )
+        return text
+
+    def _scales(self, has_loss: bool) -> tuple[float, float]:
+        """The scale of the loss before and after its scaler has heard of the gradients.
+
+        Args:
+            has_loss: the loss is finite. If it is not, no other scale would help.
+        """
+        scaler = self.compute.scaler
+        if scaler is None:
+            return 1.0, 1.0
+        before = scaler.get_scale()
+        scaler.update(None if has_loss else before)
+        return before, scaler.get_scale()
+
+    def _overflow(self, number: int, loss: float, before: float, after: float) -> str:
+        self.counts.overflow()
+        if after < LEAST_SCALE:
+            raise FloatingPointError(
+                f"{objection_to_step(number, loss, self._parameters())}; the step is not taken. "
+                f"The scale of its loss has fallen to {before:g}, so that it is not the scale that "
+                "overflows float16: lower the learning rate, or use --precision amp_bf16"
+            )
+        return (
+            f"the gradient of step {number} overflows float16 at a loss scale of {before:,g}; the "
+            f"step is not taken, and the scale is now {after:,g}"
+        )
+
+
+class _Buffers:
+    """What the buffers of a model hold before a step, such as statistics of batch normalisation.
+
+    Copies, as `Replay` has of those that change: running statistics do not count their changes.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._held = [
+            (module._buffers, name, buffer, buffer.clone())
+            for module in model.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+
+    def put_back(self) -> None:
+        with torch.no_grad():
+            for buffers, name, tensor, copy in self._held:
+                buffers[name] = tensor.copy_(copy)

@@ -1,0 +1,47 @@
+"""A model as a run trains it: on its device, alone, replicated over ranks or sharded."""
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from fastclip.distributed.processes import Ranks
+from fastclip.train.weights.average import WeightAverage
+from fastclip.train.weights.sharding import is_sharded, shard
+
+
+def place(model: nn.Module, ranks: Ranks, by_shares: bool) -> None:
+    """Bring `model` to this rank's device, in place.
+
+    Args:
+        by_shares: each rank has its share of it, instead of all.
+
+    Raises:
+        ValueError: it cannot be sharded: there is one rank, or batch normalisation, whose running
+            statistics would differ from rank to rank.
+    """
+    if not by_shares:
+        model.to(ranks.device)
+        return
+    if ranks.world_size == 1:
+        raise ValueError("--fsdp shards over ranks, and there is one: start with torchrun")
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        raise ValueError("--fsdp does not take towers with batch normalisation")
+    shard(model, ranks.device)
+
+
+def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """What a step is to call: a whole model on several ranks has its gradients averaged."""
+    if ranks.world_size == 1 or is_sharded(model):
+        return model
+    devices = [ranks.device] if ranks.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices)
+
+
+def make_average(model: nn.Module, decay: float | None, by_shares: bool) -> WeightAverage | None:
+    """A float32 average of the weights of `model` and of its buffers, or None.
+
+    Args:
+        decay: share of the average that stays at every step; None or 0 is no average.
+        by_shares: both are going to be sharded.
+    """
+    return WeightAverage(model, decay, by_shares) if decay else None

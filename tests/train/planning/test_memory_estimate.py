@@ -1,0 +1,74 @@
+"""The memory a run says it will take, against what its step takes."""
+
+import dataclasses
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+import torch
+
+from fastclip.process_memory import rise_bytes
+from fastclip.train.memory.activation_budget import GIB
+from fastclip.train.planning.estimate import describe, objection, plan_of
+from fastclip.train.settings.run_config import RunConfig
+from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.step.cached import CachedStep
+from fastclip.train.step.optimizer import make_optimizer
+from tests.support.small_models import SMALL, build, inputs
+
+CPU = torch.device("cpu")
+
+
+def plan(**settings):
+    config = RunConfig(global_batch_size=1024, micro_batch_size=256, **settings)
+    return plan_of(config, build(SMALL["vit"]), 1, CPU)
+
+
+def without_loss(found):
+    """The loss may take blocks of 256 MiB on a GPU; in a small step they would be nearly all."""
+    return dataclasses.replace(found, loss=0)
+
+
+def rise_of_a_step():
+    """Bytes by which a process that has made a small step grows in a large one."""
+    torch.set_num_threads(2)
+    model = build(SMALL["vit"]).train()
+    optimizer = make_optimizer(model, TrainConfig(batch_size=1024, steps=1))
+    step = CachedStep(model, lambda images, texts, scale: (images * texts).sum() * scale, 256)
+    step(*inputs(SMALL["vit"], 4))  # libraries take their buffers; gradients are there from now on
+    optimizer.step()
+    batch = inputs(SMALL["vit"], 1024)
+    return rise_bytes(lambda: step(*batch))
+
+
+@pytest.mark.slow
+def test_step_takes_what_was_counted():
+    """On top come what a layer's backward holds for a moment, a large part of only three layers."""
+    counted = without_loss(plan())
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        rise = fresh.submit(rise_of_a_step).result()
+    assert 0.95 < (rise + counted.weights) / counted.peak(256) < 1.6
+
+
+def test_settings_of_the_run_are_counted():
+    plain = plan()
+    assert plan(lock_image=True).weights < plain.weights < plan(ema_decay=0.9).weights
+    assert plan(grad_checkpointing=True).graph(256) < plain.graph(256)
+    assert plan(precision="amp_bf16").graph(256) < plain.graph(256)
+
+
+def test_line_has_the_parts_and_their_sum():
+    found = dataclasses.replace(plan(), memory=24 * GIB, weights=2 * GIB, features=GIB // 2)
+    line = describe(found, 256)
+    total = found.peak(256) / GIB
+    assert "2.00 GiB weights, gradients, AdamW + 0.50 GiB features" in line
+    assert f"= {total:.2f} GiB of 24.00 GiB" in line
+
+
+def test_what_does_not_fit_is_told_with_what_would():
+    small = without_loss(plan())
+    assert objection(small, 256) is None
+    tight = dataclasses.replace(small, memory=small.peak(64) / 0.9 + 1)
+    assert "--micro-batch-size 64 or --grad-checkpointing" in objection(tight, 1024)
+    none = dataclasses.replace(small, memory=small.weights)
+    assert "more ranks" in objection(none, 256)
