@@ -68,7 +68,7 @@ def _transformers(ours: torch.nn.Module, directory: Path) -> tuple[torch.nn.Modu
 
 
 def make_batch(model: torch.nn.Module, batch_size: int) -> tuple[Tensor, Tensor]:
-    """(B, 3, H, W) pictures and (B, T) tokens: start, a caption, end, padding."""
+    """(B, 3, H, W) images and (B, T) tokens: start, a caption, end, padding."""
     torch.manual_seed(0)
     text = model.config.text_cfg
     images = torch.randn(batch_size, 3, *model.config.vision_cfg.image_size)

@@ -10,7 +10,7 @@ from fastclip.benchmarks.accuracy import INPUT_NAMES
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.results import Results, Row
 
-# A cell is marked where its quartiles are further apart than this share of the median.
+# A cell is marked where its quartiles are further apart than this fraction of the median.
 NOISY = 0.10
 MISSING = "–"
 

@@ -8,7 +8,7 @@ is what it logs (`Batch (t)`, from the end of the last step to the end of this o
 without the first, which warms up; compared is the median over rounds of the ratio of a round's
 medians. Memory is the high-water mark of the process.
 
-Pairs are pictures of digits as PNG files in a table. No crop is random, so that with equal weights
+Pairs are images of digits as PNG files in a table. No crop is random, so that with equal weights
 the losses of the first steps have to agree: one epoch is one batch, whatever the order.
 """
 
@@ -33,7 +33,7 @@ from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.factory import build_model, create_model
 
-# The model of the built-in digits, for pictures in colour and CLIP's vocabulary.
+# The model of the built-in digits, for images in colour and CLIP's vocabulary.
 SMALL = ClipConfig(
     128,
     VisionConfig(IMAGE_SIZE, patch_size=8, width=96, layers=2, head_width=16),
@@ -67,10 +67,10 @@ def prepare(directory: Path, model_name: str | None, num_pairs: int) -> list[str
     save_pretrained(model, directory / "model")
     digits, _ = split_by_image(load_digits())
     pairs = DigitGrids(digits).draw(num_pairs, torch.Generator().manual_seed(0))
-    (directory / "pictures").mkdir()
+    (directory / "images").mkdir()
     rows = ["filepath\ttitle"]
     for i, (pixels, caption) in enumerate(zip(pairs.images, pairs.captions, strict=True)):
-        path = directory / "pictures" / f"{i}.png"
+        path = directory / "images" / f"{i}.png"
         Image.fromarray(pixels[0].numpy()).save(path)
         rows.append(f"{path}\t{caption}")
     (directory / "pairs.csv").write_text("\n".join(rows) + "\n")

@@ -84,7 +84,7 @@ INSTRUCTIONS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class CompiledKernel:
     kernel: str
     variant: str  # template arguments
     arch: str
@@ -96,7 +96,7 @@ class Row:
     problems: tuple[str, ...]
 
 
-def rows(path: Path, architectures: tuple[str, ...] | None = None) -> list[Row]:
+def rows(path: Path, architectures: tuple[str, ...] | None = None) -> list[CompiledKernel]:
     """One per kernel and architecture; those of Hopper's kernels for sm_90a only."""
     compiled = [x for x in library.architectures() if x.startswith("sm_")]
     return [
@@ -107,7 +107,7 @@ def rows(path: Path, architectures: tuple[str, ...] | None = None) -> list[Row]:
     ]
 
 
-def _rows_of(path: Path, arch: str) -> Iterator[Row]:
+def _rows_of(path: Path, arch: str) -> Iterator[CompiledKernel]:
     usage = dict(_usage(_cuobjdump("-res-usage", "-arch", arch, path)))
     for function, code in _functions(_cuobjdump("-sass", "-arch", arch, path)):
         kernel, variant = _named(function)
@@ -124,7 +124,9 @@ def _rows_of(path: Path, arch: str) -> Iterator[Row]:
             found.append(f"spills {spilled} bytes of registers")
         if blocks == 0:
             found.append("has no room on a multiprocessor")
-        yield Row(kernel, variant, arch, registers, spilled, shared, blocks, counts, tuple(found))
+        yield CompiledKernel(
+            kernel, variant, arch, registers, spilled, shared, blocks, counts, tuple(found)
+        )
 
 
 def _blocks(arch: str, registers: int, threads: int, shared: int) -> int:
@@ -183,7 +185,7 @@ def objection() -> str | None:
     return library.objection()
 
 
-def table(found: list[Row]) -> str:
+def table(found: list[CompiledKernel]) -> str:
     names = list(INSTRUCTIONS)
     head = ["kernel", "arch", "registers", "spilled", "shared", "blocks", *names, "problems"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]

@@ -6,7 +6,7 @@ from fastclip.benchmarks.gpu.kernels import ALL, Kernels
 from fastclip.benchmarks.gpu.speed import DECIDES, FORWARD, STEP
 
 
-def verified_rows(content: Content, before: tuple[verified.Row, ...]) -> list[verified.Row]:
+def verified_rows(content: Content, before: tuple[verified.Verdict, ...]) -> list[verified.Verdict]:
     """The table `before`, with what this run checked measured anew: none where a check failed."""
     architecture = content["host"].get("architecture")
     checked = [k for k in ALL if checks(content, k)[0] is not None]
@@ -24,7 +24,7 @@ def verified_rows(content: Content, before: tuple[verified.Row, ...]) -> list[ve
                 times = [speed_row(content, what, *at).get("seconds") for what in (FORWARD, STEP)]
                 if None not in times:
                     rows.append(
-                        verified.Row(
+                        verified.Verdict(
                             architecture, dtype, D, kernels.backend, kernels.variant, DECIDES,
                             *(round(1e3 * time, 4) for time in times),
                             content["host"]["gpu"], content["date"][:10], content["command"],

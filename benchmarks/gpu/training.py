@@ -2,7 +2,7 @@
 
 gradients     of a cached step, in float32 with patch dropout, for every budget, against those of a
               plain step with the same random numbers: what is encoded again draws them again
-run           `fastclip train` on synthetic pictures: bfloat16, average, pinned batches, a worker;
+run           `fastclip train` on synthetic images: bfloat16, average, pinned batches, a worker;
               then again from the checkpoint in the middle, with the same end
 step          seconds and peak memory of a step of ViT-B-32, with what `fastclip plan` counts; with
               every GPU backend, the later ones at the first size only
@@ -36,7 +36,7 @@ from fastclip.train.step.cached import CachedStep
 TOLERANCE = 1e-4  # of float32 sums in another order, relative to the largest of a gradient
 # Pairs and those of a micro-batch; of a rehearsal, and of a GPU.
 SIZES = {True: [(64, 16)], False: [(8192, 1024), (32_768, 1024)]}
-CHUNKS = 4  # distinct micro-batches of a timed step: pictures of all would fill the host
+CHUNKS = 4  # distinct micro-batches of a timed step: images of all would fill the host
 
 
 def run(device: str, skip: list[str], small: bool = False) -> None:
@@ -162,7 +162,7 @@ def step(
 def _batch(
     config: ClipConfig, size: int, device: torch.device, seed: int, on_host: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """uint8 pictures, on the host in pinned memory if asked, and captions of up to 20 tokens."""
+    """uint8 images, on the host in pinned memory if asked, and captions of up to 20 tokens."""
     generator = torch.Generator().manual_seed(seed)
     height_width = config.vision_cfg.image_size
     images = torch.randint(

@@ -10,7 +10,7 @@ from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.activations import ACTIVATIONS
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.source import Source, read_source
+from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_model
 from fastclip.models.checkpoints.write import LAYOUTS, write_weights
 from fastclip.models.config import ClipConfig
 from fastclip.models.presets import has_clip_vocabulary, preprocess_of
@@ -37,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        source = read_source(args.source)
-        config = _config(source, args.model, args.activation, args.heads)
-        directory = source.directory
+        stored = read_stored_model(args.source)
+        config = _config(stored, args.model, args.activation, args.heads)
+        directory = stored.directory
         brings_tokenizer = directory is not None and has_tokenizer(directory)
         is_written = args.to != "openai" and not brings_tokenizer
         no_vocabulary = _objection_to_vocabulary(config) if is_written else None
         # Through a model, so that no tensor is missing, left over or of another shape.
-        model = build_model(config, source)
-        preprocess = source.preprocess or preprocess_of(config)
+        model = build_model(config, stored)
+        preprocess = stored.preprocess or preprocess_of(config)
         write_weights(
             args.destination, args.to, model.state_dict(), config, preprocess,
             directory if brings_tokenizer else None,
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     parameters = sum(p.numel() for p in model.parameters())
     activations = sorted({a for a in config.activations if a is not None})
     print(f"wrote {args.destination}: {parameters:,} parameters, {', '.join(activations)}")
-    if source.config is None and args.model is None:
+    if stored.config is None and args.model is None:
         print(_inferred(config))
     if args.to == "openai" or brings_tokenizer:
         return 0
@@ -78,11 +78,11 @@ def _objection_to_vocabulary(config: ClipConfig) -> str | None:
 
 
 def _config(
-    source: Source, name: str | None, activation: list[str] | None, heads: list[int] | None
+    stored: StoredModel, name: str | None, activation: list[str] | None, heads: list[int] | None
 ) -> ClipConfig:
     told = {"--activation": activation, "--heads": heads}
     if name is None:
-        return source.config_or_inferred(*(_one_or_two(*option) for option in told.items()))
+        return stored.config_or_inferred(*(_one_or_two(*option) for option in told.items()))
     for option, values in told.items():
         if values is not None:
             raise ValueError(f"{option} is not needed with --model, whose name says it")

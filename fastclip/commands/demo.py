@@ -1,4 +1,4 @@
-"""`fastclip demo`: train a small CLIP on pictures of handwritten digits, in about two minutes.
+"""`fastclip demo`: train a small CLIP on images of handwritten digits, in about two minutes.
 
 Everything runs through the parts that a real run uses: data without false negatives, two
 transformers, one fused loss over the whole batch, retrieval and zero-shot evaluation, a checkpoint.

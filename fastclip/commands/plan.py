@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
-from fastclip.distributed.groups import SCHEDULES
+from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.models.config import ClipConfig
 from fastclip.models.presets import has_clip_vocabulary
 from fastclip.models.registry import get_model_config
@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="amp_bf16",
     )
     parser.add_argument(
-        "--fsdp", action="store_true", help="share weights and moments among ranks (FSDP2)"
+        "--fsdp", action="store_true", help="shard weights and moments over ranks (FSDP2)"
     )
-    option("--schedule", "how the loss goes over ranks", choices=SCHEDULES, default="gather")
+    option("--schedule", "how the loss goes over ranks", choices=LOSS_SCHEDULES, default="gather")
     parser.add_argument("--grad-checkpointing", action="store_true",
         help="run blocks again in the backward")  # fmt: skip
 

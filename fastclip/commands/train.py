@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from fastclip.data.preprocess import INTERPOLATIONS, RESIZE_MODES
-from fastclip.distributed.groups import SCHEDULES
+from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.models.tower_precision import PRECISIONS
 from fastclip.printable import printable_lines
 from fastclip.train.settings.config_file import read_settings
@@ -41,7 +41,7 @@ HELP = {
         "train_num_samples": "samples of an epoch, where the data does not say",
         "workers": "processes that read and decode, on each rank",
         "shuffle_buffer": "samples that each worker shuffles among",
-        "max_bad_rate": "share of bad samples that is borne",
+        "max_bad_rate": "fraction of samples that may be bad",
         "zeroshot_data": "folder with a folder per class, or `digits`; classified zero-shot",
         "zeroshot_classes": "text file, a class name per line, in the order of the sorted folders",
         "zeroshot_templates": "text file, a prompt per line, {} for the class name",
@@ -58,7 +58,7 @@ HELP = {
         "lock_text": "freeze the text tower",
         "lock_text_unlocked_layers": "last layers of a locked text tower that are trained",
         "grad_checkpointing": "run blocks again in the backward",
-        "force_patch_dropout": "share of patches dropped in training",
+        "force_patch_dropout": "fraction of patches dropped in training",
         "force_image_size": "pixels, or height and width; position embeddings are interpolated",
         "force_context_length": "tokens; position embeddings are interpolated",
         "force_quick_gelu": "QuickGELU in both towers",
@@ -78,7 +78,7 @@ HELP = {
         "batch_size": "open_clip's: pairs of a rank; with --accum-freq it makes the global batch",
         "accum_freq": "open_clip's: micro-batches of a rank",
         "loss_schedule": "how the loss goes over ranks: gather or ring",
-        "fsdp": "share weights, gradients and moments among ranks (FSDP2)",
+        "fsdp": "shard weights, gradients and moments over ranks (FSDP2)",
         "backend": "what computes the loss, see fastclip.explain_backends()",
         "precision": "how the towers compute; default: amp_bf16 on a GPU, fp32 else; bf16 and fp16 "
         "step float32 copies of their 16-bit weights, pure_bf16 and pure_fp16 lose small steps",
@@ -130,7 +130,7 @@ HELP = {
 }
 CHOICES = {
     "lr_scheduler": SCHEDULERS, "on_nonfinite": ON_NONFINITE, "precision": PRECISIONS,
-    "loss_schedule": SCHEDULES,
+    "loss_schedule": LOSS_SCHEDULES,
     "image_interpolation": INTERPOLATIONS, "image_resize_mode": RESIZE_MODES,
 }  # fmt: skip
 ALIASES = {"logs": ("--logs-dir",)}  # torchrun takes --logs for the beginning of its own flags
@@ -174,19 +174,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fastclip.distributed.processes import Ranks
+    from fastclip.distributed.processes import Processes
     from fastclip.train.run.directory import RunDirectory
     from fastclip.train.run.stop_signals import INTERRUPTED
 
-    log = ranks = directory = status = None
+    log = processes = directory = status = None
     try:
         config = make_config(args)
-        ranks = Ranks(config.device, config.dist_backend, config.dist_timeout_minutes)
-        directory = RunDirectory(config, ranks)
-        log = _make_log(directory, ranks)
-        status = _train(directory, ranks, log, args)
+        processes = Processes(config.device, config.dist_backend, config.dist_timeout_minutes)
+        directory = RunDirectory(config, processes)
+        log = _make_log(directory, processes)
+        status = _train(directory, processes, log, args)
     except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-        text = str(error) if ranks is None else ranks.explain(error)
+        text = str(error) if processes is None else processes.explain(error)
         print(f"fastclip train: {printable_lines(text)}", file=sys.stderr)
     except KeyboardInterrupt:
         print("fastclip train: SIGINT has ended the run before it trained", file=sys.stderr)
@@ -196,8 +196,8 @@ def run(args: argparse.Namespace) -> int:
             log.close()
         if directory is not None:
             directory.close()
-        if ranks is not None:
-            ranks.leave(together=status is not None)
+        if processes is not None:
+            processes.leave(together=status is not None)
     return 2 if status is None else status
 
 
@@ -214,7 +214,7 @@ def make_config(args: argparse.Namespace) -> RunConfig:
     return RunConfig(**values | given)
 
 
-def _train(directory: Any, ranks: Any, log: Any, args: Any) -> int:
+def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
     from fastclip.train.run.run import Run
     from fastclip.train.settings.cautions import cautions
 
@@ -226,11 +226,11 @@ def _train(directory: Any, ranks: Any, log: Any, args: Any) -> int:
             log.warn(f"{flag} has no effect: {reason}")
     for name, reason in idle_settings(config).items():
         log.warn(f"--{name.replace('_', '-')} has no effect: {reason}")
-    log.say(str(config.arithmetic(ranks.world_size)))
-    run = Run(config, ranks, directory.path, log)
+    log.say(str(config.arithmetic(processes.world_size)))
+    run = Run(config, processes, directory.path, log)
     log.say(
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
-        f"{ranks.world_size} x {ranks.device.type}; {run.steps_per_epoch:,} steps per epoch"
+        f"{processes.world_size} x {processes.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
     for description in run.data.descriptions():
         log.say(description)
@@ -240,8 +240,8 @@ def _train(directory: Any, ranks: Any, log: Any, args: Any) -> int:
     for caution in (run.precision.caution, *of_settings):
         if caution is not None:
             log.warn(caution)
-    if ranks.is_first:
-        _say_what_it_takes(config, run, ranks, log)
+    if processes.is_first:
+        _say_what_it_takes(config, run, processes, log)
         run.checkpoints.store.remove_temporaries()
     if config.resume is None:
         log.keep_epochs(0)
@@ -251,21 +251,21 @@ def _train(directory: Any, ranks: Any, log: Any, args: Any) -> int:
     return run.train()
 
 
-def _say_what_it_takes(config: RunConfig, run: Any, ranks: Any, log: Any) -> None:
+def _say_what_it_takes(config: RunConfig, run: Any, processes: Any, log: Any) -> None:
     from fastclip.train.planning import estimate as memory_estimate
 
-    plan = memory_estimate.plan_of(config, run.model, ranks.world_size, ranks.device)
+    plan = memory_estimate.plan_of(config, run.model, processes.world_size, processes.device)
     size = run.arithmetic.micro_batch_size
     log.say(memory_estimate.describe(plan, size))
     if (objection := memory_estimate.objection(plan, size)) is not None:
         log.warn(objection)
 
 
-def _make_log(directory: Any, ranks: Any) -> Any:
+def _make_log(directory: Any, processes: Any) -> Any:
     from fastclip.train.log.reporters import make_reporters
     from fastclip.train.log.run_log import RunLog
 
-    if not ranks.is_first:
+    if not processes.is_first:
         return RunLog(None)
     return RunLog(directory.path, make_reporters(directory.config, directory.path))
 

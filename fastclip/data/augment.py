@@ -21,7 +21,7 @@ class AugmentationCfg:
     """What varies between two views of a training image, with open_clip's names and order.
 
     Attributes:
-        scale: smallest and largest share of the image's area that is cropped.
+        scale: smallest and largest fraction of the image's area that is cropped.
         ratio: smallest and largest width over height of a crop; None is (3/4, 4/3). open_clip
             takes that whatever is set, unless it uses timm.
         color_jitter: strengths of brightness, contrast, saturation (factors of 1 - s to 1 + s,
@@ -179,10 +179,10 @@ def _saturate(image: Image.Image, factor: float) -> Image.Image:
     return ImageEnhance.Color(image).enhance(factor)
 
 
-def _turn_hue(image: Image.Image, share: float) -> Image.Image:
-    """Turn all hues by `share` of the circle, which is 256 steps around."""
+def _turn_hue(image: Image.Image, fraction: float) -> Image.Image:
+    """Turn all hues by `fraction` of the circle, which is 256 steps around."""
     hue, saturation, value = image.convert("HSV").split()
-    turned = hue.point([(level + int(share * 255)) % 256 for level in range(256)])
+    turned = hue.point([(level + int(fraction * 255)) % 256 for level in range(256)])
     return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 
 

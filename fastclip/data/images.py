@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
-from fastclip.data.picture_bounds import PLAIN, BoundedReads, objection_to_plain
+from fastclip.data.image_bounds import PLAIN, BoundedReads, objection_to_plain
 from fastclip.data.regular_file import open_regular
 
 # A closed list: some of Pillow's other readers start programs (EPS) or only know a header.
@@ -45,7 +45,7 @@ def load_image(
     An image whose EXIF data cannot be read is taken as upright. Damage that the format's decoder
     does not notice goes unnoticed here: a changed byte in a JPEG is a changed image.
 
-    Beyond the file, memory rises by two pictures of four bytes a pixel at most (Pillow's RGB): 683
+    Beyond the file, memory rises by two images of four bytes a pixel at most (Pillow's RGB): 683
     MiB at `MAX_PIXELS`, and half of that for RGB that is upright. Pillow's decoders of AVIF
     take one more, of WebP two, of JPEG 2000 three.
 
@@ -59,7 +59,7 @@ def load_image(
             and so does that it is a folder, a pipe, a socket or a device.
         ImageError: the file is empty, of an unknown format, corrupt, truncated (unless Pillow's
             LOAD_TRUNCATED_IMAGES is set), has more than `max_pixels` pixels, has more that is
-            no pixels than pictures have (see `picture_bounds.py`), or has values without a known
+            no pixels than images have (see `image_bounds.py`), or has values without a known
             white: floats, 32-bit integers, 16-bit TIFFs with a sign or with white as 0.
         TypeError: `source` is none of the above.
         ValueError: `max_pixels` is not positive.
@@ -113,7 +113,7 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         image.load()
         turn = TURNS.get(_orientation(image))
         rgb = _rgb_of(image, name)
-        del image  # before there is a third picture
+        del image  # before there is a third image
         return rgb if turn is None else rgb.transpose(turn)
     except (ImageError, MemoryError):
         raise

@@ -1,4 +1,4 @@
-"""The picture of a run: its loss curve, and test images with the captions they retrieved."""
+"""The image of a run: its loss curve, and test images with the captions they retrieved."""
 
 import math
 import os

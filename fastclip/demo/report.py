@@ -31,7 +31,7 @@ def opening(
     return "\n".join(
         [
             f"data      {len(train.labels):,} digits to train on, {len(test.labels)} to test on; "
-            "pictures of up to six, with captions",
+            "images of up to six, with captions",
             f"model     a vision and a text transformer, {parameters:,} parameters",
             f"loss      fused, {config.batch_size:,} pairs, backend {backend}",
             f"training  {config.steps} steps on {threads} CPU threads, seed {config.seed}",

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from fastclip.distributed.groups import SCHEDULES
+from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.distributed.waiting import Exchange
 from fastclip.ops.kept_rows import needs_grad
 from fastclip.ops.validation import FEATURE_DTYPES
@@ -39,7 +39,7 @@ def _number(bits: int) -> str:
 # What each rank says; the values that it may have or, where it may have any, how a code is read.
 _FIELDS = {
     "the loss": ("clip_loss", "siglip_loss"),
-    "schedule": SCHEDULES,
+    "schedule": LOSS_SCHEDULES,
     "normalize": _YES_NO,
     "return_stats": _YES_NO,
     "the dtype of features": FEATURE_DTYPES,

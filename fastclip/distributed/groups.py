@@ -3,12 +3,12 @@
 import torch.distributed as dist
 from torch.distributed import ProcessGroup
 
-SCHEDULES = ("gather", "ring")
+LOSS_SCHEDULES = ("gather", "ring")
 
 
 def check_schedule(schedule: str) -> None:
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule must be one of {SCHEDULES}, got {schedule!r}")
+    if schedule not in LOSS_SCHEDULES:
+        raise ValueError(f"schedule must be one of {LOSS_SCHEDULES}, got {schedule!r}")
 
 
 def several_processes(process_group: ProcessGroup | None) -> ProcessGroup | None:

@@ -14,7 +14,7 @@ TIMEOUT_MINUTES = 10.0
 LOST = ("connection closed", "connection reset", "broken pipe", "timed out", "timeout", "nccl")
 
 
-class Ranks:
+class Processes:
     """This process among those of a run.
 
     Attributes:
@@ -66,7 +66,7 @@ class Ranks:
         dist.gather_object(value, values)
         return values
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The first rank's value, on all."""
         if self.world_size == 1:
             return value
@@ -86,7 +86,7 @@ class Ranks:
                 outcome = find()
             except (ValueError, OSError) as error:
                 outcome = error
-        outcome = self.share(outcome)
+        outcome = self.broadcast(outcome)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

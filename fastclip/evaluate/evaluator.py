@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclip.data.loading.loader import PairLoader
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 from fastclip.evaluate.classification import class_features
 from fastclip.evaluate.ranking import digests, distinct, recall_at, retrieval
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
@@ -44,7 +44,7 @@ class Evaluator:
 
     def __init__(
         self,
-        ranks: Ranks,
+        processes: Processes,
         prepare: Callable[[Tensor], Tensor],
         autocast: Callable[[], AbstractContextManager],
         tokenizer: Callable[[list[str]], Tensor],
@@ -52,7 +52,7 @@ class Evaluator:
         warn: Callable[[str], None] = warnings.warn,
         obey: Callable[[Callable[[], Any]], Any] = lambda work: work(),
     ) -> None:
-        self.ranks = ranks
+        self.processes = processes
         self.prepare = prepare
         self.autocast = autocast
         self.tokenizer = tokenizer
@@ -75,7 +75,7 @@ class Evaluator:
             Metrics, on the first rank; an empty dict on others. `num_samples` counts pairs,
             `num_images` and `num_texts` what of them is distinct.
         """
-        shares = self.ranks.gather(self.obey(lambda: self._encoded(model, loader)))
+        shares = self.processes.gather(self.obey(lambda: self._encoded(model, loader)))
         return self.obey(lambda: {} if shares is None else _retrieval_metrics(model, shares))
 
     @torch.no_grad()
@@ -96,7 +96,7 @@ class Evaluator:
         """
         names = list(dict.fromkeys(task.class_names))
         classes = self._classes(model, names, task.templates)
-        shares = self.ranks.gather(
+        shares = self.processes.gather(
             self.obey(lambda: self._classified(model, task, loader, classes))
         )
         if shares is None:
@@ -117,7 +117,7 @@ class Evaluator:
         for images, tokens, _ in loader:
             ids += zip(digests(images), digests(tokens), strict=True)
             with self.autocast():
-                texts = without_padding(model, tokens).to(self.ranks.device)
+                texts = without_padding(model, tokens).to(self.processes.device)
                 found = model(self.prepare(images), texts)
             features.append(tuple(side.float().cpu() for side in found[:2]))
         return features, ids
@@ -146,20 +146,20 @@ class Evaluator:
         self, model: nn.Module, all_names: Sequence[str], templates: Sequence[str]
     ) -> Tensor:
         """(C, D) features of C names, on the device; each rank encodes its share of them."""
-        rank, world_size = self.ranks.rank, self.ranks.world_size
+        rank, world_size = self.processes.rank, self.processes.world_size
         num = -(-len(all_names) // world_size)
         names = all_names[rank * num : (rank + 1) * num]
         encode = self._encoder_of_texts(model)
         own = self.obey(lambda: class_features(encode, names, templates).cpu() if names else None)
-        parts = self.ranks.share(self.ranks.gather(own))
-        return torch.cat([part for part in parts if part is not None]).to(self.ranks.device)
+        parts = self.processes.broadcast(self.processes.gather(own))
+        return torch.cat([part for part in parts if part is not None]).to(self.processes.device)
 
     def _encoder_of_texts(self, model: nn.Module) -> Callable[[list[str]], Tensor]:
         def encode(texts: list[str]) -> Tensor:
             features = []
             for part in self.tokenizer(texts).split(self.chunk):
                 with self.autocast():
-                    part = without_padding(model, part).to(self.ranks.device)
+                    part = without_padding(model, part).to(self.processes.device)
                     found = model(text=part)[1]
                 features.append(found.float())
             return torch.cat(features)

@@ -2,7 +2,7 @@
 
     best_i = max { <query_i, gallery_j> : j belongs to i }
     rank_i = 1 + #{ j that does not belong to i : <query_i, gallery_j> >= best_i }
-    R@K    = share of queries with rank_i <= K
+    R@K    = fraction of queries with rank_i <= K
 
 An image with several captions is one image: any of its captions is a hit, and for a text the image
 counts once, however many pairs it is in. So R@K is the recall of COCO and Flickr, and of
@@ -82,7 +82,7 @@ def retrieval(
 
 
 def recall_at(k: int, matching_ranks: Tensor) -> float:
-    """R@K: the share of (N,) ranks that are at most `k`."""
+    """R@K: the fraction of (N,) ranks that are at most `k`."""
     return (matching_ranks <= k).double().mean().item()
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from fastclip.models.checkpoints.files import read_weights_file
-from fastclip.models.checkpoints.load import load_source
-from fastclip.models.checkpoints.source import Source
+from fastclip.models.checkpoints.load import load_stored_model
+from fastclip.models.checkpoints.stored_model import StoredModel
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig, VisionConfig
 from fastclip.models.two_tower import CustomTextCLIP
@@ -16,7 +16,7 @@ from fastclip.models.two_tower import CustomTextCLIP
 
 def build_model(
     config: ClipConfig,
-    source: Source | None = None,
+    stored: StoredModel | None = None,
     resize: bool = False,
     output_dict: bool = False,
     model_class: type[CLIP] | None = None,
@@ -27,12 +27,12 @@ def build_model(
         CheckpointError: the weights do not fit.
     """
     cls = model_class or (CustomTextCLIP if config.custom_text else CLIP)
-    if source is None:
+    if stored is None:
         return cls(config, output_dict)
     # Random weights that are overwritten would cost most of the time.
     with torch.device("meta"):
         model = cls(config, output_dict)
-    load_source(model, source, resize=resize, assign=True)
+    load_stored_model(model, stored, resize=resize, assign=True)
     return model
 
 
@@ -55,7 +55,7 @@ def load_tower(model: CLIP | CustomTextCLIP, tower: str, path: str | PathLike) -
         for name, value in model.state_dict().items()
         if (name.startswith(others) if is_flat_text else not name.startswith(prefix))
     }
-    load_source(model, Source(tensors | rest, None, None, None, None))
+    load_stored_model(model, StoredModel(tensors | rest, None, None, None, None))
 
 
 def changed_config(

@@ -45,7 +45,7 @@ class VisionConfig:
         head_width: channels per attention head.
         mlp_ratio: hidden width of an MLP over `width`.
         activation: see `activations.py`.
-        patch_dropout: share of patches dropped in training.
+        patch_dropout: fraction of patches dropped in training.
         pool_type: "tok" reads the class token, "avg" the mean of the patches.
         no_ln_pre: no normalisation before the first block.
         final_ln_after_pool: normalise the pooled token, not the tokens.

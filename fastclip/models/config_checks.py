@@ -85,9 +85,9 @@ def require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> 
         raise ValueError(f"{name} {value} is not a multiple of {divisor_name} {divisor}")
 
 
-def require_patch_dropout(share: float) -> None:
-    if not isinstance(share, Real) or not 0 <= share < 1:
-        raise ValueError(f"patch_dropout must be in [0, 1), got {quoted(share)}")
+def require_patch_dropout(fraction: float) -> None:
+    if not isinstance(fraction, Real) or not 0 <= fraction < 1:
+        raise ValueError(f"patch_dropout must be in [0, 1), got {quoted(fraction)}")
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ from fastclip.data.preprocess import (
 from fastclip.models.build import build_model, changed_config, given, load_tower
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.load import require_weights_only
-from fastclip.models.checkpoints.source import Source, read_source
+from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_model
 from fastclip.models.checkpoints.two_tower_directory import is_two_tower, read_two_tower
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig
@@ -120,23 +120,23 @@ def create_model(
         if output_dict is not None:
             pair.output_dict = output_dict
         return set_precision(pair, precision).to(device)
-    source = _weights(model_name, pretrained, load_weights, cache_dir)
-    if require_pretrained and source is None:
+    stored = _weights(model_name, pretrained, load_weights, cache_dir)
+    if require_pretrained and stored is None:
         raise CheckpointError(f"model_name {model_name!r} without weights: give pretrained=")
     config = changed_config(
-        _architecture(model_name, source), force_quick_gelu, force_custom_text,
+        _architecture(model_name, stored), force_quick_gelu, force_custom_text,
         force_patch_dropout, force_image_size, force_context_length, model_kwargs,
     )  # fmt: skip
     wants_bias = model_kwargs.get("init_logit_bias") is not None
-    if source is not None and wants_bias and "logit_bias" not in source.tensors:
+    if stored is not None and wants_bias and "logit_bias" not in stored.tensors:
         # As in open_clip: weights that were trained without a bias go on from none.
-        source = source._replace(tensors={**source.tensors, "logit_bias": torch.zeros(())})
+        stored = stored._replace(tensors={**stored.tensors, "logit_bias": torch.zeros(())})
     resize = force_image_size is not None or force_context_length is not None
-    model = build_model(config, source, resize, bool(output_dict))
+    model = build_model(config, stored, resize, bool(output_dict))
     for tower, path in (("visual", pretrained_image_path), ("text", pretrained_text_path)):
         if path is not None:
             load_tower(model, tower, path)
-    preprocess = _preprocess(config, source, force_preprocess_cfg)
+    preprocess = _preprocess(config, stored, force_preprocess_cfg)
     set_model_preprocess_cfg(model, preprocess.to_dict())
     model = set_precision(model, precision).to(device)
     return trace_model(model, batch_size=2, device=device) if jit else model
@@ -245,34 +245,34 @@ def _weights(
     pretrained: str | PathLike | None,
     load_weights: bool,
     cache_dir: str | PathLike | None,
-) -> Source | None:
+) -> StoredModel | None:
     place = Place.of(model_name)
     if place is not None:
         if pretrained:
             raise ValueError(f"pretrained={pretrained!r}: {model_name} has weights of its own")
-        return read_source(place.directory(cache_dir)) if load_weights else None
+        return read_stored_model(place.directory(cache_dir)) if load_weights else None
     if not pretrained or not load_weights:
         return None
     name = open_clip_name(model_name)
     repository = REPOSITORIES.get(name, {}).get(clean_tag(str(pretrained)))
     if repository is not None:
-        return read_source(fetch_repository(repository, cache_dir))
+        return read_stored_model(fetch_repository(repository, cache_dir))
     if not Path(pretrained).exists():
         tags = ", ".join(REPOSITORIES.get(name, {})) or "none"
         raise ValueError(f"pretrained={pretrained!r} is neither a file nor a tag; tags: {tags}")
-    return read_source(pretrained)
+    return read_stored_model(pretrained)
 
 
-def _architecture(model_name: str, source: Source | None) -> ClipConfig:
-    if source is not None and Place.of(model_name) is not None:
-        return source.config_or_inferred()
+def _architecture(model_name: str, stored: StoredModel | None) -> ClipConfig:
+    if stored is not None and Place.of(model_name) is not None:
+        return stored.config_or_inferred()
     return get_model_config(model_name)
 
 
 def _preprocess(
-    config: ClipConfig, source: Source | None, changes: Mapping[str, Any] | None
+    config: ClipConfig, stored: StoredModel | None, changes: Mapping[str, Any] | None
 ) -> PreprocessCfg:
-    known = None if source is None else source.preprocess
+    known = None if stored is None else stored.preprocess
     preprocess = (known or preprocess_of(config)).with_size(config.vision_cfg.image_size)
     return PreprocessCfg.from_dict(preprocess.to_dict() | dict(changes or {}))
 

@@ -10,7 +10,7 @@ from fastclip.data.tokenizers.beside_weights import SETTINGS_FILE
 from fastclip.data.tokenizers.vocabulary import IDS_FILE, MERGES_FILE, WHOLE_FILE
 from fastclip.hub import Check, cached_hub_file, download, has_sha256, hub_file, passes
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.source import (
+from fastclip.models.checkpoints.stored_model import (
     OPEN_CLIP_CONFIG,
     PREPROCESSOR,
     PROCESSOR,
@@ -27,7 +27,7 @@ OPENAI_CACHE = "~/.cache/clip"
 def fetch_repository(
     repository: str, cache_dir: str | PathLike | None = None, config_only: bool = False
 ) -> Path:
-    """Bring what `read_source` needs of a repository on the Hugging Face Hub here.
+    """Bring what `read_stored_model` needs of a repository on the Hugging Face Hub here.
 
     Args:
         repository: "organisation/name".

@@ -20,7 +20,7 @@ from fastclip.data.preprocess import EvaluationTransform, PreprocessCfg, image_t
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.files import OPENAI_EXTRAS
-from fastclip.models.checkpoints.source import Source, read_source
+from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_model
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig
 from fastclip.models.fetch import fetch_openai
@@ -92,8 +92,8 @@ def load(
     """Load a CLIP model, in evaluation mode, and the transform of its images.
 
     Args:
-        name: one of `available_models()`, or the path of a file or directory that `read_source`
-            reads; the architecture is inferred where it is not told.
+        name: one of `available_models()`, or the path of a file or directory that
+            `read_stored_model` reads; the architecture is inferred where it is not told.
         device: by default the GPU if there is one.
         jit: return the TorchScript program of `trace_model` instead.
         download_root: where OpenAI's files are kept; ~/.cache/clip by default.
@@ -167,9 +167,9 @@ def build_model_from_openai_state_dict(
     precisions = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
     if cast_dtype not in precisions:
         raise ValueError(f"cast_dtype must be one of {list(precisions)}, got {cast_dtype}")
-    source = _bare(state_dict)
-    config = source.config_or_inferred("quick_gelu" if quick_gelu else "gelu", heads)
-    return set_precision(_made(CLIP, config, source), precisions[cast_dtype])
+    stored = _bare(state_dict)
+    config = stored.config_or_inferred("quick_gelu" if quick_gelu else "gelu", heads)
+    return set_precision(_made(CLIP, config, stored), precisions[cast_dtype])
 
 
 def build_openai_model(state_dict: Mapping[str, Tensor], *, heads: Heads = None) -> LogitsCLIP:
@@ -181,8 +181,8 @@ def build_openai_model(state_dict: Mapping[str, Tensor], *, heads: Heads = None)
     Raises:
         CheckpointError: the tensors are not of a CLIP model, or do not tell its heads.
     """
-    source = _bare(state_dict)
-    model = _made(LogitsCLIP, source.config_or_inferred("quick_gelu", heads), source)
+    stored = _bare(state_dict)
+    model = _made(LogitsCLIP, stored.config_or_inferred("quick_gelu", heads), stored)
     return set_precision(model, "fp16")
 
 
@@ -203,24 +203,24 @@ def _load(
         path = Path(name)
     else:
         raise ValueError(f"no model {name!r}: neither a path nor one of {available_models()}")
-    source = read_source(path)
-    config = source.config_or_inferred(activation, heads)
+    stored = read_stored_model(path)
+    config = stored.config_or_inferred(activation, heads)
     if config.custom_text:
         raise CheckpointError(f"{name} is no CLIP model of OpenAI's kind: use create_model")
     if precision is None:
         precision = "fp16" if device.type == "cuda" else "fp32"
-    return set_precision(_made(model_class, config, source), precision).to(device)
+    return set_precision(_made(model_class, config, stored), precision).to(device)
 
 
-def _bare(state_dict: Mapping[str, Tensor]) -> Source:
+def _bare(state_dict: Mapping[str, Tensor]) -> StoredModel:
     tensors = {name: value for name, value in state_dict.items() if name not in OPENAI_EXTRAS}
     is_openai = all(name in state_dict for name in OPENAI_EXTRAS)
-    return Source(tensors, None, None, None, None, is_openai)
+    return StoredModel(tensors, None, None, None, None, is_openai)
 
 
-def _made(model_class: type[CLIP], config: ClipConfig, source: Source) -> CLIP:
-    model = build_model(config, source, model_class=model_class)
-    set_model_preprocess_cfg(model, (source.preprocess or preprocess_of(config)).to_dict())
+def _made(model_class: type[CLIP], config: ClipConfig, stored: StoredModel) -> CLIP:
+    model = build_model(config, stored, model_class=model_class)
+    set_model_preprocess_cfg(model, (stored.preprocess or preprocess_of(config)).to_dict())
     return model.eval()
 
 

@@ -13,7 +13,7 @@ class PatchDropout(nn.Module):
     """Keeps (1 - prob) of the patches of each image, in training only.
 
     Args:
-        prob: share that is dropped, in [0, 1); at least one patch stays.
+        prob: fraction that is dropped, in [0, 1); at least one patch stays.
         num_prefix: leading tokens, such as a class token, that always stay.
     """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastclip.data.json_file import read_json_object
-from fastclip.models.checkpoints.source import read_config
+from fastclip.models.checkpoints.stored_model import read_config
 from fastclip.models.config import ClipConfig
 from fastclip.models.fetch import fetch_repository
 from fastclip.models.open_clip_config import from_json

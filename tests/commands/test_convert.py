@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fastclip.cli import main
-from fastclip.models.checkpoints.source import read_source
+from fastclip.models.checkpoints.stored_model import read_stored_model
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.factory import create_model
@@ -46,7 +46,7 @@ def test_every_layout_becomes_every_other_without_a_changed_bit(model, tmp_path,
         for target in targets:
             destination = tmp_path / f"{source}-{target}"
             assert convert(tmp_path / source, destination, "--to", target, *told) == 0
-            tensors = read_source(destination).tensors
+            tensors = read_stored_model(destination).tensors
             assert tensors.keys() == state.keys()
             assert all(torch.equal(tensors[name], state[name]) for name in state)
             said = capsys.readouterr().out
@@ -60,7 +60,7 @@ def test_name_tells_the_architecture_of_bare_weights(tmp_path, monkeypatch):
     monkeypatch.setitem(registry.architectures, "Small", SMALL["vit"])
     torch.save(build(SMALL["vit"]).state_dict(), tmp_path / "weights.pt")
     assert convert(tmp_path / "weights.pt", tmp_path / "out", "--to", "hf", "--model", "Small") == 0
-    assert read_source(tmp_path / "out").config == SMALL["vit"]
+    assert read_stored_model(tmp_path / "out").config == SMALL["vit"]
 
 
 def test_tokenizer_files_beside_the_weights_come_along(tmp_path, capsys):
@@ -85,7 +85,7 @@ def test_missing_vocabulary_is_said_with_the_ways_to_get_it(
     assert convert(tmp_path / "a.pt", tmp_path / "out", "--to", layout, "--model", "Small") == 0
     said = capsys.readouterr().out
     assert "no tokenizer was written: OpenAI's vocabulary" in said and "open_clip_torch" in said
-    assert read_source(tmp_path / "out").tensors.keys() == build(config).state_dict().keys()
+    assert read_stored_model(tmp_path / "out").tensors.keys() == build(config).state_dict().keys()
 
 
 @pytest.mark.parametrize(
@@ -181,4 +181,4 @@ def test_activations_of_two_towers_are_told_one_after_the_other(tmp_path):
     torch.save(build(config).state_dict(), tmp_path / "own.pt")
     told = ["--activation", "quick_gelu", "gelu", "--heads", 4, 2]
     assert convert(tmp_path / "own.pt", tmp_path / "out", "--to", "hf", *told) == 0
-    assert read_source(tmp_path / "out").config == config
+    assert read_stored_model(tmp_path / "out").config == config

@@ -8,7 +8,7 @@ from PIL import Image
 from fastclip.data.augment import RATIO, AugmentationCfg, draw_crop, jitter_colors
 from fastclip.data.preprocess import image_transform
 from fastclip.data.transform_steps import training_steps
-from tests.support.pictures import random_picture
+from tests.support.images import random_image
 
 EVERYTHING = {
     "scale": (0.2, 1.0), "color_jitter": (0.4, 0.4, 0.4, 0.1), "color_jitter_prob": 0.8,
@@ -24,35 +24,35 @@ def seeded(seed, transform, *args):
 
 @pytest.mark.parametrize("mode", ["P", "I;16"])
 def test_palette_and_16_bit_grey_are_converted_before_the_crop_is_resized(mode):
-    picture = random_picture(mode, 64, 48)
+    image = random_image(mode, 64, 48)
     transform = image_transform(20, is_train=True)
-    result = seeded(0, transform, picture)
-    levels = np.round(np.asarray(picture) / 257).astype(np.uint8)
-    rgb = picture.convert("RGB") if mode == "P" else Image.fromarray(levels).convert("RGB")
+    result = seeded(0, transform, image)
+    levels = np.round(np.asarray(image) / 257).astype(np.uint8)
+    rgb = image.convert("RGB") if mode == "P" else Image.fromarray(levels).convert("RGB")
     assert torch.equal(result, seeded(0, transform, rgb))
 
 
 def test_seed_decides_the_view():
-    picture = random_picture("RGB", 64, 48)
+    image = random_image("RGB", 64, 48)
     transform = image_transform(20, is_train=True, aug_cfg=EVERYTHING)
-    first, again, other = (seeded(seed, transform, picture) for seed in (0, 0, 1))
+    first, again, other = (seeded(seed, transform, image) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_views_do_not_depend_on_torchs_defaults():
-    picture = random_picture("RGB", 64, 48)
+    image = random_image("RGB", 64, 48)
     transform = image_transform(20, is_train=True, aug_cfg=EVERYTHING)
-    expected = seeded(0, transform, picture)
+    expected = seeded(0, transform, image)
     torch.set_default_dtype(torch.float64)
     try:
-        result = seeded(0, transform, picture)
+        result = seeded(0, transform, image)
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(result, expected)
 
 
-def test_crops_are_within_the_picture_and_the_ranges():
+def test_crops_are_within_the_image_and_the_ranges():
     width, height, scale, ratio = 640, 480, (0.2, 0.6), (0.5, 2.0)
     shares, aspects = [], []
     for _ in range(300):
@@ -65,10 +65,10 @@ def test_crops_are_within_the_picture_and_the_ranges():
 
 
 def test_ratio_is_kept_to():
-    picture = random_picture("RGB", 60, 20)
+    image = random_image("RGB", 60, 20)
     settings = {"scale": (1.0, 1.0), "ratio": (3.0, 3.0)}  # open_clip would crop to 4 : 3
-    pixels = image_transform(20, is_train=True, aug_cfg=settings, output="uint8")(picture)
-    whole = image_transform(20, is_train=False, resize_mode="squash", output="uint8")(picture)
+    pixels = image_transform(20, is_train=True, aug_cfg=settings, output="uint8")(image)
+    whole = image_transform(20, is_train=False, resize_mode="squash", output="uint8")(image)
     assert torch.equal(pixels, whole)
 
 
@@ -81,17 +81,17 @@ def test_ratio_is_kept_to():
         (300, 30, (130, 0, 170, 30)),  # 4 : 3
     ],
 )
-def test_narrow_picture_gives_its_largest_central_part(width, height, box):
+def test_narrow_image_gives_its_largest_central_part(width, height, box):
     assert draw_crop(width, height, (1.0, 1.0), RATIO) == box
 
 
-def test_picture_that_no_drawn_crop_fits_into_is_taken_whole():
+def test_image_that_no_drawn_crop_fits_into_is_taken_whole():
     torch.manual_seed(0)
     assert draw_crop(100, 101, (1.0, 1.0), (0.8, 1.25)) == (0, 0, 100, 101)
 
 
-def test_grey_picture_has_three_equal_channels():
-    view = random_picture("RGB", 64, 48)
+def test_grey_image_has_three_equal_channels():
+    view = random_image("RGB", 64, 48)
     for step in training_steps((20, 24), AugmentationCfg(gray_scale_prob=1.0)):
         view = step(view)
     red, green, blue = view.split()
@@ -100,12 +100,12 @@ def test_grey_picture_has_three_equal_channels():
 
 
 def test_hue_turns_colours_and_leaves_grey():
-    picture = random_picture("RGB", 64, 48)
-    grey = picture.convert("L").convert("RGB")
+    image = random_image("RGB", 64, 48)
+    grey = image.convert("L").convert("RGB")
     torch.manual_seed(0)
-    turned = np.asarray(jitter_colors(picture, 0, 0, 0, 0.5)).astype(int)
-    assert (turned.max(axis=2) == np.asarray(picture).max(axis=2)).all()
-    assert np.abs(turned - np.asarray(picture)).mean() > 20
+    turned = np.asarray(jitter_colors(image, 0, 0, 0, 0.5)).astype(int)
+    assert (turned.max(axis=2) == np.asarray(image).max(axis=2)).all()
+    assert np.abs(turned - np.asarray(image)).mean() > 20
     assert (np.asarray(jitter_colors(grey, 0, 0, 0, 0.5)) == np.asarray(grey)).all()
 
 

@@ -1,4 +1,4 @@
-"""Training pictures beside open_clip's and torchvision's: equal seeds, equal bits."""
+"""Training images beside open_clip's and torchvision's: equal seeds, equal bits."""
 
 import random
 import warnings
@@ -8,14 +8,14 @@ import torch
 
 from fastclip.data.augment import AugmentationCfg, draw_crop
 from fastclip.data.preprocess import image_transform
+from tests.support.images import random_image
 from tests.support.peers import open_clip
-from tests.support.pictures import random_picture
 
 JITTER = {"color_jitter": (0.4, 0.4, 0.4, 0.1), "color_jitter_prob": 0.8}
 AUGMENTATIONS = {
     "default": {},
     "small crops": {"scale": (0.05, 0.5)},
-    "whole picture": {"scale": (1.0, 1.0)},
+    "whole image": {"scale": (1.0, 1.0)},
     "jitter": JITTER,
     "grey": {"gray_scale_prob": 0.5},
     "jitter and grey": {**JITTER, "gray_scale_prob": 0.2},
@@ -36,45 +36,45 @@ def seeded(seed, transform, *args):
     return result, random.random(), torch.rand(()).item()
 
 
-def assert_trains_on_open_clips_pictures(aug_cfg, shapes, seeds, size=(20, 24), mode="RGB"):
+def assert_trains_on_open_clips_images(aug_cfg, shapes, seeds, size=(20, 24), mode="RGB"):
     ours = image_transform(size, is_train=True, aug_cfg=aug_cfg)
     with warnings.catch_warnings():  # that fields are "unused": it names those in use, too
         warnings.simplefilter("ignore")
         theirs = open_clip.transform.image_transform(size, is_train=True, aug_cfg=dict(aug_cfg))
     for seed in seeds:
-        picture = random_picture(mode, *shapes[seed % len(shapes)], seed)
-        result, *after = seeded(seed, ours, picture)
-        expected, *expected_after = seeded(seed, theirs, picture)
-        assert torch.equal(result, expected), (seed, picture)
-        assert after == expected_after, (seed, picture)
+        image = random_image(mode, *shapes[seed % len(shapes)], seed)
+        result, *after = seeded(seed, ours, image)
+        expected, *expected_after = seeded(seed, theirs, image)
+        assert torch.equal(result, expected), (seed, image)
+        assert after == expected_after, (seed, image)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_training_picture_is_bit_identical_to_open_clips_with_equal_seeds(name):
-    assert_trains_on_open_clips_pictures(AUGMENTATIONS[name], SHAPES, range(60))
+def test_training_image_is_bit_identical_to_open_clips_with_equal_seeds(name):
+    assert_trains_on_open_clips_images(AUGMENTATIONS[name], SHAPES, range(60))
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "CMYK", "1"])
-def test_training_picture_of_another_mode_is_bit_identical_to_open_clips(mode):
+def test_training_image_of_another_mode_is_bit_identical_to_open_clips(mode):
     aug_cfg = AUGMENTATIONS["jitter and grey"]
-    assert_trains_on_open_clips_pictures(aug_cfg, SHAPES, range(20), mode=mode)
+    assert_trains_on_open_clips_images(aug_cfg, SHAPES, range(20), mode=mode)
 
 
-def test_training_picture_of_the_usual_size_is_bit_identical_to_open_clips():
+def test_training_image_of_the_usual_size_is_bit_identical_to_open_clips():
     shapes = [(640, 480), (224, 224)]
-    assert_trains_on_open_clips_pictures(AUGMENTATIONS["jitter"], shapes, range(4), size=224)
+    assert_trains_on_open_clips_images(AUGMENTATIONS["jitter"], shapes, range(4), size=224)
 
 
 @pytest.mark.parametrize("default_dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("width", [9, 701, 10_000_001])
 @pytest.mark.parametrize("height", [11, 1001, 20_000_003])
-def test_crop_is_torchvisions_for_pictures_of_any_size(width, height, default_dtype):
+def test_crop_is_torchvisions_for_images_of_any_size(width, height, default_dtype):
     from torchvision.transforms import RandomResizedCrop  # importable once open_clip is
 
-    picture, settings = torch.empty(3, height, width, device="meta"), ((0.05, 1.0), (0.7, 1.45))
+    image, settings = torch.empty(3, height, width, device="meta"), ((0.05, 1.0), (0.7, 1.45))
     for seed in range(50):
         top, left, crop_height, crop_width = seeded(
-            seed, RandomResizedCrop.get_params, picture, *settings
+            seed, RandomResizedCrop.get_params, image, *settings
         )[0]
         torch.set_default_dtype(default_dtype)
         try:

@@ -22,33 +22,33 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def cells_of(picture):
-    """The six 8 x 8 cells of a (1, 16, 24) picture, cut out by hand."""
-    return [picture[0, y : y + 8, x : x + 8] for y in (0, 8) for x in (0, 8, 16)]
+def cells_of(image):
+    """The six 8 x 8 cells of a (1, 16, 24) image, cut out by hand."""
+    return [image[0, y : y + 8, x : x + 8] for y in (0, 8) for x in (0, 8, 16)]
 
 
 def as_bytes(image):
     return bytes(image.flatten().tolist())
 
 
-def test_pictures_show_what_their_captions_say(split):
+def test_images_show_what_their_captions_say(split):
     train, _ = split
     label_of = {as_bytes(i): label for i, label in zip(train.images, train.labels, strict=True)}
     pairs = DigitGrids(train).draw(300, generator())
-    for picture, caption in zip(pairs.images, pairs.captions, strict=True):
+    for image, caption in zip(pairs.images, pairs.captions, strict=True):
         phrases = []
-        for name, cell in zip(CELL_NAMES, cells_of(picture), strict=True):
+        for name, cell in zip(CELL_NAMES, cells_of(image), strict=True):
             if cell.any():
                 phrases.append(f"{name} {DIGIT_WORDS[label_of[as_bytes(cell)]]}")
         assert caption == ", ".join(phrases)
         assert 1 <= len(phrases) <= 4
 
 
-def test_pictures_use_only_the_digits_given(split):
+def test_images_use_only_the_digits_given(split):
     train, test = split
     test_images = {as_bytes(image) for image in test.images}
     pairs = DigitGrids(train).draw(2048, generator())
-    used = {as_bytes(cell) for picture in pairs.images for cell in cells_of(picture)}
+    used = {as_bytes(cell) for image in pairs.images for cell in cells_of(image)}
     assert not used & test_images
     assert len(used) > 1300  # nearly every training digit, so that the above means something
 
@@ -91,8 +91,8 @@ def test_draw_is_decided_by_the_generator(split):
 
 def test_place_alone_leaves_the_other_cells_blank(split):
     images, cells = split[1].images[:CELLS], torch.arange(CELLS)
-    for i, picture in enumerate(place_alone(images, cells)):
-        for j, cell in enumerate(cells_of(picture)):
+    for i, image in enumerate(place_alone(images, cells)):
+        for j, cell in enumerate(cells_of(image)):
             assert torch.equal(cell, images[i] if i == j else torch.zeros_like(cell))
 
 

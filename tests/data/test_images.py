@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from fastclip.data.images import FORMATS, MAX_PIXELS, ImageError, load_image, to_rgb
-from tests.support.pictures import encoded, png_header, random_picture
+from tests.support.images import encoded, png_header, random_image
 
 LOSSLESS = {
     "PNG": {},
@@ -36,8 +36,8 @@ TURNED = {
 }
 
 
-def pixels(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture)
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image)
 
 
 def exif(orientation: int) -> Image.Exif:
@@ -63,26 +63,26 @@ def grey_tiff(data: bytes, width: int, bits: int, white_is_zero=False, signed=Fa
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_is_read(format):
-    picture = random_picture("P" if format == "GIF" else "RGB", 23, 17)
-    data = encoded(picture, format, **{**LOSSLESS, **LOSSY}[format])
+    image = random_image("P" if format == "GIF" else "RGB", 23, 17)
+    data = encoded(image, format, **{**LOSSLESS, **LOSSY}[format])
     loaded = load_image(data)
     assert loaded.mode == "RGB"
-    expected = picture if format in LOSSLESS else Image.open(io.BytesIO(data))
+    expected = image if format in LOSSLESS else Image.open(io.BytesIO(data))
     assert (pixels(loaded) == pixels(expected.convert("RGB"))).all()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGBA", "P"])
 def test_png_of_every_mode_is_converted_as_pillow_converts_it(mode):
-    picture = random_picture(mode, 23, 17)
-    loaded = load_image(encoded(picture, "PNG"))
+    image = random_image(mode, 23, 17)
+    loaded = load_image(encoded(image, "PNG"))
     assert loaded.mode == "RGB"
-    assert (pixels(loaded) == pixels(picture.convert("RGB"))).all()
+    assert (pixels(loaded) == pixels(image.convert("RGB"))).all()
 
 
 def test_alpha_is_dropped_and_shows_the_colour_beneath():
-    picture = random_picture("RGBA", 23, 17)
-    loaded = load_image(encoded(picture, "PNG"))
-    assert (pixels(loaded) == pixels(picture)[..., :3]).all()
+    image = random_image("RGBA", 23, 17)
+    loaded = load_image(encoded(image, "PNG"))
+    assert (pixels(loaded) == pixels(image)[..., :3]).all()
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_alpha_is_dropped_and_shows_the_colour_beneath():
     ids=["one in GIF", "one in PNG", "all in PNG"],
 )
 def test_palette_with_transparency_keeps_its_colours_without_a_warning(format, transparency):
-    picture = random_picture("P", 23, 17)
-    loaded = load_image(encoded(picture, format, transparency=transparency))
-    assert (pixels(loaded) == pixels(picture.convert("RGB"))).all()
+    image = random_image("P", 23, 17)
+    loaded = load_image(encoded(image, format, transparency=transparency))
+    assert (pixels(loaded) == pixels(image.convert("RGB"))).all()
 
 
 def test_cmyk_jpeg_is_converted_to_rgb():
-    data = encoded(random_picture("CMYK", 23, 17), "JPEG")
+    data = encoded(random_image("CMYK", 23, 17), "JPEG")
     stored = Image.open(io.BytesIO(data))
     assert stored.mode == "CMYK"
     assert (pixels(load_image(data)) == pixels(stored.convert("RGB"))).all()
@@ -126,51 +126,51 @@ def test_pgm_is_scaled_by_the_white_that_it_declares():
 @pytest.mark.parametrize("orientation", TURNED)
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_orientation_is_applied(format, orientation):
-    picture = random_picture("RGB", 23, 17)
+    image = random_image("RGB", 23, 17)
     options = LOSSLESS.get(format, {})
-    stored = pixels(Image.open(io.BytesIO(encoded(picture, format, **options))))
-    loaded = load_image(encoded(picture, format, exif=exif(orientation), **options))
+    stored = pixels(Image.open(io.BytesIO(encoded(image, format, **options))))
+    loaded = load_image(encoded(image, format, exif=exif(orientation), **options))
     assert (pixels(loaded) == TURNED[orientation](stored)).all()
 
 
 def test_orientation_is_applied_before_a_palette_is_lost():
-    picture = random_picture("P", 23, 17)
-    loaded = load_image(encoded(picture, "PNG", exif=exif(6)))
-    assert (pixels(loaded) == np.rot90(pixels(picture.convert("RGB")), -1)).all()
+    image = random_image("P", 23, 17)
+    loaded = load_image(encoded(image, "PNG", exif=exif(6)))
+    assert (pixels(loaded) == np.rot90(pixels(image.convert("RGB")), -1)).all()
 
 
-def test_loaded_picture_is_not_turned_again():
-    loaded = load_image(encoded(random_picture("RGB", 23, 17), "JPEG", exif=exif(6)))
+def test_loaded_image_is_not_turned_again():
+    loaded = load_image(encoded(random_image("RGB", 23, 17), "JPEG", exif=exif(6)))
     assert loaded.info == {}
     assert (pixels(ImageOps.exif_transpose(loaded)) == pixels(loaded)).all()
 
 
 @pytest.mark.parametrize("damaged", [b"Exif\0\0", b"Exif\0\0no such thing", b"Exif\0\0II*\0\xff"])
-def test_damaged_exif_leaves_the_picture_as_stored(damaged):
-    picture = random_picture("RGB", 23, 17)
-    loaded = load_image(encoded(picture, "JPEG", exif=damaged))
-    assert (pixels(loaded) == pixels(load_image(encoded(picture, "JPEG")))).all()
+def test_damaged_exif_leaves_the_image_as_stored(damaged):
+    image = random_image("RGB", 23, 17)
+    loaded = load_image(encoded(image, "JPEG", exif=damaged))
+    assert (pixels(loaded) == pixels(load_image(encoded(image, "JPEG")))).all()
 
 
 def test_exif_that_ends_early_is_a_warning_of_pillows():
-    picture = random_picture("RGB", 23, 17)
+    image = random_image("RGB", 23, 17)
     with pytest.warns(UserWarning, match="Corrupt EXIF data"):
-        loaded = load_image(encoded(picture, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff"))
-    assert (pixels(loaded) == pixels(load_image(encoded(picture, "JPEG")))).all()
+        loaded = load_image(encoded(image, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff"))
+    assert (pixels(loaded) == pixels(load_image(encoded(image, "JPEG")))).all()
 
 
-def test_exif_that_pillow_cannot_read_leaves_the_picture_as_stored():
-    picture, text = random_picture("RGB", 23, 17), PngInfo()
+def test_exif_that_pillow_cannot_read_leaves_the_image_as_stored():
+    image, text = random_image("RGB", 23, 17), PngInfo()
     text.add_text("Raw profile type exif", "\nexif\n4\nno hexadecimal number\n")
-    data = encoded(picture, "PNG", pnginfo=text)
+    data = encoded(image, "PNG", pnginfo=text)
     with pytest.raises(ValueError, match="hexadecimal"), Image.open(io.BytesIO(data)) as image:
         image.getexif()
-    assert (pixels(load_image(data)) == pixels(picture)).all()
+    assert (pixels(load_image(data)) == pixels(image)).all()
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
 def test_animation_gives_its_first_frame(format):
-    first, *others = [random_picture("P", 23, 17, seed).convert("RGB") for seed in range(3)]
+    first, *others = [random_image("P", 23, 17, seed).convert("RGB") for seed in range(3)]
     first = first.quantize(64) if format == "GIF" else first
     options = LOSSLESS.get(format, {})
     data = encoded(first, format, save_all=True, append_images=others, **options)
@@ -182,22 +182,22 @@ def test_animation_gives_its_first_frame(format):
 # Where it is read from
 
 
-def test_path_bytes_and_file_give_the_same_picture(tmp_path):
-    picture = random_picture("RGB", 23, 17)
-    data, path = encoded(picture, "PNG"), tmp_path / "picture.png"
+def test_path_bytes_and_file_give_the_same_image(tmp_path):
+    image = random_image("RGB", 23, 17)
+    data, path = encoded(image, "PNG"), tmp_path / "image.png"
     path.write_bytes(data)
     for source in (path, str(path), data, bytearray(data), memoryview(data), io.BytesIO(data)):
-        assert (pixels(load_image(source)) == pixels(picture)).all()
+        assert (pixels(load_image(source)) == pixels(image)).all()
 
 
 def test_extension_does_not_matter(tmp_path):
-    path = tmp_path / "picture.jpg"
-    path.write_bytes(encoded(random_picture("RGB", 23, 17), "PNG"))
+    path = tmp_path / "image.jpg"
+    path.write_bytes(encoded(random_image("RGB", 23, 17), "PNG"))
     assert load_image(path).size == (23, 17)
 
 
 def test_file_is_read_from_its_start_and_stays_open():
-    file = io.BytesIO(encoded(random_picture("RGB", 23, 17), "PNG"))
+    file = io.BytesIO(encoded(random_image("RGB", 23, 17), "PNG"))
     file.seek(100)
     assert load_image(file).size == (23, 17)
     assert load_image(file).size == (23, 17)
@@ -212,14 +212,14 @@ def test_file_without_seek_is_read():
         def seek(self, *_):
             raise io.UnsupportedOperation("seek")
 
-    assert load_image(Stream(encoded(random_picture("RGB", 23, 17), "PNG"))).size == (23, 17)
+    assert load_image(Stream(encoded(random_image("RGB", 23, 17), "PNG"))).size == (23, 17)
 
 
 def test_member_of_an_archive_is_read_and_named(tmp_path):
-    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
-        archive.writestr("good.png", encoded(random_picture("RGB", 23, 17), "PNG"))
-        archive.writestr("bad.png", b"no picture")
-    with zipfile.ZipFile(tmp_path / "pictures.zip") as archive:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("good.png", encoded(random_image("RGB", 23, 17), "PNG"))
+        archive.writestr("bad.png", b"no image")
+    with zipfile.ZipFile(tmp_path / "images.zip") as archive:
         with archive.open("good.png") as member:
             assert load_image(member).size == (23, 17)
         with archive.open("bad.png") as member, pytest.raises(ImageError, match=r"^bad\.png: "):
@@ -228,11 +228,11 @@ def test_member_of_an_archive_is_read_and_named(tmp_path):
 
 @pytest.mark.parametrize(
     "data",
-    [encoded(random_picture("RGB", 23, 17), "PNG"), b"", b"text"],
-    ids=["picture", "empty", "text"],
+    [encoded(random_image("RGB", 23, 17), "PNG"), b"", b"text"],
+    ids=["image", "empty", "text"],
 )
 def test_file_that_was_opened_here_is_closed(tmp_path, monkeypatch, data):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(data)
     opened = []
     open_ = builtins.open
@@ -276,7 +276,7 @@ def test_empty_file_is_refused_by_name(tmp_path):
     "data",
     [b"These are no pixels.", b"P", b"<svg/>", b"%PDF-1.7", bytes(100), b"RIFF\0\0\0\0WAVEfmt "],
 )
-def test_what_is_no_picture_is_refused_by_name(tmp_path, data):
+def test_what_is_no_image_is_refused_by_name(tmp_path, data):
     path = tmp_path / "cat.jpg"
     path.write_bytes(data)
     with pytest.raises(ImageError, match=r"cat\.jpg: (not in a known format|corrupt)"):
@@ -284,14 +284,14 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path, data):
 
 
 def test_format_that_starts_a_program_is_refused():
-    data = encoded(random_picture("RGB", 23, 17), "EPS")
+    data = encoded(random_image("RGB", 23, 17), "EPS")
     assert Image.open(io.BytesIO(data)).format == "EPS"
     with pytest.raises(ImageError, match="not in a known format"):
         load_image(data)
 
 
 def test_format_that_pillow_was_built_without_is_refused_with_its_reason(monkeypatch):
-    data = encoded(random_picture("RGB", 23, 17), "WEBP")
+    data = encoded(random_image("RGB", 23, 17), "WEBP")
     monkeypatch.setitem(Image.OPEN, "WEBP", (None, lambda start: "WEBP support not installed"))
     with pytest.raises(ImageError, match="image: WEBP support not installed"):
         load_image(data)
@@ -299,8 +299,8 @@ def test_format_that_pillow_was_built_without_is_refused_with_its_reason(monkeyp
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_truncated_file_is_refused_wherever_it_ends(format):
-    picture = random_picture("RGB", 40, 30)
-    data = encoded(picture, format)
+    image = random_image("RGB", 40, 30)
+    data = encoded(image, format)
     whole = pixels(load_image(data))
     refused = 0
     for end in range(1, len(data), len(data) // 40):
@@ -316,14 +316,14 @@ def test_truncated_file_is_refused_wherever_it_ends(format):
 
 def test_truncated_file_is_refused_by_name(tmp_path):
     path = tmp_path / "half.jpg"
-    data = encoded(random_picture("RGB", 40, 30), "JPEG")
+    data = encoded(random_image("RGB", 40, 30), "JPEG")
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ImageError, match=r"half\.jpg: corrupt or truncated \(OSError: .*trunc"):
         load_image(path)
 
 
 def test_corrupt_pixels_are_refused():
-    data = bytearray(encoded(random_picture("RGB", 40, 30), "PNG"))
+    data = bytearray(encoded(random_image("RGB", 40, 30), "PNG"))
     data[len(data) // 2 : len(data) // 2 + 20] = bytes(20)
     with pytest.raises(ImageError, match="image: corrupt or truncated") as caught:
         load_image(bytes(data))
@@ -332,7 +332,7 @@ def test_corrupt_pixels_are_refused():
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_damaged_files_raise_nothing_but_image_errors(format):
-    data = encoded(random_picture("RGB", 40, 30), format)
+    data = encoded(random_image("RGB", 40, 30), format)
     for seed in range(60):
         generator = np.random.default_rng(seed)
         damaged = bytearray(data)
@@ -353,7 +353,7 @@ def test_decompression_bomb_is_refused_by_its_header(tmp_path):
         load_image(path)
 
 
-def test_picture_at_which_pillow_only_warns_is_refused_without_a_warning():
+def test_image_at_which_pillow_only_warns_is_refused_without_a_warning():
     assert MAX_PIXELS < 10_000 * 9_000 < 2 * MAX_PIXELS
     with pytest.raises(ImageError, match="10000 x 9000 pixels are more than max_pixels"):
         load_image(png_header(10_000, 9_000))
@@ -361,8 +361,8 @@ def test_picture_at_which_pillow_only_warns_is_refused_without_a_warning():
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP"])
 def test_bomb_that_pillow_notices_first_is_refused_too(format, monkeypatch):
-    picture = random_picture("RGB", 23, 17)
-    data = encoded(picture, format, save_all=True, append_images=[random_picture("RGB", 23, 17, 1)])
+    image = random_image("RGB", 23, 17)
+    data = encoded(image, format, save_all=True, append_images=[random_image("RGB", 23, 17, 1)])
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ImageError, match="DecompressionBombError"):
         load_image(data) if format == "WEBP" else load_image(grown_gif(data))
@@ -375,11 +375,11 @@ def grown_gif(data: bytes) -> bytes:
 
 def test_pillows_own_limit_does_not_apply(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert load_image(encoded(random_picture("RGB", 23, 17), "PNG")).size == (23, 17)
+    assert load_image(encoded(random_image("RGB", 23, 17), "PNG")).size == (23, 17)
 
 
-def test_picture_of_exactly_max_pixels_is_read():
-    data = encoded(random_picture("RGB", 23, 17), "PNG")
+def test_image_of_exactly_max_pixels_is_read():
+    data = encoded(random_image("RGB", 23, 17), "PNG")
     assert load_image(data, max_pixels=23 * 17).size == (23, 17)
     with pytest.raises(ImageError, match="23 x 17 pixels are more than max_pixels = 390"):
         load_image(data, max_pixels=23 * 17 - 1)
@@ -387,13 +387,13 @@ def test_picture_of_exactly_max_pixels_is_read():
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_values_without_a_known_white_are_refused(mode, tmp_path):
-    picture = Image.new(mode, (23, 17))
+    image = Image.new(mode, (23, 17))
     path = tmp_path / "grey.tiff"
-    picture.save(path)
+    image.save(path)
     with pytest.raises(ImageError, match=rf"grey\.tiff: values of mode '{mode}' without a known"):
         load_image(path)
     with pytest.raises(ImageError, match=rf"^image: values of mode '{mode}' without a known white"):
-        to_rgb(picture)
+        to_rgb(image)
 
 
 @pytest.mark.parametrize("kind", ["signed", "white_is_zero"])
@@ -406,7 +406,7 @@ def test_lack_of_memory_is_not_called_a_bad_image(monkeypatch):
     def no_memory(file, name):
         raise MemoryError
 
-    data = encoded(random_picture("RGB", 23, 17), "PNG")
+    data = encoded(random_image("RGB", 23, 17), "PNG")
     monkeypatch.setitem(Image.OPEN, "PNG", (no_memory, lambda start: True))
     with pytest.raises(MemoryError):
         load_image(data)

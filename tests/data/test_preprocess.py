@@ -19,28 +19,28 @@ from fastclip.data.preprocess import (
     image_transform,
     image_transform_v2,
 )
-from tests.support.pictures import encoded, random_picture
+from tests.support.images import encoded, random_image
 
 # Modes
 
 
 def test_palette_is_looked_up_before_resizing():
-    picture, transform = random_picture("P", 60, 40), image_transform(48, False)
-    assert torch.equal(transform(picture), transform(picture.convert("RGB")))
+    image, transform = random_image("P", 60, 40), image_transform(48, False)
+    assert torch.equal(transform(image), transform(image.convert("RGB")))
 
 
 def test_palette_with_transparency_is_evaluated_without_a_warning():
-    picture = Image.open(
-        io.BytesIO(encoded(random_picture("P", 60, 40), "PNG", transparency=bytes(range(256))))
+    image = Image.open(
+        io.BytesIO(encoded(random_image("P", 60, 40), "PNG", transparency=bytes(range(256))))
     )
-    expected = image_transform(48, False)(random_picture("P", 60, 40))
-    assert torch.equal(image_transform(48, False)(picture), expected)
+    expected = image_transform(48, False)(random_image("P", 60, 40))
+    assert torch.equal(image_transform(48, False)(image), expected)
 
 
 def test_16_bit_grey_is_scaled_and_not_clipped():
-    picture, transform = random_picture("I;16", 60, 40), image_transform(48, False)
-    levels = np.round(np.asarray(picture) / 257).astype(np.uint8)
-    assert torch.equal(transform(picture), transform(Image.fromarray(levels)))
+    image, transform = random_image("I;16", 60, 40), image_transform(48, False)
+    levels = np.round(np.asarray(image) / 257).astype(np.uint8)
+    assert torch.equal(transform(image), transform(Image.fromarray(levels)))
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
@@ -56,37 +56,37 @@ def test_values_without_a_known_white_are_refused(mode, is_train):
 @pytest.mark.parametrize("resize_mode", preprocess.RESIZE_MODES)
 @pytest.mark.parametrize("is_train", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (36, 52), (52, 36), (60, 40)])
-def test_picture_of_any_shape_becomes_one_of_the_size(shape, is_train, resize_mode):
+def test_image_of_any_shape_becomes_one_of_the_size(shape, is_train, resize_mode):
     transform = image_transform((36, 52), is_train, resize_mode=resize_mode)
-    assert transform(random_picture("RGB", *shape)).shape == (3, 36, 52)
+    assert transform(random_image("RGB", *shape)).shape == (3, 36, 52)
 
 
-def test_picture_of_the_size_is_left_as_it_is():
-    picture = random_picture("RGB", 52, 36)
+def test_image_of_the_size_is_left_as_it_is():
+    image = random_image("RGB", 52, 36)
     for resize_mode in preprocess.RESIZE_MODES:
         transform = image_transform((36, 52), False, resize_mode=resize_mode, output="uint8")
-        assert (transform(picture).permute(1, 2, 0).numpy() == np.asarray(picture)).all()
+        assert (transform(image).permute(1, 2, 0).numpy() == np.asarray(image)).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 500), (500, 1)])
 def test_sliver_keeps_one_pixel(shape):
-    picture = Image.new("L", shape, 255)
-    pixels = image_transform(48, False, resize_mode="longest", output="uint8")(picture)
+    image = Image.new("L", shape, 255)
+    pixels = image_transform(48, False, resize_mode="longest", output="uint8")(image)
     assert (pixels == 255).sum() == 3 * 48
     assert (pixels == 0).sum() == 3 * 48 * 47
 
 
 def test_sliver_that_would_grow_beyond_all_bounds_is_refused():
-    picture = Image.new("L", (1, 100_000))
+    image = Image.new("L", (1, 100_000))
     with pytest.raises(ImageError, match="would grow to 224 x 22400000"):
-        image_transform(224, False)(picture)
-    assert image_transform(224, False, resize_mode="longest")(picture).shape == (3, 224, 224)
+        image_transform(224, False)(image)
+    assert image_transform(224, False, resize_mode="longest")(image).shape == (3, 224, 224)
 
 
 def test_mean_of_zero_is_zero():
-    picture = random_picture("RGB", 60, 40)  # open_clip takes 0 for "not given"
-    result = image_transform(48, False, mean=0, std=1)(picture)
-    raw = image_transform(48, False, output="uint8")(picture)
+    image = random_image("RGB", 60, 40)  # open_clip takes 0 for "not given"
+    result = image_transform(48, False, mean=0, std=1)(image)
+    raw = image_transform(48, False, output="uint8")(image)
     assert torch.equal(result, raw / 255)
 
 
@@ -97,8 +97,8 @@ def test_mean_of_zero_is_zero():
 def test_files_are_turned_upright_and_images_are_not(tmp_path, is_train):
     exif = Image.Exif()
     exif[0x0112] = 6
-    path = tmp_path / "picture.png"
-    random_picture("RGB", 60, 40).save(path, exif=exif)
+    path = tmp_path / "image.png"
+    random_image("RGB", 60, 40).save(path, exif=exif)
     transform = image_transform(
         48, is_train, resize_mode="squash", aug_cfg={"scale": (1, 1), "ratio": (0.1, 10)}
     )
@@ -107,38 +107,38 @@ def test_files_are_turned_upright_and_images_are_not(tmp_path, is_train):
         torch.manual_seed(0)
         return transform(source)
 
-    upright = random_picture("RGB", 60, 40).transpose(Image.Transpose.ROTATE_270)
+    upright = random_image("RGB", 60, 40).transpose(Image.Transpose.ROTATE_270)
     for source in (path, str(path), path.read_bytes()):
         assert torch.equal(seeded(source), seeded(upright))
     with Image.open(path) as image, path.open("rb") as file:
-        assert torch.equal(seeded(image), seeded(random_picture("RGB", 60, 40)))
+        assert torch.equal(seeded(image), seeded(random_image("RGB", 60, 40)))
         assert torch.equal(seeded(file), seeded(upright))
 
 
 def test_corrupt_file_is_refused_by_name(tmp_path):
     path = tmp_path / "cat.jpg"
-    path.write_text("no picture")
+    path.write_text("no image")
     with pytest.raises(ImageError, match=r"cat\.jpg"):
         image_transform(48, False)(path)
 
 
 def test_truncated_image_that_the_caller_opened_is_pillows_error():
-    data = encoded(random_picture("RGB", 60, 40), "JPEG")
+    data = encoded(random_image("RGB", 60, 40), "JPEG")
     with pytest.raises(OSError, match="truncated"):
         image_transform(48, False)(Image.open(io.BytesIO(data[: len(data) // 2])))
 
 
 @pytest.mark.parametrize("source", [torch.zeros(3, 60, 40), np.zeros((60, 40, 3), np.uint8), None])
-def test_what_is_no_picture_is_a_type_error(source):
+def test_what_is_no_image_is_a_type_error(source):
     with pytest.raises(TypeError, match="source must be"):
         image_transform(48, False)(source)
 
 
 def test_source_is_left_as_it_is():
-    picture = random_picture("RGB", 48, 48)
+    image = random_image("RGB", 48, 48)
     transform = image_transform(48, False, output="uint8")
-    transform(picture).zero_()
-    assert picture.tobytes() == random_picture("RGB", 48, 48).tobytes()
+    transform(image).zero_()
+    assert image.tobytes() == random_image("RGB", 48, 48).tobytes()
 
 
 # Output
@@ -147,11 +147,11 @@ def test_source_is_left_as_it_is():
 @pytest.mark.parametrize("is_train", [False, True])
 def test_uint8_standardized_later_is_the_float32_output(is_train):
     cfg = PreprocessCfg(size=(36, 52))
-    picture = random_picture("RGB", 60, 40)
+    image = random_image("RGB", 60, 40)
     torch.manual_seed(0)
-    expected = image_transform_v2(cfg, is_train)(picture)
+    expected = image_transform_v2(cfg, is_train)(image)
     torch.manual_seed(0)
-    pixels = image_transform_v2(cfg, is_train, output="uint8")(picture)
+    pixels = image_transform_v2(cfg, is_train, output="uint8")(image)
     assert (pixels.dtype, pixels.shape, pixels.is_contiguous()) == (torch.uint8, (3, 36, 52), True)
     assert torch.equal(standardize(pixels, cfg.mean, cfg.std), expected)
     batch = torch.stack([pixels, pixels])
@@ -159,11 +159,11 @@ def test_uint8_standardized_later_is_the_float32_output(is_train):
 
 
 def test_output_does_not_depend_on_torchs_default_dtype():
-    picture, transform = random_picture("RGB", 60, 40), image_transform(48, False)
-    expected = transform(picture)
+    image, transform = random_image("RGB", 60, 40), image_transform(48, False)
+    expected = transform(image)
     torch.set_default_dtype(torch.float64)
     try:
-        assert torch.equal(transform(picture), expected)
+        assert torch.equal(transform(image), expected)
     finally:
         torch.set_default_dtype(torch.float32)
 

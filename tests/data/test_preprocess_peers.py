@@ -10,8 +10,8 @@ from PIL import Image
 
 from fastclip.data import preprocess
 from fastclip.data.preprocess import PreprocessCfg, image_transform
+from tests.support.images import random_image
 from tests.support.peers import open_clip
-from tests.support.pictures import random_picture
 
 SHAPES = [
     (1, 1), (1, 500), (500, 1), (223, 225), (224, 224), (225, 223), (640, 480), (481, 333),
@@ -26,10 +26,10 @@ def assert_bit_identical_to_open_clip(shapes, size, mode="RGB", **settings):
     ours = image_transform(size, is_train=False, **settings)
     theirs = open_clip.transform.image_transform(size, is_train=False, **settings)
     for shape in shapes:
-        picture = random_picture(mode, *shape)
-        result = ours(picture)
+        image = random_image(mode, *shape)
+        result = ours(image)
         try:
-            expected = theirs(picture)
+            expected = theirs(image)
         except ValueError:  # see the test of slivers
             assert settings["resize_mode"] == "longest"
             assert min(shape) / max(shape[0] / width, shape[1] / height) <= 0.5
@@ -87,36 +87,36 @@ def test_normalisation_is_bit_identical_to_open_clips(mean_std):
 
 @pytest.mark.parametrize("shape", [(1, 500), (500, 1)])
 def test_sliver_keeps_one_pixel_where_open_clip_fails(shape):
-    picture = Image.new("L", shape, 255)
+    image = Image.new("L", shape, 255)
     with pytest.raises(ValueError, match="height and width must be > 0"):
-        open_clip.transform.image_transform(48, False, resize_mode="longest")(picture)
-    assert image_transform(48, False, resize_mode="longest")(picture).shape == (3, 48, 48)
+        open_clip.transform.image_transform(48, False, resize_mode="longest")(image)
+    assert image_transform(48, False, resize_mode="longest")(image).shape == (3, 48, 48)
 
 
 def test_palette_is_looked_up_before_resizing():
-    picture = random_picture("P", 60, 40)
+    image = random_image("P", 60, 40)
     theirs = open_clip.transform.image_transform(48, False)
-    result = image_transform(48, False)(picture)
-    assert torch.equal(result, theirs(picture.convert("RGB")))
-    assert not torch.equal(result, theirs(picture))
+    result = image_transform(48, False)(image)
+    assert torch.equal(result, theirs(image.convert("RGB")))
+    assert not torch.equal(result, theirs(image))
 
 
 def test_16_bit_grey_is_scaled_and_not_clipped():
-    picture = random_picture("I;16", 60, 40)
+    image = random_image("I;16", 60, 40)
     theirs = open_clip.transform.image_transform(48, False)
-    levels = np.round(np.asarray(picture) / 257).astype(np.uint8)
-    result = image_transform(48, False)(picture)
+    levels = np.round(np.asarray(image) / 257).astype(np.uint8)
+    result = image_transform(48, False)(image)
     assert torch.equal(result, theirs(Image.fromarray(levels)))
-    assert theirs(picture).mean() > 1.5 > result.mean()  # nearly white
+    assert theirs(image).mean() > 1.5 > result.mean()  # nearly white
 
 
 def test_mean_of_zero_is_not_taken_for_none():
-    picture = random_picture("RGB", 60, 40)
+    image = random_image("RGB", 60, 40)
     theirs = open_clip.transform.image_transform(48, False, mean=0, std=1)
-    result = image_transform(48, False, mean=0, std=1)(picture)
-    assert not torch.equal(result, theirs(picture))
+    result = image_transform(48, False, mean=0, std=1)(image)
+    assert not torch.equal(result, theirs(image))
     assert torch.equal(
-        result, open_clip.transform.image_transform(48, False, mean=(0, 0, 0), std=1)(picture)
+        result, open_clip.transform.image_transform(48, False, mean=(0, 0, 0), std=1)(image)
     )
 
 

@@ -15,7 +15,7 @@ from fastclip.data.sources.samples import BadSample
 from fastclip.data.sources.shard_names import shard_sizes, stated_length
 from fastclip.data.sources.tar_shards import TarSource
 from fastclip.evaluate.prompts import read_class_names
-from tests.support.pair_files import picture_bytes, read_all, to_pixels, to_tokens, write_shards
+from tests.support.pair_files import image_bytes, read_all, to_pixels, to_tokens, write_shards
 
 KINDS = ("pipe", "socket", "folder", "device", "link to a pipe")
 ONE_READ = {
@@ -58,10 +58,10 @@ def test_a_reader_refuses_at_once(tmp_path, make, reader):
         ONE_READ[reader](path)
 
 
-def test_pictures_captions_and_shards_are_bad_samples(tmp_path, make):
+def test_images_captions_and_shards_are_bad_samples(tmp_path, make):
     (tmp_path / "folder").mkdir()
     for name, contents in {
-        "a.png": picture_bytes(1),
+        "a.png": image_bytes(1),
         "a.txt": b"a",
         "b.png": b"",
         "b.txt": b"b",

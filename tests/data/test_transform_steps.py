@@ -9,8 +9,8 @@ from PIL import Image
 
 from fastclip.data.preprocess import PreprocessCfg, image_transform, image_transform_v2
 from fastclip.data.transform_steps import Normalize, Resize, ToTensor
+from tests.support.images import random_image
 from tests.support.peers import open_clip
-from tests.support.pictures import random_picture
 
 EVALUATED = {
     "shortest": {"image_size": 48},
@@ -51,37 +51,35 @@ def test_slices_composed_by_torchvision_are_the_whole(settings, cut):
     from torchvision.transforms import Compose
 
     ours, theirs = both(**settings)
-    picture = random_picture("RGB", 61, 47)
+    image = random_image("RGB", 61, 47)
     halves = Compose(ours.transforms[:cut]), Compose(ours.transforms[cut:])
-    assert torch.equal(halves[1](halves[0](picture)), theirs(picture))
-    if cut == 1:  # what is done to the picture first is done alike
-        assert halves[0](picture).tobytes() == theirs.transforms[0](picture).tobytes()
+    assert torch.equal(halves[1](halves[0](image)), theirs(image))
+    if cut == 1:  # what is done to the image first is done alike
+        assert halves[0](image).tobytes() == theirs.transforms[0](image).tobytes()
 
 
 def test_steps_before_normalisation_leave_values_in_the_unit_range():
     ours, theirs = both(image_size=48)
-    picture = random_picture("RGB", 61, 47)
-    value = picture
+    image = random_image("RGB", 61, 47)
+    value = image
     for step in ours.transforms[:-1]:
         value = step(value)
     assert 0 <= value.min() and value.max() <= 1 and value.max() > 0.5
-    expected = picture
+    expected = image
     for step in theirs.transforms[:-1]:
         expected = step(expected)
     assert torch.equal(value, expected)
-    assert torch.equal(ours.transforms[-1](value), ours(picture))
+    assert torch.equal(ours.transforms[-1](value), ours(image))
     assert torch.equal(value, expected)  # a step leaves what it is given as it is
 
 
 def test_a_changed_list_is_what_a_call_does():
     transform = image_transform(48, is_train=False)
-    picture = random_picture("RGB", 61, 47)
+    image = random_image("RGB", 61, 47)
     transform.transforms[0] = Resize((48, 48))
-    assert torch.equal(
-        transform(picture), image_transform(48, False, resize_mode="squash")(picture)
-    )
+    assert torch.equal(transform(image), image_transform(48, False, resize_mode="squash")(image))
     transform.transforms.pop()
-    assert transform(picture).min() >= 0
+    assert transform(image).min() >= 0
     assert transform != image_transform(48, is_train=False)
     assert pickle.loads(pickle.dumps(transform)) == transform
     with pytest.raises(AttributeError):
@@ -102,22 +100,22 @@ def test_printed_transform_has_a_line_for_each_step(is_train):
 
 def test_pixels_are_the_last_step_of_a_transform_to_uint8():
     transform = image_transform_v2(PreprocessCfg(48), False, output="uint8")
-    assert transform(random_picture("RGB", 61, 47)).dtype == torch.uint8
+    assert transform(random_image("RGB", 61, 47)).dtype == torch.uint8
     assert not any(isinstance(step, Normalize | ToTensor) for step in transform.transforms)
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "I;16", "CMYK"])
 def test_first_step_alone_interpolates_colours(mode):
-    picture = Image.fromarray(np.arange(64 * 48, dtype=np.uint16).reshape(64, 48) * 21)
+    image = Image.fromarray(np.arange(64 * 48, dtype=np.uint16).reshape(64, 48) * 21)
     if mode != "I;16":
-        picture = random_picture("RGB", 48, 64).convert(mode)
+        image = random_image("RGB", 48, 64).convert(mode)
     transform = image_transform(32, is_train=False)
     assert torch.equal(
         image_transform(32, False).transforms[-1](
             ToTensor()(
-                transform.transforms[2](transform.transforms[1](transform.transforms[0](picture)))
+                transform.transforms[2](transform.transforms[1](transform.transforms[0](image)))
             )
         ),
-        transform(picture),
+        transform(image),
     )
-    assert transform.transforms[0](picture).mode != "P"
+    assert transform.transforms[0](image).mode != "P"

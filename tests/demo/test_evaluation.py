@@ -40,10 +40,10 @@ class Oracle(torch.nn.Module):
     def encode_image(self, images, normalize):
         pixels = ((images * 0.376 + 0.305) * 255).round().to(torch.uint8)
         features = torch.zeros(len(images), 6, 10)
-        for i, picture in enumerate(pixels[:, 0]):
+        for i, image in enumerate(pixels[:, 0]):
             for cell in range(6):
                 y, x = 8 * (cell // 3), 8 * (cell % 3)
-                label = self.label_of.get(bytes(picture[y : y + 8, x : x + 8].flatten().tolist()))
+                label = self.label_of.get(bytes(image[y : y + 8, x : x + 8].flatten().tolist()))
                 if label is not None:
                     features[i, cell, label] = 1
         return torch.nn.functional.normalize(features.flatten(1))

@@ -19,7 +19,7 @@ CONFIG = TrainConfig(batch_size=16, steps=30, warmup_steps=3, learning_rate=3e-3
 
 
 def one_batch():
-    """Sixteen pictures, each with a text of its own."""
+    """Sixteen images, each with a text of its own."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.tensor([[18, 1 + i, 19, 0] for i in range(16)])
     return torch.randn(16, 1, 4, 4, generator=generator), tokens

@@ -18,8 +18,8 @@ from fastclip.evaluate.zero_shot_task import Labels, ZeroShotTask
 NAMES = [f"class {i}" for i in range(7)]
 
 
-class Pictures(IndexedSource):
-    """Pictures of three bytes, each with its class for a caption."""
+class Images(IndexedSource):
+    """Images of three bytes, each with its class for a caption."""
 
     classes = NAMES
 
@@ -33,7 +33,7 @@ class Pictures(IndexedSource):
 
 
 class Model(nn.Module):
-    """Features of a picture are its pixels, those of a text a table's."""
+    """Features of an image are its pixels, those of a text a table's."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ def tokenize(texts):
 
 ALONE = SimpleNamespace(
     rank=0, world_size=1, device=torch.device("cpu"), gather=lambda value: [value],
-    share=lambda value: value,
+    broadcast=lambda value: value,
 )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def evaluator():
 
 
 def loader(tokenizer):
-    return PairLoader(Pictures(), None, tokenizer, batch_size=8, shuffle_buffer=1, drop_last=False)
+    return PairLoader(Images(), None, tokenizer, batch_size=8, shuffle_buffer=1, drop_last=False)
 
 
 class Captions(IndexedSource):
@@ -110,17 +110,17 @@ def test_several_captions_of_an_image_are_found_and_repeats_counted():
 def test_captions_of_an_image_may_be_on_different_ranks():
     whole, shares = evaluator().retrieval(Perfect().eval(), captions_loader()), []
     for rank in (1, 0):
-        ranks = SimpleNamespace(
+        processes = SimpleNamespace(
             **vars(ALONE) | {"gather": lambda value: shares.insert(0, value) or shares}
         )
-        found = Evaluator(ranks, lambda images: images.float(), nullcontext, tokenize, chunk=3)
+        found = Evaluator(processes, lambda images: images.float(), nullcontext, tokenize, chunk=3)
         metrics = found.retrieval(Perfect().eval(), captions_loader(rank, 2))
     assert len(shares) == 2 and all(len(share[1]) > 5 for share in shares)
     assert metrics == pytest.approx(whole)
 
 
 def test_classes_without_a_readable_image_are_named():
-    class Damaged(Pictures):
+    class Damaged(Images):
         def load(self, index):
             sample = super().load(index)
             if index % len(NAMES) in (2, 5):
@@ -140,13 +140,13 @@ def test_classes_without_a_readable_image_are_named():
     assert said == ["zeroshot-val: no image could be read of the classes 'class 2', 'class 5'"]
 
 
-TASK = ZeroShotTask("zeroshot-val", Pictures(), NAMES, ("a {}", "the {}"))
+TASK = ZeroShotTask("zeroshot-val", Images(), NAMES, ("a {}", "the {}"))
 
 
 def test_zero_shot_accuracy_is_that_of_all_logits_at_once():
     model = Model().eval()
     found = evaluator().zero_shot(model, TASK, loader(TASK.labels))
-    images = torch.stack([Pictures().load(i).image for i in range(40)]).float()
+    images = torch.stack([Images().load(i).image for i in range(40)]).float()
     prompts = torch.stack(
         [model(text=tokenize([t.format(n) for t in TASK.templates]))[1].mean(0) for n in NAMES]
     )
@@ -161,10 +161,10 @@ def test_zero_shot_accuracy_is_that_of_all_logits_at_once():
 def test_of_classes_with_one_name_the_first_is_predicted():
     """As by an argmax over all classes; else no image of either would ever be right."""
     names = ["one", "two", "one", "ten", "six", "two", "one"]
-    task = ZeroShotTask("zeroshot-val", Pictures(), names, ("a {}", "the {}"))
+    task = ZeroShotTask("zeroshot-val", Images(), names, ("a {}", "the {}"))
     model = Model().eval()
     found = evaluator().zero_shot(model, task, loader(task.labels))
-    images = torch.stack([Pictures().load(i).image for i in range(40)]).double()
+    images = torch.stack([Images().load(i).image for i in range(40)]).double()
     tokens = [tokenize([t.format(n) for t in task.templates]) for n in names]
     prompts = F.normalize(torch.stack([model(text=t)[1].double().mean(0) for t in tokens]), dim=1)
     logits = model(images)[0] @ prompts.T

@@ -12,9 +12,9 @@ from fastclip.evaluate.zero_shot_task import open_imagenet, open_task
 @pytest.fixture
 def folder(tmp_path):
     for name in ("dog", "great_white_shark", "cat"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
-        Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / name / "1.png")
-    return tmp_path / "pictures"
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / name / "1.png")
+    return tmp_path / "images"
 
 
 def test_classes_are_the_folders_names_unless_a_file_says_others(folder, tmp_path):

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 import torch
 
-from tests.support.pictures import random_picture
+from tests.support.images import random_image
 
 COLORS = ("red", "green", "blue", "grey")
 
@@ -18,7 +18,7 @@ def write_shards(root, second: str, texts: list[bytes]) -> None:
     with tarfile.open(root / "test" / "0.tar", "w") as tar:
         for i, text in enumerate(texts):
             file = io.BytesIO()
-            random_picture("RGB", 40, 30 + i, seed=i).save(file, "PNG")
+            random_image("RGB", 40, 30 + i, seed=i).save(file, "PNG")
             for name, content in ((f"{i:03}.png", file.getvalue()), (f"{i:03}.{second}", text)):
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
@@ -38,7 +38,7 @@ def evaluate(run_client, place, package: str, task: str) -> dict:
 def test_zero_shot_classification(place, run_client):
     write_shards(place / "data", "cls", [str(i % 4).encode() for i in range(12)])
     (place / "data" / "classnames.txt").write_text("\n".join(COLORS))
-    templates = "a {c} picture.\na photo of {c}."
+    templates = "a {c} image.\na photo of {c}."
     (place / "data" / "zeroshot_classification_templates.txt").write_text(templates)
     found, expected = (
         evaluate(run_client, place, package, "zeroshot_classification")
@@ -51,7 +51,7 @@ def test_zero_shot_classification(place, run_client):
 
 
 def test_zero_shot_retrieval(place, run_client):
-    captions = [f"a {COLORS[i % 4]} picture {i}\nsomething {COLORS[i % 4]} {i}" for i in range(12)]
+    captions = [f"a {COLORS[i % 4]} image {i}\nsomething {COLORS[i % 4]} {i}" for i in range(12)]
     write_shards(place / "data", "txt", [caption.encode() for caption in captions])
     (place / "data" / "dataset_type.txt").write_text("retrieval")
     found, expected = (

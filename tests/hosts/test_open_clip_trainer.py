@@ -12,11 +12,11 @@ FIGURE = re.compile(r"([A-Z]\w*[Ll]oss|_R@1|mean_rank|clip_val_loss): ([\d.]+)")
 @pytest.fixture
 def pairs(place):
     rows = ["filepath\ttitle"]
-    (place / "pictures").mkdir()
+    (place / "images").mkdir()
     for i in range(24):
-        path = place / "pictures" / f"{i}.png"
+        path = place / "images" / f"{i}.png"
         Image.new("RGB", (32 + i, 40), (i * 37 % 256, i * 91 % 256, 77)).save(path)
-        rows.append(f"{path}\ta picture, number {i}")
+        rows.append(f"{path}\tan image, number {i}")
     (place / "pairs.csv").write_text("\n".join(rows) + "\n")
     return "pairs.csv"
 

@@ -129,7 +129,7 @@ def test_clamp_keeps_the_scale_within_one_and_a_hundred(model, value, expected):
     assert model.logit_scale.exp().item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_wrong_picture_shape_raises_and_names_it(model):
+def test_wrong_image_shape_raises_and_names_it(model):
     with pytest.raises(ValueError, match=r"\(B, 1, 16, 24\), got \(2, 3, 16, 24\)"):
         model.encode_image(torch.zeros(2, 3, 16, 24))
 

@@ -76,7 +76,7 @@ def test_checkpointing_changes_neither_features_nor_gradients_nor_statistics(con
         assert torch.equal(one, other), name
 
 
-def test_wrong_pictures_raise_and_name_them(config):
+def test_wrong_images_raise_and_name_them(config):
     tower = tower_of(config)
     images, _ = inputs(config)
     with pytest.raises(ValueError, match=r"images must be \(B, 3, \d+, \d+\), got"):
@@ -85,7 +85,7 @@ def test_wrong_pictures_raise_and_name_them(config):
         tower(images.to(torch.uint8))
 
 
-def test_pictures_are_taken_in_any_floating_dtype(config):
+def test_images_are_taken_in_any_floating_dtype(config):
     tower = tower_of(config)
     images, _ = inputs(config)
     torch.testing.assert_close(tower(images.double()), tower(images))
@@ -130,7 +130,7 @@ def test_patch_dropout_keeps_the_class_token_and_that_many_patches():
     assert not dropped[:, 0].any()
     kept = dropped[:, 1:, 0]
     assert all(len(set(row.tolist())) == 3 for row in kept)
-    assert len({tuple(sorted(row.tolist())) for row in kept}) > 1  # another choice per picture
+    assert len({tuple(sorted(row.tolist())) for row in kept}) > 1  # another choice per image
 
 
 def test_patch_dropout_does_nothing_in_evaluation_or_at_zero():

@@ -96,7 +96,7 @@ def test_towers_without_projection_must_have_the_width_of_the_space():
         ClipConfig(12, VisionConfig(**VISION), TextConfig(**TEXT, proj_type="none"))
 
 
-def test_one_number_is_both_sides_of_a_picture():
+def test_one_number_is_both_sides_of_a_image():
     assert VisionConfig(**{**VISION, "image_size": 16}).image_size == (16, 16)
     assert VisionConfig(**{**VISION, "image_size": [16, 24]}).grid_size == (2, 3)
 

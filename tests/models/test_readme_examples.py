@@ -39,8 +39,8 @@ print("Label probs:", probs)
 
 
 @pytest.fixture
-def picture(tmp_path, monkeypatch):
-    """The examples' picture where they look for it."""
+def image(tmp_path, monkeypatch):
+    """The examples' image where they look for it."""
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     (tmp_path / "docs").mkdir()
     for path in ("CLIP.png", "docs/CLIP.png"):
@@ -57,7 +57,7 @@ def run(example: str, import_line: str) -> dict:
 
 
 @pytest.mark.slow
-def test_openais_example_runs_with_the_import_changed(picture, tmp_path, monkeypatch, capsys):
+def test_openais_example_runs_with_the_import_changed(image, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("fastclip.models.fetch.OPENAI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_openais_example_runs_with_the_import_changed(picture, tmp_path, monkeyp
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:CUDA is not available:UserWarning")
-def test_open_clips_example_runs_with_the_import_changed(picture, tmp_path, monkeypatch, capsys):
+def test_open_clips_example_runs_with_the_import_changed(image, tmp_path, monkeypatch, capsys):
     try:
         readme = importlib.metadata.metadata("open_clip_torch").get_payload()
     except importlib.metadata.PackageNotFoundError:

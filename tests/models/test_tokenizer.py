@@ -12,7 +12,7 @@ from fastclip.data.tokenizers import beside_weights
 from fastclip.data.tokenizers.byte_pairs import OPENAI_SPECIAL_TOKENS, BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import HFTokenizer
 from fastclip.data.tokenizers.vocabulary import CLIP_MERGES
-from fastclip.models.checkpoints.source import read_config
+from fastclip.models.checkpoints.stored_model import read_config
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import TextConfig
 from fastclip.models.factory import create_model

@@ -10,7 +10,7 @@ from tests.support.small_models import SMALL, build, inputs
 
 
 class Flat(nn.Module):
-    """Pictures to features, as timm's models without head; it names its width as they do."""
+    """Images to features, as timm's models without head; it names its width as they do."""
 
     num_features = 12
 

@@ -7,35 +7,35 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.pair_files import picture_bytes, tar_bytes
-from tests.support.pictures import png_header
+from tests.support.images import png_header
+from tests.support.pair_files import image_bytes, tar_bytes
 
 
 class Pair(NamedTuple):
     """The contents of its files, None for one that is missing, and why it is bad, if it is."""
 
-    picture: bytes | None
+    image: bytes | None
     caption: bytes | None
     reason: str | None = None
 
 
 def good(numbers: range) -> list[Pair]:
-    return [Pair(picture_bytes(i), b"pair %d" % i) for i in numbers]
+    return [Pair(image_bytes(i), b"pair %d" % i) for i in numbers]
 
 
 def bad_of_each_kind(rng: random.Random) -> list[Pair]:
-    picture, caption = picture_bytes(255), b"a caption"
-    pictures = [
-        b"", rng.randbytes(rng.choice((1, 15, 3000))), picture[: rng.randrange(1, 45)],
+    image, caption = image_bytes(255), b"a caption"
+    images = [
+        b"", rng.randbytes(rng.choice((1, 15, 3000))), image[: rng.randrange(1, 45)],
         bytes(2000), b"<html>404</html>", png_header(60_000, 60_000),
     ]  # fmt: skip
     not_utf8 = [b"caf\xe9", b"\xff\xfea\0", b"lone \xed\xa0\x80 surrogate", b"cut \xf0\x9f\x98"]
     return [
-        *(Pair(contents, caption, "unusable image") for contents in pictures),
-        *(Pair(picture, text, "caption is not UTF-8") for text in not_utf8),
-        *(Pair(picture, text, "empty caption") for text in (b"", b" \r\n\t", b"\xe2\x80\x83")),
+        *(Pair(contents, caption, "unusable image") for contents in images),
+        *(Pair(image, text, "caption is not UTF-8") for text in not_utf8),
+        *(Pair(image, text, "empty caption") for text in (b"", b" \r\n\t", b"\xe2\x80\x83")),
         Pair(None, caption, "no image"),
-        Pair(picture, None, "no caption"),
+        Pair(image, None, "no caption"),
     ]
 
 
@@ -43,7 +43,7 @@ def files_of(pairs: list[Pair]) -> list[tuple[str, bytes]]:
     return [
         (f"{i:05d}.{suffix}", contents)
         for i, pair in enumerate(pairs)
-        for suffix, contents in (("png", pair.picture), ("txt", pair.caption))
+        for suffix, contents in (("png", pair.image), ("txt", pair.caption))
         if contents is not None
     ]
 
@@ -98,7 +98,7 @@ def table_with_starts(pairs: list[Pair]) -> tuple[bytes, list[int]]:
     return header + b"".join(rows), list(accumulate(map(len, rows), initial=len(header)))
 
 
-# With | for the separator; of a table `pairs.csv` beside a picture `x.png`.
+# With | for the separator; of a table `pairs.csv` beside an image `x.png`.
 BAD_ROWS = {
     b'x.png|"never closed': "quote is not closed",
     b'y.png|"': "quote is not closed",

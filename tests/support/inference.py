@@ -8,12 +8,12 @@ import torch
 
 from fastclip.data.preprocess import image_transform
 from fastclip.models.build import build_model
-from fastclip.models.checkpoints.source import Source
+from fastclip.models.checkpoints.stored_model import StoredModel
 from fastclip.models.config import ClipConfig, ResNetConfig
 from fastclip.models.presets import PRESETS
 from fastclip.models.tracing import trace_model
+from tests.support.images import random_image
 from tests.support.peers import open_clip, timm
-from tests.support.pictures import random_picture
 
 BLOCKS, VOCABULARY = 2, 1000
 
@@ -45,7 +45,7 @@ def open_clips(name: str, monkeypatch) -> torch.nn.Module:
 
 def one_of_each(config: ClipConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """A fixed image, prepared, and a text whose end is its last but one token."""
-    image = image_transform(config.vision_cfg.image_size, False)(random_picture("RGB", 300, 200))
+    image = image_transform(config.vision_cfg.image_size, False)(random_image("RGB", 300, 200))
     text = config.text_cfg
     tokens = torch.randint(
         3, VOCABULARY - 1, (1, text.context_length), generator=torch.Generator().manual_seed(0)
@@ -61,7 +61,7 @@ def assert_inference_is_open_clips(name: str, monkeypatch) -> None:
     theirs = open_clips(name, monkeypatch)
     config = few_blocks(name)
     assert not config.text_cfg.proj_bias or theirs.text.text_projection.bias is not None
-    model = build_model(config, Source(theirs.state_dict(), config, None, None, None)).eval()
+    model = build_model(config, StoredModel(theirs.state_dict(), config, None, None, None)).eval()
     own = {name: value.shape for name, value in model.named_parameters()}
     assert own == {name: value.shape for name, value in theirs.named_parameters()}
     image, tokens = one_of_each(config)

@@ -16,8 +16,8 @@ from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import Source
 
 
-def picture_bytes(value: int, size: tuple[int, int] = (8, 8), format: str = "PNG") -> bytes:
-    """A file of width x height pixels, whose colour tells pictures with other values apart."""
+def image_bytes(value: int, size: tuple[int, int] = (8, 8), format: str = "PNG") -> bytes:
+    """A file of width x height pixels, whose colour tells images with other values apart."""
     colour = (value % 256, value // 256 % 256, 77)
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, format)
@@ -38,7 +38,7 @@ def pair_members(numbers: range) -> list[tuple[str, bytes]]:
     return [
         member
         for i in numbers
-        for member in ((f"{i:05d}.png", picture_bytes(i)), (f"{i:05d}.txt", f"pair {i}".encode()))
+        for member in ((f"{i:05d}.png", image_bytes(i)), (f"{i:05d}.txt", f"pair {i}".encode()))
     ]
 
 
@@ -99,9 +99,9 @@ def assert_same_entries(found: list, expected: list) -> None:
             assert torch.equal(a, b) if isinstance(a, Tensor) else a == b
 
 
-def to_pixels(picture: object) -> Tensor:
-    """A transform: (3, 4, 4) uint8, a random part of the picture in a random brightness."""
-    image = picture if isinstance(picture, Image.Image) else load_image(picture)
+def to_pixels(image: object) -> Tensor:
+    """A transform: (3, 4, 4) uint8, a random part of the image in a random brightness."""
+    image = image if isinstance(image, Image.Image) else load_image(image)
     pixels = torch.from_numpy(np.asarray(image.convert("RGB").resize((4, 4))).copy())
     noise = torch.randint(0, 8, (4, 4, 3), dtype=torch.uint8)
     return (pixels // 2 + noise + int(np.random.randint(0, 100))).permute(2, 0, 1).contiguous()

@@ -79,7 +79,7 @@ def shake(model: nn.Module) -> None:
 
 
 def inputs(config: ClipConfig, batch_size: int = 3, seed: int = 1) -> tuple[Tensor, Tensor]:
-    """Pictures and tokens; every text has one end token, at another place."""
+    """Images and tokens; every text has one end token, at another place."""
     generator = torch.Generator().manual_seed(seed)
     channels = getattr(config.vision_cfg, "channels", 3)
     images = torch.randn(batch_size, channels, *config.vision_cfg.image_size, generator=generator)

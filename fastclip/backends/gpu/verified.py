@@ -22,7 +22,7 @@ KERNELS = (("triton", ""), ("cuda", "portable"), ("cuda", "hopper"))  # backend,
 
 
 @dataclass(frozen=True)
-class Row:
+class Verdict:
     """One measurement, medians of an interleaved run. Raises ValueError if it cannot be one."""
 
     architecture: str  # as `device.architecture` names it
@@ -62,10 +62,10 @@ class Row:
         return self.architecture, self.dtype, self.D, *self.kernels
 
 
-FIELDS = {field.name: field.type for field in dataclasses.fields(Row)}
+FIELDS = {field.name: field.type for field in dataclasses.fields(Verdict)}
 
 
-def read(path: Path) -> tuple[Row, ...]:
+def read(path: Path) -> tuple[Verdict, ...]:
     """Raises ValueError, with the line, if the table is malformed."""
     with open(path, newline="", encoding="utf-8") as file:
         lines = list(csv.reader(file))
@@ -83,21 +83,21 @@ def read(path: Path) -> tuple[Row, ...]:
     return tuple(rows.values())
 
 
-def write(path: Path, rows: Iterable[Row]) -> None:
+def write(path: Path, rows: Iterable[Verdict]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FIELDS)
         writer.writerows(map(dataclasses.astuple, rows))
 
 
-def _parse(line: list[str]) -> Row:
+def _parse(line: list[str]) -> Verdict:
     if len(line) != len(FIELDS):
         raise ValueError(f"{len(line)} fields instead of {len(FIELDS)}")
-    return Row(*(kind(text) for kind, text in zip(FIELDS.values(), line, strict=True)))
+    return Verdict(*(kind(text) for kind, text in zip(FIELDS.values(), line, strict=True)))
 
 
 @functools.cache
-def table() -> tuple[Row, ...]:
+def table() -> tuple[Verdict, ...]:
     return read(TABLE)
 
 

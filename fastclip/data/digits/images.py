@@ -46,7 +46,7 @@ def split_by_image(
 
     Args:
         digits: (N, 8, 8) images and (N,) labels.
-        test_fraction: share of each class that goes to test, in (0, 1).
+        test_fraction: fraction of each class that goes to test, in (0, 1).
         seed: decides which images; the default split is the one that reported figures mean.
 
     Raises:

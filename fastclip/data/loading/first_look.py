@@ -26,8 +26,8 @@ def require_readable(
     Args:
         name: of the setting that says where the data is, for the message.
         transform, tokenizer: see `Decoder`, which seeds the global generators.
-        max_bad_rate: the largest share of bad samples that is allowed: the beginning of much data
-            may be bad, and with 1 all of it.
+        max_bad_rate: the largest fraction of bad samples that is allowed: the beginning of much
+            data may be bad, and with 1 all of it.
 
     Raises:
         ValueError: no entry is good, or more are bad at the beginning than of all may be.

@@ -60,7 +60,7 @@ class PairLoader:
         batches_per_epoch: None lets an epoch be one pass over the data, in which ranks may have
             different numbers of batches. With a number, each epoch has so many on every rank, and
             the passes go on over the ends of epochs.
-        max_bad_rate: share of bad samples, in [0, 1], that is borne.
+        max_bad_rate: fraction of samples, in [0, 1], that may be bad.
         prefetch: batches that each worker has ready.
         pin_memory: hand over batches in pinned memory; by default if there is CUDA.
         start_method: of worker processes, "fork", "spawn" or "forkserver"; by default Python's.

@@ -13,7 +13,7 @@ from fastclip.models.checkpoints.errors import (
 )
 from fastclip.models.checkpoints.files import read_weights_file
 from fastclip.models.checkpoints.resize import resize_positions
-from fastclip.models.checkpoints.source import Source, read_source
+from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_model
 from fastclip.models.contrastive_model import ContrastiveModel
 
 TEXT_KEYS = (
@@ -41,7 +41,7 @@ def load_checkpoint(
 
     Args:
         model: `CLIP`, `CustomTextCLIP`, or a `TwoTower` whose keys the file has.
-        checkpoint_path: anything that `read_source` reads.
+        checkpoint_path: anything that `read_stored_model` reads.
         strict: raise if the weights do not fit; otherwise load what does.
         weights_only: must be True: no file is allowed to run code.
         device: accepted, and of no effect: a file is read on the CPU and copied to where the model
@@ -52,14 +52,14 @@ def load_checkpoint(
         What did not fit, or None. Always None if `strict`.
 
     Raises:
-        FileNotFoundError, CheckpointError: see `read_source`.
+        FileNotFoundError, CheckpointError: see `read_stored_model`.
         ActivationMismatchError: the weights are known to be of another activation.
         CheckpointError: they are known to have other heads, another mask or another pooling.
         KeyMismatchError: `strict`, and tensors are missing, unknown or of another shape.
         ValueError: `weights_only` is False.
     """
     require_weights_only(weights_only)
-    return load_source(model, read_source(checkpoint_path), strict, resize)
+    return load_stored_model(model, read_stored_model(checkpoint_path), strict, resize)
 
 
 def load_state_dict(
@@ -83,9 +83,9 @@ def load_state_dict(
     return {name: value.to(device, copy=True) for name, value in tensors.items()}
 
 
-def load_source(
+def load_stored_model(
     model: ContrastiveModel,
-    source: Source,
+    stored: StoredModel,
     strict: bool = True,
     resize: bool = False,
     assign: bool = False,
@@ -99,14 +99,14 @@ def load_source(
         assign: for a model on the meta device: give it copies of the source's tensors, those of
             floating-point numbers in float32.
     """
-    _require_activations(model, source)
-    tensors = _with_keys_of(model, source.tensors)
+    _require_activations(model, stored)
+    tensors = _with_keys_of(model, stored.tensors)
     if resize:
         tensors = resize_positions(tensors, model)
     mismatch = _mismatch(model, tensors)
     if mismatch is not None and strict:
         raise mismatch
-    _require_readout(model, source)
+    _require_readout(model, stored)
     own = model.state_dict()
     if mismatch is not None:
         tensors = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
@@ -122,24 +122,24 @@ def require_weights_only(weights_only: bool) -> None:
         raise ValueError("weights_only=False is not supported: no file is allowed to run code")
 
 
-def _require_activations(model: nn.Module, source: Source) -> None:
+def _require_activations(model: nn.Module, stored: StoredModel) -> None:
     config = getattr(model, "config", None)
     if config is None:
         return
-    for stored, own in zip(source.activations, config.activations, strict=True):
-        if stored is not None and own is not None and stored != own:
-            raise ActivationMismatchError(stored, own)
+    for theirs, own in zip(stored.activations, config.activations, strict=True):
+        if theirs is not None and own is not None and theirs != own:
+            raise ActivationMismatchError(theirs, own)
 
 
-def _require_readout(model: nn.Module, source: Source) -> None:
+def _require_readout(model: nn.Module, stored: StoredModel) -> None:
     """Raise if a source tells what shapes do not, and the model has it otherwise."""
     config = getattr(model, "config", None)
-    if config is None or source.config is None:
+    if config is None or stored.config is None:
         return
     for tower in ("vision_cfg", "text_cfg"):
-        stored, own = getattr(source.config, tower), getattr(config, tower)
+        theirs, own = getattr(stored.config, tower), getattr(config, tower)
         for fact in READOUT:
-            before, now = getattr(stored, fact, None), getattr(own, fact, None)
+            before, now = getattr(theirs, fact, None), getattr(own, fact, None)
             if None not in (before, now) and before != now:
                 raise CheckpointError(
                     f"the weights are of a model whose {tower} has {fact} {before!r}, the model "

@@ -23,7 +23,7 @@ from fastclip.models.checkpoints.errors import CheckpointError, KeyMismatchError
 from fastclip.models.config import ClipConfig, SiglipVisionConfig, VisionConfig
 
 
-class Row(NamedTuple):
+class Correspondence(NamedTuple):
     """Tensors of ours and of theirs that hold the same numbers, and the ways between."""
 
     ours: tuple[str, ...]
@@ -92,7 +92,7 @@ def _parts(
         raise CheckpointError(f"{shapes}: no tensors of a model have these shapes") from error
 
 
-def _table(config: ClipConfig) -> Iterator[Row]:
+def _table(config: ClipConfig) -> Iterator[Correspondence]:
     if lacking := _what_transformers_lacks(config):
         raise CheckpointError(f"transformers has no such model: {'; '.join(lacking)}")
     return _siglip(config) if isinstance(config.vision_cfg, SiglipVisionConfig) else _clip(config)
@@ -120,11 +120,13 @@ def _what_transformers_lacks(config: ClipConfig) -> list[str]:
     return [f"its CLIPModel has no place for {what}" for what, holds in objections.items() if holds]
 
 
-def _clip(config: ClipConfig) -> Iterator[Row]:
+def _clip(config: ClipConfig) -> Iterator[Correspondence]:
     text = "text." if config.custom_text else ""
     vision = "vision_model."
     # One number, of shape () or (1,) here.
-    yield Row(("logit_scale",), ("logit_scale",), lambda x: (x.reshape(()),), lambda x: (x,))
+    yield Correspondence(
+        ("logit_scale",), ("logit_scale",), lambda x: (x.reshape(()),), lambda x: (x,)
+    )
     yield from _text_tower(config, text)
     yield _transposed(f"{text}text_projection", "text_projection.weight")
     yield _same("visual.class_embedding", f"{vision}embeddings.class_embedding")
@@ -138,7 +140,7 @@ def _clip(config: ClipConfig) -> Iterator[Row]:
         yield from _block(ours, theirs, OPENAI_BLOCK)
 
 
-def _siglip(config: ClipConfig) -> Iterator[Row]:
+def _siglip(config: ClipConfig) -> Iterator[Correspondence]:
     trunk, vision = "visual.trunk.", "vision_model."
     yield _scalar("logit_scale")
     yield _scalar("logit_bias")
@@ -160,7 +162,7 @@ def _siglip(config: ClipConfig) -> Iterator[Row]:
     yield from _layer(f"{pool}mlp.fc2", f"{head}mlp.fc2")
 
 
-def _text_tower(config: ClipConfig, ours: str) -> Iterator[Row]:
+def _text_tower(config: ClipConfig, ours: str) -> Iterator[Correspondence]:
     tower = "text_model."
     yield _same(f"{ours}token_embedding.weight", f"{tower}embeddings.token_embedding.weight")
     yield _same(f"{ours}positional_embedding", f"{tower}embeddings.position_embedding.weight")
@@ -170,7 +172,7 @@ def _text_tower(config: ClipConfig, ours: str) -> Iterator[Row]:
         yield from _block(block, theirs, OPENAI_BLOCK)
 
 
-def _block(ours: str, theirs: str, names: BlockNames) -> Iterator[Row]:
+def _block(ours: str, theirs: str, names: BlockNames) -> Iterator[Correspondence]:
     yield from _layer(f"{ours}{names.norm_1}", f"{theirs}layer_norm1")
     yield _split(f"{ours}{names.qkv}weight", f"{theirs}self_attn.", "weight")
     yield _split(f"{ours}{names.qkv}bias", f"{theirs}self_attn.", "bias")
@@ -180,35 +182,35 @@ def _block(ours: str, theirs: str, names: BlockNames) -> Iterator[Row]:
     yield from _layer(f"{ours}{names.fc_2}", f"{theirs}mlp.fc2")
 
 
-def _layer(ours: str, theirs: str) -> Iterator[Row]:
+def _layer(ours: str, theirs: str) -> Iterator[Correspondence]:
     yield _same(f"{ours}.weight", f"{theirs}.weight")
     yield _same(f"{ours}.bias", f"{theirs}.bias")
 
 
-def _same(ours: str, theirs: str) -> Row:
-    return Row((ours,), (theirs,), lambda x: (x,), lambda x: (x,))
+def _same(ours: str, theirs: str) -> Correspondence:
+    return Correspondence((ours,), (theirs,), lambda x: (x,), lambda x: (x,))
 
 
-def _transposed(ours: str, theirs: str) -> Row:
-    return Row((ours,), (theirs,), lambda x: (x.T,), lambda x: (x.T,))
+def _transposed(ours: str, theirs: str) -> Correspondence:
+    return Correspondence((ours,), (theirs,), lambda x: (x.T,), lambda x: (x.T,))
 
 
-def _split(ours: str, theirs: str, kind: str) -> Row:
+def _split(ours: str, theirs: str, kind: str) -> Correspondence:
     names = tuple(f"{theirs}{part}_proj.{kind}" for part in "qkv")
-    return Row((ours,), names, lambda x: x.chunk(3), lambda *parts: (torch.cat(parts),))
+    return Correspondence((ours,), names, lambda x: x.chunk(3), lambda *parts: (torch.cat(parts),))
 
 
-def _joined(ours: tuple[str, str], theirs: str) -> Row:
-    return Row(
+def _joined(ours: tuple[str, str], theirs: str) -> Correspondence:
+    return Correspondence(
         ours, (theirs,),
         lambda q, kv: (torch.cat([q, kv]),),
         lambda x: x.split((len(x) // 3, 2 * len(x) // 3)),
     )  # fmt: skip
 
 
-def _leading_one(ours: str, theirs: str) -> Row:
-    return Row((ours,), (theirs,), lambda x: (x[0],), lambda x: (x[None],))
+def _leading_one(ours: str, theirs: str) -> Correspondence:
+    return Correspondence((ours,), (theirs,), lambda x: (x[0],), lambda x: (x[None],))
 
 
-def _scalar(name: str) -> Row:
-    return Row((name,), (name,), lambda x: (x.reshape(1),), lambda x: (x.reshape(()),))
+def _scalar(name: str) -> Correspondence:
+    return Correspondence((name,), (name,), lambda x: (x.reshape(1),), lambda x: (x.reshape(()),))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastclip.data.loading.loader import PairLoader
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 from fastclip.train.checkpoints.file import UnusableCheckpoint, read_checkpoint
 from fastclip.train.checkpoints.same_run import OwnRun, resumption
 from fastclip.train.checkpoints.store import CheckpointStore, Found, is_name_of_epoch
@@ -55,14 +55,14 @@ class RunCheckpoints:
     def __init__(
         self,
         own: OwnRun,
-        ranks: Ranks,
+        processes: Processes,
         directory: Path,
         log: RunLog,
         state: TrainedState,
         loader: PairLoader,
         compute: CachedStep,
     ) -> None:
-        self.own, self.config, self.ranks, self.log = own, own.config, ranks, log
+        self.own, self.config, self.processes, self.log = own, own.config, processes, log
         self.state, self.loader, self.compute = state, loader, compute
         self.store = CheckpointStore(directory / "checkpoints", own.config.keep_last, log.warn)
         self._place: dict[str, Any] = {}
@@ -70,7 +70,7 @@ class RunCheckpoints:
     def keep_place(self) -> None:
         """Note where this rank stands, after a step: it may fetch data, and `save` stores this."""
         # What forwards of built-in models draw from; data draws from nothing that has a state.
-        cpu, *on_device = RandomState(torch_generators([self.ranks.device])).states
+        cpu, *on_device = RandomState(torch_generators([self.processes.device])).states
         self._place = {
             "loader": self.loader.state_dict(),
             "compute": self.compute.state_dict(),
@@ -89,12 +89,12 @@ class RunCheckpoints:
             CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
             FloatingPointError: on all ranks, if something in it is not finite; nothing is written.
         """
-        ranks = self.ranks.gather(self._place)
+        processes = self.processes.gather(self._place)
         trained = self.state.state_dict()
         self._require_finite(trained, progress.global_step)
-        if ranks is None:
+        if processes is None:
             return
-        size = self.config.arithmetic(self.ranks.world_size).global_batch_size
+        size = self.config.arithmetic(self.processes.world_size).global_batch_size
         content = {
             "epoch": progress.epoch,
             "name": self.config.name,
@@ -105,7 +105,7 @@ class RunCheckpoints:
             "model_config": self.own.model_config,
             "contents": self.own.contents,
             "names": list(names),
-            "ranks": ranks,
+            "ranks": processes,
         }
         self.store.save(content, progress.global_step, names)
         self._write_averages(content)
@@ -113,14 +113,14 @@ class RunCheckpoints:
     def _require_finite(self, trained: dict[str, Any], step: int) -> None:
         """The first rank, which writes, looks for all."""
         message = None
-        if self.ranks.is_first and (names := stored_not_finite(trained)):
+        if self.processes.is_first and (names := stored_not_finite(trained)):
             good = self.store.newest_path()
             which = "there is no other" if good is None else f"{good} is the newest that is"
             message = (
                 f"the checkpoint after step {step} is not written, as {listed(names)} in it is not "
                 f"finite: {which}; go on from one that is, with a lower learning rate"
             )
-        if (message := self.ranks.share(message)) is not None:
+        if (message := self.processes.broadcast(message)) is not None:
             raise FloatingPointError(message)
 
     def restore(self, path: str) -> Progress:
@@ -143,10 +143,10 @@ class RunCheckpoints:
             return Progress()
         content = found.content
         _require_run(found)
-        if len(content["ranks"]) != self.ranks.world_size:
+        if len(content["ranks"]) != self.processes.world_size:
             raise ValueError(
                 f"{found.path} is of {len(content['ranks'])} ranks, this run has "
-                f"{self.ranks.world_size}"
+                f"{self.processes.world_size}"
             )
         resumed = resumption(content, str(found.path), self.own)
         self._take_up(found, resumed.measures_anew)
@@ -156,7 +156,7 @@ class RunCheckpoints:
             self.log.say(text)
         for text in resumed.warned:
             self.log.warn(text)
-        if self.ranks.is_first:
+        if self.processes.is_first:
             self._go_on_from(found)
         return Progress(content["epoch"], content["global_step"])
 
@@ -171,7 +171,7 @@ class RunCheckpoints:
             mine.append(self._look_for(asked))
             return None if mine[0] is None else mine[0].path
 
-        path = self.ranks.agree(look)
+        path = self.processes.agree(look)
         if mine or path is None:
             return mine[0] if mine else None
         return Found(path, read_checkpoint(path))
@@ -211,13 +211,13 @@ class RunCheckpoints:
     def _take_up(self, found: Found, measures_anew: bool) -> None:
         """Put this rank where it was."""
         content = found.content
-        own = content["ranks"][self.ranks.rank]
+        own = content["ranks"][self.processes.rank]
         try:
             self.state.load_state_dict(content)
             self.loader.load_state_dict(own["loader"])
             if not measures_anew:
                 self.compute.load_state_dict(own["compute"])
-            generators = torch_generators([self.ranks.device])
+            generators = torch_generators([self.processes.device])
             states = own["random_cpu"], own["random_device"]
             RandomState(generators, states[: len(generators)]).restore()
         except (LookupError, TypeError, AttributeError) as error:

@@ -21,7 +21,7 @@ GIB = 2**30
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?\s*", re.IGNORECASE)
 UNLIMITED = float("inf")
-# Of the memory that is free, "auto" leaves this share: allocators fragment, batches differ.
+# Of the memory that is free, "auto" leaves this fraction: allocators fragment, batches differ.
 SPARED = 0.1
 
 

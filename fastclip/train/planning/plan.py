@@ -103,7 +103,7 @@ def make_plan(
     Args:
         lock: freezes what is not to be trained.
         is_averaged: there is an average of the weights.
-        is_sharded: ranks share the weights, see `sharding.py`.
+        is_sharded: the weights are sharded over ranks, see `sharding.py`.
 
     Raises:
         ValueError: a size is not positive, the batch is smaller than the number of ranks, or

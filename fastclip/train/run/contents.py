@@ -12,7 +12,7 @@ from typing import Any
 
 from fastclip.data.quoting import cut
 from fastclip.data.sources.source import Contents
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.models.open_clip_config import to_json
 from fastclip.train.run.data import RunData
@@ -24,12 +24,12 @@ NUM_NAMED, NUM_SHOWN = 3, 120  # differences in a message, and characters of one
 PROBE = ["two cats", "Zoë's 7 No. 1"]  # few tokens: a context may be short
 
 
-def contents_of_model(made: RunModel) -> Contents:
+def contents_of_model(run_model: RunModel) -> Contents:
     """The architecture, how images are prepared, and what the tokenizer makes of two texts."""
-    preprocess = getattr(made.model.visual, "preprocess_cfg", {})
-    tokens = made.tokenizer(PROBE).tolist()
+    preprocess = getattr(run_model.model.visual, "preprocess_cfg", {})
+    tokens = run_model.tokenizer(PROBE).tolist()
     return [
-        *contents_of_config(to_json(made.model.config)),
+        *contents_of_config(to_json(run_model.model.config)),
         *((f"preprocess_cfg.{name}", repr(value)) for name, value in sorted(preprocess.items())),
         ("tokenizer", hashlib.sha256(repr(tokens).encode()).hexdigest()[:12]),
     ]
@@ -47,7 +47,7 @@ def contents_of_config(config: Mapping[str, Any], prefix: str = "") -> Contents:
 
 
 def contents_of_run(
-    made: RunModel, data: RunData, ranks: Ranks, say: Callable[[str], None]
+    run_model: RunModel, data: RunData, processes: Processes, say: Callable[[str], None]
 ) -> dict[str, Contents]:
     """Contents by subject. The first rank looks at the files, for all.
 
@@ -55,7 +55,7 @@ def contents_of_run(
         say: called where that has taken long.
     """
     started = time.perf_counter()
-    found = ranks.share(_look(made, data) if ranks.is_first else None)
+    found = processes.broadcast(_look(run_model, data) if processes.is_first else None)
     data.train.contents = found[TRAIN]
     if (seconds := time.perf_counter() - started) > LONG_LOOK:
         say(f"looking at what model and data are made of, once a run, took {seconds:.1f} s")
@@ -97,8 +97,8 @@ def difference(before: Contents, now: Contents) -> str | None:
     return "; ".join(said[:NUM_NAMED]) + more
 
 
-def _look(made: RunModel, data: RunData) -> dict[str, Contents]:
-    found = {MODEL: contents_of_model(made), TRAIN: data.train.contents}
+def _look(run_model: RunModel, data: RunData) -> dict[str, Contents]:
+    found = {MODEL: contents_of_model(run_model), TRAIN: data.train.contents}
     if data.validation is not None:
         found[VALIDATION] = data.validation.contents()
     return found | {task.name: _contents_of_task(task) for task in data.tasks}

@@ -13,7 +13,7 @@ from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.source import Source
 from fastclip.data.sources.tar_shards import TarSource
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 from fastclip.evaluate.zero_shot_task import ZeroShotTask, open_imagenet, open_task
 from fastclip.train.run.model import RunModel
 from fastclip.train.settings.run_config import MADE_TYPES, RunConfig
@@ -33,20 +33,20 @@ class RunData:
         ModuleNotFoundError: data needs a package that is not installed.
     """
 
-    def __init__(self, config: RunConfig, made: RunModel, ranks: Ranks) -> None:
-        self._made, self._config = made, config
-        arithmetic = config.arithmetic(ranks.world_size)
+    def __init__(self, config: RunConfig, run_model: RunModel, processes: Processes) -> None:
+        self._run_model, self._config = run_model, config
+        arithmetic = config.arithmetic(processes.world_size)
         self._settings: dict[str, Any] = {
             "batch_size": arithmetic.micro_batch_size,
             "seed": config.seed,
-            "rank": ranks.rank,
-            "world_size": ranks.world_size,
+            "rank": processes.rank,
+            "world_size": processes.world_size,
             "num_workers": config.workers,
             "max_bad_rate": config.max_bad_rate,
         }
         settings = {
             "separator": config.csv_separator,
-            "image_size": made.model.config.vision_cfg.image_size,
+            "image_size": run_model.model.config.vision_cfg.image_size,
         }
         source = open_source(
             config.train_data, config.dataset_type, num_samples=config.train_num_samples,
@@ -54,7 +54,8 @@ class RunData:
         )  # fmt: skip
         self.steps_per_epoch = _num_steps(config, source, arithmetic.global_batch_size)
         self.train = PairLoader(
-            source, made.train_transform, made.tokenizer, shuffle_buffer=config.shuffle_buffer,
+            source, run_model.train_transform, run_model.tokenizer,
+            shuffle_buffer=config.shuffle_buffer,
             batches_per_epoch=self.steps_per_epoch * arithmetic.num_micro_batches,
             **self._settings,
         )  # fmt: skip
@@ -70,12 +71,12 @@ class RunData:
 
     def _look_at_what_is_read_late(self) -> None:
         """Training data that cannot be used ends a run at its first step, other data much later."""
-        made, config = self._made, self._config
+        run_model, config = self._run_model, self._config
         late = [(task.name, task.source, task.labels) for task in self.tasks]
         if self.validation is not None and config.val_frequency:
-            late.append(("--val-data", self.validation, made.tokenizer))
+            late.append(("--val-data", self.validation, run_model.tokenizer))
         for name, source, tokenizer in late:
-            require_readable(name, source, made.val_transform, tokenizer, config.max_bad_rate)
+            require_readable(name, source, run_model.val_transform, tokenizer, config.max_bad_rate)
 
     def descriptions(self) -> list[str]:
         """Say what is classified zero-shot."""
@@ -108,7 +109,7 @@ class RunData:
 
     def validation_loader(self) -> PairLoader:
         """This rank's share of the validation pairs, in order."""
-        return self._in_order(self.validation, self._made.tokenizer)
+        return self._in_order(self.validation, self._run_model.tokenizer)
 
     def task_loader(self, task: ZeroShotTask) -> PairLoader:
         """This rank's share of the images of a task, in order, with (B, 1) labels for tokens."""
@@ -116,7 +117,7 @@ class RunData:
 
     def _in_order(self, source: Source, tokenizer: Callable[[list[str]], Tensor]) -> PairLoader:
         return PairLoader(
-            source, self._made.val_transform, tokenizer, shuffle_buffer=1, drop_last=False,
+            source, self._run_model.val_transform, tokenizer, shuffle_buffer=1, drop_last=False,
             **self._settings,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ import datetime
 from dataclasses import replace
 from pathlib import Path
 
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 from fastclip.train.run.directory_lock import DirectoryLock
 from fastclip.train.settings.run_config import ALLOW_FRESH, LATEST, RunConfig
 
@@ -23,10 +23,10 @@ class RunDirectory:
         OSError: on all ranks, if it cannot be made.
     """
 
-    def __init__(self, config: RunConfig, ranks: Ranks) -> None:
+    def __init__(self, config: RunConfig, processes: Processes) -> None:
         self._lock: DirectoryLock | None = None
         try:
-            self.config, self.path = ranks.agree(lambda: self._take(config))
+            self.config, self.path = processes.agree(lambda: self._take(config))
         except (ValueError, OSError):
             self.close()
             raise

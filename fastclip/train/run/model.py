@@ -46,12 +46,12 @@ def make_model(config: RunConfig, precision: str = "fp32") -> RunModel:
             `AugmentationCfg`.
     """
     if config.model == DIGITS:
-        made = _digits(config.force_patch_dropout or 0.0)
-        set_precision(made.model, precision)
+        run_model = _digits(config.force_patch_dropout or 0.0)
+        set_precision(run_model.model, precision)
     else:
-        made = _named(config, precision)
-    prepare_for_training(made.model, config)
-    return made
+        run_model = _named(config, precision)
+    prepare_for_training(run_model.model, config)
+    return run_model
 
 
 def prepare_for_training(model: nn.Module, config: RunConfig) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.loader import Batch, PairLoader
 from fastclip.data.pixels import standardize
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 from fastclip.evaluate.evaluator import Evaluator, repeats
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
@@ -58,39 +58,42 @@ class Run:
         ValueError, OSError, RuntimeError: model, data or a checkpoint cannot be used as told.
     """
 
-    def __init__(self, config: RunConfig, ranks: Ranks, directory: Path, log: RunLog) -> None:
-        self.ranks, self.log = ranks, log
-        self.arithmetic = config.arithmetic(ranks.world_size)
-        self.precision = TowerPrecision(config.precision, ranks.device)
+    def __init__(
+        self, config: RunConfig, processes: Processes, directory: Path, log: RunLog
+    ) -> None:
+        self.processes, self.log = processes, log
+        self.arithmetic = config.arithmetic(processes.world_size)
+        self.precision = TowerPrecision(config.precision, processes.device)
         # By their names, because both depend on the machine where they are not given.
-        config = replace(config, precision=self.precision.name, device=ranks.device.type)
+        config = replace(config, precision=self.precision.name, device=processes.device.type)
         self.config = config
         torch.manual_seed(config.seed)
-        self.made: RunModel = make_model(config, self.precision.parameters)
-        self.model = self.made.model
-        self.data = RunData(config, self.made, ranks)
+        self.run_model: RunModel = make_model(config, self.precision.parameters)
+        self.model = self.run_model.model
+        self.data = RunData(config, self.run_model, processes)
         self.steps_per_epoch = self.data.steps_per_epoch
         moments = moments_of(self.model)
-        self.train_config = config.training(self.steps_per_epoch, ranks.world_size, moments)
+        self.train_config = config.training(self.steps_per_epoch, processes.world_size, moments)
         self._prepare_steps()
-        self.signals = StopSignals(ranks)
+        self.signals = StopSignals(processes)
         # An average of the weights is evaluated in their place, and it is in float32.
         has_average = self.state.average is not None
         evaluated = self.precision.of_float32() if has_average else self.precision
         self.evaluator = Evaluator(
-            ranks, self._prepare_for(evaluated), evaluated.autocast, self.made.tokenizer,
+            processes, self._prepare_for(evaluated), evaluated.autocast, self.run_model.tokenizer,
             self.arithmetic.micro_batch_size, log.warn, self.signals.obey,
         )  # fmt: skip
         own = OwnRun(
-            config, self.train_config, moments, self.steps_per_epoch, ranks.world_size,
-            to_json(self.model.config), contents_of_run(self.made, self.data, ranks, log.say),
+            config, self.train_config, moments, self.steps_per_epoch, processes.world_size,
+            to_json(self.model.config),
+            contents_of_run(self.run_model, self.data, processes, log.say),
         )  # fmt: skip
         self.checkpoints = RunCheckpoints(
-            own, ranks, directory, log, self.state, self.data.train, self.compute
+            own, processes, directory, log, self.state, self.data.train, self.compute
         )
         self.epoch = self.global_step = 0
         self.saved_at, self.saved_step = time.monotonic(), None
-        torch.manual_seed(config.seed + 1 + ranks.rank)  # other dropout on every rank
+        torch.manual_seed(config.seed + 1 + processes.rank)  # other dropout on every rank
 
     def train(self) -> int:
         """Train to the end, or until a signal of `stop_signals.py`; return the exit status.
@@ -130,22 +133,22 @@ class Run:
         It is no method: a step searches all that its functions lead to for generators.
         """
         return functools.partial(
-            _standard_images, device=self.ranks.device, mean=self.made.mean, std=self.made.std,
-            dtype=precision.input_dtype,
+            _standard_images, device=self.processes.device, mean=self.run_model.mean,
+            std=self.run_model.std, dtype=precision.input_dtype,
         )  # fmt: skip
 
     def _prepare_steps(self) -> None:
         config, scaler = self.config, self.precision.scaler()
         average = make_average(self.model, config.ema_decay, config.fsdp)
         for model in [self.model] if average is None else [self.model, average.module]:
-            place(model, self.ranks, config.fsdp)
+            place(model, self.processes, config.fsdp)
         if config.torchcompile:
             self.model.compile()
         has_masters = self.precision.has_masters
         masters = MasterWeights(self.model.named_parameters()) if has_masters else NO_MASTERS
         optimizer = make_optimizer(self.model, self.train_config, masters)
         self.compute = CachedStep(
-            wrap(self.model, self.ranks),
+            wrap(self.model, self.processes),
             self._loss(),
             self.arithmetic.micro_batch_size,
             config.activation_budget,
@@ -161,7 +164,7 @@ class Run:
         """The rest of an epoch."""
         losses: list[float] = []
         done = self.global_step - self.epoch * self.steps_per_epoch
-        shown = self.ranks.is_first and is_watched()
+        shown = self.processes.is_first and is_watched()
         title = f"epoch {self.epoch}"
         loaded = iter(self.data.train)
         with progress_bar(self.steps_per_epoch, done, title, shown=shown) as advance:
@@ -190,14 +193,14 @@ class Run:
 
         def fetch() -> list[tuple[Tensor, Tensor]]:
             return [
-                (images, tokens.to(self.ranks.device, non_blocking=True))
+                (images, tokens.to(self.processes.device, non_blocking=True))
                 for images, tokens, _ in islice(loaded, self.arithmetic.num_micro_batches)
             ]
 
         minutes = self.config.save_every_minutes
         is_late = minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
-        batches, (is_due,) = self.signals.obey_and_share(
-            fetch, [self.ranks.is_first and is_late and self.saved_step != self.global_step]
+        batches, (is_due,) = self.signals.obey_and_exchange(
+            fetch, [self.processes.is_first and is_late and self.saved_step != self.global_step]
         )
         if is_due:
             self._save()
@@ -218,14 +221,14 @@ class Run:
                 num_seen=in_epoch * size,
                 num_samples=self.steps_per_epoch * size,
                 global_batch_size=size,
-                world_size=self.ranks.world_size,
+                world_size=self.processes.world_size,
                 data_seconds=data_seconds,
                 seconds=seconds,
                 learning_rate=learning_rate_at(self.global_step - 1, self.train_config),
                 logit_scale=outcome.logit_scale,
                 loss=outcome.loss,
                 mean_loss=sum(losses) / len(losses) if losses else math.nan,
-                peak_bytes=peak_bytes(self.ranks.device),
+                peak_bytes=peak_bytes(self.processes.device),
                 gradient_norm=outcome.gradient_norm,
                 num_left_out=self.counts.left_out,
             )
@@ -276,7 +279,7 @@ class Run:
     def _report_epoch_that_was_cut_off(self) -> None:
         """A run that was killed between the checkpoint of an epoch and its results owes them."""
         is_at_end = self.epoch > 0 and self.global_step == self.epoch * self.steps_per_epoch
-        if is_at_end and not self.ranks.share(self.log.has_epoch(self.epoch)):
+        if is_at_end and not self.processes.broadcast(self.log.has_epoch(self.epoch)):
             self._report_epoch()
 
     def _evaluate(self) -> tuple[dict[str, float], BadSamples]:
@@ -304,7 +307,7 @@ class Run:
 
     def _account_of(self, loader: PairLoader) -> BadSamples:
         """Of the bad samples of all ranks, on the first; an empty one on others."""
-        accounts = self.ranks.gather(loader.bad_samples) or []
+        accounts = self.processes.gather(loader.bad_samples) or []
         return functools.reduce(BadSamples.merge, accounts, BadSamples())
 
     def _is_due(self, frequency: int) -> bool:

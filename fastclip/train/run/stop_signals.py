@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 
 T = TypeVar("T")
 
@@ -62,8 +62,8 @@ class StopSignals:
     a thread that is not the main one, nothing is heard.
     """
 
-    def __init__(self, ranks: Ranks) -> None:
-        self._ranks = ranks
+    def __init__(self, processes: Processes) -> None:
+        self._ranks = processes
         self._heard: set[int] = set()
         self._may_be_cut_off = False
         self._process = os.getpid()
@@ -93,9 +93,11 @@ class StopSignals:
         Raises:
             ToldToStop: a rank is told to stop.
         """
-        return self.obey_and_share(work, ())[0]
+        return self.obey_and_exchange(work, ())[0]
 
-    def obey_and_share(self, work: Callable[[], T], flags: Sequence[bool]) -> tuple[T, list[bool]]:
+    def obey_and_exchange(
+        self, work: Callable[[], T], flags: Sequence[bool]
+    ) -> tuple[T, list[bool]]:
         """`obey`, and for each flag whether it is set on any rank, by the same exchange."""
         found = self._unless_heard(work)
         heard = [number in self._heard for number in SIGNALS]

@@ -7,7 +7,7 @@ from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import TrainConfig
 from fastclip.train.step.schedule import learning_rate_at
 
-STANDS_STILL = 0.5  # share of an average that is still what it began with
+STANDS_STILL = 0.5  # fraction of an average that is still what it began with
 
 
 def cautions(config: RunConfig, training: TrainConfig, steps_per_epoch: int) -> list[str]:

@@ -5,7 +5,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_type_hints
 
-from fastclip.distributed.groups import SCHEDULES
+from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.models.precision import MATRICES
 from fastclip.models.tower_precision import PRECISIONS
 from fastclip.train.memory.activation_budget import parse_budget
@@ -137,7 +137,9 @@ class RunConfig:
         self._require(self.lr > 0, "lr", "positive")
         self._require(self.lr_scheduler in SCHEDULERS, "lr_scheduler", f"one of {SCHEDULERS}")
         self._require(self.on_nonfinite in ON_NONFINITE, "on_nonfinite", f"one of {ON_NONFINITE}")
-        self._require(self.loss_schedule in SCHEDULES, "loss_schedule", f"one of {SCHEDULES}")
+        self._require(
+            self.loss_schedule in LOSS_SCHEDULES, "loss_schedule", f"one of {LOSS_SCHEDULES}"
+        )
         known = self.precision is None or self.precision in PRECISIONS
         self._require(known, "precision", f"one of {PRECISIONS}")
         # A scaler looks for overflow in its own gradients only; ranks would part ways.

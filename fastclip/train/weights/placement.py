@@ -4,12 +4,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 from fastclip.train.weights.average import WeightAverage
 from fastclip.train.weights.sharding import is_sharded, shard
 
 
-def place(model: nn.Module, ranks: Ranks, by_shares: bool) -> None:
+def place(model: nn.Module, processes: Processes, by_shares: bool) -> None:
     """Bring `model` to this rank's device, in place.
 
     Args:
@@ -20,20 +20,20 @@ def place(model: nn.Module, ranks: Ranks, by_shares: bool) -> None:
             statistics would differ from rank to rank.
     """
     if not by_shares:
-        model.to(ranks.device)
+        model.to(processes.device)
         return
-    if ranks.world_size == 1:
+    if processes.world_size == 1:
         raise ValueError("--fsdp shards over ranks, and there is one: start with torchrun")
     if any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise ValueError("--fsdp does not take towers with batch normalisation")
-    shard(model, ranks.device)
+    shard(model, processes.device)
 
 
-def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
+def wrap(model: nn.Module, processes: Processes) -> nn.Module:
     """What a step is to call: a whole model on several ranks has its gradients averaged."""
-    if ranks.world_size == 1 or is_sharded(model):
+    if processes.world_size == 1 or is_sharded(model):
         return model
-    devices = [ranks.device] if ranks.device.type == "cuda" else None
+    devices = [processes.device] if processes.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices)
 
 

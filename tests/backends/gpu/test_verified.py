@@ -11,12 +11,12 @@ from fastclip.backends.cuda import variants
 from fastclip.backends.gpu import verified
 from fastclip.ops import dispatch
 
-ROW = verified.Row(
+ROW = verified.Verdict(
     "sm_90", "bfloat16", 768, "triton", "", 32768, 3.25, 11.5, "an H200", "2026-11-25", "make x"
 )
 
 
-def row(**changes) -> verified.Row:
+def row(**changes) -> verified.Verdict:
     return dataclasses.replace(ROW, **changes)
 
 

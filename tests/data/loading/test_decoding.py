@@ -6,7 +6,7 @@ from fastclip.data.loading.stream import Reference
 from fastclip.data.preprocess import image_transform
 from fastclip.data.randomness import preserved_generators
 from fastclip.data.sources.samples import BadSample, Sample
-from tests.support.pair_files import picture_bytes, to_pixels, to_tokens
+from tests.support.pair_files import image_bytes, to_pixels, to_tokens
 
 HERE = Reference(0, 512, 3)
 
@@ -24,14 +24,14 @@ def decode(image, transform=to_pixels, tokenizer=to_tokens, caption="words", **w
 
 
 def test_randomness_is_that_of_sample_epoch_and_seed():
-    picture = picture_bytes(1)
-    pixels, tokens = decode(picture)
+    image = image_bytes(1)
+    pixels, tokens = decode(image)
     assert pixels.dtype == torch.uint8 and tokens.shape == (16,)
     torch.rand(3)
-    assert torch.equal(decode(picture)[0], pixels)
-    assert torch.equal(decode(picture, position=1024)[0], pixels)  # a file may have moved
+    assert torch.equal(decode(image)[0], pixels)
+    assert torch.equal(decode(image, position=1024)[0], pixels)  # a file may have moved
     for other in ({"epoch": 1}, {"seed": 1}, {"part": 1}, {"number": 4}):
-        assert not torch.equal(decode(picture, **other)[0], pixels)
+        assert not torch.equal(decode(image, **other)[0], pixels)
 
 
 def test_pixels_go_through_the_transform_or_are_taken_as_they_are():
@@ -46,24 +46,24 @@ def test_pixels_go_through_the_transform_or_are_taken_as_they_are():
     "image, reason",
     [
         (b"", "unusable image"),
-        (b"\x89PNG no picture", "unusable image"),
+        (b"\x89PNG no image", "unusable image"),
         ("/nowhere.png", "missing image file"),
         ("/", "unusable image"),
         ("/with\x00zero.png", "unusable image"),
-        (picture_bytes(1)[:-40], "unusable image"),
+        (image_bytes(1)[:-40], "unusable image"),
     ],
 )
-def test_a_picture_that_cannot_be_used_is_bad(image, reason):
+def test_a_image_that_cannot_be_used_is_bad(image, reason):
     bad = decode(image, image_transform(8, True, output="uint8"))
     assert isinstance(bad, BadSample) and bad.reason == reason and bad.detail
 
 
-def test_a_very_wide_picture_is_decoded_or_refused():
-    wide = picture_bytes(1, (20_000, 40))
+def test_a_very_wide_image_is_decoded_or_refused():
+    wide = image_bytes(1, (20_000, 40))
     for is_train in (True, False):
         transform = image_transform(32, is_train, output="uint8")
         assert decode(wide, transform)[0].shape == (3, 32, 32)
-    bad = decode(picture_bytes(1, (20_000, 1)), image_transform(224, False, output="uint8"))
+    bad = decode(image_bytes(1, (20_000, 1)), image_transform(224, False, output="uint8"))
     assert isinstance(bad, BadSample) and "too narrow" in bad.detail
 
 
@@ -71,15 +71,15 @@ def test_a_caption_that_the_tokenizer_refuses_is_bad():
     def refuse(texts):
         raise ValueError("too long")
 
-    bad = decode(picture_bytes(1), tokenizer=refuse)
+    bad = decode(image_bytes(1), tokenizer=refuse)
     assert bad == BadSample("key", "unusable caption", "ValueError: too long")
 
 
 def test_wrong_types_of_transform_and_tokenizer_raise():
-    picture = picture_bytes(1)
+    image = image_bytes(1)
     with pytest.raises(TypeError, match=r"transform must .* got \(3, 8, 8\) torch.float32"):
-        decode(picture, image_transform(8, False))
+        decode(image, image_transform(8, False))
     with pytest.raises(TypeError, match=r"tokenizer must .* got list"):
-        decode(picture, tokenizer=lambda texts: [[1]])
+        decode(image, tokenizer=lambda texts: [[1]])
     with pytest.raises(TypeError, match=r"transform must .* got bytes"):
-        decode(picture, None)
+        decode(image, None)

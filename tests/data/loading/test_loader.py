@@ -25,9 +25,9 @@ from fastclip.data.sources.source import IndexedSource
 from fastclip.data.sources.synthetic import SyntheticSource
 from fastclip.data.sources.tar_shards import TarSource
 from tests.support.pair_files import (
+    image_bytes,
     in_process,
     pair_members,
-    picture_bytes,
     tar_bytes,
     to_pixels,
     to_text,
@@ -193,7 +193,7 @@ def test_news_of_a_bad_stretch_is_not_counted_twice():
     assert loader.bad_samples.num_bad == 2 * NEWS_AFTER
 
 
-def test_missing_shards_count_and_pictures_that_do_not_decode_too(tmp_path):
+def test_missing_shards_count_and_images_that_do_not_decode_too(tmp_path):
     write_shards(tmp_path, [60, 60])
     members = pair_members(range(120, 180))
     members[0], members[4] = ("00120.png", b""), ("00122.png", b"\x89PNG nothing")
@@ -248,13 +248,13 @@ def test_shard_that_vanishes_in_mid_run_is_seen_by_the_rate(tmp_path, num_worker
     assert loader.bad_samples.counts["missing shard"] % 40 == 0
 
 
-def test_pictures_of_a_table_that_are_missing_empty_or_huge(tmp_path):
+def test_images_of_a_table_that_are_missing_empty_or_huge(tmp_path):
     names = [f"{i}.png" for i in range(40)]
     for i, name in enumerate(names):
-        (tmp_path / name).write_bytes(picture_bytes(i))
+        (tmp_path / name).write_bytes(image_bytes(i))
     (tmp_path / "3.png").unlink()
     (tmp_path / "5.png").write_bytes(b"")
-    (tmp_path / "7.png").write_bytes(picture_bytes(7, (20_000, 40), "JPEG"))
+    (tmp_path / "7.png").write_bytes(image_bytes(7, (20_000, 40), "JPEG"))
     rows = [f"{name}\tcaption {i}" for i, name in enumerate(names)]
     (tmp_path / "t.tsv").write_text("\n".join(["filepath\ttitle", *rows]))
     transform = image_transform(8, True, output="uint8")
@@ -264,7 +264,7 @@ def test_pictures_of_a_table_that_are_missing_empty_or_huge(tmp_path):
 
 
 def test_every_source_can_be_loaded(tmp_path):
-    (tmp_path / "a.png").write_bytes(picture_bytes(1))
+    (tmp_path / "a.png").write_bytes(image_bytes(1))
     (tmp_path / "a.txt").write_text("words")
     transform = image_transform((16, 24), True, output="uint8")
     for source in (DigitSource(num_samples=20), SyntheticSource(20), FolderSource(tmp_path)):
@@ -282,7 +282,7 @@ def test_a_pass_without_a_batch_raises_instead_of_going_on_for_ever():
     assert texts(loader_of(Numbered(3), drop_last=False, world_size=5, rank=4)) == []
 
 
-def test_pictures_of_different_shapes_raise():
+def test_images_of_different_shapes_raise():
     def ragged(image) -> Tensor:
         return torch.zeros((3, 2 + image.getpixel((0, 0)) % 2, 2), dtype=torch.uint8)
 

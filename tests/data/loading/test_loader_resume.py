@@ -23,7 +23,7 @@ EPOCHS = 2
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """Five shards of 59 samples, one of them corrupt, one truncated, one undecodable picture."""
+    """Five shards of 59 samples, one of them corrupt, one truncated, one undecodable image."""
     folder = tmp_path_factory.mktemp("shards")
     write_shards(folder, [13, 12, 11, 12, 11])
     damaged = bytearray((folder / "001.tar").read_bytes())
@@ -31,7 +31,7 @@ def shards(tmp_path_factory):
     (folder / "001.tar").write_bytes(damaged)
     (folder / "003.tar").write_bytes((folder / "003.tar").read_bytes()[: 21 * 1024 + 20])
     members = pair_members(range(48, 59))
-    members[4] = (members[4][0], b"no picture")
+    members[4] = (members[4][0], b"no image")
     (folder / "004.tar").write_bytes(tar_bytes(members))
     return folder
 

@@ -2,7 +2,7 @@ import pytest
 
 from fastclip.data.images import load_image
 from fastclip.data.sources.class_folder import ClassFolderSource
-from tests.support.pair_files import picture_bytes
+from tests.support.pair_files import image_bytes
 
 
 def fill(root, *names):
@@ -11,7 +11,7 @@ def fill(root, *names):
         (root / name).touch()
 
 
-def test_pictures_are_those_of_folders_and_captions_the_folders_names(tmp_path):
+def test_images_are_those_of_folders_and_captions_the_folders_names(tmp_path):
     fill(
         tmp_path, "n02/b.JPEG", "n01/deep/a.png", "n02/a.webp", "n02/notes.txt", "top.jpg",
         ".hidden/a.jpg", "__MACOSX/a.jpg", "n01/Thumbs.db", "__pycache__/load.pyc", "n01/__len__",
@@ -35,7 +35,7 @@ def test_names_that_are_digits_and_no_numbers_are_names(tmp_path):
 def test_every_format_that_is_read_makes_a_class(tmp_path, suffix):
     form = {"tif": "TIFF", "jp2": "JPEG2000", "jfif": "JPEG"}.get(suffix, suffix.upper())
     fill(tmp_path, "a/1.jpg", f"sea/1.{suffix}")
-    (tmp_path / f"sea/1.{suffix}").write_bytes(picture_bytes(7, format=form))
+    (tmp_path / f"sea/1.{suffix}").write_bytes(image_bytes(7, format=form))
     source = ClassFolderSource(tmp_path)
     assert source.classes == ["a", "sea"]
     assert load_image(source.load(1).image).size == (8, 8)

@@ -15,7 +15,7 @@ from fastclip.data.sources.hugging_face import HuggingFaceSource
 from fastclip.data.sources.synthetic import SyntheticSource
 from fastclip.data.sources.tar_shards import TarSource
 from tests.data.sources.test_indexed_sources import FakeDataset
-from tests.support.pair_files import picture_bytes, to_pixels, to_tokens, write_shards
+from tests.support.pair_files import image_bytes, to_pixels, to_tokens, write_shards
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def data(tmp_path):
         (root / name).mkdir(parents=True)
     write_shards(root / "shards", [3, 2])
     for name in ("pairs/0", "pairs/deep/1", "classes/cat/0", "classes/dog/1"):
-        (root / f"{name}.jpg").write_bytes(picture_bytes(1))
+        (root / f"{name}.jpg").write_bytes(image_bytes(1))
     for name in ("pairs/0", "pairs/deep/1"):
         (root / f"{name}.txt").write_text("a caption")
     (root / "pairs.csv").write_text("filepath\ttitle\n0.jpg\ta\n1.jpg\tb\n")

@@ -172,7 +172,7 @@ def test_a_bad_row_is_counted_and_takes_no_other_along(tmp_path, row, reason):
 @pytest.mark.parametrize(
     "rows",
     [
-        # A later quote would close the first properly, but a row with a picture lies between, and
+        # A later quote would close the first properly, but a row with an image lies between, and
         # the last row shows that who wrote the table did not quote.
         ['a.jpg\t"never closed', "b.jpg\tfirst", 'c.jpg\tan inch: 5"', 'd.jpg\t6" wide'],
         # No name shows that the second is a row, but the quote that would close opens a field.
@@ -297,7 +297,7 @@ def test_a_quoted_caption_may_run_over_lines(tmp_path):
 @pytest.mark.parametrize(
     "columns", [("title", "filepath"), ("title", "filepath", "id"), ("id", "title", "filepath")]
 )
-def test_a_quoted_caption_before_its_picture_may_run_over_lines(tmp_path, columns):
+def test_a_quoted_caption_before_its_image_may_run_over_lines(tmp_path, columns):
     texts = ["one\ntwo, three", "plain", 'four\n"five"\nsix', "\nseven", "eight\n\n"]
     path = tmp_path / "pairs.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -313,7 +313,7 @@ def test_a_quoted_caption_before_its_picture_may_run_over_lines(tmp_path, column
     assert_resumable(source)
 
 
-def test_an_open_quote_before_a_picture_takes_no_other_row_along(tmp_path):
+def test_an_open_quote_before_a_image_takes_no_other_row_along(tmp_path):
     rows = ['"never closed\ta.jpg', "first\tb.jpg", 'an inch: 5" screen\tc.jpg', '"last"\td.jpg']
     items = read_all(CsvSource(table(tmp_path, "\n".join(["title\tfilepath", *rows]))))
     assert captions(items) == ["first", 'an inch: 5" screen', "last"]

@@ -7,17 +7,17 @@ from fastclip.data.sources.tar_shards import TarSource
 from tests.support.pair_files import (
     assert_resumable,
     captions,
-    picture_bytes,
+    image_bytes,
     read_all,
     reasons,
     tar_bytes,
 )
 
 
-def test_pictures_of_all_folders_are_paired_with_their_captions_in_order(tmp_path):
+def test_images_of_all_folders_are_paired_with_their_captions_in_order(tmp_path):
     (tmp_path / "b").mkdir()
     for name, caption in (("b/x.webp", "three"), ("a.jpg", "one"), ("a2.PNG", "two")):
-        (tmp_path / name).write_bytes(picture_bytes(1))
+        (tmp_path / name).write_bytes(image_bytes(1))
         (tmp_path / name).with_suffix(".txt").write_text(caption + "\n")
     source = FolderSource(tmp_path)
     items = read_all(source)
@@ -43,7 +43,7 @@ def test_what_has_no_partner_or_no_words_is_bad(tmp_path):
 
 def test_captions_and_images_have_suffixes_in_any_case(tmp_path):
     for i, (image, caption) in enumerate((("JPG", "TXT"), ("Jpeg", "Txt"), ("png", "tXT"))):
-        (tmp_path / f"{i}.{image}").write_bytes(picture_bytes(i))
+        (tmp_path / f"{i}.{image}").write_bytes(image_bytes(i))
         (tmp_path / f"{i}.{caption}").write_text(f"caption {i}")
     items = read_all(FolderSource(tmp_path))
     assert captions(items) == ["caption 0", "caption 1", "caption 2"] and reasons(items) == []
@@ -78,7 +78,7 @@ def test_files_are_samples_parts_of_one_or_counted(tmp_path):
     ],
 )  # fmt: skip
 def test_a_caption_may_be_named_in_json(tmp_path, contents, caption):
-    (tmp_path / "0.jpg").write_bytes(picture_bytes(0))
+    (tmp_path / "0.jpg").write_bytes(image_bytes(0))
     (tmp_path / "0.txt").write_text("other words")
     (tmp_path / "0.JSON").write_text(contents)
     folder = FolderSource(tmp_path, caption_key="json")
@@ -124,7 +124,7 @@ def test_pipes_and_links_that_lead_nowhere_do_not_stop_a_run(tmp_path):
     assert item.key == "a.jpg" and source.skipped() == {"no plain file": 1}
 
 
-def test_a_folder_without_pictures_or_that_is_none_raises(tmp_path):
+def test_a_folder_without_images_or_that_is_none_raises(tmp_path):
     (tmp_path / "a.txt").write_text("words")
     with pytest.raises(ValueError, match="root holds no image"):
         FolderSource(tmp_path)

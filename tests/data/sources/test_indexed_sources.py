@@ -8,7 +8,7 @@ import torch
 from fastclip.data.digits.source import DigitSource
 from fastclip.data.sources.hugging_face import HuggingFaceSource, load_hugging_face
 from fastclip.data.sources.synthetic import SyntheticSource
-from tests.support.pair_files import assert_resumable, captions, picture_bytes, read_all, reasons
+from tests.support.pair_files import assert_resumable, captions, image_bytes, read_all, reasons
 
 
 class FakeDataset:
@@ -57,18 +57,18 @@ def test_digits_are_a_fixed_draw_without_repetition():
     assert len(held_out) == 1024 and set(held_out).isdisjoint(captions(items))
 
 
-def test_rows_of_a_hugging_face_dataset_in_all_forms_of_pictures():
-    picture = picture_bytes(1)
+def test_rows_of_a_hugging_face_dataset_in_all_forms_of_images():
+    image = image_bytes(1)
     rows = [
-        (picture, "bytes"),
+        (image, "bytes"),
         ("/a.jpg", "path"),
-        ({"bytes": picture, "path": None}, "undecoded"),
+        ({"bytes": image, "path": None}, "undecoded"),
         ({"bytes": None, "path": "/b.jpg"}, ["first", "second"]),
     ]
     source = HuggingFaceSource(FakeDataset(rows))
     items = read_all(source)
     assert captions(items) == ["bytes", "path", "undecoded", "first"]
-    assert [item.image for item in items] == [picture, "/a.jpg", picture, "/b.jpg"]
+    assert [item.image for item in items] == [image, "/a.jpg", image, "/b.jpg"]
     assert_resumable(source)
 
 
@@ -93,25 +93,25 @@ def test_hugging_face_wrong_columns_streams_and_no_rows_raise():
         HuggingFaceSource(FakeDataset([]))
 
 
-def test_hugging_face_datasets_are_loaded_by_name_or_from_disk_with_pictures_undecoded(
+def test_hugging_face_datasets_are_loaded_by_name_or_from_disk_with_images_undecoded(
     tmp_path, monkeypatch
 ):
-    class Picture(SimpleNamespace):
+    class Image(SimpleNamespace):
         pass
 
     dataset = FakeDataset([("decoded", "words")])
-    dataset.features = {"image": Picture()}
+    dataset.features = {"image": Image()}
     dataset.cast_column = lambda column, feature: FakeDataset([(f"{column}, {feature}", "words")])
     loaded = []
     package = SimpleNamespace(
-        Image=Picture,
+        Image=Image,
         load_dataset=lambda name, split: loaded.append((name, split)) or dataset,
         load_from_disk=lambda name: loaded.append(name) or {"train": dataset},
     )
     monkeypatch.setitem(sys.modules, "datasets", package)
     (tmp_path / "dataset_dict.json").touch()
     for source in (load_hugging_face("some/name", "test"), load_hugging_face(tmp_path)):
-        assert source.load(0).image == "image, Picture(decode=False)"
+        assert source.load(0).image == "image, Image(decode=False)"
     assert loaded == [("some/name", "test"), str(tmp_path)]
     with pytest.raises(ValueError, match=r"split must be one of \['train'\], got 'test'"):
         load_hugging_face(tmp_path, "test")

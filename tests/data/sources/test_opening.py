@@ -6,20 +6,20 @@ from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.synthetic import SyntheticSource
 from fastclip.data.sources.tar_shards import TarSource
-from tests.support.pair_files import captions, picture_bytes, read_all, write_shards
+from tests.support.pair_files import captions, image_bytes, read_all, write_shards
 
 
 def test_auto_finds_each_type(tmp_path):
-    shards, pictures = tmp_path / "shards", tmp_path / "pictures"
+    shards, images = tmp_path / "shards", tmp_path / "images"
     shards.mkdir()
-    pictures.mkdir()
+    images.mkdir()
     write_shards(shards, [2, 1])
-    (pictures / "a.png").write_bytes(picture_bytes(1))
-    (pictures / "a.txt").write_text("words")
+    (images / "a.png").write_bytes(image_bytes(1))
+    (images / "a.txt").write_text("words")
     (tmp_path / "t.tsv").write_text("filepath\ttitle\na.png\twords\n")
     for spec, kind in (
         (shards, TarSource), (f"{shards}/{{000..001}}.tar", TarSource),
-        (f"{shards}/000.tar::{shards}/001.tar", TarSource), (pictures, FolderSource),
+        (f"{shards}/000.tar::{shards}/001.tar", TarSource), (images, FolderSource),
         (tmp_path / "t.tsv", CsvSource), ("digits", DigitSource),
     ):  # fmt: skip
         assert type(open_source(spec)) is kind

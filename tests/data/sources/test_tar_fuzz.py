@@ -10,7 +10,7 @@ from fastclip.data.sources.tar_shards import TarSource
 from tests.support.pair_files import (
     assert_resumable,
     damage,
-    picture_bytes,
+    image_bytes,
     read_all,
     tar_bytes,
 )
@@ -26,7 +26,7 @@ def make_shard(rng: random.Random, style: str) -> tuple[bytes, list[tuple[int, i
     """A shard with members of many lengths, and where in it each sample lies."""
     members, extents, offset = [], [], 0
     for i in range(NUM_PAIRS):
-        # Random bytes for a picture: nothing here decodes it, and a long one spans more blocks.
+        # Random bytes for an image: nothing here decodes it, and a long one spans more blocks.
         name = f"{STYLES[style]}{i:03d}"
         pair = [
             (f"{name}.jpg", rng.randbytes(rng.choice((0, 1, 511, 512, 513, 3000)))),
@@ -81,8 +81,8 @@ def test_noise_instead_of_a_shard_never_raises(tmp_path, seed):
 
 
 def test_a_header_across_the_edge_of_a_search_window_is_found(tmp_path):
-    picture = picture_bytes(1)
-    tail = tar_bytes([("b.jpg", picture), ("b.txt", b"found")])
+    image = image_bytes(1)
+    tail = tar_bytes([("b.jpg", image), ("b.txt", b"found")])
     path = tmp_path / "a.tar"
     for shift in (-513, -512, -511, -257, -256, -255, -1, 0, 1, 300):
         path.write_bytes(b"x" * (2**20 + shift) + tail)

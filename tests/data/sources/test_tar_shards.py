@@ -13,8 +13,8 @@ from fastclip.data.sources.tar_shards import TarSource
 from tests.support.pair_files import (
     assert_resumable,
     captions,
+    image_bytes,
     pair_members,
-    picture_bytes,
     read_all,
     reasons,
     tar_bytes,
@@ -33,7 +33,7 @@ def test_reads_every_pair_in_order(tmp_path):
     write_shards(tmp_path, [3, 2])
     items = read_all(TarSource(f"{tmp_path}/{{000..001}}.tar"))
     assert captions(items) == [f"pair {i}" for i in range(5)]
-    assert items[4].image == picture_bytes(4)
+    assert items[4].image == image_bytes(4)
     assert items[4].key == f"{tmp_path}/001.tar/00004"
 
 
@@ -41,7 +41,7 @@ def test_reads_every_pair_in_order(tmp_path):
 def test_long_names_of_every_script_are_read_from_every_position(tmp_path, format):
     names = ["a" * 60 + "/" + "b" * 90]
     names += [] if format == tarfile.USTAR_FORMAT else ["ключ/" + "鍵" * 70, "x" * 300]
-    members = [m for n in names for m in ((f"{n}.jpg", b"picture"), (f"{n}.txt", b"caption"))]
+    members = [m for n in names for m in ((f"{n}.jpg", b"image"), (f"{n}.txt", b"caption"))]
     source = source_of(tmp_path, tar_bytes(members, format))
     assert [item.key for item in read_all(source)] == [f"{tmp_path}/a.tar/{n}" for n in names]
     assert_resumable(source)
@@ -50,7 +50,7 @@ def test_long_names_of_every_script_are_read_from_every_position(tmp_path, forma
 def test_groups_by_folder_and_name(tmp_path):
     members = [
         ("one/a.JPEG", b"1"), ("one/a.json", b"{}"), ("one/a.txt", b"first"),
-        ("two/a.b.jpg", b"no picture"), ("two/a.txt", b"second"), ("two/a.webp", b"2"),
+        ("two/a.b.jpg", b"no image"), ("two/a.txt", b"second"), ("two/a.webp", b"2"),
         ("two/a.c", b""), ("._a.jpg", b"of a Mac"), ("readme", b""),
     ]  # fmt: skip
     *items, last = read_all(source_of(tmp_path, tar_bytes(members)))
@@ -137,8 +137,8 @@ def test_folders_and_links_are_passed_over(tmp_path):
 
 def test_incomplete_and_empty_samples_are_bad_and_take_no_other_along(tmp_path):
     members = [
-        *pair_members(range(1)), ("p.jpg", b"picture"), ("q.txt", b"caption"),
-        ("r.jpg", b"picture"), ("r.txt", b" \n"), ("s.jpg", b"picture"), ("s.txt", b"\xff\xfe"),
+        *pair_members(range(1)), ("p.jpg", b"image"), ("q.txt", b"caption"),
+        ("r.jpg", b"image"), ("r.txt", b" \n"), ("s.jpg", b"image"), ("s.txt", b"\xff\xfe"),
         *pair_members(range(1, 2)),
     ]  # fmt: skip
     source = source_of(tmp_path, tar_bytes(members))

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 import fastclip
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.source import read_config, read_source
+from fastclip.models.checkpoints.stored_model import read_config, read_stored_model
 from fastclip.models.checkpoints.write import save_pretrained
 from tests.support.small_models import SMALL, build
 
@@ -40,7 +40,7 @@ def adapter(tmp_path):
 
 
 def test_adapter_is_to_be_merged_first(adapter):
-    for read in (read_source, read_config, fastclip.create_model, fastclip.load):
+    for read in (read_stored_model, read_config, fastclip.create_model, fastclip.load):
         with pytest.raises(CheckpointError, match=r"adapter_config\.json: .* Merge it .* first"):
             read(str(adapter))
 
@@ -72,10 +72,10 @@ def test_one_file_of_a_transformers_model_needs_its_directory(name, tmp_path):
 def test_optimisers_state_is_not_weights(tmp_path):
     torch.save(optimizer_state(), tmp_path / "optimizer.bin")
     with pytest.raises(CheckpointError, match="no state dict: an optimiser's state, without the w"):
-        read_source(tmp_path / "optimizer.bin")
+        read_stored_model(tmp_path / "optimizer.bin")
     torch.save({"optimizer": optimizer_state(), "epoch": 3}, tmp_path / "optimizer.pt")
     with pytest.raises(CheckpointError, match=r"an optimiser's state among other.*: optimizer, ep"):
-        read_source(tmp_path / "optimizer.pt")
+        read_stored_model(tmp_path / "optimizer.pt")
 
 
 def test_shards_that_are_not_there_are_counted_and_named(tmp_path):
@@ -87,7 +87,7 @@ def test_shards_that_are_not_there_are_counted_and_named(tmp_path):
     (tmp_path / "hf" / "model.safetensors.index.json").write_text(json.dumps(index))
     message = rf"names 3 files of weights, of which 2 are not there: {names[0]}, {names[2]}"
     with pytest.raises(FileNotFoundError, match=message):
-        read_source(tmp_path / "hf")
+        read_stored_model(tmp_path / "hf")
 
 
 def test_index_of_shards_that_names_none_is_refused_with_its_name(tmp_path):
@@ -97,7 +97,7 @@ def test_index_of_shards_that_names_none_is_refused_with_its_name(tmp_path):
     for values in ({}, {"weight_map": ["model.safetensors"]}):
         index.write_text(json.dumps(values))
         with pytest.raises(CheckpointError, match=index.name):
-            read_source(tmp_path / "hf")
+            read_stored_model(tmp_path / "hf")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_index_of_shards_that_names_none_is_refused_with_its_name(tmp_path):
 def test_directory_of_another_library_is_named(name, kind, tmp_path):
     (tmp_path / name).write_text("{}")
     with pytest.raises(CheckpointError, match=kind):
-        read_source(tmp_path)
+        read_stored_model(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_weights_of_another_framework_are_named(name, kind, tmp_path):
     save_pretrained(build(SMALL["vit"]), tmp_path / "hf", layout="hf")
     (tmp_path / "hf" / "model.safetensors").rename(tmp_path / "hf" / name)
     with pytest.raises(FileNotFoundError, match=f"no weights: none of .*It has {name}, {kind}"):
-        read_source(tmp_path / "hf")
+        read_stored_model(tmp_path / "hf")
 
 
 @pytest.mark.parametrize(
@@ -144,4 +144,4 @@ def test_pointer_of_a_clone_without_its_large_files_is_named(name, tmp_path):
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 605157884\n"
     (tmp_path / "cloned" / name).write_text(pointer)
     with pytest.raises(CheckpointError, match=f"{name} is a pointer of Git LFS .* git lfs pull"):
-        read_source(tmp_path / "cloned")
+        read_stored_model(tmp_path / "cloned")

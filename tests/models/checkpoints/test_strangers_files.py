@@ -19,7 +19,7 @@ from fastclip.models.checkpoints.errors import (
 )
 from fastclip.models.checkpoints.files import read_weights_file
 from fastclip.models.checkpoints.load import load_checkpoint, load_state_dict
-from fastclip.models.checkpoints.source import read_source
+from fastclip.models.checkpoints.stored_model import read_stored_model
 from fastclip.models.checkpoints.transformers_config import from_transformers_config
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import create_model
@@ -75,7 +75,7 @@ def test_parameters_of_one_storage_get_memory_of_their_own(how, state, tmp_path)
     save(state, tmp_path / "shared", how)
     path = tmp_path / "shared"
     models = [
-        build_model(CONFIG, read_source(path)),
+        build_model(CONFIG, read_stored_model(path)),
         create_model(str(path)) if how == "directory" else build(CONFIG),
     ]
     load_checkpoint(models[1], path)
@@ -90,7 +90,9 @@ def test_parameters_of_one_storage_get_memory_of_their_own(how, state, tmp_path)
             own["ln_final.weight"][0] = 7
         assert torch.equal(own[second], state[second])
         assert own["ln_final.weight"][1] == 0.5
-    assert torch.equal(read_source(path).tensors[first], state[first])  # the file is as it was
+    assert torch.equal(
+        read_stored_model(path).tensors[first], state[first]
+    )  # the file is as it was
     if how != "directory":
         read = load_state_dict(path)
         assert read[first].data_ptr() != read[second].data_ptr()
@@ -110,7 +112,7 @@ def test_a_state_dict_in_memory_shares_nothing_with_the_model(state):
 def test_shapes_are_compared_before_anything_is_converted(state, tmp_path, monkeypatch):
     state["visual.proj"] = torch.zeros(1, dtype=torch.float16).expand(3000, 3000)
     save(state, tmp_path / "w.pt", "zip")
-    source = read_source(tmp_path / "w.pt")
+    source = read_stored_model(tmp_path / "w.pt")
 
     def build_it():
         with pytest.raises(KeyMismatchError, match=r"visual\.proj: \(3000, 3000\) in the weights"):
@@ -253,7 +255,7 @@ def test_tensors_of_other_kinds_are_named(tmp_path):
 def test_numbers_of_another_kind_are_refused_on_every_way(dtype, state, tmp_path):
     state["ln_final.bias"] = torch.ones(128, dtype=dtype)
     save(state, tmp_path / "w.pt", "zip")
-    source = read_source(tmp_path / "w.pt")
+    source = read_stored_model(tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match=r"ln_final\.bias in the weights is of torch\."):
         build_model(CONFIG, source)
     with pytest.raises(CheckpointError, match="numbers are of another kind"):
@@ -261,10 +263,10 @@ def test_numbers_of_another_kind_are_refused_on_every_way(dtype, state, tmp_path
 
 
 def test_tensors_in_memory_without_numbers_are_refused(state):
-    from fastclip.models.checkpoints.source import Source
+    from fastclip.models.checkpoints.stored_model import StoredModel
 
     for value in (torch.ones(128, device="meta"), torch.ones(128).to_sparse()):
-        source = Source({**state, "ln_final.bias": value}, CONFIG, None, None, None)
+        source = StoredModel({**state, "ln_final.bias": value}, CONFIG, None, None, None)
         with pytest.raises(CheckpointError, match="sparse, nested or without data"):
             build_model(CONFIG, source)
 
@@ -341,7 +343,7 @@ def test_index_names_files_beside_it_and_no_others(values, said, tmp_path):
     index = directory / "open_clip_model.safetensors.index.json"
     index.write_text(json.dumps(values))
     with pytest.raises((CheckpointError, OSError), match=said) as caught:
-        read_source(directory)
+        read_stored_model(directory)
     assert str(index) in str(caught.value) and len(str(caught.value)) < 600
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fastclip.models.checkpoints import transformers_fields
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.source import read_config, read_source
+from fastclip.models.checkpoints.stored_model import read_config, read_stored_model
 from fastclip.models.checkpoints.transformers_config import (
     from_transformers_config,
     to_transformers_config,
@@ -127,12 +127,12 @@ def test_refusal_names_the_file(tmp_path):
     path = tmp_path / "hf" / "config.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps(changed(values, "text_config", attention_dropout=0.1)))
-    for read in (read_source, read_config):
+    for read in (read_stored_model, read_config):
         with pytest.raises(CheckpointError, match=r"hf/config.json: text_config: attention_d"):
             read(tmp_path / "hf")
     path.write_text(json.dumps(values | {"text_config": [1]}))
     with pytest.raises(CheckpointError, match=r"hf/config.json: "):
-        read_source(tmp_path / "hf")
+        read_stored_model(tmp_path / "hf")
 
 
 def test_unknown_part_of_open_clips_file_is_refused_by_name(tmp_path):
@@ -141,11 +141,11 @@ def test_unknown_part_of_open_clips_file_is_refused_by_name(tmp_path):
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"tokenizer_cfg": {}}))
     with pytest.raises(CheckpointError, match=r"open_clip_config.json: the file: tokenizer_cfg"):
-        read_source(tmp_path / "model")
+        read_stored_model(tmp_path / "model")
     values["preprocess_cfg"]["crop_pct"] = 0.9
     path.write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match=r"open_clip_config.json: preprocess_cfg: crop_pct"):
-        read_source(tmp_path / "model")
+        read_stored_model(tmp_path / "model")
 
 
 def test_images_have_the_size_of_the_model_whatever_open_clips_file_says(tmp_path):
@@ -154,7 +154,7 @@ def test_images_have_the_size_of_the_model_whatever_open_clips_file_says(tmp_pat
     values = json.loads(path.read_text())
     values["preprocess_cfg"]["size"] = 64
     path.write_text(json.dumps(values))
-    assert read_source(tmp_path / "model").preprocess.height_width == (32, 32)
+    assert read_stored_model(tmp_path / "model").preprocess.height_width == (32, 32)
 
 
 def test_dropout_is_zero_in_what_is_read_because_towers_have_none():

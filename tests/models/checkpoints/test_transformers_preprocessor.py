@@ -10,7 +10,7 @@ from PIL import Image
 
 from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.source import read_source
+from fastclip.models.checkpoints.stored_model import read_stored_model
 from fastclip.models.checkpoints.transformers_preprocessor import (
     from_transformers_preprocessor,
     to_transformers_preprocessor,
@@ -206,11 +206,11 @@ def test_refusal_names_the_file(directory):
 def test_nested_settings_come_first_as_in_transformers(directory):
     nested = {"image_processor": CLIP | {"size": 40}, "processor_class": "CLIPProcessor"}
     (directory / "processor_config.json").write_text(json.dumps(nested))
-    assert read_source(directory).preprocess.shortest_edge == 40
+    assert read_stored_model(directory).preprocess.shortest_edge == 40
     (directory / "preprocessor_config.json").unlink()
-    assert read_source(directory).preprocess.shortest_edge == 40
+    assert read_stored_model(directory).preprocess.shortest_edge == 40
     (directory / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
-    assert read_source(directory).preprocess is None
+    assert read_stored_model(directory).preprocess is None
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_open_clip_is_given_its_own_crop_and_never_another_size(tmp_path):
     model = build(SMALL["vit"])
     model.visual.preprocess_cfg = PreprocessCfg(32, shortest_edge=32).to_dict()
     save_pretrained(model, tmp_path / "open_clip")
-    assert read_source(tmp_path / "open_clip").preprocess == PreprocessCfg((32, 32))
+    assert read_stored_model(tmp_path / "open_clip").preprocess == PreprocessCfg((32, 32))
     model.visual.preprocess_cfg = PreprocessCfg(32, shortest_edge=40).to_dict()
     with pytest.raises(CheckpointError, match="open_clip cannot resize the shortest edge to 40"):
         save_pretrained(model, tmp_path / "cannot")

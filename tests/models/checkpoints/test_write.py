@@ -13,7 +13,7 @@ from fastclip.data.preprocess import PreprocessCfg
 from fastclip.models.checkpoints import write
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.files import read_weights_file
-from fastclip.models.checkpoints.source import read_source
+from fastclip.models.checkpoints.stored_model import read_stored_model
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import TextConfig
 from fastclip.models.two_tower import TwoTower
@@ -87,7 +87,7 @@ def test_a_scale_that_is_no_scalar_becomes_one_where_the_layout_has_one(tmp_path
     files = (tmp_path / "openai", tmp_path / "hf" / "model.safetensors")
     for scale in (read_weights_file(file).tensors["logit_scale"] for file in files):
         assert scale.shape == () and scale == model.logit_scale
-    assert read_source(tmp_path / "hf").tensors["logit_scale"].shape == ()
+    assert read_stored_model(tmp_path / "hf").tensors["logit_scale"].shape == ()
 
 
 def test_siglip_with_another_text_tower_is_refused_by_transformers(tmp_path):

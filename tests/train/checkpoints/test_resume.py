@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fastclip.cli import main
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.open_clip_config import to_json
 from fastclip.train.checkpoints import file as checkpoint_file
@@ -73,7 +73,7 @@ class TinyRun:
         state = TrainedState(self.layer, optimizer, average=average)
         self.log = RunLog(directory)
         self.checkpoints = RunCheckpoints(
-            own, Ranks("cpu"), directory, self.log, state, Place(), Place()
+            own, Processes("cpu"), directory, self.log, state, Place(), Place()
         )
         with torch.no_grad():
             self.layer.weight.zero_()

@@ -1,6 +1,6 @@
 """Runs over data that is damaged, incomplete or odd end well, count what is bad, lose nothing good.
 
-What is watched is what steps are given, pixels and tokens: the colour of a picture is its number.
+What is watched is what steps are given, pixels and tokens: the colour of an image is its number.
 """
 
 import json
@@ -36,8 +36,8 @@ from tests.support.bad_pairs import (
     write_shards,
 )
 from tests.support.hard_texts import HARD_TEXTS
-from tests.support.pair_files import damage, picture_bytes
-from tests.support.pictures import png_header
+from tests.support.images import png_header
+from tests.support.pair_files import damage, image_bytes
 from tests.support.small_models import build
 
 TEXT = TextConfig(context_length=16, vocab_size=OPENAI_VOCAB_SIZE, width=4, heads=1, layers=1)
@@ -161,9 +161,9 @@ def test_rows_that_cannot_be_read_take_no_other_along(
     train, records, folder, newline, mark, separator
 ):
     rng = random.Random(repr((newline, mark, separator)))
-    pairs = [Pair(picture_bytes(i), text.encode()) for i, text in enumerate(CAPTIONS)]
+    pairs = [Pair(image_bytes(i), text.encode()) for i, text in enumerate(CAPTIONS)]
     write_folder(folder, [pair._replace(caption=None) for pair in pairs])
-    (folder / "x.png").write_bytes(picture_bytes(255))
+    (folder / "x.png").write_bytes(image_bytes(255))
     rows = [b"%05d.png|%b" % (i, quoted(pair.caption)) for i, pair in enumerate(pairs)]
     for row in rng.sample(list(BAD_ROWS), len(BAD_ROWS)):
         rows.insert(rng.randrange(len(rows)), row)
@@ -209,7 +209,7 @@ def test_captions_of_every_script_and_length_are_trained_on(train, records, fold
     units = ("a ", "ы", "漢", "👩‍🚀", "\u0315\u0300", "\0")
     texts = {unit: unit * (100_000 // len(unit)) for unit in units} | HARD_TEXTS | {"last": "last"}
     pairs = [
-        Pair(picture_bytes(i), text.encode(errors="surrogatepass"), unusable.get(name))
+        Pair(image_bytes(i), text.encode(errors="surrogatepass"), unusable.get(name))
         for i, (name, text) in enumerate(texts.items())
     ]
     num_good = len(pairs) - len(unusable)
@@ -219,13 +219,13 @@ def test_captions_of_every_script_and_length_are_trained_on(train, records, fold
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_pictures_of_extreme_sizes_are_trained_on_and_bombs_counted(train, records, folder, write):
+def test_images_of_extreme_sizes_are_trained_on_and_bombs_counted(train, records, folder, write):
     bombs = [(60_000, 60_000), (2**31 - 1, 2**31 - 1)]
     sizes = [(20_000, 1), (1, 20_000), *bombs, (20_000, 20), (20_000, 500), (1, 1)]
     pairs = [
         Pair(png_header(*size), b"a bomb", "unusable image")
         if size in bombs
-        else Pair(picture_bytes(i, size), b"%d x %d" % size)
+        else Pair(image_bytes(i, size), b"%d x %d" % size)
         for i, size in enumerate(sizes)
     ]
     data = write(folder, pairs)

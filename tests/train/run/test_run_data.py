@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from fastclip.cli import main
-from fastclip.distributed.processes import Ranks
+from fastclip.distributed.processes import Processes
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.presets import OPENAI_VOCAB_SIZE
@@ -14,7 +14,7 @@ from fastclip.train.log.run_log import RunLog
 from fastclip.train.run.run import Run
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.random_state import generators_of
-from tests.support.pair_files import picture_bytes, tar_bytes
+from tests.support.pair_files import image_bytes, tar_bytes
 from tests.support.small_models import build
 
 TEXT = TextConfig(context_length=16, vocab_size=OPENAI_VOCAB_SIZE, width=4, heads=1, layers=1)
@@ -49,7 +49,7 @@ def train(model, tmp_path) -> Callable[..., tuple[int, str]]:
 def captioned(folder, names):
     for i, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(picture_bytes(i))
+        (folder / name).write_bytes(image_bytes(i))
         (folder / name).with_suffix(".txt").write_text("three")
 
 
@@ -63,7 +63,7 @@ def test_files_that_are_no_part_of_a_sample_are_said_before_the_first_step(train
 
 
 def test_members_that_are_no_part_of_a_sample_are_said_after_the_epoch(train, tmp_path):
-    members = [(f"v1.{i}.{s}", picture_bytes(i) if s == "bmp" else b"three")
+    members = [(f"v1.{i}.{s}", image_bytes(i) if s == "bmp" else b"three")
                for i in range(4) for s in ("bmp", "txt")]  # fmt: skip
     (tmp_path / "a.tar").write_bytes(tar_bytes([("list.csv", b""), *members]))
     status, log = train(tmp_path / "a.tar", shuffle_buffer=1)
@@ -92,7 +92,7 @@ def test_step_of_a_run_takes_back_no_generator_of_its_data_or_log(tmp_path):
     config = RunConfig(train_data="digits", model="digits", train_num_samples=64, workers=0)
     log = RunLog(None)
     log.generator = random.Random(0)
-    run = Run(config, Ranks("cpu"), tmp_path, log)
+    run = Run(config, Processes("cpu"), tmp_path, log)
     found = [id(generator) for generator in generators_of(run.model, run.compute.prepare)]
     assert id(log.generator) not in found
     assert found == [id(generator) for generator in generators_of(run.model)]

@@ -60,11 +60,11 @@ def start_ranks(argv, world_size=2):
     ]  # fmt: skip
 
 
-def end(ranks):
+def end(processes):
     """Wait for all; their exit statuses."""
-    for process in ranks:
+    for process in processes:
         process.communicate(timeout=60)
-    return [process.returncode for process in ranks]
+    return [process.returncode for process in processes]
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +79,16 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_killing_a_rank_ends_the_other_and_the_run_goes_on_where_it_was(killed, whole, tmp_path):
     argv = arguments(tmp_path, "killed", epochs=3, resume="latest")
-    ranks = start_ranks(argv)
+    processes = start_ranks(argv)
     log = tmp_path / "killed" / "out.log"
     deadline = time.monotonic() + 60
     while count_steps(log) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    ranks[killed].kill()
-    ranks[killed].communicate()
-    _, error = ranks[1 - killed].communicate(timeout=30)
-    assert ranks[1 - killed].returncode == 2
+    processes[killed].kill()
+    processes[killed].communicate()
+    _, error = processes[1 - killed].communicate(timeout=30)
+    assert processes[1 - killed].returncode == 2
     assert f"rank {1 - killed} of 2 has lost another rank, which was killed" in error
     assert "--resume latest" in error and "Traceback" not in error
 

@@ -65,18 +65,18 @@ def test_signal_outside_a_wait_is_obeyed_before_the_next():
 
 def test_what_another_rank_has_heard_ends_this_one_when_its_own_work_is_done():
     heard_there = [number == signal.SIGUSR1 for number in SIGNALS]
-    ranks = SimpleNamespace(
+    processes = SimpleNamespace(
         is_first=False, any=lambda flags: [*heard_there, *flags[len(SIGNALS) :]]
     )
     done = []
-    with StopSignals(ranks) as signals, pytest.raises(ToldToStop) as told:
+    with StopSignals(processes) as signals, pytest.raises(ToldToStop) as told:
         signals.obey(lambda: done.append(1))
     assert done == [1] and told.value.status == 128 + signal.SIGUSR1
 
 
 def test_flags_travel_with_the_signals():
     with StopSignals(ALONE) as signals:
-        assert signals.obey_and_share(lambda: "data", [True, False]) == ("data", [True, False])
+        assert signals.obey_and_exchange(lambda: "data", [True, False]) == ("data", [True, False])
 
 
 def test_signal_that_nohup_ignores_stays_ignored():

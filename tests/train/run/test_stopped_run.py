@@ -159,13 +159,13 @@ def end_ranks(argv, stuck_after=(None, None)):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ranks = [
+    processes = [
         server().Process(target=train_as_rank, args=(rank, port, argv, stuck_after[rank]))
         for rank in range(2)
     ]
-    for process in ranks:
+    for process in processes:
         process.start()
-    return [finish(process, 240) for process in ranks]
+    return [finish(process, 240) for process in processes]
 
 
 @pytest.mark.slow

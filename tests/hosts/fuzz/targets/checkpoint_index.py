@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.source import read_source
+from fastclip.models.checkpoints.stored_model import read_stored_model
 from fastclip.models.open_clip_config import to_json
 from tests.hosts.fuzz.mutations import mutate_json as mutate  # noqa: F401
 from tests.support.small_models import SMALL
@@ -28,4 +28,4 @@ def read(path: Path) -> None:
     (directory / "open_clip_config.json").write_text(json.dumps(to_json(SMALL["vit"])))
     index = directory / "open_clip_model.safetensors.index.json"
     index.write_bytes(path.read_bytes())
-    assert set(read_source(directory).tensors) <= {"a", "b"}
+    assert set(read_stored_model(directory).tensors) <= {"a", "b"}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.source import read_config
+from fastclip.models.checkpoints.stored_model import read_config
 from fastclip.models.checkpoints.transformers_config import to_transformers_config
 from fastclip.models.open_clip_config import to_json
 from tests.hosts.fuzz.mutations import mutate_json as mutate  # noqa: F401

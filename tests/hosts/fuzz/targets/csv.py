@@ -1,4 +1,4 @@
-"""Tables of pictures and captions: quotes, separators, newlines and bytes that are no text."""
+"""Tables of images and captions: quotes, separators, newlines and bytes that are no text."""
 
 import random
 from pathlib import Path

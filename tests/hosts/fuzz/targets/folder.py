@@ -1,4 +1,4 @@
-"""Captions in files, as text and as JSON, next to a picture."""
+"""Captions in files, as text and as JSON, next to an image."""
 
 import random
 from pathlib import Path
@@ -23,7 +23,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 def read(path: Path) -> None:
     folder = path.parent
-    (folder / "a.jpg").write_bytes(b"picture")
+    (folder / "a.jpg").write_bytes(b"image")
     for suffix in ("txt", "json"):
         (folder / f"a.{suffix}").write_bytes(path.read_bytes())
         (item,) = read_all(FolderSource(folder, caption_key=suffix))

@@ -4,7 +4,7 @@
     config.json + weights               transformers' CLIPModel and SiglipModel
     one file                            OpenAI's, open_clip's and fastclip's checkpoints
 
-A `Source` holds tensors under open_clip's names, and of model and images what is known.
+A `StoredModel` holds tensors under open_clip's names, and of model and images what is known.
 """
 
 import re
@@ -52,7 +52,7 @@ SHARD_NAME = re.compile(r"\w[\w.+-]{0,250}")
 OPEN_CLIP_FIELDS = JsonFields({"model_cfg", "preprocess_cfg"})
 
 
-class Source(NamedTuple):
+class StoredModel(NamedTuple):
     """Attributes:
     tensors: by open_clip's names, on the CPU.
     config: of the model, or None if a bare state dict says nothing of it.
@@ -105,7 +105,7 @@ class Source(NamedTuple):
         return self.config
 
 
-def read_source(path: str | PathLike) -> Source:
+def read_stored_model(path: str | PathLike) -> StoredModel:
     """Read weights from a file or a directory.
 
     Raises:
@@ -120,7 +120,7 @@ def read_source(path: str | PathLike) -> Source:
         require_whole_model(path, file.tensors)
         config = None if file.model_config is None else _open_clip_model(file.model_config, path)
         activation = "quick_gelu" if file.is_openai else None
-        return Source(file.tensors, config, activation, None, None, file.is_openai)
+        return StoredModel(file.tensors, config, activation, None, None, file.is_openai)
     require_model_directory(path)
     if (path / OPEN_CLIP_CONFIG).is_file():
         return _open_clip_directory(path)
@@ -155,10 +155,10 @@ def _with_tokenizer(config: ClipConfig, path: Path) -> ClipConfig:
     return replace(config, text_cfg=replace(text, hf_tokenizer_name=path.resolve().name))
 
 
-def _open_clip_directory(path: Path) -> Source:
+def _open_clip_directory(path: Path) -> StoredModel:
     config, preprocess = _open_clip_settings(path / OPEN_CLIP_CONFIG)
     weights = _read_weights(path, WEIGHTS_NAMES)
-    return Source(weights.tensors, config, None, preprocess, path)
+    return StoredModel(weights.tensors, config, None, preprocess, path)
 
 
 def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
@@ -175,11 +175,11 @@ def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
     return config, _obeyed(path, lambda: PreprocessCfg.from_dict(preprocess | size))
 
 
-def _transformers_directory(path: Path) -> Source:
+def _transformers_directory(path: Path) -> StoredModel:
     config = read_config(path)
     weights = _read_weights(path, TRANSFORMERS_WEIGHTS_NAMES)
     preprocess = _transformers_preprocessor(path, config)
-    return Source(from_transformers(weights.tensors, config), config, None, preprocess, path)
+    return StoredModel(from_transformers(weights.tensors, config), config, None, preprocess, path)
 
 
 def _transformers_preprocessor(path: Path, config: ClipConfig) -> PreprocessCfg | None:

@@ -1,4 +1,4 @@
-"""Pictures with random pixels, in every mode that image files come in, and files of them."""
+"""Images with random pixels, in every mode that image files come in, and files of them."""
 
 import io
 import struct
@@ -10,22 +10,22 @@ from PIL import Image
 CHANNELS = {"1": 1, "L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "P": 1, "I;16": 1}
 
 
-def random_picture(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
+def random_image(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
     """Every byte is drawn at random: nothing is smooth, flat or the same on two sides."""
     generator = np.random.default_rng(seed)
     if mode == "1":
-        return random_picture("L", width, height, seed).point(lambda level: level > 127, "1")
+        return random_image("L", width, height, seed).point(lambda level: level > 127, "1")
     size = width * height * CHANNELS[mode] * (2 if mode == "I;16" else 1)
     pixels = generator.integers(0, 256, size, dtype=np.uint8).tobytes()
-    picture = Image.frombytes(mode, (width, height), pixels)
+    image = Image.frombytes(mode, (width, height), pixels)
     if mode == "P":
-        picture.putpalette(generator.integers(0, 256, 3 * 256, dtype=np.uint8).tobytes())
-    return picture
+        image.putpalette(generator.integers(0, 256, 3 * 256, dtype=np.uint8).tobytes())
+    return image
 
 
-def encoded(picture: Image.Image, format: str, **options) -> bytes:
+def encoded(image: Image.Image, format: str, **options) -> bytes:
     file = io.BytesIO()
-    picture.save(file, format, **options)
+    image.save(file, format, **options)
     return file.getvalue()
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from fastclip.data.preprocess import IMAGENET_MEAN, PreprocessCfg
 from fastclip.models.checkpoints.errors import CheckpointError, KeyMismatchError
-from fastclip.models.checkpoints.source import read_config, read_source
+from fastclip.models.checkpoints.stored_model import read_config, read_stored_model
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.open_clip_config import to_json
 from tests.support.small_models import SMALL, build
@@ -34,8 +34,8 @@ def assert_source(source, model):
     assert all(torch.equal(source.tensors[name], state[name]) for name in state)
 
 
-def test_directory_tells_model_pictures_and_weights(directory, model):
-    source = read_source(directory)
+def test_directory_tells_model_images_and_weights(directory, model):
+    source = read_stored_model(directory)
     assert_source(source, model)
     preprocess = source.preprocess
     assert preprocess.height_width == (32, 32)
@@ -55,7 +55,7 @@ def test_centre_crop_is_kept(tmp_path, model):
     model.visual.preprocess_cfg = PreprocessCfg(32).to_dict()
     for layout in ("open_clip", "hf"):
         save_pretrained(model, tmp_path / layout, layout=layout)
-        preprocess = read_source(tmp_path / layout).preprocess
+        preprocess = read_stored_model(tmp_path / layout).preprocess
         # A processor of transformers crops where it says so, a pixel from open_clip's corner.
         assert preprocess.shortest_edge == (32 if layout == "hf" else None)
         assert replace(preprocess, size=32, shortest_edge=None) == PreprocessCfg(32)
@@ -64,14 +64,14 @@ def test_centre_crop_is_kept(tmp_path, model):
 def test_checkpoint_of_ours_tells_its_model(tmp_path, model):
     content = {"state_dict": model.state_dict(), "model_config": to_json(model.config)}
     torch.save(content, tmp_path / "epoch_1.pt")
-    source = read_source(tmp_path / "epoch_1.pt")
+    source = read_stored_model(tmp_path / "epoch_1.pt")
     assert_source(source, model)
     assert source.directory is None
 
 
 def test_bare_state_dict_tells_nothing_and_its_architecture_is_inferred(tmp_path, model):
     torch.save(model.state_dict(), tmp_path / "weights.pt")
-    source = read_source(tmp_path / "weights.pt")
+    source = read_stored_model(tmp_path / "weights.pt")
     assert source.config is None and source.activations == (None, None)
     assert source.config_or_inferred("quick_gelu", heads=2) == model.config
     with pytest.raises(CheckpointError, match="which activation"):
@@ -83,7 +83,7 @@ def test_bare_state_dict_tells_nothing_and_its_architecture_is_inferred(tmp_path
 def test_safetensors_are_preferred_to_pickles(directory, model):
     (directory / "pytorch_model.bin").write_bytes(b"not read")
     (directory / "open_clip_pytorch_model.bin").write_bytes(b"not read")
-    assert_source(read_source(directory), model)
+    assert_source(read_stored_model(directory), model)
 
 
 def test_weights_in_shards_are_put_together(tmp_path, model):
@@ -99,24 +99,24 @@ def test_weights_in_shards_are_put_together(tmp_path, model):
         save_file(part, path.with_name(file))
         index["weight_map"] |= dict.fromkeys(part, file)
     path.with_name("model.safetensors.index.json").write_text(json.dumps(index))
-    assert_source(read_source(tmp_path / "hf"), model)
+    assert_source(read_stored_model(tmp_path / "hf"), model)
     path.with_name("model-00002-of-00002.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="00002-of-00002"):
-        read_source(tmp_path / "hf")
+        read_stored_model(tmp_path / "hf")
 
 
 def test_directory_without_configuration_or_weights_says_what_it_lacks(directory, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    for read in (read_source, read_config):
+    for read in (read_stored_model, read_config):
         with pytest.raises(FileNotFoundError, match=r"neither open_clip_config.json nor config"):
             read(empty)
     for path in directory.glob("*.safetensors"):
         path.unlink()
     with pytest.raises(FileNotFoundError, match="no weights: none of"):
-        read_source(directory)
+        read_stored_model(directory)
     with pytest.raises(FileNotFoundError, match="no file"):
-        read_source(tmp_path / "nowhere")
+        read_stored_model(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "\xff"])
@@ -125,7 +125,7 @@ def test_configuration_that_is_no_json_object_is_refused(content, directory):
         if (directory / name).is_file():
             (directory / name).write_text(content, encoding="latin-1")
     with pytest.raises(CheckpointError, match=r"is not (a )?JSON"):
-        read_source(directory)
+        read_stored_model(directory)
 
 
 def test_configuration_of_another_model_is_refused(tmp_path, model):
@@ -134,11 +134,11 @@ def test_configuration_of_another_model_is_refused(tmp_path, model):
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"model_type": "blip"}))
     with pytest.raises(CheckpointError, match="model_type 'blip'"):
-        read_source(tmp_path / "hf")
+        read_stored_model(tmp_path / "hf")
     values["text_config"]["hidden_act"] = "swish"
     path.write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match="hidden_act 'swish'"):
-        read_source(tmp_path / "hf")
+        read_stored_model(tmp_path / "hf")
 
 
 def test_open_clip_configuration_with_a_tower_that_is_not_built_in_is_refused(tmp_path, model):
@@ -148,7 +148,7 @@ def test_open_clip_configuration_with_a_tower_that_is_not_built_in_is_refused(tm
     values["model_cfg"]["text_cfg"]["hf_model_name"] = "roberta-base"
     path.write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match=r"open_clip_config.json: .*roberta-base"):
-        read_source(tmp_path / "open_clip")
+        read_stored_model(tmp_path / "open_clip")
 
 
 def test_weights_that_are_not_the_configurations_are_listed(tmp_path, model):
@@ -158,7 +158,7 @@ def test_weights_that_are_not_the_configurations_are_listed(tmp_path, model):
     tensors["extra"] = tensors.pop("vision_model.post_layernorm.weight")
     save_file(tensors, path)
     with pytest.raises(KeyMismatchError, match=r"missing: vision_model.post_layernorm") as raised:
-        read_source(tmp_path / "hf")
+        read_stored_model(tmp_path / "hf")
     assert raised.value.unexpected == ["extra"]
 
 

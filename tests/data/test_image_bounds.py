@@ -1,4 +1,4 @@
-"""Files of pictures that are mostly something else, and what a picture takes of memory."""
+"""Files of images that are mostly something else, and what an image takes of memory."""
 
 import io
 import struct
@@ -8,9 +8,9 @@ import zlib
 
 import pytest
 
-from fastclip.data import picture_bounds
+from fastclip.data import image_bounds
 from fastclip.data.images import ImageError, load_image
-from tests.support.pictures import encoded, random_picture
+from tests.support.images import encoded, random_image
 
 MIB = 2**20
 
@@ -24,8 +24,8 @@ def segment(marker: int, data: bytes) -> bytes:
 
 
 def crumbs() -> dict[str, bytes]:
-    picture = random_picture("RGB", 8, 8)
-    jpeg, png, gif, jp2 = (encoded(picture, f) for f in ("JPEG", "PNG", "GIF", "JPEG2000"))
+    image = random_image("RGB", 8, 8)
+    jpeg, png, gif, jp2 = (encoded(image, f) for f in ("JPEG", "PNG", "GIF", "JPEG2000"))
     behind_palette = 13 + 3 * 2 ** ((gif[10] & 7) + 1)
     exif = segment(0xE1, b"Exif\0\0II*\0" + bytes(65000))
     return {
@@ -52,15 +52,15 @@ def test_what_is_no_pixels_is_bounded(kind):
         load_image(CRUMBS[kind])
 
 
-def test_pictures_with_as_many_parts_as_programs_write_are_read(monkeypatch):
-    monkeypatch.setattr(picture_bounds, "FREE_READS", 300)
-    picture = random_picture("RGB", 300, 200)
+def test_images_with_as_many_parts_as_programs_write_are_read(monkeypatch):
+    monkeypatch.setattr(image_bounds, "FREE_READS", 300)
+    image = random_image("RGB", 300, 200)
     for data in (
-        encoded(picture, "PNG", exif=b"Exif\0\0II*\0" + bytes(60000)),
-        encoded(picture, "JPEG", comment=b"c" * 60000),
-        encoded(picture, "TIFF", strip_size=900),
-        encoded(picture.convert("P"), "GIF", comment=b"c" * 20000),
-        b"P6\n# by hand\n300 200\n255\n" + picture.tobytes(),
+        encoded(image, "PNG", exif=b"Exif\0\0II*\0" + bytes(60000)),
+        encoded(image, "JPEG", comment=b"c" * 60000),
+        encoded(image, "TIFF", strip_size=900),
+        encoded(image.convert("P"), "GIF", comment=b"c" * 20000),
+        b"P6\n# by hand\n300 200\n255\n" + image.tobytes(),
     ):
         assert load_image(data).size == (300, 200)
 
@@ -71,8 +71,8 @@ def test_run_lengths_of_a_bmp_are_read_one_by_one():
     header = struct.pack("<IiiHHIIiiII", 40, size, size, 1, 8, 1, len(data), 0, 0, 256, 0)
     start = 14 + len(header) + 1024
     head = b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + header
-    picture = load_image(head + bytes(range(256)) * 4 + data)
-    assert picture.size == (size, size) and picture.getpixel((3, 3)) == (22, 21, 20)
+    image = load_image(head + bytes(range(256)) * 4 + data)
+    assert image.size == (size, size) and image.getpixel((3, 3)) == (22, 21, 20)
 
 
 MEASURE = """
@@ -92,7 +92,7 @@ print(json.dumps([rise_bytes(lambda: load_image(file)) / 9e6 for file in files])
 """
 
 
-def test_memory_is_two_pictures_at_most_and_one_of_upright_rgb():
+def test_memory_is_two_images_at_most_and_one_of_upright_rgb():
     done = subprocess.run(
         [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
     )
@@ -110,6 +110,6 @@ def test_no_more_is_asked_of_a_file_than_it_has():
             return super().read(size)
 
     for size in (2**40, -1):
-        file = picture_bounds.BoundedReads(File(b"abc"), ValueError)
+        file = image_bounds.BoundedReads(File(b"abc"), ValueError)
         file.seek(0)
         assert file.read(size) == b"abc"

@@ -1,4 +1,4 @@
-"""How much of a picture's file may be something else than pixels.
+"""How much of an image's file may be something else than pixels.
 
 Pillow's readers look for the parts of a file one after the other, some of them byte by byte, and
 collect what they find: 50 MB of comments, of empty chunks or of padding take minutes, and so do
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 FREE_READS = 2**16
-BYTES_PER_READ = 2**8  # of the file, for each further read: pictures in strips have thousands
+BYTES_PER_READ = 2**8  # of the file, for each further read: images in strips have thousands
 LARGE_READ = 2**16  # bytes; what comes before the pixels is read in pieces that are smaller
 MAX_BEFORE_PIXELS = 2**24  # bytes
 PLAIN = (b"P1", b"P2", b"P3")  # pixels in digits, of the formats that PPM stands for
