@@ -11,7 +11,8 @@ from torch import nn
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import IndexedSource
-from fastclip.evaluate.evaluator import Evaluator, repeats
+from fastclip.evaluate.evaluator import Evaluator
+from fastclip.evaluate.metrics import repeats
 from fastclip.evaluate.ranking import retrieval
 from fastclip.evaluate.zero_shot_task import Labels, ZeroShotTask
 
@@ -108,14 +109,14 @@ def test_several_captions_of_an_image_are_found_and_repeats_counted():
 
 
 def test_captions_of_an_image_may_be_on_different_ranks():
-    whole, shares = evaluator().retrieval(Perfect().eval(), captions_loader()), []
+    whole, parts = evaluator().retrieval(Perfect().eval(), captions_loader()), []
     for rank in (1, 0):
         processes = SimpleNamespace(
-            **vars(ALONE) | {"gather": lambda value: shares.insert(0, value) or shares}
+            **vars(ALONE) | {"gather": lambda value: parts.insert(0, value) or parts}
         )
         found = Evaluator(processes, lambda images: images.float(), nullcontext, tokenize, chunk=3)
         metrics = found.retrieval(Perfect().eval(), captions_loader(rank, 2))
-    assert len(shares) == 2 and all(len(share[1]) > 5 for share in shares)
+    assert len(parts) == 2 and all(len(part.text_ids) > 5 for part in parts)
     assert metrics == pytest.approx(whole)
 
 
