@@ -18,6 +18,7 @@ from fastclip.data.digits.images import DIGIT_WORDS, LabeledImages
 from fastclip.data.digits.tokenizer import WordTokenizer
 from fastclip.data.pixels import standardize
 from fastclip.evaluate.classification import accuracy, class_features, classify
+from fastclip.evaluate.encode import Encoder
 from fastclip.evaluate.ranking import Retrieval, digests, nearest, retrieval
 from fastclip.models.clip import CLIP
 
@@ -46,13 +47,14 @@ def evaluate_digits(
     model.eval()
     generator = torch.Generator().manual_seed(seed)
     pairs = DigitGrids(test, held_out=True).draw(num_pairs, generator)
-    image_features = _encode_images(model, pairs.images)
-    text_features = _encode_texts(model, tokenizer, pairs.captions)
+    encoder = Encoder(model, standardize)
+    image_features = _encode_images(encoder, pairs.images)
+    text_features = _encode_texts(encoder, tokenizer, pairs.captions)
 
     cells = torch.randint(CELLS, (len(test.labels),), generator=generator)
-    lone_features = _encode_images(model, place_alone(test.images, cells))
+    lone_features = _encode_images(encoder, place_alone(test.images, cells))
     classes = class_features(
-        lambda texts: _encode_texts(model, tokenizer, texts), DIGIT_WORDS, PROMPTS
+        lambda texts: _encode_texts(encoder, tokenizer, texts), DIGIT_WORDS, PROMPTS
     )
     model.train(was_training)
     return DigitEvaluation(
@@ -69,11 +71,11 @@ def evaluate_digits(
     )
 
 
-def _encode_images(model: CLIP, images: Tensor) -> Tensor:
-    parts = [model.encode_image(standardize(part), normalize=True) for part in images.split(CHUNK)]
-    return torch.cat(parts)
+def _encode_images(encoder: Encoder, images: Tensor) -> Tensor:
+    found = encoder.images((part, None, ()) for part in images.split(CHUNK))
+    return torch.cat([part.image_features for part in found])
 
 
-def _encode_texts(model: CLIP, tokenizer: WordTokenizer, texts: list[str]) -> Tensor:
-    tokens = tokenizer(texts)
-    return torch.cat([model.encode_text(part, normalize=True) for part in tokens.split(CHUNK)])
+def _encode_texts(encoder: Encoder, tokenizer: WordTokenizer, texts: list[str]) -> Tensor:
+    found = encoder.texts(texts, tokenizer, CHUNK)
+    return torch.cat([part.text_features for part in found])

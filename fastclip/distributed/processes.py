@@ -1,4 +1,4 @@
-"""The processes of a run: started by torchrun, or this one alone."""
+"""The processes of a job, such as a training run: started by torchrun, or this one alone."""
 
 import gc
 import os
@@ -15,7 +15,7 @@ LOST = ("connection closed", "connection reset", "broken pipe", "timed out", "ti
 
 
 class Processes:
-    """This process among those of a run.
+    """This process among those of a job, which do the same on their own parts of the data.
 
     Attributes:
         rank, world_size: of torch.distributed; 0 and 1 alone.

@@ -1,17 +1,27 @@
 """Zero-shot classification: the class whose prompts lie nearest to the image.
 
-A class is the normalised mean of the unit features of its prompts (prompt ensembling).
+A class is the normalised mean of the unit features of its prompts (prompt ensembling). An image is
+right within k if its own class stands among the first k; a tie counts against the model
+(`fastclip.evaluate.ties`), so that collapsed features score 0.
+
+    place_i = 1 + #{ class c other than label_i : <image_i, c> >= <image_i, label_i> }
+
+Cost: 2 N C D FLOPs for N images and C classes; memory O(chunk * C), no N x C tensor.
 
 Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.evaluate.items import distinct, first_of_each
 from fastclip.evaluate.prompts import check_template
+from fastclip.evaluate.ranking import DEFAULT_CHUNK, nearest
+from fastclip.evaluate.ties import counts_against, similarity
 
 
 @torch.no_grad()
@@ -37,13 +47,84 @@ def class_features(
     return F.normalize(features.unflatten(0, (len(names), len(templates))).mean(1), dim=-1)
 
 
-def classify(image_features: Tensor, classes: Tensor) -> Tensor:
-    """Return the (N,) int64 nearest of (C, D) class features for (N, D) image features."""
-    return (image_features @ classes.T).argmax(1)
+@torch.no_grad()
+def places(
+    image_features: Tensor,
+    classes: Tensor,
+    labels: Tensor,
+    class_names: Sequence[Hashable] | None = None,
+    chunk: int = DEFAULT_CHUNK,
+) -> Tensor:
+    """Return in which place, 1 is first, the right class of each image stands among all.
+
+    Classes that are as near as the right one stand before it. Classes with one name, which no model
+    can tell apart, have the features of the first of them and stand in the order that they are
+    given in: the first is what is predicted. An image whose features are nan has its class behind
+    all classes of other names.
+
+    Args:
+        image_features: (N, D) floating point.
+        classes: (C, D) floating point, on the same device.
+        labels: (N,) int64 in [0, C), the right classes.
+        class_names: C names; by default every class has its own.
+        chunk: images compared at a time, at least 1.
+
+    Returns:
+        (N,) int64 in [1, C], on the device of the features. `recall_at(k, places)` of
+        `fastclip.evaluate.ranking` is the top-k accuracy.
+
+    Raises:
+        ValueError: the shapes do not fit, a label is out of its range, or `chunk` < 1.
+
+    Example: the second image lies between both classes.
+        >>> images = torch.tensor([[1.0, 0.0], [0.6, 0.6], [0.0, 1.0]])
+        >>> places(images, torch.eye(2), torch.tensor([0, 0, 0]))
+        tensor([1, 2, 2])
+        >>> places(images, torch.eye(2), torch.tensor([0, 0, 0]), ["dog", "dog"])
+        tensor([1, 1, 1])
+    """
+    _check(image_features, classes, labels, class_names, chunk)
+    device = image_features.device
+    name_of = torch.arange(len(classes)) if class_names is None else distinct(class_names)
+    behind = _later_equals(name_of).to(device)  # of one name, those behind each
+    gallery = classes[first_of_each(name_of).to(device)].double()
+    num_of_name, labels = name_of.bincount().to(device), labels.to(device)
+    own_names = name_of.to(device)[labels]
+    found = []
+    for part, own in zip(image_features.split(chunk), own_names.split(chunk), strict=True):
+        near = similarity(part, gallery)
+        is_against = counts_against(near, near.gather(1, own[:, None]).squeeze(1))
+        found.append((is_against * num_of_name).sum(1))
+    return torch.cat(found) - behind[labels]
+
+
+def classify(image_features: Tensor, classes: Tensor, chunk: int = DEFAULT_CHUNK) -> Tensor:
+    """Return the nearest class of each image, or -1 where several are equally near.
+
+    So a collapsed model, for which all classes tie, is never right: the class of an image is
+    predicted exactly where `places` says 1.
+
+    Args:
+        image_features: (N, D) floating point.
+        classes: (C, D) floating point, on the same device.
+        chunk: images compared at a time, at least 1.
+
+    Returns:
+        (N,) int64 in [-1, C). What stands for "none" is no index into a list of names.
+
+    Raises:
+        ValueError: the shapes do not fit, or `chunk` < 1.
+
+    Example:
+        >>> classify(torch.tensor([[0.9, 0.1], [0.5, 0.5]]), torch.eye(2))
+        tensor([0, -1])
+    """
+    found = nearest(image_features, classes, chunk)
+    return found.where(places(image_features, classes, found, chunk=chunk) == 1, -1)
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """Share of (N,) predictions that equal the (N,) labels.
+    """Fraction of (N,) predictions that equal the (N,) labels.
 
     Raises:
         ValueError: the shapes differ or there is nothing to compare.
@@ -54,3 +135,42 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
             f"and {tuple(labels.shape)}"
         )
     return (predicted == labels).double().mean().item()
+
+
+def _check(
+    image_features: Tensor,
+    classes: Tensor,
+    labels: Tensor,
+    class_names: Sequence[Hashable] | None,
+    chunk: int,
+) -> None:
+    if image_features.ndim != 2 or image_features.shape[1:] != classes.shape[1:]:
+        raise ValueError(
+            "image_features must be (N, D) and classes (C, D), got "
+            f"{tuple(image_features.shape)} and {tuple(classes.shape)}"
+        )
+    num = len(classes)
+    if labels.shape != image_features.shape[:1] or not ((labels >= 0) & (labels < num)).all():
+        raise ValueError(
+            f"labels must be {len(image_features)} numbers in [0, {num}), one per image, got "
+            f"{_described(labels)}"
+        )
+    if class_names is not None and len(class_names) != num:
+        raise ValueError(f"class_names must be {num}, one per class, got {len(class_names)}")
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+
+
+def _described(labels: Tensor) -> str:
+    within = f", from {int(labels.min())} to {int(labels.max())}" if labels.numel() else ""
+    return f"shape {tuple(labels.shape)}{within}"
+
+
+def _later_equals(numbers: Tensor) -> Tensor:
+    """For each of (N,) numbers, how many equal ones come later."""
+    seen: Counter[int] = Counter()
+    found = []
+    for number in reversed(numbers.tolist()):
+        found.append(seen[number])
+        seen[number] += 1
+    return torch.tensor(found[::-1])

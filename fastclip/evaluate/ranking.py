@@ -9,20 +9,21 @@ counts once, however many pairs it is in. So R@K is the recall of COCO and Flick
 CLIP_benchmark. Likewise a text that several images have is one text: any of them is a hit. Queries
 are every image once, and the text of every pair.
 
-A tie counts against us, so that collapsed features, for which everything ties, score 0 and not 1.
-Products are summed in float64 and compared in float32: two equal rows then tie exactly, whichever
-order a matrix product sums them in.
+A tie counts against the model (`fastclip.evaluate.ties`), so that collapsed features, for which
+everything ties, score 0 and not 1.
 
 Cost: 2 M N D FLOPs per direction, for M images and N texts; memory O(chunk * N), no M x N tensor.
 """
 
-import hashlib
-import warnings
-from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from fastclip.evaluate.items import Ids, first_of_each, items_of_pairs
+from fastclip.evaluate.items import digests as digests
+from fastclip.evaluate.items import distinct as distinct
+from fastclip.evaluate.ties import counts_against, similarity
 
 DEFAULT_CHUNK = 1024  # queries compared at a time
 
@@ -39,8 +40,8 @@ def retrieval(
     text_features: Tensor,
     chunk: int = DEFAULT_CHUNK,
     *,
-    image_ids: Sequence[Hashable] | Tensor | None = None,
-    text_ids: Sequence[Hashable] | Tensor | None = None,
+    image_ids: Ids | None = None,
+    text_ids: Ids | None = None,
 ) -> Retrieval:
     """Rank what matches among all images and all texts.
 
@@ -73,8 +74,8 @@ def retrieval(
         raise ValueError("retrieval needs at least one pair")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    image_of, text_of = _items(image_features, text_features, image_ids, text_ids)
-    images, texts = image_features[_first(image_of)], text_features[_first(text_of)]
+    image_of, text_of = items_of_pairs(image_features, text_features, image_ids, text_ids)
+    images, texts = image_features[first_of_each(image_of)], text_features[first_of_each(text_of)]
     pairs = torch.stack([image_of, text_of]).to(image_features.device)
     return Retrieval(
         ranks(images, texts, chunk, pairs), ranks(texts, images, chunk, pairs.flip(0))[pairs[1]]
@@ -87,8 +88,12 @@ def recall_at(k: int, matching_ranks: Tensor) -> float:
 
 
 def nearest(queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK) -> Tensor:
-    """Index (M,) int64 into the (N, D) gallery of each of (M, D) queries' best match."""
-    return torch.cat([(part @ gallery.T).argmax(1) for part in queries.split(chunk)])
+    """Index (M,) int64 into the (N, D) gallery of each of (M, D) queries' best match.
+
+    Of several that are equally near it is the first.
+    """
+    gallery = gallery.double()
+    return torch.cat([similarity(part, gallery).argmax(1) for part in queries.split(chunk)])
 
 
 @torch.no_grad()
@@ -116,87 +121,12 @@ def ranks(
     gallery = gallery.double()
     found = []
     for i, part in enumerate(queries.split(chunk)):
-        similarity = (part.double() @ gallery.T).float()
+        near = similarity(part, gallery)
         own, columns = pairs[:, edges[i] : edges[i + 1]]
         own = own - i * chunk
-        best = similarity.new_full((len(part),), -torch.inf)
-        best = best.scatter_reduce(0, own, similarity[own, columns], "amax")
-        # nan, which a model that has diverged gives, is no match.
-        is_against = ~(similarity < best[:, None])
+        best = near.new_full((len(part),), -torch.inf)
+        best = best.scatter_reduce(0, own, near[own, columns], "amax")
+        is_against = counts_against(near, best)
         is_against[own, columns] = False
         found.append(1 + is_against.sum(1))
     return torch.cat(found)
-
-
-def distinct(ids: Iterable[Hashable]) -> Tensor:
-    """Number N ids in the order in which they first appear: (N,) int64, equal ones alike."""
-    numbers: dict[Hashable, int] = {}
-    return torch.tensor([numbers.setdefault(name, len(numbers)) for name in ids])
-
-
-def digests(rows: Tensor) -> list[bytes]:
-    """Return a digest of each of N rows of any shape; equal rows have equal ones."""
-    contents = rows.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
-    return [hashlib.blake2b(row, digest_size=16).digest() for row in contents]
-
-
-def _items(
-    image_features: Tensor,
-    text_features: Tensor,
-    image_ids: Sequence[Hashable] | Tensor | None,
-    text_ids: Sequence[Hashable] | Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Numbers (N,) of the images and of the texts of pairs."""
-    images, texts = _equal_rows(image_features), _equal_rows(text_features)
-    found = []
-    for name, features, ids, own, other in (
-        ("image", image_features, image_ids, images, texts),
-        ("text", text_features, text_ids, texts, images),
-    ):
-        if ids is None:
-            items = _apart_where_collapsed(own, other)
-            repeats = len(items) - int(items.max()) - 1
-            if repeats:
-                warnings.warn(
-                    f"{repeats} of {len(items)} rows of {name}_features equal an earlier row: "
-                    f"pairs with equal rows are taken to have the same {name}. Give {name}_ids= to "
-                    f"say which pairs have the same {name}",
-                    stacklevel=3,
-                )
-        elif len(ids) != len(features):
-            raise ValueError(f"{name}_ids must be {len(features)}, one per pair, got {len(ids)}")
-        else:
-            items = distinct(ids.tolist() if isinstance(ids, Tensor) else ids)
-        found.append(items)
-    return found[0], found[1]
-
-
-def _equal_rows(features: Tensor) -> Tensor:
-    """Numbers (N,) of rows, equal ones alike; nan equals nothing."""
-    names: list[Hashable] = list(digests(features + 0.0))  # -0.0 is 0.0
-    for i in features.isnan().any(1).nonzero().flatten().tolist():
-        names[i] = i
-    return distinct(names)
-
-
-def _apart_where_collapsed(own: Tensor, other: Tensor) -> Tensor:
-    """Take rows for one item where they are equal and it is not the model that makes them so.
-
-    Args:
-        own: (N,) numbers of equal rows.
-        other: (N,) the same of what the rows are paired with.
-    """
-    if len(own) > 1 and int(own.max()) == 0:
-        return torch.arange(len(own))
-    partners = torch.stack([own, other]).unique(dim=1)[0].bincount(minlength=int(own.max()) + 1)
-    is_collapsed = (partners == 1)[own].tolist()
-    return distinct(
-        (number, i if apart else None)
-        for i, (number, apart) in enumerate(zip(own.tolist(), is_collapsed, strict=True))
-    )
-
-
-def _first(numbers: Tensor) -> Tensor:
-    """Where each number first appears."""
-    found = torch.full((int(numbers.max()) + 1,), len(numbers))
-    return found.scatter_reduce(0, numbers, torch.arange(len(numbers)), "amin")

@@ -2,7 +2,7 @@
 
     logits = image_features @ classifier
 
-A class is the normalised mean of the unit features of its prompts, as in `zero_shot.py`.
+A class is the normalised mean of the unit features of its prompts, as in `classification.py`.
 
 Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4.
 """

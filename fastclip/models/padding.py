@@ -12,7 +12,21 @@ MULTIPLE = 8
 
 
 def without_padding(model: nn.Module, tokens: Tensor) -> Tensor:
-    """(B, T) tokens cut to the longest text, if the model says how long texts are."""
+    """Cut tokens to the longest text of the batch, if the model says how long texts are.
+
+    Args:
+        model: it is asked for `text_lengths`, as `CLIP` has it; one without, whose features may
+            depend on the padding, gets the tokens as they are.
+        tokens: (B, T) int64, B >= 1.
+
+    Returns:
+        (B, S) int64, S at most T: a view, of which the model makes the same features.
+
+    Example:
+        >>> tokens = fastclip.tokenize(["a dog", "a photo of two cats"])  # (2, 77)
+        >>> without_padding(model, tokens).shape
+        torch.Size([2, 8])
+    """
     lengths_of = getattr(model, "text_lengths", None)
     if lengths_of is None:
         return tokens

@@ -37,7 +37,13 @@ class Oracle(torch.nn.Module):
         }
         self.tokenizer = tokenizer
 
-    def encode_image(self, images, normalize):
+    def forward(self, images, tokens):
+        return (
+            None if images is None else self.encode_image(images),
+            None if tokens is None else self.encode_text(tokens),
+        )
+
+    def encode_image(self, images):
         pixels = ((images * 0.376 + 0.305) * 255).round().to(torch.uint8)
         features = torch.zeros(len(images), 6, 10)
         for i, image in enumerate(pixels[:, 0]):
@@ -48,7 +54,7 @@ class Oracle(torch.nn.Module):
                     features[i, cell, label] = 1
         return torch.nn.functional.normalize(features.flatten(1))
 
-    def encode_text(self, tokens, normalize):
+    def encode_text(self, tokens):
         rows, columns = ["top", "bottom"], ["left", "middle", "right"]
         names = "zero one two three four five six seven eight nine".split()
         features = torch.zeros(len(tokens), 6, 10)

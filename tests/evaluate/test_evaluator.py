@@ -1,5 +1,7 @@
 """Evaluation by streaming: the metrics of all numbers at once."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -11,7 +13,8 @@ from torch import nn
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import IndexedSource
-from fastclip.evaluate.evaluator import Evaluator, repeats
+from fastclip.evaluate.evaluator import Evaluator
+from fastclip.evaluate.metrics import repeats
 from fastclip.evaluate.ranking import retrieval
 from fastclip.evaluate.zero_shot_task import Labels, ZeroShotTask
 
@@ -108,15 +111,70 @@ def test_several_captions_of_an_image_are_found_and_repeats_counted():
 
 
 def test_captions_of_an_image_may_be_on_different_ranks():
-    whole, shares = evaluator().retrieval(Perfect().eval(), captions_loader()), []
+    whole, parts = evaluator().retrieval(Perfect().eval(), captions_loader()), []
     for rank in (1, 0):
         processes = SimpleNamespace(
-            **vars(ALONE) | {"gather": lambda value: shares.insert(0, value) or shares}
+            **vars(ALONE) | {"gather": lambda value: parts.insert(0, value) or parts}
         )
         found = Evaluator(processes, lambda images: images.float(), nullcontext, tokenize, chunk=3)
         metrics = found.retrieval(Perfect().eval(), captions_loader(rank, 2))
-    assert len(shares) == 2 and all(len(share[1]) > 5 for share in shares)
+    assert len(parts) == 2 and all(len(part.text_ids) > 5 for part in parts)
     assert metrics == pytest.approx(whole)
+
+
+class Thread:
+    """A process of a job whose processes are threads."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, rank, values, barrier):
+        self.rank, self.world_size = rank, len(values)
+        self.values, self.barrier = values, barrier
+
+    def exchange(self, value):
+        self.values[self.rank] = value
+        self.barrier.wait(60)
+        found = list(self.values)
+        self.barrier.wait(60)
+        return found
+
+    def gather(self, value):
+        found = self.exchange(value)
+        return found if self.rank == 0 else None
+
+    def broadcast(self, value):
+        return self.exchange(value)[0]
+
+
+@pytest.mark.parametrize("world_size", [2, 5, 9])  # of nine, some have no class and no image
+def test_zero_shot_of_several_processes_is_that_of_one(world_size):
+    names = [NAMES[i % 5] for i in range(7)]
+    task = ZeroShotTask("zeroshot-val", Few(), names, ("a {}", "the {}"))
+    whole = evaluator().zero_shot(Model().eval(), task, in_order(task))
+    values, barrier = [None] * world_size, threading.Barrier(world_size)
+
+    def evaluate(rank):
+        found = Evaluator(
+            Thread(rank, values, barrier), lambda images: images.float(), nullcontext, tokenize, 3
+        )
+        return found.zero_shot(Model().eval(), task, in_order(task, rank, world_size))
+
+    with ThreadPoolExecutor(world_size) as threads:
+        first, *others = threads.map(evaluate, range(world_size))
+    assert first == whole and others == [{}] * (world_size - 1)
+    assert 0 < whole["zeroshot-val-top1"] < 1
+
+
+class Few(Images):
+    def __len__(self):
+        return 8
+
+
+def in_order(task, rank=0, world_size=1):
+    return PairLoader(
+        task.source, None, task.labels, batch_size=3, shuffle_buffer=1, drop_last=False, rank=rank,
+        world_size=world_size,
+    )  # fmt: skip
 
 
 def test_classes_without_a_readable_image_are_named():

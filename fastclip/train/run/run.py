@@ -22,7 +22,8 @@ from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.loader import Batch, PairLoader
 from fastclip.data.pixels import standardize
 from fastclip.distributed.processes import Processes
-from fastclip.evaluate.evaluator import Evaluator, repeats
+from fastclip.evaluate.evaluator import Evaluator
+from fastclip.evaluate.metrics import repeats
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.models.open_clip_config import to_json

@@ -1,0 +1,116 @@
+"""The one loop that encodes: features of images and of texts, batch after batch, as they come.
+
+Nothing is kept. Who needs all features at once collects them; who needs a number per image lets go
+of a batch before the next. Encoding knows no trainer and no other process: of several, each encodes
+the batches of its own loader.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fastclip.models.padding import without_padding
+
+Batches = Iterable[tuple[Tensor | None, Tensor | None, Sequence[str]]]
+
+
+class Encoded(NamedTuple):
+    """The features of a batch, beside what was encoded; None stands for a side that was not."""
+
+    image_features: Tensor | None  # (B, D) float32 unit rows, on the device of the model
+    text_features: Tensor | None  # the same of the texts
+    images: Tensor | None  # (B, C, H, W) uint8, as the batch has them
+    tokens: Tensor | None  # (B, T) int64, as the batch has them; labels where there are no texts
+    keys: Sequence[str]  # B names of the samples; of texts alone, the texts
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """Encodes batches with a model that is in evaluation mode; no gradients are recorded.
+
+    A batch is encoded when it is asked for. What loading has skipped is in the loader's account,
+    `PairLoader.bad_samples`, which at any moment is that of the batches so far.
+
+    Attributes:
+        model: called with (B, C, H, W) images and (B, T) tokens, either of which may be None. It
+            returns unit image features and unit text features first, or a dict that has them as
+            `image_features` and `text_features`, as `CLIP` and `TwoTower` do.
+        prepare: from (B, C, H, W) uint8 pixels on the host to the images that the model takes, on
+            its device and in its dtype.
+        autocast: makes the context of a forward, for each batch a new one.
+        device: where the model takes tokens.
+        progress: called with the number of its samples as soon as a batch is encoded.
+
+    Example: the features of a data set, of whatever size, to a file each.
+        >>> loader = PairLoader(
+        ...     source, transform, tokenizer, batch_size=256, shuffle_buffer=1, drop_last=False
+        ... )
+        >>> encoder = Encoder(model.eval(), lambda images: standardize(images, mean, std))
+        >>> for number, found in enumerate(encoder.pairs(loader)):
+        ...     torch.save((found.keys, found.image_features), f"{number}.pt")
+        >>> print(loader.bad_samples.summary())
+    """
+
+    model: nn.Module
+    prepare: Callable[[Tensor], Tensor]
+    autocast: Callable[[], AbstractContextManager] = nullcontext
+    device: torch.device | str = "cpu"
+    progress: Callable[[int], None] = lambda num: None
+
+    def pairs(self, batches: Batches) -> Iterator[Encoded]:
+        """Encode images and texts of (images, tokens, keys), such as a `PairLoader` has."""
+        return self._stream(batches, has_images=True, has_texts=True)
+
+    def images(self, batches: Batches) -> Iterator[Encoded]:
+        """Encode the images of (images, anything, keys); what stands second is passed on."""
+        return self._stream(batches, has_images=True, has_texts=False)
+
+    def texts(
+        self, texts: Iterable[str], tokenizer: Callable[[list[str]], Tensor], chunk: int
+    ) -> Iterator[Encoded]:
+        """Encode texts, of which `chunk` at a time are taken, tokenised and encoded.
+
+        Args:
+            tokenizer: from a list of B strings to (B, T) int64.
+
+        Raises:
+            ValueError: `chunk` < 1.
+        """
+        if chunk < 1:
+            raise ValueError(f"chunk must be at least 1, got {chunk}")
+        return self._stream(_tokenized(texts, tokenizer, chunk), has_images=False, has_texts=True)
+
+    @torch.no_grad()
+    def _stream(self, batches: Batches, has_images: bool, has_texts: bool) -> Iterator[Encoded]:
+        for images, tokens, keys in batches:
+            with self.autocast():
+                found = self.model(
+                    self.prepare(images) if has_images else None,
+                    without_padding(self.model, tokens).to(self.device) if has_texts else None,
+                )
+            image_features, text_features = map(_in_float32, _sides(found))
+            self.progress(len(image_features if has_images else text_features))
+            yield Encoded(image_features, text_features, images, tokens, keys)
+
+
+def _sides(found: Sequence[Tensor | None] | Mapping[str, Tensor | None]) -> Sequence[Tensor | None]:
+    if isinstance(found, Mapping):
+        return found["image_features"], found["text_features"]
+    return found[:2]
+
+
+def _in_float32(features: Tensor | None) -> Tensor | None:
+    return None if features is None else features.float()
+
+
+def _tokenized(
+    texts: Iterable[str], tokenizer: Callable[[list[str]], Tensor], chunk: int
+) -> Batches:
+    remaining = iter(texts)
+    while part := list(islice(remaining, chunk)):
+        yield None, tokenizer(part), part
