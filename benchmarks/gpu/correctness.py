@@ -27,7 +27,7 @@ from torch import Tensor
 
 import fastclip
 from fastclip.benchmarks import accuracy
-from fastclip.benchmarks.cases import DATA, Case, Rectangle, make_features
+from fastclip.benchmarks.cases import DATA, Case, Shape, make_features
 from fastclip.benchmarks.gpu.agreement import agreement
 from fastclip.benchmarks.gpu.kernels import Kernels, kernels_on
 from fastclip.benchmarks.gpu.worker import run_checks
@@ -240,7 +240,7 @@ def offsets_beyond_31_bits(backend: str) -> dict:
     M, D = 640, 512
     N = BIG // D + 5000
     rows, cols = make_features(
-        Rectangle("strip", M, N, D, N - M), "random", torch.bfloat16, 0, "cuda"
+        Shape("strip", M, N, D, N - M), "random", torch.bfloat16, 0, "cuda"
     )
     scale = torch.tensor(20.0, device="cuda")
     leaves_ = [x.requires_grad_() for x in (rows, cols)]
