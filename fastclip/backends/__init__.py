@@ -1,6 +1,8 @@
 """Backends: implementations of the two primitives, one module each.
 
-A backend module knows tensors, not autograd and not dispatch. It provides
+A backend module knows tensors, not autograd and not dispatch. Importing it, which `load_backend`
+does, loads what it needs; its functions load nothing, so that a question has no side effect. A
+module provides
 
     unsupported(device_type, dtype) -> str | None
         its objection to inputs of this kind, None if it would run

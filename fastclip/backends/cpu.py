@@ -14,12 +14,13 @@ from fastclip.backends.kept_logits import KeptLayout
 from fastclip.backends.normalization import compute_dtype
 
 CHECKS_ARGUMENTS = True  # csrc/cpu/arguments.h
+OBJECTION = native.load()
 
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if device_type != "cpu":
         return f"needs features on the CPU, got {device_type}"
-    return native.objection()
+    return OBJECTION
 
 
 def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
