@@ -10,7 +10,7 @@ is about 1/N and nothing underflows. Four kinds of embeddings (`DATA`) span what
     adversarial   half of the images opposite to all texts, the other half along them: the maxima
                   of rows differ by 2 * logit_scale, so that no common shift serves them all
 
-A case is square, as the losses are; a `Rectangle` is what their primitive takes.
+A case is square, as the losses are; a `Shape` is what their primitive takes.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class Case:
         return f"{self.data}-{self.N}x{self.D}-{dtype}{autocast}{normalize}-{scale}"
 
 
-class Rectangle(NamedTuple):
+class Shape(NamedTuple):
     """The M x N of the primitive; row i is paired with column i + positive_offset."""
 
     name: str
@@ -70,19 +70,19 @@ RAGGED = tuple(
 )  # fmt: skip
 
 RECTANGLES = (
-    Rectangle("one-by-one", 1, 1, 1, 0),
-    Rectangle("square", 64, 64, 32, 0),
-    Rectangle("strip-of-first-rank", 48, 192, 40, 0),
-    Rectangle("strip-of-last-rank", 48, 192, 40, 144),
-    Rectangle("tall", 257, 65, 33, 0),
-    Rectangle("tall-pairs-in-last-rows", 257, 65, 33, -192),
-    Rectangle("wide-with-queue", 65, 300, 17, 0),
-    Rectangle("wide-odd-offset", 65, 300, 17, 131),
-    Rectangle("pairs-run-out-of-columns", 100, 90, 24, 37),
-    Rectangle("pairs-start-late", 100, 90, 24, -41),
-    Rectangle("no-pairs", 33, 47, 16, 47),
-    Rectangle("single-row", 1, 129, 64, 128),
-    Rectangle("single-column", 129, 1, 64, -128),
+    Shape("one-by-one", 1, 1, 1, 0),
+    Shape("square", 64, 64, 32, 0),
+    Shape("strip-of-first-rank", 48, 192, 40, 0),
+    Shape("strip-of-last-rank", 48, 192, 40, 144),
+    Shape("tall", 257, 65, 33, 0),
+    Shape("tall-pairs-in-last-rows", 257, 65, 33, -192),
+    Shape("wide-with-queue", 65, 300, 17, 0),
+    Shape("wide-odd-offset", 65, 300, 17, 131),
+    Shape("pairs-run-out-of-columns", 100, 90, 24, 37),
+    Shape("pairs-start-late", 100, 90, 24, -41),
+    Shape("no-pairs", 33, 47, 16, 47),
+    Shape("single-row", 1, 129, 64, 128),
+    Shape("single-column", 129, 1, 64, -128),
 )
 
 BATCHES = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
@@ -94,14 +94,14 @@ def make_inputs(case: Case, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     The same case and seed give the same numbers. Rows have unit norm up to the dtype's rounding;
     logit_scale is float32 (float64 for float64 features), as a model keeps it.
     """
-    shape = Rectangle(str(case), case.N, case.N, case.D, 0)
+    shape = Shape(str(case), case.N, case.N, case.D, 0)
     features = make_features(shape, case.data, case.dtype, seed, case.device)
     scale_dtype = torch.float64 if case.dtype == torch.float64 else torch.float32
     return *features, torch.tensor(case.logit_scale, dtype=scale_dtype, device=case.device)
 
 
 def make_features(
-    shape: Rectangle,
+    shape: Shape,
     data: str = "random",
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
@@ -122,7 +122,7 @@ def make_features(
     return tuple(F.normalize(x.double(), dim=1).to(dtype) for x in (rows, cols))
 
 
-def _pairs(shape: Rectangle) -> Pairs:
+def _pairs(shape: Shape) -> Pairs:
     first = max(0, -shape.positive_offset)
     count = max(0, min(shape.M, shape.N - shape.positive_offset) - first)
     first_col = first + shape.positive_offset

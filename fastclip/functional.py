@@ -1,4 +1,4 @@
-"""The losses as functions: validate, resolve the backend, call the primitive, reduce."""
+"""The losses as functions: validate, decide how to compute, call the primitive, reduce."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,10 @@ from torch.distributed import ProcessGroup
 from fastclip.distributed import groups
 from fastclip.ops import dispatch, validation
 from fastclip.ops.clip_stats import ClipStats as ClipStats
-from fastclip.ops.kept_rows import kept_rows
+from fastclip.ops.cross_entropy import cross_entropy
 from fastclip.ops.siglip_sum import siglip_sum
-from fastclip.ops.symmetric_cross_entropy import symmetric_cross_entropy
 from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
+from fastclip.rectangle import Diagonal, Rectangle
 
 
 def clip_loss(
@@ -78,25 +78,20 @@ def clip_loss(
     device = image_features.device
     logit_scale = validation.scalar("logit_scale", logit_scale, device)
     validation.check_options(logit_scale, reduction, workspace)
-    backend = dispatch.resolve_backend(backend, image_features)
+    scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
+    rectangle = Rectangle(image_features, text_features, scale, Diagonal(0), normalize=normalize)
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.
         from fastclip.distributed.clip_loss import clip_loss_over_ranks
 
         loss, stats = clip_loss_over_ranks(
-            image_features, text_features, logit_scale,
-            group, schedule, normalize, backend, workspace, return_stats,
-        )  # fmt: skip
+            rectangle, logit_scale, group, schedule, backend, workspace, return_stats
+        )
         return (loss, stats) if return_stats else loss
-    scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
-    inputs = image_features, text_features, scale
-    kept = kept_rows(backend, "contrastive_lse", workspace, *inputs)
-
+    call = dispatch.plan("contrastive_lse", backend, rectangle, workspace)
     # The shifts are the largest negatives, because statistics are wanted of them.
-    loss, positive, maximum = symmetric_cross_entropy(
-        *inputs, reduction == "mean", normalize, backend, workspace, kept, return_stats
-    )  # fmt: skip
+    loss, positive, maximum = cross_entropy(rectangle, call, reduction == "mean", return_stats)
     if not return_stats:
         return loss
     image_to_text_accuracy, text_to_image_accuracy = (positive > maximum).to(loss.dtype).mean(1)
@@ -149,24 +144,21 @@ def siglip_loss(
     logit_scale = validation.scalar("logit_scale", logit_scale, device)
     logit_bias = validation.scalar("logit_bias", logit_bias, device)
     validation.check_options(logit_scale, reduction, workspace)
-    backend = dispatch.resolve_backend(backend, image_features)
+    scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
+    bias = validation.scalar_tensor("logit_bias", logit_bias, image_features)
+    rectangle = Rectangle(image_features, text_features, scale, Diagonal(0), normalize=normalize)
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.
         from fastclip.distributed.siglip_loss import siglip_loss_over_ranks
 
-        return siglip_loss_over_ranks(
-            image_features, text_features, logit_scale, logit_bias,
-            group, schedule, normalize, backend, workspace,
-        )  # fmt: skip
-    scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
-    bias = validation.scalar_tensor("logit_bias", logit_bias, image_features)
-    inputs = image_features, text_features, scale, bias
+        given = logit_scale, logit_bias
+        return siglip_loss_over_ranks(rectangle, bias, given, group, schedule, backend, workspace)
     if reduction == "mean":
-        total = total_sigmoid_loss(*inputs, 0, normalize, backend, workspace)
-        return total / len(image_features)
-    kept = kept_rows(backend, "siglip_sum", workspace, *inputs)
-    row_loss, _ = siglip_sum(*inputs, 0, normalize, backend, workspace, kept)
+        call = dispatch.plan("siglip_total", backend, rectangle, workspace, bias)
+        return total_sigmoid_loss(rectangle, bias, call) / len(image_features)
+    call = dispatch.plan("siglip_sum", backend, rectangle, workspace, bias)
+    row_loss, _ = siglip_sum(rectangle, bias, call)
     return row_loss
 
 

@@ -36,4 +36,4 @@ def test_installed_package_that_is_hidden_is_named_where_it_matters(site, monkey
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(native.importlib, "import_module", absent)
-    assert native.objection.__wrapped__() == f"the native module is not built; {advice}"
+    assert native.load.__wrapped__() == f"the native module is not built; {advice}"

@@ -30,6 +30,7 @@ from fastclip.backends.triton import (
     siglip_sum_with_gradients,
 )
 from fastclip.backends.triton.launch import launching_instead
+from fastclip.rectangle import BOTH, ROWS, Diagonal, Rectangle, Sides
 
 
 @dataclass
@@ -143,30 +144,25 @@ def meta_features(M: int, N: int, D: int, dtype: torch.dtype) -> tuple[Tensor, T
 
 
 def clip_costs(
-    N: int, D: int, dtype: torch.dtype, kept_rows: int = 0, needs: tuple[bool, bool] = (True, True)
+    N: int, D: int, dtype: torch.dtype, kept_rows: int = 0, wants: Sides = BOTH
 ) -> tuple[Cost, Cost]:
     """Of the forward, without what it keeps, and of the backward."""
-    rows, cols, scale = meta_features(N, N, D, dtype)
+    square = Rectangle(*meta_features(N, N, D, dtype), Diagonal(0), normalize=True)
     positive, total = (torch.empty(size, device="meta") for size in (N, 2 * N))
     layout = kept_layout("contrastive_lse", dtype)
     kept = torch.empty((kept_rows, layout.row_bytes(N)), dtype=torch.uint8, device="meta")
-    forward = cost_of(lambda: contrastive_lse(rows, cols, scale, 0, True, None, kept_rows, False))
+    forward = cost_of(lambda: contrastive_lse(square, None, kept_rows, False))
     backward = cost_of(
-        lambda: contrastive_lse_backward(
-            positive, total, rows, cols, scale, total, kept, 0, True, None, *needs
-        )
+        lambda: contrastive_lse_backward(square, positive, total, total, kept, None, wants)
     )
     return forward, backward
 
 
 def siglip_cost(N: int, D: int, dtype: torch.dtype) -> Cost:
     """Of the one pass."""
-    rows, cols, scale = meta_features(N, N, D, dtype)
-    return cost_of(
-        lambda: siglip_sum_with_gradients(
-            rows, cols, scale, scale, 0, True, None, dtype, True, True
-        )
-    )
+    square = Rectangle(*meta_features(N, N, D, dtype), Diagonal(0), normalize=True)
+    bias = square.logit_scale
+    return cost_of(lambda: siglip_sum_with_gradients(square, bias, None, dtype, BOTH))
 
 
 def main() -> None:
@@ -182,7 +178,7 @@ def main() -> None:
     N, D, dtype = args.n, args.d, getattr(torch, args.dtype)
     forward, backward = clip_costs(N, D, dtype)
     kept_forward, kept_backward = clip_costs(N, D, dtype, kept_rows=N)
-    one_side = clip_costs(N, D, dtype, needs=(True, False))[1]
+    one_side = clip_costs(N, D, dtype, wants=ROWS)[1]
     rows = {
         "clip, forward": forward,
         "clip, backward": backward,

@@ -182,7 +182,7 @@ def objection() -> str | None:
     """Why there is nothing to report on; None where there is."""
     if find_cuobjdump() is None:
         return "cuobjdump is neither on PATH nor in the package triton"
-    return library.objection()
+    return library.load()
 
 
 def table(found: list[CompiledKernel]) -> str:

@@ -50,6 +50,7 @@ from fastclip.backends.triton import (
 )
 from fastclip.backends.triton.launch import launching_instead
 from fastclip.backends.triton.tiles import simulated_architecture
+from fastclip.rectangle import BOTH, Diagonal, Rectangle, Sides
 
 
 @dataclass(frozen=True)
@@ -145,20 +146,16 @@ def run_everything(dtype: torch.dtype, M: int, N: int, D: int) -> None:
     def new(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
-    row_features, col_features, scalar = new(M, D, dtype=dtype), new(N, D, dtype=dtype), new()
+    rectangle = Rectangle(new(M, D, dtype=dtype), new(N, D, dtype=dtype), new(), Diagonal(0))
     for normalize, kept_rows in product((True, False), (0, M // 2)):
-        positive, shift, total, kept = contrastive_lse(
-            row_features, col_features, scalar, 0, normalize, None, kept_rows, kept_rows == 0
-        )
-        for needs in ((True, True), (False, False)):
-            contrastive_lse_backward(
-                positive, total, row_features, col_features, scalar, shift, kept, 0, normalize,
-                None, *needs,
-            )  # fmt: skip
-    settings = row_features, col_features, scalar, scalar
-    row_loss, kept = siglip_sum(*settings, 0, True, None, 0)
-    siglip_sum_backward(row_loss, *settings, kept, 0, True, None, True, True)
-    siglip_sum_with_gradients(*settings, 0, True, None, dtype, True, True)
+        rectangle = rectangle._replace(normalize=normalize)
+        positive, shift, total, kept = contrastive_lse(rectangle, None, kept_rows, kept_rows == 0)
+        for wants in (BOTH, Sides(False, False)):
+            contrastive_lse_backward(rectangle, positive, total, shift, kept, None, wants)
+    rectangle, bias = rectangle._replace(normalize=True), new()
+    row_loss, kept = siglip_sum(rectangle, bias, None, 0)
+    siglip_sum_backward(rectangle, bias, row_loss, kept, None, BOTH)
+    siglip_sum_with_gradients(rectangle, bias, None, dtype, BOTH)
 
 
 def evidence(compiled: Any) -> dict[str, int]:

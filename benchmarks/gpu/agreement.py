@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastclip.backends.gpu.logit_matrix import GradientVectors, LogitMatrix, Region
 from fastclip.backends.gpu.operand import ROW_MULTIPLE, Operand, extent, padded
 from fastclip.backends.gpu.precision import kept_logits, planes_for
 from fastclip.backends.gpu.products import LOW_SCALE
-from fastclip.backends.gpu.region import Region
 from fastclip.backends.gpu.scalars import BIAS, GRAD_ROW, STEP, LargestGradients
 from fastclip.benchmarks.cases import Case, make_inputs
 from fastclip.benchmarks.gpu.kernels import Kernels
@@ -73,19 +73,20 @@ class _Run:
         self.kernels, self.case = kernels, case
         image, self.cols, self.scale = make_inputs(case)  # (N, D), (N, D), ()
         self.rows = image[OFFSET:]  # (M, D)
-        self.M, self.N = len(self.rows), len(self.cols)
+        self.matrix = LogitMatrix(len(self.rows), len(self.cols), OFFSET)
         self.planes = planes_for(case.dtype)
         self.row_extent = extent(self.rows, case.normalize)
         self.col_extent = extent(self.cols, case.normalize)
         self.generator = torch.Generator(case.device).manual_seed(0)
-        self.grad_total, self.grad_positive = self.random(self.M + self.N), self.random(self.M)
+        M, N, _ = self.matrix
+        self.grad_total, self.grad_positive = self.random(M + N), self.random(M)
         self.found = Outputs()
         self.of = self.found.made if given is None else given
         self.logit = LOGIT * max(1.0, case.logit_scale)
         self.digits = 2.0**-10 if self.planes == 1 else 2.0**-19  # of operands and of G
         # The block of G: its first row is any, its first column a tile's.
-        self.first_row = self.M // 3
-        self.first_col = ROW_MULTIPLE if self.N > ROW_MULTIPLE else 0
+        self.first_row = self.matrix.M // 3
+        self.first_col = ROW_MULTIPLE if self.matrix.N > ROW_MULTIPLE else 0
 
     def outputs(self) -> Outputs:
         self.operands()
@@ -110,7 +111,7 @@ class _Run:
             value = operand.values.float().sum(0)
             self.found.add(name, value, 1e-6, self.digits, operand)
             self.found.add(f"norms of {name}", operand.norms, 0.0, 1e-6)
-        longest = max(self.M, self.N)
+        longest = max(self.matrix.M, self.matrix.N)
         total, positive = self.grad_total.abs().amax(), self.grad_positive.abs().amax()
         bias = torch.full_like(self.scale, -self.case.logit_scale)
         for name, its_bias, largest in (
@@ -130,54 +131,55 @@ class _Run:
 
     def sums(self) -> None:
         of_sums = LEAST_SUM, 4 * self.logit
-        positive = self.kernels.positives(*self.sides(), OFFSET)
+        positive = self.kernels.positives(*self.sides(), self.matrix)
         self.found.add("positives", positive, self.logit, 0.0)
-        kept = kept_logits(self.rows, self.M, self.N)
-        partials = self.kernels.negative_sums(*self.sides(), OFFSET, kept)
+        kept = kept_logits(self.rows, self.matrix.M, self.matrix.N)
+        partials = self.kernels.negative_sums(*self.sides(), self.matrix, kept)
         self.found.add("sums of rows", partials.rows.sum(0), *of_sums, partials.rows)
         self.found.add("sums of columns", partials.cols.sum(0), *of_sums, partials.cols)
         step = 1.0 if kept.dtype == torch.float32 else self.of["scalars"][STEP].item()
         of_kept = (0.0 if kept.dtype == torch.float32 else step) + LOG2_E * self.logit
-        self.found.add("kept logits", kept[:, : self.N].float() * step, of_kept, 0.0, kept)
+        self.found.add("kept logits", kept[:, : self.matrix.N].float() * step, of_kept, 0.0, kept)
         again = self.of["positives"].clone()
-        maxima = self.kernels.negative_maxima(*self.sides(), OFFSET, again)
+        maxima = self.kernels.negative_maxima(*self.sides(), self.matrix, again)
         self.found.add("maxima of rows", maxima.rows.amax(0), LOG2_E * self.logit, 0.0)
         self.found.add("maxima of columns", maxima.cols.amax(0), LOG2_E * self.logit, 0.0)
         self.found.add("positives beside maxima", again, self.logit, 0.0)
 
     def log_sums(self) -> None:
         rows, cols, scalars = self.sides()
-        for side, operands, offset in (
-            ("rows", (rows, cols), OFFSET),
-            ("columns", (cols, rows), -OFFSET),
+        for side, operands, matrix in (
+            ("rows", (rows, cols), self.matrix),
+            ("columns", (cols, rows), self.matrix.transposed()),
         ):
             for name, maximum in (
                 (f"lse of {side}", None),
                 (f"lse of {side} from maxima", self.of[f"maxima of {side}"]),
             ):
-                shift, total = (scalars.new_empty((operands[0].num_rows,)) for _ in range(2))
+                shift, total = (scalars.new_empty((matrix.M,)) for _ in range(2))
                 partials = self.of[f"sums of {side}"]
-                self.kernels.finalise(*operands, scalars, offset, partials, maximum, shift, total)
+                self.kernels.finalise(*operands, scalars, matrix, partials, maximum, shift, total)
                 self.found.add(name, shift + total.log(), 4 * self.logit, 1e-6, shift)
 
     def blocks(self) -> None:
         _, cols, scalars = self.sides()
         shift = torch.cat([self.of["lse of rows"], self.of["lse of columns"]])  # (M + N,)
-        vectors = shift, self.grad_total, self.grad_positive
-        block, first = self.new_block(), (self.first_row, self.first_col)
-        part = self.of["rows of the block"]
-        self.kernels.recomputed(block, part, cols, scalars, *first, self.M, OFFSET, *vectors)
+        vectors = GradientVectors(shift, self.grad_total, self.grad_positive)
+        block, part = self.new_block(), self.of["rows of the block"]
+        region = self.region_of(block)
+        self.kernels.recomputed(region, part, cols, scalars, block, vectors)
         self.add_block("G", block)
         block, kept = self.new_block(), self.of["kept logits"]
-        self.kernels.from_kept(
-            block, kept, scalars, *first, self.M, self.N, OFFSET, *vectors
-        )  # fmt: skip
+        self.kernels.from_kept(region, kept, scalars, block, vectors)
         self.add_block("G from kept logits", block)
 
     def new_block(self) -> Tensor:
         num_rows = self.of["rows of the block"].plane_rows
-        shape = self.planes, num_rows, padded(self.N - self.first_col, ROW_MULTIPLE)
+        shape = self.planes, num_rows, padded(self.matrix.N - self.first_col, ROW_MULTIPLE)
         return torch.full(shape, float("nan"), dtype=torch.float16, device=self.case.device)
+
+    def region_of(self, block: Tensor) -> Region:
+        return Region(self.matrix, self.first_row, self.first_col, *block.shape[1:])
 
     def add_block(self, name: str, block: Tensor) -> None:
         """block: (planes, m, n) float16"""
@@ -189,15 +191,12 @@ class _Run:
 
     def sigmoid(self) -> None:
         block, part = self.new_block(), self.of["rows of the block"]
-        _, num_rows, num_cols = block.shape
-        first = self.first_row, self.first_col
+        cols, scalars = self.of["columns"], self.of["scalars with a bias"]
         losses, of_bias = self.kernels.sigmoid_tiles(
-            Region(*first, num_rows, num_cols, self.M, self.N, OFFSET),
-            part, self.of["columns"], self.of["scalars with a bias"], block, self.grad_positive,
-            True,
-        )  # fmt: skip
+            self.region_of(block), part, cols, scalars, block, self.grad_positive, True
+        )
         self.add_block("G of sigmoid", block)
-        self.found.add("losses of sigmoid", losses.sum(0), 1e-7 * self.N, 4 * self.logit)
+        self.found.add("losses of sigmoid", losses.sum(0), 1e-7 * self.matrix.N, 4 * self.logit)
         self.add_sums("gradient of logit_bias", of_bias.sum(0), 4 * self.logit)
 
     def features(self) -> None:

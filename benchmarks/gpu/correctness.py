@@ -27,13 +27,15 @@ from torch import Tensor
 
 import fastclip
 from fastclip.benchmarks import accuracy
-from fastclip.benchmarks.cases import DATA, Case, Rectangle, make_features
+from fastclip.benchmarks.cases import DATA, Case, Shape, make_features
 from fastclip.benchmarks.gpu.agreement import agreement
 from fastclip.benchmarks.gpu.kernels import Kernels, kernels_on
 from fastclip.benchmarks.gpu.worker import run_checks
 from fastclip.benchmarks.providers import Provider, find_provider
 from fastclip.benchmarks.step import Outcome, Step, leaves
 from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.ops.dispatch import Call
+from fastclip.rectangle import Diagonal, Rectangle
 
 FACTOR = 3.0
 BIG = 1 << 31
@@ -239,16 +241,14 @@ def offsets_beyond_31_bits(backend: str) -> dict:
     """A strip so long that N D and kept rows x N pass 2^31: its last columns are checked."""
     M, D = 640, 512
     N = BIG // D + 5000
-    rows, cols = make_features(
-        Rectangle("strip", M, N, D, N - M), "random", torch.bfloat16, 0, "cuda"
-    )
+    rows, cols = make_features(Shape("strip", M, N, D, N - M), "random", torch.bfloat16, 0, "cuda")
     scale = torch.tensor(20.0, device="cuda")
     leaves_ = [x.requires_grad_() for x in (rows, cols)]
     found = {}
+    strip = Rectangle(*leaves_, scale, Diagonal(N - M))
     for kept_rows in (0, M):
-        positive, shift, total, _ = contrastive_lse(
-            *leaves_, scale, N - M, False, backend, None, kept_rows, False
-        )
+        call = Call(backend, kept_rows=kept_rows)
+        positive, shift, total, _ = contrastive_lse(strip, call)
         weights = torch.zeros_like(total)
         weights[-100:] = 1.0
         lse = (shift.double() + total.double().log())[-100:]

@@ -1,9 +1,9 @@
 // The whole CLIP loss of a square rectangle as one differentiable call, for eager mode.
 //
-// The same mathematics, from the same two primitives, as fastclip/ops/symmetric_cross_entropy.py,
-// which serves every other backend, torch.compile and fake tensors. At a batch of 64 the primitives
-// take 130 us and the calls from Python around them would take 200 (2 threads, EPYC 9xx4,
-// 2026-11-21); a drop-in is used at such batches too.
+// The same mathematics, from the same two primitives, as fastclip/ops/cross_entropy.py, which serves
+// every other backend, torch.compile and fake tensors. At a batch of 64 the primitives take 130 us
+// and the calls from Python around them would take 200 (2 threads, EPYC 9xx4, 2026-11-21); a drop-in
+// is used at such batches too.
 #include "clip_loss.h"
 
 #include <ATen/TensorSubclassLikeUtils.h>
@@ -98,10 +98,11 @@ class OnceDifferentiable : public torch::autograd::Function<OnceDifferentiable> 
   const at::Tensor grad_total = (excess / total.view({2, B})).reshape({2 * B});
   static const auto backward =
       c10::Dispatcher::singleton().findSchemaOrThrow("fastclip::contrastive_lse_backward", "");
-  torch::jit::Stack stack = {excess.sum(0).neg(), grad_total, row_features,  col_features,
-                             logit_scale,         maximum,    kept,          0,
-                             normalize,           "cpu",      c10::IValue(), needs_row_grad,
-                             needs_col_grad};
+  // The square of all pairs, nothing excluded, both sides: the schema is in fastclip/ops/schemas.py.
+  torch::jit::Stack stack = {
+      row_features, col_features, logit_scale,   c10::IValue(),       c10::IValue(), 0,
+      normalize,    true,         true,          excess.sum(0).neg(), grad_total,    maximum,
+      kept,         "cpu",        c10::IValue(), needs_row_grad,      needs_col_grad};
   backward.callBoxed(stack);
   return {stack[0].toTensor(), stack[1].toTensor(), stack[2].toTensor()};
 }

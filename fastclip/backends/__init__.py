@@ -1,6 +1,7 @@
 """Backends: implementations of the two primitives, one module each.
 
-A backend module knows tensors, not autograd and not dispatch. It provides
+A backend module knows tensors, not autograd and not dispatch. Importing it, which `load_backend`
+does, loads what it needs, or else its first call does; a question loads nothing. A module provides
 
     unsupported(device_type, dtype) -> str | None
         its objection to inputs of this kind, None if it would run
@@ -10,15 +11,39 @@ A backend module knows tensors, not autograd and not dispatch. It provides
     kept_layout(primitive, dtype) -> KeptLayout
         what the forward of "contrastive_lse" or "siglip_sum" keeps of the logits for its backward
         (`kept_logits.py`)
-    contrastive_lse, contrastive_lse_backward, siglip_sum, siglip_sum_backward
-        the four functions of `fastclip.ops`, same names, same order of arguments
-    siglip_sum_with_gradients
+
+    contrastive_lse(rectangle, workspace, kept_rows, needs_maximum)
+            -> positive, shift, total, kept
+    contrastive_lse_backward(rectangle, grad_positive, grad_total, shift, kept, workspace, wants)
+            -> grad_row, grad_col, grad_logit_scale
+    siglip_sum(rectangle, logit_bias, workspace, kept_rows)
+            -> row_loss, kept
+    siglip_sum_backward(rectangle, logit_bias, grad_row_loss, kept, workspace, wants)
+            -> grad_row, grad_col, grad_logit_scale, grad_logit_bias
+    siglip_sum_with_gradients(rectangle, logit_bias, workspace, grad_dtype, wants)
+            -> total, grad_row, grad_col, grad_logit_scale, grad_logit_bias
         optional: the sum of all row losses and its gradients in one pass
+
     CHECKS_ARGUMENTS
         optional: its functions refuse wrong arguments themselves; for others `fastclip.ops` does,
         by `ops/contracts.py`, on which they may rely
+    TAKES_INTERVALS
+        optional: its functions know `rectangle.excluded`; to others it is never given
 
-and imports neither another backend nor `fastclip.ops`. The mathematics of the primitives is in
-`reference.py`, which is their specification. `gpu/` is not a backend: it is what those for a GPU
-share, the order of their kernels and the table of where these are verified.
+and imports neither another backend nor `fastclip.ops`. The arguments:
+
+    rectangle       `fastclip.rectangle.Rectangle`: M rows, N columns, and what their entries are
+    workspace       bytes of memory that may be used to save time, None for the backend's own bound
+    kept_rows       how many rows of logits the forward keeps, as `kept` has them: (kept_rows, bytes
+                    of a row) uint8
+    needs_maximum   whether the shifts must be the largest negatives
+    wants           Sides: which features' gradients are wanted; of the others, (0,) is returned
+    positive        (M,), 0 where a row has no pair
+    shift, total    of the sides that are wanted, rows first: (M,), (N,) or (M + N,). Kernels that
+                    have both at once may compute both (`both_sides.py`)
+    row_loss        (M,)
+
+The mathematics of the primitives is in `reference.py`, which is their specification. `gpu/` is not
+a backend: it is what those for a GPU share, the order of their kernels and the table of where these
+are verified.
 """

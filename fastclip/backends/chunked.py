@@ -17,7 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout, no_kept_rows
-from fastclip.backends.normalization import prepared_rows, prepared_rows_backward
+from fastclip.backends.normalization import (
+    compute_dtype,
+    prepared_rows,
+    prepared_rows_backward,
+)
+from fastclip.rectangle import Rectangle, Sides
 
 DEFAULT_WORKSPACE = 64 << 20
 MIN_ROWS = 16  # of a chunk, however small the workspace
@@ -37,116 +42,98 @@ def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
 
 
 def contrastive_lse(
-    row_features: Tensor,  # (M, D)
-    col_features: Tensor,  # (N, D)
-    logit_scale: Tensor,  # ()
-    positive_offset: int,
-    normalize: bool,
-    workspace: int | None,
-    kept_rows: int,
-    needs_maximum: bool,
+    rectangle: Rectangle, workspace: int | None, kept_rows: int, needs_maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    M, N = len(row_features), len(col_features)
-    cols = prepared_rows(col_features, normalize)
-    positive, row_max, row_sum = cols.new_zeros(M), cols.new_empty(M), cols.new_empty(M)
+    cols = prepared_rows(rectangle.cols, rectangle.normalize)
+    M, N = rectangle.lengths
+    positive, row_max, row_sum = (cols.new_zeros(size) for size in (len(rectangle.rows), M, M))
     col_max, col_sum = cols.new_full((N,), float("-inf")), cols.new_zeros(N)
-    for chunk in _chunks(M, N, cols.dtype, workspace):
-        logits = logit_scale * (prepared_rows(row_features[chunk], normalize) @ cols.T)
-        pairs, paired = _pairs(logits, chunk, positive_offset)
+    for chunk in _chunks(rectangle, workspace):
+        logits = rectangle.logit_scale * (_rows(rectangle, chunk) @ cols.T)
+        pairs, paired = _pairs(logits, chunk, rectangle)
         positive[paired] = pairs
         pairs.fill_(float("-inf"))
-        row_max[chunk] = logits.amax(1)
-        row_sum[chunk] = (logits - _finite(row_max[chunk])[:, None]).exp_().sum(1)
-        merged = torch.maximum(col_max, logits.amax(0))
-        shift = _finite(merged)
-        col_sum *= torch.exp(col_max - shift)
-        col_sum += logits.sub_(shift).exp_().sum(0)
-        col_max = merged
+        if rectangle.sides.rows:
+            row_max[chunk] = logits.amax(1)
+            row_sum[chunk] = (logits - _finite(row_max[chunk])[:, None]).exp_().sum(1)
+        if rectangle.sides.cols:
+            merged = torch.maximum(col_max, logits.amax(0))
+            shift = _finite(merged)
+            col_sum *= torch.exp(col_max - shift)
+            col_sum += logits.sub_(shift).exp_().sum(0)
+            col_max = merged
     maximum, total = torch.cat((row_max, col_max)), torch.cat((row_sum, col_sum))
     total.masked_fill_(total == 0, 1.0)
     return positive, maximum, total, no_kept_rows(cols)
 
 
 def contrastive_lse_backward(
+    rectangle: Rectangle,
     grad_positive: Tensor,  # (M,)
-    grad_total: Tensor,  # (M + N,)
-    row_features: Tensor,  # (M, D)
-    col_features: Tensor,  # (N, D)
-    logit_scale: Tensor,  # ()
-    shift: Tensor,  # (M + N,)
+    grad_total: Tensor,  # (sum of lengths,)
+    shift: Tensor,  # (sum of lengths,)
     kept: Tensor,  # (0, 0)
-    positive_offset: int,
-    normalize: bool,
     workspace: int | None,
-    needs_row_grad: bool,
-    needs_col_grad: bool,
+    wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    cols = prepared_rows(col_features, normalize)
-    sides = [len(row_features), len(col_features)]
-    row_shift, col_shift = _finite(shift).split(sides)
-    grad_row_sum, grad_col_sum = grad_total.split(sides)
-    accumulate = _GradientSums(
-        row_features, col_features, cols, logit_scale, normalize, needs_row_grad, needs_col_grad
-    )
-    largest = torch.maximum(grad_positive.abs().max(), grad_total.abs().max())
-    for chunk in _chunks(len(row_features), len(cols), cols.dtype, workspace):
-        rows = prepared_rows(row_features[chunk], normalize)
-        logits = logit_scale * (rows @ cols.T)
-        grad_logits = (logits - row_shift[chunk, None]).exp_().mul_(grad_row_sum[chunk, None])
-        grad_logits += logits.sub_(col_shift).exp_().mul_(grad_col_sum)
-        pairs, paired = _pairs(grad_logits, chunk, positive_offset)
+    cols = prepared_rows(rectangle.cols, rectangle.normalize)
+    row_shift, col_shift = _finite(shift).split(rectangle.lengths)
+    grad_row_sum, grad_col_sum = grad_total.split(rectangle.lengths)
+    accumulate = _GradientSums(rectangle, cols, wants)
+    largest = grad_positive.abs().max()
+    if len(grad_total) > 0:
+        largest = torch.maximum(largest, grad_total.abs().max())
+    for chunk in _chunks(rectangle, workspace):
+        rows = _rows(rectangle, chunk)
+        logits = rectangle.logit_scale * (rows @ cols.T)
+        if rectangle.sides.rows:
+            shifted = logits - row_shift[chunk, None]
+            grad_logits = shifted.exp_().mul_(grad_row_sum[chunk, None])
+        else:
+            grad_logits = torch.zeros_like(logits)
+        if rectangle.sides.cols:
+            grad_logits += logits.sub_(col_shift).exp_().mul_(grad_col_sum)
+        pairs, paired = _pairs(grad_logits, chunk, rectangle)
         pairs.copy_(grad_positive[paired])
         accumulate(chunk, rows, _without_negligible(grad_logits, largest))
     return accumulate.finish()
 
 
 def siglip_sum(
-    row_features: Tensor,  # (M, D)
-    col_features: Tensor,  # (N, D)
-    logit_scale: Tensor,  # ()
+    rectangle: Rectangle,
     logit_bias: Tensor,  # ()
-    positive_offset: int,
-    normalize: bool,
     workspace: int | None,
     kept_rows: int,
 ) -> tuple[Tensor, Tensor]:
-    M, N = len(row_features), len(col_features)
-    cols = prepared_rows(col_features, normalize)
-    row_loss = cols.new_empty(M)
-    for chunk in _chunks(M, N, cols.dtype, workspace):
-        logits = logit_scale * (prepared_rows(row_features[chunk], normalize) @ cols.T) + logit_bias
-        pairs, _ = _pairs(logits, chunk, positive_offset)
+    cols = prepared_rows(rectangle.cols, rectangle.normalize)
+    row_loss = cols.new_empty(len(rectangle.rows))
+    for chunk in _chunks(rectangle, workspace):
+        logits = rectangle.logit_scale * (_rows(rectangle, chunk) @ cols.T) + logit_bias
+        pairs, _ = _pairs(logits, chunk, rectangle)
         pairs.neg_()
         row_loss[chunk] = -F.logsigmoid(logits.neg_()).sum(1)
     return row_loss, no_kept_rows(cols)
 
 
 def siglip_sum_backward(
-    grad_row_loss: Tensor,  # (M,)
-    row_features: Tensor,  # (M, D)
-    col_features: Tensor,  # (N, D)
-    logit_scale: Tensor,  # ()
+    rectangle: Rectangle,
     logit_bias: Tensor,  # ()
+    grad_row_loss: Tensor,  # (M,)
     kept: Tensor,  # (0, 0)
-    positive_offset: int,
-    normalize: bool,
     workspace: int | None,
-    needs_row_grad: bool,
-    needs_col_grad: bool,
+    wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    cols = prepared_rows(col_features, normalize)
-    accumulate = _GradientSums(
-        row_features, col_features, cols, logit_scale, normalize, needs_row_grad, needs_col_grad
-    )
-    grad_logit_bias = torch.zeros_like(logit_scale, dtype=torch.float64)
-    for chunk in _chunks(len(row_features), len(cols), cols.dtype, workspace):
-        rows = prepared_rows(row_features[chunk], normalize)
-        logits = logit_scale * (rows @ cols.T) + logit_bias
-        pairs, _ = _pairs(logits, chunk, positive_offset)
+    cols = prepared_rows(rectangle.cols, rectangle.normalize)
+    accumulate = _GradientSums(rectangle, cols, wants)
+    grad_logit_bias = torch.zeros_like(rectangle.logit_scale, dtype=torch.float64)
+    for chunk in _chunks(rectangle, workspace):
+        rows = _rows(rectangle, chunk)
+        logits = rectangle.logit_scale * (rows @ cols.T) + logit_bias
+        pairs, _ = _pairs(logits, chunk, rectangle)
         pairs.neg_()
         grad_logits = _without_negligible(logits.sigmoid_())
         grad_logits.mul_(grad_row_loss[chunk, None])
-        _pairs(grad_logits, chunk, positive_offset)[0].neg_()
+        _pairs(grad_logits, chunk, rectangle)[0].neg_()
         grad_logit_bias += grad_logits.sum(dtype=torch.float64)
         accumulate(chunk, rows, grad_logits)
     return *accumulate.finish(), grad_logit_bias.to(cols.dtype)
@@ -155,15 +142,11 @@ def siglip_sum_backward(
 class _GradientSums:
     """Turns chunks of G into d row, d col and d logit_scale, without an N x N anything."""
 
-    def __init__(
-        self, row_features, col_features, cols, logit_scale, normalize, needs_row_grad,
-        needs_col_grad,
-    ):  # fmt: skip
-        self.row_features, self.col_features, self.cols = row_features, col_features, cols
-        self.logit_scale, self.normalize = logit_scale, normalize
-        self.grad_row = torch.empty_like(row_features) if needs_row_grad else None
-        self.unscaled_col = torch.zeros_like(cols) if needs_col_grad else None
-        self.grad_logit_scale = torch.zeros_like(logit_scale, dtype=torch.float64)
+    def __init__(self, rectangle: Rectangle, cols: Tensor, wants: Sides) -> None:
+        self.rectangle, self.cols = rectangle, cols
+        self.grad_row = torch.empty_like(rectangle.rows) if wants.rows else None
+        self.unscaled_col = torch.zeros_like(cols) if wants.cols else None
+        self.grad_logit_scale = torch.zeros_like(rectangle.logit_scale, dtype=torch.float64)
 
     def __call__(self, chunk: slice, rows: Tensor, grad_logits: Tensor) -> None:
         if self.unscaled_col is not None:
@@ -171,30 +154,39 @@ class _GradientSums:
         unscaled_row = grad_logits @ self.cols
         self.grad_logit_scale += (unscaled_row * rows).sum(dtype=torch.float64)
         if self.grad_row is not None:
-            self.grad_row[chunk] = self._feature_gradient(unscaled_row, self.row_features[chunk])
+            features = self.rectangle.rows[chunk]
+            self.grad_row[chunk] = self._feature_gradient(unscaled_row, features)
 
     def finish(self) -> tuple[Tensor, Tensor, Tensor]:
-        grad_row, grad_col = self.grad_row, self.row_features.new_empty(0)
+        row_features, col_features = self.rectangle[:2]
+        grad_row, grad_col = self.grad_row, row_features.new_empty(0)
         if grad_row is None:
-            grad_row = self.row_features.new_empty(0)
+            grad_row = row_features.new_empty(0)
         if self.unscaled_col is not None:
-            grad_col = self._feature_gradient(self.unscaled_col, self.col_features)
+            grad_col = self._feature_gradient(self.unscaled_col, col_features)
         return grad_row, grad_col, self.grad_logit_scale.to(self.cols.dtype)
 
     def _feature_gradient(self, unscaled: Tensor, features: Tensor) -> Tensor:
-        grad = unscaled.mul_(self.logit_scale)
-        return prepared_rows_backward(grad, features, self.normalize)
+        grad = unscaled.mul_(self.rectangle.logit_scale)
+        return prepared_rows_backward(grad, features, self.rectangle.normalize)
 
 
-def _chunks(M: int, N: int, dtype: torch.dtype, workspace: int | None) -> Iterator[slice]:
+def _chunks(rectangle: Rectangle, workspace: int | None) -> Iterator[slice]:
+    M, N = len(rectangle.rows), len(rectangle.cols)
+    itemsize = compute_dtype(rectangle.rows.dtype).itemsize
     available = DEFAULT_WORKSPACE if workspace is None else workspace
-    num_rows = min(M, max(MIN_ROWS, available // (BUFFERS * N * dtype.itemsize)))
+    num_rows = min(M, max(MIN_ROWS, available // (BUFFERS * N * itemsize)))
     return (slice(start, min(start + num_rows, M)) for start in range(0, M, num_rows))
 
 
-def _pairs(logits: Tensor, chunk: slice, positive_offset: int) -> tuple[Tensor, slice]:
+def _rows(rectangle: Rectangle, chunk: slice) -> Tensor:
+    """The chunk's rows as they are multiplied."""
+    return prepared_rows(rectangle.rows[chunk], rectangle.normalize)
+
+
+def _pairs(logits: Tensor, chunk: slice, rectangle: Rectangle) -> tuple[Tensor, slice]:
     """The chunk's positive entries, as a view, and the rows of the rectangle they belong to."""
-    offset = positive_offset + chunk.start
+    offset = rectangle.pair_offset + chunk.start
     pairs = logits.diagonal(offset)
     first = chunk.start + max(0, -offset)
     return pairs, slice(first, first + len(pairs))

@@ -7,8 +7,8 @@ from fastclip.installation import advice_on_hidden_package
 
 
 @functools.cache
-def objection() -> str | None:
-    """Why the native module cannot be used; None once it is loaded."""
+def load() -> str | None:
+    """Load the native module, at the first call; return why it cannot be used, or None."""
     try:
         importlib.import_module("fastclip._C")
     except ModuleNotFoundError:
@@ -27,7 +27,7 @@ def build_info() -> dict:
     Raises:
         RuntimeError: there is none; the message says why.
     """
-    why = objection()
+    why = load()
     if why is not None:
         raise RuntimeError(why)
     return importlib.import_module("fastclip._C").build_info()

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     cuda = torch.version.cuda or "not in this torch"
     print(f"gpu        CUDA {cuda}, triton {_installed_version('triton')}")
     _print_native()
-    kernels = library.objection() or ", ".join(library.architectures())
+    kernels = library.load() or ", ".join(library.architectures())
     print(f"kernels    CUDA: {kernels}")
     print("\nbackends, in the order in which backend='auto' tries them")
     _print_backends("the CPU", "cpu", torch.float32)
@@ -90,7 +90,7 @@ def _installed_version(distribution: str) -> str:
 
 
 def _print_native() -> None:
-    objection = native.objection()
+    objection = native.load()
     if objection is not None:
         print(f"native     none: {objection}")
         return

@@ -19,8 +19,9 @@ from torch.distributed import ProcessGroup
 
 from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.distributed.waiting import Exchange
-from fastclip.ops.kept_rows import needs_grad
+from fastclip.ops.differentiation import needs_grad
 from fastclip.ops.validation import FEATURE_DTYPES
+from fastclip.rectangle import Rectangle
 
 _YES_NO = (False, True)
 
@@ -82,22 +83,25 @@ def agree(
     group: ProcessGroup,
     loss: str,
     schedule: str,
-    image_features: Tensor,  # (B, D)
-    text_features: Tensor,  # (B, D)
+    own: Rectangle,
     logit_scale: float | Tensor,
     logit_bias: float | Tensor,
-    normalize: bool,
     return_stats: bool = False,
 ) -> Ranks:
     """Tell all ranks what this one is about to compute, and return who takes part.
 
+    Args:
+        own: the square of this rank's pairs, images as rows.
+        logit_scale, logit_bias: as the caller gave them, number or tensor.
+
     Raises:
         ValueError: on every rank, if ranks differ in anything but their number of pairs.
     """
+    image_features, text_features = own[:2]
     size, D = image_features.shape
     learned = [x for x in (logit_scale, logit_bias) if isinstance(x, Tensor)]
     values = (
-        loss, schedule, bool(normalize), bool(return_stats), image_features.dtype, D,
+        loss, schedule, bool(own.normalize), bool(return_stats), image_features.dtype, D,
         needs_grad(image_features), needs_grad(text_features), needs_grad(*learned),
         _bits(logit_scale), _bits(logit_bias),
     )  # fmt: skip
@@ -105,10 +109,10 @@ def agree(
         field.index(value) if isinstance(field, tuple) else value
         for value, field in zip(values, _FIELDS.values(), strict=True)
     ]
-    own = torch.tensor([size, *codes], device=image_features.device)
-    everyone = [torch.empty_like(own) for _ in range(group.size())]
+    said = torch.tensor([size, *codes], device=image_features.device)
+    everyone = [torch.empty_like(said) for _ in range(group.size())]
     with Exchange(group):
-        dist.all_gather(everyone, own, group)
+        dist.all_gather(everyone, said, group)
     sizes, *columns = zip(*(codes.tolist() for codes in everyone), strict=True)
     for (name, field), column in zip(_FIELDS.items(), columns, strict=True):
         if len(set(column)) > 1:

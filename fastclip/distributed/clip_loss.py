@@ -18,40 +18,39 @@ from fastclip.distributed.agreement import Ranks, agree
 from fastclip.distributed.exchange import of_all_ranks, sum_over_ranks
 from fastclip.distributed.sides import texts_are_rows
 from fastclip.ops.clip_stats import ClipStats
-from fastclip.ops.symmetric_cross_entropy import negative_log_probability
-from fastclip.ops.validation import scalar_tensor
+from fastclip.ops.cross_entropy import negative_log_probability
+from fastclip.ops.dispatch import resolve_backend
+from fastclip.rectangle import Rectangle
 
 _SCHEDULES = {
-    "gather": gather.contrastive_lse,
-    "ring": ring_contrastive_lse.contrastive_lse,
+    "gather": gather.softmax_statistics,
+    "ring": ring_contrastive_lse.softmax_statistics,
 }
 
 
 # Collectives have no place in a graph of torch.compile: it breaks here.
 @torch.compiler.disable
 def clip_loss_over_ranks(
-    image_features: Tensor,  # (B, D)
-    text_features: Tensor,  # (B, D)
-    logit_scale: float | Tensor,  # of one element
+    own: Rectangle,
+    logit_scale: float | Tensor,
     group: ProcessGroup,
     schedule: str,
-    normalize: bool,
     backend: str,
     workspace: int | None,
     return_stats: bool,
 ) -> tuple[Tensor, ClipStats | None]:
-    """Returns the loss (), and of the whole batch its statistics if wanted."""
-    scale = scalar_tensor("logit_scale", logit_scale, image_features)
-    ranks = agree(
-        group, "clip_loss", schedule, image_features, text_features, logit_scale, 0.0, normalize,
-        return_stats,
-    )  # fmt: skip
-    swapped = texts_are_rows(image_features, text_features)
-    sides = image_features, text_features
-    rows, cols = reversed(sides) if swapped else sides
-    positive, shift, total = _SCHEDULES[schedule](
-        rows, cols, scale, ranks, normalize, backend, workspace, return_stats
-    )
+    """Returns the loss (), and of the whole batch its statistics if wanted.
+
+    `own` is the square of this rank's pairs, images as rows; `logit_scale` is as the caller gave
+    it, number or tensor.
+    """
+    # An objection is raised before the other ranks wait for this one.
+    backend = resolve_backend(backend, own.rows)
+    ranks = agree(group, "clip_loss", schedule, own, logit_scale, 0.0, return_stats)
+    swapped = texts_are_rows(own)
+    if swapped:
+        own = own._replace(rows=own.cols, cols=own.rows)
+    positive, shift, total = _SCHEDULES[schedule](own, ranks, backend, workspace, return_stats)
     nll = negative_log_probability(positive, shift, total)
     loss = sum_over_ranks(nll.sum(dtype=torch.float64), ranks) / (2 * ranks.num_pairs)
     loss = loss.to(nll.dtype)

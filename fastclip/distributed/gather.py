@@ -1,7 +1,7 @@
 """The primitives of own rows and all columns at once.
 
-`contrastive_lse` returns what the operator of that name returns for a square of this rank's pairs,
-but over the negatives of all ranks. The rows' sums are complete; of the columns' sums each rank has
+`softmax_statistics` returns what `contrastive_lse` returns for a square of this rank's pairs, but
+over the negatives of all ranks. The rows' sums are complete; of the columns' sums each rank has
 a part, and their owners merge them: 2 N numbers of communication.
 
 Everything is composed of operators and linear maps that know their gradients: those of the columns'
@@ -13,47 +13,36 @@ from torch import Tensor
 
 from fastclip.distributed.agreement import Ranks
 from fastclip.distributed.exchange import gather_rows, send_to_owners
-from fastclip.distributed.merge import merge
-from fastclip.ops import contrastive_lse as rectangle
-from fastclip.ops.kept_rows import kept_rows
+from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.ops.dispatch import plan
+from fastclip.ops.merge import merge
 from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
+from fastclip.rectangle import Diagonal, Rectangle
 
 
-def contrastive_lse(
-    row_features: Tensor,  # (B, D)
-    col_features: Tensor,  # (B, D)
-    logit_scale: Tensor,  # ()
-    ranks: Ranks,
-    normalize: bool,
-    backend: str,
-    workspace: int | None,
-    needs_maximum: bool,
+def softmax_statistics(
+    own: Rectangle, ranks: Ranks, backend: str, workspace: int | None, needs_maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns positive (B,), shift (2, B) and total (2, B): of own rows, then of own columns."""
-    inputs = row_features, gather_rows(col_features, ranks), logit_scale
-    kept = kept_rows(backend, "contrastive_lse", workspace, *inputs)
-    positive, shift, total, _ = rectangle.contrastive_lse(
-        *inputs, ranks.start, normalize, backend, workspace, kept, needs_maximum
-    )
-    row_shift, col_shift = shift.split([ranks.own_size, ranks.num_pairs])
-    row_total, col_total = total.split([ranks.own_size, ranks.num_pairs])
+    rectangle = _with_all_columns(own, ranks)
+    call = plan("contrastive_lse", backend, rectangle, workspace)
+    positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
+    row_shift, col_shift = shift.split(rectangle.lengths)
+    row_total, col_total = total.split(rectangle.lengths)
     partials = send_to_owners(torch.stack((col_shift, col_total), 1), ranks)  # (W, B, 2)
-    col_shift, col_total = merge(*partials.unbind(-1))
+    col_shift, col_total = merge([part.unbind(-1) for part in partials])
     return positive, torch.stack((row_shift, col_shift)), torch.stack((row_total, col_total))
 
 
 def sigmoid_loss(
-    row_features: Tensor,  # (B, D)
-    col_features: Tensor,  # (B, D)
-    logit_scale: Tensor,  # ()
-    logit_bias: Tensor,  # ()
-    ranks: Ranks,
-    normalize: bool,
-    backend: str,
-    workspace: int | None,
+    own: Rectangle, logit_bias: Tensor, ranks: Ranks, backend: str, workspace: int | None
 ) -> Tensor:
     """Returns the sum over own rows and all columns, ()."""
-    return total_sigmoid_loss(
-        row_features, gather_rows(col_features, ranks), logit_scale, logit_bias, ranks.start,
-        normalize, backend, workspace,
-    )  # fmt: skip
+    rectangle = _with_all_columns(own, ranks)
+    call = plan("siglip_total", backend, rectangle, workspace, logit_bias)
+    return total_sigmoid_loss(rectangle, logit_bias, call)
+
+
+def _with_all_columns(own: Rectangle, ranks: Ranks) -> Rectangle:
+    cols = gather_rows(own.cols, ranks)
+    return own._replace(cols=cols, positives=Diagonal(ranks.start))

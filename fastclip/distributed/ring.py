@@ -18,12 +18,15 @@ computation, so that the engine needs no order among several.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch.distributed as dist
 from torch import Tensor
 
 from fastclip.distributed.agreement import Ranks
 from fastclip.distributed.waiting import Exchange
+from fastclip.ops.dispatch import Call
+from fastclip.rectangle import Diagonal, Rectangle
 
 Tensors = tuple[Tensor, ...]
 
@@ -80,6 +83,14 @@ def add_each(a: Tensors, b: Tensors) -> Tensors:
     return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
-def positive_offset(owner: int, ranks: Ranks) -> int:
-    """Where the columns at hand begin their pairs: beyond their end if they are another rank's."""
-    return 0 if owner == ranks.rank else ranks.sizes[owner]
+class Visits(NamedTuple):
+    """What is the same at every visit."""
+
+    ranks: Ranks
+    normalize: bool
+    call: Call
+
+    def rectangle(self, owner: int, rows: Tensor, cols: Tensor, logit_scale: Tensor) -> Rectangle:
+        """Own rows and the columns of `owner`: only one's own have pairs here."""
+        positives = Diagonal(0) if owner == self.ranks.rank else None
+        return Rectangle(rows, cols, logit_scale, positives, normalize=self.normalize)

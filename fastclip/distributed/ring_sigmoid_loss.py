@@ -13,54 +13,44 @@ from torch.autograd import Function
 
 from fastclip.backends.normalization import compute_dtype
 from fastclip.distributed.agreement import Ranks
-from fastclip.distributed.ring import Tensors, add_each, positive_offset, walk_ring
-from fastclip.ops.dispatch import kept_like
+from fastclip.distributed.ring import Tensors, Visits, add_each, walk_ring
+from fastclip.ops.dispatch import Call, kept_like
 from fastclip.ops.missing_derivatives import refuse_second_derivative
 from fastclip.ops.siglip_sum import siglip_sum, siglip_sum_backward
+from fastclip.rectangle import Rectangle, Sides
 
 
 def sigmoid_loss(
-    row_features: Tensor,  # (B, D)
-    col_features: Tensor,  # (B, D)
-    logit_scale: Tensor,  # ()
-    logit_bias: Tensor,  # ()
-    ranks: Ranks,
-    normalize: bool,
-    backend: str,
-    workspace: int | None,
+    own: Rectangle, logit_bias: Tensor, ranks: Ranks, backend: str, workspace: int | None
 ) -> Tensor:
     """Returns the sum over own rows and all columns, ()."""
-    settings = ranks, normalize, backend, workspace
-    return _Total.apply(row_features, col_features, logit_scale, logit_bias, settings)
+    visits = Visits(ranks, own.normalize, Call(backend, workspace))
+    return _Total.apply(*own[:3], logit_bias, visits)
 
 
 class _Total(Function):
     @staticmethod
-    def forward(rows, cols, logit_scale, logit_bias, settings):
-        ranks, normalize, backend, workspace = settings
+    def forward(rows, cols, logit_scale, logit_bias, visits):
         total = torch.zeros_like(logit_scale, dtype=torch.float64)
 
         def visit(owner: int, constants: Tensors) -> Tensors:
-            (cols,) = constants
-            row_loss, _ = siglip_sum(
-                rows, cols, logit_scale, logit_bias, positive_offset(owner, ranks), normalize,
-                backend, workspace, 0,
-            )  # fmt: skip
+            rectangle = visits.rectangle(owner, rows, *constants, logit_scale)
+            row_loss, _ = siglip_sum(rectangle, logit_bias, visits.call)
             total.add_(row_loss.sum(dtype=torch.float64))
             return ()
 
-        walk_ring((cols,), visit, add_each, ranks)
+        walk_ring((cols,), visit, add_each, visits.ranks)
         return total.to(logit_scale.dtype)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        *tensors, ctx.settings = inputs
+        *tensors, ctx.visits = inputs
         ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx, grad):
         needed = ctx.needs_input_grad[:4]
-        gradients = _Gradients.apply(grad, *ctx.saved_tensors, ctx.settings, *needed[:2])
+        gradients = _Gradients.apply(grad, *ctx.saved_tensors, ctx.visits, Sides(*needed[:2]))
         return *(x if need else None for x, need in zip(gradients, needed, strict=True)), None
 
 
@@ -74,33 +64,30 @@ class _Gradients(Function):
         cols: Tensor,  # (B, D)
         logit_scale: Tensor,  # ()
         logit_bias: Tensor,  # ()
-        settings: tuple,
-        needs_row_grad: bool,
-        needs_col_grad: bool,
+        visits: Visits,
+        wants: Sides,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        ranks, normalize, backend, workspace = settings
         dtype = compute_dtype(rows.dtype)
         grad_row_loss = grad.repeat(len(rows))
-        grad_rows = torch.zeros_like(rows, dtype=dtype) if needs_row_grad else None
+        grad_rows = torch.zeros_like(rows, dtype=dtype) if wants.rows else None
         of_scalars = grad.new_zeros(2, dtype=torch.float64)
 
         def visit(owner: int, constants: Tensors) -> Tensors:
             (cols,) = constants
-            kept = kept_like(backend, "siglip_sum", rows, 0, len(cols))
+            rectangle = visits.rectangle(owner, rows, cols, logit_scale)
+            kept = kept_like(visits.call.backend, "siglip_sum", rows, 0, len(cols))
             grad_row, grad_col, *scalars_here = siglip_sum_backward(
-                grad_row_loss, rows, cols, logit_scale, logit_bias, kept,
-                positive_offset(owner, ranks), normalize, backend, workspace,
-                needs_row_grad, needs_col_grad,
-            )  # fmt: skip
+                rectangle, logit_bias, visits.call, grad_row_loss, kept, wants
+            )
             of_scalars.add_(torch.stack(scalars_here))
-            if needs_row_grad:
+            if wants.rows:
                 grad_rows.add_(grad_row)
-            return (grad_col.to(dtype),) if needs_col_grad else ()
+            return (grad_col.to(dtype),) if wants.cols else ()
 
-        grad_cols = walk_ring((cols,), visit, add_each, ranks)
+        grad_cols = walk_ring((cols,), visit, add_each, visits.ranks)
         return (
             rows.new_empty(0) if grad_rows is None else grad_rows.to(rows.dtype),
-            grad_cols[0].to(cols.dtype) if needs_col_grad else cols.new_empty(0),
+            grad_cols[0].to(cols.dtype) if wants.cols else cols.new_empty(0),
             *of_scalars.to(logit_scale.dtype),
         )
 

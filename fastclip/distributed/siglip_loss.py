@@ -14,7 +14,8 @@ from fastclip.distributed import gather, ring_sigmoid_loss
 from fastclip.distributed.agreement import agree
 from fastclip.distributed.exchange import sum_over_ranks
 from fastclip.distributed.sides import texts_are_rows
-from fastclip.ops.validation import scalar_tensor
+from fastclip.ops.dispatch import resolve_backend
+from fastclip.rectangle import Rectangle
 
 _SCHEDULES = {"gather": gather.sigmoid_loss, "ring": ring_sigmoid_loss.sigmoid_loss}
 
@@ -22,24 +23,23 @@ _SCHEDULES = {"gather": gather.sigmoid_loss, "ring": ring_sigmoid_loss.sigmoid_l
 # Collectives have no place in a graph of torch.compile: it breaks here.
 @torch.compiler.disable
 def siglip_loss_over_ranks(
-    image_features: Tensor,  # (B, D)
-    text_features: Tensor,  # (B, D)
-    logit_scale: float | Tensor,  # of one element
-    logit_bias: float | Tensor,  # of one element
+    own: Rectangle,
+    logit_bias: Tensor,  # ()
+    given: tuple[float | Tensor, float | Tensor],
     group: ProcessGroup,
     schedule: str,
-    normalize: bool,
     backend: str,
     workspace: int | None,
 ) -> Tensor:
-    """Returns the loss, ()."""
-    scale = scalar_tensor("logit_scale", logit_scale, image_features)
-    bias = scalar_tensor("logit_bias", logit_bias, image_features)
-    ranks = agree(
-        group, "siglip_loss", schedule, image_features, text_features, logit_scale, logit_bias,
-        normalize,
-    )  # fmt: skip
-    sides = image_features, text_features
-    rows, cols = reversed(sides) if texts_are_rows(*sides) else sides
-    total = _SCHEDULES[schedule](rows, cols, scale, bias, ranks, normalize, backend, workspace)
+    """Returns the loss, ().
+
+    `own` is the square of this rank's pairs, images as rows; `given` are logit_scale and logit_bias
+    as the caller gave them, numbers or tensors.
+    """
+    # An objection is raised before the other ranks wait for this one.
+    backend = resolve_backend(backend, own.rows)
+    ranks = agree(group, "siglip_loss", schedule, own, *given)
+    if texts_are_rows(own):
+        own = own._replace(rows=own.cols, cols=own.rows)
+    total = _SCHEDULES[schedule](own, logit_bias, ranks, backend, workspace)
     return (sum_over_ranks(total.double(), ranks) / ranks.num_pairs).to(total.dtype)

@@ -12,12 +12,13 @@ from torch import Tensor
 from fastclip.backends.kept_logits import KeptLayout
 from fastclip.backends.normalization import compute_dtype
 from fastclip.ops.validation import FEATURE_DTYPES
+from fastclip.rectangle import Interval, Rectangle
 
 LARGEST = 1 << 30  # of sizes and offsets: kernels add two of them in 32 bits
 
 
 class Arguments:
-    """The checked features of a call, and checks of what goes with them.
+    """The checked rectangle of a call, and checks of what goes with it.
 
     All raise a ValueError that names the operator and the argument, says what is needed and what
     was given. Sizes may be symbols of the compiler's, which have no bounds yet.
@@ -25,20 +26,25 @@ class Arguments:
 
     __slots__ = ("D", "M", "N", "_device", "_dtype", "_operator")
 
-    def __init__(self, operator: str, row_features: Tensor, col_features: Tensor) -> None:
-        """row_features: (M, D), col_features: (N, D), of one floating dtype, any strides."""
+    def __init__(self, operator: str, rectangle: Rectangle) -> None:
+        """Rows (M, D) and columns (N, D) have one floating dtype, any strides."""
         self._operator = operator
-        self._device = row_features.device
-        self.M, self.D = self._features("row_features", row_features)
-        self.N, D = self._features("col_features", col_features)
-        dtype = row_features.dtype
-        if col_features.dtype != dtype or self.D != D:
+        self._device = rectangle.rows.device
+        self.M, self.D = self._features("row_features", rectangle.rows)
+        self.N, D = self._features("col_features", rectangle.cols)
+        dtype = rectangle.rows.dtype
+        if rectangle.cols.dtype != dtype or self.D != D:
             raise self._error(
                 "col_features",
                 f"must have the dtype and the D of row_features, {_name(dtype)} and {self.D}",
-                col_features,
+                rectangle.cols,
             )
         self._dtype = compute_dtype(dtype)
+        self.scalar("logit_scale", rectangle.logit_scale)
+        if rectangle.positives is not None:
+            self._number("positive_offset", rectangle.positives.offset, -LARGEST, LARGEST)
+        if rectangle.excluded is not None:
+            self._interval(rectangle.excluded)
 
     def scalar(self, name: str, value: Tensor) -> None:
         """() of the dtype of logits."""
@@ -65,9 +71,6 @@ class Arguments:
     def kept_rows(self, rows: int, layout: KeptLayout) -> None:
         self._number("kept_rows", rows, 0, self._most_kept(layout))
 
-    def offset(self, positive_offset: int) -> None:
-        self._number("positive_offset", positive_offset, -LARGEST, LARGEST)
-
     def workspace(self, num_bytes: int | None) -> None:
         if num_bytes is not None and num_bytes < 0:
             raise ValueError(f"{self._operator}: workspace must be >= 0 bytes, got {num_bytes}")
@@ -81,13 +84,19 @@ class Arguments:
             raise self._error(name, "must have sizes from 1 to 2^30", value)
         return shape
 
-    def _values(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-        if (
-            value.shape != shape
-            or not self._is_dense(value, self._dtype)
-            or not value.is_contiguous()
-        ):
-            needed = f"must be contiguous {_name(self._dtype)} {list(shape)} on {self._device}"
+    def _interval(self, interval: Interval) -> None:
+        if interval.begin is None or interval.end is None:
+            both = "excluded_begin and excluded_end"
+            raise ValueError(f"{self._operator}: {both} must be given together, got one of them")
+        for name, value in (("excluded_begin", interval.begin), ("excluded_end", interval.end)):
+            self._values(name, value, (self.M,), torch.int32)
+
+    def _values(
+        self, name: str, value: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None
+    ) -> None:
+        dtype = dtype or self._dtype
+        if value.shape != shape or not self._is_dense(value, dtype) or not value.is_contiguous():
+            needed = f"must be contiguous {_name(dtype)} {list(shape)} on {self._device}"
             raise self._error(name, needed, value)
 
     def _is_dense(self, value: Tensor, dtype: torch.dtype) -> bool:

@@ -5,116 +5,127 @@ and positives are differentiable; shifts are constants, and the largest negative
 needed; `kept` belongs to the backend.
 """
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.ops import schemas
 from fastclip.ops.calls import call_backend, check_arguments
 from fastclip.ops.differentiation import forbid_double_backward, register_gradient
-from fastclip.ops.dispatch import kept_like
+from fastclip.ops.dispatch import Call, kept_like
+from fastclip.ops.schemas import NUM_TENSORS, flat, rectangle_of
+from fastclip.rectangle import Rectangle, Sides
 
-torch.library.define(
-    "fastclip::contrastive_lse",
-    "(Tensor row_features, Tensor col_features, Tensor logit_scale, SymInt positive_offset,"
-    " bool normalize, str backend, SymInt? workspace, SymInt kept_rows, bool needs_maximum)"
-    " -> (Tensor positive, Tensor shift, Tensor total, Tensor kept)",
-)
-torch.library.define(
-    "fastclip::contrastive_lse_backward",
-    "(Tensor grad_positive, Tensor grad_total, Tensor row_features, Tensor col_features,"
-    " Tensor logit_scale, Tensor shift, Tensor kept,"
-    " SymInt positive_offset, bool normalize, str backend, SymInt? workspace,"
-    " bool needs_row_grad, bool needs_col_grad)"
-    " -> (Tensor grad_row, Tensor grad_col, Tensor grad_logit_scale)",
-)
-contrastive_lse = torch.ops.fastclip.contrastive_lse.default
-contrastive_lse_backward = torch.ops.fastclip.contrastive_lse_backward.default
+
+def contrastive_lse(
+    rectangle: Rectangle, call: Call, needs_maximum: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The logits of the pairs, and the sums of exponentials of the negatives, of a rectangle.
+
+    Args:
+        rectangle: M rows, N columns, and what their entries are.
+        call: how it is computed, from `dispatch.plan`.
+        needs_maximum: whether the shifts must be the largest negatives; otherwise any shift will
+            do, and saves a product on some backends.
+
+    Returns:
+        positive: (M,), the logit of each row's pair; 0 where it has none. Differentiable.
+        shift, total: of the sides that are wanted, rows first: (M,), (N,) or (M + N,). The
+            log-sum-exp of a row's or column's negatives is shift + log(total), and (-inf, 1) stands
+            for no negatives. Totals are differentiable, shifts are constants.
+        kept: what the backend keeps for its backward.
+    """
+    return schemas.contrastive_lse(
+        *flat(rectangle), *rectangle.sides, call.backend, call.workspace, call.kept_rows,
+        needs_maximum,
+    )  # fmt: skip
+
+
+def contrastive_lse_backward(
+    rectangle: Rectangle,
+    call: Call,
+    grad_positive: Tensor,  # (M,)
+    grad_total: Tensor,  # (sum of lengths,)
+    shift: Tensor,  # (sum of lengths,)
+    kept: Tensor,
+    wants: Sides,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of rows, columns and logit_scale; (0,) in the place of an unwanted one."""
+    return schemas.contrastive_lse_backward(
+        *flat(rectangle), *rectangle.sides, grad_positive, grad_total, shift, kept,
+        call.backend, call.workspace, *wants,
+    )  # fmt: skip
+
+
+def _rectangle_of(arguments: tuple[Any, ...]) -> tuple[Rectangle, tuple[Any, ...]]:
+    rectangle, (of_rows, of_cols, *others) = rectangle_of(arguments)
+    return rectangle._replace(sides=Sides(of_rows, of_cols)), tuple(others)
 
 
 @torch.library.impl("fastclip::contrastive_lse", "CompositeExplicitAutograd")
-def _forward(
-    row_features, col_features, logit_scale, positive_offset, normalize, backend, workspace,
-    kept_rows, needs_maximum,
-):  # fmt: skip
-    return call_backend(
-        backend, "contrastive_lse", row_features,
-        row_features, col_features, logit_scale, positive_offset, normalize, workspace,
-        kept_rows, needs_maximum,
-    )  # fmt: skip
+def _forward(*arguments):
+    rectangle, (backend, *others) = _rectangle_of(arguments)
+    return call_backend(backend, "contrastive_lse", rectangle, *others)
 
 
 @torch.library.register_fake("fastclip::contrastive_lse")
-def _forward_fake(
-    row_features, col_features, logit_scale, positive_offset, normalize, backend, workspace,
-    kept_rows, needs_maximum,
-):  # fmt: skip
-    check_arguments(
-        backend, "contrastive_lse", row_features,
-        row_features, col_features, logit_scale, positive_offset, normalize, workspace,
-        kept_rows, needs_maximum,
-    )  # fmt: skip
-    M, N = row_features.shape[0], col_features.shape[0]
-    dtype = compute_dtype(row_features.dtype)
-    shapes = (M,), (M + N,), (M + N,)
-    statistics = (row_features.new_empty(shape, dtype=dtype) for shape in shapes)
-    return *statistics, kept_like(backend, "contrastive_lse", row_features, kept_rows, N)
+def _forward_fake(*arguments):
+    rectangle, (backend, workspace, kept_rows, needs_maximum) = _rectangle_of(arguments)
+    check_arguments(backend, "contrastive_lse", rectangle, workspace, kept_rows, needs_maximum)
+    rows, cols = rectangle[:2]
+    num_statistics, dtype = sum(rectangle.lengths), compute_dtype(rows.dtype)
+    shapes = (rows.shape[0],), (num_statistics,), (num_statistics,)
+    statistics = (rows.new_empty(shape, dtype=dtype) for shape in shapes)
+    return *statistics, kept_like(backend, "contrastive_lse", rows, kept_rows, cols.shape[0])
 
 
 @torch.library.impl("fastclip::contrastive_lse_backward", "CompositeExplicitAutograd")
-def _backward(
-    grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
-    positive_offset, normalize, backend, workspace, needs_row_grad, needs_col_grad,
-):  # fmt: skip
+def _backward(*arguments):
+    rectangle, (*gradients, backend, workspace, of_rows, of_cols) = _rectangle_of(arguments)
+    wants = Sides(of_rows, of_cols)
     return call_backend(
-        backend, "contrastive_lse_backward", row_features,
-        grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
-        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
-    )  # fmt: skip
+        backend, "contrastive_lse_backward", rectangle, *gradients, workspace, wants
+    )
 
 
 @torch.library.register_fake("fastclip::contrastive_lse_backward")
-def _backward_fake(
-    grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
-    positive_offset, normalize, backend, workspace, needs_row_grad, needs_col_grad,
-):  # fmt: skip
-    check_arguments(
-        backend, "contrastive_lse_backward", row_features,
-        grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
-        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
-    )  # fmt: skip
-    grad_row = row_features.new_empty(row_features.shape if needs_row_grad else (0,))
-    grad_col = col_features.new_empty(col_features.shape if needs_col_grad else (0,))
-    return grad_row, grad_col, torch.empty_like(logit_scale)
+def _backward_fake(*arguments):
+    rectangle, (*gradients, backend, workspace, of_rows, of_cols) = _rectangle_of(arguments)
+    wants = Sides(of_rows, of_cols)
+    check_arguments(backend, "contrastive_lse_backward", rectangle, *gradients, workspace, wants)
+    sides = zip(rectangle[:2], wants, strict=True)
+    of_features = (x.new_empty(x.shape if wanted else (0,)) for x, wanted in sides)
+    return *of_features, torch.empty_like(rectangle.logit_scale)
 
 
 def _setup_context(ctx, inputs, output):
-    row_features, col_features, logit_scale, *ctx.settings, _, _ = inputs
+    tensors, ctx.settings = inputs[:NUM_TENSORS], inputs[NUM_TENSORS:-2]
     _, shift, _, kept = output
-    ctx.save_for_backward(row_features, col_features, logit_scale, shift, kept)
+    ctx.save_for_backward(*tensors, shift, kept)
     ctx.mark_non_differentiable(shift, kept)
     # Unused outputs get None: a materialised gradient of `kept` would be M x N zeros.
     ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx, grad_positive, _grad_shift, grad_total, _grad_kept):
-    needs_row_grad, needs_col_grad, needs_scale_grad = ctx.needs_input_grad[:3]
-    row_features, _, _, shift, _ = ctx.saved_tensors
+    *tensors, shift, kept = ctx.saved_tensors
+    *of_rectangle, backend, workspace = ctx.settings
+    needs = ctx.needs_input_grad
     if grad_positive is None and grad_total is None:
-        return (None,) * 9
+        return (None,) * len(needs)
     if grad_positive is None:
-        grad_positive = shift.new_zeros(len(row_features))
+        grad_positive = shift.new_zeros(len(tensors[0]))
     if grad_total is None:
         grad_total = torch.zeros_like(shift)
-    grad_row, grad_col, grad_logit_scale = contrastive_lse_backward(
-        grad_positive.contiguous(), grad_total.contiguous(), *ctx.saved_tensors, *ctx.settings,
-        needs_row_grad, needs_col_grad,
+    gradients = schemas.contrastive_lse_backward(
+        *tensors, *of_rectangle, grad_positive.contiguous(), grad_total.contiguous(), shift, kept,
+        backend, workspace, *needs[:2],
     )  # fmt: skip
-    return (
-        grad_row if needs_row_grad else None,
-        grad_col if needs_col_grad else None,
-        grad_logit_scale if needs_scale_grad else None,
-        None, None, None, None, None, None,
-    )  # fmt: skip
+    of_tensors = (x if need else None for x, need in zip(gradients, needs[:3], strict=True))
+    return *of_tensors, *(None,) * (len(needs) - 3)
 
 
-register_gradient(contrastive_lse, _setup_context, _gradients)
-forbid_double_backward(contrastive_lse_backward)
+register_gradient(schemas.contrastive_lse, _setup_context, _gradients)
+forbid_double_backward(schemas.contrastive_lse_backward)

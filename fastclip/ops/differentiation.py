@@ -25,6 +25,11 @@ from torch.autograd.function import _SingleLevelFunction
 from fastclip.ops.missing_derivatives import refuse_forward_mode, refuse_second_derivative
 
 
+def needs_grad(*inputs: Tensor) -> bool:
+    """Whether a backward may follow what is computed from `inputs` now."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+
+
 def register_gradient(
     op: OpOverload,
     setup_context: Callable[[Any, tuple, Any], None],

@@ -4,111 +4,113 @@ For the mathematics see `fastclip/backends/reference.py`. `kept` belongs to the 
 """
 
 import torch
+from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.ops import schemas
 from fastclip.ops.calls import call_backend, check_arguments
 from fastclip.ops.differentiation import forbid_double_backward, register_gradient
-from fastclip.ops.dispatch import kept_like
+from fastclip.ops.dispatch import Call, kept_like
+from fastclip.ops.schemas import NUM_ARGUMENTS, NUM_TENSORS, flat, rectangle_of
+from fastclip.rectangle import Rectangle, Sides
 
-torch.library.define(
-    "fastclip::siglip_sum",
-    "(Tensor row_features, Tensor col_features, Tensor logit_scale, Tensor logit_bias,"
-    " SymInt positive_offset, bool normalize, str backend, SymInt? workspace, SymInt kept_rows)"
-    " -> (Tensor row_loss, Tensor kept)",
-)
-torch.library.define(
-    "fastclip::siglip_sum_backward",
-    "(Tensor grad_row_loss, Tensor row_features, Tensor col_features, Tensor logit_scale,"
-    " Tensor logit_bias, Tensor kept, SymInt positive_offset, bool normalize, str backend,"
-    " SymInt? workspace, bool needs_row_grad, bool needs_col_grad)"
-    " -> (Tensor grad_row, Tensor grad_col, Tensor grad_logit_scale, Tensor grad_logit_bias)",
-)
-siglip_sum = torch.ops.fastclip.siglip_sum.default
-siglip_sum_backward = torch.ops.fastclip.siglip_sum_backward.default
+
+def siglip_sum(rectangle: Rectangle, logit_bias: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+    """The sigmoid losses of a rectangle, summed over each row.
+
+    Args:
+        rectangle: M rows, N columns, and what their entries are.
+        logit_bias: (), of logit_scale's dtype; added to every logit.
+        call: how it is computed, from `dispatch.plan`.
+
+    Returns:
+        row_loss: (M,), differentiable.
+        kept: what the backend keeps for its backward.
+    """
+    return schemas.siglip_sum(
+        *flat(rectangle), logit_bias, call.backend, call.workspace, call.kept_rows
+    )
+
+
+def siglip_sum_backward(
+    rectangle: Rectangle,
+    logit_bias: Tensor,  # ()
+    call: Call,
+    grad_row_loss: Tensor,  # (M,)
+    kept: Tensor,
+    wants: Sides,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of rows, columns, scale and bias; (0,) in the place of an unwanted one."""
+    return schemas.siglip_sum_backward(
+        *flat(rectangle), logit_bias, grad_row_loss, kept, call.backend, call.workspace, *wants
+    )
 
 
 @torch.library.impl("fastclip::siglip_sum", "CompositeExplicitAutograd")
-def _forward(
-    row_features, col_features, logit_scale, logit_bias, positive_offset, normalize, backend,
-    workspace, kept_rows,
-):  # fmt: skip
-    return call_backend(
-        backend, "siglip_sum", row_features,
-        row_features, col_features, logit_scale, logit_bias, positive_offset, normalize,
-        workspace, kept_rows,
-    )  # fmt: skip
+def _forward(*arguments):
+    rectangle, (logit_bias, backend, *others) = rectangle_of(arguments)
+    return call_backend(backend, "siglip_sum", rectangle, logit_bias, *others)
 
 
 @torch.library.register_fake("fastclip::siglip_sum")
-def _forward_fake(
-    row_features, col_features, logit_scale, logit_bias, positive_offset, normalize, backend,
-    workspace, kept_rows,
-):  # fmt: skip
-    check_arguments(
-        backend, "siglip_sum", row_features,
-        row_features, col_features, logit_scale, logit_bias, positive_offset, normalize,
-        workspace, kept_rows,
-    )  # fmt: skip
-    M, N = row_features.shape[0], col_features.shape[0]
-    dtype = compute_dtype(row_features.dtype)
+def _forward_fake(*arguments):
+    rectangle, (logit_bias, backend, workspace, kept_rows) = rectangle_of(arguments)
+    check_arguments(backend, "siglip_sum", rectangle, logit_bias, workspace, kept_rows)
+    rows, cols = rectangle[:2]
     return (
-        row_features.new_empty((M,), dtype=dtype),
-        kept_like(backend, "siglip_sum", row_features, kept_rows, N),
+        rows.new_empty((rows.shape[0],), dtype=compute_dtype(rows.dtype)),
+        kept_like(backend, "siglip_sum", rows, kept_rows, cols.shape[0]),
     )
 
 
 @torch.library.impl("fastclip::siglip_sum_backward", "CompositeExplicitAutograd")
-def _backward(
-    grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept, positive_offset,
-    normalize, backend, workspace, needs_row_grad, needs_col_grad,
-):  # fmt: skip
-    return call_backend(
-        backend, "siglip_sum_backward", row_features,
-        grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
-        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
-    )  # fmt: skip
+def _backward(*arguments):
+    rectangle, (*tensors, backend, workspace, of_rows, of_cols) = rectangle_of(arguments)
+    wants = Sides(of_rows, of_cols)
+    return call_backend(backend, "siglip_sum_backward", rectangle, *tensors, workspace, wants)
 
 
 @torch.library.register_fake("fastclip::siglip_sum_backward")
-def _backward_fake(
-    grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept, positive_offset,
-    normalize, backend, workspace, needs_row_grad, needs_col_grad,
-):  # fmt: skip
-    check_arguments(
-        backend, "siglip_sum_backward", row_features,
-        grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
-        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
-    )  # fmt: skip
-    grad_row = row_features.new_empty(row_features.shape if needs_row_grad else (0,))
-    grad_col = col_features.new_empty(col_features.shape if needs_col_grad else (0,))
-    return grad_row, grad_col, torch.empty_like(logit_scale), torch.empty_like(logit_bias)
+def _backward_fake(*arguments):
+    rectangle, (*tensors, backend, workspace, of_rows, of_cols) = rectangle_of(arguments)
+    wants = Sides(of_rows, of_cols)
+    check_arguments(backend, "siglip_sum_backward", rectangle, *tensors, workspace, wants)
+    sides = zip(rectangle[:2], wants, strict=True)
+    of_features = (x.new_empty(x.shape if wanted else (0,)) for x, wanted in sides)
+    scalars = rectangle.logit_scale, tensors[0]
+    return *of_features, *map(torch.empty_like, scalars)
 
 
 def _setup_context(ctx, inputs, output):
-    row_features, col_features, logit_scale, logit_bias, *ctx.settings, _ = inputs
+    tensors, ctx.of_rectangle = inputs[:NUM_TENSORS], inputs[NUM_TENSORS:NUM_ARGUMENTS]
+    logit_bias, *ctx.settings, _ = inputs[NUM_ARGUMENTS:]
     _, kept = output
-    ctx.save_for_backward(row_features, col_features, logit_scale, logit_bias, kept)
+    ctx.save_for_backward(*tensors, logit_bias, kept)
     ctx.mark_non_differentiable(kept)
     # The gradient of `kept` is None: materialised, it would be M x N zeros.
     ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx, grad_row_loss, _grad_kept):
+    needs = ctx.needs_input_grad
     if grad_row_loss is None:
-        return (None,) * 9
-    needs_row_grad, needs_col_grad, needs_scale_grad, needs_bias_grad = ctx.needs_input_grad[:4]
-    grad_row, grad_col, grad_logit_scale, grad_logit_bias = siglip_sum_backward(
-        grad_row_loss.contiguous(), *ctx.saved_tensors, *ctx.settings,
-        needs_row_grad, needs_col_grad,
+        return (None,) * len(needs)
+    *tensors, logit_bias, kept = ctx.saved_tensors
+    gradients = schemas.siglip_sum_backward(
+        *tensors, *ctx.of_rectangle, logit_bias, grad_row_loss.contiguous(), kept, *ctx.settings,
+        *needs[:2],
     )  # fmt: skip
-    return (
-        grad_row if needs_row_grad else None,
-        grad_col if needs_col_grad else None,
-        grad_logit_scale if needs_scale_grad else None,
-        grad_logit_bias if needs_bias_grad else None,
-        None, None, None, None, None,
-    )  # fmt: skip
+    return in_places_of_inputs(gradients, needs)
 
 
-register_gradient(siglip_sum, _setup_context, _gradients)
-forbid_double_backward(siglip_sum_backward)
+def in_places_of_inputs(gradients, needs):
+    """Those of rows, columns, scale and bias, where an operator has these arguments."""
+    places = [None] * len(needs)
+    for place, gradient in zip((0, 1, 2, NUM_ARGUMENTS), gradients, strict=True):
+        if needs[place]:
+            places[place] = gradient
+    return tuple(places)
+
+
+register_gradient(schemas.siglip_sum, _setup_context, _gradients)
+forbid_double_backward(schemas.siglip_sum_backward)

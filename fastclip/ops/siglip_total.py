@@ -11,30 +11,32 @@ that of `siglip_sum`.
 """
 
 import torch
+from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.ops import schemas
 from fastclip.ops.arguments import Arguments
 from fastclip.ops.calls import call_backend, check_arguments
 from fastclip.ops.differentiation import forbid_double_backward, register_gradient
-from fastclip.ops.dispatch import kept_like
-from fastclip.ops.siglip_sum import siglip_sum_backward
+from fastclip.ops.dispatch import Call, kept_like
+from fastclip.ops.schemas import NUM_ARGUMENTS, NUM_TENSORS, flat, rectangle_of
+from fastclip.ops.siglip_sum import in_places_of_inputs
+from fastclip.rectangle import Rectangle, Sides
 
-torch.library.define(
-    "fastclip::siglip_total",
-    "(Tensor row_features, Tensor col_features, Tensor logit_scale, Tensor logit_bias,"
-    " SymInt positive_offset, bool normalize, str backend, SymInt? workspace,"
-    " bool needs_row_grad, bool needs_col_grad)"
-    " -> (Tensor total, Tensor grad_row, Tensor grad_col, Tensor grad_logit_scale,"
-    " Tensor grad_logit_bias)",
-)
-torch.library.define(
-    "fastclip::siglip_total_backward",
-    "(Tensor grad_total, Tensor row_features, Tensor col_features, Tensor logit_scale,"
-    " Tensor logit_bias, Tensor grad_row, Tensor grad_col, Tensor grad_logit_scale,"
-    " Tensor grad_logit_bias) -> (Tensor, Tensor, Tensor, Tensor)",
-)
-siglip_total = torch.ops.fastclip.siglip_total.default
-siglip_total_backward = torch.ops.fastclip.siglip_total_backward.default
+
+def siglip_total(rectangle: Rectangle, logit_bias: Tensor, call: Call) -> Tensor:
+    """The sum of all sigmoid losses of a rectangle, (); the gradients come from the same pass.
+
+    Args:
+        rectangle: M rows, N columns, and what their entries are.
+        logit_bias: (), of logit_scale's dtype; added to every logit.
+        call: how it is computed, from `dispatch.plan`; its backend has the one pass.
+    """
+    wants = rectangle.rows.requires_grad, rectangle.cols.requires_grad
+    total, *_ = schemas.siglip_total(
+        *flat(rectangle), logit_bias, call.backend, call.workspace, *wants
+    )
+    return total
 
 
 def waiting_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -42,71 +44,51 @@ def waiting_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 @torch.library.impl("fastclip::siglip_total", "CompositeExplicitAutograd")
-def _forward(
-    row_features, col_features, logit_scale, logit_bias, positive_offset, normalize, backend,
-    workspace, needs_row_grad, needs_col_grad,
-):  # fmt: skip
+def _forward(*arguments):
+    rectangle, (logit_bias, backend, workspace, of_rows, of_cols) = rectangle_of(arguments)
+    dtype, wants = waiting_dtype(rectangle.rows.dtype), Sides(of_rows, of_cols)
     return call_backend(
-        backend, "siglip_sum_with_gradients", row_features,
-        row_features, col_features, logit_scale, logit_bias, positive_offset, normalize,
-        workspace, waiting_dtype(row_features.dtype), needs_row_grad, needs_col_grad,
-    )  # fmt: skip
+        backend, "siglip_sum_with_gradients", rectangle, logit_bias, workspace, dtype, wants
+    )
 
 
 @torch.library.register_fake("fastclip::siglip_total")
-def _forward_fake(
-    row_features, col_features, logit_scale, logit_bias, positive_offset, normalize, backend,
-    workspace, needs_row_grad, needs_col_grad,
-):  # fmt: skip
-    dtype = waiting_dtype(row_features.dtype)
+def _forward_fake(*arguments):
+    rectangle, (logit_bias, backend, workspace, of_rows, of_cols) = rectangle_of(arguments)
+    dtype, wants = waiting_dtype(rectangle.rows.dtype), Sides(of_rows, of_cols)
     check_arguments(
-        backend, "siglip_sum_with_gradients", row_features,
-        row_features, col_features, logit_scale, logit_bias, positive_offset, normalize,
-        workspace, dtype, needs_row_grad, needs_col_grad,
-    )  # fmt: skip
-    sides = ((row_features, needs_row_grad), (col_features, needs_col_grad))
+        backend, "siglip_sum_with_gradients", rectangle, logit_bias, workspace, dtype, wants
+    )
+    sides = zip(rectangle[:2], wants, strict=True)
     return (
-        row_features.new_empty((), dtype=compute_dtype(row_features.dtype)),
-        *(x.new_empty(x.shape if needed else (0,), dtype=dtype) for x, needed in sides),
-        torch.empty_like(logit_scale),
+        rectangle.rows.new_empty((), dtype=compute_dtype(rectangle.rows.dtype)),
+        *(x.new_empty(x.shape if wanted else (0,), dtype=dtype) for x, wanted in sides),
+        torch.empty_like(rectangle.logit_scale),
         torch.empty_like(logit_bias),
     )
 
 
 @torch.library.impl("fastclip::siglip_total_backward", "CompositeExplicitAutograd")
-def _backward(
-    grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
-    grad_logit_scale, grad_logit_bias,
-):  # fmt: skip
-    _check_backward(
-        grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
-        grad_logit_scale, grad_logit_bias,
-    )  # fmt: skip
-    # The inputs are here for those who differentiate again: they get an error and not a zero.
+def _backward(grad_total, *arguments):
+    _check_backward(grad_total, *arguments)
+    row_features, _, _, _, grad_row, grad_col, *of_scalars = arguments
     of_features = ((grad_total * x).to(row_features.dtype) for x in (grad_row, grad_col))
-    return *of_features, grad_total * grad_logit_scale, grad_total * grad_logit_bias
+    return *of_features, *(grad_total * x for x in of_scalars)
 
 
 @torch.library.register_fake("fastclip::siglip_total_backward")
-def _backward_fake(
-    grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
-    grad_logit_scale, grad_logit_bias,
-):  # fmt: skip
-    _check_backward(
-        grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
-        grad_logit_scale, grad_logit_bias,
-    )  # fmt: skip
+def _backward_fake(grad_total, *arguments):
+    _check_backward(grad_total, *arguments)
+    row_features, _, _, _, grad_row, grad_col, *of_scalars = arguments
     of_features = (torch.empty_like(x, dtype=row_features.dtype) for x in (grad_row, grad_col))
-    return *of_features, torch.empty_like(grad_logit_scale), torch.empty_like(grad_logit_bias)
+    return *of_features, *map(torch.empty_like, of_scalars)
 
 
-def _check_backward(
-    grad_total, row_features, col_features, logit_scale, logit_bias, grad_row, grad_col,
-    grad_logit_scale, grad_logit_bias,
-):  # fmt: skip
-    of = Arguments("siglip_total_backward", row_features, col_features)
+def _check_backward(grad_total, row_features, col_features, logit_scale, logit_bias, *gradients):
+    rectangle = Rectangle(row_features, col_features, logit_scale, None)
+    of = Arguments("siglip_total_backward", rectangle)
+    grad_row, grad_col, grad_logit_scale, grad_logit_bias = gradients
     of.scalar("grad_total", grad_total)
-    of.scalar("logit_scale", logit_scale)
     of.scalar("logit_bias", logit_bias)
     dtype = waiting_dtype(row_features.dtype)
     of.gradient("grad_row", grad_row, of.M, dtype)
@@ -116,38 +98,37 @@ def _check_backward(
 
 
 def _setup_context(ctx, inputs, output):
-    *tensors, positive_offset, normalize, backend, workspace = inputs[:8]
+    tensors, ctx.of_rectangle = inputs[:NUM_TENSORS], inputs[NUM_TENSORS:NUM_ARGUMENTS]
+    logit_bias, *ctx.settings, of_rows, of_cols = inputs[NUM_ARGUMENTS:]
+    ctx.has_feature_grads = of_rows, of_cols
     _, *gradients = output
-    ctx.settings = positive_offset, normalize, backend, workspace
-    ctx.has_feature_grads = inputs[8:]
-    ctx.save_for_backward(*tensors, *gradients)
+    ctx.save_for_backward(*tensors, logit_bias, *gradients)
     ctx.mark_non_differentiable(*gradients)
     ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx, grad_total, *_):
+    needs = ctx.needs_input_grad
     if grad_total is None:
-        return (None,) * 10
-    needed = ctx.needs_input_grad[:4]
-    expected = *ctx.has_feature_grads, True, True
-    if all(there or not need for there, need in zip(expected, needed, strict=True)):
-        # The inputs, in the order of the forward's arguments, are also that of the results.
-        gradients = siglip_total_backward(grad_total, *ctx.saved_tensors)
+        return (None,) * len(needs)
+    tensors, (logit_bias, *saved) = ctx.saved_tensors[:NUM_TENSORS], ctx.saved_tensors[NUM_TENSORS:]
+    if all(there or not need for there, need in zip(ctx.has_feature_grads, needs[:2], strict=True)):
+        gradients = schemas.siglip_total_backward(grad_total, *tensors[:3], logit_bias, *saved)
     else:
-        gradients = _gradients_of_rows(ctx, grad_total)
-    return *(x if need else None for x, need in zip(gradients, needed, strict=True)), *(None,) * 6
+        gradients = _gradients_of_rows(ctx, grad_total, tensors, logit_bias)
+    return in_places_of_inputs(gradients, needs)
 
 
-def _gradients_of_rows(ctx, grad_total):
-    inputs = ctx.saved_tensors[:4]
-    row_features, col_features = inputs[:2]
-    _, _, backend, _ = ctx.settings
+def _gradients_of_rows(ctx, grad_total, tensors, logit_bias):
+    row_features, col_features = tensors[:2]
+    backend, _ = ctx.settings
     grad_row_loss = grad_total.repeat(row_features.shape[0])
     kept = kept_like(backend, "siglip_sum", row_features, 0, col_features.shape[0])
-    return siglip_sum_backward(
-        grad_row_loss, *inputs, kept, *ctx.settings, *ctx.needs_input_grad[:2]
-    )
+    return schemas.siglip_sum_backward(
+        *tensors, *ctx.of_rectangle, logit_bias, grad_row_loss, kept, *ctx.settings,
+        *ctx.needs_input_grad[:2],
+    )  # fmt: skip
 
 
-register_gradient(siglip_total, _setup_context, _gradients)
-forbid_double_backward(siglip_total_backward)
+register_gradient(schemas.siglip_total, _setup_context, _gradients)
+forbid_double_backward(schemas.siglip_total_backward)

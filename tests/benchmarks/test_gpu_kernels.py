@@ -70,8 +70,8 @@ def test_kernels_that_differ_are_named(all_kernels, monkeypatch):
     }
     right = cuda_kernels.from_kept
 
-    def wrong(block, *args):
-        right(block, *args)
+    def wrong(region, kept, scalars, block, vectors):
+        right(region, kept, scalars, block, vectors)
         block[0, 3, 5] += 0.01 * block.abs().max()
 
     monkeypatch.setattr(cuda_kernels, "from_kept", wrong)

@@ -92,7 +92,7 @@ def sends_while_it_computes(group, loss, inputs):
     events = []
     batch = ring.dist.batch_isend_irecv
     of_loss = {
-        "clip": (ring_contrastive_lse.rectangle, "contrastive_lse"),
+        "clip": (ring_contrastive_lse, "contrastive_lse"),
         "siglip": (ring_sigmoid_loss, "siglip_sum"),
     }
     module, name = of_loss[loss]

@@ -46,6 +46,9 @@ def call(overload, chance: random.Random) -> bool:
     for name, value in right.items():
         if isinstance(value, bool):
             right[name] = chance.random() < 0.5
+    if "of_rows" in right and "shift" in right:
+        length = M * right["of_rows"] + N * right["of_cols"]
+        right |= {name: right[name][:length] for name in ("shift", "grad_total")}
     number_of_wrong = chance.choice((0, 1, 1, 2))
     given = dict(right)
     for name in chance.sample(list(right), number_of_wrong):

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 import fastclip
+from fastclip.backends.gpu import verified
 from fastclip.ops import dispatch
+from fastclip.ops.dispatch import Call
+from fastclip.rectangle import Diagonal, Rectangle
 
 
 def test_explain_backends_lists_all_in_the_order_of_auto():
@@ -36,6 +39,40 @@ def test_auto_takes_the_first_without_objection(monkeypatch):
         fastclip.clip_loss(image, image, 10.0, backend="cpu")
     monkeypatch.setattr(cpu, "unsupported", lambda device_type, dtype: None)
     assert dispatch.resolve_backend("auto", image) == "cpu"
+
+
+def test_the_table_of_gpu_kernels_is_not_asked_about_features_on_a_cpu(monkeypatch):
+    def asked(*args):
+        raise AssertionError(f"asked about {args}")
+
+    for name in ("dim_class", "table", "reason_against"):
+        monkeypatch.setattr(verified, name, asked)
+    image = torch.nn.functional.normalize(torch.randn(8, 4), dim=1).requires_grad_()
+    for loss in (fastclip.clip_loss, fastclip.siglip_loss):
+        loss(image, image, 10.0).backward()
+    assert fastclip.explain_backends(image).keys() == set(dispatch.ORDER)
+    with pytest.raises(AssertionError, match="asked about"):
+        fastclip.explain_backends(image.to("meta"))
+
+
+def test_a_plan_says_who_runs_what_is_kept_and_in_how_many_passes():
+    image = torch.randn(8, 4)
+    square = Rectangle(image, image, torch.tensor(1.0), Diagonal(0))
+    learned = square._replace(rows=image.clone().requires_grad_())
+    bias = torch.zeros((), requires_grad=True)
+
+    def plan(primitive, backend, rectangle, workspace=None, *others):
+        return dispatch.plan(primitive, backend, rectangle, workspace, *others)
+
+    assert plan("contrastive_lse", "cpu", learned) == Call("cpu", None, kept_rows=8)
+    assert plan("contrastive_lse", "cpu", learned, 4 * 8 * 3) == Call("cpu", 4 * 8 * 3, 3)
+    assert plan("contrastive_lse", "cpu", square) == Call("cpu")
+    assert plan("siglip_total", "cpu", square, None, bias) == Call("cpu", kept_rows=8)
+    assert plan("siglip_total", "reference", learned) == Call("reference", one_pass=True)
+    assert plan("siglip_total", "reference", square) == Call("reference")
+    assert plan("siglip_sum", "reference", learned) == Call("reference")
+    with torch.no_grad():
+        assert plan("contrastive_lse", "cpu", learned) == Call("cpu")
 
 
 def test_every_backend_offers_the_contract():

@@ -9,6 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastclip
+from fastclip.backends import cuda
 from fastclip.ops import dispatch
 from tests.support.operator_calls import FEATURES, OPERATORS, N, arguments, wrong_values
 
@@ -128,6 +129,41 @@ def test_hooks_may_not_change_what_the_loss_has_saved(reduction):
     assert torch.equal(gradient(lambda x: x.clone()), expected)
 
 
+BY_NAME = """
+import torch
+import fastclip
+
+x, scale = torch.eye(3), torch.tensor(2.0)
+square = x, x, scale, None, None, 0, False
+if {first_asked}:
+    fastclip.available_backends()
+    fastclip.explain_backends()
+operators = torch.ops.fastclip
+positive, *_ = operators.contrastive_lse(*square, True, True, "cpu", None, 0, False)
+row_loss, _ = operators.siglip_sum(*square, scale, "cpu", None, 0)
+print(positive.tolist(), row_loss.shape)
+"""
+
+
+@needs_native
+@pytest.mark.parametrize("first_asked", [False, True])
+def test_an_operator_works_in_a_fresh_process_whether_or_not_somebody_asked(first_asked):
+    code = BY_NAME.format(first_asked=first_asked)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "[2.0, 2.0, 2.0] torch.Size([3])\n", done.stderr
+
+
+@needs_native
+def test_a_question_loads_nothing(monkeypatch):
+    """The module was loaded when the backend was."""
+    cpu = dispatch.load_backend("cpu")
+    monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"imports {name}"))
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: pytest.fail(f"loads {path}"))
+    assert cpu.unsupported("cpu", torch.float32) is None
+    cuda.unsupported("cuda", torch.float32)
+    cuda.unsupported("cpu", torch.float32)
+
+
 DANGEROUS = """
 import torch
 import fastclip
@@ -139,11 +175,12 @@ def attempt(operator, *args):
         print(type(error).__name__, str(error).splitlines()[0])
 
 rows, cols, scale = torch.randn(5, 3), torch.randn(4, 3), torch.tensor(2.0)
-settings = 0, False, "cpu", None
+which = None, None, 0, False
+both, settings = (True, True), ("cpu", None)
 public = torch.ops.fastclip
-attempt(public.contrastive_lse, rows, cols, scale, *settings, 0, False)
-attempt(public.siglip_sum, rows, cols, scale, scale, *settings, 0)
-attempt(public.contrastive_lse, rows[:0], cols, scale, *settings, 0, False)
+attempt(public.contrastive_lse, rows, cols, scale, *which, *both, *settings, 0, False)
+attempt(public.siglip_sum, rows, cols, scale, *which, scale, *settings, 0)
+attempt(public.contrastive_lse, rows[:0], cols, scale, *which, *both, *settings, 0, False)
 native = torch.ops.fastclip_native
 attempt(native.clip_loss, torch.randn(1000, 64), torch.randn(3, 64), scale, True, False, 0)
 attempt(native.siglip_sum, rows, cols[:0], scale, scale, 0, False, 0)

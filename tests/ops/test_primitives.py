@@ -6,13 +6,16 @@ import torch
 from fastclip.benchmarks.cases import RECTANGLES
 from fastclip.ops import dispatch
 from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.ops.dispatch import Call
 from fastclip.ops.siglip_sum import siglip_sum
+from fastclip.rectangle import Diagonal, Rectangle
 from tests.support import exact
 from tests.support.inputs import planted_features
 
 
-def kept_rows(backend, primitive, shape):
-    return dispatch.kept_rows(backend, primitive, shape.M, shape.N, torch.float64, None)
+def planned(primitive, backend, shape, leaves, normalize=False):
+    rectangle = Rectangle(*leaves[:3], Diagonal(shape.positive_offset), normalize=normalize)
+    return rectangle, dispatch.plan(primitive, backend, rectangle, None)
 
 
 @pytest.mark.parametrize("shape", RECTANGLES, ids=str)
@@ -21,10 +24,8 @@ def test_contrastive_lse_on_rectangles_matches_float64(backend, shape, normalize
     rows, cols = planted_features(shape, "trained", torch.float64)
     scale = torch.tensor(7.0, dtype=torch.float64)
     leaves = [x.clone().requires_grad_() for x in (2 * rows, 3 * cols, scale)]
-    positive, maximum, total, _ = contrastive_lse(
-        *leaves, shape.positive_offset, normalize, backend, None,
-        kept_rows(backend, "contrastive_lse", shape), False,
-    )  # fmt: skip
+    planned_call = planned("contrastive_lse", backend, shape, leaves, normalize)
+    positive, maximum, total, _ = contrastive_lse(*planned_call)
     twins = [x.detach().clone().requires_grad_() for x in leaves]
     true_positive, true_lse = exact.contrastive_lse(*twins, shape.positive_offset, normalize)
     torch.testing.assert_close(positive, true_positive)
@@ -45,9 +46,8 @@ def test_contrastive_lse_on_rectangles_matches_float64(backend, shape, normalize
 def test_contrastive_lse_maximum_is_that_of_the_negatives(backend, shape):
     rows, cols = planted_features(shape, "random", torch.float64)
     scale = torch.tensor(7.0, dtype=torch.float64)
-    _, maximum, total, _ = contrastive_lse(
-        rows, cols, scale, shape.positive_offset, False, backend, None, 0, True
-    )
+    rectangle = Rectangle(rows, cols, scale, Diagonal(shape.positive_offset))
+    _, maximum, total, _ = contrastive_lse(rectangle, Call(backend), needs_maximum=True)
     negatives = 7.0 * rows @ cols.T
     negatives.diagonal(shape.positive_offset).fill_(float("-inf"))
     expected = torch.cat([negatives.amax(1), negatives.amax(0)])
@@ -61,10 +61,8 @@ def test_siglip_sum_on_rectangles_matches_float64(backend, shape, normalize):
     rows, cols = planted_features(shape, "trained", torch.float64)
     scalars = torch.tensor(7.0, dtype=torch.float64), torch.tensor(-3.0, dtype=torch.float64)
     leaves = [x.clone().requires_grad_() for x in (2 * rows, 3 * cols, *scalars)]
-    row_loss, _ = siglip_sum(
-        *leaves, shape.positive_offset, normalize, backend, None,
-        kept_rows(backend, "siglip_sum", shape),
-    )  # fmt: skip
+    rectangle, call = planned("siglip_sum", backend, shape, leaves, normalize)
+    row_loss, _ = siglip_sum(rectangle, leaves[3], call)
     twins = [x.detach().clone().requires_grad_() for x in leaves]
     true_row_loss = exact.siglip_sum(*twins, shape.positive_offset, normalize)
     torch.testing.assert_close(row_loss, true_row_loss)
@@ -79,7 +77,7 @@ def test_softplus_and_sigmoid_keep_relative_accuracy(backend):
     logits = torch.cat([torch.linspace(-80, 80, 4001), torch.tensor([0.0, -1e-6, 1e-6, 200.0])])
     rows = logits[:, None].clone().requires_grad_()
     one, zero = torch.ones(()), torch.zeros(())
-    row_loss, _ = siglip_sum(rows, torch.ones(1, 1), one, zero, 1, False, backend, None, 0)
+    row_loss, _ = siglip_sum(Rectangle(rows, torch.ones(1, 1), one, None), zero, Call(backend))
     true = torch.nn.functional.softplus(logits.double(), threshold=100.0)
     torch.testing.assert_close(row_loss.double(), true, rtol=6e-7, atol=0)
     (grad,) = torch.autograd.grad(row_loss.sum(), rows)

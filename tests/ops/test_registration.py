@@ -6,8 +6,8 @@ import torch
 
 import fastclip
 from fastclip.benchmarks.cases import Case, make_inputs
-from fastclip.ops.contrastive_lse import contrastive_lse, contrastive_lse_backward
-from fastclip.ops.siglip_sum import siglip_sum, siglip_sum_backward
+from fastclip.ops import schemas
+from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Interval, Rectangle
 from tests.support.inputs import planted_features, square
 
 
@@ -34,24 +34,38 @@ def test_losses_pass_gradcheck(backend, loss, normalize):
 
 
 def test_operators_pass_opcheck(backend):
-    image, text, scale, bias = leaves(dtype=torch.float32)
-    settings = (0, True, backend, None)
-    torch.library.opcheck(contrastive_lse, (image, text, scale, *settings, 0, False))
-    torch.library.opcheck(siglip_sum, (image, text, scale, bias, *settings, 0))
+    *tensors, bias = leaves(dtype=torch.float32)
+    square = schemas.flat(Rectangle(*tensors, Diagonal(0), normalize=True))
+    settings = backend, None
+    torch.library.opcheck(schemas.siglip_sum, (*square, bias, *settings, 0))
     with torch.no_grad():
-        positive, maximum, total, kept = contrastive_lse(image, text, scale, *settings, 0, False)
-        row_loss, kept_logits = siglip_sum(image, text, scale, bias, *settings, 0)
-    for needs in [(True, True), (True, False), (False, True)]:
+        row_loss, kept = schemas.siglip_sum(*square, bias, *settings, 0)
+    constants = [x.detach() if isinstance(x, torch.Tensor) else x for x in square]
+    for wants in [(True, True), (True, False), (False, True)]:
         torch.library.opcheck(
-            contrastive_lse_backward,
-            (positive, total, image.detach(), text.detach(), scale.detach(), maximum, kept,
-             *settings, *needs),
-        )  # fmt: skip
+            schemas.siglip_sum_backward,
+            (*constants, bias.detach(), row_loss, kept, *settings, *wants),
+        )
+    for sides, wants in ((BOTH, ROWS), (BOTH, COLUMNS), (ROWS, BOTH), (COLUMNS, BOTH)):
+        torch.library.opcheck(schemas.contrastive_lse, (*square, *sides, *settings, 0, False))
+        with torch.no_grad():
+            positive, shift, total, kept = schemas.contrastive_lse(
+                *square, *sides, *settings, 0, False
+            )
         torch.library.opcheck(
-            siglip_sum_backward,
-            (row_loss, image.detach(), text.detach(), scale.detach(), bias.detach(), kept_logits,
-             *settings, *needs),
-        )  # fmt: skip
+            schemas.contrastive_lse_backward,
+            (*constants, *sides, positive, total, shift, kept, *settings, *wants),
+        )
+
+
+def test_operators_with_intervals_pass_opcheck():
+    image, text, scale, bias = leaves(dtype=torch.float32)
+    first = torch.arange(len(image), dtype=torch.int32)
+    square = Rectangle(image, text, scale, Diagonal(0), Interval(first - 1, first + 2))
+    settings = "reference", None
+    arguments = (*schemas.flat(square), *BOTH, *settings, 0, False)
+    torch.library.opcheck(schemas.contrastive_lse, arguments)
+    torch.library.opcheck(schemas.siglip_sum, (*schemas.flat(square), bias, *settings, 0))
 
 
 @pytest.mark.parametrize("loss", [clip, fastclip.siglip_loss])

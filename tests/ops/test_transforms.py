@@ -11,9 +11,11 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 
 import fastclip
+from fastclip.ops import schemas
 from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.ops.dispatch import Call
 from fastclip.ops.siglip_sum import siglip_sum
-from fastclip.ops.siglip_total import siglip_total
+from fastclip.rectangle import Diagonal, Interval, Rectangle
 from tests.support.inputs import planted_features, square
 
 K, N, D = 3, 7, 5
@@ -228,18 +230,25 @@ def test_second_derivatives_raise(backend, loss):
 @pytest.mark.parametrize("name", ["contrastive_lse", "siglip_sum", "siglip_total"])
 def test_operators_by_name_have_gradients_and_refuse_forward_mode(name):
     images, texts, scale, bias = inputs()
-    settings = 0, True, "reference", None
+    call = Call("reference")
+    first = torch.arange(N, dtype=torch.int32)
+
+    def square(x):
+        own = Interval(first, first + 2)
+        return Rectangle(x, texts[0], scale, Diagonal(0), own, normalize=True)
 
     def log_sum_exp(x):
-        _, shift, total, _ = contrastive_lse(x, texts[0], scale, *settings, 0, False)
+        _, shift, total, _ = contrastive_lse(square(x), call)
         return shift + total.log()
 
     function = {
         "contrastive_lse": log_sum_exp,
-        "siglip_sum": lambda x: siglip_sum(x, texts[0], scale, bias, *settings, 0)[0],
+        "siglip_sum": lambda x: siglip_sum(square(x), bias, call)[0],
         # Its gradients are known beforehand, or not.
         "siglip_total": lambda x: sum(
-            siglip_total(x, texts[0], scale, bias, *settings, foreseen, False)[0]
+            schemas.siglip_total(
+                *schemas.flat(square(x)), bias, "reference", None, foreseen, False
+            )[0]
             for foreseen in (False, True)
         ),
     }[name]

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastclip.benchmarks.cases import Rectangle, make_features
+from fastclip.benchmarks.cases import Shape, make_features
 
 TILE_EDGES = (64, 128, 256, 512, 2048)
 
 
 def planted_features(
-    shape: Rectangle, data: str = "random", dtype: torch.dtype = torch.float32, seed: int = 0
+    shape: Shape, data: str = "random", dtype: torch.dtype = torch.float32, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """`make_features`, with hard negatives planted across tile edges and in the corners."""
     rows, cols = make_features(shape, data, torch.float64, seed)
@@ -27,8 +27,8 @@ def planted_features(
     return rows.to(dtype), cols.to(dtype)
 
 
-def square(N: int, D: int) -> Rectangle:
-    return Rectangle(f"{N}x{D}", N, N, D, 0)
+def square(N: int, D: int) -> Shape:
+    return Shape(f"{N}x{D}", N, N, D, 0)
 
 
 def _edges(size: int) -> list[int]:

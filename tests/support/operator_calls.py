@@ -30,7 +30,13 @@ NUMBERS = {
     "kept_rows": (-1, 2**31, 2**62),
     "workspace": (-1,),
 }
-OTHERS = {"positive_offset": 1, "kept_rows": 0, "workspace": None}
+OTHERS = {
+    "positive_offset": 1,
+    "excluded_begin": None,
+    "excluded_end": None,
+    "kept_rows": 0,
+    "workspace": None,
+}
 
 
 def arguments(

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+OBJECTION = library.load()
 
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
@@ -31,9 +32,8 @@ def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
         return f"needs float32, bfloat16 or float16, got {str(dtype).removeprefix('torch.')}"
     if device_type == "cpu" and library.emulated():
         return None
-    objection = library.objection()
-    if objection is not None:
-        return objection
+    if OBJECTION is not None:
+        return OBJECTION
     if not torch.cuda.is_available() or torch.version.hip is not None:
         return "no CUDA device"
     if device_type != "cuda":

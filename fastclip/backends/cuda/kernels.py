@@ -8,9 +8,9 @@ from torch import Tensor
 
 from fastclip.backends.cuda import library
 from fastclip.backends.cuda.variants import variant_for
+from fastclip.backends.gpu.logit_matrix import GradientVectors, LogitMatrix, Region
 from fastclip.backends.gpu.operand import DIM_MULTIPLE, ROW_MULTIPLE, Extent, Operand, padded
 from fastclip.backends.gpu.partials import Partials, over_panels
-from fastclip.backends.gpu.region import Region
 from fastclip.backends.gpu.scalars import NUM_SCALARS, LargestGradients
 
 
@@ -48,13 +48,10 @@ def prepare(features: Tensor, of: Extent | None, planes: int) -> Operand:
     return Operand(values, norms, M)
 
 
-def positives(rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int) -> Tensor:
+def positives(rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix) -> Tensor:
     """(M,) float32"""
-    positive = scalars.new_empty((rows.num_rows,))
-    _launch(
-        "positives", scalars, rows.values, cols.values, scalars, positive, cols.num_rows,
-        positive_offset,
-    )  # fmt: skip
+    positive = scalars.new_empty((matrix.M,))
+    _launch("positives", scalars, rows.values, cols.values, scalars, positive, *matrix[1:])
     return positive
 
 
@@ -62,30 +59,30 @@ def negative_sums(
     rows: Operand,
     cols: Operand,
     scalars: Tensor,
-    positive_offset: int,
+    matrix: LogitMatrix,
     kept: Tensor,  # (kept_rows, columns) int16 or float32, written; or with no rows
 ) -> Partials:
-    return _partials(rows, cols, scalars, positive_offset, scalars, kept, maximum=False)
+    return _partials(rows, cols, scalars, matrix, scalars, kept, maximum=False)
 
 
 def negative_maxima(
-    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int, positive: Tensor
+    rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix, positive: Tensor
 ) -> Partials:
     """In log2 units; positive: (M,), written where a row has a pair."""
     nothing = scalars.new_empty((0, 0), dtype=torch.int16)
-    return _partials(rows, cols, scalars, positive_offset, positive, nothing, maximum=True)
+    return _partials(rows, cols, scalars, matrix, positive, nothing, maximum=True)
 
 
 def _partials(
     rows: Operand,
     cols: Operand,
     scalars: Tensor,
-    positive_offset: int,
+    matrix: LogitMatrix,
     positive: Tensor,
     kept: Tensor,
     maximum: bool,
 ) -> Partials:
-    M, N = rows.num_rows, cols.num_rows
+    M, N, _ = matrix
     variant = variant_for(scalars.device)
 
     def one_panel(
@@ -99,7 +96,7 @@ def _partials(
         _launch(
             variant.prefix + "negative_sums", scalars,
             rows.values, cols.values, scalars, row_partial, col_partial, positive, kept,
-            M, N, positive_offset, first_col_tile, num_tiles, strip_tiles, num_strips, maximum,
+            *matrix, first_col_tile, num_tiles, strip_tiles, num_strips, maximum,
         )  # fmt: skip
 
     return over_panels(
@@ -111,56 +108,44 @@ def finalise(
     rows: Operand,
     cols: Operand,
     scalars: Tensor,
-    positive_offset: int,
+    matrix: LogitMatrix,
     partials: Tensor,  # (num_partials, M)
     maximum: Tensor | None,  # (M,) in log2 units, or None if any shift will do
     shift: Tensor,  # (M,) written
     total: Tensor,  # (M,) written
 ) -> None:
-    """Of rows; of columns with both operands swapped and the offset negated."""
+    """Of rows; of columns with both operands swapped and the matrix transposed."""
     _launch(
         "finalise", scalars, rows.values, cols.values, scalars, partials, maximum, shift, total,
-        cols.num_rows, positive_offset,
+        *matrix[1:],
     )  # fmt: skip
 
 
 def recomputed(
-    block: Tensor,  # (planes, rows, columns) float16, written; in whole tiles
-    rows: Operand,  # of the block's rows only
+    region: Region,
+    rows: Operand,  # of the region's rows only
     cols: Operand,
     scalars: Tensor,
-    first_row: int,  # of the block, in the matrix
-    first_col: int,
-    M: int,
-    positive_offset: int,
-    shift: Tensor,  # (M + N,)
-    grad_total: Tensor,  # (M + N,)
-    grad_positive: Tensor,  # (M,)
+    block: Tensor,  # (planes, num_rows, num_cols) float16, written
+    vectors: GradientVectors,
 ) -> None:
     _launch(
         variant_for(block.device).prefix + "logit_gradients", block,
-        rows.values, cols.values, scalars, shift, grad_total, grad_positive, block,
-        cols.num_rows, positive_offset, first_row, first_col,
+        rows.values, cols.values, scalars, *vectors, block,
+        *region.matrix[1:], region.first_row, region.first_col,
     )  # fmt: skip
 
 
 def from_kept(
-    block: Tensor,  # (planes, rows, columns) float16, written; in whole tiles
+    region: Region,
     kept: Tensor,  # (kept_rows, columns) int16 or float32
     scalars: Tensor,
-    first_row: int,
-    first_col: int,
-    M: int,
-    N: int,
-    positive_offset: int,
-    shift: Tensor,  # (M + N,)
-    grad_total: Tensor,  # (M + N,)
-    grad_positive: Tensor,  # (M,)
+    block: Tensor,  # (planes, num_rows, num_cols) float16, written
+    vectors: GradientVectors,
 ) -> None:
     _launch(
-        "kept_gradients", block,
-        kept, scalars, shift, grad_total, grad_positive, block, N, positive_offset, first_row,
-        first_col,
+        "kept_gradients", block, kept, scalars, *vectors, block,
+        *region.matrix[1:], region.first_row, region.first_col,
     )  # fmt: skip
 
 
@@ -181,8 +166,8 @@ def sigmoid_tiles(
     _launch(
         variant.prefix + "sigmoid_tiles", scalars,
         rows.values, cols.values, scalars, grad_row_loss, row_partial, bias_partial, block,
-        region.num_rows, region.num_cols, region.first_row, region.first_col, region.M, region.N,
-        region.positive_offset, with_loss,
+        region.num_rows, region.num_cols, region.first_row, region.first_col, *region.matrix,
+        with_loss,
     )  # fmt: skip
     return row_partial, bias_partial
 

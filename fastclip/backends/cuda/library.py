@@ -21,8 +21,8 @@ _emulated: ContextVar[bool] = ContextVar("emulated", default=False)
 
 
 @functools.cache
-def objection() -> str | None:
-    """Why the kernels cannot be used on any device; None once they are loaded."""
+def load() -> str | None:
+    """Load the kernels, at the first call; return why they run on no device, or None."""
     if not LIBRARY.exists():
         return (
             "the CUDA kernels are not built; install with a CUDA toolkit (nvcc) and "
@@ -42,7 +42,7 @@ def architectures() -> tuple[str, ...]:
     Raises:
         RuntimeError: there are none; the message says why.
     """
-    why = objection()
+    why = load()
     if why is not None:
         raise RuntimeError(why)
     names = ctypes.CDLL(str(LIBRARY)).fastclip_cuda_architectures

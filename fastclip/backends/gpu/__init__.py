@@ -1,9 +1,9 @@
 """What backends for a GPU share: everything but the kernels, which are an argument.
 
 A reader's order: `contrastive.py` is what happens, `operand.py`, `scalars.py`, `partials.py` and
-`region.py` what kernels are given and return, `block_walk.py`, `blocks.py` and `products.py` the
-backward. `sigmoid.py` is SigLIP's. `precision.py` says what is 16 bits wide, `verified.py` which
-kernels have run where, and how fast.
+`logit_matrix.py` what kernels are given and return, `block_walk.py`, `blocks.py` and `products.py`
+the backward. `sigmoid.py` is SigLIP's. `precision.py` says what is 16 bits wide, `verified.py`
+which kernels have run where, and how fast.
 
 A set of kernels is a module with the functions below. They launch on the current device and stream,
 never wait for the host, give the same bits at every run, let nan and inf of features reach the
@@ -12,14 +12,16 @@ results, and run on any tensors of these shapes:
     features        (M, D) or (N, D) float32, bfloat16 or float16, any strides
     rows, cols      Operand: values (planes, padded rows, padded D) float16, contiguous
     scalars         (NUM_SCALARS,) float32
+    matrix          LogitMatrix: M, N and where the pairs are
+    region          Region: a part of the matrix, padded to whole tiles
     block           (planes, m, n) float16, contiguous, written wherever its tiles are; m and n are
                     multiples of ROW_MULTIPLE, its first column too, its first row is any
     kept            (kept_rows, N padded) int16, multiples of `step`, or float32, log2 units;
                     contiguous
     shift, total    (M + N,) float32, natural units; of finalise, the part of one side, which begins
                     anywhere
-    grad_total      (M + N,) float32
-    grad_positive   (M,) float32
+    vectors         GradientVectors: shift (M + N,), grad_total (M + N,) and grad_positive (M,),
+                    float32
 
 Both primitives
     prepare(features, of: Extent | None, planes: int) -> Operand
@@ -34,27 +36,26 @@ Both primitives
         the norms. Returned: every row's part of d logit_scale
 
 Softmax
-    positives(rows, cols, scalars, positive_offset: int) -> (M,) float32
+    positives(rows, cols, scalars, matrix) -> (M,) float32
         natural units, 0 where a row has no pair
-    negative_sums(rows, cols, scalars, positive_offset, kept) -> Partials
+    negative_sums(rows, cols, scalars, matrix, kept) -> Partials
         of 2^(logit - shift), float32; the logits of the first kept_rows rows are written to kept,
         which has no rows where none are kept
-    negative_maxima(rows, cols, scalars, positive_offset, positive) -> Partials
+    negative_maxima(rows, cols, scalars, matrix, positive) -> Partials
         of logits in log2 units, -inf where there is no negative; positive (M,) float32 is written
         again, from the same product, where a row has a pair
-    finalise(rows, cols, scalars, positive_offset, partials, maximum, shift, total) -> None
-        of one side (of columns: operands swapped, offset negated); partials (any number, M)
+    finalise(rows, cols, scalars, matrix, partials, maximum, shift, total) -> None
+        of one side (of columns: operands swapped, matrix transposed); partials (any number, M)
         float32; maximum (M,) float32 in log2 units, or None; shift and total (M,) written.
         Rows whose sum is below TRUSTED_SUM are computed again
-    recomputed(block, rows, cols, scalars, first_row: int, first_col: int, M: int,
-               positive_offset, shift, grad_total, grad_positive) -> None
-        writes weight G to block; rows is the operand of the block's rows only, cols of all N
-    from_kept(block, kept, scalars, first_row, first_col, M, N, positive_offset,
-              shift, grad_total, grad_positive) -> None
+    recomputed(region, rows, cols, scalars, block, vectors) -> None
+        writes weight G of the region to block; rows is the operand of the region's rows only, cols
+        of all N
+    from_kept(region, kept, scalars, block, vectors) -> None
         the same from kept logits, which are 0 beyond kept_rows
 
 Sigmoid
-    sigmoid_tiles(region: Region, rows, cols, scalars, block, grad_row_loss, with_loss: bool)
+    sigmoid_tiles(region, rows, cols, scalars, block, grad_row_loss, with_loss: bool)
             -> row_partial, bias_partial
         both (column tiles, region.num_rows) float32, sums over each tile's columns: of losses in
         natural units (no rows without with_loss), of G (no rows without block); block as above, of

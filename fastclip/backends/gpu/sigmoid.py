@@ -11,29 +11,28 @@ from torch import Tensor
 
 from fastclip.backends.gpu.block_walk import Rows, walk
 from fastclip.backends.gpu.device import device_of
+from fastclip.backends.gpu.logit_matrix import LogitMatrix, Region
 from fastclip.backends.gpu.operand import ROW_MULTIPLE, Operand, extent
 from fastclip.backends.gpu.partials import PANEL_COLS, PARTIAL_BYTES
 from fastclip.backends.gpu.precision import planes_for
-from fastclip.backends.gpu.region import Region
 from fastclip.backends.gpu.scalars import LargestGradients
 from fastclip.backends.kept_logits import no_kept_rows
+from fastclip.rectangle import Rectangle, Sides
 
 
 def siglip_sum(
     kernels: ModuleType,
-    row_features: Tensor,  # (M, D)
-    col_features: Tensor,  # (N, D)
-    logit_scale: Tensor,  # ()
+    rectangle: Rectangle,
     logit_bias: Tensor,  # ()
-    positive_offset: int,
-    normalize: bool,
     workspace: int | None,
     kept_rows: int,
 ) -> tuple[Tensor, Tensor]:
-    M, N = len(row_features), len(col_features)
+    row_features, col_features, logit_scale = rectangle[:3]
+    matrix = LogitMatrix.of(rectangle)
+    M, N = matrix.M, matrix.N
     planes = planes_for(row_features.dtype)
     with device_of(row_features):
-        row_extent, col_extent = extent(row_features, normalize), extent(col_features, normalize)
+        row_extent, col_extent = (extent(x, rectangle.normalize) for x in rectangle[:2])
         rows = kernels.prepare(row_features, row_extent, planes)
         cols = kernels.prepare(col_features, col_extent, planes)
         values = kernels.scalars(logit_scale, logit_bias, row_extent, col_extent, max(M, N))
@@ -42,7 +41,7 @@ def siglip_sum(
         panel_cols = min(PANEL_COLS, max(1, PARTIAL_BYTES // (4 * M)) * multiple, cols.plane_rows)
         for first_col in range(0, N, panel_cols):
             num_cols = min(panel_cols, cols.plane_rows - first_col)
-            region = Region(0, first_col, rows.plane_rows, num_cols, M, N, positive_offset)
+            region = Region(matrix, 0, first_col, rows.plane_rows, num_cols)
             row_partial, _ = kernels.sigmoid_tiles(
                 region, rows, cols, values, None, None, with_loss=True
             )
@@ -52,77 +51,59 @@ def siglip_sum(
 
 def siglip_sum_backward(
     kernels: ModuleType,
-    grad_row_loss: Tensor,  # (M,)
-    row_features: Tensor,  # (M, D)
-    col_features: Tensor,  # (N, D)
-    logit_scale: Tensor,  # ()
+    rectangle: Rectangle,
     logit_bias: Tensor,  # ()
+    grad_row_loss: Tensor,  # (M,)
     kept: Tensor,  # (0, 0)
-    positive_offset: int,
-    normalize: bool,
     workspace: int | None,
-    needs_row_grad: bool,
-    needs_col_grad: bool,
+    wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    largest = LargestGradients(positive=torch.linalg.vector_norm(grad_row_loss, float("inf")))
+    dtype = rectangle.rows.dtype
     _, *gradients = _gradients(
-        kernels, grad_row_loss, row_features, col_features, logit_scale, logit_bias,
-        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
-        row_features.dtype, largest, with_loss=False,
-    )  # fmt: skip
+        kernels, rectangle, logit_bias, grad_row_loss, workspace, dtype, wants
+    )
     return tuple(gradients)
 
 
 def siglip_sum_with_gradients(
     kernels: ModuleType,
-    row_features: Tensor,  # (M, D)
-    col_features: Tensor,  # (N, D)
-    logit_scale: Tensor,  # ()
+    rectangle: Rectangle,
     logit_bias: Tensor,  # ()
-    positive_offset: int,
-    normalize: bool,
     workspace: int | None,
     grad_dtype: torch.dtype,
-    needs_row_grad: bool,
-    needs_col_grad: bool,
+    wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _gradients(
-        kernels, None, row_features, col_features, logit_scale, logit_bias,
-        positive_offset, normalize, workspace, needs_row_grad, needs_col_grad,
-        grad_dtype, LargestGradients(), with_loss=True,
-    )  # fmt: skip
+    return _gradients(kernels, rectangle, logit_bias, None, workspace, grad_dtype, wants)
 
 
 def _gradients(
     kernels: ModuleType,
-    grad_row_loss: Tensor | None,
-    row_features: Tensor,
-    col_features: Tensor,
-    logit_scale: Tensor,
-    logit_bias: Tensor,
-    positive_offset: int,
-    normalize: bool,
+    rectangle: Rectangle,
+    logit_bias: Tensor,  # ()
+    grad_row_loss: Tensor | None,  # (M,), or None: the sum of losses is wanted too
     workspace: int | None,
-    needs_row_grad: bool,
-    needs_col_grad: bool,
     grad_dtype: torch.dtype,
-    largest: LargestGradients,
-    with_loss: bool,
+    wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The sum of losses (0 without `with_loss`), and its gradients weighted by grad_row_loss."""
-    M, N = len(row_features), len(col_features)
+    """The sum of losses (0 with grad_row_loss), and its gradients weighted by grad_row_loss."""
+    row_features, col_features, logit_scale = rectangle[:3]
+    matrix = LogitMatrix.of(rectangle)
+    longest_sum = max(matrix.M, matrix.N)
+    with_loss, largest = grad_row_loss is None, LargestGradients()
+    if grad_row_loss is not None:
+        norm = torch.linalg.vector_norm(grad_row_loss, float("inf"))
+        largest = LargestGradients(positive=norm)
     with device_of(row_features):
-        row_extent, col_extent = extent(row_features, normalize), extent(col_features, normalize)
+        row_extent, col_extent = (extent(x, rectangle.normalize) for x in rectangle[:2])
         values = kernels.scalars(
-            logit_scale, logit_bias, row_extent, col_extent, max(M, N), largest
+            logit_scale, logit_bias, row_extent, col_extent, longest_sum, largest
         )
         cols = kernels.prepare(col_features, col_extent, planes_for(row_features.dtype))
         loss = values.new_zeros((), dtype=torch.float64)
         grad_bias = torch.zeros_like(loss)
 
         def fill(block: Tensor, rows: Operand, first_row: int, first_col: int) -> None:
-            _, num_rows, num_cols = block.shape
-            region = Region(first_row, first_col, num_rows, num_cols, M, N, positive_offset)
+            region = Region(matrix, first_row, first_col, *block.shape[1:])
             row_partial, bias_partial = kernels.sigmoid_tiles(
                 region, rows, cols, values, block, grad_row_loss, with_loss
             )
@@ -133,7 +114,7 @@ def _gradients(
         def new(features: Tensor, needed: bool) -> Tensor | None:
             return features.new_empty(features.shape, dtype=grad_dtype) if needed else None
 
-        grad_row, grad_col = new(row_features, needs_row_grad), new(col_features, needs_col_grad)
+        grad_row, grad_col = new(row_features, wants.rows), new(col_features, wants.cols)
         grad_logit_scale = walk(
             kernels, fill, Rows(row_features, row_extent), cols, col_features, values,
             workspace, grad_row, grad_col,

@@ -25,6 +25,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu.logit_matrix import LogitMatrix
 from fastclip.backends.gpu.operand import Operand
 from fastclip.backends.gpu.scalars import TRUSTED_SUM
 from fastclip.backends.triton.launch import launch
@@ -41,22 +42,22 @@ def finalise(
     rows: Operand,
     cols: Operand,
     scalars: Tensor,
-    positive_offset: int,
+    matrix: LogitMatrix,
     partials: Tensor,  # (num_partials, M)
     maximum: Tensor | None,  # (M,) in log2 units, or None if any shift will do
     shift: Tensor,  # (M,) written
     total: Tensor,  # (M,) written
 ) -> None:
-    """Of rows; of columns with both operands swapped and the offset negated."""
+    """Of rows; of columns with both operands swapped and the matrix transposed."""
     tiles = tiles_for(scalars.device)
     tile = tiles.finalise
     launch(
         finalise_kernel,
-        (triton.cdiv(rows.num_rows, tile.block_m),),
+        (triton.cdiv(matrix.M, tile.block_m),),
         matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
         matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
         scalars, partials, partials if maximum is None else maximum, shift, total,
-        len(partials), rows.num_rows, cols.num_rows, positive_offset,
+        len(partials), *matrix,
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
         SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,

@@ -22,6 +22,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fastclip.backends.gpu import products
+from fastclip.backends.gpu.logit_matrix import GradientVectors, Region
 from fastclip.backends.gpu.operand import Operand
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.matrix import matrix_argument
@@ -34,29 +35,24 @@ GROUP = 8
 
 
 def recomputed(
-    block: Tensor,  # (planes, rows, columns) float16, written; in whole tiles
-    rows: Operand,  # of the block's rows only
+    region: Region,
+    rows: Operand,  # of the region's rows only
     cols: Operand,
     scalars: Tensor,
-    first_row: int,  # of the block, in the matrix
-    first_col: int,
-    M: int,
-    positive_offset: int,
-    shift: Tensor,  # (M + N,)
-    grad_total: Tensor,  # (M + N,)
-    grad_positive: Tensor,  # (M,)
+    block: Tensor,  # (planes, num_rows, num_cols) float16, written
+    vectors: GradientVectors,
 ) -> None:
     tiles = tiles_for(block.device)
     tile = tiles.gradient
-    _, num_rows, num_cols = block.shape
+    num_m, num_n = region.num_rows // tile.block_m, region.num_cols // tile.block_n
     launch(
         recomputed_kernel,
-        (triton.cdiv(num_rows, tile.block_m) * triton.cdiv(num_cols, tile.block_n),),
+        (num_m * num_n,),
         matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
         matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
         matrix_argument(block, tile.block_m, tile.block_n, tiles.descriptors),
-        scalars, shift, grad_total, grad_positive,
-        num_rows, num_cols, first_row, first_col, M, cols.num_rows, positive_offset,
+        scalars, *vectors,
+        region.num_rows, region.num_cols, region.first_row, region.first_col, *region.matrix,
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k, GROUP=GROUP,
         SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
@@ -65,27 +61,20 @@ def recomputed(
 
 
 def from_kept(
-    block: Tensor,  # (planes, rows, columns) float16, written; in whole tiles
+    region: Region,
     kept: Tensor,  # (kept_rows, columns) int16 or float32
     scalars: Tensor,
-    first_row: int,
-    first_col: int,
-    M: int,
-    N: int,
-    positive_offset: int,
-    shift: Tensor,  # (M + N,)
-    grad_total: Tensor,  # (M + N,)
-    grad_positive: Tensor,  # (M,)
+    block: Tensor,  # (planes, num_rows, num_cols) float16, written
+    vectors: GradientVectors,
 ) -> None:
-    planes, num_rows, num_cols = block.shape
     block_m, block_n = 16, 256
     launch(
         kept_kernel,
-        (num_cols // block_n, num_rows // block_m),
-        kept, block, scalars, shift, grad_total, grad_positive,
-        num_rows, num_cols, first_row, first_col, M, N, positive_offset,
+        (region.num_cols // block_n, region.num_rows // block_m),
+        kept, block, scalars, *vectors,
+        region.num_rows, region.num_cols, region.first_row, region.first_col, *region.matrix,
         len(kept), kept.shape[1],
-        BLOCK_M=block_m, BLOCK_N=block_n, PLANES=planes, num_warps=4,
+        BLOCK_M=block_m, BLOCK_N=block_n, PLANES=len(block), num_warps=4,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu.logit_matrix import LogitMatrix
 from fastclip.backends.gpu.operand import Operand
 from fastclip.backends.gpu.partials import Partials, over_panels
 from fastclip.backends.triton.launch import launch
@@ -51,30 +52,30 @@ def negative_sums(
     rows: Operand,
     cols: Operand,
     scalars: Tensor,
-    positive_offset: int,
+    matrix: LogitMatrix,
     kept: Tensor,  # (kept_rows, columns) int16 or float32, written; or with no rows
 ) -> Partials:
-    return _partials(rows, cols, scalars, positive_offset, scalars, kept, maximum=False)
+    return _partials(rows, cols, scalars, matrix, scalars, kept, maximum=False)
 
 
 def negative_maxima(
-    rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int, positive: Tensor
+    rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix, positive: Tensor
 ) -> Partials:
     """In log2 units; positive: (M,), written where a row has a pair."""
     nothing = scalars.new_empty((0, 0), dtype=torch.int16)
-    return _partials(rows, cols, scalars, positive_offset, positive, nothing, maximum=True)
+    return _partials(rows, cols, scalars, matrix, positive, nothing, maximum=True)
 
 
 def _partials(
     rows: Operand,
     cols: Operand,
     scalars: Tensor,
-    positive_offset: int,
+    matrix: LogitMatrix,
     positive: Tensor,
     kept: Tensor,
     maximum: bool,
 ) -> Partials:
-    M, N = rows.num_rows, cols.num_rows
+    M, N, _ = matrix
     tiles = tiles_for(scalars.device)
     tile = tiles.keeping if len(kept) or maximum else tiles.negative_sums
 
@@ -91,7 +92,7 @@ def _partials(
             matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
             matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
             scalars, row_partial, col_partial, positive, kept,
-            M, N, positive_offset, first_col_tile, strip_tiles,
+            *matrix, first_col_tile, strip_tiles,
             rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
             len(kept), kept.shape[1],
             BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,

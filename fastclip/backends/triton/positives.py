@@ -15,20 +15,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu.logit_matrix import LogitMatrix
 from fastclip.backends.gpu.operand import Operand
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.operands import ROWS_OF_PROGRAM, WARPS_OF_PROGRAM, block_d
 from fastclip.backends.triton.scalars import LN_2, UNIT
 
 
-def positives(rows: Operand, cols: Operand, scalars: Tensor, positive_offset: int) -> Tensor:
+def positives(rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix) -> Tensor:
     """(M,) float32."""
-    positive = scalars.new_empty((rows.num_rows,))
+    positive = scalars.new_empty((matrix.M,))
     launch(
         positives_kernel,
-        (triton.cdiv(rows.num_rows, ROWS_OF_PROGRAM),),
-        rows.values, cols.values, scalars, positive,
-        rows.num_rows, cols.num_rows, positive_offset,
+        (triton.cdiv(matrix.M, ROWS_OF_PROGRAM),),
+        rows.values, cols.values, scalars, positive, *matrix,
         rows.plane_rows, cols.plane_rows, rows.padded_dim,
         ROWS=ROWS_OF_PROGRAM, BLOCK_D=block_d(rows.padded_dim), PLANES=rows.planes,
         num_warps=WARPS_OF_PROGRAM,

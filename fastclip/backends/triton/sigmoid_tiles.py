@@ -26,8 +26,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastclip.backends.gpu.logit_matrix import Region
 from fastclip.backends.gpu.operand import Operand
-from fastclip.backends.gpu.region import Region
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.logit_gradients import BLOCK_ARGUMENTS, GROUP, store_block
 from fastclip.backends.triton.matrix import matrix_argument
@@ -59,8 +59,7 @@ def sigmoid_tiles(
         scalars if block is None
         else matrix_argument(block, tile.block_m, tile.block_n, tiles.descriptors),
         scalars, scalars if grad_row_loss is None else grad_row_loss, row_partial, bias_partial,
-        region.num_rows, region.num_cols, region.first_row, region.first_col,
-        region.M, region.N, region.positive_offset,
+        region.num_rows, region.num_cols, region.first_row, region.first_col, *region.matrix,
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k, GROUP=GROUP,
         SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,

@@ -102,7 +102,7 @@ def test_on_which_gpus_compiled_code_runs(monkeypatch, name, capability, runs):
 @pytest.fixture
 def forgotten():
     """What the process knows of its library is looked up again, and forgotten afterwards."""
-    known = library.objection, library.architectures
+    known = library.load, library.architectures
     for function in known:
         function.cache_clear()
     yield
@@ -111,7 +111,7 @@ def forgotten():
 
 
 def test_a_machine_without_a_gpu_says_so():
-    if library.objection() is not None or torch.cuda.is_available():
+    if library.load() is not None or torch.cuda.is_available():
         pytest.skip("needs a build, and no GPU")
     assert unsupported("cuda", torch.float32) == "no CUDA device"
     assert unsupported("cpu", torch.float32) == "no CUDA device"
@@ -120,12 +120,12 @@ def test_a_machine_without_a_gpu_says_so():
 
 def test_a_library_that_is_not_built_or_does_not_load_says_so(forgotten, monkeypatch, tmp_path):
     monkeypatch.setattr(library, "LIBRARY", tmp_path / "_cuda.so")
-    assert "are not built; install with a CUDA toolkit" in unsupported("cuda", torch.float32)
+    assert "are not built; install with a CUDA toolkit" in library.load()
     with pytest.raises(RuntimeError, match="are not built"):
         library.architectures()
-    library.objection.cache_clear()
+    library.load.cache_clear()
     library.LIBRARY.write_text("no library")
-    assert "the CUDA kernels do not load" in unsupported("cuda", torch.float32)
+    assert "the CUDA kernels do not load" in library.load()
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.stem)

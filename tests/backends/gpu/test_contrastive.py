@@ -9,6 +9,8 @@ import fastclip
 from fastclip.backends.gpu import block_walk, blocks, partials
 from fastclip.benchmarks.cases import RECTANGLES, Case, make_inputs
 from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.ops.dispatch import Call
+from fastclip.rectangle import Diagonal, Rectangle
 from tests.support import exact, rounded
 from tests.support.inputs import planted_features, square
 from tests.support.tolerance import check_value_and_grads, distance
@@ -97,9 +99,8 @@ def test_ragged_shapes_match_float64(gpu, as_shipped, N, D, dtype):
 def test_rectangles_match_float64(gpu, shape, normalize):
     rows, cols = planted_features(shape, "trained")
     leaves = [x.to(gpu.device).requires_grad_() for x in (2 * rows, 3 * cols, torch.tensor(7.0))]
-    positive, shift, total, _ = contrastive_lse(
-        *leaves, shape.positive_offset, normalize, gpu.backend, None, 0, False
-    )
+    rectangle = Rectangle(*leaves, Diagonal(shape.positive_offset), normalize=normalize)
+    positive, shift, total, _ = contrastive_lse(rectangle, Call(gpu.backend))
     twins = [x.detach().cpu().double().requires_grad_() for x in leaves]
     true_positive, true_lse = exact.contrastive_lse(*twins, shape.positive_offset, normalize)
     close = {"rtol": 2e-6, "atol": 2e-5}
@@ -123,7 +124,8 @@ def test_largest_negatives_are_found_on_request(gpu):
     image, text = planted_features(square(150, 24), "random")
     scale = torch.tensor(30.0)
     inputs = [x.to(gpu.device) for x in (image, text, scale)]
-    _, maximum, total, _ = contrastive_lse(*inputs, 0, False, gpu.backend, None, 0, True)
+    square_of_pairs = Rectangle(*inputs, Diagonal(0))
+    _, maximum, total, _ = contrastive_lse(square_of_pairs, Call(gpu.backend), True)
     negatives = 30.0 * image.double() @ text.double().T
     negatives.fill_diagonal_(float("-inf"))
     expected = torch.cat([negatives.amax(1), negatives.amax(0)])
@@ -273,7 +275,8 @@ class TestPanelsAndBlocks:
     def test_largest_negatives_over_panels(self, gpu):
         image, text = planted_features(square(300, 24), "random")
         inputs = [x.to(gpu.device) for x in (image, text, torch.tensor(30.0))]
-        _, maximum, _, _ = contrastive_lse(*inputs, 0, False, gpu.backend, None, 0, True)
+        square_of_pairs = Rectangle(*inputs, Diagonal(0))
+        _, maximum, _, _ = contrastive_lse(square_of_pairs, Call(gpu.backend), True)
         negatives = 30.0 * image.double() @ text.double().T
         negatives.fill_diagonal_(float("-inf"))
         expected = torch.cat([negatives.amax(1), negatives.amax(0)])

@@ -6,8 +6,8 @@ import torch
 import fastclip
 from fastclip.benchmarks.cases import Case, make_inputs
 from fastclip.benchmarks.gpu import correctness, small_step
-from fastclip.ops.contrastive_lse import contrastive_lse, contrastive_lse_backward
-from fastclip.ops.siglip_total import siglip_total, siglip_total_backward
+from fastclip.ops import schemas
+from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Rectangle
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
@@ -40,21 +40,24 @@ def test_losses_compile_to_one_graph(gpu, loss):
 
 
 def test_operators_pass_opcheck(gpu):
-    image, text, scale, bias = leaves(gpu)
-    settings = 0, True, gpu.backend, None
-    for kept_rows, needs_maximum in ((0, True), (7, False)):
+    *tensors, bias = leaves(gpu)
+    square = schemas.flat(Rectangle(*tensors, Diagonal(0), normalize=True))
+    settings = gpu.backend, None
+    for sides, kept_rows, needs_maximum in ((BOTH, 0, True), (BOTH, 7, False), (ROWS, 0, False)):
+        arguments = (*square, *sides, *settings, kept_rows, needs_maximum)
+        torch.library.opcheck(schemas.contrastive_lse, arguments)
+    torch.library.opcheck(schemas.siglip_total, (*square, bias, *settings, True, True))
+    detached = [x.detach() for x in (*tensors, bias)]
+    square = schemas.flat(Rectangle(*detached[:3], Diagonal(0), normalize=True))
+    _, *gradients = schemas.siglip_total(*square, detached[3], *settings, True, False)
+    grad = torch.ones((), device=gpu.device)
+    torch.library.opcheck(schemas.siglip_total_backward, (grad, *detached, *gradients))
+    for sides, wants in ((BOTH, ROWS), (BOTH, COLUMNS), (COLUMNS, BOTH)):
+        statistics = schemas.contrastive_lse(*square, *sides, *settings, 7, False)
+        positive, shift, total, kept = statistics
         torch.library.opcheck(
-            contrastive_lse, (image, text, scale, *settings, kept_rows, needs_maximum)
-        )
-    torch.library.opcheck(siglip_total, (image, text, scale, bias, *settings, True, True))
-    detached = [x.detach() for x in (image, text, scale, bias)]
-    positive, shift, total, kept = contrastive_lse(*detached[:3], *settings, 7, False)
-    _, *gradients = siglip_total(*detached, *settings, True, False)
-    torch.library.opcheck(siglip_total_backward, (total[0], *detached, *gradients))
-    for needs in ((True, False), (False, True)):
-        torch.library.opcheck(
-            contrastive_lse_backward,
-            (positive, total, *detached[:3], shift, kept, *settings, *needs),
+            schemas.contrastive_lse_backward,
+            (*square, *sides, positive, total, shift, kept, *settings, *wants),
         )
 
 

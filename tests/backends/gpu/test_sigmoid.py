@@ -6,7 +6,9 @@ import torch
 import fastclip
 from fastclip.backends.gpu import blocks, sigmoid
 from fastclip.benchmarks.cases import RECTANGLES
+from fastclip.ops.dispatch import Call
 from fastclip.ops.siglip_sum import siglip_sum
+from fastclip.rectangle import Diagonal, Rectangle
 from tests.support import exact, rounded
 from tests.support.inputs import planted_features, square
 from tests.support.tolerance import check_value_and_grads, distance
@@ -63,7 +65,9 @@ def test_rectangles_with_a_weight_per_row_match_float64(gpu, shape):
     rows, cols = planted_features(shape, "trained")
     scalars = torch.tensor(7.0), torch.tensor(-3.0)
     leaves = [x.to(gpu.device).requires_grad_() for x in (2 * rows, 3 * cols, *scalars)]
-    row_loss, _ = siglip_sum(*leaves, shape.positive_offset, True, gpu.backend, None, 0)
+    *of_rectangle, bias = leaves
+    rectangle = Rectangle(*of_rectangle, Diagonal(shape.positive_offset), normalize=True)
+    row_loss, _ = siglip_sum(rectangle, bias, Call(gpu.backend))
     twins = [x.detach().cpu().double().requires_grad_() for x in leaves]
     true_row_loss = exact.siglip_sum(*twins, shape.positive_offset, True)
     torch.testing.assert_close(row_loss.cpu().double(), true_row_loss, rtol=3e-6, atol=1e-6)
@@ -88,9 +92,8 @@ def test_softplus_and_sigmoid_keep_relative_accuracy(gpu):
     logits = torch.cat([torch.linspace(-80, 80, 401), torch.tensor([0.0, -1e-6, 1e-6, 200.0])])
     rows = logits[:, None].to(gpu.device).requires_grad_()
     one, zero = torch.ones((), device=gpu.device), torch.zeros((), device=gpu.device)
-    row_loss, _ = siglip_sum(
-        rows, torch.ones(1, 1, device=gpu.device), one, zero, 1, False, gpu.backend, None, 0
-    )
+    rectangle = Rectangle(rows, torch.ones(1, 1, device=gpu.device), one, None)
+    row_loss, _ = siglip_sum(rectangle, zero, Call(gpu.backend))
     true = torch.nn.functional.softplus(logits.double(), threshold=100.0)
     # Below zero the error of the logit is that of the result: operands have 22 bits.
     torch.testing.assert_close(row_loss.detach().cpu().double(), true, rtol=80 * 2.0**-22, atol=0)

@@ -163,6 +163,11 @@ def test_a_compiled_loss_is_of_one_class_of_dims(monkeypatch):
         image = torch.nn.functional.normalize(torch.randn(6, D), dim=1)
         expected = fastclip.clip_loss(image, image, scale, backend="chunked")
         torch.testing.assert_close(compiled(image, image, scale), expected)
+    assert set(asked) == {0}  # not a GPU
+    asked.clear()
+    for D in (500, 400, 700):
+        image = torch.empty(6, D, device="meta")
+        assert compiled(image, image, scale.to("meta")).device.type == "meta"
     assert set(asked) == {512, 768}
 
 

@@ -5,6 +5,7 @@ import torch
 
 from fastclip.benchmarks.compilers import cost
 from fastclip.benchmarks.compilers.cost import clip_costs, cost_of, siglip_cost
+from fastclip.rectangle import COLUMNS, ROWS
 
 MIB = 1 << 20
 N, D = 8192, 768
@@ -21,8 +22,8 @@ def test_forward_is_one_product_and_backward_three():
 
 
 def test_a_frozen_side_saves_a_product():
-    assert clip_costs(N, D, torch.bfloat16, needs=(True, False))[1].units(N, N, D) == units(2)
-    assert clip_costs(N, D, torch.bfloat16, needs=(False, True))[1].units(N, N, D) == units(2)
+    assert clip_costs(N, D, torch.bfloat16, wants=ROWS)[1].units(N, N, D) == units(2)
+    assert clip_costs(N, D, torch.bfloat16, wants=COLUMNS)[1].units(N, N, D) == units(2)
 
 
 def test_kept_logits_save_a_product_for_four_bytes_each():

@@ -64,9 +64,9 @@ def test_a_tile_that_spills_is_reported():
         tiles.TABLE["sm_90"] = greedy
         def run_everything(dtype, M, N, D):
             new = lambda *shape: torch.empty(shape, dtype=dtype, device="meta")
-            report.contrastive_lse(
-                new(M, D), new(N, D), new(), 0, True, None, M, False
-            )
+            pairs = report.Diagonal(0)
+            rectangle = report.Rectangle(new(M, D), new(N, D), new(), pairs, normalize=True)
+            report.contrastive_lse(rectangle, None, M, False)
         report.run_everything = run_everything
         for row in report.rows("sm_90", "float32"):
             print(row["kernel"], row["problems"])

@@ -1,0 +1,26 @@
+"""For kernels that compute the statistics of rows and columns together, whichever are wanted."""
+
+import torch
+from torch import Tensor
+
+from fastclip.rectangle import BOTH, Rectangle
+
+# A shift relative to which every exponential is zero.
+NO_SHIFT = float("inf")
+
+
+def wanted(of_both: Tensor, rectangle: Rectangle) -> Tensor:  # (M + N,) -> (sum of lengths,)
+    """Of statistics of rows and columns, those of the sides that are wanted."""
+    if rectangle.sides == BOTH:
+        return of_both
+    M, (of_rows, of_cols) = len(rectangle.rows), rectangle.sides
+    return of_both[0 if of_rows else M : None if of_cols else M].clone()
+
+
+def completed(of_wanted: Tensor, rectangle: Rectangle, filler: float) -> Tensor:
+    """The reverse, (sum of lengths,) -> (M + N,), with `filler` for the side that is not wanted."""
+    if rectangle.sides == BOTH:
+        return of_wanted
+    sides = zip(rectangle[:2], rectangle.sides, strict=True)
+    of_rows, of_cols = (of_wanted.new_full((0 if given else len(x),), filler) for x, given in sides)
+    return torch.cat([of_rows, of_wanted, of_cols])

@@ -1,0 +1,98 @@
+"""From the statistics of `contrastive_lse` to a cross-entropy: of rows, of columns, or of both.
+
+For the sides that are wanted, as (sides, B):
+    nll    = -log p = softplus(shift + log total - positive)
+    loss_i = mean over sides of nll_i
+
+Nothing cancels when p is nearly 1: a model that fits keeps the relative accuracy of its loss and,
+because the derivative of softplus is a sigmoid and not p - 1, of its gradient.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.ops.dispatch import Call
+from fastclip.rectangle import BOTH, Rectangle
+
+
+class CrossEntropy(NamedTuple):
+    """B pairs: all rows of a rectangle, all columns, or both of a square."""
+
+    loss: Tensor  # () or (B,)
+    positive: Tensor  # (B,), constants
+    shift: Tensor  # (sides, B), constants
+
+
+def cross_entropy(
+    rectangle: Rectangle, call: Call, mean: bool = True, needs_maximum: bool = False
+) -> CrossEntropy:
+    """The cross-entropy between softmax over negatives and pair, and the pairs.
+
+    Args:
+        rectangle: every row must have a pair where rows are wanted, and every column where columns
+            are; with both it is a square and its pairs are the main diagonal.
+        call: how it is computed, from `dispatch.plan`.
+        mean: return the mean over the B pairs instead of the loss of each.
+        needs_maximum: whether the shifts must be the largest negatives.
+
+    Raises:
+        ValueError: no side is wanted, or a row or column whose loss is wanted has no pair.
+    """
+    _check_pairs(rectangle)
+    if (
+        call.backend == "cpu"
+        and rectangle.sides == BOTH
+        and not torch.compiler.is_compiling()
+        and _is_plain(rectangle.rows)
+    ):
+        # The same formulas as one node in C++ (csrc/cpu/clip_loss.cpp): at a batch of 64 the dozen
+        # nodes of this function cost as much as the matrix products.
+        rows, cols, logit_scale = rectangle[:3]
+        native = torch.ops.fastclip_native.clip_loss
+        return CrossEntropy(
+            *native(rows, cols, logit_scale, mean, rectangle.normalize, call.kept_rows)
+        )
+    positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
+    if not rectangle.sides.rows:
+        # The pairs of the columns are those of as many rows, from the one of column 0 on.
+        positive = positive.narrow(0, -rectangle.pair_offset, rectangle.cols.shape[0])
+    sides = sum(rectangle.sides), -1
+    shift = shift.view(sides)
+    nll = negative_log_probability(positive, shift, total.view(sides))
+    return CrossEntropy(nll.mean() if mean else nll.mean(0), positive.detach(), shift)
+
+
+def negative_log_probability(
+    positive: Tensor,  # (B,)
+    shift: Tensor,  # (sides, B)
+    total: Tensor,  # (sides, B)
+) -> Tensor:  # (sides, B)
+    # softplus(x) is taken to be x beyond 40: e^-40 is below the rounding of a double.
+    return F.softplus(shift - positive + total.log(), beta=1.0, threshold=40.0)
+
+
+def _check_pairs(rectangle: Rectangle) -> None:
+    of_rows, of_cols = rectangle.sides
+    M, N = rectangle.rows.shape[0], rectangle.cols.shape[0]
+    offset = rectangle.pair_offset
+    rows_are_paired = not of_rows or 0 <= offset <= N - M
+    cols_are_paired = not of_cols or 0 <= -offset <= M - N
+    if not (of_rows or of_cols) or not (rows_are_paired and cols_are_paired):
+        raise ValueError(
+            "every row and column whose loss is wanted must have a pair, got "
+            f"{rectangle.positives} in {M} x {N} logits and {rectangle.sides}"
+        )
+
+
+def _is_plain(features: Tensor) -> bool:
+    """Whether nothing but autograd's reverse mode has to know what is done to `features`."""
+    # Subclasses (fake, functional, distributed tensors) need operators that they can intercept; so
+    # do the transforms of torch.func and forward mode, whose tensors look like plain ones.
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return False
+    return type(features) in (Tensor, torch.nn.Parameter)
