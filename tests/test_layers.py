@@ -93,7 +93,7 @@ def test_what_gpu_backends_share_knows_no_kernels():
 
 
 def test_models_and_losses_do_not_import_each_other():
-    for path in (PACKAGE / "models").glob("*.py"):
+    for path in (PACKAGE / "models").rglob("*.py"):
         assert not any(name[0] == "losses" for name in inside(path))
-    for path in (PACKAGE / "losses").glob("*.py"):
+    for path in (PACKAGE / "losses").rglob("*.py"):
         assert not any(name[0] == "models" for name in inside(path))

@@ -7,12 +7,12 @@ from typing import Any
 
 from fastclip.data.tokenizers.hugging_face import has_tokenizer
 from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
-from fastclip.models.activations import ACTIVATIONS
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_model
 from fastclip.models.checkpoints.write import LAYOUTS, write_weights
 from fastclip.models.config import ClipConfig
+from fastclip.models.parts.activations import ACTIVATIONS
 from fastclip.models.presets import has_clip_vocabulary, preprocess_of
 from fastclip.models.registry import get_model_config
 from fastclip.printable import printable_lines

@@ -10,7 +10,7 @@ from fastclip.models.checkpoints.files import read_weights_file
 from fastclip.models.checkpoints.load import load_stored_model
 from fastclip.models.checkpoints.stored_model import StoredModel
 from fastclip.models.clip import CLIP
-from fastclip.models.config import ClipConfig, VisionConfig
+from fastclip.models.clip_config import ClipConfig
 from fastclip.models.two_tower import CustomTextCLIP
 
 
@@ -71,9 +71,7 @@ def changed_config(
     vision = given(patch_dropout=force_patch_dropout, image_size=force_image_size)
     text = given(context_length=force_context_length)
     if force_quick_gelu:
-        text["activation"] = "quick_gelu"
-        if isinstance(config.vision_cfg, VisionConfig):
-            vision["activation"] = "quick_gelu"
+        config = config.with_quick_gelu()
     if force_custom_text:
         fields = {"custom_text": True, **fields}
     return replace(

@@ -10,14 +10,10 @@ Source: Radford et al. 2021, arXiv:2103.00020, section 2.3 and Figure 3.
 import torch
 from torch import Tensor
 
-from fastclip.models.config import ClipConfig, ResNetConfig, SiglipVisionConfig, VisionConfig
+from fastclip.models.clip_config import ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel, TowerOutput
-from fastclip.models.image_tower import ImageTower
-from fastclip.models.modified_resnet import ModifiedResNet
-from fastclip.models.siglip_vision import SiglipVisionTransformer
-from fastclip.models.text import TextTower
-from fastclip.models.transformer import matrix_dtype
-from fastclip.models.vision_transformer import VisionTransformer
+from fastclip.models.parts.transformer import matrix_dtype
+from fastclip.models.towers.text.module import TextTower
 
 
 class CLIP(ContrastiveModel, TextTower):
@@ -26,7 +22,7 @@ class CLIP(ContrastiveModel, TextTower):
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
         TextTower.__init__(self, config.text_cfg, config.embed_dim)
         self.config = config
-        self.visual = build_image_tower(config)
+        self.visual = config.vision_cfg.build(config.embed_dim)
         self._add_scale(
             config.init_logit_scale, config.init_logit_bias, output_dict,
             config.nonscalar_logit_scale,
@@ -48,13 +44,3 @@ class CLIP(ContrastiveModel, TextTower):
 
     def _text_features(self, text: Tensor) -> TowerOutput:
         return self.text_features(text)
-
-
-def build_image_tower(config: ClipConfig) -> ImageTower:
-    vision = config.vision_cfg
-    if isinstance(vision, VisionConfig):
-        return VisionTransformer(vision, config.embed_dim)
-    if isinstance(vision, ResNetConfig):
-        return ModifiedResNet(vision, config.embed_dim)
-    assert isinstance(vision, SiglipVisionConfig)
-    return SiglipVisionTransformer(vision)

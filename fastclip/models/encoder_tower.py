@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclip.models.contrastive_model import TowerOutput
-from fastclip.models.locking import Group, lock_groups
+from fastclip.models.parts.locking import Group, lock_groups
 
 POOLS = ("auto", "first", "mean")
 # Of transformers' outputs, in the order in which they are looked for.

@@ -27,7 +27,7 @@ from fastclip.models.checkpoints.load import require_weights_only
 from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_model
 from fastclip.models.checkpoints.two_tower_directory import is_two_tower, read_two_tower
 from fastclip.models.clip import CLIP
-from fastclip.models.config import ClipConfig
+from fastclip.models.clip_config import ClipConfig
 from fastclip.models.fetch import fetch_repository
 from fastclip.models.model_settings import get_model_preprocess_cfg, set_model_preprocess_cfg
 from fastclip.models.precision import set_precision

@@ -16,7 +16,7 @@ import torch
 from fastclip.data.json_file import read_json_object
 from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
 from fastclip.models.checkpoints.write import save_pretrained
-from fastclip.models.config import ClipConfig
+from fastclip.models.clip_config import ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel
 from fastclip.models.factory import create_model_from_pretrained
 from fastclip.models.tokenizer import get_tokenizer

@@ -1,4 +1,4 @@
-"""The fields of open_clip's JSON of a model, and what happens to each, by kind of tower.
+"""The fields of open_clip's JSON of a tower, and what happens to each that a tower does not obey.
 
 A field that a kind of tower has no use for may be there with open_clip's default, as in a file that
 lists all fields. Another value of it is refused, also where open_clip itself does not look at it.
@@ -8,15 +8,7 @@ Source: CLIPVisionCfg, CLIPTextCfg, CLIP and TimmModel of open_clip_torch 3.3.0.
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
-from fastclip.models.config import (
-    ClipConfig,
-    ResNetConfig,
-    SiglipVisionConfig,
-    TextConfig,
-    VisionConfig,
-)
 from fastclip.models.json_fields import JsonFields
 
 # Defaults of open_clip; where a second value is listed, it means the same.
@@ -69,11 +61,25 @@ NO_TIMM = {
 }  # fmt: skip
 
 
-def _names(cls: type) -> set[str]:
+# `activation` and `norm_eps` in open_clip's words.
+READ_AS_OURS = {"act_kwargs", "norm_kwargs"}
+
+
+def names_of(cls: type) -> set[str]:
+    """The fields of a dataclass."""
     return {f.name for f in fields(cls)}
 
 
-def _fields(obeyed: set[str], defaults: dict[str, tuple], why: Mapping[str, str]) -> JsonFields:
+def json_fields(
+    obeyed: set[str], defaults: Mapping[str, tuple], why: Mapping[str, str]
+) -> JsonFields:
+    """The fields of one kind of object.
+
+    Args:
+        obeyed: fields that its reader makes use of.
+        defaults: fields of open_clip's with their defaults, which are checked unless obeyed.
+        why: fields without effect, with the reason.
+    """
     only = {
         # A flag that is null is not set: open_clip asks whether it is true.
         name: (False, None) if values == (False,) else values
@@ -81,46 +87,3 @@ def _fields(obeyed: set[str], defaults: dict[str, tuple], why: Mapping[str, str]
         if name not in {*obeyed, *why}
     }
     return JsonFields(obeyed, only, why, ADVICE)
-
-
-# `activation` and `norm_eps` in open_clip's words.
-READ_AS_OURS = {"act_kwargs", "norm_kwargs"}
-MODEL = _fields(_names(ClipConfig) | {"quick_gelu"}, {}, {})
-VISION_TRANSFORMER = _fields(_names(VisionConfig) | READ_AS_OURS, VISION, POOLER | NO_TIMM)
-RESNET = _fields(
-    _names(ResNetConfig),
-    VISION,
-    POOLER | NO_TIMM | {"patch_size": "A ResNet has no patches."},
-)
-# SigLIP's tower in our words, for sizes that timm has no name for.
-SIGLIP = _fields(_names(SiglipVisionConfig) | {"pool_type"}, VISION, POOLER | NO_TIMM)
-# What a name of timm's leaves open.
-CHOSEN = {"image_size", "activation", "patch_dropout", "output_tokens"} & _names(SiglipVisionConfig)
-SIGLIP_OF_TIMM = _fields(
-    CHOSEN | {"timm_model_name"},
-    VISION
-    | {
-        "timm_pool": ("map",),
-        "timm_proj": ("none",),
-        "timm_drop_path": (None, 0.0),
-        "timm_model_pretrained": (False,),
-    },
-    POOLER
-    | {
-        "timm_drop": "open_clip drops before its projection only, and timm_proj is 'none'.",
-        "timm_proj_bias": "There is no projection: timm_proj is 'none'.",
-    },
-)
-TEXT_TRANSFORMER = _fields(
-    _names(TextConfig) | READ_AS_OURS,
-    TEXT,
-    {
-        "pad_id": "It tells embed_cls, which is refused, where a text ends.",
-        "hf_model_pretrained": NOT_HUGGING_FACE,
-        "hf_proj_type": NOT_HUGGING_FACE,
-        "hf_pooler_type": NOT_HUGGING_FACE,
-    },
-)
-
-# What a missing field of timm's tower means to open_clip: another readout than SigLIP's.
-TIMM_DEFAULTS: dict[str, Any] = {"timm_pool": "avg", "timm_proj": "linear"}

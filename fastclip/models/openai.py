@@ -22,7 +22,7 @@ from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.files import OPENAI_EXTRAS
 from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_model
 from fastclip.models.clip import CLIP
-from fastclip.models.config import ClipConfig
+from fastclip.models.clip_config import ClipConfig
 from fastclip.models.fetch import fetch_openai
 from fastclip.models.model_settings import get_model_preprocess_cfg, set_model_preprocess_cfg
 from fastclip.models.precision import set_precision
@@ -31,7 +31,6 @@ from fastclip.models.pretrained import list_pretrained_models_by_tag
 from fastclip.models.published import OPENAI_FILES
 from fastclip.models.registry import open_clip_name
 from fastclip.models.tracing import trace_model
-from fastclip.models.vision_transformer import VisionTransformer
 
 Heads = int | tuple[int, int] | None
 
@@ -47,8 +46,7 @@ class LogitsCLIP(CLIP):
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
         super().__init__(config, output_dict)
         self.transformer.become_sequence_first()
-        if isinstance(self.visual, VisionTransformer):
-            self.visual.transformer.become_sequence_first()
+        self.visual.become_sequence_first()
 
     @property
     def attn_mask(self) -> Tensor | None:

@@ -7,7 +7,9 @@ from a table of ours. OpenAI's own files come from OpenAI.
 Source: open_clip_torch 3.3.0, `list_pretrained()`; openai/CLIP `clip.py`.
 """
 
-from fastclip.models.presets import CLIPA, QUICKGELU, SIGLIPS
+from fastclip.models.presets import QUICKGELU
+from fastclip.models.towers.siglip.presets import SIGLIPS
+from fastclip.models.towers.vision_transformer.presets import CLIPA
 
 OPENAI = "https://openaipublic.azureedge.net/clip/models"
 # OpenAI's name of a model: SHA-256 of its file, name of the file

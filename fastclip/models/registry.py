@@ -4,6 +4,8 @@ ViT-B-32                        of `list_models()`: open_clip's names, built in 
 ViT-B/32, ViT-L/14@336px        OpenAI's spellings of the same
 local-dir:/path, or a path      a directory with a configuration, and usually weights
 hf-hub:organisation/name        such a directory on the Hugging Face Hub
+
+What reads and fetches weights is imported where it is used: names are listed without it.
 """
 
 from difflib import get_close_matches
@@ -12,9 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastclip.data.json_file import read_json_object
-from fastclip.models.checkpoints.stored_model import read_config
-from fastclip.models.config import ClipConfig
-from fastclip.models.fetch import fetch_repository
+from fastclip.models.clip_config import ClipConfig
 from fastclip.models.open_clip_config import from_json
 from fastclip.models.other_architectures import OTHER_ARCHITECTURES
 from fastclip.models.presets import PRESETS
@@ -64,6 +64,8 @@ def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -
     """
     place = Place.of(model_name)
     if place is not None:
+        from fastclip.models.checkpoints.stored_model import read_config
+
         return read_config(place.directory(cache_dir, config_only=True))
     name = open_clip_name(model_name)
     if name not in architectures and name in OTHER_ARCHITECTURES:
@@ -115,6 +117,8 @@ class Place(NamedTuple):
         return cls(path, None) if is_path else None
 
     def directory(self, cache_dir: str | PathLike | None = None, config_only: bool = False) -> Path:
+        from fastclip.models.fetch import fetch_repository
+
         return self.path or fetch_repository(self.repository, cache_dir, config_only)
 
 

@@ -13,9 +13,9 @@ from fastclip.data.tokenizers.hugging_face import HFTokenizer, has_tokenizer, ha
 from fastclip.data.tokenizers.open_clip import SimpleTokenizer
 from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.checkpoints.stored_model import OPEN_CLIP_CONFIG, read_config
-from fastclip.models.config import TextConfig
 from fastclip.models.presets import OPENAI_VOCAB_SIZE, has_clip_vocabulary
 from fastclip.models.registry import Place, get_model_config
+from fastclip.models.towers.text.config import TextConfig
 
 
 def get_tokenizer(

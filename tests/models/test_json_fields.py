@@ -4,27 +4,37 @@ from dataclasses import asdict, fields
 
 import pytest
 
-from fastclip.models import open_clip_fields
+from fastclip.models import open_clip_config
 from fastclip.models.checkpoints import transformers_fields
 from fastclip.models.json_fields import JsonFields
 from fastclip.models.open_clip_config import from_json
 from fastclip.models.presets import PRESETS
+from fastclip.models.towers.modified_resnet import config as modified_resnet
+from fastclip.models.towers.siglip import config as siglip
+from fastclip.models.towers.text import config as text
+from fastclip.models.towers.vision_transformer import config as vision_transformer
 
+OF_TOWERS = (vision_transformer, modified_resnet, siglip, text)
 FIELDS = {
-    (module.__name__.rpartition(".")[2], name): value
-    for module in (open_clip_fields, transformers_fields)
+    (module.__name__, name): value
+    for module in (open_clip_config, *OF_TOWERS, transformers_fields)
     for name, value in vars(module).items()
     if isinstance(value, JsonFields)
 }
 TOWERS = {
-    "VISION_TRANSFORMER": ("vision_cfg", {}),
-    "RESNET": ("vision_cfg", {"layers": [1, 1, 1, 1]}),
-    "SIGLIP_OF_TIMM": (
+    "VISION_FIELDS": ("vision_cfg", {}),
+    "RESNET_FIELDS": ("vision_cfg", {"layers": [1, 1, 1, 1]}),
+    "TIMM_FIELDS": (
         "vision_cfg",
         {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none"},
     ),
-    "TEXT_TRANSFORMER": ("text_cfg", {}),
+    "TEXT_FIELDS": ("text_cfg", {}),
 }
+
+
+def fields_of(name: str) -> JsonFields:
+    (found,) = (getattr(module, name) for module in OF_TOWERS if hasattr(module, name))
+    return found
 
 
 def open_clip_class(tower: str) -> type:
@@ -54,7 +64,7 @@ def test_a_field_is_in_one_group_and_what_is_without_effect_says_why(group):
 
 @pytest.mark.parametrize("name", TOWERS)
 def test_every_field_of_open_clips_is_known(name):
-    known = FIELDS["open_clip_fields", name]
+    known = fields_of(name)
     theirs = {f.name for f in fields(open_clip_class(TOWERS[name][0]))}
     assert theirs <= {*known.obeyed, *known.only, *known.without_effect}
 
@@ -69,7 +79,7 @@ def test_file_that_lists_all_of_open_clips_fields_is_the_short_one(name):
 @pytest.mark.parametrize("name", TOWERS)
 def test_a_flag_that_is_null_is_not_set(name):
     tower, told = TOWERS[name]
-    flags = [f for f, values in FIELDS["open_clip_fields", name].only.items() if values[0] is False]
+    flags = [f for f, values in fields_of(name).only.items() if values[0] is False]
     assert len(flags) > 3
     nulls = dict.fromkeys(flags)
     assert from_json(model_with(tower, told | nulls)) == from_json(model_with(tower, told))
@@ -78,7 +88,7 @@ def test_a_flag_that_is_null_is_not_set(name):
 @pytest.mark.parametrize("name", TOWERS)
 def test_another_value_of_a_field_that_is_not_obeyed_is_refused_by_name(name):
     tower, told = TOWERS[name]
-    refused = FIELDS["open_clip_fields", name].only
+    refused = fields_of(name).only
     assert len(refused) > 5
     for field, values in refused.items():
         if field == "timm_model_name":  # is another kind of tower
@@ -101,7 +111,7 @@ def test_another_value_of_a_field_that_is_not_obeyed_is_refused_by_name(name):
     ],
 )
 def test_another_siglip_tower_than_the_built_in_one_is_refused(change, message):
-    tower, told = TOWERS["SIGLIP_OF_TIMM"]
+    tower, told = TOWERS["TIMM_FIELDS"]
     assert from_json(model_with(tower, told)).vision_cfg == PRESETS["ViT-B-16-SigLIP"].vision_cfg
     with pytest.raises(ValueError, match=message):
         from_json(model_with(tower, told | change))
@@ -109,7 +119,7 @@ def test_another_siglip_tower_than_the_built_in_one_is_refused(change, message):
 
 @pytest.mark.parametrize("field, default", [("timm_pool", "avg"), ("timm_proj", "linear")])
 def test_readout_that_is_left_out_is_open_clips_default_and_not_siglips(field, default):
-    tower, told = TOWERS["SIGLIP_OF_TIMM"]
+    tower, told = TOWERS["TIMM_FIELDS"]
     with pytest.raises(ValueError, match=f"{field} '{default}'"):
         from_json(model_with(tower, {k: v for k, v in told.items() if k != field}))
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fastclip.models.open_clip_config import from_json, is_portable, siglip_from_timm_name, to_json
+from fastclip.models.open_clip_config import from_json, is_portable, to_json
 from fastclip.models.presets import PRESETS, preprocess_of
+from fastclip.models.towers.siglip.config import SiglipVisionConfig
 from tests.support.small_models import SMALL
 
 VISION = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 1}
@@ -109,12 +110,14 @@ def test_configuration_that_is_not_supported_names_the_field(values, message):
 
 
 def test_siglip_tower_of_a_timm_name_takes_only_fields_of_its_own():
-    assert siglip_from_timm_name("vit_base_patch16_siglip_224", {"image_size": 256}).grid_size == (
+    assert SiglipVisionConfig.of_timm(
+        "vit_base_patch16_siglip_224", {"image_size": 256}
+    ).grid_size == (
         16,
         16,
     )
     with pytest.raises(ValueError, match="width"):
-        siglip_from_timm_name("vit_base_patch16_siglip_224", {"width": 64})
+        SiglipVisionConfig.of_timm("vit_base_patch16_siglip_224", {"width": 64})
 
 
 def test_preprocessing_of_published_models_is_theirs():

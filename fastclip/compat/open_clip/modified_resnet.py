@@ -1,3 +1,7 @@
 """The names of `open_clip.modified_resnet`."""
 
-from fastclip.models.modified_resnet import AttentionPool2d, Bottleneck, ModifiedResNet
+from fastclip.models.towers.modified_resnet.module import (
+    AttentionPool2d,
+    Bottleneck,
+    ModifiedResNet,
+)

@@ -1,18 +1,18 @@
 """The names of `open_clip.transformer`."""
 
 from fastclip.compat.absent import absent
-from fastclip.models.activations import QuickGELU
-from fastclip.models.layer_norm import LayerNorm
-from fastclip.models.layer_norm import LayerNorm as LayerNormFp32
-from fastclip.models.patch_dropout import PatchDropout
-from fastclip.models.text import TextTransformer
-from fastclip.models.transformer import (
+from fastclip.models.parts.activations import QuickGELU
+from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.layer_norm import LayerNorm as LayerNormFp32
+from fastclip.models.parts.patch_dropout import PatchDropout
+from fastclip.models.parts.transformer import (
     Attention,
     LayerScale,
     Transformer,
 )
-from fastclip.models.transformer import ResidualBlock as ResidualAttentionBlock
-from fastclip.models.vision_transformer import VisionTransformer
+from fastclip.models.parts.transformer import ResidualBlock as ResidualAttentionBlock
+from fastclip.models.towers.text.module import TextTransformer
+from fastclip.models.towers.vision_transformer.module import VisionTransformer
 
 globals().update(
     absent(

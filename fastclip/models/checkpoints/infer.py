@@ -7,33 +7,31 @@ the tower is read as OpenAI's or SigLIP's: images of the class token, texts at t
 a causal mask, and epsilons as published. Images are taken to be square.
 """
 
-import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.config import (
+from fastclip.models.clip_config import (
     DEFAULT_LOGIT_SCALE,
     SIGLIP_LOGIT_BIAS,
     SIGLIP_LOGIT_SCALE,
     ClipConfig,
-    ResNetConfig,
-    SiglipVisionConfig,
-    TextConfig,
-    VisionConfig,
 )
-from fastclip.models.mlp_ratio import mlp_ratio
-from fastclip.models.presets import PRESETS, siglip_tokenizer_of
+from fastclip.models.presets import PRESETS
+from fastclip.models.towers.image_config import ImageTowerConfig
+from fastclip.models.towers.table import tower_with_weights_in
+from fastclip.models.towers.text.config import TextConfig
 
 # In OpenAI's models a head has 64 channels, always: openai/CLIP has no other.
 OPENAI_HEAD_WIDTH = 64
-Tower = VisionConfig | SiglipVisionConfig | ResNetConfig | TextConfig
+Tower = ImageTowerConfig | TextConfig
 
 
 def infer_config(
-    tensors: dict[str, Tensor],
+    tensors: Mapping[str, Tensor],
     activation: str | tuple[str, str] | None,
     heads: int | tuple[int, int] | None = None,
     is_openai: bool = False,
@@ -43,7 +41,7 @@ def infer_config(
     Args:
         tensors: the whole state dict of a model.
         activation: of both towers, or of the vision and of the text tower, see
-            `fastclip.models.activations`; None if it is not known.
+            `fastclip.models.parts.activations`; None if it is not known.
         heads: attention heads of both towers, or of the vision and of the text tower; None where
             a published model, or OpenAI's format, tells them.
         is_openai: the tensors are of a file in OpenAI's format.
@@ -66,20 +64,17 @@ def infer_config(
         )
     vision_activation, text_activation = both_towers("activation", activation)
     vision_heads, text_heads = both_towers("heads", heads)
+    tower = tower_with_weights_in(tensors)
+    if tower is None:
+        raise CheckpointError(
+            "the architecture cannot be inferred: there is no tensor of an image tower that is "
+            "built in; give the name of the model"
+        )
     try:
-        is_siglip = "visual.trunk.attn_pool.latent" in tensors
-        if is_siglip:
-            vision = _siglip_vision(tensors, vision_activation, vision_heads)
-            text = _siglip_text(tensors, text_activation, text_heads)
-            embed_dim = vision.width
-        elif "visual.conv1.weight" in tensors and "visual.proj" in tensors:
-            vision = _vision_transformer(tensors, vision_activation, vision_heads, is_openai)
-            text = _text(tensors, text_activation, text_heads, is_openai)
-            embed_dim = _sizes(tensors, "visual.proj", 2)[1]
-        else:
-            vision = _resnet(tensors, vision_heads, is_openai)
-            text = _text(tensors, text_activation, text_heads, is_openai)
-            embed_dim = _sizes(tensors, "visual.attnpool.c_proj.weight", 2)[0]
+        vision, embed_dim = tower.of_weights(tensors, vision_activation)
+        vision = _with_heads("vision", vision, vision_heads, is_openai and tower.is_openais)
+        text = _as_published(tower.text_of_weights(tensors, text_activation))
+        text = _with_heads("text", text, text_heads, is_openai and tower.is_openais)
     except KeyError as error:
         raise CheckpointError(
             f"the architecture cannot be inferred: there is no tensor {error}; give the name of "
@@ -116,7 +111,9 @@ def _require_one_activation(config: ClipConfig) -> None:
     """Raise if a published model of these sizes has another activation in each tower."""
     for name, published in PRESETS.items():
         vision, text = published.activations
-        if vision in (None, text) or _shape(published.text_cfg) != _shape(config.text_cfg):
+        if vision in (None, text) or config.vision_cfg.activation is None:
+            continue
+        if published.text_cfg.shape() != config.text_cfg.shape():
             continue
         if published.vision_cfg == replace(config.vision_cfg, activation=vision):
             raise CheckpointError(
@@ -140,124 +137,35 @@ def _require_one_number_of_heads(config: ClipConfig, told: int, is_openai: bool)
         )
 
 
-def _vision_transformer(
-    tensors: dict[str, Tensor], activation: str, heads: int | None, is_openai: bool
-) -> VisionConfig:
-    if "visual.ln_pre.weight" not in tensors:
-        raise CheckpointError(
-            "a vision tower without ln_pre: shapes do not tell how it is read out; give the name "
-            "of the model"
-        )
-    width, channels, _, patch_size = _sizes(tensors, "visual.conv1.weight", 4)
-    blocks = "visual.transformer.resblocks."
-    positions = "visual.positional_embedding"
-    grid = _side(_sizes(tensors, positions, 2)[0] - 1, positions)
-    scale = tensors.get(f"{blocks}0.ls_1.gamma")
-    tower = VisionConfig(
-        grid * patch_size, patch_size, width, _depth(tensors, blocks), head_width=width,
-        mlp_ratio=mlp_ratio(*_sizes(tensors, f"{blocks}0.mlp.c_fc.weight", 2)),
-        activation=activation,
-        ls_init_value=None if scale is None else 1e-4,
-        channels=channels,
-    )  # fmt: skip
-    return replace(tower, head_width=width // _heads("vision", tower, heads, is_openai))
-
-
-def _siglip_vision(
-    tensors: dict[str, Tensor], activation: str, heads: int | None
-) -> SiglipVisionConfig:
-    trunk = "visual.trunk."
-    width, _, _, patch_size = _sizes(tensors, f"{trunk}patch_embed.proj.weight", 4)
-    grid = _side(_sizes(tensors, f"{trunk}pos_embed", 3)[1], f"{trunk}pos_embed")
-    tower = SiglipVisionConfig(
-        grid * patch_size, patch_size, width, _depth(tensors, f"{trunk}blocks."), heads=1,
-        mlp_ratio=mlp_ratio(*_sizes(tensors, f"{trunk}blocks.0.mlp.fc1.weight", 2)),
-        activation=activation,
-    )  # fmt: skip
-    return replace(tower, heads=_heads("vision", tower, heads))
-
-
-def _resnet(tensors: dict[str, Tensor], heads: int | None, is_openai: bool) -> ResNetConfig:
-    positions = "visual.attnpool.positional_embedding"
-    grid = _side(_sizes(tensors, positions, 2)[0] - 1, positions)
-    layers = tuple(_depth(tensors, f"visual.layer{stage}.") for stage in (1, 2, 3, 4))
-    width = _sizes(tensors, "visual.layer1.0.conv1.weight", 4)[0]
-    tower = ResNetConfig(grid * 32, layers, width, head_width=width * 32)
-    return replace(tower, head_width=width * 32 // _heads("vision", tower, heads, is_openai))
-
-
-def _text(
-    tensors: dict[str, Tensor], activation: str, heads: int | None, is_openai: bool
-) -> TextConfig:
-    prefix = _text_prefix(tensors)
-    if f"{prefix}text_projection" not in tensors:
-        raise KeyError(f"{prefix}text_projection")
-    tower = TextConfig(heads=1, **_text_sizes(tensors, activation))
-    # The end token and the tokenizer of a multilingual model are known with its vocabulary.
-    known = PUBLISHED.get(_shape(tower), tower)
+def _as_published(text: TextConfig) -> TextConfig:
+    """The end token and the tokenizer of a multilingual model are known with its vocabulary."""
+    known = PUBLISHED.get(text.shape())
+    if known is None or text.hf_tokenizer_name is not None:
+        return text
     return replace(
-        known, heads=_heads("text", tower, heads, is_openai), activation=activation,
-        context_length=tower.context_length, mlp_ratio=tower.mlp_ratio,
+        known, heads=text.heads, activation=text.activation, context_length=text.context_length,
+        mlp_ratio=text.mlp_ratio,
     )  # fmt: skip
-
-
-def _siglip_text(tensors: dict[str, Tensor], activation: str, heads: int | None) -> TextConfig:
-    sizes = _text_sizes(tensors, activation)
-    has_projection = f"{_text_prefix(tensors)}text_projection.weight" in tensors
-    tower = TextConfig(
-        heads=1, **sizes, no_causal_mask=True, pool_type="last", norm_eps=1e-6,
-        proj_bias=has_projection, proj_type="linear" if has_projection else "none",
-        hf_tokenizer_name=siglip_tokenizer_of(sizes["vocab_size"]),
-        tokenizer_kwargs={"clean": "canonicalize"},
-    )  # fmt: skip
-    return replace(tower, heads=_heads("text", tower, heads))
-
-
-def _text_prefix(tensors: dict[str, Tensor]) -> str:
-    return "text." if "text.token_embedding.weight" in tensors else ""
-
-
-def _text_sizes(tensors: dict[str, Tensor], activation: str) -> dict[str, Any]:
-    prefix = _text_prefix(tensors)
-    vocab_size, width = _sizes(tensors, f"{prefix}token_embedding.weight", 2)
-    blocks = f"{prefix}transformer.resblocks."
-    return dict(
-        context_length=_sizes(tensors, f"{prefix}positional_embedding", 2)[0],
-        vocab_size=vocab_size,
-        width=width,
-        layers=_depth(tensors, blocks),
-        mlp_ratio=mlp_ratio(*_sizes(tensors, f"{blocks}0.mlp.c_fc.weight", 2)),
-        activation=activation,
-    )
-
-
-def _shape(tower: Tower) -> tuple:
-    """What shapes tell of a tower, but for the size of images, of patches and of texts."""
-    if isinstance(tower, ResNetConfig):
-        return ResNetConfig, tower.width, tower.layers
-    sizes = tower.width, tower.layers, int(tower.width * tower.mlp_ratio)
-    if isinstance(tower, TextConfig):
-        is_siglip = tower.norm_eps == 1e-6
-        return TextConfig, *sizes, tower.vocab_size, is_siglip
-    return type(tower), *sizes
 
 
 # Towers of published models, by what shapes tell of them.
 PUBLISHED = {
-    _shape(tower): tower
+    tower.shape(): tower
     for config in PRESETS.values()
     for tower in (config.vision_cfg, config.text_cfg)
 }
 
 
-def _heads(name: str, tower: Tower, told: int | None, is_openai: bool = False) -> int:
-    width = _width(tower)
+def _with_heads(name: str, tower: Tower, told: int | None, is_openai: bool) -> Any:
+    if tower.heads is None:
+        return tower
+    width = tower.attention_width
     if told is not None:
         if not isinstance(told, int) or told < 1 or width % told:
             raise ValueError(
                 f"heads of the {name} tower must divide its width {width}, got {told!r}"
             )
-        return told
+        return tower.with_heads(told)
     known = _known_heads(tower, is_openai)
     if known is None:
         vocabulary = getattr(tower, "vocab_size", None)
@@ -268,42 +176,12 @@ def _heads(name: str, tower: Tower, told: int | None, is_openai: bool = False) -
             "heads= (fastclip convert: --heads), one number or the vision and the text tower's, or "
             "the name or the configuration of the model"
         )
-    return known
+    return tower.with_heads(known)
 
 
 def _known_heads(tower: Tower, is_openai: bool) -> int | None:
     """What OpenAI's format, or a published tower like this one, tells of heads."""
-    if is_openai and _width(tower) >= OPENAI_HEAD_WIDTH:
-        return _width(tower) // OPENAI_HEAD_WIDTH
-    published = PUBLISHED.get(_shape(tower))
+    if is_openai and tower.attention_width >= OPENAI_HEAD_WIDTH:
+        return tower.attention_width // OPENAI_HEAD_WIDTH
+    published = PUBLISHED.get(tower.shape())
     return None if published is None else published.heads
-
-
-def _width(tower: Tower) -> int:
-    return tower.width * 32 if isinstance(tower, ResNetConfig) else tower.width
-
-
-def _sizes(tensors: dict[str, Tensor], name: str, num: int) -> tuple[int, ...]:
-    shape = tuple(tensors[name].shape)
-    if len(shape) != num or 0 in shape:
-        raise CheckpointError(
-            f"{name} has shape {shape}, a model's has {num} sizes of 1 at least: the architecture "
-            "cannot be inferred"
-        )
-    return shape
-
-
-def _depth(tensors: dict[str, Tensor], prefix: str) -> int:
-    found = {name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)}
-    if not found:
-        raise KeyError(f"{prefix}0")
-    return len(found)
-
-
-def _side(num_positions: int, name: str) -> int:
-    side = math.isqrt(num_positions)
-    if side * side != num_positions:
-        raise CheckpointError(
-            f"{name} has {num_positions} positions, not a square: give a configuration"
-        )
-    return side

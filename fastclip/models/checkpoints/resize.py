@@ -15,12 +15,6 @@ from torch import Tensor, nn
 
 from fastclip.models.checkpoints.errors import CheckpointError
 
-# name: tokens before the grid
-IMAGE_POSITIONS = {
-    "visual.positional_embedding": 1,
-    "visual.attnpool.positional_embedding": 1,
-    "visual.trunk.pos_embed": 0,
-}
 TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
 
 
@@ -32,18 +26,20 @@ def resize_positions(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, 
     """
     own = model.state_dict()
     resized = dict(tensors)
-    for name in (*IMAGE_POSITIONS, *TEXT_POSITIONS):
+    image = getattr(model.visual, "positions", None)
+    image_name = None if image is None else f"visual.{image.name}"
+    for name in (image_name, *TEXT_POSITIONS):
         if name in tensors and name in own and tensors[name].shape != own[name].shape:
             before, now = tuple(tensors[name].shape), tuple(own[name].shape)
             if len(before) != len(now) or before[:-2] != now[:-2] or 0 in before:
                 raise CheckpointError(f"{name} has shape {before}, the model {now}")
             if before[-1] != now[-1]:
                 raise CheckpointError(f"{name} has width {before[-1]}, the model {now[-1]}")
-            if name in TEXT_POSITIONS:
-                resized[name] = _resize_line(tensors[name], len(own[name]))
-            else:
+            if name == image_name:
                 grid_size = model.visual.grid_size
-                resized[name] = _resize_grid(tensors[name], grid_size, IMAGE_POSITIONS[name])
+                resized[name] = _resize_grid(tensors[name], grid_size, image.num_before)
+            else:
+                resized[name] = _resize_line(tensors[name], len(own[name]))
     return resized
 
 

@@ -33,7 +33,7 @@ from fastclip.models.checkpoints.infer import both_towers, infer_config
 from fastclip.models.checkpoints.transformers_config import from_transformers_config
 from fastclip.models.checkpoints.transformers_layout import from_transformers
 from fastclip.models.checkpoints.transformers_preprocessor import from_transformers_preprocessor
-from fastclip.models.config import ClipConfig
+from fastclip.models.clip_config import ClipConfig
 from fastclip.models.json_fields import JsonFields
 from fastclip.models.open_clip_config import from_json
 from fastclip.models.presets import OPENAI_VOCAB_SIZE

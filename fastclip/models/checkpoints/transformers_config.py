@@ -11,18 +11,19 @@ Source: CLIPConfig and SiglipConfig of transformers 5.23.
 from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints import transformers_fields
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.config import (
+from fastclip.models.clip_config import (
     DEFAULT_LOGIT_SCALE,
     SIGLIP_LOGIT_BIAS,
     SIGLIP_LOGIT_SCALE,
     ClipConfig,
-    SiglipVisionConfig,
-    TextConfig,
-    VisionConfig,
 )
 from fastclip.models.json_fields import JsonFields
-from fastclip.models.mlp_ratio import mlp_ratio
-from fastclip.models.presets import siglip_tokenizer_of
+from fastclip.models.parts.mlp_ratio import mlp_ratio
+from fastclip.models.towers.image_config import ImageTowerConfig
+from fastclip.models.towers.siglip.config import SiglipVisionConfig
+from fastclip.models.towers.siglip.text import siglip_text
+from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 CLIP_TEXT = dict(
     vocab_size=49408, hidden_size=512, intermediate_size=2048, num_hidden_layers=12,
@@ -72,7 +73,6 @@ def from_transformers_config(values: dict) -> ClipConfig:
 
 def to_transformers_config(config: ClipConfig) -> dict:
     """Write the `config.json` of a model that `transformers_layout` has a table for."""
-    is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
     vision, text = config.vision_cfg, config.text_cfg
     vision_values = _their_blocks(vision) | {
         "image_size": _square(vision.image_size),
@@ -83,7 +83,7 @@ def to_transformers_config(config: ClipConfig) -> dict:
         "vocab_size": text.vocab_size,
         "max_position_embeddings": text.context_length,
     }
-    if is_siglip:
+    if vision.transformers_model == "siglip":
         text_values |= {"projection_size": config.embed_dim}
         # The model reads no token by its id; transformers checks that these are in the vocabulary.
         text_values |= {"pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1}
@@ -148,10 +148,8 @@ def _siglip(values: dict) -> ClipConfig:
             heads=vision["num_attention_heads"],
         ),
         TextConfig(
-            text["max_position_embeddings"], text["vocab_size"], **_blocks(text),
-            heads=text["num_attention_heads"], no_causal_mask=True, pool_type="last",
-            proj_bias=True, hf_tokenizer_name=siglip_tokenizer_of(text["vocab_size"]),
-            tokenizer_kwargs={"clean": "canonicalize"},
+            text["max_position_embeddings"], text["vocab_size"],
+            heads=text["num_attention_heads"], **siglip_text(text["vocab_size"]) | _blocks(text),
         ),
         custom_text=True,
         init_logit_scale=SIGLIP_LOGIT_SCALE,
@@ -179,7 +177,7 @@ def _blocks(tower: dict) -> dict:
     }
 
 
-def _their_blocks(tower: VisionConfig | SiglipVisionConfig | TextConfig) -> dict:
+def _their_blocks(tower: ImageTowerConfig | TextConfig) -> dict:
     """The reverse of `_blocks`, and the number of heads."""
     return {
         "hidden_size": tower.width,

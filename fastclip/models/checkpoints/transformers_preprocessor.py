@@ -19,7 +19,7 @@ from fastclip.data.preprocess import (
 from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.transformers_fields import PREPROCESSOR
-from fastclip.models.config import ClipConfig, SiglipVisionConfig
+from fastclip.models.clip_config import ClipConfig
 
 BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
 INTERPOLATIONS = {BILINEAR: "bilinear", BICUBIC: "bicubic"}
@@ -46,6 +46,8 @@ PROCESSORS = {
     "ViTImageProcessor": VIT_DEFAULTS,
     "ViTFeatureExtractor": VIT_DEFAULTS,
 }
+# By `model_type` of the model.
+PROCESSOR_OF = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
 SUFFIXES = ("Fast", "Pil")  # of the same processor on another backend
 
 
@@ -92,11 +94,11 @@ def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) 
     """
     if preprocess.resize_mode == "longest":
         raise CheckpointError("transformers' image processors have no resize_mode 'longest'")
-    is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
+    processor = PROCESSOR_OF[config.vision_cfg.transformers_model]
     height, width = preprocess.height_width
     whole = {"height": height, "width": width}
     values = {
-        "image_processor_type": "SiglipImageProcessor" if is_siglip else "CLIPImageProcessor",
+        "image_processor_type": processor,
         "do_resize": True,
         "do_rescale": True,
         "rescale_factor": RESCALE_FACTOR,
@@ -105,7 +107,7 @@ def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) 
         "image_std": list(preprocess.std),
         "resample": BILINEAR if preprocess.interpolation == "bilinear" else BICUBIC,
     }
-    if not is_siglip:
+    if processor == "CLIPImageProcessor":
         values["do_convert_rgb"] = True
     if preprocess.resize_mode == "squash":
         return values | {"size": whole, "do_center_crop": False}
@@ -115,9 +117,8 @@ def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) 
 
 def _defaults(values: dict, config: ClipConfig) -> dict[str, Any]:
     """The fields that the processor of these values has where the file leaves them out."""
-    is_siglip = isinstance(config.vision_cfg, SiglipVisionConfig)
     field = "image_processor_type" if "image_processor_type" in values else "feature_extractor_type"
-    name = values.get(field) or ("SiglipImageProcessor" if is_siglip else "CLIPImageProcessor")
+    name = values.get(field) or PROCESSOR_OF[config.vision_cfg.transformers_model]
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
     if name not in PROCESSORS:

@@ -28,10 +28,9 @@ from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
 from fastclip.models.checkpoints.transformers_config import to_transformers_config
 from fastclip.models.checkpoints.transformers_layout import to_transformers
 from fastclip.models.checkpoints.transformers_preprocessor import to_transformers_preprocessor
-from fastclip.models.config import ClipConfig, SiglipVisionConfig, VisionConfig
+from fastclip.models.clip_config import ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel
 from fastclip.models.open_clip_config import is_portable, to_json
-from fastclip.models.presets import has_clip_vocabulary
 from fastclip.models.two_tower import TwoTower
 from fastclip.models.two_tower_config import TWO_TOWER_CONFIG, TWO_TOWER_WEIGHTS, describe
 
@@ -175,7 +174,7 @@ def _write_transformers(
 
 
 def _openai_state_dict(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
-    if config.custom_text or isinstance(config.vision_cfg, SiglipVisionConfig):
+    if config.custom_text or not config.vision_cfg.is_openais:
         raise CheckpointError(
             "openai/CLIP has no SigLIP models and none whose text tower is a module of its own"
         )
@@ -191,8 +190,7 @@ def _openai_state_dict(tensors: dict[str, Tensor], config: ClipConfig) -> dict[s
 def _what_openai_lacks(config: ClipConfig) -> list[str]:
     """What openai/CLIP has in place of what the file cannot tell it, where that differs."""
     vision, text = config.vision_cfg, config.text_cfg
-    objections = {
-        "heads of 64 channels in the vision tower": vision.head_width != 64,
+    objections = vision.what_openai_lacks() | {
         "heads of 64 channels in the text tower": text.heads != text.width // 64,
         "text pooling by argmax": text.pool_type != "argmax",
         "a causal mask": text.no_causal_mask,
@@ -203,15 +201,6 @@ def _what_openai_lacks(config: ClipConfig) -> list[str]:
         "MLPs of 4 times the width in the text tower": text.mlp_ratio != 4,
         "square images": vision.image_size[0] != vision.image_size[1],
     }
-    if isinstance(vision, VisionConfig):
-        objections |= {
-            "image pooling by the class token": vision.pool_type != "tok",
-            "a norm before the first block": vision.no_ln_pre,
-            "norms of epsilon 1e-5 in the vision tower": vision.norm_eps != 1e-5,
-            "no LayerScale in the vision tower": vision.ls_init_value is not None,
-            "MLPs of 4 times the width in the vision tower": vision.mlp_ratio != 4,
-            "images of three channels": vision.channels != 3,
-        }
     return [what for what, holds in objections.items() if holds]
 
 
@@ -220,7 +209,7 @@ def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike
         for name in COPIED_FILES:
             if Path(source, name).is_file():
                 shutil.copyfile(Path(source, name), directory / name)
-    elif has_clip_vocabulary(config.text_cfg) and (located := locate_openai_vocabulary()):
+    elif config.text_cfg.has_clip_vocabulary() and (located := locate_openai_vocabulary()):
         # Nothing is fetched here: weights without a tokenizer are better than none.
         tokenizer = BytePairTokenizer(located.path, config.text_cfg.context_length)
         tokenizer.save_pretrained(directory)

@@ -4,32 +4,18 @@ Source: Loshchilov and Hutter 2017, arXiv:1711.05101; Radford et al. 2021, arXiv
 section 2.5.
 """
 
-from typing import NamedTuple
-
 from torch import nn
 from torch.optim import AdamW
 
-from fastclip.models.config import ResNetConfig
+from fastclip.models.towers.image_config import Moments
 from fastclip.train.settings.step_config import TrainConfig
 from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
 from fastclip.train.weights.sharding import is_share
 
 
-class Moments(NamedTuple):
-    """AdamW's averages of the gradient and of its square, and what keeps the division finite."""
-
-    beta1: float
-    beta2: float
-    eps: float
-
-
-OF_VISION_TRANSFORMERS, OF_RESNETS = Moments(0.9, 0.98, 1e-6), Moments(0.9, 0.999, 1e-8)
-
-
 def moments_of(model: nn.Module) -> Moments:
     """Those that CLIP was trained with, which depend on its image tower."""
-    is_resnet = isinstance(model.config.vision_cfg, ResNetConfig)
-    return OF_RESNETS if is_resnet else OF_VISION_TRANSFORMERS
+    return model.config.vision_cfg.moments
 
 
 def parameter_groups(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fastclip.models.batch_norm import batch_norms, without_statistics
+from fastclip.models.parts.batch_norm import batch_norms, without_statistics
 from fastclip.train.step.random_state import RandomState, generators_of
 
 

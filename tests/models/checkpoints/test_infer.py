@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.infer import PUBLISHED, _shape, infer_config
+from fastclip.models.checkpoints.infer import PUBLISHED, infer_config
 from fastclip.models.clip import CLIP
-from fastclip.models.mlp_ratio import mlp_ratio
+from fastclip.models.parts.mlp_ratio import mlp_ratio
 from fastclip.models.presets import PRESETS
 from fastclip.models.two_tower import CustomTextCLIP
 from tests.support.small_models import SMALL
@@ -196,4 +196,4 @@ def test_openais_format_has_heads_of_64_channels():
 def test_towers_that_shapes_do_not_tell_apart_have_the_same_heads():
     for config in PRESETS.values():
         for tower in (config.vision_cfg, config.text_cfg):
-            assert PUBLISHED[_shape(tower)].heads == tower.heads
+            assert PUBLISHED[tower.shape()].heads == tower.heads

@@ -146,13 +146,13 @@ def test_positions_are_resized_only_when_asked(name, tmp_path):
 
 
 def test_model_without_configuration_takes_any_weights_that_fit(weights):
-    from fastclip.models.clip import build_image_tower
-    from fastclip.models.text import TextTransformer
+    from fastclip.models.towers.text.module import TextTransformer
     from fastclip.models.two_tower import TwoTower
 
     path, model = weights
     config = SMALL["vit"]
-    pair = TwoTower(build_image_tower(config), TextTransformer(config.text_cfg, config.embed_dim))
+    image_tower = config.vision_cfg.build(config.embed_dim)
+    pair = TwoTower(image_tower, TextTransformer(config.text_cfg, config.embed_dim))
     load_checkpoint(pair, path)
     assert torch.equal(pair.text.ln_final.weight, model.ln_final.weight)
     assert isinstance(model, CLIP)

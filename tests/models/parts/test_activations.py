@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastclip.models.activations import ACTIVATIONS, QuickGELU, make_activation
+from fastclip.models.parts.activations import ACTIVATIONS, QuickGELU, make_activation
 
 X = torch.linspace(-8, 8, 401, dtype=torch.float64)
 EXACT = {

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastclip.models.transformer import ResidualBlock, Transformer
+from fastclip.models.parts.transformer import ResidualBlock, Transformer
 from tests.support.small_models import SMALL, build, inputs
 
 IMAGES, TOKENS = inputs(SMALL["vit"])

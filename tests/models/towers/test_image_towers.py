@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastclip.models.clip import build_image_tower
-from fastclip.models.patch_dropout import PatchDropout
+from fastclip.models.parts.patch_dropout import PatchDropout
 from tests.support.small_models import SMALL, build, inputs, shake
 
 KINDS = {name: SMALL[name] for name in ("vit", "avg", "clipa", "layer_scale", "resnet", "siglip")}
@@ -20,7 +19,7 @@ def config(request):
 
 def tower_of(config):
     torch.manual_seed(0)
-    tower = build_image_tower(config)
+    tower = config.vision_cfg.build(config.embed_dim)
     shake(tower)
     return tower.eval()
 
@@ -94,7 +93,7 @@ def test_images_are_taken_in_any_floating_dtype(config):
 
 def test_square_side_has_openais_name():
     assert tower_of(SMALL["vit"]).input_resolution == 32
-    assert build_image_tower(SMALL["tall"]).input_resolution == (40, 24)
+    assert SMALL["tall"].vision_cfg.build(48).input_resolution == (40, 24)
 
 
 def test_frozen_statistics_stay_in_training_while_others_move():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastclip.models.transformer import Attention, Transformer
+from fastclip.models.parts.transformer import Attention, Transformer
 
 
 def copied_into_torch(attention, width, heads):

@@ -12,12 +12,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fastclip.models.config import TextConfig
-from fastclip.models.layer_norm import LayerNorm
-from fastclip.models.locking import Group, lock_groups
-from fastclip.models.masks import ReadAt, mask_of, moved_by
-from fastclip.models.reading import is_observed, read
-from fastclip.models.transformer import Transformer, take
+from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.locking import Group, lock_groups
+from fastclip.models.parts.masks import ReadAt, mask_of, moved_by
+from fastclip.models.parts.reading import is_observed, read
+from fastclip.models.parts.transformer import Transformer, take
+from fastclip.models.towers.text.config import TextConfig
 
 
 class TextTower(nn.Module):

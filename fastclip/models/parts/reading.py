@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 from torch.nn.modules import module as global_hooks
 
-from fastclip.models.activations import QuickGELU
-from fastclip.models.attention import Attention
-from fastclip.models.layer_norm import LayerNorm
-from fastclip.models.masks import ReadAt, causal_mask
-from fastclip.models.transformer import (
+from fastclip.models.parts.activations import QuickGELU
+from fastclip.models.parts.attention import Attention
+from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.masks import ReadAt, causal_mask
+from fastclip.models.parts.transformer import (
     BLOCK_ATTENTION,
     BLOCK_FORWARD,
     LayerScale,

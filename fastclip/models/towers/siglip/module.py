@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fastclip.models.activations import make_activation
-from fastclip.models.config import SiglipVisionConfig
-from fastclip.models.image_tower import ImageTower
-from fastclip.models.layer_norm import LayerNorm
-from fastclip.models.locking import Group
-from fastclip.models.patch_dropout import PatchDropout
-from fastclip.models.transformer import matrix_dtype
+from fastclip.models.parts.activations import make_activation
+from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.locking import Group
+from fastclip.models.parts.patch_dropout import PatchDropout
+from fastclip.models.parts.transformer import matrix_dtype
+from fastclip.models.towers.image_tower import ImageTower, Positions
+from fastclip.models.towers.siglip.config import SiglipVisionConfig
 
 
 class PatchEmbed(nn.Module):
@@ -141,6 +141,8 @@ class SiglipTrunk(nn.Module):
 class SiglipVisionTransformer(ImageTower):
     """(B, 3, height, width) images to (B, width) features, not normalised."""
 
+    positions = Positions("trunk.pos_embed", num_before=0)
+
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__(config.image_size, 3, config.width, config.output_tokens)
         self.grid_size = config.grid_size
@@ -159,9 +161,10 @@ class SiglipVisionTransformer(ImageTower):
         self.require_images(images)
         return self.trunk(images, self.output_tokens)
 
-    def has_own_positions(self) -> bool:
-        rows, columns = self.grid_size
-        return self.trunk.pos_embed.shape[1] == rows * columns
+    def patch_tokens(self, images: Tensor) -> Tensor:
+        """See `ImageTower.patch_tokens`: behind the trunk's last layer normalisation."""
+        self.require_images(images)
+        return self.trunk.forward_features(images)
 
     def groups(self) -> list[Group]:
         trunk = self.trunk

@@ -1,18 +1,39 @@
 """What all image towers share: the images they take, and which of their layers are trained."""
 
+import math
+from typing import ClassVar, NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from fastclip.models.locking import Group, lock_groups
+from fastclip.models.parts.locking import Group, lock_groups
+
+
+class Positions(NamedTuple):
+    """Where a tower keeps a learned embedding per place of its grid.
+
+    Attributes:
+        name: of the (..., num_before + rows * columns, width) parameter in the tower.
+        num_before: tokens that come before those of the grid, as a class token does.
+    """
+
+    name: str
+    num_before: int
 
 
 class ImageTower(nn.Module):
     """Base of the towers that map (B, channels, height, width) images to (B, output_dim).
 
     Attributes:
+        positions: the learned positions, which a checkpoint of another image size has others of;
+            None in a tower without any, such as a convolutional one.
+        grid_size: rows and columns of its patches.
         output_tokens: return (features, tokens), where the tower has tokens.
     """
+
+    positions: ClassVar[Positions | None] = None
+    grid_size: tuple[int, int]
 
     def __init__(
         self,
@@ -53,9 +74,42 @@ class ImageTower(nn.Module):
         """
         lock_groups(self.groups(), unlocked_groups)
 
+    def patch_tokens(self, images: Tensor) -> Tensor:
+        """Return what the tower knows of each patch, before it is pooled to one feature per image.
+
+        For what reads an image place by place: a captioner, a language model, a segmentation.
+        The tokens are those that the tower's own readout sees, not projected, and gradients flow
+        through them. In training, patch dropout leaves fewer of them.
+
+        Args:
+            images: (B, channels, height, width), floating-point.
+
+        Returns:
+            (B, rows * columns, width) tokens in the dtype of the tower's matrices, row by row of
+            its `grid_size`.
+
+        Raises:
+            ValueError: `images` is not (B, channels, *image_size).
+            TypeError: `images` is not floating-point.
+
+        Example:
+            tokens = model.visual.patch_tokens(images)
+            maps = tokens.unflatten(1, model.visual.grid_size)  # (B, rows, columns, width)
+        """
+        raise NotImplementedError
+
+    def become_sequence_first(self) -> None:
+        """Take OpenAI's layout inside from now on, (T, B, width), if the tower has both."""
+
     def has_own_positions(self) -> bool:
         """Whether the tower has the positions of `image_size`, not resized or taken away."""
-        raise NotImplementedError
+        if self.positions is None:
+            return True
+        table = self
+        for part in self.positions.name.split("."):
+            table = getattr(table, part, None)
+        num_places = self.positions.num_before + math.prod(self.grid_size)
+        return table is not None and table.shape[-2] == num_places
 
     def require_images(self, images: Tensor) -> None:
         if torch.jit.is_tracing() or isinstance(images, Proxy):

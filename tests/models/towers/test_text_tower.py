@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastclip.models.text import TextTransformer
+from fastclip.models.towers.text.module import TextTransformer
 from tests.support.small_models import SMALL, TEXT, inputs, shake
 
 

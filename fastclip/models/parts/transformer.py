@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fastclip.models.activations import make_activation
-from fastclip.models.attention import Attention
-from fastclip.models.layer_norm import LayerNorm
-from fastclip.models.masks import ReadAt, hidden_behind, mask_of, moved_by
+from fastclip.models.parts.activations import make_activation
+from fastclip.models.parts.attention import Attention
+from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.masks import ReadAt, hidden_behind, mask_of, moved_by
 
 
 class LayerScale(nn.Module):

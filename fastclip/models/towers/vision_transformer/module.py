@@ -11,13 +11,13 @@ al. 2021, arXiv:2103.00020.
 import torch
 from torch import Tensor, nn
 
-from fastclip.models.config import VisionConfig
-from fastclip.models.image_tower import ImageTower
-from fastclip.models.layer_norm import LayerNorm
-from fastclip.models.locking import Group
-from fastclip.models.patch_dropout import PatchDropout
-from fastclip.models.reading import is_observed, read
-from fastclip.models.transformer import Transformer, matrix_dtype
+from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.locking import Group
+from fastclip.models.parts.patch_dropout import PatchDropout
+from fastclip.models.parts.reading import is_observed, read
+from fastclip.models.parts.transformer import Transformer, matrix_dtype
+from fastclip.models.towers.image_tower import ImageTower, Positions
+from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 
 class VisionTransformer(ImageTower):
@@ -27,6 +27,8 @@ class VisionTransformer(ImageTower):
         output_tokens: return the tokens of the patches along with the features.
         proj: (width, embed_dim), or None for features of width `width`.
     """
+
+    positions = Positions("positional_embedding", num_before=1)
 
     def __init__(self, config: VisionConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, config.channels, embed_dim, config.output_tokens)
@@ -69,9 +71,13 @@ class VisionTransformer(ImageTower):
             pooled = pooled @ self.proj.to(pooled.dtype)
         return (pooled, patches) if self.output_tokens else pooled
 
-    def has_own_positions(self) -> bool:
-        rows, columns = self.grid_size
-        return self.positional_embedding.shape[0] == rows * columns + 1
+    def patch_tokens(self, images: Tensor) -> Tensor:
+        """See `ImageTower.patch_tokens`: behind the last layer normalisation, as in `forward`."""
+        self.require_images(images)
+        return self._read_all(self._embed(images))[:, 1:]
+
+    def become_sequence_first(self) -> None:
+        self.transformer.become_sequence_first()
 
     def _embed(self, images: Tensor) -> Tensor:
         """The (B, 1 + num_patches, width) tokens that go into the transformer."""
@@ -87,12 +93,15 @@ class VisionTransformer(ImageTower):
         reads_one = self.pool_type == "tok" and not self.output_tokens
         if reads_one and not is_observed(tokens, self.transformer, self.ln_post):
             return self.ln_post(read(self.transformer, tokens, read_at=0)), None
-        tokens = read(self.transformer, tokens)
-        if not self.final_ln_after_pool:
-            tokens = self.ln_post(tokens)
+        tokens = self._read_all(tokens)
         patches = tokens[:, 1:]
         pooled = tokens[:, 0] if self.pool_type == "tok" else patches.mean(dim=1)
         return self.ln_post(pooled) if self.final_ln_after_pool else pooled, patches
+
+    def _read_all(self, tokens: Tensor) -> Tensor:
+        """The (B, 1 + num_patches, width) tokens that come out, normalised unless that is later."""
+        tokens = read(self.transformer, tokens)
+        return tokens if self.final_ln_after_pool else self.ln_post(tokens)
 
     def groups(self) -> list[Group]:
         *blocks, last = self.transformer.resblocks

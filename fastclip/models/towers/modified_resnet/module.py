@@ -1,7 +1,7 @@
 """CLIP's ResNet: a stem of three convolutions, anti-aliased strides, a readout by attention.
 
     stride   average pooling, then a convolution of stride 1, in both branches of a bottleneck
-    readout  the mean of the last feature map asks one question of it, by multi-head attention
+    readout  attention whose one query is the mean of the last feature map
 
 Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; He et al. 2018, arXiv:1812.01187
 (ResNet-D); Zhang 2019, arXiv:1904.11486.
@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fastclip.models.batch_norm import batch_norms, without_statistics
-from fastclip.models.config import ResNetConfig
-from fastclip.models.image_tower import ImageTower
-from fastclip.models.locking import Group
-from fastclip.models.transformer import matrix_dtype
+from fastclip.models.parts.batch_norm import batch_norms, without_statistics
+from fastclip.models.parts.locking import Group
+from fastclip.models.parts.transformer import matrix_dtype
+from fastclip.models.towers.image_tower import ImageTower, Positions
+from fastclip.models.towers.modified_resnet.config import ResNetConfig
 
 EXPANSION = 4  # channels that leave a bottleneck over its own
 OPENAI_NAMES = {"relu1": "act1", "relu2": "act2", "relu3": "act3"}
@@ -75,7 +75,10 @@ class Bottleneck(NamedByBoth):
 
 
 class AttentionPool2d(nn.Module):
-    """(B, channels, H, W) to (B, output_dim): the mean asks, all positions and the mean answer."""
+    """(B, channels, H, W) to (B, output_dim) by attention.
+
+    The query is the mean token; keys and values are all tokens and the mean.
+    """
 
     def __init__(
         self, grid_size: tuple[int, int], channels: int, heads: int, output_dim: int
@@ -130,6 +133,8 @@ class Stage(nn.Sequential):
 class ModifiedResNet(NamedByBoth, ImageTower):
     """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
 
+    positions = Positions("attnpool.positional_embedding", num_before=1)
+
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, 3, embed_dim)
         width = config.width
@@ -161,19 +166,23 @@ class ModifiedResNet(NamedByBoth, ImageTower):
         self.require_images(images)
         if self.output_tokens:
             raise ValueError("output_tokens must be False: a ResNet has no tokens to return")
+        return self.attnpool(self._feature_map(images))
+
+    def patch_tokens(self, images: Tensor) -> Tensor:
+        """See `ImageTower.patch_tokens`: the 32 * width channels of the last feature map."""
+        self.require_images(images)
+        return self._feature_map(images).flatten(2).transpose(1, 2)
+
+    def _feature_map(self, images: Tensor) -> Tensor:
+        """(B, 3, height, width) to (B, 32 * width, *grid_size)."""
         x = images.to(matrix_dtype(self.conv1))
-        return self.attnpool(self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x))))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
 
     def stem(self, x: Tensor) -> Tensor:
         """(B, 3, height, width) to (B, width, height / 4, width / 4)."""
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.act2(self.bn2(self.conv2(x)))
         return self.avgpool(self.act3(self.bn3(self.conv3(x))))
-
-    def has_own_positions(self) -> bool:
-        rows, columns = self.grid_size
-        positions = getattr(self.attnpool, "positional_embedding", None)
-        return positions is not None and positions.shape[0] == rows * columns + 1
 
     def groups(self) -> list[Group]:
         stem = [self.conv1, self.bn1, self.conv2, self.bn2, self.conv3, self.bn3]

@@ -1,0 +1,87 @@
+"""Rows of the table between the tensors of a model here and those of the same in transformers.
+
+A row has names of ours, names of theirs, and what is between:
+
+    same         nothing
+    transposed   a matrix that multiplies from the right here is a Linear's weight there
+    split        query, key and value: one tensor here, three there
+    joined       query, and key with value: two tensors here, one there
+    leading_one  (1, T, width) here, (T, width) there
+    scalar       () here, (1,) there
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Correspondence(NamedTuple):
+    """Tensors of ours and of theirs that hold the same numbers, and the ways between."""
+
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+    to_theirs: Callable[..., tuple[Tensor, ...]]
+    to_ours: Callable[..., tuple[Tensor, ...]]
+
+
+class BlockNames(NamedTuple):
+    """What a block's parts are called here."""
+
+    norm_1: str
+    qkv: str  # before "weight" and "bias"
+    out: str
+    norm_2: str
+    fc_1: str
+    fc_2: str
+
+
+OPENAI_BLOCK = BlockNames(
+    "ln_1", "attn.in_proj_", "attn.out_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"
+)
+TIMM_BLOCK = BlockNames("norm1", "attn.qkv.", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+
+
+def block(ours: str, theirs: str, names: BlockNames) -> Iterator[Correspondence]:
+    yield from layer(f"{ours}{names.norm_1}", f"{theirs}layer_norm1")
+    yield split(f"{ours}{names.qkv}weight", f"{theirs}self_attn.", "weight")
+    yield split(f"{ours}{names.qkv}bias", f"{theirs}self_attn.", "bias")
+    yield from layer(f"{ours}{names.out}", f"{theirs}self_attn.out_proj")
+    yield from layer(f"{ours}{names.norm_2}", f"{theirs}layer_norm2")
+    yield from layer(f"{ours}{names.fc_1}", f"{theirs}mlp.fc1")
+    yield from layer(f"{ours}{names.fc_2}", f"{theirs}mlp.fc2")
+
+
+def layer(ours: str, theirs: str) -> Iterator[Correspondence]:
+    yield same(f"{ours}.weight", f"{theirs}.weight")
+    yield same(f"{ours}.bias", f"{theirs}.bias")
+
+
+def same(ours: str, theirs: str) -> Correspondence:
+    return Correspondence((ours,), (theirs,), lambda x: (x,), lambda x: (x,))
+
+
+def transposed(ours: str, theirs: str) -> Correspondence:
+    return Correspondence((ours,), (theirs,), lambda x: (x.T,), lambda x: (x.T,))
+
+
+def split(ours: str, theirs: str, kind: str) -> Correspondence:
+    names = tuple(f"{theirs}{part}_proj.{kind}" for part in "qkv")
+    return Correspondence((ours,), names, lambda x: x.chunk(3), lambda *parts: (torch.cat(parts),))
+
+
+def joined(ours: tuple[str, str], theirs: str) -> Correspondence:
+    return Correspondence(
+        ours, (theirs,),
+        lambda q, kv: (torch.cat([q, kv]),),
+        lambda x: x.split((len(x) // 3, 2 * len(x) // 3)),
+    )  # fmt: skip
+
+
+def leading_one(ours: str, theirs: str) -> Correspondence:
+    return Correspondence((ours,), (theirs,), lambda x: (x[0],), lambda x: (x[None],))
+
+
+def scalar(name: str) -> Correspondence:
+    return Correspondence((name,), (name,), lambda x: (x.reshape(1),), lambda x: (x.reshape(()),))

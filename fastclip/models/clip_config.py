@@ -1,0 +1,93 @@
+"""The configuration of a model: of both towers, and of the space in which they meet.
+
+Plain values, with open_clip's names, kept with every checkpoint. `open_clip_config.py` reads and
+writes them as open_clip's JSON.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastclip.data.limits import MOST_PARAMETERS
+from fastclip.models.towers.config_checks import require_exponents, require_flags, require_sizes
+from fastclip.models.towers.image_config import ImageTowerConfig
+from fastclip.models.towers.text.config import TextConfig
+
+DEFAULT_LOGIT_SCALE = math.log(1 / 0.07)
+SIGLIP_LOGIT_SCALE, SIGLIP_LOGIT_BIAS = math.log(10), -10.0
+
+
+@dataclass(frozen=True)
+class ClipConfig(Mapping[str, Any]):
+    """Both towers and the dimension of the space in which they meet.
+
+    It also reads as open_clip's dict does: `config["vision_cfg"]["image_size"]`, `dict(config)`.
+
+    Attributes:
+        custom_text: the text tower's keys stand under `text.`, not at the top level.
+        init_logit_scale: natural logarithm.
+        init_logit_bias: None for a model without a bias.
+        nonscalar_logit_scale: the scale and the bias have the shape (1,) instead of ().
+
+    Raises:
+        ValueError: `embed_dim` is not positive, or a tower without projection has another width.
+    """
+
+    embed_dim: int
+    vision_cfg: ImageTowerConfig
+    text_cfg: TextConfig
+    custom_text: bool = False
+    init_logit_scale: float = DEFAULT_LOGIT_SCALE
+    init_logit_bias: float | None = None
+    nonscalar_logit_scale: bool = False
+
+    def __post_init__(self) -> None:
+        require_sizes(embed_dim=self.embed_dim)
+        require_exponents(init_logit_scale=self.init_logit_scale)
+        if self.init_logit_bias is not None:
+            require_exponents(init_logit_bias=self.init_logit_bias)
+        require_flags(
+            custom_text=self.custom_text, nonscalar_logit_scale=self.nonscalar_logit_scale
+        )
+        towers = self.vision_cfg, self.text_cfg
+        num_parameters = sum(tower.num_matrix_parameters() for tower in towers)
+        if num_parameters > MOST_PARAMETERS:
+            raise ValueError(
+                f"the model would have {num_parameters:,} parameters, more than {MOST_PARAMETERS:,}"
+            )
+        unprojected = []
+        if not self.vision_cfg.has_projection:
+            unprojected.append(("vision", self.vision_cfg.width))
+        if self.text_cfg.proj_type == "none":
+            unprojected.append(("text", self.text_cfg.width))
+        for tower, width in unprojected:
+            if width != self.embed_dim:
+                raise ValueError(
+                    f"the {tower} tower has no projection: its width {width} must be "
+                    f"embed_dim {self.embed_dim}"
+                )
+
+    @property
+    def activations(self) -> tuple[str | None, str]:
+        """Of the vision tower, None where it has no choice, and of the text tower."""
+        return self.vision_cfg.activation, self.text_cfg.activation
+
+    def with_quick_gelu(self) -> "ClipConfig":
+        """The model as open_clip's `quick_gelu` changes it: each tower that has the choice."""
+        text = replace(self.text_cfg, activation="quick_gelu")
+        return replace(self, vision_cfg=self.vision_cfg.with_quick_gelu(), text_cfg=text)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._as_json()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._as_json())
+
+    def __len__(self) -> int:
+        return len(self._as_json())
+
+    def _as_json(self) -> dict[str, Any]:
+        from fastclip.models.open_clip_config import to_json  # which is made of this module
+
+        return to_json(self)

@@ -1,0 +1,1 @@
+"""What towers are built of: blocks, attention, norms, activations, masks, patch dropout."""

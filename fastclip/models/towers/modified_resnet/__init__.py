@@ -1,0 +1,1 @@
+"""CLIP's ResNet: configuration, module, and the published models that have it."""

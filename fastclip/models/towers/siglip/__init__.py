@@ -1,0 +1,1 @@
+"""SigLIP's vision transformer: configuration, module, and the published models that have it."""

@@ -1,0 +1,29 @@
+"""The image towers that are built in. A new one is a file of its own, and a line here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from fastclip.models.towers.image_config import ImageTowerConfig
+from fastclip.models.towers.modified_resnet.config import ResNetConfig
+from fastclip.models.towers.siglip.config import SiglipVisionConfig
+from fastclip.models.towers.vision_transformer.config import VisionConfig
+
+# In the order in which they are asked: open_clip's JSON is of a vision transformer where it says
+# nothing else.
+IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
+    SiglipVisionConfig,
+    ResNetConfig,
+    VisionConfig,
+]
+
+
+def tower_told_by(values: Mapping[str, Any]) -> type[ImageTowerConfig]:
+    """The kind of tower that a `vision_cfg` in open_clip's words is of."""
+    return next(tower for tower in IMAGE_TOWERS if tower.is_told_by(values))
+
+
+def tower_with_weights_in(tensors: Mapping[str, Tensor]) -> type[ImageTowerConfig] | None:
+    """The kind of image tower that a state dict under open_clip's names has, or None."""
+    return next((tower for tower in IMAGE_TOWERS if tower.has_weights_in(tensors)), None)

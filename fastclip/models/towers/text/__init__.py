@@ -1,0 +1,1 @@
+"""The text tower: configuration, module, and the published models that have it."""

@@ -1,0 +1,11 @@
+"""The text tower of OpenAI's models, which most others have too."""
+
+from typing import Any
+
+from fastclip.models.towers.text.config import OPENAI_VOCAB_SIZE, TextConfig
+
+
+def openai_text(width: int, layers: int, **changes: Any) -> TextConfig:
+    """A text tower with OpenAI's vocabulary, texts of 77 tokens and heads of 64 channels."""
+    sizes = dict(context_length=77, vocab_size=OPENAI_VOCAB_SIZE)
+    return TextConfig(width=width, heads=width // 64, layers=layers, **sizes | changes)

@@ -1,0 +1,1 @@
+"""CLIP's vision transformer: configuration, module, and the published models that have it."""
