@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.loader import Batch, PairLoader
 from fastclip.data.pixels import standardize
 from fastclip.distributed.processes import Processes
 from fastclip.evaluate.evaluator import Evaluator, repeats
-from fastclip.losses.clip import ClipLoss
-from fastclip.losses.siglip import SigLipLoss
 from fastclip.models.open_clip_config import to_json
 from fastclip.models.tower_precision import TowerPrecision
 from fastclip.progress import is_watched, progress_bar
@@ -35,6 +33,7 @@ from fastclip.train.log.run_log import RunLog
 from fastclip.train.log.step_report import StepReport, peak_bytes
 from fastclip.train.run.contents import contents_of_run
 from fastclip.train.run.data import RunData
+from fastclip.train.run.loss import LossFactory, make_loss
 from fastclip.train.run.model import RunModel, make_model
 from fastclip.train.run.stop_signals import StopSignals, ToldToStop
 from fastclip.train.settings.run_config import RunConfig
@@ -53,13 +52,20 @@ class Run:
     Args:
         config: the same on all ranks.
         directory: of the run; only the first rank writes.
+        make_loss: makes the loss, whose parameters are trained and whose state is in every
+            checkpoint, see `fastclip.train.run.loss`.
 
     Raises:
         ValueError, OSError, RuntimeError: model, data or a checkpoint cannot be used as told.
     """
 
     def __init__(
-        self, config: RunConfig, processes: Processes, directory: Path, log: RunLog
+        self,
+        config: RunConfig,
+        processes: Processes,
+        directory: Path,
+        log: RunLog,
+        make_loss: LossFactory = make_loss,
     ) -> None:
         self.processes, self.log = processes, log
         self.arithmetic = config.arithmetic(processes.world_size)
@@ -70,6 +76,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.run_model: RunModel = make_model(config, self.precision.parameters)
         self.model = self.run_model.model
+        self.loss = make_loss(config, self.model).to(processes.device)
         self.data = RunData(config, self.run_model, processes)
         self.steps_per_epoch = self.data.steps_per_epoch
         moments = moments_of(self.model)
@@ -146,10 +153,10 @@ class Run:
             self.model.compile()
         has_masters = self.precision.has_masters
         masters = MasterWeights(self.model.named_parameters()) if has_masters else NO_MASTERS
-        optimizer = make_optimizer(self.model, self.train_config, masters)
+        optimizer = make_optimizer(self.model, self.train_config, masters, self.loss)
         self.compute = CachedStep(
             wrap(self.model, self.processes),
-            self._loss(),
+            self.loss,
             self.arithmetic.micro_batch_size,
             config.activation_budget,
             autocast=self.precision.autocast,
@@ -158,7 +165,9 @@ class Run:
         )
         self.take_step = OptimizerStep(self.compute, optimizer, self.train_config, average, masters)
         self.counts = self.take_step.counts
-        self.state = TrainedState(self.model, optimizer, scaler, average, masters, self.counts)
+        self.state = TrainedState(
+            self.model, optimizer, scaler, average, masters, self.counts, self.loss
+        )
 
     def _train_epoch(self) -> None:
         """The rest of an epoch."""
@@ -326,10 +335,6 @@ class Run:
         keep = self._is_due(self.config.save_frequency) or self._is_last_epoch
         names = [f"epoch_{self.epoch}.pt"] if keep else []
         return names + (["epoch_latest.pt"] if self.config.save_most_recent else [])
-
-    def _loss(self) -> nn.Module:
-        settings = {"backend": self.config.backend, "schedule": self.config.loss_schedule}
-        return SigLipLoss(**settings) if self.config.siglip else ClipLoss(**settings)
 
 
 def _standard_images(

@@ -24,7 +24,7 @@ def names_of(model, parameters):
 
 def test_matrices_decay_and_vectors_and_the_scale_do_not():
     model = CLIP(MODEL)
-    kept, decayed = (group["params"] for group in parameter_groups(model, 0.1))
+    kept, decayed = (group["params"] for group in parameter_groups(model.parameters(), 0.1))
     assert names_of(model, decayed) >= {"visual.conv1.weight", "token_embedding.weight"}
     assert names_of(model, kept) == {
         name for name, _ in model.named_parameters()
@@ -36,7 +36,7 @@ def test_matrices_decay_and_vectors_and_the_scale_do_not():
 def test_frozen_parameters_are_left_out():
     model = CLIP(MODEL)
     model.visual.requires_grad_(False)
-    trained = [p for group in parameter_groups(model, 0.1) for p in group["params"]]
+    trained = [p for group in parameter_groups(model.parameters(), 0.1) for p in group["params"]]
     assert not any(name.startswith("visual.") for name in names_of(model, trained))
 
 
@@ -72,7 +72,7 @@ def test_groups_are_those_of_open_clips_rule(name):
         [p for n, p in named if is_excluded(n, p)],
         [p for n, p in named if not is_excluded(n, p)],
     ]
-    for group, expected in zip(parameter_groups(model, 0.1), theirs, strict=True):
+    for group, expected in zip(parameter_groups(model.parameters(), 0.1), theirs, strict=True):
         assert [id(p) for p in group["params"]] == [id(p) for p in expected]
 
 

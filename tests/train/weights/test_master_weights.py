@@ -109,8 +109,8 @@ def test_groups_hold_masters_where_there_are_some_and_decay_matrices_alone():
     model = set_precision(build(TINY), "bf16")
     model.lock_image_tower()
     masters = MasterWeights(model.named_parameters())
-    kept, decayed = parameter_groups(model, 0.1, masters)
-    plain = parameter_groups(model, 0.1)
+    kept, decayed = parameter_groups(model.parameters(), 0.1, masters)
+    plain = parameter_groups(model.parameters(), 0.1)
     for group, expected in zip((kept, decayed), plain, strict=True):
         assert group["weight_decay"] == expected["weight_decay"]
         assert [p.shape for p in group["params"]] == [p.shape for p in expected["params"]]
