@@ -24,7 +24,7 @@ from fastclip.train.checkpoints.same_run import OwnRun, resumption
 from fastclip.train.checkpoints.store import CheckpointStore, Found, is_name_of_epoch
 from fastclip.train.checkpoints.trained_state import LOSS, TrainedState, digest_of, on_the_cpu
 from fastclip.train.log.run_log import RunLog
-from fastclip.train.settings.run_config import ALLOW_FRESH, LATEST
+from fastclip.train.settings.output_config import ALLOW_FRESH, LATEST
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.not_finite import listed, stored_not_finite
 from fastclip.train.step.random_state import RandomState, torch_generators

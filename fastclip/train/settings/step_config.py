@@ -1,6 +1,7 @@
-"""What a training run is told: plain values, checked once, kept in every checkpoint."""
+"""What the steps of a run are told, in steps and not in epochs: plain values, checked once."""
 
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from fastclip.train.memory.activation_budget import parse_budget
 
@@ -8,9 +9,17 @@ SCHEDULERS = ("cosine", "const", "const-cooldown")
 ON_NONFINITE = ("stop", "skip")
 
 
+class Moments(NamedTuple):
+    """AdamW's averages of the gradient and of its square, and what keeps the division finite."""
+
+    beta1: float
+    beta2: float
+    eps: float
+
+
 @dataclass(frozen=True)
-class TrainConfig:
-    """Settings of one run.
+class StepConfig:
+    """Settings of the steps of one run.
 
     Attributes:
         batch_size: pairs in one loss; at least 2, a lone pair has nothing to contrast with.
@@ -23,7 +32,7 @@ class TrainConfig:
         lr_scheduler: "cosine", "const" or "const-cooldown", see `schedule.py`.
         lr_cooldown_steps: of "const-cooldown": the last steps of the run, in which the rate falls.
         lr_cooldown_power, lr_cooldown_end: how it falls, and where to.
-        weight_decay: of matrices; vectors and scalars have none (see `optim.py`).
+        weight_decay: of matrices; vectors and scalars have none (see `optimizer.py`).
         beta1, beta2, eps: of AdamW.
         grad_clip_norm: largest gradient norm, or None for no limit.
         on_nonfinite: "stop" where a loss or a gradient is not finite, or "skip" the step.
@@ -90,3 +99,6 @@ class TrainConfig:
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
             raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+
+TrainConfig = StepConfig  # its former name

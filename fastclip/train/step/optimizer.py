@@ -7,25 +7,15 @@ section 2.5.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from torch import nn
 from torch.optim import AdamW
 
 from fastclip.models.config import ResNetConfig
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import Moments, StepConfig
 from fastclip.train.step.gradient_sync import parameters_of
 from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
 from fastclip.train.weights.sharding import is_share
-
-
-class Moments(NamedTuple):
-    """AdamW's averages of the gradient and of its square, and what keeps the division finite."""
-
-    beta1: float
-    beta2: float
-    eps: float
-
 
 OF_VISION_TRANSFORMERS, OF_RESNETS = Moments(0.9, 0.98, 1e-6), Moments(0.9, 0.999, 1e-8)
 
@@ -52,7 +42,7 @@ def parameter_groups(
 
 def make_optimizer(
     model: nn.Module,
-    config: TrainConfig,
+    config: StepConfig,
     masters: MasterWeights = NO_MASTERS,
     loss: object = None,
 ) -> AdamW:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.counts import StepCounts
 from fastclip.train.step.gradient_norm import gradient_norm, limit_norm
@@ -70,7 +70,7 @@ class OptimizerStep:
         self,
         compute: CachedStep,
         optimizer: torch.optim.Optimizer,
-        config: TrainConfig,
+        config: StepConfig,
         average: AveragedModel | None = None,
         masters: MasterWeights = NO_MASTERS,
     ) -> None:

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from fastclip import ClipLoss
 from fastclip.models.config import ClipConfig, ResNetConfig, TextConfig, VisionConfig
 from fastclip.train.checkpoints.trained_state import TrainedState
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.gradient_norm import gradient_norm, limit_norm
 from fastclip.train.step.optimizer import make_optimizer
@@ -21,7 +21,7 @@ from tests.support.small_models import build, inputs
 TEXT = TextConfig(context_length=6, vocab_size=20, width=16, heads=2, layers=1)
 VIT = ClipConfig(8, VisionConfig((4, 4), patch_size=2, width=16, layers=1, head_width=8), TEXT)
 RESNET = ClipConfig(8, ResNetConfig(32, (1, 1, 1, 1), width=4, head_width=16), TEXT)
-CONFIG = TrainConfig(batch_size=6, steps=9, learning_rate=1e-2)
+CONFIG = StepConfig(batch_size=6, steps=9, learning_rate=1e-2)
 SKIP = {"on_nonfinite": "skip"}
 
 
@@ -43,7 +43,7 @@ class LossWithAState(ClipLoss):
 def make(config=VIT, scaler=None, loss=None, **settings):
     """A step, its state, and micro-batches for it."""
     model, loss = build(config).train(), loss or ClipLoss()
-    training = TrainConfig(**{**CONFIG.to_dict(), **settings})
+    training = StepConfig(**{**CONFIG.to_dict(), **settings})
     average = make_average(model, 0.5, False)
     optimizer = make_optimizer(model, training, loss=loss)
     compute = CachedStep(model, loss, 3, scaler=scaler)
