@@ -12,128 +12,18 @@ The flags are the fields of `RunConfig`: a flag, a line of a YAML file and a fie
 import argparse
 import ast
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
-from fastclip.data.preprocess import INTERPOLATIONS, RESIZE_MODES
-from fastclip.distributed.groups import LOSS_SCHEDULES
-from fastclip.models.tower_precision import PRECISIONS
 from fastclip.printable import printable_lines
 from fastclip.train.settings.config_file import read_settings
 from fastclip.train.settings.idle import idle_settings
-from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.settings.step_config import ON_NONFINITE, SCHEDULERS
+from fastclip.train.settings.run_config import PARTS, RunConfig
+from fastclip.train.settings.setting import About, about, hints_of
 from fastclip.train.settings.types import non_optional
 
-HELP = {
-    "data": {
-        "train_data": "tar shards (braces, globs, `::`), csv/tsv, folder, or `digits`",
-        "val_data": "like --train-data; evaluated by retrieval",
-        "dataset_type": "webdataset, csv, folder, synthetic, builtin, hf or auto",
-        "csv_separator": "what separates the columns of a table",
-        "csv_img_key": "column of paths, of a table or a Hugging Face data set",
-        "csv_caption_key": "column of captions, of a table or a Hugging Face data set",
-        "image_key": "which image of a sample: suffixes in order of preference, such as 'png;jpg' "
-        "or seg.png; the column of a table",
-        "caption_key": "which caption of a sample, likewise (default: txt); a caption in a json "
-        "file is its value of 'caption' or 'text'",
-        "train_num_samples": "samples of an epoch, where the data does not say",
-        "workers": "processes that read and decode, on each rank",
-        "shuffle_buffer": "samples that each worker shuffles among",
-        "max_bad_rate": "fraction of samples that may be bad",
-        "zeroshot_data": "folder with a folder per class, or `digits`; classified zero-shot",
-        "zeroshot_classes": "text file, a class name per line, in the order of the sorted folders",
-        "zeroshot_templates": "text file, a prompt per line, {} for the class name",
-        "imagenet_val": "ImageNet's validation folder; names and prompts are open_clip's",
-        "imagenet_v2": "folder of ImageNet V2, likewise",
-    },
-    "model": {
-        "model": "see fastclip.list_models(); `digits` is the small one of the built-in data",
-        "pretrained": "tag or path of weights to start from",
-        "siglip": "sigmoid loss and its initialisation",
-        "lock_image": "freeze the image tower",
-        "lock_image_unlocked_groups": "last groups of a locked image tower that are trained",
-        "lock_image_freeze_bn_stats": "freeze the running statistics of a locked image tower too",
-        "lock_text": "freeze the text tower",
-        "lock_text_unlocked_layers": "last layers of a locked text tower that are trained",
-        "grad_checkpointing": "run blocks again in the backward",
-        "force_patch_dropout": "fraction of patches dropped in training",
-        "force_image_size": "pixels, or height and width; position embeddings are interpolated",
-        "force_context_length": "tokens; position embeddings are interpolated",
-        "force_quick_gelu": "QuickGELU in both towers",
-        "force_custom_text": "keys of the text tower begin with text.",
-        "image_mean": "mean of the pixels, instead of the model's",
-        "image_std": "standard deviation of the pixels, instead of the model's",
-        "image_interpolation": "how images are resized in evaluation",
-        "image_resize_mode": "how images are made to fit in evaluation",
-        "aug_cfg": "augmentation: scale='(0.8, 1.0)' gray_scale_prob=0.2 ...; see AugmentationCfg",
-        "cache_dir": "where published weights are kept",
-        "torchcompile": "compile the towers",
-    },
-    "batch": {
-        "global_batch_size": "pairs in one loss, over all ranks",
-        "micro_batch_size": "pairs encoded at once by a rank; default: --batch-size",
-        "activation_budget": "memory for graphs that are kept: 20GiB, 0, auto or unlimited",
-        "batch_size": "open_clip's: pairs of a rank; with --accum-freq it makes the global batch",
-        "accum_freq": "open_clip's: micro-batches of a rank",
-        "loss_schedule": "how the loss goes over ranks: gather or ring",
-        "fsdp": "shard weights, gradients and moments over ranks (FSDP2)",
-        "backend": "what computes the loss, see fastclip.explain_backends()",
-        "precision": "how the towers compute; default: amp_bf16 on a GPU, fp32 else; bf16 and fp16 "
-        "step float32 copies of their 16-bit weights, pure_bf16 and pure_fp16 lose small steps",
-        "device": "cpu or cuda",
-        "dist_backend": "nccl or gloo",
-        "dist_timeout_minutes": "minutes that ranks wait for one that is late, such as the first "
-        "while it evaluates or saves, before the run fails",
-    },
-    "optimisation": {
-        "epochs": "passes over the data",
-        "lr": "peak learning rate",
-        "beta1": "AdamW's (default: 0.9)",
-        "beta2": "AdamW's (default: 0.98, of a ResNet 0.999)",
-        "eps": "AdamW's (default: 1e-6, of a ResNet 1e-8)",
-        "wd": "weight decay of matrices",
-        "warmup": "steps of linear rise",
-        "lr_scheduler": "learning rate after the warm-up: cosine, const or const-cooldown",
-        "epochs_cooldown": "last epochs of const-cooldown, in which the learning rate falls",
-        "lr_cooldown_power": "power of the fall in the cooldown; 1 is a straight line",
-        "lr_cooldown_end": "learning rate at the end of the cooldown",
-        "skip_scheduler": "one learning rate for all steps, without warm-up",
-        "ema_decay": "average the weights, such as 0.9999, in float32; evaluated, and kept as "
-        "epoch_K_ema.pt; 0 is none, and drops that of a checkpoint",
-        "grad_clip_norm": "largest norm of the gradient",
-        "on_nonfinite": "what happens where a loss or a gradient is not finite: the run stops, or "
-        "the step is skipped; an overflow that --precision amp scales away is always skipped",
-        "max_skipped_steps": "steps that --on-nonfinite skip skips in a row; one more stops",
-        "seed": "seed of weights, data order and dropout",
-    },
-    "run": {
-        "logs": "folder of runs; under torchrun --logs-dir, as --logs looks like one of its own",
-        "name": "name of this run, and of its folder in --logs; default: made of the time and "
-        "the settings",
-        "resume": "path of a checkpoint, or `latest` of --name; it is refused where the run is "
-        "another one, and the log says what has changed; `allow-fresh` is `latest`, but starts "
-        "afresh where no checkpoint is whole",
-        "log_every_n_steps": "steps between lines",
-        "save_frequency": "epochs between checkpoints that are kept",
-        "save_every_steps": "steps between checkpoints",
-        "save_every_minutes": "minutes between checkpoints",
-        "keep_last": "checkpoints that stay, in addition to the checkpoints of epochs",
-        "save_most_recent": "keep the checkpoint of the last epoch as epoch_latest.pt too",
-        "val_frequency": "epochs between evaluations by retrieval",
-        "zeroshot_frequency": "epochs between evaluations by classification",
-        "report_to": "tensorboard, wandb, both with a comma between, or all",
-        "wandb_project_name": "project at Weights & Biases",
-        "wandb_notes": "notes on the run at Weights & Biases",
-    },
-}
-CHOICES = {
-    "lr_scheduler": SCHEDULERS, "on_nonfinite": ON_NONFINITE, "precision": PRECISIONS,
-    "loss_schedule": LOSS_SCHEDULES,
-    "image_interpolation": INTERPOLATIONS, "image_resize_mode": RESIZE_MODES,
-}  # fmt: skip
-ALIASES = {"logs": ("--logs-dir",)}  # torchrun takes --logs for the beginning of its own flags
+SHOWN = {"\t": "tab"}  # defaults that are shown by another name
 # open_clip's flags that change nothing here, and why.
 ACCEPTED = {
     "--local-loss": "gradients are exact without it",
@@ -155,22 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.usage = "%(prog)s [--help] [--config FILE] [--<setting> <value> ...]"
     parser.add_argument("--config", type=Path, metavar="FILE",
-        help="YAML or JSON of these settings; flags take precedence")  # fmt: skip
-    hints = get_type_hints(RunConfig)
-    by_name = {f.name: f for f in fields(RunConfig)}
-    for title, entries in HELP.items():
+        help="Read these settings from a file, YAML or JSON. Flags take precedence.")  # fmt: skip
+    hints = hints_of(RunConfig)
+    for title, part in PARTS.items():
         group = parser.add_argument_group(title)
-        for name, text in entries.items():
-            default = by_name[name].default
-            assert default is not MISSING
-            told = repr(default) if isinstance(default, str) and default.isspace() else default
-            shown = "" if default in (None, False, "") else f" (default: {told})"
-            flags = [f"--{name.replace('_', '-')}", *ALIASES.get(name, ())]
-            group.add_argument(*flags, help=text + shown, default=None, **_how(name, hints[name]))
+        for field in part.own_fields():
+            known = about(field)
+            flags = [f"--{field.name.replace('_', '-')}", *known.aliases]
+            text = known.help + _shown(field.default)
+            how = _how(known, hints[field.name])
+            group.add_argument(*flags, help=text, default=None, **how)
     ignored = parser.add_argument_group("open_clip's, accepted and without effect")
     for flag, reason in ACCEPTED.items():
         how = {"metavar": "X"} if flag in WITH_VALUE else {"action": "store_true"}
-        ignored.add_argument(flag, help=reason, **how)
+        ignored.add_argument(flag, help=f"This flag has no effect: {reason}.", **how)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -215,8 +103,8 @@ def make_config(args: argparse.Namespace) -> RunConfig:
 
 
 def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
+    from fastclip.train.run.cautions import cautions
     from fastclip.train.run.run import Run
-    from fastclip.train.settings.cautions import cautions
 
     config = directory.config
     if directory.caution is not None:
@@ -232,9 +120,9 @@ def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{processes.world_size} x {processes.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
-    for description in run.data.descriptions():
+    for description in run.evaluation_data.descriptions():
         log.say(description)
-    for notice in run.data.notices():
+    for notice in (*run.data.notices(), *run.evaluation_data.notices()):
         log.warn(notice)
     of_settings = cautions(config, run.train_config, run.steps_per_epoch)
     for caution in (run.precision.caution, *of_settings):
@@ -267,10 +155,20 @@ def _make_log(directory: Any, processes: Any) -> Any:
 
     if not processes.is_first:
         return RunLog(None)
-    return RunLog(directory.path, make_reporters(directory.config, directory.path))
+    config = directory.config
+    is_resumed = config.resume is not None
+    reporters = make_reporters(config, directory.path, config.to_dict(), is_resumed)
+    return RunLog(directory.path, reporters)
 
 
-def _how(name: str, hint: Any) -> dict[str, Any]:
+def _shown(default: Any) -> str:
+    """What is said of a default; what None stands for is in the help itself."""
+    if default is None or default is False or default == "":
+        return ""
+    return f" The default is {SHOWN.get(default, default)}."
+
+
+def _how(known: About, hint: Any) -> dict[str, Any]:
     """How argparse reads a field of this type; None is what is not given."""
     if hint is bool:
         return {"action": "store_true"}
@@ -279,8 +177,8 @@ def _how(name: str, hint: Any) -> dict[str, Any]:
         return {"type": get_args(hint)[0], "nargs": "+", "metavar": "X"}
     if get_origin(hint) is dict:
         return {"action": _ReadPairs, "nargs": "*", "metavar": "NAME=VALUE"}
-    if name in CHOICES:
-        return {"choices": CHOICES[name]}
+    if known.choices:
+        return {"choices": known.choices}
     return {"type": hint, "metavar": "X"}
 
 

@@ -3,13 +3,14 @@
 import argparse
 import json
 import re
+from dataclasses import fields
 
 import pytest
 
 from fastclip.cli import main
-from fastclip.commands.train import HELP, add_arguments, make_config
-from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.step.optimizer import Moments
+from fastclip.commands.train import add_arguments, make_config
+from fastclip.models.towers.image_config import Moments
+from fastclip.train.settings.run_config import PARTS, RunConfig
 from fastclip.train.step.schedule import learning_rate_at
 
 
@@ -19,9 +20,35 @@ def parse(*argv):
     return parser.parse_args(argv)
 
 
-def test_every_setting_has_a_flag_and_a_line_of_help():
-    told = [name for entries in HELP.values() for name in entries]
+def help_of_flags():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return {flag: action.help for action in parser._actions for flag in action.option_strings}
+
+
+def test_every_setting_has_a_flag_in_one_group():
+    told = [field.name for part in PARTS.values() for field in part.own_fields()]
     assert sorted(told) == sorted(RunConfig.__dataclass_fields__)
+    assert {f"--{name.replace('_', '-')}" for name in told} <= help_of_flags().keys()
+
+
+@pytest.mark.parametrize("field", fields(RunConfig), ids=lambda field: field.name)
+def test_help_of_a_setting_is_sentences_with_its_default(field):
+    text = help_of_flags()[f"--{field.name.replace('_', '-')}"]
+    assert re.fullmatch(r"[A-Z].*[.`]", text) and "  " not in text
+    assert len(text.split()) > 3
+    told = f" The default is {field.default}."
+    if field.name == "csv_separator":
+        told = " The default is tab."
+    has_none = field.default is None or field.default is False or field.default == ""
+    assert text.endswith(told) != has_none and text.count("default is ") == (not has_none)
+
+
+def test_defaults_of_zero_are_shown():
+    texts = help_of_flags()
+    assert texts["--seed"].endswith(" The default is 0.")
+    assert texts["--lr-cooldown-end"].endswith(" The default is 0.0.")
+    assert not any("\t" in text for text in texts.values())
 
 
 def test_flags_take_precedence_over_the_file_and_the_file_over_defaults(tmp_path):
@@ -288,7 +315,7 @@ def test_help_groups_the_flags(capsys):
         main(["train", "--help"])
     assert raised.value.code == 0
     text = capsys.readouterr().out
-    assert all(f"{title}:" in text for title in HELP)
+    assert all(f"{title}:" in text for title in PARTS)
     assert "--global-batch-size" in text and "fastclip train --train-data" in text
 
 

@@ -9,7 +9,7 @@ from torch.distributed.tensor import DTensor
 
 from fastclip.models.precision import set_precision
 from fastclip.train.checkpoints.trained_state import TrainedState
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.gradient_norm import gradient_norm, limit_norm
 from fastclip.train.step.gradient_sync import GradientSync
@@ -22,8 +22,8 @@ from tests.distributed.test_cached_step import MICRO, STEPS, loss_of, make, shar
 from tests.support.small_models import SMALL, build, inputs
 
 CPU = torch.device("cpu")
-CONFIG = TrainConfig(batch_size=6, steps=3, learning_rate=1e-3)
-SMALL_STEPS = TrainConfig(batch_size=6, steps=3, learning_rate=1e-5, grad_clip_norm=1e-2)
+CONFIG = StepConfig(batch_size=6, steps=3, learning_rate=1e-3)
+SMALL_STEPS = StepConfig(batch_size=6, steps=3, learning_rate=1e-5, grad_clip_norm=1e-2)
 
 
 def train_a_share(group, name, sizes, schedule, budget):
@@ -258,7 +258,7 @@ def steps_with_one_bad_rank(group, is_shared):
     rank, model = group.rank(), build(SMALL["vit"]).train()
     if is_shared:
         shard(model, CPU, group)
-    config = TrainConfig(**{**CONFIG.to_dict(), "on_nonfinite": "skip"})
+    config = StepConfig(**{**CONFIG.to_dict(), "on_nonfinite": "skip"})
     compute = CachedStep(model, loss_of("vit", process_group=group), 3)
     step = OptimizerStep(compute, make_optimizer(model, config), config)
     over, average = compute.over, GradientSync.average

@@ -4,11 +4,11 @@
     STRETCHED   the length of the run: free, down to what is done
     FIXED       is what makes the run what it is: another value is refused
     SIZES       of a step's parts, which are fixed by what follows from all four
-    CONTENTS    name model and data, which are compared by what is in them (`run_contents.py`)
+    CONTENTS    name model and data, which are compared by what is in them (`contents.py`)
     BEGINNING   what a run begins with: it has no effect later
     PLACES      where things are: of no account
 
-Every setting is in one of these. What has no effect (`idle_settings.py`) is never a difference, and
+Every setting is in one of these. What has no effect (`settings/idle.py`) is never a difference, and
 what an older checkpoint does not say is taken to have been the default.
 """
 
@@ -17,10 +17,10 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from fastclip.data.quoting import cut
-from fastclip.train.run.contents import MODEL, NUM_SHOWN, TRAIN, VALIDATION
+from fastclip.models.towers.image_config import Moments
+from fastclip.train.checkpoints.contents import MODEL, NUM_SHOWN, TRAIN, VALIDATION
 from fastclip.train.settings.idle import idle_settings
 from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.step.optimizer import Moments
 
 FREE = (
     "max_bad_rate", "grad_checkpointing", "force_patch_dropout", "aug_cfg", "torchcompile",

@@ -1,9 +1,11 @@
 """The checkpoints of a run: what each of its ranks needs to go on exactly where it was, in a file.
 
     {"epoch", "name", "state_dict", "optimizer"[, "scaler"][, "ema_state_dict", "ema_updates"],
+     "steps": how many were taken and left out[, "loss_state_dict": of a loss with a state],
      "global_step", "samples_seen", "config", "model_config", "contents": of model and data,
      "names": of files that the same content stays under,
-     "ranks": for each of them its place in the data, what it has measured, its random numbers}
+     "ranks": for each of them its place in the data, what it has measured, its random numbers
+              [, "loss_state_dict", where it is not that of the first rank]}
 
 The first line is open_clip's, which loads the model of such a file; its optimiser has the
 parameters in another order. "state_dict" has what the optimiser steps: float32, also of the
@@ -20,9 +22,9 @@ from fastclip.distributed.processes import Processes
 from fastclip.train.checkpoints.file import UnusableCheckpoint, read_checkpoint
 from fastclip.train.checkpoints.same_run import OwnRun, resumption
 from fastclip.train.checkpoints.store import CheckpointStore, Found, is_name_of_epoch
-from fastclip.train.checkpoints.trained_state import TrainedState
+from fastclip.train.checkpoints.trained_state import LOSS, TrainedState, digest_of, on_the_cpu
 from fastclip.train.log.run_log import RunLog
-from fastclip.train.settings.run_config import ALLOW_FRESH, LATEST
+from fastclip.train.settings.output_config import ALLOW_FRESH, LATEST
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.not_finite import listed, stored_not_finite
 from fastclip.train.step.random_state import RandomState, torch_generators
@@ -89,10 +91,10 @@ class RunCheckpoints:
             CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
             FloatingPointError: on all ranks, if something in it is not finite; nothing is written.
         """
-        processes = self.processes.gather(self._place)
         trained = self.state.state_dict()
+        ranks = self.processes.gather(self._place | self._own_loss(trained))
         self._require_finite(trained, progress.global_step)
-        if processes is None:
+        if ranks is None:
             return
         size = self.config.arithmetic(self.processes.world_size).global_batch_size
         content = {
@@ -105,10 +107,21 @@ class RunCheckpoints:
             "model_config": self.own.model_config,
             "contents": self.own.contents,
             "names": list(names),
-            "ranks": processes,
+            "ranks": ranks,
         }
         self.store.save(content, progress.global_step, names)
         self._write_averages(content)
+
+    def _own_loss(self, trained: dict[str, Any]) -> dict[str, Any]:
+        """The state of this rank's loss, if it is another one than that of the first rank.
+
+        Buffers may be: a queue that every rank fills by itself.
+        """
+        if LOSS not in trained:
+            return {}
+        digest = digest_of(trained[LOSS])
+        is_first_ones = self.processes.broadcast(digest) == digest
+        return {} if is_first_ones else {LOSS: on_the_cpu(trained[LOSS])}
 
     def _require_finite(self, trained: dict[str, Any], step: int) -> None:
         """The first rank, which writes, looks for all."""
@@ -213,7 +226,7 @@ class RunCheckpoints:
         content = found.content
         own = content["ranks"][self.processes.rank]
         try:
-            self.state.load_state_dict(content)
+            self.state.load_state_dict(content | {k: own[k] for k in (LOSS,) if k in own})
             self.loader.load_state_dict(own["loader"])
             if not measures_anew:
                 self.compute.load_state_dict(own["compute"])

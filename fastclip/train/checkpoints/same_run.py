@@ -1,7 +1,7 @@
 """Is a run the one that a checkpoint is of, and what about it is no longer as it was?
 
 What may not differ is refused, all of it at once; what may is said, with what it does. Settings are
-classified in `resumed_settings.py`, and `run_contents.py` says by what model and data are known.
+classified in `resumed_settings.py`, and `contents.py` says by what model and data are known.
 """
 
 from collections.abc import Container, Mapping
@@ -9,6 +9,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from fastclip.data.sources.source import Contents
+from fastclip.models.towers.image_config import Moments
+from fastclip.train.checkpoints.contents import (
+    MODEL,
+    TRAIN,
+    contents_of_config,
+    difference,
+    stored_contents,
+)
 from fastclip.train.checkpoints.resumed_settings import (
     BEGINNING,
     CONTENTS,
@@ -21,16 +29,8 @@ from fastclip.train.checkpoints.resumed_settings import (
     refusals,
     told_settings,
 )
-from fastclip.train.run.contents import (
-    MODEL,
-    TRAIN,
-    contents_of_config,
-    difference,
-    stored_contents,
-)
 from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.settings.step_config import TrainConfig
-from fastclip.train.step.optimizer import Moments
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.schedule import learning_rate_at
 
 FIXED_SUBJECTS = (MODEL, TRAIN)
@@ -44,11 +44,11 @@ class OwnRun(NamedTuple):
         training: made of `config`.
         moments: of AdamW, where the run does not say them.
         model_config: as JSON.
-        contents: by subject, see `run_contents.py`.
+        contents: by subject, see `contents.py`.
     """
 
     config: RunConfig
-    training: TrainConfig
+    training: StepConfig
     moments: Moments
     steps_per_epoch: int
     world_size: int

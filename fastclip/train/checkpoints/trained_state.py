@@ -1,22 +1,26 @@
 """What training changes, as a checkpoint holds it: parameters, moments, the scaler, an average.
 
-Of a run it also has how many steps were taken, and how many were left out.
+Of a run it also has how many steps were taken, and how many were left out. A loss with parameters
+or buffers, such as a learned temperature or a queue of features, is stored whole.
 
 Weights are stored as the optimiser steps them: of 16-bit parameters that have float32 masters, the
 masters. A model of any dtype loads them, and rounding them gives the parameters to the bit. An
 average of the weights is float32 in any case.
 """
 
+import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map_only
 
 from fastclip.train.step.counts import StepCounts
 from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
 from fastclip.train.weights.sharding import shared_like, whole
+
+LOSS = "loss_state_dict"
 
 
 class TrainedState:
@@ -26,6 +30,7 @@ class TrainedState:
         average: of the weights; its parameters are stored as "ema_state_dict".
         masters: of 16-bit parameters, stored in their place under "state_dict".
         counts: of steps, stored under "steps".
+        loss: stored under "loss_state_dict", unless its state is empty, as that of a `ClipLoss`.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class TrainedState:
         average: AveragedModel | None = None,
         masters: MasterWeights = NO_MASTERS,
         counts: StepCounts | None = None,
+        loss: nn.Module | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -43,6 +49,7 @@ class TrainedState:
         self.average = average
         self.masters = masters
         self.counts = counts or StepCounts()
+        self.loss = nn.Module() if loss is None else loss
 
     def state_dict(self) -> dict[str, Any]:
         """Whole tensors, of sharded ones too: all ranks call this together."""
@@ -53,6 +60,8 @@ class TrainedState:
         }
         if self.scaler is not None:
             content["scaler"] = self.scaler.state_dict()
+        if of_loss := self.loss.state_dict():
+            content[LOSS] = of_loss
         if self.average is not None:
             content["ema_state_dict"] = _whole(self.average.module.state_dict())
             content["ema_updates"] = self.average.n_averaged.item()
@@ -62,11 +71,15 @@ class TrainedState:
         """
         Raises:
             ValueError: `content` lacks a part, being of a run without it, or is of a run that
-                trains other parameters.
+                trains other parameters, or with another loss.
         """
         for name, part in (("scaler", self.scaler), ("ema_state_dict", self.average)):
             if part is not None and name not in content:
                 raise ValueError(f"the checkpoint has no {name}: its run was without")
+        of_loss = content.get(LOSS, {})
+        if (objection := _objection_to_loss(of_loss, self.loss.state_dict())) is not None:
+            raise ValueError(objection)
+        self.loss.load_state_dict(of_loss)
         _load(self.model, content["state_dict"])
         self.masters.load_state_dict(content["state_dict"])
         self._load_optimizer(content["optimizer"])
@@ -99,6 +112,46 @@ class TrainedState:
             for group, stored in zip(own, content["param_groups"], strict=True)
         ]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def on_the_cpu(content: Any) -> Any:
+    """Nested values with all tensors on the CPU."""
+    return tree_map_only(Tensor, Tensor.cpu, content)
+
+
+def digest_of(content: Any) -> str:
+    """SHA-256 of nested values: equal ones have equal digests, on any device."""
+    leaves, _ = tree_flatten_with_path(on_the_cpu(content))
+    found = hashlib.sha256()
+    for path, leaf in leaves:
+        found.update(keystr(path).encode())
+        if isinstance(leaf, Tensor):
+            found.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
+            found.update(leaf.contiguous().reshape(-1).view(torch.uint8).numpy())
+        else:
+            found.update(repr(leaf).encode())
+    return found.hexdigest()
+
+
+def _objection_to_loss(stored: dict[str, Any], own: dict[str, Any]) -> str | None:
+    """Say how the state of the checkpoint's loss is not one of this run's loss, or None."""
+    was, now = ({name: _shape(value) for name, value in of.items()} for of in (stored, own))
+    if was == now:
+        return None
+    if not was:
+        return f"the checkpoint has no state of a loss, and the loss of this run has {_told(now)}"
+    return (
+        f"the checkpoint is of another loss: the state of that has {_told(was)}, and the state of "
+        f"this run's loss has {_told(now) or 'nothing'}"
+    )
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _told(shapes: dict[str, str]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
 def _all_taken(content: dict[str, Any]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
-from fastclip.train.settings.run_config import RunConfig
+from fastclip.train.settings.output_config import LogConfig
 
 
 class Reporter(ABC):
@@ -57,14 +57,24 @@ class TensorBoard(Reporter):
 
 
 class WeightsAndBiases(Reporter):
-    """Logs to the run of the same name, which goes on if the run is resumed.
+    """Logs to the run of the same name.
+
+    Args:
+        settings: of the run, all of them.
+        is_resumed: an older run of the name goes on.
 
     Raises:
         ModuleNotFoundError: `wandb` is not installed.
         RuntimeError: Weights & Biases refuses, because a login is missing for example.
     """
 
-    def __init__(self, config: RunConfig, directory: Path) -> None:
+    def __init__(
+        self,
+        config: LogConfig,
+        directory: Path,
+        settings: Mapping[str, object],
+        is_resumed: bool,
+    ) -> None:
         try:
             import wandb
         except ModuleNotFoundError as error:
@@ -72,8 +82,8 @@ class WeightsAndBiases(Reporter):
         try:
             self.run = wandb.init(
                 project=config.wandb_project_name, name=config.name, id=config.name,
-                notes=config.wandb_notes or None, config=config.to_dict(), dir=str(directory),
-                resume=None if config.resume is None else "allow",
+                notes=config.wandb_notes or None, config=dict(settings), dir=str(directory),
+                resume="allow" if is_resumed else None,
             )  # fmt: skip
         except wandb.Error as error:
             raise RuntimeError(f"--report-to wandb: {error}") from error
@@ -89,8 +99,10 @@ class WeightsAndBiases(Reporter):
         self.run.finish()
 
 
-def make_reporters(config: RunConfig, directory: Path) -> list[Reporter]:
-    """Those of `config.report_to`.
+def make_reporters(
+    config: LogConfig, directory: Path, settings: Mapping[str, object], is_resumed: bool = False
+) -> list[Reporter]:
+    """Those of `config.report_to`; see `WeightsAndBiases` for the arguments.
 
     Raises:
         ModuleNotFoundError: what one needs is not installed.
@@ -98,7 +110,7 @@ def make_reporters(config: RunConfig, directory: Path) -> list[Reporter]:
     """
     makers = {
         "tensorboard": lambda: TensorBoard(directory),
-        "wandb": lambda: WeightsAndBiases(config, directory),
+        "wandb": lambda: WeightsAndBiases(config, directory, settings, is_resumed),
     }
     return [makers[name]() for name in config.reporters]
 

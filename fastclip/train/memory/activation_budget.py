@@ -62,7 +62,7 @@ def available_bytes(device: torch.device, transient: float = 0) -> float:
 def memory_of(device: torch.device) -> int:
     """Bytes of a GPU, all of it, or of what programs may still have of the host's memory.
 
-    Limits of containers and jobs count (`host_memory.py`). The host's is divided among the
+    Limits of containers and jobs count (`host.py`). The host's is divided among the
     processes that torchrun started on it.
     """
     if device.type == "cuda":

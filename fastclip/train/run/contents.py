@@ -1,26 +1,22 @@
-"""What model and data of a run are, by content: flags and paths only name them.
+"""What model and data of a run are by content, found by looking at them.
 
-A checkpoint keeps the contents of every subject: the model, the training data, the validation data
-and each zero-shot task. Subjects are flags, or names of tasks. Where files are does not count.
+`checkpoints/contents.py` says what becomes of it.
 """
 
 import hashlib
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from fastclip.data.quoting import cut
 from fastclip.data.sources.source import Contents
 from fastclip.distributed.processes import Processes
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.models.open_clip_config import to_json
-from fastclip.train.run.data import RunData
+from fastclip.train.checkpoints.contents import MODEL, TRAIN, VALIDATION, contents_of_config
+from fastclip.train.run.data import TrainingData
+from fastclip.train.run.evaluation_data import EvaluationData
 from fastclip.train.run.model import RunModel
 
-MODEL, TRAIN, VALIDATION = "--model", "--train-data", "--val-data"
 LONG_LOOK = 1.0  # seconds that are worth a line
-NUM_NAMED, NUM_SHOWN = 3, 120  # differences in a message, and characters of one
 PROBE = ["two cats", "Zoë's 7 No. 1"]  # few tokens: a context may be short
 
 
@@ -35,19 +31,12 @@ def contents_of_model(run_model: RunModel) -> Contents:
     ]
 
 
-def contents_of_config(config: Mapping[str, Any], prefix: str = "") -> Contents:
-    """The fields of a model's configuration as JSON, but for dropout, which may change in a run."""
-    found: Contents = []
-    for name, value in sorted(config.items()):
-        if isinstance(value, Mapping):
-            found += contents_of_config(value, f"{prefix}{name}.")
-        elif name != "patch_dropout":
-            found.append((prefix + name, repr(value)))
-    return found
-
-
 def contents_of_run(
-    run_model: RunModel, data: RunData, processes: Processes, say: Callable[[str], None]
+    run_model: RunModel,
+    data: TrainingData,
+    evaluated: EvaluationData,
+    processes: Processes,
+    say: Callable[[str], None],
 ) -> dict[str, Contents]:
     """Contents by subject. The first rank looks at the files, for all.
 
@@ -55,71 +44,20 @@ def contents_of_run(
         say: called where that has taken long.
     """
     started = time.perf_counter()
-    found = processes.broadcast(_look(run_model, data) if processes.is_first else None)
-    data.train.contents = found[TRAIN]
+    found = processes.broadcast(_look(run_model, data, evaluated) if processes.is_first else None)
+    data.loader.contents = found[TRAIN]
     if (seconds := time.perf_counter() - started) > LONG_LOOK:
         say(f"looking at what model and data are made of, once a run, took {seconds:.1f} s")
     return found
 
 
-def stored_contents(content: Mapping[str, Any]) -> dict[str, Contents]:
-    """Those in a checkpoint; older ones say little: the architecture of their model.
-
-    Raises:
-        ValueError: the checkpoint's are none.
-    """
-    if "contents" not in content:
-        return {MODEL: contents_of_config(content["model_config"])}
-    contents = content["contents"]
-    try:
-        return {
-            str(subject): [(str(n), str(v)) for n, v in contents[subject]] for subject in contents
-        }
-    except (TypeError, ValueError, LookupError):
-        raise ValueError("the contents of model and data in the checkpoint are no lists") from None
-
-
-def difference(before: Contents, now: Contents) -> str | None:
-    """Say in what two contents differ, naming the first differences, or None.
-
-    Example:
-        >>> difference([("0.tar", "10 bytes"), ("1.tar", "7 bytes")], [("0.tar", "9 bytes")])
-        '0.tar was 10 bytes, is 9 bytes; 1.tar is gone'
-    """
-    if before == now:
-        return None
-    if [name for name, _ in before] == [name for name, _ in now]:
-        pairs = zip(before, now, strict=True)
-        said = [_changed(name, was, value) for (name, was), (_, value) in pairs if was != value]
-    else:
-        said = _of_names(before, now)
-    more = f"; and {len(said) - NUM_NAMED:,} more" if len(said) > NUM_NAMED else ""
-    return "; ".join(said[:NUM_NAMED]) + more
-
-
-def _look(run_model: RunModel, data: RunData) -> dict[str, Contents]:
-    found = {MODEL: contents_of_model(run_model), TRAIN: data.train.contents}
-    if data.validation is not None:
-        found[VALIDATION] = data.validation.contents()
-    return found | {task.name: _contents_of_task(task) for task in data.tasks}
-
-
-def _of_names(before: Contents, now: Contents) -> list[str]:
-    was, values = dict(before), dict(now)
-    changed = [
-        _changed(name, was[name], values[name])
-        for name in was
-        if name in values and was[name] != values[name]
-    ]
-    names, now_names = Counter(n for n, _ in before), Counter(n for n, _ in now)
-    gone = [f"{cut(name, NUM_SHOWN)} is gone" for name in names - now_names]
-    new = [f"{cut(name, NUM_SHOWN)} is new" for name in now_names - names]
-    return changed + gone + new or ["the order is another one"]
-
-
-def _changed(name: str, was: str, value: str) -> str:
-    name, was, value = (cut(text, NUM_SHOWN) for text in (name, was, value))
-    return f"{name} was {was}, is {value}"
+def _look(
+    run_model: RunModel, data: TrainingData, evaluated: EvaluationData
+) -> dict[str, Contents]:
+    found = {MODEL: contents_of_model(run_model), TRAIN: data.loader.contents}
+    if evaluated.validation is not None:
+        found[VALIDATION] = evaluated.validation.contents()
+    return found | {task.name: _contents_of_task(task) for task in evaluated.tasks}
 
 
 def _contents_of_task(task: ZeroShotTask) -> Contents:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from fastclip.distributed.processes import Processes
 from fastclip.train.run.directory_lock import DirectoryLock
-from fastclip.train.settings.run_config import ALLOW_FRESH, LATEST, RunConfig
+from fastclip.train.settings.output_config import ALLOW_FRESH, LATEST
+from fastclip.train.settings.run_config import RunConfig
 
 
 class RunDirectory:

@@ -15,7 +15,7 @@ from fastclip.models.digits import digits_config, digits_tokenizer
 from fastclip.models.factory import build_model, create_model
 from fastclip.models.precision import set_precision
 from fastclip.models.tokenizer import get_tokenizer
-from fastclip.train.settings.run_config import RunConfig
+from fastclip.train.settings.model_config import ModelConfig
 
 DIGITS = "digits"
 
@@ -35,7 +35,7 @@ class RunModel(NamedTuple):
     std: float | tuple[float, ...]
 
 
-def make_model(config: RunConfig, precision: str = "fp32") -> RunModel:
+def make_model(config: ModelConfig, precision: str = "fp32") -> RunModel:
     """Build `config.model`; "digits" is the small one of the built-in data.
 
     Args:
@@ -54,7 +54,7 @@ def make_model(config: RunConfig, precision: str = "fp32") -> RunModel:
     return run_model
 
 
-def prepare_for_training(model: nn.Module, config: RunConfig) -> None:
+def prepare_for_training(model: nn.Module, config: ModelConfig) -> None:
     """Freeze what is to be locked, and say how the backward is computed."""
     if config.lock_image:
         model.lock_image_tower(config.lock_image_unlocked_groups, config.lock_image_freeze_bn_stats)
@@ -63,7 +63,7 @@ def prepare_for_training(model: nn.Module, config: RunConfig) -> None:
     model.set_grad_checkpointing(config.grad_checkpointing)
 
 
-def _named(config: RunConfig, precision: str) -> RunModel:
+def _named(config: ModelConfig, precision: str) -> RunModel:
     # First, because it may have to be fetched: a run without one is over before it has begun.
     tokenizer = get_tokenizer(config.model, config.force_context_length, config.cache_dir)
     beginning = {}

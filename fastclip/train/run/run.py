@@ -2,50 +2,45 @@
 
 A run is a function of its settings: killed at any moment and resumed, it ends with the parameters
 of the run that was not, on a CPU to the bit. What that needs is in every checkpoint, see
-`run_checkpoint.py`.
+`run_checkpoints.py`.
 """
 
 import contextlib
-import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastclip.data.loading.bad_samples import BadSamples
-from fastclip.data.loading.loader import Batch, PairLoader
-from fastclip.data.pixels import standardize
+from fastclip.data.loading.loader import Batch
 from fastclip.distributed.processes import Processes
 from fastclip.evaluate.evaluator import Evaluator
-from fastclip.evaluate.metrics import repeats
-from fastclip.losses.clip import ClipLoss
-from fastclip.losses.siglip import SigLipLoss
 from fastclip.models.open_clip_config import to_json
 from fastclip.models.tower_precision import TowerPrecision
 from fastclip.progress import is_watched, progress_bar
 from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
 from fastclip.train.checkpoints.same_run import OwnRun
-from fastclip.train.checkpoints.trained_state import TrainedState
 from fastclip.train.log.run_log import RunLog
 from fastclip.train.log.step_report import StepReport, peak_bytes
 from fastclip.train.run.contents import contents_of_run
-from fastclip.train.run.data import RunData
+from fastclip.train.run.data import TrainingData
+from fastclip.train.run.evaluation import RunEvaluation, account_of
+from fastclip.train.run.evaluation_data import EvaluationData
+from fastclip.train.run.loss import LossFactory, make_loss
 from fastclip.train.run.model import RunModel, make_model
+from fastclip.train.run.pixels import preparation
+from fastclip.train.run.saving import Saving
+from fastclip.train.run.stepping import make_stepping
 from fastclip.train.run.stop_signals import StopSignals, ToldToStop
 from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.step.cached import CachedStep
-from fastclip.train.step.optimizer import make_optimizer, moments_of
-from fastclip.train.step.optimizer_step import OptimizerStep, StepOutcome
+from fastclip.train.step.optimizer import moments_of
+from fastclip.train.step.optimizer_step import StepOutcome
 from fastclip.train.step.schedule import learning_rate_at
-from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
-from fastclip.train.weights.placement import make_average, place, wrap
-from fastclip.train.weights.sharding import gathered
 
 
 class Run:
@@ -54,13 +49,20 @@ class Run:
     Args:
         config: the same on all ranks.
         directory: of the run; only the first rank writes.
+        make_loss: makes the loss, whose parameters are trained and whose state is in every
+            checkpoint, see `fastclip.train.run.loss`.
 
     Raises:
         ValueError, OSError, RuntimeError: model, data or a checkpoint cannot be used as told.
     """
 
     def __init__(
-        self, config: RunConfig, processes: Processes, directory: Path, log: RunLog
+        self,
+        config: RunConfig,
+        processes: Processes,
+        directory: Path,
+        log: RunLog,
+        make_loss: LossFactory = make_loss,
     ) -> None:
         self.processes, self.log = processes, log
         self.arithmetic = config.arithmetic(processes.world_size)
@@ -71,29 +73,38 @@ class Run:
         torch.manual_seed(config.seed)
         self.run_model: RunModel = make_model(config, self.precision.parameters)
         self.model = self.run_model.model
-        self.data = RunData(config, self.run_model, processes)
+        self.loss = make_loss(config, self.model)
+        self.data = TrainingData(config, self.run_model, processes, self.arithmetic, config.seed)
+        self.evaluation_data = EvaluationData(
+            config, self.run_model, processes, self.arithmetic.micro_batch_size, config.seed
+        )
         self.steps_per_epoch = self.data.steps_per_epoch
         moments = moments_of(self.model)
         self.train_config = config.training(self.steps_per_epoch, processes.world_size, moments)
-        self._prepare_steps()
+        self.compute, self.take_step, self.state = make_stepping(
+            config, self.train_config, self.run_model, self.loss, self.precision, processes
+        )
+        self.counts = self.take_step.counts
         self.signals = StopSignals(processes)
         # An average of the weights is evaluated in their place, and it is in float32.
         has_average = self.state.average is not None
         evaluated = self.precision.of_float32() if has_average else self.precision
-        self.evaluator = Evaluator(
-            processes, self._prepare_for(evaluated), evaluated.autocast, self.run_model.tokenizer,
-            self.arithmetic.micro_batch_size, log.warn, self.signals.obey,
+        evaluator = Evaluator(
+            processes, preparation(self.run_model, processes.device, evaluated),
+            evaluated.autocast, self.run_model.tokenizer, self.arithmetic.micro_batch_size,
+            log.warn, self.signals.obey,
         )  # fmt: skip
+        self.evaluation = RunEvaluation(config, self.evaluation_data, evaluator, processes, log.say)
         own = OwnRun(
             config, self.train_config, moments, self.steps_per_epoch, processes.world_size,
             to_json(self.model.config),
-            contents_of_run(self.run_model, self.data, processes, log.say),
+            contents_of_run(self.run_model, self.data, self.evaluation_data, processes, log.say),
         )  # fmt: skip
         self.checkpoints = RunCheckpoints(
-            own, processes, directory, log, self.state, self.data.train, self.compute
+            own, processes, directory, log, self.state, self.data.loader, self.compute
         )
+        self.saving = Saving(config, self.checkpoints)
         self.epoch = self.global_step = 0
-        self.saved_at, self.saved_step = time.monotonic(), None
         torch.manual_seed(config.seed + 1 + processes.rank)  # other dropout on every rank
 
     def train(self) -> int:
@@ -105,7 +116,7 @@ class Run:
         """
         self.model.train()
         self.checkpoints.keep_place()
-        with self.signals, contextlib.closing(self.data.train):
+        with self.signals, contextlib.closing(self.data.loader):
             try:
                 self._report_epoch_that_was_cut_off()
                 while self.epoch < self.config.epochs:
@@ -113,14 +124,13 @@ class Run:
                     self.epoch += 1
                     self._after_epoch()
             except ToldToStop as told:
-                if self.saved_step != self.global_step:
-                    self._save()
+                self.saving.save_what_is_not(self._progress)
                 self.log.say(
                     f"told to stop: saved after step {self.global_step}, as {told.signal.name} "
                     "came; go on with --resume latest"
                 )
                 return told.status
-        self._require_steps(self.counts.taken, "the run")
+        self.counts.require_taken(self.counts.taken, "the run")
         return 0
 
     def resume(self, path: str) -> None:
@@ -128,46 +138,13 @@ class Run:
         self.epoch, self.global_step = self.checkpoints.restore(path)
         self.config = self.checkpoints.config
 
-    def _prepare_for(self, precision: TowerPrecision) -> Callable[[Tensor], Tensor]:
-        """What turns uint8 pixels on the host into images that a model of `precision` takes.
-
-        It is no method: a step searches all that its functions lead to for generators.
-        """
-        return functools.partial(
-            _standard_images, device=self.processes.device, mean=self.run_model.mean,
-            std=self.run_model.std, dtype=precision.input_dtype,
-        )  # fmt: skip
-
-    def _prepare_steps(self) -> None:
-        config, scaler = self.config, self.precision.scaler()
-        average = make_average(self.model, config.ema_decay, config.fsdp)
-        for model in [self.model] if average is None else [self.model, average.module]:
-            place(model, self.processes, config.fsdp)
-        if config.torchcompile:
-            self.model.compile()
-        has_masters = self.precision.has_masters
-        masters = MasterWeights(self.model.named_parameters()) if has_masters else NO_MASTERS
-        optimizer = make_optimizer(self.model, self.train_config, masters)
-        self.compute = CachedStep(
-            wrap(self.model, self.processes),
-            self._loss(),
-            self.arithmetic.micro_batch_size,
-            config.activation_budget,
-            autocast=self.precision.autocast,
-            scaler=scaler,
-            prepare=self._prepare_for(self.precision),
-        )
-        self.take_step = OptimizerStep(self.compute, optimizer, self.train_config, average, masters)
-        self.counts = self.take_step.counts
-        self.state = TrainedState(self.model, optimizer, scaler, average, masters, self.counts)
-
     def _train_epoch(self) -> None:
         """The rest of an epoch."""
         losses: list[float] = []
         done = self.global_step - self.epoch * self.steps_per_epoch
         shown = self.processes.is_first and is_watched()
         title = f"epoch {self.epoch}"
-        loaded = iter(self.data.train)
+        loaded = iter(self.data.loader)
         with progress_bar(self.steps_per_epoch, done, title, shown=shown) as advance:
             for _ in range(done, self.steps_per_epoch):
                 started = time.perf_counter()
@@ -181,7 +158,10 @@ class Run:
                 losses += [outcome.loss] if math.isfinite(outcome.loss) else []
                 self._log_step(outcome, losses, data_seconds, time.perf_counter() - started)
                 advance(1, f"loss {outcome.loss:.4f}")
-                self._save_if_due()
+                is_last = self.global_step % self.steps_per_epoch == 0
+                # The end of an epoch saves for itself.
+                if self.saving.is_due_after(self.global_step) and not is_last:
+                    self.saving.save(self._progress)
         next(loaded, None)  # the loader counts the epoch
         self.checkpoints.keep_place()
 
@@ -198,13 +178,10 @@ class Run:
                 for images, tokens, _ in islice(loaded, self.arithmetic.num_micro_batches)
             ]
 
-        minutes = self.config.save_every_minutes
-        is_late = minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
-        batches, (is_due,) = self.signals.obey_and_exchange(
-            fetch, [self.processes.is_first and is_late and self.saved_step != self.global_step]
-        )
+        is_late = self.processes.is_first and self.saving.is_late(self.global_step)
+        batches, (is_due,) = self.signals.obey_and_exchange(fetch, [is_late])
         if is_due:
-            self._save()
+            self.saving.save(self._progress)
         return batches
 
     def _log_step(
@@ -235,45 +212,27 @@ class Run:
             )
         )
 
-    def _save_if_due(self) -> None:
-        """Save after so many steps; the end of an epoch saves for itself."""
-        every = self.config.save_every_steps
-        is_last = self.global_step % self.steps_per_epoch == 0
-        if every is not None and self.global_step % every == 0 and not is_last:
-            self._save()
-
     def _after_epoch(self) -> None:
         num_taken = self.counts.taken_in_epoch
         self.counts.begin_epoch()
         # An epoch in vain stays under no name, but the scale that it has found is kept.
-        self._save(self._names_of_epoch() if num_taken else [])
-        self._require_steps(num_taken, f"epoch {self.epoch}")
+        names = self.saving.names_of_epoch(self.epoch, self._is_last_epoch) if num_taken else []
+        self.saving.save(self._progress, names)
+        self.counts.require_taken(num_taken, f"epoch {self.epoch}")
         self._report_epoch()
 
-    def _require_steps(self, num_taken: int, what: str) -> None:
-        """
-        Raises:
-            FloatingPointError: no step was taken, which is no success.
-        """
-        if num_taken == 0:
-            raise FloatingPointError(
-                f"no step of {what} was taken (of the whole run: {self.counts.summary()}): lower "
-                "the learning rate or, where float16 overflows, use --precision amp_bf16; "
-                "--resume latest goes on with the scale of the loss that was found so far"
-            )
-
     def _report_epoch(self) -> None:
-        bad = self._account_of(self.data.train)
+        bad = account_of(self.data.loader, self.processes)
         self.log.say(f"epoch {self.epoch - 1} is done; {self.counts.summary()}; {bad.summary()}")
         values: dict[str, Any] = {
             "epoch": self.epoch, "global_step": self.global_step, "steps": self.counts.totals(),
             "bad_samples": bad.to_dict(),
         }  # fmt: skip
-        metrics, bad = self._evaluate()
+        average = self.state.average
+        evaluated = self.model if average is None else average.module
+        metrics, bad = self.evaluation.after_epoch(evaluated, self.epoch, self._is_last_epoch)
+        self.model.train()
         if metrics:
-            shown = "\t".join(f"{name}: {value:.4f}" for name, value in metrics.items())
-            self.log.say(f"Eval Epoch: {self.epoch} {shown}")
-            self.log.say(f"in validation {bad.summary()}")
             values["val_bad_samples"] = bad.to_dict()
         self.log.epoch(values, metrics)
 
@@ -283,62 +242,10 @@ class Run:
         if is_at_end and not self.processes.broadcast(self.log.has_epoch(self.epoch)):
             self._report_epoch()
 
-    def _evaluate(self) -> tuple[dict[str, float], BadSamples]:
-        """Metrics of what is due after this epoch, and the account of its data, on the first rank.
-
-        Evaluated is the average of the weights, if there is one.
-        """
-        data, average = self.data, self.state.average
-        model = self.model if average is None else average.module
-        model.eval()
-        metrics, bad = {}, BadSamples()
-        with gathered(model):
-            if data.validation is not None and self._is_due(self.config.val_frequency):
-                with contextlib.closing(data.validation_loader()) as loader:
-                    metrics |= self.evaluator.retrieval(model, loader)
-                if (said := repeats(metrics)) is not None:
-                    self.log.say(f"in validation {said}")
-                bad = bad.merge(self._account_of(loader))
-            for task in data.tasks if self._is_due(self.config.zeroshot_frequency) else ():
-                with contextlib.closing(data.task_loader(task)) as loader:
-                    metrics |= self.evaluator.zero_shot(model, task, loader)
-                bad = bad.merge(self._account_of(loader))
-        self.model.train()
-        return metrics, bad
-
-    def _account_of(self, loader: PairLoader) -> BadSamples:
-        """Of the bad samples of all ranks, on the first; an empty one on others."""
-        accounts = self.processes.gather(loader.bad_samples) or []
-        return functools.reduce(BadSamples.merge, accounts, BadSamples())
-
-    def _is_due(self, frequency: int) -> bool:
-        return bool(frequency) and (self.epoch % frequency == 0 or self._is_last_epoch)
-
     @property
     def _is_last_epoch(self) -> bool:
         return self.epoch == self.config.epochs
 
-    def _save(self, names: Sequence[str] = ()) -> None:
-        self.checkpoints.save(Progress(self.epoch, self.global_step), names)
-        self.saved_at, self.saved_step = time.monotonic(), self.global_step
-
-    def _names_of_epoch(self) -> list[str]:
-        """Under which the checkpoint of an epoch stays."""
-        keep = self._is_due(self.config.save_frequency) or self._is_last_epoch
-        names = [f"epoch_{self.epoch}.pt"] if keep else []
-        return names + (["epoch_latest.pt"] if self.config.save_most_recent else [])
-
-    def _loss(self) -> nn.Module:
-        settings = {"backend": self.config.backend, "schedule": self.config.loss_schedule}
-        return SigLipLoss(**settings) if self.config.siglip else ClipLoss(**settings)
-
-
-def _standard_images(
-    images: Tensor,
-    device: torch.device,
-    mean: float | tuple[float, ...],
-    std: float | tuple[float, ...],
-    dtype: torch.dtype,
-) -> Tensor:
-    pixels = images.to(device, non_blocking=True)
-    return standardize(pixels, mean, std).to(dtype)
+    @property
+    def _progress(self) -> Progress:
+        return Progress(self.epoch, self.global_step)

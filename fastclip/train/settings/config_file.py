@@ -3,11 +3,12 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from fastclip.data.json_file import read_json
 from fastclip.printable import printable
-from fastclip.train.settings.run_config import RunConfig, typed_setting
+from fastclip.train.settings.run_config import RunConfig
+from fastclip.train.settings.setting import hints_of, typed_setting
 
 LONGEST_REASON = 300  # characters of what a parser says, which quotes the file
 
@@ -34,13 +35,13 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    hints = get_type_hints(RunConfig)
+    hints = hints_of(RunConfig)
     for name in settings:
         if name not in hints:
             near = difflib.get_close_matches(name, hints, n=1)
             hint = f"; nearest: {near[0]}" if near else ""
             raise ValueError(f"unknown setting {name!r}{hint}")
-    return {name: typed_setting(name, value) for name, value in settings.items()}
+    return {name: typed_setting(RunConfig, name, value) for name, value in settings.items()}
 
 
 def _read_yaml(path: Path) -> Any:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import NamedTuple
 
-from fastclip.train.settings.run_config import MADE_TYPES, RunConfig
+from fastclip.train.settings.data_config import MADE_TYPES
+from fastclip.train.settings.run_config import RunConfig
 
 
 class Idle(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a training run is told: plain values, checked once, kept in every checkpoint."""
+"""What the steps of a run are told, in steps and not in epochs: plain values, checked once."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,8 +9,8 @@ ON_NONFINITE = ("stop", "skip")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Settings of one run.
+class StepConfig:
+    """Settings of the steps of one run.
 
     Attributes:
         batch_size: pairs in one loss; at least 2, a lone pair has nothing to contrast with.
@@ -23,7 +23,7 @@ class TrainConfig:
         lr_scheduler: "cosine", "const" or "const-cooldown", see `schedule.py`.
         lr_cooldown_steps: of "const-cooldown": the last steps of the run, in which the rate falls.
         lr_cooldown_power, lr_cooldown_end: how it falls, and where to.
-        weight_decay: of matrices; vectors and scalars have none (see `optim.py`).
+        weight_decay: of matrices; vectors and scalars have none (see `optimizer.py`).
         beta1, beta2, eps: of AdamW.
         grad_clip_norm: largest gradient norm, or None for no limit.
         on_nonfinite: "stop" where a loss or a gradient is not finite, or "skip" the step.
@@ -90,3 +90,6 @@ class TrainConfig:
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
             raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+
+TrainConfig = StepConfig  # its former name

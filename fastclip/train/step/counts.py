@@ -40,6 +40,18 @@ class StepCounts:
     def begin_epoch(self) -> None:
         self.taken_in_epoch = 0
 
+    def require_taken(self, num_taken: int, what: str) -> None:
+        """
+        Raises:
+            FloatingPointError: none of the steps of `what` was taken, which is no success.
+        """
+        if num_taken == 0:
+            raise FloatingPointError(
+                f"no step of {what} was taken (of the whole run: {self.summary()}): lower the "
+                "learning rate or, where float16 overflows, use --precision amp_bf16; --resume "
+                "latest goes on with the scale of the loss that was found so far"
+            )
+
     def summary(self) -> str:
         """Return "40 steps taken", and how many were left out and why, if any were."""
         text = f"{self.taken:,} steps taken"

@@ -11,6 +11,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from fastclip.train.weights.sharding import whole
 
 MAX_NAMED = 3  # parameters of a tower in a message
+OF_LOSS = "loss."  # what the names of a loss's parameters begin with, among those of a step
 
 
 def names_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -84,6 +85,8 @@ def _by_tower(names: list[str]) -> str:
 def _tower_of(name: str) -> str:
     if name.startswith("logit_"):
         return "the scale and bias"
+    if name.startswith(OF_LOSS):
+        return "the loss"
     return "the image tower" if name.startswith("visual.") else "the text tower"
 
 

@@ -1,14 +1,19 @@
 """AdamW as CLIP uses it: weight decay on matrices, none on gains, biases and the logit scale.
 
+Parameters of the loss, such as a learned temperature, are stepped beside those of the model.
+
 Source: Loshchilov and Hutter 2017, arXiv:1711.05101; Radford et al. 2021, arXiv:2103.00020,
 section 2.5.
 """
+
+from collections.abc import Iterable
 
 from torch import nn
 from torch.optim import AdamW
 
 from fastclip.models.towers.image_config import Moments
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
+from fastclip.train.step.gradient_sync import parameters_of
 from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
 from fastclip.train.weights.sharding import is_share
 
@@ -19,13 +24,13 @@ def moments_of(model: nn.Module) -> Moments:
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, masters: MasterWeights = NO_MASTERS
+    parameters: Iterable[nn.Parameter], weight_decay: float, masters: MasterWeights = NO_MASTERS
 ) -> list[dict]:
     """Split trainable parameters: those of two or more dimensions decay, the others do not.
 
     The latter come first, as in open_clip. A parameter that has a master is represented by it.
     """
-    trainable = [masters.of(p) for p in model.parameters() if p.requires_grad]
+    trainable = [masters.of(p) for p in dict.fromkeys(parameters) if p.requires_grad]
     return [
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
@@ -33,20 +38,25 @@ def parameter_groups(
 
 
 def make_optimizer(
-    model: nn.Module, config: TrainConfig, masters: MasterWeights = NO_MASTERS
+    model: nn.Module,
+    config: StepConfig,
+    masters: MasterWeights = NO_MASTERS,
+    loss: object = None,
 ) -> AdamW:
     """AdamW with the settings of `config`; one kernel for all parameters if they are on a GPU.
 
     Args:
         masters: are stepped in the place of the parameters that they are of. `OptimizerStep` gives
             them their gradients and writes them back.
+        loss: a loss on the device of the model. If it is a module, its parameters are trained too;
+            in each group they come after the model's.
     """
-    parameters = list(model.parameters())
+    parameters = [*model.parameters(), *parameters_of(loss)]
     # torch's kernels for many tensors refuse lists in which some are shards and some are not.
     is_sharded = any(map(is_share, parameters))
     on_gpu = all(p.is_cuda for p in parameters)
     return AdamW(
-        parameter_groups(model, config.weight_decay, masters),
+        parameter_groups(parameters, config.weight_decay, masters),
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.eps,

@@ -2,6 +2,9 @@
 
 The number of a step determines its learning rate, so that a run may go on anywhere.
 
+A loss that is a module takes part in all of this: its parameters are stepped with the model's, and
+what its forward writes into its buffers, such as a queue of features, belongs to the step.
+
 A step whose loss or gradient is not finite is not taken: weights, buffers, moments and the average
 stay as they were to the bit, and its number is used up, with its learning rate and its batch.
 
@@ -13,20 +16,20 @@ Ranks agree without a word: they have the bits of one loss and of averaged gradi
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.counts import StepCounts
 from fastclip.train.step.gradient_norm import gradient_norm, limit_norm
 from fastclip.train.step.gradient_sync import unwrapped
 from fastclip.train.step.model_call import Batch
-from fastclip.train.step.not_finite import objection_to_step
+from fastclip.train.step.not_finite import OF_LOSS, objection_to_step
 from fastclip.train.step.schedule import learning_rate_at
 from fastclip.train.weights.masters import NO_MASTERS, MasteredModel, MasterWeights
 
@@ -48,12 +51,12 @@ class StepOutcome(NamedTuple):
 
 
 class OptimizerStep:
-    """Takes optimiser steps on a model.
+    """Takes optimiser steps on a model, and on its loss where that is a module.
 
     Args:
         compute: makes the gradients, and scales them for float16 if it has a scaler.
-        optimizer: of the parameters of `compute.model`, or of their masters; its rate is set at
-            every step.
+        optimizer: of the parameters of `compute.model`, or of their masters, and of those of
+            `compute.loss`; its rate is set at every step.
         config: the schedule, the limit of the norm, and what to do where a step is not finite.
         average: of the weights, of the masters where there are some, brought up to date after
             every step that is taken.
@@ -67,7 +70,7 @@ class OptimizerStep:
         self,
         compute: CachedStep,
         optimizer: torch.optim.Optimizer,
-        config: TrainConfig,
+        config: StepConfig,
         average: AveragedModel | None = None,
         masters: MasterWeights = NO_MASTERS,
     ) -> None:
@@ -87,8 +90,8 @@ class OptimizerStep:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(number, self.config)
-        self.compute.model.zero_grad()
-        buffers = _Buffers(self._model)
+        self._drop_gradients()
+        buffers = _Buffers(self._trained.values())
         result = self.compute.over(batches)
         gradients = self._gradients()
         numbers = (result.loss, result.logit_scale, gradient_norm(gradients))
@@ -102,17 +105,31 @@ class OptimizerStep:
         try:
             return StepOutcome(loss, scale, norm, self._leave_out(number + 1, loss))
         finally:
-            self.compute.model.zero_grad()
-            self.masters.drop_gradients()
+            self._drop_gradients()
 
     @property
     def _model(self) -> nn.Module:
         return unwrapped(self.compute.model)
 
+    @property
+    def _trained(self) -> dict[str, nn.Module]:
+        """What a step changes, by what the names of its parameters begin with."""
+        loss = unwrapped(self.compute.loss)
+        return {"": self._model} | ({OF_LOSS: loss} if isinstance(loss, nn.Module) else {})
+
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """What the optimiser steps, by the names of the model."""
-        for name, parameter in self._model.named_parameters():
+        """What the optimiser steps, by the names of the model; those of the loss have a prefix."""
+        names: dict[nn.Parameter, str] = {}
+        for prefix, module in self._trained.items():
+            for name, parameter in module.named_parameters():
+                names.setdefault(parameter, prefix + name)
+        for parameter, name in names.items():
             yield name, self.masters.of(parameter)
+
+    def _drop_gradients(self) -> None:
+        for module in self._trained.values():
+            module.zero_grad()
+        self.masters.drop_gradients()
 
     def _gradients(self) -> list[Tensor]:
         """Those of the unscaled loss, where the optimiser finds them."""
@@ -181,20 +198,20 @@ class OptimizerStep:
 
 
 class _Buffers:
-    """What the buffers of a model hold before a step, such as statistics of batch normalisation.
+    """What buffers hold before a step, such as statistics of batch normalisation or a queue.
 
     Copies, as `Replay` has of those that change: running statistics do not count their changes.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, roots: Iterable[nn.Module]) -> None:
         self._held = [
-            (module._buffers, name, buffer, buffer.clone())
-            for module in model.modules()
+            (module._buffers, name, buffer, None if buffer is None else buffer.clone())
+            for root in roots
+            for module in root.modules()
             for name, buffer in module._buffers.items()
-            if buffer is not None
         ]
 
     def put_back(self) -> None:
         with torch.no_grad():
             for buffers, name, tensor, copy in self._held:
-                buffers[name] = tensor.copy_(copy)
+                buffers[name] = tensor if tensor is None else tensor.copy_(copy)

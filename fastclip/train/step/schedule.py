@@ -14,10 +14,10 @@ of open_clip 3.3.0 (`--lr-scheduler`).
 
 import math
 
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 
 
-def learning_rate_at(step: int, config: TrainConfig) -> float:
+def learning_rate_at(step: int, config: StepConfig) -> float:
     """Learning rate of optimiser step `step`, counted from 0."""
     peak = config.learning_rate
     if step < config.warmup_steps:
@@ -31,6 +31,6 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
     return config.lr_cooldown_end + (peak - config.lr_cooldown_end) * left
 
 
-def _progress(step: int, start: int, config: TrainConfig) -> float:
+def _progress(step: int, start: int, config: StepConfig) -> float:
     """From 0 at `start` to 1 at the end of the run."""
     return min(1.0, (step - start) / max(1, config.steps - start))

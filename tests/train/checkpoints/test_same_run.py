@@ -5,7 +5,9 @@ from dataclasses import fields, replace
 
 import pytest
 
+from fastclip.models.towers.image_config import Moments
 from fastclip.train.checkpoints import resumed_settings
+from fastclip.train.checkpoints.contents import MODEL, TRAIN, VALIDATION
 from fastclip.train.checkpoints.resumed_settings import (
     BEGINNING,
     CONTENTS,
@@ -17,9 +19,7 @@ from fastclip.train.checkpoints.resumed_settings import (
     changes,
 )
 from fastclip.train.checkpoints.same_run import OwnRun, resumption
-from fastclip.train.run.contents import MODEL, TRAIN, VALIDATION
 from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.step.optimizer import Moments
 
 MOMENTS = Moments(0.9, 0.98, 1e-6)
 STEPS, DONE = 5, 6  # of an epoch; of the checkpoint

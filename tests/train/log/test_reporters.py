@@ -53,7 +53,7 @@ def tensorboard(monkeypatch):
 
 
 def report(config, tmp_path):
-    log = RunLog(tmp_path, make_reporters(config, tmp_path))
+    log = RunLog(tmp_path, make_reporters(config, tmp_path, config.to_dict()))
     log.step(STEP)
     log.epoch({"epoch": 1, "global_step": 8}, {"R@1": 0.5})
     log.epoch({"epoch": 2, "global_step": 16}, {})  # nothing was evaluated
@@ -78,7 +78,7 @@ def test_weights_and_biases_gets_steps_and_evaluations(wandb, tmp_path):
 
 
 def test_resumed_run_goes_on_in_weights_and_biases(wandb, tmp_path):
-    make_reporters(RunConfig(report_to="wandb", name="mine", resume="latest"), tmp_path)
+    make_reporters(RunConfig(report_to="wandb", name="mine"), tmp_path, {}, is_resumed=True)
     assert wandb.calls[0]["resume"] == "allow"
 
 
@@ -101,7 +101,7 @@ def test_both_at_once(wandb, tensorboard, tmp_path):
 def test_missing_package_is_named(name, module, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ModuleNotFoundError, match=f"pip install {name}"):
-        make_reporters(RunConfig(report_to=name), tmp_path)
+        make_reporters(RunConfig(report_to=name), tmp_path, {})
 
 
 def test_refusal_of_weights_and_biases_is_one_line(wandb, tmp_path):
@@ -110,4 +110,4 @@ def test_refusal_of_weights_and_biases_is_one_line(wandb, tmp_path):
 
     wandb.init = refuse
     with pytest.raises(RuntimeError, match="--report-to wandb: no key"):
-        make_reporters(RunConfig(report_to="wandb"), tmp_path)
+        make_reporters(RunConfig(report_to="wandb"), tmp_path, {})

@@ -11,7 +11,7 @@ from fastclip.process_memory import rise_bytes
 from fastclip.train.memory.activation_budget import GIB
 from fastclip.train.planning.estimate import describe, objection, plan_of
 from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.optimizer import make_optimizer
 from tests.support.small_models import SMALL, build, inputs
@@ -33,7 +33,7 @@ def rise_of_a_step():
     """Bytes by which a process that has made a small step grows in a large one."""
     torch.set_num_threads(2)
     model = build(SMALL["vit"]).train()
-    optimizer = make_optimizer(model, TrainConfig(batch_size=1024, steps=1))
+    optimizer = make_optimizer(model, StepConfig(batch_size=1024, steps=1))
     step = CachedStep(model, lambda images, texts, scale: (images * texts).sum() * scale, 256)
     step(*inputs(SMALL["vit"], 4))  # libraries take their buffers; gradients are there from now on
     optimizer.step()

@@ -11,7 +11,7 @@ from fastclip.models.presets import PRESETS
 from fastclip.models.registry import architectures
 from fastclip.train.memory.activation_budget import GIB, measure_kept
 from fastclip.train.planning.plan import make_plan
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.optimizer import make_optimizer
 from fastclip.train.weights.masters import MasterWeights
 from tests.support.small_models import SMALL, build, inputs
@@ -79,7 +79,7 @@ def test_masters_are_counted_as_they_are_held():
     others = sum(p.numel() for p in model.parameters()) - in_16_bits
     assert in_16_bits > 10_000 and others > 100
     masters = MasterWeights(model.named_parameters())
-    optimizer = make_optimizer(model, TrainConfig(batch_size=2, steps=1), masters)
+    optimizer = make_optimizer(model, StepConfig(batch_size=2, steps=1), masters)
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     masters.take_gradients()

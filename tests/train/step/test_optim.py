@@ -7,7 +7,7 @@ from torch import nn
 from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.registry import get_model_config
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.optimizer import make_optimizer, moments_of, parameter_groups
 from tests.support.small_models import SMALL, build
 
@@ -24,7 +24,7 @@ def names_of(model, parameters):
 
 def test_matrices_decay_and_vectors_and_the_scale_do_not():
     model = CLIP(MODEL)
-    kept, decayed = (group["params"] for group in parameter_groups(model, 0.1))
+    kept, decayed = (group["params"] for group in parameter_groups(model.parameters(), 0.1))
     assert names_of(model, decayed) >= {"visual.conv1.weight", "token_embedding.weight"}
     assert names_of(model, kept) == {
         name for name, _ in model.named_parameters()
@@ -36,7 +36,7 @@ def test_matrices_decay_and_vectors_and_the_scale_do_not():
 def test_frozen_parameters_are_left_out():
     model = CLIP(MODEL)
     model.visual.requires_grad_(False)
-    trained = [p for group in parameter_groups(model, 0.1) for p in group["params"]]
+    trained = [p for group in parameter_groups(model.parameters(), 0.1) for p in group["params"]]
     assert not any(name.startswith("visual.") for name in names_of(model, trained))
 
 
@@ -44,7 +44,7 @@ def test_weight_decay_alone_shrinks_matrices_only():
     layer = nn.Linear(2, 2)
     nn.init.ones_(layer.weight)
     nn.init.ones_(layer.bias)
-    config = TrainConfig(batch_size=2, steps=1, learning_rate=0.1, weight_decay=0.5)
+    config = StepConfig(batch_size=2, steps=1, learning_rate=0.1, weight_decay=0.5)
     optimizer = make_optimizer(layer, config)
     for parameter in layer.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -54,7 +54,7 @@ def test_weight_decay_alone_shrinks_matrices_only():
 
 
 def test_optimizer_takes_its_settings_from_the_config():
-    config = TrainConfig(batch_size=2, steps=1, beta1=0.8, beta2=0.9, eps=1e-5)
+    config = StepConfig(batch_size=2, steps=1, beta1=0.8, beta2=0.9, eps=1e-5)
     for group in make_optimizer(nn.Linear(2, 2), config).param_groups:
         assert (group["betas"], group["eps"]) == ((0.8, 0.9), 1e-5)
 
@@ -72,7 +72,7 @@ def test_groups_are_those_of_open_clips_rule(name):
         [p for n, p in named if is_excluded(n, p)],
         [p for n, p in named if not is_excluded(n, p)],
     ]
-    for group, expected in zip(parameter_groups(model, 0.1), theirs, strict=True):
+    for group, expected in zip(parameter_groups(model.parameters(), 0.1), theirs, strict=True):
         assert [id(p) for p in group["params"]] == [id(p) for p in expected]
 
 

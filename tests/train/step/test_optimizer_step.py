@@ -3,14 +3,14 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fastclip import ClipLoss
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.optimizer import make_optimizer
 from fastclip.train.step.optimizer_step import OptimizerStep
 from fastclip.train.step.schedule import learning_rate_at
 from tests.support.small_models import SMALL, build, inputs
 
-CONFIG = TrainConfig(batch_size=6, steps=9, warmup_steps=3, learning_rate=1e-2)
+CONFIG = StepConfig(batch_size=6, steps=9, warmup_steps=3, learning_rate=1e-2)
 DECAY = 0.7
 
 
@@ -68,7 +68,7 @@ def test_scaled_gradients_are_unscaled_before_they_are_clipped():
     for scaler in (None, torch.amp.GradScaler("cpu", init_scale=1024.0)):
         torch.manual_seed(0)
         take_step, batches = make(scaler=scaler)
-        take_step.config = TrainConfig(**{**CONFIG.to_dict(), "grad_clip_norm": 1e-3})
+        take_step.config = StepConfig(**{**CONFIG.to_dict(), "grad_clip_norm": 1e-3})
         take_step(batches, 4)
         results.append(take_step.compute.model.state_dict())
     for key, value in results[0].items():

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.schedule import learning_rate_at
 
-CONFIG = TrainConfig(batch_size=8, steps=110, warmup_steps=10, learning_rate=2e-3)
+CONFIG = StepConfig(batch_size=8, steps=110, warmup_steps=10, learning_rate=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_learning_rate_rises_then_falls_along_a_cosine(step, expected):
 
 def test_every_step_of_a_run_learns():
     for warmup_steps in (0, 1, 5):
-        config = TrainConfig(batch_size=8, steps=5, warmup_steps=warmup_steps)
+        config = StepConfig(batch_size=8, steps=5, warmup_steps=warmup_steps)
         assert all(learning_rate_at(step, config) > 0 for step in range(5))
 
 

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from fastclip import ClipLoss
 from fastclip.models.config import ClipConfig, ResNetConfig, TextConfig, VisionConfig
 from fastclip.train.checkpoints.trained_state import TrainedState
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.gradient_norm import gradient_norm, limit_norm
 from fastclip.train.step.optimizer import make_optimizer
@@ -21,18 +21,34 @@ from tests.support.small_models import build, inputs
 TEXT = TextConfig(context_length=6, vocab_size=20, width=16, heads=2, layers=1)
 VIT = ClipConfig(8, VisionConfig((4, 4), patch_size=2, width=16, layers=1, head_width=8), TEXT)
 RESNET = ClipConfig(8, ResNetConfig(32, (1, 1, 1, 1), width=4, head_width=16), TEXT)
-CONFIG = TrainConfig(batch_size=6, steps=9, learning_rate=1e-2)
+CONFIG = StepConfig(batch_size=6, steps=9, learning_rate=1e-2)
 SKIP = {"on_nonfinite": "skip"}
 
 
-def make(config=VIT, scaler=None, **settings):
+class LossWithAState(ClipLoss):
+    """CLIP's loss times a weight, that counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.register_buffer("num_calls", torch.zeros(()))
+        self.register_buffer("last", None)
+
+    def forward(self, image_features, text_features, logit_scale):
+        self.num_calls += 1
+        self.last = text_features.detach()
+        return self.weight * super().forward(image_features, text_features, logit_scale)
+
+
+def make(config=VIT, scaler=None, loss=None, **settings):
     """A step, its state, and micro-batches for it."""
-    model = build(config).train()
-    training = TrainConfig(**{**CONFIG.to_dict(), **settings})
-    optimizer, average = make_optimizer(model, training), make_average(model, 0.5, False)
-    compute = CachedStep(model, ClipLoss(), 3, scaler=scaler)
+    model, loss = build(config).train(), loss or ClipLoss()
+    training = StepConfig(**{**CONFIG.to_dict(), **settings})
+    average = make_average(model, 0.5, False)
+    optimizer = make_optimizer(model, training, loss=loss)
+    compute = CachedStep(model, loss, 3, scaler=scaler)
     take_step = OptimizerStep(compute, optimizer, training, average)
-    state = TrainedState(model, optimizer, scaler, average, counts=take_step.counts)
+    state = TrainedState(model, optimizer, scaler, average, counts=take_step.counts, loss=loss)
     return take_step, state, list(compute.micro_batches(*inputs(config, 6)))
 
 
@@ -93,6 +109,34 @@ def test_skipped_step_is_as_if_it_had_not_been(config, what):
     assert_same(*states)
     assert state.average.n_averaged == 2
     assert take_step.counts.summary() == "2 steps taken, 1 left out (1 not finite)"
+
+
+def test_loss_with_a_state_is_as_before_a_step_that_is_left_out_and_is_named():
+    take_step, state, batches = make(loss=LossWithAState(), **SKIP)
+    loss = state.loss
+    undo = loss.weight.register_hook(lambda gradient: gradient * math.nan)
+    with torch.no_grad():
+        loss.weight.fill_(math.nan)
+    told = take_step(batches, 0).objection
+    assert "the loss of step 1 is nan" in told
+    assert "the weights before it are not finite, in the loss: loss.weight" in told
+    assert loss.num_calls == 0 and loss.last is None and loss.weight.grad is None
+    with torch.no_grad():
+        loss.weight.fill_(1.0)
+    undo.remove()
+    assert take_step(batches, 1).objection is None
+    assert loss.num_calls == 1 and loss.last is not None and loss.weight != 1
+
+
+def test_gradient_of_a_loss_is_in_the_norm_and_in_its_limit():
+    gradients = []
+    for limit in (None, 1e-3):
+        take_step, state, batches = make(loss=LossWithAState(), grad_clip_norm=limit)
+        outcome = take_step(batches, 0)
+        of_loss = state.loss.weight.grad
+        assert outcome.gradient_norm > of_loss.abs()
+        gradients.append(of_loss)
+    torch.testing.assert_close(gradients[1], gradients[0] * 1e-3 / outcome.gradient_norm)
 
 
 def test_steps_that_are_skipped_in_a_row_are_bounded_and_the_count_survives():

@@ -10,7 +10,7 @@ from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.precision import set_precision
 from fastclip.models.tower_precision import TowerPrecision
 from fastclip.train.checkpoints.trained_state import TrainedState
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.optimizer import make_optimizer, parameter_groups
 from fastclip.train.step.optimizer_step import OptimizerStep
@@ -22,7 +22,7 @@ TINY = ClipConfig(
     8, VisionConfig((4, 4), patch_size=2, width=16, layers=1, head_width=8),
     TextConfig(context_length=6, vocab_size=20, width=16, heads=2, layers=1),
 )  # fmt: skip
-CONFIG = TrainConfig(batch_size=6, steps=100, learning_rate=1e-5, lr_scheduler="const")
+CONFIG = StepConfig(batch_size=6, steps=100, learning_rate=1e-5, lr_scheduler="const")
 CPU = torch.device("cpu")
 MATRIX = "visual.transformer.resblocks.0.mlp.c_fc.weight"
 
@@ -32,7 +32,7 @@ def make(precision, seed=0, has_masters=True, decay=None, scaler=None, **setting
     dtype = TowerPrecision(precision, CPU).input_dtype
     model = set_precision(build(TINY, seed), precision).train()
     masters = MasterWeights(model.named_parameters()) if has_masters else NO_MASTERS
-    config = TrainConfig(**{**CONFIG.to_dict(), **settings})
+    config = StepConfig(**{**CONFIG.to_dict(), **settings})
     optimizer = make_optimizer(model, config, masters)
     average = make_average(model, decay, False)
     compute = CachedStep(model, ClipLoss(), 3, scaler=scaler)
@@ -109,8 +109,8 @@ def test_groups_hold_masters_where_there_are_some_and_decay_matrices_alone():
     model = set_precision(build(TINY), "bf16")
     model.lock_image_tower()
     masters = MasterWeights(model.named_parameters())
-    kept, decayed = parameter_groups(model, 0.1, masters)
-    plain = parameter_groups(model, 0.1)
+    kept, decayed = parameter_groups(model.parameters(), 0.1, masters)
+    plain = parameter_groups(model.parameters(), 0.1)
     for group, expected in zip((kept, decayed), plain, strict=True):
         assert group["weight_decay"] == expected["weight_decay"]
         assert [p.shape for p in group["params"]] == [p.shape for p in expected["params"]]

@@ -1,16 +1,16 @@
 """Settings of a run that cannot do all that they say, found before it starts.
 
-Settings without any effect are in `idle_settings.py`.
+Settings without any effect are in `settings/idle.py`.
 """
 
-from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.optimisation_config import OptimisationConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.schedule import learning_rate_at
 
 STANDS_STILL = 0.5  # fraction of an average that is still what it began with
 
 
-def cautions(config: RunConfig, training: TrainConfig, steps_per_epoch: int) -> list[str]:
+def cautions(config: OptimisationConfig, training: StepConfig, steps_per_epoch: int) -> list[str]:
     """Sentences, each about a setting that has another effect than its name says, or none.
 
     Args:
@@ -23,7 +23,7 @@ def cautions(config: RunConfig, training: TrainConfig, steps_per_epoch: int) -> 
     return [text for text in found if text is not None]
 
 
-def _of_warmup(training: TrainConfig) -> str | None:
+def _of_warmup(training: StepConfig) -> str | None:
     steps, warmup = training.steps, training.warmup_steps
     if steps > warmup or (steps == warmup and training.lr_scheduler == "const"):
         return None
@@ -36,7 +36,9 @@ def _of_warmup(training: TrainConfig) -> str | None:
     )
 
 
-def _of_cooldown(config: RunConfig, training: TrainConfig, steps_per_epoch: int) -> str | None:
+def _of_cooldown(
+    config: OptimisationConfig, training: StepConfig, steps_per_epoch: int
+) -> str | None:
     asked, done = config.epochs_cooldown * steps_per_epoch, training.lr_cooldown_steps
     if asked == 0:
         return "--epochs-cooldown 0: the learning rate of const-cooldown does not fall"
@@ -49,7 +51,7 @@ def _of_cooldown(config: RunConfig, training: TrainConfig, steps_per_epoch: int)
     )
 
 
-def _of_average(config: RunConfig, training: TrainConfig) -> str | None:
+def _of_average(config: OptimisationConfig, training: StepConfig) -> str | None:
     if not config.ema_decay:
         return None
     share = config.ema_decay ** (training.steps - 1)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fastclip.train.settings.cautions import cautions
+from fastclip.models.towers.image_config import Moments
+from fastclip.train.run.cautions import cautions
 from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.step.optimizer import Moments
 from fastclip.train.step.schedule import learning_rate_at
 
 STEPS_PER_EPOCH = 5

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 
 
 @pytest.mark.parametrize(
@@ -29,15 +29,15 @@ from fastclip.train.settings.step_config import TrainConfig
 )
 def test_config_names_the_value_it_rejects(change, message):
     with pytest.raises(ValueError, match=message):
-        TrainConfig(**{"batch_size": 8, "steps": 100, **change})
+        StepConfig(**{"batch_size": 8, "steps": 100, **change})
 
 
 def test_config_cannot_be_changed_after_its_check():
-    config = TrainConfig(batch_size=8, steps=100)
+    config = StepConfig(batch_size=8, steps=100)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.batch_size = 1
 
 
 def test_config_survives_a_round_trip_through_plain_values():
-    config = TrainConfig(batch_size=8, steps=100, warmup_steps=3, grad_clip_norm=1.0, seed=5)
-    assert TrainConfig(**config.to_dict()) == config
+    config = StepConfig(batch_size=8, steps=100, warmup_steps=3, grad_clip_norm=1.0, seed=5)
+    assert StepConfig(**config.to_dict()) == config

@@ -1,0 +1,31 @@
+"""The loss of a run, which may have parameters and buffers of its own."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from fastclip.losses.clip import ClipLoss
+from fastclip.losses.siglip import SigLipLoss
+from fastclip.train.settings.run_config import RunConfig
+
+# Makes the loss of a run from its settings and its model, which is still on the CPU. Every rank
+# makes its own, and begins with the same random numbers.
+LossFactory = Callable[[RunConfig, nn.Module], nn.Module]
+
+
+def make_loss(config: RunConfig, model: nn.Module) -> nn.Module:
+    """Make the loss that the settings ask for: of CLIP, or of SigLIP with `config.siglip`.
+
+    A run takes any other `LossFactory` in the place of this one:
+
+        >>> def make_queue_loss(config, model):
+        ...     return QueueLoss(model.config.embed_dim, size=65536)
+        >>> Run(config, processes, directory, log, make_loss=make_queue_loss)
+
+    What it returns is a module that is called with (image_features, text_features, logit_scale
+    [, logit_bias]) of the whole batch of this rank, once a step, and returns a scalar, or a dict of
+    scalars that are added up. The run brings it to the device, trains its parameters, and stores
+    its state in every checkpoint.
+    """
+    settings = {"backend": config.backend, "schedule": config.loss_schedule}
+    return SigLipLoss(**settings) if config.siglip else ClipLoss(**settings)

@@ -1,0 +1,36 @@
+"""From the pixels of a loader, on the host, to the images that a model takes, on its device."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fastclip.data.pixels import standardize
+from fastclip.models.tower_precision import TowerPrecision
+from fastclip.train.run.model import RunModel
+
+
+def preparation(
+    run_model: RunModel, device: torch.device, precision: TowerPrecision
+) -> Callable[[Tensor], Tensor]:
+    """What turns (B, channels, height, width) uint8 pixels into images for a model of `precision`.
+
+    It leads to nothing but numbers: a step searches all that its functions lead to for generators
+    of random numbers.
+    """
+    return functools.partial(
+        _standard_images, device=device, mean=run_model.mean, std=run_model.std,
+        dtype=precision.input_dtype,
+    )  # fmt: skip
+
+
+def _standard_images(
+    images: Tensor,
+    device: torch.device,
+    mean: float | tuple[float, ...],
+    std: float | tuple[float, ...],
+    dtype: torch.dtype,
+) -> Tensor:
+    pixels = images.to(device, non_blocking=True)
+    return standardize(pixels, mean, std).to(dtype)

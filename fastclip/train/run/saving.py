@@ -1,0 +1,43 @@
+"""When a run saves, and under which names."""
+
+import time
+from collections.abc import Sequence
+
+from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
+from fastclip.train.run.evaluation import is_due
+from fastclip.train.settings.output_config import CheckpointConfig
+
+
+class Saving:
+    """Saves a run after so many steps or minutes, and remembers what was saved last."""
+
+    def __init__(self, config: CheckpointConfig, checkpoints: RunCheckpoints) -> None:
+        self._config, self._checkpoints = config, checkpoints
+        self._saved_at, self._saved_step = time.monotonic(), None
+
+    def save(self, progress: Progress, names: Sequence[str] = ()) -> None:
+        """Save now, under further names too; see `RunCheckpoints.save`."""
+        self._checkpoints.save(progress, names)
+        self._saved_at, self._saved_step = time.monotonic(), progress.global_step
+
+    def save_what_is_not(self, progress: Progress) -> None:
+        """Save now, unless the checkpoint of this very step was the last one."""
+        if self._saved_step != progress.global_step:
+            self.save(progress)
+
+    def is_late(self, step: int) -> bool:
+        """Have so many minutes gone by without a checkpoint, and something been done in them?"""
+        minutes = self._config.save_every_minutes
+        is_late = minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
+        return is_late and self._saved_step != step
+
+    def is_due_after(self, step: int) -> bool:
+        """Is there to be a checkpoint after a step of this number?"""
+        every = self._config.save_every_steps
+        return every is not None and step % every == 0
+
+    def names_of_epoch(self, epoch: int, is_last: bool) -> list[str]:
+        """Under which the checkpoint after `epoch` epochs stays."""
+        is_kept = is_last or is_due(self._config.save_frequency, epoch, is_last)
+        names = [f"epoch_{epoch}.pt"] if is_kept else []
+        return names + (["epoch_latest.pt"] if self._config.save_most_recent else [])

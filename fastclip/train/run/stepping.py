@@ -1,0 +1,73 @@
+"""What a run takes its steps with, made of its settings, its model and its loss."""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from fastclip.distributed.processes import Processes
+from fastclip.models.tower_precision import TowerPrecision
+from fastclip.train.checkpoints.trained_state import TrainedState
+from fastclip.train.run.model import RunModel
+from fastclip.train.run.pixels import preparation
+from fastclip.train.settings.run_config import RunConfig
+from fastclip.train.settings.step_config import StepConfig
+from fastclip.train.step.cached import CachedStep
+from fastclip.train.step.optimizer import make_optimizer
+from fastclip.train.step.optimizer_step import OptimizerStep
+from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
+from fastclip.train.weights.placement import make_average, place, wrap
+
+
+class Stepping(NamedTuple):
+    """Attributes:
+    compute: makes the gradient of a step.
+    take_step: takes it.
+    state: what a step changes, which checkpoints store.
+    """
+
+    compute: CachedStep
+    take_step: OptimizerStep
+    state: TrainedState
+
+
+def make_stepping(
+    config: RunConfig,
+    training: StepConfig,
+    run_model: RunModel,
+    loss: nn.Module,
+    precision: TowerPrecision,
+    processes: Processes,
+) -> Stepping:
+    """Bring the model and the loss to this rank's device, and make what steps them.
+
+    Args:
+        config: how the model is placed, averaged and compiled.
+        training: made of `config`.
+        run_model: its model, on the CPU, is changed in place.
+        loss: on the CPU.
+
+    Raises:
+        ValueError: the model cannot be sharded, see `place`.
+    """
+    model, scaler = run_model.model, precision.scaler()
+    average = make_average(model, config.ema_decay, config.fsdp)
+    for placed in [model] if average is None else [model, average.module]:
+        place(placed, processes, config.fsdp)
+    loss.to(processes.device)
+    if config.torchcompile:
+        model.compile()
+    has_masters = precision.has_masters
+    masters = MasterWeights(model.named_parameters()) if has_masters else NO_MASTERS
+    optimizer = make_optimizer(model, training, masters, loss)
+    compute = CachedStep(
+        wrap(model, processes),
+        loss,
+        config.arithmetic(processes.world_size).micro_batch_size,
+        config.activation_budget,
+        autocast=precision.autocast,
+        scaler=scaler,
+        prepare=preparation(run_model, processes.device, precision),
+    )
+    take_step = OptimizerStep(compute, optimizer, training, average, masters)
+    state = TrainedState(model, optimizer, scaler, average, masters, take_step.counts, loss)
+    return Stepping(compute, take_step, state)

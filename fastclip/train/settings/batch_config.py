@@ -1,0 +1,88 @@
+"""The settings of a batch, and the arithmetic that follows from them."""
+
+import math
+from dataclasses import dataclass
+
+from fastclip.train.memory.activation_budget import parse_budget
+from fastclip.train.settings.setting import Settings, setting
+
+
+@dataclass(frozen=True)
+class BatchConfig(Settings):
+    """How many pairs are in one loss, and how they are encoded."""
+
+    global_batch_size: int | None = setting(
+        None,
+        "The number of pairs in one loss, over all ranks. By default it is what --batch-size and "
+        "--accum-freq make of all ranks.",
+        least=1,
+    )
+    micro_batch_size: int | None = setting(
+        None,
+        "The number of pairs that a rank encodes at a time. By default it is --batch-size or, with "
+        "--global-batch-size, the largest part of it that divides the pairs of a rank.",
+        least=1,
+    )
+    activation_budget: str = setting(
+        "auto",
+        "The memory for graphs that are kept from the first encoding, so that no second one is "
+        "needed: bytes, such as 20GiB or 0, unlimited, or auto for what is free.",
+        of_number=str,
+    )
+    batch_size: int = setting(
+        64,
+        "The number of pairs that a rank encodes at a time, by open_clip's name; --accum-freq "
+        "times as many of each rank make the global batch.",
+        least=1,
+    )
+    accum_freq: int = setting(
+        1, "The number of micro-batches of a rank in one loss, by open_clip's name.", least=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation_budget != "auto":
+            parse_budget(self.activation_budget)
+
+    def arithmetic(self, world_size: int) -> "Arithmetic":
+        """How a step's pairs are dealt to ranks and micro-batches.
+
+        Raises:
+            ValueError: the global batch is no multiple of ranks x micro-batch, or is not what
+                `accum_freq` says.
+        """
+        micro = self.micro_batch_size or self.batch_size
+        whole = self.global_batch_size or self.batch_size * self.accum_freq * world_size
+        if self.global_batch_size is not None and self.micro_batch_size is None:
+            micro = math.gcd(whole // world_size or 1, micro) if whole % world_size == 0 else micro
+        if whole % (world_size * micro):
+            raise ValueError(
+                f"global_batch_size {whole} must be a multiple of {world_size} ranks x "
+                f"micro_batch_size {micro} = {world_size * micro}"
+            )
+        count = whole // (world_size * micro)
+        if self.global_batch_size is not None and self.accum_freq not in (1, count):
+            raise ValueError(
+                f"accum_freq {self.accum_freq} is not the number of micro-batches of a rank, "
+                f"{count}, that global_batch_size {whole} gives: leave one of the two out"
+            )
+        return Arithmetic(world_size, count, micro)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """ranks x micro-batches x size = pairs in one loss."""
+
+    world_size: int
+    num_micro_batches: int
+    micro_batch_size: int
+
+    @property
+    def global_batch_size(self) -> int:
+        return self.world_size * self.num_micro_batches * self.micro_batch_size
+
+    def __str__(self) -> str:
+        return (
+            f"{self.global_batch_size:,} pairs in one loss = {self.world_size} ranks x "
+            f"{self.num_micro_batches} micro-batches x {self.micro_batch_size}"
+        )

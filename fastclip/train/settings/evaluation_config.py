@@ -1,0 +1,50 @@
+"""The settings of evaluation: on what, and how often."""
+
+from dataclasses import dataclass
+
+from fastclip.train.settings.data_config import SourceConfig
+from fastclip.train.settings.setting import setting
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(SourceConfig):
+    """What a run is evaluated on after its epochs."""
+
+    val_data: str | None = setting(
+        None, "The pairs to evaluate by retrieval, named as those of --train-data are."
+    )
+    val_frequency: int = setting(
+        1,
+        "The number of epochs from one evaluation by retrieval to the next. With 0, there is none.",
+        least=0,
+    )
+    zeroshot_data: str | None = setting(
+        None,
+        "The images to classify zero-shot: a folder with a folder for each class, or `digits`.",
+    )
+    zeroshot_classes: str | None = setting(
+        None,
+        "A text file with the name of a class on each line, in the order of the sorted folders. By "
+        "default, the classes are called what the folders are.",
+    )
+    zeroshot_templates: str | None = setting(
+        None,
+        "A text file with a prompt on each line, in which {} stands for the name of a class. By "
+        "default, the only prompt is `a photo of a {}.`",
+    )
+    imagenet_val: str | None = setting(
+        None,
+        "The folder of ImageNet's validation images, which are classified zero-shot with the names "
+        "and prompts of open_clip.",
+    )
+    imagenet_v2: str | None = setting(
+        None,
+        "The folder of ImageNet V2, whose images are classified zero-shot with the names and "
+        "prompts of open_clip.",
+    )
+    zeroshot_frequency: int = setting(
+        2,
+        "The number of epochs from one zero-shot classification to the next. With 0, there is "
+        "none.",
+        least=0,
+    )

@@ -1,0 +1,59 @@
+"""The parts that the settings of a run are composed of."""
+
+from dataclasses import dataclass, fields
+
+import pytest
+
+from fastclip.train.settings.data_config import DataConfig
+from fastclip.train.settings.evaluation_config import EvaluationConfig
+from fastclip.train.settings.run_config import PARTS, RunConfig
+from fastclip.train.settings.setting import Settings, setting
+
+
+def test_every_setting_is_of_one_part():
+    names = [field.name for part in PARTS.values() for field in part.own_fields()]
+    assert len(names) == len(set(names))
+    assert set(names) == {field.name for field in fields(RunConfig)}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_part_stands_alone_and_a_run_config_is_one(part):
+    assert isinstance(RunConfig(), part)
+    assert part().to_dict().items() <= RunConfig().to_dict().items()
+
+
+def test_parts_that_share_settings_are_checked_and_kept_alike():
+    for kind in (DataConfig, EvaluationConfig, RunConfig):
+        assert kind(csv_separator=",").csv_separator == ","
+        with pytest.raises(ValueError, match="workers must be at least 0, got -1"):
+            kind(workers=-1)
+        with pytest.raises(ValueError, match="image_key must be 'b', as csv_img_key is, got 'a'"):
+            kind(image_key="a", csv_img_key="b")
+
+
+def test_every_part_of_a_run_config_is_checked():
+    wrong = {"workers": -1, "val_frequency": -1, "image_resize_mode": "no", "batch_size": 0,
+             "precision": "no", "lr": 0.0, "keep_last": 0, "name": ".."}  # fmt: skip
+    for name, value in wrong.items():
+        with pytest.raises(ValueError, match=f"^{name} must be "):
+            RunConfig(**{name: value})
+
+
+@dataclass(frozen=True)
+class Example(Settings):
+    kind: str | None = setting(None, "The kind.", choices=("a", "b"))
+    number: int = setting(2, "The number.", least=1)
+    sizes: tuple[int, ...] = setting((), "The sizes.", of_number=lambda size: (size,))
+
+
+def test_bounds_and_choices_of_a_setting_hold_and_none_is_no_choice():
+    assert Example().kind is None and Example(kind="b", number=1).number == 1
+    assert Example(sizes=3) == Example(sizes=[3]) and Example(sizes=3).sizes == (3,)
+    for given, message in (
+        ({"kind": "c"}, r"kind must be one of \('a', 'b'\), got 'c'"),
+        ({"number": 0}, "number must be at least 1, got 0"),
+        ({"number": "1"}, "number must be a whole number"),
+        ({"sizes": True}, "sizes must be a list"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Example(**given)
