@@ -1,5 +1,6 @@
 # make demo    installs everything and trains a small CLIP on embedded data
 # make test    installs everything and runs the tests
+# make test-fast    one test of each file, in under 90 seconds: for the working loop
 # make test-hosts   runs other people's clients on fastclip, in an environment of their own
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test test-hosts check format bench kernels-report gpu-check gpu-wheels clean
+.PHONY: demo test test-fast test-hosts check format bench kernels-report gpu-check gpu-wheels clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
@@ -31,6 +32,9 @@ test: $(VENV)/.installed
 		-n 2 --dist worksteal || status=1; \
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone || status=1; \
 	exit $$status
+
+test-fast: $(VENV)/.installed
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --fast -n 2 --dist worksteal
 
 # The tests in tests/hosts, with damaged files for every reader (for a minute at most;
 # see tests/hosts/fuzz/harness.py), and the tests of exports, which `make test` skips without onnxruntime.

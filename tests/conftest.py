@@ -11,6 +11,7 @@ import torch
 
 from fastclip.ops.dispatch import ORDER, explain_backends
 from tests.support import interpreter
+from tests.support.fast import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 
 # Triton decides when a kernel is imported whether to interpret it: here, before any test does. The
 # variable is set again only where kernels run, in tests/backends.
@@ -42,11 +43,12 @@ assert len(BACKENDS) == len(ORDER) - 2
 
 @pytest.fixture(autouse=True)
 def nan_in_uninitialised_memory():
-    torch.use_deterministic_algorithms(True)
+    # `use_deterministic_algorithms` would import the compiler, for seconds, wherever one test runs.
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = True
     assert torch.empty(3).isnan().all()
     yield
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.fixture(params=BACKENDS)

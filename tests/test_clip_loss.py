@@ -8,6 +8,7 @@ import fastclip
 from fastclip.benchmarks.cases import RAGGED, Case, make_inputs
 from tests.support import exact
 from tests.support.inputs import planted_features, square
+from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import check_value_and_grads
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -41,9 +42,10 @@ def test_clip_loss_across_tile_edges_matches_float64(fused_backend, N, D, worksp
     check_value_and_grads(actual, exact.clip_loss, image, text, scale(20.0))
 
 
-@pytest.mark.parametrize("data", ["random", "trained", "cone", "adversarial"])
-@pytest.mark.parametrize("logit_scale", [1.0, 14.3, 100.0])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "data, logit_scale, dtype",
+    cover_pairs(["random", "trained", "cone", "adversarial"], [1.0, 14.3, 100.0], DTYPES),
+)
 def test_clip_loss_data_and_dtypes_match_float64(backend, data, logit_scale, dtype):
     image, text = planted_features(square(200, 72), data, dtype)
     s = scale(logit_scale, dtype)

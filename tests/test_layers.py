@@ -9,6 +9,7 @@ import pytest
 
 import fastclip
 
+pytestmark = pytest.mark.fast
 PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
     {"atomic_file", "hub", "installation", "printable", "process_memory", "progress", "rectangle"},

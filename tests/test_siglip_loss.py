@@ -6,6 +6,7 @@ import torch
 import fastclip
 from tests.support import exact
 from tests.support.inputs import planted_features, square
+from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import check_value_and_grads
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -30,12 +31,15 @@ def test_siglip_loss_ragged_shapes_match_float64(backend, N, D, workspace):
     check_value_and_grads(actual, exact.siglip_loss, *inputs)
 
 
-@pytest.mark.parametrize("data", ["random", "trained", "adversarial"])
-@pytest.mark.parametrize("logit_scale, logit_bias", [(10.0, -10.0), (100.0, -30.0), (1.0, 5.0)])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_siglip_loss_data_and_dtypes_match_float64(backend, data, logit_scale, logit_bias, dtype):
+@pytest.mark.parametrize(
+    "data, numbers, dtype",
+    cover_pairs(
+        ["random", "trained", "adversarial"], [(10.0, -10.0), (100.0, -30.0), (1.0, 5.0)], DTYPES
+    ),
+)
+def test_siglip_loss_data_and_dtypes_match_float64(backend, data, numbers, dtype):
     features = planted_features(square(200, 72), data, dtype)
-    inputs = *features, *scalars(logit_scale, logit_bias, dtype)
+    inputs = *features, *scalars(*numbers, dtype)
     check_value_and_grads(run(*inputs, backend=backend), exact.siglip_loss, *inputs)
 
 

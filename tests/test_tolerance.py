@@ -1,5 +1,7 @@
 """The error budgets reject bugs: the ones that tiled kernels have."""
 
+import functools
+
 import pytest
 import torch
 
@@ -63,6 +65,17 @@ BUGS = [
 ]
 
 
+@functools.cache
+def case_of(dtype, rounding, logit_scale, data):
+    """Inputs, truth and budgets: the same for all bugs."""
+    image, text = planted_features(square(N, D), data, dtype)
+    inputs = (image, text, torch.tensor(logit_scale))
+    value, grads = exact.value_and_grads(exact.clip_loss, *inputs, dtype=torch.float64)
+    truth = [value, *grads]
+    dtypes = [torch.float32, dtype, dtype, torch.float32]
+    return inputs, truth, dtypes, error_budgets(rounding.clip_loss, inputs, truth, dtypes, {})
+
+
 @pytest.mark.parametrize("data", ["random", "trained", "cone"])
 @pytest.mark.parametrize("logit_scale", [14.3, 100.0])
 @pytest.mark.parametrize(
@@ -73,12 +86,7 @@ BUGS = [
 )  # fmt: skip
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__.strip("_"))
 def test_budget_rejects(bug, dtype, rounding, logit_scale, data):
-    image, text = planted_features(square(N, D), data, dtype)
-    inputs = (image, text, torch.tensor(logit_scale))
-    value, grads = exact.value_and_grads(exact.clip_loss, *inputs, dtype=torch.float64)
-    truth = [value, *grads]
-    dtypes = [torch.float32, dtype, dtype, torch.float32]
-    budgets = error_budgets(rounding.clip_loss, inputs, truth, dtypes, {})
+    inputs, truth, dtypes, budgets = case_of(dtype, rounding, logit_scale, data)
 
     def buggy(image_features, text_features, scale):
         return exact.clip_loss_of_logits(bug(scale * image_features @ text_features.T, scale))

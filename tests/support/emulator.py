@@ -39,7 +39,9 @@ def build(folder: Path = FOLDER, defines: tuple[str, ...] = ()) -> Path:
     return build_with(kernels, folder / "emulator.so", defines)
 
 
-def build_with(sources: list[Path], target: Path, defines: tuple[str, ...] = ()) -> Path:
+def build_with(
+    sources: list[Path], target: Path, defines: tuple[str, ...] = (), libraries: str = "-ltorch_cpu"
+) -> Path:
     """The emulator with these in place of the kernels."""
     sources = [*sources, *(ROOT / "tests" / "emulator").glob("*.cpp")]
-    return build_library(target, sources, [*FLAGS, *(f"-D{x}" for x in defines)], "-ltorch_cpu")
+    return build_library(target, sources, [*FLAGS, *(f"-D{x}" for x in defines)], libraries)

@@ -5,10 +5,10 @@ import functools
 
 import numpy as np
 
-from tests.support.emulator import ROOT, build_with
+from tests.support.emulator import FOLDER, ROOT, build_with
 
 SOURCE = ROOT / "tests" / "backends" / "cuda" / "instructions.cpp"
-LIBRARY = ROOT / "build" / "instructions" / "instructions.so"
+LIBRARY = FOLDER / "instructions.so"
 
 
 def multiply_add(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

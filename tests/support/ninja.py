@@ -12,13 +12,17 @@ COMPILER = os.environ.get("CXX", "c++")
 
 
 def build_library(target: Path, sources: list[Path], flags: list[str], libraries: str) -> Path:
-    """A shared library of sources in this repository; its objects lie beside it."""
+    """A shared library of sources in this repository, or a program if its name has no suffix.
+
+    Its objects lie beside it, and are those of whatever else is built there with the same flags.
+    """
+    shared = "-shared" if target.suffix else ""
     flags = [*flags, "-fPIC", *(f"-isystem {x}" for x in include_paths())]
     folders = " ".join(f"-L{x}" for x in library_paths())
     lines = [
         f"rule compile\n  command = {COMPILER} {' '.join(flags)} -MD -MF $out.d -c $in -o $out",
         "  depfile = $out.d\n  deps = gcc",
-        f"rule link\n  command = {COMPILER} -shared -o $out $in {folders} {libraries}",
+        f"rule link\n  command = {COMPILER} {shared} -o $out $in {folders} {libraries}",
     ]
     objects = []
     for source in sorted(sources):

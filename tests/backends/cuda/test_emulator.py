@@ -1,11 +1,10 @@
 """The emulator sees the mistakes that it is there to see, and nothing where there are none."""
 
-import os
 import subprocess
 
 import pytest
 
-from tests.support.emulator import FLAGS, ROOT
+from tests.support.emulator import FOLDER, ROOT, build_with
 
 EXPECTED = {
     "copy": "right",
@@ -25,15 +24,9 @@ EXPECTED = {
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict[str, str]:
-    program = tmp_path_factory.mktemp("misuse") / "misuse"
-    sources = [
-        *(ROOT / "tests" / "emulator").glob("*.cpp"),
-        ROOT / "tests/backends/cuda/misuse.cpp",
-    ]
-    flags = " ".join(FLAGS).split()
-    command = [os.environ.get("CXX", "c++"), *flags, *map(str, sources), "-o", str(program)]
-    subprocess.run(command, check=True)
+def found() -> dict[str, str]:
+    source = ROOT / "tests" / "backends" / "cuda" / "misuse.cpp"
+    program = build_with([source], FOLDER / "misuse", libraries="")
     out = subprocess.run([program], capture_output=True, text=True, check=True).stdout
     return dict(line.split(": ", 1) for line in out.splitlines())
 

@@ -53,10 +53,10 @@ def test_bfloat16_differs_in_the_first_load_and_the_last_store_only(variant, los
 @needs_no_gpu
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_bit_depends_on_the_order_of_threads_or_the_time_of_copies(variant):
-    inputs = make_inputs(Case(600, 100, torch.float32, 30.0, "cone"))
+    inputs = make_inputs(Case(300, 70, torch.float32, 30.0, "cone"))
     with chosen_variant(variant):
         found = []
-        for seed, early in ((0, False), (1, False), (2, True), (3, True)):
+        for seed, early in ((0, False), (1, False), (2, True)):
             with emulated(seed, early):
                 value, grads = run(inputs, normalize=True)
                 found.append([value, *grads])
