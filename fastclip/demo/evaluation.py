@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fastclip.data.digits.grids import CELLS, PROMPTS, DigitGrids, Pairs, place_alone
-from fastclip.data.digits.images import DIGIT_WORDS, LabeledImages
+from fastclip.data.digits.images import DIGIT_MEAN, DIGIT_STD, DIGIT_WORDS, LabeledImages
 from fastclip.data.digits.tokenizer import WordTokenizer
 from fastclip.data.pixels import standardize
 from fastclip.evaluate.classification import accuracy, class_features, classify
@@ -70,8 +70,8 @@ def evaluate_digits(
 
 
 def _encode_images(model: CLIP, images: Tensor) -> Tensor:
-    parts = [model.encode_image(standardize(part), normalize=True) for part in images.split(CHUNK)]
-    return torch.cat(parts)
+    parts = (standardize(part, DIGIT_MEAN, DIGIT_STD) for part in images.split(CHUNK))
+    return torch.cat([model.encode_image(part, normalize=True) for part in parts])
 
 
 def _encode_texts(model: CLIP, tokenizer: WordTokenizer, texts: list[str]) -> Tensor:
