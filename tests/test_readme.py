@@ -73,7 +73,8 @@ def test_every_example_runs_on_a_fresh_install(published, tmp_path):
     for beginning in (
         "loss_fn = fastclip.ClipLoss()", "loss, stats = fastclip.clip_loss", "import fastclip as c",
         "import fastclip as open_clip", "model = fastclip.TwoTower", "step = fastclip.CachedStep",
-        "fastclip convert", "fastclip plan", "fastclip train", "torchrun", "fastclip doctor",
+        "model = fastclip.create_model", "fastclip convert", "fastclip plan", "fastclip train",
+        "torchrun", "fastclip doctor",
     ):  # fmt: skip
         assert any(line.startswith(beginning) for line in ran), beginning
     # A process that finds the vocabulary fetched does not fetch it again.

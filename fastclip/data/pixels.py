@@ -5,14 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Mean and deviation of the digits' pixels, in units of the full range.
-DIGIT_MEAN, DIGIT_STD = 0.305, 0.376
-
 
 def standardize(
     images: Tensor,
-    mean: float | Sequence[float] = DIGIT_MEAN,
-    std: float | Sequence[float] = DIGIT_STD,
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return (images / 255 - mean) / std, same shape and device, rounded to `dtype` at the end.
@@ -22,14 +19,19 @@ def standardize(
 
     Args:
         images: (..., C, H, W) uint8; any shape if `mean` and `std` are single numbers.
-        mean: in units of the full range, one for all pixels or one per channel.
-        std: like `mean`, positive.
+        mean: in units of the full range, one for all pixels or one per channel. It is that of the
+            images that the model was trained on: `get_model_preprocess_cfg(model)["mean"]`.
+        std: likewise, positive.
         dtype: a floating type.
 
     Raises:
         TypeError: `images` is not uint8 (standardising twice would go unnoticed), or `dtype` is
             not a floating type.
         ValueError: `mean` or `std` has not one value per channel, or `std` is not positive.
+
+    Example:
+        >>> cfg = fastclip.get_model_preprocess_cfg(model)
+        >>> images = fastclip.standardize(pixels.to(device), cfg["mean"], cfg["std"])
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8, got {images.dtype}")

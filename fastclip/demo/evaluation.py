@@ -8,13 +8,14 @@ the ensemble of six prompts, one per cell ("top left three", ...), so that its f
 the digit and no longer of a place.
 """
 
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fastclip.data.digits.grids import CELLS, PROMPTS, DigitGrids, Pairs, place_alone
-from fastclip.data.digits.images import DIGIT_WORDS, LabeledImages
+from fastclip.data.digits.images import DIGIT_MEAN, DIGIT_STD, DIGIT_WORDS, LabeledImages
 from fastclip.data.digits.tokenizer import WordTokenizer
 from fastclip.data.pixels import standardize
 from fastclip.evaluate.classification import accuracy, class_features, classify
@@ -47,7 +48,8 @@ def evaluate_digits(
     model.eval()
     generator = torch.Generator().manual_seed(seed)
     pairs = DigitGrids(test, held_out=True).draw(num_pairs, generator)
-    encoder = Encoder(model, standardize)
+    prepare = functools.partial(standardize, mean=DIGIT_MEAN, std=DIGIT_STD)
+    encoder = Encoder(model, prepare)
     image_features = _encode_images(encoder, pairs.images)
     text_features = _encode_texts(encoder, tokenizer, pairs.captions)
 

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
-from fastclip.data.digits.images import LabeledImages
+from fastclip.data.digits.images import load_digits, split_by_image
 from fastclip.demo.evaluation import DigitEvaluation
+from fastclip.demo.settings import DemoSettings
+from fastclip.demo.training import Training
 from fastclip.evaluate.ranking import recall_at
 from fastclip.models.clip import CLIP
-from fastclip.train.settings.step_config import TrainConfig
 
 MIB = 2**20
 
@@ -19,22 +20,22 @@ class LossMemory(NamedTuple):
     dense_bytes: int
 
 
-def opening(
-    config: TrainConfig,
-    model: CLIP,
-    train: LabeledImages,
-    test: LabeledImages,
-    backend: str,
-    threads: int,
-) -> str:
+def opening(settings: DemoSettings, model: CLIP, backend: str) -> str:
+    """What is about to be trained.
+
+    Args:
+        backend: the one that computes the loss, which `settings` may leave open.
+    """
+    train, test = split_by_image(load_digits())
     parameters = sum(p.numel() for p in model.parameters())
     return "\n".join(
         [
             f"data      {len(train.labels):,} digits to train on, {len(test.labels)} to test on; "
-            "images of up to six, with captions",
+            "images of up to four, with captions",
             f"model     a vision and a text transformer, {parameters:,} parameters",
-            f"loss      fused, {config.batch_size:,} pairs, backend {backend}",
-            f"training  {config.steps} steps on {threads} CPU threads, seed {config.seed}",
+            f"loss      fused, {settings.batch_size:,} pairs, backend {backend}",
+            f"training  {settings.steps} steps on {settings.threads} CPU threads, "
+            f"seed {settings.seed}",
         ]
     )
 
@@ -48,16 +49,12 @@ def headline(evaluation: DigitEvaluation) -> str:
     )
 
 
-def closing(
-    evaluation: DigitEvaluation,
-    losses: list[float],
-    training_seconds: float,
-    memory: list[LossMemory],
-    peak_run_bytes: int,
-) -> str:
+def closing(training: Training, evaluation: DigitEvaluation, memory: list[LossMemory]) -> str:
+    """What was reached, and what it took."""
     num_pairs = len(evaluation.pairs.captions)
+    losses, seconds = training.losses, training.seconds
     lines = [
-        f"trained in {training_seconds:.0f} s, {training_seconds / len(losses):.2f} s per step, "
+        f"trained in {seconds:.0f} s, {seconds / len(losses):.2f} s per step, "
         f"loss {losses[0]:.2f} -> {losses[-1]:.2f}",
         "",
         f"retrieval among {num_pairs:,} unseen pairs        R@1      R@5",
@@ -77,5 +74,5 @@ def closing(
     ]
     for batch_size, fused_bytes, dense_bytes in memory:
         lines.append(f"  {batch_size:<25,}{fused_bytes / MIB:9,.0f}{dense_bytes / MIB:9,.0f} MiB")
-    lines.append(f"  the whole run, everything included {peak_run_bytes / MIB:7,.0f} MiB")
+    lines.append(f"  the whole run, everything included {training.peak_bytes / MIB:7,.0f} MiB")
     return "\n".join(lines)

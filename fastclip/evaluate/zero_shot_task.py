@@ -8,14 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastclip.data.digits.grids import PROMPTS
-from fastclip.data.digits.source import LoneDigitSource
+from fastclip.data.built_in import LABELED
 from fastclip.data.sources.class_folder import ClassFolderSource
+from fastclip.data.sources.source import LabeledSource
 from fastclip.evaluate.imagenet import imagenet_classes
 from fastclip.evaluate.prompts import check_template, read_class_names, read_templates
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
-DIGITS = "digits"
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class ZeroShotTask:
     """
 
     name: str
-    source: ClassFolderSource | LoneDigitSource
+    source: LabeledSource
     class_names: Sequence[str]
     templates: Sequence[str]
 
@@ -82,8 +81,9 @@ def open_task(
         ValueError: there is no image, one class alone, not a name for every folder, or a template
             that is none.
     """
-    if os.fspath(spec) == DIGITS and not os.path.exists(spec):
-        source, templates = LoneDigitSource(), PROMPTS
+    built_in = None if os.path.exists(spec) else LABELED.get(os.fspath(spec))
+    if built_in is not None:
+        source, templates = built_in.open(), built_in.prompts
         names = source.classes
     else:
         source, templates = ClassFolderSource(spec), DEFAULT_TEMPLATES

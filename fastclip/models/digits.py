@@ -1,13 +1,32 @@
 """The small model of the built-in digits: what two CPU cores can train."""
 
+from dataclasses import replace
+
 import torch
 
 from fastclip.data.digits.grids import IMAGE_SIZE, DigitGrids
+from fastclip.data.digits.images import load_digits, split_by_image
 from fastclip.data.digits.tokenizer import WordTokenizer
+from fastclip.models.clip import CLIP
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
+from fastclip.models.factory import build_model
 
+NAME = "digits"
 EMBED_DIM = 128
 CAPTIONS_TO_LEARN_FROM = 1000  # they hold every word many times over
+
+
+def build_digits_model(patch_dropout: float = 0.0) -> tuple[CLIP, WordTokenizer]:
+    """The model, with random weights and in training mode, and its tokenizer.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    digits, _ = split_by_image(load_digits())
+    tokenizer = digits_tokenizer(DigitGrids(digits))
+    config = digits_config(tokenizer)
+    vision = replace(config.vision_cfg, patch_dropout=patch_dropout)
+    return build_model(replace(config, vision_cfg=vision)), tokenizer
 
 
 def digits_tokenizer(grids: DigitGrids) -> WordTokenizer:

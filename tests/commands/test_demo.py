@@ -1,4 +1,5 @@
 import argparse
+import math
 import re
 
 import pytest
@@ -6,8 +7,9 @@ import torch
 
 from fastclip import cli
 from fastclip.commands import demo
-from fastclip.demo import loss_memory
-from fastclip.demo.checkpoint import load_checkpoint
+from fastclip.demo import demonstration
+from fastclip.losses.clip import ClipLoss
+from fastclip.models.openai import load
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -27,7 +29,7 @@ def run(output, *options):
 
 def test_demo_trains_reports_and_writes_its_files(tmp_path, monkeypatch, capsys):
     # Nothing of the measuring is replaced, only its second, larger size made small.
-    monkeypatch.setattr(demo, "LARGE_BATCH", 512)
+    monkeypatch.setattr(demonstration, "LARGE_BATCH", 512)
     assert run(tmp_path / "new" / "out", "--batch-size", "64", "--steps", "5") == 0
 
     said = capsys.readouterr()
@@ -39,18 +41,32 @@ def test_demo_trains_reports_and_writes_its_files(tmp_path, monkeypatch, capsys)
     assert re.search(r"^  512 .* MiB$", said.out, re.M)
     assert "training: 100%" in said.err
 
-    assert (tmp_path / "new" / "out" / "demo.png").read_bytes().startswith(PNG)
-    loaded = load_checkpoint(tmp_path / "new" / "out" / "checkpoint.pt")
-    assert (loaded.global_step, loaded.config.batch_size) == (5, 64)
-    assert loaded.tokenizer.decode(loaded.tokenizer("top left three")[0]) == "top left three"
+    out = tmp_path / "new" / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.pt", "demo.png"]
+    assert (out / "demo.png").read_bytes().startswith(PNG)
+    content = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert (content["global_step"], content["config"]["batch_size"]) == (5, 64)
+    model, _ = load(out / "checkpoint.pt", device="cpu")
+    assert torch.equal(model.visual.proj, content["state_dict"]["visual.proj"])
+
+
+def test_loss_that_is_not_finite_is_a_sentence_and_older_files_stay(tmp_path, monkeypatch, capsys):
+    (tmp_path / "checkpoint.pt").write_bytes(b"an older one")
+    monkeypatch.setattr(ClipLoss, "forward", lambda self, images, *others: images.sum() * math.nan)
+    assert run(tmp_path, "--batch-size", "8", "--steps", "2") == 2
+    (said,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("fastclip demo: ")]
+    assert "the loss of step 1 is nan" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert (tmp_path / "checkpoint.pt").read_bytes() == b"an older one"
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
         (["--batch-size", "1"], "batch_size must be at least 2"),
-        (["--steps", "0"], "steps"),
-        (["--threads", "0"], "threads"),
+        (["--steps", "0"], "steps must be at least 1"),
+        (["--threads", "0"], "threads must be at least 1"),
+        (["--seed", str(2**63)], "seed must be in"),
         (["--batch-size", "100000"], "batch_size must be at most 65536"),
     ],
 )
@@ -65,7 +81,7 @@ def test_demo_refuses_with_one_line(tmp_path, capsys, options, message):
 
 
 def test_demo_names_the_extra_when_a_package_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "EXTRAS", ("matplotlib", "a_package_nobody_has"))
+    monkeypatch.setattr(demonstration, "EXTRAS", ("matplotlib", "a_package_nobody_has"))
     assert run(tmp_path) == 2
     said = capsys.readouterr().err
     assert "a_package_nobody_has: pip install 'fastclip-kernels[demo]'" in said
@@ -79,28 +95,3 @@ def test_demo_help_states_the_defaults(capsys):
     for option in ("--batch-size", "--steps", "--seed", "--output", "--backend", "--threads"):
         assert option in said
     assert "2048" in said
-
-
-def test_dense_loss_that_is_measured_is_the_loss_that_is_trained():
-    generator = torch.Generator().manual_seed(0)
-    image_features, text_features = torch.nn.functional.normalize(
-        torch.randn(2, 9, 5, generator=generator), dim=-1
-    )
-    dense = loss_memory.dense_loss(image_features, text_features, 14.3)
-    fused = loss_memory.ClipLoss()(image_features, text_features, 14.3)
-    torch.testing.assert_close(fused, dense)
-
-
-def test_measured_memory_tells_the_losses_apart():
-    fused = loss_memory.measure_peak_bytes("fused", 3072, 16, backend="chunked")
-    dense = loss_memory.measure_peak_bytes("dense", 3072, 16)
-    logits = 4 * 3072**2
-    assert dense > 2 * logits
-    assert 0 < fused < dense
-
-
-def test_measuring_reports_why_it_failed():
-    with pytest.raises(ValueError, match="sparse"):
-        loss_memory.measure_peak_bytes("sparse", 64, 8)
-    with pytest.raises(RuntimeError, match=r"fused loss failed.*nonsense"):
-        loss_memory.measure_peak_bytes("fused", 64, 8, backend="nonsense")

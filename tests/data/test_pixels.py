@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from fastclip.data.digits.images import load_digits
 from fastclip.data.pixels import standardize
 from fastclip.data.preprocess import OPENAI_DATASET_MEAN as MEAN
 from fastclip.data.preprocess import OPENAI_DATASET_STD as STD
@@ -9,11 +8,11 @@ from fastclip.data.preprocess import OPENAI_DATASET_STD as STD
 LEVELS = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
 
 
-def test_standardized_digits_have_mean_zero_and_deviation_one():
-    images = standardize(load_digits().images)
-    assert images.dtype == torch.float32
-    assert abs(images.mean().item()) < 0.01
-    assert abs(images.std().item() - 1) < 0.01
+@pytest.mark.parametrize("given", [{}, {"mean": MEAN}, {"std": STD}])
+def test_standardize_knows_no_statistics_of_its_own(given):
+    missing = " and ".join(f"'{name}'" for name in ("mean", "std") if name not in given)
+    with pytest.raises(TypeError, match=f"missing .* required positional arguments?: {missing}"):
+        standardize(LEVELS, **given)
 
 
 def test_standardize_is_the_formula_for_every_pixel_and_channel():
@@ -65,20 +64,21 @@ def test_standardize_runs_on_the_device_of_the_images():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int8, torch.bool])
 def test_standardize_rejects_what_are_not_stored_pixels(dtype):
     with pytest.raises(TypeError, match="uint8"):
-        standardize(torch.zeros(2, 8, 8, dtype=dtype))
+        standardize(torch.zeros(2, 8, 8, dtype=dtype), 0.5, 0.5)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.complex64])
 def test_standardize_rejects_a_result_that_is_not_floating(dtype):
     with pytest.raises(TypeError, match="dtype must be a floating type"):
-        standardize(LEVELS, dtype=dtype)
+        standardize(LEVELS, MEAN, STD, dtype=dtype)
 
 
 @pytest.mark.parametrize("name", ["mean", "std"])
 @pytest.mark.parametrize("shape", [(4, 8, 8), (8, 3), (8, 8, 3)])
 def test_standardize_rejects_another_number_of_channels(shape, name):
     with pytest.raises(ValueError, match=f"{name} must be one number or one per channel"):
-        standardize(torch.zeros(shape, dtype=torch.uint8), **{name: (0.5, 0.5, 0.5)})
+        given = {"mean": 0.5, "std": 0.5} | {name: (0.5, 0.5, 0.5)}
+        standardize(torch.zeros(shape, dtype=torch.uint8), **given)
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), (1.0, 0.0, 1.0)])

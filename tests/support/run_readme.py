@@ -71,6 +71,9 @@ def run_python(block: str, names: dict) -> None:
         names |= {"model": model, "tokens": tokens, "optimizer": optimizer}
         names["images"] = torch.randn(4, 3, 32, 32)
     exec(compile(block, "README.md", "exec"), names)
+    if "standardize" in block:
+        _, _, preprocess = fastclip.create_model_and_transforms("ViT-B-32")
+        assert torch.equal(names["images"][0], preprocess(names["image"]))
 
 
 def run_command(line: str) -> None:

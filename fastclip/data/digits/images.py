@@ -15,6 +15,8 @@ from torch import Tensor
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGIT_SIZE = 8  # pixels, both sides
 BRIGHTEST = 16  # of scikit-learn's pixel values
+# Of the digits' pixels, in units of the full range.
+DIGIT_MEAN, DIGIT_STD = 0.305, 0.376
 
 
 class LabeledImages(NamedTuple):

@@ -2,51 +2,72 @@
 
 import torch
 
-from fastclip.data.digits.grids import CELLS, DigitGrids, place_alone
+from fastclip.data.digits.grids import CELLS, DigitGrids, Pairs, place_alone
 from fastclip.data.digits.images import DIGIT_WORDS, load_digits, split_by_image
+from fastclip.data.randomness import seeded_generator
 from fastclip.data.sources.samples import Sample
-from fastclip.data.sources.source import Contents, IndexedSource
+from fastclip.data.sources.source import Contents, IndexedSource, LabeledSource
 
 NUM_PAIRS, NUM_HELD_OUT_PAIRS = 16_384, 1024
 
 
 class DigitSource(IndexedSource):
-    """A fixed draw of digit grids, (1, 16, 24) uint8, no two with the same caption.
+    """Digit grids, (1, 16, 24) uint8, that are drawn once and for all.
+
+    No two pairs of a draw have the same caption. By default there is one draw. There are more
+    pairs to train on in many draws, of which one at a time is held in memory: read in order, as
+    loaders with a shuffle buffer of 1 do, every batch of the size of a draw is one.
 
     Args:
         held_out: the test pairs: digits and arrangements that the others never show.
         num_samples: by default 16,384, or 1,024 of the held-out ones.
+        pairs_per_draw: by default all.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
-        ValueError: there are not so many pairs.
+        ValueError: a draw is of no pair, or of more than there are.
     """
 
     def __init__(
-        self, held_out: bool = False, num_samples: int | None = None, seed: int = 0
+        self,
+        held_out: bool = False,
+        num_samples: int | None = None,
+        seed: int = 0,
+        pairs_per_draw: int | None = None,
     ) -> None:
         train_digits, test_digits = split_by_image(load_digits())
-        grids = DigitGrids(test_digits if held_out else train_digits, held_out)
         if num_samples is None:
             num_samples = NUM_HELD_OUT_PAIRS if held_out else NUM_PAIRS
+        self._grids = DigitGrids(test_digits if held_out else train_digits, held_out)
         self._name = "digits-held-out" if held_out else "digits"
-        self._seed = seed
-        self._pairs = grids.draw(num_samples, torch.Generator().manual_seed(seed))
+        self._num_samples, self._seed = num_samples, seed
+        self._pairs_per_draw = num_samples if pairs_per_draw is None else pairs_per_draw
+        self._at, self._pairs = 0, self._draw(0)
 
     def __len__(self) -> int:
-        return len(self._pairs.captions)
+        return self._num_samples
 
     def contents(self) -> Contents:
-        return [(self._name, f"{len(self):,} pairs, drawn with seed {self._seed}")]
+        several = self._pairs_per_draw != self._num_samples
+        size = f" in draws of {self._pairs_per_draw:,}" if several else ""
+        return [(self._name, f"{len(self):,} pairs, drawn with seed {self._seed}{size}")]
 
     def load(self, index: int) -> Sample:
+        draw, place = divmod(index, self._pairs_per_draw)
+        if draw != self._at:
+            self._at, self._pairs = draw, self._draw(draw)
         return Sample(
-            f"{self._name}/{index}", self._pairs.images[index], self._pairs.captions[index]
+            f"{self._name}/{index}", self._pairs.images[place], self._pairs.captions[place]
         )
 
+    def _draw(self, number: int) -> Pairs:
+        first = torch.Generator().manual_seed(self._seed)
+        later = seeded_generator(self._seed, "draw of digits", number)
+        return self._grids.draw(self._pairs_per_draw, later if number else first)
 
-class LoneDigitSource(IndexedSource):
-    """Every digit of the test alone in a cell, (1, 16, 24) uint8; its caption is its word.
+
+class LoneDigitSource(LabeledSource):
+    """Every digit of the test alone in a cell, (1, 16, 24) uint8; its class is its word.
 
     Attributes:
         classes: the words, zero first.

@@ -7,12 +7,12 @@ from fastclip.data.sources.file_marks import mark_of_listing
 from fastclip.data.sources.file_names import is_image_name, suffix_of
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.samples import Sample
-from fastclip.data.sources.source import Contents, IndexedSource
+from fastclip.data.sources.source import Contents, LabeledSource
 
 MAX_NAMED = 5  # classes in a message
 
 
-class ClassFolderSource(IndexedSource):
+class ClassFolderSource(LabeledSource):
     """`root/<class>/.../name.jpg`, or another image; the caption of an image is its class.
 
     The folder is listed once, here. `file_names.py` says which files are images, and which names

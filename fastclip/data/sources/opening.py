@@ -2,7 +2,7 @@
 
 import os
 
-from fastclip.data.digits.source import DigitSource
+from fastclip.data.built_in import is_built_in, open_built_in
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.hugging_face import is_saved_dataset, load_hugging_face
@@ -12,7 +12,6 @@ from fastclip.data.sources.synthetic import SyntheticSource
 from fastclip.data.sources.tar_shards import TarSource
 
 DATASET_TYPES = ("webdataset", "csv", "folder", "synthetic", "builtin", "hf", "auto")
-BUILT_IN = ("digits", "digits-held-out")
 TABLE_SUFFIXES = (".csv", ".tsv")
 
 
@@ -31,7 +30,8 @@ def open_source(
     """Open a source; open_clip's names of types and columns.
 
     Args:
-        spec: shards, a table, a folder, the name of a data set, or "digits", "digits-held-out".
+        spec: shards, a table, a folder, the name of a data set, or one of `data/built_in.py`:
+            "digits", "digits-held-out", "digits:2048".
         dataset_type: "auto" looks at the names and at what is in a folder; a Hugging Face name
             must be called "hf".
         separator: of a table.
@@ -63,9 +63,7 @@ def open_source(
         dataset_type = find_type(spec)
     if dataset_type == "builtin":
         _refuse_keys(dataset_type, image_key, caption_key)
-        if spec not in BUILT_IN:
-            raise ValueError(f"spec must be one of {BUILT_IN} for builtin data, got {spec!r}")
-        return DigitSource(spec == "digits-held-out", num_samples, seed)
+        return open_built_in(spec, num_samples, seed)
     if dataset_type == "webdataset":
         return TarSource(spec, image_key, caption_key)
     if dataset_type == "csv":
@@ -82,7 +80,7 @@ def find_type(spec: str) -> str:
         FileNotFoundError: it looks like nothing known, and there is no such file.
         ValueError: there is, of no known kind.
     """
-    if spec in BUILT_IN and not os.path.exists(spec):
+    if is_built_in(spec) and not os.path.exists(spec):
         return "builtin"
     if os.path.isdir(spec):
         if is_saved_dataset(spec):

@@ -89,3 +89,13 @@ class IndexedSource(Source):
     def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
         for i in range(part.start if position is None else position, part.stop):
             yield Entry(i, i + 1, partial(self.load, i))
+
+
+class LabeledSource(IndexedSource):
+    """An indexed source of images to be classified; the caption of each is its class.
+
+    Attributes:
+        classes: their places are the labels.
+    """
+
+    classes: list[str]

@@ -1,23 +1,18 @@
 """The model of a run, with what turns its data into tensors."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from fastclip.data.digits.grids import DigitGrids
-from fastclip.data.digits.images import load_digits, split_by_image
-from fastclip.data.pixels import DIGIT_MEAN, DIGIT_STD
+from fastclip.data.digits.images import DIGIT_MEAN, DIGIT_STD
 from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
+from fastclip.models import digits
 from fastclip.models.config import SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
-from fastclip.models.digits import digits_config, digits_tokenizer
-from fastclip.models.factory import build_model, create_model
+from fastclip.models.factory import create_model
 from fastclip.models.precision import set_precision
 from fastclip.models.tokenizer import get_tokenizer
 from fastclip.train.settings.model_config import ModelConfig
-
-DIGITS = "digits"
 
 
 class RunModel(NamedTuple):
@@ -45,9 +40,10 @@ def make_model(config: ModelConfig, precision: str = "fp32") -> RunModel:
         ValueError, TypeError, OSError, CheckpointError: see `create_model`, `get_tokenizer` and
             `AugmentationCfg`.
     """
-    if config.model == DIGITS:
-        run_model = _digits(config.force_patch_dropout or 0.0)
-        set_precision(run_model.model, precision)
+    if config.model == digits.NAME:
+        model, tokenizer = digits.build_digits_model(config.force_patch_dropout or 0.0)
+        set_precision(model, precision)
+        run_model = RunModel(model, tokenizer, None, None, DIGIT_MEAN, DIGIT_STD)
     else:
         run_model = _named(config, precision)
     prepare_for_training(run_model.model, config)
@@ -94,12 +90,3 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
 
 def _one_or_two(size: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
     return size[0] if size is not None and len(size) == 1 else size
-
-
-def _digits(patch_dropout: float) -> RunModel:
-    digits, _ = split_by_image(load_digits())
-    tokenizer = digits_tokenizer(DigitGrids(digits))
-    config = digits_config(tokenizer)
-    vision = replace(config.vision_cfg, patch_dropout=patch_dropout)
-    model = build_model(replace(config, vision_cfg=vision))
-    return RunModel(model, tokenizer, None, None, DIGIT_MEAN, DIGIT_STD)

@@ -1,11 +1,9 @@
-import pickle
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from fastclip.data.digits.source import DigitSource
 from fastclip.data.sources.hugging_face import HuggingFaceSource, load_hugging_face
 from fastclip.data.sources.synthetic import SyntheticSource
 from tests.support.pair_files import assert_resumable, captions, image_bytes, read_all, reasons
@@ -45,16 +43,6 @@ def test_synthetic_samples_are_functions_of_number_and_seed():
 def test_synthetic_without_extent_raises(num_samples, size):
     with pytest.raises(ValueError, match="must be positive"):
         SyntheticSource(num_samples, size)
-
-
-def test_digits_are_a_fixed_draw_without_repetition():
-    source = DigitSource(num_samples=300)
-    items = read_all(source)
-    assert len(set(captions(items))) == 300 and items[0].image.shape == (1, 16, 24)
-    assert captions(read_all(DigitSource(num_samples=300))) == captions(items)
-    assert captions(read_all(pickle.loads(pickle.dumps(source)))) == captions(items)
-    held_out = captions(read_all(DigitSource(held_out=True)))
-    assert len(held_out) == 1024 and set(held_out).isdisjoint(captions(items))
 
 
 def test_rows_of_a_hugging_face_dataset_in_all_forms_of_images():

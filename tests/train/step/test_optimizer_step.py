@@ -73,3 +73,20 @@ def test_scaled_gradients_are_unscaled_before_they_are_clipped():
         results.append(take_step.compute.model.state_dict())
     for key, value in results[0].items():
         torch.testing.assert_close(results[1][key], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("direction, bound", [(-1, 100.0), (1, 1.0)])
+def test_logit_scale_stays_within_its_bounds(direction, bound):
+    class Pull(torch.nn.Module):
+        """A loss that wants nothing but another scale."""
+
+        def forward(self, image_features, text_features, logit_scale):
+            return direction * logit_scale + 0.0 * (image_features + text_features).sum()
+
+    config = TrainConfig(batch_size=6, steps=5, learning_rate=5.0, weight_decay=0.0)
+    model = build(SMALL["vit"]).train()
+    compute = CachedStep(model, Pull(), 6)
+    take_step = OptimizerStep(compute, make_optimizer(model, config), config)
+    for number in range(5):
+        take_step(list(compute.micro_batches(*inputs(SMALL["vit"], 6))), number)
+    assert model.logit_scale.exp().item() == pytest.approx(bound, rel=1e-5)

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from fastclip.data.digits.images import LabeledImages, load_digits, split_by_image
+from fastclip.data.digits.images import (
+    DIGIT_MEAN,
+    DIGIT_STD,
+    LabeledImages,
+    load_digits,
+    split_by_image,
+)
+from fastclip.data.pixels import standardize
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +21,12 @@ def test_load_digits_returns_every_image_with_its_label(digits):
     assert digits.images.dtype == torch.uint8
     assert (digits.images.min(), digits.images.max()) == (0, 255)
     assert digits.labels[:10].tolist() == list(range(10))
+
+
+def test_mean_and_deviation_are_those_of_the_pixels(digits):
+    images = standardize(digits.images, DIGIT_MEAN, DIGIT_STD)
+    assert abs(images.mean().item()) < 0.01
+    assert abs(images.std().item() - 1) < 0.01
 
 
 def test_split_shares_no_image(digits):
