@@ -21,8 +21,8 @@ from fastclip.models.clip import CLIP
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.open_clip_config import from_json, to_json
 from fastclip.models.towers import table
-from fastclip.models.towers.image_config import ImageTowerConfig, Moments
-from fastclip.models.towers.image_tower import ImageTower, Positions
+from fastclip.models.towers.image_config import ImageTowerConfig, Moments, Positions
+from fastclip.models.towers.image_tower import ImageTower
 from fastclip.models.towers.text.config import TextConfig
 from fastclip.train.settings.step_config import TrainConfig
 from fastclip.train.step.cached import CachedStep
@@ -36,6 +36,7 @@ class PatchMeanConfig(ImageTowerConfig):
     kind: ClassVar = "patch mean"
     layers: ClassVar = 0
     heads: ClassVar = None
+    positions: ClassVar = Positions("places", num_before=0)
     moments: ClassVar = Moments(0.8, 0.95, 1e-7)
 
     image_size: tuple[int, int]
@@ -83,7 +84,7 @@ class PatchMeanConfig(ImageTowerConfig):
 
 
 class PatchMean(ImageTower):
-    positions = Positions("places", num_before=0)
+    positions = PatchMeanConfig.positions
 
     def __init__(self, config, embed_dim):
         super().__init__(config.image_size, config.channels, embed_dim)
