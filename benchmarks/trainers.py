@@ -47,7 +47,7 @@ TRAINERS = {
     "fastclip, unlimited": [*OURS, "--activation-budget", "unlimited"],
     "open_clip": THEIRS,
 }
-REFERENCE = "open_clip"
+BASELINE = "open_clip"
 STEP = re.compile(r"Batch \(t\): ([\d.]+).* Loss: ([\d.]+) \(")
 
 
@@ -139,7 +139,7 @@ def measure(
 
 
 def table(results: dict[str, dict]) -> str:
-    theirs = results[REFERENCE]
+    theirs = results[BASELINE]
     lines = [
         "| | s per step | over open_clip | peak memory, MiB | losses of the first steps |",
         "|---|---|---|---|---|",

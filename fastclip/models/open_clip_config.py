@@ -4,7 +4,7 @@ What open_clip cannot say is written in words of our own, which its reader refus
 activation neither `quick_gelu` nor `act_kwargs` tells, grey images, SigLIP towers of sizes that
 timm has no name for. `is_portable` tells whether a configuration does without them.
 
-Source: the model configurations of open_clip_torch 3.3.0 and the SigLIP models of timm 1.0.31.
+Source: the model configurations of open_clip_torch 3.3.0.
 """
 
 from fastclip.data.quoting import first_line, quoted
@@ -20,7 +20,8 @@ MODEL_FIELDS = json_fields(names_of(ClipConfig) | {"quick_gelu"}, {}, {})
 def from_json(values: dict) -> ClipConfig:
     """Read open_clip's JSON of a model.
 
-    Every field is obeyed or refused, but for those that cannot matter: see `open_clip_fields.py`.
+    Every field is obeyed or refused, but for those that cannot matter: see `open_clip_fields.py`
+    and the configuration of each tower.
 
     Raises:
         ValueError: a field is missing or unknown, or asks for a tower that is not built in: a timm

@@ -7,7 +7,7 @@ import pytest
 
 from fastclip.data.images import load_image
 from fastclip.data.loading.decoding import Decoder
-from fastclip.data.loading.stream import Reference
+from fastclip.data.loading.stream import Address
 from fastclip.data.regular_file import open_regular, read_regular
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
@@ -74,7 +74,7 @@ def test_images_captions_and_shards_are_bad_samples(tmp_path, make):
     bad, sample = read_all(source)
     assert isinstance(bad, BadSample) and bad.reason == "unreadable caption"
     decode = Decoder(to_pixels, to_tokens, seed=0)
-    bad = decode(sample, Reference(0, 0, 0), 0)
+    bad = decode(sample, Address(0, 0, 0), 0)
     assert isinstance(bad, BadSample) and bad.reason == "unusable image"
 
     write_shards(tmp_path, [1])

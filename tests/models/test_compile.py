@@ -29,10 +29,10 @@ def test_towers_compile_without_a_graph_break(name, checkpointing):
         (features[2] * features[0] * features[1] * weights).sum().backward()
         gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
         if features is expected:
-            reference = gradients
-    assert gradients.keys() == reference.keys()
+            expected = gradients
+    assert gradients.keys() == expected.keys()
     for parameter, gradient in gradients.items():
-        torch.testing.assert_close(gradient, reference[parameter], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gradient, expected[parameter], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -27,7 +27,7 @@ from tests.support.small_models import SMALL, build, inputs
 def archive(tmp_path, monkeypatch):
     """An archive under OpenAI's name in a download directory, and its model."""
     model = build(SMALL["quick_gelu"])
-    reference = build(SMALL["quick_gelu"])
+    original = build(SMALL["quick_gelu"])
     for name, value in zip(OPENAI_EXTRAS, (32, 9, 64), strict=True):
         if hasattr(model, name):
             delattr(model, name)
@@ -37,7 +37,7 @@ def archive(tmp_path, monkeypatch):
         traced = torch.jit.trace(model, inputs(SMALL["quick_gelu"]), check_trace=False)
     traced.save(str(tmp_path / "ViT-B-32.pt"))
     publish_as_openais(tmp_path / "ViT-B-32.pt", monkeypatch)
-    return tmp_path / "ViT-B-32.pt", reference
+    return tmp_path / "ViT-B-32.pt", original
 
 
 def test_names_are_openais():
@@ -49,15 +49,15 @@ def test_names_are_openais():
 
 @pytest.mark.parametrize("by", ["name", "path"])
 def test_archive_becomes_a_model_that_returns_logits(by, archive):
-    path, reference = archive
+    path, original = archive
     name = "ViT-B/32" if by == "name" else path
     model, preprocess = load(name, device="cpu", download_root=path.parent)
     assert type(model) is LogitsCLIP and not model.training
-    assert model.config == reference.config
+    assert model.config == original.config
     images, tokens = inputs(SMALL["quick_gelu"])
     with torch.no_grad():
         per_image, per_text = model(images, tokens)
-        expected, _ = reference.get_logits(images, tokens)
+        expected, _ = original.get_logits(images, tokens)
     torch.testing.assert_close(per_image, expected)
     assert torch.equal(per_text, per_image.T)
     assert preprocess.cfg.height_width == (32, 32)
@@ -106,23 +106,23 @@ def test_name_without_connection_says_where_the_file_may_be_put(tmp_path, monkey
 
 
 def test_jit_returns_a_program_that_returns_logits(archive):
-    path, reference = archive
+    path, original = archive
     program, _ = load("ViT-B/32", device="cpu", jit=True, download_root=path.parent)
     assert isinstance(program, torch.jit.ScriptModule)
     images, tokens = inputs(SMALL["quick_gelu"], batch_size=5)
     with torch.no_grad():
-        assert torch.equal(program(images, tokens)[0], reference.get_logits(images, tokens)[0])
-        assert torch.equal(program.encode_text(tokens), reference.encode_text(tokens))
+        assert torch.equal(program(images, tokens)[0], original.get_logits(images, tokens)[0])
+        assert torch.equal(program.encode_text(tokens), original.encode_text(tokens))
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B/32", "ViT-B-32-quickgelu", "path"])
 def test_open_clips_function_returns_features_and_the_model_alone(name, archive):
-    path, reference = archive
+    path, original = archive
     name = path if name == "path" else name
     model = fastclip.load_openai_model(name, device="cpu", cache_dir=path.parent)
     assert type(model) is CLIP and not model.training and model.visual.image_mean[0] > 0.4
     images, tokens = inputs(SMALL["quick_gelu"])
-    for found, expected in zip(model(images, tokens), reference(images, tokens), strict=True):
+    for found, expected in zip(model(images, tokens), original(images, tokens), strict=True):
         assert torch.equal(found, expected)
     half = fastclip.load_openai_model(name, "bf16", "cpu", path.parent)
     assert half.dtype == torch.bfloat16
@@ -130,16 +130,16 @@ def test_open_clips_function_returns_features_and_the_model_alone(name, archive)
 
 
 def test_state_dicts_are_built_as_by_openai_and_open_clip():
-    reference = build(SMALL["quick_gelu"])
-    state_dict = reference.state_dict()
+    original = build(SMALL["quick_gelu"])
+    state_dict = original.state_dict()
     extras = {name: torch.tensor(1) for name in OPENAI_EXTRAS}
     model = fastclip.build_model({**state_dict, **extras})
     assert type(model) is LogitsCLIP and not model.training and model.dtype == torch.float16
-    assert model.config == reference.config and model.ln_final.weight.dtype == torch.float32
+    assert model.config == original.config and model.ln_final.weight.dtype == torch.float32
     _, tokens = inputs(SMALL["quick_gelu"])
     built = build_model_from_openai_state_dict(state_dict, cast_dtype=torch.float32, heads=2)
     assert type(built) is CLIP
-    assert torch.equal(built.encode_text(tokens), reference.encode_text(tokens))
+    assert torch.equal(built.encode_text(tokens), original.encode_text(tokens))
     other = build_model_from_openai_state_dict(state_dict | extras, False, torch.float32)
     assert other.config.activations == ("gelu", "gelu")
     with pytest.raises(ValueError, match="cast_dtype must be one of"):

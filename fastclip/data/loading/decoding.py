@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from fastclip.data.images import ImageError
-from fastclip.data.loading.stream import Reference
+from fastclip.data.loading.stream import Address
 from fastclip.data.randomness import seed_generators
 from fastclip.data.sources.samples import BadSample, Sample
 
@@ -31,14 +31,14 @@ class Decoder:
     seed: int
 
     def __call__(
-        self, sample: Sample, reference: Reference, epoch: int
+        self, sample: Sample, address: Address, epoch: int
     ) -> tuple[Tensor, Tensor] | BadSample:
         """Return (C, H, W) uint8 pixels and (T,) int64 tokens. Seeds the global generators.
 
         Raises:
             TypeError: the transform or the tokenizer returns something else.
         """
-        seed_generators(self.seed, "decode", epoch, reference.part, reference.number)
+        seed_generators(self.seed, "decode", epoch, address.part, address.number)
         # A transform may raise anything on an image that it was not made for. One that raises on
         # all of them is found by the rate of bad samples, and by their details.
         try:

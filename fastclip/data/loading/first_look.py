@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.decoding import Decoder
-from fastclip.data.loading.stream import Reference
+from fastclip.data.loading.stream import Address
 from fastclip.data.sources.samples import BadSample
 from fastclip.data.sources.source import Source
 
@@ -39,9 +39,9 @@ def require_readable(
         for number, entry in enumerate(source.read(part)):
             found = entry.load()
             if not isinstance(found, BadSample):
-                reference = Reference(part_number, entry.position, number)
+                address = Address(part_number, entry.position, number)
                 try:
-                    found = decode(found, reference, epoch=0)
+                    found = decode(found, address, epoch=0)
                 except TypeError as error:
                     raise TypeError(f"{name} does not fit this model: {error}") from error
             if not isinstance(found, BadSample):

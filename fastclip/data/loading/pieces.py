@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset
 
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.decoding import Decoder
-from fastclip.data.loading.stream import START, Cursor, Reader, Reference, SampleStream
+from fastclip.data.loading.stream import START, Address, Cursor, Reader, SampleStream
 from fastclip.data.randomness import preserved_generators
 from fastclip.data.sources.samples import BadSample, Sample
 
@@ -83,10 +83,10 @@ class PieceDataset(IterableDataset):
         yield replace(_piece(decoded, keys, bad, stream), is_last=True)
 
     def _decode(
-        self, reference: Reference, sample: Sample, epoch: int
+        self, address: Address, sample: Sample, epoch: int
     ) -> tuple[Tensor, Tensor] | BadSample:
         with preserved_generators():
-            return self._decoder(sample, reference, epoch)
+            return self._decoder(sample, address, epoch)
 
 
 def _piece(

@@ -19,7 +19,7 @@ from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import Entry, Part, Source
 
 
-class Reference(NamedTuple):
+class Address(NamedTuple):
     """Where a sample is: its part, its position there, and its number among the part's entries."""
 
     part: int
@@ -49,7 +49,7 @@ class Cursor:
     position: int | None  # in the part of that share, None for its start
     number: int  # of the next entry there
     num_drawn: int
-    buffer: Tensor  # (n, 3) int64: a `Reference` in each row
+    buffer: Tensor  # (n, 3) int64: an `Address` in each row
 
     def to_dict(self) -> dict:
         return dict(vars(self))
@@ -85,10 +85,10 @@ class SampleStream:
         self._number = cursor.number
         self._num_drawn = cursor.num_drawn
         self._entries: Iterator[Entry] | None = None
-        references = [Reference(*row) for row in cursor.buffer.tolist()]
-        self._buffer = [(reference, self._read_again(reference)) for reference in references]
+        addresses = [Address(*row) for row in cursor.buffer.tolist()]
+        self._buffer = [(address, self._read_again(address)) for address in addresses]
 
-    def draw(self) -> tuple[Reference, Sample] | BadSample | None:
+    def draw(self) -> tuple[Address, Sample] | BadSample | None:
         """Return a sample, or a bad one as soon as it is read; None at the end of the epoch."""
         while len(self._buffer) < max(self._reader.shuffle_buffer, 1):
             found = self._read()
@@ -106,7 +106,7 @@ class SampleStream:
 
     def cursor(self) -> Cursor:
         """Return where the stream stands, between two draws."""
-        rows = [reference for reference, _ in self._buffer]
+        rows = [address for address, _ in self._buffer]
         buffer = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
         return Cursor(self._share, self._position, self._number, self._num_drawn, buffer)
 
@@ -119,7 +119,7 @@ class SampleStream:
             self._num_drawn,
         )  # fmt: skip
 
-    def _read(self) -> tuple[Reference, Sample] | BadSample | None:
+    def _read(self) -> tuple[Address, Sample] | BadSample | None:
         """Read this reader's next entry; None at the end of all shares."""
         while self._share < len(self._shares):
             share = self._shares[self._share]
@@ -135,7 +135,7 @@ class SampleStream:
                 return item
             if item is not None:
                 self.num_seen += 1
-                return Reference(share.part, entry.position, number), item
+                return Address(share.part, entry.position, number), item
         return None
 
     def _next_entry(self, part: int) -> Entry | None:
@@ -146,14 +146,14 @@ class SampleStream:
     def _begin_share(self, share: int) -> None:
         self._share, self._position, self._number, self._entries = share, None, 0, None
 
-    def _read_again(self, reference: Reference) -> Sample:
-        part = self._reader.parts[reference.part]
-        entries = self._reader.source.read(part, reference.position)
+    def _read_again(self, address: Address) -> Sample:
+        part = self._reader.parts[address.part]
+        entries = self._reader.source.read(part, address.position)
         entry = next(entries, None)
         item = None if entry is None else entry.load()
         if not isinstance(item, Sample):
             raise DataError(
                 f"cannot resume: {part.name} has changed, its sample at position "
-                f"{reference.position} is gone{'' if item is None else f' ({item.reason})'}"
+                f"{address.position} is gone{'' if item is None else f' ({item.reason})'}"
             )
         return item

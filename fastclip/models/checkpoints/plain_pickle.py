@@ -190,10 +190,10 @@ class _Machine:
             target[_hashable(key)] = value
 
     def _refer(self, module: Any, name: Any) -> None:
-        reference = Name(module, name)
-        if not _is_script(module) and str(reference) not in self.makers:
-            raise UnsafeCheckpointError(f"it names {named(str(reference))}")
-        self.stack.append(reference)
+        found = Name(module, name)
+        if not _is_script(module) and str(found) not in self.makers:
+            raise UnsafeCheckpointError(f"it names {named(str(found))}")
+        self.stack.append(found)
 
     def _made(self, name: Any, arguments: Any) -> Any:
         if not isinstance(name, Name) or not isinstance(arguments, tuple):

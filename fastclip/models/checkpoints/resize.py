@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.towers.table import IMAGE_TOWERS
 
 TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
 
@@ -26,21 +27,28 @@ def resize_positions(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, 
     """
     own = model.state_dict()
     resized = dict(tensors)
-    image = getattr(model.visual, "positions", None)
-    image_name = None if image is None else f"visual.{image.name}"
-    for name in (image_name, *TEXT_POSITIONS):
+    num_before = _image_positions(model)
+    for name in (*num_before, *TEXT_POSITIONS):
         if name in tensors and name in own and tensors[name].shape != own[name].shape:
             before, now = tuple(tensors[name].shape), tuple(own[name].shape)
             if len(before) != len(now) or before[:-2] != now[:-2] or 0 in before:
                 raise CheckpointError(f"{name} has shape {before}, the model {now}")
             if before[-1] != now[-1]:
                 raise CheckpointError(f"{name} has width {before[-1]}, the model {now[-1]}")
-            if name == image_name:
+            if name in num_before:
                 grid_size = model.visual.grid_size
-                resized[name] = _resize_grid(tensors[name], grid_size, image.num_before)
+                resized[name] = _resize_grid(tensors[name], grid_size, num_before[name])
             else:
                 resized[name] = _resize_line(tensors[name], len(own[name]))
     return resized
+
+
+def _image_positions(model: nn.Module) -> dict[str, int]:
+    """By name, the tokens before the grid; of every tower where the model says not of which."""
+    config = getattr(model, "config", None)
+    towers = IMAGE_TOWERS if config is None else [type(config.vision_cfg)]
+    known = [tower.positions for tower in towers if tower.positions is not None]
+    return {f"visual.{positions.name}": positions.num_before for positions in known}
 
 
 def _resize_grid(positions: Tensor, grid_size: tuple[int, int], num_prefix: int) -> Tensor:

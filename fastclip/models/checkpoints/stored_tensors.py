@@ -69,13 +69,13 @@ class Place(NamedTuple):
     crc: int | None = None
 
 
-def stored_storage(reference: Any) -> StoredStorage:
+def stored_storage(persistent_id: Any) -> StoredStorage:
     """What a pickle's reference to something outside of it stands for.
 
     Raises:
         UnsafeCheckpointError: it is not to a storage.
     """
-    kind, name, key, _, num_elements, *view = reference
+    kind, name, key, _, num_elements, *view = persistent_id
     if kind != "storage":
         raise UnsafeCheckpointError(f"refused: a reference to {quoted(kind)}, not to a storage")
     if not isinstance(name, Name) or view not in ([], [None]):

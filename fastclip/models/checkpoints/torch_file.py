@@ -117,8 +117,8 @@ def read_legacy_file(path: str | PathLike) -> TorchFile:
     """
     storages: dict[str, StoredStorage] = {}
 
-    def find(reference: Any) -> StoredStorage:
-        storage = stored_storage(reference)
+    def find(persistent_id: Any) -> StoredStorage:
+        storage = stored_storage(persistent_id)
         return storages.setdefault(storage.key, storage)
 
     # Of a file, a read of gigabytes would ask for them; a map gives what there is.

@@ -28,6 +28,18 @@ class Moments(NamedTuple):
     eps: float
 
 
+class Positions(NamedTuple):
+    """Where a tower keeps a learned embedding per place of its grid.
+
+    Attributes:
+        name: of the (..., num_before + rows * columns, width) parameter in the tower.
+        num_before: tokens that come before those of the grid, as a class token does.
+    """
+
+    name: str
+    num_before: int
+
+
 class ImageTowerConfig:
     """Base of the configurations of image towers, which are frozen dataclasses.
 
@@ -40,6 +52,8 @@ class ImageTowerConfig:
         heads: of attention; None in a tower without attention.
         channels: 3, or 1 for grey images.
         activation: see `parts/activations.py`; None where there is nothing to choose.
+        positions: the learned embedding per place, of which another image size has another number;
+            None in a tower without one.
         moments: those of AdamW that the tower was published with, and is trained with by default.
         has_projection: whether features can have another width than the tower.
         is_openais: openai/CLIP builds such towers, so that a file of its format may be of one.
@@ -54,6 +68,7 @@ class ImageTowerConfig:
     heads: int | None
     channels: int = 3
     activation: str | None = None
+    positions: ClassVar[Positions | None] = None
     moments: ClassVar[Moments] = Moments(0.9, 0.98, 1e-6)
     has_projection: ClassVar[bool] = True
     is_openais: ClassVar[bool] = False

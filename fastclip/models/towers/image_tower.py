@@ -1,33 +1,21 @@
 """What all image towers share: the images they take, and which of their layers are trained."""
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
 from fastclip.models.parts.locking import Group, lock_groups
-
-
-class Positions(NamedTuple):
-    """Where a tower keeps a learned embedding per place of its grid.
-
-    Attributes:
-        name: of the (..., num_before + rows * columns, width) parameter in the tower.
-        num_before: tokens that come before those of the grid, as a class token does.
-    """
-
-    name: str
-    num_before: int
+from fastclip.models.towers.image_config import Positions
 
 
 class ImageTower(nn.Module):
     """Base of the towers that map (B, channels, height, width) images to (B, output_dim).
 
     Attributes:
-        positions: the learned positions, which a checkpoint of another image size has others of;
-            None in a tower without any, such as a convolutional one.
+        positions: those of its configuration.
         grid_size: rows and columns of its patches.
         output_tokens: return (features, tokens), where the tower has tokens.
     """

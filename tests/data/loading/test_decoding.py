@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from fastclip.data.loading.decoding import Decoder
-from fastclip.data.loading.stream import Reference
+from fastclip.data.loading.stream import Address
 from fastclip.data.preprocess import image_transform
 from fastclip.data.randomness import preserved_generators
 from fastclip.data.sources.samples import BadSample, Sample
 from tests.support.pair_files import image_bytes, to_pixels, to_tokens
 
-HERE = Reference(0, 512, 3)
+HERE = Address(0, 512, 3)
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +19,8 @@ def generators_as_before():
 
 def decode(image, transform=to_pixels, tokenizer=to_tokens, caption="words", **where):
     decoder = Decoder(transform, tokenizer, where.pop("seed", 0))
-    reference = HERE._replace(**{k: v for k, v in where.items() if k != "epoch"})
-    return decoder(Sample("key", image, caption), reference, where.get("epoch", 0))
+    address = HERE._replace(**{k: v for k, v in where.items() if k != "epoch"})
+    return decoder(Sample("key", image, caption), address, where.get("epoch", 0))
 
 
 def test_randomness_is_that_of_sample_epoch_and_seed():

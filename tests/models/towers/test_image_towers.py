@@ -164,3 +164,41 @@ def test_pixels_beyond_the_last_whole_patch_are_unread_in_siglip():
     cut = images.clone()
     cut[:, :, 32:], cut[:, :, :, 32:] = 7, 7
     assert torch.equal(model.encode_image(images), model.encode_image(cut))
+
+
+# Patches
+
+
+def test_patch_tokens_are_one_per_place_of_the_grid_and_carry_gradients(config):
+    tower = tower_of(config)
+    images, _ = inputs(config)
+    images.requires_grad_()
+    tokens = tower.patch_tokens(images)
+    rows, columns = tower.grid_size
+    assert tokens.shape[:2] == (len(images), rows * columns)
+    tokens.square().mean().backward()
+    assert images.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match="images must be"):
+        tower.patch_tokens(images[..., :-1])
+
+
+def test_patch_tokens_are_those_that_come_with_the_features(config):
+    tower = tower_of(config)
+    images, _ = inputs(config)
+    if tower.positions.name.startswith("attnpool"):  # a ResNet returns none
+        features = tower.attnpool(tower.patch_tokens(images).mT.unflatten(2, tower.grid_size))
+        assert torch.equal(features, tower(images))
+        return
+    tower.output_tokens = True
+    features, tokens = tower(images)
+    assert torch.equal(tower.patch_tokens(images), tokens)
+
+
+@pytest.mark.parametrize("name", ["tall", "siglip"])
+def test_patch_tokens_stand_row_by_row(name):
+    tower = tower_of(SMALL[name])
+    images, _ = inputs(SMALL[name])
+    others = images.clone()
+    others[:, :, 8:16, :8] += 1  # the first patch of the second row
+    change = (tower.patch_tokens(others) - tower.patch_tokens(images)).norm(dim=-1)
+    assert (change.argmax(1) == tower.grid_size[1]).all()

@@ -12,7 +12,7 @@ from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints.shapes import depth_of, side_of, sizes_of
 from fastclip.models.open_clip_fields import NO_TIMM, POOLER, VISION, json_fields, names_of
 from fastclip.models.towers.config_checks import require_multiple, require_patches, require_sizes
-from fastclip.models.towers.image_config import ImageTowerConfig, Moments
+from fastclip.models.towers.image_config import ImageTowerConfig, Moments, Positions
 
 if TYPE_CHECKING:
     from fastclip.models.clip_config import ClipConfig
@@ -29,6 +29,7 @@ class ResNetConfig(ImageTowerConfig):
     """
 
     kind: ClassVar = "ResNet"
+    positions: ClassVar = Positions("attnpool.positional_embedding", num_before=1)
     is_openais: ClassVar = True
     moments: ClassVar = Moments(0.9, 0.999, 1e-8)
 

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from fastclip.models.parts.batch_norm import batch_norms, without_statistics
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.transformer import matrix_dtype
-from fastclip.models.towers.image_tower import ImageTower, Positions
+from fastclip.models.towers.image_tower import ImageTower
 from fastclip.models.towers.modified_resnet.config import ResNetConfig
 
 EXPANSION = 4  # channels that leave a bottleneck over its own
@@ -133,7 +133,7 @@ class Stage(nn.Sequential):
 class ModifiedResNet(NamedByBoth, ImageTower):
     """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
 
-    positions = Positions("attnpool.positional_embedding", num_before=1)
+    positions = ResNetConfig.positions
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, 3, embed_dim)

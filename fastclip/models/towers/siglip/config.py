@@ -1,6 +1,7 @@
 """The configuration of SigLIP's vision transformer, and what it knows of its tower.
 
-open_clip takes this tower from timm, by a name that says the size of the tower.
+open_clip takes this tower from timm, by a name that says the size of the tower. A tower of another
+size is written in words of our own, with `pool_type` "map".
 
 Source: the SigLIP models of timm 1.0.31.
 """
@@ -36,7 +37,7 @@ from fastclip.models.towers.config_checks import (
     require_patches,
     require_sizes,
 )
-from fastclip.models.towers.image_config import ImageTowerConfig
+from fastclip.models.towers.image_config import ImageTowerConfig, Positions
 from fastclip.models.towers.siglip.text import siglip_text
 from fastclip.models.towers.text.config import TextConfig
 
@@ -68,6 +69,7 @@ class SiglipVisionConfig(ImageTowerConfig):
     """
 
     kind: ClassVar = "SigLIP tower"
+    positions: ClassVar = Positions("trunk.pos_embed", num_before=0)
     has_projection: ClassVar = False
     transformers_model: ClassVar = "siglip"
 

@@ -20,7 +20,7 @@ from fastclip.models.parts.layer_norm import LayerNorm
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import PatchDropout
 from fastclip.models.parts.transformer import matrix_dtype
-from fastclip.models.towers.image_tower import ImageTower, Positions
+from fastclip.models.towers.image_tower import ImageTower
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
 
 
@@ -141,7 +141,7 @@ class SiglipTrunk(nn.Module):
 class SiglipVisionTransformer(ImageTower):
     """(B, 3, height, width) images to (B, width) features, not normalised."""
 
-    positions = Positions("trunk.pos_embed", num_before=0)
+    positions = SiglipVisionConfig.positions
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__(config.image_size, 3, config.width, config.output_tokens)

@@ -40,7 +40,7 @@ from fastclip.models.towers.config_checks import (
     require_patches,
     require_sizes,
 )
-from fastclip.models.towers.image_config import ImageTowerConfig
+from fastclip.models.towers.image_config import ImageTowerConfig, Positions
 
 if TYPE_CHECKING:
     from fastclip.models.clip_config import ClipConfig
@@ -73,6 +73,7 @@ class VisionConfig(ImageTowerConfig):
     """
 
     kind: ClassVar = "vision transformer"
+    positions: ClassVar = Positions("positional_embedding", num_before=1)
     is_openais: ClassVar = True
     transformers_model: ClassVar = "clip"
 

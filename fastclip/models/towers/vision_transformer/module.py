@@ -16,7 +16,7 @@ from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import PatchDropout
 from fastclip.models.parts.reading import is_observed, read
 from fastclip.models.parts.transformer import Transformer, matrix_dtype
-from fastclip.models.towers.image_tower import ImageTower, Positions
+from fastclip.models.towers.image_tower import ImageTower
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 
@@ -28,7 +28,7 @@ class VisionTransformer(ImageTower):
         proj: (width, embed_dim), or None for features of width `width`.
     """
 
-    positions = Positions("positional_embedding", num_before=1)
+    positions = VisionConfig.positions
 
     def __init__(self, config: VisionConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, config.channels, embed_dim, config.output_tokens)
