@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from fastclip.data.quoting import cut
 from fastclip.models.towers.image_config import Moments
 from fastclip.train.checkpoints.contents import MODEL, NUM_SHOWN, TRAIN, VALIDATION
+from fastclip.train.settings.batch_config import BatchConfig
 from fastclip.train.settings.idle import idle_settings
 from fastclip.train.settings.run_config import RunConfig
 
@@ -120,7 +121,7 @@ def refusals(found: list[Change]) -> list[str]:
     return [f"{change} ({FIXED[change.name]})" for change in found if change.name in FIXED]
 
 
-def refusal_of_sizes(told: RunConfig, given: RunConfig, world_size: int) -> str | None:
+def refusal_of_sizes(told: BatchConfig, given: BatchConfig, world_size: int) -> str | None:
     """Say how the steps of the two runs differ in their pairs, or None."""
     was, value = (config.arithmetic(world_size) for config in (told, given))
     return None if was == value else f"a step was {was}, is {value}"

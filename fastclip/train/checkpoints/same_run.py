@@ -29,6 +29,7 @@ from fastclip.train.checkpoints.resumed_settings import (
     refusals,
     told_settings,
 )
+from fastclip.train.settings.optimisation_config import OptimisationConfig
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.schedule import learning_rate_at
@@ -142,7 +143,7 @@ def _refusals_of_contents(found: list[Change], differing: Mapping[str, str]) -> 
     return refused
 
 
-def _refusal_of_average(content: Mapping[str, Any], config: RunConfig) -> str | None:
+def _refusal_of_average(content: Mapping[str, Any], config: OptimisationConfig) -> str | None:
     was = content["config"].get("ema_decay")
     if "ema_state_dict" in content and config.ema_decay is None:
         return (

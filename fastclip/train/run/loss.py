@@ -22,10 +22,16 @@ def make_loss(config: RunConfig, model: nn.Module) -> nn.Module:
         ...     return QueueLoss(model.config.embed_dim, size=65536)
         >>> Run(config, processes, directory, log, make_loss=make_queue_loss)
 
-    What it returns is a module that is called with (image_features, text_features, logit_scale
-    [, logit_bias]) of the whole batch of this rank, once a step, and returns a scalar, or a dict of
-    scalars that are added up. The run brings it to the device, trains its parameters, and stores
-    its state in every checkpoint.
+    What it returns is a module that is called once a step with (image_features, text_features,
+    logit_scale[, logit_bias]) of all pairs of this rank, and returns a scalar, or a dict of scalars
+    that are added up. The run
+
+        brings it to the device, and trains its parameters as it trains the model's: their gradients
+        are averaged over ranks, limited, and looked at; they are stepped as they are, without
+        masters, and so are best in float32
+        stores its `state_dict` in every checkpoint, and restores it: parameters, buffers that are
+        persistent, and what `get_extra_state` returns; of every rank, where ranks differ
+        takes back what a step that is left out has written into its buffers
     """
     settings = {"backend": config.backend, "schedule": config.loss_schedule}
     return SigLipLoss(**settings) if config.siglip else ClipLoss(**settings)
