@@ -39,6 +39,7 @@ print(json.dumps(measured))
 """
 
 
+@pytest.mark.slow
 def test_rise_bytes_sees_an_allocation_and_neither_inputs_nor_gradients():
     child = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
@@ -48,6 +49,7 @@ def test_rise_bytes_sees_an_allocation_and_neither_inputs_nor_gradients():
     assert 35 * MIB < beyond_gradients < 55 * MIB
 
 
+@pytest.mark.slow
 def test_extra_bytes_of_the_reference_are_its_matrices():
     # A matrix of 36 MiB: below 32 MiB, glibc may keep what was freed.
     extra = extra_bytes(find_provider("clip", "fastclip/reference"), Case(N=3072, D=16))

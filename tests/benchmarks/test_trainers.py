@@ -38,6 +38,7 @@ def test_rounds_memory_and_command_are_kept(measured):
         assert row["seconds"][0] > 0 and row["peak_bytes"][0] > 2**27
 
 
+@pytest.mark.slow
 def test_trainer_that_fails_says_why(tmp_path):
     flags = ["--train-data", str(tmp_path / "none.csv")]
     with pytest.raises(RuntimeError, match=r"none\.csv"):

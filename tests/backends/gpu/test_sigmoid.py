@@ -11,6 +11,7 @@ from fastclip.ops.siglip_sum import siglip_sum
 from fastclip.rectangle import Diagonal, Rectangle
 from tests.support import exact, rounded
 from tests.support.inputs import planted_features, square
+from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import check_value_and_grads, distance
 
 pytestmark = [
@@ -34,12 +35,15 @@ def check(actual, *inputs, **options):
     check_value_and_grads(actual, exact.siglip_loss, *inputs, eager=eager, **options)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("data", ["random", "trained", "cone", "adversarial"])
-@pytest.mark.parametrize("scale, bias", [(10.0, -10.0), (100.0, -16.0)])
-def test_siglip_loss_in_one_pass_matches_float64(gpu, data, scale, bias, dtype):
+@pytest.mark.parametrize(
+    "data, scalars, dtype",
+    cover_pairs(
+        ["random", "trained", "cone", "adversarial"], [(10.0, -10.0), (100.0, -16.0)], DTYPES
+    ),
+)
+def test_siglip_loss_in_one_pass_matches_float64(gpu, data, scalars, dtype):
     image, text = planted_features(square(140, 72), data, dtype)
-    inputs = image, text, torch.tensor(scale), torch.tensor(bias)
+    inputs = image, text, *map(torch.tensor, scalars)
     check(run(gpu, *inputs), *inputs)
 
 

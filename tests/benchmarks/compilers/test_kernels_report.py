@@ -10,6 +10,7 @@ needs_a_build = pytest.mark.skipif(report.objection() is not None, reason=str(re
 
 
 @needs_a_build
+@pytest.mark.slow
 def test_kernels_have_no_problems(capsys):
     """Where they have the least room, and Hopper's; `make kernels-report` has the others."""
     assert report.main(["--json", "--arch", "sm_80", "sm_90a"]) == 0

@@ -91,12 +91,12 @@ def assert_resumes(make, states: list[bytes], steps: list, expected_end: dict, a
         loader.close()
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 3])
 @pytest.mark.parametrize(
-    "settings",
+    "num_workers, settings",
     [
-        {"drop_last": False}, {"drop_last": True}, {"batches_per_epoch": 7},
-        {"rank": 1, "world_size": 2, "drop_last": False},
+        (1, {"drop_last": False}), (2, {"drop_last": True}), (3, {"drop_last": False}),
+        (1, {"batches_per_epoch": 7}), (3, {"batches_per_epoch": 7}),
+        (2, {"rank": 1, "world_size": 2, "drop_last": False}),
     ],
 )  # fmt: skip
 def test_resuming_at_every_batch_gives_the_same(shards, num_workers, settings):
@@ -110,13 +110,13 @@ def test_resuming_at_every_batch_gives_the_same(shards, num_workers, settings):
         assert_resumes(make, states[i : i + 1], steps[i:], end)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 3])
+@pytest.mark.parametrize("num_workers", [1, 3])
 def test_resuming_with_processes_gives_the_same_as_in_process(shards, num_workers):
     def make():
         return loader_of(shards, num_workers, drop_last=False)
 
     states, steps, end = undisturbed(in_process(make()))
-    for i in (0, 1, 8, 11, 12, len(steps)):
+    for i in (0, 8, 11, 12, len(steps)):
         assert_resumes(make, states[i : i + 1], steps[i:], end)
 
 

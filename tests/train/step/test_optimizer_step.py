@@ -83,7 +83,7 @@ def test_logit_scale_stays_within_its_bounds(direction, bound):
         def forward(self, image_features, text_features, logit_scale):
             return direction * logit_scale + 0.0 * (image_features + text_features).sum()
 
-    config = TrainConfig(batch_size=6, steps=5, learning_rate=5.0, weight_decay=0.0)
+    config = StepConfig(batch_size=6, steps=5, learning_rate=5.0, weight_decay=0.0)
     model = build(SMALL["vit"]).train()
     compute = CachedStep(model, Pull(), 6)
     take_step = OptimizerStep(compute, make_optimizer(model, config), config)
