@@ -10,7 +10,7 @@ from fastclip.ops.clip_stats import ClipStats as ClipStats
 from fastclip.ops.cross_entropy import cross_entropy
 from fastclip.ops.siglip_sum import siglip_sum
 from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
-from fastclip.rectangle import Diagonal, Rectangle
+from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
 
 
 def clip_loss(
@@ -79,7 +79,7 @@ def clip_loss(
     logit_scale = validation.scalar("logit_scale", logit_scale, device)
     validation.check_options(logit_scale, reduction, workspace)
     scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
-    rectangle = Rectangle(image_features, text_features, scale, Diagonal(0), normalize=normalize)
+    rectangle = Rectangle(image_features, text_features, scale, MAIN_DIAGONAL, normalize=normalize)
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.
@@ -146,7 +146,7 @@ def siglip_loss(
     validation.check_options(logit_scale, reduction, workspace)
     scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
     bias = validation.scalar_tensor("logit_bias", logit_bias, image_features)
-    rectangle = Rectangle(image_features, text_features, scale, Diagonal(0), normalize=normalize)
+    rectangle = Rectangle(image_features, text_features, scale, MAIN_DIAGONAL, normalize=normalize)
     group = _group(process_group, schedule, reduction)
     if group is not None:
         # Imported here, because it brings the compiler with it: 0.9 s.

@@ -22,6 +22,9 @@ class Diagonal(NamedTuple):
     offset: int = 0
 
 
+MAIN_DIAGONAL = Diagonal(0)
+
+
 class Interval(NamedTuple):
     """Columns that a row does not see: row i leaves out the columns begin_i <= j < end_i.
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from fastclip.distributed.agreement import Ranks
 from fastclip.distributed.waiting import Exchange
 from fastclip.ops.dispatch import Call
-from fastclip.rectangle import Diagonal, Rectangle
+from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
 
 Tensors = tuple[Tensor, ...]
 
@@ -92,5 +92,5 @@ class Visits(NamedTuple):
 
     def rectangle(self, owner: int, rows: Tensor, cols: Tensor, logit_scale: Tensor) -> Rectangle:
         """Own rows and the columns of `owner`: only one's own have pairs here."""
-        positives = Diagonal(0) if owner == self.ranks.rank else None
+        positives = MAIN_DIAGONAL if owner == self.ranks.rank else None
         return Rectangle(rows, cols, logit_scale, positives, normalize=self.normalize)

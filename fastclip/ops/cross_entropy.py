@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import Call
-from fastclip.rectangle import BOTH, Rectangle
+from fastclip.rectangle import BOTH, MAIN_DIAGONAL, Rectangle
 
 
 class CrossEntropy(NamedTuple):
@@ -43,10 +43,11 @@ def cross_entropy(
     Raises:
         ValueError: no side is wanted, or a row or column whose loss is wanted has no pair.
     """
-    _check_pairs(rectangle)
     if (
         call.backend == "cpu"
         and rectangle.sides == BOTH
+        and rectangle.positives == MAIN_DIAGONAL
+        and rectangle.excluded is None
         and not torch.compiler.is_compiling()
         and _is_plain(rectangle.rows)
     ):
@@ -57,6 +58,7 @@ def cross_entropy(
         return CrossEntropy(
             *native(rows, cols, logit_scale, mean, rectangle.normalize, call.kept_rows)
         )
+    _check_pairs(rectangle)
     positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
     if not rectangle.sides.rows:
         # The pairs of the columns are those of as many rows, from the one of column 0 on.

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 import fastclip
 from fastclip.ops import dispatch
 from fastclip.ops.cross_entropy import cross_entropy
-from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Rectangle, Sides
+from fastclip.ops.dispatch import Call
+from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Interval, Rectangle, Sides
 
 
 def features(size: int, seed: int) -> torch.Tensor:
@@ -55,6 +56,16 @@ def test_rows_and_columns_are_the_two_halves_of_the_loss(backend):
     torch.testing.assert_close(
         sum(halves) / 2, fastclip.clip_loss(rows, cols, scale, backend=backend)
     )
+
+
+def test_an_interval_is_never_overlooked():
+    scale, first = torch.tensor(1.0, dtype=torch.float64), torch.arange(7, dtype=torch.int32)
+    square = Rectangle(features(7, 0), features(7, 1), scale, Diagonal(0))
+    rectangle = square._replace(excluded=Interval(first, first + 2))
+    everything = cross_entropy(square, Call("reference")).loss
+    assert cross_entropy(rectangle, Call("reference")).loss < everything
+    with pytest.raises(RuntimeError, match="'cpu' cannot run: it cannot leave out columns"):
+        cross_entropy(rectangle, Call("cpu"))
 
 
 @pytest.mark.parametrize(
