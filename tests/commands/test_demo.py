@@ -25,6 +25,7 @@ def run(output, *options):
     return demo.run(parser.parse_args(["--output", str(output), *options]))
 
 
+@pytest.mark.slow
 def test_demo_trains_reports_and_writes_its_files(tmp_path, monkeypatch, capsys):
     # Nothing of the measuring is replaced, only its second, larger size made small.
     monkeypatch.setattr(demo, "LARGE_BATCH", 512)
