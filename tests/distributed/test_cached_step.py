@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastclip import ClipLoss, SigLipLoss
 from fastclip.train.step.cached import CachedStep
+from tests.support.pairwise import cover_pairs
 from tests.support.small_models import SMALL, build, inputs
 
 MICRO, STEPS = 3, 3
@@ -90,10 +91,13 @@ def train_alone(name, sizes):
     return [p.detach() for p in model.parameters()], losses
 
 
-@pytest.mark.parametrize("budget", [0, "partial", "unlimited"])
-@pytest.mark.parametrize("schedule", ["gather", "ring"])
-@pytest.mark.parametrize("sizes", [(7,), (6, 6), (7, 2), (3, 8, 4)])
-@pytest.mark.parametrize("name", ["vit", "siglip"])
+@pytest.mark.parametrize(
+    "name, sizes, schedule, budget",
+    cover_pairs(
+        ["vit", "siglip"], [(7,), (6, 6), (7, 2), (3, 8, 4)], ["gather", "ring"],
+        [0, "partial", "unlimited"],
+    ),
+)  # fmt: skip
 def test_parameters_after_three_steps_are_those_of_one_process(
     ranks, name, sizes, schedule, budget
 ):

@@ -5,7 +5,6 @@ calls `function(group, *args, **options)` in the first W processes and returns w
 in their order. Functions are those of a module; warnings are errors in the processes too.
 """
 
-import multiprocessing
 import pickle
 import traceback
 import warnings
@@ -18,13 +17,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from tests.support.runs import server
+
 SECONDS_TO_ANSWER = 120
 SECONDS_TO_END = 30
 
 
 class RankPool:
     def __init__(self, size: int, directory: Path) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = server()
         self._connections, self._processes = [], []
         for rank in range(size):
             ours, theirs = context.Pipe()
@@ -65,7 +66,7 @@ class RankPool:
 def _serve(rank: int, size: int, store: str, connection: Connection) -> None:
     torch.set_num_threads(1)
     # Uninitialised memory is nan here too, as in tests/conftest.py.
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = True
     timeout = timedelta(seconds=SECONDS_TO_ANSWER / 4)
     dist.init_process_group("gloo", store, timeout, world_size=size, rank=rank)
