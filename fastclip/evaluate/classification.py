@@ -83,7 +83,8 @@ def places(
         >>> places(images, torch.eye(2), torch.tensor([0, 0, 0]), ["dog", "dog"])
         tensor([1, 1, 1])
     """
-    _check(image_features, classes, labels, class_names, chunk)
+    _check_features(image_features, classes, chunk)
+    _check_labels(labels, class_names, len(image_features), len(classes))
     device = image_features.device
     name_of = torch.arange(len(classes)) if class_names is None else distinct(class_names)
     behind = _later_equals(name_of).to(device)  # of one name, those behind each
@@ -98,6 +99,7 @@ def places(
     return torch.cat(found) - behind[labels]
 
 
+@torch.no_grad()
 def classify(image_features: Tensor, classes: Tensor, chunk: int = DEFAULT_CHUNK) -> Tensor:
     """Return the nearest class of each image, or -1 where several are equally near.
 
@@ -119,6 +121,7 @@ def classify(image_features: Tensor, classes: Tensor, chunk: int = DEFAULT_CHUNK
         >>> classify(torch.tensor([[0.9, 0.1], [0.5, 0.5]]), torch.eye(2))
         tensor([0, -1])
     """
+    _check_features(image_features, classes, chunk)
     found = nearest(image_features, classes, chunk)
     return found.where(places(image_features, classes, found, chunk=chunk) == 1, -1)
 
@@ -137,28 +140,28 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
     return (predicted == labels).double().mean().item()
 
 
-def _check(
-    image_features: Tensor,
-    classes: Tensor,
-    labels: Tensor,
-    class_names: Sequence[Hashable] | None,
-    chunk: int,
-) -> None:
+def _check_features(image_features: Tensor, classes: Tensor, chunk: int) -> None:
     if image_features.ndim != 2 or image_features.shape[1:] != classes.shape[1:]:
         raise ValueError(
             "image_features must be (N, D) and classes (C, D), got "
             f"{tuple(image_features.shape)} and {tuple(classes.shape)}"
         )
-    num = len(classes)
-    if labels.shape != image_features.shape[:1] or not ((labels >= 0) & (labels < num)).all():
-        raise ValueError(
-            f"labels must be {len(image_features)} numbers in [0, {num}), one per image, got "
-            f"{_described(labels)}"
-        )
-    if class_names is not None and len(class_names) != num:
-        raise ValueError(f"class_names must be {num}, one per class, got {len(class_names)}")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
+
+
+def _check_labels(
+    labels: Tensor, class_names: Sequence[Hashable] | None, num_images: int, num_classes: int
+) -> None:
+    if labels.shape != (num_images,) or not ((labels >= 0) & (labels < num_classes)).all():
+        raise ValueError(
+            f"labels must be {num_images} numbers in [0, {num_classes}), one per image, got "
+            f"{_described(labels)}"
+        )
+    if class_names is not None and len(class_names) != num_classes:
+        raise ValueError(
+            f"class_names must be {num_classes}, one per class, got {len(class_names)}"
+        )
 
 
 def _described(labels: Tensor) -> str:

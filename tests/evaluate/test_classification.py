@@ -109,6 +109,10 @@ def test_places_reject_what_does_not_fit(changes, message):
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         places(**arguments | changes)
+    if not {"labels", "class_names"} & changes.keys():
+        del arguments["labels"]
+        with pytest.raises(ValueError, match=message):
+            classify(**arguments | changes)
 
 
 def test_accuracy_is_the_fraction_of_hits():
