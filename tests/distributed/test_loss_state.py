@@ -1,5 +1,7 @@
 """The state of a loss in a checkpoint over ranks, which may differ from rank to rank."""
 
+import math
+
 import pytest
 import torch
 
@@ -51,6 +53,20 @@ def test_every_rank_gets_its_own_buffers_back_and_equal_ones_are_stored_once(
     own = [rank["loss_state_dict"]["queue"][0].item() if "loss_state_dict" in rank else None
            for rank in content["ranks"]]  # fmt: skip
     assert own == [None if value == values[0] else value for value in values]
+
+
+def not_saved(group, directory, value):
+    """The error of this rank, if the queue of the last one is `value`."""
+    values = [*[1.0] * (RANKS - 1), value]
+    with pytest.raises(FloatingPointError) as raised:
+        saved_and_restored(group, directory, values)
+    return str(raised.value)
+
+
+def test_buffer_of_any_rank_that_is_not_finite_is_not_saved(ranks, tmp_path):
+    for message in ranks.run(RANKS, not_saved, tmp_path, math.nan):
+        assert "['ranks'][3]['loss_state_dict']['queue'] in it is not finite" in message
+    assert CheckpointStore(tmp_path / "checkpoints").newest() is None
 
 
 def test_digest_depends_on_every_value_name_dtype_and_shape():

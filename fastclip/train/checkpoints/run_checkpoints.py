@@ -93,7 +93,7 @@ class RunCheckpoints:
         """
         trained = self.state.state_dict()
         ranks = self.processes.gather(self._place | self._own_loss(trained))
-        self._require_finite(trained, progress.global_step)
+        self._require_finite(trained | {"ranks": ranks}, progress.global_step)
         if ranks is None:
             return
         size = self.config.arithmetic(self.processes.world_size).global_batch_size
@@ -117,7 +117,7 @@ class RunCheckpoints:
 
         Buffers may be: a queue that every rank fills by itself.
         """
-        if LOSS not in trained:
+        if LOSS not in trained or self.processes.world_size == 1:
             return {}
         digest = digest_of(trained[LOSS])
         is_first_ones = self.processes.broadcast(digest) == digest
