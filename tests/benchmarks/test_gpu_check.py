@@ -1,38 +1,67 @@
 """gpu-check without a GPU: its rehearsal on the CPU, and what happens when a stage dies."""
 
+import io
 import json
-import os
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 
+from fastclip.benchmarks import timing
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.gpu import check as gpu_check
-from fastclip.benchmarks.gpu import comparison, correctness, training
+from fastclip.benchmarks.gpu import comparison, correctness, speed, training, worker
 from fastclip.benchmarks.gpu.report import markdown
 from fastclip.benchmarks.providers import Provider
+from fastclip.benchmarks.timing import time_together
 from fastclip.benchmarks.trainers import SMALL
 from fastclip.train.step.random_state import RandomState
+from tests.support.interpreter import few_programs
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_rehearsal_writes_results_of_every_stage(tmp_path):
+@pytest.fixture
+def rehearsing(monkeypatch):
+    """Stages in this process, with Triton's kernels interpreted, and little of each measured."""
     pytest.importorskip("triton")
-    options = "--device cpu --small --seconds 300"
-    result = subprocess.run(
-        ["make", "gpu-check", f"GPU_PYTHON={sys.executable}", f"GPU_OUTPUT={tmp_path}",
-         f"GPU_OPTIONS={options}"],
-        capture_output=True, text=True, timeout=400, cwd=ROOT,
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    few_programs(monkeypatch)
+
+    def once(*args, **settings):
+        return time_together(*args, **settings | {"rounds": 2, "budget_seconds": 0.0})
+
+    def processor_seconds(call):
+        start = time.process_time()
+        call()
+        return time.process_time() - start
+
+    # What else runs on this machine is not to decide which of two calls is the longer.
+    monkeypatch.setattr(timing, "wall_seconds", processor_seconds)
+    for module in (comparison, speed):
+        monkeypatch.setattr(module, "time_together", once)
+
+    def lines(self, name, request, end):
+        monkeypatch.setattr(sys, "argv", ["worker", name, json.dumps(request)])
+        with redirect_stdout(io.StringIO()) as said:
+            worker.main()
+        yield from (json.loads(x) for x in said.getvalue().splitlines() if x.startswith("{"))
+        yield None
+
+    monkeypatch.setattr(gpu_check.Check, "_lines", lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU runs gpu-check itself")
+@pytest.mark.filterwarnings("default")
+def test_rehearsal_writes_results_of_every_stage(rehearsing, tmp_path):
+    options = "--device cpu --small --seconds 1000 --output"
+    assert gpu_check.main([*options.split(), str(tmp_path)]) == 0
     (path,) = (tmp_path / "rehearsal").glob("*.json")
     content = json.loads(path.read_text())
     names = [row["name"] for row in content["correctness"]]
@@ -67,6 +96,32 @@ def test_rehearsal_writes_results_of_every_stage(tmp_path):
         and "## Training" in report
         and "fastclip/triton" in report
     )
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_runs_the_package_that_it_lays_out(tmp_path):
+    python, code = tmp_path / "python", (
+        "import sys, fastclip.benchmarks.gpu.check as check; print(check.__file__, *sys.argv[1:])"
+    )  # fmt: skip
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
+    python.chmod(0o755)
+    command = ["make", "--silent", "gpu-check", f"GPU_PYTHON={python}", f"GPU_OUTPUT={tmp_path}"]
+    done = subprocess.run(
+        [*command, "GPU_OPTIONS=--device cpu --small"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    file, *arguments = done.stdout.splitlines()[-1].split()
+    assert Path(file) == ROOT / "build/gpu/fastclip/benchmarks/gpu/check.py"
+    expected = f"-m fastclip.benchmarks.gpu.check --output {tmp_path} --device cpu --small"
+    assert arguments == expected.split()
+
+
+def test_a_stage_runs_in_a_process_of_its_own(tmp_path):
+    check = gpu_check.Check(tmp_path / "r.json", {}, 200.0, "cpu", "gpu-check")
+    check.stage("ceilings", 200.0, small=True)
+    rows = json.loads((tmp_path / "r.json").read_text())["ceilings"]
+    assert rows == check.content["ceilings"] != [] and check.content["tools"] == []
+    assert all(row["rate"] > 0 for row in rows)
 
 
 def test_without_a_gpu_it_says_so(capsys, monkeypatch):

@@ -16,6 +16,7 @@ from fastclip.benchmarks.gpu.kernels import ALL, Kernels, find_kernels, kernels_
 from fastclip.benchmarks.gpu.report import markdown
 from fastclip.benchmarks.gpu.table import verified_rows
 from tests.support.emulator import emulated
+from tests.support.interpreter import few_programs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
@@ -29,6 +30,7 @@ TRITON, PORTABLE, HOPPER = ALL
 def all_kernels(monkeypatch):
     pytest.importorskip("triton")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
+    few_programs(monkeypatch)
     with emulated():
         assert set(kernels_on("cpu", torch.float32)) == set(ALL)
         yield

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch.utils._pytree import tree_map
 from fastclip.cli import main
 from fastclip.train.checkpoints.store import CheckpointStore
 
-EPOCHS, STEPS = 6, 24
+EPOCHS, STEPS = 4, 16
 SETTINGS = {
     "train-data": "digits", "train-num-samples": 1024, "model": "digits",
     "global-batch-size": 256, "micro-batch-size": 64, "workers": 0, "epochs": EPOCHS,
@@ -56,6 +57,32 @@ def _train(argv: list[str]) -> None:
     torch.set_num_threads(1)
     sys.stdout = open(os.devnull, "w")
     sys.exit(main(argv))
+
+
+def start_ranks(argv: list[str], errors: Path) -> list[multiprocessing.Process]:
+    """Two processes as torchrun starts them, without one that watches over them.
+
+    errors: a directory, for what each says on its standard error, under the number of its rank.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        server().Process(target=_train_as_rank, args=(rank, port, argv, errors / str(rank)))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    return ranks
+
+
+def _train_as_rank(rank: int, port: int, argv: list[str], errors: Path) -> None:
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
+        "RANK": str(rank), "LOCAL_RANK": str(rank),
+    }  # fmt: skip
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
+    _train(argv)
 
 
 def finish(process: multiprocessing.Process, seconds: float = 60) -> int:

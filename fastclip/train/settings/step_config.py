@@ -90,6 +90,3 @@ class StepConfig:
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
             raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
-
-
-TrainConfig = StepConfig  # its former name

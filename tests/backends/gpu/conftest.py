@@ -20,6 +20,7 @@ from fastclip.backends import cuda, triton
 from fastclip.backends.cuda.variants import VARIANTS, chosen_variant
 from fastclip.backends.triton.tiles import TABLE, simulated_architecture
 from tests.support.emulator import emulated
+from tests.support.interpreter import few_programs
 
 ON_A_GPU = torch.cuda.is_available()
 
@@ -70,11 +71,3 @@ def gpu(request, monkeypatch) -> Iterator[Gpu]:
             pytest.skip(objection)
         assert objection is None
         yield Gpu(backend, architecture, device)
-
-
-def few_programs(monkeypatch) -> None:
-    """The interpreter's time goes into programs, not into rows: 64 rows in each instead of 8."""
-    from fastclip.backends.triton import feature_gradients, operands, positives
-
-    for module in (feature_gradients, operands, positives):
-        monkeypatch.setattr(module, "ROWS_OF_PROGRAM", 64)

@@ -24,7 +24,7 @@ from fastclip.models.towers import table
 from fastclip.models.towers.image_config import ImageTowerConfig, Moments, Positions
 from fastclip.models.towers.image_tower import ImageTower
 from fastclip.models.towers.text.config import TextConfig
-from fastclip.train.settings.step_config import TrainConfig
+from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.optimizer import make_optimizer, moments_of
 
@@ -182,7 +182,7 @@ def test_it_is_trained_with_its_own_moments_and_its_groups_are_locked(model):
     model.lock_image_tower(unlocked_groups=1)
     before = {name: value.clone() for name, value in model.visual.state_dict().items()}
     optimizer = make_optimizer(
-        model, TrainConfig(batch_size=4, steps=1, **moments_of(model)._asdict())
+        model, StepConfig(batch_size=4, steps=1, **moments_of(model)._asdict())
     )
     CachedStep(model, ClipLoss(), micro_batch_size=2)(*inputs())
     optimizer.step()

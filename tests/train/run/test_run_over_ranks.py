@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,16 +11,22 @@ import torch
 
 from fastclip.cli import main
 from fastclip.train.checkpoints.store import CheckpointStore
-from tests.support.runs import arguments, assert_same_run, count_steps, final
+from tests.support.runs import (
+    arguments,
+    assert_same_run,
+    count_steps,
+    final,
+    finish,
+    start_ranks,
+)
 
 pytestmark = pytest.mark.alone  # two processes each, and one of them is killed at its time
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", ["gather", "ring"])
-def test_two_ranks_train_as_torchrun_starts_them(schedule, tmp_path):
+def test_two_ranks_train_as_torchrun_starts_them(tmp_path):
     argv = arguments(
-        tmp_path, "ranks", epochs=2, loss_schedule=schedule, val_data="digits-held-out",
+        tmp_path, "ranks", epochs=2, loss_schedule="ring", val_data="digits-held-out",
         zeroshot_data="digits",
     )  # fmt: skip
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
@@ -41,37 +46,16 @@ def test_two_ranks_train_as_torchrun_starts_them(schedule, tmp_path):
     assert 0 < results[-1]["zeroshot-val-top1"] < results[-1]["zeroshot-val-top5"] < 1
 
 
-def start_ranks(argv, world_size=2):
-    """Processes as torchrun starts them, without one that watches over them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world_size),
-        "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
-    }  # fmt: skip
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "fastclip.cli", *argv], stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(world_size)
-    ]  # fmt: skip
-
-
-def end(processes):
-    """Wait for all; their exit statuses."""
-    for process in processes:
-        process.communicate(timeout=60)
-    return [process.returncode for process in processes]
+def over_ranks(argv, errors):
+    """Over two ranks; their exit statuses."""
+    return [finish(process, 240) for process in start_ranks(argv, errors)]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What a run over two ranks that nobody disturbs ends with."""
     logs = tmp_path_factory.mktemp("logs")
-    assert end(start_ranks(arguments(logs, "whole", epochs=3))) == [0, 0]
+    assert over_ranks(arguments(logs, "whole", epochs=3), logs) == [0, 0]
     return final(logs, "whole")
 
 
@@ -79,21 +63,20 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_killing_a_rank_ends_the_other_and_the_run_goes_on_where_it_was(killed, whole, tmp_path):
     argv = arguments(tmp_path, "killed", epochs=3, resume="latest")
-    processes = start_ranks(argv)
+    ranks = start_ranks(argv, tmp_path)
     log = tmp_path / "killed" / "out.log"
     deadline = time.monotonic() + 60
     while count_steps(log) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    processes[killed].kill()
-    processes[killed].communicate()
-    _, error = processes[1 - killed].communicate(timeout=30)
-    assert processes[1 - killed].returncode == 2
+    ranks[killed].kill()
+    assert finish(ranks[1 - killed]) == 2
+    error = (tmp_path / str(1 - killed)).read_text()
     assert f"rank {1 - killed} of 2 has lost another rank, which was killed" in error
     assert "--resume latest" in error and "Traceback" not in error
 
     assert 0 < final(tmp_path, "killed")["global_step"] < 12
-    assert end(start_ranks(argv)) == [0, 0]
+    assert over_ranks(argv, tmp_path) == [0, 0]
     assert whole["global_step"] == 12
     assert_same_run(final(tmp_path, "killed"), whole)
 
@@ -101,7 +84,7 @@ def test_killing_a_rank_ends_the_other_and_the_run_goes_on_where_it_was(killed, 
 @pytest.mark.slow
 def test_sharded_run_is_the_replicated_one_and_resumes_to_the_bit(whole, tmp_path):
     argv = arguments(tmp_path, "sharded", epochs=3, fsdp=True, resume="latest")
-    assert end(start_ranks(argv)) == [0, 0]
+    assert over_ranks(argv, tmp_path) == [0, 0]
     sharded = final(tmp_path, "sharded")
     groups = [[group["params"] for group in run["optimizer"]["param_groups"]]
               for run in (sharded, whole)]  # fmt: skip
@@ -114,7 +97,7 @@ def test_sharded_run_is_the_replicated_one_and_resumes_to_the_bit(whole, tmp_pat
     for path in CheckpointStore(tmp_path / "sharded" / "checkpoints").paths():
         if path.name not in ("step_000000010.pt", "epoch_1.pt"):
             path.unlink()
-    assert end(start_ranks(argv)) == [0, 0]
+    assert over_ranks(argv, tmp_path) == [0, 0]
     assert "after step 10" in (tmp_path / "sharded" / "out.log").read_text()
     assert_same_run(final(tmp_path, "sharded"), sharded)
 
