@@ -4,7 +4,6 @@ import torch
 
 from fastclip.data.digits.grids import CELLS, DigitGrids, Pairs, place_alone
 from fastclip.data.digits.images import DIGIT_WORDS, load_digits, split_by_image
-from fastclip.data.randomness import seeded_generator
 from fastclip.data.sources.samples import Sample
 from fastclip.data.sources.source import Contents, IndexedSource, LabeledSource
 
@@ -42,6 +41,8 @@ class DigitSource(IndexedSource):
         self._name = "digits-held-out" if held_out else "digits"
         self._num_samples, self._seed = num_samples, seed
         self._pairs_per_draw = num_samples if pairs_per_draw is None else pairs_per_draw
+        # Of the generator before each draw that was reached, and before the next.
+        self._states = [torch.Generator().manual_seed(seed).get_state()]
         self._at, self._pairs = 0, self._draw(0)
 
     def __len__(self) -> int:
@@ -61,9 +62,14 @@ class DigitSource(IndexedSource):
         )
 
     def _draw(self, number: int) -> Pairs:
-        first = torch.Generator().manual_seed(self._seed)
-        later = seeded_generator(self._seed, "draw of digits", number)
-        return self._grids.draw(self._pairs_per_draw, later if number else first)
+        """One after the other the first time; any of those again at once."""
+        for reached in range(min(number, len(self._states) - 1), number + 1):
+            generator = torch.Generator()
+            generator.set_state(self._states[reached])
+            pairs = self._grids.draw(self._pairs_per_draw, generator)
+            if reached == len(self._states) - 1:
+                self._states.append(generator.get_state())
+        return pairs
 
 
 class LoneDigitSource(LabeledSource):

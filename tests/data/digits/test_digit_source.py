@@ -3,6 +3,8 @@ import pickle
 import pytest
 import torch
 
+from fastclip.data.digits.grids import DigitGrids
+from fastclip.data.digits.images import load_digits, split_by_image
 from fastclip.data.digits.source import DigitSource
 from tests.support.pair_files import assert_resumable, captions, read_all
 
@@ -27,13 +29,22 @@ def test_every_draw_is_another_one_without_repetition():
     assert draws[0] == captions(read_all(DigitSource(num_samples=100)))
 
 
+def test_draws_follow_each_other_from_one_generator():
+    source = DigitSource(num_samples=300, pairs_per_draw=100, seed=3)
+    grids, generator = DigitGrids(split_by_image(load_digits())[0]), torch.Generator()
+    generator.manual_seed(3)
+    drawn = [grids.draw(100, generator).captions for _ in range(3)]
+    assert captions(read_all(source)) == drawn[0] + drawn[1] + drawn[2]
+
+
 def test_samples_of_draws_are_the_same_in_any_order():
-    source = DigitSource(num_samples=250, pairs_per_draw=100, seed=3)
+    made = {"num_samples": 250, "pairs_per_draw": 100, "seed": 3}
+    source, other = DigitSource(**made), DigitSource(**made)
     items = read_all(source)
     for index in (249, 0, 120, 99, 100):
-        sample = source.load(index)
-        assert sample.caption == items[index].caption
-        assert torch.equal(sample.image, items[index].image)
+        for sample in (source.load(index), other.load(index)):
+            assert sample.caption == items[index].caption
+            assert torch.equal(sample.image, items[index].image)
     assert_resumable(source)
 
 
