@@ -108,12 +108,6 @@ def test_training_without_data_names_the_flag_and_leaves_no_folder(tmp_path, cap
     assert not (tmp_path / "logs").exists()
 
 
-def test_default_that_cannot_be_seen_is_spelled_out(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["train", "--help"])
-    assert r"(default: '\t')" in capsys.readouterr().out
-
-
 def test_reader_that_goes_away_is_not_a_traceback():
     code = "from fastclip import cli; import sys; sys.exit(cli.main(['doctor']))"
     process = subprocess.Popen(
