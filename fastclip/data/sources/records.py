@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 MAX_RECORD_BYTES = 2**20
+MAX_RECORD_LINES = 2**12
 QUOTE = '"'
 
 
@@ -63,16 +64,19 @@ def is_well_quoted(file: BinaryIO, start: int, separator: str, num_columns: int)
     that are not UTF-8, and lines with another number of fields, say nothing of quotes.
     """
     file.seek(start)
-    is_open, num_fields, size = False, 0, 0
+    is_open, num_fields, size, num_lines = False, 0, 0, 0
     while line := file.readline(MAX_RECORD_BYTES):
         if not is_open:
             if b'"' not in line:
                 continue
-            num_fields, size = 1, 0
+            num_fields, size, num_lines = 1, 0, 0
         goes_on = is_open
         fields = _fields(b'"' + line if goes_on else line, separator)
         num_fields, size = num_fields + len(fields.values) - 1, size + len(line)
-        if not fields.is_strict or fields.has_stray or size >= MAX_RECORD_BYTES:
+        num_lines += 1
+        if not fields.is_strict or fields.has_stray:
+            return False
+        if size >= MAX_RECORD_BYTES or num_lines >= MAX_RECORD_LINES:
             return False
         is_open = fields.is_open
         if goes_on and not is_open and num_fields != num_columns:
@@ -119,7 +123,9 @@ def _continuation(file: BinaryIO, line: bytes, separator: str, ends_before: Ends
     """Return the lines that belong to the record that `line` begins, empty if it is one alone."""
     record, size, more = _fields(line, separator), len(line), []
     literal = [*record.values[:-1], *(QUOTE + record.values[-1]).split(separator)]
-    while record.is_open and record.is_strict and size < MAX_RECORD_BYTES:
+    while record.is_open and record.is_strict:
+        if size >= MAX_RECORD_BYTES or len(more) + 1 >= MAX_RECORD_LINES:
+            break
         following = file.readline(MAX_RECORD_BYTES)
         # What goes on in an open field is read as if it began there: no line is parsed again.
         rest = _fields(b'"' + following, separator)

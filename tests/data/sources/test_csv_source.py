@@ -391,3 +391,13 @@ def test_a_table_that_vanishes_is_a_bad_sample(tmp_path):
 def test_source_is_picklable(tmp_path):
     source = CsvSource(table(tmp_path, "filepath\ttitle\na.jpg\tone\n"))
     assert captions(read_all(pickle.loads(pickle.dumps(source)))) == ["one"]
+
+
+def test_open_quote_before_many_lines_looks_at_some_of_them(tmp_path, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(records, "parse", lambda *args: parsed.append(args) or parse(*args))
+    path = tmp_path / "pairs.tsv"
+    path.write_text('filepath\ttitle\n1.jpg\t"not closed\n' + "\n" * 2**16 + "2.jpg\tlast\n")
+    source = CsvSource(path)
+    assert len([entry for part in source.parts() for entry in source.read(part)]) == 2
+    assert len(parsed) < 2**15
