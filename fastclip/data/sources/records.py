@@ -74,9 +74,7 @@ def is_well_quoted(file: BinaryIO, start: int, separator: str, num_columns: int)
         fields = _fields(b'"' + line if goes_on else line, separator)
         num_fields, size = num_fields + len(fields.values) - 1, size + len(line)
         num_lines += 1
-        if not fields.is_strict or fields.has_stray:
-            return False
-        if size >= MAX_RECORD_BYTES or num_lines >= MAX_RECORD_LINES:
+        if not fields.is_strict or fields.has_stray or _is_too_long(size, num_lines):
             return False
         is_open = fields.is_open
         if goes_on and not is_open and num_fields != num_columns:
@@ -123,9 +121,7 @@ def _continuation(file: BinaryIO, line: bytes, separator: str, ends_before: Ends
     """Return the lines that belong to the record that `line` begins, empty if it is one alone."""
     record, size, more = _fields(line, separator), len(line), []
     literal = [*record.values[:-1], *(QUOTE + record.values[-1]).split(separator)]
-    while record.is_open and record.is_strict:
-        if size >= MAX_RECORD_BYTES or len(more) + 1 >= MAX_RECORD_LINES:
-            break
+    while record.is_open and record.is_strict and not _is_too_long(size, 1 + len(more)):
         following = file.readline(MAX_RECORD_BYTES)
         # What goes on in an open field is read as if it began there: no line is parsed again.
         rest = _fields(b'"' + following, separator)
@@ -136,6 +132,10 @@ def _continuation(file: BinaryIO, line: bytes, separator: str, ends_before: Ends
         size += len(following)
         more.append(following)
     return b"".join(more) if record.is_strict and not record.is_open else b""
+
+
+def _is_too_long(size: int, num_lines: int) -> bool:
+    return size >= MAX_RECORD_BYTES or num_lines >= MAX_RECORD_LINES
 
 
 def _fields(raw: bytes, separator: str) -> Fields:
