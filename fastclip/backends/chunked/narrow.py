@@ -1,6 +1,6 @@
 """The arithmetic of 16-bit features on a GPU: 16-bit factors, float32 products and sums.
 
-Math, with s = logit_scale, sigma its sign (1 for 0), f the factor of an operand, w of G:
+Math, with s = logit_scale, sigma its sign, f the factor of an operand, w of G:
     operands    normalised: f = 2^8, float16(sigma f unit row), float16(f unit column)
                 otherwise:  f = 1, sigma row and column as they are, in their own dtype
     products    acc = row . col;   logit = |s| f^-2 acc
@@ -46,7 +46,7 @@ class Narrow:
         scale, self.normalize = rectangle.logit_scale, rectangle.normalize
         self.dtype = torch.float16 if self.normalize else rectangle.rows.dtype
         factor = UNIT_FACTOR if self.normalize else 1.0
-        self.sign = torch.where(scale < 0, -1.0, 1.0)
+        self.sign = torch.ones_like(scale).copysign(scale)
         self.unit = scale.abs().clamp_min(SMALLEST_SCALE) / factor**2
         self.weight = _weight(torch.ones_like(scale) if largest is None else largest)
         self.row_factor = scale / factor / self.weight
