@@ -6,6 +6,10 @@ logits        float32
 their gradient G    float16, scaled by a power of two to a largest entry of about 2^14
 its products  float32 sums; one rounding to the features' dtype at the end (`tolerance.py`)
 
+or in float16 exponentials and sums of G, as PyTorch's own operators can (`..._of_exponentials`):
+
+exponentials  of a sum scaled by 2^14, of each side's G by a power of two; their sum once more
+
 and, for float32 features, where float32-grade products round: nowhere but in float32, in sums,
 which a tensor core rounds once for every 16 features, and in logits in log2 units (`..._in_steps`).
 """
@@ -43,9 +47,37 @@ class _RoundedGradient(torch.autograd.Function):
         return (weight * grad).to(torch.float16).to(grad.dtype) / weight
 
 
+class _RoundedValue(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return (2.0**14 * x).to(torch.float16).to(x.dtype) / 2.0**14
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
 def clip_loss(image_features, text_features, logit_scale, normalize=False, reduction="mean"):
     logits = _logits(image_features, text_features, logit_scale, normalize)
     return clip_loss_of_logits(_RoundedGradient.apply(logits), reduction)
+
+
+def clip_loss_of_exponentials(
+    image_features, text_features, logit_scale, normalize=False, reduction="mean"
+):
+    logits = _logits(image_features, text_features, logit_scale, normalize)
+    both = _RoundedGradient.apply(logits)
+    pairs = torch.eye(len(logits), dtype=torch.bool)
+
+    def loss(dim):
+        negatives = _RoundedGradient.apply(both).masked_fill(pairs, float("-inf"))
+        shift = negatives.detach().amax(dim, keepdim=True).clamp(min=-1e30)
+        total = _RoundedValue.apply((negatives - shift).exp()).sum(dim)
+        z = shift.squeeze(dim) - both.diagonal()
+        return F.softplus(z + total.log(), threshold=80.0)
+
+    losses = loss(0) + loss(1)
+    return losses.mean() / 2 if reduction == "mean" else losses / 2
 
 
 def clip_loss_in_steps(

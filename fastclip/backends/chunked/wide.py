@@ -1,0 +1,98 @@
+"""The arithmetic of float32 and float64, which 16-bit features are converted to: on any device.
+
+`narrow.py` has the same interface. Here an accumulated product is a logit, and G is itself.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastclip.backends.normalization import prepared_rows
+from fastclip.rectangle import Rectangle
+
+# Entries of G below this fraction of its largest weight do not reach a float32 sum of any length
+# met in practice, and on a CPU subnormal factors make a product up to 70 times slower.
+NEGLIGIBLE = 2.0**-100
+
+
+class Wide:
+    """The arithmetic of one call; `largest` () bounds the weights of G, in a backward."""
+
+    def __init__(self, rectangle: Rectangle, largest: Tensor | None = None) -> None:
+        self.normalize, self.largest = rectangle.normalize, largest
+        self.logit_scale = rectangle.logit_scale
+        # What sums of products become the gradients of rows, columns and logit_scale by.
+        self.row_factor = self.col_factor = rectangle.logit_scale
+        self.scale_factor = 1.0
+
+    def rows(self, features: Tensor) -> Tensor:  # (m, D) -> (m, D)
+        return prepared_rows(features, self.normalize)
+
+    def cols(self, features: Tensor) -> Tensor:  # (N, D) -> (N, D)
+        return prepared_rows(features, self.normalize)
+
+    def products(self, rows: Tensor, cols: Tensor) -> Tensor:  # (m, D), (n, D) -> (m, n)
+        return self.logit_scale * (rows @ cols.T)
+
+    def logits(self, products: Tensor) -> Tensor:
+        """Of any of `products`, or of their maxima."""
+        return products
+
+    def sum_exp(self, products: Tensor, shift: Tensor, dim: int, last: bool) -> Tensor:
+        """sum exp(logit - shift) over `dim`; overwrites the products if it is their `last` use."""
+        shift = shift.unsqueeze(dim)
+        shifted = products.sub_(shift) if last else products - shift
+        return shifted.exp_().sum(dim)
+
+    def softmax_gradient(
+        self,
+        products: Tensor,  # (m, n), overwritten
+        of_rows: tuple[Tensor, Tensor] | None,  # (m, 1): shift, gradient of the sum
+        of_cols: tuple[Tensor, Tensor] | None,  # (n,) likewise
+    ) -> Tensor:
+        if of_rows is not None:
+            shift, weight = of_rows
+            grad = (products - shift).exp_().mul_(weight)
+        else:
+            grad = torch.zeros_like(products)
+        if of_cols is not None:
+            shift, weight = of_cols
+            grad += products.sub_(shift).exp_().mul_(weight)
+        return grad
+
+    def biased(self, products: Tensor, bias: Tensor) -> Tensor:
+        """The logits of a sigmoid; overwrites the products."""
+        return products.add_(bias)
+
+    def softplus(self, logits: Tensor) -> Tensor:  # (m, n), overwritten -> (m,)
+        return -F.logsigmoid(logits.neg_()).sum(1)
+
+    def sigmoid_gradient(self, logits: Tensor, weight: Tensor) -> Tensor:  # (m, n), (m, 1)
+        return _without_negligible(logits.sigmoid_(), None).mul_(weight)
+
+    def weighted(self, grad: Tensor) -> Tensor:
+        """A gradient in the units of G."""
+        return grad
+
+    def factor(self, grad: Tensor) -> Tensor:
+        """G as it is multiplied."""
+        return _without_negligible(grad, self.largest)
+
+    def lost(self, exact: Tensor, grad: Tensor) -> Tensor | None:
+        """What entries of G as they are multiplied lack, in float32; None if nothing."""
+        return None
+
+    def sum(self, grad: Tensor, lost: Tensor | None) -> Tensor:
+        """sum G, with what entries lost, () float64."""
+        return grad.sum(dtype=torch.float64)
+
+    def accumulate(self, out: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+        """out + a b, in place, or a b."""
+        return a @ b if out is None else out.addmm_(a, b)
+
+
+def _without_negligible(values: Tensor, largest: Tensor | None) -> Tensor:
+    """`values` with those below NEGLIGIBLE times `largest` (or 1) set to zero, on a CPU."""
+    if values.device.type != "cpu":
+        return values
+    return F.hardshrink(values, NEGLIGIBLE * (1.0 if largest is None else largest.item()))
