@@ -30,7 +30,8 @@ test: $(VENV)/.installed
 	status=0; \
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not alone" \
 		-n 2 --dist worksteal || status=1; \
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone || status=1; \
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone \
+		$(shell grep -rl --include='test_*.py' mark.alone tests) || status=1; \
 	exit $$status
 
 test-fast: $(VENV)/.installed

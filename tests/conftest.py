@@ -20,6 +20,7 @@ if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
     import fastclip.backends.triton.kernels  # noqa: F401
 
     interpreter.sum_products_in_float64()
+    interpreter.patch_the_language_once_per_launch()
     del os.environ["TRITON_INTERPRET"]
 
 torch.set_num_threads(2)
@@ -28,6 +29,8 @@ torch.set_num_threads(2)
 # one: kernels that were compiled for another give garbage.
 _CACHE = f"torchinductor_{getpass.getuser()}_{torch.backends.cpu.get_cpu_capability()}"
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), _CACHE))
+# A pool of compilers, of which each imports torch, takes longer than what it compiles.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 BACKENDS = [
     pytest.param(

@@ -48,18 +48,6 @@ def test_provider_with_normalisation_agrees_with_float64(provider):
     assert max(measured.values()) < 3e-6, measured
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_compiled_peer_with_normalisation_agrees_with_float64(objective):
-    provider = find_provider(objective, "open_clip+compile")
-    case = dataclasses.replace(SMALL, normalize=True)
-    if (why := provider.objection(case)) is not None:
-        pytest.skip(why)
-    measured = errors_of(provider, case)
-    assert max(measured.values()) < 3e-6, measured
-
-
 @pytest.mark.parametrize("provider", EAGER, ids=lambda p: f"{p.objective}-{p.name}")
 def test_provider_takes_bfloat16(provider):
     case = dataclasses.replace(SMALL, dtype=torch.bfloat16)

@@ -85,19 +85,27 @@ def test_every_architecture_matches_float64(gpu, dtype):
     check(actual, image, text, scale, normalize=True)
 
 
-@pytest.mark.parametrize(
-    "N, D, dtype",
-    [
-        (1, 1, torch.float16), (1, 65, torch.float32), (2, 3, torch.float32),
-        (127, 64, torch.float16), (128, 48, torch.float32), (129, 40, torch.float32),
-        (129, 600, torch.float16),
-    ],
-)  # fmt: skip
-def test_ragged_shapes_match_float64(gpu, as_shipped, N, D, dtype):
+def check_lengths_and_shape(gpu, N, D, dtype):
     image, text = planted_features(square(N, D), "trained", torch.float64)
     image, text = (3.0 * image).to(dtype), (0.2 * text).to(dtype)
     scale = torch.tensor(14.3)
     check(run(gpu, image, text, scale, normalize=True), image, text, scale, normalize=True)
+
+
+@pytest.mark.parametrize(
+    "N, D, dtype",
+    [
+        (1, 1, torch.float16), (1, 65, torch.float32), (2, 3, torch.float32),
+        (127, 64, torch.float16), (128, 48, torch.float32), (129, 600, torch.float16),
+    ],
+)  # fmt: skip
+def test_ragged_shapes_match_float64(gpu, N, D, dtype):
+    check_lengths_and_shape(gpu, N, D, dtype)
+
+
+@pytest.mark.parametrize("N, D, dtype", [(1, 3, torch.float16), (129, 40, torch.float32)])
+def test_as_many_rows_per_program_as_a_gpu_gets_match_float64(gpu, as_shipped, N, D, dtype):
+    check_lengths_and_shape(gpu, N, D, dtype)
 
 
 @pytest.mark.parametrize(

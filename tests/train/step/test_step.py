@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from fastclip import ClipLoss, SigLipLoss
+from fastclip import ClipLoss, SigLipLoss, TwoTower
 from fastclip.models.clip import CLIP
 from fastclip.models.padding import without_padding
+from fastclip.models.parts.patch_dropout import PatchDropout
 from fastclip.train.step.cached import CachedStep, cached_step
 from tests.support.small_models import SMALL, build, inputs
 
@@ -338,13 +339,16 @@ def test_as_many_graphs_are_alive_at_the_loss_as_the_budget_holds(times, kept):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")
 def test_compiled_towers_draw_the_same_random_numbers_again():
-    """What the compiler makes of dropout: the forward without a graph, and the one with it."""
-    config = SMALL["vit"]  # of one block each: what takes the time is the compiler
-    vision = replace(config.vision_cfg, layers=1, patch_dropout=0.5)
-    config = replace(config, vision_cfg=vision, text_cfg=replace(config.text_cfg, layers=1))
-    model = Dropped(build(config)).train()
+    """What the compiler makes of dropout: the forward without a graph, and the one with it.
+
+    Of towers, what draws: what takes the time is the compiler, of which `test_compile.py` has all.
+    """
+    torch.manual_seed(0)
+    towers = nn.Sequential(PatchDropout(0.5, 1), nn.Flatten()), nn.Dropout(0.3)
+    towers = [nn.Sequential(tower, nn.Linear(24, 8)) for tower in towers]
+    model = Dropped(TwoTower(*towers)).train()
     model.compile()
-    images, tokens = inputs(config, 9)
+    images, tokens = torch.randn(9, 5, 8), torch.randn(9, 24)
     loss = ClipLoss(backend="reference")
     gradients = []
     for run in (CachedStep(model, loss, MICRO), lambda *b: plain_gradients(model, *b, loss)):
