@@ -13,6 +13,7 @@ are float32.
 import torch
 from torch import Tensor
 
+from fastclip.backends.gpu.blocks import MOST_BYTES
 from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout
 
 KEPT_MULTIPLE = 128  # columns of a kept row, so that rows are aligned
@@ -34,7 +35,7 @@ def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
     # The block of G comes first; what a caller allows beyond it keeps logits.
     return KeptLayout(
         default_bytes=0,
-        reserved_bytes=96 << 20,
+        reserved_bytes=MOST_BYTES,
         element_bytes=kept_dtype(dtype).itemsize,
         multiple=KEPT_MULTIPLE,
     )
