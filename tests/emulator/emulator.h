@@ -138,6 +138,7 @@ constexpr int WARPGROUP = 128;
 uint64_t factor_descriptor(const void* shared);
 inline uint64_t moved(uint64_t descriptor, int bytes) { return descriptor + (bytes >> 4); }
 inline void publish_accumulators() {}
+inline void settle_accumulators(float (&)[32][4]) {}
 void multiply_64x256(float (&c)[32][4], uint64_t a, uint64_t b, bool add);
 void commit_products();
 void wait_for_products(int pending);

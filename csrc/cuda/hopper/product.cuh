@@ -160,6 +160,7 @@ FASTCLIP_DEVICE void multiply_tiles(const Factors& of, Ring<STAGES>& ring, int n
       turn.advance();
     }
     wait_for_products<0>();
+    settle_accumulators(logits.acc[0]);
     release(last_stage);
     epilogue(logits, position(i));
   }
