@@ -114,6 +114,7 @@ void synchronize_cluster();
 void initialize(Barrier& barrier, int count);
 inline void publish_barriers() {}
 void arrive_expecting(Barrier& barrier, int bytes);
+void arrive(Barrier& barrier);
 void arrive_at(Barrier& barrier, int rank);
 void wait(Barrier& barrier, int parity);
 

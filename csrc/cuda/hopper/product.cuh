@@ -20,8 +20,22 @@
 //   rows and for its half of the columns, which arrives in both blocks. The other two multiply 64
 //   rows each, wgmma.m64n256k16, with one step in flight: when step k is issued, step k - 1 has
 //   left its stage, and both blocks' producers are told. The ring goes on across tiles, so that the
-//   next tile arrives during an epilogue; the two multiplying warpgroups wait for stages, not for
-//   each other, so that one may multiply while the other is at its epilogue.
+//   next tile arrives during an epilogue. The two multiplying warpgroups wait for stages, not for
+//   each other; nothing but a lead drives them apart, and nothing takes it away. So the second
+//   begins when the first is half a ring ahead, and one multiplies while the other is at its
+//   epilogue.
+// Why nobody waits for ever, and nothing is read too early or written too late
+//   full, empty   All three sides walk stages and parities alike (`Turn`), over as many tiles: those
+//                 of a cluster, not of a block. A phase cannot be missed: the producer needs
+//                 every warpgroup's arrival to begin a stage again, and a warpgroup the producer's.
+//                 The other block's bytes may come before this block has announced its own: a
+//                 phase does not end before the one arrival that `full` counts.
+//   lead          One phase, one arrival, by the first group after at most half a ring of steps, which
+//                 need no stage again: it waits for nothing that the second group does.
+//   registers     168 of each thread at launch, 40 and 232 after all four warps of the producer's
+//                 group have given theirs, for which the others wait: the sum is the same.
+//   the end       Arrivals go to the other block's memory, which lives until both blocks are at the
+//                 cluster's last barrier; warps get there whole.
 // Source
 //   The division of labour is that of CUTLASS 3's cooperative kernels; Markidis et al. 2018,
 //   arXiv:1803.04014, for splitting a factor into two halves.
@@ -76,6 +90,7 @@ struct Ring {
   char stages[STAGES][STAGE_BYTES];  // first: swizzled boxes have to begin at multiples of 1024
   Barrier full[STAGES];
   Barrier empty[STAGES];
+  Barrier lead;  // the first group has it
 
   FASTCLIP_DEVICE void initialize() {
     if (threadIdx.x == 0) {
@@ -83,6 +98,7 @@ struct Ring {
         cuda::initialize(full[i], 1);
         cuda::initialize(empty[i], CLUSTER * CONSUMERS);
       }
+      cuda::initialize(lead, 1);
       publish_barriers();
     }
     synchronize_cluster();
@@ -140,6 +156,8 @@ FASTCLIP_DEVICE void multiply_tiles(const Factors& of, Ring<STAGES>& ring, int n
   const auto release = [&](int stage) {
     if (thread_of_group() < CLUSTER) arrive_at(ring.empty[stage], thread_of_group());
   };
+  const int lead = min(steps, STAGES / 2);
+  if (group() == 1 && num_tiles > 0) wait(ring.lead, 0);
   Turn<STAGES> turn;
   for (int i = 0; i < num_tiles; ++i) {
     HopperFragment logits;
@@ -156,6 +174,7 @@ FASTCLIP_DEVICE void multiply_tiles(const Factors& of, Ring<STAGES>& ring, int n
       commit_products();
       wait_for_products<1>();
       if (step > 0) release(last_stage);
+      if (i == 0 && step + 1 == lead && threadIdx.x == WARPGROUP) arrive(ring.lead);
       last_stage = turn.stage;
       turn.advance();
     }
