@@ -11,9 +11,13 @@ over rows stay in its registers.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
+
+from fastclip.backends.gpu.logit_matrix import LogitMatrix
+from fastclip.backends.gpu.operand import Operand
 
 PANEL_COLS = 16384
 PARTIAL_BYTES = 64 << 20  # of the row partials of a panel
@@ -27,6 +31,45 @@ class Partials:
 
     rows: Tensor  # (num_row_partials, M)
     cols: Tensor  # (num_col_partials, N)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What a set of kernels reduces to `Partials`: the negatives of a matrix."""
+
+    rows: Operand
+    cols: Operand
+    scalars: Tensor
+    matrix: LogitMatrix
+    maximum: bool  # the largest logits, in log2 units; otherwise sums of 2^(logit - shift)
+    kept: Tensor  # (kept_rows, columns) int16 or float32, written beside sums
+    positive: Tensor  # (M,), written beside maxima where a row has a pair
+
+
+def negative_sums(
+    kernels: ModuleType,
+    rows: Operand,
+    cols: Operand,
+    scalars: Tensor,
+    matrix: LogitMatrix,
+    kept: Tensor,  # (kept_rows, columns) int16 or float32, written; or with no rows
+) -> Partials:
+    """Sums of 2^(logit - shift)."""
+    unused = scalars  # in the place of positives
+    return kernels.partials(Reduction(rows, cols, scalars, matrix, False, kept, unused))
+
+
+def negative_maxima(
+    kernels: ModuleType,
+    rows: Operand,
+    cols: Operand,
+    scalars: Tensor,
+    matrix: LogitMatrix,
+    positive: Tensor,  # (M,), written where a row has a pair
+) -> Partials:
+    """The largest logits in log2 units; -inf where there is no negative."""
+    nothing = scalars.new_empty((0, 0), dtype=torch.int16)
+    return kernels.partials(Reduction(rows, cols, scalars, matrix, True, nothing, positive))
 
 
 # launch(first column tile, column tiles, row tiles of a strip, row_partial, col_partial) of one
