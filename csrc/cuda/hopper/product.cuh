@@ -34,6 +34,7 @@
 //                 need no stage again: it waits for nothing that the second group does.
 //   registers     168 of each thread at launch, 40 and 232 after all four warps of the producer's
 //                 group have given theirs, for which the others wait: the sum is the same.
+//   named         Barriers 1 and 2 are the consumers': no warp of the producer's group is at one.
 //   the end       Arrivals go to the other block's memory, which lives until both blocks are at the
 //                 cluster's last barrier; warps get there whole.
 // Source
@@ -56,6 +57,7 @@ constexpr int CONSUMERS = 2, GROUP_ROWS = BLOCK_ROWS / CONSUMERS;
 constexpr int THREADS = (1 + CONSUMERS) * WARPGROUP;
 // Of a thread: 168 are given to each at launch, those of the producer are lent to the others.
 constexpr int PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
+constexpr int FETCHING_WARP = 1;  // of the producer's group
 constexpr uint16_t BOTH = 3;
 
 using HopperFragment = Fragment<1, BLOCK_COLS / 8>;
@@ -148,10 +150,10 @@ FASTCLIP_DEVICE void load_tiles(const Factors& of, Ring<STAGES>& ring, int num_t
   }
 }
 
-// The consumers' part. epilogue(logits, position) for every tile.
-template <int STAGES, typename Position, typename Epilogue>
+// The consumers' part. epilogue(logits, i) for every tile i.
+template <int STAGES, typename Epilogue>
 FASTCLIP_DEVICE void multiply_tiles(const Factors& of, Ring<STAGES>& ring, int num_tiles,
-                                    Position&& position, Epilogue&& epilogue) {
+                                    Epilogue&& epilogue) {
   const int steps = of.dim / BLOCK_K * of.segments;
   const auto release = [&](int stage) {
     if (thread_of_group() < CLUSTER) arrive_at(ring.empty[stage], thread_of_group());
@@ -181,18 +183,24 @@ FASTCLIP_DEVICE void multiply_tiles(const Factors& of, Ring<STAGES>& ring, int n
     wait_for_products<0>();
     settle_accumulators(logits.acc[0]);
     release(last_stage);
-    epilogue(logits, position(i));
+    epilogue(logits, i);
   }
 }
 
-// The whole block: `consume` runs in the consumers, and calls multiply_tiles.
-template <int STAGES, typename Position, typename Consume>
+struct Nothing {
+  FASTCLIP_DEVICE void operator()() const {}
+};
+
+// The whole block: `consume` runs in the consumers, and calls multiply_tiles; `fetch` in a warp
+// beside the producer, with as few registers.
+template <int STAGES, typename Position, typename Consume, typename Fetch = Nothing>
 FASTCLIP_DEVICE void divide_labour(const Factors& of, Ring<STAGES>& ring, int num_tiles,
-                                   Position&& position, Consume&& consume) {
+                                   Position&& position, Consume&& consume, Fetch&& fetch = {}) {
   ring.initialize();
   if (is_producer()) {
     give_registers<PRODUCER_REGISTERS>();
     if (threadIdx.x == 0) load_tiles(of, ring, num_tiles, position);
+    if (threadIdx.x / WARP == FETCHING_WARP) fetch();
     __syncwarp();  // the cluster's barrier wants whole warps
   } else {
     take_registers<CONSUMER_REGISTERS>();
