@@ -12,6 +12,9 @@
 // Numerics
 //   float16 factors, float32 sums; the small products first, where the sum has room for their
 //   digits.
+//   22 bits are those of the factors. A sum has fewer: tensor cores truncate where they add (Fasi et
+//   al. 2021), so that it is drawn toward zero at every step of 16 features
+//   (fastclip/backends/gpu/precision.py has figures). The emulator rounds.
 // Limits
 //   Operands are padded to whole tiles of the cluster with zeros.
 // Schedule
@@ -39,7 +42,8 @@
 //                 cluster's last barrier; warps get there whole.
 // Source
 //   The division of labour is that of CUTLASS 3's cooperative kernels; Markidis et al. 2018,
-//   arXiv:1803.04014, for splitting a factor into two halves.
+//   arXiv:1803.04014, for splitting a factor into two halves; Fasi et al. 2021, "Numerical behavior
+//   of NVIDIA tensor cores", PeerJ Computer Science 7:e330.
 #pragma once
 
 #include "../features.h"
