@@ -8,7 +8,8 @@
 //     high = fp16(weight G);  low = fp16(2^11 (weight G - high))
 // Numerics
 //   Two exponentials: each is at most about 1 whatever the data, where one with factors
-//   2^(shift - shift_i) could overflow. A pair is written from its vector, never as p - 1.
+//   2^(shift - shift_i) could overflow; Hopper takes one where it cannot (hopper/tile_sides.cuh). A
+//   pair is written from its vector, never as p - 1.
 //   float16 keeps 11 bits of G down to 2^-28 of the largest, and loses it below 2^-38.
 #pragma once
 
