@@ -9,9 +9,9 @@
 //   A row's exponentials sum up to less than 2 relative to s_i, so x_ij - k is below 81: nothing
 //   overflows. An exponential that underflows is below 2^-126 of its weight. a_i, no larger than
 //   g_i, underflows where `weight` g_i is below 2^-46, of which float16 shows nothing.
-//   x_ij - k is rounded at 80 where x_ij - s_i would be at 1: exponentials are exact to 2^-18, and G
-//   is stored to 2^-11. A block of two planes keeps more, and its tiles keep both exponentials: its
-//   three products take longer than they do.
+//   x_ij - k and k - s_i are rounded at 80 where x_ij - s_i would be at 1: either term of G is exact
+//   to 2^-17, and G is stored to 2^-11. A block of two planes keeps more, and its tiles keep both
+//   exponentials: its three products take longer than they do.
 // Schedule
 //   One warp beside the producer goes through the tiles, at most two ahead of the multiplying warps:
 //   loads that a tile's epilogue would wait for are made while it is multiplied.
