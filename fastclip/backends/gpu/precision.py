@@ -9,8 +9,8 @@
 (Fasi et al. 2021, PeerJ Computer Science 7:e330): negatives are drawn toward zero at each step of
 16 elements, pairs are exact. Simulated with one truncation per instruction, N = 500, D = 768 and
 logit_scale 100: gradients of float32 features off by 8e-5 (`cone`), 2e-5 (`trained`) and 8e-7
-(`random`) of their norm. Rounded sums, as in the emulator, give 2e-6 and 4e-6 for the first two,
-eager float32 on a CPU 1e-5. With one plane, the factors' own rounding is larger.
+(`random`) of their norm. Rounded sums, as in the emulator, give 6e-6, 2e-6 and 4e-7, eager float32
+on a CPU 1e-5, 1e-5 and 4e-7. With one plane, the factors' own rounding is larger.
 
 Kept logits are 16-bit integers, multiples of 1/32767 of the largest that is possible: their
 rounding error, 9e-6 logit_scale, is about that of one-plane operands. For float32 features they
