@@ -1,8 +1,8 @@
 """Sums over all negatives, or maxima, in partial results: panels of columns, strips of rows.
 
 A launch has a panel of columns, so that the panel's operand stays in the L2 cache and row_partial
-is bounded. One program has a tile of columns and a strip: row tiles below each other, whose sums
-over rows stay in its registers.
+is bounded; the number of strips bounds col_partial. One program has a tile of columns and a strip:
+row tiles below each other, whose sums over rows stay in its registers.
 
     row_partial_ti   of row i, over the columns of tile t of the panel; panels are merged here
     col_partial_pj   of column j, over the rows that partial p stands for: those of a strip, or one
@@ -20,9 +20,11 @@ from fastclip.backends.gpu.logit_matrix import LogitMatrix
 from fastclip.backends.gpu.operand import Operand
 
 PANEL_COLS = 16384
-PARTIAL_BYTES = 64 << 20  # of the row partials of a panel
+PARTIAL_BYTES = 64 << 20  # of the row partials of a panel, and of all column partials
 MOST_STRIPS = 64
 PROGRAMS = 1024  # enough for a few per multiprocessor
+# Two waves of an H200's clusters, one of its multiprocessors: column partials may take more for it.
+FEWEST_PROGRAMS = 128
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def over_panels(
     num_m, num_n = -(-M // block_m), -(-N // block_n)
     panel_tiles = min(num_n, PANEL_COLS // block_n, max(1, PARTIAL_BYTES // (4 * M)))
     # Long strips write little, many programs keep the device busy.
-    num_strips = min(num_m, MOST_STRIPS, -(-PROGRAMS // panel_tiles))
+    fitting = max(PARTIAL_BYTES // (4 * N * strip_partials), -(-FEWEST_PROGRAMS // panel_tiles))
+    num_strips = min(num_m, MOST_STRIPS, -(-PROGRAMS // panel_tiles), fitting)
     strip_tiles = -(-num_m // num_strips)
     num_strips = -(-num_m // strip_tiles)
 
