@@ -1,0 +1,288 @@
+"""What this user's own machine says of the GPU kernels: a file beside what fastclip fetched.
+
+`fastclip verify` writes it, and the self-check of a first call with backend="auto". A row is about
+kernels, dtype and D in one environment: the GPU, its driver, the versions, and a digest of the
+kernels themselves. In any other environment it is stale, and counts for nothing.
+
+The file is JSON, `verdicts.json` in $XDG_CACHE_HOME/fastclip or ~/.cache/fastclip. It is whole or
+not there, and processes that write at the same time wait for each other.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import functools
+import hashlib
+import json
+import math
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastclip.atomic_file import replacing, writing
+from fastclip.backends.gpu.device import architecture
+from fastclip.backends.gpu.verified import DIMS, DTYPES, KERNELS
+
+FILE_NAME = "verdicts.json"
+LARGEST = 1 << 22  # bytes of the file
+MOST_ROWS = 4096  # the oldest are dropped
+SOURCES = ("verify", "self-check", "begun")
+# What kernels are compared with: the backend that runs anywhere, and open_clip's formula.
+RIVALS = (("chunked", ""), ("eager", ""))
+
+PACKAGE = Path(__file__).parents[2]
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+# What of the package a verdict on a backend is about.
+DIGESTED = {
+    "triton": ("backends/triton", "backends/gpu"),
+    "cuda": ("_cuda.so", "backends/cuda", "backends/gpu"),
+    "chunked": ("backends/chunked.py", "backends/normalization.py"),
+    "eager": (),
+}
+
+_one_thread = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a verdict holds. Of what is not there, such as a driver, the text is empty."""
+
+    device: str  # its name, for example "NVIDIA H200"
+    architecture: str  # as `device.architecture` names it
+    driver: str
+    torch: str
+    triton: str
+    fastclip: str
+    digest: str  # SHA-256 of the kernels' files
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if not isinstance(value, str):
+                raise ValueError(f"environment.{name} cannot be {value!r}")
+
+
+@dataclass(frozen=True)
+class OwnVerdict:
+    """One row of the file. Raises ValueError if it cannot be one.
+
+    Args:
+        environment: where it holds.
+        backend, variant: the kernels (`verified.KERNELS`), or what they are compared with (RIVALS).
+        dtype: of the features, "bfloat16" for example.
+        D: the class, one of `verified.DIMS`.
+        passed: whether the results were right.
+        reason: in words, what was wrong; empty if it passed.
+        source: who says so: "verify" or "self-check"; "begun" is a self-check that has not ended.
+        date: ISO, of the day.
+        N: the number of pairs that was timed, or None.
+        forward_ms, step_ms: medians at N pairs of the forward, and of forward and backward.
+    """
+
+    environment: Environment
+    backend: str
+    variant: str
+    dtype: str
+    D: int
+    passed: bool
+    reason: str
+    source: str
+    date: str
+    N: int | None = None
+    forward_ms: float | None = None
+    step_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        times = self.N, self.forward_ms, self.step_ms
+        for holds, what in (
+            (isinstance(self.environment, Environment), "environment"),
+            ((self.backend, self.variant) in KERNELS + RIVALS, "backend"),
+            (self.dtype in DTYPES, "dtype"),
+            (type(self.D) is int and self.D in DIMS, "D"),
+            (type(self.passed) is bool, "passed"),
+            (isinstance(self.reason, str) and self.passed == (self.reason == ""), "reason"),
+            (self.source in SOURCES and not (self.passed and self.source == "begun"), "source"),
+            (isinstance(self.date, str) and datetime.date.fromisoformat(self.date), "date"),
+            (self.passed or times == (None, None, None), "N"),
+            (times == (None, None, None) or _are_times(*times), "forward_ms"),
+        ):
+            if not holds:
+                raise ValueError(f"{what} cannot be {getattr(self, what)!r}")
+
+    @property
+    def kernels(self) -> tuple[str, str]:
+        return self.backend, self.variant
+
+    @property
+    def key(self) -> tuple:
+        """What there is one row of."""
+        return self.environment, *self.kernels, self.dtype, self.D
+
+
+def environment(backend: str, device: torch.device) -> Environment:
+    """Where this process runs, as verdicts on `backend` ("chunked" and "eager" too) see it."""
+    from fastclip import __version__
+
+    on_gpu = device.type == "cuda"
+    return Environment(
+        device=torch.cuda.get_device_name(device) if on_gpu else device.type,
+        architecture=architecture(device),
+        driver=_driver() if on_gpu else "",
+        torch=torch.__version__,
+        triton=_triton_version(),
+        fastclip=__version__,
+        digest=_digest(backend),
+    )
+
+
+def path() -> Path:
+    """Where the file is, or would be.
+
+    Raises:
+        OSError: this user has no home.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        directory = Path(cache) if os.path.isabs(cache) else Path("~/.cache").expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(f"there is no place for {FILE_NAME}: {error}") from None
+    return directory / "fastclip" / FILE_NAME
+
+
+def read(file: Path | None = None) -> tuple[OwnVerdict, ...]:
+    """All rows, stale ones too; none of a file that is not there.
+
+    A file that cannot be read, or is not what `record` writes, counts as empty: a warning names it.
+    """
+    try:
+        file = path() if file is None else file
+        with open(file, "rb") as opened:
+            content = opened.read(LARGEST + 1)
+        return _parse(content)
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        warnings.warn(
+            f"{file} is not used: {error}. `fastclip verify --forget` removes it, and "
+            "`fastclip verify` writes it anew",
+            stacklevel=2,
+        )
+        return ()
+
+
+def is_current(row: OwnVerdict, device: torch.device) -> bool:
+    """Whether a row holds in this process on this device; it is stale otherwise."""
+    return row.environment == environment(row.backend, device)
+
+
+def record(verdicts: Iterable[OwnVerdict]) -> None:
+    """Add rows to the file, in the place of older ones about the same.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with _locked(path()) as file:
+        rows = {row.key: row for row in read(file)}
+        for row in verdicts:
+            rows.pop(row.key, None)  # the newest is the last
+            rows[row.key] = row
+        newest = list(map(dataclasses.asdict, rows.values()))[-MOST_ROWS:]
+        with replacing(file) as output:
+            output.write(json.dumps({"verdicts": newest}, indent=1).encode() + b"\n")
+
+
+def forget() -> int:
+    """Remove the file, damaged or not, and return how many rows it had.
+
+    Raises:
+        OSError: the file cannot be removed.
+    """
+    if not path().exists():
+        return 0
+    with _locked(path()) as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a damaged one
+            number = len(read(file))
+        with writing(file):
+            file.unlink(missing_ok=True)
+    return number
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[Path]:
+    """Only one process, and in it one thread, is in the context at a time."""
+    with _one_thread:
+        with writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            lock = os.open(file.with_name(f".{file.name}.lock"), flags, 0o644)
+        try:
+            with writing(file):
+                fcntl.lockf(lock, fcntl.LOCK_EX)
+            yield file
+        finally:
+            os.close(lock)
+
+
+def _parse(content: bytes) -> tuple[OwnVerdict, ...]:
+    if len(content) > LARGEST:
+        raise ValueError(f"it has more than {LARGEST:,} bytes")
+    try:
+        values = json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON ({error})") from None
+    if not isinstance(values, dict) or not isinstance(values.get("verdicts"), list):
+        raise ValueError("it is no table of verdicts")
+    return tuple(map(_parse_row, values["verdicts"]))
+
+
+def _parse_row(values: Any) -> OwnVerdict:
+    return OwnVerdict(**values | {"environment": Environment(**values["environment"])})
+
+
+def _are_times(N: Any, forward_ms: Any, step_ms: Any) -> bool:
+    are_numbers = type(N) is int and all(isinstance(x, float) for x in (forward_ms, step_ms))
+    return are_numbers and N > 0 and 0.0 < forward_ms < step_ms < math.inf
+
+
+@functools.cache
+def _digest(backend: str) -> str:
+    digest = hashlib.sha256()
+    for name in DIGESTED[backend]:
+        place = PACKAGE / name
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            if file.is_file():
+                content = file.read_bytes()
+                title = f"{file.relative_to(PACKAGE).as_posix()} {len(content)}\n"
+                digest.update(title.encode() + content)
+    return digest.hexdigest()
+
+
+@functools.cache
+def _driver() -> str:
+    if torch.version.hip is not None:
+        return f"HIP {torch.version.hip}"
+    with contextlib.suppress(OSError):
+        found = re.search(
+            r"Kernel Module.*?\s(\d+(\.\d+)+)", NVIDIA_DRIVER.read_text(errors="replace")
+        )
+        if found:
+            return found[1]
+    # In a container, or on Windows' Linux, the file may be missing: the version of its API.
+    return str(torch._C._cuda_getDriverVersion())
+
+
+@functools.cache
+def _triton_version() -> str:
+    for name in ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return ""
