@@ -73,7 +73,7 @@ def disagreement(
             error = _distance(output, exact[name])
             if not error <= budgets[name]:  # nan is wrong too
                 return (
-                    f"{name} of {primitive} was off by {error:.2g} where {budgets[name]:.2g} is "
+                    f"{name} of {primitive} off by {error:.2g}, where {budgets[name]:.2g} is "
                     f"allowed, on the {problem.name} batch"
                 )
     return None
