@@ -1,0 +1,164 @@
+"""Whether a backend agrees with `chunked` on two small batches that find bugs.
+
+The batches are in `check_problems.py`. The truth is `chunked` in float64, on the same features. An
+output may be as far from it as
+
+    FACTOR (distance of the same problem, rounded, from the truth + ulps of the output's size)
+
+The rounded problem has the features that kernels multiply (`backends/gpu/operand.py`), and logits
+smaller by some ulps of float32 for every 16 features: so much may a tensor core lose, which
+rounds its sums toward zero. Its distance is computed, on this very batch, dtype and D. Distances
+are of the worst row, so that one wrong row among good ones is found.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from fastclip.backends import chunked
+from fastclip.backends.gpu.precision import planes_for
+from fastclip.ops.check_problems import Problem, lost_by, problems
+from fastclip.ops.siglip_total import waiting_dtype
+from fastclip.rectangle import BOTH
+
+FACTOR = 3.0
+# Of every term of a sum of softplus alike: a GPU's exponential, 2^-22, and a polynomial.
+APPROXIMATED = 2.0**-21
+SIDES = ("rows", "columns")
+
+Outputs = dict[str, Tensor]
+
+
+class NoTruth(RuntimeError):
+    """There is nothing to compare with, which says nothing of the kernels."""
+
+
+def disagreement(
+    backend: ModuleType,
+    primitive: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    D: int,
+    normalize: bool,
+) -> str | None:
+    """The first output of `backend` that is wrong, in words; None if there is none.
+
+    Args:
+        primitive: "contrastive_lse", "siglip_sum", or "siglip_total", its sum with gradients from
+            one pass. Forward and backward are checked, with every gradient.
+
+    Raises:
+        NoTruth: `chunked` raised an exception, from which this comes.
+        Exception: what `backend` raised.
+    """
+    of = _FUNCTIONS[primitive]
+    for problem in problems(primitive, device, dtype, D, normalize):
+        try:
+            exact, budgets = of(chunked, problem.exact()), _budgets(problem, of)
+        except Exception as error:
+            raise NoTruth(f"'chunked' raised {type(error).__name__}: {error}") from error
+        for name, output in of(backend, problem).items():
+            error = _distance(output, exact[name])
+            if not error <= budgets[name]:  # nan is wrong too
+                return (
+                    f"{name} of {primitive} off by {error:.2g}, where {budgets[name]:.2g} is "
+                    f"allowed, on the {problem.name} batch"
+                )
+    return None
+
+
+def _contrastive_lse(backend: ModuleType, problem: Problem) -> Outputs:
+    rectangle, weights = problem.rectangle, problem.weights
+    positive, shift, total, kept = backend.contrastive_lse(rectangle, None, 0, False)
+    grad_positive, grad_total = -weights[: len(positive)].to(positive.dtype), weights / total
+    gradients = backend.contrastive_lse_backward(
+        rectangle, grad_positive, grad_total, shift, kept, None, BOTH
+    )
+    # Any shift will do; what is compared is what shift and total stand for.
+    lse = shift.double() + total.double().log()
+    return {"the positives": positive, "the log-sum-exps": lse} | _named(*gradients)
+
+
+def _siglip_sum(backend: ModuleType, problem: Problem) -> Outputs:
+    rectangle, bias = problem.rectangle, problem.logit_bias
+    row_loss, kept = backend.siglip_sum(rectangle, bias, None, 0)
+    grad_row_loss = problem.weights[: len(row_loss)].to(row_loss.dtype)
+    gradients = backend.siglip_sum_backward(rectangle, bias, grad_row_loss, kept, None, BOTH)
+    return {"the row losses": row_loss} | _named(*gradients)
+
+
+def _siglip_total(backend: ModuleType, problem: Problem) -> Outputs:
+    rectangle, bias = problem.rectangle, problem.logit_bias
+    if backend is chunked:  # which has no such pass
+        of_rows = _siglip_sum(backend, problem._replace(weights=torch.ones_like(problem.weights)))
+        row_loss = of_rows.pop("the row losses")
+        return {"the sum of losses": row_loss.sum()} | of_rows
+    dtype = waiting_dtype(rectangle.rows.dtype)
+    total, *gradients = backend.siglip_sum_with_gradients(rectangle, bias, None, dtype, BOTH)
+    return {"the sum of losses": total} | _named(*gradients)
+
+
+_FUNCTIONS = {
+    "contrastive_lse": _contrastive_lse,
+    "siglip_sum": _siglip_sum,
+    "siglip_total": _siglip_total,
+}
+
+
+def _named(*gradients: Tensor) -> Outputs:
+    names = *SIDES, "logit_scale", "logit_bias"
+    return {f"the gradient of {name}": x for name, x in zip(names, gradients, strict=False)}
+
+
+def _budgets(problem: Problem, of: Callable[[ModuleType, Problem], Outputs]) -> dict[str, float]:
+    units, rounded = (of(chunked, x) for x in (problem.of_units(), problem.rounded()))
+    rows, cols, scale = problem.of_units().rectangle[:3]
+    # Of negatives only: a pair is no sum of a tensor core, and a gradient has the scale as it is.
+    for name in ("the positives", *(f"the gradient of {side}" for side in SIDES)):
+        if name in rounded:
+            rounded[name] /= 1.0 - lost_by(rows.shape[1])
+    dtype = problem.rectangle.rows.dtype
+    single = torch.finfo(torch.float32).eps
+    of_planes = 2.0**-11 if planes_for(dtype) == 1 else 2.0**-22  # where G is rounded to them
+
+    # A shift is about as large as the largest logit that could be.
+    bound = scale.item() * rows.norm(dim=1).max().item() * cols.norm(dim=1).max().item()
+    budgets = {
+        name: _distance(rounded[name], x) + single * (x.abs().max().item() + bound)
+        for name, x in units.items()
+    }
+    for name in ("the row losses", "the sum of losses"):
+        if name in units:
+            budgets[name] += APPROXIMATED * units[name].abs().max().item()
+    lengths = [
+        x.double().norm(dim=1) if problem.rectangle.normalize else 1.0
+        for x in problem.rectangle[:2]
+    ]
+    for side, length, terms in zip(SIDES, lengths, (len(cols), len(rows)), strict=True):
+        name = f"the gradient of {side}"
+        size = (units[name].norm(dim=1) / length).max().item()
+        error = ((rounded[name] - units[name]).norm(dim=1) / length).max().item()
+        ulps = torch.finfo(dtype).eps + of_planes + lost_by(terms)
+        budgets[name] = error + ulps * size
+    # These two are sums of terms that may cancel: their ulps are those of the terms.
+    of_rows = units["the gradient of rows"].norm(dim=1)
+    ulps_and_terms = {
+        "the gradient of logit_scale": (
+            single + of_planes + lost_by(len(cols)), (of_rows * rows.norm(dim=1)).sum() / scale
+        ),
+        "the gradient of logit_bias": (single + of_planes, problem.weights.sum() * len(cols)),
+    }  # fmt: skip
+    for name, (ulps, terms) in ulps_and_terms.items():
+        if name in units:
+            budgets[name] = _distance(rounded[name], units[name]) + ulps * terms.item()
+    return {name: FACTOR * budget for name, budget in budgets.items()}
+
+
+def _distance(output: Tensor, exact: Tensor) -> float:
+    """Of the worst row of a matrix, or the worst element of a vector."""
+    difference = output.double() - exact
+    return (
+        difference.reshape(len(difference) if difference.dim() else 1, -1).norm(dim=1).max().item()
+    )
