@@ -7,6 +7,7 @@ import torch
 
 import fastclip
 from fastclip.backends.gpu import block_walk, blocks, partials
+from fastclip.backends.gpu.precision import kept_layout
 from fastclip.benchmarks.cases import RECTANGLES, Case, make_inputs
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import Call
@@ -27,9 +28,13 @@ DTYPES = [torch.float32, torch.float16]
 DATA = ["random", "trained", "cone", "adversarial"]
 
 
-def run(gpu, image, text, *scalars, loss=fastclip.clip_loss, **options):
+# Of bytes: room for a block, and for no logits of the forward, as of a batch of many thousands.
+BLOCK_ONLY = kept_layout("contrastive_lse", torch.float16).reserved_bytes
+
+
+def run(gpu, image, text, *scalars, loss=fastclip.clip_loss, workspace=BLOCK_ONLY, **options):
     leaves = [x.detach().to(gpu.device).requires_grad_() for x in (image, text, *scalars)]
-    value = loss(*leaves, backend=gpu.backend, **options)
+    value = loss(*leaves, backend=gpu.backend, workspace=workspace, **options)
     grads = torch.autograd.grad(value.sum(), leaves)
     return value.detach().cpu(), [grad.cpu() for grad in grads]
 
@@ -50,6 +55,16 @@ def test_clip_loss_data_and_dtypes_match_float64(gpu, data, logit_scale, dtype):
     image, text = planted_features(square(140, 72), data, dtype)
     scale = torch.tensor(logit_scale)
     check(run(gpu, image, text, scale), image, text, scale)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_the_logits_of_a_small_batch_are_kept_and_match_float64(gpu, data):
+    image, text = planted_features(square(140, 72), data, torch.float16)
+    scale = torch.tensor(100.0)
+    check_value_and_grads(
+        run(gpu, image, text, scale, workspace=None), exact.clip_loss, image, text, scale,
+        eager=rounded.clip_loss_of_kept_logits,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -334,7 +349,7 @@ def test_strides_and_expanded_features(gpu):
     wide = torch.zeros(24, 200)
     wide[:, 7:67] = image.T
     scale = torch.tensor(20.0)
-    expected = run(gpu, image, text, scale)
+    expected = run(gpu, image, text, scale, workspace=None)
     leaves = [
         wide.to(gpu.device)[:, 7:67].T.requires_grad_(),
         text.to(gpu.device),
