@@ -57,8 +57,8 @@ LAUNCHES = {
     "kept_gradients": (128, 0),
     "sigmoid_tiles": (256, 49152),
     "feature_gradient": (256, 0),
-    "hopper_negative_sums": (384, 204864),
-    "hopper_logit_gradients": (384, 218112),
+    "hopper_negative_sums": (384, 204872),
+    "hopper_logit_gradients": (384, 221184),
     "hopper_sigmoid_tiles": (384, 214016),
 }
 # What a kernel cannot be fast without.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fastclip.backends.gpu.logit_matrix import GradientVectors, LogitMatrix, Region
 from fastclip.backends.gpu.operand import ROW_MULTIPLE, Operand, extent, padded
+from fastclip.backends.gpu.partials import negative_maxima, negative_sums
 from fastclip.backends.gpu.precision import kept_logits, planes_for
 from fastclip.backends.gpu.products import LOW_SCALE
 from fastclip.backends.gpu.scalars import BIAS, GRAD_ROW, STEP, LargestGradients
@@ -134,14 +135,14 @@ class _Run:
         positive = self.kernels.positives(*self.sides(), self.matrix)
         self.found.add("positives", positive, self.logit, 0.0)
         kept = kept_logits(self.rows, self.matrix.M, self.matrix.N)
-        partials = self.kernels.negative_sums(*self.sides(), self.matrix, kept)
+        partials = negative_sums(self.kernels, *self.sides(), self.matrix, kept)
         self.found.add("sums of rows", partials.rows.sum(0), *of_sums, partials.rows)
         self.found.add("sums of columns", partials.cols.sum(0), *of_sums, partials.cols)
         step = 1.0 if kept.dtype == torch.float32 else self.of["scalars"][STEP].item()
         of_kept = (0.0 if kept.dtype == torch.float32 else step) + LOG2_E * self.logit
         self.found.add("kept logits", kept[:, : self.matrix.N].float() * step, of_kept, 0.0, kept)
         again = self.of["positives"].clone()
-        maxima = self.kernels.negative_maxima(*self.sides(), self.matrix, again)
+        maxima = negative_maxima(self.kernels, *self.sides(), self.matrix, again)
         self.found.add("maxima of rows", maxima.rows.amax(0), LOG2_E * self.logit, 0.0)
         self.found.add("maxima of columns", maxima.cols.amax(0), LOG2_E * self.logit, 0.0)
         self.found.add("positives beside maxima", again, self.logit, 0.0)

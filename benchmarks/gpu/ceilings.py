@@ -26,7 +26,7 @@ def run(device: str, skip: list[str], small: bool = False) -> None:
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         measure(f"matmul {name}", device, skip, lambda a=a, b=b: a @ b, 2 * size**3)
     for D in DIMS:
-        block = block_for(32_768, D, 1 << 18 if small else None, 1)
+        block = block_for(32_768, 32_768, D, 1 << 18 if small else None, 1)
         m, n, flops = block.rows, block.cols, 2 * block.rows * block.cols * D
         rows, cols, G = (
             torch.randn(shape, device=device).half() for shape in ((m, D), (n, D), (m, n))

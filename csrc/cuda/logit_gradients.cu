@@ -26,18 +26,23 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
   SideWeight* col_weights = reinterpret_cast<SideWeight*>(shared + PRODUCT_BYTES);  // (BLOCK,)
   const TilePosition tile = tile_of_block(of.block);
   const int row = of.block.first_row + tile.row, col = of.block.first_col + tile.col;
+  const float weight = of.weights.scalars[WEIGHT];
   if (threadIdx.x < BLOCK) {
     const int j = col + threadIdx.x;
-    col_weights[threadIdx.x] =
-        side_weight(of.weights, of.matrix.M + j, j < of.matrix.N, of.weights.scalars[WEIGHT]);
+    col_weights[threadIdx.x] = side_weight(of.weights, of.matrix.M + j, j < of.matrix.N, weight);
   }
   const TileWalk walk{tile.row, col, 0, 0, 1};
   PortableFragment G;
   multiply_tiles(of.rows, of.cols, walk, shared,
                  [&](const PortableFragment& logits, int, int) { G = logits; });
-  const bool masked = needs_masks(of.matrix, row, col, BLOCK, BLOCK);
-  to_gradients(G, of.weights, of.matrix, row + warp_row(), col + warp_col(), masked,
-               [&](int c) { return col_weights[warp_col() + col_of(c)]; });
+  const float unit = of.weights.scalars[UNIT];
+  const auto row_weight = [&](int r) {
+    const int i = row + warp_row() + row_of(r);
+    return side_weight(of.weights, i, i < of.matrix.M, weight);
+  };
+  to_gradients(G, unit, row_weight, [&](int c) { return col_weights[warp_col() + col_of(c)]; });
+  if (needs_masks(of.matrix, row, col, BLOCK, BLOCK))
+    put_pairs(G, of.weights, of.matrix, row + warp_row(), col + warp_col());
   store_block(of.block, tile, G, shared);
 }
 

@@ -8,7 +8,8 @@
 //     high = fp16(weight G);  low = fp16(2^11 (weight G - high))
 // Numerics
 //   Two exponentials: each is at most about 1 whatever the data, where one with factors
-//   2^(shift - shift_i) could overflow. A pair is written from its vector, never as p - 1.
+//   2^(shift - shift_i) could overflow; Hopper takes one where it cannot (hopper/tile_sides.cuh). A
+//   pair is written from its vector, never as p - 1.
 //   float16 keeps 11 bits of G down to 2^-28 of the largest, and loses it below 2^-38.
 #pragma once
 
@@ -23,16 +24,23 @@ constexpr float LOW_SCALE = 2048.0f;  // 2^11
 
 // Of a row or a column.
 struct SideWeight {
-  float shift;   // in log2 units
+  float shift;   // in log2 units; inf where its exponentials are nothing
   float weight;  // of its exponential
 };
 
-// `index` of (M + N,); outside of the matrix, and without negatives, nothing.
+// Without negatives, whose shift is -inf, nothing.
+FASTCLIP_DEVICE SideWeight side_weight(float shift, float gradient, float weight) {
+  const bool there = shift != -INFINITY;
+  return {there ? __fmul_rn(shift, LOG2_E) : INFINITY, there ? gradient * weight : 0.0f};
+}
+
+// `index` of (M + N,); outside of the matrix, nothing. No branch: the loads of several rows and
+// columns are on their way together.
 FASTCLIP_DEVICE SideWeight side_weight(const GradientWeights& of, int index, bool inside,
                                        float weight) {
-  if (!inside) return {0.0f, 0.0f};
-  const float shift = of.shift[index];
-  return {shift == -INFINITY ? 0.0f : __fmul_rn(shift, LOG2_E), of.grad_total[index] * weight};
+  const int safe = inside ? index : 0;
+  const float shift = of.shift[safe], gradient = of.grad_total[safe];
+  return side_weight(inside ? shift : -INFINITY, gradient, weight);
 }
 
 FASTCLIP_DEVICE float weighted_gradient(float acc, float unit, SideWeight row, SideWeight col) {
@@ -40,19 +48,13 @@ FASTCLIP_DEVICE float weighted_gradient(float acc, float unit, SideWeight row, S
   return fmaf(exp2_approx(fmaf(acc, unit, -col.shift)), col.weight, of_row);
 }
 
-// In place. The warp's part of the tile begins at (row, col) of the matrix; col_weight(c) is the
-// SideWeight of the lane's column c.
-template <typename Fragment, typename ColWeight>
-FASTCLIP_DEVICE void to_gradients(Fragment& logits, const GradientWeights& of,
-                                  const LogitMatrix& matrix, int row, int col, bool masked,
+// In place. row_weight(r) and col_weight(c) are the SideWeights of the lane's row r and column c.
+template <typename Fragment, typename RowWeight, typename ColWeight>
+FASTCLIP_DEVICE void to_gradients(Fragment& logits, float unit, RowWeight&& row_weight,
                                   ColWeight&& col_weight) {
-  const float unit = of.scalars[UNIT], weight = of.scalars[WEIGHT];
   SideWeight row_weights[Fragment::ROWS];
 #pragma unroll
-  for (int r = 0; r < Fragment::ROWS; ++r) {
-    const int i = row + row_of(r);
-    row_weights[r] = side_weight(of, i, i < matrix.M, weight);
-  }
+  for (int r = 0; r < Fragment::ROWS; ++r) row_weights[r] = row_weight(r);
 #pragma unroll
   for (int c = 0; c < Fragment::COLS; ++c) {
     const SideWeight of_col = col_weight(c);
@@ -60,7 +62,32 @@ FASTCLIP_DEVICE void to_gradients(Fragment& logits, const GradientWeights& of,
     for (int r = 0; r < Fragment::ROWS; ++r)
       logits.at(r, c) = weighted_gradient(logits.at(r, c), unit, row_weights[r], of_col);
   }
-  if (!masked) return;
+}
+
+// The same where all shifts are equal: one exponential serves both.
+template <typename Fragment, typename RowWeight, typename ColWeight>
+FASTCLIP_DEVICE void to_gradients_of_one_shift(Fragment& logits, float unit, RowWeight&& row_weight,
+                                               ColWeight&& col_weight) {
+  const float shift = row_weight(0).shift;
+  float row_weights[Fragment::ROWS];
+#pragma unroll
+  for (int r = 0; r < Fragment::ROWS; ++r) row_weights[r] = row_weight(r).weight;
+#pragma unroll
+  for (int c = 0; c < Fragment::COLS; ++c) {
+    const float of_col = col_weight(c).weight;
+#pragma unroll
+    for (int r = 0; r < Fragment::ROWS; ++r)
+      logits.at(r, c) =
+          exp2_approx(fmaf(logits.at(r, c), unit, -shift)) * (row_weights[r] + of_col);
+  }
+}
+
+// The entries of pairs, and nothing outside of the matrix. The warp's part of the tile begins at
+// (row, col) of the matrix.
+template <typename Fragment>
+FASTCLIP_DEVICE void put_pairs(Fragment& logits, const GradientWeights& of,
+                               const LogitMatrix& matrix, int row, int col) {
+  const float weight = of.scalars[WEIGHT];
 #pragma unroll
   for (int r = 0; r < Fragment::ROWS; ++r) {
     const int i = row + row_of(r);

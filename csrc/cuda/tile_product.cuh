@@ -13,6 +13,9 @@
 // Numerics
 //   float16 factors, float32 sums; the small products first, where the sum has room for their
 //   digits.
+//   22 bits are those of the factors. A sum has fewer: tensor cores truncate where they add (Fasi et
+//   al. 2021), so that it is drawn toward zero at every step of 16 features
+//   (fastclip/backends/gpu/precision.py has figures). The emulator rounds.
 // Limits
 //   Operands are padded to whole tiles with zeros: no load is masked.
 // Schedule
@@ -21,7 +24,8 @@
 //   after it, everybody has left the stage that is filled next. A stage has rows of 64 bytes,
 //   16-byte chunk c of row r at c ^ (r / 2 % 4), so that eight rows of a fragment meet eight banks.
 // Source
-//   Markidis et al. 2018, arXiv:1803.04014, for splitting a factor into two halves.
+//   Markidis et al. 2018, arXiv:1803.04014, for splitting a factor into two halves; Fasi et al. 2021,
+//   "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 7:e330.
 #pragma once
 
 #include "features.h"

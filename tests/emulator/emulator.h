@@ -114,6 +114,7 @@ void synchronize_cluster();
 void initialize(Barrier& barrier, int count);
 inline void publish_barriers() {}
 void arrive_expecting(Barrier& barrier, int bytes);
+void arrive(Barrier& barrier);
 void arrive_at(Barrier& barrier, int rank);
 void wait(Barrier& barrier, int parity);
 
@@ -138,6 +139,7 @@ constexpr int WARPGROUP = 128;
 uint64_t factor_descriptor(const void* shared);
 inline uint64_t moved(uint64_t descriptor, int bytes) { return descriptor + (bytes >> 4); }
 inline void publish_accumulators() {}
+inline void settle_accumulators(float (&)[32][4]) {}
 void multiply_64x256(float (&c)[32][4], uint64_t a, uint64_t b, bool add);
 void commit_products();
 void wait_for_products(int pending);

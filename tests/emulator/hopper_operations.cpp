@@ -86,6 +86,8 @@ void arrive_expecting(Barrier& barrier, int bytes) {
   arrive(state);
 }
 
+void arrive(Barrier& barrier) { arrive(state_of(barrier)); }
+
 void arrive_at(Barrier& barrier, int rank) {
   arrive(state_of(*cluster.blocks[rank], self().block->offset(&barrier)));
 }

@@ -45,6 +45,12 @@ __device__ __forceinline__ void arrive_expecting(Barrier& barrier, int bytes) {
       : "memory");
 }
 
+// One arrival at this block's own: those who wait see what this thread had written before.
+__device__ __forceinline__ void arrive(Barrier& barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&barrier))
+               : "memory");
+}
+
 // One arrival at the barrier in the same place of block `rank` of the cluster. It says that memory
 // has been read: nothing that was written has to be seen first, which would take a fence.
 __device__ __forceinline__ void arrive_at(Barrier& barrier, int rank) {

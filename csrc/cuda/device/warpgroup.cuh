@@ -66,6 +66,15 @@ __device__ __forceinline__ void multiply_64x256(float (&c)[32][4], uint64_t a, u
       : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 }
 
+// What products have written is read after the wait that stands before this: to the compiler the
+// wait has nothing to do with them, and it might move what follows to before it.
+__device__ __forceinline__ void settle_accumulators(float (&c)[32][4]) {
+  asm volatile(""
+               : FASTCLIP_SIXTEEN(0), FASTCLIP_SIXTEEN(4), FASTCLIP_SIXTEEN(8),
+                 FASTCLIP_SIXTEEN(12), FASTCLIP_SIXTEEN(16), FASTCLIP_SIXTEEN(20),
+                 FASTCLIP_SIXTEEN(24), FASTCLIP_SIXTEEN(28)::"memory");
+}
+
 #undef FASTCLIP_SIXTEEN
 #undef FASTCLIP_FOUR
 

@@ -6,19 +6,19 @@
 //   A cluster has every so many-th tile of 2 x 128 rows and 256 columns, in an order whose
 //   neighbours share operands in the L2 cache; one wave of clusters walks all of them.
 // Cost
-//   2 M N D FLOPs (three times that for float32-grade products), two exponentials per logit; writes
-//   2 bytes per logit and plane.
+//   2 M N D FLOPs (three times that for float32-grade products), an exponential per logit, or two
+//   (tile_sides.cuh); writes 2 bytes per logit and plane.
 // Numerics
 //   ../logit_gradients.cuh
 // Limits
 //   sm_90a.
 // Schedule
-//   product.cuh with 3 stages, 144 KiB. What belongs to columns lies in shared memory, 2 KiB for
-//   each warpgroup, since a thread has 64 columns. G goes through 32 KiB of each warpgroup to the
-//   copy engine, which stores while the next tile is multiplied.
+//   product.cuh with 3 stages, 144 KiB. What belongs to rows and columns comes through two buffers of
+//   3 KiB (tile_sides.cuh). G goes through 32 KiB of each warpgroup to the copy engine, which stores
+//   while the next tile is multiplied.
 // Source
 //   None.
-#include "block_tiles.cuh"
+#include "tile_sides.cuh"
 
 namespace fastclip::cuda::hopper {
 
@@ -27,8 +27,12 @@ namespace {
 struct Shared {
   Ring<BLOCK_STAGES> ring;
   Stored stored[CONSUMERS];
-  SideWeight col_weights[CONSUMERS][BLOCK_COLS];
+  SideRing sides;
 };
+
+// 11 KiB are left.
+static_assert(sizeof(Shared) + BUFFERS * BLOCK_ROWS * 2 * sizeof(int32_t) <= 227 << 10,
+              "there is room for two more numbers to each row of the buffers");
 
 struct Parameters {
   Factors factors;
@@ -43,28 +47,31 @@ __global__ void __launch_bounds__(THREADS, 1)
   Shared& shared = *reinterpret_cast<Shared*>(shared_memory());
   const GradientBlock& block = of.block.of;
   const ClusterTiles tiles(block);
-  divide_labour(of.factors, shared.ring, tiles.count(), tiles, [&] {
-    SideWeight* col_weights = shared.col_weights[group()];
-    const float weight = of.weights.scalars[WEIGHT];
+  const auto fetch = [&] { fetch_all_sides(of.weights, of.matrix, block, tiles, shared.sides); };
+  const auto consume = [&] {
     const int block_row = rank_in_cluster() * BLOCK_ROWS;
-    multiply_tiles(
-        of.factors, shared.ring, tiles.count(), tiles, [&](HopperFragment& G, TilePosition tile) {
-          for (int c = thread_of_group(); c < BLOCK_COLS; c += WARPGROUP) {
-            const int j = tile.col + c;
-            col_weights[c] = side_weight(of.weights, of.matrix.M + j, j < of.matrix.N, weight);
-          }
-          synchronize_group();
-          const int row = tile.row + block_row;  // of the block's tile, in the block of G
-          const bool masked =
-              needs_masks(of.matrix, block.first_row + row, tile.col, BLOCK_ROWS, BLOCK_COLS);
-          to_gradients(G, of.weights, of.matrix, block.first_row + row + warp_row(), tile.col,
-                       masked, [&](int c) { return col_weights[col_of(c)]; });
-          // Its first barrier comes after everybody has read the weights of this tile.
-          store_block(of.block, row + group() * GROUP_ROWS, tile.col - block.first_col, G,
-                      shared.stored[group()]);
-        });
+    multiply_tiles(of.factors, shared.ring, tiles.count(), [&](HopperFragment& G, int i) {
+      const TileSides& sides = shared.sides.buffers[i % BUFFERS];
+      wait(shared.sides.full[i % BUFFERS], i / BUFFERS % 2);
+      const float unit = sides.unit;
+      const auto row_weight = [&](int r) { return sides.of[warp_row() + row_of(r)]; };
+      const auto col_weight = [&](int c) { return sides.of[BLOCK_ROWS + col_of(c)]; };
+      if (sides.one_shift)
+        to_gradients_of_one_shift(G, unit, row_weight, col_weight);
+      else
+        to_gradients(G, unit, row_weight, col_weight);
+      const int row = sides.tile.row + block_row, col = sides.tile.col;  // row: of the block of G
+      const bool masked = sides.masked;
+      __syncwarp();
+      if (threadIdx.x % WARP == 0) arrive(shared.sides.empty[i % BUFFERS]);
+      if (masked) put_pairs(G, of.weights, of.matrix, block.first_row + row + warp_row(), col);
+      store_block(of.block, row + group() * GROUP_ROWS, col - block.first_col, G,
+                  shared.stored[group()]);
+    });
     finish_stores();
-  });
+  };
+  shared.sides.initialize();
+  divide_labour(of.factors, shared.ring, tiles.count(), tiles, consume, fetch);
 #endif
 }
 

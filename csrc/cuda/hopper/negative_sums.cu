@@ -61,17 +61,16 @@ __global__ void __launch_bounds__(THREADS, 1)
     Sums sums(of);
     float* row_partial = of.row_partial + int64_t{tile_of_panel} * M;
     multiply_tiles(
-        parameters.factors, shared.ring, num_tiles, position,
-        [&](const HopperFragment& logits, TilePosition tile) {
-          const int block_row = tile.row + rank * BLOCK_ROWS, row = block_row + warp_row();
+        parameters.factors, shared.ring, num_tiles, [&](const HopperFragment& logits, int i) {
+          const int block_row = position(i).row + rank * BLOCK_ROWS, row = block_row + warp_row();
           float over_cols[HopperFragment::ROWS];
           sums.add(logits, row, first_col,
                    needs_masks(of.matrix, block_row, first_col, BLOCK_ROWS, BLOCK_COLS), over_cols);
 #pragma unroll
           for (int r = 0; r < HopperFragment::ROWS; ++r) {
             const float value = across_row(over_cols[r], Sums::merged);
-            const int i = row + row_of(r);
-            if (threadIdx.x % 4 == 0 && i < M) row_partial[i] = value;
+            const int at = row + row_of(r);
+            if (threadIdx.x % 4 == 0 && at < M) row_partial[at] = value;
           }
         });
 

@@ -12,6 +12,9 @@
 // Numerics
 //   float16 factors, float32 sums; the small products first, where the sum has room for their
 //   digits.
+//   22 bits are those of the factors. A sum has fewer: tensor cores truncate where they add (Fasi et
+//   al. 2021), so that it is drawn toward zero at every step of 16 features
+//   (fastclip/backends/gpu/precision.py has figures). The emulator rounds.
 // Limits
 //   Operands are padded to whole tiles of the cluster with zeros.
 // Schedule
@@ -20,11 +23,27 @@
 //   rows and for its half of the columns, which arrives in both blocks. The other two multiply 64
 //   rows each, wgmma.m64n256k16, with one step in flight: when step k is issued, step k - 1 has
 //   left its stage, and both blocks' producers are told. The ring goes on across tiles, so that the
-//   next tile arrives during an epilogue; the two multiplying warpgroups wait for stages, not for
-//   each other, so that one may multiply while the other is at its epilogue.
+//   next tile arrives during an epilogue. The two multiplying warpgroups wait for stages, not for
+//   each other; nothing but a lead drives them apart, and nothing takes it away. So the second
+//   begins when the first is half a ring ahead, and one multiplies while the other is at its
+//   epilogue.
+// Why nobody waits for ever, and nothing is read too early or written too late
+//   full, empty   All three sides walk stages and parities alike (`Turn`), over as many tiles: those
+//                 of a cluster, not of a block. A phase cannot be missed: the producer needs
+//                 every warpgroup's arrival to begin a stage again, and a warpgroup the producer's.
+//                 The other block's bytes may come before this block has announced its own: a
+//                 phase does not end before the one arrival that `full` counts.
+//   lead          One phase, one arrival, by the first group after at most half a ring of steps, which
+//                 need no stage again: it waits for nothing that the second group does.
+//   registers     168 of each thread at launch, 40 and 232 after all four warps of the producer's
+//                 group have given theirs, for which the others wait: the sum is the same.
+//   named         Barriers 1 and 2 are the consumers': no warp of the producer's group is at one.
+//   the end       Arrivals go to the other block's memory, which lives until both blocks are at the
+//                 cluster's last barrier; warps get there whole.
 // Source
 //   The division of labour is that of CUTLASS 3's cooperative kernels; Markidis et al. 2018,
-//   arXiv:1803.04014, for splitting a factor into two halves.
+//   arXiv:1803.04014, for splitting a factor into two halves; Fasi et al. 2021, "Numerical behavior
+//   of NVIDIA tensor cores", PeerJ Computer Science 7:e330.
 #pragma once
 
 #include "../features.h"
@@ -42,6 +61,7 @@ constexpr int CONSUMERS = 2, GROUP_ROWS = BLOCK_ROWS / CONSUMERS;
 constexpr int THREADS = (1 + CONSUMERS) * WARPGROUP;
 // Of a thread: 168 are given to each at launch, those of the producer are lent to the others.
 constexpr int PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
+constexpr int FETCHING_WARP = 1;  // of the producer's group
 constexpr uint16_t BOTH = 3;
 
 using HopperFragment = Fragment<1, BLOCK_COLS / 8>;
@@ -76,6 +96,7 @@ struct Ring {
   char stages[STAGES][STAGE_BYTES];  // first: swizzled boxes have to begin at multiples of 1024
   Barrier full[STAGES];
   Barrier empty[STAGES];
+  Barrier lead;  // the first group has it
 
   FASTCLIP_DEVICE void initialize() {
     if (threadIdx.x == 0) {
@@ -83,6 +104,7 @@ struct Ring {
         cuda::initialize(full[i], 1);
         cuda::initialize(empty[i], CLUSTER * CONSUMERS);
       }
+      cuda::initialize(lead, 1);
       publish_barriers();
     }
     synchronize_cluster();
@@ -132,14 +154,16 @@ FASTCLIP_DEVICE void load_tiles(const Factors& of, Ring<STAGES>& ring, int num_t
   }
 }
 
-// The consumers' part. epilogue(logits, position) for every tile.
-template <int STAGES, typename Position, typename Epilogue>
+// The consumers' part. epilogue(logits, i) for every tile i.
+template <int STAGES, typename Epilogue>
 FASTCLIP_DEVICE void multiply_tiles(const Factors& of, Ring<STAGES>& ring, int num_tiles,
-                                    Position&& position, Epilogue&& epilogue) {
+                                    Epilogue&& epilogue) {
   const int steps = of.dim / BLOCK_K * of.segments;
   const auto release = [&](int stage) {
     if (thread_of_group() < CLUSTER) arrive_at(ring.empty[stage], thread_of_group());
   };
+  const int lead = min(steps, STAGES / 2);
+  if (group() == 1 && num_tiles > 0) wait(ring.lead, 0);
   Turn<STAGES> turn;
   for (int i = 0; i < num_tiles; ++i) {
     HopperFragment logits;
@@ -156,23 +180,31 @@ FASTCLIP_DEVICE void multiply_tiles(const Factors& of, Ring<STAGES>& ring, int n
       commit_products();
       wait_for_products<1>();
       if (step > 0) release(last_stage);
+      if (i == 0 && step + 1 == lead && threadIdx.x == WARPGROUP) arrive(ring.lead);
       last_stage = turn.stage;
       turn.advance();
     }
     wait_for_products<0>();
+    settle_accumulators(logits.acc[0]);
     release(last_stage);
-    epilogue(logits, position(i));
+    epilogue(logits, i);
   }
 }
 
-// The whole block: `consume` runs in the consumers, and calls multiply_tiles.
-template <int STAGES, typename Position, typename Consume>
+struct Nothing {
+  FASTCLIP_DEVICE void operator()() const {}
+};
+
+// The whole block: `consume` runs in the consumers, and calls multiply_tiles; `fetch` in a warp
+// beside the producer, with as few registers.
+template <int STAGES, typename Position, typename Consume, typename Fetch = Nothing>
 FASTCLIP_DEVICE void divide_labour(const Factors& of, Ring<STAGES>& ring, int num_tiles,
-                                   Position&& position, Consume&& consume) {
+                                   Position&& position, Consume&& consume, Fetch&& fetch = {}) {
   ring.initialize();
   if (is_producer()) {
     give_registers<PRODUCER_REGISTERS>();
     if (threadIdx.x == 0) load_tiles(of, ring, num_tiles, position);
+    if (threadIdx.x / WARP == FETCHING_WARP) fetch();
     __syncwarp();  // the cluster's barrier wants whole warps
   } else {
     take_registers<CONSUMER_REGISTERS>();

@@ -46,26 +46,24 @@ __global__ void __launch_bounds__(THREADS, 1)
   const ClusterTiles tiles(block);
   divide_labour(parameters.factors, shared.ring, tiles.count(), tiles, [&] {
     const int block_row = rank_in_cluster() * BLOCK_ROWS;
-    multiply_tiles(
-        parameters.factors, shared.ring, tiles.count(), tiles,
-        [&](HopperFragment& G, TilePosition tile) {
-          const int row = tile.row + block_row, block_col = tile.col - block.first_col;
-          const int64_t partial =
-              int64_t{block_col / BLOCK_COLS} * block.num_rows + row + warp_row();
-          const auto put = [&](int r, float loss, float sum_of_G) {
-            if constexpr (LOSS) loss = across_row(loss, Sum());
-            if constexpr (GRADIENT) sum_of_G = across_row(sum_of_G, Sum());
-            if (threadIdx.x % 4 != 0) return;
-            if constexpr (LOSS) of.row_partial[partial + row_of(r)] = loss;
-            if constexpr (GRADIENT) of.bias_partial[partial + row_of(r)] = sum_of_G;
-          };
-          const int matrix_row = block.first_row + row;
-          const bool masked = needs_masks(of.matrix, matrix_row, tile.col, BLOCK_ROWS, BLOCK_COLS);
-          to_sigmoid<LOSS, GRADIENT>(G, of, matrix_row + warp_row(), tile.col, masked, put);
-          if constexpr (GRADIENT)
-            store_block(parameters.block, row + group() * GROUP_ROWS, block_col, G,
-                        shared.stored[group()]);
-        });
+    multiply_tiles(parameters.factors, shared.ring, tiles.count(), [&](HopperFragment& G, int i) {
+      const TilePosition tile = tiles(i);
+      const int row = tile.row + block_row, block_col = tile.col - block.first_col;
+      const int64_t partial = int64_t{block_col / BLOCK_COLS} * block.num_rows + row + warp_row();
+      const auto put = [&](int r, float loss, float sum_of_G) {
+        if constexpr (LOSS) loss = across_row(loss, Sum());
+        if constexpr (GRADIENT) sum_of_G = across_row(sum_of_G, Sum());
+        if (threadIdx.x % 4 != 0) return;
+        if constexpr (LOSS) of.row_partial[partial + row_of(r)] = loss;
+        if constexpr (GRADIENT) of.bias_partial[partial + row_of(r)] = sum_of_G;
+      };
+      const int matrix_row = block.first_row + row;
+      const bool masked = needs_masks(of.matrix, matrix_row, tile.col, BLOCK_ROWS, BLOCK_COLS);
+      to_sigmoid<LOSS, GRADIENT>(G, of, matrix_row + warp_row(), tile.col, masked, put);
+      if constexpr (GRADIENT)
+        store_block(parameters.block, row + group() * GROUP_ROWS, block_col, G,
+                    shared.stored[group()]);
+    });
     if constexpr (GRADIENT) finish_stores();
   });
 #endif

@@ -10,7 +10,7 @@ from fastclip.backends.cuda import library
 from fastclip.backends.cuda.variants import variant_for
 from fastclip.backends.gpu.logit_matrix import GradientVectors, LogitMatrix, Region
 from fastclip.backends.gpu.operand import DIM_MULTIPLE, ROW_MULTIPLE, Extent, Operand, padded
-from fastclip.backends.gpu.partials import Partials, over_panels
+from fastclip.backends.gpu.partials import Partials, Reduction, over_panels
 from fastclip.backends.gpu.scalars import NUM_SCALARS, LargestGradients
 
 
@@ -55,35 +55,8 @@ def positives(rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix
     return positive
 
 
-def negative_sums(
-    rows: Operand,
-    cols: Operand,
-    scalars: Tensor,
-    matrix: LogitMatrix,
-    kept: Tensor,  # (kept_rows, columns) int16 or float32, written; or with no rows
-) -> Partials:
-    return _partials(rows, cols, scalars, matrix, scalars, kept, maximum=False)
-
-
-def negative_maxima(
-    rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix, positive: Tensor
-) -> Partials:
-    """In log2 units; positive: (M,), written where a row has a pair."""
-    nothing = scalars.new_empty((0, 0), dtype=torch.int16)
-    return _partials(rows, cols, scalars, matrix, positive, nothing, maximum=True)
-
-
-def _partials(
-    rows: Operand,
-    cols: Operand,
-    scalars: Tensor,
-    matrix: LogitMatrix,
-    positive: Tensor,
-    kept: Tensor,
-    maximum: bool,
-) -> Partials:
-    M, N, _ = matrix
-    variant = variant_for(scalars.device)
+def partials(of: Reduction) -> Partials:
+    variant = variant_for(of.scalars.device)
 
     def one_panel(
         first_col_tile: int,
@@ -94,14 +67,15 @@ def _partials(
     ) -> None:
         num_strips = len(col_partial) // variant.strip_partials
         _launch(
-            variant.prefix + "negative_sums", scalars,
-            rows.values, cols.values, scalars, row_partial, col_partial, positive, kept,
-            *matrix, first_col_tile, num_tiles, strip_tiles, num_strips, maximum,
+            variant.prefix + "negative_sums", of.scalars,
+            of.rows.values, of.cols.values, of.scalars, row_partial, col_partial, of.positive,
+            of.kept, *of.matrix, first_col_tile, num_tiles, strip_tiles, num_strips, of.maximum,
         )  # fmt: skip
 
     return over_panels(
-        one_panel, M, N, variant.block_m, variant.block_n, variant.strip_partials, maximum, scalars
-    )
+        one_panel, of.matrix.M, of.matrix.N, variant.block_m, variant.block_n,
+        variant.strip_partials, of.maximum, of.scalars,
+    )  # fmt: skip
 
 
 def finalise(

@@ -38,12 +38,11 @@ Both primitives
 Softmax
     positives(rows, cols, scalars, matrix) -> (M,) float32
         natural units, 0 where a row has no pair
-    negative_sums(rows, cols, scalars, matrix, kept) -> Partials
-        of 2^(logit - shift), float32; the logits of the first kept_rows rows are written to kept,
-        which has no rows where none are kept
-    negative_maxima(rows, cols, scalars, matrix, positive) -> Partials
-        of logits in log2 units, -inf where there is no negative; positive (M,) float32 is written
-        again, from the same product, where a row has a pair
+    partials(of: Reduction) -> Partials
+        of 2^(logit - shift) over the negatives, float32; the logits of the first kept_rows rows are
+        written to kept, which has no rows where none are kept. Or, with maximum, of logits in log2
+        units, -inf where there is no negative; positive (M,) float32 is written again, from the
+        same product, where a row has a pair
     finalise(rows, cols, scalars, matrix, partials, maximum, shift, total) -> None
         of one side (of columns: operands swapped, matrix transposed); partials (any number, M)
         float32; maximum (M,) float32 in log2 units, or None; shift and total (M,) written.

@@ -12,6 +12,7 @@ only a chunk, and the block (`blocks.py`). With float32-grade products operands 
 A side without gradient has no product, unless it is the only one left to give d logit_scale.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -19,7 +20,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from fastclip.backends.gpu.blocks import block_for
+from fastclip.backends.gpu.blocks import block_for, even_parts
 from fastclip.backends.gpu.operand import ROW_MULTIPLE, Extent, Operand, padded
 from fastclip.backends.gpu.products import accumulate
 from fastclip.backends.gpu.scalars import GRAD_COL, GRAD_ROW
@@ -39,7 +40,7 @@ class Rows:
 
     def chunks(self, size: int) -> Iterator[slice]:
         for begin, end in ((0, self.kept), (self.kept, len(self.features))):
-            yield from (slice(i, min(i + size, end)) for i in range(begin, end, size))
+            yield from even_parts(begin, end, size)
 
 
 def walk(
@@ -55,7 +56,7 @@ def walk(
 ) -> Tensor:
     """Returns grad_logit_scale, () float32."""
     M, N = len(rows.features), cols.num_rows
-    block = block_for(N, rows.features.shape[1], workspace, cols.planes)
+    block = block_for(M, N, rows.features.shape[1], workspace, cols.planes)
     chunk_rows = padded(min(block.rows, M), ROW_MULTIPLE)
     panel_cols = min(block.cols, cols.plane_rows)
     with_rows = grad_row is not None or grad_col is None
@@ -73,15 +74,13 @@ def walk(
         features = rows.features[chunk]
         operand = kernels.prepare(features, rows.extent, cols.planes)
         num_rows = operand.plane_rows
-        for first_col in range(0, N, panel_cols):
-            num_cols = min(panel_cols, cols.plane_rows - first_col)
-            shape = cols.planes, num_rows, num_cols
-            of_block = buffer[: cols.planes * num_rows * num_cols].view(shape)
-            fill(of_block, operand, chunk.start, first_col)
-            panel = slice(first_col, first_col + num_cols)
+        for panel in even_parts(0, cols.plane_rows, panel_cols):
+            shape = cols.planes, num_rows, panel.stop - panel.start
+            of_block = buffer[: math.prod(shape)].view(shape)
+            fill(of_block, operand, chunk.start, panel.start)
             if with_rows:
                 product = row_product[:num_rows]
-                accumulate(product, of_block, cols.values[:, panel], first=first_col == 0)
+                accumulate(product, of_block, cols.values[:, panel], first=panel.start == 0)
             if grad_col is not None:
                 transposed = of_block.transpose(1, 2)
                 product = col_product[panel]
@@ -91,6 +90,7 @@ def walk(
             grad_scale[chunk] = kernels.feature_gradient(
                 row_product, features, operand, scalars, GRAD_ROW, grad
             )
+        del operand  # before the next one is made
     if grad_col is not None:
         of_cols = kernels.feature_gradient(
             col_product, col_features, cols, scalars, GRAD_COL, grad_col

@@ -18,6 +18,7 @@ from fastclip.backends.gpu.block_walk import Rows, walk
 from fastclip.backends.gpu.device import device_of
 from fastclip.backends.gpu.logit_matrix import GradientVectors, LogitMatrix, Region
 from fastclip.backends.gpu.operand import Operand, extent
+from fastclip.backends.gpu.partials import negative_maxima, negative_sums
 from fastclip.backends.gpu.precision import kept_dtype, kept_logits, planes_for
 from fastclip.backends.gpu.scalars import LargestGradients
 from fastclip.rectangle import Rectangle, Sides
@@ -41,10 +42,10 @@ def contrastive_lse(
         values = kernels.scalars(logit_scale, None, row_extent, col_extent, max(M, N))
         positive = kernels.positives(rows, cols, values, matrix)
         kept = kept_logits(row_features, kept_rows, N)
-        partials = kernels.negative_sums(rows, cols, values, matrix, kept)
+        partials = negative_sums(kernels, rows, cols, values, matrix, kept)
         row_maximum = col_maximum = None
         if needs_maximum:
-            maxima = kernels.negative_maxima(rows, cols, values, matrix, positive)
+            maxima = negative_maxima(kernels, rows, cols, values, matrix, positive)
             row_maximum, col_maximum = maxima.rows.amax(0), maxima.cols.amax(0)
         shift, total = values.new_empty((M + N,)), values.new_empty((M + N,))
         kernels.finalise(

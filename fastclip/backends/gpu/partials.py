@@ -1,8 +1,8 @@
 """Sums over all negatives, or maxima, in partial results: panels of columns, strips of rows.
 
 A launch has a panel of columns, so that the panel's operand stays in the L2 cache and row_partial
-is bounded. One program has a tile of columns and a strip: row tiles below each other, whose sums
-over rows stay in its registers.
+is bounded; the number of strips bounds col_partial. One program has a tile of columns and a strip:
+row tiles below each other, whose sums over rows stay in its registers.
 
     row_partial_ti   of row i, over the columns of tile t of the panel; panels are merged here
     col_partial_pj   of column j, over the rows that partial p stands for: those of a strip, or one
@@ -11,14 +11,20 @@ over rows stay in its registers.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from fastclip.backends.gpu.logit_matrix import LogitMatrix
+from fastclip.backends.gpu.operand import Operand
+
 PANEL_COLS = 16384
-PARTIAL_BYTES = 64 << 20  # of the row partials of a panel
+PARTIAL_BYTES = 64 << 20  # of the row partials of a panel, and of all column partials
 MOST_STRIPS = 64
 PROGRAMS = 1024  # enough for a few per multiprocessor
+# Two waves of an H200's clusters, one of its multiprocessors: column partials may take more for it.
+FEWEST_PROGRAMS = 128
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,45 @@ class Partials:
 
     rows: Tensor  # (num_row_partials, M)
     cols: Tensor  # (num_col_partials, N)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What a set of kernels reduces to `Partials`: the negatives of a matrix."""
+
+    rows: Operand
+    cols: Operand
+    scalars: Tensor
+    matrix: LogitMatrix
+    maximum: bool  # the largest logits, in log2 units; otherwise sums of 2^(logit - shift)
+    kept: Tensor  # (kept_rows, columns) int16 or float32, written beside sums
+    positive: Tensor  # (M,), written beside maxima where a row has a pair
+
+
+def negative_sums(
+    kernels: ModuleType,
+    rows: Operand,
+    cols: Operand,
+    scalars: Tensor,
+    matrix: LogitMatrix,
+    kept: Tensor,  # (kept_rows, columns) int16 or float32, written; or with no rows
+) -> Partials:
+    """Sums of 2^(logit - shift)."""
+    unused = scalars  # in the place of positives
+    return kernels.partials(Reduction(rows, cols, scalars, matrix, False, kept, unused))
+
+
+def negative_maxima(
+    kernels: ModuleType,
+    rows: Operand,
+    cols: Operand,
+    scalars: Tensor,
+    matrix: LogitMatrix,
+    positive: Tensor,  # (M,), written where a row has a pair
+) -> Partials:
+    """The largest logits in log2 units; -inf where there is no negative."""
+    nothing = scalars.new_empty((0, 0), dtype=torch.int16)
+    return kernels.partials(Reduction(rows, cols, scalars, matrix, True, nothing, positive))
 
 
 # launch(first column tile, column tiles, row tiles of a strip, row_partial, col_partial) of one
@@ -49,7 +94,8 @@ def over_panels(
     num_m, num_n = -(-M // block_m), -(-N // block_n)
     panel_tiles = min(num_n, PANEL_COLS // block_n, max(1, PARTIAL_BYTES // (4 * M)))
     # Long strips write little, many programs keep the device busy.
-    num_strips = min(num_m, MOST_STRIPS, -(-PROGRAMS // panel_tiles))
+    fitting = max(PARTIAL_BYTES // (4 * N * strip_partials), -(-FEWEST_PROGRAMS // panel_tiles))
+    num_strips = min(num_m, MOST_STRIPS, -(-PROGRAMS // panel_tiles), fitting)
     strip_tiles = -(-num_m // num_strips)
     num_strips = -(-num_m // strip_tiles)
 

@@ -5,6 +5,13 @@
                          "highest" (torch's default) two planes, 22 bits and three products;
                          "high" and "medium" one, the 11 bits of TF32 at twice its rate
 
+22 bits are those of the factors. Sums are float32 in which tensor cores truncate and do not round
+(Fasi et al. 2021, PeerJ Computer Science 7:e330): negatives are drawn toward zero at each step of
+16 elements, pairs are exact. Simulated with one truncation per instruction, N = 500, D = 768 and
+logit_scale 100: gradients of float32 features off by 8e-5 (`cone`), 2e-5 (`trained`) and 8e-7
+(`random`) of their norm. Rounded sums, as in the emulator, give 6e-6, 2e-6 and 4e-7, eager float32
+on a CPU 1e-5, 1e-5 and 4e-7. With one plane, the factors' own rounding is larger.
+
 Kept logits are 16-bit integers, multiples of 1/32767 of the largest that is possible: their
 rounding error, 9e-6 logit_scale, is about that of one-plane operands. For float32 features they
 are float32.
@@ -13,6 +20,7 @@ are float32.
 import torch
 from torch import Tensor
 
+from fastclip.backends.gpu.blocks import MOST_BYTES
 from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout
 
 KEPT_MULTIPLE = 128  # columns of a kept row, so that rows are aligned
@@ -31,11 +39,11 @@ def kept_dtype(dtype: torch.dtype) -> torch.dtype:
 def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
     if primitive == "siglip_sum":
         return NOTHING_KEPT  # one pass needs nothing of the forward
-    # Unasked, a batch of 5,760 keeps its logits; none of float32 does, whose gradients would be half
-    # as exact. Of a workspace, the block of G comes first; what is allowed beyond it keeps logits.
+    # Unasked, a batch of 5,760 keeps its logits; none of float32 does, whose gradients would be
+    # half as exact. Of a workspace the block of G comes first; what is left of it keeps logits.
     return KeptLayout(
         default_bytes=0 if dtype == torch.float32 else 64 << 20,
-        reserved_bytes=96 << 20,
+        reserved_bytes=MOST_BYTES,
         element_bytes=kept_dtype(dtype).itemsize,
         multiple=KEPT_MULTIPLE,
     )

@@ -3,7 +3,7 @@
 from fastclip.backends.triton.feature_gradients import feature_gradient
 from fastclip.backends.triton.finalise import finalise
 from fastclip.backends.triton.logit_gradients import from_kept, recomputed
-from fastclip.backends.triton.negative_sums import negative_maxima, negative_sums
+from fastclip.backends.triton.negative_sums import partials
 from fastclip.backends.triton.operands import prepare
 from fastclip.backends.triton.positives import positives
 from fastclip.backends.triton.scalars import scalars
@@ -13,8 +13,7 @@ __all__ = [
     "feature_gradient",
     "finalise",
     "from_kept",
-    "negative_maxima",
-    "negative_sums",
+    "partials",
     "positives",
     "prepare",
     "recomputed",

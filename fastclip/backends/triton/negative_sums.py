@@ -30,14 +30,11 @@ Source
     Sums of both directions from one tile are also in memeff (b0nce/MemoryEfficientCLIP).
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastclip.backends.gpu.logit_matrix import LogitMatrix
-from fastclip.backends.gpu.operand import Operand
-from fastclip.backends.gpu.partials import Partials, over_panels
+from fastclip.backends.gpu.partials import Partials, Reduction, over_panels
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.matrix import matrix_argument
 from fastclip.backends.triton.scalars import LN_2, SHIFT, STEP, UNIT
@@ -48,36 +45,10 @@ from fastclip.backends.triton.tiles import tiles_for
 ROUNDING = tl.constexpr(12582912.0)  # 1.5 * 2^23
 
 
-def negative_sums(
-    rows: Operand,
-    cols: Operand,
-    scalars: Tensor,
-    matrix: LogitMatrix,
-    kept: Tensor,  # (kept_rows, columns) int16 or float32, written; or with no rows
-) -> Partials:
-    return _partials(rows, cols, scalars, matrix, scalars, kept, maximum=False)
-
-
-def negative_maxima(
-    rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix, positive: Tensor
-) -> Partials:
-    """In log2 units; positive: (M,), written where a row has a pair."""
-    nothing = scalars.new_empty((0, 0), dtype=torch.int16)
-    return _partials(rows, cols, scalars, matrix, positive, nothing, maximum=True)
-
-
-def _partials(
-    rows: Operand,
-    cols: Operand,
-    scalars: Tensor,
-    matrix: LogitMatrix,
-    positive: Tensor,
-    kept: Tensor,
-    maximum: bool,
-) -> Partials:
-    M, N, _ = matrix
-    tiles = tiles_for(scalars.device)
-    tile = tiles.keeping if len(kept) or maximum else tiles.negative_sums
+def partials(of: Reduction) -> Partials:
+    rows, cols, kept = of.rows, of.cols, of.kept
+    tiles = tiles_for(of.scalars.device)
+    tile = tiles.keeping if len(kept) or of.maximum else tiles.negative_sums
 
     def one_panel(
         first_col_tile: int,
@@ -91,19 +62,20 @@ def _partials(
             (num_tiles, len(col_partial)),
             matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
             matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
-            scalars, row_partial, col_partial, positive, kept,
-            *matrix, first_col_tile, strip_tiles,
+            of.scalars, row_partial, col_partial, of.positive, kept,
+            *of.matrix, first_col_tile, strip_tiles,
             rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
             len(kept), kept.shape[1],
             BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
             SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
-            COLUMN_SUMS=tiles.column_sums, MAXIMUM=maximum, KEEP=len(kept) > 0,
+            COLUMN_SUMS=tiles.column_sums, MAXIMUM=of.maximum, KEEP=len(kept) > 0,
             num_warps=tile.num_warps, num_stages=tile.num_stages,
         )  # fmt: skip
 
     return over_panels(
-        one_panel, M, N, tile.block_m, tile.block_n, strip_partials=1, maximum=maximum, like=scalars
-    )
+        one_panel, of.matrix.M, of.matrix.N, tile.block_m, tile.block_n,
+        strip_partials=1, maximum=of.maximum, like=of.scalars,
+    )  # fmt: skip
 
 
 @triton.jit(

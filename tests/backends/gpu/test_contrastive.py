@@ -268,7 +268,7 @@ class TestPanelsAndBlocks:
     def small(self, monkeypatch):
         monkeypatch.setattr(partials, "PANEL_COLS", 256)
         monkeypatch.setattr(partials, "MOST_STRIPS", 2)
-        monkeypatch.setattr(blocks, "BLOCKS", ((1 << 31, 256, 256 * 256 * 2),))
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", ((1 << 31, 256 * 256 * 2),))
 
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     def test_they_add_up(self, gpu, dtype):

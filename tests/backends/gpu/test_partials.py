@@ -41,3 +41,27 @@ def test_panels_and_strips_cover_the_matrix(monkeypatch, panel_cols, strip_parti
     assert sum(panels) == -(-N // BLOCK_N) and len(panels) == -(-512 // min(panel_cols, 512))
     torch.testing.assert_close(reduce(found.rows, 0), reduce(matrix, 1))
     torch.testing.assert_close(reduce(found.cols, 0), reduce(matrix, 0))
+
+
+@pytest.mark.parametrize("N", [1000, 32_768, 200_000, 1 << 20, 1 << 22])
+@pytest.mark.parametrize("block, strip_partials", [(128, 1), (256, 2)])
+def test_partials_are_small_and_programs_are_many(N, block, strip_partials):
+    programs = []
+
+    def launch(first_col_tile, num_tiles, strip_tiles, row_partial, col_partial):
+        assert row_partial.nbytes <= max(64 << 20, 4 * N)
+        most = max(64 << 20, 4 * N * strip_partials * -(-128 // len(row_partial)))
+        assert col_partial.nbytes <= most
+        programs.append(num_tiles * len(col_partial) // strip_partials)
+
+    like = torch.empty(0, device="meta")
+    partials.over_panels(launch, N, N, block, block, strip_partials, False, like)
+    assert programs[0] >= min(126, (-(-N // block)) ** 2)
+
+
+def test_a_million_columns_take_64_mib():
+    """64 strips of two partials were 512 MiB."""
+    found = partials.over_panels(
+        lambda *args: None, 1 << 20, 1 << 20, 256, 256, 2, False, torch.empty(0, device="meta")
+    )
+    assert found.cols.nbytes == 64 << 20

@@ -84,7 +84,7 @@ def test_rectangles_with_a_weight_per_row_match_float64(gpu, shape):
 
 def test_several_panels_and_blocks_add_up(gpu, monkeypatch):
     monkeypatch.setattr(sigmoid, "PANEL_COLS", 256)
-    monkeypatch.setattr(blocks, "BLOCKS", ((1 << 31, 256, 256 * 256 * 2),))
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", ((1 << 31, 256 * 256 * 2),))
     image, text = planted_features(square(300, 24), "random")
     inputs = image, text, torch.tensor(10.0), torch.tensor(-5.0)
     one, two = run(gpu, *inputs), run(gpu, *inputs, reduction="none")
