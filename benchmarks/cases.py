@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.rectangle import MAIN_DIAGONAL, Diagonal
+
 Draw = Callable[[int], Tensor]  # number of rows -> (rows, D) standard normal, float32
 Pairs = tuple[slice, slice]  # the rows that have a pair, and the columns they are paired with
 
@@ -47,13 +49,13 @@ class Case:
 
 
 class Shape(NamedTuple):
-    """The M x N of the primitive; row i is paired with column i + positive_offset."""
+    """The M x N of the primitive, and its pairs."""
 
     name: str
     M: int
     N: int
     D: int
-    positive_offset: int
+    positives: Diagonal = MAIN_DIAGONAL
 
     def __str__(self) -> str:
         return self.name
@@ -70,19 +72,19 @@ RAGGED = tuple(
 )  # fmt: skip
 
 RECTANGLES = (
-    Shape("one-by-one", 1, 1, 1, 0),
-    Shape("square", 64, 64, 32, 0),
-    Shape("strip-of-first-rank", 48, 192, 40, 0),
-    Shape("strip-of-last-rank", 48, 192, 40, 144),
-    Shape("tall", 257, 65, 33, 0),
-    Shape("tall-pairs-in-last-rows", 257, 65, 33, -192),
-    Shape("wide-with-queue", 65, 300, 17, 0),
-    Shape("wide-odd-offset", 65, 300, 17, 131),
-    Shape("pairs-run-out-of-columns", 100, 90, 24, 37),
-    Shape("pairs-start-late", 100, 90, 24, -41),
-    Shape("no-pairs", 33, 47, 16, 47),
-    Shape("single-row", 1, 129, 64, 128),
-    Shape("single-column", 129, 1, 64, -128),
+    Shape("one-by-one", 1, 1, 1),
+    Shape("square", 64, 64, 32),
+    Shape("strip-of-first-rank", 48, 192, 40),
+    Shape("strip-of-last-rank", 48, 192, 40, Diagonal(144)),
+    Shape("tall", 257, 65, 33),
+    Shape("tall-pairs-in-last-rows", 257, 65, 33, Diagonal(-192)),
+    Shape("wide-with-queue", 65, 300, 17),
+    Shape("wide-odd-offset", 65, 300, 17, Diagonal(131)),
+    Shape("pairs-run-out-of-columns", 100, 90, 24, Diagonal(37)),
+    Shape("pairs-start-late", 100, 90, 24, Diagonal(-41)),
+    Shape("no-pairs", 33, 47, 16, Diagonal(47)),
+    Shape("single-row", 1, 129, 64, Diagonal(128)),
+    Shape("single-column", 129, 1, 64, Diagonal(-128)),
 )
 
 BATCHES = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
@@ -94,7 +96,7 @@ def make_inputs(case: Case, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     The same case and seed give the same numbers. Rows have unit norm up to the dtype's rounding;
     logit_scale is float32 (float64 for float64 features), as a model keeps it.
     """
-    shape = Shape(str(case), case.N, case.N, case.D, 0)
+    shape = Shape(str(case), case.N, case.N, case.D)
     features = make_features(shape, case.data, case.dtype, seed, case.device)
     scale_dtype = torch.float64 if case.dtype == torch.float64 else torch.float32
     return *features, torch.tensor(case.logit_scale, dtype=scale_dtype, device=case.device)
@@ -107,7 +109,7 @@ def make_features(
     seed: int = 0,
     device: str = "cpu",
 ) -> tuple[Tensor, Tensor]:
-    """row_features (M, D) and col_features (N, D) whose pairs stand at `positive_offset`.
+    """row_features (M, D) and col_features (N, D) whose pairs are `shape.positives`.
 
     The numbers are those of the device's own generator: another device draws others.
     """
@@ -123,9 +125,10 @@ def make_features(
 
 
 def _pairs(shape: Shape) -> Pairs:
-    first = max(0, -shape.positive_offset)
-    count = max(0, min(shape.M, shape.N - shape.positive_offset) - first)
-    first_col = first + shape.positive_offset
+    offset = shape.positives.offset
+    first = max(0, -offset)
+    count = max(0, min(shape.M, shape.N - offset) - first)
+    first_col = first + offset
     return slice(first, first + count), slice(first_col, first_col + count)
 
 

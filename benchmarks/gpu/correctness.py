@@ -241,11 +241,12 @@ def offsets_beyond_31_bits(backend: str) -> dict:
     """A strip so long that N D and kept rows x N pass 2^31: its last columns are checked."""
     M, D = 640, 512
     N = BIG // D + 5000
-    rows, cols = make_features(Shape("strip", M, N, D, N - M), "random", torch.bfloat16, 0, "cuda")
+    shape = Shape("strip", M, N, D, Diagonal(N - M))
+    rows, cols = make_features(shape, "random", torch.bfloat16, 0, "cuda")
     scale = torch.tensor(20.0, device="cuda")
     leaves_ = [x.requires_grad_() for x in (rows, cols)]
     found = {}
-    strip = Rectangle(*leaves_, scale, Diagonal(N - M))
+    strip = Rectangle(*leaves_, scale, shape.positives)
     for kept_rows in (0, M):
         call = Call(backend, kept_rows=kept_rows)
         positive, shift, total, _ = contrastive_lse(strip, call)

@@ -42,18 +42,18 @@ std::string described(const at::Tensor& of) {
 
 }  // namespace
 
-Arguments::Arguments(const char* op, const at::Tensor& row_features, const at::Tensor& col_features)
-    : op_(op) {
-  features("row_features", row_features);
-  features("col_features", col_features);
-  TORCH_CHECK_VALUE(col_features.scalar_type() == row_features.scalar_type() &&
-                        col_features.size(1) == row_features.size(1),
-                    op_, ": col_features must have the dtype and the D of row_features, ",
-                    name_of(row_features.scalar_type()), " and ", row_features.size(1), ", got ",
-                    described(col_features));
-  M_ = row_features.size(0);
-  N_ = col_features.size(0);
-  dtype_ = row_features.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+Arguments::Arguments(const char* op, const Rectangle& rectangle) : op_(op) {
+  const at::Tensor &rows = rectangle.rows, &cols = rectangle.cols;
+  features("row_features", rows);
+  features("col_features", cols);
+  TORCH_CHECK_VALUE(cols.scalar_type() == rows.scalar_type() && cols.size(1) == rows.size(1), op_,
+                    ": col_features must have the dtype and the D of row_features, ",
+                    name_of(rows.scalar_type()), " and ", rows.size(1), ", got ", described(cols));
+  M_ = rectangle.M();
+  N_ = rectangle.N();
+  dtype_ = rectangle.is_double() ? at::kDouble : at::kFloat;
+  scalar("logit_scale", rectangle.logit_scale);
+  pairs(rectangle.positives);
 }
 
 void Arguments::features(const char* name, const at::Tensor& value) const {
@@ -80,9 +80,9 @@ void Arguments::square() const {
                     " and ", N_);
 }
 
-void Arguments::offset(int64_t positive_offset) const {
-  TORCH_CHECK_VALUE(-kLargest <= positive_offset && positive_offset <= kLargest, op_,
-                    ": positive_offset must be from -2^30 to 2^30, got ", positive_offset);
+void Arguments::pairs(Diagonal positives) const {
+  TORCH_CHECK_VALUE(-kLargest <= positives.offset && positives.offset <= kLargest, op_,
+                    ": positive_offset must be from -2^30 to 2^30, got ", positives.offset);
 }
 
 void Arguments::kept_rows(int64_t rows) const {

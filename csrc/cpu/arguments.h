@@ -6,13 +6,16 @@
 
 #include <cstdint>
 
+#include "rectangle.h"
+
 namespace fastclip::cpu {
 
-// Every check raises a ValueError that names the operator and the argument.
+// The checked rectangle of a call, and checks of what goes with it. Every check raises a ValueError
+// that names the operator and the argument.
 class Arguments {
  public:
-  // Features of both sides: (M, D) and (N, D), of one floating dtype, any strides.
-  Arguments(const char* op, const at::Tensor& row_features, const at::Tensor& col_features);
+  // Rows (M, D) and columns (N, D) have one floating dtype, any strides.
+  Arguments(const char* op, const Rectangle& rectangle);
 
   int64_t M() const { return M_; }
   int64_t N() const { return N_; }
@@ -23,12 +26,12 @@ class Arguments {
   void vector(const char* name, const at::Tensor& value, int64_t length) const {
     values(name, value, {length});
   }
-  void offset(int64_t positive_offset) const;
   void kept_rows(int64_t rows) const;
   void kept(const at::Tensor& value) const;  // (rows, N logits), as bytes
 
  private:
   void features(const char* name, const at::Tensor& value) const;
+  void pairs(Diagonal positives) const;
   void values(const char* name, const at::Tensor& value, at::IntArrayRef sizes) const;
 
   const char* op_;

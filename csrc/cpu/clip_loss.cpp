@@ -21,6 +21,12 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// Every row's pair is in its own column.
+Rectangle square_of(const at::Tensor& row_features, const at::Tensor& col_features,
+                    const at::Tensor& logit_scale, bool normalize) {
+  return {row_features, col_features, logit_scale, Diagonal{0}, normalize};
+}
+
 // -log p = softplus(maximum + log total - positive), (2, B): rows, then columns.
 template <typename T>
 at::Tensor negative_log_likelihood(const at::Tensor& positive, const at::Tensor& maximum,
@@ -88,8 +94,7 @@ class OnceDifferentiable : public torch::autograd::Function<OnceDifferentiable> 
 // is_grads_batched makes: by operators that know such tensors (fastclip/ops/contrastive_lse.py).
 [[gnu::noinline]] variable_list gradients_by_operators(const at::Tensor& grad_loss,
                                                        const variable_list& saved, bool mean,
-                                                       bool normalize, bool needs_row_grad,
-                                                       bool needs_col_grad) {
+                                                       bool normalize, Sides wants) {
   const auto &row_features = saved[0], &col_features = saved[1], &logit_scale = saved[2],
              &maximum = saved[3], &kept = saved[4], &total = saved[5], &nll = saved[6];
   const int64_t B = nll.numel() / 2;
@@ -102,7 +107,7 @@ class OnceDifferentiable : public torch::autograd::Function<OnceDifferentiable> 
   torch::jit::Stack stack = {
       row_features, col_features, logit_scale,   c10::IValue(),       c10::IValue(), 0,
       normalize,    true,         true,          excess.sum(0).neg(), grad_total,    maximum,
-      kept,         "cpu",        c10::IValue(), needs_row_grad,      needs_col_grad};
+      kept,         "cpu",        c10::IValue(), wants.rows,          wants.cols};
   backward.callBoxed(stack);
   return {stack[0].toTensor(), stack[1].toTensor(), stack[2].toTensor()};
 }
@@ -113,7 +118,7 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
                                const at::Tensor& col_features, const at::Tensor& logit_scale,
                                bool mean, bool normalize, int64_t kept_rows) {
     const auto [positive, maximum, total, kept] =
-        contrastive_lse(row_features, col_features, logit_scale, 0, normalize, kept_rows);
+        contrastive_lse(square_of(row_features, col_features, logit_scale, normalize), kept_rows);
     const bool is_double = positive.scalar_type() == at::kDouble;
     const at::Tensor nll = is_double ? negative_log_likelihood<double>(positive, maximum, total)
                                      : negative_log_likelihood<float>(positive, maximum, total);
@@ -132,19 +137,19 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
                &maximum = saved[3], &kept = saved[4], &total = saved[5], &nll = saved[6];
     const bool mean = ctx->saved_data["mean"].toBool();
     const bool normalize = ctx->saved_data["normalize"].toBool();
-    const bool needs_row_grad = ctx->needs_input_grad(0), needs_col_grad = ctx->needs_input_grad(1);
+    const Sides wants{ctx->needs_input_grad(0), ctx->needs_input_grad(1)};
     variable_list gradients(6);
     if (!grad_outputs[0].defined()) return gradients;
     if (at::isTensorSubclassLike(grad_outputs[0])) {
-      const auto all = gradients_by_operators(grad_outputs[0], saved, mean, normalize,
-                                              needs_row_grad, needs_col_grad);
+      const auto all = gradients_by_operators(grad_outputs[0], saved, mean, normalize, wants);
       for (const size_t i : {0, 1, 2}) {
         if (ctx->needs_input_grad(i)) gradients[i] = all[i];
       }
       return gradients;
     }
     // Hooks may have put other tensors in the place of those that were saved.
-    const Arguments of("clip_loss", row_features, col_features);
+    const Rectangle square = square_of(row_features, col_features, logit_scale, normalize);
+    const Arguments of("clip_loss", square);
     const at::Tensor grad_loss = grad_outputs[0].contiguous();
     mean ? of.scalar("grad_loss", grad_loss) : of.vector("grad_loss", grad_loss, of.M());
     of.vector("total", total, 2 * of.M());
@@ -155,11 +160,10 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
           nll.scalar_type() == at::kDouble
               ? statistics_gradients<double>(grad_loss, total, nll, mean)
               : statistics_gradients<float>(grad_loss, total, nll, mean);
-      const auto [grad_row, grad_col, grad_logit_scale] = contrastive_lse_backward(
-          grad_positive, grad_total, row_features, col_features, logit_scale, maximum, kept, 0,
-          normalize, needs_row_grad, needs_col_grad);
-      if (needs_row_grad) gradients[0] = grad_row;
-      if (needs_col_grad) gradients[1] = grad_col;
+      const auto [grad_row, grad_col, grad_logit_scale] =
+          contrastive_lse_backward(square, grad_positive, grad_total, maximum, kept, wants);
+      if (wants.rows) gradients[0] = grad_row;
+      if (wants.cols) gradients[1] = grad_col;
       if (ctx->needs_input_grad(2)) gradients[2] = grad_logit_scale;
     }
     if (at::GradMode::is_enabled()) {
@@ -179,9 +183,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> clip_loss(const at::Tensor& row_f
                                                          const at::Tensor& col_features,
                                                          const at::Tensor& logit_scale, bool mean,
                                                          bool normalize, int64_t kept_rows) {
-  const Arguments of("clip_loss", row_features, col_features);
+  const Arguments of("clip_loss", square_of(row_features, col_features, logit_scale, normalize));
   of.square();
-  of.scalar("logit_scale", logit_scale);
   of.kept_rows(kept_rows);
   const auto outputs =
       ClipLoss::apply(row_features, col_features, logit_scale, mean, normalize, kept_rows);

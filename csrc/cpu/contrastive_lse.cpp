@@ -65,14 +65,14 @@ class Partials {
 };
 
 template <typename T>
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward(
-    const at::Tensor& row_features, const at::Tensor& col_features, double logit_scale,
-    int64_t positive_offset, bool normalize, int64_t kept_rows) {
-  const Blocking blocking(row_features.size(0), col_features.size(0));
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward(const Rectangle& rectangle,
+                                                                   int64_t kept_rows) {
+  const int64_t M = rectangle.M(), N = rectangle.N();
+  const Blocking blocking(M, N);
   const int64_t panel_rows = kForwardPanelRows * blocking.rows.size();
   const int64_t panel_cols = kForwardPanelCols * blocking.cols.size();
-  Features<T> rows(row_features, normalize, panel_rows), cols(col_features, normalize, panel_cols);
-  const int64_t M = rows.size(), N = cols.size();
+  Features<T> rows(rectangle.rows, rectangle.normalize, panel_rows);
+  Features<T> cols(rectangle.cols, rectangle.normalize, panel_cols);
 
   const at::TensorOptions options(c10::CppTypeToScalarType<T>::value);
   const at::Tensor positive = at::zeros({M}, options), kept = empty({kept_rows, N}, options);
@@ -87,10 +87,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward(
                            std::min(N, panel_cols));
 
   for_each_logit_tile<T>(
-      rows, cols, blocking, logit_scale, {kept.data_ptr<T>(), kept_rows, N},
+      rows, cols, blocking, rectangle.logit_scale.item<double>(),
+      {kept.data_ptr<T>(), kept_rows, N},
       [&](const Tile<T>& tile) {
         for (int64_t i = 0; i < tile.rows.size(); ++i) {
-          const int64_t j = tile.pair(i, positive_offset);
+          const int64_t j = tile.pair(i, rectangle.positives);
           if (j < 0) continue;
           T& logit = tile.data[i * tile.cols.size() + j];
           positives[tile.rows.begin + i] = logit;
@@ -117,15 +118,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward(
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> contrastive_lse(
-    const at::Tensor& row_features, const at::Tensor& col_features, const at::Tensor& logit_scale,
-    int64_t positive_offset, bool normalize, int64_t kept_rows) {
-  const Arguments of("contrastive_lse", row_features, col_features);
-  of.scalar("logit_scale", logit_scale);
-  of.offset(positive_offset);
+    const Rectangle& rectangle, int64_t kept_rows) {
+  const Arguments of("contrastive_lse", rectangle);
   of.kept_rows(kept_rows);
-  const auto run = row_features.scalar_type() == at::kDouble ? forward<double> : forward<float>;
-  return run(row_features, col_features, logit_scale.item<double>(), positive_offset, normalize,
-             kept_rows);
+  const auto run = rectangle.is_double() ? forward<double> : forward<float>;
+  return run(rectangle, kept_rows);
 }
 
 }  // namespace fastclip::cpu

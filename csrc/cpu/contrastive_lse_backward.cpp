@@ -14,53 +14,46 @@ namespace fastclip::cpu {
 namespace {
 
 template <typename T>
-std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
-    const at::Tensor& grad_positive, const at::Tensor& grad_total, const at::Tensor& row_features,
-    const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& shift,
-    const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad,
-    bool needs_col_grad) {
-  const int64_t M = row_features.size(0);
+std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(const Rectangle& rectangle,
+                                                        const at::Tensor& grad_positive,
+                                                        const at::Tensor& grad_total,
+                                                        const at::Tensor& shift,
+                                                        const at::Tensor& kept, Sides wants) {
   const Weights<T> weights({grad_positive, grad_total});
   const T* const pair_weight = weights[0];
   const T* const row_weight = weights[1];
-  const T* const col_weight = row_weight + M;
+  const T* const col_weight = row_weight + rectangle.M();
   const T* const row_max = shift.const_data_ptr<T>();
-  const T* const col_max = row_max + M;
+  const T* const col_max = row_max + rectangle.M();
 
   const auto gradients = logit_gradients<T>(
-      row_features, col_features, logit_scale.item<double>(), weights.scale(), normalize,
-      kept_logits<T>(kept, col_features.size(0)), needs_row_grad, needs_col_grad,
+      rectangle, weights.scale(), kept_logits<T>(kept, rectangle.N()), wants,
       [&](const T* logits, const Tile<T>& p) {
         lse_tile_backward(logits, p.rows.size(), p.cols.size(), row_weight + p.rows.begin,
                           row_max + p.rows.begin, col_weight + p.cols.begin, col_max + p.cols.begin,
                           p.data);
         for (int64_t i = 0; i < p.rows.size(); ++i) {
-          const int64_t j = p.pair(i, positive_offset);
+          const int64_t j = p.pair(i, rectangle.positives);
           if (j >= 0) p.data[i * p.cols.size() + j] = pair_weight[p.rows.begin + i];
         }
         return 0.0;
       });
   return {gradients.grad_row, gradients.grad_col,
-          scalar<T>(gradients.grad_logit_scale, logit_scale.options())};
+          scalar<T>(gradients.grad_logit_scale, rectangle.logit_scale.options())};
 }
 
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> contrastive_lse_backward(
-    const at::Tensor& grad_positive, const at::Tensor& grad_total, const at::Tensor& row_features,
-    const at::Tensor& col_features, const at::Tensor& logit_scale, const at::Tensor& shift,
-    const at::Tensor& kept, int64_t positive_offset, bool normalize, bool needs_row_grad,
-    bool needs_col_grad) {
-  const Arguments of("contrastive_lse_backward", row_features, col_features);
+    const Rectangle& rectangle, const at::Tensor& grad_positive, const at::Tensor& grad_total,
+    const at::Tensor& shift, const at::Tensor& kept, Sides wants) {
+  const Arguments of("contrastive_lse_backward", rectangle);
   of.vector("grad_positive", grad_positive, of.M());
   of.vector("grad_total", grad_total, of.M() + of.N());
-  of.scalar("logit_scale", logit_scale);
   of.vector("shift", shift, of.M() + of.N());
   of.kept(kept);
-  of.offset(positive_offset);
-  const auto run = row_features.scalar_type() == at::kDouble ? backward<double> : backward<float>;
-  return run(grad_positive, grad_total, row_features, col_features, logit_scale, shift, kept,
-             positive_offset, normalize, needs_row_grad, needs_col_grad);
+  const auto run = rectangle.is_double() ? backward<double> : backward<float>;
+  return run(rectangle, grad_positive, grad_total, shift, kept, wants);
 }
 
 }  // namespace fastclip::cpu

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "logit_tiles.h"
+#include "rectangle.h"
 
 namespace fastclip::cpu {
 
@@ -109,20 +110,20 @@ class GradientSums {
 
 // epilogue(logits, Tile p) -> double writes a tile of p; `logits` may be the same memory as p.
 template <typename T, typename Epilogue>
-LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::Tensor& col_features,
-                                     double logit_scale, double weight_scale, bool normalize,
-                                     KeptLogits<T> kept, bool needs_row_grad, bool needs_col_grad,
-                                     const Epilogue& epilogue) {
-  const Blocking blocking(row_features.size(0), col_features.size(0));
+LogitGradientOutputs logit_gradients(const Rectangle& rectangle, double weight_scale,
+                                     KeptLogits<T> kept, Sides wants, const Epilogue& epilogue) {
+  const double logit_scale = rectangle.logit_scale.item<double>();
+  const Blocking blocking(rectangle.M(), rectangle.N());
   const Partition &row_tiles = blocking.rows, &col_tiles = blocking.cols;
   const int64_t panel_tile_rows = std::min(backward_panel_rows(), row_tiles.count());
   const int64_t panel_tile_cols = std::min(kBackwardPanelCols, col_tiles.count());
   const int64_t max_rows = std::min(panel_tile_rows * row_tiles.size(), row_tiles.total());
   const int64_t max_cols = std::min(panel_tile_cols * col_tiles.size(), col_tiles.total());
-  Features<T> rows(row_features, normalize, max_rows), cols(col_features, normalize, max_cols);
+  Features<T> rows(rectangle.rows, rectangle.normalize, max_rows);
+  Features<T> cols(rectangle.cols, rectangle.normalize, max_cols);
   // d logit_scale is a by-product of either side: without any, take the rows.
-  GradientSums<T> row_sums(rows, needs_row_grad || !needs_col_grad, rows.size());
-  GradientSums<T> col_sums(cols, needs_col_grad, max_cols);
+  GradientSums<T> row_sums(rows, wants.rows || !wants.cols, rows.size());
+  GradientSums<T> col_sums(cols, wants.cols, max_cols);
   const at::Tensor panel =
       empty({max_rows, max_cols}, at::TensorOptions(c10::CppTypeToScalarType<T>::value));
   T* const p = panel.data_ptr<T>();
@@ -201,8 +202,8 @@ LogitGradientOutputs logit_gradients(const at::Tensor& row_features, const at::T
     row_dot += row_sums.finish(span, 0, factor);
   }
   const double dot = row_sums.needed() ? row_dot : col_dot;
-  return {needs_row_grad ? row_sums.result() : empty({0}, row_features.options()),
-          col_sums.result(), dot * weight_scale, grad_logit_sum * weight_scale};
+  return {wants.rows ? row_sums.result() : empty({0}, rectangle.rows.options()), col_sums.result(),
+          dot * weight_scale, grad_logit_sum * weight_scale};
 }
 
 // Gradients of sums and positives as the epilogues want them: divided by a power of two that brings

@@ -18,6 +18,7 @@
 #include "blocking.h"
 #include "features.h"
 #include "matmul.h"
+#include "rectangle.h"
 #include "scratch.h"
 
 namespace fastclip::cpu {
@@ -28,9 +29,14 @@ struct Tile {
   Range rows, cols;              // of the rectangle
   int64_t row_index, col_index;  // of the tile within its panel
 
-  // Columns of row i's pair within the tile, -1 if it is elsewhere or nowhere.
-  int64_t pair(int64_t i, int64_t positive_offset) const {
-    const int64_t j = rows.begin + i + positive_offset - cols.begin;
+  // Where row i's pair is, counted from the tile's first column; it may lie outside of the tile.
+  int64_t pair_from(int64_t i, Diagonal positives) const {
+    return positives.column(rows.begin + i) - cols.begin;
+  }
+
+  // The same within the tile, -1 if the pair is elsewhere or nowhere.
+  int64_t pair(int64_t i, Diagonal positives) const {
+    const int64_t j = pair_from(i, positives);
     return 0 <= j && j < cols.size() ? j : -1;
   }
 };

@@ -16,14 +16,14 @@ namespace fastclip::cpu {
 namespace {
 
 template <typename T>
-std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& row_features,
-                                           const at::Tensor& col_features, double logit_scale,
-                                           double logit_bias, int64_t positive_offset,
-                                           bool normalize, int64_t kept_rows) {
-  const Blocking blocking(row_features.size(0), col_features.size(0));
+std::tuple<at::Tensor, at::Tensor> forward(const Rectangle& rectangle, const at::Tensor& logit_bias,
+                                           int64_t kept_rows) {
+  const T bias = static_cast<T>(logit_bias.item<double>());
+  const Blocking blocking(rectangle.M(), rectangle.N());
   const int64_t panel_rows = kForwardPanelRows * blocking.rows.size();
   const int64_t panel_cols = kForwardPanelCols * blocking.cols.size();
-  Features<T> rows(row_features, normalize, panel_rows), cols(col_features, normalize, panel_cols);
+  Features<T> rows(rectangle.rows, rectangle.normalize, panel_rows);
+  Features<T> cols(rectangle.cols, rectangle.normalize, panel_cols);
   const auto options = at::TensorOptions(c10::CppTypeToScalarType<T>::value);
   const at::Tensor row_loss = at::zeros({rows.size()}, options.dtype(at::kDouble));
   const at::Tensor kept = empty({kept_rows, cols.size()}, options);
@@ -31,12 +31,13 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& row_features,
       empty({kForwardPanelCols, std::min(rows.size(), panel_rows)}, options);
 
   for_each_logit_tile<T>(
-      rows, cols, blocking, logit_scale, {kept.data_ptr<T>(), kept_rows, cols.size()},
+      rows, cols, blocking, rectangle.logit_scale.item<double>(),
+      {kept.data_ptr<T>(), kept_rows, cols.size()},
       [&](const Tile<T>& tile) {
         T* const partial = partials.data_ptr<T>() + tile.col_index * partials.size(1) +
                            tile.row_index * blocking.rows.size();
-        siglip_tile(tile.data, tile.rows.size(), tile.cols.size(), static_cast<T>(logit_bias),
-                    tile.rows.begin + positive_offset - tile.cols.begin, partial);
+        siglip_tile(tile.data, tile.rows.size(), tile.cols.size(), bias,
+                    tile.pair_from(0, rectangle.positives), partial);
       },
       [&](Range row_tiles, Range col_tiles) {
         const Range span = blocking.rows.span(row_tiles);
@@ -49,57 +50,47 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& row_features,
 }
 
 template <typename T>
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
-    const at::Tensor& grad_row_loss, const at::Tensor& row_features, const at::Tensor& col_features,
-    const at::Tensor& logit_scale, const at::Tensor& logit_bias, const at::Tensor& kept,
-    int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(const Rectangle& rectangle,
+                                                                    const at::Tensor& logit_bias,
+                                                                    const at::Tensor& grad_row_loss,
+                                                                    const at::Tensor& kept,
+                                                                    Sides wants) {
   const Weights<T> weights({grad_row_loss});
   const T* const row_weight = weights[0];
   const T bias = static_cast<T>(logit_bias.item<double>());
 
-  const auto gradients = logit_gradients<T>(
-      row_features, col_features, logit_scale.item<double>(), weights.scale(), normalize,
-      kept_logits<T>(kept, col_features.size(0)), needs_row_grad, needs_col_grad,
-      [&](const T* logits, const Tile<T>& p) {
-        return siglip_tile_backward(logits, p.rows.size(), p.cols.size(), bias,
-                                    p.rows.begin + positive_offset - p.cols.begin,
-                                    row_weight + p.rows.begin, p.data);
-      });
+  const auto gradients =
+      logit_gradients<T>(rectangle, weights.scale(), kept_logits<T>(kept, rectangle.N()), wants,
+                         [&](const T* logits, const Tile<T>& p) {
+                           return siglip_tile_backward(logits, p.rows.size(), p.cols.size(), bias,
+                                                       p.pair_from(0, rectangle.positives),
+                                                       row_weight + p.rows.begin, p.data);
+                         });
   return {gradients.grad_row, gradients.grad_col,
-          scalar<T>(gradients.grad_logit_scale, logit_scale.options()),
+          scalar<T>(gradients.grad_logit_scale, rectangle.logit_scale.options()),
           scalar<T>(gradients.grad_logit_sum, logit_bias.options())};
 }
 
 }  // namespace
 
-std::tuple<at::Tensor, at::Tensor> siglip_sum(const at::Tensor& row_features,
-                                              const at::Tensor& col_features,
-                                              const at::Tensor& logit_scale,
-                                              const at::Tensor& logit_bias, int64_t positive_offset,
-                                              bool normalize, int64_t kept_rows) {
-  const Arguments of("siglip_sum", row_features, col_features);
-  of.scalar("logit_scale", logit_scale);
+std::tuple<at::Tensor, at::Tensor> siglip_sum(const Rectangle& rectangle,
+                                              const at::Tensor& logit_bias, int64_t kept_rows) {
+  const Arguments of("siglip_sum", rectangle);
   of.scalar("logit_bias", logit_bias);
-  of.offset(positive_offset);
   of.kept_rows(kept_rows);
-  const auto run = row_features.scalar_type() == at::kDouble ? forward<double> : forward<float>;
-  return run(row_features, col_features, logit_scale.item<double>(), logit_bias.item<double>(),
-             positive_offset, normalize, kept_rows);
+  const auto run = rectangle.is_double() ? forward<double> : forward<float>;
+  return run(rectangle, logit_bias, kept_rows);
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> siglip_sum_backward(
-    const at::Tensor& grad_row_loss, const at::Tensor& row_features, const at::Tensor& col_features,
-    const at::Tensor& logit_scale, const at::Tensor& logit_bias, const at::Tensor& kept,
-    int64_t positive_offset, bool normalize, bool needs_row_grad, bool needs_col_grad) {
-  const Arguments of("siglip_sum_backward", row_features, col_features);
-  of.vector("grad_row_loss", grad_row_loss, of.M());
-  of.scalar("logit_scale", logit_scale);
+    const Rectangle& rectangle, const at::Tensor& logit_bias, const at::Tensor& grad_row_loss,
+    const at::Tensor& kept, Sides wants) {
+  const Arguments of("siglip_sum_backward", rectangle);
   of.scalar("logit_bias", logit_bias);
+  of.vector("grad_row_loss", grad_row_loss, of.M());
   of.kept(kept);
-  of.offset(positive_offset);
-  const auto run = row_features.scalar_type() == at::kDouble ? backward<double> : backward<float>;
-  return run(grad_row_loss, row_features, col_features, logit_scale, logit_bias, kept,
-             positive_offset, normalize, needs_row_grad, needs_col_grad);
+  const auto run = rectangle.is_double() ? backward<double> : backward<float>;
+  return run(rectangle, logit_bias, grad_row_loss, kept, wants);
 }
 
 }  // namespace fastclip::cpu

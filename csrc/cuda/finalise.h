@@ -5,7 +5,7 @@
 
 namespace fastclip::cuda {
 
-// Of rows; of columns with both operands swapped and the offset negated.
+// Of rows; of columns with both operands swapped and the matrix transposed.
 struct Finalisation {
   Operand rows;
   Operand cols;

@@ -5,6 +5,13 @@
 
 namespace fastclip::cuda {
 
+// Of a row's pair; it may lie beyond the matrix, on either side.
+FASTCLIP_DEVICE int64_t pair_column(const LogitMatrix& of, int row) { return row + of.pair_offset; }
+
+FASTCLIP_DEVICE bool has_column(const LogitMatrix& of, int64_t col) {
+  return col >= 0 && col < of.N;
+}
+
 // Of a row: where its pair is, and where the matrix ends, counted from a lane's first column.
 // Columns are compared with these by the constants `place_of`: coordinates would take registers.
 struct RowMask {
@@ -12,9 +19,8 @@ struct RowMask {
   int end;
 
   FASTCLIP_DEVICE RowMask(const LogitMatrix& of, int row, int first_col) {
-    const int64_t col = row + of.positive_offset;
-    const bool paired = row < of.M && col >= 0 && col < of.N;
-    pair = paired ? static_cast<int>(col) - first_col : -1;
+    const int64_t col = pair_column(of, row);
+    pair = row < of.M && has_column(of, col) ? static_cast<int>(col) - first_col : -1;
     end = row < of.M ? of.N - first_col : 0;
   }
 
@@ -28,7 +34,7 @@ struct RowMask {
 // other tiles, nearly all, take a path without masks.
 FASTCLIP_DEVICE bool needs_masks(const LogitMatrix& of, int first_row, int first_col, int rows,
                                  int cols) {
-  const int64_t pairs = first_row + of.positive_offset - first_col;
+  const int64_t pairs = pair_column(of, first_row) - first_col;
   return first_row + rows > of.M || first_col + cols > of.N || (pairs < cols && pairs + rows > 0);
 }
 

@@ -20,6 +20,7 @@
 #include "positives.h"
 
 #include "features.cuh"
+#include "logit_matrix.cuh"
 #include "scalars.h"
 
 namespace fastclip::cuda {
@@ -37,11 +38,11 @@ FASTCLIP_DEVICE void load_planes(const Operand& of, int64_t row, int dim, float 
 
 __global__ void __launch_bounds__(THREADS_OF_ROWS) positives_kernel(const Positives of) {
   const int row = blockIdx.x * ROWS_OF_BLOCK + threadIdx.x / WARP;
-  if (row >= of.rows.num_rows) return;
-  const int64_t col = row + of.positive_offset;
+  if (row >= of.matrix.M) return;
+  const int64_t col = pair_column(of.matrix, row);
   const int first = threadIdx.x % WARP * ELEMENTS;
   double product = 0.0;
-  if (col >= 0 && col < of.cols.num_rows) {
+  if (has_column(of.matrix, col)) {
     for (int dim = first; dim < of.rows.dim; dim += WARP * ELEMENTS) {
       float a[ELEMENTS], b[ELEMENTS];
       load_planes(of.rows, row, dim, a);
@@ -54,7 +55,7 @@ __global__ void __launch_bounds__(THREADS_OF_ROWS) positives_kernel(const Positi
 }
 
 void positives(const Positives& of, int64_t stream) {
-  const dim3 grid((of.rows.num_rows + ROWS_OF_BLOCK - 1) / ROWS_OF_BLOCK);
+  const dim3 grid((of.matrix.M + ROWS_OF_BLOCK - 1) / ROWS_OF_BLOCK);
   launch(positives_kernel, "positives", grid, THREADS_OF_ROWS, 0, stream, of);
 }
 

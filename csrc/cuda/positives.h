@@ -1,15 +1,16 @@
 #pragma once
 
 #include "features.h"
+#include "logit_matrix.h"
 
 namespace fastclip::cuda {
 
 struct Positives {
-  Operand rows;          // of M rows
-  Operand cols;          // of N rows
+  Operand rows;
+  Operand cols;
+  LogitMatrix matrix;
   const float* scalars;  // (NUM_SCALARS,)
   float* positive;       // (M,), written
-  int64_t positive_offset;
 };
 
 void positives(const Positives& of, int64_t stream);

@@ -69,8 +69,8 @@ void positives_op(Tensor rows, Tensor cols, Tensor scalars, Tensor positive, int
   const Operand row_operand = of.operand("rows", rows, matrix.M);
   const Operand col_operand = of.operand("cols", cols, N);
   of.match(row_operand, col_operand);
-  positives({row_operand, col_operand, of.scalars(scalars),
-             of.floats("positive", positive, matrix.M), positive_offset},
+  positives({row_operand, col_operand, matrix, of.scalars(scalars),
+             of.floats("positive", positive, matrix.M)},
             stream);
 }
 

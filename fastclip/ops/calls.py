@@ -1,14 +1,49 @@
 """Calls of a backend by an operator, whoever calls the operator: checked, and outside autocast."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from fastclip.ops import contracts
 from fastclip.ops.dispatch import kept_layout, load_backend, objection
-from fastclip.rectangle import Rectangle
+from fastclip.rectangle import Rectangle, Sides
+
+
+def implement(
+    op: OpOverload,
+    call_of: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+    results_like: Callable[..., tuple[Tensor, ...]],
+) -> None:
+    """Make a backend's function the implementation of an operator.
+
+    Args:
+        op: an operator whose arguments are flat, and name a backend.
+        call_of: turns them into the arguments of `call_backend`.
+        results_like: makes empty tensors like the results out of those, for fake tensors.
+    """
+
+    def implementation(*arguments: Any) -> tuple[Tensor, ...]:
+        return call_backend(*call_of(arguments))
+
+    def fake(*arguments: Any) -> tuple[Tensor, ...]:
+        call = call_of(arguments)
+        check_arguments(*call)
+        return results_like(*call)
+
+    torch.library.impl(op.name(), "CompositeExplicitAutograd")(implementation)
+    torch.library.register_fake(op.name())(fake)
+
+
+def gradients_like(
+    rectangle: Rectangle, wants: Sides, dtype: torch.dtype | None = None
+) -> tuple[Tensor, ...]:
+    """Empty tensors like the gradients of rows and columns: (0,) where one is not wanted."""
+    sides = zip(rectangle[:2], wants, strict=True)
+    return tuple(x.new_empty(x.shape if wanted else (0,), dtype=dtype) for x, wanted in sides)
 
 
 def call_backend(name: str, function: str, rectangle: Rectangle, *args: Any) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype
 from fastclip.ops import schemas
-from fastclip.ops.calls import call_backend, check_arguments
+from fastclip.ops.calls import gradients_like, implement
 from fastclip.ops.differentiation import forbid_double_backward, register_gradient
 from fastclip.ops.dispatch import Call, kept_like
 from fastclip.ops.schemas import NUM_TENSORS, flat, rectangle_of
@@ -64,40 +64,28 @@ def _rectangle_of(arguments: tuple[Any, ...]) -> tuple[Rectangle, tuple[Any, ...
     return rectangle._replace(sides=Sides(of_rows, of_cols)), tuple(others)
 
 
-@torch.library.impl("fastclip::contrastive_lse", "CompositeExplicitAutograd")
-def _forward(*arguments):
+def _forward_call(arguments):
     rectangle, (backend, *others) = _rectangle_of(arguments)
-    return call_backend(backend, "contrastive_lse", rectangle, *others)
+    return backend, "contrastive_lse", rectangle, *others
 
 
-@torch.library.register_fake("fastclip::contrastive_lse")
-def _forward_fake(*arguments):
-    rectangle, (backend, workspace, kept_rows, needs_maximum) = _rectangle_of(arguments)
-    check_arguments(backend, "contrastive_lse", rectangle, workspace, kept_rows, needs_maximum)
+def _statistics_like(backend, function, rectangle, workspace, kept_rows, needs_maximum):
     rows, cols = rectangle[:2]
     num_statistics, dtype = sum(rectangle.lengths), compute_dtype(rows.dtype)
     shapes = (rows.shape[0],), (num_statistics,), (num_statistics,)
     statistics = (rows.new_empty(shape, dtype=dtype) for shape in shapes)
-    return *statistics, kept_like(backend, "contrastive_lse", rows, kept_rows, cols.shape[0])
+    return *statistics, kept_like(backend, function, rows, kept_rows, cols.shape[0])
 
 
-@torch.library.impl("fastclip::contrastive_lse_backward", "CompositeExplicitAutograd")
-def _backward(*arguments):
-    rectangle, (*gradients, backend, workspace, of_rows, of_cols) = _rectangle_of(arguments)
+def _backward_call(arguments):
+    rectangle, (*tensors, backend, workspace, of_rows, of_cols) = _rectangle_of(arguments)
     wants = Sides(of_rows, of_cols)
-    return call_backend(
-        backend, "contrastive_lse_backward", rectangle, *gradients, workspace, wants
-    )
+    return backend, "contrastive_lse_backward", rectangle, *tensors, workspace, wants
 
 
-@torch.library.register_fake("fastclip::contrastive_lse_backward")
-def _backward_fake(*arguments):
-    rectangle, (*gradients, backend, workspace, of_rows, of_cols) = _rectangle_of(arguments)
-    wants = Sides(of_rows, of_cols)
-    check_arguments(backend, "contrastive_lse_backward", rectangle, *gradients, workspace, wants)
-    sides = zip(rectangle[:2], wants, strict=True)
-    of_features = (x.new_empty(x.shape if wanted else (0,)) for x, wanted in sides)
-    return *of_features, torch.empty_like(rectangle.logit_scale)
+def _gradients_like(backend, function, rectangle, *others):
+    *_, wants = others
+    return *gradients_like(rectangle, wants), torch.empty_like(rectangle.logit_scale)
 
 
 def _setup_context(ctx, inputs, output):
@@ -127,5 +115,7 @@ def _gradients(ctx, grad_positive, _grad_shift, grad_total, _grad_kept):
     return *of_tensors, *(None,) * (len(needs) - 3)
 
 
+implement(schemas.contrastive_lse, _forward_call, _statistics_like)
+implement(schemas.contrastive_lse_backward, _backward_call, _gradients_like)
 register_gradient(schemas.contrastive_lse, _setup_context, _gradients)
 forbid_double_backward(schemas.contrastive_lse_backward)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype
 from fastclip.ops import schemas
-from fastclip.ops.calls import call_backend, check_arguments
+from fastclip.ops.calls import gradients_like, implement
 from fastclip.ops.differentiation import forbid_double_backward, register_gradient
 from fastclip.ops.dispatch import Call, kept_like
 from fastclip.ops.schemas import NUM_ARGUMENTS, NUM_TENSORS, flat, rectangle_of
@@ -46,39 +46,29 @@ def siglip_sum_backward(
     )
 
 
-@torch.library.impl("fastclip::siglip_sum", "CompositeExplicitAutograd")
-def _forward(*arguments):
+def _forward_call(arguments):
     rectangle, (logit_bias, backend, *others) = rectangle_of(arguments)
-    return call_backend(backend, "siglip_sum", rectangle, logit_bias, *others)
+    return backend, "siglip_sum", rectangle, logit_bias, *others
 
 
-@torch.library.register_fake("fastclip::siglip_sum")
-def _forward_fake(*arguments):
-    rectangle, (logit_bias, backend, workspace, kept_rows) = rectangle_of(arguments)
-    check_arguments(backend, "siglip_sum", rectangle, logit_bias, workspace, kept_rows)
+def _losses_like(backend, function, rectangle, logit_bias, workspace, kept_rows):
     rows, cols = rectangle[:2]
     return (
         rows.new_empty((rows.shape[0],), dtype=compute_dtype(rows.dtype)),
-        kept_like(backend, "siglip_sum", rows, kept_rows, cols.shape[0]),
+        kept_like(backend, function, rows, kept_rows, cols.shape[0]),
     )
 
 
-@torch.library.impl("fastclip::siglip_sum_backward", "CompositeExplicitAutograd")
-def _backward(*arguments):
+def _backward_call(arguments):
     rectangle, (*tensors, backend, workspace, of_rows, of_cols) = rectangle_of(arguments)
     wants = Sides(of_rows, of_cols)
-    return call_backend(backend, "siglip_sum_backward", rectangle, *tensors, workspace, wants)
+    return backend, "siglip_sum_backward", rectangle, *tensors, workspace, wants
 
 
-@torch.library.register_fake("fastclip::siglip_sum_backward")
-def _backward_fake(*arguments):
-    rectangle, (*tensors, backend, workspace, of_rows, of_cols) = rectangle_of(arguments)
-    wants = Sides(of_rows, of_cols)
-    check_arguments(backend, "siglip_sum_backward", rectangle, *tensors, workspace, wants)
-    sides = zip(rectangle[:2], wants, strict=True)
-    of_features = (x.new_empty(x.shape if wanted else (0,)) for x, wanted in sides)
-    scalars = rectangle.logit_scale, tensors[0]
-    return *of_features, *map(torch.empty_like, scalars)
+def _gradients_like(backend, function, rectangle, logit_bias, *others):
+    *_, wants = others
+    scalars = rectangle.logit_scale, logit_bias
+    return *gradients_like(rectangle, wants), *map(torch.empty_like, scalars)
 
 
 def _setup_context(ctx, inputs, output):
@@ -112,5 +102,7 @@ def in_places_of_inputs(gradients, needs):
     return tuple(places)
 
 
+implement(schemas.siglip_sum, _forward_call, _losses_like)
+implement(schemas.siglip_sum_backward, _backward_call, _gradients_like)
 register_gradient(schemas.siglip_sum, _setup_context, _gradients)
 forbid_double_backward(schemas.siglip_sum_backward)

@@ -16,7 +16,7 @@ from torch import Tensor
 from fastclip.backends.normalization import compute_dtype
 from fastclip.ops import schemas
 from fastclip.ops.arguments import Arguments
-from fastclip.ops.calls import call_backend, check_arguments
+from fastclip.ops.calls import gradients_like, implement
 from fastclip.ops.differentiation import forbid_double_backward, register_gradient
 from fastclip.ops.dispatch import Call, kept_like
 from fastclip.ops.schemas import NUM_ARGUMENTS, NUM_TENSORS, flat, rectangle_of
@@ -43,26 +43,16 @@ def waiting_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype == torch.float16 else dtype
 
 
-@torch.library.impl("fastclip::siglip_total", "CompositeExplicitAutograd")
-def _forward(*arguments):
+def _call(arguments):
     rectangle, (logit_bias, backend, workspace, of_rows, of_cols) = rectangle_of(arguments)
     dtype, wants = waiting_dtype(rectangle.rows.dtype), Sides(of_rows, of_cols)
-    return call_backend(
-        backend, "siglip_sum_with_gradients", rectangle, logit_bias, workspace, dtype, wants
-    )
+    return backend, "siglip_sum_with_gradients", rectangle, logit_bias, workspace, dtype, wants
 
 
-@torch.library.register_fake("fastclip::siglip_total")
-def _forward_fake(*arguments):
-    rectangle, (logit_bias, backend, workspace, of_rows, of_cols) = rectangle_of(arguments)
-    dtype, wants = waiting_dtype(rectangle.rows.dtype), Sides(of_rows, of_cols)
-    check_arguments(
-        backend, "siglip_sum_with_gradients", rectangle, logit_bias, workspace, dtype, wants
-    )
-    sides = zip(rectangle[:2], wants, strict=True)
+def _results_like(backend, function, rectangle, logit_bias, workspace, dtype, wants):
     return (
         rectangle.rows.new_empty((), dtype=compute_dtype(rectangle.rows.dtype)),
-        *(x.new_empty(x.shape if wanted else (0,), dtype=dtype) for x, wanted in sides),
+        *gradients_like(rectangle, wants, dtype),
         torch.empty_like(rectangle.logit_scale),
         torch.empty_like(logit_bias),
     )
@@ -130,5 +120,6 @@ def _gradients_of_rows(ctx, grad_total, tensors, logit_bias):
     )  # fmt: skip
 
 
+implement(schemas.siglip_total, _call, _results_like)
 register_gradient(schemas.siglip_total, _setup_context, _gradients)
 forbid_double_backward(schemas.siglip_total_backward)

@@ -68,9 +68,9 @@ def test_make_features_pairs_stand_at_the_offset(shape):
     rows, cols = make_features(shape._replace(D=256), "trained")
     assert rows.shape == (shape.M, 256) and cols.shape == (shape.N, 256)
     paired = {
-        (i, i + shape.positive_offset)
+        (i, i + shape.positives.offset)
         for i in range(shape.M)
-        if 0 <= i + shape.positive_offset < shape.N
+        if 0 <= i + shape.positives.offset < shape.N
     }
     close = {tuple(pair) for pair in (rows @ cols.T > 0.7).nonzero().tolist()}
     assert close == paired

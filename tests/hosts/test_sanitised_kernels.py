@@ -53,7 +53,7 @@ def test_the_sanitizer_watches():
 
 
 def test_no_call_by_name_reads_or_writes_elsewhere():
-    sources = [ROOT / "csrc" / "schema.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]
+    sources = list((ROOT / "csrc" / "cpu").glob("*.cpp"))
     libraries = f"-ltorch_cpu -lc10 -fopenmp {SANITIZERS}"
     library = build_library(ROOT / "build/sanitised/native.so", sources, FLAGS, libraries)
     done = watched("-m", "tests.hosts.operator_fuzz", str(library), SEED, SECONDS)

@@ -52,7 +52,7 @@ def of_rows(features, *parts):
 
 
 def test_parts_of_the_columns_are_the_whole_rectangle_and_so_are_their_gradients():
-    rows, cols = planted_features(Shape("whole", 40, 70, 8, 0), "adversarial", torch.float64)
+    rows, cols = planted_features(Shape("whole", 40, 70, 8), "adversarial", torch.float64)
     rows, cols = rows.requires_grad_(), cols.requires_grad_()
     ((shift, total),) = of_rows(rows, cols)
     merged_shift, merged_total = merge(of_rows(rows, *cols.split([1, 30, 39])))
@@ -65,7 +65,7 @@ def test_parts_of_the_columns_are_the_whole_rectangle_and_so_are_their_gradients
 
 
 def test_merging_is_associative_and_has_a_neutral_part():
-    rows, cols = planted_features(Shape("parts", 40, 90, 8, 0), "random", torch.float64)
+    rows, cols = planted_features(Shape("parts", 40, 90, 8), "random", torch.float64)
     a, b, c = of_rows(rows, *cols.split(30))
     left, right = merge([merge([a, b]), c]), merge([a, merge([b, c])])
     for other in (right, merge([a, b, c]), merge([c, a, b])):

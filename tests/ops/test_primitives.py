@@ -8,13 +8,13 @@ from fastclip.ops import dispatch
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import Call
 from fastclip.ops.siglip_sum import siglip_sum
-from fastclip.rectangle import Diagonal, Rectangle
+from fastclip.rectangle import Rectangle
 from tests.support import exact
 from tests.support.inputs import planted_features
 
 
 def planned(primitive, backend, shape, leaves, normalize=False):
-    rectangle = Rectangle(*leaves[:3], Diagonal(shape.positive_offset), normalize=normalize)
+    rectangle = Rectangle(*leaves[:3], shape.positives, normalize=normalize)
     return rectangle, dispatch.plan(primitive, backend, rectangle, None)
 
 
@@ -27,7 +27,7 @@ def test_contrastive_lse_on_rectangles_matches_float64(backend, shape, normalize
     planned_call = planned("contrastive_lse", backend, shape, leaves, normalize)
     positive, maximum, total, _ = contrastive_lse(*planned_call)
     twins = [x.detach().clone().requires_grad_() for x in leaves]
-    true_positive, true_lse = exact.contrastive_lse(*twins, shape.positive_offset, normalize)
+    true_positive, true_lse = exact.contrastive_lse(*twins, shape.positives.offset, normalize)
     torch.testing.assert_close(positive, true_positive)
     torch.testing.assert_close(maximum + total.log(), true_lse)
 
@@ -46,10 +46,10 @@ def test_contrastive_lse_on_rectangles_matches_float64(backend, shape, normalize
 def test_contrastive_lse_maximum_is_that_of_the_negatives(backend, shape):
     rows, cols = planted_features(shape, "random", torch.float64)
     scale = torch.tensor(7.0, dtype=torch.float64)
-    rectangle = Rectangle(rows, cols, scale, Diagonal(shape.positive_offset))
+    rectangle = Rectangle(rows, cols, scale, shape.positives)
     _, maximum, total, _ = contrastive_lse(rectangle, Call(backend), needs_maximum=True)
     negatives = 7.0 * rows @ cols.T
-    negatives.diagonal(shape.positive_offset).fill_(float("-inf"))
+    negatives.diagonal(shape.positives.offset).fill_(float("-inf"))
     expected = torch.cat([negatives.amax(1), negatives.amax(0)])
     torch.testing.assert_close(maximum, expected)
     assert (total[maximum == float("-inf")] == 1).all()
@@ -64,7 +64,7 @@ def test_siglip_sum_on_rectangles_matches_float64(backend, shape, normalize):
     rectangle, call = planned("siglip_sum", backend, shape, leaves, normalize)
     row_loss, _ = siglip_sum(rectangle, leaves[3], call)
     twins = [x.detach().clone().requires_grad_() for x in leaves]
-    true_row_loss = exact.siglip_sum(*twins, shape.positive_offset, normalize)
+    true_row_loss = exact.siglip_sum(*twins, shape.positives.offset, normalize)
     torch.testing.assert_close(row_loss, true_row_loss)
     weights = torch.linspace(-1.0, 1.5, shape.M, dtype=torch.float64)
     grads = torch.autograd.grad((weights * row_loss).sum(), leaves)

@@ -22,13 +22,13 @@ def planted_features(
     for k, i in enumerate(row_edges):
         for step in (1, 2):
             j = col_edges[(k + step) % len(col_edges)]
-            if j != i + shape.positive_offset:
+            if j != i + shape.positives.offset:
                 cols[j] = F.normalize(cols[j] + rows[i], dim=0)
     return rows.to(dtype), cols.to(dtype)
 
 
 def square(N: int, D: int) -> Shape:
-    return Shape(f"{N}x{D}", N, N, D, 0)
+    return Shape(f"{N}x{D}", N, N, D)
 
 
 def _edges(size: int) -> list[int]:

@@ -9,11 +9,11 @@ from fastclip.rectangle import Rectangle
 
 
 class LogitMatrix(NamedTuple):
-    """As in `csrc/cuda/logit_matrix.h`; the pair of row i is in column i + positive_offset."""
+    """As in `csrc/cuda/logit_matrix.h`; the pair of row i is in column i + pair_offset."""
 
     M: int
     N: int
-    positive_offset: int
+    pair_offset: int
 
     @staticmethod
     def of(rectangle: Rectangle) -> "LogitMatrix":
@@ -21,7 +21,7 @@ class LogitMatrix(NamedTuple):
 
     def transposed(self) -> "LogitMatrix":
         """That of columns as rows."""
-        return LogitMatrix(self.N, self.M, -self.positive_offset)
+        return LogitMatrix(self.N, self.M, -self.pair_offset)
 
 
 @dataclass(frozen=True)

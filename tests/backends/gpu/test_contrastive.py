@@ -121,10 +121,10 @@ def test_ragged_shapes_match_float64(gpu, as_shipped, N, D, dtype):
 def test_rectangles_match_float64(gpu, shape, normalize):
     rows, cols = planted_features(shape, "trained")
     leaves = [x.to(gpu.device).requires_grad_() for x in (2 * rows, 3 * cols, torch.tensor(7.0))]
-    rectangle = Rectangle(*leaves, Diagonal(shape.positive_offset), normalize=normalize)
+    rectangle = Rectangle(*leaves, shape.positives, normalize=normalize)
     positive, shift, total, _ = contrastive_lse(rectangle, Call(gpu.backend))
     twins = [x.detach().cpu().double().requires_grad_() for x in leaves]
-    true_positive, true_lse = exact.contrastive_lse(*twins, shape.positive_offset, normalize)
+    true_positive, true_lse = exact.contrastive_lse(*twins, shape.positives.offset, normalize)
     close = {"rtol": 2e-6, "atol": 2e-5}
     torch.testing.assert_close(positive.cpu().double(), true_positive, **close)
     lse = shift.cpu().double() + total.cpu().double().log()

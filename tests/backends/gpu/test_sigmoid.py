@@ -8,7 +8,7 @@ from fastclip.backends.gpu import blocks, sigmoid
 from fastclip.benchmarks.cases import RECTANGLES
 from fastclip.ops.dispatch import Call
 from fastclip.ops.siglip_sum import siglip_sum
-from fastclip.rectangle import Diagonal, Rectangle
+from fastclip.rectangle import Rectangle
 from tests.support import exact, rounded
 from tests.support.inputs import planted_features, square
 from tests.support.pairwise import cover_pairs
@@ -70,10 +70,10 @@ def test_rectangles_with_a_weight_per_row_match_float64(gpu, shape):
     scalars = torch.tensor(7.0), torch.tensor(-3.0)
     leaves = [x.to(gpu.device).requires_grad_() for x in (2 * rows, 3 * cols, *scalars)]
     *of_rectangle, bias = leaves
-    rectangle = Rectangle(*of_rectangle, Diagonal(shape.positive_offset), normalize=True)
+    rectangle = Rectangle(*of_rectangle, shape.positives, normalize=True)
     row_loss, _ = siglip_sum(rectangle, bias, Call(gpu.backend))
     twins = [x.detach().cpu().double().requires_grad_() for x in leaves]
-    true_row_loss = exact.siglip_sum(*twins, shape.positive_offset, True)
+    true_row_loss = exact.siglip_sum(*twins, shape.positives.offset, True)
     torch.testing.assert_close(row_loss.cpu().double(), true_row_loss, rtol=3e-6, atol=1e-6)
     weights = torch.linspace(-1.0, 1.5, shape.M)
     grads = torch.autograd.grad((weights.to(gpu.device) * row_loss).sum(), leaves)

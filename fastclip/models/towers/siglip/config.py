@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from fastclip.data.limits import MOST_LAYERS
 from fastclip.data.preprocess import INCEPTION_MEAN, INCEPTION_STD, PreprocessCfg
 from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints.correspondence import (
@@ -27,17 +26,10 @@ from fastclip.models.checkpoints.correspondence import (
 )
 from fastclip.models.checkpoints.shapes import depth_of, side_of, sizes_of
 from fastclip.models.open_clip_fields import NO_TIMM, POOLER, VISION, json_fields, names_of
-from fastclip.models.parts.activations import require_activation
 from fastclip.models.parts.mlp_ratio import mlp_ratio
-from fastclip.models.towers.config_checks import (
-    require_blocks,
-    require_flags,
-    require_multiple,
-    require_patch_dropout,
-    require_patches,
-    require_sizes,
-)
-from fastclip.models.towers.image_config import ImageTowerConfig, Positions
+from fastclip.models.towers.config_checks import require_multiple, require_sizes
+from fastclip.models.towers.image_config import Positions
+from fastclip.models.towers.patch_config import PatchTowerConfig
 from fastclip.models.towers.siglip.text import siglip_text
 from fastclip.models.towers.text.config import TextConfig
 
@@ -61,7 +53,7 @@ TIMM_DEFAULTS: dict[str, Any] = {"timm_pool": "avg", "timm_proj": "linear"}
 
 
 @dataclass(frozen=True)
-class SiglipVisionConfig(ImageTowerConfig):
+class SiglipVisionConfig(PatchTowerConfig):
     """SigLIP's vision transformer, read out by attention: no class token, no projection.
 
     Raises:
@@ -85,20 +77,10 @@ class SiglipVisionConfig(ImageTowerConfig):
     output_tokens: bool = False
 
     def __post_init__(self) -> None:
-        require_sizes(patch_size=self.patch_size, width=self.width, heads=self.heads)
-        require_sizes(MOST_LAYERS, layers=self.layers)
         # Pixels beyond the last whole patch are not read: SigLIP's 384 with patches of 14.
-        size = require_patches(self.image_size, self.patch_size, whole=False)
-        object.__setattr__(self, "image_size", size)
+        self.check_patches_and_blocks(whole=False)
+        require_sizes(heads=self.heads)
         require_multiple("width", self.width, "heads", self.heads)
-        require_blocks(self.width, self.mlp_ratio, self.norm_eps)
-        require_activation(self.activation)
-        require_patch_dropout(self.patch_dropout)
-        require_flags(output_tokens=self.output_tokens)
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
 
     @classmethod
     def of_timm(

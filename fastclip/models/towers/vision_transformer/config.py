@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from fastclip.data.limits import MOST_CHANNELS, MOST_LAYERS
+from fastclip.data.limits import MOST_CHANNELS
 from fastclip.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, PreprocessCfg
 from fastclip.models.checkpoints.correspondence import (
     OPENAI_BLOCK,
@@ -27,20 +27,17 @@ from fastclip.models.open_clip_fields import (
     json_fields,
     names_of,
 )
-from fastclip.models.parts.activations import require_activation
 from fastclip.models.parts.mlp_ratio import mlp_ratio
 from fastclip.models.towers.block_json import blocks_from_json, blocks_to_json
 from fastclip.models.towers.config_checks import (
-    require_blocks,
     require_choice,
     require_exponents,
     require_flags,
     require_multiple,
-    require_patch_dropout,
-    require_patches,
     require_sizes,
 )
-from fastclip.models.towers.image_config import ImageTowerConfig, Positions
+from fastclip.models.towers.image_config import Positions
+from fastclip.models.towers.patch_config import PatchTowerConfig
 
 if TYPE_CHECKING:
     from fastclip.models.clip_config import ClipConfig
@@ -50,7 +47,7 @@ VISION_POOLS = ("tok", "avg")
 
 
 @dataclass(frozen=True)
-class VisionConfig(ImageTowerConfig):
+class VisionConfig(PatchTowerConfig):
     """A vision transformer: images of `image_size` cut into square patches.
 
     Attributes:
@@ -94,29 +91,18 @@ class VisionConfig(ImageTowerConfig):
     output_tokens: bool = False
 
     def __post_init__(self) -> None:
-        require_sizes(patch_size=self.patch_size, width=self.width, head_width=self.head_width)
-        require_sizes(MOST_LAYERS, layers=self.layers)
+        self.check_patches_and_blocks(whole=True)
         require_sizes(MOST_CHANNELS, channels=self.channels)
-        object.__setattr__(self, "image_size", require_patches(self.image_size, self.patch_size))
+        require_sizes(head_width=self.head_width)
         require_multiple("width", self.width, "head_width", self.head_width)
-        require_blocks(self.width, self.mlp_ratio, self.norm_eps)
         require_choice("pool_type", self.pool_type, VISION_POOLS)
-        require_activation(self.activation)
-        require_patch_dropout(self.patch_dropout)
         if self.ls_init_value is not None:
             require_exponents(ls_init_value=self.ls_init_value)
-        require_flags(
-            no_ln_pre=self.no_ln_pre, final_ln_after_pool=self.final_ln_after_pool,
-            output_tokens=self.output_tokens,
-        )  # fmt: skip
+        require_flags(no_ln_pre=self.no_ln_pre, final_ln_after_pool=self.final_ln_after_pool)
 
     @property
     def heads(self) -> int:
         return self.width // self.head_width
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
 
     @property
     def num_patches(self) -> int:

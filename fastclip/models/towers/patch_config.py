@@ -1,0 +1,49 @@
+"""What the configurations of towers that cut an image into patches have in common."""
+
+from fastclip.data.limits import MOST_LAYERS
+from fastclip.models.parts.activations import require_activation
+from fastclip.models.towers.config_checks import (
+    require_blocks,
+    require_flags,
+    require_patch_dropout,
+    require_patches,
+    require_sizes,
+)
+from fastclip.models.towers.image_config import ImageTowerConfig
+
+
+class PatchTowerConfig(ImageTowerConfig):
+    """Base of the configurations of vision transformers: a token for each square patch.
+
+    Attributes:
+        patch_size: pixels.
+        mlp_ratio: hidden width of an MLP over `width`.
+        patch_dropout: fraction of patches dropped in training.
+        norm_eps: of the blocks' norms.
+        output_tokens: the tower returns the tokens of its patches along with its features.
+    """
+
+    patch_size: int
+    mlp_ratio: float
+    patch_dropout: float
+    norm_eps: float
+    output_tokens: bool
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+    def check_patches_and_blocks(self, whole: bool) -> None:
+        """Raise a ValueError unless the values above make a tower; `image_size` becomes a pair.
+
+        Args:
+            whole: there must be no pixels beyond the last whole patch.
+        """
+        require_sizes(patch_size=self.patch_size, width=self.width)
+        require_sizes(MOST_LAYERS, layers=self.layers)
+        size = require_patches(self.image_size, self.patch_size, whole)
+        object.__setattr__(self, "image_size", size)
+        require_blocks(self.width, self.mlp_ratio, self.norm_eps)
+        require_activation(self.activation)
+        require_patch_dropout(self.patch_dropout)
+        require_flags(output_tokens=self.output_tokens)
