@@ -23,6 +23,8 @@ def main(backend: str, device: str = "cuda") -> None:
         fastclip.clip_loss(
             *leaves, normalize=True, backend=backend, workspace=block_only
         ).backward()
+        in_steps = fastclip.clip_loss(*leaves, backend=backend, reduction="none")
+        in_steps.sum().backward()
         workspace = 1 << 30
         fastclip.clip_loss(*leaves, backend=backend, workspace=workspace).backward()
         fastclip.siglip_loss(*leaves, bias, backend=backend).backward()
