@@ -19,7 +19,12 @@ def main(backend: str, device: str = "cuda") -> None:
         case = Case(N, D, dtype, 100.0, "adversarial", device=device)
         leaves = [x.requires_grad_() for x in make_inputs(case)]
         bias = torch.tensor(-10.0, device=device, requires_grad=True)
-        fastclip.clip_loss(*leaves, normalize=True, backend=backend).backward()
+        block_only = 96 << 20  # bytes: nothing of the forward is kept
+        fastclip.clip_loss(
+            *leaves, normalize=True, backend=backend, workspace=block_only
+        ).backward()
+        in_steps = fastclip.clip_loss(*leaves, backend=backend, reduction="none")
+        in_steps.sum().backward()
         workspace = 1 << 30
         fastclip.clip_loss(*leaves, backend=backend, workspace=workspace).backward()
         fastclip.siglip_loss(*leaves, bias, backend=backend).backward()

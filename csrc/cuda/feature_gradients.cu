@@ -28,10 +28,11 @@ namespace fastclip::cuda {
 
 template <typename T, typename G>
 __global__ void __launch_bounds__(THREADS_OF_ROWS)
-    feature_gradient_kernel(const FeatureGradient of) {
+    feature_gradient_kernel(const FeatureGradients both) {
+  const FeatureGradient& of = both.sides[blockIdx.y];
   const int row = blockIdx.x * ROWS_OF_BLOCK + threadIdx.x / WARP;
   const Features& features = of.features;
-  if (row >= features.rows) return;
+  if (of.acc == nullptr || row >= features.rows) return;
   const int first = threadIdx.x % WARP * ELEMENTS, D = features.D;
   const bool vectors = in_vectors<T>(features);
   const T* x_row = static_cast<const T*>(features.values) + row * features.row_stride;
@@ -64,14 +65,21 @@ __global__ void __launch_bounds__(THREADS_OF_ROWS)
   }
 }
 
-void feature_gradient(const FeatureGradient& of, int64_t stream) {
-  const dim3 grid((of.features.rows + ROWS_OF_BLOCK - 1) / ROWS_OF_BLOCK);
-  with_dtype(of.features.dtype, [&](auto element) {
-    with_dtype(of.grad_dtype, [&](auto gradient) {
+void launch_sides(const FeatureGradients& of, int sides, int64_t stream) {
+  const FeatureGradient& first = of.sides[0];
+  const dim3 grid((first.features.rows + ROWS_OF_BLOCK - 1) / ROWS_OF_BLOCK, sides);
+  with_dtype(first.features.dtype, [&](auto element) {
+    with_dtype(first.grad_dtype, [&](auto gradient) {
       launch(feature_gradient_kernel<decltype(element), decltype(gradient)>, "feature_gradient",
              grid, THREADS_OF_ROWS, 0, stream, of);
     });
   });
 }
+
+void feature_gradient(const FeatureGradient& of, int64_t stream) {
+  launch_sides({{of, of}}, 1, stream);
+}
+
+void feature_gradients(const FeatureGradients& of, int64_t stream) { launch_sides(of, 2, stream); }
 
 }  // namespace fastclip::cuda

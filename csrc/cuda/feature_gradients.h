@@ -16,6 +16,12 @@ struct FeatureGradient {
   float* grad_scale;  // (M,), written
 };
 
+// Rows and columns of a square in one launch; a side whose `acc` is null has none.
+struct FeatureGradients {
+  FeatureGradient sides[2];
+};
+
 void feature_gradient(const FeatureGradient& of, int64_t stream);
+void feature_gradients(const FeatureGradients& of, int64_t stream);
 
 }  // namespace fastclip::cuda

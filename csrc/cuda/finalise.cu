@@ -51,6 +51,8 @@ struct OnlineSum {
   }
 };
 
+constexpr int SHARED_BYTES = PRODUCT_BYTES + BLOCK * static_cast<int>(sizeof(OnlineSum));
+
 // Of the block's rows into `sums`, (BLOCK,), which lies behind the product's memory.
 FASTCLIP_DEVICE void scan_rows(const Finalisation& of, int first_row, char* shared,
                                OnlineSum* sums) {
@@ -92,7 +94,8 @@ FASTCLIP_DEVICE void scan_rows(const Finalisation& of, int first_row, char* shar
   }
 }
 
-__global__ void __launch_bounds__(THREADS, 1) finalise_kernel(const Finalisation of) {
+__global__ void __launch_bounds__(THREADS, 1) finalise_kernel(const Finalisations both) {
+  const Finalisation& of = both.sides[blockIdx.y];
   char* shared = shared_memory();
   const int first_row = blockIdx.x * BLOCK, row = first_row + threadIdx.x;
   const bool own = threadIdx.x < BLOCK && row < of.matrix.M;  // a thread has a row
@@ -123,8 +126,12 @@ __global__ void __launch_bounds__(THREADS, 1) finalise_kernel(const Finalisation
 
 void finalise(const Finalisation& of, int64_t stream) {
   const dim3 grid((of.matrix.M + BLOCK - 1) / BLOCK);
-  launch(finalise_kernel, "finalise", grid, THREADS,
-         PRODUCT_BYTES + BLOCK * static_cast<int>(sizeof(OnlineSum)), stream, of);
+  launch(finalise_kernel, "finalise", grid, THREADS, SHARED_BYTES, stream, Finalisations{{of, of}});
+}
+
+void finalise_both(const Finalisations& of, int64_t stream) {
+  const dim3 grid((of.sides[0].matrix.M + BLOCK - 1) / BLOCK, 2);
+  launch(finalise_kernel, "finalise", grid, THREADS, SHARED_BYTES, stream, of);
 }
 
 }  // namespace fastclip::cuda

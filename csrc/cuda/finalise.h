@@ -18,6 +18,12 @@ struct Finalisation {
   float* total;          // (M,), written
 };
 
+// Rows and columns of a square in one launch.
+struct Finalisations {
+  Finalisation sides[2];
+};
+
 void finalise(const Finalisation& of, int64_t stream);
+void finalise_both(const Finalisations& of, int64_t stream);
 
 }  // namespace fastclip::cuda

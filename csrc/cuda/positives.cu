@@ -19,39 +19,21 @@
 //   None.
 #include "positives.h"
 
-#include "features.cuh"
 #include "logit_matrix.cuh"
+#include "positives.cuh"
 #include "scalars.h"
 
 namespace fastclip::cuda {
-
-// Elements dim ... dim + 3 of a row of an operand: the sum of its planes.
-FASTCLIP_DEVICE void load_planes(const Operand& of, int64_t row, int dim, float (&x)[ELEMENTS]) {
-  const float16* values = static_cast<const float16*>(of.values) + row * of.dim;
-  load_four(values, dim, of.dim, 1, true, x);
-  if (of.planes == 2) {
-    float low[ELEMENTS];
-    load_four(values + int64_t{of.plane_rows} * of.dim, dim, of.dim, 1, true, low);
-    for (int i = 0; i < ELEMENTS; ++i) x[i] += low[i];
-  }
-}
 
 __global__ void __launch_bounds__(THREADS_OF_ROWS) positives_kernel(const Positives of) {
   const int row = blockIdx.x * ROWS_OF_BLOCK + threadIdx.x / WARP;
   if (row >= of.matrix.M) return;
   const int64_t col = pair_column(of.matrix, row);
-  const int first = threadIdx.x % WARP * ELEMENTS;
   double product = 0.0;
-  if (has_column(of.matrix, col)) {
-    for (int dim = first; dim < of.rows.dim; dim += WARP * ELEMENTS) {
-      float a[ELEMENTS], b[ELEMENTS];
-      load_planes(of.rows, row, dim, a);
-      load_planes(of.cols, col, dim, b);
-      for (int i = 0; i < ELEMENTS; ++i) product += double{a[i]} * b[i];
-    }
-  }
+  if (has_column(of.matrix, col)) product = pair_product(of.rows, of.cols, row, col);
   product = warp_sum(product);
-  if (first == 0) of.positive[row] = static_cast<float>(product) * of.scalars[UNIT] * LN_2;
+  if (threadIdx.x % WARP == 0)
+    of.positive[row] = static_cast<float>(product) * of.scalars[UNIT] * LN_2;
 }
 
 void positives(const Positives& of, int64_t stream) {

@@ -9,27 +9,13 @@
 #include "arguments.h"
 #include "feature_gradients.h"
 #include "finalise.h"
+#include "kernel_sets.h"
+#include "library.h"
 #include "operands.h"
 #include "positives.h"
-#include "sigmoid_tiles.h"
 
 namespace fastclip::cuda {
 namespace {
-
-// The matrix kernels: rows and columns of a tile, and how many partials of columns a strip writes.
-struct Portable {
-  static constexpr auto NEGATIVE_SUMS = negative_sums;
-  static constexpr auto LOGIT_GRADIENTS = logit_gradients;
-  static constexpr auto SIGMOID_TILES = sigmoid_tiles;
-  static constexpr int64_t BLOCK = 128, STRIP_PARTIALS = 1;
-};
-
-struct Hopper {
-  static constexpr auto NEGATIVE_SUMS = hopper_negative_sums;
-  static constexpr auto LOGIT_GRADIENTS = hopper_logit_gradients;
-  static constexpr auto SIGMOID_TILES = hopper_sigmoid_tiles;
-  static constexpr int64_t BLOCK = 256, STRIP_PARTIALS = 2;
-};
 
 void scalars_op(Tensor values, Tensor logit_scale, OptionalTensor logit_bias,
                 OptionalTensor row_largest, OptionalTensor row_norm, OptionalTensor col_largest,
@@ -208,14 +194,6 @@ void feature_gradient_op(Tensor acc, Tensor features, OptionalTensor norms, Tens
 
 }  // namespace
 }  // namespace fastclip::cuda
-
-// The emulator of tests/emulator has the same operators for the CPU, under another name.
-#ifndef FASTCLIP_LIBRARY
-#define FASTCLIP_LIBRARY fastclip_cuda
-#define FASTCLIP_DISPATCH_KEY CUDA
-#endif
-#define EXPANDED_LIBRARY(name, m) STABLE_TORCH_LIBRARY(name, m)
-#define EXPANDED_LIBRARY_IMPL(name, key, m) STABLE_TORCH_LIBRARY_IMPL(name, key, m)
 
 EXPANDED_LIBRARY(FASTCLIP_LIBRARY, m) {
   m.def(

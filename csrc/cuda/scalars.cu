@@ -27,36 +27,25 @@
 
 namespace fastclip::cuda {
 
-constexpr float LARGEST_SUM = 96.0f;  // log2
-constexpr float KEPT_LEVELS = 32767.0f;
-
 __global__ void scalars_kernel(const ScalarsOf of) {
-  const float scale = *of.logit_scale;
-  float row_factor = 1.0f / UNIT_FACTOR, col_factor = 1.0f / UNIT_FACTOR;
-  float bound = 1.01f * fabsf(scale) * LOG2_E;
-  if (of.row_largest != nullptr) {
-    row_factor = 1.0f / power_of_two_factor(*of.row_largest);
-    col_factor = 1.0f / power_of_two_factor(*of.col_largest);
-    bound *= *of.row_norm * *of.col_norm;
+  ScalarInputs inputs{*of.logit_scale,
+                      of.logit_bias == nullptr ? 0.0f : *of.logit_bias,
+                      of.row_largest != nullptr,
+                      {},
+                      {},
+                      of.longest_sum};
+  if (inputs.scaled) {
+    inputs.rows = {*of.row_largest, *of.row_norm};
+    inputs.cols = {*of.col_largest, *of.col_norm};
   }
-  const float shift = bound + log2f(static_cast<float>(of.longest_sum)) - LARGEST_SUM;
-  of.values[UNIT] = scale * LOG2_E * row_factor * col_factor;
-  of.values[SHIFT] = shift < 0.0f ? 0.0f : shift;  // a nan stays one
-  of.values[STEP] = bound / KEPT_LEVELS;
-  of.values[SCALE] = scale;
-  of.values[BIAS] = of.logit_bias == nullptr ? 0.0f : *of.logit_bias * LOG2_E;
+  compute_scalars(inputs, of.values);
   if (!of.with_gradients) return;
 
-  float largest = of.grad_total == nullptr && of.grad_positive == nullptr ? 1.0f : 0.0f;
-  if (of.grad_total != nullptr) largest = 4.0f * *of.grad_total;
-  if (of.grad_positive != nullptr) {
-    const float positive = *of.grad_positive;
-    largest = positive > largest || positive != positive ? positive : largest;
-  }
-  const float weight = power_of_two_factor(largest) * 64.0f;
-  of.values[WEIGHT] = weight;
-  of.values[GRAD_ROW] = col_factor / weight;
-  of.values[GRAD_COL] = row_factor / weight;
+  float largest = 1.0f;
+  if (of.grad_total != nullptr || of.grad_positive != nullptr)
+    largest = bound_of_gradients(of.grad_total == nullptr ? 0.0f : *of.grad_total,
+                                 of.grad_positive == nullptr ? 0.0f : *of.grad_positive);
+  compute_gradient_scalars(inputs, largest, of.values);
 }
 
 void scalars(const ScalarsOf& of, int64_t stream) {

@@ -24,6 +24,14 @@ does, loads what it needs, or else its first call does; a question loads nothing
             -> total, grad_row, grad_col, grad_logit_scale, grad_logit_bias
         optional: the sum of all row losses and its gradients in one pass
 
+    cut_of_one_block(rectangle, workspace) -> cut or None
+    clip_loss_at_once(rectangle, cut, keep)
+            -> loss, saved: positive (N,), shift (2, N), total (2, N), kept and others
+    clip_loss_at_once_backward(rectangle, grad_loss, saved, wants)
+            -> grad_row, grad_col, grad_logit_scale
+        optional, together: the mean CLIP loss of a square and its gradients, where the first one
+        says how; eager mode takes it in the place of `contrastive_lse` (`ops/whole_clip_loss.py`)
+
     CHECKS_ARGUMENTS
         optional: its functions refuse wrong arguments themselves; for others `fastclip.ops` does,
         by `ops/contracts.py`, on which they may rely

@@ -17,6 +17,7 @@ from torch.autograd import forward_ad
 
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import Call
+from fastclip.ops.whole_clip_loss import whole_clip_loss
 from fastclip.rectangle import BOTH, MAIN_DIAGONAL, Rectangle
 
 
@@ -43,21 +44,17 @@ def cross_entropy(
     Raises:
         ValueError: no side is wanted, or a row or column whose loss is wanted has no pair.
     """
-    if (
-        call.backend == "cpu"
-        and rectangle.sides == BOTH
-        and rectangle.positives == MAIN_DIAGONAL
-        and rectangle.excluded is None
-        and not torch.compiler.is_compiling()
-        and _is_plain(rectangle.rows)
-    ):
-        # The same formulas as one node in C++ (csrc/cpu/clip_loss.cpp): at a batch of 64 the dozen
-        # nodes of this function cost as much as the matrix products.
-        rows, cols, logit_scale = rectangle[:3]
-        native = torch.ops.fastclip_native.clip_loss
-        return CrossEntropy(
-            *native(rows, cols, logit_scale, mean, rectangle.normalize, call.kept_rows)
-        )
+    if _is_whole_square(rectangle) and not torch.compiler.is_compiling():
+        # The same formulas in one node: the dozen nodes of this function cost as much as the matrix
+        # products, on a CPU at a batch of 64, on a GPU at one of thousands.
+        if call.backend == "cpu":
+            rows, cols, logit_scale = rectangle[:3]
+            native = torch.ops.fastclip_native.clip_loss
+            return CrossEntropy(
+                *native(rows, cols, logit_scale, mean, rectangle.normalize, call.kept_rows)
+            )
+        if mean and not needs_maximum and (whole := whole_clip_loss(rectangle, call)) is not None:
+            return CrossEntropy(*whole)
     _check_pairs(rectangle)
     positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
     if not rectangle.sides.rows:
@@ -89,6 +86,15 @@ def _check_pairs(rectangle: Rectangle) -> None:
             "every row and column whose loss is wanted must have a pair, got "
             f"{rectangle.positives} in {M} x {N} logits and {rectangle.sides}"
         )
+
+
+def _is_whole_square(rectangle: Rectangle) -> bool:
+    return (
+        rectangle.sides == BOTH
+        and rectangle.positives == MAIN_DIAGONAL
+        and rectangle.excluded is None
+        and _is_plain(rectangle.rows)
+    )
 
 
 def _is_plain(features: Tensor) -> bool:

@@ -13,6 +13,7 @@ namespace emulator {
 Options options;
 Cluster cluster;
 std::set<std::string> launches;  // "name threads shared_bytes"
+int num_launches = 0;
 
 namespace {
 
@@ -214,6 +215,8 @@ char* shared_memory() { return emulator::self().block->shared; }
 
 void run_grid(const char* name, dim3 grid, int threads, int shared_bytes, int cluster,
               const std::function<void()>& body) {
+  ++emulator::num_launches;
+  if (emulator::options.idle) return;
   emulator::launches.insert(std::string(name) + " " + std::to_string(threads) + " " +
                             std::to_string(shared_bytes));
   std::minstd_rand random(emulator::options.seed + 1);
@@ -231,8 +234,14 @@ void run_grid(const char* name, dim3 grid, int threads, int shared_bytes, int cl
 }  // namespace fastclip::cuda
 
 extern "C" void fastclip_emulator_options(unsigned seed, bool early) {
-  emulator::options = {seed, early};
+  emulator::options = {seed, early, false};
 }
+
+// Until options are set again, kernels are launched and not run: what is left is the host's work.
+extern "C" void fastclip_emulator_idle() { emulator::options.idle = true; }
+
+// Since the library was loaded.
+extern "C" int fastclip_emulator_num_launches() { return emulator::num_launches; }
 
 // All different ones since the library was loaded, a line each.
 extern "C" const char* fastclip_emulator_launches() {

@@ -17,6 +17,7 @@ namespace emulator {
 struct Options {
   unsigned seed = 0;   // of the order in which threads run
   bool early = false;  // copies and products are made when they are asked for
+  bool idle = false;   // launches are counted, and nothing is run
 };
 extern Options options;
 

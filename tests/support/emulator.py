@@ -35,7 +35,8 @@ def emulated(seed: int = 0, early: bool = False) -> Iterator[None]:
 def build(folder: Path = FOLDER, defines: tuple[str, ...] = ()) -> Path:
     """Compile what has changed. `defines`: ("NAME=value", ...)"""
     csrc = ROOT / "csrc" / "cuda"
-    kernels = [*csrc.glob("*.cu"), *csrc.glob("hopper/*.cu"), csrc / "registration.cpp"]
+    operators = [csrc / "registration.cpp", csrc / "clip_loss.cpp"]
+    kernels = [*csrc.glob("*.cu"), *csrc.glob("hopper/*.cu"), *operators]
     return build_with(kernels, folder / "emulator.so", defines)
 
 

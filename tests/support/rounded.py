@@ -2,7 +2,8 @@
 
 features      in float32, normalised if asked
 operands      float16, scaled by a power of two
-logits        float32
+logits        float32; kept ones, of which gradients are made, multiples of 1/32767 of the largest
+              that is possible
 their gradient G    float16, scaled by a power of two to a largest entry of about 2^14
 its products  float32 sums; one rounding to the features' dtype at the end (`tolerance.py`)
 
@@ -57,6 +58,20 @@ class _RoundedValue(torch.autograd.Function):
         return grad
 
 
+class _KeptLogits(torch.autograd.Function):
+    """The gradient of a negative, in proportion to its exponential, is that of a rounded logit."""
+
+    @staticmethod
+    def forward(ctx, logits, step):
+        off = (logits / step).round() * step - logits
+        ctx.factors = off.fill_diagonal_(0.0).exp()
+        return logits.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.factors, None
+
+
 def clip_loss(image_features, text_features, logit_scale, normalize=False, reduction="mean"):
     logits = _logits(image_features, text_features, logit_scale, normalize)
     return clip_loss_of_logits(_RoundedGradient.apply(logits), reduction)
@@ -78,6 +93,20 @@ def clip_loss_of_exponentials(
 
     losses = loss(0) + loss(1)
     return losses.mean() / 2 if reduction == "mean" else losses / 2
+
+
+def clip_loss_of_kept_logits(
+    image_features, text_features, logit_scale, normalize=False, reduction="mean"
+):
+    if normalize:
+        image_features, text_features = (
+            F.normalize(x, dim=1) for x in (image_features, text_features)
+        )
+    logits = _logits(image_features, text_features, logit_scale, normalize=False)
+    norms = [x.detach().norm(dim=1).max() for x in (image_features, text_features)]
+    step = 1.01 * logit_scale.detach().abs() * norms[0] * norms[1] / 32767
+    logits = _KeptLogits.apply(_RoundedGradient.apply(logits), step)
+    return clip_loss_of_logits(logits, reduction)
 
 
 def clip_loss_in_steps(

@@ -1,20 +1,29 @@
 """The CUDA backend: both primitives on a GPU, compiled ahead of time from `csrc/cuda`.
 
 A reader's order: `fastclip/backends/gpu` is what happens, `kernels.py` what is launched, the top of
-each file of `csrc/cuda` the mathematics of a kernel. `library.py` loads what was compiled.
+each file of `csrc/cuda` the mathematics of a kernel. `clip_loss.py` is a batch that is one block,
+whose kernels C++ orders. `library.py` loads what was compiled.
 """
 
 import torch
 from torch import Tensor
 
 from fastclip.backends.cuda import library
+from fastclip.backends.cuda.clip_loss import (
+    clip_loss_at_once,
+    clip_loss_at_once_backward,
+    cut_of_one_block,
+)
 from fastclip.backends.cuda.variants import variant_on
 from fastclip.backends.gpu import contrastive, sigmoid
 from fastclip.backends.gpu.precision import kept_layout
 
 __all__ = [
+    "clip_loss_at_once",
+    "clip_loss_at_once_backward",
     "contrastive_lse",
     "contrastive_lse_backward",
+    "cut_of_one_block",
     "kept_layout",
     "siglip_sum",
     "siglip_sum_backward",

@@ -163,5 +163,4 @@ def feature_gradient(
 
 def _launch(name: str, on: Tensor, *args) -> None:
     """On the device of `on`, which is the current one, and its current stream."""
-    stream = torch.cuda.current_stream().cuda_stream if on.is_cuda else 0
-    getattr(library.operators(on.device.type), name)(*args, stream)
+    getattr(library.operators(on.device.type), name)(*args, library.current_stream(on))

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 LIBRARY = Path(__file__).parent.parent.parent / "_cuda.so"
 
@@ -85,3 +86,8 @@ def emulated() -> bool:
 
 def operators(device_type: str):
     return torch.ops.fastclip_cuda if device_type == "cuda" else torch.ops.fastclip_emulated
+
+
+def current_stream(on: Tensor) -> int:
+    """That of the current device, which is that of `on`."""
+    return torch.cuda.current_stream().cuda_stream if on.is_cuda else 0

@@ -3,6 +3,9 @@
 Forward    operands, scalars, positives, sums of the negatives, finalise (rows), finalise (columns)
 Backward   scalars, the columns' operand, then `block_walk.py`; blocks of G recomputed, or from kept
 
+A batch that is one block has this order once more, for `cuda` in `csrc/cuda/clip_loss.cpp`, in
+fewer launches.
+
 Every number that a kernel needs of the data stays on the device: nothing waits for the host, and a
 CUDA graph can capture a call. Operands are made again in the backward: 8 N D bytes moved (47 us at
 N = 32,768, D = 768, by the copy rate) against 4 N D bytes held from forward to backward.

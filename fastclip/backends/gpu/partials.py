@@ -12,6 +12,7 @@ row tiles below each other, whose sums over rows stay in its registers.
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,6 +75,31 @@ def negative_maxima(
     return kernels.partials(Reduction(rows, cols, scalars, matrix, True, nothing, positive))
 
 
+class Cut(NamedTuple):
+    """How the tiles of a matrix are launched."""
+
+    panel_tiles: int  # columns of a panel
+    strip_tiles: int  # rows of a strip
+    num_strips: int
+    num_panels: int
+
+
+def cut(
+    M: int,
+    N: int,
+    block_m: int,  # of a row tile
+    block_n: int,  # of a column tile
+    strip_partials: int,  # column partials that a strip writes
+) -> Cut:
+    num_m, num_n = -(-M // block_m), -(-N // block_n)
+    panel_tiles = min(num_n, PANEL_COLS // block_n, max(1, PARTIAL_BYTES // (4 * M)))
+    # Long strips write little, many programs keep the device busy.
+    fitting = max(PARTIAL_BYTES // (4 * N * strip_partials), -(-FEWEST_PROGRAMS // panel_tiles))
+    num_strips = min(num_m, MOST_STRIPS, -(-PROGRAMS // panel_tiles), fitting)
+    strip_tiles = -(-num_m // num_strips)
+    return Cut(panel_tiles, strip_tiles, -(-num_m // strip_tiles), -(-num_n // panel_tiles))
+
+
 # launch(first column tile, column tiles, row tiles of a strip, row_partial, col_partial) of one
 # panel writes, float32:
 #     row_partial  (at least column tiles, M), its first rows, one of each column tile
@@ -91,21 +117,15 @@ def over_panels(
     maximum: bool,
     like: Tensor,  # float32, on the device
 ) -> Partials:
-    num_m, num_n = -(-M // block_m), -(-N // block_n)
-    panel_tiles = min(num_n, PANEL_COLS // block_n, max(1, PARTIAL_BYTES // (4 * M)))
-    # Long strips write little, many programs keep the device busy.
-    fitting = max(PARTIAL_BYTES // (4 * N * strip_partials), -(-FEWEST_PROGRAMS // panel_tiles))
-    num_strips = min(num_m, MOST_STRIPS, -(-PROGRAMS // panel_tiles), fitting)
-    strip_tiles = -(-num_m // num_strips)
-    num_strips = -(-num_m // strip_tiles)
-
+    panel_tiles, strip_tiles, num_strips, num_panels = cut(M, N, block_m, block_n, strip_partials)
+    num_n = -(-N // block_n)
     row_partial = like.new_empty((panel_tiles, M))
     col_partial = like.new_empty((num_strips * strip_partials, N))
     row_result = None
     for first in range(0, num_n, panel_tiles):
         num_tiles = min(panel_tiles, num_n - first)
         launch(first, num_tiles, strip_tiles, row_partial, col_partial)
-        if panel_tiles == num_n:
+        if num_panels == 1:
             return Partials(row_partial, col_partial)
         of_panel = row_partial[:num_tiles].amax(0) if maximum else row_partial[:num_tiles].sum(0)
         if row_result is None:

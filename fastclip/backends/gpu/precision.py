@@ -39,9 +39,10 @@ def kept_dtype(dtype: torch.dtype) -> torch.dtype:
 def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
     if primitive == "siglip_sum":
         return NOTHING_KEPT  # one pass needs nothing of the forward
-    # The block of G comes first; what a caller allows beyond it keeps logits.
+    # Unasked, a batch of 5,760 keeps its logits; none of float32 does, whose gradients would be
+    # half as exact. Of a workspace the block of G comes first; what is left of it keeps logits.
     return KeptLayout(
-        default_bytes=0,
+        default_bytes=0 if dtype == torch.float32 else 64 << 20,
         reserved_bytes=MOST_BYTES,
         element_bytes=kept_dtype(dtype).itemsize,
         multiple=KEPT_MULTIPLE,

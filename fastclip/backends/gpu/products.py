@@ -18,7 +18,7 @@ def accumulate(out: Tensor, block: Tensor, values: Tensor, first: bool) -> None:
     """
     beta = 0.0 if first else 1.0
     _addmm(out, block[0], values[0], beta, 1.0)
-    if len(block) == 2:
+    if block.shape[0] == 2:
         _addmm(out, block[0], values[1], 1.0, 1.0)
         _addmm(out, block[1], values[0], 1.0, 1.0 / LOW_SCALE)
 

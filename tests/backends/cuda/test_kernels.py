@@ -34,13 +34,13 @@ def test_bfloat16_differs_in_the_first_load_and_the_last_store_only(variant, los
     """From the same numbers in float32, multiplied as float16 too, come the same bits."""
     features = planted_features(square(300, 72), "trained", torch.bfloat16)
     scalars = [torch.tensor(20.0), torch.tensor(-10.0)][: 1 if loss is fastclip.clip_loss else 2]
+    options = {"normalize": normalize, "workspace": 96 << 20}  # 16 bits would keep their logits
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("high")
         with emulated(), chosen_variant(variant):
-            value, grads = run([*features, *scalars], loss, normalize=normalize)
-            wide, wide_grads = run([*(x.float() for x in features), *scalars], loss,
-                                   normalize=normalize)  # fmt: skip
+            value, grads = run([*features, *scalars], loss, **options)
+            wide, wide_grads = run([*(x.float() for x in features), *scalars], loss, **options)
     finally:
         torch.set_float32_matmul_precision(before)
     assert torch.equal(value, wide)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import fastclip
-from fastclip.backends.gpu import block_walk, blocks, partials
+from fastclip.backends.gpu import blocks, partials, products
+from fastclip.backends.gpu.precision import kept_layout
 from fastclip.benchmarks.cases import RECTANGLES, Case, make_inputs
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import Call
@@ -27,9 +28,13 @@ DTYPES = [torch.float32, torch.float16]
 DATA = ["random", "trained", "cone", "adversarial"]
 
 
-def run(gpu, image, text, *scalars, loss=fastclip.clip_loss, **options):
+# Of bytes: room for a block, and for no logits of the forward, as of a batch of many thousands.
+BLOCK_ONLY = kept_layout("contrastive_lse", torch.float16).reserved_bytes
+
+
+def run(gpu, image, text, *scalars, loss=fastclip.clip_loss, workspace=BLOCK_ONLY, **options):
     leaves = [x.detach().to(gpu.device).requires_grad_() for x in (image, text, *scalars)]
-    value = loss(*leaves, backend=gpu.backend, **options)
+    value = loss(*leaves, backend=gpu.backend, workspace=workspace, **options)
     grads = torch.autograd.grad(value.sum(), leaves)
     return value.detach().cpu(), [grad.cpu() for grad in grads]
 
@@ -50,6 +55,16 @@ def test_clip_loss_data_and_dtypes_match_float64(gpu, data, logit_scale, dtype):
     image, text = planted_features(square(140, 72), data, dtype)
     scale = torch.tensor(logit_scale)
     check(run(gpu, image, text, scale), image, text, scale)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_the_logits_of_a_small_batch_are_kept_and_match_float64(gpu, data):
+    image, text = planted_features(square(140, 72), data, torch.float16)
+    scale = torch.tensor(100.0)
+    check_value_and_grads(
+        run(gpu, image, text, scale, workspace=None), exact.clip_loss, image, text, scale,
+        eager=rounded.clip_loss_of_kept_logits,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -238,14 +253,12 @@ def test_frozen_sides_have_no_gradient_and_no_product(gpu, frozen, monkeypatch):
     leaves = [
         x.to(gpu.device).requires_grad_(need) for x, need in zip((image, text), needs, strict=True)
     ]
-    products = []
-    accumulate = block_walk.accumulate
-    monkeypatch.setattr(
-        block_walk, "accumulate", lambda *a, **k: (products.append(1), accumulate(*a, **k))
-    )
+    factors = []  # of the vendor's products: float32 takes three of float16
+    multiply = products._addmm
+    monkeypatch.setattr(products, "_addmm", lambda *x: (factors.append(x), multiply(*x)))
     scale_there = scale.detach().to(gpu.device).requires_grad_()
     fastclip.clip_loss(*leaves, scale_there, backend=gpu.backend).backward()
-    assert len(products) == 1
+    assert len(factors) == 3
     _, true = exact.value_and_grads(exact.clip_loss, image, text, scale, dtype=torch.float64)
     for leaf, grad, need in zip(leaves, true[:2], needs, strict=True):
         assert (leaf.grad is not None) == need
@@ -342,7 +355,7 @@ def test_strides_and_expanded_features(gpu):
     wide = torch.zeros(24, 200)
     wide[:, 7:67] = image.T
     scale = torch.tensor(20.0)
-    expected = run(gpu, image, text, scale)
+    expected = run(gpu, image, text, scale, workspace=None)
     leaves = [
         wide.to(gpu.device)[:, 7:67].T.requires_grad_(),
         text.to(gpu.device),
