@@ -21,6 +21,11 @@ def all_kept_bytes(features: Tensor) -> int:
     return layout.reserved_bytes + len(features) * layout.row_bytes(len(features))
 
 
+def block_bytes(features: Tensor) -> int:
+    """What a GPU backend takes without a kept logit."""
+    return kept_layout("contrastive_lse", features.dtype).reserved_bytes
+
+
 def no_bytes(features: Tensor) -> int:
     return 0
 
