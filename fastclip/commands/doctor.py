@@ -11,6 +11,7 @@ import torch
 from fastclip import __version__
 from fastclip.backends import native
 from fastclip.backends.cuda import library
+from fastclip.backends.gpu import own_verdicts
 from fastclip.data.tokenizers.openai_vocabulary import (
     locate_openai_vocabulary,
     openai_vocabulary_address,
@@ -18,7 +19,7 @@ from fastclip.data.tokenizers.openai_vocabulary import (
 )
 from fastclip.hub import is_offline
 from fastclip.installation import PACKAGE, advice_on_hidden_package
-from fastclip.ops.dispatch import reasons
+from fastclip.ops.choice import checked_at_first_use, reasons, request
 
 # Package: what it is for, and what installs it.
 OPTIONAL = {
@@ -51,9 +52,11 @@ def run(args: argparse.Namespace) -> int:
     kernels = library.load() or ", ".join(library.architectures())
     print(f"kernels    CUDA: {kernels}")
     print("\nbackends, in the order in which backend='auto' tries them")
-    _print_backends("the CPU", "cpu", torch.float32)
+    _print_backends("the CPU", torch.device("cpu"), torch.float32)
     if torch.cuda.is_available():
-        _print_backends(torch.cuda.get_device_name(), "cuda", torch.bfloat16)
+        device = torch.device("cuda", torch.cuda.current_device())
+        _print_backends(torch.cuda.get_device_name(device), device, torch.bfloat16)
+        _print_own_verdicts(device)
     print("\nvocabulary of CLIP's tokenizer")
     _print_vocabulary()
     print("\noptional packages")
@@ -76,10 +79,33 @@ def _print_vocabulary() -> None:
         )
 
 
-def _print_backends(device: str, device_type: str, dtype: torch.dtype, D: int = 512) -> None:
-    print(f" {str(dtype).removeprefix('torch.')} features, D = {D}, on {device}")
-    for name, reason in reasons(torch.device(device_type), dtype, D).items():
-        print(f"  {name:<10} {reason or 'runs'}")
+def _print_backends(name: str, device: torch.device, dtype: torch.dtype, D: int = 512) -> None:
+    print(f" {str(dtype).removeprefix('torch.')} features, D = {D}, on {name}")
+    wanted = request(device, dtype, D)
+    to_check = checked_at_first_use(wanted)
+    for backend, reason in reasons(wanted).items():
+        if reason is None and backend in to_check:
+            reason = "runs; the first call with 'auto' compares it with 'chunked', once"
+        print(f"  {backend:<10} {reason or 'runs'}")
+
+
+def _print_own_verdicts(device: torch.device) -> None:
+    try:
+        path = own_verdicts.path()
+    except OSError as error:
+        print(f" verdicts of your own: {error}")
+        return
+    rows = own_verdicts.read()
+    if not rows:
+        print(
+            f" `fastclip verify` (one minute) checks and times the kernels here; it writes {path}"
+        )
+        return
+    current = sum(own_verdicts.is_current(row, device) for row in rows)
+    print(
+        f" {path} has {len(rows)} verdicts of your own, {current} of which hold for this GPU, its "
+        "driver and these versions; `fastclip verify` (one minute) makes them anew"
+    )
 
 
 def _installed_version(distribution: str) -> str:

@@ -6,10 +6,15 @@ the same error. On a GPU this exchange is the loss's one wait for the device.
 
 Numbers of the caller's are compared too, as a loss with two scales is none. The values of tensors
 are not: parameters are the same on all ranks by other means.
+
+What "auto" takes may differ, where one rank's GPU or installation does. Then all ranks take what
+each of them has.
 """
 
+import functools
 import math
 import struct
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -19,11 +24,14 @@ from torch.distributed import ProcessGroup
 
 from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.distributed.waiting import Exchange
+from fastclip.ops.choice import ORDER
 from fastclip.ops.differentiation import needs_grad
 from fastclip.ops.validation import FEATURE_DTYPES
 from fastclip.rectangle import Rectangle
 
 _YES_NO = (False, True)
+_EVERYWHERE = ORDER.index("chunked")  # this backend and those after it run on any machine
+_NAMED = -1
 
 
 def _bits(number: float | Tensor) -> int:
@@ -55,11 +63,15 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of one loss, and how many pairs each of them has."""
+    """The processes of one loss, and how many pairs each of them has.
+
+    backend: what "auto" takes on all of them; None where this rank named its backend.
+    """
 
     group: ProcessGroup
     rank: int
     sizes: tuple[int, ...]  # B_r
+    backend: str | None = None
 
     @property
     def world_size(self) -> int:
@@ -87,12 +99,14 @@ def agree(
     logit_scale: float | Tensor,
     logit_bias: float | Tensor,
     return_stats: bool = False,
+    chosen: str | None = None,
 ) -> Ranks:
     """Tell all ranks what this one is about to compute, and return who takes part.
 
     Args:
         own: the square of this rank's pairs, images as rows.
         logit_scale, logit_bias: as the caller gave them, number or tensor.
+        chosen: the backend that "auto" chose on this rank; None if the caller named one.
 
     Raises:
         ValueError: on every rank, if ranks differ in anything but their number of pairs.
@@ -109,11 +123,12 @@ def agree(
         field.index(value) if isinstance(field, tuple) else value
         for value, field in zip(values, _FIELDS.values(), strict=True)
     ]
-    said = torch.tensor([size, *codes], device=image_features.device)
+    choice = _NAMED if chosen is None else ORDER.index(chosen)
+    said = torch.tensor([size, choice, *codes], device=image_features.device)
     everyone = [torch.empty_like(said) for _ in range(group.size())]
     with Exchange(group):
         dist.all_gather(everyone, said, group)
-    sizes, *columns = zip(*(codes.tolist() for codes in everyone), strict=True)
+    sizes, choices, *columns = zip(*(codes.tolist() for codes in everyone), strict=True)
     for (name, field), column in zip(_FIELDS.items(), columns, strict=True):
         if len(set(column)) > 1:
             told = (field[code] if isinstance(field, tuple) else field(code) for code in column)
@@ -121,4 +136,24 @@ def agree(
                 f"{name} must be the same on ranks 0 to {len(column) - 1}, "
                 f"got {', '.join(map(str, told))}; every rank must make the same calls of the loss"
             )
-    return Ranks(group, group.rank(), sizes)
+    return Ranks(group, group.rank(), sizes, None if chosen is None else _common(choices, chosen))
+
+
+def _common(choices: tuple[int, ...], own: str) -> str:
+    automatic = {choice for choice in choices if choice != _NAMED}
+    if len(automatic) == 1:
+        return own
+    common = ORDER[max(*automatic, _EVERYWHERE)]
+    if own != common:
+        said = ", ".join("a named one" if i == _NAMED else ORDER[i] for i in choices)
+        _tell(
+            f"backend=\"auto\" takes '{common}' on all ranks of the group: by themselves, ranks 0 "
+            f"to {len(choices) - 1} would take {said}. `fastclip doctor` says why on each machine, "
+            "and `fastclip verify` checks its kernels"
+        )
+    return common
+
+
+@functools.cache  # once
+def _tell(text: str) -> None:
+    warnings.warn(text, stacklevel=2)

@@ -45,8 +45,12 @@ def clip_loss_over_ranks(
     it, number or tensor.
     """
     # An objection is raised before the other ranks wait for this one.
-    backend = resolve_backend(backend, own.rows)
-    ranks = agree(group, "clip_loss", schedule, own, logit_scale, 0.0, return_stats)
+    chosen = resolve_backend(backend, own.rows, normalize=own.normalize)
+    ranks = agree(
+        group, "clip_loss", schedule, own, logit_scale, 0.0, return_stats,
+        chosen if backend == "auto" else None,
+    )  # fmt: skip
+    backend = ranks.backend or chosen
     swapped = texts_are_rows(own)
     if swapped:
         own = own._replace(rows=own.cols, cols=own.rows)

@@ -14,6 +14,7 @@ from fastclip.distributed import gather, ring_sigmoid_loss
 from fastclip.distributed.agreement import agree
 from fastclip.distributed.exchange import sum_over_ranks
 from fastclip.distributed.sides import texts_are_rows
+from fastclip.ops.differentiation import needs_grad
 from fastclip.ops.dispatch import resolve_backend
 from fastclip.rectangle import Rectangle
 
@@ -37,8 +38,13 @@ def siglip_loss_over_ranks(
     as the caller gave them, numbers or tensors.
     """
     # An objection is raised before the other ranks wait for this one.
-    backend = resolve_backend(backend, own.rows)
-    ranks = agree(group, "siglip_loss", schedule, own, *given)
+    one_pass = schedule == "gather" and needs_grad(*own[:3], logit_bias)
+    primitive = "siglip_total" if one_pass else "siglip_sum"
+    chosen = resolve_backend(backend, own.rows, primitive=primitive, normalize=own.normalize)
+    ranks = agree(
+        group, "siglip_loss", schedule, own, *given, chosen=chosen if backend == "auto" else None
+    )
+    backend = ranks.backend or chosen
     if texts_are_rows(own):
         own = own._replace(rows=own.cols, cols=own.rows)
     total = _SCHEDULES[schedule](own, logit_bias, ranks, backend, workspace)

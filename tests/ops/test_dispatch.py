@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fastclip
-from fastclip.backends.gpu import verified
+from fastclip.backends.gpu import known, verified
 from fastclip.ops import dispatch
 from fastclip.ops.dispatch import Call
 from fastclip.rectangle import Diagonal, Rectangle
@@ -19,7 +19,9 @@ def test_explain_backends_lists_all_in_the_order_of_auto():
 
 def test_explain_backends_answers_for_the_given_features():
     objections = fastclip.explain_backends(torch.ones(2, 2, device="meta"))
-    assert objections["cpu"] == "needs features on the CPU, got meta"
+    assert objections["cpu"] == (
+        "The backend 'cpu' cannot run here: needs features on the CPU, got meta."
+    )
 
 
 def test_named_backend_raises_its_own_objection():
@@ -34,19 +36,19 @@ def test_auto_takes_the_first_without_objection(monkeypatch):
     assert dispatch.resolve_backend("chunked", image) == "chunked"
     monkeypatch.setattr(cpu, "unsupported", lambda device_type, dtype: "on holiday")
     assert dispatch.resolve_backend("auto", image) == "chunked"
-    assert fastclip.explain_backends()["cpu"] == "on holiday"
+    assert fastclip.explain_backends()["cpu"].endswith("cannot run here: on holiday.")
     with pytest.raises(RuntimeError, match="on holiday"):
         fastclip.clip_loss(image, image, 10.0, backend="cpu")
     monkeypatch.setattr(cpu, "unsupported", lambda device_type, dtype: None)
     assert dispatch.resolve_backend("auto", image) == "cpu"
 
 
-def test_the_table_of_gpu_kernels_is_not_asked_about_features_on_a_cpu(monkeypatch):
+def test_what_is_known_of_gpu_kernels_is_not_asked_about_features_on_a_cpu(monkeypatch):
     def asked(*args):
         raise AssertionError(f"asked about {args}")
 
-    for name in ("dim_class", "table", "reason_against"):
-        monkeypatch.setattr(verified, name, asked)
+    for module, name in ((verified, "dim_class"), (known, "findings"), (known, "choices")):
+        monkeypatch.setattr(module, name, asked)
     image = torch.nn.functional.normalize(torch.randn(8, 4), dim=1).requires_grad_()
     for loss in (fastclip.clip_loss, fastclip.siglip_loss):
         loss(image, image, 10.0).backward()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from fastclip.backends.cuda import library
+from fastclip.backends.gpu.known import forget_choices
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,15 @@ _chosen: str | None = None
 
 @contextmanager
 def chosen_variant(name: str) -> Iterator[None]:
-    """Within the context, run this one: for tests and benchmarks."""
+    """Within the context, run this one: for tests and benchmarks. "auto" chooses anew."""
     global _chosen
     before, _chosen = _chosen, name
+    forget_choices()
     try:
         yield
     finally:
         _chosen = before
+        forget_choices()
 
 
 def variant_for(device: torch.device) -> Variant:

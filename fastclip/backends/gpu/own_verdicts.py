@@ -11,63 +11,37 @@ not there, and processes that write at the same time wait for each other.
 import contextlib
 import dataclasses
 import datetime
+import errno
 import fcntl
-import functools
-import hashlib
 import json
 import math
 import os
-import re
 import threading
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fastclip.atomic_file import replacing, writing
-from fastclip.backends.gpu.device import architecture
+from fastclip.backends.gpu.environment import Environment as Environment
+from fastclip.backends.gpu.environment import environment as environment
 from fastclip.backends.gpu.verified import DIMS, DTYPES, KERNELS
 
 FILE_NAME = "verdicts.json"
 LARGEST = 1 << 22  # bytes of the file
 MOST_ROWS = 4096  # the oldest are dropped
 SOURCES = ("verify", "self-check", "begun")
+PRIMITIVES = ("contrastive_lse", "siglip_sum", "siglip_total")
 # What kernels are compared with: the backend that runs anywhere, and open_clip's formula.
 RIVALS = (("chunked", ""), ("eager", ""))
+TAKEN = (errno.EACCES, errno.EAGAIN)  # what the system says of a lock that another process holds
+SECONDS_FOR_ANOTHER = 120.0  # that a process waits for another's self-check
 
-PACKAGE = Path(__file__).parents[2]
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-# What of the package a verdict on a backend is about.
-DIGESTED = {
-    "triton": ("backends/triton", "backends/gpu"),
-    "cuda": ("_cuda.so", "backends/cuda", "backends/gpu"),
-    "chunked": ("backends/chunked.py", "backends/normalization.py"),
-    "eager": (),
-}
-
-_one_thread = threading.RLock()
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Where a verdict holds. Of what is not there, such as a driver, the text is empty."""
-
-    device: str  # its name, for example "NVIDIA H200"
-    architecture: str  # as `device.architecture` names it
-    driver: str
-    torch: str
-    triton: str
-    fastclip: str
-    digest: str  # SHA-256 of the kernels' files
-
-    def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            if not isinstance(value, str):
-                raise ValueError(f"environment.{name} cannot be {value!r}")
+_writing = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -85,6 +59,7 @@ class OwnVerdict:
         date: ISO, of the day.
         N: the number of pairs that was timed, or None.
         forward_ms, step_ms: medians at N pairs of the forward, and of forward and backward.
+        primitive: of PRIMITIVES, which one was checked; empty is all of them.
     """
 
     environment: Environment
@@ -99,6 +74,7 @@ class OwnVerdict:
     N: int | None = None
     forward_ms: float | None = None
     step_ms: float | None = None
+    primitive: str = ""
 
     def __post_init__(self) -> None:
         times = self.N, self.forward_ms, self.step_ms
@@ -113,6 +89,7 @@ class OwnVerdict:
             (isinstance(self.date, str) and datetime.date.fromisoformat(self.date), "date"),
             (self.passed or times == (None, None, None), "N"),
             (times == (None, None, None) or _are_times(*times), "forward_ms"),
+            (self.primitive == "" or self.primitive in PRIMITIVES, "primitive"),
         ):
             if not holds:
                 raise ValueError(f"{what} cannot be {getattr(self, what)!r}")
@@ -124,23 +101,7 @@ class OwnVerdict:
     @property
     def key(self) -> tuple:
         """What there is one row of."""
-        return self.environment, *self.kernels, self.dtype, self.D
-
-
-def environment(backend: str, device: torch.device) -> Environment:
-    """Where this process runs, as verdicts on `backend` ("chunked" and "eager" too) see it."""
-    from fastclip import __version__
-
-    on_gpu = device.type == "cuda"
-    return Environment(
-        device=torch.cuda.get_device_name(device) if on_gpu else device.type,
-        architecture=architecture(device),
-        driver=_driver() if on_gpu else "",
-        torch=torch.__version__,
-        triton=_triton_version(),
-        fastclip=__version__,
-        digest=_digest(backend),
-    )
+        return self.environment, *self.kernels, self.dtype, self.D, self.primitive
 
 
 def path() -> Path:
@@ -167,7 +128,7 @@ def read(file: Path | None = None) -> tuple[OwnVerdict, ...]:
         with open(file, "rb") as opened:
             content = opened.read(LARGEST + 1)
         return _parse(content)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         warnings.warn(
@@ -189,14 +150,21 @@ def record(verdicts: Iterable[OwnVerdict]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    with _locked(path()) as file:
-        rows = {row.key: row for row in read(file)}
+    with _rows_to_change() as rows:
         for row in verdicts:
             rows.pop(row.key, None)  # the newest is the last
             rows[row.key] = row
-        newest = list(map(dataclasses.asdict, rows.values()))[-MOST_ROWS:]
-        with replacing(file) as output:
-            output.write(json.dumps({"verdicts": newest}, indent=1).encode() + b"\n")
+
+
+def withdraw(row: OwnVerdict) -> None:
+    """Take a row out of the file, unless another one has taken its place.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with _rows_to_change() as rows:
+        if rows.get(row.key) == row:
+            del rows[row.key]
 
 
 def forget() -> int:
@@ -205,9 +173,10 @@ def forget() -> int:
     Raises:
         OSError: the file cannot be removed.
     """
-    if not path().exists():
+    file = path()
+    if not file.exists():
         return 0
-    with _locked(path()) as file:
+    with _writing, _locked(file, ".lock"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a damaged one
             number = len(read(file))
@@ -217,19 +186,64 @@ def forget() -> int:
 
 
 @contextlib.contextmanager
-def _locked(file: Path) -> Iterator[Path]:
-    """Only one process, and in it one thread, is in the context at a time."""
-    with _one_thread:
-        with writing(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            lock = os.open(file.with_name(f".{file.name}.lock"), flags, 0o644)
-        try:
+def only_checker() -> Iterator[None]:
+    """In the context no other process of this user makes a self-check.
+
+    The lock ends with the process that holds it. Whoever is in the context and finds a row "begun"
+    knows that the process that began it is dead.
+
+    Raises:
+        TimeoutError: another process has been in there for SECONDS_FOR_ANOTHER.
+        OSError: there can be no lock: of a folder that cannot be written, for example.
+    """
+    with _locked(path(), ".check.lock", SECONDS_FOR_ANOTHER):
+        yield
+
+
+@contextlib.contextmanager
+def _rows_to_change() -> Iterator[dict[tuple, OwnVerdict]]:
+    file = path()
+    with _writing, _locked(file, ".lock"):
+        rows = {row.key: row for row in read(file)}
+        yield rows
+        newest = list(map(dataclasses.asdict, rows.values()))[-MOST_ROWS:]
+        with replacing(file) as output:
+            output.write(json.dumps({"verdicts": newest}, indent=1).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def _locked(file: Path, ending: str, seconds: float | None = None) -> Iterator[None]:
+    """Only one process is in the context at a time; wait so long for the other, or for ever.
+
+    The lock belongs to a process: of its threads, only one may come here at a time.
+    """
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(file.with_name(f".{file.name}{ending}"), flags, 0o644)
+    try:
+        if seconds is None:
             with writing(file):
                 fcntl.lockf(lock, fcntl.LOCK_EX)
-            yield file
-        finally:
-            os.close(lock)
+        else:
+            _wait_for(lock, file, time.monotonic() + seconds)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _wait_for(lock: int, file: Path, deadline: float) -> None:
+    while True:
+        try:
+            with writing(file):
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.05)
 
 
 def _parse(content: bytes) -> tuple[OwnVerdict, ...]:
@@ -251,38 +265,3 @@ def _parse_row(values: Any) -> OwnVerdict:
 def _are_times(N: Any, forward_ms: Any, step_ms: Any) -> bool:
     are_numbers = type(N) is int and all(isinstance(x, float) for x in (forward_ms, step_ms))
     return are_numbers and N > 0 and 0.0 < forward_ms < step_ms < math.inf
-
-
-@functools.cache
-def _digest(backend: str) -> str:
-    digest = hashlib.sha256()
-    for name in DIGESTED[backend]:
-        place = PACKAGE / name
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            if file.is_file():
-                content = file.read_bytes()
-                title = f"{file.relative_to(PACKAGE).as_posix()} {len(content)}\n"
-                digest.update(title.encode() + content)
-    return digest.hexdigest()
-
-
-@functools.cache
-def _driver() -> str:
-    if torch.version.hip is not None:
-        return f"HIP {torch.version.hip}"
-    with contextlib.suppress(OSError):
-        found = re.search(
-            r"Kernel Module.*?\s(\d+(\.\d+)+)", NVIDIA_DRIVER.read_text(errors="replace")
-        )
-        if found:
-            return found[1]
-    # In a container, or on Windows' Linux, the file may be missing: the version of its API.
-    return str(torch._C._cuda_getDriverVersion())
-
-
-@functools.cache
-def _triton_version() -> str:
-    for name in ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version(name)
-    return ""

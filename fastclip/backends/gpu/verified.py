@@ -1,8 +1,9 @@
-"""Which kernels have run correctly on which GPU, and how fast: what "auto" knows of them.
+"""Which kernels have run correctly on which GPU, and how fast: the table that fastclip ships.
 
 The table is `verified.csv`, a row per kernels, architecture, dtype and D. `make gpu-check` writes
-it anew: rows of kernels of which every check passed in the same run. Nothing else verifies a
-kernel. Each architecture is measured at DIMS; features of another D are taken for the next larger.
+it anew: rows of kernels of which every check passed in the same run. Each architecture is measured
+at DIMS; features of another D are taken for the next larger. What a user's own GPU says is in
+`own_verdicts.py`, and what follows from both in `known.py`.
 """
 
 import csv
@@ -11,7 +12,7 @@ import datetime
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,27 +110,11 @@ def dim_class(D: int) -> int:
     return next((dim for dim in DIMS if D <= dim), DIMS[-1])
 
 
-def reason_against(
-    backend: str, running: Mapping[str, str], architecture: str, dtype: str, dim: int
-) -> str | None:
-    """Why "auto" would not take `backend` for features of a kind; None for the fastest verified.
-
-    Args:
-        running: the GPU backends that would run if named, and the variant of each.
-        dim: of `dim_class`.
-    """
-    rows = {row.key: row for row in table()}
-    cells = {
-        name: row
-        for name, variant in running.items()
-        if (row := rows.get((architecture, dtype, dim, name, variant))) is not None
-    }
-    if backend not in cells:
-        return f"unverified on {architecture}: make gpu-check has not passed for {dtype}, D = {dim}"
-    ours, best = cells[backend], min(cells.values(), key=lambda row: row.step_ms)
-    if ours is best:
-        return None
-    return (
-        f"slower than {best.backend} here ({ours.step_ms:.4g} ms against {best.step_ms:.4g} ms, "
-        f"{dtype}, N = {best.N}, D = {dim}, {best.date})"
-    )
+def words_for(dim: int) -> str:
+    """Which D a class is of, in words."""
+    smaller = [other for other in DIMS if other < dim]
+    if not smaller:
+        return f"D up to {dim}"
+    if dim == DIMS[-1]:
+        return f"D above {smaller[-1]}"
+    return f"D from {smaller[-1] + 1} to {dim}"

@@ -1,0 +1,260 @@
+"""Which backend computes: a named one or, for "auto", the first that nothing speaks against.
+
+Of the backends for a GPU, "auto" takes what is known to be right there, and fastest
+(`backends/gpu/known.py`). Where nothing is known of one of CHECKED_AT_FIRST_USE, the first call
+finds it out (`first_use.py`). What was chosen for a device, dtype and class of D on a GPU is not
+asked again in a process. No environment variable and no installed package changes what a named
+backend computes.
+"""
+
+import functools
+import importlib
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastclip.backends.gpu import device as gpu_device
+from fastclip.backends.gpu import known, verified
+from fastclip.backends.gpu.known import ADVICE, Finding, Kind
+
+# The order of "auto", fastest first; of those for a GPU it takes what `known.py` says, or none.
+# `reference` always runs.
+ORDER = ("cpu", "triton", "cuda", "chunked", "reference")
+
+# Compilers wrote the synchronisation of these kernels. What people wrote could hang a first call:
+# that is for `fastclip verify`, which has processes to lose.
+CHECKED_AT_FIRST_USE = ("triton",)
+
+_one_decides = threading.RLock()
+
+
+def constant_for_the_compiler(function: Callable) -> Callable:
+    """What runs here does not change within a process: torch.compile may call it once.
+
+    The mark of `torch.compiler.assume_constant_result`, which would import the compiler with it:
+    0.9 s of `import fastclip`.
+    """
+    function._dynamo_marked_constant = True
+    return function
+
+
+@functools.cache
+def load_backend(name: str) -> ModuleType:
+    """Raises ValueError if there is none of this name."""
+    if name not in ORDER:
+        raise ValueError(f"backend must be one of {ORDER}, got {name!r}")
+    return importlib.import_module(f"fastclip.backends.{name}")
+
+
+def objection(
+    name: str, device_type: str, dtype: torch.dtype, leaves_out: bool = False
+) -> str | None:
+    """Why a backend cannot take a rectangle of this kind, which may leave out entries."""
+    backend = load_backend(name)
+    if leaves_out and not hasattr(backend, "TAKES_INTERVALS"):
+        return "it cannot leave out columns (Rectangle.excluded); 'reference' can"
+    return backend.unsupported(device_type, dtype)
+
+
+class Request(NamedTuple):
+    """What a backend is wanted for; `request_for` makes it.
+
+    Args:
+        D: the class of GPU kernels, `verified.dim_class`; 0 where these are not asked.
+        primitive: "contrastive_lse", "siglip_sum" or "siglip_total".
+        leaves_out, normalize: of the rectangle; the latter is how kernels are checked, and no more.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    D: int
+    primitive: str = "contrastive_lse"
+    leaves_out: bool = False
+    normalize: bool = False
+
+    def objection(self, name: str) -> str | None:
+        return objection(name, self.device.type, self.dtype, self.leaves_out)
+
+    def kernels(self) -> dict[str, str]:
+        """The backends for a GPU that would run if named, and the variant of each."""
+        if not gpu_device.is_gpu(self.device):
+            return {}
+        names = (name for name in ORDER if _is_for_gpu(name) and self.objection(name) is None)
+        return {name: load_backend(name).variant_on(self.device) for name in names}
+
+    @property
+    def kind(self) -> Kind:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return Kind(self.device, dtype, self.D, self.primitive)
+
+
+def request_for(features: Tensor | None = None, **options: Any) -> Request:
+    """Of features (M, D), whose D may be a symbol; without any, of float32 on the CPU."""
+    if features is None:
+        features = torch.empty(0)
+    return request(features.device, features.dtype, features.shape[-1], **options)
+
+
+def request(device: torch.device, dtype: torch.dtype, D: int, **options: Any) -> Request:
+    dim = verified.dim_class(D) if gpu_device.is_gpu(device) else 0
+    return Request(device, dtype, dim, **options)
+
+
+def explain_backends(image_features: Tensor | None = None) -> dict[str, str | None]:
+    """Why "auto" does not take each backend for inputs like `image_features`, in its order.
+
+    Nothing is run to answer, and nothing is written.
+
+    Args:
+        image_features: (B, D), any device and dtype; without it, float32 features on the CPU.
+
+    Returns:
+        Backend name to a sentence: that it cannot run here and why, or, where it would run if
+        named, what speaks against taking it unasked (nothing has verified it on this GPU, its
+        check failed, another one is faster) and which command changes that. None where "auto" may
+        take it; the first of these is what it takes. Of `triton` nothing need be known: it is
+        compared with `chunked` at its first use, and taken if it agrees.
+
+    Example:
+        >>> fastclip.explain_backends(torch.zeros(8, 512, device="cuda"))["cuda"]
+        "The backend 'cuda' would run here, but nothing has verified it on this GPU (NVIDIA H200,
+        float32, D up to 512); run `fastclip verify` (one minute)."
+    """
+    return reasons(request_for(image_features))
+
+
+def reasons(wanted: Request) -> dict[str, str | None]:
+    """`explain_backends` for a request."""
+    kernels = wanted.kernels()
+    found = known.findings(wanted.kind, kernels) if kernels else {}
+    to_check = _to_check(kernels, found)
+
+    def reason_against(name: str) -> str | None:
+        if (why_not := wanted.objection(name)) is not None:
+            return f"The backend '{name}' cannot run here: {why_not}."
+        if not _is_for_gpu(name) or (name in to_check and name not in found):
+            return None
+        if name not in kernels:
+            return (
+                f"The backend '{name}' is for GPUs: on a CPU its kernels are emulated, for tests, "
+                "and run only if named."
+            )
+        return known.reason_against(name, wanted.kind, kernels, found)
+
+    return {name: reason_against(name) for name in ORDER}
+
+
+def checked_at_first_use(wanted: Request) -> tuple[str, ...]:
+    """The backends that a first call with "auto" would compare with `chunked`."""
+    kernels = wanted.kernels()
+    return _to_check(kernels, known.findings(wanted.kind, kernels)) if kernels else ()
+
+
+def available_backends(image_features: Tensor | None = None) -> tuple[str, ...]:
+    """The backends that would run inputs like `image_features` if named, in the order of "auto"."""
+    wanted = request_for(image_features)
+    return tuple(name for name in ORDER if wanted.objection(name) is None)
+
+
+def resolve_backend(name: str, row_features: Tensor, **options: Any) -> str:
+    """Return the backend to call for features like `row_features` (validated, with its twin).
+
+    Args:
+        name: of a backend, or "auto".
+        options: primitive, leaves_out and normalize of a `Request`.
+
+    Raises:
+        ValueError: `name` is unknown.
+        RuntimeError: the named backend cannot take these inputs; the message is its objection. Or
+            a check at a first use with "auto" lost the GPU's context.
+    """
+    return _resolve(name, *request_for(row_features, **options))
+
+
+@constant_for_the_compiler  # which has no constants of a class of ours
+def _resolve(name: str, *of_request: Any) -> str:
+    wanted = Request(*of_request)
+    if wanted.D == 0:
+        return _decide(name, wanted)[0]
+    asked = name, wanted[:-1]
+    if (chosen := known.choices.get(asked)) is not None:
+        return chosen
+    with _one_decides:
+        chosen, is_final = _decide(name, wanted)
+        if is_final:
+            known.choices[asked] = chosen
+    return chosen
+
+
+def _decide(name: str, wanted: Request) -> tuple[str, bool]:
+    """The backend, and whether this process need not ask again."""
+    if name == "auto":
+        return _automatic(wanted)
+    if name not in ORDER:
+        raise ValueError(f"backend must be 'auto' or one of {ORDER}, got {name!r}")
+    if (why_not := wanted.objection(name)) is not None:
+        raise RuntimeError(f"backend '{name}' cannot run: {why_not}")
+    return name, True
+
+
+def _automatic(wanted: Request) -> tuple[str, bool]:
+    plain = next(n for n in ORDER if not _is_for_gpu(n) and wanted.objection(n) is None)
+    kernels = {} if plain == ORDER[0] else wanted.kernels()
+    if not kernels:
+        return plain, True
+    found = known.findings(wanted.kind, kernels)
+    taken = known.best(kernels, found)
+    if taken is not None:
+        return taken if taken in kernels else plain, True
+    unknown = _to_check(kernels, found)
+    if unknown and _nothing_may_run(wanted.device):
+        _warn_of(plain, [
+            f"Nothing is known of kernels for this GPU ({wanted.kind}), and while a model is "
+            "exported or a CUDA graph is captured nothing can be checked: call the loss once "
+            f"before, or {ADVICE}."
+        ])  # fmt: skip
+        return plain, False
+    for name in unknown:
+        # Imported only here: what checks is needed once per machine.
+        from fastclip.ops.first_use import check_once
+
+        check_once(name, load_backend(name), wanted)
+        found = known.findings(wanted.kind, kernels)
+        if name in found and found[name].passed:
+            return name, True
+    _warn_of(plain, [known.reason_against(n, wanted.kind, kernels, found) for n in kernels])
+    return plain, True
+
+
+def _is_for_gpu(name: str) -> bool:
+    return hasattr(load_backend(name), "variant_on")
+
+
+def _to_check(kernels: Mapping[str, str], found: Mapping[str, Finding]) -> tuple[str, ...]:
+    """Of the kernels, those to compare with `chunked`, as none is known to be right."""
+    if known.best(kernels, found) is not None:
+        return ()
+    return tuple(
+        name
+        for name in CHECKED_AT_FIRST_USE
+        if name in kernels and (name not in found or found[name].source == "begun")
+    )
+
+
+def _nothing_may_run(device: torch.device) -> bool:
+    """A tracer would record it, or a capture forbids it."""
+    is_traced = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    return is_traced or gpu_device.is_capturing(device)
+
+
+def _warn_of(plain: str, sentences: Iterable[str | None]) -> None:
+    reasons = " ".join(filter(None, sentences))
+    warnings.warn(
+        f"backend=\"auto\" takes '{plain}', which is slower than the kernels for a GPU. {reasons}",
+        stacklevel=2,
+    )

@@ -1,0 +1,147 @@
+"""The comparison of kernels with `chunked`: it passes what is right, also where tensor cores round
+toward zero, and finds what is wrong by 100 ulps, in one row, or at an edge."""
+
+import contextlib
+import types
+
+import pytest
+import torch
+
+from fastclip.backends import chunked
+from fastclip.ops.self_check import disagreement
+from tests.support.pairwise import cover_pairs
+
+CPU = torch.device("cpu")
+DTYPES = [torch.bfloat16, torch.float16, torch.float32]
+PRIMITIVES = ["contrastive_lse", "siglip_sum", "siglip_total"]
+FUNCTIONS = ["contrastive_lse", "contrastive_lse_backward", "siglip_sum", "siglip_sum_backward"]
+
+
+def backend(mistake=lambda name, results: results) -> types.SimpleNamespace:
+    """`chunked`, with a mistake; in a namespace of its own, since truth is `chunked`'s."""
+
+    def planted(name):
+        return lambda *args: mistake(name, getattr(chunked, name)(*args))
+
+    module = types.SimpleNamespace(**{name: planted(name) for name in FUNCTIONS})
+
+    def in_one_pass(rectangle, bias, workspace, dtype, wants):
+        row_loss, kept = module.siglip_sum(rectangle, bias, workspace, 0)
+        gradients = module.siglip_sum_backward(
+            rectangle, bias, torch.ones_like(row_loss), kept, workspace, wants
+        )
+        return row_loss.sum(), *(x.to(dtype) for x in gradients[:2]), *gradients[2:]
+
+    module.siglip_sum_with_gradients = in_one_pass
+    return module
+
+
+def check(module, primitive="contrastive_lse", dtype=torch.float32, D=512, normalize=False):
+    with torch.no_grad():
+        return disagreement(module, primitive, CPU, dtype, D, normalize)
+
+
+@pytest.mark.parametrize(
+    "primitive, dtype, D, normalize",
+    cover_pairs(PRIMITIVES, DTYPES, [512, 768, 1024], [False, True]),
+)
+def test_plain_pytorch_passes(primitive, dtype, D, normalize):
+    assert check(backend(), primitive, dtype, D, normalize) is None
+
+
+OUTPUTS = [
+    ("contrastive_lse", "contrastive_lse", 0, "the positives"),
+    ("contrastive_lse", "contrastive_lse", 1, "the "),  # a shift, which gradients feel more
+    ("contrastive_lse", "contrastive_lse", 2, "the log-sum-exps"),
+    ("contrastive_lse", "contrastive_lse_backward", 0, "the gradient of rows"),
+    ("contrastive_lse", "contrastive_lse_backward", 1, "the gradient of columns"),
+    ("contrastive_lse", "contrastive_lse_backward", 2, "the gradient of logit_scale"),
+    ("siglip_sum", "siglip_sum", 0, "the row losses"),
+    ("siglip_sum", "siglip_sum_backward", 0, "the gradient of rows"),
+    ("siglip_sum", "siglip_sum_backward", 1, "the gradient of columns"),
+    ("siglip_sum", "siglip_sum_backward", 2, "the gradient of logit_scale"),
+    ("siglip_sum", "siglip_sum_backward", 3, "the gradient of logit_bias"),
+    ("siglip_total", "siglip_sum", 0, "the sum of losses"),
+    ("siglip_total", "siglip_sum_backward", 1, "the gradient of columns"),
+]
+
+
+@pytest.mark.parametrize("primitive, function, position, name", OUTPUTS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_100_ulps_are_found(primitive, function, position, name, dtype):
+    def mistake(called, results):
+        if called != function:
+            return results
+        results = list(results)
+        results[position] = results[position] * (1 + 100 * torch.finfo(dtype).eps)
+        return tuple(results)
+
+    assert check(backend(mistake), primitive, dtype).startswith(name)
+
+
+def of_one_element(function, position, index, value):
+    def mistake(called, results):
+        if called == function:
+            results[position][index] = value(results[position][index])
+        return results
+
+    return mistake
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("index", [0, 127, -1])
+def test_one_wrong_row_is_found(dtype, index):
+    for position, side in enumerate(("rows", "columns")):
+        mistake = of_one_element("contrastive_lse_backward", position, index, lambda x: 0 * x)
+        assert check(backend(mistake), dtype=dtype).startswith(f"the gradient of {side}")
+    nan = of_one_element("contrastive_lse", 2, index, lambda x: x * float("nan"))
+    assert "was off by nan" in check(backend(nan), dtype=dtype)
+
+
+def test_a_column_too_few_is_found():
+    def forgets_the_last_column(rectangle, *args):
+        M, N = len(rectangle.rows), len(rectangle.cols)
+        shorter = rectangle._replace(cols=rectangle.cols[:-1])
+        positive, shift, total, kept = chunked.contrastive_lse(shorter, *args)
+        whole = chunked.contrastive_lse(rectangle, *args)
+        of_cols = (torch.cat([x[:M], y[M:]]) for x, y in ((shift, whole[1]), (total, whole[2])))
+        assert len(whole[1]) == M + N
+        return positive, *of_cols, kept
+
+    module = backend()
+    module.contrastive_lse = forgets_the_last_column
+    for dtype in DTYPES:
+        assert check(module, dtype=dtype).startswith("the log-sum-exps")
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    pytest.importorskip("triton")
+    from tests.support.interpreter import few_programs
+
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    few_programs(monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU compiles the kernels")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's
+@pytest.mark.parametrize(
+    "primitive, dtype, normalize, toward_zero",
+    [
+        ("contrastive_lse", torch.float16, True, False),
+        ("contrastive_lse", torch.float32, False, True),
+        ("siglip_total", torch.float16, False, True),
+        ("siglip_total", torch.float32, True, False),
+    ],
+    ids=str,
+)
+def test_tritons_kernels_pass_in_the_interpreter(
+    interpreted, primitive, dtype, normalize, toward_zero
+):
+    from fastclip.backends import triton
+    from tests.support.interpreter import products_rounded_toward_zero
+
+    rounding = products_rounded_toward_zero() if toward_zero else contextlib.nullcontext()
+    with rounding:
+        assert check(triton, primitive, dtype, normalize=normalize) is None
