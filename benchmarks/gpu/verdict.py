@@ -27,7 +27,8 @@ def verdict(rows: Iterable[Row], kernels: Kernels, dtype: str, dim: int) -> Verd
     against = [row for row in own if row.get("fatal")]
     against += [row for row in about if row["passed"] is False and not row.get("fatal")]
     if against:
-        return False, "; ".join(map(said, against))
+        more = f" (and {len(against) - 1} more)" if len(against) > 1 else ""
+        return False, said(against[0]) + more
     deciding = [row for row in about if row["name"].split()[0] not in BEYOND]
     if not any(row["D"] == dim for row in deciding):
         return None, "was not checked"

@@ -21,7 +21,8 @@ from typing import IO, Any
 from fastclip.benchmarks.gpu.worker import LOST
 
 DONE, DIED, HUNG, LOST_DEVICE, OUT_OF_TIME = "done", "died", "hung", "lost", "out of time"
-LAST_WORDS = 500  # characters of what else a process printed
+LAST_LINES = 40  # of what else a process printed; a stack, where it crashed
+LINE_CHARACTERS = 200
 END_SECONDS = 10.0  # for a process to go, once it has said all or was killed
 MAX_RESTARTS = 8
 
@@ -45,12 +46,14 @@ class Ending:
     Args:
         how: DONE, DIED, HUNG, LOST_DEVICE or OUT_OF_TIME.
         at: what had begun last, or None if nothing had.
-        detail: of DIED the status and the last words, of HUNG the seconds.
+        detail: in a line, of DIED the status, of HUNG the seconds.
+        last_words: of DIED, what it printed last, a stack for example.
     """
 
     how: str
     at: str | None = None
     detail: str = ""
+    last_words: str = ""
 
     @property
     def is_fatal(self) -> bool:
@@ -81,7 +84,7 @@ class Watched:
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
         reader.start()
-        at, last_words = None, deque(maxlen=50)
+        at, last_words = None, deque(maxlen=LAST_LINES)
         seconds = self.patience.start
         hangs_at = time.monotonic() + seconds
         try:
@@ -95,7 +98,7 @@ class Watched:
                     self.ending = Ending(HUNG if in_time else OUT_OF_TIME, at, detail)
                     return
                 if text is None:
-                    self.ending = _ending(process, at, "".join(last_words)[-LAST_WORDS:].strip())
+                    self.ending = _ending(process, at, list(last_words))
                     return
                 line = _parsed(text)
                 if line is None:
@@ -146,7 +149,8 @@ def watch_checks(
     where = f" at {ending.at}" if ending.is_fatal else ""
     for name, row in planned.items():
         if ending.is_fatal and name == ending.at:
-            record({**row, "passed": False, "reason": str(ending), "fatal": True})
+            output = {"output": ending.last_words} if ending.last_words else {}
+            record({**row, "passed": False, "reason": str(ending), "fatal": True, **output})
         else:
             record({**row, "passed": None, "reason": f"not run: {ending.how}{where}"})
     return ending
@@ -197,7 +201,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
         return None
 
 
-def _ending(process: subprocess.Popen, at: str | None, last_words: str) -> Ending:
+def _ending(process: subprocess.Popen, at: str | None, last_lines: list[str]) -> Ending:
     """Of a process that has closed its output."""
     status = _wait(process)
     if status is None:
@@ -206,8 +210,11 @@ def _ending(process: subprocess.Popen, at: str | None, last_words: str) -> Endin
         return Ending(DONE, at)
     if status == LOST:
         return Ending(LOST_DEVICE, at)
-    how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    return Ending(DIED, at, f"{how}. {last_words}" if last_words else how)
+    last_words = "".join(line[:LINE_CHARACTERS].rstrip() + "\n" for line in last_lines)
+    if status < 0:
+        return Ending(DIED, at, signal.Signals(-status).name, last_words)
+    said = last_words.splitlines()[-1:]  # of an exception, what it is
+    return Ending(DIED, at, ". ".join([f"exit status {status}", *said]), last_words)
 
 
 def _wait(process: subprocess.Popen) -> int | None:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from fastclip.backends.gpu import device as gpu_device
 from fastclip.benchmarks.measure import describe
 
 LOST = 3  # exit status of a process that has lost the device
@@ -53,8 +54,7 @@ def sign_of_life(text: str) -> None:
 
 def synchronize(device: str) -> None:
     """Wait for the device, and raise what its kernels left behind."""
-    if device == "cuda":
-        torch.cuda.synchronize()
+    gpu_device.synchronize(torch.device(device))
 
 
 def is_lost(device: str) -> bool:

@@ -10,6 +10,7 @@ import sys
 
 import torch
 
+from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import own_verdicts
 from fastclip.benchmarks.gpu.kernels import missing_from, sets_on
 from fastclip.benchmarks.gpu.verify import words
@@ -68,8 +69,8 @@ def _verify(device: str, seconds: float) -> list[Finding]:
     kind = torch.device(device).type
     for backend, why in missing_from(kind).items():
         print(f"{backend} is not verified: {why}.")
-    names = ", ".join(map(str, sets_on(kind)))
-    print(f"Verifying {names} on {_name(device)}, for at most {seconds:g} s.", flush=True)
+    names, where = ", ".join(map(str, sets_on(kind))), gpu_device.name(torch.device(device))
+    print(f"Verifying {names} on {where}, for at most {seconds:g} s.", flush=True)
 
     def say(row: dict) -> None:
         line = words.progress(row)
@@ -112,11 +113,6 @@ def _objection_to(device: str) -> str | None:
         reasons = "; ".join(f"{name}: {why}" for name, why in missing_from(kind).items())
         return f"no kernels for a GPU run on {device} ({reasons})"
     return None
-
-
-def _name(device: str) -> str:
-    on_gpu = torch.device(device).type == "cuda"
-    return torch.cuda.get_device_name(torch.device(device)) if on_gpu else device
 
 
 def _fail(reason: str) -> int:

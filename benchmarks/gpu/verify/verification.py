@@ -15,7 +15,6 @@ from fastclip.benchmarks.gpu.verdict import Row, verdict
 from fastclip.benchmarks.gpu.verify.measure import EAGER
 from fastclip.benchmarks.gpu.watched import watch_checks
 
-COMMAND = "fastclip verify"
 REASON_CHARACTERS = 400
 
 
@@ -100,7 +99,7 @@ def verdicts(findings: list[Finding], device: torch.device) -> Iterator[OwnVerdi
         kernels = finding.kernels
         names = kernels.backend, kernels.variant
         if finding.is_right is False:
-            yield row(*names, finding, f"`{COMMAND}`: {finding.reason}")
+            yield row(*names, finding, finding.reason)
         elif finding.is_right:
             yield row(*names, finding, **finding.times_of(str(kernels)))
         for rival in (str(CHUNKED), EAGER):

@@ -6,11 +6,13 @@ import torch
 
 from fastclip.backends.gpu import own_verdicts
 from fastclip.backends.gpu.own_verdicts import OwnVerdict
-from fastclip.backends.gpu.verified import DIMS
+from fastclip.backends.gpu.verified import DIMS, words_for
 from fastclip.benchmarks.gpu.kernels import CHUNKED, Kernels
 from fastclip.benchmarks.gpu.verdict import Row, said
 from fastclip.benchmarks.gpu.verify.measure import EAGER
-from fastclip.benchmarks.gpu.verify.verification import COMMAND, Finding
+from fastclip.benchmarks.gpu.verify.verification import Finding
+
+COMMAND = "fastclip verify"
 
 
 def progress(row: Row) -> str | None:
@@ -20,7 +22,7 @@ def progress(row: Row) -> str | None:
     if "ms" not in row:
         return None
     times = ", ".join(f"{name} {step:.3f} ms" for name, (_, step) in row["ms"].items())
-    what = f"{row['kernels']}, {row['dtype']}, D <= {row['D']}"
+    what = f"{row['kernels']}, {row['dtype']}, {words_for(row['D'])}"
     return f"  {what}: a step of {row['N']:,} pairs: {times}"
 
 
@@ -55,14 +57,13 @@ def _about(kernels: Kernels, findings: list[Finding]) -> Iterator[str]:
 
 
 def _kinds(findings: list[Finding]) -> str:
-    """For example "bfloat16 (every D) and float32 (D <= 512, D <= 768)"."""
-    by_dtype: dict[str, list[str]] = {}
+    """For example "bfloat16 (every D) and float32 (D up to 512)"."""
+    by_dtype: dict[str, list[int]] = {}
     for finding in findings:
-        by_dtype.setdefault(finding.dtype, []).append(f"D <= {finding.D}")
-    dims = {dtype: ", ".join(found) for dtype, found in by_dtype.items()}
-    every = ", ".join(f"D <= {D}" for D in DIMS)
+        by_dtype.setdefault(finding.dtype, []).append(finding.D)
     return " and ".join(
-        f"{dtype} ({'every D' if found == every else found})" for dtype, found in dims.items()
+        f"{dtype} ({'every D' if len(dims) == len(DIMS) else ', '.join(map(words_for, dims))})"
+        for dtype, dims in by_dtype.items()
     )
 
 
@@ -89,7 +90,7 @@ def table(rows: Iterable[OwnVerdict], device: torch.device) -> str:
         lines.append(
             (
                 row.environment.device, "-".join(filter(None, row.kernels)), row.dtype,
-                f"<= {row.D}", "right" if row.passed else "FAILED", times, row.date,
+                words_for(row.D), "right" if row.passed else "FAILED", times, row.date,
                 "yes" if own_verdicts.is_current(row, device) else "no, stale",
             )
         )  # fmt: skip

@@ -5,11 +5,16 @@ import datetime
 import pytest
 import torch
 
+import fastclip
 from fastclip import cli
-from fastclip.backends.gpu import own_verdicts
+from fastclip.backends import cpu
+from fastclip.backends.cuda.variants import chosen_variant
+from fastclip.backends.gpu import device as gpu_device
+from fastclip.backends.gpu import known, own_verdicts, verified
 from fastclip.benchmarks.gpu.kernels import ALL, find_kernels
 from fastclip.benchmarks.gpu.verify import measure
 from fastclip.benchmarks.gpu.verify.verification import Finding, verdicts
+from fastclip.ops.dispatch import resolve_backend
 from tests.support import planted_kernels
 from tests.support.planted_kernels import plant
 
@@ -21,6 +26,7 @@ pytestmark = [
 TRITON, PORTABLE, HOPPER = ALL
 CPU = torch.device("cpu")
 KIND = "float16", 512
+FEATURES = torch.eye(6, 24, dtype=torch.float16)
 
 
 @pytest.fixture
@@ -31,6 +37,17 @@ def small(monkeypatch, tmp_path, once_timed):
     monkeypatch.setattr(measure, "SIZES", {KIND[1]: ((24, 24), (20, 40))})
     monkeypatch.setattr(measure, "DATA", ("random",))
     monkeypatch.setattr(measure, "TIMED", 24)
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """For "auto", the CPU is one, and nothing is known of it but what its user's file says."""
+    monkeypatch.setattr(gpu_device, "is_gpu", lambda device: True)
+    monkeypatch.setattr(verified, "table", lambda: ())
+    monkeypatch.setattr(cpu, "unsupported", lambda *kind: "not on this machine")
+    known.forget_choices()
+    yield
+    known.forget_choices()
 
 
 def found() -> dict[str, own_verdicts.OwnVerdict]:
@@ -49,14 +66,14 @@ def test_every_set_is_verified_and_timed(all_kernels, forked_workers, small, cap
         assert row.date == datetime.date.today().isoformat()
     said = capsys.readouterr().out
     assert "Verifying cuda-hopper, cuda-portable, triton on cpu" in said
-    assert "cuda-portable, float16, D <= 512: a step of 24 pairs: cuda-portable " in said
-    assert "triton is right for float16 (D <= 512); a step takes " in said
+    assert "cuda-portable, float16, D up to 512: a step of 24 pairs: cuda-portable " in said
+    assert "triton is right for float16 (D up to 512); a step takes " in said
     assert str(own_verdicts.path()) in said
 
     assert cli.main(["verify", "--show"]) == 0
     said = capsys.readouterr().out
     (line,) = [line for line in said.splitlines() if "cuda-hopper" in line]
-    assert line.split()[:6] == ["cpu", "cuda-hopper", "float16", "<=", "512", "right"]
+    assert line.split()[:7] == ["cpu", "cuda-hopper", "float16", "D", "up", "to", "512"]
     assert line.endswith("yes")
     assert cli.main(["verify", "--forget"]) == 0
     assert "Forgot 5 verdicts" in capsys.readouterr().out and own_verdicts.read() == ()
@@ -74,7 +91,7 @@ def test_every_set_is_verified_and_timed(all_kernels, forked_workers, small, cap
     ids=lambda x: getattr(x, "__name__", ""),
 )
 def test_a_fault_fails_its_set_and_no_other(
-    fault, reason, emulated_kernels, forked_workers, small, request, monkeypatch, capsys
+    fault, reason, emulated_kernels, forked_workers, small, on_a_gpu, request, monkeypatch, capsys
 ):
     if fault is planted_kernels.hang:
         request.getfixturevalue("impatient_with_hopper")
@@ -82,10 +99,16 @@ def test_a_fault_fails_its_set_and_no_other(
     assert cli.main(["verify", "--device", "cpu", "--seconds", "5000"]) == 1
     rows = found()
     assert rows["cuda-portable"].passed and not rows["cuda-hopper"].passed
-    assert rows["cuda-hopper"].reason.startswith("`fastclip verify`: errors cuda-hopper clip ")
+    assert rows["cuda-hopper"].reason.startswith("errors cuda-hopper clip ")
     assert reason in rows["cuda-hopper"].reason
     said = capsys.readouterr().out
     assert "cuda-hopper FAILED for " in said and reason in said
+    # What follows for "auto", where Hopper's kernels are those of `cuda`.
+    with chosen_variant("hopper"):
+        with pytest.warns(UserWarning, match=r"failed its check .*`fastclip verify`"):
+            assert resolve_backend("auto", FEATURES) == "chunked"
+        why = fastclip.explain_backends(FEATURES)["cuda"]
+    assert "failed its check" in why and reason in why and "`fastclip verify`" in why
     if fault in (planted_kernels.hang, planted_kernels.crash, planted_kernels.lose_the_device):
         # A process that did not survive says nothing good of any other dtype either.
         failed = {row.dtype for row in own_verdicts.read() if row.kernels == ("cuda", "hopper")}

@@ -89,7 +89,8 @@ def test_one_that_crashes_says_how(processes):
     processes(A + "os.write(2, b'double free'); os.abort()")
     rows, ending = watch()
     assert (ending.how, ending.at) == (DIED, "b")
-    assert rows["b"]["reason"] == "took its process down: SIGABRT. double free"
+    assert rows["b"]["reason"] == "took its process down: SIGABRT"
+    assert rows["b"]["output"] == "double free\n"
     assert rows["c"]["reason"] == "not run: died at b"
 
 
@@ -114,6 +115,7 @@ def test_one_that_does_not_start_is_a_failure(processes, code, how):
     rows, ending = watch(patience=Patience(line=1.0, start=2.0))
     assert ending.how == how and ending.at is None
     assert rows["start of stage"]["fatal"] and rows["start of stage"]["kernels"] == "k"
+    assert how == HUNG or rows["start of stage"]["reason"].endswith("exit status 1. no module")
 
 
 def test_when_time_is_up_nothing_has_failed(processes):
