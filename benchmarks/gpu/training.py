@@ -104,9 +104,9 @@ def resumed_run(device: torch.device) -> dict:
         torch.manual_seed(0)
         save_pretrained(build_model(SMALL), directory / "model")
         argv = [
-            "train", "--dataset-type", "synthetic", "--train-num-samples", "64", "--model",
+            "train", "--dataset-type", "synthetic", "--train-num-samples", "96", "--model",
             f"local-dir:{directory / 'model'}", "--global-batch-size", "32", "--micro-batch-size",
-            "8", "--epochs", "2", "--warmup", "2", "--workers", "1", "--device", device.type,
+            "8", "--epochs", "1", "--warmup", "1", "--workers", "1", "--device", device.type,
             "--save-every-steps", "1", "--keep-last", "99", "--ema-decay", "0.9",
             "--grad-clip-norm", "1.0", "--logs", scratch, "--name",
         ]  # fmt: skip

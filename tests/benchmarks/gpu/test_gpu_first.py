@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.gpu import first
 from fastclip.benchmarks.gpu.kernels import ALL
 from tests.support import planted_kernels
@@ -69,6 +70,17 @@ def test_the_table_is_bounded(capsys):
     assert len(text) < 12_000
     assert "50 of 550 passed" in text and "... and " in text
     assert "time cuda-hopper" in text and "errors 0" in text
+
+
+def test_times_stay_where_the_profiler_fails(emulated_kernels, once_timed, monkeypatch):
+    def fails(call, device):
+        raise RuntimeError("CUPTI_ERROR_INSUFFICIENT_PRIVILEGES")
+
+    monkeypatch.setattr(first, "kernel_times", fails)
+    case = Case(24, 24, torch.float16, normalize=True)
+    row = {"name": "time x", "passed": True, **first.times(ALL[1], case)}
+    assert 0.0 < row["forward_ms"] < row["step_ms"] and row["launches"] == []
+    assert "CUPTI_ERROR" in first.table([row], {})
 
 
 def test_without_a_gpu_it_says_so(capsys, monkeypatch):
