@@ -9,11 +9,13 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 import fastclip
 from fastclip import cli
 from fastclip.commands import doctor
 from fastclip.data.tokenizers.openai_vocabulary import Located
+from tests.support import fake_gpu
 
 
 def test_no_command_prints_help_and_fails(capsys):
@@ -48,6 +50,25 @@ def test_doctor_names_every_backend_and_its_objection(capsys):
     for name, objection in fastclip.explain_backends().items():
         (line,) = [line for line in out.splitlines() if line.strip().startswith(f"{name} ")]
         assert "runs" in line if objection is None else objection in line
+
+
+def test_doctor_says_what_is_known_of_a_gpu_and_asks_nothing_of_it(monkeypatch, tmp_path, capsys):
+    called = fake_gpu.install(monkeypatch, tmp_path)
+    here = torch.device("cpu")
+    doctor._print_gpu(here)
+    before = capsys.readouterr().out
+    assert "bfloat16 features, D = 512, on Fake H200" in before
+    assert "the first call with 'auto' compares it with 'chunked'" in before
+    assert "nothing has verified it on this GPU (Fake H200, bfloat16, D up to 512)" in before
+    assert "`fastclip verify` (one minute)" in before and "verdicts.json" not in before
+    assert called == [] and not any(tmp_path.iterdir())
+    for dtype in (torch.bfloat16, torch.float32):
+        fastclip.ops.dispatch.resolve_backend("auto", torch.ones(3, 4, dtype=dtype))
+    doctor._print_gpu(here)
+    after = capsys.readouterr().out
+    assert re.search(r"triton +runs\n", after)
+    assert "verdicts.json has 2 verdicts of your own; 2 hold for this GPU" in after
+    fake_gpu.new_process()
 
 
 def test_doctor_says_where_the_vocabulary_is_found(monkeypatch, capsys):

@@ -7,7 +7,7 @@ does, loads what it needs, or else its first call does; a question loads nothing
         its objection to inputs of this kind, None if it would run
     variant_on(device) -> str
         of backends for a GPU only: the name of the kernels that would run there. "auto" takes them
-        where `gpu/verified.py` says so, and nowhere else
+        where they are known to be right (`gpu/known.py`), and nowhere else
     kept_layout(primitive, dtype) -> KeptLayout
         what the forward of "contrastive_lse" or "siglip_sum" keeps of the logits for its backward
         (`kept_logits.py`)
@@ -44,6 +44,5 @@ and imports neither another backend nor `fastclip.ops`. The arguments:
     row_loss        (M,)
 
 The mathematics of the primitives is in `reference.py`, which is their specification. `gpu/` is not
-a backend: it is what those for a GPU share, the order of their kernels and the table of where these
-are verified.
+a backend: it is what those for a GPU share, the order of their kernels and what is known of them.
 """

@@ -11,6 +11,7 @@ import torch
 from fastclip import __version__
 from fastclip.backends import native
 from fastclip.backends.cuda import library
+from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import own_verdicts
 from fastclip.data.tokenizers.openai_vocabulary import (
     locate_openai_vocabulary,
@@ -54,9 +55,7 @@ def run(args: argparse.Namespace) -> int:
     print("\nbackends, in the order in which backend='auto' tries them")
     _print_backends("the CPU", torch.device("cpu"), torch.float32)
     if torch.cuda.is_available():
-        device = torch.device("cuda", torch.cuda.current_device())
-        _print_backends(torch.cuda.get_device_name(device), device, torch.bfloat16)
-        _print_own_verdicts(device)
+        _print_gpu(torch.device("cuda", torch.cuda.current_device()))
     print("\nvocabulary of CLIP's tokenizer")
     _print_vocabulary()
     print("\noptional packages")
@@ -89,23 +88,21 @@ def _print_backends(name: str, device: torch.device, dtype: torch.dtype, D: int 
         print(f"  {backend:<10} {reason or 'runs'}")
 
 
-def _print_own_verdicts(device: torch.device) -> None:
+def _print_gpu(device: torch.device) -> None:
+    _print_backends(gpu_device.name(device), device, torch.bfloat16)
     try:
         path = own_verdicts.path()
     except OSError as error:
-        print(f" verdicts of your own: {error}")
+        print(f"  nothing that is found out is kept: {error}")
         return
     rows = own_verdicts.read()
-    if not rows:
+    holding = sum(own_verdicts.is_current(row, device) for row in rows)
+    if rows:
         print(
-            f" `fastclip verify` (one minute) checks and times the kernels here; it writes {path}"
+            f"  {path} has {len(rows)} verdicts of your own; {holding} hold for this GPU, its "
+            "driver and the versions that are installed"
         )
-        return
-    current = sum(own_verdicts.is_current(row, device) for row in rows)
-    print(
-        f" {path} has {len(rows)} verdicts of your own, {current} of which hold for this GPU, its "
-        "driver and these versions; `fastclip verify` (one minute) makes them anew"
-    )
+    print("  `fastclip verify` (one minute) checks and times all kernels on this GPU")
 
 
 def _installed_version(distribution: str) -> str:

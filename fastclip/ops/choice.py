@@ -93,16 +93,20 @@ class Request(NamedTuple):
         return Kind(self.device, dtype, self.D, self.primitive)
 
 
-def request_for(features: Tensor | None = None, **options: Any) -> Request:
-    """Of features (M, D), whose D may be a symbol; without any, of float32 on the CPU."""
+def request_for(features: Tensor | None = None) -> Request:
+    """Of features (M, D); without any, of float32 ones on the CPU."""
     if features is None:
         features = torch.empty(0)
-    return request(features.device, features.dtype, features.shape[-1], **options)
+    return request(features.device, features.dtype, features.shape[-1])
 
 
-def request(device: torch.device, dtype: torch.dtype, D: int, **options: Any) -> Request:
-    dim = verified.dim_class(D) if gpu_device.is_gpu(device) else 0
-    return Request(device, dtype, dim, **options)
+def request(device: torch.device, dtype: torch.dtype, D: int) -> Request:
+    return Request(device, dtype, _dim_class(device, D))
+
+
+def _dim_class(device: torch.device, D: int) -> int:
+    """D may be a symbol of a compiler, whose class is none."""
+    return verified.dim_class(D) if gpu_device.is_gpu(device) else 0
 
 
 def explain_backends(image_features: Tensor | None = None) -> dict[str, str | None]:
@@ -161,19 +165,30 @@ def available_backends(image_features: Tensor | None = None) -> tuple[str, ...]:
     return tuple(name for name in ORDER if wanted.objection(name) is None)
 
 
-def resolve_backend(name: str, row_features: Tensor, **options: Any) -> str:
+def resolve_backend(
+    name: str,
+    row_features: Tensor,
+    primitive: str = "contrastive_lse",
+    leaves_out: bool = False,
+    normalize: bool = False,
+) -> str:
     """Return the backend to call for features like `row_features` (validated, with its twin).
+
+    On a GPU it is looked up, after the first time.
 
     Args:
         name: of a backend, or "auto".
-        options: primitive, leaves_out and normalize of a `Request`.
+        primitive, leaves_out, normalize: as of a `Request`.
 
     Raises:
         ValueError: `name` is unknown.
         RuntimeError: the named backend cannot take these inputs; the message is its objection. Or
             a check at a first use with "auto" lost the GPU's context.
     """
-    return _resolve(name, *request_for(row_features, **options))
+    device, D = row_features.device, row_features.shape[-1]
+    return _resolve(
+        name, device, row_features.dtype, _dim_class(device, D), primitive, leaves_out, normalize
+    )
 
 
 @constant_for_the_compiler  # which has no constants of a class of ours
@@ -197,13 +212,14 @@ def _decide(name: str, wanted: Request) -> tuple[str, bool]:
         return _automatic(wanted)
     if name not in ORDER:
         raise ValueError(f"backend must be 'auto' or one of {ORDER}, got {name!r}")
-    if (why_not := wanted.objection(name)) is not None:
+    why_not = wanted.objection(name)
+    if why_not is not None:
         raise RuntimeError(f"backend '{name}' cannot run: {why_not}")
     return name, True
 
 
 def _automatic(wanted: Request) -> tuple[str, bool]:
-    plain = next(n for n in ORDER if not _is_for_gpu(n) and wanted.objection(n) is None)
+    plain = next(n for n in ORDER if not (_is_for_gpu(n) or wanted.objection(n)))
     kernels = {} if plain == ORDER[0] else wanted.kernels()
     if not kernels:
         return plain, True
@@ -231,6 +247,7 @@ def _automatic(wanted: Request) -> tuple[str, bool]:
     return plain, True
 
 
+@functools.cache
 def _is_for_gpu(name: str) -> bool:
     return hasattr(load_backend(name), "variant_on")
 

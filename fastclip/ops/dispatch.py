@@ -56,10 +56,8 @@ def plan(
     with_gradients = needs_grad(rows, cols, logit_scale, *others)
     if primitive == "siglip_total" and not with_gradients:
         primitive = "siglip_sum"
-    name = resolve_backend(
-        backend, rows, primitive=primitive, normalize=rectangle.normalize,
-        leaves_out=rectangle.excluded is not None,
-    )  # fmt: skip
+    leaves_out = rectangle.excluded is not None
+    name = resolve_backend(backend, rows, primitive, leaves_out, rectangle.normalize)
     if not with_gradients:
         return Call(name, workspace)
     if primitive == "siglip_total":

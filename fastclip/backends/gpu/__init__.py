@@ -2,8 +2,9 @@
 
 A reader's order: `contrastive.py` is what happens, `operand.py`, `scalars.py`, `partials.py` and
 `logit_matrix.py` what kernels are given and return, `block_walk.py`, `blocks.py` and `products.py`
-the backward. `sigmoid.py` is SigLIP's. `precision.py` says what is 16 bits wide, `verified.py`
-which kernels have run where, and how fast.
+the backward. `sigmoid.py` is SigLIP's. `precision.py` says what is 16 bits wide. Of which kernels
+are right where, and how fast, `verified.py` is what is shipped, `own_verdicts.py` what the user's
+machine says (`environment.py`: for what it holds), and `known.py` what follows for "auto".
 
 A set of kernels is a module with the functions below. They launch on the current device and stream,
 never wait for the host, give the same bits at every run, let nan and inf of features reach the

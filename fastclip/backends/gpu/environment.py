@@ -16,11 +16,11 @@ from fastclip.backends.gpu import device as gpu_device
 PACKAGE = Path(__file__).parents[2]
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 TRITONS = ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm")  # distributions
-# What of the package a verdict on a backend is about; "eager" is open_clip's formula.
+# What of the package a verdict on a backend is about, as patterns; "eager" is open_clip's formula.
 DIGESTED = {
     "triton": ("backends/triton", "backends/gpu"),
     "cuda": ("_cuda.so", "backends/cuda", "backends/gpu"),
-    "chunked": ("backends/chunked.py", "backends/normalization.py"),
+    "chunked": ("backends/chunked*", "backends/normalization.py"),
     "eager": (),
 }
 
@@ -70,13 +70,12 @@ def environment(backend: str, device: torch.device) -> Environment:
 @functools.cache
 def _digest(backend: str) -> str:
     digest = hashlib.sha256()
-    for name in DIGESTED[backend]:
-        place = PACKAGE / name
+    places = (place for pattern in DIGESTED[backend] for place in sorted(PACKAGE.glob(pattern)))
+    for place in places:
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            if file.is_file():
-                content = file.read_bytes()
-                title = f"{file.relative_to(PACKAGE).as_posix()} {len(content)}\n"
-                digest.update(title.encode() + content)
+            content = file.read_bytes()
+            title = f"{file.relative_to(PACKAGE).as_posix()} {len(content)}\n"
+            digest.update(title.encode() + content)
     return digest.hexdigest()
 
 

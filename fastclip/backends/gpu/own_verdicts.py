@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import datetime
 import errno
-import fcntl
 import json
 import math
 import os
@@ -40,6 +39,7 @@ PRIMITIVES = ("contrastive_lse", "siglip_sum", "siglip_total")
 RIVALS = (("chunked", ""), ("eager", ""))
 TAKEN = (errno.EACCES, errno.EAGAIN)  # what the system says of a lock that another process holds
 SECONDS_FOR_ANOTHER = 120.0  # that a process waits for another's self-check
+SECONDS_BETWEEN_LOOKS = 0.02
 
 _writing = threading.RLock()
 
@@ -222,28 +222,31 @@ def _locked(file: Path, ending: str, seconds: float | None = None) -> Iterator[N
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         lock = os.open(file.with_name(f".{file.name}{ending}"), flags, 0o644)
     try:
-        if seconds is None:
-            with writing(file):
-                fcntl.lockf(lock, fcntl.LOCK_EX)
-        else:
-            _wait_for(lock, file, time.monotonic() + seconds)
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
+        while not _take(lock, file):
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(SECONDS_BETWEEN_LOOKS)
         yield
     finally:
         os.close(lock)
 
 
-def _wait_for(lock: int, file: Path, deadline: float) -> None:
-    while True:
+def _take(lock: int, file: Path) -> bool:
+    """Whether this process has the lock now, instead of another one."""
+    with writing(file):
         try:
-            with writing(file):
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            import fcntl  # not everywhere
+
+            # Not flock, whose lock a worker inherits that was forked.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError as error:
+            raise OSError(f"this system cannot lock files ({error})") from None
         except OSError as error:
-            if error.errno not in TAKEN:
-                raise
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.05)
+            if error.errno in TAKEN:
+                return False
+            raise
+    return True
 
 
 def _parse(content: bytes) -> tuple[OwnVerdict, ...]:

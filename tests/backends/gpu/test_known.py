@@ -110,8 +110,7 @@ def test_the_users_own_verdicts_win(ship):
     assert auto() == "triton"
     assert reason_against("cuda") == (
         "The backend 'cuda' failed its check on this GPU (Fake H200, bfloat16, D up to 512) on "
-        "2026-11-30: its gradients were nan. After a change of the driver or of a version, run "
-        "`fastclip verify` (one minute)."
+        "2026-11-30: its gradients were nan. `fastclip verify` (one minute) checks it again."
     )
     own_verdicts.record([own(step_ms=2.0), own(step_ms=1.0, **CUDA)])
     assert auto() == "cuda"

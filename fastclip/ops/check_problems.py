@@ -1,0 +1,117 @@
+"""The two small batches of the self-check, and the same as kernels round them.
+
+    plain   random unit rows at a scale of 1, where float32 is within a few ulps: a column too many,
+            or too few, is a thousand budgets away
+    hard    at scale 100 or, sigmoid, 20: rows along and opposite to a hub, which no common shift
+            serves; ties; hard negatives on both sides of every edge of a tile
+
+Both are ragged rectangles in which some rows have no pair. With `normalize`, rows have other norms.
+The numbers are the same on every device.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastclip.backends.gpu.operand import UNIT_FACTOR
+from fastclip.backends.gpu.precision import planes_for
+from fastclip.rectangle import Diagonal, Rectangle
+
+STEP = 16  # products that a tensor core adds up at a time
+LOST_ULPS = 1.5  # of float32, in a step: addends are truncated as well as their sum
+EDGES = (63, 64, 127, 128, 255, 256)
+
+
+class Problem(NamedTuple):
+    """One call of a primitive, and what comes in for its backward."""
+
+    name: str
+    rectangle: Rectangle
+    logit_bias: Tensor  # ()
+    weights: Tensor  # (M + N,)
+
+    def exact(self) -> "Problem":
+        """The same in float64."""
+        rows, cols, scale = (x.double() for x in self.rectangle[:3])
+        rectangle = self.rectangle._replace(rows=rows, cols=cols, logit_scale=scale)
+        return self._replace(rectangle=rectangle, logit_bias=self.logit_bias.double())
+
+    def of_units(self) -> "Problem":
+        """The same in float64, where rows are normalised before: no projection of gradients."""
+        if not self.rectangle.normalize:
+            return self.exact()
+        rows, cols = (F.normalize(x.double(), dim=1) for x in self.rectangle[:2])
+        return self.exact()._with(rows=rows, cols=cols, normalize=False)
+
+    def rounded(self) -> "Problem":
+        """`of_units` with the operands, and about the logits, that kernels have."""
+        rows, cols, scale = self.of_units().rectangle[:3]
+        planes = planes_for(self.rectangle.rows.dtype)
+        factors = [
+            UNIT_FACTOR if self.rectangle.normalize else _power_of_two(x) for x in (rows, cols)
+        ]
+        rows, cols = (_as_operand(x, f, planes) for x, f in zip((rows, cols), factors, strict=True))
+        scale = scale * (1.0 - lost_by(rows.shape[1]))
+        return self.of_units()._with(rows=rows, cols=cols, logit_scale=scale)
+
+    def _with(self, **changes: Any) -> "Problem":
+        return self._replace(rectangle=self.rectangle._replace(**changes))
+
+
+def problems(
+    primitive: str, device: torch.device, dtype: torch.dtype, D: int, normalize: bool
+) -> Iterator[Problem]:
+    generator = torch.Generator("cpu").manual_seed(0)
+    of_draws = {"dtype": torch.float64, "device": "cpu"}  # the same on every device
+
+    def unit(num_rows: int) -> Tensor:
+        drawn = torch.randn(num_rows, D, generator=generator, **of_draws)
+        return F.normalize(drawn, dim=1)
+
+    def problem(name: str, rows: Tensor, cols: Tensor, offset: int, scale: float) -> Problem:
+        sizes = torch.rand(len(rows) + len(cols), 2, generator=generator, **of_draws)
+        if normalize:
+            norms = torch.exp2(2.0 * sizes[:, 1:] - 1.0)
+            rows, cols = rows * norms[: len(rows)], cols * norms[len(rows) :]
+        of_features = {"dtype": dtype, "device": device}
+        of_scalars = {"dtype": torch.float32, "device": device}
+        rectangle = Rectangle(
+            rows.to(**of_features), cols.to(**of_features), torch.tensor(scale, **of_scalars),
+            Diagonal(offset), normalize=normalize,
+        )  # fmt: skip
+        bias = torch.tensor(-1.0, **of_scalars)
+        return Problem(name, rectangle, bias, sizes[:, 0].add(0.5).to(**of_scalars))
+
+    yield problem("plain", unit(139), unit(262), offset=-11, scale=1.0)
+    hub, rows, cols = unit(1), unit(270), unit(139)
+    rows = F.normalize(rows + 3.0 * hub, dim=1)
+    rows[1::2] *= -1.0
+    cols = F.normalize(cols + 2.0 * hub, dim=1)
+    for edge in EDGES:
+        if edge < len(cols):
+            cols[edge] = F.normalize(cols[edge] + rows[edge + 1], dim=0)
+    rows[9], cols[5] = rows[3], cols[3]
+    scale = 100.0 if primitive == "contrastive_lse" else 20.0
+    yield problem("hard", rows, cols, offset=4, scale=scale)
+
+
+def _as_operand(features: Tensor, factor: float, planes: int) -> Tensor:
+    """Rounded as `backends/gpu/operand.py` says."""
+    operand = factor * features
+    rounded = operand.half().double()
+    if planes == 2:
+        rounded += (operand - rounded).half().double()
+    return rounded / factor
+
+
+def _power_of_two(features: Tensor) -> float:
+    return 2.0 ** (8 - math.frexp(features.abs().max().item())[1])
+
+
+def lost_by(num_terms: int) -> float:
+    """The part of a sum of products that rounding toward zero may take."""
+    return LOST_ULPS * 2.0**-23 * num_terms / STEP
