@@ -20,9 +20,13 @@ class Journal:
             **{section: [] for section in sections},
         }
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._write()
 
     def add(self, section: str, row: dict[str, Any]) -> None:
         self.content[section].append(row)
+        self._write()
+
+    def _write(self) -> None:
         unfinished = self.path.with_suffix(".part")
         unfinished.write_text(json.dumps(self.content, indent=1) + "\n")
         unfinished.replace(self.path)

@@ -60,4 +60,4 @@ def test_a_file_that_cannot_be_removed_is_an_error(monkeypatch, capsys):
 def test_seconds_are_a_positive_number(seconds, capsys):
     with pytest.raises(SystemExit):
         cli.main(["verify", "--seconds", seconds])
-    assert "--seconds" in capsys.readouterr().err
+    assert "--seconds: must be a number of seconds above 0" in capsys.readouterr().err
