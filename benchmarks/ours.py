@@ -21,9 +21,9 @@ def all_kept_bytes(features: Tensor) -> int:
     return layout.reserved_bytes + len(features) * layout.row_bytes(len(features))
 
 
-def block_bytes(features: Tensor) -> int:
-    """What a GPU backend takes without a kept logit."""
-    return kept_layout("contrastive_lse", features.dtype).reserved_bytes
+def small_block_bytes(features: Tensor) -> int:
+    """So little that a GPU backend keeps no logit, and cuts G of a thousand rows into blocks."""
+    return 1 << 20
 
 
 def no_bytes(features: Tensor) -> int:

@@ -4,7 +4,8 @@ errors        loss and gradients against float64. 16-bit features: no gradient i
               that of eager code under autocast. float32: within three times the error of eager
               float32. Both plus an ulp of the dtype
 bits          two runs are equal bit for bit
-kept          the same with a workspace that keeps no logits, and with one that keeps all of them
+kept          the same with a small workspace, which keeps no logits and means several blocks of
+              their gradient, and with one that keeps all of them
 statistics    top-1 accuracies and the hardest negative equal the reference's
 graph         forward and backward are captured in a CUDA graph, which nothing that waits for the
               host would allow; its replay on other data equals a call
@@ -24,7 +25,7 @@ from torch import Tensor
 import fastclip
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import Case, Shape, make_features
-from fastclip.benchmarks.ours import all_kept_bytes, block_bytes, build
+from fastclip.benchmarks.ours import all_kept_bytes, build, small_block_bytes
 from fastclip.benchmarks.providers import Provider, find_provider
 from fastclip.benchmarks.step import Outcome, Step, leaves
 from fastclip.ops.contrastive_lse import contrastive_lse
@@ -46,7 +47,8 @@ def kept(backend: str, case: Case) -> dict:
     inputs = leaves("clip", case)
     truth = accuracy.exact("clip", inputs, case.normalize)
     found = {}
-    for name, workspace in (("no logits kept", block_bytes), ("all logits kept", all_kept_bytes)):
+    ways = {"no logits kept": small_block_bytes, "all logits kept": all_kept_bytes}
+    for name, workspace in ways.items():
         loss = build("clip", backend, workspace)
         provider = Provider(f"{backend}, {name}", "clip", loss, normalizes=True)
         ours = _errors(provider, case, inputs, truth)

@@ -12,8 +12,6 @@ from fastclip.backends import cuda
 from fastclip.backends.cuda.variants import variant_on
 from fastclip.benchmarks.gpu import worker
 
-NAME = "cuda-hopper"
-
 
 def hang(gradients: tuple[Tensor, ...]) -> None:
     time.sleep(600)
@@ -42,13 +40,17 @@ def be_off_by_100_ulps(gradients: tuple[Tensor, ...]) -> None:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[tuple[Tensor, ...]], None]) -> None:
-    """What the backward of Hopper's kernels does to its gradients, from here on."""
-    right = cuda.contrastive_lse_backward
+    """What every backward of Hopper's kernels does to its gradients, from here on."""
+    for name in ("contrastive_lse_backward", "clip_loss_at_once_backward"):
+        if hasattr(cuda, name):
+            monkeypatch.setattr(cuda, name, _planted(getattr(cuda, name), fault))
 
-    def planted(rectangle, *args):
-        gradients = right(rectangle, *args)
-        if variant_on(rectangle.rows.device) == "hopper":
+
+def _planted(right: Callable, fault: Callable[[tuple[Tensor, ...]], None]) -> Callable:
+    def planted(*args):
+        gradients = right(*args)
+        if variant_on(gradients[0].device) == "hopper":
             fault(gradients)
         return gradients
 
-    monkeypatch.setattr(cuda, "contrastive_lse_backward", planted)
+    return planted

@@ -56,7 +56,7 @@ def of_class(kernels: Kernels, device: str, dtype: torch.dtype, dim: int) -> Ite
         yield check_errors(kernels, "clip", case(*size, data))
     yield check_errors(kernels, "siglip", case(*ragged, "trained", 10.0))
     properties = "bits", "kept", "graph"
-    yield from check_properties(kernels, case(*ragged, "random"), properties, every_dim=False)
+    yield from check_properties(kernels, case(*largest, "random"), properties, every_dim=False)
     timed = Case(TIMED, dim, dtype, SCALE, normalize=True, device=device)
     facts = {"kernels": str(kernels), "dtype": str(dtype).removeprefix("torch."), "D": dim}
     yield Check(f"times {kernels} {timed}", functools.partial(times, kernels, timed), facts)

@@ -92,14 +92,15 @@ def test_a_wrong_backend_fails_its_check(monkeypatch):
 
 def test_both_ways_of_the_backward_are_checked(emulated_kernels, monkeypatch):
     """With kept logits and without, whatever a backend does by default."""
-    case, rows = Case(40, 24, torch.float16), []
-    right = cuda.contrastive_lse_backward
+    case, workspaces = Case(40, 24, torch.float16), []
+    build = checks.build
 
-    def seen(rectangle, grad_positive, grad_total, shift, kept, *args):
-        rows.append(len(kept))
-        return right(rectangle, grad_positive, grad_total, shift, kept, *args)
+    def seen(objective, backend, workspace):
+        workspaces.append(workspace(torch.empty(40, 24, dtype=torch.float16)))
+        return build(objective, backend, workspace)
 
-    monkeypatch.setattr(cuda, "contrastive_lse_backward", seen)
+    monkeypatch.setattr(checks, "build", seen)
     with PORTABLE.chosen():
         assert "passed" not in checks.kept("cuda", case)
-    assert rows == [0, 40]
+    layout = cuda.kept_layout("contrastive_lse", torch.float16)
+    assert [layout.num_rows(40, 40, num_bytes) for num_bytes in workspaces] == [0, 40]
