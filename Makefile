@@ -5,7 +5,8 @@
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
 # make kernels-report   what the compilers made of the GPU kernels; needs no GPU
-# make gpu-check   on a machine with a GPU: checks and measures everything, in under nine minutes
+# make gpu-first   on a machine with a GPU: the most telling first, in three minutes that cannot be lost
+# make gpu-check   on a machine with a GPU: checks and measures everything, in six minutes
 # make gpu-wheels  on a machine with an index: gathers what an offline GPU machine lacks
 
 PYTHON ?= python3
@@ -18,7 +19,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test test-fast test-hosts check format bench kernels-report gpu-check gpu-wheels clean
+.PHONY: demo test test-fast test-hosts check format bench kernels-report gpu-first gpu-check \
+	gpu-wheels clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
@@ -81,28 +83,18 @@ $(HOSTS)/.installed: requirements-hosts.txt $(VENV)/.installed
 		--requirement requirements-hosts.txt
 	touch $@
 
-# Needs a Python with torch for CUDA and triton, and no network: nothing is installed. What is there
-# of the wheels is unpacked beside the package, and the check runs there.
+# Both need a Python with torch for CUDA and triton, and no network: nothing is installed. Results go
+# to the folder GPU_OUTPUT. See benchmarks/gpu/launch.py, which they run.
 GPU_PYTHON ?= python3
-GPU_OUTPUT ?= benchmarks/results
+GPU_OUTPUT ?= build/gpu-results
 GPU_OPTIONS ?=
+
+gpu-first gpu-check:
+	$(GPU_PYTHON) benchmarks/gpu/launch.py $(@:gpu-%=%) --output $(GPU_OUTPUT) $(GPU_OPTIONS)
+
 # Peers of the loss; open_clip brings CLIP's vocabulary too, and ftfy cleans texts for a run.
 GPU_WHEELS := inf-cl memeff siglip-kernel cut-cross-entropy liger-kernel open_clip_torch==3.3.0 \
 	ftfy wcwidth
-
-# CUDA kernels that were not brought along are built first, where there is nvcc: minutes more.
-NVCC := $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
-
-gpu-check:
-	test -e fastclip/_cuda.so || test -z "$(NVCC)" || \
-		FASTCLIP_BUILD=auto $(GPU_PYTHON) setup.py --quiet build_ext --inplace || \
-		echo "gpu-check: goes on without the CUDA kernels"
-	rm -rf build/gpu && mkdir -p build/gpu/fastclip
-	cp -r fastclip/. build/gpu/fastclip && cp -r benchmarks build/gpu/fastclip/benchmarks
-	for wheel in wheels/*.whl; do \
-		test ! -e $$wheel || $(GPU_PYTHON) -m zipfile -e $$wheel build/gpu; done
-	cd build/gpu && $(abspath $(shell command -v $(GPU_PYTHON))) -m fastclip.benchmarks.gpu.check \
-		--output $(abspath $(GPU_OUTPUT)) $(GPU_OPTIONS)
 
 gpu-wheels:
 	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest wheels $(GPU_WHEELS)

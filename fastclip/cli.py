@@ -23,6 +23,7 @@ COMMANDS = {
     "bench": "time losses against each other and count memory",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",
     "plan": "what a batch size takes of a GPU's memory, and what fits",
+    "verify": "check and time the kernels for a GPU on yours, and tell backend='auto'",
     "doctor": "print what is installed and which backends run here",
 }
 

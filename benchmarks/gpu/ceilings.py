@@ -7,58 +7,86 @@ product         G col of a block, float32 sum and result
 accumulate      G^T row of a block added into float32
 """
 
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import torch
 
 from fastclip.backends.gpu.blocks import block_for
 from fastclip.backends.gpu.products import accumulate
-from fastclip.benchmarks.gpu.worker import emit
-from fastclip.benchmarks.measure import describe
+from fastclip.benchmarks.gpu.worker import Check, run_checks
 from fastclip.benchmarks.timing import time_together
 
 DIMS = (512, 768, 1024)
 
 
-def run(device: str, skip: list[str], small: bool = False) -> None:
+def run(device: str, small: bool = False) -> None:
+    run_checks(every_rate(device, small), device)
+
+
+def every_rate(device: str, small: bool) -> Iterator[Check]:
     size = 256 if small else 8192
-    measure("copy", device, skip, *_copy(size << (5 if small else 18), device), unit="bytes/s")
+    yield _rate("copy", device, _copy, size << (5 if small else 18), unit="bytes/s")
     for dtype in (torch.bfloat16, torch.float16):
-        name = str(dtype).removeprefix("torch.")
-        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        measure(f"matmul {name}", device, skip, lambda a=a, b=b: a @ b, 2 * size**3)
+        yield matmul(device, dtype, size)
     for D in DIMS:
         block = block_for(32_768, 32_768, D, 1 << 18 if small else None, 1)
-        m, n, flops = block.rows, block.cols, 2 * block.rows * block.cols * D
-        rows, cols, G = (
-            torch.randn(shape, device=device).half() for shape in ((m, D), (n, D), (m, n))
-        )
-        out, into = torch.zeros(m, D, device=device), torch.zeros(n, D, device=device)
-        shape = f"{m} x {n}, D = {D}"
-        measure(f"logits {shape}", device, skip, lambda r=rows, c=cols: r @ c.T, flops)
-        measure(
-            f"product {shape}", device, skip,
-            lambda o=out, g=G, c=cols: accumulate(o, g[None], c[None], first=True), flops,
-        )  # fmt: skip
-        measure(
-            f"accumulate {shape}", device, skip,
-            lambda o=into, g=G, r=rows: accumulate(o, g.T[None], r[None], first=False), flops,
-        )  # fmt: skip
+        shape = f"{block.rows} x {block.cols}, D = {D}"
+        for product in (_logits, _product, _accumulate):
+            name = f"{product.__name__[1:]} {shape}"
+            yield _rate(name, device, product, block.rows, block.cols, D)
 
 
-def _copy(num_bytes: int, device: str):
+def matmul(device: str, dtype: torch.dtype, size: int = 8192) -> Check:
+    """The largest product: what times are set against."""
+    name = f"matmul {str(dtype).removeprefix('torch.')}"
+    return _rate(name, device, _square, size, dtype)
+
+
+# Each makes its tensors and returns a call with its work.
+Prepared = tuple[Callable[[], Any], int]
+
+
+def _copy(num_bytes: int, device: str) -> Prepared:
     source = torch.ones(num_bytes // 4, device=device)
     target = torch.empty_like(source)
     return lambda: target.copy_(source), 2 * source.nbytes
 
 
-def measure(name, device, skip, call, work, unit="FLOP/s") -> None:
-    if name in skip:
-        return
-    emit(start=name)
-    try:
-        timing = time_together({name: call}, 1024, 64, device=device, budget_seconds=0.2)[name]
-        if isinstance(timing, Exception):
-            raise timing
-        result = {"seconds": timing.seconds, "rate": work / timing.seconds, "unit": unit}
-    except Exception as error:
-        result = {"reason": describe(error)}
-    emit(result={"name": name, **result}, key=name)
+def _square(size: int, dtype: torch.dtype, device: str) -> Prepared:
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return lambda: a @ b, 2 * size**3
+
+
+def _logits(m: int, n: int, D: int, device: str) -> Prepared:
+    rows, cols = (torch.randn(shape, device=device).half() for shape in ((m, D), (n, D)))
+    return lambda: rows @ cols.T, 2 * m * n * D
+
+
+def _product(m: int, n: int, D: int, device: str) -> Prepared:
+    G, cols = (torch.randn(shape, device=device).half() for shape in ((m, n), (n, D)))
+    out = torch.zeros(m, D, device=device)
+    return lambda: accumulate(out, G[None], cols[None], first=True), 2 * m * n * D
+
+
+def _accumulate(m: int, n: int, D: int, device: str) -> Prepared:
+    G, rows = (torch.randn(shape, device=device).half() for shape in ((m, n), (m, D)))
+    into = torch.zeros(n, D, device=device)
+    return lambda: accumulate(into, G.T[None], rows[None], first=False), 2 * m * n * D
+
+
+def _rate(
+    name: str, device: str, prepare: Callable[..., Prepared], *args: Any, unit: str = "FLOP/s"
+) -> Check:
+    return Check(name, functools.partial(_measured, name, device, prepare, *args, unit=unit))
+
+
+def _measured(
+    name: str, device: str, prepare: Callable[..., Prepared], *args: Any, unit: str
+) -> dict[str, Any]:
+    call, work = prepare(*args, device)
+    timing = time_together({name: call}, 1024, 64, device=device, budget_seconds=0.2)[name]
+    if isinstance(timing, Exception):
+        raise timing
+    return {"seconds": timing.seconds, "rate": work / timing.seconds, "unit": unit}

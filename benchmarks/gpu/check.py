@@ -1,21 +1,18 @@
-"""The command: `python -m fastclip.benchmarks.gpu.check --output benchmarks/results`.
+"""The command: `make gpu-check GPU_OUTPUT=FOLDER`.
 
-Runs the stages one after the other within --seconds, writes everything to
-<output>/<gpu>/<date>.json as it comes, and from it a report, <date>.md, with plots, and the table
-of `auto`, <date>-verified.csv: to commit it, copy it to fastclip/backends/gpu/verified.csv. Its
-exit status is 0 if every check passed.
+Runs the stages one after the other within --seconds and writes everything to one folder as it
+comes: `gpu-check.json`, from it a report, `gpu-check.md`, and the table of `auto`, `verified.csv`.
+What it prints last is a summary of less than 12,000 characters. Its exit status is 0 if every check
+ran and passed, 1 if not, and 2 without a GPU.
 """
 
 import argparse
-import datetime
 import json
-import queue
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,114 +21,114 @@ import torch
 
 from fastclip.backends.gpu import verified
 from fastclip.benchmarks import host
-from fastclip.benchmarks.gpu.kernels import kernels_on, missing_from
+from fastclip.benchmarks.gpu.journal import Journal
+from fastclip.benchmarks.gpu.kernels import CHUNKED, Kernels, missing_from, sets_on
 from fastclip.benchmarks.gpu.report import markdown, of_objective
+from fastclip.benchmarks.gpu.summary import summary
 from fastclip.benchmarks.gpu.table import verified_rows
+from fastclip.benchmarks.gpu.watched import (
+    COMPILING,
+    DONE,
+    Ending,
+    Patience,
+    watch_cells,
+    watch_checks,
+)
 from fastclip.benchmarks.plots import save_plots
 
-SILENCE_SECONDS = 150.0  # a stage that prints nothing for so long is taken to hang
-MAX_RESTARTS = 8
-TIMED = ("speed", "comparison")  # stages that are told how long they have
-SANITIZER_SECONDS = 70.0
+SECTIONS = ("correctness", "ceilings", "speed", "comparison", "training", "tools")
+SECONDS = 330.0
+SANITIZER_SECONDS, LEAST_SANITIZER_SECONDS = 70.0, 20.0
 
 
 class Check:
-    """The results, on disk as they come."""
+    """One run: its journal, and the time that is left.
 
-    def __init__(
-        self, path: Path, facts: dict[str, Any], seconds: float, device: str, command: str
-    ) -> None:
-        self.path, self.device = path, device
+    dead: names of kernels that took a process down; they are measured no more.
+    """
+
+    def __init__(self, journal: Journal, device: str, seconds: float, small: bool) -> None:
+        self.journal, self.device, self.small = journal, device, small
         self.deadline = time.monotonic() + seconds
-        self.content = {
-            "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "command": command,
-            "host": facts,
-            "correctness": [], "ceilings": [], "speed": [], "training": [], "comparison": [],
-            "tools": [],
-        }  # fmt: skip
+        self.dead: list[str] = []
 
-    def left(self) -> float:
-        return self.deadline - time.monotonic()
+    def end_after(self, fraction: float) -> float:
+        """When a stage ends that may have this fraction of what is left."""
+        now = time.monotonic()
+        return now + fraction * max(0.0, self.deadline - now)
 
-    def add(self, section: str, result: dict[str, Any]) -> None:
-        self.content[section].append(result)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_suffix(".part")
-        unfinished.write_text(json.dumps(self.content, indent=1) + "\n")
-        unfinished.replace(self.path)
+    def record(self, section: str) -> Callable[[dict[str, Any]], None]:
+        def add(row: dict[str, Any]) -> None:
+            self.journal.add(section, row)
+            if row.get("passed") is False:
+                print(f"  {section}: {row['name']}: {row.get('reason', 'failed')}", flush=True)
 
-    def stage(self, name: str, seconds: float, **request: Any) -> None:
-        """Run a stage for at most so long; what takes it down is skipped when it starts again."""
-        end = time.monotonic() + min(seconds, self.left())
-        skip: list[str] = []
-        groups: list[str] = []
-        finished: set[str] = set()
-        for _ in range(MAX_RESTARTS):
-            if name in TIMED:
-                request |= {"seconds": end - time.monotonic() - 10.0}
-            if name == "comparison":
-                request |= {"done": groups}
-            current, ended_well = None, False
-            for line in self._lines(name, {"device": self.device, "skip": skip, **request}, end):
-                if line is None:
-                    ended_well = True
-                elif "start" in line:
-                    current = line["start"]
-                    print(f"  {name}: {current}", file=sys.stderr)
-                elif "group" in line:
-                    groups.append(line["group"])
-                elif "result" in line and line["key"] not in finished:
-                    finished.add(line["key"])
-                    self.add(name, line["result"])
-            if ended_well:
-                return
-            if time.monotonic() > end or current is None:
-                reason = "out of time" if time.monotonic() > end else "did not start"
-                self.add("tools", {"name": f"stage {name}", "reason": reason, "at": current})
-                return
-            self.add("tools", {"name": f"stage {name}", "reason": "taken down", "at": current})
-            if current not in finished and name != "comparison":
-                self.add(
-                    name, {"name": current, "passed": False, "reason": "took the process down"}
-                )
-            skip += [current, *finished] if name != "comparison" else [current]
-        self.add("tools", {"name": f"stage {name}", "reason": "given up", "at": skip[-1]})
+        return add
 
-    def _lines(self, name: str, request: dict, end: float) -> Iterator[dict | None]:
-        """The lines of a stage's process; None last if it ended well, which it must not miss."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fastclip.benchmarks.gpu.worker", name, json.dumps(request)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        lines: queue.Queue[str | None] = queue.Queue()
+    def run(self) -> None:
+        for backend, why in missing_from(self.device).items():
+            self.found(f"backend {backend}", f"not checked: {why}")
+        self.correctness(self.end_after(0.42))
+        self.checks("ceilings", self.end_after(0.1), {}, COMPILING)
+        self.cells("speed", self.end_after(0.35))
+        self.cells("comparison", self.end_after(0.55))
+        self.checks("training", self.end_after(0.8), {"without": self.dead}, COMPILING)
+        self.sanitizer()
 
-        def read() -> None:
-            for line in process.stdout:
-                lines.put(line)
-            lines.put(None)
+    def correctness(self, end: float) -> None:
+        """A process per set of kernels: what one does to the device is not the others' fault."""
+        every = [*sets_on(self.device), CHUNKED]
+        twin: Kernels | None = None
+        for kernels in sorted(every, key=lambda kernels: kernels.compiles):
+            request = {"kernels": str(kernels), "twin": twin and str(twin)}
+            ending = self.checks("correctness", end, request, kernels.patience)
+            if ending.is_fatal:
+                self.dead.append(str(kernels))
+            elif twin is None and kernels != CHUNKED:
+                twin = kernels
 
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
-        try:
-            while True:
-                wait = min(SILENCE_SECONDS, end - time.monotonic())
-                try:
-                    line = lines.get(timeout=max(0.1, wait))
-                except queue.Empty:
-                    return
-                if line is None:
-                    if process.wait() == 0:
-                        yield None
-                    return
-                if line.startswith("{"):
-                    yield json.loads(line)
-        finally:
-            process.kill()
-            process.wait()
-            reader.join()
-            process.stdout.close()
+    def checks(self, stage: str, end: float, request: dict[str, Any], patience: Patience) -> Ending:
+        of = request.get("kernels", "")
+        print(f"{stage} {of}".strip(), flush=True)
+        request = {"device": self.device, "small": self.small, **request}
+        ending = watch_checks(stage, request, patience, end, self.record(stage))
+        self.ended(f"stage {stage} {of}".strip(), ending)
+        return ending
+
+    def cells(self, stage: str, end: float) -> None:
+        print(stage, flush=True)
+        request = {"device": self.device, "small": self.small, "without": self.dead}
+        for ending in watch_cells(stage, request, COMPILING, end, self.record(stage)):
+            self.ended(f"stage {stage}", ending)
+
+    def ended(self, name: str, ending: Ending) -> None:
+        if ending.how != DONE:
+            self.found(name, str(ending), ending.at)
+
+    def found(self, name: str, reason: str, at: str | None = None) -> None:
+        self.journal.add("tools", {"name": name, "reason": reason, "at": at})
+
+    def sanitizer(self) -> None:
+        program = shutil.which("compute-sanitizer")
+        if program is None or self.device != "cuda":
+            self.found("compute-sanitizer", "not here")
+            return
+        seconds = min(SANITIZER_SECONDS, self.deadline - time.monotonic())
+        if seconds < LEAST_SANITIZER_SECONDS:
+            self.found("compute-sanitizer", "out of time")
+            return
+        alive = [kernels for kernels in sets_on("cuda") if str(kernels) not in self.dead]
+        self.tools(
+            {
+                f"{tool} {kernels}": [
+                    program, "--tool", tool, "--error-exitcode", "1", sys.executable, "-m",
+                    "fastclip.benchmarks.gpu.small_step", str(kernels),
+                ]
+                for tool in ("memcheck", "racecheck")
+                for kernels in alive
+            },
+            seconds,
+        )  # fmt: skip
 
     def tools(self, commands: dict[str, list[str]], seconds: float) -> None:
         """Run commands beside each other, by name; keep the end of what they say."""
@@ -139,9 +136,8 @@ class Check:
         def run(name: str) -> dict[str, Any]:
             try:
                 done = subprocess.run(
-                    commands[name], capture_output=True, text=True,
-                    timeout=max(0.1, min(seconds, self.left())),
-                )  # fmt: skip
+                    commands[name], capture_output=True, text=True, timeout=max(0.1, seconds)
+                )
             except (subprocess.TimeoutExpired, OSError) as error:
                 return {"name": name, "passed": False, "reason": str(error)[:300]}
             tail = (done.stdout + done.stderr)[-1500:]
@@ -149,19 +145,17 @@ class Check:
 
         with ThreadPoolExecutor(max_workers=max(1, len(commands))) as pool:
             for result in pool.map(run, commands):
-                self.add("tools", result)
+                self.journal.add("tools", result)
 
 
-def write_report(path: Path, content: dict[str, Any], plots: bool) -> None:
+def write_report(path: Path, content: dict[str, Any]) -> None:
     """Beside the results at `path`; and the table of `auto`, if they are a GPU's."""
-    report = path.with_suffix(".md")
-    report.write_text(markdown(content))
-    print(report.read_text())
+    path.with_suffix(".md").write_text(markdown(content))
     if "architecture" in content["host"]:
-        table = path.with_name(f"{path.stem}-verified.csv")
-        verified.write(table, verified_rows(content, verified.table()))
-    if not plots:
-        return
+        verified.write(path.with_name("verified.csv"), verified_rows(content, verified.table()))
+
+
+def draw_plots(path: Path, content: dict[str, Any]) -> None:
     try:
         for objective in ("clip", "siglip"):
             stem = path.with_name(f"{path.stem}-{objective}")
@@ -172,71 +166,41 @@ def write_report(path: Path, content: dict[str, Any], plots: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make gpu-check", description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--seconds", type=float, default=520.0, help="for everything")
+    parser.add_argument("--output", type=Path, default=Path("build/gpu-results"))
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for everything")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="a rehearsal, of seconds")
-    parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument(
         "--report", type=Path, metavar="RESULTS.json",
-        help="measure nothing: write the report and the plots of these results",
+        help="measure nothing: write the report, the table and plots of these results",
     )  # fmt: skip
     args = parser.parse_args(arguments)
     if args.report is not None:
-        write_report(args.report, json.loads(args.report.read_text()), args.plots)
+        content = json.loads(args.report.read_text())
+        write_report(args.report, content)
+        draw_plots(args.report, content)
+        print(summary(content))
         return 0
     if args.device == "cuda" and not torch.cuda.is_available():
         print("gpu-check: this torch sees no CUDA device", file=sys.stderr)
         return 2
 
-    facts, name = host.facts(), "rehearsal"
-    if args.device == "cuda":
-        facts, name = facts | host.gpu_facts(), host.gpu_name()
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    facts = host.facts() | (host.gpu_facts() if args.device == "cuda" else {})
     # Not sys.argv, which says where this machine keeps things.
     command = f"make gpu-check GPU_OPTIONS='--device {args.device} --seconds {args.seconds:g}'"
-    path = args.output / name / f"{stamp}.json"
-    check = Check(path, facts, args.seconds, args.device, command)
+    journal = Journal(args.output / "gpu-check.json", command, facts, SECTIONS)
     try:
-        _run_stages(check, args.small)
+        Check(journal, args.device, args.seconds, args.small).run()
     finally:
-        write_report(check.path, check.content, args.plots)
-    return 0 if _all_correct(check.content) else 1
+        write_report(journal.path, journal.content)
+        print(summary(journal.content), flush=True)
+    return 0 if all_correct(journal.content) else 1
 
 
-def _all_correct(content: dict[str, Any]) -> bool:
+def all_correct(content: dict[str, Any]) -> bool:
     """Every check of correctness ran, and passed, those of training included."""
-    stages = {"stage correctness", "stage training"}
-    cut_short = any(row["name"] in stages for row in content["tools"])
     checks = content["correctness"] + content["training"]
-    return bool(checks) and not cut_short and all(row["passed"] for row in checks)
-
-
-def _run_stages(check: Check, small: bool) -> None:
-    for backend, why in missing_from(check.device).items():
-        check.add("tools", {"name": f"backend {backend}", "reason": f"not checked: {why}"})
-    check.stage("correctness", 0.35 * check.left(), small=small)
-    check.stage("ceilings", 0.15 * check.left(), small=small)
-    check.stage("speed", 0.35 * check.left(), small=small)
-    sanitizer = shutil.which("compute-sanitizer")
-    if sanitizer and check.device == "cuda":
-        check.tools(_sanitized_steps(sanitizer), SANITIZER_SECONDS)
-    else:
-        check.add("tools", {"name": "compute-sanitizer", "reason": "not here"})
-    check.stage("training", 0.3 * check.left(), small=small)
-    check.stage("comparison", check.left(), small=small)
-
-
-def _sanitized_steps(sanitizer: str) -> dict[str, list[str]]:
-    """By tool and kernels; the first decides what is verified."""
-    return {
-        f"{tool} {kernels}": [
-            sanitizer, "--tool", tool, "--error-exitcode", "1", sys.executable, "-m",
-            "fastclip.benchmarks.gpu.small_step", str(kernels),
-        ]
-        for tool in ("memcheck", "racecheck")
-        for kernels in kernels_on("cuda", torch.bfloat16)
-    }  # fmt: skip
+    return bool(checks) and all(row["passed"] is True for row in checks)
 
 
 if __name__ == "__main__":

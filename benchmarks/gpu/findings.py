@@ -1,35 +1,24 @@
-"""What the results of gpu-check say of a set of kernels."""
+"""What the results of gpu-check say of a set of kernels: whether it is right, and how fast."""
 
 from typing import Any
 
-from fastclip.benchmarks.gpu.kernels import Kernels
+from fastclip.benchmarks.gpu import verdict
+from fastclip.benchmarks.gpu.kernels import ALL, Kernels
 
 CEILING = "matmul bfloat16"
 
 Content = dict[str, Any]
 
 
-def checks(content: Content, kernels: Kernels) -> tuple[bool | None, str]:
-    """Whether all passed, None if none ran; the second word of a check's name is whose it is."""
-    rows = [row for row in content["correctness"] if row["name"].split()[1:2] == [str(kernels)]]
-    if not rows:
-        return None, "did not run"
-    failed = [row["name"] for row in rows if not row["passed"]]
-    failed += [
-        row["name"]
+def checks(content: Content) -> list[verdict.Row]:
+    """The rows that decide: those of correctness, and what a memory checker found."""
+    names = {f"memcheck {kernels}": str(kernels) for kernels in ALL}
+    found = [
+        {"name": row["name"], "kernels": names[row["name"]], "fatal": True, "passed": False}
         for row in content["tools"]
-        if row["name"] == f"memcheck {kernels}" and "output" in row and not row["passed"]
+        if row["name"] in names and "output" in row and not row["passed"]
     ]
-    if failed:
-        return False, ", ".join(failed)
-    if any(_cut_short(row) for row in content["tools"]):
-        return False, f"{len(rows)} passed, but the stage was cut short"
-    return True, f"{len(rows)} of {len(rows)}"
-
-
-def _cut_short(row: dict[str, Any]) -> bool:
-    """Where a process was taken down, what did it failed, and the others ran in the next."""
-    return row["name"] == "stage correctness" and row["reason"] != "taken down"
+    return [*content["correctness"], *found]
 
 
 def speed_row(content: Content, what: str, kernels: Kernels, dtype: str, N: int, D: int) -> Content:

@@ -9,6 +9,7 @@ import torch
 
 from fastclip.backends.cuda.variants import chosen_variant, variants_on
 from fastclip.backends.gpu import verified
+from fastclip.benchmarks.gpu.watched import AHEAD_OF_TIME, COMPILING, Patience
 from fastclip.ops.dispatch import load_backend
 
 
@@ -27,12 +28,22 @@ class Kernels:
     def module(self) -> ModuleType:
         return importlib.import_module(f"fastclip.backends.{self.backend}.kernels")
 
+    @property
+    def compiles(self) -> bool:
+        """Whether the first call of each kernel compiles it."""
+        return self.backend == "triton"
+
+    @property
+    def patience(self) -> Patience:
+        return COMPILING if self.compiles else AHEAD_OF_TIME
+
 
 ALL = tuple(Kernels(*names) for names in verified.KERNELS)
+CHUNKED = Kernels("chunked")  # what runs where none of them does
 
 
 def find_kernels(name: str) -> Kernels:
-    return next(kernels for kernels in ALL if str(kernels) == name)
+    return next(kernels for kernels in (*ALL, CHUNKED) if str(kernels) == name)
 
 
 def kernels_on(device: str, dtype: torch.dtype) -> list[Kernels]:
@@ -44,6 +55,12 @@ def kernels_on(device: str, dtype: torch.dtype) -> list[Kernels]:
         if load_backend(backend).unsupported(device, dtype) is None
         for variant in on(torch.device(device))
     ]
+
+
+def sets_on(device: str) -> list[Kernels]:
+    """Those that run there with any dtype: what is compiled already first, Hopper's before all."""
+    found = {k for dtype in verified.DTYPES for k in kernels_on(device, getattr(torch, dtype))}
+    return sorted(found, key=lambda kernels: (kernels.compiles, kernels.variant))
 
 
 def missing_from(device: str) -> dict[str, str]:

@@ -1,14 +1,22 @@
-"""The results of gpu-check as markdown: what is accepted, what passed, ceilings, speed, training,
-and the tables of comparison."""
+"""All results of gpu-check as markdown: what is accepted, what passed, ceilings, speed, training,
+and the tables of comparison. What fits a screen: `summary.py`."""
 
+import dataclasses
 from typing import Any
 
+from fastclip.backends.gpu.verified import DIMS, DTYPES
 from fastclip.benchmarks import report
 from fastclip.benchmarks.gpu.acceptance import lines
-from fastclip.benchmarks.gpu.findings import floor_ratio, tflops
-from fastclip.benchmarks.gpu.kernels import Kernels
+from fastclip.benchmarks.gpu.findings import checks, floor_ratio, tflops
+from fastclip.benchmarks.gpu.kernels import ALL, Kernels
 from fastclip.benchmarks.gpu.speed import FORWARD
-from fastclip.benchmarks.results import Results, row_from_json
+from fastclip.benchmarks.gpu.verdict import said, verdict
+from fastclip.benchmarks.results import Results, Row, row_from_json
+
+UNDER_AUTOCAST = (
+    "open_clip and transformers run under autocast to bfloat16 where features are bfloat16, as in "
+    "a training step; the others take the features as they are."
+)
 
 Content = dict[str, Any]
 
@@ -18,6 +26,7 @@ def markdown(content: Content) -> str:
     parts = [
         f"# gpu-check\n\n{content['date']}: {facts}.\n\n`{content['command']}`",
         _acceptance(content),
+        _verdicts(content),
         _correctness(content["correctness"]),
         _ceilings(content["ceilings"]),
         _speed(content),
@@ -28,35 +37,55 @@ def markdown(content: Content) -> str:
         results = of_objective(content, objective)
         if results.rows:
             parts.append(report.markdown(results).replace("\n# ", "\n## "))
+            parts.append(UNDER_AUTOCAST)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def of_objective(content: Content, objective: str) -> Results:
-    """The comparison's rows of one objective, as the rest of the harness knows them."""
-    rows = [dict(row) for row in content["comparison"] if row["objective"] == objective]
+    """The comparison's rows of one objective, as the rest of the harness knows them.
+
+    What ran under autocast stands in one table with what did not: see UNDER_AUTOCAST.
+    """
+    fields = [field.name for field in dataclasses.fields(Row)]
+    rows = [
+        row_from_json({name: row[name] for name in fields})
+        for row in content["comparison"]
+        if row["objective"] == objective
+    ]
     for row in rows:
-        del row["objective"]
-    return Results(
-        objective, content["date"], content["command"], content["host"],
-        [row_from_json(row) for row in rows],
-    )  # fmt: skip
+        row.case = dataclasses.replace(row.case, autocast=False)
+    return Results(objective, content["date"], content["command"], content["host"], rows)
 
 
 def _acceptance(content: Content) -> str:
-    said = {True: "holds", False: "DOES NOT HOLD", None: "open"}
     rows = ["## Acceptance\n", "| | | measured |", "|---|---|---|"]
-    rows += [f"| {line.name} | {said[line.holds]} | {line.measured} |" for line in lines(content)]
+    rows += [f"| {line.name} | {line.word} | {line.measured} |" for line in lines(content)]
+    return "\n".join(rows)
+
+
+def _verdicts(content: Content) -> str:
+    """Which kernels are right for which features."""
+    found = checks(content)
+    words = {True: "right", False: "WRONG", None: "open"}
+    rows = ["## Verdicts\n", "| | " + " | ".join(f"D <= {D}" for D in DIMS) + " |"]
+    rows.append("|---" * (1 + len(DIMS)) + "|")
+    for kernels in ALL:
+        for dtype in DTYPES:
+            cells = [words[verdict(found, kernels, dtype, D)[0]] for D in DIMS]
+            rows.append(f"| {kernels}, {dtype} | " + " | ".join(cells) + " |")
     rows.append(
-        "\nThe table of `auto` from this run, *-verified.csv, has the kernels of which every check "
-        "passed. To commit it: copy it to `fastclip/backends/gpu/verified.csv`."
+        "\nThe table of `auto` from this run, verified.csv, has what is right and was timed. To "
+        "commit it: copy it to `fastclip/backends/gpu/verified.csv`."
     )
     return "\n".join(rows)
 
 
 def _correctness(rows: list[dict]) -> str:
-    failed = [row for row in rows if not row["passed"]]
-    lines = [f"## Correctness\n\n{len(rows) - len(failed)} of {len(rows)} checks passed."]
-    lines += [f"- {row['name']}: {row.get('reason', 'failed')}" for row in failed]
+    passed = sum(row["passed"] is True for row in rows)
+    failed = [row for row in rows if row["passed"] is False]
+    not_run = [row for row in rows if row["passed"] is None]
+    lines = [f"## Correctness\n\n{passed} of {len(rows)} checks passed."]
+    lines += [f"- {said(row)}" for row in (*failed, *not_run)]
     return "\n".join(lines)
 
 
@@ -76,9 +105,6 @@ def _speed(content: Content) -> str:
         return ""
     table = ["## Speed\n", "| | kernels | ms | quartiles | |", "|---|---|---|---|---|"]
     for row in rows:
-        if "what" not in row:
-            table.append(f"| | {row['name']} | {row['reason']} | | |")
-            continue
         kernels = Kernels(row["backend"], row["variant"])
         N, D = row["N"], row["D"]
         name = f"{row['what']}, {row['dtype']}, N = {N}, D = {D} | {kernels}"
@@ -111,24 +137,24 @@ def _training(rows: list[dict]) -> str:
         return ""
     lines = ["## Training\n", "| | result |", "|---|---|"]
     for row in rows:
-        said = row.get("reason") or ("passed" if row["passed"] else "failed")
+        result = row.get("reason") or ("passed" if row["passed"] else "failed")
         if "seconds" in row:
-            said = (
+            result = (
                 f"{row['seconds']:.2f} s, {row['num_kept']} of {row['num_micro_batches']} graphs "
                 f"kept, {row['graph_gib']:.2f} GiB each (counted {row['counted_graph_gib']:.2f}), "
                 f"peak {row['peak_gib']:.1f} GiB (counted without kept graphs "
                 f"{row['counted_peak_gib']:.1f})"
             )
         elif "errors" in row:
-            said += ": " + ", ".join(f"{k} {v:.1e}" for k, v in row["errors"].items())
-        lines.append(f"| {row['name']} | {said} |")
+            result += ": " + ", ".join(f"{k} {v:.1e}" for k, v in row["errors"].items())
+        lines.append(f"| {row['name']} | {result} |")
     return "\n".join(lines)
 
 
 def _tools(rows: list[dict]) -> str:
     lines = []
     for row in rows:
-        said = row.get("reason") or ("passed" if row.get("passed") else "failed")
+        result = row.get("reason") or ("passed" if row.get("passed") else "failed")
         at = f" at {row['at']}" if row.get("at") else ""
-        lines.append(f"- {row['name']}: {said}{at}")
+        lines.append(f"- {row['name']}: {result}{at}")
     return "## Other findings\n\n" + "\n".join(lines) if lines else ""

@@ -15,7 +15,7 @@ from fastclip.backends.gpu.verified import DIMS
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.gpu.kernels import Kernels, kernels_on
 from fastclip.benchmarks.gpu.memory import extra_bytes
-from fastclip.benchmarks.gpu.worker import emit, is_fatal
+from fastclip.benchmarks.gpu.worker import LOST, emit, is_lost, sign_of_life, synchronize
 from fastclip.benchmarks.measure import describe
 from fastclip.benchmarks.providers import find_provider
 from fastclip.benchmarks.step import Step, leaves
@@ -29,6 +29,9 @@ class Cell(NamedTuple):
     case: Case
     whats: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"{' and '.join(self.whats)} of {self.case}"
+
     def name(self, what: str, kernels: Kernels) -> str:
         return f"{what} {self.case} {kernels}"
 
@@ -37,7 +40,7 @@ def cells(device: str, small: bool) -> Iterator[Cell]:
     """The most telling first."""
     both = FORWARD, STEP
     if small:
-        yield Cell(Case(64, 24, normalize=True, device=device), both)
+        yield Cell(Case(24, 24, torch.float16, normalize=True, device=device), both)
         return
 
     def case(N: int, D: int, dtype: torch.dtype = torch.bfloat16) -> Case:
@@ -52,25 +55,30 @@ def cells(device: str, small: bool) -> Iterator[Cell]:
             yield Cell(case(N, D), whats)
 
 
-def run(device: str, skip: list[str], seconds: float, small: bool = False) -> None:
-    """skip: names of kernels that took a process down, and of results that are there."""
+def run(
+    device: str, without: list[str], done: list[str], seconds: float, small: bool = False
+) -> None:
+    """without: names of kernels that took a process down; done: cells that are there."""
     deadline = time.monotonic() + seconds
     for cell in cells(device, small):
+        if str(cell) in done:
+            continue
         every = {
             cell.name(what, kernels): (what, kernels)
             for what in cell.whats
             for kernels in kernels_on(device, cell.case.dtype)
-            if str(kernels) not in skip
         }
-        if not every or any(name in skip for name in every):
+        if not every:
             continue
+        running = {name: of for name, of in every.items() if str(of[1]) not in without}
         if time.monotonic() > deadline:
-            outcomes = {name: {"reason": "out of time"} for name in every}
+            outcomes = {name: {"reason": "out of time"} for name in running}
         else:
-            outcomes = _measure(cell, every)
+            outcomes = _measure(cell, running)
         for name, (what, kernels) in every.items():
-            of = _facts(cell.case, what, kernels)
-            emit(result={"name": name, **of, **outcomes[name]}, key=name)
+            outcome = outcomes.get(name, {"reason": "took a process down"})
+            emit(result={"name": name, **_facts(cell.case, what, kernels), **outcome})
+        emit(cell=str(cell))
 
 
 def _measure(cell: Cell, every: dict[str, tuple[str, Kernels]]) -> dict[str, dict]:
@@ -79,18 +87,19 @@ def _measure(cell: Cell, every: dict[str, tuple[str, Kernels]]) -> dict[str, dic
     calls, outcomes = {}, {}
     for name, (what, kernels) in every.items():
         emit(start=str(kernels))  # what is called first is what may not survive
-        call = _call(case, inputs, what, kernels)
+        call = call_of(case, inputs, what, kernels)
         try:
             call()
-            if case.device == "cuda":
-                torch.cuda.synchronize()
+            synchronize(case.device)
             outcomes[name] = {"extra_bytes": extra_bytes(call, inputs)} if what == STEP else {}
             calls[name] = call
         except Exception as error:
             outcomes[name] = {"reason": describe(error)}
-            if is_fatal(error):
-                raise SystemExit(3) from error
-    timings = time_together(calls, case.N, case.D, budget_seconds=1.0, device=case.device)
+            if is_lost(case.device):
+                raise SystemExit(LOST) from error
+    timings = time_together(
+        calls, case.N, case.D, budget_seconds=0.5, device=case.device, progress=sign_of_life
+    )
     for name, timing in timings.items():
         outcomes[name] |= (
             {"reason": describe(timing)}
@@ -100,7 +109,8 @@ def _measure(cell: Cell, every: dict[str, tuple[str, Kernels]]) -> dict[str, dic
     return outcomes
 
 
-def _call(case: Case, inputs: tuple, what: str, kernels: Kernels) -> Callable[[], None]:
+def call_of(case: Case, inputs: tuple, what: str, kernels: Kernels) -> Callable[[], None]:
+    """The forward alone, or forward and backward, while these kernels are the backend's own."""
     step = Step(find_provider("clip", f"fastclip/{kernels.backend}"), case, inputs)
 
     def call() -> None:

@@ -83,10 +83,10 @@ def test_rectangles_match_float64(shape, wants):
     sides = {None: {}, "rows": {"sides": ROWS}, "columns": {"sides": COLUMNS}}[wants]
     rows, cols = planted_features(shape, "trained", torch.float16)
     leaves = [x.requires_grad_() for x in (2 * rows, 3 * cols, torch.tensor(-7.0))]
-    rectangle = Rectangle(*leaves, Diagonal(shape.positive_offset), **sides)
+    rectangle = Rectangle(*leaves, shape.positives, **sides)
     positive, shift, total, _ = contrastive_lse(rectangle, Call("chunked"))
     twins = [x.detach().double().requires_grad_() for x in leaves]
-    true_positive, true_lse = exact.contrastive_lse(*twins, shape.positive_offset)
+    true_positive, true_lse = exact.contrastive_lse(*twins, shape.positives.offset)
     of_rows, of_cols = true_lse.split([shape.M, shape.N])
     true_lse = {None: true_lse, "rows": of_rows, "columns": of_cols}[wants]
     torch.testing.assert_close(positive.double(), true_positive, rtol=2e-6, atol=2e-5)

@@ -1,0 +1,54 @@
+"""What the results of checks say of a set of kernels: for a dtype and a class of D, or in all.
+
+A result is about kernels, a dtype and a class of D (None: all of its dtype); see `correctness.py`.
+What fails counts against what it is about, and what the process did not survive against the set: a
+kernel that hung once may hang again.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastclip.benchmarks.gpu.kernels import Kernels
+
+# They count if they fail, but without them the others decide.
+BEYOND = ("agreement", "offsets")
+
+Row = dict[str, Any]
+Verdict = tuple[bool | None, str]  # None: it cannot be said; and why, in words
+
+
+def verdict(rows: Iterable[Row], kernels: Kernels, dtype: str, dim: int) -> Verdict:
+    """Whether these kernels are right for features of a dtype and a class of D.
+
+    rows: of all checks, other kernels' too.
+    """
+    own = [row for row in rows if row.get("kernels") == str(kernels)]
+    about = [row for row in own if row.get("dtype") == dtype and row.get("D") in (None, dim)]
+    against = [row for row in own if row.get("fatal")]
+    against += [row for row in about if row["passed"] is False and not row.get("fatal")]
+    if against:
+        more = f" (and {len(against) - 1} more)" if len(against) > 1 else ""
+        return False, said(against[0]) + more
+    deciding = [row for row in about if row["name"].split()[0] not in BEYOND]
+    if not any(row["D"] == dim for row in deciding):
+        return None, "was not checked"
+    missing = [row for row in deciding if row["passed"] is None]
+    if missing:
+        return None, f"{len(missing)} of {len(deciding)} checks did not run"
+    return True, f"{len(deciding)} of {len(deciding)} checks passed"
+
+
+def in_all(rows: Iterable[Row], kernels: Kernels) -> Verdict:
+    """Whether every check of these kernels ran and passed."""
+    own = [row for row in rows if row.get("kernels") == str(kernels)]
+    failed = [row for row in own if row["passed"] is False]
+    if not own:
+        return None, "did not run"
+    if failed:
+        return False, ", ".join(row["name"] for row in failed)
+    passed = sum(row["passed"] is True for row in own)
+    return (True if passed == len(own) else None), f"{passed} of {len(own)}"
+
+
+def said(row: Row) -> str:
+    return f"{row['name']}: {row.get('reason', 'failed')}"

@@ -1,0 +1,107 @@
+"""Watches the processes of `measure.py`, makes verdicts of what they say, and records them."""
+
+import datetime
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from fastclip.backends.gpu import own_verdicts
+from fastclip.backends.gpu.own_verdicts import OwnVerdict
+from fastclip.backends.gpu.verified import DIMS, DTYPES
+from fastclip.benchmarks.gpu.kernels import CHUNKED, Kernels, sets_on
+from fastclip.benchmarks.gpu.verdict import Row, verdict
+from fastclip.benchmarks.gpu.verify.measure import EAGER
+from fastclip.benchmarks.gpu.watched import watch_checks
+
+REASON_CHARACTERS = 400
+
+
+class Finding(NamedTuple):
+    """Of kernels, for a dtype and a class of D.
+
+    is_right: None if that cannot be said, as time was up.
+    N, ms: pairs that were timed, and milliseconds by who took them, [forward, step].
+    """
+
+    kernels: Kernels
+    dtype: str
+    D: int
+    is_right: bool | None
+    reason: str
+    N: int | None
+    ms: dict[str, list[float]]
+
+    def times_of(self, name: str) -> dict[str, Any]:
+        """As a verdict has them; none where a clock was too coarse to tell them apart."""
+        forward, step = self.ms.get(name, (0.0, 0.0))
+        if not 0.0 < forward < step:
+            return {}
+        return {"N": self.N, "forward_ms": forward, "step_ms": step}
+
+
+def verify(device: str, seconds: float, say: Callable[[Row], None]) -> list[Finding]:
+    """Measure every set of kernels on this device and record the verdicts, a set at a time.
+
+    Args:
+        device: "cuda", or one of several as torch names it.
+        seconds: for everything; what has no time left has no verdict.
+        say: is told every result as it comes.
+
+    Raises:
+        OSError: the user's file cannot be written.
+    """
+    end, findings = time.monotonic() + seconds, []
+    every = sets_on(torch.device(device).type)
+    for index, kernels in enumerate(every):
+        now, rows = time.monotonic(), []
+
+        def record(row: Row, rows: list[Row] = rows) -> None:
+            rows.append(row)
+            say(row)
+
+        request = {"device": device, "kernels": str(kernels)}
+        share = now + (end - now) / (len(every) - index)
+        watch_checks("verify.measure", request, kernels.patience, share, record)
+        found = findings_of(kernels, rows)
+        own_verdicts.record(verdicts(found, torch.device(device)))
+        findings += found
+    return findings
+
+
+def findings_of(kernels: Kernels, rows: list[Row]) -> list[Finding]:
+    """Of everything that was to be checked, or that failed with the process."""
+    every = []
+    for dtype in DTYPES:
+        for D in DIMS:
+            about = [row for row in rows if (row.get("dtype"), row.get("D")) == (dtype, D)]
+            is_right, reason = verdict(rows, kernels, dtype, D)
+            if about or is_right is not None:
+                timed = next((row for row in about if "ms" in row), {})
+                found = reason[:REASON_CHARACTERS], timed.get("N"), timed.get("ms", {})
+                every.append(Finding(kernels, dtype, D, is_right, *found))
+    return every
+
+
+def verdicts(findings: list[Finding], device: torch.device) -> Iterator[OwnVerdict]:
+    """What the user's file says of the kernels, and of what they are compared with."""
+    today = datetime.date.today().isoformat()
+
+    def row(backend: str, variant: str, of: Finding, reason: str = "", **times: Any) -> OwnVerdict:
+        environment = own_verdicts.environment(backend, device)
+        passed = reason == ""
+        return OwnVerdict(
+            environment, backend, variant, of.dtype, of.D, passed, reason, "verify", today, **times
+        )
+
+    for finding in findings:
+        kernels = finding.kernels
+        names = kernels.backend, kernels.variant
+        if finding.is_right is False:
+            yield row(*names, finding, finding.reason)
+        elif finding.is_right:
+            yield row(*names, finding, **finding.times_of(str(kernels)))
+        for rival in (str(CHUNKED), EAGER):
+            if times := finding.times_of(rival):
+                yield row(rival, "", finding, **times)

@@ -1,0 +1,225 @@
+"""A process that may die or hang: what it says until then, and how it ended.
+
+Kernels that never ran on a device may hang it, or lose it to their process. So every stage of
+gpu-first, gpu-check and `fastclip verify` runs in a process of its own (`worker.py`), one per set
+of kernels where it can. One that says nothing for longer than its `Patience` is taken to hang, and
+is killed: it costs that much, and the next process begins afresh.
+"""
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from fastclip.benchmarks.gpu.worker import LOST
+
+DONE, DIED, HUNG, LOST_DEVICE, OUT_OF_TIME = "done", "died", "hung", "lost", "out of time"
+LAST_LINES = 40  # of what else a process printed; a stack, where it crashed
+LINE_CHARACTERS = 200
+END_SECONDS = 10.0  # for a process to go, once it has said all or was killed
+MAX_RESTARTS = 8
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds without a line after which a process is taken to hang."""
+
+    line: float
+    start: float = 100.0  # before the first: imports, and a device that wakes up
+
+
+AHEAD_OF_TIME = Patience(20.0)
+COMPILING = Patience(60.0)  # where Triton or torch.compile may be at work
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended.
+
+    Args:
+        how: DONE, DIED, HUNG, LOST_DEVICE or OUT_OF_TIME.
+        at: what had begun last, or None if nothing had.
+        detail: in a line, of DIED the status, of HUNG the seconds.
+        last_words: of DIED, what it printed last, a stack for example.
+    """
+
+    how: str
+    at: str | None = None
+    detail: str = ""
+    last_words: str = ""
+
+    @property
+    def is_fatal(self) -> bool:
+        return self.how in (DIED, HUNG, LOST_DEVICE)
+
+    def __str__(self) -> str:
+        said = {
+            DONE: "ended well",
+            DIED: "took its process down",
+            HUNG: "hung",
+            LOST_DEVICE: "lost the device",
+            OUT_OF_TIME: "out of time",
+        }[self.how]
+        return f"{said}: {self.detail}" if self.detail else said
+
+
+class Watched:
+    """The lines of a stage's process, as they come; then `ending` says how it ended."""
+
+    ending: Ending
+
+    def __init__(self, stage: str, request: dict[str, Any], patience: Patience, end: float) -> None:
+        """end: of `time.monotonic`, when it is stopped in any case."""
+        self.stage, self.request, self.patience, self.end = stage, request, patience, end
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        process = start_worker(self.stage, self.request)
+        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+        reader.start()
+        at, last_words = None, deque(maxlen=LAST_LINES)
+        seconds = self.patience.start
+        hangs_at = time.monotonic() + seconds
+        try:
+            while True:
+                now = time.monotonic()
+                try:
+                    text = lines.get(timeout=max(0.0, min(hangs_at, self.end) - now))
+                except queue.Empty:
+                    in_time = hangs_at < self.end
+                    detail = f"nothing for {seconds:g} s" if in_time else ""
+                    self.ending = Ending(HUNG if in_time else OUT_OF_TIME, at, detail)
+                    return
+                if text is None:
+                    self.ending = _ending(process, at, list(last_words))
+                    return
+                line = _parsed(text)
+                if line is None:
+                    last_words.append(text)
+                    continue
+                seconds = self.patience.line
+                hangs_at = time.monotonic() + seconds
+                at = line.get("start", at)
+                yield line
+        finally:
+            process.kill()
+            _wait(process)
+            reader.join(END_SECONDS)
+
+
+def start_worker(stage: str, request: dict[str, Any]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "fastclip.benchmarks.gpu.worker", stage, json.dumps(request)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+
+
+def watch_checks(
+    stage: str,
+    request: dict[str, Any],
+    patience: Patience,
+    end: float,
+    record: Callable[[dict[str, Any]], None],
+) -> Ending:
+    """Record the results of a stage that emits a plan, one per check of it.
+
+    What the process did not survive has failed; what it had not come to did not run, and is neither
+    passed nor failed (None).
+    """
+    about = {name: request[name] for name in ("kernels",) if name in request}
+    # Until there is a plan, what can fail is the start.
+    planned: dict[str | None, dict[str, Any]] = {None: {"name": f"start of {stage}", **about}}
+    process = Watched(stage, request, patience, end)
+    for line in process:
+        if "plan" in line:
+            planned = {row["name"]: row for row in line["plan"]}
+        elif "result" in line:
+            planned.pop(line["result"]["name"], None)
+            record(line["result"])
+    ending = process.ending
+    if ending.how in (DIED, HUNG) and ending.at not in planned:  # its check had ended
+        planned = {ending.at: {"name": f"after {ending.at}", **about}, **planned}
+    where = f" at {ending.at}" if ending.is_fatal else ""
+    for name, row in planned.items():
+        if ending.is_fatal and name == ending.at:
+            output = {"output": ending.last_words} if ending.last_words else {}
+            record({**row, "passed": False, "reason": str(ending), "fatal": True, **output})
+        else:
+            record({**row, "passed": None, "reason": f"not run: {ending.how}{where}"})
+    return ending
+
+
+def watch_cells(
+    stage: str,
+    request: dict[str, Any],
+    patience: Patience,
+    end: float,
+    record: Callable[[dict[str, Any]], None],
+) -> list[Ending]:
+    """Record the results of a stage that measures several against each other, cell by cell.
+
+    It starts again without what took it down, and without the cells that it has done. Returns how
+    its processes ended, the last one last.
+    """
+    without, done, endings = list(request.get("without", ())), [], []
+    for _ in range(MAX_RESTARTS):
+        seconds = end - time.monotonic()
+        again = {**request, "without": without, "done": done, "seconds": seconds}
+        process = Watched(stage, again, patience, end)
+        for line in process:
+            if "cell" in line:
+                done.append(line["cell"])
+            elif "result" in line:
+                record(line["result"])
+        endings.append(process.ending)
+        if not process.ending.is_fatal or process.ending.at is None:
+            break
+        without.append(process.ending.at)
+    return endings
+
+
+def _read(output: IO[str], lines: queue.SimpleQueue) -> None:
+    with output:
+        for line in output:
+            lines.put(line)
+    lines.put(None)
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _ending(process: subprocess.Popen, at: str | None, last_lines: list[str]) -> Ending:
+    """Of a process that has closed its output."""
+    status = _wait(process)
+    if status is None:
+        return Ending(HUNG, at, "does not end")
+    if status == 0:
+        return Ending(DONE, at)
+    if status == LOST:
+        return Ending(LOST_DEVICE, at)
+    last_words = "".join(line[:LINE_CHARACTERS].rstrip() + "\n" for line in last_lines)
+    if status < 0:
+        return Ending(DIED, at, signal.Signals(-status).name, last_words)
+    said = last_words.splitlines()[-1:]  # of an exception, what it is
+    return Ending(DIED, at, ". ".join([f"exit status {status}", *said]), last_words)
+
+
+def _wait(process: subprocess.Popen) -> int | None:
+    """The exit status; None of a process that is stuck in the driver, and cannot even be killed."""
+    try:
+        return process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
