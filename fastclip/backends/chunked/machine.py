@@ -28,11 +28,8 @@ def machine_of(device: torch.device) -> Machine:
     """Asks no more of the device than its properties: nothing waits for it."""
     if device.type != "cuda":
         return CPU
-    # `addmm` with `out_dtype` is CUDA's alone: ROCm may refuse it, and so does CUDA where float16
-    # sums are allowed.
-    takes = torch.version.hip is None
-    takes = takes and not torch.backends.cuda.matmul.allow_fp16_accumulation
-    return Machine(takes, 256 << 20, _multiprocessors(device))
+    # `addmm` with `out_dtype` is CUDA's alone: ROCm may refuse it.
+    return Machine(torch.version.hip is None, 256 << 20, _multiprocessors(device))
 
 
 @functools.cache

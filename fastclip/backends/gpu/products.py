@@ -3,7 +3,13 @@
 Math
     one plane:   out += G b
     two planes:  G = G_high + 2^-11 G_low;  out += G_high b_high + G_high b_low + 2^-11 G_low b_high
+
+`torch.backends.cuda.matmul.allow_fp16_accumulation`, the permission to sum float16 products in
+float16, is taken back meanwhile: torch refuses float32 results where it is given.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -17,16 +23,29 @@ def accumulate(out: Tensor, block: Tensor, values: Tensor, first: bool) -> None:
     `first`: what `out` holds is not added.
     """
     beta = 0.0 if first else 1.0
-    _addmm(out, block[0], values[0], beta, 1.0)
-    if block.shape[0] == 2:
-        _addmm(out, block[0], values[1], 1.0, 1.0)
-        _addmm(out, block[1], values[0], 1.0, 1.0 / LOW_SCALE)
+    with _summed_in_float32():
+        _addmm(out, block[0], values[0], beta, 1.0)
+        if block.shape[0] == 2:
+            _addmm(out, block[0], values[1], 1.0, 1.0)
+            _addmm(out, block[1], values[0], 1.0, 1.0 / LOW_SCALE)
+
+
+@contextmanager
+def _summed_in_float32() -> Iterator[None]:
+    # The public attribute takes microseconds to read.
+    if not torch._C._get_cublas_allow_fp16_accumulation():
+        yield
+        return
+    torch.backends.cuda.matmul.allow_fp16_accumulation = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_fp16_accumulation = True
 
 
 def _addmm(out: Tensor, a: Tensor, b: Tensor, beta: float, alpha: float) -> None:
     if out.is_cuda:
-        # float16 factors, float32 sum and result; the flag that lets float16 products be summed in
-        # float16 concerns float16 results only.
+        # 16-bit factors, float32 sum and result.
         torch.ops.aten.addmm.dtype_out(out, a, b, torch.float32, beta=beta, alpha=alpha, out=out)
     else:
         torch.addmm(out, a.float(), b.float(), beta=beta, alpha=alpha, out=out)
