@@ -12,6 +12,7 @@ import torch
 from fastclip.ops.dispatch import ORDER, explain_backends
 from tests.support import interpreter
 from tests.support.fast import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
+from tests.support.fresh_process import FreshProcesses
 
 # Triton decides when a kernel is imported whether to interpret it: here, before any test does. The
 # variable is set again only where kernels run, in tests/backends.
@@ -63,6 +64,14 @@ def backend(request) -> str:
 def fused_backend(request) -> str:
     """The backends that never hold an N x N tensor."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def fresh_process():
+    """`fresh_process.run(code)` runs it where nothing but torch is imported."""
+    processes = FreshProcesses()
+    yield processes
+    processes.close()
 
 
 @pytest.fixture

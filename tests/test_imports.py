@@ -1,25 +1,20 @@
 """`import fastclip` in a fresh process: cheap, silent, and without anything optional."""
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
 
 
-def python(code: str, *flags: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-W", "error", *flags, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
-    return result.stdout
+@pytest.fixture
+def python(fresh_process):
+    def run(code: str) -> str:
+        done = fresh_process.run(code)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    return run
 
 
-def test_import_is_silent_and_loads_nothing_optional():
+def test_import_is_silent_and_loads_nothing_optional(python):
     out = python("""
         import sys
         import torch
@@ -34,7 +29,7 @@ def test_import_is_silent_and_loads_nothing_optional():
     assert out == ""
 
 
-def test_encoders_need_none_of_the_packages_that_peers_need():
+def test_encoders_need_none_of_the_packages_that_peers_need(python):
     out = python("""
         import sys
         absent = ("torchvision", "timm", "transformers", "huggingface_hub", "tokenizers", "tqdm")
@@ -84,7 +79,7 @@ def test_names_that_are_imported_later_are_told_to_type_checkers_too():
 
 
 @pytest.mark.alone
-def test_import_costs_little_beyond_torch():
+def test_import_costs_little_beyond_torch(python):
     seconds = float(
         python("""
         import time
@@ -97,7 +92,7 @@ def test_import_costs_little_beyond_torch():
     assert seconds < 0.5
 
 
-def test_without_the_native_module_the_rest_works_and_cpu_says_why():
+def test_without_the_native_module_the_rest_works_and_cpu_says_why(python):
     out = python("""
         import sys
         sys.modules["fastclip._C"] = None

@@ -2,21 +2,21 @@
 
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
 
-def python(code: str, status: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == status, done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture
+def python(fresh_process):
+    def run(code: str) -> str:
+        done = fresh_process.run(code)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    return run
 
 
-def test_open_clip_and_its_modules_are_fastclips():
+def test_open_clip_and_its_modules_are_fastclips(python):
     out = python("""
         import fastclip.compat.open_clip
         fastclip.compat.open_clip.install()
@@ -44,7 +44,7 @@ def test_open_clip_and_its_modules_are_fastclips():
     assert "CoCaLoss is not in fastclip: it comes later" in out
 
 
-def test_clip_and_its_modules_are_fastclips():
+def test_clip_and_its_modules_are_fastclips(python):
     python("""
         import fastclip.compat.clip
         fastclip.compat.clip.install()
@@ -65,7 +65,7 @@ def test_clip_and_its_modules_are_fastclips():
 
 
 @pytest.mark.parametrize("name", ["open_clip", "clip"])
-def test_a_package_that_is_already_imported_is_not_replaced(name, tmp_path):
+def test_a_package_that_is_already_imported_is_not_replaced(name, tmp_path, python):
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").write_text("mine = 1\n")
     out = python(f"""
@@ -83,7 +83,7 @@ def test_a_package_that_is_already_imported_is_not_replaced(name, tmp_path):
     assert "call install() before anything imports it" in out
 
 
-def test_a_program_is_run_with_both(tmp_path, monkeypatch):
+def test_a_program_is_run_with_both(tmp_path, monkeypatch, fresh_process):
     (tmp_path / "program.py").write_text(
         "import sys, clip, open_clip, fastclip\n"
         "if __name__ == '__main__':\n"
@@ -97,5 +97,9 @@ def test_a_program_is_run_with_both(tmp_path, monkeypatch):
         [*command, "program", "--a", "b"], capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stdout) == (3, "--a b\n"), done.stderr
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = fresh_process.run("""
+        import runpy, sys
+        sys.argv = ["fastclip.compat"]
+        runpy.run_module("fastclip.compat", run_name="__main__", alter_sys=True)
+    """)
     assert done.returncode == 2 and "python -m fastclip.compat MODULE ARGUMENTS" in done.stderr

@@ -2,8 +2,6 @@
 
 import io
 import struct
-import subprocess
-import sys
 import zlib
 
 import pytest
@@ -92,10 +90,9 @@ print(json.dumps([rise_bytes(lambda: load_image(file)) / 9e6 for file in files])
 """
 
 
-def test_memory_is_two_images_at_most_and_one_of_upright_rgb():
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
-    )
+def test_memory_is_two_images_at_most_and_one_of_upright_rgb(fresh_process):
+    done = fresh_process.run(MEASURE)
+    assert done.returncode == 0, done.stderr
     upright, palette, turned, grey = map(float, done.stdout.strip("[]\n ").split(","))
     assert upright < 5 and palette < 6
     assert turned < 9 and grey < 10

@@ -1,8 +1,6 @@
 """Modules under the names that they had, which are free for functions of the package."""
 
 import pickle
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -29,9 +27,9 @@ for code in {}:
 """
 
 
-def test_old_imports_work_before_any_other():
-    code = EACH_FIRST.format(IMPORTS)
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+def test_old_imports_work_before_any_other(fresh_process):
+    done = fresh_process.run(EACH_FIRST.format(IMPORTS))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_function_of_the_package_outlives_imports_of_the_module_of_its_name(monkeypatch):

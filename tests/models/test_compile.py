@@ -5,28 +5,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.support.small_models import SMALL, build, inputs
+from tests.support.small_models import SMALL, build, inputs, with_layers
 
-# With and without checkpointing of the towers; recomputed statistics of a ResNet need a context
-# that torch.compile does not take.
+# Every image tower, text tower and activation, and with what a tower of blocks is checkpointed;
+# recomputed statistics of a ResNet need a context that torch.compile does not take.
 KINDS = {
-    "vit": (False, True), "quick_gelu": (False,), "clipa": (True,), "resnet": (False,),
-    "siglip": (True,), "eos": (False,),
-}  # fmt: skip
-
-
-def with_one_layer(config):
-    vision, text = replace(config.vision_cfg, layers=1), replace(config.text_cfg, layers=1)
-    return replace(config, vision_cfg=vision, text_cfg=text)
+    "quick_gelu": (SMALL["quick_gelu"], False),
+    "resnet": (SMALL["resnet"], False),
+    "siglip": (SMALL["siglip"], True),
+    "clipa, eos": (replace(SMALL["clipa"], text_cfg=SMALL["eos"].text_cfg), True),
+}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize(
-    "name, checkpointing", [(name, which) for name in KINDS for which in KINDS[name]]
-)
-def test_towers_compile_without_a_graph_break(name, checkpointing):
+@pytest.mark.parametrize("config, checkpointing", KINDS.values(), ids=KINDS)
+def test_towers_compile_without_a_graph_break(config, checkpointing):
     torch._dynamo.reset()
-    config = with_one_layer(SMALL[name]) if name != "resnet" else SMALL[name]
+    config = with_layers(config, 1)
     images, tokens = inputs(config)
     model = build(config)
     model.set_grad_checkpointing(checkpointing)
@@ -49,7 +44,7 @@ def test_towers_compile_without_a_graph_break(name, checkpointing):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_training_with_patch_dropout_compiles():
     torch._dynamo.reset()
-    config = with_one_layer(SMALL["vit"])
+    config = with_layers(SMALL["vit"], 1)
     config = replace(config, vision_cfg=replace(config.vision_cfg, patch_dropout=0.5))
     model = build(config).train()
     compiled = torch.compile(model.visual, fullgraph=True, backend="aot_eager")

@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fastclip.models import factory
+from fastclip.models import factory, registry
 from fastclip.models.checkpoints.files import OPENAI_EXTRAS
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import build_model
 from fastclip.models.presets import PRESETS
 from tests.support.published import publish_as_openais
+from tests.support.small_models import with_layers
 
 # The calls of the README of openai/CLIP.
 OPENAI_EXAMPLE = """
@@ -61,7 +62,7 @@ def test_openais_example_runs_with_the_import_changed(image, tmp_path, monkeypat
     monkeypatch.setattr("fastclip.models.fetch.OPENAI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     torch.manual_seed(0)
-    model = build_model(PRESETS["ViT-B-32-quickgelu"]).half()
+    model = build_model(with_layers(PRESETS["ViT-B-32-quickgelu"], 1)).half()
     (tmp_path / "cache").mkdir()
     extras = dict.fromkeys(OPENAI_EXTRAS, torch.tensor(1))
     torch.save(model.state_dict() | extras, tmp_path / "cache" / "ViT-B-32.pt")
@@ -82,7 +83,9 @@ def test_open_clips_example_runs_with_the_import_changed(image, tmp_path, monkey
     blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
     (example,) = [b for b in blocks if "Label probs" in b]
     torch.manual_seed(0)
-    save_pretrained(build_model(PRESETS["ViT-B-32"]), tmp_path / "laion")
+    config = with_layers(PRESETS["ViT-B-32"], 1)
+    monkeypatch.setitem(registry.architectures, "ViT-B-32", config)
+    save_pretrained(build_model(config), tmp_path / "laion")
     monkeypatch.setattr(factory, "fetch_repository", lambda *args: tmp_path / "laion")
     names = run(example, "import fastclip as open_clip")
     assert names["text_probs"].sum().item() == pytest.approx(1, abs=1e-3)

@@ -8,11 +8,12 @@ import torch
 import fastclip
 from fastclip.models.tracing import trace_model
 from fastclip.models.two_tower import TwoTower
-from tests.support.small_models import SMALL, build, inputs
+from tests.support.small_models import SMALL, build, inputs, with_layers
 
 
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
 def test_program_computes_what_the_model_does_at_another_batch_size(config):
+    config = with_layers(config, 1)
     model = build(config)
     program = trace_model(model, batch_size=2)
     images, tokens = inputs(config, batch_size=5)

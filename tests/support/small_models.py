@@ -59,6 +59,16 @@ SMALL = {
 }  # fmt: skip
 
 
+def with_layers(config: ClipConfig, layers: int) -> ClipConfig:
+    """The same towers of as many blocks; a ResNet has them in each of its four stages."""
+    vision = config.vision_cfg
+    stages = (layers,) * 4 if isinstance(vision, ResNetConfig) else layers
+    return replace(
+        config, vision_cfg=replace(vision, layers=stages),
+        text_cfg=replace(config.text_cfg, layers=layers),
+    )  # fmt: skip
+
+
 def build(config: ClipConfig, seed: int = 0) -> CLIP | CustomTextCLIP:
     """A model in evaluation mode in which no parameter is zero, one or the same as another."""
     torch.manual_seed(seed)
