@@ -11,9 +11,11 @@ import fastclip
 from fastclip.benchmarks.cases import Case, make_inputs
 from fastclip.benchmarks.gpu.kernels import find_kernels
 
+SHAPES = (300, 100, torch.bfloat16), (129, 72, torch.float32)
+
 
 def main(backend: str, device: str = "cuda") -> None:
-    for N, D, dtype in ((300, 100, torch.bfloat16), (129, 72, torch.float32)):
+    for N, D, dtype in SHAPES:
         if device == "cpu" and dtype == torch.bfloat16:
             dtype = torch.float16
         case = Case(N, D, dtype, 100.0, "adversarial", device=device)

@@ -9,6 +9,7 @@ from fastclip.benchmarks.cases import Case, make_inputs
 from fastclip.ops import schemas
 from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Interval, Rectangle
 from tests.support.inputs import planted_features, square
+from tests.support.pairwise import cover_pairs
 
 
 def leaves(N=9, D=5, dtype=torch.float64):
@@ -80,16 +81,17 @@ def test_losses_compile_to_one_graph(backend, loss):
     )
 
 
-@pytest.mark.parametrize("dynamic", [None, True])
-@pytest.mark.parametrize("kind", [float, int, np.float32, np.array])
 @pytest.mark.parametrize(
-    "loss",
-    [
-        lambda *xs: fastclip.clip_loss(*xs[:3]),
-        lambda *xs: fastclip.siglip_loss(*xs, reduction="none"),
-        lambda *xs: fastclip.ClipLoss()(*xs) + fastclip.SigLipLoss()(*xs),
-    ],
-    ids=["clip", "siglip", "modules"],
+    "loss, kind, dynamic",
+    cover_pairs(
+        [
+            lambda *xs: fastclip.clip_loss(*xs[:3]),
+            lambda *xs: fastclip.siglip_loss(*xs, reduction="none"),
+            lambda *xs: fastclip.ClipLoss()(*xs) + fastclip.SigLipLoss()(*xs),
+        ],
+        [float, int, np.float32, np.array],
+        [None, True],
+    ),
 )
 def test_numbers_may_vary_in_compiled_code(loss, kind, dynamic):
     """A scale that follows a schedule is a symbol to the compiler from its second value on."""

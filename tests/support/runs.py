@@ -15,10 +15,10 @@ from fastclip.train.checkpoints.store import CheckpointStore
 
 EPOCHS, STEPS = 4, 16
 SETTINGS = {
-    "train-data": "digits", "train-num-samples": 1024, "model": "digits",
-    "global-batch-size": 256, "micro-batch-size": 64, "workers": 0, "epochs": EPOCHS,
+    "train-data": "digits", "train-num-samples": 512, "model": "digits",
+    "global-batch-size": 128, "micro-batch-size": 32, "workers": 0, "epochs": EPOCHS,
     "lr": 1.5e-3, "warmup": 2, "log-every-n-steps": 1, "save-every-steps": 1, "device": "cpu",
-    "activation-budget": "2MiB", "shuffle-buffer": 100, "force-patch-dropout": 0.3,
+    "activation-budget": "1MiB", "shuffle-buffer": 100, "force-patch-dropout": 0.3,
     "ema-decay": 0.9,
 }  # fmt: skip
 
@@ -47,12 +47,12 @@ def server() -> multiprocessing.context.BaseContext:
 def start(
     processes: multiprocessing.context.BaseContext, argv: list[str]
 ) -> multiprocessing.Process:
-    process = processes.Process(target=_train, args=(argv,))
+    process = processes.Process(target=train, args=(argv,))
     process.start()
     return process
 
 
-def _train(argv: list[str]) -> None:
+def train(argv: list[str]) -> None:
     """What a child process does; its exit status is the command's."""
     torch.set_num_threads(1)
     sys.stdout = open(os.devnull, "w")
@@ -82,7 +82,7 @@ def _train_as_rank(rank: int, port: int, argv: list[str], errors: Path) -> None:
         "RANK": str(rank), "LOCAL_RANK": str(rank),
     }  # fmt: skip
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
-    _train(argv)
+    train(argv)
 
 
 def finish(process: multiprocessing.Process, seconds: float = 60) -> int:

@@ -1,7 +1,6 @@
 """The memory a run says it will take, against what its step takes."""
 
 import dataclasses
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -14,6 +13,7 @@ from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.optimizer import make_optimizer
+from tests.support.runs import server
 from tests.support.small_models import SMALL, build, inputs
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def rise_of_a_step():
 def test_step_takes_what_was_counted():
     """On top come what a layer's backward holds for a moment, a large part of only three layers."""
     counted = without_loss(plan())
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+    with ProcessPoolExecutor(1, server()) as fresh:
         rise = fresh.submit(rise_of_a_step).result()
     assert 0.95 < (rise + counted.weights) / counted.peak(256) < 1.6
 
