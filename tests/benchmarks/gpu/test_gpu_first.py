@@ -79,7 +79,7 @@ def test_times_stay_where_the_profiler_fails(emulated_kernels, once_timed, monke
     monkeypatch.setattr(first, "kernel_times", fails)
     case = Case(24, 24, torch.float16, normalize=True)
     row = {"name": "time x", "passed": True, **first.times(ALL[1], case)}
-    assert 0.0 < row["forward_ms"] < row["step_ms"] and row["launches"] == []
+    assert row["forward_ms"] > 0.0 and row["step_ms"] > 0.0 and row["launches"] == []
     assert "CUPTI_ERROR" in first.table([row], {})
 
 
