@@ -46,8 +46,7 @@ def test_losses_compile_to_one_graph(gpu, loss):
 
 @pytest.mark.slow
 def test_operators_pass_opcheck(gpu):
-    # Compiling and the registration of autograd are the same for all kernels: not with those that
-    # take long here.
+    # Compiling is the same for all kernels: not with those that take long here.
     utils = UTILS[:3] if gpu.backend == "triton" and gpu.device.type == "cpu" else UTILS
     opcheck = functools.partial(torch.library.opcheck, test_utils=utils)
     *tensors, bias = leaves(gpu)
