@@ -8,6 +8,8 @@ most about 25 MiB at D = 512 (16-bit features add one float32 gradient).
 The kernels compute the statistics of both sides, whichever are wanted.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,7 @@ def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     return OBJECTION
 
 
+@functools.cache
 def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
     return KeptLayout(default_bytes=64 << 20, element_bytes=compute_dtype(dtype).itemsize)
 

@@ -17,6 +17,8 @@ rounding error, 9e-6 logit_scale, is about that of one-plane operands. For float
 are float32.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,7 @@ def kept_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype == torch.float32 else torch.int16
 
 
+@functools.cache
 def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
     if primitive == "siglip_sum":
         return NOTHING_KEPT  # one pass needs nothing of the forward
