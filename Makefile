@@ -4,7 +4,7 @@
 # make test-hosts   runs other people's clients on fastclip, in an environment of their own
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
-# make kernels-report   what the compilers made of the GPU kernels; needs no GPU
+# make kernels-report   what the compilers made of the GPU kernels, and the tests of that; needs no GPU
 # make gpu-first   on a machine with a GPU: the most telling first, in three minutes that cannot be lost
 # make gpu-check   on a machine with a GPU: checks and measures everything, in six minutes
 # make gpu-wheels  on a machine with an index: gathers what an offline GPU machine lacks
@@ -30,7 +30,7 @@ demo: $(VENV)/.installed
 # Both lines run, whatever the first one finds.
 test: $(VENV)/.installed
 	status=0; \
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not alone" \
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not alone and not compilers" \
 		-n 2 --dist worksteal || status=1; \
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone \
 		$(shell grep -rl --include='test_*.py' mark.alone tests) || status=1; \
@@ -48,6 +48,7 @@ test-hosts: $(HOSTS)/.installed
 kernels-report: $(VENV)/.installed
 	$(BIN)/python -m fastclip.benchmarks.compilers.cuda
 	$(BIN)/python -m fastclip.benchmarks.compilers.triton
+	$(BIN)/python -m pytest -q -m compilers tests/benchmarks/compilers
 
 bench: $(VENV)/.installed
 	$(BIN)/fastclip bench loss --n 64 256 1024 4096 8192 --output benchmarks/results

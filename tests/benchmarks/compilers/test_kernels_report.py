@@ -11,6 +11,7 @@ needs_a_build = pytest.mark.skipif(report.objection() is not None, reason=str(re
 
 @needs_a_build
 @pytest.mark.slow
+@pytest.mark.compilers
 def test_kernels_have_no_problems(capsys):
     """All of them, for the one architecture that has Hopper's too; `make kernels-report` has the
     others, also those where a block has less room."""

@@ -52,6 +52,7 @@ def compiled() -> tuple[list[dict[str, Any]], list[int], list[dict[str, Any]]]:
 
 
 @pytest.mark.slow
+@pytest.mark.compilers
 def test_every_kernel_compiles_without_spills_and_with_tensor_cores(compiled):
     rows, _, _ = compiled
     assert [(r["kernel"], r["arch"], r["problems"]) for r in rows if r["problems"]] == []
@@ -61,12 +62,14 @@ def test_every_kernel_compiles_without_spills_and_with_tensor_cores(compiled):
 
 
 @pytest.mark.slow
+@pytest.mark.compilers
 def test_a_ragged_last_batch_compiles_nothing_new(compiled):
     _, (alone, together), _ = compiled
     assert alone == together > 10
 
 
 @pytest.mark.slow
+@pytest.mark.compilers
 def test_a_tile_that_spills_is_reported(compiled):
     *_, of_the_tile = compiled
     (row,) = [x for x in of_the_tile if x["kernel"] == "negative_sums_kernel"]
