@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fastclip.backends import chunked
+from fastclip.backends.kept_logits import KeptLayout
 from fastclip.ops.self_check import disagreement
 from tests.support.pairwise import cover_pairs
 
@@ -33,6 +34,7 @@ def backend(mistake=lambda name, results: results) -> types.SimpleNamespace:
         return row_loss.sum(), *(x.to(dtype) for x in gradients[:2]), *gradients[2:]
 
     module.siglip_sum_with_gradients = in_one_pass
+    module.kept_layout = chunked.kept_layout
     return module
 
 
@@ -125,6 +127,31 @@ def test_a_column_too_few_is_found():
     module.contrastive_lse = forgets_the_last_column
     for dtype in DTYPES:
         assert check(module, dtype=dtype).startswith("the log-sum-exps")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_where_logits_are_kept_unasked_their_gradient_is_checked_too(dtype):
+    rows_kept = []
+
+    def forward(rectangle, workspace, kept_rows, needs_maximum):
+        rows_kept.append(kept_rows)
+        return chunked.contrastive_lse(rectangle, workspace, 0, needs_maximum)
+
+    def wrong_from_kept(rectangle, *args):
+        gradients = list(chunked.contrastive_lse_backward(rectangle, *args))
+        if rows_kept[-1] > 0:
+            gradients[1] = gradients[1] * (1 + 100 * torch.finfo(dtype).eps)
+        return tuple(gradients)
+
+    module = backend()
+    module.kept_layout = lambda *_: KeptLayout(default_bytes=1 << 20, element_bytes=2)
+    module.contrastive_lse = forward
+    assert check(module, dtype=dtype) is None
+    assert rows_kept == [0, 139, 0, 270]  # of the plain batch and the hard one
+    module.contrastive_lse_backward = wrong_from_kept
+    if dtype != torch.float32:  # whose kept logits have no 16 bits, and are not kept unasked
+        said = check(module, dtype=dtype)
+        assert said.startswith("the gradient of columns") and said.endswith(", with kept logits")
 
 
 @pytest.fixture
