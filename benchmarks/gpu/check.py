@@ -21,6 +21,7 @@ import torch
 
 from fastclip.backends.gpu import verified
 from fastclip.benchmarks import host
+from fastclip.benchmarks.gpu import findings
 from fastclip.benchmarks.gpu.journal import Journal
 from fastclip.benchmarks.gpu.kernels import CHUNKED, Kernels, missing_from, sets_on
 from fastclip.benchmarks.gpu.report import markdown, of_objective
@@ -198,8 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def all_correct(content: dict[str, Any]) -> bool:
-    """Every check of correctness ran, and passed, those of training included."""
-    checks = content["correctness"] + content["training"]
+    """Every check ran, and passed: of correctness, of memory, of training."""
+    checks = findings.checks(content) + content["training"]
     return bool(checks) and all(row["passed"] is True for row in checks)
 
 

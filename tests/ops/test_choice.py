@@ -196,9 +196,52 @@ def test_an_interrupted_check_is_made_again(machine):
     assert auto() == "triton"
 
 
+def answers_once(monkeypatch):
+    """The device waits for its work before the check, and never again."""
+    waits = iter([lambda device: None])
+    lost = raising(RuntimeError("lost"))
+    monkeypatch.setattr(gpu_device, "synchronize", lambda device: next(waits, lost)(device))
+
+
+def test_a_fault_of_before_the_check_is_the_callers(machine, monkeypatch):
+    called = machine()
+    earlier = raising(RuntimeError("device-side assert triggered"))
+    monkeypatch.setattr(gpu_device, "synchronize", earlier)
+    with pytest.raises(RuntimeError, match=r"^device-side assert triggered$"):
+        auto()
+    assert not called and not rows()
+
+
+def test_a_context_that_chunked_lost_says_nothing_of_the_kernels(machine, monkeypatch):
+    machine()
+    answers_once(monkeypatch)
+    monkeypatch.setattr(chunked, "contrastive_lse", raising(RuntimeError("CUDA error")))
+    with pytest.raises(RuntimeError, match="lost the GPU's context"):
+        auto()
+    assert not rows()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("Failed to find C compiler. Please specify via CC environment variable."),
+        subprocess.CalledProcessError(1, ["gcc"]),
+    ],
+    ids=["memory", "cublas", "no compiler", "compiler"],
+)
+def test_what_the_machine_lacks_is_no_lasting_verdict(machine, error):
+    machine(raising(error))
+    assert "failed its check" in refused() and not rows()
+    fake_gpu.new_process()
+    machine()
+    assert auto() == "triton"
+
+
 def test_a_lost_context_is_an_error_and_the_next_process_does_not_try_again(machine, monkeypatch):
     machine(raising(RuntimeError("CUDA error: an illegal memory access was encountered")))
-    monkeypatch.setattr(gpu_device, "synchronize", raising(RuntimeError("lost")))
+    answers_once(monkeypatch)
     with pytest.raises(RuntimeError) as caught:
         auto()
     message = str(caught.value)

@@ -85,7 +85,7 @@ def _cheapest(M: int, N: int, D: int, most_tiles: int) -> tuple[int, int]:
 
 def _wave(D: int) -> int:
     """Rows of one wave, in tiles."""
-    return MULTIPROCESSORS // _tiles_across(D) * 128 // TILE
+    return max(1, MULTIPROCESSORS // _tiles_across(D) * 128 // TILE)
 
 
 def _even_sizes(size: int, most: int, D: int) -> set[int]:

@@ -20,7 +20,7 @@ TRITONS = ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm")  # 
 DIGESTED = {
     "triton": ("backends/triton", "backends/gpu"),
     "cuda": ("_cuda.so", "backends/cuda", "backends/gpu"),
-    "chunked": ("backends/chunked*", "backends/normalization.py"),
+    "chunked": ("backends/chunked*", "backends/normalization.py", "backends/gpu/products.py"),
     "eager": (),
 }
 

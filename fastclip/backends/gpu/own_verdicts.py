@@ -219,7 +219,8 @@ def _locked(file: Path, ending: str, seconds: float | None = None) -> Iterator[N
     """
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT
+        flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)  # not everywhere
         lock = os.open(file.with_name(f".{file.name}{ending}"), flags, 0o644)
     try:
         deadline = math.inf if seconds is None else time.monotonic() + seconds

@@ -8,7 +8,7 @@ from fastclip.backends.gpu.blocks import Block, block_for, even_parts
 from tests.support.pairwise import cover_pairs
 
 MIB = 1 << 20
-DIMS = [64, 512, 768, 1024, 1536, 4096]
+DIMS = [64, 512, 768, 1024, 1536, 4096, 20_000]
 WORKSPACES = [None, 1 * MIB, 8 * MIB, 40 * MIB, 1 << 30]
 
 
