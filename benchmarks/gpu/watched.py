@@ -75,9 +75,22 @@ class Watched:
 
     ending: Ending
 
-    def __init__(self, stage: str, request: dict[str, Any], patience: Patience, end: float) -> None:
-        """end: of `time.monotonic`, when it is stopped in any case."""
+    def __init__(
+        self,
+        stage: str,
+        request: dict[str, Any],
+        patience: Patience,
+        end: float,
+        has_patience: bool = False,
+    ) -> None:
+        """
+        Args:
+            end: of `time.monotonic`, when it is stopped.
+            has_patience: what has begun by then has its patience, so that a hang is no lack of
+                time; the first line after the end is the last.
+        """
         self.stage, self.request, self.patience, self.end = stage, request, patience, end
+        self.has_patience = has_patience
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         process = start_worker(self.stage, self.request)
@@ -90,10 +103,12 @@ class Watched:
         try:
             while True:
                 now = time.monotonic()
+                waits_past_end = self.has_patience and at is not None
+                stops_at = hangs_at if waits_past_end else min(hangs_at, self.end)
                 try:
-                    text = lines.get(timeout=max(0.0, min(hangs_at, self.end) - now))
+                    text = lines.get(timeout=max(0.0, stops_at - now))
                 except queue.Empty:
-                    in_time = hangs_at < self.end
+                    in_time = stops_at == hangs_at
                     detail = f"nothing for {seconds:g} s" if in_time else ""
                     self.ending = Ending(HUNG if in_time else OUT_OF_TIME, at, detail)
                     return
@@ -108,6 +123,9 @@ class Watched:
                 hangs_at = time.monotonic() + seconds
                 at = line.get("start", at)
                 yield line
+                if waits_past_end and time.monotonic() > self.end:
+                    self.ending = Ending(OUT_OF_TIME, at)
+                    return
         finally:
             process.kill()
             _wait(process)
@@ -136,7 +154,7 @@ def watch_checks(
     about = {name: request[name] for name in ("kernels",) if name in request}
     # Until there is a plan, what can fail is the start.
     planned: dict[str | None, dict[str, Any]] = {None: {"name": f"start of {stage}", **about}}
-    process = Watched(stage, request, patience, end)
+    process = Watched(stage, request, patience, end, has_patience=True)
     for line in process:
         if "plan" in line:
             planned = {row["name"]: row for row in line["plan"]}

@@ -61,9 +61,11 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("fastclip verify: interrupted; what was found is in the file", file=sys.stderr)
         return INTERRUPTED
-    print(words.conclusion(findings))
     verdicts = {finding.is_right for finding in findings}
-    return 1 if False in verdicts else 0 if True in verdicts else 2
+    if not verdicts & {True, False}:
+        return _fail(f"--seconds {args.seconds:g} left no time for a verdict")
+    print(words.conclusion(findings))
+    return 1 if False in verdicts else 0
 
 
 def _verify(device: str, seconds: float) -> list[Finding]:

@@ -158,12 +158,20 @@ def test_tools_run_beside_each_other_and_their_ends_are_kept(check, tmp_path):
 
 
 def test_correct_means_that_every_check_ran_and_passed():
-    passed, failed = {"passed": True}, {"passed": False}
-    assert all_correct({"correctness": [passed], "training": [passed]})
-    assert not all_correct({"correctness": [passed, failed], "training": []})
-    assert not all_correct({"correctness": [passed], "training": [failed]})
-    assert not all_correct({"correctness": [passed, {"passed": None}], "training": []})
-    assert not all_correct({"correctness": [], "training": []})
+    passed, failed, not_run = ({"passed": x} for x in (True, False, None))
+
+    def correct(correctness, training=(), tools=()):
+        content = {"correctness": correctness, "training": list(training), "tools": tools}
+        return all_correct(content)
+
+    assert correct([passed], [passed])
+    assert not correct([passed, failed])
+    assert not correct([passed], [failed])
+    assert not correct([passed, not_run])
+    assert not correct([])
+    of_memory = {"name": "memcheck cuda-portable", "output": "Invalid __global__ write"}
+    assert correct([passed], tools=[of_memory | passed])
+    assert not correct([passed], tools=[of_memory | failed])
 
 
 def test_cells_that_are_there_are_not_measured_again(emulated_kernels, once_timed, capsys):

@@ -118,8 +118,8 @@ def test_a_fault_fails_its_set_and_no_other(
 
 
 def test_what_had_no_time_has_no_verdict(emulated_kernels, forked_workers, small, capsys):
-    assert cli.main(["verify", "--device", "cpu", "--seconds", "0.01"]) == 0
-    assert found() == {}
+    assert cli.main(["verify", "--device", "cpu", "--seconds", "0.01"]) == 2
+    assert found() == {} and "no time for a verdict" in capsys.readouterr().err
 
 
 def test_rows_of_a_file_that_are_elsewhere_are_stale(small, capsys):

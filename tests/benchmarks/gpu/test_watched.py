@@ -119,10 +119,16 @@ def test_one_that_does_not_start_is_a_failure(processes, code, how):
 
 
 def test_when_time_is_up_nothing_has_failed(processes):
+    processes(A + "time.sleep(1.5); say(result={'name': 'b', 'passed': True}); time.sleep(100)")
+    rows, ending = watch(seconds=1.0, patience=Patience(line=50.0))
+    assert ending.how == OUT_OF_TIME and rows["a"]["passed"] and rows["b"]["passed"]
+    assert rows["c"]["passed"] is None and not any("fatal" in row for row in rows.values())
+
+
+def test_a_hang_when_time_is_up_is_a_hang(processes):
     processes(A + "time.sleep(100)")
-    rows, ending = watch(seconds=1.5, patience=Patience(line=50.0))
-    assert (ending.how, ending.at) == (OUT_OF_TIME, "b")
-    assert rows["b"]["passed"] is rows["c"]["passed"] is None and "fatal" not in rows["b"]
+    rows, ending = watch(seconds=0.5, patience=Patience(line=2.0))
+    assert (ending.how, ending.at) == (HUNG, "b") and rows["b"]["fatal"]
 
 
 def test_a_process_that_closes_its_output_and_stays_is_taken_to_hang(processes, monkeypatch):
