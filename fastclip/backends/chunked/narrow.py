@@ -24,11 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.backends.gpu.operand import UNIT_FACTOR
 from fastclip.backends.gpu.products import accumulate
 from fastclip.backends.normalization import prepared_rows
 from fastclip.rectangle import Rectangle
 
-UNIT_FACTOR = 256.0  # of a row of norm 1
 LARGEST = 2.0**14  # exponential, as float16
 LOG_LARGEST = 9.704060527839234
 WEIGHT_EXPONENT = 13

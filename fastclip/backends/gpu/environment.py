@@ -20,9 +20,12 @@ TRITONS = ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm")  # 
 DIGESTED = {
     "triton": ("backends/triton", "backends/gpu"),
     "cuda": ("_cuda.so", "backends/cuda", "backends/gpu"),
-    "chunked": ("backends/chunked*", "backends/normalization.py", "backends/gpu/products.py"),
+    "chunked": (
+        "backends/chunked*", "backends/normalization.py", "backends/gpu/operand.py",
+        "backends/gpu/products.py",
+    ),
     "eager": (),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import torch
 from fastclip.atomic_file import replacing, writing
 from fastclip.backends.gpu.environment import Environment as Environment
 from fastclip.backends.gpu.environment import environment as environment
-from fastclip.backends.gpu.verified import DIMS, DTYPES, KERNELS
+from fastclip.backends.gpu.verified import DIMS, DTYPES, KERNELS, require
 
 FILE_NAME = "verdicts.json"
 LARGEST = 1 << 22  # bytes of the file
@@ -78,7 +78,7 @@ class OwnVerdict:
 
     def __post_init__(self) -> None:
         times = self.N, self.forward_ms, self.step_ms
-        for holds, what in (
+        require(self, (
             (isinstance(self.environment, Environment), "environment"),
             ((self.backend, self.variant) in KERNELS + RIVALS, "backend"),
             (self.dtype in DTYPES, "dtype"),
@@ -90,9 +90,7 @@ class OwnVerdict:
             (self.passed or times == (None, None, None), "N"),
             (times == (None, None, None) or _are_times(*times), "forward_ms"),
             (self.primitive == "" or self.primitive in PRIMITIVES, "primitive"),
-        ):
-            if not holds:
-                raise ValueError(f"{what} cannot be {getattr(self, what)!r}")
+        ))  # fmt: skip
 
     @property
     def kernels(self) -> tuple[str, str]:

@@ -15,11 +15,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TABLE = Path(__file__).with_name("verified.csv")
 DIMS = (512, 768, 1024)
 DTYPES = ("bfloat16", "float16", "float32")
 KERNELS = (("triton", ""), ("cuda", "portable"), ("cuda", "hopper"))  # backend, variant
+
+
+def require(row: Any, conditions: Iterable[tuple[Any, str]]) -> None:
+    """Raises ValueError, with the field that a condition is about, where one does not hold."""
+    for holds, what in conditions:
+        if not holds:
+            raise ValueError(f"{what} cannot be {getattr(row, what)!r}")
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Verdict:
     command: str
 
     def __post_init__(self) -> None:
-        for holds, what in (
+        require(self, (
             (re.fullmatch(r"sm_\d+|gfx\w+", self.architecture), "architecture"),
             (self.dtype in DTYPES, "dtype"),
             (self.D in DIMS, "D"),
@@ -49,9 +57,7 @@ class Verdict:
             (self.device, "device"),
             (datetime.date.fromisoformat(self.date), "date"),
             (self.command, "command"),
-        ):
-            if not holds:
-                raise ValueError(f"{what} cannot be {getattr(self, what)!r}")
+        ))  # fmt: skip
 
     @property
     def kernels(self) -> tuple[str, str]:
