@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from fastclip.models.fetch import download_pretrained_from_url as download_pretrained_from_url
     from fastclip.models.hub_upload import push_pretrained_to_hf_hub as push_pretrained_to_hf_hub
     from fastclip.models.hub_upload import push_to_hf_hub as push_to_hf_hub
+    from fastclip.models.inference import InferenceModel as InferenceModel
+    from fastclip.models.inference import open_model as open_model
     from fastclip.models.model_settings import get_model_preprocess_cfg as get_model_preprocess_cfg
     from fastclip.models.model_settings import get_model_tokenize_cfg as get_model_tokenize_cfg
     from fastclip.models.model_settings import set_model_preprocess_cfg as set_model_preprocess_cfg
@@ -114,6 +116,7 @@ _LATER = {
     ),
     "fastclip.models.fetch": ("download_pretrained", "download_pretrained_from_url"),
     "fastclip.models.hub_upload": ("push_pretrained_to_hf_hub", "push_to_hf_hub"),
+    "fastclip.models.inference": ("InferenceModel", "open_model"),
     "fastclip.models.model_settings": (
         "get_model_preprocess_cfg", "get_model_tokenize_cfg", "set_model_preprocess_cfg",
     ),

@@ -1,6 +1,6 @@
 """Imports point downwards: cli -> commands, compat, benchmarks -> demo -> train -> evaluate ->
-models -> data, losses -> functional -> distributed -> ops -> backends -> rectangle. Backends import
-neither each other nor the layers above."""
+embeddings -> models -> data, losses -> functional -> distributed -> ops -> backends -> rectangle.
+Backends import neither each other nor the layers above."""
 
 import ast
 from pathlib import Path
@@ -19,6 +19,7 @@ LAYERS = [
     {"functional"},
     {"losses", "data"},
     {"models"},
+    {"embeddings"},
     {"evaluate"},
     {"train"},
     {"demo"},

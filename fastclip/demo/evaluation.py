@@ -18,8 +18,8 @@ from fastclip.data.digits.grids import CELLS, PROMPTS, DigitGrids, Pairs, place_
 from fastclip.data.digits.images import DIGIT_MEAN, DIGIT_STD, DIGIT_WORDS, LabeledImages
 from fastclip.data.digits.tokenizer import WordTokenizer
 from fastclip.data.pixels import standardize
+from fastclip.embeddings.encode import Encoder
 from fastclip.evaluate.classification import accuracy, class_features, classify
-from fastclip.evaluate.encode import Encoder
 from fastclip.evaluate.ranking import Retrieval, digests, nearest, retrieval
 from fastclip.models.clip import CLIP
 

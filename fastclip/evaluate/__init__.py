@@ -1,6 +1,5 @@
 """Evaluation: retrieval and zero-shot classification, streamed: no N x N here either.
 
-    encode                                 features of a model, batch after batch
     ties, items                            what counts as right, and what is one image or one text
     ranking, classification                ranks and places, of features alone
     metrics                                numbers under open_clip's names, of features alone

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from fastclip.data.loading.loader import PairLoader
 from fastclip.distributed.processes import Processes
+from fastclip.embeddings.encode import Encoder
 from fastclip.evaluate.classification import class_features, places
-from fastclip.evaluate.encode import Encoder
 from fastclip.evaluate.items import digests, distinct
 from fastclip.evaluate.metrics import retrieval_metrics, top_metrics
 from fastclip.evaluate.zero_shot_task import ZeroShotTask

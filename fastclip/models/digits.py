@@ -22,11 +22,26 @@ def build_digits_model(patch_dropout: float = 0.0) -> tuple[CLIP, WordTokenizer]
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
     """
-    digits, _ = split_by_image(load_digits())
-    tokenizer = digits_tokenizer(DigitGrids(digits))
+    tokenizer = tokenizer_of_digits()
     config = digits_config(tokenizer)
     vision = replace(config.vision_cfg, patch_dropout=patch_dropout)
     return build_model(replace(config, vision_cfg=vision)), tokenizer
+
+
+def is_digits_model(config: ClipConfig) -> bool:
+    """Whether a configuration is that of the model of the digits: no other takes such images."""
+    vision = config.vision_cfg
+    return getattr(vision, "channels", 3) == 1 and vision.image_size == IMAGE_SIZE
+
+
+def tokenizer_of_digits() -> WordTokenizer:
+    """The tokenizer of the captions of the digits to train on.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    digits, _ = split_by_image(load_digits())
+    return digits_tokenizer(DigitGrids(digits))
 
 
 def digits_tokenizer(grids: DigitGrids) -> WordTokenizer:

@@ -26,6 +26,8 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "state_dict_ema
 PREFIXES = ("module.", "_orig_mod.", "model.")
 # Of OpenAI's archives: sizes, kept as tensors, which are no weights.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+# Of a checkpoint of fastclip: the architecture, how images are prepared, the settings of the run.
+SAID = ("model_config", "preprocess_cfg", "config")
 # Computed, not learned: in older files of transformers, and in archives of traced models.
 COMPUTED = ("embeddings.position_ids", "attn_mask")
 
@@ -34,12 +36,12 @@ class WeightsFile(NamedTuple):
     """Attributes:
     tensors: by the names in the file, on the CPU, wrappers and prefixes removed.
     is_openai: the file has the marks of OpenAI's releases.
-    model_config: what a checkpoint of fastclip says of its model, or None.
+    said: what a checkpoint of fastclip says of its model, by the names of `SAID`; otherwise empty.
     """
 
     tensors: dict[str, Tensor]
     is_openai: bool
-    model_config: dict | None
+    said: dict[str, dict]
 
 
 def read_weights_file(path: str | PathLike) -> WeightsFile:
@@ -58,15 +60,15 @@ def read_weights_file(path: str | PathLike) -> WeightsFile:
         raise FileNotFoundError(f"there is no file {path}")
     require_content(path)
     if path.suffix == ".safetensors":
-        return WeightsFile(_without_prefixes(_read_safetensors(path)), False, None)
-    config = None
+        return WeightsFile(_without_prefixes(_read_safetensors(path)), False, {})
+    said: dict[str, dict] = {}
     if is_jit_archive(path):
         state_dict = read_jit_archive(path)
     else:
-        state_dict, config = _read_state_dict(path)
+        state_dict, said = _read_state_dict(path)
     is_openai = all(name in state_dict for name in OPENAI_EXTRAS)
     weights = {k: v for k, v in state_dict.items() if k not in OPENAI_EXTRAS}
-    return WeightsFile(_without_prefixes(weights), is_openai, config)
+    return WeightsFile(_without_prefixes(weights), is_openai, said)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -82,7 +84,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
 
 
-def _read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict | None]:
+def _read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, dict]]:
     """The state dict that `torch.save` wrote, and what is said beside it of its model."""
     is_archive = zipfile.is_zipfile(path)
     if not is_archive and not _looks_like_pickle(path):
@@ -92,10 +94,11 @@ def _read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict | None]:
     with reading(path):
         content, places = read_archive(path) if is_archive else read_legacy_file(path)
         tensors = read_tensors(path, _state_dict(content), places)
-        config = content.get("model_config")
-        if config is not None:
-            require_json(config)
-    return tensors, config
+        said = {name: content[name] for name in SAID if isinstance(content.get(name), Mapping)}
+        if "model_config" not in said:
+            return tensors, {}  # of others, whose words may mean anything
+        require_json(said)
+    return tensors, said
 
 
 def _looks_like_pickle(path: Path) -> bool:

@@ -36,7 +36,7 @@ from fastclip.models.checkpoints.transformers_preprocessor import from_transform
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.json_fields import JsonFields
 from fastclip.models.open_clip_config import from_json
-from fastclip.models.presets import OPENAI_VOCAB_SIZE
+from fastclip.models.presets import OPENAI_VOCAB_SIZE, preprocess_of
 
 # In the order in which they are looked for.
 WEIGHTS_NAMES = (
@@ -60,6 +60,8 @@ class StoredModel(NamedTuple):
     preprocess: how images are prepared, or None.
     directory: where they were found, if it was one; tokenizer files lie there too.
     is_openai: they were in one file that has the marks of OpenAI's releases.
+    trained_as: the name of the model that a run of fastclip was told, or None; it names the
+        tokenizer.
     """
 
     tensors: dict[str, Tensor]
@@ -68,6 +70,7 @@ class StoredModel(NamedTuple):
     preprocess: PreprocessCfg | None
     directory: Path | None
     is_openai: bool = False
+    trained_as: str | None = None
 
     @property
     def activations(self) -> tuple[str | None, str | None]:
@@ -118,9 +121,10 @@ def read_stored_model(path: str | PathLike) -> StoredModel:
         require_weights_file(path)
         file = read_weights_file(path)
         require_whole_model(path, file.tensors)
-        config = None if file.model_config is None else _open_clip_model(file.model_config, path)
+        if file.said:
+            return _checkpoint_of_run(file, path)
         activation = "quick_gelu" if file.is_openai else None
-        return StoredModel(file.tensors, config, activation, None, None, file.is_openai)
+        return StoredModel(file.tensors, None, activation, None, None, file.is_openai)
     require_model_directory(path)
     if (path / OPEN_CLIP_CONFIG).is_file():
         return _open_clip_directory(path)
@@ -153,6 +157,27 @@ def _with_tokenizer(config: ClipConfig, path: Path) -> ClipConfig:
     if text.hf_tokenizer_name is not None or is_openai or not has_the_ids:
         return config
     return replace(config, text_cfg=replace(text, hf_tokenizer_name=path.resolve().name))
+
+
+def _checkpoint_of_run(file: WeightsFile, path: Path) -> StoredModel:
+    config = _open_clip_model(file.said["model_config"], path)
+    settings = file.said.get("config", {})
+    stated = file.said.get("preprocess_cfg") or _preprocess_told(settings, config)
+    preprocess = None if stated is None else _obeyed(path, PreprocessCfg.from_dict, stated)
+    name = settings.get("model")
+    trained_as = name if isinstance(name, str) else None
+    return StoredModel(file.tensors, config, None, preprocess, None, False, trained_as)
+
+
+def _preprocess_told(settings: dict, config: ClipConfig) -> dict | None:
+    """What flags said of images, in a checkpoint that is older than its own `preprocess_cfg`."""
+    names = ("mean", "std", "interpolation", "resize_mode")
+    told = {name: settings.get(f"image_{name}") for name in names}
+    told = {name: value for name, value in told.items() if value is not None}
+    if not told:
+        return None
+    usual = preprocess_of(config).with_size(config.vision_cfg.image_size)
+    return usual.to_dict() | told
 
 
 def _open_clip_directory(path: Path) -> StoredModel:
@@ -214,7 +239,7 @@ def _read_shards(path: Path, index: str) -> WeightsFile:
         )
     for name in names:
         tensors |= read_weights_file(path / name).tensors
-    return WeightsFile(tensors, False, None)
+    return WeightsFile(tensors, False, {})
 
 
 def _shard_names(index: Path) -> list[str]:

@@ -2,7 +2,8 @@
 
     {"epoch", "name", "state_dict", "optimizer"[, "scaler"][, "ema_state_dict", "ema_updates"],
      "steps": how many were taken and left out[, "loss_state_dict": of a loss with a state],
-     "global_step", "samples_seen", "config", "model_config", "contents": of model and data,
+     "global_step", "samples_seen", "config", "model_config", "preprocess_cfg": of images,
+     "contents": of model and data,
      "names": of files that the same content stays under,
      "ranks": for each of them its place in the data, what it has measured, its random numbers
               [, "loss_state_dict", where it is not that of the first rank]}
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 from fastclip.data.loading.loader import PairLoader
 from fastclip.distributed.processes import Processes
+from fastclip.models.checkpoints.files import SAID
 from fastclip.train.checkpoints.file import UnusableCheckpoint, read_checkpoint
 from fastclip.train.checkpoints.same_run import OwnRun, resumption
 from fastclip.train.checkpoints.store import CheckpointStore, Found, is_name_of_epoch
@@ -105,6 +107,7 @@ class RunCheckpoints:
             "samples_seen": progress.global_step * size,
             "config": self.config.to_dict(),
             "model_config": self.own.model_config,
+            "preprocess_cfg": self.own.preprocess_cfg,
             "contents": self.own.contents,
             "names": list(names),
             "ranks": ranks,
@@ -262,7 +265,7 @@ class RunCheckpoints:
         """Beside each name of a checkpoint, the average of the weights alone, if it has one."""
         if "ema_state_dict" not in content:
             return
-        average = {key: content[key] for key in ("epoch", "name")}
+        average = {key: content[key] for key in ("epoch", "name", *SAID) if key in content}
         average["state_dict"] = content["ema_state_dict"]
         for name in _names_in(content):
             if is_wanted(of_average := f"{Path(name).stem}_ema.pt"):

@@ -46,6 +46,7 @@ class OwnRun(NamedTuple):
         moments: of AdamW, where the run does not say them.
         model_config: as JSON.
         contents: by subject, see `contents.py`.
+        preprocess_cfg: how images are prepared, as JSON; None of the digits, which are pixels.
     """
 
     config: RunConfig
@@ -55,6 +56,7 @@ class OwnRun(NamedTuple):
     world_size: int
     model_config: dict[str, Any]
     contents: dict[str, Contents]
+    preprocess_cfg: dict[str, Any] | None = None
 
 
 class Resumption(NamedTuple):

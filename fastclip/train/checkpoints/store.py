@@ -19,6 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastclip.atomic_file import Tell, name_again, reading, remove_temporaries, writing
+from fastclip.models.checkpoints.run_files import (
+    EPOCH_NAME,
+    LATEST_NAME,
+    STEP_NAME,
+    newest_first,
+    number_in,
+)
 from fastclip.train.checkpoints.file import (
     UnusableCheckpoint,
     epoch_in,
@@ -27,9 +34,6 @@ from fastclip.train.checkpoints.file import (
     write_checkpoint,
 )
 
-STEP_NAME = re.compile(r"step_(\d+)\.pt")
-EPOCH_NAME = re.compile(r"epoch_(\d+)\.pt")
-LATEST_NAME = "epoch_latest.pt"
 OF_EPOCH = re.compile(r"epoch_(\d+)(_ema)?\.pt")
 OF_LATEST = re.compile(r"epoch_latest(_ema)?\.pt")
 ANY_NAME = r"(step|epoch)_\w+\.pt"
@@ -121,13 +125,7 @@ class CheckpointStore:
         Raises:
             CannotRead: the directory cannot be read.
         """
-        files = self.files()
-        by_number = [
-            sorted((p for p in files if name.fullmatch(p.name)), key=_number, reverse=True)
-            for name in (STEP_NAME, EPOCH_NAME)
-        ]
-        latest = [path for path in files if path.name == LATEST_NAME]
-        return [*by_number[0], *by_number[1], *latest]
+        return newest_first(self.files())
 
     def newest(self) -> Found | None:
         """The newest checkpoint that is whole, read on the CPU, or None; others are told of."""
@@ -185,7 +183,7 @@ class CheckpointStore:
         """Remove what is too old of the line that leads to a step; later files are of another."""
         if self.keep_last is None:
             return
-        steps = [p for p in self.paths() if STEP_NAME.fullmatch(p.name) and _number(p) <= newest]
+        steps = [p for p in self.paths() if STEP_NAME.fullmatch(p.name) and number_in(p) <= newest]
         for path in steps[self.keep_last :]:
             try:
                 path.unlink(missing_ok=True)
@@ -210,15 +208,11 @@ def is_name_of_epoch(name: str) -> bool:
     return name == LATEST_NAME or EPOCH_NAME.fullmatch(name) is not None
 
 
-def _number(path: Path) -> int:
-    return int(re.search(r"\d+", path.name)[0])
-
-
 def _is_later(path: Path, step: int, epoch: int) -> bool:
     if STEP_NAME.fullmatch(path.name):
-        return _number(path) > step
+        return number_in(path) > step
     if OF_EPOCH.fullmatch(path.name):
-        return _number(path) > epoch
+        return number_in(path) > epoch
     if not OF_LATEST.fullmatch(path.name):
         return False
     of = epoch_in(path)  # its name does not tell

@@ -68,14 +68,14 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
             "init_logit_scale": SIGLIP_LOGIT_SCALE, "init_logit_bias": SIGLIP_LOGIT_BIAS
         }  # fmt: skip
     preprocess = {
-        "mean": config.image_mean, "std": config.image_std,
+        "mean": _one_or_all(config.image_mean), "std": _one_or_all(config.image_std),
         "interpolation": config.image_interpolation, "resize_mode": config.image_resize_mode,
     }  # fmt: skip
     model = create_model(
         config.model, config.pretrained, precision=precision,
         force_quick_gelu=config.force_quick_gelu, force_custom_text=config.force_custom_text,
         force_patch_dropout=config.force_patch_dropout,
-        force_image_size=_one_or_two(config.force_image_size),
+        force_image_size=_one_or_all(config.force_image_size),
         force_context_length=config.force_context_length,
         force_preprocess_cfg={k: v for k, v in preprocess.items() if v is not None},
         cache_dir=config.cache_dir, **beginning,
@@ -88,5 +88,6 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
     )  # fmt: skip
 
 
-def _one_or_two(size: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
-    return size[0] if size is not None and len(size) == 1 else size
+def _one_or_all(values: tuple | None) -> Any:
+    """A flag that takes one value or several has a tuple in either case."""
+    return values[0] if values is not None and len(values) == 1 else values

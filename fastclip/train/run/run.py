@@ -99,6 +99,7 @@ class Run:
             config, self.train_config, moments, self.steps_per_epoch, processes.world_size,
             to_json(self.model.config),
             contents_of_run(self.run_model, self.data, self.evaluation_data, processes, log.say),
+            getattr(self.model.visual, "preprocess_cfg", None),
         )  # fmt: skip
         self.checkpoints = RunCheckpoints(
             own, processes, directory, log, self.state, self.data.loader, self.compute

@@ -43,7 +43,7 @@ def test_state_dict_is_found_in_whatever_wraps_it(content, tmp_path):
     torch.save(content, tmp_path / "weights.pt")
     file = read_weights_file(tmp_path / "weights.pt")
     assert_state(file)
-    assert not file.is_openai and file.model_config is None
+    assert not file.is_openai and not file.said
 
 
 def test_a_prefix_that_only_some_keys_have_is_part_of_their_names(tmp_path):
@@ -72,7 +72,7 @@ def test_openais_extras_mark_the_file_and_are_dropped(tmp_path):
 
 def test_configuration_in_a_checkpoint_of_ours_is_returned(tmp_path):
     torch.save({"state_dict": STATE, "model_config": {"embed_dim": 3}}, tmp_path / "weights.pt")
-    assert read_weights_file(tmp_path / "weights.pt").model_config == {"embed_dim": 3}
+    assert read_weights_file(tmp_path / "weights.pt").said == {"model_config": {"embed_dim": 3}}
 
 
 def test_missing_file_raises(tmp_path):

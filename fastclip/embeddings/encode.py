@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fastclip.models.inference import InferenceModel
 from fastclip.models.padding import without_padding
 
 Batches = Iterable[tuple[Tensor | None, Tensor | None, Sequence[str]]]
@@ -61,6 +62,13 @@ class Encoder:
     autocast: Callable[[], AbstractContextManager] = nullcontext
     device: torch.device | str = "cpu"
     progress: Callable[[int], None] = lambda num: None
+
+    @classmethod
+    def of(
+        cls, ready: InferenceModel, progress: Callable[[int], None] = lambda num: None
+    ) -> "Encoder":
+        """Return the encoder of a model that was opened for inference."""
+        return cls(ready.model, ready.prepare, ready.autocast, ready.device, progress)
 
     def pairs(self, batches: Batches) -> Iterator[Encoded]:
         """Encode images and texts of (images, tokens, keys), such as a `PairLoader` has."""

@@ -10,7 +10,7 @@ from fastclip.data.loading.loader import PairLoader
 from fastclip.data.pixels import standardize
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import IndexedSource
-from fastclip.evaluate.encode import Encoder
+from fastclip.embeddings.encode import Encoder
 from tests.support.small_models import SMALL, build
 
 NUM, BATCH = 20, 8

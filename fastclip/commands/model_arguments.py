@@ -1,0 +1,48 @@
+"""The arguments by which commands are told which trained model to ask, and on what device."""
+
+import argparse
+import sys
+
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.inference import InferenceModel, open_model
+from fastclip.models.tower_precision import PRECISIONS
+from fastclip.printable import printable_lines
+
+FAILED = 2  # the exit status of what is refused
+# What a user's files, names and machine can be wrong in; anything else is a fault of ours.
+ERRORS = (CheckpointError, ImportError, OSError, RuntimeError, ValueError)
+MODEL_HELP = (
+    "The trained model: the directory of a run of `fastclip train`, a checkpoint, a directory of "
+    "weights, `hf-hub:owner/name`, or the name of an architecture together with --pretrained."
+)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add MODEL and the flags that go with it."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    group = parser.add_argument_group("the model")
+    group.add_argument("--pretrained", metavar="TAG|FILE",
+        help="The weights of an architecture: a tag of fastclip.list_pretrained(), or a "
+        "file.")  # fmt: skip
+    group.add_argument("--device", metavar="DEVICE",
+        help="Where the model computes, for example cpu or cuda:1. The default is the GPU, if "
+        "torch finds one.")  # fmt: skip
+    group.add_argument("--precision", choices=PRECISIONS,
+        help="How the model computes. The default is amp_bf16 on a GPU and fp32 "
+        "elsewhere.")  # fmt: skip
+    group.add_argument("--cache-dir", metavar="FOLDER",
+        help="Where published weights are kept.")  # fmt: skip
+
+
+def model_of(args: argparse.Namespace) -> InferenceModel:
+    """Open the model that the arguments name; raises as `open_model`."""
+    return open_model(
+        args.model, args.pretrained, device=args.device, precision=args.precision,
+        cache_dir=args.cache_dir,
+    )  # fmt: skip
+
+
+def fail(command: str, error: Exception | str) -> int:
+    """Say on standard error why a command did not do what it was asked to; return its status."""
+    print(f"fastclip {command}: {printable_lines(str(error))}", file=sys.stderr)
+    return FAILED
