@@ -4,7 +4,7 @@
 # make test-hosts   runs other people's clients on fastclip, in an environment of their own
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
-# make kernels-report   what the compilers made of the GPU kernels, and the tests of that; needs no GPU
+# make kernels-report   what the compilers made of the GPU kernels, and all tests that ask compilers; needs no GPU
 # make gpu-first   on a machine with a GPU: the most telling first, in three minutes that cannot be lost
 # make gpu-check   on a machine with a GPU: checks and measures everything, in six minutes
 # make gpu-wheels  on a machine with an index: gathers what an offline GPU machine lacks
@@ -48,7 +48,8 @@ test-hosts: $(HOSTS)/.installed
 kernels-report: $(VENV)/.installed
 	$(BIN)/python -m fastclip.benchmarks.compilers.cuda
 	$(BIN)/python -m fastclip.benchmarks.compilers.triton
-	$(BIN)/python -m pytest -q -m compilers tests/benchmarks/compilers
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m compilers \
+		-n 2 --dist worksteal $(shell grep -rl --include='test_*.py' mark.compilers tests)
 
 bench: $(VENV)/.installed
 	$(BIN)/fastclip bench loss --n 64 256 1024 4096 8192 --output benchmarks/results

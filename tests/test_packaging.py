@@ -100,6 +100,7 @@ def test_explicit_build_fails_rather_than_degrades(checkout, choice, message, mo
     assert message in result.stderr
 
 
+@pytest.mark.compilers
 def test_broken_compiler_fails_cpu_and_degrades_auto(checkout, monkeypatch):
     for variable in ("CC", "CXX"):
         monkeypatch.setenv(variable, "false")

@@ -11,7 +11,7 @@ from fastclip.models.registry import get_model_config
 from fastclip.models.tower_precision import PRECISIONS
 from fastclip.printable import printable_lines
 from fastclip.train.memory.activation_budget import GIB, parse_bytes
-from fastclip.train.planning.plan import Plan, make_plan
+from fastclip.train.planning.plan import Plan, forward_flops_per_pair, make_plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(f"fastclip plan: {printable_lines(str(error))}", file=sys.stderr)
         return 2
-    print(report(plan, args.model, args.global_batch_size, args.ranks))
+    flops = forward_flops_per_pair(config)
+    print(report(plan, flops, args.model, args.global_batch_size, args.ranks))
     return 0 if plan.micro_batch_size is not None else 1
 
 
@@ -67,7 +68,9 @@ def _fetch_vocabulary(config: ClipConfig) -> None:
             print(f"fastclip plan: fastclip train will need this: {told}", file=sys.stderr)
 
 
-def report(plan: Plan, model_name: str, global_batch_size: int, world_size: int) -> str:
+def report(
+    plan: Plan, flops_per_pair: int, model_name: str, global_batch_size: int, world_size: int
+) -> str:
     best = plan.micro_batch_size
     lines = [
         f"{model_name}, {global_batch_size:,} pairs in one loss, {world_size} rank(s) of "
@@ -97,7 +100,7 @@ def report(plan: Plan, model_name: str, global_batch_size: int, world_size: int)
     num = -(-plan.pairs_per_rank // best)
     budget = plan.kept(best) * plan.graph(best)
     again = 1 - plan.kept(best) / num
-    petaflops = plan.flops_per_pair * plan.pairs_per_rank * (3 + again) / 1e15
+    petaflops = flops_per_pair * plan.pairs_per_rank * (3 + again) / 1e15
     lines += [
         f"--micro-batch-size {best} --activation-budget {budget / GIB:.1f}GiB",
         f"{global_batch_size:,} = {world_size} x {num:,} x {best:,} (ranks x micro-batches x size);"

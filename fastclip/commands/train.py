@@ -129,7 +129,7 @@ def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
         if caution is not None:
             log.warn(caution)
     if processes.is_first:
-        _say_what_it_takes(config, run, processes, log)
+        say_what_it_takes(config, run, processes, log)
         run.checkpoints.store.remove_temporaries()
     if config.resume is None:
         log.keep_epochs(0)
@@ -139,7 +139,8 @@ def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
     return run.train()
 
 
-def _say_what_it_takes(config: RunConfig, run: Any, processes: Any, log: Any) -> None:
+def say_what_it_takes(config: RunConfig, run: Any, processes: Any, log: Any) -> None:
+    """Say what a step is going to take of the memory, and what would if that is too much."""
     from fastclip.train.planning import estimate as memory_estimate
 
     plan = memory_estimate.plan_of(config, run.model, processes.world_size, processes.device)

@@ -29,8 +29,8 @@ def run(output, *options):
 
 @pytest.mark.slow
 def test_demo_trains_reports_and_writes_its_files(tmp_path, monkeypatch, capsys):
-    # Nothing of the measuring is replaced, only its second, larger size made small.
-    monkeypatch.setattr(demonstration, "LARGE_BATCH", 512)
+    # Nothing of the measuring is replaced, only its second, larger size is left out.
+    monkeypatch.setattr(demonstration, "LARGE_BATCH", 64)
     assert run(tmp_path / "new" / "out", "--batch-size", "64", "--steps", "5") == 0
 
     said = capsys.readouterr()
@@ -39,7 +39,6 @@ def test_demo_trains_reports_and_writes_its_files(tmp_path, monkeypatch, capsys)
     for line in ("image to text", "text to image", "accuracy", "chance", "fused", "checkpoint.pt"):
         assert line in said.out
     assert re.search(r"^  64 .* MiB$", said.out, re.M)
-    assert re.search(r"^  512 .* MiB$", said.out, re.M)
     assert "training: 100%" in said.err
 
     out = tmp_path / "new" / "out"

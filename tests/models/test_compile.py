@@ -17,6 +17,7 @@ KINDS = {
 }
 
 
+@pytest.mark.compilers
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("config, checkpointing", KINDS.values(), ids=KINDS)
 def test_towers_compile_without_a_graph_break(config, checkpointing):

@@ -1,8 +1,6 @@
 """Called by its name, an operator refuses what it cannot take, and says what that is."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -140,26 +138,14 @@ positive, *_ = operators.contrastive_lse(*square, True, True, "cpu", None, 0, Fa
 row_loss, _ = operators.siglip_sum(*square, scale, "cpu", None, 0)
 print(positive.tolist(), row_loss.shape, flush=True)
 """
-FORKED = """
-import os, torch
-asked = "import fastclip; fastclip.available_backends(); fastclip.explain_backends()"
-for first in ("", asked):
-    child = os.fork()
-    if child == 0:
-        exec(first + '''{code}''')
-        os._exit(0)
-    os.waitpid(child, 0)
-"""
+ASKED = "import fastclip; fastclip.available_backends(); fastclip.explain_backends()"
 
 
 @needs_native
-def test_an_operator_works_in_a_fresh_process_whether_or_not_somebody_asked():
-    """The fresh one is forked from what has imported torch alone."""
-    done = subprocess.run(
-        [sys.executable, "-c", FORKED.format(code=BY_NAME)],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.stdout == 2 * "[2.0, 2.0, 2.0] torch.Size([3])\n", done.stderr
+@pytest.mark.parametrize("asked", ["", ASKED], ids=["", "asked"])
+def test_an_operator_works_in_a_fresh_process_whether_or_not_somebody_asked(fresh_process, asked):
+    done = fresh_process.run(asked + BY_NAME)
+    assert done.stdout == "[2.0, 2.0, 2.0] torch.Size([3])\n", done.stderr
 
 
 @needs_native
@@ -204,11 +190,9 @@ attempt(native.contrastive_lse_backward, torch.ones(1), vectors[1], features, fe
 
 
 @needs_native
-def test_a_process_survives_what_it_calls():
+def test_a_process_survives_what_it_calls(fresh_process):
     """And an operator loads the native module, whoever calls it first."""
-    done = subprocess.run(
-        [sys.executable, "-c", DANGEROUS], capture_output=True, text=True, timeout=300
-    )
+    done = fresh_process.run(DANGEROUS)
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert said[:2] == ["ran 4", "ran 2"]

@@ -42,12 +42,12 @@ def test_operators_pass_opcheck(backend):
     with torch.no_grad():
         row_loss, kept = schemas.siglip_sum(*square, bias, *settings, 0)
     constants = [x.detach() if isinstance(x, torch.Tensor) else x for x in square]
-    for wants in [(True, True), (True, False), (False, True)]:
+    for wants in [(True, True), (False, True)]:
         torch.library.opcheck(
             schemas.siglip_sum_backward,
             (*constants, bias.detach(), row_loss, kept, *settings, *wants),
         )
-    for sides, wants in ((BOTH, ROWS), (BOTH, COLUMNS), (ROWS, BOTH), (COLUMNS, BOTH)):
+    for sides, wants in ((BOTH, ROWS), (COLUMNS, BOTH)):
         torch.library.opcheck(schemas.contrastive_lse, (*square, *sides, *settings, 0, False))
         with torch.no_grad():
             positive, shift, total, kept = schemas.contrastive_lse(
@@ -115,6 +115,7 @@ def test_compiled_code_checks_numbers(scale):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.compilers
 def test_module_compiles_with_the_default_compiler_and_dynamic_batch():
     module = torch.compile(fastclip.ClipLoss(), fullgraph=True, dynamic=True)
     for N in (40, 56):

@@ -47,7 +47,6 @@ class Plan:
         graph_constant, graph_per_pair: of a micro-batch's graph.
         sizes: of micro-batches, that are looked at.
         pixels: uint8, of this rank's pairs, on the host.
-        flops_per_pair: of one forward of both towers.
         pairs_per_rank: this rank's share of the global batch.
     """
 
@@ -59,7 +58,6 @@ class Plan:
     graph_per_pair: int
     sizes: tuple[int, ...]
     pixels: int
-    flops_per_pair: int
     pairs_per_rank: int
 
     def graph(self, micro_batch_size: int) -> int:
@@ -123,7 +121,6 @@ def make_plan(
         lock(model)
         # Two sizes tell all: a graph is a constant (weights in 16 bits) and a part per sample.
         one, two = (_graph_bytes(model, size, towers) for size in (1, 2))
-        flops = _forward_flops(model, towers)
     gradients, kept = _bytes_of_weights(model, towers.has_masters, is_averaged)
     weights = gradients + (kept // world_size if is_sharded else kept)
     gathered = global_batch_size if schedule == "gather" else pairs
@@ -138,9 +135,17 @@ def make_plan(
         graph_per_pair=two - one,
         sizes=(*[size for size in MICRO_BATCH_SIZES if size < pairs], pairs),
         pixels=pairs * 3 * height_width[0] * height_width[1],
-        flops_per_pair=flops,
         pairs_per_rank=pairs,
     )
+
+
+def forward_flops_per_pair(config: ClipConfig) -> int:
+    """Count the floating-point operations of one forward of both towers."""
+    towers = TowerPrecision("fp32", torch.device("cpu"))
+    with FakeTensorMode(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model = build_model(config)
+        model(*_batch(model, 1, towers))
+    return counter.get_total_flops()
 
 
 def _bytes_of_weights(model: nn.Module, has_masters: bool, is_averaged: bool) -> tuple[int, int]:
@@ -167,12 +172,6 @@ def _graph_bytes(model: nn.Module, size: int, towers: TowerPrecision) -> int:
 
     _, kept = measure_kept(forward, [*model.parameters(), images, tokens])
     return kept
-
-
-def _forward_flops(model: nn.Module, towers: TowerPrecision) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(*_batch(model, 1, towers))
-    return counter.get_total_flops()
 
 
 def _batch(model: nn.Module, size: int, towers: TowerPrecision) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,7 @@ def test_operators_pass_opcheck(gpu):
     *tensors, bias = leaves(gpu)
     square = schemas.flat(Rectangle(*tensors, Diagonal(0), normalize=True))
     settings = gpu.backend, None
-    for sides, kept_rows, needs_maximum in ((BOTH, 0, True), (BOTH, 7, False), (ROWS, 0, False)):
+    for sides, kept_rows, needs_maximum in ((BOTH, 7, True), (ROWS, 0, False)):
         arguments = (*square, *sides, *settings, kept_rows, needs_maximum)
         opcheck(schemas.contrastive_lse, arguments)
     opcheck(schemas.siglip_total, (*square, bias, *settings, True, True))
@@ -61,7 +61,7 @@ def test_operators_pass_opcheck(gpu):
     _, *gradients = schemas.siglip_total(*square, detached[3], *settings, True, False)
     grad = torch.ones((), device=gpu.device)
     opcheck(schemas.siglip_total_backward, (grad, *detached, *gradients))
-    for sides, wants in ((BOTH, ROWS), (BOTH, COLUMNS), (COLUMNS, BOTH)):
+    for sides, wants in ((BOTH, ROWS), (COLUMNS, BOTH)):
         statistics = schemas.contrastive_lse(*square, *sides, *settings, 7, False)
         positive, shift, total, kept = statistics
         opcheck(

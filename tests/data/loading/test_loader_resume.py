@@ -110,8 +110,7 @@ def test_resuming_at_every_batch_gives_the_same(shards, num_workers, settings):
         assert_resumes(make, states[i : i + 1], steps[i:], end)
 
 
-@pytest.mark.parametrize("num_workers", [1, 3])
-def test_resuming_with_processes_gives_the_same_as_in_process(shards, num_workers):
+def test_resuming_with_processes_gives_the_same_as_in_process(shards, num_workers=3):
     def make():
         return loader_of(shards, num_workers, drop_last=False)
 

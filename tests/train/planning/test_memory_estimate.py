@@ -1,11 +1,14 @@
 """The memory a run says it will take, against what its step takes."""
 
 import dataclasses
+import functools
 from concurrent.futures import ProcessPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from fastclip.commands.train import say_what_it_takes
 from fastclip.process_memory import rise_bytes
 from fastclip.train.memory.activation_budget import GIB
 from fastclip.train.planning.estimate import describe, objection, plan_of
@@ -17,10 +20,12 @@ from tests.support.runs import server
 from tests.support.small_models import SMALL, build, inputs
 
 CPU = torch.device("cpu")
+PAIRS, MICRO = 512, 128
 
 
+@functools.cache
 def plan(**settings):
-    config = RunConfig(global_batch_size=1024, micro_batch_size=256, **settings)
+    config = RunConfig(global_batch_size=PAIRS, micro_batch_size=MICRO, **settings)
     return plan_of(config, build(SMALL["vit"]), 1, CPU)
 
 
@@ -33,11 +38,11 @@ def rise_of_a_step():
     """Bytes by which a process that has made a small step grows in a large one."""
     torch.set_num_threads(2)
     model = build(SMALL["vit"]).train()
-    optimizer = make_optimizer(model, StepConfig(batch_size=1024, steps=1))
-    step = CachedStep(model, lambda images, texts, scale: (images * texts).sum() * scale, 256)
+    optimizer = make_optimizer(model, StepConfig(batch_size=PAIRS, steps=1))
+    step = CachedStep(model, lambda images, texts, scale: (images * texts).sum() * scale, MICRO)
     step(*inputs(SMALL["vit"], 4))  # libraries take their buffers; gradients are there from now on
     optimizer.step()
-    batch = inputs(SMALL["vit"], 1024)
+    batch = inputs(SMALL["vit"], PAIRS)
     return rise_bytes(lambda: step(*batch))
 
 
@@ -47,7 +52,7 @@ def test_step_takes_what_was_counted():
     counted = without_loss(plan())
     with ProcessPoolExecutor(1, server()) as fresh:
         rise = fresh.submit(rise_of_a_step).result()
-    assert 0.95 < (rise + counted.weights) / counted.peak(256) < 1.6
+    assert 0.95 < (rise + counted.weights) / counted.peak(MICRO) < 1.6
 
 
 def test_settings_of_the_run_are_counted():
@@ -63,6 +68,17 @@ def test_line_has_the_parts_and_their_sum():
     total = found.peak(256) / GIB
     assert "2.00 GiB weights, gradients, AdamW + 0.50 GiB features" in line
     assert f"= {total:.2f} GiB of 24.00 GiB" in line
+
+
+def test_a_run_says_it_before_it_starts():
+    """In other tests runs do not: it would be half of what they take (tests/support/runs.py)."""
+    config = RunConfig(global_batch_size=PAIRS, micro_batch_size=PAIRS, precision="fp32")
+    run = SimpleNamespace(model=build(SMALL["vit"]), arithmetic=config.arithmetic(1))
+    said, warned = [], []
+    log = SimpleNamespace(say=said.append, warn=warned.append)
+    processes = SimpleNamespace(world_size=1, device=CPU)
+    say_what_it_takes(config, run, processes, log)
+    assert said == [describe(plan(precision="fp32"), PAIRS)] and not warned
 
 
 def test_what_does_not_fit_is_told_with_what_would():

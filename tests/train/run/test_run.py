@@ -27,7 +27,7 @@ from tests.support.runs import (
     train,
 )
 
-KILLS = 5
+KILLS = 3
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_run_killed_at_random_moments_ends_as_the_one_that_was_not(processes, un
         steps.append(found.content["global_step"] if found else 0)
     if process.exitcode != 0:
         assert finish(start(processes, argv)) == 0
-    assert len(steps) >= KILLS // 2 and steps == sorted(steps) and len(set(steps)) > 3, steps
+    assert len(steps) >= KILLS // 2 and steps == sorted(steps) and len(set(steps)) > 1, steps
     assert_same_run(final(logs, "killed"), whole)
 
 

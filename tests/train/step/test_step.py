@@ -345,7 +345,7 @@ def test_as_many_graphs_are_alive_at_the_loss_as_the_budget_holds(times, kept):
     assert len(forwards) == 2 * (8 + 8 - kept)
 
 
-@pytest.mark.slow
+@pytest.mark.compilers
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")
 def test_compiled_towers_draw_the_same_random_numbers_again():
     """What the compiler makes of dropout: the forward without a graph, and the one with it.
