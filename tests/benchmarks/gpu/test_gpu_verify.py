@@ -36,6 +36,7 @@ def small(monkeypatch, tmp_path, once_timed):
     monkeypatch.setattr(measure, "DTYPES", KIND[:1])
     monkeypatch.setattr(measure, "SIZES", {KIND[1]: ((24, 24), (20, 40))})
     monkeypatch.setattr(measure, "DATA", ("random",))
+    monkeypatch.setattr(measure, "CUT", 24)
     monkeypatch.setattr(measure, "TIMED", 24)
 
 
