@@ -106,6 +106,41 @@ def test_threads_that_ask_at_once_check_once(machine):
     assert called.count("contrastive_lse") == 2  # the batches of one check
 
 
+@pytest.fixture
+def precision():
+    before = torch.get_float32_matmul_precision()
+    yield torch.set_float32_matmul_precision
+    torch.set_float32_matmul_precision(before)
+
+
+def test_a_choice_is_of_the_precision_of_products_it_was_made_at(machine, precision):
+    """float32 features are two factors of 16 bits at "highest", and one below."""
+
+    def wrong_below(name, results):
+        is_right = torch.get_float32_matmul_precision() == "highest"
+        return results if is_right else (2.0 * results[0], *results[1:])
+
+    called = machine(wrong_below)
+    assert auto() == "triton"
+    precision("high")
+    with pytest.warns(UserWarning, match="float32 below 'highest' matmul precision"):
+        assert auto() == "chunked"
+    assert {(row.dtype, row.planes, row.passed) for row in rows()} == {
+        ("float32", 2, True), ("float32", 1, False),
+    }  # fmt: skip
+    called.clear()
+    precision("medium")
+    assert auto() == "chunked"  # the same products
+    precision("highest")
+    assert auto() == "triton" and not called
+    fake_gpu.new_process()
+    assert auto() == "triton" and not called
+    assert fastclip.explain_backends(FEATURES)["triton"] is None
+    precision("high")
+    why = fastclip.explain_backends(FEATURES)["triton"]
+    assert why.endswith("`fastclip verify --forget` has it checked again.")
+
+
 def test_a_chosen_variant_asks_anew(machine):
     from fastclip.backends.cuda.variants import chosen_variant
 
@@ -308,7 +343,7 @@ def test_where_nothing_can_be_written_a_verdict_is_of_this_process(machine, monk
     (tmp_path / "file").write_text("no folder")
     called = machine()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert auto() == "triton" and auto(normalize=True) == "triton"
+    assert auto() == auto() == "triton"
     assert called.count("contrastive_lse") == 2  # the batches of one check
     assert rows() == []
     machine(nan)

@@ -9,6 +9,7 @@ import torch
 
 from fastclip.backends.gpu import own_verdicts
 from fastclip.backends.gpu.own_verdicts import OwnVerdict
+from fastclip.backends.gpu.precision import default_planes
 from fastclip.backends.gpu.verified import DIMS, DTYPES
 from fastclip.benchmarks.gpu.kernels import CHUNKED, Kernels, sets_on
 from fastclip.benchmarks.gpu.verdict import Row, verdict
@@ -92,8 +93,9 @@ def verdicts(findings: list[Finding], device: torch.device) -> Iterator[OwnVerdi
         environment = own_verdicts.environment(backend, device)
         passed = reason == ""
         return OwnVerdict(
-            environment, backend, variant, of.dtype, of.D, passed, reason, "verify", today, **times
-        )
+            environment, backend, variant, of.dtype, of.D, passed, reason, "verify", today,
+            planes=default_planes(of.dtype), **times,
+        )  # fmt: skip
 
     for finding in findings:
         kernels = finding.kernels

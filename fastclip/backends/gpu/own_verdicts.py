@@ -28,6 +28,7 @@ import torch
 from fastclip.atomic_file import replacing, writing
 from fastclip.backends.gpu.environment import Environment as Environment
 from fastclip.backends.gpu.environment import environment as environment
+from fastclip.backends.gpu.precision import default_planes
 from fastclip.backends.gpu.verified import DIMS, DTYPES, KERNELS, require
 
 FILE_NAME = "verdicts.json"
@@ -60,6 +61,7 @@ class OwnVerdict:
         N: the number of pairs that was timed, or None.
         forward_ms, step_ms: medians at N pairs of the forward, and of forward and backward.
         primitive: of PRIMITIVES, which one was checked; empty is all of them.
+        planes: `precision.planes_for` the dtype at the matmul precision that was checked.
     """
 
     environment: Environment
@@ -75,6 +77,7 @@ class OwnVerdict:
     forward_ms: float | None = None
     step_ms: float | None = None
     primitive: str = ""
+    planes: int = 1
 
     def __post_init__(self) -> None:
         times = self.N, self.forward_ms, self.step_ms
@@ -90,6 +93,7 @@ class OwnVerdict:
             (self.passed or times == (None, None, None), "N"),
             (times == (None, None, None) or _are_times(*times), "forward_ms"),
             (self.primitive == "" or self.primitive in PRIMITIVES, "primitive"),
+            (type(self.planes) is int and 1 <= self.planes <= default_planes(self.dtype), "planes"),
         ))  # fmt: skip
 
     @property
@@ -99,7 +103,7 @@ class OwnVerdict:
     @property
     def key(self) -> tuple:
         """What there is one row of."""
-        return self.environment, *self.kernels, self.dtype, self.D, self.primitive
+        return self.environment, *self.kernels, self.dtype, self.D, self.primitive, self.planes
 
 
 def path() -> Path:

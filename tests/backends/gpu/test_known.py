@@ -92,6 +92,29 @@ def test_the_fastest_is_taken_at_the_class_of_D_and_dtype(ship):
 
 
 @NOTHING
+def test_what_was_verified_at_another_precision_is_not_taken(ship):
+    ship(shipped(dtype="float32"))
+    own_verdicts.record([own(dtype="float32", planes=2, **CUDA)])
+    assert auto(512, torch.float32) == "cuda"
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        assert auto(512, torch.float32) == "chunked"
+        for name in ("triton", "cuda"):
+            assert reason_against(name, 512, torch.float32) == (
+                f"The backend '{name}' would run here, but nothing has verified it on this GPU "
+                "(Fake H200, float32 below 'highest' matmul precision, D up to 512); `fastclip "
+                "verify` is about 'highest' precision alone, and below it these kernels are taken "
+                "by name only."
+            )
+        own_verdicts.record([own(dtype="float32", planes=1, step_ms=None)])
+        assert auto(512, torch.float32) == "triton"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert auto(512, torch.float32) == "cuda"
+
+
+@NOTHING
 def test_what_was_verified_elsewhere_is_not_taken(ship):
     ship(shipped(architecture="sm_100"), shipped(backend="cuda", variant="portable", step_ms=4.0))
     assert auto() == "chunked"

@@ -46,6 +46,7 @@ def test_what_is_recorded_is_read_and_the_newest_counts():
     assert own_verdicts.read() == ()
     rows = [
         ROW, row(D=512), row(backend="cuda", variant="hopper"), row(primitive="siglip_sum"),
+        row(dtype="float32"), row(dtype="float32", planes=2),
         row(backend="chunked"), row(backend="eager"), row(environment=changed(driver="571")),
     ]  # fmt: skip
     own_verdicts.record(rows)
@@ -98,6 +99,9 @@ def test_all_is_forgotten():
         {"step_ms": float("nan")},
         {"passed": False, "reason": "wrong"},
         {"primitive": "cross_entropy"},
+        {"planes": 0},
+        {"planes": 2},
+        {"planes": None},
     ],
     ids=str,
 )

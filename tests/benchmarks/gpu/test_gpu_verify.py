@@ -11,6 +11,7 @@ from fastclip.backends import cpu
 from fastclip.backends.cuda.variants import chosen_variant
 from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import known, own_verdicts, verified
+from fastclip.benchmarks.gpu import worker
 from fastclip.benchmarks.gpu.kernels import ALL, find_kernels
 from fastclip.benchmarks.gpu.verify import measure
 from fastclip.benchmarks.gpu.verify.verification import Finding, verdicts
@@ -130,6 +131,21 @@ def test_rows_of_a_file_that_are_elsewhere_are_stale(small, capsys):
     own_verdicts.record([own_verdicts.OwnVerdict(**vars(row) | {"environment": other})])
     assert cli.main(["verify", "--show"]) == 0
     assert capsys.readouterr().out.strip().endswith("no, stale")
+
+
+def test_a_verdict_is_of_torchs_default_precision(monkeypatch):
+    """Of which the processes are that measure, whatever is set."""
+    finding = Finding(HOPPER, "float32", 512, True, "", 24, {"cuda-hopper": [1.0, 2.0]})
+    (row,) = verdicts([finding], CPU)
+    assert row.planes == 2
+    monkeypatch.setattr(measure, "run", lambda **request: None)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        worker.main(["verify.measure", '{"device": "cpu"}'])
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_times_that_a_clock_cannot_tell_apart_are_left_out():
