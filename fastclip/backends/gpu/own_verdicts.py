@@ -11,14 +11,13 @@ not there, and processes that write at the same time wait for each other.
 import contextlib
 import dataclasses
 import datetime
-import errno
 import json
 import math
 import os
 import threading
-import time
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from fastclip.backends.gpu.environment import Environment as Environment
 from fastclip.backends.gpu.environment import environment as environment
 from fastclip.backends.gpu.precision import default_planes
 from fastclip.backends.gpu.verified import DIMS, DTYPES, KERNELS, require
+from fastclip.file_lock import locked
 
 FILE_NAME = "verdicts.json"
 LARGEST = 1 << 22  # bytes of the file
@@ -38,9 +38,7 @@ SOURCES = ("verify", "self-check", "begun")
 PRIMITIVES = ("contrastive_lse", "siglip_sum", "siglip_total")
 # What kernels are compared with: the backend that runs anywhere, and open_clip's formula.
 RIVALS = (("chunked", ""), ("eager", ""))
-TAKEN = (errno.EACCES, errno.EAGAIN)  # what the system says of a lock that another process holds
 SECONDS_FOR_ANOTHER = 120.0  # that a process waits for another's self-check
-SECONDS_BETWEEN_LOOKS = 0.02
 
 _writing = threading.RLock()
 
@@ -213,43 +211,14 @@ def _rows_to_change() -> Iterator[dict[tuple, OwnVerdict]]:
             output.write(json.dumps({"verdicts": newest}, indent=1).encode() + b"\n")
 
 
-@contextlib.contextmanager
-def _locked(file: Path, ending: str, seconds: float | None = None) -> Iterator[None]:
-    """Only one process is in the context at a time; wait so long for the other, or for ever.
+def _locked(file: Path, ending: str, seconds: float = math.inf) -> AbstractContextManager[None]:
+    """Only one process is in the context at a time; wait so long for the other.
 
     The lock belongs to a process: of its threads, only one may come here at a time.
     """
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT
-        flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)  # not everywhere
-        lock = os.open(file.with_name(f".{file.name}{ending}"), flags, 0o644)
-    try:
-        deadline = math.inf if seconds is None else time.monotonic() + seconds
-        while not _take(lock, file):
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _take(lock: int, file: Path) -> bool:
-    """Whether this process has the lock now, instead of another one."""
-    with writing(file):
-        try:
-            import fcntl  # not everywhere
-
-            # Not flock, whose lock a worker inherits that was forked.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError as error:
-            raise OSError(f"this system cannot lock files ({error})") from None
-        except OSError as error:
-            if error.errno in TAKEN:
-                return False
-            raise
-    return True
+        return locked(file.with_name(f".{file.name}{ending}"), seconds)
 
 
 def _parse(content: bytes) -> tuple[OwnVerdict, ...]:
