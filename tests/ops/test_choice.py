@@ -354,7 +354,7 @@ def test_where_nothing_can_be_written_a_verdict_is_of_this_process(machine, monk
 def test_a_damaged_file_is_named_and_written_anew(machine, tmp_path):
     machine()
     own_verdicts.path().parent.mkdir()
-    own_verdicts.path().write_text('{"verdicts": [{}]}')
+    own_verdicts.path().write_text('{"verdicts": {}}')
     with pytest.warns(UserWarning, match=r"verdicts\.json is not used"):
         assert auto() == "triton"
     (row,) = rows()
