@@ -72,13 +72,17 @@ def verify(device: str, seconds: float, say: Callable[[Row], None]) -> list[Find
 
 
 def findings_of(kernels: Kernels, rows: list[Row]) -> list[Finding]:
-    """Of everything that was to be checked, or that failed with the process."""
+    """Of everything that was to be checked, or that failed with the process.
+
+    Where time was up before the process said what it would check, that is everything.
+    """
     every = []
+    has_plan = any("dtype" in row for row in rows)
     for dtype in DTYPES:
         for D in DIMS:
             about = [row for row in rows if (row.get("dtype"), row.get("D")) == (dtype, D)]
             is_right, reason = verdict(rows, kernels, dtype, D)
-            if about or is_right is not None:
+            if about or is_right is not None or not has_plan:
                 timed = next((row for row in about if "ms" in row), {})
                 found = reason[:REASON_CHARACTERS], timed.get("N"), timed.get("ms", {})
                 every.append(Finding(kernels, dtype, D, is_right, *found))

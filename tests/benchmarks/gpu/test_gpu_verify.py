@@ -13,7 +13,7 @@ from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import known, own_verdicts, verified
 from fastclip.benchmarks.gpu import worker
 from fastclip.benchmarks.gpu.kernels import ALL, find_kernels
-from fastclip.benchmarks.gpu.verify import measure
+from fastclip.benchmarks.gpu.verify import measure, verification
 from fastclip.benchmarks.gpu.verify.verification import Finding, verdicts
 from fastclip.ops.dispatch import resolve_backend
 from tests.support import planted_kernels
@@ -122,6 +122,26 @@ def test_a_fault_fails_its_set_and_no_other(
 def test_what_had_no_time_has_no_verdict(emulated_kernels, forked_workers, small, capsys):
     assert cli.main(["verify", "--device", "cpu", "--seconds", "0.01"]) == 2
     assert found() == {} and "no time for a verdict" in capsys.readouterr().err
+
+
+def test_a_set_that_does_not_start_in_its_time_is_named(
+    emulated_kernels, forked_workers, small, monkeypatch, capsys
+):
+    watch_checks = verification.watch_checks
+
+    def watch(stage, request, patience, end, record):
+        end = 0.0 if request["kernels"] == "cuda-hopper" else end
+        return watch_checks(stage, request, patience, end, record)
+
+    monkeypatch.setattr(verification, "watch_checks", watch)
+    assert cli.main(["verify", "--device", "cpu", "--seconds", "5000"]) == 0
+    said = capsys.readouterr().out
+    assert "cuda-portable is right for float16 (D up to 512)" in said
+    assert (
+        "cuda-hopper has no verdict for bfloat16 (every D) and float16 (every D) and float32 "
+        "(every D), as time was up: `fastclip verify --seconds` gives it more."
+    ) in said
+    assert set(found()) == {"cuda-portable", "chunked", "eager"}
 
 
 def test_rows_of_a_file_that_are_elsewhere_are_stale(small, capsys):
