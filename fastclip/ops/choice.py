@@ -129,7 +129,7 @@ def explain_backends(image_features: Tensor | None = None) -> dict[str, str | No
     Example:
         >>> fastclip.explain_backends(torch.zeros(8, 512, device="cuda"))["cuda"]
         "The backend 'cuda' would run here, but nothing has verified it on this GPU (NVIDIA H200,
-        float32, D up to 512); run `fastclip verify` (one minute)."
+        float32, D up to 512); run `fastclip verify` (a few minutes at most)."
     """
     return reasons(request_for(image_features))
 

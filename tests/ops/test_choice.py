@@ -385,7 +385,7 @@ def test_a_question_runs_and_writes_nothing(machine, tmp_path):
     assert found["cpu"] == "The backend 'cpu' cannot run here: not on this machine."
     assert found["cuda"] == (
         "The backend 'cuda' would run here, but nothing has verified it on this GPU (Fake H200, "
-        "float32, D up to 512); run `fastclip verify` (one minute)."
+        "float32, D up to 512); run `fastclip verify` (a few minutes at most)."
     )
     assert choice.checked_at_first_use(request_for(FEATURES)) == ("triton",)
     assert fastclip.available_backends(FEATURES) == ("triton", "cuda", "chunked", "reference")

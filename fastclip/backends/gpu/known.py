@@ -19,8 +19,9 @@ from fastclip.backends.gpu import own_verdicts, verified
 from fastclip.backends.gpu.own_verdicts import OwnVerdict
 from fastclip.backends.gpu.precision import DEFAULT_PRECISION, default_planes
 
-ADVICE = "run `fastclip verify` (one minute)"
-CHECKS_AGAIN = "`fastclip verify` (one minute) checks it again"
+VERIFY = "`fastclip verify` (a few minutes at most)"  # four by default; nobody has measured it
+ADVICE = f"run {VERIFY}"
+CHECKS_AGAIN = f"{VERIFY} checks it again"
 FORGETS = "`fastclip verify --forget` has it checked again"
 RIVAL = "chunked"
 
