@@ -169,9 +169,10 @@ def test_correct_means_that_every_check_ran_and_passed():
     assert not correct([passed], [failed])
     assert not correct([passed, not_run])
     assert not correct([])
-    of_memory = {"name": "memcheck cuda-portable", "output": "Invalid __global__ write"}
-    assert correct([passed], tools=[of_memory | passed])
-    assert not correct([passed], tools=[of_memory | failed])
+    for tool in ("memcheck", "racecheck"):
+        found = {"name": f"{tool} cuda-portable", "output": "Invalid __global__ write"}
+        assert correct([passed], tools=[found | passed])
+        assert not correct([passed], tools=[found | failed])
 
 
 def test_cells_that_are_there_are_not_measured_again(emulated_kernels, once_timed, capsys):
