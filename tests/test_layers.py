@@ -12,7 +12,8 @@ import fastclip
 pytestmark = pytest.mark.fast
 PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
-    {"atomic_file", "hub", "installation", "printable", "process_memory", "progress", "rectangle"},
+    {"atomic_file", "hub", "installation", "printable", "process_memory", "progress", "rectangle"}
+    | {"file_lock"},
     {"backends"},
     {"ops"},
     {"distributed"},

@@ -1,6 +1,6 @@
 """What a GPU backend is accepted by, read off the results: whether each line holds.
 
-checks        every check of correctness ran and passed, memcheck found nothing
+checks        every check of correctness ran and passed, compute-sanitizer found nothing
 forward       TFLOP/s of 2 N^2 D, at least FORWARD_TFLOPS
 step          forward and backward over the floor, 4 x 2 N^2 D at the measured matmul ceiling of
               this run, at most FLOOR_RATIO

@@ -125,7 +125,7 @@ class Check:
                     program, "--tool", tool, "--error-exitcode", "1", sys.executable, "-m",
                     "fastclip.benchmarks.gpu.small_step", str(kernels),
                 ]
-                for tool in ("memcheck", "racecheck")
+                for tool in findings.SANITIZERS
                 for kernels in alive
             },
             seconds,
@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def all_correct(content: dict[str, Any]) -> bool:
-    """Every check ran, and passed: of correctness, of memory, of training."""
+    """Every check ran, and passed: of correctness, of memory, of races, of training."""
     checks = findings.checks(content) + content["training"]
     return bool(checks) and all(row["passed"] is True for row in checks)
 

@@ -3,6 +3,8 @@
 errors        loss and gradients against float64. 16-bit features: no gradient is further off than
               that of eager code under autocast. float32: within three times the error of eager
               float32. Both plus an ulp of the dtype
+blocks        the same with so small a workspace that the backward goes over several blocks of G, as
+              that of a large batch does, and nothing is kept
 bits          two runs are equal bit for bit
 kept          the same with a small workspace, which keeps no logits and means several blocks of
               their gradient, and with one that keeps all of them
@@ -37,9 +39,19 @@ BIG = 1 << 31
 
 
 def errors(backend: str, objective: str, case: Case) -> dict:
+    return _checked(find_provider(objective, f"fastclip/{backend}"), case)
+
+
+def blocks(backend: str, objective: str, case: Case) -> dict:
+    loss = build(objective, backend, small_block_bytes)
+    return _checked(Provider(f"{backend}, small blocks", objective, loss, normalizes=True), case)
+
+
+def _checked(provider: Provider, case: Case) -> dict:
+    objective = provider.objective
     inputs = leaves(objective, case)
     truth = accuracy.exact(objective, inputs, case.normalize)
-    ours = _errors(find_provider(objective, f"fastclip/{backend}"), case, inputs, truth)
+    ours = _errors(provider, case, inputs, truth)
     return _within_budget(objective, case, inputs, truth, ours)
 
 

@@ -45,6 +45,8 @@ def every_check(
         if runs(kernels, device, dtype):
             every = of_dtype(device, dtype, small)
             yield from (check_errors(kernels, objective, case) for case, objective in every)
+            for case, objective in of_blocks(device, dtype, small) if kernels != CHUNKED else ():
+                yield check_errors(kernels, objective, case, small_blocks=True)
             case, _ = next(of_dtype(device, dtype, small))
             yield from check_properties(kernels, case)
     if kernels == CHUNKED:
@@ -78,6 +80,14 @@ def of_dtype(device: str, dtype: torch.dtype, small: bool) -> Iterator[tuple[Cas
             yield Case(3001, D, dtype, 10.0, data, normalize=True, device=device), "siglip"
 
 
+def of_blocks(device: str, dtype: torch.dtype, small: bool) -> Iterator[tuple[Case, str]]:
+    """The cases whose backward is made to go over several blocks, on data that finds bugs."""
+    for D in (24,) if small else (512, 768, 1024):
+        N = SMALL_N if small else 3001
+        yield Case(N, D, dtype, 100.0, "adversarial", device=device), "clip"
+        yield Case(N, D, dtype, 10.0, "adversarial", normalize=True, device=device), "siglip"
+
+
 def twin_cases(device: str, small: bool) -> Iterator[Case]:
     if small:
         yield Case(SMALL_N, 24, torch.float16, 100.0, "trained", device=device)
@@ -87,9 +97,10 @@ def twin_cases(device: str, small: bool) -> Iterator[Case]:
             yield Case(3001, 768, dtype, 100.0, data, normalize=normalize, device=device)
 
 
-def check_errors(kernels: Kernels, objective: str, case: Case) -> Check:
+def check_errors(kernels: Kernels, objective: str, case: Case, small_blocks: bool = False) -> Check:
+    kind, call = ("blocks", checks.blocks) if small_blocks else ("errors", checks.errors)
     what = f"{objective} {case}"
-    return check(kernels, "errors", case.dtype, case.D, checks.errors, objective, case, what=what)
+    return check(kernels, kind, case.dtype, case.D, call, objective, case, what=what)
 
 
 def check_properties(

@@ -5,14 +5,16 @@ from typing import Any
 from fastclip.benchmarks.gpu import verdict
 from fastclip.benchmarks.gpu.kernels import ALL, Kernels
 
+# Tools of compute-sanitizer: reads and writes out of bounds, and races for shared memory.
+SANITIZERS = ("memcheck", "racecheck")
 CEILING = "matmul bfloat16"
 
 Content = dict[str, Any]
 
 
 def checks(content: Content) -> list[verdict.Row]:
-    """The rows that decide: those of correctness, and what a memory checker found."""
-    names = {f"memcheck {kernels}": str(kernels) for kernels in ALL}
+    """The rows that decide: those of correctness, and what compute-sanitizer found."""
+    names = {f"{tool} {kernels}": str(kernels) for tool in SANITIZERS for kernels in ALL}
     found = [
         {"name": row["name"], "kernels": names[row["name"]], "fatal": True, "passed": False}
         for row in content["tools"]

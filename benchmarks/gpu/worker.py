@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 
 from fastclip.backends.gpu import device as gpu_device
+from fastclip.backends.gpu.precision import DEFAULT_PRECISION
 from fastclip.benchmarks.measure import describe
 
 LOST = 3  # exit status of a process that has lost the device
@@ -95,6 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     run = importlib.import_module(f"fastclip.benchmarks.gpu.{stage}").run
     arguments = json.loads(request)
     arguments["device"] = _awake(arguments["device"])
+    torch.set_float32_matmul_precision(DEFAULT_PRECISION)  # of which verdicts are, whatever is set
     emit(ready=True)
     run(**arguments)
 

@@ -30,8 +30,8 @@ namespace fastclip::cuda {
 
 constexpr int ALL_WARPS = 32, ALL_THREADS = ALL_WARPS * WARP;
 constexpr int REDUCTION_BYTES = ALL_WARPS * static_cast<int>(sizeof(double));
-constexpr float LARGE =
-    40.0f;  // softplus(x) is x beyond it: e^-40 is below the rounding of a double
+// softplus(x) is x beyond it: e^-40 is below the rounding of a double.
+constexpr float LARGE = 40.0f;
 
 FASTCLIP_DEVICE double sum_of(double a, double b) { return a + b; }
 
@@ -41,29 +41,31 @@ FASTCLIP_DEVICE float logarithm_of_odds(const Statistics& of, int pair, int side
 }
 
 __global__ void __launch_bounds__(ALL_THREADS) mean_loss_kernel(const MeanLoss of) {
+  const int N = of.statistics.N;
   double sum = 0.0;
-  for (int pair = threadIdx.x; pair < of.of.N; pair += ALL_THREADS) {
+  for (int pair = threadIdx.x; pair < N; pair += ALL_THREADS) {
     for (int side = 0; side < 2; ++side) {
-      const float x = logarithm_of_odds(of.of, pair, side);
+      const float x = logarithm_of_odds(of.statistics, pair, side);
       sum += x > LARGE ? x : log1pf(expf(x));
     }
   }
   sum = over_block<ALL_WARPS>(sum, reinterpret_cast<double*>(shared_memory()), sum_of);
-  if (threadIdx.x == 0) *of.loss = static_cast<float>(sum / (2.0 * of.of.N));
+  if (threadIdx.x == 0) *of.loss = static_cast<float>(sum / (2.0 * N));
 }
 
 __global__ void __launch_bounds__(ALL_THREADS)
     statistics_gradients_kernel(const StatisticsGradients of) {
-  const int N = of.of.N;
+  const Statistics& statistics = of.statistics;
+  const int N = statistics.N;
   const float weight = *of.grad_loss / static_cast<float>(2 * N);
   float largest_total = 0.0f, largest_positive = 0.0f;
   for (int pair = threadIdx.x; pair < N; pair += ALL_THREADS) {
     float excess[2];
     for (int side = 0; side < 2; ++side) {
-      const float x = logarithm_of_odds(of.of, pair, side), odds = expf(x);
+      const float x = logarithm_of_odds(statistics, pair, side), odds = expf(x);
       excess[side] = x > LARGE ? weight : weight * odds / (odds + 1.0f);
       const int i = side * N + pair;
-      const float grad = excess[side] / of.of.total[i];
+      const float grad = excess[side] / statistics.total[i];
       of.grad_total[i] = grad;
       largest_total = larger(largest_total, fabsf(grad));
     }

@@ -13,12 +13,12 @@ struct Statistics {
 };
 
 struct MeanLoss {
-  Statistics of;
+  Statistics statistics;
   float* loss;  // (), written
 };
 
 struct StatisticsGradients {
-  Statistics of;
+  Statistics statistics;
   const float* grad_loss;  // ()
   float* grad_total;       // (2N,), written
   float* grad_positive;    // (N,), written

@@ -37,7 +37,6 @@ __global__ void __launch_bounds__(THREADS_OF_ROWS) pairs_kernel(const Pairs of) 
   const bool scaled = inputs.scaled;
   prepare_row<T>(of.rows, row, scaled ? power_of_two_factor(inputs.rows.largest) : 0.0f);
   prepare_row<T>(of.cols, row, scaled ? power_of_two_factor(inputs.cols.largest) : 0.0f);
-  if (of.scalars == nullptr) return;
 
   float scalars[NUM_SCALARS];
   compute_scalars(inputs, scalars);

@@ -19,8 +19,8 @@ struct Pairs {
   Preparation cols;
   const float* logit_scale;  // ()
   const float* extents;      // null: normalise each row
-  float* scalars;            // (NUM_SCALARS,), written but for those of gradients; or null
-  float* positive;           // (N,), written beside `scalars`
+  float* scalars;            // (NUM_SCALARS,), written but for those of gradients
+  float* positive;           // (N,), written
 };
 
 void extents(const Extents& of, int64_t stream);

@@ -26,7 +26,8 @@ does, loads what it needs, or else its first call does; a question loads nothing
 
     cut_of_one_block(rectangle, workspace) -> cut or None
     clip_loss_at_once(rectangle, cut, keep)
-            -> loss, saved: positive (N,), shift (2, N), total (2, N), kept and others
+            -> loss, saved: statistics, kept and others; statistics begin with positive (N,), shift
+               (2, N) and total (2, N)
     clip_loss_at_once_backward(rectangle, grad_loss, saved, wants)
             -> grad_row, grad_col, grad_logit_scale
         optional, together: the mean CLIP loss of a square and its gradients, where the first one

@@ -13,6 +13,7 @@ from fastclip.backends import native
 from fastclip.backends.cuda import library
 from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import own_verdicts
+from fastclip.backends.gpu.known import VERIFY
 from fastclip.data.tokenizers.openai_vocabulary import (
     locate_openai_vocabulary,
     openai_vocabulary_address,
@@ -102,7 +103,7 @@ def _print_gpu(device: torch.device) -> None:
             f"  {path} has {len(rows)} verdicts of your own; {holding} hold for this GPU, its "
             "driver and the versions that are installed"
         )
-    print("  `fastclip verify` (one minute) checks and times all kernels on this GPU")
+    print(f"  {VERIFY} checks and times all kernels on this GPU")
 
 
 def _installed_version(distribution: str) -> str:

@@ -1,4 +1,4 @@
-"""`fastclip verify`: which kernels for a GPU are right on this one, and how fast, in a minute.
+"""`fastclip verify`: which kernels for a GPU are right on this one, and how fast.
 
 The work is in `benchmarks/gpu/verify`, the verdicts in the user's file that backend="auto" reads
 (`backends/gpu/own_verdicts.py`).
@@ -36,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda", metavar="DEVICE",
         help="The GPU, as torch names it, for example cuda:1 (default: %(default)s).")  # fmt: skip
     parser.add_argument("--seconds", type=_seconds, default=SECONDS, metavar="S",
-        help="The longest that everything may take. What has no time left has no verdict "
-        "(default: %(default)g).")  # fmt: skip
+        help="How long everything may take. After that nothing more begins, and what has no time "
+        "left has no verdict; a check that hangs by then costs up to a minute more (default: "
+        "%(default)g, an upper bound: how long a GPU takes has not been measured).")  # fmt: skip
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--show", action="store_true",
         help="Measure nothing, and print the verdicts that are there.")  # fmt: skip

@@ -45,7 +45,7 @@ def clip_loss_over_ranks(
     it, number or tensor.
     """
     # An objection is raised before the other ranks wait for this one.
-    chosen = resolve_backend(backend, own.rows, normalize=own.normalize)
+    chosen = resolve_backend(backend, own.rows)
     ranks = agree(
         group, "clip_loss", schedule, own, logit_scale, 0.0, return_stats,
         chosen if backend == "auto" else None,

@@ -40,7 +40,7 @@ def siglip_loss_over_ranks(
     # An objection is raised before the other ranks wait for this one.
     one_pass = schedule == "gather" and needs_grad(*own[:3], logit_bias)
     primitive = "siglip_total" if one_pass else "siglip_sum"
-    chosen = resolve_backend(backend, own.rows, primitive=primitive, normalize=own.normalize)
+    chosen = resolve_backend(backend, own.rows, primitive=primitive)
     ranks = agree(
         group, "siglip_loss", schedule, own, *given, chosen=chosen if backend == "auto" else None
     )

@@ -1,11 +1,12 @@
 """The two small batches of the self-check, and the same as kernels round them.
 
-    plain   random unit rows at a scale of 1, where float32 is within a few ulps: a column too many,
-            or too few, is a thousand budgets away
-    hard    at scale 100 or, sigmoid, 20: rows along and opposite to a hub, which no common shift
-            serves; ties; hard negatives on both sides of every edge of a tile
+    plain   random rows of norms from 1/2 to 2, which are normalised, at a scale of 1, where float32
+            is within a few ulps: a column too many, or too few, is a thousand budgets away
+    hard    unit rows as they are, at scale 100 or, sigmoid, 20: along and opposite to a hub, which
+            no common shift serves; ties; hard negatives on both sides of every edge of a tile
 
-Both are ragged rectangles in which some rows have no pair. With `normalize`, rows have other norms.
+Both are ragged rectangles in which some rows have no pair. What computes logits, sums and their
+gradients meets both; what prepares features that are normalised, or are not, meets one of them.
 The numbers are the same on every device.
 """
 
@@ -62,9 +63,7 @@ class Problem(NamedTuple):
         return self._replace(rectangle=self.rectangle._replace(**changes))
 
 
-def problems(
-    primitive: str, device: torch.device, dtype: torch.dtype, D: int, normalize: bool
-) -> Iterator[Problem]:
+def problems(primitive: str, device: torch.device, dtype: torch.dtype, D: int) -> Iterator[Problem]:
     generator = torch.Generator("cpu").manual_seed(0)
     of_draws = {"dtype": torch.float64, "device": "cpu"}  # the same on every device
 
@@ -72,7 +71,9 @@ def problems(
         drawn = torch.randn(num_rows, D, generator=generator, **of_draws)
         return F.normalize(drawn, dim=1)
 
-    def problem(name: str, rows: Tensor, cols: Tensor, offset: int, scale: float) -> Problem:
+    def problem(
+        name: str, rows: Tensor, cols: Tensor, offset: int, scale: float, normalize: bool
+    ) -> Problem:
         sizes = torch.rand(len(rows) + len(cols), 2, generator=generator, **of_draws)
         if normalize:
             norms = torch.exp2(2.0 * sizes[:, 1:] - 1.0)
@@ -86,7 +87,7 @@ def problems(
         bias = torch.tensor(-1.0, **of_scalars)
         return Problem(name, rectangle, bias, sizes[:, 0].add(0.5).to(**of_scalars))
 
-    yield problem("plain", unit(139), unit(262), offset=-11, scale=1.0)
+    yield problem("plain", unit(139), unit(262), offset=-11, scale=1.0, normalize=True)
     hub, rows, cols = unit(1), unit(270), unit(139)
     rows = F.normalize(rows + 3.0 * hub, dim=1)
     rows[1::2] *= -1.0
@@ -96,7 +97,7 @@ def problems(
             cols[edge] = F.normalize(cols[edge] + rows[edge + 1], dim=0)
     rows[9], cols[5] = rows[3], cols[3]
     scale = 100.0 if primitive == "contrastive_lse" else 20.0
-    yield problem("hard", rows, cols, offset=4, scale=scale)
+    yield problem("hard", rows, cols, offset=4, scale=scale, normalize=False)
 
 
 def _as_operand(features: Tensor, factor: float, planes: int) -> Tensor:

@@ -2,9 +2,9 @@
 
 Of the backends for a GPU, "auto" takes what is known to be right there, and fastest
 (`backends/gpu/known.py`). Where nothing is known of one of CHECKED_AT_FIRST_USE, the first call
-finds it out (`first_use.py`). What was chosen for a device, dtype and class of D on a GPU is not
-asked again in a process. No environment variable and no installed package changes what a named
-backend computes.
+finds it out (`first_use.py`). What was chosen on a GPU is not asked again in a process, for the
+same device, dtype, class of D and float32_matmul_precision. No environment variable and no
+installed package changes what a named backend computes.
 """
 
 import functools
@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from torch import Tensor
 from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import known, verified
 from fastclip.backends.gpu.known import ADVICE, Finding, Kind
+from fastclip.backends.gpu.precision import planes_for
 
 # The order of "auto", fastest first; of those for a GPU it takes what `known.py` says, or none.
 # `reference` always runs.
@@ -66,16 +67,17 @@ class Request(NamedTuple):
 
     Args:
         D: the class of GPU kernels, `verified.dim_class`; 0 where these are not asked.
+        planes: `precision.planes_for` the dtype.
         primitive: "contrastive_lse", "siglip_sum" or "siglip_total".
-        leaves_out, normalize: of the rectangle; the latter is how kernels are checked, and no more.
+        leaves_out: whether the rectangle leaves out entries.
     """
 
     device: torch.device
     dtype: torch.dtype
     D: int
+    planes: int
     primitive: str = "contrastive_lse"
     leaves_out: bool = False
-    normalize: bool = False
 
     def objection(self, name: str) -> str | None:
         return objection(name, self.device.type, self.dtype, self.leaves_out)
@@ -90,7 +92,7 @@ class Request(NamedTuple):
     @property
     def kind(self) -> Kind:
         dtype = str(self.dtype).removeprefix("torch.")
-        return Kind(self.device, dtype, self.D, self.primitive)
+        return Kind(self.device, dtype, self.D, self.primitive, self.planes)
 
 
 def request_for(features: Tensor | None = None) -> Request:
@@ -101,7 +103,7 @@ def request_for(features: Tensor | None = None) -> Request:
 
 
 def request(device: torch.device, dtype: torch.dtype, D: int) -> Request:
-    return Request(device, dtype, _dim_class(device, D))
+    return Request(device, dtype, _dim_class(device, D), planes_for(dtype))
 
 
 def _dim_class(device: torch.device, D: int) -> int:
@@ -127,7 +129,7 @@ def explain_backends(image_features: Tensor | None = None) -> dict[str, str | No
     Example:
         >>> fastclip.explain_backends(torch.zeros(8, 512, device="cuda"))["cuda"]
         "The backend 'cuda' would run here, but nothing has verified it on this GPU (NVIDIA H200,
-        float32, D up to 512); run `fastclip verify` (one minute)."
+        float32, D up to 512); run `fastclip verify` (a few minutes at most)."
     """
     return reasons(request_for(image_features))
 
@@ -170,15 +172,14 @@ def resolve_backend(
     row_features: Tensor,
     primitive: str = "contrastive_lse",
     leaves_out: bool = False,
-    normalize: bool = False,
 ) -> str:
     """Return the backend to call for features like `row_features` (validated, with its twin).
 
-    On a GPU it is looked up, after the first time.
+    On a GPU it is looked up, after the first time at this float32_matmul_precision of torch.
 
     Args:
         name: of a backend, or "auto".
-        primitive, leaves_out, normalize: as of a `Request`.
+        primitive, leaves_out: as of a `Request`.
 
     Raises:
         ValueError: `name` is unknown.
@@ -186,17 +187,17 @@ def resolve_backend(
             a check at a first use with "auto" lost the GPU's context.
     """
     device, D = row_features.device, row_features.shape[-1]
-    return _resolve(
-        name, device, row_features.dtype, _dim_class(device, D), primitive, leaves_out, normalize
-    )
+    return _resolve(name, device, row_features.dtype, _dim_class(device, D), primitive, leaves_out)
 
 
 @constant_for_the_compiler  # which has no constants of a class of ours
-def _resolve(name: str, *of_request: Any) -> str:
-    wanted = Request(*of_request)
+def _resolve(
+    name: str, device: torch.device, dtype: torch.dtype, D: int, primitive: str, leaves_out: bool
+) -> str:
+    wanted = Request(device, dtype, D, planes_for(dtype), primitive, leaves_out)
     if wanted.D == 0:
         return _decide(name, wanted)[0]
-    asked = name, wanted[:-1]
+    asked = name, wanted
     if (chosen := known.choices.get(asked)) is not None:
         return chosen
     with _one_decides:
@@ -232,7 +233,7 @@ def _automatic(wanted: Request) -> tuple[str, bool]:
         _warn_of(plain, [
             f"Nothing is known of kernels for this GPU ({wanted.kind}), and while a model is "
             "exported or a CUDA graph is captured nothing can be checked: call the loss once "
-            f"before, or {ADVICE}."
+            f"before{f', or {ADVICE}' if wanted.kind.may_be_verified else ''}."
         ])  # fmt: skip
         return plain, False
     for name in unknown:

@@ -22,11 +22,14 @@ from fastclip.rectangle import BOTH, MAIN_DIAGONAL, Rectangle
 
 
 class CrossEntropy(NamedTuple):
-    """B pairs: all rows of a rectangle, all columns, or both of a square."""
+    """B pairs: all rows of a rectangle, all columns, or both of a square.
+
+    Statistics are None where a backend computed the mean at once, and no maxima are wanted.
+    """
 
     loss: Tensor  # () or (B,)
-    positive: Tensor  # (B,), constants
-    shift: Tensor  # (sides, B), constants
+    positive: Tensor | None  # (B,), constants
+    shift: Tensor | None  # (sides, B), constants
 
 
 def cross_entropy(
@@ -54,7 +57,7 @@ def cross_entropy(
                 *native(rows, cols, logit_scale, mean, rectangle.normalize, call.kept_rows)
             )
         if mean and not needs_maximum and (whole := whole_clip_loss(rectangle, call)) is not None:
-            return CrossEntropy(*whole)
+            return CrossEntropy(whole, None, None)
     _check_pairs(rectangle)
     positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
     if not rectangle.sides.rows:

@@ -57,7 +57,7 @@ def plan(
     if primitive == "siglip_total" and not with_gradients:
         primitive = "siglip_sum"
     leaves_out = rectangle.excluded is not None
-    name = resolve_backend(backend, rows, primitive, leaves_out, rectangle.normalize)
+    name = resolve_backend(backend, rows, primitive, leaves_out)
     if not with_gradients:
         return Call(name, workspace)
     if primitive == "siglip_total":

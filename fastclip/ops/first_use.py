@@ -48,6 +48,7 @@ def check_once(name: str, backend: ModuleType, wanted: Request) -> None:
         own_verdicts.environment(name, kind.device), name, backend.variant_on(kind.device),
         kind.dtype, kind.D, passed=False, reason="it has not ended", source="begun",
         date=datetime.date.today().isoformat(), primitive=kind.primitive,
+        planes=kind.planes,
     )  # fmt: skip
 
     with contextlib.ExitStack() as stack:
@@ -80,10 +81,10 @@ class _Found(NamedTuple):
 
 
 def _check(asked: OwnVerdict, backend: ModuleType, wanted: Request) -> _Found:
-    device, dtype, D, primitive, _, normalize = wanted
+    device, dtype = wanted.device, wanted.dtype
     try:
         with _apart_from_the_call(device):
-            wrong = disagreement(backend, primitive, device, dtype, D, normalize)
+            wrong = disagreement(backend, wanted.primitive, device, dtype, wanted.D)
     except Exception as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}"
         failed = _failed(asked, what)

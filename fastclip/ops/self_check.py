@@ -46,7 +46,6 @@ def disagreement(
     device: torch.device,
     dtype: torch.dtype,
     D: int,
-    normalize: bool,
 ) -> str | None:
     """The first output of `backend` that is wrong, in words; None if there is none.
 
@@ -59,7 +58,7 @@ def disagreement(
         Exception: what `backend` raised.
     """
     of = _FUNCTIONS[primitive]
-    for problem in problems(primitive, device, dtype, D, normalize):
+    for problem in problems(primitive, device, dtype, D):
         try:
             exact, budgets = of(chunked, problem.exact()), _budgets(problem, of)
         except Exception as error:

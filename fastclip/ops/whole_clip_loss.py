@@ -19,7 +19,7 @@ from fastclip.ops.missing_derivatives import refuse_second_derivative
 from fastclip.rectangle import BOTH, MAIN_DIAGONAL, Rectangle, Sides
 
 
-def whole_clip_loss(rectangle: Rectangle, call: Call) -> tuple[Tensor, Tensor, Tensor] | None:
+def whole_clip_loss(rectangle: Rectangle, call: Call) -> Tensor | None:
     """The loss of one node, if the backend of the call offers it for such a batch; else None.
 
     Args:
@@ -27,7 +27,7 @@ def whole_clip_loss(rectangle: Rectangle, call: Call) -> tuple[Tensor, Tensor, T
             sides wanted.
 
     Returns:
-        loss (), positive (N,) and shift (2, N): those of a `cross_entropy.CrossEntropy`.
+        the loss, ().
     """
     backend = load_backend(call.backend)
     if not hasattr(backend, "clip_loss_at_once"):
@@ -55,19 +55,17 @@ class _WholeClipLoss(Function):
         normalize: bool,
         call: Call,
         cut: Any,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Tensor:
         rectangle = _square(rows, cols, logit_scale, normalize)
         backend = load_backend(call.backend)
         loss, saved = backend.clip_loss_at_once(rectangle, cut, call.kept_rows > 0)
         ctx.save_for_backward(rows, cols, logit_scale, *saved)
         ctx.normalize, ctx.call = normalize, call
-        positive, shift = saved[:2]
-        ctx.mark_non_differentiable(positive, shift)
         ctx.set_materialize_grads(False)
-        return loss, positive, shift
+        return loss
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_loss: Tensor | None) -> tuple[Tensor | None, ...]:
         if grad_loss is None:
             return (None,) * 6
         rows, cols, logit_scale, *saved = ctx.saved_tensors
@@ -115,11 +113,13 @@ def _square(rows: Tensor, cols: Tensor, logit_scale: Tensor, normalize: bool) ->
 def _gradients_by_operators(
     rectangle: Rectangle,
     grad_loss: Tensor,  # (), of a batch
-    saved: list[Tensor],  # positive (N,), shift (2, N), total (2, N), kept and others
+    saved: list[Tensor],  # statistics, kept and others
     call: Call,
     wants: Sides,
 ) -> tuple[Tensor, ...]:
-    positive, shift, total, kept = saved[:4]
+    statistics, kept = saved[:2]
+    N = len(rectangle.rows)
+    positive, shift, total = statistics[: 5 * N].view(5, N).split([1, 2, 2])
     excess = torch.sigmoid(shift - positive + total.log()) * (grad_loss / total.numel())
     return schemas.contrastive_lse_backward(
         *schemas.flat(rectangle), *rectangle.sides, -excess.sum(0), (excess / total).reshape(-1),

@@ -10,11 +10,12 @@ import torch
 
 from fastclip.backends import chunked, cpu, cuda, triton
 from fastclip.backends.gpu import device as gpu_device
-from fastclip.backends.gpu import known, verified
-from fastclip.ops import calls
+from fastclip.backends.gpu import known, own_verdicts, verified
+from fastclip.ops import calls, dispatch
 
 Mistake = Callable[[str, tuple], tuple]  # of a function's name and its results
 
+FEATURES = torch.nn.functional.normalize(torch.arange(60.0).sin().view(6, 10), dim=1)
 FUNCTIONS = ("contrastive_lse", "contrastive_lse_backward", "siglip_sum", "siglip_sum_backward")
 
 
@@ -54,6 +55,33 @@ def new_process() -> None:
     """Forget what a process knows."""
     known.forget_choices()
     calls._check_that_it_runs.cache_clear()
+
+
+def auto(features: torch.Tensor = FEATURES, **options: Any) -> str:
+    return dispatch.resolve_backend("auto", features, **options)
+
+
+def refused(**options: Any) -> str:
+    """What is warned of where "auto" takes `chunked`."""
+    with pytest.warns(UserWarning) as caught:
+        assert auto(**options) == "chunked"
+    (warning,) = caught
+    return str(warning.message)
+
+
+def rows() -> list[own_verdicts.OwnVerdict]:
+    return list(own_verdicts.read())
+
+
+def raising(error: BaseException) -> Mistake:
+    def mistake(*args):
+        raise error
+
+    return mistake
+
+
+def nan(name: str, results: tuple) -> tuple:
+    return (results[0].fill_(float("nan")), *results[1:])
 
 
 def _siglip_sum_with_gradients(rectangle, logit_bias, workspace, grad_dtype, wants):

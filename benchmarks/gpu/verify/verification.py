@@ -9,6 +9,7 @@ import torch
 
 from fastclip.backends.gpu import own_verdicts
 from fastclip.backends.gpu.own_verdicts import OwnVerdict
+from fastclip.backends.gpu.precision import default_planes
 from fastclip.backends.gpu.verified import DIMS, DTYPES
 from fastclip.benchmarks.gpu.kernels import CHUNKED, Kernels, sets_on
 from fastclip.benchmarks.gpu.verdict import Row, verdict
@@ -71,13 +72,17 @@ def verify(device: str, seconds: float, say: Callable[[Row], None]) -> list[Find
 
 
 def findings_of(kernels: Kernels, rows: list[Row]) -> list[Finding]:
-    """Of everything that was to be checked, or that failed with the process."""
+    """Of everything that was to be checked, or that failed with the process.
+
+    Where time was up before the process said what it would check, that is everything.
+    """
     every = []
+    has_plan = any("dtype" in row for row in rows)
     for dtype in DTYPES:
         for D in DIMS:
             about = [row for row in rows if (row.get("dtype"), row.get("D")) == (dtype, D)]
             is_right, reason = verdict(rows, kernels, dtype, D)
-            if about or is_right is not None:
+            if about or is_right is not None or not has_plan:
                 timed = next((row for row in about if "ms" in row), {})
                 found = reason[:REASON_CHARACTERS], timed.get("N"), timed.get("ms", {})
                 every.append(Finding(kernels, dtype, D, is_right, *found))
@@ -92,8 +97,9 @@ def verdicts(findings: list[Finding], device: torch.device) -> Iterator[OwnVerdi
         environment = own_verdicts.environment(backend, device)
         passed = reason == ""
         return OwnVerdict(
-            environment, backend, variant, of.dtype, of.D, passed, reason, "verify", today, **times
-        )
+            environment, backend, variant, of.dtype, of.D, passed, reason, "verify", today,
+            planes=default_planes(of.dtype), **times,
+        )  # fmt: skip
 
     for finding in findings:
         kernels = finding.kernels

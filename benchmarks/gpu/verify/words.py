@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 
 from fastclip.backends.gpu import own_verdicts
+from fastclip.backends.gpu.known import dtype_words
 from fastclip.backends.gpu.own_verdicts import OwnVerdict
 from fastclip.backends.gpu.verified import DIMS, words_for
 from fastclip.benchmarks.gpu.kernels import CHUNKED, Kernels
@@ -89,8 +90,9 @@ def table(rows: Iterable[OwnVerdict], device: torch.device) -> str:
         times = "" if row.N is None else f"{row.forward_ms:.3f}, {row.step_ms:.3f} ms"
         lines.append(
             (
-                row.environment.device, "-".join(filter(None, row.kernels)), row.dtype,
-                words_for(row.D), "right" if row.passed else "FAILED", times, row.date,
+                row.environment.device, "-".join(filter(None, row.kernels)),
+                dtype_words(row.dtype, row.planes), words_for(row.D),
+                "right" if row.passed else "FAILED", times, row.date,
                 "yes" if own_verdicts.is_current(row, device) else "no, stale",
             )
         )  # fmt: skip

@@ -1,18 +1,21 @@
 """The whole CLIP loss of a batch whose logits are one block, in few launches and fewer calls.
 
 A batch of a few thousand pairs is over on a GPU before Python has launched a kernel for each line
-of `fastclip/backends/gpu/contrastive.py`. Here a step is eleven launches (four more for float32
+of `fastclip/backends/gpu/contrastive.py`. Here a step is ten launches (four more for float32
 operands, one more without normalisation) by three operators, which allocate what they need:
 
     forward     extents where features are not normalised; operands, scalars and positives; sums of
                 the negatives; finalise both sides; mean loss
-    backward    gradients of the statistics, and scalars; operands; the block of G
+    backward    gradients of the statistics, and scalars; the block of G
                 the vendor's products
                 gradients of the features of both sides; that of logit_scale
 
-A larger batch keeps a GPU busy, and goes the general way.
+The backward has the operands of the forward: 4 N D bytes (8 for float32), up to D = 1,024 at most
+24 MiB, that wait for it, against a launch that makes them again. A larger batch keeps a GPU busy,
+and goes the general way.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,7 +23,7 @@ import torch
 from torch import Tensor
 
 from fastclip.backends.cuda import library
-from fastclip.backends.cuda.variants import variant_for
+from fastclip.backends.cuda.variants import VARIANTS, variant_on
 from fastclip.backends.gpu.blocks import block_for
 from fastclip.backends.gpu.device import device_of
 from fastclip.backends.gpu.partials import Cut, cut
@@ -32,11 +35,9 @@ from fastclip.rectangle import Rectangle, Sides
 class Saved(NamedTuple):
     """What the backward needs of the forward."""
 
-    positive: Tensor  # (N,)
-    shift: Tensor  # (2, N)
-    total: Tensor  # (2, N)
+    statistics: Tensor  # (5 N and more,): positive (N,), shift (2, N), total (2, N), and others
     kept: Tensor  # (N or 0, bytes of a row) uint8
-    extent: Tensor  # of features that are not normalised
+    operands: Tensor  # (2 sides, planes, padded rows, padded D) float16
 
 
 def cut_of_one_block(rectangle: Rectangle, workspace: int | None) -> Cut | None:
@@ -46,11 +47,15 @@ def cut_of_one_block(rectangle: Rectangle, workspace: int | None) -> Cut | None:
     `workspace` is what the block may take.
     """
     rows = rectangle.rows
-    N, D = rows.shape
-    block = block_for(N, N, D, workspace, planes_for(rows.dtype))
+    return _cut(*rows.shape, planes_for(rows.dtype), workspace, variant_on(rows.device))
+
+
+@functools.cache
+def _cut(N: int, D: int, planes: int, workspace: int | None, variant: str) -> Cut | None:
+    block = block_for(N, N, D, workspace, planes)
     if min(block.rows, block.cols) < N:
         return None
-    of = variant_for(rows.device)
+    of = VARIANTS[variant]
     found = cut(N, N, of.block_m, of.block_n, of.strip_partials)
     return found if found.num_panels == 1 else None
 
@@ -72,22 +77,23 @@ def clip_loss_at_once_backward(
     """The gradients of rows, columns and logit_scale; (0,) in the place of an unwanted one."""
     rows, cols, logit_scale = rectangle[:3]
     normalize, (of_rows, of_cols) = rectangle.normalize, wants
+    statistics, _, operands = saved
     # Without a gradient of either side, that of logit_scale comes from the rows' product.
     row_product = of_rows or not of_cols
     with device_of(rows):
         stream = library.current_stream(rows)
-        operands, block, products, vectors = _operator("clip_loss_block", rows.device)(
-            rows, cols, logit_scale, grad_loss, *saved, normalize, planes_for(rows.dtype),
-            row_product + of_cols, stream,
-        )  # fmt: skip
+        block, products, vectors = _operator("clip_loss_block", rows.device)(
+            rows, logit_scale, grad_loss, *saved, normalize, row_product + of_cols, stream
+        )
+        of_row_features, of_col_features = operands.unbind()
         if row_product:
-            accumulate(products[0], block, operands[1], first=True)
+            accumulate(products[0], block, of_col_features, first=True)
         if of_cols:
-            accumulate(products[-1], block.transpose(1, 2), operands[0], first=True)
+            accumulate(products[-1], block.transpose(1, 2), of_row_features, first=True)
         return library.operators(rows.device.type).clip_loss_features(
-            rows, cols, products, vectors, normalize, of_rows, of_cols, stream
+            rows, cols, products, vectors, statistics, normalize, of_rows, of_cols, stream
         )
 
 
 def _operator(name: str, device: torch.device) -> Callable[..., tuple[Tensor, ...]]:
-    return getattr(library.operators(device.type), variant_for(device).prefix + name)
+    return getattr(library.operators(device.type), VARIANTS[variant_on(device)].prefix + name)

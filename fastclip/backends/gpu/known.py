@@ -17,8 +17,12 @@ import torch
 from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import own_verdicts, verified
 from fastclip.backends.gpu.own_verdicts import OwnVerdict
+from fastclip.backends.gpu.precision import DEFAULT_PRECISION, default_planes
 
-ADVICE = "run `fastclip verify` (one minute)"
+VERIFY = "`fastclip verify` (a few minutes at most)"  # four by default; nobody has measured it
+ADVICE = f"run {VERIFY}"
+CHECKS_AGAIN = f"{VERIFY} checks it again"
+FORGETS = "`fastclip verify --forget` has it checked again"
 RIVAL = "chunked"
 
 
@@ -29,9 +33,33 @@ class Kind(NamedTuple):
     dtype: str  # "bfloat16", for example
     D: int  # of `verified.DIMS`
     primitive: str  # of `own_verdicts.PRIMITIVES`
+    planes: int  # `precision.planes_for` the dtype
 
     def __str__(self) -> str:
-        return f"{gpu_device.name(self.device)}, {self.dtype}, {verified.words_for(self.D)}"
+        dtype = dtype_words(self.dtype, self.planes)
+        return f"{gpu_device.name(self.device)}, {dtype}, {verified.words_for(self.D)}"
+
+    @property
+    def may_be_verified(self) -> bool:
+        """Whether shipped verdicts and `fastclip verify` are about such products."""
+        return self.planes == default_planes(self.dtype)
+
+    @property
+    def advice(self) -> str:
+        """What to do where there is no verdict."""
+        if self.may_be_verified:
+            return ADVICE
+        return (
+            f"`fastclip verify` is about {DEFAULT_PRECISION!r} precision alone, "
+            "and below it these kernels are taken by name only"
+        )
+
+
+def dtype_words(dtype: str, planes: int) -> str:
+    """A dtype, with the precision of its products where it is not torch's default."""
+    if planes == default_planes(dtype):
+        return dtype
+    return f"{dtype} below {DEFAULT_PRECISION!r} matmul precision"
 
 
 class Finding(NamedTuple):
@@ -83,6 +111,7 @@ def findings(kind: Kind, kernels: Mapping[str, str]) -> dict[str, Finding]:
         for row in verified.table()
         if (row.architecture, row.dtype, row.D) == (architecture, kind.dtype, kind.D)
         and row.kernels in kernels.items()
+        and kind.may_be_verified
     }
     # What all primitives were checked for counts more than what one was.
     rows = [row for row in own_rows() if _is_about(row, kind, kernels)]
@@ -117,18 +146,19 @@ def reason_against(
     if name not in found:
         return (
             f"The backend '{name}' would run here, but nothing has verified it {here}"
-            f"{_stale(name, kind, kernels)}; {ADVICE}."
+            f"{_stale(name, kind, kernels)}; {kind.advice}."
         )
     row = found[name]
     if row.source == "begun":
         return (
             f"A check of the backend '{name}' {here} began on {row.date} and has not ended: it "
-            f"still runs in another process, or it crashed or was stopped; {ADVICE}."
+            f"still runs in another process, or it crashed or was stopped; "
+            f"{ADVICE if kind.may_be_verified else FORGETS}."
         )
     if not row.passed:
         return (
             f"The backend '{name}' failed its check {here} on {row.date}: {row.reason}. "
-            "`fastclip verify` (one minute) checks it again."
+            f"{CHECKS_AGAIN if kind.may_be_verified else FORGETS}."
         )
     taken = best(kernels, found)
     if taken == name:
@@ -144,7 +174,7 @@ def reason_against(
 def _is_about(row: OwnVerdict, kind: Kind, kernels: Mapping[str, str]) -> bool:
     return (
         (row.kernels in kernels.items() or row.kernels == (RIVAL, ""))
-        and (row.dtype, row.D) == (kind.dtype, kind.D)
+        and (row.dtype, row.D, row.planes) == (kind.dtype, kind.D, kind.planes)
         and row.primitive in ("", kind.primitive)
     )
 

@@ -5,101 +5,39 @@ kernels, dtype and D in one environment: the GPU, its driver, the versions, and 
 kernels themselves. In any other environment it is stale, and counts for nothing.
 
 The file is JSON, `verdicts.json` in $XDG_CACHE_HOME/fastclip or ~/.cache/fastclip. It is whole or
-not there, and processes that write at the same time wait for each other.
+not there, and processes that write at the same time wait for each other. What this version of
+fastclip cannot read of it, as another one wrote it, stays as it is.
 """
 
 import contextlib
 import dataclasses
-import datetime
-import errno
 import json
 import math
 import os
 import threading
-import time
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fastclip.atomic_file import replacing, writing
+from fastclip.atomic_file import reading, replacing, writing
 from fastclip.backends.gpu.environment import Environment as Environment
 from fastclip.backends.gpu.environment import environment as environment
-from fastclip.backends.gpu.verified import DIMS, DTYPES, KERNELS, require
+from fastclip.backends.gpu.own_verdict import PRIMITIVES as PRIMITIVES
+from fastclip.backends.gpu.own_verdict import SOURCES as SOURCES
+from fastclip.backends.gpu.own_verdict import OwnVerdict as OwnVerdict
+from fastclip.backends.gpu.own_verdict import parsed
+from fastclip.file_lock import locked
 
 FILE_NAME = "verdicts.json"
 LARGEST = 1 << 22  # bytes of the file
 MOST_ROWS = 4096  # the oldest are dropped
-SOURCES = ("verify", "self-check", "begun")
-PRIMITIVES = ("contrastive_lse", "siglip_sum", "siglip_total")
-# What kernels are compared with: the backend that runs anywhere, and open_clip's formula.
-RIVALS = (("chunked", ""), ("eager", ""))
-TAKEN = (errno.EACCES, errno.EAGAIN)  # what the system says of a lock that another process holds
 SECONDS_FOR_ANOTHER = 120.0  # that a process waits for another's self-check
-SECONDS_BETWEEN_LOOKS = 0.02
 
 _writing = threading.RLock()
-
-
-@dataclass(frozen=True)
-class OwnVerdict:
-    """One row of the file. Raises ValueError if it cannot be one.
-
-    Args:
-        environment: where it holds.
-        backend, variant: the kernels (`verified.KERNELS`), or what they are compared with (RIVALS).
-        dtype: of the features, "bfloat16" for example.
-        D: the class, one of `verified.DIMS`.
-        passed: whether the results were right.
-        reason: in words, what was wrong; empty if it passed.
-        source: who says so: "verify" or "self-check"; "begun" is a self-check that has not ended.
-        date: ISO, of the day.
-        N: the number of pairs that was timed, or None.
-        forward_ms, step_ms: medians at N pairs of the forward, and of forward and backward.
-        primitive: of PRIMITIVES, which one was checked; empty is all of them.
-    """
-
-    environment: Environment
-    backend: str
-    variant: str
-    dtype: str
-    D: int
-    passed: bool
-    reason: str
-    source: str
-    date: str
-    N: int | None = None
-    forward_ms: float | None = None
-    step_ms: float | None = None
-    primitive: str = ""
-
-    def __post_init__(self) -> None:
-        times = self.N, self.forward_ms, self.step_ms
-        require(self, (
-            (isinstance(self.environment, Environment), "environment"),
-            ((self.backend, self.variant) in KERNELS + RIVALS, "backend"),
-            (self.dtype in DTYPES, "dtype"),
-            (type(self.D) is int and self.D in DIMS, "D"),
-            (type(self.passed) is bool, "passed"),
-            (isinstance(self.reason, str) and self.passed == (self.reason == ""), "reason"),
-            (self.source in SOURCES and not (self.passed and self.source == "begun"), "source"),
-            (isinstance(self.date, str) and datetime.date.fromisoformat(self.date), "date"),
-            (self.passed or times == (None, None, None), "N"),
-            (times == (None, None, None) or _are_times(*times), "forward_ms"),
-            (self.primitive == "" or self.primitive in PRIMITIVES, "primitive"),
-        ))  # fmt: skip
-
-    @property
-    def kernels(self) -> tuple[str, str]:
-        return self.backend, self.variant
-
-    @property
-    def key(self) -> tuple:
-        """What there is one row of."""
-        return self.environment, *self.kernels, self.dtype, self.D, self.primitive
 
 
 def path() -> Path:
@@ -116,25 +54,29 @@ def path() -> Path:
     return directory / "fastclip" / FILE_NAME
 
 
-def read(file: Path | None = None) -> tuple[OwnVerdict, ...]:
+def read() -> tuple[OwnVerdict, ...]:
     """All rows, stale ones too; none of a file that is not there.
 
     A file that cannot be read, or is not what `record` writes, counts as empty: a warning names it.
+    So it does for rows that cannot be read, which are left out.
     """
     try:
-        file = path() if file is None else file
-        with open(file, "rb") as opened:
-            content = opened.read(LARGEST + 1)
-        return _parse(content)
+        file = path()
+        values = _content(file)["verdicts"]
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError) as error:
+        _warn_of_damage(file, error)
+        return ()
+    rows = tuple(filter(None, map(parsed, values)))
+    if len(rows) < len(values):
         warnings.warn(
-            f"{file} is not used: {error}. `fastclip verify --forget` removes it, and "
-            "`fastclip verify` writes it anew",
+            f"{len(values) - len(rows)} of {len(values)} rows of {file} are not used: this version "
+            "of fastclip cannot read them. They are kept for the one that wrote them; `fastclip "
+            "verify --forget` removes all rows",
             stacklevel=2,
         )
-        return ()
+    return rows
 
 
 def is_current(row: OwnVerdict, device: torch.device) -> bool:
@@ -175,9 +117,10 @@ def forget() -> int:
     if not file.exists():
         return 0
     with _writing, _locked(file, ".lock"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a damaged one
-            number = len(read(file))
+        try:
+            number = len(_content(file)["verdicts"])
+        except (OSError, ValueError):
+            number = 0
         with writing(file):
             file.unlink(missing_ok=True)
     return number
@@ -199,71 +142,71 @@ def only_checker() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _rows_to_change() -> Iterator[dict[tuple, OwnVerdict]]:
+def _rows_to_change() -> Iterator[dict[tuple, Any]]:
+    """By key, what `OwnVerdict`s are there, and between them what else there is.
+
+    Raises:
+        CannotRead, CannotWrite: the file is there, and what it says would be lost; or its place
+            refuses.
+    """
     file = path()
     with _writing, _locked(file, ".lock"):
-        rows = {row.key: row for row in read(file)}
+        try:
+            with reading(file):
+                content = _content(file)
+        except ValueError as error:
+            _warn_of_damage(file, error)
+            content = {"verdicts": []}
+        rows = {}
+        for position, values in enumerate(content["verdicts"]):
+            row = parsed(values)
+            rows[(position,) if row is None else row.key] = values if row is None else row
         yield rows
-        newest = list(map(dataclasses.asdict, rows.values()))[-MOST_ROWS:]
+        newest = [
+            dataclasses.asdict(row) if isinstance(row, OwnVerdict) else row
+            for row in list(rows.values())[-MOST_ROWS:]
+        ]
         with replacing(file) as output:
-            output.write(json.dumps({"verdicts": newest}, indent=1).encode() + b"\n")
+            text = json.dumps(content | {"verdicts": newest}, indent=1)
+            output.write(text.encode() + b"\n")
 
 
-@contextlib.contextmanager
-def _locked(file: Path, ending: str, seconds: float | None = None) -> Iterator[None]:
-    """Only one process is in the context at a time; wait so long for the other, or for ever.
+def _warn_of_damage(file: Path, error: Exception) -> None:
+    warnings.warn(
+        f"{file} is not used: {error}. `fastclip verify --forget` removes it, and "
+        "`fastclip verify` writes it anew",
+        stacklevel=3,
+    )
+
+
+def _locked(file: Path, ending: str, seconds: float = math.inf) -> AbstractContextManager[None]:
+    """Only one process is in the context at a time; wait so long for the other.
 
     The lock belongs to a process: of its threads, only one may come here at a time.
     """
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT
-        flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)  # not everywhere
-        lock = os.open(file.with_name(f".{file.name}{ending}"), flags, 0o644)
+        return locked(file.with_name(f".{file.name}{ending}"), seconds)
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """What is in the file, with its rows as "verdicts"; no rows if it is not there.
+
+    Raises:
+        OSError: it is there, and cannot be read.
+        ValueError: it is not what `record` writes.
+    """
     try:
-        deadline = math.inf if seconds is None else time.monotonic() + seconds
-        while not _take(lock, file):
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _take(lock: int, file: Path) -> bool:
-    """Whether this process has the lock now, instead of another one."""
-    with writing(file):
-        try:
-            import fcntl  # not everywhere
-
-            # Not flock, whose lock a worker inherits that was forked.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError as error:
-            raise OSError(f"this system cannot lock files ({error})") from None
-        except OSError as error:
-            if error.errno in TAKEN:
-                return False
-            raise
-    return True
-
-
-def _parse(content: bytes) -> tuple[OwnVerdict, ...]:
+        with open(file, "rb") as opened:
+            content = opened.read(LARGEST + 1)
+    except FileNotFoundError:
+        return {"verdicts": []}
     if len(content) > LARGEST:
         raise ValueError(f"it has more than {LARGEST:,} bytes")
     try:
         values = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON ({error})") from None
     if not isinstance(values, dict) or not isinstance(values.get("verdicts"), list):
         raise ValueError("it is no table of verdicts")
-    return tuple(map(_parse_row, values["verdicts"]))
-
-
-def _parse_row(values: Any) -> OwnVerdict:
-    return OwnVerdict(**values | {"environment": Environment(**values["environment"])})
-
-
-def _are_times(N: Any, forward_ms: Any, step_ms: Any) -> bool:
-    are_numbers = type(N) is int and all(isinstance(x, float) for x in (forward_ms, step_ms))
-    return are_numbers and N > 0 and 0.0 < forward_ms < step_ms < math.inf
+    return values

@@ -25,13 +25,20 @@ from torch import Tensor
 from fastclip.backends.gpu.blocks import MOST_BYTES
 from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout
 
+DEFAULT_PRECISION = "highest"  # torch's, of products of float32
 KEPT_MULTIPLE = 128  # columns of a kept row, so that rows are aligned
 
 
 def planes_for(dtype: torch.dtype) -> int:
-    if dtype != torch.float32 or torch.get_float32_matmul_precision() != "highest":
+    """The float16 factors that a feature is made of, as torch is set now."""
+    if dtype != torch.float32 or torch.get_float32_matmul_precision() != DEFAULT_PRECISION:
         return 1
     return 2
+
+
+def default_planes(dtype: str) -> int:
+    """`planes_for` a dtype, "float32" for example, where torch is at its default precision."""
+    return 2 if dtype == "float32" else 1
 
 
 def kept_dtype(dtype: torch.dtype) -> torch.dtype:

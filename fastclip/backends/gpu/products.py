@@ -22,20 +22,24 @@ def accumulate(out: Tensor, block: Tensor, values: Tensor, first: bool) -> None:
 
     `first`: what `out` holds is not added.
     """
-    beta = 0.0 if first else 1.0
+    # The public attribute takes microseconds to read, and so does a context.
+    if not torch._C._get_cublas_allow_fp16_accumulation():
+        _accumulate(out, block, values, first)
+        return
     with _summed_in_float32():
-        _addmm(out, block[0], values[0], beta, 1.0)
-        if block.shape[0] == 2:
-            _addmm(out, block[0], values[1], 1.0, 1.0)
-            _addmm(out, block[1], values[0], 1.0, 1.0 / LOW_SCALE)
+        _accumulate(out, block, values, first)
+
+
+def _accumulate(out: Tensor, block: Tensor, values: Tensor, first: bool) -> None:
+    beta, high = 0.0 if first else 1.0, block[0]
+    _addmm(out, high, values[0], beta, 1.0)
+    if block.shape[0] == 2:
+        _addmm(out, high, values[1], 1.0, 1.0)
+        _addmm(out, block[1], values[0], 1.0, 1.0 / LOW_SCALE)
 
 
 @contextmanager
 def _summed_in_float32() -> Iterator[None]:
-    # The public attribute takes microseconds to read.
-    if not torch._C._get_cublas_allow_fp16_accumulation():
-        yield
-        return
     torch.backends.cuda.matmul.allow_fp16_accumulation = False
     try:
         yield

@@ -1,15 +1,13 @@
 """One run per directory: a lock that ends with the process that holds it, however that ends.
 
-The lock is the system's, on a file of the directory that says who holds it. It is of the kind that
-belongs to a process: workers, which may live on for seconds after it, do not inherit it.
+The lock is the system's (`fastclip/file_lock.py`), on a file of the directory that says who holds
+it.
 
 Some networks' file systems have no locks. There the process that the file names is looked for: a
 run on the same machine is found, and a warning says that one on another machine would not be.
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import socket
@@ -18,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastclip.atomic_file import writing
+from fastclip.file_lock import open_to_lock, try_to_lock
 from fastclip.printable import printable
 
 FILE_NAME = "run.lock"
-TAKEN = (errno.EACCES, errno.EAGAIN)
 LONGEST = 4096  # bytes of the file that are read
 
 
@@ -42,9 +40,7 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
         self.caution: str | None = None
-        with writing(self.path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._file = os.open(self.path, flags, 0o644)
+        self._file = open_to_lock(self.path)
         try:
             self._take()
             with writing(self.path):
@@ -60,25 +56,27 @@ class DirectoryLock:
         os.close(self._file)
 
     def _take(self) -> None:
+        objection = None
         try:
-            _lock(self._file)
+            if try_to_lock(self._file):
+                return
         except OSError as error:
-            holder = _holder(os.pread(self._file, LONGEST, 0))
-            who = "another process" if holder is None else str(holder)
-            refusal = (
-                f"{self.path.parent} has a run that is going on, by {who}: wait for it, stop it or "
-                "choose another --name"
-            )
-            if error.errno in TAKEN:
-                raise ValueError(refusal) from None
-            if holder is not None and holder.is_alive_here():
-                advice = f"if that process is no run, remove {self.path}"
-                raise ValueError(f"{refusal}; {advice}") from None
-            last = "" if holder is None else f"; the last one here was by {who}"
-            self.caution = (
-                f"{self.path} cannot be locked ({error.strerror}): a second run in this directory, "
-                f"started on another machine, would not be noticed and would damage both{last}"
-            )
+            objection = error.strerror
+        holder = _holder(os.pread(self._file, LONGEST, 0))
+        who = "another process" if holder is None else str(holder)
+        refusal = (
+            f"{self.path.parent} has a run that is going on, by {who}: wait for it, stop it or "
+            "choose another --name"
+        )
+        if objection is None:
+            raise ValueError(refusal)
+        if holder is not None and holder.is_alive_here():
+            raise ValueError(f"{refusal}; if that process is no run, remove {self.path}")
+        last = "" if holder is None else f"; the last one here was by {who}"
+        self.caution = (
+            f"{self.path} cannot be locked ({objection}): a second run in this directory, "
+            f"started on another machine, would not be noticed and would damage both{last}"
+        )
 
     def _write(self, content: bytes) -> None:
         os.ftruncate(self._file, 0)
@@ -123,8 +121,3 @@ def _holder(content: bytes) -> _Holder | None:
 def _this_process() -> bytes:
     holder = _Holder(os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S"))
     return json.dumps(holder._asdict()).encode() + b"\n"
-
-
-def _lock(file: int) -> None:
-    # Not flock, whose lock a worker inherits that was forked.
-    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

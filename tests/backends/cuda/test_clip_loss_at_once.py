@@ -7,7 +7,6 @@ import fastclip
 from fastclip.backends import cuda
 from fastclip.backends.cuda import library
 from fastclip.backends.cuda.variants import VARIANTS, chosen_variant
-from fastclip.backends.gpu.precision import planes_for
 from fastclip.backends.gpu.scalars import NUM_SCALARS
 from fastclip.benchmarks.cases import Case, make_inputs
 from fastclip.ops import cross_entropy
@@ -77,9 +76,8 @@ def test_statistics_and_kept_logits_have_the_same_bits(variant, dtype):
     square = square_of(dtype, "adversarial", N=300, D=40)
     positive, shift, total, kept = contrastive_lse(square, Call("cuda", kept_rows=300))
     _, saved = cuda.clip_loss_at_once(square, cuda.cut_of_one_block(square, None), keep=True)
-    assert torch.equal(saved.positive, positive)
-    assert torch.equal(saved.shift.flatten(), shift)
-    assert torch.equal(saved.total.flatten(), total)
+    same = torch.cat([positive, shift, total])
+    assert torch.equal(saved.statistics[: len(same)], same)
     # Beyond the last pair a kept row is padded with what happens to be there.
     columns = 300 * kept.shape[1] // 384
     assert torch.equal(saved.kept[:, :columns], kept[:, :columns])
@@ -97,11 +95,11 @@ def test_gradients_of_the_same_statistics_have_the_same_bits(variant, dtype, nor
     *gradients, of_scale = cuda.clip_loss_at_once_backward(square, grad_loss, saved, BOTH)
 
     block = getattr(library.operators("cpu"), VARIANTS[variant].prefix + "clip_loss_block")
-    settings = normalize, planes_for(dtype), 2, 0
-    *_, vectors = block(*square[:3], grad_loss, *saved, *settings)
-    _, grad_total, grad_positive = vectors.split([NUM_SCALARS + 2 * N, 2 * N, N])
+    *_, vectors = block(square.rows, square.logit_scale, grad_loss, *saved, normalize, 2, 0)
+    _, grad_total, grad_positive, _ = vectors.split([NUM_SCALARS, 2 * N, N, 2 * N])
+    positive, shift, total = saved.statistics[: 5 * N].view(5, N).split([1, 2, 2])
     *same, same_of_scale = cuda.contrastive_lse_backward(
-        square, grad_positive, grad_total, saved.shift.view(-1), saved.kept, None, BOTH
+        square, grad_positive, grad_total, shift.view(-1), saved.kept, None, BOTH
     )
     for grad, other in zip(gradients, same, strict=True):
         if keep and not normalize and dtype == torch.float16:
@@ -112,7 +110,7 @@ def test_gradients_of_the_same_statistics_have_the_same_bits(variant, dtype, nor
     torch.testing.assert_close(of_scale, same_of_scale, rtol=1e-4, atol=1e-7)
 
     # Against the formulas in float64.
-    positive, shift, total = (x.double() for x in saved[:3])
+    positive, shift, total = (x.double() for x in (positive, shift, total))
     excess = torch.sigmoid(shift - positive + total.log()) * 0.3 / (2 * N)
     close = {"rtol": 1e-5, "atol": 0.0}
     torch.testing.assert_close(grad_total.double(), (excess / total).flatten(), **close)

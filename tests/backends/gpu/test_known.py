@@ -67,7 +67,7 @@ def test_where_nothing_is_known_kernels_run_only_if_named():
     for name in ("triton", "cuda"):
         assert reason_against(name) == (
             f"The backend '{name}' would run here, but nothing has verified it on this GPU (Fake "
-            "H200, bfloat16, D up to 512); run `fastclip verify` (one minute)."
+            "H200, bfloat16, D up to 512); run `fastclip verify` (a few minutes at most)."
         )
     assert {"triton", "cuda"} <= set(fastclip.available_backends(features()))
 
@@ -92,6 +92,29 @@ def test_the_fastest_is_taken_at_the_class_of_D_and_dtype(ship):
 
 
 @NOTHING
+def test_what_was_verified_at_another_precision_is_not_taken(ship):
+    ship(shipped(dtype="float32"))
+    own_verdicts.record([own(dtype="float32", planes=2, **CUDA)])
+    assert auto(512, torch.float32) == "cuda"
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        assert auto(512, torch.float32) == "chunked"
+        for name in ("triton", "cuda"):
+            assert reason_against(name, 512, torch.float32) == (
+                f"The backend '{name}' would run here, but nothing has verified it on this GPU "
+                "(Fake H200, float32 below 'highest' matmul precision, D up to 512); `fastclip "
+                "verify` is about 'highest' precision alone, and below it these kernels are taken "
+                "by name only."
+            )
+        own_verdicts.record([own(dtype="float32", planes=1, step_ms=None)])
+        assert auto(512, torch.float32) == "triton"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert auto(512, torch.float32) == "cuda"
+
+
+@NOTHING
 def test_what_was_verified_elsewhere_is_not_taken(ship):
     ship(shipped(architecture="sm_100"), shipped(backend="cuda", variant="portable", step_ms=4.0))
     assert auto() == "chunked"
@@ -110,7 +133,8 @@ def test_the_users_own_verdicts_win(ship):
     assert auto() == "triton"
     assert reason_against("cuda") == (
         "The backend 'cuda' failed its check on this GPU (Fake H200, bfloat16, D up to 512) on "
-        "2026-11-30: its gradients were nan. `fastclip verify` (one minute) checks it again."
+        "2026-11-30: its gradients were nan. `fastclip verify` (a few minutes at most) checks it "
+        "again."
     )
     own_verdicts.record([own(step_ms=2.0), own(step_ms=1.0, **CUDA)])
     assert auto() == "cuda"
@@ -189,7 +213,7 @@ def test_a_warning_names_every_set_of_kernels_and_the_command():
     (warning,) = caught
     message = str(warning.message)
     assert "'triton' would run" in message and "'cuda' would run" in message
-    assert message.count("run `fastclip verify` (one minute)") == 2
+    assert message.count("run `fastclip verify` (a few minutes at most)") == 2
 
 
 def test_a_request_that_no_kernels_take_asks_nothing(monkeypatch):

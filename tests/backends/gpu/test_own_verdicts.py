@@ -46,6 +46,7 @@ def test_what_is_recorded_is_read_and_the_newest_counts():
     assert own_verdicts.read() == ()
     rows = [
         ROW, row(D=512), row(backend="cuda", variant="hopper"), row(primitive="siglip_sum"),
+        row(dtype="float32"), row(dtype="float32", planes=2),
         row(backend="chunked"), row(backend="eager"), row(environment=changed(driver="571")),
     ]  # fmt: skip
     own_verdicts.record(rows)
@@ -98,6 +99,9 @@ def test_all_is_forgotten():
         {"step_ms": float("nan")},
         {"passed": False, "reason": "wrong"},
         {"primitive": "cross_entropy"},
+        {"planes": 0},
+        {"planes": 2},
+        {"planes": None},
     ],
     ids=str,
 )
@@ -109,22 +113,12 @@ def test_malformed_rows_are_rejected(changes):
 def damaged() -> dict[str, bytes]:
     own_verdicts.record([ROW])
     good = own_verdicts.path().read_bytes()
-    content = json.loads(good)
-
-    def with_row(**changes):
-        return json.dumps({"verdicts": [content["verdicts"][0] | changes]}).encode()
-
     return {
         "cut": good[:-20],
         "empty": b"",
         "no text": b"\xff\xfe",
         "a list": b"[]",
         "no rows": b'{"verdicts": 3}',
-        "a row of numbers": b'{"verdicts": [1]}',
-        "a field is missing": b'{"verdicts": [{}]}',
-        "a field too many": with_row(more=1),
-        "a wrong value": with_row(D="768"),
-        "no environment": with_row(environment="here"),
         "deep": b"[" * 100_000,
         "large": good + b" " * own_verdicts.LARGEST,
     }
@@ -140,6 +134,38 @@ def test_a_damaged_file_is_refused_by_name_and_counts_as_empty():
     with pytest.warns(UserWarning, match="is not used"):
         own_verdicts.record([ROW])
     assert own_verdicts.read() == (ROW,)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        lambda row: 1,
+        lambda row: {},
+        lambda row: row | {"more": [1]},
+        lambda row: row | {"D": "768"},
+        lambda row: row | {"environment": "here"},
+        lambda row: {key: value for key, value in row.items() if key != "date"},
+    ],
+    ids=["a number", "nothing", "a field too many", "a value", "environment", "a field too few"],
+)
+def test_rows_of_another_version_are_told_of_and_stay_as_they_are(unknown):
+    own_verdicts.record([ROW, row(D=512)])
+    content = json.loads(own_verdicts.path().read_bytes())
+    theirs = unknown(content["verdicts"][0])
+    content = {"format": 2, "verdicts": [content["verdicts"][0], theirs, content["verdicts"][1]]}
+    own_verdicts.path().write_text(json.dumps(content))
+    told = (
+        r"^1 of 3 rows of .*verdicts\.json are not used: .* are kept .*`fastclip verify --forget`"
+    )
+    with pytest.warns(UserWarning, match=told):
+        assert own_verdicts.read() == (ROW, row(D=512))
+    own_verdicts.withdraw(row(D=512))
+    own_verdicts.record([row(D=1024), failed("nan")])
+    after = json.loads(own_verdicts.path().read_bytes())
+    assert after["format"] == 2 and after["verdicts"][0] == theirs
+    with pytest.warns(UserWarning, match=r"^1 of 3 rows"):
+        assert own_verdicts.read() == (row(D=1024), failed("nan"))
+    assert own_verdicts.forget() == 3
 
 
 def test_what_cannot_be_written_is_an_error_that_names_the_file(tmp_path, monkeypatch):
@@ -162,15 +188,20 @@ def no_home(path):
     raise RuntimeError("no home")
 
 
-def test_a_file_that_may_not_be_read_counts_as_empty(monkeypatch):
+def test_a_file_that_may_not_be_read_counts_as_empty_and_is_not_changed(monkeypatch):
     own_verdicts.record([ROW])
 
     def forbidden(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", forbidden)
-    with pytest.warns(UserWarning, match="Permission denied"):
-        assert own_verdicts.read() == ()
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", forbidden)
+        with pytest.warns(UserWarning, match="Permission denied"):
+            assert own_verdicts.read() == ()
+        for change, argument in ((own_verdicts.record, [row(D=512)]), (own_verdicts.withdraw, ROW)):
+            with pytest.raises(OSError, match=r"verdicts\.json cannot be read: Permission denied"):
+                change(argument)
+    assert own_verdicts.read() == (ROW,)
 
 
 def record_some(number: int, cache: str) -> None:

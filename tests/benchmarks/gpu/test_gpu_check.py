@@ -65,8 +65,8 @@ def test_rehearsal_writes_results_of_every_stage(
         for kernels in (*ALL, CHUNKED)
     }
     own = {"errors", "bits", "statistics"}
-    assert kinds["chunked"] == own and kinds["cuda-hopper"] == own | {"kept"}
-    assert kinds["triton"] == kinds["cuda-portable"] == own | {"kept", "agreement"}
+    assert kinds["chunked"] == own and kinds["cuda-hopper"] == own | {"blocks", "kept"}
+    assert kinds["triton"] == kinds["cuda-portable"] == kinds["cuda-hopper"] | {"agreement"}
     assert all("rate" in row for row in content["ceilings"])
     timed = {(row["what"], row["backend"], row["variant"]) for row in content["speed"]}
     assert len(timed) == 6 and all(row["seconds"] > 0 for row in content["speed"])
@@ -169,9 +169,10 @@ def test_correct_means_that_every_check_ran_and_passed():
     assert not correct([passed], [failed])
     assert not correct([passed, not_run])
     assert not correct([])
-    of_memory = {"name": "memcheck cuda-portable", "output": "Invalid __global__ write"}
-    assert correct([passed], tools=[of_memory | passed])
-    assert not correct([passed], tools=[of_memory | failed])
+    for tool in ("memcheck", "racecheck"):
+        found = {"name": f"{tool} cuda-portable", "output": "Invalid __global__ write"}
+        assert correct([passed], tools=[found | passed])
+        assert not correct([passed], tools=[found | failed])
 
 
 def test_cells_that_are_there_are_not_measured_again(emulated_kernels, once_timed, capsys):

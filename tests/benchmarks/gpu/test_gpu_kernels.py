@@ -1,10 +1,16 @@
 """The sets of kernels, and what is checked of one: a wrong one is found, and named."""
 
+from itertools import product
+
 import pytest
 import torch
 
 from fastclip.backends import cuda
 from fastclip.backends.cuda import kernels as cuda_kernels
+from fastclip.backends.gpu import block_walk
+from fastclip.backends.gpu.blocks import block_for
+from fastclip.backends.gpu.precision import planes_for
+from fastclip.backends.gpu.verified import DIMS, DTYPES, dim_class
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.gpu import checks, correctness
 from fastclip.benchmarks.gpu.agreement import agreement
@@ -17,7 +23,9 @@ from fastclip.benchmarks.gpu.kernels import (
     missing_from,
     sets_on,
 )
+from fastclip.benchmarks.gpu.verify import measure
 from fastclip.benchmarks.gpu.watched import AHEAD_OF_TIME, COMPILING
+from fastclip.benchmarks.ours import small_block_bytes
 from fastclip.benchmarks.providers import Provider
 
 pytestmark = [
@@ -88,6 +96,47 @@ def test_a_wrong_backend_fails_its_check(monkeypatch):
     monkeypatch.setattr(checks, "find_provider", wrong)
     found = checks.errors("chunked", "clip", case)
     assert found["passed"] is False and "above its budget" in found["reason"]
+
+
+@pytest.mark.parametrize("command", ["verify", "gpu-check"])
+def test_adversarial_data_meets_a_backward_over_several_blocks(command, monkeypatch):
+    """Of both objectives, for every dtype and class of D."""
+    met = set()
+
+    def blocks(backend, objective, case):
+        num_bytes = small_block_bytes(torch.empty(0))
+        block = block_for(case.N, case.N, case.D, num_bytes, planes_for(case.dtype))
+        assert block.rows < case.N and block.cols < case.N and case.data == "adversarial"
+        met.add((objective, str(case.dtype).removeprefix("torch."), dim_class(case.D)))
+
+    monkeypatch.setattr(checks, "blocks", blocks)
+    for module in (measure, correctness):
+        monkeypatch.setattr(module, "runs", lambda *kind: True)
+    every = {
+        "verify": lambda: measure.every_check(HOPPER, "cuda"),
+        "gpu-check": lambda: correctness.every_check(HOPPER, "cuda", False),
+    }[command]
+    for check in every():
+        if check.name.startswith("blocks"):
+            check.run()
+    assert met == set(product(("clip", "siglip"), DTYPES, DIMS))
+
+
+@pytest.mark.parametrize("objective", ["clip", "siglip"])
+def test_a_sum_over_blocks_that_is_wrong_fails_its_check(objective, emulated_kernels, monkeypatch):
+    case = Case(260, 24, torch.float16, 10.0, "adversarial")
+    monkeypatch.setattr(checks, "small_block_bytes", lambda features: 0)  # a tile of 256 x 256
+    with PORTABLE.chosen():
+        assert "passed" not in checks.blocks("cuda", objective, case)
+        right = block_walk.accumulate
+
+        def wrong(out, block, values, first):
+            right(out, block, values, True)
+
+        monkeypatch.setattr(block_walk, "accumulate", wrong)
+        assert "passed" not in checks.errors("cuda", objective, case)  # one block
+        found = checks.blocks("cuda", objective, case)
+    assert found["passed"] is False and "_features: error" in found["reason"]
 
 
 def test_both_ways_of_the_backward_are_checked(emulated_kernels, monkeypatch):

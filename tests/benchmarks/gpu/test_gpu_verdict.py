@@ -87,7 +87,9 @@ def test_a_wrong_dtype_and_D_takes_itself_out_of_the_table():
     assert kinds(verified_rows(content(correctness=rows), ())) == MEASURED - {("float32", 1024)}
 
 
-MEMCHECK = {"name": "memcheck cuda-hopper", "passed": False}
+MEMCHECK, RACECHECK = (
+    {"name": f"{tool} cuda-hopper", "passed": False} for tool in ("memcheck", "racecheck")
+)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,7 @@ MEMCHECK = {"name": "memcheck cuda-hopper", "passed": False}
         {"correctness": []},
         {"correctness": checks(check("errors", "float32", 1024, fatal=True, **WRONG))},
         {"tools": [MEMCHECK | {"output": "invalid write"}]},
+        {"tools": [RACECHECK | {"output": "a hazard"}]},
         {"speed": []},
         {"host": {}},
     ],
@@ -108,6 +111,7 @@ def test_another_sets_crash_or_a_tool_out_of_time_takes_nothing_away():
     tools = [
         {"name": "stage correctness triton", "reason": "hung", "at": "errors triton clip a"},
         MEMCHECK | {"reason": "timed out"},
+        RACECHECK | {"reason": "timed out"},
         {"name": "memcheck triton", "passed": False, "output": "invalid write"},
     ]
     assert kinds(verified_rows(content(tools=tools), ())) == MEASURED

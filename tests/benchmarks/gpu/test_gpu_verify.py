@@ -11,8 +11,9 @@ from fastclip.backends import cpu
 from fastclip.backends.cuda.variants import chosen_variant
 from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import known, own_verdicts, verified
+from fastclip.benchmarks.gpu import worker
 from fastclip.benchmarks.gpu.kernels import ALL, find_kernels
-from fastclip.benchmarks.gpu.verify import measure
+from fastclip.benchmarks.gpu.verify import measure, verification
 from fastclip.benchmarks.gpu.verify.verification import Finding, verdicts
 from fastclip.ops.dispatch import resolve_backend
 from tests.support import planted_kernels
@@ -36,6 +37,7 @@ def small(monkeypatch, tmp_path, once_timed):
     monkeypatch.setattr(measure, "DTYPES", KIND[:1])
     monkeypatch.setattr(measure, "SIZES", {KIND[1]: ((24, 24), (20, 40))})
     monkeypatch.setattr(measure, "DATA", ("random",))
+    monkeypatch.setattr(measure, "CUT", 24)
     monkeypatch.setattr(measure, "TIMED", 24)
 
 
@@ -122,6 +124,26 @@ def test_what_had_no_time_has_no_verdict(emulated_kernels, forked_workers, small
     assert found() == {} and "no time for a verdict" in capsys.readouterr().err
 
 
+def test_a_set_that_does_not_start_in_its_time_is_named(
+    emulated_kernels, forked_workers, small, monkeypatch, capsys
+):
+    watch_checks = verification.watch_checks
+
+    def watch(stage, request, patience, end, record):
+        end = 0.0 if request["kernels"] == "cuda-hopper" else end
+        return watch_checks(stage, request, patience, end, record)
+
+    monkeypatch.setattr(verification, "watch_checks", watch)
+    assert cli.main(["verify", "--device", "cpu", "--seconds", "5000"]) == 0
+    said = capsys.readouterr().out
+    assert "cuda-portable is right for float16 (D up to 512)" in said
+    assert (
+        "cuda-hopper has no verdict for bfloat16 (every D) and float16 (every D) and float32 "
+        "(every D), as time was up: `fastclip verify --seconds` gives it more."
+    ) in said
+    assert set(found()) == {"cuda-portable", "chunked", "eager"}
+
+
 def test_rows_of_a_file_that_are_elsewhere_are_stale(small, capsys):
     finding = Finding(HOPPER, *KIND, True, "", 24, {"cuda-hopper": [1.0, 2.0]})
     (row,) = verdicts([finding], CPU)
@@ -129,6 +151,21 @@ def test_rows_of_a_file_that_are_elsewhere_are_stale(small, capsys):
     own_verdicts.record([own_verdicts.OwnVerdict(**vars(row) | {"environment": other})])
     assert cli.main(["verify", "--show"]) == 0
     assert capsys.readouterr().out.strip().endswith("no, stale")
+
+
+def test_a_verdict_is_of_torchs_default_precision(monkeypatch):
+    """Of which the processes are that measure, whatever is set."""
+    finding = Finding(HOPPER, "float32", 512, True, "", 24, {"cuda-hopper": [1.0, 2.0]})
+    (row,) = verdicts([finding], CPU)
+    assert row.planes == 2
+    monkeypatch.setattr(measure, "run", lambda **request: None)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        worker.main(["verify.measure", '{"device": "cpu"}'])
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_times_that_a_clock_cannot_tell_apart_are_left_out():
