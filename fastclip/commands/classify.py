@@ -11,8 +11,9 @@ from itertools import chain
 from fastclip.commands.model_arguments import ERRORS, FAILED, add_model_arguments, fail, model_of
 from fastclip.data.loading.bad_samples import listed
 from fastclip.data.sources.image_files import image_files
+from fastclip.evaluate.answers import Answer
 from fastclip.evaluate.class_prompts import ClassPrompts, read_class_prompts
-from fastclip.evaluate.image_classifier import BATCH_SIZE, Answer, ImageClassifier
+from fastclip.evaluate.image_classifier import BATCH_SIZE, ImageClassifier
 from fastclip.printable import printable
 from fastclip.progress import is_watched, progress_bar, write_line
 

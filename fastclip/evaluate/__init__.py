@@ -6,7 +6,8 @@
     evaluator                              all of it while training, on all processes of a job
     zero_shot_task, prompts, imagenet      what is classified, and as what
     class_prompts, json_prompts            what is said of each class, from wherever it comes
-    classifier, image_classifier           classes as columns; an answer for each image
+    classifier                             classes as columns, of the prompts of each
+    image_classifier, answers              what is said of an image
     zero_shot_classifier                   open_clip's interface
 
 The modules `ranking` and `classification` were called `retrieval` and `zero_shot`, and can still be
