@@ -2,6 +2,10 @@
 
 encode       features of a model, batch after batch
 
+job          a source to a folder of vectors: `embed`
+inputs       what can be embedded, and what is known of each input
+feed         inputs decoded ahead, in order
+
 layout       where things are in a folder of embeddings
 manifest     what the folder says of itself: model, source, settings, files and their digests
 storage      vectors as float32, float16 or int8
@@ -11,3 +15,24 @@ skip_list    what has no vector, and why
 writer       writes a folder, file after file, under a lock; what is killed goes on
 reader       opens a folder, shards of one, or clip-retrieval's: `open_embeddings`
 """
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastclip.embeddings.job import embed as embed
+    from fastclip.embeddings.reader import Embeddings as Embeddings
+    from fastclip.embeddings.reader import open_embeddings as open_embeddings
+    from fastclip.embeddings.writer import EmbeddingsWriter as EmbeddingsWriter
+
+# Named here, imported when they are asked for: who encodes need not load what writes.
+_MODULES = {
+    "embed": "job", "Embeddings": "reader", "open_embeddings": "reader",
+    "EmbeddingsWriter": "writer",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

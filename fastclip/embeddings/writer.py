@@ -1,5 +1,6 @@
 """Writes a folder of embeddings, file after file, so that a killed job loses one file's rows."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -166,6 +167,7 @@ class EmbeddingsWriter:
                     f"{self.folder} has embeddings that fastclip did not write: choose another "
                     "folder"
                 )
+            remove_temporaries(self.folder, re.escape(MANIFEST))
             write_manifest(self.folder, self._wanted, self._tell)
             return self._wanted
         if not self._resume:

@@ -39,28 +39,51 @@ class Decoder:
             TypeError: the transform or the tokenizer returns something else.
         """
         seed_generators(self.seed, "decode", epoch, address.part, address.number)
-        # A transform may raise anything on an image that it was not made for. One that raises on
-        # all of them is found by the rate of bad samples, and by their details.
-        try:
-            pixels = self._pixels(sample.image)
-        except ImageError as error:
-            return BadSample(sample.key, "unusable image", str(error))
-        except FileNotFoundError as error:
-            return BadSample(sample.key, "missing image file", str(error))
-        except Exception as error:
-            return BadSample(sample.key, "unusable image", f"{type(error).__name__}: {error}")
-        _require(pixels, "transform", torch.uint8, 3)
-        try:
-            tokens = self.tokenizer([sample.caption])
-        except Exception as error:
-            return BadSample(sample.key, "unusable caption", f"{type(error).__name__}: {error}")
-        _require(tokens, "tokenizer", torch.int64, 2)
-        return pixels, tokens[0]
+        pixels = decoded_image(sample, self.transform)
+        if isinstance(pixels, BadSample):
+            return pixels
+        tokens = tokens_of(sample, self.tokenizer)
+        return tokens if isinstance(tokens, BadSample) else (pixels, tokens)
 
-    def _pixels(self, image: Any) -> Tensor:
-        if self.transform is None:
-            return image
-        return self.transform(_to_pil(image) if isinstance(image, Tensor) else image)
+
+def decoded_image(sample: Sample, transform: Callable[[Any], Tensor] | None) -> Tensor | BadSample:
+    """Return the (C, H, W) uint8 pixels of a sample; see `Decoder`.
+
+    Raises:
+        TypeError: the transform returns something else.
+    """
+    # A transform may raise anything on an image that it was not made for. One that raises on
+    # all of them is found by the rate of bad samples, and by their details.
+    try:
+        pixels = _pixels(sample.image, transform)
+    except ImageError as error:
+        return BadSample(sample.key, "unusable image", str(error))
+    except FileNotFoundError as error:
+        return BadSample(sample.key, "missing image file", str(error))
+    except Exception as error:
+        return BadSample(sample.key, "unusable image", f"{type(error).__name__}: {error}")
+    _require(pixels, "transform", torch.uint8, 3)
+    return pixels
+
+
+def tokens_of(sample: Sample, tokenizer: Callable[[list[str]], Tensor]) -> Tensor | BadSample:
+    """Return the (T,) int64 tokens of the caption of a sample.
+
+    Raises:
+        TypeError: the tokenizer returns something else.
+    """
+    try:
+        tokens = tokenizer([sample.caption])
+    except Exception as error:
+        return BadSample(sample.key, "unusable caption", f"{type(error).__name__}: {error}")
+    _require(tokens, "tokenizer", torch.int64, 2)
+    return tokens[0]
+
+
+def _pixels(image: Any, transform: Callable[[Any], Tensor] | None) -> Tensor:
+    if transform is None:
+        return image
+    return transform(_to_pil(image) if isinstance(image, Tensor) else image)
 
 
 def _to_pil(pixels: Tensor) -> Image.Image:
