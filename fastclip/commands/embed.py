@@ -5,6 +5,7 @@ import sys
 
 from fastclip.commands.model_arguments import ERRORS, add_model_arguments, fail, model_of
 from fastclip.data.loading.bad_samples import skipped_summary
+from fastclip.data.preprocess import DECODINGS
 from fastclip.embeddings.job import Progress, embed
 from fastclip.embeddings.layout import METADATA_FORMATS
 from fastclip.embeddings.storage import DTYPES
@@ -71,6 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", metavar="N", type=int,
         help="The number of threads that decode images. The default is one for each "
         "core.")  # fmt: skip
+    group.add_argument("--decode", choices=DECODINGS, default="exact",
+        help="With fast, a JPEG that is much larger than the images of the model is decoded in a "
+        "half, a quarter or an eighth of its size, at least twice theirs. Vectors change a "
+        "little; `python -m fastclip.benchmarks.embedding` measures how much, and the gain. The "
+        "default is %(default)s.")  # fmt: skip
     group.add_argument("--strict", action="store_true",
         help="End at the first input that cannot be embedded.")  # fmt: skip
     group.add_argument("--max-bad-rate", metavar="FRACTION", type=float, default=0.1,
@@ -89,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
                 images=args.images if chosen else None, texts=args.texts if chosen else None,
                 store=args.store, metadata=args.metadata,
                 rows_per_file=args.rows_per_file, batch_size=args.batch_size,
-                workers=args.workers, shard=args.shard, resume=args.resume, strict=args.strict,
+                workers=args.workers, decode=args.decode, shard=args.shard,
+                resume=args.resume, strict=args.strict,
                 max_bad_rate=args.max_bad_rate, image_key=args.image_key,
                 caption_key=args.caption_key, separator=args.separator, progress=bar.show,
                 tell=_tell,

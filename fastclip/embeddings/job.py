@@ -3,14 +3,16 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.loading.loader import JUDGED_AFTER
+from fastclip.data.preprocess import EvaluationTransform
 from fastclip.data.sources.samples import BadSample
 from fastclip.data.sources.source import Source
 from fastclip.embeddings.encode import Encoder
@@ -71,6 +73,7 @@ def embed(
     rows_per_file: int = 100_000,
     batch_size: int = 256,
     workers: int | None = None,
+    decode: str = "exact",
     shard: tuple[int, int] = (0, 1),
     resume: bool = False,
     strict: bool = False,
@@ -99,6 +102,8 @@ def embed(
         rows_per_file, batch_size: rows of a file, and of a forward of the model, which never is of
             two files.
         workers: threads that decode images; by default one for each core.
+        decode: "exact", or "fast", which takes JPEGs that are much larger than the model's images
+            in a part of their size; see `EvaluationTransform`.
         shard: (i, n) embeds part i of n, numbered from 0, into a folder in `out`; n such jobs, on
             any machines and in any order, are the whole.
         resume: go on where a job with the same model, source and settings stopped.
@@ -145,10 +150,11 @@ def embed(
     out = Path(out)
     manifest = Manifest(
         ModelRecord.of(ready), SourceRecord(found.name, found.digest), found.root, sides, store,
-        metadata, rows_per_file, {"batch_size": batch_size, "shard": [index, count]},
+        metadata, rows_per_file,
+        {"batch_size": batch_size, "decode": decode, "shard": [index, count]},
     )  # fmt: skip
     feed = Feed(
-        found, parts, ready.transform if "img" in sides else None,
+        found, parts, _transform(ready, decode) if "img" in sides else None,
         ready.tokenizer if "text" in sides else None, workers, 2 * batch_size,
     )  # fmt: skip
     folder = out if count == 1 else shard_folder(out, index, count)
@@ -239,6 +245,14 @@ class _Job:
         state.decode_seconds = self._feed.decode_seconds / self._feed.workers
         self._batch = []
         self._progress(state)
+
+
+def _transform(ready: InferenceModel, decode: str) -> Callable[[Any], Tensor]:
+    if decode == "exact":
+        return ready.transform
+    if not isinstance(ready.transform, EvaluationTransform):
+        raise ValueError(f"decode must be 'exact' for the images of {ready.name}, got {decode!r}")
+    return replace(ready.transform, decode=decode)
 
 
 def _stacked(batch: list[Ready], name: str) -> Tensor | None:

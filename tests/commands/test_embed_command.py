@@ -7,8 +7,9 @@ import pytest
 
 from fastclip.cli import main
 from fastclip.embeddings import open_embeddings
+from tests.support.images import encoded, random_image
 from tests.support.pair_files import image_bytes
-from tests.support.ready import digits_checkpoint
+from tests.support.ready import digits_checkpoint, tiny_directory
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,25 @@ def test_without_pyarrow_the_error_names_the_way_out(
     assert "pip install 'fastclip-kernels[embed]', or choose jsonl" in capsys.readouterr().err
     assert embed(checkpoint, photos, tmp_path / "out", "--metadata", "jsonl") == 0
     assert len(open_embeddings(tmp_path / "out")) == 20
+    capsys.readouterr()
+
+
+def test_fast_decoding_is_recorded_and_refused_where_there_is_none(
+    checkpoint, photos, tmp_path, capsys
+):
+    assert embed(checkpoint, photos, tmp_path / "no", "--decode", "fast") == 2
+    assert "decode must be 'exact' for the images of" in capsys.readouterr().err
+    folder = tmp_path / "in"
+    folder.mkdir()
+    noise = random_image("RGB", 60, 40).resize((640, 480))
+    (folder / "large.jpg").write_bytes(encoded(noise, "JPEG"))
+    model = tiny_directory(tmp_path / "model")
+    for decode in ("exact", "fast"):
+        assert embed(model, folder, tmp_path / decode, "--decode", decode) == 0
+    exact, fast = (open_embeddings(tmp_path / decode) for decode in ("exact", "fast"))
+    assert fast.manifest.settings["decode"] == "fast"
+    cosine = float(exact.images.rows([0])[0] @ fast.images.rows([0])[0])
+    assert 0.95 < cosine < 0.9999999
     capsys.readouterr()
 
 
