@@ -6,7 +6,8 @@ import sys
 from fastclip.commands.model_arguments import ERRORS, add_model_arguments, fail, model_of
 from fastclip.data.loading.bad_samples import skipped_summary
 from fastclip.data.preprocess import DECODINGS
-from fastclip.embeddings.job import Progress, embed
+from fastclip.embeddings.embed_source import embed
+from fastclip.embeddings.job import Progress
 from fastclip.embeddings.layout import METADATA_FORMATS
 from fastclip.embeddings.storage import DTYPES
 from fastclip.printable import printable

@@ -2,7 +2,8 @@
 
 encode       features of a model, batch after batch
 
-job          a source to a folder of vectors: `embed`
+embed_source a source to a folder of vectors: `embed`
+job          the loop of it
 inputs       what can be embedded, and what is known of each input
 feed         inputs decoded ahead, in order
 
@@ -20,14 +21,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastclip.embeddings.job import embed as embed
+    from fastclip.embeddings.embed_source import embed as embed
     from fastclip.embeddings.reader import Embeddings as Embeddings
     from fastclip.embeddings.reader import open_embeddings as open_embeddings
     from fastclip.embeddings.writer import EmbeddingsWriter as EmbeddingsWriter
 
 # Named here, imported when they are asked for: who encodes need not load what writes.
 _MODULES = {
-    "embed": "job", "Embeddings": "reader", "open_embeddings": "reader",
+    "embed": "embed_source", "Embeddings": "reader", "open_embeddings": "reader",
     "EmbeddingsWriter": "writer",
 }  # fmt: skip
 

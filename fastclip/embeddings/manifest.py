@@ -142,9 +142,10 @@ class Manifest:
     def same_job(self) -> dict[str, Any]:
         """Return what must be the same for one job to go on where another one stopped."""
         values = asdict(self)
-        own = ("source", "root", "sides", "store", "metadata", "rows_per_file", "settings")
-        job = {name: values[name] for name in own}
-        model = values["model"] or {}
+        own = ("root", "sides", "store", "metadata", "rows_per_file", "settings")
+        source, model = values["source"] or {}, values["model"] or {}
+        # What model and source are called does not count.
+        job = {"source's contents": source.get("contents")} | {name: values[name] for name in own}
         return job | {f"model's {name}": value for name, value in model.items() if name != "name"}
 
 

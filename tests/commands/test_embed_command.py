@@ -1,11 +1,13 @@
 """`fastclip embed`: what it prints, what it writes, and what it refuses with status 2."""
 
 import io
+import re
 import sys
 
 import pytest
 
 from fastclip.cli import main
+from fastclip.commands import embed as embed_command
 from fastclip.embeddings import open_embeddings
 from tests.support.images import encoded, random_image
 from tests.support.pair_files import image_bytes
@@ -47,6 +49,14 @@ def test_folder_is_embedded_and_the_end_says_what_was_done(checkpoint, photos, t
         checkpoint, photos, out, "--store", "f16", "--metadata", "jsonl", "--resume"
     ) == 0  # fmt: skip
     assert "nothing was left to embed" in capsys.readouterr().out
+
+
+def test_bar_shows_both_rates_where_somebody_looks(
+    checkpoint, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(embed_command, "is_watched", lambda: True)
+    assert embed(checkpoint, photos, tmp_path / "out", "--batch-size", "8") == 0
+    assert re.search(r"embedding: .*\| 21/21 .*decoding [\d,]+/s, model", capsys.readouterr().err)
 
 
 def test_lines_and_shards(checkpoint, photos, tmp_path, monkeypatch, capsys):

@@ -343,7 +343,7 @@ def test_other_source_and_other_model_are_refused_when_a_job_is_resumed(tmp_path
     with pytest.raises(ValueError, match="its model's weights is"):
         embed(other, folder, tmp_path / "out", resume=True, **SETTINGS)
     (folder / "d0" / "new.png").write_bytes(image_bytes(7))
-    with pytest.raises(ValueError, match="its source is"):
+    with pytest.raises(ValueError, match="its source's contents is"):
         run(folder, tmp_path / "out", resume=True)
     with pytest.raises(ValueError, match="has embeddings already"):
         run(folder, tmp_path / "out")

@@ -278,7 +278,7 @@ def test_writer_refuses_what_does_not_fit(tmp_path):
     [
         ({"store": "f16"}, "its store is 'f32', not 'f16'"),
         ({"model": replace(MODEL, weights="x")}, "its model's weights is 'w', not 'x'"),
-        ({"source": replace(SOURCE, contents="x")}, "its source is"),
+        ({"source": replace(SOURCE, contents="x")}, "its source's contents is"),
         ({"settings": {"batch_size": 2}}, "its settings is"),
         ({"rows_per_file": 11}, "its rows_per_file is 10, not 11"),
     ],
