@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "train a small CLIP on images of digits, with the fused loss",
     "train": "train on your pairs, with a batch of any size",
     "classify": "say which of your classes images show",
+    "embed": "turn images and texts into files of vectors",
     "bench": "time losses against each other and count memory",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",
     "plan": "what a batch size takes of a GPU's memory, and what fits",

@@ -22,6 +22,7 @@ from fastclip.data.limits import LARGEST_IMAGE
 from fastclip.data.quoting import quoted, some_of
 from fastclip.data.transform_steps import (
     AnyImage,
+    OpenReduced,
     Step,
     evaluation_steps,
     listed,
@@ -39,6 +40,8 @@ INCEPTION_STD = (0.5, 0.5, 0.5)
 RESIZE_MODES = ("shortest", "longest", "squash")
 INTERPOLATIONS = ("bicubic", "bilinear", "random")
 OUTPUTS = ("float32", "uint8")
+DECODINGS = ("exact", "fast")
+REDUCED_TO = 2  # times the pixels of a side that the encoder takes, at least
 
 
 @dataclass(frozen=True)
@@ -143,26 +146,35 @@ class EvaluationTransform:
 
     Attributes:
         output: "float32" normalised, or "uint8" pixels, to be normalised by `standardize`.
+        decode: "exact", or "fast": the file of a JPEG is decoded in a half, a quarter or an eighth
+            of its width and height where both remain at least `REDUCED_TO` times as large as what
+            the encoder takes. The pixels differ a little from the exact ones.
         transforms: the steps that a call takes, in order, with torchvision's names: a list that
             may be read (`transforms[0].size`, `transforms[-1].mean`), sliced and changed.
 
     Raises:
-        ValueError: `output` is neither.
+        ValueError: `output` or `decode` is none of those.
         ImageError: when called, an image cannot be used; see `load_image` and `resize.py`.
         OSError: when called, a PIL image that was opened and not yet loaded is truncated.
     """
 
     cfg: PreprocessCfg
     output: str = "float32"
+    decode: str = field(default="exact", repr=False)
     transforms: list[Step] = field(init=False, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         _require_output(self.output)
+        if self.decode not in DECODINGS:
+            raise ValueError(f"decode must be one of {DECODINGS}, got {self.decode!r}")
         cfg = self.cfg
         steps = evaluation_steps(
             cfg.size, cfg.resize_mode, cfg.interpolation, cfg.fill_color, cfg.shortest_edge
         )
         steps += tensor_steps(cfg.mean, cfg.std, self.output)
+        if self.decode == "fast":
+            largest = max(*cfg.height_width, cfg.shortest_edge or 0)
+            steps.insert(0, OpenReduced(REDUCED_TO * largest))
         object.__setattr__(self, "transforms", steps)
 
     def __call__(self, source: AnyImage) -> Tensor:
@@ -179,7 +191,7 @@ class TrainingTransform:
 
     Of `cfg`, it needs size, mean and std: crops are always resized bicubically, as in open_clip.
 
-    Attributes and Raises: as for `EvaluationTransform`.
+    Attributes and Raises: as for `EvaluationTransform`, without `decode`.
     """
 
     cfg: PreprocessCfg

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from fastclip.data.augment import RATIO, AugmentationCfg, RandomResizedCrop, color_steps
-from fastclip.data.images import load_image, to_rgb
+from fastclip.data.images import MAX_PIXELS, load_image, to_rgb
 from fastclip.data.pixels import per_channel
 from fastclip.data.resize import (
     center_crop,
@@ -41,6 +41,22 @@ class Open:
     def __call__(self, source: AnyImage) -> Image.Image:
         image = source if isinstance(source, Image.Image) else load_image(source)
         return to_rgb(image) if image.mode.startswith(("P", "I")) else image
+
+
+@dataclass(frozen=True)
+class OpenReduced(Open):
+    """`Open` of a JPEG in a part of its size whose sides have at least `least_side` pixels.
+
+    The part is a half, a quarter or an eighth, which the decoder gives for less than all pixels.
+    """
+
+    least_side: int
+
+    def __call__(self, source: AnyImage) -> Image.Image:
+        is_open = isinstance(source, Image.Image)
+        return super().__call__(
+            source if is_open else load_image(source, MAX_PIXELS, self.least_side)
+        )
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,8 @@ class Decoder:
         pixels = read_pixels(self.transform, sample.image, sample.key)
         if isinstance(pixels, BadSample):
             return pixels
-        try:
-            tokens = self.tokenizer([sample.caption])
-        except Exception as error:
-            return BadSample(sample.key, "unusable caption", f"{type(error).__name__}: {error}")
-        _require(tokens, "tokenizer", torch.int64, 2)
-        return pixels, tokens[0]
+        tokens = tokens_of(sample, self.tokenizer)
+        return tokens if isinstance(tokens, BadSample) else (pixels, tokens)
 
 
 def read_pixels(
@@ -78,6 +74,20 @@ def read_pixels(
         return BadSample(key, "unusable image", f"{type(error).__name__}: {error}")
     _require(pixels, "transform", torch.uint8, 3)
     return pixels
+
+
+def tokens_of(sample: Sample, tokenizer: Callable[[list[str]], Tensor]) -> Tensor | BadSample:
+    """Return the (T,) int64 tokens of the caption of a sample.
+
+    Raises:
+        TypeError: the tokenizer returns something else.
+    """
+    try:
+        tokens = tokenizer([sample.caption])
+    except Exception as error:
+        return BadSample(sample.key, "unusable caption", f"{type(error).__name__}: {error}")
+    _require(tokens, "tokenizer", torch.int64, 2)
+    return tokens[0]
 
 
 def _to_pil(pixels: Tensor) -> Image.Image:

@@ -17,7 +17,7 @@ from fastclip.data.sources.records import (
     parse,
     split_records,
 )
-from fastclip.data.sources.samples import BadSample, Sample, with_caption
+from fastclip.data.sources.samples import BadSample, Sample, even_alone, with_caption
 from fastclip.data.sources.source import END, SAMPLES_PER_PART, Contents, Entry, Part, Source
 from fastclip.data.sources.table_conventions import (
     NUM_BYTES_LOOKED_AT,
@@ -45,6 +45,8 @@ class CsvSource(Source):
         path: of the file.
         separator: between fields; a backslash and a t mean a tab, as a shell passes "\\t".
         image_key, caption_key: names of columns.
+        lone_images: an image without a caption is a sample; `caption_key` may be None.
+        columns: samples have the fields of the other columns.
 
     Raises:
         OSError: the file cannot be opened, or is no regular file.
@@ -58,10 +60,16 @@ class CsvSource(Source):
         path: str | os.PathLike,
         separator: str = "\t",
         image_key: str = "filepath",
-        caption_key: str = "title",
+        caption_key: str | None = "title",
+        lone_images: bool = False,
+        columns: bool = False,
     ) -> None:
+        self._lone_images, self._has_columns = lone_images, columns
         self._separator = separator = literal_separator(separator)
-        self._columns_read = [("column of images", image_key), ("column of captions", caption_key)]
+        self._columns_read = [
+            ("column of images", image_key),
+            ("column of captions", str(caption_key)),
+        ]
         self.path = os.fspath(path)
         with open_regular(self.path) as file:
             if objection := objection_to(file.read(NUM_BYTES_LOOKED_AT)):
@@ -70,10 +78,14 @@ class CsvSource(Source):
             if header is None:
                 raise ValueError(f"path must be a table with a header, {self.path!r} is empty")
             text = header.raw.decode(errors="replace").removeprefix(BYTE_ORDER_MARK)
-            columns = parse(text, separator).values
-            self._num_columns = len(columns)
-            self._image_column = self._column("image_key", image_key, columns)
-            self._caption_column = self._column("caption_key", caption_key, columns)
+            self._names = names = parse(text, separator).values
+            self._num_columns = len(names)
+            self._image_column = self._column("image_key", image_key, names)
+            self._caption_column = (
+                None
+                if caption_key is None and lone_images
+                else self._column("caption_key", caption_key, names)
+            )
             self._is_well_quoted = is_well_quoted(file, header.end, separator, self._num_columns)
             records = split_records(file, header.end, separator, self._ends_before)
             self._parts = list(self._find_parts(records))
@@ -132,7 +144,15 @@ class CsvSource(Source):
             detail = f"{cut(name)}: {DOWNLOAD}"
             return BadSample(key, "image is an address and no local file", detail)
         path = os.path.join(self._folder, name)
-        return with_caption(f"{key}, {cut(name)}", path, fields.values[self._caption_column])
+        column = self._caption_column
+        caption = "" if column is None else fields.values[column]
+        found = with_caption(f"{key}, {cut(name)}", path, caption)
+        found = even_alone(found, path) if self._lone_images else found
+        if not self._has_columns or isinstance(found, BadSample):
+            return found
+        read = (self._image_column, column)
+        fields_left = enumerate(zip(self._names, fields.values, strict=True))
+        return found._replace(columns=dict(pair for i, pair in fields_left if i not in read))
 
     def _ends_before(self, first: list[str], line: list[str], record: Fields) -> bool:
         """Is the record no row with the line, or the line one with an image of its own?"""

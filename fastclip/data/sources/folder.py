@@ -9,7 +9,14 @@ from fastclip.data.sources.file_marks import mark_of_listing
 from fastclip.data.sources.file_names import Suffixes, suffix_of
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.sample_groups import group_members
-from fastclip.data.sources.samples import MAX_CAPTION_BYTES, BadSample, Sample, with_caption_of
+from fastclip.data.sources.samples import (
+    MAX_CAPTION_BYTES,
+    NO_CAPTION,
+    BadSample,
+    Sample,
+    even_alone,
+    with_caption_of,
+)
 from fastclip.data.sources.source import Contents, IndexedSource
 
 
@@ -23,6 +30,7 @@ class FolderSource(IndexedSource):
     Args:
         root: a folder.
         image_key, caption_key: suffixes, see `file_names.Suffixes`.
+        lone_images: an image without a caption, or with an empty one, is a sample.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
@@ -35,8 +43,10 @@ class FolderSource(IndexedSource):
         root: str | os.PathLike,
         image_key: str | None = None,
         caption_key: str | None = None,
+        lone_images: bool = False,
     ) -> None:
         self.root = os.fspath(root)
+        self._lone_images = lone_images
         suffixes = Suffixes(image_key, caption_key)
         found = list_folder(self.root)
         self._samples: list[tuple[str | None, str | None]] = []  # names of images and captions
@@ -67,13 +77,17 @@ class FolderSource(IndexedSource):
         image, caption = self._samples[index]
         if image is None:
             return BadSample(caption, "no image")
+        found = self._load_pair(image, caption)
+        return even_alone(found, os.path.join(self.root, image)) if self._lone_images else found
+
+    def _load_pair(self, image: str, caption: str | None) -> Sample | BadSample:
         if caption is None:
-            return BadSample(image, "no caption")
+            return BadSample(image, NO_CAPTION)
         try:
             with open_regular(os.path.join(self.root, caption)) as file:
                 contents = file.read(MAX_CAPTION_BYTES + 1)
         except FileNotFoundError:
-            return BadSample(image, "no caption")
+            return BadSample(image, NO_CAPTION)
         except OSError as error:
             return BadSample(image, "unreadable caption", str(error))
         return with_caption_of(image, os.path.join(self.root, image), caption, contents)

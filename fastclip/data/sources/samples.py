@@ -2,7 +2,7 @@
 
 import codecs
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 from torch import Tensor
@@ -12,12 +12,14 @@ from torch import Tensor
 MAX_CAPTION = 2**15
 MAX_CAPTION_BYTES = 4 * MAX_CAPTION
 JSON_FIELDS = ("caption", "text")  # in order of preference
+NO_CAPTION, EMPTY_CAPTION = "no caption", "empty caption"
 
 
 class Sample(NamedTuple):
     key: str  # names the sample in logs, with its file
     image: bytes | str | Tensor | Image.Image  # a file, its path, or (C, H, W) uint8 pixels
-    caption: str
+    caption: str  # "" only where a source takes images without one
+    columns: dict[str, Any] | None = None  # what else is known of it, where it was asked for
 
 
 class BadSample(NamedTuple):
@@ -25,6 +27,13 @@ class BadSample(NamedTuple):
     reason: str  # of a small set of phrases, which are counted
     detail: str = ""  # what is particular to this one
     lost: int = 1  # samples: a missing shard may be many, a file of no sample is none
+
+
+def even_alone(found: Sample | BadSample, image: bytes | str | Tensor | Any) -> Sample | BadSample:
+    """Return a sample without a caption where the lack of one is all that is wrong."""
+    if isinstance(found, BadSample) and found.reason in (NO_CAPTION, EMPTY_CAPTION):
+        return Sample(found.key, image, "")
+    return found
 
 
 def with_caption_of(key: str, image: bytes | str, name: str, contents: bytes) -> Sample | BadSample:
@@ -38,7 +47,7 @@ def with_caption_of(key: str, image: bytes | str, name: str, contents: bytes) ->
         values = json.loads(contents)
         caption = next(values[field] for field in JSON_FIELDS if field in values)
     except (ValueError, TypeError, StopIteration, RecursionError):
-        return BadSample(key, "no caption", f"{name} has none of {', '.join(JSON_FIELDS)}")
+        return BadSample(key, NO_CAPTION, f"{name} has none of {', '.join(JSON_FIELDS)}")
     return with_caption(key, image, caption)
 
 
@@ -57,9 +66,9 @@ def with_caption(
             decoder = codecs.getincrementaldecoder("utf-8-sig")()
             caption = decoder.decode(caption[:MAX_CAPTION_BYTES], final=is_whole)
         if not isinstance(caption, str):
-            return BadSample(key, "no caption", f"got {type(caption).__name__}")
+            return BadSample(key, NO_CAPTION, f"got {type(caption).__name__}")
         caption.encode()
     except UnicodeError as error:
         return BadSample(key, "caption is not UTF-8", str(error))
     caption = caption.strip()[:MAX_CAPTION]
-    return Sample(key, image, caption) if caption else BadSample(key, "empty caption")
+    return Sample(key, image, caption) if caption else BadSample(key, EMPTY_CAPTION)

@@ -18,8 +18,15 @@ from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import marks_of_shards
 from fastclip.data.sources.file_names import Suffixes, is_ignored, suffix_of
 from fastclip.data.sources.folder_files import list_folder
+from fastclip.data.sources.sample_columns import MAX_COLUMNS_BYTES, columns_of
 from fastclip.data.sources.sample_groups import Group, group_members
-from fastclip.data.sources.samples import BadSample, Sample, with_caption_of
+from fastclip.data.sources.samples import (
+    NO_CAPTION,
+    BadSample,
+    Sample,
+    even_alone,
+    with_caption_of,
+)
 from fastclip.data.sources.shard_names import (
     SIZES,
     is_shard_name,
@@ -46,6 +53,9 @@ class TarSource(Source):
         spec: names of shards, or a folder, whose shards are read and whose other files are counted
             in `skipped`.
         image_key, caption_key: suffixes, see `file_names.Suffixes`.
+        lone_images: an image without a caption, or with an empty one, is a sample, unless there is
+            damage next to it.
+        columns: samples have the values of the member `key.json`, as img2dataset writes them.
 
     Raises:
         FileNotFoundError: no shard exists.
@@ -54,8 +64,14 @@ class TarSource(Source):
     """
 
     def __init__(
-        self, spec: str, image_key: str | None = None, caption_key: str | None = None
+        self,
+        spec: str,
+        image_key: str | None = None,
+        caption_key: str | None = None,
+        lone_images: bool = False,
+        columns: bool = False,
     ) -> None:
+        self._lone_images, self._columns = lone_images, columns
         self._suffixes = Suffixes(image_key, caption_key)
         self._skipped = _others_in(spec) if os.path.isdir(spec) else {}
         self._paths = shard_paths(spec)
@@ -100,7 +116,7 @@ class TarSource(Source):
             with open_regular(part.name, buffering=2**17) as file:
                 for group in self._groups(file, position):
                     start, position = group.members[0].start, group.members[-1].end
-                    yield Entry(start, position, partial(_load, file, part.name, group))
+                    yield Entry(start, position, partial(self._load, file, part.name, group))
                     num_read += _is_sample(group)
             if is_whole:
                 self._counts.setdefault(part.name, num_read)
@@ -110,6 +126,22 @@ class TarSource(Source):
             reason = "missing shard" if missing else "unreadable shard"
             bad = BadSample(part.name, reason, str(error), lost)
             yield Entry(position, END, lambda: bad)
+
+    def _load(self, file: BinaryIO, shard: str, group: Group) -> Sample | BadSample:
+        found = _load(file, shard, group, self._lone_images)
+        if not self._columns or isinstance(found, BadSample):
+            return found
+        name = f"{group.key}.json"
+        member = next((m for m in group.members if isinstance(m, Member) and m.name == name), None)
+        if member is None or member.kind != "file":
+            return found
+        if member.size > MAX_COLUMNS_BYTES:
+            return BadSample(found.key, "json is too large", f"more than {MAX_COLUMNS_BYTES} bytes")
+        try:
+            columns = columns_of(_contents(file, member) or b"")
+        except (OSError, ValueError) as error:
+            return BadSample(found.key, "unreadable json", str(error))
+        return found._replace(columns=columns)
 
     def _groups(self, file: BinaryIO, position: int) -> Iterator[Group]:
         members = (m for m in read_members(file, position) if not _is_ignored(m))
@@ -150,7 +182,7 @@ def _is_ignored(member: Member | Damage) -> bool:
     return isinstance(member, Member) and (member.kind == "folder" or is_ignored(member.name))
 
 
-def _load(file: BinaryIO, shard: str, group: Group) -> Sample | BadSample:
+def _load(file: BinaryIO, shard: str, group: Group, lone_images: bool) -> Sample | BadSample:
     damage = group.damage
     if not _is_sample(group):
         (member,) = group.members
@@ -159,17 +191,22 @@ def _load(file: BinaryIO, shard: str, group: Group) -> Sample | BadSample:
     if not group.is_pair:
         if damage is not None:
             return BadSample(key, damage.reason, f"at byte {damage.start}")
-        return BadSample(key, "no image" if group.image is None else "no caption", _named(group))
+        if group.image is None or not lone_images:
+            reason = "no image" if group.image is None else NO_CAPTION
+            return BadSample(key, reason, _named(group))
     for member in (group.image, group.caption):
-        if member.kind != "file":
+        if member is not None and member.kind != "file":
             return BadSample(key, "member is a link or no plain file", _shown(member.name))
     try:
-        image, caption = _contents(file, group.image), _contents(file, group.caption)
+        image = _contents(file, group.image)
+        caption = b"" if group.caption is None else _contents(file, group.caption)
     except OSError as error:
         return BadSample(key, "unreadable shard", str(error))
     if image is None or caption is None:
         return BadSample(key, "member is too large", f"more than {MAX_MEMBER_BYTES} bytes")
-    return with_caption_of(key, image, _shown(group.caption.name), caption)
+    name = "" if group.caption is None else _shown(group.caption.name)
+    found = with_caption_of(key, image, name, caption)
+    return even_alone(found, image) if lone_images else found
 
 
 def _contents(file: BinaryIO, member: Member) -> bytes | None:

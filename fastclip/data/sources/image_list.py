@@ -1,0 +1,69 @@
+"""A text file of the paths of images, one to a line."""
+
+import os
+
+from fastclip.data.quoting import cut
+from fastclip.data.regular_file import read_regular
+from fastclip.data.sources.csv import DOWNLOAD, MAX_PATH
+from fastclip.data.sources.file_marks import mark_of_table
+from fastclip.data.sources.samples import BadSample, Sample
+from fastclip.data.sources.source import Contents, IndexedSource
+from fastclip.data.sources.table_conventions import (
+    NUM_BYTES_LOOKED_AT,
+    folder_of,
+    is_address,
+    objection_to,
+)
+
+LARGEST_LIST = 2**31  # bytes
+
+
+class ImageListSource(IndexedSource):
+    """The images that a list in UTF-8 names, without captions; empty lines are none.
+
+    Paths are absolute, or relative to the folder of the list or to the working directory: the first
+    one that exists in one of the two says which, for all lines.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no text in UTF-8, has no line or more than `LARGEST_LIST` bytes, or an
+            image is in both folders, and they differ.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = os.fspath(path)
+        contents = read_regular(self.path, LARGEST_LIST)
+        if objection := objection_to(contents[:NUM_BYTES_LOOKED_AT]):
+            raise ValueError(f"a list of images must be text, but {self.path!r} {objection}")
+        contents = contents.removeprefix(b"\xef\xbb\xbf")
+        self._lines = [line for line in contents.splitlines() if line.strip()]
+        if not self._lines:
+            raise ValueError(f"{self.path!r} names no image")
+        first = [self._name(i) for i in range(min(64, len(self)))]
+        self._folder = folder_of([name for name in first if isinstance(name, str)], self.path)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def contents(self) -> Contents:
+        """The bytes of the list, not those of the images that it names."""
+        return [("list", mark_of_table(self.path))]
+
+    def load(self, index: int) -> Sample | BadSample:
+        name = self._name(index)
+        if isinstance(name, BadSample):
+            return name
+        return Sample(name, os.path.join(self._folder, name), "")
+
+    def _name(self, index: int) -> str | BadSample:
+        key = f"{os.path.basename(self.path)}, path {index + 1}"
+        try:
+            name = self._lines[index].decode().strip()
+        except UnicodeError as error:
+            return BadSample(key, "path is not UTF-8", str(error))
+        if len(name) > MAX_PATH:
+            return BadSample(key, "path of the image is too long", f"{len(name)} characters")
+        if is_address(name):
+            detail = f"{cut(name)}: {DOWNLOAD}"
+            return BadSample(key, "image is an address and no local file", detail)
+        return name

@@ -1,0 +1,152 @@
+"""Tables in Parquet with a column of paths of images; pyarrow is imported if one is opened."""
+
+import datetime
+import math
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from fastclip.data.quoting import cut, first_line
+from fastclip.data.regular_file import open_regular
+from fastclip.data.sources.csv import DOWNLOAD, MAX_PATH
+from fastclip.data.sources.file_marks import mark_of_table
+from fastclip.data.sources.samples import BadSample, Sample, even_alone, with_caption
+from fastclip.data.sources.source import END, Contents, Entry, Part, Source
+from fastclip.data.sources.table_conventions import folder_of, is_address
+
+
+class ParquetSource(Source):
+    """The rows of a Parquet file, a part to each of its row groups.
+
+    Paths of images are absolute, or relative to the folder of the file or to the working directory:
+    the first one that exists in one of the two says which, for all rows.
+
+    Args:
+        image_key, caption_key: names of columns; without captions None.
+        lone_images: an image without a caption is a sample.
+
+    Raises:
+        ModuleNotFoundError: pyarrow is not installed.
+        OSError: the file cannot be read.
+        ValueError: it is no Parquet file, has no row, or lacks a column.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        image_key: str,
+        caption_key: str | None = None,
+        lone_images: bool = False,
+    ) -> None:
+        self.path = os.fspath(path)
+        self._image_key, self._caption_key = image_key, caption_key
+        self._lone_images = lone_images
+        names = columns_of_parquet(self.path)
+        for argument, name in (("image_key", image_key), ("caption_key", caption_key)):
+            if name is not None and name not in names:
+                raise ValueError(
+                    f"{argument} must be a column of {self.path!r}, got {name!r}; the columns are "
+                    f"{cut(str(names))}"
+                )
+        with open_regular(self.path) as file:
+            metadata = _parquet().ParquetFile(file).metadata
+            sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        self._groups = {start: i for i, start in enumerate(starts) if sizes[i]}
+        self._parts = [
+            Part(self.path, s, s + n, n) for s, n in zip(starts, sizes, strict=True) if n
+        ]
+        if not self._parts:
+            raise ValueError(f"path must be a table with rows, {self.path!r} has none")
+        self._folder = ""
+        found = (entry.load() for entry in self.read(self._parts[0]))
+        images = [sample.image for sample in found if isinstance(sample, Sample)]
+        self._folder = folder_of(images[:64], self.path)
+
+    def parts(self) -> list[Part]:
+        return self._parts
+
+    def contents(self) -> Contents:
+        """The bytes of the table, not those of the images that it names."""
+        columns = [("images", self._image_key), ("captions", str(self._caption_key))]
+        return [("table", mark_of_table(self.path)), *columns]
+
+    def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
+        start = part.start if position is None else position
+        if start >= part.stop:
+            return
+        try:
+            with open_regular(self.path) as file:
+                table = _parquet().ParquetFile(file).read_row_group(self._groups[part.start])
+        except (OSError, *_errors()) as error:
+            bad = BadSample(self.path, "unreadable table", first_line(error), part.stop - start)
+            yield Entry(start, END, lambda: bad)
+            return
+        for number in range(start, part.stop):
+            row = partial(self._load, table, number - part.start, number)
+            yield Entry(number, number + 1, row)
+
+    def _load(self, table: Any, place: int, number: int) -> Sample | BadSample:
+        key = f"{os.path.basename(self.path)}, row {number}"
+        try:
+            row = table.slice(place, 1).to_pylist()[0]
+        except (UnicodeError, *_errors()) as error:
+            return BadSample(key, "unreadable row", first_line(error))
+        name = row.pop(self._image_key)
+        if not isinstance(name, str) or not name:
+            return BadSample(key, "no image")
+        if len(name) > MAX_PATH:
+            return BadSample(key, "path of the image is too long", f"{len(name)} characters")
+        if is_address(name):
+            detail = f"{cut(name)}: {DOWNLOAD}"
+            return BadSample(key, "image is an address and no local file", detail)
+        caption = "" if self._caption_key is None else row.pop(self._caption_key)
+        path = os.path.join(self._folder, name)
+        found = with_caption(f"{key}, {cut(name)}", path, caption)
+        found = even_alone(found, path) if self._lone_images else found
+        if isinstance(found, BadSample):
+            return found
+        return found._replace(columns={name: _as_json(value) for name, value in row.items()})
+
+
+def columns_of_parquet(path: str) -> list[str]:
+    """Return the names of the columns of a Parquet file; raises as `ParquetSource`."""
+    parquet = _parquet()
+    with open_regular(path) as file:
+        try:
+            return parquet.ParquetFile(file).schema_arrow.names
+        except _errors() as error:
+            raise ValueError(f"{path!r} is no Parquet file: {first_line(error)}") from None
+
+
+def _as_json(value: Any) -> Any:
+    """What JSON has of a value: None of nan, and of what JSON does not have, a text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): _as_json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(part) for part in value]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    is_plain = value is None or isinstance(value, str | int | bool)
+    return value if is_plain else str(value)
+
+
+def _parquet() -> Any:
+    try:
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "a table in Parquet needs pyarrow: pip install 'fastclip-kernels[embed]'"
+        ) from error
+    return parquet
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    from pyarrow import ArrowException
+
+    return (ArrowException,)

@@ -1,0 +1,156 @@
+"""Embeds images and texts into a folder: an input for each row, in the order of the source."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fastclip.data.preprocess import DECODINGS, EvaluationTransform
+from fastclip.data.sources.source import Source
+from fastclip.embeddings.feed import Feed
+from fastclip.embeddings.inputs import Input, open_input
+from fastclip.embeddings.job import Job, Progress
+from fastclip.embeddings.layout import METADATA_FORMATS, shard_folder
+from fastclip.embeddings.manifest import Manifest, ModelRecord, SourceRecord
+from fastclip.embeddings.storage import DTYPES
+from fastclip.embeddings.writer import EmbeddingsWriter
+from fastclip.models.inference import InferenceModel
+
+
+def embed(
+    ready: InferenceModel,
+    source: str | os.PathLike | Source,
+    out: str | os.PathLike,
+    *,
+    images: bool | None = None,
+    texts: bool | None = None,
+    store: str = "f32",
+    metadata: str = "parquet",
+    rows_per_file: int = 100_000,
+    batch_size: int = 256,
+    workers: int | None = None,
+    decode: str = "exact",
+    shard: tuple[int, int] = (0, 1),
+    resume: bool = False,
+    strict: bool = False,
+    max_bad_rate: float = 0.1,
+    image_key: str | None = None,
+    caption_key: str | None = None,
+    separator: str | None = None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Progress:
+    """Embed a source into a folder, which `open_embeddings` reads.
+
+    The vectors are unit vectors in the order of the source, whatever `workers` is. A job that was
+    killed at any moment and is resumed writes the same files, to the bit, on the same machine. What
+    cannot be embedded is skipped, counted and listed with its reason in `skipped.jsonl`; an input
+    that was there when the source was listed and is gone when it is read is among that.
+
+    Args:
+        ready: from `open_model`.
+        source: see `open_input`.
+        out: made if there is none; without `resume` it must have no embeddings.
+        images, texts: which sides to embed; by default what there is, and only what is True if one
+            of them is. With texts, an image without a caption is skipped.
+        store: "f32", "f16" or "int8"; see `storage.py`.
+        metadata: "parquet", which needs pyarrow, or "jsonl".
+        rows_per_file, batch_size: rows of a file, and of a forward of the model, which never is of
+            two files.
+        workers: threads that decode images; by default one for each core.
+        decode: "exact", or "fast", which takes JPEGs that are much larger than the model's images
+            in a part of their size; see `EvaluationTransform`.
+        shard: (i, n) embeds part i of n, numbered from 0, into a folder in `out`; n such jobs, on
+            any machines and in any order, are the whole.
+        resume: go on where a job with the same model, source and settings stopped.
+        strict: end at the first input that cannot be embedded.
+        max_bad_rate: fraction of inputs, in [0, 1], that may be skipped.
+        image_key, caption_key, separator: see `open_input`.
+        progress: called behind every batch.
+        tell: called with sentences that the user should know.
+
+    Raises:
+        CannotRead, CannotWrite: the disk refuses; what is complete stays, and can be resumed.
+        DataError: more inputs are bad than may be, or one is and `strict`; what is complete stays.
+        ModuleNotFoundError: a package is not installed that the source or the metadata needs.
+        OSError: the source cannot be read.
+        ValueError: an argument is out of its range, the source has nothing of a side, the model
+            gives what is no number, or the folder is that of another job or another process.
+
+    Example:
+        >>> ready = open_model("logs/my-run")
+        >>> embed(ready, "photos", "embeddings", store="f16").rows
+        1203
+        >>> open_embeddings("embeddings").images.rows([0]).shape
+        (1, 512)
+    """
+    index, count = _checked_shard(shard)
+    for name, value in (("rows_per_file", rows_per_file), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    for name, value, known in (
+        ("store", store, tuple(DTYPES)),
+        ("metadata", metadata, METADATA_FORMATS),
+        ("decode", decode, DECODINGS),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+    if not 0 <= max_bad_rate <= 1:
+        raise ValueError(f"max_bad_rate must be in [0, 1], got {max_bad_rate}")
+    workers = os.cpu_count() or 1 if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+
+    found = open_input(source, image_key=image_key, caption_key=caption_key, separator=separator)
+    sides = _sides(found, images, texts)
+    parts = found.parts(index, count)
+    out = Path(out)
+    manifest = Manifest(
+        ModelRecord.of(ready), SourceRecord(found.name, found.digest), found.root, sides, store,
+        metadata, rows_per_file,
+        {"batch_size": batch_size, "decode": decode, "shard": [index, count]},
+    )  # fmt: skip
+    feed = Feed(
+        found, parts, _transform(ready, decode) if "img" in sides else None,
+        ready.tokenizer if "text" in sides else None, workers, 2 * batch_size,
+    )  # fmt: skip
+    folder = out if count == 1 else shard_folder(out, index, count)
+    with EmbeddingsWriter(folder, manifest, resume, tell) as writer:
+        sizes = [part.num_samples for part in parts]
+        state = Progress(
+            folder, writer.manifest.rows, None if None in sizes else sum(sizes),
+            writer.skipped.account, found.source.skipped(),
+        )  # fmt: skip
+        if not writer.manifest.is_complete:
+            Job(ready, feed, writer, state, batch_size, strict, max_bad_rate, progress).run()
+    return state
+
+
+def _transform(ready: InferenceModel, decode: str) -> Callable[[Any], Tensor]:
+    if decode == "exact":
+        return ready.transform
+    if not isinstance(ready.transform, EvaluationTransform):
+        raise ValueError(f"decode must be 'exact' for the images of {ready.name}, got {decode!r}")
+    return replace(ready.transform, decode=decode)
+
+
+def _checked_shard(shard: tuple[int, int]) -> tuple[int, int]:
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"shard must be i of n, i from 0 to n - 1, got {index} of {count}")
+    return index, count
+
+
+def _sides(found: Input, images: bool | None, texts: bool | None) -> tuple[str, ...]:
+    """Which sides are embedded; both are None where nobody has chosen."""
+    if images and not found.has_images:
+        raise ValueError(f"{found.name} has no images")
+    if images is None and texts is None:
+        images, texts = found.has_images, not found.has_images or found.has_captions
+    sides = tuple(side for side, wanted in (("img", images), ("text", texts)) if wanted)
+    if not sides:
+        raise ValueError("images or texts must be embedded, or both")
+    return sides

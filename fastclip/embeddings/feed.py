@@ -1,0 +1,124 @@
+"""Inputs in the order of their source, decoded by threads ahead of who takes them.
+
+Pillow decodes and resizes without Python's lock, so that threads are enough. What is read ahead is
+bounded by the number of inputs, and by the bytes of their files.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from fastclip.data.loading.decoding import read_pixels, tokens_of
+from fastclip.data.sources.samples import NO_CAPTION, BadSample, Sample
+from fastclip.data.sources.source import Part
+from fastclip.embeddings.inputs import Input
+from fastclip.embeddings.metadata import Row
+
+MOST_BYTES_AHEAD = 2**30  # of files in memory that wait to be decoded
+START = (0, None)
+
+Position = tuple[int, int | None]
+# Behind it; what is known of it, or why it is bad; it, if it is good; its bytes; its pixels.
+Waiting = tuple[Position, "Row | BadSample", "Sample | None", int, "Future | None"]
+
+
+class Ready(NamedTuple):
+    """An input that can be encoded; None stands for a side that is not wanted."""
+
+    row: Row
+    image: Tensor | None  # (C, H, W) uint8
+    tokens: Tensor | None  # (T,) int64
+
+
+class Taken(NamedTuple):
+    position: Position  # behind it: a part, and where in it; see `Source.read`
+    found: Ready | BadSample
+
+
+@dataclass
+class Feed:
+    """Attributes:
+    input, parts: what is read: all of `parts`, or what of them is behind a position.
+    transform: from an image to pixels; None if images are not wanted.
+    tokenizer: from texts to tokens; None if texts are not wanted.
+    workers: threads that decode.
+    ahead: inputs that are read ahead at most.
+    decode_seconds: time that threads took for images so far, that of all of them together.
+    num_decoded: images so far, bad ones included.
+    """
+
+    input: Input
+    parts: Sequence[Part]
+    transform: Callable[[Any], Tensor] | None
+    tokenizer: Callable[[list[str]], Tensor] | None
+    workers: int
+    ahead: int
+    decode_seconds: float = field(default=0.0, init=False)
+    num_decoded: int = field(default=0, init=False)
+
+    def read(self, position: Position = START) -> Iterator[Taken]:
+        """Yield what is behind a position, one after the other."""
+        waiting: deque[tuple[Position, Row | BadSample, Sample | None, int, Future | None]] = (
+            deque()
+        )
+        num_bytes = 0
+        with ThreadPoolExecutor(self.workers) as threads:
+            try:
+                for behind, sample in self._samples(position):
+                    row = sample if isinstance(sample, BadSample) else self._row(sample)
+                    future, size = None, 0
+                    if isinstance(row, BadSample):
+                        sample = None
+                    elif self.transform is not None:
+                        future = threads.submit(self._decode, sample)
+                        size = len(sample.image) if isinstance(sample.image, bytes) else 0
+                    waiting.append((behind, row, sample, size, future))
+                    num_bytes += size
+                    while len(waiting) > self.ahead or num_bytes > MOST_BYTES_AHEAD:
+                        num_bytes -= waiting[0][3]
+                        yield self._taken(*waiting.popleft())
+                while waiting:
+                    yield self._taken(*waiting.popleft())
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _samples(self, position: Position) -> Iterator[tuple[Position, Sample | BadSample]]:
+        first, start = position
+        for number in range(first, len(self.parts)):
+            for entry in self.input.source.read(self.parts[number], start):
+                yield (number, entry.next_position), entry.load()
+            start = None
+
+    def _row(self, sample: Sample) -> Row | BadSample:
+        if self.tokenizer is not None and not sample.caption:
+            return BadSample(sample.key, NO_CAPTION)
+        return self.input.row(sample)
+
+    def _decode(self, sample: Sample) -> tuple[Tensor | BadSample, float]:
+        begun = time.perf_counter()
+        found = read_pixels(self.transform, sample.image, sample.key)
+        return found, time.perf_counter() - begun
+
+    def _taken(
+        self, position: Position, row: Row | BadSample, sample: Sample | None, size: int,
+        future: Future | None,
+    ) -> Taken:  # fmt: skip
+        if sample is None:
+            return Taken(position, row)
+        image = tokens = None
+        if future is not None:
+            image, seconds = future.result()
+            self.decode_seconds += seconds
+            self.num_decoded += 1
+            if isinstance(image, BadSample):
+                return Taken(position, image)
+        if self.tokenizer is not None:
+            tokens = tokens_of(sample, self.tokenizer)
+            if isinstance(tokens, BadSample):
+                return Taken(position, tokens)
+        return Taken(position, Ready(row, image, tokens))

@@ -1,0 +1,152 @@
+"""The loop of a job: inputs are taken one by one, encoded in batches and written file by file."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastclip.data.loading.bad_samples import BadSamples, DataError
+from fastclip.data.loading.loader import JUDGED_AFTER
+from fastclip.data.quoting import quoted
+from fastclip.embeddings.encode import Encoder
+from fastclip.embeddings.feed import START, Feed, Position, Ready, Taken
+from fastclip.embeddings.manifest import ManifestError
+from fastclip.embeddings.writer import EmbeddingsWriter
+from fastclip.models.inference import InferenceModel
+
+
+@dataclass
+class Progress:
+    """How far a job is, and how it went.
+
+    Attributes:
+        folder: where the files are; of a job in several parts the folder of this one.
+        rows: that are written or being written, those of an earlier process included.
+        total: inputs of the job, None if only reading them tells.
+        account: of what was read, and what of it was skipped, likewise.
+        not_of_samples: files of the source that are no part of a sample, by suffix.
+        decoded, decode_seconds: images that this process decoded, and the time for that, with all
+            threads at work.
+        encoded, model_seconds: rows that the model encoded in this process, and the time for that.
+    """
+
+    folder: Path
+    rows: int
+    total: int | None
+    account: BadSamples
+    not_of_samples: dict[str, int]
+    decoded: int = 0
+    decode_seconds: float = 0.0
+    encoded: int = 0
+    model_seconds: float = 0.0
+
+    @property
+    def decode_rate(self) -> float:
+        """Images a second that the threads decode together."""
+        return self.decoded / max(self.decode_seconds, 1e-9)
+
+    @property
+    def model_rate(self) -> float:
+        """Rows a second that the model encodes."""
+        return self.encoded / max(self.model_seconds, 1e-9)
+
+
+class Job:
+    """Feeds a model with inputs, and a folder with what it says of them.
+
+    Args:
+        progress: called with `state` behind every batch.
+        The others are as in `embed`.
+    """
+
+    def __init__(
+        self, ready: InferenceModel, feed: Feed, writer: EmbeddingsWriter, state: Progress,
+        batch_size: int, strict: bool, max_bad_rate: float, progress: Callable[[Progress], None],
+    ) -> None:  # fmt: skip
+        self._encoder = Encoder.of(ready)
+        self._feed, self._writer, self._state = feed, writer, state
+        self._batch_size, self._strict, self._max_bad_rate = batch_size, strict, max_bad_rate
+        self._progress = progress
+        self._batch: list[Ready] = []
+
+    def run(self) -> None:
+        """Go on behind the last complete file, to the end.
+
+        Raises:
+            CannotWrite, DataError, ValueError: see `embed`.
+        """
+        position = _position(self._writer.manifest.position)
+        for taken in self._feed.read(position):
+            self._take(taken)
+            position = taken.position
+            if len(self._batch) == min(self._batch_size, self._writer.room):
+                self._encode()
+                if self._writer.room == 0:
+                    self._writer.end_file(position)
+        if self._batch:
+            self._encode()
+        self._writer.end_file(position)
+        account = self._state.account
+        self._judge(account.num_bad, account.num_seen)
+        self._writer.finish()
+
+    def _take(self, taken: Taken) -> None:
+        account = self._state.account
+        if isinstance(taken.found, Ready):
+            account.num_seen += 1
+            self._batch.append(taken.found)
+            return
+        bad = taken.found
+        account.num_seen += bad.lost
+        self._writer.skip(bad)
+        if self._strict and bad.lost:
+            raise DataError(f"{bad.key} cannot be embedded: {bad.reason}: {bad.detail}")
+        lost = account.num_in_lost_shards
+        if account.num_seen - lost >= JUDGED_AFTER:
+            self._judge(account.num_bad - lost, account.num_seen - lost)
+
+    def _judge(self, num_bad: int, num: int) -> None:
+        if num_bad > self._max_bad_rate * num:
+            raise DataError(
+                f"{num_bad / num:.1%} of the inputs cannot be embedded, more than max_bad_rate = "
+                f"{self._max_bad_rate:.1%}; with a higher one, a resumed job goes on: "
+                + self._state.account.report()
+            )
+
+    def _encode(self) -> None:
+        begun = time.perf_counter()
+        images, tokens = (_stacked(self._batch, name) for name in ("image", "tokens"))
+        keys = [ready.row["key"] for ready in self._batch]
+        if tokens is None:
+            encode = self._encoder.images
+        else:
+            encode = self._encoder.tokens if images is None else self._encoder.pairs
+        (found,) = encode([(images, tokens, keys)])
+        vectors = {"img": found.image_features, "text": found.text_features}
+        rows = [ready.row for ready in self._batch]
+        arrays = {side: part.cpu().numpy() for side, part in vectors.items() if part is not None}
+        state = self._state
+        state.model_seconds += time.perf_counter() - begun
+        self._writer.add(arrays, rows)
+        state.rows += len(rows)
+        state.encoded += len(rows)
+        state.decoded = self._feed.num_decoded
+        state.decode_seconds = self._feed.decode_seconds / self._feed.workers
+        self._batch = []
+        self._progress(state)
+
+
+def _position(recorded: list | None) -> Position:
+    if recorded is None:
+        return START
+    if len(recorded) != 2 or any(type(value) is not int or value < 0 for value in recorded):
+        raise ManifestError(f"the manifest has a position that there is not: {quoted(recorded)}")
+    return recorded[0], recorded[1]
+
+
+def _stacked(batch: list[Ready], name: str) -> Tensor | None:
+    parts = [getattr(ready, name) for ready in batch]
+    return None if parts[0] is None else torch.stack(parts)

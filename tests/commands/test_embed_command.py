@@ -1,0 +1,135 @@
+"""`fastclip embed`: what it prints, what it writes, and what it refuses with status 2."""
+
+import io
+import re
+import sys
+
+import pytest
+
+from fastclip.cli import main
+from fastclip.commands import embed as embed_command
+from fastclip.embeddings import open_embeddings
+from tests.support.images import encoded, random_image
+from tests.support.pair_files import image_bytes
+from tests.support.ready import digits_checkpoint, tiny_directory
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return str(digits_checkpoint(tmp_path_factory.mktemp("model") / "digits.pt"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(20):
+        (folder / f"{i:02d}.png").write_bytes(image_bytes(i))
+    (folder / "bad.png").write_bytes(b"no image")
+    (folder / "more.npy").write_bytes(b"")
+    return folder
+
+
+def embed(*args):
+    return main(["embed", *map(str, args), "--device", "cpu"])
+
+
+def test_folder_is_embedded_and_the_end_says_what_was_done(checkpoint, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert embed(checkpoint, photos, out, "--store", "f16", "--metadata", "jsonl") == 0
+    told = capsys.readouterr().out
+    assert f"wrote {out}: 20 rows; 1 of 21 samples are bad: 1 unusable image" in told
+    assert "1 files are no part of a sample: 1 .npy" in told
+    assert f"skipped inputs are listed in {out}/skipped.jsonl" in told
+    assert "decoding 21 images took" in told and "the model took" in told
+    found = open_embeddings(out, verify=True)
+    assert len(found.images) == 20 and found.images.dtype == "float16" and found.texts is None
+    assert embed(checkpoint, photos, out, "--store", "f16", "--metadata", "jsonl") == 2
+    assert "has embeddings already: --resume goes on" in capsys.readouterr().err
+    assert embed(
+        checkpoint, photos, out, "--store", "f16", "--metadata", "jsonl", "--resume"
+    ) == 0  # fmt: skip
+    assert "nothing was left to embed" in capsys.readouterr().out
+
+
+def test_bar_shows_both_rates_where_somebody_looks(
+    checkpoint, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(embed_command, "is_watched", lambda: True)
+    assert embed(checkpoint, photos, tmp_path / "out", "--batch-size", "8") == 0
+    assert re.search(r"embedding: .*\| 21/21 .*decoding [\d,]+/s, model", capsys.readouterr().err)
+
+
+def test_lines_and_shards(checkpoint, photos, tmp_path, monkeypatch, capsys):
+    class Stdin:
+        buffer = io.BytesIO(b"zero one\ntwo three\n")
+
+    monkeypatch.setattr(sys, "stdin", Stdin)
+    assert embed(checkpoint, "-", tmp_path / "words") == 0
+    assert len(open_embeddings(tmp_path / "words").texts) == 2
+    for shard in ("1/2", "0/2"):
+        assert embed(checkpoint, photos, tmp_path / "parts", "--shard", shard) == 0
+    assert len(open_embeddings(tmp_path / "parts").images) == 20
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--strict"], "bad.png cannot be embedded: unusable image"),
+        (["--max-bad-rate", "0.01"], "4.8% of the inputs cannot be embedded"),
+        (["--max-bad-rate", "2"], "max_bad_rate must be in"),
+        (["--batch-size", "0"], "batch_size must be at least 1"),
+        (["--workers", "0"], "workers must be at least 1"),
+        (["--separator", ","], "a separator is for .csv and .tsv files"),
+        (["--texts"], "100.0% of the inputs cannot be embedded"),
+        (["--image-key", "jpg"], "holds no image"),
+    ],
+)
+def test_refusals_are_one_message_and_status_2(checkpoint, photos, tmp_path, capsys, args, told):
+    assert embed(checkpoint, photos, tmp_path / "out", *args) == 2
+    assert f"fastclip embed: {told}" in capsys.readouterr().err.replace("root ", "")
+
+
+@pytest.mark.parametrize("shard", ["2/2", "x", "1", "-1/2"])
+def test_shard_that_there_is_not_is_refused(checkpoint, photos, tmp_path, shard, capsys):
+    with pytest.raises(SystemExit) as exit:
+        embed(checkpoint, photos, tmp_path / "out", f"--shard={shard}")
+    assert exit.value.code == 2
+    assert "must be I/N with I from 0 to N - 1" in capsys.readouterr().err
+
+
+def test_without_pyarrow_the_error_names_the_way_out(
+    checkpoint, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert embed(checkpoint, photos, tmp_path / "out") == 2
+    assert "pip install 'fastclip-kernels[embed]', or choose jsonl" in capsys.readouterr().err
+    assert embed(checkpoint, photos, tmp_path / "out", "--metadata", "jsonl") == 0
+    assert len(open_embeddings(tmp_path / "out")) == 20
+    capsys.readouterr()
+
+
+def test_fast_decoding_is_recorded_and_refused_where_there_is_none(
+    checkpoint, photos, tmp_path, capsys
+):
+    assert embed(checkpoint, photos, tmp_path / "no", "--decode", "fast") == 2
+    assert "decode must be 'exact' for the images of" in capsys.readouterr().err
+    folder = tmp_path / "in"
+    folder.mkdir()
+    noise = random_image("RGB", 60, 40).resize((640, 480))
+    (folder / "large.jpg").write_bytes(encoded(noise, "JPEG"))
+    model = tiny_directory(tmp_path / "model")
+    for decode in ("exact", "fast"):
+        assert embed(model, folder, tmp_path / decode, "--decode", decode) == 0
+    exact, fast = (open_embeddings(tmp_path / decode) for decode in ("exact", "fast"))
+    assert fast.manifest.settings["decode"] == "fast"
+    cosine = float(exact.images.rows([0])[0] @ fast.images.rows([0])[0])
+    assert 0.95 < cosine < 0.9999999
+    capsys.readouterr()
+
+
+def test_help_has_an_example_and_full_sentences(capsys):
+    with pytest.raises(SystemExit):
+        main(["embed", "--help"])
+    told = capsys.readouterr().out
+    assert "fastclip embed logs/my-run photos embeddings --store f16" in told
