@@ -78,6 +78,10 @@ class Encoder:
         """Encode the images of (images, anything, keys); what stands second is passed on."""
         return self._stream(batches, has_images=True, has_texts=False)
 
+    def tokens(self, batches: Batches) -> Iterator[Encoded]:
+        """Encode the texts of (anything, tokens, keys); what stands first is passed on."""
+        return self._stream(batches, has_images=False, has_texts=True)
+
     def texts(
         self, texts: Iterable[str], tokenizer: Callable[[list[str]], Tensor], chunk: int
     ) -> Iterator[Encoded]:
