@@ -13,27 +13,28 @@ from fastclip.data.regular_file import open_regular
 PLAIN = (str, int, float, bool, type(None))
 
 
-def read_json(path: Path, error: type[ValueError] = ValueError) -> Any:
+def read_json(path: Path, error: type[ValueError] = ValueError, most: int = LARGEST_JSON) -> Any:
     """Return what the file holds.
+
+    Args:
+        most: bytes that the file may have.
 
     Raises:
         OSError: the file cannot be read.
-        error: the file is not JSON, is larger than `LARGEST_JSON`, or nested deeper than
+        error: the file is not JSON, is larger than `most`, or nested deeper than
             `DEEPEST_JSON`.
     """
     with open_regular(path) as file:
-        content = file.read(LARGEST_JSON + 1)
-    if len(content) > LARGEST_JSON:
-        raise error(
-            f"{path} has more than {LARGEST_JSON:,} bytes, too many for JSON beside a model"
-        )
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise error(f"{path} has more than {most:,} bytes, too many for such JSON")
     try:
         values = json.loads(content.decode())
     except RecursionError:
         raise error(f"{path} is nested deeper than {DEEPEST_JSON} levels") from None
     except ValueError as reason:
         raise error(f"{path} is not JSON: {first_line(reason)}") from None
-    if not _ends(values, LARGEST_JSON):
+    if not _ends(values, most):
         raise error(f"{path} is nested deeper than {DEEPEST_JSON} levels")
     return values
 

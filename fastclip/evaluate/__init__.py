@@ -5,6 +5,8 @@
     metrics                                numbers under open_clip's names, of features alone
     evaluator                              all of it while training, on all processes of a job
     zero_shot_task, prompts, imagenet      what is classified, and as what
+    class_prompts, json_prompts            what is said of each class, from wherever it comes
+    classifier                             classes as columns, of the prompts of each
     zero_shot_classifier                   open_clip's interface
 
 The modules `ranking` and `classification` were called `retrieval` and `zero_shot`, and can still be

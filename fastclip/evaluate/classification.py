@@ -13,13 +13,14 @@ Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.evaluate.class_prompts import make_class_prompts
 from fastclip.evaluate.items import distinct, first_of_each
-from fastclip.evaluate.prompts import check_template
 from fastclip.evaluate.ranking import DEFAULT_CHUNK, nearest
 from fastclip.evaluate.ties import counts_against, similarity
 
@@ -38,13 +39,21 @@ def class_features(
     Raises:
         ValueError: no name, no template, or a template that is not one (`prompts.py`).
     """
-    if not names or not templates:
-        raise ValueError("names and templates must not be empty")
-    for template in templates:
-        check_template(template)
-    prompts = [template.format(name) for name in names for template in templates]
-    features = F.normalize(encode_texts(prompts), dim=-1)
-    return F.normalize(features.unflatten(0, (len(names), len(templates))).mean(1), dim=-1)
+    prompts = make_class_prompts(names, templates).prompts
+    features = encode_texts(list(chain(*prompts)))
+    return ensembled(features.unflatten(0, (len(names), len(templates))))
+
+
+def ensembled(features: Tensor) -> Tensor:
+    """Return the unit features of classes: the means of their prompts' features, of unit length.
+
+    Args:
+        features: (..., T, D) floating point, of T prompts of each class, of any length.
+
+    Returns:
+        (..., D), of the same dtype.
+    """
+    return F.normalize(F.normalize(features, dim=-1).mean(-2), dim=-1)
 
 
 @torch.no_grad()

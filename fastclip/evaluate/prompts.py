@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from fastclip.data.regular_file import read_regular
 
+DEFAULT_TEMPLATES = ("a photo of a {}.",)
 MAX_BYTES = 2**24
 WIDE = re.compile(r"\{[^{}]*\d{4}")  # a field that would be padded to a thousand letters or more
 NAME = "the name of a class, longer than any number of letters that a field may be cut to"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.evaluate.classification import ensembled
 from fastclip.evaluate.prompts import check_template
 
 Template = str | Callable[[str], str]
@@ -67,9 +67,9 @@ def build_zero_shot_classifier(
         for start in starts:
             batch = prompts[start : start + step]
             tokens = tokenizer([text for texts in batch for text in texts]).to(device)
-            features = F.normalize(model.encode_text(tokens), dim=-1)
-            rows.append(features.unflatten(0, (len(batch), len(templates))).mean(dim=1))
-        return F.normalize(torch.cat(rows), dim=-1).T
+            features = model.encode_text(tokens)
+            rows.append(ensembled(features.unflatten(0, (len(batch), len(templates)))))
+        return torch.cat(rows).T
 
 
 def build_zero_shot_classifier_legacy(

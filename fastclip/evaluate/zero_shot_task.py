@@ -12,9 +12,12 @@ from fastclip.data.built_in import LABELED
 from fastclip.data.sources.class_folder import ClassFolderSource
 from fastclip.data.sources.source import LabeledSource
 from fastclip.evaluate.imagenet import imagenet_classes
-from fastclip.evaluate.prompts import check_template, read_class_names, read_templates
-
-DEFAULT_TEMPLATES = ("a photo of a {}.",)
+from fastclip.evaluate.prompts import (
+    DEFAULT_TEMPLATES,
+    check_template,
+    read_class_names,
+    read_templates,
+)
 
 
 @dataclass(frozen=True)
