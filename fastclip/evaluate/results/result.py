@@ -21,6 +21,7 @@ class Result:
             counts, and of probes their protocol.
         about: what the numbers depend on, as strict JSON: prompts, digests, what was skipped.
         outcomes: which single images were right; see `outcomes.py`.
+        answer: what the function of `fastclip.evaluate` returned, of which all this was made.
     """
 
     dataset: str
@@ -31,11 +32,7 @@ class Result:
     found: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Mapping[str, Any] | None = None
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What tells results of one file apart."""
-        return self.dataset, self.model, self.pretrained, self.task
+    answer: Any = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as strict JSON, under CLIP_benchmark's keys and some more."""

@@ -8,15 +8,25 @@ same image in every evaluation of the set.
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples
-from fastclip.data.loading.loader import Batch, PairLoader
+from fastclip.data.loading.loader import Batch
 from fastclip.data.sources.source import Source
 from fastclip.embeddings.encode import Encoder
 from fastclip.evaluate.items import digests, distinct, first_of_each
+
+
+class Loader(Protocol):
+    """What is asked of a `PairLoader`."""
+
+    @property
+    def bad_samples(self) -> BadSamples: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class PairFeatures:
     bad: BadSamples
 
 
-def encode_labelled(encoder: Encoder, loader: PairLoader, source: Source) -> LabelledFeatures:
+def encode_labelled(encoder: Encoder, loader: Loader, source: Source) -> LabelledFeatures:
     """Encode labelled images.
 
     Args:
@@ -73,7 +83,7 @@ def encode_labelled(encoder: Encoder, loader: PairLoader, source: Source) -> Lab
     )
 
 
-def encode_pairs(encoder: Encoder, loader: PairLoader, source: Source) -> PairFeatures:
+def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatures:
     """Encode pairs; an image of several captions, which has the same pixels in each, once.
 
     Args:
@@ -117,7 +127,7 @@ def _with_new_images(batches: Iterable[Batch], ids: list[bytes]) -> Iterator[Bat
         yield batch._replace(images=batch.images[torch.tensor(is_new)])
 
 
-def _require(keys: list[str], loader: PairLoader) -> None:
+def _require(keys: list[str], loader: Loader) -> None:
     if not keys:
         raise ValueError(f"no sample can be used: {loader.bad_samples.report()}")
 
