@@ -38,7 +38,7 @@ OPTIONAL = {
     "wandb",
     "yaml",
 }
-OPTIONAL |= {"torchvision", "timm", "tokenizers", "datasets"}
+OPTIONAL |= {"torchvision", "timm", "tokenizers", "datasets", "pyarrow"}
 
 
 def layer(module: str) -> int:

@@ -1,0 +1,84 @@
+"""Arrays as .npy files: written whole or not at all, read without running code."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from fastclip.atomic_file import replacing
+from fastclip.data.quoting import first_line
+from fastclip.data.regular_file import open_regular
+
+Tell = Callable[[str], None]
+CHUNK = 2**20  # bytes that are read at a time
+
+
+def write_array(path: Path, array: np.ndarray, tell: Tell = lambda text: None) -> str:
+    """Write an array in place of what there is; return the SHA-256 of the file.
+
+    Raises:
+        CannotWrite: the disk or the folder refuses; what was there before is left as it was.
+    """
+    header = io.BytesIO()
+    array = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return write_bytes(path, [header.getvalue(), array.reshape(-1).view(np.uint8).data], tell)
+
+
+def write_bytes(
+    path: Path, pieces: list[bytes | memoryview], tell: Tell = lambda text: None
+) -> str:
+    """Write bytes, piece after piece; as `write_array`. The folder is made if there is none."""
+    digest = hashlib.sha256()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, tell) as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def open_array(path: Path, ndim: int, dtypes: tuple[type, ...]) -> np.ndarray:
+    """Return the array in a file, mapped into memory: rows are read when they are looked at.
+
+    Args:
+        ndim, dtypes: how many dimensions it must have, and of which types it may be.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no such array, is cut, or has more in it than the array.
+    """
+    with open_regular(path) as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+            shape, is_fortran, dtype = read_header(file)
+        except (ValueError, AttributeError, EOFError) as error:
+            raise ValueError(f"{path} is no array of numpy: {first_line(error)}") from None
+        start, size = file.tell(), file.seek(0, io.SEEK_END)
+    if dtype not in dtypes or len(shape) != ndim or is_fortran:
+        raise ValueError(
+            f"{path} must have {ndim} dimensions of {' or '.join(t.__name__ for t in dtypes)}, "
+            f"row after row, got {dtype} of shape {shape}"
+        )
+    expected = start + dtype.itemsize * int(np.prod(shape, dtype=object))
+    if size != expected:
+        raise ValueError(f"{path} has {size:,} bytes, but its header speaks of {expected:,}")
+    if size == start:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", start, shape)

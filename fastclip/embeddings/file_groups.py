@@ -1,0 +1,110 @@
+"""The files of one number: vectors of each side and metadata, which must have the same rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fastclip.data.quoting import quoted
+from fastclip.embeddings.array_file import digest_of, open_array
+from fastclip.embeddings.layout import METADATA, file_of, statistics_of, vectors_of
+from fastclip.embeddings.manifest import Manifest
+from fastclip.embeddings.metadata import MetadataFile, Row, open_metadata
+from fastclip.embeddings.moments import Moments
+from fastclip.embeddings.side import open_stored
+from fastclip.embeddings.storage import DTYPES, Stored
+
+
+@dataclass(frozen=True, eq=False)
+class FileGroup:
+    """Attributes:
+    name: what it is called in errors.
+    vectors: of each side that there is, mapped into memory.
+    metadata: None if there is none.
+
+    Raises:
+        ValueError: they have different numbers of rows.
+    """
+
+    name: str
+    vectors: Mapping[str, Stored]
+    metadata: MetadataFile | None
+
+    def __post_init__(self) -> None:
+        counts = {vectors_of(side): len(part.values) for side, part in self.vectors.items()}
+        if self.metadata is not None:
+            counts[METADATA] = len(self.metadata)
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{count:,} in {kind}" for kind, count in counts.items())
+            raise ValueError(f"{self.name}: rows disagree: {told}")
+
+    @property
+    def num_rows(self) -> int:
+        return next(len(part.values) for part in self.vectors.values())
+
+    def rows_of(self, numbers: Sequence[int]) -> list[Row]:
+        """Return the metadata of rows of these files; nothing of each if there is none."""
+        if self.metadata is None:
+            return [{} for _ in numbers]
+        return self.metadata.rows(numbers)
+
+
+def groups_of_manifest(folder: Path, manifest: Manifest) -> list[FileGroup]:
+    """Open the files that a manifest names.
+
+    Raises:
+        OSError: one cannot be read.
+        ValueError: one is not what the manifest says.
+    """
+    groups = []
+    for number, record in enumerate(manifest.files):
+        vectors = {side: open_stored(folder, side, number) for side in manifest.sides}
+        metadata = open_metadata(file_of(folder, METADATA, number, manifest.metadata))
+        group = FileGroup(f"{folder}, files {number}", vectors, metadata)
+        if group.num_rows != record.rows:
+            raise ValueError(
+                f"{group.name}: {group.num_rows:,} rows, and {record.rows:,} in the manifest"
+            )
+        for stored in vectors.values():
+            if stored.values.dtype != DTYPES[manifest.store]:
+                raise ValueError(f"{group.name}: {stored.values.dtype}, not {manifest.store}")
+            if stored.values.shape[1] != manifest.dim:
+                dim = stored.values.shape[1]
+                raise ValueError(f"{group.name}: vectors of {dim} entries, not {manifest.dim}")
+        groups.append(group)
+    return groups
+
+
+def check_digests(folder: Path, manifest: Manifest) -> None:
+    """Read all files that a manifest names and compare their digests.
+
+    Raises:
+        OSError: one cannot be read.
+        ValueError: one is not what was written.
+    """
+    expected = {
+        file_of(folder, kind, number, manifest.metadata if kind == METADATA else "npy"): digest
+        for number, record in enumerate(manifest.files)
+        for kind, digest in record.sha256.items()
+    }
+    for side, digest in (manifest.statistics or {}).items():
+        expected[statistics_of(folder, side)] = digest
+    for path, digest in expected.items():
+        if digest_of(path) != digest:
+            raise ValueError(f"{path} is not what was written: its SHA-256 is another")
+
+
+def moments_of_manifest(folder: Path, manifest: Manifest, side: str) -> Moments | None:
+    """Return the moments of a side, as they lie beside the manifest; None of no vector.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or is not that of such vectors.
+    """
+    if not manifest.files:
+        return None
+    path = statistics_of(folder, side)
+    sums = np.array(open_array(path, 2, (np.float64,)))
+    if sums.shape != (manifest.dim + 1, manifest.dim):
+        raise ValueError(f"{path} has shape {quoted(sums.shape)}, not that of its vectors")
+    return Moments(manifest.rows, sums)

@@ -1,0 +1,52 @@
+"""Where things are in a folder of embeddings, which is laid out as clip-retrieval has it.
+
+    embeddings.json                  the manifest
+    img_emb/img_emb_00000.npy        (n, D): vectors of images, n rows to a file
+    img_scale/img_scale_00000.npy    (n,): factors of vectors that are stored as int8
+    text_emb/..., text_scale/...     the same of texts; row i of all of them is one sample
+    metadata/metadata_00000.parquet  or .jsonl: image_path, caption, key and what else is known
+    statistics/img_emb.npy           (D + 1, D) float64: sums of x and of x x^T
+    skipped.jsonl                    what could not be embedded, and why
+    shard_2_of_8/                    or, of a job in several parts, all of these for each part
+
+Nothing in a file says where another one is: names are made of numbers, here.
+"""
+
+import re
+from pathlib import Path
+
+MANIFEST = "embeddings.json"
+SKIPPED = "skipped.jsonl"
+STATISTICS = "statistics"
+SIDES = ("img", "text")
+METADATA = "metadata"
+METADATA_FORMATS = ("parquet", "jsonl")
+# Names are sorted by those who read clip-retrieval's folders: all have so many digits.
+DIGITS = 5
+MOST_FILES = 10**DIGITS
+SHARD = re.compile(r"shard_(\d+)_of_(\d+)")
+
+
+def vectors_of(side: str) -> str:
+    """Return the name of the folder with the vectors of a side, "img" or "text"."""
+    return f"{side}_emb"
+
+
+def scales_of(side: str) -> str:
+    """Return the name of the folder with the factors of vectors that are stored as int8."""
+    return f"{side}_scale"
+
+
+def file_of(folder: Path, kind: str, number: int, suffix: str = "npy") -> Path:
+    """Return the path of a file, such as img_emb/img_emb_00000.npy for the kind "img_emb"."""
+    return folder / kind / f"{kind}_{number:0{DIGITS}d}.{suffix}"
+
+
+def statistics_of(folder: Path, side: str) -> Path:
+    """Return the path of the sums of a side."""
+    return folder / STATISTICS / f"{vectors_of(side)}.npy"
+
+
+def shard_folder(folder: Path, index: int, count: int) -> Path:
+    """Return the folder of one part of a job that is done in `count` parts."""
+    return folder / f"shard_{index}_of_{count}"

@@ -1,0 +1,181 @@
+"""What is known of each row: image_path, caption, key and the columns that its sample had.
+
+A file of rows is Parquet, by pyarrow, or JSON lines, which need nothing. Values are what JSON has.
+In Parquet a column of a file has one type: that of its values if they are all numbers or all true
+or false, and otherwise text, in which what is no text stands as JSON. The first three columns are
+there in every file, in this order.
+"""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Protocol
+
+from fastclip.data.quoting import first_line
+from fastclip.data.regular_file import open_regular
+
+COLUMNS = ("image_path", "caption", "key")
+ROWS_PER_GROUP = 4096  # that are read for the sake of one
+LARGEST_LINE = 2**24  # bytes of a row in JSON
+EXACT = 2**53  # integers that float64 tells apart
+NO_PYARROW = (
+    "metadata in Parquet needs pyarrow: pip install 'fastclip-kernels[embed]', or choose jsonl"
+)
+Row = dict[str, Any]
+
+
+class MetadataFile(Protocol):
+    """A file of rows that is open for reading."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, numbers: Sequence[int]) -> list[Row]:
+        """Return the rows of these numbers within the file, in the order asked for."""
+
+
+def require_format(name: str) -> None:
+    """Raise ModuleNotFoundError if metadata of this format cannot be written or read here."""
+    if name == "parquet":
+        _parquet()
+
+
+def encoded(rows: Sequence[Row], name: str) -> bytes:
+    """Return the content of a file of rows.
+
+    Args:
+        name: "parquet" or "jsonl".
+
+    Raises:
+        ModuleNotFoundError: pyarrow is not installed.
+        ValueError: a value is none that JSON has, nan for example.
+    """
+    columns = list(dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)]))
+    if name == "jsonl":
+        return b"".join(_line({column: row.get(column) for column in columns}) for row in rows)
+    arrow, parquet = _parquet()
+    arrays = [_column(arrow, [row.get(column) for row in rows]) for column in columns]
+    output = BytesIO()
+    table = arrow.Table.from_arrays(arrays, names=columns)
+    parquet.write_table(table, output, row_group_size=ROWS_PER_GROUP, compression="snappy")
+    return output.getvalue()
+
+
+def open_metadata(path: Path) -> MetadataFile:
+    """Open a file of rows, by its suffix.
+
+    Raises:
+        ModuleNotFoundError: pyarrow is not installed.
+        OSError: the file cannot be read.
+        ValueError: it is not of that format.
+    """
+    return _Lines(path) if path.suffix == ".jsonl" else _ParquetRows(path)
+
+
+class _Lines:
+    """JSON lines, of which the beginnings are known."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._starts = path, [0]
+        with open_regular(path) as file:
+            while line := file.readline(LARGEST_LINE):
+                if not line.endswith(b"\n"):
+                    raise ValueError(f"{path}, line {len(self._starts)}: cut, or too long")
+                self._starts.append(self._starts[-1] + len(line))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def rows(self, numbers: Sequence[int]) -> list[Row]:
+        found = []
+        with open_regular(self._path) as file:
+            for number in numbers:
+                file.seek(self._starts[number])
+                found.append(self._row(number, file.read(self._size(number))))
+        return found
+
+    def _size(self, number: int) -> int:
+        return self._starts[number + 1] - self._starts[number]
+
+    def _row(self, number: int, line: bytes) -> Row:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = first_line(error)
+            raise ValueError(f"{self._path}, line {number + 1}: not JSON: {reason}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{self._path}, line {number + 1}: no JSON object")
+        return row
+
+
+class _ParquetRows:
+    """Row groups of a Parquet file, of which the last one that was read is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: tuple[int, Any] = (-1, None)
+        with self._opened() as file:
+            groups = range(file.num_row_groups)
+            sizes = [file.metadata.row_group(group).num_rows for group in groups]
+        self._stops = list(accumulate(sizes))
+
+    def __len__(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    def rows(self, numbers: Sequence[int]) -> list[Row]:
+        return [self._row(number) for number in numbers]
+
+    def _row(self, number: int) -> Row:
+        group = bisect_right(self._stops, number)
+        if self._kept[0] != group:
+            with self._opened() as file:
+                self._kept = group, file.read_row_group(group)
+        start = self._stops[group - 1] if group else 0
+        return self._kept[1].slice(number - start, 1).to_pylist()[0]
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """The file, for as long as it is read: folders may have more files than a process opens."""
+        arrow, parquet = _parquet()
+        try:
+            with open_regular(self._path) as file:
+                yield parquet.ParquetFile(file)
+        except arrow.ArrowException as error:
+            raise ValueError(f"{self._path} is no Parquet file: {first_line(error)}") from None
+
+
+def _line(row: Row) -> bytes:
+    line = json.dumps(row, allow_nan=False).encode() + b"\n"
+    if len(line) > LARGEST_LINE:
+        raise ValueError(f"a row of metadata must have at most {LARGEST_LINE:,} bytes of JSON")
+    return line
+
+
+def _column(arrow: Any, values: list[Any]) -> Any:
+    there = [value for value in values if value is not None]
+    types = {type(value) for value in there}
+    if types == {bool}:
+        return arrow.array(values, arrow.bool_())
+    if types and types <= {int, float} and all(abs(v) < EXACT for v in there if type(v) is int):
+        return arrow.array(values, arrow.int64() if types == {int} else arrow.float64())
+    return arrow.array(
+        [None if value is None else _text(value) for value in values], arrow.string()
+    )
+
+
+def _text(value: Any) -> str:
+    text = value if type(value) is str else json.dumps(value, allow_nan=False, ensure_ascii=False)
+    # JSON may hold surrogates, which are no text in UTF-8.
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _parquet() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(NO_PYARROW) from error
+    return pyarrow, parquet

@@ -1,0 +1,202 @@
+"""Opens what `fastclip embed` wrote, whole or in shards, and what clip-retrieval wrote."""
+
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastclip.data.quoting import quoted, quoted_text, some_of
+from fastclip.embeddings.file_groups import (
+    FileGroup,
+    check_digests,
+    groups_of_manifest,
+    moments_of_manifest,
+)
+from fastclip.embeddings.foreign import groups_without_manifest
+from fastclip.embeddings.layout import MANIFEST, SHARD, shard_folder
+from fastclip.embeddings.manifest import Manifest, read_manifest
+from fastclip.embeddings.metadata import Row
+from fastclip.embeddings.side import Side, place_of
+
+NOT_KNOWN = (
+    "there is no manifest: which model made these vectors, and whether they are unit vectors, is "
+    "not known"
+)
+
+
+class Part(NamedTuple):
+    """A folder with a manifest of its own: all of the embeddings, or a shard of them."""
+
+    folder: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Rows of a vector of an image, or of a text, or of both, with what is known of each.
+
+    Attributes:
+        folder: where they are.
+        parts: the folder with its manifest, or those of each shard; none of clip-retrieval's.
+        groups: the files of each number, in the order of their rows.
+        root: what `image_path` is relative to; None if nobody has said it.
+        notes: sentences on what is not known of them.
+    """
+
+    folder: Path
+    parts: tuple[Part, ...]
+    groups: tuple[FileGroup, ...]
+    root: Path | None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest, of shards the first one, which all agree on model and settings."""
+        return self.parts[0].manifest if self.parts else None
+
+    @functools.cached_property
+    def images(self) -> Side | None:
+        """The vectors of images; None if there are none."""
+        return self._side("img")
+
+    @functools.cached_property
+    def texts(self) -> Side | None:
+        """The vectors of texts; None if there are none."""
+        return self._side("text")
+
+    def metadata(self, numbers: Sequence[int]) -> list[Row]:
+        """Return what is known of some rows, in the order asked for.
+
+        Raises:
+            IndexError: there is no such row.
+            OSError, ValueError: a file of metadata cannot be read.
+        """
+        places = place_of(self._stops, np.asarray(numbers, np.int64).reshape(-1))
+        found: list[Row] = [{}] * len(places)
+        for group in np.unique(places[:, 0]):
+            wanted = np.flatnonzero(places[:, 0] == group)
+            rows = self.groups[group].rows_of(places[wanted, 1].tolist())
+            for place, row in zip(wanted, rows, strict=True):
+                found[place] = row
+        return found
+
+    def image_file(self, number: int) -> Path:
+        """Return where the image of a row is: below `root`, whatever the metadata says.
+
+        Raises:
+            ValueError: nobody has said where `root` is, the row has no path, or one that leads
+                elsewhere.
+        """
+        path = self.metadata([number])[0].get("image_path")
+        if self.root is None:
+            raise ValueError(f"where the images of {self.folder} are is not known: give root")
+        if not isinstance(path, str) or not path or "\0" in path:
+            raise ValueError(f"row {number} of {self.folder} has no image")
+        normal = os.path.normpath(path)
+        if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:
+            raise ValueError(f"the image of row {number} is outside of root: {quoted_text(path)}")
+        return self.root / normal
+
+    def _side(self, side: str) -> Side | None:
+        files = tuple(group.vectors[side] for group in self.groups if side in group.vectors)
+        if not files:
+            return None
+        found = [moments_of_manifest(*part, side) for part in self.parts]
+        known = [moments for moments in found if moments is not None]
+        return Side(side, files, sum(known[1:], known[0]) if known else None)
+
+    @functools.cached_property
+    def _stops(self) -> list[int]:
+        return list(accumulate(group.num_rows for group in self.groups))
+
+
+def open_embeddings(
+    folder: str | os.PathLike, *, verify: bool = False, root: str | os.PathLike | None = None
+) -> Embeddings:
+    """Open a folder of embeddings; vectors stay on the disk until they are looked at.
+
+    The folder is one of `fastclip embed`, one of all shards of such a job (`--shard i/n`), whose
+    rows follow each other as those of the whole would, or one of clip-retrieval, which has no
+    manifest: `notes` then say what is not known. The numbers of rows of all files are compared.
+
+    Args:
+        verify: read all files, and compare their SHA-256 with the manifest's.
+        root: where the images are now, if they have moved.
+
+    Raises:
+        FileNotFoundError: there are no embeddings, or a shard is missing.
+        ModuleNotFoundError: metadata in Parquet needs pyarrow.
+        OSError: a file cannot be read.
+        ValueError: the job is not complete, rows disagree, a file is damaged or, if `verify`, has
+            changed, shards are not of one job, or there is no manifest to verify.
+
+    Example:
+        >>> found = open_embeddings("embeddings")
+        >>> scores = found.images.rows(range(100)) @ found.texts.rows([3])[0]
+        >>> found.metadata([int(scores.argmax())])[0]["image_path"]
+        'cats/1.jpg'
+    """
+    folder = Path(folder)
+    given = None if root is None else Path(root)
+    parts = _parts(folder)
+    if not parts:
+        if verify:
+            raise ValueError(f"{folder} cannot be verified: there is no manifest")
+        return Embeddings(folder, (), tuple(groups_without_manifest(folder)), given, (NOT_KNOWN,))
+    for part in parts:
+        if not part.manifest.is_complete:
+            raise ValueError(
+                f"{part.folder} is not complete: {part.manifest.rows:,} rows are written; "
+                "`fastclip embed --resume` goes on"
+            )
+        if verify:
+            check_digests(*part)
+    groups = tuple(group for part in parts for group in groups_of_manifest(*part))
+    recorded = parts[0].manifest.root
+    return Embeddings(folder, parts, groups, given or (Path(recorded) if recorded else None))
+
+
+def _parts(folder: Path) -> tuple[Part, ...]:
+    """The folder itself, or all its shards, which must be of one job; none without a manifest."""
+    if (folder / MANIFEST).exists():
+        return (Part(folder, read_manifest(folder)),)
+    shards = [match for path in _listed(folder) if (match := SHARD.fullmatch(path.name))]
+    counts = sorted({int(match[2]) for match in shards})
+    if not counts:
+        return ()
+    if len(counts) > 1:
+        raise ValueError(f"{folder} has shards of several jobs: of {some_of(counts, 8)}")
+    # Those that are there are looked at first: a name may speak of a billion.
+    if len(shards) < counts[0]:
+        raise FileNotFoundError(f"{folder} has {len(shards)} of {counts[0]} shards")
+    folders = [shard_folder(folder, index, counts[0]) for index in range(counts[0])]
+    parts = tuple(Part(path, read_manifest(path)) for path in folders)
+    jobs = [_job(part.manifest) for part in parts]
+    for part, job in zip(parts, jobs, strict=True):
+        for name, value in job.items():
+            if value != jobs[0][name]:
+                raise ValueError(
+                    f"{part.folder} is of another job than {parts[0].folder}: its {name} is "
+                    f"{quoted(value)}, not {quoted(jobs[0][name])}"
+                )
+    dims = {part.manifest.dim for part in parts if part.manifest.files}
+    if len(dims) > 1:
+        raise ValueError(f"the shards of {folder} have vectors of {some_of(dims, 8)} entries")
+    return parts
+
+
+def _job(manifest: Manifest) -> dict[str, Any]:
+    job = manifest.same_job()
+    return job | {"settings": {k: v for k, v in job["settings"].items() if k != "shard"}}
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -1,0 +1,237 @@
+"""Writes a folder of embeddings, file after file, so that a killed job loses one file's rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fastclip.atomic_file import remove_temporaries
+from fastclip.data.quoting import quoted
+from fastclip.data.sources.samples import BadSample
+from fastclip.embeddings.array_file import digest_of, write_array, write_bytes
+from fastclip.embeddings.layout import (
+    MANIFEST,
+    METADATA,
+    MOST_FILES,
+    STATISTICS,
+    file_of,
+    scales_of,
+    statistics_of,
+    vectors_of,
+)
+from fastclip.embeddings.lock import locked
+from fastclip.embeddings.manifest import FileRecord, Manifest, read_manifest, write_manifest
+from fastclip.embeddings.metadata import Row, encoded, require_format
+from fastclip.embeddings.moments import Moments
+from fastclip.embeddings.side import moments_of, open_stored
+from fastclip.embeddings.skip_list import SkipList
+from fastclip.embeddings.storage import to_stored
+
+
+class EmbeddingsWriter:
+    """A folder that is being written; the context holds the lock of it.
+
+    A file of rows is complete when the manifest names it, which is when `end_file` returns. A job
+    that was killed goes on behind the last complete file, whose `position` it finds in `manifest`.
+
+    Args:
+        folder: made if there is none.
+        manifest: what the files are to be; without files.
+        resume: go on where a job with the same model, source and settings stopped; without such a
+            job, begin.
+        tell: called with a sentence if the file system cannot flush a directory.
+
+    Attributes:
+        manifest: so far. If it is complete, there is nothing left to write.
+        skipped: the list of what is not embedded.
+
+    Raises:
+        CannotRead, CannotWrite: the disk or the folder refuses.
+        ModuleNotFoundError: metadata in Parquet needs pyarrow.
+        ValueError: another process writes there, the folder has embeddings and `resume` is False,
+            those are of another job, or a file of them has changed.
+
+    Example: features that are there already, in files of 1,000 rows.
+        >>> head = Manifest(ModelRecord.of(ready), None, "", ("img",), "f32", "jsonl", 1000)
+        >>> with EmbeddingsWriter(Path("features"), head) as writer:
+        ...     for part, keys in batches_of_at_most_1000:
+        ...         writer.add({"img": part}, [{"key": key} for key in keys])
+        ...         writer.end_file()
+        ...     writer.finish()
+        >>> open_embeddings("features").images.rows([0])
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        resume: bool = False,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.folder, self._wanted, self._resume, self._tell = Path(folder), manifest, resume, tell
+        require_format(manifest.metadata)
+        self._open = ExitStack()
+
+    def __enter__(self) -> "EmbeddingsWriter":
+        with self._open:
+            self._open.enter_context(locked(self.folder))
+            self.manifest = self._begin()
+            self.skipped = SkipList(self.folder, self.manifest.skipped)
+            self._moments: dict[str, Moments] = {}
+            self._rows: list[Row] = []
+            self._stored: dict[str, np.ndarray] = {}
+            self._take_up()
+            self._open = self._open.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    @property
+    def room(self) -> int:
+        """How many rows the file still takes that is being filled."""
+        return self.manifest.rows_per_file - len(self._rows)
+
+    def add(self, vectors: Mapping[str, np.ndarray], rows: Sequence[Row]) -> None:
+        """Add rows to the file that is being filled.
+
+        Args:
+            vectors: of each side, "img" or "text", (n, D) float32.
+            rows: n dictionaries of metadata.
+
+        Raises:
+            ValueError: the sides, or their numbers of rows or columns, do not fit; there is no
+                room; or a vector has an entry that is no finite number.
+        """
+        if set(vectors) != set(self.manifest.sides):
+            raise ValueError(f"vectors must be of {self.manifest.sides}, got {sorted(vectors)}")
+        if len(rows) > self.room:
+            raise ValueError(f"the file has room for {self.room} rows, got {len(rows)}")
+        dims = {self.manifest.dim} - {None} | {part.shape[1] for part in vectors.values()}
+        if len(dims) != 1 or any(len(part) != len(rows) for part in vectors.values()):
+            shapes = {side: part.shape for side, part in vectors.items()}
+            raise ValueError(f"vectors must be {len(rows)} of one length, got {shapes}")
+        for part in vectors.values():
+            if not (finite := np.isfinite(part).all(axis=1)).all():
+                key = rows[int(np.argmin(finite))].get("key")
+                raise ValueError(f"the vector of {quoted(key)} is not finite")
+        self.manifest = replace(self.manifest, dim=dims.pop())
+        for side, part in vectors.items():
+            self._fill(side, part)
+        self._rows += rows
+
+    def skip(self, bad: BadSample) -> None:
+        """Put an input on the list of what is not embedded."""
+        self.skipped.add(bad)
+
+    def end_file(self, position: Sequence[int] | None = None) -> None:
+        """Write the rows that were added, and the manifest behind them.
+
+        Args:
+            position: of the source, behind these rows and the inputs that were skipped.
+
+        Raises:
+            CannotWrite: the disk or the folder refuses; all complete files are as they were.
+            ValueError: there are too many files.
+        """
+        number = len(self.manifest.files)
+        files = self.manifest.files
+        if self._rows:
+            if number == MOST_FILES:
+                raise ValueError(f"more than {MOST_FILES:,} files: choose more rows per file")
+            files += (FileRecord(len(self._rows), self._write_file(number)),)
+            self._count(number)
+        position = None if position is None else list(position)
+        found = replace(self.manifest, files=files, skipped=self.skipped.write(), position=position)
+        write_manifest(self.folder, found, self._tell)
+        self.manifest, self._rows, self._stored = found, [], {}
+
+    def finish(self) -> None:
+        """Write what is left and the sums of all vectors: the folder is complete."""
+        self.end_file(self.manifest.position)
+        digests = {
+            side: write_array(statistics_of(self.folder, side), moments.sums, self._tell)
+            for side, moments in self._moments.items()
+        }
+        self.manifest = replace(self.manifest, statistics=digests, position=None)
+        write_manifest(self.folder, self.manifest, self._tell)
+
+    def _begin(self) -> Manifest:
+        path = self.folder / MANIFEST
+        if not path.exists():
+            if any((self.folder / kind).exists() for kind in self._kinds()):
+                raise ValueError(
+                    f"{self.folder} has embeddings that fastclip did not write: choose another "
+                    "folder"
+                )
+            write_manifest(self.folder, self._wanted, self._tell)
+            return self._wanted
+        if not self._resume:
+            raise ValueError(
+                f"{self.folder} has embeddings already: --resume goes on with them, another folder "
+                "begins anew"
+            )
+        found = read_manifest(self.folder)
+        own, wanted = found.same_job(), self._wanted.same_job()
+        for name in own | wanted:
+            if own.get(name) != wanted.get(name):
+                raise ValueError(
+                    f"{self.folder} cannot be resumed: its {name} is {quoted(own.get(name))}, not "
+                    f"{quoted(wanted.get(name))}"
+                )
+        self._remove_remains(found)
+        return found
+
+    def _kinds(self) -> list[str]:
+        kinds = [kind(side) for side in ("img", "text") for kind in (vectors_of, scales_of)]
+        return [*kinds, METADATA]
+
+    def _remove_remains(self, manifest: Manifest) -> None:
+        """Of a process that was killed: temporary files, and complete ones not in the manifest."""
+        for folder in (self.folder, *(self.folder / kind for kind in (*self._kinds(), STATISTICS))):
+            if folder.is_dir():
+                remove_temporaries(folder, r".*")
+        for kind in self._kinds():
+            path = self._path(kind, len(manifest.files), manifest.metadata)
+            path.unlink(missing_ok=True)
+
+    def _fill(self, side: str, vectors: np.ndarray) -> None:
+        """Into arrays for a whole file, of which the system gives the pages that are written to."""
+        stored, start = to_stored(vectors, self.manifest.store), len(self._rows)
+        for kind, part in ((vectors_of(side), stored.values), (scales_of(side), stored.scales)):
+            if part is not None:
+                if kind not in self._stored:
+                    shape = (self.manifest.rows_per_file, *part.shape[1:])
+                    self._stored[kind] = np.empty(shape, part.dtype)
+                self._stored[kind][start : start + len(part)] = part
+
+    def _path(self, kind: str, number: int, metadata: str) -> Path:
+        return file_of(self.folder, kind, number, metadata if kind == METADATA else "npy")
+
+    def _write_file(self, number: int) -> dict[str, str]:
+        """Return the digests of the files of a number, by kind."""
+        num, metadata = len(self._rows), self.manifest.metadata
+        digests = {
+            kind: write_array(self._path(kind, number, metadata), whole[:num], self._tell)
+            for kind, whole in self._stored.items()
+        }
+        path, content = self._path(METADATA, number, metadata), encoded(self._rows, metadata)
+        return digests | {METADATA: write_bytes(path, [content], self._tell)}
+
+    def _take_up(self) -> None:
+        """Read all complete files once: are they as they were, and what do their vectors sum to?"""
+        for number, file in enumerate(self.manifest.files):
+            for kind, digest in file.sha256.items():
+                path = self._path(kind, number, self.manifest.metadata)
+                if not path.exists() or digest_of(path) != digest:
+                    raise ValueError(f"{path} is not what was written to it: begin anew")
+            self._count(number)
+
+    def _count(self, number: int) -> None:
+        """Add the vectors of a file to the moments, as they are stored."""
+        for side in self.manifest.sides:
+            moments = moments_of(open_stored(self.folder, side, number))
+            before = self._moments.get(side)
+            self._moments[side] = moments if before is None else before + moments
