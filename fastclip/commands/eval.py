@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    for name in ("model", "data", "output", "figure"):
+    for name in ("model", "data", "output", "figure", "features", "task"):
         if getattr(args, name) is not None:
             flag = "MODEL" if name == "model" else f"--{name}"
             raise ValueError(f"--compare evaluates nothing: {flag} has no effect")
@@ -83,7 +83,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         results = evaluate_data(
             ready, step.data, step.tasks, train=step.train, batch_size=args.batch_size,
             workers=args.workers, max_bad_rate=args.max_bad_rate, say=_say,
-            pretrained=args.pretrained or "", **chosen,
+            pretrained=args.pretrained or "", features=args.features, **chosen,
         )  # fmt: skip
         for result in results:
             print(f"\n{words.report(result)}", flush=True)
@@ -103,9 +103,7 @@ def _steps(args: argparse.Namespace) -> list[Step]:
             wanted = PAIRS if True in is_pairs else LABELLED
     opened = [open_set(spec, reading(args, args.split), wanted) for spec in args.data]
     train_data = args.train_data or []
-    trained = [
-        open_set(spec, reading(args, args.train_split), LABELLED) for spec in train_data
-    ]
+    trained = [open_set(spec, reading(args, args.train_split), LABELLED) for spec in train_data]
     found = [(data, tasks_of(data, args.task, bool(trained))) for data in opened]
     _require_tasks(args, found)
     to_train = [data for data, tasks in found if set(tasks) & set(TRAINED)]

@@ -71,6 +71,9 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
         help="Evaluate nothing, and say which of two models is better on the same images, by two "
         "files that --output has written.")  # fmt: skip
     group = parser.add_argument_group("the machine")
+    group.add_argument("--features", type=Path, metavar="FOLDER",
+        help="Where features are kept, so that the next evaluation of this model on these data "
+        "encodes nothing. Those of another model or of other data are refused.")  # fmt: skip
     group.add_argument("--batch-size", type=number_from(1), default=64, metavar="N",
         help="Images, or prompts, that are encoded at once. The default is 64.")  # fmt: skip
     group.add_argument("--workers", type=number_from(0), default=NUM_WORKERS, metavar="N",
@@ -96,7 +99,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--train-split", default="train", metavar="NAME",
         help="The same of --train-data. The default is train.")  # fmt: skip
     group.add_argument("--csv-separator", default="\t", metavar="X",
-        help="The character that separates the columns of a table. The default is a tab.")  # fmt: skip
+        help="The character that separates columns of a table. The default is a tab.")  # fmt: skip
     group.add_argument("--image-key", metavar="NAME",
         help="The column of images, or their suffixes in shards and folders.")  # fmt: skip
     group.add_argument("--caption-key", metavar="NAME",

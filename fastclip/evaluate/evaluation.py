@@ -3,9 +3,12 @@
 Images are encoded once, and all tasks are done on their features.
 """
 
+import contextlib
 import math
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from fastclip import __version__
@@ -75,6 +78,7 @@ def evaluate_data(
     workers: int = 0,
     max_bad_rate: float = 0.1,
     pretrained: str = "",
+    features: str | os.PathLike | None = None,
     say: Callable[[str], None] = ignore,
 ) -> list[Result]:
     """Evaluate a model on a data set.
@@ -92,6 +96,8 @@ def evaluate_data(
         workers: processes that read and decode images; with 0, this one does.
         max_bad_rate: the fraction of samples that may be unreadable; what is is counted and said.
         pretrained: the tag of the weights, for the results.
+        features: a folder where the features of images and captions are kept, and from which they
+            are taken the next time. Those of another model or of other data are refused.
         say: called with sentences about what was left out.
 
     Returns:
@@ -100,7 +106,8 @@ def evaluate_data(
     Raises:
         DataError: more samples are bad than may be.
         OSError, ValueError: a file of names or prompts cannot be read; the classes do not fit the
-            data; a task is unknown, or is none of these data, or has no images to train on.
+            data; features that are kept are of another model or of other data; a task is unknown,
+            or is none of these data, or has no images to train on.
 
     Example:
         >>> ready = open_model("demo-output/checkpoint.pt")
@@ -109,7 +116,8 @@ def evaluate_data(
     """
     todo = _checked(data, tasks, train)
     subject = Subject(ready, Encoder.of(ready), pretrained, batch_size)
-    encoder = SetEncoder(ready, batch_size, workers, max_bad_rate, say)
+    folder = None if features is None else Path(features)
+    encoder = SetEncoder(ready, batch_size, workers, max_bad_rate, folder, say)
     if isinstance(data, PairSet):
         pairs = encoder.pairs(data)
         about = _about(ready, data, account(data, pairs.bad), len(pairs.keys))
@@ -126,13 +134,24 @@ def evaluate_data(
     trained = encoder.labelled(train)
     about |= {"train": _origin(train, account(train, trained.bad), len(trained.keys))}
     names = _names_of(data, (images, trained))
-    if PROBE in todo:
-        results.append(probe_task(subject, data.name, trained, images, names, about))
-    if FEW_SHOT in todo:
-        results.append(
-            few_shot_task(subject, data.name, trained, images, names, about, shots, seeds)
-        )
+    with _warnings_said(say):
+        if PROBE in todo:
+            results.append(probe_task(subject, data.name, trained, images, names, about))
+        if FEW_SHOT in todo:
+            results.append(
+                few_shot_task(subject, data.name, trained, images, names, about, shots, seeds)
+            )
     return results
+
+
+@contextlib.contextmanager
+def _warnings_said(say: Callable[[str], None]) -> Iterator[None]:
+    """What a probe warns of, its C or that it has not converged, is in its result too."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        yield
+    for sentence in dict.fromkeys(str(warning.message) for warning in found):
+        say(sentence)
 
 
 def _checked(
@@ -169,9 +188,7 @@ def _described(data: LabelledSet) -> str:
     return "numbers"
 
 
-def _names_of(
-    data: LabelledSet, parts: Sequence[LabelledFeatures]
-) -> Sequence[str] | None:
+def _names_of(data: LabelledSet, parts: Sequence[LabelledFeatures]) -> Sequence[str] | None:
     """What the data call their classes, if that fits all labels; a probe needs no names."""
     names = data.class_names
     largest = max(int(part.labels.max()) for part in parts)

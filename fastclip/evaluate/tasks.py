@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fastclip.embeddings.encode import Encoder
+from fastclip.evaluate.items import digests, distinct
 from fastclip.evaluate.metrics import RECALLS
 from fastclip.evaluate.probe.few_shot import SHOTS, few_shot
 from fastclip.evaluate.probe.linear_probe import linear_probe
@@ -96,7 +98,11 @@ def retrieve_task(
     about: Mapping[str, Any],
     recall_at: Sequence[int] = RECALLS,
 ) -> Result:
-    """Find texts of images, and images of texts."""
+    """Find texts of images, and images of texts.
+
+    A caption that several images have is a text of each: the image that it is not from ties, or
+    is found in its place. The result says how many there are.
+    """
     device = subject.ready.device
     found = retrieval(
         pairs.image_features.to(device), pairs.text_features.to(device), pairs.text_to_image,
@@ -107,7 +113,8 @@ def retrieve_task(
         "image_retrieval_recall@1": found.text_to_image.ranks == 1,
     }
     outcomes = all_to_json(question_digest(pairs.keys, pairs.text_to_image), correct)
-    return subject.result(dataset, RETRIEVAL, found, about, outcomes)
+    said = {"captions_of_several_images": _shared(pairs)}
+    return subject.result(dataset, RETRIEVAL, found, {**about, **said}, outcomes)
 
 
 def probe_task(
@@ -152,6 +159,13 @@ def _means(summary: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         for name, value in row.items()
         if isinstance(value, Mapping)
     }
+
+
+def _shared(pairs: PairFeatures) -> int:
+    """Count captions whose features another image's caption has too."""
+    texts = distinct(digests(pairs.text_features))
+    images = torch.stack([texts, pairs.text_to_image]).unique(dim=1)[0].bincount()
+    return int((images > 1)[texts].sum())
 
 
 def _part(subject: Subject, images: LabelledFeatures) -> tuple[Tensor, Tensor]:

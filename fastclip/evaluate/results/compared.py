@@ -31,9 +31,7 @@ class Compared(NamedTuple):
         return head | {"models": list(self.models)} | self.found.to_dict()
 
 
-def compare_files(
-    a: str | os.PathLike, b: str | os.PathLike
-) -> tuple[list[Compared], list[str]]:
+def compare_files(a: str | os.PathLike, b: str | os.PathLike) -> tuple[list[Compared], list[str]]:
     """Compare the models of two files with McNemar's exact test, for every task that both did.
 
     Args:
@@ -81,15 +79,15 @@ def _answers(path: str | os.PathLike) -> dict[tuple[str, str], Line]:
     found = {(line.get("dataset"), line.get("task")): line for line in lines if _has_outcomes(line)}
     if not found:
         raise ValueError(
-            f"{os.fspath(path)} has no results that say which images were right: those of zero-shot,"
-            " retrieval and probe in the format fastclip do"
+            f"{os.fspath(path)} has no results that say which images were right: those of "
+            "zero-shot, retrieval and probe in the format fastclip do"
         )
     models = {_model(line) for line in found.values()}
     models |= {_model(line) for line in lines if _has_outcomes(line)}
     if len(models) > 1:
         raise ValueError(
-            f"{os.fspath(path)} has results of several models ({', '.join(sorted(models))}): a file "
-            "for each is needed to compare them"
+            f"{os.fspath(path)} has results of several models ({', '.join(sorted(models))}): a "
+            "file for each is needed to compare them"
         )
     return found
 

@@ -51,4 +51,6 @@ def cautions(result: Result, form: str) -> list[str]:
     key = key_of(result.dataset)
     if form != "datacomp" or key not in OTHER:
         return []
-    return [f"DataComp's metric of {key} is {OTHER[key]}, which is not computed: main_metric is null"]
+    return [
+        f"DataComp's metric of {key} is {OTHER[key]}, which is not computed: main_metric is null"
+    ]

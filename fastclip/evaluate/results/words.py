@@ -78,6 +78,7 @@ def _size(result: Result) -> str:
 
 
 def _of_metrics(result: Result) -> Iterator[str]:
+    counts = result.found["counts"]
     for name, interval in result.found["intervals"].items():
         if (title := _title(name)) is None:
             continue
@@ -85,17 +86,16 @@ def _of_metrics(result: Result) -> Iterator[str]:
         if value is None:
             yield f"  {title:<{WIDTH}}{'-':>9}   fewer than 5 classes"
         else:
-            yield f"  {title:<{WIDTH}}{value:>9.2%}   {_between(interval)}"
+            yield f"  {title:<{WIDTH}}{value:>9.2%}   {_between(_wide(interval, counts.get(name)))}"
 
 
 def _of_shots(found: Mapping[str, Any]) -> Iterator[str]:
     for row in found["summary"]:
         values = row["lp_acc1"]
-        title = f"{row['fewshot_k']} of each class, {row['seeds']} draws"
-        yield (
-            f"  {title:<{WIDTH}}{values['mean']:>9.2%}   "
-            f"{values['min']:.2%} to {values['max']:.2%} over the draws"
-        )
+        several = row["seeds"] > 1
+        title = f"{row['fewshot_k']} of each class, {row['seeds']} {'draws' if several else 'draw'}"
+        between = f"{values['min']:.2%} to {values['max']:.2%} over the draws" if several else ""
+        yield f"  {title:<{WIDTH}}{values['mean']:>9.2%}   {between}".rstrip()
 
 
 def _of_gain(gain: Mapping[str, Any]) -> list[str]:
@@ -117,6 +117,11 @@ def _sentences(result: Result) -> Iterator[str]:
         if num:
             where = f" ({what.replace('_', ' ')})" if what else ""
             yield f"{num:,} {'tie' if num == 1 else 'ties'} counted against the model{where}."
+    if shared := result.about.get("captions_of_several_images"):
+        yield (
+            f"{shared:,} captions stand at several images, and count for the one that each is from:"
+            " the others tie."
+        )
     lost = sum(found.get(f"non_finite{of}", 0) for of in ("", "_images", "_texts"))
     if lost:
         yield f"The features of {lost:,} are not finite: never right."
@@ -141,6 +146,11 @@ def _title(metric: str) -> str | None:
         return ROWS[name]
     kind, found, k = name.partition("_retrieval_recall@")
     return ROWS[kind].format(k) if found else None
+
+
+def _wide(interval: Mapping[str, float], counts: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Wilson's interval where draws of images, which are all alike, give one without a width."""
+    return counts if counts and interval["low"] == interval["high"] else interval
 
 
 def _between(interval: Mapping[str, float] | None) -> str:

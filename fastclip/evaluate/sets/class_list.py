@@ -112,9 +112,7 @@ def _prompts(
             raise (error if "take it from" in str(other) else other) from None
 
 
-def _columns(
-    subset: Sequence[str] | str | os.PathLike, names: Sequence[str]
-) -> tuple[int, ...]:
+def _columns(subset: Sequence[str] | str | os.PathLike, names: Sequence[str]) -> tuple[int, ...]:
     wanted = read_class_names(subset) if isinstance(subset, str | os.PathLike) else list(subset)
     if unknown := [name for name in wanted if name not in names]:
         raise ValueError(f"the subset has {some_of(unknown, NAMED)}, which is none of the classes")

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -12,8 +13,10 @@ from fastclip.data.loading.bad_samples import BadSamples, skipped_summary
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.sources.source import Source
 from fastclip.embeddings.encode import Encoder
+from fastclip.evaluate.sets.cache import FeatureCache
 from fastclip.evaluate.sets.features import (
     LabelledFeatures,
+    Loader,
     PairFeatures,
     encode_labelled,
     encode_pairs,
@@ -41,6 +44,7 @@ class SetEncoder:
         batch_size: images that are encoded at once.
         workers: processes that read and decode; with 0, this one does.
         max_bad_rate: the fraction of samples that may be unreadable.
+        folder: where features are kept, and looked for; None keeps none.
         say: called with a sentence about samples and files that were left out.
     """
 
@@ -48,21 +52,41 @@ class SetEncoder:
     batch_size: int
     workers: int
     max_bad_rate: float
+    folder: Path | None = None
     say: Callable[[str], None] = ignore
 
     def labelled(self, data: LabelledSet) -> LabelledFeatures:
-        """Encode labelled images; raises as `encode_labelled`."""
-        with self._loading(data, data.labels) as (encoder, loader):
-            found = encode_labelled(encoder, loader, data.source)
+        """Encode labelled images, or load their features; raises as `encode_labelled`."""
+        return self._features(data, data.labels, encode_labelled)
+
+    def pairs(self, data: PairSet) -> PairFeatures:
+        """Encode pairs, or load their features; raises as `encode_pairs`."""
+        return self._features(data, self.ready.tokenizer, encode_pairs)
+
+    def _features(
+        self,
+        data: LabelledSet | PairSet,
+        tokenizer: Callable[[list[str]], Tensor],
+        encode: Callable[[Encoder, Loader, Source], Any],
+    ) -> Any:
+        cache = self._cache(data)
+        found = None if cache is None else cache.load()
+        if found is not None:
+            self.say(f"{data.name}: {len(found.keys):,} features are those in {cache.path}")
+        else:
+            with self._loading(data, tokenizer) as (encoder, loader):
+                found = encode(encoder, loader, data.source)
+            if cache is not None and (objection := cache.save(found)) is not None:
+                self.say(f"{data.name}: {objection}")
         self._tell(data, found.bad)
         return found
 
-    def pairs(self, data: PairSet) -> PairFeatures:
-        """Encode pairs; raises as `encode_pairs`."""
-        with self._loading(data, self.ready.tokenizer) as (encoder, loader):
-            found = encode_pairs(encoder, loader, data.source)
-        self._tell(data, found.bad)
-        return found
+    def _cache(self, data: LabelledSet | PairSet) -> FeatureCache | None:
+        if self.folder is None:
+            return None
+        name = f"{data.name} {data.split}".rstrip()
+        is_pairs = isinstance(data, PairSet)
+        return FeatureCache(self.folder, self.ready, name, data_digest(data.source), is_pairs)
 
     @contextlib.contextmanager
     def _loading(self, data: LabelledSet | PairSet, tokenizer: Callable[[list[str]], Tensor]):

@@ -60,8 +60,11 @@ class Reading:
     split: str = "test"
 
 
+AS_IT_IS = Reading()
+
+
 def open_set(
-    spec: str | os.PathLike, reading: Reading = Reading(), wanted: str | None = None
+    spec: str | os.PathLike, reading: Reading = AS_IT_IS, wanted: str | None = None
 ) -> LabelledSet | PairSet:
     """Open the data of an evaluation.
 
