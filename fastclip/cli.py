@@ -20,6 +20,7 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program whose reader 
 COMMANDS = {
     "demo": "train a small CLIP on images of digits, with the fused loss",
     "train": "train on your pairs, with a batch of any size",
+    "classify": "say which of your classes images show",
     "eval": "evaluate a trained model: zero-shot, retrieval, linear probes",
     "bench": "time losses against each other and count memory",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",

@@ -4,17 +4,23 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 Advance = Callable[[int, str], None]
 
 
 @contextlib.contextmanager
 def progress_bar(
-    total: int, done: int = 0, title: str = "training", unit: str = "step", shown: bool = True
+    total: int | None,
+    done: int = 0,
+    title: str = "training",
+    unit: str = "step",
+    shown: bool = True,
 ) -> Iterator[Advance]:
     """Show how far `total` is done; yields a function of (how much more, a word about it).
 
     Args:
+        total: None if it is not known.
         shown: False shows nothing; neither does a missing `tqdm`.
     """
     tqdm = _tqdm() if shown else None
@@ -33,6 +39,16 @@ def progress_bar(
 def is_watched() -> bool:
     """Does standard error, where bars are drawn, end at a terminal?"""
     return sys.stderr.isatty()
+
+
+def write_line(text: str, file: TextIO) -> None:
+    """Print a line at once, without tearing a bar that is shown."""
+    tqdm = _tqdm() if is_watched() else None
+    if tqdm is None:
+        print(text, file=file)
+    else:
+        tqdm.write(text, file=file)
+    file.flush()
 
 
 class LineHandler(logging.StreamHandler):

@@ -11,6 +11,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastclip.data.digits.grids import PROMPTS
+from fastclip.data.digits.images import DIGIT_WORDS
 from fastclip.data.quoting import quoted, quoted_text, some_of
 from fastclip.evaluate.imagenet import (
     IMAGENET_CLASSNAMES,
@@ -26,10 +28,11 @@ from fastclip.evaluate.prompts import (
 )
 
 NAMES_ALONE = ("{}",)
-CLASSES = {"imagenet": IMAGENET_CLASSNAMES}
+CLASSES = {"imagenet": IMAGENET_CLASSNAMES, "digits": DIGIT_WORDS}
 TEMPLATES = {
     "imagenet80": OPENAI_IMAGENET_TEMPLATES,
     "imagenet7": SIMPLE_IMAGENET_TEMPLATES,
+    "digits": PROMPTS,
     "none": NAMES_ALONE,
 }
 NAMED = 5  # classes in a message
@@ -109,11 +112,12 @@ def read_class_prompts(
 
     Args:
         classes: a sequence of names; or the path of a text with a name per line or of a .json file
-            (see `json_prompts.py`); or "imagenet", for its 1,000 names.
+            (see `json_prompts.py`); or "imagenet", for its 1,000 names, or "digits", which are
+            the demo's.
         templates: one of
             - None, which is "a photo of a {}.";
             - "imagenet80", "imagenet7" (the ensemble of the CLIP paper, and the seven templates
-              that do nearly as well), or "none", for names alone;
+              that do nearly as well), "digits" (the demo's), or "none", for names alone;
             - a text with a brace, which is a template itself, or a sequence of such;
             - the path of a text with a template per line;
             - the path of a .json file of templates, or of complete prompts of each class.
@@ -143,7 +147,7 @@ def _names(classes: Sequence[str] | str | os.PathLike, files: JsonPrompts) -> Se
         return list(classes)
     if classes in CLASSES:
         return CLASSES[classes]
-    _require_file(classes, "names", CLASSES)
+    _require_file(classes, "classes", CLASSES)
     return files.names(classes) if _is_json(classes) else read_class_names(classes)
 
 

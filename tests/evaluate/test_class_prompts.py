@@ -139,7 +139,9 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, names, templates, datase
 def test_missing_files_are_named_with_what_there_is():
     with pytest.raises(FileNotFoundError, match="'imagenet8', and it is none of imagenet80, ima"):
         read_class_prompts(PETS, "imagenet8")
-    with pytest.raises(FileNotFoundError, match="names: there is no file 'cat', and it is none of"):
+    with pytest.raises(
+        FileNotFoundError, match="classes: there is no file 'cat', and it is none of"
+    ):
         read_class_prompts("cat")
 
 

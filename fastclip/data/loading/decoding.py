@@ -39,17 +39,9 @@ class Decoder:
             TypeError: the transform or the tokenizer returns something else.
         """
         seed_generators(self.seed, "decode", epoch, address.part, address.number)
-        # A transform may raise anything on an image that it was not made for. One that raises on
-        # all of them is found by the rate of bad samples, and by their details.
-        try:
-            pixels = self._pixels(sample.image)
-        except ImageError as error:
-            return BadSample(sample.key, "unusable image", str(error))
-        except FileNotFoundError as error:
-            return BadSample(sample.key, "missing image file", str(error))
-        except Exception as error:
-            return BadSample(sample.key, "unusable image", f"{type(error).__name__}: {error}")
-        _require(pixels, "transform", torch.uint8, 3)
+        pixels = read_pixels(self.transform, sample.image, sample.key)
+        if isinstance(pixels, BadSample):
+            return pixels
         try:
             tokens = self.tokenizer([sample.caption])
         except Exception as error:
@@ -57,10 +49,35 @@ class Decoder:
         _require(tokens, "tokenizer", torch.int64, 2)
         return pixels, tokens[0]
 
-    def _pixels(self, image: Any) -> Tensor:
-        if self.transform is None:
-            return image
-        return self.transform(_to_pil(image) if isinstance(image, Tensor) else image)
+
+def read_pixels(
+    transform: Callable[[Any], Tensor] | None, image: Any, key: str
+) -> Tensor | BadSample:
+    """Return the (C, H, W) uint8 pixels of an image, or a bad sample that says why there are none.
+
+    Args:
+        transform: see `Decoder`.
+        image: a file's path or bytes, a PIL image, or (C, H, W) uint8 pixels.
+        key: names the image.
+
+    Raises:
+        TypeError: the transform returns something else.
+    """
+    # A transform may raise anything on an image that it was not made for. One that raises on all of
+    # them is found by the rate of bad samples, and by their details.
+    try:
+        if transform is None:
+            pixels = image
+        else:
+            pixels = transform(_to_pil(image) if isinstance(image, Tensor) else image)
+    except ImageError as error:
+        return BadSample(key, "unusable image", str(error))
+    except FileNotFoundError as error:
+        return BadSample(key, "missing image file", str(error))
+    except Exception as error:
+        return BadSample(key, "unusable image", f"{type(error).__name__}: {error}")
+    _require(pixels, "transform", torch.uint8, 3)
+    return pixels
 
 
 def _to_pil(pixels: Tensor) -> Image.Image:

@@ -1,0 +1,176 @@
+"""Images classified by the nearest class, one answer for each, as they come.
+
+    cosine_c      = <image, class c>                     of unit features
+    probability_c = softmax_c(logit_scale * cosine_c)    among the classes that are asked for
+
+Classes of one name count once. Of classes that are equally near, none is predicted; see `ties.py`.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastclip.data.loading.decoding import read_pixels
+from fastclip.data.sources.samples import BadSample
+from fastclip.embeddings.encode import Encoder
+from fastclip.evaluate.answers import Answer, Guess
+from fastclip.evaluate.class_prompts import ClassPrompts
+from fastclip.evaluate.classifier import encode_classes
+from fastclip.evaluate.items import distinct, first_of_each
+from fastclip.evaluate.ties import similarity
+from fastclip.models.inference import InferenceModel
+
+BATCH_SIZE = 32
+MOST_READERS = 8  # threads; each may hold an image of 683 MiB (see `load_image`)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageClassifier:
+    """A model, and the classes that it chooses among.
+
+    Attributes:
+        ready: the model.
+        names: C different names.
+        classes: (D, C) floating point, unit columns, on the device of the model.
+
+    Raises:
+        ValueError: there are fewer than two names, so that there is nothing to choose, or the
+            model's logit scale is not finite.
+    """
+
+    ready: InferenceModel
+    names: tuple[str, ...]
+    classes: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.names) < 2:
+            raise ValueError(
+                f"classes must have two names at least, or every image is one: got {self.names}"
+            )
+        if not math.isfinite(self.ready.logit_scale):
+            raise ValueError(f"the logit scale of {self.ready.name} is {self.ready.logit_scale}")
+
+    @classmethod
+    def of(
+        cls,
+        ready: InferenceModel,
+        prompts: ClassPrompts,
+        progress: Callable[[int], None] = lambda num: None,
+    ) -> "ImageClassifier":
+        """Encode prompts; classes of one name become one.
+
+        Args:
+            progress: called with the number of its texts as soon as a batch is encoded.
+
+        Raises:
+            ValueError: see above and `encode_classes`.
+        """
+        first = first_of_each(distinct(prompts.names)).tolist()
+        names = tuple(prompts.names[i] for i in first)
+        classes = encode_classes(Encoder.of(ready, progress), ready.tokenizer, prompts)
+        return cls(ready, names, classes[:, first])
+
+    def answers(
+        self, images: Iterable[Any], top: int = 5, batch_size: int = BATCH_SIZE
+    ) -> Iterator[Answer]:
+        """Yield an answer for each image, in their order, as soon as its batch is encoded.
+
+        Args:
+            images: paths, PIL images, or bytes of files; or bad samples, which are skipped.
+            top: guesses for an image, at least 1; all classes if there are fewer.
+            batch_size: images that are read, in threads, and encoded at once.
+
+        Raises:
+            TypeError: `images` is a single one.
+            ValueError: `top` < 1 or `batch_size` < 1.
+        """
+        if isinstance(images, str | bytes | os.PathLike):
+            raise TypeError(f"images must be a sequence of them, got a single one: {images!r:.80}")
+        for name, value in (("top", top), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        return self._stream(images, min(top, len(self.names)), batch_size)
+
+    def _stream(self, images: Iterable[Any], top: int, batch_size: int) -> Iterator[Answer]:
+        remaining = zip(count(), images)
+        with ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as readers:
+            while batch := list(islice(remaining, batch_size)):
+                read = list(readers.map(self._read, batch))
+                pixels = [found for _, found in read if isinstance(found, Tensor)]
+                near = self._near(pixels) if pixels else iter(())
+                for name, found in read:
+                    skipped = isinstance(found, BadSample)
+                    yield (
+                        Answer(name, skipped=found)
+                        if skipped
+                        else self._answer(name, next(near), top)
+                    )
+
+    def _read(self, numbered: tuple[int, Any]) -> tuple[str, Tensor | BadSample]:
+        number, image = numbered
+        if isinstance(image, BadSample):
+            return image.key, image
+        is_path = isinstance(image, str | os.PathLike)
+        name = os.fsdecode(image) if is_path else f"image {number}"
+        found = read_pixels(self.ready.transform, image, name)
+        if isinstance(found, BadSample):
+            prefix = f"{name if is_path else 'image'}: "  # with which details begin
+            found = found._replace(detail=found.detail.removeprefix(prefix))
+        return name, found
+
+    def _near(self, pixels: list[Tensor]) -> Iterator[Tensor]:
+        """(C,) float32 cosines of each image, on the host."""
+        (batch,) = Encoder.of(self.ready).images([(torch.stack(pixels), None, ())])
+        return iter(similarity(batch.image_features, self.classes.T).cpu())
+
+    def _answer(self, image: str, near: Tensor, top: int) -> Answer:
+        if not near.isfinite().all():
+            reason = "features that are not finite"
+            return Answer(image, skipped=BadSample(image, reason, "the model has diverged"))
+        probabilities = (self.ready.logit_scale * near.double()).softmax(0).tolist()
+        cosines, order = (part[:top].tolist() for part in near.sort(descending=True, stable=True))
+        guesses: list[Guess] = []
+        for place, (cosine, i) in enumerate(zip(cosines, order, strict=True), 1):
+            is_as_near = bool(guesses) and guesses[-1].cosine == cosine
+            rank = guesses[-1].rank if is_as_near else place
+            guesses.append(Guess(rank, self.names[i], probabilities[i], cosine))
+        return Answer(image, tuple(guesses), int((near == near.max()).sum()))
+
+
+def classify_images(
+    ready: InferenceModel, images: Iterable[Any], prompts: ClassPrompts, top: int = 5
+) -> Iterator[Answer]:
+    """Classify images by the class whose prompts lie nearest.
+
+    The prompts are encoded by the call, the images when their answers are asked for, so that there
+    may be any number of them. An image that cannot be used is skipped, and its answer says why.
+
+    Args:
+        ready: from `fastclip.open_model`.
+        images: paths, PIL images, or bytes of files.
+        prompts: of two classes at least; see `class_prompts.py`.
+        top: guesses for an image, at least 1; all classes if there are fewer.
+
+    Returns:
+        An iterator of an answer for each image, in their order.
+
+    Raises:
+        TypeError: `images` is a single one.
+        ValueError: there is nothing to choose, `top` < 1, or the model has diverged.
+
+    Example:
+        >>> ready = fastclip.open_model("ViT-B-32", "laion2b_s34b_b79k")
+        >>> prompts = read_class_prompts(["cat", "dog"], "imagenet80")
+        >>> for answer in classify_images(ready, ["a.jpg", "b.jpg"], prompts):
+        ...     print(answer.image, answer.predicted, answer.guesses[0].probability)
+        a.jpg cat 0.998
+        b.jpg dog 0.973
+    """
+    return ImageClassifier.of(ready, prompts).answers(images, top)
