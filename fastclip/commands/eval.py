@@ -5,7 +5,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from fastclip.commands.eval_arguments import add_eval_arguments, reading, require_use
+from fastclip.commands.eval_arguments import (
+    add_eval_arguments,
+    chosen,
+    reading,
+    require_use,
+)
 from fastclip.commands.model_arguments import ERRORS, fail, model_of
 from fastclip.evaluate.evaluation import (
     FEW_SHOT,
@@ -76,14 +81,12 @@ def _evaluate(args: argparse.Namespace) -> int:
     # Before anything is computed for it.
     output = None if args.output is None else ResultsFile(args.output)
     ready = model_of(args)
-    given = ("classes", "templates", "subset", "recall_at", "shots", "seeds")
-    chosen = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
     print(f"{printable(ready.name)}, {ready.precision.name} on {ready.device}")
     for step in steps:
         results = evaluate_data(
             ready, step.data, step.tasks, train=step.train, batch_size=args.batch_size,
             workers=args.workers, max_bad_rate=args.max_bad_rate, say=_say,
-            pretrained=args.pretrained or "", features=args.features, **chosen,
+            pretrained=args.pretrained or "", features=args.features, **chosen(args),
         )  # fmt: skip
         for result in results:
             print(f"\n{words.report(result)}", flush=True)

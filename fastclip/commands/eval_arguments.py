@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastclip.commands.model_arguments import add_model_arguments
 from fastclip.evaluate.evaluation import ALL, FEW_SHOT, RETRIEVAL, TASKS, TRAINED, ZERO_SHOT
@@ -120,9 +121,9 @@ def _add_tasks(group: argparse._ArgumentGroup) -> None:
         help="The names of the classes: a text with one on each line, in the order of the labels "
         "or of the sorted folders, a .json file, or imagenet. By default those that come with the "
         "data, or the names of the folders.")  # fmt: skip
-    group.add_argument("--templates", metavar="FILE|NAME",
-        help="The prompts: a text with one on each line, in which {} stands for the name of a "
-        "class, a .json file, a template itself, imagenet80, imagenet7, or none for names alone. "
+    group.add_argument("--templates", nargs="+", metavar="TEMPLATE",
+        help="What is said of a class: texts with {} where the name goes; or imagenet80, "
+        "imagenet7, or none for names alone; or a file with a text on each line, or a .json file. "
         "By default those that come with the data, or 'a photo of a {}.'")  # fmt: skip
     group.add_argument("--subset", metavar="FILE",
         help="A text with the classes that images may belong to, on a line each, as for "
@@ -134,6 +135,15 @@ def _add_tasks(group: argparse._ArgumentGroup) -> None:
         f"{_listed(SHOTS)}.")  # fmt: skip
     group.add_argument("--seeds", type=number_from(1), metavar="N",
         help="How many draws of those images there are. The default is 3.")  # fmt: skip
+
+
+def chosen(args: argparse.Namespace) -> dict[str, Any]:
+    """What is said of the tasks, as `evaluate_data` takes it."""
+    names = ("classes", "templates", "subset", "recall_at", "shots", "seeds")
+    found = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if len(found.get("templates", ())) == 1:
+        found["templates"] = found["templates"][0]  # a file, or a name of several
+    return found
 
 
 def reading(args: argparse.Namespace, split: str) -> Reading:
