@@ -29,7 +29,7 @@ and with data of your own, a folder with a folder of images for each class, or p
 
     fastclip eval ViT-B-32 --pretrained laion2b_s34b_b79k --data imagenet/val \\
         --templates imagenet80 --output base.jsonl
-    fastclip eval logs/my-run --data imagenet/val coco.csv --output mine.jsonl
+    fastclip eval logs/my-run --data imagenet/val coco.tsv --output mine.jsonl
     fastclip eval --compare base.jsonl mine.jsonl
 """
 NUM_WORKERS = 4
@@ -56,6 +56,7 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MODEL and all flags."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.usage = "%(prog)s MODEL --data DATA [DATA ...] [options]\n       %(prog)s --compare A B"
     add_model_arguments(parser, is_required=False)
     _add_data(parser.add_argument_group("the data"))
     _add_tasks(parser.add_argument_group("the tasks"))

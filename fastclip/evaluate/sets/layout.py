@@ -9,6 +9,7 @@ Source: CLIP_benchmark 1.6.2, `clip_benchmark/datasets/builder.py`; DataComp's e
 same.
 """
 
+import contextlib
 import glob
 import os
 from collections.abc import Sequence
@@ -67,16 +68,17 @@ def is_for_retrieval(shards: str) -> bool:
 
 def has_labels(shards: str, label_key: str) -> bool:
     """Do the first members of the first shard that can be read have labels, and no captions?"""
-    kinds = {"label": False, "caption": False}
-    for path in shard_paths(shards)[:1]:
-        with open_regular(path, buffering=2**17) as file:
-            for member in islice(read_members(file, 0), LOOKED_AT):
-                if isinstance(member, Member):
-                    kinds["label"] |= Suffixes(captions=label_key).name(member.name).kind == (
-                        "caption"
-                    )
-                    kinds["caption"] |= Suffixes().name(member.name).kind == "caption"
-    return kinds["label"] and not kinds["caption"]
+    for path in shard_paths(shards):
+        with contextlib.suppress(OSError), open_regular(path, buffering=2**17) as file:
+            found = islice(read_members(file, 0), LOOKED_AT)
+            names = [member.name for member in found if isinstance(member, Member)]
+            return _has(names, Suffixes(captions=label_key)) and not _has(names, Suffixes())
+    return False
+
+
+def _has(names: Sequence[str], suffixes: Suffixes) -> bool:
+    """Is one of these names a caption's?"""
+    return any(suffixes.name(name).kind == "caption" for name in names)
 
 
 def _beside(shards: str, name: str) -> str | None:

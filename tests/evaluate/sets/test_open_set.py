@@ -82,6 +82,13 @@ def test_other_shards_are_pairs_and_labels_may_be_named(tmp_path):
     assert isinstance(found, LabelledSet) and isinstance(found.labels, Numbers)
 
 
+def test_a_missing_shard_does_not_hide_what_the_others_have(tmp_path):
+    write_benchmark(tmp_path / "pets")
+    (tmp_path / "pets" / "test" / "0.tar").rename(tmp_path / "pets" / "test" / "1.tar")
+    found = open_set(str(tmp_path / "pets" / "test" / "{0..1}.tar"))
+    assert isinstance(found, LabelledSet) and found.class_names == ["cat", "dog"]
+
+
 def test_tables_are_pairs_unless_labels_are_asked_for(tmp_path):
     (tmp_path / "x.png").write_bytes(image_bytes(1))
     (tmp_path / "t.csv").write_text("filepath,title,label\nx.png,a dog,dog\nx.png,a cat,big_cat\n")

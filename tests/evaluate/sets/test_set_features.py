@@ -6,11 +6,13 @@ import shutil
 import pytest
 import torch
 
+from fastclip.data.loading.loader import PairLoader
 from fastclip.embeddings.encode import Encoder
+from fastclip.evaluate.sets import encoding
 from fastclip.evaluate.sets.encoding import SetEncoder
 from fastclip.evaluate.sets.opening import Reading, open_set
 from tests.support.ideal import NUM, Ideal, ideal_model
-from tests.support.pair_files import image_bytes, tar_bytes
+from tests.support.pair_files import image_bytes, in_process, tar_bytes
 
 READY = ideal_model()
 COMMA = Reading(separator=",")
@@ -65,6 +67,22 @@ def test_labelled_images_are_in_the_order_of_their_keys_wherever_the_data_are(tm
     assert found.image_features.argmax(1).tolist() == [0, 2, 1]
     shutil.move(tmp_path / "a", tmp_path / "b")
     assert encoder().labelled(open_set(tmp_path / "b")).keys == found.keys
+
+
+def test_workers_change_nothing(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(100):
+            (tmp_path / name / f"{i}.png").write_bytes(image_bytes(i))
+    data = open_set(tmp_path)
+    alone = encoder(8).labelled(data)
+    monkeypatch.setattr(
+        encoding, "PairLoader", lambda *args, **how: in_process(PairLoader(*args, **how))
+    )
+    found = SetEncoder(READY, 8, 3, 0.5).labelled(data)
+    assert found.keys == alone.keys and len(found.keys) == 200
+    assert torch.equal(found.image_features, alone.image_features)
+    assert torch.equal(found.labels, alone.labels)
 
 
 def test_bad_samples_are_counted_and_said(tmp_path):
