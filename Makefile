@@ -64,7 +64,7 @@ format: $(VENV)/.installed
 # What the tests compare with. Their dependencies would bring another torch; tests need none of them
 # beyond what is installed already (see benchmarks/torchvision.py).
 REFERENCES := open_clip_torch==3.3.0 timm==1.0.31 torchvision==0.28.0 pandas webdataset braceexpand \
-	nvidia-cutlass==4.2.0.0
+	nvidia-cutlass==4.2.0.0 clip-benchmark==1.6.2
 
 # torch first: the native module is built against the torch that is installed, without isolation.
 $(VENV)/.installed: $(NATIVE)

@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "train a small CLIP on images of digits, with the fused loss",
     "train": "train on your pairs, with a batch of any size",
     "classify": "say which of your classes images show",
+    "eval": "evaluate a trained model: zero-shot, retrieval, linear probes",
     "embed": "turn images and texts into files of vectors",
     "bench": "time losses against each other and count memory",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",

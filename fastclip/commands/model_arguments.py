@@ -17,9 +17,10 @@ MODEL_HELP = (
 )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, is_required: bool = True) -> None:
     """Add MODEL and the flags that go with it."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    number = None if is_required else "?"
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP, nargs=number)
     group = parser.add_argument_group("the model")
     group.add_argument("--pretrained", metavar="TAG|FILE",
         help="The weights of an architecture: a tag of fastclip.list_pretrained(), or a "

@@ -28,7 +28,10 @@ PAIRS: dict[str, Callable[..., Source]] = {
     "digits": partial(DigitSource, held_out=False),
     "digits-held-out": partial(DigitSource, held_out=True),
 }
-LABELED = {"digits": LabeledData(LoneDigitSource, PROMPTS)}
+LABELED = {
+    "digits": LabeledData(LoneDigitSource, PROMPTS),
+    "digits-train": LabeledData(partial(LoneDigitSource, held_out=False), PROMPTS),
+}
 
 
 def is_built_in(spec: str) -> bool:

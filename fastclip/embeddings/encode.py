@@ -79,7 +79,7 @@ class Encoder:
         return self._stream(batches, has_images=True, has_texts=False)
 
     def tokens(self, batches: Batches) -> Iterator[Encoded]:
-        """Encode the texts of (anything, tokens, keys), which are tokens already."""
+        """Encode the texts of (anything, tokens, keys); what stands first is passed on."""
         return self._stream(batches, has_images=False, has_texts=True)
 
     def texts(

@@ -56,7 +56,6 @@ def ensembled(features: Tensor) -> Tensor:
     return F.normalize(F.normalize(features, dim=-1).mean(-2), dim=-1)
 
 
-@torch.no_grad()
 def places(
     image_features: Tensor,
     classes: Tensor,
@@ -92,6 +91,23 @@ def places(
         >>> places(images, torch.eye(2), torch.tensor([0, 0, 0]), ["dog", "dog"])
         tensor([1, 1, 1])
     """
+    return places_and_ties(image_features, classes, labels, class_names, chunk)[0]
+
+
+@torch.no_grad()
+def places_and_ties(
+    image_features: Tensor,
+    classes: Tensor,
+    labels: Tensor,
+    class_names: Sequence[Hashable] | None = None,
+    chunk: int = DEFAULT_CHUNK,
+) -> tuple[Tensor, Tensor]:
+    """The places of `places`, and how many of each are due to the rule for ties.
+
+    Returns:
+        (N,) int64 places, and for each the number of classes of other names that are exactly as
+        near as the right one: without ties the place were that much less.
+    """
     _check_features(image_features, classes, chunk)
     _check_labels(labels, class_names, len(image_features), len(classes))
     device = image_features.device
@@ -100,12 +116,14 @@ def places(
     gallery = classes[first_of_each(name_of).to(device)].double()
     num_of_name, labels = name_of.bincount().to(device), labels.to(device)
     own_names = name_of.to(device)[labels]
-    found = []
+    found, ties = [], []
     for part, own in zip(image_features.split(chunk), own_names.split(chunk), strict=True):
         near = similarity(part, gallery)
-        is_against = counts_against(near, near.gather(1, own[:, None]).squeeze(1))
-        found.append((is_against * num_of_name).sum(1))
-    return torch.cat(found) - behind[labels]
+        right = near.gather(1, own[:, None]).squeeze(1)
+        found.append((counts_against(near, right) * num_of_name).sum(1))
+        is_tie = (near == right[:, None]).scatter(1, own[:, None], False)
+        ties.append((is_tie * num_of_name).sum(1))
+    return torch.cat(found) - behind[labels], torch.cat(ties)
 
 
 @torch.no_grad()

@@ -1,9 +1,13 @@
-"""The numbers of an evaluation, of features and places alone, under open_clip's names.
+"""The numbers of an evaluation, of features and places alone, under the names of peers.
 
-image_to_text_R@1, ..., text_to_image_mean_rank   retrieval, each direction
+image_to_text_R@1, ..., text_to_image_mean_rank   open_clip's of retrieval, each direction
 clip_val_loss                                     the contrastive loss of all pairs at once
-top1, top5                                        classification
+top1, top5                                        classification while training
+text_retrieval_recall@1, image_retrieval_...      CLIP_benchmark's of retrieval, by what is found
+acc1, acc5, mean_per_class_recall, lp_acc1, ...   CLIP_benchmark's of classification and of probes
 """
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -14,6 +18,46 @@ from fastclip.functional import clip_loss
 
 RECALLS = (1, 5, 10)
 TOPS = (1, 5)
+MEAN_PER_CLASS_RECALL = "mean_per_class_recall"
+MEAN_AVERAGE_PRECISION = "mean_average_precision"
+OF_A_PROBE = "lp_"  # what the names of its metrics begin with
+_FOUND = {"image_to_text": "text", "text_to_image": "image"}  # CLIP_benchmark names what is found
+
+
+def accuracy_name(k: int) -> str:
+    """CLIP_benchmark's name of the top-k accuracy."""
+    return f"acc{k}"
+
+
+def recall_names(direction: str, k: int) -> tuple[str, str]:
+    """Two names of R@K: CLIP_benchmark's and open_clip's.
+
+    Args:
+        direction: "image_to_text" or "text_to_image".
+
+    Example:
+        >>> recall_names("image_to_text", 5)
+        ('text_retrieval_recall@5', 'image_to_text_R@5')
+    """
+    return f"{_FOUND[direction]}_retrieval_recall@{k}", f"{direction}_R@{k}"
+
+
+def rank_metrics(direction: str, ranks: Tensor, recalls: Iterable[int]) -> dict[str, float]:
+    """Return the numbers of one direction under open_clip's names.
+
+    Args:
+        direction: "image_to_text" or "text_to_image".
+        ranks: (N,) int64, 1 is best.
+
+    Returns:
+        `{direction}_mean_rank`, `{direction}_median_rank` (rounded down), and `{direction}_R@K` in
+        [0, 1] for each K of `recalls`.
+    """
+    return {
+        f"{direction}_mean_rank": ranks.double().mean().item(),
+        f"{direction}_median_rank": ranks.double().quantile(0.5).floor().item(),
+        **{recall_names(direction, k)[1]: recall_at(k, ranks) for k in recalls},
+    }
 
 
 @torch.no_grad()
@@ -53,10 +97,7 @@ def retrieval_metrics(
     ranks = retrieval(image_features, text_features, image_ids=image_ids, text_ids=text_ids)
     metrics: dict[str, float] = {}
     for direction, found in ranks._asdict().items():
-        metrics[f"{direction}_mean_rank"] = found.double().mean().item()
-        metrics[f"{direction}_median_rank"] = found.double().quantile(0.5).floor().item()
-        for k in RECALLS:
-            metrics[f"{direction}_R@{k}"] = recall_at(k, found)
+        metrics |= rank_metrics(direction, found, RECALLS)
     metrics["clip_val_loss"] = clip_loss(image_features, text_features, logit_scale).item()
     metrics["num_samples"] = len(image_features)
     metrics["num_images"] = len(ranks.image_to_text)

@@ -96,7 +96,6 @@ def nearest(queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK) -> Ten
     return torch.cat([similarity(part, gallery).argmax(1) for part in queries.split(chunk)])
 
 
-@torch.no_grad()
 def ranks(
     queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK, pairs: Tensor | None = None
 ) -> Tensor:
@@ -112,6 +111,19 @@ def ranks(
     Returns:
         (M,) int64.
     """
+    return ranks_and_ties(queries, gallery, chunk, pairs)[0]
+
+
+@torch.no_grad()
+def ranks_and_ties(
+    queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK, pairs: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The ranks of `ranks`, and how many places of each are due to the rule for ties.
+
+    Returns:
+        (M,) int64 ranks, and for each the number of gallery rows that do not belong to the query
+        and are exactly as near as the best that does: without ties the rank were that much less.
+    """
     if pairs is None:
         pairs = torch.arange(len(queries), device=queries.device).expand(2, -1)
     flat = (pairs[0] * len(gallery) + pairs[1]).unique()  # sorted by query
@@ -119,7 +131,7 @@ def ranks(
     starts = torch.arange(0, len(queries) + chunk, chunk, device=pairs.device)
     edges = torch.searchsorted(pairs[0], starts).tolist()
     gallery = gallery.double()
-    found = []
+    found, ties = [], []
     for i, part in enumerate(queries.split(chunk)):
         near = similarity(part, gallery)
         own, columns = pairs[:, edges[i] : edges[i + 1]]
@@ -129,4 +141,5 @@ def ranks(
         is_against = counts_against(near, best)
         is_against[own, columns] = False
         found.append(1 + is_against.sum(1))
-    return torch.cat(found)
+        ties.append((is_against & (near == best[:, None])).sum(1))
+    return torch.cat(found), torch.cat(ties)

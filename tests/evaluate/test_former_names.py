@@ -11,10 +11,11 @@ IMPORTS = [
     "from fastclip.evaluate.retrieval import ranks, recall_at, retrieval",
     "import fastclip.evaluate.retrieval; fastclip.evaluate.retrieval.recall_at",
     "import fastclip.evaluate.zero_shot as z; z.classify",
-    "import fastclip.evaluate.retrieval as r; r.recall_at; assert r.__name__.endswith('ranking')",
+    "import fastclip.evaluate.retrieval as r; r.recall_at; r.retrieval",
     "from fastclip.evaluate import retrieval, zero_shot; retrieval.ranks, zero_shot.accuracy",
     "from importlib import import_module as i; i('fastclip.evaluate.zero_shot').accuracy",
-    "import fastclip.evaluate.ranking as n, fastclip.evaluate.retrieval as o; assert o is n",
+    "import fastclip.evaluate.ranking as n; from sys import modules as m; import fastclip.evaluate"
+    ".retrieval as o; assert m['fastclip.evaluate.retrieval'] is n; assert o.ranks is n.ranks",
 ]
 EACH_FIRST = """
 import sys
@@ -32,18 +33,40 @@ def test_old_imports_work_before_any_other(fresh_process):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_function_of_the_package_outlives_imports_of_the_module_of_its_name(monkeypatch):
+def test_the_functions_of_the_package_outlive_imports_of_modules_of_their_names():
     import fastclip.evaluate
 
-    def retrieval():
-        pass
-
-    monkeypatch.setattr(fastclip.evaluate, "retrieval", retrieval, raising=False)
+    retrieval, zero_shot = fastclip.evaluate.retrieval, fastclip.evaluate.zero_shot
     import fastclip.evaluate.retrieval
     from fastclip.evaluate.retrieval import recall_at
+    from fastclip.evaluate.zero_shot import accuracy
 
-    assert fastclip.evaluate.retrieval is retrieval
+    assert fastclip.evaluate.retrieval is retrieval and retrieval.recall_at is recall_at
+    assert fastclip.evaluate.zero_shot is zero_shot and zero_shot.accuracy is accuracy
     assert recall_at(1, torch.ones(1)) == 1
+    found = fastclip.evaluate.retrieval(torch.eye(2), torch.eye(2), [0, 1])
+    assert found.metrics["image_to_text_R@1"] == 1
+
+
+def test_functions_are_imported_when_they_are_named_and_told_to_type_checkers(fresh_process):
+    done = fresh_process.run("""
+        import ast, sys
+        from pathlib import Path
+        import fastclip.evaluate as package
+        assert not any("scores" in name or "probe" in name for name in sys.modules)
+        tree = ast.parse(Path(package.__file__).read_text())
+        (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+        told = {alias.asname: node.module for node in block.body for alias in node.names}
+        assert told == package._MODULES and set(told) <= set(dir(package))
+        of_features = [name for name in told if told[name].split(".")[2] in ("scores", "probe")]
+        for name in of_features:
+            assert getattr(package, name) is getattr(sys.modules[told[name]], name)
+        assert len(of_features) > 4 and "PIL" not in sys.modules
+        for name in told:
+            assert getattr(package, name) is getattr(sys.modules[told[name]], name)
+        assert not {"matplotlib", "sklearn", "scipy"} & set(sys.modules)
+    """)
+    assert done.returncode == 0, done.stderr
 
 
 def test_other_names_are_none():

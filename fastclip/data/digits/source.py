@@ -75,6 +75,10 @@ class DigitSource(IndexedSource):
 class LoneDigitSource(LabeledSource):
     """Every digit of the test alone in a cell, (1, 16, 24) uint8; its class is its word.
 
+    Args:
+        seed: of the cells.
+        held_out: False gives the digits to train on instead.
+
     Attributes:
         classes: the words, zero first.
 
@@ -82,12 +86,13 @@ class LoneDigitSource(LabeledSource):
         ModuleNotFoundError: scikit-learn is not installed.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        _, digits = split_by_image(load_digits())
+    def __init__(self, seed: int = 0, held_out: bool = True) -> None:
+        train_digits, test_digits = split_by_image(load_digits())
+        digits = test_digits if held_out else train_digits
         generator = torch.Generator().manual_seed(seed)
         cells = torch.randint(CELLS, (len(digits.labels),), generator=generator)
         self.classes = list(DIGIT_WORDS)
-        self._seed = seed
+        self._seed, self._held_out = seed, held_out
         self._images = place_alone(digits.images, cells)
         self._labels = digits.labels.tolist()
 
@@ -95,7 +100,8 @@ class LoneDigitSource(LabeledSource):
         return len(self._labels)
 
     def contents(self) -> Contents:
-        return [("lone digits", f"{len(self):,} images, placed with seed {self._seed}")]
+        name = "lone digits" if self._held_out else "lone digits to train on"
+        return [(name, f"{len(self):,} images, placed with seed {self._seed}")]
 
     def load(self, index: int) -> Sample:
         return Sample(f"digit/{index}", self._images[index], self.classes[self._labels[index]])

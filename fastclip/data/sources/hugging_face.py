@@ -85,6 +85,37 @@ def load_hugging_face(
         ModuleNotFoundError: `datasets` is not installed.
         ValueError: a column or the split is missing.
     """
+    return source_of_rows(load_rows(name, split), image_key, caption_key)
+
+
+def load_rows(name: str | os.PathLike, split: str) -> Any:
+    """Load a `datasets.Dataset`; raises as `load_hugging_face`, but for columns."""
+    datasets = _datasets()
+    name = os.fspath(name)
+    if not (os.path.isdir(name) and is_saved_dataset(name)):
+        return datasets.load_dataset(name, split=split)
+    dataset = datasets.load_from_disk(name)
+    if isinstance(dataset, dict):
+        if split not in dataset:
+            raise ValueError(f"split must be one of {sorted(dataset)}, got {split!r}")
+        dataset = dataset[split]
+    return dataset
+
+
+def source_of_rows(dataset: Any, image_key: str, caption_key: str) -> HuggingFaceSource:
+    """The rows of a loaded dataset; the transform decodes its images.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    source = HuggingFaceSource(dataset, image_key, caption_key)
+    image = _datasets().Image
+    if isinstance(dataset.features.get(image_key), image):
+        return source.undecoded(image(decode=False))
+    return source
+
+
+def _datasets() -> Any:
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -92,19 +123,7 @@ def load_hugging_face(
             "Hugging Face datasets need the package of that name: pip install datasets, or "
             "pip install 'fastclip-kernels[hub]'"
         ) from error
-    name = os.fspath(name)
-    if os.path.isdir(name) and is_saved_dataset(name):
-        dataset = datasets.load_from_disk(name)
-        if isinstance(dataset, dict):
-            if split not in dataset:
-                raise ValueError(f"split must be one of {sorted(dataset)}, got {split!r}")
-            dataset = dataset[split]
-    else:
-        dataset = datasets.load_dataset(name, split=split)
-    source = HuggingFaceSource(dataset, image_key, caption_key)
-    if isinstance(dataset.features.get(image_key), datasets.Image):  # decoding is the transform's
-        return source.undecoded(datasets.Image(decode=False))
-    return source
+    return datasets
 
 
 def is_saved_dataset(folder: str) -> bool:

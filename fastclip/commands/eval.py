@@ -1,0 +1,180 @@
+"""`fastclip eval`: a trained model on data sets, in all tasks (`evaluate/evaluation.py`)."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from fastclip.commands.eval_arguments import (
+    add_eval_arguments,
+    chosen,
+    reading,
+    require_use,
+)
+from fastclip.commands.model_arguments import ERRORS, fail, model_of
+from fastclip.evaluate.evaluation import (
+    FEW_SHOT,
+    PROBE,
+    RETRIEVAL,
+    TASKS,
+    TRAINED,
+    ZERO_SHOT,
+    evaluate_data,
+    tasks_of,
+)
+from fastclip.evaluate.results import result as of_result
+from fastclip.evaluate.results import words
+from fastclip.evaluate.results.compared import compare_files
+from fastclip.evaluate.results.file import ResultsFile
+from fastclip.evaluate.results.formats import FORMATS, cautions
+from fastclip.evaluate.results.result import Result
+from fastclip.evaluate.sets.labelled import LabelledSet
+from fastclip.evaluate.sets.opening import LABELLED, PAIRS, PairSet, open_set
+from fastclip.printable import printable, printable_lines
+
+FIGURED = (ZERO_SHOT, PROBE, FEW_SHOT)
+
+
+class Step(NamedTuple):
+    """One data set, what is done with it, and what probes are trained on."""
+
+    data: LabelledSet | PairSet
+    tasks: tuple[str, ...]
+    train: LabelledSet | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_eval_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        if args.compare is not None:
+            return _compare(args)
+        return _evaluate(args)
+    except BrokenPipeError:
+        raise  # nobody reads what is printed: `cli.py` knows what that means
+    except ERRORS as error:
+        return fail("eval", error)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    for name in ("model", "data", "output", "figure", "features", "task"):
+        if getattr(args, name) is not None:
+            flag = "MODEL" if name == "model" else f"--{name}"
+            raise ValueError(f"--compare evaluates nothing: {flag} has no effect")
+    found, said = compare_files(*args.compare)
+    print("\n\n".join(map(words.comparison, found)))
+    for sentence in said:
+        _say(sentence)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    if args.model is None:
+        raise ValueError("MODEL is missing: which model is to be evaluated?")
+    if not args.data:
+        raise ValueError("--data is missing: what is the model to be evaluated on?")
+    steps = _steps(args)
+    require_use(args, [task for task in TASKS if any(task in step.tasks for step in steps)])
+    _require_figure(args.figure, steps)
+    # Before anything is computed for it.
+    output = None if args.output is None else ResultsFile(args.output)
+    ready = model_of(args)
+    print(f"{printable(ready.name)}, {ready.precision.name} on {ready.device}")
+    for step in steps:
+        results = evaluate_data(
+            ready, step.data, step.tasks, train=step.train, batch_size=args.batch_size,
+            workers=args.workers, max_bad_rate=args.max_bad_rate, say=_say,
+            pretrained=args.pretrained or "", features=args.features, **chosen(args),
+        )  # fmt: skip
+        for result in results:
+            print(f"\n{words.report(result)}", flush=True)
+            if output is not None:
+                _append(output, result, args.format or "fastclip")
+        if args.figure is not None:
+            _draw(args.figure, results, ready.name)
+    return 0
+
+
+def _steps(args: argparse.Namespace) -> list[Step]:
+    """Open all data, and say what is done with each."""
+    wanted = None
+    if args.task is not None and "all" not in args.task:
+        is_pairs = {task == RETRIEVAL for task in args.task}
+        if len(is_pairs) == 1:
+            wanted = PAIRS if True in is_pairs else LABELLED
+    opened = [open_set(spec, reading(args, args.split), wanted) for spec in args.data]
+    train_data = args.train_data or []
+    trained = [open_set(spec, reading(args, args.train_split), LABELLED) for spec in train_data]
+    found = [(data, tasks_of(data, args.task, bool(trained))) for data in opened]
+    _require_tasks(args, found)
+    to_train = [data for data, tasks in found if set(tasks) & set(TRAINED)]
+    if trained and to_train and len(trained) != len(to_train):
+        raise ValueError(
+            f"--train-data must be one for each labelled set: got {len(trained)} for "
+            f"{', '.join(data.name for data in to_train)}"
+        )
+    if not trained and to_train:
+        raise ValueError(f"{to_train[0].name}: a probe needs --train-data, images to train it on")
+    remaining = iter(trained)
+    return [
+        Step(data, tasks, next(remaining) if set(tasks) & set(TRAINED) else None)
+        for data, tasks in found
+    ]
+
+
+def _require_tasks(
+    args: argparse.Namespace, found: list[tuple[LabelledSet | PairSet, tuple[str, ...]]]
+) -> None:
+    """Every task has data, and all data have a task."""
+    done = {task for _, tasks in found for task in tasks}
+    for task in args.task or ():
+        if task != "all" and "all" not in args.task and task not in done:
+            names = ", ".join(data.name for data, _ in found)
+            raise ValueError(f"none of {names} is for the task {task}")
+    for data, tasks in found:
+        if not tasks:
+            kind = "pairs" if isinstance(data, PairSet) else "labelled images"
+            raise ValueError(f"{data.name} are {kind}, and none of the tasks is of those")
+
+
+def _require_figure(path: Path | None, steps: list[Step]) -> None:
+    if path is None:
+        return
+    if len(steps) > 1 or set(steps[0].tasks) != set(FIGURED):
+        raise ValueError(
+            "--figure is of one labelled data set with --train-data and --task all, got "
+            + "; ".join(f"{step.data.name}: {', '.join(step.tasks)}" for step in steps)
+        )
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise ValueError(f"--figure: {os.fspath(path)} cannot be written: there is no such folder")
+
+
+def _append(output: ResultsFile, result: Result, form: str) -> None:
+    lines = FORMATS[form](result)
+    before = sum(output.lines_like(line) for line in lines[:1])
+    output.append(lines)
+    for caution in cautions(result, form):
+        _say(caution)
+    if before:
+        _say(
+            f"{output.path} had {before} of this model, data and task already; this one is below "
+            "them"
+        )
+
+
+def _draw(path: Path, results: list[Result], model: str) -> None:
+    from fastclip.evaluate.figures import probe_figure
+
+    answers = {found.task: found.answer for found in results}
+    title = f"{printable(model, 40)} on {printable(results[0].dataset, 40)}"
+    probe_figure(
+        path, zero_shot=answers[of_result.CLASSIFICATION], few_shot=answers[of_result.FEW_SHOT],
+        full_probe=answers[of_result.PROBE], title=title,
+    )  # fmt: skip
+    print(f"\nwrote {path}")
+
+
+def _say(sentence: str) -> None:
+    print(f"  {printable_lines(sentence)}")

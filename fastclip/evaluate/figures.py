@@ -1,0 +1,140 @@
+"""The figure of a probe: how many images of each class zero-shot is worth.
+
+Source of the comparison: Radford et al. 2021, arXiv:2103.00020, figure 6.
+"""
+
+import os
+from statistics import mean
+
+from fastclip.evaluate.probe.few_shot import FewShot
+from fastclip.evaluate.probe.result import LinearProbe
+from fastclip.evaluate.scores.classified import Classified
+
+INK, MUTED, LINE = "#1b1f24", "#6e7781", "#d0d7de"
+ZERO_SHOT, FEW_SHOT, FULL_PROBE = "#8250df", "#0969da", "#1a7f37"
+
+
+def probe_figure(
+    path: str | os.PathLike,
+    *,
+    zero_shot: Classified,
+    few_shot: FewShot,
+    full_probe: LinearProbe,
+    title: str = "Zero-shot against linear probes",
+) -> None:
+    """Draw top-1 accuracies of the same test images: zero-shot, with k images of each class, with
+    all of them; and write a PNG.
+
+    Bands, and bars beside the full probe, are 95 % intervals of the test images. Points are the
+    seeds of a k, which a line joins by their mean.
+
+    Args:
+        path: of the PNG; its directory exists.
+        zero_shot: of `fastclip.evaluate.zero_shot`.
+        few_shot: of `fastclip.evaluate.few_shot`.
+        full_probe: of `fastclip.evaluate.linear_probe`.
+        title: one line on top; below it stands what zero-shot is worth.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        ValueError: the three were not tested on as many images.
+    """
+    tested = {
+        "zero_shot": len(zero_shot.correct),
+        "few_shot": len(few_shot.probes[0].probe.correct),
+        "full_probe": len(full_probe.correct),
+    }
+    if len(set(tested.values())) > 1:
+        counts = ", ".join(f"{name} of {num:,}" for name, num in tested.items())
+        raise ValueError(f"all three must be of the same test images, got {counts}")
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the figure needs matplotlib: pip install 'fastclip-kernels[demo]'"
+        ) from error
+    # The canvas is chosen here: a window system is neither needed nor touched.
+    figure = Figure(figsize=(9, 5.4), dpi=130, facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.text(0.095, 0.93, title, fontsize=13, color=INK, weight="bold")
+    worth = worth_in_images(zero_shot.metrics["acc1"], few_shot)
+    figure.text(0.095, 0.875, f"{worth}; {tested['zero_shot']:,} test images", color=MUTED)
+    axes = figure.add_axes((0.095, 0.14, 0.80, 0.70))
+    shots = few_shot.shots
+    end = 2 * shots[-1]  # where the probe with all images stands
+    _draw_zero_shot(axes, zero_shot)
+    _draw_few_shot(axes, few_shot)
+    _draw_full_probe(axes, full_probe, end)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(shots[0] / 1.25, end * 1.4)
+    axes.set_xticks([*shots, end], [*map(str, shots), f"all\n({full_probe.num_train:,} in total)"])
+    axes.minorticks_off()
+    axes.set_xlabel("training images of each class", color=MUTED)
+    axes.set_ylabel("top-1 accuracy", color=MUTED)
+    axes.margins(y=0.12)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.grid(axis="y", color=LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=MUTED, length=0)
+    axes.spines[:].set_visible(False)
+    figure.savefig(path)
+
+
+def worth_in_images(accuracy: float, few_shot: FewShot) -> str:
+    """Say how many images of each class it takes a probe to overtake zero-shot, by its means.
+
+    Example:
+        "zero-shot is worth 4 to 8 images of each class"
+    """
+    shots = few_shot.shots
+    ahead = [k for k in shots if mean(few_shot.values(k)) > accuracy]
+    if not ahead:
+        amount = f"at least {shots[-1]}"
+    elif ahead[0] == shots[0]:
+        amount = f"fewer than {shots[0]}"
+    else:
+        amount = f"{max(k for k in shots if k < ahead[0])} to {ahead[0]}"
+    plural = "" if amount.endswith(" 1") else "s"
+    return f"zero-shot is worth {amount} image{plural} of each class"
+
+
+def _draw_zero_shot(axes, found: Classified) -> None:
+    value = found.metrics["acc1"]
+    axes.axhspan(*found.intervals["acc1"], color=ZERO_SHOT, alpha=0.12, linewidth=0)
+    axes.axhline(value, color=ZERO_SHOT, linewidth=1.6, linestyle=(0, (5, 3)))
+    axes.annotate(
+        f"zero-shot\n{value:.1%}", (1, value), xycoords=("axes fraction", "data"), xytext=(6, 0),
+        textcoords="offset points", va="center", fontsize=9.5, color=ZERO_SHOT, weight="bold",
+    )  # fmt: skip
+
+
+def _draw_few_shot(axes, few_shot: FewShot) -> None:
+    means = []
+    for shots in few_shot.shots:
+        values = few_shot.values(shots)
+        axes.plot([shots] * len(values), values, "o", color=FEW_SHOT, alpha=0.35, markersize=4.5)
+        means.append(mean(values))
+    seeds = "1 draw" if len(values) == 1 else f"mean of {len(values)} draws"
+    axes.plot(
+        few_shot.shots, means, color=FEW_SHOT, linewidth=1.8, marker="o", markersize=6,
+        label=f"probe with so many images, {seeds}",
+    )  # fmt: skip
+    for shots, value in zip(few_shot.shots, means, strict=True):
+        axes.annotate(
+            f"{value:.1%}", (shots, value), xytext=(7, -13), textcoords="offset points",
+            fontsize=9, color=FEW_SHOT,
+        )  # fmt: skip
+    axes.legend(loc="lower right", frameon=False, labelcolor=FEW_SHOT, fontsize=9.5)
+
+
+def _draw_full_probe(axes, probe: LinearProbe, end: float) -> None:
+    value, interval = probe.metrics["lp_acc1"], probe.intervals["lp_acc1"]
+    axes.errorbar(
+        [end], [value], [[value - interval.low], [interval.high - value]], fmt="D",
+        color=FULL_PROBE, markersize=7, capsize=4, linewidth=1.6,
+    )  # fmt: skip
+    axes.annotate(
+        f"probe with all\n{value:.1%}", (end, interval.high), xytext=(0, 5), ha="center",
+        textcoords="offset points", fontsize=9.5, color=FULL_PROBE, weight="bold",
+    )  # fmt: skip

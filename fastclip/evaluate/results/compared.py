@@ -1,0 +1,109 @@
+"""Two files of results: which of two models is better, on the same images."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fastclip.data.quoting import quoted
+from fastclip.evaluate.results.file import read_results
+from fastclip.evaluate.results.outcomes import from_json
+from fastclip.evaluate.scores.comparison import Comparison, compare
+
+Line = Mapping[str, Any]
+
+
+class Compared(NamedTuple):
+    """Attributes:
+    dataset, task, metric: which answers were compared.
+    models: what the two files call the models.
+    found: how often each was right, and the test.
+    """
+
+    dataset: str
+    task: str
+    metric: str
+    models: tuple[str, str]
+    found: Comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as strict JSON."""
+        head = {"dataset": self.dataset, "task": self.task, "metric": self.metric}
+        return head | {"models": list(self.models)} | self.found.to_dict()
+
+
+def compare_files(a: str | os.PathLike, b: str | os.PathLike) -> tuple[list[Compared], list[str]]:
+    """Compare the models of two files with McNemar's exact test, for every task that both did.
+
+    Args:
+        a, b: files in fastclip's format, each with results of one model. Of several results of
+            the same task and data the last one counts.
+
+    Returns:
+        The comparisons, and sentences about what could not be compared.
+
+    Raises:
+        OSError, ValueError: a file cannot be read, has results of several models, or has none whose
+            single answers are known; the two have no task in common; or the questions differ.
+    """
+    first, second = _answers(a), _answers(b)
+    said = [
+        f"{os.fspath(path)} has {_shown(key)}, and the other file has not"
+        for path, own, other in ((a, first, second), (b, second, first))
+        for key in own
+        if key not in other
+    ]
+    both = [key for key in first if key in second]
+    if not both:
+        raise ValueError(
+            f"{os.fspath(a)} and {os.fspath(b)} have no data and task in common: "
+            f"{', '.join(map(_shown, first))} and {', '.join(map(_shown, second))}"
+        )
+    found = []
+    for key in both:
+        one, other = first[key], second[key]
+        if one["outcomes"]["questions"] != other["outcomes"]["questions"]:
+            raise ValueError(
+                f"{_shown(key)} was not done on the same images by both: other data, or other "
+                "samples were left out"
+            )
+        models = _model(one), _model(other)
+        for metric in one["outcomes"]["correct"]:
+            answers = (line["outcomes"]["correct"].get(metric) for line in (one, other))
+            found.append(Compared(*key, metric, models, compare(*map(from_json, answers))))
+    return found, said
+
+
+def _answers(path: str | os.PathLike) -> dict[tuple[str, str], Line]:
+    """The last line of each data set and task whose single answers are known."""
+    lines = read_results(path)
+    found = {(line.get("dataset"), line.get("task")): line for line in lines if _has_outcomes(line)}
+    if not found:
+        raise ValueError(
+            f"{os.fspath(path)} has no results that say which images were right: those of "
+            "zero-shot, retrieval and probe in the format fastclip do"
+        )
+    models = {_model(line) for line in found.values()}
+    models |= {_model(line) for line in lines if _has_outcomes(line)}
+    if len(models) > 1:
+        raise ValueError(
+            f"{os.fspath(path)} has results of several models ({', '.join(sorted(models))}): a "
+            "file for each is needed to compare them"
+        )
+    return found
+
+
+def _has_outcomes(line: Line) -> bool:
+    outcomes = line.get("outcomes")
+    return (
+        isinstance(outcomes, dict)
+        and isinstance(outcomes.get("questions"), str)
+        and isinstance(outcomes.get("correct"), dict)
+    )
+
+
+def _model(line: Line) -> str:
+    return " ".join(str(line[name]) for name in ("model", "pretrained") if line.get(name))
+
+
+def _shown(key: tuple[str, str]) -> str:
+    return f"{quoted(key[1])} of {quoted(key[0])}"

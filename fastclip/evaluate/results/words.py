@@ -1,0 +1,162 @@
+"""Results as people read them: tables with intervals, and sentences."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastclip.evaluate.results.compared import Compared
+from fastclip.evaluate.results.result import (
+    CLASSIFICATION,
+    FEW_SHOT,
+    PROBE,
+    RETRIEVAL,
+    Result,
+)
+from fastclip.printable import printable
+
+TITLES = {
+    CLASSIFICATION: "zero-shot classification",
+    RETRIEVAL: "retrieval",
+    PROBE: "linear probe",
+    FEW_SHOT: "probes of few images",
+}
+ROWS = {
+    "acc1": "right at once", "acc5": "right within 5", "mean_per_class_recall": "mean of classes",
+    "image": "image of a text, within {}", "text": "text of an image, within {}",
+}  # fmt: skip
+WIDTH = 34
+LONGEST_TEMPLATE = 60
+SHOWN = 5  # classes in a line
+P_VALUE = 0.05
+
+
+def report(result: Result) -> str:
+    """Return the table of a result, and below it what there is to say."""
+    found, about = result.found, result.about
+    lines = [f"{printable(result.dataset)}: {TITLES[result.task]}, {_size(result)}"]
+    rows = list(_of_shots(found) if result.task == FEW_SHOT else _of_metrics(result))
+    lines += rows
+    if templates := about.get("templates"):
+        subset = f" within a subset of {about['subset']}" if about.get("subset") else ""
+        lines.append(f"  {found['num_classes']:,} classes{subset}, {printable(templates)}.")
+    if gain := about.get("prompt_gain"):
+        lines += _of_gain(gain)
+    lines += [f"  {sentence}" for sentence in _sentences(result)]
+    return "\n".join(lines)
+
+
+def comparison(compared: Compared) -> str:
+    """Return what a comparison found, in two lines."""
+    found = compared.found
+    a, b = map(printable, compared.models)
+    difference = (found.only_b - found.only_a) / found.n
+    told = (
+        f"  McNemar's exact test: p = {found.p_value:.3g}; "
+        + ("a chance of 1 in 20 or less, were they equal." if found.p_value <= P_VALUE
+           else "equal models differ as much in more than 1 case of 20.")
+    )  # fmt: skip
+    return "\n".join([
+        f"{printable(compared.dataset)}: {TITLES.get(compared.task, compared.task)}, "
+        f"{compared.metric}, {found.n:,} answers",
+        f"  {a} {found.rate_a.value:.2%}, {b} {found.rate_b.value:.2%}: {difference:+.2%}",
+        f"  both right {found.both:,}, only the first {found.only_a:,}, only the second "
+        f"{found.only_b:,}, neither {found.neither:,}.",
+        told,
+    ])  # fmt: skip
+
+
+def _size(result: Result) -> str:
+    num, skipped = result.about["samples"], result.about["skipped"]
+    if result.task == RETRIEVAL:
+        size = f"{result.found['num_images']:,} images and {result.found['num_texts']:,} texts"
+    else:
+        size = f"{num:,} images"
+    if result.task in (PROBE, FEW_SHOT):
+        size += f", trained on {printable(result.about['train']['dataset'])}"
+    if skipped["samples"]:
+        size += f"; {skipped['samples']:,} of {skipped['of']:,} samples are bad and left out"
+    return size
+
+
+def _of_metrics(result: Result) -> Iterator[str]:
+    counts = result.found["counts"]
+    for name, interval in result.found["intervals"].items():
+        if (title := _title(name)) is None:
+            continue
+        value = result.metrics[name]
+        if value is None:
+            yield f"  {title:<{WIDTH}}{'-':>9}   fewer than 5 classes"
+        else:
+            yield f"  {title:<{WIDTH}}{value:>9.2%}   {_between(_wide(interval, counts.get(name)))}"
+
+
+def _of_shots(found: Mapping[str, Any]) -> Iterator[str]:
+    for row in found["summary"]:
+        values = row["lp_acc1"]
+        several = row["seeds"] > 1
+        title = f"{row['fewshot_k']} of each class, {row['seeds']} {'draws' if several else 'draw'}"
+        between = f"{values['min']:.2%} to {values['max']:.2%} over the draws" if several else ""
+        yield f"  {title:<{WIDTH}}{values['mean']:>9.2%}   {between}".rstrip()
+
+
+def _of_gain(gain: Mapping[str, Any]) -> list[str]:
+    def line(title: str, value: float, template: str = "") -> str:
+        return f"  {title:<{WIDTH}}{value:>9.2%}   {printable(template, LONGEST_TEMPLATE)}".rstrip()
+
+    return [
+        line(f"all {gain['templates']} templates together", gain["all"]),
+        line("the first alone", gain["first"], gain["first_template"]),
+        line("the best alone, seen on this test", gain["best"], gain["best_template"]),
+        line("one alone, on average", gain["mean"]),
+    ]
+
+
+def _sentences(result: Result) -> Iterator[str]:
+    found = result.found
+    ties = found.get("ties", 0)
+    for what, num in ties.items() if isinstance(ties, dict) else [("", ties)]:
+        if num:
+            where = f" ({what.replace('_', ' ')})" if what else ""
+            yield f"{num:,} {'tie' if num == 1 else 'ties'} counted against the model{where}."
+    if shared := result.about.get("captions_of_several_images"):
+        yield (
+            f"{shared:,} captions stand at several images, and count for the one that each is from:"
+            " the others tie."
+        )
+    lost = sum(found.get(f"non_finite{of}", 0) for of in ("", "_images", "_texts"))
+    if lost:
+        yield f"The features of {lost:,} are not finite: never right."
+    if empty := found.get("classes_without_images"):
+        yield f"Without an image: {_some(empty)}."
+    if untrained := found.get("untrained_classes"):
+        yield f"Never trained, and so always wrong: {_some(untrained)}."
+    if result.task == PROBE:
+        yield (
+            f"Protocol {found['protocol']} on the feature {found['feature']!r}: C = "
+            f"{found['c']:.3g}, chosen on {found['num_validation']:,} images "
+            f"({found['validation']}), trained on {found['num_train']:,}."
+        )
+    if result.task == FEW_SHOT:
+        yield f"Protocol {found['protocol']} on the feature {found['feature']!r}."
+
+
+def _title(metric: str) -> str | None:
+    """What a number is called; None for open_clip's second name of a recall."""
+    name = metric.removeprefix("lp_")
+    if name in ROWS:
+        return ROWS[name]
+    kind, found, k = name.partition("_retrieval_recall@")
+    return ROWS[kind].format(k) if found else None
+
+
+def _wide(interval: Mapping[str, float], counts: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Wilson's interval where draws of images, which are all alike, give one without a width."""
+    return counts if counts and interval["low"] == interval["high"] else interval
+
+
+def _between(interval: Mapping[str, float] | None) -> str:
+    return "" if interval is None else f"95 %: {interval['low']:.2%} to {interval['high']:.2%}"
+
+
+def _some(names: list[Any]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(printable(str(name), 80) for name in names[:SHOWN]) + more

@@ -1,0 +1,137 @@
+"""Features of sets that were encoded before, in folders of embeddings (`fastclip.embeddings`).
+
+A folder per set, with a manifest that says of which weights, preparation of images, tokenizer and
+data the vectors are. A folder whose manifest says anything else is refused, and never written over.
+
+    FOLDER/digits-labelled/           img_emb, and the label of each image in the metadata
+    FOLDER/digits-held-out-pairs/     img_emb and text_emb, and the number of each pair's image
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastclip.data.loading.bad_samples import BadSamples
+from fastclip.embeddings.layout import MANIFEST
+from fastclip.embeddings.manifest import Manifest, ModelRecord, SourceRecord, read_manifest
+from fastclip.embeddings.reader import open_embeddings
+from fastclip.embeddings.writer import EmbeddingsWriter
+from fastclip.evaluate.items import first_of_each
+from fastclip.evaluate.sets.features import LabelledFeatures, PairFeatures
+from fastclip.models.inference import InferenceModel
+
+ROWS_PER_FILE = 2**16
+OTHER = re.compile(r"[^\w.-]+")
+Features = LabelledFeatures | PairFeatures
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """The features of one set in a folder of its own.
+
+    Args:
+        folder: of all sets; made if there is none.
+        ready: the model.
+        name: of the set, with its split.
+        contents: the digest of its data.
+        is_pairs: it is a set of pairs, and not of labelled images.
+
+    Raises:
+        ValueError: what is there is of another model or of other data, or is damaged.
+    """
+
+    folder: Path
+    ready: InferenceModel
+    name: str
+    contents: str
+    is_pairs: bool
+
+    @property
+    def path(self) -> Path:
+        """The folder of this set."""
+        kind = "pairs" if self.is_pairs else "labelled"
+        return self.folder / f"{OTHER.sub('_', self.name)}-{kind}"
+
+    def load(self) -> Features | None:
+        """Return what is there, or None.
+
+        Raises:
+            OSError, ValueError: it is of another model or of other data, is damaged, or cannot be
+                read.
+        """
+        if not (self.path / MANIFEST).exists():
+            return None
+        manifest = read_manifest(self.path)
+        if (objection := self._objection_to(manifest)) is not None:
+            raise ValueError(
+                f"{self.path}: {objection}; choose another folder for features, or remove it"
+            )
+        if not manifest.is_complete:
+            return None  # of a process that was killed: `save` goes on
+        found = open_embeddings(self.path, verify=True)
+        rows = found.metadata(range(len(found)))
+        keys = [row["key"] for row in rows]
+        numbers = torch.tensor([row["number"] for row in rows])
+        bad = BadSamples.from_dict(manifest.settings["bad_samples"])
+        images = torch.from_numpy(np.array(found.images.rows(range(len(found)))))
+        if not self.is_pairs:
+            return LabelledFeatures(images, numbers, keys, bad)
+        texts = torch.from_numpy(np.array(found.texts.rows(range(len(found)))))
+        return PairFeatures(images[first_of_each(numbers)], texts, numbers, keys, bad)
+
+    def save(self, features: Features) -> str | None:
+        """Keep features; return why they cannot be kept, or None.
+
+        Raises:
+            OSError: the disk refuses.
+            ValueError: another process writes there.
+        """
+        sides, numbers = _sides(features)
+        if not all(side.isfinite().all() for side in sides.values()):
+            return "features that are not finite are not kept"
+        head = self._manifest(features)
+        rows = [
+            {"key": key, "number": number}
+            for key, number in zip(features.keys, numbers.tolist(), strict=True)
+        ]
+        with EmbeddingsWriter(self.path, head, resume=True) as writer:
+            if writer.manifest.is_complete:
+                return None  # another process was faster
+            for start in range(writer.manifest.rows, len(rows), ROWS_PER_FILE):
+                part = slice(start, start + ROWS_PER_FILE)
+                writer.add({name: side[part].numpy() for name, side in sides.items()}, rows[part])
+                writer.end_file()
+            writer.finish()
+        return None
+
+    def _manifest(self, features: Features) -> Manifest:
+        return Manifest(
+            ModelRecord.of(self.ready), SourceRecord(self.name, self.contents), "",
+            ("img", "text") if self.is_pairs else ("img",), "f32", "jsonl", ROWS_PER_FILE,
+            {"written_by": "fastclip eval", "bad_samples": features.bad.to_dict()},
+        )  # fmt: skip
+
+    def _objection_to(self, manifest: Manifest) -> str | None:
+        sides = ("img", "text") if self.is_pairs else ("img",)
+        own = manifest.settings.get("written_by") == "fastclip eval"
+        if not own or manifest.model is None or manifest.source is None or manifest.sides != sides:
+            return "these embeddings are no features of an evaluation"
+        if (objection := manifest.model.objection_to(self.ready)) is not None:
+            return objection
+        if manifest.model.precision != self.ready.precision.name:
+            return f"the vectors were computed in {manifest.model.precision}"
+        if manifest.source.contents != self.contents:
+            return f"the vectors are of other data, which were called {manifest.source.name!r} too"
+        return None
+
+
+def _sides(features: Features) -> tuple[dict[str, Tensor], Tensor]:
+    """The vectors of every row, and its label or the number of its image."""
+    if isinstance(features, LabelledFeatures):
+        return {"img": features.image_features}, features.labels
+    numbers = features.text_to_image
+    return {"img": features.image_features[numbers], "text": features.text_features}, numbers

@@ -1,0 +1,141 @@
+"""One pass of encoding: what a model makes of a set, in an order that no worker changes.
+
+A loader with several workers gives batches in another order than one with none. Samples are
+therefore sorted by their keys once they are encoded, so that a number for each image means the
+same image in every evaluation of the set.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fastclip.data.loading.bad_samples import BadSamples
+from fastclip.data.loading.loader import Batch
+from fastclip.data.sources.source import Source
+from fastclip.embeddings.encode import Encoder
+from fastclip.evaluate.items import digests, distinct, first_of_each
+
+
+class Loader(Protocol):
+    """What is asked of a `PairLoader`."""
+
+    @property
+    def bad_samples(self) -> BadSamples: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Attributes:
+    image_features: (N, D) float32 unit rows, on the host.
+    labels: (N,) int64.
+    keys: N names of the images, sorted, without the place of the data.
+    bad: what could not be read.
+    """
+
+    image_features: Tensor
+    labels: Tensor
+    keys: list[str]
+    bad: BadSamples
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """Attributes:
+    image_features: (M, D) float32 unit rows, on the host, of each image once.
+    text_features: (N, D) of each caption.
+    text_to_image: (N,) int64, in [0, M): the image of each caption.
+    keys: N names of the pairs, sorted, without the place of the data.
+    bad: what could not be read.
+    """
+
+    image_features: Tensor
+    text_features: Tensor
+    text_to_image: Tensor
+    keys: list[str]
+    bad: BadSamples
+
+
+def encode_labelled(encoder: Encoder, loader: Loader, source: Source) -> LabelledFeatures:
+    """Encode labelled images.
+
+    Args:
+        loader: of `source`, one epoch of it, with (B, 1) labels for tokens.
+
+    Raises:
+        DataError: too many samples are bad.
+        ValueError: there is none that is good.
+    """
+    features, labels, keys = [], [], []
+    for found in encoder.images(loader):
+        features.append(found.image_features.cpu())
+        labels.append(found.tokens.flatten())
+        keys.extend(found.keys)
+    _require(keys, loader)
+    keys, order = _sorted(keys, source)
+    return LabelledFeatures(
+        torch.cat(features)[order], torch.cat(labels)[order], keys, loader.bad_samples
+    )
+
+
+def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatures:
+    """Encode pairs; an image of several captions, which has the same pixels in each, once.
+
+    Args:
+        loader: of `source`, one epoch of it.
+
+    Raises:
+        DataError: too many samples are bad.
+        ValueError: there is none that is good.
+    """
+    ids: list[bytes] = []
+    keys: list[str] = []
+    image_features, text_features = [], []
+    for batch in _with_new_images(loader, ids):
+        keys.extend(batch.keys)
+        if len(batch.images):
+            image_features += [found.image_features.cpu() for found in encoder.images([batch])]
+        text_features += [found.text_features.cpu() for found in encoder.tokens([batch])]
+    _require(keys, loader)
+    keys, order = _sorted(keys, source)
+    image_of = distinct(ids)[order]  # numbers of images in the order in which they were encoded
+    first = first_of_each(distinct(image_of))
+    return PairFeatures(
+        torch.cat(image_features)[image_of[first]], torch.cat(text_features)[order],
+        distinct(image_of), keys, loader.bad_samples,
+    )  # fmt: skip
+
+
+def _with_new_images(batches: Iterable[Batch], ids: list[bytes]) -> Iterator[Batch]:
+    """Batches whose images are those that no batch had before.
+
+    Args:
+        ids: to which digests of the pixels of every pair are appended.
+    """
+    seen: set[bytes] = set()
+    for batch in batches:
+        is_new = []
+        for name in digests(batch.images):
+            is_new.append(name not in seen)
+            seen.add(name)
+            ids.append(name)
+        yield batch._replace(images=batch.images[torch.tensor(is_new)])
+
+
+def _require(keys: list[str], loader: Loader) -> None:
+    if not keys:
+        raise ValueError(f"no sample can be used: {loader.bad_samples.report()}")
+
+
+def _sorted(keys: list[str], source: Source) -> tuple[list[str], Tensor]:
+    """Keys without the folders in which the parts of a source lie, sorted; and in which order."""
+    folders = {os.path.dirname(part.name) for part in source.parts()} - {""}
+    for folder in folders:
+        keys = [key.removeprefix(f"{folder}/") for key in keys]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return [keys[i] for i in order], torch.tensor(order)

@@ -1,0 +1,108 @@
+"""Labelled images, whatever holds them: what a loader gives for the class of each."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastclip.data.sources.csv import CsvSource
+from fastclip.data.sources.hugging_face import source_of_rows
+from fastclip.data.sources.samples import Sample
+from fastclip.data.sources.source import Source
+from fastclip.evaluate.zero_shot_task import Labels
+
+NUMBER = re.compile(r"[0-9]{1,9}")
+WORDNET = re.compile(r"n[0-9]{8}")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Takes the place of a tokenizer where captions are the numbers of classes, from 0."""
+
+    def __call__(self, captions: list[str]) -> Tensor:
+        """Return (B, 1) int64.
+
+        Raises:
+            ValueError: a caption is no number.
+        """
+        for caption in captions:
+            if NUMBER.fullmatch(caption) is None:
+                raise ValueError(f"a label must be a number from 0, got {caption[:80]!r}")
+        return torch.tensor([[int(caption)] for caption in captions])
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Images that have a class each.
+
+    Attributes:
+        name: what results call it.
+        source: the images; the caption of each says its class.
+        labels: takes the place of a tokenizer: from captions to (B, 1) int64.
+        class_names: what the classes are called, in the order of their numbers; None if the data
+            do not say.
+        templates: prompts that come with the data, or None.
+        split: which part of the data it is, or "".
+    """
+
+    name: str
+    source: Source
+    labels: Callable[[list[str]], Tensor]
+    class_names: Sequence[str] | None
+    templates: Sequence[str] | None = None
+    split: str = ""
+
+
+def called(keys: Sequence[str]) -> list[str] | None:
+    """Return what classes are called whose folders or labels are these; None of WordNet's ids."""
+    if any(WORDNET.fullmatch(key) for key in keys):
+        return None
+    return [key.replace("_", " ") for key in keys]
+
+
+def of_table(name: str, source: CsvSource) -> LabelledSet:
+    """The images of a table whose column of captions has labels: names, or numbers from 0.
+
+    The rows are read through, to know which labels there are.
+    """
+    loaded = (entry.load() for part in source.parts() for entry in source.read(part))
+    found = {sample.caption for sample in loaded if isinstance(sample, Sample)}
+    if all(map(NUMBER.fullmatch, found)):
+        return LabelledSet(name, source, Numbers(), None)
+    classes = sorted(found)
+    return LabelledSet(name, source, Labels(tuple(classes)), called(classes))
+
+
+def of_rows(
+    name: str, dataset: Any, image_key: str, label_key: str, split: str = ""
+) -> LabelledSet:
+    """The images of a Hugging Face data set whose column of labels has numbers, with names or not.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    source = source_of_rows(_Labels(dataset, label_key), image_key, label_key)
+    names = getattr(dataset.features.get(label_key), "names", None)
+    return LabelledSet(name, source, Numbers(), names and called(names), split=split)
+
+
+class _Labels:
+    """The rows of a data set, with texts for the numbers in a column."""
+
+    def __init__(self, dataset: Any, label_key: str) -> None:
+        self._dataset, self._label_key = dataset, label_key
+        self.column_names, self.features = dataset.column_names, dataset.features
+        self._fingerprint = getattr(dataset, "_fingerprint", "not known")
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self._dataset[index]
+        return {**row, self._label_key: str(row[self._label_key])}
+
+    def cast_column(self, column: str, feature: Any) -> "_Labels":
+        return _Labels(self._dataset.cast_column(column, feature), self._label_key)

@@ -1,0 +1,172 @@
+"""The tasks of an evaluation, on features that were encoded: from numbers to a `Result` each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastclip.embeddings.encode import Encoder
+from fastclip.evaluate.items import digests, distinct
+from fastclip.evaluate.metrics import RECALLS
+from fastclip.evaluate.probe.few_shot import SHOTS, few_shot
+from fastclip.evaluate.probe.linear_probe import linear_probe
+from fastclip.evaluate.prompt_gain import PromptFeatures, prompt_gain
+from fastclip.evaluate.results.outcomes import all_to_json, question_digest
+from fastclip.evaluate.results.result import (
+    CLASSIFICATION,
+    FEW_SHOT,
+    PROBE,
+    RETRIEVAL,
+    Result,
+)
+from fastclip.evaluate.scores.retrieval import retrieval
+from fastclip.evaluate.scores.zero_shot import zero_shot
+from fastclip.evaluate.sets.class_list import ClassList
+from fastclip.evaluate.sets.features import LabelledFeatures, PairFeatures
+from fastclip.models.inference import InferenceModel
+
+FEATURE = "embedding"  # what a probe is trained on
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model that is evaluated, and what results call it."""
+
+    ready: InferenceModel
+    encoder: Encoder
+    pretrained: str
+    chunk: int  # prompts that are encoded at once
+
+    def result(
+        self,
+        dataset: str,
+        task: str,
+        answer: Any,
+        about: Mapping[str, Any],
+        outcomes: Mapping[str, Any] | None = None,
+    ) -> Result:
+        """Make a result of what a function of `fastclip.evaluate` returns."""
+        found = answer.to_dict()
+        metrics = found.pop("metrics") if "metrics" in found else _means(found["summary"])
+        return Result(
+            dataset, self.ready.name, self.pretrained, task, metrics, found, about, outcomes,
+            answer,
+        )  # fmt: skip
+
+
+def classify_task(
+    subject: Subject,
+    dataset: str,
+    images: LabelledFeatures,
+    classes: ClassList,
+    about: Mapping[str, Any],
+) -> Result:
+    """Classify images zero-shot, by all prompts and by each template alone.
+
+    Raises:
+        ValueError: the classes do not fit the labels.
+    """
+    labels = classes.labels(images.labels)
+    features = images.image_features.to(subject.ready.device)
+    prompts = PromptFeatures(
+        subject.encoder, subject.ready.tokenizer, classes.prompts, subject.chunk
+    )
+
+    def classified(classifier: Tensor) -> Any:
+        return zero_shot(
+            features, classifier, labels, class_names=classes.prompts.names, subset=classes.subset
+        )
+
+    found = classified(prompts.classifier)
+    together = found.metrics["acc1"]
+    gain = prompt_gain(prompts, lambda alone: classified(alone).metrics["acc1"], together)
+    said = {
+        "templates": classes.prompts.said,
+        "prompt_gain": gain,
+        "subset": None if classes.subset is None else len(classes.subset),
+    }
+    outcomes = all_to_json(question_digest(images.keys, labels), {"acc1": found.correct})
+    return subject.result(dataset, CLASSIFICATION, found, {**about, **said}, outcomes)
+
+
+def retrieve_task(
+    subject: Subject,
+    dataset: str,
+    pairs: PairFeatures,
+    about: Mapping[str, Any],
+    recall_at: Sequence[int] = RECALLS,
+) -> Result:
+    """Find texts of images, and images of texts.
+
+    A caption that several images have is a text of each: the image that it is not from ties, or
+    is found in its place. The result says how many there are.
+    """
+    device = subject.ready.device
+    found = retrieval(
+        pairs.image_features.to(device), pairs.text_features.to(device), pairs.text_to_image,
+        recall_at,
+    )  # fmt: skip
+    correct = {
+        "text_retrieval_recall@1": found.image_to_text.ranks == 1,
+        "image_retrieval_recall@1": found.text_to_image.ranks == 1,
+    }
+    outcomes = all_to_json(question_digest(pairs.keys, pairs.text_to_image), correct)
+    said = {"captions_of_several_images": _shared(pairs)}
+    return subject.result(dataset, RETRIEVAL, found, {**about, **said}, outcomes)
+
+
+def probe_task(
+    subject: Subject,
+    dataset: str,
+    train: LabelledFeatures,
+    test: LabelledFeatures,
+    class_names: Sequence[str] | None,
+    about: Mapping[str, Any],
+) -> Result:
+    """Train a linear probe, and test it."""
+    found = linear_probe(
+        _part(subject, train), _part(subject, test), feature=FEATURE, class_names=class_names
+    )
+    outcomes = all_to_json(question_digest(test.keys, test.labels), {"lp_acc1": found.correct})
+    return subject.result(dataset, PROBE, found, about, outcomes)
+
+
+def few_shot_task(
+    subject: Subject,
+    dataset: str,
+    train: LabelledFeatures,
+    test: LabelledFeatures,
+    class_names: Sequence[str] | None,
+    about: Mapping[str, Any],
+    shots: Sequence[int] = SHOTS,
+    seeds: int = 3,
+) -> Result:
+    """Train probes on few images of each class, and test them; `metrics` are means over seeds."""
+    found = few_shot(
+        _part(subject, train), _part(subject, test), shots, seeds, feature=FEATURE,
+        class_names=class_names,
+    )  # fmt: skip
+    return subject.result(dataset, FEW_SHOT, found, about)
+
+
+def _means(summary: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The means over seeds: "lp_acc1@4" with 4 images of each class."""
+    return {
+        f"{name}@{row['fewshot_k']}": value["mean"]
+        for row in summary
+        for name, value in row.items()
+        if isinstance(value, Mapping)
+    }
+
+
+def _shared(pairs: PairFeatures) -> int:
+    """Count captions whose features another image's caption has too."""
+    texts = distinct(digests(pairs.text_features))
+    images = torch.stack([texts, pairs.text_to_image]).unique(dim=1)[0].bincount()
+    return int((images > 1)[texts].sum())
+
+
+def _part(subject: Subject, images: LabelledFeatures) -> tuple[Tensor, Tensor]:
+    return images.image_features.to(subject.ready.device), images.labels
