@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MAX_BLOCK = 2**24  # numbers of a block of similarities, which are float64: 128 MiB
+MAX_BLOCK = 2**26  # numbers of a block of similarities, which are float64: 512 MiB
 MOST_ROWS = 1024
 
 

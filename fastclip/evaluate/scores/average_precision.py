@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from fastclip.evaluate.metrics import MEAN_AVERAGE_PRECISION
-from fastclip.evaluate.scores.arguments import MAX_BLOCK
 from fastclip.evaluate.scores.classified import Name
 from fastclip.evaluate.ties import similarity
+
+MAX_BLOCK = 2**22  # similarities that are sorted at once: with their orders, 128 MiB
 
 
 @dataclass(frozen=True, eq=False)

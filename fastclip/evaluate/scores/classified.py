@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastclip.evaluate.classification import places_and_ties
 from fastclip.evaluate.metrics import MEAN_PER_CLASS_RECALL, TOPS, accuracy_name
-from fastclip.evaluate.scores.arguments import finite_or_nan, rows_at_a_time
+from fastclip.evaluate.scores.arguments import rows_at_a_time
 from fastclip.evaluate.scores.rate import Interval, Rate, interval_of_mean
 
 Name = str | int
@@ -134,13 +134,12 @@ def classified(
         class_names: C names. Of classes with one name the first is predicted (see
             `fastclip.evaluate.classification.places`). By default every class has its number.
     """
-    features, is_lost = finite_or_nan(image_features)
     found, ties = places_and_ties(
-        features, classes, labels, class_names, rows_at_a_time(len(classes))
+        image_features, classes, labels, class_names, rows_at_a_time(len(classes))
     )
-    found, ties, is_lost = found.cpu(), ties.cpu(), is_lost.cpu()
+    is_lost = (~image_features.isfinite().all(1)).cpu()
     return Classified(
-        found.masked_fill(is_lost, len(classes) + 1), ties, labels.cpu(),
-        list(range(len(classes))) if class_names is None else list(class_names),
+        found.cpu().masked_fill(is_lost, len(classes) + 1), ties.cpu().masked_fill(is_lost, 0),
+        labels.cpu(), list(range(len(classes)) if class_names is None else class_names),
         int(is_lost.sum()),
     )  # fmt: skip

@@ -32,7 +32,7 @@ def retrieval(
     Args:
         image_features: (M, D) floating point, unit rows, **every image once**. A row that is not
             finite is counted, is never found and finds nothing.
-        text_features: (N, D) floating point, unit rows, on the same device.
+        text_features: (N, D) floating point, unit rows.
         text_to_image: (N,) integers in [0, M): the image that each text belongs to, in any order.
             Images without a text are among what texts search, and are no queries themselves.
         recall_at: the K of R@K, each at least 1.
@@ -45,7 +45,7 @@ def retrieval(
         TypeError: features are not floating point, or numbers not integers.
         ValueError: shapes do not fit, there is no image or text, or a number is out of its range.
 
-    Cost: 4 M N D FLOPs; memory for the features in float64 and blocks of 128 MiB, no M x N tensor.
+    Cost: 4 M N D FLOPs; memory for the features in float64 and blocks of 512 MiB, no M x N tensor.
 
     Example: three texts of the first image, one of the second.
         >>> images = torch.eye(2)
@@ -55,7 +55,7 @@ def retrieval(
         (1.0, 0.75)
     """
     images = checked_features("image_features", image_features)
-    texts = checked_features("text_features", text_features)
+    texts = checked_features("text_features", text_features).to(images.device)
     if images.shape[1] != texts.shape[1]:
         raise ValueError(
             "image_features and text_features must be of one width, got "

@@ -85,6 +85,14 @@ def test_ties_in_the_models_favour_would_be_seen(monkeypatch):
     assert found.places.tolist() == [1, 1, 1, 2, 1] and found.rates["acc1"].hits == 4
 
 
+def test_classes_of_one_name_do_not_tie():
+    classifier = torch.eye(4)[:, [0, 1, 0, 2]]
+    found = zero_shot(torch.eye(4)[[0, 0, 1]], classifier, [0, 2, 1], class_names=[*"abac"])
+    assert found.places.tolist() == [1, 2, 1] and found.ties.tolist() == [0, 0, 0]
+    apart = zero_shot(torch.eye(4)[[0, 0, 1]], classifier, [0, 2, 1])
+    assert apart.places.tolist() == [2, 2, 1] and apart.ties.tolist() == [1, 1, 0]
+
+
 def test_a_collapsed_model_scores_nothing():
     images, classifier = features(1, 8, 0).expand(50, 8), features(1, 8, 1).expand(20, 8).T
     found = zero_shot(images, classifier, numbers(20, 50))
@@ -101,7 +109,8 @@ def test_images_that_are_no_numbers_are_wrong_at_any_place_and_counted(bad, num_
     found = zero_shot(images, classifier, labels)
     assert found.non_finite == 2 == found.to_dict()["non_finite"]
     assert found.rates["acc1"].hits == found.rates["acc5"].hits == 28
-    assert not found.correct[[3, 17]].any() and found.rates["acc1"].ties == 0
+    assert found.places[[3, 17]].tolist() == [num_classes + 1] * 2
+    assert found.ties.sum() == 0 and found.rates["acc1"].ties == 0
 
 
 def test_a_subset_is_taken_before_the_best_class():
@@ -192,7 +201,8 @@ def test_average_precision_is_that_of_clip_benchmark(block, monkeypatch):
     scores = images @ classifier
     truth = scores + 0.5 * torch.randn(scores.shape, generator=torch.Generator().manual_seed(2)) > 0
     truth[:, 4] = False  # 0 in the mean, as there
-    found = zero_shot(3 * images, classifier, truth.long(), class_names=[*"abcdefg"])
+    lengths = torch.linspace(0.1, 9, 80)[:, None]
+    found = zero_shot(lengths * images, classifier, truth.long(), class_names=[*"abcdefg"])
     expected = clip_benchmark.average_precision_per_class(scores, truth)
     torch.testing.assert_close(found.average_precision.float(), expected)
     assert found.metrics == {"mean_average_precision": pytest.approx(expected.mean().item())}
