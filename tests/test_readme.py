@@ -75,6 +75,7 @@ def test_every_example_runs_on_a_fresh_install(published, tmp_path):
         "import fastclip as open_clip", "model = fastclip.TwoTower", "step = fastclip.CachedStep",
         "model = fastclip.create_model", "fastclip convert", "fastclip plan", "fastclip train",
         "torchrun", "fastclip doctor",
+        "fastclip classify", "fastclip eval", "fastclip embed", "from fastclip.evaluate import",
     ):  # fmt: skip
         assert any(line.startswith(beginning) for line in ran), beginning
     # A process that finds the vocabulary fetched does not fetch it again.

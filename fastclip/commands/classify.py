@@ -167,7 +167,7 @@ def _summary(
     if skipped:
         line += f", {skipped.total()} skipped: {listed(skipped)}"
     if others:
-        line += f"; {_plural(others.total(), 'file')} in folders passed over: {listed(others)}"
+        line += f"; {_plural(others.total(), 'file')} in folders ignored: {listed(others)}"
     names = classifier.names
     classes = f"{len(names):,} classes, {prompts.said}"
     if len(prompts.names) > len(names):

@@ -117,7 +117,7 @@ def test_folders_are_searched_and_what_is_passed_over_is_counted(classify, tmp_p
         str(tmp_path / "b/1.PNG"), str(tmp_path / "b/c/2.png"),
     ]  # fmt: skip
     assert tables[2].startswith(
-        "2 images classified, 1 skipped: 1 folder without images; 1 file in folders passed over: "
+        "2 images classified, 1 skipped: 1 folder without images; 1 file in folders ignored: "
         "1 .txt\n"
     )
     assert err == f"fastclip classify: skipped {tmp_path / 'empty'}: folder without images\n"
