@@ -89,11 +89,9 @@ def run_command(line: str) -> None:
         torch.save({"state_dict": model.state_dict()}, arguments[1])
     if arguments[0] in ("classify", "eval", "embed"):
         make_photos()
-        arguments += [
-            "--device",
-            "cpu",
-            *([] if arguments[0] == "classify" else ["--workers", "0"]),
-        ]
+        arguments += ["--device", "cpu"]
+    if arguments[0] == "eval":
+        arguments += ["--workers", "0"]
     assert main(arguments) == 0, line
     print("ran", line)
 

@@ -67,7 +67,7 @@ def linear_probe(
             are not finite, or there are too few images to split.
 
     Cost: 4 N K D FLOPs per step for K classes, in float64 on the device of `train`; memory for the
-    features as they are, a few (K, D), and a block of 32 MiB.
+    features as they are, a few (K, D), and a few blocks of 32 MiB.
 
     Example:
         >>> found = fastclip.evaluate.linear_probe((features, labels), (test_features, test_labels))
