@@ -1,6 +1,6 @@
-"""Imports point downwards: cli -> commands, compat, benchmarks -> demo -> train -> evaluate ->
-embeddings -> models -> data, losses -> functional -> distributed -> ops -> backends -> rectangle.
-Backends import neither each other nor the layers above."""
+"""Imports point downwards: cli -> commands, compat, benchmarks -> demo -> train -> evaluate, search
+-> embeddings -> models -> data, losses -> functional -> distributed -> ops -> backends ->
+rectangle. Backends import neither each other nor the layers above."""
 
 import ast
 from pathlib import Path
@@ -21,7 +21,7 @@ LAYERS = [
     {"losses", "data"},
     {"models"},
     {"embeddings"},
-    {"evaluate"},
+    {"evaluate", "search"},
     {"train"},
     {"demo"},
     {"benchmarks", "commands", "compat"},
@@ -100,3 +100,9 @@ def test_models_and_losses_do_not_import_each_other():
         assert not any(name[0] == "losses" for name in inside(path))
     for path in (PACKAGE / "losses").rglob("*.py"):
         assert not any(name[0] == "models" for name in inside(path))
+
+
+def test_search_and_evaluate_do_not_import_each_other():
+    for own, other in (("search", "evaluate"), ("evaluate", "search")):
+        for path in (PACKAGE / own).rglob("*.py"):
+            assert not any(name[0] == other for name in inside(path))

@@ -1,0 +1,10 @@
+"""Search among vectors: what is near a query, and whether that is nearer than chance.
+
+corpus        vectors as blocks of float32, from arrays, files or a folder of embeddings
+exact         the best rows of every query, exactly: `search`
+query         a query in words: texts and images that are added and subtracted
+calibration   how many hits of such a score chance gives: `judge`
+results       what is shown of a row, as JSON too; near duplicates shown once
+duplicates    near duplicates of a whole corpus, as groups
+components    groups of what is joined
+"""

@@ -1,0 +1,92 @@
+"""Vectors as blocks of float32, wherever they are: arrays, mapped files, a side of embeddings."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fastclip.embeddings.side import Side
+from fastclip.embeddings.storage import DTYPES, Stored, to_float32
+
+Vectors = Side | Stored | np.ndarray | Sequence[Stored | np.ndarray]
+BLOCK_BYTES = 2**24  # of float32 that are looked at at a time
+LONGEST = 2.0**60  # a vector that is longer is none: products of two stay within float32
+
+
+def files_of(vectors: Vectors) -> tuple[Stored, ...]:
+    """Return vectors as a list of files, whose rows are numbered one after the other.
+
+    Args:
+        vectors: a side of opened embeddings, or one or several (n, D) arrays of float32, float16
+            or, with their factors, int8 (`Stored`); of whichever type, they may be mapped files.
+
+    Raises:
+        ValueError: one is no such array, their D differ, or there is none.
+    """
+    if isinstance(vectors, Side):
+        return vectors.files
+    parts = [vectors] if isinstance(vectors, Stored | np.ndarray) else list(vectors)
+    files = tuple(part if isinstance(part, Stored) else Stored(part) for part in parts)
+    if not files:
+        raise ValueError("there are no vectors: the list of arrays is empty")
+    for values, scales in files:
+        if values.ndim != 2 or values.dtype not in DTYPES.values():
+            raise ValueError(
+                "vectors must be (n, D) of float32, float16 or int8, got "
+                f"{values.dtype} of shape {values.shape}"
+            )
+        if (values.dtype == np.int8) != (scales is not None):
+            raise ValueError("vectors of int8, and only those, need a factor each")
+        if scales is not None and scales.shape != values.shape[:1]:
+            raise ValueError(f"{len(values):,} vectors have factors of shape {scales.shape}")
+    dims = sorted({file.values.shape[1] for file in files})
+    if len(dims) > 1 or dims[0] == 0:
+        raise ValueError(f"vectors must have one length D above 0, got {dims}")
+    return files
+
+
+def dim_of(files: tuple[Stored, ...]) -> int:
+    """Return D."""
+    return files[0].values.shape[1]
+
+
+def num_rows(files: tuple[Stored, ...]) -> int:
+    """Return the number of rows of all files."""
+    return sum(len(file.values) for file in files)
+
+
+def rows_of_block(files: tuple[Stored, ...], block_rows: int | None) -> int:
+    """Return how many rows to look at at a time: those that are asked for, or 16 MiB of float32.
+
+    Raises:
+        ValueError: less than one is asked for.
+    """
+    if block_rows is None:
+        return max(1, BLOCK_BYTES // (4 * dim_of(files)))
+    if block_rows < 1:
+        raise ValueError(f"block_rows must be at least 1, got {block_rows}")
+    return block_rows
+
+
+def blocks_of(
+    files: tuple[Stored, ...], size: int, first: int = 0
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (number of the first row, (n, D) float32), n at most `size`, from a row on.
+
+    What is stored as float32 is not copied; other types are turned to float32, block by block.
+    """
+    start = 0
+    for values, scales in files:
+        for row in range(max(0, first - start), len(values), size):
+            part = slice(row, row + size)
+            block = np.asarray(values[part])
+            if block.dtype != np.float32:
+                block = to_float32(Stored(block, None if scales is None else scales[part]))
+            yield start + row, block
+        start += len(values)
+
+
+def lengths_of(rows: np.ndarray) -> np.ndarray:
+    """Return the lengths of (n, D) float32 rows; nan of a row that is not finite, or too long."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return np.where(lengths <= LONGEST, lengths, np.float32(np.nan))

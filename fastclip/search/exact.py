@@ -1,0 +1,166 @@
+"""Exact search: the rows with the greatest products with each query, block after block.
+
+A product of matrices in float32 finds the candidates, which are few: with a sum of D terms in
+float32 no product is wrong by more than D 2^-24 |q| |x|, so that who is further below the last of
+the best is none. Candidates are scored again, in float64, and compared as float32. Equal rows then
+have equal scores wherever they stand, which a product of matrices does not give, and the order does
+not depend on blocks, threads or the library that multiplies.
+
+The product is numpy's: it takes files that are mapped for reading as they are, without a copy, and
+no setting of torch makes it less exact.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastclip.search.corpus import (
+    BLOCK_BYTES,
+    LONGEST,
+    Vectors,
+    blocks_of,
+    dim_of,
+    files_of,
+    lengths_of,
+    num_rows,
+    rows_of_block,
+)
+
+UNIT = 2.0**-24  # half the distance of 1 to the next float32
+
+
+class Found(NamedTuple):
+    """The best rows of every query, best first; of equal scores the lower row first.
+
+    Attributes:
+        scores: (Q, k) float32: products, which of unit vectors are cosines. k is the number that
+            was asked for, or that of all usable rows if there are fewer.
+        rows: (Q, k) int64: numbers of rows, over all files.
+        num_unusable: rows with entries that are nan or infinite, or longer than 2^60. They are
+            never found.
+    """
+
+    scores: np.ndarray
+    rows: np.ndarray
+    num_unusable: int
+
+
+def search(
+    queries: np.ndarray, vectors: Vectors, top: int, *, block_rows: int | None = None
+) -> Found:
+    """Return the rows with the greatest products with each query.
+
+    Beside a mapped file, memory holds a block of it as float32, only if it is stored otherwise;
+    the products of a block with as many queries at a time as take 16 MiB; and the candidates.
+
+    Args:
+        queries: (Q, D) float32, finite.
+        vectors: see `files_of`: a side of opened embeddings, or arrays.
+        top: how many rows to find, at least 1.
+        block_rows: how many rows are looked at at a time; by default 16 MiB of float32.
+
+    Raises:
+        ValueError: shapes do not fit, a query is not finite or longer than 2^60, or a number is
+            below 1.
+
+    Example:
+        >>> images = open_embeddings("embeddings").images
+        >>> found = search(images.rows([5]), images, top=3)
+        >>> found.rows  # an image is its own best match
+        array([[ 5, 71, 12]])
+    """
+    files = files_of(vectors)
+    queries = np.ascontiguousarray(queries, np.float32)
+    if queries.ndim != 2 or queries.shape[1] != dim_of(files):
+        raise ValueError(f"queries must be (Q, {dim_of(files)}), got shape {queries.shape}")
+    lengths = lengths_of(queries)
+    if np.isnan(lengths).any():
+        raise ValueError(f"a query is not finite, or longer than {LONGEST:g}")
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    size = rows_of_block(files, block_rows)
+    best = _Best(len(queries), min(top, num_rows(files)))
+    step = max(1, BLOCK_BYTES // (4 * size))
+    num_unusable = 0
+    for first, block in blocks_of(files, size):
+        lengths_of_rows = lengths_of(block)
+        unusable = np.flatnonzero(np.isnan(lengths_of_rows))
+        num_unusable += len(unusable)
+        if len(unusable) == len(block):
+            continue
+        # Two sums of D terms and the rounding of a score, and as much as lengths may be wrong by.
+        slack = 2.1 * (queries.shape[1] + 2) * UNIT * lengths * np.nanmax(lengths_of_rows)
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            with np.errstate(invalid="ignore", over="ignore"):
+                near = queries[part] @ block.T
+            near[:, unusable] = -np.inf
+            own, rows = _candidates(near, best.last[part], slack[part], best.top)
+            scores = _scores(queries[part], block, own, rows)
+            best.add(own + start, scores, rows + first)
+    return best.found(num_rows(files) - num_unusable, num_unusable)
+
+
+def _candidates(
+    near: np.ndarray, last: np.ndarray, slack: np.ndarray, top: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of queries and of rows of a block: all that may be among the best of their query.
+
+    Args:
+        near: (Q, n) products in float32, -inf of what is no candidate.
+        last: (Q,) the least scores of the best so far.
+        slack: (Q,) by how much a product may be too low.
+    """
+    least = last - slack
+    is_candidate = near >= least[:, None]
+    if is_candidate.sum() > top * len(near) and near.shape[1] > top:
+        # Better than the last so far is much of the block: then only the best of the block.
+        place = near.shape[1] - top
+        own_last = np.partition(near, place, axis=1)[:, place]
+        is_candidate = near >= np.maximum(least, own_last - slack)[:, None]
+    own, rows = np.nonzero(is_candidate & (near > -np.inf))
+    return own, rows
+
+
+def _scores(
+    queries: np.ndarray, block: np.ndarray, own: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """The float32 scores of pairs of a query and a row, each summed by itself in float64."""
+    scores = np.empty(len(own), np.float32)
+    step = max(1, BLOCK_BYTES // (16 * block.shape[1]))
+    for start in range(0, len(own), step):
+        part = slice(start, start + step)
+        left, right = queries[own[part]], block[rows[part]]
+        scores[part] = np.einsum("ij,ij->i", left.astype(np.float64), right.astype(np.float64))
+    return scores
+
+
+class _Best:
+    """The best rows so far of every query, in order; what is still missing scores -inf."""
+
+    def __init__(self, num_queries: int, top: int) -> None:
+        self.top = top
+        self._scores = np.full((num_queries, top), -np.inf, np.float32)
+        self._rows = np.full((num_queries, top), np.iinfo(np.int64).max)
+
+    @property
+    def last(self) -> np.ndarray:
+        """(Q,): what a row must score to be among the best."""
+        return self._scores[:, -1]
+
+    def add(self, own: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> None:
+        """Take rows that are better; `own` are the numbers of their queries, ascending."""
+        changed = np.unique(own)
+        if not len(changed):
+            return
+        queries = np.concatenate([np.repeat(changed, self.top), own])
+        scores = np.concatenate([self._scores[changed].reshape(-1), scores])
+        rows = np.concatenate([self._rows[changed].reshape(-1), rows])
+        order = np.lexsort((rows, -scores, queries))
+        starts = np.searchsorted(queries[order], changed)
+        kept = order[starts[:, None] + np.arange(self.top)]
+        self._scores[changed], self._rows[changed] = scores[kept], rows[kept]
+
+    def found(self, num_usable: int, num_unusable: int) -> Found:
+        count = min(self.top, num_usable)
+        return Found(self._scores[:, :count], self._rows[:, :count], num_unusable)
