@@ -19,9 +19,10 @@ SOURCES = ["csrc", "fastclip", "benchmarks", "tests"]
 def checkout(tmp_path_factory) -> Path:
     """A copy of what a release is made from, without what was built here."""
     root = tmp_path_factory.mktemp("checkout")
-    ignore = shutil.ignore_patterns("*.so", "__pycache__", "results")
+    built = shutil.ignore_patterns("*.so", "__pycache__")
     for name in SOURCES:
-        shutil.copytree(ROOT / name, root / name, ignore=ignore)
+        shutil.copytree(ROOT / name, root / name, ignore=built)
+    shutil.rmtree(root / "benchmarks" / "results", ignore_errors=True)
     for path in ROOT.iterdir():
         if path.is_file() and not path.name.startswith("."):
             shutil.copy(path, root)
