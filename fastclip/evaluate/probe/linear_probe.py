@@ -48,7 +48,8 @@ def linear_probe(
         validation: the same of images on which C is chosen. By default a fifth of each class of
             `train` is split off, which the result says.
         c_grid: "clip", the search of the paper, which looks at 15 of 97 values from 1e-6 to 1e6;
-            or values of C, of which all are tried. With one value nothing is chosen.
+            or values of C, of which all are tried. With one value nothing is chosen, and a
+            `validation` is trained on like the rest.
         feature: what the features are, "embedding" or "before_projection" of the image tower, for
             the result. The paper uses the latter for vision transformers.
         class_names: C names, for the result. By default classes have numbers, up to the largest
