@@ -12,8 +12,17 @@ import fastclip
 pytestmark = pytest.mark.fast
 PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
-    {"atomic_file", "hub", "installation", "printable", "process_memory", "progress", "rectangle"}
-    | {"file_lock"},
+    {
+        "atomic_file",
+        "drawing",
+        "file_lock",
+        "hub",
+        "installation",
+        "printable",
+        "process_memory",
+        "progress",
+        "rectangle",
+    },
     {"backends"},
     {"ops"},
     {"distributed"},

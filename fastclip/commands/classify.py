@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
-from fastclip.commands.model_arguments import ERRORS, FAILED, add_model_arguments, fail, model_of
+from fastclip.commands.model_arguments import FAILED, add_model_arguments, model_of, refusing
 from fastclip.data.loading.bad_samples import listed
 from fastclip.data.sources.image_files import image_files
 from fastclip.evaluate.answers import Answer
@@ -73,12 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
-        return _classify(args)
-    except BrokenPipeError:
-        raise  # nobody reads what is printed: `cli.py` knows what that means
-    except ERRORS as error:
-        return fail("classify", error)
+    return refusing("classify", _classify, args)
 
 
 def _classify(args: argparse.Namespace) -> int:

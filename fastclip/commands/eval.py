@@ -11,7 +11,7 @@ from fastclip.commands.eval_arguments import (
     reading,
     require_use,
 )
-from fastclip.commands.model_arguments import ERRORS, fail, model_of
+from fastclip.commands.model_arguments import model_of, refusing
 from fastclip.evaluate.evaluation import (
     FEW_SHOT,
     PROBE,
@@ -48,14 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
-        if args.compare is not None:
-            return _compare(args)
-        return _evaluate(args)
-    except BrokenPipeError:
-        raise  # nobody reads what is printed: `cli.py` knows what that means
-    except ERRORS as error:
-        return fail("eval", error)
+    return refusing("eval", _evaluate if args.compare is None else _compare, args)
 
 
 def _compare(args: argparse.Namespace) -> int:

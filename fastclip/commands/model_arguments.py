@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.inference import InferenceModel, open_model
@@ -41,6 +42,18 @@ def model_of(args: argparse.Namespace) -> InferenceModel:
         args.model, args.pretrained, device=args.device, precision=args.precision,
         cache_dir=args.cache_dir,
     )  # fmt: skip
+
+
+def refusing(
+    command: str, work: Callable[[argparse.Namespace], int], args: argparse.Namespace
+) -> int:
+    """Do the work of a command; what a user can be wrong in becomes a sentence and its status."""
+    try:
+        return work(args)
+    except BrokenPipeError:
+        raise  # nobody reads what is printed: `cli.py` knows what that means
+    except ERRORS as error:
+        return fail(command, error)
 
 
 def fail(command: str, error: Exception | str) -> int:

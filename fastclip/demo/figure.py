@@ -8,9 +8,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from fastclip.data.digits.images import DIGIT_SIZE
+from fastclip.drawing import BLUE, GREEN, INK, LINE, MUTED, RED, new_figure
 
-INK, MUTED, LINE = "#1b1f24", "#6e7781", "#d0d7de"
-CURVE, RIGHT, WRONG, CELL_LINE = "#0969da", "#1a7f37", "#cf222e", "#57606a"
+CURVE, RIGHT, WRONG, CELL_LINE = BLUE, GREEN, RED, "#57606a"
 
 
 class Retrieved(NamedTuple):
@@ -41,16 +41,7 @@ def save_figure(
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the figure needs matplotlib: pip install 'fastclip-kernels[demo]'"
-        ) from error
-    # The canvas is chosen here: a window system is neither needed nor touched.
-    figure = Figure(figsize=(13, 5.6), dpi=130, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, 5.6)
     figure.suptitle(title, x=0.045, y=0.965, ha="left", fontsize=13, color=INK, weight="bold")
     curve, gallery = figure.add_gridspec(
         1, 2, width_ratios=(1, 1.6), wspace=0.12, left=0.045, right=0.985, top=0.85, bottom=0.14

@@ -6,12 +6,12 @@ Source of the comparison: Radford et al. 2021, arXiv:2103.00020, figure 6.
 import os
 from statistics import mean
 
+from fastclip.drawing import BLUE, GREEN, INK, LINE, MUTED, new_figure
 from fastclip.evaluate.probe.few_shot import FewShot
 from fastclip.evaluate.probe.result import LinearProbe
 from fastclip.evaluate.scores.classified import Classified
 
-INK, MUTED, LINE = "#1b1f24", "#6e7781", "#d0d7de"
-ZERO_SHOT, FEW_SHOT, FULL_PROBE = "#8250df", "#0969da", "#1a7f37"
+ZERO_SHOT, FEW_SHOT, FULL_PROBE = "#8250df", BLUE, GREEN
 
 
 def probe_figure(
@@ -47,16 +47,7 @@ def probe_figure(
     if len(set(tested.values())) > 1:
         counts = ", ".join(f"{name} of {num:,}" for name, num in tested.items())
         raise ValueError(f"all three must be of the same test images, got {counts}")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the figure needs matplotlib: pip install 'fastclip-kernels[demo]'"
-        ) from error
-    # The canvas is chosen here: a window system is neither needed nor touched.
-    figure = Figure(figsize=(9, 5.4), dpi=130, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 5.4)
     figure.text(0.095, 0.93, title, fontsize=13, color=INK, weight="bold")
     worth = worth_in_images(zero_shot.metrics["acc1"], few_shot)
     figure.text(0.095, 0.875, f"{worth}; {tested['zero_shot']:,} test images", color=MUTED)

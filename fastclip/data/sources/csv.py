@@ -9,6 +9,7 @@ from fastclip.data.quoting import cut
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import mark_of_table
 from fastclip.data.sources.file_names import is_image_name
+from fastclip.data.sources.named_images import sample_of_row
 from fastclip.data.sources.records import (
     MAX_RECORD_BYTES,
     Fields,
@@ -17,19 +18,16 @@ from fastclip.data.sources.records import (
     parse,
     split_records,
 )
-from fastclip.data.sources.samples import BadSample, Sample, even_alone, with_caption
+from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import END, SAMPLES_PER_PART, Contents, Entry, Part, Source
 from fastclip.data.sources.table_conventions import (
     NUM_BYTES_LOOKED_AT,
     folder_of,
-    is_address,
     literal_separator,
     objection_to,
 )
 
 BYTE_ORDER_MARK = "\ufeff"
-MAX_PATH = 4096  # characters, of Linux
-DOWNLOAD = "download the images first (img2dataset does) and give what it writes"
 
 
 class CsvSource(Source):
@@ -138,16 +136,9 @@ class CsvSource(Source):
         name = fields.values[self._image_column].strip()
         if not name:
             return BadSample(key, "no image")
-        if len(name) > MAX_PATH:
-            return BadSample(key, "path of the image is too long", f"{len(name)} characters")
-        if is_address(name):
-            detail = f"{cut(name)}: {DOWNLOAD}"
-            return BadSample(key, "image is an address and no local file", detail)
-        path = os.path.join(self._folder, name)
         column = self._caption_column
         caption = "" if column is None else fields.values[column]
-        found = with_caption(f"{key}, {cut(name)}", path, caption)
-        found = even_alone(found, path) if self._lone_images else found
+        found = sample_of_row(key, self._folder, name, caption, self._lone_images)
         if not self._has_columns or isinstance(found, BadSample):
             return found
         read = (self._image_column, column)

@@ -2,16 +2,14 @@
 
 import os
 
-from fastclip.data.quoting import cut
 from fastclip.data.regular_file import read_regular
-from fastclip.data.sources.csv import DOWNLOAD, MAX_PATH
 from fastclip.data.sources.file_marks import mark_of_table
+from fastclip.data.sources.named_images import objection_to_path
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import Contents, IndexedSource
 from fastclip.data.sources.table_conventions import (
     NUM_BYTES_LOOKED_AT,
     folder_of,
-    is_address,
     objection_to,
 )
 
@@ -61,9 +59,4 @@ class ImageListSource(IndexedSource):
             name = self._lines[index].decode().strip()
         except UnicodeError as error:
             return BadSample(key, "path is not UTF-8", str(error))
-        if len(name) > MAX_PATH:
-            return BadSample(key, "path of the image is too long", f"{len(name)} characters")
-        if is_address(name):
-            detail = f"{cut(name)}: {DOWNLOAD}"
-            return BadSample(key, "image is an address and no local file", detail)
-        return name
+        return objection_to_path(key, name) or name

@@ -9,11 +9,11 @@ from typing import Any
 
 from fastclip.data.quoting import cut, first_line
 from fastclip.data.regular_file import open_regular
-from fastclip.data.sources.csv import DOWNLOAD, MAX_PATH
 from fastclip.data.sources.file_marks import mark_of_table
-from fastclip.data.sources.samples import BadSample, Sample, even_alone, with_caption
+from fastclip.data.sources.named_images import sample_of_row
+from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import END, Contents, Entry, Part, Source
-from fastclip.data.sources.table_conventions import folder_of, is_address
+from fastclip.data.sources.table_conventions import folder_of
 
 
 class ParquetSource(Source):
@@ -96,15 +96,8 @@ class ParquetSource(Source):
         name = row.pop(self._image_key)
         if not isinstance(name, str) or not name:
             return BadSample(key, "no image")
-        if len(name) > MAX_PATH:
-            return BadSample(key, "path of the image is too long", f"{len(name)} characters")
-        if is_address(name):
-            detail = f"{cut(name)}: {DOWNLOAD}"
-            return BadSample(key, "image is an address and no local file", detail)
         caption = "" if self._caption_key is None else row.pop(self._caption_key)
-        path = os.path.join(self._folder, name)
-        found = with_caption(f"{key}, {cut(name)}", path, caption)
-        found = even_alone(found, path) if self._lone_images else found
+        found = sample_of_row(key, self._folder, name, caption, self._lone_images)
         if isinstance(found, BadSample):
             return found
         return found._replace(columns={name: _as_json(value) for name, value in row.items()})

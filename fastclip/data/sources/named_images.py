@@ -1,0 +1,41 @@
+"""Images that a table or a list names, by paths that are checked before anything is opened."""
+
+import os
+from typing import Any
+
+from fastclip.data.quoting import cut
+from fastclip.data.sources.samples import BadSample, Sample, even_alone, with_caption
+from fastclip.data.sources.table_conventions import is_address
+
+MAX_PATH = 4096  # characters, of Linux
+DOWNLOAD = "download the images first (img2dataset does) and give what it writes"
+
+
+def objection_to_path(key: str, name: str) -> BadSample | None:
+    """Return why the path of an image cannot be one of a file here, or None.
+
+    Args:
+        key: of the row or line that has the path.
+    """
+    if len(name) > MAX_PATH:
+        return BadSample(key, "path of the image is too long", f"{len(name)} characters")
+    if is_address(name):
+        detail = f"{cut(name)}: {DOWNLOAD}"
+        return BadSample(key, "image is an address and no local file", detail)
+    return None
+
+
+def sample_of_row(
+    key: str, folder: str, name: str, caption: Any, lone_images: bool
+) -> Sample | BadSample:
+    """Make the sample of a row of a table.
+
+    Args:
+        folder: that `name`, the path of the image, is relative to.
+        lone_images: an image without a caption is a sample.
+    """
+    if (bad := objection_to_path(key, name)) is not None:
+        return bad
+    path = os.path.join(folder, name)
+    found = with_caption(f"{key}, {cut(name)}", path, caption)
+    return even_alone(found, path) if lone_images else found

@@ -1,0 +1,25 @@
+"""What the figures of this package have in common: colours, and an empty page to draw on."""
+
+from typing import Any
+
+INK, MUTED, LINE = "#1b1f24", "#6e7781", "#d0d7de"
+BLUE, GREEN, RED = "#0969da", "#1a7f37", "#cf222e"
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of matplotlib on white, of so many inches at 130 dots per inch.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the figure needs matplotlib: pip install 'fastclip-kernels[demo]'"
+        ) from error
+    # The canvas is chosen here: a window system is neither needed nor touched.
+    figure = Figure(figsize=(width, height), dpi=130, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
