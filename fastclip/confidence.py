@@ -41,31 +41,24 @@ def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
         >>> round(low, 3), round(high, 3)
         (0.93, 0.994)
     """
-    return interval_of_fractions(index(hits), n, confidence)
+    hits, n = index(hits), index(n)
+    if n < 1 or not 0 <= hits <= n:
+        raise ValueError(f"hits must be in [0, n] and n at least 1, got {hits} of {n}")
+    return wilson_of(hits, n, confidence)
 
 
-def interval_of_fractions(total: float, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's interval for the mean of `n` independent fractions, whose sum is `total`.
+def wilson_of(hits: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return Wilson's interval where trials are partly right, so that `hits` is no whole number.
 
-    A fraction has no larger variance than a trial that is right or wrong with the same mean, so
-    that the interval is at least as wide as it need be.
-
-    Args:
-        total: in [0, n].
-
-    Raises:
-        TypeError: `n` is no integer.
-        ValueError: an argument is out of its range.
+    A fraction varies no more than a trial that is right or wrong with the same mean, so that the
+    interval is at least as wide as it need be.
     """
-    n = index(n)
-    if n < 1 or not 0 <= total <= n:
-        raise ValueError(f"hits must be in [0, n] and n at least 1, got {total} of {n}")
     z = _quantile(confidence)
-    center = (total + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(total * (n - total) / n + z * z / 4)
+    center = (hits + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
     return Interval(
-        0.0 if total == 0 else max(0.0, center - half),
-        1.0 if total == n else min(1.0, center + half),
+        0.0 if hits == 0 else max(0.0, center - half),
+        1.0 if hits == n else min(1.0, center + half),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastclip.confidence import interval_of_fractions
+from fastclip.confidence import wilson_of
 from fastclip.embeddings.side import Side
 from fastclip.search.approximate.search import Index, approximate_search
 from fastclip.search.best import Found
@@ -120,7 +120,7 @@ class Sample:
         )
         total = float((self._others(found) >= self._least).mean(axis=1).sum())
         num = len(self._queries)
-        interval = interval_of_fractions(total, num)
+        interval = wilson_of(total, num)
         of = QUERIES if self._own is None else OWN_ROWS
         return Recall(total / num, *interval, self._num_results, num, of)
 
