@@ -8,5 +8,6 @@ query         a query in words: texts and images that are added and subtracted
 calibration   how many hits of such a score chance gives: `judge`
 results       what is shown of a row, as JSON too; near duplicates shown once
 duplicates    near duplicates of a whole corpus, as groups
+export        a table for other engines, in Parquet or Lance
 components    groups of what is joined
 """

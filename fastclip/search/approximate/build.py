@@ -17,7 +17,7 @@ from fastclip.embeddings.layout import INDEX, index_of
 from fastclip.embeddings.lock import locked
 from fastclip.embeddings.reader import Embeddings
 from fastclip.embeddings.side import Side
-from fastclip.search.approximate.faiss_index import FaissIndex, import_faiss, reason_of, side_of
+from fastclip.search.approximate.faiss_index import FaissIndex, import_faiss, reason_of
 from fastclip.search.approximate.key import MEMORY, auto_key
 from fastclip.search.approximate.recall import NUM_QUERIES, TOP, Recall, Sample, usable_rows
 from fastclip.search.approximate.record import (
@@ -26,7 +26,7 @@ from fastclip.search.approximate.record import (
     fingerprint_of,
     weights_of,
 )
-from fastclip.search.corpus import blocks_of, lengths_of, rows_of_block
+from fastclip.search.corpus import blocks_of, lengths_of, rows_of_block, side_of
 
 GOOD = 0.95  # recall from which on a search does not look at more of an index
 POINTS = 64  # of a sample for each list; what is not made of lists takes 2^16

@@ -8,10 +8,10 @@ import numpy as np
 
 from fastclip.data.quoting import first_line
 from fastclip.embeddings.array_file import digest_of
-from fastclip.embeddings.layout import SIDES, index_of
+from fastclip.embeddings.layout import index_of
 from fastclip.embeddings.reader import Embeddings
-from fastclip.embeddings.side import Side
 from fastclip.search.approximate.record import IndexRecord, read_record
+from fastclip.search.corpus import side_of
 
 NO_FAISS = "an approximate index needs faiss: pip install 'fastclip-kernels[search]'"
 FIRST_NEIGHBOURS, MOST_NEIGHBOURS = 16, 4096
@@ -135,16 +135,6 @@ def _knob_of(engine: Any) -> _Knob | None:
     if isinstance(inner, faiss.IndexHNSW):
         return _Knob("efSearch", FIRST_NEIGHBOURS, MOST_NEIGHBOURS)
     return None
-
-
-def side_of(embeddings: Embeddings, side: str) -> Side:
-    """Return the vectors of "img" or "text"; raise ValueError if there are none."""
-    if side not in SIDES:
-        raise ValueError(f"side must be one of {SIDES}, got {side!r}")
-    vectors = embeddings.images if side == "img" else embeddings.texts
-    if vectors is None or len(vectors) == 0:
-        raise ValueError(f"{embeddings.folder} has no vectors of {side}")
-    return vectors
 
 
 def reason_of(error: RuntimeError) -> str:
