@@ -1,6 +1,6 @@
-"""Imports point downwards: cli -> commands, compat, benchmarks -> demo -> train -> evaluate, search
--> embeddings -> models -> data, losses -> functional -> distributed -> ops -> backends ->
-rectangle. Backends import neither each other nor the layers above."""
+"""Imports point downwards: cli -> commands, compat, benchmarks, integrations -> demo -> train ->
+evaluate, search -> embeddings -> models -> data, losses -> functional -> distributed -> ops ->
+backends -> rectangle. Backends import neither each other nor the layers above."""
 
 import ast
 from pathlib import Path
@@ -34,7 +34,7 @@ LAYERS = [
     {"evaluate", "search"},
     {"train"},
     {"demo"},
-    {"benchmarks", "commands", "compat"},
+    {"benchmarks", "commands", "compat", "integrations"},
     {"cli", "__main__"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

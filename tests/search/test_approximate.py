@@ -21,10 +21,13 @@ from fastclip.search.approximate.record import (
 )
 from fastclip.search.approximate.search import approximate_search
 from fastclip.search.exact import search
-from tests.search.test_exact_search import unit
-from tests.support.unit_embeddings import DIM, write_embeddings
+from tests.support.unit_embeddings import DIM, unit_vectors, write_embeddings
 
 pytestmark = pytest.mark.fast
+
+
+def unit(num, dim=16, seed=0):
+    return unit_vectors(num, dim, seed)
 
 
 class Proposes:
