@@ -1,7 +1,8 @@
 """The `fastclip` command: one line per subcommand, each in a module of `fastclip.commands`.
 
 A subcommand's module offers `add_arguments(parser)` and `run(args) -> int | None` and is imported
-only when it is asked for, so that `fastclip doctor` needs none of the extras of `fastclip demo`.
+only when it is asked for, so that `fastclip doctor` needs none of the extras of `fastclip demo`. If
+words may stand on both sides of options, its `WORDS` is the name of the argument that has them.
 """
 
 import argparse
@@ -23,6 +24,9 @@ COMMANDS = {
     "classify": "say which of your classes images show",
     "eval": "evaluate a trained model: zero-shot, retrieval, linear probes",
     "embed": "turn images and texts into files of vectors",
+    "index": "prepare vectors for searches that know what chance gives",
+    "search": "find the images or texts nearest to a query",
+    "duplicates": "list near duplicates among images or texts, as groups",
     "bench": "time losses against each other and count memory",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",
     "plan": "what a batch size takes of a GPU's memory, and what fits",
@@ -38,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    command = None
     chosen = next((a for a in arguments if not a.startswith("-")), None)
     for name, summary in COMMANDS.items():
         subparser = commands.add_parser(name, help=summary, description=summary)
@@ -51,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 2
             command.add_arguments(subparser)
     args, unknown = parser.parse_known_args(arguments)
+    words = getattr(command, "WORDS", None)
+    if unknown and words and all(word == "-" or word[:1] != "-" for word in unknown):
+        # argparse takes words of a list that stand together; people write some behind options.
+        setattr(args, words, getattr(args, words) + unknown)
+        unknown = []
     if unknown:
         chosen_parser = commands.choices.get(args.command, parser)
         chosen_parser.error(_objection_to(unknown, chosen_parser))
@@ -92,7 +102,8 @@ def _objection_to(unknown: Sequence[str], parser: argparse.ArgumentParser) -> st
     """What is wrong with arguments that nobody takes, with the nearest that somebody does."""
     flags = (flag for action in parser._actions for flag in action.option_strings)
     known = {flag.lstrip("-"): flag for flag in flags}
-    name = unknown[0].partition("=")[0].lstrip("-")
+    first = next((word for word in unknown if word[:1] == "-"), unknown[0])
+    name = first.partition("=")[0].lstrip("-")
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     hint = f"; nearest: {known[near[0]]}" if near else ""
     return f"unrecognized arguments: {' '.join(unknown)}{hint}"

@@ -22,7 +22,19 @@ def add_model_arguments(parser: argparse.ArgumentParser, is_required: bool = Tru
     """Add MODEL and the flags that go with it."""
     number = None if is_required else "?"
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP, nargs=number)
+    _add_flags(parser.add_argument_group("the model"))
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --model and the flags that go with it, for what knows its model from a file."""
     group = parser.add_argument_group("the model")
+    group.add_argument("--model", metavar="MODEL",
+        help=f"{MODEL_HELP} The default is the model that made the embeddings, where it was "
+        "then.")  # fmt: skip
+    _add_flags(group)
+
+
+def _add_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--pretrained", metavar="TAG|FILE",
         help="The weights of an architecture: a tag of fastclip.list_pretrained(), or a "
         "file.")  # fmt: skip

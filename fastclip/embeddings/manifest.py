@@ -7,6 +7,7 @@ is where the images were.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -47,12 +48,16 @@ class ModelRecord:
     preprocess_cfg: dict[str, Any]
     precision: str
     logit_scale: float
+    pretrained: str = ""
 
     @classmethod
     def of(cls, ready: InferenceModel) -> "ModelRecord":
         """Return the record of a model that was opened for inference."""
         cfg = json.loads(json.dumps(ready.preprocess_cfg))
-        return cls(ready.name, *ready.digests, cfg, ready.precision.name, ready.logit_scale)
+        return cls(
+            _findable(ready.name), *ready.digests, cfg, ready.precision.name, ready.logit_scale,
+            _findable(ready.pretrained or ""),
+        )  # fmt: skip
 
     def objection_to(self, ready: InferenceModel) -> str | None:
         """Say in what a model differs from this one; None if its vectors are these."""
@@ -146,7 +151,10 @@ class Manifest:
         source, model = values["source"] or {}, values["model"] or {}
         # What model and source are called does not count.
         job = {"source's contents": source.get("contents")} | {name: values[name] for name in own}
-        return job | {f"model's {name}": value for name, value in model.items() if name != "name"}
+        called = ("name", "pretrained")
+        return job | {
+            f"model's {name}": value for name, value in model.items() if name not in called
+        }
 
 
 def write_manifest(
@@ -186,6 +194,11 @@ def read_manifest(folder: Path) -> Manifest:
         return _manifest({k: v for k, v in values.items() if k not in ("format", "version")})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ManifestError(f"{path} is damaged: {first_line(error)}") from None
+
+
+def _findable(name: str) -> str:
+    """A path from anywhere, if a name is one."""
+    return os.path.abspath(name) if name and os.path.exists(name) else name
 
 
 def _manifest(values: Mapping[str, Any]) -> Manifest:

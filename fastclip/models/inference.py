@@ -57,6 +57,7 @@ class InferenceModel:
         preprocess_cfg: how that prepares images, as JSON; `mean` and `std` are applied on the
             device, by `prepare`.
         precision: in which the towers compute; it knows the device.
+        pretrained: which weights of `name` the user has named; None if the name tells.
 
     Example:
         >>> ready = open_model("logs/my-run")
@@ -71,6 +72,7 @@ class InferenceModel:
     transform: Callable[[Any], Tensor]
     preprocess_cfg: dict[str, Any]
     precision: TowerPrecision
+    pretrained: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -151,7 +153,8 @@ def open_model(
         set_precision(parts.model, how.parameters)
     else:
         parts = _of_name(name, pretrained, how.parameters, cache_dir)
-    return InferenceModel(name, parts.model.to(where).eval(), *parts[1:], how)
+    tag = None if pretrained is None else fspath(pretrained)
+    return InferenceModel(name, parts.model.to(where).eval(), *parts[1:], how, tag)
 
 
 def _of_file(path: Path, cache_dir: str | PathLike | None) -> _Parts:

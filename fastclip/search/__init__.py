@@ -1,9 +1,14 @@
 """Search among vectors: what is near a query, and whether that is nearer than chance.
 
+searcher      a folder of embeddings and its model, opened to be asked: `open_searcher`
+index         what is computed once for a folder, so that queries are quick and know chance
+encoding      texts and images that are searched for, as vectors
+
 corpus        vectors as blocks of float32, from arrays, files or a folder of embeddings
 exact         the best rows of every query, exactly: `search`
 query         a query in words: texts and images that are added and subtracted
 calibration   how many hits of such a score chance gives: `judge`
+captions      other people's queries, which calibration asks
 results       what is shown of a row, as JSON too; near duplicates shown once
 duplicates    near duplicates of a whole corpus, as groups
 components    groups of what is joined
