@@ -142,7 +142,7 @@ def test_words_may_stand_on_both_sides_of_options(out, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("004.png") and lines[1].endswith("003.png")
     with pytest.raises(SystemExit):
-        fastclip("search", out, "--top", 3, "cat", "--tpo", 4)
+        fastclip("search", out, "--top", 3, "cat", "--topp", 4)
     assert "nearest: --top" in capsys.readouterr().err
 
 
