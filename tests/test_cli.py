@@ -1,8 +1,10 @@
 """The `fastclip` command."""
 
+import importlib
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 import types
@@ -35,6 +37,36 @@ def test_every_command_has_help(command, capsys):
         cli.main([command, "--help"])
     assert exit.value.code == 0
     assert f"fastclip {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_examples_in_the_help_of_a_command_are_commands(name, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    examples = [line for line in examples_in(capsys.readouterr().out) if line[0] == name]
+    assert examples
+    asked = []
+    module = importlib.import_module(f"fastclip.commands.{name}")
+    monkeypatch.setattr(module, "run", lambda args: asked.append(args.command))
+    for example in examples:
+        assert cli.main(example) == 0
+    assert asked == [name] * len(examples)
+
+
+def examples_in(text):
+    """The arguments of every `fastclip` in an example, without what a shell does with them."""
+    _, examples = re.split(r"(?im)^(?:for example|example:).*$", text, maxsplit=1)
+    for line in re.findall(r"^ +.*\bfastclip .*", examples.replace("\\\n", " "), re.M):
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&<>;")
+        lexer.wordchars += "{}*?:,=/.-"
+        words = []
+        for word in [*lexer, "&&"]:
+            if set(word) <= set("|&<>;"):
+                if "fastclip" in words[:6]:
+                    yield words[words.index("fastclip") + 1 :]
+                words = []
+            else:
+                words.append(word)
 
 
 def test_unknown_command_is_an_error(capsys):

@@ -28,11 +28,17 @@ They hold for this GPU, its driver, these versions and these kernels: after an u
 
 The exit status is 0 if all that ran is right, 1 if something failed, and 2 if nothing could run.
 """
+EPILOG = """\
+for example
+    fastclip verify
+    fastclip verify --device cuda:1 --seconds 120
+    fastclip verify --show
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = DESCRIPTION
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("--device", default="cuda", metavar="DEVICE",
         help="The GPU, as torch names it, for example cuda:1 (default: %(default)s).")  # fmt: skip
     parser.add_argument("--seconds", type=_seconds, default=SECONDS, metavar="S",
