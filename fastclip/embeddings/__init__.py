@@ -14,6 +14,7 @@ metadata     what is known of each row, as Parquet or JSON lines
 moments      mean and covariance, from sums
 skip_list    what has no vector, and why
 writer       writes a folder, file after file, under a lock; what is killed goes on
+remains      what a killed job left, and who goes on removes
 reader       opens a folder, shards of one, or clip-retrieval's: `open_embeddings`
 """
 

@@ -17,7 +17,15 @@ from fastclip.data.limits import LARGEST_JSON
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.quoting import first_line, quoted, some_of
 from fastclip.embeddings.array_file import write_bytes
-from fastclip.embeddings.layout import MANIFEST, METADATA_FORMATS, SIDES
+from fastclip.embeddings.layout import (
+    MANIFEST,
+    METADATA,
+    METADATA_FORMATS,
+    SIDES,
+    file_of,
+    scales_of,
+    vectors_of,
+)
 from fastclip.embeddings.storage import DTYPES
 from fastclip.models.inference import InferenceModel
 
@@ -138,6 +146,21 @@ class Manifest:
     @property
     def is_complete(self) -> bool:
         return self.statistics is not None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What there is a file of for each number, such as "img_emb" and "metadata"."""
+        vectors = [vectors_of(side) for side in self.sides]
+        scales = [scales_of(side) for side in self.sides if self.store == "int8"]
+        return (*vectors, *scales, METADATA)
+
+    def suffix_of(self, kind: str) -> str:
+        """Return how the names of files of a kind end."""
+        return self.metadata if kind == METADATA else "npy"
+
+    def path_of(self, folder: Path, kind: str, number: int) -> Path:
+        """Return the path of the file of a kind that has a number."""
+        return file_of(folder, kind, number, self.suffix_of(kind))
 
     def same_job(self) -> dict[str, Any]:
         """Return what must be the same for one job to go on where another one stopped."""
