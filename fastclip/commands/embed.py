@@ -141,6 +141,11 @@ def _summary(state: Progress) -> str:
         lines.append(skipped_summary(state.not_of_samples))
     if state.account.num_bad:
         lines.append(f"skipped inputs are listed in {state.folder / 'skipped.jsonl'}")
+    if state.left_out:
+        lines.append(
+            f"{state.left_out:,} values of metadata are left out: numbers that are not finite or "
+            "are too long, and what is nested too deep"
+        )
     if state.decoded:
         lines.append(
             f"decoding {state.decoded:,} images took {state.decode_seconds:.1f} s of all threads "

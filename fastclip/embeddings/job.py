@@ -31,6 +31,8 @@ class Progress:
         decoded, decode_seconds: images that this process decoded, and the time for that, with all
             threads at work.
         encoded, model_seconds: rows that the model encoded in this process, and the time for that.
+        left_out: values of metadata of these rows that JSON has not, such as infinity: None stands
+            for them.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Progress:
     decode_seconds: float = 0.0
     encoded: int = 0
     model_seconds: float = 0.0
+    left_out: int = 0
 
     @property
     def decode_rate(self) -> float:
@@ -134,6 +137,7 @@ class Job:
         state.rows += len(rows)
         state.encoded += len(rows)
         state.decoded = self._feed.num_decoded
+        state.left_out = self._feed.num_left_out
         state.decode_seconds = self._feed.decode_seconds / self._feed.workers
         self._batch = []
         self._progress(state)

@@ -10,7 +10,7 @@ from fastclip.cli import main
 from fastclip.commands import embed as embed_command
 from fastclip.embeddings import open_embeddings
 from tests.support.images import encoded, random_image
-from tests.support.pair_files import image_bytes
+from tests.support.pair_files import image_bytes, tar_bytes
 from tests.support.ready import digits_checkpoint, tiny_directory
 
 
@@ -133,3 +133,10 @@ def test_help_has_an_example_and_full_sentences(capsys):
         main(["embed", "--help"])
     told = capsys.readouterr().out
     assert "fastclip embed logs/my-run photos embeddings --store f16" in told
+
+
+def test_values_of_metadata_that_are_left_out_are_said(checkpoint, tmp_path, capsys):
+    members = [("0.png", image_bytes(0)), ("0.json", b'{"a": 1e999, "b": [Infinity]}')]
+    (tmp_path / "a.tar").write_bytes(tar_bytes(members))
+    assert embed(checkpoint, tmp_path / "a.tar", tmp_path / "out", "--metadata", "jsonl") == 0
+    assert "2 values of metadata are left out: numbers that are not" in capsys.readouterr().out
