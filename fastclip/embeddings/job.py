@@ -81,7 +81,7 @@ class Job:
         Raises:
             CannotWrite, DataError, ValueError: see `embed`.
         """
-        position = _position(self._writer.manifest.position)
+        position = _position(self._writer.manifest.position, len(self._feed.parts))
         for taken in self._feed.read(position):
             self._take(taken)
             position = taken.position
@@ -91,7 +91,8 @@ class Job:
                     self._writer.end_file(position)
         if self._batch:
             self._encode()
-        self._writer.end_file(position)
+        # Where nothing was read, nothing is behind the last file either.
+        self._writer.end_file(None if position == START else position)
         account = self._state.account
         self._judge(account.num_bad, account.num_seen)
         self._writer.finish()
@@ -143,10 +144,11 @@ class Job:
         self._progress(state)
 
 
-def _position(recorded: list | None) -> Position:
+def _position(recorded: list | None, num_parts: int) -> Position:
     if recorded is None:
         return START
-    if len(recorded) != 2 or any(type(value) is not int or value < 0 for value in recorded):
+    is_pair = len(recorded) == 2 and all(type(value) is int and value >= 0 for value in recorded)
+    if not is_pair or recorded[0] >= num_parts:
         raise ManifestError(f"the manifest has a position that there is not: {quoted(recorded)}")
     return recorded[0], recorded[1]
 

@@ -316,6 +316,29 @@ def test_job_that_is_killed_at_any_write_is_resumed_to_the_bit(tmp_path, write, 
     assert embed(READY, source, out, resume=True, **settings).encoded == 0
 
 
+def test_part_without_inputs_that_is_killed_at_any_write_is_resumed(tmp_path):
+    source = write_images(tmp_path / "in", range(3))
+    settings = SETTINGS | {"shard": (1, 7)}
+    embed(READY, source, tmp_path / "whole", **settings)
+    call, out = 1, tmp_path / "killed_1"
+    while is_killed_at(call, source, out, **settings):
+        assert embed(READY, source, out, resume=True, **settings).rows == 0
+        assert contents(out) == contents(tmp_path / "whole")
+        call += 1
+        out = tmp_path / f"killed_{call}"
+    assert call > 2
+
+
+@pytest.mark.parametrize("position", [[0], [0, None], [0, -1], [1, 0], [0, 1.0], [True, 1]])
+def test_position_that_there_is_not_is_refused(tmp_path, position):
+    folder, out = write_images(tmp_path / "in", range(25)), tmp_path / "out"
+    assert is_killed_at(3, folder, out, **SETTINGS)
+    values = json.loads((out / MANIFEST).read_text()) | {"position": position}
+    (out / MANIFEST).write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="has a position that there is not"):
+        embed(READY, folder, out, resume=True, **SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
