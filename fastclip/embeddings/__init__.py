@@ -9,6 +9,7 @@ feed         inputs decoded ahead, in order
 
 layout       where things are in a folder of embeddings
 manifest     what the folder says of itself: model, source, settings, files and their digests
+             (manifest_fields: what JSON must have for it)
 storage      vectors as float32, float16 or int8
 metadata     what is known of each row, as Parquet or JSON lines
 moments      mean and covariance, from sums
