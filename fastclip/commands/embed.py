@@ -6,6 +6,7 @@ import sys
 from fastclip.commands.model_arguments import ERRORS, add_model_arguments, fail, model_of
 from fastclip.data.loading.bad_samples import skipped_summary
 from fastclip.data.preprocess import DECODINGS
+from fastclip.embeddings.columns import LONGEST_NAME, MOST_COLUMNS, OTHER_COLUMNS
 from fastclip.embeddings.embed_source import embed
 from fastclip.embeddings.job import Progress
 from fastclip.embeddings.layout import METADATA_FORMATS
@@ -145,6 +146,12 @@ def _summary(state: Progress) -> str:
         lines.append(
             f"{state.left_out:,} values of metadata are left out: numbers that are not finite or "
             "are too long, and what is nested too deep"
+        )
+    if state.gathered:
+        lines.append(
+            f"{state.gathered:,} values of metadata are in the column {OTHER_COLUMNS}, as JSON: a "
+            f"file has at most {MOST_COLUMNS} columns of samples, and names of at most "
+            f"{LONGEST_NAME} characters"
         )
     if state.decoded:
         lines.append(

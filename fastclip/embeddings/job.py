@@ -33,6 +33,8 @@ class Progress:
         encoded, model_seconds: rows that the model encoded in this process, and the time for that.
         left_out: values of metadata of these rows that JSON has not, such as infinity: None stands
             for them.
+        gathered: values of metadata of the files of this process that have no column of their own;
+            see `columns.py`.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class Progress:
     encoded: int = 0
     model_seconds: float = 0.0
     left_out: int = 0
+    gathered: int = 0
 
     @property
     def decode_rate(self) -> float:
@@ -88,14 +91,18 @@ class Job:
             if len(self._batch) == min(self._batch_size, self._writer.room):
                 self._encode()
                 if self._writer.room == 0:
-                    self._writer.end_file(position)
+                    self._end_file(position)
         if self._batch:
             self._encode()
         # Where nothing was read, nothing is behind the last file either.
-        self._writer.end_file(None if position == START else position)
+        self._end_file(None if position == START else position)
         account = self._state.account
         self._judge(account.num_bad, account.num_seen)
         self._writer.finish()
+
+    def _end_file(self, position: Position | None) -> None:
+        self._writer.end_file(position)
+        self._state.gathered = self._writer.num_gathered
 
     def _take(self, taken: Taken) -> None:
         account = self._state.account

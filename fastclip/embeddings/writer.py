@@ -10,6 +10,7 @@ import numpy as np
 from fastclip.data.quoting import quoted
 from fastclip.data.sources.samples import BadSample
 from fastclip.embeddings.array_file import digest_of, write_array, write_bytes
+from fastclip.embeddings.columns import arranged
 from fastclip.embeddings.layout import (
     KINDS,
     MANIFEST,
@@ -45,6 +46,8 @@ class EmbeddingsWriter:
     Attributes:
         manifest: so far. If it is complete, there is nothing left to write.
         skipped: the list of what is not embedded.
+        num_gathered: values of metadata so far that are in the column `OTHER_COLUMNS`; see
+            `columns.py`.
 
     Raises:
         CannotRead, CannotWrite: the disk or the folder refuses.
@@ -72,6 +75,7 @@ class EmbeddingsWriter:
         self.folder, self._wanted, self._resume, self._tell = Path(folder), manifest, resume, tell
         require_format(manifest.metadata)
         self._open = ExitStack()
+        self.num_gathered = 0
 
     def __enter__(self) -> "EmbeddingsWriter":
         with self._open:
@@ -204,7 +208,9 @@ class EmbeddingsWriter:
             kind: write_array(self._path(kind, number), whole[:num], self._tell)
             for kind, whole in self._stored.items()
         }
-        content = encoded(self._rows, self.manifest.metadata)
+        rows, num_gathered = arranged(self._rows)
+        self.num_gathered += num_gathered
+        content = encoded(rows, self.manifest.metadata)
         return digests | {
             METADATA: write_bytes(self._path(METADATA, number), [content], self._tell)
         }

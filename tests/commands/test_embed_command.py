@@ -135,8 +135,11 @@ def test_help_has_an_example_and_full_sentences(capsys):
     assert "fastclip embed logs/my-run photos embeddings --store f16" in told
 
 
-def test_values_of_metadata_that_are_left_out_are_said(checkpoint, tmp_path, capsys):
-    members = [("0.png", image_bytes(0)), ("0.json", b'{"a": 1e999, "b": [Infinity]}')]
+def test_values_of_metadata_that_are_elsewhere_or_left_out_are_said(checkpoint, tmp_path, capsys):
+    columns = b'{"a": 1e999, "b": [Infinity], "' + b"c" * 300 + b'": 1}'
+    members = [("0.png", image_bytes(0)), ("0.json", columns)]
     (tmp_path / "a.tar").write_bytes(tar_bytes(members))
     assert embed(checkpoint, tmp_path / "a.tar", tmp_path / "out", "--metadata", "jsonl") == 0
-    assert "2 values of metadata are left out: numbers that are not" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "2 values of metadata are left out: numbers that are not" in told
+    assert "1 values of metadata are in the column other_columns, as JSON" in told

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fastclip.embeddings import embed, open_embeddings
+from fastclip.embeddings.columns import LONGEST_NAME, MOST_COLUMNS, OTHER_COLUMNS
 from tests.support.pair_files import image_bytes, tar_bytes
 from tests.support.stub_model import numbered_model
 
@@ -52,7 +53,45 @@ def test_text_of_a_table_that_is_too_long_for_a_line_is_left_out(tmp_path):
 
     (tmp_path / "0.png").write_bytes(image_bytes(0))
     table = pyarrow.table({"path": ["0.png", "0.png"], "text": [None] * 2,
-                           "note": ["x" * 2**25, "short"]})  # fmt: skip
+                           "note": ["x" * 2**25, "short"], "y" * 2**21: [1, 2]})  # fmt: skip
     parquet.write_table(table, tmp_path / "t.parquet")
     state, rows = embedded(tmp_path / "t.parquet", tmp_path / "out", "jsonl")
-    assert [row["note"] for row in rows] == [None, "short"] and state.left_out == 1
+    assert [row["note"] for row in rows] == [None, "short"] and state.left_out == 3
+    assert max(len(name) for name in rows[0]) < 300 and state.gathered == 0
+
+
+def unfolded(row, metadata):
+    """The columns of a row, those included that share one."""
+    shared = row.pop(OTHER_COLUMNS, None)
+    if metadata == "parquet" and shared is not None:
+        shared = json.loads(shared)
+    return {name: value for name, value in row.items() if value is not None} | (shared or {})
+
+
+@pytest.mark.parametrize("metadata", ["parquet", "jsonl"])
+def test_columns_beyond_the_most_share_one(tmp_path, metadata):
+    per_sample = MOST_COLUMNS // 4
+    columns = [{f"{i}_{n}": n for n in range(per_sample)} | {"w": i} for i in range(6)]
+    source = shard(tmp_path / "a.tar", *map(json.dumps, columns))
+    state, rows = embedded(source, tmp_path / "out", metadata)
+    assert list(rows[0])[3 : per_sample + 4] == list(columns[0])
+    assert {len(row) for row in rows} == {3 + MOST_COLUMNS + 1}
+    assert list(rows[5])[-1] == OTHER_COLUMNS and rows[0][OTHER_COLUMNS] is None
+    assert state.gathered == 6 * per_sample + 1 - MOST_COLUMNS
+    for row, expected in zip(rows, columns, strict=True):
+        found = unfolded(row, metadata)
+        assert {name: found[name] for name in expected} == expected
+        assert set(found) - set(expected) == {"image_path", "key"}
+
+
+@pytest.mark.parametrize("metadata", ["parquet", "jsonl"])
+def test_names_that_no_format_has_share_a_column(tmp_path, metadata):
+    strange = {"\ud800": 1, "x" * (LONGEST_NAME + 1): [2], OTHER_COLUMNS: "own"}
+    kept = {"": 1, "x" * LONGEST_NAME: 2, "a\nb\0": "3", "a.b": 4, "東": 5}
+    source = shard(tmp_path / "a.tar", json.dumps(kept | strange), json.dumps({"": 7}))
+    state, rows = embedded(source, tmp_path / "out", metadata)
+    assert {name: rows[0][name] for name in kept} == kept and rows[1][""] == 7
+    assert set(rows[0]) == {"image_path", "caption", "key", *kept, OTHER_COLUMNS}
+    assert state.gathered == 3 and rows[1][OTHER_COLUMNS] is None
+    shared = rows[0][OTHER_COLUMNS]
+    assert (json.loads(shared) if metadata == "parquet" else shared) == strange

@@ -48,7 +48,7 @@ def columns_of(contents: bytes) -> Columns:
 def as_columns(values: Mapping[str, Any]) -> Columns:
     """Return values as JSON has them; dates, bytes and the like as texts."""
     taken = _Taken()
-    found = {name: taken.value(value, DEEPEST_JSON) for name, value in values.items()}
+    found = taken.value(dict(values), DEEPEST_JSON + 1)
     return Columns(found, taken.left_out)
 
 
@@ -57,12 +57,12 @@ class _Taken:
 
     Attributes:
         left_out: as in `Columns`.
-        room: bytes that JSON of further values may have, where a character takes one; JSON of
-            `MAX_COLUMNS_BYTES` never needs more.
+        room: bytes that JSON of further values may have, where a character takes one and a number
+            too. JSON of `MAX_COLUMNS_BYTES`, with a comma behind it, never needs more.
     """
 
     def __init__(self) -> None:
-        self.left_out, self.room = 0, MAX_COLUMNS_BYTES
+        self.left_out, self.room = 0, MAX_COLUMNS_BYTES + 1
 
     def value(self, value: Any, levels: int) -> Any:
         """Return what JSON has of a value that may be nested in so many levels."""
