@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.inference import InferenceModel, open_model
@@ -54,6 +55,15 @@ def refusing(
         raise  # nobody reads what is printed: `cli.py` knows what that means
     except ERRORS as error:
         return fail(command, error)
+
+
+@contextmanager
+def if_stopped(told: Callable[[], str]) -> Iterator[None]:
+    """In this context Ctrl-C ends the command with a text on what is complete by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(told()) from None
 
 
 def fail(command: str, error: Exception | str) -> int:
