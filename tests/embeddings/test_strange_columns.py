@@ -53,7 +53,7 @@ def test_text_of_a_table_that_is_too_long_for_a_line_is_left_out(tmp_path):
 
     (tmp_path / "0.png").write_bytes(image_bytes(0))
     table = pyarrow.table({"path": ["0.png", "0.png"], "text": [None] * 2,
-                           "note": ["x" * 2**25, "short"], "y" * 2**21: [1, 2]})  # fmt: skip
+                           "note": ["x" * 2**24, "short"], "y" * (2**20 + 1): [1, 2]})  # fmt: skip
     parquet.write_table(table, tmp_path / "t.parquet")
     state, rows = embedded(tmp_path / "t.parquet", tmp_path / "out", "jsonl")
     assert [row["note"] for row in rows] == [None, "short"] and state.left_out == 3
