@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _embed(args: argparse.Namespace) -> int:
     chosen = args.images or args.texts
-    ready = model_of(args)
+    ready = model_of(args, _tower(args))
     print(f"{ready.name} on {ready.device}, {ready.precision.name}", file=sys.stderr)
     with _Bar() as bar, if_stopped(lambda: _complete(bar.folder)):
         found = embed(
@@ -110,6 +110,13 @@ def _embed(args: argparse.Namespace) -> int:
         )  # fmt: skip
     print(_summary(found))
     return 0
+
+
+def _tower(args: argparse.Namespace) -> str | None:
+    """The one tower that is needed, if it is known before the source is read."""
+    if args.source == "-" or (args.texts and not args.images):
+        return "text"
+    return "image" if args.images and not args.texts else None
 
 
 class _Bar:

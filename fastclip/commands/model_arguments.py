@@ -37,11 +37,11 @@ def add_model_arguments(parser: argparse.ArgumentParser, is_required: bool = Tru
         help="Where published weights are kept.")  # fmt: skip
 
 
-def model_of(args: argparse.Namespace) -> InferenceModel:
-    """Open the model that the arguments name; raises as `open_model`."""
+def model_of(args: argparse.Namespace, only: str | None = None) -> InferenceModel:
+    """Open the model that the arguments name, or one tower of it; raises as `open_model`."""
     return open_model(
         args.model, args.pretrained, device=args.device, precision=args.precision,
-        cache_dir=args.cache_dir,
+        cache_dir=args.cache_dir, only=only,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fastclip.cli import CLOSED_PIPE, main
 from fastclip.commands import embed as embed_command
+from fastclip.commands import model_arguments
 from fastclip.embeddings import open_embeddings
 from tests.support.images import encoded, random_image
 from tests.support.pair_files import image_bytes, tar_bytes
@@ -175,3 +176,22 @@ def test_ctrl_c_says_what_is_complete_and_how_to_go_on(
     assert capsys.readouterr().err.splitlines()[-1] == told + "with --resume goes on"
     assert embed(*args, "--resume") == 0
     assert "20 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "only"),
+    [
+        (["-"], "text"), (["in"], None), (["in", "--texts"], "text"), (["in", "--images"], "image"),
+        (["in", "--images", "--texts"], None), (["-", "--texts"], "text"),
+    ],
+)  # fmt: skip
+def test_tower_that_is_not_asked_is_not_opened(monkeypatch, args, only, capsys):
+    asked = []
+
+    def open_it(*model, **how):
+        asked.append(how["only"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr(model_arguments, "open_model", open_it)
+    assert embed("model", args[0], "out", *args[1:]) == 2
+    assert asked == [only] and capsys.readouterr().err == "fastclip embed: enough\n"
