@@ -25,6 +25,24 @@ from tests.support.pair_files import image_bytes
 from tests.support.stub_model import numbered_model
 
 
+def test_second_process_on_one_output_is_refused(tmp_path):
+    folder, out = write_images(tmp_path / "in", range(5)), tmp_path / "out"
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with locked(out):
+            os.write(writing, b"x")
+            signal.pause()
+        os._exit(0)
+    assert os.read(reading, 1) == b"x"
+    with pytest.raises(ValueError, match="another process is writing to"):
+        run(folder, out)
+    assert [path.name for path in out.iterdir()] == ["embeddings.lock"]
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert len(run(folder, out)) == 5
+
+
 def is_killed_at(call: int, source, out, **settings) -> bool:
     """Run in a fork, which SIGKILL ends in its so-many-eth write to the disk if it has so many."""
     pid = os.fork()
@@ -143,24 +161,6 @@ def test_other_source_and_other_model_are_refused_when_a_job_is_resumed(tmp_path
         run(folder, tmp_path / "out", resume=True)
     with pytest.raises(ValueError, match="has embeddings already"):
         run(folder, tmp_path / "out")
-
-
-def test_second_process_on_one_output_is_refused(tmp_path):
-    folder, out = write_images(tmp_path / "in", range(5)), tmp_path / "out"
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with locked(out):
-            os.write(writing, b"x")
-            signal.pause()
-        os._exit(0)
-    assert os.read(reading, 1) == b"x"
-    with pytest.raises(ValueError, match="another process is writing to"):
-        run(folder, out)
-    assert [path.name for path in out.iterdir()] == ["embeddings.lock"]
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    assert len(run(folder, out)) == 5
 
 
 def test_full_disk_leaves_what_is_complete_and_is_resumed(tmp_path):
