@@ -159,7 +159,7 @@ def open_model(
         set_precision(parts.model, how.parameters)
     else:
         parts = _of_name(name, pretrained, how.parameters, cache_dir)
-    ready = InferenceModel(name, parts.model.eval(), *parts[1:], how, only)
+    ready = InferenceModel(name, parts.model.eval(), *parts[1:], how, only=only)
     if only is not None:
         _ = ready.digests  # of both towers; from now on they are known
         keep_only(ready.model, only)
