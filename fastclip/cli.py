@@ -3,6 +3,9 @@
 A subcommand's module offers `add_arguments(parser)` and `run(args) -> int | None` and is imported
 only when it is asked for, so that `fastclip doctor` needs none of the extras of `fastclip demo`. If
 words may stand on both sides of options, its `WORDS` is the name of the argument that has them.
+
+Ctrl-C ends a command with one line. A command that knows what is complete by then raises a
+`KeyboardInterrupt` with a text that says it.
 """
 
 import argparse
@@ -16,8 +19,10 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from fastclip.installation import PACKAGE, advice_on_hidden_package
+from fastclip.printable import printable_lines
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program whose reader went away
+STOPPED = 130  # 128 + SIGINT: what it says of one that Ctrl-C has ended
 COMMANDS = {
     "demo": "train a small CLIP on images of digits, with the fused loss",
     "train": "train on your pairs, with a batch of any size",
@@ -37,13 +42,33 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
+    chosen = next((a for a in arguments if not a.startswith("-")), None)
+    status = 0
+    try:
+        try:
+            status = _run(arguments, chosen)
+        except KeyboardInterrupt as stop:
+            status = STOPPED
+            told = f"; {printable_lines(str(stop))}" if str(stop) else ""
+            print(f"fastclip{f' {chosen}' if chosen else ''}: stopped{told}", file=sys.stderr)
+        sys.stdout.flush()
+    except OSError as error:
+        # EIO is what a terminal says that is gone.
+        if error.errno not in (errno.EPIPE, errno.EIO) or not _has_lost_its_reader(sys.stdout):
+            raise  # of another pipe or connection
+        # Who read our output, `head` for example, has seen enough; Python must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status or CLOSED_PIPE
+    return status
+
+
+def _run(arguments: list[str], chosen: str | None) -> int:
     parser = argparse.ArgumentParser(
         prog="fastclip", description="The CLIP loss without the N x N logits."
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     command = None
-    chosen = next((a for a in arguments if not a.startswith("-")), None)
     for name, summary in COMMANDS.items():
         subparser = commands.add_parser(name, help=summary, description=summary)
         if name == chosen:
@@ -72,18 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
-    status = 0
-    try:
-        status = command.run(args) or 0
-        sys.stdout.flush()
-    except OSError as error:
-        # EIO is what a terminal says that is gone.
-        if error.errno not in (errno.EPIPE, errno.EIO) or not _has_lost_its_reader(sys.stdout):
-            raise  # of another pipe or connection
-        # Who read our output, `head` for example, has seen enough; Python must not flush again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return status or CLOSED_PIPE
-    return status
+    return command.run(args) or 0
 
 
 def _has_lost_its_reader(output: TextIO) -> bool:

@@ -11,7 +11,7 @@ from fastclip.commands.eval_arguments import (
     reading,
     require_use,
 )
-from fastclip.commands.model_arguments import model_of, refusing
+from fastclip.commands.model_arguments import if_stopped, model_of, refusing
 from fastclip.evaluate.evaluation import (
     FEW_SHOT,
     PROBE,
@@ -75,18 +75,21 @@ def _evaluate(args: argparse.Namespace) -> int:
     output = None if args.output is None else ResultsFile(args.output)
     ready = model_of(args)
     print(f"{printable(ready.name)}, {ready.precision.name} on {ready.device}")
-    for step in steps:
-        results = evaluate_data(
-            ready, step.data, step.tasks, train=step.train, batch_size=args.batch_size,
-            workers=args.workers, max_bad_rate=args.max_bad_rate, say=_say,
-            pretrained=args.pretrained or "", features=args.features, **chosen(args),
-        )  # fmt: skip
-        for result in results:
-            print(f"\n{words.report(result)}", flush=True)
-            if output is not None:
-                _append(output, result, args.format or "fastclip")
-        if args.figure is not None:
-            _draw(args.figure, results, ready.name)
+    num_done = 0
+    with if_stopped(lambda: f"{num_done} of {len(steps)} data sets evaluated"):
+        for step in steps:
+            results = evaluate_data(
+                ready, step.data, step.tasks, train=step.train, batch_size=args.batch_size,
+                workers=args.workers, max_bad_rate=args.max_bad_rate, say=_say,
+                pretrained=args.pretrained or "", features=args.features, **chosen(args),
+            )  # fmt: skip
+            for result in results:
+                print(f"\n{words.report(result)}", flush=True)
+                if output is not None:
+                    _append(output, result, args.format or "fastclip")
+            if args.figure is not None:
+                _draw(args.figure, results, ready.name)
+            num_done += 1
     return 0
 
 

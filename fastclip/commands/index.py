@@ -47,7 +47,7 @@ def _index(args: argparse.Namespace) -> int:
     captions = [] if args.no_captions else read_captions(args.captions)
     embeddings = opened(args)
     side = side_of(embeddings, args.over)
-    ready = model_of_embeddings(args, embeddings) if captions else None
+    ready = model_of_embeddings(args, embeddings, "text") if captions else None
     try:
         index = build_index(embeddings, side, ready, captions, _tell)
     except UnknownCaptions as error:

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.inference import InferenceModel, open_model
@@ -48,11 +49,11 @@ def _add_flags(group: argparse._ArgumentGroup) -> None:
         help="Where published weights are kept.")  # fmt: skip
 
 
-def model_of(args: argparse.Namespace) -> InferenceModel:
-    """Open the model that the arguments name; raises as `open_model`."""
+def model_of(args: argparse.Namespace, only: str | None = None) -> InferenceModel:
+    """Open the model that the arguments name, or one tower of it; raises as `open_model`."""
     return open_model(
         args.model, args.pretrained, device=args.device, precision=args.precision,
-        cache_dir=args.cache_dir,
+        cache_dir=args.cache_dir, only=only,
     )  # fmt: skip
 
 
@@ -66,6 +67,15 @@ def refusing(
         raise  # nobody reads what is printed: `cli.py` knows what that means
     except ERRORS as error:
         return fail(command, error)
+
+
+@contextmanager
+def if_stopped(told: Callable[[], str]) -> Iterator[None]:
+    """In this context Ctrl-C ends the command with a text on what is complete by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(told()) from None
 
 
 def fail(command: str, error: Exception | str) -> int:

@@ -80,8 +80,10 @@ def _search(args: argparse.Namespace) -> int:
     if args.top < 1:
         raise ValueError(f"--top must be at least 1, got {args.top}")
     embeddings = opened(args)
-    needs_model = any(part.kind != ROW for part in query)
-    ready = model_of_embeddings(args, embeddings) if needs_model else None
+    ready = None
+    if towers := {part.kind for part in query} - {ROW}:
+        only = towers.pop() if len(towers) == 1 else None
+        ready = model_of_embeddings(args, embeddings, only)
     searcher = open_searcher(embeddings, ready, args.over)
     answer = searcher.answer(query, args.top, alike=args.dedup, min_z=args.min_z)
     for result in answer.results:

@@ -37,13 +37,21 @@ def opened(args: argparse.Namespace) -> Embeddings:
     return embeddings
 
 
-def model_of_embeddings(args: argparse.Namespace, embeddings: Embeddings) -> InferenceModel:
+def model_of_embeddings(
+    args: argparse.Namespace, embeddings: Embeddings, only: str | None = None
+) -> InferenceModel:
     """Open the model that the arguments name, or else the one that the manifest names.
+
+    Args:
+        only: the one tower that is needed, "image" or "text"; None of both.
 
     Raises:
         ValueError: no model is named, or that of the manifest is not where it was.
     """
-    options = {"device": args.device, "precision": args.precision, "cache_dir": args.cache_dir}
+    options = {
+        "device": args.device, "precision": args.precision, "cache_dir": args.cache_dir,
+        "only": only,
+    }  # fmt: skip
     if args.model is not None:
         return open_model(args.model, args.pretrained, **options)
     record = embeddings.manifest and embeddings.manifest.model

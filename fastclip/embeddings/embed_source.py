@@ -106,6 +106,7 @@ def embed(
 
     found = open_input(source, image_key=image_key, caption_key=caption_key, separator=separator)
     sides = _sides(found, images, texts)
+    _require_towers(ready, sides)
     parts = found.parts(index, count)
     out = Path(out)
     manifest = Manifest(
@@ -142,6 +143,14 @@ def _checked_shard(shard: tuple[int, int]) -> tuple[int, int]:
     if not 0 <= index < count:
         raise ValueError(f"shard must be i of n, i from 0 to n - 1, got {index} of {count}")
     return index, count
+
+
+def _require_towers(ready: InferenceModel, sides: tuple[str, ...]) -> None:
+    for side, tower in (("img", "image"), ("text", "text")):
+        if side in sides and ready.only not in (None, tower):
+            raise ValueError(
+                f"{ready.name} was opened for {ready.only}s only, and {tower}s are to be embedded"
+            )
 
 
 def _sides(found: Input, images: bool | None, texts: bool | None) -> tuple[str, ...]:

@@ -9,16 +9,25 @@ is where the images were.
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fastclip.data.json_file import read_json_object
 from fastclip.data.limits import LARGEST_JSON
 from fastclip.data.loading.bad_samples import BadSamples
-from fastclip.data.quoting import first_line, quoted, some_of
+from fastclip.data.quoting import first_line, quoted
 from fastclip.embeddings.array_file import write_bytes
-from fastclip.embeddings.layout import MANIFEST, METADATA_FORMATS, SIDES
+from fastclip.embeddings.layout import (
+    MANIFEST,
+    METADATA,
+    METADATA_FORMATS,
+    SIDES,
+    file_of,
+    scales_of,
+    vectors_of,
+)
+from fastclip.embeddings.manifest_fields import is_sha256, record, require, require_digests
 from fastclip.embeddings.storage import DTYPES
 from fastclip.models.inference import InferenceModel
 
@@ -144,6 +153,21 @@ class Manifest:
     def is_complete(self) -> bool:
         return self.statistics is not None
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What there is a file of for each number, such as "img_emb" and "metadata"."""
+        vectors = [vectors_of(side) for side in self.sides]
+        scales = [scales_of(side) for side in self.sides if self.store == "int8"]
+        return (*vectors, *scales, METADATA)
+
+    def suffix_of(self, kind: str) -> str:
+        """Return how the names of files of a kind end."""
+        return self.metadata if kind == METADATA else "npy"
+
+    def path_of(self, folder: Path, kind: str, number: int) -> Path:
+        """Return the path of the file of a kind that has a number."""
+        return file_of(folder, kind, number, self.suffix_of(kind))
+
     def same_job(self) -> dict[str, Any]:
         """Return what must be the same for one job to go on where another one stopped."""
         values = asdict(self)
@@ -202,49 +226,28 @@ def _findable(name: str) -> str:
 
 
 def _manifest(values: Mapping[str, Any]) -> Manifest:
-    found = _record(Manifest, values)
+    found = record(Manifest, values)
     found["sides"] = tuple(found["sides"])
-    found["model"] = found["model"] and ModelRecord(**_record(ModelRecord, found["model"]))
-    found["source"] = found["source"] and SourceRecord(**_record(SourceRecord, found["source"]))
-    found["files"] = tuple(FileRecord(**_record(FileRecord, file)) for file in found["files"])
-    found["skipped"] = SkippedRecord(**_record(SkippedRecord, found["skipped"]))
+    found["model"] = found["model"] and ModelRecord(**record(ModelRecord, found["model"]))
+    found["source"] = found["source"] and SourceRecord(**record(SourceRecord, found["source"]))
+    found["files"] = tuple(FileRecord(**record(FileRecord, f, "sha256")) for f in found["files"])
+    found["skipped"] = SkippedRecord(**record(SkippedRecord, found["skipped"]))
     manifest = Manifest(**found)
-    _require(bool(manifest.sides) and set(manifest.sides) <= set(SIDES), "sides")
-    _require(manifest.store in DTYPES, "store")
-    _require(manifest.metadata in METADATA_FORMATS, "metadata")
-    _require(manifest.dim is None or manifest.dim > 0, "dim")
-    _require(manifest.dim is not None or not manifest.files, "dim")
-    _require(manifest.rows_per_file > 0, "rows_per_file")
-    _require(all(0 < file.rows <= manifest.rows_per_file for file in manifest.files), "files")
-    BadSamples.from_dict(manifest.skipped.account)
+    require(all(side in SIDES for side in manifest.sides), "sides")
+    require(len(set(manifest.sides)) == len(manifest.sides) > 0, "sides")
+    require(manifest.store in DTYPES, "store")
+    require(manifest.metadata in METADATA_FORMATS, "metadata")
+    require(manifest.dim is None or manifest.dim > 0, "dim")
+    require(manifest.dim is not None or not manifest.files, "dim")
+    require(manifest.rows_per_file > 0, "rows_per_file")
+    require(all(0 < file.rows <= manifest.rows_per_file for file in manifest.files), "files")
+    for number, file in enumerate(manifest.files):
+        require_digests(file.sha256, manifest.kinds, f"files {number}")
+    if manifest.statistics is not None:
+        sides = manifest.sides if manifest.files else ()
+        require_digests(manifest.statistics, sides, "statistics")
+    skipped = manifest.skipped
+    require(skipped.size >= 0, "size")
+    require(is_sha256(skipped.sha256) or (not skipped.size and not skipped.sha256), "sha256")
+    BadSamples.from_dict(skipped.account)
     return manifest
-
-
-# The types that JSON has for a field, where the annotation does not say them.
-_TYPES: dict[str, tuple[type, ...]] = {
-    "model": (dict, type(None)), "source": (dict, type(None)), "sides": (list,), "files": (list,),
-    "skipped": (dict,), "settings": (dict,), "normalized": (bool,), "dim": (int, type(None)),
-    "position": (list, type(None)), "statistics": (dict, type(None)), "preprocess_cfg": (dict,),
-    "logit_scale": (float, int), "account": (dict,), "rows": (int,), "rows_per_file": (int,),
-    "size": (int,),
-}  # fmt: skip
-
-
-def _record(kind: type, values: Any) -> dict[str, Any]:
-    """The fields of a dataclass, all of them and of the right types."""
-    names = {f.name for f in fields(kind)}
-    if not isinstance(values, dict) or set(values) != names:
-        wrong = set(values) ^ names if isinstance(values, dict) else {kind.__name__}
-        raise ValueError(f"unknown or missing: {some_of(sorted(wrong), 8)}")
-    for name, value in values.items():
-        if name == "sha256" and kind is FileRecord:
-            is_right = isinstance(value, dict)
-        else:
-            is_right = type(value) in _TYPES.get(name, (str,))
-        _require(is_right, name)
-    return dict(values)
-
-
-def _require(holds: bool, name: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} has a value that it cannot have")

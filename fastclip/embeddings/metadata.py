@@ -3,7 +3,7 @@
 A file of rows is Parquet, by pyarrow, or JSON lines, which need nothing. Values are what JSON has.
 In Parquet a column of a file has one type: that of its values if they are all numbers or all true
 or false, and otherwise text, in which what is no text stands as JSON. The first three columns are
-there in every file, in this order.
+there in every file, in this order; which others there are, `columns.py` decides.
 """
 
 import json

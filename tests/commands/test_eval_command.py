@@ -1,10 +1,12 @@
 """`fastclip eval`, from data on disk to a table and a line of results."""
 
 import json
+import signal
 
 import pytest
 
 from fastclip.cli import main
+from fastclip.commands import eval as eval_command
 from fastclip.evaluate.results.file import read_results
 from tests.support.pair_files import image_bytes
 from tests.support.ready import digits_checkpoint, tiny_directory
@@ -207,3 +209,12 @@ def test_help_has_whole_examples_and_the_command_is_listed(capsys):
     assert "fastclip eval demo-output/checkpoint.pt --data digits" in said
     assert "--compare base.jsonl mine.jsonl" in said
     assert json.dumps(said).isascii()
+
+
+def test_ctrl_c_says_how_many_data_sets_are_done(models, tmp_path, monkeypatch, capsys):
+    def interrupted(result):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(eval_command.words, "report", interrupted)
+    assert evaluate(models[0], "--data", "digits") == 130
+    assert capsys.readouterr().err == "fastclip eval: stopped; 0 of 1 data sets evaluated\n"

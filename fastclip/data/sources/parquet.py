@@ -1,7 +1,5 @@
 """Tables in Parquet with a column of paths of images; pyarrow is imported if one is opened."""
 
-import datetime
-import math
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -11,6 +9,7 @@ from fastclip.data.quoting import cut, first_line
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import mark_of_table
 from fastclip.data.sources.named_images import sample_of_row
+from fastclip.data.sources.sample_columns import as_columns
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import END, Contents, Entry, Part, Source
 from fastclip.data.sources.table_conventions import folder_of
@@ -100,7 +99,8 @@ class ParquetSource(Source):
         found = sample_of_row(key, self._folder, name, caption, self._lone_images)
         if isinstance(found, BadSample):
             return found
-        return found._replace(columns={name: _as_json(value) for name, value in row.items()})
+        columns = as_columns(row)
+        return found._replace(columns=columns.values, left_out=columns.left_out)
 
 
 def columns_of_parquet(path: str) -> list[str]:
@@ -111,22 +111,6 @@ def columns_of_parquet(path: str) -> list[str]:
             return parquet.ParquetFile(file).schema_arrow.names
         except _errors() as error:
             raise ValueError(f"{path!r} is no Parquet file: {first_line(error)}") from None
-
-
-def _as_json(value: Any) -> Any:
-    """What JSON has of a value: None of nan, and of what JSON does not have, a text."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(name): _as_json(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(part) for part in value]
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
-    is_plain = value is None or isinstance(value, str | int | bool)
-    return value if is_plain else str(value)
 
 
 def _parquet() -> Any:
