@@ -75,7 +75,8 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the machine")
     group.add_argument("--features", type=Path, metavar="FOLDER",
         help="Where features are kept, so that the next evaluation of this model on these data "
-        "encodes nothing. Those of another model or of other data are refused.")  # fmt: skip
+        "encodes nothing. Those of another model, of other data or of files that were written "
+        "since are refused.")  # fmt: skip
     group.add_argument("--batch-size", type=number_from(1), default=64, metavar="N",
         help="Images, or prompts, that are encoded at once. The default is 64.")  # fmt: skip
     group.add_argument("--workers", type=number_from(0), default=NUM_WORKERS, metavar="N",

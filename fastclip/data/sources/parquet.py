@@ -10,7 +10,7 @@ from typing import Any
 from fastclip.data.quoting import cut, first_line
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import mark_of_table
-from fastclip.data.sources.named_images import sample_of_row
+from fastclip.data.sources.named_images import image_paths, sample_of_row
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import END, Contents, Entry, Part, Source
 from fastclip.data.sources.table_conventions import folder_of
@@ -71,6 +71,10 @@ class ParquetSource(Source):
         """The bytes of the table, not those of the images that it names."""
         columns = [("images", self._image_key), ("captions", str(self._caption_key))]
         return [("table", mark_of_table(self.path)), *columns]
+
+    def files(self) -> Iterator[str]:
+        yield self.path
+        yield from image_paths(self)
 
     def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
         start = part.start if position is None else position

@@ -8,4 +8,5 @@ class_list    names and prompts of the classes, which fit the labels
 features      one pass of encoding, in an order that no worker changes
 encoding      loaded and encoded, or taken from a cache
 cache         features that are kept in folders of embeddings
+unchanged     are they of the samples as they are now?
 """

@@ -38,16 +38,19 @@ class FeatureCache:
         ready: the model.
         name: of the set, with its split.
         contents: the digest of its data.
+        stamp: what its files are known by on this machine; see `Source.stamp`.
         is_pairs: it is a set of pairs, and not of labelled images.
 
     Raises:
-        ValueError: what is there is of another model or of other data, or is damaged.
+        ValueError: what is there is of another model or of other data, is damaged, or is of files
+            that were written since.
     """
 
     folder: Path
     ready: InferenceModel
     name: str
     contents: str
+    stamp: str
     is_pairs: bool
 
     @property
@@ -60,16 +63,14 @@ class FeatureCache:
         """Return what is there, or None.
 
         Raises:
-            OSError, ValueError: it is of another model or of other data, is damaged, or cannot be
-                read.
+            OSError, ValueError: it is of another model or of other data, is of files that were
+                written since, is damaged, or cannot be read.
         """
         if not (self.path / MANIFEST).exists():
             return None
         manifest = read_manifest(self.path)
         if (objection := self._objection_to(manifest)) is not None:
-            raise ValueError(
-                f"{self.path}: {objection}; choose another folder for features, or remove it"
-            )
+            raise self.refusal(objection)
         if not manifest.is_complete:
             return None  # of a process that was killed: `save` goes on
         found = open_embeddings(self.path, verify=True)
@@ -81,7 +82,14 @@ class FeatureCache:
         if not self.is_pairs:
             return LabelledFeatures(images, numbers, keys, bad)
         texts = torch.from_numpy(np.array(found.texts.rows(range(len(found)))))
-        return PairFeatures(images[first_of_each(numbers)], texts, numbers, keys, bad)
+        captions = [row["tokens"] for row in rows]
+        return PairFeatures(images[first_of_each(numbers)], texts, numbers, captions, keys, bad)
+
+    def refusal(self, objection: str) -> ValueError:
+        """Return the error that says why the features cannot be taken, and what to do."""
+        return ValueError(
+            f"{self.path}: {objection}; choose another folder for features, or remove it"
+        )
 
     def save(self, features: Features) -> str | None:
         """Keep features; return why they cannot be kept, or None.
@@ -94,10 +102,10 @@ class FeatureCache:
         if not all(side.isfinite().all() for side in sides.values()):
             return "features that are not finite are not kept"
         head = self._manifest(features)
-        rows = [
-            {"key": key, "number": number}
-            for key, number in zip(features.keys, numbers.tolist(), strict=True)
-        ]
+        known = {"key": features.keys, "number": numbers.tolist()}
+        if isinstance(features, PairFeatures):
+            known["tokens"] = features.captions
+        rows = [dict(zip(known, row, strict=True)) for row in zip(*known.values(), strict=True)]
         with EmbeddingsWriter(self.path, head, resume=True) as writer:
             if writer.manifest.is_complete:
                 return None  # another process was faster
@@ -110,8 +118,8 @@ class FeatureCache:
 
     def _manifest(self, features: Features) -> Manifest:
         return Manifest(
-            ModelRecord.of(self.ready), SourceRecord(self.name, self.contents), "",
-            ("img", "text") if self.is_pairs else ("img",), "f32", "jsonl", ROWS_PER_FILE,
+            ModelRecord.of(self.ready), SourceRecord(self.name, self.contents, self.stamp),
+            "", ("img", "text") if self.is_pairs else ("img",), "f32", "jsonl", ROWS_PER_FILE,
             {"written_by": "fastclip eval", "bad_samples": features.bad.to_dict()},
         )  # fmt: skip
 
@@ -126,7 +134,7 @@ class FeatureCache:
             return f"the vectors were computed in {manifest.model.precision}"
         if manifest.source.contents != self.contents:
             return f"the vectors are of other data, which were called {manifest.source.name!r} too"
-        return None
+        return manifest.source.objection_to(self.stamp)
 
 
 def _sides(features: Features) -> tuple[dict[str, Tensor], Tensor]:

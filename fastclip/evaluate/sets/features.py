@@ -50,6 +50,7 @@ class PairFeatures:
     image_features: (M, D) float32 unit rows, on the host, of each image once.
     text_features: (N, D) of each caption.
     text_to_image: (N,) int64, in [0, M): the image of each caption.
+    captions: N digests of the tokens of each caption: equal ones are one text.
     keys: N names of the pairs, sorted, without the place of the data.
     bad: what could not be read.
     """
@@ -57,6 +58,7 @@ class PairFeatures:
     image_features: Tensor
     text_features: Tensor
     text_to_image: Tensor
+    captions: list[str]
     keys: list[str]
     bad: BadSamples
 
@@ -95,9 +97,11 @@ def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatur
     """
     ids: list[bytes] = []
     keys: list[str] = []
+    captions: list[str] = []
     image_features, text_features = [], []
     for batch in _with_new_images(loader, ids):
         keys.extend(batch.keys)
+        captions.extend(name.hex() for name in digests(batch.tokens))
         if len(batch.images):
             image_features += [found.image_features.cpu() for found in encoder.images([batch])]
         text_features += [found.text_features.cpu() for found in encoder.tokens([batch])]
@@ -107,7 +111,7 @@ def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatur
     first = first_of_each(distinct(image_of))
     return PairFeatures(
         torch.cat(image_features)[image_of[first]], torch.cat(text_features)[order],
-        distinct(image_of), keys, loader.bad_samples,
+        distinct(image_of), [captions[i] for i in order.tolist()], keys, loader.bad_samples,
     )  # fmt: skip
 
 
@@ -132,10 +136,16 @@ def _require(keys: list[str], loader: Loader) -> None:
         raise ValueError(f"no sample can be used: {loader.bad_samples.report()}")
 
 
-def _sorted(keys: list[str], source: Source) -> tuple[list[str], Tensor]:
-    """Keys without the folders in which the parts of a source lie, sorted; and in which order."""
+def without_place(keys: list[str], source: Source) -> list[str]:
+    """Return keys of samples without the folders in which the parts of their source lie."""
     folders = {os.path.dirname(part.name) for part in source.parts()} - {""}
     for folder in folders:
         keys = [key.removeprefix(f"{folder}/") for key in keys]
+    return keys
+
+
+def _sorted(keys: list[str], source: Source) -> tuple[list[str], Tensor]:
+    """Keys without the place of the data, sorted; and in which order."""
+    keys = without_place(keys, source)
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return [keys[i] for i in order], torch.tensor(order)
