@@ -6,6 +6,7 @@ same image in every evaluation of the set.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,9 +16,12 @@ from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.loader import Batch
+from fastclip.data.quoting import some_of
 from fastclip.data.sources.source import Source
 from fastclip.embeddings.encode import Encoder
 from fastclip.evaluate.items import digests, distinct, first_of_each
+
+NAMED = 5  # keys in a message
 
 
 class Loader(Protocol):
@@ -71,7 +75,7 @@ def encode_labelled(encoder: Encoder, loader: Loader, source: Source) -> Labelle
 
     Raises:
         DataError: too many samples are bad.
-        ValueError: there is none that is good.
+        ValueError: there is none that is good, or two have the same key.
     """
     features, labels, keys = [], [], []
     for found in encoder.images(loader):
@@ -93,7 +97,7 @@ def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatur
 
     Raises:
         DataError: too many samples are bad.
-        ValueError: there is none that is good.
+        ValueError: there is none that is good, or two have the same key.
     """
     ids: list[bytes] = []
     keys: list[str] = []
@@ -137,15 +141,26 @@ def _require(keys: list[str], loader: Loader) -> None:
 
 
 def without_place(keys: list[str], source: Source) -> list[str]:
-    """Return keys of samples without the folders in which the parts of their source lie."""
-    folders = {os.path.dirname(part.name) for part in source.parts()} - {""}
-    for folder in folders:
-        keys = [key.removeprefix(f"{folder}/") for key in keys]
-    return keys
+    """Return keys of samples without the deepest folder that all parts of their source lie in.
+
+    Of two shards of one name in different folders, the keys begin with what tells these apart.
+    """
+    folders = [part.name.split("/")[:-1] for part in source.parts()]
+    place = "".join(f"{name}/" for name in os.path.commonprefix(folders))
+    return [key.removeprefix(place) for key in keys]
 
 
 def _sorted(keys: list[str], source: Source) -> tuple[list[str], Tensor]:
-    """Keys without the place of the data, sorted; and in which order."""
+    """Keys without the place of the data, sorted; and in which order.
+
+    Raises:
+        ValueError: two are the same, so that loading would say which comes first.
+    """
     keys = without_place(keys, source)
+    if repeated := [key for key, number in Counter(keys).items() if number > 1]:
+        raise ValueError(
+            "samples must have names of their own, to be told apart, but several are called "
+            + some_of(repeated, NAMED)
+        )
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return [keys[i] for i in order], torch.tensor(order)
