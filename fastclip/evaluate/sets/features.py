@@ -7,7 +7,7 @@ same image in every evaluation of the set.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,6 +92,9 @@ def encode_labelled(encoder: Encoder, loader: Loader, source: Source) -> Labelle
 def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatures:
     """Encode pairs; an image of several captions, which has the same pixels in each, once.
 
+    Equal captions are encoded once too, so that their features are equal: those of batches of two
+    sizes are rounded differently.
+
     Args:
         loader: of `source`, one epoch of it.
 
@@ -99,40 +102,48 @@ def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatur
         DataError: too many samples are bad.
         ValueError: there is none that is good, or two have the same key.
     """
-    ids: list[bytes] = []
     keys: list[str] = []
-    captions: list[str] = []
+    images, texts = _Distinct(), _Distinct()
     image_features, text_features = [], []
-    for batch in _with_new_images(loader, ids):
+    for batch in loader:
         keys.extend(batch.keys)
-        captions.extend(name.hex() for name in digests(batch.tokens))
-        if len(batch.images):
-            image_features += [found.image_features.cpu() for found in encoder.images([batch])]
-        text_features += [found.text_features.cpu() for found in encoder.tokens([batch])]
+        new = batch._replace(
+            images=images.not_seen(batch.images), tokens=texts.not_seen(batch.tokens)
+        )
+        if len(new.images):
+            image_features += [found.image_features.cpu() for found in encoder.images([new])]
+        if len(new.tokens):
+            text_features += [found.text_features.cpu() for found in encoder.tokens([new])]
     _require(keys, loader)
     keys, order = _sorted(keys, source)
-    image_of = distinct(ids)[order]  # numbers of images in the order in which they were encoded
+    image_of = distinct(images.ids)[order]  # numbers in the order in which images were encoded
+    text_of = distinct(texts.ids)[order]
     first = first_of_each(distinct(image_of))
     return PairFeatures(
-        torch.cat(image_features)[image_of[first]], torch.cat(text_features)[order],
-        distinct(image_of), [captions[i] for i in order.tolist()], keys, loader.bad_samples,
+        torch.cat(image_features)[image_of[first]], torch.cat(text_features)[text_of],
+        distinct(image_of), [texts.ids[i].hex() for i in order.tolist()], keys, loader.bad_samples,
     )  # fmt: skip
 
 
-def _with_new_images(batches: Iterable[Batch], ids: list[bytes]) -> Iterator[Batch]:
-    """Batches whose images are those that no batch had before.
+class _Distinct:
+    """Tells rows, batch after batch, from those that are equal to an earlier one.
 
-    Args:
-        ids: to which digests of the pixels of every pair are appended.
+    Attributes:
+        ids: digests of all rows so far.
     """
-    seen: set[bytes] = set()
-    for batch in batches:
+
+    def __init__(self) -> None:
+        self.ids: list[bytes] = []
+        self._seen: set[bytes] = set()
+
+    def not_seen(self, rows: Tensor) -> Tensor:
+        """Return those of (B, ...) rows that no row before them is equal to."""
         is_new = []
-        for name in digests(batch.images):
-            is_new.append(name not in seen)
-            seen.add(name)
-            ids.append(name)
-        yield batch._replace(images=batch.images[torch.tensor(is_new)])
+        for name in digests(rows):
+            is_new.append(name not in self._seen)
+            self._seen.add(name)
+            self.ids.append(name)
+        return rows[torch.tensor(is_new)]
 
 
 def _require(keys: list[str], loader: Loader) -> None:
