@@ -19,12 +19,14 @@ from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.embeddings.layout import MANIFEST
 from fastclip.embeddings.manifest import Manifest, ModelRecord, SourceRecord, read_manifest
 from fastclip.embeddings.reader import open_embeddings
+from fastclip.embeddings.side import Side
 from fastclip.embeddings.writer import EmbeddingsWriter
 from fastclip.evaluate.items import first_of_each
 from fastclip.evaluate.sets.features import LabelledFeatures, PairFeatures
 from fastclip.models.inference import InferenceModel
 
 ROWS_PER_FILE = 2**16
+ROWS_AT_ONCE = 256
 OTHER = re.compile(r"[^\w.-]+")
 Features = LabelledFeatures | PairFeatures
 
@@ -78,12 +80,12 @@ class FeatureCache:
         keys = [row["key"] for row in rows]
         numbers = torch.tensor([row["number"] for row in rows])
         bad = BadSamples.from_dict(manifest.settings["bad_samples"])
-        images = torch.from_numpy(np.array(found.images.rows(range(len(found)))))
+        every = torch.arange(len(found))
         if not self.is_pairs:
-            return LabelledFeatures(images, numbers, keys, bad)
-        texts = torch.from_numpy(np.array(found.texts.rows(range(len(found)))))
-        captions = [row["tokens"] for row in rows]
-        return PairFeatures(images[first_of_each(numbers)], texts, numbers, captions, keys, bad)
+            return LabelledFeatures(_vectors(found.images, every), numbers, keys, bad)
+        images = _vectors(found.images, first_of_each(numbers))
+        texts, captions = _vectors(found.texts, every), [row["tokens"] for row in rows]
+        return PairFeatures(images, texts, numbers, captions, keys, bad)
 
     def refusal(self, objection: str) -> ValueError:
         """Return the error that says why the features cannot be taken, and what to do."""
@@ -135,6 +137,15 @@ class FeatureCache:
         if manifest.source.contents != self.contents:
             return f"the vectors are of other data, which were called {manifest.source.name!r} too"
         return manifest.source.objection_to(self.stamp)
+
+
+def _vectors(side: Side, numbers: Tensor) -> Tensor:
+    """The vectors of some rows, of which few at a time are in memory twice."""
+    found = np.empty((len(numbers), side.dim), np.float32)
+    for start in range(0, len(numbers), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        found[part] = side.rows(numbers[part].numpy())
+    return torch.from_numpy(found)
 
 
 def _sides(features: Features) -> tuple[dict[str, Tensor], Tensor]:
