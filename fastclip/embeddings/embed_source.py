@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from fastclip.data.preprocess import DECODINGS, EvaluationTransform
+from fastclip.data.sources.file_stamp import objection_to
 from fastclip.data.sources.source import Source
 from fastclip.embeddings.feed import Feed
 from fastclip.embeddings.inputs import Input, open_input
@@ -140,7 +141,7 @@ def _transform(ready: InferenceModel, decode: str) -> Callable[[Any], Tensor]:
 
 
 def _require_same_files(folder: Path, begun: Manifest, now: Manifest) -> None:
-    if (objection := begun.source.objection_to(now.source.stamp)) is not None:
+    if (objection := objection_to(begun.source.stamp, now.source.stamp)) is not None:
         raise ValueError(
             f"{folder} cannot be resumed: {objection}; remove it, or begin anew in another folder"
         )

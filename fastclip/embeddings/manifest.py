@@ -15,7 +15,7 @@ from typing import Any
 from fastclip.data.json_file import read_json_object
 from fastclip.data.limits import LARGEST_JSON
 from fastclip.data.loading.bad_samples import BadSamples
-from fastclip.data.quoting import first_line, quoted, quoted_text, some_of
+from fastclip.data.quoting import first_line, quoted, some_of
 from fastclip.embeddings.array_file import write_bytes
 from fastclip.embeddings.layout import MANIFEST, METADATA_FORMATS, SIDES
 from fastclip.embeddings.storage import DTYPES
@@ -78,15 +78,6 @@ class SourceRecord:
     name: str
     contents: str
     stamp: str = ""
-
-    def objection_to(self, stamp: str) -> str | None:
-        """Say that files have another stamp than those that were embedded; None if not."""
-        if stamp == self.stamp:
-            return None
-        return (
-            f"files of {quoted(self.name)} were written since: there were "
-            f"{quoted_text(self.stamp or 'none')}, and there are {quoted_text(stamp or 'none')}"
-        )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from itertools import chain, islice
 
 import numpy as np
 
+from fastclip.data.quoting import quoted_text
 from fastclip.data.sources.file_marks import DIGITS, NUM_THREADS
 
 AT_ONCE = 256  # files that one thread looks at
@@ -49,6 +50,16 @@ def stamp_of_files(paths: Iterable[str]) -> str:
     return (
         f"{num:,} files of {total:,} bytes, the last written {when} UTC, "
         f"{digest.hexdigest()[:DIGITS]}"
+    )
+
+
+def objection_to(before: str, now: str) -> str | None:
+    """Say that the files of a stamp are not those of another one; None if they are."""
+    if before == now:
+        return None
+    return (
+        f"files of the data were written since: there were {quoted_text(before or 'none')}, and "
+        f"there are {quoted_text(now or 'none')}"
     )
 
 

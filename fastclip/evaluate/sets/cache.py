@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples
+from fastclip.data.sources.file_stamp import objection_to
 from fastclip.embeddings.layout import MANIFEST
 from fastclip.embeddings.manifest import Manifest, ModelRecord, SourceRecord, read_manifest
 from fastclip.embeddings.reader import open_embeddings
@@ -136,7 +137,7 @@ class FeatureCache:
             return f"the vectors were computed in {manifest.model.precision}"
         if manifest.source.contents != self.contents:
             return f"the vectors are of other data, which were called {manifest.source.name!r} too"
-        return manifest.source.objection_to(self.stamp)
+        return objection_to(manifest.source.stamp, self.stamp)
 
 
 def _vectors(side: Side, numbers: Tensor) -> Tensor:

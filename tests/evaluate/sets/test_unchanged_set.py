@@ -52,7 +52,9 @@ def test_an_image_of_a_table_that_was_written_again_is_refused(tmp_path):
     evaluated(tmp_path / "t.csv", tmp_path / "f", said, separator=",")
     assert "2 features are those in" in said[0]
     write_again(tmp_path / "1.bmp", image_bytes(2, format="BMP"))
-    with pytest.raises(ValueError, match=rf"files of 't' .* written since.*{WHAT_TO_DO}"):
+    with pytest.raises(
+        ValueError, match=rf"t-pairs: files of the data were written since.*{WHAT_TO_DO}"
+    ):
         evaluated(tmp_path / "t.csv", tmp_path / "f", separator=",")
 
 
