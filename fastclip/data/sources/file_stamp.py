@@ -48,7 +48,7 @@ def stamp_of_files(paths: Iterable[str]) -> str:
         return ""
     when = np.datetime64(last // 10**9, "s")
     return (
-        f"{num:,} files of {total:,} bytes, the last written {when} UTC, "
+        f"{num:,} file{'' if num == 1 else 's'} of {total:,} bytes, the last written {when} UTC, "
         f"{digest.hexdigest()[:DIGITS]}"
     )
 
