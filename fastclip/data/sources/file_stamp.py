@@ -71,6 +71,6 @@ def _look_at(paths: list[str]) -> list[tuple[int, int] | None]:
 def _size_and_time(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # the latter of what can be no name of a file
         return None
     return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None

@@ -106,6 +106,8 @@ def test_a_stamp_says_how_many_files_there_are_and_when_the_last_was_written(tmp
     found = stamp_of_files(paths)
     assert found.startswith("2 files of 7 bytes, the last written 1970-01-02T00:00:00 UTC, ")
     assert stamp_of_files(reversed(paths)) != found
+    more = stamp_of_files([*paths, "no\0name", "\ud800", str(tmp_path)])
+    assert more.rpartition(",")[0] == found.rpartition(",")[0]
     (tmp_path / "none").touch()
     assert stamp_of_files(paths) != found
     many = [str(tmp_path / "0")] * 10_000
