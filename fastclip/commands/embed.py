@@ -68,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default is %(default)s.")  # fmt: skip
     group.add_argument("--resume", action="store_true",
         help="Go on where a job with the same model, source and settings was stopped. The files "
-        "are then the same as if it had not been.")  # fmt: skip
+        "are then the same as if it had not been. Inputs that were written since are "
+        "refused.")  # fmt: skip
     group = parser.add_argument_group("how it is done")
     group.add_argument("--batch-size", metavar="N", type=int, default=256,
         help="The number of images or texts of one forward of the model. The default is "

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from fastclip.data.preprocess import DECODINGS, EvaluationTransform
+from fastclip.data.sources.file_stamp import objection_to
 from fastclip.data.sources.source import Source
 from fastclip.embeddings.feed import Feed
 from fastclip.embeddings.inputs import Input, open_input
@@ -65,7 +66,8 @@ def embed(
             in a part of their size; see `EvaluationTransform`.
         shard: (i, n) embeds part i of n, numbered from 0, into a folder in `out`; n such jobs, on
             any machines and in any order, are the whole.
-        resume: go on where a job with the same model, source and settings stopped.
+        resume: go on where a job with the same model, source and settings stopped, if no file of
+            the source was written since.
         strict: end at the first input that cannot be embedded.
         max_bad_rate: fraction of inputs, in [0, 1], that may be skipped.
         image_key, caption_key, separator: see `open_input`.
@@ -109,9 +111,9 @@ def embed(
     _require_towers(ready, sides)
     parts = found.parts(index, count)
     out = Path(out)
+    record = SourceRecord(found.name, found.digest, found.source.stamp())
     manifest = Manifest(
-        ModelRecord.of(ready), SourceRecord(found.name, found.digest), found.root, sides, store,
-        metadata, rows_per_file,
+        ModelRecord.of(ready), record, found.root, sides, store, metadata, rows_per_file,
         {"batch_size": batch_size, "decode": decode, "shard": [index, count]},
     )  # fmt: skip
     feed = Feed(
@@ -120,6 +122,7 @@ def embed(
     )  # fmt: skip
     folder = out if count == 1 else shard_folder(out, index, count)
     with EmbeddingsWriter(folder, manifest, resume, tell) as writer:
+        _require_same_files(folder, writer.manifest, manifest)
         sizes = [part.num_samples for part in parts]
         state = Progress(
             folder, writer.manifest.rows, None if None in sizes else sum(sizes),
@@ -136,6 +139,13 @@ def _transform(ready: InferenceModel, decode: str) -> Callable[[Any], Tensor]:
     if not isinstance(ready.transform, EvaluationTransform):
         raise ValueError(f"decode must be 'exact' for the images of {ready.name}, got {decode!r}")
     return replace(ready.transform, decode=decode)
+
+
+def _require_same_files(folder: Path, begun: Manifest, now: Manifest) -> None:
+    if (objection := objection_to(begun.source.stamp, now.source.stamp)) is not None:
+        raise ValueError(
+            f"{folder} cannot be resumed: {objection}; remove it, or begin anew in another folder"
+        )
 
 
 def _checked_shard(shard: tuple[int, int]) -> tuple[int, int]:

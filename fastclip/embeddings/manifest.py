@@ -81,10 +81,17 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """What was embedded: the name that its user gave, and the SHA-256 of `Source.contents`."""
+    """What was embedded.
+
+    Attributes:
+        name: that its user gave.
+        contents: SHA-256 of `Source.contents`, which shards of one job on several machines share.
+        stamp: `Source.stamp`, which they need not share, but who goes on with these files must.
+    """
 
     name: str
     contents: str
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
