@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from fastclip.data.quoting import quoted
 from fastclip.evaluate.results.file import read_results
-from fastclip.evaluate.results.outcomes import from_json
+from fastclip.evaluate.results.outcomes import VERSION, from_json
 from fastclip.evaluate.scores.comparison import Comparison, compare
 
 Line = Mapping[str, Any]
@@ -39,11 +39,12 @@ def compare_files(a: str | os.PathLike, b: str | os.PathLike) -> tuple[list[Comp
             the same task and data the last one counts.
 
     Returns:
-        The comparisons, and sentences about what could not be compared.
+        The comparisons, and sentences about what could not be compared, or was done otherwise.
 
     Raises:
         OSError, ValueError: a file cannot be read, has results of several models, or has none whose
-            single answers are known; the two have no task in common; or the questions differ.
+            single answers are known, or of an earlier version; the two have no task in common; or
+            the questions differ, in what is named.
     """
     first, second = _answers(a), _answers(b)
     said = [
@@ -61,10 +62,15 @@ def compare_files(a: str | os.PathLike, b: str | os.PathLike) -> tuple[list[Comp
     found = []
     for key in both:
         one, other = first[key], second[key]
-        if one["outcomes"]["questions"] != other["outcomes"]["questions"]:
+        if differing := _differing(one["outcomes"]["questions"], other["outcomes"]["questions"]):
             raise ValueError(
-                f"{_shown(key)} was not done on the same images by both: other data, or other "
-                "samples were left out"
+                f"{_shown(key)} is not the same in both files, and cannot be compared: they have "
+                f"other {' and other '.join(differing)}"
+            )
+        if one.get("templates") != other.get("templates"):
+            said.append(
+                f"{_shown(key)} was done with other prompts: {quoted(one.get('templates'))} and "
+                f"{quoted(other.get('templates'))}"
             )
         models = _model(one), _model(other)
         for metric in one["outcomes"]["correct"]:
@@ -82,6 +88,12 @@ def _answers(path: str | os.PathLike) -> dict[tuple[str, str], Line]:
             f"{os.fspath(path)} has no results that say which images were right: those of "
             "zero-shot, retrieval and probe in the format fastclip do"
         )
+    for key, line in found.items():
+        if line["outcomes"].get("version") != VERSION:
+            raise ValueError(
+                f"{os.fspath(path)} has {_shown(key)} of another version of fastclip, which does "
+                "not say alike what was asked: evaluate it again"
+            )
     models = {_model(line) for line in found.values()}
     models |= {_model(line) for line in lines if _has_outcomes(line)}
     if len(models) > 1:
@@ -96,9 +108,14 @@ def _has_outcomes(line: Line) -> bool:
     outcomes = line.get("outcomes")
     return (
         isinstance(outcomes, dict)
-        and isinstance(outcomes.get("questions"), str)
+        and isinstance(outcomes.get("questions"), dict | str)
         and isinstance(outcomes.get("correct"), dict)
     )
+
+
+def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """What decides the questions of two lines, and is not the same."""
+    return [name for name in one | other if one.get(name) != other.get(name)]
 
 
 def _model(line: Line) -> str:

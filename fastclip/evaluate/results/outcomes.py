@@ -1,7 +1,7 @@
 """Which single images or texts were right: a bit each, in hexadecimal, in the order of their keys.
 
-The digest of keys, and of what is right for each, says whether two models answered the same
-questions.
+Digests of all that decides a question, and is no matter of the model, say whether two models
+answered the same ones.
 """
 
 import hashlib
@@ -15,11 +15,27 @@ from torch import Tensor
 
 from fastclip.data.quoting import quoted
 
+VERSION = 2  # the first one, which had no number, had digests of images and answers alone
+# What may decide a question.
+IMAGES, ANSWERS, CLASSES, TRAINING = "images", "right answers", "classes", "images to train on"
 
-def question_digest(keys: Sequence[str], answers: Tensor) -> str:
-    """Return the SHA-256 of N keys and of (N,) integers, the right answer to each."""
-    content = json.dumps([list(keys), answers.tolist()])
-    return hashlib.sha256(content.encode()).hexdigest()
+
+def questions_of(keys: Sequence[str], answers: Sequence[int | str], **more: Any) -> dict[str, str]:
+    """Return the SHA-256 of each thing that decides what was asked, by its name.
+
+    Args:
+        keys: of N images or captions.
+        answers: what is right for each: a number or a name.
+        more: what else there is, under the names above, as JSON; of classes the order counts.
+
+    Example:
+        >>> questions_of(["1.png"], ["cat"], **{CLASSES: ["cat", "dog"]}).keys()
+        dict_keys(['images', 'right answers', 'classes'])
+    """
+    parts = {IMAGES: list(keys), ANSWERS: list(answers), **more}
+    return {
+        name: hashlib.sha256(json.dumps(part).encode()).hexdigest() for name, part in parts.items()
+    }
 
 
 def to_json(correct: Tensor) -> dict[str, Any]:
@@ -47,6 +63,7 @@ def from_json(values: Any) -> Tensor:
     return torch.from_numpy(np.unpackbits(np.frombuffer(bytearray(bits), np.uint8))[:num] > 0)
 
 
-def all_to_json(questions: str, correct: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the outcomes of several metrics of the same questions, whose digest is given."""
-    return {"questions": questions, "correct": {k: to_json(v) for k, v in correct.items()}}
+def all_to_json(questions: Mapping[str, str], correct: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the outcomes of several metrics of the same questions, of `questions_of`."""
+    answers = {name: to_json(values) for name, values in correct.items()}
+    return {"version": VERSION, "questions": dict(questions), "correct": answers}

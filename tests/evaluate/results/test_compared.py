@@ -1,16 +1,22 @@
 """Two files of results: which of two models is better."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from fastclip.evaluate.evaluation import evaluate_data
 from fastclip.evaluate.results import words
 from fastclip.evaluate.results.compared import compare_files
 from fastclip.evaluate.results.file import ResultsFile
-from fastclip.evaluate.results.outcomes import all_to_json, question_digest
+from fastclip.evaluate.results.outcomes import all_to_json, questions_of
+from fastclip.evaluate.sets.opening import Reading, open_set
+from tests.support.ideal import ideal_model
+from tests.support.pair_files import image_bytes
 
 
 def write(path, model, correct, dataset="digits", keys="abcd", task="zeroshot_classification"):
-    questions = question_digest(list(keys), torch.arange(len(keys)))
+    questions = questions_of(list(keys), list(range(len(keys))))
     outcomes = all_to_json(questions, {"acc1": torch.tensor(correct)})
     line = {"dataset": dataset, "model": model, "pretrained": "", "task": task, "metrics": {}}
     ResultsFile(path).append([line | {"outcomes": outcomes}])
@@ -41,7 +47,7 @@ def test_what_cannot_be_compared_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="no data and task in common"):
         compare_files(a, other)
     changed = write(tmp_path / "changed", "two", [YES, NO, YES, NO], keys="abce")
-    with pytest.raises(ValueError, match="not done on the same images by both"):
+    with pytest.raises(ValueError, match=r"cannot be compared: they have other images$"):
         compare_files(a, changed)
     write(a, "three", [YES, NO, YES, NO])
     with pytest.raises(ValueError, match=r"several models \(one, three\)"):
@@ -49,3 +55,81 @@ def test_what_cannot_be_compared_is_refused_by_name(tmp_path):
     ResultsFile(tmp_path / "bare").append([{"metrics": {}}])
     with pytest.raises(ValueError, match="no results that say which images were right"):
         compare_files(tmp_path / "bare", changed)
+
+
+def test_results_that_do_not_say_what_was_asked_are_refused(tmp_path):
+    a = write(tmp_path / "a", "one", [YES, NO])
+    outcomes = all_to_json({}, {"acc1": torch.tensor([YES, NO])}) | {"questions": "digest"}
+    del outcomes["version"]
+    line = {"dataset": "digits", "model": "m", "task": "zeroshot_classification", "metrics": {}}
+    ResultsFile(tmp_path / "old").append([line | {"outcomes": outcomes}])
+    with pytest.raises(ValueError, match=r"old has 'zeroshot_.*' of another version of fastclip"):
+        compare_files(a, tmp_path / "old")
+
+
+def evaluated(path, data, **how):
+    """A file with what the model that knows all finds."""
+    for result in evaluate_data(ideal_model(), data, **how):
+        ResultsFile(path).append([result.to_dict()])
+    return path
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Three images of each of three classes, which have numbers alone; and others to train on."""
+    folder = tmp_path_factory.mktemp("tables")
+    found = {}
+    for name, shift in (("test", 0), ("train", 10), ("more", 20)):
+        lines = ["filepath,label"]
+        for i in range(9):
+            (folder / f"{i + shift}.png").write_bytes(image_bytes(i // 3 + 1 + shift * (i % 3 > 1)))
+            lines.append(f"{i + shift}.png,{i // 3}")
+        (folder / f"{name}.csv").write_text("\n".join(lines))
+        reading = Reading(separator=",", label_key="label")
+        found[name] = open_set(folder / f"{name}.csv", reading)
+    return found
+
+
+NAMES = ["number 1", "number 2", "number 3"]
+FOUR = [*NAMES, "number 4"]
+
+
+@pytest.mark.parametrize(
+    "one, other, differing",
+    [
+        ({"classes": FOUR}, {"classes": [*NAMES, "number 5"]}, "classes"),
+        ({"classes": NAMES}, {"classes": [*NAMES[:2], "3"]}, "right answers and other classes"),
+        ({"classes": FOUR, "subset": NAMES}, {"classes": FOUR}, "classes"),
+    ],
+)
+def test_other_classes_are_another_question(tables, tmp_path, one, other, differing):
+    a, b = (evaluated(tmp_path / n, tables["test"], **how) for n, how in (("a", one), ("b", other)))
+    with pytest.raises(ValueError, match=f"they have other {differing}$"):
+        compare_files(a, b)
+
+
+def test_the_order_in_which_classes_are_given_changes_no_question(tables, tmp_path):
+    data = replace(tables["test"], class_names=NAMES)
+    a, b = (evaluated(tmp_path / str(names), data, classes=names) for names in (NAMES, NAMES[::-1]))
+    (found,), said = compare_files(a, b)
+    assert (found.found.both, found.found.n) == (9, 9) and said == []
+
+
+def test_other_images_to_train_on_are_another_question(tables, tmp_path):
+    a, b = (
+        evaluated(tmp_path / name, tables["test"], tasks=["probe"], train=tables[name])
+        for name in ("train", "more")
+    )
+    assert compare_files(a, a)[0][0].metric == "lp_acc1"
+    with pytest.raises(ValueError, match=r"they have other images to train on$"):
+        compare_files(a, b)
+
+
+def test_other_prompts_are_said(tables, tmp_path):
+    a, b = (
+        evaluated(tmp_path / name, tables["test"], classes=NAMES, templates=name)
+        for name in ("a {}", "photo of {}")
+    )
+    (found,), said = compare_files(a, b)
+    assert found.found.n == 9
+    assert len(said) == 1 and "was done with other prompts:" in said[0] and "photo of" in said[0]
