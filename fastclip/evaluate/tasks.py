@@ -112,7 +112,11 @@ def retrieve_task(
         "text_retrieval_recall@1": found.image_to_text.ranks == 1,
         "image_retrieval_recall@1": found.text_to_image.ranks == 1,
     }
-    outcomes = all_to_json(questions_of(pairs.keys, pairs.text_to_image.tolist()), correct)
+    several = len(found.text_to_image.ranks) > len(found.image_to_text.ranks)
+    outcomes = all_to_json(
+        questions_of(pairs.keys, pairs.text_to_image.tolist()), correct,
+        {"image_retrieval_recall@1": pairs.text_to_image} if several else None,
+    )  # fmt: skip
     said = {"captions_of_several_images": _shared(pairs)}
     return subject.result(dataset, RETRIEVAL, found, {**about, **said}, outcomes)
 

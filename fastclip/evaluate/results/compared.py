@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from fastclip.data.quoting import quoted
 from fastclip.evaluate.results.file import read_results
-from fastclip.evaluate.results.outcomes import VERSION, from_json
+from fastclip.evaluate.results.outcomes import VERSION, from_json, image_of
 from fastclip.evaluate.scores.comparison import Comparison, compare
 
 Line = Mapping[str, Any]
@@ -32,7 +32,7 @@ class Compared(NamedTuple):
 
 
 def compare_files(a: str | os.PathLike, b: str | os.PathLike) -> tuple[list[Compared], list[str]]:
-    """Compare the models of two files with McNemar's exact test, for every task that both did.
+    """Compare the models of two files, for every task that both did, with the test of `compare`.
 
     Args:
         a, b: files in fastclip's format, each with results of one model. Of several results of
@@ -74,8 +74,9 @@ def compare_files(a: str | os.PathLike, b: str | os.PathLike) -> tuple[list[Comp
             )
         models = _model(one), _model(other)
         for metric in one["outcomes"]["correct"]:
-            answers = (line["outcomes"]["correct"].get(metric) for line in (one, other))
-            found.append(Compared(*key, metric, models, compare(*map(from_json, answers))))
+            answers = [line["outcomes"]["correct"].get(metric) for line in (one, other)]
+            compared = compare(*map(from_json, answers), image_of(answers[0]))
+            found.append(Compared(*key, metric, models, compared))
     return found, said
 
 

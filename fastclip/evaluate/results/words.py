@@ -45,12 +45,14 @@ def report(result: Result) -> str:
 
 
 def comparison(compared: Compared) -> str:
-    """Return what a comparison found, in two lines."""
+    """Return what a comparison found, in four lines."""
     found = compared.found
     a, b = map(printable, compared.models)
     difference = (found.only_b - found.only_a) / found.n
+    of_images = "" if found.images is None else f" of {found.images:,} images"
+    test = "McNemar's exact test" if found.images is None else "The exact test by sign flips"
     told = (
-        f"  McNemar's exact test: p = {found.p_value:.3g}; "
+        f"  {test}{of_images}: p = {found.p_value:.3g}; "
         + ("a chance of 1 in 20 or less, were they equal." if found.p_value <= P_VALUE
            else "equal models differ as much in more than 1 case of 20.")
     )  # fmt: skip

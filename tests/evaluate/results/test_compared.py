@@ -11,7 +11,7 @@ from fastclip.evaluate.results.compared import compare_files
 from fastclip.evaluate.results.file import ResultsFile
 from fastclip.evaluate.results.outcomes import all_to_json, questions_of
 from fastclip.evaluate.sets.opening import Reading, open_set
-from tests.support.ideal import ideal_model
+from tests.support.ideal import ideal_model, number_of
 from tests.support.pair_files import image_bytes
 
 
@@ -24,6 +24,7 @@ def write(path, model, correct, dataset="digits", keys="abcd", task="zeroshot_cl
 
 
 YES, NO = True, False
+READY = ideal_model()
 
 
 def test_the_same_images_are_compared_one_by_one(tmp_path):
@@ -67,9 +68,9 @@ def test_results_that_do_not_say_what_was_asked_are_refused(tmp_path):
         compare_files(a, tmp_path / "old")
 
 
-def evaluated(path, data, **how):
-    """A file with what the model that knows all finds."""
-    for result in evaluate_data(ideal_model(), data, **how):
+def evaluated(path, data, ready=READY, **how):
+    """A file with what a model finds."""
+    for result in evaluate_data(ready, data, **how):
         ResultsFile(path).append([result.to_dict()])
     return path
 
@@ -133,3 +134,22 @@ def test_other_prompts_are_said(tables, tmp_path):
     (found,), said = compare_files(a, b)
     assert found.found.n == 9
     assert len(said) == 1 and "was done with other prompts:" in said[0] and "photo of" in said[0]
+
+
+def test_captions_are_compared_by_image(tmp_path):
+    """Three captions of each of two images; one model knows none of the second's."""
+    for number in (1, 2):
+        (tmp_path / f"{number}.png").write_bytes(image_bytes(number))
+    rows = [f"{number}.png,{number} of {i}" for number in (1, 2) for i in range(3)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["filepath,title", *rows]))
+    data = open_set(tmp_path / "pairs.csv", Reading(separator=","))
+    a = evaluated(tmp_path / "a", data)
+    blind = replace(ideal_model("blind"), tokenizer=lambda texts: number_of(texts).clamp(max=1))
+    b = evaluated(tmp_path / "b", data, blind)
+    found = {one.metric: one for one in compare_files(a, b)[0]}
+    captions = found["image_retrieval_recall@1"]
+    assert (captions.found.n, captions.found.images, captions.found.only_a) == (6, 2, 3)
+    assert captions.found.p_value == 1.0
+    assert "The exact test by sign flips of 2 images: p = 1;" in words.comparison(captions)
+    images = found["text_retrieval_recall@1"]
+    assert images.found.images is None and "McNemar's exact test" in words.comparison(images)

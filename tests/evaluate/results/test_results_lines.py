@@ -12,7 +12,7 @@ from fastclip.atomic_file import CannotWrite
 from fastclip.evaluate.results.datacomp import key_of, main_metric
 from fastclip.evaluate.results.file import ResultsFile, read_results
 from fastclip.evaluate.results.formats import FORMATS, cautions
-from fastclip.evaluate.results.outcomes import from_json, to_json
+from fastclip.evaluate.results.outcomes import from_json, image_of, to_json
 from fastclip.evaluate.results.result import (
     CLASSIFICATION,
     FEW_SHOT,
@@ -37,6 +37,15 @@ def test_outcomes_are_read_as_they_were_written(num):
 def test_outcomes_that_are_none_are_refused(values):
     with pytest.raises(ValueError, match="no outcomes"):
         from_json(values)
+
+
+def test_images_of_captions_are_read_as_they_were_written():
+    correct, images = torch.tensor([True, False, True]), torch.tensor([0, 1, 0])
+    written = json.loads(json.dumps(to_json(correct, images)))
+    assert image_of(written) == [0, 1, 0] and image_of(to_json(correct)) is None
+    for wrong in ("0", [0.5], [-1], [True]):
+        with pytest.raises(ValueError, match="no numbers of images"):
+            image_of(written | {"image_of": wrong})
 
 
 def test_lines_are_appended_and_those_alike_are_counted(tmp_path):
