@@ -13,6 +13,7 @@ from fastclip.evaluate.evaluation import evaluate_data, tasks_of
 from fastclip.evaluate.evaluator import Evaluator
 from fastclip.evaluate.results import words
 from fastclip.evaluate.results.outcomes import from_json
+from fastclip.evaluate.scores.rate import wilson
 from fastclip.evaluate.sets.opening import PairSet, Reading, open_set
 from fastclip.evaluate.zero_shot_task import open_task
 from fastclip.models.inference import open_model
@@ -101,6 +102,15 @@ def test_any_caption_of_an_image_is_a_hit_and_each_has_to_find_it(tmp_path):
     text = words.report(found)
     assert "3 images and 4 texts" in text and "image of a text, within 3" in text
     assert "at several images" not in text
+
+
+def test_an_interval_is_the_same_in_the_table_and_in_the_line_where_all_are_found(tmp_path):
+    rows = [(number, f"number {number}") for number in range(1, 6)]
+    (found,) = evaluate_data(READY, write_table(tmp_path / "t", rows), recall_at=(1,))
+    for name in ("text_retrieval_recall@1", "image_retrieval_recall@1"):
+        assert found.metrics[name] == 1
+        assert tuple(found.to_dict()["intervals"][name].values()) == wilson(5, 5)
+    assert words.report(found).count("95 %: 56.55% to 100.00%") == 2
 
 
 def test_captions_of_several_images_are_said(tmp_path):

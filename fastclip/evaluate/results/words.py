@@ -80,7 +80,6 @@ def _size(result: Result) -> str:
 
 
 def _of_metrics(result: Result) -> Iterator[str]:
-    counts = result.found["counts"]
     for name, interval in result.found["intervals"].items():
         if (title := _title(name)) is None:
             continue
@@ -88,7 +87,7 @@ def _of_metrics(result: Result) -> Iterator[str]:
         if value is None:
             yield f"  {title:<{WIDTH}}{'-':>9}   fewer than 5 classes"
         else:
-            yield f"  {title:<{WIDTH}}{value:>9.2%}   {_between(_wide(interval, counts.get(name)))}"
+            yield f"  {title:<{WIDTH}}{value:>9.2%}   {_between(interval)}"
 
 
 def _of_shots(found: Mapping[str, Any]) -> Iterator[str]:
@@ -148,11 +147,6 @@ def _title(metric: str) -> str | None:
         return ROWS[name]
     kind, found, k = name.partition("_retrieval_recall@")
     return ROWS[kind].format(k) if found else None
-
-
-def _wide(interval: Mapping[str, float], counts: Mapping[str, float] | None) -> Mapping[str, float]:
-    """Wilson's interval where draws of images, which are all alike, give one without a width."""
-    return counts if counts and interval["low"] == interval["high"] else interval
 
 
 def _between(interval: Mapping[str, float] | None) -> str:
