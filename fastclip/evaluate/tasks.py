@@ -101,7 +101,8 @@ def retrieve_task(
     """Find texts of images, and images of texts.
 
     A caption that several images have is a text of each: the image that it is not from ties, or
-    is found in its place. The result says how many there are.
+    is found in its place. The result says how many there are. So do CLIP_benchmark's recalls count;
+    evaluation while training takes equal captions for one text of all its images.
     """
     device = subject.ready.device
     found = retrieval(

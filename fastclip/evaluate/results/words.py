@@ -121,7 +121,8 @@ def _sentences(result: Result) -> Iterator[str]:
     if shared := result.about.get("captions_of_several_images"):
         yield (
             f"{shared:,} captions stand at several images, and count for the one that each is from:"
-            " the others tie."
+            " the others tie. CLIP_benchmark counts so; evaluation while training takes equal "
+            "captions for one text, and any of its images for a hit."
         )
     lost = sum(found.get(f"non_finite{of}", 0) for of in ("", "_images", "_texts"))
     if lost:
