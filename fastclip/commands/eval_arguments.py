@@ -124,7 +124,8 @@ def _add_tasks(group: argparse._ArgumentGroup) -> None:
         "order, if they are the data's own. By default they are these.")  # fmt: skip
     group.add_argument("--templates", nargs="+", metavar="TEMPLATE",
         help="What is said of a class: texts with {} where the name goes; or imagenet80, "
-        "imagenet7, or none for names alone; or a file with a text on each line, or a .json file. "
+        "imagenet7, or none for names alone; or a file with a text on each line, or a .json file, "
+        "where the name may also go where {c} is. "
         "By default those that come with the data, or 'a photo of a {}.'")  # fmt: skip
     group.add_argument("--subset", metavar="FILE",
         help="A text with the classes that images may belong to, on a line each, as for "
