@@ -23,7 +23,7 @@ class Order(NamedTuple):
 def order_of(own: Sequence[str], given: Sequence[str], dataset: str) -> Order:
     """Find the classes of the data among those that are given.
 
-    Upper case and underscores do not count, as folders cannot have spaces everywhere.
+    Upper case does not count, and an underscore is a space, as in names of folders.
 
     Args:
         own: what the data call their classes, by number.
