@@ -90,7 +90,8 @@ def _answers(path: str | os.PathLike) -> dict[tuple[str, str], Line]:
             "zero-shot, retrieval and probe in the format fastclip do"
         )
     for key, line in found.items():
-        if line["outcomes"].get("version") != VERSION:
+        outcomes = line["outcomes"]
+        if outcomes.get("version") != VERSION or not isinstance(outcomes["questions"], dict):
             raise ValueError(
                 f"{os.fspath(path)} has {_shown(key)} of another version of fastclip, which does "
                 "not say alike what was asked: evaluate it again"
