@@ -74,7 +74,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     require_use(args, [task for task in TASKS if any(task in step.tasks for step in steps)])
     _require_figure(args.figure, steps)
     # Before anything is computed for it.
-    output = None if args.output is None else ResultsFile(args.output)
+    output = None if args.output is None else ResultsFile(args.output, _say)
     ready = model_of(args)
     print(f"{printable(ready.name)}, {ready.precision.name} on {ready.device}")
     num_done = 0

@@ -130,16 +130,18 @@ def _add_tasks(group: argparse._ArgumentGroup) -> None:
         help="What to do. By default labelled images are classified zero-shot, and probed if there "
         "is --train-data, and pairs are retrieved; all adds probes of few images.")  # fmt: skip
     group.add_argument("--classes", metavar="FILE",
-        help="The names of the classes: a text with one on each line, in the order of the labels "
-        "or of the sorted folders, a .json file, or imagenet. By default those that come with the "
-        "data, or the names of the folders.")  # fmt: skip
+        help="The names of the classes: a text with one on each line, a .json file, or imagenet. "
+        "They are in the order of the labels or of the sorted folders, which is said; or in any "
+        "order, if they are the data's own. By default they are these.")  # fmt: skip
     group.add_argument("--templates", nargs="+", metavar="TEMPLATE",
         help="What is said of a class: texts with {} where the name goes; or imagenet80, "
-        "imagenet7, or none for names alone; or a file with a text on each line, or a .json file. "
+        "imagenet7, or none for names alone; or a file with a text on each line, or a .json file, "
+        "where the name may also go where {c} is. "
         "By default those that come with the data, or 'a photo of a {}.'")  # fmt: skip
     group.add_argument("--subset", metavar="FILE",
         help="A text with the classes that images may belong to, on a line each, as for "
-        "ImageNet-R: no other is predicted.")  # fmt: skip
+        "ImageNet-R: no other is predicted. Data with as many classes are of these, by name or, "
+        "where they call them otherwise, in this order.")  # fmt: skip
     group.add_argument("--recall-at", nargs="+", type=number_from(1), metavar="K",
         help=f"The K of R@K in retrieval. The default is {_listed(RECALLS)}.")  # fmt: skip
     group.add_argument("--shots", nargs="+", type=number_from(1), metavar="K",

@@ -31,7 +31,9 @@ from fastclip.embeddings.manifest_fields import is_sha256, record, require, requ
 from fastclip.embeddings.storage import DTYPES
 from fastclip.models.inference import InferenceModel
 
-FORMAT, VERSION = "fastclip embeddings", 1
+FORMAT, VERSION = "fastclip embeddings", 2
+# Of folders that are read no more, why.
+FORMER = {1: "whose digests do not tell how a model computes with its weights: make it anew"}
 
 
 class ManifestError(ValueError):
@@ -44,7 +46,8 @@ class ModelRecord:
 
     Attributes:
         name: what its user called it.
-        weights, preprocess, tokenizer: SHA-256 digests; see `fastclip.models.digests`.
+        weights, preprocess, tokenizer, configuration: SHA-256 digests; see
+            `fastclip.models.digests`.
         preprocess_cfg: how images were prepared.
         precision: in which the towers computed.
         logit_scale: the factor of cosines in logits.
@@ -54,6 +57,7 @@ class ModelRecord:
     weights: str
     preprocess: str
     tokenizer: str
+    configuration: str
     preprocess_cfg: dict[str, Any]
     precision: str
     logit_scale: float
@@ -70,8 +74,11 @@ class ModelRecord:
 
     def objection_to(self, ready: InferenceModel) -> str | None:
         """Say in what a model differs from this one; None if its vectors are these."""
-        own = (self.weights, self.preprocess, self.tokenizer)
-        names = ("other weights", "another preparation of images", "another tokenizer")
+        own = (self.weights, self.preprocess, self.tokenizer, self.configuration)
+        names = (
+            "other weights", "another preparation of images", "another tokenizer",
+            "another configuration",
+        )  # fmt: skip
         pairs = zip(names, own, ready.digests, strict=True)
         wrong = [name for name, mine, others in pairs if mine != others]
         if not wrong:
@@ -216,10 +223,13 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     values = read_json_object(path, ManifestError)
-    if values.get("format") != FORMAT or values.get("version") != VERSION:
+    kind, version = values.get("format"), values.get("version")
+    if kind == FORMAT and type(version) is int and version in FORMER:
+        raise ManifestError(f"{path} is of version {version}, {FORMER[version]}")
+    if kind != FORMAT or version != VERSION:
         raise ManifestError(
-            f"{path} is of format {quoted(values.get('format'))}, version "
-            f"{quoted(values.get('version'))}; this fastclip reads {FORMAT!r}, version {VERSION}"
+            f"{path} is of format {quoted(kind)}, version {quoted(version)}; this fastclip reads "
+            f"{FORMAT!r}, version {VERSION}"
         )
     try:
         return _manifest({k: v for k, v in values.items() if k not in ("format", "version")})

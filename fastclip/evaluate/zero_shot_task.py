@@ -11,6 +11,7 @@ from torch import Tensor
 from fastclip.data.built_in import LABELED
 from fastclip.data.sources.class_folder import ClassFolderSource
 from fastclip.data.sources.source import LabeledSource
+from fastclip.evaluate.class_order import order_of
 from fastclip.evaluate.imagenet import imagenet_classes
 from fastclip.evaluate.prompts import (
     DEFAULT_TEMPLATES,
@@ -75,14 +76,15 @@ def open_task(
     """Open the task of a folder with a folder per class, or of "digits", which is built in.
 
     Args:
-        classes_file: text with a class name per line, in the order of the sorted folders; by
-            default their own names, with spaces for underscores.
+        classes_file: text with a class name per line, in the order of the sorted folders; or in
+            any order, if these are the folders' names (see `class_order.py`). By default they
+            are, with spaces for underscores.
         templates_file: text with a prompt per line; by default "a photo of a {}."
 
     Raises:
         OSError: there is no such folder or file.
-        ValueError: there is no image, one class alone, not a name for every folder, or a template
-            that is none.
+        ValueError: there is no image, one class alone, not a name for every folder, an order of
+            names that contradicts one, or a template that is none.
     """
     built_in = None if os.path.exists(spec) else LABELED.get(os.fspath(spec))
     if built_in is not None:
@@ -92,7 +94,9 @@ def open_task(
         source, templates = ClassFolderSource(spec), DEFAULT_TEMPLATES
         names = [name.replace("_", " ") for name in source.classes]
     if classes_file is not None:
-        names = read_class_names(classes_file)
+        given = read_class_names(classes_file)
+        places = order_of(names, given, os.fspath(spec)).places
+        names = [given[place] for place in places] if len(given) == len(names) else given
     if templates_file is not None:
         templates = read_templates(templates_file)
     return ZeroShotTask("zeroshot-val", source, names, templates)

@@ -25,7 +25,12 @@ from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.run_files import newest_of_run
 from fastclip.models.checkpoints.stored_model import read_stored_model
 from fastclip.models.clip_config import ClipConfig
-from fastclip.models.digests import settings_digest, tokenizer_digest, weights_digest
+from fastclip.models.digests import (
+    configuration_digest,
+    settings_digest,
+    tokenizer_digest,
+    weights_digest,
+)
 from fastclip.models.factory import create_model
 from fastclip.models.lone_tower import TOWERS, keep_only
 from fastclip.models.precision import set_precision
@@ -42,6 +47,7 @@ class Digests(NamedTuple):
     weights: str
     preprocess: str
     tokenizer: str
+    configuration: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +104,10 @@ class InferenceModel:
 
     @cached_property
     def digests(self) -> Digests:
-        """Digests of weights, of the settings of images and of the tokenizer; of 1 GB, a second."""
+        """Digests of what features depend on, such as the weights; of 1 GB, a second."""
         return Digests(
             weights_digest(self.model), settings_digest(self.preprocess_cfg),
-            tokenizer_digest(self.tokenizer),
+            tokenizer_digest(self.tokenizer), configuration_digest(self.model),
         )  # fmt: skip
 
 

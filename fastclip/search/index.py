@@ -47,12 +47,14 @@ class StaleIndex(ValueError):
 class IndexRecord:
     """Attributes:
     vectors: what the vectors are known by; see `mark_of`.
-    weights, tokenizer: digests of the model that encoded the captions; "" without captions.
+    weights, configuration, tokenizer: digests of the model that encoded the captions; "" without
+        captions.
     num_captions: how many captions there are.
     """
 
     vectors: str
     weights: str = ""
+    configuration: str = ""
     tokenizer: str = ""
     num_captions: int = 0
 
@@ -73,8 +75,9 @@ class Index:
 
     def objection_to(self, ready: InferenceModel) -> str | None:
         """Say why the captions are not those of a model; None if they are, or there are none."""
-        own = (self.record.weights, self.record.tokenizer)
-        if self.captions is None or own == (ready.digests.weights, ready.digests.tokenizer):
+        record = self.record
+        own = (record.weights, record.configuration, record.tokenizer)
+        if self.captions is None or own == _encoder_of(ready):
             return None
         return f"the captions of the index were encoded by another model than {ready.name}"
 
@@ -123,8 +126,7 @@ def build_index(
         queries = vectors_of_texts(ready, captions)
         null = CaptionNull.of(queries, side if vectors is None else vectors)
         write_array(_captions_of(folder, side), null.best)
-        model = (ready.digests.weights, ready.digests.tokenizer)
-        record = IndexRecord(record.vectors, *model, len(captions))
+        record = IndexRecord(record.vectors, *_encoder_of(ready), len(captions))
     values = {"format": FORMAT, "version": VERSION} | asdict(record)
     write_bytes(_record_of(folder, side), [json.dumps(values, indent=1).encode() + b"\n"])
     return Index(record, vectors, moments, null)
@@ -180,6 +182,11 @@ def mark_of(embeddings: Embeddings, side: Side) -> str:
                 mark = (os.path.basename(path), found.st_size, found.st_mtime_ns)
                 digest.update(repr(mark).encode())
     return digest.hexdigest()
+
+
+def _encoder_of(ready: InferenceModel) -> tuple[str, str, str]:
+    """What the features of texts depend on."""
+    return ready.digests.weights, ready.digests.configuration, ready.digests.tokenizer
 
 
 def _require_known(ready: InferenceModel | None, captions: Sequence[str]) -> None:

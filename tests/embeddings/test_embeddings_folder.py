@@ -16,7 +16,7 @@ from fastclip.embeddings.writer import EmbeddingsWriter
 from tests.support.full_disk import files_of_at_most
 
 DIM, PER_FILE, NUM = 6, 10, 23
-MODEL = ModelRecord("a model", "w", "p", "t", {"size": 32}, "fp32", 100.0)
+MODEL = ModelRecord("a model", "w", "p", "t", "c", {"size": 32}, "fp32", 100.0)
 SOURCE = SourceRecord("a source", "c")
 CAPTIONS = [
     "<script>alert(1)</script>",
@@ -214,7 +214,8 @@ def change_manifest(**changes):
         (other_dim, "vectors of 5 entries, not 6"),
         (metadata_cut, "is no Parquet file"),
         (change_manifest(store="f64"), "store has a value"),
-        (change_manifest(version=2), "version 2; this fastclip reads"),
+        (change_manifest(version=3), "version 3; this fastclip reads"),
+        (change_manifest(version=1), "version 1, whose digests do not tell how a model computes"),
         (change_manifest(sides=["../x"]), "sides has a value"),
         (change_manifest(files=[{"rows": "3", "sha256": {}}]), "rows has a value"),
         (change_manifest(more=1), "unknown or missing: more"),

@@ -47,6 +47,11 @@ def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     hits, n = index(hits), index(n)
     if n < 1 or not 0 <= hits <= n:
         raise ValueError(f"hits must be in [0, n] and n at least 1, got {hits} of {n}")
+    return wilson_of(hits, n, confidence)
+
+
+def wilson_of(hits: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return Wilson's interval where trials are partly right, so that `hits` is no whole number."""
     z = _quantile(confidence)
     center = (hits + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)

@@ -154,6 +154,12 @@ def other_tokenizer(tmp_path):
     return write_captions(tmp_path), ready
 
 
+def other_configuration(tmp_path):
+    model = Ideal()
+    model.heads = 2
+    return write_captions(tmp_path), ideal_model(model=model)
+
+
 def other_data(tmp_path):
     return write_captions(tmp_path, reversed(range(6))), READY
 
@@ -162,7 +168,8 @@ def other_data(tmp_path):
     "change, message",
     [
         (other_weights, "weights"), (other_preprocessing, "preparation|images"),
-        (other_tokenizer, "another tokenizer"), (other_data, "of other data"),
+        (other_tokenizer, "another tokenizer"), (other_configuration, "another configuration"),
+        (other_data, "of other data"),
     ],
 )  # fmt: skip
 def test_features_of_anything_else_are_refused(change, message, tmp_path):
