@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 
 from fastclip.data.built_in import LABELED
+from fastclip.data.quoting import some_of
 from fastclip.data.sources.class_folder import ClassFolderSource
 from fastclip.data.sources.source import LabeledSource
 from fastclip.evaluate.class_order import order_of
-from fastclip.evaluate.imagenet import imagenet_classes
+from fastclip.evaluate.imagenet import IMAGENET_WNIDS, imagenet_classes
 from fastclip.evaluate.prompts import (
     DEFAULT_TEMPLATES,
     check_template,
     read_class_names,
     read_templates,
 )
+
+NAMED = 5  # folders in a message
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,17 @@ def open_imagenet(root: str | os.PathLike, name: str = "imagenet-zeroshot-val") 
     ImageNet V2 has a folder per number of a class, perhaps in a folder `imagenetv2-...` of `root`.
 
     Raises:
-        OSError, ValueError: `root` is not a folder of 1,000 folders of images.
+        OSError, ValueError: `root` is not a folder of 1,000 folders of images, which are called by
+            ImageNet's numbers of WordNet or by the numbers of its classes.
     """
     inside = [path for path in Path(root).glob("imagenetv2-*") if path.is_dir()]
     source = ClassFolderSource(inside[0] if len(inside) == 1 else root)
-    return ZeroShotTask(name, source, *imagenet_classes())
+    task = ZeroShotTask(name, source, *imagenet_classes())
+    is_numbered = all(folder.isdecimal() for folder in source.classes)
+    others = [folder for folder in source.classes if folder not in IMAGENET_WNIDS]
+    if others and not is_numbered:
+        raise ValueError(
+            f"{os.fspath(root)} has the folders {some_of(others, NAMED)}, which are no classes of "
+            "ImageNet: give them as the data of a task, with a file of their names"
+        )
+    return task

@@ -91,6 +91,17 @@ def test_imagenet_needs_no_open_clip(fresh_process):
     assert done.stdout == "1000 80\n", done.stderr
 
 
+def test_a_thousand_folders_of_something_else_are_no_imagenet(tmp_path):
+    for name in [*IMAGENET_WNIDS[:-1], "n99999999"]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").touch()
+    with pytest.raises(ValueError, match="has the folders n99999999, which are no classes"):
+        open_imagenet(tmp_path)
+    (tmp_path / "n99999999").rename(tmp_path / IMAGENET_WNIDS[-1])
+    task = open_imagenet(tmp_path)
+    assert task.source.classes == list(IMAGENET_WNIDS) and task.class_names[0] == "tench"
+
+
 def test_imagenet_v2_may_be_in_a_folder_of_its_own_name(tmp_path, monkeypatch):
     names = [f"class {i}" for i in range(12)]
     monkeypatch.setattr(zero_shot_task, "imagenet_classes", lambda: (names, ["a {}"]))
