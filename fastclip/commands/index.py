@@ -6,8 +6,9 @@ import sys
 from fastclip.commands.model_arguments import refusing
 from fastclip.commands.searched import add_searched_arguments, model_of_embeddings, opened
 from fastclip.printable import printable
+from fastclip.search.build_index import UnknownCaptions, build_index
 from fastclip.search.captions import read_captions
-from fastclip.search.index import FOLDER, UnknownCaptions, build_index
+from fastclip.search.index import FOLDER
 from fastclip.search.searcher import side_of
 
 DESCRIPTION = """\

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-# How initial values are drawn, by torch's modules and by ours: in place, or as factor * torch.randn.
+# How initial values are drawn, by our modules and torch's: in place, or as factor * torch.randn.
 FILLS = {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_}
 FILLS |= {value for name, value in vars(init).items() if name.endswith("_") and callable(value)}
 DRAWS = {torch.randn, torch.rand}

@@ -10,13 +10,13 @@ import torch
 from fastclip.embeddings import embed, open_embeddings
 from fastclip.embeddings import writer as writer_module
 from fastclip.embeddings.layout import MANIFEST
-from fastclip.embeddings.lock import locked
 from tests.support.embed_jobs import (
     READY,
     SETTINGS,
     as_folder,
     as_shards,
     contents,
+    lock_of_another_process,
     run,
     write_images,
 )
@@ -27,19 +27,10 @@ from tests.support.stub_model import numbered_model
 
 def test_second_process_on_one_output_is_refused(tmp_path):
     folder, out = write_images(tmp_path / "in", range(5)), tmp_path / "out"
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with locked(out):
-            os.write(writing, b"x")
-            signal.pause()
-        os._exit(0)
-    assert os.read(reading, 1) == b"x"
-    with pytest.raises(ValueError, match="another process is writing to"):
-        run(folder, out)
-    assert [path.name for path in out.iterdir()] == ["embeddings.lock"]
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    with lock_of_another_process(out):
+        with pytest.raises(ValueError, match="another process is writing to"):
+            run(folder, out)
+        assert [path.name for path in out.iterdir()] == ["embeddings.lock"]
     assert len(run(folder, out)) == 5
 
 

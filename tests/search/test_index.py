@@ -5,13 +5,17 @@ import shutil
 import numpy as np
 import pytest
 
+from fastclip.atomic_file import CannotWrite
 from fastclip.embeddings import embed, open_embeddings
+from fastclip.search.build_index import UnknownCaptions, build_index
 from fastclip.search.calibration import CannotCalibrate
 from fastclip.search.captions import read_captions
 from fastclip.search.exact import search
-from fastclip.search.index import StaleIndex, UnknownCaptions, build_index, open_index
+from fastclip.search.index import StaleIndex, open_index
 from fastclip.search.query import Part
 from fastclip.search.searcher import open_searcher
+from tests.support.embed_jobs import lock_of_another_process
+from tests.support.full_disk import files_of_at_most
 from tests.support.pair_files import image_bytes
 from tests.support.stub_model import DIM, numbered_model
 
@@ -88,6 +92,23 @@ def test_captions_that_cannot_be_asked_leave_no_index(folder, captions, ready, e
     with pytest.raises(error, match=message):
         built(folder, captions, ready)
     assert opened(folder) is None
+
+
+def test_one_process_at_a_time_writes_an_index(folder):
+    with lock_of_another_process(folder / "index"):
+        with pytest.raises(ValueError, match="another process is writing"):
+            built(folder)
+    built(folder)
+
+
+def test_full_disk_leaves_no_index_and_the_next_one_is_whole(folder):
+    built(folder)
+    with files_of_at_most(2000), pytest.raises(CannotWrite):
+        built(folder)
+    assert opened(folder) is None
+    built(folder)
+    assert opened(folder) is not None
+    assert not [path for path in (folder / "index").iterdir() if path.name.startswith(".")]
 
 
 def test_index_of_other_vectors_is_refused(folder, tmp_path):

@@ -2,9 +2,13 @@
 
 import json
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastclip.embeddings import Embeddings, embed, open_embeddings
+from fastclip.embeddings.lock import locked
 from tests.support.pair_files import image_bytes, tar_bytes
 from tests.support.stub_model import numbered_model
 
@@ -94,3 +98,23 @@ def contents(folder: Path) -> dict[str, bytes]:
     paths = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in paths if path.name.endswith(".tmp")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@contextmanager
+def lock_of_another_process(folder: Path) -> Iterator[None]:
+    """In this context another process holds the lock of a folder; at the end it is killed."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with locked(folder):
+            os.write(writing, b"x")
+            signal.pause()
+        os._exit(0)
+    try:
+        assert os.read(reading, 1) == b"x"
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        os.close(writing)
