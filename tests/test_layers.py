@@ -14,6 +14,7 @@ PACKAGE = Path(fastclip.__file__).parent
 LAYERS = [
     {
         "atomic_file",
+        "confidence",
         "drawing",
         "file_lock",
         "hub",
@@ -48,7 +49,7 @@ OPTIONAL = {
     "wandb",
     "yaml",
 }
-OPTIONAL |= {"torchvision", "timm", "tokenizers", "datasets", "pyarrow"}
+OPTIONAL |= {"torchvision", "timm", "tokenizers", "datasets", "pyarrow", "faiss", "lance", "ray"}
 
 
 def layer(module: str) -> int:

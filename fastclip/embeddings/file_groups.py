@@ -1,6 +1,6 @@
 """The files of one number: vectors of each side and metadata, which must have the same rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,14 @@ class FileGroup:
         if self.metadata is None:
             return [{} for _ in numbers]
         return self.metadata.rows(numbers)
+
+    def blocks_of_rows(self, size: int) -> Iterator[list[Row]]:
+        """Yield the metadata of all rows in order, at most `size` at a time; likewise."""
+        if self.metadata is not None:
+            yield from self.metadata.blocks(size)
+            return
+        for start in range(0, self.num_rows, size):
+            yield [{} for _ in range(start, min(self.num_rows, start + size))]
 
 
 def groups_of_manifest(folder: Path, manifest: Manifest) -> list[FileGroup]:

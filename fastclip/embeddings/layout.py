@@ -7,6 +7,8 @@
     metadata/metadata_00000.parquet  or .jsonl: image_path, caption, key and what else is known
     statistics/img_emb.npy           (D + 1, D) float64: sums of x and of x x^T
     skipped.jsonl                    what could not be embedded, and why
+    index/img_emb.faiss              an approximate index of the vectors of images
+    index/img_emb.json               what is known of it, and of which vectors it is
     shard_2_of_8/                    or, of a job in several parts, all of these for each part
 
 Nothing in a file says where another one is: names are made of numbers, here.
@@ -18,6 +20,7 @@ from pathlib import Path
 MANIFEST = "embeddings.json"
 SKIPPED = "skipped.jsonl"
 STATISTICS = "statistics"
+INDEX = "index"
 SIDES = ("img", "text")
 METADATA = "metadata"
 METADATA_FORMATS = ("parquet", "jsonl")
@@ -54,6 +57,11 @@ def pattern_of(kind: str, suffix: str) -> str:
 def statistics_of(folder: Path, side: str) -> Path:
     """Return the path of the sums of a side."""
     return folder / STATISTICS / f"{vectors_of(side)}.npy"
+
+
+def index_of(folder: Path, side: str, suffix: str) -> Path:
+    """Return the path of the approximate index of a side ("faiss"), or of its record ("json")."""
+    return folder / INDEX / f"{vectors_of(side)}.{suffix}"
 
 
 def shard_folder(folder: Path, index: int, count: int) -> Path:

@@ -8,7 +8,7 @@ there in every file, in this order; which others there are, `columns.py` decides
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import accumulate
@@ -36,11 +36,14 @@ class MetadataFile(Protocol):
     def rows(self, numbers: Sequence[int]) -> list[Row]:
         """Return the rows of these numbers within the file, in the order asked for."""
 
+    def blocks(self, size: int) -> Iterator[list[Row]]:
+        """Yield all rows in order, at least one and at most `size` at a time."""
+
 
 def require_format(name: str) -> None:
     """Raise ModuleNotFoundError if metadata of this format cannot be written or read here."""
     if name == "parquet":
-        _parquet()
+        parquet_modules()
 
 
 def encoded(rows: Sequence[Row], name: str) -> bytes:
@@ -56,7 +59,7 @@ def encoded(rows: Sequence[Row], name: str) -> bytes:
     columns = list(dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)]))
     if name == "jsonl":
         return b"".join(_line({column: row.get(column) for column in columns}) for row in rows)
-    arrow, parquet = _parquet()
+    arrow, parquet = parquet_modules()
     arrays = [_column(arrow, [row.get(column) for row in rows]) for column in columns]
     output = BytesIO()
     table = arrow.Table.from_arrays(arrays, names=columns)
@@ -97,6 +100,10 @@ class _Lines:
                 found.append(self._row(number, file.read(self._size(number))))
         return found
 
+    def blocks(self, size: int) -> Iterator[list[Row]]:
+        for start in range(0, len(self), size):
+            yield self.rows(range(start, min(len(self), start + size)))
+
     def _size(self, number: int) -> int:
         return self._starts[number + 1] - self._starts[number]
 
@@ -128,6 +135,11 @@ class _ParquetRows:
     def rows(self, numbers: Sequence[int]) -> list[Row]:
         return [self._row(number) for number in numbers]
 
+    def blocks(self, size: int) -> Iterator[list[Row]]:
+        with self._opened() as file:
+            for batch in file.iter_batches(size):
+                yield batch.to_pylist()
+
     def _row(self, number: int) -> Row:
         group = bisect_right(self._stops, number)
         if self._kept[0] != group:
@@ -139,7 +151,7 @@ class _ParquetRows:
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         """The file, for as long as it is read: folders may have more files than a process opens."""
-        arrow, parquet = _parquet()
+        arrow, parquet = parquet_modules()
         try:
             with open_regular(self._path) as file:
                 yield parquet.ParquetFile(file)
@@ -154,28 +166,61 @@ def _line(row: Row) -> bytes:
     return line
 
 
+class ColumnType:
+    """The type of a column in Parquet, from its values.
+
+    Args:
+        text: what is written of a value where text stands with what is none.
+    """
+
+    def __init__(self, text: Callable[[Any], str] | None = None) -> None:
+        self._text = text or _json_text
+        self._types: set[type] = set()
+        self._is_exact = True
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Take notice of values; None is a value of every type."""
+        for value in values:
+            if value is not None:
+                self._types.add(type(value))
+                self._is_exact &= type(value) is not int or abs(value) < EXACT
+
+    def arrow_type(self, arrow: Any) -> Any:
+        """Return the type by pyarrow."""
+        if self._types == {bool}:
+            return arrow.bool_()
+        if self._types and self._types <= {int, float} and self._is_exact:
+            return arrow.int64() if self._types == {int} else arrow.float64()
+        return arrow.string()
+
+    def array(self, arrow: Any, values: Sequence[Any]) -> Any:
+        """Return values that were taken notice of as an array of that type."""
+        kind = self.arrow_type(arrow)
+        if kind == arrow.string():
+            values = [None if value is None else self._as_text(value) for value in values]
+        return arrow.array(values, kind)
+
+    def _as_text(self, value: Any) -> str:
+        text = value if type(value) is str else self._text(value)
+        # JSON may hold surrogates, which are no text in UTF-8.
+        return text.encode(errors="backslashreplace").decode()
+
+
 def _column(arrow: Any, values: list[Any]) -> Any:
-    there = [value for value in values if value is not None]
-    types = {type(value) for value in there}
-    if types == {bool}:
-        return arrow.array(values, arrow.bool_())
-    if types and types <= {int, float} and all(abs(v) < EXACT for v in there if type(v) is int):
-        return arrow.array(values, arrow.int64() if types == {int} else arrow.float64())
-    return arrow.array(
-        [None if value is None else _text(value) for value in values], arrow.string()
-    )
+    kind = ColumnType()
+    kind.add(values)
+    return kind.array(arrow, values)
 
 
-def _text(value: Any) -> str:
-    text = value if type(value) is str else json.dumps(value, allow_nan=False, ensure_ascii=False)
-    # JSON may hold surrogates, which are no text in UTF-8.
-    return text.encode(errors="backslashreplace").decode()
+def _json_text(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
-def _parquet() -> tuple[Any, Any]:
+def parquet_modules(purpose: str = NO_PYARROW) -> tuple[Any, Any]:
+    """Return `pyarrow` and `pyarrow.parquet`, or raise ModuleNotFoundError that says `purpose`."""
     try:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(NO_PYARROW) from error
+        raise ModuleNotFoundError(purpose) from error
     return pyarrow, parquet

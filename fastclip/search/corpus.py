@@ -4,12 +4,24 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fastclip.embeddings.layout import SIDES
+from fastclip.embeddings.reader import Embeddings
 from fastclip.embeddings.side import Side
 from fastclip.embeddings.storage import DTYPES, Stored, to_float32
 
 Vectors = Side | Stored | np.ndarray | Sequence[Stored | np.ndarray]
 BLOCK_BYTES = 2**24  # of float32 that are looked at at a time
 LONGEST = 2.0**60  # a vector that is longer is none: products of two stay within float32
+
+
+def side_of(embeddings: Embeddings, side: str) -> Side:
+    """Return the vectors of "img" or "text"; raise ValueError if there are none."""
+    if side not in SIDES:
+        raise ValueError(f"side must be one of {SIDES}, got {side!r}")
+    vectors = embeddings.images if side == "img" else embeddings.texts
+    if vectors is None or len(vectors) == 0:
+        raise ValueError(f"{embeddings.folder} has no vectors of {side}")
+    return vectors
 
 
 def files_of(vectors: Vectors) -> tuple[Stored, ...]:

@@ -10,13 +10,11 @@ The product is numpy's: it takes files that are mapped for reading as they are, 
 no setting of torch makes it less exact.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
+from fastclip.search.best import Best, Found, checked_queries, scores_of_pairs
 from fastclip.search.corpus import (
     BLOCK_BYTES,
-    LONGEST,
     Vectors,
     blocks_of,
     dim_of,
@@ -29,22 +27,6 @@ from fastclip.search.corpus import (
 FEW_QUERIES = 8
 CACHED_BYTES = 2**20  # of rows that a core keeps while it looks at them twice
 UNIT = 2.0**-24  # half the distance of 1 to the next float32
-
-
-class Found(NamedTuple):
-    """The best rows of every query, best first; of equal scores the lower row first.
-
-    Attributes:
-        scores: (Q, k) float32: products, which of unit vectors are cosines. k is the number that
-            was asked for, or that of all usable rows if there are fewer.
-        rows: (Q, k) int64: numbers of rows, over all files.
-        num_unusable: rows with entries that are nan or infinite, or longer than 2^60. They are
-            never found.
-    """
-
-    scores: np.ndarray
-    rows: np.ndarray
-    num_unusable: int
 
 
 def search(
@@ -72,16 +54,9 @@ def search(
         array([[ 5, 71, 12]])
     """
     files = files_of(vectors)
-    queries = np.ascontiguousarray(queries, np.float32)
-    if queries.ndim != 2 or queries.shape[1] != dim_of(files):
-        raise ValueError(f"queries must be (Q, {dim_of(files)}), got shape {queries.shape}")
-    lengths = lengths_of(queries)
-    if np.isnan(lengths).any():
-        raise ValueError(f"a query is not finite, or longer than {LONGEST:g}")
-    if top < 1:
-        raise ValueError(f"top must be at least 1, got {top}")
+    queries, lengths = checked_queries(queries, dim_of(files), top)
     size = rows_of_block(files, block_rows)
-    best = _Best(len(queries), min(top, num_rows(files)))
+    best = Best(len(queries), min(top, num_rows(files)))
     step = max(1, BLOCK_BYTES // (4 * size))
     num_unusable = 0
     for first, block in blocks_of(files, size):
@@ -100,7 +75,7 @@ def search(
                 slack = factor * lengths
             near[:, unusable] = -np.inf
             own, rows = _candidates(near, best.last[part], slack[part], best.top)
-            scores = _scores(queries[part], block, own, rows)
+            scores = scores_of_pairs(queries[part], block, own, rows)
             best.add(own + start, scores, rows + first)
     return best.found(num_rows(files) - num_unusable, num_unusable)
 
@@ -142,47 +117,3 @@ def _candidates(
         is_candidate = near >= np.maximum(least, own_last - slack)[:, None]
     own, rows = np.nonzero(is_candidate & (near > -np.inf))
     return own, rows
-
-
-def _scores(
-    queries: np.ndarray, block: np.ndarray, own: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
-    """The float32 scores of pairs of a query and a row, each summed by itself in float64."""
-    scores = np.empty(len(own), np.float32)
-    step = max(1, BLOCK_BYTES // (16 * block.shape[1]))
-    for start in range(0, len(own), step):
-        part = slice(start, start + step)
-        left, right = queries[own[part]], block[rows[part]]
-        scores[part] = np.einsum("ij,ij->i", left.astype(np.float64), right.astype(np.float64))
-    return scores
-
-
-class _Best:
-    """The best rows so far of every query, in order; what is still missing scores -inf."""
-
-    def __init__(self, num_queries: int, top: int) -> None:
-        self.top = top
-        self._scores = np.full((num_queries, top), -np.inf, np.float32)
-        self._rows = np.full((num_queries, top), np.iinfo(np.int64).max)
-
-    @property
-    def last(self) -> np.ndarray:
-        """(Q,): what a row must score to be among the best."""
-        return self._scores[:, -1]
-
-    def add(self, own: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> None:
-        """Take rows that are better; `own` are the numbers of their queries, ascending."""
-        changed = np.unique(own)
-        if not len(changed):
-            return
-        queries = np.concatenate([np.repeat(changed, self.top), own])
-        scores = np.concatenate([self._scores[changed].reshape(-1), scores])
-        rows = np.concatenate([self._rows[changed].reshape(-1), rows])
-        order = np.lexsort((rows, -scores, queries))
-        starts = np.searchsorted(queries[order], changed)
-        kept = order[starts[:, None] + np.arange(self.top)]
-        self._scores[changed], self._rows[changed] = scores[kept], rows[kept]
-
-    def found(self, num_usable: int, num_unusable: int) -> Found:
-        count = min(self.top, num_usable)
-        return Found(self._scores[:, :count], self._rows[:, :count], num_unusable)

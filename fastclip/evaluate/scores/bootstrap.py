@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastclip.evaluate.scores.rate import CONFIDENCE, Interval, wilson_of
+from fastclip.confidence import CONFIDENCE, Interval, wilson_of
 
 RESAMPLES = 2000
 SEED = 0

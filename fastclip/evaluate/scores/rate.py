@@ -1,64 +1,16 @@
 """Fractions of right answers, and how far from the truth such a number may be.
 
-An interval of 95 % is one that a procedure gives which, over many samples of images, covers the
-rate among all images of that kind 95 times in 100.
-
-Sources: E. B. Wilson 1927, "Probable inference, the law of succession, and statistical inference",
-JASA 22 (one rate); G. Y. Zou, W. Huang and X. Zhang 2009, "A note on confidence interval estimation
-for a linear function of binomial proportions", CSDA 53 (a mean of rates).
+Sources: `fastclip.confidence` (one rate); G. Y. Zou, W. Huang and X. Zhang 2009, "A note on
+confidence interval estimation for a linear function of binomial proportions", CSDA 53 (a mean of
+rates).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import index
-from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
-CONFIDENCE = 0.95
-
-
-class Interval(NamedTuple):
-    """From `low` to `high`, within [0, 1]."""
-
-    low: float
-    high: float
-
-
-def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's interval for a rate of which `hits` of `n` independent trials were right.
-
-    It stays within [0, 1] and has a width at 0 and at `n` hits too.
-
-    Args:
-        hits: in [0, n].
-        n: at least 1.
-        confidence: in (0, 1).
-
-    Raises:
-        TypeError: `hits` or `n` is no integer.
-        ValueError: one of the three is out of its range.
-
-    Example:
-        >>> low, high = fastclip.evaluate.wilson(98, 100)
-        >>> round(low, 3), round(high, 3)
-        (0.93, 0.994)
-    """
-    hits, n = index(hits), index(n)
-    if n < 1 or not 0 <= hits <= n:
-        raise ValueError(f"hits must be in [0, n] and n at least 1, got {hits} of {n}")
-    return wilson_of(hits, n, confidence)
-
-
-def wilson_of(hits: float, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's interval where trials are partly right, so that `hits` is no whole number."""
-    z = _quantile(confidence)
-    center = (hits + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
-    return Interval(
-        0.0 if hits == 0 else max(0.0, center - half),
-        1.0 if hits == n else min(1.0, center + half),
-    )
+from fastclip.confidence import Interval, wilson
 
 
 @dataclass(frozen=True)
@@ -101,10 +53,3 @@ def interval_of_mean(rates: Sequence[Rate]) -> Interval:
     below = math.hypot(*(rate.value - rate.interval.low for rate in rates)) / len(rates)
     above = math.hypot(*(rate.interval.high - rate.value for rate in rates)) / len(rates)
     return Interval(max(0.0, mean - below), min(1.0, mean + above))
-
-
-def _quantile(confidence: float) -> float:
-    """Beyond which a standard normal number lies, on either side, with 1 - `confidence`."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
-    return NormalDist().inv_cdf((1 + confidence) / 2)

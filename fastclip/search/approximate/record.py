@@ -1,0 +1,151 @@
+"""What is known of an index on the disk: how it was built, and of which vectors."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastclip.data.json_file import read_json_object
+from fastclip.data.quoting import first_line, some_of
+from fastclip.embeddings.layout import SIDES, scales_of, vectors_of
+from fastclip.embeddings.reader import Embeddings
+from fastclip.embeddings.side import Side
+from fastclip.search.approximate.recall import Recall
+
+FORMAT, VERSION = "fastclip index", 1
+LOOKED_AT = 4096  # rows of vectors without a manifest
+
+
+class StaleIndex(ValueError):
+    """An index of other vectors than those that are there; the message says in what they differ."""
+
+
+@dataclass(frozen=True)
+class IndexRecord:
+    """Attributes:
+    side: "img" or "text".
+    rows, dim: of the vectors.
+    vectors: SHA-256 of what they are; see `fingerprint_of`.
+    weights: SHA-256 of the model's weights; None if the model is not known.
+    key: of FAISS's `index_factory`.
+    metric: "ip", the product.
+    effort: how many lists or neighbours a search looks at; None of an index without such a number.
+    num_unusable: rows that are not finite, or too long.
+    size: bytes of the index.
+    sha256: of those.
+    recall: as it was measured.
+    """
+
+    side: str
+    rows: int
+    dim: int
+    vectors: str
+    weights: str | None
+    key: str
+    metric: str
+    effort: int | None
+    num_unusable: int
+    size: int
+    sha256: str
+    recall: Recall
+
+    def require_current(self, embeddings: Embeddings, side: Side) -> None:
+        """Raise StaleIndex unless the index is of these vectors."""
+        why = None
+        if self.rows != len(side):
+            why = f"of {self.rows:,} rows, and there are {len(side):,}"
+        elif self.dim != side.dim:
+            why = f"of vectors of {self.dim} entries, and those there have {side.dim}"
+        elif self.weights != weights_of(embeddings):
+            why = "of vectors of another model"
+        elif self.vectors != fingerprint_of(embeddings, side):
+            why = "of other vectors than those that are there now"
+        if why is not None:
+            raise StaleIndex(
+                f"the index of {vectors_of(self.side)} in {embeddings.folder} is {why}: build it "
+                "anew, or search without it"
+            )
+
+
+def weights_of(embeddings: Embeddings) -> str | None:
+    """Return the SHA-256 of the weights that made the vectors; None if it is not known."""
+    manifest = embeddings.manifest
+    return None if manifest is None or manifest.model is None else manifest.model.weights
+
+
+def fingerprint_of(embeddings: Embeddings, side: Side) -> str:
+    """Return a SHA-256 that tells vectors from others.
+
+    With a manifest it is that of the digests of all files of the side. Without, it is that of the
+    shape and of 4,096 rows, spread evenly, and of all if they are fewer: what has changed in other
+    rows only is not noticed.
+    """
+    digest = hashlib.sha256(f"{len(side)} {side.dim} {side.dtype}".encode())
+    kinds = (vectors_of(side.name), scales_of(side.name))
+    for part in embeddings.parts:
+        for record in part.manifest.files:
+            digests = [record.sha256.get(kind) for kind in kinds]
+            digest.update(json.dumps([record.rows, digests]).encode())
+    if not embeddings.parts:
+        numbers = np.linspace(0, len(side) - 1, min(len(side), LOOKED_AT)).astype(np.int64)
+        digest.update(side.rows(numbers).tobytes())
+    return digest.hexdigest()
+
+
+def content_of(record: IndexRecord) -> bytes:
+    """Return a record as JSON."""
+    values = {"format": FORMAT, "version": VERSION} | asdict(record)
+    return json.dumps(values, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def read_record(path: Path) -> IndexRecord:
+    """Read the record of an index.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read.
+        ValueError: it is damaged, or of another version.
+    """
+    values = read_json_object(path)
+    found = (values.pop("format", None), values.pop("version", None))
+    if found != (FORMAT, VERSION):
+        raise ValueError(f"{path} is no {FORMAT!r} of version {VERSION}: build the index anew")
+    try:
+        recall = Recall(**_checked(Recall, values.get("recall")))
+        record = IndexRecord(**(_checked(IndexRecord, values) | {"recall": recall}))
+        for name, holds in (
+            ("side", record.side in SIDES), ("metric", record.metric == "ip"),
+            ("rows", record.rows > 0), ("dim", record.dim > 0), ("size", record.size > 0),
+            ("effort", record.effort is None or record.effort > 0),
+            ("num_unusable", 0 <= record.num_unusable < record.rows),
+        ):  # fmt: skip
+            _require(holds, name)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {first_line(error)}") from None
+    return record
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "rows": (int,), "dim": (int,), "weights": (str, type(None)), "effort": (int, type(None)),
+    "num_unusable": (int,), "size": (int,), "recall": (dict,), "value": (float, int),
+    "low": (float, int), "high": (float, int), "top": (int,), "num_queries": (int,),
+}  # fmt: skip
+
+
+def _checked(kind: type, values: Any) -> dict[str, Any]:
+    """The fields of a dataclass, all of them and of the right types."""
+    names = {field.name for field in fields(kind)}
+    if not isinstance(values, dict) or set(values) != names:
+        wrong = set(values) ^ names if isinstance(values, dict) else {kind.__name__}
+        raise ValueError(f"unknown or missing: {some_of(sorted(wrong), 8)}")
+    for name, value in values.items():
+        _require(type(value) in _TYPES.get(name, (str,)), name)
+    return values
+
+
+def _require(holds: bool, name: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} has a value that it cannot have")
