@@ -9,7 +9,7 @@ from fastclip.commands.searched import add_folder_arguments, opened
 from fastclip.embeddings.metadata import Row
 from fastclip.printable import printable
 from fastclip.search.duplicates import ALIKE, duplicates
-from fastclip.search.searcher import side_of
+from fastclip.search.searcher import chosen_side
 
 DESCRIPTION = """\
 Prints the groups of near duplicates in a folder of embeddings: a blank line stands between two
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _duplicates(args: argparse.Namespace) -> int:
     embeddings = opened(args)
-    side = side_of(embeddings, args.over)
+    side = chosen_side(embeddings, args.over)
     found = duplicates(side, args.threshold)
     for number, group in enumerate(found.groups, start=1):
         ids = group.tolist()

@@ -14,7 +14,7 @@ from fastclip.search.copies import copy_images
 from fastclip.search.duplicates import ALIKE
 from fastclip.search.query import IMAGE, ROW, Part, parse_part, parse_words
 from fastclip.search.results import Result
-from fastclip.search.searcher import Answer, open_searcher
+from fastclip.search.searcher import Answer, Searcher, open_searcher
 
 DESCRIPTION = """\
 Prints what is nearest to a query: its rank, its cosine, by how many standard deviations (z) that is
@@ -55,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--like", metavar="[WEIGHT:]ID", action="append", default=[],
         help="A row that is added to the query, by its id. May be given several "
         "times.")  # fmt: skip
+    group.add_argument("--exact", action="store_true",
+        help="Look at all vectors, also if `fastclip index --faiss` has built an approximate "
+        "index.")  # fmt: skip
     group = parser.add_argument_group("the results")
     group.add_argument("--top", metavar="K", type=int, default=10,
         help="How many results are shown. The default is %(default)s.")  # fmt: skip
@@ -84,11 +87,11 @@ def _search(args: argparse.Namespace) -> int:
     if towers := {part.kind for part in query} - {ROW}:
         only = towers.pop() if len(towers) == 1 else None
         ready = model_of_embeddings(args, embeddings, only)
-    searcher = open_searcher(embeddings, ready, args.over)
+    searcher = open_searcher(embeddings, ready, args.over, exact=args.exact)
     answer = searcher.answer(query, args.top, alike=args.dedup, min_z=args.min_z)
     for result in answer.results:
         print(json.dumps(result.to_dict(), allow_nan=False) if args.json else _line(result))
-    print(_last_line(answer, searcher.index is None), file=sys.stderr if args.json else sys.stdout)
+    print(_last_line(answer, searcher), file=sys.stderr if args.json else sys.stdout)
     if args.to_folder is not None:
         _copy(embeddings, answer.results, Path(args.to_folder))
     return 0 if answer.results else NONE_LEFT
@@ -120,7 +123,7 @@ def _name(result: Result) -> str:
     return "  ".join(known) or str(row.get("key") or f"row {result.id}")
 
 
-def _last_line(answer: Answer, has_no_index: bool) -> str:
+def _last_line(answer: Answer, searcher: Searcher) -> str:
     if not answer.results:
         return f"no result is left; {answer.headline}"
     by = {
@@ -132,8 +135,11 @@ def _last_line(answer: Answer, has_no_index: bool) -> str:
         line += " (*)"
     if answer.judged_by is not None:
         line += f", {by[answer.judged_by]}"
-    if has_no_index:
+    if searcher.prepared is None:
         line += "; `fastclip index` compares with other captions"
+    if searcher.approximate is not None:
+        record = searcher.approximate.record
+        line += f"; candidates are those of {record.key}, {record.recall}; --exact looks at all"
     return printable(line)
 
 

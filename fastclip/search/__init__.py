@@ -1,8 +1,9 @@
 """Search among vectors: what is near a query, and whether that is nearer than chance.
 
 searcher      a folder of embeddings and its model, opened to be asked: `open_searcher`
-index         what is computed once for a folder, so that queries are quick and know chance
-build_index   computes and writes it
+prepared      what is computed once for a folder, so that queries are quick and know chance
+prepare       computes and writes it
+fingerprint   what vectors are known by
 encoding      texts and images that are searched for, as vectors
 
 corpus        vectors as blocks of float32, from arrays, files or a folder of embeddings

@@ -9,14 +9,19 @@ import numpy as np
 from fastclip.embeddings.reader import Embeddings
 from fastclip.embeddings.side import Side
 from fastclip.models.inference import InferenceModel
+from fastclip.search.approximate.faiss_index import FaissIndex, has_index, open_index
+from fastclip.search.approximate.search import approximate_search
+from fastclip.search.best import Found
 from fastclip.search.calibration import CaptionNull, Judgement, judge
-from fastclip.search.corpus import Vectors
+from fastclip.search.corpus import Vectors, side_of
 from fastclip.search.encoding import vectors_of_images, vectors_of_texts
 from fastclip.search.exact import search
-from fastclip.search.index import Index, StaleIndex, open_index
+from fastclip.search.fingerprint import StaleIndex
+from fastclip.search.prepared import Prepared, open_prepared
 from fastclip.search.query import IMAGE, ROW, TEXT, Part, QueryError, combined
 from fastclip.search.results import Result, headline, results_of, shown_once
 
+OVER = {"images": "img", "texts": "text"}
 MORE = 4  # times as many are looked at where near duplicates are shown once
 MOST_ALIKE = 10_000  # results that are compared with each other for that
 
@@ -44,7 +49,8 @@ class Searcher:
         embeddings: what is searched.
         side: its vectors of images, or of texts.
         ready: the model that encodes queries; None if only rows are asked for.
-        index: what `fastclip index` has computed; None if it has not run.
+        prepared: what `fastclip index` has computed; None if it has not run.
+        approximate: an index of FAISS that proposes candidates; None of exact search.
 
     Example:
         >>> searcher = open_searcher(open_embeddings("embeddings"), open_model("logs/my-run"))
@@ -56,13 +62,14 @@ class Searcher:
     embeddings: Embeddings
     side: Side
     ready: InferenceModel | None = None
-    index: Index | None = None
+    prepared: Prepared | None = None
+    approximate: FaissIndex | None = None
 
     @functools.cached_property
     def vectors(self) -> Vectors:
-        """What is searched: the vectors, or those that the index has in float32."""
-        has_own = self.index is not None and self.index.vectors is not None
-        return self.index.vectors if has_own else self.side
+        """What is searched: the vectors, or what they were converted to."""
+        has_own = self.prepared is not None and self.prepared.vectors is not None
+        return self.prepared.vectors if has_own else self.side
 
     def vectors_of(self, queries: Sequence[Sequence[Part]]) -> np.ndarray:
         """Return the (Q, D) unit vectors of queries; texts and images are encoded together.
@@ -124,17 +131,17 @@ class Searcher:
         """
         of_texts = [False] * len(queries) if of_texts is None else of_texts
         wanted = top if alike is None else MORE * top
-        found = search(queries, self.vectors, wanted)
+        found = self._search(queries, wanted)
         answers = []
         for query, rows, scores, is_of_texts in zip(
             queries, found.rows, found.scores, of_texts, strict=True
         ):
-            captions = self.index.captions if self.index and is_of_texts else None
+            captions = self.prepared.captions if self.prepared and is_of_texts else None
             judgement, results = self._judged(query, rows, scores, captions)
             if alike is not None:
                 once = self._once(results, alike)
                 while len(once) < top and len(results) < min(len(self.side), MOST_ALIKE):
-                    more = search(query[None], self.vectors, MORE * len(results))
+                    more = self._search(query[None], MORE * len(results))
                     if len(more.rows[0]) == len(results):
                         break  # all others are unusable
                     judgement, results = self._judged(query, more.rows[0], more.scores[0], captions)
@@ -142,6 +149,11 @@ class Searcher:
                 results = once
             answers.append(self._answer(results[:top], judgement, min_z))
         return answers
+
+    def _search(self, queries: np.ndarray, top: int) -> Found:
+        if self.approximate is None:
+            return search(queries, self.vectors, top)
+        return approximate_search(queries, self.vectors, self.approximate, top)
 
     def _judged(
         self, query: np.ndarray, rows: np.ndarray, scores: np.ndarray, captions: CaptionNull | None
@@ -180,43 +192,47 @@ class Searcher:
 
 
 def open_searcher(
-    embeddings: Embeddings, ready: InferenceModel | None = None, over: str | None = None
+    embeddings: Embeddings,
+    ready: InferenceModel | None = None,
+    over: str | None = None,
+    *,
+    exact: bool = False,
 ) -> Searcher:
-    """Open the side of embeddings that is to be searched, with its index if there is one.
+    """Open the side of embeddings that is to be searched, with what `fastclip index` has computed.
 
     Args:
         ready: the model that made the vectors.
         over: "images" or "texts"; by default images, or texts if there are no images.
+        exact: look at all vectors, also if there is an approximate index.
 
     Raises:
-        StaleIndex: see `open_index`; or its captions were encoded by another model.
+        ModuleNotFoundError: there is an index of FAISS, and FAISS is not installed.
+        StaleIndex: what was computed is of other vectors, or captions are of another model.
         ValueError: there is no such side, or the vectors are of another model.
     """
-    side = side_of(embeddings, over)
-    if ready is not None and embeddings.manifest is not None and embeddings.manifest.model:
-        if objection := embeddings.manifest.model.objection_to(ready):
-            raise ValueError(
-                f"{embeddings.folder} cannot be searched with {ready.name}: {objection}"
-            )
-    index = open_index(embeddings, side)
-    if index is not None and ready is not None and (objection := index.objection_to(ready)):
+    side = chosen_side(embeddings, over)
+    known = embeddings.manifest and embeddings.manifest.model
+    if ready is not None and known and (objection := known.objection_to(ready)):
+        raise ValueError(f"{embeddings.folder} cannot be searched with {ready.name}: {objection}")
+    prepared = open_prepared(embeddings, side)
+    if prepared is not None and ready is not None and (objection := prepared.objection_to(ready)):
         raise StaleIndex(f"{objection}: run `fastclip index` again")
-    if index is not None and index.moments is not None:
-        side = replace(side, known_moments=index.moments)
-    return Searcher(embeddings, side, ready, index)
+    approximate = None
+    if not exact and has_index(embeddings, side.name):
+        approximate = open_index(embeddings, side.name)
+    if prepared is not None and prepared.moments is not None:
+        side = replace(side, known_moments=prepared.moments)
+    return Searcher(embeddings, side, ready, prepared, approximate)
 
 
-def side_of(embeddings: Embeddings, over: str | None = None) -> Side:
-    """Return one side of embeddings: images, or texts if there are none, or the one that is named.
+def chosen_side(embeddings: Embeddings, over: str | None = None) -> Side:
+    """Return the vectors of "images" or "texts"; by default images, or texts if there are none.
 
     Raises:
         ValueError: there is no such side, or no vector at all.
     """
-    sides = {"images": embeddings.images, "texts": embeddings.texts}
-    if over is not None and over not in sides:
-        raise ValueError(f"over must be one of {tuple(sides)}, got {over!r}")
-    named = [over] if over else list(sides)
-    for name in named:
-        if sides[name] is not None:
-            return sides[name]
-    raise ValueError(f"{embeddings.folder} has no vectors of {' or '.join(named)}")
+    if over is not None and over not in OVER:
+        raise ValueError(f"over must be one of {tuple(OVER)}, got {over!r}")
+    if over is None:
+        over = "texts" if embeddings.images is None else "images"
+    return side_of(embeddings, OVER[over])

@@ -5,7 +5,7 @@ import pytest
 
 from fastclip.embeddings import embed, open_embeddings
 from fastclip.search.query import Part, QueryError
-from fastclip.search.searcher import open_searcher, side_of
+from fastclip.search.searcher import chosen_side, open_searcher
 from tests.support.pair_files import image_bytes
 from tests.support.stub_model import numbered_model
 
@@ -122,4 +122,4 @@ def test_other_models_and_missing_sides_are_refused(folder, searcher):
     ):
         open_searcher(open_embeddings(folder), other)
     with pytest.raises(ValueError, match="over must be one of"):
-        side_of(searcher.embeddings, "sounds")
+        chosen_side(searcher.embeddings, "sounds")

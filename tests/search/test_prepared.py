@@ -7,11 +7,12 @@ import pytest
 
 from fastclip.atomic_file import CannotWrite
 from fastclip.embeddings import embed, open_embeddings
-from fastclip.search.build_index import UnknownCaptions, build_index
 from fastclip.search.calibration import CannotCalibrate
 from fastclip.search.captions import read_captions
 from fastclip.search.exact import search
-from fastclip.search.index import StaleIndex, open_index
+from fastclip.search.fingerprint import StaleIndex
+from fastclip.search.prepare import UnknownCaptions, prepare
+from fastclip.search.prepared import open_prepared
 from fastclip.search.query import Part
 from fastclip.search.searcher import open_searcher
 from tests.support.embed_jobs import lock_of_another_process
@@ -42,12 +43,12 @@ def folder(written, tmp_path):
 
 def built(folder, captions=CAPTIONS, ready=READY):
     found = open_embeddings(folder)
-    return build_index(found, found.images, ready, captions)
+    return prepare(found, found.images, ready, captions)
 
 
 def opened(folder):
     found = open_embeddings(folder)
-    return open_index(found, found.images)
+    return open_prepared(found, found.images)
 
 
 def test_halves_are_converted_once_and_searched_as_float32(folder):
@@ -65,7 +66,7 @@ def test_captions_decide_for_texts_and_z_for_images(folder):
     built(folder)
     searcher = open_searcher(open_embeddings(folder), READY)
     # Of 25 captions, five are of what the corpus shows.
-    assert np.sum(searcher.index.captions.best == 1) == 5
+    assert np.sum(searcher.prepared.captions.best == 1) == 5
     of_text = searcher.answer([Part("number 30")], 2)
     assert of_text.judged_by == "captions" and of_text.results[0].p_value == 6 / 26
     of_image = searcher.answer([Part(image_bytes(30), 1.0, "image")], 2)
@@ -75,7 +76,7 @@ def test_captions_decide_for_texts_and_z_for_images(folder):
 
 def test_no_index_and_one_without_captions(folder):
     assert opened(folder) is None
-    index = build_index(open_embeddings(folder), open_embeddings(folder).images)
+    index = prepare(open_embeddings(folder), open_embeddings(folder).images)
     assert index.captions is None and opened(folder).captions is None
     assert index.record == opened(folder).record
 
@@ -126,8 +127,8 @@ def test_index_of_other_vectors_is_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("img.json", b"{}", "format"),
-        ("img.json", b"[", "not JSON"),
+        ("img_prepared.json", b"{}", "format"),
+        ("img_prepared.json", b"[", "not JSON"),
         ("img_vectors.npy", b"", "no array"),
         ("img_captions.npy", b"\x93NUMPY", "no array"),
     ],

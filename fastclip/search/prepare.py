@@ -1,4 +1,4 @@
-"""Computes and writes the index of a folder of embeddings; see `index.py`."""
+"""Computes once, of a folder of embeddings, what makes queries quick; see `prepared.py`."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,14 +15,14 @@ from fastclip.models.inference import InferenceModel
 from fastclip.search.calibration import CaptionNull
 from fastclip.search.corpus import blocks_of, rows_of_block
 from fastclip.search.encoding import told_apart, vectors_of_texts
-from fastclip.search.index import (
+from fastclip.search.fingerprint import fingerprint_of
+from fastclip.search.prepared import (
     FORMAT,
     VERSION,
-    Index,
-    IndexFiles,
-    IndexRecord,
+    Prepared,
+    PreparedFiles,
+    PreparedRecord,
     encoder_of,
-    mark_of,
 )
 
 FEWEST_TOLD_APART = 0.9  # of captions
@@ -32,14 +32,14 @@ class UnknownCaptions(ValueError):
     """Captions in words that a model's tokenizer does not know."""
 
 
-def build_index(
+def prepare(
     embeddings: Embeddings,
     side: Side,
     ready: InferenceModel | None = None,
     captions: Sequence[str] = (),
     tell: Callable[[str], None] = lambda text: None,
-) -> Index:
-    """Compute and write the index of one side of opened embeddings, in place of an older one.
+) -> Prepared:
+    """Compute and write what searches of one side of embeddings need, in place of what is there.
 
     Args:
         ready: the model of the embeddings, if captions are to be asked.
@@ -50,15 +50,15 @@ def build_index(
         CannotCalibrate: there are too few captions for any score to stand out.
         UnknownCaptions: the model's tokenizer does not tell the captions apart; nothing is written.
         CannotWrite: the disk or the folder refuses.
-        ValueError: another process is writing to the index.
+        ValueError: another process is writing there.
 
     Example:
         >>> found = open_embeddings("embeddings")
-        >>> build_index(found, found.images, open_model("logs/my-run"), read_captions())
+        >>> prepare(found, found.images, open_model("logs/my-run"), read_captions())
     """
     if captions:
         _require_known(ready, captions)
-    files = IndexFiles.of(embeddings, side)
+    files = PreparedFiles.of(embeddings, side)
     with locked(files.folder):
         files.record.unlink(missing_ok=True)  # of what is about to be replaced
         vectors = _converted(files, side, tell)
@@ -70,13 +70,13 @@ def build_index(
             null = CaptionNull.of(queries, side if vectors is None else vectors)
             write_array(files.captions, null.best)
             of_captions = (*encoder_of(ready), len(captions))
-        record = IndexRecord(mark_of(embeddings, side), *of_captions)
+        record = PreparedRecord(fingerprint_of(embeddings, side), *of_captions)
         values = {"format": FORMAT, "version": VERSION} | asdict(record)
         write_bytes(files.record, [json.dumps(values, indent=1).encode() + b"\n"])
-    return Index(record, vectors, moments, null)
+    return Prepared(record, vectors, moments, null)
 
 
-def _converted(files: IndexFiles, side: Side, tell: Callable[[str], None]) -> np.ndarray | None:
+def _converted(files: PreparedFiles, side: Side, tell: Callable[[str], None]) -> np.ndarray | None:
     if side.dtype == np.float32:
         return None
     tell(f"converting {len(side):,} vectors from {side.dtype} to float32")
@@ -85,7 +85,7 @@ def _converted(files: IndexFiles, side: Side, tell: Callable[[str], None]) -> np
     return open_array(files.vectors, 2, (np.float32,))
 
 
-def _summed_up(files: IndexFiles, side: Side, tell: Callable[[str], None]) -> Moments | None:
+def _summed_up(files: PreparedFiles, side: Side, tell: Callable[[str], None]) -> Moments | None:
     if side.known_moments is not None:
         return None
     tell(f"summing up {len(side):,} vectors, for their mean and covariance")
