@@ -34,6 +34,7 @@ OPTIONAL = {
     "huggingface_hub": ("cache and tokens of the Hugging Face Hub", "'fastclip-kernels[hub]'"),
     "transformers": ("tokenizers of the Hub; a peer in fastclip bench", "'fastclip-kernels[hub]'"),
     "datasets": ("Hugging Face data sets", "'fastclip-kernels[hub]'"),
+    "uvicorn": ("fastclip serve", "'fastclip-kernels[serve]'"),
     "open_clip": ("CLIP's vocabulary; a peer in fastclip bench", "open_clip_torch"),
 }
 

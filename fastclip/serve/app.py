@@ -1,0 +1,114 @@
+"""The application: which path leads to what, and how what goes wrong is told."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from fastclip.serve.fields import Fields
+from fastclip.serve.guard import Guard
+from fastclip.serve.knn import Knn
+from fastclip.serve.metrics import CONTENT_TYPE
+from fastclip.serve.openai import OpenAI
+from fastclip.serve.refusal import Refusal, body_of
+from fastclip.serve.requests import row_of
+from fastclip.serve.searching import Searching
+from fastclip.serve.service import Service
+from fastclip.serve.thumbnails import SIZES, thumbnail
+
+RETRY = {"Retry-After": "1"}  # seconds, of who comes when too many wait
+
+
+def make_app(service: Service, names: tuple[str, ...] | None = None) -> ASGIApp:
+    """Return the application of a service, which it closes when it ends.
+
+    Args:
+        names: by which names it may be asked, see `names_of`; None stands for any.
+
+    Example:
+        >>> app = make_app(open_service(embeddings, ready), names_of("127.0.0.1"))
+        >>> uvicorn.run(app, host="127.0.0.1", port=1234)
+    """
+    knn = Knn(service)
+    routes = [
+        Route("/knn-service", knn.knn_service, methods=["POST"]),
+        Route("/metadata", knn.metadata, methods=["POST"]),
+        Route("/indices-list", knn.indices_list, methods=["GET"]),
+        Route("/search", Searching(service).search, methods=["POST"]),
+        Route("/v1/embeddings", OpenAI(service).embeddings, methods=["POST"]),
+        Route("/image/{row}", _image(service), methods=["GET"]),
+        Route("/metrics", _metrics(service), methods=["GET"]),
+        Route("/health", _health(service), methods=["GET"]),
+    ]
+    endpoints = {route.path.replace("/{row}", "") for route in routes}
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = Starlette(
+        routes=routes,
+        exception_handlers={Refusal: _refused, HTTPException: _unknown, Exception: _failed},
+        lifespan=lifespan,
+    )
+    return Guard(app, service.metrics, endpoints, names)
+
+
+def _image(service: Service) -> Callable:
+    async def image(request: Request) -> Response:
+        fields = Fields(dict(request.query_params))
+        size = fields.choice("size", tuple(SIZES), "small")
+        fields.end()
+        known = request.headers.get("if-none-match", "").strip('"')
+        row = row_of(request.path_params["row"])
+        found = await service.readers.do(
+            thumbnail, service.embeddings, service.limits, row, size, known
+        )
+        # Asked again each time: another folder may be served at the same address.
+        headers = {"ETag": f'"{found.mark}"', "Cache-Control": "no-cache"}
+        if found.jpeg is None:
+            return Response(status_code=304, headers=headers)
+        return Response(found.jpeg, headers=headers, media_type="image/jpeg")
+
+    return image
+
+
+def _metrics(service: Service) -> Callable:
+    async def metrics(request: Request) -> Response:
+        text = service.metrics.text(service.num_waiting)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+    return metrics
+
+
+def _health(service: Service) -> Callable:
+    async def health(request: Request) -> Response:
+        sides = {
+            name: {"vectors": len(searcher.side), "dim": searcher.side.dim}
+            for name, searcher in service.searchers.items()
+        }
+        model = service.ready.name
+        return JSONResponse({"status": "ok", "name": service.name, "model": model, "sides": sides})
+
+    return health
+
+
+async def _refused(request: Request, refusal: Refusal) -> Response:
+    body = body_of(request.url.path, refusal.status, str(refusal), refusal)
+    return JSONResponse(body, refusal.status, RETRY if refusal.status == 503 else None)
+
+
+async def _unknown(request: Request, error: HTTPException) -> Response:
+    body = body_of(request.url.path, error.status_code, error.detail)
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Of a fault of ours the client is told that it is one; its traceback goes to the log."""
+    return JSONResponse(body_of(request.url.path, 500, "the server failed; see its log"), 500)
