@@ -1,4 +1,4 @@
-"""`fastclip serve`: endpoints to search embeddings with."""
+"""`fastclip serve`: a page to search embeddings with, and endpoints for programs."""
 
 import argparse
 import sys
@@ -8,10 +8,12 @@ from fastclip.commands.searched import add_searched_arguments, model_of_embeddin
 from fastclip.printable import printable
 
 DESCRIPTION = """\
-Serves embeddings to programs. It says of every search whether anything stands out from chance.
+Serves embeddings: a page in which people search by words, by images and by what they found, and
+endpoints for programs. It says of every search whether anything stands out from chance.
 """
 EPILOG = """\
 endpoints
+    /                  the page; /?q=cat searches at once
     /search            parts with weights, as JSON: {"q": "cat - dog", "parts": [{"row": 7}]}
     /image/7           the image of the row with the id 7, small; ?size=large
     /knn-service, /metadata, /indices-list

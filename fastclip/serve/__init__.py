@@ -1,4 +1,4 @@
-"""A folder of embeddings as a server: search for programs.
+"""A folder of embeddings as a server: search for programs and, in a page, for people.
 
 server      from a service to a socket and back: signals, and a clean end
 app         which path leads to what
@@ -10,6 +10,7 @@ knn         clip-retrieval's endpoints
 openai      /v1/embeddings
 thumbnails  /image/7: images by the number of their row, encoded anew
 metrics     /metrics: counts and times
+page/       /: the page, which needs nothing from elsewhere
 
 batching    questions that come together are answered together, by one thread
 questions   what the model is asked, and the answers to many at once

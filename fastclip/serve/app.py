@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,6 +22,14 @@ from fastclip.serve.searching import Searching
 from fastclip.serve.service import Service
 from fastclip.serve.thumbnails import SIZES, thumbnail
 
+PAGE = {
+    "/": ("index.html", "text/html"),
+    "/page/page.css": ("page.css", "text/css"),
+    "/page/main.js": ("main.js", "text/javascript"),
+    "/page/query.js": ("query.js", "text/javascript"),
+    "/page/results.js": ("results.js", "text/javascript"),
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+}
 RETRY = {"Retry-After": "1"}  # seconds, of who comes when too many wait
 
 
@@ -44,8 +53,9 @@ def make_app(service: Service, names: tuple[str, ...] | None = None) -> ASGIApp:
         Route("/image/{row}", _image(service), methods=["GET"]),
         Route("/metrics", _metrics(service), methods=["GET"]),
         Route("/health", _health(service), methods=["GET"]),
+        *(Route(path, _static(*file), methods=["GET"]) for path, file in PAGE.items()),
     ]
-    endpoints = {route.path.replace("/{row}", "") for route in routes}
+    endpoints = {"/" + route.path[1:].partition("/")[0] for route in routes}
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -97,6 +107,15 @@ def _health(service: Service) -> Callable:
         return JSONResponse({"status": "ok", "name": service.name, "model": model, "sides": sides})
 
     return health
+
+
+def _static(name: str, media_type: str) -> Callable:
+    content = (Path(__file__).parent / "page" / name).read_bytes()
+
+    async def static(request: Request) -> Response:
+        return Response(content, headers={"Cache-Control": "no-cache"}, media_type=media_type)
+
+    return static
 
 
 async def _refused(request: Request, refusal: Refusal) -> Response:

@@ -52,7 +52,7 @@ class Guard:
 
     Args:
         names: see `names_of`.
-        endpoints: the paths that counts are kept apart for; of "/image/7" the first part counts.
+        endpoints: which first parts of paths, such as "/image", have counts of their own.
     """
 
     def __init__(
@@ -101,10 +101,8 @@ class Guard:
         return None
 
     def _endpoint(self, path: str) -> str:
-        for known in (path, "/" + path[1:].partition("/")[0]):
-            if known in self._endpoints:
-                return known
-        return "other"
+        first = "/" + path[1:].partition("/")[0]
+        return first if first in self._endpoints else "other"
 
 
 def _parts_of(address: str) -> tuple[str | None, int | None]:

@@ -1,0 +1,225 @@
+// The state of the page: a line, other parts, what was answered. The address has all but images.
+
+import { addressOf, base64Of, lineOf, readAddress, sent } from "./query.js";
+import { focusResult, nameOf, show } from "./results.js";
+
+const FIRST = 40; // results; "Show more" doubles them
+const MOST = 3000; // as the server has it
+const at = (id) => document.getElementById(id);
+const images = new Map(); // of this visit: what was dropped, by number
+let others = []; // parts that are rows and images
+let shownParts = []; // as the server has understood them
+let answer = null;
+let top_ = FIRST;
+let asking = null; // the request that is under way
+
+function write(kind = "push") {
+  const options = { over: at("over").value === at("over").options[0]?.value ? "" : at("over").value,
+    dedup: at("dedup").checked ? "1" : "" };
+  const kept = others.filter((part) => part.kind === "image")
+    .map((part) => ({ image: part.image, weight: part.weight }));
+  history[`${kind}State`]({ kept }, "", addressOf(at("query").value.trim(), others, options));
+}
+
+function read(state) {
+  const found = readAddress(location.search);
+  const kept = state?.kept ?? [];
+  const known = kept.filter(({ image }) => images.has(image));
+  at("query").value = found.line;
+  others = [...found.rows, ...known.map(({ image, weight }) => imagePart(image, weight))];
+  if (found.over) at("over").value = found.over;
+  at("dedup").checked = found.dedup;
+  top_ = FIRST;
+  search();
+  if (known.length < kept.length) fail("The image of this search is gone: drop it once more.");
+}
+
+function imagePart(image, weight = 1) {
+  return { kind: "image", value: images.get(image).base64, weight, image };
+}
+
+function change(parts) {
+  others = parts;
+  ask();
+}
+
+function ask() {
+  top_ = FIRST;
+  write();
+  search();
+}
+
+async function search(kept = 0) {
+  const line = at("query").value.trim();
+  asking?.abort();
+  fail("");
+  document.title = [line, at("name").textContent].filter(Boolean).join(" – ");
+  at("how").hidden = Boolean(line) || others.length > 0;
+  if (!line && !others.length) {
+    asking = null;
+    showParts([]);
+    finish({ headline: "", over: "", results: [], images: [] }, 0);
+    return;
+  }
+  const own = asking = new AbortController();
+  at("results").setAttribute("aria-busy", "true");
+  const body = { q: line, parts: others.map(sent), top: top_, dedup: at("dedup").checked };
+  if (at("over").value) body.over = at("over").value;
+  try {
+    const response = await fetch("search", {
+      method: "POST", body: JSON.stringify(body), signal: own.signal,
+    });
+    const found = await response.json();
+    if (own !== asking) return;
+    if (!response.ok) throw new Error(found.message);
+    showParts(found.parts);
+    finish(found, kept);
+  } catch (error) {
+    if (own !== asking || error.name === "AbortError") return;
+    showParts([...shownParts.filter((part) => part.kind === "text"), ...others]);
+    finish({ headline: "", over: "", results: [], images: [] }, 0);
+    fail(error instanceof TypeError ? "The server cannot be reached." : error.message);
+  }
+}
+
+function finish(found, kept) {
+  answer = found;
+  show(found, kept, act);
+  at("headline").textContent = found.headline;
+  at("headline").classList.toggle("nothing", found.headline.startsWith("nothing"));
+  at("results").removeAttribute("aria-busy");
+  at("export").disabled = !found.results.length;
+  at("numbers").hidden = !found.results.length;
+  at("more").hidden = found.results.length < top_ || top_ >= MOST;
+}
+
+function fail(text) {
+  at("error").textContent = text;
+}
+
+function act(name, row) {
+  const part = { kind: "row", value: row.id, weight: name === "subtract" ? -1 : 1 };
+  if (name === "like") at("query").value = "";
+  change(name === "like" ? [part] : [...others.filter((o) => o.value !== row.id), part]);
+  scrollTo({ top: 0 });
+}
+
+// Chips: the texts as the server has read them, then rows and images in the order of `others`.
+function showParts(parts) {
+  shownParts = parts;
+  const texts = parts.filter((part) => part.kind === "text");
+  at("parts").replaceChildren(...[...texts, ...others].map((part) => {
+    const item = at("part").content.cloneNode(true).firstElementChild;
+    const what = part.kind === "text" ? part.value
+      : part.kind === "row" ? `like no. ${part.value}` : "your image";
+    const sign = item.querySelector(".sign");
+    const picture = item.querySelector("img");
+    const weight = Math.abs(part.weight);
+    sign.textContent = part.weight < 0 ? "−" : "+";
+    sign.setAttribute("aria-label",
+      `${what} is ${part.weight < 0 ? "subtracted: add" : "added: subtract"} it`);
+    item.classList.toggle("subtracted", part.weight < 0);
+    item.querySelector(".what").textContent = weight === 1 ? what : `${weight} × ${what}`;
+    item.querySelector(".remove").setAttribute("aria-label", `Remove ${what}`);
+    if (part.kind !== "text") {
+      picture.addEventListener("error", () => picture.remove());
+      picture.src = part.kind === "row" ? `image/${part.value}` : images.get(part.image).url;
+      picture.hidden = false;
+    }
+    const replace = (...by) => {
+      if (part.kind === "text") {
+        at("query").value = lineOf(texts.flatMap((other) => (other === part ? by : [other])));
+        ask();
+      } else change(others.flatMap((other) => (other === part ? by : [other])));
+      at("query").focus();
+    };
+    sign.addEventListener("click", () => replace({ ...part, weight: -part.weight }));
+    item.querySelector(".remove").addEventListener("click", () => replace());
+    return item;
+  }));
+}
+
+async function searchImage(file) {
+  const number = images.size;
+  images.set(number, { base64: await base64Of(file), url: URL.createObjectURL(file) });
+  at("query").value = "";
+  change([imagePart(number)]);
+}
+
+function save() {
+  const results = JSON.stringify(answer, (key, value) => (key === "images" ? undefined : value), 1);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([results], { type: "application/json" }));
+  link.download = "results.json";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+const firstImage = (files) => [...(files ?? [])].find((file) => file.type.startsWith("image/"));
+
+at("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  ask();
+});
+at("query").addEventListener("keydown", (event) => {
+  if (event.key !== "ArrowDown") return;
+  event.preventDefault();
+  focusResult(0);
+});
+at("pick").addEventListener("click", () => at("file").click());
+at("file").addEventListener("change", () => {
+  const file = at("file").files[0];
+  if (file) searchImage(file);
+  at("file").value = "";
+});
+at("more").addEventListener("click", () => {
+  const kept = answer.results.length;
+  top_ = Math.min(2 * top_, MOST);
+  search(at("dedup").checked ? 0 : kept).then(() => focusResult(kept));
+});
+at("export").addEventListener("click", save);
+for (const id of ["over", "dedup"]) at(id).addEventListener("change", ask);
+for (const id of ["captions", "scores"]) {
+  const apply = () => at("results").classList.toggle(`no-${id}`, !at(id).checked);
+  at(id).addEventListener("change", apply);
+  apply();
+}
+document.addEventListener("keydown", (event) => {
+  const isTyping = event.target.closest("input:not([type=checkbox]), select, textarea");
+  if (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  at("query").focus();
+  at("query").select();
+});
+document.addEventListener("paste", (event) => {
+  const file = firstImage(event.clipboardData?.files);
+  if (!file) return;
+  event.preventDefault();
+  searchImage(file);
+});
+let depth = 0; // of elements that something is dragged over
+document.addEventListener("dragenter", () => {
+  depth += 1;
+  at("drop").hidden = false;
+});
+document.addEventListener("dragleave", () => {
+  depth -= 1;
+  at("drop").hidden = depth <= 0;
+});
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  depth = 0;
+  at("drop").hidden = true;
+  const file = firstImage(event.dataTransfer?.files);
+  if (file) searchImage(file);
+  else fail("What was dropped is no image file.");
+});
+addEventListener("popstate", (event) => read(event.state));
+
+const { name, sides } = await (await fetch("health")).json();
+at("name").textContent = name;
+for (const side of Object.keys(sides)) at("over").append(new Option(side, side));
+at("over-label").hidden = Object.keys(sides).length < 2;
+read(history.state);
+if (!location.search) at("query").focus();
