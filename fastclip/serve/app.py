@@ -67,6 +67,7 @@ def make_app(service: Service, names: tuple[str, ...] | None = None) -> ASGIApp:
         exception_handlers={Refusal: _refused, HTTPException: _unknown, Exception: _failed},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
     return Guard(app, service.metrics, endpoints, names)
 
 

@@ -9,6 +9,7 @@ and named, in the header `Fastclip-Ignored` of the answer and once on standard e
 import sys
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -59,8 +60,7 @@ class Knn:
         alike = ALIKE if fields.flag("deduplicate") else None
         query = self._query(fields, service.searchers[over].side.dim)
         fields.end()
-        answer = await service.ask(Search(over, query, max(top, num_images), alike))
-        results = answer.results[: max(top, num_images)]
+        results = (await service.ask(Search(over, query, top, alike))).results
         found = [self._result(request, result) for result in results[:num_images]]
         found += [{"id": r.id, "similarity": r.similarity} for r in results[num_images:]]
         return JSONResponse(found, headers=self._told(ignored))
@@ -96,7 +96,7 @@ class Knn:
             message = f"there is no index {quoted(name)}; there is {quoted(self._service.name)}"
             raise Refusal(404, message, "indice_name")
 
-    def _query(self, fields: Fields, dim: int) -> "Query | Any":
+    def _query(self, fields: Fields, dim: int) -> Query | np.ndarray:
         text, image = fields.text("text"), fields.text("image")
         if fields.text("image_url"):
             message = "image_url cannot be searched for, as this server fetches nothing: send image"

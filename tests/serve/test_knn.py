@@ -47,6 +47,8 @@ def test_further_results_have_their_id_alone(app):
     answer = post(app, "/knn-service", {"text": "number 5", "num_images": 1, "num_result_ids": 3})
     assert "caption" in answer.json[0]
     assert [set(result) for result in answer.json[1:]] == [{"id", "similarity"}] * 2
+    few = post(app, "/knn-service", {"text": "number 5", "num_images": 40, "num_result_ids": 3})
+    assert len(few.json) == 3 and all("caption" in result for result in few.json)
 
 
 def test_images_vectors_and_texts_are_searched_for_on_both_sides(app):

@@ -10,7 +10,7 @@ const images = new Map(); // of this visit: what was dropped, by number
 let others = []; // parts that are rows and images
 let shownParts = []; // as the server has understood them
 let answer = null;
-let top_ = FIRST;
+let wanted = FIRST;
 let asking = null; // the request that is under way
 
 function write(kind = "push") {
@@ -29,7 +29,7 @@ function read(state) {
   others = [...found.rows, ...known.map(({ image, weight }) => imagePart(image, weight))];
   if (found.over) at("over").value = found.over;
   at("dedup").checked = found.dedup;
-  top_ = FIRST;
+  wanted = FIRST;
   search();
   if (known.length < kept.length) fail("The image of this search is gone: drop it once more.");
 }
@@ -44,7 +44,7 @@ function change(parts) {
 }
 
 function ask() {
-  top_ = FIRST;
+  wanted = FIRST;
   write();
   search();
 }
@@ -63,7 +63,7 @@ async function search(kept = 0) {
   }
   const own = asking = new AbortController();
   at("results").setAttribute("aria-busy", "true");
-  const body = { q: line, parts: others.map(sent), top: top_, dedup: at("dedup").checked };
+  const body = { q: line, parts: others.map(sent), top: wanted, dedup: at("dedup").checked };
   if (at("over").value) body.over = at("over").value;
   try {
     const response = await fetch("search", {
@@ -90,7 +90,7 @@ function finish(found, kept) {
   at("results").removeAttribute("aria-busy");
   at("export").disabled = !found.results.length;
   at("numbers").hidden = !found.results.length;
-  at("more").hidden = found.results.length < top_ || top_ >= MOST;
+  at("more").hidden = found.results.length < wanted || wanted >= MOST;
 }
 
 function fail(text) {
@@ -174,7 +174,7 @@ at("file").addEventListener("change", () => {
 });
 at("more").addEventListener("click", () => {
   const kept = answer.results.length;
-  top_ = Math.min(2 * top_, MOST);
+  wanted = Math.min(2 * wanted, MOST);
   search(at("dedup").checked ? 0 : kept).then(() => focusResult(kept));
 });
 at("export").addEventListener("click", save);
@@ -217,9 +217,13 @@ document.addEventListener("drop", (event) => {
 });
 addEventListener("popstate", (event) => read(event.state));
 
-const { name, sides } = await (await fetch("health")).json();
-at("name").textContent = name;
-for (const side of Object.keys(sides)) at("over").append(new Option(side, side));
-at("over-label").hidden = Object.keys(sides).length < 2;
-read(history.state);
-if (!location.search) at("query").focus();
+try {
+  const { name, sides } = await (await fetch("health")).json();
+  at("name").textContent = name;
+  for (const side of Object.keys(sides)) at("over").append(new Option(side, side));
+  at("over-label").hidden = Object.keys(sides).length < 2;
+  read(history.state);
+  if (!location.search) at("query").focus();
+} catch {
+  fail("The server cannot be reached.");
+}
