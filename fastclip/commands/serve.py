@@ -35,6 +35,7 @@ EVERYWHERE = (
     "warning: whoever reaches {host} may search these embeddings and see their images; there are "
     "no passwords"
 )
+NO_INDEX = "`fastclip index` makes searches quicker and compares them with other captions"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +83,8 @@ def _serve(args: argparse.Namespace) -> int:
         service = open_service(embeddings, ready, name=args.name, over=args.over)
         if not is_loopback(args.host):
             print(EVERYWHERE.format(host=printable(args.host)), file=sys.stderr)
+        if service.searchers[service.over].index is None:
+            print(f"{service.over} have no index: {NO_INDEX}", file=sys.stderr)
         server = Server(make_app(service, names_of(args.host)), listening, service.limits)
         sides = " and ".join(
             f"{len(searcher.side):,} {name}" for name, searcher in service.searchers.items()

@@ -26,6 +26,7 @@ PAGE = {
     "/": ("index.html", "text/html"),
     "/page/page.css": ("page.css", "text/css"),
     "/page/main.js": ("main.js", "text/javascript"),
+    "/page/chips.js": ("chips.js", "text/javascript"),
     "/page/query.js": ("query.js", "text/javascript"),
     "/page/results.js": ("results.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),

@@ -1,6 +1,6 @@
 """What the model is asked, and the answers to many such questions at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,13 +46,13 @@ class Embedded(NamedTuple):
 
 def answer_all(
     searchers: Mapping[str, Searcher], questions: Sequence[Search | Embed]
-) -> list[Answer | Embedded | Exception]:
+) -> list[Answer | Embedded | QueryError]:
     """Answer questions together: one pass of the model and one over the vectors of each side.
 
     Returns:
-        Of each question its answer, or why it has none.
+        Of each question its answer, or the `QueryError` that it has.
     """
-    found: list[Answer | Embedded | Exception | None] = [None] * len(questions)
+    found: list[Answer | Embedded | QueryError | None] = [None] * len(questions)
     for kind in [*searchers, None]:
         own = [n for n, question in enumerate(questions) if getattr(question, "over", None) == kind]
         if not own:
@@ -67,11 +67,13 @@ def answer_all(
     return found
 
 
-def _together(answer, searcher: Searcher, questions: list) -> list:
+def _together(
+    answer: Callable[[Searcher, list], list], searcher: Searcher, questions: list
+) -> list:
     """Answers to all; if a question is at fault, each is asked alone, so that it has the error."""
     try:
         return answer(searcher, questions)
-    except ValueError as error:
+    except QueryError as error:
         if len(questions) == 1:
             return [error]
     return [_together(answer, searcher, [question])[0] for question in questions]
@@ -81,7 +83,7 @@ def _searched(searcher: Searcher, questions: list[Search]) -> list[Answer]:
     queries = [question.query for question in questions]
     vectors = np.empty((len(queries), searcher.side.dim), np.float32)
     in_words = [n for n, query in enumerate(queries) if not isinstance(query, np.ndarray)]
-    vectors[in_words] = searcher.vectors_of([queries[number] for number in in_words])
+    vectors[in_words] = _vectors_of(searcher, [queries[number] for number in in_words])
     for number, query in enumerate(queries):
         if isinstance(query, np.ndarray):
             vectors[number] = _unit(query, searcher.side.dim)
@@ -101,7 +103,7 @@ def _searched(searcher: Searcher, questions: list[Search]) -> list[Answer]:
 
 def _embedded(searcher: Searcher, questions: list[Embed]) -> list[Embedded]:
     texts = [text for question in questions for text in question.texts]
-    vectors = searcher.vectors_of([[Part(text)] for text in texts])
+    vectors = _vectors_of(searcher, [(Part(text),) for text in texts])
     found, start = [], 0
     for question in questions:
         stop = start + len(question.texts)
@@ -109,6 +111,15 @@ def _embedded(searcher: Searcher, questions: list[Embed]) -> list[Embedded]:
         found.append(Embedded(vectors[start:stop], num))
         start = stop
     return found
+
+
+def _vectors_of(searcher: Searcher, queries: list[Query]) -> np.ndarray:
+    try:
+        return searcher.vectors_of(queries)
+    except QueryError:
+        raise
+    except ValueError as error:  # of a tokenizer that refuses a text, as too long
+        raise QueryError(str(error)) from error
 
 
 def num_tokens(ready: InferenceModel, texts: Sequence[str]) -> int:

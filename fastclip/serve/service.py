@@ -5,6 +5,7 @@ from typing import Any
 
 from fastclip.embeddings.reader import Embeddings
 from fastclip.models.inference import InferenceModel
+from fastclip.search.query import QueryError
 from fastclip.search.results import Result
 from fastclip.search.searcher import Searcher, open_searcher
 from fastclip.serve.batching import Batcher, Busy, TooSlow
@@ -67,7 +68,7 @@ class Service:
             raise Refusal(503, str(error)) from None
         except TooSlow as error:
             raise Refusal(504, str(error)) from None
-        except ValueError as error:
+        except QueryError as error:
             raise Refusal(400, str(error)) from None
 
     def has_image(self, result: Result) -> bool:

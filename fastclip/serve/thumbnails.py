@@ -7,6 +7,7 @@ HTML, SVG or something else never reaches it.
 import hashlib
 import io
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
@@ -40,8 +41,8 @@ def thumbnail(
     Raises:
         Refusal: the row has no image that can be shown; the message has no path.
     """
+    path = _path_of(embeddings, row)
     try:
-        path = embeddings.image_file(row)
         with open_regular(path) as file:
             status = os.fstat(file.fileno())
             if status.st_size > limits.image_bytes:
@@ -49,12 +50,19 @@ def thumbnail(
             facts = (str(path), status.st_mtime_ns, status.st_size, size)
             mark = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
             return Thumbnail(mark, None if mark == known else _jpeg(file, SIZES[size]))
-    except IndexError:
-        raise Refusal(404, f"there is no row {row}") from None
     except OSError:
         raise _unseen(row, "its file cannot be read") from None
     except ImageError:
         raise _unseen(row, "its file is no image, is damaged or is too large") from None
+
+
+def _path_of(embeddings: Embeddings, row: int) -> Path:
+    try:
+        (known,) = embeddings.metadata([row])
+    except IndexError:
+        raise Refusal(404, f"there is no row {row}") from None
+    try:
+        return embeddings.image_of(row, known)
     except ValueError:
         raise _unseen(row, "no file below the folder of images is known") from None
 

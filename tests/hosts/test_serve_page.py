@@ -104,6 +104,7 @@ def test_a_search_is_in_the_address_and_says_what_stands_out(page, address):
     told = page.inner_text("#headline")
     number = page.locator("article.stands-out").count()
     assert told == f"{number} results stand out from chance"
+    assert page.inner_text("#judged") == "by the mean and covariance of all vectors"
     assert page.locator(".mark:visible").count() == number  # in words, not by colour alone
     assert (
         captions(page)[:number] == ["a green star"] * number

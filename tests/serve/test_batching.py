@@ -9,11 +9,12 @@ import pytest
 
 from fastclip.search import searcher
 from fastclip.search.encoding import vectors_of_texts
-from fastclip.search.query import Part
+from fastclip.search.query import Part, QueryError
+from fastclip.serve.app import make_app
 from fastclip.serve.batching import Batcher, Busy, TooSlow
 from fastclip.serve.limits import Limits
 from fastclip.serve.questions import Embed, Search, answer_all
-from tests.support.asgi import together
+from tests.support.asgi import get, post, together
 
 PATIENT = replace(Limits(), gather_seconds=0.2, batch=4)
 
@@ -158,3 +159,32 @@ def test_one_pass_of_the_model_answers_all_and_a_fault_is_its_own(service, monke
     answers = answer_all(service.searchers, mixed)
     assert answers[0].results[0].id == 0 and "cannot be searched for" in str(answers[1])
     assert answers[2].results[0].id == 3 and answers[3].vectors.argmax() == 1
+
+
+def test_a_text_that_the_tokenizer_refuses_is_the_fault_of_who_sent_it(service):
+    def refusing(texts):
+        if any("long" in text for text in texts):
+            raise ValueError("a text has 78 tokens, and may have 77")
+        return tokenizer(texts)
+
+    one = service.searchers["images"]
+    tokenizer = one.ready.tokenizer
+    strict = {"images": replace(one, ready=replace(one.ready, tokenizer=refusing))}
+    search = Search("images", (Part("number 3"),), 1)
+    long = [Search("images", (Part("long 4"),), 1), Embed(("long 5",))]
+    found = answer_all(strict, [search, *long])
+    assert found[0].results[0].id == 3
+    assert [type(error) for error in found[1:]] == [QueryError] * 2
+    assert "may have 77" in str(found[1])
+
+
+def test_a_fault_of_the_files_is_not_told_as_one_of_the_question(service, monkeypatch):
+    def damaged(self, numbers):
+        raise ValueError("/home/me/index/metadata_0.jsonl, line 3: not JSON")
+
+    monkeypatch.setattr(type(service.embeddings), "metadata", damaged)
+    app = make_app(service)
+    for address, body in (("/search", {"q": "number 3"}), ("/metadata", {"ids": [1]})):
+        answer = post(app, address, body)
+        assert answer.status == 500 and b"/home" not in answer.body
+    assert get(app, "/image/3").status == 500

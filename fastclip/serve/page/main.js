@@ -1,10 +1,15 @@
 // The state of the page: a line, other parts, what was answered. The address has all but images.
 
+import { showChips } from "./chips.js";
 import { addressOf, base64Of, lineOf, readAddress, sent } from "./query.js";
 import { focusResult, nameOf, show } from "./results.js";
 
 const FIRST = 40; // results; "Show more" doubles them
 const MOST = 3000; // as the server has it
+const JUDGED = {
+  normal: "by the mean and covariance of all vectors",
+  captions: "compared with the best matches of other captions",
+};
 const at = (id) => document.getElementById(id);
 const images = new Map(); // of this visit: what was dropped, by number
 let others = []; // parts that are rows and images
@@ -86,6 +91,7 @@ function finish(found, kept) {
   answer = found;
   show(found, kept, act);
   at("headline").textContent = found.headline;
+  at("judged").textContent = JUDGED[found.judged_by] ?? "";
   at("headline").classList.toggle("nothing", found.headline.startsWith("nothing"));
   at("results").removeAttribute("aria-busy");
   at("export").disabled = !found.results.length;
@@ -104,39 +110,20 @@ function act(name, row) {
   scrollTo({ top: 0 });
 }
 
-// Chips: the texts as the server has read them, then rows and images in the order of `others`.
+// The texts as the server has read them, then rows and images in the order of `others`.
 function showParts(parts) {
   shownParts = parts;
   const texts = parts.filter((part) => part.kind === "text");
-  at("parts").replaceChildren(...[...texts, ...others].map((part) => {
-    const item = at("part").content.cloneNode(true).firstElementChild;
-    const what = part.kind === "text" ? part.value
-      : part.kind === "row" ? `like no. ${part.value}` : "your image";
-    const sign = item.querySelector(".sign");
-    const picture = item.querySelector("img");
-    const weight = Math.abs(part.weight);
-    sign.textContent = part.weight < 0 ? "−" : "+";
-    sign.setAttribute("aria-label",
-      `${what} is ${part.weight < 0 ? "subtracted: add" : "added: subtract"} it`);
-    item.classList.toggle("subtracted", part.weight < 0);
-    item.querySelector(".what").textContent = weight === 1 ? what : `${weight} × ${what}`;
-    item.querySelector(".remove").setAttribute("aria-label", `Remove ${what}`);
-    if (part.kind !== "text") {
-      picture.addEventListener("error", () => picture.remove());
-      picture.src = part.kind === "row" ? `image/${part.value}` : images.get(part.image).url;
-      picture.hidden = false;
-    }
-    const replace = (...by) => {
-      if (part.kind === "text") {
-        at("query").value = lineOf(texts.flatMap((other) => (other === part ? by : [other])));
-        ask();
-      } else change(others.flatMap((other) => (other === part ? by : [other])));
-      at("query").focus();
-    };
-    sign.addEventListener("click", () => replace({ ...part, weight: -part.weight }));
-    item.querySelector(".remove").addEventListener("click", () => replace());
-    return item;
-  }));
+  const addressOfPicture = (part) => (
+    part.kind === "row" ? `image/${part.value}` : images.get(part.image).url);
+  showChips([...texts, ...others], addressOfPicture, (part, by) => {
+    const replaced = (all) => all.flatMap((other) => (other === part ? by : [other]));
+    if (part.kind === "text") {
+      at("query").value = lineOf(replaced(texts));
+      ask();
+    } else change(replaced(others));
+    at("query").focus();
+  });
 }
 
 async function searchImage(file) {
