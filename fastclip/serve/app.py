@@ -27,6 +27,7 @@ PAGE = {
     "/page/page.css": ("page.css", "text/css"),
     "/page/main.js": ("main.js", "text/javascript"),
     "/page/chips.js": ("chips.js", "text/javascript"),
+    "/page/dropping.js": ("dropping.js", "text/javascript"),
     "/page/query.js": ("query.js", "text/javascript"),
     "/page/results.js": ("results.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -105,8 +106,8 @@ def _health(service: Service) -> Callable:
             name: {"vectors": len(searcher.side), "dim": searcher.side.dim}
             for name, searcher in service.searchers.items()
         }
-        model = service.ready.name
-        return JSONResponse({"status": "ok", "name": service.name, "model": model, "sides": sides})
+        told = {"status": "ok", "name": service.name, "model": service.ready.name, "sides": sides}
+        return JSONResponse(told | {"most_results": service.limits.results})
 
     return health
 

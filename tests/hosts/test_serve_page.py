@@ -171,6 +171,25 @@ def test_results_are_added_and_subtracted_and_parts_are_removed(page):
     shows_parts(page, "−2 × blue circle", f"+like no. {row}")
 
 
+def test_the_address_says_what_is_searched_and_what_of_it_cannot_be_read(page, address):
+    page.goto(f"{address}?q=red+circle&over=texts")
+    page.wait_for_selector("article.words")
+    assert page.input_value("#over") == "texts"
+    page.select_option("#over", "images")
+    page.wait_for_selector("article:not(.words)")
+    assert fields(page) == ["q=red circle"]
+    page.go_back()
+    page.wait_for_selector("article.words")
+    assert page.input_value("#over") == "texts"
+    page.goto(f"{address}?q=red+circle&like=abc&like=0:3&over=sounds&page=2")
+    page.wait_for_selector("article")
+    assert page.inner_text("#error") == (
+        "The address has page, like=abc, like=0:3, over=sounds, which cannot be read: it is left "
+        "out."
+    )
+    shows_parts(page, "+red circle")
+
+
 def test_captions_and_file_names_are_text(page, address):
     search(page, "orange heart")
     page.wait_for_selector("article.stands-out")

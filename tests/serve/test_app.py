@@ -120,7 +120,7 @@ def test_a_server_for_other_machines_answers_to_any_name(service):
 
 def test_health_says_what_is_served(app):
     assert get(app, "/health").json == {
-        "status": "ok", "name": "index", "model": "numbers",
+        "status": "ok", "name": "index", "model": "numbers", "most_results": 3000,
         "sides": {
             "images": {"vectors": 121, "dim": 128}, "texts": {"vectors": 121, "dim": 128}
         },

@@ -1,11 +1,11 @@
 // The state of the page: a line, other parts, what was answered. The address has all but images.
 
 import { showChips } from "./chips.js";
+import { onImage } from "./dropping.js";
 import { addressOf, base64Of, lineOf, readAddress, sent } from "./query.js";
-import { focusResult, nameOf, show } from "./results.js";
+import { focusResult, show } from "./results.js";
 
 const FIRST = 40; // results; "Show more" doubles them
-const MOST = 3000; // as the server has it
 const JUDGED = {
   normal: "by the mean and covariance of all vectors",
   captions: "compared with the best matches of other captions",
@@ -16,14 +16,20 @@ let others = []; // parts that are rows and images
 let shownParts = []; // as the server has understood them
 let answer = null;
 let wanted = FIRST;
+let most = FIRST; // as the server says
 let asking = null; // the request that is under way
 
-function write(kind = "push") {
-  const options = { over: at("over").value === at("over").options[0]?.value ? "" : at("over").value,
-    dedup: at("dedup").checked ? "1" : "" };
+const firstSide = () => at("over").options[0].value;
+
+function write() {
+  const over = at("over").value === firstSide() ? "" : at("over").value;
+  const options = { over, dedup: at("dedup").checked ? "1" : "" };
   const kept = others.filter((part) => part.kind === "image")
     .map((part) => ({ image: part.image, weight: part.weight }));
-  history[`${kind}State`]({ kept }, "", addressOf(at("query").value.trim(), others, options));
+  const address = addressOf(at("query").value.trim(), others, options);
+  // Images are in no address: only without any does the same one mean the same.
+  const isSame = address === location.search && !kept.length && !history.state?.kept?.length;
+  history[isSame ? "replaceState" : "pushState"]({ kept }, "", address);
 }
 
 function read(state) {
@@ -32,10 +38,16 @@ function read(state) {
   const known = kept.filter(({ image }) => images.has(image));
   at("query").value = found.line;
   others = [...found.rows, ...known.map(({ image, weight }) => imagePart(image, weight))];
-  if (found.over) at("over").value = found.over;
+  at("over").value = found.over || firstSide();
   at("dedup").checked = found.dedup;
   wanted = FIRST;
+  const left = [...found.unread];
+  if (!at("over").value) {
+    left.push(`over=${found.over}`);
+    at("over").value = firstSide();
+  }
   search();
+  if (left.length) fail(`The address has ${left.join(", ")}, which cannot be read: it is left out.`);
   if (known.length < kept.length) fail("The image of this search is gone: drop it once more.");
 }
 
@@ -96,7 +108,7 @@ function finish(found, kept) {
   at("results").removeAttribute("aria-busy");
   at("export").disabled = !found.results.length;
   at("numbers").hidden = !found.results.length;
-  at("more").hidden = found.results.length < wanted || wanted >= MOST;
+  at("more").hidden = found.results.length < wanted || wanted >= most;
 }
 
 function fail(text) {
@@ -134,15 +146,13 @@ async function searchImage(file) {
 }
 
 function save() {
-  const results = JSON.stringify(answer, (key, value) => (key === "images" ? undefined : value), 1);
+  const results = JSON.stringify({ ...answer, images: undefined }, null, 1);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([results], { type: "application/json" }));
   link.download = "results.json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
-
-const firstImage = (files) => [...(files ?? [])].find((file) => file.type.startsWith("image/"));
 
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -153,15 +163,9 @@ at("query").addEventListener("keydown", (event) => {
   event.preventDefault();
   focusResult(0);
 });
-at("pick").addEventListener("click", () => at("file").click());
-at("file").addEventListener("change", () => {
-  const file = at("file").files[0];
-  if (file) searchImage(file);
-  at("file").value = "";
-});
 at("more").addEventListener("click", () => {
   const kept = answer.results.length;
-  wanted = Math.min(2 * wanted, MOST);
+  wanted = Math.min(2 * wanted, most);
   search(at("dedup").checked ? 0 : kept).then(() => focusResult(kept));
 });
 at("export").addEventListener("click", save);
@@ -178,35 +182,13 @@ document.addEventListener("keydown", (event) => {
   at("query").focus();
   at("query").select();
 });
-document.addEventListener("paste", (event) => {
-  const file = firstImage(event.clipboardData?.files);
-  if (!file) return;
-  event.preventDefault();
-  searchImage(file);
-});
-let depth = 0; // of elements that something is dragged over
-document.addEventListener("dragenter", () => {
-  depth += 1;
-  at("drop").hidden = false;
-});
-document.addEventListener("dragleave", () => {
-  depth -= 1;
-  at("drop").hidden = depth <= 0;
-});
-document.addEventListener("dragover", (event) => event.preventDefault());
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  depth = 0;
-  at("drop").hidden = true;
-  const file = firstImage(event.dataTransfer?.files);
-  if (file) searchImage(file);
-  else fail("What was dropped is no image file.");
-});
+onImage(searchImage, fail);
 addEventListener("popstate", (event) => read(event.state));
 
 try {
-  const { name, sides } = await (await fetch("health")).json();
+  const { name, sides, most_results: mostResults } = await (await fetch("health")).json();
   at("name").textContent = name;
+  most = mostResults;
   for (const side of Object.keys(sides)) at("over").append(new Option(side, side));
   at("over-label").hidden = Object.keys(sides).length < 2;
   read(history.state);

@@ -26,19 +26,23 @@ export function addressOf(line, parts, options) {
   return text ? `?${text}` : location.pathname;
 }
 
-// Returns the line and the rows of an address; what is no row there is left out.
+// Returns the line and the rows of an address, and what of it cannot be read.
 export function readAddress(search) {
   const fields = new URLSearchParams(search);
-  const rows = fields.getAll("like").flatMap((text) => {
-    const [, weight, row] = /^(?:([-+.\de]+):)?(\d{1,15})$/.exec(text) ?? [];
-    const part = { kind: "row", value: Number(row), weight: weight ? Number(weight) : 1 };
-    return row && Number.isFinite(part.weight) && part.weight ? [part] : [];
-  });
+  const rows = [];
+  const unread = [...fields.keys()].filter((name) => !["q", "like", "over", "dedup"].includes(name));
+  for (const text of fields.getAll("like")) {
+    const [, weight = "1", row] = /^(?:([-+.\de]+):)?(\d{1,15})$/.exec(text) ?? [];
+    const part = { kind: "row", value: Number(row), weight: Number(weight) };
+    if (row && Number.isFinite(part.weight) && part.weight) rows.push(part);
+    else unread.push(`like=${text}`);
+  }
   return {
     line: fields.get("q") ?? "",
     rows,
     over: fields.get("over") ?? "",
     dedup: fields.get("dedup") === "1",
+    unread,
   };
 }
 
