@@ -32,6 +32,7 @@ COMMANDS = {
     "index": "prepare vectors for searches that know what chance gives",
     "search": "find the images or texts nearest to a query",
     "duplicates": "list near duplicates among images or texts, as groups",
+    "serve": "search in a browser, and endpoints for programs",
     "bench": "time losses against each other and count memory",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",
     "plan": "what a batch size takes of a GPU's memory, and what fits",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from fastclip.atomic_file import CannotWrite
 from fastclip.data.sources.samples import BadSample
+from fastclip.embeddings import metadata
 from fastclip.embeddings.layout import MANIFEST, shard_folder
 from fastclip.embeddings.manifest import Manifest, ManifestError, ModelRecord, SourceRecord
 from fastclip.embeddings.reader import open_embeddings
@@ -331,3 +333,23 @@ def test_damaged_manifest_of_a_resumed_job_is_no_reason_to_overwrite_it(tmp_path
     (tmp_path / MANIFEST).write_text("{")
     with pytest.raises(ManifestError), EmbeddingsWriter(tmp_path, head(), True):
         pass
+
+
+def test_rows_in_parquet_may_be_asked_for_by_another_thread_in_between(tmp_path, monkeypatch):
+    monkeypatch.setattr(metadata, "ROWS_PER_GROUP", 1)
+    rows = [{"image_path": None, "caption": None, "key": str(number)} for number in range(2)]
+    (tmp_path / "rows.parquet").write_bytes(metadata.encoded(rows, "parquet"))
+    file = metadata.open_metadata(tmp_path / "rows.parquet")
+    opened = type(file)._opened
+    asked = []
+
+    @contextmanager
+    def disturbed(self):
+        with opened(self) as found:
+            yield found
+        if not asked:
+            asked.append(1)
+            file.rows([1])
+
+    monkeypatch.setattr(type(file), "_opened", disturbed)
+    assert [row["key"] for row in file.rows([0])] == ["0"] and asked
