@@ -1,12 +1,4 @@
-"""`fastclip bench`: measure and print a table, or print one from saved results.
-
-For example
-    fastclip bench loss --n 4096 8192 --d 512 --dtype float32
-    fastclip bench loss --n 4096 --data random trained --autocast --accuracy
-    fastclip bench siglip --n 1024 --provider "fastclip/*" open_clip
-    fastclip bench providers
-    fastclip bench report benchmarks/results/DEVICE/DATE-loss.json
-"""
+"""`fastclip bench`: measure and print a table, or print one from saved results."""
 
 import argparse
 import datetime
@@ -28,20 +20,36 @@ from fastclip.benchmarks.report import markdown
 from fastclip.benchmarks.results import Results, load_results
 from fastclip.printable import printable_lines
 
+DESCRIPTION = """\
+Times the losses of fastclip and of other libraries in turns, forward and backward, counts their
+memory and their error, and prints a table.
+"""
+EPILOG = """\
+for example
+    fastclip bench loss --n 4096 8192 --d 512 --dtype float32
+    fastclip bench loss --n 4096 --data random trained --autocast --accuracy
+    fastclip bench siglip --n 1024 --provider "fastclip/*" open_clip
+    fastclip bench providers
+    fastclip bench report benchmarks/results/DEVICE/DATE-loss.json
+"""
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    clip = actions.add_parser("loss", help="time the CLIP loss", description=measure.__doc__)
-    siglip = actions.add_parser("siglip", help="time the SigLIP loss")
+    clip = actions.add_parser("loss", help="Time the CLIP loss.", description=measure.__doc__)
+    siglip = actions.add_parser("siglip", help="Time the SigLIP loss.")
     _add_measurement(clip, "clip")
     _add_measurement(siglip, "siglip")
-    listing = actions.add_parser("providers", help="list providers and who would sit out, and why")
+    listing = actions.add_parser(
+        "providers", help="List providers, and those that would sit out, with the reason."
+    )
     listing.set_defaults(handler=_list)
-    report = actions.add_parser("report", help="print the table of saved results, and plot them")
+    report = actions.add_parser("report", help="Print the table of saved results, and plot them.")
     report.add_argument("results", type=Path, metavar="RESULTS.json")
-    report.add_argument("--plots", action="store_true", help="write the PNGs beside the results")
+    report.add_argument("--plots", action="store_true", help="Write the PNGs beside the results.")
     report.set_defaults(handler=_report)
 
 
@@ -58,41 +66,51 @@ def _add_measurement(parser: argparse.ArgumentParser, objective: str) -> None:
     parser.set_defaults(handler=_measure, objective=objective)
 
     what = parser.add_argument_group("what is measured")
-    what.add_argument("--n", type=int, nargs="+", default=[1024, 4096], help="pairs in the batch")
-    what.add_argument("--d", type=int, nargs="+", default=[512], help="dimension of the features")
-    what.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"])
-    what.add_argument("--data", nargs="+", choices=tuple(DATA), default=["random"])
-    what.add_argument("--logit-scale", type=float, nargs="+", default=[100.0])
     what.add_argument(
-        "--autocast", action="store_true", help="float32 cases also under autocast to bfloat16"
+        "--n", type=int, nargs="+", default=[1024, 4096], help="The numbers of pairs in a batch."
+    )
+    what.add_argument("--d", type=int, nargs="+", default=[512], help="The dimensions of features.")
+    what.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"],
+        help="The dtypes of features.")  # fmt: skip
+    what.add_argument("--data", nargs="+", choices=tuple(DATA), default=["random"],
+        help="What features are like: see benchmarks/cases.py.")  # fmt: skip
+    what.add_argument("--logit-scale", type=float, nargs="+", default=[100.0],
+        help="The factors of cosines.")  # fmt: skip
+    what.add_argument(
+        "--autocast", action="store_true", help="Time float32 cases under autocast to bfloat16 too."
     )
     what.add_argument(
         "--provider", nargs="+", metavar="NAME", default=["*"],
-        help='names or patterns such as "fastclip/*"; default: all. See `fastclip bench providers`',
+        help='Names or patterns, such as "fastclip/*", of what `fastclip bench providers` lists. '
+        "The default is all.",
     )  # fmt: skip
     what.add_argument(
         "--memory", action=argparse.BooleanOptionalAction, default=default.memory,
-        help="peak memory, each in a fresh process",
+        help="Measure peak memory, of each in a fresh process.",
     )  # fmt: skip
     what.add_argument(
         "--accuracy", action=argparse.BooleanOptionalAction, default=default.accuracy,
-        help=f"error against float64, up to N = {EXACT_UP_TO}",
+        help=f"Measure the error against float64, up to N = {EXACT_UP_TO}.",
     )  # fmt: skip
 
     how = parser.add_argument_group("how")
-    how.add_argument("--threads", type=int, help="torch.set_num_threads; default: torch's own")
-    how.add_argument("--rounds", type=int, default=default.rounds, help="at least so many")
+    how.add_argument(
+        "--threads", type=int, help="How many threads torch uses. The default is torch's own."
+    )
+    how.add_argument(
+        "--rounds", type=int, default=default.rounds, help="Measure at least so many rounds."
+    )
     how.add_argument(
         "--budget", type=float, default=default.budget_seconds, metavar="SECONDS",
-        help="go on with rounds until so much time is spent on an N",
+        help="Go on with rounds until so much time is spent on an N.",
     )  # fmt: skip
     how.add_argument(
         "--limit", type=float, default=default.limit_seconds, metavar="SECONDS",
-        help="a call slower than this is measured once",
+        help="Measure a call that is slower than this once.",
     )  # fmt: skip
     how.add_argument(
         "--output", type=Path, metavar="DIR",
-        help="write DIR/<device>/<date>-<loss or siglip>.json, .md and plots",
+        help="Write DIR/<device>/<date>-<loss or siglip>.json, .md and plots.",
     )  # fmt: skip
 
 

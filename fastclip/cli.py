@@ -1,7 +1,11 @@
 """The `fastclip` command: one line per subcommand, each in a module of `fastclip.commands`.
 
 A subcommand's module offers `add_arguments(parser)` and `run(args) -> int | None` and is imported
-only when it is asked for, so that `fastclip doctor` needs none of the extras of `fastclip demo`.
+only when it is asked for, so that `fastclip doctor` needs none of the extras of `fastclip demo`. If
+words may stand on both sides of options, its `WORDS` is the name of the argument that has them.
+
+Ctrl-C ends a command with one line. A command that knows what is complete by then raises a
+`KeyboardInterrupt` with a text that says it.
 """
 
 import argparse
@@ -15,14 +19,20 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from fastclip.installation import PACKAGE, advice_on_hidden_package
+from fastclip.printable import printable_lines
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program whose reader went away
+STOPPED = 130  # 128 + SIGINT: what it says of one that Ctrl-C has ended
 COMMANDS = {
     "demo": "train a small CLIP on images of digits, with the fused loss",
     "train": "train on your pairs, with a batch of any size",
     "classify": "say which of your classes images show",
     "eval": "evaluate a trained model: zero-shot, retrieval, linear probes",
     "embed": "turn images and texts into files of vectors",
+    "index": "prepare vectors for searches that know what chance gives",
+    "search": "find the images or texts nearest to a query",
+    "duplicates": "list near duplicates among images or texts, as groups",
+    "serve": "search in a browser, and endpoints for programs",
     "bench": "time losses against each other and count memory",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",
     "plan": "what a batch size takes of a GPU's memory, and what fits",
@@ -33,12 +43,33 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
+    chosen = next((a for a in arguments if not a.startswith("-")), None)
+    status = 0
+    try:
+        try:
+            status = _run(arguments, chosen)
+        except KeyboardInterrupt as stop:
+            status = STOPPED
+            told = f"; {printable_lines(str(stop))}" if str(stop) else ""
+            print(f"fastclip{f' {chosen}' if chosen else ''}: stopped{told}", file=sys.stderr)
+        sys.stdout.flush()
+    except OSError as error:
+        # EIO is what a terminal says that is gone.
+        if error.errno not in (errno.EPIPE, errno.EIO) or not _has_lost_its_reader(sys.stdout):
+            raise  # of another pipe or connection
+        # Who read our output, `head` for example, has seen enough; Python must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status or CLOSED_PIPE
+    return status
+
+
+def _run(arguments: list[str], chosen: str | None) -> int:
     parser = argparse.ArgumentParser(
         prog="fastclip", description="The CLIP loss without the N x N logits."
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    chosen = next((a for a in arguments if not a.startswith("-")), None)
+    command = None
     for name, summary in COMMANDS.items():
         subparser = commands.add_parser(name, help=summary, description=summary)
         if name == chosen:
@@ -51,6 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 2
             command.add_arguments(subparser)
     args, unknown = parser.parse_known_args(arguments)
+    words = getattr(command, "WORDS", None)
+    if unknown and words and all(word == "-" or word[:1] != "-" for word in unknown):
+        # argparse takes words of a list that stand together; people write some behind options.
+        setattr(args, words, getattr(args, words) + unknown)
+        unknown = []
     if unknown:
         chosen_parser = commands.choices.get(args.command, parser)
         chosen_parser.error(_objection_to(unknown, chosen_parser))
@@ -62,18 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
-    status = 0
-    try:
-        status = command.run(args) or 0
-        sys.stdout.flush()
-    except OSError as error:
-        # EIO is what a terminal says that is gone.
-        if error.errno not in (errno.EPIPE, errno.EIO) or not _has_lost_its_reader(sys.stdout):
-            raise  # of another pipe or connection
-        # Who read our output, `head` for example, has seen enough; Python must not flush again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return status or CLOSED_PIPE
-    return status
+    return command.run(args) or 0
 
 
 def _has_lost_its_reader(output: TextIO) -> bool:
@@ -92,7 +117,8 @@ def _objection_to(unknown: Sequence[str], parser: argparse.ArgumentParser) -> st
     """What is wrong with arguments that nobody takes, with the nearest that somebody does."""
     flags = (flag for action in parser._actions for flag in action.option_strings)
     known = {flag.lstrip("-"): flag for flag in flags}
-    name = unknown[0].partition("=")[0].lstrip("-")
+    first = next((word for word in unknown if word[:1] == "-"), unknown[0])
+    name = first.partition("=")[0].lstrip("-")
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     hint = f"; nearest: {known[near[0]]}" if near else ""
     return f"unrecognized arguments: {' '.join(unknown)}{hint}"

@@ -10,11 +10,13 @@ import errno
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fastclip.atomic_file import writing
+from fastclip.atomic_file import CannotWrite, writing
 
+# What it says where there are no locks: some networks' file systems, and systems without `fcntl`.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 TAKEN = (errno.EACCES, errno.EAGAIN)  # what the system says of a lock that another process holds
 SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -52,11 +54,15 @@ def try_to_lock(file: int) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: Path, seconds: float = math.inf) -> Iterator[None]:
+def locked(
+    path: Path, seconds: float = math.inf, tell: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Only one process is in the context of a file at a time; the file stays.
 
     Args:
         seconds: how long to wait for another process.
+        tell: called with the reason where there are no locks, and the context is then entered
+            without one; None refuses that.
 
     Raises:
         TimeoutError: another process has been in there for so long.
@@ -65,7 +71,7 @@ def locked(path: Path, seconds: float = math.inf) -> Iterator[None]:
     file = open_to_lock(path)
     try:
         deadline = time.monotonic() + seconds
-        while not _try_to_lock(file, path):
+        while not _try_to_lock(file, path, tell):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"another process has held {path} for {seconds:g} s")
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -74,6 +80,11 @@ def locked(path: Path, seconds: float = math.inf) -> Iterator[None]:
         os.close(file)
 
 
-def _try_to_lock(file: int, path: Path) -> bool:
-    with writing(path):
+def _try_to_lock(file: int, path: Path, tell: Callable[[str], None] | None) -> bool:
+    try:
         return try_to_lock(file)
+    except OSError as error:
+        if tell is None or error.errno not in NO_LOCKS:
+            raise CannotWrite(path, error) from error
+        tell(str(error.strerror or error))
+        return True

@@ -1,8 +1,11 @@
 """The `fastclip` command."""
 
+import importlib
 import importlib.util
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 import types
@@ -35,6 +38,36 @@ def test_every_command_has_help(command, capsys):
         cli.main([command, "--help"])
     assert exit.value.code == 0
     assert f"fastclip {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_examples_in_the_help_of_a_command_are_commands(name, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    examples = [line for line in examples_in(capsys.readouterr().out) if line[0] == name]
+    assert examples
+    asked = []
+    module = importlib.import_module(f"fastclip.commands.{name}")
+    monkeypatch.setattr(module, "run", lambda args: asked.append(args.command))
+    for example in examples:
+        assert cli.main(example) == 0
+    assert asked == [name] * len(examples)
+
+
+def examples_in(text):
+    """The arguments of every `fastclip` in an example, without what a shell does with them."""
+    _, examples = re.split(r"(?im)^(?:for example|example:).*$", text, maxsplit=1)
+    for line in re.findall(r"^ +.*\bfastclip .*", examples.replace("\\\n", " "), re.M):
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&<>;")
+        lexer.wordchars += "{}*?:,=/.-"
+        words = []
+        for word in [*lexer, "&&"]:
+            if set(word) <= set("|&<>;"):
+                if "fastclip" in words[:6]:
+                    yield words[words.index("fastclip") + 1 :]
+                words = []
+            else:
+                words.append(word)
 
 
 def test_unknown_command_is_an_error(capsys):
@@ -140,15 +173,54 @@ def test_reader_that_goes_away_is_not_a_traceback():
     assert (process.wait(timeout=120), error) == (cli.CLOSED_PIPE, b"")
 
 
+def command_that(run):
+    return types.SimpleNamespace(add_arguments=lambda parser: None, run=run)
+
+
 def test_pipe_that_breaks_elsewhere_is_an_error(monkeypatch):
     def run(args):
         raise BrokenPipeError("a worker is gone")
 
-    command = types.SimpleNamespace(add_arguments=lambda parser: None, run=run)
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: command)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: command_that(run))
     with open(os.devnull, "w") as output, pytest.raises(BrokenPipeError, match="a worker is gone"):
         monkeypatch.setattr(sys, "stdout", output)
         cli.main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [((), ""), (("2 files are written",), "; 2 files are written")]
+)
+def test_ctrl_c_is_one_line_and_the_status_of_a_shell(monkeypatch, capsys, said, told):
+    def run(args):
+        print("what was done")
+        raise KeyboardInterrupt(*said)
+
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: command_that(run))
+    assert cli.main(["embed"]) == 130
+    assert capsys.readouterr() == ("what was done\n", f"fastclip embed: stopped{told}\n")
+
+
+def test_ctrl_c_while_a_command_is_imported_is_one_line_too(monkeypatch, capsys):
+    def interrupted(name):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cli.importlib, "import_module", interrupted)
+    assert cli.main(["eval", "x"]) == 130
+    assert capsys.readouterr().err == "fastclip eval: stopped\n"
+
+
+def test_ctrl_c_after_the_reader_has_gone_is_no_traceback(monkeypatch, capfd):
+    def run(args):
+        print("what nobody reads")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: command_that(run))
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert cli.main(["embed"]) == 130
+    assert capfd.readouterr().err == "fastclip embed: stopped\n"
 
 
 def test_python_m_fastclip_is_the_command():

@@ -1,4 +1,4 @@
-"""Imports point downwards: cli -> commands, compat, benchmarks, integrations -> demo -> train ->
+"""Imports point down: cli -> commands, compat, benchmarks, integrations -> demo -> serve, train ->
 evaluate, search -> embeddings -> models -> data, losses -> functional -> distributed -> ops ->
 backends -> rectangle. Backends import neither each other nor the layers above."""
 
@@ -32,7 +32,7 @@ LAYERS = [
     {"models"},
     {"embeddings"},
     {"evaluate", "search"},
-    {"train"},
+    {"serve", "train"},
     {"demo"},
     {"benchmarks", "commands", "compat", "integrations"},
     {"cli", "__main__"},
@@ -50,6 +50,7 @@ OPTIONAL = {
     "yaml",
 }
 OPTIONAL |= {"torchvision", "timm", "tokenizers", "datasets", "pyarrow", "faiss", "lance", "ray"}
+OPTIONAL |= {"starlette", "uvicorn"}
 
 
 def layer(module: str) -> int:
@@ -93,9 +94,11 @@ def test_backends_do_not_import_each_other(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_optional_packages_are_imported_where_they_are_used(path):
     found = {n.split(".")[0] for n in imported(path, top_level_only=True)} & OPTIONAL
-    # The kernels are Triton's; the package's own file, which is always imported, is not.
+    # The kernels are Triton's; the package's own file, which is always imported, is not. The server
+    # is Starlette's, and its room is imported by what serves.
     kernels = path.parent == PACKAGE / "backends" / "triton" and path.name != "__init__.py"
-    assert found <= ({"triton"} if kernels else set())
+    server = path.parent == PACKAGE / "serve" and path.name != "__init__.py"
+    assert found <= ({"triton"} if kernels else {"starlette"} if server else set())
 
 
 def test_what_gpu_backends_share_knows_no_kernels():

@@ -65,6 +65,8 @@ def test_pure_python_wheel_ships_the_package_and_no_tests(checkout, tmp_path):
     assert "fastclip/backends/gpu/verified.csv" in names
     assert "fastclip/benchmarks/cases.py" in names and "fastclip/compat/clip/clip.py" in names
     assert "fastclip/evaluate/imagenet_classes.txt" in names
+    assert "fastclip/evaluate/imagenet_wnids.txt" in names
+    assert "fastclip/serve/page/index.html" in names and "fastclip/serve/page/main.js" in names
     assert not any("test" in name or name.startswith("csrc") for name in names)
     assert not any(name.endswith(".so") for name in names)
     (metadata,) = [name for name in names if name.endswith("METADATA")]

@@ -8,7 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
-from fastclip.commands.model_arguments import FAILED, add_model_arguments, model_of, refusing
+from fastclip.commands.model_arguments import (
+    FAILED,
+    add_model_arguments,
+    if_stopped,
+    model_of,
+    refusing,
+)
 from fastclip.data.loading.bad_samples import listed
 from fastclip.data.sources.image_files import image_files
 from fastclip.evaluate.answers import Answer
@@ -87,7 +93,10 @@ def _classify(args: argparse.Namespace) -> int:
     classifier = _classifier(args, prompts)
     skipped: Counter[str] = Counter()
     num_classified = 0
-    with progress_bar(total, title="classifying", unit="image", shown=is_watched()) as advance:
+    with (
+        if_stopped(lambda: printable(_counted(num_classified, skipped))),
+        progress_bar(total, title="classifying", unit="image", shown=is_watched()) as advance,
+    ):
         for answer in classifier.answers(images, args.top, args.batch_size):
             if answer.skipped is None:
                 num_classified += 1
@@ -158,9 +167,7 @@ def _summary(
     num_classified: int, skipped: Counter[str], others: Counter[str], prompts: ClassPrompts,
     classifier: ImageClassifier,
 ) -> str:  # fmt: skip
-    line = f"{_plural(num_classified, 'image')} classified"
-    if skipped:
-        line += f", {skipped.total()} skipped: {listed(skipped)}"
+    line = _counted(num_classified, skipped)
     if others:
         line += f"; {_plural(others.total(), 'file')} in folders ignored: {listed(others)}"
     names = classifier.names
@@ -169,6 +176,11 @@ def _summary(
         classes = f"{len(names):,} classes of {len(prompts.names):,} names, {prompts.said}"
     scale = f"probabilities at a logit scale of {classifier.ready.logit_scale:.4g}"
     return f"{printable(line)}\n{printable(classes)}; {scale}"
+
+
+def _counted(num_classified: int, skipped: Counter[str]) -> str:
+    line = f"{_plural(num_classified, 'image')} classified"
+    return f"{line}, {skipped.total()} skipped: {listed(skipped)}" if skipped else line
 
 
 def _plural(number: int, noun: str) -> str:

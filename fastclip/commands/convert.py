@@ -17,22 +17,37 @@ from fastclip.models.presets import has_clip_vocabulary, preprocess_of
 from fastclip.models.registry import get_model_config
 from fastclip.printable import printable_lines
 
+DESCRIPTION = """\
+Rewrites the weights of a model in the layout of another library. All weights are read into a model
+first, so that none is missing, left over or of another shape.
+"""
+EPILOG = """\
+for example
+    fastclip convert logs/my-run/checkpoints/epoch_32.pt my-model --to hf
+    fastclip convert ViT-B-32.pt my-model --to open_clip
+    fastclip convert hf-model weights.pt --to openai
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("source", type=Path, metavar="SRC",
-        help="file or directory: OpenAI's, open_clip's, transformers' or fastclip's")  # fmt: skip
+        help="The file or directory that is read: of OpenAI, open_clip, transformers or "
+        "fastclip.")  # fmt: skip
     parser.add_argument("destination", type=Path, metavar="DST",
-        help="directory to make; a file for --to openai")  # fmt: skip
-    parser.add_argument("--to", required=True, choices=LAYOUTS, help="layout of DST")
+        help="The directory that is made, or with --to openai the file.")  # fmt: skip
+    parser.add_argument("--to", required=True, choices=LAYOUTS, help="The layout of DST.")
     parser.add_argument("--model", metavar="NAME",
-        help="architecture, see fastclip.list_models(); by default told by SRC")  # fmt: skip
+        help="The architecture, of fastclip.list_models(). The default is what SRC "
+        "says.")  # fmt: skip
     parser.add_argument("--activation", choices=tuple(ACTIVATIONS), nargs="+", metavar="NAME",
-        help=f"{', '.join(ACTIVATIONS)}: of weights that do not say it, of both towers or of the "
-        "vision and the text tower; with --model, the name says it")  # fmt: skip
+        help="The activation of weights that do not say it, of both towers or of the vision and "
+        f"the text tower: {', '.join(ACTIVATIONS)}. With --model, the name says it.")  # fmt: skip
     parser.add_argument("--heads", type=int, nargs="+", metavar="N",
-        help="attention heads of weights that do not say them and are not like a published "
-        "model, of both towers or of the vision and the text tower; with --model, the name says "
-        "them")  # fmt: skip
+        help="The number of attention heads of weights that do not say it and are not like a "
+        "published model, of both towers or of the vision and the text tower. With --model, the "
+        "name says it.")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,18 +15,41 @@ from fastclip.demo.settings import DemoSettings
 from fastclip.ops.dispatch import ORDER
 from fastclip.printable import printable_lines
 
+DESCRIPTION = """\
+Trains a small CLIP on captioned images of handwritten digits, which are part of scikit-learn, in
+about two minutes on two CPU cores. What it has learned is printed, drawn and written to a
+checkpoint that the other commands take.
+"""
+EPILOG = """\
+for example
+    fastclip demo
+    fastclip demo --steps 50 --output quick-demo    # shorter, and less is learned
+    fastclip classify demo-output/checkpoint.pt digit.png --classes digits --templates digits
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    def option(name: str, help: str, **settings) -> None:
-        parser.add_argument(name, help=f"{help} (default: %(default)s)", **settings)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
 
-    option("--batch-size", "pairs in one loss", type=int, default=2048, metavar="N")
-    option("--steps", "optimiser steps", type=int, default=200, metavar="N")
-    option("--seed", "seed of the initial weights", type=int, default=0, metavar="N")
-    option("--output", "directory of demo.png and checkpoint.pt", type=Path,
+    def option(name: str, help: str, **settings) -> None:
+        parser.add_argument(name, help=f"{help} The default is %(default)s.", **settings)
+
+    option("--batch-size", "The number of pairs in one loss.", type=int, default=2048, metavar="N")
+    option("--steps", "The number of optimiser steps.", type=int, default=200, metavar="N")
+    option("--seed", "The seed of the initial weights.", type=int, default=0, metavar="N")
+    option("--output", "The folder that demo.png and checkpoint.pt are written to.", type=Path,
            default=Path("demo-output"), metavar="DIR")  # fmt: skip
-    option("--backend", "what computes the loss", choices=("auto", *ORDER), default="auto")
-    option("--threads", "CPU threads", type=int, default=torch.get_num_threads(), metavar="N")
+    option(
+        "--backend", "Which backend computes the loss.", choices=("auto", *ORDER), default="auto"
+    )
+    option(
+        "--threads",
+        "How many threads of the CPU are used.",
+        type=int,
+        default=torch.get_num_threads(),
+        metavar="N",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,12 +37,24 @@ OPTIONAL = {
     "faiss": ("indexes for approximate search", "'fastclip-kernels[search]'"),
     "lance": ("tables of vectors for LanceDB", "'fastclip-kernels[lance]'"),
     "ray": ("embedding on several machines", "'fastclip-kernels[ray]'"),
+    "uvicorn": ("fastclip serve", "'fastclip-kernels[serve]'"),
     "open_clip": ("CLIP's vocabulary; a peer in fastclip bench", "open_clip_torch"),
 }
 
 
+DESCRIPTION = """\
+Prints what is installed, which backends run on this machine and in which order backend='auto' tries
+them, and for what does not run the reason and what to do about it. Add it to a report of a fault.
+"""
+EPILOG = """\
+for example
+    fastclip doctor
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
 
 
 def run(args: argparse.Namespace) -> int:

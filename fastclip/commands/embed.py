@@ -2,13 +2,16 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from fastclip.commands.model_arguments import ERRORS, add_model_arguments, fail, model_of
+from fastclip.commands.model_arguments import add_model_arguments, if_stopped, model_of, refusing
 from fastclip.data.loading.bad_samples import skipped_summary
 from fastclip.data.preprocess import DECODINGS
+from fastclip.embeddings.columns import LONGEST_NAME, MOST_COLUMNS, OTHER_COLUMNS
 from fastclip.embeddings.embed_source import embed
 from fastclip.embeddings.job import Progress
 from fastclip.embeddings.layout import METADATA_FORMATS
+from fastclip.embeddings.manifest import read_manifest
 from fastclip.embeddings.storage import DTYPES
 from fastclip.printable import printable
 from fastclip.progress import is_watched, progress_bar
@@ -65,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default is %(default)s.")  # fmt: skip
     group.add_argument("--resume", action="store_true",
         help="Go on where a job with the same model, source and settings was stopped. The files "
-        "are then the same as if it had not been.")  # fmt: skip
+        "are then the same as if it had not been. Inputs that were written since are "
+        "refused.")  # fmt: skip
     group = parser.add_argument_group("how it is done")
     group.add_argument("--batch-size", metavar="N", type=int, default=256,
         help="The number of images or texts of one forward of the model. The default is "
@@ -86,32 +90,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    return refusing("embed", _embed, args)
+
+
+def _embed(args: argparse.Namespace) -> int:
     chosen = args.images or args.texts
-    try:
-        ready = model_of(args)
-        print(f"{ready.name} on {ready.device}, {ready.precision.name}", file=sys.stderr)
-        with _Bar() as bar:
-            found = embed(
-                ready, args.source, args.out,
-                images=args.images if chosen else None, texts=args.texts if chosen else None,
-                store=args.store, metadata=args.metadata,
-                rows_per_file=args.rows_per_file, batch_size=args.batch_size,
-                workers=args.workers, decode=args.decode, shard=args.shard,
-                resume=args.resume, strict=args.strict,
-                max_bad_rate=args.max_bad_rate, image_key=args.image_key,
-                caption_key=args.caption_key, separator=args.separator, progress=bar.show,
-                tell=_tell,
-            )  # fmt: skip
-    except ERRORS as error:
-        return fail("embed", error)
+    ready = model_of(args, _tower(args))
+    print(f"{ready.name} on {ready.device}, {ready.precision.name}", file=sys.stderr)
+    with _Bar() as bar, if_stopped(lambda: _complete(bar.folder)):
+        found = embed(
+            ready, args.source, args.out,
+            images=args.images if chosen else None, texts=args.texts if chosen else None,
+            store=args.store, metadata=args.metadata,
+            rows_per_file=args.rows_per_file, batch_size=args.batch_size,
+            workers=args.workers, decode=args.decode, shard=args.shard,
+            resume=args.resume, strict=args.strict,
+            max_bad_rate=args.max_bad_rate, image_key=args.image_key,
+            caption_key=args.caption_key, separator=args.separator, progress=bar.show,
+            tell=_tell,
+        )  # fmt: skip
     print(_summary(found))
     return 0
 
 
+def _tower(args: argparse.Namespace) -> str | None:
+    """The one tower that is needed, if it is known before the source is read."""
+    if args.source == "-" or (args.texts and not args.images):
+        return "text"
+    return "image" if args.images and not args.texts else None
+
+
 class _Bar:
-    """A progress bar at a terminal; elsewhere nothing."""
+    """A progress bar at a terminal; elsewhere nothing.
+
+    Attributes:
+        folder: that the job writes to; None before it has begun.
+    """
 
     def __enter__(self) -> "_Bar":
+        self.folder: Path | None = None
         self._context, self._shown = None, 0
         return self
 
@@ -120,6 +137,7 @@ class _Bar:
             self._context.__exit__(*error)
 
     def show(self, state: Progress) -> None:
+        self.folder = state.folder
         seen = state.account.num_seen
         if self._context is None:
             self._context = progress_bar(
@@ -128,6 +146,14 @@ class _Bar:
             self._advance = self._context.__enter__()
         self._advance(seen - self._shown, _rates(state))
         self._shown = seen
+
+
+def _complete(folder: Path | None) -> str:
+    """What is complete of a job that was stopped."""
+    if folder is None:
+        return ""
+    rows = read_manifest(folder).rows
+    return f"{folder} has {rows:,} complete rows, and the same command with --resume goes on"
 
 
 def _rates(state: Progress) -> str:
@@ -141,6 +167,17 @@ def _summary(state: Progress) -> str:
         lines.append(skipped_summary(state.not_of_samples))
     if state.account.num_bad:
         lines.append(f"skipped inputs are listed in {state.folder / 'skipped.jsonl'}")
+    if state.left_out:
+        lines.append(
+            f"{state.left_out:,} values of metadata are left out: numbers that are not finite or "
+            "are too long, and what is nested too deep"
+        )
+    if state.gathered:
+        lines.append(
+            f"{state.gathered:,} values of metadata are in the column {OTHER_COLUMNS}, as JSON: a "
+            f"file has at most {MOST_COLUMNS} columns of samples, and names of at most "
+            f"{LONGEST_NAME} characters"
+        )
     if state.decoded:
         lines.append(
             f"decoding {state.decoded:,} images took {state.decode_seconds:.1f} s of all threads "

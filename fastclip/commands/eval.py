@@ -9,9 +9,10 @@ from fastclip.commands.eval_arguments import (
     add_eval_arguments,
     chosen,
     reading,
+    require_flags_looked_at,
     require_use,
 )
-from fastclip.commands.model_arguments import model_of, refusing
+from fastclip.commands.model_arguments import if_stopped, model_of, refusing
 from fastclip.evaluate.evaluation import (
     FEW_SHOT,
     PROBE,
@@ -29,7 +30,8 @@ from fastclip.evaluate.results.file import ResultsFile
 from fastclip.evaluate.results.formats import FORMATS, cautions
 from fastclip.evaluate.results.result import Result
 from fastclip.evaluate.sets.labelled import LabelledSet
-from fastclip.evaluate.sets.opening import LABELLED, PAIRS, PairSet, open_set
+from fastclip.evaluate.sets.opening import LABELLED, PAIRS, PairSet, find_set
+from fastclip.evaluate.sets.reading import LookedAt, Reading
 from fastclip.printable import printable, printable_lines
 
 FIGURED = (ZERO_SHOT, PROBE, FEW_SHOT)
@@ -72,21 +74,24 @@ def _evaluate(args: argparse.Namespace) -> int:
     require_use(args, [task for task in TASKS if any(task in step.tasks for step in steps)])
     _require_figure(args.figure, steps)
     # Before anything is computed for it.
-    output = None if args.output is None else ResultsFile(args.output)
+    output = None if args.output is None else ResultsFile(args.output, _say)
     ready = model_of(args)
     print(f"{printable(ready.name)}, {ready.precision.name} on {ready.device}")
-    for step in steps:
-        results = evaluate_data(
-            ready, step.data, step.tasks, train=step.train, batch_size=args.batch_size,
-            workers=args.workers, max_bad_rate=args.max_bad_rate, say=_say,
-            pretrained=args.pretrained or "", features=args.features, **chosen(args),
-        )  # fmt: skip
-        for result in results:
-            print(f"\n{words.report(result)}", flush=True)
-            if output is not None:
-                _append(output, result, args.format or "fastclip")
-        if args.figure is not None:
-            _draw(args.figure, results, ready.name)
+    num_done = 0
+    with if_stopped(lambda: f"{num_done} of {len(steps)} data sets evaluated"):
+        for step in steps:
+            results = evaluate_data(
+                ready, step.data, step.tasks, train=step.train, batch_size=args.batch_size,
+                workers=args.workers, max_bad_rate=args.max_bad_rate, say=_say,
+                pretrained=args.pretrained or "", features=args.features, **chosen(args),
+            )  # fmt: skip
+            for result in results:
+                print(f"\n{words.report(result)}", flush=True)
+                if output is not None:
+                    _append(output, result, args.format or "fastclip")
+            if args.figure is not None:
+                _draw(args.figure, results, ready.name)
+            num_done += 1
     return 0
 
 
@@ -97,9 +102,10 @@ def _steps(args: argparse.Namespace) -> list[Step]:
         is_pairs = {task == RETRIEVAL for task in args.task}
         if len(is_pairs) == 1:
             wanted = PAIRS if True in is_pairs else LABELLED
-    opened = [open_set(spec, reading(args, args.split), wanted) for spec in args.data]
+    opened, looked_at = _found(args.data, reading(args), wanted)
     train_data = args.train_data or []
-    trained = [open_set(spec, reading(args, args.train_split), LABELLED) for spec in train_data]
+    trained, train_looked_at = _found(train_data, reading(args, is_to_train=True), LABELLED)
+    require_flags_looked_at(args, looked_at, train_looked_at)
     found = [(data, tasks_of(data, args.task, bool(trained))) for data in opened]
     _require_tasks(args, found)
     to_train = [data for data, tasks in found if set(tasks) & set(TRAINED)]
@@ -115,6 +121,14 @@ def _steps(args: argparse.Namespace) -> list[Step]:
         Step(data, tasks, next(remaining) if set(tasks) & set(TRAINED) else None)
         for data, tasks in found
     ]
+
+
+def _found(
+    specs: list[str], how: Reading, wanted: str | None
+) -> tuple[list[LabelledSet | PairSet], list[LookedAt]]:
+    """Open data, and tell what each of them looks at."""
+    found = [find_set(spec, how, wanted) for spec in specs]
+    return [data for data, _ in found], [looked_at for _, looked_at in found]
 
 
 def _require_tasks(

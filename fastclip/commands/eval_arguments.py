@@ -10,7 +10,13 @@ from fastclip.evaluate.evaluation import ALL, FEW_SHOT, RETRIEVAL, TASKS, TRAINE
 from fastclip.evaluate.metrics import RECALLS
 from fastclip.evaluate.probe.few_shot import SHOTS
 from fastclip.evaluate.results.formats import FORMATS
-from fastclip.evaluate.sets.opening import DATASET_TYPES, Reading
+from fastclip.evaluate.sets.reading import (
+    DATASET_TYPES,
+    FIELDS,
+    LookedAt,
+    Reading,
+    require_looked_at,
+)
 
 DESCRIPTION = """\
 Evaluates a trained model: zero-shot classification with prompts, retrieval with several captions
@@ -33,6 +39,10 @@ and with data of your own, a folder with a folder of images for each class, or p
     fastclip eval --compare base.jsonl mine.jsonl
 """
 NUM_WORKERS = 4
+FLAGS = {
+    "separator": "--csv-separator", "image_key": "--image-key", "caption_key": "--caption-key",
+    "label_key": "--label-key", "split": "--split",
+}  # fmt: skip
 # Flags that some tasks alone look at.
 OF_TASKS = {
     "classes": (ZERO_SHOT,), "templates": (ZERO_SHOT,), "subset": (ZERO_SHOT,),
@@ -75,7 +85,8 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the machine")
     group.add_argument("--features", type=Path, metavar="FOLDER",
         help="Where features are kept, so that the next evaluation of this model on these data "
-        "encodes nothing. Those of another model or of other data are refused.")  # fmt: skip
+        "encodes nothing. Those of another model, of other data or of files that were written "
+        "since are refused.")  # fmt: skip
     group.add_argument("--batch-size", type=number_from(1), default=64, metavar="N",
         help="Images, or prompts, that are encoded at once. The default is 64.")  # fmt: skip
     group.add_argument("--workers", type=number_from(0), default=NUM_WORKERS, metavar="N",
@@ -95,12 +106,12 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--dataset-type", choices=DATASET_TYPES, default="auto",
         help="How DATA are read. By default this goes by names and by what is in a folder; the "
         "name of a Hugging Face data set needs hf.")  # fmt: skip
-    group.add_argument("--split", default="test", metavar="NAME",
+    group.add_argument("--split", metavar="NAME",
         help="The split of a Hugging Face data set, or of CLIP_benchmark's folders. The default is "
         "test.")  # fmt: skip
-    group.add_argument("--train-split", default="train", metavar="NAME",
+    group.add_argument("--train-split", metavar="NAME",
         help="The same of --train-data. The default is train.")  # fmt: skip
-    group.add_argument("--csv-separator", default="\t", metavar="X",
+    group.add_argument("--csv-separator", metavar="X",
         help="The character that separates columns of a table. The default is a tab.")  # fmt: skip
     group.add_argument("--image-key", metavar="NAME",
         help="The column of images, or their suffixes in shards and folders.")  # fmt: skip
@@ -119,16 +130,18 @@ def _add_tasks(group: argparse._ArgumentGroup) -> None:
         help="What to do. By default labelled images are classified zero-shot, and probed if there "
         "is --train-data, and pairs are retrieved; all adds probes of few images.")  # fmt: skip
     group.add_argument("--classes", metavar="FILE",
-        help="The names of the classes: a text with one on each line, in the order of the labels "
-        "or of the sorted folders, a .json file, or imagenet. By default those that come with the "
-        "data, or the names of the folders.")  # fmt: skip
+        help="The names of the classes: a text with one on each line, a .json file, or imagenet. "
+        "They are in the order of the labels or of the sorted folders, which is said; or in any "
+        "order, if they are the data's own. By default they are these.")  # fmt: skip
     group.add_argument("--templates", nargs="+", metavar="TEMPLATE",
         help="What is said of a class: texts with {} where the name goes; or imagenet80, "
-        "imagenet7, or none for names alone; or a file with a text on each line, or a .json file. "
+        "imagenet7, or none for names alone; or a file with a text on each line, or a .json file, "
+        "where the name may also go where {c} is. "
         "By default those that come with the data, or 'a photo of a {}.'")  # fmt: skip
     group.add_argument("--subset", metavar="FILE",
         help="A text with the classes that images may belong to, on a line each, as for "
-        "ImageNet-R: no other is predicted.")  # fmt: skip
+        "ImageNet-R: no other is predicted. Data with as many classes are of these, by name or, "
+        "where they call them otherwise, in this order.")  # fmt: skip
     group.add_argument("--recall-at", nargs="+", type=number_from(1), metavar="K",
         help=f"The K of R@K in retrieval. The default is {_listed(RECALLS)}.")  # fmt: skip
     group.add_argument("--shots", nargs="+", type=number_from(1), metavar="K",
@@ -147,12 +160,30 @@ def chosen(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def reading(args: argparse.Namespace, split: str) -> Reading:
-    """How the flags say that data are read."""
+def reading(args: argparse.Namespace, is_to_train: bool = False) -> Reading:
+    """How the flags say that --data are read, or --train-data."""
+    split, other = (args.train_split, "train") if is_to_train else (args.split, "test")
     return Reading(
         args.dataset_type, args.csv_separator, args.image_key, args.caption_key, args.label_key,
-        split,
+        split, other,
     )  # fmt: skip
+
+
+def require_flags_looked_at(
+    args: argparse.Namespace, data: Sequence[LookedAt], train_data: Sequence[LookedAt]
+) -> None:
+    """Refuse flags that none of the data sets looks at.
+
+    Raises:
+        ValueError: there is one.
+    """
+    *of_files, split = FIELDS
+    require_looked_at(reading(args), [*data, *train_data], of_files, FLAGS)
+    require_looked_at(reading(args), data, [split], FLAGS)
+    if args.train_split is not None and not train_data:
+        raise ValueError("--train-split has no effect without --train-data")
+    names = FLAGS | {split: "--train-split"}
+    require_looked_at(reading(args, is_to_train=True), train_data, [split], names)
 
 
 def require_use(args: argparse.Namespace, tasks: Sequence[str]) -> None:

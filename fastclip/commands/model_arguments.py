@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.inference import InferenceModel, open_model
@@ -22,7 +23,19 @@ def add_model_arguments(parser: argparse.ArgumentParser, is_required: bool = Tru
     """Add MODEL and the flags that go with it."""
     number = None if is_required else "?"
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP, nargs=number)
+    _add_flags(parser.add_argument_group("the model"))
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --model and the flags that go with it, for what knows its model from a file."""
     group = parser.add_argument_group("the model")
+    group.add_argument("--model", metavar="MODEL",
+        help=f"{MODEL_HELP} The default is the model that made the embeddings, where it was "
+        "then.")  # fmt: skip
+    _add_flags(group)
+
+
+def _add_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--pretrained", metavar="TAG|FILE",
         help="The weights of an architecture: a tag of fastclip.list_pretrained(), or a "
         "file.")  # fmt: skip
@@ -36,11 +49,11 @@ def add_model_arguments(parser: argparse.ArgumentParser, is_required: bool = Tru
         help="Where published weights are kept.")  # fmt: skip
 
 
-def model_of(args: argparse.Namespace) -> InferenceModel:
-    """Open the model that the arguments name; raises as `open_model`."""
+def model_of(args: argparse.Namespace, only: str | None = None) -> InferenceModel:
+    """Open the model that the arguments name, or one tower of it; raises as `open_model`."""
     return open_model(
         args.model, args.pretrained, device=args.device, precision=args.precision,
-        cache_dir=args.cache_dir,
+        cache_dir=args.cache_dir, only=only,
     )  # fmt: skip
 
 
@@ -54,6 +67,15 @@ def refusing(
         raise  # nobody reads what is printed: `cli.py` knows what that means
     except ERRORS as error:
         return fail(command, error)
+
+
+@contextmanager
+def if_stopped(told: Callable[[], str]) -> Iterator[None]:
+    """In this context Ctrl-C ends the command with a text on what is complete by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(told()) from None
 
 
 def fail(command: str, error: Exception | str) -> int:

@@ -13,27 +13,39 @@ from fastclip.printable import printable_lines
 from fastclip.train.memory.activation_budget import GIB, parse_bytes
 from fastclip.train.planning.plan import Plan, forward_flops_per_pair, make_plan
 
+DESCRIPTION = """\
+Counts, without a GPU, what a training step takes of a GPU's memory, and says which micro-batch and
+which settings fit. The exit status is 0 if something fits, 1 if nothing does, and 2 if the command
+is refused.
+"""
+EPILOG = """\
+for example
+    fastclip plan --model ViT-B-32 --global-batch-size 32768 --gpu-memory 24GiB
+    fastclip plan --model ViT-L-14 --gpu-memory 80GiB --ranks 8 --fsdp --grad-checkpointing
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    def option(name: str, help: str, **settings) -> None:
-        parser.add_argument(name, help=f"{help} (default: %(default)s)", **settings)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
 
-    parser.add_argument("--model", required=True, metavar="NAME", help="see fastclip.list_models()")
-    option("--global-batch-size", "pairs in one loss", type=int, default=32768, metavar="N")
-    option("--gpu-memory", "memory of each GPU", default="24GiB", metavar="SIZE")
-    option("--ranks", "number of GPUs", type=int, default=1, metavar="N")
-    option(
-        "--precision",
-        "how the towers compute, as in fastclip train",
-        choices=PRECISIONS,
-        default="amp_bf16",
-    )
-    parser.add_argument(
-        "--fsdp", action="store_true", help="shard weights and moments over ranks (FSDP2)"
-    )
-    option("--schedule", "how the loss goes over ranks", choices=LOSS_SCHEDULES, default="gather")
+    def option(name: str, help: str, **settings) -> None:
+        parser.add_argument(name, help=f"{help} The default is %(default)s.", **settings)
+
+    parser.add_argument("--model", required=True, metavar="NAME",
+        help="The name of an architecture, of fastclip.list_models().")  # fmt: skip
+    option("--global-batch-size", "The number of pairs in one loss.", type=int, default=32768,
+           metavar="N")  # fmt: skip
+    option("--gpu-memory", "The memory of each GPU.", default="24GiB", metavar="SIZE")
+    option("--ranks", "The number of GPUs.", type=int, default=1, metavar="N")
+    option("--precision", "How the towers compute, as in `fastclip train`.", choices=PRECISIONS,
+           default="amp_bf16")  # fmt: skip
+    parser.add_argument("--fsdp", action="store_true",
+        help="Count weights and moments that are sharded over ranks (FSDP2).")  # fmt: skip
+    option("--schedule", "How the loss goes over ranks.", choices=LOSS_SCHEDULES,
+           default="gather")  # fmt: skip
     parser.add_argument("--grad-checkpointing", action="store_true",
-        help="run blocks again in the backward")  # fmt: skip
+        help="Count blocks that are run again in the backward.")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,11 +1,5 @@
 """`fastclip train`: open_clip's flags, and an explicit global batch.
 
-For example
-    fastclip train --train-data "shards/{000..127}.tar" --model ViT-B-32 \\
-        --global-batch-size 32768 --micro-batch-size 256 --activation-budget 20GiB
-    torchrun --nproc-per-node 2 -m fastclip train --train-data pairs.tsv --batch-size 256
-    fastclip train --config run.yaml --resume latest --name my-run
-
 The flags are the fields of `RunConfig`: a flag, a line of a YAML file and a field are one thing.
 """
 
@@ -23,6 +17,18 @@ from fastclip.train.settings.run_config import PARTS, RunConfig
 from fastclip.train.settings.setting import About, about, hints_of
 from fastclip.train.settings.types import non_optional
 
+DESCRIPTION = """\
+Trains a CLIP or SigLIP model on pairs of images and texts, with open_clip's flags and a global
+batch of any size: what a GPU cannot hold at once is encoded in micro-batches, with the same
+gradients. A flag, a line of a file of settings and a field of RunConfig are one thing.
+"""
+EPILOG = """\
+for example
+    fastclip train --train-data "shards/{000..127}.tar" --model ViT-B-32 \\
+        --global-batch-size 32768 --micro-batch-size 256 --activation-budget 20GiB
+    torchrun --nproc-per-node 2 -m fastclip train --train-data pairs.tsv --batch-size 256
+    fastclip train --config run.yaml --resume latest --name my-run
+"""
 SHOWN = {"\t": "tab"}  # defaults that are shown by another name
 # open_clip's flags that change nothing here, and why.
 ACCEPTED = {
@@ -42,7 +48,7 @@ WITH_VALUE = ("--val-num-samples", "--loss-dist-impl")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = __doc__
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.usage = "%(prog)s [--help] [--config FILE] [--<setting> <value> ...]"
     parser.add_argument("--config", type=Path, metavar="FILE",
         help="Read these settings from a file, YAML or JSON. Flags take precedence.")  # fmt: skip

@@ -18,7 +18,6 @@ from fastclip.benchmarks.gpu.verify.verification import Finding, verify
 from fastclip.printable import printable_lines
 
 SECONDS = 240.0
-INTERRUPTED = 130  # 128 + SIGINT: what a shell says of a program that it ended
 DESCRIPTION = """\
 Checks every set of kernels that runs on this GPU against float64, and times it against the plain
 PyTorch backend 'chunked' and against open_clip's formula. Each set runs in a process of its own,
@@ -28,11 +27,17 @@ They hold for this GPU, its driver, these versions and these kernels: after an u
 
 The exit status is 0 if all that ran is right, 1 if something failed, and 2 if nothing could run.
 """
+EPILOG = """\
+for example
+    fastclip verify
+    fastclip verify --device cuda:1 --seconds 120
+    fastclip verify --show
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = DESCRIPTION
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("--device", default="cuda", metavar="DEVICE",
         help="The GPU, as torch names it, for example cuda:1 (default: %(default)s).")  # fmt: skip
     parser.add_argument("--seconds", type=_seconds, default=SECONDS, metavar="S",
@@ -60,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         return _fail(f"the file of verdicts cannot be used: {error}")
     except KeyboardInterrupt:
-        print("fastclip verify: interrupted; what was found is in the file", file=sys.stderr)
-        return INTERRUPTED
+        raise KeyboardInterrupt("what was found is in the file") from None
     verdicts = {finding.is_right for finding in findings}
     if not verdicts & {True, False}:
         return _fail(f"--seconds {args.seconds:g} left no time for a verdict")

@@ -28,14 +28,26 @@ def read_json(path: Path, error: type[ValueError] = ValueError, most: int = LARG
         content = file.read(most + 1)
     if len(content) > most:
         raise error(f"{path} has more than {most:,} bytes, too many for such JSON")
+    return parse_json(content, str(path), error)
+
+
+def parse_json(content: bytes, name: str, error: type[ValueError] = ValueError) -> Any:
+    """Return what JSON in UTF-8 says.
+
+    Args:
+        name: what errors call it.
+
+    Raises:
+        error: it is not JSON, or nested deeper than `DEEPEST_JSON`.
+    """
     try:
         values = json.loads(content.decode())
     except RecursionError:
-        raise error(f"{path} is nested deeper than {DEEPEST_JSON} levels") from None
+        raise error(f"{name} is nested deeper than {DEEPEST_JSON} levels") from None
     except ValueError as reason:
-        raise error(f"{path} is not JSON: {first_line(reason)}") from None
-    if not _ends(values, most):
-        raise error(f"{path} is nested deeper than {DEEPEST_JSON} levels")
+        raise error(f"{name} is not JSON: {first_line(reason)}") from None
+    if not _ends(values, len(content)):
+        raise error(f"{name} is nested deeper than {DEEPEST_JSON} levels")
     return values
 
 

@@ -9,11 +9,14 @@ feed         inputs decoded ahead, in order
 
 layout       where things are in a folder of embeddings
 manifest     what the folder says of itself: model, source, settings, files and their digests
+             (manifest_fields: what JSON must have for it)
 storage      vectors as float32, float16 or int8
 metadata     what is known of each row, as Parquet or JSON lines
+columns      which columns a file of metadata has
 moments      mean and covariance, from sums
 skip_list    what has no vector, and why
 writer       writes a folder, file after file, under a lock; what is killed goes on
+remains      what a killed job left, and who goes on removes
 reader       opens a folder, shards of one, or clip-retrieval's: `open_embeddings`
 """
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,48 @@ def write_array(path: Path, array: np.ndarray, tell: Tell = lambda text: None) -
     Raises:
         CannotWrite: the disk or the folder refuses; what was there before is left as it was.
     """
-    header = io.BytesIO()
     array = np.ascontiguousarray(array)
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    return write_bytes(path, [header.getvalue(), array.reshape(-1).view(np.uint8).data], tell)
+    return write_bytes(path, [_header(array.shape, array.dtype), _bytes_of(array)], tell)
+
+
+def write_blocks(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterable[np.ndarray]
+) -> str:
+    """Write an array that comes in blocks of rows, as `write_array` does, a block at a time.
+
+    Raises:
+        CannotWrite: see `write_array`.
+        ValueError: the blocks are not an array of this shape and type.
+    """
+
+    def pieces() -> Iterator[bytes | memoryview]:
+        yield _header(shape, np.dtype(dtype))
+        rows = 0
+        for block in blocks:
+            if block.dtype != dtype or block.shape[1:] != shape[1:]:
+                raise ValueError(f"a block of {block.dtype} and shape {block.shape} does not fit")
+            rows += len(block)
+            yield _bytes_of(np.ascontiguousarray(block))
+        if rows != shape[0]:
+            raise ValueError(f"the blocks have {rows:,} rows, not {shape[0]:,}")
+
+    return write_bytes(path, pieces())
+
+
+def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    header = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(dtype)
+    values = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, values)
+    return header.getvalue()
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def write_bytes(
-    path: Path, pieces: list[bytes | memoryview], tell: Tell = lambda text: None
+    path: Path, pieces: Iterable[bytes | memoryview], tell: Tell = lambda text: None
 ) -> str:
     """Write bytes, piece after piece; as `write_array`. The folder is made if there is none."""
     digest = hashlib.sha256()

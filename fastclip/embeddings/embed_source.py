@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from fastclip.data.preprocess import DECODINGS, EvaluationTransform
+from fastclip.data.sources.file_stamp import objection_to
 from fastclip.data.sources.source import Source
 from fastclip.embeddings.feed import Feed
 from fastclip.embeddings.inputs import Input, open_input
@@ -65,7 +66,8 @@ def embed(
             in a part of their size; see `EvaluationTransform`.
         shard: (i, n) embeds part i of n, numbered from 0, into a folder in `out`; n such jobs, on
             any machines and in any order, are the whole.
-        resume: go on where a job with the same model, source and settings stopped.
+        resume: go on where a job with the same model, source and settings stopped, if no file of
+            the source was written since.
         strict: end at the first input that cannot be embedded.
         max_bad_rate: fraction of inputs, in [0, 1], that may be skipped.
         image_key, caption_key, separator: see `open_input`.
@@ -106,11 +108,12 @@ def embed(
 
     found = open_input(source, image_key=image_key, caption_key=caption_key, separator=separator)
     sides = _sides(found, images, texts)
+    _require_towers(ready, sides)
     parts = found.parts(index, count)
     out = Path(out)
+    record = SourceRecord(found.name, found.digest, found.source.stamp())
     manifest = Manifest(
-        ModelRecord.of(ready), SourceRecord(found.name, found.digest), found.root, sides, store,
-        metadata, rows_per_file,
+        ModelRecord.of(ready), record, found.root, sides, store, metadata, rows_per_file,
         {"batch_size": batch_size, "decode": decode, "shard": [index, count]},
     )  # fmt: skip
     feed = Feed(
@@ -119,6 +122,7 @@ def embed(
     )  # fmt: skip
     folder = out if count == 1 else shard_folder(out, index, count)
     with EmbeddingsWriter(folder, manifest, resume, tell) as writer:
+        _require_same_files(folder, writer.manifest, manifest)
         sizes = [part.num_samples for part in parts]
         state = Progress(
             folder, writer.manifest.rows, None if None in sizes else sum(sizes),
@@ -137,11 +141,26 @@ def _transform(ready: InferenceModel, decode: str) -> Callable[[Any], Tensor]:
     return replace(ready.transform, decode=decode)
 
 
+def _require_same_files(folder: Path, begun: Manifest, now: Manifest) -> None:
+    if (objection := objection_to(begun.source.stamp, now.source.stamp)) is not None:
+        raise ValueError(
+            f"{folder} cannot be resumed: {objection}; remove it, or begin anew in another folder"
+        )
+
+
 def _checked_shard(shard: tuple[int, int]) -> tuple[int, int]:
     index, count = shard
     if not 0 <= index < count:
         raise ValueError(f"shard must be i of n, i from 0 to n - 1, got {index} of {count}")
     return index, count
+
+
+def _require_towers(ready: InferenceModel, sides: tuple[str, ...]) -> None:
+    for side, tower in (("img", "image"), ("text", "text")):
+        if side in sides and ready.only not in (None, tower):
+            raise ValueError(
+                f"{ready.name} was opened for {ready.only}s only, and {tower}s are to be embedded"
+            )
 
 
 def _sides(found: Input, images: bool | None, texts: bool | None) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class Feed:
     ahead: inputs that are read ahead at most.
     decode_seconds: time that threads took for images so far, that of all of them together.
     num_decoded: images so far, bad ones included.
+    num_left_out: values of columns of samples so far that JSON has not; see `Sample.left_out`.
     """
 
     input: Input
@@ -60,6 +61,7 @@ class Feed:
     ahead: int
     decode_seconds: float = field(default=0.0, init=False)
     num_decoded: int = field(default=0, init=False)
+    num_left_out: int = field(default=0, init=False)
 
     def read(self, position: Position = START) -> Iterator[Taken]:
         """Yield what is behind a position, one after the other."""
@@ -121,4 +123,5 @@ class Feed:
             tokens = tokens_of(sample, self.tokenizer)
             if isinstance(tokens, BadSample):
                 return Taken(position, tokens)
+        self.num_left_out += sample.left_out
         return Taken(position, Ready(row, image, tokens))

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastclip.data.quoting import quoted
 from fastclip.embeddings.array_file import digest_of, open_array
-from fastclip.embeddings.layout import METADATA, file_of, statistics_of, vectors_of
+from fastclip.embeddings.layout import METADATA, SKIPPED, statistics_of, vectors_of
 from fastclip.embeddings.manifest import Manifest
 from fastclip.embeddings.metadata import MetadataFile, Row, open_metadata
 from fastclip.embeddings.moments import Moments
@@ -68,7 +68,7 @@ def groups_of_manifest(folder: Path, manifest: Manifest) -> list[FileGroup]:
     groups = []
     for number, record in enumerate(manifest.files):
         vectors = {side: open_stored(folder, side, number) for side in manifest.sides}
-        metadata = open_metadata(file_of(folder, METADATA, number, manifest.metadata))
+        metadata = open_metadata(manifest.path_of(folder, METADATA, number))
         group = FileGroup(f"{folder}, files {number}", vectors, metadata)
         if group.num_rows != record.rows:
             raise ValueError(
@@ -85,19 +85,21 @@ def groups_of_manifest(folder: Path, manifest: Manifest) -> list[FileGroup]:
 
 
 def check_digests(folder: Path, manifest: Manifest) -> None:
-    """Read all files that a manifest names and compare their digests.
+    """Read all files that a manifest names, the list of what was skipped too; compare digests.
 
     Raises:
         OSError: one cannot be read.
         ValueError: one is not what was written.
     """
     expected = {
-        file_of(folder, kind, number, manifest.metadata if kind == METADATA else "npy"): digest
+        manifest.path_of(folder, kind, number): digest
         for number, record in enumerate(manifest.files)
         for kind, digest in record.sha256.items()
     }
     for side, digest in (manifest.statistics or {}).items():
         expected[statistics_of(folder, side)] = digest
+    if manifest.skipped.size:
+        expected[folder / SKIPPED] = manifest.skipped.sha256
     for path, digest in expected.items():
         if digest_of(path) != digest:
             raise ValueError(f"{path} is not what was written: its SHA-256 is another")

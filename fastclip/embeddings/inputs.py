@@ -3,10 +3,8 @@
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from fastclip.data.quoting import quoted_text
 from fastclip.data.regular_file import open_regular
@@ -14,6 +12,7 @@ from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.image_list import ImageListSource
 from fastclip.data.sources.lines import LineSource
+from fastclip.data.sources.named_images import image_paths
 from fastclip.data.sources.opening import TABLE_SUFFIXES, find_type, open_source
 from fastclip.data.sources.parquet import ParquetSource, columns_of_parquet
 from fastclip.data.sources.records import parse
@@ -191,18 +190,11 @@ def _columns(
 def _root(source: Source) -> str:
     """The deepest folder that all images are in, which is looked for by reading all their names."""
     folders: set[str] = set()
-    for sample in _samples(source):
-        folders.add(os.path.dirname(os.path.abspath(sample.image)))
+    for path in image_paths(source):
+        folders.add(os.path.dirname(os.path.abspath(path)))
         if len(folders) > 1000:
             folders = {os.path.commonpath(folders)}
     return os.path.commonpath(folders) if folders else os.path.abspath(os.curdir)
-
-
-def _samples(source: Source) -> Iterable[Any]:
-    for part in source.parts():
-        for entry in source.read(part):
-            if isinstance(found := entry.load(), Sample) and "\0" not in found.image:
-                yield found
 
 
 def _range(length: int, shard: int, num_shards: int) -> tuple[int, int]:

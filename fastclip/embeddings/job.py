@@ -31,6 +31,10 @@ class Progress:
         decoded, decode_seconds: images that this process decoded, and the time for that, with all
             threads at work.
         encoded, model_seconds: rows that the model encoded in this process, and the time for that.
+        left_out: values of metadata of these rows that JSON has not, such as infinity: None stands
+            for them.
+        gathered: values of metadata of the files of this process that have no column of their own;
+            see `columns.py`.
     """
 
     folder: Path
@@ -42,6 +46,8 @@ class Progress:
     decode_seconds: float = 0.0
     encoded: int = 0
     model_seconds: float = 0.0
+    left_out: int = 0
+    gathered: int = 0
 
     @property
     def decode_rate(self) -> float:
@@ -78,20 +84,25 @@ class Job:
         Raises:
             CannotWrite, DataError, ValueError: see `embed`.
         """
-        position = _position(self._writer.manifest.position)
+        position = _position(self._writer.manifest.position, len(self._feed.parts))
         for taken in self._feed.read(position):
             self._take(taken)
             position = taken.position
             if len(self._batch) == min(self._batch_size, self._writer.room):
                 self._encode()
                 if self._writer.room == 0:
-                    self._writer.end_file(position)
+                    self._end_file(position)
         if self._batch:
             self._encode()
-        self._writer.end_file(position)
+        # Where nothing was read, nothing is behind the last file either.
+        self._end_file(None if position == START else position)
         account = self._state.account
         self._judge(account.num_bad, account.num_seen)
         self._writer.finish()
+
+    def _end_file(self, position: Position | None) -> None:
+        self._writer.end_file(position)
+        self._state.gathered = self._writer.num_gathered
 
     def _take(self, taken: Taken) -> None:
         account = self._state.account
@@ -134,15 +145,17 @@ class Job:
         state.rows += len(rows)
         state.encoded += len(rows)
         state.decoded = self._feed.num_decoded
+        state.left_out = self._feed.num_left_out
         state.decode_seconds = self._feed.decode_seconds / self._feed.workers
         self._batch = []
         self._progress(state)
 
 
-def _position(recorded: list | None) -> Position:
+def _position(recorded: list | None, num_parts: int) -> Position:
     if recorded is None:
         return START
-    if len(recorded) != 2 or any(type(value) is not int or value < 0 for value in recorded):
+    is_pair = len(recorded) == 2 and all(type(value) is int and value >= 0 for value in recorded)
+    if not is_pair or recorded[0] >= num_parts:
         raise ManifestError(f"the manifest has a position that there is not: {quoted(recorded)}")
     return recorded[0], recorded[1]
 

@@ -40,9 +40,18 @@ def scales_of(side: str) -> str:
     return f"{side}_scale"
 
 
+# Of all folders that a folder of embeddings may have.
+KINDS = (*(kind(side) for side in SIDES for kind in (vectors_of, scales_of)), METADATA)
+
+
 def file_of(folder: Path, kind: str, number: int, suffix: str = "npy") -> Path:
     """Return the path of a file, such as img_emb/img_emb_00000.npy for the kind "img_emb"."""
     return folder / kind / f"{kind}_{number:0{DIGITS}d}.{suffix}"
+
+
+def pattern_of(kind: str, suffix: str) -> str:
+    """Return the pattern of the names that `file_of` gives files of a kind, whatever the number."""
+    return rf"{kind}_\d{{{DIGITS}}}\.{suffix}"
 
 
 def statistics_of(folder: Path, side: str) -> Path:

@@ -7,21 +7,33 @@ is where the images were.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fastclip.data.json_file import read_json_object
 from fastclip.data.limits import LARGEST_JSON
 from fastclip.data.loading.bad_samples import BadSamples
-from fastclip.data.quoting import first_line, quoted, some_of
+from fastclip.data.quoting import first_line, quoted
 from fastclip.embeddings.array_file import write_bytes
-from fastclip.embeddings.layout import MANIFEST, METADATA_FORMATS, SIDES
+from fastclip.embeddings.layout import (
+    MANIFEST,
+    METADATA,
+    METADATA_FORMATS,
+    SIDES,
+    file_of,
+    scales_of,
+    vectors_of,
+)
+from fastclip.embeddings.manifest_fields import is_sha256, record, require, require_digests
 from fastclip.embeddings.storage import DTYPES
 from fastclip.models.inference import InferenceModel
 
-FORMAT, VERSION = "fastclip embeddings", 1
+FORMAT, VERSION = "fastclip embeddings", 2
+# Of folders that are read no more, why.
+FORMER = {1: "whose digests do not tell how a model computes with its weights: make it anew"}
 
 
 class ManifestError(ValueError):
@@ -34,7 +46,8 @@ class ModelRecord:
 
     Attributes:
         name: what its user called it.
-        weights, preprocess, tokenizer: SHA-256 digests; see `fastclip.models.digests`.
+        weights, preprocess, tokenizer, configuration: SHA-256 digests; see
+            `fastclip.models.digests`.
         preprocess_cfg: how images were prepared.
         precision: in which the towers computed.
         logit_scale: the factor of cosines in logits.
@@ -44,20 +57,28 @@ class ModelRecord:
     weights: str
     preprocess: str
     tokenizer: str
+    configuration: str
     preprocess_cfg: dict[str, Any]
     precision: str
     logit_scale: float
+    pretrained: str = ""
 
     @classmethod
     def of(cls, ready: InferenceModel) -> "ModelRecord":
         """Return the record of a model that was opened for inference."""
         cfg = json.loads(json.dumps(ready.preprocess_cfg))
-        return cls(ready.name, *ready.digests, cfg, ready.precision.name, ready.logit_scale)
+        return cls(
+            _findable(ready.name), *ready.digests, cfg, ready.precision.name, ready.logit_scale,
+            _findable(ready.pretrained or ""),
+        )  # fmt: skip
 
     def objection_to(self, ready: InferenceModel) -> str | None:
         """Say in what a model differs from this one; None if its vectors are these."""
-        own = (self.weights, self.preprocess, self.tokenizer)
-        names = ("other weights", "another preparation of images", "another tokenizer")
+        own = (self.weights, self.preprocess, self.tokenizer, self.configuration)
+        names = (
+            "other weights", "another preparation of images", "another tokenizer",
+            "another configuration",
+        )  # fmt: skip
         pairs = zip(names, own, ready.digests, strict=True)
         wrong = [name for name, mine, others in pairs if mine != others]
         if not wrong:
@@ -67,10 +88,17 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """What was embedded: the name that its user gave, and the SHA-256 of `Source.contents`."""
+    """What was embedded.
+
+    Attributes:
+        name: that its user gave.
+        contents: SHA-256 of `Source.contents`, which shards of one job on several machines share.
+        stamp: `Source.stamp`, which they need not share, but who goes on with these files must.
+    """
 
     name: str
     contents: str
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,6 +167,21 @@ class Manifest:
     def is_complete(self) -> bool:
         return self.statistics is not None
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What there is a file of for each number, such as "img_emb" and "metadata"."""
+        vectors = [vectors_of(side) for side in self.sides]
+        scales = [scales_of(side) for side in self.sides if self.store == "int8"]
+        return (*vectors, *scales, METADATA)
+
+    def suffix_of(self, kind: str) -> str:
+        """Return how the names of files of a kind end."""
+        return self.metadata if kind == METADATA else "npy"
+
+    def path_of(self, folder: Path, kind: str, number: int) -> Path:
+        """Return the path of the file of a kind that has a number."""
+        return file_of(folder, kind, number, self.suffix_of(kind))
+
     def same_job(self) -> dict[str, Any]:
         """Return what must be the same for one job to go on where another one stopped."""
         values = asdict(self)
@@ -146,7 +189,10 @@ class Manifest:
         source, model = values["source"] or {}, values["model"] or {}
         # What model and source are called does not count.
         job = {"source's contents": source.get("contents")} | {name: values[name] for name in own}
-        return job | {f"model's {name}": value for name, value in model.items() if name != "name"}
+        called = ("name", "pretrained")
+        return job | {
+            f"model's {name}": value for name, value in model.items() if name not in called
+        }
 
 
 def write_manifest(
@@ -177,10 +223,13 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     values = read_json_object(path, ManifestError)
-    if values.get("format") != FORMAT or values.get("version") != VERSION:
+    kind, version = values.get("format"), values.get("version")
+    if kind == FORMAT and type(version) is int and version in FORMER:
+        raise ManifestError(f"{path} is of version {version}, {FORMER[version]}")
+    if kind != FORMAT or version != VERSION:
         raise ManifestError(
-            f"{path} is of format {quoted(values.get('format'))}, version "
-            f"{quoted(values.get('version'))}; this fastclip reads {FORMAT!r}, version {VERSION}"
+            f"{path} is of format {quoted(kind)}, version {quoted(version)}; this fastclip reads "
+            f"{FORMAT!r}, version {VERSION}"
         )
     try:
         return _manifest({k: v for k, v in values.items() if k not in ("format", "version")})
@@ -188,50 +237,34 @@ def read_manifest(folder: Path) -> Manifest:
         raise ManifestError(f"{path} is damaged: {first_line(error)}") from None
 
 
+def _findable(name: str) -> str:
+    """A path from anywhere, if a name is one."""
+    return os.path.abspath(name) if name and os.path.exists(name) else name
+
+
 def _manifest(values: Mapping[str, Any]) -> Manifest:
-    found = _record(Manifest, values)
+    found = record(Manifest, values)
     found["sides"] = tuple(found["sides"])
-    found["model"] = found["model"] and ModelRecord(**_record(ModelRecord, found["model"]))
-    found["source"] = found["source"] and SourceRecord(**_record(SourceRecord, found["source"]))
-    found["files"] = tuple(FileRecord(**_record(FileRecord, file)) for file in found["files"])
-    found["skipped"] = SkippedRecord(**_record(SkippedRecord, found["skipped"]))
+    found["model"] = found["model"] and ModelRecord(**record(ModelRecord, found["model"]))
+    found["source"] = found["source"] and SourceRecord(**record(SourceRecord, found["source"]))
+    found["files"] = tuple(FileRecord(**record(FileRecord, f, "sha256")) for f in found["files"])
+    found["skipped"] = SkippedRecord(**record(SkippedRecord, found["skipped"]))
     manifest = Manifest(**found)
-    _require(bool(manifest.sides) and set(manifest.sides) <= set(SIDES), "sides")
-    _require(manifest.store in DTYPES, "store")
-    _require(manifest.metadata in METADATA_FORMATS, "metadata")
-    _require(manifest.dim is None or manifest.dim > 0, "dim")
-    _require(manifest.dim is not None or not manifest.files, "dim")
-    _require(manifest.rows_per_file > 0, "rows_per_file")
-    _require(all(0 < file.rows <= manifest.rows_per_file for file in manifest.files), "files")
-    BadSamples.from_dict(manifest.skipped.account)
+    require(all(side in SIDES for side in manifest.sides), "sides")
+    require(len(set(manifest.sides)) == len(manifest.sides) > 0, "sides")
+    require(manifest.store in DTYPES, "store")
+    require(manifest.metadata in METADATA_FORMATS, "metadata")
+    require(manifest.dim is None or manifest.dim > 0, "dim")
+    require(manifest.dim is not None or not manifest.files, "dim")
+    require(manifest.rows_per_file > 0, "rows_per_file")
+    require(all(0 < file.rows <= manifest.rows_per_file for file in manifest.files), "files")
+    for number, file in enumerate(manifest.files):
+        require_digests(file.sha256, manifest.kinds, f"files {number}")
+    if manifest.statistics is not None:
+        sides = manifest.sides if manifest.files else ()
+        require_digests(manifest.statistics, sides, "statistics")
+    skipped = manifest.skipped
+    require(skipped.size >= 0, "size")
+    require(is_sha256(skipped.sha256) or (not skipped.size and not skipped.sha256), "sha256")
+    BadSamples.from_dict(skipped.account)
     return manifest
-
-
-# The types that JSON has for a field, where the annotation does not say them.
-_TYPES: dict[str, tuple[type, ...]] = {
-    "model": (dict, type(None)), "source": (dict, type(None)), "sides": (list,), "files": (list,),
-    "skipped": (dict,), "settings": (dict,), "normalized": (bool,), "dim": (int, type(None)),
-    "position": (list, type(None)), "statistics": (dict, type(None)), "preprocess_cfg": (dict,),
-    "logit_scale": (float, int), "account": (dict,), "rows": (int,), "rows_per_file": (int,),
-    "size": (int,),
-}  # fmt: skip
-
-
-def _record(kind: type, values: Any) -> dict[str, Any]:
-    """The fields of a dataclass, all of them and of the right types."""
-    names = {f.name for f in fields(kind)}
-    if not isinstance(values, dict) or set(values) != names:
-        wrong = set(values) ^ names if isinstance(values, dict) else {kind.__name__}
-        raise ValueError(f"unknown or missing: {some_of(sorted(wrong), 8)}")
-    for name, value in values.items():
-        if name == "sha256" and kind is FileRecord:
-            is_right = isinstance(value, dict)
-        else:
-            is_right = type(value) in _TYPES.get(name, (str,))
-        _require(is_right, name)
-    return dict(values)
-
-
-def _require(holds: bool, name: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} has a value that it cannot have")

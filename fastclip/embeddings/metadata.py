@@ -3,7 +3,7 @@
 A file of rows is Parquet, by pyarrow, or JSON lines, which need nothing. Values are what JSON has.
 In Parquet a column of a file has one type: that of its values if they are all numbers or all true
 or false, and otherwise text, in which what is no text stands as JSON. The first three columns are
-there in every file, in this order.
+there in every file, in this order; which others there are, `columns.py` decides.
 """
 
 import json
@@ -142,11 +142,12 @@ class _ParquetRows:
 
     def _row(self, number: int) -> Row:
         group = bisect_right(self._stops, number)
-        if self._kept[0] != group:
+        kept = self._kept  # which another thread may replace
+        if kept[0] != group:
             with self._opened() as file:
-                self._kept = group, file.read_row_group(group)
+                kept = self._kept = group, file.read_row_group(group)
         start = self._stops[group - 1] if group else 0
-        return self._kept[1].slice(number - start, 1).to_pylist()[0]
+        return kept[1].slice(number - start, 1).to_pylist()[0]
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:

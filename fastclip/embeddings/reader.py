@@ -95,11 +95,15 @@ class Embeddings:
             ValueError: nobody has said where `root` is, the row has no path, or one that leads
                 elsewhere.
         """
-        path = self.metadata([number])[0].get("image_path")
+        return self.image_of(number, self.metadata([number])[0])
+
+    def image_of(self, number: int, row: Row) -> Path:
+        """Do what `image_file` does, of a row whose metadata is at hand."""
+        path = row.get("image_path")
+        if not isinstance(path, str) or not path or "\0" in path:
+            raise ValueError(f"row {number} of {self.folder} has no image file")
         if self.root is None:
             raise ValueError(f"where the images of {self.folder} are is not known: give root")
-        if not isinstance(path, str) or not path or "\0" in path:
-            raise ValueError(f"row {number} of {self.folder} has no image")
         normal = os.path.normpath(path)
         if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:
             raise ValueError(f"the image of row {number} is outside of root: {quoted_text(path)}")

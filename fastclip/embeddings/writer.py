@@ -1,6 +1,5 @@
 """Writes a folder of embeddings, file after file, so that a killed job loses one file's rows."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -8,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fastclip.atomic_file import remove_temporaries
 from fastclip.data.quoting import quoted
 from fastclip.data.sources.samples import BadSample
 from fastclip.embeddings.array_file import digest_of, write_array, write_bytes
+from fastclip.embeddings.columns import arranged
 from fastclip.embeddings.layout import (
+    KINDS,
     MANIFEST,
     METADATA,
     MOST_FILES,
-    STATISTICS,
-    file_of,
     scales_of,
     statistics_of,
     vectors_of,
@@ -26,6 +24,7 @@ from fastclip.embeddings.lock import locked
 from fastclip.embeddings.manifest import FileRecord, Manifest, read_manifest, write_manifest
 from fastclip.embeddings.metadata import Row, encoded, require_format
 from fastclip.embeddings.moments import Moments
+from fastclip.embeddings.remains import remove_remains
 from fastclip.embeddings.side import moments_of, open_stored
 from fastclip.embeddings.skip_list import SkipList
 from fastclip.embeddings.storage import to_stored
@@ -47,6 +46,8 @@ class EmbeddingsWriter:
     Attributes:
         manifest: so far. If it is complete, there is nothing left to write.
         skipped: the list of what is not embedded.
+        num_gathered: values of metadata so far that are in the column `OTHER_COLUMNS`; see
+            `columns.py`.
 
     Raises:
         CannotRead, CannotWrite: the disk or the folder refuses.
@@ -74,6 +75,7 @@ class EmbeddingsWriter:
         self.folder, self._wanted, self._resume, self._tell = Path(folder), manifest, resume, tell
         require_format(manifest.metadata)
         self._open = ExitStack()
+        self.num_gathered = 0
 
     def __enter__(self) -> "EmbeddingsWriter":
         with self._open:
@@ -162,12 +164,12 @@ class EmbeddingsWriter:
     def _begin(self) -> Manifest:
         path = self.folder / MANIFEST
         if not path.exists():
-            if any((self.folder / kind).exists() for kind in self._kinds()):
+            if any((self.folder / kind).exists() for kind in KINDS):
                 raise ValueError(
                     f"{self.folder} has embeddings that fastclip did not write: choose another "
                     "folder"
                 )
-            remove_temporaries(self.folder, re.escape(MANIFEST))
+            remove_remains(self.folder, self._wanted)
             write_manifest(self.folder, self._wanted, self._tell)
             return self._wanted
         if not self._resume:
@@ -183,21 +185,8 @@ class EmbeddingsWriter:
                     f"{self.folder} cannot be resumed: its {name} is {quoted(own.get(name))}, not "
                     f"{quoted(wanted.get(name))}"
                 )
-        self._remove_remains(found)
+        remove_remains(self.folder, found)
         return found
-
-    def _kinds(self) -> list[str]:
-        kinds = [kind(side) for side in ("img", "text") for kind in (vectors_of, scales_of)]
-        return [*kinds, METADATA]
-
-    def _remove_remains(self, manifest: Manifest) -> None:
-        """Of a process that was killed: temporary files, and complete ones not in the manifest."""
-        for folder in (self.folder, *(self.folder / kind for kind in (*self._kinds(), STATISTICS))):
-            if folder.is_dir():
-                remove_temporaries(folder, r".*")
-        for kind in self._kinds():
-            path = self._path(kind, len(manifest.files), manifest.metadata)
-            path.unlink(missing_ok=True)
 
     def _fill(self, side: str, vectors: np.ndarray) -> None:
         """Into arrays for a whole file, of which the system gives the pages that are written to."""
@@ -209,24 +198,28 @@ class EmbeddingsWriter:
                     self._stored[kind] = np.empty(shape, part.dtype)
                 self._stored[kind][start : start + len(part)] = part
 
-    def _path(self, kind: str, number: int, metadata: str) -> Path:
-        return file_of(self.folder, kind, number, metadata if kind == METADATA else "npy")
+    def _path(self, kind: str, number: int) -> Path:
+        return self.manifest.path_of(self.folder, kind, number)
 
     def _write_file(self, number: int) -> dict[str, str]:
         """Return the digests of the files of a number, by kind."""
-        num, metadata = len(self._rows), self.manifest.metadata
+        num = len(self._rows)
         digests = {
-            kind: write_array(self._path(kind, number, metadata), whole[:num], self._tell)
+            kind: write_array(self._path(kind, number), whole[:num], self._tell)
             for kind, whole in self._stored.items()
         }
-        path, content = self._path(METADATA, number, metadata), encoded(self._rows, metadata)
-        return digests | {METADATA: write_bytes(path, [content], self._tell)}
+        rows, num_gathered = arranged(self._rows)
+        self.num_gathered += num_gathered
+        content = encoded(rows, self.manifest.metadata)
+        return digests | {
+            METADATA: write_bytes(self._path(METADATA, number), [content], self._tell)
+        }
 
     def _take_up(self) -> None:
         """Read all complete files once: are they as they were, and what do their vectors sum to?"""
         for number, file in enumerate(self.manifest.files):
             for kind, digest in file.sha256.items():
-                path = self._path(kind, number, self.manifest.metadata)
+                path = self._path(kind, number)
                 if not path.exists() or digest_of(path) != digest:
                     raise ValueError(f"{path} is not what was written to it: begin anew")
             self._count(number)

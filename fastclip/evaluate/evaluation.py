@@ -124,6 +124,8 @@ def evaluate_data(
         return [retrieve_task(subject, data.name, pairs, about, recall_at)]
     # Names and prompts are read before anything is encoded: that may take hours.
     listed = class_list(data, classes, templates, subset) if ZERO_SHOT in todo else None
+    if listed is not None and listed.said is not None:
+        say(listed.said)
     images = encoder.labelled(data)
     about = _about(ready, data, account(data, images.bad), len(images.keys))
     results = []

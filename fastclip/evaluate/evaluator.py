@@ -73,6 +73,11 @@ class Evaluator:
         with the same tokens have one text. So several captions of an image count as they should
         (see `fastclip.evaluate.ranking`), whatever kind of data the pairs come from.
 
+        Here `fastclip eval` is stricter: it keeps equal captions apart, each with the image that it
+        is from, so that its recalls are those of CLIP_benchmark. Pairs that are trained on may have
+        one caption at many images, and no model can know which of them is meant. Where no caption
+        stands twice, the two agree.
+
         Args:
             loader: this rank's part of the pairs, one epoch of it.
 

@@ -32,6 +32,7 @@ def _lines(file_name: str) -> tuple[str, ...]:
 
 
 IMAGENET_CLASSNAMES = _lines("imagenet_classes.txt")
+IMAGENET_WNIDS = _lines("imagenet_wnids.txt")  # what its folders are called, sorted
 OPENAI_IMAGENET_TEMPLATES = tuple(map(PromptTemplate, _lines("imagenet_templates.txt")))
 SIMPLE_IMAGENET_TEMPLATES = tuple(
     map(

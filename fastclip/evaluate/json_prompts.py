@@ -10,7 +10,6 @@ Sources: CLIP_benchmark 1.6.2, --custom_classname_file and --custom_template_fil
 """
 
 import os
-import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -18,10 +17,8 @@ from typing import Any
 
 from fastclip.data.json_file import read_json
 from fastclip.data.quoting import quoted, some_of
-from fastclip.evaluate.prompts import MAX_BYTES, check_template, objection_to
+from fastclip.evaluate.prompts import MAX_BYTES, check_template, objection_to, with_braces
 
-# {c}, but not where its brace is the second of a pair, which stands for a brace as such.
-FIELD = re.compile(r"(?<!\{)((?:\{\{)*)\{c\}")
 NAMED = 8  # data sets in a message
 
 
@@ -109,16 +106,11 @@ def _read(path: str | os.PathLike) -> Any:
 
 
 def _is_template(text: Any) -> bool:
-    return isinstance(text, str) and "{" in text and objection_to(_with_braces(text)) is None
-
-
-def _with_braces(text: str) -> str:
-    """A template with {0} for {c}."""
-    return FIELD.sub(r"\1{0}", text)
+    return isinstance(text, str) and "{" in text and objection_to(with_braces(text)) is None
 
 
 def _templates(values: Any, path: str | os.PathLike) -> list[str]:
-    found = [_with_braces(text) for text in _texts(values, path, "templates")]
+    found = [with_braces(text) for text in _texts(values, path, "templates")]
     for template in found:
         check_template(template, f"{os.fspath(path)}: ")
     return found

@@ -1,7 +1,8 @@
 """Files of prompts and of class names, checked as they are read: long before they are used.
 
 A template is a text with one pair of braces, {}, where the name of a class goes, as `str.format`
-has it: a brace that is meant as such is doubled.
+has it: a brace that is meant as such is doubled. In files the name may also go where {c} is, which
+is CLIP_benchmark's way.
 """
 
 import os
@@ -12,6 +13,8 @@ from fastclip.data.regular_file import read_regular
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 MAX_BYTES = 2**24
+# {c}, but not where its brace is the second of a pair, which stands for a brace as such.
+FIELD = re.compile(r"(?<!\{)((?:\{\{)*)\{c\}")
 WIDE = re.compile(r"\{[^{}]*\d{4}")  # a field that would be padded to a thousand letters or more
 NAME = "the name of a class, longer than any number of letters that a field may be cut to"
 
@@ -50,8 +53,19 @@ def check_template(template: str, place: str = "") -> None:
         )
 
 
+def with_braces(text: str) -> str:
+    """Return a template of a file with {} for {c}, or with {0} where it has several of these.
+
+    Example:
+        >>> with_braces("a photo of a {c}."), with_braces("{c} and {c}, no {{c}}")
+        ('a photo of a {}.', '{0} and {0}, no {{c}}')
+    """
+    field = "{}" if len(FIELD.findall(text)) < 2 else "{0}"
+    return FIELD.sub(rf"\1{field}", text)
+
+
 def read_templates(path: str | os.PathLike) -> list[str]:
-    """Read a text with a template per line.
+    """Read a text with a template per line, in which {} or {c} stands for the class name.
 
     Raises:
         OSError: there is no such file, or it is no regular one.
@@ -59,8 +73,9 @@ def read_templates(path: str | os.PathLike) -> list[str]:
     """
     templates = []
     for number, line in _lines(path):
-        check_template(line, f"{os.fspath(path)}, line {number}: ")
-        templates.append(line)
+        template = with_braces(line)
+        check_template(template, f"{os.fspath(path)}, line {number}: ")
+        templates.append(template)
     return templates
 
 

@@ -13,7 +13,7 @@ from fastclip.evaluate.metrics import RECALLS
 from fastclip.evaluate.probe.few_shot import SHOTS, few_shot
 from fastclip.evaluate.probe.linear_probe import linear_probe
 from fastclip.evaluate.prompt_gain import PromptFeatures, prompt_gain
-from fastclip.evaluate.results.outcomes import all_to_json, question_digest
+from fastclip.evaluate.results.outcomes import CLASSES, TRAINING, all_to_json, questions_of
 from fastclip.evaluate.results.result import (
     CLASSIFICATION,
     FEW_SHOT,
@@ -87,7 +87,7 @@ def classify_task(
         "prompt_gain": gain,
         "subset": None if classes.subset is None else len(classes.subset),
     }
-    outcomes = all_to_json(question_digest(images.keys, labels), {"acc1": found.correct})
+    outcomes = all_to_json(_questions(images, labels, classes), {"acc1": found.correct})
     return subject.result(dataset, CLASSIFICATION, found, {**about, **said}, outcomes)
 
 
@@ -101,7 +101,8 @@ def retrieve_task(
     """Find texts of images, and images of texts.
 
     A caption that several images have is a text of each: the image that it is not from ties, or
-    is found in its place. The result says how many there are.
+    is found in its place. The result says how many there are. So do CLIP_benchmark's recalls count;
+    evaluation while training takes equal captions for one text of all its images.
     """
     device = subject.ready.device
     found = retrieval(
@@ -112,7 +113,11 @@ def retrieve_task(
         "text_retrieval_recall@1": found.image_to_text.ranks == 1,
         "image_retrieval_recall@1": found.text_to_image.ranks == 1,
     }
-    outcomes = all_to_json(question_digest(pairs.keys, pairs.text_to_image), correct)
+    several = len(found.text_to_image.ranks) > len(found.image_to_text.ranks)
+    outcomes = all_to_json(
+        questions_of(pairs.keys, pairs.text_to_image.tolist()), correct,
+        {"image_retrieval_recall@1": pairs.text_to_image} if several else None,
+    )  # fmt: skip
     said = {"captions_of_several_images": _shared(pairs)}
     return subject.result(dataset, RETRIEVAL, found, {**about, **said}, outcomes)
 
@@ -129,7 +134,9 @@ def probe_task(
     found = linear_probe(
         _part(subject, train), _part(subject, test), feature=FEATURE, class_names=class_names
     )
-    outcomes = all_to_json(question_digest(test.keys, test.labels), {"lp_acc1": found.correct})
+    trained_on = [about["train"]["data"], train.keys, train.labels.tolist()]
+    questions = questions_of(test.keys, test.labels.tolist(), **{TRAINING: trained_on})
+    outcomes = all_to_json(questions, {"lp_acc1": found.correct})
     return subject.result(dataset, PROBE, found, about, outcomes)
 
 
@@ -149,6 +156,14 @@ def few_shot_task(
         class_names=class_names,
     )  # fmt: skip
     return subject.result(dataset, FEW_SHOT, found, about)
+
+
+def _questions(images: LabelledFeatures, labels: Tensor, classes: ClassList) -> dict[str, str]:
+    """By names: the order in which classes are given changes no question."""
+    names = classes.prompts.names
+    among = range(len(names)) if classes.subset is None else classes.subset
+    right = [names[label] for label in labels.tolist()]
+    return questions_of(images.keys, right, **{CLASSES: sorted(names[i] for i in among)})
 
 
 def _means(summary: Sequence[Mapping[str, Any]]) -> dict[str, float]:

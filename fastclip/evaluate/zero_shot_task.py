@@ -9,15 +9,19 @@ import torch
 from torch import Tensor
 
 from fastclip.data.built_in import LABELED
+from fastclip.data.quoting import some_of
 from fastclip.data.sources.class_folder import ClassFolderSource
 from fastclip.data.sources.source import LabeledSource
-from fastclip.evaluate.imagenet import imagenet_classes
+from fastclip.evaluate.class_order import order_of
+from fastclip.evaluate.imagenet import IMAGENET_WNIDS, imagenet_classes
 from fastclip.evaluate.prompts import (
     DEFAULT_TEMPLATES,
     check_template,
     read_class_names,
     read_templates,
 )
+
+NAMED = 5  # folders in a message
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,15 @@ def open_task(
     """Open the task of a folder with a folder per class, or of "digits", which is built in.
 
     Args:
-        classes_file: text with a class name per line, in the order of the sorted folders; by
-            default their own names, with spaces for underscores.
+        classes_file: text with a class name per line, in the order of the sorted folders; or in
+            any order, if these are the folders' names (see `class_order.py`). By default they
+            are, with spaces for underscores.
         templates_file: text with a prompt per line; by default "a photo of a {}."
 
     Raises:
         OSError: there is no such folder or file.
-        ValueError: there is no image, one class alone, not a name for every folder, or a template
-            that is none.
+        ValueError: there is no image, one class alone, not a name for every folder, an order of
+            names that contradicts one, or a template that is none.
     """
     built_in = None if os.path.exists(spec) else LABELED.get(os.fspath(spec))
     if built_in is not None:
@@ -92,7 +97,9 @@ def open_task(
         source, templates = ClassFolderSource(spec), DEFAULT_TEMPLATES
         names = [name.replace("_", " ") for name in source.classes]
     if classes_file is not None:
-        names = read_class_names(classes_file)
+        given = read_class_names(classes_file)
+        places = order_of(names, given, os.fspath(spec)).places
+        names = [given[place] for place in places] if len(given) == len(names) else given
     if templates_file is not None:
         templates = read_templates(templates_file)
     return ZeroShotTask("zeroshot-val", source, names, templates)
@@ -104,8 +111,17 @@ def open_imagenet(root: str | os.PathLike, name: str = "imagenet-zeroshot-val") 
     ImageNet V2 has a folder per number of a class, perhaps in a folder `imagenetv2-...` of `root`.
 
     Raises:
-        OSError, ValueError: `root` is not a folder of 1,000 folders of images.
+        OSError, ValueError: `root` is not a folder of 1,000 folders of images, which are called by
+            ImageNet's numbers of WordNet or by the numbers of its classes.
     """
     inside = [path for path in Path(root).glob("imagenetv2-*") if path.is_dir()]
     source = ClassFolderSource(inside[0] if len(inside) == 1 else root)
-    return ZeroShotTask(name, source, *imagenet_classes())
+    task = ZeroShotTask(name, source, *imagenet_classes())
+    is_numbered = all(folder.isdecimal() for folder in source.classes)
+    others = [folder for folder in source.classes if folder not in IMAGENET_WNIDS]
+    if others and not is_numbered:
+        raise ValueError(
+            f"{os.fspath(root)} has the folders {some_of(others, NAMED)}, which are no classes of "
+            "ImageNet: give them as the data of a task, with a file of their names"
+        )
+    return task

@@ -4,14 +4,13 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
-import torch
-
 from fastclip.models.checkpoints.files import read_weights_file
 from fastclip.models.checkpoints.load import load_stored_model
 from fastclip.models.checkpoints.stored_model import StoredModel
 from fastclip.models.clip import CLIP
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.two_tower import CustomTextCLIP
+from fastclip.models.unfilled import unfilled
 
 
 def build_model(
@@ -30,7 +29,7 @@ def build_model(
     if stored is None:
         return cls(config, output_dict)
     # Random weights that are overwritten would cost most of the time.
-    with torch.device("meta"):
+    with unfilled():
         model = cls(config, output_dict)
     load_stored_model(model, stored, resize=resize, assign=True)
     return model

@@ -1,16 +1,22 @@
-"""What a model is, in a few letters: digests of weights, of images' settings and of tokens.
+"""What a model is, in a few letters: digests of weights, configuration, images and tokens.
 
-Features of models with the same three are the same, up to the rounding of the machine that computes
+Features of models with the same four are the same, up to the rounding of the machine that computes
 them. Names and places of files do not count.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import keystr, tree_flatten_with_path
+
+from fastclip.models.clip_config import ClipConfig
+from fastclip.models.module_settings import settings_of
+from fastclip.models.towers.block_json import defaults_of
 
 # What vocabularies and their treatment of letters, spaces and lengths tell apart.
 PROBE = (
@@ -18,6 +24,13 @@ PROBE = (
     "naïve café, Übergröße", "東京の夜景 и Москва", "a b c d e f g h i j k l m n o p q r s",
     "3.14159 x 2,718 = 8.5397...", "<start> &amp; <end>", "",
 )  # fmt: skip
+# Of configurations, what changes no features, or nothing that weights and tokenizers do not tell.
+IRRELEVANT = {
+    "custom_text", "init_logit_bias", "init_logit_scale", "ls_init_value", "mlp_ratio",
+    "nonscalar_logit_scale",
+    "hf_tokenizer_name", "tokenizer_kwargs",
+    "output_tokens", "patch_dropout",
+}  # fmt: skip
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -27,11 +40,23 @@ def weights_digest(model: nn.Module) -> str:
         >>> weights_digest(nn.Linear(2, 2)) == weights_digest(nn.Linear(2, 2))
         False
     """
-    found = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
+    return digest_of(dict(sorted(model.state_dict().items())))
+
+
+def configuration_digest(model: nn.Module) -> str:
+    """Return the SHA-256 of what a model does with its weights: activations, heads, pooling, ...
+
+    Of a model that is built in it is its `config` that counts, but for what only matters in
+    training. Of any other module it is the classes and the settings of all modules in it.
+
+    Example:
+        >>> one, other = create_model("ViT-B-32"), create_model("ViT-B-32-quickgelu")
+        >>> configuration_digest(one) == configuration_digest(other)
+        False
+    """
+    config = getattr(model, "config", None)
+    told = _told(config) if isinstance(config, ClipConfig) else _modules(model)
+    return settings_digest(told)
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
@@ -46,6 +71,50 @@ def tokenizer_digest(tokenizer: Callable[[list[str]], Tensor]) -> str:
     """
     told = [_ids(tokenizer, text) for text in PROBE]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def digest_of(content: Any) -> str:
+    """Return the SHA-256 of nested values: equal ones have equal digests, on any device."""
+    leaves, _ = tree_flatten_with_path(content)
+    found = hashlib.sha256()
+    for path, leaf in leaves:
+        found.update(keystr(path).encode())
+        if isinstance(leaf, Tensor):
+            found.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
+            host = leaf.detach().cpu().contiguous()
+            found.update(host.reshape(-1).view(torch.uint8).numpy())
+        else:
+            found.update(repr(leaf).encode())
+    return found.hexdigest()
+
+
+def _told(config: Any) -> dict[str, Any]:
+    """The fields of a configuration that are not at their defaults, towers within."""
+    defaults = defaults_of(type(config))
+    found = {"kind": type(config).__name__}
+    for name in (f.name for f in fields(config)):
+        value = getattr(config, name)
+        if name.endswith("_cfg"):
+            found[name] = _told(value)
+        elif name not in IRRELEVANT and (name not in defaults or value != defaults[name]):
+            found[name] = value
+    return found
+
+
+def _modules(model: nn.Module) -> dict[str, Any]:
+    return {
+        name: [type(module).__qualname__, _plain(settings_of(module))]
+        for name, module in model.named_modules()
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Nested values with the kind of what is none of JSON's, whose text may have an address."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, bool | int | float | str | None) else type(value).__qualname__
 
 
 def _ids(tokenizer: Callable[[list[str]], Tensor], text: str) -> list[list[int]] | str:

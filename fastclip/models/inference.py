@@ -25,8 +25,14 @@ from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.run_files import newest_of_run
 from fastclip.models.checkpoints.stored_model import read_stored_model
 from fastclip.models.clip_config import ClipConfig
-from fastclip.models.digests import settings_digest, tokenizer_digest, weights_digest
+from fastclip.models.digests import (
+    configuration_digest,
+    settings_digest,
+    tokenizer_digest,
+    weights_digest,
+)
 from fastclip.models.factory import create_model
+from fastclip.models.lone_tower import TOWERS, keep_only
 from fastclip.models.precision import set_precision
 from fastclip.models.presets import has_clip_vocabulary, preprocess_of
 from fastclip.models.pretrained import list_pretrained_tags_by_model
@@ -41,6 +47,7 @@ class Digests(NamedTuple):
     weights: str
     preprocess: str
     tokenizer: str
+    configuration: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +64,8 @@ class InferenceModel:
         preprocess_cfg: how that prepares images, as JSON; `mean` and `std` are applied on the
             device, by `prepare`.
         precision: in which the towers compute; it knows the device.
+        pretrained: which weights of `name` the user has named; None if the name tells.
+        only: the one tower that the model has, "image" or "text"; None if it has both.
 
     Example:
         >>> ready = open_model("logs/my-run")
@@ -71,6 +80,8 @@ class InferenceModel:
     transform: Callable[[Any], Tensor]
     preprocess_cfg: dict[str, Any]
     precision: TowerPrecision
+    pretrained: str | None = None
+    only: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -93,10 +104,10 @@ class InferenceModel:
 
     @cached_property
     def digests(self) -> Digests:
-        """Digests of weights, of the settings of images and of the tokenizer; of 1 GB, a second."""
+        """Digests of what features depend on, such as the weights; of 1 GB, a second."""
         return Digests(
             weights_digest(self.model), settings_digest(self.preprocess_cfg),
-            tokenizer_digest(self.tokenizer),
+            tokenizer_digest(self.tokenizer), configuration_digest(self.model),
         )  # fmt: skip
 
 
@@ -114,6 +125,7 @@ def open_model(
     device: str | torch.device | None = None,
     precision: str | None = None,
     cache_dir: str | PathLike | None = None,
+    only: str | None = None,
 ) -> InferenceModel:
     """Open a trained model for inference.
 
@@ -126,11 +138,13 @@ def open_model(
         device: by default the GPU, if torch finds one.
         precision: see `tower_precision.py`; by default "amp_bf16" on a GPU and "fp32" elsewhere.
         cache_dir: where published weights are kept.
+        only: the one tower that is needed, "image" or "text": the other one takes no memory of the
+            device. `digests` are those of the whole model.
 
     Raises:
         FileNotFoundError: there is no such file or directory, or a vocabulary is missing.
-        ValueError: no such model or tag, an architecture without weights, or a device or precision
-            that is not possible.
+        ValueError: no such model or tag, an architecture without weights, or a device, precision
+            or tower that is not possible.
         CheckpointError: the weights cannot be fetched or read, do not fit, or do not tell what they
             are.
 
@@ -139,6 +153,8 @@ def open_model(
         'logs/my-run'
         >>> open_model("ViT-B-32", "laion2b_s34b_b79k", device="cpu")
     """
+    if only is not None and only not in TOWERS:
+        raise ValueError(f"only must be None, 'image' or 'text', got {only!r}")
     name = fspath(name)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     how = TowerPrecision(precision, where)
@@ -151,7 +167,13 @@ def open_model(
         set_precision(parts.model, how.parameters)
     else:
         parts = _of_name(name, pretrained, how.parameters, cache_dir)
-    return InferenceModel(name, parts.model.to(where).eval(), *parts[1:], how)
+    tag = None if pretrained is None else fspath(pretrained)
+    ready = InferenceModel(name, parts.model.eval(), *parts[1:], how, tag, only)
+    if only is not None:
+        _ = ready.digests  # of both towers; from now on they are known
+        keep_only(ready.model, only)
+    ready.model.to(where)
+    return ready
 
 
 def _of_file(path: Path, cache_dir: str | PathLike | None) -> _Parts:

@@ -25,12 +25,11 @@ from fastclip.data.quoting import first_line, named, quoted, some_of
 from fastclip.models.checkpoints.errors import SHOWN, CheckpointError
 from fastclip.models.encoder_tower import EncoderTower
 from fastclip.models.model_settings import set_model_preprocess_cfg
+from fastclip.models.module_settings import PLAIN, settings_of
 from fastclip.models.two_tower import TwoTower
 
 TWO_TOWER_CONFIG = "two_tower_config.json"
 TWO_TOWER_WEIGHTS = "model.safetensors"
-# Of modules, what changes no result: where weights came from, and how a backward is computed.
-IRRELEVANT = ("training", "name_or_path", "checkpointing", "warnings_issued", "fused_attn")
 SHARED = ("tower", "encoder")  # what may be one module on both sides
 # What a description may say of how an encoder is made: no place of other files, or of code.
 ARGUMENTS = {
@@ -43,7 +42,6 @@ LARGEST = {
     "layers": MOST_LAYERS, "vocab": LARGEST_VOCABULARY, "positions": LARGEST_VOCABULARY,
     "size": LARGEST_WIDTH, "dim": LARGEST_WIDTH, "channels": LARGEST_WIDTH,
 }  # fmt: skip
-PLAIN = (bool, int, float, str, tuple, list, type(None))
 
 
 def describe(model: TwoTower) -> dict[str, Any]:
@@ -219,23 +217,9 @@ def _are_alike(one: nn.Module, other: nn.Module) -> bool:
     return (
         first.keys() == second.keys()
         and all(type(first[name]) is type(second[name]) for name in first)
-        and all(_settings(first[name]) == _settings(second[name]) for name in first)
+        and all(settings_of(first[name]) == settings_of(second[name]) for name in first)
         and _shapes(one) == _shapes(other)
     )
-
-
-def _settings(module: nn.Module) -> dict[str, Any]:
-    plain = {
-        name: value
-        for name, value in module.__dict__.items()
-        if isinstance(value, PLAIN)
-        and not name.startswith("_")
-        and not any(word in name for word in IRRELEVANT)
-    }
-    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-    # transformers has one of its own where activations are computed again.
-    foreign = [hook for hook in hooks if not hook.__module__.startswith("transformers.")]
-    return {**plain, "repr": module.extra_repr(), "hooks": len(foreign)}
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

@@ -20,7 +20,9 @@ def side_of(embeddings: Embeddings, side: str) -> Side:
         raise ValueError(f"side must be one of {SIDES}, got {side!r}")
     vectors = embeddings.images if side == "img" else embeddings.texts
     if vectors is None or len(vectors) == 0:
-        raise ValueError(f"{embeddings.folder} has no vectors of {side}")
+        raise ValueError(
+            f"{embeddings.folder} has no vectors of {'images' if side == 'img' else 'texts'}"
+        )
     return vectors
 
 

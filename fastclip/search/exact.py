@@ -24,6 +24,8 @@ from fastclip.search.corpus import (
     rows_of_block,
 )
 
+FEW_QUERIES = 8
+CACHED_BYTES = 2**20  # of rows that a core keeps while it looks at them twice
 UNIT = 2.0**-24  # half the distance of 1 to the next float32
 
 
@@ -58,22 +60,42 @@ def search(
     step = max(1, BLOCK_BYTES // (4 * size))
     num_unusable = 0
     for first, block in blocks_of(files, size):
-        lengths_of_rows = lengths_of(block)
-        unusable = np.flatnonzero(np.isnan(lengths_of_rows))
-        num_unusable += len(unusable)
-        if len(unusable) == len(block):
-            continue
-        # Two sums of D terms and the rounding of a score, and as much as lengths may be wrong by.
-        slack = 2.1 * (queries.shape[1] + 2) * UNIT * lengths * np.nanmax(lengths_of_rows)
-        for start in range(0, len(queries), step):
+        lengths_of_rows = np.empty(len(block), np.float32)
+        for start in range(0, max(1, len(queries)), step):
             part = slice(start, start + step)
-            with np.errstate(invalid="ignore", over="ignore"):
-                near = queries[part] @ block.T
+            near = _products(queries[part], block, lengths_of_rows if start == 0 else None)
+            if start == 0:
+                unusable = np.flatnonzero(np.isnan(lengths_of_rows))
+                num_unusable += len(unusable)
+                if len(unusable) == len(block):
+                    break
+                # Two sums of D terms and the rounding of a score, and as much as lengths may be
+                # wrong by.
+                factor = 2.1 * (queries.shape[1] + 2) * UNIT * np.nanmax(lengths_of_rows)
+                slack = factor * lengths
             near[:, unusable] = -np.inf
             own, rows = _candidates(near, best.last[part], slack[part], best.top)
             scores = scores_of_pairs(queries[part], block, own, rows)
             best.add(own + start, scores, rows + first)
     return best.found(num_rows(files) - num_unusable, num_unusable)
+
+
+def _products(queries: np.ndarray, block: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """(Q, n) products in float32; writes the lengths of the rows, unless that is None.
+
+    With few queries the time is that of reading the rows: both are then computed of rows that are
+    in the cache of a core.
+    """
+    is_read_once = len(queries) <= FEW_QUERIES
+    size = max(1, CACHED_BYTES // (4 * block.shape[1])) if is_read_once else len(block)
+    near = np.empty((len(queries), len(block)), np.float32)
+    for start in range(0, len(block), size):
+        part = slice(start, start + size)
+        with np.errstate(invalid="ignore", over="ignore"):
+            near[:, part] = queries @ block[part].T
+        if lengths is not None:
+            lengths[part] = lengths_of(block[part])
+    return near
 
 
 def _candidates(

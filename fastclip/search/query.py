@@ -28,17 +28,28 @@ class QueryError(ValueError):
     """A query that says nothing, or cannot be read; the message quotes the part."""
 
 
+TEXT, IMAGE, ROW = "text", "image", "row"
+
+
 @dataclass(frozen=True)
 class Part:
     """Attributes:
-    value: a text, or the path of an image.
+    value: a text; an image, as its path or the bytes of its file; or the number of a row of what
+        is searched, whose own vector is meant.
     weight: not 0; what is subtracted has one below it.
-    is_image: or a text.
+    kind: "text", "image" or "row".
     """
 
-    value: str
+    value: str | bytes | int
     weight: float = 1.0
-    is_image: bool = False
+    kind: str = TEXT
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        if self.kind == ROW:
+            return f"row {self.value}"
+        return quoted_text(self.value) if isinstance(self.value, str) else "an image"
 
 
 def parse_words(words: Sequence[str]) -> list[Part]:
@@ -75,8 +86,11 @@ def parse_words(words: Sequence[str]) -> list[Part]:
     return parts
 
 
-def parse_part(text: str, is_image: bool = False) -> Part:
+def parse_part(text: str, kind: str = TEXT) -> Part:
     """Return a part from `VALUE` or `WEIGHT:VALUE`.
+
+    Args:
+        kind: "text", "image" for a path, or "row" for the number of a row.
 
     Raises:
         QueryError: it is empty, or there is a colon and what stands before it is no weight.
@@ -86,7 +100,7 @@ def parse_part(text: str, is_image: bool = False) -> Part:
     if not value:
         raise QueryError(f"a part of the query is empty{f': {quoted_text(text)}' if text else ''}")
     if not colon:
-        return Part(value, 1.0, is_image)
+        return _part(value, 1.0, kind)
     try:
         weight = float(before)
     except ValueError:
@@ -96,7 +110,15 @@ def parse_part(text: str, is_image: bool = False) -> Part:
         ) from None
     if not math.isfinite(weight) or weight == 0:
         raise QueryError(f"the weight of {quoted_text(text)} must be finite and not 0")
-    return Part(value, weight, is_image)
+    return _part(value, weight, kind)
+
+
+def _part(value: str, weight: float, kind: str) -> Part:
+    if kind != ROW:
+        return Part(value, weight, kind)
+    if not (value.isascii() and value.isdecimal() and len(value) < 19):
+        raise QueryError(f"{quoted_text(value)} is not the number of a row")
+    return Part(int(value), weight, kind)
 
 
 def combined(vectors: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
@@ -123,7 +145,7 @@ def combined(vectors: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
     lengths = np.linalg.norm(units, axis=1)
     for part, length in zip(parts, lengths, strict=True):
         if not 0 < length < math.inf:
-            raise QueryError(f"{quoted_text(part.value)} has a vector of length {length:g}")
+            raise QueryError(f"{part.name} has a vector of length {length:g}")
     weights = np.array([part.weight for part in parts])
     # Relative to the greatest, so that no sum is too large.
     weights /= np.abs(weights).max()

@@ -42,11 +42,13 @@ class Result:
         and the rest is its text.
         """
         names = ("rank", "id", "similarity", "z", "expected_chance_hits", "p_value")
-        values = {name: _json(getattr(self, name)) for name in (*names, "stands_out", "alike")}
+        values = {
+            name: strict_json(getattr(self, name)) for name in (*names, "stands_out", "alike")
+        }
         for name, value in self.metadata.items():
             while name in values:
                 name = f"metadata_{name}"
-            values[name] = _json(value)
+            values[name] = strict_json(value)
         return values
 
 
@@ -123,13 +125,14 @@ def headline(results: Sequence[Result], judgement: Judgement) -> str:
     return f"{count} result{'s stand' if count > 1 else ' stands'} out from chance"
 
 
-def _json(value: Any) -> Any:
+def strict_json(value: Any) -> Any:
+    """Return a value as strict JSON has it: of what JSON does not have, None or its text."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _json(part) for key, part in value.items()}
+        return {str(key): strict_json(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_json(part) for part in value]
+        return [strict_json(part) for part in value]
     return str(value)

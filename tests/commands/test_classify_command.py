@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -277,3 +278,15 @@ def test_help_is_sentences_with_an_example():
     assert "fastclip classify logs/my-run photos/ --classes names.txt --json" in parser.epilog
     flags = {flag for action in parser._actions for flag in action.option_strings}
     assert set(re.findall(r"--[a-z]+", parser.epilog)) <= flags
+
+
+def test_ctrl_c_says_how_many_images_are_classified(classify, monkeypatch):
+    def show(answer, as_json):
+        if answer.image == "green.png":
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(classify_command, "_show", show)
+    status, out, err = classify("red.png", "absent.png", "green.png", "blue.png")
+    assert status == 130 and out == ""
+    told = "fastclip classify: stopped; 2 images classified, 1 skipped: 1 missing image file"
+    assert err.splitlines()[-1] == told

@@ -1,16 +1,19 @@
 """`fastclip embed`: what it prints, what it writes, and what it refuses with status 2."""
 
 import io
+import os
 import re
+import signal
 import sys
 
 import pytest
 
-from fastclip.cli import main
+from fastclip.cli import CLOSED_PIPE, main
 from fastclip.commands import embed as embed_command
+from fastclip.commands import model_arguments
 from fastclip.embeddings import open_embeddings
 from tests.support.images import encoded, random_image
-from tests.support.pair_files import image_bytes
+from tests.support.pair_files import image_bytes, tar_bytes
 from tests.support.ready import digits_checkpoint, tiny_directory
 
 
@@ -133,3 +136,62 @@ def test_help_has_an_example_and_full_sentences(capsys):
         main(["embed", "--help"])
     told = capsys.readouterr().out
     assert "fastclip embed logs/my-run photos embeddings --store f16" in told
+
+
+def test_values_of_metadata_that_are_elsewhere_or_left_out_are_said(checkpoint, tmp_path, capsys):
+    columns = b'{"a": 1e999, "b": [Infinity], "' + b"c" * 300 + b'": 1}'
+    members = [("0.png", image_bytes(0)), ("0.json", columns)]
+    (tmp_path / "a.tar").write_bytes(tar_bytes(members))
+    assert embed(checkpoint, tmp_path / "a.tar", tmp_path / "out", "--metadata", "jsonl") == 0
+    told = capsys.readouterr().out
+    assert "2 values of metadata are left out: numbers that are not" in told
+    assert "1 values of metadata are in the column other_columns, as JSON" in told
+
+
+def test_reader_that_goes_away_is_no_refusal(checkpoint, photos, tmp_path, monkeypatch, capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w", buffering=1) as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert embed(checkpoint, photos, tmp_path / "out") == CLOSED_PIPE
+    assert "fastclip embed" not in capfd.readouterr().err
+    assert len(open_embeddings(tmp_path / "out")) == 20
+
+
+def test_ctrl_c_says_what_is_complete_and_how_to_go_on(
+    checkpoint, photos, tmp_path, monkeypatch, capsys
+):
+    calls = []
+
+    def interrupted(state):
+        calls.append(state)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return ""
+
+    monkeypatch.setattr(embed_command, "_rates", interrupted)
+    args = (checkpoint, photos, tmp_path / "out", "--batch-size", "8", "--rows-per-file", "8")
+    assert embed(*args) == 130
+    told = f"fastclip embed: stopped; {tmp_path}/out has 16 complete rows, and the same command "
+    assert capsys.readouterr().err.splitlines()[-1] == told + "with --resume goes on"
+    assert embed(*args, "--resume") == 0
+    assert "20 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "only"),
+    [
+        (["-"], "text"), (["in"], None), (["in", "--texts"], "text"), (["in", "--images"], "image"),
+        (["in", "--images", "--texts"], None), (["-", "--texts"], "text"),
+    ],
+)  # fmt: skip
+def test_tower_that_is_not_asked_is_not_opened(monkeypatch, args, only, capsys):
+    asked = []
+
+    def open_it(*model, **how):
+        asked.append(how["only"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr(model_arguments, "open_model", open_it)
+    assert embed("model", args[0], "out", *args[1:]) == 2
+    assert asked == [only] and capsys.readouterr().err == "fastclip embed: enough\n"

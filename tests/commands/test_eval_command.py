@@ -1,10 +1,12 @@
 """`fastclip eval`, from data on disk to a table and a line of results."""
 
 import json
+import signal
 
 import pytest
 
 from fastclip.cli import main
+from fastclip.commands import eval as eval_command
 from fastclip.evaluate.results.file import read_results
 from tests.support.pair_files import image_bytes
 from tests.support.ready import digits_checkpoint, tiny_directory
@@ -108,6 +110,17 @@ def test_all_tasks_of_two_data_sets_in_the_form_of_clip_benchmark(models, tmp_pa
     assert all(line.keys() == lines[0].keys() for line in lines)
 
 
+def test_a_flag_that_one_of_several_data_sets_looks_at_is_of_use(models, tmp_path, capsys):
+    table = write_pairs(tmp_path)
+    (tmp_path / "pairs.csv").write_text(table.read_text().replace("\t", ","))
+    assert evaluate(
+        models[0], "--data", write_folders(tmp_path / "d", range(2)), tmp_path / "pairs.csv",
+        "--csv-separator", ",",
+    ) == 0  # fmt: skip
+    said = capsys.readouterr().out
+    assert "4 images" in said and "3 images and 6 texts" in said
+
+
 def test_a_figure_of_zero_shot_and_probes(models, tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     drawn = {}
@@ -161,6 +174,13 @@ NOTHING_DONE = [
     (["MODEL", "--data", "digits", "--output", "no/r"], "no/r cannot be written"),
     (["MODEL", "--data", "digits", "--classes", "CLASSES"], "digits has 10"),
     (["MODEL", "--data", "digits", "--label-key", "x"], "has no labels to be named"),
+    (["MODEL", "--data", "digits", "digits-held-out", "--csv-separator", ","],
+     "--csv-separator has no effect: digits, built-in data, is read by none of these; digits-held"),
+    (["MODEL", "--data", "digits", "--split", "test"], "--split has no effect: digits, built-in"),
+    (["MODEL", "--data", "digits", "--train-data", "digits-train", "--train-split", "x"],
+     "--train-split has no effect: digits-train, built-in"),
+    (["MODEL", "--data", "digits", "--train-split", "x"], "--train-split has no effect without"),
+    (["MODEL", "--data", "digits", "--caption-key", "x"], "--caption-key has no effect: digits"),
     (["MODEL", "--compare", "a", "b"], "MODEL has no effect"),
     (["--compare", "a", "b", "--output", "r"], "--output has no effect"),
     (["--compare", "a", "b"], "No such file"),
@@ -207,3 +227,12 @@ def test_help_has_whole_examples_and_the_command_is_listed(capsys):
     assert "fastclip eval demo-output/checkpoint.pt --data digits" in said
     assert "--compare base.jsonl mine.jsonl" in said
     assert json.dumps(said).isascii()
+
+
+def test_ctrl_c_says_how_many_data_sets_are_done(models, tmp_path, monkeypatch, capsys):
+    def interrupted(result):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(eval_command.words, "report", interrupted)
+    assert evaluate(models[0], "--data", "digits") == 130
+    assert capsys.readouterr().err == "fastclip eval: stopped; 0 of 1 data sets evaluated\n"

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from fastclip.distributed.processes import Processes
+from fastclip.models.digests import digest_of
 from fastclip.models.open_clip_config import to_json
 from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
 from fastclip.train.checkpoints.same_run import OwnRun
 from fastclip.train.checkpoints.store import CheckpointStore
-from fastclip.train.checkpoints.trained_state import TrainedState, digest_of
+from fastclip.train.checkpoints.trained_state import TrainedState
 from fastclip.train.log.run_log import RunLog
 from fastclip.train.settings.run_config import RunConfig
 from tests.train.checkpoints.test_resume import CONFIG, Layer, Place

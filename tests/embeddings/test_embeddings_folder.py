@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from fastclip.atomic_file import CannotWrite
 from fastclip.data.sources.samples import BadSample
+from fastclip.embeddings import metadata
 from fastclip.embeddings.layout import MANIFEST, shard_folder
 from fastclip.embeddings.manifest import Manifest, ManifestError, ModelRecord, SourceRecord
 from fastclip.embeddings.reader import open_embeddings
@@ -16,7 +18,7 @@ from fastclip.embeddings.writer import EmbeddingsWriter
 from tests.support.full_disk import files_of_at_most
 
 DIM, PER_FILE, NUM = 6, 10, 23
-MODEL = ModelRecord("a model", "w", "p", "t", {"size": 32}, "fp32", 100.0)
+MODEL = ModelRecord("a model", "w", "p", "t", "c", {"size": 32}, "fp32", 100.0)
 SOURCE = SourceRecord("a source", "c")
 CAPTIONS = [
     "<script>alert(1)</script>",
@@ -214,7 +216,8 @@ def change_manifest(**changes):
         (other_dim, "vectors of 5 entries, not 6"),
         (metadata_cut, "is no Parquet file"),
         (change_manifest(store="f64"), "store has a value"),
-        (change_manifest(version=2), "version 2; this fastclip reads"),
+        (change_manifest(version=3), "version 3; this fastclip reads"),
+        (change_manifest(version=1), "version 1, whose digests do not tell how a model computes"),
         (change_manifest(sides=["../x"]), "sides has a value"),
         (change_manifest(files=[{"rows": "3", "sha256": {}}]), "rows has a value"),
         (change_manifest(more=1), "unknown or missing: more"),
@@ -330,3 +333,23 @@ def test_damaged_manifest_of_a_resumed_job_is_no_reason_to_overwrite_it(tmp_path
     (tmp_path / MANIFEST).write_text("{")
     with pytest.raises(ManifestError), EmbeddingsWriter(tmp_path, head(), True):
         pass
+
+
+def test_rows_in_parquet_may_be_asked_for_by_another_thread_in_between(tmp_path, monkeypatch):
+    monkeypatch.setattr(metadata, "ROWS_PER_GROUP", 1)
+    rows = [{"image_path": None, "caption": None, "key": str(number)} for number in range(2)]
+    (tmp_path / "rows.parquet").write_bytes(metadata.encoded(rows, "parquet"))
+    file = metadata.open_metadata(tmp_path / "rows.parquet")
+    opened = type(file)._opened
+    asked = []
+
+    @contextmanager
+    def disturbed(self):
+        with opened(self) as found:
+            yield found
+        if not asked:
+            asked.append(1)
+            file.rows([1])
+
+    monkeypatch.setattr(type(file), "_opened", disturbed)
+    assert [row["key"] for row in file.rows([0])] == ["0"] and asked

@@ -13,6 +13,7 @@ from fastclip.evaluate.evaluation import evaluate_data, tasks_of
 from fastclip.evaluate.evaluator import Evaluator
 from fastclip.evaluate.results import words
 from fastclip.evaluate.results.outcomes import from_json
+from fastclip.evaluate.scores.rate import wilson
 from fastclip.evaluate.sets.opening import PairSet, Reading, open_set
 from fastclip.evaluate.zero_shot_task import open_task
 from fastclip.models.inference import open_model
@@ -103,6 +104,15 @@ def test_any_caption_of_an_image_is_a_hit_and_each_has_to_find_it(tmp_path):
     assert "at several images" not in text
 
 
+def test_an_interval_is_the_same_in_the_table_and_in_the_line_where_all_are_found(tmp_path):
+    rows = [(number, f"number {number}") for number in range(1, 6)]
+    (found,) = evaluate_data(READY, write_table(tmp_path / "t", rows), recall_at=(1,))
+    for name in ("text_retrieval_recall@1", "image_retrieval_recall@1"):
+        assert found.metrics[name] == 1
+        assert tuple(found.to_dict()["intervals"][name].values()) == wilson(5, 5)
+    assert words.report(found).count("95 %: 56.55% to 100.00%") == 2
+
+
 def test_captions_of_several_images_are_said(tmp_path):
     rows = [(1, "number 1"), (2, "number 1"), (1, "number 1"), (3, "number 3")]
     (found,) = evaluate_data(READY, write_table(tmp_path / "t", rows), recall_at=(1,))
@@ -110,6 +120,7 @@ def test_captions_of_several_images_are_said(tmp_path):
     assert found.about["captions_of_several_images"] == 3
     text = words.report(found)
     assert "3 captions stand at several images" in text
+    assert "evaluation while training takes equal captions for one text" in text
     assert "2 ties counted against the model (image to text)." in text
 
 
@@ -173,11 +184,15 @@ def digits(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trainer(digits):
+    return trainer_of(digits)
+
+
+def trainer_of(ready):
     alone = SimpleNamespace(
-        rank=0, world_size=1, device=digits.device, gather=lambda value: [value],
+        rank=0, world_size=1, device=ready.device, gather=lambda value: [value],
         broadcast=lambda value: value,
     )  # fmt: skip
-    return Evaluator(alone, digits.prepare, nullcontext, digits.tokenizer, chunk=64)
+    return Evaluator(alone, ready.prepare, nullcontext, ready.tokenizer, chunk=64)
 
 
 def in_order(source, digits, tokenizer):
@@ -192,6 +207,16 @@ def test_zero_shot_is_what_the_trainer_reports(digits, trainer):
     (found,) = evaluate_data(digits, open_set("digits"))
     assert found.metrics["acc1"] == expected["zeroshot-val-top1"]
     assert found.metrics["acc5"] == expected["zeroshot-val-top5"] > 0.2
+
+
+def test_the_trainer_takes_equal_captions_for_one_text_and_an_evaluation_does_not(tmp_path):
+    data = write_table(tmp_path / "t", [(1, "number 1"), (2, "number 1"), (3, "number 3")])
+    expected = trainer_of(READY).retrieval(
+        READY.model, in_order(data.source, READY, READY.tokenizer)
+    )
+    (found,) = evaluate_data(READY, data, recall_at=(1,))
+    name = "text_to_image_R@1"
+    assert (expected[name], found.metrics[name]) == (1, pytest.approx(2 / 3))
 
 
 def test_retrieval_is_what_the_trainer_reports(digits, trainer):

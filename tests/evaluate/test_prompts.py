@@ -14,9 +14,11 @@ def test_templates_that_can_be_filled_in_are_taken(template):
 @pytest.mark.parametrize(
     "template, message",
     [
-        ("a photo of a {c}.", "it has a further field {c}"),
+        ("a {c} on {background}.", "it has a further field {background}"),
         ("a photo of a {} on {background}.", "it has a further field {background}"),
         ("a {} and a {}.", "it asks for more than the name"),
+        ("a {} and a {c}.", "it asks for more than the name"),
+        ("a photo of a {{c}}.", "it must hold {} for the class name"),
         ("a {} and a {1}.", "its braces cannot be filled in (cannot switch"),
         ("a photo of a {.", "its braces cannot be filled in"),
         ("a photo of a }.", "its braces cannot be filled in"),
@@ -33,7 +35,18 @@ def test_others_are_refused_with_file_line_and_text(template, message, tmp_path)
     path.write_text(f"a {{}}\n\n{template}\n")
     with pytest.raises(ValueError) as raised:
         read_templates(path)
-    assert str(raised.value).startswith(f"{path}, line 3: {template!r} is no template: {message}")
+    read = template.replace("{c}", "{}") if "{{" not in template else template
+    assert str(raised.value).startswith(f"{path}, line 3: {read!r} is no template: {message}")
+
+
+def test_the_name_goes_where_c_is_in_files(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("a photo of a {c}.\nthe {}\n{c} and {c}, no {{c}}\n{{{c}}}\n")
+    found = read_templates(path)
+    assert found[0] == "a photo of a {}."
+    assert [template.format("cat") for template in found] == [
+        "a photo of a cat.", "the cat", "cat and cat, no {c}", "{cat}",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("read", [read_templates, read_class_names])

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from fastclip.evaluate import zero_shot_task
-from fastclip.evaluate.imagenet import imagenet_classes
+from fastclip.evaluate.imagenet import IMAGENET_WNIDS, imagenet_classes
 from fastclip.evaluate.zero_shot_task import open_imagenet, open_task
 
 
@@ -24,6 +24,15 @@ def test_classes_are_the_folders_names_unless_a_file_says_others(folder, tmp_pat
     task = open_task(folder, tmp_path / "names.txt", tmp_path / "prompts.txt")
     assert list(task.class_names) == ["tom cat", "hound", "shark"]
     assert list(task.templates) == ["a {}", "one {}"]
+
+
+def test_names_of_the_folders_are_theirs_in_whatever_order(folder, tmp_path):
+    (tmp_path / "names.txt").write_text("great white shark\nCat\ndog\n")
+    task = open_task(folder, tmp_path / "names.txt")
+    assert list(task.class_names) == ["Cat", "dog", "great white shark"]
+    (tmp_path / "names.txt").write_text("dog\nkitten\nshark\n")
+    with pytest.raises(ValueError, match="'dog' would be the name of its class 'cat'"):
+        open_task(folder, tmp_path / "names.txt")
 
 
 def test_names_must_be_as_many_as_folders(folder, tmp_path):
@@ -62,6 +71,16 @@ def test_imagenet_has_open_clips_names_and_prompts(folder):
         open_imagenet(folder)
 
 
+def test_imagenets_folders_are_in_the_order_of_its_names():
+    from tests.support.peers import timm
+
+    info = timm.data.ImageNetInfo()
+    assert list(IMAGENET_WNIDS) == info.label_names() == sorted(IMAGENET_WNIDS)
+    names, _ = imagenet_classes()
+    lemmas = [info.index_to_description(i, detailed=False) for i in range(1000)]
+    assert sum(name in lemma for name, lemma in zip(names, lemmas, strict=True)) > 600
+
+
 def test_imagenet_needs_no_open_clip(fresh_process):
     code = (
         "import sys; sys.modules['open_clip'] = None; "
@@ -70,6 +89,17 @@ def test_imagenet_needs_no_open_clip(fresh_process):
     )
     done = fresh_process.run(code)
     assert done.stdout == "1000 80\n", done.stderr
+
+
+def test_a_thousand_folders_of_something_else_are_no_imagenet(tmp_path):
+    for name in [*IMAGENET_WNIDS[:-1], "n99999999"]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").touch()
+    with pytest.raises(ValueError, match="has the folders n99999999, which are no classes"):
+        open_imagenet(tmp_path)
+    (tmp_path / "n99999999").rename(tmp_path / IMAGENET_WNIDS[-1])
+    task = open_imagenet(tmp_path)
+    assert task.source.classes == list(IMAGENET_WNIDS) and task.class_names[0] == "tench"
 
 
 def test_imagenet_v2_may_be_in_a_folder_of_its_own_name(tmp_path, monkeypatch):

@@ -12,9 +12,9 @@ from fastclip.search.approximate.build import build_index
 from fastclip.search.approximate.faiss_index import open_index
 from fastclip.search.approximate.key import auto_key
 from fastclip.search.approximate.recall import measured_recall
-from fastclip.search.approximate.record import StaleIndex
 from fastclip.search.approximate.search import approximate_search
 from fastclip.search.exact import search
+from fastclip.search.fingerprint import StaleIndex
 from tests.support.full_disk import files_of_at_most
 from tests.support.unit_embeddings import unit_vectors, write_embeddings
 

@@ -1,5 +1,6 @@
 """What a person has of a trained model is opened with the tokenizer and the images that it had."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def test_the_directory_of_a_run_gives_its_newest_checkpoint(tmp_path):
     older = open_model(tmp_path / "run" / "checkpoints" / "step_000000009.pt", device="cpu")
     assert ready.digests.weights == newest.digests.weights != older.digests.weights
     assert ready.digests[1:] == older.digests[1:]
+
+
+def test_the_same_weights_with_another_activation_are_another_model(directory, tmp_path):
+    other = shutil.copytree(directory, tmp_path / "other")
+    path = other / "open_clip_config.json"
+    path.write_text(path.read_text().replace('"embed_dim"', '"quick_gelu": true, "embed_dim"', 1))
+    one, other = (open_model(place, device="cpu").digests for place in (directory, other))
+    assert one.weights == other.weights and one.configuration != other.configuration
+    assert one[1:3] == other[1:3]
 
 
 def test_a_run_keeps_what_its_images_and_tokens_were(directory, tmp_path):

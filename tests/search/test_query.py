@@ -47,8 +47,12 @@ def test_words_that_say_nothing_clear_are_refused(words, message):
         parse_words(words)
 
 
-def test_an_image_has_a_weight_too():
-    assert parse_part("-2:a:b.jpg", is_image=True) == Part("a:b.jpg", -2.0, True)
+def test_images_and_rows_have_weights_too():
+    assert parse_part("-2:a:b.jpg", "image") == Part("a:b.jpg", -2.0, "image")
+    assert parse_part("0.5:71", "row") == Part(71, 0.5, "row")
+    for text in ("-1", "1.5", "²", "9" * 30):
+        with pytest.raises(QueryError, match="not the number of a row"):
+            parse_part(text, "row")
 
 
 def test_the_query_is_the_unit_vector_of_the_weighted_sum_of_unit_vectors():

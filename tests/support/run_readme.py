@@ -92,7 +92,8 @@ def run_command(line: str) -> None:
         arguments += ["--device", "cpu"]
     if arguments[0] == "eval":
         arguments += ["--workers", "0"]
-    assert main(arguments) == 0, line
+    # The server is an extra, which a bare install does not have: it is named.
+    assert main(arguments) == (2 if arguments[0] == "serve" else 0), line
     print("ran", line)
 
 

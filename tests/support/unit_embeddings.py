@@ -9,7 +9,7 @@ from fastclip.embeddings.manifest import Manifest, ModelRecord
 from fastclip.embeddings.writer import EmbeddingsWriter
 
 DIM = 8
-MODEL = ModelRecord("a model", "w", "p", "t", {"size": 32}, "fp32", 100.0)
+MODEL = ModelRecord("a model", "w", "p", "t", "c", {"size": 32}, "fp32", 100.0)
 
 
 def unit_vectors(num: int, dim: int = DIM, seed: int = 0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 from fastclip.data.sources.file_marks import mark_of_listing
 from fastclip.data.sources.file_names import is_image_name, suffix_of
@@ -67,6 +68,9 @@ class ClassFolderSource(LabeledSource):
 
     def contents(self) -> Contents:
         return [("images", mark_of_listing(self.root, self._names))]
+
+    def files(self) -> Iterator[str]:
+        return (os.path.join(self.root, name) for name in self._names)
 
     def load(self, index: int) -> Sample:
         name = self._names[index]

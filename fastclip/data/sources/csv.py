@@ -9,7 +9,7 @@ from fastclip.data.quoting import cut
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import mark_of_table
 from fastclip.data.sources.file_names import is_image_name
-from fastclip.data.sources.named_images import sample_of_row
+from fastclip.data.sources.named_images import image_paths, sample_of_row
 from fastclip.data.sources.records import (
     MAX_RECORD_BYTES,
     Fields,
@@ -101,6 +101,10 @@ class CsvSource(Source):
         """The bytes of the table, not those of the images that it names."""
         table = [("table", mark_of_table(self.path)), ("separator", repr(self._separator))]
         return table + self._columns_read
+
+    def files(self) -> Iterator[str]:
+        yield self.path
+        yield from image_paths(self)
 
     def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
         start = part.start if position is None else position

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastclip.data.regular_file import open_regular
@@ -70,8 +71,10 @@ class FolderSource(IndexedSource):
 
     def contents(self) -> Contents:
         """Images and captions, in the order of the samples: the suffixes that count are in it."""
-        names = [name for sample in self._samples for name in sample if name is not None]
-        return [("images and captions", mark_of_listing(self.root, names))]
+        return [("images and captions", mark_of_listing(self.root, self._names()))]
+
+    def files(self) -> Iterator[str]:
+        return (os.path.join(self.root, name) for name in self._names())
 
     def load(self, index: int) -> Sample | BadSample:
         image, caption = self._samples[index]
@@ -79,6 +82,9 @@ class FolderSource(IndexedSource):
             return BadSample(caption, "no image")
         found = self._load_pair(image, caption)
         return even_alone(found, os.path.join(self.root, image)) if self._lone_images else found
+
+    def _names(self) -> list[str]:
+        return [name for sample in self._samples for name in sample if name is not None]
 
     def _load_pair(self, image: str, caption: str | None) -> Sample | BadSample:
         if caption is None:

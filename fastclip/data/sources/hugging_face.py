@@ -1,6 +1,7 @@
 """Datasets of the Hugging Face library `datasets`, which is imported only if one is loaded."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from fastclip.data.sources.samples import BadSample, Sample, with_caption
@@ -48,6 +49,15 @@ class HuggingFaceSource(IndexedSource):
             ("column of captions", self._caption_key),
             ("fingerprint", self._fingerprint),
         ]
+
+    def files(self) -> Iterator[str]:
+        """The library's own files; and images, if the first that can be read is named by a path."""
+        yield from (file["filename"] for file in getattr(self._dataset, "cache_files", ()))
+        images = (s.image for s in map(self.load, range(len(self))) if isinstance(s, Sample))
+        first = next(images, None)
+        if isinstance(first, str):
+            yield first
+            yield from (image for image in images if isinstance(image, str))
 
     def undecoded(self, column: Any) -> "HuggingFaceSource":
         """The same rows with images as they are stored, which the transform decodes."""

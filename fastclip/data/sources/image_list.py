@@ -1,10 +1,11 @@
 """A text file of the paths of images, one to a line."""
 
 import os
+from collections.abc import Iterator
 
 from fastclip.data.regular_file import read_regular
 from fastclip.data.sources.file_marks import mark_of_table
-from fastclip.data.sources.named_images import objection_to_path
+from fastclip.data.sources.named_images import image_paths, objection_to_path
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import Contents, IndexedSource
 from fastclip.data.sources.table_conventions import (
@@ -46,6 +47,10 @@ class ImageListSource(IndexedSource):
     def contents(self) -> Contents:
         """The bytes of the list, not those of the images that it names."""
         return [("list", mark_of_table(self.path))]
+
+    def files(self) -> Iterator[str]:
+        yield self.path
+        yield from image_paths(self)
 
     def load(self, index: int) -> Sample | BadSample:
         name = self._name(index)

@@ -1,10 +1,12 @@
 """Images that a table or a list names, by paths that are checked before anything is opened."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from fastclip.data.quoting import cut
 from fastclip.data.sources.samples import BadSample, Sample, even_alone, with_caption
+from fastclip.data.sources.source import Source
 from fastclip.data.sources.table_conventions import is_address
 
 MAX_PATH = 4096  # characters, of Linux
@@ -23,6 +25,15 @@ def objection_to_path(key: str, name: str) -> BadSample | None:
         detail = f"{cut(name)}: {DOWNLOAD}"
         return BadSample(key, "image is an address and no local file", detail)
     return None
+
+
+def image_paths(source: Source) -> Iterator[str]:
+    """Yield the paths of the images that the rows of a source name, in order, repeated ones too."""
+    for part in source.parts():
+        for entry in source.read(part):
+            found = entry.load()
+            if isinstance(found, Sample) and "\0" not in found.image:  # no file's name has it
+                yield found.image
 
 
 def sample_of_row(

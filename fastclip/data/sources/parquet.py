@@ -1,19 +1,22 @@
 """Tables in Parquet with a column of paths of images; pyarrow is imported if one is opened."""
 
-import datetime
-import math
 import os
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from fastclip.data.quoting import cut, first_line
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import mark_of_table
-from fastclip.data.sources.named_images import sample_of_row
+from fastclip.data.sources.named_images import image_paths, sample_of_row
+from fastclip.data.sources.sample_columns import as_columns
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import END, Contents, Entry, Part, Source
 from fastclip.data.sources.table_conventions import folder_of
+
+LOOKED_AT = 64  # images, for the folder of all
+ROWS_AT_ONCE = 1024  # that are made values of Python
 
 
 class ParquetSource(Source):
@@ -61,8 +64,8 @@ class ParquetSource(Source):
             raise ValueError(f"path must be a table with rows, {self.path!r} has none")
         self._folder = ""
         found = (entry.load() for entry in self.read(self._parts[0]))
-        images = [sample.image for sample in found if isinstance(sample, Sample)]
-        self._folder = folder_of(images[:64], self.path)
+        images = (sample.image for sample in found if isinstance(sample, Sample))
+        self._folder = folder_of(islice(images, LOOKED_AT), self.path)
 
     def parts(self) -> list[Part]:
         return self._parts
@@ -71,6 +74,10 @@ class ParquetSource(Source):
         """The bytes of the table, not those of the images that it names."""
         columns = [("images", self._image_key), ("captions", str(self._caption_key))]
         return [("table", mark_of_table(self.path)), *columns]
+
+    def files(self) -> Iterator[str]:
+        yield self.path
+        yield from image_paths(self)
 
     def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
         start = part.start if position is None else position
@@ -83,14 +90,15 @@ class ParquetSource(Source):
             bad = BadSample(self.path, "unreadable table", first_line(error), part.stop - start)
             yield Entry(start, END, lambda: bad)
             return
+        rows = _Rows(table)
         for number in range(start, part.stop):
-            row = partial(self._load, table, number - part.start, number)
-            yield Entry(number, number + 1, row)
+            load = partial(self._load, rows, number - part.start, number)
+            yield Entry(number, number + 1, load)
 
-    def _load(self, table: Any, place: int, number: int) -> Sample | BadSample:
+    def _load(self, rows: "_Rows", place: int, number: int) -> Sample | BadSample:
         key = f"{os.path.basename(self.path)}, row {number}"
         try:
-            row = table.slice(place, 1).to_pylist()[0]
+            row = dict(rows[place])
         except (UnicodeError, *_errors()) as error:
             return BadSample(key, "unreadable row", first_line(error))
         name = row.pop(self._image_key)
@@ -100,7 +108,30 @@ class ParquetSource(Source):
         found = sample_of_row(key, self._folder, name, caption, self._lone_images)
         if isinstance(found, BadSample):
             return found
-        return found._replace(columns={name: _as_json(value) for name, value in row.items()})
+        columns = as_columns(row)
+        return found._replace(columns=columns.values, left_out=columns.left_out)
+
+
+class _Rows:
+    """The rows of a table as Python has them; those behind one that is asked for come with it."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._start, self._found = 0, []
+        self._alone_until = 0
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        if not 0 <= place - self._start < len(self._found):
+            self._start, self._found = place, self._read(place)
+        return self._found[place - self._start]
+
+    def _read(self, place: int) -> list[dict[str, Any]]:
+        if place >= self._alone_until:
+            try:
+                return self._table.slice(place, ROWS_AT_ONCE).to_pylist()
+            except (UnicodeError, *_errors()):
+                self._alone_until = place + ROWS_AT_ONCE  # one of these is unreadable
+        return self._table.slice(place, 1).to_pylist()
 
 
 def columns_of_parquet(path: str) -> list[str]:
@@ -111,22 +142,6 @@ def columns_of_parquet(path: str) -> list[str]:
             return parquet.ParquetFile(file).schema_arrow.names
         except _errors() as error:
             raise ValueError(f"{path!r} is no Parquet file: {first_line(error)}") from None
-
-
-def _as_json(value: Any) -> Any:
-    """What JSON has of a value: None of nan, and of what JSON does not have, a text."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(name): _as_json(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(part) for part in value]
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
-    is_plain = value is None or isinstance(value, str | int | bool)
-    return value if is_plain else str(value)
 
 
 def _parquet() -> Any:

@@ -20,6 +20,7 @@ class Sample(NamedTuple):
     image: bytes | str | Tensor | Image.Image  # a file, its path, or (C, H, W) uint8 pixels
     caption: str  # "" only where a source takes images without one
     columns: dict[str, Any] | None = None  # what else is known of it, where it was asked for
+    left_out: int = 0  # values of columns that None stands for; see `sample_columns.py`
 
 
 class BadSample(NamedTuple):

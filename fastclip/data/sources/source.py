@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+from fastclip.data.sources.file_stamp import stamp_of_files
 from fastclip.data.sources.samples import BadSample, Sample
 
 END = 2**63 - 1  # the position behind the last entry, where a source knows that it is the last
@@ -66,6 +67,21 @@ class Source(ABC):
             (os.path.basename(part.name), f"positions {part.start} to {part.stop}")
             for part in self.parts()
         ]
+
+    def files(self) -> Iterator[str]:
+        """Yield the paths of all files that samples are made of, images that a table names too.
+
+        By default these are the names of the parts; what is the name of no file does not count.
+        """
+        yield from dict.fromkeys(part.name for part in self.parts())
+
+    def stamp(self) -> str:
+        """Return what is the same until one of `files` is written again, even with the same bytes.
+
+        It is "" where there are no files. A copy has the same `contents` and another stamp, which
+        tells whether what was begun with files of this machine may go on with them.
+        """
+        return stamp_of_files(self.files())
 
 
 class IndexedSource(Source):

@@ -141,7 +141,7 @@ class TarSource(Source):
             columns = columns_of(_contents(file, member) or b"")
         except (OSError, ValueError) as error:
             return BadSample(found.key, "unreadable json", str(error))
-        return found._replace(columns=columns)
+        return found._replace(columns=columns.values, left_out=columns.left_out)
 
     def _groups(self, file: BinaryIO, position: int) -> Iterator[Group]:
         members = (m for m in read_members(file, position) if not _is_ignored(m))

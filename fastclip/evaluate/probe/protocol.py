@@ -75,9 +75,13 @@ def trained_and_tested(
     training = Training(train)
     fit = training.fit(choice.c, max_iter, PRECISION)
     if not fit.is_converged:
+        advice = (
+            "More steps: max_iter" if fit.iterations >= max_iter
+            else "More steps do not help; a smaller C does"
+        )  # fmt: skip
         warnings.warn(
             f"the probe with C = {fit.c:g} has not converged in {fit.iterations} steps; its "
-            f"gradient is {fit.gradient:.1e} of the first one. More steps: max_iter",
+            f"gradient is {fit.gradient:.1e} of the first one. {advice}",
             stacklevel=3,
         )
     untrained = sorted(set(test.labels.tolist()) - set(training.classes.tolist()))

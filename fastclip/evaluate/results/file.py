@@ -2,26 +2,23 @@
 
 Who appends holds a lock, takes what is there, and replaces the file by one that is longer: no
 reader sees half a line, whatever ends the process, and of two processes none loses the other's
-line.
+line. Where the file system has no locks, it is said that two must not append at once.
 """
 
-import contextlib
 import errno
-import fcntl
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fastclip.atomic_file import CannotWrite, replacing, writing
 from fastclip.data.quoting import first_line
 from fastclip.data.regular_file import open_regular
+from fastclip.file_lock import locked
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 SECONDS = 60.0  # that another process may hold the lock, for one line
-PAUSE = 0.05
 
 
 def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -29,7 +26,8 @@ def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
 
     Raises:
         OSError: there is no such file, or it is no regular one.
-        ValueError: a line is no JSON object; the message has its number.
+        ValueError: a line is no JSON object, or has a number that strict JSON has not, as NaN; the
+            message has the number of the line.
     """
     with open_regular(path) as file:
         content = file.read()
@@ -41,14 +39,18 @@ class ResultsFile:
 
     Args:
         path: where it is, or will be.
+        tell: called with a sentence, once, if the file cannot be kept for one process at a time.
 
     Raises:
         OSError: it is no regular file, or there is no such folder, or it cannot be written to.
         ValueError: it holds something else than results.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(
+        self, path: str | os.PathLike, tell: Callable[[str], None] = warnings.warn
+    ) -> None:
         self.path = Path(os.path.realpath(path))
+        self._tell: Callable[[str], None] | None = tell
         if self.path.exists():
             read_results(self.path)
         if not os.access(self.path.parent, os.W_OK):
@@ -73,7 +75,9 @@ class ResultsFile:
             ValueError: what is there is no file of results any more, or a number is nan.
         """
         added = b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines)
-        with writing(self.path), _locked(self.path):
+        # The file itself is replaced: the lock is on one beside it.
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        with writing(self.path), locked(lock, SECONDS, self._say_unlocked):
             content = b""
             if self.path.exists():
                 with open_regular(self.path) as file:
@@ -84,12 +88,20 @@ class ResultsFile:
             with replacing(self.path) as file:
                 file.write(content + added)
 
+    def _say_unlocked(self, reason: str) -> None:
+        if self._tell is not None:
+            self._tell(
+                f"{self.path} cannot be locked ({reason}): of two evaluations that append to it at "
+                "the same time, one may lose its line"
+            )
+        self._tell = None
+
 
 def _parsed(path: str | os.PathLike, content: bytes) -> list[dict[str, Any]]:
     found = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            values = json.loads(line)
+            values = json.loads(line, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{os.fspath(path)} is no file of results: line {number} is not JSON: "
@@ -103,24 +115,5 @@ def _parsed(path: str | os.PathLike, content: bytes) -> list[dict[str, Any]]:
     return found
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is one of its own: the file itself is replaced."""
-    lock = os.open(
-        path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666
-    )
-    try:
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if error.errno in NO_LOCKS:  # alone on such a file system, as far as is known
-                    break
-                if error.errno not in (errno.EAGAIN, errno.EACCES) or time.monotonic() > deadline:
-                    raise
-            time.sleep(PAUSE)
-        yield
-    finally:
-        os.close(lock)
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"it has the number {constant}")

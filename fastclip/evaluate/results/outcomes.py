@@ -1,7 +1,9 @@
 """Which single images or texts were right: a bit each, in hexadecimal, in the order of their keys.
 
-The digest of keys, and of what is right for each, says whether two models answered the same
-questions.
+Of captions it is also kept which image each is of: those of one image are no independent answers.
+
+Digests of all that decides a question, and is no matter of the model, say whether two models
+answered the same ones.
 """
 
 import hashlib
@@ -15,25 +17,59 @@ from torch import Tensor
 
 from fastclip.data.quoting import quoted
 
-
-def question_digest(keys: Sequence[str], answers: Tensor) -> str:
-    """Return the SHA-256 of N keys and of (N,) integers, the right answer to each."""
-    content = json.dumps([list(keys), answers.tolist()])
-    return hashlib.sha256(content.encode()).hexdigest()
+VERSION = 2  # the first one, which had no number, had digests of images and answers alone
+# What may decide a question.
+IMAGES, ANSWERS, CLASSES, TRAINING = "images", "right answers", "classes", "images to train on"
 
 
-def to_json(correct: Tensor) -> dict[str, Any]:
+def questions_of(keys: Sequence[str], answers: Sequence[int | str], **more: Any) -> dict[str, str]:
+    """Return the SHA-256 of each thing that decides what was asked, by its name.
+
+    Args:
+        keys: of N images or captions.
+        answers: what is right for each: a number or a name.
+        more: what else there is, under the names above, as JSON; of classes the order counts.
+
+    Example:
+        >>> questions_of(["1.png"], ["cat"], **{CLASSES: ["cat", "dog"]}).keys()
+        dict_keys(['images', 'right answers', 'classes'])
+    """
+    parts = {IMAGES: list(keys), ANSWERS: list(answers), **more}
+    return {
+        name: hashlib.sha256(json.dumps(part).encode()).hexdigest() for name, part in parts.items()
+    }
+
+
+def to_json(correct: Tensor, image_of: Tensor | None = None) -> dict[str, Any]:
     """Return (N,) bool as JSON.
+
+    Args:
+        image_of: (N,) int64, the image that each answer is about; None if each is about its own.
 
     Example:
         >>> to_json(torch.tensor([True, False, False, False, True]))
         {'n': 5, 'bits': '88'}
     """
-    return {"n": len(correct), "bits": np.packbits(correct.numpy()).tobytes().hex()}
+    found = {"n": len(correct), "bits": np.packbits(correct.numpy()).tobytes().hex()}
+    return found if image_of is None else found | {"image_of": image_of.tolist()}
+
+
+def image_of(values: Any) -> list[int] | None:
+    """Return the image that each of N answers is about; None if each is about its own.
+
+    Raises:
+        ValueError: it is nothing that `to_json` returns.
+    """
+    found = values.get("image_of")
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(type(i) is int and 0 <= i < 2**31 for i in found):
+        raise ValueError(f"no numbers of images: {quoted(found)}")
+    return found
 
 
 def from_json(values: Any) -> Tensor:
-    """The reverse.
+    """The reverse of `to_json`, without `image_of`.
 
     Raises:
         ValueError: it is nothing that `to_json` returns.
@@ -47,6 +83,18 @@ def from_json(values: Any) -> Tensor:
     return torch.from_numpy(np.unpackbits(np.frombuffer(bytearray(bits), np.uint8))[:num] > 0)
 
 
-def all_to_json(questions: str, correct: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the outcomes of several metrics of the same questions, whose digest is given."""
-    return {"questions": questions, "correct": {k: to_json(v) for k, v in correct.items()}}
+def all_to_json(
+    questions: Mapping[str, str],
+    correct: Mapping[str, Tensor],
+    images: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
+    """Return the outcomes of several metrics.
+
+    Args:
+        questions: of `questions_of`.
+        correct: (N,) bool of each metric.
+        images: `image_of` of the metrics whose answers are several about an image.
+    """
+    of = images or {}
+    answers = {name: to_json(values, of.get(name)) for name, values in correct.items()}
+    return {"version": VERSION, "questions": dict(questions), "correct": answers}

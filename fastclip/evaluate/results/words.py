@@ -45,12 +45,14 @@ def report(result: Result) -> str:
 
 
 def comparison(compared: Compared) -> str:
-    """Return what a comparison found, in two lines."""
+    """Return what a comparison found, in four lines."""
     found = compared.found
     a, b = map(printable, compared.models)
     difference = (found.only_b - found.only_a) / found.n
+    of_images = "" if found.images is None else f" of {found.images:,} images"
+    test = "McNemar's exact test" if found.images is None else "The exact test by sign flips"
     told = (
-        f"  McNemar's exact test: p = {found.p_value:.3g}; "
+        f"  {test}{of_images}: p = {found.p_value:.3g}; "
         + ("a chance of 1 in 20 or less, were they equal." if found.p_value <= P_VALUE
            else "equal models differ as much in more than 1 case of 20.")
     )  # fmt: skip
@@ -78,7 +80,6 @@ def _size(result: Result) -> str:
 
 
 def _of_metrics(result: Result) -> Iterator[str]:
-    counts = result.found["counts"]
     for name, interval in result.found["intervals"].items():
         if (title := _title(name)) is None:
             continue
@@ -86,7 +87,7 @@ def _of_metrics(result: Result) -> Iterator[str]:
         if value is None:
             yield f"  {title:<{WIDTH}}{'-':>9}   fewer than 5 classes"
         else:
-            yield f"  {title:<{WIDTH}}{value:>9.2%}   {_between(_wide(interval, counts.get(name)))}"
+            yield f"  {title:<{WIDTH}}{value:>9.2%}   {_between(interval)}"
 
 
 def _of_shots(found: Mapping[str, Any]) -> Iterator[str]:
@@ -120,7 +121,8 @@ def _sentences(result: Result) -> Iterator[str]:
     if shared := result.about.get("captions_of_several_images"):
         yield (
             f"{shared:,} captions stand at several images, and count for the one that each is from:"
-            " the others tie."
+            " the others tie. CLIP_benchmark counts so; evaluation while training takes equal "
+            "captions for one text, and any of its images for a hit."
         )
     lost = sum(found.get(f"non_finite{of}", 0) for of in ("", "_images", "_texts"))
     if lost:
@@ -146,11 +148,6 @@ def _title(metric: str) -> str | None:
         return ROWS[name]
     kind, found, k = name.partition("_retrieval_recall@")
     return ROWS[kind].format(k) if found else None
-
-
-def _wide(interval: Mapping[str, float], counts: Mapping[str, float] | None) -> Mapping[str, float]:
-    """Wilson's interval where draws of images, which are all alike, give one without a width."""
-    return counts if counts and interval["low"] == interval["high"] else interval
 
 
 def _between(interval: Mapping[str, float] | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastclip.confidence import CONFIDENCE, Interval
+from fastclip.confidence import CONFIDENCE, Interval, wilson_of
 
 RESAMPLES = 2000
 SEED = 0
@@ -38,8 +38,8 @@ def bootstrap_rates(
         seed: of the draws; the same one gives the same intervals with the same numpy.
 
     Returns:
-        R intervals. Where all answers are right, or none is, all draws agree and the interval has
-        no width; Wilson's does not share that fault.
+        R intervals. Where all draws agree, as they do if all answers are right or none is, they
+        say nothing of the spread: it is Wilson's interval then, of an answer for each group.
     """
     num_rates = hits.shape[1]
     kinds, num_of_kind = torch.cat([hits, answers], 1).unique(dim=0, return_counts=True)
@@ -54,4 +54,9 @@ def bootstrap_rates(
         done += num
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(np.concatenate(rates), [tail, 1 - tail], axis=0)
-    return [Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    values = hits.sum(0) / answers.sum(0).double()
+    groups = (answers > 0).sum(0)
+    return [
+        Interval(float(a), float(b)) if a < b else wilson_of(value * num, num, confidence)
+        for a, b, value, num in zip(low, high, values.tolist(), groups.tolist(), strict=True)
+    ]

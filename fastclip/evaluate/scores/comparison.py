@@ -2,6 +2,7 @@
 
 Questions that both answer alike say nothing of it. Of the others, were the models equally good,
 each would be won by either with probability 1/2, so that the number that one wins is binomial.
+Answers to captions of one image are no independent questions: images are, see `sign_flips.py`.
 
 Source: Q. McNemar 1947, "Note on the sampling error of the difference between correlated
 proportions or percentages", Psychometrika 12; exact, with the binomial distribution itself.
@@ -15,7 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastclip.evaluate.scores.arguments import checked_numbers
 from fastclip.evaluate.scores.rate import Rate
+from fastclip.evaluate.scores.sign_flips import sign_flip_p_value
+
+MCNEMAR, SIGN_FLIPS = "mcnemar-exact", "sign-flips-by-image-exact"
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,11 @@ class Comparison:
     """How often each of two models was right, on the same images.
 
     Attributes:
-        both, only_a, only_b, neither: images that both answered right, one of them, or none.
+        both, only_a, only_b, neither: questions that both answered right, one of them, or none.
         p_value: the probability that models that are equally good differ by as much, in either
-            direction: McNemar's test, exact.
+            direction: McNemar's test, exact; or of questions of which several are about one image,
+            the exact test by sign flips of images.
+        images: how many there are, where there are several questions about one; else None.
     """
 
     both: int
@@ -33,6 +40,12 @@ class Comparison:
     only_b: int
     neither: int
     p_value: float
+    images: int | None = None
+
+    @property
+    def test(self) -> str:
+        """What the test is called in JSON."""
+        return MCNEMAR if self.images is None else SIGN_FLIPS
 
     @property
     def n(self) -> int:
@@ -53,21 +66,30 @@ class Comparison:
             "a": self.rate_a.value,
             "b": self.rate_b.value,
             "difference": (self.only_b - self.only_a) / self.n,
-            "test": "mcnemar-exact",
+            "test": self.test,
             **asdict(self),
         }
 
 
-def compare(correct_a: Tensor | Sequence[bool], correct_b: Tensor | Sequence[bool]) -> Comparison:
+def compare(
+    correct_a: Tensor | Sequence[bool],
+    correct_b: Tensor | Sequence[bool],
+    image_of: Tensor | Sequence[int] | None = None,
+) -> Comparison:
     """Compare two models by which of the same images each has right, with McNemar's exact test.
+
+    Of captions, several of which may be of one image, it is images that are independent, and the
+    test is that of `sign_flips.py`.
 
     Args:
         correct_a: (N,) truth values, N >= 1, such as `correct` of the result of `zero_shot` or of
             `linear_probe`; 0 and 1 serve as well.
         correct_b: the same of another model, image by image.
+        image_of: (N,) numbers from 0: the image that each answer is about, if they are of captions.
 
     Raises:
-        ValueError: the two are not (N,) alike, or hold anything but truth values.
+        TypeError: `image_of` is no integers.
+        ValueError: the three are not (N,) alike, or hold anything but truth values and numbers.
 
     Example:
         >>> a, b = [True, True, False, True], [True, False, False, False]
@@ -81,9 +103,16 @@ def compare(correct_a: Tensor | Sequence[bool], correct_b: Tensor | Sequence[boo
             f"correct_a and correct_b must be of the same images, got {len(a)} and {len(b)}"
         )
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    return Comparison(
-        int((a & b).sum()), only_a, only_b, int((~a & ~b).sum()), _two_sided(only_a, only_b)
-    )
+    counts = int((a & b).sum()), only_a, only_b, int((~a & ~b).sum())
+    if image_of is not None:
+        numbers = checked_numbers("image_of", image_of, len(a), 2**62)
+        images, number = numbers.unique(return_inverse=True)
+        if len(images) < len(a):
+            differences = torch.zeros(len(images), dtype=torch.int64).index_add(
+                0, number, b.long() - a.long()
+            )
+            return Comparison(*counts, sign_flip_p_value(differences.numpy()), len(images))
+    return Comparison(*counts, _two_sided(only_a, only_b))
 
 
 def _truth(name: str, values: Tensor | Sequence[bool]) -> Tensor:

@@ -90,6 +90,8 @@ class Retrieved:
     def intervals(self, resamples: int = RESAMPLES, seed: int = SEED) -> dict[str, Interval]:
         """95 % intervals of the recalls, by draws of images, each with its texts.
 
+        Where all draws agree, as if all are found, it is Wilson's of an answer for each image.
+
         Texts of one image are not independent: Wilson's interval of texts, which `rates` has, is
         too narrow for `text_to_image`.
 

@@ -16,15 +16,18 @@ import torch
 from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples
+from fastclip.data.sources.file_stamp import objection_to
 from fastclip.embeddings.layout import MANIFEST
 from fastclip.embeddings.manifest import Manifest, ModelRecord, SourceRecord, read_manifest
 from fastclip.embeddings.reader import open_embeddings
+from fastclip.embeddings.side import Side
 from fastclip.embeddings.writer import EmbeddingsWriter
 from fastclip.evaluate.items import first_of_each
 from fastclip.evaluate.sets.features import LabelledFeatures, PairFeatures
 from fastclip.models.inference import InferenceModel
 
 ROWS_PER_FILE = 2**16
+ROWS_AT_ONCE = 256
 OTHER = re.compile(r"[^\w.-]+")
 Features = LabelledFeatures | PairFeatures
 
@@ -38,16 +41,19 @@ class FeatureCache:
         ready: the model.
         name: of the set, with its split.
         contents: the digest of its data.
+        stamp: what its files are known by on this machine; see `Source.stamp`.
         is_pairs: it is a set of pairs, and not of labelled images.
 
     Raises:
-        ValueError: what is there is of another model or of other data, or is damaged.
+        ValueError: what is there is of another model or of other data, is damaged, or is of files
+            that were written since.
     """
 
     folder: Path
     ready: InferenceModel
     name: str
     contents: str
+    stamp: str
     is_pairs: bool
 
     @property
@@ -60,16 +66,14 @@ class FeatureCache:
         """Return what is there, or None.
 
         Raises:
-            OSError, ValueError: it is of another model or of other data, is damaged, or cannot be
-                read.
+            OSError, ValueError: it is of another model or of other data, is of files that were
+                written since, is damaged, or cannot be read.
         """
         if not (self.path / MANIFEST).exists():
             return None
         manifest = read_manifest(self.path)
         if (objection := self._objection_to(manifest)) is not None:
-            raise ValueError(
-                f"{self.path}: {objection}; choose another folder for features, or remove it"
-            )
+            raise self.refusal(objection)
         if not manifest.is_complete:
             return None  # of a process that was killed: `save` goes on
         found = open_embeddings(self.path, verify=True)
@@ -77,11 +81,18 @@ class FeatureCache:
         keys = [row["key"] for row in rows]
         numbers = torch.tensor([row["number"] for row in rows])
         bad = BadSamples.from_dict(manifest.settings["bad_samples"])
-        images = torch.from_numpy(np.array(found.images.rows(range(len(found)))))
+        every = torch.arange(len(found))
         if not self.is_pairs:
-            return LabelledFeatures(images, numbers, keys, bad)
-        texts = torch.from_numpy(np.array(found.texts.rows(range(len(found)))))
-        return PairFeatures(images[first_of_each(numbers)], texts, numbers, keys, bad)
+            return LabelledFeatures(_vectors(found.images, every), numbers, keys, bad)
+        images = _vectors(found.images, first_of_each(numbers))
+        texts, captions = _vectors(found.texts, every), [row["tokens"] for row in rows]
+        return PairFeatures(images, texts, numbers, captions, keys, bad)
+
+    def refusal(self, objection: str) -> ValueError:
+        """Return the error that says why the features cannot be taken, and what to do."""
+        return ValueError(
+            f"{self.path}: {objection}; choose another folder for features, or remove it"
+        )
 
     def save(self, features: Features) -> str | None:
         """Keep features; return why they cannot be kept, or None.
@@ -94,10 +105,10 @@ class FeatureCache:
         if not all(side.isfinite().all() for side in sides.values()):
             return "features that are not finite are not kept"
         head = self._manifest(features)
-        rows = [
-            {"key": key, "number": number}
-            for key, number in zip(features.keys, numbers.tolist(), strict=True)
-        ]
+        known = {"key": features.keys, "number": numbers.tolist()}
+        if isinstance(features, PairFeatures):
+            known["tokens"] = features.captions
+        rows = [dict(zip(known, row, strict=True)) for row in zip(*known.values(), strict=True)]
         with EmbeddingsWriter(self.path, head, resume=True) as writer:
             if writer.manifest.is_complete:
                 return None  # another process was faster
@@ -110,8 +121,8 @@ class FeatureCache:
 
     def _manifest(self, features: Features) -> Manifest:
         return Manifest(
-            ModelRecord.of(self.ready), SourceRecord(self.name, self.contents), "",
-            ("img", "text") if self.is_pairs else ("img",), "f32", "jsonl", ROWS_PER_FILE,
+            ModelRecord.of(self.ready), SourceRecord(self.name, self.contents, self.stamp),
+            "", ("img", "text") if self.is_pairs else ("img",), "f32", "jsonl", ROWS_PER_FILE,
             {"written_by": "fastclip eval", "bad_samples": features.bad.to_dict()},
         )  # fmt: skip
 
@@ -126,7 +137,16 @@ class FeatureCache:
             return f"the vectors were computed in {manifest.model.precision}"
         if manifest.source.contents != self.contents:
             return f"the vectors are of other data, which were called {manifest.source.name!r} too"
-        return None
+        return objection_to(manifest.source.stamp, self.stamp)
+
+
+def _vectors(side: Side, numbers: Tensor) -> Tensor:
+    """The vectors of some rows, of which few at a time are in memory twice."""
+    found = np.empty((len(numbers), side.dim), np.float32)
+    for start in range(0, len(numbers), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        found[part] = side.rows(numbers[part].numpy())
+    return torch.from_numpy(found)
 
 
 def _sides(features: Features) -> tuple[dict[str, Tensor], Tensor]:

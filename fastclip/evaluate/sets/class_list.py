@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from fastclip.data.quoting import some_of
+from fastclip.evaluate.class_order import order_of
 from fastclip.evaluate.class_prompts import ClassPrompts, Templates, read_class_prompts
+from fastclip.evaluate.imagenet import IMAGENET_CLASSNAMES, IMAGENET_WNIDS
 from fastclip.evaluate.prompts import read_class_names
 from fastclip.evaluate.sets.labelled import WORDNET, LabelledSet
 from fastclip.evaluate.zero_shot_task import Labels
 
-IMAGENET, NUM_IMAGENET = "imagenet", 1000
+IMAGENET = "imagenet"
 NAMED = 5  # classes in a message
 
 
@@ -24,12 +26,14 @@ class ClassList:
     Attributes:
         prompts: names and prompts of C classes.
         subset: numbers of those that images may belong to, or None for all.
-        is_own_numbering: labels are places in the subset, and not among all classes.
+        numbers: which class each label of the data is; None if labels are these numbers.
+        said: what that rests on, if it is the order of names alone; else None.
     """
 
     prompts: ClassPrompts
     subset: tuple[int, ...] | None = None
-    is_own_numbering: bool = False
+    numbers: tuple[int, ...] | None = None
+    said: str | None = None
 
     def labels(self, labels: Tensor) -> Tensor:
         """Return (N,) labels of the data in the numbering of all classes.
@@ -37,14 +41,14 @@ class ClassList:
         Raises:
             ValueError: a label is out of its range.
         """
-        num = len(self.subset) if self.is_own_numbering else len(self.prompts.names)
+        num = len(self.prompts.names if self.numbers is None else self.numbers)
         largest = int(labels.max())
         if largest >= num:
             raise ValueError(
                 f"the classes do not fit the data: there are {num}, and an image has the label "
                 f"{largest}"
             )
-        return torch.tensor(self.subset)[labels] if self.is_own_numbering else labels
+        return labels if self.numbers is None else torch.tensor(self.numbers)[labels]
 
 
 def class_list(
@@ -60,34 +64,71 @@ def class_list(
             photo of a {}." where no template does. Of a file about several data sets the entry of
             `data.name` is taken.
         subset: names of the classes that images may belong to, or a file with one on each line.
-            Where the data have as many classes as it, their labels are places in it.
+            Where the data have as many classes as it, these are its classes.
+
+    Returns:
+        Which of the classes a label is goes by names, see `order_of`, and of folders that are
+        called by ImageNet's numbers of WordNet by these. Of data without names, labels are the
+        numbers of the classes.
 
     Raises:
         OSError, ValueError: see `read_class_prompts`; or the data do not say what their classes
-            are called; or the classes do not fit them.
+            are called; or the classes do not fit them, or are in an order that contradicts a name.
     """
     if classes is None:
         classes = _names_of(data)
     prompts = _prompts(classes, data.templates if templates is None else templates, data.name)
-    num = len(data.labels.classes) if isinstance(data.labels, Labels) else None
     columns = None if subset is None else _columns(subset, prompts.names)
-    if num is None or num == len(prompts.names):
+    own = _own_names(data)
+    if own is None:
         return ClassList(prompts, columns)
-    if columns is not None and num == len(columns):
-        return ClassList(prompts, columns, is_own_numbering=True)
-    of_subset = "" if columns is None else f", of which {len(columns)} in the subset"
-    raise ValueError(
-        f"the classes do not fit the data: {data.name} has {num} "
-        f"({some_of(data.labels.classes, NAMED)}), and there are names of "
-        f"{len(prompts.names)}{of_subset} ({some_of(prompts.names, NAMED)})"
-    )
+    if prompts.names == IMAGENET_CLASSNAMES and any(map(WORDNET.fullmatch, own)):
+        numbers = _numbers_in_imagenet(own, data.name)
+        _require_subset(numbers, columns, prompts.names, data.name)
+        return ClassList(prompts, columns, numbers)
+    is_of_subset = columns is not None and len(own) == len(columns) != len(prompts.names)
+    targets = columns if is_of_subset else range(len(prompts.names))
+    if len(own) != len(targets) and isinstance(data.labels, Labels):
+        of_subset = "" if columns is None else f", of which {len(columns)} in the subset"
+        raise ValueError(
+            f"the classes do not fit the data: {data.name} has {len(own)} "
+            f"({some_of(own, NAMED)}), and there are names of "
+            f"{len(prompts.names)}{of_subset} ({some_of(prompts.names, NAMED)})"
+        )
+    places, said = order_of(own, [prompts.names[i] for i in targets], data.name)
+    if len(own) != len(targets):  # names that the data bring, and that do not fit their labels
+        return ClassList(prompts, columns, said=said)
+    return ClassList(prompts, columns, tuple(targets[place] for place in places), said)
+
+
+def _own_names(data: LabelledSet) -> Sequence[str] | None:
+    """What the data call their classes, by number, be it by numbers of WordNet; None if nothing."""
+    if data.class_names is None and isinstance(data.labels, Labels):
+        return data.labels.classes
+    return data.class_names
+
+
+def _numbers_in_imagenet(folders: Sequence[str], dataset: str) -> tuple[int, ...]:
+    if unknown := [name for name in folders if name not in IMAGENET_WNIDS]:
+        raise ValueError(
+            f"{dataset} has a folder {some_of(unknown, NAMED)}, which is no class of ImageNet's "
+            "1,000"
+        )
+    return tuple(map(IMAGENET_WNIDS.index, folders))
+
+
+def _require_subset(
+    numbers: Sequence[int], columns: Sequence[int] | None, names: Sequence[str], dataset: str
+) -> None:
+    if columns is not None and (lost := [names[i] for i in numbers if i not in columns]):
+        raise ValueError(f"the subset of classes lacks {some_of(lost, NAMED)}, which {dataset} has")
 
 
 def _names_of(data: LabelledSet) -> Sequence[str] | str:
     if data.class_names is not None:
         return data.class_names
     folders = data.labels.classes if isinstance(data.labels, Labels) else ()
-    if len(folders) == NUM_IMAGENET and all(map(WORDNET.fullmatch, folders)):
+    if set(folders) == set(IMAGENET_WNIDS):
         return IMAGENET
     raise ValueError(
         f"{data.name} does not say what its classes are called"

@@ -23,6 +23,7 @@ from fastclip.evaluate.sets.features import (
 )
 from fastclip.evaluate.sets.labelled import LabelledSet
 from fastclip.evaluate.sets.opening import PairSet
+from fastclip.evaluate.sets.unchanged import objection_to
 from fastclip.models.inference import InferenceModel
 from fastclip.progress import is_watched, progress_bar
 
@@ -72,6 +73,8 @@ class SetEncoder:
         cache = self._cache(data)
         found = None if cache is None else cache.load()
         if found is not None:
+            if (objection := objection_to(found, data.source, tokenizer)) is not None:
+                raise cache.refusal(objection)
             self.say(f"{data.name}: {len(found.keys):,} features are those in {cache.path}")
         else:
             with self._loading(data, tokenizer) as (encoder, loader):
@@ -86,7 +89,9 @@ class SetEncoder:
             return None
         name = f"{data.name} {data.split}".rstrip()
         is_pairs = isinstance(data, PairSet)
-        return FeatureCache(self.folder, self.ready, name, data_digest(data.source), is_pairs)
+        return FeatureCache(
+            self.folder, self.ready, name, data_digest(data.source), data.source.stamp(), is_pairs
+        )
 
     @contextlib.contextmanager
     def _loading(self, data: LabelledSet | PairSet, tokenizer: Callable[[list[str]], Tensor]):

@@ -6,7 +6,8 @@ same image in every evaluation of the set.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +16,12 @@ from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.loader import Batch
+from fastclip.data.quoting import some_of
 from fastclip.data.sources.source import Source
 from fastclip.embeddings.encode import Encoder
 from fastclip.evaluate.items import digests, distinct, first_of_each
+
+NAMED = 5  # keys in a message
 
 
 class Loader(Protocol):
@@ -50,6 +54,7 @@ class PairFeatures:
     image_features: (M, D) float32 unit rows, on the host, of each image once.
     text_features: (N, D) of each caption.
     text_to_image: (N,) int64, in [0, M): the image of each caption.
+    captions: N digests of the tokens of each caption: equal ones are one text.
     keys: N names of the pairs, sorted, without the place of the data.
     bad: what could not be read.
     """
@@ -57,6 +62,7 @@ class PairFeatures:
     image_features: Tensor
     text_features: Tensor
     text_to_image: Tensor
+    captions: list[str]
     keys: list[str]
     bad: BadSamples
 
@@ -69,7 +75,7 @@ def encode_labelled(encoder: Encoder, loader: Loader, source: Source) -> Labelle
 
     Raises:
         DataError: too many samples are bad.
-        ValueError: there is none that is good.
+        ValueError: there is none that is good, or two have the same key.
     """
     features, labels, keys = [], [], []
     for found in encoder.images(loader):
@@ -86,45 +92,58 @@ def encode_labelled(encoder: Encoder, loader: Loader, source: Source) -> Labelle
 def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatures:
     """Encode pairs; an image of several captions, which has the same pixels in each, once.
 
+    Equal captions are encoded once too, so that their features are equal: those of batches of two
+    sizes are rounded differently.
+
     Args:
         loader: of `source`, one epoch of it.
 
     Raises:
         DataError: too many samples are bad.
-        ValueError: there is none that is good.
+        ValueError: there is none that is good, or two have the same key.
     """
-    ids: list[bytes] = []
     keys: list[str] = []
+    images, texts = _Distinct(), _Distinct()
     image_features, text_features = [], []
-    for batch in _with_new_images(loader, ids):
+    for batch in loader:
         keys.extend(batch.keys)
-        if len(batch.images):
-            image_features += [found.image_features.cpu() for found in encoder.images([batch])]
-        text_features += [found.text_features.cpu() for found in encoder.tokens([batch])]
+        new = batch._replace(
+            images=images.not_seen(batch.images), tokens=texts.not_seen(batch.tokens)
+        )
+        if len(new.images):
+            image_features += [found.image_features.cpu() for found in encoder.images([new])]
+        if len(new.tokens):
+            text_features += [found.text_features.cpu() for found in encoder.tokens([new])]
     _require(keys, loader)
     keys, order = _sorted(keys, source)
-    image_of = distinct(ids)[order]  # numbers of images in the order in which they were encoded
+    image_of = distinct(images.ids)[order]  # numbers in the order in which images were encoded
+    text_of = distinct(texts.ids)[order]
     first = first_of_each(distinct(image_of))
     return PairFeatures(
-        torch.cat(image_features)[image_of[first]], torch.cat(text_features)[order],
-        distinct(image_of), keys, loader.bad_samples,
+        torch.cat(image_features)[image_of[first]], torch.cat(text_features)[text_of],
+        distinct(image_of), [texts.ids[i].hex() for i in order.tolist()], keys, loader.bad_samples,
     )  # fmt: skip
 
 
-def _with_new_images(batches: Iterable[Batch], ids: list[bytes]) -> Iterator[Batch]:
-    """Batches whose images are those that no batch had before.
+class _Distinct:
+    """Tells rows, batch after batch, from those that are equal to an earlier one.
 
-    Args:
-        ids: to which digests of the pixels of every pair are appended.
+    Attributes:
+        ids: digests of all rows so far.
     """
-    seen: set[bytes] = set()
-    for batch in batches:
+
+    def __init__(self) -> None:
+        self.ids: list[bytes] = []
+        self._seen: set[bytes] = set()
+
+    def not_seen(self, rows: Tensor) -> Tensor:
+        """Return those of (B, ...) rows that no row before them is equal to."""
         is_new = []
-        for name in digests(batch.images):
-            is_new.append(name not in seen)
-            seen.add(name)
-            ids.append(name)
-        yield batch._replace(images=batch.images[torch.tensor(is_new)])
+        for name in digests(rows):
+            is_new.append(name not in self._seen)
+            self._seen.add(name)
+            self.ids.append(name)
+        return rows[torch.tensor(is_new)]
 
 
 def _require(keys: list[str], loader: Loader) -> None:
@@ -132,10 +151,27 @@ def _require(keys: list[str], loader: Loader) -> None:
         raise ValueError(f"no sample can be used: {loader.bad_samples.report()}")
 
 
+def without_place(keys: list[str], source: Source) -> list[str]:
+    """Return keys of samples without the deepest folder that all parts of their source lie in.
+
+    Of two shards of one name in different folders, the keys begin with what tells these apart.
+    """
+    folders = [part.name.split("/")[:-1] for part in source.parts()]
+    place = "".join(f"{name}/" for name in os.path.commonprefix(folders))
+    return [key.removeprefix(place) for key in keys]
+
+
 def _sorted(keys: list[str], source: Source) -> tuple[list[str], Tensor]:
-    """Keys without the folders in which the parts of a source lie, sorted; and in which order."""
-    folders = {os.path.dirname(part.name) for part in source.parts()} - {""}
-    for folder in folders:
-        keys = [key.removeprefix(f"{folder}/") for key in keys]
+    """Keys without the place of the data, sorted; and in which order.
+
+    Raises:
+        ValueError: two are the same, so that loading would say which comes first.
+    """
+    keys = without_place(keys, source)
+    if repeated := [key for key, number in Counter(keys).items() if number > 1]:
+        raise ValueError(
+            "samples must have names of their own, to be told apart, but several are called "
+            + some_of(repeated, NAMED)
+        )
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return [keys[i] for i in order], torch.tensor(order)

@@ -96,6 +96,7 @@ class _Labels:
         self._dataset, self._label_key = dataset, label_key
         self.column_names, self.features = dataset.column_names, dataset.features
         self._fingerprint = getattr(dataset, "_fingerprint", "not known")
+        self.cache_files = getattr(dataset, "cache_files", ())
 
     def __len__(self) -> int:
         return len(self._dataset)

@@ -19,7 +19,7 @@ from fastclip.data.regular_file import open_regular, read_regular
 from fastclip.data.sources.file_names import Suffixes
 from fastclip.data.sources.shard_names import is_shard_name, shard_paths
 from fastclip.data.sources.tar_members import Member, read_members
-from fastclip.evaluate.prompts import check_template, read_class_names
+from fastclip.evaluate.prompts import read_class_names, read_templates
 
 CLASSES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 KIND, RETRIEVAL, LONGEST_KIND = "dataset_type.txt", "retrieval", 100
@@ -52,12 +52,7 @@ def templates_beside(shards: str) -> list[str] | None:
         ValueError: a line is no template.
     """
     path = _beside(shards, TEMPLATES)
-    if path is None:
-        return None
-    templates = [line.replace("{c}", "{}") for line in read_class_names(path)]
-    for template in templates:
-        check_template(template, f"{path}: ")
-    return templates
+    return None if path is None else read_templates(path)
 
 
 def is_for_retrieval(shards: str) -> bool:

@@ -32,6 +32,9 @@ class EachLine(Source):
     def contents(self) -> Contents:
         return [*self._pairs.contents(), ("captions", "a line each")]
 
+    def files(self) -> Iterator[str]:
+        return self._pairs.files()
+
     def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
         position = part.start if position is None else position
         if position == END:

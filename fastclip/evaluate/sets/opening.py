@@ -8,6 +8,7 @@ from fastclip.data.built_in import LABELED
 from fastclip.data.sources.class_folder import ClassFolderSource
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.file_names import Suffixes
+from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.folder_files import list_folder
 from fastclip.data.sources.hugging_face import load_rows, source_of_rows
 from fastclip.data.sources.opening import find_type, open_source
@@ -16,10 +17,11 @@ from fastclip.data.sources.tar_shards import TarSource
 from fastclip.evaluate.sets import layout
 from fastclip.evaluate.sets.labelled import LabelledSet, Numbers, called, of_rows, of_table
 from fastclip.evaluate.sets.lines import EachLine
+from fastclip.evaluate.sets.reading import LookedAt, Reading, require_looked_at
 from fastclip.evaluate.zero_shot_task import Labels
 
-DATASET_TYPES = ("auto", "webdataset", "csv", "folder", "hf")
 LABELLED, PAIRS = "labelled", "pairs"  # what a set may be read as
+BUILT_IN = "built-in data"
 SPLITS = ("test", "train", "val", "validation")
 
 
@@ -38,29 +40,8 @@ class PairSet:
     split: str = ""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How files are read.
-
-    Attributes:
-        dataset_type: one of `DATASET_TYPES`; "auto" goes by names and by what is in a folder.
-        separator: of a table.
-        image_key, caption_key: columns of a table or of a Hugging Face data set, by default
-            `filepath` and `title`, or `image` and `text`; suffixes in shards and folders.
-        label_key: the column of labels, by default `label`; in shards a suffix, by default `cls`.
-            A table in which it is given is one of labelled images.
-        split: of a Hugging Face data set, and of shards in a folder for each split.
-    """
-
-    dataset_type: str = "auto"
-    separator: str = "\t"
-    image_key: str | None = None
-    caption_key: str | None = None
-    label_key: str | None = None
-    split: str = "test"
-
-
 AS_IT_IS = Reading()
+Found = tuple[LabelledSet | PairSet, LookedAt]
 
 
 def open_set(
@@ -78,11 +59,23 @@ def open_set(
 
     Raises:
         OSError, ValueError, ModuleNotFoundError: as `open_source`; or the data are not what is
-            wanted.
+            wanted, or do not look at something that `reading` says.
 
     Example:
         >>> open_set("digits").name
         'digits'
+    """
+    data, looked_at = find_set(spec, reading, wanted)
+    require_looked_at(reading, [looked_at])
+    return data
+
+
+def find_set(
+    spec: str | os.PathLike, reading: Reading = AS_IT_IS, wanted: str | None = None
+) -> Found:
+    """Open the data of an evaluation, and tell which fields of `reading` they look at.
+
+    Args and errors are those of `open_set`, but for fields that the data do not look at.
     """
     spec = os.fspath(spec)
     kind = reading.dataset_type
@@ -91,11 +84,11 @@ def open_set(
             raise ValueError(f"{spec} has no labels to be named, got {reading.label_key!r}")
         built_in = LABELED[spec]
         source = built_in.open()
-        return LabelledSet(
-            spec, source, Labels(tuple(source.classes)), source.classes, built_in.prompts
-        )
+        labels = Labels(tuple(source.classes))
+        data = LabelledSet(spec, source, labels, source.classes, built_in.prompts)
+        return _found(data, BUILT_IN)
     if kind in ("auto", "webdataset"):
-        inside = layout.shards_of_split(spec, reading.split)
+        inside = layout.shards_of_split(spec, reading.split_or_default)
         is_split = inside != spec
         kind = find_type(inside) if kind == "auto" else kind
         if kind == "webdataset":
@@ -104,7 +97,7 @@ def open_set(
         if kind == "folder" and splits:
             raise ValueError(
                 f"{spec} has shards in the folders {', '.join(splits)}, and none in "
-                f"{reading.split!r}: name one of them as the split"
+                f"{reading.split_or_default!r}: name one of them as the split"
             )
     if kind == "hf":
         return _of_hugging_face(spec, reading, wanted)
@@ -116,13 +109,17 @@ def open_set(
         raise ValueError(
             f"{spec} are pairs, and no labelled images; {' and '.join(LABELED)} are those"
         )
-    return PairSet(spec, open_source(spec, kind))
+    return _found(PairSet(spec, open_source(spec, kind)), BUILT_IN)
+
+
+def _found(data: LabelledSet | PairSet, kind: str, *fields: str) -> Found:
+    return data, LookedAt(data.name, kind, fields)
 
 
 def _of_shards(
     name: str, shards: str, reading: Reading, wanted: str | None, is_split: bool
-) -> LabelledSet | PairSet:
-    split = reading.split if is_split else ""
+) -> Found:
+    split, of_split = (reading.split_or_default, ("split",)) if is_split else ("", ())
     label_key = reading.label_key or "cls"
     if wanted is None:
         is_pairs = layout.is_for_retrieval(shards) or not (
@@ -133,47 +130,55 @@ def _of_shards(
     if not is_pairs:
         source = TarSource(shards, reading.image_key, label_key)
         names, templates = layout.class_names_beside(shards), layout.templates_beside(shards)
-        return LabelledSet(name, source, Numbers(), names, templates, split)
+        data = LabelledSet(name, source, Numbers(), names, templates, split)
+        return _found(data, "labelled images in shards", "image_key", "label_key", *of_split)
     source = TarSource(shards, reading.image_key, reading.caption_key)
-    return PairSet(name, EachLine(source) if layout.is_for_retrieval(shards) else source, split)
+    pairs = PairSet(name, EachLine(source) if layout.is_for_retrieval(shards) else source, split)
+    return _found(pairs, "pairs in shards", "image_key", "caption_key", *of_split)
 
 
-def _of_hugging_face(spec: str, reading: Reading, wanted: str | None) -> LabelledSet | PairSet:
+def _of_hugging_face(spec: str, reading: Reading, wanted: str | None) -> Found:
     name = _name_of(spec) if os.path.isdir(spec) else spec
-    rows = load_rows(spec, reading.split)
+    split = reading.split_or_default
+    rows = load_rows(spec, split)
     image_key = reading.image_key or "image"
     caption_key, label_key = reading.caption_key or "text", reading.label_key or "label"
     is_labelled = wanted == LABELLED or reading.label_key is not None
     if wanted is None and caption_key not in rows.column_names:
         is_labelled |= label_key in rows.column_names
     if is_labelled and wanted != PAIRS:
-        return of_rows(name, rows, image_key, label_key, reading.split)
-    return PairSet(name, source_of_rows(rows, image_key, caption_key), reading.split)
+        data = of_rows(name, rows, image_key, label_key, split)
+        return _found(data, "labelled images of Hugging Face", "image_key", "label_key", "split")
+    pairs = PairSet(name, source_of_rows(rows, image_key, caption_key), split)
+    return _found(pairs, "pairs of Hugging Face", "image_key", "caption_key", "split")
 
 
-def _of_table(spec: str, reading: Reading, wanted: str | None) -> LabelledSet | PairSet:
-    columns = {"separator": reading.separator, "image_key": reading.image_key or "filepath"}
+def _of_table(spec: str, reading: Reading, wanted: str | None) -> Found:
+    separator = "\t" if reading.separator is None else reading.separator
+    image_key = reading.image_key or "filepath"
     if wanted == LABELLED or (wanted is None and reading.label_key is not None):
-        return of_table(
-            _name_of(spec), CsvSource(spec, caption_key=reading.label_key or "label", **columns)
+        data = of_table(
+            _name_of(spec), CsvSource(spec, separator, image_key, reading.label_key or "label")
         )
-    return PairSet(
-        _name_of(spec), CsvSource(spec, caption_key=reading.caption_key or "title", **columns)
+        return _found(data, "labelled images in a table", "separator", "image_key", "label_key")
+    pairs = PairSet(
+        _name_of(spec), CsvSource(spec, separator, image_key, reading.caption_key or "title")
     )
+    return _found(pairs, "pairs in a table", "separator", "image_key", "caption_key")
 
 
-def _of_folder(spec: str, reading: Reading, wanted: str | None) -> LabelledSet | PairSet:
+def _of_folder(spec: str, reading: Reading, wanted: str | None) -> Found:
     if reading.label_key is not None:
         raise ValueError(
             f"the classes of {spec} are its folders: there is no label {reading.label_key!r}"
         )
     if wanted == PAIRS or (wanted is None and _has_captions(spec, reading)):
-        return PairSet(_name_of(spec), open_source(
-            spec, "folder", image_key=reading.image_key, caption_key=reading.caption_key
-        ))  # fmt: skip
+        pairs = PairSet(_name_of(spec), FolderSource(spec, reading.image_key, reading.caption_key))
+        return _found(pairs, "a folder of pairs", "image_key", "caption_key")
     source = ClassFolderSource(spec)
-    return LabelledSet(
-        _name_of(spec), source, Labels(tuple(source.classes)), called(source.classes)
+    labels = Labels(tuple(source.classes))
+    return _found(
+        LabelledSet(_name_of(spec), source, labels, called(source.classes)), "a folder of classes"
     )
 
 

@@ -23,10 +23,10 @@ from fastclip.search.approximate.recall import NUM_QUERIES, TOP, Recall, Sample,
 from fastclip.search.approximate.record import (
     IndexRecord,
     content_of,
-    fingerprint_of,
     weights_of,
 )
 from fastclip.search.corpus import blocks_of, lengths_of, rows_of_block, side_of
+from fastclip.search.fingerprint import fingerprint_of
 
 GOOD = 0.95  # recall from which on a search does not look at more of an index
 POINTS = 64  # of a sample for each list; what is not made of lists takes 2^16

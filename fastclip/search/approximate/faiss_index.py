@@ -74,6 +74,11 @@ class FaissIndex:
         return self.engine.search(np.ascontiguousarray(queries, np.float32), num)[1]
 
 
+def has_index(embeddings: Embeddings, side: str) -> bool:
+    """Say whether an index of a side, "img" or "text", has been built."""
+    return index_of(embeddings.folder, side, "json").exists()
+
+
 def open_index(embeddings: Embeddings, side: str, *, verify: bool = False) -> FaissIndex:
     """Open the index of one side of embeddings.
 
@@ -96,7 +101,7 @@ def open_index(embeddings: Embeddings, side: str, *, verify: bool = False) -> Fa
     """
     vectors = side_of(embeddings, side)
     path, path_of_record = (index_of(embeddings.folder, side, kind) for kind in ("faiss", "json"))
-    if not path_of_record.exists():
+    if not has_index(embeddings, side):
         raise FileNotFoundError(
             f"{embeddings.folder} has no index of {vectors.name}: `fastclip index --faiss auto` "
             "builds one"

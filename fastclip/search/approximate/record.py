@@ -1,26 +1,19 @@
 """What is known of an index on the disk: how it was built, and of which vectors."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fastclip.data.json_file import read_json_object
 from fastclip.data.quoting import first_line, some_of
-from fastclip.embeddings.layout import SIDES, scales_of, vectors_of
+from fastclip.embeddings.layout import SIDES, vectors_of
 from fastclip.embeddings.reader import Embeddings
 from fastclip.embeddings.side import Side
 from fastclip.search.approximate.recall import Recall
+from fastclip.search.fingerprint import StaleIndex, fingerprint_of
 
 FORMAT, VERSION = "fastclip index", 1
-LOOKED_AT = 4096  # rows of vectors without a manifest
-
-
-class StaleIndex(ValueError):
-    """An index of other vectors than those that are there; the message says in what they differ."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +21,7 @@ class IndexRecord:
     """Attributes:
     side: "img" or "text".
     rows, dim: of the vectors.
-    vectors: SHA-256 of what they are; see `fingerprint_of`.
+    vectors: SHA-256 of what they are; see `fingerprint.py`.
     weights: SHA-256 of the model's weights; None if the model is not known.
     key: of FAISS's `index_factory`.
     metric: "ip", the product.
@@ -74,25 +67,6 @@ def weights_of(embeddings: Embeddings) -> str | None:
     """Return the SHA-256 of the weights that made the vectors; None if it is not known."""
     manifest = embeddings.manifest
     return None if manifest is None or manifest.model is None else manifest.model.weights
-
-
-def fingerprint_of(embeddings: Embeddings, side: Side) -> str:
-    """Return a SHA-256 that tells vectors from others.
-
-    With a manifest it is that of the digests of all files of the side. Without, it is that of the
-    shape and of 4,096 rows, spread evenly, and of all if they are fewer: what has changed in other
-    rows only is not noticed.
-    """
-    digest = hashlib.sha256(f"{len(side)} {side.dim} {side.dtype}".encode())
-    kinds = (vectors_of(side.name), scales_of(side.name))
-    for part in embeddings.parts:
-        for record in part.manifest.files:
-            digests = [record.sha256.get(kind) for kind in kinds]
-            digest.update(json.dumps([record.rows, digests]).encode())
-    if not embeddings.parts:
-        numbers = np.linspace(0, len(side) - 1, min(len(side), LOOKED_AT)).astype(np.int64)
-        digest.update(side.rows(numbers).tobytes())
-    return digest.hexdigest()
 
 
 def content_of(record: IndexRecord) -> bytes:

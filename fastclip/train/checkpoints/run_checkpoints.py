@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 from fastclip.data.loading.loader import PairLoader
 from fastclip.distributed.processes import Processes
 from fastclip.models.checkpoints.files import SAID
+from fastclip.models.digests import digest_of
 from fastclip.train.checkpoints.file import UnusableCheckpoint, read_checkpoint
 from fastclip.train.checkpoints.same_run import OwnRun, resumption
 from fastclip.train.checkpoints.store import CheckpointStore, Found, is_name_of_epoch
-from fastclip.train.checkpoints.trained_state import LOSS, TrainedState, digest_of, on_the_cpu
+from fastclip.train.checkpoints.trained_state import LOSS, TrainedState, on_the_cpu
 from fastclip.train.log.run_log import RunLog
 from fastclip.train.settings.output_config import ALLOW_FRESH, LATEST
 from fastclip.train.step.cached import CachedStep

@@ -8,13 +8,12 @@ masters. A model of any dtype loads them, and rounding them gives the parameters
 average of the weights is float32 in any case.
 """
 
-import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from fastclip.train.step.counts import StepCounts
 from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
@@ -117,20 +116,6 @@ class TrainedState:
 def on_the_cpu(content: Any) -> Any:
     """Nested values with all tensors on the CPU."""
     return tree_map_only(Tensor, Tensor.cpu, content)
-
-
-def digest_of(content: Any) -> str:
-    """SHA-256 of nested values: equal ones have equal digests, on any device."""
-    leaves, _ = tree_flatten_with_path(on_the_cpu(content))
-    found = hashlib.sha256()
-    for path, leaf in leaves:
-        found.update(keystr(path).encode())
-        if isinstance(leaf, Tensor):
-            found.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
-            found.update(leaf.contiguous().reshape(-1).view(torch.uint8).numpy())
-        else:
-            found.update(repr(leaf).encode())
-    return found.hexdigest()
 
 
 def _objection_to_loss(stored: dict[str, Any], own: dict[str, Any]) -> str | None:

@@ -24,13 +24,13 @@ class EvaluationConfig(SourceConfig):
     )
     zeroshot_classes: str | None = setting(
         None,
-        "A text file with the name of a class on each line, in the order of the sorted folders. By "
-        "default, the classes are called what the folders are.",
+        "A text file with the name of a class on each line, in the order of the sorted folders, or "
+        "in any order if these are the names of the folders. By default, they are.",
     )
     zeroshot_templates: str | None = setting(
         None,
-        "A text file with a prompt on each line, in which {} stands for the name of a class. By "
-        "default, the only prompt is `a photo of a {}.`",
+        "A text file with a prompt on each line, in which {} or {c} stands for the name of a "
+        "class. By default, the only prompt is `a photo of a {}.`",
     )
     imagenet_val: str | None = setting(
         None,

@@ -93,7 +93,9 @@ def test_parquet_rows_are_read_by_group_and_become_what_json_has(tmp_path):
         "path of the image is too long", "",
     ]  # fmt: skip
     expected = {"day": "2024-01-01", "nan": None, "list": [1.5, None], "raw": "01"}
-    assert found[0] == Sample("t.parquet, row 0, 0.png", str(tmp_path / "0.png"), "zero", expected)
+    assert found[0] == Sample(
+        "t.parquet, row 0, 0.png", str(tmp_path / "0.png"), "zero", expected, 1
+    )
     assert_resumable(source)
     assert told(read_all(ParquetSource(path, "path", "text")))[4] == "no caption"
     with pytest.raises(ValueError, match=r"must be a column of .*t\.parquet', got 'x'"):

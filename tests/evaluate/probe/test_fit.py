@@ -73,6 +73,14 @@ def test_a_bound_of_the_gradient_alone_would_end_far_from_the_minimum(digits):
     assert coarse.change > PRECISION >= exact.change
 
 
+def test_a_line_search_that_finds_no_way_down_is_not_at_the_minimum(digits):
+    """Of large features and C, rounding hides it: the last step changed nothing."""
+    features, labels = digits
+    found = fit(Objective(features * 1e4, labels, 10), 1e10, 1000, PRECISION)
+    assert found.iterations < 1000 and not found.is_converged
+    assert found.change > PRECISION and found.gradient > 0
+
+
 def test_it_is_said_when_steps_run_out(digits):
     found = fit(Objective(*digits, 10), 30.0, 5, PRECISION)
     assert found.iterations == 5 and not found.is_converged

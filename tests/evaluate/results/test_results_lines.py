@@ -1,5 +1,8 @@
 """Lines of results: what others read, appended whole or not at all."""
 
+import contextlib
+import errno
+import fcntl
 import json
 import math
 import multiprocessing
@@ -9,10 +12,11 @@ import pytest
 import torch
 
 from fastclip.atomic_file import CannotWrite
+from fastclip.evaluate.results import file as results_file
 from fastclip.evaluate.results.datacomp import key_of, main_metric
 from fastclip.evaluate.results.file import ResultsFile, read_results
 from fastclip.evaluate.results.formats import FORMATS, cautions
-from fastclip.evaluate.results.outcomes import from_json, to_json
+from fastclip.evaluate.results.outcomes import from_json, image_of, to_json
 from fastclip.evaluate.results.result import (
     CLASSIFICATION,
     FEW_SHOT,
@@ -20,6 +24,7 @@ from fastclip.evaluate.results.result import (
     RETRIEVAL,
     Result,
 )
+from fastclip.file_lock import locked
 
 LINE = {"dataset": "d", "model": "m", "pretrained": "", "task": "t", "metrics": {"acc1": 0.5}}
 
@@ -37,6 +42,15 @@ def test_outcomes_are_read_as_they_were_written(num):
 def test_outcomes_that_are_none_are_refused(values):
     with pytest.raises(ValueError, match="no outcomes"):
         from_json(values)
+
+
+def test_images_of_captions_are_read_as_they_were_written():
+    correct, images = torch.tensor([True, False, True]), torch.tensor([0, 1, 0])
+    written = json.loads(json.dumps(to_json(correct, images)))
+    assert image_of(written) == [0, 1, 0] and image_of(to_json(correct)) is None
+    for wrong in ("0", [0.5], [-1], [True]):
+        with pytest.raises(ValueError, match="no numbers of images"):
+            image_of(written | {"image_of": wrong})
 
 
 def test_lines_are_appended_and_those_alike_are_counted(tmp_path):
@@ -58,8 +72,10 @@ def test_a_number_that_is_none_leaves_the_file_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x80\x02}", b"[1]\n", b'{"a": 1}\n', b'{"metrics": 1}\n{"me']
-)
+    "content",
+    [b"\x80\x02}", b"[1]\n", b'{"a": 1}\n', b'{"metrics": 1}\n{"me', b'{"metrics": NaN}\n',
+     b'{"metrics": {"acc1": -Infinity}}\n'],
+)  # fmt: skip
 def test_other_files_are_refused_before_anything_is_computed(content, tmp_path):
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(ValueError, match="is no file of results: line"):
@@ -95,6 +111,51 @@ def test_of_two_processes_none_loses_a_line(tmp_path):
     found = read_results(path)
     for name in "ab":
         assert [line["number"] for line in found if line["model"] == name] == list(range(10))
+
+
+def test_it_is_said_once_where_there_are_no_locks(tmp_path, monkeypatch):
+    def no_locks(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    said = []
+    file = ResultsFile(tmp_path / "r.jsonl", said.append)
+    file.append([LINE])
+    file.append([LINE])
+    assert read_results(file.path) == [LINE, LINE]
+    assert said == [
+        f"{file.path} cannot be locked ({os.strerror(errno.ENOLCK)}): of two evaluations that "
+        "append to it at the same time, one may lose its line"
+    ]
+
+
+def test_a_lock_that_is_not_let_go_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(results_file, "SECONDS", 0.0)
+    file = ResultsFile(tmp_path / "r.jsonl")
+    file.append([LINE])
+    with (
+        held_elsewhere(tmp_path / ".r.jsonl.lock"),
+        pytest.raises(CannotWrite, match="another process has held"),
+    ):
+        file.append([LINE])
+    assert read_results(file.path) == [LINE]
+
+
+@contextlib.contextmanager
+def held_elsewhere(path):
+    def hold(connection):
+        with locked(path):
+            connection.send("held")
+            connection.recv()
+
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=hold, args=(theirs,))
+    process.start()
+    assert ours.recv() == "held"
+    yield
+    ours.send("let go")
+    process.join(30)
 
 
 RETRIEVED = Result("coco", "m", "p", RETRIEVAL, {

@@ -32,6 +32,16 @@ def test_answers_that_agree_within_groups_count_as_one():
     assert width(found) == pytest.approx(width(wilson(400, 1000)), rel=0.1)
 
 
+def test_draws_that_all_agree_are_not_taken_for_certainty():
+    """All found, none, one of two each: as wide as Wilson's, of an answer for each group."""
+    hits = torch.tensor([[5, 0, 1, 0]] * 5)
+    answers = torch.tensor([[5, 5, 2, 3]] * 4 + [[5, 5, 2, 0]])
+    every, none, half, of_four = bootstrap_rates(hits, answers)
+    assert every == wilson(5, 5) and none == wilson(0, 5) and of_four == wilson(0, 4)
+    assert half.low + half.high == pytest.approx(1)
+    assert wilson(2, 5).low < half.low < wilson(3, 5).low
+
+
 def test_draws_of_kinds_are_draws_of_groups():
     generator = torch.Generator().manual_seed(0)
     answers = torch.randint(1, 6, (40, 1), generator=generator)

@@ -53,6 +53,29 @@ def test_models_that_are_equally_good_seldom_seem_to_differ():
     assert 0.02 < sum(p <= 0.05 for p in found) / len(found) <= 0.06
 
 
+def test_answers_about_one_image_count_as_one():
+    """Ten captions of one image, all won by one model, are one image that it wins."""
+    a, b = [False] * 10 + [True] * 2, [True] * 12
+    found = compare(a, b, [7] * 10 + [3, 5])
+    assert (found.only_b, found.n, found.images, found.p_value) == (10, 12, 3, 1.0)
+    assert compare(a, b).p_value < 0.01
+    assert found.to_dict()["test"] == "sign-flips-by-image-exact"
+    assert compare(a, b, range(12)) == compare(a, b)  # an image each
+    with pytest.raises(ValueError, match="image_of must be 12 numbers"):
+        compare(a, b, [0])
+
+
+def test_captions_of_images_that_differ_by_chance_seldom_seem_to_differ():
+    """Five captions of an image, found together: as single answers they differ far too often."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(2, 300, 100, generator=generator) < 0.7).repeat_interleave(5, 2).unbind()
+    image_of = torch.arange(100).repeat_interleave(5)
+    p_values = [[compare(*both, *by).p_value for both in zip(a, b, strict=True)]
+                for by in ((image_of,), ())]  # fmt: skip
+    by_image, alone = (sum(p <= 0.05 for p in found) / 300 for found in p_values)
+    assert 0.01 < by_image <= 0.06 and alone > 0.2
+
+
 @pytest.mark.parametrize(
     "a, b, message",
     [

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from fastclip.evaluate.imagenet import IMAGENET_WNIDS
 from fastclip.evaluate.sets.class_list import class_list
 from fastclip.evaluate.sets.labelled import LabelledSet, Numbers
 from fastclip.evaluate.zero_shot_task import Labels
@@ -50,11 +51,59 @@ def test_names_that_do_not_fit_are_refused():
         class_list(LabelledSet("pets", None, Numbers(), None))
 
 
-def test_a_thousand_folders_of_wordnet_are_imagenet():
-    ids = [f"n{i:08d}" for i in range(1000)]
-    assert class_list(folders(ids)).prompts.names[0] == "tench"
-    with pytest.raises(ValueError, match="WordNet"):
-        class_list(folders(ids[:200]))
+def test_the_thousand_folders_of_imagenet_are_known_by_their_ids():
+    assert class_list(folders(IMAGENET_WNIDS)).prompts.names[0] == "tench"
+    for others in ([f"n{i:08d}" for i in range(1000)], IMAGENET_WNIDS[:200]):
+        with pytest.raises(ValueError, match="WordNet"):
+            class_list(folders(others))
+
+
+def test_folders_of_imagenet_have_the_numbers_of_their_ids():
+    """Folders of goldfish and tench, in whatever order their names are listed."""
+    few = folders(["n01440764", "n01443537", "n01484850"])
+    subset = ["great white shark", "tench", "goldfish"]
+    found = class_list(few, "imagenet", subset=subset)
+    assert found.labels(torch.tensor([0, 1, 2])).tolist() == [0, 1, 2] and found.said is None
+    with pytest.raises(ValueError, match=r"subset .* lacks goldfish, which pets has"):
+        class_list(few, "imagenet", subset=["great white shark", "tench", "brambling"])
+    with pytest.raises(ValueError, match="n99999999, which is no class of ImageNet's"):
+        class_list(folders(["n01440764", "n99999999"]), "imagenet", subset=["tench", "goldfish"])
+
+
+@pytest.mark.parametrize("data", [folders(NAMES, NAMES), NUMBERED])
+def test_the_classes_own_names_are_taken_by_name_in_whatever_order(data, tmp_path):
+    (tmp_path / "names").write_text("Owl\neel\ndog\ncat\n")
+    found = class_list(data, tmp_path / "names", subset=["dog", "Owl"])
+    labels = found.labels(torch.arange(4)).tolist()
+    assert [found.prompts.names[i] for i in labels] == ["cat", "dog", "Owl", "eel"]
+    assert found.subset == (2, 0) and found.said is None
+
+
+def test_the_names_of_a_subset_are_taken_by_name_in_whatever_order():
+    few = LabelledSet("pets", None, Numbers(), ["golden retriever", "cat"])
+    names = ["owl", "cat", "golden_retriever"]
+    found = class_list(few, names, subset=["cat", "golden_retriever"])
+    assert found.labels(torch.tensor([0, 1])).tolist() == [2, 1] and found.said is None
+
+
+@pytest.mark.parametrize("data", [folders(NAMES), NUMBERED])
+def test_other_names_are_taken_in_order_which_is_said(data):
+    said = class_list(data, ["kitten", "dog", "owl", "snake"]).said
+    assert said == (
+        "pets: 4 class names are taken in the order of its classes, 2 of which it calls otherwise,"
+        " such as 'cat', here 'kitten'"
+    )
+    assert class_list(data, NAMES).said is None
+
+
+@pytest.mark.parametrize("data", [folders(NAMES), NUMBERED])
+def test_an_order_that_contradicts_a_name_is_refused(data):
+    with pytest.raises(ValueError, match="'dog' would be the name of its class 'cat'"):
+        class_list(data, ["dog", "kitten", "owl", "eel"])
+    with pytest.raises(ValueError, match="'owl' would be the name of its class 'dog'"):
+        class_list(data, [*NAMES, "owls", "emu"], subset=["emu", "owl", "owls", "cat"])
+    named_alike = ["cat", "dog", "dog", "eel"]
+    assert "1 of which" in class_list(data, named_alike).said  # the dog is a dog, too
 
 
 def test_labels_of_a_subset_are_places_in_it_or_among_all_classes(tmp_path):

@@ -103,7 +103,7 @@ def test_tables_are_pairs_unless_labels_are_asked_for(tmp_path):
         found.labels(["-1"])
 
 
-def test_rows_of_hugging_face_have_names_of_classes(monkeypatch):
+def test_rows_of_hugging_face_have_names_of_classes(monkeypatch, tmp_path):
     class Rows(list):
         column_names = ("image", "label")
 
@@ -117,6 +117,11 @@ def test_rows_of_hugging_face_have_names_of_classes(monkeypatch):
     found = open_set("owner/pets", Reading("hf", split="validation"))
     assert isinstance(found, LabelledSet) and found.class_names == ["cat", "big dog"]
     assert found.labels(captions(read_all(found.source))).tolist() == [[1], [0]]
+    assert found.source.stamp() == ""
+    (tmp_path / "pets.arrow").touch()
+    rows.cache_files = [{"filename": str(tmp_path / "pets.arrow")}]
+    assert open_set("owner/pets", Reading("hf")).source.stamp().startswith("1 file of 0 bytes")
+    assert asked.pop() == ("owner/pets", "test")
     assert asked == [("owner/pets", "validation")] and found.name == "owner/pets"
     with pytest.raises(ValueError, match="column"):
         open_set("owner/pets", Reading("hf"), "pairs")

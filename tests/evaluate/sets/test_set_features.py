@@ -55,6 +55,31 @@ def test_an_image_of_several_captions_is_encoded_once(batch_size, tmp_path):
     assert found.keys == sorted(found.keys) and found.text_to_image[0] == 0
 
 
+class Rounding(Counting):
+    """Features depend a little on the size of the batch, as those of real models do."""
+
+    def forward(self, image=None, text=None):
+        images, texts, scale = super().forward(image, text)
+        if texts is not None:
+            self.num_texts = getattr(self, "num_texts", 0) + len(texts)
+            texts = texts * (1 - 2.0**-20 / len(texts))
+        return images, texts, scale
+
+
+def test_equal_captions_are_encoded_once_and_tie_whatever_batch_they_are_in(tmp_path):
+    for i in range(5):
+        (tmp_path / f"{i}.png").write_bytes(image_bytes(i))
+    rows = [f"{i}.png,{text}\n" for i, text in enumerate(["7", "8", "8", "9", "7"])]
+    (tmp_path / "pairs.csv").write_text("filepath,title\n" + "".join(rows))
+    model = Rounding()
+    found = encoder(2, ideal_model(model=model)).pairs(open_set(tmp_path / "pairs.csv", COMMA))
+    assert found.text_features.argmax(1).tolist() == [7, 8, 8, 9, 7] and model.num_texts == 3
+    assert torch.equal(found.text_features[0], found.text_features[4])
+    assert torch.equal(found.text_features[1], found.text_features[2])
+    first, second, third, fourth, fifth = found.captions
+    assert first == fifth and second == third and len({first, second, fourth}) == 3
+
+
 def test_labelled_images_are_in_the_order_of_their_keys_wherever_the_data_are(tmp_path):
     members = [
         (f"{i}.{s}", c) for i in (2, 0, 1) for s, c in (("png", image_bytes(i)), ("cls", b"1"))
@@ -129,6 +154,12 @@ def other_tokenizer(tmp_path):
     return write_captions(tmp_path), ready
 
 
+def other_configuration(tmp_path):
+    model = Ideal()
+    model.heads = 2
+    return write_captions(tmp_path), ideal_model(model=model)
+
+
 def other_data(tmp_path):
     return write_captions(tmp_path, reversed(range(6))), READY
 
@@ -137,7 +168,8 @@ def other_data(tmp_path):
     "change, message",
     [
         (other_weights, "weights"), (other_preprocessing, "preparation|images"),
-        (other_tokenizer, "another tokenizer"), (other_data, "of other data"),
+        (other_tokenizer, "another tokenizer"), (other_configuration, "another configuration"),
+        (other_data, "of other data"),
     ],
 )  # fmt: skip
 def test_features_of_anything_else_are_refused(change, message, tmp_path):

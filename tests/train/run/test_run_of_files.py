@@ -31,7 +31,7 @@ def made(tmp_path_factory):
     for i in range(NUM):
         Image.new("RGB", (40, 30), (37 * i % 256, 91 * i % 256, 77)).save(place / f"{i}.jpg")
     (place / "pairs.csv").write_text("filepath\ttitle\n" + rows)
-    (place / "further.txt").write_text("a {}\na photo of a {c}.\n")
+    (place / "further.txt").write_text("a {}\na photo of a {d}.\n")
     (place / "blank.txt").write_text("\n")
     (place / "gone.csv").write_text("filepath\ttitle\nnone.jpg\ta\nother.jpg\tb\n")
     (place / "damaged.tar").write_bytes(b"no tar")
@@ -57,7 +57,7 @@ def train(made, logs, *flags):
     "flags, message",
     [
         ("--zeroshot-data classes --zeroshot-templates further.txt",
-         "further.txt, line 2: 'a photo of a {c}.' is no template"),
+         "further.txt, line 2: 'a photo of a {d}.' is no template"),
         ("--zeroshot-data classes --zeroshot-templates blank.txt", "blank.txt is empty"),
         ("--zeroshot-data digits --zeroshot-classes further.txt", "got 2 names for 10"),
         ("--zeroshot-data damaged", "zeroshot-val has no sample that can be used: 2 of 2"),

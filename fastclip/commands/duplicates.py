@@ -1,0 +1,64 @@
+"""`fastclip duplicates`: near duplicates among images or texts, as groups."""
+
+import argparse
+import json
+import sys
+
+from fastclip.commands.model_arguments import refusing
+from fastclip.commands.searched import add_folder_arguments, opened
+from fastclip.embeddings.metadata import Row
+from fastclip.printable import printable
+from fastclip.search.duplicates import ALIKE, duplicates
+from fastclip.search.searcher import chosen_side
+
+DESCRIPTION = """\
+Prints the groups of near duplicates in a folder of embeddings: a blank line stands between two
+groups. A group is what is joined by a chain of near duplicates. No model is needed.
+"""
+EPILOG = """\
+for example
+    fastclip duplicates embeddings
+    fastclip duplicates embeddings --threshold 0.98 --json > groups.jsonl
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    add_folder_arguments(parser)
+    parser.add_argument("--threshold", metavar="COSINE", type=float, default=ALIKE,
+        help="The cosine from which on two are near duplicates. The default is "
+        "%(default)s.")  # fmt: skip
+    parser.add_argument("--json", action="store_true",
+        help="Print a JSON object for each group and line: {\"group\": ..., \"ids\": [...], "
+        "\"names\": [...]}. The summary goes to standard error.")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    return refusing("duplicates", _duplicates, args)
+
+
+def _duplicates(args: argparse.Namespace) -> int:
+    embeddings = opened(args)
+    side = chosen_side(embeddings, args.over)
+    found = duplicates(side, args.threshold)
+    for number, group in enumerate(found.groups, start=1):
+        ids = group.tolist()
+        names = [_name(row, own) for own, row in zip(ids, embeddings.metadata(ids), strict=True)]
+        if args.json:
+            print(json.dumps({"group": number, "ids": ids, "names": names}))
+        else:
+            print("\n".join([*map(printable, names), ""]))
+    total = sum(map(len, found.groups))
+    summary = (
+        f"{len(found.groups):,} groups of {total:,} near duplicates among {len(side):,} rows, at a "
+        f"cosine of {args.threshold:g}"
+    )
+    if found.num_unusable:
+        summary += f"; {found.num_unusable:,} vectors have no direction and are in no group"
+    print(summary, file=sys.stderr if args.json else sys.stdout)
+    return 0
+
+
+def _name(row: Row, number: int) -> str:
+    return str(row.get("image_path") or row.get("caption") or row.get("key") or f"row {number}")

@@ -1,0 +1,125 @@
+"""`fastclip index`: what is computed once for embeddings, so that searches are quick and sure."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from fastclip.commands.model_arguments import refusing
+from fastclip.commands.searched import add_searched_arguments, model_of_embeddings, opened
+from fastclip.embeddings.layout import INDEX
+from fastclip.embeddings.reader import Embeddings
+from fastclip.embeddings.side import Side
+from fastclip.printable import printable
+from fastclip.progress import is_watched, progress_bar
+from fastclip.search.approximate.build import build_index
+from fastclip.search.captions import read_captions
+from fastclip.search.export import export_lance, export_parquet
+from fastclip.search.prepare import UnknownCaptions, prepare
+from fastclip.search.prepared import Prepared
+from fastclip.search.searcher import OVER, chosen_side
+
+EXPORTS = {"lance": export_lance, "parquet": export_parquet}
+DESCRIPTION = """\
+Prepares a folder of embeddings for searches. Search is exact: it looks at all vectors, up to ten
+million or so, and needs no index for that. What is computed here is kept in OUT/index: vectors that
+are stored as float16 or int8 are converted to float32 once, and the captions of a list are asked,
+whose best matches say which scores chance gives. With --faiss, an index of FAISS proposes
+candidates, which are scored exactly; how many of the best it finds is measured and printed.
+"""
+EPILOG = """\
+for example
+    fastclip index embeddings
+    fastclip index embeddings --captions queries.txt    # such as your users search for
+    fastclip index embeddings --no-captions             # needs no model
+    fastclip index embeddings --faiss auto
+    fastclip index embeddings --no-captions --export lance    # for LanceDB: docs/search-engines.md
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    add_searched_arguments(parser)
+    group = parser.add_argument_group("what chance gives")
+    group.add_argument("--captions", metavar="FILE",
+        help="Other captions to ask than the 500 that come with fastclip, one on each line: texts "
+        "such as are searched for.")  # fmt: skip
+    group.add_argument("--no-captions", action="store_true",
+        help="Ask none. Searches then judge scores by the mean and covariance of the vectors "
+        "alone.")  # fmt: skip
+    group = parser.add_argument_group("what outgrows exact search")
+    group.add_argument("--faiss", metavar="auto|KEY",
+        help="Build an approximate index too: of this key of FAISS's index_factory, such as "
+        "IVF4096,Flat, or of one that suits the number of vectors. It needs the extra "
+        "search.")  # fmt: skip
+    group.add_argument("--export", choices=tuple(EXPORTS),
+        help="Write vectors and metadata as one table too, OUT/index/images.lance for example, "
+        "which other search engines read. Lance needs the extra lance, Parquet the extra "
+        "embed.")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    return refusing("index", _index, args)
+
+
+def _index(args: argparse.Namespace) -> int:
+    if args.no_captions and args.captions is not None:
+        raise ValueError("--captions and --no-captions exclude each other")
+    captions = [] if args.no_captions else read_captions(args.captions)
+    embeddings = opened(args)
+    side = chosen_side(embeddings, args.over)
+    prepared = _prepared(args, embeddings, side, captions)
+    told = "no captions were asked"
+    if prepared.captions is not None:
+        told = f"{prepared.record.num_captions:,} captions were asked"
+    print(printable(f"wrote {embeddings.folder / INDEX}: {len(side):,} vectors; {told}"))
+    if args.faiss is not None:
+        with progress_bar(len(side), title="indexing", unit="row", shown=is_watched()) as advance:
+            record = build_index(
+                embeddings, side.name, args.faiss, progress=_steps(advance), tell=_tell
+            )
+        print(printable(f"built {record.key}, {record.size:,} bytes: {record.recall}"))
+    if args.export is not None:
+        print(printable(_export(args.export, embeddings, side)))
+    return 0
+
+
+def _prepared(
+    args: argparse.Namespace, embeddings: Embeddings, side: Side, captions: list[str]
+) -> Prepared:
+    ready = model_of_embeddings(args, embeddings, "text") if captions else None
+    try:
+        return prepare(embeddings, side, ready, captions, _tell)
+    except UnknownCaptions as error:
+        if args.captions is not None:
+            raise
+        _tell(f"{error}. No captions are asked; --captions takes a file of others.")
+        return prepare(embeddings, side, tell=_tell)
+
+
+def _export(name: str, embeddings: Embeddings, side: Side) -> str:
+    (over,) = (over for over, own in OVER.items() if own == side.name)
+    path = Path(embeddings.folder, INDEX, f"{over}.{name}")
+    with progress_bar(len(side), title="exporting", unit="row", shown=is_watched()) as advance:
+        found = EXPORTS[name](embeddings, path, side.name, progress=_steps(advance))
+    told = f"wrote {path}: {found.rows:,} rows of {len(found.columns)} columns"
+    if found.num_unusable:
+        told += f"; {found.num_unusable:,} vectors are not finite, or too long, to be found"
+    return told
+
+
+def _steps(advance: Callable[[int, str], None]) -> Callable[[int, int], None]:
+    """A progress of (done, total) from one of steps."""
+    shown = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        advance(done - shown, "")
+        shown = done
+
+    return progress
+
+
+def _tell(text: str) -> None:
+    print(printable(text), file=sys.stderr)

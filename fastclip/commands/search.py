@@ -1,0 +1,150 @@
+"""`fastclip search`: the images or texts nearest to a query, and whether that is beyond chance."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from fastclip.commands.model_arguments import refusing
+from fastclip.commands.searched import add_searched_arguments, model_of_embeddings, opened
+from fastclip.embeddings.reader import Embeddings
+from fastclip.printable import printable
+from fastclip.search.calibration import CAPTIONS, NORMAL
+from fastclip.search.copies import copy_images
+from fastclip.search.duplicates import ALIKE
+from fastclip.search.query import IMAGE, ROW, Part, parse_part, parse_words
+from fastclip.search.results import Result
+from fastclip.search.searcher import Answer, Searcher, open_searcher
+
+DESCRIPTION = """\
+Prints what is nearest to a query: its rank, its cosine, by how many standard deviations (z) that is
+above the mean of all vectors, how many hits of such a z chance gives, and its path or caption. A
+last line says how many results stand out from chance, or that none does.
+"""
+EPILOG = """\
+queries
+    cat                        one text; several words are one text
+    cat + dog - "black cat"    texts that are added and subtracted; + and - are words of their own
+    2:cat + 0.5:dog            with weights
+    --image cat.jpg            an image; --image=-0.5:dog.jpg subtracts half of one
+    --like 71                  the row with the id 71, as --json shows it
+
+for example
+    fastclip embed logs/my-run photos embeddings
+    fastclip index embeddings
+    fastclip search embeddings a red car - person --top 5
+    fastclip search embeddings --image cat.jpg --dedup --to-folder similar
+    fastclip search embeddings sunset --json | jq .image_path
+
+The exit status is 0 if there are results, 1 if none is left, and 2 if the command is refused.
+"""
+NONE_LEFT = 1  # the exit status
+WORDS = "query"  # which argument takes words on both sides of options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.usage = "%(prog)s OUT [QUERY ...] [options]"
+    add_searched_arguments(parser)
+    parser.add_argument("query", metavar="QUERY", nargs="*",
+        help="What is searched for, in words; see below.")  # fmt: skip
+    group = parser.add_argument_group("the query")
+    group.add_argument("--image", metavar="[WEIGHT:]FILE", action="append", default=[],
+        help="An image that is added to the query. May be given several times.")  # fmt: skip
+    group.add_argument("--like", metavar="[WEIGHT:]ID", action="append", default=[],
+        help="A row that is added to the query, by its id. May be given several "
+        "times.")  # fmt: skip
+    group.add_argument("--exact", action="store_true",
+        help="Look at all vectors, also if `fastclip index --faiss` has built an approximate "
+        "index.")  # fmt: skip
+    group = parser.add_argument_group("the results")
+    group.add_argument("--top", metavar="K", type=int, default=10,
+        help="How many results are shown. The default is %(default)s.")  # fmt: skip
+    group.add_argument("--dedup", metavar="COSINE", type=float, nargs="?", const=ALIKE,
+        help="Show the best of near duplicates only, with their number: of images whose cosine is "
+        "at least this, %(const)s if none is given.")  # fmt: skip
+    group.add_argument("--min-z", metavar="Z", type=float,
+        help="Leave out results of a lower z.")  # fmt: skip
+    group.add_argument("--json", action="store_true",
+        help="Print a JSON object for each result and line, with all that is known of its row. The "
+        "last line goes to standard error.")  # fmt: skip
+    group.add_argument("--to-folder", metavar="FOLDER",
+        help="Copy the images of results into a folder, with their rank before the "
+        "name.")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    return refusing("search", _search, args)
+
+
+def _search(args: argparse.Namespace) -> int:
+    query = _query(args)
+    if args.top < 1:
+        raise ValueError(f"--top must be at least 1, got {args.top}")
+    embeddings = opened(args)
+    ready = None
+    if towers := {part.kind for part in query} - {ROW}:
+        only = towers.pop() if len(towers) == 1 else None
+        ready = model_of_embeddings(args, embeddings, only)
+    searcher = open_searcher(embeddings, ready, args.over, exact=args.exact)
+    answer = searcher.answer(query, args.top, alike=args.dedup, min_z=args.min_z)
+    for result in answer.results:
+        print(json.dumps(result.to_dict(), allow_nan=False) if args.json else _line(result))
+    print(_last_line(answer, searcher), file=sys.stderr if args.json else sys.stdout)
+    if args.to_folder is not None:
+        _copy(embeddings, answer.results, Path(args.to_folder))
+    return 0 if answer.results else NONE_LEFT
+
+
+def _query(args: argparse.Namespace) -> list[Part]:
+    parts = parse_words(args.query)
+    parts += [parse_part(text, IMAGE) for text in args.image]
+    parts += [parse_part(text, ROW) for text in args.like]
+    if not parts:
+        raise ValueError("there is nothing to search for: give words, --image or --like")
+    return parts
+
+
+def _line(result: Result) -> str:
+    z = "" if result.z is None else f"z {result.z:5.2f}"
+    chance = ""
+    if result.expected_chance_hits is not None:
+        chance = f"chance {result.expected_chance_hits:8.2g}"
+    alike = f"  ({result.alike} alike)" if result.alike > 1 else ""
+    mark = "*" if result.stands_out else " "
+    numbers = f"{result.rank:>4}{mark} {result.similarity:7.4f}  {z:8}  {chance:15}"
+    return printable(f"{numbers}  {_name(result)}{alike}")
+
+
+def _name(result: Result) -> str:
+    row = result.metadata
+    known = [str(row[name]) for name in ("image_path", "caption") if row.get(name)]
+    return "  ".join(known) or str(row.get("key") or f"row {result.id}")
+
+
+def _last_line(answer: Answer, searcher: Searcher) -> str:
+    if not answer.results:
+        return f"no result is left; {answer.headline}"
+    by = {
+        CAPTIONS: "compared with the best matches of other captions",
+        NORMAL: "by the mean and covariance of all vectors",
+    }
+    line = answer.headline
+    if any(result.stands_out for result in answer.results):
+        line += " (*)"
+    if answer.judged_by is not None:
+        line += f", {by[answer.judged_by]}"
+    if searcher.prepared is None:
+        line += "; `fastclip index` compares with other captions"
+    if searcher.approximate is not None:
+        record = searcher.approximate.record
+        line += f"; candidates are those of {record.key}, {record.recall}; --exact looks at all"
+    return printable(line)
+
+
+def _copy(embeddings: Embeddings, results: list[Result], folder: Path) -> None:
+    missing = copy_images(embeddings, [result.id for result in results], folder)
+    print(printable(f"copied {len(results) - len(missing):,} images to {folder}"), file=sys.stderr)
+    for number, reason in missing.items():
+        print(printable(f"row {number} was not copied: {reason}"), file=sys.stderr)

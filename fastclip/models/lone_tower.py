@@ -1,0 +1,52 @@
+"""A model with one of its towers: the other one is left out, and takes no memory."""
+
+from typing import NoReturn
+
+from torch import nn
+
+from fastclip.models.contrastive_model import ContrastiveModel
+
+TOWERS = ("image", "text")
+
+
+class LeftOut(nn.Module):
+    """Stands for a tower, or for a part of one, that was left out.
+
+    Args:
+        tower: "image" or "text".
+    """
+
+    def __init__(self, tower: str) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, *inputs: object, **named: object) -> NoReturn:
+        """
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"the {self.tower} tower of this model was left out when it was opened")
+
+
+def keep_only(model: ContrastiveModel, tower: str) -> None:
+    """Take the tower that is not `tower`, "image" or "text", out of a model, in place.
+
+    The scale and the bias stay. A call that needs what was taken out raises ValueError.
+
+    Example:
+        >>> model = create_model("ViT-B-32")
+        >>> keep_only(model, "text")
+        >>> model.encode_text(tokenize("a dog")).shape
+        torch.Size([1, 512])
+    """
+    if tower == "text":
+        model.visual = LeftOut("image")
+    elif hasattr(model, "text"):
+        model.text = LeftOut("text")
+    else:
+        # The text tower of `CLIP` is what is neither the image tower nor the scale.
+        parts = [*model.named_children(), *model.named_parameters(recurse=False)]
+        for name, _ in parts:
+            if name != "visual" and not name.startswith("logit_"):
+                delattr(model, name)
+        model._text_features = LeftOut("text").forward

@@ -1,0 +1,46 @@
+"""Copies of the images that were found, in a folder to look at."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastclip.atomic_file import replacing
+from fastclip.data.regular_file import open_regular
+from fastclip.embeddings.reader import Embeddings
+
+
+def copy_images(embeddings: Embeddings, rows: Sequence[int], folder: Path) -> dict[int, str]:
+    """Copy the images of some rows into a folder, as 001_NAME, 002_NAME and so on, in their order.
+
+    Returns:
+        Of each row without a copy why there is none: it has no image file, or that is gone.
+
+    Raises:
+        CannotWrite: the disk or the folder refuses.
+        FileExistsError: the folder has a file of such a name; nothing is copied.
+    """
+    sources: dict[int, Path] = {}
+    missing: dict[int, str] = {}
+    for row in rows:
+        try:
+            sources[row] = embeddings.image_file(row)
+        except ValueError as error:
+            missing[row] = str(error)
+    places = {
+        row: folder / f"{rank:03d}_{sources[row].name}"
+        for rank, row in enumerate(rows, start=1)
+        if row in sources
+    }
+    for place in places.values():
+        if place.exists():
+            raise FileExistsError(f"{place} is there already: choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for row, place in places.items():
+        try:
+            source = open_regular(sources[row])
+        except OSError as error:
+            missing[row] = str(error)
+            continue
+        with source, replacing(place) as copy:
+            shutil.copyfileobj(source, copy, 2**20)
+    return missing

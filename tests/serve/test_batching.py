@@ -1,0 +1,190 @@
+"""Questions that come together are answered together, and faults are kept apart."""
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from fastclip.search import searcher
+from fastclip.search.encoding import vectors_of_texts
+from fastclip.search.query import Part, QueryError
+from fastclip.serve.app import make_app
+from fastclip.serve.batching import Batcher, Busy, TooSlow
+from fastclip.serve.limits import Limits
+from fastclip.serve.questions import Embed, Search, answer_all
+from tests.support.asgi import get, post, together
+
+PATIENT = replace(Limits(), gather_seconds=0.2, batch=4)
+
+
+def test_questions_that_come_within_the_time_are_one_batch_and_no_larger_than_may_be():
+    sizes, threads = [], set()
+
+    def shout(questions):
+        threads.add(threading.current_thread().name)
+        return [question.upper() for question in questions]
+
+    batcher = Batcher(shout, PATIENT, sizes.append)
+    assert together(*map(batcher.ask, "abcdef")) == list("ABCDEF")
+    assert sizes == [4, 2] and threads == {"model"}
+    start = time.monotonic()
+    assert together(batcher.ask("alone")) == ["ALONE"]
+    assert time.monotonic() - start < 5
+    batcher.close()
+
+
+def test_what_waited_behind_a_busy_model_waits_no_longer():
+    limits, sizes, begun = replace(Limits(), gather_seconds=0.0), [], threading.Event()
+    release = threading.Event()
+
+    def slow(questions):
+        begun.set()
+        release.wait(10)
+        return questions
+
+    async def ask():
+        first = asyncio.ensure_future(batcher.ask(0))
+        await asyncio.to_thread(begun.wait, 10)
+        others = [asyncio.ensure_future(batcher.ask(n)) for n in (1, 2, 3)]
+        while batcher.num_waiting < 3:
+            await asyncio.sleep(0.001)
+        release.set()
+        return await asyncio.gather(first, *others)
+
+    batcher = Batcher(slow, limits, sizes.append)
+    assert asyncio.run(ask()) == [0, 1, 2, 3] and sizes == [1, 3]
+    batcher.close()
+
+
+def test_who_comes_when_too_many_wait_or_waits_too_long_is_told():
+    release, begun = threading.Event(), threading.Event()
+
+    def slow(questions):
+        begun.set()
+        release.wait(10)
+        return questions
+
+    async def ask():
+        first = asyncio.ensure_future(batcher.ask(0))
+        await asyncio.to_thread(begun.wait, 10)
+        waits = asyncio.ensure_future(batcher.ask(1))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="1 questions are waiting already"):
+            await batcher.ask(2)
+        for task in (first, waits):
+            with pytest.raises(TooSlow, match=r"no answer after 0\.2 seconds"):
+                await task
+        release.set()
+
+    batcher = Batcher(slow, Limits(waiting=1, seconds=0.2, gather_seconds=0.0))
+    asyncio.run(ask())
+    batcher.close()
+
+
+def test_who_has_gone_away_is_not_worked_for():
+    release, begun, seen = threading.Event(), threading.Event(), []
+
+    def slow(questions):
+        begun.set()
+        release.wait(10)
+        seen.extend(questions)
+        return questions
+
+    async def ask():
+        first = asyncio.ensure_future(batcher.ask(0))
+        await asyncio.to_thread(begun.wait, 10)
+        gone = asyncio.ensure_future(batcher.ask(1))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        release.set()
+        assert [await first, await batcher.ask(2)] == [0, 2]
+
+    batcher = Batcher(slow, Limits())
+    asyncio.run(ask())
+    batcher.close()
+    assert seen == [0, 2]
+
+
+def test_a_fault_is_told_to_all_and_the_thread_goes_on():
+    def fail(questions):
+        if "bad" in questions:
+            raise RuntimeError("out of memory")
+        return questions
+
+    batcher = Batcher(fail, Limits(gather_seconds=0.0))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        together(batcher.ask("bad"))
+    assert together(batcher.ask("good")) == ["good"]
+    batcher.close()
+    with pytest.raises(Busy, match="about to stop"):
+        together(batcher.ask("late"))
+
+
+def test_closing_answers_what_waits():
+    release = threading.Event()
+
+    def slow(questions):
+        release.wait(10)
+        return questions
+
+    async def ask():
+        tasks = [asyncio.ensure_future(batcher.ask(n)) for n in range(5)]
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(asyncio.to_thread(batcher.close))
+        release.set()
+        assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4]
+        await closing
+
+    batcher = Batcher(slow, replace(Limits(), gather_seconds=0.0))
+    asyncio.run(ask())
+
+
+def test_one_pass_of_the_model_answers_all_and_a_fault_is_its_own(service, monkeypatch):
+    calls = []
+
+    def counted(ready, texts):
+        calls.append(len(texts))
+        return vectors_of_texts(ready, texts)
+
+    monkeypatch.setattr(searcher, "vectors_of_texts", counted)
+    questions = [Search("images", (Part(f"number {n}"),), 1 + n % 2) for n in range(6)]
+    answers = answer_all(service.searchers, questions)
+    assert [answer.results[0].id for answer in answers] == list(range(6))
+    assert [len(answer.results) for answer in answers] == [1, 2] * 3 and calls == [6]
+    bad = Search("images", (Part(b"no image", kind="image"),), 1)
+    mixed = [questions[0], bad, Search("texts", (Part("number 4"),), 1), Embed(("number 1",))]
+    answers = answer_all(service.searchers, mixed)
+    assert answers[0].results[0].id == 0 and "cannot be searched for" in str(answers[1])
+    assert answers[2].results[0].id == 3 and answers[3].vectors.argmax() == 1
+
+
+def test_a_text_that_the_tokenizer_refuses_is_the_fault_of_who_sent_it(service):
+    def refusing(texts):
+        if any("long" in text for text in texts):
+            raise ValueError("a text has 78 tokens, and may have 77")
+        return tokenizer(texts)
+
+    one = service.searchers["images"]
+    tokenizer = one.ready.tokenizer
+    strict = {"images": replace(one, ready=replace(one.ready, tokenizer=refusing))}
+    search = Search("images", (Part("number 3"),), 1)
+    long = [Search("images", (Part("long 4"),), 1), Embed(("long 5",))]
+    found = answer_all(strict, [search, *long])
+    assert found[0].results[0].id == 3
+    assert [type(error) for error in found[1:]] == [QueryError] * 2
+    assert "may have 77" in str(found[1])
+
+
+def test_a_fault_of_the_files_is_not_told_as_one_of_the_question(service, monkeypatch):
+    def damaged(self, numbers):
+        raise ValueError("/home/me/index/metadata_0.jsonl, line 3: not JSON")
+
+    monkeypatch.setattr(type(service.embeddings), "metadata", damaged)
+    app = make_app(service)
+    for address, body in (("/search", {"q": "number 3"}), ("/metadata", {"ids": [1]})):
+        answer = post(app, address, body)
+        assert answer.status == 500 and b"/home" not in answer.body
+    assert get(app, "/image/3").status == 500
