@@ -1,6 +1,6 @@
-"""Imports point downwards: cli -> commands, compat, benchmarks -> demo -> serve, train -> evaluate,
-search -> embeddings -> models -> data, losses -> functional -> distributed -> ops -> backends ->
-rectangle. Backends import neither each other nor the layers above."""
+"""Imports point down: cli -> commands, compat, benchmarks, integrations -> demo -> serve, train ->
+evaluate, search -> embeddings -> models -> data, losses -> functional -> distributed -> ops ->
+backends -> rectangle. Backends import neither each other nor the layers above."""
 
 import ast
 from pathlib import Path
@@ -34,7 +34,7 @@ LAYERS = [
     {"evaluate", "search"},
     {"serve", "train"},
     {"demo"},
-    {"benchmarks", "commands", "compat"},
+    {"benchmarks", "commands", "compat", "integrations"},
     {"cli", "__main__"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -36,6 +36,7 @@ OPTIONAL = {
     "datasets": ("Hugging Face data sets", "'fastclip-kernels[hub]'"),
     "faiss": ("indexes for approximate search", "'fastclip-kernels[search]'"),
     "lance": ("tables of vectors for LanceDB", "'fastclip-kernels[lance]'"),
+    "ray": ("embedding on several machines", "'fastclip-kernels[ray]'"),
     "uvicorn": ("fastclip serve", "'fastclip-kernels[serve]'"),
     "open_clip": ("CLIP's vocabulary; a peer in fastclip bench", "open_clip_torch"),
 }

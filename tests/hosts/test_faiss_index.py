@@ -19,7 +19,7 @@ from tests.support.full_disk import files_of_at_most
 from tests.support.unit_embeddings import unit_vectors, write_embeddings
 
 NUM, DIM = 10_000, 32
-COMPRESSED = "PCA16,IVF64_HNSW8,PQ8x4"
+COMPRESSED = "PCA16,IVF64_HNSW8,PQ8x4np"
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_search_looks_at_as_much_as_good_recall_takes(many):
         build_index(many, "img", "IVF64,Flat", good=good).effort for good in (0, 0.5, 0.95, 1)
     ]
     assert efforts == sorted(efforts) and efforts[0] == 1 and efforts[2] > efforts[1] > 1
-    bad = build_index(many, "img", "IVF64,PQ4x4", good=1)
+    bad = build_index(many, "img", "IVF64,PQ4x4np", good=1)
     assert bad.effort == 64 and bad.recall.value < 1
     index = open_index(many, "img")
     told = measured_recall(index, many.images, num_queries=30)

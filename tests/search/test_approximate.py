@@ -22,10 +22,13 @@ from fastclip.search.approximate.record import (
 )
 from fastclip.search.approximate.search import approximate_search
 from fastclip.search.exact import search
-from tests.search.test_exact_search import unit
-from tests.support.unit_embeddings import DIM, write_embeddings
+from tests.support.unit_embeddings import DIM, unit_vectors, write_embeddings
 
 pytestmark = pytest.mark.fast
+
+
+def unit(num, dim=16, seed=0):
+    return unit_vectors(num, dim, seed)
 
 
 class Proposes:
@@ -145,10 +148,10 @@ def test_nothing_to_measure_is_said():
         (10_000, 512, 21_200_000, "HNSW9"),
         (10_000, 512, 20_600_000, "IVF256,Flat"),
         (900_000, 512, 900_000 * 2056, "IVF4096,Flat"),
-        (10_000, 512, 1_360_000, "OPQ128_512,IVF256_HNSW32,PQ128x8"),
-        (1_000_000, 512, 2_000_000_000, "OPQ128_512,IVF4096_HNSW32,PQ128x8"),
-        (100_000_000, 512, 2**32, "OPQ32_512,IVF32768_HNSW32,PQ32x8"),
-        (10_000, 7, 200_000, "OPQ1_7,IVF256_HNSW32,PQ1x8"),
+        (10_000, 512, 1_360_000, "OPQ128_512,IVF256_HNSW32,PQ128x8np"),
+        (1_000_000, 512, 2_000_000_000, "OPQ128_512,IVF4096_HNSW32,PQ128x8np"),
+        (100_000_000, 512, 2**32, "OPQ32_512,IVF32768_HNSW32,PQ32x8np"),
+        (10_000, 7, 200_000, "OPQ1_7,IVF256_HNSW32,PQ1x8np"),
     ],
 )
 def test_key_is_chosen_by_number_and_memory(num, dim, memory, key):

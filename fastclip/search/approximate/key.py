@@ -2,7 +2,8 @@
 
 The rule and its bounds are autofaiss's: few vectors are compared one by one, a graph (HNSW) serves
 as long as there is memory for it, then lists (IVF) of whole vectors, then of compressed ones (PQ).
-What compression loses in the order is found again where candidates are scored exactly.
+What compression loses in the order is found again where candidates are scored exactly. "np" leaves
+out an ordering of codes that takes most of the training's time and serves another kind of search.
 """
 
 import math
@@ -26,7 +27,7 @@ def auto_key(num: int, dim: int, memory: int = MEMORY) -> str:
 
     Example:
         >>> auto_key(500_000, 512), auto_key(100_000_000, 512)
-        ('HNSW32', 'OPQ32_512,IVF32768_HNSW32,PQ32x8')
+        ('HNSW32', 'OPQ32_512,IVF32768_HNSW32,PQ32x8np')
     """
     if num < COMPARED_ONE_BY_ONE:
         return "Flat"
@@ -40,7 +41,7 @@ def auto_key(num: int, dim: int, memory: int = MEMORY) -> str:
         return f"IVF{lists},Flat"
     for code in CODES:
         if code <= max(1, dim // 4) and num * (code + ID) <= memory:
-            return f"OPQ{code}_{dim // code * code},IVF{lists}_HNSW32,PQ{code}x8"
+            return f"OPQ{code}_{dim // code * code},IVF{lists}_HNSW32,PQ{code}x8np"
     raise ValueError(
         f"{num:,} vectors take at least {num * (1 + ID):,} bytes in an index, more than {memory:,}"
     )
