@@ -6,9 +6,9 @@ import sys
 
 from fastclip.commands.model_arguments import refusing
 from fastclip.commands.searched import add_folder_arguments, opened
-from fastclip.embeddings.metadata import Row
 from fastclip.printable import printable
 from fastclip.search.duplicates import ALIKE, duplicates
+from fastclip.search.results import name_of
 from fastclip.search.searcher import chosen_side
 
 DESCRIPTION = """\
@@ -44,7 +44,7 @@ def _duplicates(args: argparse.Namespace) -> int:
     found = duplicates(side, args.threshold)
     for number, group in enumerate(found.groups, start=1):
         ids = group.tolist()
-        names = [_name(row, own) for own, row in zip(ids, embeddings.metadata(ids), strict=True)]
+        names = [name_of(row, own) for own, row in zip(ids, embeddings.metadata(ids), strict=True)]
         if args.json:
             print(json.dumps({"group": number, "ids": ids, "names": names}))
         else:
@@ -58,7 +58,3 @@ def _duplicates(args: argparse.Namespace) -> int:
         summary += f"; {found.num_unusable:,} vectors have no direction and are in no group"
     print(summary, file=sys.stderr if args.json else sys.stdout)
     return 0
-
-
-def _name(row: Row, number: int) -> str:
-    return str(row.get("image_path") or row.get("caption") or row.get("key") or f"row {number}")

@@ -13,18 +13,28 @@ from fastclip.embeddings.side import Side
 from fastclip.printable import printable
 from fastclip.progress import is_watched, progress_bar
 from fastclip.search.approximate.build import build_index
+from fastclip.search.approximate.faiss_index import import_faiss
 from fastclip.search.captions import read_captions
-from fastclip.search.export import export_lance, export_parquet
+from fastclip.search.export import (
+    export_lance,
+    export_parquet,
+    require_lance,
+    require_new,
+    require_parquet,
+)
+from fastclip.search.fingerprint import StaleIndex
 from fastclip.search.prepare import UnknownCaptions, prepare
-from fastclip.search.prepared import Prepared
+from fastclip.search.prepared import Prepared, open_prepared
 from fastclip.search.searcher import OVER, chosen_side
 
+REQUIRED = {"lance": require_lance, "parquet": require_parquet}
 EXPORTS = {"lance": export_lance, "parquet": export_parquet}
 DESCRIPTION = """\
 Prepares a folder of embeddings for searches. Search is exact: it looks at all vectors, up to ten
 million or so, and needs no index for that. What is computed here is kept in OUT/index: vectors that
 are stored as float16 or int8 are converted to float32 once, and the captions of a list are asked,
-whose best matches say which scores chance gives. With --faiss, an index of FAISS proposes
+whose best matches say which scores chance gives; both are kept as long as the vectors are the same.
+With --faiss, an index of FAISS proposes
 candidates, which are scored exactly; how many of the best it finds is measured and printed.
 """
 EPILOG = """\
@@ -33,7 +43,7 @@ for example
     fastclip index embeddings --captions queries.txt    # such as your users search for
     fastclip index embeddings --no-captions             # needs no model
     fastclip index embeddings --faiss auto
-    fastclip index embeddings --no-captions --export lance    # for LanceDB: docs/search-engines.md
+    fastclip index embeddings --export lance            # for LanceDB: docs/search-engines.md
 """
 
 
@@ -66,14 +76,24 @@ def run(args: argparse.Namespace) -> int:
 def _index(args: argparse.Namespace) -> int:
     if args.no_captions and args.captions is not None:
         raise ValueError("--captions and --no-captions exclude each other")
-    captions = [] if args.no_captions else read_captions(args.captions)
     embeddings = opened(args)
     side = chosen_side(embeddings, args.over)
-    prepared = _prepared(args, embeddings, side, captions)
+    # What would be refused in the end is refused before hours of work.
+    if args.faiss is not None:
+        import_faiss()
+    if args.export is not None:
+        require_new(_table_of(args.export, embeddings, side))
+        REQUIRED[args.export]()
+    done, prepared = "kept", None
+    if args.captions is None and args.model is None and not args.no_captions:
+        prepared = _current(embeddings, side)
+    if prepared is None:
+        captions = [] if args.no_captions else read_captions(args.captions)
+        done, prepared = "wrote", _prepared(args, embeddings, side, captions)
     told = "no captions were asked"
     if prepared.captions is not None:
         told = f"{prepared.record.num_captions:,} captions were asked"
-    print(printable(f"wrote {embeddings.folder / INDEX}: {len(side):,} vectors; {told}"))
+    print(printable(f"{done} {embeddings.folder / INDEX}: {len(side):,} vectors; {told}"))
     if args.faiss is not None:
         with progress_bar(len(side), title="indexing", unit="row", shown=is_watched()) as advance:
             record = build_index(
@@ -83,6 +103,15 @@ def _index(args: argparse.Namespace) -> int:
     if args.export is not None:
         print(printable(_export(args.export, embeddings, side)))
     return 0
+
+
+def _current(embeddings: Embeddings, side: Side) -> Prepared | None:
+    """What is there already, of these vectors and with captions."""
+    try:
+        found = open_prepared(embeddings, side)
+    except StaleIndex:
+        return None
+    return found if found is not None and found.captions is not None else None
 
 
 def _prepared(
@@ -98,9 +127,13 @@ def _prepared(
         return prepare(embeddings, side, tell=_tell)
 
 
-def _export(name: str, embeddings: Embeddings, side: Side) -> str:
+def _table_of(name: str, embeddings: Embeddings, side: Side) -> Path:
     (over,) = (over for over, own in OVER.items() if own == side.name)
-    path = Path(embeddings.folder, INDEX, f"{over}.{name}")
+    return Path(embeddings.folder, INDEX, f"{over}.{name}")
+
+
+def _export(name: str, embeddings: Embeddings, side: Side) -> str:
+    path = _table_of(name, embeddings, side)
     with progress_bar(len(side), title="exporting", unit="row", shown=is_watched()) as advance:
         found = EXPORTS[name](embeddings, path, side.name, progress=_steps(advance))
     told = f"wrote {path}: {found.rows:,} rows of {len(found.columns)} columns"

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from fastclip.search.calibration import CAPTIONS, NORMAL
 from fastclip.search.copies import copy_images
 from fastclip.search.duplicates import ALIKE
 from fastclip.search.query import IMAGE, ROW, Part, parse_part, parse_words
-from fastclip.search.results import Result
+from fastclip.search.results import Result, name_of
 from fastclip.search.searcher import Answer, Searcher, open_searcher
 
 DESCRIPTION = """\
-Prints what is nearest to a query: its rank, its cosine, by how many standard deviations (z) that is
-above the mean of all vectors, how many hits of such a z chance gives, and its path or caption. A
-last line says how many results stand out from chance, or that none does.
+Prints what is nearest to a query: its rank, its cosine (of vectors that are not of length 1, their
+product with the query), by how many standard deviations (z) that is above the mean of all vectors,
+how many hits of such a z chance gives, and its path or caption. A last line says how many results
+stand out from chance, or that none does.
 """
 EPILOG = """\
 queries
@@ -27,7 +29,9 @@ queries
     cat + dog - "black cat"    texts that are added and subtracted; + and - are words of their own
     2:cat + 0.5:dog            with weights
     --image cat.jpg            an image; --image=-0.5:dog.jpg subtracts half of one
-    --like 71                  the row with the id 71, as --json shows it
+    --like 71                  what the row with the id 71 is like, as --json shows it; --like=-1:5
+                               subtracts one. Such rows are not among the results.
+    1:"10:30 train"            a text with a colon, whose weight is therefore written
 
 for example
     fastclip embed logs/my-run photos embeddings
@@ -61,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the results")
     group.add_argument("--top", metavar="K", type=int, default=10,
         help="How many results are shown. The default is %(default)s.")  # fmt: skip
-    group.add_argument("--dedup", metavar="COSINE", type=float, nargs="?", const=ALIKE,
+    group.add_argument("--dedup", metavar="COSINE", type=_cosine, nargs="?", const=ALIKE,
         help="Show the best of near duplicates only, with their number: of images whose cosine is "
         "at least this, %(const)s if none is given.")  # fmt: skip
     group.add_argument("--min-z", metavar="Z", type=float,
@@ -80,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _search(args: argparse.Namespace) -> int:
     query = _query(args)
+    if args.min_z is not None and math.isnan(args.min_z):
+        raise ValueError("--min-z must be a number, got nan")
     if args.top < 1:
         raise ValueError(f"--top must be at least 1, got {args.top}")
     embeddings = opened(args)
@@ -97,12 +103,25 @@ def _search(args: argparse.Namespace) -> int:
     return 0 if answer.results else NONE_LEFT
 
 
+def _cosine(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no cosine; words of the query stand before --dedup, or behind another "
+            "option"
+        ) from None
+
+
 def _query(args: argparse.Namespace) -> list[Part]:
     parts = parse_words(args.query)
     parts += [parse_part(text, IMAGE) for text in args.image]
     parts += [parse_part(text, ROW) for text in args.like]
     if not parts:
         raise ValueError("there is nothing to search for: give words, --image or --like")
+    if any(abs(part.weight) != 1 for part in parts):
+        told = " ".join(f"{part.weight:+g} x {part.name}" for part in parts)
+        print(printable(f"searching for {told}"), file=sys.stderr)
     return parts
 
 
@@ -120,7 +139,7 @@ def _line(result: Result) -> str:
 def _name(result: Result) -> str:
     row = result.metadata
     known = [str(row[name]) for name in ("image_path", "caption") if row.get(name)]
-    return "  ".join(known) or str(row.get("key") or f"row {result.id}")
+    return "  ".join(known) or name_of(row, result.id)
 
 
 def _last_line(answer: Answer, searcher: Searcher) -> str:
@@ -140,6 +159,8 @@ def _last_line(answer: Answer, searcher: Searcher) -> str:
     if searcher.approximate is not None:
         record = searcher.approximate.record
         line += f"; candidates are those of {record.key}, {record.recall}; --exact looks at all"
+    if answer.note is not None:
+        line += f"; {answer.note}"
     return printable(line)
 
 

@@ -7,6 +7,7 @@ from fastclip.commands.model_arguments import add_model_flags
 from fastclip.embeddings.reader import Embeddings, open_embeddings
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.inference import InferenceModel, open_model
+from fastclip.models.tower_precision import IN_16_BITS
 from fastclip.printable import printable_lines
 
 OUT_HELP = "The folder of embeddings: of `fastclip embed`, or of clip-retrieval."
@@ -48,13 +49,15 @@ def model_of_embeddings(
     Raises:
         ValueError: no model is named, or that of the manifest is not where it was.
     """
+    record = embeddings.manifest and embeddings.manifest.model
+    precision = args.precision
+    if precision is None and record is not None and record.precision in IN_16_BITS:
+        precision = record.precision  # weights that were rounded are others
     options = {
-        "device": args.device, "precision": args.precision, "cache_dir": args.cache_dir,
-        "only": only,
+        "device": args.device, "precision": precision, "cache_dir": args.cache_dir, "only": only,
     }  # fmt: skip
     if args.model is not None:
         return open_model(args.model, args.pretrained, **options)
-    record = embeddings.manifest and embeddings.manifest.model
     if record is None:
         raise ValueError(f"{embeddings.folder} does not say which model made it: give --model")
     try:

@@ -83,7 +83,10 @@ class ModelRecord:
         wrong = [name for name, mine, others in pairs if mine != others]
         if not wrong:
             return None
-        return f"the vectors are of {quoted(self.name)}, which has {' and '.join(wrong)}"
+        of = quoted(self.name)
+        if self.precision != ready.precision.name:
+            of += f" in {self.precision}, and not in {ready.precision.name}"
+        return f"the vectors are of {of}, which has {' and '.join(wrong)}"
 
 
 @dataclass(frozen=True)

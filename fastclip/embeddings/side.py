@@ -47,9 +47,10 @@ def blocks_of(stored: Stored, size: int) -> Iterator[np.ndarray]:
 
 
 def moments_of(stored: Stored) -> Moments:
-    """Return the moments of the vectors of one file, as they are stored."""
+    """Return the moments of the vectors of one file, as they are stored: of all that are finite."""
     none = Moments.none(stored.values.shape[1])
-    return sum(map(Moments.of, blocks_of(stored, BLOCK)), none)
+    blocks = (block[np.isfinite(block).all(axis=1)] for block in blocks_of(stored, BLOCK))
+    return sum(map(Moments.of, blocks), none)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ class Side:
 
     @functools.cached_property
     def moments(self) -> Moments:
-        """Mean and covariance of all vectors; read from the vectors if they are not known."""
+        """Mean and covariance of all finite vectors; read from these if they are not known."""
         if self.known_moments is not None:
             return self.known_moments
         return sum(map(moments_of, self.files), Moments.none(self.dim))

@@ -104,15 +104,19 @@ class CaptionNull:
         Raises:
             CannotCalibrate: there are too few queries for any p to be below `LIMIT`, or no vector.
         """
+        cls.require_enough(len(queries))
         found = search(queries, vectors, top=1)
         if found.scores.shape[1] == 0:
             raise CannotCalibrate("there are no vectors that other queries could find")
-        null = cls(np.sort(found.scores[:, 0].astype(np.float64)))
-        if 1 / (1 + len(null.best)) >= LIMIT:
+        return cls(np.sort(found.scores[:, 0].astype(np.float64)))
+
+    @staticmethod
+    def require_enough(num: int) -> None:
+        """Raise CannotCalibrate if with so many queries no p is below `LIMIT`."""
+        if 1 / (1 + num) >= LIMIT:
             raise CannotCalibrate(
-                f"{len(null.best)} other queries are too few: it takes {math.ceil(1 / LIMIT)}"
+                f"{num} other queries are too few: it takes {math.ceil(1 / LIMIT)}"
             )
-        return null
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """Return p of each of (k,) scores."""

@@ -1,5 +1,6 @@
 """Copies of the images that were found, in a folder to look at."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from fastclip.atomic_file import replacing
 from fastclip.data.regular_file import open_regular
 from fastclip.embeddings.reader import Embeddings
+
+LONGEST_NAME = 200  # bytes: file systems take 255, of which a temporary name needs some
 
 
 def copy_images(embeddings: Embeddings, rows: Sequence[int], folder: Path) -> dict[int, str]:
@@ -27,7 +30,7 @@ def copy_images(embeddings: Embeddings, rows: Sequence[int], folder: Path) -> di
         except ValueError as error:
             missing[row] = str(error)
     places = {
-        row: folder / f"{rank:03d}_{sources[row].name}"
+        row: folder / f"{rank:03d}_{_shortened(sources[row].name)}"
         for rank, row in enumerate(rows, start=1)
         if row in sources
     }
@@ -44,3 +47,10 @@ def copy_images(embeddings: Embeddings, rows: Sequence[int], folder: Path) -> di
         with source, replacing(place) as copy:
             shutil.copyfileobj(source, copy, 2**20)
     return missing
+
+
+def _shortened(name: str) -> str:
+    """A name without its end, if it is long; its suffix stays."""
+    stem, suffix = os.path.splitext(name)
+    room = max(0, LONGEST_NAME - len(os.fsencode(suffix)))
+    return os.fsdecode(os.fsencode(stem)[:room]) + suffix

@@ -56,10 +56,11 @@ def duplicates(
         [array([3, 17, 90]), array([8, 41])]
     """
     names, num_unusable = names_of_alike(vectors, threshold, block_rows=block_rows)
-    order = np.argsort(names, kind="stable")
-    starts = np.flatnonzero(np.diff(names[order])) + 1
-    groups = np.split(order, starts)
-    return Duplicates([group for group in groups if len(group) > 1], num_unusable)
+    sizes = np.bincount(names, minlength=1)
+    alike = np.flatnonzero(sizes[names] > 1)
+    order = alike[np.argsort(names[alike], kind="stable")]
+    stops = np.cumsum(sizes[sizes > 1])
+    return Duplicates(np.split(order, stops[:-1]) if len(order) else [], num_unusable)
 
 
 def names_of_alike(

@@ -64,7 +64,8 @@ def export_parquet(
         >>> export_parquet(open_embeddings("embeddings"), "images.parquet", "img").rows
         1203
     """
-    path = _new(path)
+    path = Path(path)
+    require_new(path)
     arrow, parquet = parquet_modules(NO_PYARROW)
     table = _Table(arrow, embeddings, side, progress)
     _make_folder_of(path)
@@ -97,13 +98,11 @@ def export_lance(
         >>> lancedb.connect("tables").open_table("images").count_rows()
         1203
     """
-    path = _new(path)
+    path = Path(path)
+    require_new(path)
     if path.suffix != ".lance":
         raise ValueError(f"{path} must end in .lance: LanceDB finds its tables by that")
-    try:
-        import lance
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(NO_LANCE) from error
+    lance = _lance()
     arrow, _ = parquet_modules(NO_PYARROW)
     table = _Table(arrow, embeddings, side, progress)
     temporary = temporary_beside(path)
@@ -186,11 +185,29 @@ class _Table:
         return columns
 
 
-def _new(path: str | os.PathLike) -> Path:
-    path = Path(path)
+def require_new(path: Path) -> None:
+    """Raise FileExistsError if there is something at `path`."""
     if os.path.lexists(path):
-        raise FileExistsError(f"{quoted_text(str(path))} is there already: choose another name")
-    return path
+        raise FileExistsError(f"{quoted_text(str(path))} is there already: remove it first")
+
+
+def require_parquet() -> None:
+    """Raise ModuleNotFoundError unless a table in Parquet can be written."""
+    parquet_modules(NO_PYARROW)
+
+
+def require_lance() -> None:
+    """Raise ModuleNotFoundError unless a table of Lance can be written."""
+    parquet_modules(NO_PYARROW)
+    _lance()
+
+
+def _lance() -> Any:
+    try:
+        import lance
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(NO_LANCE) from error
+    return lance
 
 
 def _make_folder_of(path: Path) -> None:

@@ -15,7 +15,7 @@ from fastclip.models.inference import InferenceModel
 from fastclip.search.calibration import CaptionNull
 from fastclip.search.corpus import blocks_of, rows_of_block
 from fastclip.search.encoding import told_apart, vectors_of_texts
-from fastclip.search.fingerprint import fingerprint_of
+from fastclip.search.fingerprint import StaleIndex, fingerprint_of
 from fastclip.search.prepared import (
     FORMAT,
     VERSION,
@@ -41,6 +41,8 @@ def prepare(
 ) -> Prepared:
     """Compute and write what searches of one side of embeddings need, in place of what is there.
 
+    If it fails, what was there is still there.
+
     Args:
         ready: the model of the embeddings, if captions are to be asked.
         captions: texts such as people search for, whatever the corpus shows.
@@ -48,8 +50,9 @@ def prepare(
 
     Raises:
         CannotCalibrate: there are too few captions for any score to stand out.
-        UnknownCaptions: the model's tokenizer does not tell the captions apart; nothing is written.
+        UnknownCaptions: the model's tokenizer does not tell the captions apart.
         CannotWrite: the disk or the folder refuses.
+        StaleIndex: the vectors have changed meanwhile.
         ValueError: another process is writing there.
 
     Example:
@@ -57,20 +60,25 @@ def prepare(
         >>> prepare(found, found.images, open_model("logs/my-run"), read_captions())
     """
     if captions:
+        CaptionNull.require_enough(len(captions))
         _require_known(ready, captions)
     files = PreparedFiles.of(embeddings, side)
     with locked(files.folder):
-        files.record.unlink(missing_ok=True)  # of what is about to be replaced
-        vectors = _converted(files, side, tell)
-        moments = _summed_up(files, side, tell)
+        fingerprint = fingerprint_of(embeddings, side)
+        # What is there stays until all is computed.
         null, of_captions = None, ("", "", "", 0)
         if captions:
             tell(f"asking {len(captions):,} captions, which say what chance gives")
-            queries = vectors_of_texts(ready, captions)
-            null = CaptionNull.of(queries, side if vectors is None else vectors)
-            write_array(files.captions, null.best)
+            null = CaptionNull.of(vectors_of_texts(ready, captions), side)
             of_captions = (*encoder_of(ready), len(captions))
-        record = PreparedRecord(fingerprint_of(embeddings, side), *of_captions)
+        vectors = _converted(files, side, tell)
+        moments = _summed_up(files, side, tell)
+        if fingerprint_of(embeddings, side) != fingerprint:
+            raise StaleIndex(f"vectors in {embeddings.folder} have changed while they were read")
+        files.record.unlink(missing_ok=True)
+        if null is not None:
+            write_array(files.captions, null.best)
+        record = PreparedRecord(fingerprint, *of_captions)
         values = {"format": FORMAT, "version": VERSION} | asdict(record)
         write_bytes(files.record, [json.dumps(values, indent=1).encode() + b"\n"])
     return Prepared(record, vectors, moments, null)

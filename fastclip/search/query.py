@@ -60,8 +60,8 @@ def parse_words(words: Sequence[str]) -> list[Part]:
 
     Example:
         >>> parse_words(["cat", "+", "2:black", "dog"])
-        [Part(value='cat', weight=1.0, is_image=False),
-         Part(value='black dog', weight=2.0, is_image=False)]
+        [Part(value='cat', weight=1.0, kind='text'),
+         Part(value='black dog', weight=2.0, kind='text')]
     """
     if not words:
         return []
@@ -146,7 +146,7 @@ def combined(vectors: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
     for part, length in zip(parts, lengths, strict=True):
         if not 0 < length < math.inf:
             raise QueryError(f"{part.name} has a vector of length {length:g}")
-    weights = np.array([part.weight for part in parts])
+    weights = np.array([part.weight for part in parts], np.float64)
     # Relative to the greatest, so that no sum is too large.
     weights /= np.abs(weights).max()
     total = weights @ (units / lengths[:, None])

@@ -52,6 +52,11 @@ class Result:
         return values
 
 
+def name_of(row: Row, number: int) -> str:
+    """Return what a row is called where there is place for one name: its path, caption or key."""
+    return str(row.get("image_path") or row.get("caption") or row.get("key") or f"row {number}")
+
+
 def results_of(
     rows: np.ndarray,
     scores: np.ndarray,

@@ -1,7 +1,7 @@
 """A folder of embeddings and its model, opened to be asked: by the commands and by the server."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from fastclip.search.results import Result, headline, results_of, shown_once
 
 OVER = {"images": "img", "texts": "text"}
 MORE = 4  # times as many are looked at where near duplicates are shown once
+TOO_MANY = "the best {:,} rows are near duplicates of these, and no more were compared"
 MOST_ALIKE = 10_000  # results that are compared with each other for that
 
 
@@ -34,11 +35,13 @@ class Answer:
         results: best first.
         headline: one sentence: how many results stand out from chance, or why that is not known.
         judged_by: "captions", "normal", or None of scores that are not calibrated.
+        note: why there are fewer results than were asked for, if the reason is not their number.
     """
 
     results: list[Result]
     headline: str
     judged_by: str | None
+    note: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,8 @@ class Searcher:
     ) -> list[Answer]:  # fmt: skip
         """Return the best results of each query, of which the vectors are read once for all.
 
+        Rows that are parts of a query are not among its results.
+
         Args:
             top: how many results, at least 1.
             alike: the cosine from which on two are near duplicates, of which the best is shown.
@@ -115,39 +120,35 @@ class Searcher:
         """
         return self.answers_of(
             self.vectors_of(queries), top, alike=alike, min_z=min_z,
-            of_texts=[all(part.kind == TEXT for part in query) for query in queries],
+            queries=queries,
         )  # fmt: skip
 
     def answers_of(
-        self, queries: np.ndarray, top: int = 10, *,
+        self, vectors: np.ndarray, top: int = 10, *,
         alike: float | None = None, min_z: float | None = None,
-        of_texts: Sequence[bool] | None = None,
+        queries: Sequence[Sequence[Part]] | None = None,
     ) -> list[Answer]:  # fmt: skip
         """Return the best results of (Q, D) float32 vectors; see `answers`.
 
         Args:
-            of_texts: which queries are of texts alone, and so comparable with captions; by default
-                none.
+            queries: what the vectors are of, () of one for which that is not known; by default it
+                is of none.
         """
-        of_texts = [False] * len(queries) if of_texts is None else of_texts
-        wanted = top if alike is None else MORE * top
-        found = self._search(queries, wanted)
+        if alike is not None and top > MOST_ALIKE:
+            raise ValueError(f"near duplicates are sought among {MOST_ALIKE:,}: top is {top:,}")
+        queries = [()] * len(vectors) if queries is None else queries
+        wanted = top + max(map(len, map(rows_of, queries)), default=0)
+        found = self._search(vectors, wanted if alike is None else min(MORE * wanted, MOST_ALIKE))
         answers = []
-        for query, rows, scores, is_of_texts in zip(
-            queries, found.rows, found.scores, of_texts, strict=True
+        for vector, rows, scores, query in zip(
+            vectors, found.rows, found.scores, queries, strict=True
         ):
-            captions = self.prepared.captions if self.prepared and is_of_texts else None
-            judgement, results = self._judged(query, rows, scores, captions)
+            captions = self.prepared and is_like_a_caption(query) and self.prepared.captions
+            judged = functools.partial(self._judged, vector, captions or None, rows_of(query))
+            judgement, results, note = *judged(rows, scores), None
             if alike is not None:
-                once = self._once(results, alike)
-                while len(once) < top and len(results) < min(len(self.side), MOST_ALIKE):
-                    more = self._search(query[None], MORE * len(results))
-                    if len(more.rows[0]) == len(results):
-                        break  # all others are unusable
-                    judgement, results = self._judged(query, more.rows[0], more.scores[0], captions)
-                    once = self._once(results, alike)
-                results = once
-            answers.append(self._answer(results[:top], judgement, min_z))
+                judgement, results, note = self._distinct(vector, judged, rows, scores, top, alike)
+            answers.append(self._answer(results[:top], judgement, min_z, note))
         return answers
 
     def _search(self, queries: np.ndarray, top: int) -> Found:
@@ -156,22 +157,42 @@ class Searcher:
         return approximate_search(queries, self.vectors, self.approximate, top)
 
     def _judged(
-        self, query: np.ndarray, rows: np.ndarray, scores: np.ndarray, captions: CaptionNull | None
-    ) -> tuple[Judgement, list[Result]]:
+        self, query: np.ndarray, captions: CaptionNull | None, own: Collection[int],
+        rows: np.ndarray, scores: np.ndarray,
+    ) -> tuple[Judgement, list[Result]]:  # fmt: skip
+        others = ~np.isin(rows, list(own))
+        rows, scores = rows[others], scores[others]
         judgement = judge(query, scores, self.side.moments, captions)
         return judgement, results_of(rows, scores, judgement, [{}] * len(rows))
 
-    def _once(self, results: list[Result], alike: float) -> list[Result]:
-        return shown_once(results, self.side.rows([result.id for result in results]), alike)
+    def _distinct(
+        self, query: np.ndarray, judged: Callable[..., tuple[Judgement, list[Result]]],
+        rows: np.ndarray, scores: np.ndarray, top: int, alike: float,
+    ) -> tuple[Judgement, list[Result], str | None]:  # fmt: skip
+        """The best of near duplicates: of more and more rows, until there are enough of them."""
+        while True:
+            judgement, results = judged(rows, scores)
+            vectors = self.side.rows([result.id for result in results])
+            once = shown_once(results, vectors, alike)
+            if len(once) >= top or len(rows) in (0, len(self.side)):
+                return judgement, once, None
+            if len(rows) >= MOST_ALIKE:
+                return judgement, once, TOO_MANY.format(len(rows))
+            more = self._search(query[None], min(MORE * len(rows), MOST_ALIKE))
+            if len(more.rows[0]) == len(rows):  # all others are unusable
+                return judgement, once, None
+            rows, scores = more.rows[0], more.scores[0]
 
-    def _answer(self, results: list[Result], judgement: Judgement, min_z: float | None) -> Answer:
+    def _answer(
+        self, results: list[Result], judgement: Judgement, min_z: float | None, note: str | None
+    ) -> Answer:
         if min_z is not None:
             if judgement.z is None:
                 raise QueryError(f"a least z cannot be applied: {judgement.why_not}")
             results = [result for result in results if result.z >= min_z]
         rows = self.embeddings.metadata([result.id for result in results])
         told = [replace(result, metadata=row) for result, row in zip(results, rows, strict=True)]
-        return Answer(told, headline(told, judgement), judgement.used)
+        return Answer(told, headline(told, judgement), judgement.used, note)
 
     def _encode(self, kind: str, values: Sequence[str | bytes | int]) -> np.ndarray:
         if kind == ROW:
@@ -189,6 +210,20 @@ class Searcher:
                 f"searched have {self.side.dim}"
             )
         return vectors
+
+
+def rows_of(query: Sequence[Part]) -> set[int]:
+    """Return the rows that are parts of a query."""
+    return {part.value for part in query if part.kind == ROW}
+
+
+def is_like_a_caption(query: Sequence[Part]) -> bool:
+    """Say whether the best matches of captions tell what chance gives for a query.
+
+    They are those of one text each. A sum of two, or the opposite of one, lies elsewhere among the
+    vectors of texts, and its best match is not comparable.
+    """
+    return len(query) == 1 and query[0].kind == TEXT and query[0].weight > 0
 
 
 def open_searcher(

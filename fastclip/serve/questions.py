@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastclip.models.inference import InferenceModel
-from fastclip.search.query import TEXT, Part, QueryError
+from fastclip.search.query import Part, QueryError
 from fastclip.search.searcher import Answer, Searcher
 
 Query = tuple[Part, ...]
@@ -94,7 +94,7 @@ def _searched(searcher: Searcher, questions: list[Search]) -> list[Answer]:
         own = [number for number, own in enumerate(wanted) if own == (top, alike, min_z)]
         found = searcher.answers_of(
             vectors[own], top, alike=alike, min_z=min_z,
-            of_texts=[_is_of_texts(queries[number]) for number in own],
+            queries=[_parts(queries[number]) for number in own],
         )  # fmt: skip
         for number, answer in zip(own, found, strict=True):
             answers[number] = answer
@@ -136,5 +136,5 @@ def _unit(vector: np.ndarray, dim: int) -> np.ndarray:
     return exact / np.linalg.norm(exact)
 
 
-def _is_of_texts(query: Query | np.ndarray) -> bool:
-    return not isinstance(query, np.ndarray) and all(part.kind == TEXT for part in query)
+def _parts(query: Query | np.ndarray) -> Query:
+    return () if isinstance(query, np.ndarray) else query

@@ -66,6 +66,14 @@ def test_index_lets_captions_decide(out, tmp_path, capsys):
     assert fastclip("search", out, "number", "5", "--top", "1") == 0
     told = capsys.readouterr().out
     assert "nothing stands out from chance, compared with the best matches of other" in told
+    assert fastclip("index", out, "--export", "parquet") == 0
+    told = capsys.readouterr()
+    assert "kept" in told.out and "26 captions were asked" in told.out and told.err == ""
+    assert "images.parquet: 121 rows of" in told.out
+    assert fastclip("index", out, "--export", "parquet") == 2
+    assert "images.parquet' is there already: remove it first" in capsys.readouterr().err
+    assert fastclip("index", out, "--captions", tmp_path / "none.txt") == 2
+    capsys.readouterr()
     assert fastclip("index", out, "--no-captions") == 0
     assert "no captions were asked" in capsys.readouterr().out
 
@@ -82,9 +90,9 @@ def test_bundled_captions_that_a_tokenizer_does_not_know_are_left_out_and_own_re
     assert fastclip("index", out) == 0
     told = capsys.readouterr()
     assert "tells 1 of 500 captions apart" in told.err and "no captions were asked" in told.out
-    (tmp_path / "own.txt").write_text("a\nb")
+    (tmp_path / "own.txt").write_text("\n".join(map(str, range(30))))
     assert fastclip("index", out, "--captions", tmp_path / "own.txt") == 2
-    assert "tells 1 of 2 captions apart" in capsys.readouterr().err
+    assert "tells 1 of 30 captions apart" in capsys.readouterr().err
 
 
 def test_json_has_a_line_for_each_result_and_copies_their_images(out, tmp_path, capsys):
@@ -92,10 +100,11 @@ def test_json_has_a_line_for_each_result_and_copies_their_images(out, tmp_path, 
     args = ["search", out, "--like", 5, "--top", 2, "--dedup", "--json", "--to-folder", folder]
     assert fastclip(*args) == 0
     told = capsys.readouterr()
-    first, _ = map(json.loads, told.out.splitlines())
-    assert first["id"] == 5 and first["alike"] == 2 and first["image_path"] == "005.png"
+    first, second = map(json.loads, told.out.splitlines())
+    assert first["id"] == 120 and first["image_path"] == "copy.png" and first["alike"] == 1
+    assert second["similarity"] == 0
     assert f"copied 2 images to {folder}" in told.err
-    assert (folder / "001_005.png").read_bytes() == image_bytes(5)
+    assert (folder / "001_copy.png").read_bytes() == image_bytes(5)
     assert len(list(folder.iterdir())) == 2
     assert fastclip(*args) == 2 and "is there already" in capsys.readouterr().err
 
@@ -104,7 +113,7 @@ def test_images_that_are_gone_are_not_copied_and_said(out, tmp_path, capsys):
     args = ["search", out, "--like", 5, "--top", 1, "--to-folder", tmp_path / "new"]
     assert fastclip(*args, "--root", tmp_path) == 0
     told = capsys.readouterr().err
-    assert "copied 0 images" in told and "row 5 was not copied: " in told
+    assert "copied 0 images" in told and "row 120 was not copied: " in told
 
 
 def test_nothing_left_is_said_and_has_a_status(out, capsys):
@@ -129,6 +138,7 @@ def test_images_are_searched_for_by_their_path(out, capsys):
         (["--image", "nowhere.png"], "nowhere.png cannot be searched for"),
         (["number 1", "--over", "texts"], "has no vectors of texts"),
         (["number 1", "--dedup", "1.5"], "threshold must be"),
+        (["number 1", "--min-z", "nan"], "--min-z must be a number"),
     ],
 )
 def test_what_cannot_be_searched_for_is_refused(out, args, message, capsys):
@@ -144,6 +154,14 @@ def test_words_may_stand_on_both_sides_of_options(out, capsys):
     with pytest.raises(SystemExit):
         fastclip("search", out, "--top", 3, "cat", "--topp", 4)
     assert "nearest: --top" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        fastclip("search", out, "--dedup", "top", "left")
+    assert "'top' is no cosine; words of the query stand before" in capsys.readouterr().err
+
+
+def test_weights_are_told_as_they_were_understood(out, capsys):
+    assert fastclip("search", out, "10:30 train 3", "--top", 1) == 0
+    assert "searching for +10 x '30 train 3'" in capsys.readouterr().err
 
 
 def test_without_the_model_of_the_manifest_it_must_be_named(out, capsys, monkeypatch):

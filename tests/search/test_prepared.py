@@ -69,6 +69,8 @@ def test_captions_decide_for_texts_and_z_for_images(folder):
     assert np.sum(searcher.prepared.captions.best == 1) == 5
     of_text = searcher.answer([Part("number 30")], 2)
     assert of_text.judged_by == "captions" and of_text.results[0].p_value == 6 / 26
+    sums = [Part("number 30"), Part("number 31")], [Part("number 30", -1.0)]
+    assert [answer.judged_by for answer in searcher.answers(sums)] == [None, None]
     of_image = searcher.answer([Part(image_bytes(30), 1.0, "image")], 2)
     assert of_image.judged_by is None and "too few" in of_image.headline
     assert of_image.results[0].id == of_text.results[0].id == 10
@@ -89,10 +91,16 @@ def test_no_index_and_one_without_captions(folder):
         (CAPTIONS[:5], READY, CannotCalibrate, "too few"),
     ],
 )
-def test_captions_that_cannot_be_asked_leave_no_index(folder, captions, ready, error, message):
+def test_captions_that_cannot_be_asked_leave_what_was_there(
+    folder, captions, ready, error, message
+):
     with pytest.raises(error, match=message):
         built(folder, captions, ready)
     assert opened(folder) is None
+    before = built(folder).record
+    with pytest.raises(error, match=message):
+        built(folder, captions, ready)
+    assert opened(folder).record == before
 
 
 def test_one_process_at_a_time_writes_an_index(folder):
@@ -102,13 +110,11 @@ def test_one_process_at_a_time_writes_an_index(folder):
     built(folder)
 
 
-def test_full_disk_leaves_no_index_and_the_next_one_is_whole(folder):
-    built(folder)
+def test_full_disk_leaves_what_was_there(folder):
+    before = built(folder).record
     with files_of_at_most(2000), pytest.raises(CannotWrite):
         built(folder)
-    assert opened(folder) is None
-    built(folder)
-    assert opened(folder) is not None
+    assert opened(folder).record == before
     assert not [path for path in (folder / "index").iterdir() if path.name.startswith(".")]
 
 
@@ -153,6 +159,24 @@ def test_embeddings_without_a_manifest_keep_their_sums(folder):
         file.write(b"\0\0")
     with pytest.raises(StaleIndex, match="other vectors"):
         opened(folder)
+
+
+def test_vectors_that_change_while_they_are_read_have_no_index(folder):
+    for name in ("embeddings.json", "statistics"):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    found = open_embeddings(folder)
+
+    def replace(text):
+        if text.startswith("summing"):
+            path = folder / "img_emb" / "img_emb_00000.npy"
+            vectors = np.load(path)
+            path.unlink()
+            np.save(path, vectors[::-1])
+
+    with pytest.raises(StaleIndex, match="have changed while"):
+        prepare(found, found.images, tell=replace)
+    assert opened(folder) is None
 
 
 def test_bundled_captions_differ_and_files_of_others_are_read(tmp_path):

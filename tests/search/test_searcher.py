@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastclip.embeddings import embed, open_embeddings
+from fastclip.search import searcher as searcher_module
 from fastclip.search.query import Part, QueryError
 from fastclip.search.searcher import chosen_side, open_searcher
 from tests.support.pair_files import image_bytes
@@ -44,9 +45,10 @@ def test_texts_images_and_rows_are_added_and_subtracted(searcher, photos):
         Part("number 8", -1.0),
     ]  # fmt: skip
     answer = searcher.answer(parts, NUM)
-    assert ids(answer)[:3] == [5, 6, 7] and ids(answer)[-1] == 8
-    scores = [result.similarity for result in answer.results[:3]]
-    np.testing.assert_allclose(scores, np.array([3, 2, 1]) / np.sqrt(15), rtol=1e-6)
+    # The row that is asked for is none of its results.
+    assert ids(answer)[:2] == [5, 6] and 7 not in ids(answer) and ids(answer)[-1] == 8
+    scores = [result.similarity for result in answer.results[:2]]
+    np.testing.assert_allclose(scores, np.array([3, 2]) / np.sqrt(15), rtol=1e-6)
     first = answer.results[0]
     assert first.metadata["image_path"] == "005.png" and first.metadata["caption"] == "number 6"
     assert first.z > 3 and first.stands_out and answer.judged_by == "normal"
@@ -92,6 +94,17 @@ def test_of_near_duplicates_as_many_are_looked_at_as_it_takes(tmp_path):
     assert len(searcher.answer([Part("number 0")], 50, alike=0.9).results) == 11
 
 
+def test_near_duplicates_are_compared_up_to_a_limit_and_that_is_said(searcher, monkeypatch):
+    monkeypatch.setattr(searcher_module, "MOST_ALIKE", 20)
+    answer = searcher.answer([Part("number 5")], 5, alike=0.9)
+    assert len(answer.results) == 5 and answer.note is None
+    monkeypatch.setattr(searcher_module, "shown_once", lambda results, vectors, alike: results[:1])
+    answer = searcher.answer([Part("number 5")], 5, alike=0.9)
+    assert len(answer.results) == 1 and answer.note.startswith("the best 20 rows are near dupl")
+    with pytest.raises(ValueError, match="among 20: top is 21"):
+        searcher.answer([Part("number 5")], 21, alike=0.9)
+
+
 @pytest.mark.parametrize(
     ("query", "message"),
     [
@@ -109,7 +122,10 @@ def test_queries_that_have_no_vector_are_refused(searcher, query, message):
 
 def test_without_a_model_rows_alone_are_asked_for(folder):
     searcher = open_searcher(open_embeddings(folder))
-    assert ids(searcher.answer([Part(9, kind="row")], 1)) == [9]
+    parts = [Part(9, kind="row"), Part(4, 0.5, "row")]
+    answer = searcher.answer(parts, NUM)
+    assert len(answer.results) == NUM - 2 and not {4, 9} & set(ids(answer))
+    assert answer.headline == "nothing stands out from chance"
     with pytest.raises(QueryError, match="needs the model"):
         searcher.answer([Part("number 5")])
 

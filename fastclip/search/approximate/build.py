@@ -26,7 +26,7 @@ from fastclip.search.approximate.record import (
     weights_of,
 )
 from fastclip.search.corpus import blocks_of, lengths_of, rows_of_block, side_of
-from fastclip.search.fingerprint import fingerprint_of
+from fastclip.search.fingerprint import StaleIndex, fingerprint_of
 
 GOOD = 0.95  # recall from which on a search does not look at more of an index
 POINTS = 64  # of a sample for each list; what is not made of lists takes 2^16
@@ -65,6 +65,7 @@ def build_index(
     Raises:
         CannotWrite: the disk or the folder refuses; an older index is left as it was.
         ModuleNotFoundError: FAISS is not installed.
+        StaleIndex: the vectors have changed meanwhile.
         ValueError: there are no such vectors, or too few; FAISS refuses the key; or another process
             builds an index there.
 
@@ -82,6 +83,7 @@ def build_index(
     sample = Sample(vectors, top, queries=queries, num_queries=num_queries, seed=seed)
     key = auto_key(len(vectors), vectors.dim, memory) if key == "auto" else key
     with locked(embeddings.folder / INDEX):
+        fingerprint = fingerprint_of(embeddings, vectors)
         try:
             engine = faiss.index_factory(vectors.dim, key, faiss.METRIC_INNER_PRODUCT)
             if not engine.is_trained:
@@ -90,6 +92,8 @@ def build_index(
             recall = _tuned(index, sample, good)
         except RuntimeError as error:
             raise ValueError(f"FAISS refuses {quoted_text(key)}: {reason_of(error)}") from None
+        if fingerprint_of(embeddings, vectors) != fingerprint:
+            raise StaleIndex(f"vectors in {embeddings.folder} have changed while they were read")
         return _write(embeddings, vectors, key, index, recall, tell)
 
 
