@@ -11,6 +11,8 @@ from fastclip.cli import main as fastclip_command
 from fastclip.data.digits.images import DIGIT_WORDS
 from fastclip.data.digits.source import LoneDigitSource
 from fastclip.embeddings.encode import Encoder
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.digits import is_digits_model
 from fastclip.models.inference import InferenceModel
 
 DEMO = Path("demo-output")
@@ -18,14 +20,24 @@ WHERE = f"{DEMO}/checkpoint.pt, which `fastclip demo` writes first if it is not 
 
 
 def digits_model(args: argparse.Namespace) -> InferenceModel:
-    """Open the checkpoint that is asked for, or the demo's, which is run once if need be."""
+    """Open the checkpoint that is asked for, or the demo's, which is run once if need be.
+
+    Raises:
+        SystemExit: the file is no model of the digits, or the demo does not run here.
+    """
     path = args.checkpoint or DEMO / "checkpoint.pt"
     if not path.is_file():
         print(f"there is no {path}: running `fastclip demo`, once, for about two minutes")
         if fastclip_command(["demo", "--output", str(DEMO)]) != 0:
             raise SystemExit(2)
     print(f"the model is {path}")
-    return open_model(path, device="cpu")
+    try:
+        ready = open_model(path, device="cpu")
+    except (CheckpointError, ValueError) as error:
+        raise SystemExit(f"{path} cannot be opened: {error}") from None
+    if not is_digits_model(ready.model.config):
+        raise SystemExit(f"{path} is not the model of the digits, which `fastclip demo` trains")
+    return ready
 
 
 def features_of_images(ready: InferenceModel, images: Tensor) -> Tensor:

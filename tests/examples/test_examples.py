@@ -1,7 +1,9 @@
 """Every example runs, writes its figure, and finds more than chance would, on little training."""
 
+import argparse
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,20 @@ def test_mood_search(run, capsys):
     assert "not known: he, went, into" in capsys.readouterr().out
 
 
+def test_calibration_of_search(run, example, digits_checkpoint, monkeypatch):
+    module = example("calibration_of_search")
+    monkeypatch.setattr(module, "CORPORA", 3)
+    monkeypatch.setattr(module, "NUM_DIGITS", 3000)
+    monkeypatch.setattr(module, "NUM_SHAPES", 800)
+    found = run("calibration_of_search", "--checkpoint", str(digits_checkpoint), *QUICK)
+    assert len(found) == 4
+    for world in found.values():
+        assert world["z"][0] < 0.12  # 4 of 36
+    absent, present = found["8 colours"]["captions"]
+    # Of the rest too little is learned here, and searched for, to tell a few per cent.
+    assert absent < 0.3 < present
+
+
 def test_a_sentence_without_a_known_word_is_refused(example):
     moods, tokenizer = example("mood_search"), example("shapes").WordTokenizer(["calm"], 4)
     assert moods.known_words("Calm, my dear!", tokenizer) == ("calm", ["my", "dear"])
@@ -123,7 +139,37 @@ def test_arguments_that_cannot_be_obeyed_are_refused(example, argv, message, cap
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("status", [0, 2])
+def test_the_demo_is_run_where_there_is_no_model(
+    example, digits_checkpoint, tmp_path, monkeypatch, status
+):
+    digits, asked = example("digits"), []
+
+    def demo(argv: list[str]) -> int:
+        asked.append(argv)
+        if status == 0:
+            Path(argv[-1]).mkdir()
+            shutil.copy(digits_checkpoint, Path(argv[-1]) / "checkpoint.pt")
+        return status
+
+    monkeypatch.setattr(digits, "DEMO", tmp_path / "demo-output")
+    monkeypatch.setattr(digits, "fastclip_command", demo)
+    for _ in range(2):
+        if status == 0:
+            assert digits.digits_model(argparse.Namespace(checkpoint=None)).logit_scale > 1
+        else:
+            with pytest.raises(SystemExit, match="2"):
+                digits.digits_model(argparse.Namespace(checkpoint=None))
+    assert asked == [["demo", "--output", str(tmp_path / "demo-output")]] * (
+        1 if status == 0 else 2
+    )
+
+
 def test_a_checkpoint_of_another_model_is_refused(example, digits_checkpoint, output):
+    other = output / "other.pt"
+    other.write_bytes(b"no weights")
+    with pytest.raises(SystemExit, match=r"other\.pt cannot be opened"):
+        example("pictionary").main(["--checkpoint", str(other), "--output", str(output)])
     with pytest.raises(SystemExit, match=r"digits\.pt does not have the weights of this model"):
         example("mood_search").main(
             ["--checkpoint", str(digits_checkpoint), "--output", str(output)]
@@ -132,7 +178,7 @@ def test_a_checkpoint_of_another_model_is_refused(example, digits_checkpoint, ou
 
 def test_every_example_says_what_it_is_and_has_a_test(example):
     names = {path.stem for path in EXAMPLES.glob("*.py")} - MODULES
-    assert len(names) == 9
+    assert len(names) == 10
     for name in names:
         doc = example(name).__doc__
         for part in (f"python examples/{name}.py", f"{name}.png", "It takes", "can do", "cannot"):
