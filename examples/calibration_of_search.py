@@ -158,7 +158,7 @@ def _draw(axes, name: str, chances: dict[str, Chances]) -> None:
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     axes.tick_params(which="both", colors=MUTED, length=0)
     axes.spines[:].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, loc="center left")
+    axes.legend(fontsize=8, edgecolor="white", framealpha=1, loc="center left")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ in fonts of the training and in one that it never saw.
 It takes about a minute, nearly all of it for the training, which is done once; the model is kept
 in OUTPUT/words.pt. The figure is examples-output/read_words.png.
 
-What the small model can do: find which word of a list an image shows, of three to five letters,
-each in a box of its own as on a form. What it cannot: read a word that is not in the list, or
-running text. It also hardly knows in which order letters stand, which its training seldom asks:
-words that are anagrams of each other are tested apart.
+What the small model can do: find which of 56 words of three to five letters an image shows, each
+letter in a box of its own as on a form (99 % are right). What it cannot: read a word that is not in
+the list, or running text; it reads a quarter in a font that it never saw, and it hardly knows in
+which order letters stand, which its training seldom asks: of twelve anagrams it reads a quarter.
 """
 
 import functools
