@@ -19,6 +19,7 @@ from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
 from fastclip.models.build import build_model
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.inference import InferenceModel
+from fastclip.models.padding import without_padding
 from fastclip.models.tower_precision import TowerPrecision
 from fastclip.progress import is_watched, progress_bar
 
@@ -94,7 +95,8 @@ def train(ready: InferenceModel, draw: Draw, steps: int, seed: int = 0) -> list[
     with progress_bar(steps, title="training", shown=is_watched()) as advance:
         for _ in range(steps):
             pixels, captions = draw(chance)
-            loss = loss_fn(*model(ready.prepare(pixels), ready.tokenizer(captions)))
+            tokens = without_padding(model, ready.tokenizer(captions))
+            loss = loss_fn(*model(ready.prepare(pixels), tokens))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
