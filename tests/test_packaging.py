@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ["csrc", "fastclip", "benchmarks", "tests"]
+SOURCES = ["csrc", "fastclip", "benchmarks", "examples", "tests"]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_pure_python_wheel_ships_the_package_and_no_tests(checkout, tmp_path):
     assert "fastclip/evaluate/imagenet_classes.txt" in names
     assert "fastclip/evaluate/imagenet_wnids.txt" in names
     assert "fastclip/serve/page/index.html" in names and "fastclip/serve/page/main.js" in names
-    assert not any("test" in name or name.startswith("csrc") for name in names)
+    assert not any("test" in name or name.startswith(("csrc", "examples")) for name in names)
     assert not any(name.endswith(".so") for name in names)
     (metadata,) = [name for name in names if name.endswith("METADATA")]
     text = wheel.read(metadata).decode()
@@ -80,10 +80,11 @@ def test_pure_python_wheel_ships_the_package_and_no_tests(checkout, tmp_path):
     assert source | benchmarks == packages
 
 
-def test_sdist_ships_the_kernels(checkout, tmp_path):
+def test_sdist_ships_the_kernels_and_the_examples(checkout, tmp_path):
     with tarfile.open(tmp_path / backend_call(checkout, "build_sdist", tmp_path)) as sdist:
         names = {name.split("/", 1)[1] for name in sdist.getnames() if "/" in name}
     sources = {str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.is_file()}
+    sources |= {str(p.relative_to(ROOT)) for p in (ROOT / "examples").glob("*.py")}
     assert sources <= names
     assert {"setup.py", "pyproject.toml", "LICENSE", "README.md"} <= names
     assert not any(name.endswith(".so") for name in names)

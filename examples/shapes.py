@@ -1,0 +1,108 @@
+"""Images of coloured shapes with captions, and a small CLIP that knows them.
+
+What the model knows: the words below, and nothing else. It is trained on images that are drawn at
+random while it trains, which takes half a minute.
+"""
+
+import argparse
+import functools
+import math
+import random
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from fastclip.data.digits.tokenizer import WordTokenizer
+from fastclip.models.inference import InferenceModel
+from small_clip import Draw, new_model, trained_once
+
+WHERE = "OUTPUT/shapes.pt, where an earlier run has left it"
+SIZE, FINE = 32, 4  # pixels of an image; how much finer it is drawn
+STEPS = 900
+COLOURS = {
+    "red": (220, 40, 40), "green": (50, 180, 70), "blue": (50, 90, 230),
+    "yellow": (235, 210, 50), "purple": (160, 60, 190), "white": (235, 235, 235),
+    "orange": (240, 130, 20), "cyan": (60, 210, 220),
+}  # fmt: skip
+FORMS = ("circle", "square", "triangle", "star", "cross", "ring")
+SIZES = {"small": 0.14, "large": 0.21}  # radius, of the side of the image
+CENTERS = (0.25, 0.75)  # of a shape, in both directions
+# What captions may say of a shape. All captions of a batch say the same things, and no two are
+# equal, so that no caption is right for the image of another. Numbers say how often.
+TEMPLATES = {
+    "a {size} {colour} {form}": 4, "a {colour} {form}": 2, "a {form}": 1, "something {colour}": 1,
+}  # fmt: skip
+
+
+class Shape(NamedTuple):
+    """One shape, in words."""
+
+    colour: str
+    form: str
+    size: str
+
+    @property
+    def captions(self) -> list[str]:
+        """All that can be said of it, the fullest first."""
+        return [template.format(**self._asdict()) for template in TEMPLATES]
+
+
+EVERY_SHAPE = [Shape(*words) for words in product(COLOURS, FORMS, SIZES)]
+
+
+def render(shape: Shape, chance: random.Random) -> Image.Image:
+    """Draw a shape on a dark ground; shades, place and radius vary a little."""
+    side = SIZE * FINE
+    shade = chance.randrange(10, 60)
+    image = Image.new("RGB", (side, side), (shade,) * 3)
+    x, y = ((chance.choice(CENTERS) + chance.uniform(-0.03, 0.03)) * side for _ in range(2))
+    radius = SIZES[shape.size] * chance.uniform(0.9, 1.1) * side
+    colour = tuple(round(part * chance.uniform(0.85, 1.0)) for part in COLOURS[shape.colour])
+    _draw(ImageDraw.Draw(image), shape.form, x, y, radius, colour)
+    return image.reduce(FINE)
+
+
+def draw_pairs(pool: dict[Shape, list[Tensor]], chance: random.Random) -> tuple[Tensor, list[str]]:
+    """Draw images of a pool with captions, of which no two are equal."""
+    template = chance.choices(list(TEMPLATES), TEMPLATES.values())[0]
+    shuffled = chance.sample(EVERY_SHAPE, len(EVERY_SHAPE))
+    by_caption = {template.format(**shape._asdict()): shape for shape in shuffled}
+    captions = list(by_caption)
+    return torch.stack([chance.choice(pool[by_caption[c]]) for c in captions]), captions
+
+
+def shapes_model(args: argparse.Namespace) -> InferenceModel:
+    """Return the model, trained if no file has it: see `trained_once`."""
+    tokenizer = WordTokenizer.learn(text for shape in EVERY_SHAPE for text in shape.captions)
+    ready = new_model(tokenizer, (SIZE, SIZE), patch_size=SIZE // 2)
+
+    def drawing() -> Draw:
+        chance = random.Random(0)
+        pool = {s: [ready.transform(render(s, chance)) for _ in range(40)] for s in EVERY_SHAPE}
+        return functools.partial(draw_pairs, pool)
+
+    return trained_once(args, "shapes", ready, drawing, STEPS)
+
+
+def _draw(canvas: ImageDraw.ImageDraw, form: str, x: float, y: float, r: float, colour) -> None:
+    box = (x - r, y - r, x + r, y + r)
+    if form == "circle":
+        canvas.ellipse(box, fill=colour)
+    elif form == "ring":
+        canvas.ellipse(box, outline=colour, width=round(0.45 * r))
+    elif form == "square":
+        canvas.rectangle(box, fill=colour)
+    elif form == "cross":
+        canvas.rectangle((x - r, y - r / 3, x + r, y + r / 3), fill=colour)
+        canvas.rectangle((x - r / 3, y - r, x + r / 3, y + r), fill=colour)
+    else:
+        points, inner = {"triangle": (3, 0.5), "star": (5, 0.4)}[form]
+        corners = [
+            (x + length * math.sin(angle), y - length * math.cos(angle))
+            for i in range(2 * points)
+            for angle, length in [(math.pi * i / points, r if i % 2 == 0 else inner * r)]
+        ]
+        canvas.polygon(corners, fill=colour)
