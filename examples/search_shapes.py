@@ -27,7 +27,7 @@ from pathlib import Path
 
 from fastclip.embeddings import embed, open_embeddings
 from fastclip.models.inference import InferenceModel
-from fastclip.search.index import build_index
+from fastclip.search.prepare import prepare
 from fastclip.search.query import IMAGE, Part
 from fastclip.search.searcher import Searcher, open_searcher
 from gallery import save_gallery
@@ -60,7 +60,7 @@ def searchable(ready: InferenceModel, output: Path) -> Searcher:
     embed(ready, images, vectors, images=True, metadata="jsonl")
     embeddings = open_embeddings(vectors)
     others = {text for shape in EVERY_SHAPE if shape.colour in OF_CHANCE for text in shape.captions}
-    build_index(embeddings, embeddings.images, ready, sorted(others))
+    prepare(embeddings, embeddings.images, ready, sorted(others))
     return open_searcher(embeddings, ready)
 
 

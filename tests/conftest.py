@@ -4,6 +4,7 @@ kernel forgot to write fails, instead of being right by luck."""
 import getpass
 import importlib.util
 import os
+import signal
 import tempfile
 
 import pytest
@@ -25,6 +26,10 @@ if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
     del os.environ["TRITON_INTERPRET"]
 
 torch.set_num_threads(2)
+
+# What a shell starts in the background has Ctrl-C ignored, and Python leaves it so: tests send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The compiler's cache does not tell instruction sets apart, of which ATEN_CPU_CAPABILITY chooses
 # one: kernels that were compiled for another give garbage.
