@@ -23,6 +23,7 @@ LAYERS = [
         "process_memory",
         "progress",
         "rectangle",
+        "reference",
     },
     {"backends"},
     {"ops"},
