@@ -28,7 +28,7 @@ LAYERS = [
     {"backends"},
     {"ops"},
     {"distributed"},
-    {"functional"},
+    {"functional", "batch_curve"},
     {"losses", "data"},
     {"models"},
     {"embeddings"},
