@@ -10,6 +10,8 @@ O(M N) memory, and shares no code with any backend of fastclip. It imports torch
                   columns_j  likewise of column j
     merge         log sum_k exp(part_k): of the same rows, or columns, in several rectangles
     evaluate      function(positives of all rectangles, all merges)
+    sigmoid_sums  sum_j softplus(logit_ij + bias) over negatives + softplus(-logit_ij - bias) of the
+                  pair: the sigmoid loss, which needs no merge as sums add up
 
 Example, symmetric cross-entropy with a queue of older texts that are negatives of the images:
 
@@ -33,6 +35,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastclip.rectangle import Rectangle
@@ -105,23 +108,33 @@ def evaluate(plan: Plan, dtype: torch.dtype = torch.float64) -> Tensor:
 
 def statistics(rectangle: Rectangle, dtype: torch.dtype = torch.float64) -> Statistics:
     """The statistics of one rectangle, computed in `dtype`; see `fastclip.rectangle`."""
-    rows, cols = (_prepared(x.to(dtype), rectangle.normalize) for x in rectangle[:2])
-    logits = rectangle.logit_scale.to(dtype) * (rows @ cols.T)
-    row = torch.arange(len(rows), device=rows.device)[:, None]
-    col = torch.arange(len(cols), device=rows.device)
-    is_pair = torch.zeros_like(logits, dtype=torch.bool)
-    if rectangle.positives is not None:
-        is_pair = col == row + rectangle.positives.offset
-    is_left_out = is_pair
-    if rectangle.excluded is not None:
-        begin, end = (x[:, None] for x in rectangle.excluded)
-        is_left_out = is_pair | ((begin <= col) & (col < end))
-    negatives = logits.masked_fill(is_left_out, -INF)
+    logits, is_pair, is_negative = _entries(rectangle, dtype)
+    negatives = logits.masked_fill(~is_negative, -INF)
     return Statistics(
         torch.where(is_pair, logits, 0.0).sum(1),
         _log_sum_exp(negatives, 1) if rectangle.sides.rows else None,
         _log_sum_exp(negatives, 0) if rectangle.sides.cols else None,
     )
+
+
+def sigmoid_sums(
+    rectangle: Rectangle, logit_bias: Tensor, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """The sum (M,) of the sigmoid losses of each row's entries; differentiable.
+
+    The mean of `fastclip.siglip_loss` is `sigmoid_sums(rectangle, bias).sum() / M` of a square
+    whose pairs are on the diagonal.
+
+    Args:
+        rectangle: its sides are not looked at.
+        logit_bias: ().
+        dtype: of the arithmetic.
+    """
+    logits, is_pair, is_negative = _entries(rectangle, dtype)
+    logits = logits + logit_bias.to(dtype)
+    # Not softplus, which torch takes to be the identity from 20 on.
+    losses = -F.logsigmoid(torch.where(is_pair, logits, -logits))
+    return torch.where(is_pair | is_negative, losses, 0.0).sum(1)
 
 
 def merge(parts: Sequence[Tensor]) -> Tensor:
@@ -136,6 +149,22 @@ def merge(parts: Sequence[Tensor]) -> Tensor:
     return _log_sum_exp(torch.stack(list(parts)), 0)
 
 
+def _entries(rectangle: Rectangle, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits (M, N), and which of them are pairs and which are negatives."""
+    rows, cols = (_prepared(x.to(dtype), rectangle.normalize) for x in rectangle[:2])
+    logits = rectangle.logit_scale.to(dtype) * (rows @ cols.T)
+    row = torch.arange(len(rows), device=rows.device)[:, None]
+    col = torch.arange(len(cols), device=rows.device)
+    is_pair = torch.zeros_like(logits, dtype=torch.bool)
+    if rectangle.positives is not None:
+        is_pair = col == row + rectangle.positives.offset
+    is_negative = ~is_pair
+    if rectangle.excluded is not None:
+        begin, end = (x[:, None] for x in rectangle.excluded)
+        is_negative = is_negative & ~((begin <= col) & (col < end))
+    return logits, is_pair, is_negative
+
+
 def _part(found: Sequence[Statistics], part: Part) -> Tensor:
     if part.side not in ("rows", "columns"):
         raise ValueError(f"the side of a part must be 'rows' or 'columns', got {part.side!r}")
@@ -148,7 +177,7 @@ def _part(found: Sequence[Statistics], part: Part) -> Tensor:
 
 
 def _prepared(features: Tensor, normalize: bool) -> Tensor:
-    return torch.nn.functional.normalize(features, dim=1, eps=LEAST_NORM) if normalize else features
+    return F.normalize(features, dim=1, eps=LEAST_NORM) if normalize else features
 
 
 def _log_sum_exp(values: Tensor, dim: int) -> Tensor:

@@ -1,12 +1,17 @@
 """The reference of other libraries, and every backend against it on random plans."""
 
+import doctest
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 import fastclip
 from fastclip import reference
+from fastclip.ops import dispatch
 from fastclip.ops.merge import merge
+from fastclip.ops.siglip_sum import siglip_sum
 from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Interval, Rectangle
 from fastclip.reference import Part, Plan
 from tests.support import exact, plans
@@ -25,6 +30,23 @@ def features(*sizes: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("seed", PLANS)
 def test_backends_agree_with_the_reference_on_random_plans(backend, seed, dtype):
     plans.check(seed, dtype, backend)
+
+
+@pytest.mark.parametrize("seed", PLANS)
+def test_sigmoid_sums_of_backends_agree_with_the_reference(backend, seed):
+    takes_intervals = dispatch.objection(backend, "cpu", torch.float64, True) is None
+    random = plans.random_plan(seed, with_intervals=takes_intervals)
+    leaves = [x.clone().requires_grad_() for x in (*random.inputs, torch.tensor(-2.5).double())]
+    *inputs, bias = leaves
+    totals = [inputs[0].new_zeros(()) for _ in range(2)]
+    for rectangle in random.make(*inputs).rectangles:
+        call = dispatch.plan("siglip_sum", backend, rectangle, None, bias)
+        sums = siglip_sum(rectangle, bias, call)[0], reference.sigmoid_sums(rectangle, bias)
+        torch.testing.assert_close(*sums, rtol=1e-10, atol=1e-12)
+        weights = torch.linspace(-1.0, 1.5, len(sums[0]), dtype=torch.float64)
+        totals = [total + (weights * x).sum() for total, x in zip(totals, sums, strict=True)]
+    grads = [torch.autograd.grad(x, leaves, allow_unused=True) for x in totals]
+    torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-10)
 
 
 def test_random_plans_have_what_they_are_meant_to_have():
@@ -123,6 +145,40 @@ def test_the_reference_is_the_clip_loss():
     grads = [torch.autograd.grad(x, leaves) for x in (value, truth)]
     torch.testing.assert_close(*grads, rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(value, fastclip.clip_loss(*leaves), rtol=1e-12, atol=0)
+
+
+def test_the_example_of_the_module_is_the_loss_with_a_queue():
+    images, texts, old_texts = features(6, 6, 11)
+    scale = torch.tensor(8.0, dtype=torch.float64, requires_grad=True)
+    names = {"images": images, "texts": texts, "old_texts": old_texts, "scale": scale}
+    names |= {"torch": torch, "F": F}
+    for example in doctest.DocTestParser().get_examples(reference.__doc__):
+        exec(example.source, names)
+    logits = scale * images @ torch.cat([texts, old_texts]).T
+    pairs = torch.arange(6)
+    loss = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits[:, :6].T, pairs)) / 2
+    torch.testing.assert_close(names["truth"], loss, rtol=1e-12, atol=0)
+    gradients = torch.autograd.grad(loss, [images, texts, scale])
+    torch.testing.assert_close(list(names["gradients"]), list(gradients), rtol=1e-10, atol=1e-13)
+
+
+def test_sigmoid_sums_are_the_siglip_loss_and_sums_entry_by_entry():
+    images, texts = features(9, 9)
+    scale, bias = torch.tensor(40.0).double(), torch.tensor(-3.0).double()
+    square = Rectangle(images, texts, scale, Diagonal(0))
+    found = reference.sigmoid_sums(square, bias)
+    loss = fastclip.siglip_loss(images, texts, scale, bias)
+    torch.testing.assert_close(found.sum() / 9, loss, rtol=1e-12, atol=0)
+    interval = Interval(torch.tensor([2, 0]).int(), torch.tensor([5, 9]).int())
+    rectangle = Rectangle(images[:2], texts, scale, Diagonal(3), interval)
+    found = reference.sigmoid_sums(rectangle, bias)
+    for i in range(2):
+        logits = [40.0 * (images[i] @ texts[j]).item() - 3.0 for j in range(9)]
+        begin, end = interval.begin[i], interval.end[i]
+        terms = [math.log1p(math.exp(-logits[i + 3]))]
+        terms += [math.log1p(math.exp(logits[j])) for j in range(9)
+                  if j != i + 3 and not begin <= j < end]  # fmt: skip
+        assert found[i].item() == pytest.approx(sum(terms), rel=1e-12)
 
 
 def test_statistics_are_sums_entry_by_entry():
