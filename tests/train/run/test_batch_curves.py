@@ -21,7 +21,10 @@ from fastclip.train.settings.run_config import RunConfig
 from tests.support.runs import arguments, assert_same_run, final
 
 BATCH, STEPS = 96, 4  # of an epoch
-SHORT = {"train_num_samples": BATCH * STEPS, "epochs": 1, "global_batch_size": BATCH}
+SHORT = {
+    "train_num_samples": BATCH * STEPS, "epochs": 1, "global_batch_size": BATCH,
+    "save_every_steps": 100, "activation_budget": "unlimited",
+}  # fmt: skip
 
 
 class Numbers(Reporter):
