@@ -16,6 +16,8 @@ from fastclip.ops.dispatch import available_backends as available_backends
 from fastclip.ops.dispatch import explain_backends as explain_backends
 
 if TYPE_CHECKING:
+    from fastclip.batch_curve import BatchCurve as BatchCurve
+    from fastclip.batch_curve import clip_batch_curve as clip_batch_curve
     from fastclip.compat.clip import simple_tokenizer as simple_tokenizer
     from fastclip.compat.clip.clip import _MODELS as _MODELS
     from fastclip.compat.clip.model import build_model as build_model
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LATER = {
+    "fastclip.batch_curve": ("BatchCurve", "clip_batch_curve"),
     "fastclip.compat.clip": ("simple_tokenizer",),
     "fastclip.compat.clip.clip": ("_MODELS",),
     "fastclip.compat.clip.model": ("build_model", "convert_weights"),

@@ -28,9 +28,10 @@ FREE = (
     "activation_budget", "loss_schedule", "fsdp", "backend", "device", "dist_backend",
     "lr", "beta1", "beta2", "eps", "wd", "warmup", "lr_scheduler", "epochs_cooldown",
     "lr_cooldown_power", "lr_cooldown_end", "skip_scheduler", "grad_clip_norm", "ema_decay",
-    "log_every_n_steps", "save_frequency", "save_every_steps", "save_every_minutes", "keep_last",
-    "save_most_recent", "val_frequency", "zeroshot_frequency", "report_to", "wandb_project_name",
-    "wandb_notes", "on_nonfinite", "max_skipped_steps", "dist_timeout_minutes",
+    "log_every_n_steps", "batch_curve_every", "save_frequency", "save_every_steps",
+    "save_every_minutes", "keep_last", "save_most_recent", "val_frequency", "zeroshot_frequency",
+    "report_to", "wandb_project_name", "wandb_notes", "on_nonfinite",
+    "max_skipped_steps", "dist_timeout_minutes",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"

@@ -85,6 +85,15 @@ class RunLog:
         for reporter in self.reporters:
             reporter.step(report.values(), report.global_step)
 
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """Report numbers of a step that its `StepReport` does not have.
+
+        Args:
+            step: number of steps that are done.
+        """
+        for reporter in self.reporters:
+            reporter.step(values, step)
+
     def epoch(self, values: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Append a line to results.jsonl, and report the metrics of an evaluation.
 

@@ -4,13 +4,15 @@ Settings without any effect are in `settings/idle.py`.
 """
 
 from fastclip.train.settings.optimisation_config import OptimisationConfig
+from fastclip.train.settings.output_config import LogConfig
+from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.schedule import learning_rate_at
 
 STANDS_STILL = 0.5  # fraction of an average that is still what it began with
 
 
-def cautions(config: OptimisationConfig, training: StepConfig, steps_per_epoch: int) -> list[str]:
+def cautions(config: RunConfig, training: StepConfig, steps_per_epoch: int) -> list[str]:
     """Sentences, each about a setting that has another effect than its name says, or none.
 
     Args:
@@ -19,7 +21,7 @@ def cautions(config: OptimisationConfig, training: StepConfig, steps_per_epoch: 
     found = [_of_warmup(training)]
     if training.lr_scheduler == "const-cooldown":
         found.append(_of_cooldown(config, training, steps_per_epoch))
-    found.append(_of_average(config, training))
+    found += [_of_average(config, training), _of_curve(config, training)]
     return [text for text in found if text is not None]
 
 
@@ -62,6 +64,13 @@ def _of_average(config: OptimisationConfig, training: StepConfig) -> str | None:
         "the average of the weights, which is evaluated, are still the weights after the first "
         "step; a smaller --ema-decay follows the weights faster"
     )
+
+
+def _of_curve(config: LogConfig, training: StepConfig) -> str | None:
+    every = config.batch_curve_every
+    if every is None or every <= training.steps:
+        return None
+    return f"--batch-curve-every {every}: the run has {_steps(training.steps)}, and so no curve"
 
 
 def _steps(num: int) -> str:

@@ -27,6 +27,7 @@ from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
 from fastclip.train.checkpoints.same_run import OwnRun
 from fastclip.train.log.run_log import RunLog
 from fastclip.train.log.step_report import StepReport, peak_bytes
+from fastclip.train.run.batch_curves import BatchCurves
 from fastclip.train.run.contents import contents_of_run
 from fastclip.train.run.data import TrainingData
 from fastclip.train.run.evaluation import RunEvaluation, account_of
@@ -85,6 +86,7 @@ class Run:
             config, self.train_config, self.run_model, self.loss, self.precision, processes
         )
         self.counts = self.take_step.counts
+        self.curves = BatchCurves(config, self.loss, processes, directory, log)
         self.signals = StopSignals(processes)
         # An average of the weights is evaluated in their place, and it is in float32.
         has_average = self.state.average is not None
@@ -151,7 +153,8 @@ class Run:
                 started = time.perf_counter()
                 batches = self._next_batches(loaded)
                 data_seconds = time.perf_counter() - started
-                outcome = self.take_step(batches, self.global_step)
+                with self.curves.of_step(self.global_step + 1):
+                    outcome = self.take_step(batches, self.global_step)
                 self.global_step += 1
                 self.checkpoints.keep_place()
                 if outcome.objection is not None:
@@ -227,7 +230,7 @@ class Run:
         self.log.say(f"epoch {self.epoch - 1} is done; {self.counts.summary()}; {bad.summary()}")
         values: dict[str, Any] = {
             "epoch": self.epoch, "global_step": self.global_step, "steps": self.counts.totals(),
-            "bad_samples": bad.to_dict(),
+            "bad_samples": bad.to_dict(), **self.curves.newest(),
         }  # fmt: skip
         average = self.state.average
         evaluated = self.model if average is None else average.module

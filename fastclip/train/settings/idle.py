@@ -85,6 +85,11 @@ IDLE = (
     ),
     Idle(("val_frequency",), lambda config: config.val_data is None, "there is no --val-data"),
     Idle(
+        ("batch_curve_every",),
+        lambda config: config.siglip,
+        "the curve is of the loss of CLIP, and --siglip trains with another",
+    ),
+    Idle(
         ("wandb_project_name", "wandb_notes"),
         lambda config: "wandb" not in config.reporters,
         "it needs --report-to wandb, which is not given",

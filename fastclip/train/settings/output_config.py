@@ -61,6 +61,15 @@ class LogConfig(Settings):
     log_every_n_steps: int = setting(
         100, "The number of steps from one line of the log to the next.", least=1
     )
+    batch_curve_every: int | None = setting(
+        None,
+        "The number of steps from one curve of the loss against the batch size to the next: the "
+        "CLIP loss of all smaller batches that the batch of a step can be cut into, for one "
+        "further forward of the loss. Curves are in the log, and drawn in batch_curve.png where "
+        "matplotlib is installed: a curve with a flat end says that a larger batch changes "
+        "little. By default there is none.",
+        least=1,
+    )
     report_to: str = setting(
         "",
         "The programs that get the numbers of the run too: tensorboard, wandb, both with a comma "

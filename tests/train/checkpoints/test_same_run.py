@@ -58,10 +58,11 @@ OTHERS = {
     "eps": 1e-2, "wd": 0.0, "warmup": 1, "lr_scheduler": "const", "epochs_cooldown": 2,
     "lr_cooldown_power": 2.0, "lr_cooldown_end": 1e-5, "skip_scheduler": True, "ema_decay": 0.9,
     "grad_clip_norm": 1.0, "seed": 1, "logs": "elsewhere", "name": "other", "resume": "latest",
-    "log_every_n_steps": 5, "save_frequency": 2, "save_every_steps": 7, "save_every_minutes": 9.0,
-    "keep_last": 5, "save_most_recent": True, "val_frequency": 3, "zeroshot_frequency": 3,
-    "report_to": "all", "wandb_project_name": "other", "wandb_notes": "a try",
-    "on_nonfinite": "skip", "max_skipped_steps": 3, "dist_timeout_minutes": 20.0,
+    "log_every_n_steps": 5, "batch_curve_every": 4, "save_frequency": 2, "save_every_steps": 7,
+    "save_every_minutes": 9.0, "keep_last": 5, "save_most_recent": True, "val_frequency": 3,
+    "zeroshot_frequency": 3, "report_to": "all", "wandb_project_name": "other",
+    "wandb_notes": "a try", "on_nonfinite": "skip", "max_skipped_steps": 3,
+    "dist_timeout_minutes": 20.0,
 }  # fmt: skip
 
 

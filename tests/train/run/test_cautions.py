@@ -24,6 +24,7 @@ def said(**settings):
         dict(skip_scheduler=True, epochs=1),
         dict(lr_scheduler="const-cooldown", epochs_cooldown=2, epochs=3, warmup=5),
         dict(warmup=0, ema_decay=0.9, epochs=4),
+        dict(warmup=0, batch_curve_every=5, epochs=1),
     ],
 )
 def test_schedules_that_do_what_they_say_are_not_remarked_on(settings):
@@ -77,6 +78,11 @@ def test_average_that_stays_where_it_began_is_said():
     assert "--ema-decay 0.9999 over 10 steps: at the end, 100% of the average" in text
     (text,), _ = said(epochs=2, warmup=0, ema_decay=0.95)
     assert "63% of the average" in text  # 0.95^9
+
+
+def test_a_curve_that_no_step_reaches_is_said():
+    (text,), _ = said(epochs=1, warmup=0, batch_curve_every=6)
+    assert text == "--batch-curve-every 6: the run has 5 steps, and so no curve"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from fastclip.train.settings.run_config import RunConfig
         ({"zeroshot_frequency": 3}, {"imagenet_v2": "folder"}),
         ({"val_frequency": 3}, {"val_data": "digits"}),
         ({"wandb_notes": "a try"}, {"report_to": "all"}),
+        ({"batch_curve_every": 5, "siglip": True}, {"siglip": False}),
     ],
     ids=str,
 )
