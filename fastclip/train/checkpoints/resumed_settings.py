@@ -31,6 +31,7 @@ FREE = (
     "log_every_n_steps", "save_frequency", "save_every_steps", "save_every_minutes", "keep_last",
     "save_most_recent", "val_frequency", "zeroshot_frequency", "report_to", "wandb_project_name",
     "wandb_notes", "on_nonfinite", "max_skipped_steps", "dist_timeout_minutes",
+    "label_smoothing", "margin",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"

@@ -62,6 +62,7 @@ OTHERS = {
     "keep_last": 5, "save_most_recent": True, "val_frequency": 3, "zeroshot_frequency": 3,
     "report_to": "all", "wandb_project_name": "other", "wandb_notes": "a try",
     "on_nonfinite": "skip", "max_skipped_steps": 3, "dist_timeout_minutes": 20.0,
+    "label_smoothing": 0.1, "margin": 0.2,
 }  # fmt: skip
 
 
