@@ -1,12 +1,17 @@
 """The losses as functions: validate, decide how to compute, call the primitive, reduce."""
 
+import functools
+from collections.abc import Collection, Mapping
+
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from fastclip.distributed import groups
 from fastclip.ops import dispatch, validation
+from fastclip.ops.clip_options import DIRECTIONS, options_of_batch, options_of_numbers
 from fastclip.ops.clip_stats import ClipStats as ClipStats
+from fastclip.ops.clip_terms import cross_entropy_with
 from fastclip.ops.cross_entropy import cross_entropy
 from fastclip.ops.siglip_sum import siglip_sum
 from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
@@ -25,6 +30,11 @@ def clip_loss(
     return_stats: bool = False,
     process_group: ProcessGroup | None = None,
     schedule: str = "gather",
+    label_smoothing: float = 0.0,
+    margin: float = 0.0,
+    weights: Tensor | None = None,
+    directions: Collection[str] | Mapping[str, float] = DIRECTIONS,
+    extra_text_features: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, ClipStats]:
     """Symmetric cross-entropy between image-text similarities and the identity matching.
 
@@ -55,6 +65,21 @@ def clip_loss(
             the W ranks is exact, for logit_scale and logit_bias too (`fastclip.distributed`).
         schedule: "gather" has the texts of all ranks at once, O(N D) memory; "ring" those of one
             rank after the other, O(B D), and keeps no logits whatever the workspace.
+        label_smoothing: eps in [0, 1): each row and column of logits has the loss that
+            F.cross_entropy(label_smoothing=eps) gives it, in O(B D) more.
+        margin: m is taken off the inner product of each pair (its cosine, for unit rows) before
+            the loss: the pair's logit becomes logit_scale * (<image_i, text_i> - m).
+        weights: (B,) at least 0, of any real dtype, on the features' device: loss_i becomes
+            weights_i * loss_i, and the mean their sum divided by B. They may have a gradient. On a
+            GPU, where to look at them would wait for it, a wrong one makes the loss nan.
+        directions: whose losses count: "image_to_text", "text_to_image" or both, with equal
+            weights that add up to 1; or a mapping from these names to the weights themselves, such
+            as {"image_to_text": 0.7, "text_to_image": 0.3}. A weight of 0 leaves one out.
+        extra_text_features: (H, D), texts without an image, such as hard negatives: further columns
+            for all images, which then have B + H logits; texts still have B. H texts of each pair,
+            (B, H, D), are such a pool too, `.flatten(0, 1)`, as in NegCLIP: every image sees them
+            all. They have gradients like other features. Over a group every rank has at least one,
+            the images of all ranks see them all, and the schedule must be "gather".
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none"; with
@@ -64,17 +89,24 @@ def clip_loss(
         TypeError: an argument is of the wrong kind.
         ValueError: shapes, dtypes or devices disagree, an input is empty or not dense,
             `logit_scale` has more than one element or is a number that is not finite and positive,
-            a name is unknown, the reduction over a group is not "mean", or the ranks of a group
-            disagree.
+            an option is out of its range, a name is unknown, the reduction over a group is not
+            "mean", or the ranks of a group disagree.
         RuntimeError: the named backend cannot take these inputs, or a derivative is asked for that
             is not of the first order in reverse mode (torch.func.jvp, jacfwd, hessian; grad, vjp,
             jacrev and vmap work); or other ranks of a group do not call the loss or its backward
             within the group's timeout.
 
     Source:
-        Radford et al. 2021, arXiv:2103.00020, Figure 3.
+        Radford et al. 2021, arXiv:2103.00020, Figure 3. Smoothing: Szegedy et al. 2016,
+        arXiv:1512.00567. Margin: Wang et al. 2018 (CosFace), arXiv:1801.09414. Extra texts:
+        Yuksekgonul et al. 2023 (NegCLIP), arXiv:2210.01936.
     """
-    image_features, text_features = _checked_features(image_features, text_features)
+    options = options_of_numbers(label_smoothing, margin, directions)
+    image_features, text_features, extra_text_features = _of_one_dtype(
+        image_features, text_features, extra_text_features
+    )
+    validation.check_features(image_features, text_features)
+    options = options_of_batch(options, image_features, weights, extra_text_features)
     device = image_features.device
     logit_scale = validation.scalar("logit_scale", logit_scale, device)
     validation.check_options(logit_scale, reduction, workspace)
@@ -86,12 +118,17 @@ def clip_loss(
         from fastclip.distributed.clip_loss import clip_loss_over_ranks
 
         loss, stats = clip_loss_over_ranks(
-            rectangle, logit_scale, group, schedule, backend, workspace, return_stats
+            rectangle, logit_scale, group, schedule, backend, workspace, return_stats, options
         )
         return (loss, stats) if return_stats else loss
-    call = dispatch.plan("contrastive_lse", backend, rectangle, workspace)
-    # The shifts are the largest negatives, because statistics are wanted of them.
-    loss, positive, maximum = cross_entropy(rectangle, call, reduction == "mean", return_stats)
+    # The shifts are the largest negatives, where statistics are wanted of them.
+    mean, needs_maximum = reduction == "mean", return_stats
+    if options.are_default:
+        call = dispatch.plan("contrastive_lse", backend, rectangle, workspace)
+        found = cross_entropy(rectangle, call, mean, needs_maximum)
+    else:
+        found = cross_entropy_with(rectangle, options, backend, workspace, mean, needs_maximum)
+    loss, positive, maximum = found
     if not return_stats:
         return loss
     image_to_text_accuracy, text_to_image_accuracy = (positive > maximum).to(loss.dtype).mean(1)
@@ -139,7 +176,8 @@ def siglip_loss(
     Source:
         Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.
     """
-    image_features, text_features = _checked_features(image_features, text_features)
+    image_features, text_features = _of_one_dtype(image_features, text_features)
+    validation.check_features(image_features, text_features)
     device = image_features.device
     logit_scale = validation.scalar("logit_scale", logit_scale, device)
     logit_bias = validation.scalar("logit_bias", logit_bias, device)
@@ -172,15 +210,13 @@ def _group(
     return group
 
 
-def _checked_features(image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor]:
-    # Under autocast one tower may end in float32 and the other not; eager matmul takes both.
-    if (
-        isinstance(image_features, Tensor)
-        and isinstance(text_features, Tensor)
-        and image_features.dtype != text_features.dtype
-        and torch.is_autocast_enabled(image_features.device.type)
-    ):
-        dtype = torch.promote_types(image_features.dtype, text_features.dtype)
-        image_features, text_features = image_features.to(dtype), text_features.to(dtype)
-    validation.check_features(image_features, text_features)
-    return image_features, text_features
+def _of_one_dtype(first: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
+    # Under autocast one tower may end in float32 and another not; eager matmul takes both.
+    given = [x for x in (first, *others) if x is not None]
+    dtypes = [getattr(x, "dtype", None) for x in given]
+    if dtypes == dtypes[:1] * len(dtypes) or not all(isinstance(x, Tensor) for x in given):
+        return first, *others
+    if not torch.is_autocast_enabled(first.device.type):
+        return first, *others
+    dtype = functools.reduce(torch.promote_types, dtypes)
+    return tuple(None if x is None else x.to(dtype) for x in (first, *others))

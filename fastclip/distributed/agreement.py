@@ -1,8 +1,8 @@
 """What all ranks must agree about before they communicate.
 
 A rank that waits for other shapes than it is sent, or for a gradient that nobody computes, hangs or
-reads garbage. So each tells all others what it is about to do, in a dozen integers, and all raise
-the same error. On a GPU this exchange is the loss's one wait for the device.
+reads garbage. So each tells all others what it is about to do, in a score of integers, and all
+raise the same error. On a GPU this exchange is the loss's one wait for the device.
 
 Numbers of the caller's are compared too, as a loss with two scales is none. The values of tensors
 are not: parameters are the same on all ranks by other means.
@@ -25,11 +25,13 @@ from torch.distributed import ProcessGroup
 from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.distributed.waiting import Exchange
 from fastclip.ops.choice import ORDER
+from fastclip.ops.clip_options import NO_OPTIONS, ClipOptions
 from fastclip.ops.differentiation import needs_grad
 from fastclip.ops.validation import FEATURE_DTYPES
 from fastclip.rectangle import Rectangle
 
 _YES_NO = (False, True)
+_GIVEN = ("None", "tensors")
 _EVERYWHERE = ORDER.index("chunked")  # this backend and those after it run on any machine
 _NAMED = -1
 
@@ -58,6 +60,13 @@ _FIELDS = {
     "requires_grad of logit_scale or logit_bias": _YES_NO,
     "logit_scale": _number,
     "logit_bias": _number,
+    "label_smoothing": _number,
+    "margin": _number,
+    "the weight of image_to_text": _number,
+    "the weight of text_to_image": _number,
+    "weights": _GIVEN,
+    "extra_text_features": _GIVEN,
+    "requires_grad of extra_text_features": _YES_NO,
 }
 
 
@@ -66,12 +75,14 @@ class Ranks:
     """The processes of one loss, and how many pairs each of them has.
 
     backend: what "auto" takes on all of them; None where this rank named its backend.
+    extra_sizes: how many extra texts each of them has.
     """
 
     group: ProcessGroup
     rank: int
     sizes: tuple[int, ...]  # B_r
     backend: str | None = None
+    extra_sizes: tuple[int, ...] = ()  # H_r
 
     @property
     def world_size(self) -> int:
@@ -100,6 +111,7 @@ def agree(
     logit_bias: float | Tensor,
     return_stats: bool = False,
     chosen: str | None = None,
+    options: ClipOptions = NO_OPTIONS,
 ) -> Ranks:
     """Tell all ranks what this one is about to compute, and return who takes part.
 
@@ -107,28 +119,36 @@ def agree(
         own: the square of this rank's pairs, images as rows.
         logit_scale, logit_bias: as the caller gave them, number or tensor.
         chosen: the backend that "auto" chose on this rank; None if the caller named one.
+        options: of the CLIP loss.
 
     Raises:
-        ValueError: on every rank, if ranks differ in anything but their number of pairs.
+        ValueError: on every rank, if ranks differ in anything but their numbers of pairs and of
+            extra texts.
     """
     image_features, text_features = own[:2]
     size, D = image_features.shape
     learned = [x for x in (logit_scale, logit_bias) if isinstance(x, Tensor)]
+    extra = options.extra_text_features
     values = (
         loss, schedule, bool(own.normalize), bool(return_stats), image_features.dtype, D,
         needs_grad(image_features), needs_grad(text_features), needs_grad(*learned),
         _bits(logit_scale), _bits(logit_bias),
+        *map(_bits, (options.label_smoothing, options.margin, *options.direction_weights)),
+        _GIVEN[options.weights is not None], _GIVEN[extra is not None],
+        extra is not None and needs_grad(extra),
     )  # fmt: skip
     codes = [
         field.index(value) if isinstance(field, tuple) else value
         for value, field in zip(values, _FIELDS.values(), strict=True)
     ]
     choice = _NAMED if chosen is None else ORDER.index(chosen)
-    said = torch.tensor([size, choice, *codes], device=image_features.device)
+    said = torch.tensor([size, options.num_extra, choice, *codes], device=image_features.device)
     everyone = [torch.empty_like(said) for _ in range(group.size())]
     with Exchange(group):
         dist.all_gather(everyone, said, group)
-    sizes, choices, *columns = zip(*(codes.tolist() for codes in everyone), strict=True)
+    sizes, extra_sizes, choices, *columns = zip(
+        *(codes.tolist() for codes in everyone), strict=True
+    )
     for (name, field), column in zip(_FIELDS.items(), columns, strict=True):
         if len(set(column)) > 1:
             told = (field[code] if isinstance(field, tuple) else field(code) for code in column)
@@ -136,7 +156,8 @@ def agree(
                 f"{name} must be the same on ranks 0 to {len(column) - 1}, "
                 f"got {', '.join(map(str, told))}; every rank must make the same calls of the loss"
             )
-    return Ranks(group, group.rank(), sizes, None if chosen is None else _common(choices, chosen))
+    backend = None if chosen is None else _common(choices, chosen)
+    return Ranks(group, group.rank(), sizes, backend, extra_sizes)
 
 
 def _common(choices: tuple[int, ...], own: str) -> str:

@@ -1,10 +1,13 @@
 """ClipLoss: `fastclip.clip_loss` with the signatures of open_clip 3.3.0's class of that name."""
 
+from collections.abc import Collection, Mapping
+
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from fastclip.functional import clip_loss
 from fastclip.losses.contrastive_loss import ContrastiveLoss
+from fastclip.ops.clip_options import DIRECTIONS, options_of_numbers
 
 
 class ClipLoss(ContrastiveLoss):
@@ -25,12 +28,19 @@ class ClipLoss(ContrastiveLoss):
         backend, workspace: see `fastclip.clip_loss`.
         process_group: the ranks that share a loss; None is torch.distributed's default group.
         schedule: "gather" or "ring", see `fastclip.clip_loss`.
+        label_smoothing, margin, directions: see `fastclip.clip_loss`. What belongs to a batch, its
+            `weights` and `extra_text_features`, is given at the call.
 
     Raises:
-        TypeError: `process_group` is not a ProcessGroup.
-        ValueError: `rank` and `world_size` are not those of the group, or torch.distributed is not
-            initialised and `world_size` > 1; this process is not in the group; unknown `schedule`.
+        TypeError: `process_group` is not a ProcessGroup, or an option is of the wrong kind.
+        ValueError: an option is out of its range; `rank` and `world_size` are not those of the
+            group, or torch.distributed is not initialised and `world_size` > 1; this process is not
+            in the group; unknown `schedule`.
         NotImplementedError: `use_horovod`.
+
+    Example:
+        >>> loss = fastclip.ClipLoss(label_smoothing=0.1, directions=("image_to_text",))
+        >>> loss(images, texts, logit_scale, extra_text_features=hard_negatives.flatten(0, 1))
     """
 
     def __init__(
@@ -46,18 +56,58 @@ class ClipLoss(ContrastiveLoss):
         workspace: int | None = None,
         process_group: ProcessGroup | None = None,
         schedule: str = "gather",
+        label_smoothing: float = 0.0,
+        margin: float = 0.0,
+        directions: Collection[str] | Mapping[str, float] = DIRECTIONS,
     ) -> None:
         if use_horovod:
             raise NotImplementedError("use_horovod=True is not supported; use torch.distributed")
+        options = options_of_numbers(label_smoothing, margin, directions)
         super().__init__(rank, world_size, backend, workspace, process_group, schedule)
         self.local_loss = local_loss
         self.gather_with_grad = gather_with_grad
         self.cache_labels = cache_labels
         self.use_horovod = use_horovod
+        self.label_smoothing = options.label_smoothing
+        self.margin = options.margin
+        self.directions = directions
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        logit_bias: float | Tensor | None = None,
+        output_dict: bool = False,
+        *,
+        weights: Tensor | None = None,
+        extra_text_features: Tensor | None = None,
+    ) -> Tensor | dict[str, Tensor]:
+        """Return the loss, () float32, or {"contrastive_loss": loss} if `output_dict`.
+
+        Args:
+            image_features, text_features, logit_scale, logit_bias: see `ContrastiveLoss.forward`.
+            weights: (B,), of this rank's pairs; see `fastclip.clip_loss`.
+            extra_text_features: (H, D), of this rank; see `fastclip.clip_loss`.
+        """
+        of_batch = {"weights": weights, "extra_text_features": extra_text_features}
+        return super().forward(
+            image_features, text_features, logit_scale, logit_bias, output_dict, **of_batch
+        )
 
     def loss_of(self, image_features, text_features, logit_scale, logit_bias, **settings) -> Tensor:
-        loss = clip_loss(image_features, text_features, logit_scale, **settings)
+        loss = clip_loss(
+            image_features, text_features, logit_scale, label_smoothing=self.label_smoothing,
+            margin=self.margin, directions=self.directions, **settings,
+        )  # fmt: skip
         if isinstance(logit_bias, Tensor):
             # A bias parameter must take part in the graph: DDP waits for its gradient.
             loss = loss + 0.0 * logit_bias.reshape(())
         return loss
+
+    def extra_repr(self) -> str:
+        further = {"label_smoothing": self.label_smoothing, "margin": self.margin}
+        given = {name: value for name, value in further.items() if value}
+        if self.directions != DIRECTIONS:
+            given["directions"] = self.directions
+        return ", ".join([super().extra_repr(), *(f"{k}={v!r}" for k, v in given.items())])

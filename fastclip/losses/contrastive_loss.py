@@ -43,6 +43,7 @@ class ContrastiveLoss(nn.Module):
         logit_scale: float | Tensor,
         logit_bias: float | Tensor | None = None,
         output_dict: bool = False,
+        **of_batch: Any,
     ) -> Tensor | dict[str, Tensor]:
         """Return the loss, () float32, or {"contrastive_loss": loss} if `output_dict`.
 
@@ -51,6 +52,7 @@ class ContrastiveLoss(nn.Module):
             text_features: (B, D), same dtype and device, unit rows; of this rank.
             logit_scale: float or one-element tensor, already exponentiated.
             logit_bias: float or one-element tensor; see the class.
+            of_batch: further arguments of the loss's function, by name, if it has such.
         """
         loss = self.loss_of(
             image_features,
@@ -61,6 +63,7 @@ class ContrastiveLoss(nn.Module):
             workspace=self.workspace,
             process_group=find_group(self.rank, self.world_size, self.process_group),
             schedule=self.schedule,
+            **of_batch,
         )
         return {"contrastive_loss": loss} if output_dict else loss
 

@@ -9,7 +9,8 @@ class ClipStats(NamedTuple):
     """What a batch looks like, from statistics that the loss has anyway; 0-d tensors, detached.
 
     An image counts as right if its own text is strictly the nearest of the batch: ties are wrong,
-    so that collapsed features do not look perfect.
+    so that collapsed features do not look perfect. Extra texts are negatives of images here too;
+    margin, label smoothing and weights change no logit, and nothing here.
     """
 
     image_to_text_accuracy: Tensor

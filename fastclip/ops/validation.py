@@ -16,19 +16,8 @@ _LARGEST = sys.float_info.max
 
 
 def check_features(image_features: Tensor, text_features: Tensor) -> None:
-    for name, features in (("image_features", image_features), ("text_features", text_features)):
-        if not isinstance(features, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
-        if not _is_dense(features):
-            raise _not_dense(name, features)
-        if features.dim() != 2:
-            raise ValueError(f"{name} must have shape (B, D), got {tuple(features.shape)}")
-        if features.shape[0] == 0 or features.shape[1] == 0:
-            raise ValueError(f"{name} must not be empty, got shape {tuple(features.shape)}")
-        if features.dtype not in FEATURE_DTYPES:
-            raise ValueError(
-                f"{name} must be dense float32, bfloat16, float16 or float64, got {features.dtype}"
-            )
+    _check_matrix("image_features", image_features, "(B, D)")
+    _check_matrix("text_features", text_features, "(B, D)")
     if image_features.shape[1] != text_features.shape[1]:
         raise ValueError(
             "image_features and text_features must have the same D, got shapes "
@@ -51,7 +40,42 @@ def check_features(image_features: Tensor, text_features: Tensor) -> None:
         )
 
 
-def _is_dense(value: Tensor) -> bool:
+def check_extra_text_features(extra: Tensor, image_features: Tensor) -> None:
+    """`image_features` have been checked."""
+    name = "extra_text_features"
+    if isinstance(extra, Tensor) and extra.dim() == 3:
+        raise ValueError(
+            f"{name} must have shape (H, D), one pool for all images, got {tuple(extra.shape)}; "
+            ".flatten(0, 1) makes it of H texts per pair"
+        )
+    _check_matrix(name, extra, "(H, D)")
+    for what, own, of_images in (
+        ("D", extra.shape[1], image_features.shape[1]),
+        ("dtype", extra.dtype, image_features.dtype),
+        ("device", extra.device, image_features.device),
+    ):
+        if own != of_images:
+            raise ValueError(
+                f"{name} must have the {what} of image_features, {of_images}, got {own}"
+            )
+
+
+def _check_matrix(name: str, features: Tensor, shape: str) -> None:
+    if not isinstance(features, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
+    if not is_dense(features):
+        raise _not_dense(name, features)
+    if features.dim() != 2:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(features.shape)}")
+    if features.shape[0] == 0 or features.shape[1] == 0:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(features.shape)}")
+    if features.dtype not in FEATURE_DTYPES:
+        raise ValueError(
+            f"{name} must be dense float32, bfloat16, float16 or float64, got {features.dtype}"
+        )
+
+
+def is_dense(value: Tensor) -> bool:
     return value.layout is torch.strided and not value.is_nested
 
 
@@ -101,7 +125,7 @@ def scalar_tensor(name: str, value: float | Tensor, features: Tensor) -> Tensor:
     dtype, device = compute_dtype(features.dtype), features.device
     if not isinstance(value, Tensor):
         return torch.full((), value, dtype=dtype, device=device)
-    if not _is_dense(value):
+    if not is_dense(value):
         raise _not_dense(name, value)
     if value.numel() != 1:
         raise ValueError(f"{name} must have one element, got shape {tuple(value.shape)}")

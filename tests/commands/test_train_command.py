@@ -67,6 +67,8 @@ def test_flags_take_precedence_over_the_file_and_the_file_over_defaults(tmp_path
         ("- 1", "must hold settings by name"),
         ("a: [", "cannot be read"),
         ("lr: -1", "lr must be positive, got -1"),
+        ("label-smoothing: 1", r"label_smoothing must be in \[0, 1\), got 1"),
+        ("margin: 0.1\nsiglip: true", "margin must be 0 with siglip, .*, got 0.1"),
     ],
 )
 def test_file_that_cannot_be_used_is_named(text, message, tmp_path):

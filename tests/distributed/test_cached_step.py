@@ -47,12 +47,12 @@ def loss_of(name, **settings):
     return kind(backend="reference", **settings)
 
 
-def train_a_rank(group, name, sizes, schedule, budget):
+def train_a_rank(group, name, sizes, schedule, budget, **options):
     """Three optimiser steps of this rank; returns its parameters and what it kept."""
     rank = group.rank()
     model, optimizer = make(name)
     wrapped = DistributedDataParallel(model, process_group=group)
-    loss = loss_of(name, process_group=group, schedule=schedule)
+    loss = loss_of(name, process_group=group, schedule=schedule, **options)
     compute = CachedStep(wrapped, loss, MICRO, budget)
     torch.manual_seed(100 + rank)
     kept, losses = [], []
@@ -65,10 +65,10 @@ def train_a_rank(group, name, sizes, schedule, budget):
     return [p.detach() for p in model.parameters()], kept, losses
 
 
-def train_alone(name, sizes):
+def train_alone(name, sizes, **options):
     """The same steps in one process: every rank's micro-batches with its random numbers."""
     model, optimizer = make(name)
-    loss = loss_of(name, world_size=1)
+    loss = loss_of(name, world_size=1, **options)
     states = []
     for rank in range(len(sizes)):
         torch.manual_seed(100 + rank)
@@ -115,6 +115,16 @@ def test_parameters_after_three_steps_are_those_of_one_process(
         all_kept = num if num == 1 else num - 1
         steady = {0: 0, "partial": min(1, all_kept), "unlimited": all_kept}[budget]
         assert kept[1:] == [(steady, num)] * (STEPS - 1)
+        assert values == pytest.approx(losses, rel=1e-12)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["gather", "ring"])
+def test_options_of_the_loss_are_those_of_all_pairs(ranks, schedule):
+    options = dict(label_smoothing=0.1, margin=0.2, directions={"image_to_text": 1.5})
+    expected, losses = train_alone("vit", (7, 2), **options)
+    for found, _, values in ranks.run(2, train_a_rank, "vit", (7, 2), schedule, 0, **options):
         assert values == pytest.approx(losses, rel=1e-12)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)

@@ -122,6 +122,25 @@ def test_dist_impl_chooses_the_schedule_unless_one_is_given():
     assert fastclip.SigLipLoss(dist_impl="gather", schedule="ring").schedule == "ring"
 
 
+def test_options_of_a_clip_loss_are_those_of_the_function():
+    image, text, scale = make_inputs(Case(20, 8))
+    of_module = dict(label_smoothing=0.1, margin=0.2, directions={"image_to_text": 2.0})
+    of_batch = dict(weights=torch.rand(20), extra_text_features=torch.rand(5, 8))
+    loss = fastclip.ClipLoss(**of_module)
+    expected = fastclip.clip_loss(image, text, scale, **of_module, **of_batch)
+    assert torch.equal(loss(image, text, scale, **of_batch), expected)
+    assert repr(loss).endswith(
+        "schedule='gather', label_smoothing=0.1, margin=0.2, directions={'image_to_text': 2.0})"
+    )
+    assert repr(fastclip.ClipLoss()).endswith("schedule='gather')")
+    with pytest.raises(ValueError, match="label_smoothing must be in"):
+        fastclip.ClipLoss(label_smoothing=1.0)
+    with pytest.raises(ValueError, match="directions must be out of"):
+        fastclip.ClipLoss(directions=["nonsense"])
+    with pytest.raises(TypeError, match="weights"):
+        fastclip.SigLipLoss()(image, text, scale, **of_batch)
+
+
 @pytest.mark.parametrize("module", [fastclip.ClipLoss, fastclip.SigLipLoss])
 def test_settings_are_passed_on_and_shown(module):
     image, text, scale = make_inputs(Case(20, 8))

@@ -69,10 +69,26 @@ def test_operators_with_intervals_pass_opcheck():
     torch.library.opcheck(schemas.siglip_sum, (*schemas.flat(square), bias, *settings, 0))
 
 
+def clip_with_options(image, text, scale, backend):
+    return fastclip.clip_loss(
+        image, text, scale, backend=backend, label_smoothing=0.1, margin=0.2, normalize=True,
+        weights=text[:, 0].abs(), extra_text_features=text[:7] + 1.0,
+        directions={"image_to_text": 0.3, "text_to_image": 0.9},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("loss", [clip, fastclip.siglip_loss])
 def test_losses_compile_to_one_graph(backend, loss):
+    check_that_it_compiles_to_one_graph(backend, loss)
+
+
+def test_options_compile_to_one_graph():
+    check_that_it_compiles_to_one_graph("chunked", clip_with_options)
+
+
+def check_that_it_compiles_to_one_graph(backend, loss):
     inputs = leaves(N=40, D=16, dtype=torch.float32)
-    used = inputs[:3] if loss is clip else inputs
+    used = inputs if loss is fastclip.siglip_loss else inputs[:3]
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     actual, expected = compiled(*used, backend=backend), loss(*used, backend=backend)
     torch.testing.assert_close(actual, expected)

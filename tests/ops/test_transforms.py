@@ -34,6 +34,15 @@ def clip(backend, **options):
     )
 
 
+def options(backend):
+    weights = torch.linspace(0.5, 2.0, N, dtype=torch.float64)
+    extra = torch.linspace(1.0, 9.0, 4 * D, dtype=torch.float64).view(4, D).sin()
+    return clip(
+        backend, label_smoothing=0.1, margin=0.2, weights=weights, extra_text_features=extra,
+        directions={"image_to_text": 0.3, "text_to_image": 0.9}, reduction="none",
+    )  # fmt: skip
+
+
 def siglip(backend, **options):
     return lambda *xs: fastclip.siglip_loss(*xs, backend=backend, **options)
 
@@ -62,6 +71,7 @@ LOSSES = {
     "clip": clip,
     "clip, rows": lambda backend: clip(backend, reduction="none", normalize=True),
     "clip, statistics": stats,
+    "clip, options": options,
     "clip, nothing kept": lambda backend: clip(backend, workspace=0),
     "siglip": siglip,
     "siglip, rows": lambda backend: siglip(backend, reduction="none", normalize=True),

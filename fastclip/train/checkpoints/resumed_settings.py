@@ -32,6 +32,7 @@ FREE = (
     "save_every_minutes", "keep_last", "save_most_recent", "val_frequency", "zeroshot_frequency",
     "report_to", "wandb_project_name", "wandb_notes", "on_nonfinite",
     "max_skipped_steps", "dist_timeout_minutes",
+    "label_smoothing", "margin",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"

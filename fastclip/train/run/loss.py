@@ -34,4 +34,6 @@ def make_loss(config: RunConfig, model: nn.Module) -> nn.Module:
         takes back what a step that is left out has written into its buffers
     """
     settings = {"backend": config.backend, "schedule": config.loss_schedule}
-    return SigLipLoss(**settings) if config.siglip else ClipLoss(**settings)
+    if config.siglip:
+        return SigLipLoss(**settings)
+    return ClipLoss(label_smoothing=config.label_smoothing, margin=config.margin, **settings)

@@ -12,6 +12,7 @@ from fastclip.train.settings.batch_config import BatchConfig
 from fastclip.train.settings.compute_config import ComputeConfig
 from fastclip.train.settings.data_config import DataConfig, SourceConfig
 from fastclip.train.settings.evaluation_config import EvaluationConfig
+from fastclip.train.settings.loss_config import LossConfig
 from fastclip.train.settings.model_config import ModelConfig
 from fastclip.train.settings.optimisation_config import OptimisationConfig
 from fastclip.train.settings.output_config import CheckpointConfig, LogConfig
@@ -26,6 +27,7 @@ PARTS: dict[str, type[Settings]] = {
     "model": ModelConfig,
     "batch": BatchConfig,
     "computation": ComputeConfig,
+    "loss": LossConfig,
     "optimisation": OptimisationConfig,
     "checkpoints": CheckpointConfig,
     "log": LogConfig,
@@ -37,6 +39,7 @@ class RunConfig(  # the fields of the last part come first
     LogConfig,
     CheckpointConfig,
     OptimisationConfig,
+    LossConfig,
     ComputeConfig,
     BatchConfig,
     ModelConfig,
@@ -52,6 +55,12 @@ class RunConfig(  # the fields of the last part come first
         >>> RunConfig(train_data="pairs.tsv", batch_size=256, precision="bf16").epochs
         32
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("label_smoothing", "margin"):
+            is_obeyed = not (self.siglip and getattr(self, name))
+            self._require(is_obeyed, name, "0 with siglip, whose loss has no such option")
 
     def training(self, steps_per_epoch: int, world_size: int, moments: Moments) -> StepConfig:
         """What a step needs to know.

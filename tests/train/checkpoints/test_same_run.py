@@ -63,6 +63,7 @@ OTHERS = {
     "zeroshot_frequency": 3, "report_to": "all", "wandb_project_name": "other",
     "wandb_notes": "a try", "on_nonfinite": "skip", "max_skipped_steps": 3,
     "dist_timeout_minutes": 20.0,
+    "label_smoothing": 0.1, "margin": 0.2,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import fastclip
 from fastclip.distributed.processes import Processes
 from fastclip.train.checkpoints.store import CheckpointStore
 from fastclip.train.log.run_log import RunLog
+from fastclip.train.run.loss import make_loss
 from fastclip.train.run.run import Run
 from fastclip.train.settings.run_config import RunConfig
 from tests.support.runs import assert_same_run
@@ -144,3 +145,17 @@ def test_loss_with_a_state_needs_a_checkpoint_with_one(plain):
 def test_checkpoint_of_another_loss_is_refused_by_name(make_loss, message, whole):
     with pytest.raises(ValueError, match=message):
         run_with(make_loss, whole).resume("latest")
+
+
+def test_label_smoothing_and_margin_are_those_of_the_settings(plain, tmp_path):
+    settings = {"label_smoothing": 0.2, "margin": 0.1}
+    run = run_with(make_loss, tmp_path, train_num_samples=32, epochs=1, **settings)
+    loss = run.loss
+    assert type(loss) is fastclip.ClipLoss
+    assert (loss.label_smoothing, loss.margin) == (0.2, 0.1)
+    assert run.train() == 0
+    stored, without = content_in(tmp_path), content_in(plain)
+    assert settings.items() <= stored["config"].items()
+    assert any(
+        not torch.equal(x, without["state_dict"][k]) for k, x in stored["state_dict"].items()
+    )

@@ -31,9 +31,17 @@ def test_parts_that_share_settings_are_checked_and_kept_alike():
             kind(image_key="a", csv_img_key="b")
 
 
+def test_options_that_the_loss_of_siglip_does_not_have_are_refused():
+    assert RunConfig(label_smoothing=0.1, margin=-0.2).margin == -0.2
+    for name in ("label_smoothing", "margin"):
+        with pytest.raises(ValueError, match=f"^{name} must be 0 with siglip, .*, got 0.1"):
+            RunConfig(siglip=True, **{name: 0.1})
+
+
 def test_every_part_of_a_run_config_is_checked():
     wrong = {"workers": -1, "val_frequency": -1, "image_resize_mode": "no", "batch_size": 0,
-             "precision": "no", "lr": 0.0, "keep_last": 0, "name": ".."}  # fmt: skip
+             "precision": "no", "label_smoothing": 1.0, "margin": float("inf"), "lr": 0.0,
+             "keep_last": 0, "name": ".."}  # fmt: skip
     for name, value in wrong.items():
         with pytest.raises(ValueError, match=f"^{name} must be "):
             RunConfig(**{name: value})

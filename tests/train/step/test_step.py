@@ -189,6 +189,34 @@ def test_parameters_of_the_loss_get_their_gradient():
     torch.testing.assert_close(loss.weight.grad, result.loss / 2)
 
 
+@pytest.mark.parametrize("micro", [MICRO, B])
+def test_options_of_the_loss_are_those_of_the_whole_batch(micro):
+    class OfPool(nn.Module):
+        def __init__(self):
+            super().__init__()
+            generator = torch.Generator().manual_seed(3)
+            width = SMALL["vit"].embed_dim
+            pool = torch.randn(5, width, generator=generator, dtype=torch.float64)
+            self.pool = nn.Parameter(pool / pool.norm(dim=1, keepdim=True))
+            self.loss = ClipLoss(
+                backend="reference", label_smoothing=0.1, margin=0.2,
+                directions={"image_to_text": 0.7, "text_to_image": 0.4},
+            )  # fmt: skip
+
+        def forward(self, *outputs):
+            weights = torch.linspace(0.0, 3.0, B)
+            return self.loss(*outputs, weights=weights, extra_text_features=self.pool)
+
+    models, losses = (make_model(), make_model()), (OfPool(), OfPool())
+    torch.manual_seed(0)
+    value = plain_gradients(models[0], *make_batch(), losses[0], micro)
+    torch.manual_seed(0)
+    result = cached_step(models[1], make_batch(), losses[1], micro)
+    torch.testing.assert_close(result.loss, value, rtol=1e-12, atol=0)
+    assert_equal(gradients(models[1]), gradients(models[0]))
+    torch.testing.assert_close(losses[1].pool.grad, losses[0].pool.grad, rtol=1e-12, atol=1e-15)
+
+
 def test_scaled_loss_scales_gradients_and_not_the_value():
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     models = make_model(), make_model()
