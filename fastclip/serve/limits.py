@@ -11,6 +11,7 @@ class Limits:
     waiting: questions that wait for the model, and images that wait to be shown; who comes when
         there are so many is asked to come again.
     batch: questions that are answered together.
+    batch_images, batch_texts: that the model encodes together with those of the oldest question.
     gather_seconds: how long the first of them waits for others.
     results: of one question.
     parts: of one question.
@@ -23,6 +24,8 @@ class Limits:
     seconds: float = 30.0
     waiting: int = 128
     batch: int = 64
+    batch_images: int = 32
+    batch_texts: int = 256
     gather_seconds: float = 0.005
     results: int = 3000
     parts: int = 32

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fastclip.models.inference import InferenceModel
-from fastclip.search.query import TEXT, Part, QueryError
+from fastclip.search.query import IMAGE, TEXT, Part, QueryError
 from fastclip.search.searcher import Answer, Searcher
+from fastclip.serve.batching import Size
 
 Query = tuple[Part, ...]
 
@@ -42,6 +43,14 @@ class Embedded(NamedTuple):
 
     vectors: np.ndarray
     num_tokens: int
+
+
+def size_of(question: Search | Embed) -> Size:
+    """Return how many images and texts the model encodes for a question."""
+    if isinstance(question, Embed):
+        return Size(texts=len(question.texts))
+    kinds = [] if isinstance(question.query, np.ndarray) else [part.kind for part in question.query]
+    return Size(kinds.count(IMAGE), kinds.count(TEXT))
 
 
 def answer_all(

@@ -11,7 +11,7 @@ from fastclip.search.searcher import Searcher, open_searcher
 from fastclip.serve.batching import Batcher, Busy, TooSlow
 from fastclip.serve.limits import Limits
 from fastclip.serve.metrics import Metrics
-from fastclip.serve.questions import answer_all
+from fastclip.serve.questions import answer_all, size_of
 from fastclip.serve.reading import Readers
 from fastclip.serve.refusal import Refusal
 
@@ -38,7 +38,7 @@ class Service:
         self.readers = Readers(self.limits)
         self._batcher = Batcher(
             lambda questions: answer_all(self.searchers, questions), self.limits,
-            self.metrics.batched,
+            self.metrics.batched, size_of,
         )  # fmt: skip
 
     @property

@@ -5,15 +5,16 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from fastclip.search import searcher
 from fastclip.search.encoding import vectors_of_texts
 from fastclip.search.query import Part, QueryError
 from fastclip.serve.app import make_app
-from fastclip.serve.batching import Batcher, Busy, TooSlow
+from fastclip.serve.batching import Batcher, Busy, Size, TooSlow
 from fastclip.serve.limits import Limits
-from fastclip.serve.questions import Embed, Search, answer_all
+from fastclip.serve.questions import Embed, Search, answer_all, size_of
 from tests.support.asgi import get, post, together
 
 PATIENT = replace(Limits(), gather_seconds=0.2, batch=4)
@@ -81,6 +82,39 @@ def test_who_comes_when_too_many_wait_or_waits_too_long_is_told():
     batcher = Batcher(slow, Limits(waiting=1, seconds=0.2, gather_seconds=0.0))
     asyncio.run(ask())
     batcher.close()
+
+
+def test_large_questions_hold_up_no_small_one_and_what_is_late_is_not_begun():
+    limits = Limits(seconds=0.5, batch_texts=256, batch_images=2, gather_seconds=0.05)
+    begun = []
+
+    def slow(questions):
+        begun.append(questions)
+        time.sleep(0.06 * sum(size.texts >= 512 for size in questions))
+        return questions
+
+    async def ask():
+        large = [batcher.ask(Size(texts=512)) for _ in range(30)]
+        images = [batcher.ask(Size(images=1)) for _ in range(3)]
+        small = [batcher.ask(Size(texts=1)) for _ in range(3)]
+        return await asyncio.gather(*large, *images, *small, return_exceptions=True)
+
+    batcher = Batcher(slow, limits, size_of=lambda size: size)
+    found = asyncio.run(ask())
+    batcher.close()
+    assert found[30:] == [Size(images=1)] * 3 + [Size(texts=1)] * 3
+    late = [answer for answer in found[:30] if isinstance(answer, TooSlow)]
+    assert late and begun[0] == [Size(texts=512), *[Size(texts=1)] * 3, *[Size(images=1)] * 2]
+    assert begun[1] == [Size(texts=512), Size(images=1)]
+    assert all(batch == [Size(texts=512)] for batch in begun[2:])
+    assert len(begun) <= 9  # begun within half a second
+
+
+def test_what_a_question_is_worth_is_what_the_model_encodes_for_it():
+    parts = (Part("cat"), Part(b"", kind="image"), Part("dog", -1.0), Part(7, kind="row"))
+    assert size_of(Search("images", parts, 1)) == Size(images=1, texts=2)
+    assert size_of(Search("images", np.ones(3, np.float32), 1)) == Size()
+    assert size_of(Embed(("a", "b"))) == Size(texts=2)
 
 
 def test_who_has_gone_away_is_not_worked_for():
