@@ -191,6 +191,11 @@ class Searcher:
         return vectors
 
 
+def is_like_a_caption(query: Sequence[Part]) -> bool:
+    """Whether a query may be compared with captions: it is one text, which is added."""
+    return len(query) == 1 and query[0].kind == TEXT and query[0].weight > 0
+
+
 def open_searcher(
     embeddings: Embeddings,
     ready: InferenceModel | None = None,

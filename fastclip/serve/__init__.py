@@ -13,6 +13,7 @@ metrics     /metrics: counts and times
 page/       /: the page, which needs nothing from elsewhere
 
 batching    questions that come together are answered together, by one thread
+apart       work for many at once, in which the fault of one is not that of all
 questions   what the model is asked, and the answers to many at once
 reading     files that are read without the model
 requests    JSON within limits

@@ -11,6 +11,7 @@ import pytest
 from fastclip.search import searcher
 from fastclip.search.encoding import vectors_of_texts
 from fastclip.search.query import Part, QueryError
+from fastclip.serve.apart import apart
 from fastclip.serve.app import make_app
 from fastclip.serve.batching import Batcher, Busy, Size, TooSlow
 from fastclip.serve.limits import Limits
@@ -193,6 +194,67 @@ def test_one_pass_of_the_model_answers_all_and_a_fault_is_its_own(service, monke
     answers = answer_all(service.searchers, mixed)
     assert answers[0].results[0].id == 0 and "cannot be searched for" in str(answers[1])
     assert answers[2].results[0].id == 3 and answers[3].vectors.argmax() == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ((Part(1_000_000, kind="row"), Part("cat 1")), "rows are numbered from 0"),
+        ((Part(b"no image", kind="image"),), "cannot be searched for"),
+        ((Part("number 1"), Part("number 1", -1.0)), "cancel"),
+        (np.ones(3, np.float32), "must have 128 entries"),
+    ],
+)
+def test_a_bad_query_costs_others_no_pass_over_the_vectors(service, monkeypatch, bad, message):
+    passes = []
+    searched = searcher.search
+
+    def counted(queries, *args):
+        passes.append(len(queries))
+        return searched(queries, *args)
+
+    monkeypatch.setattr(searcher, "search", counted)
+    good = [Search("images", (Part(f"number {n}"),), 1) for n in range(40)]
+    answers = answer_all(service.searchers, [*good[:7], Search("images", bad, 1), *good[7:]])
+    error = answers.pop(7)
+    assert type(error) is QueryError and message in str(error)
+    assert [answer.results[0].id for answer in answers] == list(range(40)) and passes == [40]
+
+
+def test_metadata_that_cannot_be_read_is_the_error_of_those_who_found_it(service, monkeypatch):
+    metadata = type(service.embeddings).metadata
+
+    def damaged(self, numbers):
+        if 5 in numbers:
+            raise ValueError("line 6: not JSON")
+        return metadata(self, numbers)
+
+    monkeypatch.setattr(type(service.embeddings), "metadata", damaged)
+    questions = [Search("images", (Part(f"number {n}"),), 1) for n in range(40)]
+    answers = answer_all(service.searchers, questions)
+    errors = [n for n, answer in enumerate(answers) if isinstance(answer, Exception)]
+    assert errors == [5] and "line 6" in str(answers[5])
+    assert type(answers[5]) is ValueError  # a fault of the server's, not of the question
+
+
+def test_a_least_z_that_cannot_be_applied_is_the_fault_of_who_gave_it(service):
+    good = [Search("images", (Part(f"number {n}"),), 1, min_z=1.0) for n in range(8)]
+    flat = Search("images", (Part("number 127"),), 1, min_z=1.0)
+    *answers, error = answer_all(service.searchers, [*good, flat])
+    assert [answer.results[0].id for answer in answers] == list(range(8))
+    assert type(error) is QueryError and "a least z cannot be applied" in str(error)
+
+
+def test_what_fails_for_all_is_not_tried_without_an_end():
+    calls = []
+
+    def broken(items):
+        calls.append(len(items))
+        raise OSError("the disk is gone")
+
+    found = apart(broken, range(1024))
+    assert len(found) == 1024 and all(isinstance(error, OSError) for error in found)
+    assert len(calls) < 80 and apart(broken, []) == []
 
 
 def test_a_text_that_the_tokenizer_refuses_is_the_fault_of_who_sent_it(service):
