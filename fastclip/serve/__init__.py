@@ -1,6 +1,7 @@
 """A folder of embeddings as a server: search for programs and, in a page, for people.
 
 server      from a service to a socket and back: signals, and a clean end
+connection  what is closed if nothing is asked on it
 app         which path leads to what
 guard       whom the server answers, and what browsers are told
 service     what endpoints share: `open_service`

@@ -26,6 +26,7 @@ PAGE = {
     "/": ("index.html", "text/html"),
     "/page/page.css": ("page.css", "text/css"),
     "/page/main.js": ("main.js", "text/javascript"),
+    "/page/answers.js": ("answers.js", "text/javascript"),
     "/page/chips.js": ("chips.js", "text/javascript"),
     "/page/dropping.js": ("dropping.js", "text/javascript"),
     "/page/query.js": ("query.js", "text/javascript"),

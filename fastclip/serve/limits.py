@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Limits:
     """Attributes:
     body_bytes: of a request.
-    seconds: in which a request is read, and again in which it is answered.
+    seconds: in which the header of a request comes, again in which its body is read, and again in
+        which it is answered.
     waiting: questions that wait for the model, and images that wait to be shown; who comes when
         there are so many is asked to come again.
     batch: questions that are answered together.
