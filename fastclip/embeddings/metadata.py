@@ -202,15 +202,18 @@ class ColumnType:
         return arrow.array(values, kind)
 
     def _as_text(self, value: Any) -> str:
-        text = value if type(value) is str else self._text(value)
-        # JSON may hold surrogates, which are no text in UTF-8.
-        return text.encode(errors="backslashreplace").decode()
+        return without_surrogates(value if type(value) is str else self._text(value))
 
 
 def _column(arrow: Any, values: list[Any]) -> Any:
     kind = ColumnType()
     kind.add(values)
     return kind.array(arrow, values)
+
+
+def without_surrogates(text: str) -> str:
+    """Return a text as UTF-8 can hold it: surrogates, which JSON may have alone, as `\\ud800`."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _json_text(value: Any) -> str:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from fastclip.search.results import strict_json
 from fastclip.serve.fields import Fields
 from fastclip.serve.guard import Guard
 from fastclip.serve.knn import Knn
@@ -108,7 +109,7 @@ def _health(service: Service) -> Callable:
             for name, searcher in service.searchers.items()
         }
         told = {"status": "ok", "name": service.name, "model": service.ready.name, "sides": sides}
-        return JSONResponse(told | {"most_results": service.limits.results})
+        return JSONResponse(strict_json(told | {"most_results": service.limits.results}))
 
     return health
 

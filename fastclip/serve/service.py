@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fastclip.embeddings.metadata import without_surrogates
 from fastclip.embeddings.reader import Embeddings
 from fastclip.models.inference import InferenceModel
 from fastclip.search.query import QueryError
@@ -112,4 +113,4 @@ def open_service(
     for searcher in searchers.values():
         _ = searcher.side.moments  # read now, not in the first query
     name = name or embeddings.folder.resolve().name or "embeddings"
-    return Service(name, searchers, limits)
+    return Service(without_surrogates(name), searchers, limits)
