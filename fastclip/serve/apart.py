@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fastclip.embeddings.same_file import FileChanged
 from fastclip.search.query import QueryError
 
 MOST_CALLS = 32  # for the sake of errors that no question is known to be at fault for
@@ -21,7 +22,7 @@ def apart(
     Returns:
         Of each item what was found, or the error of the least call that failed. Errors other than
         `QueryError` are shared by those who are still together after `MOST_CALLS` calls: a disk
-        that is gone is not asked again for each of them.
+        that is gone is not asked again for each of them; nor is, at all, a file that has changed.
 
     Example:
         >>> apart(lambda texts: [int(text) for text in texts], ["1", "x", "3"])
@@ -36,6 +37,7 @@ def apart(
             answers = work([items[number] for number in own])
         except Exception as error:
             is_shared = num_calls >= MOST_CALLS and not isinstance(error, QueryError)
+            is_shared |= isinstance(error, FileChanged)
             if len(own) > 1 and not is_shared:
                 middle = len(own) // 2
                 waiting += [own[middle:], own[:middle]]

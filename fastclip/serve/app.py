@@ -1,6 +1,7 @@
 """The application: which path leads to what, and how what goes wrong is told."""
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from fastclip.embeddings.same_file import FileChanged
 from fastclip.search.results import strict_json
 from fastclip.serve.fields import Fields
 from fastclip.serve.guard import Guard
@@ -34,6 +36,10 @@ PAGE = {
     "/page/results.js": ("results.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+OUTDATED = (
+    "the embeddings were replaced or changed while they were served: the server must be restarted"
+)
+LOG = logging.getLogger("fastclip.serve")
 RETRY = {"Retry-After": "1"}  # seconds, of who comes when too many wait
 
 
@@ -68,7 +74,12 @@ def make_app(service: Service, names: tuple[str, ...] | None = None) -> ASGIApp:
 
     app = Starlette(
         routes=routes,
-        exception_handlers={Refusal: _refused, HTTPException: _unknown, Exception: _failed},
+        exception_handlers={
+            Refusal: _refused,
+            HTTPException: _unknown,
+            FileChanged: _outdated,
+            Exception: _failed,
+        },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
@@ -131,6 +142,12 @@ async def _refused(request: Request, refusal: Refusal) -> Response:
 async def _unknown(request: Request, error: HTTPException) -> Response:
     body = body_of(request.url.path, error.status_code, error.detail)
     return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _outdated(request: Request, error: FileChanged) -> Response:
+    """Old vectors are not answered with the metadata of new ones, until somebody starts us anew."""
+    LOG.error("%s; the server must be started anew to serve what is there now", error)
+    return JSONResponse(body_of(request.url.path, 503, OUTDATED), 503)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """Questions that come together are answered together, and faults are kept apart."""
 
 import asyncio
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -8,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fastclip.embeddings import embed, open_embeddings
+from fastclip.embeddings.same_file import FileChanged
 from fastclip.search import searcher
 from fastclip.search.encoding import vectors_of_texts
 from fastclip.search.query import Part, QueryError
@@ -16,7 +19,10 @@ from fastclip.serve.app import make_app
 from fastclip.serve.batching import Batcher, Busy, Size, TooSlow
 from fastclip.serve.limits import Limits
 from fastclip.serve.questions import Embed, Search, answer_all, size_of
+from fastclip.serve.service import open_service
 from tests.support.asgi import get, post, together
+from tests.support.pair_files import image_bytes
+from tests.support.stub_model import numbered_model
 
 PATIENT = replace(Limits(), gather_seconds=0.2, batch=4)
 
@@ -235,6 +241,32 @@ def test_metadata_that_cannot_be_read_is_the_error_of_those_who_found_it(service
     errors = [n for n, answer in enumerate(answers) if isinstance(answer, Exception)]
     assert errors == [5] and "line 6" in str(answers[5])
     assert type(answers[5]) is ValueError  # a fault of the server's, not of the question
+
+
+def test_embeddings_that_were_replaced_are_told_at_once_and_in_the_log(tmp_path, caplog):
+    (tmp_path / "photos").mkdir()
+    for i in range(9):
+        (tmp_path / "photos" / f"{i}.png").write_bytes(image_bytes(i))
+        (tmp_path / "photos" / f"{i}.txt").write_text(f"number {i}")
+    folder = tmp_path / "index"
+    embed(numbered_model(), tmp_path / "photos", folder, metadata="jsonl")
+    service = open_service(open_embeddings(folder), numbered_model())
+    app = make_app(service)
+    assert post(app, "/search", {"q": "number 3"}).status == 200
+    shutil.rmtree(folder)
+    asked = [("/search", {"q": "number 3"}), ("/metadata", {"ids": [1]})]
+    gone = [post(app, *question) for question in asked]
+    for i in range(9):
+        (tmp_path / "photos" / f"{i}.txt").write_text(f"another number {i}")
+    embed(numbered_model(), tmp_path / "photos", folder, metadata="jsonl")
+    replaced = [post(app, *question) for question in asked]
+    for answer in [*gone, *replaced, get(app, "/image/3")]:
+        assert answer.status == 503 and "the embeddings were replaced" in answer.json["message"]
+        assert str(tmp_path) not in answer.body.decode()
+    assert "has changed since it was opened" in caplog.text and "is gone since" in caplog.text
+    questions = [Search("images", (Part(f"number {n}"),), 1) for n in range(8)]
+    assert [type(a) for a in answer_all(service.searchers, questions)] == [FileChanged] * 8
+    service.close()
 
 
 def test_a_least_z_that_cannot_be_applied_is_the_fault_of_who_gave_it(service):
