@@ -12,7 +12,9 @@ const JUDGED = {
   captions: "compared with the best matches of other captions",
 };
 const at = (id) => document.getElementById(id);
-const images = new Map(); // of this visit: what was dropped, by number
+const images = new Map(); // of this visit: what was dropped, by name
+// The history outlives a reload of the page: names in it must not mean the images of another visit.
+const visit = crypto.getRandomValues(new Uint32Array(2)).join("-");
 let others = []; // parts that are rows and images
 let shownParts = []; // as the server has understood them
 let answer = null;
@@ -139,10 +141,11 @@ function showParts(parts) {
 }
 
 async function searchImage(file) {
-  const number = images.size;
-  images.set(number, { base64: await base64Of(file), url: URL.createObjectURL(file) });
+  const base64 = await base64Of(file);
+  const name = `${visit}-${images.size}`;
+  images.set(name, { base64, url: URL.createObjectURL(file) });
   at("query").value = "";
-  change([imagePart(number)]);
+  change([imagePart(name)]);
 }
 
 function save() {
