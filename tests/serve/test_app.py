@@ -203,6 +203,19 @@ def test_questions_within_5_ms_are_one_batch_and_all_is_counted(limited):
     assert "fastclip_waiting_questions 0" in lines
 
 
+def test_requests_for_many_texts_are_answered_apart_and_a_search_with_the_first(limited):
+    app, _ = limited(gather_seconds=0.2, batch_texts=256)
+    many = {"input": ["number 1"] * 300, "model": "index"}
+    answers = together(
+        *(ask(app, "POST", "/v1/embeddings", many) for _ in range(3)),
+        ask(app, "POST", "/search", {"q": "number 3"}),
+    )
+    assert [answer.status for answer in answers] == [200] * 4
+    lines = get(app, "/metrics").body.decode().splitlines()
+    assert 'fastclip_batch_questions_bucket{le="1"} 2' in lines
+    assert "fastclip_batch_questions_sum 4" in lines
+
+
 def test_histograms_count_what_is_at_most_each_bound():
     metrics = Metrics()
     for seconds in (0.005, 0.006, 99.0):

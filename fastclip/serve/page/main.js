@@ -13,8 +13,7 @@ const JUDGED = {
 };
 const at = (id) => document.getElementById(id);
 const images = new Map(); // of this visit: what was dropped, by name
-// The history outlives a reload of the page: names in it must not mean the images of another visit.
-const visit = crypto.getRandomValues(new Uint32Array(2)).join("-");
+const visit = crypto.getRandomValues(new Uint32Array(2)).join("-"); // the history has earlier ones
 let others = []; // parts that are rows and images
 let shownParts = []; // as the server has understood them
 let answer = null;
