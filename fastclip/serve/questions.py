@@ -106,10 +106,8 @@ def _vectors_of_all(searcher: Searcher, questions: list[Search]) -> list[np.ndar
                 in_words.append(number)
         except QueryError as error:
             found[number] = error
-    queries = [questions[number].query for number in in_words]
-    for number, vector in zip(
-        in_words, apart(partial(_vectors_of, searcher), queries), strict=True
-    ):
+    vectors = apart(partial(_vectors_of, searcher), [questions[n].query for n in in_words])
+    for number, vector in zip(in_words, vectors, strict=True):
         found[number] = vector
     return found
 
