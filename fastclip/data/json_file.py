@@ -1,16 +1,21 @@
 """JSON files that come with weights and tokenizers, read with errors that name the file."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fastclip.data.limits import DEEPEST_JSON, LARGEST_JSON, MOST_VALUES
-from fastclip.data.quoting import first_line
+from fastclip.data.quoting import first_line, quoted
 from fastclip.data.regular_file import open_regular
 
 PLAIN = (str, int, float, bool, type(None))
+
+
+class _Twice(ValueError):
+    """An object has a key twice."""
 
 
 def read_json(path: Path, error: type[ValueError] = ValueError, most: int = LARGEST_JSON) -> Any:
@@ -31,17 +36,30 @@ def read_json(path: Path, error: type[ValueError] = ValueError, most: int = LARG
     return parse_json(content, str(path), error)
 
 
-def parse_json(content: bytes, name: str, error: type[ValueError] = ValueError) -> Any:
+def parse_json(
+    content: bytes, name: str, error: type[ValueError] = ValueError, *, once: bool = False
+) -> Any:
     """Return what JSON in UTF-8 says.
 
     Args:
         name: what errors call it.
+        once: refuse an object that has a key twice, of which otherwise the last counts.
 
     Raises:
-        error: it is not JSON, or nested deeper than `DEEPEST_JSON`.
+        error: it is not JSON, is nested deeper than `DEEPEST_JSON`, or has a key twice.
     """
+
+    def only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            keys = Counter(key for key, _ in pairs)
+            raise _Twice(f"{name} has {quoted(keys.most_common(1)[0][0])} twice")
+        return values
+
     try:
-        values = json.loads(content.decode())
+        values = json.loads(content.decode(), object_pairs_hook=only_once if once else None)
+    except _Twice as reason:
+        raise error(str(reason)) from None
     except RecursionError:
         raise error(f"{name} is nested deeper than {DEEPEST_JSON} levels") from None
     except ValueError as reason:

@@ -12,6 +12,7 @@ manifest     what the folder says of itself: model, source, settings, files and 
              (manifest_fields: what JSON must have for it)
 storage      vectors as float32, float16 or int8
 metadata     what is known of each row, as Parquet or JSON lines
+same_file    a file that is opened again must be the one that it was
 columns      which columns a file of metadata has
 moments      mean and covariance, from sums
 skip_list    what has no vector, and why

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fastclip.data.quoting import first_line
-from fastclip.data.regular_file import open_regular
+from fastclip.embeddings.same_file import SameFile
 
 COLUMNS = ("image_path", "caption", "key")
 ROWS_PER_GROUP = 4096  # that are read for the sake of one
@@ -82,8 +82,8 @@ class _Lines:
     """JSON lines, of which the beginnings are known."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._starts = path, [0]
-        with open_regular(path) as file:
+        self._file, self._starts = SameFile(path), [0]
+        with self._file.opened() as file:
             while line := file.readline(LARGEST_LINE):
                 if not line.endswith(b"\n"):
                     raise ValueError(f"{path}, line {len(self._starts)}: cut, or too long")
@@ -94,7 +94,7 @@ class _Lines:
 
     def rows(self, numbers: Sequence[int]) -> list[Row]:
         found = []
-        with open_regular(self._path) as file:
+        with self._file.opened() as file:
             for number in numbers:
                 file.seek(self._starts[number])
                 found.append(self._row(number, file.read(self._size(number))))
@@ -112,9 +112,9 @@ class _Lines:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             reason = first_line(error)
-            raise ValueError(f"{self._path}, line {number + 1}: not JSON: {reason}") from None
+            raise ValueError(f"{self._file.path}, line {number + 1}: not JSON: {reason}") from None
         if not isinstance(row, dict):
-            raise ValueError(f"{self._path}, line {number + 1}: no JSON object")
+            raise ValueError(f"{self._file.path}, line {number + 1}: no JSON object")
         return row
 
 
@@ -122,7 +122,7 @@ class _ParquetRows:
     """Row groups of a Parquet file, of which the last one that was read is kept."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = SameFile(path)
         self._kept: tuple[int, Any] = (-1, None)
         with self._opened() as file:
             groups = range(file.num_row_groups)
@@ -151,13 +151,13 @@ class _ParquetRows:
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
-        """The file, for as long as it is read: folders may have more files than a process opens."""
+        """The file, for as long as it is read."""
         arrow, parquet = parquet_modules()
         try:
-            with open_regular(self._path) as file:
+            with self._file.opened() as file:
                 yield parquet.ParquetFile(file)
         except arrow.ArrowException as error:
-            raise ValueError(f"{self._path} is no Parquet file: {first_line(error)}") from None
+            raise ValueError(f"{self._file.path} is no Parquet file: {first_line(error)}") from None
 
 
 def _line(row: Row) -> bytes:
@@ -202,15 +202,18 @@ class ColumnType:
         return arrow.array(values, kind)
 
     def _as_text(self, value: Any) -> str:
-        text = value if type(value) is str else self._text(value)
-        # JSON may hold surrogates, which are no text in UTF-8.
-        return text.encode(errors="backslashreplace").decode()
+        return without_surrogates(value if type(value) is str else self._text(value))
 
 
 def _column(arrow: Any, values: list[Any]) -> Any:
     kind = ColumnType()
     kind.add(values)
     return kind.array(arrow, values)
+
+
+def without_surrogates(text: str) -> str:
+    """Return a text as UTF-8 can hold it: surrogates, which JSON may have alone, as `\\ud800`."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _json_text(value: Any) -> str:

@@ -77,6 +77,7 @@ class Embeddings:
 
         Raises:
             IndexError: there is no such row.
+            FileChanged: another file took the place of one since it was opened, see `same_file`.
             OSError, ValueError: a file of metadata cannot be read.
         """
         places = place_of(self._stops, np.asarray(numbers, np.int64).reshape(-1))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastclip.embeddings.metadata import Row
+from fastclip.embeddings.metadata import Row, without_surrogates
 from fastclip.search.calibration import LIMIT, Judgement
 from fastclip.search.duplicates import ALIKE, names_of_alike
 
@@ -45,7 +45,8 @@ class Result:
         values = {
             name: strict_json(getattr(self, name)) for name in (*names, "stands_out", "alike")
         }
-        for name, value in self.metadata.items():
+        for column, value in self.metadata.items():
+            name = without_surrogates(column)
             while name in values:
                 name = f"metadata_{name}"
             values[name] = strict_json(value)
@@ -131,13 +132,16 @@ def headline(results: Sequence[Result], judgement: Judgement) -> str:
 
 
 def strict_json(value: Any) -> Any:
-    """Return a value as strict JSON has it: of what JSON does not have, None or its text."""
-    if value is None or isinstance(value, bool | int | str):
+    """Return a value as strict JSON in UTF-8 has it: of what that does not have, None or its text.
+
+    A surrogate that stands alone in a text or in a key becomes its escape, `\\ud800`.
+    """
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): strict_json(part) for key, part in value.items()}
+        return {without_surrogates(str(key)): strict_json(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [strict_json(part) for part in value]
-    return str(value)
+    return without_surrogates(str(value))

@@ -1,6 +1,7 @@
 """The application: which path leads to what, and how what goes wrong is told."""
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from fastclip.embeddings.same_file import FileChanged
+from fastclip.search.results import strict_json
 from fastclip.serve.fields import Fields
 from fastclip.serve.guard import Guard
 from fastclip.serve.knn import Knn
@@ -26,12 +29,17 @@ PAGE = {
     "/": ("index.html", "text/html"),
     "/page/page.css": ("page.css", "text/css"),
     "/page/main.js": ("main.js", "text/javascript"),
+    "/page/answers.js": ("answers.js", "text/javascript"),
     "/page/chips.js": ("chips.js", "text/javascript"),
     "/page/dropping.js": ("dropping.js", "text/javascript"),
     "/page/query.js": ("query.js", "text/javascript"),
     "/page/results.js": ("results.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+OUTDATED = (
+    "the embeddings were replaced or changed while they were served: the server must be restarted"
+)
+LOG = logging.getLogger("fastclip.serve")
 RETRY = {"Retry-After": "1"}  # seconds, of who comes when too many wait
 
 
@@ -66,7 +74,12 @@ def make_app(service: Service, names: tuple[str, ...] | None = None) -> ASGIApp:
 
     app = Starlette(
         routes=routes,
-        exception_handlers={Refusal: _refused, HTTPException: _unknown, Exception: _failed},
+        exception_handlers={
+            Refusal: _refused,
+            HTTPException: _unknown,
+            FileChanged: _outdated,
+            Exception: _failed,
+        },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
@@ -107,7 +120,7 @@ def _health(service: Service) -> Callable:
             for name, searcher in service.searchers.items()
         }
         told = {"status": "ok", "name": service.name, "model": service.ready.name, "sides": sides}
-        return JSONResponse(told | {"most_results": service.limits.results})
+        return JSONResponse(strict_json(told | {"most_results": service.limits.results}))
 
     return health
 
@@ -129,6 +142,12 @@ async def _refused(request: Request, refusal: Refusal) -> Response:
 async def _unknown(request: Request, error: HTTPException) -> Response:
     body = body_of(request.url.path, error.status_code, error.detail)
     return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _outdated(request: Request, error: FileChanged) -> Response:
+    """Old vectors are not answered with the metadata of new ones, until somebody starts us anew."""
+    LOG.error("%s; the server must be started anew to serve what is there now", error)
+    return JSONResponse(body_of(request.url.path, 503, OUTDATED), 503)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -1,18 +1,19 @@
 """Questions of many clients, answered together by one thread, which alone uses the model.
 
 A question waits up to 5 ms for others, counted from when it came: behind a busy model it has waited
-already, and what has gathered by then is answered at once.
+already, and what has gathered by then is answered at once. The oldest is always answered next, and
+with it the smallest, as far as there is room: large questions of one client neither hold up the
+small ones of others nor wait for ever behind them.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastclip.serve.limits import Limits
 
@@ -25,9 +26,17 @@ class TooSlow(Exception):
     """The answer was not there in time."""
 
 
+class Size(NamedTuple):
+    """How many images and texts the model encodes for a question."""
+
+    images: int = 0
+    texts: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class _Asked:
     question: Any
+    size: Size
     answer: concurrent.futures.Future = field(default_factory=concurrent.futures.Future)
     came: float = field(default_factory=time.monotonic)
 
@@ -40,6 +49,7 @@ class Batcher:
         answer_all: returns the answer to each question, or the error that it has; called in the
             thread. What it raises is the error of all.
         note: called in the thread with how many questions were answered together.
+        size_of: returns how much of a model's work a question is.
 
     Example:
         >>> batcher = Batcher(lambda questions: [q.upper() for q in questions], Limits())
@@ -53,16 +63,19 @@ class Batcher:
         answer_all: Callable[[Sequence[Any]], Sequence[Any]],
         limits: Limits,
         note: Callable[[int], None] = lambda num: None,
+        size_of: Callable[[Any], Size] = lambda question: Size(),
     ) -> None:
         self._answer_all, self._limits, self._note = answer_all, limits, note
-        self._queue: queue.Queue[_Asked | None] = queue.Queue(limits.waiting)
+        self._size_of = size_of
+        self._waiting: list[_Asked] = []  # the oldest first
+        self._changed = threading.Condition()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
     @property
     def num_waiting(self) -> int:
-        return self._queue.qsize()
+        return len(self._waiting)
 
     async def ask(self, question: Any) -> Any:
         """Return the answer to a question, or raise the error that it has.
@@ -70,46 +83,69 @@ class Batcher:
         Raises:
             Busy, TooSlow: see there. Who goes away is not answered, if the work has not begun.
         """
-        if self._is_closed:
-            raise Busy("the server is about to stop")
-        asked = _Asked(question)
-        try:
-            self._queue.put_nowait(asked)
-        except queue.Full:
-            raise Busy(f"{self._limits.waiting} questions are waiting already") from None
+        asked = _Asked(question, self._size_of(question))
+        with self._changed:
+            if self._is_closed:
+                raise Busy("the server is about to stop")
+            if len(self._waiting) >= self._limits.waiting:
+                raise Busy(f"{self._limits.waiting} questions are waiting already")
+            self._waiting.append(asked)
+            self._changed.notify()
         try:
             answer = asyncio.wrap_future(asked.answer)
             return await asyncio.wait_for(answer, self._limits.seconds)
         except asyncio.TimeoutError:
-            raise TooSlow(f"there is no answer after {self._limits.seconds:g} seconds") from None
+            raise self._too_slow() from None
+        finally:
+            with self._changed, contextlib.suppress(ValueError):
+                self._waiting.remove(asked)
 
     def close(self) -> None:
         """Answer what waits, for as long as an answer may take, and end the thread."""
-        if not self._is_closed:
+        with self._changed:
             self._is_closed = True
-            with contextlib.suppress(queue.Full):
-                self._queue.put(None, timeout=self._limits.seconds)
+            self._changed.notify()
         self._thread.join(self._limits.seconds)
 
     def _run(self) -> None:
-        is_last = False
-        while not is_last and (first := self._queue.get()) is not None:
-            batch, is_last = self._gathered(first)
-            self._answer([a for a in batch if a.answer.set_running_or_notify_cancel()])
+        while not self._is_closed or self._waiting:
+            self._answer([a for a in self._next() if a.answer.set_running_or_notify_cancel()])
 
-    def _gathered(self, first: _Asked) -> tuple[list[_Asked], bool]:
-        """A question with those that come in time, and whether no more will come."""
-        batch = [first]
-        while len(batch) < self._limits.batch:
-            left = first.came + self._limits.gather_seconds - time.monotonic()
-            try:
-                asked = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
-            except queue.Empty:
+    def _next(self) -> list[_Asked]:
+        """What is answered next, when it has gathered; none if nobody waits any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            if self._waiting:
+                left = self._waiting[0].came + self._limits.gather_seconds - time.monotonic()
+                self._changed.wait_for(self._has_gathered, max(0.0, left))
+            self._drop_late()
+            batch = self._chosen()
+            self._waiting = [asked for asked in self._waiting if asked not in batch]
+            return batch
+
+    def _has_gathered(self) -> bool:
+        return self._is_closed or len(self._waiting) >= self._limits.batch
+
+    def _drop_late(self) -> None:
+        """Refuse what could not be answered in time, also if nobody has yet been told so."""
+        oldest = time.monotonic() - self._limits.seconds
+        late = [asked for asked in self._waiting if asked.came <= oldest]
+        self._waiting = self._waiting[len(late) :]
+        for asked in late:
+            if asked.answer.set_running_or_notify_cancel():
+                asked.answer.set_exception(self._too_slow())
+
+    def _chosen(self) -> list[_Asked]:
+        """The oldest question, and with it the smallest that there is room for."""
+        batch = self._waiting[:1]
+        images, texts = self._limits.batch_images, self._limits.batch_texts
+        for asked in sorted(self._waiting[1:], key=lambda asked: asked.size):
+            if len(batch) == self._limits.batch:
                 break
-            if asked is None:
-                return batch, True
-            batch.append(asked)
-        return batch, False
+            if asked.size.images <= images and asked.size.texts <= texts:
+                images, texts = images - asked.size.images, texts - asked.size.texts
+                batch.append(asked)
+        return batch
 
     def _answer(self, batch: list[_Asked]) -> None:
         if not batch:
@@ -124,3 +160,6 @@ class Batcher:
                 asked.answer.set_exception(answer)
             else:
                 asked.answer.set_result(answer)
+
+    def _too_slow(self) -> TooSlow:
+        return TooSlow(f"there is no answer after {self._limits.seconds:g} seconds")

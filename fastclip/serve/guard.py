@@ -89,11 +89,9 @@ class Guard:
             self._metrics.answered(self._endpoint(scope["path"]), status, time.monotonic() - start)
 
     def _objection_to(self, headers: Headers) -> str | None:
-        if self._names is None:
-            return None
         hosts = headers.getlist("host")
         for host in hosts:
-            if _parts_of(f"//{host}")[0] not in self._names:
+            if self._names is not None and _parts_of(f"//{host}")[0] not in self._names:
                 return f"host {quoted_text(host)} is not a name of this server"
         for origin in headers.getlist("origin"):
             if _parts_of(origin) not in [_parts_of(f"//{host}") for host in hosts]:

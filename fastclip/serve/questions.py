@@ -1,14 +1,17 @@
 """What the model is asked, and the answers to many such questions at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from fastclip.models.inference import InferenceModel
-from fastclip.search.query import Part, QueryError
+from fastclip.search.query import IMAGE, ROW, TEXT, Part, QueryError
 from fastclip.search.searcher import Answer, Searcher
+from fastclip.serve.apart import apart
+from fastclip.serve.batching import Size
 
 Query = tuple[Part, ...]
 
@@ -44,61 +47,88 @@ class Embedded(NamedTuple):
     num_tokens: int
 
 
+def size_of(question: Search | Embed) -> Size:
+    """Return how many images and texts the model encodes for a question."""
+    if isinstance(question, Embed):
+        return Size(texts=len(question.texts))
+    kinds = [] if isinstance(question.query, np.ndarray) else [part.kind for part in question.query]
+    return Size(kinds.count(IMAGE), kinds.count(TEXT))
+
+
 def answer_all(
     searchers: Mapping[str, Searcher], questions: Sequence[Search | Embed]
-) -> list[Answer | Embedded | QueryError]:
+) -> list[Answer | Embedded | Exception]:
     """Answer questions together: one pass of the model and one over the vectors of each side.
 
     Returns:
-        Of each question its answer, or the `QueryError` that it has.
+        Of each question its answer, or the error that it has: a `QueryError` if it is at fault.
     """
-    found: list[Answer | Embedded | QueryError | None] = [None] * len(questions)
+    found: list[Answer | Embedded | Exception | None] = [None] * len(questions)
     for kind in [*searchers, None]:
         own = [n for n, question in enumerate(questions) if getattr(question, "over", None) == kind]
         if not own:
             continue
         chosen = [questions[number] for number in own]
         if kind is None:
-            answers = _together(_embedded, next(iter(searchers.values())), chosen)
+            answers = apart(partial(_embedded, next(iter(searchers.values()))), chosen)
         else:
-            answers = _together(_searched, searchers[kind], chosen)
+            answers = _searched(searchers[kind], chosen)
         for number, answer in zip(own, answers, strict=True):
             found[number] = answer
     return found
 
 
-def _together(
-    answer: Callable[[Searcher, list], list], searcher: Searcher, questions: list
-) -> list:
-    """Answers to all; if a question is at fault, each is asked alone, so that it has the error."""
-    try:
-        return answer(searcher, questions)
-    except QueryError as error:
-        if len(questions) == 1:
-            return [error]
-    return [_together(answer, searcher, [question])[0] for question in questions]
-
-
-def _searched(searcher: Searcher, questions: list[Search]) -> list[Answer]:
-    queries = [question.query for question in questions]
-    vectors = np.empty((len(queries), searcher.side.dim), np.float32)
-    in_words = [n for n, query in enumerate(queries) if not isinstance(query, np.ndarray)]
-    vectors[in_words] = _vectors_of(searcher, [queries[number] for number in in_words])
-    for number, query in enumerate(queries):
-        if isinstance(query, np.ndarray):
-            vectors[number] = _unit(query, searcher.side.dim)
-    answers: list[Answer | None] = [None] * len(queries)
+def _searched(searcher: Searcher, questions: list[Search]) -> list[Answer | Exception]:
+    found: list[Answer | Exception | np.ndarray] = _vectors_of_all(searcher, questions)
     # Those that want as many results, for example, are searched for in one pass.
-    wanted = [(question.top, question.alike, question.min_z) for question in questions]
-    for top, alike, min_z in dict.fromkeys(wanted):
-        own = [number for number, own in enumerate(wanted) if own == (top, alike, min_z)]
-        found = searcher.answers_of(
-            vectors[own], top, alike=alike, min_z=min_z,
-            queries=[_parts(queries[number]) for number in own],
-        )  # fmt: skip
-        for number, answer in zip(own, found, strict=True):
-            answers[number] = answer
-    return answers
+    groups: dict[tuple, list[int]] = {}
+    for number, question in enumerate(questions):
+        if not isinstance(found[number], Exception):
+            options = (question.top, question.alike, question.min_z)
+            groups.setdefault(options, []).append(number)
+    for own in groups.values():
+        asked = [(questions[number], found[number]) for number in own]
+        for number, answer in zip(own, apart(partial(_results, searcher), asked), strict=True):
+            found[number] = answer
+    return found
+
+
+def _vectors_of_all(searcher: Searcher, questions: list[Search]) -> list[np.ndarray | Exception]:
+    """The vector of each query, or the error that it has."""
+    found: list[np.ndarray | Exception | None] = [None] * len(questions)
+    in_words = []
+    for number, question in enumerate(questions):
+        try:
+            if isinstance(question.query, np.ndarray):
+                found[number] = _unit(question.query, searcher.side.dim)
+            else:
+                _require_rows(searcher, question.query)
+                in_words.append(number)
+        except QueryError as error:
+            found[number] = error
+    vectors = apart(partial(_vectors_of, searcher), [questions[n].query for n in in_words])
+    for number, vector in zip(in_words, vectors, strict=True):
+        found[number] = vector
+    return found
+
+
+def _require_rows(searcher: Searcher, query: Query) -> None:
+    """Raise QueryError if a row is not there, before a model works for the others."""
+    rows = [part.value for part in query if part.kind == ROW]
+    try:
+        searcher.side.rows(rows)
+    except IndexError as error:
+        raise QueryError(str(error)) from None
+
+
+def _results(searcher: Searcher, asked: list[tuple[Search, np.ndarray]]) -> list[Answer]:
+    """Answers to questions that have the same options."""
+    first = asked[0][0]
+    return searcher.answers_of(
+        np.array([vector for _, vector in asked], np.float32), first.top,
+        alike=first.alike, min_z=first.min_z,
+        queries=[_parts(question.query) for question, _ in asked],
+    )  # fmt: skip
 
 
 def _embedded(searcher: Searcher, questions: list[Embed]) -> list[Embedded]:

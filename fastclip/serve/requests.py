@@ -18,7 +18,7 @@ async def json_of(request: Request, limits: Limits) -> Any:
     """Return the JSON that a request has as its body, whatever it calls its type.
 
     Raises:
-        Refusal: it is too large, takes too long, or is no JSON.
+        Refusal: it is too large, takes too long, is no JSON, or has a key twice.
     """
     try:
         body = await asyncio.wait_for(_body(request, limits.body_bytes), limits.seconds)
@@ -27,7 +27,7 @@ async def json_of(request: Request, limits: Limits) -> Any:
     except ClientDisconnect:
         raise Refusal(400, "the client went away") from None
     try:
-        return parse_json(body, "the request")
+        return parse_json(body, "the request", once=True)
     except ValueError as error:
         raise Refusal(400, str(error)) from None
 

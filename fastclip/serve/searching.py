@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from fastclip.data.quoting import quoted
 from fastclip.search.duplicates import ALIKE
 from fastclip.search.query import IMAGE, ROW, TEXT, Part, QueryError, parse_words
+from fastclip.search.results import strict_json
 from fastclip.search.searcher import Answer
 from fastclip.serve.fields import Fields
 from fastclip.serve.questions import Search
@@ -92,7 +93,7 @@ def _part(values: Any, name: str) -> Part:
 
 def _told_part(part: Part) -> dict[str, Any]:
     value = None if part.kind == IMAGE else part.value
-    return {"kind": part.kind, "value": value, "weight": part.weight}
+    return {"kind": part.kind, "value": strict_json(value), "weight": part.weight}
 
 
 def _cosine(fields: Fields) -> float | None:

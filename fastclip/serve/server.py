@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
+from fastclip.serve.connection import connections_for
 from fastclip.serve.limits import Limits
 
 
@@ -64,8 +65,8 @@ class Server:
         self._socket = listening
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app, loop="asyncio", http="h11", ws="none", lifespan="on", log_config=None,
-                access_log=False, server_header=False, proxy_headers=False,
+                app, loop="asyncio", http=connections_for(limits.seconds), ws="none", lifespan="on",
+                log_config=None, access_log=False, server_header=False, proxy_headers=False,
                 limit_concurrency=limits.connections, timeout_keep_alive=5,
                 # Of a request both its reading and its answering may take so long.
                 timeout_graceful_shutdown=int(2 * limits.seconds) + 1,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fastclip.embeddings.metadata import without_surrogates
 from fastclip.embeddings.reader import Embeddings
 from fastclip.models.inference import InferenceModel
 from fastclip.search.query import QueryError
@@ -11,7 +12,7 @@ from fastclip.search.searcher import Searcher, open_searcher
 from fastclip.serve.batching import Batcher, Busy, TooSlow
 from fastclip.serve.limits import Limits
 from fastclip.serve.metrics import Metrics
-from fastclip.serve.questions import answer_all
+from fastclip.serve.questions import answer_all, size_of
 from fastclip.serve.reading import Readers
 from fastclip.serve.refusal import Refusal
 
@@ -38,7 +39,7 @@ class Service:
         self.readers = Readers(self.limits)
         self._batcher = Batcher(
             lambda questions: answer_all(self.searchers, questions), self.limits,
-            self.metrics.batched,
+            self.metrics.batched, size_of,
         )  # fmt: skip
 
     @property
@@ -112,4 +113,4 @@ def open_service(
     for searcher in searchers.values():
         _ = searcher.side.moments  # read now, not in the first query
     name = name or embeddings.folder.resolve().name or "embeddings"
-    return Service(name, searchers, limits)
+    return Service(without_surrogates(name), searchers, limits)

@@ -14,6 +14,7 @@ from fastclip.embeddings import metadata
 from fastclip.embeddings.layout import MANIFEST, shard_folder
 from fastclip.embeddings.manifest import Manifest, ManifestError, ModelRecord, SourceRecord
 from fastclip.embeddings.reader import open_embeddings
+from fastclip.embeddings.same_file import FileChanged
 from fastclip.embeddings.writer import EmbeddingsWriter
 from tests.support.full_disk import files_of_at_most
 
@@ -353,3 +354,20 @@ def test_rows_in_parquet_may_be_asked_for_by_another_thread_in_between(tmp_path,
 
     monkeypatch.setattr(type(file), "_opened", disturbed)
     assert [row["key"] for row in file.rows([0])] == ["0"] and asked
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_rows_of_a_file_that_took_the_place_of_the_opened_one_are_refused(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}"
+    path.write_bytes(metadata.encoded([{"caption": "old"}] * 3, kind))
+    file = metadata.open_metadata(path)
+    new = tmp_path / "new"
+    new.write_bytes(metadata.encoded([{"caption": "new"}] * 3, kind))
+    new.replace(path)
+    with pytest.raises(FileChanged, match=f"rows.{kind} has changed since it was opened"):
+        file.rows([1])
+    with pytest.raises(FileChanged, match="has changed"):
+        next(file.blocks(2))
+    path.unlink()
+    with pytest.raises(FileChanged, match="is gone since it was opened"):
+        file.rows([1])

@@ -2,18 +2,22 @@
 
 import asyncio
 import io
+import json
 import os
 from urllib.parse import unquote
 
 import pytest
 from PIL import Image
 
+from fastclip.embeddings import embed, open_embeddings
 from fastclip.serve.app import make_app
 from fastclip.serve.guard import is_loopback, names_of
 from fastclip.serve.limits import Limits
 from fastclip.serve.metrics import Metrics
-from fastclip.serve.service import Service
+from fastclip.serve.service import Service, open_service
 from tests.support.asgi import ask, get, post, together
+from tests.support.pair_files import image_bytes
+from tests.support.stub_model import numbered_model
 
 
 @pytest.fixture
@@ -116,6 +120,11 @@ def test_a_server_for_other_machines_answers_to_any_name(service):
     assert not is_loopback("::") and not is_loopback("localhost.example")
     open_to_all = make_app(service, names_of("0.0.0.0"))
     assert get(open_to_all, "/health", host="search.example").status == 200
+    own = {"host": "search.example:80", "origin": "http://search.example:80"}
+    assert get(open_to_all, "/health", **own).status == 200
+    for origin in ("http://evil.example", "null", "http://search.example:81"):
+        answer = get(open_to_all, "/health", host="search.example:80", origin=origin)
+        assert answer.status == 403 and "may not ask this server" in answer.json["message"]
 
 
 def test_health_says_what_is_served(app):
@@ -194,6 +203,19 @@ def test_questions_within_5_ms_are_one_batch_and_all_is_counted(limited):
     assert "fastclip_waiting_questions 0" in lines
 
 
+def test_requests_for_many_texts_are_answered_apart_and_a_search_with_the_first(limited):
+    app, _ = limited(gather_seconds=0.2, batch_texts=256)
+    many = {"input": ["number 1"] * 300, "model": "index"}
+    answers = together(
+        *(ask(app, "POST", "/v1/embeddings", many) for _ in range(3)),
+        ask(app, "POST", "/search", {"q": "number 3"}),
+    )
+    assert [answer.status for answer in answers] == [200] * 4
+    lines = get(app, "/metrics").body.decode().splitlines()
+    assert 'fastclip_batch_questions_bucket{le="1"} 2' in lines
+    assert "fastclip_batch_questions_sum 4" in lines
+
+
 def test_histograms_count_what_is_at_most_each_bound():
     metrics = Metrics()
     for seconds in (0.005, 0.006, 99.0):
@@ -216,6 +238,30 @@ def test_faults_of_the_server_are_told_as_such_and_tell_nothing(limited, monkeyp
     answer = post(app, "/search", {"q": "number 1"})
     assert answer.status == 500 and answer.json == {"message": "the server failed; see its log"}
     assert "content-security-policy" in answer.headers
+
+
+def test_surrogates_that_stand_alone_are_told_as_their_escapes(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").write_bytes(image_bytes(1))
+    embed(numbered_model(), tmp_path / "photos", tmp_path / "index", metadata="jsonl")
+    file = next((tmp_path / "index").rglob("metadata_*.jsonl"))
+    row = json.loads(file.read_text()) | {"caption": "\ud800 bad", "\udfff": {"\ud801": ["\ud802"]}}
+    file.write_text(json.dumps(row) + "\n")
+    service = open_service(
+        open_embeddings(tmp_path / "index"), numbered_model(), name="in\udcffdex"
+    )
+    app = make_app(service)
+    assert get(app, "/health").json["name"] == "in\\udcffdex"
+    found = post(app, "/search", {"q": "\ud803 1"}).json
+    assert found["parts"][0]["value"] == "\\ud803 1"
+    knn = post(app, "/knn-service", {"text": "number 1"}).json
+    known = post(app, "/metadata", {"ids": [0]}).json[0]["metadata"]
+    for told in (found["results"][0], knn[0], known):
+        assert told["caption"] == "\\ud800 bad" and told["\\udfff"] == {"\\ud801": ["\\ud802"]}
+    for address, known_part in (("/search", {"q": "number 1"}), ("/knn-service", {"text": "1"})):
+        refused = post(app, address, known_part | {"\ud800": 1})
+        assert refused.status == 400 and "\\ud800" in refused.json["message"]
+    service.close()
 
 
 def test_other_methods_and_paths_have_json_too(app):

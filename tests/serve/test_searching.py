@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from fastclip.search.query import QueryError
+from fastclip.search.query import QueryError, parse_words
 from fastclip.serve.words import split_words
 from tests.support.asgi import post
 from tests.support.pair_files import image_bytes
@@ -73,6 +73,19 @@ def test_what_cannot_be_searched_for_is_refused(app, body, message):
     assert answer.status == 400 and message in answer.json["message"]
 
 
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b'{"q": "number 1", "q": "number 2"}', "q"),
+        (b'{"parts": [{"row": 1, "weight": 1, "weight": -1}]}', "weight"),
+        (b'{"q": "number 1", "q": {"a": 1, "a": 1}}', "a"),
+    ],
+)
+def test_a_field_that_is_given_twice_is_refused(app, body, key):
+    answer = post(app, "/search", body)
+    assert answer.status == 400 and answer.json["message"] == f"the request has {key!r} twice"
+
+
 def test_a_line_has_words_and_quotes_and_apostrophes():
     assert split_words('a dog\'s ball - 2:"red  ball"') == [
         "a",
@@ -82,5 +95,15 @@ def test_a_line_has_words_and_quotes_and_apostrophes():
         "2:red  ball",
     ]
     assert split_words(" ") == []
+    # A quoted sign is text.
+    for line, texts in (
+        ('"+"', {"+": 1.0}), ('a "+" b - "-"', {"a + b": 1.0, "-": -1.0}),
+        ('"-40 degrees" + 2: "-" c', {"-40 degrees": 1.0, "- c": 2.0}),
+        ('- "+cat"', {"+cat": -1.0}),
+        ('"-3:10 to Yuma" - "a - b"', {"-3:10 to Yuma": 1.0, "a - b": -1.0}),
+    ):  # fmt: skip
+        assert {p.value: p.weight for p in parse_words(split_words(line))} == texts
+    with pytest.raises(QueryError, match="write '- cat', as two words"):
+        parse_words(split_words('-"cat"'))
     with pytest.raises(QueryError, match="a quote without an end"):
         split_words('6" nails')

@@ -1,5 +1,6 @@
 // The state of the page: a line, other parts, what was answered. The address has all but images.
 
+import { contentOf, reasonOf } from "./answers.js";
 import { showChips } from "./chips.js";
 import { onImage } from "./dropping.js";
 import { addressOf, base64Of, lineOf, readAddress, sent } from "./query.js";
@@ -11,7 +12,8 @@ const JUDGED = {
   captions: "compared with the best matches of other captions",
 };
 const at = (id) => document.getElementById(id);
-const images = new Map(); // of this visit: what was dropped, by number
+const images = new Map(); // of this visit: what was dropped, by name
+const visit = crypto.getRandomValues(new Uint32Array(2)).join("-"); // the history has earlier ones
 let others = []; // parts that are rows and images
 let shownParts = []; // as the server has understood them
 let answer = null;
@@ -86,16 +88,15 @@ async function search(kept = 0) {
     const response = await fetch("search", {
       method: "POST", body: JSON.stringify(body), signal: own.signal,
     });
-    const found = await response.json();
+    const found = await contentOf(response);
     if (own !== asking) return;
-    if (!response.ok) throw new Error(found.message);
     showParts(found.parts);
     finish(found, kept);
   } catch (error) {
     if (own !== asking || error.name === "AbortError") return;
     showParts([...shownParts.filter((part) => part.kind === "text"), ...others]);
     finish({ headline: "", over: "", results: [], images: [] }, 0);
-    fail(error instanceof TypeError ? "The server cannot be reached." : error.message);
+    fail(reasonOf(error));
   }
 }
 
@@ -139,10 +140,11 @@ function showParts(parts) {
 }
 
 async function searchImage(file) {
-  const number = images.size;
-  images.set(number, { base64: await base64Of(file), url: URL.createObjectURL(file) });
+  const base64 = await base64Of(file);
+  const name = `${visit}-${images.size}`;
+  images.set(name, { base64, url: URL.createObjectURL(file) });
   at("query").value = "";
-  change([imagePart(number)]);
+  change([imagePart(name)]);
 }
 
 function save() {
@@ -186,13 +188,13 @@ onImage(searchImage, fail);
 addEventListener("popstate", (event) => read(event.state));
 
 try {
-  const { name, sides, most_results: mostResults } = await (await fetch("health")).json();
+  const { name, sides, most_results: mostResults } = await contentOf(await fetch("health"));
   at("name").textContent = name;
   most = mostResults;
   for (const side of Object.keys(sides)) at("over").append(new Option(side, side));
   at("over-label").hidden = Object.keys(sides).length < 2;
   read(history.state);
   if (!location.search) at("query").focus();
-} catch {
-  fail("The server cannot be reached.");
+} catch (error) {
+  fail(reasonOf(error));
 }
