@@ -23,21 +23,21 @@ from fastclip.printable import printable_lines
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program whose reader went away
 STOPPED = 130  # 128 + SIGINT: what it says of one that Ctrl-C has ended
-COMMANDS = {
+COMMANDS = {  # in the order of a user's work
     "demo": "train a small CLIP on images of digits, with the fused loss",
+    "plan": "what a batch size takes of a GPU's memory, and what fits",
     "train": "train on your pairs, with a batch of any size",
-    "classify": "say which of your classes images show",
     "eval": "evaluate a trained model: zero-shot, retrieval, linear probes",
+    "classify": "say which of your classes images show",
     "embed": "turn images and texts into files of vectors",
     "index": "prepare vectors for searches that know what chance gives",
     "search": "find the images or texts nearest to a query",
     "duplicates": "list near duplicates among images or texts, as groups",
     "serve": "search in a browser, and endpoints for programs",
-    "bench": "time losses against each other and count memory",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",
-    "plan": "what a batch size takes of a GPU's memory, and what fits",
-    "verify": "check and time the kernels for a GPU on yours, and tell backend='auto'",
     "doctor": "print what is installed and which backends run here",
+    "verify": "check and time the kernels for a GPU on yours, and tell backend='auto'",
+    "bench": "time losses against each other and count memory",
 }
 
 
