@@ -42,6 +42,8 @@ if TYPE_CHECKING:
         build_zero_shot_classifier_legacy as build_zero_shot_classifier_legacy,
     )
     from fastclip.losses.create import create_loss as create_loss
+    from fastclip.losses.info_nce import InfoNCELoss as InfoNCELoss
+    from fastclip.losses.info_nce import info_nce_loss as info_nce_loss
     from fastclip.models.checkpoints.load import load_checkpoint as load_checkpoint
     from fastclip.models.checkpoints.write import save_pretrained as save_pretrained
     from fastclip.models.clip import CLIP as CLIP
@@ -108,6 +110,7 @@ _LATER = {
         "build_zero_shot_classifier", "build_zero_shot_classifier_legacy",
     ),
     "fastclip.losses.create": ("create_loss",),
+    "fastclip.losses.info_nce": ("InfoNCELoss", "info_nce_loss"),
     "fastclip.models.checkpoints.load": ("load_checkpoint",),
     "fastclip.models.checkpoints.write": ("save_pretrained",),
     "fastclip.models.clip": ("CLIP",),

@@ -16,39 +16,43 @@ _LARGEST = sys.float_info.max
 
 
 def check_features(image_features: Tensor, text_features: Tensor) -> None:
-    for name, features in (("image_features", image_features), ("text_features", text_features)):
-        if not isinstance(features, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
-        if not _is_dense(features):
-            raise _not_dense(name, features)
-        if features.dim() != 2:
-            raise ValueError(f"{name} must have shape (B, D), got {tuple(features.shape)}")
-        if features.shape[0] == 0 or features.shape[1] == 0:
-            raise ValueError(f"{name} must not be empty, got shape {tuple(features.shape)}")
-        if features.dtype not in FEATURE_DTYPES:
-            raise ValueError(
-                f"{name} must be dense float32, bfloat16, float16 or float64, got {features.dtype}"
-            )
-    if image_features.shape[1] != text_features.shape[1]:
+    image, text = ("image_features", image_features), ("text_features", text_features)
+    for name, features in (image, text):
+        check_matrix(name, features)
+    check_alike(image, text)
+
+
+def check_matrix(name: str, features: Tensor) -> None:
+    """Raise if `features` are not (B, D), dense and of a dtype that losses take."""
+    if not isinstance(features, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
+    if not _is_dense(features):
+        raise _not_dense(name, features)
+    if features.dim() != 2:
+        raise ValueError(f"{name} must have shape (B, D), got {tuple(features.shape)}")
+    if features.shape[0] == 0 or features.shape[1] == 0:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(features.shape)}")
+    if features.dtype not in FEATURE_DTYPES:
         raise ValueError(
-            "image_features and text_features must have the same D, got shapes "
-            f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
+            f"{name} must be dense float32, bfloat16, float16 or float64, got {features.dtype}"
         )
-    if image_features.shape[0] != text_features.shape[0]:
-        raise ValueError(
-            "image_features and text_features must have the same B, got shapes "
-            f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
-        )
-    if image_features.dtype != text_features.dtype:
-        raise ValueError(
-            "image_features and text_features must have the same dtype, got "
-            f"{image_features.dtype} and {text_features.dtype}"
-        )
-    if image_features.device != text_features.device:
-        raise ValueError(
-            "image_features and text_features must be on the same device, got "
-            f"{image_features.device} and {text_features.device}"
-        )
+
+
+def check_alike(
+    one: tuple[str, Tensor], other: tuple[str, Tensor], same_length: bool = True
+) -> None:
+    """Raise if two named features differ in D, B (if `same_length`), dtype or device."""
+    names = f"{one[0]} and {other[0]}"
+    a, b = one[1], other[1]
+    shapes = f"got shapes {tuple(a.shape)} and {tuple(b.shape)}"
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"{names} must have the same D, {shapes}")
+    if same_length and a.shape[0] != b.shape[0]:
+        raise ValueError(f"{names} must have the same B, {shapes}")
+    if a.dtype != b.dtype:
+        raise ValueError(f"{names} must have the same dtype, got {a.dtype} and {b.dtype}")
+    if a.device != b.device:
+        raise ValueError(f"{names} must be on the same device, got {a.device} and {b.device}")
 
 
 def _is_dense(value: Tensor) -> bool:
@@ -124,6 +128,10 @@ def check_options(logit_scale: float | Tensor, reduction: str, workspace: int | 
         )
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
+    check_workspace(workspace)
+
+
+def check_workspace(workspace: int | None) -> None:
     if workspace is None:
         return
     if isinstance(workspace, bool) or not isinstance(workspace, int):

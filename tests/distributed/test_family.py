@@ -1,0 +1,103 @@
+"""The family's losses over ranks: values and gradients are those of one batch in one process."""
+
+import pytest
+import torch
+
+import fastclip
+from tests.distributed.pairs import SIZES
+from tests.support.dense import views
+
+NEGATIVES = (3, 11, 1, 6)  # of each rank
+NAMES = {
+    # name: how many matrices of a row per sample, options
+    "info_nce_loss": (2, {}),
+}
+
+
+def problem(name, num_ranks):
+    num, options = NAMES[name]
+    return views(num, sum(SIZES[:num_ranks]), 16), options
+
+
+def compute(name, leaves, scale, options, **more):
+    loss = getattr(fastclip, name)(*leaves, logit_scale=scale, **options, **more)
+    wanted = [x for x in (*leaves, scale) if x.requires_grad]
+    return loss.detach(), torch.autograd.grad(loss, wanted)
+
+
+def of_a_rank(group, name):
+    features, options = problem(name, group.size())
+    own = [x.split(SIZES[: group.size()])[group.rank()].requires_grad_() for x in features]
+    scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
+    return compute(name, own, scale, options, process_group=group, backend="chunked")
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_mean_of_gradients_is_that_of_the_whole_batch(ranks, name, num_ranks):
+    features, options = problem(name, num_ranks)
+    scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
+    expected = compute(name, [x.requires_grad_() for x in features], scale, options)
+    found = ranks.run(num_ranks, of_a_rank, name)
+    check(expected, found)
+
+
+def check(expected, found):
+    """Every rank's loss is the whole's, and so is the mean of gradients of what all of them own."""
+    loss, (*of_features, of_scale) = expected
+    num_ranks = len(found)
+    for other, _ in found:
+        torch.testing.assert_close(other, loss, rtol=1e-12, atol=1e-14)
+        assert torch.equal(other, found[0][0])
+    for i, gradient in enumerate(of_features):
+        parts = torch.cat([gradients[i] for _, gradients in found]) / num_ranks
+        torch.testing.assert_close(parts, gradient, rtol=1e-10, atol=1e-13)
+    mean = sum(gradients[-1] for _, gradients in found) / num_ranks
+    torch.testing.assert_close(mean, of_scale, rtol=1e-10, atol=1e-13)
+
+
+def with_negatives(group):
+    features, _ = problem("info_nce_loss", group.size())
+    own = [x.split(SIZES[: group.size()])[group.rank()] for x in features]
+    negatives = views(1, sum(NEGATIVES[: group.size()]), 16, "trained")[0]
+    own.append(negatives.split(NEGATIVES[: group.size()])[group.rank()])
+    own = [x.requires_grad_() for x in own]
+    scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
+    return compute("info_nce_loss", own, scale, {}, process_group=group, backend="reference")
+
+
+def test_negatives_may_differ_in_number(ranks):
+    features, _ = problem("info_nce_loss", 3)
+    features.append(views(1, sum(NEGATIVES[:3]), 16, "trained")[0])
+    scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
+    expected = compute("info_nce_loss", [x.requires_grad_() for x in features], scale, {})
+    check(expected, ranks.run(3, with_negatives))
+
+
+def disagreements(group):
+    query, key, negatives = (x[: 3 + group.rank()] for x in views(3, 8, 16))
+    calls = [
+        lambda: fastclip.info_nce_loss(
+            query, key, negatives if group.rank() else None, process_group=group
+        ),
+        lambda: fastclip.info_nce_loss(
+            query, key, temperature=0.1 * (1 + group.rank()), process_group=group
+        ),
+        lambda: fastclip.info_nce_loss(query, key, reduction="none", process_group=group),
+        lambda: fastclip.InfoNCELoss(process_group=group)(query, key),
+    ]
+    said = []
+    for call in calls:
+        try:
+            said.append(call().shape)
+        except ValueError as error:
+            said.append(str(error))
+    return said
+
+
+def test_ranks_that_disagree_are_told_so(ranks):
+    for said in ranks.run(2, disagreements):
+        assert "the loss must be the same on ranks 0 to 1, got info_nce_loss, info" in said[0]
+        assert "logit_scale must be the same on ranks 0 to 1, got 10.0, 5.0" in said[1]
+        assert "reduction must be 'mean' with a process_group, got 'none'" in said[2]
+        assert said[3] == ()
