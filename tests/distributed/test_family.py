@@ -9,26 +9,39 @@ from tests.support.dense import views
 
 NEGATIVES = (3, 11, 1, 6)  # of each rank
 NAMES = {
-    # name: how many matrices of a row per sample, options
-    "info_nce_loss": (2, {}),
+    # name: how many matrices of a row per sample, and whether labels follow; options
+    "info_nce_loss": (2, False, {}),
+    "nt_xent_loss": (2, False, {}),
+    "sup_con_loss": (1, True, {}),
+    "uni_cl_loss": (2, True, {}),
+    "dcl_loss": (2, False, {"sigma": 0.5}),
+    "info_loob_loss": (2, False, {}),
 }
 
 
 def problem(name, num_ranks):
-    num, options = NAMES[name]
-    return views(num, sum(SIZES[:num_ranks]), 16), options
+    """All samples' features and labels, and options."""
+    num, is_labelled, options = NAMES[name]
+    size = sum(SIZES[:num_ranks])
+    inputs = views(num, size, 16)
+    if is_labelled:
+        inputs.append(torch.arange(size) ** 2 % 11)
+        inputs[-1][3] = -1  # alone
+    return inputs, options
 
 
-def compute(name, leaves, scale, options, **more):
-    loss = getattr(fastclip, name)(*leaves, logit_scale=scale, **options, **more)
-    wanted = [x for x in (*leaves, scale) if x.requires_grad]
+def compute(name, inputs, scale, options, **more):
+    wanted = [x for x in (*inputs, scale) if x.is_floating_point()]
+    for x in wanted:
+        x.requires_grad_()
+    loss = getattr(fastclip, name)(*inputs, logit_scale=scale, **options, **more)
     return loss.detach(), torch.autograd.grad(loss, wanted)
 
 
 def of_a_rank(group, name):
     features, options = problem(name, group.size())
-    own = [x.split(SIZES[: group.size()])[group.rank()].requires_grad_() for x in features]
-    scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
+    own = [x.split(SIZES[: group.size()])[group.rank()] for x in features]
+    scale = torch.tensor(14.3, dtype=torch.float64)
     return compute(name, own, scale, options, process_group=group, backend="chunked")
 
 
@@ -36,8 +49,8 @@ def of_a_rank(group, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_mean_of_gradients_is_that_of_the_whole_batch(ranks, name, num_ranks):
     features, options = problem(name, num_ranks)
-    scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
-    expected = compute(name, [x.requires_grad_() for x in features], scale, options)
+    scale = torch.tensor(14.3, dtype=torch.float64)
+    expected = compute(name, features, scale, options)
     found = ranks.run(num_ranks, of_a_rank, name)
     check(expected, found)
 
@@ -61,16 +74,15 @@ def with_negatives(group):
     own = [x.split(SIZES[: group.size()])[group.rank()] for x in features]
     negatives = views(1, sum(NEGATIVES[: group.size()]), 16, "trained")[0]
     own.append(negatives.split(NEGATIVES[: group.size()])[group.rank()])
-    own = [x.requires_grad_() for x in own]
-    scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor(14.3, dtype=torch.float64)
     return compute("info_nce_loss", own, scale, {}, process_group=group, backend="reference")
 
 
 def test_negatives_may_differ_in_number(ranks):
     features, _ = problem("info_nce_loss", 3)
     features.append(views(1, sum(NEGATIVES[:3]), 16, "trained")[0])
-    scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
-    expected = compute("info_nce_loss", [x.requires_grad_() for x in features], scale, {})
+    scale = torch.tensor(14.3, dtype=torch.float64)
+    expected = compute("info_nce_loss", features, scale, {})
     check(expected, ranks.run(3, with_negatives))
 
 
@@ -85,6 +97,7 @@ def disagreements(group):
         ),
         lambda: fastclip.info_nce_loss(query, key, reduction="none", process_group=group),
         lambda: fastclip.InfoNCELoss(process_group=group)(query, key),
+        lambda: fastclip.info_loob_loss(query[:1], key[:1], process_group=group),
     ]
     said = []
     for call in calls:
@@ -100,4 +113,4 @@ def test_ranks_that_disagree_are_told_so(ranks):
         assert "the loss must be the same on ranks 0 to 1, got info_nce_loss, info" in said[0]
         assert "logit_scale must be the same on ranks 0 to 1, got 10.0, 5.0" in said[1]
         assert "reduction must be 'mean' with a process_group, got 'none'" in said[2]
-        assert said[3] == ()
+        assert said[3:] == [(), ()]  # one pair per rank is two

@@ -63,6 +63,15 @@ def chosen_scale(
     return 1.0 / temperature
 
 
+def positive_number(name: str, value: float) -> float:
+    """`value`, a number of Python's that is finite and above 0, or TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be finite and > 0, got {value}")
+    return value
+
+
 def _positive(name: str, value: float | Tensor, features: Tensor) -> float | Tensor:
     value = validation.scalar(name, value, features.device)
     if not isinstance(value, Tensor) and value <= 0:

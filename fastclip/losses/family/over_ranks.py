@@ -72,6 +72,9 @@ class ScoresOverRanks(Scores):
     def of_itself(self, features: Tensor) -> Statistics:
         return self.of_rows(features, features)[1]
 
+    def _num_rows(self, features: Tensor) -> int:
+        return self.ranks.num_pairs
+
     @torch.compiler.disable
     def of_everyone(self, rows: Tensor) -> Tensor:
         return gather_rows(rows, self.ranks)

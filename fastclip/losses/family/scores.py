@@ -75,6 +75,17 @@ class Scores:
         """The features as they are multiplied: unit rows if `normalize`, float32 or float64."""
         return prepared_rows(features, self.normalize)
 
+    def check_negatives(self, features: Tensor) -> None:
+        """Raise ValueError if the batch, of all processes, has one row only."""
+        if self._num_rows(features) < 2:
+            raise ValueError(
+                "one pair alone has no negatives, and no loss whose denominator they are: "
+                "B must be at least 2"
+            )
+
+    def _num_rows(self, features: Tensor) -> int:
+        return len(features)
+
     def of_everyone(self, rows: Tensor) -> Tensor:
         """`rows` (B, ...) of all processes, (N, ...)."""
         return rows
