@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from fastclip.losses.info_loob import info_loob_loss as info_loob_loss
     from fastclip.losses.info_nce import InfoNCELoss as InfoNCELoss
     from fastclip.losses.info_nce import info_nce_loss as info_nce_loss
+    from fastclip.losses.multiple_negatives import MultipleNegativesLoss as MultipleNegativesLoss
+    from fastclip.losses.multiple_negatives import (
+        multiple_negatives_loss as multiple_negatives_loss,
+    )
     from fastclip.losses.nt_xent import NTXentLoss as NTXentLoss
     from fastclip.losses.nt_xent import nt_xent_loss as nt_xent_loss
     from fastclip.losses.sup_con import SupConLoss as SupConLoss
@@ -123,6 +127,7 @@ _LATER = {
     "fastclip.losses.dcl": ("DCLLoss", "dcl_loss"),
     "fastclip.losses.info_loob": ("InfoLOOBLoss", "info_loob_loss"),
     "fastclip.losses.info_nce": ("InfoNCELoss", "info_nce_loss"),
+    "fastclip.losses.multiple_negatives": ("MultipleNegativesLoss", "multiple_negatives_loss"),
     "fastclip.losses.nt_xent": ("NTXentLoss", "nt_xent_loss"),
     "fastclip.losses.sup_con": ("SupConLoss", "sup_con_loss"),
     "fastclip.losses.uni_cl": ("UniCLLoss", "uni_cl_loss"),

@@ -63,6 +63,7 @@ def dcl_loss(
         "dcl_loss", z0, z1, scale, normalize, backend, workspace, reduction, process_group
     )
     scores.check_negatives(z0)
+    scores.check_same({"sigma": sigma or 0.0})
     positive, of_rows, of_cols = scores.of_both(z0, z1)
     of_z0 = log_sum_exp([of_rows, scores.of_itself(z0)])
     of_z1 = log_sum_exp([of_cols, scores.of_itself(z1)])

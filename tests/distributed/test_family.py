@@ -16,6 +16,15 @@ NAMES = {
     "uni_cl_loss": (2, True, {}),
     "dcl_loss": (2, False, {"sigma": 0.5}),
     "info_loob_loss": (2, False, {}),
+    "multiple_negatives_loss": (
+        3,
+        False,
+        {
+            "directions": ("query_to_doc", "doc_to_query", "query_to_query", "doc_to_doc"),
+            "hardness_mode": "all_negatives",
+            "hardness_strength": 2.0,
+        },
+    ),
 }
 
 
@@ -34,6 +43,8 @@ def compute(name, inputs, scale, options, **more):
     wanted = [x for x in (*inputs, scale) if x.is_floating_point()]
     for x in wanted:
         x.requires_grad_()
+    if name == "multiple_negatives_loss":
+        inputs = [*inputs[:2], inputs[2:]]
     loss = getattr(fastclip, name)(*inputs, logit_scale=scale, **options, **more)
     return loss.detach(), torch.autograd.grad(loss, wanted)
 
@@ -98,6 +109,10 @@ def disagreements(group):
         lambda: fastclip.info_nce_loss(query, key, reduction="none", process_group=group),
         lambda: fastclip.InfoNCELoss(process_group=group)(query, key),
         lambda: fastclip.info_loob_loss(query[:1], key[:1], process_group=group),
+        lambda: fastclip.multiple_negatives_loss(
+            query, key, [key] * group.rank(), process_group=group
+        ),
+        lambda: fastclip.dcl_loss(query, key, sigma=0.1 + group.rank(), process_group=group),
     ]
     said = []
     for call in calls:
@@ -113,4 +128,6 @@ def test_ranks_that_disagree_are_told_so(ranks):
         assert "the loss must be the same on ranks 0 to 1, got info_nce_loss, info" in said[0]
         assert "logit_scale must be the same on ranks 0 to 1, got 10.0, 5.0" in said[1]
         assert "reduction must be 'mean' with a process_group, got 'none'" in said[2]
-        assert said[3:] == [(), ()]  # one pair per rank is two
+        assert said[3:5] == [(), ()]  # one pair per rank is two
+        assert "the number of hard_negatives must be the same on ranks 0 to 1" in said[5]
+        assert "sigma must be the same on ranks 0 to 1" in said[6]

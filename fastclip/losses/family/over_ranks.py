@@ -72,6 +72,19 @@ class ScoresOverRanks(Scores):
     def of_itself(self, features: Tensor) -> Statistics:
         return self.of_rows(features, features)[1]
 
+    @torch.compiler.disable
+    def check_same(self, options: dict[str, float]) -> None:
+        own = torch.tensor(
+            list(options.values()), dtype=torch.float64, device=self.logit_scale.device
+        )
+        columns = of_all_ranks(own, self.ranks).T.tolist()
+        for name, column in zip(options, columns, strict=True):
+            if len(set(column)) > 1:
+                raise ValueError(
+                    f"{name} must be the same on ranks 0 to {len(column) - 1}; "
+                    "every rank must make the same calls of the loss"
+                )
+
     def _num_rows(self, features: Tensor) -> int:
         return self.ranks.num_pairs
 

@@ -83,6 +83,9 @@ class Scores:
                 "B must be at least 2"
             )
 
+    def check_same(self, options: dict[str, float]) -> None:
+        """Raise ValueError if another process was given another of these named numbers."""
+
     def _num_rows(self, features: Tensor) -> int:
         return len(features)
 
