@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     )
     from fastclip.losses.nt_xent import NTXentLoss as NTXentLoss
     from fastclip.losses.nt_xent import nt_xent_loss as nt_xent_loss
+    from fastclip.losses.queue import QueueLoss as QueueLoss
+    from fastclip.losses.sog_clr import SogCLRLoss as SogCLRLoss
     from fastclip.losses.sup_con import SupConLoss as SupConLoss
     from fastclip.losses.sup_con import sup_con_loss as sup_con_loss
     from fastclip.losses.uni_cl import UniCLLoss as UniCLLoss
@@ -129,6 +131,8 @@ _LATER = {
     "fastclip.losses.info_nce": ("InfoNCELoss", "info_nce_loss"),
     "fastclip.losses.multiple_negatives": ("MultipleNegativesLoss", "multiple_negatives_loss"),
     "fastclip.losses.nt_xent": ("NTXentLoss", "nt_xent_loss"),
+    "fastclip.losses.queue": ("QueueLoss",),
+    "fastclip.losses.sog_clr": ("SogCLRLoss",),
     "fastclip.losses.sup_con": ("SupConLoss", "sup_con_loss"),
     "fastclip.losses.uni_cl": ("UniCLLoss", "uni_cl_loss"),
     "fastclip.models.checkpoints.load": ("load_checkpoint",),

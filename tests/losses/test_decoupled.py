@@ -4,7 +4,15 @@ import pytest
 import torch
 
 import fastclip
-from tests.support.dense import PROBLEMS, check_exact, check_float32, check_memory, unit, views
+from tests.support.dense import (
+    ONE_BLOCK,
+    PROBLEMS,
+    check_exact,
+    check_float32,
+    check_memory,
+    unit,
+    views,
+)
 
 
 def dense_dcl(z0, z1, scale, sigma=None):
@@ -50,7 +58,7 @@ def test_info_loob_is_that_of_the_negatives(backend, kind, scale):
 
 def test_no_tensor_has_the_size_of_all_scores():
     for name in ("dcl_loss", "info_loob_loss"):
-        check_memory(loss_by(name, "chunked", workspace=0), views(2, 2048, 8))
+        check_memory(loss_by(name, "chunked", workspace=ONE_BLOCK), views(2, 2048, 8))
 
 
 def test_modules_keep_their_options():

@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 
 import fastclip
-from tests.support.dense import PROBLEMS, check_exact, check_float32, check_memory, unit, views
+from tests.support.dense import (
+    ONE_BLOCK,
+    PROBLEMS,
+    check_exact,
+    check_float32,
+    check_memory,
+    unit,
+    views,
+)
 
 
 def dense(query, positive_key, *others):
@@ -41,8 +49,8 @@ def test_it_is_torchs_cross_entropy(backend, kind, scale, with_negatives):
 
 
 def test_no_tensor_has_the_size_of_all_scores():
-    check_memory(loss_by("chunked", workspace=0), views(2, 2048, 8))
-    check_memory(loss_by("chunked", workspace=0), views(3, 2048, 8))
+    check_memory(loss_by("chunked", workspace=ONE_BLOCK), views(2, 2048, 8))
+    check_memory(loss_by("chunked", workspace=ONE_BLOCK), views(3, 2048, 8))
 
 
 def test_the_module_has_the_call_of_pytorchs_proposal():

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 import fastclip
-from tests.support.dense import PROBLEMS, check_exact, check_float32, check_memory, unit, views
+from tests.support.dense import (
+    ONE_BLOCK,
+    PROBLEMS,
+    check_exact,
+    check_float32,
+    check_memory,
+    unit,
+    views,
+)
 
 N = 37
 
@@ -64,8 +72,8 @@ def test_uni_cl_is_the_mean_over_positives(backend, kind, scale):
 
 def test_no_tensor_has_the_size_of_all_scores():
     labels = labels_of(10, 2048)
-    check_memory(sup_con_by("chunked", labels, workspace=0), views(1, 2048, 8))
-    check_memory(uni_cl_by("chunked", labels, workspace=0), views(2, 2048, 8))
+    check_memory(sup_con_by("chunked", labels, workspace=ONE_BLOCK), views(1, 2048, 8))
+    check_memory(uni_cl_by("chunked", labels, workspace=ONE_BLOCK), views(2, 2048, 8))
 
 
 @pytest.mark.parametrize("size", [1, 6])

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 import fastclip
-from tests.support.dense import PROBLEMS, check_exact, check_float32, check_memory, unit, views
+from tests.support.dense import (
+    ONE_BLOCK,
+    PROBLEMS,
+    check_exact,
+    check_float32,
+    check_memory,
+    unit,
+    views,
+)
 
 ALL = ("query_to_doc", "doc_to_query", "query_to_query", "doc_to_doc")
 TWO = ALL[:2]
@@ -80,7 +88,7 @@ def test_all_kinds_of_data_in_both_precisions(backend, kind, scale):
 
 def test_no_tensor_has_the_size_of_all_scores():
     options = dict(directions=ALL, hardness_mode="all_negatives", hardness_strength=5.0)
-    check_memory(loss_by("chunked", workspace=0, **options), views(2, 2048, 8))
+    check_memory(loss_by("chunked", workspace=ONE_BLOCK, **options), views(2, 2048, 8))
 
 
 def test_the_module_has_sentence_transformers_defaults():

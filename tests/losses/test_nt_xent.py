@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 
 import fastclip
-from tests.support.dense import PROBLEMS, check_exact, check_float32, check_memory, unit, views
+from tests.support.dense import (
+    ONE_BLOCK,
+    PROBLEMS,
+    check_exact,
+    check_float32,
+    check_memory,
+    unit,
+    views,
+)
 
 
 def dense(z0, z1, scale):
@@ -28,7 +36,7 @@ def test_it_is_the_cross_entropy_of_all_views(backend, kind, scale):
 
 
 def test_no_tensor_has_the_size_of_all_scores():
-    check_memory(loss_by("chunked", workspace=0), views(2, 2048, 8))
+    check_memory(loss_by("chunked", workspace=ONE_BLOCK), views(2, 2048, 8))
 
 
 def test_the_module_has_lightlys_call():

@@ -25,6 +25,8 @@ class FamilyLoss(nn.Module):
         TypeError, ValueError: as `fastclip.ClipLoss`.
     """
 
+    rank = None  # of the process, whatever it is; `ClipLoss` may be told
+
     def __init__(
         self,
         temperature: float | Tensor | None = None,
@@ -45,6 +47,14 @@ class FamilyLoss(nn.Module):
         self.workspace = workspace
         self.process_group = process_group
         self.world_size = world_size
+
+    def refuse_several_processes(self) -> None:
+        """Raise NotImplementedError if the loss would be that of several processes."""
+        if find_group(None, self.world_size, self.process_group) is not None:
+            raise NotImplementedError(
+                f"{type(self).__name__} over several processes is not implemented; with "
+                "world_size=1 it is the loss of this process alone"
+            )
 
     def settings(self, logit_scale: float | Tensor | None) -> dict[str, Any]:
         """The function's options at a call with this `logit_scale`."""

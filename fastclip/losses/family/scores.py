@@ -10,6 +10,7 @@ are no part of it: they are computed by themselves, and a loss puts them where t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -118,6 +119,11 @@ class Scores:
     def _statistics(self, rectangle: Rectangle) -> tuple[Tensor, Tensor, Tensor]:
         call = plan("contrastive_lse", self.backend, rectangle, self.workspace)
         return contrastive_lse(rectangle, call)[:3]
+
+
+def nothing(like: Tensor) -> Statistics:
+    """The statistics of no scores, for each of `like` (M,)."""
+    return torch.full_like(like, float("-inf")), torch.ones_like(like)
 
 
 def single(score: Tensor) -> Statistics:
