@@ -50,7 +50,7 @@ def dcl_loss(
         As `fastclip.info_nce_loss`; and ValueError for one sample only, which has no negatives.
 
     Source:
-        Yeh et al. 2022, arXiv:2110.06848, Equations 5 and 6.
+        Yeh et al. 2021, arXiv:2110.06848 (DCL and DCLW).
 
     Example:
         >>> loss = fastclip.dcl_loss(projected, projected_of_other_crop, temperature=0.1)

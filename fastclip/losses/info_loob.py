@@ -44,8 +44,8 @@ def info_loob_loss(
         As `fastclip.info_nce_loss`; and ValueError for one pair only, which has no negatives.
 
     Source:
-        Fürst et al. 2022, arXiv:2110.11316, Equation 7. CLOOB adds both directions and multiplies
-        by the temperature: 2 * temperature times this loss, of retrieved features.
+        Fürst et al. 2022, arXiv:2110.11316. CLOOB takes it of retrieved features, and multiplies by
+        the temperature.
 
     Example:
         >>> loss = fastclip.info_loob_loss(images, texts, logit_scale=30.0)

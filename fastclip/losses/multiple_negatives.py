@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -10,11 +9,8 @@ from torch.distributed import ProcessGroup
 from fastclip.losses.family.inputs import checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
+from fastclip.losses.family.ranking_options import RankingOptions, check_ranking, codes_of
 from fastclip.losses.family.scores import Scores, cross_entropy_of, single
-
-DIRECTIONS = ("query_to_doc", "doc_to_query", "query_to_query", "doc_to_doc")
-PARTITION_MODES = ("joint", "per_direction")
-HARDNESS_MODES = (None, "in_batch_negatives", "hard_negatives", "all_negatives")
 
 
 def multiple_negatives_loss(
@@ -82,8 +78,8 @@ def multiple_negatives_loss(
         ...     queries, documents, [wrong], directions=("query_to_doc", "doc_to_query"),
         ...     partition_mode="per_direction")
     """
-    options = Options(tuple(directions), partition_mode, hardness_mode, hardness_strength)
-    _check(options)
+    options = RankingOptions(tuple(directions), partition_mode, hardness_mode, hardness_strength)
+    check_ranking(options)
     named = {"queries": queries, "documents": documents}
     named |= {f"hard_negatives[{i}]": x for i, x in enumerate(_listed(hard_negatives))}
     queries, *documents = checked_features(named)
@@ -94,21 +90,12 @@ def multiple_negatives_loss(
         "multiple_negatives_loss", queries, documents[0], scale, normalize, backend, workspace,
         reduction, process_group,
     )  # fmt: skip
-    scores.check_same({"the number of hard_negatives": len(documents) - 1, **_codes(options)})
+    scores.check_same({"the number of hard_negatives": len(documents) - 1, **codes_of(options)})
     return scores.reduce(_losses(scores, queries, documents, options), reduction)
 
 
-class Options(NamedTuple):
-    """See `multiple_negatives_loss`."""
-
-    directions: tuple[str, ...]
-    partition_mode: str
-    hardness_mode: str | None
-    hardness_strength: float
-
-
 def _losses(
-    scores: Scores, queries: Tensor, documents: list[Tensor], options: Options
+    scores: Scores, queries: Tensor, documents: list[Tensor], options: RankingOptions
 ) -> Tensor:  # (B,)
     """documents: each (B, D), the right ones first, then hard negatives."""
     harder, hard_queries, hard_documents = _harder(scores, queries, documents, options)
@@ -153,7 +140,7 @@ def _losses(
 
 
 def _harder(
-    scores: Scores, queries: Tensor, documents: list[Tensor], options: Options
+    scores: Scores, queries: Tensor, documents: list[Tensor], options: RankingOptions
 ) -> tuple[Scores, Tensor, list[Tensor]]:
     """What gives scores with hardness added, whose gradients are those without it.
 
@@ -172,43 +159,6 @@ def _listed(hard_negatives: Sequence[Tensor]) -> Sequence[Tensor]:
     if isinstance(hard_negatives, Tensor):
         raise TypeError("hard_negatives must be a sequence of tensors (B, D), got one torch.Tensor")
     return hard_negatives
-
-
-def _codes(options: Options) -> dict[str, float]:
-    """The options as numbers, for comparison between processes."""
-    return {
-        "directions": sum(1 << DIRECTIONS.index(x) for x in set(options.directions)),
-        "partition_mode": PARTITION_MODES.index(options.partition_mode),
-        "hardness_mode": HARDNESS_MODES.index(options.hardness_mode),
-        "hardness_strength": options.hardness_strength,
-    }
-
-
-def _check(options: Options) -> None:
-    directions, partition_mode, hardness_mode, strength = options
-    unknown = [x for x in directions if x not in DIRECTIONS]
-    if unknown or len(set(directions)) < len(directions) or "query_to_doc" not in directions:
-        raise ValueError(
-            f"directions must be different ones of {DIRECTIONS}, 'query_to_doc' among them, "
-            f"got {directions}"
-        )
-    if partition_mode not in PARTITION_MODES:
-        raise ValueError(f"partition_mode must be one of {PARTITION_MODES}, got {partition_mode!r}")
-    without_positive = [x for x in directions if x in DIRECTIONS[2:]]
-    if partition_mode == "per_direction" and without_positive:
-        raise ValueError(
-            f"{without_positive} have no positive among their scores: they need "
-            "partition_mode 'joint'"
-        )
-    if hardness_mode not in HARDNESS_MODES:
-        raise ValueError(f"hardness_mode must be one of {HARDNESS_MODES}, got {hardness_mode!r}")
-    if isinstance(strength, bool) or not isinstance(strength, (int, float)):
-        raise TypeError(f"hardness_strength must be a number, got {type(strength).__name__}")
-    if not 0 <= strength < float("inf") or (strength > 0) != (hardness_mode is not None):
-        raise ValueError(
-            "hardness_strength must be finite, above 0 with a hardness_mode and 0 without one, "
-            f"got {strength} with {hardness_mode!r}"
-        )
 
 
 class MultipleNegativesLoss(FamilyLoss):
@@ -237,8 +187,10 @@ class MultipleNegativesLoss(FamilyLoss):
         **options,
     ) -> None:
         super().__init__(temperature, **options)
-        self.options = Options(tuple(directions), partition_mode, hardness_mode, hardness_strength)
-        _check(self.options)
+        self.options = RankingOptions(
+            tuple(directions), partition_mode, hardness_mode, hardness_strength
+        )
+        check_ranking(self.options)
 
     def forward(
         self,

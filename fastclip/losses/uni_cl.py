@@ -50,7 +50,7 @@ def uni_cl_loss(
         As `fastclip.sup_con_loss`.
 
     Source:
-        Yang et al. 2022, arXiv:2204.03610, Equations 3 and 4; the mean of both directions here.
+        Yang et al. 2022, arXiv:2204.03610; the mean of both directions here, their sum there.
 
     Example:
         >>> loss = fastclip.uni_cl_loss(images, texts, labels, logit_scale=model.logit_scale.exp())

@@ -79,8 +79,10 @@ def _positive(name: str, value: float | Tensor, features: Tensor) -> float | Ten
     return value
 
 
-def check_labels(name: str, labels: Tensor, features: Tensor) -> None:
-    """Raise if `labels` is not (B,) int64 on the device of `features` (B, D)."""
+def check_labels(
+    name: str, labels: Tensor, features: Tensor, dtype: torch.dtype = torch.int64
+) -> None:
+    """Raise if `labels` is not (B,) of this dtype, on the device of `features` (B, D)."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(labels).__name__}")
     if labels.shape != features.shape[:1]:
@@ -88,8 +90,9 @@ def check_labels(name: str, labels: Tensor, features: Tensor) -> None:
             f"{name} must have shape ({len(features)},), one per row of the features, "
             f"got {tuple(labels.shape)}"
         )
-    if labels.dtype != torch.int64:
-        raise ValueError(f"{name} must be int64, got {labels.dtype}")
+    if labels.dtype != dtype:
+        wanted = str(dtype).removeprefix("torch.")
+        raise ValueError(f"{name} must be {wanted}, got {labels.dtype}")
     if labels.device != features.device:
         raise ValueError(
             f"{name} must be on the features' device {features.device}, got {labels.device}"
