@@ -42,7 +42,8 @@ def info_nce_loss(
         reduction: "mean", "sum" or "none".
         backend, workspace: see `fastclip.clip_loss`.
         process_group: None is this process alone. With a group the queries of all its processes
-            are one batch, whose keys are negatives of each other, as in `fastclip.clip_loss`.
+            are one batch, as in `fastclip.clip_loss`: the keys of all are negatives of each
+            other, and `negative_keys`, of which each may have another number, are shared.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import fastclip
+from fastclip import cached_step
 from tests.distributed.pairs import SIZES
+from tests.distributed.test_gradient_average import make_batch, make_model
 from tests.support.dense import views
 
 NEGATIVES = (3, 11, 1, 6)  # of each rank
@@ -131,3 +133,52 @@ def test_ranks_that_disagree_are_told_so(ranks):
         assert said[3:5] == [(), ()]  # one pair per rank is two
         assert "the number of hard_negatives must be the same on ranks 0 to 1" in said[5]
         assert "sigma must be the same on ranks 0 to 1" in said[6]
+
+
+def step_of_a_rank(group, world_size):
+    model = make_model()
+    loss = fastclip.NTXentLoss(process_group=None if world_size else group, world_size=world_size)
+    cached_step(model, make_batch(group.rank()), loss, 2)
+    return gradients_of(model)
+
+
+def gradients_of(model):
+    return [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def of_batches(*batches):
+    model = make_model()
+    inputs = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    fastclip.NTXentLoss(world_size=1)(*model(*inputs)).backward()
+    return gradients_of(model)
+
+
+def test_a_bare_model_gets_the_gradients_of_the_loss_it_has(ranks):
+    whole = of_batches(make_batch(0), make_batch(1))
+    for found in ranks.run(2, step_of_a_rank, None):
+        torch.testing.assert_close(found, whole, rtol=1e-10, atol=1e-13)
+    for rank, found in enumerate(ranks.run(2, step_of_a_rank, 1)):
+        own = of_batches(make_batch(rank))
+        torch.testing.assert_close(found, own, rtol=1e-10, atol=1e-13)
+
+
+def refusals(group):
+    x = views(1, 4, 16)[0].float()
+    calls = [
+        (fastclip.QueueLoss(16, 5, process_group=group), (x, x)),
+        (fastclip.SogCLRLoss(9, process_group=group), (x, x, torch.arange(4))),
+        (fastclip.ModalitiesLoss([("a", "b")], process_group=group), ({"a": x, "b": x},)),
+    ]
+    said = []
+    for loss, inputs in calls:
+        try:
+            said.append(str(loss(*inputs)))
+        except NotImplementedError as error:
+            said.append(str(error))
+    return said
+
+
+def test_losses_that_are_of_one_process_refuse_several(ranks):
+    for said in ranks.run(2, refusals):
+        for name, text in zip(("QueueLoss", "SogCLRLoss", "ModalitiesLoss"), said, strict=True):
+            assert text.startswith(f"{name} over several processes is not implemented; with world")

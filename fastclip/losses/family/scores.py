@@ -62,7 +62,7 @@ class Scores:
         columns are constants, and the sums the mean of rows' and columns', which are equal.
         """
         constant = features.detach()
-        doubled = 2 * features - constant  # in value the features, in gradient twice
+        doubled = features + (features - constant)  # in value the features, in gradient twice
         rectangle = self._rectangle(doubled, constant, MAIN_DIAGONAL)
         _, shift, total = self._statistics(rectangle)
         halves = zip(shift.chunk(2), (total / 2).chunk(2), strict=True)
