@@ -56,6 +56,8 @@ _LOSSES = (
     "dcl_loss",
     "info_loob_loss",
     "multiple_negatives_loss",
+    "QueueLoss",
+    "SogCLRLoss",
 )
 # What each rank says; the values that it may have or, where it may have any, how a code is read.
 _FIELDS = {

@@ -106,3 +106,6 @@ class DCLLoss(FamilyLoss):
     def forward(self, z0: Tensor, z1: Tensor, logit_scale: float | Tensor | None = None) -> Tensor:
         """Return the loss; see `fastclip.dcl_loss`."""
         return dcl_loss(z0, z1, sigma=self.sigma, **self.settings(logit_scale))
+
+    def extra_repr(self) -> str:
+        return f"sigma={self.sigma}, {super().extra_repr()}"

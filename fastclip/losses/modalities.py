@@ -181,6 +181,9 @@ class ModalitiesLoss(FamilyLoss):
             return_pairs=return_pairs,
         )  # fmt: skip
 
+    def extra_repr(self) -> str:
+        return f"pairs={self.pairs}, fixed_scales={self.fixed_scales}, {super().extra_repr()}"
+
 
 def _pair_loss(
     features: Mapping[str, Tensor],

@@ -202,3 +202,7 @@ class MultipleNegativesLoss(FamilyLoss):
         """Return the loss; see `fastclip.multiple_negatives_loss`."""
         settings = self.options._asdict() | self.settings(logit_scale)
         return multiple_negatives_loss(queries, documents, hard_negatives, **settings)
+
+    def extra_repr(self) -> str:
+        options = (f"{name}={value!r}" for name, value in self.options._asdict().items())
+        return ", ".join([*options, super().extra_repr()])

@@ -41,8 +41,8 @@ class QueueLoss(FamilyLoss):
         symmetric: whether there are two directions, and two queues.
         in_batch: whether the keys of the batch's other rows are negatives too.
         options: `normalize`, `reduction`, `backend` and `workspace`, see
-            `fastclip.info_nce_loss`. `process_group` and `world_size`: several processes are
-            refused (queues would differ); world_size=1 is this process alone.
+            `fastclip.info_nce_loss`; `process_group` and `world_size`, see `fastclip.NTXentLoss`.
+            All processes of a group put the keys of all into their queues, which stay the same.
 
     Keys are kept in the dtype of the module, float32 unless it is moved (`loss.double()`), as unit
     rows if `normalize`.
@@ -90,10 +90,10 @@ class QueueLoss(FamilyLoss):
 
         Raises:
             TypeError, ValueError: as `fastclip.info_nce_loss`; D is not the queue's; features of
-                the other direction are there without `symmetric`, or are not with it.
-            NotImplementedError: the loss would be that of several processes.
+                the other direction are there without `symmetric`, or are not with it; the queues of
+                a group's processes are not equally full.
         """
-        self.refuse_several_processes()
+        settings = self.settings(logit_scale)
         named = {"query": query, "key": key}
         reverse = {"reverse_query": reverse_query, "reverse_key": reverse_key}
         queues = [self.queue]
@@ -108,19 +108,24 @@ class QueueLoss(FamilyLoss):
         )
         scale = chosen_scale(self.temperature, logit_scale, 0.07, features[0])
         scores = scores_of(
-            "queue_loss", features[0], features[1], scale, self.normalize, self.backend,
-            self.workspace, self.reduction,
+            "QueueLoss", features[0], features[1], scale, self.normalize, self.backend,
+            self.workspace, self.reduction, settings["process_group"],
         )  # fmt: skip
+        of_queue = {"size": len(self.queue.keys), "num_kept": self.queue.num_kept}
+        scores.check_same({**of_queue, "cursor": self.queue.cursor, "in_batch": self.in_batch,
+                           "symmetric": len(queues) == 2})  # fmt: skip
         pairs = list(zip(features[::2], features[1::2], queues, strict=True))
         losses = sum(self._losses(scores, *pair) for pair in pairs) / len(pairs)
         loss = scores.reduce(losses, self.reduction)
         if self.training:
             for _, keys, queue in pairs:
-                queue.put(scores.prepared(keys.detach()))
+                queue.put(scores.of_everyone(scores.prepared(keys.detach())))
         return loss
 
     def enqueue(self, key: Tensor, reverse_key: Tensor | None = None) -> None:
         """Put in keys (B, D) without a loss, for both directions with `symmetric`.
+
+        Nothing is sent to other processes: each must be given the same keys.
 
         Raises:
             TypeError, ValueError: as a call of the loss.
@@ -143,5 +148,8 @@ class QueueLoss(FamilyLoss):
             of_batch = nothing(positive)
         parts = [of_batch]
         if queue.num_kept > 0:
-            parts.append(scores.of_rows(query, queue.kept(query), paired=False)[1])
+            parts.append(scores.of_shared(query, queue.kept(query)))
         return cross_entropy_of(positive, parts)
+
+    def extra_repr(self) -> str:
+        return f"in_batch={self.in_batch}, {super().extra_repr()}"

@@ -165,7 +165,6 @@ def test_a_bare_model_gets_the_gradients_of_the_loss_it_has(ranks):
 def refusals(group):
     x = views(1, 4, 16)[0].float()
     calls = [
-        (fastclip.QueueLoss(16, 5, process_group=group), (x, x)),
         (fastclip.SogCLRLoss(9, process_group=group), (x, x, torch.arange(4))),
         (fastclip.ModalitiesLoss([("a", "b")], process_group=group), ({"a": x, "b": x},)),
     ]
@@ -180,5 +179,48 @@ def refusals(group):
 
 def test_losses_that_are_of_one_process_refuse_several(ranks):
     for said in ranks.run(2, refusals):
-        for name, text in zip(("QueueLoss", "SogCLRLoss", "ModalitiesLoss"), said, strict=True):
+        for name, text in zip(("SogCLRLoss", "ModalitiesLoss"), said, strict=True):
             assert text.startswith(f"{name} over several processes is not implemented; with world")
+
+
+def queue_steps(group, num_ranks, symmetric):
+    """The last loss of three, its gradients, and the state; of one process without a group."""
+    sizes = SIZES[:num_ranks]
+    loss = fastclip.QueueLoss(
+        16, 50, in_batch=symmetric, symmetric=symmetric, process_group=group,
+        world_size=1 if group is None else None,
+    ).double()  # fmt: skip
+    for seed in range(3):
+        features = [x.roll(seed, 0) for x in views(4 if symmetric else 2, sum(sizes), 16)]
+        if group is not None:
+            features = [x.split(sizes)[group.rank()] for x in features]
+        leaves = [x.requires_grad_() for x in features]
+        scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
+        value = loss(*leaves, logit_scale=scale)
+    return (value.detach(), torch.autograd.grad(value, [*leaves, scale])), loss.state_dict()
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_queues_of_ranks_stay_the_same(ranks, symmetric):
+    expected, state = queue_steps(None, 3, symmetric)
+    found = ranks.run(3, queue_steps, 3, symmetric)
+    check(expected, [result for result, _ in found])
+    for _, other in found:
+        assert other.keys() == state.keys()
+        assert all(torch.equal(other[name], value) for name, value in state.items())
+
+
+def unequal_queues(group):
+    x = views(1, 4, 16)[0].float()
+    loss = fastclip.QueueLoss(16, 50, process_group=group)
+    if group.rank() == 1:
+        loss.enqueue(x)
+    try:
+        return str(loss(x, x))
+    except ValueError as error:
+        return str(error)
+
+
+def test_ranks_with_other_queues_are_told_so(ranks):
+    for said in ranks.run(2, unequal_queues):
+        assert said.startswith("num_kept must be the same on ranks 0 to 1")

@@ -47,6 +47,10 @@ class Scores:
         """
         return self._of_rows(rows, cols, MAIN_DIAGONAL if paired else None)
 
+    def of_shared(self, rows: Tensor, cols: Tensor) -> Statistics:
+        """The statistics of each row's scores with columns that all processes have alike."""
+        return self._of_rows(rows, cols, None)[1]
+
     def of_both(self, rows: Tensor, cols: Tensor) -> tuple[Tensor, Statistics, Statistics]:
         """The pairs' scores (B,), and the statistics of all others: of rows, then of columns."""
         rectangle = self._rectangle(rows, cols, MAIN_DIAGONAL)
