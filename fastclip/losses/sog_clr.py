@@ -38,8 +38,8 @@ class SogCLRLoss(FamilyLoss):
         rho: margin that keeps a learned temperature from its lower end; 8.0 in FastCLIP, 0 is for
             a fixed temperature, whose loss it changes by a constant.
         options: `normalize`, `reduction` ("mean" only), `backend` and `workspace`, see
-            `fastclip.info_nce_loss`. `process_group` and `world_size`: several processes are
-            refused; world_size=1 is this process alone.
+            `fastclip.info_nce_loss`; `process_group` and `world_size`, see `fastclip.NTXentLoss`.
+            All processes of a group keep the averages of all samples, which stay the same.
 
     Source:
         Yuan et al. 2022, arXiv:2202.12387, Algorithm 1; Wei et al. 2024, arXiv:2407.01445 (FastCLIP
@@ -87,16 +87,16 @@ class SogCLRLoss(FamilyLoss):
         Args:
             image_features: (B, D), B >= 2, float32, bfloat16, float16 or float64, any strides.
             text_features: (B, D), same dtype and device.
-            indices: (B,) int64, which sample each pair is: different ones, 0 <= index <
-                num_samples. On the CPU checking them is free; on a GPU it waits for the device.
+            indices: (B,) int64, which sample each pair is: 0 <= index < num_samples, different ones
+                in the batch of all processes. They are checked: on a GPU that waits for the device,
+                unless they are on the CPU.
             logit_scale: number or one-element tensor, > 0, in the place of 1 / temperature.
 
         Raises:
             TypeError, ValueError: as `fastclip.info_nce_loss`; `indices` are of another length or
                 dtype, out of range or not different; one pair alone; `gamma` was set out of range.
-            NotImplementedError: the loss would be that of several processes.
         """
-        self.refuse_several_processes()
+        group = self.settings(logit_scale)["process_group"]
         self._check_gamma()
         image_features, text_features = checked_features(
             {"image_features": image_features, "text_features": text_features}
@@ -104,20 +104,26 @@ class SogCLRLoss(FamilyLoss):
         self._check_indices(indices, image_features)
         scale = chosen_scale(self.temperature, logit_scale, 0.07, image_features)
         scores = scores_of(
-            "sog_clr_loss", image_features, text_features, scale, self.normalize, self.backend,
-            self.workspace,
+            "SogCLRLoss", image_features, text_features, scale, self.normalize, self.backend,
+            self.workspace, process_group=group,
         )  # fmt: skip
-        scores.check_negatives(image_features)
+        num_others = scores.check_negatives(image_features) - 1
+        num_samples = self.log_u.shape[1]
+        scores.check_same({"num_samples": num_samples, "gamma": self.gamma, "rho": self.rho})
+        all_indices = scores.of_everyone(indices.to(image_features.device))
+        _check_different(all_indices if group is not None else indices)
         positive, *of_sides = scores.of_both(image_features, text_features)
         log_sums = torch.stack([log_sum_exp([part]) for part in of_sides])  # (2, B)
-        log_g = log_sums - positive - math.log(len(image_features) - 1)
+        log_g = log_sums - positive - math.log(num_others)
         places = indices.to(self.log_u.device)
         log_u = self._averaged(log_g.detach(), places)
         # g / u is 1 / gamma at most.
         ratio = (log_g - log_u).exp()
-        loss = (self.rho + (log_u + (ratio - ratio.detach())).mean()) / scores.logit_scale
+        of_samples = (log_u + (ratio - ratio.detach())).mean(0)
+        loss = (self.rho + scores.reduce(of_samples, "mean")) / scores.logit_scale
         if self.training:
-            self.log_u[:, places] = log_u.to(self.log_u.dtype)
+            everyone = scores.of_everyone(log_u.T.contiguous()).T.to(self.log_u)
+            self.log_u[:, all_indices.to(self.log_u.device)] = everyone
         return loss
 
     def _averaged(self, log_g: Tensor, places: Tensor) -> Tensor:  # (2, B)
@@ -132,23 +138,24 @@ class SogCLRLoss(FamilyLoss):
             raise ValueError(f"gamma must be above 0 and at most 1, got {self.gamma}")
 
     def _check_indices(self, indices: Tensor, features: Tensor) -> None:
-        if isinstance(indices, Tensor) and indices.device.type == "cpu":
-            check_labels("indices", indices, features.detach()[:, :0].cpu())
-        else:
-            check_labels("indices", indices, features)
+        is_on_cpu = isinstance(indices, Tensor) and indices.device.type == "cpu"
+        check_labels("indices", indices, torch.empty(len(features), 0) if is_on_cpu else features)
         num_samples = self.log_u.shape[1]
-        ordered = indices.sort().values
-        least, largest = ordered[[0, -1]].tolist()
+        least, largest = (int(x) for x in indices.aminmax())
         if least < 0 or largest >= num_samples:
             raise ValueError(
                 f"indices must be at least 0 and below num_samples {num_samples}, "
                 f"got {least} to {largest}"
             )
-        if (ordered[1:] == ordered[:-1]).any():
-            raise ValueError("indices must be different, but a sample is in the batch twice")
 
     def extra_repr(self) -> str:
         num_samples = self.log_u.shape[1]
         return f"num_samples={num_samples}, gamma={self.gamma}, rho={self.rho}, " + (
             super().extra_repr()
         )
+
+
+def _check_different(indices: Tensor) -> None:
+    ordered = indices.sort().values
+    if (ordered[1:] == ordered[:-1]).any():
+        raise ValueError("indices must be different, but a sample is in the batch twice")

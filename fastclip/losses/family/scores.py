@@ -80,13 +80,15 @@ class Scores:
         """The features as they are multiplied: unit rows if `normalize`, float32 or float64."""
         return prepared_rows(features, self.normalize)
 
-    def check_negatives(self, features: Tensor) -> None:
-        """Raise ValueError if the batch, of all processes, has one row only."""
-        if self._num_rows(features) < 2:
+    def check_negatives(self, features: Tensor) -> int:
+        """How many rows the batch of all processes has; ValueError if it is one only."""
+        num = self._num_rows(features)
+        if num < 2:
             raise ValueError(
                 "one pair alone has no negatives, and no loss whose denominator they are: "
                 "B must be at least 2"
             )
+        return num
 
     def check_same(self, options: dict[str, float]) -> None:
         """Raise ValueError if another process was given another of these named numbers."""
