@@ -11,7 +11,7 @@ from fastclip.backends.normalization import compute_dtype
 from fastclip.functional import clip_loss
 from fastclip.losses.family.common_rows import (
     Pair,
-    check_modalities,
+    checked_modalities,
     checked_pairs,
     common_rows,
     numbered,
@@ -88,7 +88,7 @@ def modalities_loss(
         ...     masks={"audio": has_sound})
     """
     pairs = checked_pairs(pairs)
-    check_modalities(features, pairs)
+    features = checked_modalities(features, pairs)
     numbers, features = numbered(features, masks or {}, indices or {})
     first = next(iter(features.values()))
     scales = _scales_of(pairs, temperature, logit_scale, first)

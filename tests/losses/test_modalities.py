@@ -143,6 +143,7 @@ TWO = dict(image=X, text=X)
          "image and text must have the same B"),
         (dict(image=X, text=X[:, 1:]), {}, ValueError, "image and text must have the same D"),
         (dict(image=X, text=X.double()), {}, ValueError, "image and text must have the same dtype"),
+        (dict(image=X, text=None), {}, TypeError, r"text must be a torch\.Tensor, got NoneType"),
         ({}, {}, TypeError, "features must be a dict of at least one"),
         (TWO, dict(pairs=[]), ValueError, "pairs must be different pairs"),
         (TWO, dict(pairs=[("image", "image")]), ValueError, "pairs must be different pairs"),
@@ -174,3 +175,11 @@ def test_bad_options_of_the_module_are_named():
         fastclip.ModalitiesLoss(PAIRS, logit_scale=torch.tensor(1.0))
     with pytest.raises(ValueError, match="reduction must be 'mean'"):
         fastclip.ModalitiesLoss(PAIRS, reduction="none")
+
+
+def test_under_autocast_towers_may_end_in_two_dtypes():
+    x, y = (x.float() for x in views(2, N, D))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = fastclip.modalities_loss(dict(image=x, text=y.bfloat16()), PAIRS)
+    expected = fastclip.modalities_loss(dict(image=x, text=y.bfloat16().float()), PAIRS)
+    torch.testing.assert_close(mixed, expected)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from fastclip.losses.family.inputs import check_labels
+from fastclip.losses.family.inputs import check_labels, checked_features
 from fastclip.ops import validation
 
 Pair = tuple[str, str]
@@ -48,16 +48,17 @@ def checked_pairs(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return found
 
 
-def check_modalities(features: Mapping[str, Tensor], pairs: Sequence[Pair]) -> None:
-    """Raise if features disagree with each other, or a modality is in no pair."""
+def checked_modalities(features: Mapping[str, Tensor], pairs: Sequence[Pair]) -> dict[str, Tensor]:
+    """The features, of one dtype; raise if they disagree, or a modality is in no pair."""
     if not isinstance(features, Mapping) or not features:
         raise TypeError("features must be a dict of at least one modality's name and features")
-    (first, one), *_ = features.items()
     for name, x in features.items():
-        validation.check_matrix(name, x)
-        validation.check_alike((first, one), (name, x), same_length=False)
+        validation.check_matrix(name, x)  # None is no absence: what is absent is not in the dict
+    found = dict(zip(features, checked_features({}, **features), strict=True))
+    for name in found:
         if not any(name in pair for pair in pairs):
             raise ValueError(f"the modality {name!r} is in none of the pairs {pairs}")
+    return found
 
 
 def numbered(

@@ -7,7 +7,7 @@ from fastclip.ops import validation
 
 
 def checked_features(
-    same_length: dict[str, Tensor], **others: Tensor | None
+    same_length: dict[str, Tensor], /, **others: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     """The features, of one dtype; under autocast those of a loss may come in several.
 
