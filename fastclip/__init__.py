@@ -44,6 +44,26 @@ if TYPE_CHECKING:
         build_zero_shot_classifier_legacy as build_zero_shot_classifier_legacy,
     )
     from fastclip.losses.create import create_loss as create_loss
+    from fastclip.losses.dcl import DCLLoss as DCLLoss
+    from fastclip.losses.dcl import dcl_loss as dcl_loss
+    from fastclip.losses.info_loob import InfoLOOBLoss as InfoLOOBLoss
+    from fastclip.losses.info_loob import info_loob_loss as info_loob_loss
+    from fastclip.losses.info_nce import InfoNCELoss as InfoNCELoss
+    from fastclip.losses.info_nce import info_nce_loss as info_nce_loss
+    from fastclip.losses.modalities import ModalitiesLoss as ModalitiesLoss
+    from fastclip.losses.modalities import modalities_loss as modalities_loss
+    from fastclip.losses.multiple_negatives import MultipleNegativesLoss as MultipleNegativesLoss
+    from fastclip.losses.multiple_negatives import (
+        multiple_negatives_loss as multiple_negatives_loss,
+    )
+    from fastclip.losses.nt_xent import NTXentLoss as NTXentLoss
+    from fastclip.losses.nt_xent import nt_xent_loss as nt_xent_loss
+    from fastclip.losses.queue import QueueLoss as QueueLoss
+    from fastclip.losses.sog_clr import SogCLRLoss as SogCLRLoss
+    from fastclip.losses.sup_con import SupConLoss as SupConLoss
+    from fastclip.losses.sup_con import sup_con_loss as sup_con_loss
+    from fastclip.losses.uni_cl import UniCLLoss as UniCLLoss
+    from fastclip.losses.uni_cl import uni_cl_loss as uni_cl_loss
     from fastclip.models.checkpoints.load import load_checkpoint as load_checkpoint
     from fastclip.models.checkpoints.write import save_pretrained as save_pretrained
     from fastclip.models.clip import CLIP as CLIP
@@ -111,6 +131,16 @@ _LATER = {
         "build_zero_shot_classifier", "build_zero_shot_classifier_legacy",
     ),
     "fastclip.losses.create": ("create_loss",),
+    "fastclip.losses.dcl": ("DCLLoss", "dcl_loss"),
+    "fastclip.losses.info_loob": ("InfoLOOBLoss", "info_loob_loss"),
+    "fastclip.losses.info_nce": ("InfoNCELoss", "info_nce_loss"),
+    "fastclip.losses.modalities": ("ModalitiesLoss", "modalities_loss"),
+    "fastclip.losses.multiple_negatives": ("MultipleNegativesLoss", "multiple_negatives_loss"),
+    "fastclip.losses.nt_xent": ("NTXentLoss", "nt_xent_loss"),
+    "fastclip.losses.queue": ("QueueLoss",),
+    "fastclip.losses.sog_clr": ("SogCLRLoss",),
+    "fastclip.losses.sup_con": ("SupConLoss", "sup_con_loss"),
+    "fastclip.losses.uni_cl": ("UniCLLoss", "uni_cl_loss"),
     "fastclip.models.checkpoints.load": ("load_checkpoint",),
     "fastclip.models.checkpoints.write": ("save_pretrained",),
     "fastclip.models.clip": ("CLIP",),

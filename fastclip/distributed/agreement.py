@@ -47,9 +47,23 @@ def _number(bits: int) -> str:
     return "a tensor" if math.isnan(value) else str(value)
 
 
+_LOSSES = (
+    "clip_loss",
+    "siglip_loss",
+    "info_nce_loss",
+    "info_nce_loss with negative_keys",
+    "nt_xent_loss",
+    "sup_con_loss",
+    "uni_cl_loss",
+    "dcl_loss",
+    "info_loob_loss",
+    "multiple_negatives_loss",
+    "QueueLoss",
+    "SogCLRLoss",
+)
 # What each rank says; the values that it may have or, where it may have any, how a code is read.
 _FIELDS = {
-    "the loss": ("clip_loss", "siglip_loss"),
+    "the loss": _LOSSES,
     "schedule": LOSS_SCHEDULES,
     "normalize": _YES_NO,
     "return_stats": _YES_NO,

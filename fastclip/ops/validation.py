@@ -16,28 +16,10 @@ _LARGEST = sys.float_info.max
 
 
 def check_features(image_features: Tensor, text_features: Tensor) -> None:
-    _check_matrix("image_features", image_features, "(B, D)")
-    _check_matrix("text_features", text_features, "(B, D)")
-    if image_features.shape[1] != text_features.shape[1]:
-        raise ValueError(
-            "image_features and text_features must have the same D, got shapes "
-            f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
-        )
-    if image_features.shape[0] != text_features.shape[0]:
-        raise ValueError(
-            "image_features and text_features must have the same B, got shapes "
-            f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
-        )
-    if image_features.dtype != text_features.dtype:
-        raise ValueError(
-            "image_features and text_features must have the same dtype, got "
-            f"{image_features.dtype} and {text_features.dtype}"
-        )
-    if image_features.device != text_features.device:
-        raise ValueError(
-            "image_features and text_features must be on the same device, got "
-            f"{image_features.device} and {text_features.device}"
-        )
+    image, text = ("image_features", image_features), ("text_features", text_features)
+    for name, features in (image, text):
+        check_matrix(name, features)
+    check_alike(image, text)
 
 
 def check_extra_text_features(extra: Tensor, image_features: Tensor) -> None:
@@ -48,7 +30,7 @@ def check_extra_text_features(extra: Tensor, image_features: Tensor) -> None:
             f"{name} must have shape (H, D), one pool for all images, got {tuple(extra.shape)}; "
             ".flatten(0, 1) makes it of H texts per pair"
         )
-    _check_matrix(name, extra, "(H, D)")
+    check_matrix(name, extra, "(H, D)")
     for what, own, of_images in (
         ("D", extra.shape[1], image_features.shape[1]),
         ("dtype", extra.dtype, image_features.dtype),
@@ -60,7 +42,8 @@ def check_extra_text_features(extra: Tensor, image_features: Tensor) -> None:
             )
 
 
-def _check_matrix(name: str, features: Tensor, shape: str) -> None:
+def check_matrix(name: str, features: Tensor, shape: str = "(B, D)") -> None:
+    """Raise if `features` are not of this shape, dense and of a dtype that losses take."""
     if not isinstance(features, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
     if not is_dense(features):
@@ -73,6 +56,23 @@ def _check_matrix(name: str, features: Tensor, shape: str) -> None:
         raise ValueError(
             f"{name} must be dense float32, bfloat16, float16 or float64, got {features.dtype}"
         )
+
+
+def check_alike(
+    one: tuple[str, Tensor], other: tuple[str, Tensor], same_length: bool = True
+) -> None:
+    """Raise if two named features differ in D, B (if `same_length`), dtype or device."""
+    names = f"{one[0]} and {other[0]}"
+    a, b = one[1], other[1]
+    shapes = f"got shapes {tuple(a.shape)} and {tuple(b.shape)}"
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"{names} must have the same D, {shapes}")
+    if same_length and a.shape[0] != b.shape[0]:
+        raise ValueError(f"{names} must have the same B, {shapes}")
+    if a.dtype != b.dtype:
+        raise ValueError(f"{names} must have the same dtype, got {a.dtype} and {b.dtype}")
+    if a.device != b.device:
+        raise ValueError(f"{names} must be on the same device, got {a.device} and {b.device}")
 
 
 def is_dense(value: Tensor) -> bool:
@@ -148,6 +148,10 @@ def check_options(logit_scale: float | Tensor, reduction: str, workspace: int | 
         )
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
+    check_workspace(workspace)
+
+
+def check_workspace(workspace: int | None) -> None:
     if workspace is None:
         return
     if isinstance(workspace, bool) or not isinstance(workspace, int):

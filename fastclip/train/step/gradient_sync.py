@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastclip.distributed.groups import find_group, several_processes
 from fastclip.losses.clip import ClipLoss
+from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.train.step.gradient_average import average_gradients
 from fastclip.train.weights.sharding import group_of, is_sharded, is_share
@@ -142,7 +143,7 @@ class GradientSync:
         groups = [
             find_group(part.rank, part.world_size, part.process_group)
             for part in parts
-            if isinstance(part, ClipLoss | SigLipLoss)
+            if isinstance(part, ClipLoss | SigLipLoss | FamilyLoss)
         ]
         if not groups:
             # Processes that average by themselves may have nothing to do with each other.

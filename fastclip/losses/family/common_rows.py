@@ -1,0 +1,87 @@
+"""Modalities of which some samples are missing, and the rows of samples that two of them have."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fastclip.losses.family.inputs import check_labels, checked_features
+from fastclip.ops import validation
+
+Pair = tuple[str, str]
+
+
+def common_rows(
+    numbers: Tensor | None,  # (n,) int64, sorted
+    other_numbers: Tensor | None,  # (m,) int64, sorted
+    length: int,
+    other_length: int,
+) -> tuple[Tensor, Tensor] | None:
+    """The rows of either set whose sample the other has too, in order; None if all rows are.
+
+    Args:
+        numbers, other_numbers: of the samples of the rows; None is 0, 1, ...
+        length, other_length: n and m.
+    """
+    if numbers is None and other_numbers is None and length == other_length:
+        return None
+    device = next((x.device for x in (numbers, other_numbers) if x is not None), None)
+    if numbers is None:
+        numbers = torch.arange(length, device=device)
+    if other_numbers is None:
+        other_numbers = torch.arange(other_length, device=device)
+    return (
+        torch.isin(numbers, other_numbers, assume_unique=True).nonzero()[:, 0],
+        torch.isin(other_numbers, numbers, assume_unique=True).nonzero()[:, 0],
+    )
+
+
+def checked_pairs(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """The pairs as tuples; TypeError or ValueError if they are not different pairs of names."""
+    found = tuple(tuple(pair) for pair in pairs)
+    for pair in found:
+        if len(pair) != 2 or not all(isinstance(name, str) for name in pair):
+            raise TypeError(f"pairs must be pairs of names, got {pair}")
+    distinct = {frozenset(pair) for pair in found}
+    if not found or len(distinct) < len(found) or any(len(pair) == 1 for pair in distinct):
+        raise ValueError(f"pairs must be different pairs of two modalities, got {found}")
+    return found
+
+
+def checked_modalities(features: Mapping[str, Tensor], pairs: Sequence[Pair]) -> dict[str, Tensor]:
+    """The features, of one dtype; raise if they disagree, or a modality is in no pair."""
+    if not isinstance(features, Mapping) or not features:
+        raise TypeError("features must be a dict of at least one modality's name and features")
+    for name, x in features.items():
+        validation.check_matrix(name, x)  # None is no absence: what is absent is not in the dict
+    found = dict(zip(features, checked_features({}, **features), strict=True))
+    for name in found:
+        if not any(name in pair for pair in pairs):
+            raise ValueError(f"the modality {name!r} is in none of the pairs {pairs}")
+    return found
+
+
+def numbered(
+    features: Mapping[str, Tensor], masks: Mapping[str, Tensor], indices: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor | None], dict[str, Tensor]]:
+    """The numbers of the samples that each modality has, increasing or None for all, and these."""
+    for name in (*masks, *indices):
+        if name not in features:
+            raise ValueError(f"there are masks or indices, but no features, of {name!r}")
+        if name in masks and name in indices:
+            raise ValueError(f"only one of masks and indices can be given for {name!r}")
+    whole = [(name, x) for name, x in features.items() if name not in indices]
+    for other in whole[1:]:
+        validation.check_alike(whole[0], other)
+    numbers, found = dict.fromkeys(features), dict(features)
+    for name, mask in masks.items():
+        check_labels(f"masks[{name!r}]", mask, features[name], torch.bool)
+        numbers[name] = mask.nonzero()[:, 0]
+        found[name] = features[name][numbers[name]]
+    for name, of_samples in indices.items():
+        check_labels(f"indices[{name!r}]", of_samples, features[name])
+        numbers[name], order = of_samples.sort()
+        if (numbers[name][1:] == numbers[name][:-1]).any():
+            raise ValueError(f"indices[{name!r}] must be different, but one is there twice")
+        found[name] = features[name][order]
+    return numbers, found

@@ -1,0 +1,62 @@
+"""The keys of the last batches, as constants, with their place in the state of a module."""
+
+import torch
+from torch import Tensor, nn
+
+
+class KeyQueue(nn.Module):
+    """The last `size` keys that were put in, whose dtype and device are those of the module.
+
+    The state dict has `keys` (size, dim) and, as the extra state, where the next key goes and how
+    many there are. It is complete: a queue that is loaded goes on to the bit.
+
+    Args:
+        dim: D of a key.
+        size: how many keys are kept.
+    """
+
+    keys: Tensor
+
+    def __init__(self, dim: int, size: int) -> None:
+        super().__init__()
+        for name, value in (("dim", dim), ("size", size)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+            if value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}")
+        self.register_buffer("keys", torch.zeros(size, dim))
+        self.cursor = 0
+        self.num_kept = 0
+
+    def kept(self, like: Tensor) -> Tensor:
+        """The keys, (num_kept, D), in the dtype of `like`; it does not matter which is which."""
+        return self.keys[: self.num_kept].to(like.dtype)
+
+    def put(self, keys: Tensor) -> None:
+        """Put in the rows of `keys` (B, D), in the place of the oldest."""
+        size = len(self.keys)
+        keys = keys.detach()
+        first = self.cursor + max(0, len(keys) - size)
+        places = torch.arange(first, self.cursor + len(keys), device=self.keys.device) % size
+        newest = keys[-size:].to(self.keys.dtype)
+        # Into a copy: the backward of the loss may still need the keys that it was computed with.
+        self.keys = self.keys.index_copy(0, places, newest)
+        self.cursor = (self.cursor + len(keys)) % size
+        self.num_kept = min(size, self.num_kept + len(keys))
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor([self.cursor, self.num_kept])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        cursor, num_kept = state.tolist()
+        size = len(self.keys)
+        if not (0 <= cursor < size and 0 <= num_kept <= size):
+            raise ValueError(
+                f"the state of a queue of {size} keys cannot have its cursor at {cursor} "
+                f"and {num_kept} keys"
+            )
+        self.cursor, self.num_kept = cursor, num_kept
+
+    def extra_repr(self) -> str:
+        size, dim = self.keys.shape
+        return f"dim={dim}, size={size}, num_kept={self.num_kept}"

@@ -1,0 +1,75 @@
+"""What the modules of the family share: the options of a loss, kept."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup
+
+from fastclip.distributed.groups import check_membership, find_group
+
+
+class FamilyLoss(nn.Module):
+    """Base of the losses whose function takes `temperature`, `logit_scale` and the options below.
+
+    Args:
+        temperature: divides the scores; None is the function's default. With one, a call with a
+            `logit_scale` is refused: they are one number by two names.
+        normalize: whether features are divided by their norms first.
+        reduction: "mean", "sum" or "none".
+        backend, workspace: see `fastclip.clip_loss`.
+        process_group: the processes that share a loss; None is torch.distributed's default group,
+            if it is initialised.
+        world_size: 1 is this process alone, whatever is initialised. Otherwise it is checked.
+
+    Raises:
+        TypeError, ValueError: as `fastclip.ClipLoss`.
+    """
+
+    rank = None  # of the process, whatever it is; `ClipLoss` may be told
+
+    def __init__(
+        self,
+        temperature: float | Tensor | None = None,
+        *,
+        normalize: bool = True,
+        reduction: str = "mean",
+        backend: str = "auto",
+        workspace: int | None = None,
+        process_group: ProcessGroup | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_membership(None, world_size, process_group)
+        self.temperature = temperature
+        self.normalize = normalize
+        self.reduction = reduction
+        self.backend = backend
+        self.workspace = workspace
+        self.process_group = process_group
+        self.world_size = world_size
+
+    def refuse_several_processes(self) -> None:
+        """Raise NotImplementedError if the loss would be that of several processes."""
+        if find_group(None, self.world_size, self.process_group) is not None:
+            raise NotImplementedError(
+                f"{type(self).__name__} over several processes is not implemented; with "
+                "world_size=1 it is the loss of this process alone"
+            )
+
+    def settings(self, logit_scale: float | Tensor | None) -> dict[str, Any]:
+        """The function's options at a call with this `logit_scale`."""
+        return {
+            "temperature": self.temperature,
+            "logit_scale": logit_scale,
+            "normalize": self.normalize,
+            "reduction": self.reduction,
+            "backend": self.backend,
+            "workspace": self.workspace,
+            "process_group": find_group(None, self.world_size, self.process_group),
+        }
+
+    def extra_repr(self) -> str:
+        return (
+            f"temperature={self.temperature}, normalize={self.normalize}, "
+            f"reduction={self.reduction!r}, backend={self.backend!r}, workspace={self.workspace}"
+        )

@@ -1,0 +1,49 @@
+"""From what a loss was called with to its `Scores`."""
+
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from fastclip.distributed.groups import several_processes
+from fastclip.losses.family.scores import Scores
+from fastclip.ops import validation
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def scores_of(
+    loss: str,
+    features: Tensor,
+    other_features: Tensor,
+    scale: float | Tensor,
+    normalize: bool,
+    backend: str,
+    workspace: int | None,
+    reduction: str = "mean",
+    process_group: ProcessGroup | None = None,
+) -> Scores:
+    """How the scores of a loss are computed, by this process or by several.
+
+    Args:
+        loss: its name, on which all processes must agree.
+        features, other_features: (B, D), of which all processes must have a gradient or none.
+        scale: from `chosen_scale`.
+        normalize, backend, workspace, reduction, process_group: as a loss was given them.
+
+    Raises:
+        TypeError, ValueError: an option has no meaning, or `reduction` is not "mean" with a group.
+    """
+    validation.check_workspace(workspace)
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
+    group = several_processes(process_group)
+    scale_tensor = validation.scalar_tensor("logit_scale", scale, features)
+    if group is None:
+        return Scores(scale_tensor, normalize, backend, workspace)
+    if reduction != "mean":
+        raise ValueError(f"reduction must be 'mean' with a process_group, got {reduction!r}")
+    # Imported here, because it brings the compiler with it: 0.9 s.
+    from fastclip.losses.family.over_ranks import scores_over_ranks
+
+    return scores_over_ranks(
+        loss, (features, other_features), scale, scale_tensor, normalize, backend, workspace, group
+    )

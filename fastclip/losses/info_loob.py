@@ -1,0 +1,87 @@
+"""InfoLOOB, "leave one out bound": CLIP's loss whose denominators have no positive."""
+
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from fastclip.losses.family.inputs import checked_features, chosen_scale
+from fastclip.losses.family.module import FamilyLoss
+from fastclip.losses.family.prepare import scores_of
+from fastclip.losses.family.scores import log_sum_exp
+
+
+def info_loob_loss(
+    image_features: Tensor,
+    text_features: Tensor,
+    temperature: float | Tensor | None = None,
+    *,
+    logit_scale: float | Tensor | None = None,
+    normalize: bool = True,
+    reduction: str = "mean",
+    backend: str = "auto",
+    workspace: int | None = None,
+    process_group: ProcessGroup | None = None,
+) -> Tensor:
+    """The log-sum-exp of a pair's negatives minus its own score, from images to texts and back.
+
+        score_ij = cos(image_i, text_j) / temperature
+        loss_i   = (log(sum over j != i of exp(score_ij)) - score_ii
+                  + log(sum over j != i of exp(score_ji)) - score_ii) / 2
+
+    The loss has no lower bound of 0. Its scores are never held: extra memory is O(B).
+
+    Args:
+        image_features: (B, D), float32, bfloat16, float16 or float64, any strides.
+        text_features: (B, D), same dtype and device.
+        temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
+            1 / 30 unless there is a `logit_scale`.
+        logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
+        reduction: "mean" over the pairs, "sum", or "none".
+
+    Returns:
+        float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
+
+    Raises:
+        As `fastclip.info_nce_loss`; and ValueError for one pair only, which has no negatives.
+
+    Source:
+        Fürst et al. 2022, arXiv:2110.11316. CLOOB takes it of retrieved features, and multiplies by
+        the temperature.
+
+    Example:
+        >>> loss = fastclip.info_loob_loss(images, texts, logit_scale=30.0)
+    """
+    image_features, text_features = checked_features(
+        {"image_features": image_features, "text_features": text_features}
+    )
+    scale = chosen_scale(temperature, logit_scale, 1 / 30, image_features)
+    scores = scores_of(
+        "info_loob_loss", image_features, text_features, scale, normalize, backend, workspace,
+        reduction, process_group,
+    )  # fmt: skip
+    scores.check_negatives(image_features)
+    positive, of_images, of_texts = scores.of_both(image_features, text_features)
+    losses = (log_sum_exp([of_images]) + log_sum_exp([of_texts])) / 2 - positive
+    return scores.reduce(losses, reduction)
+
+
+class InfoLOOBLoss(FamilyLoss):
+    """`fastclip.info_loob_loss` as a module, called with (image_features, text_features).
+
+    Args:
+        temperature: number or one-element tensor; None is 1 / 30, unless a call has a logit_scale.
+        normalize, reduction, backend, workspace: see `fastclip.info_loob_loss`.
+        process_group: None is torch.distributed's default group, if it is initialised.
+        world_size: 1 is this process alone, whatever is initialised.
+
+    Example:
+        >>> loss = fastclip.InfoLOOBLoss()(images, texts, model.logit_scale.exp())
+    """
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss; see `fastclip.info_loob_loss`."""
+        return info_loob_loss(image_features, text_features, **self.settings(logit_scale))

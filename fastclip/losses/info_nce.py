@@ -1,0 +1,102 @@
+"""InfoNCE in one direction: each query finds its own key among others."""
+
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from fastclip.losses.family.inputs import checked_features, chosen_scale
+from fastclip.losses.family.module import FamilyLoss
+from fastclip.losses.family.prepare import scores_of
+from fastclip.losses.family.scores import cross_entropy_of
+
+
+def info_nce_loss(
+    query: Tensor,
+    positive_key: Tensor,
+    negative_keys: Tensor | None = None,
+    temperature: float | Tensor | None = None,
+    *,
+    logit_scale: float | Tensor | None = None,
+    normalize: bool = True,
+    reduction: str = "mean",
+    backend: str = "auto",
+    workspace: int | None = None,
+    process_group: ProcessGroup | None = None,
+) -> Tensor:
+    """Cross-entropy of each query's own key among the keys of others.
+
+        score(x, y) = cos(x, y) / temperature
+        loss_i      = log(1 + sum_j exp(score(query_i, negative_j) - score(query_i, positive_i)))
+
+    The negatives of query i are the positive keys of all other queries or, if `negative_keys` are
+    given, those and no others. The scores are never held: extra memory is O(B), or O(B D) for what
+    is normalised outside of a backend.
+
+    Args:
+        query: (B, D), float32, bfloat16, float16 or float64, any strides.
+        positive_key: (B, D), same dtype and device; row i is the key of query i.
+        negative_keys: (K, D), same dtype and device, shared by all queries; or None.
+        temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
+            0.07 unless there is a `logit_scale`.
+        logit_scale: number or one-element tensor, > 0: 1 / temperature, as CLIP learns it.
+        normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
+        reduction: "mean", "sum" or "none".
+        backend, workspace: see `fastclip.clip_loss`.
+        process_group: None is this process alone. With a group the queries of all its processes
+            are one batch, as in `fastclip.clip_loss`: the keys of all are negatives of each
+            other, and `negative_keys`, of which each may have another number, are shared.
+
+    Returns:
+        float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: shapes, dtypes or devices disagree, an input is empty, `temperature` and
+            `logit_scale` are both given or not positive, a name is unknown, the reduction over a
+            group is not "mean", or the processes of a group disagree.
+        RuntimeError: as `fastclip.clip_loss`.
+
+    Source:
+        van den Oord et al. 2018, arXiv:1807.03748, Equation 4; He et al. 2020, arXiv:1911.05722,
+        Equation 1. The call is that of PyTorch's pull request 195380.
+
+    Example:
+        >>> loss = fastclip.info_nce_loss(queries, documents, temperature=0.05)
+    """
+    query, positive_key, negative_keys = checked_features(
+        {"query": query, "positive_key": positive_key}, negative_keys=negative_keys
+    )
+    scale = chosen_scale(temperature, logit_scale, 0.07, query)
+    name = "info_nce_loss" if negative_keys is None else "info_nce_loss with negative_keys"
+    scores = scores_of(
+        name, query, positive_key, scale, normalize, backend, workspace, reduction, process_group
+    )
+    if negative_keys is None:
+        positive, negatives = scores.of_rows(query, positive_key)
+    else:
+        positive = scores.of_pairs(query, positive_key)
+        _, negatives = scores.of_rows(query, negative_keys, paired=False)
+    return scores.reduce(cross_entropy_of(positive, [negatives]), reduction)
+
+
+class InfoNCELoss(FamilyLoss):
+    """`fastclip.info_nce_loss` as a module, with the call that PyTorch's pull request 195380 has.
+
+    Args:
+        temperature: number or one-element tensor; None is 0.07, unless a call has a logit_scale.
+        normalize, reduction, backend, workspace: see `fastclip.info_nce_loss`.
+        process_group: None is torch.distributed's default group, if it is initialised.
+        world_size: 1 is this process alone, whatever is initialised.
+
+    Example:
+        >>> loss = fastclip.InfoNCELoss(temperature=0.07)(queries, documents)
+    """
+
+    def forward(
+        self,
+        query: Tensor,
+        positive_key: Tensor,
+        negative_keys: Tensor | None = None,
+        logit_scale: float | Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss; see `fastclip.info_nce_loss`."""
+        return info_nce_loss(query, positive_key, negative_keys, **self.settings(logit_scale))

@@ -1,0 +1,221 @@
+"""Several modalities of the same samples, of which some may be missing, in pairs: ImageBind."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fastclip.backends.normalization import compute_dtype
+from fastclip.functional import clip_loss
+from fastclip.losses.family.common_rows import (
+    Pair,
+    checked_modalities,
+    checked_pairs,
+    common_rows,
+    numbered,
+)
+from fastclip.losses.family.inputs import chosen_scale
+from fastclip.losses.family.module import FamilyLoss
+
+Scale = float | Tensor
+
+
+class PairLoss(NamedTuple):
+    """The loss of one pair of modalities, (), and of how many samples."""
+
+    loss: Tensor
+    num_samples: int
+
+
+def modalities_loss(
+    features: Mapping[str, Tensor],
+    pairs: Sequence[Pair],
+    temperature: Scale | None = None,
+    *,
+    logit_scale: Scale | Mapping[Pair, Scale] | None = None,
+    masks: Mapping[str, Tensor] | None = None,
+    indices: Mapping[str, Tensor] | None = None,
+    normalize: bool = True,
+    backend: str = "auto",
+    workspace: int | None = None,
+    return_pairs: bool = False,
+) -> Tensor | tuple[Tensor, dict[Pair, PairLoss]]:
+    """The mean over pairs of modalities of CLIP's loss between the samples that have both.
+
+        loss = mean over the pairs with samples of clip_loss(a, b, logit_scale of (a, b))
+
+    A pair that no sample has both modalities of, or one of whose modalities is not in `features`,
+    counts 0 and is left out of the mean; the mean over no pair is 0, with gradients of 0. No scores
+    are held: extra memory is O(B D) per pair. Which samples a pair has is found out on the device
+    and waited for, unless no modality has a mask or indices.
+
+    Args:
+        features: name of a modality to its features (B, D), all of one D, dtype and device,
+            float32, bfloat16, float16 or float64.
+        pairs: pairs of names. ImageBind's are ("image", other) for each other modality.
+        temperature: number or one-element tensor, > 0, of all pairs; None is 0.07 unless there is a
+            `logit_scale`.
+        logit_scale: number or one-element tensor, > 0: 1 / temperature; or those of each pair.
+        masks: name to (B,) bool: False marks rows of that modality whose sample does not have it;
+            they are not looked at.
+        indices: name to (B,) int64: which sample each row is of, all different. The rows of
+            modalities without are of the samples 0, 1, ... of the batch.
+        normalize, backend, workspace: see `fastclip.clip_loss`.
+        return_pairs: also return the loss and the number of samples of each pair.
+
+    Returns:
+        float32 tensor (float64 for float64 features) of shape (); with `return_pairs` a tuple of
+        it and a dict of each pair's `PairLoss`.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: no pair is given, one twice or of a modality with itself; a modality is in no
+            pair; modalities without indices have different B; shapes, dtypes or devices
+            disagree; a mask or indices are of a modality that is not there, or both are given for
+            one; indices are not different; `temperature` and `logit_scale` are both given; a pair
+            has no scale.
+
+    Source:
+        Girdhar et al. 2023, arXiv:2305.05665, Equation 1; the mean of both directions here.
+
+    Example:
+        >>> pairs = [("image", "text"), ("image", "audio")]
+        >>> loss = fastclip.modalities_loss(
+        ...     {"image": images, "text": texts, "audio": sounds}, pairs,
+        ...     logit_scale={pairs[0]: model.logit_scale.exp(), pairs[1]: 20.0},
+        ...     masks={"audio": has_sound})
+    """
+    pairs = checked_pairs(pairs)
+    features = checked_modalities(features, pairs)
+    numbers, features = numbered(features, masks or {}, indices or {})
+    first = next(iter(features.values()))
+    scales = _scales_of(pairs, temperature, logit_scale, first)
+    losses = {
+        (a, b): _pair_loss(features, numbers, (a, b), scales[a, b], normalize, backend, workspace)
+        for a, b in pairs
+        if a in features and b in features
+    }
+    # Empty sums, so that what no pair needs has a gradient too, of zeros.
+    unused = [x[:0].sum() for x in features.values()]
+    unused += [x.reshape(-1)[:0].sum() for x in scales.values() if isinstance(x, Tensor)]
+    zero = sum(unused).to(compute_dtype(first.dtype))
+    with_samples = [x.loss for x in losses.values() if x.num_samples > 0]
+    loss = zero + sum(with_samples) / max(1, len(with_samples))
+    if not return_pairs:
+        return loss
+    absent = PairLoss(zero.detach(), 0)
+    return loss, {pair: losses.get(pair, absent) for pair in pairs}
+
+
+class ModalitiesLoss(FamilyLoss):
+    """`fastclip.modalities_loss` as a module, whose scales may be learned.
+
+    Args:
+        pairs: pairs of names of modalities.
+        temperature: number, > 0, of all pairs; None is 0.07 unless there is a `logit_scale`.
+        logit_scale: number, > 0: 1 / temperature; or a dict of a number for each pair.
+        learned: the pairs whose scales are parameters: their logarithms, in `log_scales`, that
+            begin with what is given here. As CLIP's, they are not limited.
+        options: `normalize`, `backend` and `workspace`, see `fastclip.clip_loss`; `reduction` is
+            "mean" only. `process_group` and `world_size`: several processes are refused;
+            world_size=1 is this process alone.
+
+    Raises:
+        TypeError, ValueError: as the function; a learned pair is none of `pairs`, or the name of a
+            modality of it has a "." or "-".
+
+    Example:
+        ImageBind's, with the fixed scales of its paper and a learned one for text:
+        >>> scales = {("image", "text"): 14.3, ("image", "audio"): 20.0, ("image", "depth"): 5.0}
+        >>> loss = fastclip.ModalitiesLoss(list(scales), logit_scale=scales,
+        ...                                learned=[("image", "text")])
+        >>> loss({"image": images, "text": texts, "depth": depths}, masks={"depth": has_depth})
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        temperature: float | None = None,
+        *,
+        logit_scale: float | Mapping[Pair, float] | None = None,
+        learned: Iterable[Pair] = (),
+        **options,
+    ) -> None:
+        super().__init__(temperature, **options)
+        if self.reduction != "mean":
+            raise ValueError(f"reduction must be 'mean', got {self.reduction!r}")
+        self.pairs = checked_pairs(pairs)
+        scales = _scales_of(self.pairs, temperature, logit_scale, torch.empty(0))
+        if any(isinstance(scale, Tensor) for scale in scales.values()):
+            raise TypeError(
+                "scales of a ModalitiesLoss must be numbers; `learned` names parameters"
+            )
+        self.log_scales = nn.ParameterDict()
+        self.fixed_scales = dict(scales)
+        for pair in learned:
+            if tuple(pair) not in self.fixed_scales:
+                raise ValueError(f"learned must be some of the pairs {self.pairs}, got {pair}")
+            if any(sign in name for name in pair for sign in ".-"):
+                raise ValueError(
+                    f"names of modalities of a learned pair have no . or -, got {pair}"
+                )
+            scale = self.fixed_scales.pop(tuple(pair))
+            self.log_scales["-".join(pair)] = nn.Parameter(torch.tensor(math.log(scale)))
+
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        indices: Mapping[str, Tensor] | None = None,
+        return_pairs: bool = False,
+    ) -> Tensor | tuple[Tensor, dict[Pair, PairLoss]]:
+        """Return the loss; see `fastclip.modalities_loss`."""
+        self.refuse_several_processes()
+        scales = dict(self.fixed_scales)
+        scales |= {tuple(name.split("-")): x.exp() for name, x in self.log_scales.items()}
+        return modalities_loss(
+            features, self.pairs, logit_scale=scales, masks=masks, indices=indices,
+            normalize=self.normalize, backend=self.backend, workspace=self.workspace,
+            return_pairs=return_pairs,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        return f"pairs={self.pairs}, fixed_scales={self.fixed_scales}, {super().extra_repr()}"
+
+
+def _pair_loss(
+    features: Mapping[str, Tensor],
+    numbers: Mapping[str, Tensor | None],
+    pair: Pair,
+    scale: Scale,
+    normalize: bool,
+    backend: str,
+    workspace: int | None,
+) -> PairLoss:
+    x, y = (features[name] for name in pair)
+    of_x, of_y = (numbers[name] for name in pair)
+    rows = common_rows(of_x, of_y, len(x), len(y))
+    if rows is not None:
+        x, y = x[rows[0]], y[rows[1]]
+    if len(x) == 0:
+        return PairLoss(x.new_zeros((), dtype=compute_dtype(x.dtype)), 0)
+    loss = clip_loss(x, y, scale, normalize=normalize, backend=backend, workspace=workspace)
+    return PairLoss(loss, len(x))
+
+
+def _scales_of(
+    pairs: Sequence[Pair],
+    temperature: Scale | None,
+    logit_scale: Scale | Mapping[Pair, Scale] | None,
+    features: Tensor,
+) -> dict[Pair, Scale]:
+    if not isinstance(logit_scale, Mapping):
+        return dict.fromkeys(pairs, chosen_scale(temperature, logit_scale, 0.07, features))
+    if set(logit_scale) != set(pairs):
+        raise ValueError(
+            f"logit_scale must have one scale for each of the pairs {tuple(pairs)}, "
+            f"got those of {tuple(logit_scale)}"
+        )
+    return {pair: chosen_scale(temperature, logit_scale[pair], 0.07, features) for pair in pairs}

@@ -1,0 +1,155 @@
+"""Losses against a queue of old keys: MoCo, and memories across batches."""
+
+from torch import Tensor
+
+from fastclip.backends.normalization import prepared_rows
+from fastclip.losses.family.inputs import checked_features, chosen_scale
+from fastclip.losses.family.key_queue import KeyQueue
+from fastclip.losses.family.module import FamilyLoss
+from fastclip.losses.family.prepare import scores_of
+from fastclip.losses.family.scores import Scores, cross_entropy_of, nothing
+from fastclip.ops import validation
+
+
+class QueueLoss(FamilyLoss):
+    """InfoNCE of queries against their own keys, with the keys of the last batches as negatives.
+
+        score(x, y) = cos(x, y) / temperature
+        loss_i      = log(1 + sum_j exp(score(query_i, k_j) - score(query_i, key_i)))
+
+    where the k_j are the keys in the queue and, with `in_batch`, the keys of the other rows. After
+    the loss the batch's keys enter the queue, as constants, and the oldest leave it. With
+    `symmetric` there are two queues: a call has queries and keys of the other direction too, and
+    the loss is the mean of both directions. The scores are never held: extra memory is O(K D), one
+    copy of the queue for a backward that follows.
+
+        MoCo                  QueueLoss(dim, 65536), keys from a momentum encoder under no_grad
+        memory across batches QueueLoss(dim, size, in_batch=True), keys from the encoder itself
+        ALBEF, BLIP           QueueLoss(dim, size, in_batch=True, symmetric=True), called with
+                              (images, momentum texts, texts, momentum images)
+
+    The queue begins empty. A row without any negative, as all are at the first call without
+    `in_batch`, has a loss of 0 and no gradient; `enqueue` fills the queue before. A module in
+    evaluation mode (`loss.eval()`) leaves the queue as it is. The state dict has the keys, where
+    the next one goes and how many there are: a loss that is loaded goes on to the bit.
+
+    Args:
+        dim: D of the keys.
+        size: K, how many keys are kept.
+        temperature: number or one-element tensor, > 0; None is 0.07, unless a call has a
+            logit_scale.
+        symmetric: whether there are two directions, and two queues.
+        in_batch: whether the keys of the batch's other rows are negatives too.
+        options: `normalize`, `reduction`, `backend` and `workspace`, see
+            `fastclip.info_nce_loss`; `process_group` and `world_size`, see `fastclip.NTXentLoss`.
+            All processes of a group put the keys of all into their queues, which stay the same.
+
+    Keys are kept in the dtype of the module, float32 unless it is moved (`loss.double()`), as unit
+    rows if `normalize`.
+
+    Source:
+        He et al. 2020, arXiv:1911.05722, Equation 1; Wang et al. 2020, arXiv:1912.06798 (memories
+        across batches); Li et al. 2021, arXiv:2107.07651 (both directions).
+
+    Example:
+        >>> loss = fastclip.QueueLoss(dim=128, size=65536, temperature=0.07)
+        >>> loss(encoder(crop), momentum_encoder(other_crop)).backward()
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        size: int,
+        temperature: float | Tensor | None = None,
+        *,
+        symmetric: bool = False,
+        in_batch: bool = False,
+        **options,
+    ) -> None:
+        super().__init__(temperature, **options)
+        self.in_batch = in_batch
+        self.queue = KeyQueue(dim, size)
+        self.reverse_queue = KeyQueue(dim, size) if symmetric else None
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        reverse_query: Tensor | None = None,
+        reverse_key: Tensor | None = None,
+        logit_scale: float | Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss, float32 (float64 for float64 features), () or (B,); then enqueue.
+
+        Args:
+            query: (B, D), float32, bfloat16, float16 or float64, any strides.
+            key: (B, D), same dtype and device; row i is the key of query i. It gets a gradient if
+                it wants one.
+            reverse_query, reverse_key: (B, D), of the other direction; with `symmetric` only.
+            logit_scale: number or one-element tensor, > 0, in the place of 1 / temperature.
+
+        Raises:
+            TypeError, ValueError: as `fastclip.info_nce_loss`; D is not the queue's; features of
+                the other direction are there without `symmetric`, or are not with it; the queues of
+                a group's processes are not equally full.
+        """
+        settings = self.settings(logit_scale)
+        named = {"query": query, "key": key}
+        reverse = {"reverse_query": reverse_query, "reverse_key": reverse_key}
+        queues = [self.queue]
+        if self.reverse_queue is not None:
+            named |= reverse
+            queues.append(self.reverse_queue)
+        elif reverse_query is not None or reverse_key is not None:
+            raise ValueError("reverse_query and reverse_key need a QueueLoss with symmetric=True")
+        features = checked_features(named)
+        validation.check_alike(
+            ("query", features[0]), ("the queue", self.queue.kept(features[0])), same_length=False
+        )
+        scale = chosen_scale(self.temperature, logit_scale, 0.07, features[0])
+        scores = scores_of(
+            "QueueLoss", features[0], features[1], scale, self.normalize, self.backend,
+            self.workspace, self.reduction, settings["process_group"],
+        )  # fmt: skip
+        of_queue = {"size": len(self.queue.keys), "num_kept": self.queue.num_kept}
+        scores.check_same({**of_queue, "cursor": self.queue.cursor, "in_batch": self.in_batch,
+                           "symmetric": len(queues) == 2})  # fmt: skip
+        pairs = list(zip(features[::2], features[1::2], queues, strict=True))
+        losses = sum(self._losses(scores, *pair) for pair in pairs) / len(pairs)
+        loss = scores.reduce(losses, self.reduction)
+        if self.training:
+            for _, keys, queue in pairs:
+                queue.put(scores.of_everyone(scores.prepared(keys.detach())))
+        return loss
+
+    def enqueue(self, key: Tensor, reverse_key: Tensor | None = None) -> None:
+        """Put in keys (B, D) without a loss, for both directions with `symmetric`.
+
+        Nothing is sent to other processes: each must be given the same keys.
+
+        Raises:
+            TypeError, ValueError: as a call of the loss.
+        """
+        if (reverse_key is None) != (self.reverse_queue is None):
+            raise ValueError("enqueue needs a reverse_key with symmetric=True, and only then")
+        named = {"key": key} if reverse_key is None else {"key": key, "reverse_key": reverse_key}
+        features = checked_features(named)
+        queues = [self.queue, self.reverse_queue][: len(features)]
+        for keys, queue in zip(features, queues, strict=True):
+            validation.check_alike(("key", keys), ("the queue", queue.kept(keys)), False)
+        for keys, queue in zip(features, queues, strict=True):
+            queue.put(prepared_rows(keys.detach(), self.normalize))
+
+    def _losses(self, scores: Scores, query: Tensor, key: Tensor, queue: KeyQueue) -> Tensor:
+        if self.in_batch:
+            positive, of_batch = scores.of_rows(query, key)
+        else:
+            positive = scores.of_pairs(query, key)
+            of_batch = nothing(positive)
+        parts = [of_batch]
+        if queue.num_kept > 0:
+            parts.append(scores.of_shared(query, queue.kept(query)))
+        return cross_entropy_of(positive, parts)
+
+    def extra_repr(self) -> str:
+        return f"in_batch={self.in_batch}, {super().extra_repr()}"

@@ -1,0 +1,264 @@
+"""The family's losses over ranks: values and gradients are those of one batch in one process."""
+
+import pytest
+import torch
+
+import fastclip
+from fastclip import cached_step
+from tests.distributed.pairs import SIZES
+from tests.distributed.test_gradient_average import make_batch, make_model
+from tests.support.dense import views
+
+NEGATIVES = (3, 11, 1, 6)  # of each rank
+NAMES = {
+    # name: how many matrices of a row per sample, and whether labels follow; options
+    "info_nce_loss": (2, False, {}),
+    "nt_xent_loss": (2, False, {}),
+    "sup_con_loss": (1, True, {}),
+    "uni_cl_loss": (2, True, {}),
+    "dcl_loss": (2, False, {"sigma": 0.5}),
+    "info_loob_loss": (2, False, {}),
+    "multiple_negatives_loss": (
+        3,
+        False,
+        {
+            "directions": ("query_to_doc", "doc_to_query", "query_to_query", "doc_to_doc"),
+            "hardness_mode": "all_negatives",
+            "hardness_strength": 2.0,
+        },
+    ),
+}
+
+
+def problem(name, num_ranks):
+    """All samples' features and labels, and options."""
+    num, is_labelled, options = NAMES[name]
+    size = sum(SIZES[:num_ranks])
+    inputs = views(num, size, 16)
+    if is_labelled:
+        inputs.append(torch.arange(size) ** 2 % 11)
+        inputs[-1][3] = -1  # alone
+    return inputs, options
+
+
+def compute(name, inputs, scale, options, **more):
+    wanted = [x for x in (*inputs, scale) if x.is_floating_point()]
+    for x in wanted:
+        x.requires_grad_()
+    if name == "multiple_negatives_loss":
+        inputs = [*inputs[:2], inputs[2:]]
+    loss = getattr(fastclip, name)(*inputs, logit_scale=scale, **options, **more)
+    return loss.detach(), torch.autograd.grad(loss, wanted)
+
+
+def of_a_rank(group, name):
+    features, options = problem(name, group.size())
+    own = [x.split(SIZES[: group.size()])[group.rank()] for x in features]
+    scale = torch.tensor(14.3, dtype=torch.float64)
+    return compute(name, own, scale, options, process_group=group, backend="chunked")
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_mean_of_gradients_is_that_of_the_whole_batch(ranks, name, num_ranks):
+    features, options = problem(name, num_ranks)
+    scale = torch.tensor(14.3, dtype=torch.float64)
+    expected = compute(name, features, scale, options)
+    found = ranks.run(num_ranks, of_a_rank, name)
+    check(expected, found)
+
+
+def check(expected, found):
+    """Every rank's loss is the whole's, and so is the mean of gradients of what all of them own."""
+    loss, (*of_features, of_scale) = expected
+    num_ranks = len(found)
+    for other, _ in found:
+        torch.testing.assert_close(other, loss, rtol=1e-12, atol=1e-14)
+        assert torch.equal(other, found[0][0])
+    for i, gradient in enumerate(of_features):
+        parts = torch.cat([gradients[i] for _, gradients in found]) / num_ranks
+        torch.testing.assert_close(parts, gradient, rtol=1e-10, atol=1e-13)
+    mean = sum(gradients[-1] for _, gradients in found) / num_ranks
+    torch.testing.assert_close(mean, of_scale, rtol=1e-10, atol=1e-13)
+
+
+def with_negatives(group):
+    features, _ = problem("info_nce_loss", group.size())
+    own = [x.split(SIZES[: group.size()])[group.rank()] for x in features]
+    negatives = views(1, sum(NEGATIVES[: group.size()]), 16, "trained")[0]
+    own.append(negatives.split(NEGATIVES[: group.size()])[group.rank()])
+    scale = torch.tensor(14.3, dtype=torch.float64)
+    return compute("info_nce_loss", own, scale, {}, process_group=group, backend="reference")
+
+
+def test_negatives_may_differ_in_number(ranks):
+    features, _ = problem("info_nce_loss", 3)
+    features.append(views(1, sum(NEGATIVES[:3]), 16, "trained")[0])
+    scale = torch.tensor(14.3, dtype=torch.float64)
+    expected = compute("info_nce_loss", features, scale, {})
+    check(expected, ranks.run(3, with_negatives))
+
+
+def disagreements(group):
+    query, key, negatives = (x[: 3 + group.rank()] for x in views(3, 8, 16))
+    calls = [
+        lambda: fastclip.info_nce_loss(
+            query, key, negatives if group.rank() else None, process_group=group
+        ),
+        lambda: fastclip.info_nce_loss(
+            query, key, temperature=0.1 * (1 + group.rank()), process_group=group
+        ),
+        lambda: fastclip.info_nce_loss(query, key, reduction="none", process_group=group),
+        lambda: fastclip.InfoNCELoss(process_group=group)(query, key),
+        lambda: fastclip.info_loob_loss(query[:1], key[:1], process_group=group),
+        lambda: fastclip.multiple_negatives_loss(
+            query, key, [key] * group.rank(), process_group=group
+        ),
+        lambda: fastclip.dcl_loss(query, key, sigma=0.1 + group.rank(), process_group=group),
+    ]
+    said = []
+    for call in calls:
+        try:
+            said.append(call().shape)
+        except ValueError as error:
+            said.append(str(error))
+    return said
+
+
+def test_ranks_that_disagree_are_told_so(ranks):
+    for said in ranks.run(2, disagreements):
+        assert "the loss must be the same on ranks 0 to 1, got info_nce_loss, info" in said[0]
+        assert "logit_scale must be the same on ranks 0 to 1, got 10.0, 5.0" in said[1]
+        assert "reduction must be 'mean' with a process_group, got 'none'" in said[2]
+        assert said[3:5] == [(), ()]  # one pair per rank is two
+        assert "the number of hard_negatives must be the same on ranks 0 to 1" in said[5]
+        assert "sigma must be the same on ranks 0 to 1" in said[6]
+
+
+def step_of_a_rank(group, world_size):
+    model = make_model()
+    loss = fastclip.NTXentLoss(process_group=None if world_size else group, world_size=world_size)
+    cached_step(model, make_batch(group.rank()), loss, 2)
+    return gradients_of(model)
+
+
+def gradients_of(model):
+    return [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def of_batches(*batches):
+    model = make_model()
+    inputs = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    fastclip.NTXentLoss(world_size=1)(*model(*inputs)).backward()
+    return gradients_of(model)
+
+
+def test_a_bare_model_gets_the_gradients_of_the_loss_it_has(ranks):
+    whole = of_batches(make_batch(0), make_batch(1))
+    for found in ranks.run(2, step_of_a_rank, None):
+        torch.testing.assert_close(found, whole, rtol=1e-10, atol=1e-13)
+    for rank, found in enumerate(ranks.run(2, step_of_a_rank, 1)):
+        own = of_batches(make_batch(rank))
+        torch.testing.assert_close(found, own, rtol=1e-10, atol=1e-13)
+
+
+def refusals(group):
+    x = views(1, 4, 16)[0].float()
+    calls = [
+        (fastclip.ModalitiesLoss([("a", "b")], process_group=group), ({"a": x, "b": x},)),
+    ]
+    said = []
+    for loss, inputs in calls:
+        try:
+            said.append(str(loss(*inputs)))
+        except NotImplementedError as error:
+            said.append(str(error))
+    return said
+
+
+def test_losses_that_are_of_one_process_refuse_several(ranks):
+    for said in ranks.run(2, refusals):
+        for name, text in zip(("ModalitiesLoss",), said, strict=True):
+            assert text.startswith(f"{name} over several processes is not implemented; with world")
+
+
+def queue_steps(group, num_ranks, symmetric):
+    """The last loss of three, its gradients, and the state; of one process without a group."""
+    sizes = SIZES[:num_ranks]
+    loss = fastclip.QueueLoss(
+        16, 50, in_batch=symmetric, symmetric=symmetric, process_group=group,
+        world_size=1 if group is None else None,
+    ).double()  # fmt: skip
+    for seed in range(3):
+        features = [x.roll(seed, 0) for x in views(4 if symmetric else 2, sum(sizes), 16)]
+        if group is not None:
+            features = [x.split(sizes)[group.rank()] for x in features]
+        leaves = [x.requires_grad_() for x in features]
+        scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
+        value = loss(*leaves, logit_scale=scale)
+    return (value.detach(), torch.autograd.grad(value, [*leaves, scale])), loss.state_dict()
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_queues_of_ranks_stay_the_same(ranks, symmetric):
+    expected, state = queue_steps(None, 3, symmetric)
+    found = ranks.run(3, queue_steps, 3, symmetric)
+    check(expected, [result for result, _ in found])
+    for _, other in found:
+        assert other.keys() == state.keys()
+        assert all(torch.equal(other[name], value) for name, value in state.items())
+
+
+def unequal_queues(group):
+    x = views(1, 4, 16)[0].float()
+    loss = fastclip.QueueLoss(16, 50, process_group=group)
+    if group.rank() == 1:
+        loss.enqueue(x)
+    try:
+        return str(loss(x, x))
+    except ValueError as error:
+        return str(error)
+
+
+def test_ranks_with_other_queues_are_told_so(ranks):
+    for said in ranks.run(2, unequal_queues):
+        assert said.startswith("num_kept must be the same on ranks 0 to 1")
+
+
+def averages(group, num_ranks):
+    """As `queue_steps`, of SogCLR; some samples are met twice."""
+    sizes = SIZES[:num_ranks]
+    loss = fastclip.SogCLRLoss(
+        200, rho=8.0, process_group=group, world_size=1 if group is None else None
+    ).double()
+    for seed in range(3):
+        indices = (torch.arange(sum(sizes)) + 40 * seed) * 7 % 200
+        inputs = [*(x.roll(seed, 0) for x in views(2, sum(sizes), 16)), indices]
+        if group is not None:
+            inputs = [x.split(sizes)[group.rank()] for x in inputs]
+        leaves = [x.requires_grad_() for x in inputs[:2]]
+        scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
+        value = loss(*inputs, scale)
+    return (value.detach(), torch.autograd.grad(value, [*leaves, scale])), loss.log_u
+
+
+def test_averages_of_ranks_stay_the_same(ranks):
+    expected, log_u = averages(None, 3)
+    found = ranks.run(3, averages, 3)
+    check(expected, [result for result, _ in found])
+    for _, other in found:
+        assert torch.equal(other, found[0][1])
+        torch.testing.assert_close(other, log_u, rtol=1e-12, atol=1e-12)
+
+
+def same_sample_on_two_ranks(group):
+    x = views(1, 4, 16)[0].float()
+    try:
+        return str(fastclip.SogCLRLoss(9, process_group=group)(x, x, torch.arange(4)))
+    except ValueError as error:
+        return str(error)
+
+
+def test_a_sample_on_two_ranks_is_refused_by_both(ranks):
+    for said in ranks.run(2, same_sample_on_two_ranks):
+        assert "a sample is in the batch twice" in said
