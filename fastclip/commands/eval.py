@@ -75,7 +75,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     _require_figure(args.figure, steps)
     # Before anything is computed for it.
     output = None if args.output is None else ResultsFile(args.output, _say)
-    ready = model_of(args)
+    ready = model_of(args).with_decoding(args.decode)
     print(f"{printable(ready.name)}, {ready.precision.name} on {ready.device}")
     num_done = 0
     with if_stopped(lambda: f"{num_done} of {len(steps)} data sets evaluated"):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastclip.commands.model_arguments import add_model_arguments
+from fastclip.data.preprocess import DECODINGS
 from fastclip.evaluate.evaluation import ALL, FEW_SHOT, RETRIEVAL, TASKS, TRAINED, ZERO_SHOT
 from fastclip.evaluate.metrics import RECALLS
 from fastclip.evaluate.probe.few_shot import SHOTS
@@ -92,6 +93,10 @@ def add_eval_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", type=number_from(0), default=NUM_WORKERS, metavar="N",
         help="Processes that read and decode images. With 0, the process that encodes does this "
         "itself. The default is 4.")  # fmt: skip
+    group.add_argument("--decode", choices=DECODINGS, default="exact",
+        help="With fast, a JPEG that is much larger than the images of the model is decoded in a "
+        "half, a quarter or an eighth of its size, at least twice theirs. Features change a "
+        "little, and are kept apart from exact ones. The default is exact.")  # fmt: skip
 
 
 def _add_data(group: argparse._ArgumentGroup) -> None:

@@ -26,6 +26,7 @@ from fastclip.data.transform_steps import (
     Step,
     evaluation_steps,
     listed,
+    smallest_side,
     tensor_steps,
     training_steps,
 )
@@ -165,8 +166,7 @@ class EvaluationTransform:
 
     def __post_init__(self) -> None:
         _require_output(self.output)
-        if self.decode not in DECODINGS:
-            raise ValueError(f"decode must be one of {DECODINGS}, got {self.decode!r}")
+        _require_decoding(self.decode)
         cfg = self.cfg
         steps = evaluation_steps(
             cfg.size, cfg.resize_mode, cfg.interpolation, cfg.fill_color, cfg.shortest_edge
@@ -191,18 +191,25 @@ class TrainingTransform:
 
     Of `cfg`, it needs size, mean and std: crops are always resized bicubically, as in open_clip.
 
-    Attributes and Raises: as for `EvaluationTransform`, without `decode`.
+    Attributes and Raises: as for `EvaluationTransform`. With `decode` "fast", the sides of the
+    smallest crop of a square image have at least `REDUCED_TO` times the encoder's pixels. With
+    equal seeds, crops are then other ones than those of exact decoding.
     """
 
     cfg: PreprocessCfg
     aug_cfg: AugmentationCfg = field(default_factory=AugmentationCfg)
     output: str = "float32"
+    decode: str = field(default="exact", repr=False)
     transforms: list[Step] = field(init=False, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         _require_output(self.output)
+        _require_decoding(self.decode)
         steps = training_steps(self.cfg.height_width, self.aug_cfg)
         steps += tensor_steps(self.cfg.mean, self.cfg.std, self.output)
+        if self.decode == "fast":
+            least = REDUCED_TO * max(self.cfg.height_width) / smallest_side(self.aug_cfg)
+            steps.insert(0, OpenReduced(math.ceil(least)))
         object.__setattr__(self, "transforms", steps)
 
     def __call__(self, source: AnyImage) -> Tensor:
@@ -245,6 +252,7 @@ def image_transform_v2(
     is_train: bool,
     aug_cfg: Mapping | AugmentationCfg | None = None,
     output: str = "float32",
+    decode: str = "exact",
 ) -> EvaluationTransform | TrainingTransform:
     """Return the transform of `cfg`; `aug_cfg` is for training only.
 
@@ -253,16 +261,21 @@ def image_transform_v2(
         ValueError: a value is out of its range.
     """
     if not is_train:
-        return EvaluationTransform(cfg, output)
+        return EvaluationTransform(cfg, output, decode)
     if not isinstance(aug_cfg, AugmentationCfg):
         aug_cfg = AugmentationCfg(**(aug_cfg or {}))
-    return TrainingTransform(cfg, aug_cfg, output)
+    return TrainingTransform(cfg, aug_cfg, output, decode)
 
 
 def _run(steps: list[Step], value: Any) -> Any:
     for step in steps:
         value = step(value)
     return value
+
+
+def _require_decoding(decode: str) -> None:
+    if decode not in DECODINGS:
+        raise ValueError(f"decode must be one of {DECODINGS}, got {decode!r}")
 
 
 def _require_output(output: str) -> None:

@@ -5,6 +5,7 @@ Every step is called with what the step before it returns. Names and attributes 
 OpenAI apart: reads a size, slices the list, puts a step of its own in.
 """
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -193,6 +194,12 @@ def evaluation_steps(
 def training_steps(size: tuple[int, int], cfg: AugmentationCfg) -> list[Step]:
     """From an image to an RGB image of `size` (height, width) that is a random view of it."""
     return [RandomCrop(size, cfg.scale, cfg.ratio or RATIO), ConvertToRGB(), *color_steps(cfg)]
+
+
+def smallest_side(cfg: AugmentationCfg) -> float:
+    """The smallest side of a crop of a square image, as a fraction of the image's, in (0, 1]."""
+    low, high = cfg.ratio or RATIO
+    return math.sqrt(cfg.scale[0] * min(low, 1 / high, 1.0))
 
 
 def tensor_steps(

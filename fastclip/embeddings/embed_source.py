@@ -2,13 +2,9 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from fastclip.data.preprocess import DECODINGS, EvaluationTransform
+from fastclip.data.preprocess import DECODINGS
 from fastclip.data.sources.file_stamp import objection_to
 from fastclip.data.sources.source import Source
 from fastclip.embeddings.feed import Feed
@@ -117,7 +113,7 @@ def embed(
         {"batch_size": batch_size, "decode": decode, "shard": [index, count]},
     )  # fmt: skip
     feed = Feed(
-        found, parts, _transform(ready, decode) if "img" in sides else None,
+        found, parts, ready.with_decoding(decode).transform if "img" in sides else None,
         ready.tokenizer if "text" in sides else None, workers, 2 * batch_size,
     )  # fmt: skip
     folder = out if count == 1 else shard_folder(out, index, count)
@@ -131,14 +127,6 @@ def embed(
         if not writer.manifest.is_complete:
             Job(ready, feed, writer, state, batch_size, strict, max_bad_rate, progress).run()
     return state
-
-
-def _transform(ready: InferenceModel, decode: str) -> Callable[[Any], Tensor]:
-    if decode == "exact":
-        return ready.transform
-    if not isinstance(ready.transform, EvaluationTransform):
-        raise ValueError(f"decode must be 'exact' for the images of {ready.name}, got {decode!r}")
-    return replace(ready.transform, decode=decode)
 
 
 def _require_same_files(folder: Path, begun: Manifest, now: Manifest) -> None:

@@ -6,7 +6,7 @@ a repository, or a name with a tag.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fastclip.data.digits.images import DIGIT_MEAN, DIGIT_STD
 from fastclip.data.digits.transform import to_grid
 from fastclip.data.pixels import standardize
-from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
+from fastclip.data.preprocess import EvaluationTransform, PreprocessCfg, image_transform_v2
 from fastclip.models import digits
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.errors import CheckpointError
@@ -95,6 +95,24 @@ class InferenceModel:
     def autocast(self) -> AbstractContextManager:
         """Return the context of a forward."""
         return self.precision.autocast()
+
+    def with_decoding(self, decode: str) -> "InferenceModel":
+        """Return the same model, whose files of JPEGs are decoded so; see `EvaluationTransform`.
+
+        With "fast", `preprocess_cfg` says so: features are those of other pixels.
+
+        Raises:
+            ValueError: `decode` is neither "exact" nor "fast", or the model's images are no files.
+        """
+        if decode == "exact":
+            return self
+        if not isinstance(self.transform, EvaluationTransform):
+            raise ValueError(
+                f"decode must be 'exact' for the images of {self.name}, got {decode!r}"
+            )
+        transform = replace(self.transform, decode=decode)
+        cfg = {**self.preprocess_cfg, "decode": decode}
+        return replace(self, transform=transform, preprocess_cfg=cfg)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W) uint8 pixels on the host to images for the model, on its device."""

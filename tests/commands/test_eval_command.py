@@ -151,6 +151,11 @@ def test_a_model_of_images_with_prompts_of_ones_own(tmp_path, capsys):
     (line,) = read_results(tmp_path / "r.jsonl")
     assert line["key"] == "pets" and line["metrics"]["main_metric"] == line["metrics"]["acc1"]
     assert "2 templates" in capsys.readouterr().out
+    for decode in ("exact", "fast"):
+        assert evaluate(model, "--data", tmp_path / "pets", "--output", tmp_path / "both.jsonl",
+                        "--decode", decode) == 0  # fmt: skip
+    exact, fast = read_results(tmp_path / "both.jsonl")
+    assert fast["digests"]["preprocess"] != exact["digests"]["preprocess"]
 
 
 NOTHING_DONE = [
@@ -184,6 +189,7 @@ NOTHING_DONE = [
     (["MODEL", "--compare", "a", "b"], "MODEL has no effect"),
     (["--compare", "a", "b", "--output", "r"], "--output has no effect"),
     (["--compare", "a", "b"], "No such file"),
+    (["MODEL", "--data", "digits", "--decode", "fast"], "decode must be 'exact'"),
 ]  # fmt: skip
 
 

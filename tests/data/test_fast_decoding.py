@@ -1,11 +1,14 @@
 """JPEGs in a part of their size: never below twice the target, nearly the exact pixels."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from fastclip.data.augment import AugmentationCfg
 from fastclip.data.images import load_image
-from fastclip.data.preprocess import EvaluationTransform, PreprocessCfg
+from fastclip.data.preprocess import EvaluationTransform, PreprocessCfg, TrainingTransform
 from tests.support.images import encoded, random_image
 
 SMOOTH = random_image("RGB", 9, 6).resize((1203, 802)).filter(ImageFilter.GaussianBlur(20))
@@ -34,6 +37,26 @@ def test_fast_pixels_are_nearly_the_exact_ones(mode, size):
     )
     assert exact.shape == fast.shape
     assert 0 < np.abs(exact - fast).max() <= 16 and np.abs(exact - fast).mean() < 2
+
+
+def test_training_images_are_nearly_the_exact_ones():
+    content = encoded(SMOOTH.resize((1200, 800)), "JPEG", quality=95)
+    # All of the image is cropped: of a part, other crops would be drawn.
+    aug_cfg = AugmentationCfg(scale=(1.0, 1.0), ratio=(1.5, 1.5))
+    exact, fast = (
+        TrainingTransform(PreprocessCfg(32), aug_cfg, "uint8", how)(content).numpy().astype(int)
+        for how in ("exact", "fast")
+    )
+    assert 0 < np.abs(exact - fast).max() <= 16 and np.abs(exact - fast).mean() < 2
+
+
+def test_the_smallest_crop_has_enough_pixels():
+    aug_cfg = AugmentationCfg(scale=(0.25, 1.0))
+    first = TrainingTransform(PreprocessCfg(32), aug_cfg, "uint8", "fast").transforms[0]
+    # A quarter of the area, in a ratio of 3 to 4: sides of 0.43 times the image's.
+    assert first.least_side == math.ceil(2 * 32 / (0.5 * math.sqrt(0.75)))
+    with pytest.raises(ValueError, match="decode must be one of"):
+        TrainingTransform(PreprocessCfg(32), aug_cfg, "uint8", "quick")
 
 
 @pytest.mark.parametrize("image", [

@@ -72,6 +72,18 @@ def test_the_directory_of_a_run_gives_its_newest_checkpoint(tmp_path):
     assert ready.digests[1:] == older.digests[1:]
 
 
+def test_images_that_are_decoded_fast_are_another_preparation(directory, checkpoint):
+    exact = open_model(directory, device="cpu")
+    fast = exact.with_decoding("fast")
+    assert fast.transform.decode == "fast" and exact.with_decoding("exact") is exact
+    assert fast.digests.preprocess != exact.digests.preprocess
+    assert fast.digests._replace(preprocess="") == exact.digests._replace(preprocess="")
+    with pytest.raises(ValueError, match="decode must be one of"):
+        exact.with_decoding("quick")
+    with pytest.raises(ValueError, match="decode must be 'exact' for the images of"):
+        open_model(checkpoint, device="cpu").with_decoding("fast")
+
+
 def test_the_same_weights_with_another_activation_are_another_model(directory, tmp_path):
     other = shutil.copytree(directory, tmp_path / "other")
     path = other / "open_clip_config.json"

@@ -24,7 +24,8 @@ from fastclip.train.settings.idle import idle_settings
 from fastclip.train.settings.run_config import RunConfig
 
 FREE = (
-    "max_bad_rate", "grad_checkpointing", "force_patch_dropout", "aug_cfg", "torchcompile",
+    "max_bad_rate", "grad_checkpointing", "force_patch_dropout", "aug_cfg", "decode",
+    "torchcompile",
     "activation_budget", "loss_schedule", "fsdp", "backend", "device", "dist_backend",
     "lr", "beta1", "beta2", "eps", "wd", "warmup", "lr_scheduler", "epochs_cooldown",
     "lr_cooldown_power", "lr_cooldown_end", "skip_scheduler", "grad_clip_norm", "ema_decay",

@@ -41,6 +41,8 @@ def make_model(config: ModelConfig, precision: str = "fp32") -> RunModel:
             `AugmentationCfg`.
     """
     if config.model == digits.NAME:
+        if config.decode != "exact":
+            raise ValueError("--decode must be exact for the model digits: its images are no files")
         model, tokenizer = digits.build_digits_model(config.force_patch_dropout or 0.0)
         set_precision(model, precision)
         run_model = RunModel(model, tokenizer, None, None, DIGIT_MEAN, DIGIT_STD)
@@ -83,8 +85,8 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
     cfg = PreprocessCfg.from_dict(model.visual.preprocess_cfg)
     return RunModel(
         model, tokenizer,
-        image_transform_v2(cfg, True, config.aug_cfg, output="uint8"),
-        image_transform_v2(cfg, False, output="uint8"), cfg.mean, cfg.std,
+        image_transform_v2(cfg, True, config.aug_cfg, "uint8", config.decode),
+        image_transform_v2(cfg, False, None, "uint8", config.decode), cfg.mean, cfg.std,
     )  # fmt: skip
 
 

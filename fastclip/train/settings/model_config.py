@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fastclip.data.preprocess import INTERPOLATIONS, RESIZE_MODES
+from fastclip.data.preprocess import DECODINGS, INTERPOLATIONS, RESIZE_MODES
 from fastclip.train.settings.setting import Settings, setting
 
 
@@ -86,6 +86,13 @@ class ModelConfig(Settings):
         None,
         "The augmentation of training images, such as scale='(0.8, 1.0)' gray_scale_prob=0.2; the "
         "names are the fields of AugmentationCfg.",
+    )
+    decode: str = setting(
+        "exact",
+        "With fast, a JPEG that is much larger than the images of the model is decoded in a half, "
+        "a quarter or an eighth of its size, at least twice what the smallest crop needs: less "
+        "time, pixels that differ a little, and other random crops.",
+        choices=DECODINGS,
     )
     cache_dir: str | None = setting(
         None, "The folder that keeps weights and vocabularies that were fetched."

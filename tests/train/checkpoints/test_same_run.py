@@ -51,6 +51,7 @@ OTHERS = {
     "force_image_size": (64,), "force_context_length": 9, "force_quick_gelu": True,
     "force_custom_text": True, "image_mean": (0.5,), "image_std": (0.5,),
     "image_interpolation": "bilinear", "image_resize_mode": "longest", "aug_cfg": {"a": 1},
+    "decode": "fast",
     "cache_dir": "elsewhere", "torchcompile": True, "batch_size": 32, "accum_freq": 2,
     "global_batch_size": 128, "micro_batch_size": 16, "activation_budget": "1GiB",
     "loss_schedule": "ring", "fsdp": True, "backend": "cpu", "precision": "bf16",
