@@ -104,7 +104,9 @@ def test_terms_of_a_module_add_up_to_its_loss():
     bias = torch.tensor(-10.0, requires_grad=True)
     loss = pickle.loads(pickle.dumps(fastclip.MatryoshkaClipLoss(DIMS, WEIGHTS)))
     assert loss.state_dict() == {}
-    terms = loss(images, texts, 14.3, bias, output_dict=True)
+    # As open_clip's trainer calls a loss, and adds up all that it returns.
+    terms = loss(image_features=images, text_features=texts, logit_scale=14.3, logit_bias=bias,
+                 output_dict=True)  # fmt: skip
     assert list(terms) == [f"contrastive_{dim}_loss" for dim in DIMS]
     for dim, weight, term in zip(DIMS, WEIGHTS, terms.values(), strict=True):
         torch.testing.assert_close(term, dense(images, texts, 14.3, (dim,), (weight,)))
@@ -190,6 +192,7 @@ X = torch.ones(4, 3)
         ((2.0,), {}, TypeError, "dims must be integers, got float"),
         ((True,), {}, TypeError, "dims must be integers, got bool"),
         (3, {}, TypeError, "dims must be a list of integers, got int"),
+        ({3, 2}, {}, TypeError, "dims must be a list of integers, got set"),
         ("32", {}, TypeError, "dims must be a list of integers, got str"),
         ((3, 2), dict(weights=(1.0,)), ValueError, "weights must be as many as dims, 2, got 1"),
         ((3,), dict(weights=(0.0,)), ValueError, r"weights\[0\] must be finite and > 0, got 0.0"),

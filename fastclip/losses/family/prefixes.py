@@ -1,7 +1,7 @@
 """Prefixes of features: their lengths and weights, checked by name."""
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -12,7 +12,7 @@ from fastclip.losses.family.prepare import scores_of
 
 def checked_dims(dims: Iterable[int]) -> tuple[int, ...]:
     """The lengths of prefixes; TypeError or ValueError if they are none, below 1 or repeated."""
-    if isinstance(dims, str) or not isinstance(dims, Iterable):
+    if isinstance(dims, str | Set) or not isinstance(dims, Iterable):
         raise TypeError(f"dims must be a list of integers, got {type(dims).__name__}")
     dims = tuple(_integer(dim) for dim in dims)
     if not dims:
@@ -34,7 +34,7 @@ def checked_weights(weights: Iterable[float] | None, dims: tuple[int, ...]) -> t
     """A number > 0 for each of `dims`, 1 where none is given; or TypeError or ValueError."""
     if weights is None:
         return (1.0,) * len(dims)
-    if isinstance(weights, str | Mapping) or not isinstance(weights, Iterable):
+    if isinstance(weights, str | Mapping | Set) or not isinstance(weights, Iterable):
         raise TypeError(
             f"weights must be a list of numbers, one for each of dims, got {type(weights).__name__}"
         )
