@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from fastclip.losses.info_loob import info_loob_loss as info_loob_loss
     from fastclip.losses.info_nce import InfoNCELoss as InfoNCELoss
     from fastclip.losses.info_nce import info_nce_loss as info_nce_loss
+    from fastclip.losses.matryoshka import MatryoshkaClipLoss as MatryoshkaClipLoss
+    from fastclip.losses.matryoshka import matryoshka_clip_loss as matryoshka_clip_loss
     from fastclip.losses.modalities import ModalitiesLoss as ModalitiesLoss
     from fastclip.losses.modalities import modalities_loss as modalities_loss
     from fastclip.losses.multiple_negatives import MultipleNegativesLoss as MultipleNegativesLoss
@@ -134,6 +136,7 @@ _LATER = {
     "fastclip.losses.dcl": ("DCLLoss", "dcl_loss"),
     "fastclip.losses.info_loob": ("InfoLOOBLoss", "info_loob_loss"),
     "fastclip.losses.info_nce": ("InfoNCELoss", "info_nce_loss"),
+    "fastclip.losses.matryoshka": ("MatryoshkaClipLoss", "matryoshka_clip_loss"),
     "fastclip.losses.modalities": ("ModalitiesLoss", "modalities_loss"),
     "fastclip.losses.multiple_negatives": ("MultipleNegativesLoss", "multiple_negatives_loss"),
     "fastclip.losses.nt_xent": ("NTXentLoss", "nt_xent_loss"),

@@ -262,3 +262,45 @@ def same_sample_on_two_ranks(group):
 def test_a_sample_on_two_ranks_is_refused_by_both(ranks):
     for said in ranks.run(2, same_sample_on_two_ranks):
         assert "a sample is in the batch twice" in said
+
+
+DIMS, WEIGHTS = (16, 5, 11), (1.0, 0.5, 2.0)
+
+
+def matryoshka(group, schedule):
+    """Its loss, and its gradients, of a rank; of the whole batch without a group."""
+    features = views(2, sum(SIZES[:3]), 16)
+    if group is not None:
+        features = [x.split(SIZES[:3])[group.rank()] for x in features]
+    leaves = [x.clone().requires_grad_() for x in features]
+    leaves.append(torch.tensor(14.3, dtype=torch.float64, requires_grad=True))
+    loss = fastclip.MatryoshkaClipLoss(
+        DIMS, WEIGHTS, backend="chunked", process_group=group, schedule=schedule
+    )(*leaves)
+    return loss.detach(), torch.autograd.grad(loss, leaves)
+
+
+@pytest.mark.parametrize("schedule", ["gather", "ring"])
+def test_prefixes_are_those_of_all_pairs(ranks, schedule):
+    check(matryoshka(None, schedule), ranks.run(3, matryoshka, schedule))
+
+
+def refused_prefixes(group, of_rank_1):
+    features = torch.ones(3, 4)
+    options = {"dims": (4, 2), "weights": (1.0, 2.0)} | (of_rank_1 if group.rank() == 1 else {})
+    with pytest.raises(ValueError) as error:
+        fastclip.matryoshka_clip_loss(features, features, 10.0, process_group=group, **options)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "of_rank_1, message",
+    [
+        ({"dims": (4,), "weights": None}, "the number of dims must be the same on ranks 0 to 1"),
+        ({"dims": (4, 3)}, r"dims[1] must be the same on ranks 0 to 1"),
+        ({"weights": None}, r"weights[1] must be the same on ranks 0 to 1"),
+    ],
+)
+def test_ranks_whose_prefixes_disagree_raise_the_same_error(ranks, of_rank_1, message):
+    errors = ranks.run(2, refused_prefixes, of_rank_1)
+    assert errors[0].startswith(message) and errors == [errors[0]] * 2
