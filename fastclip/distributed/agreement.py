@@ -60,6 +60,7 @@ _LOSSES = (
     "multiple_negatives_loss",
     "QueueLoss",
     "SogCLRLoss",
+    "distill_clip_loss",
 )
 # What each rank says; the values that it may have or, where it may have any, how a code is read.
 _FIELDS = {
