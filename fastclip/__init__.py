@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from fastclip.losses.create import create_loss as create_loss
     from fastclip.losses.dcl import DCLLoss as DCLLoss
     from fastclip.losses.dcl import dcl_loss as dcl_loss
+    from fastclip.losses.distill_clip import DistillClipLoss as DistillClipLoss
+    from fastclip.losses.distill_clip import distill_clip_loss as distill_clip_loss
     from fastclip.losses.info_loob import InfoLOOBLoss as InfoLOOBLoss
     from fastclip.losses.info_loob import info_loob_loss as info_loob_loss
     from fastclip.losses.info_nce import InfoNCELoss as InfoNCELoss
@@ -134,6 +136,7 @@ _LATER = {
     ),
     "fastclip.losses.create": ("create_loss",),
     "fastclip.losses.dcl": ("DCLLoss", "dcl_loss"),
+    "fastclip.losses.distill_clip": ("DistillClipLoss", "distill_clip_loss"),
     "fastclip.losses.info_loob": ("InfoLOOBLoss", "info_loob_loss"),
     "fastclip.losses.info_nce": ("InfoNCELoss", "info_nce_loss"),
     "fastclip.losses.matryoshka": ("MatryoshkaClipLoss", "matryoshka_clip_loss"),

@@ -61,6 +61,7 @@ _LOSSES = (
     "QueueLoss",
     "SogCLRLoss",
     "matryoshka_clip_loss",
+    "distill_clip_loss",
 )
 # What each rank says; the values that it may have or, where it may have any, how a code is read.
 _FIELDS = {

@@ -4,6 +4,7 @@ from argparse import Namespace
 from typing import Any
 
 from fastclip.losses.clip import ClipLoss
+from fastclip.losses.distill_clip import DistillClipLoss
 from fastclip.losses.siglip import SigLipLoss
 
 
@@ -11,12 +12,12 @@ def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
     """Return the loss of open_clip's parsed command line, with open_clip's function's name.
 
     Args:
-        args: `siglip`, `local_loss`, `gather_with_grad`, `rank`, `world_size`, `horovod` and, for
-            SigLIP, `loss_dist_impl`; `model` and `distill` are read to refuse what is not here.
-            What is missing has open_clip's default.
+        args: `siglip`, `distill`, `local_loss`, `gather_with_grad`, `rank`, `world_size`, `horovod`
+            and, for SigLIP, `loss_dist_impl`; `model` is read to refuse what is not here. What is
+            missing has open_clip's default. Its parser does not make `distill`, its trainer does.
 
     Raises:
-        NotImplementedError: `distill`, a CoCa model, or `horovod`.
+        NotImplementedError: `distill` with `siglip`, a CoCa model, or `horovod`.
         ValueError: see `ClipLoss` and `SigLipLoss`.
 
     Example:
@@ -27,16 +28,17 @@ def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
     def given(name: str, default: Any = False) -> Any:
         return getattr(args, name, default)
 
-    if given("distill"):
-        raise NotImplementedError("args.distill: DistillClipLoss is not in fastclip yet")
     if "coca" in (given("model") or "").lower():
         raise NotImplementedError(f"args.model={args.model!r}: CoCaLoss is not in fastclip yet")
     if given("horovod"):
         raise NotImplementedError("args.horovod is not supported; use torch.distributed")
+    if given("distill") and given("siglip"):
+        raise NotImplementedError("args.distill with args.siglip: there is no such loss")
     ranks = {"rank": given("rank", None), "world_size": given("world_size", None)}
     if given("siglip"):
         return SigLipLoss(**ranks, dist_impl=given("loss_dist_impl", None))
-    return ClipLoss(
+    loss = DistillClipLoss if given("distill") else ClipLoss
+    return loss(
         local_loss=given("local_loss"),
         gather_with_grad=given("gather_with_grad"),
         cache_labels=True,

@@ -41,10 +41,18 @@ def test_what_the_arguments_do_not_say_has_open_clips_default():
     assert isinstance(fastclip.create_loss(Namespace(model=None)), fastclip.ClipLoss)
 
 
+def test_a_distillation_is_open_clips():
+    args = arguments("--local-loss")
+    args.distill = True
+    ours, theirs = fastclip.create_loss(args), open_clip.create_loss(args)
+    assert type(ours) is fastclip.DistillClipLoss and type(theirs) is open_clip.DistillClipLoss
+    assert ours.local_loss and ours.world_size == 1
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"distill": True}, r"args\.distill: DistillClipLoss is not in fastclip yet"),
+        ({"distill": True, "siglip": True}, r"args\.distill with args\.siglip"),
         ({"model": "coca_ViT-B-32"}, "args.model='coca_ViT-B-32': CoCaLoss is not in fastclip yet"),
         ({"horovod": True}, r"args\.horovod is not supported"),
     ],

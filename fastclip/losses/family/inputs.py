@@ -53,8 +53,8 @@ def chosen_scale(
             "(logit_scale = 1 / temperature): only one of them can be given"
         )
     if logit_scale is not None:
-        return _positive("logit_scale", logit_scale, features)
-    temperature = _positive(
+        return positive_scale("logit_scale", logit_scale, features)
+    temperature = positive_scale(
         "temperature", default if temperature is None else temperature, features
     )
     # As a tensor of the scale's dtype: 1 / temperature of a 16-bit one would be rounded.
@@ -72,7 +72,8 @@ def positive_number(name: str, value: float) -> float:
     return value
 
 
-def _positive(name: str, value: float | Tensor, features: Tensor) -> float | Tensor:
+def positive_scale(name: str, value: float | Tensor, features: Tensor) -> float | Tensor:
+    """`value`, a tensor or a finite number above 0, or TypeError or ValueError."""
     value = validation.scalar(name, value, features.device)
     if not isinstance(value, Tensor) and value <= 0:
         raise ValueError(f"{name} must be > 0, got {value}")

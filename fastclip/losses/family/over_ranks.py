@@ -54,6 +54,10 @@ class ScoresOverRanks(Scores):
 
     ranks: Ranks
 
+    @property
+    def start(self) -> int:
+        return self.ranks.start
+
     @torch.compiler.disable
     def of_rows(self, rows: Tensor, cols: Tensor, paired: bool = True) -> tuple[Tensor, Statistics]:
         if paired:

@@ -36,6 +36,11 @@ class Scores:
     backend: str
     workspace: int | None
 
+    @property
+    def start(self) -> int:
+        """Where the rows of this process begin among those of all."""
+        return 0
+
     def of_rows(self, rows: Tensor, cols: Tensor, paired: bool = True) -> tuple[Tensor, Statistics]:
         """Each row's score with its own column, and the statistics of its scores with all others.
 

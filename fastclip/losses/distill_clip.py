@@ -1,0 +1,174 @@
+"""Distillation of a CLIP model: the teachers' softmaxes are the student's targets."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from fastclip.distributed.groups import find_group
+from fastclip.functional import clip_loss
+from fastclip.losses.clip import ClipLoss
+from fastclip.losses.family.inputs import checked_features, positive_scale
+from fastclip.losses.family.prepare import scores_of
+from fastclip.losses.family.teacher_sums import teacher_sums
+from fastclip.losses.family.teachers import check_same_teachers, checked_teachers, scores_of_teacher
+
+
+def distill_clip_loss(
+    image_features: Tensor,
+    text_features: Tensor,
+    logit_scale: float | Tensor,
+    dist_image_features: Tensor | Sequence[Tensor],
+    dist_text_features: Tensor | Sequence[Tensor],
+    dist_logit_scale: float | Tensor | Sequence[float | Tensor],
+    *,
+    backend: str = "auto",
+    workspace: int | None = None,
+    process_group: ProcessGroup | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`fastclip.clip_loss`, and the cross-entropy of the logits with those of teachers.
+
+        logits_ij    = logit_scale * <image_i, text_j>
+        target_i.    = mean over teachers of softmax over j of the teacher's logits_ij
+        target_.j    = mean over teachers of softmax over i of the teacher's logits_ij
+        distill_loss = mean over i of -(sum over j of target_ij log softmax_j(logits_i.)_j
+                                      + the same of texts) / 2
+
+    Neither logits, nor those of teachers, are held: extra memory is O(B D) and one block within the
+    workspace. The distillation is `clip_loss` and a sum over the pairs that are not matches, and so
+    keeps the relative accuracy of a student and teachers that both fit.
+
+    Args:
+        image_features: (B, D), float32, bfloat16, float16 or float64, any strides; unit rows.
+        text_features: (B, D), same dtype and device.
+        logit_scale: number, or tensor of one element on the features' device, > 0; not its log.
+        dist_image_features: (B, K), unit rows, of one teacher of any K; or a list or tuple of one
+            matrix per teacher, whose K and dtype may differ. Same device.
+        dist_text_features: (B, K), of the dtype of the teacher's images; or as many of them.
+        dist_logit_scale: number or tensor of one element; or as many of them.
+        backend: of the student's softmax, as for `fastclip.clip_loss`. The teachers' is computed by
+            PyTorch in blocks on every device, in float32, or float64 of float64 features.
+        workspace: bytes, as for `fastclip.clip_loss`; what it keeps, and a block of the teachers'
+            weights at a time, take as many each.
+        process_group: None is this process alone. With a group both losses are those of the N
+            pairs of all its ranks, with exact gradients under DDP's mean: see `fastclip.clip_loss`.
+            The schedule is "gather".
+
+    Returns:
+        contrastive_loss and distill_loss, unweighted, float32 tensors (float64 for float64
+        features) of shape (). Both have gradients for the student's features and `logit_scale`.
+
+    Raises:
+        TypeError, ValueError: as `fastclip.clip_loss`, also of teachers, by name; they are not one
+            entry per teacher, have other rows than the student, or want a gradient: teachers are
+            constants. Over a group: ranks disagree.
+        RuntimeError: the named backend cannot take these inputs, or a derivative is asked for that
+            is not of the first order in reverse mode.
+
+    Source:
+        open_clip 3.3.0, `open_clip.loss.DistillClipLoss`. The mean after the softmax: Vasu et al.
+        2024 (MobileCLIP), arXiv:2311.17049.
+
+    Example:
+        >>> with torch.no_grad():
+        ...     teacher_images, teacher_texts, teacher_scale = teacher(images, texts)
+        >>> contrastive, distill = fastclip.distill_clip_loss(
+        ...     *student(images, texts), teacher_images, teacher_texts, teacher_scale)
+        >>> (contrastive + distill).backward()
+    """
+    image_features, text_features = checked_features(
+        {"image_features": image_features, "text_features": text_features}
+    )
+    scale = positive_scale("logit_scale", logit_scale, image_features)
+    teachers = checked_teachers(
+        dist_image_features, dist_text_features, dist_logit_scale, image_features
+    )
+    scores = scores_of(
+        "distill_clip_loss", image_features, text_features, scale, False, backend, workspace,
+        process_group=process_group,
+    )  # fmt: skip
+    check_same_teachers(teachers, scores)
+    contrastive = clip_loss(
+        image_features, text_features, scale, backend=backend, workspace=workspace,
+        process_group=process_group,
+    )  # fmt: skip
+    # Targets add up to 1: the cross-entropy with them is that with the own pair, and what other
+    # targets see of the difference between the own pair's logit and theirs.
+    product, row_mass, col_mass = teacher_sums(
+        scores.prepared(image_features),
+        scores.prepared(scores.of_everyone(text_features)),
+        [scores_of_teacher(teacher, scores) for teacher in teachers],
+        scores.start,
+        workspace,
+    )
+    own = scores.of_pairs(image_features, text_features)
+    of_rows = (row_mass * own).sum(dtype=torch.float64)
+    of_cols = (col_mass * scores.of_everyone(own)).sum(dtype=torch.float64)
+    others = (of_rows + of_cols - scores.logit_scale * product) / 2
+    num_rows = torch.full_like(others, len(image_features))
+    others = scores.reduce(others[None], "mean", num_rows[None])
+    return contrastive, contrastive + others.to(contrastive.dtype)
+
+
+class DistillClipLoss(ClipLoss):
+    """Drop-in for `open_clip.DistillClipLoss`, without the logits of student or teacher in memory.
+
+    See `fastclip.distill_clip_loss`. Over several ranks both losses are those of all their pairs.
+
+    Args:
+        local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod: as `ClipLoss`.
+        backend, workspace, process_group: see `fastclip.distill_clip_loss`.
+
+    Raises:
+        TypeError, ValueError, NotImplementedError: as `ClipLoss`.
+
+    Example:
+        >>> loss = fastclip.DistillClipLoss()
+        >>> contrastive, distill = loss(images, texts, scale, *teacher_features, teacher_scale)
+    """
+
+    def __init__(
+        self,
+        local_loss: bool = False,
+        gather_with_grad: bool = False,
+        cache_labels: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        use_horovod: bool = False,
+        *,
+        backend: str = "auto",
+        workspace: int | None = None,
+        process_group: ProcessGroup | None = None,
+    ) -> None:
+        super().__init__(
+            local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod,
+            backend=backend, workspace=workspace, process_group=process_group,
+        )  # fmt: skip
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        dist_image_features: Tensor | Sequence[Tensor],
+        dist_text_features: Tensor | Sequence[Tensor],
+        dist_logit_scale: float | Tensor | Sequence[float | Tensor],
+        output_dict: bool = False,
+    ) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
+        """Return both losses, or {"contrastive_loss": ..., "distill_loss": ...} if `output_dict`.
+
+        Args:
+            image_features, text_features, logit_scale: (B, D), (B, D) and the student's scale.
+            dist_image_features, dist_text_features, dist_logit_scale: one teacher's, or a list of
+                each with one entry per teacher; see `fastclip.distill_clip_loss`.
+        """
+        contrastive, distill = distill_clip_loss(
+            image_features, text_features, logit_scale,
+            dist_image_features, dist_text_features, dist_logit_scale,
+            backend=self.backend, workspace=self.workspace,
+            process_group=find_group(self.rank, self.world_size, self.process_group),
+        )  # fmt: skip
+        if output_dict:
+            return {"contrastive_loss": contrastive, "distill_loss": distill}
+        return contrastive, distill

@@ -1,0 +1,117 @@
+"""Sums over all pairs but the own of a student's products, weighted by its teachers' softmaxes.
+
+    w_ij = mean over teachers of the softmax over texts of image i's scores, at text j
+    v_ij = mean over teachers of the softmax over images of text j's scores, at image i
+    product   = sum over i != j of (w_ij + v_ij) <x_i, y_j>
+    row_mass  = sum over j != i of w_ij,   col_mass = sum over i != j of v_ij
+
+The weights are constants and the product is linear in each of x and y: one walk over blocks of
+weights has the value and both gradients. Cost: 2 M N (K + 2 D) FLOPs for one teacher of dimension
+K; memory one block within the workspace and O((M + N) D).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from fastclip.backends.chunked.blocks import blocks_of
+from fastclip.backends.chunked.machine import machine_of
+from fastclip.backends.chunked.wide import Wide
+from fastclip.losses.family.teachers import TeacherScores
+from fastclip.ops.missing_derivatives import refuse_forward_mode
+from fastclip.rectangle import Diagonal, Rectangle
+
+
+# A compiler would unroll the blocks.
+@torch.compiler.disable
+def teacher_sums(
+    images: Tensor,
+    texts: Tensor,
+    teachers: Sequence[TeacherScores],
+    start: int,
+    workspace: int | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the product () float64, row_mass (M,) and col_mass (N,), which are constants.
+
+    Args:
+        images: (M, D) float32 or float64, of the student.
+        texts: (N, D), same dtype.
+        teachers: of the same images and texts.
+        start: image i's own text is text start + i.
+        workspace: bytes of the block of weights; None is the bounded default of `chunked`.
+    """
+    return _TeacherSums.apply(images, texts, tuple(teachers), start, workspace)[:3]
+
+
+class _TeacherSums(Function):
+    @staticmethod
+    def forward(
+        images: Tensor,
+        texts: Tensor,
+        teachers: tuple[TeacherScores, ...],
+        start: int,
+        workspace: int | None,
+    ) -> tuple[Tensor, ...]:
+        # Autocast would round scores to 16 bits.
+        with torch.autocast(images.device.type, enabled=False):
+            return _walk(images, texts, teachers, start, workspace)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[3:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor, *_) -> tuple[Tensor | None, ...]:
+        for_images, for_texts = ctx.saved_tensors
+        wants_images, wants_texts, *_ = ctx.needs_input_grad
+        return (
+            grad * for_images if wants_images else None,
+            grad * for_texts if wants_texts else None,
+            None, None, None,
+        )  # fmt: skip
+
+    @staticmethod
+    def jvp(ctx, *_) -> None:
+        refuse_forward_mode("distill_clip_loss")
+
+
+def _walk(
+    images: Tensor,
+    texts: Tensor,
+    teachers: Sequence[TeacherScores],
+    start: int,
+    workspace: int | None,
+) -> tuple[Tensor, ...]:
+    rectangle = Rectangle(images, texts, images.new_ones(()), Diagonal(start))
+    blocks = blocks_of(rectangle, workspace, machine_of(images.device))
+    arithmetic = [Wide(rectangle._replace(logit_scale=x.logit_scale)) for x in teachers]
+    teacher_texts = [a.cols(x.texts) for a, x in zip(arithmetic, teachers, strict=True)]
+    for_images, for_texts = torch.zeros_like(images), torch.zeros_like(texts)
+    row_mass, col_mass = images.new_zeros(len(images)), texts.new_zeros(len(texts))
+    for chunk in blocks.chunks():
+        rows = [a.rows(x.images[chunk]) for a, x in zip(arithmetic, teachers, strict=True)]
+        for panel in blocks.panels():
+            weights = images.new_zeros(chunk.stop - chunk.start, panel.stop - panel.start)
+            for i, teacher in enumerate(teachers):
+                products = arithmetic[i].products(rows[i], teacher_texts[i][panel])
+                products.diagonal(start + chunk.start - panel.start).fill_(float("-inf"))
+                (row_shift, row_total), (col_shift, col_total) = teacher.of_rows, teacher.of_cols
+                # Not less a log-sum-exp: its rounding would be that of a whole row or column.
+                of_rows = (products - row_shift[chunk, None]).exp_().div_(row_total[chunk, None])
+                row_mass[chunk] += of_rows.sum(1)
+                of_cols = products.sub_(col_shift[panel]).exp_().div_(col_total[panel])
+                col_mass[panel] += of_cols.sum(0)
+                weights += of_rows.add_(of_cols)
+            del products, of_rows, of_cols
+            weights = arithmetic[0].factor(weights)
+            for_images[chunk].addmm_(weights, texts[panel])
+            for_texts[panel].addmm_(weights.T, images[chunk])
+    for x in (for_images, for_texts, row_mass, col_mass):
+        x /= len(teachers)
+    product = (images * for_images).sum(dtype=torch.float64)
+    return product, row_mass, col_mass, for_images, for_texts

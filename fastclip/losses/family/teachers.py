@@ -1,0 +1,130 @@
+"""Teachers of a distillation: what was given, checked by name, and how they score a batch."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fastclip.losses.family.inputs import checked_features, positive_scale
+from fastclip.losses.family.scores import Scores, single
+from fastclip.ops import validation
+from fastclip.ops.differentiation import needs_grad
+from fastclip.ops.merge import Statistics, merge
+
+IMAGES, TEXTS, SCALE = "dist_image_features", "dist_text_features", "dist_logit_scale"
+
+
+class Teacher(NamedTuple):
+    """A teacher's features, of this process and as they were given."""
+
+    image_features: Tensor  # (B, K), K the teacher's own
+    text_features: Tensor  # (B, K)
+    given_scale: float | Tensor
+    logit_scale: Tensor  # ()
+
+
+class TeacherScores(NamedTuple):
+    """A teacher's scores of the images of this process and the texts of all."""
+
+    images: Tensor  # (M, K)
+    texts: Tensor  # (N, K)
+    logit_scale: Tensor  # ()
+    of_rows: Statistics  # (M,), of all scores of a row
+    of_cols: Statistics  # (N,)
+
+
+def checked_teachers(
+    image_features: Tensor | Sequence[Tensor],
+    text_features: Tensor | Sequence[Tensor],
+    logit_scale: float | Tensor | Sequence[float | Tensor],
+    student: Tensor,
+) -> list[Teacher]:
+    """The teachers: one, or one for each entry of three sequences of one length.
+
+    Args:
+        student: (B, D), the features of which teachers have as many rows, on the same device.
+
+    Raises:
+        TypeError, ValueError: with the argument's name, and its place in the sequence.
+    """
+    named = {IMAGES: image_features, TEXTS: text_features, SCALE: logit_scale}
+    are_lists = {name: isinstance(given, (list, tuple)) for name, given in named.items()}
+    if not any(are_lists.values()):
+        return [_checked_teacher(*named.items(), student)]
+    if not all(are_lists.values()):
+        raise TypeError(
+            f"{IMAGES}, {TEXTS} and {SCALE} must be sequences of one entry per teacher, or all "
+            f"those of one teacher; got sequences for {[n for n, x in are_lists.items() if x]} only"
+        )
+    lengths = [len(given) for given in named.values()]
+    if len(set(lengths)) > 1 or lengths[0] == 0:
+        raise ValueError(
+            f"{IMAGES}, {TEXTS} and {SCALE} must have one entry per teacher and at least one, got "
+            f"{lengths[0]}, {lengths[1]} and {lengths[2]}"
+        )
+    return [
+        _checked_teacher(
+            *((f"{name}[{i}]", x) for name, x in zip(named, entries, strict=True)), student
+        )
+        for i, entries in enumerate(zip(*named.values(), strict=True))
+    ]
+
+
+def check_same_teachers(teachers: Sequence[Teacher], scores: Scores) -> None:
+    """Raise ValueError if another process has other teachers, as far as numbers say."""
+    scores.check_same({"the number of teachers": len(teachers)})
+    for i, (images, _, given_scale, _) in enumerate(teachers):
+        dtype = validation.FEATURE_DTYPES.index(images.dtype)
+        is_tensor = isinstance(given_scale, Tensor)
+        scores.check_same(
+            {
+                f"D of {IMAGES}[{i}]": images.shape[1],
+                f"the dtype of {IMAGES}[{i}]": dtype,
+                f"{SCALE}[{i}]": -1 if is_tensor else given_scale,
+            }
+        )
+
+
+def scores_of_teacher(teacher: Teacher, scores: Scores) -> TeacherScores:
+    """A teacher's scores and their statistics, over the processes of `scores`."""
+    # By the products that the softmax will be made of: those of another backend, rounded otherwise,
+    # would make it one that does not add up to 1, at a scale of 100 by 1e-5.
+    own = dataclasses.replace(scores, logit_scale=teacher.logit_scale, backend="chunked")
+    images, texts = teacher.image_features, teacher.text_features
+    positive, of_images, of_texts = own.of_both(images, texts)
+    of_rows, of_cols = (merge([single(positive), others]) for others in (of_images, of_texts))
+    of_all_cols = tuple(scores.of_everyone(x) for x in of_cols)
+    return TeacherScores(
+        images, scores.of_everyone(texts), teacher.logit_scale, of_rows, of_all_cols
+    )
+
+
+def _checked_teacher(
+    images: tuple[str, Tensor],
+    texts: tuple[str, Tensor],
+    scale: tuple[str, float | Tensor],
+    student: Tensor,
+) -> Teacher:
+    image_features, text_features = checked_features(dict((images, texts)))
+    name = images[0]
+    if len(image_features) != len(student):
+        raise ValueError(
+            f"{name} must have as many rows as image_features, {len(student)}, "
+            f"got {len(image_features)}"
+        )
+    if image_features.device != student.device:
+        raise ValueError(
+            f"{name} must be on the device of image_features, {student.device}, "
+            f"got {image_features.device}"
+        )
+    given_scale = positive_scale(*scale, image_features)
+    logit_scale = validation.scalar_tensor(scale[0], given_scale, image_features)
+    checked = (image_features, text_features, logit_scale)
+    for (name, _), x in zip((images, texts, scale), checked, strict=True):
+        if needs_grad(x):
+            raise ValueError(
+                f"{name} must not want a gradient: teachers are constants; compute theirs under "
+                "torch.no_grad(), or .detach() it"
+            )
+    return Teacher(image_features, text_features, given_scale, logit_scale)
