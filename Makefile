@@ -4,7 +4,8 @@
 # make test-hosts   runs other people's clients on fastclip, in an environment of their own
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
-# make kernels-report   what the compilers made of the GPU kernels, and all tests that ask compilers; needs no GPU
+# make kernels-report   what the compilers made of the GPU kernels, all tests that ask compilers, and the
+#             rehearsals of gpu-first, gpu-check and verify; needs no GPU
 # make gpu-first   on a machine with a GPU: the most telling first, in three minutes that cannot be lost
 # make gpu-check   on a machine with a GPU: checks and measures everything, in six minutes
 # make gpu-wheels  on a machine with an index: gathers what an offline GPU machine lacks
@@ -25,12 +26,14 @@ NATIVE := $(shell find csrc -type f) setup.py pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
 
+QUICK := not alone and not compilers and not rehearsal
+
 # Passive: on few cores, threads that spin between two products of torch take the time of Triton's
 # interpreter, which computes in numpy: in one thread, as a second one only waits for the first.
 # Both lines run, whatever the first one finds.
 test: $(VENV)/.installed
 	status=0; \
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not alone and not compilers" \
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "$(QUICK)" \
 		-n 2 --dist worksteal || status=1; \
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone \
 		$(shell grep -rl --include='test_*.py' mark.alone tests) || status=1; \
@@ -48,8 +51,8 @@ test-hosts: $(HOSTS)/.installed
 kernels-report: $(VENV)/.installed
 	$(BIN)/python -m fastclip.benchmarks.compilers.cuda
 	$(BIN)/python -m fastclip.benchmarks.compilers.triton
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m compilers \
-		-n 2 --dist worksteal $(shell grep -rl --include='test_*.py' mark.compilers tests)
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "compilers or rehearsal" \
+		-n 2 --dist worksteal $(shell grep -rlE --include='test_*.py' 'mark.(compilers|rehearsal)' tests)
 
 bench: $(VENV)/.installed
 	$(BIN)/fastclip bench loss --n 64 256 1024 4096 8192 --output benchmarks/results

@@ -101,6 +101,7 @@ def test_nan_reaches_the_loss(name):
     assert LOSSES[name](x, y).isnan()
 
 
+@pytest.mark.compilers
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_compile_into_one_graph_and_keep_their_options(name):
     make, num = MODULES[name]

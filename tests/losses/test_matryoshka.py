@@ -141,6 +141,7 @@ def test_no_tensor_has_the_size_of_all_scores():
     check_memory(loss_by("chunked", (8, 4), None, workspace=ONE_BLOCK), views(2, 2048, 8))
 
 
+@pytest.mark.compilers
 def test_module_compiles_into_one_graph_and_shows_its_options():
     inputs = (*(x.float() for x in views(2, N, D)), torch.tensor(14.3))
     loss = fastclip.MatryoshkaClipLoss(DIMS, WEIGHTS, backend="chunked", margin=0.1)

@@ -1,12 +1,15 @@
 """`pytest --fast`, for the working loop: of each file one test, and what is marked `fast`.
 
-The one is the first that is marked neither `slow` nor `alone`, with the first of its parameters. No
-list of them is kept, which would lack what is new and name what is gone.
+The one is the first that has none of the marks of what takes long, with the first of its parameters.
+No list of them is kept, which would lack what is new and name what is gone.
 """
 
 from collections.abc import Sequence
 
 import pytest
+
+
+SLOW = ("slow", "alone", "compilers", "rehearsal")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,7 +27,7 @@ def one_of_each_file(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """In their order."""
     chosen, seen = [], set()
     for item in items:
-        if item.get_closest_marker("slow") or item.get_closest_marker("alone"):
+        if any(map(item.get_closest_marker, SLOW)):
             continue
         if item.path not in seen or item.get_closest_marker("fast"):
             chosen.append(item)

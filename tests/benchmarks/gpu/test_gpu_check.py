@@ -21,6 +21,7 @@ from tests.support import planted_kernels
 from tests.support.planted_kernels import plant
 
 pytestmark = [
+    pytest.mark.rehearsal,
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
