@@ -1,13 +1,12 @@
 """`pytest --fast`, for the working loop: of each file one test, and what is marked `fast`.
 
-The one is the first that has none of the marks of what takes long, with the first of its parameters.
-No list of them is kept, which would lack what is new and name what is gone.
+The one is the first without a mark of what takes long, with the first of its parameters. No list of
+them is kept, which would lack what is new and name what is gone.
 """
 
 from collections.abc import Sequence
 
 import pytest
-
 
 SLOW = ("slow", "alone", "compilers", "rehearsal")
 
