@@ -63,7 +63,8 @@ def test_killed_workers_and_bad_shards_leave_what_one_process_would_have_written
     calls = []
     job |= {"max_bad_rate": 1, "progress": lambda *at: calls.append(at)}
     found = embed("in", model.dying_of(58), "out", **job)
-    assert model.rows_when_killed(50) < model.rows_when_killed(58) < NUM // SHARDS
+    # Images are decoded ahead: not a row need be complete between the two.
+    assert model.rows_when_killed(50) <= model.rows_when_killed(58) < NUM // SHARDS
     assert len(list(model.notes.glob("pid_*"))) >= 5  # twice two, and one in place of each dead
     assert found == (100, 120, 20) and calls[-1] == (SHARDS, SHARDS)
     union = open_embeddings(out, verify=True)
