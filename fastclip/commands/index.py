@@ -15,6 +15,7 @@ from fastclip.progress import is_watched, progress_bar
 from fastclip.search.approximate.build import build_index
 from fastclip.search.approximate.faiss_index import import_faiss
 from fastclip.search.captions import read_captions
+from fastclip.search.corpus import CALLED
 from fastclip.search.export import (
     export_lance,
     export_parquet,
@@ -25,7 +26,7 @@ from fastclip.search.export import (
 from fastclip.search.fingerprint import StaleIndex
 from fastclip.search.prepare import UnknownCaptions, prepare
 from fastclip.search.prepared import Prepared, open_prepared
-from fastclip.search.searcher import OVER, chosen_side
+from fastclip.search.searcher import chosen_side
 
 REQUIRED = {"lance": require_lance, "parquet": require_parquet}
 EXPORTS = {"lance": export_lance, "parquet": export_parquet}
@@ -128,8 +129,7 @@ def _prepared(
 
 
 def _table_of(name: str, embeddings: Embeddings, side: Side) -> Path:
-    (over,) = (over for over, own in OVER.items() if own == side.name)
-    return Path(embeddings.folder, INDEX, f"{over}.{name}")
+    return Path(embeddings.folder, INDEX, f"{CALLED[side.name]}.{name}")
 
 
 def _export(name: str, embeddings: Embeddings, side: Side) -> str:

@@ -10,6 +10,7 @@ from fastclip.embeddings.side import Side
 from fastclip.embeddings.storage import DTYPES, Stored, to_float32
 
 Vectors = Side | Stored | np.ndarray | Sequence[Stored | np.ndarray]
+CALLED = {"img": "images", "text": "texts"}  # what people call the sides
 BLOCK_BYTES = 2**24  # of float32 that are looked at at a time
 LONGEST = 2.0**60  # a vector that is longer is none: products of two stay within float32
 
@@ -20,9 +21,7 @@ def side_of(embeddings: Embeddings, side: str) -> Side:
         raise ValueError(f"side must be one of {SIDES}, got {side!r}")
     vectors = embeddings.images if side == "img" else embeddings.texts
     if vectors is None or len(vectors) == 0:
-        raise ValueError(
-            f"{embeddings.folder} has no vectors of {'images' if side == 'img' else 'texts'}"
-        )
+        raise ValueError(f"{embeddings.folder} has no vectors of {CALLED[side]}")
     return vectors
 
 

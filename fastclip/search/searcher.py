@@ -13,7 +13,7 @@ from fastclip.search.approximate.faiss_index import FaissIndex, has_index, open_
 from fastclip.search.approximate.search import approximate_search
 from fastclip.search.best import Found
 from fastclip.search.calibration import CaptionNull, Judgement, judge
-from fastclip.search.corpus import Vectors, side_of
+from fastclip.search.corpus import CALLED, Vectors, side_of
 from fastclip.search.encoding import vectors_of_images, vectors_of_texts
 from fastclip.search.exact import search
 from fastclip.search.fingerprint import StaleIndex
@@ -21,7 +21,7 @@ from fastclip.search.prepared import Prepared, open_prepared
 from fastclip.search.query import IMAGE, ROW, TEXT, Part, QueryError, combined
 from fastclip.search.results import Result, headline, results_of, shown_once
 
-OVER = {"images": "img", "texts": "text"}
+OVER = {called: side for side, called in CALLED.items()}
 MORE = 4  # times as many are looked at where near duplicates are shown once
 TOO_MANY = "the best {:,} rows are near duplicates of these, and no more were compared"
 MOST_ALIKE = 10_000  # results that are compared with each other for that

@@ -6,6 +6,7 @@ from typing import Any
 from fastclip.embeddings.metadata import without_surrogates
 from fastclip.embeddings.reader import Embeddings
 from fastclip.models.inference import InferenceModel
+from fastclip.search.corpus import CALLED
 from fastclip.search.query import QueryError
 from fastclip.search.results import Result
 from fastclip.search.searcher import Searcher, open_searcher
@@ -105,8 +106,7 @@ def open_service(
         ValueError: as `open_searcher`.
     """
     first = open_searcher(embeddings, ready, over)
-    sides = {"img": "images", "text": "texts"}
-    searchers = {sides[first.side.name]: first}
+    searchers = {CALLED[first.side.name]: first}
     for other, side in (("images", embeddings.images), ("texts", embeddings.texts)):
         if other not in searchers and side is not None:
             searchers[other] = open_searcher(embeddings, ready, other)
