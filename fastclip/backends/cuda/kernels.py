@@ -51,7 +51,7 @@ def prepare(features: Tensor, of: Extent | None, planes: int) -> Operand:
 def positives(rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix) -> Tensor:
     """(M,) float32"""
     positive = scalars.new_empty((matrix.M,))
-    _launch("positives", scalars, rows.values, cols.values, scalars, positive, *matrix[1:])
+    _launch("positives", scalars, rows.values, cols.values, scalars, positive, *matrix.numbers[1:])
     return positive
 
 
@@ -69,7 +69,8 @@ def partials(of: Reduction) -> Partials:
         _launch(
             variant.prefix + "negative_sums", of.scalars,
             of.rows.values, of.cols.values, of.scalars, row_partial, col_partial, of.positive,
-            of.kept, *of.matrix, first_col_tile, num_tiles, strip_tiles, num_strips, of.maximum,
+            of.kept, *of.matrix.numbers,
+            first_col_tile, num_tiles, strip_tiles, num_strips, of.maximum,
         )  # fmt: skip
 
     return over_panels(
@@ -91,7 +92,7 @@ def finalise(
     """Of rows; of columns with both operands swapped and the matrix transposed."""
     _launch(
         "finalise", scalars, rows.values, cols.values, scalars, partials, maximum, shift, total,
-        *matrix[1:],
+        *matrix.numbers[1:],
     )  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def recomputed(
     _launch(
         variant_for(block.device).prefix + "logit_gradients", block,
         rows.values, cols.values, scalars, *vectors, block,
-        *region.matrix[1:], region.first_row, region.first_col,
+        *region.matrix.numbers[1:], region.first_row, region.first_col,
     )  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def from_kept(
 ) -> None:
     _launch(
         "kept_gradients", block, kept, scalars, *vectors, block,
-        *region.matrix[1:], region.first_row, region.first_col,
+        *region.matrix.numbers[1:], region.first_row, region.first_col,
     )  # fmt: skip
 
 
@@ -140,7 +141,8 @@ def sigmoid_tiles(
     _launch(
         variant.prefix + "sigmoid_tiles", scalars,
         rows.values, cols.values, scalars, grad_row_loss, row_partial, bias_partial, block,
-        region.num_rows, region.num_cols, region.first_row, region.first_col, *region.matrix,
+        region.num_rows, region.num_cols, region.first_row, region.first_col,
+        *region.matrix.numbers,
         with_loss,
     )  # fmt: skip
     return row_partial, bias_partial

@@ -57,7 +57,7 @@ def finalise(
         matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
         matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
         scalars, partials, partials if maximum is None else maximum, shift, total,
-        len(partials), *matrix,
+        len(partials), *matrix.numbers,
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
         SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,

@@ -63,7 +63,7 @@ def partials(of: Reduction) -> Partials:
             matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
             matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
             of.scalars, row_partial, col_partial, of.positive, kept,
-            *of.matrix, first_col_tile, strip_tiles,
+            *of.matrix.numbers, first_col_tile, strip_tiles,
             rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
             len(kept), kept.shape[1],
             BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,

@@ -28,7 +28,7 @@ def positives(rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix
     launch(
         positives_kernel,
         (triton.cdiv(matrix.M, ROWS_OF_PROGRAM),),
-        rows.values, cols.values, scalars, positive, *matrix,
+        rows.values, cols.values, scalars, positive, *matrix.numbers,
         rows.plane_rows, cols.plane_rows, rows.padded_dim,
         ROWS=ROWS_OF_PROGRAM, BLOCK_D=block_d(rows.padded_dim), PLANES=rows.planes,
         num_warps=WARPS_OF_PROGRAM,

@@ -59,7 +59,8 @@ def sigmoid_tiles(
         scalars if block is None
         else matrix_argument(block, tile.block_m, tile.block_n, tiles.descriptors),
         scalars, scalars if grad_row_loss is None else grad_row_loss, row_partial, bias_partial,
-        region.num_rows, region.num_cols, region.first_row, region.first_col, *region.matrix,
+        region.num_rows, region.num_cols, region.first_row, region.first_col,
+        *region.matrix.numbers,
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k, GROUP=GROUP,
         SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
