@@ -13,7 +13,9 @@ from fastclip.ops.clip_options import DIRECTIONS, options_of_batch, options_of_n
 from fastclip.ops.clip_stats import ClipStats as ClipStats
 from fastclip.ops.clip_terms import cross_entropy_with
 from fastclip.ops.cross_entropy import cross_entropy
+from fastclip.ops.pair_ids import pair_ids, same_pairs
 from fastclip.ops.siglip_sum import siglip_sum
+from fastclip.ops.sigmoid_with_ids import sigmoid_loss_with_ids
 from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
 from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
 
@@ -35,6 +37,10 @@ def clip_loss(
     weights: Tensor | None = None,
     directions: Collection[str] | Mapping[str, float] = DIRECTIONS,
     extra_text_features: Tensor | None = None,
+    ids: Tensor | None = None,
+    image_ids: Tensor | None = None,
+    text_ids: Tensor | None = None,
+    positives: str = "pairs",
 ) -> Tensor | tuple[Tensor, ClipStats]:
     """Symmetric cross-entropy between image-text similarities and the identity matching.
 
@@ -79,7 +85,19 @@ def clip_loss(
             for all images, which then have B + H logits; texts still have B. H texts of each pair,
             (B, H, D), are such a pool too, `.flatten(0, 1)`, as in NegCLIP: every image sees them
             all. They have gradients like other features. Over a group every rank has at least one,
-            the images of all ranks see them all, and the schedule must be "gather".
+            the images of all ranks see them all, and the schedule must be "gather". They have no
+            ids, and are always negatives.
+        ids: (B,) int64, any values, on the features' device or on the CPU: of each pair, which
+            other pairs are the same, because a caption or an image is there twice. Image i and
+            text j with one id are no negatives of each other: the logit is left out, exactly, as
+            if it were -inf. In the O(B) memory and at the cost of the loss without ids, because
+            pairs are put in the order of ids: B D more elements read and written. Ids on the CPU
+            that are in order already save that.
+        image_ids, text_ids: both in the place of `ids`: image i and text j are the same where
+            image_ids[i] == text_ids[j]. Image i and text i are a pair whatever their ids.
+        positives: "pairs", or "ids": what has the same id is no negative but a positive. The loss
+            of an image is then -log softmax, averaged over its positives, with all texts in the
+            sum (UniCL), and likewise of a text. Not with a margin; over a group with "gather" only.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none"; with
@@ -106,7 +124,8 @@ def clip_loss(
         image_features, text_features, extra_text_features
     )
     validation.check_features(image_features, text_features)
-    options = options_of_batch(options, image_features, weights, extra_text_features)
+    same = pair_ids(image_features, ids, image_ids, text_ids, positives)
+    options = options_of_batch(options, image_features, weights, extra_text_features, same)
     device = image_features.device
     logit_scale = validation.scalar("logit_scale", logit_scale, device)
     validation.check_options(logit_scale, reduction, workspace)
@@ -137,6 +156,7 @@ def clip_loss(
         text_to_image_accuracy,
         mean_positive=positive.mean(),
         hardest_negative=maximum.max(),
+        same_pairs=positive.new_zeros((), dtype=torch.int64) if same is None else same_pairs(same),
     )
 
 
@@ -152,6 +172,10 @@ def siglip_loss(
     reduction: str = "mean",
     process_group: ProcessGroup | None = None,
     schedule: str = "gather",
+    ids: Tensor | None = None,
+    image_ids: Tensor | None = None,
+    text_ids: Tensor | None = None,
+    positives: str = "pairs",
 ) -> Tensor:
     """Sigmoid loss: every pair of the batch is a binary classification, match or no match.
 
@@ -166,6 +190,13 @@ def siglip_loss(
             schedule: see `clip_loss`.
         logit_bias: number (of Python or numpy), or tensor of one element on the features' device.
         reduction: "mean" (the sum over all pairs divided by B, as open_clip) or "none".
+        ids, image_ids, text_ids: what is the same, as in `clip_loss`: image i and text j with one
+            id and i != j are left out of the sum.
+        positives: "pairs", or "ids": what has the same id is a match. Of k_i texts that match image
+            i and k'_j images that match text j, the pair (i, j) has the weight
+            (1 / k_i + 1 / k'_j) / 2, so that an image or text with many has no more than others;
+            non-matches have the weight 1. On a GPU it is waited for, once. Over a group with
+            "gather" only.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
@@ -184,6 +215,7 @@ def siglip_loss(
     validation.check_options(logit_scale, reduction, workspace)
     scale = validation.scalar_tensor("logit_scale", logit_scale, image_features)
     bias = validation.scalar_tensor("logit_bias", logit_bias, image_features)
+    same = pair_ids(image_features, ids, image_ids, text_ids, positives)
     rectangle = Rectangle(image_features, text_features, scale, MAIN_DIAGONAL, normalize=normalize)
     group = _group(process_group, schedule, reduction)
     if group is not None:
@@ -191,8 +223,13 @@ def siglip_loss(
         from fastclip.distributed.siglip_loss import siglip_loss_over_ranks
 
         given = logit_scale, logit_bias
-        return siglip_loss_over_ranks(rectangle, bias, given, group, schedule, backend, workspace)
-    if reduction == "mean":
+        return siglip_loss_over_ranks(
+            rectangle, bias, given, group, schedule, backend, workspace, same
+        )
+    mean = reduction == "mean"
+    if same is not None:
+        return sigmoid_loss_with_ids(rectangle, bias, same, backend, workspace, mean)
+    if mean:
         call = dispatch.plan("siglip_total", backend, rectangle, workspace, bias)
         return total_sigmoid_loss(rectangle, bias, call) / len(image_features)
     call = dispatch.plan("siglip_sum", backend, rectangle, workspace, bias)

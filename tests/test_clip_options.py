@@ -187,6 +187,7 @@ def test_statistics_see_extra_texts_and_no_margin(backend):
         (logits.diagonal() > others.amax(0)).double().mean(),
         logits.diagonal().mean(),
         with_extra.max(),
+        torch.tensor(0),
     )
     torch.testing.assert_close(stats, expected, rtol=1e-12, atol=0)
 

@@ -27,6 +27,7 @@ from fastclip.distributed.waiting import Exchange
 from fastclip.ops.choice import ORDER
 from fastclip.ops.clip_options import NO_OPTIONS, ClipOptions
 from fastclip.ops.differentiation import needs_grad
+from fastclip.ops.pair_ids import POSITIVES, PairIds
 from fastclip.ops.validation import FEATURE_DTYPES
 from fastclip.rectangle import Rectangle
 
@@ -83,6 +84,8 @@ _FIELDS = {
     "weights": _GIVEN,
     "extra_text_features": _GIVEN,
     "requires_grad of extra_text_features": _YES_NO,
+    "ids": _GIVEN,
+    "positives": POSITIVES,
 }
 
 
@@ -128,6 +131,7 @@ def agree(
     return_stats: bool = False,
     chosen: str | None = None,
     options: ClipOptions = NO_OPTIONS,
+    ids: PairIds | None = None,
 ) -> Ranks:
     """Tell all ranks what this one is about to compute, and return who takes part.
 
@@ -136,6 +140,7 @@ def agree(
         logit_scale, logit_bias: as the caller gave them, number or tensor.
         chosen: the backend that "auto" chose on this rank; None if the caller named one.
         options: of the CLIP loss.
+        ids: of the pairs of this rank.
 
     Raises:
         ValueError: on every rank, if ranks differ in anything but their numbers of pairs and of
@@ -152,6 +157,7 @@ def agree(
         *map(_bits, (options.label_smoothing, options.margin, *options.direction_weights)),
         _GIVEN[options.weights is not None], _GIVEN[extra is not None],
         extra is not None and needs_grad(extra),
+        _GIVEN[ids is not None], POSITIVES[ids is not None and ids.are_positives],
     )  # fmt: skip
     codes = [
         field.index(value) if isinstance(field, tuple) else value

@@ -4,6 +4,9 @@
 over the negatives of all ranks. The rows' sums are complete; of the columns' sums each rank has
 a part, and their owners merge them: 2 N numbers of communication.
 
+With ids there is a rectangle for each owner of columns, which are in the order of their ids owner
+by owner, and the statistics of rows are merged.
+
 Everything is composed of operators and linear maps that know their gradients: those of the columns'
 features, partial on every rank, return to their owners by the adjoint of `gather_rows`.
 """
@@ -16,33 +19,78 @@ from fastclip.distributed.exchange import gather_rows, send_to_owners
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import plan
 from fastclip.ops.merge import merge
+from fastclip.ops.pair_ids import SideIds, interval_of
+from fastclip.ops.sigmoid_positives import half_shares, positive_terms
 from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
-from fastclip.rectangle import Diagonal, Rectangle
+from fastclip.rectangle import MAIN_DIAGONAL, Diagonal, Rectangle
 
 
 def softmax_statistics(
-    own: Rectangle, ranks: Ranks, backend: str, workspace: int | None, needs_maximum: bool
+    own: Rectangle,
+    ids: SideIds | None,
+    ranks: Ranks,
+    backend: str,
+    workspace: int | None,
+    needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns positive (B,), shift (2, B) and total (2, B): of own rows, then of own columns."""
-    rectangle = _with_all_columns(own, ranks)
-    call = plan("contrastive_lse", backend, rectangle, workspace)
-    positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
-    row_shift, col_shift = shift.split(rectangle.lengths)
-    row_total, col_total = total.split(rectangle.lengths)
+    whole, parts = _with_all_columns(own, ids, ranks)
+    call = plan("contrastive_lse", backend, whole, workspace)
+    positives, of_rows, of_cols = [], [], []
+    for part in parts:
+        positive, shift, total, _ = contrastive_lse(part, call, needs_maximum)
+        row_shift, col_shift = shift.split(part.lengths)
+        row_total, col_total = total.split(part.lengths)
+        positives.append(positive)
+        of_rows.append((row_shift, row_total))
+        of_cols.append((col_shift, col_total))
+    row_shift, row_total = of_rows[0] if len(parts) == 1 else merge(of_rows)
+    col_shift, col_total = map(torch.cat, zip(*of_cols, strict=True))
+    # A row's pair is in one part, and 0 in all others.
+    positive = sum(positives)
     partials = send_to_owners(torch.stack((col_shift, col_total), 1), ranks)  # (W, B, 2)
     col_shift, col_total = merge([part.unbind(-1) for part in partials])
     return positive, torch.stack((row_shift, col_shift)), torch.stack((row_total, col_total))
 
 
 def sigmoid_loss(
-    own: Rectangle, logit_bias: Tensor, ranks: Ranks, backend: str, workspace: int | None
+    own: Rectangle,
+    ids: SideIds | None,
+    are_positives: bool,
+    logit_bias: Tensor,
+    ranks: Ranks,
+    backend: str,
+    workspace: int | None,
 ) -> Tensor:
     """Returns the sum over own rows and all columns, ()."""
-    rectangle = _with_all_columns(own, ranks)
-    call = plan("siglip_total", backend, rectangle, workspace, logit_bias)
-    return total_sigmoid_loss(rectangle, logit_bias, call)
+    whole, parts = _with_all_columns(own, ids, ranks)
+    call = plan("siglip_total", backend, whole, workspace, logit_bias)
+    total = sum(total_sigmoid_loss(part, logit_bias, call) for part in parts)
+    if are_positives:
+        all_ids = SideIds(*(gather_rows(x, ranks) for x in ids))
+        row_shares = half_shares(ids.rows, ids.cols, all_ids.cols)
+        col_shares = gather_rows(half_shares(ids.cols, ids.rows, all_ids.rows), ranks)
+        for part, of_owner in zip(parts, col_shares.split(ranks.sizes), strict=True):
+            total = total + positive_terms(part, logit_bias, row_shares, of_owner).sum()
+    return total
 
 
-def _with_all_columns(own: Rectangle, ranks: Ranks) -> Rectangle:
+def _with_all_columns(
+    own: Rectangle, ids: SideIds | None, ranks: Ranks
+) -> tuple[Rectangle, list[Rectangle]]:
+    """Own rows and all columns, and the parts of it that are computed."""
     cols = gather_rows(own.cols, ranks)
-    return own._replace(cols=cols, positives=Diagonal(ranks.start))
+    whole = own._replace(cols=cols, positives=Diagonal(ranks.start))
+    if ids is None:
+        return whole, [whole]
+    ids_of_owners = gather_rows(ids.cols, ranks).split(ranks.sizes)
+    return whole, [
+        own._replace(
+            cols=of_owner,
+            positives=MAIN_DIAGONAL if owner == ranks.rank else None,
+            excluded=interval_of(ids.rows, col_ids),
+        )
+        for owner, (of_owner, col_ids) in enumerate(
+            zip(cols.split(ranks.sizes), ids_of_owners, strict=True)
+        )
+    ]

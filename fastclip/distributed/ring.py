@@ -26,6 +26,7 @@ from torch import Tensor
 from fastclip.distributed.agreement import Ranks
 from fastclip.distributed.waiting import Exchange
 from fastclip.ops.dispatch import Call
+from fastclip.ops.pair_ids import SideIds, interval_of
 from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
 
 Tensors = tuple[Tensor, ...]
@@ -89,8 +90,17 @@ class Visits(NamedTuple):
     ranks: Ranks
     normalize: bool
     call: Call
+    ids: SideIds | None = None  # of own rows and columns
 
-    def rectangle(self, owner: int, rows: Tensor, cols: Tensor, logit_scale: Tensor) -> Rectangle:
+    @property
+    def constants(self) -> Tensors:
+        """What own columns take along beside their features."""
+        return () if self.ids is None else (self.ids.cols,)
+
+    def rectangle(
+        self, owner: int, rows: Tensor, cols: Tensor, logit_scale: Tensor, constants: Tensors
+    ) -> Rectangle:
         """Own rows and the columns of `owner`: only one's own have pairs here."""
         positives = MAIN_DIAGONAL if owner == self.ranks.rank else None
-        return Rectangle(rows, cols, logit_scale, positives, normalize=self.normalize)
+        excluded = None if self.ids is None else interval_of(self.ids.rows, *constants)
+        return Rectangle(rows, cols, logit_scale, positives, excluded, self.normalize)

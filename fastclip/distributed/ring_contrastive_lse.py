@@ -22,14 +22,20 @@ from fastclip.ops.contrastive_lse import contrastive_lse, contrastive_lse_backwa
 from fastclip.ops.dispatch import Call, kept_like
 from fastclip.ops.merge import merge
 from fastclip.ops.missing_derivatives import refuse_second_derivative
+from fastclip.ops.pair_ids import SideIds
 from fastclip.rectangle import Rectangle, Sides
 
 
 def softmax_statistics(
-    own: Rectangle, ranks: Ranks, backend: str, workspace: int | None, needs_maximum: bool
+    own: Rectangle,
+    ids: SideIds | None,
+    ranks: Ranks,
+    backend: str,
+    workspace: int | None,
+    needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns positive (B,), shift (2, B) and total (2, B): of own rows, then of own columns."""
-    visits = Visits(ranks, own.normalize, Call(backend, workspace))
+    visits = Visits(ranks, own.normalize, Call(backend, workspace), ids)
     return _Statistics.apply(*own[:3], visits, needs_maximum)
 
 
@@ -41,7 +47,8 @@ class _Statistics(Function):
 
         def visit(owner: int, constants: Tensors) -> Tensors:
             nonlocal positive, of_rows
-            rectangle = visits.rectangle(owner, rows, *constants, logit_scale)
+            cols, *others = constants
+            rectangle = visits.rectangle(owner, rows, cols, logit_scale, others)
             positive_here, shift, total, _ = contrastive_lse(rectangle, visits.call, needs_maximum)
             if owner == ranks.rank:
                 positive = positive_here
@@ -51,7 +58,7 @@ class _Statistics(Function):
             of_rows = here if of_rows is None else merge([of_rows, here])
             return col_shift, col_total
 
-        of_cols = walk_ring((cols,), visit, lambda *parts: merge(parts), ranks)
+        of_cols = walk_ring((cols, *visits.constants), visit, lambda *parts: merge(parts), ranks)
         shift, total = (torch.stack(x) for x in zip(of_rows, of_cols, strict=True))
         return positive, shift, total
 
@@ -90,9 +97,9 @@ class _Gradients(Function):
         grad_logit_scale = torch.zeros_like(logit_scale, dtype=torch.float64)
 
         def visit(owner: int, constants: Tensors) -> Tensors:
-            cols, col_shift, grad_col_total = constants
+            cols, col_shift, grad_col_total, *others = constants
             grad_row, grad_col, grad_scale = contrastive_lse_backward(
-                visits.rectangle(owner, rows, cols, logit_scale),
+                visits.rectangle(owner, rows, cols, logit_scale, others),
                 visits.call,
                 grad_positive.contiguous(),
                 torch.cat((grad_total[0], grad_col_total)),
@@ -105,7 +112,8 @@ class _Gradients(Function):
                 grad_rows.add_(grad_row)
             return (grad_col.to(dtype),) if wants.cols else ()
 
-        grad_cols = walk_ring((cols, shift[1], grad_total[1]), visit, add_each, visits.ranks)
+        travelling = cols, shift[1], grad_total[1], *visits.constants
+        grad_cols = walk_ring(travelling, visit, add_each, visits.ranks)
         return (
             rows.new_empty(0) if grad_rows is None else grad_rows.to(rows.dtype),
             grad_cols[0].to(cols.dtype) if wants.cols else cols.new_empty(0),

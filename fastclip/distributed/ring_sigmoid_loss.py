@@ -16,15 +16,22 @@ from fastclip.distributed.agreement import Ranks
 from fastclip.distributed.ring import Tensors, Visits, add_each, walk_ring
 from fastclip.ops.dispatch import Call, kept_like
 from fastclip.ops.missing_derivatives import refuse_second_derivative
+from fastclip.ops.pair_ids import SideIds
 from fastclip.ops.siglip_sum import siglip_sum, siglip_sum_backward
 from fastclip.rectangle import Rectangle, Sides
 
 
 def sigmoid_loss(
-    own: Rectangle, logit_bias: Tensor, ranks: Ranks, backend: str, workspace: int | None
+    own: Rectangle,
+    ids: SideIds | None,
+    are_positives: bool,  # never
+    logit_bias: Tensor,
+    ranks: Ranks,
+    backend: str,
+    workspace: int | None,
 ) -> Tensor:
     """Returns the sum over own rows and all columns, ()."""
-    visits = Visits(ranks, own.normalize, Call(backend, workspace))
+    visits = Visits(ranks, own.normalize, Call(backend, workspace), ids)
     return _Total.apply(*own[:3], logit_bias, visits)
 
 
@@ -34,12 +41,13 @@ class _Total(Function):
         total = torch.zeros_like(logit_scale, dtype=torch.float64)
 
         def visit(owner: int, constants: Tensors) -> Tensors:
-            rectangle = visits.rectangle(owner, rows, *constants, logit_scale)
+            cols, *others = constants
+            rectangle = visits.rectangle(owner, rows, cols, logit_scale, others)
             row_loss, _ = siglip_sum(rectangle, logit_bias, visits.call)
             total.add_(row_loss.sum(dtype=torch.float64))
             return ()
 
-        walk_ring((cols,), visit, add_each, visits.ranks)
+        walk_ring((cols, *visits.constants), visit, add_each, visits.ranks)
         return total.to(logit_scale.dtype)
 
     @staticmethod
@@ -73,8 +81,8 @@ class _Gradients(Function):
         of_scalars = grad.new_zeros(2, dtype=torch.float64)
 
         def visit(owner: int, constants: Tensors) -> Tensors:
-            (cols,) = constants
-            rectangle = visits.rectangle(owner, rows, cols, logit_scale)
+            cols, *others = constants
+            rectangle = visits.rectangle(owner, rows, cols, logit_scale, others)
             kept = kept_like(visits.call.backend, "siglip_sum", rows, 0, len(cols))
             grad_row, grad_col, *scalars_here = siglip_sum_backward(
                 rectangle, logit_bias, visits.call, grad_row_loss, kept, wants
@@ -84,7 +92,7 @@ class _Gradients(Function):
                 grad_rows.add_(grad_row)
             return (grad_col.to(dtype),) if wants.cols else ()
 
-        grad_cols = walk_ring((cols,), visit, add_each, visits.ranks)
+        grad_cols = walk_ring((cols, *visits.constants), visit, add_each, visits.ranks)
         return (
             rows.new_empty(0) if grad_rows is None else grad_rows.to(rows.dtype),
             grad_cols[0].to(cols.dtype) if wants.cols else cols.new_empty(0),

@@ -16,6 +16,7 @@ from fastclip.distributed.exchange import sum_over_ranks
 from fastclip.distributed.sides import texts_are_rows
 from fastclip.ops.differentiation import needs_grad
 from fastclip.ops.dispatch import resolve_backend
+from fastclip.ops.pair_ids import PairIds, in_order
 from fastclip.rectangle import Rectangle
 
 _SCHEDULES = {"gather": gather.sigmoid_loss, "ring": ring_sigmoid_loss.sigmoid_loss}
@@ -31,6 +32,7 @@ def siglip_loss_over_ranks(
     schedule: str,
     backend: str,
     workspace: int | None,
+    ids: PairIds | None,
 ) -> Tensor:
     """Returns the loss, ().
 
@@ -38,14 +40,27 @@ def siglip_loss_over_ranks(
     as the caller gave them, numbers or tensors.
     """
     # An objection is raised before the other ranks wait for this one.
+    are_positives = ids is not None and ids.are_positives
+    if are_positives and schedule != "gather":
+        raise ValueError(
+            f"over ranks, positives='ids' must have schedule='gather', got {schedule!r}: it needs "
+            "the features of all ranks at once"
+        )
     one_pass = schedule == "gather" and needs_grad(*own[:3], logit_bias)
     primitive = "siglip_total" if one_pass else "siglip_sum"
-    chosen = resolve_backend(backend, own.rows, primitive=primitive)
+    chosen = resolve_backend(backend, own.rows, primitive=primitive, leaves_out=ids is not None)
     ranks = agree(
-        group, "siglip_loss", schedule, own, *given, chosen=chosen if backend == "auto" else None
-    )
+        group, "siglip_loss", schedule, own, *given,
+        chosen=chosen if backend == "auto" else None, ids=ids,
+    )  # fmt: skip
     backend = ranks.backend or chosen
-    if texts_are_rows(own):
+    swapped = texts_are_rows(own)
+    if swapped:
         own = own._replace(rows=own.cols, cols=own.rows)
-    total = _SCHEDULES[schedule](own, logit_bias, ranks, backend, workspace)
+    sides = None
+    if ids is not None:
+        images, texts, _ = ids
+        here = in_order(own, *((texts, images) if swapped else (images, texts)))
+        own, sides = here.rectangle, here.ids
+    total = _SCHEDULES[schedule](own, sides, are_positives, logit_bias, ranks, backend, workspace)
     return (sum_over_ranks(total.double(), ranks) / ranks.num_pairs).to(total.dtype)

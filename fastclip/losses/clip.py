@@ -8,6 +8,7 @@ from torch.distributed import ProcessGroup
 from fastclip.functional import clip_loss
 from fastclip.losses.contrastive_loss import ContrastiveLoss
 from fastclip.ops.clip_options import DIRECTIONS, options_of_numbers
+from fastclip.ops.pair_ids import checked_positives
 
 
 class ClipLoss(ContrastiveLoss):
@@ -28,8 +29,8 @@ class ClipLoss(ContrastiveLoss):
         backend, workspace: see `fastclip.clip_loss`.
         process_group: the ranks that share a loss; None is torch.distributed's default group.
         schedule: "gather" or "ring", see `fastclip.clip_loss`.
-        label_smoothing, margin, directions: see `fastclip.clip_loss`. What belongs to a batch, its
-            `weights` and `extra_text_features`, is given at the call.
+        label_smoothing, margin, directions, positives: see `fastclip.clip_loss`. What belongs to a
+            batch, its `weights`, `extra_text_features` and ids, is given at the call.
 
     Raises:
         TypeError: `process_group` is not a ProcessGroup, or an option is of the wrong kind.
@@ -39,6 +40,8 @@ class ClipLoss(ContrastiveLoss):
         NotImplementedError: `use_horovod`.
 
     Example:
+        >>> loss = fastclip.ClipLoss()
+        >>> loss(images, texts, logit_scale, ids=ids_of_captions)
         >>> loss = fastclip.ClipLoss(label_smoothing=0.1, directions=("image_to_text",))
         >>> loss(images, texts, logit_scale, extra_text_features=hard_negatives.flatten(0, 1))
     """
@@ -59,6 +62,7 @@ class ClipLoss(ContrastiveLoss):
         label_smoothing: float = 0.0,
         margin: float = 0.0,
         directions: Collection[str] | Mapping[str, float] = DIRECTIONS,
+        positives: str = "pairs",
     ) -> None:
         if use_horovod:
             raise NotImplementedError("use_horovod=True is not supported; use torch.distributed")
@@ -71,6 +75,7 @@ class ClipLoss(ContrastiveLoss):
         self.label_smoothing = options.label_smoothing
         self.margin = options.margin
         self.directions = directions
+        self.positives = checked_positives(positives)
 
     def forward(
         self,
@@ -82,6 +87,9 @@ class ClipLoss(ContrastiveLoss):
         *,
         weights: Tensor | None = None,
         extra_text_features: Tensor | None = None,
+        ids: Tensor | None = None,
+        image_ids: Tensor | None = None,
+        text_ids: Tensor | None = None,
     ) -> Tensor | dict[str, Tensor]:
         """Return the loss, () float32, or {"contrastive_loss": loss} if `output_dict`.
 
@@ -89,8 +97,12 @@ class ClipLoss(ContrastiveLoss):
             image_features, text_features, logit_scale, logit_bias: see `ContrastiveLoss.forward`.
             weights: (B,), of this rank's pairs; see `fastclip.clip_loss`.
             extra_text_features: (H, D), of this rank; see `fastclip.clip_loss`.
+            ids, image_ids, text_ids: (B,) int64, of this rank's pairs; see `fastclip.clip_loss`.
         """
-        of_batch = {"weights": weights, "extra_text_features": extra_text_features}
+        of_batch = {
+            "weights": weights, "extra_text_features": extra_text_features,
+            "ids": ids, "image_ids": image_ids, "text_ids": text_ids,
+        }  # fmt: skip
         return super().forward(
             image_features, text_features, logit_scale, logit_bias, output_dict, **of_batch
         )
@@ -98,7 +110,7 @@ class ClipLoss(ContrastiveLoss):
     def loss_of(self, image_features, text_features, logit_scale, logit_bias, **settings) -> Tensor:
         loss = clip_loss(
             image_features, text_features, logit_scale, label_smoothing=self.label_smoothing,
-            margin=self.margin, directions=self.directions, **settings,
+            margin=self.margin, directions=self.directions, positives=self.positives, **settings,
         )  # fmt: skip
         if isinstance(logit_bias, Tensor):
             # A bias parameter must take part in the graph: DDP waits for its gradient.
@@ -110,4 +122,6 @@ class ClipLoss(ContrastiveLoss):
         given = {name: value for name, value in further.items() if value}
         if self.directions != DIRECTIONS:
             given["directions"] = self.directions
+        if self.positives != "pairs":
+            given["positives"] = self.positives
         return ", ".join([super().extra_repr(), *(f"{k}={v!r}" for k, v in given.items())])

@@ -12,6 +12,7 @@ from fastclip.losses.family.inputs import checked_features
 from fastclip.losses.family.prefixes import check_same_on_ranks, checked_dims, checked_weights
 from fastclip.ops import validation
 from fastclip.ops.clip_options import DIRECTIONS, options_of_numbers
+from fastclip.ops.pair_ids import checked_positives
 
 
 def matryoshka_clip_loss(
@@ -30,6 +31,10 @@ def matryoshka_clip_loss(
     margin: float = 0.0,
     directions: Collection[str] | Mapping[str, float] = DIRECTIONS,
     extra_text_features: Tensor | None = None,
+    ids: Tensor | None = None,
+    image_ids: Tensor | None = None,
+    text_ids: Tensor | None = None,
+    positives: str = "pairs",
 ) -> Tensor | tuple[Tensor, dict[int, Tensor]]:
     """The weighted sum, over prefixes of the features, of their CLIP losses.
 
@@ -51,6 +56,7 @@ def matryoshka_clip_loss(
         process_group, schedule: see `fastclip.clip_loss`. All ranks must have the same `dims` and
             `weights`.
         extra_text_features: (H, D), see `fastclip.clip_loss`; cut like the others.
+        ids, image_ids, text_ids, positives: see `fastclip.clip_loss`.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (); with `return_dims` a pair of it
@@ -89,6 +95,7 @@ def matryoshka_clip_loss(
             backend=backend, workspace=workspace, process_group=process_group, schedule=schedule,
             label_smoothing=label_smoothing, margin=margin, directions=directions,
             extra_text_features=_prefix(extra_text_features, dim),
+            ids=ids, image_ids=image_ids, text_ids=text_ids, positives=positives,
         )
         for dim in dims
     }  # fmt: skip
@@ -105,7 +112,7 @@ class MatryoshkaClipLoss(ContrastiveLoss):
         dims: lengths of the prefixes of the features, all different, in any order.
         weights: numbers > 0, one for each of `dims`; None is 1 for each.
         rank, world_size, backend, workspace, process_group, schedule, label_smoothing, margin,
-            directions: see `fastclip.ClipLoss`.
+            directions, positives: see `fastclip.ClipLoss`.
 
     Raises:
         TypeError, ValueError: as `ClipLoss` and `matryoshka_clip_loss`.
@@ -130,6 +137,7 @@ class MatryoshkaClipLoss(ContrastiveLoss):
         label_smoothing: float = 0.0,
         margin: float = 0.0,
         directions: Collection[str] | Mapping[str, float] = DIRECTIONS,
+        positives: str = "pairs",
     ) -> None:
         options = options_of_numbers(label_smoothing, margin, directions)
         super().__init__(rank, world_size, backend, workspace, process_group, schedule)
@@ -138,6 +146,7 @@ class MatryoshkaClipLoss(ContrastiveLoss):
         self.label_smoothing = options.label_smoothing
         self.margin = options.margin
         self.directions = directions
+        self.positives = checked_positives(positives)
 
     def forward(
         self,
@@ -148,6 +157,9 @@ class MatryoshkaClipLoss(ContrastiveLoss):
         output_dict: bool = False,
         *,
         extra_text_features: Tensor | None = None,
+        ids: Tensor | None = None,
+        image_ids: Tensor | None = None,
+        text_ids: Tensor | None = None,
     ) -> Tensor | dict[str, Tensor]:
         """Return the loss, () float32, or if `output_dict` the terms whose sum it is.
 
@@ -158,10 +170,12 @@ class MatryoshkaClipLoss(ContrastiveLoss):
             image_features, text_features: (B, D), raw or unit rows; of this rank.
             logit_scale, logit_bias: see `ClipLoss.forward`.
             extra_text_features: (H, D), of this rank; see `fastclip.clip_loss`.
+            ids, image_ids, text_ids: (B,) int64, of this rank's pairs; see `fastclip.clip_loss`.
         """
         terms = super().forward(
             image_features, text_features, logit_scale, logit_bias,
             extra_text_features=extra_text_features,
+            ids=ids, image_ids=image_ids, text_ids=text_ids,
         )  # fmt: skip
         return terms if output_dict else sum(terms.values())
 
@@ -172,7 +186,7 @@ class MatryoshkaClipLoss(ContrastiveLoss):
         _, of_dims = matryoshka_clip_loss(
             image_features, text_features, logit_scale, self.dims, self.weights, return_dims=True,
             label_smoothing=self.label_smoothing, margin=self.margin, directions=self.directions,
-            **settings,
+            positives=self.positives, **settings,
         )  # fmt: skip
         terms = {
             f"contrastive_{dim}_loss": weight * of_dims[dim]
@@ -190,6 +204,8 @@ class MatryoshkaClipLoss(ContrastiveLoss):
         given |= {name: value for name, value in further.items() if value}
         if self.directions != DIRECTIONS:
             given["directions"] = self.directions
+        if self.positives != "pairs":
+            given["positives"] = self.positives
         return ", ".join([*(f"{k}={v!r}" for k, v in given.items()), super().extra_repr()])
 
 

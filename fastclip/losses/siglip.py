@@ -5,6 +5,7 @@ from torch.distributed import ProcessGroup
 
 from fastclip.functional import siglip_loss
 from fastclip.losses.contrastive_loss import ContrastiveLoss
+from fastclip.ops.pair_ids import checked_positives
 
 # open_clip's ways to communicate, and the schedule that is closest.
 DIST_IMPLS = {"bidir": "ring", "shift": "ring", "reduce": "gather", "gather": "gather"}
@@ -28,6 +29,7 @@ class SigLipLoss(ContrastiveLoss):
         process_group: the ranks that share a loss; None is torch.distributed's default group.
         schedule: "gather" or "ring", see `fastclip.clip_loss`; None goes by `dist_impl`, and is
             "gather" without one.
+        positives: see `fastclip.siglip_loss`. Ids belong to a batch, and are given at the call.
 
     Raises:
         TypeError, ValueError: as `ClipLoss`, or `dist_impl` is unknown.
@@ -45,6 +47,7 @@ class SigLipLoss(ContrastiveLoss):
         workspace: int | None = None,
         process_group: ProcessGroup | None = None,
         schedule: str | None = None,
+        positives: str = "pairs",
     ) -> None:
         if dist_impl is not None and dist_impl not in DIST_IMPLS:
             choices = tuple(DIST_IMPLS)
@@ -55,7 +58,33 @@ class SigLipLoss(ContrastiveLoss):
         self.cache_labels = cache_labels
         self.dist_impl = dist_impl
         self.chunk_size = chunk_size
+        self.positives = checked_positives(positives)
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        logit_bias: float | Tensor | None = None,
+        output_dict: bool = False,
+        *,
+        ids: Tensor | None = None,
+        image_ids: Tensor | None = None,
+        text_ids: Tensor | None = None,
+    ) -> Tensor | dict[str, Tensor]:
+        """Return the loss, () float32, or {"contrastive_loss": loss} if `output_dict`.
+
+        Args:
+            image_features, text_features, logit_scale, logit_bias: see `ContrastiveLoss.forward`.
+            ids, image_ids, text_ids: (B,) int64, of this rank's pairs; see `fastclip.siglip_loss`.
+        """
+        of_batch = {"ids": ids, "image_ids": image_ids, "text_ids": text_ids}
+        return super().forward(
+            image_features, text_features, logit_scale, logit_bias, output_dict, **of_batch
+        )
 
     def loss_of(self, image_features, text_features, logit_scale, logit_bias, **settings) -> Tensor:
         bias = 0.0 if logit_bias is None else logit_bias
-        return siglip_loss(image_features, text_features, logit_scale, bias, **settings)
+        return siglip_loss(
+            image_features, text_features, logit_scale, bias, positives=self.positives, **settings
+        )

@@ -3,11 +3,11 @@
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from fastclip.losses.family.classes import Classes
 from fastclip.losses.family.inputs import check_labels, checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
 from fastclip.losses.family.scores import log_sum_exp, single
+from fastclip.ops.classes import Classes
 
 
 def uni_cl_loss(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype
 from fastclip.ops import validation
+from fastclip.ops.pair_ids import PairIds
 from fastclip.rectangle import Sides
 
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -26,6 +27,7 @@ class ClipOptions(NamedTuple):
         direction_weights: of the losses from images to texts and from texts to images.
         weights: of the pairs, (B,) in the features' compute dtype, or None.
         extra_text_features: (H, D), of the features' dtype and device, or None.
+        ids: what is the same in the batch, or None.
     """
 
     label_smoothing: float = 0.0
@@ -33,12 +35,24 @@ class ClipOptions(NamedTuple):
     direction_weights: tuple[float, float] = _HALVES
     weights: Tensor | None = None
     extra_text_features: Tensor | None = None
+    ids: PairIds | None = None
 
     @property
     def are_default(self) -> bool:
         is_weighted = self.weights is not None or self.direction_weights != _HALVES
         shifts = self.label_smoothing != 0.0 or self.margin != 0.0
-        return not (is_weighted or shifts or self.extra_text_features is not None)
+        has_more = self.extra_text_features is not None or self.ids is not None
+        return not (is_weighted or shifts or has_more)
+
+    @property
+    def leave_out(self) -> bool:
+        """Whether what has the same id is left out of the negatives."""
+        return self.ids is not None and not self.ids.are_positives
+
+    @property
+    def add_positives(self) -> bool:
+        """Whether what has the same id is a positive."""
+        return self.ids is not None and self.ids.are_positives
 
     @property
     def sides(self) -> Sides:
@@ -78,17 +92,26 @@ def options_of_batch(
     image_features: Tensor,
     weights: Tensor | None,
     extra_text_features: Tensor | None,
+    ids: PairIds | None = None,
 ) -> ClipOptions:
     """`options` with those that are tensors.
 
     Args:
         image_features: (B, D), valid.
+        ids: valid.
 
     Raises:
         TypeError: one of them is no tensor.
         ValueError: its shape, dtype or device does not fit the images; weights on the CPU are
-            negative or not finite; or no direction sees the extra texts.
+            negative or not finite; no direction sees the extra texts; or there is a margin, of
+            which it is not known what it would be for several positives.
     """
+    if ids is not None:
+        if ids.are_positives and options.margin != 0.0:
+            raise ValueError(
+                f"margin with positives='ids' has no meaning: must be 0, got {options.margin}"
+            )
+        options = options._replace(ids=ids)
     if weights is not None:
         options = options._replace(weights=_checked_weights(weights, image_features))
     if extra_text_features is not None:

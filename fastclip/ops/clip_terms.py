@@ -14,21 +14,27 @@ of the pairs
 
     loss_i = w_i (a l_i(image to text) + b l_i(text to image))
 
+Ids (`ops/pair_ids.py`) say what is the same. It is left out: of the sums of lse_i, of mean_i and
+of C. Or it is positive: with P(i) the texts of i's id and text i, the probability of 1 - eps that
+the target has is shared among them,
+
+    l_i      = softplus(lse_i - target_i) + target_i - mean_P + eps (mean_P - mean_i)
+    mean_P   = s <x_i, sum_{p in P(i)} y_p / |P(i)|>
+
 Every term but lse is O(B D). Products with a mean are sums, not matrix products: those would be
 rounded by autocast, or to TF32.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from fastclip.backends.normalization import prepared_rows
+from fastclip.ops.clip_means import MeanLogits, mean_logits
 from fastclip.ops.clip_options import ClipOptions
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.cross_entropy import CrossEntropy, negative_log_probability
 from fastclip.ops.dispatch import plan
 from fastclip.ops.merge import merge
+from fastclip.ops.pair_ids import in_order
 from fastclip.rectangle import BOTH, ROWS, Rectangle, Sides
 
 
@@ -49,17 +55,46 @@ def cross_entropy_with(
     wanted = BOTH if needs_maximum else options.sides
     rectangle = square._replace(sides=wanted)
     of_batch, of_extra = shares(workspace, len(square.cols), options.num_extra)
-    call = plan("contrastive_lse", backend, rectangle, of_batch)
-    positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
-    shift, total = (x.view(sum(wanted), -1) for x in (shift, total))
+    if options.leave_out:
+        positive, shift, total = without_same(rectangle, options, backend, of_batch, needs_maximum)
+    else:
+        positive, shift, total = _statistics(rectangle, backend, of_batch, needs_maximum)
+    maximum = shift
+    if needs_maximum and options.add_positives:
+        # What is positive is no negative, however large it is.
+        with torch.no_grad():
+            _, maximum, _ = without_same(rectangle, options, backend, 0, needs_maximum)
     if options.extra_text_features is not None:
         extra = square._replace(cols=options.extra_text_features)
-        shift, total = with_extra_texts(shift, total, extra, backend, of_extra, needs_maximum)
-    means = None
-    if options.label_smoothing > 0:
-        means = mean_logits(square, options, len(square.cols), options.num_extra)
+        shift, total, maximum = with_extra_texts(
+            shift, total, maximum, extra, backend, of_extra, needs_maximum
+        )
+    means = mean_logits(square, options, positive, len(square.cols), options.num_extra)
     loss = loss_of_pairs(options, wanted, square.logit_scale, positive, shift, total, means)
-    return CrossEntropy(loss.mean() if mean else loss, positive.detach(), shift)
+    return CrossEntropy(loss.mean() if mean else loss, positive.detach(), maximum)
+
+
+def without_same(
+    rectangle: Rectangle,
+    options: ClipOptions,
+    backend: str,
+    workspace: int | None,
+    needs_maximum: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`_statistics` of a square without what has the same id, in the caller's order."""
+    here = in_order(rectangle, *options.ids[:2])
+    found = _statistics(here.rectangle, backend, workspace, needs_maximum)
+    return tuple(map(here.restored, found))
+
+
+def _statistics(
+    rectangle: Rectangle, backend: str, workspace: int | None, needs_maximum: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """positive (B,), shift and total (sides, B)."""
+    call = plan("contrastive_lse", backend, rectangle, workspace)
+    positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
+    sides = sum(rectangle.sides), -1
+    return positive, shift.view(sides), total.view(sides)
 
 
 def shares(workspace: int | None, num_texts: int, num_extra: int) -> tuple[int | None, int | None]:
@@ -73,47 +108,19 @@ def shares(workspace: int | None, num_texts: int, num_extra: int) -> tuple[int |
 def with_extra_texts(
     shift: Tensor,  # (sides, B), of images first
     total: Tensor,  # (sides, B)
+    maximum: Tensor,  # (sides, B)
     extra: Rectangle,
     backend: str,
     workspace: int | None,
     needs_maximum: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """The statistics after the columns of `extra` have joined the negatives of the images."""
-    extra = extra._replace(positives=None, sides=ROWS)
-    call = plan("contrastive_lse", backend, extra, workspace)
-    _, extra_shift, extra_total, _ = contrastive_lse(extra, call, needs_maximum)
-    of_images = merge([(shift[0], total[0]), (extra_shift, extra_total)])
-    return tuple(
-        torch.cat((joined[None], before[1:]))
-        for joined, before in zip(of_images, (shift, total), strict=True)
-    )
-
-
-def mean_logits(
-    square: Rectangle,
-    options: ClipOptions,
-    num_pairs: int,
-    num_extra: int,
-    total: Callable[[Tensor], Tensor] = lambda sums: sums,
-) -> tuple[Tensor, Tensor]:
-    """What labels are smoothed to: of each image and of each text, the mean of its logits.
-
-    Args:
-        square: of this process, images as rows.
-        num_pairs, num_extra: N and H, of all processes.
-        total: makes of the sums of this process, (2, D), those of all.
-    """
-    images, texts = (prepared_rows(features, square.normalize) for features in square[:2])
-    of_texts = texts.sum(0)
-    if options.extra_text_features is not None:
-        extra = prepared_rows(options.extra_text_features, square.normalize)
-        of_texts = of_texts + extra.sum(0)
-    sums = total(torch.stack((of_texts, images.sum(0))))
-    counts = num_pairs + num_extra, num_pairs
-    return tuple(
-        square.logit_scale * ((features * (of_others / C)).sum(1) - options.margin / C)
-        for features, of_others, C in zip((images, texts), sums, counts, strict=True)
-    )
+    extra = extra._replace(positives=None, excluded=None, sides=ROWS)
+    _, extra_shift, extra_total = _statistics(extra, backend, workspace, needs_maximum)
+    of_images = merge([(shift[0], total[0]), (extra_shift[0], extra_total[0])])
+    largest = torch.maximum(maximum[0], extra_shift[0])
+    joined = zip((*of_images, largest), (shift, total, maximum), strict=True)
+    return tuple(torch.cat((first[None], before[1:])) for first, before in joined)
 
 
 def loss_of_pairs(
@@ -123,13 +130,18 @@ def loss_of_pairs(
     positive: Tensor,  # (B,)
     shift: Tensor,  # (sides, B), of images first
     total: Tensor,  # (sides, B)
-    means: tuple[Tensor, Tensor] | None,  # (B,) each
+    means: MeanLogits,
 ) -> Tensor:  # (B,)
+    def of_sides(both: Tensor) -> Tensor:
+        return torch.stack([x for x, is_wanted in zip(both, wanted, strict=True) if is_wanted])
+
     target = positive - options.margin * logit_scale
     losses = negative_log_probability(target, shift, total)
-    if means is not None:
-        of_sides = torch.stack([x for x, is_wanted in zip(means, wanted, strict=True) if is_wanted])
-        losses = losses + options.label_smoothing * (target - of_sides)
+    if means.of_positives is not None:
+        of_positives = of_sides(means.of_positives)
+        losses, target = losses + (target - of_positives), of_positives
+    if means.of_all is not None:
+        losses = losses + options.label_smoothing * (target - of_sides(means.of_all))
     factors = [x for x, is_wanted in zip(options.direction_weights, wanted, strict=True)
                if is_wanted]  # fmt: skip
     loss = sum(factor * loss for factor, loss in zip(factors, losses, strict=True))

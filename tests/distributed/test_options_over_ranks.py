@@ -132,7 +132,7 @@ def test_ranks_whose_options_disagree_raise_the_same_error(ranks, of_rank_1, mes
 
 def refused_on_a_ring(group):
     x = torch.ones(3, 4)
-    with pytest.raises(ValueError, match="extra_text_features over ranks need schedule='gather'"):
+    with pytest.raises(ValueError, match="extra_text_features must have schedule='gather'"):
         fastclip.clip_loss(x, x, 10.0, process_group=group, schedule="ring", extra_text_features=x)
 
 

@@ -69,7 +69,7 @@ class ScoresOverRanks(Scores):
     @torch.compiler.disable
     def of_both(self, rows: Tensor, cols: Tensor) -> tuple[Tensor, Statistics, Statistics]:
         positive, shift, total = gather.softmax_statistics(
-            self._rectangle(rows, cols, None), self.ranks, self.backend, self.workspace, False
+            self._rectangle(rows, cols, None), None, self.ranks, self.backend, self.workspace, False
         )
         return positive, (shift[0], total[0]), (shift[1], total[1])
 

@@ -31,3 +31,14 @@ class Classes:
         """How many columns have each label, (M,) int64."""
         behind = torch.searchsorted(self._labels, labels, right=True)
         return behind - self.number(labels)
+
+    def of_each(self, sums: Tensor, labels: Tensor) -> Tensor:
+        """Out of `sums`, that of each label, (M, D); zeros for a label that no column has.
+
+        Args:
+            sums: (N, D), what `self.sums` returned.
+            labels: (M,), any values.
+        """
+        number = self.number(labels).clamp(max=len(self._labels) - 1)
+        is_there = self.count(labels) > 0
+        return torch.where(is_there[:, None], sums.index_select(0, number), 0.0)

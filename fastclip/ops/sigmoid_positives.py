@@ -1,0 +1,110 @@
+"""The sigmoid losses of what has one id and is no pair, as positives.
+
+With P(i) the texts of image i's id and text i, k_i their number, and k'_j alike of text j's images,
+
+    w_ij     = 1/2 / k_i + 1/2 / k'_j
+    loss_i   = sum over other j of softplus(l_ij) + sum over j in P(i) of w_ij softplus(-l_ij)
+
+so that a pair without others of its id has the weight 1. The primitive (`siglip_sum`) leaves out
+what has one id, and has pairs with the weight 1; here is what is still to be added:
+
+    sum over j in P(i), j != i, of w_ij softplus(-l_ij) + (w_ii - 1) softplus(-l_ii)
+
+Rows and columns in the order of ids lie in a band along the diagonal: a block of it, ROWS rows and
+the columns that any of them needs, is written out at a time, and again in the backward. Cost:
+2 B D (ROWS + the size of a class) FLOPs. Where blocks begin is read on the host: a GPU is waited
+for once.
+
+Source: siglip_kernel 0.1.2 has these weights.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from fastclip.backends.normalization import prepared_rows
+from fastclip.ops.classes import Classes
+from fastclip.rectangle import Rectangle
+
+ROWS = 256  # of a block of the band
+
+
+def half_shares(ids: Tensor, ids_of_partners: Tensor, ids_of_others: Tensor) -> Tensor:
+    """1/2 / k of each of a side, (n,) float64.
+
+    Args:
+        ids: (n,), of that side.
+        ids_of_partners: (n,), of the other sides of their pairs.
+        ids_of_others: (N,), of everything on the other side, in all processes.
+    """
+    number = Classes(ids_of_others).count(ids) + (ids != ids_of_partners)
+    return 0.5 / number.double()
+
+
+def positive_terms(
+    rectangle: Rectangle,  # M rows, N columns; what has one id is excluded
+    logit_bias: Tensor,  # ()
+    row_shares: Tensor,  # (M,), of `half_shares`
+    col_shares: Tensor,  # (N,)
+) -> Tensor:  # (M,)
+    """What the losses of rows have in addition to `siglip_sum`."""
+    with torch.autocast(rectangle.rows.device.type, enabled=False):
+        rows, cols = (prepared_rows(x, rectangle.normalize) for x in rectangle[:2])
+        row_shares, col_shares = (x.to(rows.dtype) for x in (row_shares, col_shares))
+        scalars = rectangle.logit_scale, logit_bias
+        is_square = rectangle.positives is not None
+        found = []
+        for chunk, span in _blocks(rectangle):
+            if span.start >= span.stop:
+                found.append(rows.new_zeros(chunk.stop - chunk.start))
+                continue
+            begin, end = (x[chunk, None] for x in rectangle.excluded)
+            col = torch.arange(span.start, span.stop, device=rows.device)
+            is_same = (begin <= col) & (col < end)
+            if is_square:
+                row = torch.arange(chunk.start, chunk.stop, device=rows.device)
+                is_same &= row[:, None] != col
+            block = rows[chunk], cols[span], *scalars, row_shares[chunk], col_shares[span], is_same
+            found.append(checkpoint(_losses_of_block, *block, use_reentrant=False))
+        terms = torch.cat(found)
+        if not is_square:
+            return terms
+        own = scalars[0] * (rows * cols).sum(1) + logit_bias
+        return terms + (row_shares + col_shares - 1) * F.softplus(-own, threshold=40.0)
+
+
+def _blocks(rectangle: Rectangle) -> list[tuple[slice, slice]]:
+    """Rows, and the columns from the first to the last that any of them has; none if none has."""
+    N = len(rectangle.cols)
+    begin, end = (x.clamp(0, N).tolist() for x in rectangle.excluded)
+    blocks = []
+    for first in range(0, len(begin), ROWS):
+        rows = range(first, min(first + ROWS, len(begin)))
+        # A row whose only column is its own pair's has nothing to add here.
+        wide = [i for i in rows if not _is_own_alone(rectangle, i, begin[i], end[i])]
+        span = slice(
+            min((begin[i] for i in wide), default=0), max((end[i] for i in wide), default=0)
+        )
+        blocks.append((slice(rows.start, rows.stop), span))
+    return blocks
+
+
+def _is_own_alone(rectangle: Rectangle, row: int, begin: int, end: int) -> bool:
+    if rectangle.positives is not None and (begin, end) == (row, row + 1):
+        return True
+    return begin >= end
+
+
+def _losses_of_block(
+    rows: Tensor,  # (m, D)
+    cols: Tensor,  # (n, D)
+    logit_scale: Tensor,  # ()
+    logit_bias: Tensor,  # ()
+    row_shares: Tensor,  # (m,)
+    col_shares: Tensor,  # (n,)
+    is_same: Tensor,  # (m, n) bool
+) -> Tensor:  # (m,)
+    losses = F.softplus(-(logit_scale * (rows @ cols.T) + logit_bias), threshold=40.0)
+    weights = (row_shares[:, None] + col_shares).masked_fill(~is_same, 0.0)
+    return (weights * losses).sum(1)
