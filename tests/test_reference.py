@@ -119,7 +119,7 @@ def test_a_planted_interval_is_caught(monkeypatch, dtype):
 
 def _merges(seed: int) -> bool:
     """Does a plan merge parts that all have negatives?"""
-    plan = plans.random_plan(seed, with_intervals=False)
+    plan = plans.random_plan(seed)
     plan = plan.make(*plan.inputs)
     found = [reference.statistics(x) for x in plan.rectangles]
     return any(

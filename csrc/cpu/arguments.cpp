@@ -54,6 +54,7 @@ Arguments::Arguments(const char* op, const Rectangle& rectangle) : op_(op) {
   dtype_ = rectangle.is_double() ? at::kDouble : at::kFloat;
   scalar("logit_scale", rectangle.logit_scale);
   pairs(rectangle.positives);
+  interval(rectangle.excluded);
 }
 
 void Arguments::features(const char* name, const at::Tensor& value) const {
@@ -67,10 +68,11 @@ void Arguments::features(const char* name, const at::Tensor& value) const {
                     " must have sizes from 1 to 2^30, got ", described(value));
 }
 
-void Arguments::values(const char* name, const at::Tensor& value, at::IntArrayRef sizes) const {
-  TORCH_CHECK_VALUE(is_dense(value) && value.scalar_type() == dtype_ && value.sizes() == sizes &&
+void Arguments::values(const char* name, const at::Tensor& value, at::IntArrayRef sizes,
+                       at::ScalarType dtype) const {
+  TORCH_CHECK_VALUE(is_dense(value) && value.scalar_type() == dtype && value.sizes() == sizes &&
                         value.is_contiguous(),
-                    op_, ": ", name, " must be contiguous ", name_of(dtype_), ' ', sizes,
+                    op_, ": ", name, " must be contiguous ", name_of(dtype), ' ', sizes,
                     " on cpu, got ", described(value));
 }
 
@@ -83,6 +85,15 @@ void Arguments::square() const {
 void Arguments::pairs(Diagonal positives) const {
   TORCH_CHECK_VALUE(-kLargest <= positives.offset && positives.offset <= kLargest, op_,
                     ": positive_offset must be from -2^30 to 2^30, got ", positives.offset);
+}
+
+void Arguments::interval(const Interval& excluded) const {
+  const auto& [begin, end] = excluded;
+  TORCH_CHECK_VALUE(begin.has_value() == end.has_value(), op_,
+                    ": excluded_begin and excluded_end must be given together, got one of them");
+  if (!begin) return;
+  values("excluded_begin", *begin, {M_}, at::kInt);
+  values("excluded_end", *end, {M_}, at::kInt);
 }
 
 void Arguments::kept_rows(int64_t rows) const {

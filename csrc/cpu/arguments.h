@@ -22,9 +22,9 @@ class Arguments {
 
   void square() const;
   // Those in T, the dtype of logits: () or (length), contiguous.
-  void scalar(const char* name, const at::Tensor& value) const { values(name, value, {}); }
+  void scalar(const char* name, const at::Tensor& value) const { values(name, value, {}, dtype_); }
   void vector(const char* name, const at::Tensor& value, int64_t length) const {
-    values(name, value, {length});
+    values(name, value, {length}, dtype_);
   }
   void kept_rows(int64_t rows) const;
   void kept(const at::Tensor& value) const;  // (rows, N logits), as bytes
@@ -32,7 +32,9 @@ class Arguments {
  private:
   void features(const char* name, const at::Tensor& value) const;
   void pairs(Diagonal positives) const;
-  void values(const char* name, const at::Tensor& value, at::IntArrayRef sizes) const;
+  void interval(const Interval& excluded) const;
+  void values(const char* name, const at::Tensor& value, at::IntArrayRef sizes,
+              at::ScalarType dtype) const;
 
   const char* op_;
   int64_t M_, N_;

@@ -21,10 +21,10 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Every row's pair is in its own column.
+// Every row's pair is in its own column, and nothing is left out.
 Rectangle square_of(const at::Tensor& row_features, const at::Tensor& col_features,
                     const at::Tensor& logit_scale, bool normalize) {
-  return {row_features, col_features, logit_scale, Diagonal{0}, normalize};
+  return {row_features, col_features, logit_scale, Interval{}, Diagonal{0}, normalize};
 }
 
 // -log p = softplus(maximum + log total - positive), (2, B): rows, then columns.

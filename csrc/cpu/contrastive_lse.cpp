@@ -87,8 +87,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward(const Rectang
                            std::min(N, panel_cols));
 
   for_each_logit_tile<T>(
-      rows, cols, blocking, rectangle.logit_scale.item<double>(),
-      {kept.data_ptr<T>(), kept_rows, N},
+      rows, cols, blocking, rectangle, {kept.data_ptr<T>(), kept_rows, N},
       [&](const Tile<T>& tile) {
         for (int64_t i = 0; i < tile.rows.size(); ++i) {
           const int64_t j = tile.pair(i, rectangle.positives);

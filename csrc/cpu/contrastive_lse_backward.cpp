@@ -32,6 +32,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(const Rectangle& rectang
         lse_tile_backward(logits, p.rows.size(), p.cols.size(), row_weight + p.rows.begin,
                           row_max + p.rows.begin, col_weight + p.cols.begin, col_max + p.cols.begin,
                           p.data);
+        // Not even the weights of a row or column that is nan reach what does not see it.
+        leave_out(p, rectangle, T(0));
         for (int64_t i = 0; i < p.rows.size(); ++i) {
           const int64_t j = p.pair(i, rectangle.positives);
           if (j >= 0) p.data[i * p.cols.size() + j] = pair_weight[p.rows.begin + i];

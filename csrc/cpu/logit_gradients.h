@@ -158,7 +158,8 @@ LogitGradientOutputs logit_gradients(const Rectangle& rectangle, double weight_s
         if (kept.holds(tile.rows)) {
           logits = kept.tile(tile.rows, tile.cols);
         } else {
-          tile_logits(row_block, col_block, tile, row_span.begin, col_span.begin, logit_scale);
+          tile_logits(row_block, col_block, tile, row_span.begin, col_span.begin, rectangle,
+                      logit_scale);
         }
         tile_sums[task] = epilogue(logits, tile);
       });

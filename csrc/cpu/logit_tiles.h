@@ -2,11 +2,13 @@
 //
 // Tiling
 //   A panel is 16 x 8 tiles (4096 x 4096 logits). Within a panel each tile is one task: a product
-//   into memory that stays in the core's cache, then the primitive's epilogue on it. Between panels
-//   the primitive merges what the panel's tiles left behind, in a fixed order.
+//   into memory that stays in the core's cache, -inf in what its rows leave out, then the
+//   primitive's epilogue on it. Between panels the primitive merges what the panel's tiles left
+//   behind, in a fixed order.
 //
 // Cost
 //   2 M N D FLOPs. Memory: one tile per thread, partial results of one panel, and `kept`.
+//   Intervals: two numbers of each row of a tile, and a write of what is left out in it.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,6 +16,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "blocking.h"
 #include "features.h"
@@ -41,6 +44,25 @@ struct Tile {
   }
 };
 
+// Sets to `value` what the rows of a tile leave out, which its pairs are not of.
+template <typename T>
+void leave_out(const Tile<T>& tile, const Rectangle& rectangle, T value) {
+  const auto& [begin, end] = rectangle.excluded;
+  if (!begin) return;
+  const int32_t* const begins = begin->const_data_ptr<int32_t>() + tile.rows.begin;
+  const int32_t* const ends = end->const_data_ptr<int32_t>() + tile.rows.begin;
+  for (int64_t i = 0; i < tile.rows.size(); ++i) {
+    const int64_t first = std::max<int64_t>(begins[i] - tile.cols.begin, 0);
+    const int64_t last = std::min<int64_t>(ends[i] - tile.cols.begin, tile.cols.size());
+    if (first >= last) continue;
+    T* const row = tile.data + i * tile.cols.size();
+    const int64_t pair = tile.pair(i, rectangle.positives);
+    const T of_pair = pair < 0 ? value : row[pair];
+    std::fill(row + first, row + last, value);
+    if (pair >= 0) row[pair] = of_pair;
+  }
+}
+
 // Logits kept by the forward for the backward, for the first `rows` rows of the rectangle; tile by
 // tile, so that a tile is contiguous and no power-of-two stride maps its rows to one cache set.
 template <typename T>
@@ -65,8 +87,9 @@ inline constexpr int64_t kForwardPanelRows = 16, kForwardPanelCols = 8;  // in t
 // Calls epilogue(Tile) for every tile of the panel, then merge(row tiles, col tiles), per panel.
 template <typename T, typename Epilogue, typename Merge>
 void for_each_logit_tile(Features<T>& row_features, Features<T>& col_features,
-                         const Blocking& blocking, double logit_scale, KeptLogits<T> kept,
+                         const Blocking& blocking, const Rectangle& rectangle, KeptLogits<T> kept,
                          const Epilogue& epilogue, const Merge& merge) {
+  const double logit_scale = rectangle.logit_scale.item<double>();
   const Partition &row_tiles = blocking.rows, &col_tiles = blocking.cols;
   const int64_t tile_numel = row_tiles.size() * col_tiles.size();
   const int64_t num_tiles = row_tiles.count() * col_tiles.count();
@@ -90,7 +113,7 @@ void for_each_logit_tile(Features<T>& row_features, Features<T>& col_features,
         tile.data =
             kept.holds(tile.rows) ? kept.tile(tile.rows, tile.cols) : buffer + worker * tile_numel;
         tile_logits(rows, cols, tile, row_tiles.span(panel_rows).begin,
-                    col_tiles.span(panel_cols).begin, logit_scale);
+                    col_tiles.span(panel_cols).begin, rectangle, logit_scale);
         epilogue(tile);
       });
       merge(panel_rows, panel_cols);
@@ -98,16 +121,19 @@ void for_each_logit_tile(Features<T>& row_features, Features<T>& col_features,
   }
 }
 
-// tile = logit_scale rows cols^T, where `rows` and `cols` are panels that begin at the given rows.
+// tile = logit_scale rows cols^T, -inf in what is left out; `rows` and `cols` are panels that begin
+// at the given rows.
 template <typename T>
 void tile_logits(const Block<const T>& rows, const Block<const T>& cols, const Tile<T>& tile,
-                 int64_t first_row, int64_t first_col, double logit_scale) {
+                 int64_t first_row, int64_t first_col, const Rectangle& rectangle,
+                 double logit_scale) {
   matmul<T>(rows.slice(tile.rows, first_row), cols.slice(tile.cols, first_col).transposed(),
             {tile.data, tile.rows.size(), tile.cols.size(), tile.cols.size()}, logit_scale, false);
   // A factor of nan is dropped by the matrix library.
   if (std::isnan(logit_scale)) {
     std::fill_n(tile.data, tile.rows.size() * tile.cols.size(), static_cast<T>(logit_scale));
   }
+  leave_out(tile, rectangle, -std::numeric_limits<T>::infinity());
 }
 
 }  // namespace fastclip::cpu

@@ -1,6 +1,6 @@
 // What contrastive_lse does to a tile of logits, forward and backward.
 //
-// Forward, on a tile of m x n logits whose pairs hold -inf
+// Forward, on a tile of m x n logits that holds -inf for pairs and what is left out
 //   row_max_i = max_j s_ij,  row_sum_i = sum_j exp(s_ij - row_max_i),  and alike for columns.
 //   True maxima on both sides cost a second exponential per logit, 1 % of the product at D = 512,
 //   and make the result exact for any finite logits. A row without negatives: -inf and 0.

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <optional>
 
 namespace fastclip::cpu {
 
@@ -15,10 +16,17 @@ struct Diagonal {
   int64_t column(int64_t row) const { return row + offset; }
 };
 
+// The columns that a row does not see, nor they the row: begin_i <= j < end_i, which may be none or
+// reach beyond the rectangle. A pair in there stays a pair.
+struct Interval {
+  std::optional<at::Tensor> begin, end;  // (M) int32, contiguous; both or none
+};
+
 struct Rectangle {
   at::Tensor rows;         // (M, D)
   at::Tensor cols;         // (N, D)
   at::Tensor logit_scale;  // ()
+  Interval excluded;
   Diagonal positives;
   bool normalize;
 

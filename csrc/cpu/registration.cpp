@@ -1,7 +1,8 @@
 // The native operators, for tensors on the CPU. Called by fastclip/backends/cpu.py, which documents
 // the arguments; the public operators are fastclip::*, registered in fastclip/ops.
 //
-// A schema is flat: torch takes no struct. Behind it the rectangle is one object.
+// A schema is flat: torch takes no struct. It begins with the rectangle, in the order of the public
+// operators' (fastclip/ops/schemas.py); behind it the rectangle is one object.
 #include <torch/library.h>
 
 #include "clip_loss.h"
@@ -9,62 +10,62 @@
 #include "rectangle.h"
 #include "siglip_sum.h"
 
+#define FASTCLIP_RECTANGLE                                                                         \
+  "Tensor row_features, Tensor col_features, Tensor logit_scale, Tensor? excluded_begin, Tensor? " \
+  "excluded_end, int positive_offset, bool normalize"
+
 namespace fastclip::cpu {
 namespace {
 
-auto contrastive_lse_op(const at::Tensor& row_features, const at::Tensor& col_features,
-                        const at::Tensor& logit_scale, int64_t positive_offset, bool normalize,
+using OptionalTensor = std::optional<at::Tensor>;
+
+auto contrastive_lse_op(const at::Tensor& rows, const at::Tensor& cols,
+                        const at::Tensor& logit_scale, const OptionalTensor& begin,
+                        const OptionalTensor& end, int64_t offset, bool normalize,
                         int64_t kept_rows) {
-  return contrastive_lse({row_features, col_features, logit_scale, {positive_offset}, normalize},
-                         kept_rows);
+  return contrastive_lse({rows, cols, logit_scale, {begin, end}, {offset}, normalize}, kept_rows);
 }
 
-auto contrastive_lse_backward_op(const at::Tensor& grad_positive, const at::Tensor& grad_total,
-                                 const at::Tensor& row_features, const at::Tensor& col_features,
-                                 const at::Tensor& logit_scale, const at::Tensor& shift,
-                                 const at::Tensor& kept, int64_t positive_offset, bool normalize,
+auto contrastive_lse_backward_op(const at::Tensor& rows, const at::Tensor& cols,
+                                 const at::Tensor& logit_scale, const OptionalTensor& begin,
+                                 const OptionalTensor& end, int64_t offset, bool normalize,
+                                 const at::Tensor& grad_positive, const at::Tensor& grad_total,
+                                 const at::Tensor& shift, const at::Tensor& kept,
                                  bool needs_row_grad, bool needs_col_grad) {
-  return contrastive_lse_backward(
-      {row_features, col_features, logit_scale, {positive_offset}, normalize}, grad_positive,
-      grad_total, shift, kept, {needs_row_grad, needs_col_grad});
+  return contrastive_lse_backward({rows, cols, logit_scale, {begin, end}, {offset}, normalize},
+                                  grad_positive, grad_total, shift, kept,
+                                  {needs_row_grad, needs_col_grad});
 }
 
-auto siglip_sum_op(const at::Tensor& row_features, const at::Tensor& col_features,
-                   const at::Tensor& logit_scale, const at::Tensor& logit_bias,
-                   int64_t positive_offset, bool normalize, int64_t kept_rows) {
-  return siglip_sum({row_features, col_features, logit_scale, {positive_offset}, normalize},
-                    logit_bias, kept_rows);
+auto siglip_sum_op(const at::Tensor& rows, const at::Tensor& cols, const at::Tensor& logit_scale,
+                   const OptionalTensor& begin, const OptionalTensor& end, int64_t offset,
+                   bool normalize, const at::Tensor& logit_bias, int64_t kept_rows) {
+  return siglip_sum({rows, cols, logit_scale, {begin, end}, {offset}, normalize}, logit_bias,
+                    kept_rows);
 }
 
-auto siglip_sum_backward_op(const at::Tensor& grad_row_loss, const at::Tensor& row_features,
-                            const at::Tensor& col_features, const at::Tensor& logit_scale,
-                            const at::Tensor& logit_bias, const at::Tensor& kept,
-                            int64_t positive_offset, bool normalize, bool needs_row_grad,
-                            bool needs_col_grad) {
-  return siglip_sum_backward(
-      {row_features, col_features, logit_scale, {positive_offset}, normalize}, logit_bias,
-      grad_row_loss, kept, {needs_row_grad, needs_col_grad});
+auto siglip_sum_backward_op(const at::Tensor& rows, const at::Tensor& cols,
+                            const at::Tensor& logit_scale, const OptionalTensor& begin,
+                            const OptionalTensor& end, int64_t offset, bool normalize,
+                            const at::Tensor& logit_bias, const at::Tensor& grad_row_loss,
+                            const at::Tensor& kept, bool needs_row_grad, bool needs_col_grad) {
+  return siglip_sum_backward({rows, cols, logit_scale, {begin, end}, {offset}, normalize},
+                             logit_bias, grad_row_loss, kept, {needs_row_grad, needs_col_grad});
 }
 
 }  // namespace
 }  // namespace fastclip::cpu
 
 TORCH_LIBRARY(fastclip_native, m) {
-  m.def(
-      "contrastive_lse(Tensor row_features, Tensor col_features, Tensor logit_scale,"
-      " int positive_offset, bool normalize, int kept_rows)"
-      " -> (Tensor, Tensor, Tensor, Tensor)");
-  m.def(
-      "contrastive_lse_backward(Tensor grad_positive, Tensor grad_total, Tensor row_features,"
-      " Tensor col_features, Tensor logit_scale, Tensor shift, Tensor kept, int positive_offset,"
-      " bool normalize, bool needs_row_grad, bool needs_col_grad) -> (Tensor, Tensor, Tensor)");
-  m.def(
-      "siglip_sum(Tensor row_features, Tensor col_features, Tensor logit_scale, Tensor logit_bias,"
-      " int positive_offset, bool normalize, int kept_rows) -> (Tensor, Tensor)");
-  m.def(
-      "siglip_sum_backward(Tensor grad_row_loss, Tensor row_features, Tensor col_features,"
-      " Tensor logit_scale, Tensor logit_bias, Tensor kept, int positive_offset, bool normalize,"
-      " bool needs_row_grad, bool needs_col_grad) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("contrastive_lse(" FASTCLIP_RECTANGLE
+        ", int kept_rows) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("contrastive_lse_backward(" FASTCLIP_RECTANGLE
+        ", Tensor grad_positive, Tensor grad_total, Tensor shift, Tensor kept, bool needs_row_grad,"
+        " bool needs_col_grad) -> (Tensor, Tensor, Tensor)");
+  m.def("siglip_sum(" FASTCLIP_RECTANGLE ", Tensor logit_bias, int kept_rows) -> (Tensor, Tensor)");
+  m.def("siglip_sum_backward(" FASTCLIP_RECTANGLE
+        ", Tensor logit_bias, Tensor grad_row_loss, Tensor kept, bool needs_row_grad,"
+        " bool needs_col_grad) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "clip_loss(Tensor row_features, Tensor col_features, Tensor logit_scale, bool mean,"
       " bool normalize, int kept_rows) -> (Tensor, Tensor, Tensor)");

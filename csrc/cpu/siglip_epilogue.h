@@ -3,7 +3,8 @@
 // With l = logits + bias; row i has its pair in column first_pair + i, if the tile has that column:
 //   row_loss_i = sum_j softplus(l_ij),  softplus(-l_ij) for the pair
 //   p_ij       = row_weight_i sigmoid(l_ij),  -row_weight_i sigmoid(-l_ij) for the pair
-//   softplus(l) = max(l, 0) + log1p(e^-|l|): relative accuracy for l far below 0.
+//   softplus(l) = max(l, 0) + log1p(e^-|l|): relative accuracy for l far below 0. What is left out
+//   holds -inf, whose softplus and sigmoid are 0.
 // |p| < 2^-100 is written as 0, see lse_epilogue.h.
 #pragma once
 

@@ -31,8 +31,7 @@ std::tuple<at::Tensor, at::Tensor> forward(const Rectangle& rectangle, const at:
       empty({kForwardPanelCols, std::min(rows.size(), panel_rows)}, options);
 
   for_each_logit_tile<T>(
-      rows, cols, blocking, rectangle.logit_scale.item<double>(),
-      {kept.data_ptr<T>(), kept_rows, cols.size()},
+      rows, cols, blocking, rectangle, {kept.data_ptr<T>(), kept_rows, cols.size()},
       [&](const Tile<T>& tile) {
         T* const partial = partials.data_ptr<T>() + tile.col_index * partials.size(1) +
                            tile.row_index * blocking.rows.size();

@@ -9,6 +9,7 @@ The kernels compute the statistics of both sides, whichever are wanted.
 """
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from fastclip.backends.normalization import compute_dtype
 from fastclip.rectangle import Rectangle, Sides
 
 CHECKS_ARGUMENTS = True  # csrc/cpu/arguments.h
+TAKES_INTERVALS = True
 OBJECTION = native.load()
 
 
@@ -38,7 +40,7 @@ def contrastive_lse(
     rectangle: Rectangle, workspace: int | None, kept_rows: int, needs_maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     positive, maximum, total, kept = torch.ops.fastclip_native.contrastive_lse(
-        *rectangle[:3], rectangle.pair_offset, rectangle.normalize, kept_rows
+        *_fields(rectangle), kept_rows
     )
     return positive, wanted(maximum, rectangle), wanted(total, rectangle), kept
 
@@ -55,9 +57,8 @@ def contrastive_lse_backward(
     grad_total = completed(grad_total, rectangle, 0.0)
     shift = completed(shift, rectangle, NO_SHIFT)
     return torch.ops.fastclip_native.contrastive_lse_backward(
-        grad_positive, grad_total, *rectangle[:3], shift, kept,
-        rectangle.pair_offset, rectangle.normalize, *wants,
-    )  # fmt: skip
+        *_fields(rectangle), grad_positive, grad_total, shift, kept, *wants
+    )
 
 
 def siglip_sum(
@@ -66,9 +67,7 @@ def siglip_sum(
     workspace: int | None,
     kept_rows: int,
 ) -> tuple[Tensor, Tensor]:
-    return torch.ops.fastclip_native.siglip_sum(
-        *rectangle[:3], logit_bias, rectangle.pair_offset, rectangle.normalize, kept_rows
-    )
+    return torch.ops.fastclip_native.siglip_sum(*_fields(rectangle), logit_bias, kept_rows)
 
 
 def siglip_sum_backward(
@@ -79,7 +78,12 @@ def siglip_sum_backward(
     workspace: int | None,
     wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    offset, normalize = rectangle.pair_offset, rectangle.normalize
     return torch.ops.fastclip_native.siglip_sum_backward(
-        grad_row_loss, *rectangle[:3], logit_bias, kept, offset, normalize, *wants
+        *_fields(rectangle), logit_bias, grad_row_loss, kept, *wants
     )
+
+
+def _fields(rectangle: Rectangle) -> tuple[Any, ...]:
+    """The first arguments of a native operator."""
+    begin, end = rectangle.excluded or (None, None)
+    return *rectangle[:3], begin, end, rectangle.pair_offset, rectangle.normalize

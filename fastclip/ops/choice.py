@@ -58,7 +58,7 @@ def objection(
     """Why a backend cannot take a rectangle of this kind, which may leave out entries."""
     backend = load_backend(name)
     if leaves_out and not hasattr(backend, "TAKES_INTERVALS"):
-        return "it cannot leave out columns (Rectangle.excluded); 'reference' can"
+        return "it cannot leave out columns (Rectangle.excluded); 'chunked' can"
     return backend.unsupported(device_type, dtype)
 
 

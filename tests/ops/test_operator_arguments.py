@@ -77,6 +77,7 @@ def test_backends_that_are_none_or_cannot_run_are_refused(backend):
     right = arguments(overload, backend)
     with pytest.raises(ValueError, match=r"backend must be one of .*, got 'auto'"):
         overload(*(right | {"backend": "auto"}).values())
+    right |= {"excluded_begin": None, "excluded_end": None}
     with pytest.raises(RuntimeError, match="backend 'triton' cannot run: needs features on a GPU"):
         overload(*(right | {"backend": "triton"}).values())
     if not dispatch.has_one_pass_siglip(backend):
@@ -178,14 +179,16 @@ attempt(public.siglip_sum, rows, cols, scale, *which, scale, *settings, 0)
 attempt(public.contrastive_lse, rows[:0], cols, scale, *which, *both, *settings, 0, False)
 native = torch.ops.fastclip_native
 attempt(native.clip_loss, torch.randn(1000, 64), torch.randn(3, 64), scale, True, False, 0)
-attempt(native.siglip_sum, rows, cols[:0], scale, scale, 0, False, 0)
+attempt(native.siglip_sum, rows, cols[:0], scale, *which, scale, 0)
 kept = torch.zeros(4096, 1, dtype=torch.uint8)
 features = torch.randn(4096, 8)
 vectors = torch.ones(4096), torch.ones(8192)
-attempt(native.contrastive_lse_backward, *vectors, features, features, scale, vectors[1], kept,
-        0, False, True, True)
-attempt(native.contrastive_lse_backward, torch.ones(1), vectors[1], features, features, scale,
-        vectors[1], kept[:0], 0, False, True, True)
+square = features, features, scale, *which
+attempt(native.contrastive_lse_backward, *square, *vectors, vectors[1], kept, True, True)
+attempt(native.contrastive_lse_backward, *square, torch.ones(1), vectors[1], vectors[1], kept[:0],
+        True, True)
+short = torch.zeros(1, dtype=torch.int32)
+attempt(native.contrastive_lse, features, features, scale, short, short, 0, False, 0)
 """
 
 
@@ -202,6 +205,7 @@ def test_a_process_survives_what_it_calls(fresh_process):
         r"siglip_sum: col_features must have sizes from 1 to 2\^30, got float32 \[0, 3\]",
         r"contrastive_lse_backward: kept must be contiguous uint8 \[at most 4096, 16384\] on cpu",
         r"contrastive_lse_backward: grad_positive must be contiguous float32 \[4096\] on cpu, got",
+        r"contrastive_lse: excluded_begin must be contiguous int32 \[4096\] on cpu, got int32",
     )
     assert len(said) == 2 + len(refusals)
     for line, refusal in zip(said[2:], refusals, strict=True):

@@ -59,11 +59,11 @@ def test_operators_pass_opcheck(backend):
         )
 
 
-def test_operators_with_intervals_pass_opcheck():
+def test_operators_with_intervals_pass_opcheck(backend):
     image, text, scale, bias = leaves(dtype=torch.float32)
     first = torch.arange(len(image), dtype=torch.int32)
     square = Rectangle(image, text, scale, Diagonal(0), Interval(first - 1, first + 2))
-    settings = "reference", None
+    settings = backend, None
     arguments = (*schemas.flat(square), *BOTH, *settings, 0, False)
     torch.library.opcheck(schemas.contrastive_lse, arguments)
     torch.library.opcheck(schemas.siglip_sum, (*schemas.flat(square), bias, *settings, 0))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fastclip.backends.normalization import compute_dtype
-from fastclip.ops.dispatch import kept_like
+from fastclip.ops.dispatch import kept_like, load_backend
 
 Shape = tuple[int, int, int]  # M, N, D
 M, N, D = SHAPE = 4, 6, 5
@@ -24,6 +24,7 @@ OPERATORS = (
 FEATURES = ("row_features", "col_features")
 GRADIENTS = ("grad_row", "grad_col")
 VECTORS = ("grad_positive", "grad_row_loss", "grad_total", "shift")
+INTERVALS = ("excluded_begin", "excluded_end")
 SCALARS = ("logit_scale", "logit_bias", "grad_logit_scale", "grad_logit_bias")
 NUMBERS = {
     "positive_offset": (2**63 - 1, -(2**63), 2**30 + 1),
@@ -32,8 +33,6 @@ NUMBERS = {
 }
 OTHERS = {
     "positive_offset": 1,
-    "excluded_begin": None,
-    "excluded_end": None,
     "kept_rows": 0,
     "workspace": None,
 }
@@ -70,6 +69,10 @@ def _right(name: str, operator: str, backend: str, shape: Shape, dtype: torch.dt
     if name in VECTORS:
         length = M if name in ("grad_positive", "grad_row_loss") else M + N
         return torch.rand(length).to(compute_dtype(dtype))
+    if name in INTERVALS:
+        if not hasattr(load_backend(backend), "TAKES_INTERVALS"):
+            return None
+        return torch.randint(-2, N + 2, (M,), dtype=torch.int32)
     if name == "kept":
         features = torch.empty(M, D, dtype=dtype)
         return kept_like(backend, operator.removesuffix("_backward"), features, 0, N)
@@ -95,7 +98,7 @@ def _wrong_tensors(name: str, right: Tensor) -> Iterator[Tensor]:
         return
     yield right[1:]
     yield torch.cat([right, right[:1]])
-    if name in VECTORS:
+    if name in VECTORS + INTERVALS:
         yield right[:1].expand(len(right))
         yield right.repeat_interleave(2)[::2]
 

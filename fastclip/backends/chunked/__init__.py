@@ -5,7 +5,8 @@ Math: `reference.py`. Forward: the statistics of rows and of columns merge over 
 Backward: a block's products again, turned into G, and two products with it.
 
 Files: `blocks.py` says how large a block is, `machine.py` what that and the arithmetic depend on;
-`wide.py` and `narrow.py` are the arithmetic, of one interface; `gradient_sums.py` the products.
+`wide.py` and `narrow.py` are the arithmetic, of one interface; `gradient_sums.py` the products;
+`left_out.py` the entries that an interval leaves out.
 
 Cost: 8 M N D FLOPs forward + backward; extra memory three float32 blocks within `workspace` bytes,
 which are 64 MiB unless said, and 256 MiB on a GPU (one N x D accumulator more for 16-bit features).
@@ -21,12 +22,15 @@ from torch import Tensor
 
 from fastclip.backends.chunked.blocks import blocks_of
 from fastclip.backends.chunked.gradient_sums import GradientSums
+from fastclip.backends.chunked.left_out import LeftOut
 from fastclip.backends.chunked.machine import machine_of
 from fastclip.backends.chunked.narrow import Narrow
 from fastclip.backends.chunked.wide import Wide
 from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout, no_kept_rows
 from fastclip.backends.normalization import compute_dtype
 from fastclip.rectangle import Rectangle, Sides
+
+TAKES_INTERVALS = True
 
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
@@ -40,7 +44,7 @@ def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
 def contrastive_lse(
     rectangle: Rectangle, workspace: int | None, kept_rows: int, needs_maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    arithmetic, blocks = _choice(rectangle, workspace)
+    arithmetic, blocks, left_out = _choice(rectangle, workspace)
     sides = rectangle.sides
     like = rectangle.logit_scale.to(compute_dtype(rectangle.rows.dtype))
     positive = like.new_zeros(blocks.M)
@@ -52,6 +56,7 @@ def contrastive_lse(
             products = arithmetic.products(rows, cols[panel])
             pairs, paired = _pairs(products, chunk, panel, rectangle)
             positive[paired] = arithmetic.logits(pairs)
+            left_out.fill(products, chunk, panel, float("-inf"))
             pairs.fill_(float("-inf"))
             if sides.rows:
                 of_rows.merge(chunk, products, 1, arithmetic, last=not sides.cols)
@@ -77,7 +82,7 @@ def contrastive_lse_backward(
     largest = grad_positive.abs().max()
     if len(grad_total) > 0:
         largest = torch.maximum(largest, grad_total.abs().max())
-    arithmetic, blocks = _choice(rectangle, workspace, largest)
+    arithmetic, blocks, left_out = _choice(rectangle, workspace, largest)
     sums = GradientSums(rectangle, arithmetic, wants)
     of_pairs = arithmetic.weighted(grad_positive)
     of_rows = of_cols = None
@@ -91,6 +96,7 @@ def contrastive_lse_backward(
                 products = arithmetic.products(rows, sums.cols[panel])
                 of_paired = _pairs(products, chunk, panel, rectangle)[0].clone()
                 grad_logits = arithmetic.softmax_gradient(products, of_rows, of_cols)
+                left_out.fill(grad_logits, chunk, panel, 0.0)
                 pairs, paired = _pairs(grad_logits, chunk, panel, rectangle)
                 pairs.copy_(of_pairs[paired])
                 sums.add_lost(arithmetic.lost(of_pairs[paired], pairs), of_paired)
@@ -104,7 +110,7 @@ def siglip_sum(
     workspace: int | None,
     kept_rows: int,
 ) -> tuple[Tensor, Tensor]:
-    arithmetic, blocks = _choice(rectangle, workspace)
+    arithmetic, blocks, left_out = _choice(rectangle, workspace)
     cols = arithmetic.cols(rectangle.cols)
     row_loss = cols.new_empty(blocks.M, dtype=compute_dtype(rectangle.rows.dtype))
     for chunk in blocks.chunks():
@@ -112,7 +118,9 @@ def siglip_sum(
         for panel in blocks.panels():
             logits = arithmetic.biased(arithmetic.products(rows, cols[panel]), logit_bias)
             pairs, _ = _pairs(logits, chunk, panel, rectangle)
-            pairs.neg_()
+            negated = -pairs
+            left_out.fill(logits, chunk, panel, float("-inf"))
+            pairs.copy_(negated)
             losses = arithmetic.softplus(logits)
             row_loss[chunk] = losses if panel.start == 0 else row_loss[chunk] + losses
     return row_loss, no_kept_rows(cols)
@@ -126,7 +134,7 @@ def siglip_sum_backward(
     workspace: int | None,
     wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    arithmetic, blocks = _choice(rectangle, workspace, grad_row_loss.abs().max())
+    arithmetic, blocks, left_out = _choice(rectangle, workspace, grad_row_loss.abs().max())
     sums = GradientSums(rectangle, arithmetic, wants)
     grad_logit_bias = torch.zeros_like(rectangle.logit_scale, dtype=torch.float64)
     for chunk in blocks.chunks():
@@ -136,7 +144,10 @@ def siglip_sum_backward(
                 of_paired = _pairs(products, chunk, panel, rectangle)[0].clone()
                 logits = arithmetic.biased(products, logit_bias)
                 pairs, paired = _pairs(logits, chunk, panel, rectangle)
-                of_pairs = pairs.neg_().sigmoid() * arithmetic.weighted(grad_row_loss[paired])
+                negated = -pairs
+                of_pairs = negated.sigmoid() * arithmetic.weighted(grad_row_loss[paired])
+                left_out.fill(logits, chunk, panel, float("-inf"))
+                pairs.copy_(negated)
                 grad_logits = arithmetic.sigmoid_gradient(logits, grad_row_loss[chunk, None])
                 pairs = _pairs(grad_logits, chunk, panel, rectangle)[0].neg_()
                 lost = arithmetic.lost(-of_pairs, pairs)
@@ -147,11 +158,12 @@ def siglip_sum_backward(
 
 
 def _choice(rectangle: Rectangle, workspace: int | None, largest: Tensor | None = None):
-    """The arithmetic and the blocks of a call."""
+    """The arithmetic and the blocks of a call, and what is left out of these."""
     machine = machine_of(rectangle.rows.device)
     is_narrow = machine.multiplies_16_bits and rectangle.rows.dtype.itemsize == 2
     arithmetic = Narrow if is_narrow else Wide
-    return arithmetic(rectangle, largest), blocks_of(rectangle, workspace, machine)
+    blocks = blocks_of(rectangle, workspace, machine)
+    return arithmetic(rectangle, largest), blocks, LeftOut(rectangle, machine)
 
 
 class _Statistics:

@@ -10,7 +10,8 @@ from fastclip.benchmarks.cases import RECTANGLES, Case, make_inputs
 from fastclip.benchmarks.gpu import checks
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import Call
-from fastclip.rectangle import COLUMNS, ROWS, Diagonal, Rectangle
+from fastclip.ops.siglip_sum import siglip_sum
+from fastclip.rectangle import COLUMNS, ROWS, Diagonal, Interval, Rectangle
 from tests.support import exact, rounded
 from tests.support.inputs import planted_features, square
 from tests.support.pairwise import cover_pairs
@@ -109,6 +110,44 @@ def test_rectangles_match_float64(shape, wants):
     assert distance(grads[0], of_rows) <= 2e-3 * of_rows.norm().item() + 2e-3
     assert distance(grads[1], of_cols) <= 2e-3 * of_cols.norm().item() + 2e-3
     assert distance(grads[2], of_scale) <= 5e-3 * of_scale.norm().item() + 5e-3
+
+
+def with_intervals(dtype: torch.dtype, normalize: bool) -> Rectangle:
+    """Near the diagonal and with its pairs, but for one row anywhere, and one that sees nothing."""
+    rows, cols = planted_features(square(300, 72), "random", dtype)
+    first = torch.arange(300, dtype=torch.int32)
+    begin, end = first // 50 * 50 - 3, first // 50 * 50 + 53
+    begin[7], end[7], begin[200], end[200] = 131, 280, -(2**31), 2**31 - 1
+    leaves = (x.requires_grad_() for x in (rows, cols, torch.tensor(9.0)))
+    return Rectangle(*leaves, Diagonal(2), Interval(begin, end), normalize)
+
+
+def softmax_results(of: Rectangle, backend: str) -> list[torch.Tensor]:
+    """Positives, log-sum-exps (0 for none) and gradients."""
+    positive, shift, total, _ = contrastive_lse(of, Call(backend))
+    lse = shift.masked_fill(shift == float("-inf"), 0.0) + total.log()
+    loss = (torch.linspace(-1.0, 1.5, len(lse)) * lse).sum() + positive.cos().sum()
+    return [positive.detach(), lse.detach(), *torch.autograd.grad(loss, of[:3])]
+
+
+def sigmoid_results(of: Rectangle, backend: str) -> list[torch.Tensor]:
+    """Losses of the rows and gradients."""
+    bias = torch.tensor(-4.0, dtype=of.logit_scale.dtype, requires_grad=True)
+    row_loss, _ = siglip_sum(of, bias, Call(backend))
+    loss = (torch.linspace(-1.0, 1.5, len(row_loss)) * row_loss).sum()
+    return [row_loss.detach(), *torch.autograd.grad(loss, (*of[:3], bias))]
+
+
+@pytest.mark.parametrize(
+    "results, dtype, normalize",
+    cover_pairs([softmax_results, sigmoid_results], DTYPES, [True, False]),
+)
+def test_intervals_match_float64(results, dtype, normalize):
+    rectangle = with_intervals(dtype, normalize)
+    twins = (x.detach().double().requires_grad_() for x in rectangle[:3])
+    true = results(Rectangle(*twins, *rectangle[3:]), "reference")
+    for x, of in zip(results(rectangle, "chunked"), true, strict=True):
+        assert relative(x, of) <= 6e-3
 
 
 def test_features_of_any_range_are_exact_where_bfloat16_holds_them():
@@ -222,8 +261,11 @@ def test_nothing_waits_for_the_device(loss):
 
     image, text, scale = make_inputs(Case(300, 16, torch.bfloat16, 10.0))
     bias = () if loss is fastclip.clip_loss else (torch.tensor(-5.0),)
+    results = softmax_results if loss is fastclip.clip_loss else sigmoid_results
+    rectangle = with_intervals(torch.bfloat16, normalize=True)
     with NoNumbers():
         run(image, text, scale, *bias, loss=loss, normalize=True)
+        results(rectangle, "chunked")
         with pytest.raises(AssertionError):
             scale.item()
 
