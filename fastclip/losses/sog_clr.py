@@ -21,10 +21,10 @@ class SogCLRLoss(FamilyLoss):
         loss = t (rho + mean over i, and over images and texts, of log u_i)
 
     A sample that is in the batch several times counts as often in the loss, and in u by the mean of
-    its g. The value is that estimate of the loss of the whole data set. Its gradient takes g_i / u_i for
-    log u_i, u_i a constant, which needs no large batch; in t it is that of the formula. What is
-    kept is log u_i, which cannot overflow: 8 bytes per sample in float32. The scores of a batch are
-    never held: extra memory is O(B D).
+    its g. The value is that estimate of the loss of the whole data set. Its gradient takes
+    g_i / u_i for log u_i, u_i a constant, which needs no large batch; in t it is that of the
+    formula. What is kept is log u_i, which cannot overflow: 8 bytes per sample in float32. The
+    scores of a batch are never held: extra memory is O(B D).
 
     A module in evaluation mode (`loss.eval()`) computes the same and keeps nothing of it. The state
     dict has `log_u` (2, num_samples), of images and of texts, -inf for a sample that was not met: a

@@ -33,7 +33,7 @@ FREE = (
     "save_every_minutes", "keep_last", "save_most_recent", "val_frequency", "zeroshot_frequency",
     "report_to", "wandb_project_name", "wandb_notes", "on_nonfinite",
     "max_skipped_steps", "dist_timeout_minutes",
-    "label_smoothing", "margin",
+    "label_smoothing", "margin", "dcl_sigma", "sogclr_gamma", "sogclr_rho",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"
@@ -44,6 +44,8 @@ FIXED = {
     "shuffle_buffer": _ORDER,
     "seed": _ORDER,
     "siglip": "the other loss has another scale, and a bias",
+    "loss": "what a loss remembers is of no use to another",
+    "queue_size": "the queue is stored at its size",
     "precision": "weights and moments are stored as it says",
     "lock_image": _LOCKED,
     "lock_image_unlocked_groups": _LOCKED,
@@ -143,6 +145,7 @@ def _in_force(config: RunConfig, defaults: Mapping[str, Any]) -> dict[str, Any]:
     values |= {name: value for name, value in defaults.items() if values[name] is None}
     values["workers"] = max(values["workers"], 1)  # one process reads as the run's own does
     values["ema_decay"] = values["ema_decay"] or None
+    values["loss"] = config.loss_name
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 

@@ -19,6 +19,8 @@ from fastclip.train.checkpoints.resumed_settings import (
     changes,
 )
 from fastclip.train.checkpoints.same_run import OwnRun, resumption
+from fastclip.train.settings.loss_config import LOSSES
+from fastclip.train.settings.loss_options import LOSSES_OF_OPTION
 from fastclip.train.settings.run_config import RunConfig
 
 MOMENTS = Moments(0.9, 0.98, 1e-6)
@@ -64,8 +66,19 @@ OTHERS = {
     "zeroshot_frequency": 3, "report_to": "all", "wandb_project_name": "other",
     "wandb_notes": "a try", "on_nonfinite": "skip", "max_skipped_steps": 3,
     "dist_timeout_minutes": 20.0,
-    "label_smoothing": 0.1, "margin": 0.2,
+    "loss": "infoloob", "label_smoothing": 0.1, "margin": 0.2, "queue_size": 99, "dcl_sigma": 0.5,
+    "sogclr_gamma": 0.5, "sogclr_rho": 6.5,
 }  # fmt: skip
+
+
+def told_to_obey(name):
+    """The settings of a run whose loss looks at a setting."""
+    losses = LOSSES_OF_OPTION.get(name, LOSSES)
+    return TOLD if TOLD.loss_name in losses else replace(TOLD, loss=losses[0])
+
+
+def is_obeyed_by(told, name):
+    return told.loss_name in LOSSES_OF_OPTION.get(name, LOSSES)
 
 
 def content_of(told=TOLD, known=KNOWN, step=DONE, **further):
@@ -73,8 +86,8 @@ def content_of(told=TOLD, known=KNOWN, step=DONE, **further):
     return content | ({} if known is None else {"contents": known}) | further
 
 
-def resumed(content, contents=KNOWN, model_config=MODEL_CONFIG, **given):
-    config = replace(TOLD, **given)
+def resumed(content, contents=KNOWN, model_config=MODEL_CONFIG, told=TOLD, **given):
+    config = replace(told, **given)
     training = config.training(STEPS, 1, MOMENTS)
     own = OwnRun(config, training, MOMENTS, STEPS, 1, model_config, contents)
     return resumption(content, "step_6.pt", own)
@@ -98,25 +111,28 @@ def test_nothing_is_said_of_a_run_that_is_told_the_same():
 
 @pytest.mark.parametrize("name, other", list(zip(FREE, (*FREE[1:], *FREE[:1]), strict=True)))
 def test_settings_that_may_change_are_said_each_with_both_values(name, other):
-    given = {n: OTHERS[n] for n in (name, other) if n != "ema_decay"}
-    found = resumed(content_of(), **given)
-    assert found.config == replace(TOLD, **given)
+    told = told_to_obey(name)
+    names = [n for n in (name, other) if n != "ema_decay" and is_obeyed_by(told, n)]
+    given = {n: OTHERS[n] for n in names}
+    found = resumed(content_of(told), told=told, **given)
+    assert found.config == replace(told, **given)
     text = "\n".join(found.said)
     for changed, value in given.items():
         flag = f"--{changed.replace('_', '-')} was "
         # Another setting of the pair may leave this one without effect.
-        idle = changed not in {c.name for c in changes(TOLD.to_dict(), found.config, {})}
+        idle = changed not in {c.name for c in changes(told.to_dict(), found.config, {})}
         assert idle or f", is {value!r} from step 7 on" in text.split(flag, 1)[1].split("\n")[0]
 
 
 @pytest.mark.parametrize("name", sorted(FIXED))
 def test_settings_that_may_not_change_are_refused_with_both_values_and_the_reason(name):
     flag = f"--{name.replace('_', '-')}"
-    other = OTHERS["seed"]
+    told, other = told_to_obey(name), OTHERS["seed"]
     with pytest.raises(ValueError, match=r"step_6\.pt is not of this run") as raised:
-        resumed(content_of(), **{name: OTHERS[name], "seed": other})
+        resumed(content_of(told), told=told, **{name: OTHERS[name], "seed": other})
     text = str(raised.value)
-    shown = f"{flag} was {getattr(TOLD, name)!r}, is {OTHERS[name]!r} ({FIXED[name]})"
+    was = told.loss_name if name == "loss" else getattr(told, name)
+    shown = f"{flag} was {was!r}, is {OTHERS[name]!r} ({FIXED[name]})"
     assert shown in text and f"--seed was 0, is {other} (" in text
     assert "--pretrained step_6.pt" in text
 
@@ -132,6 +148,7 @@ def test_another_number_of_pairs_is_refused_however_it_is_given(name):
     [
         {"global_batch_size": 64, "micro_batch_size": 64},  # as batch_size says
         {"beta1": 0.9, "beta2": 0.98, "eps": 1e-6},  # as by default
+        {"loss": "clip"},  # likewise
         {"name": "other", "logs": "elsewhere", "cache_dir": "elsewhere", "resume": "latest"},
         {"ema_decay": 0.0},
     ],
