@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from fastclip.data.quoting import cut
 from fastclip.models.towers.image_config import Moments
-from fastclip.train.checkpoints.contents import MODEL, NUM_SHOWN, TRAIN, VALIDATION
+from fastclip.train.checkpoints.contents import MODEL, NUM_SHOWN, TEACHER, TRAIN, VALIDATION
 from fastclip.train.settings.batch_config import BatchConfig
 from fastclip.train.settings.idle import idle_settings
 from fastclip.train.settings.run_config import RunConfig
@@ -61,6 +61,7 @@ CONTENTS = {
     "image_interpolation": MODEL, "image_resize_mode": MODEL,
     "train_data": TRAIN, "dataset_type": TRAIN, "csv_separator": TRAIN, "csv_img_key": TRAIN,
     "csv_caption_key": TRAIN, "image_key": TRAIN, "caption_key": TRAIN,
+    "distill_model": TEACHER, "distill_pretrained": TEACHER,
     "val_data": VALIDATION, "zeroshot_data": _ZERO_SHOT, "zeroshot_classes": _ZERO_SHOT,
     "zeroshot_templates": _ZERO_SHOT, "imagenet_val": "imagenet-zeroshot-val",
     "imagenet_v2": "imagenetv2-zeroshot-val",

@@ -6,11 +6,12 @@ from torch import nn
 
 from fastclip.losses.clip import ClipLoss
 from fastclip.losses.dcl import DCLLoss
+from fastclip.losses.distill_clip import DistillClipLoss
 from fastclip.losses.info_loob import InfoLOOBLoss
 from fastclip.losses.queue import QueueLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.losses.sog_clr import SogCLRLoss
-from fastclip.train.run.pair_loss import PairLoss, of_pairs, of_queues, of_samples
+from fastclip.train.run.pair_loss import PairLoss, of_pairs, of_queues, of_samples, of_teacher
 from fastclip.train.settings.loss_config import CLIP, DCL, INFOLOOB, QUEUE, SIGLIP, SOGCLR
 from fastclip.train.settings.run_config import RunConfig
 
@@ -46,6 +47,8 @@ def make_loss(config: RunConfig, model: nn.Module, num_samples: int | None = Non
 
 
 def _clip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
+    if config.distill_model is not None:
+        return PairLoss(DistillClipLoss(backend=config.backend), of_teacher)
     return ClipLoss(
         label_smoothing=config.label_smoothing, margin=config.margin, backend=config.backend,
         schedule=config.loss_schedule,

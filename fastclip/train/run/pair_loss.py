@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fastclip.losses.distill_clip import DistillClipLoss
 from fastclip.losses.queue import QueueLoss
 from fastclip.losses.sog_clr import SogCLRLoss
 
@@ -57,3 +58,14 @@ def of_samples(
         indices: (B,) int64, which sample each pair is.
     """
     return loss(images, texts, indices, logit_scale)
+
+
+def of_teacher(
+    loss: DistillClipLoss, images: Tensor, texts: Tensor, logit_scale: Tensor, **of_teacher: Any
+) -> dict[str, Tensor]:
+    """Call a distillation, whose terms are the contrastive loss and that of the teacher.
+
+    Args:
+        of_teacher: its features and its scale, by the names of `DistillClipLoss`.
+    """
+    return loss(images, texts, logit_scale, output_dict=True, **of_teacher)

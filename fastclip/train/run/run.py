@@ -39,6 +39,7 @@ from fastclip.train.run.saving import Saving
 from fastclip.train.run.step_batch import StepBatch, step_batch
 from fastclip.train.run.stepping import make_stepping
 from fastclip.train.run.stop_signals import StopSignals, ToldToStop
+from fastclip.train.run.teacher import open_teacher
 from fastclip.train.settings.loss_config import SOGCLR
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.optimizer import moments_of
@@ -85,6 +86,7 @@ class Run:
             if make_loss is None
             else make_loss(config, self.model)
         )
+        self.teacher = open_teacher(config, self.run_model, processes, self.precision)
         self.evaluation_data = EvaluationData(
             config, self.run_model, processes, self.arithmetic.micro_batch_size, config.seed
         )
@@ -109,7 +111,9 @@ class Run:
         own = OwnRun(
             config, self.train_config, moments, self.steps_per_epoch, processes.world_size,
             to_json(self.model.config),
-            contents_of_run(self.run_model, self.data, self.evaluation_data, processes, log.say),
+            contents_of_run(
+                self.run_model, self.data, self.evaluation_data, self.teacher, processes, log.say
+            ),
             getattr(self.model.visual, "preprocess_cfg", None),
         )  # fmt: skip
         self.checkpoints = RunCheckpoints(
@@ -163,8 +167,11 @@ class Run:
                 started = time.perf_counter()
                 batch = self._next_batch(loaded)
                 data_seconds = time.perf_counter() - started
+                of_loss = batch.of_loss
+                if self.teacher is not None:
+                    of_loss |= self.teacher(batch.pairs)
                 with self.curves.of_step(self.global_step + 1):
-                    outcome = self.take_step(batch.pairs, self.global_step, **batch.of_loss)
+                    outcome = self.take_step(batch.pairs, self.global_step, **of_loss)
                 self.global_step += 1
                 self.checkpoints.keep_place()
                 if outcome.objection is not None:

@@ -58,6 +58,18 @@ class LossConfig(Settings):
         "The number in --loss sogclr that keeps the scale, which is learned, from growing without "
         "end: a larger one lets it grow further.",
     )
+    distill_model: str | None = setting(
+        None,
+        "The teacher of a distillation: the name of a model, with its weights as "
+        "--distill-pretrained, or a repository, a directory, the directory of a run, or a "
+        "checkpoint. The loss is that of CLIP plus that of the teacher's softmaxes as targets. "
+        "The teacher has to take the same images and tokens as the model.",
+    )
+    distill_pretrained: str | None = setting(
+        None,
+        "The weights of --distill-model where that is the name of a model: a tag, or the path of a "
+        "file.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,3 +78,5 @@ class LossConfig(Settings):
         self._require(is_sigma, "dcl_sigma", "finite and above 0")
         self._require(0 < self.sogclr_gamma <= 1, "sogclr_gamma", "above 0 and at most 1")
         self._require(math.isfinite(self.sogclr_rho), "sogclr_rho", "finite")
+        has_model = self.distill_model is not None or self.distill_pretrained is None
+        self._require(has_model, "distill_pretrained", "left out without distill_model")

@@ -1,6 +1,8 @@
 """Which losses look at which settings; the other losses refuse them."""
 
-from fastclip.train.settings.loss_config import CLIP, DCL, QUEUE, SIGLIP, SOGCLR
+from fastclip.train.settings.loss_config import CLIP, DCL, LOSSES, QUEUE, SIGLIP, SOGCLR
+
+DISTILLED = "distill_model"  # the loss of CLIP with a teacher, by the setting that asks for it
 
 # Settings of `RunConfig`, each with the losses that it has an effect on.
 LOSSES_OF_OPTION = {
@@ -10,5 +12,12 @@ LOSSES_OF_OPTION = {
     "dcl_sigma": (DCL,),
     "sogclr_gamma": (SOGCLR,),
     "sogclr_rho": (SOGCLR,),
+    "distill_model": (DISTILLED,),
+    "distill_pretrained": (DISTILLED,),
     "loss_schedule": (CLIP, SIGLIP),
 }
+
+
+def is_obeyed(name: str, loss: str) -> bool:
+    """Whether a setting has an effect on a loss: one of `LOSSES`, or `DISTILLED`."""
+    return loss in LOSSES_OF_OPTION.get(name, (*LOSSES, DISTILLED))

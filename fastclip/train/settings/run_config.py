@@ -12,8 +12,8 @@ from fastclip.train.settings.batch_config import BatchConfig
 from fastclip.train.settings.compute_config import ComputeConfig
 from fastclip.train.settings.data_config import DataConfig, SourceConfig
 from fastclip.train.settings.evaluation_config import EvaluationConfig
-from fastclip.train.settings.loss_config import CLIP, LOSSES, SIGLIP, LossConfig
-from fastclip.train.settings.loss_options import LOSSES_OF_OPTION
+from fastclip.train.settings.loss_config import CLIP, SIGLIP, LossConfig
+from fastclip.train.settings.loss_options import DISTILLED, is_obeyed
 from fastclip.train.settings.model_config import ModelConfig
 from fastclip.train.settings.optimisation_config import OptimisationConfig
 from fastclip.train.settings.output_config import CheckpointConfig, LogConfig
@@ -63,12 +63,12 @@ class RunConfig(  # the fields of the last part come first
         self._require(agrees, "loss", "siglip, or left out, with siglip")
         # Who reads the settings of the model alone has to know.
         object.__setattr__(self, "siglip", self.loss_name == SIGLIP)
+        is_distilled = self.distill_model is not None and self.loss_name == CLIP
+        loss = DISTILLED if is_distilled else self.loss_name
         for of in fields(self):
-            losses = LOSSES_OF_OPTION.get(of.name, LOSSES)
-            is_obeyed = self.loss_name in losses or getattr(self, of.name) == of.default
+            holds = is_obeyed(of.name, loss) or getattr(self, of.name) == of.default
             usual = "left out" if of.default is None else f"{of.default}".removesuffix(".0")
-            expected = f"{usual} with {self.loss_name}, whose loss has no such option"
-            self._require(is_obeyed, of.name, expected)
+            self._require(holds, of.name, f"{usual} with {loss}, whose loss has no such option")
 
     @property
     def loss_name(self) -> str:

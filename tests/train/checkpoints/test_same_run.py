@@ -7,7 +7,7 @@ import pytest
 
 from fastclip.models.towers.image_config import Moments
 from fastclip.train.checkpoints import resumed_settings
-from fastclip.train.checkpoints.contents import MODEL, TRAIN, VALIDATION
+from fastclip.train.checkpoints.contents import MODEL, TEACHER, TRAIN, VALIDATION
 from fastclip.train.checkpoints.resumed_settings import (
     BEGINNING,
     CONTENTS,
@@ -19,8 +19,7 @@ from fastclip.train.checkpoints.resumed_settings import (
     changes,
 )
 from fastclip.train.checkpoints.same_run import OwnRun, resumption
-from fastclip.train.settings.loss_config import LOSSES
-from fastclip.train.settings.loss_options import LOSSES_OF_OPTION
+from fastclip.train.settings.loss_options import LOSSES_OF_OPTION, is_obeyed
 from fastclip.train.settings.run_config import RunConfig
 
 MOMENTS = Moments(0.9, 0.98, 1e-6)
@@ -67,18 +66,16 @@ OTHERS = {
     "wandb_notes": "a try", "on_nonfinite": "skip", "max_skipped_steps": 3,
     "dist_timeout_minutes": 20.0,
     "loss": "infoloob", "label_smoothing": 0.1, "margin": 0.2, "queue_size": 99, "dcl_sigma": 0.5,
-    "sogclr_gamma": 0.5, "sogclr_rho": 6.5,
+    "sogclr_gamma": 0.5, "sogclr_rho": 6.5, "distill_model": "teacher",
+    "distill_pretrained": "openai",
 }  # fmt: skip
 
 
 def told_to_obey(name):
     """The settings of a run whose loss looks at a setting."""
-    losses = LOSSES_OF_OPTION.get(name, LOSSES)
-    return TOLD if TOLD.loss_name in losses else replace(TOLD, loss=losses[0])
-
-
-def is_obeyed_by(told, name):
-    return told.loss_name in LOSSES_OF_OPTION.get(name, LOSSES)
+    if is_obeyed(name, TOLD.loss_name):
+        return TOLD
+    return replace(TOLD, loss=LOSSES_OF_OPTION[name][0])
 
 
 def content_of(told=TOLD, known=KNOWN, step=DONE, **further):
@@ -112,7 +109,7 @@ def test_nothing_is_said_of_a_run_that_is_told_the_same():
 @pytest.mark.parametrize("name, other", list(zip(FREE, (*FREE[1:], *FREE[:1]), strict=True)))
 def test_settings_that_may_change_are_said_each_with_both_values(name, other):
     told = told_to_obey(name)
-    names = [n for n in (name, other) if n != "ema_decay" and is_obeyed_by(told, n)]
+    names = [n for n in (name, other) if n != "ema_decay" and is_obeyed(n, told.loss_name)]
     given = {n: OTHERS[n] for n in names}
     found = resumed(content_of(told), told=told, **given)
     assert found.config == replace(told, **given)
@@ -230,6 +227,22 @@ def test_other_model_is_refused_by_what_is_other_about_it():
     known = KNOWN | {MODEL: [("embed_dim", "9"), *ARCHITECTURE[1:]]}
     with pytest.raises(ValueError, match="what --model names has changed: embed_dim was 8, is 9"):
         resumed(content_of(), known)
+
+
+def test_teacher_is_known_by_what_it_is_and_neither_comes_nor_goes():
+    told = replace(TOLD, distill_model="teacher")
+    known = KNOWN | {TEACHER: [("weights", "0a1b")]}
+    content = content_of(told, known)
+    assert resumed(content, known, distill_model="moved").said == [
+        "--distill-model was 'teacher', is 'moved': what it names is the same"
+    ]
+    other = KNOWN | {TEACHER: [("weights", "2c3d")]}
+    with pytest.raises(ValueError, match="what --distill-model names has changed: weights was 0a"):
+        resumed(content, other, distill_model="teacher")
+    with pytest.raises(ValueError, match=r"--distill-model was 'teacher', is None .the loss would"):
+        resumed(content)
+    with pytest.raises(ValueError, match=r"--distill-model was None, is 'teacher' .the loss would"):
+        resumed(content_of(), known, distill_model="teacher")
 
 
 def test_model_and_data_in_another_place_are_the_same():
