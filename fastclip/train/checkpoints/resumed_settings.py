@@ -34,6 +34,7 @@ FREE = (
     "report_to", "wandb_project_name", "wandb_notes", "on_nonfinite",
     "max_skipped_steps", "dist_timeout_minutes",
     "label_smoothing", "margin", "dcl_sigma", "sogclr_gamma", "sogclr_rho",
+    "matryoshka_weights",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"
@@ -46,6 +47,7 @@ FIXED = {
     "siglip": "the other loss has another scale, and a bias",
     "loss": "what a loss remembers is of no use to another",
     "queue_size": "the queue is stored at its size",
+    "matryoshka_dims": "every length has a loss of its own",
     "precision": "weights and moments are stored as it says",
     "lock_image": _LOCKED,
     "lock_image_unlocked_groups": _LOCKED,

@@ -8,10 +8,18 @@ from fastclip.losses.clip import ClipLoss
 from fastclip.losses.dcl import DCLLoss
 from fastclip.losses.distill_clip import DistillClipLoss
 from fastclip.losses.info_loob import InfoLOOBLoss
+from fastclip.losses.matryoshka import MatryoshkaClipLoss
 from fastclip.losses.queue import QueueLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.losses.sog_clr import SogCLRLoss
-from fastclip.train.run.pair_loss import PairLoss, of_pairs, of_queues, of_samples, of_teacher
+from fastclip.train.run.pair_loss import (
+    PairLoss,
+    of_pairs,
+    of_prefixes,
+    of_queues,
+    of_samples,
+    of_teacher,
+)
 from fastclip.train.settings.loss_config import CLIP, DCL, INFOLOOB, QUEUE, SIGLIP, SOGCLR
 from fastclip.train.settings.run_config import RunConfig
 
@@ -49,10 +57,20 @@ def make_loss(config: RunConfig, model: nn.Module, num_samples: int | None = Non
 def _clip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
     if config.distill_model is not None:
         return PairLoss(DistillClipLoss(backend=config.backend), of_teacher)
-    return ClipLoss(
-        label_smoothing=config.label_smoothing, margin=config.margin, backend=config.backend,
-        schedule=config.loss_schedule,
-    )  # fmt: skip
+    options = {
+        "label_smoothing": config.label_smoothing, "margin": config.margin,
+        "backend": config.backend, "schedule": config.loss_schedule,
+    }  # fmt: skip
+    if config.matryoshka_dims is None:
+        return ClipLoss(**options)
+    width, longest = model.config.embed_dim, max(config.matryoshka_dims)
+    if longest > width:
+        raise ValueError(
+            f"matryoshka_dims must be at most {width}, the length of the embeddings of "
+            f"{config.model}, got {longest}"
+        )
+    loss = MatryoshkaClipLoss(config.matryoshka_dims, config.matryoshka_weights, **options)
+    return PairLoss(loss, of_prefixes)
 
 
 def _siglip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fastclip.losses.distill_clip import DistillClipLoss
+from fastclip.losses.matryoshka import MatryoshkaClipLoss
 from fastclip.losses.queue import QueueLoss
 from fastclip.losses.sog_clr import SogCLRLoss
 
@@ -69,3 +70,10 @@ def of_teacher(
         of_teacher: its features and its scale, by the names of `DistillClipLoss`.
     """
     return loss(images, texts, logit_scale, output_dict=True, **of_teacher)
+
+
+def of_prefixes(
+    loss: MatryoshkaClipLoss, images: Tensor, texts: Tensor, logit_scale: Tensor
+) -> dict[str, Tensor]:
+    """Call a loss of prefixes, whose terms are the weighted losses at each length."""
+    return loss(images, texts, logit_scale, output_dict=True)

@@ -87,7 +87,7 @@ IDLE = (
     Idle(("val_frequency",), lambda config: config.val_data is None, "there is no --val-data"),
     Idle(
         ("batch_curve_every",),
-        lambda config: config.loss_name != CLIP,
+        lambda config: config.loss_name != CLIP or config.matryoshka_dims is not None,
         "the curve is of the loss of CLIP, and the run trains with another",
     ),
     Idle(

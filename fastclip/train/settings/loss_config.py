@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from fastclip.losses.family.prefixes import checked_dims, checked_weights
 from fastclip.ops.clip_options import DIRECTIONS, options_of_numbers
 from fastclip.train.settings.setting import Settings, setting
 
@@ -70,6 +71,19 @@ class LossConfig(Settings):
         "The weights of --distill-model where that is the name of a model: a tag, or the path of a "
         "file.",
     )
+    matryoshka_dims: tuple[int, ...] | None = setting(
+        None,
+        "The lengths, such as 64 128 256 512, to which embeddings may be cut: the loss is the sum "
+        "of CLIP's loss at each of them, of embeddings that are normalised after the cut. Each is "
+        "in the log. The whole length is among them only if it is named.",
+        of_number=lambda dim: (dim,),
+    )
+    matryoshka_weights: tuple[float, ...] | None = setting(
+        None,
+        "The weights in the sum of --matryoshka-dims, one for each; the log has the losses times "
+        "their weights. By default each is 1.",
+        of_number=lambda weight: (weight,),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,3 +94,14 @@ class LossConfig(Settings):
         self._require(math.isfinite(self.sogclr_rho), "sogclr_rho", "finite")
         has_model = self.distill_model is not None or self.distill_pretrained is None
         self._require(has_model, "distill_pretrained", "left out without distill_model")
+        self._check_matryoshka()
+
+    def _check_matryoshka(self) -> None:
+        if self.matryoshka_dims is None:
+            has_none = self.matryoshka_weights is None
+            self._require(has_none, "matryoshka_weights", "left out without matryoshka_dims")
+            return
+        try:
+            checked_weights(self.matryoshka_weights, checked_dims(self.matryoshka_dims))
+        except ValueError as error:
+            raise ValueError(f"matryoshka_{error}") from None

@@ -14,6 +14,8 @@ LOSSES_OF_OPTION = {
     "sogclr_rho": (SOGCLR,),
     "distill_model": (DISTILLED,),
     "distill_pretrained": (DISTILLED,),
+    "matryoshka_dims": (CLIP,),
+    "matryoshka_weights": (CLIP,),
     "loss_schedule": (CLIP, SIGLIP),
 }
 

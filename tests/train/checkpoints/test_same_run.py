@@ -67,12 +67,14 @@ OTHERS = {
     "dist_timeout_minutes": 20.0,
     "loss": "infoloob", "label_smoothing": 0.1, "margin": 0.2, "queue_size": 99, "dcl_sigma": 0.5,
     "sogclr_gamma": 0.5, "sogclr_rho": 6.5, "distill_model": "teacher",
-    "distill_pretrained": "openai",
+    "distill_pretrained": "openai", "matryoshka_dims": (8, 4), "matryoshka_weights": (1.0, 0.5),
 }  # fmt: skip
 
 
 def told_to_obey(name):
     """The settings of a run whose loss looks at a setting."""
+    if name == "matryoshka_weights":
+        return replace(TOLD, matryoshka_dims=(16, 8))
     if is_obeyed(name, TOLD.loss_name):
         return TOLD
     return replace(TOLD, loss=LOSSES_OF_OPTION[name][0])

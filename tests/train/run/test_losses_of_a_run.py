@@ -1,11 +1,15 @@
 """Runs with the losses that `--loss` names: their state, and what is refused."""
 
+import json
+import re
+
 import pytest
 import torch
 
 import fastclip
 from fastclip.cli import main
 from fastclip.train.checkpoints.run_checkpoints import Progress
+from fastclip.train.log.run_log import RunLog
 from fastclip.train.run.loss import make_loss
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.cached import CachedStep
@@ -77,6 +81,23 @@ def test_cached_steps_are_those_of_the_whole_batch(loss):
             results.append((value, {k: g.clone() for k, g in gradients.items()}))
         results.append(own.state_dict())
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_run_over_prefixes_has_a_term_for_each_and_the_sum_is_its_loss(tmp_path):
+    settings = {**SMALL_RUN, "matryoshka_dims": (64, 16), "matryoshka_weights": (1.0, 0.5)}
+    run = run_with(None, tmp_path, **settings)
+    run.log = RunLog(tmp_path)
+    assert run.train() == 0
+    run.log.close()
+    line = (tmp_path / "out.log").read_text().split("Train Epoch: 1 ")[1]
+    found = dict(re.findall(r"(\S*[Ll]oss): (\S+) \(", line))
+    assert list(found) == ["Contrastive_64_loss", "Contrastive_16_loss", "Loss"]
+    *terms, loss = map(float, found.values())
+    assert sum(terms) == pytest.approx(loss, rel=1e-3) and terms[0] > terms[1]
+    (_, last) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
+    assert list(last["train_losses"].values()) == pytest.approx(terms, rel=1e-3)
+    with pytest.raises(ValueError, match=r"matryoshka_dims must be at most 128, .*, got 129"):
+        run_with(None, tmp_path / "long", **SMALL_RUN, matryoshka_dims=(129, 16))
 
 
 def test_queue_is_a_memory_across_batches_in_both_directions():
