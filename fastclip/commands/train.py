@@ -126,6 +126,11 @@ def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{processes.world_size} x {processes.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
+    if run.teacher is not None:
+        log.say(
+            f"distilled from {config.distill_model}, {run.teacher.num_parameters:,} parameters, "
+            "whose memory is not counted below"
+        )
     for description in run.evaluation_data.descriptions():
         log.say(description)
     for notice in (*run.data.notices(), *run.evaluation_data.notices()):

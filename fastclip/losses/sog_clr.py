@@ -20,10 +20,11 @@ class SogCLRLoss(FamilyLoss):
         u_i = (1 - gamma) (u_i of the sample's last batch) + gamma g_i;  g_i at its first
         loss = t (rho + mean over i, and over images and texts, of log u_i)
 
-    The value is that estimate of the loss of the whole data set. Its gradient takes g_i / u_i for
-    log u_i, u_i a constant, which needs no large batch; in t it is that of the formula. What is
-    kept is log u_i, which cannot overflow: 8 bytes per sample in float32. The scores of a batch are
-    never held: extra memory is O(B D).
+    A sample that is in the batch several times counts as often in the loss, and in u by the mean of
+    its g. The value is that estimate of the loss of the whole data set. Its gradient takes
+    g_i / u_i for log u_i, u_i a constant, which needs no large batch; in t it is that of the
+    formula. What is kept is log u_i, which cannot overflow: 8 bytes per sample in float32. The
+    scores of a batch are never held: extra memory is O(B D).
 
     A module in evaluation mode (`loss.eval()`) computes the same and keeps nothing of it. The state
     dict has `log_u` (2, num_samples), of images and of texts, -inf for a sample that was not met: a
@@ -87,14 +88,13 @@ class SogCLRLoss(FamilyLoss):
         Args:
             image_features: (B, D), B >= 2, float32, bfloat16, float16 or float64, any strides.
             text_features: (B, D), same dtype and device.
-            indices: (B,) int64, which sample each pair is: 0 <= index < num_samples, different ones
-                in the batch of all processes. They are checked: on a GPU that waits for the device,
-                unless they are on the CPU.
+            indices: (B,) int64, which sample each pair is: 0 <= index < num_samples. They are
+                checked: on a GPU that waits for the device, unless they are on the CPU.
             logit_scale: number or one-element tensor, > 0, in the place of 1 / temperature.
 
         Raises:
             TypeError, ValueError: as `fastclip.info_nce_loss`; `indices` are of another length or
-                dtype, out of range or not different; one pair alone; `gamma` was set out of range.
+                dtype, or out of range; one pair alone; `gamma` was set out of range.
         """
         group = self.settings(logit_scale)["process_group"]
         self._check_gamma()
@@ -111,23 +111,31 @@ class SogCLRLoss(FamilyLoss):
         num_samples = self.log_u.shape[1]
         scores.check_same({"num_samples": num_samples, "gamma": self.gamma, "rho": self.rho})
         all_indices = scores.of_everyone(indices.to(image_features.device))
-        _check_different(all_indices if group is not None else indices)
+        has_repeats = _has_repeats(all_indices if group is not None else indices)
         positive, *of_sides = scores.of_both(image_features, text_features)
         log_sums = torch.stack([log_sum_exp([part]) for part in of_sides])  # (2, B)
         log_g = log_sums - positive - math.log(num_others)
-        places = indices.to(self.log_u.device)
-        log_u = self._averaged(log_g.detach(), places)
-        # g / u is 1 / gamma at most.
+        if has_repeats:
+            samples, means, places = _log_means(
+                scores.of_everyone(log_g.detach().T.contiguous()).T, all_indices
+            )
+            of_samples = self._averaged(means, samples)
+            log_u = of_samples[:, places[scores.start : scores.start + len(indices)]]
+        else:
+            log_u = self._averaged(log_g.detach(), indices)
+        # g / u is 1 / gamma at most, of a sample that is not repeated.
         ratio = (log_g - log_u).exp()
-        of_samples = (log_u + (ratio - ratio.detach())).mean(0)
-        loss = (self.rho + scores.reduce(of_samples, "mean")) / scores.logit_scale
+        of_pairs = (log_u + (ratio - ratio.detach())).mean(0)
+        loss = (self.rho + scores.reduce(of_pairs, "mean")) / scores.logit_scale
         if self.training:
-            everyone = scores.of_everyone(log_u.T.contiguous()).T.to(self.log_u)
-            self.log_u[:, all_indices.to(self.log_u.device)] = everyone
+            if not has_repeats:
+                samples = all_indices
+                of_samples = scores.of_everyone(log_u.T.contiguous()).T
+            self.log_u[:, samples.to(self.log_u.device)] = of_samples.to(self.log_u)
         return loss
 
-    def _averaged(self, log_g: Tensor, places: Tensor) -> Tensor:  # (2, B)
-        last = self.log_u[:, places].to(log_g.dtype)
+    def _averaged(self, log_g: Tensor, indices: Tensor) -> Tensor:  # (2, B)
+        last = self.log_u[:, indices.to(self.log_u.device)].to(log_g.dtype)
         log_share = math.log(self.gamma)
         log_rest = math.log1p(-self.gamma) if self.gamma < 1 else float("-inf")
         averaged = torch.logaddexp(log_rest + last, log_share + log_g)
@@ -155,7 +163,17 @@ class SogCLRLoss(FamilyLoss):
         )
 
 
-def _check_different(indices: Tensor) -> None:
+def _has_repeats(indices: Tensor) -> bool:
     ordered = indices.sort().values
-    if (ordered[1:] == ordered[:-1]).any():
-        raise ValueError("indices must be different, but a sample is in the batch twice")
+    return bool((ordered[1:] == ordered[:-1]).any())
+
+
+def _log_means(logs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The samples (U,), the log of the mean of the exponentials of each, (2, U), and the place of
+    each index among the samples, (N,); `logs` are (2, N)."""
+    samples, places, counts = indices.unique(return_inverse=True, return_counts=True)
+    rows = places.expand_as(logs)
+    least = logs.new_full((2, len(samples)), float("-inf"))
+    largest = least.scatter_reduce(1, rows, logs, "amax")
+    totals = torch.zeros_like(largest).scatter_add(1, rows, (logs - largest[:, places]).exp())
+    return samples, largest + (totals / counts).log(), places

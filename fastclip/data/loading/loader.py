@@ -37,6 +37,15 @@ class Batch(NamedTuple):
     keys: list[str]  # B names, for messages
 
 
+class NumberedBatch(NamedTuple):
+    """A `Batch` with the numbers of its samples in the source."""
+
+    images: Tensor  # (B, C, H, W) uint8
+    tokens: Tensor  # (B, T) int64
+    keys: list[str]  # B names, for messages
+    numbers: Tensor  # (B,) int64, at least 0 and below the source's `num_samples()`
+
+
 class PairLoader:
     """Iterating over it gives the batches of this rank that are left of an epoch.
 
@@ -64,6 +73,8 @@ class PairLoader:
         prefetch: batches that each worker has ready.
         pin_memory: hand over batches in pinned memory; by default if there is CUDA.
         start_method: of worker processes, "fork", "spawn" or "forkserver"; by default Python's.
+        numbered: batches are `NumberedBatch`es; all parts of `source` must say how many samples
+            they have. The numbers of samples are the same in every pass, rank and run.
 
     Attributes:
         epoch: the number of epochs that are through.
@@ -100,6 +111,7 @@ class PairLoader:
         prefetch: int = 2,
         pin_memory: bool | None = None,
         start_method: str | None = None,
+        numbered: bool = False,
     ) -> None:
         given_batches = 1 if batches_per_epoch is None else batches_per_epoch
         for name, value, least in (
@@ -114,6 +126,8 @@ class PairLoader:
         if not 0 <= max_bad_rate <= 1:
             raise ValueError(f"max_bad_rate must be in [0, 1], got {max_bad_rate}")
         parts = source.parts()
+        if numbered and any(part.num_samples is None for part in parts):
+            raise ValueError("numbered must be False for data that does not say how much there is")
         num_streams = max(num_workers, 1)
         self._readers = [
             Reader(source, parts, rank * num_streams + worker, world_size * num_streams, seed,
@@ -129,6 +143,7 @@ class PairLoader:
         }  # fmt: skip
         self._batch_size = batch_size
         self._drop_last = drop_last
+        self._numbered = numbered
         self._batches_per_epoch = batches_per_epoch
         self._max_bad_rate = max_bad_rate
         given = None if batches_per_epoch is None else batches_per_epoch * batch_size * world_size
@@ -157,7 +172,7 @@ class PairLoader:
         # A run takes a state after every step, and there may be contents of 100,000 shards.
         return hashlib.sha256(repr(self.contents).encode()).hexdigest()[:16]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | NumberedBatch]:
         while self._batches_in_epoch != self._batches_per_epoch:
             batch = self._next_batch()
             if batch is not None:
@@ -241,7 +256,7 @@ class PairLoader:
         self._num_full = 0  # batches that were whole pieces
         self._num_from_last = 0  # batches made of last pieces
 
-    def _next_batch(self) -> Batch | None:
+    def _next_batch(self) -> Batch | NumberedBatch | None:
         """Return the next batch of the pass; None, and the next pass begins, if there is none."""
         while None in self._last_pieces:
             worker = self._turn
@@ -255,26 +270,26 @@ class PairLoader:
             self._account_for(piece.bad)
             self._cursors[worker] = piece.cursor
             self._num_full += 1
-            return Batch(piece.images, piece.tokens, piece.keys)
+            return _batch(piece.images, piece.tokens, piece.keys, piece.numbers)
         return self._next_from_last()
 
-    def _next_from_last(self) -> Batch | None:
+    def _next_from_last(self) -> Batch | NumberedBatch | None:
         keys = [key for piece in self._last_pieces for key in piece.keys]
         start = self._num_from_last * self._batch_size
         stop = min(start + self._batch_size, len(keys))
         is_full = stop - start == self._batch_size
         if is_full or (start < stop and not self._drop_last):
             self._num_from_last += 1
-            images, tokens = self._rows_of_last(start, stop)
-            return Batch(images, tokens, keys[start:stop])
+            images, tokens, *numbers = self._rows_of_last(start, stop)
+            return _batch(images, tokens, keys[start:stop], *numbers)
         self._end_pass(max(stop - start, 0))
         return None
 
-    def _rows_of_last(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def _rows_of_last(self, start: int, stop: int) -> tuple[Tensor, ...]:
         pieces = [piece for piece in self._last_pieces if piece.keys]
         rows = [
             torch.cat([getattr(piece, name) for piece in pieces])[start:stop].clone()
-            for name in ("images", "tokens")
+            for name in ("images", "tokens", "numbers")[: 2 + self._numbered]
         ]
         return tuple(tensor.pin_memory() for tensor in rows) if self._pin_memory else tuple(rows)
 
@@ -321,7 +336,7 @@ class PairLoader:
     def _loader(self, worker: int) -> DataLoader:
         dataset = PieceDataset(
             self._readers[worker], self._decoder, self._batch_size, self._pass,
-            self._cursors[worker],
+            self._cursors[worker], self._numbered,
         )  # fmt: skip
         return DataLoader(
             dataset,
@@ -364,6 +379,14 @@ def _leave_signals_to_the_run(worker: int) -> None:
     for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _batch(
+    images: Tensor, tokens: Tensor, keys: list[str], numbers: Tensor | None = None
+) -> Batch | NumberedBatch:
+    if numbers is None:
+        return Batch(images, tokens, keys)
+    return NumberedBatch(images, tokens, keys, numbers)
 
 
 def _as_it_is(piece: Piece) -> Piece:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class Piece:
     tokens: (n, T) int64, None if n = 0.
     keys: n names.
     bad: what was read for this piece, and what of it was bad.
+    numbers: (n,) int64 of the samples in the source, None if they are not asked for or n = 0.
     cursor: behind this piece.
     is_last: of this reader in this epoch.
     is_news: no piece but the account of bad samples so far; the piece is still to come.
@@ -33,6 +35,7 @@ class Piece:
     keys: list[str]
     bad: BadSamples
     cursor: Cursor
+    numbers: Tensor | None = None
     is_last: bool = False
     is_news: bool = False
 
@@ -47,13 +50,22 @@ class PieceDataset(IterableDataset):
 
     Args:
         epoch, cursor: where to begin.
+        numbered: pieces have the numbers of their samples; parts say how many samples they have.
     """
 
     def __init__(
-        self, reader: Reader, decoder: Decoder, batch_size: int, epoch: int, cursor: Cursor | None
+        self,
+        reader: Reader,
+        decoder: Decoder,
+        batch_size: int,
+        epoch: int,
+        cursor: Cursor | None,
+        numbered: bool = False,
     ) -> None:
         self._reader, self._decoder, self._batch_size = reader, decoder, batch_size
         self._epoch, self._cursor = epoch, cursor
+        sizes = [part.num_samples for part in reader.parts] if numbered else []
+        self._firsts = list(accumulate(sizes, initial=0)) if numbered else None  # by part
 
     def __iter__(self) -> Iterator[Piece]:
         epoch, cursor = self._epoch, self._cursor or START
@@ -65,6 +77,7 @@ class PieceDataset(IterableDataset):
         stream = SampleStream(self._reader, epoch, cursor)
         decoded: list[tuple[Tensor, Tensor]] = []
         keys: list[str] = []
+        addresses: list[Address] = []
         bad, num_told = BadSamples(), 0
         while (drawn := stream.draw()) is not None:
             result = drawn if isinstance(drawn, BadSample) else self._decode(*drawn, epoch)
@@ -73,14 +86,22 @@ class PieceDataset(IterableDataset):
             else:
                 decoded.append(result)
                 keys.append(drawn[1].key)
+                addresses.append(drawn[0])
             if len(decoded) == self._batch_size:
-                yield _piece(decoded, keys, bad, stream)
-                decoded, keys, bad, num_told = [], [], BadSamples(), 0
+                yield self._numbered(_piece(decoded, keys, bad, stream), addresses)
+                decoded, keys, addresses, bad, num_told = [], [], [], BadSamples(), 0
             elif bad.num_bad - num_told >= NEWS_AFTER:
                 num_told = bad.num_bad
                 so_far = replace(bad.merge(BadSamples()), num_seen=stream.num_seen)
                 yield Piece(None, None, [], so_far, START, is_news=True)
-        yield replace(_piece(decoded, keys, bad, stream), is_last=True)
+        last = self._numbered(_piece(decoded, keys, bad, stream), addresses)
+        yield replace(last, is_last=True)
+
+    def _numbered(self, piece: Piece, addresses: list[Address]) -> Piece:
+        if self._firsts is None or not addresses:
+            return piece
+        numbers = [self._firsts[address.part] + address.number for address in addresses]
+        return replace(piece, numbers=torch.tensor(numbers))
 
     def _decode(
         self, address: Address, sample: Sample, epoch: int

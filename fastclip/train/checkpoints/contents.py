@@ -1,7 +1,8 @@
 """What model and data of a run are, by content: flags and paths only name them.
 
-A checkpoint keeps the contents of every subject: the model, the training data, the validation data
-and each zero-shot task. Subjects are flags, or names of tasks. Where files are does not count.
+A checkpoint keeps the contents of every subject: the model, the training data, the teacher, the
+validation data and each zero-shot task. Subjects are flags, or names of tasks. Where files are does
+not count.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Any
 from fastclip.data.quoting import cut
 from fastclip.data.sources.source import Contents
 
-MODEL, TRAIN, VALIDATION = "--model", "--train-data", "--val-data"
+MODEL, TRAIN, TEACHER, VALIDATION = "--model", "--train-data", "--distill-model", "--val-data"
 NUM_NAMED, NUM_SHOWN = 3, 120  # differences in a message, and characters of one
 
 

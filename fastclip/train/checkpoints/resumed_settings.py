@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from fastclip.data.quoting import cut
 from fastclip.models.towers.image_config import Moments
-from fastclip.train.checkpoints.contents import MODEL, NUM_SHOWN, TRAIN, VALIDATION
+from fastclip.train.checkpoints.contents import MODEL, NUM_SHOWN, TEACHER, TRAIN, VALIDATION
 from fastclip.train.settings.batch_config import BatchConfig
 from fastclip.train.settings.idle import idle_settings
 from fastclip.train.settings.run_config import RunConfig
@@ -33,7 +33,8 @@ FREE = (
     "save_every_minutes", "keep_last", "save_most_recent", "val_frequency", "zeroshot_frequency",
     "report_to", "wandb_project_name", "wandb_notes", "on_nonfinite",
     "max_skipped_steps", "dist_timeout_minutes",
-    "label_smoothing", "margin",
+    "label_smoothing", "margin", "dcl_sigma", "sogclr_gamma", "sogclr_rho",
+    "matryoshka_weights",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"
@@ -44,6 +45,9 @@ FIXED = {
     "shuffle_buffer": _ORDER,
     "seed": _ORDER,
     "siglip": "the other loss has another scale, and a bias",
+    "loss": "what a loss remembers is of no use to another",
+    "queue_size": "the queue is stored at its size",
+    "matryoshka_dims": "every length has a loss of its own",
     "precision": "weights and moments are stored as it says",
     "lock_image": _LOCKED,
     "lock_image_unlocked_groups": _LOCKED,
@@ -59,6 +63,7 @@ CONTENTS = {
     "image_interpolation": MODEL, "image_resize_mode": MODEL,
     "train_data": TRAIN, "dataset_type": TRAIN, "csv_separator": TRAIN, "csv_img_key": TRAIN,
     "csv_caption_key": TRAIN, "image_key": TRAIN, "caption_key": TRAIN,
+    "distill_model": TEACHER, "distill_pretrained": TEACHER,
     "val_data": VALIDATION, "zeroshot_data": _ZERO_SHOT, "zeroshot_classes": _ZERO_SHOT,
     "zeroshot_templates": _ZERO_SHOT, "imagenet_val": "imagenet-zeroshot-val",
     "imagenet_v2": "imagenetv2-zeroshot-val",
@@ -143,6 +148,7 @@ def _in_force(config: RunConfig, defaults: Mapping[str, Any]) -> dict[str, Any]:
     values |= {name: value for name, value in defaults.items() if values[name] is None}
     values["workers"] = max(values["workers"], 1)  # one process reads as the run's own does
     values["ema_decay"] = values["ema_decay"] or None
+    values["loss"] = config.loss_name
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 

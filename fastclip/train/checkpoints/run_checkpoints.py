@@ -18,6 +18,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
 from fastclip.data.loading.loader import PairLoader
 from fastclip.distributed.processes import Processes
 from fastclip.models.checkpoints.files import SAID
@@ -130,7 +134,7 @@ class RunCheckpoints:
     def _require_finite(self, trained: dict[str, Any], step: int) -> None:
         """The first rank, which writes, looks for all."""
         message = None
-        if self.processes.is_first and (names := stored_not_finite(trained)):
+        if self.processes.is_first and (names := stored_not_finite(_checked(trained))):
             good = self.store.newest_path()
             which = "there is no other" if good is None else f"{good} is the newest that is"
             message = (
@@ -275,6 +279,22 @@ class RunCheckpoints:
     def _is_owed(self, name: str) -> bool:
         """What has no number may be there and be of an earlier epoch."""
         return name.startswith("epoch_latest") or not (self.store.directory / name).exists()
+
+
+def _checked(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with numbers for -inf in the state of a loss, where it is the logarithm of 0."""
+    parts = [content, *content["ranks"]]
+    of_run, *of_ranks = (
+        part | {LOSS: tree_map_only(Tensor, _without_logs_of_zero, part[LOSS])}
+        if LOSS in part
+        else part
+        for part in parts
+    )
+    return of_run | {"ranks": of_ranks}
+
+
+def _without_logs_of_zero(x: Tensor) -> Tensor:
+    return x.clamp(min=torch.finfo(x.dtype).min) if x.is_floating_point() else x
 
 
 def _names_in(content: dict[str, Any]) -> list[str]:

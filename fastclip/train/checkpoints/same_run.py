@@ -12,6 +12,7 @@ from fastclip.data.sources.source import Contents
 from fastclip.models.towers.image_config import Moments
 from fastclip.train.checkpoints.contents import (
     MODEL,
+    TEACHER,
     TRAIN,
     contents_of_config,
     difference,
@@ -34,7 +35,7 @@ from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.schedule import learning_rate_at
 
-FIXED_SUBJECTS = (MODEL, TRAIN)
+FIXED_SUBJECTS = (MODEL, TRAIN, TEACHER)
 
 
 class OwnRun(NamedTuple):
@@ -96,7 +97,7 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
     refused = [
         *filter(None, [refusal_of_sizes(told, config, own.world_size)]),
         *refusals(found),
-        *filter(None, [_refusal_of_average(content, config)]),
+        *filter(None, [_refusal_of_average(content, config), _refusal_of_teacher(told, config)]),
         *_refusals_of_contents(found, differing),
     ]
     if refused:
@@ -155,6 +156,14 @@ def _refusal_of_average(content: Mapping[str, Any], config: OptimisationConfig) 
     if "ema_state_dict" not in content and config.ema_decay:
         return f"--ema-decay was {was}, is {config.ema_decay} (there is no average to go on with)"
     return None
+
+
+def _refusal_of_teacher(told: RunConfig, config: RunConfig) -> str | None:
+    """Of one that comes or goes; another one is known by its contents."""
+    was, value = told.distill_model, config.distill_model
+    if (was is None) == (value is None):
+        return None
+    return f"--distill-model was {was!r}, is {value!r} (the loss would be another one)"
 
 
 def _effect(change: Change, same: Container[str], step: int) -> str:

@@ -1,6 +1,8 @@
 """What a run says of a step; its line is open_clip's, so that what reads its logs reads ours."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -20,6 +22,8 @@ class StepReport:
     gradient_norm: before it is limited.
     num_left_out: steps so far that were not taken, which the line has if there are any.
     peak_bytes: most memory so far, of the GPU or else of the process.
+    terms, mean_terms: that add up to `loss` and `mean_loss`, by name, such as "distill_loss"; empty
+        if the loss is one, which then is the contrastive loss.
     """
 
     epoch: int
@@ -37,6 +41,8 @@ class StepReport:
     peak_bytes: int
     gradient_norm: float = 0.0
     num_left_out: int = 0
+    terms: Mapping[str, float] = field(default_factory=dict)
+    mean_terms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def samples_per_second(self) -> float:
@@ -45,26 +51,36 @@ class StepReport:
     def __str__(self) -> str:
         width = len(str(self.num_samples))
         rate = self.samples_per_second
-        loss = f"{self.loss:#.5g} ({self.mean_loss:#.5g})"
         left_out = f" Steps left out: {self.num_left_out}" if self.num_left_out else ""
         return (
             f"Train Epoch: {self.epoch} [{self.num_seen:>{width}}/{self.num_samples} "
             f"({100 * self.num_seen / self.num_samples:.0f}%)] Data (t): {self.data_seconds:.3f} "
             f"Batch (t): {self.seconds:.3f}, {rate:#g}/s, {rate / self.world_size:#g}/s/gpu "
             f"LR: {self.learning_rate:5f} Logit Scale: {self.logit_scale:.3f} "
-            f"Contrastive_loss: {loss} Loss: {loss} Peak memory: {self.peak_bytes / GIB:.2f} GiB"
-            f"{left_out}"
+            f"{self._losses()} Peak memory: {self.peak_bytes / GIB:.2f} GiB{left_out}"
         )
 
     def values(self) -> dict[str, float]:
         """Numbers under the names that open_clip reports them by."""
         return {
-            "loss": self.loss, "contrastive_loss": self.loss, "lr": self.learning_rate,
-            "scale": self.logit_scale, "data_time": self.data_seconds, "batch_time": self.seconds,
+            **(self.terms or {"contrastive_loss": self.loss}), "loss": self.loss,
+            "lr": self.learning_rate, "scale": self.logit_scale,
+            "data_time": self.data_seconds, "batch_time": self.seconds,
             "samples_per_second": self.samples_per_second,
             "samples_per_second_per_gpu": self.samples_per_second / self.world_size,
             "grad_norm": self.gradient_norm, "steps_left_out": self.num_left_out,
         }  # fmt: skip
+
+    def _losses(self) -> str:
+        """Every term and the loss, each with its mean."""
+        terms = self.terms or {"contrastive_loss": self.loss}
+        means = self.mean_terms or {"contrastive_loss": self.mean_loss}
+        found = {**terms, "loss": self.loss}
+        of_found = {**means, "loss": self.mean_loss}
+        return " ".join(
+            f"{name.capitalize()}: {value:#.5g} ({of_found.get(name, math.nan):#.5g})"
+            for name, value in found.items()
+        )
 
 
 def peak_bytes(device: torch.device) -> int:

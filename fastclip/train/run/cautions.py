@@ -3,6 +3,7 @@
 Settings without any effect are in `settings/idle.py`.
 """
 
+from fastclip.train.settings.loss_config import QUEUE
 from fastclip.train.settings.optimisation_config import OptimisationConfig
 from fastclip.train.settings.output_config import LogConfig
 from fastclip.train.settings.run_config import RunConfig
@@ -22,6 +23,7 @@ def cautions(config: RunConfig, training: StepConfig, steps_per_epoch: int) -> l
     if training.lr_scheduler == "const-cooldown":
         found.append(_of_cooldown(config, training, steps_per_epoch))
     found += [_of_average(config, training), _of_curve(config, training)]
+    found.append(_of_queue(config, training, steps_per_epoch))
     return [text for text in found if text is not None]
 
 
@@ -71,6 +73,17 @@ def _of_curve(config: LogConfig, training: StepConfig) -> str | None:
     if every is None or every <= training.steps:
         return None
     return f"--batch-curve-every {every}: the run has {_steps(training.steps)}, and so no curve"
+
+
+def _of_queue(config: RunConfig, training: StepConfig, steps_per_epoch: int) -> str | None:
+    num_pairs = training.batch_size * steps_per_epoch
+    if config.loss_name != QUEUE or config.queue_size < num_pairs:
+        return None
+    return (
+        f"--queue-size {config.queue_size} is no less than the {num_pairs:,} pairs of an epoch: a "
+        "pair meets its own earlier embeddings in the queue, as negatives; a smaller --queue-size "
+        "has none of them"
+    )
 
 
 def _steps(num: int) -> str:

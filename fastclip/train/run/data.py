@@ -19,10 +19,15 @@ class TrainingData:
 
     Attributes:
         loader: of this rank's micro-batches.
+        num_samples: of the data, bad ones included; None if it does not say.
         steps_per_epoch: optimiser steps.
 
+    Args:
+        numbered: batches have the numbers of their samples, as --loss sogclr wants them.
+
     Raises:
-        OSError, ValueError: there is no such data, or less of it than a batch.
+        OSError, ValueError: there is no such data, or less of it than a batch; or its samples have
+            no numbers.
         ModuleNotFoundError: data needs a package that is not installed.
     """
 
@@ -33,15 +38,19 @@ class TrainingData:
         processes: Processes,
         arithmetic: Arithmetic,
         seed: int,
+        numbered: bool = False,
     ) -> None:
         self._config = config
         self._source = open_pairs(
             config, config.train_data, config.dataset_type, run_model, config.train_num_samples
         )
+        if numbered:
+            _require_numbers(self._source, config.train_data)
+        self.num_samples = self._source.num_samples()
         self.steps_per_epoch = _num_steps(config, self._source, arithmetic.global_batch_size)
         self.loader = PairLoader(
             self._source, run_model.train_transform, run_model.tokenizer,
-            shuffle_buffer=config.shuffle_buffer,
+            shuffle_buffer=config.shuffle_buffer, numbered=numbered,
             batches_per_epoch=self.steps_per_epoch * arithmetic.num_micro_batches,
             **settings_of_loaders(config, processes, arithmetic.micro_batch_size, seed),
         )  # fmt: skip
@@ -109,6 +118,15 @@ def _keys(config: SourceConfig, spec: str | None, dataset_type: str) -> dict[str
         return keys
     columns = {"image_key": config.csv_img_key, "caption_key": config.csv_caption_key}
     return {name: columns[name] if key is None else key for name, key in keys.items()}
+
+
+def _require_numbers(source: Source, spec: str | None) -> None:
+    if isinstance(source, TarSource):
+        raise ValueError(
+            f"loss must not be sogclr with tar shards, such as --train-data {spec}: it remembers "
+            "each sample by its number, and shards are read one after the other without counting; "
+            "a table, a folder, a Hugging Face data set and digits have numbers"
+        )
 
 
 def _num_steps(config: DataConfig, source: Source, global_batch_size: int) -> int:

@@ -5,7 +5,22 @@ from collections.abc import Callable
 from torch import nn
 
 from fastclip.losses.clip import ClipLoss
+from fastclip.losses.dcl import DCLLoss
+from fastclip.losses.distill_clip import DistillClipLoss
+from fastclip.losses.info_loob import InfoLOOBLoss
+from fastclip.losses.matryoshka import MatryoshkaClipLoss
+from fastclip.losses.queue import QueueLoss
 from fastclip.losses.siglip import SigLipLoss
+from fastclip.losses.sog_clr import SogCLRLoss
+from fastclip.train.run.pair_loss import (
+    PairLoss,
+    of_pairs,
+    of_prefixes,
+    of_queues,
+    of_samples,
+    of_teacher,
+)
+from fastclip.train.settings.loss_config import CLIP, DCL, INFOLOOB, QUEUE, SIGLIP, SOGCLR
 from fastclip.train.settings.run_config import RunConfig
 
 # Makes the loss of a run from its settings and its model, which is still on the CPU. Every rank
@@ -13,27 +28,78 @@ from fastclip.train.settings.run_config import RunConfig
 LossFactory = Callable[[RunConfig, nn.Module], nn.Module]
 
 
-def make_loss(config: RunConfig, model: nn.Module) -> nn.Module:
-    """Make the loss that the settings ask for: of CLIP, or of SigLIP with `config.siglip`.
+def make_loss(config: RunConfig, model: nn.Module, num_samples: int | None = None) -> nn.Module:
+    """Make the loss that the settings ask for, see `LossConfig`.
 
     A run takes any other `LossFactory` in the place of this one:
 
-        >>> def make_queue_loss(config, model):
-        ...     return QueueLoss(model.config.embed_dim, size=65536)
-        >>> Run(config, processes, directory, log, make_loss=make_queue_loss)
+        >>> def make_supervised_loss(config, model):
+        ...     return MyLoss(model.config.embed_dim)
+        >>> Run(config, processes, directory, log, make_loss=make_supervised_loss)
 
     What it returns is a module that is called once a step with (image_features, text_features,
     logit_scale[, logit_bias]) of all pairs of this rank, and returns a scalar, or a dict of scalars
-    that are added up. The run
+    that are added up, and logged each by its name. The run
 
         brings it to the device, and trains its parameters as it trains the model's: their gradients
         are averaged over ranks, limited, and looked at; they are stepped as they are, without
         masters, and so are best in float32
         stores its `state_dict` in every checkpoint, and restores it: parameters, buffers that are
         persistent, and what `get_extra_state` returns; of every rank, where ranks differ
-        takes back what a step that is left out has written into its buffers
+        takes back what a step that is left out has written into its buffers and its extra state
+
+    Args:
+        num_samples: of the data, for a loss that remembers each of them.
     """
-    settings = {"backend": config.backend, "schedule": config.loss_schedule}
-    if config.siglip:
-        return SigLipLoss(**settings)
-    return ClipLoss(label_smoothing=config.label_smoothing, margin=config.margin, **settings)
+    return MAKERS[config.loss_name](config, model, num_samples)
+
+
+def _clip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
+    if config.distill_model is not None:
+        return PairLoss(DistillClipLoss(backend=config.backend), of_teacher)
+    options = {
+        "label_smoothing": config.label_smoothing, "margin": config.margin,
+        "backend": config.backend, "schedule": config.loss_schedule,
+    }  # fmt: skip
+    if config.matryoshka_dims is None:
+        return ClipLoss(**options)
+    width, longest = model.config.embed_dim, max(config.matryoshka_dims)
+    if longest > width:
+        raise ValueError(
+            f"matryoshka_dims must be at most {width}, the length of the embeddings of "
+            f"{config.model}, got {longest}"
+        )
+    loss = MatryoshkaClipLoss(config.matryoshka_dims, config.matryoshka_weights, **options)
+    return PairLoss(loss, of_prefixes)
+
+
+def _siglip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
+    return SigLipLoss(backend=config.backend, schedule=config.loss_schedule)
+
+
+def _queue(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
+    loss = QueueLoss(
+        model.config.embed_dim, config.queue_size, symmetric=True, in_batch=True,
+        backend=config.backend,
+    )  # fmt: skip
+    return PairLoss(loss, of_queues)
+
+
+def _dcl(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
+    return PairLoss(DCLLoss(sigma=config.dcl_sigma, backend=config.backend), of_pairs)
+
+
+def _infoloob(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
+    return PairLoss(InfoLOOBLoss(backend=config.backend), of_pairs)
+
+
+def _sogclr(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
+    loss = SogCLRLoss(
+        num_samples, gamma=config.sogclr_gamma, rho=config.sogclr_rho, backend=config.backend
+    )
+    return PairLoss(loss, of_samples)
+
+
+MAKERS = {
+    CLIP: _clip, SIGLIP: _siglip, QUEUE: _queue, DCL: _dcl, INFOLOOB: _infoloob, SOGCLR: _sogclr
+}  # fmt: skip

@@ -6,7 +6,6 @@ of the run that was not, on a CPU to the bit. What that needs is in every checkp
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from fastclip.data.loading.loader import Batch
+from fastclip.data.loading.loader import Batch, NumberedBatch
 from fastclip.distributed.processes import Processes
 from fastclip.evaluate.evaluator import Evaluator
 from fastclip.models.open_clip_config import to_json
@@ -25,6 +23,7 @@ from fastclip.models.tower_precision import TowerPrecision
 from fastclip.progress import is_watched, progress_bar
 from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
 from fastclip.train.checkpoints.same_run import OwnRun
+from fastclip.train.log.loss_means import LossMeans
 from fastclip.train.log.run_log import RunLog
 from fastclip.train.log.step_report import StepReport, peak_bytes
 from fastclip.train.run.batch_curves import BatchCurves
@@ -32,12 +31,16 @@ from fastclip.train.run.contents import contents_of_run
 from fastclip.train.run.data import TrainingData
 from fastclip.train.run.evaluation import RunEvaluation, account_of
 from fastclip.train.run.evaluation_data import EvaluationData
-from fastclip.train.run.loss import LossFactory, make_loss
+from fastclip.train.run.loss import LossFactory
+from fastclip.train.run.loss import make_loss as make_told_loss
 from fastclip.train.run.model import RunModel, make_model
 from fastclip.train.run.pixels import preparation
 from fastclip.train.run.saving import Saving
+from fastclip.train.run.step_batch import StepBatch, step_batch
 from fastclip.train.run.stepping import make_stepping
 from fastclip.train.run.stop_signals import StopSignals, ToldToStop
+from fastclip.train.run.teacher import open_teacher
+from fastclip.train.settings.loss_config import SOGCLR
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.optimizer import moments_of
 from fastclip.train.step.optimizer_step import StepOutcome
@@ -51,7 +54,7 @@ class Run:
         config: the same on all ranks.
         directory: of the run; only the first rank writes.
         make_loss: makes the loss, whose parameters are trained and whose state is in every
-            checkpoint, see `fastclip.train.run.loss`.
+            checkpoint, see `fastclip.train.run.loss`. None makes the one that the settings say.
 
     Raises:
         ValueError, OSError, RuntimeError: model, data or a checkpoint cannot be used as told.
@@ -63,7 +66,7 @@ class Run:
         processes: Processes,
         directory: Path,
         log: RunLog,
-        make_loss: LossFactory = make_loss,
+        make_loss: LossFactory | None = None,
     ) -> None:
         self.processes, self.log = processes, log
         self.arithmetic = config.arithmetic(processes.world_size)
@@ -74,8 +77,16 @@ class Run:
         torch.manual_seed(config.seed)
         self.run_model: RunModel = make_model(config, self.precision.parameters)
         self.model = self.run_model.model
-        self.loss = make_loss(config, self.model)
-        self.data = TrainingData(config, self.run_model, processes, self.arithmetic, config.seed)
+        self.data = TrainingData(
+            config, self.run_model, processes, self.arithmetic, config.seed,
+            numbered=make_loss is None and config.loss_name == SOGCLR,
+        )  # fmt: skip
+        self.loss = (
+            make_told_loss(config, self.model, self.data.num_samples)
+            if make_loss is None
+            else make_loss(config, self.model)
+        )
+        self.teacher = open_teacher(config, self.run_model, processes, self.precision)
         self.evaluation_data = EvaluationData(
             config, self.run_model, processes, self.arithmetic.micro_batch_size, config.seed
         )
@@ -100,13 +111,16 @@ class Run:
         own = OwnRun(
             config, self.train_config, moments, self.steps_per_epoch, processes.world_size,
             to_json(self.model.config),
-            contents_of_run(self.run_model, self.data, self.evaluation_data, processes, log.say),
+            contents_of_run(
+                self.run_model, self.data, self.evaluation_data, self.teacher, processes, log.say
+            ),
             getattr(self.model.visual, "preprocess_cfg", None),
         )  # fmt: skip
         self.checkpoints = RunCheckpoints(
             own, processes, directory, log, self.state, self.data.loader, self.compute
         )
         self.saving = Saving(config, self.checkpoints)
+        self.means = LossMeans()
         self.epoch = self.global_step = 0
         torch.manual_seed(config.seed + 1 + processes.rank)  # other dropout on every rank
 
@@ -143,7 +157,7 @@ class Run:
 
     def _train_epoch(self) -> None:
         """The rest of an epoch."""
-        losses: list[float] = []
+        self.means = LossMeans()
         done = self.global_step - self.epoch * self.steps_per_epoch
         shown = self.processes.is_first and is_watched()
         title = f"epoch {self.epoch}"
@@ -151,16 +165,19 @@ class Run:
         with progress_bar(self.steps_per_epoch, done, title, shown=shown) as advance:
             for _ in range(done, self.steps_per_epoch):
                 started = time.perf_counter()
-                batches = self._next_batches(loaded)
+                batch = self._next_batch(loaded)
                 data_seconds = time.perf_counter() - started
+                of_loss = batch.of_loss
+                if self.teacher is not None:
+                    of_loss |= self.teacher(batch.pairs)
                 with self.curves.of_step(self.global_step + 1):
-                    outcome = self.take_step(batches, self.global_step)
+                    outcome = self.take_step(batch.pairs, self.global_step, **of_loss)
                 self.global_step += 1
                 self.checkpoints.keep_place()
                 if outcome.objection is not None:
                     self.log.warn(outcome.objection)
-                losses += [outcome.loss] if math.isfinite(outcome.loss) else []
-                self._log_step(outcome, losses, data_seconds, time.perf_counter() - started)
+                self.means.take(outcome.loss, outcome.terms)
+                self._log_step(outcome, data_seconds, time.perf_counter() - started)
                 advance(1, f"loss {outcome.loss:.4f}")
                 is_last = self.global_step % self.steps_per_epoch == 0
                 # The end of an epoch saves for itself.
@@ -169,28 +186,24 @@ class Run:
         next(loaded, None)  # the loader counts the epoch
         self.checkpoints.keep_place()
 
-    def _next_batches(self, loaded: Iterator[Batch]) -> list[tuple[Tensor, Tensor]]:
-        """The micro-batches of a step, when all ranks have theirs; it saves where it is time to.
+    def _next_batch(self, loaded: Iterator[Batch | NumberedBatch]) -> StepBatch:
+        """What a step is taken with, when all ranks have theirs; it saves where it is time to.
 
         Raises:
             ToldToStop: by a signal; what was saved of this rank is from before this call.
         """
 
-        def fetch() -> list[tuple[Tensor, Tensor]]:
-            return [
-                (images, tokens.to(self.processes.device, non_blocking=True))
-                for images, tokens, _ in islice(loaded, self.arithmetic.num_micro_batches)
-            ]
+        def fetch() -> StepBatch:
+            micro_batches = islice(loaded, self.arithmetic.num_micro_batches)
+            return step_batch(micro_batches, self.processes.device)
 
         is_late = self.processes.is_first and self.saving.is_late(self.global_step)
-        batches, (is_due,) = self.signals.obey_and_exchange(fetch, [is_late])
+        batch, (is_due,) = self.signals.obey_and_exchange(fetch, [is_late])
         if is_due:
             self.saving.save(self._progress)
-        return batches
+        return batch
 
-    def _log_step(
-        self, outcome: StepOutcome, losses: list[float], data_seconds: float, seconds: float
-    ) -> None:
+    def _log_step(self, outcome: StepOutcome, data_seconds: float, seconds: float) -> None:
         in_epoch = self.global_step - self.epoch * self.steps_per_epoch
         is_last = in_epoch == self.steps_per_epoch
         if in_epoch % self.config.log_every_n_steps and not is_last and in_epoch != 1:
@@ -209,7 +222,9 @@ class Run:
                 learning_rate=learning_rate_at(self.global_step - 1, self.train_config),
                 logit_scale=outcome.logit_scale,
                 loss=outcome.loss,
-                mean_loss=sum(losses) / len(losses) if losses else math.nan,
+                mean_loss=self.means.loss,
+                terms=outcome.terms,
+                mean_terms=self.means.terms,
                 peak_bytes=peak_bytes(self.processes.device),
                 gradient_norm=outcome.gradient_norm,
                 num_left_out=self.counts.left_out,
@@ -232,6 +247,8 @@ class Run:
             "epoch": self.epoch, "global_step": self.global_step, "steps": self.counts.totals(),
             "bad_samples": bad.to_dict(), **self.curves.newest(),
         }  # fmt: skip
+        if terms := self.means.terms:
+            values["train_losses"] = terms
         average = self.state.average
         evaluated = self.model if average is None else average.module
         metrics, bad = self.evaluation.after_epoch(evaluated, self.epoch, self._is_last_epoch)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import NamedTuple
 
 from fastclip.train.settings.data_config import MADE_TYPES
+from fastclip.train.settings.loss_config import CLIP
 from fastclip.train.settings.run_config import RunConfig
 
 
@@ -86,8 +87,8 @@ IDLE = (
     Idle(("val_frequency",), lambda config: config.val_data is None, "there is no --val-data"),
     Idle(
         ("batch_curve_every",),
-        lambda config: config.siglip,
-        "the curve is of the loss of CLIP, and --siglip trains with another",
+        lambda config: config.loss_name != CLIP or config.matryoshka_dims is not None,
+        "the curve is of the loss of CLIP, and the run trains with another",
     ),
     Idle(
         ("wandb_project_name", "wandb_notes"),

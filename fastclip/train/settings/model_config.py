@@ -22,7 +22,9 @@ class ModelConfig(Settings):
         "random.",
     )
     siglip: bool = setting(
-        False, "Train with the sigmoid loss of SigLIP, and start from its scale and its bias."
+        False,
+        "Train with the sigmoid loss of SigLIP, and start from its scale and its bias, as "
+        "--loss siglip does.",
     )
     lock_image: bool = setting(False, "Freeze the image tower.")
     lock_image_unlocked_groups: int = setting(

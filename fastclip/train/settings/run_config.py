@@ -5,14 +5,15 @@ A reader is annotated with its part: who opens the training data takes a `DataCo
 in params.txt and in a checkpoint, and no reader sees more than it needs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from fastclip.models.towers.image_config import Moments
 from fastclip.train.settings.batch_config import BatchConfig
 from fastclip.train.settings.compute_config import ComputeConfig
 from fastclip.train.settings.data_config import DataConfig, SourceConfig
 from fastclip.train.settings.evaluation_config import EvaluationConfig
-from fastclip.train.settings.loss_config import LossConfig
+from fastclip.train.settings.loss_config import CLIP, SIGLIP, LossConfig
+from fastclip.train.settings.loss_options import DISTILLED, is_obeyed
 from fastclip.train.settings.model_config import ModelConfig
 from fastclip.train.settings.optimisation_config import OptimisationConfig
 from fastclip.train.settings.output_config import CheckpointConfig, LogConfig
@@ -58,9 +59,21 @@ class RunConfig(  # the fields of the last part come first
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("label_smoothing", "margin"):
-            is_obeyed = not (self.siglip and getattr(self, name))
-            self._require(is_obeyed, name, "0 with siglip, whose loss has no such option")
+        agrees = not self.siglip or self.loss in (None, SIGLIP)
+        self._require(agrees, "loss", "siglip, or left out, with siglip")
+        # Who reads the settings of the model alone has to know.
+        object.__setattr__(self, "siglip", self.loss_name == SIGLIP)
+        is_distilled = self.distill_model is not None and self.loss_name == CLIP
+        loss = DISTILLED if is_distilled else self.loss_name
+        for of in fields(self):
+            holds = is_obeyed(of.name, loss) or getattr(self, of.name) == of.default
+            usual = "left out" if of.default is None else f"{of.default}".removesuffix(".0")
+            self._require(holds, of.name, f"{usual} with {loss}, whose loss has no such option")
+
+    @property
+    def loss_name(self) -> str:
+        """The loss to train with, whichever of its two flags says so: one of `LOSSES`."""
+        return self.loss or (SIGLIP if self.siglip else CLIP)
 
     def training(self, steps_per_epoch: int, world_size: int, moments: Moments) -> StepConfig:
         """What a step needs to know.

@@ -24,7 +24,7 @@ Source: Gao et al. 2021 (GradCache), arXiv:2101.06983; the budget in between is 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,8 @@ class StepResult(NamedTuple):
         num_micro_batches: of this rank.
         num_kept: of them that kept their graphs, and were encoded once.
         kept_bytes: measured, of the graph of a full micro-batch.
+        terms: () each and detached, by name, that add up to `loss`; empty if the loss returned a
+            scalar.
     """
 
     loss: Tensor
@@ -65,6 +67,7 @@ class StepResult(NamedTuple):
     num_micro_batches: int
     num_kept: int
     kept_bytes: int
+    terms: dict[str, Tensor]
 
 
 class Encoded(NamedTuple):
@@ -91,7 +94,8 @@ class CachedStep:
             DistributedDataParallel, or sharded by FSDP2 with its scalars left out
             (`sharding.py`); then every rank needs equally many micro-batches.
         loss: called with (image_features, text_features, logit_scale[, logit_bias]) of the whole
-            batch; returns a scalar, or a dict of scalars that are added up. Its own parameters get
+            batch, and by name with what else a call of the step is given for it; returns a scalar,
+            or a dict of scalars that are added up. It is called once a step. Its own parameters get
             their gradients too.
         micro_batch_size: samples that are encoded at once, by this rank.
         activation_budget: bytes, "20GiB", "unlimited", or "auto" for the memory that is free
@@ -102,8 +106,8 @@ class CachedStep:
             pixels to the device and standardising them there.
         average_over: whose gradients become their mean after the last backward, in one all-reduce,
             where neither DistributedDataParallel nor FSDP averages them. "auto" is the ranks of a
-            `ClipLoss` or `SigLipLoss` (of this process alone, if it says `world_size=1`), and for
-            other losses all ranks of torch.distributed, if it is initialised. None leaves it to
+            fastclip's losses (of this process alone, if they say `world_size=1`), and for other
+            losses all ranks of torch.distributed, if it is initialised. None leaves it to
             the caller.
 
     Raises:
@@ -138,13 +142,15 @@ class CachedStep:
         self.kept_bytes: int | None = None
         self._needs_grad: dict[str, bool] = {}
 
-    def __call__(self, images: Batch, texts: Batch) -> StepResult:
+    def __call__(self, images: Batch, texts: Batch, **of_loss: Any) -> StepResult:
         """Add the gradients of the loss over (images, texts) to `.grad` of the parameters.
 
         Args:
             images: (B, ...), what `prepare` takes, on any device; or a mapping of tensors with B
                 rows each, for a model that takes them by name.
             texts: (B, T) tokens, or such a mapping.
+            of_loss: what the loss is called with by name, of the whole batch and in its order, such
+                as the indices of the samples for a `SogCLRLoss`.
 
         Raises:
             ValueError: the batch is empty, or images and texts are not equally many; ranks average
@@ -154,9 +160,9 @@ class CachedStep:
                 rounding explains. All ranks of the step raise it, random numbers are as after a
                 plain step, and `.grad` of all parameters of the model and of the loss is None.
         """
-        return self.over(list(self.micro_batches(images, texts)))
+        return self.over(list(self.micro_batches(images, texts)), **of_loss)
 
-    def over(self, batches: Sequence[tuple[Batch, Batch]]) -> StepResult:
+    def over(self, batches: Sequence[tuple[Batch, Batch]], **of_loss: Any) -> StepResult:
         """The same for a batch that comes in micro-batches of (images, texts)."""
         num = len(batches)
         batches = list(batches)
@@ -192,7 +198,7 @@ class CachedStep:
                 mark = replay.mark()
                 outputs = self._forward(unwrapped(self.model), images, texts)
                 encoded.append(Encoded(images, texts, outputs, mark, is_kept=False))
-        value, logit_scale, gradients = self._loss_and_gradients(encoded, order)
+        terms, value, logit_scale, gradients = self._loss_and_gradients(encoded, order, of_loss)
         after = replay.mark()
         try:
             compared = self._backward(encoded, gradients, replay, sync)
@@ -200,7 +206,7 @@ class CachedStep:
             replay.go_back(after)
         self._finish(compared, encoded[0].outputs, sync)
         num_kept = sum(e.is_kept for e in encoded)
-        return StepResult(value, logit_scale, num, num_kept, self.kept_bytes)
+        return StepResult(value, logit_scale, num, num_kept, self.kept_bytes, terms)
 
     def state_dict(self) -> dict:
         """What was measured: a run that goes on with it takes the same steps to the bit."""
@@ -259,11 +265,12 @@ class CachedStep:
         return call(model, self.prepare(images), texts)
 
     def _loss_and_gradients(
-        self, encoded: list[Encoded], order: TextOrder | None
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return the loss, the scale, and the gradients of the (scaled) loss w.r.t. the outputs.
+        self, encoded: list[Encoded], order: TextOrder | None, of_loss: Mapping[str, Any]
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, dict[str, Tensor]]:
+        """Return the loss's terms and the loss, the scale, and the gradients w.r.t. the outputs.
 
-        Features of texts come, and their gradients go, in the order of the micro-batches.
+        Gradients are those of the scaled loss. Features of texts come, and their gradients go, in
+        the order of the micro-batches.
         """
         leaves = {}
         for name in encoded[0].outputs:
@@ -274,7 +281,8 @@ class CachedStep:
             else:
                 leaf = encoded[0].outputs[name].detach().clone()
             leaves[name] = leaf.requires_grad_(self._needs_grad[name])
-        value = unwrapped(self.loss)(*leaves.values())
+        value = unwrapped(self.loss)(*leaves.values(), **of_loss)
+        terms = value if isinstance(value, Mapping) else {}
         if isinstance(value, Mapping):
             value = sum(value.values())
         scaled = value if self.scaler is None else self.scaler.scale(value)
@@ -290,7 +298,8 @@ class CachedStep:
         }
         if order is not None and "text_features" in gradients:
             gradients["text_features"] = order.take(gradients["text_features"])
-        return value.detach(), leaves["logit_scale"].detach().reshape(()), gradients
+        terms = {name: term.detach() for name, term in terms.items()}
+        return terms, value.detach(), leaves["logit_scale"].detach().reshape(()), gradients
 
     def _backward(
         self,

@@ -17,9 +17,8 @@ from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
 
 from fastclip.distributed.groups import find_group, several_processes
-from fastclip.losses.clip import ClipLoss
+from fastclip.losses.contrastive_loss import ContrastiveLoss
 from fastclip.losses.family.module import FamilyLoss
-from fastclip.losses.siglip import SigLipLoss
 from fastclip.train.step.gradient_average import average_gradients
 from fastclip.train.weights.sharding import group_of, is_sharded, is_share
 
@@ -143,7 +142,7 @@ class GradientSync:
         groups = [
             find_group(part.rank, part.world_size, part.process_group)
             for part in parts
-            if isinstance(part, ClipLoss | SigLipLoss | FamilyLoss)
+            if isinstance(part, ContrastiveLoss | FamilyLoss)
         ]
         if not groups:
             # Processes that average by themselves may have nothing to do with each other.

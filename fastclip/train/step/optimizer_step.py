@@ -3,7 +3,8 @@
 The number of a step determines its learning rate, so that a run may go on anywhere.
 
 A loss that is a module takes part in all of this: its parameters are stepped with the model's, and
-what its forward writes into its buffers, such as a queue of features, belongs to the step.
+what its forward writes into its buffers and its extra state, such as a queue of features and its
+cursor, belongs to the step.
 
 A step whose loss or gradient is not finite is not taken: weights, buffers, moments and the average
 stay as they were to the bit, and its number is used up, with its learning rate and its batch.
@@ -17,7 +18,8 @@ Ranks agree without a word: they have the bits of one loss and of averaged gradi
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +50,7 @@ class StepOutcome(NamedTuple):
     logit_scale: float
     gradient_norm: float
     objection: str | None
+    terms: dict[str, float]
 
 
 class OptimizerStep:
@@ -81,8 +84,13 @@ class OptimizerStep:
         self.masters = masters
         self.counts = StepCounts()
 
-    def __call__(self, batches: Sequence[tuple[Batch, Batch]], number: int) -> StepOutcome:
+    def __call__(
+        self, batches: Sequence[tuple[Batch, Batch]], number: int, **of_loss: Any
+    ) -> StepOutcome:
         """Take step `number`, counted from 0, over micro-batches of (images, texts).
+
+        Args:
+            of_loss: what the loss is called with by name, see `CachedStep`.
 
         Raises:
             FloatingPointError: the loss or the gradient is not finite, and the step may not be
@@ -92,18 +100,23 @@ class OptimizerStep:
             group["lr"] = learning_rate_at(number, self.config)
         self._drop_gradients()
         buffers = _Buffers(self._trained.values())
-        result = self.compute.over(batches)
+        result = self.compute.over(batches, **of_loss)
         gradients = self._gradients()
-        numbers = (result.loss, result.logit_scale, gradient_norm(gradients))
+        numbers = (
+            result.loss, result.logit_scale, gradient_norm(gradients), *result.terms.values()
+        )  # fmt: skip
         # All that the host asks of the device, in one transfer.
         device = result.loss.device
-        loss, scale, norm = torch.stack([x.to(device, torch.float64) for x in numbers]).tolist()
+        loss, scale, norm, *terms = torch.stack(
+            [x.to(device, torch.float64) for x in numbers]
+        ).tolist()
+        named = dict(zip(result.terms, terms, strict=True))
         if math.isfinite(loss) and math.isfinite(norm):
             self._take(gradients, norm)
-            return StepOutcome(loss, scale, norm, None)
+            return StepOutcome(loss, scale, norm, None, named)
         buffers.put_back()
         try:
-            return StepOutcome(loss, scale, norm, self._leave_out(number + 1, loss))
+            return StepOutcome(loss, scale, norm, self._leave_out(number + 1, loss), named)
         finally:
             self._drop_gradients()
 
@@ -198,20 +211,27 @@ class OptimizerStep:
 
 
 class _Buffers:
-    """What buffers hold before a step, such as statistics of batch normalisation or a queue.
+    """What buffers and extra states hold before a step, such as running statistics or a queue.
 
     Copies, as `Replay` has of those that change: running statistics do not count their changes.
     """
 
     def __init__(self, roots: Iterable[nn.Module]) -> None:
+        modules = [module for root in roots for module in root.modules()]
         self._held = [
             (module._buffers, name, buffer, None if buffer is None else buffer.clone())
-            for root in roots
-            for module in root.modules()
+            for module in modules
             for name, buffer in module._buffers.items()
+        ]
+        self._extra = [
+            (module, deepcopy(module.get_extra_state()))
+            for module in modules
+            if type(module).get_extra_state is not nn.Module.get_extra_state
         ]
 
     def put_back(self) -> None:
         with torch.no_grad():
             for buffers, name, tensor, copy in self._held:
                 buffers[name] = tensor if tensor is None else tensor.copy_(copy)
+        for module, state in self._extra:
+            module.set_extra_state(state)

@@ -7,7 +7,7 @@ import pytest
 
 from fastclip.models.towers.image_config import Moments
 from fastclip.train.checkpoints import resumed_settings
-from fastclip.train.checkpoints.contents import MODEL, TRAIN, VALIDATION
+from fastclip.train.checkpoints.contents import MODEL, TEACHER, TRAIN, VALIDATION
 from fastclip.train.checkpoints.resumed_settings import (
     BEGINNING,
     CONTENTS,
@@ -19,6 +19,7 @@ from fastclip.train.checkpoints.resumed_settings import (
     changes,
 )
 from fastclip.train.checkpoints.same_run import OwnRun, resumption
+from fastclip.train.settings.loss_options import LOSSES_OF_OPTION, is_obeyed
 from fastclip.train.settings.run_config import RunConfig
 
 MOMENTS = Moments(0.9, 0.98, 1e-6)
@@ -64,8 +65,19 @@ OTHERS = {
     "zeroshot_frequency": 3, "report_to": "all", "wandb_project_name": "other",
     "wandb_notes": "a try", "on_nonfinite": "skip", "max_skipped_steps": 3,
     "dist_timeout_minutes": 20.0,
-    "label_smoothing": 0.1, "margin": 0.2,
+    "loss": "infoloob", "label_smoothing": 0.1, "margin": 0.2, "queue_size": 99, "dcl_sigma": 0.5,
+    "sogclr_gamma": 0.5, "sogclr_rho": 6.5, "distill_model": "teacher",
+    "distill_pretrained": "openai", "matryoshka_dims": (8, 4), "matryoshka_weights": (1.0, 0.5),
 }  # fmt: skip
+
+
+def told_to_obey(name):
+    """The settings of a run whose loss looks at a setting."""
+    if name == "matryoshka_weights":
+        return replace(TOLD, matryoshka_dims=(16, 8))
+    if is_obeyed(name, TOLD.loss_name):
+        return TOLD
+    return replace(TOLD, loss=LOSSES_OF_OPTION[name][0])
 
 
 def content_of(told=TOLD, known=KNOWN, step=DONE, **further):
@@ -73,8 +85,8 @@ def content_of(told=TOLD, known=KNOWN, step=DONE, **further):
     return content | ({} if known is None else {"contents": known}) | further
 
 
-def resumed(content, contents=KNOWN, model_config=MODEL_CONFIG, **given):
-    config = replace(TOLD, **given)
+def resumed(content, contents=KNOWN, model_config=MODEL_CONFIG, told=TOLD, **given):
+    config = replace(told, **given)
     training = config.training(STEPS, 1, MOMENTS)
     own = OwnRun(config, training, MOMENTS, STEPS, 1, model_config, contents)
     return resumption(content, "step_6.pt", own)
@@ -98,25 +110,28 @@ def test_nothing_is_said_of_a_run_that_is_told_the_same():
 
 @pytest.mark.parametrize("name, other", list(zip(FREE, (*FREE[1:], *FREE[:1]), strict=True)))
 def test_settings_that_may_change_are_said_each_with_both_values(name, other):
-    given = {n: OTHERS[n] for n in (name, other) if n != "ema_decay"}
-    found = resumed(content_of(), **given)
-    assert found.config == replace(TOLD, **given)
+    told = told_to_obey(name)
+    names = [n for n in (name, other) if n != "ema_decay" and is_obeyed(n, told.loss_name)]
+    given = {n: OTHERS[n] for n in names}
+    found = resumed(content_of(told), told=told, **given)
+    assert found.config == replace(told, **given)
     text = "\n".join(found.said)
     for changed, value in given.items():
         flag = f"--{changed.replace('_', '-')} was "
         # Another setting of the pair may leave this one without effect.
-        idle = changed not in {c.name for c in changes(TOLD.to_dict(), found.config, {})}
+        idle = changed not in {c.name for c in changes(told.to_dict(), found.config, {})}
         assert idle or f", is {value!r} from step 7 on" in text.split(flag, 1)[1].split("\n")[0]
 
 
 @pytest.mark.parametrize("name", sorted(FIXED))
 def test_settings_that_may_not_change_are_refused_with_both_values_and_the_reason(name):
     flag = f"--{name.replace('_', '-')}"
-    other = OTHERS["seed"]
+    told, other = told_to_obey(name), OTHERS["seed"]
     with pytest.raises(ValueError, match=r"step_6\.pt is not of this run") as raised:
-        resumed(content_of(), **{name: OTHERS[name], "seed": other})
+        resumed(content_of(told), told=told, **{name: OTHERS[name], "seed": other})
     text = str(raised.value)
-    shown = f"{flag} was {getattr(TOLD, name)!r}, is {OTHERS[name]!r} ({FIXED[name]})"
+    was = told.loss_name if name == "loss" else getattr(told, name)
+    shown = f"{flag} was {was!r}, is {OTHERS[name]!r} ({FIXED[name]})"
     assert shown in text and f"--seed was 0, is {other} (" in text
     assert "--pretrained step_6.pt" in text
 
@@ -132,6 +147,7 @@ def test_another_number_of_pairs_is_refused_however_it_is_given(name):
     [
         {"global_batch_size": 64, "micro_batch_size": 64},  # as batch_size says
         {"beta1": 0.9, "beta2": 0.98, "eps": 1e-6},  # as by default
+        {"loss": "clip"},  # likewise
         {"name": "other", "logs": "elsewhere", "cache_dir": "elsewhere", "resume": "latest"},
         {"ema_decay": 0.0},
     ],
@@ -213,6 +229,22 @@ def test_other_model_is_refused_by_what_is_other_about_it():
     known = KNOWN | {MODEL: [("embed_dim", "9"), *ARCHITECTURE[1:]]}
     with pytest.raises(ValueError, match="what --model names has changed: embed_dim was 8, is 9"):
         resumed(content_of(), known)
+
+
+def test_teacher_is_known_by_what_it_is_and_neither_comes_nor_goes():
+    told = replace(TOLD, distill_model="teacher")
+    known = KNOWN | {TEACHER: [("weights", "0a1b")]}
+    content = content_of(told, known)
+    assert resumed(content, known, distill_model="moved").said == [
+        "--distill-model was 'teacher', is 'moved': what it names is the same"
+    ]
+    other = KNOWN | {TEACHER: [("weights", "2c3d")]}
+    with pytest.raises(ValueError, match="what --distill-model names has changed: weights was 0a"):
+        resumed(content, other, distill_model="teacher")
+    with pytest.raises(ValueError, match=r"--distill-model was 'teacher', is None .the loss would"):
+        resumed(content)
+    with pytest.raises(ValueError, match=r"--distill-model was None, is 'teacher' .the loss would"):
+        resumed(content_of(), known, distill_model="teacher")
 
 
 def test_model_and_data_in_another_place_are_the_same():

@@ -1,6 +1,7 @@
 """What TensorBoard and Weights & Biases are told; neither has to be installed."""
 
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -111,3 +112,13 @@ def test_refusal_of_weights_and_biases_is_one_line(wandb, tmp_path):
     wandb.init = refuse
     with pytest.raises(RuntimeError, match="--report-to wandb: no key"):
         make_reporters(RunConfig(report_to="wandb"), tmp_path, {})
+
+
+def test_terms_of_a_loss_are_said_and_reported_by_their_names():
+    terms, means = {"contrastive_loss": 2.0, "distill_loss": 0.5}, {"contrastive_loss": 2.25}
+    step = replace(STEP, terms=terms, mean_terms=means)
+    told = "Contrastive_loss: 2.0000 (2.2500) Distill_loss: 0.50000 (nan) Loss: 2.5000 (3.0000) "
+    assert told in str(step)
+    assert step.values() == STEP.values() | terms
+    assert "Contrastive_loss: 2.5000 (3.0000) Loss: 2.5000 (3.0000) Peak" in str(STEP)
+    assert STEP.values()["contrastive_loss"] == 2.5

@@ -34,6 +34,8 @@ from fastclip.train.settings.run_config import RunConfig
         ({"val_frequency": 3}, {"val_data": "digits"}),
         ({"wandb_notes": "a try"}, {"report_to": "all"}),
         ({"batch_curve_every": 5, "siglip": True}, {"siglip": False}),
+        ({"batch_curve_every": 5, "loss": "queue"}, {"loss": "clip"}),
+        ({"batch_curve_every": 5, "matryoshka_dims": [8]}, {"matryoshka_dims": None}),
     ],
     ids=str,
 )

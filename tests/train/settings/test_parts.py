@@ -38,10 +38,54 @@ def test_options_that_the_loss_of_siglip_does_not_have_are_refused():
             RunConfig(siglip=True, **{name: 0.1})
 
 
+@pytest.mark.parametrize(
+    "loss, given, message",
+    [
+        ("clip", {"queue_size": 9}, "queue_size must be 65536 with clip, whose loss has no such"),
+        ("queue", {"margin": 0.1}, "margin must be 0 with queue, .*, got 0.1"),
+        ("infoloob", {"dcl_sigma": 0.5}, "dcl_sigma must be left out with infoloob, .*, got 0.5"),
+        ("dcl", {"sogclr_gamma": 0.5}, "sogclr_gamma must be 0.8 with dcl, .*, got 0.5"),
+        ("siglip", {"sogclr_rho": 6.5}, "sogclr_rho must be 8 with siglip, .*, got 6.5"),
+        ("sogclr", {"loss_schedule": "ring"}, "loss_schedule must be gather with sogclr, .*'ring'"),
+        ("queue", {"matryoshka_dims": [8]}, "matryoshka_dims must be left out with queue, .*8"),
+        (
+            "clip",
+            {"matryoshka_dims": [8], "distill_model": "a"},
+            "matryoshka_dims must be left out with distill_model, whose loss has no such option",
+        ),
+        ("clip", {"matryoshka_weights": [1.0]}, "matryoshka_weights must be left out without mat"),
+        ("clip", {"matryoshka_dims": [8, 8]}, "matryoshka_dims must be named once each, got"),
+        (
+            "clip",
+            {"matryoshka_dims": [8, 4], "matryoshka_weights": [1.0]},
+            "matryoshka_weights must be as many as dims, 2, got 1",
+        ),
+        (
+            "clip",
+            {"matryoshka_dims": 8, "matryoshka_weights": 0.0},
+            r"matryoshka_weights\[0\] must be finite and > 0, got 0",
+        ),
+        ("queue", {"siglip": True}, "loss must be siglip, or left out, with siglip, got 'queue'"),
+        ("clip", {"siglip": True}, "loss must be siglip, or left out, with siglip, got 'clip'"),
+    ],
+)
+def test_option_of_another_loss_is_refused_by_name(loss, given, message):
+    assert RunConfig(loss=loss).loss_name == loss
+    with pytest.raises(ValueError, match=f"^{message}"):
+        RunConfig(loss=loss, **given)
+
+
+def test_both_flags_of_the_loss_of_siglip_are_one():
+    one, other = RunConfig(siglip=True), RunConfig(loss="siglip")
+    assert one.siglip and other.siglip and one.loss_name == other.loss_name == "siglip"
+    assert RunConfig().loss_name == "clip" and not RunConfig(loss="clip").siglip
+
+
 def test_every_part_of_a_run_config_is_checked():
     wrong = {"workers": -1, "val_frequency": -1, "image_resize_mode": "no", "batch_size": 0,
              "precision": "no", "label_smoothing": 1.0, "margin": float("inf"), "lr": 0.0,
-             "keep_last": 0, "name": ".."}  # fmt: skip
+             "keep_last": 0, "name": "..", "loss": "no", "queue_size": 0, "dcl_sigma": 0.0,
+             "sogclr_gamma": 1.5, "sogclr_rho": float("inf")}  # fmt: skip
     for name, value in wrong.items():
         with pytest.raises(ValueError, match=f"^{name} must be "):
             RunConfig(**{name: value})

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from fastclip import ClipLoss
+from fastclip import ClipLoss, QueueLoss
 from fastclip.models.config import ClipConfig, ResNetConfig, TextConfig, VisionConfig
 from fastclip.train.checkpoints.trained_state import TrainedState
+from fastclip.train.run.pair_loss import PairLoss, of_queues
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.gradient_norm import gradient_norm, limit_norm
@@ -126,6 +127,17 @@ def test_loss_with_a_state_is_as_before_a_step_that_is_left_out_and_is_named():
     undo.remove()
     assert take_step(batches, 1).objection is None
     assert loss.num_calls == 1 and loss.last is not None and loss.weight != 1
+
+
+def test_queue_and_its_cursor_are_as_before_a_step_that_is_left_out():
+    queue = QueueLoss(VIT.embed_dim, 16, symmetric=True, in_batch=True)
+    take_step, _, batches = make(loss=PairLoss(queue, of_queues), **SKIP)
+    take_step(batches, 0)
+    before = copy.deepcopy(queue.state_dict())
+    assert take_step(bad_batches(batches), 1).objection is not None
+    assert_same(queue.state_dict(), before)
+    take_step(batches, 2)
+    assert queue.queue.cursor != before["queue._extra_state"][0]
 
 
 def test_gradient_of_a_loss_is_in_the_norm_and_in_its_limit():

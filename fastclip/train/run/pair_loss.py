@@ -1,0 +1,79 @@
+"""The losses of the family, called as a training step calls any loss."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from fastclip.losses.distill_clip import DistillClipLoss
+from fastclip.losses.matryoshka import MatryoshkaClipLoss
+from fastclip.losses.queue import QueueLoss
+from fastclip.losses.sog_clr import SogCLRLoss
+
+Value = Tensor | Mapping[str, Tensor]
+
+
+class PairLoss(nn.Module):
+    """A loss that is called with (image_features, text_features, logit_scale[, logit_bias]).
+
+    A bias has no part in it: these losses do not see what is added to all scores alike.
+
+    Args:
+        loss: whose parameters, buffers and extra state are this module's.
+        call: calls it: (loss, image_features, text_features, logit_scale, **of_batch). Some losses
+            want more of a batch than its features, by name, which the step is given for them.
+    """
+
+    def __init__(self, loss: nn.Module, call: Callable[..., Value]) -> None:
+        super().__init__()
+        self.loss = loss
+        self._call = call
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: Tensor,
+        logit_bias: Tensor | None = None,
+        **of_batch: Any,
+    ) -> Value:
+        return self._call(self.loss, image_features, text_features, logit_scale, **of_batch)
+
+
+def of_pairs(loss: nn.Module, images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
+    """Call a loss of two matrices, such as a `DCLLoss` or an `InfoLOOBLoss`."""
+    return loss(images, texts, logit_scale=logit_scale)
+
+
+def of_queues(loss: QueueLoss, images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
+    """Call a symmetric queue: the encoders that are trained make the keys too."""
+    return loss(images, texts, texts, images, logit_scale=logit_scale)
+
+
+def of_samples(
+    loss: SogCLRLoss, images: Tensor, texts: Tensor, logit_scale: Tensor, indices: Tensor
+) -> Tensor:
+    """Call a loss that remembers samples.
+
+    Args:
+        indices: (B,) int64, which sample each pair is.
+    """
+    return loss(images, texts, indices, logit_scale)
+
+
+def of_teacher(
+    loss: DistillClipLoss, images: Tensor, texts: Tensor, logit_scale: Tensor, **of_teacher: Any
+) -> dict[str, Tensor]:
+    """Call a distillation, whose terms are the contrastive loss and that of the teacher.
+
+    Args:
+        of_teacher: its features and its scale, by the names of `DistillClipLoss`.
+    """
+    return loss(images, texts, logit_scale, output_dict=True, **of_teacher)
+
+
+def of_prefixes(
+    loss: MatryoshkaClipLoss, images: Tensor, texts: Tensor, logit_scale: Tensor
+) -> dict[str, Tensor]:
+    """Call a loss of prefixes, whose terms are the weighted losses at each length."""
+    return loss(images, texts, logit_scale, output_dict=True)

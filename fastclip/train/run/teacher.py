@@ -1,0 +1,111 @@
+"""The teacher of a distillation: a trained model that sees what the model of the run sees."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastclip.data.sources.source import Contents
+from fastclip.distributed.processes import Processes
+from fastclip.models.digests import tokenizer_digest
+from fastclip.models.inference import InferenceModel, open_model
+from fastclip.models.padding import without_padding
+from fastclip.models.tower_precision import TowerPrecision
+from fastclip.train.run.model import RunModel
+from fastclip.train.settings.run_config import RunConfig
+from fastclip.train.step.model_call import call
+
+NUM_LETTERS = 16  # of a digest
+
+
+class Teacher:
+    """Encodes what a step is taken with, micro-batch by micro-batch and without a gradient.
+
+    Args:
+        ready: on the device of the run. It has the pixels and the tokens of the run's own model:
+            see `objection_to`.
+    """
+
+    def __init__(self, ready: InferenceModel) -> None:
+        self.ready = ready
+
+    def __call__(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+        """What a `DistillClipLoss` is called with by name, of all pairs in their order.
+
+        Args:
+            pairs: micro-batches of images, uint8 on the host, and tokens.
+        """
+        model = self.ready.model
+        with torch.no_grad(), self.ready.autocast():
+            found = [
+                call(model, self.ready.prepare(images), without_padding(model, texts))
+                for images, texts in pairs
+            ]
+        return {
+            "dist_image_features": torch.cat([of["image_features"] for of in found]),
+            "dist_text_features": torch.cat([of["text_features"] for of in found]),
+            "dist_logit_scale": found[0]["logit_scale"],
+        }
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.ready.model.parameters())
+
+    def contents(self) -> Contents:
+        """What its features depend on beside the pixels and the tokens; see `contents.py`."""
+        digests = self.ready.digests
+        return [
+            ("weights", digests.weights[:NUM_LETTERS]),
+            ("configuration", digests.configuration[:NUM_LETTERS]),
+        ]
+
+
+def open_teacher(
+    config: RunConfig, run_model: RunModel, processes: Processes, precision: TowerPrecision
+) -> Teacher | None:
+    """Open `config.distill_model` in the precision of the run, or None if there is no such.
+
+    Raises:
+        ValueError: it takes other images or texts than the model of the run; or as `open_model`.
+        OSError, CheckpointError: see `open_model`.
+    """
+    if config.distill_model is None:
+        return None
+    ready = open_model(
+        config.distill_model, config.distill_pretrained, device=processes.device,
+        precision=precision.name, cache_dir=config.cache_dir,
+    )  # fmt: skip
+    if differences := objection_to(ready, run_model):
+        raise ValueError(
+            f"distill_model must take the images and the texts of {config.model}, and "
+            f"{config.distill_model} does not: {'; '.join(differences)}"
+        )
+    return Teacher(ready)
+
+
+def objection_to(ready: InferenceModel, run_model: RunModel) -> list[str]:
+    """Say in what the inputs of a teacher differ from those of the model of a run."""
+    cfg = ready.preprocess_cfg
+    values = {
+        "images have size": (_size_of(ready.model), _size_of(run_model.model)),
+        "pixels have mean": (_plain(cfg["mean"]), _plain(run_model.mean)),
+        "pixels have standard deviation": (_plain(cfg["std"]), _plain(run_model.std)),
+    }
+    found = [
+        f"its {what} {its}, and not {own}" for what, (its, own) in values.items() if its != own
+    ]
+    if tokenizer_digest(ready.tokenizer) != tokenizer_digest(run_model.tokenizer):
+        found.append("its tokenizer gives other tokens")
+    return found
+
+
+def _size_of(model: Any) -> tuple[int, ...]:
+    size = model.config.vision_cfg.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _plain(moments: float | Sequence[float]) -> float | tuple[float, ...]:
+    """One number of channels that are all alike, of either way to give them."""
+    values = (moments,) if isinstance(moments, float | int) else tuple(moments)
+    return values[0] if len(set(values)) == 1 else values

@@ -1,0 +1,25 @@
+"""Which losses look at which settings; the other losses refuse them."""
+
+from fastclip.train.settings.loss_config import CLIP, DCL, LOSSES, QUEUE, SIGLIP, SOGCLR
+
+DISTILLED = "distill_model"  # the loss of CLIP with a teacher, by the setting that asks for it
+
+# Settings of `RunConfig`, each with the losses that it has an effect on.
+LOSSES_OF_OPTION = {
+    "label_smoothing": (CLIP,),
+    "margin": (CLIP,),
+    "queue_size": (QUEUE,),
+    "dcl_sigma": (DCL,),
+    "sogclr_gamma": (SOGCLR,),
+    "sogclr_rho": (SOGCLR,),
+    "distill_model": (DISTILLED,),
+    "distill_pretrained": (DISTILLED,),
+    "matryoshka_dims": (CLIP,),
+    "matryoshka_weights": (CLIP,),
+    "loss_schedule": (CLIP, SIGLIP),
+}
+
+
+def is_obeyed(name: str, loss: str) -> bool:
+    """Whether a setting has an effect on a loss: one of `LOSSES`, or `DISTILLED`."""
+    return loss in LOSSES_OF_OPTION.get(name, (*LOSSES, DISTILLED))
