@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 TIMEOUT_MINUTES = 10.0
 # Of the messages of gloo and NCCL, in lower case.
@@ -65,6 +66,20 @@ class Processes:
         values = [None] * self.world_size if self.is_first else None
         dist.gather_object(value, values)
         return values
+
+    def gather_columns(self, rows: Tensor) -> list[Tensor]:
+        """Every rank's (K, B_r), in order, on all of them, on the CPU; K is the same on all."""
+        if self.world_size == 1:
+            return [rows.cpu()]
+        number = torch.tensor([rows.shape[1]], device=self.device)
+        numbers = [torch.empty_like(number) for _ in range(self.world_size)]
+        dist.all_gather(numbers, number)
+        sizes = [int(x) for x in numbers]
+        padded = torch.zeros((len(rows), max(sizes)), dtype=rows.dtype, device=self.device)
+        padded[:, : rows.shape[1]] = rows
+        found = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(found, padded)
+        return [x[:, :size].cpu() for x, size in zip(found, sizes, strict=True)]
 
     def broadcast(self, value: Any) -> Any:
         """The first rank's value, on all."""

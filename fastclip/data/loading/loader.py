@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.loading.decoding import Decoder
 from fastclip.data.loading.pieces import Piece, PieceDataset
+from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import Cursor, Reader
 from fastclip.data.sources.source import Contents, Part, Source
 
@@ -37,13 +38,13 @@ class Batch(NamedTuple):
     keys: list[str]  # B names, for messages
 
 
-class NumberedBatch(NamedTuple):
-    """A `Batch` with the numbers of its samples in the source."""
+class BatchWithFacts(NamedTuple):
+    """A `Batch` that says more of its samples."""
 
     images: Tensor  # (B, C, H, W) uint8
     tokens: Tensor  # (B, T) int64
     keys: list[str]  # B names, for messages
-    numbers: Tensor  # (B,) int64, at least 0 and below the source's `num_samples()`
+    facts: dict[str, Tensor]  # (B,) int64 each, by their names in `sample_facts.py`
 
 
 class PairLoader:
@@ -73,8 +74,12 @@ class PairLoader:
         prefetch: batches that each worker has ready.
         pin_memory: hand over batches in pinned memory; by default if there is CUDA.
         start_method: of worker processes, "fork", "spawn" or "forkserver"; by default Python's.
-        numbered: batches are `NumberedBatch`es; all parts of `source` must say how many samples
-            they have. The numbers of samples are the same in every pass, rank and run.
+        facts: names of `sample_facts.py`; with any, batches are `BatchWithFacts`. They are the
+            same in every pass, rank and run. For numbers all parts of `source` must say how many
+            samples they have.
+        in_order_of: one of `facts`, in whose order the samples of a batch are; None leaves them in
+            the order in which they were drawn. Which samples a batch has does not depend on it; the
+            smaller batches at the end of a pass are put together of parts that are in order.
 
     Attributes:
         epoch: the number of epochs that are through.
@@ -111,7 +116,8 @@ class PairLoader:
         prefetch: int = 2,
         pin_memory: bool | None = None,
         start_method: str | None = None,
-        numbered: bool = False,
+        facts: Collection[str] = (),
+        in_order_of: str | None = None,
     ) -> None:
         given_batches = 1 if batches_per_epoch is None else batches_per_epoch
         for name, value, least in (
@@ -126,8 +132,10 @@ class PairLoader:
         if not 0 <= max_bad_rate <= 1:
             raise ValueError(f"max_bad_rate must be in [0, 1], got {max_bad_rate}")
         parts = source.parts()
-        if numbered and any(part.num_samples is None for part in parts):
-            raise ValueError("numbered must be False for data that does not say how much there is")
+        if in_order_of is not None and in_order_of not in facts:
+            raise ValueError(f"in_order_of must be one of facts, {facts}, got {in_order_of!r}")
+        self._facts = SampleFacts(facts, parts)
+        self._in_order_of = in_order_of
         num_streams = max(num_workers, 1)
         self._readers = [
             Reader(source, parts, rank * num_streams + worker, world_size * num_streams, seed,
@@ -143,7 +151,6 @@ class PairLoader:
         }  # fmt: skip
         self._batch_size = batch_size
         self._drop_last = drop_last
-        self._numbered = numbered
         self._batches_per_epoch = batches_per_epoch
         self._max_bad_rate = max_bad_rate
         given = None if batches_per_epoch is None else batches_per_epoch * batch_size * world_size
@@ -172,7 +179,7 @@ class PairLoader:
         # A run takes a state after every step, and there may be contents of 100,000 shards.
         return hashlib.sha256(repr(self.contents).encode()).hexdigest()[:16]
 
-    def __iter__(self) -> Iterator[Batch | NumberedBatch]:
+    def __iter__(self) -> Iterator[Batch | BatchWithFacts]:
         while self._batches_in_epoch != self._batches_per_epoch:
             batch = self._next_batch()
             if batch is not None:
@@ -256,7 +263,7 @@ class PairLoader:
         self._num_full = 0  # batches that were whole pieces
         self._num_from_last = 0  # batches made of last pieces
 
-    def _next_batch(self) -> Batch | NumberedBatch | None:
+    def _next_batch(self) -> Batch | BatchWithFacts | None:
         """Return the next batch of the pass; None, and the next pass begins, if there is none."""
         while None in self._last_pieces:
             worker = self._turn
@@ -270,18 +277,19 @@ class PairLoader:
             self._account_for(piece.bad)
             self._cursors[worker] = piece.cursor
             self._num_full += 1
-            return _batch(piece.images, piece.tokens, piece.keys, piece.numbers)
+            return _batch(piece.images, piece.tokens, piece.keys, piece.facts)
         return self._next_from_last()
 
-    def _next_from_last(self) -> Batch | NumberedBatch | None:
+    def _next_from_last(self) -> Batch | BatchWithFacts | None:
         keys = [key for piece in self._last_pieces for key in piece.keys]
         start = self._num_from_last * self._batch_size
         stop = min(start + self._batch_size, len(keys))
         is_full = stop - start == self._batch_size
         if is_full or (start < stop and not self._drop_last):
             self._num_from_last += 1
-            images, tokens, *numbers = self._rows_of_last(start, stop)
-            return _batch(images, tokens, keys[start:stop], *numbers)
+            images, tokens = self._rows_of_last(start, stop)
+            facts = self._facts_of_last(start, stop)
+            return _batch(images, tokens, keys[start:stop], facts)
         self._end_pass(max(stop - start, 0))
         return None
 
@@ -289,9 +297,16 @@ class PairLoader:
         pieces = [piece for piece in self._last_pieces if piece.keys]
         rows = [
             torch.cat([getattr(piece, name) for piece in pieces])[start:stop].clone()
-            for name in ("images", "tokens", "numbers")[: 2 + self._numbered]
+            for name in ("images", "tokens")
         ]
         return tuple(tensor.pin_memory() for tensor in rows) if self._pin_memory else tuple(rows)
+
+    def _facts_of_last(self, start: int, stop: int) -> dict[str, Tensor]:
+        pieces = [piece.facts for piece in self._last_pieces if piece.keys]
+        return {
+            name: torch.cat([facts[name] for facts in pieces])[start:stop]
+            for name in self._facts.names
+        }
 
     def _end_pass(self, num_left: int) -> None:
         for piece in self._last_pieces:
@@ -336,7 +351,7 @@ class PairLoader:
     def _loader(self, worker: int) -> DataLoader:
         dataset = PieceDataset(
             self._readers[worker], self._decoder, self._batch_size, self._pass,
-            self._cursors[worker], self._numbered,
+            self._cursors[worker], self._facts, self._in_order_of,
         )  # fmt: skip
         return DataLoader(
             dataset,
@@ -382,11 +397,11 @@ def _leave_signals_to_the_run(worker: int) -> None:
 
 
 def _batch(
-    images: Tensor, tokens: Tensor, keys: list[str], numbers: Tensor | None = None
-) -> Batch | NumberedBatch:
-    if numbers is None:
+    images: Tensor, tokens: Tensor, keys: list[str], facts: dict[str, Tensor]
+) -> Batch | BatchWithFacts:
+    if not facts:
         return Batch(images, tokens, keys)
-    return NumberedBatch(images, tokens, keys, numbers)
+    return BatchWithFacts(images, tokens, keys, facts)
 
 
 def _as_it_is(piece: Piece) -> Piece:

@@ -1,8 +1,8 @@
 """What a worker hands over: pieces of the size of a batch, with its cursor and its bad samples."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.utils.data import IterableDataset
 
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.decoding import Decoder
+from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import START, Address, Cursor, Reader, SampleStream
 from fastclip.data.randomness import preserved_generators
 from fastclip.data.sources.samples import BadSample, Sample
@@ -24,7 +25,7 @@ class Piece:
     tokens: (n, T) int64, None if n = 0.
     keys: n names.
     bad: what was read for this piece, and what of it was bad.
-    numbers: (n,) int64 of the samples in the source, None if they are not asked for or n = 0.
+    facts: (n,) int64 each, by name; those that were asked for, none if n = 0.
     cursor: behind this piece.
     is_last: of this reader in this epoch.
     is_news: no piece but the account of bad samples so far; the piece is still to come.
@@ -35,7 +36,7 @@ class Piece:
     keys: list[str]
     bad: BadSamples
     cursor: Cursor
-    numbers: Tensor | None = None
+    facts: dict[str, Tensor] = field(default_factory=dict)
     is_last: bool = False
     is_news: bool = False
 
@@ -45,12 +46,20 @@ class Piece:
         return replace(self, images=self.images.pin_memory(), tokens=self.tokens.pin_memory())
 
 
+class _Decoded(NamedTuple):
+    pixels: Tensor  # (C, H, W) uint8
+    tokens: Tensor  # (T,) int64
+    key: str
+    facts: tuple[int, ...]  # one for each that was asked for
+
+
 class PieceDataset(IterableDataset):
     """The pieces of one reader, without end: epoch after epoch, each with one last piece.
 
     Args:
         epoch, cursor: where to begin.
-        numbered: pieces have the numbers of their samples; parts say how many samples they have.
+        facts: what pieces say of their samples.
+        in_order_of: the name of the fact in whose order they are; None leaves them as drawn.
     """
 
     def __init__(
@@ -60,12 +69,12 @@ class PieceDataset(IterableDataset):
         batch_size: int,
         epoch: int,
         cursor: Cursor | None,
-        numbered: bool = False,
+        facts: SampleFacts,
+        in_order_of: str | None = None,
     ) -> None:
         self._reader, self._decoder, self._batch_size = reader, decoder, batch_size
         self._epoch, self._cursor = epoch, cursor
-        sizes = [part.num_samples for part in reader.parts] if numbered else []
-        self._firsts = list(accumulate(sizes, initial=0)) if numbered else None  # by part
+        self._facts, self._in_order_of = facts, in_order_of
 
     def __iter__(self) -> Iterator[Piece]:
         epoch, cursor = self._epoch, self._cursor or START
@@ -75,9 +84,7 @@ class PieceDataset(IterableDataset):
 
     def _one_epoch(self, epoch: int, cursor: Cursor) -> Iterator[Piece]:
         stream = SampleStream(self._reader, epoch, cursor)
-        decoded: list[tuple[Tensor, Tensor]] = []
-        keys: list[str] = []
-        addresses: list[Address] = []
+        decoded: list[_Decoded] = []
         bad, num_told = BadSamples(), 0
         while (drawn := stream.draw()) is not None:
             result = drawn if isinstance(drawn, BadSample) else self._decode(*drawn, epoch)
@@ -85,39 +92,40 @@ class PieceDataset(IterableDataset):
                 bad.add(result)
             else:
                 decoded.append(result)
-                keys.append(drawn[1].key)
-                addresses.append(drawn[0])
             if len(decoded) == self._batch_size:
-                yield self._numbered(_piece(decoded, keys, bad, stream), addresses)
-                decoded, keys, addresses, bad, num_told = [], [], [], BadSamples(), 0
+                yield self._piece(decoded, bad, stream)
+                decoded, bad, num_told = [], BadSamples(), 0
             elif bad.num_bad - num_told >= NEWS_AFTER:
                 num_told = bad.num_bad
                 so_far = replace(bad.merge(BadSamples()), num_seen=stream.num_seen)
                 yield Piece(None, None, [], so_far, START, is_news=True)
-        last = self._numbered(_piece(decoded, keys, bad, stream), addresses)
-        yield replace(last, is_last=True)
+        yield replace(self._piece(decoded, bad, stream), is_last=True)
 
-    def _numbered(self, piece: Piece, addresses: list[Address]) -> Piece:
-        if self._firsts is None or not addresses:
-            return piece
-        numbers = [self._firsts[address.part] + address.number for address in addresses]
-        return replace(piece, numbers=torch.tensor(numbers))
-
-    def _decode(
-        self, address: Address, sample: Sample, epoch: int
-    ) -> tuple[Tensor, Tensor] | BadSample:
+    def _decode(self, address: Address, sample: Sample, epoch: int) -> _Decoded | BadSample:
         with preserved_generators():
-            return self._decoder(sample, address, epoch)
+            found = self._decoder(sample, address, epoch)
+        if isinstance(found, BadSample):
+            return found
+        try:
+            facts = self._facts(address, sample, found[1])
+        except OSError as error:
+            return BadSample(sample.key, "missing image file", str(error))
+        return _Decoded(*found, sample.key, facts)
 
-
-def _piece(
-    decoded: list[tuple[Tensor, Tensor]], keys: list[str], bad: BadSamples, stream: SampleStream
-) -> Piece:
-    bad.num_seen, stream.num_seen = stream.num_seen, 0
-    if not decoded:
-        return Piece(None, None, keys, bad, stream.cursor())
-    images, tokens = (_stack(column) for column in zip(*decoded, strict=True))
-    return Piece(images, tokens, keys, bad, stream.cursor())
+    def _piece(self, decoded: list[_Decoded], bad: BadSamples, stream: SampleStream) -> Piece:
+        bad.num_seen, stream.num_seen = stream.num_seen, 0
+        if not decoded:
+            return Piece(None, None, [], bad, stream.cursor())
+        names = self._facts.names
+        if self._in_order_of is not None:
+            place = names.index(self._in_order_of)
+            decoded = sorted(decoded, key=lambda one: one.facts[place])
+        images, tokens, keys, facts = zip(*decoded, strict=True)
+        columns = [torch.tensor(column) for column in zip(*facts, strict=True)]
+        return Piece(
+            _stack(images), _stack(tokens), list(keys), bad, stream.cursor(),
+            dict(zip(names, columns, strict=True)),
+        )  # fmt: skip
 
 
 def _stack(tensors: tuple[Tensor, ...]) -> Tensor:

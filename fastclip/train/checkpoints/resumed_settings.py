@@ -34,7 +34,7 @@ FREE = (
     "report_to", "wandb_project_name", "wandb_notes", "on_nonfinite",
     "max_skipped_steps", "dist_timeout_minutes",
     "label_smoothing", "margin", "dcl_sigma", "sogclr_gamma", "sogclr_rho",
-    "matryoshka_weights",
+    "matryoshka_weights", "mask_duplicates",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"

@@ -24,6 +24,7 @@ class StepReport:
     peak_bytes: most memory so far, of the GPU or else of the process.
     terms, mean_terms: that add up to `loss` and `mean_loss`, by name, such as "distill_loss"; empty
         if the loss is one, which then is the contrastive loss.
+    counts: of the batch of all ranks, by name, such as "masked_pairs".
     """
 
     epoch: int
@@ -43,6 +44,7 @@ class StepReport:
     num_left_out: int = 0
     terms: Mapping[str, float] = field(default_factory=dict)
     mean_terms: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def samples_per_second(self) -> float:
@@ -52,12 +54,16 @@ class StepReport:
         width = len(str(self.num_samples))
         rate = self.samples_per_second
         left_out = f" Steps left out: {self.num_left_out}" if self.num_left_out else ""
+        counts = "".join(
+            f" {name.capitalize().replace('_', ' ')}: {count}"
+            for name, count in self.counts.items()
+        )
         return (
             f"Train Epoch: {self.epoch} [{self.num_seen:>{width}}/{self.num_samples} "
             f"({100 * self.num_seen / self.num_samples:.0f}%)] Data (t): {self.data_seconds:.3f} "
             f"Batch (t): {self.seconds:.3f}, {rate:#g}/s, {rate / self.world_size:#g}/s/gpu "
             f"LR: {self.learning_rate:5f} Logit Scale: {self.logit_scale:.3f} "
-            f"{self._losses()} Peak memory: {self.peak_bytes / GIB:.2f} GiB{left_out}"
+            f"{self._losses()} Peak memory: {self.peak_bytes / GIB:.2f} GiB{counts}{left_out}"
         )
 
     def values(self) -> dict[str, float]:
@@ -69,6 +75,7 @@ class StepReport:
             "samples_per_second": self.samples_per_second,
             "samples_per_second_per_gpu": self.samples_per_second / self.world_size,
             "grad_norm": self.gradient_norm, "steps_left_out": self.num_left_out,
+            **self.counts,
         }  # fmt: skip
 
     def _losses(self) -> str:

@@ -4,14 +4,18 @@ from typing import Any
 
 from fastclip.data.loading.bad_samples import skipped_summary
 from fastclip.data.loading.loader import PairLoader
+from fastclip.data.loading.sample_facts import NUMBERS
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.source import Source
 from fastclip.data.sources.tar_shards import TarSource
 from fastclip.distributed.processes import Processes
+from fastclip.train.run.duplicates import FACTS_OF
 from fastclip.train.run.model import RunModel
 from fastclip.train.settings.batch_config import Arithmetic
 from fastclip.train.settings.data_config import MADE_TYPES, DataConfig, SourceConfig
+from fastclip.train.settings.loss_config import SOGCLR
+from fastclip.train.settings.run_config import RunConfig
 
 
 class TrainingData:
@@ -23,7 +27,7 @@ class TrainingData:
         steps_per_epoch: optimiser steps.
 
     Args:
-        numbered: batches have the numbers of their samples, as --loss sogclr wants them.
+        facts: what batches say of their samples, see `facts_of`.
 
     Raises:
         OSError, ValueError: there is no such data, or less of it than a batch; or its samples have
@@ -38,19 +42,20 @@ class TrainingData:
         processes: Processes,
         arithmetic: Arithmetic,
         seed: int,
-        numbered: bool = False,
+        facts: tuple[str, ...] = (),
     ) -> None:
         self._config = config
         self._source = open_pairs(
             config, config.train_data, config.dataset_type, run_model, config.train_num_samples
         )
-        if numbered:
+        if NUMBERS in facts:
             _require_numbers(self._source, config.train_data)
         self.num_samples = self._source.num_samples()
         self.steps_per_epoch = _num_steps(config, self._source, arithmetic.global_batch_size)
         self.loader = PairLoader(
             self._source, run_model.train_transform, run_model.tokenizer,
-            shuffle_buffer=config.shuffle_buffer, numbered=numbered,
+            shuffle_buffer=config.shuffle_buffer, facts=facts,
+            in_order_of=_order_of(config, facts, arithmetic),
             batches_per_epoch=self.steps_per_epoch * arithmetic.num_micro_batches,
             **settings_of_loaders(config, processes, arithmetic.micro_batch_size, seed),
         )  # fmt: skip
@@ -58,6 +63,29 @@ class TrainingData:
     def notices(self) -> list[str]:
         """See `notices_of`."""
         return notices_of("--train-data", self._source, self._config)
+
+
+def facts_of(config: RunConfig, has_own_loss: bool = True) -> tuple[str, ...]:
+    """What the loss of a run wants to know of samples, by the names of `sample_facts.py`.
+
+    Args:
+        has_own_loss: the loss is the one that the settings name. Any other is called with the ids
+            that `mask_duplicates` asks for, as `ids`.
+    """
+    numbers = (NUMBERS,) if has_own_loss and config.loss_name == SOGCLR else ()
+    return numbers + FACTS_OF.get(config.mask_duplicates, ())
+
+
+def _order_of(config: DataConfig, facts: tuple[str, ...], arithmetic: Arithmetic) -> str | None:
+    """The order that the loss takes pairs in, so that it has nothing to permute.
+
+    A curve over batch sizes is of pairs as they are drawn; and a step of several micro-batches is
+    in no order, whatever these are in.
+    """
+    ids = [name for name in facts if name != NUMBERS]
+    if len(ids) != 1 or arithmetic.num_micro_batches > 1 or config.batch_curve_every:
+        return None
+    return ids[0]
 
 
 def open_pairs(

@@ -73,7 +73,11 @@ def of_teacher(
 
 
 def of_prefixes(
-    loss: MatryoshkaClipLoss, images: Tensor, texts: Tensor, logit_scale: Tensor
+    loss: MatryoshkaClipLoss,
+    images: Tensor,
+    texts: Tensor,
+    logit_scale: Tensor,
+    ids: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Call a loss of prefixes, whose terms are the weighted losses at each length."""
-    return loss(images, texts, logit_scale, output_dict=True)
+    return loss(images, texts, logit_scale, output_dict=True, ids=ids)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from fastclip.data.loading.loader import Batch, NumberedBatch
+from fastclip.data.loading.loader import Batch, BatchWithFacts
 from fastclip.distributed.processes import Processes
 from fastclip.evaluate.evaluator import Evaluator
 from fastclip.models.open_clip_config import to_json
@@ -28,7 +28,7 @@ from fastclip.train.log.run_log import RunLog
 from fastclip.train.log.step_report import StepReport, peak_bytes
 from fastclip.train.run.batch_curves import BatchCurves
 from fastclip.train.run.contents import contents_of_run
-from fastclip.train.run.data import TrainingData
+from fastclip.train.run.data import TrainingData, facts_of
 from fastclip.train.run.evaluation import RunEvaluation, account_of
 from fastclip.train.run.evaluation_data import EvaluationData
 from fastclip.train.run.loss import LossFactory
@@ -36,11 +36,10 @@ from fastclip.train.run.loss import make_loss as make_told_loss
 from fastclip.train.run.model import RunModel, make_model
 from fastclip.train.run.pixels import preparation
 from fastclip.train.run.saving import Saving
-from fastclip.train.run.step_batch import StepBatch, step_batch
+from fastclip.train.run.step_batch import StepBatch, of_batch, step_batch
 from fastclip.train.run.stepping import make_stepping
 from fastclip.train.run.stop_signals import StopSignals, ToldToStop
 from fastclip.train.run.teacher import open_teacher
-from fastclip.train.settings.loss_config import SOGCLR
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.optimizer import moments_of
 from fastclip.train.step.optimizer_step import StepOutcome
@@ -79,7 +78,7 @@ class Run:
         self.model = self.run_model.model
         self.data = TrainingData(
             config, self.run_model, processes, self.arithmetic, config.seed,
-            numbered=make_loss is None and config.loss_name == SOGCLR,
+            facts=facts_of(config, has_own_loss=make_loss is None),
         )  # fmt: skip
         self.loss = (
             make_told_loss(config, self.model, self.data.num_samples)
@@ -167,7 +166,7 @@ class Run:
                 started = time.perf_counter()
                 batch = self._next_batch(loaded)
                 data_seconds = time.perf_counter() - started
-                of_loss = batch.of_loss
+                of_loss, counts = of_batch(batch, self.processes)
                 if self.teacher is not None:
                     of_loss |= self.teacher(batch.pairs)
                 with self.curves.of_step(self.global_step + 1):
@@ -177,7 +176,7 @@ class Run:
                 if outcome.objection is not None:
                     self.log.warn(outcome.objection)
                 self.means.take(outcome.loss, outcome.terms)
-                self._log_step(outcome, data_seconds, time.perf_counter() - started)
+                self._log_step(outcome, counts, data_seconds, time.perf_counter() - started)
                 advance(1, f"loss {outcome.loss:.4f}")
                 is_last = self.global_step % self.steps_per_epoch == 0
                 # The end of an epoch saves for itself.
@@ -186,7 +185,7 @@ class Run:
         next(loaded, None)  # the loader counts the epoch
         self.checkpoints.keep_place()
 
-    def _next_batch(self, loaded: Iterator[Batch | NumberedBatch]) -> StepBatch:
+    def _next_batch(self, loaded: Iterator[Batch | BatchWithFacts]) -> StepBatch:
         """What a step is taken with, when all ranks have theirs; it saves where it is time to.
 
         Raises:
@@ -203,7 +202,9 @@ class Run:
             self.saving.save(self._progress)
         return batch
 
-    def _log_step(self, outcome: StepOutcome, data_seconds: float, seconds: float) -> None:
+    def _log_step(
+        self, outcome: StepOutcome, counts: dict[str, int], data_seconds: float, seconds: float
+    ) -> None:
         in_epoch = self.global_step - self.epoch * self.steps_per_epoch
         is_last = in_epoch == self.steps_per_epoch
         if in_epoch % self.config.log_every_n_steps and not is_last and in_epoch != 1:
@@ -228,6 +229,7 @@ class Run:
                 peak_bytes=peak_bytes(self.processes.device),
                 gradient_norm=outcome.gradient_norm,
                 num_left_out=self.counts.left_out,
+                counts=counts,
             )
         )
 

@@ -10,6 +10,7 @@ from fastclip.train.settings.setting import Settings, setting
 CLIP, SIGLIP, QUEUE, DCL, INFOLOOB, SOGCLR = (
     "clip", "siglip", "queue", "dcl", "infoloob", "sogclr"
 )  # fmt: skip
+CAPTION, IMAGE, BOTH = "caption", "image", "both"  # what is twice in a batch
 LOSSES = (CLIP, SIGLIP, QUEUE, DCL, INFOLOOB, SOGCLR)
 
 
@@ -38,6 +39,15 @@ class LossConfig(Settings):
         0.0,
         "The number that is taken off the cosine of each matching pair before the loss. The loss "
         "of validation stays the plain one.",
+    )
+    mask_duplicates: str | None = setting(
+        None,
+        "Pairs of a batch, of all ranks, that are no negatives of each other, because they have "
+        "the same caption, the same image, or one of both. A caption is what the model reads of "
+        "it, its tokens; an image is its file, before it is augmented. With both, pairs that "
+        "others connect count as the same too. The number of (image, text) that are left out of a "
+        "step is in the log. By default none is.",
+        choices=(CAPTION, IMAGE, BOTH),
     )
     queue_size: int = setting(
         65_536,

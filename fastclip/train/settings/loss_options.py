@@ -8,6 +8,7 @@ DISTILLED = "distill_model"  # the loss of CLIP with a teacher, by the setting t
 LOSSES_OF_OPTION = {
     "label_smoothing": (CLIP,),
     "margin": (CLIP,),
+    "mask_duplicates": (CLIP, SIGLIP),
     "queue_size": (QUEUE,),
     "dcl_sigma": (DCL,),
     "sogclr_gamma": (SOGCLR,),

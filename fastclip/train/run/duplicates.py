@@ -1,0 +1,72 @@
+"""What is twice in a batch of all ranks, for --mask-duplicates: ids for the loss, and how many."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastclip.data.loading.sample_facts import CAPTION_IDS, IMAGE_IDS
+from fastclip.distributed.processes import Processes
+from fastclip.ops.pair_ids import PairIds, same_pairs
+from fastclip.train.settings.loss_config import BOTH, CAPTION, IMAGE
+
+FACTS_OF = {CAPTION: (CAPTION_IDS,), IMAGE: (IMAGE_IDS,), BOTH: (CAPTION_IDS, IMAGE_IDS)}
+
+
+class Duplicates(NamedTuple):
+    """Attributes:
+    ids: (B,) int64, on the host, of this rank's pairs: for the loss.
+    counts: by name, (image, text) of the batch of all ranks. "masked_pairs" are those that the
+        loss leaves out; "masked_beyond" are those of them with neither one caption nor one image,
+        which only other pairs connect.
+    """
+
+    ids: Tensor
+    counts: dict[str, int]
+
+
+def find_duplicates(facts: dict[str, Tensor], processes: Processes) -> Duplicates:
+    """Find them in what the loaders of all ranks, which call this together, say of a batch.
+
+    Args:
+        facts: those of `FACTS_OF`, (B,) each, of this rank's pairs.
+    """
+    own = torch.stack(list(facts.values()))  # (1 or 2, B)
+    everyone = processes.gather_columns(own)
+    columns, start = torch.cat(everyone, 1), sum(x.shape[1] for x in everyone[: processes.rank])
+    ids = columns[0] if len(columns) == 1 else connected(columns)
+    counts = {"masked_pairs": _num_same(ids)}
+    if len(columns) == 2:
+        # Pairs with one caption, and with one image, but not twice those with both.
+        twice = connected_by_both(columns)
+        direct = sum(_num_same(column) for column in columns) - _num_same(twice)
+        counts["masked_beyond"] = counts["masked_pairs"] - direct
+    return Duplicates(ids[start : start + own.shape[1]], counts)
+
+
+def connected(columns: Tensor) -> Tensor:
+    """The number of each pair's component, (N,) int64, where an equal id of any column connects.
+
+    The smallest number of a pair in it: every rank finds the same.
+
+    Args:
+        columns: (K, N) int64, ids of N pairs.
+    """
+    classes = [torch.unique(column, return_inverse=True)[1] for column in columns]
+    found = torch.arange(columns.shape[1])
+    while True:
+        before = found
+        for of_pairs in classes:
+            least = torch.full((len(found),), len(found)).scatter_reduce(0, of_pairs, found, "amin")
+            found = least[of_pairs]
+        if torch.equal(found, before):
+            return found
+
+
+def connected_by_both(columns: Tensor) -> Tensor:
+    """(N,) int64, equal where all ids of two pairs are."""
+    return torch.unique(columns, dim=1, return_inverse=True)[1]
+
+
+def _num_same(ids: Tensor) -> int:
+    return int(same_pairs(PairIds(ids, ids)))
