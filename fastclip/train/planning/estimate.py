@@ -1,13 +1,19 @@
 """What a run is going to take of the memory, said before it starts: counted as `plan.py` does."""
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor, nn
 
 from fastclip.models.contrastive_model import ContrastiveModel
 from fastclip.models.tower_precision import TowerPrecision
 from fastclip.train.memory.activation_budget import GIB, SPARED, memory_of
 from fastclip.train.planning.plan import Plan, make_plan
 from fastclip.train.run.model import prepare_for_training
+from fastclip.train.run.teacher import Teacher
 from fastclip.train.settings.run_config import RunConfig
+
+NOTEWORTHY = GIB / 100
 
 
 def plan_of(
@@ -42,6 +48,20 @@ def describe(plan: Plan, micro_batch_size: int) -> str:
         f"{_gib(graph)}, the loss up to {_gib(plan.loss)}) = {_gib(plan.peak(micro_batch_size))} "
         f"of {_gib(plan.memory)}, libraries not counted; {_gib(plan.pixels)} of pixels on the host"
     )
+
+
+def describe_uncounted(loss: nn.Module, teacher: Teacher | None) -> str | None:
+    """One line about what a run holds beside what `make_plan` counts, or None."""
+    sizes = {"that the loss remembers, of which a step holds a copy": _size_of(loss.buffers())}
+    if teacher is not None:
+        whose = f"weights of {teacher.ready.name}, which teaches"
+        sizes[whose] = _size_of(teacher.ready.model.parameters())
+    parts = [f"{_gib(size)} {what}" for what, size in sizes.items() if size >= NOTEWORTHY]
+    return f"not counted: {'; '.join(parts)}" if parts else None
+
+
+def _size_of(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def objection(plan: Plan, micro_batch_size: int) -> str | None:

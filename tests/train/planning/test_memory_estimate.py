@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from fastclip import ClipLoss, QueueLoss
 from fastclip.commands.train import say_what_it_takes
 from fastclip.process_memory import rise_bytes
 from fastclip.train.memory.activation_budget import GIB
 from fastclip.train.planning import estimate
-from fastclip.train.planning.estimate import describe, objection, plan_of
+from fastclip.train.planning.estimate import describe, describe_uncounted, objection, plan_of
+from fastclip.train.run.teacher import Teacher
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
@@ -74,7 +76,9 @@ def test_line_has_the_parts_and_their_sum():
 def test_a_run_says_it_before_it_starts(monkeypatch):
     """In other tests runs do not: it would be half of what they take (tests/support/runs.py)."""
     config = RunConfig(global_batch_size=PAIRS, micro_batch_size=PAIRS, precision="fp32")
-    run = SimpleNamespace(model=build(SMALL["vit"]), arithmetic=config.arithmetic(1))
+    run = SimpleNamespace(
+        model=build(SMALL["vit"]), arithmetic=config.arithmetic(1), loss=ClipLoss(), teacher=None
+    )  # fmt: skip
     monkeypatch.setattr(estimate, "memory_of", lambda device: GIB / 8)  # what is free changes
     counted = plan_of(config, run.model, 1, CPU)
     said, warned = [], []
@@ -92,3 +96,14 @@ def test_what_does_not_fit_is_told_with_what_would():
     assert "--micro-batch-size 64 or --grad-checkpointing" in objection(tight, 1024)
     none = dataclasses.replace(small, memory=small.weights)
     assert "more ranks" in objection(none, 256)
+
+
+def test_what_a_loss_remembers_and_a_teacher_takes_is_told_apart():
+    queue = QueueLoss(64, 2**17, symmetric=True)  # 2 x 32 MiB
+    model = torch.nn.Linear(2**12, 2**12, bias=False)  # 64 MiB
+    teacher = Teacher(SimpleNamespace(name="large", model=model))
+    assert describe_uncounted(queue, teacher) == (
+        "not counted: 0.06 GiB that the loss remembers, of which a step holds a copy; 0.06 GiB "
+        "weights of large, which teaches"
+    )
+    assert describe_uncounted(ClipLoss(), None) is None
