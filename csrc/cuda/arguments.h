@@ -69,6 +69,22 @@ class Arguments {
             number("positive_offset", positive_offset, -LARGEST, LARGEST)};
   }
 
+  LogitMatrix matrix(int64_t M, int64_t N, int64_t positive_offset,
+                     const OptionalTensor& excluded_begin,
+                     const OptionalTensor& excluded_end) const {
+    LogitMatrix found = matrix(M, N, positive_offset);
+    found.excluded = excluded(excluded_begin, excluded_end, found.M);
+    return found;
+  }
+
+  // An interval to each of `count` rows or columns, or none at all.
+  Excluded excluded(const OptionalTensor& begin, const OptionalTensor& end, int64_t count) const {
+    require(begin.has_value() == end.has_value(),
+            "excluded_begin and excluded_end must be given together, got one of them");
+    if (!begin.has_value()) return {};
+    return {int32s("excluded_begin", *begin, count), int32s("excluded_end", *end, count)};
+  }
+
   Features features(const Tensor& of) const {
     require(is_here(of) && of.dim() == 2 && of.numel() > 0 && of.size(0) <= LARGEST &&
                 of.size(1) <= LARGEST,
@@ -171,6 +187,13 @@ class Arguments {
     for (int64_t d = 0; d < given.dim(); ++d) out << (d > 0 ? ", " : "") << given.size(d);
     out << (given.is_contiguous() ? "]" : "], not contiguous")
         << (given.is_cuda() ? " on a GPU" : " on the CPU");
+  }
+
+  const int32_t* int32s(const char* name, const Tensor& of, int64_t count) const {
+    require(is_contiguous(of, ScalarType::Int) && of.numel() == count, name,
+            " must be a contiguous int32 tensor of ", count, " elements on the same device, got ",
+            of);
+    return static_cast<const int32_t*>(of.data_ptr());
   }
 
   bool is_here(const Tensor& of) const {

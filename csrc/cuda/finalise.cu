@@ -5,7 +5,8 @@
 //   for the rows of either side, in log2 units:
 //     sum_i      = sum over partials
 //     rescued    where sum_i < 2^-80:  max_i = max_j logit_ij,  sum_i = sum_j 2^(logit_ij - max_i)
-//                over negatives, by recomputing the row; max_i takes the place of the shift
+//                over negatives, by recomputing the row; max_i takes the place of the shift.
+//                Where rows and columns are swapped, it is columns that leave out rows
 //     shift_i    = (shift + e_i) ln 2,  total_i = sum_i 2^-e_i in [1, 2),  e_i an integer
 //                -inf and 1 where there are no negatives
 //     with maxima, shift_i is the largest negative and total_i follows: >= 1
@@ -14,7 +15,8 @@
 //   with an online maximum, it returns after a few loads: launched always, so that nothing has to
 //   be asked from the host.
 // Cost
-//   4 bytes read per partial, 8 written per row. A rescued block: 256 N D FLOPs.
+//   4 bytes read per partial, 8 written per row. A rescued block: 256 N D FLOPs. A row that sees
+//   nothing is one to rescue.
 // Numerics
 //   Exact for any data. A term lost to underflow is below 2^-126: beside a sum of 2^-80, N of them
 //   are N 2^-46 of it. At logit_scale 100 and N = 32,768 a row is rescued if its cosines are all
@@ -37,6 +39,7 @@
 namespace fastclip::cuda {
 
 constexpr float TRUSTED = 0x1p-80f;
+constexpr int ROWS = PortableFragment::ROWS, COLS = PortableFragment::COLS;  // of a lane
 
 // The sum of exponentials relative to the largest logit: -inf and 0 of nothing.
 struct OnlineSum {
@@ -53,29 +56,48 @@ struct OnlineSum {
 
 constexpr int SHARED_BYTES = PRODUCT_BYTES + BLOCK * static_cast<int>(sizeof(OnlineSum));
 
+// What the lane's columns leave out of its rows. The warp's part of the tile begins at (row, col).
+FASTCLIP_DEVICE void leave_out_rows(const Finalisation& of, int row, int col,
+                                    RowMask<COLS> (&masks)[ROWS]) {
+#pragma unroll
+  for (int c = 0; c < COLS; ++c) {
+    const int j = col + col_of(c);
+    if (j >= of.matrix.N) continue;
+    const int begin = of.excluded_rows.begin[j], end = of.excluded_rows.end[j];
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) {
+      const int i = row + row_of(r);
+      if (begin <= i && i < end) masks[r].leave_out(c);
+    }
+  }
+}
+
 // Of the block's rows into `sums`, (BLOCK,), which lies behind the product's memory.
 FASTCLIP_DEVICE void scan_rows(const Finalisation& of, int first_row, char* shared,
                                OnlineSum* sums) {
   const float unit = of.scalars[UNIT];
-  OnlineSum own[PortableFragment::ROWS];
+  OnlineSum own[ROWS];
   const TileWalk walk{first_row, 0, 0, BLOCK, (of.matrix.N + BLOCK - 1) / BLOCK};
   multiply_tiles(of.rows, of.cols, walk, shared,
                  [&](const PortableFragment& logits, int, int first_col) {
+                   RowMask<COLS> masks[ROWS];
 #pragma unroll
-                   for (int r = 0; r < PortableFragment::ROWS; ++r) {
-                     const RowMask mask(of.matrix, first_row + warp_row() + row_of(r),
-                                        first_col + warp_col() + col_of(0));
+                   for (int r = 0; r < ROWS; ++r)
+                     masks[r] = RowMask<COLS>(of.matrix, first_row + warp_row() + row_of(r),
+                                              first_col + warp_col() + col_of(0));
+                   if (of.excluded_rows.begin != nullptr)
+                     leave_out_rows(of, first_row + warp_row(), first_col + warp_col(), masks);
 #pragma unroll
-                     for (int c = 0; c < PortableFragment::COLS; ++c) {
-                       if (place_of(c) < mask.end && place_of(c) != mask.pair)
-                         own[r].merge(logits.at(r, c) * unit, 1.0f);
+                   for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+                     for (int c = 0; c < COLS; ++c) {
+                       if (masks[r].is_negative(c)) own[r].merge(logits.at(r, c) * unit, 1.0f);
                      }
-                   }
                  });
   // Four lanes and WARPS_N warps have a row.
   OnlineSum* of_warps = reinterpret_cast<OnlineSum*>(shared);  // (WARPS_N, BLOCK)
 #pragma unroll
-  for (int r = 0; r < PortableFragment::ROWS; ++r) {
+  for (int r = 0; r < ROWS; ++r) {
     for (int lanes = 1; lanes < 4; lanes *= 2) {
       const float largest = shuffle_xor(own[r].largest, lanes);
       own[r].merge(largest, shuffle_xor(own[r].total, lanes));

@@ -16,6 +16,7 @@ template <int M_TILES_, int N_TILES_>
 struct Fragment {
   static constexpr int M_TILES = M_TILES_, N_TILES = N_TILES_;
   static constexpr int ROWS = 2 * M_TILES, COLS = 2 * N_TILES;
+  static constexpr int WARP_ROWS = 16 * M_TILES, WARP_COLS = 8 * N_TILES;
 
   float acc[M_TILES][N_TILES][4];
 

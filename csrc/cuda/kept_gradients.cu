@@ -5,7 +5,8 @@
 // Tiling
 //   A thread has 16 rows of 4 columns, so that what belongs to columns is loaded once.
 // Cost
-//   Reads 2 or 4 bytes and writes 2 per logit and plane; two exponentials per logit.
+//   Reads 2 or 4 bytes and writes 2 per logit and plane; two exponentials per logit. Intervals are
+//   read by all threads, from cache: no tile is without masks, as memory is what takes time.
 // Numerics
 //   logit_gradients.cuh
 // Limits
@@ -19,11 +20,12 @@
 
 namespace fastclip::cuda {
 
-constexpr int ROWS_OF_THREAD = 16, THREADS_OF_KEPT = 128;
+constexpr int ROWS_OF_THREAD = 16, THREADS_OF_KEPT = 128, RESIDENT_OF_KEPT = 12;
 constexpr int COLS_OF_BLOCK = 256, ROWS_OF_KEPT_BLOCK = 2 * ROWS_OF_THREAD;
 
 template <typename T>
-__global__ void __launch_bounds__(THREADS_OF_KEPT) kept_gradients_kernel(const KeptGradients of) {
+__global__ void __launch_bounds__(THREADS_OF_KEPT, RESIDENT_OF_KEPT)
+    kept_gradients_kernel(const KeptGradients of) {
   const GradientBlock& block = of.block;
   const float unit = sizeof(T) == 2 ? of.weights.scalars[STEP] : 1.0f;
   const float weight = of.weights.scalars[WEIGHT];
@@ -38,18 +40,18 @@ __global__ void __launch_bounds__(THREADS_OF_KEPT) kept_gradients_kernel(const K
   for (int r = 0; r < ROWS_OF_THREAD; ++r) {
     const int row = block.first_row + block_row + r;
     const bool kept = row < of.kept_rows;
-    const RowMask mask(of.matrix, row, col);
+    const RowBounds bounds(of.matrix, row, col);
     const SideWeight row_weight = side_weight(of.weights, row, kept, weight);
     const T* logits = static_cast<const T*>(of.kept) + int64_t{row} * of.kept_stride;
     float G[ELEMENTS], low[ELEMENTS];
     if (kept) load_four(logits, col, of.kept_stride, 1, true, G);
     for (int c = 0; c < ELEMENTS; ++c) {
-      if (!kept || c >= mask.end)
-        G[c] = 0.0f;
-      else if (c == mask.pair)
+      if (kept && c == bounds.pair)
         G[c] = of.weights.grad_positive[row] * weight;
-      else
+      else if (kept && bounds.is_negative(c))
         G[c] = weighted_gradient(G[c], unit, row_weight, col_weights[c]);
+      else
+        G[c] = 0.0f;
       low[c] = remainder_of_float16(G[c]);
     }
     const int64_t at = int64_t{block_row + r} * block.num_cols;

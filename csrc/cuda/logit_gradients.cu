@@ -7,6 +7,7 @@
 // Cost
 //   2 M N D FLOPs (three times that for float32-grade products), two exponentials per logit; writes
 //   2 bytes per logit and plane.
+//   Intervals: 8 bytes read from cache per row and tile, masks where a warp's part has one of them.
 // Numerics
 //   logit_gradients.cuh
 // Limits
@@ -41,8 +42,11 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
     return side_weight(of.weights, i, i < of.matrix.M, weight);
   };
   to_gradients(G, unit, row_weight, [&](int c) { return col_weights[warp_col() + col_of(c)]; });
-  if (needs_masks(of.matrix, row, col, BLOCK, BLOCK))
-    put_pairs(G, of.weights, of.matrix, row + warp_row(), col + warp_col());
+  const int own_row = row + warp_row(), own_col = col + warp_col();
+  if (needs_masks(of.matrix, row, col, BLOCK, BLOCK) ||
+      leaves_out(of.matrix, own_row, own_col, PortableFragment::WARP_ROWS,
+                 PortableFragment::WARP_COLS))
+    put_pairs(G, of.weights, of.matrix, own_row, own_col);
   store_block(of.block, tile, G, shared);
 }
 

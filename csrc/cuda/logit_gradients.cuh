@@ -3,6 +3,7 @@
 // Math
 //   G_ij = g_i 2^(logit_ij - shift_i) + g'_j 2^(logit_ij - shift'_j)   for negatives
 //   G_ij = h_i                                                       for pairs
+//   G_ij = 0                                                         for what is left out
 //   with g, g', h the gradients w.r.t. totals and positives. What is stored is `weight` G
 //   (scalars.cu), in one plane or two:
 //     high = fp16(weight G);  low = fp16(2^11 (weight G - high))
@@ -82,8 +83,8 @@ FASTCLIP_DEVICE void to_gradients_of_one_shift(Fragment& logits, float unit, Row
   }
 }
 
-// The entries of pairs, and nothing outside of the matrix. The warp's part of the tile begins at
-// (row, col) of the matrix.
+// The entries of pairs, and nothing where an entry is left out or outside of the matrix. The warp's
+// part of the tile begins at (row, col) of the matrix.
 template <typename Fragment>
 FASTCLIP_DEVICE void put_pairs(Fragment& logits, const GradientWeights& of,
                                const LogitMatrix& matrix, int row, int col) {
@@ -91,13 +92,12 @@ FASTCLIP_DEVICE void put_pairs(Fragment& logits, const GradientWeights& of,
 #pragma unroll
   for (int r = 0; r < Fragment::ROWS; ++r) {
     const int i = row + row_of(r);
-    const RowMask mask(matrix, i, col + col_of(0));
-    const float of_pair = mask.has_pair(Fragment::COLS) ? of.grad_positive[i] * weight : 0.0f;
+    const RowMask<Fragment::COLS> mask(matrix, i, col + col_of(0));
+    const float of_pair = mask.has_pair() ? of.grad_positive[i] * weight : 0.0f;
 #pragma unroll
     for (int c = 0; c < Fragment::COLS; ++c) {
-      if (place_of(c) == mask.pair) logits.at(r, c) = of_pair;
       // Beyond the matrix the operands are zero, but zero times an overflow is not.
-      if (place_of(c) >= mask.end) logits.at(r, c) = 0.0f;
+      if (!mask.is_negative(c)) logits.at(r, c) = mask.is_pair(c) ? of_pair : 0.0f;
     }
   }
 }

@@ -11,6 +11,7 @@
 // Cost
 //   2 M N D FLOPs (three times that for float32-grade products), one exponential per logit; writes
 //   4 M N (1 / 128 + 1 / (128 strip)) bytes, and 2 or 4 per kept logit.
+//   Intervals: 8 bytes read from cache per row and tile, masks where a warp's part has one of them.
 // Numerics
 //   One shift for all logits, from a bound that needs no data (scalars.cu): one exponential serves
 //   both directions and partial sums are plain sums. Rows that it fails are redone in finalise.cu.

@@ -1,7 +1,8 @@
 // What the forward does to a thread's logits, on every architecture.
 //
 // Math
-//   e_ij  = 2^(unit acc_ij - shift) for negatives, 0 for pairs and outside of the matrix
+//   e_ij  = 2^(unit acc_ij - shift) for negatives, 0 for pairs, what is left out and outside of the
+//           matrix
 //   over_cols_i = sum of e_ij over the thread's columns;  over_rows_j = sum over its rows
 //   MAXIMUM: the same with logits instead of e, largest instead of sum, -inf instead of 0;
 //            and positive_i = unit acc_{i, i + offset} ln 2 again
@@ -30,13 +31,13 @@ class SumsOfThread {
     for (int c = 0; c < COLS; ++c) over_rows[c] = neutral();
   }
 
-  // The warp's part of a tile begins at (row, col); `masked` as of the whole tile.
+  // The warp's part of a tile begins at (row, col); `masked`: the whole tile needs masks.
   FASTCLIP_DEVICE void add(const Fragment& logits, int row, int col, bool masked,
                            float (&over_cols)[ROWS]) {
     if constexpr (KEPT != Kept::NOTHING) {
       if (row < of_.kept_rows) keep(logits, row, col);
     }
-    if (masked)
+    if (masked || leaves_out(of_.matrix, row, col, Fragment::WARP_ROWS, Fragment::WARP_COLS))
       add_tile<true>(logits, row, col, over_cols);
     else
       add_tile<false>(logits, row, col, over_cols);
@@ -56,7 +57,8 @@ class SumsOfThread {
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
       const int i = row + row_of(r);
-      const RowMask mask(of_.matrix, i, first);
+      RowMask<COLS> mask;
+      if constexpr (MASKED) mask = RowMask<COLS>(of_.matrix, i, first);
       float own = 0.0f;
       over_cols[r] = neutral();
 #pragma unroll
@@ -64,13 +66,13 @@ class SumsOfThread {
         const float acc = logits.at(r, c);
         float value = MAXIMUM ? acc * unit_ : exp2_approx(fmaf(acc, unit_, -shift_));
         if constexpr (MASKED) {
-          if (MAXIMUM && place_of(c) == mask.pair) own = acc;
-          if (place_of(c) >= mask.end || place_of(c) == mask.pair) value = neutral();
+          if (MAXIMUM && mask.is_pair(c)) own = acc;
+          if (!mask.is_negative(c)) value = neutral();
         }
         over_cols[r] = merged(over_cols[r], value);
         over_rows[c] = merged(over_rows[c], value);
       }
-      if (MASKED && MAXIMUM && mask.has_pair(COLS)) of_.positive[i] = own * unit_ * LN_2;
+      if (MASKED && MAXIMUM && mask.has_pair()) of_.positive[i] = own * unit_ * LN_2;
     }
   }
 

@@ -63,10 +63,11 @@ void positives_op(Tensor rows, Tensor cols, Tensor scalars, Tensor positive, int
 template <typename Kernels>
 void negative_sums_op(Tensor rows, Tensor cols, Tensor scalars, Tensor row_partial,
                       Tensor col_partial, Tensor positive, Tensor kept, int64_t M, int64_t N,
-                      int64_t positive_offset, int64_t first_col_tile, int64_t num_col_tiles,
+                      int64_t positive_offset, OptionalTensor excluded_begin,
+                      OptionalTensor excluded_end, int64_t first_col_tile, int64_t num_col_tiles,
                       int64_t strip_tiles, int64_t num_strips, bool maximum, int64_t stream) {
   const Arguments of("negative_sums", rows);
-  const LogitMatrix matrix = of.matrix(M, N, positive_offset);
+  const LogitMatrix matrix = of.matrix(M, N, positive_offset, excluded_begin, excluded_end);
   const Operand row_operand = of.operand("rows", rows, M),
                 col_operand = of.operand("cols", cols, N);
   of.match(row_operand, col_operand);
@@ -90,19 +91,25 @@ void negative_sums_op(Tensor rows, Tensor cols, Tensor scalars, Tensor row_parti
 }
 
 void finalise_op(Tensor rows, Tensor cols, Tensor scalars, Tensor partials, OptionalTensor maximum,
-                 Tensor shift, Tensor total, int64_t N, int64_t positive_offset, int64_t stream) {
+                 Tensor shift, Tensor total, int64_t N, int64_t positive_offset,
+                 OptionalTensor excluded_begin, OptionalTensor excluded_end, bool is_transposed,
+                 int64_t stream) {
   const Arguments of("finalise", rows);
-  const LogitMatrix matrix = of.matrix(shift.numel(), N, positive_offset);
+  LogitMatrix matrix = of.matrix(shift.numel(), N, positive_offset);
+  const Excluded excluded =
+      of.excluded(excluded_begin, excluded_end, is_transposed ? matrix.N : matrix.M);
+  if (!is_transposed) matrix.excluded = excluded;
   const Operand row_operand = of.operand("rows", rows, matrix.M);
   const Operand col_operand = of.operand("cols", cols, N);
   of.match(row_operand, col_operand);
   const int64_t num_partials = partials.dim() == 2 ? partials.size(0) : 0;
   of.number("rows of partials", num_partials, 1, LARGEST);
-  finalise({row_operand, col_operand, matrix, of.scalars(scalars),
-            of.floats("partials", partials, num_partials * matrix.M),
-            static_cast<int32_t>(num_partials), of.floats("maximum", maximum, matrix.M),
-            of.floats("shift", shift, matrix.M), of.floats("total", total, matrix.M)},
-           stream);
+  finalise(
+      {row_operand, col_operand, matrix, of.scalars(scalars),
+       of.floats("partials", partials, num_partials * matrix.M), static_cast<int32_t>(num_partials),
+       of.floats("maximum", maximum, matrix.M), of.floats("shift", shift, matrix.M),
+       of.floats("total", total, matrix.M), is_transposed ? excluded : Excluded{}},
+      stream);
 }
 
 GradientWeights weights_of(const Arguments& of, const Tensor& scalars, const Tensor& shift,
@@ -117,9 +124,11 @@ GradientWeights weights_of(const Arguments& of, const Tensor& scalars, const Ten
 template <typename Kernels>
 void logit_gradients_op(Tensor rows, Tensor cols, Tensor scalars, Tensor shift, Tensor grad_total,
                         Tensor grad_positive, Tensor block, int64_t N, int64_t positive_offset,
+                        OptionalTensor excluded_begin, OptionalTensor excluded_end,
                         int64_t first_row, int64_t first_col, int64_t stream) {
   const Arguments of("logit_gradients", rows);
-  const LogitMatrix matrix = of.matrix(grad_positive.numel(), N, positive_offset);
+  const LogitMatrix matrix =
+      of.matrix(grad_positive.numel(), N, positive_offset, excluded_begin, excluded_end);
   const GradientBlock region = of.block(block, first_row, first_col, matrix);
   const Operand row_operand = of.operand("rows", rows, region.num_rows);
   const Operand col_operand = of.operand("cols", cols, N);
@@ -133,9 +142,11 @@ void logit_gradients_op(Tensor rows, Tensor cols, Tensor scalars, Tensor shift, 
 
 void kept_gradients_op(Tensor kept, Tensor scalars, Tensor shift, Tensor grad_total,
                        Tensor grad_positive, Tensor block, int64_t N, int64_t positive_offset,
+                       OptionalTensor excluded_begin, OptionalTensor excluded_end,
                        int64_t first_row, int64_t first_col, int64_t stream) {
   const Arguments of("kept_gradients", kept);
-  const LogitMatrix matrix = of.matrix(grad_positive.numel(), N, positive_offset);
+  const LogitMatrix matrix =
+      of.matrix(grad_positive.numel(), N, positive_offset, excluded_begin, excluded_end);
   const Kept kind = of.kept(kept, matrix);
   of.require(kind != Kept::NOTHING && first_row < kept.size(0), "kept must hold row first_row, ",
              first_row, ", got ", kept);
@@ -149,10 +160,10 @@ template <typename Kernels>
 void sigmoid_tiles_op(Tensor rows, Tensor cols, Tensor scalars, OptionalTensor grad_row_loss,
                       Tensor row_partial, Tensor bias_partial, OptionalTensor block,
                       int64_t num_rows, int64_t num_cols, int64_t first_row, int64_t first_col,
-                      int64_t M, int64_t N, int64_t positive_offset, bool with_loss,
-                      int64_t stream) {
+                      int64_t M, int64_t N, int64_t positive_offset, OptionalTensor excluded_begin,
+                      OptionalTensor excluded_end, bool with_loss, int64_t stream) {
   const Arguments of("sigmoid_tiles", rows);
-  const LogitMatrix matrix = of.matrix(M, N, positive_offset);
+  const LogitMatrix matrix = of.matrix(M, N, positive_offset, excluded_begin, excluded_end);
   of.require(with_loss || block.has_value(), "block must be given where with_loss is not set");
   const GradientBlock region = block.has_value()
                                    ? of.block(*block, first_row, first_col, matrix)
@@ -209,39 +220,43 @@ EXPANDED_LIBRARY(FASTCLIP_LIBRARY, m) {
   m.def(
       "negative_sums(Tensor rows, Tensor cols, Tensor scalars, Tensor(a!) row_partial,"
       " Tensor(b!) col_partial, Tensor(c!) positive, Tensor(d!) kept, int M, int N,"
-      " int positive_offset, int first_col_tile, int num_col_tiles, int strip_tiles,"
-      " int num_strips, bool maximum, int stream) -> ()");
+      " int positive_offset, Tensor? excluded_begin, Tensor? excluded_end, int first_col_tile,"
+      " int num_col_tiles, int strip_tiles, int num_strips, bool maximum, int stream) -> ()");
   m.def(
       "hopper_negative_sums(Tensor rows, Tensor cols, Tensor scalars, Tensor(a!) row_partial,"
       " Tensor(b!) col_partial, Tensor(c!) positive, Tensor(d!) kept, int M, int N,"
-      " int positive_offset, int first_col_tile, int num_col_tiles, int strip_tiles,"
-      " int num_strips, bool maximum, int stream) -> ()");
+      " int positive_offset, Tensor? excluded_begin, Tensor? excluded_end, int first_col_tile,"
+      " int num_col_tiles, int strip_tiles, int num_strips, bool maximum, int stream) -> ()");
   m.def(
       "finalise(Tensor rows, Tensor cols, Tensor scalars, Tensor partials, Tensor? maximum,"
-      " Tensor(a!) shift, Tensor(b!) total, int N, int positive_offset, int stream) -> ()");
+      " Tensor(a!) shift, Tensor(b!) total, int N, int positive_offset, Tensor? excluded_begin,"
+      " Tensor? excluded_end, bool is_transposed, int stream) -> ()");
   m.def(
       "logit_gradients(Tensor rows, Tensor cols, Tensor scalars, Tensor shift, Tensor grad_total,"
-      " Tensor grad_positive, Tensor(a!) block, int N, int positive_offset, int first_row,"
-      " int first_col, int stream) -> ()");
+      " Tensor grad_positive, Tensor(a!) block, int N, int positive_offset,"
+      " Tensor? excluded_begin, Tensor? excluded_end, int first_row, int first_col, int stream)"
+      " -> ()");
   m.def(
       "hopper_logit_gradients(Tensor rows, Tensor cols, Tensor scalars, Tensor shift, Tensor "
       "grad_total,"
-      " Tensor grad_positive, Tensor(a!) block, int N, int positive_offset, int first_row,"
-      " int first_col, int stream) -> ()");
+      " Tensor grad_positive, Tensor(a!) block, int N, int positive_offset,"
+      " Tensor? excluded_begin, Tensor? excluded_end, int first_row, int first_col, int stream)"
+      " -> ()");
   m.def(
       "kept_gradients(Tensor kept, Tensor scalars, Tensor shift, Tensor grad_total,"
-      " Tensor grad_positive, Tensor(a!) block, int N, int positive_offset, int first_row,"
-      " int first_col, int stream) -> ()");
+      " Tensor grad_positive, Tensor(a!) block, int N, int positive_offset,"
+      " Tensor? excluded_begin, Tensor? excluded_end, int first_row, int first_col, int stream)"
+      " -> ()");
   m.def(
       "sigmoid_tiles(Tensor rows, Tensor cols, Tensor scalars, Tensor? grad_row_loss,"
       " Tensor(a!) row_partial, Tensor(b!) bias_partial, Tensor(c!)? block, int num_rows,"
       " int num_cols, int first_row, int first_col, int M, int N, int positive_offset,"
-      " bool with_loss, int stream) -> ()");
+      " Tensor? excluded_begin, Tensor? excluded_end, bool with_loss, int stream) -> ()");
   m.def(
       "hopper_sigmoid_tiles(Tensor rows, Tensor cols, Tensor scalars, Tensor? grad_row_loss,"
       " Tensor(a!) row_partial, Tensor(b!) bias_partial, Tensor(c!)? block, int num_rows,"
       " int num_cols, int first_row, int first_col, int M, int N, int positive_offset,"
-      " bool with_loss, int stream) -> ()");
+      " Tensor? excluded_begin, Tensor? excluded_end, bool with_loss, int stream) -> ()");
   m.def(
       "feature_gradient(Tensor acc, Tensor features, Tensor? norms, Tensor scalars, int unscale,"
       " Tensor(a!)? grad, Tensor(b!) grad_scale, int stream) -> ()");

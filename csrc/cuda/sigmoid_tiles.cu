@@ -7,6 +7,7 @@
 // Cost
 //   2 M N D FLOPs (three times that for float32-grade products), one exponential, one reciprocal
 //   and a polynomial per logit; writes 2 bytes per logit and plane.
+//   Intervals: 8 bytes read from cache per row and tile, masks where a warp's part has one of them.
 // Numerics
 //   sigmoid_tiles.cuh
 // Limits

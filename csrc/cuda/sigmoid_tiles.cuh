@@ -1,7 +1,8 @@
 // What the sigmoid loss does to a thread's logits, on every architecture.
 //
 // Math
-//   in log2 units, with y_ij = logit_ij + bias for negatives and its negative for pairs:
+//   in log2 units, with y_ij = logit_ij + bias for negatives, its negative for pairs, and -inf for
+//   what is left out and outside of the matrix:
 //     q          = 2^-|y|,  in (0, 1]
 //     softplus   = (max(y, 0) + log2(1 + q)) ln 2
 //     sigmoid    = 1 / (1 + q) for y >= 0,  q / (1 + q) below
@@ -37,17 +38,19 @@ FASTCLIP_DEVICE float log2_1p(float q) {
   return q * p;
 }
 
-// The warp's part of the tile begins at (row, col) of the matrix; `masked` as of the whole tile.
-// sums(r, loss, G) gets those of the thread's row r.
+// The warp's part of the tile begins at (row, col) of the matrix; `masked`: the whole tile needs
+// masks. sums(r, loss, G) gets those of the thread's row r.
 template <bool LOSS, bool GRADIENT, typename Fragment, typename Sums>
 FASTCLIP_DEVICE void to_sigmoid(Fragment& logits, const SigmoidTiles& of, int row, int col,
                                 bool masked, Sums&& sums) {
+  if (!masked) masked = leaves_out(of.matrix, row, col, Fragment::WARP_ROWS, Fragment::WARP_COLS);
   const float unit = of.scalars[UNIT], bias = of.scalars[BIAS];
   const float weight = GRADIENT ? of.scalars[WEIGHT] : 1.0f;
 #pragma unroll
   for (int r = 0; r < Fragment::ROWS; ++r) {
     const int i = row + row_of(r);
-    const RowMask mask(of.matrix, i, col + col_of(0));
+    RowMask<Fragment::COLS> mask;
+    if (masked) mask = RowMask<Fragment::COLS>(of.matrix, i, col + col_of(0));
     float g = 1.0f;
     if (GRADIENT && of.grad_row_loss != nullptr) g = i < of.matrix.M ? of.grad_row_loss[i] : 0.0f;
     float row_loss = 0.0f, row_G = 0.0f, of_pair = 0.0f;
@@ -56,8 +59,8 @@ FASTCLIP_DEVICE void to_sigmoid(Fragment& logits, const SigmoidTiles& of, int ro
     if (masked) {
 #pragma unroll
       for (int c = 0; c < Fragment::COLS; ++c) {
-        if (place_of(c) == mask.pair) logits.at(r, c) = -logits.at(r, c);
-        if (place_of(c) >= mask.end) logits.at(r, c) = -INFINITY;  // softplus and sigmoid are 0
+        // Softplus and sigmoid of -inf are 0.
+        if (!mask.is_negative(c)) logits.at(r, c) = mask.is_pair(c) ? -logits.at(r, c) : -INFINITY;
       }
     }
 #pragma unroll
@@ -74,7 +77,7 @@ FASTCLIP_DEVICE void to_sigmoid(Fragment& logits, const SigmoidTiles& of, int ro
     if (GRADIENT && masked) {
 #pragma unroll
       for (int c = 0; c < Fragment::COLS; ++c) {
-        if (place_of(c) != mask.pair) continue;
+        if (!mask.is_pair(c)) continue;
         of_pair = logits.at(r, c);
         logits.at(r, c) = -of_pair;
       }

@@ -91,6 +91,11 @@ inline double shuffle_xor(double value, int lanes) {
   const uint32_t low = shuffle_xor_bits(static_cast<uint32_t>(bits), lanes);
   return bits_as<double>(uint64_t{shuffle_xor_bits(bits >> 32, lanes)} << 32 | low);
 }
+inline bool any_of_warp(bool own) {
+  uint32_t any = own;
+  for (int lanes = 1; lanes < WARP; lanes *= 2) any |= shuffle_xor_bits(any, lanes);
+  return any != 0;
+}
 
 // async_copy.cuh
 void copy_async(void* shared, const void* global);

@@ -8,6 +8,7 @@
 // Cost
 //   2 M N D FLOPs (three times that for float32-grade products), an exponential per logit, or two
 //   (tile_sides.cuh); writes 2 bytes per logit and plane.
+//   Intervals: 8 bytes read from cache per row and tile, masks where a block's part has one of them.
 // Numerics
 //   ../logit_gradients.cuh
 // Limits
@@ -29,10 +30,6 @@ struct Shared {
   Stored stored[CONSUMERS];
   SideRing sides;
 };
-
-// 11 KiB are left.
-static_assert(sizeof(Shared) + BUFFERS * BLOCK_ROWS * 2 * sizeof(int32_t) <= 227 << 10,
-              "there is room for two more numbers to each row of the buffers");
 
 struct Parameters {
   Factors factors;

@@ -10,6 +10,7 @@
 // Cost
 //   2 M N D FLOPs (three times that for float32-grade products), one exponential per logit; writes
 //   4 M N (1 / 256 + 1 / (128 strip)) bytes, and 2 or 4 per kept logit.
+//   Intervals: 8 bytes read from cache per row and tile, masks where a warp's part has one of them.
 // Numerics
 //   As ../negative_sums.cu.
 // Limits

@@ -14,7 +14,8 @@
 //   exponentials: its three products take longer than they do.
 // Schedule
 //   One warp beside the producer goes through the tiles, at most two ahead of the multiplying warps:
-//   loads that a tile's epilogue would wait for are made while it is multiplied.
+//   loads that a tile's epilogue would wait for are made while it is multiplied. So is the search
+//   for an entry that is left out; the intervals themselves are read again where there is one.
 // Why nobody waits for ever, and nothing is read too early or written too late
 //   Both sides go through as many tiles, and take buffers and parities from a tile's number. The
 //   fetching warp waits for nothing but `empty`, at which every multiplying warp arrives once per
@@ -116,7 +117,8 @@ FASTCLIP_DEVICE void fetch_all_sides(const GradientWeights& of, const LogitMatri
         fetch_sides(of, matrix, first_row, tile.col, weight, block.planes == 1, sides.of);
     sides.tile = tile;
     sides.unit = unit;
-    sides.masked = needs_masks(matrix, first_row, tile.col, BLOCK_ROWS, BLOCK_COLS);
+    sides.masked = needs_masks(matrix, first_row, tile.col, BLOCK_ROWS, BLOCK_COLS) ||
+                   leaves_out(matrix, first_row, tile.col, BLOCK_ROWS, BLOCK_COLS);
     __syncwarp();
     if (threadIdx.x % WARP == 0) arrive(ring.full[i % BUFFERS]);
   }

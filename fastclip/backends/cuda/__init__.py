@@ -32,6 +32,7 @@ __all__ = [
     "variant_on",
 ]
 
+TAKES_INTERVALS = True
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 OBJECTION = library.load()
 

@@ -69,7 +69,7 @@ def partials(of: Reduction) -> Partials:
         _launch(
             variant.prefix + "negative_sums", of.scalars,
             of.rows.values, of.cols.values, of.scalars, row_partial, col_partial, of.positive,
-            of.kept, *of.matrix.numbers,
+            of.kept, *of.matrix.numbers, *_interval(of.matrix),
             first_col_tile, num_tiles, strip_tiles, num_strips, of.maximum,
         )  # fmt: skip
 
@@ -92,7 +92,7 @@ def finalise(
     """Of rows; of columns with both operands swapped and the matrix transposed."""
     _launch(
         "finalise", scalars, rows.values, cols.values, scalars, partials, maximum, shift, total,
-        *matrix.numbers[1:],
+        *matrix.numbers[1:], *_interval(matrix), matrix.is_transposed,
     )  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def recomputed(
     _launch(
         variant_for(block.device).prefix + "logit_gradients", block,
         rows.values, cols.values, scalars, *vectors, block,
-        *region.matrix.numbers[1:], region.first_row, region.first_col,
+        *region.matrix.numbers[1:], *_interval(region.matrix), region.first_row, region.first_col,
     )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def from_kept(
 ) -> None:
     _launch(
         "kept_gradients", block, kept, scalars, *vectors, block,
-        *region.matrix.numbers[1:], region.first_row, region.first_col,
+        *region.matrix.numbers[1:], *_interval(region.matrix), region.first_row, region.first_col,
     )  # fmt: skip
 
 
@@ -142,8 +142,7 @@ def sigmoid_tiles(
         variant.prefix + "sigmoid_tiles", scalars,
         rows.values, cols.values, scalars, grad_row_loss, row_partial, bias_partial, block,
         region.num_rows, region.num_cols, region.first_row, region.first_col,
-        *region.matrix.numbers,
-        with_loss,
+        *region.matrix.numbers, *_interval(region.matrix), with_loss,
     )  # fmt: skip
     return row_partial, bias_partial
 
@@ -161,6 +160,11 @@ def feature_gradient(
     norms = operand.norms if len(operand.norms) > 0 else None
     _launch("feature_gradient", acc, acc, features, norms, scalars, unscale, grad, grad_scale)
     return grad_scale
+
+
+def _interval(matrix: LogitMatrix) -> tuple[Tensor | None, Tensor | None]:
+    """First columns that rows leave out, and the ends of those columns."""
+    return matrix.excluded or (None, None)
 
 
 def _launch(name: str, on: Tensor, *args) -> None:
