@@ -153,6 +153,16 @@ def test_maxima_and_gradients_are_of_what_is_seen(variant):
     assert lse[SEES_NOTHING] == -INF and (grad[SEES_NOTHING] == 0).all()
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_no_bit_depends_on_the_order_of_threads_or_the_time_of_copies(name):
+    of, results = rectangle(torch.float16), []
+    for seed, early in ((0, False), (1, True)):
+        with emulated(seed, early), chosen_variant(name):
+            positive, lse, _ = statistics(of, Call("cuda", kept_rows=256))
+            results.append([lse, *torch.autograd.grad(weighted(positive, lse), of[:3])])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 def test_what_leaves_out_nothing_keeps_its_bits(variant):
     """Rows whose interval is empty, beside rows whose is not; and every bit where all are empty."""
     plain, call = rectangle(excluded=False), Call("cuda", kept_rows=100)
