@@ -168,6 +168,7 @@ def single(score: Tensor, left_out: Tensor | None = None) -> Statistics:
     total = (score - shift).exp()
     if left_out is None:
         return shift, total
+    left_out = left_out.to(shift.device, non_blocking=True)
     return shift.masked_fill(left_out, float("-inf")), total.masked_fill(left_out, 1.0)
 
 
@@ -175,6 +176,16 @@ def log_sum_exp(parts: Sequence[Statistics]) -> Tensor:
     """Of all scores of the parts, (M,); -inf where there are none."""
     shift, total = merge(parts)
     return shift + total.log()
+
+
+def with_negatives(losses: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses that are -inf without negatives, as 0 without a gradient; and which of them are not.
+
+    Args:
+        losses: of any shape; nan of bad features is kept.
+    """
+    have_negatives = losses != float("-inf")
+    return losses.where(have_negatives, losses.new_zeros(())), have_negatives
 
 
 def cross_entropy_of(positive: Tensor, parts: Sequence[Statistics], times: float = 1.0) -> Tensor:
