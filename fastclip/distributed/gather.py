@@ -34,7 +34,7 @@ def softmax_statistics(
     needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns positive (B,), shift (2, B) and total (2, B): of own rows, then of own columns."""
-    whole, parts = _with_all_columns(own, ids, ranks)
+    whole, parts = with_all_columns(own, ids, ranks)
     call = plan("contrastive_lse", backend, whole, workspace)
     positives, of_rows, of_cols = [], [], []
     for part in parts:
@@ -63,7 +63,7 @@ def sigmoid_loss(
     workspace: int | None,
 ) -> Tensor:
     """Returns the sum over own rows and all columns, ()."""
-    whole, parts = _with_all_columns(own, ids, ranks)
+    whole, parts = with_all_columns(own, ids, ranks)
     call = plan("siglip_total", backend, whole, workspace, logit_bias)
     total = sum(total_sigmoid_loss(part, logit_bias, call) for part in parts)
     if are_positives:
@@ -75,7 +75,7 @@ def sigmoid_loss(
     return total
 
 
-def _with_all_columns(
+def with_all_columns(
     own: Rectangle, ids: SideIds | None, ranks: Ranks
 ) -> tuple[Rectangle, list[Rectangle]]:
     """Own rows and all columns, and the parts of it that are computed."""

@@ -7,7 +7,8 @@ from torch.distributed import ProcessGroup
 from fastclip.losses.family.inputs import checked_features, chosen_scale, positive_number
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
-from fastclip.losses.family.scores import Scores, log_sum_exp
+from fastclip.losses.family.scores import Scores, log_sum_exp, with_negatives
+from fastclip.ops.side_ids import side_ids
 
 
 def dcl_loss(
@@ -22,6 +23,7 @@ def dcl_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    ids: Tensor | None = None,
 ) -> Tensor:
     """The log-sum-exp of each view's negatives minus its positive's score.
 
@@ -41,6 +43,10 @@ def dcl_loss(
         sigma: number > 0 for the weighted form; None is the plain one.
         logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
         reduction: "mean" over the 2 B views, "sum", or "none".
+        ids: (B,) int64, any values, on the features' device or on the CPU: of each sample, whose
+            two views have it. Views of other samples with the same id are no negatives: their
+            scores are left out. If all samples have one id there is no negative, and all losses are
+            0, with no gradient. The mean in w_i is that of all samples.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (2 B,) for "none": of the
@@ -56,20 +62,24 @@ def dcl_loss(
         >>> loss = fastclip.dcl_loss(projected, projected_of_other_crop, temperature=0.1)
     """
     z0, z1 = checked_features({"z0": z0, "z1": z1})
+    same = side_ids(z0, ids)
     scale = chosen_scale(temperature, logit_scale, 0.1, z0)
     if sigma is not None:
         positive_number("sigma", sigma)
     scores = scores_of(
-        "dcl_loss", z0, z1, scale, normalize, backend, workspace, reduction, process_group
+        "dcl_loss", z0, z1, scale, normalize, backend, workspace, reduction, process_group, same
     )
     scores.check_negatives(z0)
     scores.check_same({"sigma": sigma or 0.0})
-    positive, of_rows, of_cols = scores.of_both(z0, z1)
-    of_z0 = log_sum_exp([of_rows, scores.of_itself(z0)])
-    of_z1 = log_sum_exp([of_cols, scores.of_itself(z1)])
+    positive, of_rows, of_cols = scores.of_both(z0, z1, same)
+    of_z0 = log_sum_exp([of_rows, scores.of_itself(z0, ids)])
+    of_z1 = log_sum_exp([of_cols, scores.of_itself(z1, ids)])
     if sigma is not None:
         positive = _weights(scores, z0.detach(), z1.detach(), sigma) * positive
-    return scores.reduce(torch.cat([of_z0 - positive, of_z1 - positive]), reduction)
+    losses = torch.cat([of_z0 - positive, of_z1 - positive])
+    if same is not None:
+        losses, _ = with_negatives(losses)
+    return scores.reduce(losses, reduction)
 
 
 def _weights(scores: Scores, z0: Tensor, z1: Tensor, sigma: float) -> Tensor:  # (B,)
@@ -103,9 +113,16 @@ class DCLLoss(FamilyLoss):
             positive_number("sigma", sigma)
         self.sigma = sigma
 
-    def forward(self, z0: Tensor, z1: Tensor, logit_scale: float | Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        z0: Tensor,
+        z1: Tensor,
+        logit_scale: float | Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss; see `fastclip.dcl_loss`."""
-        return dcl_loss(z0, z1, sigma=self.sigma, **self.settings(logit_scale))
+        return dcl_loss(z0, z1, sigma=self.sigma, ids=ids, **self.settings(logit_scale))
 
     def extra_repr(self) -> str:
         return f"sigma={self.sigma}, {super().extra_repr()}"

@@ -13,6 +13,7 @@ from fastclip.losses.family.inputs import checked_features, positive_scale
 from fastclip.losses.family.prepare import scores_of
 from fastclip.losses.family.teacher_sums import teacher_sums
 from fastclip.losses.family.teachers import check_same_teachers, checked_teachers, scores_of_teacher
+from fastclip.ops.side_ids import side_ids
 
 
 def distill_clip_loss(
@@ -26,6 +27,9 @@ def distill_clip_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    ids: Tensor | None = None,
+    image_ids: Tensor | None = None,
+    text_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`fastclip.clip_loss`, and the cross-entropy of the logits with those of teachers.
 
@@ -54,6 +58,10 @@ def distill_clip_loss(
         process_group: None is this process alone. With a group both losses are those of the N
             pairs of all its ranks, with exact gradients under DDP's mean: see `fastclip.clip_loss`.
             The schedule is "gather".
+        ids, image_ids, text_ids: of what is no negative in the contrastive loss, see
+            `fastclip.clip_loss`. The distillation does not look at them: its softmaxes, the
+            student's and the teachers', are over all texts and all images, because teachers say
+            what is alike. The student's softmax is then computed twice.
 
     Returns:
         contrastive_loss and distill_loss, unweighted, float32 tensors (float64 for float64
@@ -84,15 +92,20 @@ def distill_clip_loss(
     teachers = checked_teachers(
         dist_image_features, dist_text_features, dist_logit_scale, image_features
     )
+    same = side_ids(image_features, ids, image_ids=image_ids, text_ids=text_ids)
     scores = scores_of(
         "distill_clip_loss", image_features, text_features, scale, False, backend, workspace,
-        process_group=process_group,
+        process_group=process_group, ids=same,
     )  # fmt: skip
     check_same_teachers(teachers, scores)
-    contrastive = clip_loss(
-        image_features, text_features, scale, backend=backend, workspace=workspace,
-        process_group=process_group,
-    )  # fmt: skip
+    options = dict(backend=backend, workspace=workspace, process_group=process_group)
+    of_pairs = clip_loss(image_features, text_features, scale, **options)
+    contrastive = of_pairs
+    if same is not None:
+        images, texts = same
+        contrastive = clip_loss(
+            image_features, text_features, scale, image_ids=images, text_ids=texts, **options
+        )
     # Targets add up to 1: the cross-entropy with them is that with the own pair, and what other
     # targets see of the difference between the own pair's logit and theirs.
     product, row_mass, col_mass = teacher_sums(
@@ -108,7 +121,7 @@ def distill_clip_loss(
     others = (of_rows + of_cols - scores.logit_scale * product) / 2
     num_rows = torch.full_like(others, len(image_features))
     others = scores.reduce(others[None], "mean", num_rows[None])
-    return contrastive, contrastive + others.to(contrastive.dtype)
+    return contrastive, of_pairs + others.to(of_pairs.dtype)
 
 
 class DistillClipLoss(ClipLoss):
@@ -155,6 +168,10 @@ class DistillClipLoss(ClipLoss):
         dist_text_features: Tensor | Sequence[Tensor],
         dist_logit_scale: float | Tensor | Sequence[float | Tensor],
         output_dict: bool = False,
+        *,
+        ids: Tensor | None = None,
+        image_ids: Tensor | None = None,
+        text_ids: Tensor | None = None,
     ) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
         """Return both losses, or {"contrastive_loss": ..., "distill_loss": ...} if `output_dict`.
 
@@ -162,12 +179,14 @@ class DistillClipLoss(ClipLoss):
             image_features, text_features, logit_scale: (B, D), (B, D) and the student's scale.
             dist_image_features, dist_text_features, dist_logit_scale: one teacher's, or a list of
                 each with one entry per teacher; see `fastclip.distill_clip_loss`.
+            ids, image_ids, text_ids: (B,) int64, of this rank's pairs; see the function.
         """
         contrastive, distill = distill_clip_loss(
             image_features, text_features, logit_scale,
             dist_image_features, dist_text_features, dist_logit_scale,
             backend=self.backend, workspace=self.workspace,
             process_group=find_group(self.rank, self.world_size, self.process_group),
+            ids=ids, image_ids=image_ids, text_ids=text_ids,
         )  # fmt: skip
         if output_dict:
             return {"contrastive_loss": contrastive, "distill_loss": distill}

@@ -1,12 +1,14 @@
 """InfoLOOB, "leave one out bound": CLIP's loss whose denominators have no positive."""
 
+import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from fastclip.losses.family.inputs import checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
-from fastclip.losses.family.scores import log_sum_exp
+from fastclip.losses.family.scores import log_sum_exp, with_negatives
+from fastclip.ops.side_ids import side_ids
 
 
 def info_loob_loss(
@@ -20,6 +22,9 @@ def info_loob_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    ids: Tensor | None = None,
+    image_ids: Tensor | None = None,
+    text_ids: Tensor | None = None,
 ) -> Tensor:
     """The log-sum-exp of a pair's negatives minus its own score, from images to texts and back.
 
@@ -36,6 +41,10 @@ def info_loob_loss(
             1 / 30 unless there is a `logit_scale`.
         logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
         reduction: "mean" over the pairs, "sum", or "none".
+        ids, image_ids, text_ids: what is the same, as in `fastclip.clip_loss`: image i and text j
+            with one id, not a pair, are no negatives, and their score is left out. An image or a
+            text that has no negative left counts 0 in its pair's loss, with no gradient of its own,
+            and the mean, which is one over images and texts, leaves it out; over none it is 0.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
@@ -53,15 +62,21 @@ def info_loob_loss(
     image_features, text_features = checked_features(
         {"image_features": image_features, "text_features": text_features}
     )
+    same = side_ids(image_features, ids, image_ids=image_ids, text_ids=text_ids)
     scale = chosen_scale(temperature, logit_scale, 1 / 30, image_features)
     scores = scores_of(
         "info_loob_loss", image_features, text_features, scale, normalize, backend, workspace,
-        reduction, process_group,
+        reduction, process_group, same,
     )  # fmt: skip
     scores.check_negatives(image_features)
-    positive, of_images, of_texts = scores.of_both(image_features, text_features)
-    losses = (log_sum_exp([of_images]) + log_sum_exp([of_texts])) / 2 - positive
-    return scores.reduce(losses, reduction)
+    positive, of_images, of_texts = scores.of_both(image_features, text_features, same)
+    log_sums = log_sum_exp([of_images]), log_sum_exp([of_texts])
+    if same is None:
+        return scores.reduce(sum(log_sums) / 2 - positive, reduction)
+    losses, have_negatives = with_negatives(torch.stack(log_sums) - positive)  # (2, B)
+    if reduction == "mean":
+        return scores.reduce(losses.flatten(), reduction, have_negatives.flatten())
+    return scores.reduce(losses.mean(0), reduction)
 
 
 class InfoLOOBLoss(FamilyLoss):
@@ -82,6 +97,13 @@ class InfoLOOBLoss(FamilyLoss):
         image_features: Tensor,
         text_features: Tensor,
         logit_scale: float | Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        image_ids: Tensor | None = None,
+        text_ids: Tensor | None = None,
     ) -> Tensor:
         """Return the loss; see `fastclip.info_loob_loss`."""
-        return info_loob_loss(image_features, text_features, **self.settings(logit_scale))
+        return info_loob_loss(
+            image_features, text_features, ids=ids, image_ids=image_ids, text_ids=text_ids,
+            **self.settings(logit_scale),
+        )  # fmt: skip

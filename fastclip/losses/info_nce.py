@@ -7,6 +7,7 @@ from fastclip.losses.family.inputs import checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
 from fastclip.losses.family.scores import cross_entropy_of
+from fastclip.ops.side_ids import SideIds, check_all_ids, side_ids
 
 
 def info_nce_loss(
@@ -21,6 +22,10 @@ def info_nce_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    ids: Tensor | None = None,
+    query_ids: Tensor | None = None,
+    key_ids: Tensor | None = None,
+    negative_ids: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of each query's own key among the keys of others.
 
@@ -44,6 +49,14 @@ def info_nce_loss(
         process_group: None is this process alone. With a group the queries of all its processes
             are one batch, as in `fastclip.clip_loss`: the keys of all are negatives of each
             other, and `negative_keys`, of which each may have another number, are shared.
+        ids: (B,) int64, any values, on the features' device or on the CPU: of each pair, which
+            query and key it is. A key of query i's id is no negative of query i: its score is left
+            out of the sum. The own key is the positive, whatever its id. A query whose negatives
+            are all left out has a loss of 0, and no gradient. Over a group ids are those of all.
+        query_ids, key_ids: both in the place of `ids`: query i and key j are the same where
+            query_ids[i] == key_ids[j].
+        negative_ids: (K,) int64, of `negative_keys`, which are compared with `ids` or `query_ids`;
+            with these it must be given, and `key_ids` have no use.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
@@ -52,7 +65,8 @@ def info_nce_loss(
         TypeError: an argument is of the wrong kind.
         ValueError: shapes, dtypes or devices disagree, an input is empty, `temperature` and
             `logit_scale` are both given or not positive, a name is unknown, the reduction over a
-            group is not "mean", or the processes of a group disagree.
+            group is not "mean", or the processes of a group disagree. Ids are of another length,
+            dtype or device, or are not compared with anything.
         RuntimeError: as `fastclip.clip_loss`.
 
     Source:
@@ -65,17 +79,49 @@ def info_nce_loss(
     query, positive_key, negative_keys = checked_features(
         {"query": query, "positive_key": positive_key}, negative_keys=negative_keys
     )
+    same = _checked_ids(query, negative_keys, ids, query_ids, key_ids, negative_ids)
     scale = chosen_scale(temperature, logit_scale, 0.07, query)
     name = "info_nce_loss" if negative_keys is None else "info_nce_loss with negative_keys"
     scores = scores_of(
-        name, query, positive_key, scale, normalize, backend, workspace, reduction, process_group
-    )
+        name, query, positive_key, scale, normalize, backend, workspace, reduction, process_group,
+        same,
+    )  # fmt: skip
     if negative_keys is None:
-        positive, negatives = scores.of_rows(query, positive_key)
+        positive, negatives = scores.of_rows(query, positive_key, ids=same)
     else:
         positive = scores.of_pairs(query, positive_key)
-        _, negatives = scores.of_rows(query, negative_keys, paired=False)
+        _, negatives = scores.of_rows(query, negative_keys, paired=False, ids=same)
     return scores.reduce(cross_entropy_of(positive, [negatives]), reduction)
+
+
+def _checked_ids(
+    query: Tensor,
+    negative_keys: Tensor | None,
+    ids: Tensor | None,
+    query_ids: Tensor | None,
+    key_ids: Tensor | None,
+    negative_ids: Tensor | None,
+) -> SideIds | None:
+    """The ids of queries, and of the keys that are negatives."""
+    if negative_keys is None:
+        if negative_ids is not None:
+            raise ValueError("negative_ids are those of negative_keys, which are None")
+        return side_ids(query, ids, query_ids=query_ids, key_ids=key_ids)
+    if key_ids is not None:
+        raise ValueError("key_ids have no use with negative_keys, which are all negatives")
+    if ids is not None and query_ids is not None:
+        raise ValueError("ids are those of the queries: query_ids must be None with them")
+    name, of_queries = ("query_ids", query_ids) if ids is None else ("ids", ids)
+    if of_queries is None and negative_ids is None:
+        return None
+    if of_queries is None or negative_ids is None:
+        missing = "negative_ids" if negative_ids is None else "ids"
+        raise ValueError(
+            "with negative_keys, ids or query_ids are compared with negative_ids: "
+            f"{missing} is None"
+        )
+    check_all_ids({name: (of_queries, query), "negative_ids": (negative_ids, negative_keys)})
+    return SideIds(of_queries, negative_ids)
 
 
 class InfoNCELoss(FamilyLoss):
@@ -97,6 +143,14 @@ class InfoNCELoss(FamilyLoss):
         positive_key: Tensor,
         negative_keys: Tensor | None = None,
         logit_scale: float | Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        query_ids: Tensor | None = None,
+        key_ids: Tensor | None = None,
+        negative_ids: Tensor | None = None,
     ) -> Tensor:
         """Return the loss; see `fastclip.info_nce_loss`."""
-        return info_nce_loss(query, positive_key, negative_keys, **self.settings(logit_scale))
+        return info_nce_loss(
+            query, positive_key, negative_keys, ids=ids, query_ids=query_ids, key_ids=key_ids,
+            negative_ids=negative_ids, **self.settings(logit_scale),
+        )  # fmt: skip

@@ -11,6 +11,8 @@ from fastclip.backends.normalization import compute_dtype
 from fastclip.functional import clip_loss
 from fastclip.losses.family.common_rows import (
     Pair,
+    at_rows,
+    checked_ids,
     checked_modalities,
     checked_pairs,
     common_rows,
@@ -41,6 +43,7 @@ def modalities_loss(
     backend: str = "auto",
     workspace: int | None = None,
     return_pairs: bool = False,
+    ids: Tensor | Mapping[str, Tensor] | None = None,
 ) -> Tensor | tuple[Tensor, dict[Pair, PairLoss]]:
     """The mean over pairs of modalities of CLIP's loss between the samples that have both.
 
@@ -64,6 +67,10 @@ def modalities_loss(
             modalities without are of the samples 0, 1, ... of the batch.
         normalize, backend, workspace: see `fastclip.clip_loss`.
         return_pairs: also return the loss and the number of samples of each pair.
+        ids: (B,) int64, any values, on the features' device or on the CPU: of each row of every
+            modality; or name to those of each modality's rows, (B,), which must be there for all
+            modalities. In a pair (a, b) row i of a and row j of b with one id, not of one sample,
+            are no negatives of each other: see `fastclip.clip_loss`.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (); with `return_pairs` a tuple of
@@ -75,7 +82,7 @@ def modalities_loss(
             pair; modalities without indices have different B; shapes, dtypes or devices
             disagree; a mask or indices are of a modality that is not there, or both are given for
             one; indices are not different; `temperature` and `logit_scale` are both given; a pair
-            has no scale.
+            has no scale; ids are of a modality that is not there, or of some modalities only.
 
     Source:
         Girdhar et al. 2023, arXiv:2305.05665, Equation 1; the mean of both directions here.
@@ -89,11 +96,14 @@ def modalities_loss(
     """
     pairs = checked_pairs(pairs)
     features = checked_modalities(features, pairs)
-    numbers, features = numbered(features, masks or {}, indices or {})
+    ids = checked_ids(ids, features)
+    numbers, features, ids = numbered(features, masks or {}, indices or {}, ids)
     first = next(iter(features.values()))
     scales = _scales_of(pairs, temperature, logit_scale, first)
     losses = {
-        (a, b): _pair_loss(features, numbers, (a, b), scales[a, b], normalize, backend, workspace)
+        (a, b): _pair_loss(
+            features, numbers, ids, (a, b), scales[a, b], normalize, backend, workspace
+        )
         for a, b in pairs
         if a in features and b in features
     }
@@ -170,6 +180,7 @@ class ModalitiesLoss(FamilyLoss):
         masks: Mapping[str, Tensor] | None = None,
         indices: Mapping[str, Tensor] | None = None,
         return_pairs: bool = False,
+        ids: Tensor | Mapping[str, Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, dict[Pair, PairLoss]]:
         """Return the loss; see `fastclip.modalities_loss`."""
         self.refuse_several_processes()
@@ -178,7 +189,7 @@ class ModalitiesLoss(FamilyLoss):
         return modalities_loss(
             features, self.pairs, logit_scale=scales, masks=masks, indices=indices,
             normalize=self.normalize, backend=self.backend, workspace=self.workspace,
-            return_pairs=return_pairs,
+            return_pairs=return_pairs, ids=ids,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
@@ -188,6 +199,7 @@ class ModalitiesLoss(FamilyLoss):
 def _pair_loss(
     features: Mapping[str, Tensor],
     numbers: Mapping[str, Tensor | None],
+    ids: Mapping[str, Tensor | None],
     pair: Pair,
     scale: Scale,
     normalize: bool,
@@ -196,12 +208,17 @@ def _pair_loss(
 ) -> PairLoss:
     x, y = (features[name] for name in pair)
     of_x, of_y = (numbers[name] for name in pair)
+    of_sides = [ids[name] for name in pair]
     rows = common_rows(of_x, of_y, len(x), len(y))
     if rows is not None:
         x, y = x[rows[0]], y[rows[1]]
+        of_sides = [at_rows(*side) for side in zip(of_sides, rows, strict=True)]
     if len(x) == 0:
         return PairLoss(x.new_zeros((), dtype=compute_dtype(x.dtype)), 0)
-    loss = clip_loss(x, y, scale, normalize=normalize, backend=backend, workspace=workspace)
+    loss = clip_loss(
+        x, y, scale, normalize=normalize, backend=backend, workspace=workspace,
+        image_ids=of_sides[0], text_ids=of_sides[1],
+    )  # fmt: skip
     return PairLoss(loss, len(x))
 
 

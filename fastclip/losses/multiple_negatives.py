@@ -9,6 +9,7 @@ from torch.distributed import ProcessGroup
 from fastclip.losses.family.inputs import checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
+from fastclip.losses.family.ranking_ids import RankingIds, between, ranking_ids
 from fastclip.losses.family.ranking_options import RankingOptions, check_ranking, codes_of
 from fastclip.losses.family.scores import Scores, cross_entropy_of, single
 
@@ -29,6 +30,10 @@ def multiple_negatives_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    ids: Tensor | None = None,
+    query_ids: Tensor | None = None,
+    document_ids: Tensor | None = None,
+    hard_negative_ids: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Cross-entropy of each query's document among all documents and, if wanted, more.
 
@@ -60,13 +65,23 @@ def multiple_negatives_loss(
         hardness_strength: >= 0; above 0 if and only if there is a `hardness_mode`.
         logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
         reduction: "mean" over the queries, "sum", or "none".
+        ids: (B,) int64, any values, on the features' device or on the CPU: of each query and its
+            document. What is in different rows and has one id is no negative: the score of a query
+            with a document, of two queries and of two documents is left out. A query's own document
+            is right, whatever its id. Over a group ids are those of all.
+        query_ids, document_ids: both in the place of `ids`, where a query and its document may have
+            two ids.
+        hard_negative_ids: (B,) each, as many as `hard_negatives`, which are compared with queries
+            and, in doc_to_doc, with documents. A query's own hard negative too is left out if it
+            has the query's id. None leaves no hard negative out.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
 
     Raises:
         As `fastclip.info_nce_loss`; and ValueError if directions or modes are unknown or exclude
-        each other, or "hard_negatives" is asked for and there are none.
+        each other, "hard_negatives" is asked for and there are none, or `hard_negative_ids` are not
+        as many, or without other ids.
 
     Source:
         Henderson et al. 2017, arXiv:1705.00652; Li et al. 2023, arXiv:2308.03281 (the joint sum of
@@ -85,17 +100,24 @@ def multiple_negatives_loss(
     queries, *documents = checked_features(named)
     if hardness_mode == "hard_negatives" and len(documents) == 1:
         raise ValueError("hardness_mode 'hard_negatives' needs hard_negatives, got none")
+    same = ranking_ids(queries, documents[1:], ids, query_ids, document_ids, hard_negative_ids)
     scale = chosen_scale(temperature, logit_scale, 0.05, queries)
     scores = scores_of(
         "multiple_negatives_loss", queries, documents[0], scale, normalize, backend, workspace,
-        reduction, process_group,
+        reduction, process_group, same.of_pairs,
     )  # fmt: skip
-    scores.check_same({"the number of hard_negatives": len(documents) - 1, **codes_of(options)})
-    return scores.reduce(_losses(scores, queries, documents, options), reduction)
+    numbers = {"the number of hard_negatives": len(documents) - 1,
+               "whether there are hard_negative_ids": hard_negative_ids is not None}  # fmt: skip
+    scores.check_same(numbers | codes_of(options))
+    return scores.reduce(_losses(scores, queries, documents, options, same), reduction)
 
 
 def _losses(
-    scores: Scores, queries: Tensor, documents: list[Tensor], options: RankingOptions
+    scores: Scores,
+    queries: Tensor,
+    documents: list[Tensor],
+    options: RankingOptions,
+    ids: RankingIds,
 ) -> Tensor:  # (B,)
     """documents: each (B, D), the right ones first, then hard negatives."""
     harder, hard_queries, hard_documents = _harder(scores, queries, documents, options)
@@ -106,17 +128,18 @@ def _losses(
     of_cols = None
     if of_others_is_hard:
         positive = scores.of_pairs(queries, right)
-        _, of_rows = harder.of_rows(hard_queries, hard_documents[0])
+        _, of_rows = harder.of_rows(hard_queries, hard_documents[0], ids=ids.of_pairs)
     elif "doc_to_query" in parts:
-        positive, of_rows, of_cols = scores.of_both(queries, right)
+        positive, of_rows, of_cols = scores.of_both(queries, right, ids.of_pairs)
     else:
-        positive, of_rows = scores.of_rows(queries, right)
+        positive, of_rows = scores.of_rows(queries, right, ids=ids.of_pairs)
     to_doc = [of_rows]
-    for document, hard_document in zip(wrong, hard_documents[1:], strict=True):
+    for i, (document, hard_document) in enumerate(zip(wrong, hard_documents[1:], strict=True)):
+        same = between(ids.of_queries, ids.hard_negatives[i])
         own, others = (
-            harder.of_rows(hard_queries, hard_document)
+            harder.of_rows(hard_queries, hard_document, ids=same)
             if of_others_is_hard
-            else scores.of_rows(queries, document)
+            else scores.of_rows(queries, document, ids=same)
         )
         if of_own_is_hard != of_others_is_hard:
             own = (
@@ -124,15 +147,18 @@ def _losses(
                 if of_own_is_hard
                 else scores.of_pairs(queries, document)
             )
-        to_doc += [others, single(own)]
+        to_doc += [others, single(own, ids.own_are_same(i))]
     parts["query_to_doc"] = to_doc
     if "doc_to_query" in parts:
-        parts["doc_to_query"] = [of_cols or scores.of_rows(right, queries)[1]]
+        parts["doc_to_query"] = [of_cols or scores.of_rows(right, queries, ids=ids.swapped)[1]]
     if "query_to_query" in parts:
-        parts["query_to_query"] = [scores.of_itself(queries)]
+        parts["query_to_query"] = [scores.of_itself(queries, ids.of_queries)]
     if "doc_to_doc" in parts:
-        others = [scores.of_rows(right, document)[1] for document in wrong]
-        parts["doc_to_doc"] = [scores.of_itself(right), *others]
+        others = [
+            scores.of_rows(right, document, ids=between(ids.of_documents, of_document))[1]
+            for document, of_document in zip(wrong, ids.hard_negatives, strict=True)
+        ]
+        parts["doc_to_doc"] = [scores.of_itself(right, ids.of_documents), *others]
     if options.partition_mode == "joint":
         times = 2.0 if "doc_to_query" in parts else 1.0
         return cross_entropy_of(positive, [x for part in parts.values() for x in part], times)
@@ -198,10 +224,18 @@ class MultipleNegativesLoss(FamilyLoss):
         documents: Tensor,
         hard_negatives: Sequence[Tensor] = (),
         logit_scale: float | Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        query_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        hard_negative_ids: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Return the loss; see `fastclip.multiple_negatives_loss`."""
         settings = self.options._asdict() | self.settings(logit_scale)
-        return multiple_negatives_loss(queries, documents, hard_negatives, **settings)
+        return multiple_negatives_loss(
+            queries, documents, hard_negatives, ids=ids, query_ids=query_ids,
+            document_ids=document_ids, hard_negative_ids=hard_negative_ids, **settings,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         options = (f"{name}={value!r}" for name, value in self.options._asdict().items())

@@ -7,6 +7,7 @@ from fastclip.losses.family.inputs import checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
 from fastclip.losses.family.scores import cross_entropy_of
+from fastclip.ops.side_ids import side_ids
 
 
 def nt_xent_loss(
@@ -20,6 +21,7 @@ def nt_xent_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    ids: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of each view's other view among all views of the batch but itself.
 
@@ -37,6 +39,9 @@ def nt_xent_loss(
             0.5 unless there is a `logit_scale`.
         logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
         reduction: "mean" over the 2 B views, "sum", or "none".
+        ids: (B,) int64, any values, on the features' device or on the CPU: of each sample, whose
+            two views have it. Views of other samples with the same id are no negatives: their
+            scores are left out. A view without any negative has a loss of 0.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (2 B,) for "none": of the
@@ -52,13 +57,15 @@ def nt_xent_loss(
         >>> loss = fastclip.nt_xent_loss(projected, projected_of_other_crop, temperature=0.1)
     """
     z0, z1 = checked_features({"z0": z0, "z1": z1})
+    same = side_ids(z0, ids)
     scale = chosen_scale(temperature, logit_scale, 0.5, z0)
     scores = scores_of(
-        "nt_xent_loss", z0, z1, scale, normalize, backend, workspace, reduction, process_group
-    )
-    positive, of_rows, of_cols = scores.of_both(z0, z1)
-    of_z0 = cross_entropy_of(positive, [of_rows, scores.of_itself(z0)])
-    of_z1 = cross_entropy_of(positive, [of_cols, scores.of_itself(z1)])
+        "nt_xent_loss", z0, z1, scale, normalize, backend, workspace, reduction, process_group,
+        same,
+    )  # fmt: skip
+    positive, of_rows, of_cols = scores.of_both(z0, z1, same)
+    of_z0 = cross_entropy_of(positive, [of_rows, scores.of_itself(z0, ids)])
+    of_z1 = cross_entropy_of(positive, [of_cols, scores.of_itself(z1, ids)])
     return scores.reduce(cat([of_z0, of_z1]), reduction)
 
 
@@ -75,6 +82,13 @@ class NTXentLoss(FamilyLoss):
         >>> loss = fastclip.NTXentLoss(temperature=0.1)(projected, projected_of_other_crop)
     """
 
-    def forward(self, z0: Tensor, z1: Tensor, logit_scale: float | Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        z0: Tensor,
+        z1: Tensor,
+        logit_scale: float | Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss; see `fastclip.nt_xent_loss`."""
-        return nt_xent_loss(z0, z1, **self.settings(logit_scale))
+        return nt_xent_loss(z0, z1, ids=ids, **self.settings(logit_scale))

@@ -7,8 +7,9 @@ from fastclip.losses.family.inputs import checked_features, chosen_scale
 from fastclip.losses.family.key_queue import KeyQueue
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
-from fastclip.losses.family.scores import Scores, cross_entropy_of, nothing
+from fastclip.losses.family.scores import Scores, both_sides, cross_entropy_of, nothing
 from fastclip.ops import validation
+from fastclip.ops.side_ids import SideIds, check_ids
 
 
 class QueueLoss(FamilyLoss):
@@ -31,7 +32,8 @@ class QueueLoss(FamilyLoss):
     The queue begins empty. A row without any negative, as all are at the first call without
     `in_batch`, has a loss of 0 and no gradient; `enqueue` fills the queue before. A module in
     evaluation mode (`loss.eval()`) leaves the queue as it is. The state dict has the keys, where
-    the next one goes and how many there are: a loss that is loaded goes on to the bit.
+    the next one goes and how many there are: a loss that is loaded goes on to the bit. With
+    `with_ids` it has the keys' ids too, and only such a loss can be loaded from it.
 
     Args:
         dim: D of the keys.
@@ -40,6 +42,9 @@ class QueueLoss(FamilyLoss):
             logit_scale.
         symmetric: whether there are two directions, and two queues.
         in_batch: whether the keys of the batch's other rows are negatives too.
+        with_ids: whether each call has `ids`, one for each pair, which are kept with the keys: a
+            key of the queue, or of another row, that has a query's id is no negative of it, and
+            its score is left out.
         options: `normalize`, `reduction`, `backend` and `workspace`, see
             `fastclip.info_nce_loss`; `process_group` and `world_size`, see `fastclip.NTXentLoss`.
             All processes of a group put the keys of all into their queues, which stay the same.
@@ -64,12 +69,14 @@ class QueueLoss(FamilyLoss):
         *,
         symmetric: bool = False,
         in_batch: bool = False,
+        with_ids: bool = False,
         **options,
     ) -> None:
         super().__init__(temperature, **options)
         self.in_batch = in_batch
-        self.queue = KeyQueue(dim, size)
-        self.reverse_queue = KeyQueue(dim, size) if symmetric else None
+        self.with_ids = with_ids
+        self.queue = KeyQueue(dim, size, with_ids)
+        self.reverse_queue = KeyQueue(dim, size, with_ids) if symmetric else None
 
     def forward(
         self,
@@ -78,6 +85,8 @@ class QueueLoss(FamilyLoss):
         reverse_query: Tensor | None = None,
         reverse_key: Tensor | None = None,
         logit_scale: float | Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
     ) -> Tensor:
         """Return the loss, float32 (float64 for float64 features), () or (B,); then enqueue.
 
@@ -87,11 +96,13 @@ class QueueLoss(FamilyLoss):
                 it wants one.
             reverse_query, reverse_key: (B, D), of the other direction; with `symmetric` only.
             logit_scale: number or one-element tensor, > 0, in the place of 1 / temperature.
+            ids: (B,) int64, any values, on the features' device or on the CPU: of each query and
+                its key, in both directions; with `with_ids` only.
 
         Raises:
             TypeError, ValueError: as `fastclip.info_nce_loss`; D is not the queue's; features of
-                the other direction are there without `symmetric`, or are not with it; the queues of
-                a group's processes are not equally full.
+                the other direction are there without `symmetric`, or are not with it; so are ids
+                and `with_ids`; the queues of a group's processes are not equally full.
         """
         settings = self.settings(logit_scale)
         named = {"query": query, "key": key}
@@ -106,26 +117,32 @@ class QueueLoss(FamilyLoss):
         validation.check_alike(
             ("query", features[0]), ("the queue", self.queue.kept(features[0])), same_length=False
         )
+        self._check_ids(ids, features[0])
+        same = both_sides(ids)
         scale = chosen_scale(self.temperature, logit_scale, 0.07, features[0])
         scores = scores_of(
             "QueueLoss", features[0], features[1], scale, self.normalize, self.backend,
-            self.workspace, self.reduction, settings["process_group"],
+            self.workspace, self.reduction, settings["process_group"], same,
         )  # fmt: skip
         of_queue = {"size": len(self.queue.keys), "num_kept": self.queue.num_kept}
         scores.check_same({**of_queue, "cursor": self.queue.cursor, "in_batch": self.in_batch,
                            "symmetric": len(queues) == 2})  # fmt: skip
         pairs = list(zip(features[::2], features[1::2], queues, strict=True))
-        losses = sum(self._losses(scores, *pair) for pair in pairs) / len(pairs)
+        losses = sum(self._losses(scores, *pair, same) for pair in pairs) / len(pairs)
         loss = scores.reduce(losses, self.reduction)
         if self.training:
+            of_everyone = None if ids is None else scores.of_everyone(ids.to(features[0].device))
             for _, keys, queue in pairs:
-                queue.put(scores.of_everyone(scores.prepared(keys.detach())))
+                queue.put(scores.of_everyone(scores.prepared(keys.detach())), of_everyone)
         return loss
 
-    def enqueue(self, key: Tensor, reverse_key: Tensor | None = None) -> None:
+    def enqueue(
+        self, key: Tensor, reverse_key: Tensor | None = None, ids: Tensor | None = None
+    ) -> None:
         """Put in keys (B, D) without a loss, for both directions with `symmetric`.
 
-        Nothing is sent to other processes: each must be given the same keys.
+        Their `ids` (B,) are given with `with_ids`. Nothing is sent to other processes: each must be
+        given the same keys.
 
         Raises:
             TypeError, ValueError: as a call of the loss.
@@ -137,19 +154,36 @@ class QueueLoss(FamilyLoss):
         queues = [self.queue, self.reverse_queue][: len(features)]
         for keys, queue in zip(features, queues, strict=True):
             validation.check_alike(("key", keys), ("the queue", queue.kept(keys)), False)
+        self._check_ids(ids, features[0])
         for keys, queue in zip(features, queues, strict=True):
-            queue.put(prepared_rows(keys.detach(), self.normalize))
+            queue.put(prepared_rows(keys.detach(), self.normalize), ids)
 
-    def _losses(self, scores: Scores, query: Tensor, key: Tensor, queue: KeyQueue) -> Tensor:
+    def _check_ids(self, ids: Tensor | None, features: Tensor) -> None:
+        if ids is None:
+            if self.with_ids:
+                raise ValueError("ids must be given to a QueueLoss with with_ids=True, got None")
+            return
+        if not self.with_ids:
+            raise ValueError(
+                "ids need a QueueLoss with with_ids=True, whose queue has those of keys"
+            )
+        check_ids("ids", ids, features)
+
+    def _losses(
+        self, scores: Scores, query: Tensor, key: Tensor, queue: KeyQueue, ids: SideIds | None
+    ) -> Tensor:
         if self.in_batch:
-            positive, of_batch = scores.of_rows(query, key)
+            positive, of_batch = scores.of_rows(query, key, ids=ids)
         else:
             positive = scores.of_pairs(query, key)
             of_batch = nothing(positive)
         parts = [of_batch]
         if queue.num_kept > 0:
-            parts.append(scores.of_shared(query, queue.kept(query)))
+            if ids is not None:
+                ids = SideIds(ids.rows.to(query.device), queue.kept_ids())
+            parts.append(scores.of_shared(query, queue.kept(query), ids))
         return cross_entropy_of(positive, parts)
 
     def extra_repr(self) -> str:
-        return f"in_batch={self.in_batch}, {super().extra_repr()}"
+        with_ids = "with_ids=True, " if self.with_ids else ""
+        return f"in_batch={self.in_batch}, {with_ids}{super().extra_repr()}"

@@ -8,7 +8,8 @@ from torch import Tensor
 from fastclip.losses.family.inputs import check_labels, checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
-from fastclip.losses.family.scores import log_sum_exp
+from fastclip.losses.family.scores import Scores, log_sum_exp
+from fastclip.ops.side_ids import SideIds, num_same, side_ids
 
 
 class SogCLRLoss(FamilyLoss):
@@ -25,6 +26,12 @@ class SogCLRLoss(FamilyLoss):
     g_i / u_i for log u_i, u_i a constant, which needs no large batch; in t it is that of the
     formula. What is kept is log u_i, which cannot overflow: 8 bytes per sample in float32. The
     scores of a batch are never held: extra memory is O(B D).
+
+    With ids, g_i is the mean over the negatives of i alone, that is over the other texts (or
+    images) of the batch whose id is not i's: B - 1 less the number of those. So it estimates the
+    mean over all negatives of the data set, however many of them a batch has. An image or text
+    that has no negative in a batch has no g_i there: its u_i stays as it was, and it is left out of
+    the mean, without a gradient; the mean over none is 0.
 
     A module in evaluation mode (`loss.eval()`) computes the same and keeps nothing of it. The state
     dict has `log_u` (2, num_samples), of images and of texts, -inf for a sample that was not met: a
@@ -82,6 +89,10 @@ class SogCLRLoss(FamilyLoss):
         text_features: Tensor,
         indices: Tensor,
         logit_scale: float | Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        image_ids: Tensor | None = None,
+        text_ids: Tensor | None = None,
     ) -> Tensor:
         """Return the loss (), float32 (float64 for float64 features); then keep the averages.
 
@@ -91,6 +102,8 @@ class SogCLRLoss(FamilyLoss):
             indices: (B,) int64, which sample each pair is: 0 <= index < num_samples. They are
                 checked: on a GPU that waits for the device, unless they are on the CPU.
             logit_scale: number or one-element tensor, > 0, in the place of 1 / temperature.
+            ids, image_ids, text_ids: (B,) int64, of what is the same and no negative; see
+                `fastclip.clip_loss`.
 
         Raises:
             TypeError, ValueError: as `fastclip.info_nce_loss`; `indices` are of another length or
@@ -102,31 +115,43 @@ class SogCLRLoss(FamilyLoss):
             {"image_features": image_features, "text_features": text_features}
         )
         self._check_indices(indices, image_features)
+        same = side_ids(image_features, ids, image_ids=image_ids, text_ids=text_ids)
         scale = chosen_scale(self.temperature, logit_scale, 0.07, image_features)
         scores = scores_of(
             "SogCLRLoss", image_features, text_features, scale, self.normalize, self.backend,
-            self.workspace, process_group=group,
+            self.workspace, process_group=group, ids=same,
         )  # fmt: skip
         num_others = scores.check_negatives(image_features) - 1
         num_samples = self.log_u.shape[1]
         scores.check_same({"num_samples": num_samples, "gamma": self.gamma, "rho": self.rho})
         all_indices = scores.of_everyone(indices.to(image_features.device))
         has_repeats = _has_repeats(all_indices if group is not None else indices)
-        positive, *of_sides = scores.of_both(image_features, text_features)
+        positive, *of_sides = scores.of_both(image_features, text_features, same)
         log_sums = torch.stack([log_sum_exp([part]) for part in of_sides])  # (2, B)
-        log_g = log_sums - positive - math.log(num_others)
+        num_negatives = torch.full_like(log_sums, num_others, dtype=torch.int64)
+        if same is not None:
+            num_negatives -= _num_same(scores, same, log_sums.device)
+        has_g = num_negatives > 0
+        log_g = log_sums - positive - num_negatives.clamp(min=1).to(log_sums.dtype).log()
+        known = log_g.detach().masked_fill(~has_g, float("-inf"))
         if has_repeats:
             samples, means, places = _log_means(
-                scores.of_everyone(log_g.detach().T.contiguous()).T, all_indices
+                scores.of_everyone(known.T.contiguous()).T, all_indices
             )
             of_samples = self._averaged(means, samples)
             log_u = of_samples[:, places[scores.start : scores.start + len(indices)]]
         else:
-            log_u = self._averaged(log_g.detach(), indices)
-        # g / u is 1 / gamma at most, of a sample that is not repeated.
-        ratio = (log_g - log_u).exp()
-        of_pairs = (log_u + (ratio - ratio.detach())).mean(0)
-        loss = (self.rho + scores.reduce(of_pairs, "mean")) / scores.logit_scale
+            log_u = self._averaged(known, indices)
+        # g / u is 1 / gamma at most, of a sample that is not repeated. Without a g it is 1, unused.
+        log_g, used = (x.where(has_g, x.new_zeros(())) for x in (log_g, log_u))
+        ratio = (log_g - used).exp()
+        estimates = used + (ratio - ratio.detach())
+        if same is None:
+            mean = scores.reduce(estimates.mean(0), "mean")
+        else:
+            estimates = estimates.where(has_g, estimates.new_zeros(()))
+            mean = scores.reduce(estimates.flatten(), "mean", has_g.flatten())
+        loss = (self.rho + mean) / scores.logit_scale
         if self.training:
             if not has_repeats:
                 samples = all_indices
@@ -135,11 +160,13 @@ class SogCLRLoss(FamilyLoss):
         return loss
 
     def _averaged(self, log_g: Tensor, indices: Tensor) -> Tensor:  # (2, B)
+        """log u of samples; as it was where log g is -inf, and there is no g."""
         last = self.log_u[:, indices.to(self.log_u.device)].to(log_g.dtype)
         log_share = math.log(self.gamma)
         log_rest = math.log1p(-self.gamma) if self.gamma < 1 else float("-inf")
         averaged = torch.logaddexp(log_rest + last, log_share + log_g)
-        return torch.where(last == float("-inf"), log_g, averaged)
+        is_first, has_none = last == float("-inf"), log_g == float("-inf")
+        return torch.where(has_none, last, torch.where(is_first, log_g, averaged))
 
     def _check_gamma(self) -> None:
         if not 0 < self.gamma <= 1:
@@ -163,6 +190,15 @@ class SogCLRLoss(FamilyLoss):
         )
 
 
+def _num_same(scores: Scores, ids: SideIds, device: torch.device) -> Tensor:
+    """How many negatives each image, and each text, has lost, (2, B)."""
+    images, texts = (x.to(device) for x in ids)
+    all_images, all_texts = (scores.of_everyone(x) for x in (images, texts))
+    return torch.stack((
+        num_same(SideIds(images, texts), all_texts), num_same(SideIds(texts, images), all_images)
+    ))  # fmt: skip
+
+
 def _has_repeats(indices: Tensor) -> bool:
     ordered = indices.sort().values
     return bool((ordered[1:] == ordered[:-1]).any())
@@ -170,10 +206,12 @@ def _has_repeats(indices: Tensor) -> bool:
 
 def _log_means(logs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The samples (U,), the log of the mean of the exponentials of each, (2, U), and the place of
-    each index among the samples, (N,); `logs` are (2, N)."""
-    samples, places, counts = indices.unique(return_inverse=True, return_counts=True)
+    each index among the samples, (N,); `logs` are (2, N). An exponential of 0 is none."""
+    samples, places = indices.unique(return_inverse=True)
     rows = places.expand_as(logs)
-    least = logs.new_full((2, len(samples)), float("-inf"))
-    largest = least.scatter_reduce(1, rows, logs, "amax")
-    totals = torch.zeros_like(largest).scatter_add(1, rows, (logs - largest[:, places]).exp())
-    return samples, largest + (totals / counts).log(), places
+    zeros = logs.new_zeros((2, len(samples)))
+    largest = torch.full_like(zeros, float("-inf")).scatter_reduce(1, rows, logs, "amax")
+    largest = largest.masked_fill(largest == float("-inf"), 0.0)
+    totals = zeros.scatter_add(1, rows, (logs - largest[:, places]).exp())
+    counts = zeros.scatter_add(1, rows, (logs > float("-inf")).to(logs.dtype))
+    return samples, largest + (totals / counts.clamp(min=1)).log(), places

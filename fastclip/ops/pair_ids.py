@@ -18,6 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastclip.ops.side_ids import SideIds as SideIds
+from fastclip.ops.side_ids import check_ids as check_ids
+from fastclip.ops.side_ids import interval_of as interval_of
+from fastclip.ops.side_ids import num_same, side_ids
 from fastclip.rectangle import Interval, Rectangle
 
 POSITIVES = ("pairs", "ids")
@@ -59,52 +63,18 @@ def pair_ids(
             others, or one of these without the other; `positives` is unknown, or "ids" without any.
     """
     checked_positives(positives)
-    if ids is not None:
-        if image_ids is not None or text_ids is not None:
-            raise ValueError(
-                "ids are those of images and texts: image_ids and text_ids must be None with them"
-            )
-        check_ids("ids", ids, features)
-        return PairIds(ids, ids, positives == "ids")
-    if image_ids is None and text_ids is None:
+    found = side_ids(features, ids, image_ids=image_ids, text_ids=text_ids)
+    if found is None:
         if positives == "ids":
             raise ValueError("positives='ids' needs ids, or image_ids and text_ids")
         return None
-    if image_ids is None or text_ids is None:
-        missing = "image_ids" if image_ids is None else "text_ids"
-        raise ValueError(f"image_ids and text_ids are compared with each other: {missing} is None")
-    check_ids("image_ids", image_ids, features)
-    check_ids("text_ids", text_ids, features)
-    if image_ids.device != text_ids.device:
-        raise ValueError(
-            f"image_ids and text_ids must be on one device, got {image_ids.device} and "
-            f"{text_ids.device}"
-        )
-    return PairIds(image_ids, text_ids, positives == "ids")
+    return PairIds(*found, positives == "ids")
 
 
 def checked_positives(positives: str) -> str:
     if positives not in POSITIVES:
         raise ValueError(f"positives must be one of {POSITIVES}, got {positives!r}")
     return positives
-
-
-def check_ids(name: str, ids: Tensor, features: Tensor) -> None:
-    """Raise if `ids` is not (B,) int64, on the device of `features` (B, D) or on the CPU."""
-    if not isinstance(ids, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(ids).__name__}")
-    if ids.shape != features.shape[:1]:
-        raise ValueError(
-            f"{name} must have shape ({len(features)},), one for each row of the features, "
-            f"got {tuple(ids.shape)}"
-        )
-    if ids.dtype != torch.int64:
-        raise ValueError(f"{name} must be int64, got {ids.dtype}")
-    if ids.device != features.device and ids.device.type != "cpu":
-        raise ValueError(
-            f"{name} must be on the features' device {features.device} or on the CPU, "
-            f"got {ids.device}"
-        )
 
 
 def same_pairs(ids: PairIds, all_texts: Tensor | None = None) -> Tensor:
@@ -114,43 +84,28 @@ def same_pairs(ids: PairIds, all_texts: Tensor | None = None) -> Tensor:
         ids: of a batch, or of the pairs of this process.
         all_texts: (N,), the ids of the texts of all processes; None if there is no other.
     """
-    texts = ids.texts if all_texts is None else all_texts
-    begin, end = interval_of(ids.images, texts.sort().values)
-    return (end - begin).sum() - (ids.images == ids.texts).sum()
-
-
-def interval_of(row_ids: Tensor, sorted_col_ids: Tensor) -> Interval:
-    """The columns that have each row's id, (M,) int32 twice, where those are in order."""
-    begin = torch.searchsorted(sorted_col_ids, row_ids, out_int32=True)
-    end = torch.searchsorted(sorted_col_ids, row_ids, out_int32=True, right=True)
-    return Interval(begin, end)
-
-
-class SideIds(NamedTuple):
-    """The ids of the rows and columns of a rectangle, on the features' device; columns in order."""
-
-    rows: Tensor  # (M,) int64
-    cols: Tensor  # (N,) int64
+    return num_same(SideIds(ids.images, ids.texts), all_texts).sum()
 
 
 @dataclass(frozen=True)
 class InOrder:
-    """A square in the order of the ids of its columns, and the way back.
+    """A rectangle in the order of the ids of its columns, and the way back.
 
-    rectangle: the square; what is the same is left out of it.
-    ids: those of its rows and columns.
-    order: (B,), which of the caller's pairs stands where; None if all are in their places.
+    rectangle: what is the same is left out of it.
+    ids: those of its rows and columns, on the features' device, columns in order; or None, and
+        nothing is left out.
+    order: (M,), which of the caller's rows stands where; None if all are in their places.
     """
 
     rectangle: Rectangle
-    ids: SideIds
+    ids: SideIds | None
     order: Tensor | None
 
-    def restored(self, of_pairs: Tensor) -> Tensor:
-        """Numbers of the pairs, (..., B), in the caller's order."""
+    def restored(self, of_rows: Tensor) -> Tensor:
+        """Numbers of the rows, or of pairs, (..., M), in the caller's order."""
         if self.order is None:
-            return of_pairs
-        return of_pairs.index_select(-1, self.order.argsort())
+            return of_rows
+        return of_rows.index_select(-1, self.order.argsort())
 
 
 def in_order(square: Rectangle, row_ids: Tensor, col_ids: Tensor) -> InOrder:
@@ -160,18 +115,39 @@ def in_order(square: Rectangle, row_ids: Tensor, col_ids: Tensor) -> InOrder:
         square: of pairs on the main diagonal.
         row_ids, col_ids: (B,) int64, both on the features' device or both on the CPU.
     """
-    device = square.rows.device
     rows, cols, order = square.rows, square.cols, None
     if not _are_known_to_be_in_order(col_ids):
         are_one = row_ids is col_ids
         col_ids, order = col_ids.sort(stable=True)
         row_ids = col_ids if are_one else row_ids.index_select(0, order)
-        order = order.to(device, non_blocking=True)
+        order = order.to(rows.device, non_blocking=True)
         rows, cols = (x.index_select(0, order) for x in (rows, cols))
+    return _without_same(square._replace(rows=rows, cols=cols), row_ids, col_ids, order)
+
+
+def in_order_apart(rectangle: Rectangle, row_ids: Tensor, col_ids: Tensor) -> InOrder:
+    """`in_order` of a rectangle without pairs: each side is put in the order of its own ids."""
+    rows, row_ids, order = _in_own_order(rectangle.rows, row_ids)
+    cols, col_ids, _ = _in_own_order(rectangle.cols, col_ids)
+    return _without_same(rectangle._replace(rows=rows, cols=cols), row_ids, col_ids, order)
+
+
+def _in_own_order(features: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    if _are_known_to_be_in_order(ids):
+        return features, ids, None
+    ids, order = ids.sort(stable=True)
+    order = order.to(features.device, non_blocking=True)
+    return features.index_select(0, order), ids, order
+
+
+def _without_same(
+    rectangle: Rectangle, row_ids: Tensor, col_ids: Tensor, order: Tensor | None
+) -> InOrder:
     known = row_ids, col_ids, *interval_of(row_ids, col_ids)
+    device = rectangle.rows.device
     row_ids, col_ids, *excluded = (x.to(device, non_blocking=True) for x in known)
-    rectangle = square._replace(rows=rows, cols=cols, excluded=Interval(*excluded))
-    return InOrder(rectangle, SideIds(row_ids, col_ids), order)
+    excluded = Interval(*excluded)
+    return InOrder(rectangle._replace(excluded=excluded), SideIds(row_ids, col_ids), order)
 
 
 def _are_known_to_be_in_order(ids: Tensor) -> bool:

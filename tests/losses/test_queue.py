@@ -129,6 +129,65 @@ def test_a_loss_that_was_loaded_goes_on_to_the_bit(dtype, tmp_path):
         assert one.dtype == other.dtype and torch.equal(one, other)
 
 
+def same_as(ids, others):
+    return ids[:, None] == others
+
+
+def test_keys_in_the_queue_keep_their_ids():
+    """Over calls that wrap: of a batch, only keys of other ids are negatives."""
+    features = views(1, 60, D)[0]
+    ids = torch.randint(0, 5, (60,), generator=torch.Generator().manual_seed(1)) * 2**40
+    loss = made(size=7, symmetric=True, with_ids=True, backend="reference").train()
+    put = 0
+    for size in (3, 5, 9, 2, 7):
+        batch, of_batch = features[put : put + size], ids[put : put + size]
+        kept, of_kept = features[:put][-7:], ids[:put][-7:]
+        scores = 5.0 * unit(batch) @ unit(kept).T
+        scores = scores.masked_fill(same_as(of_batch, of_kept), float("-inf"))
+        own = torch.full((size, 1), 5.0, dtype=scores.dtype)
+        expected = (torch.cat([own, scores], 1).logsumexp(1) - 5.0).mean()
+        found = loss(batch, batch, batch, batch, logit_scale=5.0, ids=of_batch)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        put += size
+        for queue in (loss.queue, loss.reverse_queue):
+            assert torch.equal(queue.kept_ids().sort().values, ids[:put][-7:].sort().values)
+
+
+def test_a_queue_with_ids_goes_on_to_the_bit_and_takes_no_other_state(tmp_path):
+    batches = [(*(x.float() for x in views(2, size, D)), torch.arange(size)) for size in (5, 9, 30)]
+    options = dict(size=21, dtype=torch.float32, backend="reference")
+    loss = made(with_ids=True, **options).train()
+    loss(*batches[0][:2], ids=batches[0][2])
+    torch.save(loss.state_dict(), tmp_path / "state.pt")
+    resumed = made(with_ids=True, **options).bfloat16().float().train()  # ids are not rounded
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    resumed.load_state_dict(state)
+    for *batch, ids in batches[1:]:
+        assert torch.equal(loss(*batch, ids=ids), resumed(*batch, ids=ids))
+    assert state["queue.ids"].dtype == torch.int64
+    assert "queue.ids" not in made(**options).state_dict()
+    with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "queue\.ids"'):
+        made(**options).load_state_dict(state)
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "queue\.ids"'):
+        made(with_ids=True, **options).load_state_dict(made(**options).state_dict())
+
+
+def test_ids_are_given_to_a_queue_that_has_them_and_to_no_other():
+    x, ids = torch.ones(4, D), torch.arange(4)
+    loss, without = fastclip.QueueLoss(D, K, with_ids=True), fastclip.QueueLoss(D, K)
+    assert "with_ids=True" in repr(loss) and "with_ids" not in repr(without)
+    for call in (lambda: loss(x, x), lambda: loss.enqueue(x)):
+        with pytest.raises(ValueError, match="ids must be given to a QueueLoss with with_ids=True"):
+            call()
+    for call in (lambda: without(x, x, ids=ids), lambda: without.enqueue(x, ids=ids)):
+        with pytest.raises(ValueError, match="ids need a QueueLoss with with_ids=True"):
+            call()
+    for call in (lambda: loss(x, x, ids=ids[1:]), lambda: loss.enqueue(x, ids=ids[1:])):
+        with pytest.raises(ValueError, match=r"ids must have shape \(4,\)"):
+            call()
+    assert loss.queue.num_kept == without.queue.num_kept == 0
+
+
 def test_a_state_of_another_queue_is_refused():
     state = made().state_dict()
     with pytest.raises(RuntimeError, match=r"size mismatch for queue\.keys"):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fastclip.losses.family.inputs import check_labels, checked_features
 from fastclip.ops import validation
+from fastclip.ops.side_ids import check_all_ids, check_ids
 
 Pair = tuple[str, str]
 
@@ -62,9 +63,16 @@ def checked_modalities(features: Mapping[str, Tensor], pairs: Sequence[Pair]) ->
 
 
 def numbered(
-    features: Mapping[str, Tensor], masks: Mapping[str, Tensor], indices: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor | None], dict[str, Tensor]]:
-    """The numbers of the samples that each modality has, increasing or None for all, and these."""
+    features: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    indices: Mapping[str, Tensor],
+    ids: Mapping[str, Tensor | None],
+) -> tuple[dict[str, Tensor | None], dict[str, Tensor], dict[str, Tensor | None]]:
+    """The numbers of the samples that each modality has, increasing or None for all, and these.
+
+    Returns:
+        numbers, features, ids: of the samples that are there, in the order of numbers.
+    """
     for name in (*masks, *indices):
         if name not in features:
             raise ValueError(f"there are masks or indices, but no features, of {name!r}")
@@ -73,15 +81,40 @@ def numbered(
     whole = [(name, x) for name, x in features.items() if name not in indices]
     for other in whole[1:]:
         validation.check_alike(whole[0], other)
-    numbers, found = dict.fromkeys(features), dict(features)
+    numbers, found, found_ids = dict.fromkeys(features), dict(features), dict(ids)
     for name, mask in masks.items():
         check_labels(f"masks[{name!r}]", mask, features[name], torch.bool)
         numbers[name] = mask.nonzero()[:, 0]
         found[name] = features[name][numbers[name]]
+        found_ids[name] = at_rows(ids[name], numbers[name])
     for name, of_samples in indices.items():
         check_labels(f"indices[{name!r}]", of_samples, features[name])
         numbers[name], order = of_samples.sort()
         if (numbers[name][1:] == numbers[name][:-1]).any():
             raise ValueError(f"indices[{name!r}] must be different, but one is there twice")
         found[name] = features[name][order]
-    return numbers, found
+        found_ids[name] = at_rows(ids[name], order)
+    return numbers, found, found_ids
+
+
+def at_rows(ids: Tensor | None, rows: Tensor) -> Tensor | None:
+    """The ids of some rows, if there are any, on the device of `rows`."""
+    return None if ids is None else ids.to(rows.device)[rows]
+
+
+def checked_ids(
+    ids: Tensor | Mapping[str, Tensor] | None, features: Mapping[str, Tensor]
+) -> dict[str, Tensor | None]:
+    """The ids of each modality's rows, or None; raise if they are wrong or of some only."""
+    if ids is None:
+        return dict.fromkeys(features)
+    if not isinstance(ids, Mapping):
+        for x in features.values():
+            check_ids("ids", ids, x)
+        return dict.fromkeys(features, ids)
+    for name in (*ids, *features):
+        if name not in features or name not in ids:
+            there, missing = ("ids", "features") if name in ids else ("features", "ids")
+            raise ValueError(f"there are {there}, but no {missing}, of {name!r}")
+    check_all_ids({f"ids[{name!r}]": (ids[name], x) for name, x in features.items()})
+    return {name: ids[name] for name in features}

@@ -7,17 +7,20 @@ from torch import Tensor, nn
 class KeyQueue(nn.Module):
     """The last `size` keys that were put in, whose dtype and device are those of the module.
 
-    The state dict has `keys` (size, dim) and, as the extra state, where the next key goes and how
-    many there are. It is complete: a queue that is loaded goes on to the bit.
+    The state dict has `keys` (size, dim), their `ids` (size,) if they have some and, as the extra
+    state, where the next key goes and how many there are. It is complete: a queue that is loaded
+    goes on to the bit. A queue with ids and one without do not take each other's state.
 
     Args:
         dim: D of a key.
         size: how many keys are kept.
+        with_ids: whether each key has an id, int64.
     """
 
     keys: Tensor
+    ids: Tensor | None
 
-    def __init__(self, dim: int, size: int) -> None:
+    def __init__(self, dim: int, size: int, with_ids: bool = False) -> None:
         super().__init__()
         for name, value in (("dim", dim), ("size", size)):
             if isinstance(value, bool) or not isinstance(value, int):
@@ -25,6 +28,8 @@ class KeyQueue(nn.Module):
             if value < 1:
                 raise ValueError(f"{name} must be >= 1, got {value}")
         self.register_buffer("keys", torch.zeros(size, dim))
+        ids = torch.zeros(size, dtype=torch.int64) if with_ids else None
+        self.register_buffer("ids", ids)
         self.cursor = 0
         self.num_kept = 0
 
@@ -32,8 +37,12 @@ class KeyQueue(nn.Module):
         """The keys, (num_kept, D), in the dtype of `like`; it does not matter which is which."""
         return self.keys[: self.num_kept].to(like.dtype)
 
-    def put(self, keys: Tensor) -> None:
-        """Put in the rows of `keys` (B, D), in the place of the oldest."""
+    def kept_ids(self) -> Tensor:
+        """Those of the keys, (num_kept,), in their order."""
+        return self.ids[: self.num_kept]
+
+    def put(self, keys: Tensor, ids: Tensor | None = None) -> None:
+        """Put in the rows of `keys` (B, D), in the place of the oldest; with ids (B,) of them."""
         size = len(self.keys)
         keys = keys.detach()
         first = self.cursor + max(0, len(keys) - size)
@@ -41,6 +50,8 @@ class KeyQueue(nn.Module):
         newest = keys[-size:].to(self.keys.dtype)
         # Into a copy: the backward of the loss may still need the keys that it was computed with.
         self.keys = self.keys.index_copy(0, places, newest)
+        if self.ids is not None:
+            self.ids = self.ids.index_copy(0, places, ids[-size:].to(self.ids.device))
         self.cursor = (self.cursor + len(keys)) % size
         self.num_kept = min(size, self.num_kept + len(keys))
 

@@ -15,10 +15,13 @@ from torch.distributed import ProcessGroup
 from fastclip.distributed import gather
 from fastclip.distributed.agreement import Ranks, agree
 from fastclip.distributed.exchange import gather_rows, of_all_ranks, sum_over_ranks
-from fastclip.losses.family.scores import Scores
-from fastclip.ops.dispatch import resolve_backend
-from fastclip.ops.merge import Statistics
-from fastclip.rectangle import Diagonal, Rectangle
+from fastclip.losses.family.scores import Scores, both_sides, in_order_of
+from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.ops.dispatch import plan, resolve_backend
+from fastclip.ops.merge import Statistics, merge
+from fastclip.ops.pair_ids import PairIds
+from fastclip.ops.side_ids import SideIds
+from fastclip.rectangle import ROWS, Rectangle
 
 
 # Collectives have no place in a graph of torch.compile: it breaks here, and in each method.
@@ -32,6 +35,7 @@ def scores_over_ranks(
     backend: str,
     workspace: int | None,
     group: ProcessGroup,
+    ids: SideIds | None,
 ) -> Scores:
     """The scores of a loss that all processes of `group` call; each is told who takes part.
 
@@ -39,11 +43,12 @@ def scores_over_ranks(
         ValueError: on every process, if they differ in anything but their number of rows.
     """
     # An objection is raised before the other ranks wait for this one.
-    chosen = resolve_backend(backend, features[0])
+    chosen = resolve_backend(backend, features[0], leaves_out=ids is not None)
     own = Rectangle(*features, logit_scale, None, normalize=normalize)
     ranks = agree(
         group, loss, "gather", own, given_scale, 0.0,
         chosen=chosen if backend == "auto" else None,
+        ids=None if ids is None else PairIds(*ids),
     )  # fmt: skip
     return ScoresOverRanks(logit_scale, normalize, ranks.backend or chosen, workspace, ranks)
 
@@ -59,22 +64,46 @@ class ScoresOverRanks(Scores):
         return self.ranks.start
 
     @torch.compiler.disable
-    def of_rows(self, rows: Tensor, cols: Tensor, paired: bool = True) -> tuple[Tensor, Statistics]:
+    def of_rows(
+        self, rows: Tensor, cols: Tensor, paired: bool = True, ids: SideIds | None = None
+    ) -> tuple[Tensor, Statistics]:
         if paired:
-            return self._of_rows(rows, gather_rows(cols, self.ranks), Diagonal(self.ranks.start))
+            return self._of_own_rows(rows, cols, ids)
         sizes = of_all_ranks(torch.tensor(len(cols), device=cols.device), self.ranks).tolist()
         of_cols = dataclasses.replace(self.ranks, sizes=tuple(sizes))
-        return self._of_rows(rows, gather_rows(cols, of_cols), None)
+        if ids is not None:
+            own = ids.cols.to(cols.device)
+            ids = SideIds(ids.rows.to(cols.device), gather_rows(own, of_cols))
+        return self._of_rows(rows, gather_rows(cols, of_cols), False, ids)
+
+    def _of_own_rows(
+        self, rows: Tensor, cols: Tensor, ids: SideIds | None
+    ) -> tuple[Tensor, Statistics]:
+        """Of pairs: where there are ids, a rectangle for each owner of columns."""
+        here = in_order_of(self._square(rows, cols)._replace(sides=ROWS), ids)
+        whole, parts = gather.with_all_columns(here.rectangle, here.ids, self.ranks)
+        call = plan("contrastive_lse", self.backend, whole, self.workspace)
+        positives, shifts, totals = zip(
+            *(contrastive_lse(part, call)[:3] for part in parts), strict=True
+        )
+        statistics = list(zip(shifts, totals, strict=True))
+        of_rows = statistics[0] if len(parts) == 1 else merge(statistics)
+        # A row's pair is in one part, and 0 in all others.
+        return here.restored(sum(positives)), tuple(map(here.restored, of_rows))
 
     @torch.compiler.disable
-    def of_both(self, rows: Tensor, cols: Tensor) -> tuple[Tensor, Statistics, Statistics]:
-        positive, shift, total = gather.softmax_statistics(
-            self._rectangle(rows, cols, None), None, self.ranks, self.backend, self.workspace, False
+    def of_both(
+        self, rows: Tensor, cols: Tensor, ids: SideIds | None = None
+    ) -> tuple[Tensor, Statistics, Statistics]:
+        here = in_order_of(self._square(rows, cols), ids)
+        positive, *statistics = gather.softmax_statistics(
+            here.rectangle, here.ids, self.ranks, self.backend, self.workspace, False
         )
-        return positive, (shift[0], total[0]), (shift[1], total[1])
+        shifts, totals = map(here.restored, statistics)
+        return here.restored(positive), *zip(shifts, totals, strict=True)
 
-    def of_itself(self, features: Tensor) -> Statistics:
-        return self.of_rows(features, features)[1]
+    def of_itself(self, features: Tensor, ids: Tensor | None = None) -> Statistics:
+        return self.of_rows(features, features, ids=both_sides(ids))[1]
 
     @torch.compiler.disable
     def check_same(self, options: dict[str, float]) -> None:

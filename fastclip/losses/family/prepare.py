@@ -6,6 +6,7 @@ from torch.distributed import ProcessGroup
 from fastclip.distributed.groups import several_processes
 from fastclip.losses.family.scores import Scores
 from fastclip.ops import validation
+from fastclip.ops.side_ids import SideIds
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -20,6 +21,7 @@ def scores_of(
     workspace: int | None,
     reduction: str = "mean",
     process_group: ProcessGroup | None = None,
+    ids: SideIds | None = None,
 ) -> Scores:
     """How the scores of a loss are computed, by this process or by several.
 
@@ -28,6 +30,7 @@ def scores_of(
         features, other_features: (B, D), of which all processes must have a gradient or none.
         scale: from `chosen_scale`.
         normalize, backend, workspace, reduction, process_group: as a loss was given them.
+        ids: of this process, valid; all processes must have some, or none.
 
     Raises:
         TypeError, ValueError: an option has no meaning, or `reduction` is not "mean" with a group.
@@ -45,5 +48,6 @@ def scores_of(
     from fastclip.losses.family.over_ranks import scores_over_ranks
 
     return scores_over_ranks(
-        loss, (features, other_features), scale, scale_tensor, normalize, backend, workspace, group
-    )
+        loss, (features, other_features), scale, scale_tensor, normalize, backend, workspace, group,
+        ids,
+    )  # fmt: skip

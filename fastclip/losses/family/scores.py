@@ -4,7 +4,8 @@
 
 A `Statistics` is a pair of shift and total, whose log-sum-exp is shift + log(total): totals are
 differentiable, (-inf, 1) stands for no scores, and `merge` makes one of several. Scores of pairs
-are no part of it: they are computed by themselves, and a loss puts them where they belong.
+are no part of it: they are computed by themselves, and a loss puts them where they belong. Nor are,
+with `ids`, those of rows and columns that have one id: they are the same, and no negatives.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ from fastclip.backends.normalization import prepared_rows
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import plan
 from fastclip.ops.merge import Statistics, merge
-from fastclip.rectangle import BOTH, MAIN_DIAGONAL, ROWS, Diagonal, Rectangle
+from fastclip.ops.pair_ids import InOrder, in_order, in_order_apart
+from fastclip.ops.side_ids import SideIds
+from fastclip.rectangle import BOTH, MAIN_DIAGONAL, ROWS, Rectangle
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Scores:
         """Where the rows of this process begin among those of all."""
         return 0
 
-    def of_rows(self, rows: Tensor, cols: Tensor, paired: bool = True) -> tuple[Tensor, Statistics]:
+    def of_rows(
+        self, rows: Tensor, cols: Tensor, paired: bool = True, ids: SideIds | None = None
+    ) -> tuple[Tensor, Statistics]:
         """Each row's score with its own column, and the statistics of its scores with all others.
 
         Args:
@@ -49,22 +54,22 @@ class Scores:
             cols: (N, D); row i's own is column i.
             paired: False if no row has a column of its own: then the first result is 0, and the
                 statistics are of all columns.
+            ids: of these rows and columns, on the features' device or on the CPU.
         """
-        return self._of_rows(rows, cols, MAIN_DIAGONAL if paired else None)
+        return self._of_rows(rows, cols, paired, ids)
 
-    def of_shared(self, rows: Tensor, cols: Tensor) -> Statistics:
+    def of_shared(self, rows: Tensor, cols: Tensor, ids: SideIds | None = None) -> Statistics:
         """The statistics of each row's scores with columns that all processes have alike."""
-        return self._of_rows(rows, cols, None)[1]
+        return self._of_rows(rows, cols, False, ids)[1]
 
-    def of_both(self, rows: Tensor, cols: Tensor) -> tuple[Tensor, Statistics, Statistics]:
+    def of_both(
+        self, rows: Tensor, cols: Tensor, ids: SideIds | None = None
+    ) -> tuple[Tensor, Statistics, Statistics]:
         """The pairs' scores (B,), and the statistics of all others: of rows, then of columns."""
-        rectangle = self._rectangle(rows, cols, MAIN_DIAGONAL)
-        positive, shift, total = self._statistics(rectangle)
-        (row_shift, col_shift), (row_total, col_total) = shift.chunk(2), total.chunk(2)
-        return positive, (row_shift, row_total), (col_shift, col_total)
+        return self._of_square(in_order_of(self._square(rows, cols), ids))
 
-    def of_itself(self, features: Tensor) -> Statistics:
-        """The statistics of each row's scores with all rows but itself.
+    def of_itself(self, features: Tensor, ids: Tensor | None = None) -> Statistics:
+        """The statistics of each row's scores with all rows but itself, and but those of its id.
 
         The matrix of scores is symmetric, and so the gradient of the rows' sums with regard to the
         columns is that of the columns' sums with regard to the rows. One product gives both: the
@@ -72,10 +77,9 @@ class Scores:
         """
         constant = features.detach()
         doubled = features + (features - constant)  # in value the features, in gradient twice
-        rectangle = self._rectangle(doubled, constant, MAIN_DIAGONAL)
-        _, shift, total = self._statistics(rectangle)
-        halves = zip(shift.chunk(2), (total / 2).chunk(2), strict=True)
-        return merge(list(halves))
+        square = self._square(doubled, constant)
+        _, *sides = self._of_square(in_order_of(square, both_sides(ids)))
+        return merge([(shift, total / 2) for shift, total in sides])
 
     def of_pairs(self, rows: Tensor, cols: Tensor) -> Tensor:
         """The score of each row with its own column, (B,), without any other."""
@@ -118,18 +122,39 @@ class Scores:
         return losses.mean() if counts is None else losses.sum() / counts.sum().clamp(min=1)
 
     def _of_rows(
-        self, rows: Tensor, cols: Tensor, positives: Diagonal | None
+        self, rows: Tensor, cols: Tensor, paired: bool, ids: SideIds | None
     ) -> tuple[Tensor, Statistics]:
-        rectangle = self._rectangle(rows, cols, positives)._replace(sides=ROWS)
-        positive, shift, total = self._statistics(rectangle)
+        rectangle = self._square(rows, cols)._replace(sides=ROWS)
+        if paired:
+            here = in_order_of(rectangle, ids)
+        else:
+            here = in_order_of(rectangle._replace(positives=None), ids)
+        positive, shift, total = map(here.restored, self._statistics(here.rectangle))
         return positive, (shift, total)
 
-    def _rectangle(self, rows: Tensor, cols: Tensor, positives: Diagonal | None) -> Rectangle:
-        return Rectangle(rows, cols, self.logit_scale, positives, None, self.normalize, BOTH)
+    def _of_square(self, here: InOrder) -> tuple[Tensor, Statistics, Statistics]:
+        positive, *statistics = self._statistics(here.rectangle)
+        shifts, totals = (map(here.restored, x.chunk(2)) for x in statistics)
+        return here.restored(positive), *zip(shifts, totals, strict=True)
+
+    def _square(self, rows: Tensor, cols: Tensor) -> Rectangle:
+        return Rectangle(rows, cols, self.logit_scale, MAIN_DIAGONAL, None, self.normalize, BOTH)
 
     def _statistics(self, rectangle: Rectangle) -> tuple[Tensor, Tensor, Tensor]:
         call = plan("contrastive_lse", self.backend, rectangle, self.workspace)
         return contrastive_lse(rectangle, call)[:3]
+
+
+def in_order_of(rectangle: Rectangle, ids: SideIds | None) -> InOrder:
+    """The rectangle without what is the same, if there are ids."""
+    if ids is None:
+        return InOrder(rectangle, None, None)
+    return (in_order_apart if rectangle.positives is None else in_order)(rectangle, *ids)
+
+
+def both_sides(ids: Tensor | None) -> SideIds | None:
+    """The ids of a rectangle whose columns are those of its rows."""
+    return None if ids is None else SideIds(ids, ids)
 
 
 def nothing(like: Tensor) -> Statistics:
@@ -137,16 +162,30 @@ def nothing(like: Tensor) -> Statistics:
     return torch.full_like(like, float("-inf")), torch.ones_like(like)
 
 
-def single(score: Tensor) -> Statistics:
-    """The statistics of one score per row, (M,)."""
+def single(score: Tensor, left_out: Tensor | None = None) -> Statistics:
+    """The statistics of one score per row, (M,); of none where `left_out` (M,) bool is True."""
     shift = score.detach()
-    return shift, (score - shift).exp()
+    total = (score - shift).exp()
+    if left_out is None:
+        return shift, total
+    left_out = left_out.to(shift.device, non_blocking=True)
+    return shift.masked_fill(left_out, float("-inf")), total.masked_fill(left_out, 1.0)
 
 
 def log_sum_exp(parts: Sequence[Statistics]) -> Tensor:
     """Of all scores of the parts, (M,); -inf where there are none."""
     shift, total = merge(parts)
     return shift + total.log()
+
+
+def with_negatives(losses: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses that are -inf without negatives, as 0 without a gradient; and which of them are not.
+
+    Args:
+        losses: of any shape; nan of bad features is kept.
+    """
+    have_negatives = losses != float("-inf")
+    return losses.where(have_negatives, losses.new_zeros(())), have_negatives
 
 
 def cross_entropy_of(positive: Tensor, parts: Sequence[Statistics], times: float = 1.0) -> Tensor:
