@@ -40,9 +40,15 @@ class PairLoss(nn.Module):
         return self._call(self.loss, image_features, text_features, logit_scale, **of_batch)
 
 
-def of_pairs(loss: nn.Module, images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
+def of_pairs(
+    loss: nn.Module,
+    images: Tensor,
+    texts: Tensor,
+    logit_scale: Tensor,
+    ids: Tensor | None = None,
+) -> Tensor:
     """Call a loss of two matrices, such as a `DCLLoss` or an `InfoLOOBLoss`."""
-    return loss(images, texts, logit_scale=logit_scale)
+    return loss(images, texts, logit_scale=logit_scale, ids=ids)
 
 
 def of_queues(loss: QueueLoss, images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
@@ -51,14 +57,19 @@ def of_queues(loss: QueueLoss, images: Tensor, texts: Tensor, logit_scale: Tenso
 
 
 def of_samples(
-    loss: SogCLRLoss, images: Tensor, texts: Tensor, logit_scale: Tensor, indices: Tensor
+    loss: SogCLRLoss,
+    images: Tensor,
+    texts: Tensor,
+    logit_scale: Tensor,
+    indices: Tensor,
+    ids: Tensor | None = None,
 ) -> Tensor:
     """Call a loss that remembers samples.
 
     Args:
         indices: (B,) int64, which sample each pair is.
     """
-    return loss(images, texts, indices, logit_scale)
+    return loss(images, texts, indices, logit_scale, ids=ids)
 
 
 def of_teacher(
@@ -67,7 +78,7 @@ def of_teacher(
     """Call a distillation, whose terms are the contrastive loss and that of the teacher.
 
     Args:
-        of_teacher: its features and its scale, by the names of `DistillClipLoss`.
+        of_teacher: its features and its scale, by the names of `DistillClipLoss`; and ids.
     """
     return loss(images, texts, logit_scale, output_dict=True, **of_teacher)
 

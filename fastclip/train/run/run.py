@@ -167,10 +167,9 @@ class Run:
                 batch = self._next_batch(loaded)
                 data_seconds = time.perf_counter() - started
                 of_loss, counts = of_batch(batch, self.processes)
-                if self.teacher is not None:
-                    of_loss |= self.teacher(batch.pairs)
+                of_teacher = {} if self.teacher is None else self.teacher(batch.pairs)
                 with self.curves.of_step(self.global_step + 1):
-                    outcome = self.take_step(batch.pairs, self.global_step, **of_loss)
+                    outcome = self.take_step(batch.pairs, self.global_step, **of_loss, **of_teacher)
                 self.global_step += 1
                 self.checkpoints.keep_place()
                 if outcome.objection is not None:

@@ -1,6 +1,14 @@
 """Which losses look at which settings; the other losses refuse them."""
 
-from fastclip.train.settings.loss_config import CLIP, DCL, LOSSES, QUEUE, SIGLIP, SOGCLR
+from fastclip.train.settings.loss_config import (
+    CLIP,
+    DCL,
+    INFOLOOB,
+    LOSSES,
+    QUEUE,
+    SIGLIP,
+    SOGCLR,
+)
 
 DISTILLED = "distill_model"  # the loss of CLIP with a teacher, by the setting that asks for it
 
@@ -8,7 +16,7 @@ DISTILLED = "distill_model"  # the loss of CLIP with a teacher, by the setting t
 LOSSES_OF_OPTION = {
     "label_smoothing": (CLIP,),
     "margin": (CLIP,),
-    "mask_duplicates": (CLIP, SIGLIP),
+    "mask_duplicates": (CLIP, SIGLIP, DCL, INFOLOOB, SOGCLR, DISTILLED),
     "queue_size": (QUEUE,),
     "dcl_sigma": (DCL,),
     "sogclr_gamma": (SOGCLR,),

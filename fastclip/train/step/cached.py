@@ -105,10 +105,10 @@ class CachedStep:
         prepare: applied to the images of a micro-batch before each encoding, such as moving uint8
             pixels to the device and standardising them there.
         average_over: whose gradients become their mean after the last backward, in one all-reduce,
-            where neither DistributedDataParallel nor FSDP averages them. "auto" is the ranks of a
-            fastclip's losses (of this process alone, if they say `world_size=1`), and for other
-            losses all ranks of torch.distributed, if it is initialised. None leaves it to
-            the caller.
+            where neither DistributedDataParallel nor FSDP averages them. "auto" is the ranks of
+            fastclip's losses (this process alone, if they say `world_size=1`), and for other
+            losses all ranks of torch.distributed, if it is initialised. None leaves it to the
+            caller.
 
     Raises:
         TypeError: `average_over` is of the wrong kind.

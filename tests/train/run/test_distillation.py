@@ -30,7 +30,7 @@ def taught(teacher, tmp_path_factory):
     """What a run of two steps leaves that is taught by the teacher, and says of itself."""
     directory = tmp_path_factory.mktemp("taught")
     run = run_with(None, directory, **SMALL_RUN, distill_model=teacher, log_every_n_steps=1)
-    run.log = run.saving._checkpoints.log = RunLog(directory)
+    run.log = RunLog(directory)
     assert run.train() == 0
     run.log.close()
     return directory

@@ -141,9 +141,20 @@ def test_the_log_has_the_numbers(tmp_path):
         assert numbers == [32 * 31, 32 * 31 - direct]
 
 
+@pytest.mark.parametrize("loss", ["dcl", "infoloob", "sogclr"])
+def test_losses_of_the_family_have_the_ids(loss, tmp_path):
+    outcomes = []
+    for settings in ({}, {"mask_duplicates": "caption"}):
+        run = run_over(tmp_path / str(len(outcomes)), loss=loss, **settings)
+        batch = run._next_batch(iter(run.data.loader))
+        outcome = run.take_step(batch.pairs, 0, **of_batch(batch, run.processes).of_loss)
+        outcomes.append(outcome.loss)
+    assert outcomes[1] < 0.99 * outcomes[0]
+
+
 def test_losses_without_ids_refuse_the_flag(tmp_path, capsys):
-    assert main(arguments(tmp_path, "run", loss="sogclr", mask_duplicates="image")) == 2
-    assert "mask_duplicates must be left out with sogclr" in capsys.readouterr().err
+    assert main(arguments(tmp_path, "run", loss="queue", mask_duplicates="image")) == 2
+    assert "mask_duplicates must be left out with queue" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(arguments(tmp_path, "run", mask_duplicates="text"))
     assert "invalid choice: 'text'" in capsys.readouterr().err
