@@ -6,8 +6,8 @@ Math
     have the bits that they have without intervals. A logit that is left out may have overflowed.
 Cost
     8 bytes read per row of a tile, and a maximum over its rows. A tile that meets an interval reads
-    them again, as registers are scarcer, and compares once per logit. How many do is a matter of the order of rows and columns: few, if both
-    are in the order of what is left out.
+    them again, as registers are scarcer, and compares twice per logit. How many do is a matter of
+    the order of rows and columns: few, if both are in the order of what is left out.
 """
 
 import triton
