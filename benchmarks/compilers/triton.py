@@ -50,7 +50,7 @@ from fastclip.backends.triton import (
 )
 from fastclip.backends.triton.launch import launching_instead
 from fastclip.backends.triton.tiles import simulated_architecture
-from fastclip.rectangle import BOTH, Diagonal, Rectangle, Sides
+from fastclip.rectangle import BOTH, Diagonal, Interval, Rectangle, Sides
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ ARCHITECTURES = {
 DTYPES = ("bfloat16", "float32")
 MATRIX_KERNELS = {"negative_sums_kernel", "finalise_kernel", "recomputed_kernel", "sigmoid_kernel"}
 SHOWN = ("SEGMENTS", "PLANES", "MAXIMUM", "KEEP", "NORMALIZE", "LOSS", "GRADIENT", "WEIGHTED",
-         "WRITE", "BLOCK_M", "BLOCK_N", "BLOCK_K", "COLUMN_SUMS", "DESCRIPTORS", "num_warps",
-         "num_stages")  # fmt: skip
+         "WRITE", "EXCLUDES", "OF_COLUMNS", "BLOCK_M", "BLOCK_N", "BLOCK_K", "COLUMN_SUMS",
+         "DESCRIPTORS", "num_warps", "num_stages")  # fmt: skip
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
@@ -146,16 +146,18 @@ def run_everything(dtype: torch.dtype, M: int, N: int, D: int) -> None:
     def new(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
-    rectangle = Rectangle(new(M, D, dtype=dtype), new(N, D, dtype=dtype), new(), Diagonal(0))
-    for normalize, kept_rows in product((True, False), (0, M // 2)):
-        rectangle = rectangle._replace(normalize=normalize)
+    plain = Rectangle(new(M, D, dtype=dtype), new(N, D, dtype=dtype), new(), Diagonal(0))
+    normalized = plain._replace(normalize=True)
+    excluding = normalized._replace(excluded=Interval(*new(2, M, dtype=torch.int32)))
+    for rectangle, kept_rows in product((normalized, plain, excluding), (0, M // 2)):
         positive, shift, total, kept = contrastive_lse(rectangle, None, kept_rows, kept_rows == 0)
         for wants in (BOTH, Sides(False, False)):
             contrastive_lse_backward(rectangle, positive, total, shift, kept, None, wants)
-    rectangle, bias = rectangle._replace(normalize=True), new()
-    row_loss, kept = siglip_sum(rectangle, bias, None, 0)
-    siglip_sum_backward(rectangle, bias, row_loss, kept, None, BOTH)
-    siglip_sum_with_gradients(rectangle, bias, None, dtype, BOTH)
+    bias = new()
+    for rectangle in (normalized, excluding):
+        row_loss, kept = siglip_sum(rectangle, bias, None, 0)
+        siglip_sum_backward(rectangle, bias, row_loss, kept, None, BOTH)
+        siglip_sum_with_gradients(rectangle, bias, None, dtype, BOTH)
 
 
 def evidence(compiled: Any) -> dict[str, int]:

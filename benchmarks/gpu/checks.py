@@ -8,6 +8,8 @@ blocks        the same with so small a workspace that the backward goes over sev
 bits          two runs are equal bit for bit
 kept          the same with a small workspace, which keeps no logits and means several blocks of
               their gradient, and with one that keeps all of them
+intervals     statistics and gradients where rows leave out columns, against float64, with logits
+              kept and without; of kernels that take no intervals, skipped
 statistics    top-1 accuracies and the hardest negative equal the reference's
 graph         forward and backward are captured in a CUDA graph, which nothing that waits for the
               host would allow; its replay on other data equals a call
@@ -25,14 +27,15 @@ import torch
 from torch import Tensor
 
 import fastclip
+from fastclip import reference
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import Case, Shape, make_features
 from fastclip.benchmarks.ours import all_kept_bytes, build, small_block_bytes
 from fastclip.benchmarks.providers import Provider, find_provider
 from fastclip.benchmarks.step import Outcome, Step, leaves
 from fastclip.ops.contrastive_lse import contrastive_lse
-from fastclip.ops.dispatch import Call
-from fastclip.rectangle import Diagonal, Rectangle
+from fastclip.ops.dispatch import Call, load_backend
+from fastclip.rectangle import Diagonal, Interval, Rectangle
 
 FACTOR = 3.0
 BIG = 1 << 31
@@ -140,6 +143,40 @@ def statistics(backend: str, case: Case) -> None:
     for name, value, true in zip(stats._fields, stats, expected, strict=True):
         if not abs(value.item() - true.item()) <= 0.01 * max(1.0, abs(true.item())):
             raise AssertionError(f"{name} is {value.item()}, not {true.item()}")
+
+
+def intervals(backend: str, case: Case) -> dict:
+    """Some near the pair and some anywhere, in no order; one row leaves out every column."""
+    if not hasattr(load_backend(backend), "TAKES_INTERVALS"):
+        return {"skipped": f"{backend} does not take intervals"}
+    inputs = leaves("clip", case)
+    row = torch.arange(case.N, dtype=torch.int32, device=case.device)
+    begin = torch.where(row % 2 == 0, row - row % 8, 7 * row % case.N)
+    end = begin + case.N // 8
+    begin[1], end[1] = 0, case.N
+    rectangle = Rectangle(*inputs, Diagonal(0), Interval(begin, end), case.normalize)
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    true = reference.statistics(
+        rectangle._replace(**dict(zip(Rectangle._fields, exact, strict=False)))
+    )
+    true_lse = torch.cat([true.rows, true.columns])
+    there = true_lse.isfinite()
+    true_grads = torch.autograd.grad(true_lse[there].sum() - true.positive.sum(), exact[:2])
+    digits = 1e-5 if case.dtype == torch.float32 else 1e-3
+    found = {}
+    for kept_rows in (0, case.N):
+        call = Call(backend, kept_rows=kept_rows)
+        positive, shift, total, _ = contrastive_lse(rectangle, call)
+        grads = torch.autograd.grad(total.log().sum() - positive.sum(), inputs[:2])
+        lse = shift.double() + total.double().log()
+        errors = {"lse": (lse - true_lse)[there].abs().max().item() / case.logit_scale}
+        for name, grad, truth in zip(("rows", "columns"), grads, true_grads, strict=True):
+            errors[f"gradient of {name}"] = ((grad - truth).norm() / truth.norm()).item() / 10
+        found |= {f"{name}, {kept_rows} rows kept": error for name, error in errors.items()}
+        empty = (shift[~there] == float("-inf")).all() and (total[~there] == 1).all()
+        if not (empty and all(error < digits for error in errors.values())):
+            raise AssertionError(str(found))
+    return found
 
 
 def graph(backend: str, case: Case) -> None:

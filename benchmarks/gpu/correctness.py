@@ -22,6 +22,7 @@ PROPERTIES = {
     "bits": checks.same_bits,
     "statistics": checks.statistics,
     "kept": checks.kept,
+    "intervals": checks.intervals,
     "graph": checks.graph,
     "stream": checks.other_stream,
     "devices": checks.other_device,

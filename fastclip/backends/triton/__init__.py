@@ -3,7 +3,7 @@
 A reader's order: `fastclip/backends/gpu` is what happens; `operands.py`, `scalars.py`,
 `positives.py`, `negative_sums.py`, `finalise.py`, `logit_gradients.py`, `feature_gradients.py` are
 the kernels, `sigmoid_tiles.py` is SigLIP's; `similarity.py` is the product that they share,
-`tiles.py` what depends on the architecture.
+`intervals.py` what rows leave out, `tiles.py` what depends on the architecture.
 
 This file is all that is imported until the backend is used; it does not import triton.
 """
@@ -27,6 +27,7 @@ __all__ = [
     "variant_on",
 ]
 
+TAKES_INTERVALS = True
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 OLDEST_CAPABILITY = (8, 0)
 

@@ -3,7 +3,8 @@
 Math, for the rows of either side, in log2 units:
     sum_i      = sum over partials
     rescued    where sum_i < 2^-80:  max_i = max_j logit_ij,  sum_i = sum_j 2^(logit_ij - max_i)
-               over negatives, by recomputing the row; max_i takes the place of the shift
+               over negatives, by recomputing the row; max_i takes the place of the shift.
+               EXCLUDES: without what rows leave out, or columns OF_COLUMNS (`intervals.py`)
     shift_i    = (shift + e_i) ln 2,  total_i = sum_i 2^-e_i in [1, 2),  e_i an integer
                -inf and 1 where there are no negatives
     with maxima, shift_i is the largest negative and total_i follows: >= 1
@@ -12,7 +13,8 @@ Tiling
     with an online maximum, it returns after a few loads: launched always, so that nothing has to be
     asked from the host.
 Cost
-    4 bytes read per partial, 8 written per row. A rescued block: 2 BLOCK_M N D FLOPs.
+    4 bytes read per partial, 8 written per row. A rescued block: 2 BLOCK_M N D FLOPs; one is where
+    a row leaves out every column, too.
 Numerics
     Exact for any data. A term lost to underflow is below 2^-126: beside a sum of 2^-80, N of them
     are N 2^-46 of it. At logit_scale 100 and N = 32,768 a row is rescued if its cosines are all
@@ -28,6 +30,12 @@ from torch import Tensor
 from fastclip.backends.gpu.logit_matrix import LogitMatrix
 from fastclip.backends.gpu.operand import Operand
 from fastclip.backends.gpu.scalars import TRUSTED_SUM
+from fastclip.backends.triton.intervals import (
+    INTERVALS,
+    interval_arguments,
+    is_left_out,
+    is_left_out_by_columns,
+)
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.matrix import matrix_argument
 from fastclip.backends.triton.scalars import LN_2, LOG2_E, SHIFT, UNIT
@@ -50,18 +58,19 @@ def finalise(
 ) -> None:
     """Of rows; of columns with both operands swapped and the matrix transposed."""
     tiles = tiles_for(scalars.device)
-    tile = tiles.finalise
+    tile = tiles.finalise if matrix.excluded is None else tiles.finalise_leaving_out
     launch(
         finalise_kernel,
         (triton.cdiv(matrix.M, tile.block_m),),
         matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
         matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
         scalars, partials, partials if maximum is None else maximum, shift, total,
-        len(partials), *matrix.numbers,
+        len(partials), *matrix.numbers, *interval_arguments(matrix, scalars),
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
         SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
-        MAXIMUM=maximum is not None,
+        MAXIMUM=maximum is not None, EXCLUDES=matrix.excluded is not None,
+        OF_COLUMNS=matrix.excluded is not None and matrix.is_transposed,
         # natural * LOG2_E must be rounded, as in the backward, before it is subtracted.
         enable_fp_fusion=False,
         num_warps=tile.num_warps, num_stages=tile.num_stages,
@@ -71,7 +80,7 @@ def finalise(
 # The columns' part of a vector begins anywhere: its alignment would compile a second variant.
 @triton.jit(
     do_not_specialize=["num_partials", "M", "N", "positive_offset", "k_tiles"],
-    do_not_specialize_on_alignment=["shifts", "totals"],
+    do_not_specialize_on_alignment=["shifts", "totals", *INTERVALS],
 )
 def finalise_kernel(
     rows,  # (PLANES * row_plane, D)
@@ -85,6 +94,8 @@ def finalise_kernel(
     M,
     N,
     positive_offset,
+    begins,  # (M,); OF_COLUMNS (N,)
+    ends,  # likewise
     row_plane,
     col_plane,
     k_tiles,
@@ -94,6 +105,8 @@ def finalise_kernel(
     SEGMENTS: tl.constexpr,
     DESCRIPTORS: tl.constexpr,
     MAXIMUM: tl.constexpr,
+    EXCLUDES: tl.constexpr,
+    OF_COLUMNS: tl.constexpr,  # intervals are those of this kernel's columns
 ):
     first_row = tl.program_id(0) * BLOCK_M
     row = first_row + tl.arange(0, BLOCK_M)
@@ -110,9 +123,9 @@ def finalise_kernel(
     failed = (total < TRUSTED) & inside
     if tl.max(failed.to(tl.int32), 0) != 0:
         largest, rescued = online_sums(
-            rows, cols, tl.load(scalars + UNIT), first_row, row, N, positive_offset,
-            row_plane, col_plane, k_tiles,
-            BLOCK_M, BLOCK_N, BLOCK_K, SEGMENTS, DESCRIPTORS,
+            rows, cols, tl.load(scalars + UNIT), first_row, row, M, N, positive_offset,
+            begins, ends, row_plane, col_plane, k_tiles,
+            BLOCK_M, BLOCK_N, BLOCK_K, SEGMENTS, DESCRIPTORS, EXCLUDES, OF_COLUMNS,
         )  # fmt: skip
         total = tl.where(failed, rescued, total)
         shift = tl.where(failed, largest, shift)
@@ -131,12 +144,15 @@ def finalise_kernel(
 
 @triton.jit
 def online_sums(
-    rows, cols, unit, first_row, row, N, positive_offset, row_plane, col_plane, k_tiles,
+    rows, cols, unit, first_row, row, M, N, positive_offset, begins, ends,
+    row_plane, col_plane, k_tiles,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     SEGMENTS: tl.constexpr,
     DESCRIPTORS: tl.constexpr,
+    EXCLUDES: tl.constexpr,
+    OF_COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Largest negative logit of every row and the sum relative to it: -inf and 0 if it has none."""
     largest = tl.full((BLOCK_M,), float("-inf"), tl.float32)
@@ -148,7 +164,15 @@ def online_sums(
         )  # fmt: skip
         col = first_col + tl.arange(0, BLOCK_N)
         negative = ((row + positive_offset)[:, None] != col[None, :]) & (col < N)[None, :]
-        logit = tl.where(negative, acc * unit, float("-inf"))
+        logit = acc * unit
+        # Rows after the pairs, columns before them: otherwise registers spill.
+        if OF_COLUMNS:
+            out = is_left_out_by_columns(begins, ends, row, col, N)
+            logit = tl.where(out, float("-inf"), logit)
+        logit = tl.where(negative, logit, float("-inf"))
+        if EXCLUDES and not OF_COLUMNS:
+            out = is_left_out(begins, ends, row, col, M)
+            logit = tl.where(out, float("-inf"), logit)
         merged = tl.maximum(largest, tl.max(logit, 1))
         finite = tl.where(merged == float("-inf"), 0.0, merged)
         total *= tl.math.exp2(largest - finite)

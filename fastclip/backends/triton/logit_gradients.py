@@ -3,6 +3,7 @@
 Math
     G_ij = g_i 2^(logit_ij - shift_i) + g'_j 2^(logit_ij - shift'_j)   for negatives
     G_ij = h_i                                                       for pairs
+    G_ij = 0                              for what rows leave out, with EXCLUDES (`intervals.py`)
     with g, g', h the gradients w.r.t. totals and positives; logits recomputed, or kept by the
     forward. What is stored is `weight` G (`fastclip/backends/gpu/scalars.py`), in one plane or two:
         high = fp16(weight G);  low = fp16(2^11 (weight G - high))
@@ -24,6 +25,7 @@ from torch import Tensor
 from fastclip.backends.gpu import products
 from fastclip.backends.gpu.logit_matrix import GradientVectors, Region
 from fastclip.backends.gpu.operand import Operand
+from fastclip.backends.triton.intervals import INTERVALS, interval_arguments, leave_out, meets
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.matrix import matrix_argument
 from fastclip.backends.triton.scalars import LOG2_E, STEP, UNIT, WEIGHT
@@ -53,10 +55,11 @@ def recomputed(
         matrix_argument(block, tile.block_m, tile.block_n, tiles.descriptors),
         scalars, *vectors,
         region.num_rows, region.num_cols, region.first_row, region.first_col,
-        *region.matrix.numbers,
+        *region.matrix.numbers, *interval_arguments(region.matrix, scalars),
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k, GROUP=GROUP,
         SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
+        EXCLUDES=region.matrix.excluded is not None,
         num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip
 
@@ -74,16 +77,19 @@ def from_kept(
         (region.num_cols // block_n, region.num_rows // block_m),
         kept, block, scalars, *vectors,
         region.num_rows, region.num_cols, region.first_row, region.first_col,
-        *region.matrix.numbers,
+        *region.matrix.numbers, *interval_arguments(region.matrix, scalars),
         len(kept), kept.shape[1],
-        BLOCK_M=block_m, BLOCK_N=block_n, PLANES=len(block), num_warps=4,
+        BLOCK_M=block_m, BLOCK_N=block_n, PLANES=len(block),
+        EXCLUDES=region.matrix.excluded is not None, num_warps=4,
     )  # fmt: skip
 
 
 BLOCK_ARGUMENTS = ["num_rows", "num_cols", "first_row", "first_col", "M", "N", "positive_offset"]
 
 
-@triton.jit(do_not_specialize=[*BLOCK_ARGUMENTS, "k_tiles"])
+@triton.jit(
+    do_not_specialize=[*BLOCK_ARGUMENTS, "k_tiles"], do_not_specialize_on_alignment=INTERVALS
+)
 def recomputed_kernel(
     rows,  # (PLANES * row_plane, D)
     cols,  # (PLANES * col_plane, D)
@@ -99,6 +105,8 @@ def recomputed_kernel(
     M,
     N,
     positive_offset,
+    begins,  # (M,)
+    ends,  # (M,)
     row_plane,
     col_plane,
     k_tiles,
@@ -108,6 +116,7 @@ def recomputed_kernel(
     GROUP: tl.constexpr,
     SEGMENTS: tl.constexpr,
     DESCRIPTORS: tl.constexpr,
+    EXCLUDES: tl.constexpr,
 ):
     num_m, num_n = num_rows // BLOCK_M, num_cols // BLOCK_N
     tile_m, tile_n = grouped_tile(tl.program_id(0), num_m, num_n, GROUP)
@@ -118,7 +127,8 @@ def recomputed_kernel(
     )  # fmt: skip
     G = weighted_gradient(
         acc, tl.load(scalars + UNIT), tl.load(scalars + WEIGHT), shift, grad_total, grad_positive,
-        first_row + block_row, first_col + block_col, M, N, positive_offset, BLOCK_M, BLOCK_N,
+        first_row + block_row, first_col + block_col, M, N, positive_offset, begins, ends,
+        BLOCK_M, BLOCK_N, EXCLUDES,
     )  # fmt: skip
     store_block(
         block, G, block_row, block_col, num_rows, num_cols,
@@ -126,7 +136,9 @@ def recomputed_kernel(
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=[*BLOCK_ARGUMENTS, "kept_rows"])
+@triton.jit(
+    do_not_specialize=[*BLOCK_ARGUMENTS, "kept_rows"], do_not_specialize_on_alignment=INTERVALS
+)
 def kept_kernel(
     kept,  # (kept_rows, kept_stride)
     block,  # (PLANES * num_rows, num_cols)
@@ -141,11 +153,14 @@ def kept_kernel(
     M,
     N,
     positive_offset,
+    begins,  # (M,)
+    ends,  # (M,)
     kept_rows,
     kept_stride,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     PLANES: tl.constexpr,
+    EXCLUDES: tl.constexpr,
 ):
     block_row, block_col = tl.program_id(1) * BLOCK_M, tl.program_id(0) * BLOCK_N
     row = first_row + block_row + tl.arange(0, BLOCK_M)
@@ -158,7 +173,8 @@ def kept_kernel(
         unit = tl.load(scalars + STEP)
     G = weighted_gradient(
         logit, unit, tl.load(scalars + WEIGHT), shift, grad_total, grad_positive,
-        first_row + block_row, first_col + block_col, M, N, positive_offset, BLOCK_M, BLOCK_N,
+        first_row + block_row, first_col + block_col, M, N, positive_offset, begins, ends,
+        BLOCK_M, BLOCK_N, EXCLUDES,
     )  # fmt: skip
     # Rows that pad the block are of the matrix: with their shift, a logit of 0 may overflow.
     G = tl.where((row < kept_rows)[:, None], G, 0.0)
@@ -168,9 +184,10 @@ def kept_kernel(
 @triton.jit
 def weighted_gradient(
     acc, unit, weight, shift, grad_total, grad_positive, first_row, first_col, M, N,
-    positive_offset,
+    positive_offset, begins, ends,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    EXCLUDES: tl.constexpr,
 ):  # fmt: skip
     row = first_row + tl.arange(0, BLOCK_M)
     col = first_col + tl.arange(0, BLOCK_N)
@@ -191,6 +208,9 @@ def weighted_gradient(
         G = tl.where((row + positive_offset)[:, None] == col[None, :], pair[:, None], G)
         # Beyond the matrix the operands are zero, but zero times an overflow is not.
         G = tl.where((row < M)[:, None] & (col < N)[None, :], G, 0.0)
+    if EXCLUDES:
+        if meets(begins, ends, row, M, first_col, BLOCK_N):
+            G = leave_out(G, 0.0, begins, ends, row, col, M, positive_offset)
     return G
 
 

@@ -1,12 +1,14 @@
 """Forward: sums of exponentials of the negatives, of rows and of columns at once.
 
 Math
-    e_ij  = 2^(unit acc_ij - shift) for negatives, 0 for pairs and outside of the matrix
+    e_ij  = 2^(unit acc_ij - shift) for negatives, 0 for pairs and outside of the matrix, and with
+            EXCLUDES for what rows leave out (`intervals.py`)
     row_partial_ti = sum of e_ij over the columns j of tile t
     col_partial_pj = sum of e_ij over the rows i of strip p
     MAXIMUM: the same with logits instead of e, largest instead of sum, -inf instead of 0;
              and positive_i = unit acc_{i, i + offset} ln 2 again, for rows that have a pair.
-    KEEP:    the logits of the first kept_rows rows are stored too, as multiples of `step`.
+    KEEP:    the logits of the first kept_rows rows are stored too, as multiples of `step`, those
+             that are left out included.
 Tiling
     A program has one tile of columns and a strip of row tiles below each other, so that sums over
     rows stay in its registers. COLUMN_SUMS is how:
@@ -35,6 +37,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fastclip.backends.gpu.partials import Partials, Reduction, over_panels
+from fastclip.backends.triton.intervals import INTERVALS, interval_arguments, leave_out, meets
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.matrix import matrix_argument
 from fastclip.backends.triton.scalars import LN_2, SHIFT, STEP, UNIT
@@ -63,12 +66,14 @@ def partials(of: Reduction) -> Partials:
             matrix_argument(rows.values, tile.block_m, tile.block_k, tiles.descriptors),
             matrix_argument(cols.values, tile.block_n, tile.block_k, tiles.descriptors),
             of.scalars, row_partial, col_partial, of.positive, kept,
-            *of.matrix.numbers, first_col_tile, strip_tiles,
+            *of.matrix.numbers, *interval_arguments(of.matrix, of.scalars),
+            first_col_tile, strip_tiles,
             rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
             len(kept), kept.shape[1],
             BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
             SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
             COLUMN_SUMS=tiles.column_sums, MAXIMUM=of.maximum, KEEP=len(kept) > 0,
+            EXCLUDES=of.matrix.excluded is not None,
             num_warps=tile.num_warps, num_stages=tile.num_stages,
         )  # fmt: skip
 
@@ -81,7 +86,8 @@ def partials(of: Reduction) -> Partials:
 @triton.jit(
     do_not_specialize=[
         "M", "N", "positive_offset", "first_col_tile", "strip_tiles", "k_tiles", "kept_rows",
-    ]
+    ],
+    do_not_specialize_on_alignment=INTERVALS,
 )  # fmt: skip
 def negative_sums_kernel(
     rows,  # (PLANES * row_plane, D)
@@ -94,6 +100,8 @@ def negative_sums_kernel(
     M,
     N,
     positive_offset,
+    begins,  # (M,)
+    ends,  # (M,)
     first_col_tile,  # of the panel
     strip_tiles,
     row_plane,
@@ -109,6 +117,7 @@ def negative_sums_kernel(
     COLUMN_SUMS: tl.constexpr,
     MAXIMUM: tl.constexpr,
     KEEP: tl.constexpr,
+    EXCLUDES: tl.constexpr,
 ):
     tl.static_assert(BLOCK_M % 128 == 0)
     HALVES: tl.constexpr = BLOCK_M // 128
@@ -158,6 +167,9 @@ def negative_sums_kernel(
                 here = (own >= first_col) & (own < tl.minimum(first_col + BLOCK_N, N)) & (row < M)
                 logit = tl.sum(tl.where(pair, acc, 0.0), 1) * unit
                 tl.store(positive + row, logit * LN_2, mask=here)
+        if EXCLUDES:
+            if meets(begins, ends, row, M, first_col, BLOCK_N):
+                value = leave_out(value, NEUTRAL, begins, ends, row, col, M, positive_offset)
 
         if MAXIMUM:
             over_cols = tl.max(value, 1)

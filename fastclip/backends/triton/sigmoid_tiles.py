@@ -1,6 +1,7 @@
 """Tiles of the sigmoid primitive: row losses, a block of G, or both in one pass.
 
-Math, in log2 units, with y_ij = logit_ij + bias for negatives and its negative for pairs:
+Math, in log2 units, with y_ij = logit_ij + bias for negatives and its negative for pairs; with
+EXCLUDES -inf for what rows leave out (`intervals.py`), of which nothing is left in either sum:
     q          = 2^-|y|,  in (0, 1]
     softplus   = (max(y, 0) + log2(1 + q)) ln 2
     sigmoid    = 1 / (1 + q) for y >= 0,  q / (1 + q) below
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from fastclip.backends.gpu.logit_matrix import Region
 from fastclip.backends.gpu.operand import Operand
+from fastclip.backends.triton.intervals import INTERVALS, interval_arguments, is_left_out, meets
 from fastclip.backends.triton.launch import launch
 from fastclip.backends.triton.logit_gradients import BLOCK_ARGUMENTS, GROUP, store_block
 from fastclip.backends.triton.matrix import matrix_argument
@@ -60,17 +62,20 @@ def sigmoid_tiles(
         else matrix_argument(block, tile.block_m, tile.block_n, tiles.descriptors),
         scalars, scalars if grad_row_loss is None else grad_row_loss, row_partial, bias_partial,
         region.num_rows, region.num_cols, region.first_row, region.first_col,
-        *region.matrix.numbers,
+        *region.matrix.numbers, *interval_arguments(region.matrix, scalars),
         rows.plane_rows, cols.plane_rows, rows.padded_dim // tile.block_k,
         BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k, GROUP=GROUP,
         SEGMENTS=rows.segments, DESCRIPTORS=tiles.descriptors,
         LOSS=with_loss, GRADIENT=block is not None, WEIGHTED=grad_row_loss is not None,
+        EXCLUDES=region.matrix.excluded is not None,
         num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip
     return row_partial, bias_partial
 
 
-@triton.jit(do_not_specialize=[*BLOCK_ARGUMENTS, "k_tiles"])
+@triton.jit(
+    do_not_specialize=[*BLOCK_ARGUMENTS, "k_tiles"], do_not_specialize_on_alignment=INTERVALS
+)
 def sigmoid_kernel(
     rows,  # (PLANES * row_plane, D)
     cols,  # (PLANES * col_plane, D)
@@ -86,6 +91,8 @@ def sigmoid_kernel(
     M,
     N,
     positive_offset,
+    begins,  # (M,)
+    ends,  # (M,)
     row_plane,
     col_plane,
     k_tiles,
@@ -98,20 +105,27 @@ def sigmoid_kernel(
     LOSS: tl.constexpr,
     GRADIENT: tl.constexpr,
     WEIGHTED: tl.constexpr,
+    EXCLUDES: tl.constexpr,
 ):
     num_m, num_n = num_rows // BLOCK_M, num_cols // BLOCK_N
     tile_m, tile_n = grouped_tile(tl.program_id(0), num_m, num_n, GROUP)
     block_row, block_col = tile_m * BLOCK_M, tile_n * BLOCK_N
+    row = first_row + block_row + tl.arange(0, BLOCK_M)
+    if EXCLUDES:  # before the product, while there are registers for it
+        some_left_out = meets(begins, ends, row, M, first_col + block_col, BLOCK_N)
     acc = similarity_tile(
         rows, cols, block_row, first_col + block_col, row_plane, col_plane, k_tiles,
         BLOCK_M, BLOCK_N, BLOCK_K, SEGMENTS, DESCRIPTORS,
     )  # fmt: skip
 
-    row = first_row + block_row + tl.arange(0, BLOCK_M)
     col = first_col + block_col + tl.arange(0, BLOCK_N)
     y = tl.fma(acc, tl.load(scalars + UNIT), tl.load(scalars + BIAS))
     pair = (row + positive_offset)[:, None] == col[None, :]
-    y = tl.where(pair, -y, y)
+    negative = y
+    if EXCLUDES:
+        if some_left_out:
+            negative = tl.where(is_left_out(begins, ends, row, col, M), float("-inf"), y)
+    y = tl.where(pair, -y, negative)
     q = tl.math.exp2(-tl.abs(y))
     inside = (row < M)[:, None] & (col < N)[None, :]
     offsets = tile_n.to(tl.int64) * num_rows + block_row + tl.arange(0, BLOCK_M)

@@ -43,6 +43,7 @@ class Tiles:
     negative_sums: Tile
     keeping: Tile  # negative_sums where it stores logits too, or positives beside maxima
     finalise: Tile
+    finalise_leaving_out: Tile  # finalise where rows or columns leave out entries
     gradient: Tile
     siglip: Tile
 
@@ -57,6 +58,7 @@ TABLE = {
         negative_sums=Tile(128, 128, 32, 8, 3),
         keeping=Tile(128, 128, 32, 8, 3),
         finalise=Tile(64, 64, 32, 4, 3),
+        finalise_leaving_out=Tile(64, 64, 32, 4, 3),
         gradient=Tile(128, 128, 32, 8, 3),
         siglip=Tile(128, 64, 64, 8, 3),
     ),
@@ -69,6 +71,7 @@ TABLE = {
         negative_sums=Tile(256, 128, 64, 8, 4),
         keeping=Tile(128, 128, 64, 8, 3),
         finalise=Tile(64, 128, 64, 4, 3),
+        finalise_leaving_out=Tile(64, 128, 64, 4, 3),
         gradient=Tile(128, 256, 64, 8, 3),
         siglip=Tile(128, 128, 64, 8, 3),
     ),
@@ -77,12 +80,15 @@ TABLE = {
     # registers instead, and is reduced once per strip; 128 x 64 of it where logits are kept.
     # With a row per thread, a thread also holds the vectors of all columns: 128 of them spill in
     # Triton 3.6.
+    # So do, in Triton 3.9, the entries that are left out of 64 x 128 float32-grade logits in
+    # finalise.
     "sm_100": Tiles(
         descriptors=True,
         column_sums="full",
         negative_sums=Tile(128, 128, 64, 8, 3),
         keeping=Tile(128, 64, 64, 8, 3),
         finalise=Tile(64, 128, 64, 4, 3),
+        finalise_leaving_out=Tile(64, 64, 64, 4, 3),
         gradient=Tile(128, 64, 64, 8, 4),
         siglip=Tile(128, 64, 64, 8, 4),
     ),
@@ -93,6 +99,7 @@ TABLE = {
         negative_sums=Tile(128, 128, 32, 4, 2),
         keeping=Tile(128, 128, 32, 4, 2),
         finalise=Tile(64, 64, 32, 4, 2),
+        finalise_leaving_out=Tile(64, 64, 32, 4, 2),
         gradient=Tile(128, 128, 32, 4, 2),
         siglip=Tile(128, 128, 32, 4, 2),
     ),

@@ -5,10 +5,11 @@ from itertools import product
 import pytest
 import torch
 
-from fastclip.backends import cuda
+from fastclip.backends import cuda, triton
 from fastclip.backends.cuda import kernels as cuda_kernels
 from fastclip.backends.gpu import block_walk
 from fastclip.backends.gpu.blocks import block_for
+from fastclip.backends.gpu.logit_matrix import LogitMatrix
 from fastclip.backends.gpu.precision import planes_for
 from fastclip.backends.gpu.verified import DIMS, DTYPES, dim_class
 from fastclip.benchmarks.cases import Case
@@ -153,3 +154,16 @@ def test_both_ways_of_the_backward_are_checked(emulated_kernels, monkeypatch):
         assert "passed" not in checks.kept("cuda", case)
     layout = cuda.kept_layout("contrastive_lse", torch.float16)
     assert [layout.num_rows(40, 40, num_bytes) for num_bytes in workspaces] == [0, 40]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_kernels_that_leave_out_nothing_fail_their_check(all_kernels, monkeypatch, dtype):
+    case = Case(40, 24, dtype, 14.3, "random", normalize=True)
+    assert "lse, 40 rows kept" in checks.intervals("triton", case)
+    with monkeypatch.context() as planted:
+        matrix_of = LogitMatrix.of
+        planted.setattr(LogitMatrix, "of", lambda x: matrix_of(x)._replace(excluded=None))
+        with pytest.raises(AssertionError, match="lse, 0 rows kept"):
+            checks.intervals("triton", case)
+    monkeypatch.delattr(triton, "TAKES_INTERVALS")
+    assert checks.intervals("triton", case) == {"skipped": "triton does not take intervals"}
