@@ -60,6 +60,7 @@ def names_of_a_user() -> dict:
         "captions": ["a dog", "a cat", "an ox", "a fox"],
         "timm": SimpleNamespace(create_model=lambda name, num_classes: Tower()),
         "bert": Tower(), "ids": ids, "mask": torch.ones_like(ids),
+        "caption_ids": torch.arange(8) % 5,
     }  # fmt: skip
 
 
