@@ -1,12 +1,14 @@
-"""The two small batches of the self-check, and the same as kernels round them.
+"""The small batches of the self-check, and the same as kernels round them.
 
     plain   random rows of norms from 1/2 to 2, which are normalised, at a scale of 1, where float32
             is within a few ulps: a column too many, or too few, is a thousand budgets away
     hard    unit rows as they are, at scale 100 or, sigmoid, 20: along and opposite to a hub, which
             no common shift serves; ties; hard negatives on both sides of every edge of a tile
+    masked  random unit rows at a scale of 10, each of which leaves out an interval of columns: one
+            a single column at an edge of a tile, some none
 
-Both are ragged rectangles in which some rows have no pair. What computes logits, sums and their
-gradients meets both; what prepares features that are normalised, or are not, meets one of them.
+All are ragged rectangles in which some rows have no pair. What computes logits, sums and their
+gradients meets all; what prepares features that are normalised, or are not, meets one or two.
 The numbers are the same on every device.
 """
 
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from fastclip.backends.gpu.operand import UNIT_FACTOR
 from fastclip.backends.gpu.precision import planes_for
-from fastclip.rectangle import Diagonal, Rectangle
+from fastclip.rectangle import Diagonal, Interval, Rectangle
 
 STEP = 16  # products that a tensor core adds up at a time
 LOST_ULPS = 1.5  # of float32, in a step: addends are truncated as well as their sum
@@ -98,6 +100,14 @@ def problems(primitive: str, device: torch.device, dtype: torch.dtype, D: int) -
     rows[9], cols[5] = rows[3], cols[3]
     scale = 100.0 if primitive == "contrastive_lse" else 20.0
     yield problem("hard", rows, cols, offset=4, scale=scale, normalize=False)
+    masked = problem("masked", unit(70), unit(262), offset=3, scale=10.0, normalize=False)
+    row = torch.arange(70, dtype=torch.int32)
+    begin = torch.where(row % 3 == 0, row - 5, 7 * row % 262)
+    end = begin + 9 * (row % 4)
+    for i, edge in enumerate(EDGES):
+        begin[10 + i], end[10 + i] = edge, edge + 1
+    excluded = Interval(*(x.contiguous().to(device) for x in (begin, end)))
+    yield masked._with(excluded=excluded)
 
 
 def _as_operand(features: Tensor, factor: float, planes: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whether a backend agrees with `chunked` on two small batches that find bugs.
+"""Whether a backend agrees with `chunked` on small batches that find bugs.
 
 The batches are in `check_problems.py`. The truth is `chunked` in float64, on the same features. An
 output may be as far from it as
@@ -24,6 +24,7 @@ from torch import Tensor
 from fastclip.backends import chunked
 from fastclip.backends.gpu.precision import planes_for
 from fastclip.backends.gpu.scalars import BOUND_MARGIN, KEPT_LEVELS
+from fastclip.backends.reference import leave_out
 from fastclip.ops.check_problems import Problem, lost_by, problems
 from fastclip.ops.siglip_total import waiting_dtype
 from fastclip.rectangle import BOTH
@@ -104,6 +105,7 @@ def _lost_by_keeping(problem: Problem, exact: Outputs) -> dict[str, float]:
     lengths = len(rows), len(cols)
     logits = scale * rows @ cols.T
     logits.diagonal(problem.rectangle.pair_offset).fill_(float("-inf"))
+    leave_out(problem.rectangle, logits, float("-inf"))
     of_rows, of_cols = exact["the log-sum-exps"].split(lengths)
     row_weights, col_weights = problem.weights.double().split(lengths)
     G = (logits - of_rows[:, None]).exp() * row_weights[:, None]

@@ -73,6 +73,25 @@ def test_both_kinds_of_features_are_checked(primitive, dtype, normalize):
 
 
 @pytest.mark.parametrize("primitive", PRIMITIVES)
+@pytest.mark.parametrize("moved", ["begin", "end", None], ids=str)
+def test_an_interval_that_is_a_column_off_is_found(primitive, moved):
+    def planted(name):
+        def call(rectangle, *args):
+            excluded = rectangle.excluded
+            if excluded is not None:
+                excluded = moved and excluded._replace(**{moved: getattr(excluded, moved) + 1})
+            return getattr(chunked, name)(rectangle._replace(excluded=excluded), *args)
+
+        return call
+
+    module = backend()
+    for name in FUNCTIONS:
+        setattr(module, name, planted(name))
+    said = check(module, primitive)
+    assert said.endswith("on the masked batch")
+
+
+@pytest.mark.parametrize("primitive", PRIMITIVES)
 def test_a_gpus_exponential_passes(primitive):
     """Its errors, up to 2^-22 each, may all have one sign."""
 
@@ -168,7 +187,7 @@ def test_where_logits_are_kept_unasked_their_gradient_is_checked_too(dtype):
     module.kept_layout = lambda *_: KeptLayout(default_bytes=1 << 20, element_bytes=2)
     module.contrastive_lse = forward
     assert check(module, dtype=dtype) is None
-    assert rows_kept == [0, 139, 0, 270]  # of the plain batch and the hard one
+    assert rows_kept == [0, 139, 0, 270, 0, 70]  # of the plain, the hard and the masked one
     module.contrastive_lse_backward = wrong_from_kept
     if dtype != torch.float32:  # whose kept logits have no 16 bits, and are not kept unasked
         said = check(module, dtype=dtype)

@@ -2,8 +2,9 @@
 
 Right is: within the budgets of `checks.py` on random and on adversarial data, at ragged sizes and a
 logit_scale of 100, the latter also over several blocks of G; the same bits twice; right whether
-logits are kept or not; captured in a CUDA graph. Its times are taken in turns with those of
-`chunked` and of open_clip's formula under autocast, which are what a user has otherwise.
+logits are kept or not, and where rows leave out columns; captured in a CUDA graph. Its times are
+taken in turns with those of `chunked` and of open_clip's formula under autocast, which are what a
+user has otherwise.
 """
 
 import dataclasses
@@ -60,7 +61,7 @@ def of_class(kernels: Kernels, device: str, dtype: torch.dtype, dim: int) -> Ite
     # The batches above are one block of G; a large one is several.
     for objective, scale in (("clip", SCALE), ("siglip", 10.0)):
         yield check_errors(kernels, objective, case(CUT, dim, HARD, scale), small_blocks=True)
-    properties = "bits", "kept", "graph"
+    properties = "bits", "kept", "graph", "intervals"
     yield from check_properties(kernels, case(*largest, "random"), properties, every_dim=False)
     timed = Case(TIMED, dim, dtype, SCALE, normalize=True, device=device)
     facts = {"kernels": str(kernels), "dtype": str(dtype).removeprefix("torch."), "D": dim}

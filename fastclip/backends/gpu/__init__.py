@@ -13,8 +13,8 @@ results, and run on any tensors of these shapes:
     features        (M, D) or (N, D) float32, bfloat16 or float16, any strides
     rows, cols      Operand: values (planes, padded rows, padded D) float16, contiguous
     scalars         (NUM_SCALARS,) float32
-    matrix          LogitMatrix: M, N, where the pairs are, and what rows (transposed: columns) leave
-                    out
+    matrix          LogitMatrix: M, N, where the pairs are, and what rows, or transposed columns,
+                    leave out
     region          Region: a part of the matrix, padded to whole tiles
     block           (planes, m, n) float16, contiguous, written wherever its tiles are; m and n are
                     multiples of ROW_MULTIPLE, its first column too, its first row is any
