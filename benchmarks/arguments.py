@@ -54,6 +54,11 @@ def add_family(parser: argparse.ArgumentParser) -> None:
         "--losses", nargs="+", metavar="NAME", default=["*"],
         help=f"Names or patterns of the losses: {', '.join(LOSSES)}. The default is all.",
     )  # fmt: skip
+    what.add_argument(
+        "--provider", nargs="+", metavar="NAME", default=["*"],
+        help="Names or patterns of whom to time, such as fastclip or lightly: what stands after "
+        "the / in `fastclip bench providers`. The default is all.",
+    )  # fmt: skip
     _add_memory(what)
     _add_how(parser)
 

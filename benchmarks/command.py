@@ -11,9 +11,8 @@ import torch
 from fastclip.benchmarks import host
 from fastclip.benchmarks.arguments import add_family, add_objective
 from fastclip.benchmarks.cases import Case
-from fastclip.benchmarks.family.losses import LOGIT_SCALE, LOSSES, providers_of
+from fastclip.benchmarks.family.losses import LOGIT_SCALE, LOSSES, parts_of, providers_of
 from fastclip.benchmarks.measure import Plan
-from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.providers import OBJECTIVES, providers
 from fastclip.benchmarks.record import objection_to_plots, record, report_of, write_report
 from fastclip.benchmarks.results import FAMILY, load_results
@@ -61,15 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int | None:
-    return args.handler(args)
+    try:
+        return args.handler(args)
+    except _NoMatch as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def _measure(args: argparse.Namespace) -> int:
-    chosen, unknown = _choose(args.objective, args.provider)
-    if unknown:
-        known = ", ".join(p.name for p in providers(args.objective))
-        print(f"no provider matches {', '.join(unknown)}; there are {known}", file=sys.stderr)
-        return 2
+    known = {provider.name: provider for provider in providers(args.objective)}
+    chosen = [known[name] for name in _matched("provider", args.provider, known)]
     if args.output is not None and (objection := objection_to_plots(args.objective)) is not None:
         print(f"fastclip bench: no plots will be written: {objection}", file=sys.stderr)
     if args.threads is not None:
@@ -80,20 +80,22 @@ def _measure(args: argparse.Namespace) -> int:
 
 
 def _measure_family(args: argparse.Namespace) -> int:
-    chosen, unknown = _matched(args.losses, LOSSES)
-    if unknown:
-        print(f"no loss matches {', '.join(unknown)}; there are {', '.join(LOSSES)}",
-              file=sys.stderr)  # fmt: skip
-        return 2
+    losses = _matched("loss", args.losses, LOSSES)
+    of_loss = {name: {parts_of(p.name)[1]: p for p in providers_of(name)} for name in losses}
+    names = dict.fromkeys(name for of_one in of_loss.values() for name in of_one)
+    chosen = _matched("provider", args.provider, names)
+    groups = {x: [p for name, p in of_loss[x].items() if name in chosen] for x in losses}
+    if left_out := [x for x, group in groups.items() if not group]:
+        print(f"fastclip bench: no such provider of {', '.join(left_out)}", file=sys.stderr)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     cases = [Case(N, D, logit_scale=LOGIT_SCALE) for D in args.d for N in args.n]
     plan = Plan(args.rounds, args.budget, args.limit, args.memory)
-    groups = [providers_of(name) for name in chosen]
     facts = host.facts() | {
         name: host.installed_version(name) or "not installed" for name in FAMILY_PEERS
     }
-    record(FAMILY, args.action, groups, cases, plan, args.output, facts)
+    measured = [group for group in groups.values() if group]
+    record(FAMILY, args.action, measured, cases, plan, args.output, facts)
     return 0
 
 
@@ -109,18 +111,17 @@ def _cases(args: argparse.Namespace) -> list[Case]:
     ]
 
 
-def _choose(objective: str, patterns: list[str]) -> tuple[list[Provider], list[str]]:
-    """The providers that any pattern matches, in their own order, and patterns without a match."""
-    known = providers(objective)
-    names, unknown = _matched(patterns, [p.name for p in known])
-    return [p for p in known if p.name in names], unknown
+class _NoMatch(ValueError):
+    """A pattern that matches no known name; the message has both."""
 
 
-def _matched(patterns: Collection[str], known: Collection[str]) -> tuple[list[str], list[str]]:
-    """The known names that a pattern matches, in their own order, and patterns without a match."""
+def _matched(kind: str, patterns: Collection[str], known: Collection[str]) -> list[str]:
+    """The known names that a pattern matches, in their own order; each must match some."""
     matches = {x: [name for name in known if fnmatch.fnmatch(name, x)] for x in patterns}
+    if unknown := [x for x, names in matches.items() if not names]:
+        raise _NoMatch(f"no {kind} matches {', '.join(unknown)}; there are {', '.join(known)}")
     found = set().union(*matches.values())
-    return [x for x in known if x in found], [x for x, names in matches.items() if not names]
+    return [x for x in known if x in found]
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -117,3 +117,9 @@ def providers_of(name: str) -> tuple[Provider, ...]:
         )
         for one in (own, *loss.peers, formula)
     )  # fmt: skip
+
+
+def parts_of(name: str) -> tuple[str, str]:
+    """The loss, and whose it is, of a provider's name."""
+    loss, _, whose = name.partition("/")
+    return loss, whose

@@ -2,6 +2,7 @@
 
 from itertools import groupby
 
+from fastclip.benchmarks.family.losses import parts_of
 from fastclip.benchmarks.report import MISSING, NOISY, is_noisy, milliseconds, reasons, table
 from fastclip.benchmarks.results import Results, Row
 
@@ -31,26 +32,20 @@ def _heading(results: Results) -> str:
 
 def _lines(rows: list[Row]) -> list[list[str]]:
     lines = []
-    for loss, of_loss in groupby(rows, key=_loss_of):
-        of_loss = list(of_loss)
-        ours = next((row for row in of_loss if row.provider == f"{loss}/fastclip"), of_loss[0])
-        for row in of_loss:
-            name = loss if row is ours else ""
-            lines.append([name, row.provider.partition("/")[2], *_cells(row, ours)])
+    for loss, of_loss in groupby(rows, key=lambda row: parts_of(row.provider)[0]):
+        by = {parts_of(row.provider)[1]: row for row in of_loss}
+        for i, (name, row) in enumerate(by.items()):
+            lines.append([loss if i == 0 else "", name, *_cells(row, by.get("fastclip"))])
     return lines
 
 
-def _loss_of(row: Row) -> str:
-    return row.provider.partition("/")[0]
-
-
-def _cells(row: Row, ours: Row) -> list[str]:
+def _cells(row: Row, ours: Row | None) -> list[str]:
     memory = MISSING if row.extra_bytes is None else f"{row.extra_bytes / 2**20:,.0f} MiB"
     if row.timing is None:
         is_absent = row.reason is not None and row.reason.endswith("is not installed")
         return ["not installed" if is_absent else "not measured", MISSING, memory]
     ratio = MISSING
-    if row is not ours and ours.timing is not None:
+    if row is not ours and ours is not None and ours.timing is not None:
         ratio = f"{ours.timing.seconds / row.timing.seconds:.2f}x"
     noisy = "~" if is_noisy(row.timing) else ""
     return [noisy + milliseconds(row.timing.seconds), ratio, memory]

@@ -113,10 +113,21 @@ def test_matrices_of_a_peer_that_cannot_fit_are_declined():
         assert "GiB are available" in cubic.objection(Case(20_000))
 
 
-def test_an_unknown_loss_is_an_error_that_names_the_known(capsys):
+def test_unknown_names_are_errors_that_name_the_known(capsys):
     assert main([*BENCH, "--losses", "DCLLoss", "TripletLoss"]) == 2
     message = capsys.readouterr().err
     assert "no loss matches TripletLoss" in message and "NTXentLoss" in message
+    assert main([*BENCH, "--losses", "InfoNCELoss", "--provider", "dense", "lightly"]) == 2
+    assert "no provider matches lightly; there are fastclip, dense" in capsys.readouterr().err
+
+
+def test_whom_to_time_can_be_chosen(capsys):
+    chosen = ["--losses", "InfoNCELoss", "ClipLoss", "--provider", "open*"]
+    assert main([*BENCH, *SMALL, *chosen]) == 0
+    told = capsys.readouterr()
+    assert "no such provider of InfoNCELoss" in told.err
+    by = lines_of(told.out, "ClipLoss")
+    assert list(by) == ["open_clip"] and by["open_clip"][1] == "–"
 
 
 @pytest.mark.slow
