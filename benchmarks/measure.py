@@ -14,9 +14,9 @@ import torch
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.memory import MemoryNotMeasured, extra_bytes
-from fastclip.benchmarks.providers import Provider
+from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.results import Results, Row
-from fastclip.benchmarks.step import Step, leaves
+from fastclip.benchmarks.step import Step, inputs_of
 from fastclip.benchmarks.timing import time_together
 
 # The exact answer is N^2 work in float64 on one machine's cores: seconds at 4,096.
@@ -94,7 +94,7 @@ def _measure_time(
     steps, inputs = {}, {}
     for key, (row, provider) in running.items():
         if row.case not in inputs:
-            inputs[row.case] = leaves(provider.objective, row.case)
+            inputs[row.case] = inputs_of(provider, row.case)
         try:
             steps[key] = Step(provider, row.case, inputs[row.case])
         except Exception as error:
@@ -121,7 +121,7 @@ def _measure_accuracy(rows: Iterable[tuple[Row, Provider]]) -> None:
     for case, of_case in groupby(_running(rows), key=lambda pair: pair[0].case):
         entries = list(of_case)
         objective = entries[0][1].objective
-        inputs = leaves(objective, case)
+        inputs = inputs_of(entries[0][1], case)
         truth = accuracy.exact(objective, inputs, case.normalize)
         for row, provider in entries:
             try:

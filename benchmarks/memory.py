@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 
 from fastclip.benchmarks.cases import Case
-from fastclip.benchmarks.providers import Provider, find_provider
+from fastclip.benchmarks.provider import Provider
+from fastclip.benchmarks.providers import find_provider
 from fastclip.benchmarks.results import case_from_json, case_to_json
 from fastclip.benchmarks.step import Step
 from fastclip.process_memory import rise_bytes
@@ -57,7 +58,7 @@ def extra_bytes(provider: Provider, case: Case) -> int:
 
 
 def peak_beyond_gradients(step: Step) -> int:
-    return max(0, rise_bytes(step) - sum(x.nbytes for x in step.inputs))
+    return max(0, rise_bytes(step) - sum(x.nbytes for x in step.leaves))
 
 
 def main(request: str) -> None:

@@ -27,14 +27,14 @@ CHUNK_ROWS = 1024
 
 
 def open_clip() -> Callable[..., Tensor]:
-    return _open_clip_losses().ClipLoss()
+    return open_clip_losses().ClipLoss()
 
 
 def open_clip_siglip() -> Callable[..., Tensor]:
-    return _open_clip_losses().SigLipLoss()
+    return open_clip_losses().SigLipLoss()
 
 
-def _open_clip_losses() -> ModuleType:
+def open_clip_losses() -> ModuleType:
     # The package needs torchvision and timm to import; the file with its losses needs only torch.
     package = importlib.util.find_spec("open_clip")
     path = Path(package.submodule_search_locations[0]) / "loss.py"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fastclip.benchmarks.accuracy import INPUT_NAMES
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.results import Results, Row
+from fastclip.benchmarks.timing import Timing
 
 # A cell is marked where its quartiles are further apart than this fraction of the median.
 NOISY = 0.10
@@ -49,7 +50,7 @@ def markdown(results: Results) -> str:
         parts.append(f"## {condition}\n\n{_main_table(rows, _rate(results))}")
     parts.append(_against_first_condition(conditions))
     parts.append(_error_table(results.rows))
-    parts.append(_reasons(results.rows))
+    parts.append(reasons(results.rows))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -83,15 +84,18 @@ def _main_table(rows: list[Row], rate_name: str) -> str:
 def _cell(row: Row) -> str:
     parts = []
     if row.timing is not None:
-        spread = (row.timing.seconds_high - row.timing.seconds_low) / row.timing.seconds
-        noisy = "~" if spread > NOISY else ""
-        parts += [f"{noisy}{row.timing.times_floor:.2f}x", _milliseconds(row.timing.seconds)]
+        noisy = "~" if is_noisy(row.timing) else ""
+        parts += [f"{noisy}{row.timing.times_floor:.2f}x", milliseconds(row.timing.seconds)]
     if row.extra_bytes is not None:
         parts.append(f"{row.extra_bytes / 2**20:,.0f} MiB")
     return ", ".join(parts) or MISSING
 
 
-def _milliseconds(seconds: float) -> str:
+def is_noisy(timing: Timing) -> bool:
+    return (timing.seconds_high - timing.seconds_low) / timing.seconds > NOISY
+
+
+def milliseconds(seconds: float) -> str:
     milliseconds = 1e3 * seconds
     return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:,.0f} ms"
 
@@ -139,10 +143,10 @@ def _error_table(rows: list[Row]) -> str:
         for row in measured
     ]
     header = ["", "case", "loss", *(f"d {name}" for name in names[1:])]
-    return f"## Relative error against float64\n\n{_table(header, lines)}"
+    return f"## Relative error against float64\n\n{table(header, lines)}"
 
 
-def _reasons(rows: list[Row]) -> str:
+def reasons(rows: list[Row]) -> str:
     cases = {}
     for row in rows:
         if row.reason is not None:
@@ -156,9 +160,9 @@ def _reasons(rows: list[Row]) -> str:
 
 
 def _size_table(sizes: list[int], lines: list[list[str]]) -> str:
-    return _table(["", *(f"N = {size:,}" for size in sizes)], lines)
+    return table(["", *(f"N = {size:,}" for size in sizes)], lines)
 
 
-def _table(header: list[str], lines: list[list[str]]) -> str:
+def table(header: list[str], lines: list[list[str]]) -> str:
     rule = ["---"] * len(header)
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))

@@ -19,6 +19,8 @@ from fastclip.benchmarks import host
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.timing import Timing
 
+FAMILY = "losses"  # the objective of results that hold several
+
 
 @dataclass
 class Row:
@@ -34,7 +36,7 @@ class Row:
 
 @dataclass
 class Results:
-    objective: str
+    objective: str  # "clip", "siglip", or FAMILY: rows of all losses, of providers "<loss>/<name>"
     date: str  # ISO 8601, local time
     command: str
     host: dict[str, Any]
@@ -50,7 +52,7 @@ class Results:
 
 
 def load_results(path: Path) -> Results:
-    """Read what `fastclip bench loss --output` wrote.
+    """Read what `fastclip bench loss --output` or `losses --output` wrote.
 
     Raises:
         OSError: there is no such file.

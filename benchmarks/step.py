@@ -1,7 +1,7 @@
 """The unit that every measurement repeats: one forward and backward of a provider on a case.
 
-Gradients go to both features and to logit_scale (and logit_bias), fresh each time, as after an
-optimiser's `zero_grad`.
+Gradients go to all inputs that want one, both features and logit_scale (and logit_bias), fresh each
+time, as after an optimiser's `zero_grad`.
 """
 
 from typing import NamedTuple
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from fastclip.benchmarks.cases import Case, make_inputs
-from fastclip.benchmarks.providers import Provider, load
+from fastclip.benchmarks.provider import Provider, load
 
 LOGIT_BIAS = -10.0  # where the SigLIP paper starts it
 
 
 class Outcome(NamedTuple):
     loss: Tensor  # ()
-    gradients: tuple[Tensor, ...]  # one per input, in its shape
+    gradients: tuple[Tensor, ...]  # one per input that wants it, in its shape
 
 
 class Step:
@@ -28,12 +28,20 @@ class Step:
     ) -> None:
         self.case = case
         self.loss = load(provider, case.normalize)
-        self.inputs = leaves(provider.objective, case) if inputs is None else inputs
+        self.inputs = inputs_of(provider, case) if inputs is None else inputs
+        self.leaves = [x for x in self.inputs if x.requires_grad]
 
     def __call__(self) -> Outcome:
         with torch.autocast(self.case.device, torch.bfloat16, enabled=self.case.autocast):
             loss = self.loss(*self.inputs)
-        return Outcome(loss.detach(), torch.autograd.grad(loss, self.inputs))
+        return Outcome(loss.detach(), torch.autograd.grad(loss, self.leaves))
+
+
+def inputs_of(provider: Provider, case: Case) -> tuple[Tensor, ...]:
+    """What the provider is called with; providers of one objective may share it."""
+    if provider.inputs is not None:
+        return provider.inputs(case)
+    return leaves(provider.objective, case)
 
 
 def leaves(objective: str, case: Case, seed: int = 0) -> tuple[Tensor, ...]:

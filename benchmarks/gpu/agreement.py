@@ -79,7 +79,7 @@ class _Run:
         self.row_extent = extent(self.rows, case.normalize)
         self.col_extent = extent(self.cols, case.normalize)
         self.generator = torch.Generator(case.device).manual_seed(0)
-        M, N, _ = self.matrix
+        M, N = self.matrix.M, self.matrix.N
         self.grad_total, self.grad_positive = self.random(M + N), self.random(M)
         self.found = Outputs()
         self.of = self.found.made if given is None else given

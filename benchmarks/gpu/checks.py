@@ -31,7 +31,8 @@ from fastclip import reference
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import Case, Shape, make_features
 from fastclip.benchmarks.ours import all_kept_bytes, build, small_block_bytes
-from fastclip.benchmarks.providers import Provider, find_provider
+from fastclip.benchmarks.provider import Provider
+from fastclip.benchmarks.providers import find_provider
 from fastclip.benchmarks.step import Outcome, Step, leaves
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import Call, load_backend

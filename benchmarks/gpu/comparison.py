@@ -16,7 +16,8 @@ from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.gpu.memory import extra_bytes
 from fastclip.benchmarks.gpu.worker import LOST, emit, is_lost, sign_of_life
 from fastclip.benchmarks.measure import EXACT_UP_TO, describe
-from fastclip.benchmarks.providers import Provider, providers
+from fastclip.benchmarks.provider import Provider
+from fastclip.benchmarks.providers import providers
 from fastclip.benchmarks.results import Row, row_to_json
 from fastclip.benchmarks.step import Step, leaves
 from fastclip.benchmarks.timing import time_together

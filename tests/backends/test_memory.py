@@ -2,30 +2,12 @@
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 import fastclip
 from fastclip.benchmarks.cases import Case, make_inputs
+from tests.support.allocations import MIB, allocations
 
 N, D = 10_240, 4
-MIB = 1 << 20
-
-
-def allocations(function):
-    """Largest single allocation and peak of the running sum of allocations, in bytes."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        function()
-    sizes = [
-        event.nbytes()
-        for event in sorted(profiler.profiler.kineto_results.events(), key=lambda e: e.start_ns())
-        if event.name() == "[memory]"
-    ]
-    assert len(sizes) > 10, "the profiler saw no allocations"
-    running = peak = 0
-    for size in sizes:
-        running += size
-        peak = max(peak, running)
-    return max(sizes), peak
 
 
 def step(loss, dtype, **options):

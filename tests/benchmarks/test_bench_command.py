@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fastclip.benchmarks import command
-from fastclip.benchmarks.providers import Provider, find_provider
+from fastclip.benchmarks.provider import Provider
+from fastclip.benchmarks.providers import find_provider
 from fastclip.cli import main
 
 LOSS = ["bench", "loss", "--rounds", "2", "--budget", "0", "--no-memory"]

@@ -8,7 +8,8 @@ import pytest
 
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.memory import MemoryNotMeasured, extra_bytes
-from fastclip.benchmarks.providers import Provider, find_provider
+from fastclip.benchmarks.provider import Provider
+from fastclip.benchmarks.providers import find_provider
 
 MIB = 2**20
 
@@ -25,10 +26,10 @@ inputs = mebibytes(100)
 torch.ones(8, 8) @ torch.ones(8, 8)
 
 class Step:
-    inputs = (inputs, inputs)
+    leaves = (inputs, inputs)
 
     def __call__(self):
-        return [torch.ones_like(x) for x in self.inputs], mebibytes(40)
+        return [torch.ones_like(x) for x in self.leaves], mebibytes(40)
 
 measured = [
     rise_bytes(lambda: mebibytes(200)),

@@ -7,14 +7,8 @@ import torch
 
 from fastclip.benchmarks import accuracy, peers
 from fastclip.benchmarks.cases import Case
-from fastclip.benchmarks.providers import (
-    OBJECTIVES,
-    Provider,
-    find_provider,
-    needs,
-    no_objection,
-    providers,
-)
+from fastclip.benchmarks.provider import Provider, needs, no_objection
+from fastclip.benchmarks.providers import OBJECTIVES, find_provider, providers
 from fastclip.benchmarks.step import Step
 
 SMALL = Case(N=45, D=33, logit_scale=14.3)

@@ -1,10 +1,15 @@
 """The family's losses against the classes whose place they can take, in float64 to 1e-10."""
 
+from itertools import combinations
+
 import pytest
 import torch
 
 import fastclip
+from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.family.losses import LOSSES, providers_of
 from fastclip.benchmarks.torchvision import make_importable
+from tests.benchmarks.test_family_benchmark import check_agrees
 from tests.support.dense import check_exact, views
 
 make_importable()
@@ -46,18 +51,21 @@ def test_metric_learnings_losses_of_labels(temperature):
                 views(2, N, D), 1.0)  # fmt: skip
 
 
-@pytest.mark.parametrize("num_wrong", [0, 2])
-@pytest.mark.parametrize("options", [
-    {},
-    dict(directions=ALL),
-    dict(directions=("query_to_doc", "doc_to_doc")),
-    dict(directions=("query_to_doc", "query_to_query")),
-    dict(directions=("query_to_doc", "doc_to_query")),
-    dict(directions=("query_to_doc", "doc_to_query"), partition_mode="per_direction"),
+# All that it takes: each direction beside query_to_doc or not; apart, those with a positive.
+JOINT = [(ALL[0], *others) for num in range(4) for others in combinations(ALL[1:], num)]
+APART = [("query_to_doc",), ("query_to_doc", "doc_to_query")]
+PARTITIONS = [dict(directions=x) for x in JOINT]
+PARTITIONS += [dict(directions=x, partition_mode="per_direction") for x in APART]
+HARDNESS = [
     dict(hardness_mode="in_batch_negatives", hardness_strength=9.0),
     dict(hardness_mode="hard_negatives", hardness_strength=5.0),
-    dict(hardness_mode="all_negatives", hardness_strength=5.0, directions=ALL),
-], ids=str)  # fmt: skip
+    dict(hardness_mode="all_negatives", hardness_strength=5.0),
+]
+HARDER = [x | y for x in HARDNESS for y in ({}, PARTITIONS[-1], dict(directions=ALL))]
+
+
+@pytest.mark.parametrize("num_wrong", [0, 2])
+@pytest.mark.parametrize("options", [*PARTITIONS, *HARDER], ids=str)
 def test_sentence_transformers_ranking_loss(options, num_wrong):
     if options.get("hardness_mode") == "hard_negatives" and num_wrong == 0:
         pytest.skip("refused here; without an effect there")
@@ -69,3 +77,51 @@ def test_sentence_transformers_ranking_loss(options, num_wrong):
         views(2 + num_wrong, N, D),
         1.0,
     )
+
+
+def batches(num: int) -> list[list[torch.Tensor]]:
+    """Queries and keys of so many steps, all different."""
+    x, y = views(2, num * N, D)
+    return list(zip(x.split(N), y.split(N), strict=True))
+
+
+@pytest.mark.parametrize("wrapped", ["NTXentLoss", "SupConLoss"])
+@pytest.mark.parametrize("size", [N, 2 * N + 5])
+def test_metric_learnings_memory_across_batches(wrapped, size):
+    """It keeps the batch's own keys too; over five steps both queues fill up and begin again."""
+    ours = fastclip.QueueLoss(D, size, 0.1, in_batch=True).double()
+    memory = metric_learning.CrossBatchMemory(
+        getattr(metric_learning, wrapped)(0.1), D, size + N
+    ).double()
+    is_key = torch.arange(2 * N) >= N
+    for step, batch in enumerate(batches(5)):
+        samples = step * N + torch.arange(N).repeat(2)
+        check_exact(
+            lambda q, k, _: ours(q, k.detach()),
+            lambda q, k, _, y=samples: memory(torch.cat([q, k]), y, enqueue_mask=is_key),
+            list(batch),
+            1.0,
+        )
+    assert ours.queue.num_kept == size and memory.has_been_filled
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")
+def test_lightlys_memory_bank():
+    """Its negatives are those of the bank alone, which is full from the start."""
+    # It cuts a batch at the end of its bank.
+    size = 2 * N
+    theirs = lightly.NTXentLoss(0.2, memory_bank_size=(size, D)).double()
+    ours = fastclip.QueueLoss(D, size, 0.2).double()
+    ours.enqueue(views(1, size, D, "cone")[0])
+    theirs.memory_bank.bank.copy_(ours.queue.keys)
+    for batch in batches(4):
+        check_exact(without_scale(ours), without_scale(theirs), list(batch), 1.0)
+
+
+@pytest.mark.parametrize("kind, scale", [("random", 14.3), ("trained", 50.0), ("cone", 100.0)])
+@pytest.mark.parametrize("name", LOSSES)
+def test_each_peer_of_the_benchmark_is_the_formula(name, kind, scale):
+    case = Case(N, D, torch.float64, scale, kind)
+    assert [p.objection(case) for p in providers_of(name)] == [None] * len(providers_of(name))
+    for provider in providers_of(name):
+        check_agrees(provider, case)

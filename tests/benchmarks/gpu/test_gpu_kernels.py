@@ -27,7 +27,7 @@ from fastclip.benchmarks.gpu.kernels import (
 from fastclip.benchmarks.gpu.verify import measure
 from fastclip.benchmarks.gpu.watched import AHEAD_OF_TIME, COMPILING
 from fastclip.benchmarks.ours import small_block_bytes
-from fastclip.benchmarks.providers import Provider
+from fastclip.benchmarks.provider import Provider
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),

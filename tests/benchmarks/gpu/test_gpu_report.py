@@ -13,7 +13,7 @@ from fastclip.benchmarks.gpu.kernels import ALL
 from fastclip.benchmarks.gpu.report import markdown
 from fastclip.benchmarks.gpu.speed import FORWARD, STEP
 from fastclip.benchmarks.gpu.table import verified_rows
-from fastclip.benchmarks.providers import Provider
+from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.results import Row, row_to_json
 from fastclip.benchmarks.timing import Timing
 from tests.support.gpu_results import check, content
