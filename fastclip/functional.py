@@ -9,6 +9,7 @@ from torch.distributed import ProcessGroup
 
 from fastclip.distributed import groups
 from fastclip.ops import dispatch, validation
+from fastclip.ops import prefix_lse as prefix_lse  # an operator, which programs call by its name
 from fastclip.ops.clip_options import DIRECTIONS, options_of_batch, options_of_numbers
 from fastclip.ops.clip_stats import ClipStats as ClipStats
 from fastclip.ops.clip_terms import cross_entropy_with

@@ -1,6 +1,7 @@
 #include "arguments.h"
 
 #include <algorithm>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -101,16 +102,23 @@ void Arguments::kept_rows(int64_t rows) const {
                     rows);
 }
 
-void Arguments::kept(const at::Tensor& value) const {
+void Arguments::dims(at::IntArrayRef dims, int64_t D) const {
+  const bool ascending = std::is_sorted(dims.begin(), dims.end(), std::less_equal<int64_t>());
+  TORCH_CHECK_VALUE(!dims.empty() && ascending && dims.front() >= 1 && dims.back() == D, op_,
+                    ": dims must be ascending, from 1 on, and end with D, ", D, ", got ", dims);
+}
+
+void Arguments::kept(const at::Tensor& value, int64_t num_prefixes) const {
   const auto logit_bytes = static_cast<int64_t>(c10::elementSize(dtype_));
+  const int64_t row_bytes = num_prefixes * N_ * logit_bytes;
   const auto fits = [&] {
     if (value.size(0) == 0) return true;
     const auto address = reinterpret_cast<uintptr_t>(value.const_data_ptr());
-    return value.size(0) <= M_ && value.size(1) == N_ * logit_bytes && address % logit_bytes == 0;
+    return value.size(0) <= M_ && value.size(1) == row_bytes && address % logit_bytes == 0;
   };
   TORCH_CHECK_VALUE(is_dense(value) && value.scalar_type() == at::kByte && value.dim() == 2 &&
                         value.is_contiguous() && fits(),
-                    op_, ": kept must be contiguous uint8 [at most ", M_, ", ", N_ * logit_bytes,
+                    op_, ": kept must be contiguous uint8 [at most ", M_, ", ", row_bytes,
                     "] on cpu and aligned to ", logit_bytes, " bytes, got ", described(value));
 }
 

@@ -26,8 +26,13 @@ class Arguments {
   void vector(const char* name, const at::Tensor& value, int64_t length) const {
     values(name, value, {length}, dtype_);
   }
+  void matrix(const char* name, const at::Tensor& value, int64_t rows, int64_t length) const {
+    values(name, value, {rows, length}, dtype_);
+  }
+  void dims(at::IntArrayRef dims, int64_t D) const;  // of prefixes: ascending, the last one is D
   void kept_rows(int64_t rows) const;
-  void kept(const at::Tensor& value) const;  // (rows, N logits), as bytes
+  // (rows, N logits of each prefix), as bytes
+  void kept(const at::Tensor& value, int64_t num_prefixes = 1) const;
 
  private:
   void features(const char* name, const at::Tensor& value) const;

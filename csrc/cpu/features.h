@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "blocking.h"
 #include "feature_rows.h"
@@ -17,14 +19,20 @@ namespace fastclip::cpu {
 // Rows in the compute type are read in place; others are converted a panel at a time into a buffer
 // of `largest_panel` rows: a converted copy of the whole would be as large as a gradient.
 //
-// Normalisation: u = x / max(|x|, 1e-12), norms in double because squares overflow in float.
+// Normalisation: u = x / max(|x|, 1e-12), norms in double because squares overflow in float. Of
+// prefixes, which end at `ends`: a block of columns, from the end of one prefix to that of the next,
+// is divided by the norm of the prefix that ends with it. The whole row is the only prefix else.
 template <typename T>
 class Features {
  public:
   static constexpr double kEps = 1e-12;  // of torch.nn.functional.normalize
 
   Features(at::Tensor features, bool normalize, int64_t largest_panel)
-      : features_(std::move(features)), normalize_(normalize) {
+      : Features(features, normalize, {features.size(1)}, largest_panel) {}
+
+  // `ends`: ascending, the last one is the number of columns.
+  Features(at::Tensor features, bool normalize, std::vector<int64_t> ends, int64_t largest_panel)
+      : features_(std::move(features)), normalize_(normalize), ends_(std::move(ends)) {
     const auto dtype = c10::CppTypeToScalarType<T>::value;
     in_place_ = !normalize && features_.scalar_type() == dtype && features_.stride(1) == 1 &&
                 features_.stride(0) >= dim();
@@ -37,7 +45,14 @@ class Features {
 
   int64_t size() const { return features_.size(0); }
   int64_t dim() const { return features_.size(1); }
+  int64_t num_blocks() const { return static_cast<int64_t>(ends_.size()); }
+  Range block(int64_t b) const { return {b == 0 ? 0 : ends_[b - 1], ends_[b]}; }
   const at::Tensor& tensor() const { return features_; }
+
+  // max(|prefix|, 1e-12) of the prefix that ends with block b, of normalised features.
+  double norm(int64_t row, int64_t b) const {
+    return norms_.const_data_ptr<double>()[row * num_blocks() + b];
+  }
 
   // Rows `panel` for reading; valid until the next call.
   Block<const T> load(Range panel) {
@@ -50,7 +65,10 @@ class Features {
       for_each_task(Partition(panel.size(), 64).count(), [&](int64_t task, int64_t) {
         const Range part = Partition(panel.size(), 64)[task];
         for (int64_t i = part.begin; i < part.end; ++i) {
-          scale_row(rows + i * dim(), dim(), 1.0 / norm(panel.begin + i));
+          for (int64_t b = 0; b < num_blocks(); ++b) {
+            scale_row(rows + i * dim() + block(b).begin, block(b).size(),
+                      1.0 / norm(panel.begin + i, b));
+          }
         }
       });
     }
@@ -58,22 +76,33 @@ class Features {
   }
 
   // Replaces d u by d x = (d u - u <d u, u>) / |x|; without normalisation there is nothing to do.
-  // `radial` is <d u, u>.
-  void normalization_backward(int64_t row, const T* unit, double radial, T* grad) const {
+  // radial(b) is <d u, u> of the unit vector of the prefix that ends with block b. A block belongs
+  // to that prefix and to all that follow, whose unit vectors have it smaller by a ratio of norms.
+  template <typename Radial>
+  void normalization_backward(int64_t row, const T* unit, const Radial& radial, T* grad) const {
     if (!normalize_) return;
-    project_row(grad, unit, dim(), norm(row) > kEps ? radial : 0.0, 1.0 / norm(row));
+    const auto counted = [&](int64_t b) { return norm(row, b) > kEps ? radial(b) : 0.0; };
+    const int64_t last = num_blocks() - 1;
+    double along = counted(last);
+    for (int64_t b = last; b >= 0; --b) {
+      if (b < last) {
+        const double ratio = norm(row, b) / norm(row, b + 1);
+        along = counted(b) + ratio * ratio * along;
+      }
+      const Range columns = block(b);
+      project_row(grad + columns.begin, unit + columns.begin, columns.size(), along,
+                  1.0 / norm(row, b));
+    }
   }
 
  private:
-  double norm(int64_t row) const { return norms_.const_data_ptr<double>()[row]; }
-
   T* convert(Range panel) {
     buffer_.narrow(0, 0, panel.size()).copy_(features_.narrow(0, panel.begin, panel.size()));
     return buffer_.template data_ptr<T>();
   }
 
   void compute_norms() {
-    norms_ = empty({size()}, features_.options().dtype(at::kDouble));
+    norms_ = empty({size(), num_blocks()}, features_.options().dtype(at::kDouble));
     double* norms = norms_.data_ptr<double>();
     const Partition panels(size(), largest_panel_);
     for (int64_t p = 0; p < panels.count(); ++p) {
@@ -82,9 +111,13 @@ class Features {
       for_each_task(Partition(panel.size(), 64).count(), [&](int64_t task, int64_t) {
         const Range part = Partition(panel.size(), 64)[task];
         for (int64_t i = part.begin; i < part.end; ++i) {
-          // Not std::max: a nan must pass.
-          const double length = std::sqrt(squared_norm(rows + i * dim(), dim()));
-          norms[panel.begin + i] = length < kEps ? kEps : length;
+          double squares = 0.0;
+          for (int64_t b = 0; b < num_blocks(); ++b) {
+            squares += squared_norm(rows + i * dim() + block(b).begin, block(b).size());
+            // Not std::max: a nan must pass.
+            const double length = std::sqrt(squares);
+            norms[(panel.begin + i) * num_blocks() + b] = length < kEps ? kEps : length;
+          }
         }
       });
     }
@@ -92,10 +125,11 @@ class Features {
 
   at::Tensor features_;  // (size, dim), any floating dtype and strides
   bool normalize_;
+  std::vector<int64_t> ends_;  // of the blocks of columns
   bool in_place_;
   int64_t largest_panel_ = 0;
   at::Tensor buffer_;  // (largest_panel, dim) of T
-  at::Tensor norms_;   // (size,) of double
+  at::Tensor norms_;   // (size, blocks) of double
 };
 
 }  // namespace fastclip::cpu

@@ -84,55 +84,87 @@ KeptLogits<T> kept_logits(const at::Tensor& kept, int64_t num_cols) {
 
 inline constexpr int64_t kForwardPanelRows = 16, kForwardPanelCols = 8;  // in tiles
 
-// Calls epilogue(Tile) for every tile of the panel, then merge(row tiles, col tiles), per panel.
-template <typename T, typename Epilogue, typename Merge>
-void for_each_logit_tile(Features<T>& row_features, Features<T>& col_features,
-                         const Blocking& blocking, const Rectangle& rectangle, KeptLogits<T> kept,
-                         const Epilogue& epilogue, const Merge& merge) {
-  const double logit_scale = rectangle.logit_scale.item<double>();
+// Calls visit(rows, cols, Tile, worker) for every tile of a panel, which has no data yet; `rows` and
+// `cols` are its features. Then merge(row tiles, col tiles), per panel.
+template <typename T, typename Visit, typename Merge>
+void for_each_tile(Features<T>& row_features, Features<T>& col_features, const Blocking& blocking,
+                   const Visit& visit, const Merge& merge) {
   const Partition &row_tiles = blocking.rows, &col_tiles = blocking.cols;
-  const int64_t tile_numel = row_tiles.size() * col_tiles.size();
-  const int64_t num_tiles = row_tiles.count() * col_tiles.count();
-  const int64_t num_buffers = max_workers(num_tiles);
-  const at::Tensor buffers =
-      empty({num_buffers, tile_numel}, at::TensorOptions(c10::CppTypeToScalarType<T>::value));
-  T* const buffer = buffers.data_ptr<T>();
-
   for (int64_t c = 0; c < col_tiles.count(); c += kForwardPanelCols) {
     const Range panel_cols{c, std::min(c + kForwardPanelCols, col_tiles.count())};
-    const auto cols = col_features.load(col_tiles.span(panel_cols));
+    const Range col_span = col_tiles.span(panel_cols);
+    const auto cols = col_features.load(col_span);
     for (int64_t r = 0; r < row_tiles.count(); r += kForwardPanelRows) {
       const Range panel_rows{r, std::min(r + kForwardPanelRows, row_tiles.count())};
-      const auto rows = row_features.load(row_tiles.span(panel_rows));
+      const Range row_span = row_tiles.span(panel_rows);
+      const auto rows = row_features.load(row_span);
       for_each_task(panel_rows.size() * panel_cols.size(), [&](int64_t task, int64_t worker) {
         Tile<T> tile;
         tile.row_index = task / panel_cols.size();
         tile.col_index = task % panel_cols.size();
         tile.rows = row_tiles[r + tile.row_index];
         tile.cols = col_tiles[c + tile.col_index];
-        tile.data =
-            kept.holds(tile.rows) ? kept.tile(tile.rows, tile.cols) : buffer + worker * tile_numel;
-        tile_logits(rows, cols, tile, row_tiles.span(panel_rows).begin,
-                    col_tiles.span(panel_cols).begin, rectangle, logit_scale);
-        epilogue(tile);
+        visit(rows.slice(tile.rows, row_span.begin), cols.slice(tile.cols, col_span.begin), tile,
+              worker);
       });
       merge(panel_rows, panel_cols);
     }
   }
 }
 
-// tile = logit_scale rows cols^T, -inf in what is left out; `rows` and `cols` are panels that begin
-// at the given rows.
+// Memory for a tile of every thread at work.
 template <typename T>
-void tile_logits(const Block<const T>& rows, const Block<const T>& cols, const Tile<T>& tile,
-                 int64_t first_row, int64_t first_col, const Rectangle& rectangle,
-                 double logit_scale) {
-  matmul<T>(rows.slice(tile.rows, first_row), cols.slice(tile.cols, first_col).transposed(),
-            {tile.data, tile.rows.size(), tile.cols.size(), tile.cols.size()}, logit_scale, false);
+class TileBuffers {
+ public:
+  explicit TileBuffers(const Blocking& blocking)
+      : numel_(blocking.rows.size() * blocking.cols.size()),
+        buffers_(empty({max_workers(blocking.rows.count() * blocking.cols.count()), numel_},
+                       c10::CppTypeToScalarType<T>::value)),
+        data_(buffers_.data_ptr<T>()) {}
+
+  T* of(int64_t worker) const { return data_ + worker * numel_; }
+
+ private:
+  int64_t numel_;
+  at::Tensor buffers_;
+  T* data_;
+};
+
+// Calls epilogue(Tile) for every tile of the panel, then merge(row tiles, col tiles), per panel.
+template <typename T, typename Epilogue, typename Merge>
+void for_each_logit_tile(Features<T>& row_features, Features<T>& col_features,
+                         const Blocking& blocking, const Rectangle& rectangle, KeptLogits<T> kept,
+                         const Epilogue& epilogue, const Merge& merge) {
+  const double logit_scale = rectangle.logit_scale.item<double>();
+  const TileBuffers<T> buffers(blocking);
+  for_each_tile<T>(
+      row_features, col_features, blocking,
+      [&](const Block<const T>& rows, const Block<const T>& cols, Tile<T> tile, int64_t worker) {
+        tile.data = kept.holds(tile.rows) ? kept.tile(tile.rows, tile.cols) : buffers.of(worker);
+        tile_logits(rows, cols, tile, rectangle, logit_scale);
+        epilogue(tile);
+      },
+      merge);
+}
+
+// tile = logit_scale rows cols^T, added to what is in it if `accumulate`.
+template <typename T>
+void multiply(const Block<const T>& rows, const Block<const T>& cols, const Tile<T>& tile,
+              double logit_scale, bool accumulate) {
+  matmul<T>(rows, cols.transposed(),
+            {tile.data, tile.rows.size(), tile.cols.size(), tile.cols.size()}, logit_scale,
+            accumulate);
   // A factor of nan is dropped by the matrix library.
   if (std::isnan(logit_scale)) {
     std::fill_n(tile.data, tile.rows.size() * tile.cols.size(), static_cast<T>(logit_scale));
   }
+}
+
+// tile = logit_scale rows cols^T, -inf in what is left out.
+template <typename T>
+void tile_logits(const Block<const T>& rows, const Block<const T>& cols, const Tile<T>& tile,
+                 const Rectangle& rectangle, double logit_scale) {
+  multiply(rows, cols, tile, logit_scale, false);
   leave_out(tile, rectangle, -std::numeric_limits<T>::infinity());
 }
 

@@ -3,15 +3,10 @@
 #include <limits>
 
 #include "simd_math.h"
+#include "softmax_weights.h"
 
 namespace fastclip::cpu {
 namespace {
-
-// exp(-inf - 0) is 0, exp(-inf + inf) would be nan: an empty maximum is no shift.
-template <typename T>
-FASTCLIP_INLINE T finite_shift(T maximum) {
-  return maximum == -std::numeric_limits<T>::infinity() ? T(0) : maximum;
-}
 
 template <typename T>
 FASTCLIP_INLINE void forward(const T* __restrict logits, int64_t m, int64_t n,
@@ -47,17 +42,13 @@ template <typename T>
 FASTCLIP_INLINE void backward(const T* logits, int64_t m, int64_t n, const T* __restrict row_weight,
                               const T* __restrict row_max, const T* __restrict col_weight,
                               const T* __restrict col_max, T* p) {
-  constexpr T kNegligible = T(0x1p-100);
   for (int64_t i = 0; i < m; ++i) {
     const T weight = row_weight[i];
     const T shift = finite_shift(row_max[i]);
 #pragma omp simd
     for (int64_t j = 0; j < n; ++j) {
-      const T s = logits[i * n + j];
-      const T value = weight * exp_nonpositive(s - shift) +
-                      col_weight[j] * exp_nonpositive(s - finite_shift(col_max[j]));
-      const bool negligible = value < kNegligible && value > -kNegligible;
-      p[i * n + j] = negligible ? T(0) : value;
+      p[i * n + j] = without_negligible(
+          softmax_weight(logits[i * n + j], weight, shift, col_weight[j], col_max[j]));
     }
   }
 }

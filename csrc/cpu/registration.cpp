@@ -7,12 +7,14 @@
 
 #include "clip_loss.h"
 #include "contrastive_lse.h"
+#include "prefix_lse.h"
 #include "rectangle.h"
 #include "siglip_sum.h"
 
 #define FASTCLIP_RECTANGLE                                                                         \
   "Tensor row_features, Tensor col_features, Tensor logit_scale, Tensor? excluded_begin, Tensor? " \
   "excluded_end, int positive_offset, bool normalize"
+#define FASTCLIP_SQUARE "Tensor row_features, Tensor col_features, Tensor logit_scale"
 
 namespace fastclip::cpu {
 namespace {
@@ -35,6 +37,21 @@ auto contrastive_lse_backward_op(const at::Tensor& rows, const at::Tensor& cols,
   return contrastive_lse_backward({rows, cols, logit_scale, {begin, end}, {offset}, normalize},
                                   grad_positive, grad_total, shift, kept,
                                   {needs_row_grad, needs_col_grad});
+}
+
+// Pairs are on the main diagonal, and nothing is left out.
+auto prefix_lse_op(const at::Tensor& rows, const at::Tensor& cols, const at::Tensor& logit_scale,
+                   at::IntArrayRef dims, int64_t kept_rows) {
+  return prefix_lse({rows, cols, logit_scale, {}, {}, true}, dims, kept_rows);
+}
+
+auto prefix_lse_backward_op(const at::Tensor& rows, const at::Tensor& cols,
+                            const at::Tensor& logit_scale, at::IntArrayRef dims,
+                            const at::Tensor& grad_positive, const at::Tensor& grad_total,
+                            const at::Tensor& positive, const at::Tensor& maximum,
+                            const at::Tensor& kept, bool needs_row_grad, bool needs_col_grad) {
+  return prefix_lse_backward({rows, cols, logit_scale, {}, {}, true}, dims, grad_positive,
+                             grad_total, positive, maximum, kept, {needs_row_grad, needs_col_grad});
 }
 
 auto siglip_sum_op(const at::Tensor& rows, const at::Tensor& cols, const at::Tensor& logit_scale,
@@ -62,19 +79,27 @@ TORCH_LIBRARY(fastclip_native, m) {
   m.def("contrastive_lse_backward(" FASTCLIP_RECTANGLE
         ", Tensor grad_positive, Tensor grad_total, Tensor shift, Tensor kept, bool needs_row_grad,"
         " bool needs_col_grad) -> (Tensor, Tensor, Tensor)");
+  m.def("prefix_lse(" FASTCLIP_SQUARE
+        ", int[] dims, int kept_rows) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("prefix_lse_backward(" FASTCLIP_SQUARE
+        ", int[] dims, Tensor grad_positive, Tensor grad_total, Tensor positive,"
+        " Tensor maximum, Tensor kept, bool needs_row_grad, bool needs_col_grad) -> (Tensor, "
+        "Tensor, Tensor)");
   m.def("siglip_sum(" FASTCLIP_RECTANGLE ", Tensor logit_bias, int kept_rows) -> (Tensor, Tensor)");
   m.def("siglip_sum_backward(" FASTCLIP_RECTANGLE
         ", Tensor logit_bias, Tensor grad_row_loss, Tensor kept, bool needs_row_grad,"
         " bool needs_col_grad) -> (Tensor, Tensor, Tensor, Tensor)");
-  m.def(
-      "clip_loss(Tensor row_features, Tensor col_features, Tensor logit_scale, bool mean,"
-      " bool normalize, int kept_rows) -> (Tensor, Tensor, Tensor)");
+  m.def("clip_loss(" FASTCLIP_SQUARE
+        ", bool mean,"
+        " bool normalize, int kept_rows) -> (Tensor, Tensor, Tensor)");
 }
 
 // Of every device and layout, so that those which they cannot take are refused in their own words.
 TORCH_LIBRARY_IMPL(fastclip_native, CompositeExplicitAutograd, m) {
   m.impl("contrastive_lse", fastclip::cpu::contrastive_lse_op);
   m.impl("contrastive_lse_backward", fastclip::cpu::contrastive_lse_backward_op);
+  m.impl("prefix_lse", fastclip::cpu::prefix_lse_op);
+  m.impl("prefix_lse_backward", fastclip::cpu::prefix_lse_backward_op);
   m.impl("siglip_sum", fastclip::cpu::siglip_sum_op);
   m.impl("siglip_sum_backward", fastclip::cpu::siglip_sum_backward_op);
 }

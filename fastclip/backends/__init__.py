@@ -33,6 +33,13 @@ does, loads what it needs, or else its first call does; a question loads nothing
         optional, together: the mean CLIP loss of a square and its gradients, where the first one
         says how; eager mode takes it in the place of `contrastive_lse` (`ops/whole_clip_loss.py`)
 
+    prefix_lse(rectangle, dims, kept_rows)
+            -> positive (K, M), maximum (K, M + N), total (K, M + N), kept
+    prefix_lse_backward(rectangle, dims, grad_positive, grad_total, positive, maximum, kept, wants)
+            -> grad_row, grad_col, grad_logit_scale
+        optional, together: the statistics of `contrastive_lse` for K prefixes of the features in
+        one pass; `ops/prefix_lse.py` has their mathematics
+
     CHECKS_ARGUMENTS
         optional: its functions refuse wrong arguments themselves; for others `fastclip.ops` does,
         by `ops/contracts.py`, on which they may rely

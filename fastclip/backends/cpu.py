@@ -9,6 +9,7 @@ The kernels compute the statistics of both sides, whichever are wanted.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,6 +59,27 @@ def contrastive_lse_backward(
     shift = completed(shift, rectangle, NO_SHIFT)
     return torch.ops.fastclip_native.contrastive_lse_backward(
         *_fields(rectangle), grad_positive, grad_total, shift, kept, *wants
+    )
+
+
+def prefix_lse(
+    rectangle: Rectangle, dims: Sequence[int], kept_rows: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return torch.ops.fastclip_native.prefix_lse(*rectangle[:3], dims, kept_rows)
+
+
+def prefix_lse_backward(
+    rectangle: Rectangle,
+    dims: Sequence[int],
+    grad_positive: Tensor,  # (K, M)
+    grad_total: Tensor,  # (K, M + N)
+    positive: Tensor,  # (K, M)
+    maximum: Tensor,  # (K, M + N)
+    kept: Tensor,  # (kept_rows, K times the bytes of a row) uint8
+    wants: Sides,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.ops.fastclip_native.prefix_lse_backward(
+        *rectangle[:3], dims, grad_positive, grad_total, positive, maximum, kept, *wants
     )
 
 

@@ -4,6 +4,7 @@ A kernel that is given too short a vector reads what lies behind it. The backend
 in C++, in the same words (`csrc/cpu/arguments.h`), where it costs nanoseconds.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -54,6 +55,17 @@ class Arguments:
         """(length,) of the dtype of logits."""
         self._values(name, value, (length,))
 
+    def matrix(self, name: str, value: Tensor, num_rows: int, length: int) -> None:
+        """(num_rows, length) of the dtype of logits."""
+        self._values(name, value, (num_rows, length))
+
+    def dims(self, dims: Sequence[int]) -> None:
+        """Of prefixes: ascending, the last one is D."""
+        bounds = [0, *dims]
+        if not dims or bounds != sorted(set(bounds)) or dims[-1] != self.D:
+            needed = f"ascending, from 1 on, and end with D, {self.D}"
+            raise ValueError(f"{self._operator}: dims must be {needed}, got {list(dims)}")
+
     def gradient(self, name: str, value: Tensor, num_rows: int, dtype: torch.dtype) -> None:
         """(num_rows, D), or (0,) where none is wanted; any strides."""
         shape = num_rows, self.D
@@ -61,11 +73,12 @@ class Arguments:
             needed = f"must be dense {_name(dtype)} {list(shape)} or [0] on {self._device}"
             raise self._error(name, needed, value)
 
-    def kept(self, value: Tensor, layout: KeptLayout) -> None:
+    def kept(self, value: Tensor, layout: KeptLayout, num_prefixes: int = 1) -> None:
         """(kept_rows, bytes of a row)"""
+        row_bytes = layout.row_bytes(num_prefixes * self.N)
         dense = self._is_dense(value, torch.uint8) and value.is_contiguous() and value.dim() == 2
-        if not dense or (value.shape[0] != 0 and not self._are_kept(value, layout)):
-            shape = f"[at most {self._most_kept(layout)}, {layout.row_bytes(self.N)}]"
+        if not dense or (value.shape[0] != 0 and not self._are_kept(value, layout, row_bytes)):
+            shape = f"[at most {self._most_kept(layout)}, {row_bytes}]"
             raise self._error("kept", f"must be contiguous uint8 {shape} on {self._device}", value)
 
     def kept_rows(self, rows: int, layout: KeptLayout) -> None:
@@ -104,12 +117,12 @@ class Arguments:
             value.dtype is dtype and value.device == self._device and value.layout is torch.strided
         )
 
-    def _are_kept(self, value: Tensor, layout: KeptLayout) -> bool:
+    def _are_kept(self, value: Tensor, layout: KeptLayout, row_bytes: int) -> bool:
         # An offset that is no multiple could not be read as numbers of a kept logit's size.
         rows, bytes_of_row = value.shape
         return (
             _is_within(rows, 0, self._most_kept(layout))
-            and bytes_of_row == layout.row_bytes(self.N)
+            and bytes_of_row == row_bytes
             and value.storage_offset() % max(1, layout.element_bytes) == 0
         )
 

@@ -3,6 +3,8 @@
 `layout` says what the backend keeps of the logits. `Arguments` checks the rectangle.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,34 @@ def contrastive_lse_backward(
     of.vector("shift", shift, sum(rectangle.lengths))
     of.kept(kept, layout)
     of.workspace(workspace)
+
+
+def prefix_lse(
+    layout: KeptLayout, rectangle: Rectangle, dims: Sequence[int], kept_rows: int
+) -> None:
+    of = Arguments("prefix_lse", rectangle)
+    of.dims(dims)
+    of.kept_rows(kept_rows, layout)
+
+
+def prefix_lse_backward(
+    layout: KeptLayout,
+    rectangle: Rectangle,
+    dims: Sequence[int],
+    grad_positive: Tensor,
+    grad_total: Tensor,
+    positive: Tensor,
+    maximum: Tensor,
+    kept: Tensor,
+    wants: Sides,
+) -> None:
+    of, K = Arguments("prefix_lse_backward", rectangle), len(dims)
+    of.dims(dims)
+    of.matrix("grad_positive", grad_positive, K, of.M)
+    of.matrix("grad_total", grad_total, K, of.M + of.N)
+    of.matrix("positive", positive, K, of.M)
+    of.matrix("maximum", maximum, K, of.M + of.N)
+    of.kept(kept, layout, K)
 
 
 def siglip_sum(

@@ -81,9 +81,11 @@ def forbid_double_backward(op: OpOverload) -> None:
     register_gradient(op, _nothing_saved, lambda ctx, *_: refuse_second_derivative(op.name()))
 
 
-def _sample(arg: Any, dim: int | None, index: int) -> Any:
+def _sample(arg: Any, dim: Any, index: int) -> Any:
+    if not isinstance(arg, Tensor) or dim is None:  # a list of numbers has a list of Nones
+        return arg
     # Contiguous, because backends rely on it for all but features.
-    return arg if dim is None else arg.select(dim, index).contiguous()
+    return arg.select(dim, index).contiguous()
 
 
 def _nothing_saved(ctx: Any, inputs: tuple, output: Any) -> None:

@@ -87,5 +87,10 @@ def kept_layout(backend: str, primitive: str, dtype: torch.dtype) -> KeptLayout:
 
 
 @constant_for_the_compiler
+def has_prefixes(backend: str) -> bool:
+    return hasattr(load_backend(backend), "prefix_lse")
+
+
+@constant_for_the_compiler
 def has_one_pass_siglip(backend: str) -> bool:
     return hasattr(load_backend(backend), "siglip_sum_with_gradients")

@@ -19,6 +19,7 @@ _RECTANGLE = (
 )
 _SIDES = "bool of_rows, bool of_cols"
 _WANTS = "bool needs_row_grad, bool needs_col_grad"
+_PREFIXES = "Tensor row_features, Tensor col_features, Tensor logit_scale, int[] dims"
 
 
 def flat(rectangle: Rectangle) -> tuple[Any, ...]:
@@ -51,6 +52,17 @@ contrastive_lse_backward = _define(
     "contrastive_lse_backward",
     f"{_RECTANGLE}, {_SIDES}, Tensor grad_positive, Tensor grad_total, Tensor shift, Tensor kept,"
     f" str backend, SymInt? workspace, {_WANTS}",
+    "Tensor grad_row, Tensor grad_col, Tensor grad_logit_scale",
+)
+prefix_lse = _define(
+    "prefix_lse",
+    f"{_PREFIXES}, str backend, SymInt kept_rows",
+    "Tensor positive, Tensor maximum, Tensor total, Tensor kept",
+)
+prefix_lse_backward = _define(
+    "prefix_lse_backward",
+    f"{_PREFIXES}, Tensor grad_positive, Tensor grad_total, Tensor positive, Tensor maximum,"
+    f" Tensor kept, str backend, {_WANTS}",
     "Tensor grad_row, Tensor grad_col, Tensor grad_logit_scale",
 )
 siglip_sum = _define(

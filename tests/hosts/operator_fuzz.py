@@ -29,9 +29,9 @@ def load(library: str) -> list:
     sys.modules["fastclip._C"] = types.ModuleType("fastclip._C")
     import fastclip  # noqa: F401 registers the public ones
 
-    native = "clip_loss", "contrastive_lse", "siglip_sum"
+    native = "clip_loss", "contrastive_lse", "siglip_sum", "prefix_lse"
     found = [getattr(torch.ops.fastclip_native, name).default for name in native]
-    for name in ("contrastive_lse_backward", "siglip_sum_backward"):
+    for name in ("contrastive_lse_backward", "siglip_sum_backward", "prefix_lse_backward"):
         found.append(getattr(torch.ops.fastclip_native, name).default)
     return found + [getattr(torch.ops.fastclip, x.name().partition("::")[2]).default
                     for x in found[1:]]  # fmt: skip

@@ -45,6 +45,8 @@ def refused(overload, backend: str) -> int:
 def test_wrong_arguments_are_refused_by_name(backend, operator):
     if operator.startswith("siglip_total") and not dispatch.has_one_pass_siglip(backend):
         pytest.skip(f"{backend} has no such operator")
+    if operator.startswith("prefix") and not dispatch.has_prefixes(backend):
+        pytest.skip(f"{backend} has no such operator")
     assert refused(getattr(torch.ops.fastclip, operator).default, backend) > 20
 
 
@@ -137,7 +139,8 @@ square = x, x, scale, None, None, 0, False
 operators = torch.ops.fastclip
 positive, *_ = operators.contrastive_lse(*square, True, True, "cpu", None, 0, False)
 row_loss, _ = operators.siglip_sum(*square, scale, "cpu", None, 0)
-print(positive.tolist(), row_loss.shape, flush=True)
+of_prefixes, *_ = operators.prefix_lse(*square[:3], [2, 3], "cpu", 0)
+print(positive.tolist(), row_loss.shape, of_prefixes.tolist(), flush=True)
 """
 ASKED = "import fastclip; fastclip.available_backends(); fastclip.explain_backends()"
 
@@ -146,7 +149,8 @@ ASKED = "import fastclip; fastclip.available_backends(); fastclip.explain_backen
 @pytest.mark.parametrize("asked", ["", ASKED], ids=["", "asked"])
 def test_an_operator_works_in_a_fresh_process_whether_or_not_somebody_asked(fresh_process, asked):
     done = fresh_process.run(asked + BY_NAME)
-    assert done.stdout == "[2.0, 2.0, 2.0] torch.Size([3])\n", done.stderr
+    of_prefixes = "[[2.0, 2.0, 0.0], [2.0, 2.0, 2.0]]"
+    assert done.stdout == f"[2.0, 2.0, 2.0] torch.Size([3]) {of_prefixes}\n", done.stderr
 
 
 @needs_native

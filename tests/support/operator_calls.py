@@ -14,6 +14,8 @@ M, N, D = SHAPE = 4, 6, 5
 OPERATORS = (
     "contrastive_lse",
     "contrastive_lse_backward",
+    "prefix_lse",
+    "prefix_lse_backward",
     "siglip_sum",
     "siglip_sum_backward",
     "siglip_total",
@@ -23,7 +25,7 @@ OPERATORS = (
 # Of the schemas; all others are numbers, flags and names.
 FEATURES = ("row_features", "col_features")
 GRADIENTS = ("grad_row", "grad_col")
-VECTORS = ("grad_positive", "grad_row_loss", "grad_total", "shift")
+VECTORS = ("grad_positive", "grad_row_loss", "grad_total", "shift", "positive", "maximum")
 INTERVALS = ("excluded_begin", "excluded_end")
 SCALARS = ("logit_scale", "logit_bias", "grad_logit_scale", "grad_logit_bias")
 NUMBERS = {
@@ -56,6 +58,9 @@ def wrong_values(name: str, right: Any) -> Iterator[Any]:
     """What an argument must not be, where the others are right."""
     if name in NUMBERS:
         yield from NUMBERS[name]
+    elif name == "dims":
+        D = right[-1]
+        yield from ([], [0, D], [-1, D], [D, D], [D + 1], [D, 1], [D, D + 1])
     elif name == "kept":
         yield from _wrong_kept(right)
     elif isinstance(right, Tensor):
@@ -66,16 +71,22 @@ def _right(name: str, operator: str, backend: str, shape: Shape, dtype: torch.dt
     M, N, D = shape
     if name in FEATURES + GRADIENTS:
         return torch.randn(M if "row" in name else N, D).to(dtype)
+    dims = sorted({max(1, D // 2), D})
+    num_prefixes = len(dims) if operator.startswith("prefix") else 1
+    if name == "dims":
+        return dims
     if name in VECTORS:
-        length = M if name in ("grad_positive", "grad_row_loss") else M + N
-        return torch.rand(length).to(compute_dtype(dtype))
+        length = M if name in ("grad_positive", "grad_row_loss", "positive") else M + N
+        shape = (len(dims), length) if operator.startswith("prefix") else (length,)
+        return torch.rand(shape).to(compute_dtype(dtype))
     if name in INTERVALS:
         if not hasattr(load_backend(backend), "TAKES_INTERVALS"):
             return None
         return torch.randint(-2, N + 2, (M,), dtype=torch.int32)
     if name == "kept":
         features = torch.empty(M, D, dtype=dtype)
-        return kept_like(backend, operator.removesuffix("_backward"), features, 0, N)
+        primitive = operator.removesuffix("_backward").replace("prefix", "contrastive")
+        return kept_like(backend, primitive, features, 0, num_prefixes * N)
     if name in SCALARS:
         return torch.tensor(2.0, dtype=compute_dtype(dtype))
     return backend if name == "backend" else OTHERS.get(name, True)
@@ -99,8 +110,8 @@ def _wrong_tensors(name: str, right: Tensor) -> Iterator[Tensor]:
     yield right[1:]
     yield torch.cat([right, right[:1]])
     if name in VECTORS + INTERVALS:
-        yield right[:1].expand(len(right))
-        yield right.repeat_interleave(2)[::2]
+        yield right[:1].expand_as(right)
+        yield right.repeat_interleave(2, 0)[::2]
 
 
 def _wrong_kept(right: Tensor) -> Iterator[Tensor]:
