@@ -26,6 +26,7 @@ class Arguments {
   void vector(const char* name, const at::Tensor& value, int64_t length) const {
     values(name, value, {length}, dtype_);
   }
+  void grad_dtype(at::ScalarType dtype) const;  // that of the features, or T
   void kept_rows(int64_t rows) const;
   void kept(const at::Tensor& value) const;  // (rows, N logits), as bytes
 
@@ -38,7 +39,7 @@ class Arguments {
 
   const char* op_;
   int64_t M_, N_;
-  at::ScalarType dtype_;  // T
+  at::ScalarType features_dtype_, dtype_;  // the latter is T
 };
 
 }  // namespace fastclip::cpu

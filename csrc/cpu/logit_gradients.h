@@ -15,7 +15,8 @@
 //
 // Cost
 //   6 M N D FLOPs, 4 M N D where the logits were kept. Memory: the panel of p; for features that
-//   are not in the compute type, one accumulator for all rows and buffers for one panel.
+//   are not in the compute type buffers for one panel and, where their gradient is not either, one
+//   accumulator for all rows.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -32,11 +33,21 @@
 
 namespace fastclip::cpu {
 
+// What an epilogue adds up over the logits of a tile.
+struct LogitSums {
+  double gradient = 0.0;  // of p: the gradient of a bias
+  double loss = 0.0;      // of a loss whose forward this is too
+
+  LogitSums operator+(const LogitSums& other) const {
+    return {gradient + other.gradient, loss + other.loss};
+  }
+};
+
 struct LogitGradientOutputs {
   at::Tensor grad_row;  // (M, D) or (0)
   at::Tensor grad_col;  // (N, D) or (0)
   double grad_logit_scale;
-  double grad_logit_sum;  // sum of what the epilogue returned: the bias of a sigmoid loss
+  LogitSums sums;
 };
 
 // A sum in double as a tensor of T: infinite beyond the range of T, as a sum in T would be.
@@ -48,20 +59,19 @@ at::Tensor scalar(double sum, const at::TensorOptions& options) {
 inline int64_t backward_panel_rows() { return at::get_num_threads() > 16 ? 8 : 2; }
 inline constexpr int64_t kBackwardPanelCols = 8;
 
-// Sums of products for one side. Where the features are in T they are made in the result itself.
+// Sums of products for one side. Where their gradient is in T they are made in the result itself.
 template <typename T>
 class GradientSums {
  public:
   // `count` rows are accumulated at a time: all of them, or a panel's.
-  GradientSums(Features<T>& features, bool needed, int64_t count)
+  GradientSums(Features<T>& features, bool needed, int64_t count, at::ScalarType grad_dtype)
       : features_(features), needed_(needed) {
     const auto dtype = c10::CppTypeToScalarType<T>::value;
     const auto& like = features.tensor();
-    result_ = empty(needed ? like.sizes() : at::IntArrayRef{0}, like.options());
-    in_place_ = needed && like.scalar_type() == dtype;
-    if (!in_place_) {
-      sums_ = empty({needed ? count : 0, features.dim()}, like.options().dtype(dtype));
-    }
+    const auto options = like.options();
+    result_ = empty(needed ? like.sizes() : at::IntArrayRef{0}, options.dtype(grad_dtype));
+    in_place_ = needed && grad_dtype == dtype;
+    if (!in_place_) sums_ = empty({needed ? count : 0, features.dim()}, options.dtype(dtype));
   }
 
   bool needed() const { return needed_; }
@@ -104,14 +114,16 @@ class GradientSums {
  private:
   Features<T>& features_;
   bool needed_, in_place_;
-  at::Tensor result_;  // (size, D) in the features' type
+  at::Tensor result_;  // (size, D) of grad_dtype
   at::Tensor sums_;    // (count, D) of T
 };
 
-// epilogue(logits, Tile p) -> double writes a tile of p; `logits` may be the same memory as p.
+// epilogue(logits, Tile p) -> LogitSums writes a tile of p; `logits` may be the same memory as p.
+// Gradients of features are in `grad_dtype`: theirs, or T.
 template <typename T, typename Epilogue>
 LogitGradientOutputs logit_gradients(const Rectangle& rectangle, double weight_scale,
-                                     KeptLogits<T> kept, Sides wants, const Epilogue& epilogue) {
+                                     KeptLogits<T> kept, at::ScalarType grad_dtype, Sides wants,
+                                     const Epilogue& epilogue) {
   const double logit_scale = rectangle.logit_scale.item<double>();
   const Blocking blocking(rectangle.M(), rectangle.N());
   const Partition &row_tiles = blocking.rows, &col_tiles = blocking.cols;
@@ -122,14 +134,14 @@ LogitGradientOutputs logit_gradients(const Rectangle& rectangle, double weight_s
   Features<T> rows(rectangle.rows, rectangle.normalize, max_rows);
   Features<T> cols(rectangle.cols, rectangle.normalize, max_cols);
   // d logit_scale is a by-product of either side: without any, take the rows.
-  GradientSums<T> row_sums(rows, wants.rows || !wants.cols, rows.size());
-  GradientSums<T> col_sums(cols, wants.cols, max_cols);
+  GradientSums<T> row_sums(rows, wants.rows || !wants.cols, rows.size(), grad_dtype);
+  GradientSums<T> col_sums(cols, wants.cols, max_cols, grad_dtype);
   const at::Tensor panel =
       empty({max_rows, max_cols}, at::TensorOptions(c10::CppTypeToScalarType<T>::value));
   T* const p = panel.data_ptr<T>();
-  const at::Tensor epilogue_sums = empty({panel_tile_rows * panel_tile_cols}, at::kDouble);
-  double* const tile_sums = epilogue_sums.data_ptr<double>();
-  double grad_logit_sum = 0.0, col_dot = 0.0, row_dot = 0.0;
+  std::vector<LogitSums> tile_sums(panel_tile_rows * panel_tile_cols);
+  LogitSums sums;
+  double col_dot = 0.0, row_dot = 0.0;
   const double factor = logit_scale * weight_scale;
   // A product is cut along D only where the panel's sides have fewer tiles than there are threads.
   const int64_t num_sides = panel_tile_rows + panel_tile_cols;
@@ -163,7 +175,7 @@ LogitGradientOutputs logit_gradients(const Rectangle& rectangle, double weight_s
         }
         tile_sums[task] = epilogue(logits, tile);
       });
-      grad_logit_sum = std::accumulate(tile_sums, tile_sums + num_tiles, grad_logit_sum);
+      sums = std::accumulate(tile_sums.begin(), tile_sums.begin() + num_tiles, sums);
 
       const auto p_block = [&](int64_t i, int64_t j) -> Block<const T> {
         const Tile<T> tile = p_tile(i, j);
@@ -203,8 +215,11 @@ LogitGradientOutputs logit_gradients(const Rectangle& rectangle, double weight_s
     row_dot += row_sums.finish(span, 0, factor);
   }
   const double dot = row_sums.needed() ? row_dot : col_dot;
-  return {wants.rows ? row_sums.result() : empty({0}, rectangle.rows.options()), col_sums.result(),
-          dot * weight_scale, grad_logit_sum * weight_scale};
+  const auto no_gradient = rectangle.rows.options().dtype(grad_dtype);
+  return {wants.rows ? row_sums.result() : empty({0}, no_gradient),
+          col_sums.result(),
+          dot * weight_scale,
+          {sums.gradient * weight_scale, sums.loss}};
 }
 
 // Gradients of sums and positives as the epilogues want them: divided by a power of two that brings

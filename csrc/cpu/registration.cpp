@@ -53,6 +53,14 @@ auto siglip_sum_backward_op(const at::Tensor& rows, const at::Tensor& cols,
                              logit_bias, grad_row_loss, kept, {needs_row_grad, needs_col_grad});
 }
 
+auto siglip_total_op(const at::Tensor& rows, const at::Tensor& cols, const at::Tensor& logit_scale,
+                     const OptionalTensor& begin, const OptionalTensor& end, int64_t offset,
+                     bool normalize, const at::Tensor& logit_bias, at::ScalarType grad_dtype,
+                     bool needs_row_grad, bool needs_col_grad) {
+  return siglip_total({rows, cols, logit_scale, {begin, end}, {offset}, normalize}, logit_bias,
+                      grad_dtype, {needs_row_grad, needs_col_grad});
+}
+
 }  // namespace
 }  // namespace fastclip::cpu
 
@@ -66,6 +74,9 @@ TORCH_LIBRARY(fastclip_native, m) {
   m.def("siglip_sum_backward(" FASTCLIP_RECTANGLE
         ", Tensor logit_bias, Tensor grad_row_loss, Tensor kept, bool needs_row_grad,"
         " bool needs_col_grad) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("siglip_total(" FASTCLIP_RECTANGLE
+        ", Tensor logit_bias, ScalarType grad_dtype, bool needs_row_grad, bool needs_col_grad)"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "clip_loss(Tensor row_features, Tensor col_features, Tensor logit_scale, bool mean,"
       " bool normalize, int kept_rows) -> (Tensor, Tensor, Tensor)");
@@ -77,6 +88,7 @@ TORCH_LIBRARY_IMPL(fastclip_native, CompositeExplicitAutograd, m) {
   m.impl("contrastive_lse_backward", fastclip::cpu::contrastive_lse_backward_op);
   m.impl("siglip_sum", fastclip::cpu::siglip_sum_op);
   m.impl("siglip_sum_backward", fastclip::cpu::siglip_sum_backward_op);
+  m.impl("siglip_total", fastclip::cpu::siglip_total_op);
 }
 
 // Brings its own gradient.

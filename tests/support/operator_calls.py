@@ -31,6 +31,7 @@ NUMBERS = {
     "kept_rows": (-1, 2**31, 2**62),
     "workspace": (-1,),
 }
+DTYPES = {"grad_dtype": (torch.int64, torch.complex64, torch.float8_e5m2)}
 OTHERS = {
     "positive_offset": 1,
     "kept_rows": 0,
@@ -54,8 +55,8 @@ def arguments(
 
 def wrong_values(name: str, right: Any) -> Iterator[Any]:
     """What an argument must not be, where the others are right."""
-    if name in NUMBERS:
-        yield from NUMBERS[name]
+    if name in NUMBERS | DTYPES:
+        yield from (NUMBERS | DTYPES)[name]
     elif name == "kept":
         yield from _wrong_kept(right)
     elif isinstance(right, Tensor):
@@ -78,6 +79,8 @@ def _right(name: str, operator: str, backend: str, shape: Shape, dtype: torch.dt
         return kept_like(backend, operator.removesuffix("_backward"), features, 0, N)
     if name in SCALARS:
         return torch.tensor(2.0, dtype=compute_dtype(dtype))
+    if name in DTYPES:
+        return dtype
     return backend if name == "backend" else OTHERS.get(name, True)
 
 
