@@ -12,10 +12,12 @@ from tests.support.tolerance import check_value_and_grads
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
-def run(*inputs, **options):
+def run(*inputs, of_rows=False, **options):
+    """The mean and its gradients; `of_rows`: from the losses of the rows, which take two passes."""
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
-    loss = fastclip.siglip_loss(*leaves, **options)
-    return loss.detach(), torch.autograd.grad(loss.sum(), leaves)
+    reduction = "none" if of_rows else "mean"
+    loss = fastclip.siglip_loss(*leaves, reduction=reduction, **options).mean()
+    return loss.detach(), torch.autograd.grad(loss, leaves)
 
 
 def scalars(logit_scale, logit_bias, dtype):
@@ -24,31 +26,55 @@ def scalars(logit_scale, logit_bias, dtype):
 
 
 @pytest.mark.parametrize("N, D", [(1, 1), (2, 3), (65, 40), (129, 7), (300, 33), (1025, 8)])
-@pytest.mark.parametrize("workspace", [0, None])
-def test_siglip_loss_ragged_shapes_match_float64(backend, N, D, workspace):
+@pytest.mark.parametrize("of_rows, workspace", [(False, None), (True, None), (True, 0)])
+def test_siglip_loss_ragged_shapes_match_float64(backend, N, D, of_rows, workspace):
     inputs = *planted_features(square(N, D), "trained"), *scalars(10.0, -10.0, torch.float32)
-    actual = run(*inputs, backend=backend, workspace=workspace)
+    actual = run(*inputs, of_rows=of_rows, backend=backend, workspace=workspace)
     check_value_and_grads(actual, exact.siglip_loss, *inputs)
 
 
 @pytest.mark.parametrize(
-    "data, numbers, dtype",
+    "data, numbers, dtype, of_rows",
     cover_pairs(
-        ["random", "trained", "adversarial"], [(10.0, -10.0), (100.0, -30.0), (1.0, 5.0)], DTYPES
+        ["random", "trained", "adversarial"],
+        [(10.0, -10.0), (100.0, -30.0), (1.0, 5.0)],
+        DTYPES,
+        [False, True],
     ),
 )
-def test_siglip_loss_data_and_dtypes_match_float64(backend, data, numbers, dtype):
+def test_siglip_loss_data_and_dtypes_match_float64(backend, data, numbers, dtype, of_rows):
     features = planted_features(square(200, 72), data, dtype)
     inputs = *features, *scalars(*numbers, dtype)
-    check_value_and_grads(run(*inputs, backend=backend), exact.siglip_loss, *inputs)
+    actual = run(*inputs, of_rows=of_rows, backend=backend)
+    check_value_and_grads(actual, exact.siglip_loss, *inputs)
 
 
+@pytest.mark.parametrize("of_rows", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_siglip_loss_normalize_matches_float64(backend, dtype):
+def test_siglip_loss_normalize_matches_float64(backend, dtype, of_rows):
     image, text = planted_features(square(65, 40), "trained", torch.float64)
     inputs = (3 * image).to(dtype), (0.2 * text).to(dtype), *scalars(10.0, -10.0, dtype)
-    actual = run(*inputs, normalize=True, backend=backend)
+    actual = run(*inputs, of_rows=of_rows, normalize=True, backend=backend)
     check_value_and_grads(actual, exact.siglip_loss, *inputs, normalize=True)
+
+
+def test_siglip_loss_mean_whose_sum_has_gradients_beyond_float16(backend):
+    features = [torch.full((200, 4), x, dtype=torch.float16) for x in (0.1, 90.0)]
+    inputs = *features, *scalars(20.0, 0.0, torch.float16)
+    actual = run(*inputs, backend=backend)
+    assert 200 * actual[1][0].float().abs().min() > 65504
+    check_value_and_grads(actual, exact.siglip_loss, *inputs)
+
+
+def test_siglip_loss_backward_again_is_the_same(backend):
+    """What the first one has overwritten, where no second one can follow, is not read."""
+    inputs = *planted_features(square(70, 24), "trained"), *scalars(10.0, -10.0, torch.float32)
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    loss = 3 * fastclip.siglip_loss(*leaves, backend=backend)
+    options = ({"retain_graph": True}, {"create_graph": True}, {"retain_graph": True}, {})
+    first, *others = (torch.autograd.grad(loss, leaves, **x) for x in options)
+    for again in others:
+        torch.testing.assert_close(again, first, rtol=0, atol=0)
 
 
 def test_siglip_loss_reduction_none_gives_each_row_its_loss_and_gradient(backend):

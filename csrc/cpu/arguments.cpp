@@ -52,6 +52,7 @@ Arguments::Arguments(const char* op, const Rectangle& rectangle) : op_(op) {
                     name_of(rows.scalar_type()), " and ", rows.size(1), ", got ", described(cols));
   M_ = rectangle.M();
   N_ = rectangle.N();
+  features_dtype_ = rows.scalar_type();
   dtype_ = rectangle.is_double() ? at::kDouble : at::kFloat;
   scalar("logit_scale", rectangle.logit_scale);
   pairs(rectangle.positives);
@@ -95,6 +96,12 @@ void Arguments::interval(const Interval& excluded) const {
   if (!begin) return;
   values("excluded_begin", *begin, {M_}, at::kInt);
   values("excluded_end", *end, {M_}, at::kInt);
+}
+
+void Arguments::grad_dtype(at::ScalarType dtype) const {
+  TORCH_CHECK_VALUE(dtype == features_dtype_ || dtype == dtype_, op_,
+                    ": grad_dtype must be the features' ", name_of(features_dtype_),
+                    " or the logits' ", name_of(dtype_), ", got ", name_of(dtype));
 }
 
 void Arguments::kept_rows(int64_t rows) const {

@@ -27,8 +27,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(const Rectangle& rectang
   const T* const col_max = row_max + rectangle.M();
 
   const auto gradients = logit_gradients<T>(
-      rectangle, weights.scale(), kept_logits<T>(kept, rectangle.N()), wants,
-      [&](const T* logits, const Tile<T>& p) {
+      rectangle, weights.scale(), kept_logits<T>(kept, rectangle.N()), rectangle.rows.scalar_type(),
+      wants, [&](const T* logits, const Tile<T>& p) {
         lse_tile_backward(logits, p.rows.size(), p.cols.size(), row_weight + p.rows.begin,
                           row_max + p.rows.begin, col_weight + p.cols.begin, col_max + p.cols.begin,
                           p.data);
@@ -38,7 +38,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(const Rectangle& rectang
           const int64_t j = p.pair(i, rectangle.positives);
           if (j >= 0) p.data[i * p.cols.size() + j] = pair_weight[p.rows.begin + i];
         }
-        return 0.0;
+        return LogitSums{};
       });
   return {gradients.grad_row, gradients.grad_col,
           scalar<T>(gradients.grad_logit_scale, rectangle.logit_scale.options())};

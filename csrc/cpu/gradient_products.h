@@ -11,8 +11,8 @@
 //   thread, no atomics.
 //
 // Cost
-//   4 M N D FLOPs. Memory: the panel of each p_b; for features that are not in the compute type, one
-//   accumulator for all rows and buffers for one panel.
+//   4 M N D FLOPs. Memory: the panel of each p_b; for features that are not in the compute type
+//   buffers for one panel and, where their gradient is not either, one accumulator for all rows.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -13,20 +13,19 @@
 
 namespace fastclip::cpu {
 
-// Sums of products for one side. Where the features are in T they are made in the result itself.
+// Sums of products for one side. Where their gradient is in T they are made in the result itself.
 template <typename T>
 class GradientSums {
  public:
   // `count` rows are accumulated at a time: all of them, or a panel's.
-  GradientSums(Features<T>& features, bool needed, int64_t count)
+  GradientSums(Features<T>& features, bool needed, int64_t count, at::ScalarType grad_dtype)
       : features_(features), needed_(needed) {
     const auto dtype = c10::CppTypeToScalarType<T>::value;
     const auto& like = features.tensor();
-    result_ = empty(needed ? like.sizes() : at::IntArrayRef{0}, like.options());
-    in_place_ = needed && like.scalar_type() == dtype;
-    if (!in_place_) {
-      sums_ = empty({needed ? count : 0, features.dim()}, like.options().dtype(dtype));
-    }
+    const auto options = like.options();
+    result_ = empty(needed ? like.sizes() : at::IntArrayRef{0}, options.dtype(grad_dtype));
+    in_place_ = needed && grad_dtype == dtype;
+    if (!in_place_) sums_ = empty({needed ? count : 0, features.dim()}, options.dtype(dtype));
   }
 
   bool needed() const { return needed_; }
@@ -68,7 +67,7 @@ class GradientSums {
  private:
   Features<T>& features_;
   bool needed_, in_place_;
-  at::Tensor result_;  // (size, D) in the features' type
+  at::Tensor result_;  // (size, D) of grad_dtype
   at::Tensor sums_;    // (count, D) of T
 };
 

@@ -13,7 +13,8 @@
 //
 // Cost
 //   6 M N D FLOPs, 4 M N D where the logits were kept. Memory: the panel of p; for features that
-//   are not in the compute type, one accumulator for all rows and buffers for one panel.
+//   are not in the compute type buffers for one panel and, where their gradient is not either, one
+//   accumulator for all rows.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -31,11 +32,21 @@
 
 namespace fastclip::cpu {
 
+// What an epilogue adds up over the logits of a tile.
+struct LogitSums {
+  double gradient = 0.0;  // of p: the gradient of a bias
+  double loss = 0.0;      // of a loss whose forward this is too
+
+  LogitSums operator+(const LogitSums& other) const {
+    return {gradient + other.gradient, loss + other.loss};
+  }
+};
+
 struct LogitGradientOutputs {
   at::Tensor grad_row;  // (M, D) or (0)
   at::Tensor grad_col;  // (N, D) or (0)
   double grad_logit_scale;
-  double grad_logit_sum;  // sum of what the epilogue returned: the bias of a sigmoid loss
+  LogitSums sums;
 };
 
 // A sum in double as a tensor of T: infinite beyond the range of T, as a sum in T would be.
@@ -44,20 +55,22 @@ at::Tensor scalar(double sum, const at::TensorOptions& options) {
   return at::full({}, static_cast<T>(sum), options);
 }
 
-// epilogue(logits, Tile p) -> double writes a tile of p; `logits` may be the same memory as p.
+// epilogue(logits, Tile p) -> LogitSums writes a tile of p; `logits` may be the same memory as p.
+// Gradients of features are in `grad_dtype`: theirs, or T.
 template <typename T, typename Epilogue>
 LogitGradientOutputs logit_gradients(const Rectangle& rectangle, double weight_scale,
-                                     KeptLogits<T> kept, Sides wants, const Epilogue& epilogue) {
+                                     KeptLogits<T> kept, at::ScalarType grad_dtype, Sides wants,
+                                     const Epilogue& epilogue) {
   const double logit_scale = rectangle.logit_scale.item<double>();
   const GradientPanels panels(rectangle);
   Features<T> rows(rectangle.rows, rectangle.normalize, panels.max_rows);
   Features<T> cols(rectangle.cols, rectangle.normalize, panels.max_cols);
   // d logit_scale is a by-product of either side: without any, take the rows.
-  GradientSums<T> row_sums(rows, wants.rows || !wants.cols, rows.size());
-  GradientSums<T> col_sums(cols, wants.cols, panels.max_cols);
-  const at::Tensor epilogue_sums = empty({panels.tile_rows * panels.tile_cols}, at::kDouble);
-  double* const tile_sums = epilogue_sums.data_ptr<double>();
-  double grad_logit_sum = 0.0, col_dot = 0.0, row_dot = 0.0;
+  GradientSums<T> row_sums(rows, wants.rows || !wants.cols, rows.size(), grad_dtype);
+  GradientSums<T> col_sums(cols, wants.cols, panels.max_cols, grad_dtype);
+  std::vector<LogitSums> tile_sums(panels.tile_rows * panels.tile_cols);
+  LogitSums sums;
+  double col_dot = 0.0, row_dot = 0.0;
   const double factor = logit_scale * weight_scale;
   const auto finish = [&](GradientSums<T>& sums, const Features<T>& features, Range span,
                           int64_t first) {
@@ -83,15 +96,18 @@ LogitGradientOutputs logit_gradients(const Rectangle& rectangle, double weight_s
       },
       [&](Range row_tiles, Range col_tiles) {
         for (int64_t i = 0; i < row_tiles.size(); ++i) {
-          const double* const sums = tile_sums + i * panels.tile_cols;
-          grad_logit_sum = std::accumulate(sums, sums + col_tiles.size(), grad_logit_sum);
+          const auto first = tile_sums.begin() + i * panels.tile_cols;
+          sums = std::accumulate(first, first + col_tiles.size(), sums);
         }
       },
       [&](Range span) { col_dot += finish(col_sums, cols, span, span.begin); });
   for_each_row_panel(panels, [&](Range span) { row_dot += finish(row_sums, rows, span, 0); });
   const double dot = row_sums.needed() ? row_dot : col_dot;
-  return {wants.rows ? row_sums.result() : empty({0}, rectangle.rows.options()), col_sums.result(),
-          dot * weight_scale, grad_logit_sum * weight_scale};
+  const auto no_gradient = rectangle.rows.options().dtype(grad_dtype);
+  return {wants.rows ? row_sums.result() : empty({0}, no_gradient),
+          col_sums.result(),
+          dot * weight_scale,
+          {sums.gradient * weight_scale, sums.loss}};
 }
 
 // Gradients of sums and positives as the epilogues want them: divided by a power of two that brings

@@ -93,8 +93,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
   Features<T> rows(rectangle.rows, true, ends.vec(), panels.max_rows);
   Features<T> cols(rectangle.cols, true, ends.vec(), panels.max_cols);
   // d logit_scale is a by-product of either side: without any, take the rows.
-  GradientSums<T> row_sums(rows, wants.rows || !wants.cols, M);
-  GradientSums<T> col_sums(cols, wants.cols, panels.max_cols);
+  const auto grad_dtype = rectangle.rows.scalar_type();
+  GradientSums<T> row_sums(rows, wants.rows || !wants.cols, M, grad_dtype);
+  GradientSums<T> col_sums(cols, wants.cols, panels.max_cols, grad_dtype);
   const PrefixLogits<T> logits(rectangle, rows, cols);
   const KeptPrefixes<T> kept_planes(static_cast<T*>(const_cast<void*>(kept.const_data_ptr())),
                                     kept.size(0), N, K);

@@ -70,6 +70,14 @@ auto siglip_sum_backward_op(const at::Tensor& rows, const at::Tensor& cols,
                              logit_bias, grad_row_loss, kept, {needs_row_grad, needs_col_grad});
 }
 
+auto siglip_total_op(const at::Tensor& rows, const at::Tensor& cols, const at::Tensor& logit_scale,
+                     const OptionalTensor& begin, const OptionalTensor& end, int64_t offset,
+                     bool normalize, const at::Tensor& logit_bias, at::ScalarType grad_dtype,
+                     bool needs_row_grad, bool needs_col_grad) {
+  return siglip_total({rows, cols, logit_scale, {begin, end}, {offset}, normalize}, logit_bias,
+                      grad_dtype, {needs_row_grad, needs_col_grad});
+}
+
 }  // namespace
 }  // namespace fastclip::cpu
 
@@ -89,6 +97,9 @@ TORCH_LIBRARY(fastclip_native, m) {
   m.def("siglip_sum_backward(" FASTCLIP_RECTANGLE
         ", Tensor logit_bias, Tensor grad_row_loss, Tensor kept, bool needs_row_grad,"
         " bool needs_col_grad) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("siglip_total(" FASTCLIP_RECTANGLE
+        ", Tensor logit_bias, ScalarType grad_dtype, bool needs_row_grad, bool needs_col_grad)"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("clip_loss(" FASTCLIP_SQUARE
         ", bool mean,"
         " bool normalize, int kept_rows) -> (Tensor, Tensor, Tensor)");
@@ -102,6 +113,7 @@ TORCH_LIBRARY_IMPL(fastclip_native, CompositeExplicitAutograd, m) {
   m.impl("prefix_lse_backward", fastclip::cpu::prefix_lse_backward_op);
   m.impl("siglip_sum", fastclip::cpu::siglip_sum_op);
   m.impl("siglip_sum_backward", fastclip::cpu::siglip_sum_backward_op);
+  m.impl("siglip_total", fastclip::cpu::siglip_total_op);
 }
 
 // Brings its own gradient.

@@ -1,9 +1,12 @@
-// siglip_sum: the sigmoid loss of a rectangle, row by row, and its gradients.
+// siglip_sum: the sigmoid loss of a rectangle, row by row, and its gradients; the sum of all with its
+// gradients in one pass, since the gradient of a logit needs no other logit.
 //
 // Math      fastclip/backends/reference.py
 // Tiling    logit_tiles.h and logit_gradients.h; a tile leaves one partial loss per row
-// Cost      8 M N D FLOPs forward and backward (6 M N D where the logits are kept)
-// Numerics  logits in T: float, or double for double features; row losses are summed in double
+// Cost      8 M N D FLOPs forward and backward; 6 M N D where the logits are kept, which is N x N
+//           memory to write and to read, and in one pass, which is none
+// Numerics  logits in T: float, or double for double features; losses are summed in double beyond
+//           a tile's row
 // Limits    M, N, D >= 1; features in float, double, half or bfloat16, any strides; finite or not
 #include "siglip_sum.h"
 
@@ -58,16 +61,35 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(const Rectan
   const T* const row_weight = weights[0];
   const T bias = static_cast<T>(logit_bias.item<double>());
 
-  const auto gradients =
-      logit_gradients<T>(rectangle, weights.scale(), kept_logits<T>(kept, rectangle.N()), wants,
-                         [&](const T* logits, const Tile<T>& p) {
-                           return siglip_tile_backward(logits, p.rows.size(), p.cols.size(), bias,
-                                                       p.pair_from(0, rectangle.positives),
-                                                       row_weight + p.rows.begin, p.data);
-                         });
+  const auto gradients = logit_gradients<T>(
+      rectangle, weights.scale(), kept_logits<T>(kept, rectangle.N()), rectangle.rows.scalar_type(),
+      wants, [&](const T* logits, const Tile<T>& p) {
+        const double sum = siglip_tile_backward(logits, p.rows.size(), p.cols.size(), bias,
+                                                p.pair_from(0, rectangle.positives),
+                                                row_weight + p.rows.begin, p.data);
+        return LogitSums{.gradient = sum};
+      });
   return {gradients.grad_row, gradients.grad_col,
           scalar<T>(gradients.grad_logit_scale, rectangle.logit_scale.options()),
-          scalar<T>(gradients.grad_logit_sum, logit_bias.options())};
+          scalar<T>(gradients.sums.gradient, logit_bias.options())};
+}
+
+template <typename T>
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> at_once(
+    const Rectangle& rectangle, const at::Tensor& logit_bias, at::ScalarType grad_dtype,
+    Sides wants) {
+  const T bias = static_cast<T>(logit_bias.item<double>());
+  const KeptLogits<T> none{nullptr, 0, rectangle.N()};
+  const auto gradients =
+      logit_gradients<T>(rectangle, 1.0, none, grad_dtype, wants, [&](const T*, const Tile<T>& p) {
+        const auto sums = siglip_tile_at_once(p.data, p.rows.size(), p.cols.size(), bias,
+                                              p.pair_from(0, rectangle.positives));
+        return LogitSums{.gradient = sums.gradient, .loss = sums.loss};
+      });
+  return {scalar<T>(gradients.sums.loss, logit_bias.options()), gradients.grad_row,
+          gradients.grad_col,
+          scalar<T>(gradients.grad_logit_scale, rectangle.logit_scale.options()),
+          scalar<T>(gradients.sums.gradient, logit_bias.options())};
 }
 
 }  // namespace
@@ -90,6 +112,16 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> siglip_sum_backward(
   of.kept(kept);
   const auto run = rectangle.is_double() ? backward<double> : backward<float>;
   return run(rectangle, logit_bias, grad_row_loss, kept, wants);
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> siglip_total(
+    const Rectangle& rectangle, const at::Tensor& logit_bias, at::ScalarType grad_dtype,
+    Sides wants) {
+  const Arguments of("siglip_total", rectangle);
+  of.scalar("logit_bias", logit_bias);
+  of.grad_dtype(grad_dtype);
+  const auto run = rectangle.is_double() ? at_once<double> : at_once<float>;
+  return run(rectangle, logit_bias, grad_dtype, wants);
 }
 
 }  // namespace fastclip::cpu

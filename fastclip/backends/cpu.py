@@ -3,7 +3,8 @@
 Workspace: memory for logits that the forward keeps, which saves the backward a quarter of the
 work. By default all of them are kept where they take at most 64 MiB (N <= 4096 in float32), none
 otherwise; a `workspace` in bytes keeps as many rows as fit. Apart from it, scratch memory is at
-most about 25 MiB at D = 512 (16-bit features add one float32 gradient).
+most about 25 MiB at D = 512 (16-bit features add one float32 gradient). The sum of all sigmoid
+losses saves the same quarter without a workspace: its gradients come from the forward's logits.
 
 The kernels compute the statistics of both sides, whichever are wanted.
 """
@@ -102,6 +103,18 @@ def siglip_sum_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.ops.fastclip_native.siglip_sum_backward(
         *_fields(rectangle), logit_bias, grad_row_loss, kept, *wants
+    )
+
+
+def siglip_sum_with_gradients(
+    rectangle: Rectangle,
+    logit_bias: Tensor,  # ()
+    workspace: int | None,
+    grad_dtype: torch.dtype,
+    wants: Sides,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return torch.ops.fastclip_native.siglip_total(
+        *_fields(rectangle), logit_bias, grad_dtype, *wants
     )
 
 

@@ -131,11 +131,14 @@ def siglip_sum_with_gradients(
     wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """sum_i row_loss_i () and its gradients, those of features in `grad_dtype`."""
+    # Not those of float16 features, converted: these may be infinite.
+    rows, cols = (x.to(grad_dtype) for x in rectangle[:2])
+    rectangle = rectangle._replace(rows=rows, cols=cols)
     row_loss, kept = siglip_sum(rectangle, logit_bias, workspace, 0)
-    grad_row, grad_col, *of_scalars = siglip_sum_backward(
+    gradients = siglip_sum_backward(
         rectangle, logit_bias, torch.ones_like(row_loss), kept, workspace, wants
     )
-    return row_loss.sum(), grad_row.to(grad_dtype), grad_col.to(grad_dtype), *of_scalars
+    return row_loss.sum(), *gradients
 
 
 def prepared_sides(rectangle: Rectangle) -> tuple[Tensor, Tensor]:

@@ -4,10 +4,11 @@
 
 The gradient of the logits needs no statistics: a backend that forms it while the tile of logits is
 there saves one of four products. Which gradients are wanted is known in the forward, so they are
-its outputs, constants of the differentiation, and the backward multiplies them. Those of float16
-features wait in float32: they are gradients of a sum, which may pass 65,504. A gradient that is
-wanted against expectation, because tensors under torch.func.vmap do not say that they need one, is
-that of `siglip_sum`.
+its outputs, constants of the differentiation, and the backward multiplies them: in place, if the
+graph is not retained, because memory for others would take longer than the multiplication. So they
+are the backward's, and nobody else's. Those of float16 features wait in float32: they are gradients
+of a sum, which may pass 65,504. A gradient that is wanted against expectation, because tensors
+under torch.func.vmap do not say that they need one, is that of `siglip_sum`.
 """
 
 import torch
@@ -61,9 +62,7 @@ def _results_like(backend, function, rectangle, logit_bias, workspace, dtype, wa
 @torch.library.impl("fastclip::siglip_total_backward", "CompositeExplicitAutograd")
 def _backward(grad_total, *arguments):
     _check_backward(grad_total, *arguments)
-    row_features, _, _, _, grad_row, grad_col, *of_scalars = arguments
-    of_features = ((grad_total * x).to(row_features.dtype) for x in (grad_row, grad_col))
-    return *of_features, *(grad_total * x for x in of_scalars)
+    return _scaled(arguments, lambda x: grad_total * x)
 
 
 @torch.library.register_fake("fastclip::siglip_total_backward")
@@ -87,6 +86,19 @@ def _check_backward(grad_total, row_features, col_features, logit_scale, logit_b
     of.scalar("grad_logit_bias", grad_logit_bias)
 
 
+def _scaled(arguments, scale):
+    row_features, _, _, _, grad_row, grad_col, *of_scalars = arguments
+    of_features = (scale(x).to(row_features.dtype) for x in (grad_row, grad_col))
+    return *of_features, *map(scale, of_scalars)
+
+
+def _is_the_last(grad_total):
+    """Whether no other backward, nor one of this one, can need what the forward has saved."""
+    follows = torch.is_grad_enabled() or torch._C._autograd._get_current_graph_task_keep_graph()
+    is_plain = type(grad_total) is Tensor and not torch._C._are_functorch_transforms_active()
+    return is_plain and not follows
+
+
 def _setup_context(ctx, inputs, output):
     tensors, ctx.of_rectangle = inputs[:NUM_TENSORS], inputs[NUM_TENSORS:NUM_ARGUMENTS]
     logit_bias, *ctx.settings, of_rows, of_cols = inputs[NUM_ARGUMENTS:]
@@ -103,7 +115,12 @@ def _gradients(ctx, grad_total, *_):
         return (None,) * len(needs)
     tensors, (logit_bias, *saved) = ctx.saved_tensors[:NUM_TENSORS], ctx.saved_tensors[NUM_TENSORS:]
     if all(there or not need for there, need in zip(ctx.has_feature_grads, needs[:2], strict=True)):
-        gradients = schemas.siglip_total_backward(grad_total, *tensors[:3], logit_bias, *saved)
+        saved = *tensors[:3], logit_bias, *saved
+        if _is_the_last(grad_total):
+            _check_backward(grad_total, *saved)
+            gradients = _scaled(saved, lambda x: x.mul_(grad_total))
+        else:
+            gradients = schemas.siglip_total_backward(grad_total, *saved)
     else:
         gradients = _gradients_of_rows(ctx, grad_total, tensors, logit_bias)
     return in_places_of_inputs(gradients, needs)

@@ -29,12 +29,12 @@ def load(library: str) -> list:
     sys.modules["fastclip._C"] = types.ModuleType("fastclip._C")
     import fastclip  # noqa: F401 registers the public ones
 
-    native = "clip_loss", "contrastive_lse", "siglip_sum", "prefix_lse"
-    found = [getattr(torch.ops.fastclip_native, name).default for name in native]
-    for name in ("contrastive_lse_backward", "siglip_sum_backward", "prefix_lse_backward"):
-        found.append(getattr(torch.ops.fastclip_native, name).default)
-    return found + [getattr(torch.ops.fastclip, x.name().partition("::")[2]).default
-                    for x in found[1:]]  # fmt: skip
+    both = "contrastive_lse", "contrastive_lse_backward", "siglip_sum", "siglip_sum_backward"
+    both += "siglip_total", "prefix_lse", "prefix_lse_backward"
+    native, public = torch.ops.fastclip_native, torch.ops.fastclip
+    return [native.clip_loss.default] + [
+        getattr(of, name).default for of in (native, public) for name in both
+    ]
 
 
 def call(overload, chance: random.Random) -> bool:

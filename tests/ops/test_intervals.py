@@ -7,6 +7,7 @@ from torch import Tensor
 from fastclip.ops import dispatch
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.siglip_sum import siglip_sum
+from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
 from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Interval, Rectangle
 from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import distance
@@ -77,7 +78,15 @@ def sigmoid_results(rectangle: Rectangle, backend: str, workspace: int | None = 
     return [row_loss.detach()], torch.autograd.grad(value, (*rectangle[:3], bias))
 
 
-RESULTS = [softmax_results, sigmoid_results]
+def total_results(rectangle: Rectangle, backend: str, workspace: int | None = None) -> Results:
+    """The sum of all losses, in one pass where the backend has one."""
+    bias = torch.tensor(-0.9, dtype=rectangle.logit_scale.dtype, requires_grad=True)
+    call = dispatch.plan("siglip_total", backend, rectangle, workspace, bias)
+    total = total_sigmoid_loss(rectangle, bias, call)
+    return [total.detach()], torch.autograd.grad(-0.3 * total, (*rectangle[:3], bias))
+
+
+RESULTS = [softmax_results, sigmoid_results, total_results]
 
 
 def all_of(results: Results) -> list[Tensor]:

@@ -33,6 +33,7 @@ NUMBERS = {
     "kept_rows": (-1, 2**31, 2**62),
     "workspace": (-1,),
 }
+DTYPES = {"grad_dtype": (torch.int64, torch.complex64, torch.float8_e5m2)}
 OTHERS = {
     "positive_offset": 1,
     "kept_rows": 0,
@@ -56,8 +57,8 @@ def arguments(
 
 def wrong_values(name: str, right: Any) -> Iterator[Any]:
     """What an argument must not be, where the others are right."""
-    if name in NUMBERS:
-        yield from NUMBERS[name]
+    if name in NUMBERS | DTYPES:
+        yield from (NUMBERS | DTYPES)[name]
     elif name == "dims":
         D = right[-1]
         yield from ([], [0, D], [-1, D], [D, D], [D + 1], [D, 1], [D, D + 1])
@@ -89,6 +90,8 @@ def _right(name: str, operator: str, backend: str, shape: Shape, dtype: torch.dt
         return kept_like(backend, primitive, features, 0, num_prefixes * N)
     if name in SCALARS:
         return torch.tensor(2.0, dtype=compute_dtype(dtype))
+    if name in DTYPES:
+        return dtype
     return backend if name == "backend" else OTHERS.get(name, True)
 
 
