@@ -1,4 +1,5 @@
-// From gradients of the logits to gradients of the features: the backward of every primitive.
+// From gradients of the logits to gradients of the features: the backward of every primitive, and
+// both directions at once of one whose gradients of the logits need no statistics.
 //
 // Math
 //   p_ij = d loss / d logit_ij / weight_scale, given by the primitive
@@ -13,8 +14,8 @@
 //
 // Cost
 //   6 M N D FLOPs, 4 M N D where the logits were kept. Memory: the panel of p; for features that
-//   are not in the compute type buffers for one panel and, where their gradient is not either, one
-//   accumulator for all rows.
+//   are not in the compute type, buffers for one panel; for gradients that are not, one accumulator
+//   for all rows.
 #pragma once
 
 #include <ATen/ATen.h>

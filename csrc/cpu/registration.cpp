@@ -11,9 +11,10 @@
 #include "rectangle.h"
 #include "siglip_sum.h"
 
-#define FASTCLIP_RECTANGLE                                                                         \
-  "Tensor row_features, Tensor col_features, Tensor logit_scale, Tensor? excluded_begin, Tensor? " \
-  "excluded_end, int positive_offset, bool normalize"
+#define FASTCLIP_RECTANGLE                                              \
+  "Tensor row_features, Tensor col_features, Tensor logit_scale,"       \
+  " Tensor? excluded_begin, Tensor? excluded_end, int positive_offset," \
+  " bool normalize"
 #define FASTCLIP_SQUARE "Tensor row_features, Tensor col_features, Tensor logit_scale"
 
 namespace fastclip::cpu {

@@ -1,5 +1,5 @@
-// siglip_sum: the sigmoid loss of a rectangle, row by row, and its gradients; the sum of all with its
-// gradients in one pass, since the gradient of a logit needs no other logit.
+// siglip_sum: the sigmoid loss of a rectangle, row by row, and its gradients. siglip_total: the sum of
+// all with its gradients in one pass, since the gradient of a logit needs no other logit.
 //
 // Math      fastclip/backends/reference.py
 // Tiling    logit_tiles.h and logit_gradients.h; a tile leaves one partial loss per row

@@ -22,8 +22,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> siglip_sum_backward(
     const at::Tensor& kept,           // (kept_rows, bytes of N logits), without the bias
     Sides wants);
 
-// The sum of all row losses (), and its gradients: grad_row (M, D) or (0) and grad_col (N, D) or (0)
-// of grad_dtype, grad_logit_scale (), grad_logit_bias ()
+// The sum of all row losses (); its gradients grad_row (M, D) or (0) and grad_col (N, D) or (0) of
+// grad_dtype, grad_logit_scale (), grad_logit_bias ()
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> siglip_total(
     const Rectangle& rectangle,
     const at::Tensor& logit_bias,  // ()
