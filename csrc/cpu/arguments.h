@@ -30,7 +30,7 @@ class Arguments {
     values(name, value, {rows, length}, dtype_);
   }
   void dims(at::IntArrayRef dims, int64_t D) const;  // of prefixes: ascending, the last one is D
-  void grad_dtype(at::ScalarType dtype) const;  // that of the features, or T
+  void grad_dtype(at::ScalarType dtype) const;       // that of the features, or T
   void kept_rows(int64_t rows) const;
   // (rows, N logits of each prefix), as bytes
   void kept(const at::Tensor& value, int64_t num_prefixes = 1) const;
