@@ -91,9 +91,9 @@ def clip_loss(
         ids: (B,) int64, any values, on the features' device or on the CPU: of each pair, which
             other pairs are the same, because a caption or an image is there twice. Image i and
             text j with one id are no negatives of each other: the logit is left out, exactly, as
-            if it were -inf. In the O(B) memory and at the cost of the loss without ids, because
-            pairs are put in the order of ids: B D more elements read and written. Ids on the CPU
-            that are in order already save that.
+            if it were -inf. The cost is that of the loss without ids, because pairs are put in the
+            order of ids: memory for a copy of both features, O(B D). Ids on the CPU that are in
+            order already save it; a CUDA graph can capture ids on the GPU only.
         image_ids, text_ids: both in the place of `ids`: image i and text j are the same where
             image_ids[i] == text_ids[j]. Image i and text i are a pair whatever their ids.
         positives: "pairs", or "ids": what has the same id is no negative but a positive. The loss
@@ -183,7 +183,7 @@ def siglip_loss(
         logits_ij = logit_scale * <image_i, text_j> + logit_bias
         loss_i    = sum_j softplus(-y_ij logits_ij),   y_ij = 1 if i = j else -1
 
-    Memory and cost as in `clip_loss`; the mean on `triton` and `cuda` takes one pass,
+    Memory and cost as in `clip_loss`; the mean on `cpu`, `triton` and `cuda` takes one pass,
     6 B^2 D FLOPs.
 
     Args:
@@ -196,8 +196,8 @@ def siglip_loss(
         positives: "pairs", or "ids": what has the same id is a match. Of k_i texts that match image
             i and k'_j images that match text j, the pair (i, j) has the weight
             (1 / k_i + 1 / k'_j) / 2, so that an image or text with many has no more than others;
-            non-matches have the weight 1. On a GPU it is waited for, once. Over a group with
-            "gather" only.
+            non-matches have the weight 1. On a GPU it is waited for, once, or once for each rank of
+            a group, which must have the schedule "gather".
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".

@@ -280,3 +280,44 @@ def test_every_prefix_has_the_ids():
         for d in (12, 5)
     )
     torch.testing.assert_close(found, expected)
+
+
+def siglip_with_positives(image, text, images, texts):
+    return fastclip.siglip_loss(
+        image, text, 10.0, -5.0, image_ids=images, text_ids=texts, positives="ids"
+    )
+
+
+def test_positives_of_a_sigmoid_keep_no_mask_for_the_backward():
+    """Not even where the ids of images and texts lie in no common order."""
+    N = 512
+    generator = torch.Generator().manual_seed(0)
+    images, texts = (torch.randint(0, 30, (N,), generator=generator) for _ in range(2))
+    image, text = (torch.randn(N, 4, generator=generator, requires_grad=True) for _ in range(2))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: kept.append(x.numel()) or x, lambda x: x
+    ):
+        siglip_with_positives(image, text, images, texts).backward()
+    assert kept and max(kept) <= 4 * N
+
+
+@pytest.mark.filterwarnings("ignore:torch.searchsorted:UserWarning")  # of what vmap makes of ids
+def test_transforms_take_the_positives_of_a_sigmoid():
+    image, text, _ = inputs_of("random", 10.0)
+    images, texts = ids_of("unequal")
+    found = torch.func.grad(siglip_with_positives)(image, text, images, texts)
+    leaf = image.clone().requires_grad_()
+    siglip_with_positives(leaf, text, images, texts).backward()
+    torch.testing.assert_close(found, leaf.grad)
+    several = torch.stack((images, images + 1))
+    with pytest.raises(RuntimeError, match=r"under torch\.func\.vmap they must be the same"):
+        torch.func.vmap(lambda ids: siglip_with_positives(image, text, ids, texts))(several)
+
+
+@pytest.mark.filterwarnings("error")
+def test_strided_ids_are_taken_without_a_warning():
+    image, text, scale = inputs_of("random", 10.0)
+    table = torch.stack((torch.arange(B) // 3, torch.arange(B)), 1)
+    found = fastclip.clip_loss(image, text, scale, ids=table[:, 0])
+    assert torch.equal(found, fastclip.clip_loss(image, text, scale, ids=torch.arange(B) // 3))

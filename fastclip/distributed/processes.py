@@ -74,12 +74,13 @@ class Processes:
         number = torch.tensor([rows.shape[1]], device=self.device)
         numbers = [torch.empty_like(number) for _ in range(self.world_size)]
         dist.all_gather(numbers, number)
-        sizes = [int(x) for x in numbers]
+        sizes = torch.cat(numbers).tolist()
         padded = torch.zeros((len(rows), max(sizes)), dtype=rows.dtype, device=self.device)
         padded[:, : rows.shape[1]] = rows
         found = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(found, padded)
-        return [x[:, :size].cpu() for x, size in zip(found, sizes, strict=True)]
+        here = torch.stack(found).cpu()
+        return [x[:, :size] for x, size in zip(here, sizes, strict=True)]
 
     def broadcast(self, value: Any) -> Any:
         """The first rank's value, on all."""

@@ -46,6 +46,8 @@ class ClipLoss(ContrastiveLoss):
         >>> loss(images, texts, logit_scale, extra_text_features=hard_negatives.flatten(0, 1))
     """
 
+    positives = "pairs"  # of modules that were pickled before there were ids
+
     def __init__(
         self,
         local_loss: bool = False,

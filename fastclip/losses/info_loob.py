@@ -32,7 +32,8 @@ def info_loob_loss(
         loss_i   = (log(sum over j != i of exp(score_ij)) - score_ii
                   + log(sum over j != i of exp(score_ji)) - score_ii) / 2
 
-    The loss has no lower bound of 0. Its scores are never held: extra memory is O(B).
+    The loss has no lower bound of 0. Its scores are never held: extra memory is O(B), or
+    O(B D) with ids.
 
     Args:
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides.

@@ -140,6 +140,8 @@ class MatryoshkaClipLoss(ContrastiveLoss):
         dict_keys(['contrastive_512_loss', 'contrastive_256_loss', 'contrastive_64_loss'])
     """
 
+    positives = "pairs"  # of modules that were pickled before there were ids
+
     def __init__(
         self,
         dims: Iterable[int],

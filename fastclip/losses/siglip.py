@@ -35,6 +35,8 @@ class SigLipLoss(ContrastiveLoss):
         TypeError, ValueError: as `ClipLoss`, or `dist_impl` is unknown.
     """
 
+    positives = "pairs"  # of modules that were pickled before there were ids
+
     def __init__(
         self,
         cache_labels: bool = False,

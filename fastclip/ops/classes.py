@@ -25,11 +25,11 @@ class Classes:
 
     def number(self, labels: Tensor) -> Tensor:
         """The number of each label's class, (M,) int64 below N; of a label that is there."""
-        return torch.searchsorted(self._labels, labels)
+        return torch.searchsorted(self._labels, labels.contiguous())
 
     def count(self, labels: Tensor) -> Tensor:
         """How many columns have each label, (M,) int64."""
-        behind = torch.searchsorted(self._labels, labels, right=True)
+        behind = torch.searchsorted(self._labels, labels.contiguous(), right=True)
         return behind - self.number(labels)
 
     def of_each(self, sums: Tensor, labels: Tensor) -> Tensor:

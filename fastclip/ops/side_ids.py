@@ -33,13 +33,14 @@ def side_ids(features: Tensor, ids: Tensor | None, **of_sides: Tensor | None) ->
         if len(missing) < len(of_sides):
             raise ValueError(f"ids are those of both sides: {names} must be None with them")
         check_ids("ids", ids, features)
+        ids = ids.contiguous()  # as what searches them wants it
         return SideIds(ids, ids)
     if len(missing) == len(of_sides):
         return None
     if missing:
         raise ValueError(f"{names} are compared with each other: {missing[0]} is None")
     check_all_ids({name: (x, features) for name, x in of_sides.items()})
-    return SideIds(*of_sides.values())
+    return SideIds(*(x.contiguous() for x in of_sides.values()))
 
 
 def check_ids(name: str, ids: Tensor, features: Tensor) -> None:
@@ -90,6 +91,7 @@ def num_same(ids: SideIds, all_cols: Tensor | None = None) -> Tensor:
 
 def interval_of(row_ids: Tensor, sorted_col_ids: Tensor) -> Interval:
     """The columns that have each row's id, (M,) int32 twice, where those are in order."""
+    row_ids = row_ids.contiguous()
     begin = torch.searchsorted(sorted_col_ids, row_ids, out_int32=True)
     end = torch.searchsorted(sorted_col_ids, row_ids, out_int32=True, right=True)
     return Interval(begin, end)

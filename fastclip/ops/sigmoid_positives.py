@@ -12,11 +12,15 @@ what has one id, and has pairs with the weight 1; here is what is still to be ad
 
 Rows and columns in the order of ids lie in a band along the diagonal: a block of it, ROWS rows and
 the columns that any of them needs, is written out at a time, and again in the backward. Cost:
-2 B D (ROWS + the size of a class) FLOPs. Where blocks begin is read on the host: a GPU is waited
-for once.
+2 B D (ROWS + the size of a class) FLOPs where pairs have one id; 2 B^2 D at most, where the ids of
+images and texts have nothing to do with each other. Where blocks begin is read on the host: a GPU
+is waited for once per rectangle.
 
 Source: siglip_kernel 0.1.2 has these weights.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,14 +63,12 @@ def positive_terms(
             if span.start >= span.stop:
                 found.append(rows.new_zeros(chunk.stop - chunk.start))
                 continue
-            begin, end = (x[chunk, None] for x in rectangle.excluded)
-            col = torch.arange(span.start, span.stop, device=rows.device)
-            is_same = (begin <= col) & (col < end)
-            if is_square:
-                row = torch.arange(chunk.start, chunk.stop, device=rows.device)
-                is_same &= row[:, None] != col
-            block = rows[chunk], cols[span], *scalars, row_shares[chunk], col_shares[span], is_same
-            found.append(checkpoint(_losses_of_block, *block, use_reentrant=False))
+            block = (
+                rows[chunk], cols[span], *scalars, row_shares[chunk], col_shares[span],
+                *(x[chunk] for x in rectangle.excluded),
+                span.start, chunk.start if is_square else None,
+            )  # fmt: skip
+            found.append(_recomputed_in_the_backward(_losses_of_block, *block))
         terms = torch.cat(found)
         if not is_square:
             return terms
@@ -74,10 +76,23 @@ def positive_terms(
         return terms + (row_shares + col_shares - 1) * F.softplus(-own, threshold=40.0)
 
 
+def _recomputed_in_the_backward(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    # The transforms of torch.func do not have what the recomputation needs: they keep the block.
+    if torch._C._are_functorch_transforms_active():
+        return function(*arguments)
+    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+
 def _blocks(rectangle: Rectangle) -> list[tuple[slice, slice]]:
     """Rows, and the columns from the first to the last that any of them has; none if none has."""
     N = len(rectangle.cols)
-    begin, end = (x.clamp(0, N).tolist() for x in rectangle.excluded)
+    try:
+        begin, end = torch.stack(rectangle.excluded).clamp(0, N).tolist()
+    except RuntimeError:
+        raise RuntimeError(
+            "positives='ids' of a sigmoid loss looks at the ids on the host: under "
+            "torch.func.vmap they must be the same for all samples"
+        ) from None
     blocks = []
     for first in range(0, len(begin), ROWS):
         rows = range(first, min(first + ROWS, len(begin)))
@@ -103,8 +118,16 @@ def _losses_of_block(
     logit_bias: Tensor,  # ()
     row_shares: Tensor,  # (m,)
     col_shares: Tensor,  # (n,)
-    is_same: Tensor,  # (m, n) bool
+    begin: Tensor,  # (m,), of each row's columns
+    end: Tensor,  # (m,)
+    first_col: int,
+    first_row: int | None,  # None where rows have no pairs
 ) -> Tensor:  # (m,)
     losses = F.softplus(-(logit_scale * (rows @ cols.T) + logit_bias), threshold=40.0)
+    col = torch.arange(first_col, first_col + len(cols), device=cols.device)
+    is_same = (begin[:, None] <= col) & (col < end[:, None])
+    if first_row is not None:
+        row = torch.arange(first_row, first_row + len(rows), device=rows.device)
+        is_same &= row[:, None] != col
     weights = (row_shares[:, None] + col_shares).masked_fill(~is_same, 0.0)
     return (weights * losses).sum(1)

@@ -73,8 +73,10 @@ def image_id(image: bytes | str | Tensor | Image.Image | Any) -> int:
             return _digest(file.read())
     if isinstance(image, bytes):
         return _digest(image)
-    pixels = image.numpy() if isinstance(image, Tensor) else np.asarray(image)
-    return _digest(pixels)
+    if isinstance(image, Image.Image):
+        # As an image is seen: of a palette the colours, and not the numbers.
+        return _digest(np.asarray(image.convert("RGBA")))
+    return _digest(image.numpy())
 
 
 def _digest(of: bytes | np.ndarray) -> int:

@@ -64,8 +64,9 @@ def connected(columns: Tensor) -> Tensor:
 
 
 def connected_by_both(columns: Tensor) -> Tensor:
-    """(N,) int64, equal where all ids of two pairs are."""
-    return torch.unique(columns, dim=1, return_inverse=True)[1]
+    """(N,) int64, equal where both ids of two pairs are; `columns` are (2, N)."""
+    one, other = (torch.unique(column, return_inverse=True)[1] for column in columns)
+    return one * columns.shape[1] + other
 
 
 def _num_same(ids: Tensor) -> int:

@@ -298,7 +298,7 @@ class CachedStep:
         }
         if order is not None and "text_features" in gradients:
             gradients["text_features"] = order.take(gradients["text_features"])
-        terms = {name: term.detach() for name, term in terms.items()}
+        terms = {name: torch.as_tensor(term).detach() for name, term in terms.items()}
         return terms, value.detach(), leaves["logit_scale"].detach().reshape(()), gradients
 
     def _backward(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.loading.sample_facts import image_id
@@ -118,6 +119,15 @@ def test_ids_are_the_same_in_every_process():
     assert image_id(b"a file") == 2796225971940435444
     assert image_id(pixels) == -6761703563044468382
     assert image_id(pixels) != image_id(pixels.view(1, 4, 3))
+
+
+def test_ids_of_images_are_of_what_is_seen():
+    red, blue = (Image.new("RGB", (8, 8), colour).convert("P") for colour in ("red", "blue"))
+    for image in (red, blue):
+        image.putdata([0] * 64)  # one number, of two palettes
+    red.putpalette([255, 0, 0])
+    blue.putpalette([0, 0, 255])
+    assert image_id(red) == image_id(red.convert("RGB")) != image_id(blue)
 
 
 def test_batches_in_the_order_of_ids_have_the_same_samples():
