@@ -146,7 +146,11 @@ def test_extras_that_are_named_exist():
 
 @pytest.mark.parametrize(
     "arguments, hint",
-    [(["--bogus"], ""), (["--lgos", "x"], "; nearest: --logs"), (["--global-batchsize"], "size")],
+    [
+        (["--bogus"], ""),
+        (["--log-dir", "x"], "; nearest: --logs-dir"),
+        (["--global-batchsize"], "size"),
+    ],
 )
 def test_nearest_flag_is_named_if_one_is_near(arguments, hint, capsys):
     with pytest.raises(SystemExit):

@@ -203,7 +203,7 @@ def interpreted(monkeypatch):
     few_programs(monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.rehearsal
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU compiles the kernels")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's
 @pytest.mark.parametrize(

@@ -19,7 +19,10 @@ from tests.support import plans
 from tests.support.emulator import emulated
 from tests.support.tolerance import distance
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator")
+pytestmark = [
+    pytest.mark.rehearsal,
+    pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator"),
+]
 
 INF = float("inf")
 LEAST, MOST = -(2**31), 2**31 - 1

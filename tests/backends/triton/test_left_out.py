@@ -17,6 +17,7 @@ from tests.support.interpreter import few_programs
 from tests.support.tolerance import distance
 
 pytestmark = [
+    pytest.mark.rehearsal,
     pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter needs the CPU"),
     # numpy, which interprets the kernels, warns of what they overwrite.
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
