@@ -34,6 +34,7 @@ from fastclip.benchmarks.ours import all_kept_bytes, build, small_block_bytes
 from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.providers import find_provider
 from fastclip.benchmarks.step import Outcome, Step, leaves
+from fastclip.ops import dispatch
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import Call, load_backend
 from fastclip.rectangle import Diagonal, Interval, Rectangle
@@ -165,7 +166,8 @@ def intervals(backend: str, case: Case) -> dict:
     true_grads = torch.autograd.grad(true_lse[there].sum() - true.positive.sum(), exact[:2])
     digits = 1e-5 if case.dtype == torch.float32 else 1e-3
     found = {}
-    for kept_rows in (0, case.N):
+    most = dispatch.kept_rows(backend, "contrastive_lse", case.N, case.N, case.dtype, 1 << 50)
+    for kept_rows in sorted({0, most}):
         call = Call(backend, kept_rows=kept_rows)
         positive, shift, total, _ = contrastive_lse(rectangle, call)
         grads = torch.autograd.grad(total.log().sum() - positive.sum(), inputs[:2])

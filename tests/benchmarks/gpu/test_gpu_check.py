@@ -65,7 +65,7 @@ def test_rehearsal_writes_results_of_every_stage(
         }
         for kernels in (*ALL, CHUNKED)
     }
-    own = {"errors", "bits", "statistics"}
+    own = {"errors", "bits", "intervals", "statistics"}
     assert kinds["chunked"] == own and kinds["cuda-hopper"] == own | {"blocks", "kept"}
     assert kinds["triton"] == kinds["cuda-portable"] == kinds["cuda-hopper"] | {"agreement"}
     assert all("rate" in row for row in content["ceilings"])
