@@ -5,7 +5,7 @@
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
 # make kernels-report   what the compilers made of the GPU kernels, all tests that ask compilers, and the
-#             rehearsals of gpu-first, gpu-check and verify; needs no GPU
+#             kernels of GPUs, emulated, with gpu-first, gpu-check and verify; needs no GPU
 # make gpu-first   on a machine with a GPU: the most telling first, in three minutes that cannot be lost
 # make gpu-check   on a machine with a GPU: checks and measures everything, in six minutes
 # make gpu-wheels  on a machine with an index: gathers what an offline GPU machine lacks

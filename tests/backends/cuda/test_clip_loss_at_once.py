@@ -16,7 +16,10 @@ from fastclip.rectangle import BOTH, MAIN_DIAGONAL, Rectangle
 from tests.support.emulator import emulated
 from tests.support.pairwise import cover_pairs
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator")
+pytestmark = [
+    pytest.mark.rehearsal,
+    pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator"),
+]
 BLOCK_ONLY = 96 << 20  # bytes: no logits are kept
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.emulator import FOLDER, ROOT, build_with
 
+pytestmark = pytest.mark.rehearsal
+
 EXPECTED = {
     "copy": "right",
     "copy without a wait": "nan",

@@ -12,7 +12,10 @@ from fastclip.ops.siglip_sum import siglip_sum
 from fastclip.rectangle import Interval, Rectangle
 from tests.support.emulator import emulated
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator")
+pytestmark = [
+    pytest.mark.rehearsal,
+    pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator"),
+]
 
 
 OPERATORS = (

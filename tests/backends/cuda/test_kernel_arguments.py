@@ -21,7 +21,10 @@ AT_ONCE = {
 WITHIN = {"extents", "pairs", "mean_loss", "statistics_gradients", "scale_gradient"}
 OPERATORS = sorted(LAUNCHES.keys() - WITHIN | AT_ONCE)
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator")
+pytestmark = [
+    pytest.mark.rehearsal,
+    pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator"),
+]
 
 
 @pytest.fixture(scope="module")

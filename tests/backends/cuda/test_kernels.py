@@ -15,6 +15,8 @@ from fastclip.benchmarks.gpu import small_step
 from tests.support.emulator import ROOT, build, emulated
 from tests.support.inputs import planted_features, square
 
+pytestmark = pytest.mark.rehearsal
+
 needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator")
 KERNELS = sorted((ROOT / "csrc" / "cuda").rglob("*.cu"))
 HEADINGS = ["Math", "Tiling", "Cost", "Numerics", "Limits", "Schedule", "Source"]

@@ -18,7 +18,10 @@ from tests.support import exact, rounded
 from tests.support.emulator import emulated
 from tests.support.tolerance import check_value_and_grads
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator")
+pytestmark = [
+    pytest.mark.rehearsal,
+    pytest.mark.skipif(torch.cuda.is_available(), reason="about the emulator"),
+]
 
 N, D, SCALE = 300, 64, 100.0  # four tiles of 256 x 256, two blocks of 128 rows in each
 INF = float("inf")

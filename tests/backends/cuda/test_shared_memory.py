@@ -9,6 +9,8 @@ import pytest
 
 from tests.support import instructions
 
+pytestmark = pytest.mark.rehearsal
+
 BANK_BYTES, BANKS = 4, 32
 
 

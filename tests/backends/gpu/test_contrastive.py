@@ -19,6 +19,7 @@ from tests.support.tolerance import check_value_and_grads, distance
 
 # numpy, which interprets the kernels, warns of what they overwrite: the exponential of a pair.
 pytestmark = [
+    pytest.mark.rehearsal,
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:All-NaN slice encountered:RuntimeWarning"),

@@ -12,6 +12,7 @@ from fastclip.ops import schemas
 from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Rectangle
 
 pytestmark = [
+    pytest.mark.rehearsal,
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
 ]

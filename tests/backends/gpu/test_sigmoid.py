@@ -15,6 +15,7 @@ from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import check_value_and_grads, distance
 
 pytestmark = [
+    pytest.mark.rehearsal,
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
 ]
