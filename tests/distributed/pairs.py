@@ -30,3 +30,21 @@ def leaves_of(rank: int, inputs: list[Tensor], frozen: tuple[int, ...] = ()) -> 
 
 def loss_of(loss: str, leaves: list[Tensor], **options) -> Tensor:
     return getattr(fastclip, f"{loss}_loss")(*leaves, **options)
+
+
+def assert_as_one_process(results, loss, stats, gradients) -> None:
+    """Every rank's (loss, statistics, gradients) are those of one process with all pairs.
+
+    All ranks have the same bits of the loss; the gradients are compared after DDP's mean.
+    """
+    W = len(results)
+    for value, of_all, _ in results:
+        assert torch.equal(value, results[0][0])
+        torch.testing.assert_close((value, of_all), (loss, stats), rtol=1e-12, atol=0)
+    parts_of_each = zip(*(of_rank for *_, of_rank in results), strict=True)
+    for expected, parts in zip(gradients, parts_of_each, strict=True):
+        if expected is None:
+            assert parts == (None,) * W
+            continue
+        found = sum(parts) / W if parts[0].dim() == 0 else torch.cat(parts) / W
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)

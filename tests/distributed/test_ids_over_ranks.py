@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fastclip
-from tests.distributed.pairs import SIZES, inputs_of, leaves_of, loss_of
+from tests.distributed.pairs import SIZES, assert_as_one_process, inputs_of, leaves_of, loss_of
 from tests.support.pairwise import cover_pairs
 
 
@@ -57,16 +57,7 @@ def test_loss_and_gradients_are_those_of_one_process(
     value.backward()
     expected = [x.grad for x in leaves]
     results = ranks.run(4, of_a_rank, loss, inputs, ids, frozen, options | {"schedule": schedule})
-    for found, of_all, _ in results:
-        assert torch.equal(found, results[0][0])
-        torch.testing.assert_close((found, of_all), (value.detach(), stats), rtol=1e-12, atol=0)
-    for i, parts in enumerate(zip(*(gradients for *_, gradients in results), strict=True)):
-        if expected[i] is None:
-            assert parts == (None,) * 4
-            continue
-        # What DDP's mean makes of them.
-        found = sum(parts) / 4 if parts[0].dim() == 0 else torch.cat(parts) / 4
-        torch.testing.assert_close(found, expected[i], rtol=1e-10, atol=1e-13)
+    assert_as_one_process(results, value.detach(), stats, expected)
 
 
 def error_of(group, loss, options, of_rank_1):
