@@ -1,6 +1,7 @@
 # make demo    installs everything and trains a small CLIP on embedded data
 # make test    installs everything and runs the tests
 # make test-fast    one test of each file, in under 90 seconds: for the working loop
+# make test-runs    whole runs: trained, killed and resumed, damaged data, shards of weights, examples
 # make test-hosts   runs other people's clients on fastclip, in an environment of their own
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
@@ -20,24 +21,35 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test test-fast test-hosts check format bench kernels-report gpu-first gpu-check \
+.PHONY: demo test test-fast test-runs test-hosts check format bench kernels-report gpu-first gpu-check \
 	gpu-wheels clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
 
 QUICK := not alone and not compilers and not rehearsal
+# What trains from the command line to the end, mostly in processes of its own.
+RUNS := tests/train/run tests/examples tests/demo/test_loss_memory.py \
+	tests/distributed/test_sharding.py tests/test_packaging.py
+IN_RUNS := $(addsuffix %,$(RUNS))
+ALONE = $(shell grep -rl --include='test_*.py' mark.alone tests)
 
 # Passive: on few cores, threads that spin between two products of torch take the time of Triton's
 # interpreter, which computes in numpy: in one thread, as a second one only waits for the first.
 # Both lines run, whatever the first one finds.
-test: $(VENV)/.installed
+define run_tests
 	status=0; \
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "$(QUICK)" \
-		-n 2 --dist worksteal || status=1; \
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone \
-		$(shell grep -rl --include='test_*.py' mark.alone tests) || status=1; \
+		-n 2 --dist worksteal $(1) || status=1; \
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m alone $(2) || status=1; \
 	exit $$status
+endef
+
+test: $(VENV)/.installed
+	$(call run_tests,$(addprefix --ignore=,$(RUNS)),$(filter-out $(IN_RUNS),$(ALONE)))
+
+test-runs: $(VENV)/.installed
+	$(call run_tests,$(RUNS),$(filter $(IN_RUNS),$(ALONE)))
 
 test-fast: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --fast -n 2 --dist worksteal
