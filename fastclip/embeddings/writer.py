@@ -16,6 +16,7 @@ from fastclip.embeddings.layout import (
     MANIFEST,
     METADATA,
     MOST_FILES,
+    PLACE,
     scales_of,
     statistics_of,
     vectors_of,
@@ -97,12 +98,19 @@ class EmbeddingsWriter:
         """How many rows the file still takes that is being filled."""
         return self.manifest.rows_per_file - len(self._rows)
 
-    def add(self, vectors: Mapping[str, np.ndarray], rows: Sequence[Row]) -> None:
+    def add(
+        self,
+        vectors: Mapping[str, np.ndarray],
+        rows: Sequence[Row],
+        places: np.ndarray | None = None,
+    ) -> None:
         """Add rows to the file that is being filled.
 
         Args:
             vectors: of each side, "img" or "text", (n, D) float32.
             rows: n dictionaries of metadata.
+            places: (n, 2) int64, of each row the `Place` of its sample in the source, in growing
+                order; for a manifest that has places, and no other.
 
         Raises:
             ValueError: the sides, or their numbers of rows or columns, do not fit; there is no
@@ -116,13 +124,22 @@ class EmbeddingsWriter:
         if len(dims) != 1 or any(len(part) != len(rows) for part in vectors.values()):
             shapes = {side: part.shape for side, part in vectors.items()}
             raise ValueError(f"vectors must be {len(rows)} of one length, got {shapes}")
+        shape = None if places is None else places.shape
+        if shape != ((len(rows), 2) if self.manifest.has_places else None):
+            raise ValueError(
+                f"places must be {'two numbers for each row' if self.manifest.has_places else None}"
+                f", got {shape}"
+            )
         for part in vectors.values():
             if not (finite := np.isfinite(part).all(axis=1)).all():
                 key = rows[int(np.argmin(finite))].get("key")
                 raise ValueError(f"the vector of {quoted(key)} is not finite")
         self.manifest = replace(self.manifest, dim=dims.pop())
         for side, part in vectors.items():
-            self._fill(side, part)
+            stored = to_stored(part, self.manifest.store)
+            self._fill(vectors_of(side), stored.values)
+            self._fill(scales_of(side), stored.scales)
+        self._fill(PLACE, places)
         self._rows += rows
 
     def skip(self, bad: BadSample) -> None:
@@ -188,15 +205,15 @@ class EmbeddingsWriter:
         remove_remains(self.folder, found)
         return found
 
-    def _fill(self, side: str, vectors: np.ndarray) -> None:
-        """Into arrays for a whole file, of which the system gives the pages that are written to."""
-        stored, start = to_stored(vectors, self.manifest.store), len(self._rows)
-        for kind, part in ((vectors_of(side), stored.values), (scales_of(side), stored.scales)):
-            if part is not None:
-                if kind not in self._stored:
-                    shape = (self.manifest.rows_per_file, *part.shape[1:])
-                    self._stored[kind] = np.empty(shape, part.dtype)
-                self._stored[kind][start : start + len(part)] = part
+    def _fill(self, kind: str, part: np.ndarray | None) -> None:
+        """Into an array for a whole file, of which the system gives the pages that are written."""
+        if part is None:
+            return
+        if kind not in self._stored:
+            shape = (self.manifest.rows_per_file, *part.shape[1:])
+            self._stored[kind] = np.empty(shape, part.dtype)
+        start = len(self._rows)
+        self._stored[kind][start : start + len(part)] = part
 
     def _path(self, kind: str, number: int) -> Path:
         return self.manifest.path_of(self.folder, kind, number)
