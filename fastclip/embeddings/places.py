@@ -29,6 +29,12 @@ def open_places(path: Path) -> np.ndarray:
     return found
 
 
+def are_growing(places: np.ndarray) -> bool:
+    """Is each of (n, 2) places behind the one before it, as those of rows have to be?"""
+    of_stretch, of_position = np.diff(places, axis=0).T
+    return bool(((of_stretch > 0) | ((of_stretch == 0) & (of_position > 0))).all())
+
+
 class Places:
     """The places of all rows of a folder.
 

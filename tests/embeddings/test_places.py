@@ -118,15 +118,22 @@ def test_places_that_do_not_fit_are_refused(tmp_path):
     for has_places, given, message in (
         (True, None, "places must be two numbers for each row, got None"),
         (True, places[:1], r"places must be two numbers for each row, got \(1, 2\)"),
+        (True, places[::-1], "places must grow from row to row"),
+        (True, places[[1, 1]], "places must grow from row to row"),
         (False, places, r"places must be None, got \(2, 2\)"),
     ):
         head = Manifest(None, None, "", ("img",), "f32", "jsonl", 2, has_places=has_places)
-        with EmbeddingsWriter(tmp_path / str(given), head) as writer:
+        out = tmp_path / f"refused {has_places}"
+        with EmbeddingsWriter(out, head, resume=True) as writer:
             with pytest.raises(ValueError, match=message):
                 writer.add({"img": rows}, keys, given)
     head = Manifest(None, None, "", ("img",), "f32", "jsonl", 2, has_places=True)
     with EmbeddingsWriter(tmp_path / "whole", head) as writer:
         writer.add({"img": rows}, keys, places)
+        writer.end_file()
+    with EmbeddingsWriter(tmp_path / "whole", head, resume=True) as writer:
+        with pytest.raises(ValueError, match="places must grow from row to row"):
+            writer.add({"img": rows[:1]}, keys[:1], places[1:])
         writer.finish()
     assert open_embeddings(tmp_path / "whole", verify=True).places.row_of((0, 1)) == 1
     path = tmp_path / "whole/place/place_00000.npy"

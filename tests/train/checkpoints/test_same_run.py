@@ -248,6 +248,8 @@ def test_teacher_is_known_by_what_it_is_and_neither_comes_nor_goes():
     assert resumed(content, known, distill_model="moved").said == [
         "--distill-model was 'teacher', is 'moved': what it names is the same"
     ]
+    content["config"]["distill_model"] = "teacher"  # as it was stored when there was one at most
+    assert resumed(content, known, distill_model="teacher").said == []
     other = KNOWN | {TEACHER: [("weights", "2c3d")]}
     with pytest.raises(ValueError, match="what --distill-model names has changed: weights was 0a"):
         resumed(content, other, distill_model="teacher")
