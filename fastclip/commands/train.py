@@ -126,8 +126,8 @@ def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{processes.world_size} x {processes.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
-    if run.teacher is not None:
-        log.say(f"{config.distill_model} teaches, {run.teacher.num_parameters:,} parameters")
+    for description in () if run.teachers is None else run.teachers.descriptions():
+        log.say(description)
     for description in run.evaluation_data.descriptions():
         log.say(description)
     for notice in (*run.data.notices(), *run.evaluation_data.notices()):
@@ -154,7 +154,7 @@ def say_what_it_takes(config: RunConfig, run: Any, processes: Any, log: Any) -> 
     plan = memory_estimate.plan_of(config, run.model, processes.world_size, processes.device)
     size = run.arithmetic.micro_batch_size
     log.say(memory_estimate.describe(plan, size))
-    if (uncounted := memory_estimate.describe_uncounted(run.loss, run.teacher)) is not None:
+    if (uncounted := memory_estimate.describe_uncounted(run.loss, run.teachers)) is not None:
         log.say(uncounted)
     if (objection := memory_estimate.objection(plan, size)) is not None:
         log.warn(objection)

@@ -14,6 +14,7 @@ storage      vectors as float32, float16 or int8
 metadata     what is known of each row, as Parquet or JSON lines
 same_file    a file that is opened again must be the one that it was
 columns      which columns a file of metadata has
+places       which row a sample of the source has
 moments      mean and covariance, from sums
 skip_list    what has no vector, and why
 writer       writes a folder, file after file, under a lock; what is killed goes on

@@ -110,10 +110,11 @@ def embed(
     record = SourceRecord(found.name, found.digest, found.source.stamp())
     manifest = Manifest(
         ModelRecord.of(ready), record, found.root, sides, store, metadata, rows_per_file,
-        {"batch_size": batch_size, "decode": decode, "shard": [index, count]},
+        {"batch_size": batch_size, "decode": decode, "shard": [index, count]}, has_places=True,
     )  # fmt: skip
     feed = Feed(
-        found, parts, ready.with_decoding(decode).transform if "img" in sides else None,
+        found, parts, found.stretches(index, count),
+        ready.with_decoding(decode).transform if "img" in sides else None,
         ready.tokenizer if "text" in sides else None, workers, 2 * batch_size,
     )  # fmt: skip
     folder = out if count == 1 else shard_folder(out, index, count)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastclip.data.loading.decoding import read_pixels, tokens_of
 from fastclip.data.sources.samples import NO_CAPTION, BadSample, Sample
-from fastclip.data.sources.source import Part
+from fastclip.data.sources.source import Part, Place
 from fastclip.embeddings.inputs import Input
 from fastclip.embeddings.metadata import Row
 
@@ -23,8 +23,9 @@ MOST_BYTES_AHEAD = 2**30  # of files in memory that wait to be decoded
 START = (0, None)
 
 Position = tuple[int, int | None]
-# Behind it; what is known of it, or why it is bad; it, if it is good; its bytes; its pixels.
-Waiting = tuple[Position, "Row | BadSample", "Sample | None", int, "Future | None"]
+# Behind it; where it is; what is known of it, or why it is bad; it, if it is good; its bytes; its
+# pixels.
+Waiting = tuple[Position, Place, "Row | BadSample", "Sample | None", int, "Future | None"]
 
 
 class Ready(NamedTuple):
@@ -33,6 +34,7 @@ class Ready(NamedTuple):
     row: Row
     image: Tensor | None  # (C, H, W) uint8
     tokens: Tensor | None  # (T,) int64
+    place: Place  # in the whole source
 
 
 class Taken(NamedTuple):
@@ -44,6 +46,7 @@ class Taken(NamedTuple):
 class Feed:
     """Attributes:
     input, parts: what is read: all of `parts`, or what of them is behind a position.
+    stretches: of each part, in the whole source; see `Input.stretches`.
     transform: from an image to pixels; None if images are not wanted.
     tokenizer: from texts to tokens; None if texts are not wanted.
     workers: threads that decode.
@@ -55,6 +58,7 @@ class Feed:
 
     input: Input
     parts: Sequence[Part]
+    stretches: Sequence[int]
     transform: Callable[[Any], Tensor] | None
     tokenizer: Callable[[list[str]], Tensor] | None
     workers: int
@@ -65,13 +69,11 @@ class Feed:
 
     def read(self, position: Position = START) -> Iterator[Taken]:
         """Yield what is behind a position, one after the other."""
-        waiting: deque[tuple[Position, Row | BadSample, Sample | None, int, Future | None]] = (
-            deque()
-        )
+        waiting: deque[Waiting] = deque()
         num_bytes = 0
         with ThreadPoolExecutor(self.workers) as threads:
             try:
-                for behind, sample in self._samples(position):
+                for behind, place, sample in self._samples(position):
                     row = sample if isinstance(sample, BadSample) else self._row(sample)
                     future, size = None, 0
                     if isinstance(row, BadSample):
@@ -79,21 +81,22 @@ class Feed:
                     elif self.transform is not None:
                         future = threads.submit(self._decode, sample)
                         size = len(sample.image) if isinstance(sample.image, bytes) else 0
-                    waiting.append((behind, row, sample, size, future))
+                    waiting.append((behind, place, row, sample, size, future))
                     num_bytes += size
                     while len(waiting) > self.ahead or num_bytes > MOST_BYTES_AHEAD:
-                        num_bytes -= waiting[0][3]
+                        num_bytes -= waiting[0][4]
                         yield self._taken(*waiting.popleft())
                 while waiting:
                     yield self._taken(*waiting.popleft())
             finally:
                 threads.shutdown(cancel_futures=True)
 
-    def _samples(self, position: Position) -> Iterator[tuple[Position, Sample | BadSample]]:
+    def _samples(self, position: Position) -> Iterator[tuple[Position, Place, Sample | BadSample]]:
         first, start = position
         for number in range(first, len(self.parts)):
             for entry in self.input.source.read(self.parts[number], start):
-                yield (number, entry.next_position), entry.load()
+                place = (self.stretches[number], entry.position)
+                yield (number, entry.next_position), place, entry.load()
             start = None
 
     def _row(self, sample: Sample) -> Row | BadSample:
@@ -107,8 +110,8 @@ class Feed:
         return found, time.perf_counter() - begun
 
     def _taken(
-        self, position: Position, row: Row | BadSample, sample: Sample | None, size: int,
-        future: Future | None,
+        self, position: Position, place: Place, row: Row | BadSample, sample: Sample | None,
+        size: int, future: Future | None,
     ) -> Taken:  # fmt: skip
         if sample is None:
             return Taken(position, row)
@@ -124,4 +127,4 @@ class Feed:
             if isinstance(tokens, BadSample):
                 return Taken(position, tokens)
         self.num_left_out += sample.left_out
-        return Taken(position, Ready(row, image, tokens))
+        return Taken(position, Ready(row, image, tokens, place))

@@ -8,10 +8,11 @@ import numpy as np
 
 from fastclip.data.quoting import quoted
 from fastclip.embeddings.array_file import digest_of, open_array
-from fastclip.embeddings.layout import METADATA, SKIPPED, statistics_of, vectors_of
+from fastclip.embeddings.layout import METADATA, PLACE, SKIPPED, statistics_of, vectors_of
 from fastclip.embeddings.manifest import Manifest
 from fastclip.embeddings.metadata import MetadataFile, Row, open_metadata
 from fastclip.embeddings.moments import Moments
+from fastclip.embeddings.places import open_places
 from fastclip.embeddings.side import open_stored
 from fastclip.embeddings.storage import DTYPES, Stored
 
@@ -21,7 +22,8 @@ class FileGroup:
     """Attributes:
     name: what it is called in errors.
     vectors: of each side that there is, mapped into memory.
-    metadata: None if there is none.
+    metadata: None if there is none, or it is not wanted.
+    places: (n, 2) int64, of each row the `Place` of its sample; None if nobody has said it.
 
     Raises:
         ValueError: they have different numbers of rows.
@@ -30,11 +32,14 @@ class FileGroup:
     name: str
     vectors: Mapping[str, Stored]
     metadata: MetadataFile | None
+    places: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         counts = {vectors_of(side): len(part.values) for side, part in self.vectors.items()}
         if self.metadata is not None:
             counts[METADATA] = len(self.metadata)
+        if self.places is not None:
+            counts[PLACE] = len(self.places)
         if len(set(counts.values())) > 1:
             told = ", ".join(f"{count:,} in {kind}" for kind, count in counts.items())
             raise ValueError(f"{self.name}: rows disagree: {told}")
@@ -58,8 +63,13 @@ class FileGroup:
             yield [{} for _ in range(start, min(self.num_rows, start + size))]
 
 
-def groups_of_manifest(folder: Path, manifest: Manifest) -> list[FileGroup]:
+def groups_of_manifest(
+    folder: Path, manifest: Manifest, with_metadata: bool = True
+) -> list[FileGroup]:
     """Open the files that a manifest names.
+
+    Args:
+        with_metadata: False leaves that closed: the groups have none.
 
     Raises:
         OSError: one cannot be read.
@@ -68,8 +78,12 @@ def groups_of_manifest(folder: Path, manifest: Manifest) -> list[FileGroup]:
     groups = []
     for number, record in enumerate(manifest.files):
         vectors = {side: open_stored(folder, side, number) for side in manifest.sides}
-        metadata = open_metadata(manifest.path_of(folder, METADATA, number))
-        group = FileGroup(f"{folder}, files {number}", vectors, metadata)
+        metadata = places = None
+        if with_metadata:
+            metadata = open_metadata(manifest.path_of(folder, METADATA, number))
+        if manifest.has_places:
+            places = open_places(manifest.path_of(folder, PLACE, number))
+        group = FileGroup(f"{folder}, files {number}", vectors, metadata, places)
         if group.num_rows != record.rows:
             raise ValueError(
                 f"{group.name}: {group.num_rows:,} rows, and {record.rows:,} in the manifest"

@@ -17,7 +17,7 @@ from fastclip.data.sources.opening import TABLE_SUFFIXES, find_type, open_source
 from fastclip.data.sources.parquet import ParquetSource, columns_of_parquet
 from fastclip.data.sources.records import parse
 from fastclip.data.sources.samples import BadSample, Sample
-from fastclip.data.sources.source import IndexedSource, Part, Source
+from fastclip.data.sources.source import Contents, IndexedSource, Part, Source, stretches
 from fastclip.data.sources.table_conventions import literal_separator
 from fastclip.data.sources.tar_shards import TarSource
 from fastclip.embeddings.metadata import COLUMNS, Row
@@ -49,8 +49,7 @@ class Input:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what the samples are made of; see `Source.contents`."""
-        contents = [type(self.source).__name__, self.source.contents()]
-        return hashlib.sha256(repr(contents).encode(errors="backslashreplace")).hexdigest()
+        return digest_of_contents(self.source, self.source.contents())
 
     @cached_property
     def has_captions(self) -> bool:
@@ -76,6 +75,14 @@ class Input:
         start, stop = _range(len(parts), shard, num_shards)
         return parts[start:stop]
 
+    def stretches(self, shard: int, num_shards: int) -> list[int]:
+        """Return the stretch of the whole source that each of these parts is of."""
+        if isinstance(self.source, IndexedSource):
+            return [0]
+        found = stretches(self.source.parts())
+        start, stop = _range(len(found), shard, num_shards)
+        return found[start:stop]
+
     def row(self, sample: Sample) -> Row | BadSample:
         """Return what is known of a sample, or that the path of its image cannot be told."""
         key, path = sample.key, None
@@ -91,6 +98,16 @@ class Input:
         known = {"image_path": path, "caption": sample.caption or None, "key": key}
         others = sample.columns or {}
         return known | {name: value for name, value in others.items() if name not in COLUMNS}
+
+
+def digest_of_contents(source: Source, contents: Contents) -> str:
+    """Return the SHA-256 by which a manifest knows the data of its rows.
+
+    Args:
+        contents: what `source.contents()` has returned.
+    """
+    told = [type(source).__name__, contents]
+    return hashlib.sha256(repr(told).encode(errors="backslashreplace")).hexdigest()
 
 
 def open_input(

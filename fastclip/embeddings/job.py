@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -141,7 +142,10 @@ class Job:
         arrays = {side: part.cpu().numpy() for side, part in vectors.items() if part is not None}
         state = self._state
         state.model_seconds += time.perf_counter() - begun
-        self._writer.add(arrays, rows)
+        places = None  # of a folder that was begun without
+        if self._writer.manifest.has_places:
+            places = np.array([ready.place for ready in self._batch], np.int64)
+        self._writer.add(arrays, rows, places)
         state.rows += len(rows)
         state.encoded += len(rows)
         state.decoded = self._feed.num_decoded

@@ -4,6 +4,7 @@
     img_emb/img_emb_00000.npy        (n, D): vectors of images, n rows to a file
     img_scale/img_scale_00000.npy    (n,): factors of vectors that are stored as int8
     text_emb/..., text_scale/...     the same of texts; row i of all of them is one sample
+    place/place_00000.npy            (n, 2) int64: which sample of the source each row is
     metadata/metadata_00000.parquet  or .jsonl: image_path, caption, key and what else is known
     statistics/img_emb.npy           (D + 1, D) float64: sums of x and of x x^T
     skipped.jsonl                    what could not be embedded, and why
@@ -23,6 +24,7 @@ STATISTICS = "statistics"
 INDEX = "index"
 SIDES = ("img", "text")
 METADATA = "metadata"
+PLACE = "place"
 METADATA_FORMATS = ("parquet", "jsonl")
 # Names are sorted by those who read clip-retrieval's folders: all have so many digits.
 DIGITS = 5
@@ -41,7 +43,7 @@ def scales_of(side: str) -> str:
 
 
 # Of all folders that a folder of embeddings may have.
-KINDS = (*(kind(side) for side in SIDES for kind in (vectors_of, scales_of)), METADATA)
+KINDS = (*(kind(side) for side in SIDES for kind in (vectors_of, scales_of)), PLACE, METADATA)
 
 
 def file_of(folder: Path, kind: str, number: int, suffix: str = "npy") -> Path:

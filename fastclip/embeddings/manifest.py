@@ -22,6 +22,7 @@ from fastclip.embeddings.layout import (
     MANIFEST,
     METADATA,
     METADATA_FORMATS,
+    PLACE,
     SIDES,
     file_of,
     scales_of,
@@ -144,6 +145,8 @@ class Manifest:
     skipped: so far.
     position: of the source behind the last file, as who writes has it.
     statistics: SHA-256 of the sums of each side; None until the job is complete.
+    has_places: is there a file for each number that says which samples its rows are? Folders that
+        do not say so have none.
     """
 
     model: ModelRecord | None
@@ -160,6 +163,7 @@ class Manifest:
     skipped: SkippedRecord = field(default_factory=SkippedRecord)
     position: list[int] | None = None
     statistics: dict[str, str] | None = None
+    has_places: bool = False
 
     @property
     def rows(self) -> int:
@@ -175,7 +179,8 @@ class Manifest:
         """What there is a file of for each number, such as "img_emb" and "metadata"."""
         vectors = [vectors_of(side) for side in self.sides]
         scales = [scales_of(side) for side in self.sides if self.store == "int8"]
-        return (*vectors, *scales, METADATA)
+        places = [PLACE] if self.has_places else []
+        return (*vectors, *scales, *places, METADATA)
 
     def suffix_of(self, kind: str) -> str:
         """Return how the names of files of a kind end."""
@@ -246,7 +251,7 @@ def _findable(name: str) -> str:
 
 
 def _manifest(values: Mapping[str, Any]) -> Manifest:
-    found = record(Manifest, values)
+    found = record(Manifest, {"has_places": False} | dict(values))
     found["sides"] = tuple(found["sides"])
     found["model"] = found["model"] and ModelRecord(**record(ModelRecord, found["model"]))
     found["source"] = found["source"] and SourceRecord(**record(SourceRecord, found["source"]))

@@ -15,7 +15,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "skipped": (dict,), "settings": (dict,), "normalized": (bool,), "dim": (int, type(None)),
     "position": (list, type(None)), "statistics": (dict, type(None)), "preprocess_cfg": (dict,),
     "logit_scale": (float, int), "account": (dict,), "rows": (int,), "rows_per_file": (int,),
-    "size": (int,), "digests": (dict,),
+    "size": (int,), "digests": (dict,), "has_places": (bool,),
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from fastclip.embeddings.foreign import groups_without_manifest
 from fastclip.embeddings.layout import MANIFEST, SHARD, shard_folder
 from fastclip.embeddings.manifest import Manifest, read_manifest
 from fastclip.embeddings.metadata import Row
+from fastclip.embeddings.places import Places
 from fastclip.embeddings.side import Side, place_of
 
 NOT_KNOWN = (
@@ -71,6 +72,12 @@ class Embeddings:
     def texts(self) -> Side | None:
         """The vectors of texts; None if there are none."""
         return self._side("text")
+
+    @functools.cached_property
+    def places(self) -> Places | None:
+        """Which row a sample of the source has; None if that is not known of all rows."""
+        files = [group.places for group in self.groups]
+        return None if any(file is None for file in files) else Places(files)
 
     def metadata(self, numbers: Sequence[int]) -> list[Row]:
         """Return what is known of some rows, in the order asked for.
@@ -124,7 +131,11 @@ class Embeddings:
 
 
 def open_embeddings(
-    folder: str | os.PathLike, *, verify: bool = False, root: str | os.PathLike | None = None
+    folder: str | os.PathLike,
+    *,
+    verify: bool = False,
+    root: str | os.PathLike | None = None,
+    with_metadata: bool = True,
 ) -> Embeddings:
     """Open a folder of embeddings; vectors stay on the disk until they are looked at.
 
@@ -135,6 +146,8 @@ def open_embeddings(
     Args:
         verify: read all files, and compare their SHA-256 with the manifest's.
         root: where the images are now, if they have moved.
+        with_metadata: False leaves the files of metadata of a folder with a manifest closed, so
+            that nothing is known of rows.
 
     Raises:
         FileNotFoundError: there are no embeddings, or a shard is missing.
@@ -164,7 +177,7 @@ def open_embeddings(
             )
         if verify:
             check_digests(*part)
-    groups = tuple(group for part in parts for group in groups_of_manifest(*part))
+    groups = tuple(group for part in parts for group in groups_of_manifest(*part, with_metadata))
     recorded = parts[0].manifest.root
     return Embeddings(folder, parts, groups, given or (Path(recorded) if recorded else None))
 

@@ -16,6 +16,7 @@ from fastclip.embeddings.layout import (
     MANIFEST,
     METADATA,
     MOST_FILES,
+    PLACE,
     scales_of,
     statistics_of,
     vectors_of,
@@ -24,6 +25,7 @@ from fastclip.embeddings.lock import locked
 from fastclip.embeddings.manifest import FileRecord, Manifest, read_manifest, write_manifest
 from fastclip.embeddings.metadata import Row, encoded, require_format
 from fastclip.embeddings.moments import Moments
+from fastclip.embeddings.places import are_growing, open_places
 from fastclip.embeddings.remains import remove_remains
 from fastclip.embeddings.side import moments_of, open_stored
 from fastclip.embeddings.skip_list import SkipList
@@ -85,6 +87,7 @@ class EmbeddingsWriter:
             self._moments: dict[str, Moments] = {}
             self._rows: list[Row] = []
             self._stored: dict[str, np.ndarray] = {}
+            self._last_place = np.empty((0, 2), np.int64)  # of the last row, if there is one
             self._take_up()
             self._open = self._open.pop_all()
         return self
@@ -97,16 +100,24 @@ class EmbeddingsWriter:
         """How many rows the file still takes that is being filled."""
         return self.manifest.rows_per_file - len(self._rows)
 
-    def add(self, vectors: Mapping[str, np.ndarray], rows: Sequence[Row]) -> None:
+    def add(
+        self,
+        vectors: Mapping[str, np.ndarray],
+        rows: Sequence[Row],
+        places: np.ndarray | None = None,
+    ) -> None:
         """Add rows to the file that is being filled.
 
         Args:
             vectors: of each side, "img" or "text", (n, D) float32.
             rows: n dictionaries of metadata.
+            places: (n, 2) int64, of each row the `Place` of its sample in the source, in growing
+                order; for a manifest that has places, and no other.
 
         Raises:
             ValueError: the sides, or their numbers of rows or columns, do not fit; there is no
-                room; or a vector has an entry that is no finite number.
+                room; places do not grow from row to row; or a vector has an entry that is no finite
+                number.
         """
         if set(vectors) != set(self.manifest.sides):
             raise ValueError(f"vectors must be of {self.manifest.sides}, got {sorted(vectors)}")
@@ -116,13 +127,19 @@ class EmbeddingsWriter:
         if len(dims) != 1 or any(len(part) != len(rows) for part in vectors.values()):
             shapes = {side: part.shape for side, part in vectors.items()}
             raise ValueError(f"vectors must be {len(rows)} of one length, got {shapes}")
+        self._require_places(places, len(rows))
         for part in vectors.values():
             if not (finite := np.isfinite(part).all(axis=1)).all():
                 key = rows[int(np.argmin(finite))].get("key")
                 raise ValueError(f"the vector of {quoted(key)} is not finite")
         self.manifest = replace(self.manifest, dim=dims.pop())
         for side, part in vectors.items():
-            self._fill(side, part)
+            stored = to_stored(part, self.manifest.store)
+            self._fill(vectors_of(side), stored.values)
+            self._fill(scales_of(side), stored.scales)
+        self._fill(PLACE, places)
+        if places is not None:
+            self._last_place = places[-1:]
         self._rows += rows
 
     def skip(self, bad: BadSample) -> None:
@@ -188,15 +205,24 @@ class EmbeddingsWriter:
         remove_remains(self.folder, found)
         return found
 
-    def _fill(self, side: str, vectors: np.ndarray) -> None:
-        """Into arrays for a whole file, of which the system gives the pages that are written to."""
-        stored, start = to_stored(vectors, self.manifest.store), len(self._rows)
-        for kind, part in ((vectors_of(side), stored.values), (scales_of(side), stored.scales)):
-            if part is not None:
-                if kind not in self._stored:
-                    shape = (self.manifest.rows_per_file, *part.shape[1:])
-                    self._stored[kind] = np.empty(shape, part.dtype)
-                self._stored[kind][start : start + len(part)] = part
+    def _require_places(self, places: np.ndarray | None, num_rows: int) -> None:
+        wanted = (num_rows, 2) if self.manifest.has_places else None
+        shape = None if places is None else places.shape
+        if shape != wanted:
+            told = "two numbers for each row" if self.manifest.has_places else None
+            raise ValueError(f"places must be {told}, got {shape}")
+        if places is not None and not are_growing(np.concatenate([self._last_place, places])):
+            raise ValueError("places must grow from row to row, in the order of the source")
+
+    def _fill(self, kind: str, part: np.ndarray | None) -> None:
+        """Into an array for a whole file, of which the system gives the pages that are written."""
+        if part is None:
+            return
+        if kind not in self._stored:
+            shape = (self.manifest.rows_per_file, *part.shape[1:])
+            self._stored[kind] = np.empty(shape, part.dtype)
+        start = len(self._rows)
+        self._stored[kind][start : start + len(part)] = part
 
     def _path(self, kind: str, number: int) -> Path:
         return self.manifest.path_of(self.folder, kind, number)
@@ -223,6 +249,8 @@ class EmbeddingsWriter:
                 if not path.exists() or digest_of(path) != digest:
                     raise ValueError(f"{path} is not what was written to it: begin anew")
             self._count(number)
+            if self.manifest.has_places:
+                self._last_place = np.array(open_places(self._path(PLACE, number))[-1:])
 
     def _count(self, number: int) -> None:
         """Add the vectors of a file to the moments, as they are stored."""

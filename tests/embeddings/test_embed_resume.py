@@ -71,7 +71,7 @@ def is_killed_at(call: int, source, out, **settings) -> bool:
         os._exit(1)
 
 
-# A file of rows is 4 or 6 writes, of which the steps reach each in turn.
+# A file of rows is 5 or 7 writes, of which the steps reach each in turn.
 @pytest.mark.parametrize(("write", "step"), [(as_folder, 3), (as_shards, 5)])
 def test_job_that_is_killed_at_any_write_is_resumed_to_the_bit(tmp_path, write, step):
     (tmp_path / "data").mkdir()

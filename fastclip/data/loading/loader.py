@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fastclip.data.loading.bad_samples import BadSamples, DataError
+from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.decoding import Decoder
 from fastclip.data.loading.pieces import Piece, PieceDataset
 from fastclip.data.loading.sample_facts import SampleFacts
@@ -44,7 +45,8 @@ class BatchWithFacts(NamedTuple):
     images: Tensor  # (B, C, H, W) uint8
     tokens: Tensor  # (B, T) int64
     keys: list[str]  # B names, for messages
-    facts: dict[str, Tensor]  # (B,) int64 each, by their names in `sample_facts.py`
+    # (B,) int64 each, by their names in `sample_facts.py`; and what is stored beside the samples.
+    facts: dict[str, Tensor]
 
 
 class PairLoader:
@@ -80,6 +82,8 @@ class PairLoader:
         in_order_of: one of `facts`, in whose order the samples of a batch are; None leaves them in
             the order in which they were drawn. Which samples a batch has does not depend on it; the
             smaller batches at the end of a pass are put together of parts that are in order.
+        beside: finds what is stored of each sample elsewhere, see `beside.py`; batches are then
+            `BatchWithFacts`. A sample of which nothing is stored is bad.
 
     Attributes:
         epoch: the number of epochs that are through.
@@ -118,6 +122,7 @@ class PairLoader:
         start_method: str | None = None,
         facts: Collection[str] = (),
         in_order_of: str | None = None,
+        beside: Beside | None = None,
     ) -> None:
         given_batches = 1 if batches_per_epoch is None else batches_per_epoch
         for name, value, least in (
@@ -136,6 +141,7 @@ class PairLoader:
             raise ValueError(f"in_order_of must be one of facts, {facts}, got {in_order_of!r}")
         self._facts = SampleFacts(facts, parts)
         self._in_order_of = in_order_of
+        self._beside = beside
         num_streams = max(num_workers, 1)
         self._readers = [
             Reader(source, parts, rank * num_streams + worker, world_size * num_streams, seed,
@@ -304,8 +310,7 @@ class PairLoader:
     def _facts_of_last(self, start: int, stop: int) -> dict[str, Tensor]:
         pieces = [piece.facts for piece in self._last_pieces if piece.keys]
         return {
-            name: torch.cat([facts[name] for facts in pieces])[start:stop]
-            for name in self._facts.names
+            name: torch.cat([facts[name] for facts in pieces])[start:stop] for name in pieces[0]
         }
 
     def _end_pass(self, num_left: int) -> None:
@@ -351,7 +356,7 @@ class PairLoader:
     def _loader(self, worker: int) -> DataLoader:
         dataset = PieceDataset(
             self._readers[worker], self._decoder, self._batch_size, self._pass,
-            self._cursors[worker], self._facts, self._in_order_of,
+            self._cursors[worker], self._facts, self._in_order_of, self._beside,
         )  # fmt: skip
         return DataLoader(
             dataset,

@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from fastclip.data.loading.bad_samples import BadSamples
+from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.decoding import Decoder
 from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import START, Address, Cursor, Reader, SampleStream
 from fastclip.data.randomness import preserved_generators
 from fastclip.data.sources.samples import BadSample, Sample
+from fastclip.data.sources.source import stretches
 
 NEWS_AFTER = 1000  # bad samples, so that an hour of nothing else does not pass in silence
 
@@ -25,7 +27,7 @@ class Piece:
     tokens: (n, T) int64, None if n = 0.
     keys: n names.
     bad: what was read for this piece, and what of it was bad.
-    facts: (n,) int64 each, by name; those that were asked for, none if n = 0.
+    facts: (n, ...) each, by name; those that were asked for, none if n = 0.
     cursor: behind this piece.
     is_last: of this reader in this epoch.
     is_news: no piece but the account of bad samples so far; the piece is still to come.
@@ -51,6 +53,7 @@ class _Decoded(NamedTuple):
     tokens: Tensor  # (T,) int64
     key: str
     facts: tuple[int, ...]  # one for each that was asked for
+    beside: tuple[Tensor, ...]  # what is stored beside it
 
 
 class PieceDataset(IterableDataset):
@@ -60,6 +63,7 @@ class PieceDataset(IterableDataset):
         epoch, cursor: where to begin.
         facts: what pieces say of their samples.
         in_order_of: the name of the fact in whose order they are; None leaves them as drawn.
+        beside: finds what is stored beside them.
     """
 
     def __init__(
@@ -71,10 +75,13 @@ class PieceDataset(IterableDataset):
         cursor: Cursor | None,
         facts: SampleFacts,
         in_order_of: str | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._reader, self._decoder, self._batch_size = reader, decoder, batch_size
         self._epoch, self._cursor = epoch, cursor
         self._facts, self._in_order_of = facts, in_order_of
+        self._beside = beside
+        self._stretches = [] if beside is None else stretches(reader.parts)
 
     def __iter__(self) -> Iterator[Piece]:
         epoch, cursor = self._epoch, self._cursor or START
@@ -110,7 +117,12 @@ class PieceDataset(IterableDataset):
             facts = self._facts(address, sample, found[1])
         except OSError as error:
             return BadSample(sample.key, "missing image file", str(error))
-        return _Decoded(*found, sample.key, facts)
+        beside = ()
+        if self._beside is not None:
+            beside = self._beside((self._stretches[address.part], address.position))
+        if isinstance(beside, str):
+            return BadSample(sample.key, beside)
+        return _Decoded(*found, sample.key, facts, beside)
 
     def _piece(self, decoded: list[_Decoded], bad: BadSamples, stream: SampleStream) -> Piece:
         bad.num_seen, stream.num_seen = stream.num_seen, 0
@@ -120,12 +132,13 @@ class PieceDataset(IterableDataset):
         if self._in_order_of is not None:
             place = names.index(self._in_order_of)
             decoded = sorted(decoded, key=lambda one: one.facts[place])
-        images, tokens, keys, facts = zip(*decoded, strict=True)
+        images, tokens, keys, facts, beside = zip(*decoded, strict=True)
         columns = [torch.tensor(column) for column in zip(*facts, strict=True)]
-        return Piece(
-            _stack(images), _stack(tokens), list(keys), bad, stream.cursor(),
-            dict(zip(names, columns, strict=True)),
-        )  # fmt: skip
+        found = dict(zip(names, columns, strict=True))
+        if self._beside is not None:
+            stored = map(torch.stack, zip(*beside, strict=True))
+            found |= dict(zip(self._beside.names, stored, strict=True))
+        return Piece(_stack(images), _stack(tokens), list(keys), bad, stream.cursor(), found)
 
 
 def _stack(tensors: tuple[Tensor, ...]) -> Tensor:

@@ -11,7 +11,7 @@ one has the same samples, of which positions are then good for both.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ SAMPLES_PER_PART = 64  # few, so that shuffling parts is nearly shuffling sample
 
 
 Contents = list[tuple[str, str]]  # what there is, by name, and what it is known by
+Place = tuple[int, int]  # of a sample: its stretch, see `stretches`, and its position there
 
 
 class Part(NamedTuple):
@@ -36,6 +37,24 @@ class Entry(NamedTuple):
     position: int
     next_position: int
     load: Callable[[], Sample | BadSample]  # to be called before the next entry is asked for
+
+
+def stretches(parts: Sequence[Part]) -> list[int]:
+    """Return the number of each part's stretch, from 0: parts that follow each other share one.
+
+    Stretch and position name a sample, and grow in the order of the source, in whatever parts that
+    is read: all rows of a table are one stretch, and every shard is its own.
+
+    Example:
+        >>> stretches([Part("t.csv", 0, 90), Part("t.csv", 90, 170)])
+        [0, 0]
+        >>> stretches([Part("0.tar"), Part("1.tar")])
+        [0, 1]
+    """
+    found = [0] * len(parts)
+    for i in range(1, len(parts)):
+        found[i] = found[i - 1] + (parts[i].start < parts[i - 1].stop)
+    return found
 
 
 class Source(ABC):

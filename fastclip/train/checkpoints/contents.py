@@ -1,8 +1,8 @@
 """What model and data of a run are, by content: flags and paths only name them.
 
-A checkpoint keeps the contents of every subject: the model, the training data, the teacher, the
-validation data and each zero-shot task. Subjects are flags, or names of tasks. Where files are does
-not count.
+A checkpoint keeps the contents of every subject: the model, the training data, the teachers, those
+that are stored, the validation data and each zero-shot task. Subjects are flags, or names of tasks.
+Where files are does not count.
 """
 
 from collections import Counter
@@ -13,6 +13,7 @@ from fastclip.data.quoting import cut
 from fastclip.data.sources.source import Contents
 
 MODEL, TRAIN, TEACHER, VALIDATION = "--model", "--train-data", "--distill-model", "--val-data"
+STORED_TEACHER = "--distill-embeddings"
 NUM_NAMED, NUM_SHOWN = 3, 120  # differences in a message, and characters of one
 
 

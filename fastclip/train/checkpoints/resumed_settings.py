@@ -18,7 +18,14 @@ from typing import Any, NamedTuple
 
 from fastclip.data.quoting import cut
 from fastclip.models.towers.image_config import Moments
-from fastclip.train.checkpoints.contents import MODEL, NUM_SHOWN, TEACHER, TRAIN, VALIDATION
+from fastclip.train.checkpoints.contents import (
+    MODEL,
+    NUM_SHOWN,
+    STORED_TEACHER,
+    TEACHER,
+    TRAIN,
+    VALIDATION,
+)
 from fastclip.train.settings.batch_config import BatchConfig
 from fastclip.train.settings.idle import idle_settings
 from fastclip.train.settings.run_config import RunConfig
@@ -34,7 +41,7 @@ FREE = (
     "report_to", "wandb_project_name", "wandb_notes", "on_nonfinite",
     "max_skipped_steps", "dist_timeout_minutes",
     "label_smoothing", "margin", "dcl_sigma", "sogclr_gamma", "sogclr_rho",
-    "matryoshka_weights", "mask_duplicates",
+    "matryoshka_weights", "mask_duplicates", "distill_logit_scale",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"
@@ -63,7 +70,7 @@ CONTENTS = {
     "image_interpolation": MODEL, "image_resize_mode": MODEL,
     "train_data": TRAIN, "dataset_type": TRAIN, "csv_separator": TRAIN, "csv_img_key": TRAIN,
     "csv_caption_key": TRAIN, "image_key": TRAIN, "caption_key": TRAIN,
-    "distill_model": TEACHER, "distill_pretrained": TEACHER,
+    "distill_model": TEACHER, "distill_pretrained": TEACHER, "distill_embeddings": STORED_TEACHER,
     "val_data": VALIDATION, "zeroshot_data": _ZERO_SHOT, "zeroshot_classes": _ZERO_SHOT,
     "zeroshot_templates": _ZERO_SHOT, "imagenet_val": "imagenet-zeroshot-val",
     "imagenet_v2": "imagenetv2-zeroshot-val",
@@ -92,9 +99,14 @@ class Change(NamedTuple):
         return f"--{self.name.replace('_', '-')}"
 
     def __str__(self) -> str:
-        was, value = (cut(repr(value), NUM_SHOWN) for value in (self.was, self.value))
+        was, value = (cut(_text(value), NUM_SHOWN) for value in (self.was, self.value))
         older = "" if self.is_told else " (in a version without it)"
         return f"{self.flag} was {was}{older}, is {value}"
+
+
+def _text(value: Any) -> str:
+    """A value as its flag has it: one alone, of a flag that takes several, without brackets."""
+    return repr(value[0] if isinstance(value, tuple) and len(value) == 1 else value)
 
 
 def told_settings(stored: Mapping[str, Any]) -> RunConfig:

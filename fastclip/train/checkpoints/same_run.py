@@ -12,6 +12,7 @@ from fastclip.data.sources.source import Contents
 from fastclip.models.towers.image_config import Moments
 from fastclip.train.checkpoints.contents import (
     MODEL,
+    STORED_TEACHER,
     TEACHER,
     TRAIN,
     contents_of_config,
@@ -35,7 +36,8 @@ from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.schedule import learning_rate_at
 
-FIXED_SUBJECTS = (MODEL, TRAIN, TEACHER)
+FIXED_SUBJECTS = (MODEL, TRAIN, TEACHER, STORED_TEACHER)
+TEACHERS = ("distill_model", "distill_embeddings")
 
 
 class OwnRun(NamedTuple):
@@ -97,7 +99,8 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
     refused = [
         *filter(None, [refusal_of_sizes(told, config, own.world_size)]),
         *refusals(found),
-        *filter(None, [_refusal_of_average(content, config), _refusal_of_teacher(told, config)]),
+        *filter(None, [_refusal_of_average(content, config)]),
+        *_refusals_of_teachers(told, config),
         *_refusals_of_contents(found, differing),
     ]
     if refused:
@@ -158,12 +161,14 @@ def _refusal_of_average(content: Mapping[str, Any], config: OptimisationConfig) 
     return None
 
 
-def _refusal_of_teacher(told: RunConfig, config: RunConfig) -> str | None:
-    """Of one that comes or goes; another one is known by its contents."""
-    was, value = told.distill_model, config.distill_model
-    if (was is None) == (value is None):
-        return None
-    return f"--distill-model was {was!r}, is {value!r} (the loss would be another one)"
+def _refusals_of_teachers(told: RunConfig, config: RunConfig) -> list[str]:
+    """Of teachers that come or go; others are known by their contents."""
+    found = [Change(name, getattr(told, name), getattr(config, name)) for name in TEACHERS]
+    return [
+        f"{change} (the loss would be another one)"
+        for change in found
+        if (change.was is None) != (change.value is None)
+    ]
 
 
 def _effect(change: Change, same: Container[str], step: int) -> str:

@@ -10,7 +10,7 @@ from fastclip.models.tower_precision import TowerPrecision
 from fastclip.train.memory.activation_budget import GIB, SPARED, memory_of
 from fastclip.train.planning.plan import Plan, make_plan
 from fastclip.train.run.model import prepare_for_training
-from fastclip.train.run.teacher import Teacher
+from fastclip.train.run.teachers import Teachers
 from fastclip.train.settings.run_config import RunConfig
 
 NOTEWORTHY = GIB / 100
@@ -50,12 +50,12 @@ def describe(plan: Plan, micro_batch_size: int) -> str:
     )
 
 
-def describe_uncounted(loss: nn.Module, teacher: Teacher | None) -> str | None:
+def describe_uncounted(loss: nn.Module, teachers: Teachers | None) -> str | None:
     """One line about what a run holds beside what `make_plan` counts, or None."""
     sizes = {"that the loss remembers, of which a step holds a copy": _size_of(loss.buffers())}
-    if teacher is not None:
+    for teacher in () if teachers is None else teachers.computed:
         whose = f"weights of {teacher.ready.name}, which teaches"
-        sizes[whose] = _size_of(teacher.ready.model.parameters())
+        sizes[whose] = sizes.get(whose, 0) + _size_of(teacher.ready.model.parameters())
     parts = [f"{_gib(size)} {what}" for what, size in sizes.items() if size >= NOTEWORTHY]
     return f"not counted: {'; '.join(parts)}" if parts else None
 

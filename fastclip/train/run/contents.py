@@ -11,17 +11,11 @@ from fastclip.data.sources.source import Contents
 from fastclip.distributed.processes import Processes
 from fastclip.evaluate.zero_shot_task import ZeroShotTask
 from fastclip.models.open_clip_config import to_json
-from fastclip.train.checkpoints.contents import (
-    MODEL,
-    TEACHER,
-    TRAIN,
-    VALIDATION,
-    contents_of_config,
-)
+from fastclip.train.checkpoints.contents import MODEL, TRAIN, VALIDATION, contents_of_config
 from fastclip.train.run.data import TrainingData
 from fastclip.train.run.evaluation_data import EvaluationData
 from fastclip.train.run.model import RunModel
-from fastclip.train.run.teacher import Teacher
+from fastclip.train.run.teachers import Teachers
 
 LONG_LOOK = 1.0  # seconds that are worth a line
 PROBE = ["two cats", "Zoë's 7 No. 1"]  # few tokens: a context may be short
@@ -42,7 +36,7 @@ def contents_of_run(
     run_model: RunModel,
     data: TrainingData,
     evaluated: EvaluationData,
-    teacher: Teacher | None,
+    teachers: Teachers | None,
     processes: Processes,
     say: Callable[[str], None],
 ) -> dict[str, Contents]:
@@ -50,23 +44,28 @@ def contents_of_run(
 
     Args:
         say: called where that has taken long.
+
+    Raises:
+        ValueError: embeddings of a teacher are of other data.
     """
     started = time.perf_counter()
     found = processes.broadcast(
-        _look(run_model, data, evaluated, teacher) if processes.is_first else None
+        _look(run_model, data, evaluated, teachers) if processes.is_first else None
     )
     data.loader.contents = found[TRAIN]
+    if teachers is not None:
+        teachers.require_data(data)
     if (seconds := time.perf_counter() - started) > LONG_LOOK:
         say(f"looking at what model and data are made of, once a run, took {seconds:.1f} s")
     return found
 
 
 def _look(
-    run_model: RunModel, data: TrainingData, evaluated: EvaluationData, teacher: Teacher | None
+    run_model: RunModel, data: TrainingData, evaluated: EvaluationData, teachers: Teachers | None
 ) -> dict[str, Contents]:
     found = {MODEL: contents_of_model(run_model), TRAIN: data.loader.contents}
-    if teacher is not None:
-        found[TEACHER] = teacher.contents()
+    if teachers is not None:
+        found |= teachers.contents()
     if evaluated.validation is not None:
         found[VALIDATION] = evaluated.validation.contents()
     return found | {task.name: _contents_of_task(task) for task in evaluated.tasks}

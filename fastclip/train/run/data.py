@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastclip.data.loading.bad_samples import skipped_summary
+from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.loading.sample_facts import NUMBERS
 from fastclip.data.sources.folder import FolderSource
@@ -10,6 +11,7 @@ from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.source import Source
 from fastclip.data.sources.tar_shards import TarSource
 from fastclip.distributed.processes import Processes
+from fastclip.embeddings.inputs import digest_of_contents
 from fastclip.train.run.duplicates import FACTS_OF
 from fastclip.train.run.model import RunModel
 from fastclip.train.settings.batch_config import Arithmetic
@@ -22,12 +24,14 @@ class TrainingData:
     """The pairs that a run trains on.
 
     Attributes:
+        name: what its user has called it; None of data that is made up.
         loader: of this rank's micro-batches.
         num_samples: of the data, bad ones included; None if it does not say.
         steps_per_epoch: optimiser steps.
 
     Args:
         facts: what batches say of their samples, see `facts_of`.
+        beside: finds what is stored of them, see `PairLoader`.
 
     Raises:
         OSError, ValueError: there is no such data, or less of it than a batch; or its samples have
@@ -43,8 +47,9 @@ class TrainingData:
         arithmetic: Arithmetic,
         seed: int,
         facts: tuple[str, ...] = (),
+        beside: Beside | None = None,
     ) -> None:
-        self._config = config
+        self._config, self.name = config, config.train_data
         self._source = open_pairs(
             config, config.train_data, config.dataset_type, run_model, config.train_num_samples
         )
@@ -54,11 +59,16 @@ class TrainingData:
         self.steps_per_epoch = _num_steps(config, self._source, arithmetic.global_batch_size)
         self.loader = PairLoader(
             self._source, run_model.train_transform, run_model.tokenizer,
-            shuffle_buffer=config.shuffle_buffer, facts=facts,
+            shuffle_buffer=config.shuffle_buffer, facts=facts, beside=beside,
             in_order_of=_order_of(config, facts, arithmetic),
             batches_per_epoch=self.steps_per_epoch * arithmetic.num_micro_batches,
             **settings_of_loaders(config, processes, arithmetic.micro_batch_size, seed),
         )  # fmt: skip
+
+    @property
+    def digest(self) -> str:
+        """What a folder of embeddings knows the same data by."""
+        return digest_of_contents(self._source, self.loader.contents)
 
     def notices(self) -> list[str]:
         """See `notices_of`."""

@@ -55,7 +55,7 @@ def make_loss(config: RunConfig, model: nn.Module, num_samples: int | None = Non
 
 
 def _clip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
-    if config.distill_model is not None:
+    if config.distilled_by is not None:
         return PairLoss(DistillClipLoss(backend=config.backend), of_teacher)
     options = {
         "label_smoothing": config.label_smoothing, "margin": config.margin,

@@ -75,10 +75,10 @@ def of_samples(
 def of_teacher(
     loss: DistillClipLoss, images: Tensor, texts: Tensor, logit_scale: Tensor, **of_teacher: Any
 ) -> dict[str, Tensor]:
-    """Call a distillation, whose terms are the contrastive loss and that of the teacher.
+    """Call a distillation, whose terms are the contrastive loss and that of the teachers.
 
     Args:
-        of_teacher: its features and its scale, by the names of `DistillClipLoss`; and ids.
+        of_teacher: their features and scales, by the names of `DistillClipLoss`; and ids.
     """
     return loss(images, texts, logit_scale, output_dict=True, **of_teacher)
 

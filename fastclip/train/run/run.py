@@ -39,7 +39,8 @@ from fastclip.train.run.saving import Saving
 from fastclip.train.run.step_batch import StepBatch, of_batch, step_batch
 from fastclip.train.run.stepping import make_stepping
 from fastclip.train.run.stop_signals import StopSignals, ToldToStop
-from fastclip.train.run.teacher import open_teacher
+from fastclip.train.run.stored_teachers import open_stored_teachers
+from fastclip.train.run.teachers import open_teachers
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.optimizer import moments_of
 from fastclip.train.step.optimizer_step import StepOutcome
@@ -76,16 +77,17 @@ class Run:
         torch.manual_seed(config.seed)
         self.run_model: RunModel = make_model(config, self.precision.parameters)
         self.model = self.run_model.model
+        stored = open_stored_teachers(config)
         self.data = TrainingData(
             config, self.run_model, processes, self.arithmetic, config.seed,
-            facts=facts_of(config, has_own_loss=make_loss is None),
+            facts=facts_of(config, has_own_loss=make_loss is None), beside=stored,
         )  # fmt: skip
         self.loss = (
             make_told_loss(config, self.model, self.data.num_samples)
             if make_loss is None
             else make_loss(config, self.model)
         )
-        self.teacher = open_teacher(config, self.run_model, processes, self.precision)
+        self.teachers = open_teachers(config, self.run_model, processes, self.precision, stored)
         self.evaluation_data = EvaluationData(
             config, self.run_model, processes, self.arithmetic.micro_batch_size, config.seed
         )
@@ -111,7 +113,7 @@ class Run:
             config, self.train_config, moments, self.steps_per_epoch, processes.world_size,
             to_json(self.model.config),
             contents_of_run(
-                self.run_model, self.data, self.evaluation_data, self.teacher, processes, log.say
+                self.run_model, self.data, self.evaluation_data, self.teachers, processes, log.say
             ),
             getattr(self.model.visual, "preprocess_cfg", None),
         )  # fmt: skip
@@ -167,9 +169,9 @@ class Run:
                 batch = self._next_batch(loaded)
                 data_seconds = time.perf_counter() - started
                 of_loss, counts = of_batch(batch, self.processes)
-                of_teacher = {} if self.teacher is None else self.teacher(batch.pairs)
+                taught = {} if self.teachers is None else self.teachers(batch)
                 with self.curves.of_step(self.global_step + 1):
-                    outcome = self.take_step(batch.pairs, self.global_step, **of_loss, **of_teacher)
+                    outcome = self.take_step(batch.pairs, self.global_step, **of_loss, **taught)
                 self.global_step += 1
                 self.checkpoints.keep_place()
                 if outcome.objection is not None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fastclip.data.loading.loader import Batch, BatchWithFacts
-from fastclip.data.loading.sample_facts import NUMBERS
+from fastclip.data.loading.sample_facts import CAPTION_IDS, IMAGE_IDS, NUMBERS
 from fastclip.distributed.processes import Processes
 from fastclip.train.run.duplicates import find_duplicates
 
@@ -15,7 +15,7 @@ from fastclip.train.run.duplicates import find_duplicates
 class StepBatch(NamedTuple):
     """Attributes:
     pairs: micro-batches of images, on the host, and tokens, on the device.
-    facts: of all pairs of this rank in their order, by the names of `sample_facts.py`.
+    facts: of all pairs of this rank in their order, by name, see `BatchWithFacts`.
     """
 
     pairs: list[tuple[Tensor, Tensor]]
@@ -46,7 +46,7 @@ def of_batch(batch: StepBatch, processes: Processes) -> OfBatch:
 
     All ranks call it together.
     """
-    ids = {name: fact for name, fact in batch.facts.items() if name != NUMBERS}
+    ids = {name: fact for name, fact in batch.facts.items() if name in (CAPTION_IDS, IMAGE_IDS)}
     of_loss = {"indices": batch.facts[NUMBERS]} if NUMBERS in batch.facts else {}
     if not ids:
         return OfBatch(of_loss, {})

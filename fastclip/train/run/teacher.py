@@ -1,7 +1,7 @@
-"""The teacher of a distillation: a trained model that sees what the model of the run sees."""
+"""A teacher of a distillation: a trained model that sees what the model of the run sees."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,15 @@ from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.model_call import call
 
 NUM_LETTERS = 16  # of a digest
+OWN_WEIGHTS = "-"  # in the place of the weights of a teacher that has them
+
+
+class Taught(NamedTuple):
+    """What a teacher makes of the B pairs of a step."""
+
+    image_features: Tensor  # (B, K) unit rows, on the device of the run
+    text_features: Tensor  # (B, K)
+    logit_scale: float | Tensor
 
 
 class Teacher:
@@ -30,8 +39,8 @@ class Teacher:
     def __init__(self, ready: InferenceModel) -> None:
         self.ready = ready
 
-    def __call__(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
-        """What a `DistillClipLoss` is called with by name, of all pairs in their order.
+    def __call__(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> Taught:
+        """What it makes of all pairs, in their order.
 
         Args:
             pairs: micro-batches of images, uint8 on the host, and tokens.
@@ -42,11 +51,11 @@ class Teacher:
                 call(model, self.ready.prepare(images), without_padding(model, texts))
                 for images, texts in pairs
             ]
-        return {
-            "dist_image_features": torch.cat([of["image_features"] for of in found]),
-            "dist_text_features": torch.cat([of["text_features"] for of in found]),
-            "dist_logit_scale": found[0]["logit_scale"],
-        }
+        return Taught(
+            torch.cat([of["image_features"] for of in found]),
+            torch.cat([of["text_features"] for of in found]),
+            found[0]["logit_scale"],
+        )
 
     @property
     def num_parameters(self) -> int:
@@ -61,27 +70,30 @@ class Teacher:
         ]
 
 
-def open_teacher(
+def open_computed_teachers(
     config: RunConfig, run_model: RunModel, processes: Processes, precision: TowerPrecision
-) -> Teacher | None:
-    """Open `config.distill_model` in the precision of the run, or None if there is no such.
+) -> list[Teacher]:
+    """Open each of `config.distill_model` in the precision of the run.
 
     Raises:
-        ValueError: it takes other images or texts than the model of the run; or as `open_model`.
+        ValueError: one takes other images or texts than the model of the run; or as `open_model`.
         OSError, CheckpointError: see `open_model`.
     """
-    if config.distill_model is None:
-        return None
-    ready = open_model(
-        config.distill_model, config.distill_pretrained, device=processes.device,
-        precision=precision.name, cache_dir=config.cache_dir,
-    )  # fmt: skip
-    if differences := objection_to(ready, run_model):
-        raise ValueError(
-            f"distill_model must take the images and the texts of {config.model}, and "
-            f"{config.distill_model} does not: {'; '.join(differences)}"
-        )
-    return Teacher(ready)
+    names = config.distill_model or ()
+    weights = config.distill_pretrained or (OWN_WEIGHTS,) * len(names)
+    found = []
+    for name, pretrained in zip(names, weights, strict=True):
+        ready = open_model(
+            name, None if pretrained == OWN_WEIGHTS else pretrained, device=processes.device,
+            precision=precision.name, cache_dir=config.cache_dir,
+        )  # fmt: skip
+        if differences := objection_to(ready, run_model):
+            raise ValueError(
+                f"distill_model must take the images and the texts of {config.model}, and "
+                f"{name} does not: {'; '.join(differences)}"
+            )
+        found.append(Teacher(ready))
+    return found
 
 
 def objection_to(ready: InferenceModel, run_model: RunModel) -> list[str]:

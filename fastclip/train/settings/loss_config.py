@@ -69,17 +69,35 @@ class LossConfig(Settings):
         "The number in --loss sogclr that keeps the scale, which is learned, from growing without "
         "end: a larger one lets it grow further.",
     )
-    distill_model: str | None = setting(
+    distill_model: tuple[str, ...] | None = setting(
         None,
-        "The teacher of a distillation: the name of a model, with its weights as "
-        "--distill-pretrained, or a repository, a directory, the directory of a run, or a "
-        "checkpoint. The loss is that of CLIP plus that of the teacher's softmaxes as targets. "
-        "The teacher has to take the same images and tokens as the model.",
+        "The teachers of a distillation, one or more, each of them the name of a model, with its "
+        "weights as --distill-pretrained, or a repository, a directory, the directory of a run, or "
+        "a checkpoint. The loss is that of CLIP plus that of the teachers' softmaxes, or of their "
+        "mean, as targets. Every teacher has to take the same images and tokens as the model.",
+        of_text=lambda name: (name,),
     )
-    distill_pretrained: str | None = setting(
+    distill_pretrained: tuple[str, ...] | None = setting(
         None,
-        "The weights of --distill-model where that is the name of a model: a tag, or the path of a "
-        "file.",
+        "The weights of each --distill-model that is the name of a model, a tag or the path of a "
+        "file, in the order of the teachers; - stands for those of a teacher that has its own.",
+        of_text=lambda weights: (weights,),
+    )
+    distill_embeddings: tuple[str, ...] | None = setting(
+        None,
+        "The folders, one or more, of further teachers that are not computed: `fastclip embed` has "
+        "written each with a teacher of any size and tokenizer, of the images and the texts of "
+        "--train-data. Such a teacher has seen each image as it is embedded, whatever augmentation "
+        "the model sees, and the caption that the model reads. A sample without an embedding is "
+        "left out and counted as bad.",
+        of_text=lambda folder: (folder,),
+    )
+    distill_logit_scale: tuple[float, ...] | None = setting(
+        None,
+        "The factor of the cosines of each --distill-embeddings in the teacher's logits, such as "
+        "100. By default it is that of the model that the folder names; it must be given where a "
+        "folder names none.",
+        of_number=lambda scale: (scale,),
     )
     matryoshka_dims: tuple[int, ...] | None = setting(
         None,
@@ -102,9 +120,27 @@ class LossConfig(Settings):
         self._require(is_sigma, "dcl_sigma", "finite and above 0")
         self._require(0 < self.sogclr_gamma <= 1, "sogclr_gamma", "above 0 and at most 1")
         self._require(math.isfinite(self.sogclr_rho), "sogclr_rho", "finite")
-        has_model = self.distill_model is not None or self.distill_pretrained is None
-        self._require(has_model, "distill_pretrained", "left out without distill_model")
+        self._check_one_for_each("distill_pretrained", "distill_model")
+        self._check_one_for_each("distill_logit_scale", "distill_embeddings")
+        scales = self.distill_logit_scale or ()
+        are_positive = all(0 < scale < math.inf for scale in scales)
+        self._require(are_positive, "distill_logit_scale", "finite and above 0")
         self._check_matryoshka()
+
+    @property
+    def distilled_by(self) -> str | None:
+        """The first setting that names teachers, None without one."""
+        names = ("distill_model", "distill_embeddings")
+        return next((name for name in names if getattr(self, name) is not None), None)
+
+    def _check_one_for_each(self, name: str, of: str) -> None:
+        """Values of `name` are there for each one of `of`, or not at all."""
+        values, subjects = getattr(self, name), getattr(self, of)
+        self._require(subjects != (), of, "at least one, or left out")
+        if values is None:
+            return
+        self._require(subjects is not None, name, f"left out without {of}")
+        self._require(len(values) == len(subjects), name, f"as many as {of}, {len(subjects)}")
 
     def _check_matryoshka(self) -> None:
         if self.matryoshka_dims is None:

@@ -10,7 +10,7 @@ from fastclip.train.settings.loss_config import (
     SOGCLR,
 )
 
-DISTILLED = "distill_model"  # the loss of CLIP with a teacher, by the setting that asks for it
+DISTILLED = "distilled"  # the loss of CLIP with teachers
 
 # Settings of `RunConfig`, each with the losses that it has an effect on.
 LOSSES_OF_OPTION = {
@@ -23,6 +23,8 @@ LOSSES_OF_OPTION = {
     "sogclr_rho": (SOGCLR,),
     "distill_model": (DISTILLED,),
     "distill_pretrained": (DISTILLED,),
+    "distill_embeddings": (DISTILLED,),
+    "distill_logit_scale": (DISTILLED,),
     "matryoshka_dims": (CLIP,),
     "matryoshka_weights": (CLIP,),
     "loss_schedule": (CLIP, SIGLIP),

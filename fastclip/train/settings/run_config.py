@@ -63,12 +63,13 @@ class RunConfig(  # the fields of the last part come first
         self._require(agrees, "loss", "siglip, or left out, with siglip")
         # Who reads the settings of the model alone has to know.
         object.__setattr__(self, "siglip", self.loss_name == SIGLIP)
-        is_distilled = self.distill_model is not None and self.loss_name == CLIP
+        is_distilled = self.distilled_by is not None and self.loss_name == CLIP
         loss = DISTILLED if is_distilled else self.loss_name
+        named = self.distilled_by if is_distilled else loss
         for of in fields(self):
             holds = is_obeyed(of.name, loss) or getattr(self, of.name) == of.default
             usual = "left out" if of.default is None else f"{of.default}".removesuffix(".0")
-            self._require(holds, of.name, f"{usual} with {loss}, whose loss has no such option")
+            self._require(holds, of.name, f"{usual} with {named}, whose loss has no such option")
 
     @property
     def loss_name(self) -> str:

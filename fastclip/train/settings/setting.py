@@ -9,6 +9,7 @@ there is to say of a setting stands once, beside its field:
 """
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any, get_type_hints
@@ -26,7 +27,8 @@ class About:
         help: a sentence or more, without the default.
         choices: the values that it may have; anything, if there are none.
         least: the least value that it may have, or None.
-        of_number: what it makes of a number that was given in the place of its own type.
+        of_number, of_text: what it makes of a number, or of a text, that was given in the place of
+            its own type.
         aliases: other flags than the one of its name.
     """
 
@@ -34,6 +36,7 @@ class About:
     choices: Sequence[str] = ()
     least: int | None = None
     of_number: Callable[[float], Any] | None = None
+    of_text: Callable[[str], Any] | None = None
     aliases: Sequence[str] = ()
 
 
@@ -93,9 +96,11 @@ def typed_setting(cls: type[Settings], name: str, value: Any) -> Any:
         ValueError: it is of another type.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    of_number = about(cls.__dataclass_fields__[name]).of_number
-    if is_number and of_number is not None:
-        value = of_number(value)
+    known = about(cls.__dataclass_fields__[name])
+    if is_number and known.of_number is not None:
+        value = known.of_number(value)
+    if isinstance(value, str | os.PathLike) and known.of_text is not None:
+        value = known.of_text(os.fspath(value))
     return typed(name, value, hints_of(cls)[name])
 
 

@@ -69,7 +69,9 @@ def _converted(value: Any, kind: Any) -> Any:
 
 def _described(kind: Any) -> str:
     text = EXPECTED[get_origin(kind) or kind]
-    return f"{text} of {EXPECTED[get_args(kind)[0]][2:]}s" if get_origin(kind) is tuple else text
+    if get_origin(kind) is tuple:
+        text += f" of {EXPECTED[get_args(kind)[0]].removeprefix('a ')}s"
+    return text
 
 
 def _advice(value: Any, kind: Any) -> str:

@@ -7,7 +7,13 @@ import pytest
 
 from fastclip.models.towers.image_config import Moments
 from fastclip.train.checkpoints import resumed_settings
-from fastclip.train.checkpoints.contents import MODEL, TEACHER, TRAIN, VALIDATION
+from fastclip.train.checkpoints.contents import (
+    MODEL,
+    STORED_TEACHER,
+    TEACHER,
+    TRAIN,
+    VALIDATION,
+)
 from fastclip.train.checkpoints.resumed_settings import (
     BEGINNING,
     CONTENTS,
@@ -68,7 +74,8 @@ OTHERS = {
     "loss": "infoloob", "label_smoothing": 0.1, "margin": 0.2, "queue_size": 99, "dcl_sigma": 0.5,
     "sogclr_gamma": 0.5, "sogclr_rho": 6.5, "distill_model": "teacher",
     "mask_duplicates": "caption",
-    "distill_pretrained": "openai", "matryoshka_dims": (8, 4), "matryoshka_weights": (1.0, 0.5),
+    "distill_pretrained": "openai", "distill_embeddings": "embeddings",
+    "distill_logit_scale": (50.0,), "matryoshka_dims": (8, 4), "matryoshka_weights": (1.0, 0.5),
 }  # fmt: skip
 
 
@@ -76,6 +83,8 @@ def told_to_obey(name):
     """The settings of a run whose loss looks at a setting."""
     if name == "matryoshka_weights":
         return replace(TOLD, matryoshka_dims=(16, 8))
+    if name == "distill_logit_scale":
+        return replace(TOLD, distill_embeddings="embeddings")
     if is_obeyed(name, TOLD.loss_name):
         return TOLD
     return replace(TOLD, loss=LOSSES_OF_OPTION[name][0])
@@ -239,6 +248,8 @@ def test_teacher_is_known_by_what_it_is_and_neither_comes_nor_goes():
     assert resumed(content, known, distill_model="moved").said == [
         "--distill-model was 'teacher', is 'moved': what it names is the same"
     ]
+    content["config"]["distill_model"] = "teacher"  # as it was stored when there was one at most
+    assert resumed(content, known, distill_model="teacher").said == []
     other = KNOWN | {TEACHER: [("weights", "2c3d")]}
     with pytest.raises(ValueError, match="what --distill-model names has changed: weights was 0a"):
         resumed(content, other, distill_model="teacher")
@@ -246,6 +257,23 @@ def test_teacher_is_known_by_what_it_is_and_neither_comes_nor_goes():
         resumed(content)
     with pytest.raises(ValueError, match=r"--distill-model was None, is 'teacher' .the loss would"):
         resumed(content_of(), known, distill_model="teacher")
+
+
+def test_stored_teacher_is_known_by_what_it_is_too():
+    told = replace(TOLD, distill_embeddings=["one", "two"])
+    known = KNOWN | {STORED_TEACHER: [("embeddings", "0a1b"), ("embeddings of teacher 2", "3e")]}
+    content = content_of(told, known)
+    assert resumed(content, known, distill_embeddings=["moved", "two"]).said == [
+        "--distill-embeddings was ('one', 'two'), is ('moved', 'two'): what it names is the same"
+    ]
+    other = KNOWN | {STORED_TEACHER: known[STORED_TEACHER][:1]}
+    with pytest.raises(ValueError, match="--distill-embeddings names has changed: embeddings of t"):
+        resumed(content, other, distill_embeddings="one")
+    with pytest.raises(ValueError, match=r"--distill-embeddings was .*, is None .the loss would"):
+        resumed(content)
+    computed = KNOWN | {TEACHER: [("weights", "2c3d")]}
+    with pytest.raises(ValueError, match=r"--distill-model was None, is 'one' .the loss would"):
+        resumed(content, computed, distill_model="one")
 
 
 def test_model_and_data_in_another_place_are_the_same():

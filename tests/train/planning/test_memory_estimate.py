@@ -15,6 +15,7 @@ from fastclip.train.memory.activation_budget import GIB
 from fastclip.train.planning import estimate
 from fastclip.train.planning.estimate import describe, describe_uncounted, objection, plan_of
 from fastclip.train.run.teacher import Teacher
+from fastclip.train.run.teachers import Teachers
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
@@ -77,7 +78,7 @@ def test_a_run_says_it_before_it_starts(monkeypatch):
     """In other tests runs do not: it would be half of what they take (tests/support/runs.py)."""
     config = RunConfig(global_batch_size=PAIRS, micro_batch_size=PAIRS, precision="fp32")
     run = SimpleNamespace(
-        model=build(SMALL["vit"]), arithmetic=config.arithmetic(1), loss=ClipLoss(), teacher=None
+        model=build(SMALL["vit"]), arithmetic=config.arithmetic(1), loss=ClipLoss(), teachers=None
     )  # fmt: skip
     monkeypatch.setattr(estimate, "memory_of", lambda device: GIB / 8)  # what is free changes
     counted = plan_of(config, run.model, 1, CPU)
@@ -101,8 +102,8 @@ def test_what_does_not_fit_is_told_with_what_would():
 def test_what_a_loss_remembers_and_a_teacher_takes_is_told_apart():
     queue = QueueLoss(64, 2**17, symmetric=True)  # 2 x 32 MiB
     model = torch.nn.Linear(2**12, 2**12, bias=False)  # 64 MiB
-    teacher = Teacher(SimpleNamespace(name="large", model=model))
-    assert describe_uncounted(queue, teacher) == (
+    teachers = Teachers([Teacher(SimpleNamespace(name="large", model=model))])
+    assert describe_uncounted(queue, teachers) == (
         "not counted: 0.06 GiB that the loss remembers, of which a step holds a copy; 0.06 GiB "
         "weights of large, which teaches"
     )

@@ -45,12 +45,13 @@ def test_a_step_has_both_terms_of_the_teachers_features(teacher, tmp_path):
         ready = open_model(teacher, device="cpu")
         expected = fastclip.distill_clip_loss(*own[:3], *ready.model(ready.prepare(images), texts))
     run.model.train()
-    outcome = run.take_step(batch.pairs, 0, **run.teacher(batch.pairs))
+    outcome = run.take_step(batch.pairs, 0, **run.teachers(batch))
     found = [outcome.terms[name] for name in ("contrastive_loss", "distill_loss")]
     assert found == pytest.approx([x.item() for x in expected], rel=1e-4)
     assert outcome.loss == pytest.approx(sum(found))
-    assert not run.teacher.ready.model.training
-    assert all(p.grad is None for p in run.teacher.ready.model.parameters())
+    (computed,) = run.teachers.computed
+    assert not computed.ready.model.training
+    assert all(p.grad is None for p in computed.ready.model.parameters())
 
 
 def test_terms_are_in_the_log_and_in_the_results(taught):

@@ -65,6 +65,26 @@ def test_options_that_the_loss_of_siglip_does_not_have_are_refused():
             {"matryoshka_dims": 8, "matryoshka_weights": 0.0},
             r"matryoshka_weights\[0\] must be finite and > 0, got 0",
         ),
+        ("clip", {"distill_pretrained": ["a"]}, "distill_pretrained must be left out without dist"),
+        (
+            "clip",
+            {"distill_model": ["a", "b"], "distill_pretrained": "c"},
+            r"distill_pretrained must be as many as distill_model, 2, got \('c',\)",
+        ),
+        ("clip", {"distill_model": []}, r"distill_model must be at least one, or left out, got"),
+        ("clip", {"distill_model": [1]}, r"distill_model must be a list of texts or null, got \[1"),
+        ("clip", {"distill_logit_scale": 9.0}, "distill_logit_scale must be left out without dist"),
+        (
+            "clip",
+            {"distill_embeddings": "a", "distill_logit_scale": -1.0},
+            "distill_logit_scale must be finite and above 0",
+        ),
+        (
+            "clip",
+            {"distill_embeddings": "a", "margin": 0.1},
+            "margin must be 0 with distill_embeddings, whose loss has no such option, got 0.1",
+        ),
+        ("queue", {"distill_embeddings": "a"}, "distill_embeddings must be left out with queue"),
         ("queue", {"siglip": True}, "loss must be siglip, or left out, with siglip, got 'queue'"),
         ("clip", {"siglip": True}, "loss must be siglip, or left out, with siglip, got 'clip'"),
     ],
@@ -73,6 +93,16 @@ def test_option_of_another_loss_is_refused_by_name(loss, given, message):
     assert RunConfig(loss=loss).loss_name == loss
     with pytest.raises(ValueError, match=f"^{message}"):
         RunConfig(loss=loss, **given)
+
+
+def test_one_teacher_is_a_list_of_one(tmp_path):
+    one = RunConfig(distill_model=tmp_path, distill_pretrained="-", distill_embeddings="folder")
+    assert (one.distill_model, one.distill_pretrained) == ((str(tmp_path),), ("-",))
+    assert one.distill_embeddings == ("folder",) and one.distilled_by == "distill_model"
+    other = RunConfig(distill_embeddings=["a", "b"], distill_logit_scale=[100, 70.0])
+    assert other.distill_logit_scale == (100.0, 70.0)
+    assert other.distilled_by == "distill_embeddings" and RunConfig().distilled_by is None
+    assert RunConfig(distill_embeddings="a", distill_logit_scale=50).distill_logit_scale == (50.0,)
 
 
 def test_both_flags_of_the_loss_of_siglip_are_one():
