@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import nn
 
 from fastclip.distributed.processes import Processes
+from fastclip.losses.sog_clr import SogCLRLoss
 from fastclip.models.tower_precision import TowerPrecision
 from fastclip.train.checkpoints.trained_state import TrainedState
 from fastclip.train.run.model import RunModel
@@ -53,6 +54,9 @@ def make_stepping(
     average = make_average(model, config.ema_decay, config.fsdp)
     for placed in [model] if average is None else [model, average.module]:
         place(placed, processes, config.fsdp)
+    for part in loss.modules():
+        if isinstance(part, SogCLRLoss):
+            part.shard()  # before a device has to hold the averages of all samples
     loss.to(processes.device)
     if config.torchcompile:
         model.compile()
