@@ -30,6 +30,7 @@ from fastclip.train.checkpoints.resumed_settings import (
     refusals,
     told_settings,
 )
+from fastclip.train.settings.loss_config import QUEUE
 from fastclip.train.settings.optimisation_config import OptimisationConfig
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
@@ -98,6 +99,7 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
         *filter(None, [refusal_of_sizes(told, config, own.world_size)]),
         *refusals(found),
         *filter(None, [_refusal_of_average(content, config), _refusal_of_teacher(told, config)]),
+        *filter(None, [_refusal_of_ids(told, config)]),
         *_refusals_of_contents(found, differing),
     ]
     if refused:
@@ -164,6 +166,14 @@ def _refusal_of_teacher(told: RunConfig, config: RunConfig) -> str | None:
     if (was is None) == (value is None):
         return None
     return f"--distill-model was {was!r}, is {value!r} (the loss would be another one)"
+
+
+def _refusal_of_ids(told: RunConfig, config: RunConfig) -> str | None:
+    """Of those that a queue remembers."""
+    was, value = told.mask_duplicates, config.mask_duplicates
+    if was == value or QUEUE not in (told.loss_name, config.loss_name):
+        return None
+    return f"--mask-duplicates was {was!r}, is {value!r} (the keys in the queue have the other ids)"
 
 
 def _effect(change: Change, same: Container[str], step: int) -> str:
