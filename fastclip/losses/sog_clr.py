@@ -10,6 +10,7 @@ from torch.distributed import ProcessGroup
 from fastclip.losses.family.inputs import check_labels, checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
+from fastclip.losses.family.sample_averages import averaged, log_means
 from fastclip.losses.family.sample_shard import SampleShard
 from fastclip.losses.family.scores import Scores, log_sum_exp
 from fastclip.ops.side_ids import SideIds, num_same, side_ids
@@ -117,7 +118,8 @@ class SogCLRLoss(FamilyLoss):
 
         Raises:
             TypeError, ValueError: as `fastclip.info_nce_loss`; `indices` are of another length or
-                dtype, or out of range; one pair alone; `gamma` was set out of range.
+                dtype, or out of range; one pair alone; `gamma` was set out of range; the averages
+                are shared out over another group.
         """
         group = self._group
         self._check_gamma()
@@ -192,19 +194,11 @@ class SogCLRLoss(FamilyLoss):
         everyone = scores.of_everyone(indices)
         own = (self._shard.owners(everyone) == self._shard.rank).nonzero()[:, 0]
         all_log_g = scores.of_everyone(log_g.T.contiguous())
-        samples, means, of_pairs = _log_means(all_log_g[own].T, everyone[own])
+        samples, means, of_pairs = log_means(all_log_g[own].T, everyone[own])
         places = (samples - self._shard.samples.start).to(self.log_u.device)
-        log_u = self._mixed(self.log_u[:, places].to(means), means)
+        log_u = averaged(self.log_u[:, places].to(means), means, self.gamma)
         of_all = torch.zeros_like(all_log_g).index_copy_(0, own, log_u[:, of_pairs].T)
         return scores.told(of_all, self._shard.owners(indices)).T, _Kept(places, log_u)
-
-    def _mixed(self, last: Tensor, log_g: Tensor) -> Tensor:
-        """log u of samples; as it was where log g is -inf, and there is no g."""
-        log_share = math.log(self.gamma)
-        log_rest = math.log1p(-self.gamma) if self.gamma < 1 else float("-inf")
-        averaged = torch.logaddexp(log_rest + last, log_share + log_g)
-        is_first, has_none = last == float("-inf"), log_g == float("-inf")
-        return torch.where(has_none, last, torch.where(is_first, log_g, averaged))
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -256,16 +250,3 @@ def _num_same(scores: Scores, ids: SideIds, device: torch.device) -> Tensor:
     return torch.stack((
         num_same(SideIds(images, texts), all_texts), num_same(SideIds(texts, images), all_images)
     ))  # fmt: skip
-
-
-def _log_means(logs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The samples (U,), the log of the mean of the exponentials of each, (2, U), and the place of
-    each index among the samples, (N,); `logs` are (2, N). An exponential of 0 is none."""
-    samples, places = indices.unique(return_inverse=True)
-    rows = places.expand_as(logs)
-    zeros = logs.new_zeros((2, len(samples)))
-    largest = torch.full_like(zeros, float("-inf")).scatter_reduce(1, rows, logs, "amax")
-    largest = largest.masked_fill(largest == float("-inf"), 0.0)
-    totals = zeros.scatter_add(1, rows, (logs - largest[:, places]).exp())
-    counts = zeros.scatter_add(1, rows, (logs > float("-inf")).to(logs.dtype))
-    return samples, largest + (totals / counts.clamp(min=1)).log(), places
