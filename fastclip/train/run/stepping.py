@@ -56,8 +56,8 @@ def make_stepping(
     model, scaler = run_model.model, precision.scaler()
     average = make_average(model, config.ema_decay, config.fsdp)
     of_keys = make_average_of_keys(model, config.queue_momentum, config.fsdp, processes)
-    for copy in filter(None, (average, of_keys)):
-        place(copy.module, processes, config.fsdp)
+    for averaged in filter(None, (average, of_keys)):
+        place(averaged.module, processes, config.fsdp)
     place(model, processes, config.fsdp)
     for part in loss.modules():
         if isinstance(part, SogCLRLoss):
