@@ -1,13 +1,17 @@
 """SogCLR and FastCLIP: each sample's mean over all negatives, remembered across batches."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from fastclip.losses.family.inputs import check_labels, checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
+from fastclip.losses.family.sample_averages import averaged, log_means
+from fastclip.losses.family.sample_shard import SampleShard
 from fastclip.losses.family.scores import Scores, log_sum_exp
 from fastclip.ops.side_ids import SideIds, num_same, side_ids
 
@@ -38,6 +42,12 @@ class SogCLRLoss(FamilyLoss):
     loss that is loaded goes on to the bit. `loss.gamma` may be set between steps, as FastCLIP's
     schedule does.
 
+    Over W processes each keeps the averages of a W-th of the samples, a range of their indices, and
+    a call sends those of its batch alone. The value is that of one process, the same bits on all of
+    them. The buffer `log_u` is that range; the state dict has all samples, on the CPU, and can be
+    loaded by any number of processes. All processes of the group make it together: a `state_dict()`
+    of one alone would wait for the others.
+
     Args:
         num_samples: how many samples the data set has.
         temperature: number or one-element tensor, > 0; None is 0.07, unless a call has a
@@ -47,7 +57,6 @@ class SogCLRLoss(FamilyLoss):
             a fixed temperature, whose loss it changes by a constant.
         options: `normalize`, `reduction` ("mean" only), `backend` and `workspace`, see
             `fastclip.info_nce_loss`; `process_group` and `world_size`, see `fastclip.NTXentLoss`.
-            All processes of a group keep the averages of all samples, which stay the same.
 
     Source:
         Yuan et al. 2022, arXiv:2202.12387, Algorithm 1; Wei et al. 2024, arXiv:2407.01445 (FastCLIP
@@ -81,7 +90,9 @@ class SogCLRLoss(FamilyLoss):
         self.gamma = gamma
         self._check_gamma()
         self.rho = rho
+        self.num_samples = num_samples
         self.register_buffer("log_u", torch.full((2, num_samples), float("-inf")))
+        self._shard = SampleShard.of(num_samples, None)
 
     def forward(
         self,
@@ -107,9 +118,10 @@ class SogCLRLoss(FamilyLoss):
 
         Raises:
             TypeError, ValueError: as `fastclip.info_nce_loss`; `indices` are of another length or
-                dtype, or out of range; one pair alone; `gamma` was set out of range.
+                dtype, or out of range; one pair alone; `gamma` was set out of range; the averages
+                are shared out over another group.
         """
-        group = self.settings(logit_scale)["process_group"]
+        group = self._group
         self._check_gamma()
         image_features, text_features = checked_features(
             {"image_features": image_features, "text_features": text_features}
@@ -122,10 +134,8 @@ class SogCLRLoss(FamilyLoss):
             self.workspace, process_group=group, ids=same,
         )  # fmt: skip
         num_others = scores.check_negatives(image_features) - 1
-        num_samples = self.log_u.shape[1]
-        scores.check_same({"num_samples": num_samples, "gamma": self.gamma, "rho": self.rho})
-        all_indices = scores.of_everyone(indices.to(image_features.device))
-        has_repeats = _has_repeats(all_indices if group is not None else indices)
+        scores.check_same({"num_samples": self.num_samples, "gamma": self.gamma, "rho": self.rho})
+        self.shard()
         positive, *of_sides = scores.of_both(image_features, text_features, same)
         log_sums = torch.stack([log_sum_exp([part]) for part in of_sides])  # (2, B)
         num_negatives = torch.full_like(log_sums, num_others, dtype=torch.int64)
@@ -134,14 +144,7 @@ class SogCLRLoss(FamilyLoss):
         has_g = num_negatives > 0
         log_g = log_sums - positive - num_negatives.clamp(min=1).to(log_sums.dtype).log()
         known = log_g.detach().masked_fill(~has_g, float("-inf"))
-        if has_repeats:
-            samples, means, places = _log_means(
-                scores.of_everyone(known.T.contiguous()).T, all_indices
-            )
-            of_samples = self._averaged(means, samples)
-            log_u = of_samples[:, places[scores.start : scores.start + len(indices)]]
-        else:
-            log_u = self._averaged(known, indices)
+        log_u, kept = self._averaged(known, indices.to(image_features.device), scores)
         # g / u is 1 / gamma at most, of a sample that is not repeated. Without a g it is 1, unused.
         log_g, used = (x.where(has_g, x.new_zeros(())) for x in (log_g, log_u))
         ratio = (log_g - used).exp()
@@ -153,20 +156,66 @@ class SogCLRLoss(FamilyLoss):
             mean = scores.reduce(estimates.flatten(), "mean", has_g.flatten())
         loss = (self.rho + mean) / scores.logit_scale
         if self.training:
-            if not has_repeats:
-                samples = all_indices
-                of_samples = scores.of_everyone(log_u.T.contiguous()).T
-            self.log_u[:, samples.to(self.log_u.device)] = of_samples.to(self.log_u)
+            self.log_u[:, kept.places] = kept.log_u.to(self.log_u)
         return loss
 
-    def _averaged(self, log_g: Tensor, indices: Tensor) -> Tensor:  # (2, B)
-        """log u of samples; as it was where log g is -inf, and there is no g."""
-        last = self.log_u[:, indices.to(self.log_u.device)].to(log_g.dtype)
-        log_share = math.log(self.gamma)
-        log_rest = math.log1p(-self.gamma) if self.gamma < 1 else float("-inf")
-        averaged = torch.logaddexp(log_rest + last, log_share + log_g)
-        is_first, has_none = last == float("-inf"), log_g == float("-inf")
-        return torch.where(has_none, last, torch.where(is_first, log_g, averaged))
+    def shard(self) -> None:
+        """Keep the averages of this process's samples alone, as the first call does.
+
+        Called before, it spares a device those of all samples.
+
+        Raises:
+            ValueError: they are shared out over a group in which this process has another place.
+        """
+        wanted = SampleShard.of(self.num_samples, self._group)
+        if not self._is_sharded:
+            if wanted.world_size > 1:
+                self.log_u = self.log_u[:, wanted.samples].clone()
+            self._shard = wanted
+        elif wanted != self._shard:
+            raise ValueError(
+                f"the averages of this SogCLRLoss are those of rank {self._shard.rank} of "
+                f"{self._shard.world_size}, and its process group now makes it rank {wanted.rank} "
+                f"of {wanted.world_size}: load the state dict, which has all samples, into a new "
+                "loss"
+            )
+
+    @property
+    def _is_sharded(self) -> bool:  # there are two samples at least, and one is another rank's
+        return self.log_u.shape[1] < self.num_samples
+
+    @property
+    def _group(self) -> ProcessGroup | None:
+        return self.settings(None)["process_group"]
+
+    def _averaged(self, log_g: Tensor, indices: Tensor, scores: Scores) -> tuple[Tensor, "_Kept"]:
+        """The new log u of each pair, (2, B), which the process that has the sample computes; and
+        those of the samples of this process."""
+        everyone = scores.of_everyone(indices)
+        own = (self._shard.owners(everyone) == self._shard.rank).nonzero()[:, 0]
+        all_log_g = scores.of_everyone(log_g.T.contiguous())
+        samples, means, of_pairs = log_means(all_log_g[own].T, everyone[own])
+        places = (samples - self._shard.samples.start).to(self.log_u.device)
+        log_u = averaged(self.log_u[:, places].to(means), means, self.gamma)
+        of_all = torch.zeros_like(all_log_g).index_copy_(0, own, log_u[:, of_pairs].T)
+        return scores.told(of_all, self._shard.owners(indices)).T, _Kept(places, log_u)
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._is_sharded:
+            destination[f"{prefix}log_u"] = self._shard.whole(self.log_u, self._group)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        name = f"{prefix}log_u"
+        stored = state_dict.get(name)
+        if self._is_sharded and stored is not None:
+            if tuple(stored.shape) != (2, self.num_samples):
+                raise RuntimeError(
+                    f"{name} must have shape (2, {self.num_samples}), of all samples, got "
+                    f"{tuple(stored.shape)}"
+                )
+            state_dict[name] = stored[:, self._shard.samples].clone()
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_gamma(self) -> None:
         if not 0 < self.gamma <= 1:
@@ -175,19 +224,23 @@ class SogCLRLoss(FamilyLoss):
     def _check_indices(self, indices: Tensor, features: Tensor) -> None:
         is_on_cpu = isinstance(indices, Tensor) and indices.device.type == "cpu"
         check_labels("indices", indices, torch.empty(len(features), 0) if is_on_cpu else features)
-        num_samples = self.log_u.shape[1]
         least, largest = (int(x) for x in indices.aminmax())
-        if least < 0 or largest >= num_samples:
+        if least < 0 or largest >= self.num_samples:
             raise ValueError(
-                f"indices must be at least 0 and below num_samples {num_samples}, "
+                f"indices must be at least 0 and below num_samples {self.num_samples}, "
                 f"got {least} to {largest}"
             )
 
     def extra_repr(self) -> str:
-        num_samples = self.log_u.shape[1]
-        return f"num_samples={num_samples}, gamma={self.gamma}, rho={self.rho}, " + (
-            super().extra_repr()
-        )
+        own = f"num_samples={self.num_samples}, gamma={self.gamma}, rho={self.rho}"
+        return f"{own}, {super().extra_repr()}"
+
+
+class _Kept(NamedTuple):
+    """Averages that a call has brought up to date."""
+
+    places: Tensor  # (U,) int64, in the buffer
+    log_u: Tensor  # (2, U)
 
 
 def _num_same(scores: Scores, ids: SideIds, device: torch.device) -> Tensor:
@@ -197,21 +250,3 @@ def _num_same(scores: Scores, ids: SideIds, device: torch.device) -> Tensor:
     return torch.stack((
         num_same(SideIds(images, texts), all_texts), num_same(SideIds(texts, images), all_images)
     ))  # fmt: skip
-
-
-def _has_repeats(indices: Tensor) -> bool:
-    ordered = indices.sort().values
-    return bool((ordered[1:] == ordered[:-1]).any())
-
-
-def _log_means(logs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The samples (U,), the log of the mean of the exponentials of each, (2, U), and the place of
-    each index among the samples, (N,); `logs` are (2, N). An exponential of 0 is none."""
-    samples, places = indices.unique(return_inverse=True)
-    rows = places.expand_as(logs)
-    zeros = logs.new_zeros((2, len(samples)))
-    largest = torch.full_like(zeros, float("-inf")).scatter_reduce(1, rows, logs, "amax")
-    largest = largest.masked_fill(largest == float("-inf"), 0.0)
-    totals = zeros.scatter_add(1, rows, (logs - largest[:, places]).exp())
-    counts = zeros.scatter_add(1, rows, (logs > float("-inf")).to(logs.dtype))
-    return samples, largest + (totals / counts.clamp(min=1)).log(), places

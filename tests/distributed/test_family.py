@@ -225,13 +225,17 @@ def test_ranks_with_other_queues_are_told_so(ranks):
         assert said.startswith("num_kept must be the same on ranks 0 to 1")
 
 
-def averages(group, num_ranks):
-    """As `queue_steps`, of SogCLR; some samples are met twice, one of them in one batch."""
+def averages(group, num_ranks, state=None):
+    """As `queue_steps`, of SogCLR; some samples are met twice, one of them in one batch. With the
+    `state` after the first two steps, the last one alone."""
     sizes = SIZES[:num_ranks]
     loss = fastclip.SogCLRLoss(
         200, rho=8.0, process_group=group, world_size=1 if group is None else None
     ).double()
-    for seed in range(3):
+    if state is not None:
+        loss.load_state_dict({"log_u": state})
+    states = []
+    for seed in range(3) if state is None else (2,):
         indices = (torch.arange(sum(sizes)) + 40 * seed) * 7 % 200
         if seed == 1:
             indices[[0, sizes[0], -1]] = 9
@@ -241,16 +245,51 @@ def averages(group, num_ranks):
         leaves = [x.requires_grad_() for x in inputs[:2]]
         scale = torch.tensor(14.3, dtype=torch.float64, requires_grad=True)
         value = loss(*inputs, scale)
-    return (value.detach(), torch.autograd.grad(value, [*leaves, scale])), loss.log_u
+        states.append(loss.state_dict()["log_u"].clone())
+    results = value.detach(), torch.autograd.grad(value, [*leaves, scale])
+    return results, states, loss.log_u.shape[1]
 
 
-def test_averages_of_ranks_stay_the_same(ranks):
-    expected, log_u = averages(None, 3)
+def test_averages_of_ranks_are_those_of_one_process_each_with_its_samples(ranks):
+    expected, states, _ = averages(None, 3)
     found = ranks.run(3, averages, 3)
-    check(expected, [result for result, _ in found])
-    for _, other in found:
-        assert torch.equal(other, found[0][1])
-        torch.testing.assert_close(other, log_u, rtol=1e-12, atol=1e-12)
+    check(expected, [result for result, *_ in found])
+    assert [num for *_, num in found] == [67, 67, 66]
+    for _, others, _ in found:
+        assert all(map(torch.equal, others, found[0][1]))
+        torch.testing.assert_close(others, states, rtol=1e-12, atol=1e-12)
+    for result, (other,), _ in ranks.run(3, averages, 3, found[0][1][1]):
+        assert torch.equal(result[0], found[0][0][0]) and torch.equal(other, found[0][1][2])
+    result, (other,), _ = averages(None, 3, found[0][1][1])  # by another number of processes
+    check(expected, [result])
+    torch.testing.assert_close(other, states[2], rtol=1e-12, atol=1e-12)
+
+
+def sharded_averages(group, state):
+    """What becomes of a state that is loaded before and after the first call; and of others."""
+    before = fastclip.SogCLRLoss(10, process_group=group)
+    before.load_state_dict(state)
+    after = fastclip.SogCLRLoss(10, process_group=group)
+    x, y = (x.float() for x in views(2, 6, 4))
+    after(x, y, torch.arange(6))
+    after.load_state_dict(state)
+    rank = group.rank()
+    values = [loss(x[rank:], y[rank:], torch.arange(6)[rank:] + 2) for loss in (before, after)]
+    found = [loss.state_dict()["log_u"] for loss in (before, after)]
+    with pytest.raises(RuntimeError, match=r"log_u must have shape \(2, 10\), .* got \(2, 5\)"):
+        after.load_state_dict({"log_u": torch.zeros(2, 5)})
+    after.process_group, after.world_size = None, 1
+    with pytest.raises(ValueError, match=f"those of rank {rank} of 2, and .* now makes it rank 0 "):
+        after(x, y, torch.arange(6))
+    return values, found
+
+
+def test_state_that_is_loaded_is_of_all_samples(ranks):
+    state = {"log_u": torch.arange(20.0).view(2, 10)}
+    for values, found in ranks.run(2, sharded_averages, state):
+        assert torch.equal(*values) and torch.equal(*found)
+        is_met = (torch.arange(10) >= 2) & (torch.arange(10) < 8)
+        assert torch.equal(found[0] != state["log_u"], is_met.expand(2, 10))
 
 
 DIMS, WEIGHTS = (16, 5, 11), (1.0, 0.5, 2.0)

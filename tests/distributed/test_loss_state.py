@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fastclip.distributed.processes import Processes
+from fastclip.losses.sog_clr import SogCLRLoss
 from fastclip.models.digests import digest_of
 from fastclip.models.open_clip_config import to_json
 from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
@@ -26,12 +27,12 @@ class Queue(torch.nn.Module):
         self.register_buffer("queue", torch.full((3,), value, dtype=torch.float64))
 
 
-def saved_and_restored(group, directory, values):
-    """What the queue of this rank, of one of `values`, holds after both."""
+def save_and_restore(directory, loss, empty):
+    """A checkpoint of a run with this rank's `loss`, and back, after it was emptied."""
     processes = Processes("cpu")
     config = RunConfig(name="run", batch_size=2, epochs=3, warmup=0)
     own = OwnRun(config, config.training(2, RANKS, MOMENTS), MOMENTS, 2, RANKS, to_json(CONFIG), {})
-    layer, loss = Layer(1, 1), Queue(values[processes.rank])
+    layer = Layer(1, 1)
     optimizer = torch.optim.AdamW(layer.parameters())
     checkpoints = RunCheckpoints(
         own, processes, directory, RunLog(None), TrainedState(layer, optimizer, loss=loss),
@@ -39,8 +40,14 @@ def saved_and_restored(group, directory, values):
     )  # fmt: skip
     checkpoints.keep_place()
     checkpoints.save(Progress(1, 2))
-    loss.queue.zero_()
+    empty(loss)
     assert checkpoints.restore("latest") == (1, 2)
+
+
+def saved_and_restored(group, directory, values):
+    """What the queue of this rank, of one of `values`, holds after both."""
+    loss = Queue(values[group.rank()])
+    save_and_restore(directory, loss, lambda loss: loss.queue.zero_())
     return loss.queue.tolist()
 
 
@@ -54,6 +61,24 @@ def test_every_rank_gets_its_own_buffers_back_and_equal_ones_are_stored_once(
     own = [rank["loss_state_dict"]["queue"][0].item() if "loss_state_dict" in rank else None
            for rank in content["ranks"]]  # fmt: skip
     assert own == [None if value == values[0] else value for value in values]
+
+
+def averages_before_and_after(group, directory):
+    loss = SogCLRLoss(10, process_group=group)
+    x = torch.eye(3)
+    loss(x, x, torch.arange(3) + 2 * group.rank())
+    before = loss.log_u.clone()
+    save_and_restore(directory, loss, lambda loss: loss.log_u.fill_(9.0))
+    return before, loss.log_u
+
+
+def test_averages_of_shares_of_the_samples_are_stored_as_one(ranks, tmp_path):
+    found = ranks.run(RANKS, averages_before_and_after, tmp_path)
+    content = CheckpointStore(tmp_path / "checkpoints").newest().content
+    assert all(torch.equal(*own) for own in found)
+    assert [own.shape[1] for own, _ in found] == [3, 3, 3, 1]
+    assert torch.equal(content["loss_state_dict"]["log_u"], torch.cat([x for x, _ in found], 1))
+    assert not any("loss_state_dict" in rank for rank in content["ranks"])
 
 
 def not_saved(group, directory, value):

@@ -109,8 +109,9 @@ def final(logs: Path, name: str) -> dict[str, Any]:
 def assert_same_run(one: dict[str, Any], other: dict[str, Any]) -> None:
     """To the bit: weights, their average, moments, and of every rank data and random numbers."""
     assert one["global_step"] == other["global_step"]
-    for part in ("state_dict", "ema_state_dict"):
-        for name, value in one[part].items():
+    for part in ("state_dict", "ema_state_dict", "key_encoder_state_dict"):
+        assert one.get(part, {}).keys() == other.get(part, {}).keys()
+        for name, value in one.get(part, {}).items():
             assert torch.equal(value, other[part][name]), (part, name)
     for key, state in one["optimizer"]["state"].items():
         for name, value in state.items():

@@ -14,7 +14,12 @@ from torch.distributed import ProcessGroup
 
 from fastclip.distributed import gather
 from fastclip.distributed.agreement import Ranks, agree
-from fastclip.distributed.exchange import gather_rows, of_all_ranks, sum_over_ranks
+from fastclip.distributed.exchange import (
+    gather_rows,
+    of_all_ranks,
+    send_to_owners,
+    sum_over_ranks,
+)
 from fastclip.losses.family.scores import Scores, both_sides, in_order_of
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import plan, resolve_backend
@@ -124,6 +129,11 @@ class ScoresOverRanks(Scores):
     @torch.compiler.disable
     def of_everyone(self, rows: Tensor) -> Tensor:
         return gather_rows(rows, self.ranks)
+
+    @torch.compiler.disable
+    def told(self, rows: Tensor, by: Tensor) -> Tensor:
+        received = send_to_owners(rows, self.ranks)  # (W, B, ...)
+        return received[by, torch.arange(len(by), device=by.device)]
 
     @torch.compiler.disable
     def reduce(self, losses: Tensor, reduction: str, counts: Tensor | None = None) -> Tensor:

@@ -109,6 +109,15 @@ class Scores:
         """`rows` (B, ...) of all processes, (N, ...)."""
         return rows
 
+    def told(self, rows: Tensor, by: Tensor) -> Tensor:
+        """For each row of this process, what one process says of it: (B, ...).
+
+        Args:
+            rows: (N, ...), what this process says of the rows of all.
+            by: (B,) int64, the rank that is asked about each row of this process.
+        """
+        return rows
+
     def reduce(self, losses: Tensor, reduction: str, counts: Tensor | None = None) -> Tensor:
         """The losses of rows (M,), or their sum or mean; those that do not count are 0.
 

@@ -54,6 +54,7 @@ FIXED = {
     "siglip": "the other loss has another scale, and a bias",
     "loss": "what a loss remembers is of no use to another",
     "queue_size": "the queue is stored at its size",
+    "queue_momentum": "the keys in the queue were made by an encoder that followed so",
     "matryoshka_dims": "every length has a loss of its own",
     "precision": "weights and moments are stored as it says",
     "lock_image": _LOCKED,

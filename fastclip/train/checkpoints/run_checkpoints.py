@@ -1,7 +1,8 @@
 """The checkpoints of a run: what each of its ranks needs to go on exactly where it was, in a file.
 
     {"epoch", "name", "state_dict", "optimizer"[, "scaler"][, "ema_state_dict", "ema_updates"],
-     "steps": how many were taken and left out[, "loss_state_dict": of a loss with a state],
+     "steps": how many were taken and left out[, "loss_state_dict": of a loss with a state]
+     [, "key_encoder_state_dict": of what makes the keys of a queue],
      "global_step", "samples_seen", "config", "model_config", "preprocess_cfg": of images,
      "contents": of model and data,
      "names": of files that the same content stays under,
@@ -11,7 +12,7 @@
 The first line is open_clip's, which loads the model of such a file; its optimiser has the
 parameters in another order. "state_dict" has what the optimiser steps: float32, also of the
 precisions bf16 and fp16 (the masters), but 16 bits of pure_bf16 and pure_fp16. "ema_state_dict",
-and the file of an epoch's average, are float32 in any precision.
+the file of an epoch's average and "key_encoder_state_dict" are float32 in any precision.
 """
 
 from collections.abc import Callable, Sequence

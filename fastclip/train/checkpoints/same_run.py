@@ -31,6 +31,7 @@ from fastclip.train.checkpoints.resumed_settings import (
     refusals,
     told_settings,
 )
+from fastclip.train.settings.loss_config import QUEUE
 from fastclip.train.settings.optimisation_config import OptimisationConfig
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
@@ -99,7 +100,7 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
     refused = [
         *filter(None, [refusal_of_sizes(told, config, own.world_size)]),
         *refusals(found),
-        *filter(None, [_refusal_of_average(content, config)]),
+        *filter(None, [_refusal_of_average(content, config), _refusal_of_ids(told, config)]),
         *_refusals_of_teachers(told, config),
         *_refusals_of_contents(found, differing),
     ]
@@ -169,6 +170,14 @@ def _refusals_of_teachers(told: RunConfig, config: RunConfig) -> list[str]:
         for change in found
         if (change.was is None) != (change.value is None)
     ]
+
+
+def _refusal_of_ids(told: RunConfig, config: RunConfig) -> str | None:
+    """Of those that a queue remembers."""
+    was, value = told.mask_duplicates, config.mask_duplicates
+    if was == value or QUEUE not in (told.loss_name, config.loss_name):
+        return None
+    return f"--mask-duplicates was {was!r}, is {value!r} (the keys in the queue have the other ids)"
 
 
 def _effect(change: Change, same: Container[str], step: int) -> str:

@@ -19,7 +19,7 @@ from fastclip.train.step.counts import StepCounts
 from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
 from fastclip.train.weights.sharding import shared_like, whole
 
-LOSS = "loss_state_dict"
+LOSS, KEY_ENCODER = "loss_state_dict", "key_encoder_state_dict"
 
 
 class TrainedState:
@@ -30,6 +30,7 @@ class TrainedState:
         masters: of 16-bit parameters, stored in their place under "state_dict".
         counts: of steps, stored under "steps".
         loss: stored under "loss_state_dict", unless its state is empty, as that of a `ClipLoss`.
+        average_of_keys: the encoder of a queue's keys, stored as "key_encoder_state_dict".
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class TrainedState:
         masters: MasterWeights = NO_MASTERS,
         counts: StepCounts | None = None,
         loss: nn.Module | None = None,
+        average_of_keys: AveragedModel | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -49,6 +51,7 @@ class TrainedState:
         self.masters = masters
         self.counts = counts or StepCounts()
         self.loss = nn.Module() if loss is None else loss
+        self.average_of_keys = average_of_keys
 
     def state_dict(self) -> dict[str, Any]:
         """Whole tensors, of sharded ones too: all ranks call this together."""
@@ -64,6 +67,8 @@ class TrainedState:
         if self.average is not None:
             content["ema_state_dict"] = _whole(self.average.module.state_dict())
             content["ema_updates"] = self.average.n_averaged.item()
+        if self.average_of_keys is not None:
+            content[KEY_ENCODER] = _whole(self.average_of_keys.module.state_dict())
         return content
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
@@ -72,7 +77,11 @@ class TrainedState:
             ValueError: `content` lacks a part, being of a run without it, or is of a run that
                 trains other parameters, or with another loss.
         """
-        for name, part in (("scaler", self.scaler), ("ema_state_dict", self.average)):
+        parts = {
+            "scaler": self.scaler, "ema_state_dict": self.average,
+            KEY_ENCODER: self.average_of_keys,
+        }  # fmt: skip
+        for name, part in parts.items():
             if part is not None and name not in content:
                 raise ValueError(f"the checkpoint has no {name}: its run was without")
         of_loss = content.get(LOSS, {})
@@ -88,6 +97,8 @@ class TrainedState:
         if self.average is not None:
             _load(self.average.module, content["ema_state_dict"])
             self.average.n_averaged.fill_(content["ema_updates"])
+        if self.average_of_keys is not None:
+            _load(self.average_of_keys.module, content[KEY_ENCODER])
 
     def _load_optimizer(self, content: dict[str, Any]) -> None:
         """Take moments and counts of steps, not settings: those are of this run."""

@@ -36,6 +36,7 @@ def plan_of(
         lock=lambda counted: prepare_for_training(counted, config),
         is_averaged=bool(config.ema_decay),
         is_sharded=config.fsdp,
+        has_key_encoder=config.queue_momentum is not None,
     )
 
 

@@ -3,12 +3,13 @@
     weights       of parameters and, if they are trained, their gradients and AdamW's two averages:
                   16 bytes each in float32. Matrices of bf16 and fp16: 2 bytes, and 16 of a float32
                   master with its gradient and averages. 4 bytes more each for an average of the
-                  weights. Sharded over ranks, all but the gradients, which are whole while
-                  micro-batches add up
+                  weights, and for the encoder of a queue's keys. Sharded over ranks, all but the
+                  gradients, which are whole while micro-batches add up
     a graph       what the forward of a micro-batch saves for its backward, counted on tensors
                   without data, which run the model itself
     features      of all N pairs, both sides, and their gradients: 16 N D bytes, and as much again
-                  for each further rank's share that the loss gathers (schedule "gather")
+                  for each further rank's share that the loss gathers (schedule "gather"); keys of
+                  another encoder take 8 N D
     loss          6 N D bytes and blocks of 256 MiB (backend "triton", see README)
     spared        a tenth: allocators fragment, libraries need workspaces
 
@@ -95,6 +96,7 @@ def make_plan(
     lock: Callable[[nn.Module], None] = lambda model: None,
     is_averaged: bool = False,
     is_sharded: bool = False,
+    has_key_encoder: bool = False,
 ) -> Plan:
     """Count what a step takes; see the module.
 
@@ -102,6 +104,7 @@ def make_plan(
         lock: freezes what is not to be trained.
         is_averaged: there is an average of the weights.
         is_sharded: the weights are sharded over ranks, see `sharding.py`.
+        has_key_encoder: another average of the weights makes the keys of a queue.
 
     Raises:
         ValueError: a size is not positive, the batch is smaller than the number of ranks, or
@@ -121,7 +124,7 @@ def make_plan(
         lock(model)
         # Two sizes tell all: a graph is a constant (weights in 16 bits) and a part per sample.
         one, two = (_graph_bytes(model, size, towers) for size in (1, 2))
-    gradients, kept = _bytes_of_weights(model, towers.has_masters, is_averaged)
+    gradients, kept = _bytes_of_weights(model, towers.has_masters, is_averaged + has_key_encoder)
     weights = gradients + (kept // world_size if is_sharded else kept)
     gathered = global_batch_size if schedule == "gather" else pairs
     width = config.embed_dim
@@ -129,7 +132,7 @@ def make_plan(
     return Plan(
         memory=memory,
         weights=weights,
-        features=8 * width * (pairs + gathered),
+        features=8 * width * (pairs + gathered + (pairs if has_key_encoder else 0)),
         loss=6 * gathered * width + LOSS_BLOCKS,
         graph_constant=2 * one - two,
         graph_per_pair=two - one,
@@ -148,12 +151,13 @@ def forward_flops_per_pair(config: ClipConfig) -> int:
     return counter.get_total_flops()
 
 
-def _bytes_of_weights(model: nn.Module, has_masters: bool, is_averaged: bool) -> tuple[int, int]:
-    """Bytes of gradients, and of what stays: parameters, masters, AdamW's averages, an average."""
+def _bytes_of_weights(model: nn.Module, has_masters: bool, num_averages: int) -> tuple[int, int]:
+    """Bytes of gradients, and of what stays: parameters, masters, AdamW's averages, and averages
+    of the weights."""
     gradients = kept = 0
     for p in model.parameters():
         in_float32 = 4 * p.numel()
-        kept += p.nbytes + (in_float32 if is_averaged else 0)
+        kept += p.nbytes + num_averages * in_float32
         if not p.requires_grad:
             continue
         is_mastered = has_masters and p.dtype in DTYPES_OF_16_BITS

@@ -77,8 +77,8 @@ def _of_curve(config: LogConfig, training: StepConfig) -> str | None:
 
 def _of_queue(config: RunConfig, training: StepConfig, steps_per_epoch: int) -> str | None:
     num_pairs = training.batch_size * steps_per_epoch
-    if config.loss_name != QUEUE or config.queue_size < num_pairs:
-        return None
+    if config.loss_name != QUEUE or config.queue_size < num_pairs or config.mask_duplicates:
+        return None  # a pair's earlier embeddings have its own id
     return (
         f"--queue-size {config.queue_size} is no less than the {num_pairs:,} pairs of an epoch: a "
         "pair meets its own earlier embeddings in the queue, as negatives; a smaller --queue-size "

@@ -1,13 +1,16 @@
 """What is twice in a batch of all ranks, for --mask-duplicates: ids for the loss, and how many."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastclip.data.loading.sample_facts import CAPTION_IDS, IMAGE_IDS
 from fastclip.distributed.processes import Processes
+from fastclip.losses.family.key_queue import KeyQueue
 from fastclip.ops.pair_ids import PairIds, same_pairs
+from fastclip.ops.side_ids import interval_of
 from fastclip.train.settings.loss_config import BOTH, CAPTION, IMAGE
 
 FACTS_OF = {CAPTION: (CAPTION_IDS,), IMAGE: (IMAGE_IDS,), BOTH: (CAPTION_IDS, IMAGE_IDS)}
@@ -18,18 +21,28 @@ class Duplicates(NamedTuple):
     ids: (B,) int64, on the host, of this rank's pairs: for the loss.
     counts: by name, (image, text) of the batch of all ranks. "masked_pairs" are those that the
         loss leaves out; "masked_beyond" are those of them with neither one caption nor one image,
-        which only other pairs connect.
+        which only other pairs connect. "masked_keys" are those of an image or a text of the batch
+        and a key of an earlier step, which the loss leaves out too.
     """
 
     ids: Tensor
     counts: dict[str, int]
 
 
-def find_duplicates(facts: dict[str, Tensor], processes: Processes) -> Duplicates:
+def kept_ids(loss: nn.Module) -> list[Tensor]:
+    """The ids that the queues of a loss have of their keys, (K,) of each."""
+    queues = [part for part in loss.modules() if isinstance(part, KeyQueue)]
+    return [queue.kept_ids() for queue in queues if queue.ids is not None]
+
+
+def find_duplicates(
+    facts: dict[str, Tensor], processes: Processes, kept: Sequence[Tensor] = ()
+) -> Duplicates:
     """Find them in what the loaders of all ranks, which call this together, say of a batch.
 
     Args:
         facts: those of `FACTS_OF`, (B,) each, of this rank's pairs.
+        kept: see `kept_ids`.
     """
     own = torch.stack(list(facts.values()))  # (1 or 2, B)
     everyone = processes.gather_columns(own)
@@ -41,6 +54,8 @@ def find_duplicates(facts: dict[str, Tensor], processes: Processes) -> Duplicate
         twice = connected_by_both(columns)
         direct = sum(_num_same(column) for column in columns) - _num_same(twice)
         counts["masked_beyond"] = counts["masked_pairs"] - direct
+    if kept:
+        counts["masked_keys"] = sum(_num_same_keys(ids, of_keys) for of_keys in kept)
     return Duplicates(ids[start : start + own.shape[1]], counts)
 
 
@@ -71,3 +86,8 @@ def connected_by_both(columns: Tensor) -> Tensor:
 
 def _num_same(ids: Tensor) -> int:
     return int(same_pairs(PairIds(ids, ids)))
+
+
+def _num_same_keys(ids: Tensor, of_keys: Tensor) -> int:
+    begin, end = interval_of(ids.to(of_keys.device), of_keys.sort().values)
+    return int((end - begin).sum())

@@ -80,7 +80,7 @@ def _siglip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.
 def _queue(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
     loss = QueueLoss(
         model.config.embed_dim, config.queue_size, symmetric=True, in_batch=True,
-        backend=config.backend,
+        with_ids=config.mask_duplicates is not None, backend=config.backend,
     )  # fmt: skip
     return PairLoss(loss, of_queues)
 

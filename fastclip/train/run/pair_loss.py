@@ -51,9 +51,24 @@ def of_pairs(
     return loss(images, texts, logit_scale=logit_scale, ids=ids)
 
 
-def of_queues(loss: QueueLoss, images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
-    """Call a symmetric queue: the encoders that are trained make the keys too."""
-    return loss(images, texts, texts, images, logit_scale=logit_scale)
+def of_queues(
+    loss: QueueLoss,
+    images: Tensor,
+    texts: Tensor,
+    logit_scale: Tensor,
+    image_keys: Tensor | None = None,
+    text_keys: Tensor | None = None,
+    ids: Tensor | None = None,
+) -> Tensor:
+    """Call a symmetric queue.
+
+    Args:
+        image_keys, text_keys: (B, D), made by a `KeyEncoder`; None if the encoders that are trained
+            make the keys too.
+    """
+    of_images = images if image_keys is None else image_keys.to(images.dtype)
+    of_texts = texts if text_keys is None else text_keys.to(texts.dtype)
+    return loss(images, of_texts, texts, of_images, logit_scale=logit_scale, ids=ids)
 
 
 def of_samples(

@@ -29,6 +29,7 @@ from fastclip.train.log.step_report import StepReport, peak_bytes
 from fastclip.train.run.batch_curves import BatchCurves
 from fastclip.train.run.contents import contents_of_run
 from fastclip.train.run.data import TrainingData, facts_of
+from fastclip.train.run.duplicates import kept_ids
 from fastclip.train.run.evaluation import RunEvaluation, account_of
 from fastclip.train.run.evaluation_data import EvaluationData
 from fastclip.train.run.loss import LossFactory
@@ -94,7 +95,7 @@ class Run:
         self.steps_per_epoch = self.data.steps_per_epoch
         moments = moments_of(self.model)
         self.train_config = config.training(self.steps_per_epoch, processes.world_size, moments)
-        self.compute, self.take_step, self.state = make_stepping(
+        self.compute, self.take_step, self.state, self.key_encoder = make_stepping(
             config, self.train_config, self.run_model, self.loss, self.precision, processes
         )
         self.counts = self.take_step.counts
@@ -168,10 +169,13 @@ class Run:
                 started = time.perf_counter()
                 batch = self._next_batch(loaded)
                 data_seconds = time.perf_counter() - started
-                of_loss, counts = of_batch(batch, self.processes)
-                taught = {} if self.teachers is None else self.teachers(batch)
+                of_loss, counts = of_batch(batch, self.processes, kept_ids(self.loss))
+                if self.teachers is not None:
+                    of_loss |= self.teachers(batch)
+                if self.key_encoder is not None:
+                    of_loss |= self.key_encoder(batch.pairs)
                 with self.curves.of_step(self.global_step + 1):
-                    outcome = self.take_step(batch.pairs, self.global_step, **of_loss, **taught)
+                    outcome = self.take_step(batch.pairs, self.global_step, **of_loss)
                 self.global_step += 1
                 self.checkpoints.keep_place()
                 if outcome.objection is not None:

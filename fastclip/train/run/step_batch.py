@@ -1,6 +1,6 @@
 """What a step is taken with: its micro-batches, and what its loss wants beside their features."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -41,14 +41,17 @@ def step_batch(loaded: Iterable[Batch | BatchWithFacts], device: torch.device) -
     return StepBatch(pairs, {name: torch.cat([facts[name] for facts in told]) for name in names})
 
 
-def of_batch(batch: StepBatch, processes: Processes) -> OfBatch:
+def of_batch(batch: StepBatch, processes: Processes, kept: Sequence[Tensor] = ()) -> OfBatch:
     """What the facts of a batch are for: samples have `indices`, what is twice in it has `ids`.
 
     All ranks call it together.
+
+    Args:
+        kept: the ids that the loss has of earlier batches, see `kept_ids`.
     """
     ids = {name: fact for name, fact in batch.facts.items() if name in (CAPTION_IDS, IMAGE_IDS)}
     of_loss = {"indices": batch.facts[NUMBERS]} if NUMBERS in batch.facts else {}
     if not ids:
         return OfBatch(of_loss, {})
-    found = find_duplicates(ids, processes)
+    found = find_duplicates(ids, processes, kept)
     return OfBatch(of_loss | {"ids": found.ids}, found.counts)

@@ -5,8 +5,10 @@ from typing import NamedTuple
 from torch import nn
 
 from fastclip.distributed.processes import Processes
+from fastclip.losses.sog_clr import SogCLRLoss
 from fastclip.models.tower_precision import TowerPrecision
 from fastclip.train.checkpoints.trained_state import TrainedState
+from fastclip.train.run.key_encoder import KeyEncoder
 from fastclip.train.run.model import RunModel
 from fastclip.train.run.pixels import preparation
 from fastclip.train.settings.run_config import RunConfig
@@ -14,8 +16,8 @@ from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.optimizer import make_optimizer
 from fastclip.train.step.optimizer_step import OptimizerStep
-from fastclip.train.weights.masters import NO_MASTERS, MasterWeights
-from fastclip.train.weights.placement import make_average, place, wrap
+from fastclip.train.weights.masters import NO_MASTERS, MasteredModel, MasterWeights
+from fastclip.train.weights.placement import make_average, make_average_of_keys, place, wrap
 
 
 class Stepping(NamedTuple):
@@ -23,11 +25,13 @@ class Stepping(NamedTuple):
     compute: makes the gradient of a step.
     take_step: takes it.
     state: what a step changes, which checkpoints store.
+    key_encoder: makes keys for the loss of a step; None if the loss is to have none.
     """
 
     compute: CachedStep
     take_step: OptimizerStep
     state: TrainedState
+    key_encoder: KeyEncoder | None
 
 
 def make_stepping(
@@ -47,17 +51,24 @@ def make_stepping(
         loss: on the CPU.
 
     Raises:
-        ValueError: the model cannot be sharded, see `place`.
+        ValueError: the model cannot be sharded, or averaged, see `place`, `make_average_of_keys`.
     """
     model, scaler = run_model.model, precision.scaler()
     average = make_average(model, config.ema_decay, config.fsdp)
-    for placed in [model] if average is None else [model, average.module]:
-        place(placed, processes, config.fsdp)
+    of_keys = make_average_of_keys(model, config.queue_momentum, config.fsdp, processes)
+    for averaged in filter(None, (average, of_keys)):
+        place(averaged.module, processes, config.fsdp)
+    place(model, processes, config.fsdp)
+    for part in loss.modules():
+        if isinstance(part, SogCLRLoss):
+            part.shard()  # before a device has to hold the averages of all samples
     loss.to(processes.device)
     if config.torchcompile:
         model.compile()
     has_masters = precision.has_masters
     masters = MasterWeights(model.named_parameters()) if has_masters else NO_MASTERS
+    if of_keys is not None:
+        of_keys.update_parameters(MasteredModel(model, masters))  # it begins as the model does
     optimizer = make_optimizer(model, training, masters, loss)
     compute = CachedStep(
         wrap(model, processes),
@@ -68,6 +79,12 @@ def make_stepping(
         scaler=scaler,
         prepare=preparation(run_model, processes.device, precision),
     )
-    take_step = OptimizerStep(compute, optimizer, training, average, masters)
-    state = TrainedState(model, optimizer, scaler, average, masters, take_step.counts, loss)
-    return Stepping(compute, take_step, state)
+    take_step = OptimizerStep(compute, optimizer, training, average, masters, of_keys)
+    counts = take_step.counts
+    state = TrainedState(model, optimizer, scaler, average, masters, counts, loss, of_keys)
+    key_encoder = None
+    if of_keys is not None:
+        of_average = precision.of_float32()
+        prepare = preparation(run_model, processes.device, of_average)
+        key_encoder = KeyEncoder(of_keys, prepare, of_average.autocast)
+    return Stepping(compute, take_step, state, key_encoder)

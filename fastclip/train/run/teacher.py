@@ -3,18 +3,16 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from fastclip.data.sources.source import Contents
 from fastclip.distributed.processes import Processes
 from fastclip.models.digests import tokenizer_digest
 from fastclip.models.inference import InferenceModel, open_model
-from fastclip.models.padding import without_padding
 from fastclip.models.tower_precision import TowerPrecision
+from fastclip.train.run.encode_pairs import encode_pairs
 from fastclip.train.run.model import RunModel
 from fastclip.train.settings.run_config import RunConfig
-from fastclip.train.step.model_call import call
 
 NUM_LETTERS = 16  # of a digest
 OWN_WEIGHTS = "-"  # in the place of the weights of a teacher that has them
@@ -45,17 +43,8 @@ class Teacher:
         Args:
             pairs: micro-batches of images, uint8 on the host, and tokens.
         """
-        model = self.ready.model
-        with torch.no_grad(), self.ready.autocast():
-            found = [
-                call(model, self.ready.prepare(images), without_padding(model, texts))
-                for images, texts in pairs
-            ]
-        return Taught(
-            torch.cat([of["image_features"] for of in found]),
-            torch.cat([of["text_features"] for of in found]),
-            found[0]["logit_scale"],
-        )
+        ready = self.ready
+        return Taught(**encode_pairs(ready.model, pairs, ready.prepare, ready.autocast))
 
     @property
     def num_parameters(self) -> int:

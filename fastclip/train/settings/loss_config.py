@@ -46,7 +46,9 @@ class LossConfig(Settings):
         "the same caption, the same image, or one of both. A caption is what the model reads of "
         "it, its tokens; an image is its file, before it is augmented. With both, pairs that "
         "others connect count as the same too. The number of (image, text) that are left out of a "
-        "step is in the log. By default none is.",
+        "step is in the log. With --loss queue, caption and image leave out what is the same of "
+        "earlier steps too, which is counted apart, and both is refused: it finds what is "
+        "connected in one step. By default none is.",
         choices=(CAPTION, IMAGE, BOTH),
     )
     queue_size: int = setting(
@@ -54,6 +56,13 @@ class LossConfig(Settings):
         "The number of images, and of texts, of earlier steps that --loss queue keeps as "
         "negatives.",
         least=1,
+    )
+    queue_momentum: float | None = setting(
+        None,
+        "The share of the encoder of keys that stays at each step of --loss queue, such as 0.995: "
+        "an average of the weights, which follows the model and is not trained, encodes each step "
+        "once more, and the negatives are its embeddings (MoCo, ALBEF). It is above 0 and below 1. "
+        "By default the model that is trained makes the keys.",
     )
     dcl_sigma: float | None = setting(
         None,
@@ -116,6 +125,15 @@ class LossConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         options_of_numbers(self.label_smoothing, self.margin, DIRECTIONS)
+        is_stable = self.loss != QUEUE or self.mask_duplicates != BOTH
+        self._require(
+            is_stable,
+            "mask_duplicates",
+            "caption or image with queue, whose keys keep their ids from step to step: what both "
+            "finds is numbered anew in each step",
+        )
+        has_keys = self.queue_momentum is None or 0 < self.queue_momentum < 1
+        self._require(has_keys, "queue_momentum", "above 0 and below 1")
         is_sigma = self.dcl_sigma is None or 0 < self.dcl_sigma < math.inf
         self._require(is_sigma, "dcl_sigma", "finite and above 0")
         self._require(0 < self.sogclr_gamma <= 1, "sogclr_gamma", "above 0 and at most 1")

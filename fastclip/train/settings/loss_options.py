@@ -16,8 +16,9 @@ DISTILLED = "distilled"  # the loss of CLIP with teachers
 LOSSES_OF_OPTION = {
     "label_smoothing": (CLIP,),
     "margin": (CLIP,),
-    "mask_duplicates": (CLIP, SIGLIP, DCL, INFOLOOB, SOGCLR, DISTILLED),
+    "mask_duplicates": (CLIP, SIGLIP, QUEUE, DCL, INFOLOOB, SOGCLR, DISTILLED),
     "queue_size": (QUEUE,),
+    "queue_momentum": (QUEUE,),
     "dcl_sigma": (DCL,),
     "sogclr_gamma": (SOGCLR,),
     "sogclr_rho": (SOGCLR,),

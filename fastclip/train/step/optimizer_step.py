@@ -64,6 +64,7 @@ class OptimizerStep:
         average: of the weights, of the masters where there are some, brought up to date after
             every step that is taken.
         masters: of 16-bit parameters, that `optimizer` was made with.
+        average_of_keys: another average, which encodes keys for the loss.
 
     Attributes:
         counts: of steps so far.
@@ -76,11 +77,13 @@ class OptimizerStep:
         config: StepConfig,
         average: AveragedModel | None = None,
         masters: MasterWeights = NO_MASTERS,
+        average_of_keys: AveragedModel | None = None,
     ) -> None:
         self.compute = compute
         self.optimizer = optimizer
         self.config = config
         self.average = average
+        self.average_of_keys = average_of_keys
         self.masters = masters
         self.counts = StepCounts()
 
@@ -159,8 +162,9 @@ class OptimizerStep:
             self.compute.scaler.update()
         self.masters.write_back()
         self._model.clamp_logit_scale()
-        if self.average is not None:
-            self.average.update_parameters(MasteredModel(self._model, self.masters))
+        for average in (self.average, self.average_of_keys):
+            if average is not None:
+                average.update_parameters(MasteredModel(self._model, self.masters))
         self.counts.take()
 
     def _leave_out(self, number: int, loss: float) -> str:

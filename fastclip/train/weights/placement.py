@@ -24,7 +24,7 @@ def place(model: nn.Module, processes: Processes, by_shares: bool) -> None:
         return
     if processes.world_size == 1:
         raise ValueError("--fsdp shards over ranks, and there is one: start with torchrun")
-    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+    if _has_batch_norm(model):
         raise ValueError("--fsdp does not take towers with batch normalisation")
     shard(model, processes.device)
 
@@ -45,3 +45,23 @@ def make_average(model: nn.Module, decay: float | None, by_shares: bool) -> Weig
         by_shares: both are going to be sharded.
     """
     return WeightAverage(model, decay, by_shares) if decay else None
+
+
+def make_average_of_keys(
+    model: nn.Module, momentum: float | None, by_shares: bool, processes: Processes
+) -> WeightAverage | None:
+    """The average of `model` that encodes the keys of a queue, or None; as `make_average`.
+
+    Raises:
+        ValueError: ranks would have different ones: running statistics of batch normalisation
+            differ from rank to rank.
+    """
+    if momentum is not None and processes.world_size > 1 and _has_batch_norm(model):
+        raise ValueError(
+            "--queue-momentum over several ranks does not take towers with batch normalisation"
+        )
+    return make_average(model, momentum, by_shares)
+
+
+def _has_batch_norm(model: nn.Module) -> bool:
+    return any(isinstance(module, _BatchNorm) for module in model.modules())

@@ -62,6 +62,7 @@ def test_step_takes_what_was_counted():
 def test_settings_of_the_run_are_counted():
     plain = plan()
     assert plan(lock_image=True).weights < plain.weights < plan(ema_decay=0.9).weights
+    assert plan(loss="queue", queue_momentum=0.9).weights == plan(ema_decay=0.9).weights
     assert plan(grad_checkpointing=True).graph(256) < plain.graph(256)
     assert plan(precision="amp_bf16").graph(256) < plain.graph(256)
 

@@ -103,6 +103,9 @@ def test_masters_are_counted_as_they_are_held():
 
     assert plan().weights == held == 18 * in_16_bits + 16 * others
     assert plan(is_averaged=True).weights == held + 4 * (in_16_bits + others)
+    keys, plain = plan(is_averaged=True, has_key_encoder=True), plan()
+    assert keys.weights == held + 8 * (in_16_bits + others)
+    assert keys.features == 1.5 * plain.features
     frozen = plan(lock=lambda model: model.requires_grad_(False))
     assert frozen.weights == 2 * in_16_bits + 4 * others
 

@@ -25,6 +25,7 @@ def said(**settings):
         dict(lr_scheduler="const-cooldown", epochs_cooldown=2, epochs=3, warmup=5),
         dict(warmup=0, ema_decay=0.9, epochs=4),
         dict(warmup=0, batch_curve_every=5, epochs=1),
+        dict(warmup=0, loss="queue", mask_duplicates="image", epochs=1),
     ],
 )
 def test_schedules_that_do_what_they_say_are_not_remarked_on(settings):

@@ -13,7 +13,7 @@ from fastclip.data.digits.source import DigitSource
 from fastclip.data.sources.samples import Sample
 from fastclip.distributed.processes import Processes
 from fastclip.train.log.run_log import RunLog
-from fastclip.train.run.duplicates import connected, find_duplicates
+from fastclip.train.run.duplicates import connected, find_duplicates, kept_ids
 from fastclip.train.run.loss import make_loss
 from fastclip.train.run.run import Run
 from fastclip.train.run.step_batch import of_batch
@@ -156,9 +156,30 @@ def test_losses_of_the_family_have_the_ids(loss, tmp_path):
     assert plain.item() != pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_losses_without_ids_refuse_the_flag(tmp_path, capsys):
-    assert main(arguments(tmp_path, "run", loss="queue", mask_duplicates="image")) == 2
-    assert "mask_duplicates must be left out with queue" in capsys.readouterr().err
+def test_a_queue_has_the_ids_of_earlier_steps(tmp_path):
+    run = run_over(tmp_path, loss="queue", queue_size=40, mask_duplicates="caption")
+    loaded = iter(run.data.loader)
+    batch = run._next_batch(loaded)
+    ids = batch.facts["caption_ids"]
+    _, (images, texts, scale) = features_of(run, batch)
+    expected = fastclip.QueueLoss(images.shape[1], 40, symmetric=True, in_batch=True, with_ids=True)
+    with torch.no_grad():
+        for loss in (lambda *x: run.loss(*x, scale, ids=ids),
+                     lambda *x: expected(*x, *reversed(x), scale, ids=ids)):  # fmt: skip
+            loss(images.roll(1, 1), texts)
+    of_loss, counts = of_batch(batch, run.processes, kept_ids(run.loss))
+    same = ids[:, None] == ids
+    assert counts == {"masked_pairs": same.sum() - 32, "masked_keys": 2 * same.sum()}
+    value = expected(images, texts, texts, images, scale, ids=ids)
+    outcome = run.take_step(batch.pairs, 0, **of_loss)
+    assert outcome.loss == pytest.approx(value.item(), rel=1e-4)
+    assert torch.equal(run.loss.loss.queue.ids, expected.queue.ids)
+
+
+def test_ids_that_do_not_last_are_refused_for_a_queue(tmp_path, capsys):
+    assert main(arguments(tmp_path, "run", loss="queue", mask_duplicates="both")) == 2
+    error = capsys.readouterr().err
+    assert "mask_duplicates must be caption or image with queue, whose keys keep their" in error
     with pytest.raises(SystemExit):
         main(arguments(tmp_path, "run", mask_duplicates="text"))
     assert "invalid choice: 'text'" in capsys.readouterr().err

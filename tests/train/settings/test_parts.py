@@ -115,7 +115,7 @@ def test_every_part_of_a_run_config_is_checked():
     wrong = {"workers": -1, "val_frequency": -1, "image_resize_mode": "no", "batch_size": 0,
              "precision": "no", "label_smoothing": 1.0, "margin": float("inf"), "lr": 0.0,
              "keep_last": 0, "name": "..", "loss": "no", "queue_size": 0, "dcl_sigma": 0.0,
-             "sogclr_gamma": 1.5, "sogclr_rho": float("inf")}  # fmt: skip
+             "queue_momentum": 1.0, "sogclr_gamma": 1.5, "sogclr_rho": float("inf")}  # fmt: skip
     for name, value in wrong.items():
         with pytest.raises(ValueError, match=f"^{name} must be "):
             RunConfig(**{name: value})
