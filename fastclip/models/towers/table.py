@@ -8,6 +8,7 @@ from torch import Tensor
 from fastclip.models.towers.convnext.config import ConvNextConfig
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.modified_resnet.config import ResNetConfig
+from fastclip.models.towers.pe_core.config import PECoreConfig
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
@@ -15,6 +16,7 @@ from fastclip.models.towers.vision_transformer.config import VisionConfig
 # nothing else.
 IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
     ConvNextConfig,
+    PECoreConfig,
     SiglipVisionConfig,
     ResNetConfig,
     VisionConfig,

@@ -1,6 +1,5 @@
 """ConvNeXt against open_clip's, which is timm's: the same weights, features and gradients."""
 
-import contextlib
 import json
 from importlib import resources
 
@@ -17,31 +16,21 @@ from fastclip.models.towers.convnext.config import CONVNEXTS, ConvNextConfig
 from fastclip.models.towers.convnext.presets import MODELS
 from fastclip.models.towers.text.config import TextConfig
 from fastclip.models.unfilled import unfilled
-from tests.support.peers import open_clip, timm
+from tests.support.peers import open_clip
+from tests.support.timm_towers import assert_equal_gradients, timms_with, with_random_weights
 
 TEXT = TextConfig(context_length=9, vocab_size=64, width=32, heads=2, layers=1)
 SMALL = ConvNextConfig(64, layers=(1, 1, 2, 1), width=8, drop_path=0.3)
 
 
-@contextlib.contextmanager
-def timms_with(**sizes):
-    """timm builds its towers with other sizes."""
-    make = timm.create_model
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timm, "create_model", lambda name, **settings: make(name, **settings | sizes))
-        yield
-
-
 def both_towers(proj, proj_bias=False, drop_path=0.0):
     """Ours and open_clip's, with the same random weights, neither of them at its initial gamma."""
     sizes = dict(depths=SMALL.layers, dims=SMALL.widths)
-    torch.manual_seed(0)
     with timms_with(**sizes):
         theirs = open_clip.timm_model.TimmModel(
             "convnext_tiny", 16, 64, pool="", proj=proj, proj_bias=proj_bias, drop_path=drop_path
         )
-    for p in theirs.parameters():
-        torch.nn.init.normal_(p, std=0.3)
+    with_random_weights(theirs)
     config = ConvNextConfig(
         64, SMALL.layers, SMALL.width, proj=proj, proj_bias=proj_bias, drop_path=drop_path
     )
@@ -57,18 +46,7 @@ def images(size=64):
 @pytest.mark.fast
 @pytest.mark.parametrize("proj, proj_bias, drop_path", [("linear", False, 0.0), ("mlp", True, 0.5)])
 def test_features_and_gradients_are_open_clips(proj, proj_bias, drop_path):
-    gradients = []
-    towers = both_towers(proj, proj_bias, drop_path)
-    for tower in towers:
-        tower.double().train()
-        pixels = images().double().requires_grad_()
-        torch.manual_seed(2)  # of what is dropped
-        features = tower(pixels)
-        features.square().sum().backward()
-        of_parameters = {name: p.grad for name, p in tower.named_parameters()}
-        gradients.append({"features": features, "pixels": pixels.grad} | of_parameters)
-    for name, expected in gradients[1].items():
-        torch.testing.assert_close(gradients[0][name], expected, rtol=1e-9, atol=1e-9, msg=name)
+    assert_equal_gradients(*both_towers(proj, proj_bias, drop_path), images())
 
 
 def test_in_float32_it_is_as_exact_as_open_clips():

@@ -18,6 +18,7 @@ from fastclip.models.parts.drop_path import DropPath, rising_rates
 from fastclip.models.parts.layer_norm import LayerNorm
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.projection_head import projection_head
+from fastclip.models.parts.timm_mlp import Mlp
 from fastclip.models.parts.transformer import matrix_dtype
 from fastclip.models.towers.convnext.config import ConvNextConfig
 from fastclip.models.towers.image_tower import ImageTower
@@ -34,17 +35,6 @@ class MapNorm(LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class Mlp(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
-
-
 class Block(nn.Module):
     """(B, width, rows, columns) to the same."""
 
@@ -52,7 +42,7 @@ class Block(nn.Module):
         super().__init__()
         self.conv_dw = nn.Conv2d(width, width, kernel_size=7, padding=3, groups=width)
         self.norm = LayerNorm(width, norm_eps)
-        self.mlp = Mlp(width)
+        self.mlp = Mlp(width, 4 * width, "gelu")
         self.gamma = nn.Parameter(torch.full((width,), INITIAL_GAMMA))
         self.drop_path = DropPath(drop_path)
 
