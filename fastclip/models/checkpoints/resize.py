@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.towers.table import IMAGE_TOWERS
 
 TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
 
@@ -44,11 +43,9 @@ def resize_positions(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, 
 
 
 def _image_positions(model: nn.Module) -> dict[str, int]:
-    """By name, the tokens before the grid; of every tower where the model says not of which."""
-    config = getattr(model, "config", None)
-    towers = IMAGE_TOWERS if config is None else [type(config.vision_cfg)]
-    known = [tower.positions for tower in towers if tower.positions is not None]
-    return {f"visual.{positions.name}": positions.num_before for positions in known}
+    """By name, the tokens before the grid, where the image tower has a grid of positions."""
+    positions = getattr(getattr(model, "visual", None), "positions", None)
+    return {} if positions is None else {f"visual.{positions.name}": positions.num_before}
 
 
 def _resize_grid(positions: Tensor, grid_size: tuple[int, int], num_prefix: int) -> Tensor:

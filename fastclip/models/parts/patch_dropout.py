@@ -27,11 +27,16 @@ class PatchDropout(nn.Module):
         if not self.training or self.prob == 0:
             return tokens
         prefix, patches = tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
-        B, num_patches, width = patches.shape
-        num_kept = max(1, int(num_patches * (1 - self.prob)))
-        kept = torch.rand(B, num_patches, device=tokens.device).topk(num_kept).indices
-        patches = patches.gather(1, kept[..., None].expand(-1, -1, width))
+        kept = kept_patches(patches, self.prob)
+        patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
         return torch.cat([prefix, patches], dim=1)
 
     def extra_repr(self) -> str:
         return f"prob={self.prob}"
+
+
+def kept_patches(patches: Tensor, prob: float) -> Tensor:
+    """Which of the patches (B, num_patches, width) stay, (B, num_kept), in random order."""
+    B, num_patches, _ = patches.shape
+    num_kept = max(1, int(num_patches * (1 - prob)))
+    return torch.rand(B, num_patches, device=patches.device).topk(num_kept).indices

@@ -3,7 +3,8 @@
     image_config.py       what the rest of fastclip asks of an image tower's configuration
     image_tower.py        what it asks of an image tower's module
     table.py              the image towers that are built in, a line each
-    vision_transformer/   CLIP's, modified_resnet/ CLIP's ResNets, siglip/ SigLIP's
+    vision_transformer/   CLIP's, modified_resnet/ CLIP's ResNets, siglip/ SigLIP's,
+    convnext/             ConvNeXt, pe_core/ Perception Encoder's
     text/                 the text tower of them all
 
 A tower is a file, or a folder if it is long: a frozen dataclass that derives from

@@ -85,9 +85,11 @@ def require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> 
         raise ValueError(f"{name} {value} is not a multiple of {divisor_name} {divisor}")
 
 
-def require_patch_dropout(fraction: float) -> None:
-    if not isinstance(fraction, Real) or not 0 <= fraction < 1:
-        raise ValueError(f"patch_dropout must be in [0, 1), got {quoted(fraction)}")
+def require_fractions(**fractions: float) -> None:
+    """Raise unless all are at least 0 and below 1, as rates of dropout are."""
+    for name, fraction in fractions.items():
+        if not isinstance(fraction, Real) or not 0 <= fraction < 1:
+            raise ValueError(f"{name} must be in [0, 1), got {quoted(fraction)}")
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

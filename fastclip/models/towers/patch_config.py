@@ -5,7 +5,7 @@ from fastclip.models.parts.activations import require_activation
 from fastclip.models.towers.config_checks import (
     require_blocks,
     require_flags,
-    require_patch_dropout,
+    require_fractions,
     require_patches,
     require_sizes,
 )
@@ -45,5 +45,5 @@ class PatchTowerConfig(ImageTowerConfig):
         object.__setattr__(self, "image_size", size)
         require_blocks(self.width, self.mlp_ratio, self.norm_eps)
         require_activation(self.activation)
-        require_patch_dropout(self.patch_dropout)
+        require_fractions(patch_dropout=self.patch_dropout)
         require_flags(output_tokens=self.output_tokens)

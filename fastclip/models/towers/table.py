@@ -5,14 +5,18 @@ from typing import Any
 
 from torch import Tensor
 
+from fastclip.models.towers.convnext.config import ConvNextConfig
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.modified_resnet.config import ResNetConfig
+from fastclip.models.towers.pe_core.config import PECoreConfig
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 # In the order in which they are asked: open_clip's JSON is of a vision transformer where it says
 # nothing else.
 IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
+    ConvNextConfig,
+    PECoreConfig,
     SiglipVisionConfig,
     ResNetConfig,
     VisionConfig,

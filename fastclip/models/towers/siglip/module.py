@@ -1,7 +1,6 @@
 """SigLIP's vision transformer: no class token; a learned query reads the patches by attention.
 
-    pooled = attention(probe, tokens)
-    features = pooled + mlp(norm(pooled))
+    features = attention of a probe over the tokens (`parts/latent_pool.py`)
 
 Modules are named as in timm, whose names open_clip's SigLIP checkpoints have (`trunk.blocks.0`,
 `trunk.attn_pool.latent`).
@@ -15,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fastclip.models.parts.activations import make_activation
+from fastclip.models.parts.latent_pool import AttentionPoolLatent
 from fastclip.models.parts.layer_norm import LayerNorm
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import PatchDropout
+from fastclip.models.parts.timm_mlp import Mlp
 from fastclip.models.parts.transformer import matrix_dtype
 from fastclip.models.towers.image_tower import ImageTower
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
@@ -49,17 +49,6 @@ class SelfAttention(nn.Module):
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-class Mlp(nn.Module):
-    def __init__(self, width: int, hidden_width: int, activation: str) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden_width)
-        self.act = make_activation(activation)
-        self.fc2 = nn.Linear(hidden_width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
-
-
 class Block(nn.Module):
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__()
@@ -74,28 +63,6 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class AttentionPoolLatent(nn.Module):
-    """(B, T, width) to (B, width): one learned query, then an MLP."""
-
-    def __init__(self, config: SiglipVisionConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.heads = config.heads
-        self.latent = nn.Parameter(torch.empty(1, 1, width))
-        self.q = nn.Linear(width, width)
-        self.kv = nn.Linear(width, 2 * width)
-        self.proj = nn.Linear(width, width)
-        self.norm = LayerNorm(width, config.norm_eps)
-        self.mlp = Mlp(width, int(width * config.mlp_ratio), config.activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        query = self.q(self.latent.to(x.dtype)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = F.scaled_dot_product_attention(query.expand(x.shape[0], -1, -1, -1), k, v)
-        pooled = self.proj(attended.transpose(1, 2).flatten(2))
-        return (pooled + self.mlp(self.norm(pooled)))[:, 0]
-
-
 class SiglipTrunk(nn.Module):
     """(B, 3, height, width) images to (B, width), and to (B, num_patches, width) on the way."""
 
@@ -108,7 +75,10 @@ class SiglipTrunk(nn.Module):
         self.patch_drop = PatchDropout(config.patch_dropout, num_prefix=0)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = LayerNorm(config.width, config.norm_eps)
-        self.attn_pool = AttentionPoolLatent(config)
+        self.attn_pool = AttentionPoolLatent(
+            config.width, config.heads, int(config.width * config.mlp_ratio), config.norm_eps,
+            config.activation,
+        )  # fmt: skip
         self._initialize(config.width)
 
     def forward(

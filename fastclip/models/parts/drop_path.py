@@ -1,0 +1,31 @@
+"""Stochastic depth: in training a residual branch is left out for some of the samples.
+
+Source: Huang et al. 2016, arXiv:1603.09382.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """Leaves out the branch of a sample with probability `rate`, and scales up those that stay."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if self.rate == 0.0 or not self.training:
+            return branch
+        kept = 1.0 - self.rate
+        per_sample = (branch.shape[0],) + (1,) * (branch.ndim - 1)
+        stays = torch.empty(per_sample, dtype=branch.dtype, device=branch.device).bernoulli_(kept)
+        return branch * (stays / kept)
+
+    def extra_repr(self) -> str:
+        return f"{self.rate:.3f}"
+
+
+def rising_rates(highest: float, num_blocks: int) -> list[float]:
+    """The rate of each block, from 0 for the first to `highest` for the last."""
+    return torch.linspace(0, highest, num_blocks, device="cpu").tolist()

@@ -1,0 +1,169 @@
+"""ConvNeXt, projected to the shared space.
+
+    block     x + gamma * W2 gelu(W1 norm(depthwise 7 x 7 (x)))
+    features  head(norm(mean over the image of the last stage))
+
+Everything between the convolutions is over channels: maps are kept with the channels last, so that
+a norm and a matrix product read them as they lie. Modules are named as in timm, whose names
+open_clip's ConvNeXt checkpoints have (`trunk.stages.0.blocks.0.conv_dw`).
+
+Source: Liu et al. 2022, arXiv:2201.03545.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fastclip.models.parts.drop_path import DropPath, rising_rates
+from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.locking import Group
+from fastclip.models.parts.projection_head import projection_head
+from fastclip.models.parts.timm_mlp import Mlp
+from fastclip.models.parts.transformer import matrix_dtype
+from fastclip.models.towers.convnext.config import ConvNextConfig
+from fastclip.models.towers.image_tower import ImageTower
+
+STEM_PATCH = 4
+INITIAL_GAMMA = 1e-6
+INITIAL_STD = 0.02
+
+
+class MapNorm(LayerNorm):
+    """Layer normalisation over the channels of (B, channels, rows, columns)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Block(nn.Module):
+    """(B, width, rows, columns) to the same."""
+
+    def __init__(self, width: int, norm_eps: float, drop_path: float) -> None:
+        super().__init__()
+        self.conv_dw = nn.Conv2d(width, width, kernel_size=7, padding=3, groups=width)
+        self.norm = LayerNorm(width, norm_eps)
+        self.mlp = Mlp(width, 4 * width, "gelu")
+        self.gamma = nn.Parameter(torch.full((width,), INITIAL_GAMMA))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.mlp(self.norm(self.conv_dw(x).permute(0, 2, 3, 1)))
+        return x + self.drop_path((y * self.gamma.to(y.dtype)).permute(0, 3, 1, 2))
+
+
+class Stage(nn.Module):
+    """Halves the map, but in the first stage, and refines it."""
+
+    def __init__(
+        self, width_before: int, width: int, norm_eps: float, drop_paths: list[float]
+    ) -> None:
+        super().__init__()
+        self.grad_checkpointing = False
+        is_first = width_before == width
+        self.downsample = (
+            nn.Identity()
+            if is_first
+            else nn.Sequential(
+                MapNorm(width_before, norm_eps),
+                nn.Conv2d(width_before, width, kernel_size=2, stride=2),
+            )
+        )
+        self.blocks = nn.Sequential(*(Block(width, norm_eps, rate) for rate in drop_paths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.downsample(x)
+        for block in self.blocks:
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
+
+
+class Readout(nn.Module):
+    """(B, width, rows, columns) to (B, width): the mean, normalised."""
+
+    def __init__(self, width: int, norm_eps: float) -> None:
+        super().__init__()
+        self.norm = LayerNorm(width, norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.mean((2, 3)))
+
+
+class ConvNextTrunk(nn.Module):
+    """(B, 3, height, width) images to (B, width) features."""
+
+    def __init__(self, config: ConvNextConfig) -> None:
+        super().__init__()
+        widths, eps = config.widths, config.norm_eps
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], kernel_size=STEM_PATCH, stride=STEM_PATCH),
+            MapNorm(widths[0], eps),
+        )
+        rates = iter(rising_rates(config.drop_path, sum(config.layers)))
+        self.stages = nn.Sequential(
+            *(
+                Stage(before, width, eps, [next(rates) for _ in range(num_blocks)])
+                for before, width, num_blocks in zip(
+                    (widths[0], *widths), widths, config.layers, strict=False
+                )
+            )
+        )
+        self.head = Readout(widths[-1], eps)
+        self._initialize()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.forward_features(images))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The last map, under timm's name: (B, width, rows, columns)."""
+        pixels = images.to(matrix_dtype(self.stem)).contiguous(memory_format=torch.channels_last)
+        return self.stages(self.stem(pixels))
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+                nn.init.zeros_(module.bias)
+
+
+class ConvNext(ImageTower):
+    """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
+
+    def __init__(self, config: ConvNextConfig, embed_dim: int) -> None:
+        super().__init__(config.image_size, 3, embed_dim)
+        self.grid_size = config.grid_size
+        self.trunk = ConvNextTrunk(config)
+        self.head = projection_head(
+            config.proj, config.widths[-1], embed_dim, config.proj_bias, config.drop
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, embed_dim) features.
+
+        Raises:
+            ValueError: `images` is not (B, 3, *image_size).
+            TypeError: `images` is not floating-point.
+        """
+        self.require_images(images)
+        return self.head(self.trunk(images))
+
+    def patch_tokens(self, images: Tensor) -> Tensor:
+        """See `ImageTower.patch_tokens`: the places of the last map, before their mean."""
+        self.require_images(images)
+        return self.trunk.forward_features(images).flatten(2).transpose(1, 2)
+
+    def groups(self) -> list[Group]:
+        """The trunk's, as timm's are; the projection is never frozen, as in open_clip."""
+        trunk = self.trunk
+        of_blocks = [
+            [stage.downsample, block] if i == 0 else [block]
+            for stage in trunk.stages
+            for i, block in enumerate(stage.blocks)
+        ]
+        return [[trunk.stem], *of_blocks, [trunk.head]]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        for stage in self.trunk.stages:
+            stage.grad_checkpointing = enable

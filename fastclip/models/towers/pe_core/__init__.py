@@ -1,0 +1,1 @@
+"""Perception Encoder's core vision transformer: rotary positions, read out by attention."""
