@@ -25,7 +25,6 @@ LOSSES_OF_OPTION = {
     "distill_pretrained": (DISTILLED,),
     "matryoshka_dims": (CLIP,),
     "matryoshka_weights": (CLIP,),
-    "loss_schedule": (CLIP, SIGLIP),
 }
 
 
