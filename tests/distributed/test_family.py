@@ -171,26 +171,6 @@ def test_a_bare_model_gets_the_gradients_of_the_loss_it_has(ranks):
         torch.testing.assert_close(found, own, rtol=1e-10, atol=1e-13)
 
 
-def refusals(group):
-    x = views(1, 4, 16)[0].float()
-    calls = [
-        (fastclip.ModalitiesLoss([("a", "b")], process_group=group), ({"a": x, "b": x},)),
-    ]
-    said = []
-    for loss, inputs in calls:
-        try:
-            said.append(str(loss(*inputs)))
-        except NotImplementedError as error:
-            said.append(str(error))
-    return said
-
-
-def test_losses_that_are_of_one_process_refuse_several(ranks):
-    for said in ranks.run(2, refusals):
-        for name, text in zip(("ModalitiesLoss",), said, strict=True):
-            assert text.startswith(f"{name} over several processes is not implemented; with world")
-
-
 def queue_steps(group, num_ranks, symmetric, schedule):
     """The last loss of three, its gradients, and the state; of one process without a group."""
     sizes = SIZES[:num_ranks]

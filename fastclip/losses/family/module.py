@@ -53,14 +53,6 @@ class FamilyLoss(nn.Module):
         self.world_size = world_size
         self.schedule = schedule
 
-    def refuse_several_processes(self) -> None:
-        """Raise NotImplementedError if the loss would be that of several processes."""
-        if find_group(None, self.world_size, self.process_group) is not None:
-            raise NotImplementedError(
-                f"{type(self).__name__} over several processes is not implemented; with "
-                "world_size=1 it is the loss of this process alone"
-            )
-
     def settings(self, logit_scale: float | Tensor | None) -> dict[str, Any]:
         """The function's options at a call with this `logit_scale`."""
         return {
