@@ -139,6 +139,33 @@ def test_frozen_sides_send_no_gradients(ranks, loss, frozen):
         assert by_ring[rank] == {"forward": features, "backward": features + gradients}
 
 
+def numbers_of_one_direction(group, frozen_keys):
+    """How many numbers a rank passes on, forward and backward, where only rows are wanted."""
+    sent = [0, 0]
+    phase = 0
+    ring_passed_on = ring._passed_on
+
+    def passed_on(tensors, *args):
+        sent[phase] += sum(x.numel() for x in tensors)
+        return ring_passed_on(tensors, *args)
+
+    query, key = (x.split(SIZES)[group.rank()].clone() for x in views(2, sum(SIZES), D))
+    query.requires_grad_(), key.requires_grad_(not frozen_keys)
+    with patch.object(ring, "_passed_on", passed_on):
+        loss = fastclip.info_nce_loss(query, key, process_group=group, schedule="ring")
+        phase = 1
+        loss.backward()
+    return sent
+
+
+@pytest.mark.parametrize("frozen_keys", [False, True])
+def test_one_direction_sends_no_statistics(ranks, frozen_keys):
+    for rank, (forward, backward) in enumerate(ranks.run(4, numbers_of_one_direction, frozen_keys)):
+        features = (sum(SIZES) - SIZES[(rank + 1) % 4]) * D
+        assert forward == features
+        assert backward == features + (0 if frozen_keys else sum(SIZES) * D)
+
+
 def sends_while_it_computes(group, loss, inputs):
     """What the ring does, in order: post messages, compute, wait."""
     events = []
