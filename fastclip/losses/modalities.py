@@ -11,19 +11,9 @@ from torch.distributed import ProcessGroup
 from fastclip.backends.normalization import compute_dtype
 from fastclip.distributed.groups import check_schedule, several_processes
 from fastclip.functional import clip_loss
-from fastclip.losses.family.common_rows import (
-    Pair,
-    PairSamples,
-    checked_ids,
-    checked_modalities,
-    checked_pairs,
-    numbered,
-    samples_of,
-)
-from fastclip.losses.family.inputs import chosen_scale
+from fastclip.losses.family.common_rows import Pair, PairSamples, checked_pairs
+from fastclip.losses.family.modality_inputs import Scale, modality_inputs, scales_of
 from fastclip.losses.family.module import FamilyLoss
-
-Scale = float | Tensor
 
 
 class PairLoss(NamedTuple):
@@ -94,7 +84,7 @@ def modalities_loss(
             disagree; a mask or indices are of a modality that is not there, or both are given for
             one; indices are not different; `temperature` and `logit_scale` are both given; a pair
             has no scale; ids are of a modality that is not there, or of some modalities only; or
-            the ranks of a group disagree, which is said on all of them.
+            the ranks of a group disagree, or another one was given such things: all of them raise.
 
     Source:
         Girdhar et al. 2023, arXiv:2305.05665, Equation 1; the mean of both directions here.
@@ -106,44 +96,33 @@ def modalities_loss(
         ...     logit_scale={pairs[0]: model.logit_scale.exp(), pairs[1]: 20.0},
         ...     masks={"audio": has_sound})
     """
-    pairs = checked_pairs(pairs)
-    features = checked_modalities(features, pairs)
-    ids = checked_ids(ids, features)
-    numbers, features, ids = numbered(features, masks or {}, indices or {}, ids)
-    first = next(iter(features.values()))
-    scales = _scales_of(pairs, temperature, logit_scale, first)
-    samples = {
-        (a, b): samples_of((a, b), numbers, features, ids)
-        for a, b in pairs
-        if a in features and b in features
-    }
     check_schedule(schedule)
     group = several_processes(process_group)
+    given = features, pairs, temperature, logit_scale, masks, indices, ids
     if group is None:
+        inputs = modality_inputs(*given)
         losses = {
-            pair: _pair_loss(of_pair, scales[pair], normalize, backend, workspace)
-            for pair, of_pair in samples.items()
+            pair: _pair_loss(of_pair, inputs.scales[pair], normalize, backend, workspace)
+            for pair, of_pair in inputs.samples.items()
         }
     else:
         # Imported here, because it brings the compiler with it: 0.9 s.
-        from fastclip.losses.family.modalities_over_ranks import pair_losses_over_ranks
+        from fastclip.losses.family import modalities_over_ranks as over_ranks
 
-        with_ids = any(x is not None for x in ids.values())
-        found = pair_losses_over_ranks(
-            pairs, features, samples, scales, with_ids, normalize, backend, workspace, group,
-            schedule,
-        )  # fmt: skip
+        inputs = over_ranks.inputs_of_all(*given, group=group, schedule=schedule)
+        found = over_ranks.pair_losses(inputs, normalize, backend, workspace, group, schedule)
         losses = {pair: PairLoss(*of_pair) for pair, of_pair in found.items()}
     # Empty sums, so that what no pair needs has a gradient too, of zeros.
-    unused = [x[:0].sum() for x in features.values()]
-    unused += [x.reshape(-1)[:0].sum() for x in scales.values() if isinstance(x, Tensor)]
-    zero = sum(unused).to(compute_dtype(first.dtype))
+    present = inputs.features.values()
+    learned = [x for x in inputs.scales.values() if isinstance(x, Tensor)]
+    unused = [x[:0].sum() for x in present] + [x.reshape(-1)[:0].sum() for x in learned]
+    zero = sum(unused).to(compute_dtype(next(iter(present)).dtype))
     with_samples = [x.loss for x in losses.values() if x.num_samples > 0]
     loss = zero + sum(with_samples) / max(1, len(with_samples))
     if not return_pairs:
         return loss
     absent = PairLoss(zero.detach(), 0)
-    return loss, {pair: losses.get(pair, absent) for pair in pairs}
+    return loss, {pair: losses.get(pair, absent) for pair in inputs.pairs}
 
 
 class ModalitiesLoss(FamilyLoss):
@@ -184,7 +163,7 @@ class ModalitiesLoss(FamilyLoss):
         if self.reduction != "mean":
             raise ValueError(f"reduction must be 'mean', got {self.reduction!r}")
         self.pairs = checked_pairs(pairs)
-        scales = _scales_of(self.pairs, temperature, logit_scale, torch.empty(0))
+        scales = scales_of(self.pairs, temperature, logit_scale, torch.empty(0))
         if any(isinstance(scale, Tensor) for scale in scales.values()):
             raise TypeError(
                 "scales of a ModalitiesLoss must be numbers; `learned` names parameters"
@@ -234,19 +213,3 @@ def _pair_loss(
         image_ids=x_ids, text_ids=y_ids,
     )  # fmt: skip
     return PairLoss(loss, len(x))
-
-
-def _scales_of(
-    pairs: Sequence[Pair],
-    temperature: Scale | None,
-    logit_scale: Scale | Mapping[Pair, Scale] | None,
-    features: Tensor,
-) -> dict[Pair, Scale]:
-    if not isinstance(logit_scale, Mapping):
-        return dict.fromkeys(pairs, chosen_scale(temperature, logit_scale, 0.07, features))
-    if set(logit_scale) != set(pairs):
-        raise ValueError(
-            f"logit_scale must have one scale for each of the pairs {tuple(pairs)}, "
-            f"got those of {tuple(logit_scale)}"
-        )
-    return {pair: chosen_scale(temperature, logit_scale[pair], 0.07, features) for pair in pairs}

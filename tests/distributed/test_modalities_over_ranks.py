@@ -214,6 +214,34 @@ def disagreements(group):
     return said
 
 
+def wrong_on_one(group):
+    x, y, _ = views(3, 5, D)
+    twice = torch.zeros(5, dtype=torch.int64)
+    wrong = [
+        dict(features={"image": x, "text": y, "smell": y}),
+        dict(features={}),
+        dict(features={"image": x, "text": y.float()}),
+        dict(features={"image": x, "text": y}, indices={"text": twice}),
+    ]
+    said = []
+    for given in wrong if group.rank() else [{}] * len(wrong):
+        given = dict(features={"image": x, "text": y}) | given
+        with pytest.raises((TypeError, ValueError)) as error:
+            fastclip.modalities_loss(pairs=PAIRS, process_group=group, **given)
+        said.append(str(error.value))
+    return said
+
+
+def test_what_is_wrong_on_one_rank_is_an_error_on_all(ranks):
+    of_others, own = ranks.run(2, wrong_on_one)
+    message = "the loss must be the same on ranks 0 to 1, got modalities_loss, modalities_loss with"
+    assert all(x.startswith(f"{message} wrong modalities") for x in of_others)
+    expected = ("the modality 'smell' is in none", "features must be a dict", "image and text must",
+                "indices['text'] must be different")  # fmt: skip
+    for found, start in zip(own, expected, strict=True):
+        assert found.startswith(start)
+
+
 def test_ranks_that_disagree_are_told_so(ranks):
     expected = [
         "pairs must be the same on ranks 0 to 1, in their order too, got",

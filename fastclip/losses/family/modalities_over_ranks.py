@@ -7,8 +7,10 @@ no rows. What stands there for a missing modality depends on one that is there: 
 gradient of that takes part in the exchanges of the backward.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,8 @@ from torch.distributed import ProcessGroup
 from fastclip.distributed.agreement import Ranks, agree
 from fastclip.distributed.clip_loss import clip_loss_over_ranks
 from fastclip.distributed.exchange import of_all_ranks
-from fastclip.losses.family.common_rows import Pair, PairSamples
+from fastclip.losses.family.common_rows import Pair
+from fastclip.losses.family.modality_inputs import ModalityInputs, modality_inputs
 from fastclip.ops import validation
 from fastclip.ops.clip_options import NO_OPTIONS
 from fastclip.ops.differentiation import needs_grad
@@ -30,12 +33,30 @@ _ABSENT = -1
 
 # Collectives have no place in a graph of torch.compile: it breaks here.
 @torch.compiler.disable
-def pair_losses_over_ranks(
-    pairs: Sequence[Pair],
-    features: Mapping[str, Tensor],
-    samples: Mapping[Pair, PairSamples],
-    scales: Mapping[Pair, float | Tensor],
-    with_ids: bool,
+def inputs_of_all(
+    features: Mapping[str, Tensor], *given: Any, group: ProcessGroup, schedule: str
+) -> ModalityInputs:
+    """`modality_inputs`, whose errors the other processes of `group` are told of.
+
+    Which samples there are differs from process to process, and so does what is wrong with them:
+    the others would wait.
+    """
+    try:
+        return modality_inputs(features, *given)
+    except (TypeError, ValueError):
+        tensors = features.values() if isinstance(features, Mapping) else ()
+        device = next((x.device for x in tensors if isinstance(x, Tensor)), "cpu")
+        nothing = Rectangle(*(torch.empty(0, 1, device=device),) * 2, torch.ones(()), None)
+        # What they are told is known here, and the engine may not reach a device without tensors.
+        with contextlib.suppress(ValueError, RuntimeError):
+            agree(group, "modalities_loss with wrong modalities", schedule, nothing, 0.0, 0.0)
+        raise
+
+
+# Collectives have no place in a graph of torch.compile: it breaks here.
+@torch.compiler.disable
+def pair_losses(
+    inputs: ModalityInputs,
     normalize: bool,
     backend: str,
     workspace: int | None,
@@ -44,13 +65,10 @@ def pair_losses_over_ranks(
 ) -> dict[Pair, tuple[Tensor, int]]:
     """The loss of each pair that has samples, (), and of how many of all processes.
 
-    Args:
-        features: of the modalities that this process has.
-        samples: of the pairs of which it has both.
-
     Raises:
         ValueError: on every process, if they disagree.
     """
+    pairs, features, samples, scales, with_ids = inputs
     first = next(iter(features.values()))
     # An objection is raised before the other ranks wait for this one.
     validation.check_workspace(workspace)
@@ -63,7 +81,7 @@ def pair_losses_over_ranks(
         chosen=chosen if backend == "auto" else None,
         ids=PairIds(no_ids, no_ids) if with_ids else None,
     )  # fmt: skip
-    numbers, wanted = _told(pairs, features, samples, ranks)
+    numbers, wanted = _told(inputs, ranks)
 
     def stand_in(name: str) -> Tensor:
         """No rows of a modality."""
@@ -92,13 +110,9 @@ def pair_losses_over_ranks(
     return losses
 
 
-def _told(
-    pairs: Sequence[Pair],
-    features: Mapping[str, Tensor],
-    samples: Mapping[Pair, PairSamples],
-    ranks: Ranks,
-) -> tuple[list[int], dict[str, bool]]:
+def _told(inputs: ModalityInputs, ranks: Ranks) -> tuple[list[int], dict[str, bool]]:
     """How many samples each pair has, and whether each modality's features want a gradient."""
+    pairs, features, samples, *_ = inputs
     device = next(iter(features.values())).device
     code = int.from_bytes(hashlib.sha256(repr(pairs).encode()).digest()[:8], signed=True)
     if len(set(of_all_ranks(torch.tensor(code, device=device), ranks).tolist())) > 1:

@@ -23,6 +23,7 @@ from fastclip.backends.chunked.blocks import blocks_of
 from fastclip.backends.chunked.machine import machine_of
 from fastclip.backends.chunked.wide import Wide
 from fastclip.losses.family.teachers import TeacherScores
+from fastclip.ops.differentiation import needs_grad
 from fastclip.ops.missing_derivatives import refuse_forward_mode
 from fastclip.rectangle import Diagonal, Rectangle
 
@@ -52,7 +53,7 @@ def teacher_sums(
             of all, and `texts`, whose col_mass is complete, are those of this process: image i's is
             text i, and `start` is not looked at.
     """
-    settings = tuple(teachers), start, workspace, visitors
+    settings = tuple(teachers), start, workspace, visitors, needs_grad(texts)
     return _TeacherSums.apply(images, texts, *settings)[:3]
 
 
@@ -65,13 +66,14 @@ class _TeacherSums(Function):
         start: int,
         workspace: int | None,
         visitors: "Ranks | None",
+        wants_texts: bool,
     ) -> tuple[Tensor, ...]:
         # Autocast would round scores to 16 bits.
         with torch.autocast(images.device.type, enabled=False):
             if visitors is None:
                 sums = _walk(images, texts, teachers, start, workspace)
             else:
-                sums = _around(images, texts, teachers, workspace, visitors)
+                sums = _around(images, texts, teachers, workspace, visitors, wants_texts)
         for_images, for_texts, row_mass, col_mass = sums
         product = (images * for_images).sum(dtype=torch.float64)
         return product, row_mass, col_mass, for_images, for_texts
@@ -89,7 +91,7 @@ class _TeacherSums(Function):
         return (
             grad * for_images if wants_images else None,
             grad * for_texts if wants_texts else None,
-            None, None, None, None,
+            None, None, None, None, None,
         )  # fmt: skip
 
     @staticmethod
@@ -139,6 +141,7 @@ def _around(
     teachers: Sequence[TeacherScores],
     workspace: int | None,
     ranks: "Ranks",
+    wants_texts: bool,
 ) -> tuple[Tensor, ...]:
     """`_walk` over the texts of all ranks, which take along what teachers know of them."""
     from fastclip.distributed.ring import Tensors, add_each, walk_ring
@@ -156,9 +159,9 @@ def _around(
         for_images, for_texts, row_mass, col_mass = _walk(images, texts, visiting, start, workspace)
         here = for_images, row_mass
         of_images = add_each(of_images, here) if of_images else here
-        return for_texts, col_mass
+        return (col_mass, for_texts) if wants_texts else (col_mass,)
 
     of_teachers = [x for teacher in teachers for x in (teacher.texts, *teacher.of_cols)]
-    for_texts, col_mass = walk_ring((texts, *of_teachers), visit, add_each, ranks)
+    col_mass, *for_texts = walk_ring((texts, *of_teachers), visit, add_each, ranks)
     for_images, row_mass = of_images
-    return for_images, for_texts, row_mass, col_mass
+    return for_images, for_texts[0] if wants_texts else texts.new_empty(0), row_mass, col_mass
