@@ -1,7 +1,8 @@
 """One loss over the batches of several processes, by torch.distributed (NCCL or gloo).
 
-Rank r of W has B_r pairs, B_r >= 1 and not necessarily equal; N = sum of B_r. The loss L is that of
-the N pairs as one batch, and every rank returns it, the same bits. The backward of rank r gives
+Rank r of W has B_r pairs, not necessarily equal; N = sum of B_r > 0. Callers have B_r >= 1, but for
+pairs of modalities, of which a rank may have none. The loss L is that of the N pairs as one batch,
+and every rank returns it, the same bits. The backward of rank r gives
 
     W * dL/d(own features)                         of its own images and its own texts
     W * (its share of dL/d logit_scale, dL/d logit_bias),  where the shares of all ranks add up

@@ -63,6 +63,8 @@ _LOSSES = (
     "SogCLRLoss",
     "matryoshka_clip_loss",
     "distill_clip_loss",
+    "modalities_loss",
+    "modalities_loss with wrong modalities",
 )
 # What each rank says; the values that it may have or, where it may have any, how a code is read.
 _FIELDS = {

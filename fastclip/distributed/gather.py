@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastclip.distributed.agreement import Ranks
 from fastclip.distributed.exchange import gather_rows, send_to_owners
-from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.distributed.no_pairs import statistics_of
 from fastclip.ops.dispatch import plan
 from fastclip.ops.merge import merge
 from fastclip.ops.pair_ids import SideIds, interval_of
@@ -38,7 +38,7 @@ def softmax_statistics(
     call = plan("contrastive_lse", backend, whole, workspace)
     positives, of_rows, of_cols = [], [], []
     for part in parts:
-        positive, shift, total, _ = contrastive_lse(part, call, needs_maximum)
+        positive, shift, total = statistics_of(part, call, needs_maximum)
         row_shift, col_shift = shift.split(part.lengths)
         row_total, col_total = total.split(part.lengths)
         positives.append(positive)

@@ -27,7 +27,7 @@ from fastclip.distributed.agreement import Ranks
 from fastclip.distributed.waiting import Exchange
 from fastclip.ops.dispatch import Call
 from fastclip.ops.pair_ids import SideIds, interval_of
-from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
+from fastclip.rectangle import BOTH, MAIN_DIAGONAL, Diagonal, Rectangle, Sides
 
 Tensors = tuple[Tensor, ...]
 
@@ -69,9 +69,12 @@ def _passed_on(tensors: Tensors, sizes: list[int], ranks: Ranks) -> Iterator[Ten
     operations = []
     for tag, (x, y) in enumerate(zip(tensors, received, strict=True)):
         after, before = (ranks.rank + 1) % W, (ranks.rank - 1) % W
-        sent = x.contiguous()
-        operations.append(dist.P2POp(dist.isend, sent, group=group, group_peer=after, tag=tag))
-        operations.append(dist.P2POp(dist.irecv, y, group=group, group_peer=before, tag=tag))
+        # Of a rank without columns nothing travels.
+        if x.numel() > 0:
+            sent = x.contiguous()
+            operations.append(dist.P2POp(dist.isend, sent, group=group, group_peer=after, tag=tag))
+        if y.numel() > 0:
+            operations.append(dist.P2POp(dist.irecv, y, group=group, group_peer=before, tag=tag))
     with Exchange(group):
         requests = dist.batch_isend_irecv(operations) if operations else []
     yield received
@@ -85,12 +88,20 @@ def add_each(a: Tensors, b: Tensors) -> Tensors:
 
 
 class Visits(NamedTuple):
-    """What is the same at every visit."""
+    """What is the same at every visit.
+
+    ranks: their sizes are those of columns.
+    ids: of own rows and columns.
+    positives: the main diagonal, or None if no row has a column of its own.
+    sides: whose statistics are wanted.
+    """
 
     ranks: Ranks
     normalize: bool
     call: Call
-    ids: SideIds | None = None  # of own rows and columns
+    ids: SideIds | None = None
+    positives: Diagonal | None = MAIN_DIAGONAL
+    sides: Sides = BOTH
 
     @property
     def constants(self) -> Tensors:
@@ -101,6 +112,6 @@ class Visits(NamedTuple):
         self, owner: int, rows: Tensor, cols: Tensor, logit_scale: Tensor, constants: Tensors
     ) -> Rectangle:
         """Own rows and the columns of `owner`: only one's own have pairs here."""
-        positives = MAIN_DIAGONAL if owner == self.ranks.rank else None
+        positives = self.positives if owner == self.ranks.rank else None
         excluded = None if self.ids is None else interval_of(self.ids.rows, *constants)
-        return Rectangle(rows, cols, logit_scale, positives, excluded, self.normalize)
+        return Rectangle(rows, cols, logit_scale, positives, excluded, self.normalize, self.sides)

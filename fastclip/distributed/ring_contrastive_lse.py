@@ -1,14 +1,14 @@
 """`contrastive_lse` of own rows and the columns of all ranks, which visit one after the other.
 
-Returns what `gather.softmax_statistics` returns. Forward: rows merge their statistics from visit to
-visit; the columns' travel with them. Backward: with its columns each rank sends their shifts and
-the gradients of their totals, and gets back the gradient of their features.
+Forward: rows merge their statistics from visit to visit; the columns' travel with them, if they are
+wanted. Backward: with its columns each rank sends their shifts and the gradients of their totals,
+if there are any, and gets back the gradient of their features.
 
-    visit of rank o    rectangle (B_r, B_o); pairs on the diagonal if o = r, none otherwise
+    visit of rank o    rectangle (M_r, N_o); pairs on the diagonal if o = r, none otherwise
     d row              sum over visits, here
     d col              sum over ranks, travels; both in float32 (float64 for float64 features)
 
-Cost: 8 B_r N D FLOPs per rank; no logits are kept. Nothing here has N rows.
+Cost: 8 M_r N D FLOPs per rank; no logits are kept. Nothing here has N rows.
 """
 
 import torch
@@ -17,8 +17,9 @@ from torch.autograd import Function
 
 from fastclip.backends.normalization import compute_dtype
 from fastclip.distributed.agreement import Ranks
+from fastclip.distributed.no_pairs import is_empty, statistics_of
 from fastclip.distributed.ring import Tensors, Visits, add_each, walk_ring
-from fastclip.ops.contrastive_lse import contrastive_lse, contrastive_lse_backward
+from fastclip.ops.contrastive_lse import contrastive_lse_backward
 from fastclip.ops.dispatch import Call, kept_like
 from fastclip.ops.merge import merge
 from fastclip.ops.missing_derivatives import refuse_second_derivative
@@ -35,31 +36,54 @@ def softmax_statistics(
     needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns positive (B,), shift (2, B) and total (2, B): of own rows, then of own columns."""
-    visits = Visits(ranks, own.normalize, Call(backend, workspace), ids)
+    positive, *statistics = statistics_of_visits(own, ids, ranks, backend, workspace, needs_maximum)
+    return positive, *(x.view(2, len(positive)) for x in statistics)
+
+
+def statistics_of_visits(
+    own: Rectangle,
+    ids: SideIds | None,
+    ranks: Ranks,
+    backend: str,
+    workspace: int | None,
+    needs_maximum: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positive, shift and total of `contrastive_lse` of `own`, over the columns of all ranks.
+
+    Args:
+        own: rows (M, D) and columns (N_r, D) of this rank; of the sides that it wants.
+        ids: of its rows and columns; columns are in their order.
+        ranks: their sizes are those of columns.
+    """
+    visits = Visits(ranks, own.normalize, Call(backend, workspace), ids, own.positives, own.sides)
     return _Statistics.apply(*own[:3], visits, needs_maximum)
 
 
 class _Statistics(Function):
     @staticmethod
     def forward(rows, cols, logit_scale, visits, needs_maximum):
-        ranks = visits.ranks
+        ranks, wants_cols = visits.ranks, visits.sides.cols
         positive, of_rows = None, None
 
         def visit(owner: int, constants: Tensors) -> Tensors:
             nonlocal positive, of_rows
             cols, *others = constants
             rectangle = visits.rectangle(owner, rows, cols, logit_scale, others)
-            positive_here, shift, total, _ = contrastive_lse(rectangle, visits.call, needs_maximum)
+            positive_here, shift, total = statistics_of(rectangle, visits.call, needs_maximum)
             if owner == ranks.rank:
                 positive = positive_here
             row_shift, col_shift = shift.split(rectangle.lengths)
             row_total, col_total = total.split(rectangle.lengths)
             here = row_shift, row_total
             of_rows = here if of_rows is None else merge([of_rows, here])
-            return col_shift, col_total
+            return (col_shift, col_total) if wants_cols else ()
 
-        of_cols = walk_ring((cols, *visits.constants), visit, lambda *parts: merge(parts), ranks)
-        shift, total = (torch.stack(x) for x in zip(of_rows, of_cols, strict=True))
+        def merged(*parts: Tensors) -> Tensors:
+            return merge(parts) if wants_cols else ()
+
+        of_cols = walk_ring((cols, *visits.constants), visit, merged, ranks)
+        of_sides = (of_rows, of_cols) if wants_cols else (of_rows,)
+        shift, total = (torch.cat(x) for x in zip(*of_sides, strict=True))
         return positive, shift, total
 
     @staticmethod
@@ -83,27 +107,37 @@ class _Gradients(Function):
 
     @staticmethod
     def forward(
-        grad_positive: Tensor,  # (B,)
-        grad_total: Tensor,  # (2, B)
-        rows: Tensor,  # (B, D)
-        cols: Tensor,  # (B, D)
+        grad_positive: Tensor,  # (M,)
+        grad_total: Tensor,  # (sum of lengths,)
+        rows: Tensor,  # (M, D)
+        cols: Tensor,  # (N_r, D)
         logit_scale: Tensor,  # ()
-        shift: Tensor,  # (2, B)
+        shift: Tensor,  # (sum of lengths,)
         visits: Visits,
         wants: Sides,
     ) -> tuple[Tensor, Tensor, Tensor]:
         dtype = compute_dtype(rows.dtype)
         grad_rows = torch.zeros_like(rows, dtype=dtype) if wants.rows else None
         grad_logit_scale = torch.zeros_like(logit_scale, dtype=torch.float64)
+        lengths = Rectangle(rows, cols, logit_scale, None, sides=visits.sides).lengths
+        of_rows, of_cols = zip(shift.split(lengths), grad_total.split(lengths), strict=True)
 
         def visit(owner: int, constants: Tensors) -> Tensors:
-            cols, col_shift, grad_col_total, *others = constants
+            cols, *others = constants
+            here = of_rows
+            if visits.sides.cols:
+                here = [torch.cat(x) for x in zip(of_rows, others[:2], strict=True)]
+                others = others[2:]
+            rectangle = visits.rectangle(owner, rows, cols, logit_scale, others)
+            if is_empty(rectangle):
+                return (torch.zeros_like(cols, dtype=dtype),) if wants.cols else ()
+            shift, grad_total = here
             grad_row, grad_col, grad_scale = contrastive_lse_backward(
-                visits.rectangle(owner, rows, cols, logit_scale, others),
+                rectangle,
                 visits.call,
                 grad_positive.contiguous(),
-                torch.cat((grad_total[0], grad_col_total)),
-                torch.cat((shift[0], col_shift)),
+                grad_total.contiguous(),
+                shift,
                 kept_like(visits.call.backend, "contrastive_lse", rows, 0, len(cols)),
                 wants,
             )
@@ -112,7 +146,7 @@ class _Gradients(Function):
                 grad_rows.add_(grad_row)
             return (grad_col.to(dtype),) if wants.cols else ()
 
-        travelling = cols, shift[1], grad_total[1], *visits.constants
+        travelling = cols, *(of_cols if visits.sides.cols else ()), *visits.constants
         grad_cols = walk_ring(travelling, visit, add_each, visits.ranks)
         return (
             rows.new_empty(0) if grad_rows is None else grad_rows.to(rows.dtype),

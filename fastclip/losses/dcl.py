@@ -23,6 +23,7 @@ def dcl_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
     ids: Tensor | None = None,
 ) -> Tensor:
     """The log-sum-exp of each view's negatives minus its positive's score.
@@ -41,7 +42,8 @@ def dcl_loss(
         temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
             0.1 unless there is a `logit_scale`.
         sigma: number > 0 for the weighted form; None is the plain one.
-        logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
+        logit_scale, normalize, backend, workspace, process_group, schedule: see
+            `fastclip.info_nce_loss`.
         reduction: "mean" over the 2 B views, "sum", or "none".
         ids: (B,) int64, any values, on the features' device or on the CPU: of each sample, whose
             two views have it. Views of other samples with the same id are no negatives: their
@@ -67,8 +69,9 @@ def dcl_loss(
     if sigma is not None:
         positive_number("sigma", sigma)
     scores = scores_of(
-        "dcl_loss", z0, z1, scale, normalize, backend, workspace, reduction, process_group, same
-    )
+        "dcl_loss", z0, z1, scale, normalize, backend, workspace, reduction, process_group, same,
+        schedule,
+    )  # fmt: skip
     scores.check_negatives(z0)
     scores.check_same({"sigma": sigma or 0.0})
     positive, of_rows, of_cols = scores.of_both(z0, z1, same)
@@ -95,7 +98,8 @@ class DCLLoss(FamilyLoss):
         temperature: number or one-element tensor; None is 0.1, unless a call has a logit_scale.
         sigma: number > 0 for the weighted form (the authors' is 0.5); None is the plain one.
         options: `normalize`, `reduction`, `backend` and `workspace`, see `fastclip.dcl_loss`;
-            `process_group` and `world_size`, see `fastclip.NTXentLoss`.
+            `process_group`, `world_size` and `schedule`, see
+            `fastclip.NTXentLoss`.
 
     Example:
         >>> loss = fastclip.DCLLoss(temperature=0.1)(projected, projected_of_other_crop)

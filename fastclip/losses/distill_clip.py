@@ -27,6 +27,7 @@ def distill_clip_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
     ids: Tensor | None = None,
     image_ids: Tensor | None = None,
     text_ids: Tensor | None = None,
@@ -57,7 +58,8 @@ def distill_clip_loss(
             weights at a time, take as many each.
         process_group: None is this process alone. With a group both losses are those of the N
             pairs of all its ranks, with exact gradients under DDP's mean: see `fastclip.clip_loss`.
-            The schedule is "gather".
+        schedule: "gather" has the texts of all ranks at once, the student's and the teachers', and
+            "ring" those of one rank after the other: see `fastclip.clip_loss`.
         ids, image_ids, text_ids: of what is no negative in the contrastive loss, see
             `fastclip.clip_loss`. The distillation does not look at them: its softmaxes, the
             student's and the teachers', are over all texts and all images, because teachers say
@@ -95,10 +97,12 @@ def distill_clip_loss(
     same = side_ids(image_features, ids, image_ids=image_ids, text_ids=text_ids)
     scores = scores_of(
         "distill_clip_loss", image_features, text_features, scale, False, backend, workspace,
-        process_group=process_group, ids=same,
+        process_group=process_group, ids=same, schedule=schedule,
     )  # fmt: skip
     check_same_teachers(teachers, scores)
-    options = dict(backend=backend, workspace=workspace, process_group=process_group)
+    options = dict(
+        backend=backend, workspace=workspace, process_group=process_group, schedule=schedule
+    )
     of_pairs = clip_loss(image_features, text_features, scale, **options)
     contrastive = of_pairs
     if same is not None:
@@ -110,14 +114,15 @@ def distill_clip_loss(
     # targets see of the difference between the own pair's logit and theirs.
     product, row_mass, col_mass = teacher_sums(
         scores.prepared(image_features),
-        scores.prepared(scores.of_everyone(text_features)),
+        scores.prepared(scores.of_columns(text_features)),
         [scores_of_teacher(teacher, scores) for teacher in teachers],
         scores.start,
         workspace,
+        scores.visitors,
     )
     own = scores.of_pairs(image_features, text_features)
     of_rows = (row_mass * own).sum(dtype=torch.float64)
-    of_cols = (col_mass * scores.of_everyone(own)).sum(dtype=torch.float64)
+    of_cols = (col_mass * scores.of_columns(own)).sum(dtype=torch.float64)
     others = (of_rows + of_cols - scores.logit_scale * product) / 2
     num_rows = torch.full_like(others, len(image_features))
     others = scores.reduce(others[None], "mean", num_rows[None])
@@ -131,7 +136,7 @@ class DistillClipLoss(ClipLoss):
 
     Args:
         local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod: as `ClipLoss`.
-        backend, workspace, process_group: see `fastclip.distill_clip_loss`.
+        backend, workspace, process_group, schedule: see `fastclip.distill_clip_loss`.
 
     Raises:
         TypeError, ValueError, NotImplementedError: as `ClipLoss`.
@@ -153,10 +158,11 @@ class DistillClipLoss(ClipLoss):
         backend: str = "auto",
         workspace: int | None = None,
         process_group: ProcessGroup | None = None,
+        schedule: str = "gather",
     ) -> None:
         super().__init__(
             local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod,
-            backend=backend, workspace=workspace, process_group=process_group,
+            backend=backend, workspace=workspace, process_group=process_group, schedule=schedule,
         )  # fmt: skip
 
     def forward(
@@ -186,7 +192,7 @@ class DistillClipLoss(ClipLoss):
             dist_image_features, dist_text_features, dist_logit_scale,
             backend=self.backend, workspace=self.workspace,
             process_group=find_group(self.rank, self.world_size, self.process_group),
-            ids=ids, image_ids=image_ids, text_ids=text_ids,
+            schedule=self.schedule, ids=ids, image_ids=image_ids, text_ids=text_ids,
         )  # fmt: skip
         if output_dict:
             return {"contrastive_loss": contrastive, "distill_loss": distill}

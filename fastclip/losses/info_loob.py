@@ -22,6 +22,7 @@ def info_loob_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
     ids: Tensor | None = None,
     image_ids: Tensor | None = None,
     text_ids: Tensor | None = None,
@@ -40,7 +41,8 @@ def info_loob_loss(
         text_features: (B, D), same dtype and device.
         temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
             1 / 30 unless there is a `logit_scale`.
-        logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
+        logit_scale, normalize, backend, workspace, process_group, schedule: see
+            `fastclip.info_nce_loss`.
         reduction: "mean" over the pairs, "sum", or "none".
         ids, image_ids, text_ids: what is the same, as in `fastclip.clip_loss`: image i and text j
             with one id, not a pair, are no negatives, and their score is left out. An image or a
@@ -67,7 +69,7 @@ def info_loob_loss(
     scale = chosen_scale(temperature, logit_scale, 1 / 30, image_features)
     scores = scores_of(
         "info_loob_loss", image_features, text_features, scale, normalize, backend, workspace,
-        reduction, process_group, same,
+        reduction, process_group, same, schedule,
     )  # fmt: skip
     scores.check_negatives(image_features)
     positive, of_images, of_texts = scores.of_both(image_features, text_features, same)
@@ -85,7 +87,7 @@ class InfoLOOBLoss(FamilyLoss):
 
     Args:
         temperature: number or one-element tensor; None is 1 / 30, unless a call has a logit_scale.
-        normalize, reduction, backend, workspace: see `fastclip.info_loob_loss`.
+        normalize, reduction, backend, workspace, schedule: see `fastclip.info_loob_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
         world_size: 1 is this process alone, whatever is initialised.
 

@@ -22,6 +22,7 @@ def info_nce_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
     ids: Tensor | None = None,
     query_ids: Tensor | None = None,
     key_ids: Tensor | None = None,
@@ -49,6 +50,9 @@ def info_nce_loss(
         process_group: None is this process alone. With a group the queries of all its processes
             are one batch, as in `fastclip.clip_loss`: the keys of all are negatives of each
             other, and `negative_keys`, of which each may have another number, are shared.
+        schedule: how the columns of all processes of a group, here the keys, meet the rows of each:
+            "gather" has all of them at once, O(N D) memory; "ring" those of one process after the
+            other, O(max B_r D), and keeps no scores whatever the workspace.
         ids: (B,) int64, any values, on the features' device or on the CPU: of each pair, which
             query and key it is. A key of query i's id is no negative of query i: its score is left
             out of the sum. The own key is the positive, whatever its id. A query whose negatives
@@ -84,7 +88,7 @@ def info_nce_loss(
     name = "info_nce_loss" if negative_keys is None else "info_nce_loss with negative_keys"
     scores = scores_of(
         name, query, positive_key, scale, normalize, backend, workspace, reduction, process_group,
-        same,
+        same, schedule,
     )  # fmt: skip
     if negative_keys is None:
         positive, negatives = scores.of_rows(query, positive_key, ids=same)
@@ -129,7 +133,7 @@ class InfoNCELoss(FamilyLoss):
 
     Args:
         temperature: number or one-element tensor; None is 0.07, unless a call has a logit_scale.
-        normalize, reduction, backend, workspace: see `fastclip.info_nce_loss`.
+        normalize, reduction, backend, workspace, schedule: see `fastclip.info_nce_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
         world_size: 1 is this process alone, whatever is initialised.
 

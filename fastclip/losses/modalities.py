@@ -6,26 +6,18 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from fastclip.backends.normalization import compute_dtype
+from fastclip.distributed.groups import check_schedule, several_processes
 from fastclip.functional import clip_loss
-from fastclip.losses.family.common_rows import (
-    Pair,
-    at_rows,
-    checked_ids,
-    checked_modalities,
-    checked_pairs,
-    common_rows,
-    numbered,
-)
-from fastclip.losses.family.inputs import chosen_scale
+from fastclip.losses.family.common_rows import Pair, PairSamples, checked_pairs
+from fastclip.losses.family.modality_inputs import Scale, modality_inputs, scales_of
 from fastclip.losses.family.module import FamilyLoss
-
-Scale = float | Tensor
 
 
 class PairLoss(NamedTuple):
-    """The loss of one pair of modalities, (), and of how many samples."""
+    """The loss of one pair of modalities, (), and of how many samples of all processes."""
 
     loss: Tensor
     num_samples: int
@@ -43,6 +35,8 @@ def modalities_loss(
     backend: str = "auto",
     workspace: int | None = None,
     return_pairs: bool = False,
+    process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
     ids: Tensor | Mapping[str, Tensor] | None = None,
 ) -> Tensor | tuple[Tensor, dict[Pair, PairLoss]]:
     """The mean over pairs of modalities of CLIP's loss between the samples that have both.
@@ -67,6 +61,13 @@ def modalities_loss(
             modalities without are of the samples 0, 1, ... of the batch.
         normalize, backend, workspace: see `fastclip.clip_loss`.
         return_pairs: also return the loss and the number of samples of each pair.
+        process_group: None is this process alone. With a group each pair's loss is that of the
+            samples of all its ranks, with exact gradients under DDP's mean: see
+            `fastclip.clip_loss`. Samples are told apart by rank: masks and indices are of a rank's
+            own. A rank may have no sample of a pair, and features of other modalities than others
+            do; the mean is over the pairs that have samples on any rank. All ranks must have the
+            same pairs, in one order, and at least one modality.
+        schedule: "gather" or "ring", of each pair; see `fastclip.clip_loss`.
         ids: (B,) int64, any values, on the features' device or on the CPU: of each row of every
             modality; or name to those of each modality's rows, (B,), which must be there for all
             modalities. In a pair (a, b) row i of a and row j of b with one id, not of one sample,
@@ -82,7 +83,8 @@ def modalities_loss(
             pair; modalities without indices have different B; shapes, dtypes or devices
             disagree; a mask or indices are of a modality that is not there, or both are given for
             one; indices are not different; `temperature` and `logit_scale` are both given; a pair
-            has no scale; ids are of a modality that is not there, or of some modalities only.
+            has no scale; ids are of a modality that is not there, or of some modalities only; or
+            the ranks of a group disagree, or another one was given such things: all of them raise.
 
     Source:
         Girdhar et al. 2023, arXiv:2305.05665, Equation 1; the mean of both directions here.
@@ -94,29 +96,33 @@ def modalities_loss(
         ...     logit_scale={pairs[0]: model.logit_scale.exp(), pairs[1]: 20.0},
         ...     masks={"audio": has_sound})
     """
-    pairs = checked_pairs(pairs)
-    features = checked_modalities(features, pairs)
-    ids = checked_ids(ids, features)
-    numbers, features, ids = numbered(features, masks or {}, indices or {}, ids)
-    first = next(iter(features.values()))
-    scales = _scales_of(pairs, temperature, logit_scale, first)
-    losses = {
-        (a, b): _pair_loss(
-            features, numbers, ids, (a, b), scales[a, b], normalize, backend, workspace
-        )
-        for a, b in pairs
-        if a in features and b in features
-    }
+    check_schedule(schedule)
+    group = several_processes(process_group)
+    given = features, pairs, temperature, logit_scale, masks, indices, ids
+    if group is None:
+        inputs = modality_inputs(*given)
+        losses = {
+            pair: _pair_loss(of_pair, inputs.scales[pair], normalize, backend, workspace)
+            for pair, of_pair in inputs.samples.items()
+        }
+    else:
+        # Imported here, because it brings the compiler with it: 0.9 s.
+        from fastclip.losses.family import modalities_over_ranks as over_ranks
+
+        inputs = over_ranks.inputs_of_all(*given, group=group, schedule=schedule)
+        found = over_ranks.pair_losses(inputs, normalize, backend, workspace, group, schedule)
+        losses = {pair: PairLoss(*of_pair) for pair, of_pair in found.items()}
     # Empty sums, so that what no pair needs has a gradient too, of zeros.
-    unused = [x[:0].sum() for x in features.values()]
-    unused += [x.reshape(-1)[:0].sum() for x in scales.values() if isinstance(x, Tensor)]
-    zero = sum(unused).to(compute_dtype(first.dtype))
+    present = inputs.features.values()
+    learned = [x for x in inputs.scales.values() if isinstance(x, Tensor)]
+    unused = [x[:0].sum() for x in present] + [x.reshape(-1)[:0].sum() for x in learned]
+    zero = sum(unused).to(compute_dtype(next(iter(present)).dtype))
     with_samples = [x.loss for x in losses.values() if x.num_samples > 0]
     loss = zero + sum(with_samples) / max(1, len(with_samples))
     if not return_pairs:
         return loss
     absent = PairLoss(zero.detach(), 0)
-    return loss, {pair: losses.get(pair, absent) for pair in pairs}
+    return loss, {pair: losses.get(pair, absent) for pair in inputs.pairs}
 
 
 class ModalitiesLoss(FamilyLoss):
@@ -129,8 +135,8 @@ class ModalitiesLoss(FamilyLoss):
         learned: the pairs whose scales are parameters: their logarithms, in `log_scales`, that
             begin with what is given here. As CLIP's, they are not limited.
         options: `normalize`, `backend` and `workspace`, see `fastclip.clip_loss`; `reduction` is
-            "mean" only. `process_group` and `world_size`: several processes are refused;
-            world_size=1 is this process alone.
+            "mean" only. `process_group`, `world_size` and `schedule`, see `fastclip.NTXentLoss`
+            and, of the processes of a group, the function.
 
     Raises:
         TypeError, ValueError: as the function; a learned pair is none of `pairs`, or the name of a
@@ -157,7 +163,7 @@ class ModalitiesLoss(FamilyLoss):
         if self.reduction != "mean":
             raise ValueError(f"reduction must be 'mean', got {self.reduction!r}")
         self.pairs = checked_pairs(pairs)
-        scales = _scales_of(self.pairs, temperature, logit_scale, torch.empty(0))
+        scales = scales_of(self.pairs, temperature, logit_scale, torch.empty(0))
         if any(isinstance(scale, Tensor) for scale in scales.values()):
             raise TypeError(
                 "scales of a ModalitiesLoss must be numbers; `learned` names parameters"
@@ -183,13 +189,13 @@ class ModalitiesLoss(FamilyLoss):
         ids: Tensor | Mapping[str, Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, dict[Pair, PairLoss]]:
         """Return the loss; see `fastclip.modalities_loss`."""
-        self.refuse_several_processes()
         scales = dict(self.fixed_scales)
         scales |= {tuple(name.split("-")): x.exp() for name, x in self.log_scales.items()}
         return modalities_loss(
             features, self.pairs, logit_scale=scales, masks=masks, indices=indices,
             normalize=self.normalize, backend=self.backend, workspace=self.workspace,
-            return_pairs=return_pairs, ids=ids,
+            return_pairs=return_pairs, process_group=self.settings(None)["process_group"],
+            schedule=self.schedule, ids=ids,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
@@ -197,42 +203,13 @@ class ModalitiesLoss(FamilyLoss):
 
 
 def _pair_loss(
-    features: Mapping[str, Tensor],
-    numbers: Mapping[str, Tensor | None],
-    ids: Mapping[str, Tensor | None],
-    pair: Pair,
-    scale: Scale,
-    normalize: bool,
-    backend: str,
-    workspace: int | None,
+    samples: PairSamples, scale: Scale, normalize: bool, backend: str, workspace: int | None
 ) -> PairLoss:
-    x, y = (features[name] for name in pair)
-    of_x, of_y = (numbers[name] for name in pair)
-    of_sides = [ids[name] for name in pair]
-    rows = common_rows(of_x, of_y, len(x), len(y))
-    if rows is not None:
-        x, y = x[rows[0]], y[rows[1]]
-        of_sides = [at_rows(*side) for side in zip(of_sides, rows, strict=True)]
+    x, y, x_ids, y_ids = samples
     if len(x) == 0:
         return PairLoss(x.new_zeros((), dtype=compute_dtype(x.dtype)), 0)
     loss = clip_loss(
         x, y, scale, normalize=normalize, backend=backend, workspace=workspace,
-        image_ids=of_sides[0], text_ids=of_sides[1],
+        image_ids=x_ids, text_ids=y_ids,
     )  # fmt: skip
     return PairLoss(loss, len(x))
-
-
-def _scales_of(
-    pairs: Sequence[Pair],
-    temperature: Scale | None,
-    logit_scale: Scale | Mapping[Pair, Scale] | None,
-    features: Tensor,
-) -> dict[Pair, Scale]:
-    if not isinstance(logit_scale, Mapping):
-        return dict.fromkeys(pairs, chosen_scale(temperature, logit_scale, 0.07, features))
-    if set(logit_scale) != set(pairs):
-        raise ValueError(
-            f"logit_scale must have one scale for each of the pairs {tuple(pairs)}, "
-            f"got those of {tuple(logit_scale)}"
-        )
-    return {pair: chosen_scale(temperature, logit_scale[pair], 0.07, features) for pair in pairs}

@@ -30,6 +30,7 @@ def multiple_negatives_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
     ids: Tensor | None = None,
     query_ids: Tensor | None = None,
     document_ids: Tensor | None = None,
@@ -63,7 +64,8 @@ def multiple_negatives_loss(
             query_to_doc: of other queries' documents and hard negatives ("in_batch_negatives"), of
             a query's own hard negatives ("hard_negatives"), or of both ("all_negatives").
         hardness_strength: >= 0; above 0 if and only if there is a `hardness_mode`.
-        logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
+        logit_scale, normalize, backend, workspace, process_group, schedule: see
+            `fastclip.info_nce_loss`.
         reduction: "mean" over the queries, "sum", or "none".
         ids: (B,) int64, any values, on the features' device or on the CPU: of each query and its
             document. What is in different rows and has one id is no negative: the score of a query
@@ -104,7 +106,7 @@ def multiple_negatives_loss(
     scale = chosen_scale(temperature, logit_scale, 0.05, queries)
     scores = scores_of(
         "multiple_negatives_loss", queries, documents[0], scale, normalize, backend, workspace,
-        reduction, process_group, same.of_pairs,
+        reduction, process_group, same.of_pairs, schedule,
     )  # fmt: skip
     numbers = {"the number of hard_negatives": len(documents) - 1,
                "whether there are hard_negative_ids": hard_negative_ids is not None}  # fmt: skip
@@ -194,7 +196,8 @@ class MultipleNegativesLoss(FamilyLoss):
         temperature: number or one-element tensor; None is 0.05, unless a call has a logit_scale.
         directions, partition_mode, hardness_mode, hardness_strength: see the function.
         options: `normalize`, `reduction`, `backend` and `workspace`, see the function;
-            `process_group` and `world_size`, see `fastclip.NTXentLoss`.
+            `process_group`, `world_size` and `schedule`, see
+            `fastclip.NTXentLoss`.
 
     Example:
         >>> loss = fastclip.MultipleNegativesLoss(hardness_mode="all_negatives",

@@ -21,6 +21,7 @@ def nt_xent_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
     ids: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of each view's other view among all views of the batch but itself.
@@ -37,7 +38,8 @@ def nt_xent_loss(
         z1: (B, D), same dtype and device: the other view.
         temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
             0.5 unless there is a `logit_scale`.
-        logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
+        logit_scale, normalize, backend, workspace, process_group, schedule: see
+            `fastclip.info_nce_loss`.
         reduction: "mean" over the 2 B views, "sum", or "none".
         ids: (B,) int64, any values, on the features' device or on the CPU: of each sample, whose
             two views have it. Views of other samples with the same id are no negatives: their
@@ -61,7 +63,7 @@ def nt_xent_loss(
     scale = chosen_scale(temperature, logit_scale, 0.5, z0)
     scores = scores_of(
         "nt_xent_loss", z0, z1, scale, normalize, backend, workspace, reduction, process_group,
-        same,
+        same, schedule,
     )  # fmt: skip
     positive, of_rows, of_cols = scores.of_both(z0, z1, same)
     of_z0 = cross_entropy_of(positive, [of_rows, scores.of_itself(z0, ids)])
@@ -74,7 +76,7 @@ class NTXentLoss(FamilyLoss):
 
     Args:
         temperature: number or one-element tensor; None is 0.5, unless a call has a logit_scale.
-        normalize, reduction, backend, workspace: see `fastclip.nt_xent_loss`.
+        normalize, reduction, backend, workspace, schedule: see `fastclip.nt_xent_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
         world_size: 1 is this process alone, whatever is initialised.
 

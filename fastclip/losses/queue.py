@@ -46,8 +46,11 @@ class QueueLoss(FamilyLoss):
             key of the queue, or of another row, that has a query's id is no negative of it, and
             its score is left out.
         options: `normalize`, `reduction`, `backend` and `workspace`, see
-            `fastclip.info_nce_loss`; `process_group` and `world_size`, see `fastclip.NTXentLoss`.
-            All processes of a group put the keys of all into their queues, which stay the same.
+            `fastclip.info_nce_loss`; `process_group`, `world_size` and `schedule`, see
+            `fastclip.NTXentLoss`.
+            All processes of a group put the keys of all into their queues, which stay the same;
+            with `schedule="ring"` too each has the keys of all once, to put them in, which is
+            O(N D) beside the O(K D) of the queue.
 
     Keys are kept in the dtype of the module, float32 unless it is moved (`loss.double()`), as unit
     rows if `normalize`.
@@ -122,7 +125,7 @@ class QueueLoss(FamilyLoss):
         scale = chosen_scale(self.temperature, logit_scale, 0.07, features[0])
         scores = scores_of(
             "QueueLoss", features[0], features[1], scale, self.normalize, self.backend,
-            self.workspace, self.reduction, settings["process_group"], same,
+            self.workspace, self.reduction, settings["process_group"], same, self.schedule,
         )  # fmt: skip
         of_queue = {"size": len(self.queue.keys), "num_kept": self.queue.num_kept}
         scores.check_same({**of_queue, "cursor": self.queue.cursor, "in_batch": self.in_batch,

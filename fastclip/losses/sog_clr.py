@@ -56,7 +56,8 @@ class SogCLRLoss(FamilyLoss):
         rho: margin that keeps a learned temperature from its lower end; 8.0 in FastCLIP, 0 is for
             a fixed temperature, whose loss it changes by a constant.
         options: `normalize`, `reduction` ("mean" only), `backend` and `workspace`, see
-            `fastclip.info_nce_loss`; `process_group` and `world_size`, see `fastclip.NTXentLoss`.
+            `fastclip.info_nce_loss`; `process_group`, `world_size` and `schedule`, see
+            `fastclip.NTXentLoss`.
 
     Source:
         Yuan et al. 2022, arXiv:2202.12387, Algorithm 1; Wei et al. 2024, arXiv:2407.01445 (FastCLIP
@@ -131,7 +132,7 @@ class SogCLRLoss(FamilyLoss):
         scale = chosen_scale(self.temperature, logit_scale, 0.07, image_features)
         scores = scores_of(
             "SogCLRLoss", image_features, text_features, scale, self.normalize, self.backend,
-            self.workspace, process_group=group, ids=same,
+            self.workspace, process_group=group, ids=same, schedule=self.schedule,
         )  # fmt: skip
         num_others = scores.check_negatives(image_features) - 1
         scores.check_same({"num_samples": self.num_samples, "gamma": self.gamma, "rho": self.rho})

@@ -7,7 +7,6 @@ from fastclip.losses.family.inputs import check_labels, checked_features, chosen
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
 from fastclip.losses.family.scores import log_sum_exp
-from fastclip.ops.classes import Classes
 
 
 def sup_con_loss(
@@ -21,6 +20,7 @@ def sup_con_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
 ) -> Tensor:
     """Mean cross-entropy of a sample's positives among all other samples.
 
@@ -39,7 +39,8 @@ def sup_con_loss(
         labels: (B,) int64, same device, any values.
         temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
             0.07 unless there is a `logit_scale`.
-        logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
+        logit_scale, normalize, backend, workspace, process_group, schedule: see
+            `fastclip.info_nce_loss`.
         reduction: "mean" over the rows that have a positive, "sum", or "none".
 
     Returns:
@@ -62,16 +63,13 @@ def sup_con_loss(
     scale = chosen_scale(temperature, logit_scale, 0.07, features)
     scores = scores_of(
         "sup_con_loss", features, features, scale, normalize, backend, workspace, reduction,
-        process_group,
+        process_group, schedule=schedule,
     )  # fmt: skip
     prepared = scores.prepared(features)
-    all_labels = scores.of_everyone(labels)
-    classes = Classes(all_labels)
-    sums = classes.sums(all_labels, scores.of_everyone(prepared))
-    num_positives = classes.count(labels) - 1
-    has_positive = num_positives > 0
+    count, sums = scores.of_classes(labels, prepared)
     # The row itself is one of its class.
-    of_positives = sums[classes.number(labels)] - prepared
+    num_positives, of_positives = count - 1, sums - prepared
+    has_positive = num_positives > 0
     mean_score = (prepared * of_positives).sum(1) / num_positives.clamp(min=1)
     losses = log_sum_exp([scores.of_itself(features)]) - scores.logit_scale * mean_score
     # Not multiplied by 0: a row that is alone has a log-sum-exp of -inf.
@@ -84,7 +82,7 @@ class SupConLoss(FamilyLoss):
 
     Args:
         temperature: number or one-element tensor; None is 0.07, unless a call has a logit_scale.
-        normalize, reduction, backend, workspace: see `fastclip.sup_con_loss`.
+        normalize, reduction, backend, workspace, schedule: see `fastclip.sup_con_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
         world_size: 1 is this process alone, whatever is initialised.
 

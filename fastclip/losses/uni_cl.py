@@ -7,7 +7,6 @@ from fastclip.losses.family.inputs import check_labels, checked_features, chosen
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
 from fastclip.losses.family.scores import log_sum_exp, single
-from fastclip.ops.classes import Classes
 
 
 def uni_cl_loss(
@@ -22,6 +21,7 @@ def uni_cl_loss(
     backend: str = "auto",
     workspace: int | None = None,
     process_group: ProcessGroup | None = None,
+    schedule: str = "gather",
 ) -> Tensor:
     """Mean cross-entropy of the pairs of one label, from images to texts and back.
 
@@ -40,7 +40,8 @@ def uni_cl_loss(
             nothing is known have a label of their own.
         temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
             0.07 unless there is a `logit_scale`.
-        logit_scale, normalize, backend, workspace, process_group: see `fastclip.info_nce_loss`.
+        logit_scale, normalize, backend, workspace, process_group, schedule: see
+            `fastclip.info_nce_loss`.
         reduction: "mean" over the pairs, "sum", or "none".
 
     Returns:
@@ -62,20 +63,16 @@ def uni_cl_loss(
     scale = chosen_scale(temperature, logit_scale, 0.07, image_features)
     scores = scores_of(
         "uni_cl_loss", image_features, text_features, scale, normalize, backend, workspace,
-        reduction, process_group,
+        reduction, process_group, schedule=schedule,
     )  # fmt: skip
     own, of_images, of_texts = scores.of_both(image_features, text_features)
     pair = single(own)
     log_sums = log_sum_exp([of_images, pair]) + log_sum_exp([of_texts, pair])
 
     images, texts = scores.prepared(image_features), scores.prepared(text_features)
-    all_labels = scores.of_everyone(labels)
-    classes = Classes(all_labels)
-    number = classes.number(labels)
-    image_sums = classes.sums(all_labels, scores.of_everyone(images))[number]
-    text_sums = classes.sums(all_labels, scores.of_everyone(texts))[number]
+    count, image_sums, text_sums = scores.of_classes(labels, images, texts)
     of_positives = (images * text_sums).sum(1) + (texts * image_sums).sum(1)
-    mean_scores = scores.logit_scale * of_positives / classes.count(labels)
+    mean_scores = scores.logit_scale * of_positives / count
     return scores.reduce((log_sums - mean_scores) / 2, reduction)
 
 
@@ -84,7 +81,7 @@ class UniCLLoss(FamilyLoss):
 
     Args:
         temperature: number or one-element tensor; None is 0.07, unless a call has a logit_scale.
-        normalize, reduction, backend, workspace: see `fastclip.uni_cl_loss`.
+        normalize, reduction, backend, workspace, schedule: see `fastclip.uni_cl_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
         world_size: 1 is this process alone, whatever is initialised.
 

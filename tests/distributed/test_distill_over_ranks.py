@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fastclip
-from tests.distributed.pairs import SIZES
+from tests.distributed.pairs import SCHEDULES, SIZES
 from tests.distributed.test_family import check
 from tests.support.dense import unit, views
 
@@ -26,16 +26,18 @@ def compute(features, frozen, **options):
     return total.detach(), torch.autograd.grad(total, [*wanted, scale])
 
 
-def of_a_rank(group, frozen):
+def of_a_rank(group, frozen, schedule):
     sizes = SIZES[: group.size()]
     own = [x.split(sizes)[group.rank()].clone() for x in of_all_samples(group.size())]
-    return compute(own, frozen, process_group=group, rank=group.rank(), world_size=group.size())
+    of_group = dict(process_group=group, rank=group.rank(), world_size=group.size())
+    return compute(own, frozen, schedule=schedule, **of_group)
 
 
 @pytest.mark.parametrize("num_ranks, frozen", [(2, None), (3, None), (2, 0), (2, 1)])
 def test_mean_of_gradients_is_that_of_the_whole_batch(ranks, num_ranks, frozen):
     expected = compute(of_all_samples(num_ranks), frozen)
-    check(expected, ranks.run(num_ranks, of_a_rank, frozen))
+    for schedule in SCHEDULES:
+        check(expected, ranks.run(num_ranks, of_a_rank, frozen, schedule))
 
 
 def disagreements(group):

@@ -5,7 +5,7 @@ import torch
 
 import fastclip
 from fastclip import cached_step
-from tests.distributed.pairs import SIZES
+from tests.distributed.pairs import SCHEDULES, SIZES
 from tests.distributed.test_gradient_average import make_batch, make_model
 from tests.support.dense import views
 
@@ -51,11 +51,12 @@ def compute(name, inputs, scale, options, **more):
     return loss.detach(), torch.autograd.grad(loss, wanted)
 
 
-def of_a_rank(group, name):
+def of_a_rank(group, name, schedule):
     features, options = problem(name, group.size())
     own = [x.split(SIZES[: group.size()])[group.rank()] for x in features]
     scale = torch.tensor(14.3, dtype=torch.float64)
-    return compute(name, own, scale, options, process_group=group, backend="chunked")
+    further = dict(process_group=group, schedule=schedule, backend="chunked")
+    return compute(name, own, scale, options, **further)
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3])
@@ -64,8 +65,8 @@ def test_mean_of_gradients_is_that_of_the_whole_batch(ranks, name, num_ranks):
     features, options = problem(name, num_ranks)
     scale = torch.tensor(14.3, dtype=torch.float64)
     expected = compute(name, features, scale, options)
-    found = ranks.run(num_ranks, of_a_rank, name)
-    check(expected, found)
+    for schedule in SCHEDULES:
+        check(expected, ranks.run(num_ranks, of_a_rank, name, schedule))
 
 
 def check(expected, found):
@@ -82,21 +83,23 @@ def check(expected, found):
     torch.testing.assert_close(mean, of_scale, rtol=1e-10, atol=1e-13)
 
 
-def with_negatives(group):
+def with_negatives(group, schedule):
     features, _ = problem("info_nce_loss", group.size())
     own = [x.split(SIZES[: group.size()])[group.rank()] for x in features]
     negatives = views(1, sum(NEGATIVES[: group.size()]), 16, "trained")[0]
     own.append(negatives.split(NEGATIVES[: group.size()])[group.rank()])
     scale = torch.tensor(14.3, dtype=torch.float64)
-    return compute("info_nce_loss", own, scale, {}, process_group=group, backend="reference")
+    options = dict(process_group=group, schedule=schedule, backend="reference")
+    return compute("info_nce_loss", own, scale, {}, **options)
 
 
-def test_negatives_may_differ_in_number(ranks):
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_negatives_may_differ_in_number(ranks, schedule):
     features, _ = problem("info_nce_loss", 3)
     features.append(views(1, sum(NEGATIVES[:3]), 16, "trained")[0])
     scale = torch.tensor(14.3, dtype=torch.float64)
     expected = compute("info_nce_loss", features, scale, {})
-    check(expected, ranks.run(3, with_negatives))
+    check(expected, ranks.run(3, with_negatives, schedule))
 
 
 def disagreements(group):
@@ -115,6 +118,10 @@ def disagreements(group):
             query, key, [key] * group.rank(), process_group=group
         ),
         lambda: fastclip.dcl_loss(query, key, sigma=0.1 + group.rank(), process_group=group),
+        lambda: fastclip.NTXentLoss(process_group=group, schedule=("gather", "ring")[group.rank()])(
+            query, key
+        ),
+        lambda: fastclip.nt_xent_loss(query, key, process_group=group, schedule="tree"),
     ]
     said = []
     for call in calls:
@@ -133,6 +140,8 @@ def test_ranks_that_disagree_are_told_so(ranks):
         assert said[3:5] == [(), ()]  # one pair per rank is two
         assert "the number of hard_negatives must be the same on ranks 0 to 1" in said[5]
         assert "sigma must be the same on ranks 0 to 1" in said[6]
+        assert "schedule must be the same on ranks 0 to 1, got gather, ring" in said[7]
+        assert "schedule must be one of ('gather', 'ring'), got 'tree'" in said[8]
 
 
 def step_of_a_rank(group, world_size):
@@ -162,32 +171,12 @@ def test_a_bare_model_gets_the_gradients_of_the_loss_it_has(ranks):
         torch.testing.assert_close(found, own, rtol=1e-10, atol=1e-13)
 
 
-def refusals(group):
-    x = views(1, 4, 16)[0].float()
-    calls = [
-        (fastclip.ModalitiesLoss([("a", "b")], process_group=group), ({"a": x, "b": x},)),
-    ]
-    said = []
-    for loss, inputs in calls:
-        try:
-            said.append(str(loss(*inputs)))
-        except NotImplementedError as error:
-            said.append(str(error))
-    return said
-
-
-def test_losses_that_are_of_one_process_refuse_several(ranks):
-    for said in ranks.run(2, refusals):
-        for name, text in zip(("ModalitiesLoss",), said, strict=True):
-            assert text.startswith(f"{name} over several processes is not implemented; with world")
-
-
-def queue_steps(group, num_ranks, symmetric):
+def queue_steps(group, num_ranks, symmetric, schedule):
     """The last loss of three, its gradients, and the state; of one process without a group."""
     sizes = SIZES[:num_ranks]
     loss = fastclip.QueueLoss(
         16, 50, in_batch=symmetric, symmetric=symmetric, process_group=group,
-        world_size=1 if group is None else None,
+        world_size=1 if group is None else None, schedule=schedule,
     ).double()  # fmt: skip
     for seed in range(3):
         features = [x.roll(seed, 0) for x in views(4 if symmetric else 2, sum(sizes), 16)]
@@ -199,10 +188,12 @@ def queue_steps(group, num_ranks, symmetric):
     return (value.detach(), torch.autograd.grad(value, [*leaves, scale])), loss.state_dict()
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_queues_of_ranks_stay_the_same(ranks, symmetric):
-    expected, state = queue_steps(None, 3, symmetric)
-    found = ranks.run(3, queue_steps, 3, symmetric)
+@pytest.mark.parametrize(
+    "symmetric, schedule", [(False, "gather"), (True, "gather"), (True, "ring")]
+)
+def test_queues_of_ranks_stay_the_same(ranks, symmetric, schedule):
+    expected, state = queue_steps(None, 3, symmetric, schedule)
+    found = ranks.run(3, queue_steps, 3, symmetric, schedule)
     check(expected, [result for result, _ in found])
     for _, other in found:
         assert other.keys() == state.keys()
@@ -225,13 +216,14 @@ def test_ranks_with_other_queues_are_told_so(ranks):
         assert said.startswith("num_kept must be the same on ranks 0 to 1")
 
 
-def averages(group, num_ranks, state=None):
+def averages(group, num_ranks, schedule, state=None):
     """As `queue_steps`, of SogCLR; some samples are met twice, one of them in one batch. With the
     `state` after the first two steps, the last one alone."""
     sizes = SIZES[:num_ranks]
     loss = fastclip.SogCLRLoss(
-        200, rho=8.0, process_group=group, world_size=1 if group is None else None
-    ).double()
+        200, rho=8.0, process_group=group, world_size=1 if group is None else None,
+        schedule=schedule,
+    ).double()  # fmt: skip
     if state is not None:
         loss.load_state_dict({"log_u": state})
     states = []
@@ -250,17 +242,20 @@ def averages(group, num_ranks, state=None):
     return results, states, loss.log_u.shape[1]
 
 
-def test_averages_of_ranks_are_those_of_one_process_each_with_its_samples(ranks):
-    expected, states, _ = averages(None, 3)
-    found = ranks.run(3, averages, 3)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_averages_of_ranks_are_those_of_one_process_each_with_its_samples(ranks, schedule):
+    expected, states, _ = averages(None, 3, schedule)
+    found = ranks.run(3, averages, 3, schedule)
     check(expected, [result for result, *_ in found])
     assert [num for *_, num in found] == [67, 67, 66]
     for _, others, _ in found:
         assert all(map(torch.equal, others, found[0][1]))
         torch.testing.assert_close(others, states, rtol=1e-12, atol=1e-12)
-    for result, (other,), _ in ranks.run(3, averages, 3, found[0][1][1]):
+    for result, (other,), _ in ranks.run(3, averages, 3, schedule, found[0][1][1]):
         assert torch.equal(result[0], found[0][0][0]) and torch.equal(other, found[0][1][2])
-    result, (other,), _ = averages(None, 3, found[0][1][1])  # by another number of processes
+    result, (other,), _ = averages(
+        None, 3, schedule, found[0][1][1]
+    )  # by another number of processes
     check(expected, [result])
     torch.testing.assert_close(other, states[2], rtol=1e-12, atol=1e-12)
 
@@ -308,7 +303,7 @@ def matryoshka(group, schedule):
     return loss.detach(), torch.autograd.grad(loss, leaves)
 
 
-@pytest.mark.parametrize("schedule", ["gather", "ring"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_prefixes_are_those_of_all_pairs(ranks, schedule):
     check(matryoshka(None, schedule), ranks.run(3, matryoshka, schedule))
 

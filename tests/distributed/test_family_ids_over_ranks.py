@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import fastclip
-from tests.distributed.pairs import SIZES
+from tests.distributed.pairs import SCHEDULES, SIZES
 from tests.distributed.test_family import NEGATIVES, check
 from tests.support.dense import unit, views
 
@@ -100,7 +100,7 @@ CASES = [
 ]  # fmt: skip
 
 
-def compute(loss, num, kind, group=None):
+def compute(loss, num, kind, group=None, schedule="gather"):
     features, ids = views(num, sum(SIZES[:RANKS]), D), ids_of_all(kind)
     lengths = [SIZES[:RANKS]] * num
     if loss is by_given_negatives:
@@ -113,17 +113,20 @@ def compute(loss, num, kind, group=None):
                     for x in ids))  # fmt: skip
     leaves = [x.clone().requires_grad_() for x in features]
     scale = torch.tensor(SCALE, dtype=torch.float64, requires_grad=True)
-    value = loss(leaves, ids, scale, process_group=group, backend="reference")
+    options = dict(process_group=group, schedule=schedule, backend="reference")
+    value = loss(leaves, ids, scale, **options)
     return value.detach(), torch.autograd.grad(value, [*leaves, scale])
 
 
-def of_a_rank(group, *case):
-    return compute(*case, group)
+def of_a_rank(group, schedule, *case):
+    return compute(*case, group, schedule)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].__name__} {case[2]}")
 def test_mean_of_gradients_is_that_of_the_whole_batch(ranks, case):
-    check(compute(*case), ranks.run(RANKS, of_a_rank, *case))
+    expected = compute(*case)
+    for schedule in SCHEDULES:
+        check(expected, ranks.run(RANKS, of_a_rank, schedule, *case))
 
 
 def disagreements(group):

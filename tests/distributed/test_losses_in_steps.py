@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.train.run.loss import make_loss
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.cached import CachedStep
@@ -29,9 +30,9 @@ def further(name, number):
     return torch.nn.functional.normalize(features, dim=1)
 
 
-def two_steps(group, loss):
+def two_steps(group, loss, schedule="gather"):
     """Gradients and state after the second step; of the whole batch without a group."""
-    config = RunConfig(backend="reference", **SETTINGS[loss])
+    config = RunConfig(backend="reference", loss_schedule=schedule, **SETTINGS[loss])
     model = build(SMALL["vit"]).double().train()
     own = make_loss(config, model, num_samples=20).double()
     own.loss.process_group, own.loss.world_size = group, 1 if group is None else None
@@ -51,5 +52,6 @@ def two_steps(group, loss):
 @pytest.mark.parametrize("loss", SETTINGS)
 def test_ranks_take_the_step_of_the_whole_batch(loss, ranks):
     expected = two_steps(None, loss)
-    for found in ranks.run(2, two_steps, loss):
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    for schedule in LOSS_SCHEDULES:
+        for found in ranks.run(2, two_steps, loss, schedule):
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)

@@ -116,6 +116,10 @@ def test_modules_compile_into_one_graph_and_keep_their_options(name):
         make(world_size=2)(*inputs)
     with pytest.raises(ValueError, match="one number by two names"):
         loss(*inputs, logit_scale=5.0)
+    with pytest.raises(ValueError, match=r"schedule must be one of \('gather', 'ring'\), got 'tr"):
+        make(schedule="tree")
+    del loss.schedule  # as of a module that was pickled before there were two
+    torch.testing.assert_close(loss(*inputs), make(temperature=0.2, schedule="ring")(*inputs))
 
 
 class Tower(torch.nn.Module):

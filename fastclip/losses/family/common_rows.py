@@ -1,6 +1,7 @@
 """Modalities of which some samples are missing, and the rows of samples that two of them have."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,31 @@ from fastclip.ops import validation
 from fastclip.ops.side_ids import check_all_ids, check_ids
 
 Pair = tuple[str, str]
+
+
+class PairSamples(NamedTuple):
+    """The samples that have both modalities of a pair: (n, D) each, and their ids or None."""
+
+    x: Tensor
+    y: Tensor
+    x_ids: Tensor | None  # (n,)
+    y_ids: Tensor | None
+
+
+def samples_of(
+    pair: Pair,
+    numbers: Mapping[str, Tensor | None],
+    features: Mapping[str, Tensor],
+    ids: Mapping[str, Tensor | None],
+) -> PairSamples:
+    """The samples of a pair whose modalities are both there, from what `numbered` returned."""
+    sides = [features[name] for name in pair]
+    of_sides = [ids[name] for name in pair]
+    rows = common_rows(*(numbers[name] for name in pair), *map(len, sides))
+    if rows is not None:
+        sides = [x[of_side] for x, of_side in zip(sides, rows, strict=True)]
+        of_sides = [at_rows(*side) for side in zip(of_sides, rows, strict=True)]
+    return PairSamples(*sides, *of_sides)
 
 
 def common_rows(

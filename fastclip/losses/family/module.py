@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
-from fastclip.distributed.groups import check_membership, find_group
+from fastclip.distributed.groups import check_membership, check_schedule, find_group
 
 
 class FamilyLoss(nn.Module):
@@ -19,6 +19,7 @@ class FamilyLoss(nn.Module):
         backend, workspace: see `fastclip.clip_loss`.
         process_group: the processes that share a loss; None is torch.distributed's default group,
             if it is initialised.
+        schedule: "gather" or "ring", see `fastclip.info_nce_loss`.
         world_size: 1 is this process alone, whatever is initialised. Otherwise it is checked.
 
     Raises:
@@ -26,6 +27,7 @@ class FamilyLoss(nn.Module):
     """
 
     rank = None  # of the process, whatever it is; `ClipLoss` may be told
+    schedule = "gather"  # of modules that were pickled before there was another
 
     def __init__(
         self,
@@ -37,8 +39,10 @@ class FamilyLoss(nn.Module):
         workspace: int | None = None,
         process_group: ProcessGroup | None = None,
         world_size: int | None = None,
+        schedule: str = "gather",
     ) -> None:
         super().__init__()
+        check_schedule(schedule)
         check_membership(None, world_size, process_group)
         self.temperature = temperature
         self.normalize = normalize
@@ -47,14 +51,7 @@ class FamilyLoss(nn.Module):
         self.workspace = workspace
         self.process_group = process_group
         self.world_size = world_size
-
-    def refuse_several_processes(self) -> None:
-        """Raise NotImplementedError if the loss would be that of several processes."""
-        if find_group(None, self.world_size, self.process_group) is not None:
-            raise NotImplementedError(
-                f"{type(self).__name__} over several processes is not implemented; with "
-                "world_size=1 it is the loss of this process alone"
-            )
+        self.schedule = schedule
 
     def settings(self, logit_scale: float | Tensor | None) -> dict[str, Any]:
         """The function's options at a call with this `logit_scale`."""
@@ -66,10 +63,12 @@ class FamilyLoss(nn.Module):
             "backend": self.backend,
             "workspace": self.workspace,
             "process_group": find_group(None, self.world_size, self.process_group),
+            "schedule": self.schedule,
         }
 
     def extra_repr(self) -> str:
         return (
             f"temperature={self.temperature}, normalize={self.normalize}, "
-            f"reduction={self.reduction!r}, backend={self.backend!r}, workspace={self.workspace}"
+            f"reduction={self.reduction!r}, backend={self.backend!r}, workspace={self.workspace}, "
+            f"schedule={self.schedule!r}"
         )

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from fastclip.distributed.groups import several_processes
+from fastclip.distributed.groups import check_schedule, several_processes
 from fastclip.losses.family.scores import Scores
 from fastclip.ops import validation
 from fastclip.ops.side_ids import SideIds
@@ -22,6 +22,7 @@ def scores_of(
     reduction: str = "mean",
     process_group: ProcessGroup | None = None,
     ids: SideIds | None = None,
+    schedule: str = "gather",
 ) -> Scores:
     """How the scores of a loss are computed, by this process or by several.
 
@@ -29,13 +30,14 @@ def scores_of(
         loss: its name, on which all processes must agree.
         features, other_features: (B, D), of which all processes must have a gradient or none.
         scale: from `chosen_scale`.
-        normalize, backend, workspace, reduction, process_group: as a loss was given them.
+        normalize, backend, workspace, reduction, process_group, schedule: as a loss was given them.
         ids: of this process, valid; all processes must have some, or none.
 
     Raises:
         TypeError, ValueError: an option has no meaning, or `reduction` is not "mean" with a group.
     """
     validation.check_workspace(workspace)
+    check_schedule(schedule)
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
     group = several_processes(process_group)
@@ -49,5 +51,5 @@ def scores_of(
 
     return scores_over_ranks(
         loss, (features, other_features), scale, scale_tensor, normalize, backend, workspace, group,
-        ids,
+        schedule, ids,
     )  # fmt: skip

@@ -10,18 +10,23 @@ with `ids`, those of rows and columns that have one id: they are the same, and n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fastclip.backends.normalization import prepared_rows
+from fastclip.ops.classes import Classes
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import plan
 from fastclip.ops.merge import Statistics, merge
 from fastclip.ops.pair_ids import InOrder, in_order, in_order_apart
 from fastclip.ops.side_ids import SideIds
 from fastclip.rectangle import BOTH, MAIN_DIAGONAL, ROWS, Rectangle
+
+if TYPE_CHECKING:
+    from fastclip.distributed.agreement import Ranks
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,7 @@ class Scores:
         """
         constant = features.detach()
         doubled = features + (features - constant)  # in value the features, in gradient twice
-        square = self._square(doubled, constant)
-        _, *sides = self._of_square(in_order_of(square, both_sides(ids)))
+        _, *sides = self.of_both(doubled, constant, both_sides(ids))
         return merge([(shift, total / 2) for shift, total in sides])
 
     def of_pairs(self, rows: Tensor, cols: Tensor) -> Tensor:
@@ -117,6 +121,31 @@ class Scores:
             by: (B,) int64, the rank that is asked about each row of this process.
         """
         return rows
+
+    def of_columns(self, rows: Tensor) -> Tensor:
+        """Of the columns that are here at once, their `rows`: this process's, or everyone's."""
+        return rows
+
+    @property
+    def visitors(self) -> "Ranks | None":
+        """The processes whose columns visit this one after the other; None if all are here."""
+        return None
+
+    def of_classes(self, labels: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
+        """How many rows of all processes have each row's label, and the sums of those rows.
+
+        Args:
+            labels: (B,) int64, of the rows of this process.
+            features: (B, D) each, of the same rows.
+
+        Returns:
+            The counts (B,) int64, then the sums (B, D) of each of `features`.
+        """
+        all_labels = self.of_everyone(labels)
+        classes = Classes(all_labels)
+        number = classes.number(labels)
+        sums = (classes.sums(all_labels, self.of_everyone(x))[number] for x in features)
+        return classes.count(labels), *sums
 
     def reduce(self, losses: Tensor, reduction: str, counts: Tensor | None = None) -> Tensor:
         """The losses of rows (M,), or their sum or mean; those that do not count are 0.

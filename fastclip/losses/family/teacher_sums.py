@@ -6,11 +6,13 @@
     row_mass  = sum over j != i of w_ij,   col_mass = sum over i != j of v_ij
 
 The weights are constants and the product is linear in each of x and y: one walk over blocks of
-weights has the value and both gradients. Cost: 2 M N (K + 2 D) FLOPs for one teacher of dimension
-K; memory one block within the workspace and O((M + N) D).
+weights has the value and both gradients, which add up over processes whose texts visit. Cost:
+2 M N (K + 2 D) FLOPs for one teacher of dimension K; memory one block within the workspace and
+O((M + N) D).
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,8 +23,12 @@ from fastclip.backends.chunked.blocks import blocks_of
 from fastclip.backends.chunked.machine import machine_of
 from fastclip.backends.chunked.wide import Wide
 from fastclip.losses.family.teachers import TeacherScores
+from fastclip.ops.differentiation import needs_grad
 from fastclip.ops.missing_derivatives import refuse_forward_mode
 from fastclip.rectangle import Diagonal, Rectangle
+
+if TYPE_CHECKING:
+    from fastclip.distributed.agreement import Ranks
 
 
 # A compiler would unroll the blocks.
@@ -33,6 +39,7 @@ def teacher_sums(
     teachers: Sequence[TeacherScores],
     start: int,
     workspace: int | None,
+    visitors: "Ranks | None" = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the product () float64, row_mass (M,) and col_mass (N,), which are constants.
 
@@ -42,8 +49,12 @@ def teacher_sums(
         teachers: of the same images and texts.
         start: image i's own text is text start + i.
         workspace: bytes of the block of weights; None is the bounded default of `chunked`.
+        visitors: the processes whose texts visit one after the other. The sums are then over those
+            of all, and `texts`, whose col_mass is complete, are those of this process: image i's is
+            text i, and `start` is not looked at.
     """
-    return _TeacherSums.apply(images, texts, tuple(teachers), start, workspace)[:3]
+    settings = tuple(teachers), start, workspace, visitors, needs_grad(texts)
+    return _TeacherSums.apply(images, texts, *settings)[:3]
 
 
 class _TeacherSums(Function):
@@ -54,10 +65,18 @@ class _TeacherSums(Function):
         teachers: tuple[TeacherScores, ...],
         start: int,
         workspace: int | None,
+        visitors: "Ranks | None",
+        wants_texts: bool,
     ) -> tuple[Tensor, ...]:
         # Autocast would round scores to 16 bits.
         with torch.autocast(images.device.type, enabled=False):
-            return _walk(images, texts, teachers, start, workspace)
+            if visitors is None:
+                sums = _walk(images, texts, teachers, start, workspace)
+            else:
+                sums = _around(images, texts, teachers, workspace, visitors, wants_texts)
+        for_images, for_texts, row_mass, col_mass = sums
+        product = (images * for_images).sum(dtype=torch.float64)
+        return product, row_mass, col_mass, for_images, for_texts
 
     @staticmethod
     def setup_context(ctx, inputs: tuple, output: tuple[Tensor, ...]) -> None:
@@ -72,7 +91,7 @@ class _TeacherSums(Function):
         return (
             grad * for_images if wants_images else None,
             grad * for_texts if wants_texts else None,
-            None, None, None,
+            None, None, None, None, None,
         )  # fmt: skip
 
     @staticmethod
@@ -113,5 +132,36 @@ def _walk(
             for_texts[panel].addmm_(weights.T, images[chunk])
     for x in (for_images, for_texts, row_mass, col_mass):
         x /= len(teachers)
-    product = (images * for_images).sum(dtype=torch.float64)
-    return product, row_mass, col_mass, for_images, for_texts
+    return for_images, for_texts, row_mass, col_mass
+
+
+def _around(
+    images: Tensor,
+    texts: Tensor,
+    teachers: Sequence[TeacherScores],
+    workspace: int | None,
+    ranks: "Ranks",
+    wants_texts: bool,
+) -> tuple[Tensor, ...]:
+    """`_walk` over the texts of all ranks, which take along what teachers know of them."""
+    from fastclip.distributed.ring import Tensors, add_each, walk_ring
+
+    of_images: Tensors = ()
+
+    def visit(owner: int, constants: Tensors) -> Tensors:
+        nonlocal of_images
+        texts, *others = constants
+        visiting = [
+            teacher._replace(texts=others[3 * i], of_cols=tuple(others[3 * i + 1 : 3 * i + 3]))
+            for i, teacher in enumerate(teachers)
+        ]
+        start = 0 if owner == ranks.rank else len(texts)  # beyond the last: no own text is here
+        for_images, for_texts, row_mass, col_mass = _walk(images, texts, visiting, start, workspace)
+        here = for_images, row_mass
+        of_images = add_each(of_images, here) if of_images else here
+        return (col_mass, for_texts) if wants_texts else (col_mass,)
+
+    of_teachers = [x for teacher in teachers for x in (teacher.texts, *teacher.of_cols)]
+    col_mass, *for_texts = walk_ring((texts, *of_teachers), visit, add_each, ranks)
+    for_images, row_mass = of_images
+    return for_images, for_texts[0] if wants_texts else texts.new_empty(0), row_mass, col_mass

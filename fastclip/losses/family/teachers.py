@@ -25,7 +25,7 @@ class Teacher(NamedTuple):
 
 
 class TeacherScores(NamedTuple):
-    """A teacher's scores of the images of this process and the texts of all."""
+    """A teacher's scores of the images of this process and the texts that are here at once."""
 
     images: Tensor  # (M, K)
     texts: Tensor  # (N, K)
@@ -94,10 +94,8 @@ def scores_of_teacher(teacher: Teacher, scores: Scores) -> TeacherScores:
     images, texts = teacher.image_features, teacher.text_features
     positive, of_images, of_texts = own.of_both(images, texts)
     of_rows, of_cols = (merge([single(positive), others]) for others in (of_images, of_texts))
-    of_all_cols = tuple(scores.of_everyone(x) for x in of_cols)
-    return TeacherScores(
-        images, scores.of_everyone(texts), teacher.logit_scale, of_rows, of_all_cols
-    )
+    texts, *of_cols = map(scores.of_columns, (texts, *of_cols))
+    return TeacherScores(images, texts, teacher.logit_scale, of_rows, tuple(of_cols))
 
 
 def _checked_teacher(

@@ -54,12 +54,16 @@ def make_loss(config: RunConfig, model: nn.Module, num_samples: int | None = Non
     return MAKERS[config.loss_name](config, model, num_samples)
 
 
+def _how(config: RunConfig) -> dict[str, str]:
+    """How any loss is computed, which does not change what it is."""
+    return {"backend": config.backend, "schedule": config.loss_schedule}
+
+
 def _clip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
     if config.distilled_by is not None:
-        return PairLoss(DistillClipLoss(backend=config.backend), of_teacher)
+        return PairLoss(DistillClipLoss(**_how(config)), of_teacher)
     options = {
-        "label_smoothing": config.label_smoothing, "margin": config.margin,
-        "backend": config.backend, "schedule": config.loss_schedule,
+        "label_smoothing": config.label_smoothing, "margin": config.margin, **_how(config)
     }  # fmt: skip
     if config.matryoshka_dims is None:
         return ClipLoss(**options)
@@ -74,29 +78,27 @@ def _clip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Mo
 
 
 def _siglip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
-    return SigLipLoss(backend=config.backend, schedule=config.loss_schedule)
+    return SigLipLoss(**_how(config))
 
 
 def _queue(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
     loss = QueueLoss(
         model.config.embed_dim, config.queue_size, symmetric=True, in_batch=True,
-        with_ids=config.mask_duplicates is not None, backend=config.backend,
+        with_ids=config.mask_duplicates is not None, **_how(config),
     )  # fmt: skip
     return PairLoss(loss, of_queues)
 
 
 def _dcl(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
-    return PairLoss(DCLLoss(sigma=config.dcl_sigma, backend=config.backend), of_pairs)
+    return PairLoss(DCLLoss(sigma=config.dcl_sigma, **_how(config)), of_pairs)
 
 
 def _infoloob(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
-    return PairLoss(InfoLOOBLoss(backend=config.backend), of_pairs)
+    return PairLoss(InfoLOOBLoss(**_how(config)), of_pairs)
 
 
 def _sogclr(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:
-    loss = SogCLRLoss(
-        num_samples, gamma=config.sogclr_gamma, rho=config.sogclr_rho, backend=config.backend
-    )
+    loss = SogCLRLoss(num_samples, gamma=config.sogclr_gamma, rho=config.sogclr_rho, **_how(config))
     return PairLoss(loss, of_samples)
 
 

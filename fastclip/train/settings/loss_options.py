@@ -28,7 +28,6 @@ LOSSES_OF_OPTION = {
     "distill_logit_scale": (DISTILLED,),
     "matryoshka_dims": (CLIP,),
     "matryoshka_weights": (CLIP,),
-    "loss_schedule": (CLIP, SIGLIP),
 }
 
 

@@ -99,7 +99,6 @@ def test_teacher_of_other_images_or_texts_is_refused_by_what_is_other(teacher, t
     [
         (dict(loss="queue"), "distill_model must be left out with queue, whose loss has no such"),
         (dict(margin=0.1), "margin must be 0 with distill_model, whose loss has no such option"),
-        (dict(loss_schedule="ring"), "loss_schedule must be gather with distill_model, whose"),
         (dict(distill_pretrained="openai"), "has weights of its own"),
     ],
 )

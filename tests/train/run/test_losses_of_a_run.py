@@ -11,6 +11,7 @@ from fastclip.cli import main
 from fastclip.train.checkpoints.run_checkpoints import Progress
 from fastclip.train.log.run_log import RunLog
 from fastclip.train.run.loss import make_loss
+from fastclip.train.settings.loss_config import LOSSES
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.cached import CachedStep
 from tests.support.pair_files import write_shards
@@ -100,6 +101,15 @@ def test_run_over_prefixes_has_a_term_for_each_and_the_sum_is_its_loss(tmp_path)
         run_with(None, tmp_path / "long", **SMALL_RUN, matryoshka_dims=(129, 16))
 
 
+@pytest.mark.parametrize(
+    "settings", [*map(settings_of, LOSSES), {"distill_model": "a"}, {"matryoshka_dims": (8, 4)}]
+)
+def test_every_loss_goes_over_ranks_as_the_run_says(settings):
+    config = RunConfig(loss_schedule="ring", **settings)
+    loss = make_loss(config, build(SMALL["vit"]), num_samples=20)
+    assert getattr(loss, "loss", loss).schedule == "ring"
+
+
 def test_queue_is_a_memory_across_batches_in_both_directions():
     config = RunConfig(loss="queue", queue_size=16)
     loss = make_loss(config, build(SMALL["vit"]))
@@ -120,7 +130,7 @@ def test_queue_is_a_memory_across_batches_in_both_directions():
     [
         (dict(loss="queue", siglip=True), "loss must be siglip, or left out, with siglip, got 'qu"),
         (dict(queue_size=9), "queue_size must be 65536 with clip, whose loss has no such option"),
-        (dict(loss="dcl", loss_schedule="ring"), "loss_schedule must be gather with dcl, whose"),
+        (dict(loss="dcl", margin=0.1), "margin must be 0 with dcl, whose loss has no such option"),
     ],
 )
 def test_flags_that_contradict_the_loss_are_refused(flags, message, tmp_path, capsys):

@@ -46,7 +46,6 @@ def test_options_that_the_loss_of_siglip_does_not_have_are_refused():
         ("infoloob", {"dcl_sigma": 0.5}, "dcl_sigma must be left out with infoloob, .*, got 0.5"),
         ("dcl", {"sogclr_gamma": 0.5}, "sogclr_gamma must be 0.8 with dcl, .*, got 0.5"),
         ("siglip", {"sogclr_rho": 6.5}, "sogclr_rho must be 8 with siglip, .*, got 6.5"),
-        ("sogclr", {"loss_schedule": "ring"}, "loss_schedule must be gather with sogclr, .*'ring'"),
         ("queue", {"matryoshka_dims": [8]}, "matryoshka_dims must be left out with queue, .*8"),
         (
             "clip",

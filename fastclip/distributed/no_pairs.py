@@ -1,0 +1,31 @@
+"""Rectangles without rows or without columns: those of a rank that has no pairs.
+
+No backend is called with them. Their statistics are those of no scores, and still depend on all
+features, by empty sums: a backward then makes the exchanges that other ranks wait for.
+"""
+
+import torch
+from torch import Tensor
+
+from fastclip.backends.normalization import compute_dtype
+from fastclip.ops.contrastive_lse import contrastive_lse
+from fastclip.ops.dispatch import Call
+from fastclip.rectangle import Rectangle
+
+
+def is_empty(rectangle: Rectangle) -> bool:
+    return 0 in (len(rectangle.rows), len(rectangle.cols))
+
+
+def statistics_of(
+    rectangle: Rectangle, call: Call, needs_maximum: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """positive, shift and total of `contrastive_lse`, also where the rectangle is empty."""
+    if not is_empty(rectangle):
+        return contrastive_lse(rectangle, call, needs_maximum)[:3]
+    rows, cols = rectangle[:2]
+    zero = rows[:0].sum() + cols[:0].sum()
+    options = dict(dtype=compute_dtype(rows.dtype), device=rows.device)
+    positive = torch.zeros(len(rows), **options) + zero
+    shift = torch.full((sum(rectangle.lengths),), float("-inf"), **options)
+    return positive, shift, torch.ones_like(shift) + zero
