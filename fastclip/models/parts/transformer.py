@@ -33,6 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from fastclip.models.parts.activations import make_activation
 from fastclip.models.parts.attention import Attention
 from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.layers import Indices, run_layers
 from fastclip.models.parts.masks import ReadAt, hidden_behind, mask_of, moved_by
 
 
@@ -292,6 +293,35 @@ class Transformer(nn.Module):
         if read_at is None:
             return x
         return x[:, 0] if self.batch_first else x[0]
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        attn_mask: Tensor | None = None,
+        indices: Indices = None,
+        stop_early: bool = False,
+        batch_first: bool | None = None,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the tokens that come out of the last block, and those that come out of others.
+
+        Args:
+            x, attn_mask, batch_first, is_causal: see `forward`; results have the layout of `x`.
+            indices, stop_early: see `run_layers`.
+
+        Raises:
+            ValueError: there is no such block; see also `ResidualBlock`.
+        """
+        if batch_first not in (None, self.batch_first):
+            x, found = self.forward_intermediates(
+                x.transpose(0, 1), attn_mask, indices, stop_early, self.batch_first, is_causal
+            )
+            return x.transpose(0, 1), [each.transpose(0, 1) for each in found]
+
+        def run(block: nn.Module, x: Tensor) -> Tensor:
+            return self._run(block, x, attn_mask, None, batch_first, is_causal)
+
+        return run_layers(self.resblocks, run, x, indices, stop_early)
 
     def _run(
         self,

@@ -8,6 +8,7 @@ Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; He et al. 2018, arXi
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fastclip.models.parts.batch_norm import batch_norms, without_statistics
+from fastclip.models.parts.layers import Indices, Intermediates, feature_take_indices, run_layers
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.transformer import matrix_dtype
 from fastclip.models.towers.image_tower import ImageTower
 from fastclip.models.towers.modified_resnet.config import ResNetConfig
+from fastclip.models.towers.patch_grid import as_tokens, positions_of, require_format
 
 EXPANSION = 4  # channels that leave a bottleneck over its own
 OPENAI_NAMES = {"relu1": "act1", "relu2": "act2", "relu3": "act3"}
@@ -168,15 +171,79 @@ class ModifiedResNet(NamedByBoth, ImageTower):
             raise ValueError("output_tokens must be False: a ResNet has no tokens to return")
         return self.attnpool(self._feature_map(images))
 
-    def patch_tokens(self, images: Tensor) -> Tensor:
-        """See `ImageTower.patch_tokens`: the 32 * width channels of the last feature map."""
+    def patch_tokens(
+        self,
+        images: Tensor,
+        layer: int | None = None,
+        norm: bool | None = None,
+        positions: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """See `ImageTower.patch_tokens`: the 32 * width channels of the last feature map.
+
+        Layers are the stem and the four stages, whose feature maps have channels and places of
+        their own.
+
+        Raises:
+            ValueError: `norm` is True; see also `ImageTower.patch_tokens`.
+        """
         self.require_images(images)
-        return self._feature_map(images).flatten(2).transpose(1, 2)
+        _require_no_norm("norm", norm)
+        if layer is None:
+            feature_map = self._feature_map(images)
+        else:
+            feature_map, _ = self._run_stages(images, [layer], stop_early=True)
+        patches = as_tokens(feature_map)
+        return (patches, positions_of(patches, feature_map.shape[-2:])) if positions else patches
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: Indices = None,
+        stop_early: bool = False,
+        normalize_intermediates: bool = False,
+        intermediates_only: bool = False,
+        output_fmt: str = "NCHW",
+        output_extra_tokens: bool = False,
+    ) -> Intermediates:
+        """See `ImageTower.forward_intermediates`: layers are the stem and the four stages.
+
+        There are no extra tokens. Features are those of the whole tower: open_clip's stop at the
+        last layer that is asked for unless `stop_early` is set, and fail there.
+
+        Raises:
+            ValueError: `normalize_intermediates` is set, or features are asked for of a tower that
+                is stopped before its last stage; see also `ImageTower.forward_intermediates`.
+        """
+        require_format(output_fmt)
+        self.require_images(x)
+        _require_no_norm("normalize_intermediates", normalize_intermediates)
+        _, last = feature_take_indices(len(self._stages()), indices)
+        if stop_early and last + 1 < len(self._stages()) and not intermediates_only:
+            raise ValueError(
+                "stop_early needs intermediates_only: only the last stage of a ResNet is read out"
+            )
+        feature_map, found = self._run_stages(x, indices, stop_early)
+        maps = found if output_fmt == "NCHW" else [as_tokens(each) for each in found]
+        output: Intermediates = {"image_intermediates": maps}
+        if not intermediates_only:
+            output["image_features"] = self.attnpool(feature_map)
+        return output
+
+    def _stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
+        return self.stem, self.layer1, self.layer2, self.layer3, self.layer4
 
     def _feature_map(self, images: Tensor) -> Tensor:
         """(B, 3, height, width) to (B, 32 * width, *grid_size)."""
         x = images.to(matrix_dtype(self.conv1))
-        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
+        for stage in self._stages():
+            x = stage(x)
+        return x
+
+    def _run_stages(
+        self, images: Tensor, indices: Indices, stop_early: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        x = images.to(matrix_dtype(self.conv1))
+        return run_layers(self._stages(), lambda stage, x: stage(x), x, indices, stop_early)
 
     def stem(self, x: Tensor) -> Tensor:
         """(B, 3, height, width) to (B, width, height / 4, width / 4)."""
@@ -210,3 +277,8 @@ class ModifiedResNet(NamedByBoth, ImageTower):
 def _stage(inplanes: int, planes: int, num_blocks: int, stride: int) -> Stage:
     first = Bottleneck(inplanes, planes, stride)
     return Stage(first, *(Bottleneck(planes * EXPANSION, planes) for _ in range(num_blocks - 1)))
+
+
+def _require_no_norm(name: str, value: bool | None) -> None:
+    if value:
+        raise ValueError(f"{name} must be False: a ResNet has no last normalisation")

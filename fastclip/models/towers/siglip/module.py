@@ -17,10 +17,11 @@ from torch.utils.checkpoint import checkpoint
 
 from fastclip.models.parts.activations import make_activation
 from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.layers import Indices, run_layers
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import PatchDropout
 from fastclip.models.parts.transformer import matrix_dtype
-from fastclip.models.towers.image_tower import ImageTower
+from fastclip.models.towers.patch_tower import PatchTower
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
 
 
@@ -40,12 +41,16 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.num_heads = heads
+        self.head_dim = width // heads
+        self.scale = self.head_dim**-0.5
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = (
+            self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        )
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -80,7 +85,9 @@ class AttentionPoolLatent(nn.Module):
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__()
         width = config.width
-        self.heads = config.heads
+        self.num_heads = config.heads
+        self.head_dim = width // config.heads
+        self.scale = self.head_dim**-0.5
         self.latent = nn.Parameter(torch.empty(1, 1, width))
         self.q = nn.Linear(width, width)
         self.kv = nn.Linear(width, 2 * width)
@@ -89,8 +96,8 @@ class AttentionPoolLatent(nn.Module):
         self.mlp = Mlp(width, int(width * config.mlp_ratio), config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        query = self.q(self.latent.to(x.dtype)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        query = self.q(self.latent.to(x.dtype)).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        k, v = self.kv(x).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         attended = F.scaled_dot_product_attention(query.expand(x.shape[0], -1, -1, -1), k, v)
         pooled = self.proj(attended.transpose(1, 2).flatten(2))
         return (pooled + self.mlp(self.norm(pooled)))[:, 0]
@@ -120,14 +127,23 @@ class SiglipTrunk(nn.Module):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The tokens that are read out, under timm's name: (B, num_patches, width)."""
+        return self.norm(self.run_blocks(self.embed(images)))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The (B, num_patches, width) tokens that go into the first block."""
         patches = self.patch_embed(images)
-        x = self.patch_drop(patches + self.pos_embed.to(patches.dtype))
+        return self.patch_drop(patches + self.pos_embed.to(patches.dtype))
+
+    def run_blocks(self, x: Tensor) -> Tensor:
+        """The (B, num_patches, width) tokens behind the last block, not normalised."""
         for block in self.blocks:
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
-        return self.norm(x)
+            x = self.run_block(block, x)
+        return x
+
+    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
 
     def _initialize(self, width: int) -> None:
         nn.init.normal_(self.pos_embed, std=width**-0.5)
@@ -138,7 +154,7 @@ class SiglipTrunk(nn.Module):
         nn.init.xavier_uniform_(self.attn_pool.latent)
 
 
-class SiglipVisionTransformer(ImageTower):
+class SiglipVisionTransformer(PatchTower):
     """(B, 3, height, width) images to (B, width) features, not normalised."""
 
     positions = SiglipVisionConfig.positions
@@ -161,10 +177,22 @@ class SiglipVisionTransformer(ImageTower):
         self.require_images(images)
         return self.trunk(images, self.output_tokens)
 
-    def patch_tokens(self, images: Tensor) -> Tensor:
-        """See `ImageTower.patch_tokens`: behind the trunk's last layer normalisation."""
-        self.require_images(images)
-        return self.trunk.forward_features(images)
+    def _embeds(self, images: Tensor) -> Tensor:
+        return self.trunk.embed(images)
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        return self.trunk.run_blocks(tokens)
+
+    def _read_layers(
+        self, tokens: Tensor, indices: Indices, stop_early: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        return run_layers(self.trunk.blocks, self.trunk.run_block, tokens, indices, stop_early)
+
+    def _last_norm(self, tokens: Tensor) -> Tensor:
+        return self.trunk.norm(tokens)
+
+    def _features(self, tokens: Tensor) -> Tensor:
+        return self.trunk.attn_pool(self.trunk.norm(tokens))
 
     def groups(self) -> list[Group]:
         trunk = self.trunk
