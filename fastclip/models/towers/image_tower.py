@@ -102,7 +102,7 @@ class ImageTower(nn.Module):
             maps = tokens.unflatten(1, model.visual.grid_size)  # (B, rows, columns, width)
             for_llm, places = model.visual.patch_tokens(images, -2, norm=False, positions=True)
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no patch_tokens")
 
     def forward_intermediates(
         self,
@@ -148,7 +148,7 @@ class ImageTower(nn.Module):
             found = model.visual.forward_intermediates(images, indices=[5, -2])
             middle, last_but_one = found["image_intermediates"]
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no forward_intermediates")
 
     def become_sequence_first(self) -> None:
         """Take OpenAI's layout inside from now on, (T, B, width), if the tower has both."""
