@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from fastclip.data.tokenizers.hugging_face import has_tokenizer
 from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.build import build_model
@@ -26,7 +28,9 @@ for example
     fastclip convert logs/my-run/checkpoints/epoch_32.pt my-model --to hf
     fastclip convert ViT-B-32.pt my-model --to open_clip
     fastclip convert hf-model weights.pt --to openai
+    fastclip convert my-model llava-tower --to hf_vision
 """
+WITHOUT_TOKENIZER = ("openai", "hf_vision")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "fastclip.")  # fmt: skip
     parser.add_argument("destination", type=Path, metavar="DST",
         help="The directory that is made, or with --to openai the file.")  # fmt: skip
-    parser.add_argument("--to", required=True, choices=LAYOUTS, help="The layout of DST.")
+    parser.add_argument("--to", required=True, choices=LAYOUTS,
+        help="The layout of DST. hf_vision is the image tower alone, for transformers' "
+        "CLIPVisionModel or SiglipVisionModel, as language models such as LLaVA load "
+        "it.")  # fmt: skip
     parser.add_argument("--model", metavar="NAME",
         help="The architecture, of fastclip.list_models(). The default is what SRC "
         "says.")  # fmt: skip
@@ -56,24 +63,28 @@ def run(args: argparse.Namespace) -> int:
         config = _config(stored, args.model, args.activation, args.heads)
         directory = stored.directory
         brings_tokenizer = directory is not None and has_tokenizer(directory)
-        is_written = args.to != "openai" and not brings_tokenizer
+        has_place = args.to not in WITHOUT_TOKENIZER
+        is_written = has_place and not brings_tokenizer
         no_vocabulary = _objection_to_vocabulary(config) if is_written else None
         # Through a model, so that no tensor is missing, left over or of another shape.
         model = build_model(config, stored)
         preprocess = stored.preprocess or preprocess_of(config)
         write_weights(
             args.destination, args.to, model.state_dict(), config, preprocess,
-            directory if brings_tokenizer else None,
+            directory if brings_tokenizer and has_place else None,
         )  # fmt: skip
     except (CheckpointError, ValueError, OSError) as error:
         print(f"fastclip convert: {printable_lines(str(error))}", file=sys.stderr)
         return 2
-    parameters = sum(p.numel() for p in model.parameters())
-    activations = sorted({a for a in config.activations if a is not None})
-    print(f"wrote {args.destination}: {parameters:,} parameters, {', '.join(activations)}")
+    tensors, activations = list(model.parameters()), config.activations
+    if args.to == "hf_vision":
+        tensors = [p for name, p in model.visual.named_parameters() if name != "proj"]
+        activations = activations[:1]
+    parameters, said = sum(map(Tensor.numel, tensors)), sorted({a for a in activations if a})
+    print(f"wrote {args.destination}: {parameters:,} parameters, {', '.join(said)}")
     if stored.config is None and args.model is None:
         print(_inferred(config))
-    if args.to == "openai" or brings_tokenizer:
+    if brings_tokenizer or not has_place:
         return 0
     if has_tokenizer(args.destination):
         print("the tokenizer is OpenAI's: none lay with the weights")

@@ -7,11 +7,14 @@ tower next to it.
 Source: Radford et al. 2021, arXiv:2103.00020, section 2.3 and Figure 3.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel, TowerOutput
+from fastclip.models.parts.layers import Intermediates
 from fastclip.models.parts.transformer import matrix_dtype
 from fastclip.models.towers.text.module import TextTower
 
@@ -44,3 +47,12 @@ class CLIP(ContrastiveModel, TextTower):
 
     def _text_features(self, text: Tensor) -> TowerOutput:
         return self.text_features(text)
+
+    def _text_intermediates(
+        self, text: Tensor, stop_early: bool, intermediates_only: bool, **settings: Any
+    ) -> Intermediates:
+        # open_clip's CLIP computes whole texts for their features, its CustomTextCLIP does not.
+        stop_early = stop_early and intermediates_only
+        return self.text_intermediates(
+            text, stop_early=stop_early, intermediates_only=intermediates_only, **settings
+        )

@@ -10,11 +10,13 @@ arXiv:2303.15343, section 3.2.
 """
 
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fastclip.models.parts.layers import Indices, Intermediates
 
 MAX_LOGIT_SCALE = 100.0
 TowerOutput = Tensor | tuple[Tensor, Tensor]  # features, or features and tokens
@@ -83,6 +85,9 @@ class ContrastiveModel(nn.Module):
         """
         image_features = _features(self.encode_image(image, normalize=True))
         text_features = _features(self.encode_text(text, normalize=True))
+        return self._logits(image_features, text_features)
+
+    def _logits(self, image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.logit_scale.exp().to(image_features.dtype) * image_features @ text_features.T
         if self.logit_bias is not None:
             logits = logits + self.logit_bias
@@ -114,16 +119,88 @@ class ContrastiveModel(nn.Module):
             outputs["logit_bias"] = self.logit_bias
         return outputs if self.output_dict else tuple(outputs.values())
 
-    def forward_intermediates(self, *args: Any, **settings: Any) -> NoReturn:
-        """open_clip's method of that name, which comes later.
+    def forward_intermediates(
+        self,
+        image: Tensor | None = None,
+        text: Tensor | None = None,
+        image_indices: Indices = None,
+        text_indices: Indices = None,
+        stop_early: bool = False,
+        normalize: bool = True,
+        normalize_intermediates: bool = False,
+        intermediates_only: bool = False,
+        image_output_fmt: str = "NCHW",
+        image_output_extra_tokens: bool = False,
+        text_output_fmt: str = "NLC",
+        text_output_extra_tokens: bool = False,
+        output_logits: bool = False,
+        output_logit_scale_bias: bool = False,
+    ) -> Intermediates:
+        """Return what layers of the towers make of images and texts, as open_clip's method.
+
+        Args:
+            image: (B, channels, height, width) images, or None.
+            text: (B, T) tokens, or None.
+            image_indices, text_indices: a number n for the last n layers of a tower, or the numbers
+                of layers, counted from 0 or, if negative, from the end; None for all.
+            stop_early: leave out the layers behind the last that is asked for. Features of images,
+                and of texts in a `CustomTextCLIP`, are then read out of that layer.
+            normalize: features are unit rows.
+            normalize_intermediates: put intermediates through the tower's last normalisation.
+            intermediates_only: return no features.
+            image_output_fmt: "NCHW" for maps, "NLC" for tokens.
+            image_output_extra_tokens: return also the tokens that are of no patch.
+            text_output_fmt: "NLC".
+            text_output_extra_tokens: return also the tokens that are of no text, if there are any.
+            output_logits: return also the logits of these features: unit rows if `normalize`.
+            output_logit_scale_bias: return also the scale and, if the model has one, the bias.
+
+        Returns:
+            a dict of what `forward_intermediates` of the image tower and of the text tower return
+            (`image_features`, `image_intermediates`, `image_intermediates_prefix`, `text_features`,
+            `text_intermediates`), and of `image_logits` (B, C), `text_logits` (C, B), `logit_scale`
+            and `logit_bias` where they are asked for.
 
         Raises:
-            NotImplementedError: always.
+            ValueError: logits are asked for without images, texts or features; see also
+                `forward_intermediates` of `ImageTower` and of the text tower.
+            TypeError: a tower has no such method.
+
+        Example:
+            found = model.forward_intermediates(images, image_indices=[-2], intermediates_only=True)
+            (last_but_one,) = found["image_intermediates"]  # (B, width, rows, columns)
         """
-        raise NotImplementedError(
-            "forward_intermediates is not in fastclip yet: a forward hook on a block of "
-            "model.visual.transformer.resblocks sees what the block returns"
-        )
+        if output_logits and (image is None or text is None or intermediates_only):
+            raise ValueError("output_logits needs image and text, and intermediates_only=False")
+        common: dict[str, Any] = dict(
+            stop_early=stop_early, normalize_intermediates=normalize_intermediates,
+            intermediates_only=intermediates_only,
+        )  # fmt: skip
+        output: Intermediates = {}
+        if image is not None:
+            output |= intermediates_of(
+                self.visual, image, indices=image_indices, output_fmt=image_output_fmt,
+                output_extra_tokens=image_output_extra_tokens, **common,
+            )  # fmt: skip
+        if text is not None:
+            output |= self._text_intermediates(
+                text, indices=text_indices, output_fmt=text_output_fmt,
+                output_extra_tokens=text_output_extra_tokens, **common,
+            )  # fmt: skip
+        if normalize:
+            for name in {"image_features", "text_features"} & output.keys():
+                output[name] = F.normalize(output[name], dim=-1)
+        if output_logits:
+            logits = self._logits(output["image_features"], output["text_features"])
+            output["image_logits"], output["text_logits"] = logits
+        if output_logit_scale_bias:
+            output["logit_scale"] = self.logit_scale.exp()
+            if self.logit_bias is not None:
+                output["logit_bias"] = self.logit_bias
+        return output
+
+    def _text_intermediates(self, text: Tensor, **settings: Any) -> Intermediates:
+        raise NotImplementedError
 
     def lock_image_tower(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
         """Freeze the image tower but for its last `unlocked_groups` layers; see its `groups`."""
@@ -133,6 +210,21 @@ class ContrastiveModel(nn.Module):
     def clamp_logit_scale(self) -> None:
         """Bring the scale back into [1, 100]; to be called after each optimiser step."""
         self.logit_scale.clamp_(0.0, math.log(MAX_LOGIT_SCALE))
+
+
+def intermediates_of(tower: nn.Module, batch: Tensor, **settings: Any) -> Intermediates:
+    """What a tower's `forward_intermediates` returns.
+
+    Raises:
+        TypeError: it has none.
+    """
+    method = getattr(tower, "forward_intermediates", None)
+    if method is None:
+        raise TypeError(
+            f"{type(tower).__name__} has no forward_intermediates: forward hooks on its layers see "
+            "what they return"
+        )
+    return method(batch, **settings)
 
 
 def _features(output: TowerOutput | None) -> Tensor | None:

@@ -27,6 +27,8 @@ class LeftOut(nn.Module):
         """
         raise ValueError(f"the {self.tower} tower of this model was left out when it was opened")
 
+    forward_intermediates = forward
+
 
 def keep_only(model: ContrastiveModel, tower: str) -> None:
     """Take the tower that is not `tower`, "image" or "text", out of a model, in place.
@@ -49,4 +51,4 @@ def keep_only(model: ContrastiveModel, tower: str) -> None:
         for name, _ in parts:
             if name != "visual" and not name.startswith("logit_"):
                 delattr(model, name)
-        model._text_features = LeftOut("text").forward
+        model._text_features = model._text_intermediates = LeftOut("text").forward

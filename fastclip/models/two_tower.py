@@ -7,12 +7,14 @@ an encoder returns, and projects it into the shared space.
 
 from collections.abc import Callable, Mapping
 from os import PathLike
+from typing import Any
 
 from torch import Tensor, nn
 
 from fastclip.models.clip_config import DEFAULT_LOGIT_SCALE, ClipConfig
-from fastclip.models.contrastive_model import ContrastiveModel, TowerOutput
+from fastclip.models.contrastive_model import ContrastiveModel, TowerOutput, intermediates_of
 from fastclip.models.encoder_tower import EncoderTower
+from fastclip.models.parts.layers import Intermediates
 from fastclip.models.towers.text.module import TextTransformer
 
 
@@ -98,6 +100,9 @@ class TwoTower(ContrastiveModel):
 
     def _text_features(self, text: Tensor | Mapping[str, Tensor]) -> TowerOutput:
         return self.text(text)
+
+    def _text_intermediates(self, text: Tensor, **settings: Any) -> Intermediates:
+        return intermediates_of(self.text, text, **settings)
 
 
 class CustomTextCLIP(TwoTower):

@@ -125,7 +125,7 @@ def test_help_names_the_layouts(capsys):
     with pytest.raises(SystemExit) as raised:
         convert("--help")
     assert raised.value.code == 0
-    assert "{open_clip,hf,openai}" in capsys.readouterr().out
+    assert "{open_clip,hf,hf_vision,openai}" in capsys.readouterr().out
 
 
 # Heads that the weights do not say

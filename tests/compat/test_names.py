@@ -10,7 +10,6 @@ import fastclip
 from fastclip.compat import open_clip as ours
 from fastclip.compat.absent import Absent
 from tests.support.peers import open_clip as theirs
-from tests.support.small_models import SMALL, build
 
 SUBMODULES = sorted(module.name for module in pkgutil.iter_modules(theirs.__path__))
 # What fastclip itself leaves to `fastclip.compat.open_clip`, with the reason.
@@ -75,12 +74,6 @@ def test_absent_names_say_why_when_they_are_used():
                     value(1, key=2)
                 found += 1
     assert found > 20
-
-
-@pytest.mark.parametrize("name", ["vit", "siglip"])
-def test_intermediate_features_are_refused_by_name(name):
-    with pytest.raises(NotImplementedError, match="forward_intermediates is not in fastclip yet"):
-        build(SMALL[name]).forward_intermediates(None, image_indices=1)
 
 
 SIGNATURES = [

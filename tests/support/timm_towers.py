@@ -40,3 +40,17 @@ def assert_equal_gradients(ours: nn.Module, theirs: nn.Module, images: torch.Ten
         found.append({"features": features, "pixels": pixels.grad} | of_parameters)
     for name, expected in found[1].items():
         torch.testing.assert_close(found[0][name], expected, rtol=1e-9, atol=1e-9, msg=name)
+
+
+def assert_equal_intermediates(
+    ours: nn.Module, theirs: nn.Module, images: torch.Tensor, **settings: object
+) -> None:
+    """What layers make of images, in float64 and in evaluation mode."""
+    with torch.no_grad():
+        found, expected = (
+            tower.double().eval().forward_intermediates(images.double(), **settings)
+            for tower in (ours, theirs)
+        )
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9, msg=name)

@@ -1,6 +1,7 @@
 """The names of `open_clip.utils`."""
 
 from fastclip.compat.absent import absent
+from fastclip.models.parts.layers import feature_take_indices
 
 globals().update(
     absent(
@@ -19,7 +20,6 @@ globals().update(
                 "replace_linear",
                 "convert_int8_model_to_inference_mode",
             ),
-            "forward_intermediates, which it serves, comes later": ("feature_take_indices",),
         }
     )
 )

@@ -11,6 +11,7 @@ Source: CLIPConfig and SiglipConfig of transformers 5.23.
 from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints import transformers_fields
 from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.transformers_layout import FAMILIES
 from fastclip.models.clip_config import (
     DEFAULT_LOGIT_SCALE,
     SIGLIP_LOGIT_BIAS,
@@ -74,11 +75,6 @@ def from_transformers_config(values: dict) -> ClipConfig:
 def to_transformers_config(config: ClipConfig) -> dict:
     """Write the `config.json` of a model that `transformers_layout` has a table for."""
     vision, text = config.vision_cfg, config.text_cfg
-    vision_values = _their_blocks(vision) | {
-        "image_size": _square(vision.image_size),
-        "patch_size": vision.patch_size,
-        "num_channels": 3,
-    }
     text_values = _their_blocks(text) | {
         "vocab_size": text.vocab_size,
         "max_position_embeddings": text.context_length,
@@ -88,22 +84,40 @@ def to_transformers_config(config: ClipConfig) -> dict:
         # The model reads no token by its id; transformers checks that these are in the vocabulary.
         text_values |= {"pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1}
         specific = {"model_type": "siglip", "architectures": ["SiglipModel"]}
-        names = "siglip_text_model", "siglip_vision_model"
+        text_model = "siglip_text_model"
     else:
         eos = text.eos_id if text.pool_type == "eos" else text.vocab_size - 1
         text_values |= {"bos_token_id": text.vocab_size - 2, "eos_token_id": eos}
         text_values |= {"projection_dim": config.embed_dim}
-        vision_values |= {"projection_dim": config.embed_dim}
         specific = {"model_type": "clip", "architectures": ["CLIPModel"]}
         specific |= {"projection_dim": config.embed_dim}
         specific |= {"logit_scale_init_value": config.init_logit_scale}
-        names = "clip_text_model", "clip_vision_model"
+        text_model = "clip_text_model"
     return specific | {
         "torch_dtype": "float32",
         "initializer_factor": 1.0,
-        "text_config": {"model_type": names[0]} | text_values,
-        "vision_config": {"model_type": names[1]} | vision_values,
+        "text_config": {"model_type": text_model} | text_values,
+        "vision_config": _vision_values(config),
     }
+
+
+def to_transformers_vision_config(config: ClipConfig) -> dict:
+    """Write the `config.json` of an image tower alone: of CLIPVisionModel or SiglipVisionModel."""
+    model = FAMILIES[config.vision_cfg.transformers_model].vision_model
+    return {"architectures": [model], "torch_dtype": "float32"} | _vision_values(config)
+
+
+def _vision_values(config: ClipConfig) -> dict:
+    vision = config.vision_cfg
+    values = {"model_type": f"{vision.transformers_model}_vision_model"} | _their_blocks(vision)
+    values |= {
+        "image_size": _square(vision.image_size),
+        "patch_size": vision.patch_size,
+        "num_channels": 3,
+    }
+    if vision.transformers_model == "clip":
+        values |= {"projection_dim": config.embed_dim}
+    return values
 
 
 def _clip(values: dict) -> ClipConfig:

@@ -1,20 +1,22 @@
 """The tensors of transformers' CLIPModel and SiglipModel, and ours, each from the other.
 
 One table serves both directions; `correspondence.py` says what its rows are. Each tower has its own
-(`transformers_rows`), and the model's are here.
+(`transformers_rows`), and the model's are here. CLIPVisionModel and SiglipVisionModel have those of
+the image tower, without its projection.
 
 Source: the state dicts of transformers 5.23 and open_clip_torch 3.3.0; strict loading in the tests
 verifies every row.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from fastclip.models.checkpoints.correspondence import Correspondence, layer, scalar, transposed
 from fastclip.models.checkpoints.errors import CheckpointError, KeyMismatchError
 from fastclip.models.clip_config import ClipConfig
+from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 
 def to_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
@@ -25,6 +27,33 @@ def to_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str,
         KeyMismatchError: `tensors` are not those of `config`.
     """
     return _rewrite(tensors, [(row.ours, row.theirs, row.to_theirs) for row in _table(config)])
+
+
+def to_transformers_vision(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
+    """Rename and reshape the image tower's tensors to those of a model of such a tower alone.
+
+    Args:
+        tensors: of the model, or of its image tower, as `visual.*`; others are left out.
+
+    Raises:
+        CheckpointError: transformers has no such tower; the message says what it lacks.
+        KeyMismatchError: `tensors` lack some of the tower's.
+    """
+    family = FAMILIES.get(config.vision_cfg.transformers_model)
+    if family is None:
+        raise _no_such_model([f"its CLIPVisionModel has no {config.vision_cfg.kind}"])
+    if lacking := family.what_vision_lacks(config.vision_cfg):
+        raise _no_such_model(
+            [f"its {family.vision_model} has no place for {what}" for what in lacking]
+        )
+    rows = [row for row in config.vision_cfg.transformers_rows() if _is_of_vision_model(row)]
+    wanted = {name for row in rows for name in row.ours}
+    kept = {name: value for name, value in tensors.items() if name in wanted}
+    return _rewrite(kept, [(row.ours, row.theirs, row.to_theirs) for row in rows])
+
+
+def _is_of_vision_model(row: Correspondence) -> bool:
+    return all(name.startswith("vision_model.") for name in row.theirs)
 
 
 def from_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
@@ -67,17 +96,28 @@ def _table(config: ClipConfig) -> Iterator[Correspondence]:
     else:
         lacking = family.what_it_lacks(config)
     if lacking:
-        raise CheckpointError(f"transformers has no such model: {'; '.join(lacking)}")
+        raise _no_such_model(lacking)
     return family.rows(config)
 
 
-def _what_clip_lacks(config: ClipConfig) -> list[str]:
-    vision, text = config.vision_cfg, config.text_cfg
+def _no_such_model(lacking: list[str]) -> CheckpointError:
+    return CheckpointError(f"transformers has no such model: {'; '.join(lacking)}")
+
+
+def _what_clips_vision_lacks(vision: VisionConfig) -> list[str]:
     objections = {
         "a vision tower without ln_pre": vision.no_ln_pre,
         "averaged patches": vision.pool_type != "tok",
         "grey images": vision.channels != 3,
-        "LayerScale": vision.ls_init_value is not None or text.ls_init_value is not None,
+        "LayerScale": vision.ls_init_value is not None,
+    }
+    return [what for what, holds in objections.items() if holds]
+
+
+def _what_clip_lacks(config: ClipConfig) -> list[str]:
+    text = config.text_cfg
+    objections = dict.fromkeys(_what_clips_vision_lacks(config.vision_cfg), True) | {
+        "LayerScale in the text tower": text.ls_init_value is not None,
         "a text tower without causal mask": text.no_causal_mask,
         f"text pooling by {text.pool_type}": text.pool_type not in ("argmax", "eos"),
         "a text tower without projection": text.proj_type != "linear",
@@ -119,14 +159,18 @@ class Family(NamedTuple):
     Attributes:
         what_it_lacks: what a pair of towers has that the model has no place for.
         rows: the table of a pair for which that is nothing.
+        vision_model: the class of its image tower alone.
+        what_vision_lacks: what an image tower has that this class has no place for.
     """
 
     what_it_lacks: Callable[[ClipConfig], list[str]]
     rows: Callable[[ClipConfig], Iterator[Correspondence]]
+    vision_model: str
+    what_vision_lacks: Callable[[Any], list[str]]
 
 
 # By `model_type`.
 FAMILIES = {
-    "clip": Family(_what_clip_lacks, _clip),
-    "siglip": Family(_what_siglip_lacks, _siglip),
+    "clip": Family(_what_clip_lacks, _clip, "CLIPVisionModel", _what_clips_vision_lacks),
+    "siglip": Family(_what_siglip_lacks, _siglip, "SiglipVisionModel", lambda vision: []),
 }

@@ -2,6 +2,8 @@
 
     open_clip   a directory: open_clip_config.json, open_clip_model.safetensors, tokenizer files
     hf          a directory that transformers' CLIPModel or SiglipModel, and their processors, load
+    hf_vision   a directory that its CLIPVisionModel or SiglipVisionModel, and their image
+                processors, load: the image tower alone, as language models read it (LLaVA's kind)
     openai      one file: the state dict that openai/CLIP's `load` takes
 
 What is written is complete or not there: a directory is made next to its place and renamed, and one
@@ -25,8 +27,11 @@ from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
 from fastclip.data.tokenizers.openai_vocabulary import locate_openai_vocabulary
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
-from fastclip.models.checkpoints.transformers_config import to_transformers_config
-from fastclip.models.checkpoints.transformers_layout import to_transformers
+from fastclip.models.checkpoints.transformers_config import (
+    to_transformers_config,
+    to_transformers_vision_config,
+)
+from fastclip.models.checkpoints.transformers_layout import to_transformers, to_transformers_vision
 from fastclip.models.checkpoints.transformers_preprocessor import to_transformers_preprocessor
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel
@@ -34,7 +39,7 @@ from fastclip.models.open_clip_config import is_portable, to_json
 from fastclip.models.two_tower import TwoTower
 from fastclip.models.two_tower_config import TWO_TOWER_CONFIG, TWO_TOWER_WEIGHTS, describe
 
-LAYOUTS = ("open_clip", "hf", "openai")
+LAYOUTS = ("open_clip", "hf", "hf_vision", "openai")
 COPIED_FILES = (*TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json")
 
 
@@ -52,12 +57,17 @@ def save_pretrained(
             `TwoTower.from_pretrained` or `create_model`.
         destination: a directory, or a file for `layout` "openai"; nothing may be there.
         layout: see the module.
-        tokenizer_directory: whose tokenizer files are copied along.
+        tokenizer_directory: whose tokenizer files are copied along; not with `layout` "hf_vision".
 
     Raises:
         FileExistsError: there is something at `destination`.
         CheckpointError: the layout has no place for such a model; nothing is written.
         TypeError: `model` is neither.
+
+    Example:
+        save_pretrained(model, "tower", layout="hf_vision")
+        tower = transformers.CLIPVisionModel.from_pretrained("tower")
+        processor = transformers.CLIPImageProcessor.from_pretrained("tower")
     """
     config = getattr(model, "config", None)
     if not isinstance(config, ClipConfig):
@@ -98,10 +108,12 @@ def write_weights(
         with replacing(destination) as file:
             save_tensors(content, file)
         return
+    if layout == "hf_vision" and tokenizer_directory is not None:
+        raise ValueError("an image tower has no tokenizer: leave tokenizer_directory out")
     with _new_directory(destination) as directory:
-        write = _write_open_clip if layout == "open_clip" else _write_transformers
-        write(directory, tensors, config, preprocess)
-        _write_tokenizer(directory, config, tokenizer_directory)
+        DIRECTORY_WRITERS[layout](directory, tensors, config, preprocess)
+        if layout != "hf_vision":
+            _write_tokenizer(directory, config, tokenizer_directory)
 
 
 def _require_nothing_at(destination: Path) -> None:
@@ -168,9 +180,27 @@ def _write_transformers(
 ) -> None:
     _write_safetensors(directory / "model.safetensors", to_transformers(tensors, config))
     _write_json(directory / "config.json", to_transformers_config(config))
-    _write_json(
-        directory / "preprocessor_config.json", to_transformers_preprocessor(preprocess, config)
-    )
+    _write_image_processor(directory, config, preprocess)
+
+
+def _write_transformers_vision(
+    directory: Path, tensors: dict[str, Tensor], config: ClipConfig, preprocess: PreprocessCfg
+) -> None:
+    _write_safetensors(directory / "model.safetensors", to_transformers_vision(tensors, config))
+    _write_json(directory / "config.json", to_transformers_vision_config(config))
+    _write_image_processor(directory, config, preprocess)
+
+
+def _write_image_processor(directory: Path, config: ClipConfig, preprocess: PreprocessCfg) -> None:
+    values = to_transformers_preprocessor(preprocess, config)
+    _write_json(directory / "preprocessor_config.json", values)
+
+
+DIRECTORY_WRITERS = {
+    "open_clip": _write_open_clip,
+    "hf": _write_transformers,
+    "hf_vision": _write_transformers_vision,
+}
 
 
 def _openai_state_dict(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:

@@ -23,7 +23,9 @@ class AttentionPoolLatent(nn.Module):
         self, width: int, heads: int, hidden_width: int, norm_eps: float, activation: str
     ) -> None:
         super().__init__()
-        self.heads = heads
+        self.num_heads = heads
+        self.head_dim = width // heads
+        self.scale = self.head_dim**-0.5
         self.latent = nn.Parameter(torch.empty(1, 1, width))
         self.q = nn.Linear(width, width)
         self.kv = nn.Linear(width, 2 * width)
@@ -32,8 +34,8 @@ class AttentionPoolLatent(nn.Module):
         self.mlp = Mlp(width, hidden_width, activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        query = self.q(self.latent.to(x.dtype)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        query = self.q(self.latent.to(x.dtype)).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        k, v = self.kv(x).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         attended = F.scaled_dot_product_attention(query.expand(x.shape[0], -1, -1, -1), k, v)
         pooled = self.proj(attended.transpose(1, 2).flatten(2))
         return (pooled + self.mlp(self.norm(pooled)))[:, 0]

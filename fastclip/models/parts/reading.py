@@ -17,6 +17,7 @@ from torch.nn.modules import module as global_hooks
 from fastclip.models.parts.activations import QuickGELU
 from fastclip.models.parts.attention import Attention
 from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.layers import Indices
 from fastclip.models.parts.masks import ReadAt, causal_mask
 from fastclip.models.parts.transformer import (
     BLOCK_ATTENTION,
@@ -27,6 +28,7 @@ from fastclip.models.parts.transformer import (
 )
 
 TRANSFORMER_FORWARD = Transformer.forward
+OWN_INTERMEDIATES = Transformer.forward_intermediates
 # What computes every token by itself, or is given the position that is read.
 KNOWN_FORWARDS = frozenset(
     cls.forward
@@ -66,6 +68,40 @@ def read(
         x, attn_mask=attn_mask, read_at=read_at, batch_first=batch_first, is_causal=is_causal
     )
     return x if batch_first or read_at is not None else x.transpose(0, 1)
+
+
+def read_layers(
+    transformer: nn.Module,
+    x: Tensor,
+    attn_mask: Tensor | None = None,
+    indices: Indices = None,
+    stop_early: bool = False,
+    is_causal: bool = False,
+) -> tuple[Tensor, list[Tensor]]:
+    """Return (B, T, width) tokens behind the last block, and behind each of those at `indices`.
+
+    Args:
+        transformer: see `read`; what took its place needs open_clip's `forward_intermediates`.
+        attn_mask, is_causal: see `read`.
+        indices, stop_early: see `run_layers`.
+
+    Raises:
+        TypeError: it has none, or its `forward` was given another and its blocks may mean another
+            thing.
+    """
+    method = getattr(transformer, "forward_intermediates", None)
+    is_ours = getattr(type(transformer), "forward_intermediates", None) is OWN_INTERMEDIATES
+    if method is None or (is_ours and not runs(transformer, TRANSFORMER_FORWARD)):
+        raise TypeError(
+            f"forward_intermediates: the tower's transformer has another forward, that of "
+            f"{type(transformer).__name__}, and does not tell what its layers return"
+        )
+    if is_causal and not _hides_the_mask(transformer):
+        attn_mask, is_causal = causal_mask(x.shape[1], x), False
+    if not is_ours:
+        masks = {} if attn_mask is None else {"attn_mask": attn_mask}
+        return method(x, indices=indices, stop_early=stop_early, **masks)
+    return method(x, attn_mask, indices, stop_early, batch_first=True, is_causal=is_causal)
 
 
 def is_observed(x: Tensor, transformer: nn.Module, norm: nn.Module) -> bool:

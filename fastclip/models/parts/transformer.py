@@ -33,7 +33,8 @@ from torch.utils.checkpoint import checkpoint
 from fastclip.models.parts.activations import make_activation
 from fastclip.models.parts.attention import Attention
 from fastclip.models.parts.layer_norm import LayerNorm
-from fastclip.models.parts.masks import ReadAt, hidden_behind, mask_of, moved_by
+from fastclip.models.parts.layers import Indices, run_layers
+from fastclip.models.parts.masks import ReadAt, hidden_behind, mask_at, mask_of, moved_by
 
 
 class LayerScale(nn.Module):
@@ -54,8 +55,8 @@ class ResidualBlock(nn.Module):
         causal: the block is to be called with a mask; without one it raises.
         num_tokens: of the sequences that its tower makes, or None if that is not known.
         batch_first: whether it is called with (B, T, width), or (T, B, width).
-        attn_mask: the (T, T) mask of a call without one, as OpenAI's blocks have it, or None; no
-            buffer, as theirs: wrappers would send it around.
+        attn_mask: the mask of a call without one, as OpenAI's blocks have it, or None; no buffer,
+            as theirs: wrappers would send it around.
     """
 
     def __init__(
@@ -128,8 +129,8 @@ class ResidualBlock(nn.Module):
             q_x: (B, T, width), or (T, B, width) if `batch_first` of the block is False; so is the
                 result.
             k_x, v_x: None; open_clip has them for cross-attention.
-            attn_mask: (T, T), True where nothing is read or a float that is added to the logits;
-                by default `attn_mask` of the block.
+            attn_mask: (T, T), or (B * heads, T, T) per sample and head, True where nothing is read
+                or a float that is added to the logits; by default `attn_mask` of the block.
             batch_first: the layout of `q_x`, where the caller knows it; None refuses what looks
                 like the other one.
             is_causal: the mask is the one that hides from a token what is behind it, and nobody
@@ -178,11 +179,7 @@ class ResidualBlock(nn.Module):
     def _mask_at(self, attn_mask: Tensor | None, read_at: Tensor | int) -> Tensor | None:
         """The rows of the mask for one query per sequence."""
         attn_mask = self._mask(attn_mask)
-        if attn_mask is None:
-            return None
-        if isinstance(read_at, int):
-            return attn_mask[read_at][None]
-        return attn_mask.to(read_at.device).index_select(0, read_at)[:, None, None]  # (B, 1, 1, T)
+        return None if attn_mask is None else mask_at(attn_mask, read_at)
 
     def _require_layout(self, x: Tensor, attn_mask: Tensor | None) -> None:
         batch_first = self.batch_first
@@ -292,6 +289,35 @@ class Transformer(nn.Module):
         if read_at is None:
             return x
         return x[:, 0] if self.batch_first else x[0]
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        attn_mask: Tensor | None = None,
+        indices: Indices = None,
+        stop_early: bool = False,
+        batch_first: bool | None = None,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the tokens that come out of the last block, and those that come out of others.
+
+        Args:
+            x, attn_mask, batch_first, is_causal: see `forward`; results have the layout of `x`.
+            indices, stop_early: see `run_layers`.
+
+        Raises:
+            ValueError: there is no such block; see also `ResidualBlock`.
+        """
+        if batch_first not in (None, self.batch_first):
+            x, found = self.forward_intermediates(
+                x.transpose(0, 1), attn_mask, indices, stop_early, self.batch_first, is_causal
+            )
+            return x.transpose(0, 1), [each.transpose(0, 1) for each in found]
+
+        def run(block: nn.Module, x: Tensor) -> Tensor:
+            return self._run(block, x, attn_mask, None, batch_first, is_causal)
+
+        return run_layers(self.resblocks, run, x, indices, stop_early)
 
     def _run(
         self,

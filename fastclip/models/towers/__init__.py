@@ -2,6 +2,7 @@
 
     image_config.py       what the rest of fastclip asks of an image tower's configuration
     image_tower.py        what it asks of an image tower's module
+    patch_tower.py        what towers of patches have in common: tokens, layer by layer
     table.py              the image towers that are built in, a line each
     vision_transformer/   CLIP's, modified_resnet/ CLIP's ResNets, siglip/ SigLIP's,
     convnext/             ConvNeXt, pe_core/ Perception Encoder's

@@ -110,7 +110,7 @@ def test_resizing_by_the_longest_side_is_refused_by_transformers(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("layout", ["open_clip", "hf", "openai"])
+@pytest.mark.parametrize("layout", ["open_clip", "hf", "hf_vision", "openai"])
 def test_what_exists_is_never_touched(layout, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("precious")
@@ -119,7 +119,7 @@ def test_what_exists_is_never_touched(layout, tmp_path):
     assert (tmp_path / "out" / "mine").read_text() == "precious"
 
 
-@pytest.mark.parametrize("layout", ["open_clip", "hf", "openai"])
+@pytest.mark.parametrize("layout", ["open_clip", "hf", "hf_vision", "openai"])
 @pytest.mark.parametrize("limit", [0, 10_000])
 def test_full_disk_leaves_nothing_behind_and_is_named(limit, layout, tmp_path):
     model = build(SMALL["quick_gelu"])

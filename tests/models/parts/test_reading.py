@@ -168,7 +168,7 @@ def test_a_transformer_of_somebody_elses_is_called_as_open_clips(tower):
     parent = model.visual if tower == "visual" else model
     parent.transformer = Theirs()
     x = (
-        model.visual._embed(IMAGES)
+        model.visual._embeds(IMAGES)
         if tower == "visual"
         else model.token_embedding(TOKENS) + model.positional_embedding
     )
@@ -215,7 +215,7 @@ def test_hooks_of_the_first_block_leave_the_last_as_it_is():
 def test_a_transformer_without_blocks_returns_what_it_is_given():
     model = build(SMALL["vit"])
     model.visual.transformer.resblocks = nn.ModuleList()
-    x = model.visual.ln_post(model.visual._embed(IMAGES)[:, 0])
+    x = model.visual.ln_post(model.visual._embeds(IMAGES)[:, 0])
     torch.testing.assert_close(model.encode_image(IMAGES), x @ model.visual.proj)
 
 

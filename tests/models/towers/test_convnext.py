@@ -17,7 +17,12 @@ from fastclip.models.towers.convnext.presets import MODELS
 from fastclip.models.towers.text.config import TextConfig
 from fastclip.models.unfilled import unfilled
 from tests.support.peers import open_clip
-from tests.support.timm_towers import assert_equal_gradients, timms_with, with_random_weights
+from tests.support.timm_towers import (
+    assert_equal_gradients,
+    assert_equal_intermediates,
+    timms_with,
+    with_random_weights,
+)
 
 TEXT = TextConfig(context_length=9, vocab_size=64, width=32, heads=2, layers=1)
 SMALL = ConvNextConfig(64, layers=(1, 1, 2, 1), width=8, drop_path=0.3)
@@ -47,6 +52,10 @@ def images(size=64):
 @pytest.mark.parametrize("proj, proj_bias, drop_path", [("linear", False, 0.0), ("mlp", True, 0.5)])
 def test_features_and_gradients_are_open_clips(proj, proj_bias, drop_path):
     assert_equal_gradients(*both_towers(proj, proj_bias, drop_path), images())
+
+
+def test_intermediates_are_open_clips():
+    assert_equal_intermediates(*both_towers("mlp"), images(), indices=[1, 3])
 
 
 def test_in_float32_it_is_as_exact_as_open_clips():

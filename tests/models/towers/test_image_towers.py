@@ -202,3 +202,63 @@ def test_patch_tokens_stand_row_by_row(name):
     others[:, :, 8:16, :8] += 1  # the first patch of the second row
     change = (tower.patch_tokens(others) - tower.patch_tokens(images)).norm(dim=-1)
     assert (change.argmax(1) == tower.grid_size[1]).all()
+
+
+def test_patch_tokens_of_a_layer_are_its_intermediates(config):
+    tower = tower_of(config)
+    images, _ = inputs(config)
+    settings = dict(intermediates_only=True, output_fmt="NLC")
+    layers = tower.forward_intermediates(images, **settings)["image_intermediates"]
+    for i, expected in enumerate(layers):
+        assert torch.equal(tower.patch_tokens(images, layer=i, norm=False), expected)
+    assert torch.equal(tower.patch_tokens(images, norm=False), layers[-1])
+    assert torch.equal(tower.patch_tokens(images, layer=-1), tower.patch_tokens(images))
+    with pytest.raises(ValueError, match=rf"layers from {-len(layers)} to {len(layers) - 1}"):
+        tower.patch_tokens(images, layer=len(layers))
+
+
+def test_patch_tokens_are_normalised_as_the_readout_has_them_or_as_it_is_said(config):
+    tower = tower_of(config)
+    images, _ = inputs(config)
+    if tower.positions.name.startswith("attnpool"):
+        with pytest.raises(ValueError, match="norm must be False: a ResNet has no last norm"):
+            tower.patch_tokens(images, norm=True)
+        return
+    settings = dict(intermediates_only=True, output_fmt="NLC", normalize_intermediates=True)
+    normed = tower.forward_intermediates(images, **settings)["image_intermediates"]
+    for layer in (0, -2):
+        found = tower.patch_tokens(images, layer=layer, norm=True)
+        torch.testing.assert_close(found, normed[layer])
+    is_normed = not getattr(tower, "final_ln_after_pool", False)
+    for layer in (None, -2):
+        expected = tower.patch_tokens(images, layer, norm=is_normed)
+        assert torch.equal(tower.patch_tokens(images, layer), expected)
+        assert not torch.allclose(tower.patch_tokens(images, layer, norm=not is_normed), expected)
+
+
+@pytest.mark.parametrize("name", ["tall", "siglip", "resnet"])
+def test_positions_are_rows_and_columns(name):
+    tower = tower_of(SMALL[name])
+    images, _ = inputs(SMALL[name])
+    tokens, positions = tower.patch_tokens(images, layer=0, positions=True)
+    assert positions.dtype == torch.int64 and positions.shape == (tokens.shape[1], 2)
+    rows, columns = (positions.amax(0) + 1).tolist()
+    assert (rows, columns) == ((16, 16) if name == "resnet" else tower.grid_size)
+    row, column = rows - 2, 1
+    height, width = (side // n for side, n in zip(tower.image_size, (rows, columns), strict=True))
+    others = images.clone()
+    top, left = row * height, column * width
+    others[:, :, top : top + height, left : left + width] += 1
+    change = (tower.patch_tokens(others, layer=0) - tokens).norm(dim=-1).mean(0)
+    reach = 1 if name == "resnet" else 0  # convolutions see what is beside it
+    assert (positions[change.argmax()] - torch.tensor([row, column])).abs().max() <= reach
+
+
+def test_positions_and_maps_are_those_of_images_of_another_size():
+    tower = tower_of(SMALL["vit"])
+    tower.positional_embedding = nn.Parameter(torch.randn(1 + 24, 128))
+    images = torch.randn(2, 3, 32, 48)
+    _, positions = tower.patch_tokens(images, positions=True)
+    assert positions[[0, 5, 6, -1]].tolist() == [[0, 0], [0, 5], [1, 0], [3, 5]]
+    maps = tower.forward_intermediates(images)["image_intermediates"]
+    assert [x.shape for x in maps] == 3 * [(2, 128, 4, 6)]

@@ -20,7 +20,12 @@ from fastclip.models.towers.text.config import TextConfig
 from fastclip.models.two_tower import CustomTextCLIP
 from fastclip.models.unfilled import unfilled
 from tests.support.peers import open_clip
-from tests.support.timm_towers import assert_equal_gradients, timms_with, with_random_weights
+from tests.support.timm_towers import (
+    assert_equal_gradients,
+    assert_equal_intermediates,
+    timms_with,
+    with_random_weights,
+)
 
 TEXT = TextConfig(context_length=9, vocab_size=64, width=32, heads=2, layers=1)
 SMALL = PECoreConfig(32, patch_size=8, width=32, layers=2, heads=2, mlp_ratio=2.0)
@@ -60,6 +65,21 @@ def images(height=32, width=32):
 )
 def test_features_and_gradients_are_open_clips(config, size):
     assert_equal_gradients(*both_towers(config), images(*size))
+
+
+@pytest.mark.parametrize(
+    "config, settings",
+    [
+        (SMALL, dict(indices=[0], normalize_intermediates=True, output_extra_tokens=True)),
+        (GIANT, dict(indices=1, output_fmt="NLC", intermediates_only=True)),
+    ],
+    ids=["class", "giant"],
+)
+def test_intermediates_are_open_clips(config, settings):
+    towers = both_towers(config)
+    assert_equal_intermediates(*towers, images(), **settings)
+    tokens, places = towers[0].patch_tokens(images().double(), 0, norm=False, positions=True)
+    assert tokens.shape == (3, 16, 32) and places[-1].tolist() == [3, 3]
 
 
 def test_in_float32_it_is_as_exact_as_open_clips():

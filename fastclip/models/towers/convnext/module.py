@@ -21,7 +21,7 @@ from fastclip.models.parts.projection_head import projection_head
 from fastclip.models.parts.timm_mlp import Mlp
 from fastclip.models.parts.transformer import matrix_dtype
 from fastclip.models.towers.convnext.config import ConvNextConfig
-from fastclip.models.towers.image_tower import ImageTower
+from fastclip.models.towers.map_tower import MapStage, MapTower
 
 STEM_PATCH = 4
 INITIAL_GAMMA = 1e-6
@@ -51,7 +51,7 @@ class Block(nn.Module):
         return x + self.drop_path((y * self.gamma.to(y.dtype)).permute(0, 3, 1, 2))
 
 
-class Stage(nn.Module):
+class ConvNextStage(nn.Module):
     """Halves the map, but in the first stage, and refines it."""
 
     def __init__(
@@ -104,7 +104,7 @@ class ConvNextTrunk(nn.Module):
         rates = iter(rising_rates(config.drop_path, sum(config.layers)))
         self.stages = nn.Sequential(
             *(
-                Stage(before, width, eps, [next(rates) for _ in range(num_blocks)])
+                ConvNextStage(before, width, eps, [next(rates) for _ in range(num_blocks)])
                 for before, width, num_blocks in zip(
                     (widths[0], *widths), widths, config.layers, strict=False
                 )
@@ -118,8 +118,12 @@ class ConvNextTrunk(nn.Module):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The last map, under timm's name: (B, width, rows, columns)."""
+        return self.stages(self.first_map(images))
+
+    def first_map(self, images: Tensor) -> Tensor:
+        """What goes into the first stage: (B, width, height / 4, width / 4)."""
         pixels = images.to(matrix_dtype(self.stem)).contiguous(memory_format=torch.channels_last)
-        return self.stages(self.stem(pixels))
+        return self.stem(pixels)
 
     def _initialize(self) -> None:
         for module in self.modules():
@@ -128,8 +132,10 @@ class ConvNextTrunk(nn.Module):
                 nn.init.zeros_(module.bias)
 
 
-class ConvNext(ImageTower):
+class ConvNext(MapTower):
     """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
+
+    kind = ConvNextConfig.kind
 
     def __init__(self, config: ConvNextConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, 3, embed_dim)
@@ -149,10 +155,14 @@ class ConvNext(ImageTower):
         self.require_images(images)
         return self.head(self.trunk(images))
 
-    def patch_tokens(self, images: Tensor) -> Tensor:
-        """See `ImageTower.patch_tokens`: the places of the last map, before their mean."""
-        self.require_images(images)
-        return self.trunk.forward_features(images).flatten(2).transpose(1, 2)
+    def _stages(self) -> tuple[MapStage, ...]:
+        return tuple(self.trunk.stages)
+
+    def _first_map(self, images: Tensor) -> Tensor:
+        return self.trunk.first_map(images)
+
+    def _features(self, feature_map: Tensor) -> Tensor:
+        return self.head(self.trunk.head(feature_map))
 
     def groups(self) -> list[Group]:
         """The trunk's, as timm's are; the projection is never frozen, as in open_clip."""

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from fastclip.models.parts.batch_norm import batch_norms, without_statistics
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.transformer import matrix_dtype
-from fastclip.models.towers.image_tower import ImageTower
+from fastclip.models.towers.map_tower import MapStage, MapTower
 from fastclip.models.towers.modified_resnet.config import ResNetConfig
 
 EXPANSION = 4  # channels that leave a bottleneck over its own
@@ -130,9 +130,10 @@ class Stage(nn.Sequential):
         return block(x)
 
 
-class ModifiedResNet(NamedByBoth, ImageTower):
+class ModifiedResNet(NamedByBoth, MapTower):
     """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
 
+    kind = ResNetConfig.kind
     positions = ResNetConfig.positions
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
@@ -168,15 +169,14 @@ class ModifiedResNet(NamedByBoth, ImageTower):
             raise ValueError("output_tokens must be False: a ResNet has no tokens to return")
         return self.attnpool(self._feature_map(images))
 
-    def patch_tokens(self, images: Tensor) -> Tensor:
-        """See `ImageTower.patch_tokens`: the 32 * width channels of the last feature map."""
-        self.require_images(images)
-        return self._feature_map(images).flatten(2).transpose(1, 2)
+    def _stages(self) -> tuple[MapStage, ...]:
+        return self.stem, self.layer1, self.layer2, self.layer3, self.layer4
 
-    def _feature_map(self, images: Tensor) -> Tensor:
-        """(B, 3, height, width) to (B, 32 * width, *grid_size)."""
-        x = images.to(matrix_dtype(self.conv1))
-        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
+    def _first_map(self, images: Tensor) -> Tensor:
+        return images.to(matrix_dtype(self.conv1))
+
+    def _features(self, feature_map: Tensor) -> Tensor:
+        return self.attnpool(feature_map)
 
     def stem(self, x: Tensor) -> Tensor:
         """(B, 3, height, width) to (B, width, height / 4, width / 4)."""

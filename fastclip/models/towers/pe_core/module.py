@@ -16,12 +16,13 @@ from torch.utils.checkpoint import checkpoint
 
 from fastclip.models.parts.latent_pool import AttentionPoolLatent
 from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.layers import Indices, run_layers
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import kept_patches
 from fastclip.models.parts.rotary import Rotation, grid_rotation
 from fastclip.models.parts.timm_mlp import Mlp
 from fastclip.models.parts.transformer import matrix_dtype
-from fastclip.models.towers.image_tower import ImageTower
+from fastclip.models.towers.patch_tower import PatchTower
 from fastclip.models.towers.pe_core.config import PECoreConfig
 
 POOL_HEADS = 8
@@ -101,20 +102,29 @@ class PECoreTrunk(nn.Module):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The tokens that are read out, under timm's name: (B, num_prefix + patches, width)."""
+        return self.norm(self.run_blocks(self.embed(images)))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The (B, num_prefix + patches, width) tokens, of which patch dropout leaves out some."""
         x = self.patch_embed(images)
         if self.num_prefix:
             x = torch.cat((self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x), dim=1)
-        x = x + self.pos_embed.to(x.dtype)
-        x, rotation = self._with_patches_left(x)
-        x = self.norm_pre(x)
-        for block in self.blocks:
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, rotation, use_reentrant=False)
-            else:
-                x = block(x, rotation)
-        return self.norm(x)
+        return self.norm_pre(x + self.pos_embed.to(x.dtype))
 
-    def _with_patches_left(self, x: Tensor) -> tuple[Tensor, Rotation]:
+    def run_blocks(self, x: Tensor) -> Tensor:
+        """The tokens behind the last block, not normalised."""
+        x, rotation = self.left_of(x)
+        for block in self.blocks:
+            x = self.run_block(block, x, rotation)
+        return x
+
+    def run_block(self, block: nn.Module, x: Tensor, rotation: Rotation) -> Tensor:
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, rotation, use_reentrant=False)
+        return block(x, rotation)
+
+    def left_of(self, x: Tensor) -> tuple[Tensor, Rotation]:
+        """The tokens that patch dropout leaves, and how those of patches are turned."""
         config = self.config
         rotation = grid_rotation(
             config.grid_size, config.reference_grid, config.first_place,
@@ -142,7 +152,7 @@ class PECoreTrunk(nn.Module):
                     matrix.mul_((2.0 * depth) ** -0.5)
 
 
-class PECore(ImageTower):
+class PECore(PatchTower):
     """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
 
     def __init__(self, config: PECoreConfig, embed_dim: int) -> None:
@@ -150,6 +160,7 @@ class PECore(ImageTower):
         self.positions = config.positions
         self.grid_size = config.grid_size
         self.patch_size = (config.patch_size, config.patch_size)
+        self.num_prefix = config.num_prefix
         self.trunk = PECoreTrunk(config, embed_dim)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -164,12 +175,29 @@ class PECore(ImageTower):
         self.require_images(images)
         tokens = self.trunk.forward_features(images)
         features = self.trunk.head(self.trunk.attn_pool(tokens))
-        return (features, tokens[:, self.trunk.num_prefix :]) if self.output_tokens else features
+        return (features, tokens[:, self.num_prefix :]) if self.output_tokens else features
 
-    def patch_tokens(self, images: Tensor) -> Tensor:
-        """See `ImageTower.patch_tokens`: behind the trunk's last layer normalisation."""
-        self.require_images(images)
-        return self.trunk.forward_features(images)[:, self.trunk.num_prefix :]
+    def _embeds(self, images: Tensor) -> Tensor:
+        return self.trunk.embed(images)
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        return self.trunk.run_blocks(tokens)
+
+    def _read_layers(
+        self, tokens: Tensor, indices: Indices, stop_early: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        tokens, rotation = self.trunk.left_of(tokens)
+
+        def run(block: nn.Module, x: Tensor) -> Tensor:
+            return self.trunk.run_block(block, x, rotation)
+
+        return run_layers(self.trunk.blocks, run, tokens, indices, stop_early)
+
+    def _last_norm(self, tokens: Tensor) -> Tensor:
+        return self.trunk.norm(tokens)
+
+    def _features(self, tokens: Tensor) -> Tensor:
+        return self.trunk.head(self.trunk.attn_pool(self.trunk.norm(tokens)))
 
     def groups(self) -> list[Group]:
         trunk = self.trunk

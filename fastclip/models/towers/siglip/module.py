@@ -16,11 +16,12 @@ from torch.utils.checkpoint import checkpoint
 
 from fastclip.models.parts.latent_pool import AttentionPoolLatent
 from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.layers import Indices, run_layers
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import PatchDropout
 from fastclip.models.parts.timm_mlp import Mlp
 from fastclip.models.parts.transformer import matrix_dtype
-from fastclip.models.towers.image_tower import ImageTower
+from fastclip.models.towers.patch_tower import PatchTower
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
 
 
@@ -40,12 +41,16 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.num_heads = heads
+        self.head_dim = width // heads
+        self.scale = self.head_dim**-0.5
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = (
+            self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        )
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -90,14 +95,23 @@ class SiglipTrunk(nn.Module):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The tokens that are read out, under timm's name: (B, num_patches, width)."""
+        return self.norm(self.run_blocks(self.embed(images)))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The (B, num_patches, width) tokens that go into the first block."""
         patches = self.patch_embed(images)
-        x = self.patch_drop(patches + self.pos_embed.to(patches.dtype))
+        return self.patch_drop(patches + self.pos_embed.to(patches.dtype))
+
+    def run_blocks(self, x: Tensor) -> Tensor:
+        """The (B, num_patches, width) tokens behind the last block, not normalised."""
         for block in self.blocks:
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
-        return self.norm(x)
+            x = self.run_block(block, x)
+        return x
+
+    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
 
     def _initialize(self, width: int) -> None:
         nn.init.normal_(self.pos_embed, std=width**-0.5)
@@ -108,7 +122,7 @@ class SiglipTrunk(nn.Module):
         nn.init.xavier_uniform_(self.attn_pool.latent)
 
 
-class SiglipVisionTransformer(ImageTower):
+class SiglipVisionTransformer(PatchTower):
     """(B, 3, height, width) images to (B, width) features, not normalised."""
 
     positions = SiglipVisionConfig.positions
@@ -131,10 +145,22 @@ class SiglipVisionTransformer(ImageTower):
         self.require_images(images)
         return self.trunk(images, self.output_tokens)
 
-    def patch_tokens(self, images: Tensor) -> Tensor:
-        """See `ImageTower.patch_tokens`: behind the trunk's last layer normalisation."""
-        self.require_images(images)
-        return self.trunk.forward_features(images)
+    def _embeds(self, images: Tensor) -> Tensor:
+        return self.trunk.embed(images)
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        return self.trunk.run_blocks(tokens)
+
+    def _read_layers(
+        self, tokens: Tensor, indices: Indices, stop_early: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        return run_layers(self.trunk.blocks, self.trunk.run_block, tokens, indices, stop_early)
+
+    def _last_norm(self, tokens: Tensor) -> Tensor:
+        return self.trunk.norm(tokens)
+
+    def _features(self, tokens: Tensor) -> Tensor:
+        return self.trunk.attn_pool(self.trunk.norm(tokens))
 
     def groups(self) -> list[Group]:
         trunk = self.trunk

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.layers import Indices, Intermediates
 from fastclip.models.parts.locking import Group, lock_groups
 from fastclip.models.parts.masks import ReadAt, mask_of, moved_by
-from fastclip.models.parts.reading import is_observed, read
+from fastclip.models.parts.reading import is_observed, read, read_layers
 from fastclip.models.parts.transformer import Transformer, take
 from fastclip.models.towers.text.config import TextConfig
 
@@ -85,10 +86,7 @@ class TextTower(nn.Module):
             TypeError: `tokens` are not integers.
         """
         self._require_tokens(tokens)
-        x = self.token_embedding(tokens)
-        if isinstance(self.transformer, Transformer):
-            x = x.to(self.transformer.get_cast_dtype())
-        x = x + self.positional_embedding[: tokens.shape[1]].to(x.dtype)
+        x = self._embedded(tokens)
         mask, read_at = self._mask_for(x), self._read_at(tokens)
         if not self.output_tokens and not is_observed(x, self.transformer, self.ln_final):
             x = read(self.transformer, x, mask, read_at, self._is_causal)
@@ -96,6 +94,54 @@ class TextTower(nn.Module):
         x = self.ln_final(read(self.transformer, x, mask, is_causal=self._is_causal))
         features = self._project(take(x, read_at)[:, 0])
         return (features, x) if self.output_tokens else features
+
+    def text_intermediates(
+        self,
+        text: Tensor,
+        indices: Indices = None,
+        stop_early: bool = False,
+        normalize_intermediates: bool = False,
+        intermediates_only: bool = False,
+        output_fmt: str = "NLC",
+        output_extra_tokens: bool = False,
+    ) -> Intermediates:
+        """Return what blocks make of texts, as `forward_intermediates` of open_clip's text towers.
+
+        Args:
+            text: (B, T) int64 or int32 tokens.
+            indices: a number n for the last n blocks, or the numbers of blocks, counted from 0 or,
+                if negative, from the end; None for all.
+            stop_early: leave out the blocks behind the last that is asked for. Features are then
+                read out of that block, as open_clip's are.
+            normalize_intermediates: put the intermediates through the last layer normalisation.
+            intermediates_only: return no features.
+            output_fmt: "NLC", which is all that there is.
+            output_extra_tokens: changes nothing: there are no tokens but those of the text.
+
+        Returns:
+            a dict of `text_intermediates`, (B, T, width) for each block, in the order of the
+            blocks, and, unless `intermediates_only`, `text_features`, (B, embed_dim), not
+            normalised.
+
+        Raises:
+            ValueError: there is no such block or format; see also `text_features`.
+            TypeError: `text` are not integers, or what took the transformer's place does not tell
+                what its blocks return.
+        """
+        if output_fmt != "NLC":
+            raise ValueError(f"output_fmt of texts must be 'NLC', got {output_fmt!r}")
+        self._require_tokens(text)
+        x = self._embedded(text)
+        x, layers = read_layers(
+            self.transformer, x, self._mask_for(x), indices, stop_early, self._is_causal
+        )
+        if normalize_intermediates:
+            layers = [self.ln_final(each) for each in layers]
+        output: Intermediates = {"text_intermediates": layers}
+        if not intermediates_only:
+            pooled = take(self.ln_final(x), self._read_at(text))[:, 0]
+            output["text_features"] = self._project(pooled)
+        return output
 
     def text_lengths(self, tokens: Tensor) -> Tensor:
         """Return (B,) how many tokens of (B, T) texts have a part in their features.
@@ -125,6 +171,13 @@ class TextTower(nn.Module):
         if not freeze_layer_norm:
             raise ValueError("freeze_layer_norm=False is not supported: gains follow their layers")
         lock_groups(self.text_groups(), unlocked_layers)
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        """The (B, T, width) tokens that go into the transformer."""
+        x = self.token_embedding(tokens)
+        if isinstance(self.transformer, Transformer):
+            x = x.to(self.transformer.get_cast_dtype())
+        return x + self.positional_embedding[: tokens.shape[1]].to(x.dtype)
 
     def _keep_mask(self, is_causal: bool) -> None:
         self._attn_mask: Tensor | None = None
@@ -196,6 +249,8 @@ class TextTransformer(TextTower):
     def forward(self, tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """See `TextTower.text_features`."""
         return self.text_features(tokens)
+
+    forward_intermediates = TextTower.text_intermediates
 
     def lock(self, unlocked_layers: int = 0, freeze_layer_norm: bool = True) -> None:
         self.lock_text_groups(unlocked_layers, freeze_layer_norm)

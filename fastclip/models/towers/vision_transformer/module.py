@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.layers import Indices
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import PatchDropout
-from fastclip.models.parts.reading import is_observed, read
+from fastclip.models.parts.reading import is_observed, read, read_layers
 from fastclip.models.parts.transformer import Transformer, matrix_dtype
-from fastclip.models.towers.image_tower import ImageTower
+from fastclip.models.towers.patch_tower import PatchTower
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 
-class VisionTransformer(ImageTower):
+class VisionTransformer(PatchTower):
     """(B, channels, height, width) images to (B, embed_dim) features, not normalised.
 
     Attributes:
@@ -29,6 +30,7 @@ class VisionTransformer(ImageTower):
     """
 
     positions = VisionConfig.positions
+    num_prefix = positions.num_before
 
     def __init__(self, config: VisionConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, config.channels, embed_dim, config.output_tokens)
@@ -66,20 +68,21 @@ class VisionTransformer(ImageTower):
             TypeError: `images` is not floating-point.
         """
         self.require_images(images)
-        pooled, patches = self._pool(self._embed(images))
-        if self.proj is not None:
-            pooled = pooled @ self.proj.to(pooled.dtype)
-        return (pooled, patches) if self.output_tokens else pooled
+        tokens = self._embeds(images)
+        if self._reads_one(tokens):
+            return self._project(self.ln_post(read(self.transformer, tokens, read_at=0)))
+        pooled, patches = self._pool(self._read(tokens))
+        features = self._project(pooled)
+        return (features, patches) if self.output_tokens else features
 
-    def patch_tokens(self, images: Tensor) -> Tensor:
-        """See `ImageTower.patch_tokens`: behind the last layer normalisation, as in `forward`."""
-        self.require_images(images)
-        return self._read_all(self._embed(images))[:, 1:]
+    @property
+    def reads_normed(self) -> bool:
+        return not self.final_ln_after_pool
 
     def become_sequence_first(self) -> None:
         self.transformer.become_sequence_first()
 
-    def _embed(self, images: Tensor) -> Tensor:
+    def _embeds(self, images: Tensor) -> Tensor:
         """The (B, 1 + num_patches, width) tokens that go into the transformer."""
         patches = self.conv1(images.to(matrix_dtype(self.conv1)))
         patches = patches.flatten(2).transpose(1, 2)  # (B, num_patches, width)
@@ -88,20 +91,34 @@ class VisionTransformer(ImageTower):
         tokens = tokens + self.positional_embedding.to(tokens.dtype)
         return self.ln_pre(self.patch_dropout(tokens))
 
-    def _pool(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The (B, width) that is projected, and the patches where somebody reads them."""
+    def _reads_one(self, tokens: Tensor) -> bool:
+        """Whether the last block may compute the class token alone."""
         reads_one = self.pool_type == "tok" and not self.output_tokens
-        if reads_one and not is_observed(tokens, self.transformer, self.ln_post):
-            return self.ln_post(read(self.transformer, tokens, read_at=0)), None
-        tokens = self._read_all(tokens)
+        return reads_one and not is_observed(tokens, self.transformer, self.ln_post)
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        return read(self.transformer, tokens)
+
+    def _read_layers(
+        self, tokens: Tensor, indices: Indices, stop_early: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        return read_layers(self.transformer, tokens, None, indices, stop_early)
+
+    def _last_norm(self, tokens: Tensor) -> Tensor:
+        return self.ln_post(tokens)
+
+    def _pool(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The (B, width) that is projected, and the patches as `output_tokens` returns them."""
+        tokens = self.ln_post(tokens) if self.reads_normed else tokens
         patches = tokens[:, 1:]
         pooled = tokens[:, 0] if self.pool_type == "tok" else patches.mean(dim=1)
-        return self.ln_post(pooled) if self.final_ln_after_pool else pooled, patches
+        return pooled if self.reads_normed else self.ln_post(pooled), patches
 
-    def _read_all(self, tokens: Tensor) -> Tensor:
-        """The (B, 1 + num_patches, width) tokens that come out, normalised unless that is later."""
-        tokens = read(self.transformer, tokens)
-        return tokens if self.final_ln_after_pool else self.ln_post(tokens)
+    def _project(self, pooled: Tensor) -> Tensor:
+        return pooled if self.proj is None else pooled @ self.proj.to(pooled.dtype)
+
+    def _features(self, tokens: Tensor) -> Tensor:
+        return self._project(self._pool(tokens)[0])
 
     def groups(self) -> list[Group]:
         *blocks, last = self.transformer.resblocks
