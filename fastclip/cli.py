@@ -35,6 +35,7 @@ COMMANDS = {  # in the order of a user's work
     "duplicates": "list near duplicates among images or texts, as groups",
     "serve": "search in a browser, and endpoints for programs",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",
+    "export": "write both towers as ONNX, for programs without torch",
     "doctor": "print what is installed and which backends run here",
     "verify": "check and time the kernels for a GPU on yours, and tell backend='auto'",
     "bench": "time losses against each other and count memory",

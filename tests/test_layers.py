@@ -19,6 +19,7 @@ LAYERS = [
         "file_lock",
         "hub",
         "installation",
+        "new_directory",
         "printable",
         "process_memory",
         "progress",
@@ -51,7 +52,7 @@ OPTIONAL = {
     "yaml",
 }
 OPTIONAL |= {"torchvision", "timm", "tokenizers", "datasets", "pyarrow", "faiss", "lance", "ray"}
-OPTIONAL |= {"starlette", "uvicorn"}
+OPTIONAL |= {"starlette", "uvicorn", "onnx", "onnxruntime"}
 
 
 def layer(module: str) -> int:

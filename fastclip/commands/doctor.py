@@ -38,6 +38,8 @@ OPTIONAL = {
     "lance": ("tables of vectors for LanceDB", "'fastclip-kernels[lance]'"),
     "ray": ("embedding on several machines", "'fastclip-kernels[ray]'"),
     "uvicorn": ("fastclip serve", "'fastclip-kernels[serve]'"),
+    "onnx": ("fastclip export", "'fastclip-kernels[onnx]'"),
+    "onnxruntime": ("checks and 8-bit weights of fastclip export", "'fastclip-kernels[onnx]'"),
     "open_clip": ("CLIP's vocabulary; a peer in fastclip bench", "open_clip_torch"),
 }
 

@@ -26,6 +26,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, is_required: bool = Tru
     _add_flags(parser.add_argument_group("the model"))
 
 
+def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add MODEL and the flags that name its weights, for what does not compute with the model."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    _add_weights_flags(parser.add_argument_group("the model"))
+
+
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """Add --model and the flags that go with it, for what knows its model from a file."""
     group = parser.add_argument_group("the model")
@@ -35,18 +41,22 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     _add_flags(group)
 
 
-def _add_flags(group: argparse._ArgumentGroup) -> None:
+def _add_weights_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--pretrained", metavar="TAG|FILE",
         help="The weights of an architecture: a tag of fastclip.list_pretrained(), or a "
         "file.")  # fmt: skip
+    group.add_argument("--cache-dir", metavar="FOLDER",
+        help="Where published weights are kept.")  # fmt: skip
+
+
+def _add_flags(group: argparse._ArgumentGroup) -> None:
+    _add_weights_flags(group)
     group.add_argument("--device", metavar="DEVICE",
         help="Where the model computes, for example cpu or cuda:1. The default is the GPU, if "
         "torch finds one.")  # fmt: skip
     group.add_argument("--precision", choices=PRECISIONS,
         help="How the model computes. The default is amp_bf16 on a GPU and fp32 "
         "elsewhere.")  # fmt: skip
-    group.add_argument("--cache-dir", metavar="FOLDER",
-        help="Where published weights are kept.")  # fmt: skip
 
 
 def model_of(args: argparse.Namespace, only: str | None = None) -> InferenceModel:

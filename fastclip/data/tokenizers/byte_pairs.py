@@ -44,7 +44,9 @@ from fastclip.data.tokenizers.vocabulary import (
 SPECIAL_TOKENS = ("<start_of_text>", "<end_of_text>")  # open_clip's spelling
 OPENAI_SPECIAL_TOKENS = ("<|startoftext|>", "<|endoftext|>")  # also Hugging Face's
 
-WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+CONTRACTIONS = r"'s|'t|'re|'ve|'m|'ll|'d"
+CLASSES = r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+WORDS = f"{CONTRACTIONS}|{CLASSES}"
 # Longer words do not repeat, and a few of them would take more memory than all others.
 REMEMBERED_LENGTH, REMEMBERED_WORDS = 64, 65_536
 

@@ -10,17 +10,14 @@ What is written is complete or not there: a directory is made next to its place 
 that exists already is never touched.
 """
 
-import contextlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
 from torch import Tensor
 
-from fastclip.atomic_file import CannotWrite, replacing, save_tensors, temporary_beside
+from fastclip.atomic_file import replacing, save_tensors
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
@@ -38,6 +35,7 @@ from fastclip.models.contrastive_model import ContrastiveModel
 from fastclip.models.open_clip_config import is_portable, to_json
 from fastclip.models.two_tower import TwoTower
 from fastclip.models.two_tower_config import TWO_TOWER_CONFIG, TWO_TOWER_WEIGHTS, describe
+from fastclip.new_directory import new_directory, require_nothing_at
 
 LAYOUTS = ("open_clip", "hf", "hf_vision", "openai")
 COPIED_FILES = (*TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json")
@@ -78,7 +76,7 @@ def save_pretrained(
                 "a TwoTower has one layout, its own, and no tokenizer: give neither layout "
                 "nor tokenizer_directory"
             )
-        with _new_directory(Path(destination)) as directory:
+        with new_directory(Path(destination)) as directory:
             _write_two_tower(directory, model)
         return
     preprocess = getattr(model.visual, "preprocess_cfg", None)
@@ -103,45 +101,17 @@ def write_weights(
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     preprocess = preprocess or PreprocessCfg(size=config.vision_cfg.image_size)
     if layout == "openai":
-        _require_nothing_at(destination)
+        require_nothing_at(destination)
         content = _openai_state_dict(tensors, config)
         with replacing(destination) as file:
             save_tensors(content, file)
         return
     if layout == "hf_vision" and tokenizer_directory is not None:
         raise ValueError("an image tower has no tokenizer: leave tokenizer_directory out")
-    with _new_directory(destination) as directory:
+    with new_directory(destination) as directory:
         DIRECTORY_WRITERS[layout](directory, tensors, config, preprocess)
         if layout != "hf_vision":
             _write_tokenizer(directory, config, tokenizer_directory)
-
-
-def _require_nothing_at(destination: Path) -> None:
-    if os.path.lexists(destination):
-        raise FileExistsError(f"{destination} exists: choose another place, or move it away")
-
-
-@contextlib.contextmanager
-def _new_directory(destination: Path) -> Iterator[Path]:
-    """A directory to write to, which becomes `destination` at the end.
-
-    Raises:
-        FileExistsError: there is something at `destination`.
-        CannotWrite: the disk is full, or refuses otherwise.
-    """
-    _require_nothing_at(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(destination)
-    temporary.mkdir()
-    try:
-        yield temporary
-        temporary.rename(destination)
-    except OSError as error:
-        if error.filename is not None or isinstance(error, CannotWrite):
-            raise
-        raise CannotWrite(destination, error) from error  # a write alone does not know its file
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_open_clip(
@@ -151,12 +121,12 @@ def _write_open_clip(
         raise CheckpointError(f"open_clip cannot build this model: {to_json(config)}")
     _write_json(
         directory / OPEN_CLIP_CONFIG,
-        {"model_cfg": to_json(config), "preprocess_cfg": _open_clip_preprocess(preprocess)},
+        {"model_cfg": to_json(config), "preprocess_cfg": open_clip_preprocess(preprocess)},
     )
     _write_safetensors(directory / "open_clip_model.safetensors", tensors)
 
 
-def _open_clip_preprocess(preprocess: PreprocessCfg) -> dict:
+def open_clip_preprocess(preprocess: PreprocessCfg) -> dict:
     """open_clip's words for how images are prepared; see `to_transformers_preprocessor` too."""
     values = preprocess.to_dict()
     edge = values.pop("shortest_edge", None)
