@@ -14,6 +14,7 @@
 
 #include "arguments.h"
 #include "contrastive_lse.h"
+#include "once_differentiable.h"
 
 namespace fastclip::cpu {
 namespace {
@@ -73,22 +74,6 @@ std::pair<at::Tensor, at::Tensor> statistics_gradients(const at::Tensor& grad_lo
   }
   return {grad_positive, grad_total};
 }
-
-// A gradient that depends on the inputs and on the gradient of the loss, so that differentiating it
-// again raises instead of finding it constant.
-class OnceDifferentiable : public torch::autograd::Function<OnceDifferentiable> {
- public:
-  static at::Tensor forward(AutogradContext*, const at::Tensor& gradient, const at::Tensor&,
-                            const at::Tensor&, const at::Tensor&, const at::Tensor&) {
-    return gradient.alias();
-  }
-
-  static variable_list backward(AutogradContext*, const variable_list&) {
-    TORCH_CHECK(false,
-                "fastclip.clip_loss is not differentiable twice: fastclip implements first "
-                "derivatives only. For second derivatives, write the loss in plain PyTorch.");
-  }
-};
 
 // The gradients for a grad_output that is not plain memory, as torch.autograd.grad's
 // is_grads_batched makes: by operators that know such tensors (fastclip/ops/contrastive_lse.py).
@@ -169,8 +154,8 @@ class ClipLoss : public torch::autograd::Function<ClipLoss> {
     if (at::GradMode::is_enabled()) {
       for (at::Tensor& gradient : gradients) {
         if (!gradient.defined()) continue;
-        gradient = OnceDifferentiable::apply(gradient, grad_outputs[0], row_features, col_features,
-                                             logit_scale);
+        gradient = once_differentiable("fastclip.clip_loss", gradient,
+                                       {grad_outputs[0], row_features, col_features, logit_scale});
       }
     }
     return gradients;

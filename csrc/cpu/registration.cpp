@@ -9,6 +9,7 @@
 #include "contrastive_lse.h"
 #include "prefix_lse.h"
 #include "rectangle.h"
+#include "siglip_loss.h"
 #include "siglip_sum.h"
 
 #define FASTCLIP_RECTANGLE                                              \
@@ -104,6 +105,7 @@ TORCH_LIBRARY(fastclip_native, m) {
   m.def("clip_loss(" FASTCLIP_SQUARE
         ", bool mean,"
         " bool normalize, int kept_rows) -> (Tensor, Tensor, Tensor)");
+  m.def("siglip_loss(" FASTCLIP_SQUARE ", Tensor logit_bias, bool normalize) -> Tensor");
 }
 
 // Of every device and layout, so that those which they cannot take are refused in their own words.
@@ -117,7 +119,8 @@ TORCH_LIBRARY_IMPL(fastclip_native, CompositeExplicitAutograd, m) {
   m.impl("siglip_total", fastclip::cpu::siglip_total_op);
 }
 
-// Brings its own gradient.
+// Bring their own gradients.
 TORCH_LIBRARY_IMPL(fastclip_native, CompositeImplicitAutograd, m) {
   m.impl("clip_loss", fastclip::cpu::clip_loss);
+  m.impl("siglip_loss", fastclip::cpu::siglip_loss);
 }

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.dispatch import Call
+from fastclip.ops.eager import is_eager_square
 from fastclip.ops.whole_clip_loss import whole_clip_loss
-from fastclip.rectangle import BOTH, MAIN_DIAGONAL, Rectangle
+from fastclip.rectangle import Rectangle
 
 
 class CrossEntropy(NamedTuple):
@@ -47,9 +47,7 @@ def cross_entropy(
     Raises:
         ValueError: no side is wanted, or a row or column whose loss is wanted has no pair.
     """
-    if _is_whole_square(rectangle) and not torch.compiler.is_compiling():
-        # The same formulas in one node: the dozen nodes of this function cost as much as the matrix
-        # products, on a CPU at a batch of 64, on a GPU at one of thousands.
+    if is_eager_square(rectangle):  # the same formulas in one node
         if call.backend == "cpu":
             rows, cols, logit_scale = rectangle[:3]
             native = torch.ops.fastclip_native.clip_loss
@@ -89,21 +87,3 @@ def _check_pairs(rectangle: Rectangle) -> None:
             "every row and column whose loss is wanted must have a pair, got "
             f"{rectangle.positives} in {M} x {N} logits and {rectangle.sides}"
         )
-
-
-def _is_whole_square(rectangle: Rectangle) -> bool:
-    return (
-        rectangle.sides == BOTH
-        and rectangle.positives == MAIN_DIAGONAL
-        and rectangle.excluded is None
-        and _is_plain(rectangle.rows)
-    )
-
-
-def _is_plain(features: Tensor) -> bool:
-    """Whether nothing but autograd's reverse mode has to know what is done to `features`."""
-    # Subclasses (fake, functional, distributed tensors) need operators that they can intercept; so
-    # do the transforms of torch.func and forward mode, whose tensors look like plain ones.
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return False
-    return type(features) in (Tensor, torch.nn.Parameter)
