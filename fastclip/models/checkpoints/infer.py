@@ -24,10 +24,11 @@ from fastclip.models.presets import PRESETS
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.table import tower_with_weights_in
 from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.text_config import TextTowerConfig
 
 # In OpenAI's models a head has 64 channels, always: openai/CLIP has no other.
 OPENAI_HEAD_WIDTH = 64
-Tower = ImageTowerConfig | TextConfig
+Tower = ImageTowerConfig | TextTowerConfig
 
 
 def infer_config(
