@@ -7,6 +7,9 @@ timm has no name for. `is_portable` tells whether a configuration does without t
 Source: the model configurations of open_clip_torch 3.3.0.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastclip.data.quoting import first_line, quoted
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.open_clip_fields import json_fields, names_of
@@ -24,7 +27,7 @@ def from_json(values: dict) -> ClipConfig:
 
     Raises:
         ValueError: a field is missing or unknown, or asks for a tower that is not built in: a timm
-            model other than SigLIP's, a Hugging Face text model, CoCa's.
+            model other than SigLIP's, CoCa's.
     """
     for tower in ("vision_cfg", "text_cfg"):
         if not isinstance(values.get(tower), dict):
@@ -64,6 +67,30 @@ def to_json(config: ClipConfig) -> dict:
         if value != defaults_of(ClipConfig)[name]:
             values[name] = value
     return values
+
+
+def file_values(model: Mapping[str, Any]) -> dict[str, Any]:
+    """What `open_clip_config.json` has of a model, of `to_json`'s values.
+
+    open_clip reads the sizes of a text encoder where its name leads. Here they are kept, beside
+    what open_clip reads, which refuses a word that it does not know.
+    """
+    text = {name: value for name, value in model["text_cfg"].items() if name != "hf_config"}
+    values = {"model_cfg": {**model, "text_cfg": text}}
+    encoder = model["text_cfg"].get("hf_config")
+    return values if encoder is None else {**values, "hf_config": encoder}
+
+
+def from_file_values(values: Mapping[str, Any]) -> ClipConfig:
+    """The reverse.
+
+    Raises:
+        ValueError: as `from_json`.
+    """
+    model, encoder = values["model_cfg"], values.get("hf_config")
+    if encoder is None:
+        return from_json(model)
+    return from_json({**model, "text_cfg": {**model["text_cfg"], "hf_config": encoder}})
 
 
 def is_portable(config: ClipConfig) -> bool:

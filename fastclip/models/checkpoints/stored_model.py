@@ -35,7 +35,7 @@ from fastclip.models.checkpoints.transformers_layout import from_transformers
 from fastclip.models.checkpoints.transformers_preprocessor import from_transformers_preprocessor
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.json_fields import JsonFields
-from fastclip.models.open_clip_config import from_json
+from fastclip.models.open_clip_config import from_file_values, from_json
 from fastclip.models.presets import OPENAI_VOCAB_SIZE, preprocess_of
 
 # In the order in which they are looked for.
@@ -49,7 +49,7 @@ TRANSFORMERS_WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
 PROCESSOR, PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
 # Without a place: an index is of the files beside it.
 SHARD_NAME = re.compile(r"\w[\w.+-]{0,250}")
-OPEN_CLIP_FIELDS = JsonFields({"model_cfg", "preprocess_cfg"})
+OPEN_CLIP_FIELDS = JsonFields({"model_cfg", "preprocess_cfg", "hf_config"})
 
 
 class StoredModel(NamedTuple):
@@ -191,7 +191,7 @@ def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
     if "model_cfg" not in values:
         return _open_clip_model(values, path), None
     values = _obeyed(path, OPEN_CLIP_FIELDS.read, "the file", values)
-    config = _open_clip_model(values["model_cfg"], path)
+    config = _obeyed(path, from_file_values, values)
     preprocess = values.get("preprocess_cfg")
     if preprocess is None:
         return config, None

@@ -5,7 +5,8 @@
     text_config.py        what it asks of a text tower's configuration
     table.py              the towers that are built in, a line each
     vision_transformer/   CLIP's, modified_resnet/ CLIP's ResNets, siglip/ SigLIP's
-    text/                 the text tower of them all
+    text/                 CLIP's text tower, and SigLIP's
+    hugging_face/         text towers that are encoders of transformers
 
 A tower is a file, or a folder if it is long: a frozen dataclass that derives from
 `ImageTowerConfig` or `TextTowerConfig`, its `nn.Module` (of an image tower, one that derives from

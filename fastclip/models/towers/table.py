@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fastclip.models.towers.hugging_face.config import HfTextConfig
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.modified_resnet.config import ResNetConfig
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
@@ -21,6 +22,7 @@ IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
 ]
 # In the order in which they are asked, too: a `text_cfg` that says nothing else is of CLIP's tower.
 TEXT_TOWERS: list[type[TextTowerConfig]] = [
+    HfTextConfig,
     TextConfig,
 ]
 

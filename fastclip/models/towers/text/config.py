@@ -16,7 +16,13 @@ from fastclip.models.checkpoints.correspondence import (
     same,
 )
 from fastclip.models.checkpoints.shapes import depth_of, sizes_of
-from fastclip.models.open_clip_fields import READ_AS_OURS, TEXT, json_fields, names_of
+from fastclip.models.open_clip_fields import (
+    NOT_HUGGING_FACE,
+    READ_AS_OURS,
+    TEXT,
+    json_fields,
+    names_of,
+)
 from fastclip.models.parts.activations import require_activation
 from fastclip.models.parts.mlp_ratio import mlp_ratio
 from fastclip.models.towers.block_json import blocks_from_json, blocks_to_json
@@ -37,7 +43,6 @@ if TYPE_CHECKING:
 TEXT_POOLS = ("argmax", "eos", "first", "last")
 OPENAI_VOCAB_SIZE = 49408
 SIGLIP_NORM_EPS = 1e-6
-NOT_HUGGING_FACE = "It belongs to hf_model_name, which is refused."
 
 
 @dataclass(frozen=True)
