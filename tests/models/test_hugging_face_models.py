@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import fastclip
+from fastclip.models import registry
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.errors import CheckpointError, KeyMismatchError
 from fastclip.models.checkpoints.load import load_checkpoint
@@ -228,3 +229,66 @@ def test_a_tower_without_projection_has_the_width_of_the_space(place):
     with pytest.raises(ValueError, match="its width 32 must be embed_dim 24"):
         ClipConfig(24, VISION, text, custom_text=True)
     assert replace(ClipConfig(32, VISION, text, custom_text=True), embed_dim=32).embed_dim == 32
+
+
+WHOLE = {
+    "roberta": "RobertaForMaskedLM",
+    "mt5": "MT5ForConditionalGeneration",
+    "m2m_100": "M2M100ForConditionalGeneration",
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("is_pickle", [False, True])
+def test_an_encoder_begins_with_its_own_weights_if_that_is_asked(
+    kind, is_pickle, tmp_path, monkeypatch
+):
+    """They are taken out of the whole model with its decoder or its head, as it was published."""
+    torch.manual_seed(3)
+    values = dict(small.ENCODERS[kind])
+    theirs = getattr(transformers, WHOLE[kind])(
+        transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    )
+    folder = tmp_path / kind
+    theirs.save_pretrained(folder)
+    if is_pickle:
+        (folder / "model.safetensors").unlink()
+        torch.save(theirs.state_dict(), folder / "pytorch_model.bin")
+    text = HfTextConfig(str(folder), context_length=12)
+    (tmp_path / "own.json").write_text(
+        json.dumps(to_json(ClipConfig(24, VISION, text, custom_text=True)))
+    )
+    monkeypatch.setattr(registry, "architectures", dict(registry.architectures))
+    fastclip.add_model_config(tmp_path / "own.json")
+    encoder = {"roberta": "roberta", "mt5": "encoder", "m2m_100": "model.encoder"}[kind]
+    expected = theirs.get_submodule(encoder).state_dict()
+    own, random = (fastclip.create_model("own", pretrained_text=asked) for asked in (True, False))
+    for name, value in own.text.transformer.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    same = [torch.equal(value, expected[name])
+            for name, value in random.text.transformer.state_dict().items()
+            if "embed" in name and value.ndim == 2]  # fmt: skip
+    assert same and not any(same)
+
+
+def test_weights_of_another_encoder_are_refused(place, tmp_path):
+    values = dict(small.ENCODERS["roberta"])
+    theirs = transformers.RobertaModel(
+        transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    )
+    theirs.save_pretrained(tmp_path)
+    text = small.hf_text("m2m_100", place)
+    tower = text.build(24)
+    with pytest.raises(KeyMismatchError, match="layers"):
+        replace(text, hf_model_name=str(tmp_path)).load_published(tower)
+
+
+def test_weights_that_cannot_be_fetched_name_the_encoder(monkeypatch):
+    def nothing(*arguments, **settings):
+        raise OSError("no connection")
+
+    monkeypatch.setattr("fastclip.models.fetch.hub_file", nothing)
+    with torch.device("meta"):
+        tower = get_model_config("roberta-ViT-B-32").text_cfg.build(512)
+    with pytest.raises(CheckpointError, match=r"'roberta-base': model.safetensors .*no connection"):
+        get_model_config("roberta-ViT-B-32").text_cfg.load_published(tower)

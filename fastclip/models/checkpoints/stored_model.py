@@ -182,7 +182,7 @@ def _preprocess_told(settings: dict, config: ClipConfig) -> dict | None:
 
 def _open_clip_directory(path: Path) -> StoredModel:
     config, preprocess = _open_clip_settings(path / OPEN_CLIP_CONFIG)
-    weights = _read_weights(path, WEIGHTS_NAMES)
+    weights = read_directory_weights(path, WEIGHTS_NAMES)
     return StoredModel(weights.tensors, config, None, preprocess, path)
 
 
@@ -202,7 +202,7 @@ def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
 
 def _transformers_directory(path: Path) -> StoredModel:
     config = read_config(path)
-    weights = _read_weights(path, TRANSFORMERS_WEIGHTS_NAMES)
+    weights = read_directory_weights(path, TRANSFORMERS_WEIGHTS_NAMES)
     preprocess = _transformers_preprocessor(path, config)
     return StoredModel(from_transformers(weights.tensors, config), config, None, preprocess, path)
 
@@ -220,7 +220,13 @@ def _transformers_preprocessor(path: Path, config: ClipConfig) -> PreprocessCfg 
     return None
 
 
-def _read_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
+def read_directory_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
+    """The weights in a directory: the first of `names` that is there, whole or in parts.
+
+    Raises:
+        FileNotFoundError: there is none, or a part is not there.
+        CheckpointError: it cannot be read.
+    """
     for name in names:
         if (path / name).is_file():
             return read_weights_file(path / name)

@@ -5,6 +5,7 @@ tower is. What has an answer here is the answer of a tower that nobody else has.
 """
 
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
@@ -32,6 +33,7 @@ class TextTowerConfig:
         output_tokens: the tower returns its tokens along with its features.
         stands_alone: its tensors are under `text.` in every model; those of the others may be at
             the top level, as in `CLIP`, which inherits their tower.
+        is_published_alone: there are weights of such towers without an image tower.
         transformers_models: the `model_type` of transformers' models that have a place for it.
     """
 
@@ -46,6 +48,7 @@ class TextTowerConfig:
     tokenizer_kwargs: Mapping[str, Any]
     output_tokens: bool
     stands_alone: ClassVar[bool] = True
+    is_published_alone: ClassVar[bool] = False
     transformers_models: ClassVar[tuple[str, ...]] = ()
 
     def build(self, embed_dim: int) -> nn.Module:
@@ -62,6 +65,17 @@ class TextTowerConfig:
     def presets(cls) -> dict[str, "ClipConfig"]:
         """The models that open_clip has names for because of such a tower, by name."""
         return {}
+
+    def load_published(self, tower: nn.Module, cache_dir: str | PathLike | None = None) -> None:
+        """Load the weights that such a tower is published with alone, if there are any.
+
+        Args:
+            tower: one that `build` has made, which is changed in place.
+            cache_dir: where published weights are kept.
+
+        Raises:
+            FileNotFoundError, CheckpointError: they cannot be fetched or read.
+        """
 
     @property
     def has_projection(self) -> bool:

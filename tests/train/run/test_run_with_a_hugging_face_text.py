@@ -111,6 +111,22 @@ def test_a_locked_text_tower_trains_its_projection_alone(made, tmp_path):
     assert changed == {"proj.0.weight", "proj.2.weight"}
 
 
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (None, "model has weights of its own"),
+        ("digits", "the text tower of digits is not of transformers"),
+        ("ViT-B-32", "the text tower of ViT-B-32 is not of transformers"),
+    ],
+)
+def test_weights_of_the_text_tower_alone_are_refused_where_there_are_none(
+    model, message, made, tmp_path, capsys
+):
+    flags = [] if model is None else ["--model", model]
+    assert train(made, tmp_path, "run", "--pretrained-text", *flags) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_tokenizer_that_is_not_there_is_named(made, tmp_path, capsys):
     values = (made / "model" / "open_clip_config.json").read_text()
     bare = tmp_path / "bare"

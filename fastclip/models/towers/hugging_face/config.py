@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import nn
 
 from fastclip.data.limits import LONGEST_CONTEXT
 from fastclip.data.quoting import quoted
@@ -48,6 +51,7 @@ class HfTextConfig(TextTowerConfig):
     """
 
     kind: ClassVar = "text tower of transformers"
+    is_published_alone: ClassVar = True
 
     hf_model_name: str
     hf_config: Mapping[str, Any] = field(default_factory=dict)
@@ -122,6 +126,11 @@ class HfTextConfig(TextTowerConfig):
         from fastclip.models.towers.hugging_face.module import HfTextTower
 
         return HfTextTower(self, embed_dim)
+
+    def load_published(self, tower: nn.Module, cache_dir: str | PathLike | None = None) -> None:
+        from fastclip.models.towers.hugging_face.weights import load_encoder
+
+        load_encoder(tower.transformer, self.hf_model_name, cache_dir)
 
     @classmethod
     def presets(cls) -> dict[str, "ClipConfig"]:
