@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             args.destination, args.to, model.state_dict(), config, preprocess,
             directory if brings_tokenizer else None,
         )  # fmt: skip
-    except (CheckpointError, ValueError, OSError) as error:
+    except (CheckpointError, ImportError, ValueError, OSError) as error:
         print(f"fastclip convert: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     parameters = sum(p.numel() for p in model.parameters())

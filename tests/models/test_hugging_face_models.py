@@ -2,18 +2,21 @@
 
 import json
 import socket
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
 import fastclip
+from fastclip.cli import main
 from fastclip.models import registry
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.errors import CheckpointError, KeyMismatchError
 from fastclip.models.checkpoints.load import load_checkpoint
 from fastclip.models.checkpoints.stored_model import read_config, read_stored_model
 from fastclip.models.clip_config import ClipConfig
+from fastclip.models.digests import configuration_digest
 from fastclip.models.open_clip_config import from_json, is_portable, to_json
 from fastclip.models.precision import set_precision
 from fastclip.models.registry import get_model_config
@@ -292,3 +295,31 @@ def test_weights_that_cannot_be_fetched_name_the_encoder(monkeypatch):
         tower = get_model_config("roberta-ViT-B-32").text_cfg.build(512)
     with pytest.raises(CheckpointError, match=r"'roberta-base': model.safetensors .*no connection"):
         get_model_config("roberta-ViT-B-32").text_cfg.load_published(tower)
+
+
+def test_where_an_encoder_lies_does_not_count_in_the_digest(tmp_path):
+    digests = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        model = model_of("roberta", tmp_path / name, hf_pooler_type="max_pooler")
+        digests.append(configuration_digest(model))
+    digests.append(configuration_digest(model_of("roberta", tmp_path)))
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("kind", ["roberta", "mt5", "m2m_100"])
+def test_a_trace_computes_what_the_model_does(kind, place):
+    model = model_of(kind, place)
+    program = fastclip.trace_model(model, batch_size=2)
+    images, tokens = inputs(model)
+    for found, expected in zip(
+        program(images[:3], tokens[:3, :10]), model(images[:3], tokens[:3, :10]), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_commands_name_the_extra_that_is_missing(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert main(["plan", "--model", "roberta-ViT-B-32"]) == 2
+    assert "fastclip-kernels[transformers]" in capsys.readouterr().err
+    assert "roberta-ViT-B-32" in fastclip.list_models()
