@@ -13,6 +13,7 @@ from fastclip.cli import main
 from fastclip.models import registry
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.errors import CheckpointError, KeyMismatchError
+from fastclip.models.checkpoints.infer import infer_config
 from fastclip.models.checkpoints.load import load_checkpoint
 from fastclip.models.checkpoints.stored_model import read_config, read_stored_model
 from fastclip.models.clip_config import ClipConfig
@@ -323,3 +324,17 @@ def test_commands_name_the_extra_that_is_missing(monkeypatch, capsys):
     assert main(["plan", "--model", "roberta-ViT-B-32"]) == 2
     assert "fastclip-kernels[transformers]" in capsys.readouterr().err
     assert "roberta-ViT-B-32" in fastclip.list_models()
+
+
+def test_an_encoder_that_nobody_has_published_is_not_guessed(place):
+    model = model_of("roberta", place)
+    with pytest.raises(CheckpointError, match="that no published model has"):
+        infer_config(model.state_dict(), "gelu", heads=2)
+
+
+def test_another_number_of_heads_than_the_encoders_is_refused():
+    with torch.device("meta"):
+        tensors = fastclip.create_model("roberta-ViT-B-32", device="meta").state_dict()
+    with pytest.raises(CheckpointError, match="heads 8 of the text tower: roberta-base has 12"):
+        infer_config(tensors, "quick_gelu", heads=(12, 8))
+    assert infer_config(tensors, "quick_gelu") == get_model_config("roberta-ViT-B-32")

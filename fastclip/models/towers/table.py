@@ -37,6 +37,11 @@ def text_tower_told_by(values: Mapping[str, Any]) -> type[TextTowerConfig]:
     return next(tower for tower in TEXT_TOWERS if tower.is_told_by(values))
 
 
+def text_tower_with_weights_in(tensors: Mapping[str, Tensor]) -> type[TextTowerConfig] | None:
+    """The kind of text tower that names of tensors tell, or None: the image tower may know it."""
+    return next((tower for tower in TEXT_TOWERS if tower.has_weights_in(tensors)), None)
+
+
 def tower_with_weights_in(tensors: Mapping[str, Tensor]) -> type[ImageTowerConfig] | None:
     """The kind of image tower that a state dict under open_clip's names has, or None."""
     return next((tower for tower in IMAGE_TOWERS if tower.has_weights_in(tensors)), None)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from fastclip.models.checkpoints.correspondence import Correspondence
 
@@ -122,6 +122,21 @@ class TextTowerConfig:
         return False
 
     # From tensors, under open_clip's names
+
+    @classmethod
+    def has_weights_in(cls, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether a model's state dict is of a model with such a tower, and with no other."""
+        return False
+
+    @classmethod
+    def of_weights(cls, tensors: Mapping[str, Tensor], activation: str) -> "TextTowerConfig":
+        """The tower that a state dict is of, if `has_weights_in` says so, maybe as of one head.
+
+        Raises:
+            KeyError: a tensor that tells a size is missing.
+            CheckpointError: the shapes do not tell what the tower is.
+        """
+        raise NotImplementedError
 
     def with_heads(self, heads: int) -> "TextTowerConfig":
         """The tower with another number of attention heads, which shapes do not tell."""

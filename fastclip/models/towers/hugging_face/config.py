@@ -5,10 +5,12 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from fastclip.data.limits import LONGEST_CONTEXT
 from fastclip.data.quoting import quoted
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.shapes import depth_of
 from fastclip.models.open_clip_fields import TEXT, json_fields, names_of
 from fastclip.models.towers.config_checks import require_choice, require_flags, require_sizes
 from fastclip.models.towers.hugging_face.families import FAMILIES, Family
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
     from fastclip.models.towers.hugging_face.module import HfTextTower
 
 POOLERS = ("mean_pooler", "max_pooler", "cls_pooler", "cls_last_hidden_state_pooler")
-PROJECTIONS = (None, "linear", "mlp")
+PROJECTED = {
+    None: set(),
+    "linear": {"text.proj.weight"},
+    "mlp": {"text.proj.0.weight", "text.proj.2.weight"},
+}
+PROJECTIONS = tuple(PROJECTED)
 OF_CLIP = "It is of CLIP's text tower; the sizes of this one are those of hf_model_name."
 
 
@@ -168,6 +175,44 @@ class HfTextConfig(TextTowerConfig):
     def is_portable(self) -> bool:
         """open_clip reads the encoder by its name; its sizes are written beside the model's."""
         return True
+
+    @classmethod
+    def has_weights_in(cls, tensors: Mapping[str, Tensor]) -> bool:
+        tables = {f"text.transformer.{family.table}" for family in FAMILIES.values()}
+        return not tables.isdisjoint(tensors)
+
+    @classmethod
+    def of_weights(cls, tensors: Mapping[str, Tensor], activation: str) -> "HfTextConfig":
+        for config in cls.presets().values():
+            if isinstance(config.text_cfg, HfTextConfig) and config.text_cfg._fits(tensors):
+                return config.text_cfg
+        raise CheckpointError(
+            "the text tower is an encoder of transformers that no published model has, or is read "
+            "in another way: give the name or the configuration of the model"
+        )
+
+    def with_heads(self, heads: int) -> "HfTextConfig":
+        """
+        Raises:
+            CheckpointError: it is another number than the encoder's.
+        """
+        if heads != self.heads:
+            raise CheckpointError(
+                f"heads {heads} of the text tower: {self.hf_model_name} has {self.heads}"
+            )
+        return self
+
+    def _fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether tensors are those of this tower, as far as names and shapes tell."""
+        table = tensors.get(f"text.transformer.{self.family.table}")
+        if table is None or tuple(table.shape) != (self.vocab_size, self.width):
+            return False
+        blocks = f"text.transformer.{self.family.blocks}."
+        if not any(name.startswith(blocks) for name in tensors):
+            return False
+        projection = {name for name in tensors if name.startswith("text.proj.")}
+        is_projected_so = projection == PROJECTED[self.hf_proj_type]
+        return is_projected_so and depth_of(tensors, blocks) == self.layers
 
     def shape(self) -> tuple:
         return HfTextConfig, tuple(self.hf_config.items()), self.hf_proj_type, self.hf_pooler_type

@@ -76,6 +76,7 @@ class Family:
         names: of `width`, `layers`, `heads` and `hidden_width` among them.
         blocks: where the encoder has its blocks.
         embeddings: where it has what comes before them.
+        table: the name of the tensor with a row per token.
         is_encoder: of an encoder and a decoder, this is the first.
         aliases: second names of fields, which may be there too and say the same.
         has_table: positions are learned, for so many tokens; else texts may have any length.
@@ -86,7 +87,8 @@ class Family:
     defaults: Mapping[str, Any]
     names: Mapping[str, str]
     blocks: str
-    embeddings: tuple[str, ...]
+    embeddings: str
+    table: str
     is_encoder: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
     has_table: bool = True
@@ -143,15 +145,15 @@ def _require_fraction(name: str, value: float) -> None:
 FAMILIES = {
     "bert": Family(
         "BertModel", {"vocab_size": 30522, **_BERT, "pad_token_id": 0}, _BERT_NAMES,
-        "encoder.layer", ("embeddings",),
+        "encoder.layer", "embeddings", "embeddings.word_embeddings.weight",
     ),
     "roberta": Family(
         "RobertaModel", {"vocab_size": 50265, **_BERT, "pad_token_id": 1}, _BERT_NAMES,
-        "encoder.layer", ("embeddings",),
+        "encoder.layer", "embeddings", "embeddings.word_embeddings.weight",
     ),
     "xlm-roberta": Family(
         "XLMRobertaModel", {"vocab_size": 30522, **_BERT, "pad_token_id": 1}, _BERT_NAMES,
-        "encoder.layer", ("embeddings",),
+        "encoder.layer", "embeddings", "embeddings.word_embeddings.weight",
     ),
     "mt5": Family(
         "MT5EncoderModel",
@@ -163,7 +165,7 @@ FAMILIES = {
             "feed_forward_proj": "gated-gelu", "pad_token_id": 0,
         },
         {"width": "d_model", "layers": "num_layers", "heads": "num_heads", "hidden_width": "d_ff"},
-        "block", ("embed_tokens",), is_encoder=True, has_table=False, matrices=3,
+        "block", "embed_tokens", "embed_tokens.weight", is_encoder=True, has_table=False, matrices=3,
         aliases={
             "hidden_size": "d_model", "num_hidden_layers": "num_layers",
             "num_attention_heads": "num_heads", "head_dim": "d_kv",
@@ -182,7 +184,7 @@ FAMILIES = {
             "width": "d_model", "layers": "encoder_layers", "heads": "encoder_attention_heads",
             "hidden_width": "encoder_ffn_dim",
         },
-        "layers", ("embed_tokens",), is_encoder=True, has_table=False,
+        "layers", "embed_tokens", "embed_tokens.weight", is_encoder=True, has_table=False,
         aliases={
             "hidden_size": "d_model", "num_hidden_layers": "encoder_layers",
             "num_attention_heads": "encoder_attention_heads",

@@ -81,7 +81,7 @@ class HfTextTower(nn.Module):
         Raises:
             ValueError: there are fewer layers.
         """
-        before = [attrgetter(name)(self.transformer) for name in self._family.embeddings]
+        before = [attrgetter(self._family.embeddings)(self.transformer)]
         blocks = attrgetter(self._family.blocks)(self.transformer)
         groups = [before, *([block] for block in blocks)]
         self.transformer.requires_grad_(unlocked_layers > 0)
