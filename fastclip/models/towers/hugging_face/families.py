@@ -165,7 +165,8 @@ FAMILIES = {
             "feed_forward_proj": "gated-gelu", "pad_token_id": 0,
         },
         {"width": "d_model", "layers": "num_layers", "heads": "num_heads", "hidden_width": "d_ff"},
-        "block", "embed_tokens", "embed_tokens.weight", is_encoder=True, has_table=False, matrices=3,
+        "block", "embed_tokens", "embed_tokens.weight", is_encoder=True, has_table=False,
+        matrices=3,
         aliases={
             "hidden_size": "d_model", "num_hidden_layers": "num_layers",
             "num_attention_heads": "num_heads", "head_dim": "d_kv",
