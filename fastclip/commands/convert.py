@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             args.destination, args.to, model.state_dict(), config, preprocess,
             directory if brings_tokenizer and has_place else None,
         )  # fmt: skip
-    except (CheckpointError, ValueError, OSError) as error:
+    except (CheckpointError, ImportError, ValueError, OSError) as error:
         print(f"fastclip convert: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     tensors, activations = list(model.parameters()), config.activations

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             args.schedule,
             is_sharded=args.fsdp,
         )
-    except (ValueError, OSError) as error:
+    except (ImportError, ValueError, OSError) as error:
         print(f"fastclip plan: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     flops = forward_flops_per_pair(config)

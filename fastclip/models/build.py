@@ -10,7 +10,7 @@ from fastclip.models.checkpoints.stored_model import StoredModel
 from fastclip.models.clip import CLIP
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.two_tower import CustomTextCLIP
-from fastclip.models.unfilled import unfilled
+from fastclip.models.unfilled import fill_buffers, unfilled
 
 
 def build_model(
@@ -31,6 +31,7 @@ def build_model(
     # Random weights that are overwritten would cost most of the time.
     with unfilled():
         model = cls(config, output_dict)
+    fill_buffers(model)
     load_stored_model(model, stored, resize=resize, assign=True)
     return model
 

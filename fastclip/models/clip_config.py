@@ -12,7 +12,7 @@ from typing import Any
 from fastclip.data.limits import MOST_PARAMETERS
 from fastclip.models.towers.config_checks import require_exponents, require_flags, require_sizes
 from fastclip.models.towers.image_config import ImageTowerConfig
-from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.text_config import TextTowerConfig
 
 DEFAULT_LOGIT_SCALE = math.log(1 / 0.07)
 SIGLIP_LOGIT_SCALE, SIGLIP_LOGIT_BIAS = math.log(10), -10.0
@@ -31,12 +31,13 @@ class ClipConfig(Mapping[str, Any]):
         nonscalar_logit_scale: the scale and the bias have the shape (1,) instead of ().
 
     Raises:
-        ValueError: `embed_dim` is not positive, or a tower without projection has another width.
+        ValueError: `embed_dim` is not positive, a tower without projection has another width, or
+            the text tower needs `custom_text`.
     """
 
     embed_dim: int
     vision_cfg: ImageTowerConfig
-    text_cfg: TextConfig
+    text_cfg: TextTowerConfig
     custom_text: bool = False
     init_logit_scale: float = DEFAULT_LOGIT_SCALE
     init_logit_bias: float | None = None
@@ -50,6 +51,8 @@ class ClipConfig(Mapping[str, Any]):
         require_flags(
             custom_text=self.custom_text, nonscalar_logit_scale=self.nonscalar_logit_scale
         )
+        if self.text_cfg.stands_alone and not self.custom_text:
+            raise ValueError(f"custom_text must be true: a {self.text_cfg.kind} is under `text.`")
         towers = self.vision_cfg, self.text_cfg
         num_parameters = sum(tower.num_matrix_parameters() for tower in towers)
         if num_parameters > MOST_PARAMETERS:
@@ -59,7 +62,7 @@ class ClipConfig(Mapping[str, Any]):
         unprojected = []
         if not self.vision_cfg.has_projection:
             unprojected.append(("vision", self.vision_cfg.width))
-        if self.text_cfg.proj_type == "none":
+        if not self.text_cfg.has_projection:
             unprojected.append(("text", self.text_cfg.width))
         for tower, width in unprojected:
             if width != self.embed_dim:
@@ -69,14 +72,14 @@ class ClipConfig(Mapping[str, Any]):
                 )
 
     @property
-    def activations(self) -> tuple[str | None, str]:
-        """Of the vision tower, None where it has no choice, and of the text tower."""
+    def activations(self) -> tuple[str | None, str | None]:
+        """Of the vision tower and of the text tower, None where it has no choice."""
         return self.vision_cfg.activation, self.text_cfg.activation
 
     def with_quick_gelu(self) -> "ClipConfig":
         """The model as open_clip's `quick_gelu` changes it: each tower that has the choice."""
-        text = replace(self.text_cfg, activation="quick_gelu")
-        return replace(self, vision_cfg=self.vision_cfg.with_quick_gelu(), text_cfg=text)
+        vision, text = self.vision_cfg.with_quick_gelu(), self.text_cfg.with_quick_gelu()
+        return replace(self, vision_cfg=vision, text_cfg=text)
 
     def __getitem__(self, name: str) -> Any:
         return self._as_json()[name]

@@ -28,7 +28,7 @@ PROBE = (
 IRRELEVANT = {
     "custom_text", "init_logit_bias", "init_logit_scale", "ls_init_value", "mlp_ratio",
     "nonscalar_logit_scale",
-    "hf_tokenizer_name", "tokenizer_kwargs",
+    "hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs",
     "output_tokens", "patch_dropout",
 }  # fmt: skip
 

@@ -105,16 +105,7 @@ class EncoderTower(nn.Module):
         Raises:
             TypeError: it has neither.
         """
-        if hasattr(self.encoder, "set_grad_checkpointing"):
-            self.encoder.set_grad_checkpointing(enable)
-            return
-        # transformers renames it in its version 6.
-        for kind in ("activation_checkpointing", "gradient_checkpointing"):
-            method = getattr(self.encoder, f"{kind}_{'enable' if enable else 'disable'}", None)
-            if method is not None:
-                method()
-                return
-        raise TypeError(f"{type(self.encoder).__name__} has no gradient checkpointing")
+        set_grad_checkpointing(self.encoder, enable)
 
     def _pooled(self, output: Any, mask: Tensor | None) -> Tensor:
         if self.pool == "auto":
@@ -159,6 +150,24 @@ class EncoderTower(nn.Module):
                 "tokens"
             )
         return tokens
+
+
+def set_grad_checkpointing(encoder: nn.Module, enable: bool) -> None:
+    """Ask an encoder to compute activations again, by timm's or Hugging Face's method.
+
+    Raises:
+        TypeError: it has neither.
+    """
+    if hasattr(encoder, "set_grad_checkpointing"):
+        encoder.set_grad_checkpointing(enable)
+        return
+    # transformers renames it in its version 6.
+    for kind in ("activation_checkpointing", "gradient_checkpointing"):
+        method = getattr(encoder, f"{kind}_{'enable' if enable else 'disable'}", None)
+        if method is not None:
+            method()
+            return
+    raise TypeError(f"{type(encoder).__name__} has no gradient checkpointing")
 
 
 def _width(encoder: nn.Module, pool: str) -> int:

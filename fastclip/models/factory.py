@@ -53,7 +53,7 @@ def create_model(
     force_preprocess_cfg: Mapping[str, Any] | None = None,
     force_context_length: int | None = None,
     pretrained_image: bool = False,
-    pretrained_text: bool = True,
+    pretrained_text: bool = False,
     pretrained_image_path: str | PathLike | None = None,
     pretrained_text_path: str | PathLike | None = None,
     cache_dir: str | PathLike | None = None,
@@ -74,8 +74,11 @@ def create_model(
         jit: return the TorchScript program of `trace_model` instead, which computes as the model
             does in evaluation mode.
         pretrained_image: weights of timm for an image tower; there is none of timm's here.
-        pretrained_text: accepted; there is no Hugging Face text tower that it would be about. Its
-            older name, `pretrained_hf`, is accepted too.
+        pretrained_text: where no weights are given, begin a text tower of transformers with those
+            that its encoder was published with, from the directory or the repository that
+            `hf_model_name` names. Towers of other kinds have none. open_clip does so unless it is
+            told not to; here nothing is fetched that was not asked for. Its older name,
+            `pretrained_hf`, is accepted too.
         weights_only: must be True: no file is allowed to run code.
         force_quick_gelu, force_custom_text, force_patch_dropout, force_image_size,
             force_context_length: changes to the architecture. For another size or length, position
@@ -102,7 +105,7 @@ def create_model(
             refused pickles, wrong activations and keys that do not match apart.
     """
     load_weights, precision = _weights_or_precision(load_weights, precision)
-    model_kwargs.pop("pretrained_hf", None)
+    pretrained_text = model_kwargs.pop("pretrained_hf", pretrained_text)
     _require_fields(model_kwargs)
     if pretrained_image:
         raise ValueError("pretrained_image=True needs a tower of timm's: give it to TwoTower")
@@ -133,6 +136,8 @@ def create_model(
         stored = stored._replace(tensors={**stored.tensors, "logit_bias": torch.zeros(())})
     resize = force_image_size is not None or force_context_length is not None
     model = build_model(config, stored, resize, bool(output_dict))
+    if pretrained_text and stored is None and pretrained_text_path is None:
+        config.text_cfg.load_published(getattr(model, "text", model), cache_dir)
     for tower, path in (("visual", pretrained_image_path), ("text", pretrained_text_path)):
         if path is not None:
             load_tower(model, tower, path)

@@ -51,6 +51,18 @@ def fetch_repository(
     return config.parent
 
 
+def fetch_weights(repository: str, cache_dir: str | PathLike | None = None) -> Path:
+    """Bring the weights of a repository of transformers' here.
+
+    Returns:
+        The directory with the weights.
+
+    Raises:
+        CheckpointError: as `fetch_repository`.
+    """
+    return _first(repository, TRANSFORMERS_WEIGHTS_NAMES, cache_dir).parent
+
+
 def fetch_openai(name: str, download_root: str | PathLike | None = None) -> Path:
     """Bring OpenAI's file of a model here, checked against its SHA-256.
 

@@ -19,6 +19,7 @@ from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel
 from fastclip.models.factory import create_model_from_pretrained
+from fastclip.models.open_clip_config import file_values
 from fastclip.models.tokenizer import get_tokenizer
 
 SERIALIZATIONS = (True, False, "both")
@@ -187,7 +188,8 @@ def _write(
     if model_config is not None:
         path = directory / OPEN_CLIP_CONFIG
         written = read_json_object(path)
-        written["model_cfg"] = json.loads(json.dumps(dict(model_config)))
+        written.pop("hf_config", None)
+        written |= file_values(json.loads(json.dumps(dict(model_config))))
         path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     if safe_serialization is not True:
         torch.save(model.state_dict(), directory / PICKLE)

@@ -7,12 +7,14 @@ timm has no name for. `is_portable` tells whether a configuration does without t
 Source: the model configurations of open_clip_torch 3.3.0.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastclip.data.quoting import first_line, quoted
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.open_clip_fields import json_fields, names_of
 from fastclip.models.towers.block_json import defaults_of
-from fastclip.models.towers.table import tower_told_by
-from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.table import text_tower_told_by, tower_told_by
 
 MODEL_FIELDS = json_fields(names_of(ClipConfig) | {"quick_gelu"}, {}, {})
 
@@ -25,7 +27,7 @@ def from_json(values: dict) -> ClipConfig:
 
     Raises:
         ValueError: a field is missing or unknown, or asks for a tower that is not built in: a timm
-            model other than SigLIP's, a Hugging Face text model, CoCa's.
+            model other than SigLIP's, CoCa's.
     """
     for tower in ("vision_cfg", "text_cfg"):
         if not isinstance(values.get(tower), dict):
@@ -34,20 +36,22 @@ def from_json(values: dict) -> ClipConfig:
         raise ValueError("multimodal_cfg: CoCa models are not supported")
     values = MODEL_FIELDS.read("the model", values)
     quick_gelu = bool(values.pop("quick_gelu", False))
-    vision = values["vision_cfg"]
+    vision, text = values["vision_cfg"], values["text_cfg"]
+    text_tower = text_tower_told_by(text)
     try:
         towers = {
             "vision_cfg": tower_told_by(vision).from_json(vision, quick_gelu),
-            "text_cfg": TextConfig.from_json(values["text_cfg"], quick_gelu),
+            "text_cfg": text_tower.from_json(text, quick_gelu),
         }
-        return ClipConfig(**values | towers | {"custom_text": bool(values.get("custom_text"))})
+        custom_text = bool(values.get("custom_text")) or text_tower.stands_alone
+        return ClipConfig(**values | towers | {"custom_text": custom_text})
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not a model configuration: {first_line(error)}") from error
 
 
 def to_json(config: ClipConfig) -> dict:
     """Write open_clip's JSON of a model; only values that are not open_clip's defaults."""
-    quick_gelu = set(config.activations) <= {"quick_gelu", None}
+    quick_gelu = {*config.activations} - {None} == {"quick_gelu"}
     size = config.vision_cfg.image_size
     image_size = {"image_size": size[0] if size[0] == size[1] else list(size)}
     values: dict = {
@@ -65,8 +69,33 @@ def to_json(config: ClipConfig) -> dict:
     return values
 
 
+def file_values(model: Mapping[str, Any]) -> dict[str, Any]:
+    """What `open_clip_config.json` has of a model, of `to_json`'s values.
+
+    open_clip reads the sizes of a text encoder where its name leads. Here they are kept, beside
+    what open_clip reads, which refuses a word that it does not know.
+    """
+    text = {name: value for name, value in model["text_cfg"].items() if name != "hf_config"}
+    values = {"model_cfg": {**model, "text_cfg": text}}
+    encoder = model["text_cfg"].get("hf_config")
+    return values if encoder is None else {**values, "hf_config": encoder}
+
+
+def from_file_values(values: Mapping[str, Any]) -> ClipConfig:
+    """The reverse.
+
+    Raises:
+        ValueError: as `from_json`.
+    """
+    model, encoder = values["model_cfg"], values.get("hf_config")
+    if encoder is None:
+        return from_json(model)
+    return from_json({**model, "text_cfg": {**model["text_cfg"], "hf_config": encoder}})
+
+
 def is_portable(config: ClipConfig) -> bool:
     """Whether open_clip can read `to_json(config)`."""
     values = to_json(config)
     towers = values["vision_cfg"], values["text_cfg"]
-    return config.vision_cfg.is_portable() and not any("activation" in tower for tower in towers)
+    are_portable = config.vision_cfg.is_portable() and config.text_cfg.is_portable()
+    return are_portable and not any("activation" in tower for tower in towers)

@@ -46,14 +46,13 @@ TEXT = BLOCKS | {
     "hf_model_name": (None, ""),
 }
 ADVICE = {
-    "hf_model_name": "give the Hugging Face model to TwoTower",
     "timm_pool": "fastclip reads 'map', SigLIP's; give timm's model to TwoTower",
     "timm_proj": "fastclip reads 'none', SigLIP's; give timm's model to TwoTower",
 }
 # Why a field cannot change a result.
 NO_POOLER = "It belongs to attentional_pool, which is refused."
 NOT_TIMM = "It belongs to timm_model_name, which is not given."
-NOT_HUGGING_FACE = "It belongs to hf_model_name, which is refused."
+NOT_HUGGING_FACE = "It belongs to hf_model_name, which is not given."
 POOLER = {"attn_pooler_queries": NO_POOLER, "attn_pooler_heads": NO_POOLER}
 NO_TIMM = {
     "timm_model_pretrained": NOT_TIMM, "timm_pool": NOT_TIMM, "timm_proj": NOT_TIMM,

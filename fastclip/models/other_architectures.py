@@ -24,11 +24,6 @@ _KINDS = {
         "ViTamin-L-384", "ViTamin-L2", "ViTamin-L2-256", "ViTamin-L2-336", "ViTamin-L2-384",
         "ViTamin-S", "ViTamin-S-LTT", "ViTamin-XL-256", "ViTamin-XL-336", "ViTamin-XL-384",
     ),
-    "its text tower is a Hugging Face model; TwoTower takes one as text_encoder": (
-        "mt5-base-ViT-B-32", "mt5-xl-ViT-H-14", "nllb-clip-base", "nllb-clip-base-siglip",
-        "nllb-clip-large", "nllb-clip-large-siglip", "roberta-ViT-B-32",
-        "xlm-roberta-base-ViT-B-32", "xlm-roberta-large-ViT-H-14",
-    ),
 }  # fmt: skip
 
 OTHER_ARCHITECTURES = {name: reason for reason, names in _KINDS.items() for name in names}

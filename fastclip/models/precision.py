@@ -25,22 +25,32 @@ def set_precision(model: nn.Module, precision: str) -> nn.Module:
         ValueError: `precision` is unknown.
     """
     _known(precision)
+    whole = _of_one_dtype(model)
     for module in model.modules():
         for name, tensor in (
             *module.named_parameters(recurse=False), *module.named_buffers(recurse=False)
         ):  # fmt: skip
             # Not by `module.to`, which tensors without data, as plans are counted on, refuse.
             if tensor.is_floating_point():
-                tensor.data = tensor.data.to(_dtype_of(module, name, tensor, precision))
+                dtype = _dtype_of(module, name, tensor, precision, module in whole)
+                tensor.data = tensor.data.to(dtype)
     return model
 
 
-def _dtype_of(module: nn.Module, name: str, tensor: torch.Tensor, precision: str) -> torch.dtype:
+def _of_one_dtype(model: nn.Module) -> set[nn.Module]:
+    """All in towers that say `of_one_dtype`: their gains and embeddings are in 16 bits, too."""
+    towers = (module for module in model.modules() if getattr(module, "of_one_dtype", False))
+    return {module for tower in towers for module in tower.modules()}
+
+
+def _dtype_of(
+    module: nn.Module, name: str, tensor: torch.Tensor, precision: str, whole: bool
+) -> torch.dtype:
     if precision in EVERYTHING:
         return EVERYTHING[precision]
     if precision in FLOAT32:
         return torch.float32
-    is_matrix = isinstance(module, (nn.Linear, nn.Conv2d)) or name in BARE_MATRICES
+    is_matrix = whole or isinstance(module, (nn.Linear, nn.Conv2d)) or name in BARE_MATRICES
     return MATRICES[precision] if is_matrix else tensor.dtype
 
 

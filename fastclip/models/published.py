@@ -129,6 +129,25 @@ REPOSITORIES |= {name: {"datacomp1b": f"UCSC-VLAA/{name}-datacomp1B"} for name i
 REPOSITORIES["ViT-H-14-CLIPA-336"]["laion2b"] = "UCSC-VLAA/ViT-H-14-CLIPA-336-laion2B"
 REPOSITORIES |= {name: {"webli": f"timm/{name}"} for name in SIGLIPS}
 REPOSITORIES["ViT-SO400M-14-SigLIP-378"]["webli"] = "timm/ViT-SO400M-14-SigLIP-384"
+REPOSITORIES |= {
+    "roberta-ViT-B-32": {"laion2b_s12b_b32k": "laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k"},
+    "xlm-roberta-base-ViT-B-32": {
+        "laion5b_s13b_b90k": "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k"
+    },
+    "xlm-roberta-large-ViT-H-14": {
+        "frozen_laion5b_s13b_b90k": (
+            "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k"
+        )
+    },
+    "nllb-clip-base": {"v1": "visheratin/nllb-clip-base-oc"},
+    "nllb-clip-large": {"v1": "visheratin/nllb-clip-large-oc"},
+    "nllb-clip-base-siglip": {
+        "v1": "visheratin/nllb-clip-base-siglip", "mrl": "visheratin/nllb-siglip-mrl-base",
+    },
+    "nllb-clip-large-siglip": {
+        "v1": "visheratin/nllb-clip-large-siglip", "mrl": "visheratin/nllb-siglip-mrl-large",
+    },
+}  # fmt: skip
 # Under the plain names these tags are known too, so that asking for them says what is wrong.
 QUICKGELU_TAGS = {"openai", "yfcc15m", "cc12m", "metaclip_400m", "metaclip_fullcc", "dfn2b"}
 QUICKGELU_TAGS |= {"dfn5b", "metaclip2_worldwide"}

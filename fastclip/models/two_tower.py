@@ -15,7 +15,6 @@ from fastclip.models.clip_config import DEFAULT_LOGIT_SCALE, ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel, TowerOutput, intermediates_of
 from fastclip.models.encoder_tower import EncoderTower
 from fastclip.models.parts.layers import Intermediates
-from fastclip.models.towers.text.module import TextTransformer
 
 
 class TwoTower(ContrastiveModel):
@@ -111,7 +110,7 @@ class CustomTextCLIP(TwoTower):
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
         super().__init__(
             config.vision_cfg.build(config.embed_dim),
-            TextTransformer(config.text_cfg, config.embed_dim),
+            config.text_cfg.build(config.embed_dim),
             init_logit_scale=config.init_logit_scale,
             init_logit_bias=config.init_logit_bias,
             output_dict=output_dict,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
@@ -29,6 +29,16 @@ def unfilled() -> Iterator[None]:
     """
     with torch.device("meta"), _WithoutFilling():
         yield
+
+
+def fill_buffers(model: nn.Module) -> None:
+    """Let the modules of a model that was made so compute the tables that no state dict has.
+
+    A module with such buffers has a method `fill_buffers`.
+    """
+    for module in model.modules():
+        if hasattr(module, "fill_buffers"):
+            module.fill_buffers()
 
 
 class _WithoutFilling(TorchFunctionMode):

@@ -64,7 +64,6 @@ def test_every_architecture_of_open_clip_is_built_in_or_says_why_not():
         theirs = open_clip.get_model_config(name)
         reasons = {
             "CoCa": "multimodal_cfg" in theirs,
-            "Hugging Face": "hf_model_name" in theirs["text_cfg"],
             "timm": "timm_model_name" in theirs["vision_cfg"],
         }
         said = next(reason for reason in reasons if reason in OTHER_ARCHITECTURES[name])

@@ -5,7 +5,7 @@ from fastclip.compat.absent import absent
 globals().update(
     absent(
         {
-            "TwoTower(image_encoder, text_encoder) takes a Hugging Face model as it is": (
+            "create_model builds such text towers, and TwoTower takes a Hugging Face model": (
                 "HFTextEncoder",
                 "ClsLastHiddenStatePooler",
                 "ClsPooler",

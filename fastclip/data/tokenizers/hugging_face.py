@@ -44,13 +44,15 @@ class HFTokenizer:
         clean: what is done to a text first, a name in `cleaning.CLEANERS`.
         strip_sep_token: write 0 where the separator is, as some models of open_clip expect.
         cache_dir: where transformers keeps what it fetches for a name on the hub.
+        language: that of the texts, in the words of a tokenizer that marks it, such as NLLB's
+            "deu_Latn"; None for the tokenizer's own, which is English in NLLB's.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
         FileNotFoundError: `source` is not a directory with a tokenizer, nor a name that
             transformers finds.
-        ValueError: `context_length` < 2, an unknown `clean`, no padding token, or no separator
-            to strip.
+        ValueError: `context_length` < 2, an unknown `clean`, no padding token, no separator
+            to strip, or a language that it does not mark.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class HFTokenizer:
         clean: str = "whitespace",
         strip_sep_token: bool = False,
         cache_dir: str | os.PathLike | None = None,
+        language: str | None = None,
     ) -> None:
         self.context_length = check_context_length(context_length)
         self.clean = clean
@@ -70,6 +73,8 @@ class HFTokenizer:
             raise ValueError(f"source must have a padding token, which {str(source)!r} has not")
         if strip_sep_token and self.tokenizer.sep_token_id is None:
             raise ValueError(f"strip_sep_token=True: {str(source)!r} has no separator token")
+        if language is not None:
+            self.set_language(language)
 
     @property
     def vocab_size(self) -> int:
@@ -129,6 +134,20 @@ class HFTokenizer:
         """
         return self.tokenizer.decode(list_ids(ids))
 
+    def set_language(self, language: str) -> None:
+        """Mark the texts from now on as being of `language`; see there.
+
+        Raises:
+            ValueError: the tokenizer marks no languages, or not this one.
+        """
+        if not callable(getattr(self.tokenizer, "set_src_lang_special_tokens", None)):
+            name = type(self.tokenizer).__name__
+            raise ValueError(f"language={language!r}: {name} marks no languages")
+        if language not in self.tokenizer.get_vocab():
+            raise ValueError(f"language={language!r} is none that the tokenizer has a mark of")
+        # Each call of transformers' tokenizer begins by marking its `src_lang`.
+        self.tokenizer.src_lang = language
+
     def save_pretrained(self, directory: str | os.PathLike) -> None:
         """Write a directory that `HFTokenizer` and transformers' AutoTokenizer load."""
         self.tokenizer.save_pretrained(os.fspath(directory))
@@ -165,9 +184,14 @@ def _load(source: str, cache_dir: str | os.PathLike | None):
         ) from error
     try:
         cache = {} if cache_dir is None else {"cache_dir": cache_dir}
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=is_directory, **cache)
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, local_files_only=is_directory, trust_remote_code=False, **cache
+        )
     except OSError as error:
-        raise FileNotFoundError(f"transformers finds no tokenizer {source!r}: {error}") from error
+        raise FileNotFoundError(
+            f"transformers finds no tokenizer {source!r}: {error}. Without a connection, download "
+            "its files once, and give their directory in place of the name"
+        ) from error
     if is_directory and _is_clips(tokenizer) and keeps_case(source):
         _keep_case(tokenizer)
     return tokenizer

@@ -22,12 +22,13 @@ from fastclip.models.clip_config import (
 )
 from fastclip.models.presets import PRESETS
 from fastclip.models.towers.image_config import ImageTowerConfig
-from fastclip.models.towers.table import tower_with_weights_in
+from fastclip.models.towers.table import text_tower_with_weights_in, tower_with_weights_in
 from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.text_config import TextTowerConfig
 
 # In OpenAI's models a head has 64 channels, always: openai/CLIP has no other.
 OPENAI_HEAD_WIDTH = 64
-Tower = ImageTowerConfig | TextConfig
+Tower = ImageTowerConfig | TextTowerConfig
 
 
 def infer_config(
@@ -73,7 +74,11 @@ def infer_config(
     try:
         vision, embed_dim = tower.of_weights(tensors, vision_activation)
         vision = _with_heads("vision", vision, vision_heads, is_openai and tower.is_openais)
-        text = _as_published(tower.text_of_weights(tensors, text_activation))
+        text_tower = text_tower_with_weights_in(tensors)
+        if text_tower is None:
+            text = _as_published(tower.text_of_weights(tensors, text_activation))
+        else:
+            text = text_tower.of_weights(tensors, text_activation)
         text = _with_heads("text", text, text_heads, is_openai and tower.is_openais)
     except KeyError as error:
         raise CheckpointError(
@@ -83,7 +88,7 @@ def infer_config(
     has_bias = "logit_bias" in tensors
     config = ClipConfig(
         embed_dim, vision, text,
-        custom_text="text.token_embedding.weight" in tensors,
+        custom_text=text.stands_alone or "text.token_embedding.weight" in tensors,
         init_logit_scale=SIGLIP_LOGIT_SCALE if has_bias else DEFAULT_LOGIT_SCALE,
         init_logit_bias=SIGLIP_LOGIT_BIAS if has_bias else None,
     )  # fmt: skip
@@ -111,7 +116,7 @@ def _require_one_activation(config: ClipConfig) -> None:
     """Raise if a published model of these sizes has another activation in each tower."""
     for name, published in PRESETS.items():
         vision, text = published.activations
-        if vision in (None, text) or config.vision_cfg.activation is None:
+        if None in (vision, text) or vision == text or config.vision_cfg.activation is None:
             continue
         if published.text_cfg.shape() != config.text_cfg.shape():
             continue

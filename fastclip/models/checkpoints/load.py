@@ -25,7 +25,7 @@ TEXT_KEYS = (
 )
 
 # Of a tower, what makes other features of the same tensors.
-READOUT = ("heads", "pool_type", "no_causal_mask")
+READOUT = ("heads", "pool_type", "no_causal_mask", "hf_config", "hf_pooler_type")
 
 
 def load_checkpoint(
@@ -100,7 +100,7 @@ def load_stored_model(
             floating-point numbers in float32.
     """
     _require_activations(model, stored)
-    tensors = _with_keys_of(model, stored.tensors)
+    tensors = _without_tables(model, _with_keys_of(model, stored.tensors))
     if resize:
         tensors = resize_positions(tensors, model)
     mismatch = _mismatch(model, tensors)
@@ -166,6 +166,22 @@ def _with_keys_of(model: ContrastiveModel, tensors: dict[str, Tensor]) -> dict[s
         if name.endswith("num_batches_tracked"):  # files older than PyTorch 0.4.1 have none
             tensors[name] = torch.tensor(0)
     return tensors
+
+
+def _without_tables(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors but for tables that the model computes itself, and that files of older
+    transformers have, such as positions; another one than the model's stays, and is unexpected.
+    """
+    own = model.state_dict()
+    tables = {n: t for n, t in model.named_buffers() if n not in own and n in tensors}
+    known = {n for n, t in tables.items() if _is_like(tensors[n], t)}
+    return {name: value for name, value in tensors.items() if name not in known}
+
+
+def _is_like(value: Tensor, table: Tensor) -> bool:
+    if value.shape != table.shape or value.layout != torch.strided or value.is_meta:
+        return False
+    return torch.allclose(value.double(), table.double().cpu(), rtol=1e-2, atol=1e-3)
 
 
 def _require_kinds(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> None:

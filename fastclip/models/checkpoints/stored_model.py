@@ -35,7 +35,7 @@ from fastclip.models.checkpoints.transformers_layout import from_transformers
 from fastclip.models.checkpoints.transformers_preprocessor import from_transformers_preprocessor
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.json_fields import JsonFields
-from fastclip.models.open_clip_config import from_json
+from fastclip.models.open_clip_config import from_file_values, from_json
 from fastclip.models.presets import OPENAI_VOCAB_SIZE, preprocess_of
 
 # In the order in which they are looked for.
@@ -49,7 +49,7 @@ TRANSFORMERS_WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
 PROCESSOR, PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
 # Without a place: an index is of the files beside it.
 SHARD_NAME = re.compile(r"\w[\w.+-]{0,250}")
-OPEN_CLIP_FIELDS = JsonFields({"model_cfg", "preprocess_cfg"})
+OPEN_CLIP_FIELDS = JsonFields({"model_cfg", "preprocess_cfg", "hf_config"})
 
 
 class StoredModel(NamedTuple):
@@ -182,7 +182,7 @@ def _preprocess_told(settings: dict, config: ClipConfig) -> dict | None:
 
 def _open_clip_directory(path: Path) -> StoredModel:
     config, preprocess = _open_clip_settings(path / OPEN_CLIP_CONFIG)
-    weights = _read_weights(path, WEIGHTS_NAMES)
+    weights = read_directory_weights(path, WEIGHTS_NAMES)
     return StoredModel(weights.tensors, config, None, preprocess, path)
 
 
@@ -191,7 +191,7 @@ def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
     if "model_cfg" not in values:
         return _open_clip_model(values, path), None
     values = _obeyed(path, OPEN_CLIP_FIELDS.read, "the file", values)
-    config = _open_clip_model(values["model_cfg"], path)
+    config = _obeyed(path, from_file_values, values)
     preprocess = values.get("preprocess_cfg")
     if preprocess is None:
         return config, None
@@ -202,7 +202,7 @@ def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
 
 def _transformers_directory(path: Path) -> StoredModel:
     config = read_config(path)
-    weights = _read_weights(path, TRANSFORMERS_WEIGHTS_NAMES)
+    weights = read_directory_weights(path, TRANSFORMERS_WEIGHTS_NAMES)
     preprocess = _transformers_preprocessor(path, config)
     return StoredModel(from_transformers(weights.tensors, config), config, None, preprocess, path)
 
@@ -220,7 +220,13 @@ def _transformers_preprocessor(path: Path, config: ClipConfig) -> PreprocessCfg 
     return None
 
 
-def _read_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
+def read_directory_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
+    """The weights in a directory: the first of `names` that is there, whole or in parts.
+
+    Raises:
+        FileNotFoundError: there is none, or a part is not there.
+        CheckpointError: it cannot be read.
+    """
     for name in names:
         if (path / name).is_file():
             return read_weights_file(path / name)

@@ -32,7 +32,7 @@ from fastclip.models.checkpoints.transformers_layout import to_transformers, to_
 from fastclip.models.checkpoints.transformers_preprocessor import to_transformers_preprocessor
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel
-from fastclip.models.open_clip_config import is_portable, to_json
+from fastclip.models.open_clip_config import file_values, is_portable, to_json
 from fastclip.models.two_tower import TwoTower
 from fastclip.models.two_tower_config import TWO_TOWER_CONFIG, TWO_TOWER_WEIGHTS, describe
 from fastclip.new_directory import new_directory, require_nothing_at
@@ -119,10 +119,8 @@ def _write_open_clip(
 ) -> None:
     if not is_portable(config):
         raise CheckpointError(f"open_clip cannot build this model: {to_json(config)}")
-    _write_json(
-        directory / OPEN_CLIP_CONFIG,
-        {"model_cfg": to_json(config), "preprocess_cfg": open_clip_preprocess(preprocess)},
-    )
+    values = file_values(to_json(config)) | {"preprocess_cfg": open_clip_preprocess(preprocess)}
+    _write_json(directory / OPEN_CLIP_CONFIG, values)
     _write_safetensors(directory / "open_clip_model.safetensors", tensors)
 
 

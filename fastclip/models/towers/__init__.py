@@ -3,11 +3,15 @@
     image_config.py       what the rest of fastclip asks of an image tower's configuration
     image_tower.py        what it asks of an image tower's module
     patch_tower.py        what towers of patches have in common: tokens, layer by layer
-    table.py              the image towers that are built in, a line each
+    map_tower.py          what convolutional towers have in common: maps, stage by stage
+    text_config.py        what it asks of a text tower's configuration
+    table.py              the towers that are built in, a line each
     vision_transformer/   CLIP's, modified_resnet/ CLIP's ResNets, siglip/ SigLIP's,
     convnext/             ConvNeXt, pe_core/ Perception Encoder's
-    text/                 the text tower of them all
+    text/                 CLIP's text tower, and SigLIP's
+    hugging_face/         text towers that are encoders of transformers
 
 A tower is a file, or a folder if it is long: a frozen dataclass that derives from
-`ImageTowerConfig`, an `nn.Module` that derives from `ImageTower`, and a line in the table.
+`ImageTowerConfig` or `TextTowerConfig`, its `nn.Module` (of an image tower, one that derives from
+`ImageTower`), and a line in the table.
 """

@@ -76,7 +76,7 @@ CONTENTS = {
     "zeroshot_templates": _ZERO_SHOT, "imagenet_val": "imagenet-zeroshot-val",
     "imagenet_v2": "imagenetv2-zeroshot-val",
 }  # fmt: skip
-BEGINNING = ("pretrained",)
+BEGINNING = ("pretrained", "pretrained_text")
 PLACES = ("cache_dir", "logs", "name", "resume")
 
 # What the rate of a step depends on, and what the memory of a micro-batch does.

@@ -11,6 +11,7 @@ from fastclip.models import digits
 from fastclip.models.config import SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
 from fastclip.models.factory import create_model
 from fastclip.models.precision import set_precision
+from fastclip.models.registry import Place, get_model_config
 from fastclip.models.tokenizer import get_tokenizer
 from fastclip.train.settings.model_config import ModelConfig
 
@@ -40,6 +41,8 @@ def make_model(config: ModelConfig, precision: str = "fp32") -> RunModel:
         ValueError, TypeError, OSError, CheckpointError: see `create_model`, `get_tokenizer` and
             `AugmentationCfg`.
     """
+    if config.pretrained_text and config.pretrained is None:
+        _require_weights_of_text(config.model)
     if config.model == digits.NAME:
         if config.decode != "exact":
             raise ValueError("--decode must be exact for the model digits: its images are no files")
@@ -80,7 +83,7 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
         force_image_size=_one_or_all(config.force_image_size),
         force_context_length=config.force_context_length,
         force_preprocess_cfg={k: v for k, v in preprocess.items() if v is not None},
-        cache_dir=config.cache_dir, **beginning,
+        cache_dir=config.cache_dir, pretrained_text=config.pretrained_text, **beginning,
     )  # fmt: skip
     cfg = PreprocessCfg.from_dict(model.visual.preprocess_cfg)
     return RunModel(
@@ -88,6 +91,14 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
         image_transform_v2(cfg, True, config.aug_cfg, "uint8", config.decode),
         image_transform_v2(cfg, False, None, "uint8", config.decode), cfg.mean, cfg.std,
     )  # fmt: skip
+
+
+def _require_weights_of_text(name: str) -> None:
+    """Raise unless a model begins without weights, and there are some of its text tower alone."""
+    if Place.of(name) is not None:
+        raise ValueError(f"--pretrained-text: {name} has weights of its own")
+    if name == digits.NAME or not get_model_config(name).text_cfg.is_published_alone:
+        raise ValueError(f"--pretrained-text: the text tower of {name} is not of transformers")
 
 
 def _one_or_all(values: tuple | None) -> Any:

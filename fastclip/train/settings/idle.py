@@ -44,6 +44,11 @@ IDLE = (
         "it needs --lock-image, which is not given",
     ),
     Idle(
+        ("pretrained_text",),
+        lambda config: config.pretrained is not None,
+        "--pretrained has the weights of both towers",
+    ),
+    Idle(
         ("lock_text_unlocked_layers",),
         lambda config: not config.lock_text,
         "it needs --lock-text, which is not given",

@@ -21,6 +21,11 @@ class ModelConfig(Settings):
         "The weights to start from: a tag of the model, or the path of a file. By default they are "
         "random.",
     )
+    pretrained_text: bool = setting(
+        False,
+        "Start a text tower that is an encoder of transformers from the weights that the encoder "
+        "was published with, which are fetched. It has no effect where --pretrained is given.",
+    )
     siglip: bool = setting(
         False,
         "Train with the sigmoid loss of SigLIP, and start from its scale and its bias, as "

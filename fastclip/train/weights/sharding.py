@@ -28,8 +28,11 @@ def shard(model: nn.Module, device: torch.device, group: ProcessGroup | None = N
     from torch.distributed.fsdp import fully_shard
 
     mesh = DeviceMesh.from_group(group or dist.group.WORLD, device.type)
-    for blocks in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
-        for block in blocks:
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    # A block of mT5's is a list of parts itself; it goes as a whole, as all blocks do.
+    within = {part for blocks in lists for part in blocks.modules() if part is not blocks}
+    for blocks in lists:
+        for block in blocks if blocks not in within else ():
             fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, ignored_params={p for p in model.parameters() if p.ndim == 0})
     model.to(device)

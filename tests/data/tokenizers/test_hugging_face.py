@@ -117,6 +117,40 @@ def test_saved_directory_gives_the_same_ids(word_pieces, tmp_path):
     assert torch.equal(HFTokenizer(tmp_path)(TEXTS), tokenizer(TEXTS))
 
 
+@pytest.fixture(scope="module")
+def of_nllb(tmp_path_factory):
+    """A directory of a tokenizer of NLLB's kind: the language, text, the end."""
+    names = ["<s>", "<pad>", "</s>", "<unk>", "▁", *"abcdot", "▁a"]
+    vocabulary = {name: i for i, name in enumerate(names)}
+    tokenizer = transformers.NllbTokenizer(vocab=vocabulary, merges=[("▁", "a")])
+    directory = tmp_path_factory.mktemp("nllb")
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def test_a_language_is_marked(of_nllb):
+    texts = ["a cat", "a dog"]
+    english = HFTokenizer(of_nllb, context_length=9)(texts)
+    theirs = open_clip.tokenizer.HFTokenizer(str(of_nllb), context_length=9)
+    assert torch.equal(english, theirs(texts))
+    german = HFTokenizer(of_nllb, context_length=9, language="deu_Latn")
+    # open_clip's `language` is lost with transformers 5, which marks `src_lang` in each call.
+    theirs.tokenizer.src_lang = "deu_Latn"
+    assert torch.equal(german(texts), theirs(texts))
+    mark = german.tokenizer.convert_tokens_to_ids("deu_Latn")
+    assert german(texts)[:, 0].tolist() == [mark, mark] and mark != english[0, 0]
+    assert torch.equal(german(texts)[:, 1:], english[:, 1:])
+    german.set_language("eng_Latn")
+    assert torch.equal(german(texts), english)
+
+
+def test_a_language_that_is_not_marked_is_refused(of_nllb, word_pieces):
+    with pytest.raises(ValueError, match="language='German' is none"):
+        HFTokenizer(of_nllb, language="German")
+    with pytest.raises(ValueError, match="marks no languages"):
+        HFTokenizer(word_pieces, language="deu_Latn")
+
+
 def test_directory_is_never_looked_up_on_the_hub(word_pieces, monkeypatch):
     asked = []
     load = transformers.AutoTokenizer.from_pretrained
@@ -127,7 +161,7 @@ def test_directory_is_never_looked_up_on_the_hub(word_pieces, monkeypatch):
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", recorded)
     HFTokenizer(word_pieces)
-    assert asked == [{"local_files_only": True}]
+    assert asked == [{"local_files_only": True, "trust_remote_code": False}]
 
 
 def test_name_that_transformers_does_not_find_is_said(monkeypatch):

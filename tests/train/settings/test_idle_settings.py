@@ -17,6 +17,7 @@ from fastclip.train.settings.run_config import RunConfig
         ({"lock_image_unlocked_groups": 1}, {"lock_image": True}),
         ({"lock_image_freeze_bn_stats": True}, {"lock_image": True}),
         ({"lock_text_unlocked_layers": 2}, {"lock_text": True}),
+        ({"pretrained_text": True, "pretrained": "openai"}, {"pretrained": None}),
         ({"warmup": 5, "skip_scheduler": True}, {"skip_scheduler": False}),
         ({"lr_scheduler": "const", "skip_scheduler": True}, {"skip_scheduler": False}),
         ({"epochs_cooldown": 3}, {"lr_scheduler": "const-cooldown"}),
