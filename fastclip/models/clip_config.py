@@ -50,7 +50,7 @@ class ClipConfig(Mapping[str, Any]):
         require_flags(
             custom_text=self.custom_text, nonscalar_logit_scale=self.nonscalar_logit_scale
         )
-        towers = self.vision_cfg, self.text_cfg
+        towers = [self.text_cfg] if self.vision_cfg.is_named else [self.vision_cfg, self.text_cfg]
         num_parameters = sum(tower.num_matrix_parameters() for tower in towers)
         if num_parameters > MOST_PARAMETERS:
             raise ValueError(

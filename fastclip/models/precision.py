@@ -1,7 +1,8 @@
 """The dtypes in which a model can be held, by open_clip's names.
 
     fp32, amp, amp_bf16, ...   float32 parameters
-    fp16, bf16                 matrices in 16 bits; gains, embeddings and the scale in float32
+    fp16, bf16                 matrices in 16 bits; gains, embeddings and the scale in float32;
+                               in towers of one dtype, timm's, every parameter in 16 bits
     pure_fp16, pure_bf16       every parameter in 16 bits
 
 Source: `convert_weights` of openai/CLIP; `--precision` of open_clip 3.3.0.
@@ -25,22 +26,32 @@ def set_precision(model: nn.Module, precision: str) -> nn.Module:
         ValueError: `precision` is unknown.
     """
     _known(precision)
+    whole = {
+        id(module)
+        for tower in model.modules()
+        if getattr(tower, "in_one_dtype", False)
+        for module in tower.modules()
+    }
     for module in model.modules():
         for name, tensor in (
             *module.named_parameters(recurse=False), *module.named_buffers(recurse=False)
         ):  # fmt: skip
             # Not by `module.to`, which tensors without data, as plans are counted on, refuse.
             if tensor.is_floating_point():
-                tensor.data = tensor.data.to(_dtype_of(module, name, tensor, precision))
+                is_matrix = id(module) in whole or _is_matrix(module, name)
+                tensor.data = tensor.data.to(_dtype_of(is_matrix, tensor, precision))
     return model
 
 
-def _dtype_of(module: nn.Module, name: str, tensor: torch.Tensor, precision: str) -> torch.dtype:
+def _is_matrix(module: nn.Module, name: str) -> bool:
+    return isinstance(module, (nn.Linear, nn.Conv2d)) or name in BARE_MATRICES
+
+
+def _dtype_of(is_matrix: bool, tensor: torch.Tensor, precision: str) -> torch.dtype:
     if precision in EVERYTHING:
         return EVERYTHING[precision]
     if precision in FLOAT32:
         return torch.float32
-    is_matrix = isinstance(module, (nn.Linear, nn.Conv2d)) or name in BARE_MATRICES
     return MATRICES[precision] if is_matrix else tensor.dtype
 
 

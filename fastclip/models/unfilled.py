@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import init
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 # How initial values are drawn, by our modules and torch's: in place, or as factor * torch.randn.
 FILLS = {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_}
@@ -29,6 +29,11 @@ def unfilled() -> Iterator[None]:
     """
     with torch.device("meta"), _WithoutFilling():
         yield
+
+
+def is_unfilled() -> bool:
+    """Whether modules that are made now are made in the context of `unfilled`."""
+    return any(isinstance(mode, _WithoutFilling) for mode in _get_current_function_mode_stack())
 
 
 class _WithoutFilling(TorchFunctionMode):

@@ -25,7 +25,7 @@ TEXT_KEYS = (
 )
 
 # Of a tower, what makes other features of the same tensors.
-READOUT = ("heads", "pool_type", "no_causal_mask")
+READOUT = ("heads", "pool_type", "no_causal_mask", "trunk_without_size", "timm_pool")
 
 
 def load_checkpoint(

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.towers.image_tower import ImageTower
 from fastclip.models.towers.table import IMAGE_TOWERS
 
 TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
@@ -45,8 +46,10 @@ def resize_positions(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, 
 
 def _image_positions(model: nn.Module) -> dict[str, int]:
     """By name, the tokens before the grid; of every tower where the model says not of which."""
-    config = getattr(model, "config", None)
+    config, tower = getattr(model, "config", None), getattr(model, "visual", None)
     towers = IMAGE_TOWERS if config is None else [type(config.vision_cfg)]
+    if isinstance(tower, ImageTower):
+        towers = [tower]
     known = [tower.positions for tower in towers if tower.positions is not None]
     return {f"visual.{positions.name}": positions.num_before for positions in known}
 

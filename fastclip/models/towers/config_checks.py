@@ -86,8 +86,14 @@ def require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> 
 
 
 def require_patch_dropout(fraction: float) -> None:
-    if not isinstance(fraction, Real) or not 0 <= fraction < 1:
-        raise ValueError(f"patch_dropout must be in [0, 1), got {quoted(fraction)}")
+    require_fractions(patch_dropout=fraction)
+
+
+def require_fractions(**fractions: float) -> None:
+    """Raise unless all are numbers from 0 to below 1."""
+    for name, fraction in fractions.items():
+        if not isinstance(fraction, Real) or not 0 <= fraction < 1:
+            raise ValueError(f"{name} must be in [0, 1), got {quoted(fraction)}")
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
