@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from fastclip.data.quoting import first_line
 from fastclip.models.towers.image_config import Positions
-from fastclip.models.unfilled import is_unfilled
+from fastclip.models.unfilled import is_unfilled, unfilled
 
 if TYPE_CHECKING:
     from fastclip.models.towers.timm.config import TimmConfig
@@ -137,8 +137,8 @@ def width_of(trunk: nn.Module) -> int:
 
 @lru_cache(maxsize=128)
 def facts_of(config: "TimmConfig") -> TrunkFacts:
-    """What the trunk of a configuration says, of one without data."""
-    with torch.device("meta"):
+    """What the trunk of a configuration says, of one whose parameters are never written."""
+    with unfilled():
         trunk = make_trunk(config, embed_dim=1)
     info = trunk.feature_info
     default = import_timm().models.get_pretrained_cfg(config.timm_model_name)
@@ -171,12 +171,13 @@ class _UnwrittenParameters(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        name = getattr(function, "__name__", "")
+        name, kwargs = getattr(function, "__name__", ""), kwargs or {}
         is_in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
-        if is_in_place and args and isinstance(args[0], nn.Parameter):
-            return args[0]
+        written = args[0] if args else kwargs.get("tensor")  # as torch.nn.init names it
+        if is_in_place and isinstance(written, nn.Parameter):
+            return written
         with torch._C.DisableTorchFunction():
-            return function(*args, **(kwargs or {}))
+            return function(*args, **kwargs)
 
 
 def _become_fake(trunk: nn.Module, fake: FakeTensorMode) -> None:
