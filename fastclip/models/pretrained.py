@@ -102,8 +102,8 @@ def get_pretrained_cfg(model: str, tag: str) -> dict[str, Any]:
     """What is known of published weights before they are fetched, as open_clip has it.
 
     Returns:
-        `url`, maybe empty; `hf_hub`, "organisation/name/", maybe with a file's name; `mean`, `std`, `interpolation` and
-        `resize_mode` of the images; and `quick_gelu`, where it is true. Empty if there are none.
+        `url`, maybe empty; `hf_hub`, "organisation/name/", maybe with the name of a file;
+        `mean`, `std`, `interpolation` and `resize_mode` of the images; and `quick_gelu`, where it is true. Empty if there are none.
 
     Example:
         >>> fastclip.get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")["hf_hub"]

@@ -1,4 +1,4 @@
-"""Models with a tower of timm's, made small by what timm's own builders take, here and in open_clip."""
+"""Models with a tower of timm's, made small by arguments of timm's, in open_clip and here."""
 
 import functools
 from copy import deepcopy
@@ -21,9 +21,7 @@ FAMILIES = {
     "EVA01-g-14": dict(depth=2, embed_dim=64, num_heads=2),
     "EVA02-B-16": dict(depth=2, embed_dim=64, num_heads=2),
     "MobileCLIP2-S0": FASTVIT,
-    "MobileCLIP2-S3": dict(
-        layers=(1, 1, 1, 1, 1), embed_dims=(16, 32, 64, 128, 256)
-    ),
+    "MobileCLIP2-S3": dict(layers=(1, 1, 1, 1, 1), embed_dims=(16, 32, 64, 128, 256)),
     "MobileCLIP-B": dict(depth=1),
     "MobileCLIP2-L-14": dict(depth=2, embed_dim=64, num_heads=2),
     "PE-Core-T-16-384": dict(depth=1, embed_dim=64, num_heads=2),
@@ -31,9 +29,7 @@ FAMILIES = {
     "ViTamin-S": dict(depth=1),
     "convnext_base": dict(depths=(1, 1, 1, 1), dims=(16, 24, 32, 64)),
     "convnext_large_d": dict(depths=(1, 1, 1, 1), dims=(16, 24, 32, 64)),
-    "swin_base_patch4_window7_224": dict(
-        depths=(2, 1, 1, 1), embed_dim=16, num_heads=(1, 2, 2, 4)
-    ),
+    "swin_base_patch4_window7_224": dict(depths=(2, 1, 1, 1), embed_dim=16, num_heads=(1, 2, 2, 4)),
     "vit_medium_patch16_gap_256": dict(depth=2, embed_dim=64, num_heads=2),
     "vit_relpos_medium_patch16_cls_224": dict(depth=2, embed_dim=64, num_heads=2),
 }

@@ -11,8 +11,8 @@ from fastclip.models.towers.siglip.config import SiglipVisionConfig
 from fastclip.models.towers.timm.config import TimmConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
-# In the order in which they are asked: SigLIP's towers are some of timm's, and open_clip's JSON is of
-# a vision transformer where it says nothing else.
+# In the order in which they are asked: SigLIP's towers are some of timm's, and open_clip's JSON is
+# of a vision transformer where it says nothing else.
 IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
     SiglipVisionConfig,
     TimmConfig,

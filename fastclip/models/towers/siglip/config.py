@@ -205,9 +205,7 @@ class SiglipVisionConfig(PatchTowerConfig):
 def _require_siglip(timm_name: str) -> tuple[str, ...]:
     match = TIMM_NAME.fullmatch(timm_name)
     if match is None:
-        raise ValueError(
-            f"timm_model_name {quoted(timm_name)} is not one of a tower of SigLIP's"
-        )
+        raise ValueError(f"timm_model_name {quoted(timm_name)} is not one of a tower of SigLIP's")
     return match.groups()
 
 

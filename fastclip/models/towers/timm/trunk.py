@@ -106,7 +106,7 @@ def grid_of(trunk: nn.Module, image_size: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of the last features.
 
     Raises:
-        ValueError: the trunk makes a map of images, and a side is no multiple of what it divides by.
+        ValueError: the trunk makes a map, and a side is no multiple of what it divides by.
     """
     info = trunk.feature_info
     last = (info if isinstance(info, list) else info.info)[-1]
