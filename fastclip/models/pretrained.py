@@ -103,7 +103,8 @@ def get_pretrained_cfg(model: str, tag: str) -> dict[str, Any]:
 
     Returns:
         `url`, maybe empty; `hf_hub`, "organisation/name/", maybe with the name of a file;
-        `mean`, `std`, `interpolation` and `resize_mode` of the images; and `quick_gelu`, where it is true. Empty if there are none.
+        `mean`, `std`, `interpolation` and `resize_mode` of the images; and `quick_gelu`, where it
+        is true. Empty if there are none.
 
     Example:
         >>> fastclip.get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")["hf_hub"]

@@ -42,6 +42,16 @@ def with_small_trunks(monkeypatch, **sizes) -> None:
     monkeypatch.setattr(timm, "create_model", functools.partial(timm.create_model, **sizes))
 
 
+def of_few_blocks(name: str) -> dict:
+    """What makes a trunk short and leaves every width."""
+    trunk = PRESETS[name].vision_cfg.timm_model_name
+    if trunk.startswith("fastvit"):
+        return dict(layers=(1,) * (5 if trunk[-1] in "34" else 4))
+    if trunk.startswith(("convnext", "swin")):
+        return dict(depths=(1, 1, 1, 1))
+    return dict(depth=1)
+
+
 def small(name: str) -> ClipConfig:
     """The configuration with a small text tower, and maybe for small images."""
     config = PRESETS[name]

@@ -11,7 +11,14 @@ from fastclip.models.precision import set_precision
 from fastclip.models.presets import PRESETS
 from fastclip.models.towers.timm.config import TimmConfig
 from tests.support.small_models import inputs
-from tests.support.small_timm import FAMILIES, both, open_clips, small, with_small_trunks
+from tests.support.small_timm import (
+    FAMILIES,
+    both,
+    of_few_blocks,
+    open_clips,
+    small,
+    with_small_trunks,
+)
 
 TIMM = {name: c for name, c in PRESETS.items() if isinstance(c.vision_cfg, TimmConfig)}
 
@@ -53,16 +60,6 @@ def test_features_and_gradients_in_training_are_open_clips(pair):
 
 def shapes(model) -> dict[str, tuple]:
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
-
-
-def of_few_blocks(name: str) -> dict:
-    """What makes a trunk short and leaves every width."""
-    trunk = TIMM[name].vision_cfg.timm_model_name
-    if trunk.startswith("fastvit"):
-        return dict(layers=(1,) * (5 if trunk[-1] in "34" else 4))
-    if trunk.startswith(("convnext", "swin")):
-        return dict(depths=(1, 1, 1, 1))
-    return dict(depth=1)
 
 
 @pytest.mark.parametrize("name", TIMM)
