@@ -53,7 +53,7 @@ class ClipConfig(Mapping[str, Any]):
         )
         if self.text_cfg.stands_alone and not self.custom_text:
             raise ValueError(f"custom_text must be true: a {self.text_cfg.kind} is under `text.`")
-        towers = self.vision_cfg, self.text_cfg
+        towers = [self.text_cfg] if self.vision_cfg.is_named else [self.vision_cfg, self.text_cfg]
         num_parameters = sum(tower.num_matrix_parameters() for tower in towers)
         if num_parameters > MOST_PARAMETERS:
             raise ValueError(

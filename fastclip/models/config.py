@@ -8,4 +8,5 @@ from fastclip.models.towers.hugging_face.config import HfTextConfig as HfTextCon
 from fastclip.models.towers.modified_resnet.config import ResNetConfig as ResNetConfig
 from fastclip.models.towers.siglip.config import SiglipVisionConfig as SiglipVisionConfig
 from fastclip.models.towers.text.config import TextConfig as TextConfig
+from fastclip.models.towers.timm.config import TimmConfig as TimmConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig as VisionConfig

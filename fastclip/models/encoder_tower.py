@@ -27,10 +27,10 @@ class EncoderTower(nn.Module):
         encoder: called with a batch: a tensor, or a mapping of tensors passed by name. It returns
             (B, width) features, (B, T, width) tokens, or a Hugging Face output of either.
         embed_dim: of the shared space.
-        width: of the features that are projected; by default what the encoder says: timm's models
-            by `num_classes` where their classifier is on, `head_hidden_size` or `num_features`,
-            transformers' by their projection, `config.hidden_size` or the last of
-            `config.hidden_sizes`, others by `num_features` or `output_dim`.
+        width: of the features that are projected; by default what timm's models return for an
+            image without data, and what others say: transformers' by their projection,
+            `config.hidden_size` or the last of `config.hidden_sizes`, others by `num_features` or
+            `output_dim`.
         pool: how tokens become one vector: "first", or "mean" over the tokens that the mapping's
             `attention_mask` keeps; "auto" takes a Hugging Face output's own (`image_embeds`,
             `text_embeds`, `audio_embeds` or `pooler_output`) and has none for bare tokens.
@@ -171,13 +171,36 @@ def set_grad_checkpointing(encoder: nn.Module, enable: bool) -> None:
 
 
 def _width(encoder: nn.Module, pool: str) -> int:
-    for width in _widths(encoder, pool):
+    for width in (_returned_width(encoder), *_widths(encoder, pool)):
         if isinstance(width, int):
             return width
     raise ValueError(
         f"the width of {type(encoder).__name__}'s features cannot be told: wrap it as "
         "EncoderTower(encoder, embed_dim, width=...)"
     )
+
+
+def _returned_width(encoder: nn.Module) -> int | None:
+    """What a model of timm's returns in its last dimension; None of other encoders.
+
+    It is run as it is, on tensors without data: attributes do not tell what hooks, replaced heads
+    and wrappers return.
+    """
+    cfg = getattr(encoder, "default_cfg", None)
+    shape = cfg.get("input_size") if isinstance(cfg, Mapping) else None
+    if shape is None or not hasattr(encoder, "get_classifier"):
+        return None
+    own = getattr(getattr(encoder, "patch_embed", None), "img_size", None) or shape[-2:]
+    tensors = dict(encoder.named_parameters()) | dict(encoder.named_buffers())
+    without_data = {name: value.detach().to("meta") for name, value in tensors.items()}
+    dtype = next((p.dtype for p in encoder.parameters()), torch.float32)
+    images = torch.empty(2, shape[0], *own, device="meta", dtype=dtype)
+    try:
+        with torch.no_grad():
+            output = torch.func.functional_call(encoder, without_data, (images,))
+    except Exception:  # tables or code that need data: its attributes are asked then
+        return None
+    return output.shape[-1] if isinstance(output, Tensor) and output.ndim in (2, 3) else None
 
 
 def _widths(encoder: nn.Module, pool: str) -> list[object]:

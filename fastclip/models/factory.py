@@ -28,13 +28,14 @@ from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_mo
 from fastclip.models.checkpoints.two_tower_directory import is_two_tower, read_two_tower
 from fastclip.models.clip import CLIP
 from fastclip.models.clip_config import ClipConfig
-from fastclip.models.fetch import fetch_repository
+from fastclip.models.fetch import download_pretrained_from_hf, fetch_repository
 from fastclip.models.model_settings import get_model_preprocess_cfg, set_model_preprocess_cfg
 from fastclip.models.precision import set_precision
 from fastclip.models.presets import preprocess_of
-from fastclip.models.pretrained import clean_tag
+from fastclip.models.pretrained import clean_tag, get_pretrained_cfg
 from fastclip.models.published import REPOSITORIES
 from fastclip.models.registry import Place, get_model_config, open_clip_name
+from fastclip.models.towers.timm.config import TimmConfig
 from fastclip.models.tracing import trace_model
 from fastclip.models.two_tower import CustomTextCLIP, TwoTower
 
@@ -73,7 +74,8 @@ def create_model(
         precision: see `precision.py`.
         jit: return the TorchScript program of `trace_model` instead, which computes as the model
             does in evaluation mode.
-        pretrained_image: weights of timm for an image tower; there is none of timm's here.
+        pretrained_image: where no other weights are loaded into an image tower of timm's, those
+            that timm publishes under its name, which timm fetches.
         pretrained_text: where no weights are given, begin a text tower of transformers with those
             that its encoder was published with, from the directory or the repository that
             `hf_model_name` names. Towers of other kinds have none. open_clip does so unless it is
@@ -107,8 +109,6 @@ def create_model(
     load_weights, precision = _weights_or_precision(load_weights, precision)
     pretrained_text = model_kwargs.pop("pretrained_hf", pretrained_text)
     _require_fields(model_kwargs)
-    if pretrained_image:
-        raise ValueError("pretrained_image=True needs a tower of timm's: give it to TwoTower")
     require_weights_only(weights_only)
     place = Place.of(model_name)
     if place is not None and place.path is not None and is_two_tower(place.path):
@@ -117,7 +117,8 @@ def create_model(
             force_custom_text=force_custom_text, force_patch_dropout=force_patch_dropout,
             force_image_size=force_image_size, force_context_length=force_context_length,
             force_preprocess_cfg=force_preprocess_cfg, pretrained_text_path=pretrained_text_path,
-            pretrained_image_path=pretrained_image_path, **model_kwargs,
+            pretrained_image_path=pretrained_image_path, pretrained_image=pretrained_image,
+            **model_kwargs,
         )  # fmt: skip
         pair = read_two_tower(place.path, load_weights=load_weights)
         if output_dict is not None:
@@ -130,6 +131,8 @@ def create_model(
         _architecture(model_name, stored), force_quick_gelu, force_custom_text,
         force_patch_dropout, force_image_size, force_context_length, model_kwargs,
     )  # fmt: skip
+    if pretrained_image and not isinstance(config.vision_cfg, TimmConfig):
+        raise ValueError(f"pretrained_image=True: {model_name} has no image tower of timm's")
     wants_bias = model_kwargs.get("init_logit_bias") is not None
     if stored is not None and wants_bias and "logit_bias" not in stored.tensors:
         # As in open_clip: weights that were trained without a bias go on from none.
@@ -138,10 +141,13 @@ def create_model(
     model = build_model(config, stored, resize, bool(output_dict))
     if pretrained_text and stored is None and pretrained_text_path is None:
         config.text_cfg.load_published(getattr(model, "text", model), cache_dir)
+    if pretrained_image and stored is None and pretrained_image_path is None:
+        model.visual.load_published_trunk()
     for tower, path in (("visual", pretrained_image_path), ("text", pretrained_text_path)):
         if path is not None:
             load_tower(model, tower, path)
-    preprocess = _preprocess(config, stored, force_preprocess_cfg)
+    told = get_pretrained_cfg(model_name, str(pretrained)) if stored is not None else {}
+    preprocess = _preprocess(config, stored, told, force_preprocess_cfg)
     set_model_preprocess_cfg(model, preprocess.to_dict())
     model = set_precision(model, precision).to(device)
     return trace_model(model, batch_size=2, device=device) if jit else model
@@ -260,6 +266,9 @@ def _weights(
         return None
     name = open_clip_name(model_name)
     repository = REPOSITORIES.get(name, {}).get(clean_tag(str(pretrained)))
+    if repository is not None and repository.count("/") == 2:
+        repository, file = repository.rsplit("/", 1)
+        return read_stored_model(download_pretrained_from_hf(repository, file, cache_dir=cache_dir))
     if repository is not None:
         return read_stored_model(fetch_repository(repository, cache_dir))
     if not Path(pretrained).exists():
@@ -275,11 +284,20 @@ def _architecture(model_name: str, stored: StoredModel | None) -> ClipConfig:
 
 
 def _preprocess(
-    config: ClipConfig, stored: StoredModel | None, changes: Mapping[str, Any] | None
+    config: ClipConfig,
+    stored: StoredModel | None,
+    told: Mapping[str, Any],
+    changes: Mapping[str, Any] | None,
 ) -> PreprocessCfg:
+    """
+    Args:
+        told: of published weights, which counts more than what lies beside them, as in open_clip.
+    """
     known = None if stored is None else stored.preprocess
     preprocess = (known or preprocess_of(config)).with_size(config.vision_cfg.image_size)
-    return PreprocessCfg.from_dict(preprocess.to_dict() | dict(changes or {}))
+    names = ("mean", "std", "interpolation", "resize_mode")
+    told = {name: told[name] for name in names if name in told}
+    return PreprocessCfg.from_dict(preprocess.to_dict() | told | dict(changes or {}))
 
 
 def _preprocess_cfg(model_name: str, model: torch.nn.Module) -> PreprocessCfg:

@@ -26,8 +26,7 @@ def from_json(values: dict) -> ClipConfig:
     and the configuration of each tower.
 
     Raises:
-        ValueError: a field is missing or unknown, or asks for a tower that is not built in: a timm
-            model other than SigLIP's, CoCa's.
+        ValueError: a field is missing or unknown, or asks for a tower that is not built in: CoCa's.
     """
     for tower in ("vision_cfg", "text_cfg"):
         if not isinstance(values.get(tower), dict):

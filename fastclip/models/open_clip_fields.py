@@ -46,8 +46,10 @@ TEXT = BLOCKS | {
     "hf_model_name": (None, ""),
 }
 ADVICE = {
-    "timm_pool": "fastclip reads 'map', SigLIP's; give timm's model to TwoTower",
-    "timm_proj": "fastclip reads 'none', SigLIP's; give timm's model to TwoTower",
+    "timm_model_pretrained": "create_model(..., pretrained_image=True) fetches timm's weights, and "
+    "a configuration does not",
+    "timm_pool": "fastclip reads 'map', SigLIP's, for this name",
+    "timm_proj": "fastclip reads 'none', SigLIP's, for this name",
 }
 # Why a field cannot change a result.
 NO_POOLER = "It belongs to attentional_pool, which is refused."

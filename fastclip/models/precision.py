@@ -1,7 +1,8 @@
 """The dtypes in which a model can be held, by open_clip's names.
 
     fp32, amp, amp_bf16, ...   float32 parameters
-    fp16, bf16                 matrices in 16 bits; gains, embeddings and the scale in float32
+    fp16, bf16                 matrices in 16 bits; gains, embeddings and the scale in float32;
+                               in towers of one dtype, timm's, every parameter in 16 bits
     pure_fp16, pure_bf16       every parameter in 16 bits
 
 Source: `convert_weights` of openai/CLIP; `--precision` of open_clip 3.3.0.
@@ -38,8 +39,8 @@ def set_precision(model: nn.Module, precision: str) -> nn.Module:
 
 
 def _of_one_dtype(model: nn.Module) -> set[nn.Module]:
-    """All in towers that say `of_one_dtype`: their gains and embeddings are in 16 bits, too."""
-    towers = (module for module in model.modules() if getattr(module, "of_one_dtype", False))
+    """All in towers that say `in_one_dtype`: their gains and embeddings are in 16 bits, too."""
+    towers = (module for module in model.modules() if getattr(module, "in_one_dtype", False))
     return {module for tower in towers for module in tower.modules()}
 
 

@@ -102,8 +102,9 @@ def get_pretrained_cfg(model: str, tag: str) -> dict[str, Any]:
     """What is known of published weights before they are fetched, as open_clip has it.
 
     Returns:
-        `url`, maybe empty; `hf_hub`, "organisation/name/"; `mean`, `std`, `interpolation` and
-        `resize_mode` of the images; and `quick_gelu`, where it is true. Empty if there are none.
+        `url`, maybe empty; `hf_hub`, "organisation/name/", maybe with the name of a file;
+        `mean`, `std`, `interpolation` and `resize_mode` of the images; and `quick_gelu`, where it
+        is true. Empty if there are none.
 
     Example:
         >>> fastclip.get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")["hf_hub"]
@@ -114,7 +115,9 @@ def get_pretrained_cfg(model: str, tag: str) -> dict[str, Any]:
     name, tag = open_clip_name(model), clean_tag(tag)
     plain = name.removesuffix("-quickgelu")
     preprocess = preprocess_of(get_model_config(name)).to_dict()
-    cfg = {"url": URLS.get(plain, {}).get(tag, ""), "hf_hub": f"{REPOSITORIES[name][tag]}/"}
+    place = REPOSITORIES[name][tag]
+    is_file = place.count("/") == 2
+    cfg = {"url": URLS.get(plain, {}).get(tag, ""), "hf_hub": place if is_file else f"{place}/"}
     cfg |= {key: preprocess[key] for key in ("mean", "std", "interpolation", "resize_mode")}
     cfg |= PREPROCESS.get((plain, tag), {})
     is_quick = tag in QUICKGELU_TAGS or (plain == "ViT-B-32" and tag.startswith("laion400m"))

@@ -1,14 +1,17 @@
 """Published weights: which there are, and where.
 
 open_clip's tags are repositories on the Hugging Face Hub, each with `open_clip_config.json` next
-to the weights: the architecture, the activation and the preprocessing of a tag come from there, not
-from a table of ours. OpenAI's own files come from OpenAI.
+to the weights: the architecture and the activation of a tag come from there, not from a table of
+ours. OpenAI's own files come from OpenAI.
 
 Source: open_clip_torch 3.3.0, `list_pretrained()`; openai/CLIP `clip.py`.
 """
 
 from fastclip.models.presets import QUICKGELU
+from fastclip.models.towers.convnext.published import REPOSITORIES as OF_CONVNEXT
+from fastclip.models.towers.pe_core.presets import MODELS as PE_CORES
 from fastclip.models.towers.siglip.presets import SIGLIPS
+from fastclip.models.towers.timm.published import REPOSITORIES as OF_TIMM
 from fastclip.models.towers.vision_transformer.presets import CLIPA
 
 OPENAI = "https://openaipublic.azureedge.net/clip/models"
@@ -46,7 +49,7 @@ def _commonpool(vit: str, pool: str, samples: str, filters: tuple[str, ...]) -> 
 
 _FILTERS = ("clip", "laion", "image", "text", "basic", "")
 
-# open_clip's name of a model: its tags, and the repositories that hold them
+# open_clip's name of a model: its tags, and the repositories that hold them, or a file of theirs
 REPOSITORIES = {
     "RN50": {tag: f"timm/resnet50_clip.{tag}" for tag in ("openai", "yfcc15m", "cc12m")},
     "RN101": {tag: f"timm/resnet101_clip.{tag}" for tag in ("openai", "yfcc15m")},
@@ -127,6 +130,8 @@ REPOSITORIES = {
 }
 REPOSITORIES |= {name: {"datacomp1b": f"UCSC-VLAA/{name}-datacomp1B"} for name in CLIPA}
 REPOSITORIES["ViT-H-14-CLIPA-336"]["laion2b"] = "UCSC-VLAA/ViT-H-14-CLIPA-336-laion2B"
+REPOSITORIES |= OF_CONVNEXT | OF_TIMM
+REPOSITORIES |= {name: {"meta": f"timm/{name}"} for name in PE_CORES}
 REPOSITORIES |= {name: {"webli": f"timm/{name}"} for name in SIGLIPS}
 REPOSITORIES["ViT-SO400M-14-SigLIP-378"]["webli"] = "timm/ViT-SO400M-14-SigLIP-384"
 REPOSITORIES |= {

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import init
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 # How initial values are drawn, by our modules and torch's: in place, or as factor * torch.randn.
 FILLS = {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_}
@@ -39,6 +39,11 @@ def fill_buffers(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "fill_buffers"):
             module.fill_buffers()
+
+
+def is_unfilled() -> bool:
+    """Whether modules that are made now are made in the context of `unfilled`."""
+    return any(isinstance(mode, _WithoutFilling) for mode in _get_current_function_mode_stack())
 
 
 class _WithoutFilling(TorchFunctionMode):

@@ -15,6 +15,7 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     [
         ("mobilenetv3_small_050", dict(num_classes=0), 1024),
         ("mobilenetv4_conv_small_035", dict(num_classes=0), 1280),
+        ("mobilenetv4_conv_small", dict(num_classes=0), 1280),
         ("hgnet_tiny", dict(num_classes=0), 2048),
         ("resnet10t", dict(), 1000),  # its classifier left on
         ("resnet10t", dict(num_classes=7), 7),
@@ -29,6 +30,20 @@ def test_timm_models_are_projected_from_the_width_of_what_they_return(name, sett
         tower = EncoderTower(timm.create_model(name, **settings).eval(), embed_dim=16)
         assert tower.proj.in_features == width
         assert tower(torch.empty(2, 3, 64, 64)).shape == (2, 16)
+
+
+def test_a_timm_model_whose_classifier_was_replaced_is_read_at_the_width_of_what_it_returns():
+    from tests.support.peers import timm
+
+    encoder = timm.create_model("resnet10t")
+    encoder.fc = nn.Identity()  # num_classes is 1000 still
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    tower = EncoderTower(encoder, embed_dim=16)
+    assert tower.proj.in_features == 512 and tower(IMAGES).shape == (2, 16)
+    fresh = EncoderTower(encoder, embed_dim=16)
+    assert fresh.encoder.bn1.num_batches_tracked == 1  # of the forward above, and of no other
+    assert before.keys() == encoder.state_dict().keys()
+    assert torch.equal(before["conv1.0.weight"], encoder.state_dict()["conv1.0.weight"])
 
 
 def clip_config(transformers):

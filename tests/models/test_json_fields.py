@@ -13,9 +13,10 @@ from fastclip.models.towers.hugging_face import config as hugging_face
 from fastclip.models.towers.modified_resnet import config as modified_resnet
 from fastclip.models.towers.siglip import config as siglip
 from fastclip.models.towers.text import config as text
+from fastclip.models.towers.timm import config as timm
 from fastclip.models.towers.vision_transformer import config as vision_transformer
 
-OF_TOWERS = (vision_transformer, modified_resnet, siglip, text, hugging_face)
+OF_TOWERS = (vision_transformer, modified_resnet, siglip, timm, text, hugging_face)
 FIELDS = {
     (module.__name__, name): value
     for module in (open_clip_config, *OF_TOWERS, transformers_fields)
@@ -29,6 +30,7 @@ TOWERS = {
         "vision_cfg",
         {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none"},
     ),
+    "TRUNK_FIELDS": ("vision_cfg", {"timm_model_name": "convnext_tiny"}),
     "TEXT_FIELDS": ("text_cfg", {}),
     "HF_TEXT_FIELDS": ("text_cfg", {"hf_model_name": "roberta-base"}),
 }

@@ -14,6 +14,7 @@ from fastclip.models.presets import PRESETS
 from fastclip.models.tracing import trace_model
 from tests.support.images import random_image
 from tests.support.peers import open_clip, timm
+from tests.support.small_timm import of_few_blocks
 
 BLOCKS, VOCABULARY = 2, 1000
 
@@ -21,10 +22,13 @@ BLOCKS, VOCABULARY = 2, 1000
 def few_blocks(name: str) -> ClipConfig:
     """The architecture with `BLOCKS` blocks a tower, or one a stage, and few tokens."""
     config = PRESETS[name]
-    layers = (1, 1, 1, 1) if isinstance(config.vision_cfg, ResNetConfig) else BLOCKS
+    vision = config.vision_cfg
+    if not vision.is_named:  # timm's are made short where they are built
+        stages = (1, 1, 1, 1) if isinstance(vision, ResNetConfig) else BLOCKS
+        vision = replace(vision, layers=stages)
     return replace(
         config,
-        vision_cfg=replace(config.vision_cfg, layers=layers),
+        vision_cfg=vision,
         text_cfg=replace(config.text_cfg, layers=BLOCKS, vocab_size=VOCABULARY),
     )
 
@@ -35,7 +39,9 @@ def open_clips(name: str, monkeypatch) -> torch.nn.Module:
     text, vision = values["text_cfg"], values["vision_cfg"]
     text |= {"layers": BLOCKS, "vocab_size": VOCABULARY}
     if "timm_model_name" in vision:
-        made = functools.partial(timm.create_model, depth=BLOCKS)
+        is_named = PRESETS[name].vision_cfg.is_named
+        sizes = of_few_blocks(name) if is_named else {"depth": BLOCKS}
+        made = functools.partial(timm.create_model, **sizes)
         monkeypatch.setattr(open_clip.timm_model.timm, "create_model", made)
     else:
         vision["layers"] = [1, 1, 1, 1] if isinstance(vision["layers"], list) else BLOCKS

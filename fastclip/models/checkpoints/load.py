@@ -25,7 +25,10 @@ TEXT_KEYS = (
 )
 
 # Of a tower, what makes other features of the same tensors.
-READOUT = ("heads", "pool_type", "no_causal_mask", "hf_config", "hf_pooler_type")
+READOUT = (
+    "heads", "pool_type", "no_causal_mask", "hf_config", "hf_pooler_type", "trunk_without_size",
+    "timm_pool",
+)  # fmt: skip
 
 
 def load_checkpoint(

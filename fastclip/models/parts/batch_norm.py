@@ -6,7 +6,9 @@ one normalises with the statistics of the batch, as the first did, and leaves th
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -30,6 +32,32 @@ def without_statistics(norms: Iterable[_BatchNorm]) -> Iterator[None]:
             bn.momentum = momentum
             if count is not None:
                 bn.num_batches_tracked.copy_(count)
+
+
+def keep_frozen(norms: Iterable[_BatchNorm]) -> None:
+    """Put those of `norms` whose gains are not trained into evaluation mode."""
+    for bn in norms:
+        if bn.weight is not None and not bn.weight.requires_grad:
+            bn.eval()
+
+
+def count_once(module: nn.Module) -> None:
+    """Let a forward within a backward, as checkpointing does it again, leave running statistics."""
+    for bn in batch_norms(module):
+        again: list = []
+        bn.register_forward_pre_hook(partial(_enter, again))
+        bn.register_forward_hook(partial(_leave, again), always_call=True)
+
+
+def _enter(again: list, bn: nn.Module, inputs: tuple) -> None:
+    if torch._C._current_graph_task_id() != -1:  # autograd runs
+        again.append(without_statistics([bn]))
+        again[-1].__enter__()
+
+
+def _leave(again: list, bn: nn.Module, inputs: tuple, output: object) -> None:
+    if again:
+        again.pop().__exit__(None, None, None)
 
 
 def _counted(bn: _BatchNorm):

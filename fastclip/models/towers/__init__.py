@@ -8,6 +8,7 @@
     table.py              the towers that are built in, a line each
     vision_transformer/   CLIP's, modified_resnet/ CLIP's ResNets, siglip/ SigLIP's,
     convnext/             ConvNeXt, pe_core/ Perception Encoder's
+    timm/                 those that timm builds: EVA, MobileCLIP, ViTamin, ...
     text/                 CLIP's text tower, and SigLIP's
     hugging_face/         text towers that are encoders of transformers
 

@@ -58,6 +58,8 @@ class ImageTowerConfig:
         has_projection: whether features can have another width than the tower.
         is_openais: openai/CLIP builds such towers, so that a file of its format may be of one.
         transformers_model: the `model_type` of transformers' models with such a tower, or None.
+        is_named: its sizes are those of a name that another library publishes, not numbers of the
+            configuration, so that there is nothing to bound.
     """
 
     kind: ClassVar[str]
@@ -73,6 +75,7 @@ class ImageTowerConfig:
     has_projection: ClassVar[bool] = True
     is_openais: ClassVar[bool] = False
     transformers_model: ClassVar[str | None] = None
+    is_named: ClassVar[bool] = False
 
     def build(self, embed_dim: int) -> "ImageTower":
         """The tower, with random weights, whose features have `embed_dim` channels."""

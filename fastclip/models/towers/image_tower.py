@@ -19,10 +19,13 @@ class ImageTower(nn.Module):
         positions: those of its configuration.
         grid_size: rows and columns of its patches.
         output_tokens: return (features, tokens), where the tower has tokens.
+        in_one_dtype: its layers do not convert between dtypes, so that gains are in that of the
+            matrices.
     """
 
-    positions: ClassVar[Positions | None] = None
+    positions: Positions | None = None
     grid_size: tuple[int, int]
+    in_one_dtype: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -13,14 +13,16 @@ from fastclip.models.towers.pe_core.config import PECoreConfig
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
 from fastclip.models.towers.text.config import TextConfig
 from fastclip.models.towers.text_config import TextTowerConfig
+from fastclip.models.towers.timm.config import TimmConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
-# In the order in which they are asked: open_clip's JSON is of a vision transformer where it says
-# nothing else.
+# In the order in which they are asked: SigLIP's towers are some of timm's, and open_clip's JSON is
+# of a vision transformer where it says nothing else.
 IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
     ConvNextConfig,
     PECoreConfig,
     SiglipVisionConfig,
+    TimmConfig,
     ResNetConfig,
     VisionConfig,
 ]

@@ -12,8 +12,10 @@ from fastclip.models.two_tower import CustomTextCLIP
 from tests.support.small_models import SMALL
 
 # Shapes tell nothing of how CLIPA is read out, or of 384 = 27 * 14 + 6.
-UNTOLD = ("CLIPA", "14-SigLIP-384", "large-siglip")
+UNTOLD = ("CLIPA", "14-SigLIP-384", "large-siglip", "convnext", "PE-Core")
 TOLD = [n for n in PRESETS if not any(w in n for w in UNTOLD)]
+# Nor which of timm's trunks it is.
+TOLD = [n for n in TOLD if not PRESETS[n].vision_cfg.is_named]
 # Nor of the activation, which is given: one name of those that differ in nothing else.
 TOLD = [n for n in TOLD if n == "ViT-B-32-quickgelu" or not n.endswith("-quickgelu")]
 

@@ -27,13 +27,13 @@ class HfTextTower(nn.Module):
         proj: `nn.Identity`, `nn.Linear` or an MLP, from the encoder's width to `embed_dim`.
         output_tokens: return also the encoder's (B, T, width) tokens; with "cls_pooler" the first
             one is left out.
-        of_one_dtype: all parameters have it in every precision, as transformers' modules expect.
+        in_one_dtype: all parameters have it in every precision, as transformers' modules expect.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
     """
 
-    of_one_dtype = True
+    in_one_dtype = True
 
     def __init__(self, config: HfTextConfig, embed_dim: int) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fastclip.models.parts.batch_norm import batch_norms, without_statistics
+from fastclip.models.parts.batch_norm import batch_norms, keep_frozen, without_statistics
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.transformer import matrix_dtype
 from fastclip.models.towers.map_tower import MapStage, MapTower
@@ -197,9 +197,7 @@ class ModifiedResNet(NamedByBoth, MapTower):
     def train(self, mode: bool = True) -> "ModifiedResNet":
         super().train(mode)
         if self.bn_stats_are_frozen:
-            for module in batch_norms(self):
-                if not module.weight.requires_grad:
-                    module.eval()
+            keep_frozen(batch_norms(self))
         return self
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

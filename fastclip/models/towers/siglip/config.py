@@ -48,6 +48,11 @@ SIGLIP_SIZES = {
 WITH_TANH = re.compile(
     r"vit_(base_patch32_siglip_256|large_patch16_siglip_512|so400m_patch16_.*|giantopt_.*)"
 )
+# What other towers of timm's that are read out by attention have, as PE's, and SigLIP's have not.
+OTHERS_WITH_LATENT = {
+    "visual.trunk.cls_token", "visual.trunk.norm_pre.weight", "visual.trunk.head.weight",
+    "visual.head.proj.weight", "visual.head.mlp.fc1.weight",
+}  # fmt: skip
 # What a missing field of timm's tower means to open_clip: another readout than SigLIP's.
 TIMM_DEFAULTS: dict[str, Any] = {"timm_pool": "avg", "timm_proj": "linear"}
 
@@ -114,7 +119,9 @@ class SiglipVisionConfig(PatchTowerConfig):
 
     @classmethod
     def is_told_by(cls, values: Mapping[str, Any]) -> bool:
-        return bool(values.get("timm_model_name")) or values.get("pool_type") == "map"
+        if timm_name := values.get("timm_model_name"):
+            return isinstance(timm_name, str) and TIMM_NAME.fullmatch(timm_name) is not None
+        return values.get("pool_type") == "map"
 
     @classmethod
     def from_json(cls, values: dict[str, Any], quick_gelu: bool) -> "SiglipVisionConfig":
@@ -151,7 +158,7 @@ class SiglipVisionConfig(PatchTowerConfig):
 
     @classmethod
     def has_weights_in(cls, tensors: Mapping[str, Tensor]) -> bool:
-        return "visual.trunk.attn_pool.latent" in tensors
+        return "visual.trunk.attn_pool.latent" in tensors and not OTHERS_WITH_LATENT & set(tensors)
 
     @classmethod
     def of_weights(
@@ -198,9 +205,7 @@ class SiglipVisionConfig(PatchTowerConfig):
 def _require_siglip(timm_name: str) -> tuple[str, ...]:
     match = TIMM_NAME.fullmatch(timm_name)
     if match is None:
-        raise ValueError(
-            f"timm_model_name {quoted(timm_name)} is not built in: give timm's model to TwoTower"
-        )
+        raise ValueError(f"timm_model_name {quoted(timm_name)} is not one of a tower of SigLIP's")
     return match.groups()
 
 

@@ -7,5 +7,5 @@ from fastclip.models.towers.text.config import OPENAI_VOCAB_SIZE, TextConfig
 
 def openai_text(width: int, layers: int, **changes: Any) -> TextConfig:
     """A text tower with OpenAI's vocabulary, texts of 77 tokens and heads of 64 channels."""
-    sizes = dict(context_length=77, vocab_size=OPENAI_VOCAB_SIZE)
-    return TextConfig(width=width, heads=width // 64, layers=layers, **sizes | changes)
+    sizes = dict(context_length=77, vocab_size=OPENAI_VOCAB_SIZE, heads=width // 64)
+    return TextConfig(width=width, layers=layers, **sizes | changes)

@@ -1,0 +1,1 @@
+"""Towers that timm builds, by name: configuration, module, and the published models with one."""
