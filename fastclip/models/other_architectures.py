@@ -5,9 +5,7 @@ Source: names of open_clip_torch 3.3.0, `list_models()` (a test compares them).
 
 # Reasons by kind, with the names of each kind.
 _KINDS = {
-    "it is a CoCa model, which writes captions too": (
-        "coca_base", "coca_roberta-ViT-B-32", "coca_ViT-B-32", "coca_ViT-L-14",
-    ),
+    "it is a CoCa model whose text tower is a Hugging Face model": ("coca_roberta-ViT-B-32",),
     "its image tower is timm's; TwoTower takes timm.create_model(...) as image_encoder": (
         "convnext_base", "convnext_base_w", "convnext_base_w_320", "convnext_large",
         "convnext_large_d", "convnext_large_d_320", "convnext_small", "convnext_tiny",

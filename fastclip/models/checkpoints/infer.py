@@ -27,6 +27,7 @@ from fastclip.models.towers.text.config import TextConfig
 
 # In OpenAI's models a head has 64 channels, always: openai/CLIP has no other.
 OPENAI_HEAD_WIDTH = 64
+OF_COCA = ("visual.attn_pool.query", "text.cls_emb", "text_decoder.text_projection")
 Tower = ImageTowerConfig | TextConfig
 
 
@@ -64,6 +65,11 @@ def infer_config(
         )
     vision_activation, text_activation = both_towers("activation", activation)
     vision_heads, text_heads = both_towers("heads", heads)
+    if any(name in tensors for name in OF_COCA):
+        raise CheckpointError(
+            "the architecture of a CoCa model cannot be inferred: shapes do not tell the heads of "
+            "its pooler and of its decoder; give the name or the configuration of the model"
+        )
     tower = tower_with_weights_in(tensors)
     if tower is None:
         raise CheckpointError(

@@ -2,7 +2,8 @@
 
 An image is cut into patches, each projected linearly to a token; a learned class token comes
 first and, after the transformer, is projected into the shared space. With `pool_type` "avg" the
-mean of the patches takes its place.
+mean of the patches takes its place. With an attentional pooler, learned queries read the tokens,
+and the first query, or the mean of the others, is projected.
 
 Source: Dosovitskiy et al. 2020, arXiv:2010.11929; CLIP's `ln_pre` and projection from Radford et
 al. 2021, arXiv:2103.00020.
@@ -11,6 +12,7 @@ al. 2021, arXiv:2103.00020.
 import torch
 from torch import Tensor, nn
 
+from fastclip.models.parts.attentional_pooler import AttentionalPooler
 from fastclip.models.parts.layer_norm import LayerNorm
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import PatchDropout
@@ -51,6 +53,13 @@ class VisionTransformer(ImageTower):
             ls_init_value=config.ls_init_value,
             num_tokens=None if config.patch_dropout else config.num_patches + 1,
         )  # fmt: skip
+        self.attn_pool: AttentionalPooler | None = None
+        if config.attentional_pool:
+            self.attn_pool = AttentionalPooler(
+                embed_dim, width, config.attn_pooler_heads, config.attn_pooler_queries,
+                config.norm_eps,
+            )  # fmt: skip
+            width = embed_dim
         self.ln_post = LayerNorm(width, config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
 
@@ -59,7 +68,8 @@ class VisionTransformer(ImageTower):
 
         With `output_tokens`, return also the (B, num_patches, width) tokens of the patches: behind
         the last layer normalisation unless that is of the pooled token, not projected, as
-        open_clip does.
+        open_clip does. With an attentional pooler they are the (B, queries - 1, embed_dim) others
+        of its queries.
 
         Raises:
             ValueError: `images` is not (B, channels, *image_size).
@@ -72,7 +82,10 @@ class VisionTransformer(ImageTower):
         return (pooled, patches) if self.output_tokens else pooled
 
     def patch_tokens(self, images: Tensor) -> Tensor:
-        """See `ImageTower.patch_tokens`: behind the last layer normalisation, as in `forward`."""
+        """See `ImageTower.patch_tokens`: behind the last layer normalisation, as in `forward`.
+
+        With an attentional pooler, they are what its queries read.
+        """
         self.require_images(images)
         return self._read_all(self._embed(images))[:, 1:]
 
@@ -90,6 +103,10 @@ class VisionTransformer(ImageTower):
 
     def _pool(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """The (B, width) that is projected, and the patches where somebody reads them."""
+        if self.attn_pool is not None:
+            tokens = self.ln_post(self.attn_pool(self._read_all(tokens)))
+            others = tokens[:, 1:]
+            return tokens[:, 0] if self.pool_type == "tok" else others.mean(dim=1), others
         reads_one = self.pool_type == "tok" and not self.output_tokens
         if reads_one and not is_observed(tokens, self.transformer, self.ln_post):
             return self.ln_post(read(self.transformer, tokens, read_at=0)), None
@@ -101,13 +118,15 @@ class VisionTransformer(ImageTower):
     def _read_all(self, tokens: Tensor) -> Tensor:
         """The (B, 1 + num_patches, width) tokens that come out, normalised unless that is later."""
         tokens = read(self.transformer, tokens)
-        return tokens if self.final_ln_after_pool else self.ln_post(tokens)
+        is_later = self.final_ln_after_pool or self.attn_pool is not None
+        return tokens if is_later else self.ln_post(tokens)
 
     def groups(self) -> list[Group]:
         *blocks, last = self.transformer.resblocks
         stem = [self.conv1, self.class_embedding, self.positional_embedding, self.ln_pre]
         top = [] if self.proj is None else [[self.proj]]
-        return [stem, *([block] for block in blocks), [last, self.ln_post], *top]
+        pooler = [] if self.attn_pool is None else [self.attn_pool]
+        return [stem, *([block] for block in blocks), [last, *pooler, self.ln_post], *top]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.transformer.grad_checkpointing = enable
