@@ -95,6 +95,19 @@ class LossConfig(Settings):
         of_number=lambda weight: (weight,),
     )
 
+    coca_caption_loss_weight: float = setting(
+        2.0,
+        "The weight of the loss of captions in the training of a CoCa model, which is the mean "
+        "cross-entropy of their tokens. The log has it times its weight. Other models write no "
+        "captions, and refuse another weight.",
+    )
+    coca_contrastive_loss_weight: float = setting(
+        1.0,
+        "The weight of the loss of CLIP in the training of a CoCa model; with 0 it is not "
+        "computed. The log has it times its weight. Other models have that loss alone, and refuse "
+        "another weight.",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         options_of_numbers(self.label_smoothing, self.margin, DIRECTIONS)
@@ -102,6 +115,12 @@ class LossConfig(Settings):
         self._require(is_sigma, "dcl_sigma", "finite and above 0")
         self._require(0 < self.sogclr_gamma <= 1, "sogclr_gamma", "above 0 and at most 1")
         self._require(math.isfinite(self.sogclr_rho), "sogclr_rho", "finite")
+        weights = ("coca_caption_loss_weight", "coca_contrastive_loss_weight")
+        for name in weights:
+            is_weight = 0 <= getattr(self, name) < math.inf
+            self._require(is_weight, name, "finite and at least 0")
+        self._require(any(getattr(self, name) for name in weights), weights[0],
+                      "above 0 with coca_contrastive_loss_weight 0")  # fmt: skip
         has_model = self.distill_model is not None or self.distill_pretrained is None
         self._require(has_model, "distill_pretrained", "left out without distill_model")
         self._check_matryoshka()

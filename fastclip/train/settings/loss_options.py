@@ -25,6 +25,8 @@ LOSSES_OF_OPTION = {
     "distill_pretrained": (DISTILLED,),
     "matryoshka_dims": (CLIP,),
     "matryoshka_weights": (CLIP,),
+    "coca_caption_loss_weight": (CLIP,),
+    "coca_contrastive_loss_weight": (CLIP,),
     "loss_schedule": (CLIP, SIGLIP),
 }
 
