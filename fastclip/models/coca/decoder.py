@@ -94,6 +94,19 @@ class MultimodalTransformer(Transformer):
                 cross-entropies in float32, and the logits of all are never held.
             ignored: the label of padding, whose cross-entropy is 0.
         """
+        hidden = self._hidden(image_embs, text_embs)
+        if labels is not None:
+            return token_losses(hidden, self.text_projection, labels, ignored)
+        return self._logits(hidden)
+
+    def next_logits(self, image_embs: Tensor, text_embs: Tensor) -> Tensor:
+        """Return the (B, vocab_size) logits of the token behind the last of the text's."""
+        return self._logits(self._hidden(image_embs, text_embs)[:, -1])
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return hidden @ self.text_projection.to(hidden.dtype)
+
+    def _hidden(self, image_embs: Tensor, text_embs: Tensor) -> Tensor:
         dtype = self.get_cast_dtype()
         image, text = image_embs.to(dtype), text_embs.to(dtype)
         mask = causal_mask(text.shape[1], text)
@@ -103,7 +116,4 @@ class MultimodalTransformer(Transformer):
                 text = checkpoint(cross, text, image, image, use_reentrant=False)
             else:
                 text = cross(text, k_x=image, v_x=image)
-        hidden = self.ln_final(text)
-        if labels is not None:
-            return token_losses(hidden, self.text_projection, labels, ignored)
-        return hidden @ self.text_projection.to(hidden.dtype)
+        return self.ln_final(text)

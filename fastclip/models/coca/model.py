@@ -10,12 +10,13 @@ from torch import Tensor
 
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.decoder import MultimodalTransformer
+from fastclip.models.coca.generation import CaptionWriter
 from fastclip.models.two_tower import CustomTextCLIP
 
 CAPTIONS = ("logits", "losses", "none")
 
 
-class CoCa(CustomTextCLIP):
+class CoCa(CaptionWriter, CustomTextCLIP):
     """A pair of encoders with a decoder of captions; its configuration has a `multimodal_cfg`.
 
     Attributes:
