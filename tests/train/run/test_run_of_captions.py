@@ -10,6 +10,7 @@ from PIL import Image
 
 import fastclip
 from fastclip.cli import main
+from fastclip.embeddings.encode import Encoder
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.coca.model import CoCa
@@ -62,12 +63,15 @@ def test_both_losses_are_trained_and_logged_and_the_run_goes_on(made, tmp_path, 
     assert type(ready.model) is CoCa and ready.model.config == TINY
 
 
-def test_features_are_those_of_the_encoders(made, tmp_path):
-    out = tmp_path / "embeddings"
-    assert main([
-        "embed", "--model", f"local-dir:{made / 'model'}", "--data", str(made / "pairs.csv"),
-        "--out", str(out), "--workers", "0", "--device", "cpu",
-    ]) == 0  # fmt: skip
+def test_features_are_those_of_the_towers_and_the_decoder_has_no_part(made):
+    ready = fastclip.open_model(made / "model")
+    pixels = torch.stack([ready.transform(made / f"{i}.jpg") for i in range(3)])
+    tokens = ready.tokenizer(["a", "caption of it", "b"])
+    ready.model.text_decoder = None
+    (found,) = Encoder.of(ready).pairs([(pixels, tokens, ["0", "1", "2"])])
+    expected = ready.model.encode_image(ready.prepare(pixels)), ready.model.encode_text(tokens)
+    assert torch.equal(found.image_features, expected[0])
+    assert torch.equal(found.text_features, expected[1])
 
 
 @pytest.mark.parametrize(
