@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from fastclip.losses.coca import CoCaLoss
