@@ -15,7 +15,7 @@ from fastclip.models.coca.config import MultimodalConfig
 from fastclip.models.coca.consistency import require_writable
 from fastclip.models.towers.config_checks import require_exponents, require_flags, require_sizes
 from fastclip.models.towers.image_config import ImageTowerConfig
-from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.text_config import TextTowerConfig
 
 DEFAULT_LOGIT_SCALE = math.log(1 / 0.07)
 SIGLIP_LOGIT_SCALE, SIGLIP_LOGIT_BIAS = math.log(10), -10.0
@@ -37,12 +37,12 @@ class ClipConfig(Mapping[str, Any]):
 
     Raises:
         ValueError: `embed_dim` is not positive, a tower without projection has another width, or
-            the decoder does not fit the towers.
+            the text tower needs `custom_text`, or the decoder does not fit the towers.
     """
 
     embed_dim: int
     vision_cfg: ImageTowerConfig
-    text_cfg: TextConfig
+    text_cfg: TextTowerConfig
     custom_text: bool = False
     init_logit_scale: float = DEFAULT_LOGIT_SCALE
     init_logit_bias: float | None = None
@@ -61,6 +61,8 @@ class ClipConfig(Mapping[str, Any]):
             raise ValueError(
                 f"multimodal_cfg must be a MultimodalConfig, got {quoted(self.multimodal_cfg)}"
             )
+        if self.text_cfg.stands_alone and not self.custom_text:
+            raise ValueError(f"custom_text must be true: a {self.text_cfg.kind} is under `text.`")
         towers = self.vision_cfg, self.text_cfg
         num_parameters = sum(tower.num_matrix_parameters() for tower in towers)
         if self.multimodal_cfg is not None:
@@ -73,7 +75,7 @@ class ClipConfig(Mapping[str, Any]):
         unprojected = []
         if not self.vision_cfg.has_projection:
             unprojected.append(("vision", self.vision_cfg.width))
-        if self.text_cfg.proj_type == "none":
+        if not self.text_cfg.has_projection:
             unprojected.append(("text", self.text_cfg.width))
         for tower, width in unprojected:
             if width != self.embed_dim:
@@ -84,18 +86,15 @@ class ClipConfig(Mapping[str, Any]):
         require_writable(self)
 
     @property
-    def activations(self) -> tuple[str | None, str]:
-        """Of the vision tower, None where it has no choice, and of the text tower."""
+    def activations(self) -> tuple[str | None, str | None]:
+        """Of the vision tower and of the text tower, None where it has no choice."""
         return self.vision_cfg.activation, self.text_cfg.activation
 
     def with_quick_gelu(self) -> "ClipConfig":
         """The model as open_clip's `quick_gelu` changes it: each tower that has the choice."""
-        text = replace(self.text_cfg, activation="quick_gelu")
+        vision, text = self.vision_cfg.with_quick_gelu(), self.text_cfg.with_quick_gelu()
         decoder = self.multimodal_cfg and self.multimodal_cfg.with_quick_gelu()
-        return replace(
-            self, vision_cfg=self.vision_cfg.with_quick_gelu(), text_cfg=text,
-            multimodal_cfg=decoder,
-        )  # fmt: skip
+        return replace(self, vision_cfg=vision, text_cfg=text, multimodal_cfg=decoder)
 
     def __getitem__(self, name: str) -> Any:
         return self._as_json()[name]

@@ -12,8 +12,7 @@ from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.config import MultimodalConfig
 from fastclip.models.open_clip_fields import json_fields, names_of
 from fastclip.models.towers.block_json import defaults_of
-from fastclip.models.towers.table import tower_told_by
-from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.table import text_tower_told_by, tower_told_by
 
 MODEL_FIELDS = json_fields(names_of(ClipConfig) | {"quick_gelu"}, {}, {})
 
@@ -33,24 +32,26 @@ def from_json(values: dict) -> ClipConfig:
             raise ValueError(f"not a model configuration: {tower} is {quoted(values.get(tower))}")
     values = MODEL_FIELDS.read("the model", values)
     quick_gelu = bool(values.pop("quick_gelu", False))
-    vision = values["vision_cfg"]
+    vision, text = values["vision_cfg"], values["text_cfg"]
+    text_tower = text_tower_told_by(text)
     try:
         towers = {
             "vision_cfg": tower_told_by(vision).from_json(vision, quick_gelu),
-            "text_cfg": TextConfig.from_json(values["text_cfg"], quick_gelu),
+            "text_cfg": text_tower.from_json(text, quick_gelu),
         }
         if values.get("multimodal_cfg") is not None:
             towers["multimodal_cfg"] = MultimodalConfig.from_json(
                 values["multimodal_cfg"], quick_gelu, towers["text_cfg"].vocab_size
             )
-        return ClipConfig(**values | towers | {"custom_text": bool(values.get("custom_text"))})
+        custom_text = bool(values.get("custom_text")) or text_tower.stands_alone
+        return ClipConfig(**values | towers | {"custom_text": custom_text})
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not a model configuration: {first_line(error)}") from error
 
 
 def to_json(config: ClipConfig) -> dict:
     """Write open_clip's JSON of a model; only values that are not open_clip's defaults."""
-    quick_gelu = set(config.activations) <= {"quick_gelu", None}
+    quick_gelu = {*config.activations} - {None} == {"quick_gelu"}
     size = config.vision_cfg.image_size
     image_size = {"image_size": size[0] if size[0] == size[1] else list(size)}
     values: dict = {
@@ -75,4 +76,5 @@ def is_portable(config: ClipConfig) -> bool:
     """Whether open_clip can read `to_json(config)`."""
     values = to_json(config)
     towers = values["vision_cfg"], values["text_cfg"], values.get("multimodal_cfg", {})
-    return config.vision_cfg.is_portable() and not any("activation" in tower for tower in towers)
+    are_portable = config.vision_cfg.is_portable() and config.text_cfg.is_portable()
+    return are_portable and not any("activation" in tower for tower in towers)

@@ -13,16 +13,17 @@ Each tower lists its own; a test compares them with open_clip's.
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.presets import presets as coca_presets
-from fastclip.models.towers.table import IMAGE_TOWERS
+from fastclip.models.towers.table import IMAGE_TOWERS, TEXT_TOWERS
 from fastclip.models.towers.text.config import OPENAI_VOCAB_SIZE as OPENAI_VOCAB_SIZE
-from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.text_config import TextTowerConfig
 
-PRESETS = {name: model for tower in IMAGE_TOWERS for name, model in tower.presets().items()}
+TOWERS = (*IMAGE_TOWERS, *TEXT_TOWERS)
+PRESETS = {name: model for tower in TOWERS for name, model in tower.presets().items()}
 PRESETS |= coca_presets()
 QUICKGELU = tuple(name for name in PRESETS if f"{name}-quickgelu" in PRESETS)
 
 
-def has_clip_vocabulary(text: TextConfig) -> bool:
+def has_clip_vocabulary(text: TextTowerConfig) -> bool:
     """Whether a text tower takes the ids of OpenAI's tokenizer."""
     return text.has_clip_vocabulary()
 

@@ -15,7 +15,7 @@ from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.checkpoints.stored_model import OPEN_CLIP_CONFIG, read_config
 from fastclip.models.presets import OPENAI_VOCAB_SIZE, has_clip_vocabulary
 from fastclip.models.registry import Place, get_model_config
-from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.text_config import TextTowerConfig
 
 
 def get_tokenizer(
@@ -87,7 +87,7 @@ def _of_place(
     return HFTokenizer(place.path or place.repository, cache_dir=cache_dir, **settings)
 
 
-def _no_tokenizer(directory: Path, text: TextConfig) -> str:
+def _no_tokenizer(directory: Path, text: TextTowerConfig) -> str:
     if text.vocab_size != OPENAI_VOCAB_SIZE:
         return f"{directory} has no tokenizer: copy the files of the model's own there"
     return (
@@ -104,7 +104,7 @@ def _byte_pairs(cache_dir: str | PathLike | None, settings: dict[str, Any]) -> S
 
 
 def _settings(
-    text: TextConfig, context_length: int | None, settings: dict[str, Any]
+    text: TextTowerConfig, context_length: int | None, settings: dict[str, Any]
 ) -> dict[str, Any]:
     length = text.context_length if context_length is None else context_length
     return {"context_length": length, **text.tokenizer_kwargs, **settings}

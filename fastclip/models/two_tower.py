@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from fastclip.models.clip_config import DEFAULT_LOGIT_SCALE, ClipConfig
 from fastclip.models.contrastive_model import ContrastiveModel, TowerOutput
 from fastclip.models.encoder_tower import EncoderTower
-from fastclip.models.towers.text.class_token import text_tower
 
 
 class TwoTower(ContrastiveModel):
@@ -106,7 +105,7 @@ class CustomTextCLIP(TwoTower):
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
         super().__init__(
             config.vision_cfg.build(config.embed_dim),
-            text_tower(config.text_cfg, config.embed_dim),
+            config.text_cfg.build(config.embed_dim),
             init_logit_scale=config.init_logit_scale,
             init_logit_bias=config.init_logit_bias,
             output_dict=output_dict,

@@ -24,11 +24,12 @@ from fastclip.models.presets import PRESETS
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.table import tower_with_weights_in
 from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.text_config import TextTowerConfig
 
 # In OpenAI's models a head has 64 channels, always: openai/CLIP has no other.
 OPENAI_HEAD_WIDTH = 64
 OF_COCA = ("visual.attn_pool.query", "text.cls_emb", "text_decoder.text_projection")
-Tower = ImageTowerConfig | TextConfig
+Tower = ImageTowerConfig | TextTowerConfig
 
 
 def infer_config(

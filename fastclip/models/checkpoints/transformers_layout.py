@@ -64,6 +64,8 @@ def _table(config: ClipConfig) -> Iterator[Correspondence]:
     family = FAMILIES.get(config.vision_cfg.transformers_model)
     if family is None:
         lacking = [f"its CLIPModel has no {config.vision_cfg.kind}"]
+    elif config.vision_cfg.transformers_model not in config.text_cfg.transformers_models:
+        lacking = [f"none of its models has a {config.text_cfg.kind}"]
     else:
         lacking = family.what_it_lacks(config)
     if lacking:

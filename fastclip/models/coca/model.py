@@ -32,7 +32,7 @@ class CoCa(CaptionWriter, CustomTextCLIP):
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
         super().__init__(config, output_dict)
         self.text_decoder = MultimodalTransformer(config.multimodal_cfg, config.text_cfg.vocab_size)
-        self.pad_id = config.text_cfg.pad_id
+        self.pad_id = getattr(config.text_cfg, "pad_id", 0)
 
     @property
     def context_length(self) -> int:

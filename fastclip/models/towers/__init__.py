@@ -2,10 +2,12 @@
 
     image_config.py       what the rest of fastclip asks of an image tower's configuration
     image_tower.py        what it asks of an image tower's module
-    table.py              the image towers that are built in, a line each
+    text_config.py        what it asks of a text tower's configuration
+    table.py              the towers that are built in, a line each
     vision_transformer/   CLIP's, modified_resnet/ CLIP's ResNets, siglip/ SigLIP's
     text/                 the text tower of them all
 
 A tower is a file, or a folder if it is long: a frozen dataclass that derives from
-`ImageTowerConfig`, an `nn.Module` that derives from `ImageTower`, and a line in the table.
+`ImageTowerConfig` or `TextTowerConfig`, its `nn.Module` (of an image tower, one that derives from
+`ImageTower`), and a line in the table.
 """

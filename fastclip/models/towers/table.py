@@ -1,4 +1,4 @@
-"""The image towers that are built in. A new one is a file of its own, and a line here."""
+"""The towers that are built in. A new one is a file of its own, and a line here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,8 @@ from torch import Tensor
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.modified_resnet.config import ResNetConfig
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
+from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.text_config import TextTowerConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 # In the order in which they are asked: open_clip's JSON is of a vision transformer where it says
@@ -17,11 +19,20 @@ IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
     ResNetConfig,
     VisionConfig,
 ]
+# In the order in which they are asked, too: a `text_cfg` that says nothing else is of CLIP's tower.
+TEXT_TOWERS: list[type[TextTowerConfig]] = [
+    TextConfig,
+]
 
 
 def tower_told_by(values: Mapping[str, Any]) -> type[ImageTowerConfig]:
     """The kind of tower that a `vision_cfg` in open_clip's words is of."""
     return next(tower for tower in IMAGE_TOWERS if tower.is_told_by(values))
+
+
+def text_tower_told_by(values: Mapping[str, Any]) -> type[TextTowerConfig]:
+    """The kind of tower that a `text_cfg` in open_clip's words is of."""
+    return next(tower for tower in TEXT_TOWERS if tower.is_told_by(values))
 
 
 def tower_with_weights_in(tensors: Mapping[str, Tensor]) -> type[ImageTowerConfig] | None:

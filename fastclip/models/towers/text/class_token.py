@@ -105,8 +105,3 @@ class ClassTokenText(TextTransformer):
                 f"got {tuple(tokens.shape)}"
             )
         super()._require_tokens(tokens)
-
-
-def text_tower(config: TextConfig, embed_dim: int) -> TextTransformer:
-    """The text tower of a configuration, for a model that has it under `text`."""
-    return (ClassTokenText if config.embed_cls else TextTransformer)(config, embed_dim)

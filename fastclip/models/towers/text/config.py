@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -29,6 +29,10 @@ from fastclip.models.towers.config_checks import (
     require_sizes,
     require_token,
 )
+from fastclip.models.towers.text_config import TextTowerConfig
+
+if TYPE_CHECKING:
+    from fastclip.models.towers.text.module import TextTransformer
 
 TEXT_POOLS = ("argmax", "eos", "first", "last")
 OPENAI_VOCAB_SIZE = 49408
@@ -37,7 +41,7 @@ NOT_HUGGING_FACE = "It belongs to hf_model_name, which is refused."
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(TextTowerConfig):
     """A text tower for texts of `context_length` tokens.
 
     Attributes:
@@ -57,6 +61,10 @@ class TextConfig:
     Raises:
         ValueError: a value is out of its range, or the width is not a whole number of heads.
     """
+
+    kind: ClassVar = "CLIP text tower"
+    stands_alone: ClassVar = False
+    transformers_models: ClassVar = ("clip", "siglip")
 
     context_length: int
     vocab_size: int
@@ -104,25 +112,32 @@ class TextConfig:
                 f"tokenizer_kwargs must be settings by name, got {quoted(self.tokenizer_kwargs)}"
             )
 
+    def build(self, embed_dim: int) -> "TextTransformer":
+        from fastclip.models.towers.text.class_token import ClassTokenText
+        from fastclip.models.towers.text.module import TextTransformer
+
+        return (ClassTokenText if self.embed_cls else TextTransformer)(self, embed_dim)
+
+    @property
+    def has_projection(self) -> bool:
+        return self.proj_type != "none"
+
+    def with_quick_gelu(self) -> "TextConfig":
+        return replace(self, activation="quick_gelu")
+
     def num_matrix_parameters(self) -> int:
-        """About how many parameters: those of matrices and of the vocabulary."""
         of_blocks = int(self.layers * self.width**2 * (4 + 2 * self.mlp_ratio))
         return self.vocab_size * self.width + of_blocks
 
     def has_clip_vocabulary(self) -> bool:
-        """Whether the tower takes the ids of OpenAI's tokenizer."""
         return self.hf_tokenizer_name is None and self.vocab_size == OPENAI_VOCAB_SIZE
 
     @classmethod
+    def is_told_by(cls, values: Mapping[str, Any]) -> bool:
+        return True
+
+    @classmethod
     def from_json(cls, values: dict[str, Any], quick_gelu: bool) -> "TextConfig":
-        """Read open_clip's `text_cfg`.
-
-        Args:
-            quick_gelu: the model's `quick_gelu`.
-
-        Raises:
-            ValueError: a field is unknown, or its value is not supported; the message names it.
-        """
         values = TEXT_FIELDS.read("text_cfg", values)
         if values.get("tokenizer_kwargs") is None:
             values.pop("tokenizer_kwargs", None)
@@ -132,8 +147,10 @@ class TextConfig:
         return cls(**sizes | blocks_from_json("text_cfg", values, quick_gelu))
 
     def to_json(self, quick_gelu: bool) -> dict[str, Any]:
-        """The reverse of `from_json`."""
         return blocks_to_json(self, quick_gelu)
+
+    def is_portable(self) -> bool:
+        return True
 
     @classmethod
     def of_weights(
@@ -170,19 +187,13 @@ class TextConfig:
     def with_heads(self, heads: int) -> "TextConfig":
         return replace(self, heads=heads)
 
-    @property
-    def attention_width(self) -> int:
-        return self.width
-
     def shape(self) -> tuple:
-        """What shapes tell of the tower, but for the length of texts."""
         is_siglip = self.norm_eps == SIGLIP_NORM_EPS
         hidden_width = int(self.width * self.mlp_ratio)
         sizes = self.width, self.layers, hidden_width, self.vocab_size
         return TextConfig, *sizes, is_siglip, *(("embed_cls",) if self.embed_cls else ())
 
     def transformers_rows(self, prefix: str) -> Iterator[Correspondence]:
-        """Its tensors but for the projection, which stand behind `prefix` here."""
         text = "text_model."
         embeddings = f"{text}embeddings."
         yield same(f"{prefix}token_embedding.weight", f"{embeddings}token_embedding.weight")
