@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.infer_coca import is_coca, published_coca
 from fastclip.models.clip_config import (
     DEFAULT_LOGIT_SCALE,
     SIGLIP_LOGIT_BIAS,
@@ -28,7 +29,6 @@ from fastclip.models.towers.text_config import TextTowerConfig
 
 # In OpenAI's models a head has 64 channels, always: openai/CLIP has no other.
 OPENAI_HEAD_WIDTH = 64
-OF_COCA = ("visual.attn_pool.query", "text.cls_emb", "text_decoder.text_projection")
 Tower = ImageTowerConfig | TextTowerConfig
 
 
@@ -66,10 +66,9 @@ def infer_config(
         )
     vision_activation, text_activation = both_towers("activation", activation)
     vision_heads, text_heads = both_towers("heads", heads)
-    if any(name in tensors for name in OF_COCA):
-        raise CheckpointError(
-            "the architecture of a CoCa model cannot be inferred: shapes do not tell the heads of "
-            "its pooler and of its decoder; give the name or the configuration of the model"
+    if is_coca(tensors):
+        return published_coca(
+            tensors, (vision_activation, text_activation), (vision_heads, text_heads)
         )
     tower = tower_with_weights_in(tensors)
     if tower is None:

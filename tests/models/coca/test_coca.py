@@ -242,7 +242,7 @@ def test_a_file_that_does_not_fit_together_names_the_field(change, message):
 
 
 def test_shapes_alone_do_not_tell_a_coca_model():
-    with pytest.raises(CheckpointError, match="CoCa model cannot be inferred"):
+    with pytest.raises(CheckpointError, match="this CoCa model cannot be inferred"):
         infer_config(build(COCA).state_dict(), "gelu")
 
 
