@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fastclip.evaluate.zero_shot_classifier import (
         build_zero_shot_classifier_legacy as build_zero_shot_classifier_legacy,
     )
+    from fastclip.losses.coca import CoCaLoss as CoCaLoss
     from fastclip.losses.create import create_loss as create_loss
     from fastclip.losses.dcl import DCLLoss as DCLLoss
     from fastclip.losses.dcl import dcl_loss as dcl_loss
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from fastclip.models.checkpoints.load import load_checkpoint as load_checkpoint
     from fastclip.models.checkpoints.write import save_pretrained as save_pretrained
     from fastclip.models.clip import CLIP as CLIP
+    from fastclip.models.coca.model import CoCa as CoCa
     from fastclip.models.factory import create_model as create_model
     from fastclip.models.factory import create_model_and_transforms as create_model_and_transforms
     from fastclip.models.factory import create_model_from_pretrained as create_model_from_pretrained
@@ -134,6 +136,7 @@ _LATER = {
     "fastclip.evaluate.zero_shot_classifier": (
         "build_zero_shot_classifier", "build_zero_shot_classifier_legacy",
     ),
+    "fastclip.losses.coca": ("CoCaLoss",),
     "fastclip.losses.create": ("create_loss",),
     "fastclip.losses.dcl": ("DCLLoss", "dcl_loss"),
     "fastclip.losses.distill_clip": ("DistillClipLoss", "distill_clip_loss"),
@@ -150,6 +153,7 @@ _LATER = {
     "fastclip.models.checkpoints.load": ("load_checkpoint",),
     "fastclip.models.checkpoints.write": ("save_pretrained",),
     "fastclip.models.clip": ("CLIP",),
+    "fastclip.models.coca.model": ("CoCa",),
     "fastclip.models.factory": (
         "create_model", "create_model_and_transforms", "create_model_from_pretrained",
     ),

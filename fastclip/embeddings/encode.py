@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fastclip.models.coca.calls import captions_as
 from fastclip.models.inference import InferenceModel
 from fastclip.models.padding import without_padding
 
@@ -104,6 +105,7 @@ class Encoder:
                 found = self.model(
                     self.prepare(images) if has_images else None,
                     without_padding(self.model, tokens).to(self.device) if has_texts else None,
+                    **captions_as("none", self.model),
                 )
             image_features, text_features = map(_in_float32, _sides(found))
             self.progress(len(image_features if has_images else text_features))

@@ -4,6 +4,7 @@ from argparse import Namespace
 from typing import Any
 
 from fastclip.losses.clip import ClipLoss
+from fastclip.losses.coca import CoCaLoss
 from fastclip.losses.distill_clip import DistillClipLoss
 from fastclip.losses.siglip import SigLipLoss
 
@@ -13,11 +14,12 @@ def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
 
     Args:
         args: `siglip`, `distill`, `local_loss`, `gather_with_grad`, `rank`, `world_size`, `horovod`
-            and, for SigLIP, `loss_dist_impl`; `model` is read to refuse what is not here. What is
-            missing has open_clip's default. Its parser does not make `distill`, its trainer does.
+            and, for SigLIP, `loss_dist_impl`; for a `model` with coca in its name
+            `coca_caption_loss_weight` and `coca_contrastive_loss_weight`. What is missing has
+            open_clip's default. Its parser does not make `distill`, its trainer does.
 
     Raises:
-        NotImplementedError: `distill` with `siglip`, a CoCa model, or `horovod`.
+        NotImplementedError: `distill` with `siglip`, or `horovod`.
         ValueError: see `ClipLoss` and `SigLipLoss`.
 
     Example:
@@ -28,8 +30,6 @@ def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
     def given(name: str, default: Any = False) -> Any:
         return getattr(args, name, default)
 
-    if "coca" in (given("model") or "").lower():
-        raise NotImplementedError(f"args.model={args.model!r}: CoCaLoss is not in fastclip yet")
     if given("horovod"):
         raise NotImplementedError("args.horovod is not supported; use torch.distributed")
     if given("distill") and given("siglip"):
@@ -37,10 +37,13 @@ def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
     ranks = {"rank": given("rank", None), "world_size": given("world_size", None)}
     if given("siglip"):
         return SigLipLoss(**ranks, dist_impl=given("loss_dist_impl", None))
-    loss = DistillClipLoss if given("distill") else ClipLoss
-    return loss(
-        local_loss=given("local_loss"),
-        gather_with_grad=given("gather_with_grad"),
-        cache_labels=True,
-        **ranks,
-    )
+    settings = {
+        "local_loss": given("local_loss"), "gather_with_grad": given("gather_with_grad"),
+        "cache_labels": True, **ranks,
+    }  # fmt: skip
+    if given("distill"):
+        return DistillClipLoss(**settings)
+    if "coca" in (given("model") or "").lower():
+        caption_weight = given("coca_caption_loss_weight", 2.0)
+        return CoCaLoss(caption_weight, given("coca_contrastive_loss_weight", 1.0), **settings)
+    return ClipLoss(**settings)

@@ -9,6 +9,7 @@ from fastclip.models.checkpoints.load import load_stored_model
 from fastclip.models.checkpoints.stored_model import StoredModel
 from fastclip.models.clip import CLIP
 from fastclip.models.clip_config import ClipConfig
+from fastclip.models.coca.model import CoCa
 from fastclip.models.two_tower import CustomTextCLIP
 from fastclip.models.unfilled import fill_buffers, unfilled
 
@@ -25,7 +26,7 @@ def build_model(
     Raises:
         CheckpointError: the weights do not fit.
     """
-    cls = model_class or (CustomTextCLIP if config.custom_text else CLIP)
+    cls = model_class or class_of(config)
     if stored is None:
         return cls(config, output_dict)
     # Random weights that are overwritten would cost most of the time.
@@ -34,6 +35,13 @@ def build_model(
     fill_buffers(model)
     load_stored_model(model, stored, resize=resize, assign=True)
     return model
+
+
+def class_of(config: ClipConfig) -> type[CLIP] | type[CustomTextCLIP]:
+    """The class of a model that is built in: `CLIP`, `CustomTextCLIP` or `CoCa`."""
+    if config.multimodal_cfg is not None:
+        return CoCa
+    return CustomTextCLIP if config.custom_text else CLIP
 
 
 def load_tower(model: CLIP | CustomTextCLIP, tower: str, path: str | PathLike) -> None:
@@ -70,6 +78,8 @@ def changed_config(
     """`config` with the changes that `create_model` takes; `fields` are of `ClipConfig`."""
     vision = given(patch_dropout=force_patch_dropout, image_size=force_image_size)
     text = given(context_length=force_context_length)
+    if config.multimodal_cfg is not None:
+        fields = {"multimodal_cfg": replace(config.multimodal_cfg, **text), **fields}
     if force_quick_gelu:
         config = config.with_quick_gelu()
     if force_custom_text:

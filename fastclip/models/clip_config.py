@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastclip.data.limits import MOST_PARAMETERS
+from fastclip.data.quoting import quoted
+from fastclip.models.coca.config import MultimodalConfig
+from fastclip.models.coca.consistency import require_writable
 from fastclip.models.towers.config_checks import require_exponents, require_flags, require_sizes
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.text_config import TextTowerConfig
@@ -29,10 +32,12 @@ class ClipConfig(Mapping[str, Any]):
         init_logit_scale: natural logarithm.
         init_logit_bias: None for a model without a bias.
         nonscalar_logit_scale: the scale and the bias have the shape (1,) instead of ().
+        multimodal_cfg: the decoder of a model that writes captions, `CoCa`; None for a model that
+            does not.
 
     Raises:
         ValueError: `embed_dim` is not positive, a tower without projection has another width, or
-            the text tower needs `custom_text`.
+            the text tower needs `custom_text`, or the decoder does not fit the towers.
     """
 
     embed_dim: int
@@ -42,6 +47,7 @@ class ClipConfig(Mapping[str, Any]):
     init_logit_scale: float = DEFAULT_LOGIT_SCALE
     init_logit_bias: float | None = None
     nonscalar_logit_scale: bool = False
+    multimodal_cfg: MultimodalConfig | None = None
 
     def __post_init__(self) -> None:
         require_sizes(embed_dim=self.embed_dim)
@@ -51,10 +57,17 @@ class ClipConfig(Mapping[str, Any]):
         require_flags(
             custom_text=self.custom_text, nonscalar_logit_scale=self.nonscalar_logit_scale
         )
+        if not isinstance(self.multimodal_cfg, MultimodalConfig | None):
+            raise ValueError(
+                f"multimodal_cfg must be a MultimodalConfig, got {quoted(self.multimodal_cfg)}"
+            )
         if self.text_cfg.stands_alone and not self.custom_text:
             raise ValueError(f"custom_text must be true: a {self.text_cfg.kind} is under `text.`")
         towers = [self.text_cfg] if self.vision_cfg.is_named else [self.vision_cfg, self.text_cfg]
         num_parameters = sum(tower.num_matrix_parameters() for tower in towers)
+        if self.multimodal_cfg is not None:
+            vocab_size = self.text_cfg.vocab_size
+            num_parameters += self.multimodal_cfg.num_matrix_parameters(vocab_size)
         if num_parameters > MOST_PARAMETERS:
             raise ValueError(
                 f"the model would have {num_parameters:,} parameters, more than {MOST_PARAMETERS:,}"
@@ -70,6 +83,7 @@ class ClipConfig(Mapping[str, Any]):
                     f"the {tower} tower has no projection: its width {width} must be "
                     f"embed_dim {self.embed_dim}"
                 )
+        require_writable(self)
 
     @property
     def activations(self) -> tuple[str | None, str | None]:
@@ -79,7 +93,8 @@ class ClipConfig(Mapping[str, Any]):
     def with_quick_gelu(self) -> "ClipConfig":
         """The model as open_clip's `quick_gelu` changes it: each tower that has the choice."""
         vision, text = self.vision_cfg.with_quick_gelu(), self.text_cfg.with_quick_gelu()
-        return replace(self, vision_cfg=vision, text_cfg=text)
+        decoder = self.multimodal_cfg and self.multimodal_cfg.with_quick_gelu()
+        return replace(self, vision_cfg=vision, text_cfg=text, multimodal_cfg=decoder)
 
     def __getitem__(self, name: str) -> Any:
         return self._as_json()[name]

@@ -94,7 +94,7 @@ def _told(config: Any) -> dict[str, Any]:
     found = {"kind": type(config).__name__}
     for name in (f.name for f in fields(config)):
         value = getattr(config, name)
-        if name.endswith("_cfg"):
+        if name.endswith("_cfg") and value is not None:
             found[name] = _told(value)
         elif name not in IRRELEVANT and (name not in defaults or value != defaults[name]):
             found[name] = value

@@ -41,6 +41,8 @@ def keep_only(model: ContrastiveModel, tower: str) -> None:
         >>> model.encode_text(tokenize("a dog")).shape
         torch.Size([1, 512])
     """
+    if hasattr(model, "text_decoder"):  # of a model that writes captions, with both towers
+        model.text_decoder = LeftOut("image" if tower == "text" else "text")
     if tower == "text":
         model.visual = LeftOut("image")
     elif hasattr(model, "text"):

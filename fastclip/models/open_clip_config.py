@@ -12,6 +12,7 @@ from typing import Any
 
 from fastclip.data.quoting import first_line, quoted
 from fastclip.models.clip_config import ClipConfig
+from fastclip.models.coca.config import MultimodalConfig
 from fastclip.models.open_clip_fields import json_fields, names_of
 from fastclip.models.towers.block_json import defaults_of
 from fastclip.models.towers.table import text_tower_told_by, tower_told_by
@@ -26,13 +27,11 @@ def from_json(values: dict) -> ClipConfig:
     and the configuration of each tower.
 
     Raises:
-        ValueError: a field is missing or unknown, or asks for a tower that is not built in: CoCa's.
+        ValueError: a field is missing or unknown, or asks for a tower that is not built in.
     """
     for tower in ("vision_cfg", "text_cfg"):
         if not isinstance(values.get(tower), dict):
             raise ValueError(f"not a model configuration: {tower} is {quoted(values.get(tower))}")
-    if "multimodal_cfg" in values:
-        raise ValueError("multimodal_cfg: CoCa models are not supported")
     values = MODEL_FIELDS.read("the model", values)
     quick_gelu = bool(values.pop("quick_gelu", False))
     vision, text = values["vision_cfg"], values["text_cfg"]
@@ -42,6 +41,10 @@ def from_json(values: dict) -> ClipConfig:
             "vision_cfg": tower_told_by(vision).from_json(vision, quick_gelu),
             "text_cfg": text_tower.from_json(text, quick_gelu),
         }
+        if values.get("multimodal_cfg") is not None:
+            towers["multimodal_cfg"] = MultimodalConfig.from_json(
+                values["multimodal_cfg"], quick_gelu, towers["text_cfg"].vocab_size
+            )
         custom_text = bool(values.get("custom_text")) or text_tower.stands_alone
         return ClipConfig(**values | towers | {"custom_text": custom_text})
     except (KeyError, TypeError, OverflowError) as error:
@@ -58,6 +61,9 @@ def to_json(config: ClipConfig) -> dict:
         "vision_cfg": config.vision_cfg.to_json(quick_gelu) | image_size,
         "text_cfg": config.text_cfg.to_json(quick_gelu),
     }
+    if config.multimodal_cfg is not None:
+        decoder = config.multimodal_cfg.to_json(quick_gelu, config.text_cfg.vocab_size)
+        values["multimodal_cfg"] = decoder
     if quick_gelu:
         values["quick_gelu"] = True
     optional = ("custom_text", "init_logit_scale", "init_logit_bias", "nonscalar_logit_scale")
@@ -95,6 +101,6 @@ def from_file_values(values: Mapping[str, Any]) -> ClipConfig:
 def is_portable(config: ClipConfig) -> bool:
     """Whether open_clip can read `to_json(config)`."""
     values = to_json(config)
-    towers = values["vision_cfg"], values["text_cfg"]
+    towers = values["vision_cfg"], values["text_cfg"], values.get("multimodal_cfg", {})
     are_portable = config.vision_cfg.is_portable() and config.text_cfg.is_portable()
     return are_portable and not any("activation" in tower for tower in towers)

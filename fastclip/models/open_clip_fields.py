@@ -41,7 +41,6 @@ VISION = BLOCKS | {
     "timm_model_name": (None, ""),
 }
 TEXT = BLOCKS | {
-    "embed_cls": (False,),
     "tokenizer_mode": (None, ""),
     "hf_model_name": (None, ""),
 }

@@ -17,6 +17,7 @@ FLOAT32 = ("fp32", "amp", "amp_bf16", "amp_bfloat16")
 PRECISIONS = (*FLOAT32, *MATRICES, *EVERYTHING)
 # Parameters of transformers that are matrices and not those of a Linear.
 BARE_MATRICES = ("in_proj_weight", "in_proj_bias", "proj", "text_projection")
+BARE_MATRICES += ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
 def set_precision(model: nn.Module, precision: str) -> nn.Module:

@@ -5,18 +5,21 @@
     ViT-<size>-<patch>-worldwide[...]                 MetaCLIP 2, multilingual vocabularies
     RN<layers>[x<factor>][-quickgelu]                 ModifiedResNet
     ViT-<size>-<patch>-SigLIP[2][-<image size>]       SigLIP, read out by attention
+    coca_base, coca_ViT-<size>-<patch>                CoCa, which writes captions too
 
 Each tower lists its own; a test compares them with open_clip's.
 """
 
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.models.clip_config import ClipConfig
+from fastclip.models.coca.presets import presets as coca_presets
 from fastclip.models.towers.table import IMAGE_TOWERS, TEXT_TOWERS
 from fastclip.models.towers.text.config import OPENAI_VOCAB_SIZE as OPENAI_VOCAB_SIZE
 from fastclip.models.towers.text_config import TextTowerConfig
 
 TOWERS = (*IMAGE_TOWERS, *TEXT_TOWERS)
 PRESETS = {name: model for tower in TOWERS for name, model in tower.presets().items()}
+PRESETS |= coca_presets()
 QUICKGELU = tuple(name for name in PRESETS if f"{name}-quickgelu" in PRESETS)
 
 

@@ -128,6 +128,13 @@ REPOSITORIES = {
         "metaclip2_worldwide": "timm/vit_gigantic_patch14_clip_378.metaclip2_worldwide"
     },
 }
+REPOSITORIES |= {
+    f"coca_{vit}": {
+        f"{kind}laion2b_s13b_b90k": f"laion/{kind}CoCa-{vit}-laion2B-s13B-b90k"
+        for kind in ("", "mscoco_finetuned_")
+    }
+    for vit in ("ViT-B-32", "ViT-L-14")
+}
 REPOSITORIES |= {name: {"datacomp1b": f"UCSC-VLAA/{name}-datacomp1B"} for name in CLIPA}
 REPOSITORIES["ViT-H-14-CLIPA-336"]["laion2b"] = "UCSC-VLAA/ViT-H-14-CLIPA-336-laion2B"
 REPOSITORIES |= OF_CONVNEXT | OF_TIMM

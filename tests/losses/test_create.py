@@ -41,6 +41,17 @@ def test_what_the_arguments_do_not_say_has_open_clips_default():
     assert isinstance(fastclip.create_loss(Namespace(model=None)), fastclip.ClipLoss)
 
 
+def test_the_loss_of_a_model_that_writes_captions_is_open_clips():
+    args = arguments("--coca-caption-loss-weight", "3")
+    args.model = "coca_ViT-B-32"
+    ours, theirs = fastclip.create_loss(args), open_clip.create_loss(args)
+    assert type(ours) is fastclip.CoCaLoss and type(theirs) is open_clip.CoCaLoss
+    assert (ours.caption_loss_weight, ours.clip_loss_weight) == (3, 1)
+    assert theirs.caption_loss_weight == 3 and theirs.clip_loss_weight == 1
+    plain = fastclip.create_loss(Namespace(model="coca_ViT-B-32"))
+    assert (plain.caption_loss_weight, plain.clip_loss_weight) == (2, 1)
+
+
 def test_a_distillation_is_open_clips():
     args = arguments("--local-loss")
     args.distill = True
@@ -53,7 +64,6 @@ def test_a_distillation_is_open_clips():
     "change, message",
     [
         ({"distill": True, "siglip": True}, r"args\.distill with args\.siglip"),
-        ({"model": "coca_ViT-B-32"}, "args.model='coca_ViT-B-32': CoCaLoss is not in fastclip yet"),
         ({"horovod": True}, r"args\.horovod is not supported"),
     ],
 )

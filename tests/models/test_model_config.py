@@ -4,6 +4,7 @@ import pytest
 
 from fastclip.models.config import (
     ClipConfig,
+    MultimodalConfig,
     ResNetConfig,
     SiglipVisionConfig,
     TextConfig,
@@ -102,7 +103,7 @@ def test_one_number_is_both_sides_of_a_image():
 
 
 @pytest.mark.parametrize("value", [10**9, 10**400, -1, float("nan"), float("inf"), "9", None, [1]])
-@pytest.mark.parametrize("tower", ["vision", "resnet", "siglip", "text", "pair"])
+@pytest.mark.parametrize("tower", ["vision", "resnet", "siglip", "text", "decoder", "pair"])
 def test_no_number_is_out_of_bounds_or_of_another_type(tower, value):
     siglip = dict(image_size=16, patch_size=8, width=32, layers=2, heads=2)
     pair = dict(embed_dim=8, vision_cfg=VisionConfig(**VISION), text_cfg=TextConfig(**TEXT))
@@ -111,11 +112,12 @@ def test_no_number_is_out_of_bounds_or_of_another_type(tower, value):
         "resnet": (ResNetConfig, dict(image_size=64, layers=(1, 1, 1, 1), width=8)),
         "siglip": (SiglipVisionConfig, siglip),
         "text": (TextConfig, TEXT),
+        "decoder": (MultimodalConfig, dict(context_length=9, width=24, heads=2, layers=1)),
         "pair": (ClipConfig, pair),
     }
     make, settings = kinds[tower]
     names = {field.name for field in fields(make)} - {"vision_cfg", "text_cfg"}
-    may_be_none = {"ls_init_value", "init_logit_bias", "hf_tokenizer_name"}
+    may_be_none = {"ls_init_value", "init_logit_bias", "hf_tokenizer_name", "multimodal_cfg"}
     may_be_negative = {"ls_init_value", "init_logit_scale", "init_logit_bias"}
     for name in names:
         flag = isinstance(getattr(make(**settings), name), bool)

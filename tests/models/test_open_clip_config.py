@@ -25,7 +25,7 @@ def open_clip_configs() -> dict[str, dict]:
 
 def test_presets_are_open_clips_configurations_of_the_same_name():
     theirs = open_clip_configs()
-    assert len(PRESETS) == 140
+    assert len(PRESETS) == 143
     for name, config in PRESETS.items():
         read = from_json(theirs[name])
         if "SigLIP" in name:  # theirs takes the SigLIP scale from the trainer's flags
@@ -40,7 +40,7 @@ def test_configurations_without_a_preset_say_why():
             with pytest.raises(ValueError) as raised:
                 from_json(values)
             refused[name] = str(raised.value)
-    assert len(refused) == 4
+    assert len(refused) == 1
     assert all(any(w in r for w in ("TwoTower", "CoCa")) for r in refused.values()), refused
 
 
@@ -92,8 +92,7 @@ def test_what_open_clip_cannot_build_is_not_portable_and_still_survives(config):
         (model(extra=1), "the model: extra"),
         (model({"qk_norm": True}), "vision_cfg: qk_norm"),
         (model(text={"scale_fc": True}), "text_cfg: scale_fc"),
-        (model(multimodal_cfg={}), "CoCa"),
-        (model({"attentional_pool": True}), "attentional_pool"),
+        (model(multimodal_cfg={}), "multimodal_cfg needs custom_text"),
         (model(text={"embed_cls": True}), "embed_cls"),
         (model(text={"hf_model_name": "some/encoder"}), "some/encoder.*give its directory"),
         (

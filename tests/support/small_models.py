@@ -5,9 +5,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from fastclip.models.build import class_of
 from fastclip.models.clip import CLIP
 from fastclip.models.config import (
     ClipConfig,
+    MultimodalConfig,
     ResNetConfig,
     SiglipVisionConfig,
     TextConfig,
@@ -37,6 +39,17 @@ SIGLIP = ClipConfig(
     custom_text=True,
     init_logit_scale=2.3,
     init_logit_bias=-10.0,
+)  # fmt: skip
+
+COCA = ClipConfig(
+    64,
+    VisionConfig(
+        32, patch_size=8, width=128, layers=2, output_tokens=True, attentional_pool=True,
+        attn_pooler_queries=5, attn_pooler_heads=4,
+    ),
+    replace(TEXT, width=64, embed_cls=True, output_tokens=True),
+    custom_text=True,
+    multimodal_cfg=MultimodalConfig(context_length=9, width=64, heads=2, layers=2),
 )  # fmt: skip
 
 SMALL = {
@@ -72,7 +85,7 @@ def with_layers(config: ClipConfig, layers: int) -> ClipConfig:
 def build(config: ClipConfig, seed: int = 0) -> CLIP | CustomTextCLIP:
     """A model in evaluation mode in which no parameter is zero, one or the same as another."""
     torch.manual_seed(seed)
-    model = (CustomTextCLIP if config.custom_text else CLIP)(config)
+    model = class_of(config)(config)
     shake(model)
     return model.eval()
 

@@ -2,13 +2,13 @@
 
 from fastclip.compat.absent import absent
 from fastclip.losses.clip import ClipLoss
+from fastclip.losses.coca import CoCaLoss
 from fastclip.losses.distill_clip import DistillClipLoss
 from fastclip.losses.siglip import SigLipLoss
 
 globals().update(
     absent(
         {
-            "it comes later, with CoCa models": ("CoCaLoss",),
             "ClipLoss and SigLipLoss exchange features by themselves": (
                 "gather_features",
                 "neighbour_exchange",

@@ -1,7 +1,9 @@
 """The names of `open_clip.transformer`."""
 
 from fastclip.compat.absent import absent
+from fastclip.models.coca.decoder import MultimodalTransformer
 from fastclip.models.parts.activations import QuickGELU
+from fastclip.models.parts.attentional_pooler import AttentionalPooler
 from fastclip.models.parts.layer_norm import LayerNorm
 from fastclip.models.parts.layer_norm import LayerNorm as LayerNormFp32
 from fastclip.models.parts.patch_dropout import PatchDropout
@@ -18,10 +20,8 @@ globals().update(
     absent(
         {
             "it is for towers that are not built in": (
-                "AttentionalPooler",
                 "CustomResidualAttentionBlock",
                 "CustomTransformer",
-                "MultimodalTransformer",
             ),
             "a text tower pools its own tokens": ("text_global_pool",),
             "model.lock_text_tower(unlocked_layers) does the same": ("lock_text_tower",),

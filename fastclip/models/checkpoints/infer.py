@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.infer_coca import is_coca, published_coca
 from fastclip.models.clip_config import (
     DEFAULT_LOGIT_SCALE,
     SIGLIP_LOGIT_BIAS,
@@ -65,6 +66,10 @@ def infer_config(
         )
     vision_activation, text_activation = both_towers("activation", activation)
     vision_heads, text_heads = both_towers("heads", heads)
+    if is_coca(tensors):
+        return published_coca(
+            tensors, (vision_activation, text_activation), (vision_heads, text_heads)
+        )
     tower = tower_with_weights_in(tensors)
     if tower is None:
         raise CheckpointError(

@@ -26,8 +26,8 @@ TEXT_KEYS = (
 
 # Of a tower, what makes other features of the same tensors.
 READOUT = (
-    "heads", "pool_type", "no_causal_mask", "hf_config", "hf_pooler_type", "trunk_without_size",
-    "timm_pool",
+    "heads", "pool_type", "no_causal_mask", "attn_pooler_heads", "pad_id", "hf_config",
+    "hf_pooler_type", "trunk_without_size", "timm_pool",
 )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def _require_readout(model: nn.Module, stored: StoredModel) -> None:
     config = getattr(model, "config", None)
     if config is None or stored.config is None:
         return
-    for tower in ("vision_cfg", "text_cfg"):
+    for tower in ("vision_cfg", "text_cfg", "multimodal_cfg"):
         theirs, own = getattr(stored.config, tower), getattr(config, tower)
         for fact in READOUT:
             before, now = getattr(theirs, fact, None), getattr(own, fact, None)

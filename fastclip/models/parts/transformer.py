@@ -24,7 +24,7 @@ et al. 2021, arXiv:2103.17239.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -242,7 +242,7 @@ class Transformer(nn.Module):
             )
             for _ in range(layers)
         )
-        self._initialize(width, layers)
+        initialize(self.resblocks, width, layers)
 
     def get_cast_dtype(self) -> torch.dtype:
         """The dtype of the blocks' matrices."""
@@ -350,15 +350,17 @@ class Transformer(nn.Module):
                 block.attn_mask = moved[id(kept)]
         return self
 
-    def _initialize(self, width: int, layers: int) -> None:
-        residual_std = width**-0.5 * (2 * layers) ** -0.5
-        for block in self.resblocks:
-            nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
-            nn.init.normal_(block.attn.out_proj.weight, std=residual_std)
-            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
-            nn.init.normal_(block.mlp.c_proj.weight, std=residual_std)
-            for linear in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj):
-                nn.init.zeros_(linear.bias)
+
+def initialize(blocks: Iterable[ResidualBlock], width: int, layers: int) -> None:
+    """Draw the matrices of a stack of `layers` blocks; see the module."""
+    residual_std = width**-0.5 * (2 * layers) ** -0.5
+    for block in blocks:
+        nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
+        nn.init.normal_(block.attn.out_proj.weight, std=residual_std)
+        nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(block.mlp.c_proj.weight, std=residual_std)
+        for linear in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj):
+            nn.init.zeros_(linear.bias)
 
 
 def take(x: Tensor, positions: Tensor | int, batch_first: bool = True) -> Tensor:

@@ -86,6 +86,10 @@ class ImageTowerConfig:
         """The models with such a tower that open_clip has names for, by name."""
         return {}
 
+    def token_width(self, embed_dim: int) -> int:
+        """The channels of the tokens that the tower returns with `output_tokens`."""
+        return self.width
+
     def preprocess(self) -> PreprocessCfg:
         """How images are prepared for published weights, if nothing else is known of them."""
         return PreprocessCfg(self.image_size)

@@ -42,6 +42,7 @@ FREE = (
     "max_skipped_steps", "dist_timeout_minutes",
     "label_smoothing", "margin", "dcl_sigma", "sogclr_gamma", "sogclr_rho",
     "matryoshka_weights", "mask_duplicates", "distill_logit_scale",
+    "coca_caption_loss_weight", "coca_contrastive_loss_weight",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"

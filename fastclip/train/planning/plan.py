@@ -30,6 +30,7 @@ from fastclip.models.factory import build_model
 from fastclip.models.precision import set_precision
 from fastclip.models.tower_precision import PRECISIONS, TowerPrecision
 from fastclip.train.memory.activation_budget import SPARED, measure_kept
+from fastclip.train.step.model_call import call
 from fastclip.train.weights.masters import DTYPES_OF_16_BITS
 
 LOSS_BLOCKS = 256 * 2**20
@@ -147,7 +148,7 @@ def forward_flops_per_pair(config: ClipConfig) -> int:
     towers = TowerPrecision("fp32", torch.device("cpu"))
     with FakeTensorMode(), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model = build_model(config)
-        model(*_batch(model, 1, towers))
+        call(model, *_batch(model, 1, towers))
     return counter.get_total_flops()
 
 
@@ -172,7 +173,7 @@ def _graph_bytes(model: nn.Module, size: int, towers: TowerPrecision) -> int:
 
     def forward():
         with towers.autocast():
-            return model(images, tokens)
+            return call(model, images, tokens)
 
     _, kept = measure_kept(forward, [*model.parameters(), images, tokens])
     return kept

@@ -20,6 +20,7 @@ from fastclip.train.log.run_log import RunLog
 from fastclip.train.settings.idle import idle_settings
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.gradient_sync import unwrapped
+from fastclip.train.step.model_call import OF_PAIRS
 
 FIGURE = "batch_curve.png"
 
@@ -52,11 +53,12 @@ class BatchCurves:
             return
         found: list[BatchCurve] = []
 
-        def look(loss: nn.Module, inputs: tuple) -> None:
+        def look(loss: nn.Module, inputs: tuple, by_name: dict[str, Any]) -> None:
             if not found:
-                found.extend(self._curve(*inputs[:3]))
+                told = inputs or [by_name[name] for name in OF_PAIRS[:3]]
+                found.extend(self._curve(*told[:3]))
 
-        hook = self.loss.register_forward_pre_hook(look)
+        hook = self.loss.register_forward_pre_hook(look, with_kwargs=True)
         try:
             yield
         finally:

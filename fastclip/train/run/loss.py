@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from fastclip.losses.clip import ClipLoss
+from fastclip.losses.coca import CoCaLoss
 from fastclip.losses.dcl import DCLLoss
 from fastclip.losses.distill_clip import DistillClipLoss
 from fastclip.losses.info_loob import InfoLOOBLoss
@@ -14,6 +15,7 @@ from fastclip.losses.siglip import SigLipLoss
 from fastclip.losses.sog_clr import SogCLRLoss
 from fastclip.train.run.pair_loss import (
     PairLoss,
+    of_captions,
     of_pairs,
     of_prefixes,
     of_queues,
@@ -48,9 +50,23 @@ def make_loss(config: RunConfig, model: nn.Module, num_samples: int | None = Non
         persistent, and what `get_extra_state` returns; of every rank, where ranks differ
         takes back what a step that is left out has written into its buffers and its extra state
 
+    Of a model that writes captions it is called by name alone, see `CachedStep`.
+
     Args:
         num_samples: of the data, for a loss that remembers each of them.
+
+    Raises:
+        ValueError: the loss, or one of its options, is none of such a model.
     """
+    if getattr(model, "writes_captions", False):
+        return _coca(config, model)
+    for name in ("coca_caption_loss_weight", "coca_contrastive_loss_weight"):
+        usual = getattr(type(config), name)
+        if getattr(config, name) != usual:
+            raise ValueError(
+                f"{name} must be {usual:g} with {config.model}, which writes no captions, got "
+                f"{getattr(config, name):g}"
+            )
     return MAKERS[config.loss_name](config, model, num_samples)
 
 
@@ -75,6 +91,25 @@ def _clip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Mo
         )
     loss = MatryoshkaClipLoss(config.matryoshka_dims, config.matryoshka_weights, **options)
     return PairLoss(loss, of_prefixes)
+
+
+def _coca(config: RunConfig, model: nn.Module) -> nn.Module:
+    others = {
+        "loss": (config.loss_name, CLIP), "distill_model": (config.distill_model, None),
+        "matryoshka_dims": (config.matryoshka_dims, None),
+    }  # fmt: skip
+    for name, (value, usual) in others.items():
+        if value != usual:
+            raise ValueError(
+                f"{name} must be {usual or 'left out'} with {config.model}, whose loss is that of "
+                f"CLIP and of captions, got {value!r}"
+            )
+    loss = CoCaLoss(
+        config.coca_caption_loss_weight, config.coca_contrastive_loss_weight, model.pad_id,
+        label_smoothing=config.label_smoothing, margin=config.margin, backend=config.backend,
+        schedule=config.loss_schedule,
+    )  # fmt: skip
+    return PairLoss(loss, of_captions)
 
 
 def _siglip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Module:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fastclip.losses.coca import CoCaLoss
 from fastclip.losses.distill_clip import DistillClipLoss
 from fastclip.losses.matryoshka import MatryoshkaClipLoss
 from fastclip.losses.queue import QueueLoss
@@ -107,3 +108,14 @@ def of_prefixes(
 ) -> dict[str, Tensor]:
     """Call a loss of prefixes, whose terms are the weighted losses at each length."""
     return loss(images, texts, logit_scale, output_dict=True, ids=ids)
+
+
+def of_captions(
+    loss: CoCaLoss, images: Tensor, texts: Tensor, logit_scale: Tensor, **of_batch: Any
+) -> dict[str, Tensor]:
+    """Call a loss of pairs and of captions, whose terms are both, weighted.
+
+    Args:
+        of_batch: caption_losses and caption_tokens, by the names of `CoCaLoss`; and ids.
+    """
+    return loss(images, texts, logit_scale=logit_scale, output_dict=True, **of_batch)

@@ -122,6 +122,19 @@ class LossConfig(Settings):
         of_number=lambda weight: (weight,),
     )
 
+    coca_caption_loss_weight: float = setting(
+        2.0,
+        "The weight of the loss of captions in the training of a CoCa model, which is the mean "
+        "cross-entropy of their tokens. The log has it times its weight. Other models write no "
+        "captions, and refuse another weight.",
+    )
+    coca_contrastive_loss_weight: float = setting(
+        1.0,
+        "The weight of the loss of CLIP in the training of a CoCa model; with 0 it is not "
+        "computed. The log has it times its weight. Other models have that loss alone, and refuse "
+        "another weight.",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         options_of_numbers(self.label_smoothing, self.margin, DIRECTIONS)
@@ -143,6 +156,12 @@ class LossConfig(Settings):
         scales = self.distill_logit_scale or ()
         are_positive = all(0 < scale < math.inf for scale in scales)
         self._require(are_positive, "distill_logit_scale", "finite and above 0")
+        weights = ("coca_caption_loss_weight", "coca_contrastive_loss_weight")
+        for name in weights:
+            is_weight = 0 <= getattr(self, name) < math.inf
+            self._require(is_weight, name, "finite and at least 0")
+        self._require(any(getattr(self, name) for name in weights), weights[0],
+                      "above 0 with coca_contrastive_loss_weight 0")  # fmt: skip
         self._check_matryoshka()
 
     @property

@@ -28,6 +28,8 @@ LOSSES_OF_OPTION = {
     "distill_logit_scale": (DISTILLED,),
     "matryoshka_dims": (CLIP,),
     "matryoshka_weights": (CLIP,),
+    "coca_caption_loss_weight": (CLIP,),
+    "coca_contrastive_loss_weight": (CLIP,),
 }
 
 

@@ -37,7 +37,15 @@ from fastclip.train.step.gradient_sync import (
     parameters_of,
     unwrapped,
 )
-from fastclip.train.step.model_call import Batch, call, length, rows_of, tensors_of
+from fastclip.train.step.model_call import (
+    OF_CAPTIONS,
+    OF_SAMPLES,
+    Batch,
+    call,
+    length,
+    rows_of,
+    tensors_of,
+)
 from fastclip.train.step.replay import Mark, Replay
 from fastclip.train.step.second_encoding import (
     SecondEncodings,
@@ -96,7 +104,8 @@ class CachedStep:
         loss: called with (image_features, text_features, logit_scale[, logit_bias]) of the whole
             batch, and by name with what else a call of the step is given for it; returns a scalar,
             or a dict of scalars that are added up. It is called once a step. Its own parameters get
-            their gradients too.
+            their gradients too. Of a model that writes captions it is called by name alone, with
+            (B,) caption_losses and caption_tokens besides, see `CoCa.forward`.
         micro_batch_size: samples that are encoded at once, by this rank.
         activation_budget: bytes, "20GiB", "unlimited", or "auto" for the memory that is free
             after the first step, which keeps no graph.
@@ -274,14 +283,16 @@ class CachedStep:
         """
         leaves = {}
         for name in encoded[0].outputs:
-            if name.endswith("_features"):
+            if name in OF_SAMPLES:
                 leaf = torch.cat([e.outputs[name].detach() for e in encoded])
                 if order is not None and name == "text_features":
                     leaf = order.put_back(leaf)
             else:
                 leaf = encoded[0].outputs[name].detach().clone()
             leaves[name] = leaf.requires_grad_(self._needs_grad[name])
-        value = unwrapped(self.loss)(*leaves.values(), **of_loss)
+        by_name = dict(leaves) if any(name in leaves for name in OF_CAPTIONS) else {}
+        positional = () if by_name else leaves.values()
+        value = unwrapped(self.loss)(*positional, **by_name, **of_loss)
         terms = value if isinstance(value, Mapping) else {}
         if isinstance(value, Mapping):
             value = sum(value.values())
@@ -314,14 +325,14 @@ class CachedStep:
         all, and must follow its own forward. The scale and the bias take part once, in the last.
         """
         compared = SecondEncodings()
-        of_features = {k: v for k, v in gradients.items() if k.endswith("_features")}
+        of_samples = {k: v for k, v in gradients.items() if k in OF_SAMPLES}
         starts = [0]
         for e in encoded:
             starts.append(starts[-1] + length(e.images))
         order = sorted(range(len(encoded)), key=lambda i: not encoded[i].is_kept)
         for i in order:
             is_last = i == order[-1]
-            wanted = gradients if is_last else of_features
+            wanted = gradients if is_last else of_samples
             if not wanted:
                 continue
             e = encoded[i]
@@ -334,7 +345,7 @@ class CachedStep:
                 rows = slice(starts[i], starts[i + 1])
                 torch.autograd.backward(
                     [outputs[name] for name in wanted],
-                    [g[rows] if name in of_features else g for name, g in wanted.items()],
+                    [g[rows] if name in of_samples else g for name, g in wanted.items()],
                 )
         return compared
 

@@ -5,6 +5,9 @@ fastclip, open_clip   model(images, texts) returns (image_features, text_feature
 transformers          model(pixel_values=, input_ids=, attention_mask=, ...) returns an object
                       with image_embeds and text_embeds; the scale is the model's parameter
                       logit_scale, a logarithm, and the bias its logit_bias
+
+A model that writes captions, as `CoCa`, returns besides what its captions cost, a number per
+sample: a loss takes that by name, with everything else.
 """
 
 import inspect
@@ -14,9 +17,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fastclip.models.coca.calls import captions_as
+
 Batch = Tensor | Mapping[str, Tensor]
 FEATURES = {"image_features": "image_embeds", "text_features": "text_embeds"}
-OUTPUTS = (*FEATURES, "logit_scale", "logit_bias")
+OF_PAIRS = (*FEATURES, "logit_scale", "logit_bias")
+OF_CAPTIONS = ("caption_losses", "caption_tokens")
+OUTPUTS = (*OF_PAIRS, *OF_CAPTIONS)
+OF_SAMPLES = {*FEATURES, *OF_CAPTIONS}  # with a row per sample
 
 
 def call(model: nn.Module, images: Batch, texts: Batch) -> dict[str, Tensor]:
@@ -30,7 +38,8 @@ def call(model: nn.Module, images: Batch, texts: Batch) -> dict[str, Tensor]:
 
     Returns:
         image_features (B, D), text_features (B, D), logit_scale () or (1,), multiplicative, and
-        logit_bias () or (1,) where the model has one.
+        logit_bias () or (1,) where the model has one; caption_losses (B,) and caption_tokens (B,)
+        where it writes captions, see `CoCa.forward`.
 
     Raises:
         TypeError: the model returns no features or no scale.
@@ -44,7 +53,7 @@ def call(model: nn.Module, images: Batch, texts: Batch) -> dict[str, Tensor]:
     }
     by_name = {"pixel_values", "input_ids"} <= names.keys()
     if not by_name or not (takes_any or inputs.keys() <= names.keys()):
-        return _named(model(images, texts), core)
+        return _named(model(images, texts, **captions_as("losses", core)), core)
     if takes_any or "return_dict" in names:
         inputs["return_dict"] = True  # a tuple of transformers' begins with logits
     return _named(model(**inputs), core)
@@ -88,7 +97,7 @@ def _core(model: nn.Module) -> nn.Module:
 
 def _named(result: Any, core: nn.Module) -> dict[str, Tensor]:
     if isinstance(result, tuple | list):
-        found = dict(zip(OUTPUTS, result, strict=False))
+        found = dict(zip(OF_PAIRS, result, strict=False))
     else:
         found = {name: _entry(result, name) for name in OUTPUTS}
         if all(_entry(result, name) is not None for name in FEATURES.values()):
@@ -97,7 +106,7 @@ def _named(result: Any, core: nn.Module) -> dict[str, Tensor]:
                 found["logit_scale"] = core.logit_scale.exp()
             found["logit_bias"] = getattr(core, "logit_bias", None)
     found = {name: value for name, value in found.items() if value is not None}
-    missing = [name for name in OUTPUTS[:3] if name not in found]
+    missing = [name for name in OF_PAIRS[:3] if name not in found]
     if missing:
         raise TypeError(
             f"{type(core).__name__} returned no {' and no '.join(missing)}, but {_told(result)}. A "

@@ -26,6 +26,7 @@ from fastclip.train.step.model_call import OUTPUTS
 # Half an ulp of one: of the formats into which a backend may round float32 before it multiplies.
 PRODUCTS = {"tf32": 2.0**-11, "bf16": 2.0**-8}
 SOURCES = ("the image tower", "the text tower", "the model's scale", "the model's bias")
+SOURCES += ("the decoder of captions", "the number of tokens in captions")
 ADVICE = (
     "Something in the forward changes from call to call and is not taken back: random numbers are "
     "if they come from torch, numpy, Python's random, or a generator that a module holds as an "

@@ -3,12 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fastclip.models.build import class_of
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.infer import PUBLISHED, infer_config
-from fastclip.models.clip import CLIP
 from fastclip.models.parts.mlp_ratio import mlp_ratio
 from fastclip.models.presets import PRESETS
-from fastclip.models.two_tower import CustomTextCLIP
 from tests.support.small_models import SMALL
 
 # Shapes tell nothing of how CLIPA is read out, or of 384 = 27 * 14 + 6.
@@ -22,7 +21,7 @@ TOLD = [n for n in TOLD if n == "ViT-B-32-quickgelu" or not n.endswith("-quickge
 
 def tensors_of(config):
     with torch.device("meta"):
-        model = (CustomTextCLIP if config.custom_text else CLIP)(config)
+        model = class_of(config)(config)
     return model.state_dict()
 
 

@@ -75,6 +75,7 @@ OTHERS = {
     "loss": "infoloob", "label_smoothing": 0.1, "margin": 0.2, "queue_size": 99,
     "queue_momentum": 0.9, "dcl_sigma": 0.5,
     "sogclr_gamma": 0.5, "sogclr_rho": 6.5, "distill_model": "teacher",
+    "coca_caption_loss_weight": 1.5, "coca_contrastive_loss_weight": 0.5,
     "mask_duplicates": "caption",
     "distill_pretrained": "openai", "distill_embeddings": "embeddings",
     "distill_logit_scale": (50.0,), "matryoshka_dims": (8, 4), "matryoshka_weights": (1.0, 0.5),

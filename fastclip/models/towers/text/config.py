@@ -59,6 +59,9 @@ class TextConfig(TextTowerConfig):
             one lies in with the weights; None for OpenAI's.
         tokenizer_kwargs: what open_clip passes to that tokenizer.
         output_tokens: the tower returns its tokens along with its features.
+        embed_cls: a learned token behind the text is read instead, which does not see padding;
+            `pool_type` has no part in it (CoCa).
+        pad_id: of padding, which `embed_cls` needs to know.
 
     Raises:
         ValueError: a value is out of its range, or the width is not a whole number of heads.
@@ -85,13 +88,15 @@ class TextConfig(TextTowerConfig):
     hf_tokenizer_name: str | None = None
     tokenizer_kwargs: dict = field(default_factory=dict)
     output_tokens: bool = False
+    embed_cls: bool = False
+    pad_id: int = 0
 
     def __post_init__(self) -> None:
         require_sizes(width=self.width, heads=self.heads)
         require_sizes(LONGEST_CONTEXT, context_length=self.context_length)
         require_sizes(LARGEST_VOCABULARY, vocab_size=self.vocab_size)
         require_sizes(MOST_LAYERS, layers=self.layers)
-        require_token(eos_id=self.eos_id)
+        require_token(eos_id=self.eos_id, pad_id=self.pad_id)
         require_multiple("width", self.width, "heads", self.heads)
         require_blocks(self.width, self.mlp_ratio, self.norm_eps)
         require_choice("pool_type", self.pool_type, TEXT_POOLS)
@@ -101,7 +106,7 @@ class TextConfig(TextTowerConfig):
             require_exponents(ls_init_value=self.ls_init_value)
         require_flags(
             no_causal_mask=self.no_causal_mask, proj_bias=self.proj_bias,
-            output_tokens=self.output_tokens,
+            output_tokens=self.output_tokens, embed_cls=self.embed_cls,
         )  # fmt: skip
         if not isinstance(self.hf_tokenizer_name, (str, type(None))):
             raise ValueError(
@@ -113,9 +118,10 @@ class TextConfig(TextTowerConfig):
             )
 
     def build(self, embed_dim: int) -> "TextTransformer":
+        from fastclip.models.towers.text.class_token import ClassTokenText
         from fastclip.models.towers.text.module import TextTransformer
 
-        return TextTransformer(self, embed_dim)
+        return (ClassTokenText if self.embed_cls else TextTransformer)(self, embed_dim)
 
     @property
     def has_projection(self) -> bool:
@@ -140,6 +146,8 @@ class TextConfig(TextTowerConfig):
         values = TEXT_FIELDS.read("text_cfg", values)
         if values.get("tokenizer_kwargs") is None:
             values.pop("tokenizer_kwargs", None)
+        if not values.get("embed_cls"):
+            values.pop("pad_id", None)  # nothing else looks at it
         sizes = dict(context_length=77, vocab_size=OPENAI_VOCAB_SIZE, width=512, heads=8, layers=12)
         return cls(**sizes | blocks_from_json("text_cfg", values, quick_gelu))
 
@@ -187,7 +195,8 @@ class TextConfig(TextTowerConfig):
     def shape(self) -> tuple:
         is_siglip = self.norm_eps == SIGLIP_NORM_EPS
         hidden_width = int(self.width * self.mlp_ratio)
-        return TextConfig, self.width, self.layers, hidden_width, self.vocab_size, is_siglip
+        sizes = self.width, self.layers, hidden_width, self.vocab_size
+        return TextConfig, *sizes, is_siglip, *(("embed_cls",) if self.embed_cls else ())
 
     def transformers_rows(self, prefix: str) -> Iterator[Correspondence]:
         text = "text_model."
@@ -204,7 +213,6 @@ TEXT_FIELDS = json_fields(
     names_of(TextConfig) | READ_AS_OURS,
     TEXT,
     {
-        "pad_id": "It tells embed_cls, which is refused, where a text ends.",
         "hf_model_pretrained": NOT_HUGGING_FACE,
         "hf_proj_type": NOT_HUGGING_FACE,
         "hf_pooler_type": NOT_HUGGING_FACE,

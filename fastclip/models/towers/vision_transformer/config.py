@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from fastclip.data.limits import MOST_CHANNELS
+from fastclip.data.limits import MOST_CHANNELS, MOST_PATCHES
 from fastclip.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, PreprocessCfg
 from fastclip.models.checkpoints.correspondence import (
     OPENAI_BLOCK,
@@ -21,7 +21,6 @@ from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.shapes import depth_of, side_of, sizes_of
 from fastclip.models.open_clip_fields import (
     NO_TIMM,
-    POOLER,
     READ_AS_OURS,
     VISION,
     json_fields,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from fastclip.models.towers.vision_transformer.module import VisionTransformer
 
 VISION_POOLS = ("tok", "avg")
+OF_POOLER = ("attn_pooler_queries", "attn_pooler_heads")
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,9 @@ class VisionConfig(PatchTowerConfig):
         ls_init_value: initial LayerScale, or None for none.
         channels: 3, or 1 for grey images.
         output_tokens: the tower returns the tokens of its patches along with its features.
+        attentional_pool: learned queries read the patches, and `pool_type` reads the queries;
+            they are the tokens that are returned, of the width of the features (CoCa).
+        attn_pooler_queries, attn_pooler_heads: of that.
 
     Raises:
         ValueError: a value is out of its range, the image is not a whole number of patches, or
@@ -89,6 +92,9 @@ class VisionConfig(PatchTowerConfig):
     norm_eps: float = 1e-5
     channels: int = 3
     output_tokens: bool = False
+    attentional_pool: bool = False
+    attn_pooler_queries: int = 256
+    attn_pooler_heads: int = 8
 
     def __post_init__(self) -> None:
         self.check_patches_and_blocks(whole=True)
@@ -98,7 +104,14 @@ class VisionConfig(PatchTowerConfig):
         require_choice("pool_type", self.pool_type, VISION_POOLS)
         if self.ls_init_value is not None:
             require_exponents(ls_init_value=self.ls_init_value)
-        require_flags(no_ln_pre=self.no_ln_pre, final_ln_after_pool=self.final_ln_after_pool)
+        require_flags(
+            no_ln_pre=self.no_ln_pre, final_ln_after_pool=self.final_ln_after_pool,
+            attentional_pool=self.attentional_pool,
+        )  # fmt: skip
+        require_sizes(MOST_PATCHES, attn_pooler_queries=self.attn_pooler_queries)
+        require_sizes(attn_pooler_heads=self.attn_pooler_heads)
+        if self.attentional_pool and self.final_ln_after_pool:
+            raise ValueError("final_ln_after_pool must be false with attentional_pool")
 
     @property
     def heads(self) -> int:
@@ -107,6 +120,17 @@ class VisionConfig(PatchTowerConfig):
     @property
     def num_patches(self) -> int:
         return math.prod(self.grid_size)
+
+    def token_width(self, embed_dim: int) -> int:
+        return embed_dim if self.attentional_pool else self.width
+
+    def num_matrix_parameters(self) -> int:
+        pooled = self.attn_pooler_queries + 4 * self.width if self.attentional_pool else 0
+        return super().num_matrix_parameters() + pooled * self.width
+
+    def shape(self) -> tuple:
+        pooler = (self.attn_pooler_queries,) if self.attentional_pool else ()
+        return *super().shape(), *pooler
 
     def build(self, embed_dim: int) -> "VisionTransformer":
         from fastclip.models.towers.vision_transformer.module import VisionTransformer
@@ -137,6 +161,9 @@ class VisionConfig(PatchTowerConfig):
     @classmethod
     def from_json(cls, values: dict[str, Any], quick_gelu: bool) -> "VisionConfig":
         values = VISION_FIELDS.read("vision_cfg", values)
+        if not values.get("attentional_pool"):
+            for name in OF_POOLER:
+                values.pop(name, None)  # nothing else looks at them
         sizes = dict(image_size=224, patch_size=16, width=768, layers=12)
         return cls(**sizes | blocks_from_json("vision_cfg", values, quick_gelu))
 
@@ -184,6 +211,7 @@ class VisionConfig(PatchTowerConfig):
             "no LayerScale in the vision tower": self.ls_init_value is not None,
             "MLPs of 4 times the width in the vision tower": self.mlp_ratio != 4,
             "images of three channels": self.channels != 3,
+            "no attentional pooler": self.attentional_pool,
         }
 
     def transformers_rows(self) -> Iterator[Correspondence]:
@@ -200,4 +228,4 @@ class VisionConfig(PatchTowerConfig):
             yield from block(ours, theirs, OPENAI_BLOCK)
 
 
-VISION_FIELDS = json_fields(names_of(VisionConfig) | READ_AS_OURS, VISION, POOLER | NO_TIMM)
+VISION_FIELDS = json_fields(names_of(VisionConfig) | READ_AS_OURS, VISION, NO_TIMM)

@@ -2,7 +2,8 @@
 
 An image is cut into patches, each projected linearly to a token; a learned class token comes
 first and, after the transformer, is projected into the shared space. With `pool_type` "avg" the
-mean of the patches takes its place.
+mean of the patches takes its place. With an attentional pooler, learned queries read the tokens,
+and the first query, or the mean of the others, is projected.
 
 Source: Dosovitskiy et al. 2020, arXiv:2010.11929; CLIP's `ln_pre` and projection from Radford et
 al. 2021, arXiv:2103.00020.
@@ -11,6 +12,7 @@ al. 2021, arXiv:2103.00020.
 import torch
 from torch import Tensor, nn
 
+from fastclip.models.parts.attentional_pooler import AttentionalPooler
 from fastclip.models.parts.layer_norm import LayerNorm
 from fastclip.models.parts.layers import Indices
 from fastclip.models.parts.locking import Group
@@ -53,6 +55,13 @@ class VisionTransformer(PatchTower):
             ls_init_value=config.ls_init_value,
             num_tokens=None if config.patch_dropout else config.num_patches + 1,
         )  # fmt: skip
+        self.attn_pool: AttentionalPooler | None = None
+        if config.attentional_pool:
+            self.attn_pool = AttentionalPooler(
+                embed_dim, width, config.attn_pooler_heads, config.attn_pooler_queries,
+                config.norm_eps,
+            )  # fmt: skip
+            width = embed_dim
         self.ln_post = LayerNorm(width, config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
 
@@ -61,7 +70,8 @@ class VisionTransformer(PatchTower):
 
         With `output_tokens`, return also the (B, num_patches, width) tokens of the patches: behind
         the last layer normalisation unless that is of the pooled token, not projected, as
-        open_clip does.
+        open_clip does. With an attentional pooler they are the (B, queries - 1, embed_dim) others
+        of its queries.
 
         Raises:
             ValueError: `images` is not (B, channels, *image_size).
@@ -77,7 +87,7 @@ class VisionTransformer(PatchTower):
 
     @property
     def reads_normed(self) -> bool:
-        return not self.final_ln_after_pool
+        return not (self.final_ln_after_pool or self.attn_pool is not None)
 
     def become_sequence_first(self) -> None:
         self.transformer.become_sequence_first()
@@ -93,7 +103,7 @@ class VisionTransformer(PatchTower):
 
     def _reads_one(self, tokens: Tensor) -> bool:
         """Whether the last block may compute the class token alone."""
-        reads_one = self.pool_type == "tok" and not self.output_tokens
+        reads_one = self.pool_type == "tok" and not self.output_tokens and self.attn_pool is None
         return reads_one and not is_observed(tokens, self.transformer, self.ln_post)
 
     def _read(self, tokens: Tensor) -> Tensor:
@@ -105,14 +115,23 @@ class VisionTransformer(PatchTower):
         return read_layers(self.transformer, tokens, None, indices, stop_early)
 
     def _last_norm(self, tokens: Tensor) -> Tensor:
+        if self.attn_pool is not None:
+            raise ValueError("tokens cannot be normalised: the last norm is behind the pooler")
         return self.ln_post(tokens)
 
     def _pool(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The (B, width) that is projected, and the patches as `output_tokens` returns them."""
+        """The (B, width) that is projected, and the patches as `output_tokens` returns them.
+
+        With an attentional pooler, these are what its other queries read.
+        """
+        if self.attn_pool is not None:
+            read_out = self.ln_post(self.attn_pool(tokens))
+            others = read_out[:, 1:]
+            return read_out[:, 0] if self.pool_type == "tok" else others.mean(dim=1), others
         tokens = self.ln_post(tokens) if self.reads_normed else tokens
         patches = tokens[:, 1:]
         pooled = tokens[:, 0] if self.pool_type == "tok" else patches.mean(dim=1)
-        return pooled if self.reads_normed else self.ln_post(pooled), patches
+        return self.ln_post(pooled) if self.final_ln_after_pool else pooled, patches
 
     def _project(self, pooled: Tensor) -> Tensor:
         return pooled if self.proj is None else pooled @ self.proj.to(pooled.dtype)
@@ -124,7 +143,8 @@ class VisionTransformer(PatchTower):
         *blocks, last = self.transformer.resblocks
         stem = [self.conv1, self.class_embedding, self.positional_embedding, self.ln_pre]
         top = [] if self.proj is None else [[self.proj]]
-        return [stem, *([block] for block in blocks), [last, self.ln_post], *top]
+        pooler = [] if self.attn_pool is None else [self.attn_pool]
+        return [stem, *([block] for block in blocks), [last, *pooler, self.ln_post], *top]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.transformer.grad_checkpointing = enable

@@ -1,0 +1,56 @@
+"""The configuration of a CoCa model from the shapes of its tensors: of a published one, or none.
+
+Shapes do not tell the heads of the pooler and of the decoder, nor which query is read.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.clip_config import ClipConfig
+from fastclip.models.coca.model import CoCa
+from fastclip.models.presets import PRESETS
+from fastclip.models.unfilled import unfilled
+
+MARKS = ("visual.attn_pool.query", "text.cls_emb", "text_decoder.text_projection")
+
+
+def is_coca(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict is of a model with a part that only CoCa models have."""
+    return any(name in tensors for name in MARKS)
+
+
+def published_coca(
+    tensors: Mapping[str, Tensor], activations: tuple[str, str], heads: tuple[Any, Any]
+) -> ClipConfig:
+    """The published CoCa model whose tensors have the names and shapes of `tensors`.
+
+    Args:
+        activations, heads: that the weights are told to have, of the vision and the text tower;
+            heads are None where nothing is told.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    for published in PRESETS.values():
+        if published.multimodal_cfg is None:
+            continue
+        for config in (published, published.with_quick_gelu()):
+            own = config.vision_cfg.heads, config.text_cfg.heads
+            agrees = all(a in (None, b) for a, b in zip(heads, own, strict=True))
+            if config.activations == activations and agrees and _shapes(config) == shapes:
+                return config
+    raise CheckpointError(
+        "the architecture of this CoCa model cannot be inferred: no published one has these "
+        "shapes, activations and heads, and shapes do not tell the heads of its pooler and of its "
+        "decoder; give the name or the configuration of the model"
+    )
+
+
+def _shapes(config: ClipConfig) -> dict[str, tuple[int, ...]]:
+    with unfilled():
+        model = CoCa(config)
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}

@@ -1,0 +1,108 @@
+"""The configuration of CoCa's decoder: open_clip's `multimodal_cfg`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastclip.data.limits import LONGEST_CONTEXT, MOST_LAYERS
+from fastclip.data.quoting import quoted
+from fastclip.models.open_clip_fields import BLOCKS, json_fields, names_of
+from fastclip.models.towers.block_json import blocks_from_json, blocks_to_json
+from fastclip.models.towers.config_checks import (
+    require_choice,
+    require_exponents,
+    require_multiple,
+    require_sizes,
+)
+
+MLP_RATIO = 4  # of all decoders: open_clip's do not look at the field
+
+
+@dataclass(frozen=True)
+class MultimodalConfig:
+    """A decoder of `layers` pairs of blocks: one reads the text, one reads the image.
+
+    Attributes:
+        context_length: tokens of the longest text.
+        width: of its tokens, which are those of the image and of the text tower.
+        activation: "gelu" or "quick_gelu".
+        ls_init_value: initial LayerScale, or None for none.
+
+    Raises:
+        ValueError: a value is out of its range, or the width is not a whole number of heads.
+    """
+
+    context_length: int
+    width: int
+    heads: int
+    layers: int
+    activation: str = "gelu"
+    ls_init_value: float | None = None
+
+    def __post_init__(self) -> None:
+        require_sizes(width=self.width, heads=self.heads)
+        require_sizes(LONGEST_CONTEXT, context_length=self.context_length)
+        require_sizes(MOST_LAYERS, layers=self.layers)
+        require_multiple("width", self.width, "heads", self.heads)
+        require_choice("activation", self.activation, ("gelu", "quick_gelu"))
+        if self.ls_init_value is not None:
+            require_exponents(ls_init_value=self.ls_init_value)
+
+    def num_matrix_parameters(self, vocab_size: int) -> int:
+        """About how many parameters: those of matrices and of the vocabulary."""
+        of_blocks = 2 * self.layers * self.width**2 * (4 + 2 * MLP_RATIO)
+        return of_blocks + vocab_size * self.width
+
+    def with_quick_gelu(self) -> "MultimodalConfig":
+        """The decoder as open_clip's `quick_gelu` changes it."""
+        return replace(self, activation="quick_gelu")
+
+    @classmethod
+    def from_json(
+        cls, values: Mapping[str, Any], quick_gelu: bool, vocab_size: int
+    ) -> "MultimodalConfig":
+        """Read open_clip's `multimodal_cfg`.
+
+        Args:
+            quick_gelu: the model's `quick_gelu`.
+            vocab_size: of the text tower.
+
+        Raises:
+            ValueError: a field is unknown, or its value is not supported; the message names it.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"multimodal_cfg is no object but {quoted(values)}")
+        told = values.get("vocab_size", vocab_size)
+        if told != vocab_size:
+            raise ValueError(
+                f"multimodal_cfg: vocab_size {quoted(told)} is not supported: the decoder writes "
+                f"the tokens of the text tower, {vocab_size:,}"
+            )
+        sizes = dict(context_length=77, width=512, heads=8, layers=12)
+        read = MULTIMODAL_FIELDS.read("multimodal_cfg", values)
+        return cls(**sizes | blocks_from_json("multimodal_cfg", read, quick_gelu))
+
+    def to_json(self, quick_gelu: bool, vocab_size: int) -> dict[str, Any]:
+        """The reverse of `from_json`."""
+        return blocks_to_json(self, quick_gelu) | {"vocab_size": vocab_size}
+
+
+NO_POOLER = "open_clip's decoder has no pooler; the image tower's is in vision_cfg."
+NO_READOUT = "The decoder writes every token, and reads out none."
+NO_TOKENIZER = "The text tower names the tokenizer."
+NOT_HUGGING_FACE = "The decoder is none of Hugging Face's."
+MULTIMODAL_FIELDS = json_fields(
+    names_of(MultimodalConfig),
+    BLOCKS | {"mlp_ratio": (MLP_RATIO,), "no_causal_mask": (False,)},
+    {
+        "vocab_size": "It is compared with the text tower's.",
+        "dim_head": "open_clip's heads share the width evenly.",
+        "n_queries": NO_POOLER, "attn_pooler_heads": NO_POOLER,
+        "embed_cls": NO_READOUT, "pool_type": NO_READOUT, "proj_type": NO_READOUT,
+        "proj_bias": NO_READOUT, "eos_id": NO_READOUT, "pad_id": NO_READOUT,
+        "hf_tokenizer_name": NO_TOKENIZER, "tokenizer_mode": NO_TOKENIZER,
+        "tokenizer_kwargs": NO_TOKENIZER,
+        "hf_model_name": NOT_HUGGING_FACE, "hf_model_pretrained": NOT_HUGGING_FACE,
+        "hf_proj_type": NOT_HUGGING_FACE, "hf_pooler_type": NOT_HUGGING_FACE,
+    },
+)  # fmt: skip

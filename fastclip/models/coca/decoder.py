@@ -1,0 +1,119 @@
+"""CoCa's decoder: from the tokens of an image and those of a text to the text's next tokens.
+
+    text = text + causal attention over text, and an MLP
+    text = text + attention over image, and an MLP
+
+as many times as there are layers; then a matrix makes the logits of the vocabulary.
+
+Source: Yu et al. 2022 (CoCa), arXiv:2205.01917, section 3.2; open_clip alternates the two.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fastclip.models.coca.config import MLP_RATIO, MultimodalConfig
+from fastclip.models.parts.layer_norm import LayerNorm
+from fastclip.models.parts.masks import causal_mask
+from fastclip.models.parts.transformer import ResidualBlock, Transformer, initialize
+from fastclip.ops.token_losses import token_losses
+
+
+class CrossBlock(ResidualBlock):
+    """A block of a (B, T, width) stream that reads other tokens, (B, S, width)."""
+
+    def __init__(
+        self, width: int, heads: int, activation: str, ls_init_value: float | None
+    ) -> None:
+        super().__init__(
+            width, heads, causal=False, mlp_ratio=MLP_RATIO, activation=activation,
+            ls_init_value=ls_init_value,
+        )  # fmt: skip
+        self.ln_1_kv = LayerNorm(width)
+
+    def forward(
+        self,
+        q_x: Tensor,
+        k_x: Tensor,
+        v_x: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T, width) to the same.
+
+        Args:
+            k_x: (B, S, width), what is read.
+            v_x: (B, S, width), whose values are read; by default `k_x`.
+            attn_mask: (T, S), added to the logits of attention, or None.
+        """
+        keys = self.ln_1_kv(k_x)
+        values = keys if v_x is None or v_x is k_x else self.ln_1_kv(v_x)
+        x = q_x + self.ls_1(self.attention(self.ln_1(q_x), keys, values, attn_mask))
+        return x + self.ls_2(self.mlp(self.ln_2(x)))
+
+
+class MultimodalTransformer(Transformer):
+    """Reads (B, S, width) tokens of images and (B, T, width) of texts; writes tokens.
+
+    Attributes:
+        cross_attn: the blocks that read the image, each behind one of `resblocks`.
+        text_projection: (width, vocab_size), the matrix of the vocabulary.
+        context_length: of the texts that it was made for.
+    """
+
+    def __init__(self, config: MultimodalConfig, vocab_size: int) -> None:
+        width, layers = config.width, config.layers
+        super().__init__(
+            width, layers, config.heads, causal=True, mlp_ratio=MLP_RATIO,
+            activation=config.activation, ls_init_value=config.ls_init_value,
+        )  # fmt: skip
+        self.context_length = config.context_length
+        self.cross_attn = nn.ModuleList(
+            CrossBlock(width, config.heads, config.activation, config.ls_init_value)
+            for _ in range(layers)
+        )
+        initialize(self.cross_attn, width, layers)
+        self.ln_final = LayerNorm(width)
+        self.text_projection = nn.Parameter(width**-0.5 * torch.randn(width, vocab_size))
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep only what goes into each block, and compute the rest again in the backward."""
+        self.grad_checkpointing = enable
+
+    def forward(
+        self,
+        image_embs: Tensor,
+        text_embs: Tensor,
+        labels: Tensor | None = None,
+        ignored: int = 0,
+    ) -> Tensor:
+        """Return (B, T, vocab_size) logits of the token behind each of the text's.
+
+        Args:
+            image_embs, text_embs: (B, S, width) and (B, T, width) tokens of the towers.
+            labels: (B, T) int64, the tokens that are right. With them the result is their (B, T)
+                cross-entropies in float32, and the logits of all are never held.
+            ignored: the label of padding, whose cross-entropy is 0.
+        """
+        hidden = self._hidden(image_embs, text_embs)
+        if labels is not None:
+            return token_losses(hidden, self.text_projection, labels, ignored)
+        return self._logits(hidden)
+
+    def next_logits(self, image_embs: Tensor, text_embs: Tensor) -> Tensor:
+        """Return the (B, vocab_size) logits of the token behind the last of the text's."""
+        return self._logits(self._hidden(image_embs, text_embs)[:, -1])
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return hidden @ self.text_projection.to(hidden.dtype)
+
+    def _hidden(self, image_embs: Tensor, text_embs: Tensor) -> Tensor:
+        dtype = self.get_cast_dtype()
+        image, text = image_embs.to(dtype), text_embs.to(dtype)
+        mask = causal_mask(text.shape[1], text)
+        for block, cross in zip(self.resblocks, self.cross_attn, strict=True):
+            text = self._run(block, text, mask, None, True, is_causal=True)
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                text = checkpoint(cross, text, image, image, use_reentrant=False)
+            else:
+                text = cross(text, k_x=image, v_x=image)
+        return self.ln_final(text)

@@ -1,0 +1,195 @@
+"""Captions of images, with the arguments of open_clip's `CoCa.generate`, without transformers.
+
+    beam_search   the best of several texts that are followed side by side (`beam_search.py`)
+    greedy        the most probable token, one after the other
+    top_k, top_p  a token that is drawn of the most probable ones (`next_token.py`)
+
+The image is encoded once. Each further token is a pass of the text tower and of the decoder over
+the text so far.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from fastclip.models.coca.beam_search import beam_search
+from fastclip.models.coca.next_token import Choice, Rules, drawn, most_probable, nucleus
+from fastclip.models.coca.sampling import sample
+
+GENERATION_TYPES = ("beam_search", "greedy", "top_k", "top_p")
+CLIP_START, CLIP_END = 49406, 49407
+# Called with the (B, T) tokens so far and None, as transformers' are: whether to stop, of all texts
+# or of each.
+Criterion = Callable[[Tensor, None], bool | Tensor]
+
+
+class CaptionWriter(nn.Module):
+    """What a model with `_encode_image`, `_encode_text` and a `text_decoder` writes."""
+
+    pad_id: int
+    context_length: int
+    text_decoder: nn.Module
+
+    @torch.no_grad()
+    def generate(
+        self,
+        image: Tensor,
+        text: Tensor | None = None,
+        seq_len: int = 30,
+        max_seq_len: int = 77,
+        temperature: float = 1.0,
+        generation_type: str = "beam_search",
+        top_p: float = 0.1,
+        top_k: int = 1,
+        pad_token_id: int | None = None,
+        eos_token_id: int | Sequence[int] | None = None,
+        sot_token_id: int | None = None,
+        num_beams: int = 6,
+        num_beam_groups: int = 3,
+        min_seq_len: int = 5,
+        stopping_criteria: Sequence[Criterion] | None = None,
+        repetition_penalty: float = 1.0,
+        fixed_output_length: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return (B, T) int64 tokens of captions, each begun by a start token and ended by an end.
+
+        The model computes as in evaluation mode. Tokens behind an end are padding.
+
+        Args:
+            image: (B, channels, height, width), floating-point.
+            text: (B, S) tokens that the captions begin with, or (S,) for one image, whose caption
+                is then (T,); by default the start token.
+            seq_len: the most tokens, start and end among them; the last is an end where tokens are
+                drawn.
+            max_seq_len: the most tokens that are read at a time, the last ones; not more than
+                `context_length`.
+            temperature: divides the logits that tokens are drawn by.
+            generation_type: one of `GENERATION_TYPES`; "greedy" is not open_clip's.
+            top_p: of "top_p", the probability of the tokens that are drawn from.
+            top_k: of "top_k", the number of them.
+            pad_token_id, eos_token_id, sot_token_id: of padding, by default the model's; of ends
+                and of the start, by default those of OpenAI's vocabulary.
+            num_beams, num_beam_groups: of "beam_search": the groups all find the same, so that
+                num_beams / num_beam_groups texts are followed.
+            min_seq_len: tokens before which no caption ends.
+            stopping_criteria: called with the tokens so far and None, after each token; where for
+                every text one of them is true, captions stop before `seq_len`.
+            repetition_penalty: above 1 makes tokens less probable that are in the caption already.
+            fixed_output_length: pad to `seq_len` tokens.
+            generator: of the tokens that are drawn; by default torch's own.
+
+        Raises:
+            ValueError: an argument is out of its range, or there are not as many texts as images.
+
+        Example:
+            >>> tokens = model.generate(images, generation_type="top_p", top_p=0.2)
+            >>> fastclip.decode(tokens[0])
+        """
+        _require_sizes(seq_len, min_seq_len, max_seq_len, num_beams, num_beam_groups)
+        choose = _choice(generation_type, top_k, top_p, temperature, generator)
+        pad_id = self.pad_id if pad_token_id is None else pad_token_id
+        ends = [CLIP_END] if eos_token_id is None else eos_token_id
+        rules = Rules(min_seq_len, _ids(ends, image.device), repetition_penalty)
+        start = CLIP_START if sot_token_id is None else int(sot_token_id)
+        text, is_one = _begun(text, image, start)
+        longest = min(max_seq_len, self.context_length)
+        is_done = partial(_all_stop, stopping_criteria or ())
+        with _evaluated(self):
+            _, image_embs = self._encode_image(image, normalize=True)
+
+            def logits_of(rows: Tensor, tokens: Tensor) -> Tensor:
+                _, text_embs = self._encode_text(tokens[:, -longest:], normalize=False)
+                return self.text_decoder.next_logits(image_embs[rows], text_embs)
+
+            if choose is None:
+                width = num_beams // num_beam_groups
+                out = beam_search(logits_of, text, rules, width, seq_len, pad_id, is_done)
+            else:
+                out = sample(
+                    logits_of, text, rules, choose, seq_len, pad_id, is_done, fixed_output_length
+                )
+        if fixed_output_length and out.shape[1] < seq_len:
+            padding = out.new_full((len(out), seq_len - out.shape[1]), pad_id)
+            out = torch.cat([out, padding], dim=1)
+        return out[0] if is_one else out
+
+
+def _choice(
+    generation_type: str,
+    top_k: int,
+    top_p: float,
+    temperature: float,
+    generator: torch.Generator | None,
+) -> Choice | None:
+    """How a token is chosen; None for beam search."""
+    if generation_type not in GENERATION_TYPES:
+        raise ValueError(f"generation_type must be one of {GENERATION_TYPES}, got "
+                         f"{generation_type!r}")  # fmt: skip
+    if generation_type == "beam_search":
+        return None
+    if generation_type == "greedy":
+        return lambda logits: logits.argmax(1)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    if generation_type == "top_k":
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {top_k}")
+        return lambda logits: drawn(most_probable(logits, top_k), temperature, generator)
+    if not 0 <= top_p <= 1:
+        raise ValueError(f"top_p must be in [0, 1], got {top_p}")
+    return lambda logits: drawn(nucleus(logits, top_p), temperature, generator)
+
+
+def _require_sizes(
+    seq_len: int, min_seq_len: int, max_seq_len: int, num_beams: int, num_beam_groups: int
+) -> None:
+    if seq_len <= min_seq_len:
+        raise ValueError(f"seq_len must be larger than min_seq_len {min_seq_len}, got {seq_len}")
+    if max_seq_len < 1:
+        raise ValueError(f"max_seq_len must be at least 1, got {max_seq_len}")
+    if num_beam_groups < 1 or num_beams < 1 or num_beams % num_beam_groups:
+        raise ValueError(
+            f"num_beams must be a multiple of num_beam_groups, both at least 1, got {num_beams} "
+            f"and {num_beam_groups}"
+        )
+
+
+def _ids(ids: int | Sequence[int] | Tensor, device: torch.device) -> Tensor:
+    return torch.as_tensor(ids, dtype=torch.int64, device=device).reshape(-1)
+
+
+def _begun(text: Tensor | None, image: Tensor, start: int) -> tuple[Tensor, bool]:
+    """The (B, S) tokens that captions begin with, and whether they came without a B."""
+    if text is None:
+        return torch.full((len(image), 1), start, device=image.device), False
+    is_one = text.ndim == 1
+    text = (text[None] if is_one else text).to(image.device, torch.int64)
+    if text.ndim != 2 or len(text) != len(image) or text.shape[1] < 1:
+        raise ValueError(
+            f"text must be ({len(image)}, S) tokens, as many as images, got {tuple(text.shape)}"
+        )
+    return text, is_one
+
+
+def _all_stop(criteria: Sequence[Criterion], tokens: Tensor) -> bool:
+    """Whether for every text one of the criteria is true; not if there is none."""
+    stops = tokens.new_zeros(len(tokens), dtype=torch.bool)
+    for criterion in criteria:
+        stops = stops | torch.as_tensor(criterion(tokens, None), device=tokens.device)
+    return bool(stops.all())
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    """In this context a model is in evaluation mode; then each part is as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
