@@ -24,6 +24,11 @@ def require_writable(config: "ClipConfig") -> None:
         return
     if not config.custom_text:
         raise ValueError("multimodal_cfg needs custom_text, a text tower under text.")
+    if text.stands_alone:
+        raise ValueError(
+            f"text_cfg: a {text.kind} cannot be that of a CoCa model: what its decoder would read "
+            "of it, and with which vocabulary it would write, is not known to be right"
+        )
     for name, tower in (("vision", vision), ("text", text)):
         if not getattr(tower, "output_tokens", False):
             raise ValueError(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastclip import atomic_file
+from fastclip import atomic_file, new_directory
 from fastclip.atomic_file import CannotWrite
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.models.checkpoints import write
@@ -135,7 +135,7 @@ def test_link_that_lies_where_it_is_written_is_not_followed(layout, tmp_path, mo
     """Not even by who would foresee the name."""
     place = tmp_path / ".foreseen"
     place.symlink_to(tmp_path / "victim")
-    for module in (write, atomic_file):
+    for module in (new_directory, atomic_file):
         monkeypatch.setattr(module, "temporary_beside", lambda path: place)
     with pytest.raises(OSError, match="File exists"):
         save_pretrained(build(SMALL["quick_gelu"]), tmp_path / "out", layout=layout)
