@@ -21,7 +21,7 @@ from tests.support.server import Handler, serve
 from tests.support.small_models import build
 
 TEXT = TextConfig(context_length=77, vocab_size=49408, width=64, heads=1, layers=1)
-SMALL = ClipConfig(16, VisionConfig(32, patch_size=8, width=64, layers=1), TEXT)
+SMALL = ClipConfig(16, VisionConfig(32, patch_size=8, width=64, layers=2), TEXT)
 OPENAIS = replace(
     SMALL, vision_cfg=replace(SMALL.vision_cfg, activation="quick_gelu"),
     text_cfg=replace(TEXT, activation="quick_gelu"),

@@ -93,8 +93,8 @@ def run_command(line: str) -> None:
         arguments += ["--device", "cpu"]
     if arguments[0] == "eval":
         arguments += ["--workers", "0"]
-    # The server is an extra, which a bare install does not have: it is named.
-    assert main(arguments) == (2 if arguments[0] == "serve" else 0), line
+    # What needs an extra, which a bare install does not have, names it.
+    assert main(arguments) == (2 if arguments[0] in ("serve", "export") else 0), line
     print("ran", line)
 
 
