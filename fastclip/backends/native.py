@@ -3,7 +3,12 @@
 import functools
 import importlib
 
+import torch
+
 from fastclip.installation import advice_on_hidden_package
+
+# Of its operators, the one that was added last.
+NEWEST = "siglip_loss"
 
 
 @functools.cache
@@ -18,6 +23,8 @@ def load() -> str | None:
         return f"the native module is not built; {how}"
     except ImportError as error:
         return f"the native module does not load: {error}"
+    if not hasattr(torch.ops.fastclip_native, NEWEST):
+        return "the native module is older than this package: build it again"
     return None
 
 

@@ -65,6 +65,7 @@ _LOSSES = (
     "distill_clip_loss",
     "modalities_loss",
     "modalities_loss with wrong modalities",
+    "CoCaLoss without clip_loss",
 )
 # What each rank says; the values that it may have or, where it may have any, how a code is read.
 _FIELDS = {

@@ -1,7 +1,8 @@
 """Rectangles without rows or without columns: those of a rank that has no pairs.
 
 No backend is called with them. Their statistics are those of no scores, and still depend on all
-features, by empty sums: a backward then makes the exchanges that other ranks wait for.
+features and on the scale, by empty sums: a backward then makes the exchanges that other ranks wait
+for.
 """
 
 import torch
@@ -23,8 +24,8 @@ def statistics_of(
     """positive, shift and total of `contrastive_lse`, also where the rectangle is empty."""
     if not is_empty(rectangle):
         return contrastive_lse(rectangle, call, needs_maximum)[:3]
-    rows, cols = rectangle[:2]
-    zero = rows[:0].sum() + cols[:0].sum()
+    rows, cols, logit_scale = rectangle[:3]
+    zero = rows[:0].sum() + cols[:0].sum() + logit_scale.reshape(-1)[:0].sum()
     options = dict(dtype=compute_dtype(rows.dtype), device=rows.device)
     positive = torch.zeros(len(rows), **options) + zero
     shift = torch.full((sum(rectangle.lengths),), float("-inf"), **options)

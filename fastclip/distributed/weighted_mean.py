@@ -5,7 +5,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from fastclip.distributed.waiting import Exchange
 
+
+# Collectives have no place in a graph of torch.compile: it breaks here.
+@torch.compiler.disable
 def weighted_mean(total: Tensor, count: Tensor, group: ProcessGroup | None) -> Tensor:
     """Return the sum of all ranks' totals over the sum of their counts; 0 where there is nothing.
 
@@ -20,7 +24,8 @@ def weighted_mean(total: Tensor, count: Tensor, group: ProcessGroup | None) -> T
     if group is None:
         return total / count.clamp(min=1)
     sums = torch.stack([total.detach().double(), count.double()])
-    dist.all_reduce(sums, group=group)
+    with Exchange(group):
+        dist.all_reduce(sums, group=group)
     num = sums[1].clamp(min=1)
     own = total * (group.size() / num)
     value = (sums[0] / num).to(total.dtype)

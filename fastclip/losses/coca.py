@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastclip.distributed.agreement import agree
 from fastclip.distributed.groups import find_group
 from fastclip.distributed.weighted_mean import weighted_mean
 from fastclip.losses.clip import ClipLoss
+from fastclip.rectangle import Rectangle
 
 
 class CoCaLoss(ClipLoss):
@@ -101,13 +103,17 @@ class CoCaLoss(ClipLoss):
             caption_tokens = labels != self.pad_id
         dtype = torch.promote_types(caption_losses.dtype, torch.float32)
         group = find_group(self.rank, self.world_size, self.process_group)
-        caption = weighted_mean(caption_losses.sum(dtype=dtype), caption_tokens.sum(), group)
+        # First of all the ranks agree on what they compute.
         if self.clip_loss_weight:
             contrastive = self.clip_loss_weight * super().forward(
                 image_features, text_features, logit_scale, logit_bias, **of_batch
             )
         else:
             contrastive = torch.zeros((), device=image_features.device)
+            if group is not None:
+                own = Rectangle(image_features, text_features, logit_scale, None)
+                agree(group, "CoCaLoss without clip_loss", self.schedule, own, logit_scale, 0.0)
+        caption = weighted_mean(caption_losses.sum(dtype=dtype), caption_tokens.sum(), group)
         caption = self.caption_loss_weight * caption
         if output_dict:
             return {"contrastive_loss": contrastive, "caption_loss": caption}

@@ -35,8 +35,6 @@ def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
     if given("distill") and given("siglip"):
         raise NotImplementedError("args.distill with args.siglip: there is no such loss")
     ranks = {"rank": given("rank", None), "world_size": given("world_size", None)}
-    if given("siglip"):
-        return SigLipLoss(**ranks, dist_impl=given("loss_dist_impl", None))
     settings = {
         "local_loss": given("local_loss"), "gather_with_grad": given("gather_with_grad"),
         "cache_labels": True, **ranks,
@@ -46,4 +44,6 @@ def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
     if "coca" in (given("model") or "").lower():
         caption_weight = given("coca_caption_loss_weight", 2.0)
         return CoCaLoss(caption_weight, given("coca_contrastive_loss_weight", 1.0), **settings)
+    if given("siglip"):
+        return SigLipLoss(**ranks, dist_impl=given("loss_dist_impl", None))
     return ClipLoss(**settings)

@@ -7,6 +7,7 @@ from fastclip.losses.family.inputs import checked_features, chosen_scale
 from fastclip.losses.family.module import FamilyLoss
 from fastclip.losses.family.prepare import scores_of
 from fastclip.losses.family.scores import cross_entropy_of
+from fastclip.ops.differentiation import needs_grad
 from fastclip.ops.side_ids import SideIds, check_all_ids, side_ids
 
 
@@ -93,6 +94,7 @@ def info_nce_loss(
     if negative_keys is None:
         positive, negatives = scores.of_rows(query, positive_key, ids=same)
     else:
+        scores.check_same({"requires_grad of negative_keys": needs_grad(negative_keys)})
         positive = scores.of_pairs(query, positive_key)
         _, negatives = scores.of_rows(query, negative_keys, paired=False, ids=same)
     return scores.reduce(cross_entropy_of(positive, [negatives]), reduction)

@@ -12,6 +12,7 @@ from fastclip.losses.family.prepare import scores_of
 from fastclip.losses.family.ranking_ids import RankingIds, between, ranking_ids
 from fastclip.losses.family.ranking_options import RankingOptions, check_ranking, codes_of
 from fastclip.losses.family.scores import Scores, cross_entropy_of, single
+from fastclip.ops.differentiation import needs_grad
 
 
 def multiple_negatives_loss(
@@ -111,6 +112,9 @@ def multiple_negatives_loss(
     numbers = {"the number of hard_negatives": len(documents) - 1,
                "whether there are hard_negative_ids": hard_negative_ids is not None}  # fmt: skip
     scores.check_same(numbers | codes_of(options))
+    if len(documents) > 1:  # and as many on every rank, which is known now
+        of_negatives = enumerate(map(needs_grad, documents[1:]))
+        scores.check_same({f"requires_grad of hard_negatives[{i}]": x for i, x in of_negatives})
     return scores.reduce(_losses(scores, queries, documents, options, same), reduction)
 
 

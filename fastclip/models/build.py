@@ -76,6 +76,11 @@ def changed_config(
     fields: dict[str, Any],
 ) -> ClipConfig:
     """`config` with the changes that `create_model` takes; `fields` are of `ClipConfig`."""
+    if force_patch_dropout is not None and not hasattr(config.vision_cfg, "patch_dropout"):
+        raise ValueError(
+            f"force_patch_dropout={force_patch_dropout}: a {config.vision_cfg.kind} has no patches "
+            "that it could leave out"
+        )
     vision = given(patch_dropout=force_patch_dropout, image_size=force_image_size)
     text = given(context_length=force_context_length)
     if config.multimodal_cfg is not None:

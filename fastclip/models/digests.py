@@ -29,7 +29,7 @@ IRRELEVANT = {
     "custom_text", "init_logit_bias", "init_logit_scale", "ls_init_value", "mlp_ratio",
     "nonscalar_logit_scale",
     "hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs",
-    "output_tokens", "patch_dropout", "timm_drop", "timm_drop_path",
+    "output_tokens", "patch_dropout", "timm_drop", "timm_drop_path", "drop", "drop_path",
 }  # fmt: skip
 
 

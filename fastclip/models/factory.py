@@ -142,7 +142,7 @@ def create_model(
     if pretrained_text and stored is None and pretrained_text_path is None:
         config.text_cfg.load_published(getattr(model, "text", model), cache_dir)
     if pretrained_image and stored is None and pretrained_image_path is None:
-        model.visual.load_published_trunk()
+        model.visual.load_published_trunk(cache_dir)
     for tower, path in (("visual", pretrained_image_path), ("text", pretrained_text_path)):
         if path is not None:
             load_tower(model, tower, path)

@@ -45,8 +45,7 @@ TEXT = BLOCKS | {
     "hf_model_name": (None, ""),
 }
 ADVICE = {
-    "timm_model_pretrained": "create_model(..., pretrained_image=True) fetches timm's weights, and "
-    "a configuration does not",
+    "timm_model_pretrained": "a configuration fetches no weights",
     "timm_pool": "fastclip reads 'map', SigLIP's, for this name",
     "timm_proj": "fastclip reads 'none', SigLIP's, for this name",
 }

@@ -125,6 +125,7 @@ CASES = [
     (3, "gather", (), True, "chunked"), (3, "ring", (), False, "chunked"),
     (4, "gather", ("image",), True, "auto"), (4, "ring", ("image",), True, "chunked"),
     (4, "gather", (), False, "auto"), (4, "ring", ("text",), False, "auto"),
+    (4, "gather", ("image", "text"), False, "chunked"), (4, "ring", NAMES, False, "chunked"),
 ]  # fmt: skip
 
 

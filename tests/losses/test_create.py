@@ -48,6 +48,9 @@ def test_the_loss_of_a_model_that_writes_captions_is_open_clips():
     assert type(ours) is fastclip.CoCaLoss and type(theirs) is open_clip.CoCaLoss
     assert (ours.caption_loss_weight, ours.clip_loss_weight) == (3, 1)
     assert theirs.caption_loss_weight == 3 and theirs.clip_loss_weight == 1
+    # As open_clip, whose trainer asks for the model first.
+    both = fastclip.create_loss(Namespace(model="coca_ViT-B-32", siglip=True))
+    assert type(both) is fastclip.CoCaLoss
     plain = fastclip.create_loss(Namespace(model="coca_ViT-B-32"))
     assert (plain.caption_loss_weight, plain.clip_loss_weight) == (2, 1)
 

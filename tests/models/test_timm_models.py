@@ -185,7 +185,7 @@ def test_weights_of_timm_are_fetched_where_they_are_asked_for_alone(named, monke
     [
         (dict(timm_model_name="local-dir:/tmp"), "must be a name of timm's, got 'local-dir:/tmp'"),
         (dict(timm_model_name=["resnet50"]), "must be a name of timm's"),
-        (dict(timm_model_name="resnet50", timm_model_pretrained=True), "pretrained_image=True"),
+        (dict(timm_model_name="resnet50", timm_model_pretrained=True), "fetches no weights"),
         (dict(timm_model_name="resnet50", timm_pool="rot_attn"), "timm_pool must be one of"),
         (dict(timm_model_name="resnet50", timm_proj="conv"), "timm_proj must be one of"),
         (dict(timm_model_name="resnet50", timm_pool="", timm_proj=None), "without pooling"),
@@ -240,3 +240,9 @@ def test_the_trunk_says_what_the_configuration_does_not():
     assert (tower.grid_size, tower.width, tower.heads) == ((8, 8), 1024, None)
     made = timm.create_model("fastvit_mci0", num_classes=1)
     assert tower.num_matrix_parameters() == sum(p.numel() for p in made.parameters())
+
+
+def test_a_file_cannot_ask_for_tables_of_huge_images():
+    huge = vision(timm_model_name="vit_relpos_medium_patch16_cls_224", image_size=2048)
+    with pytest.raises(ValueError, match=r"\(2048, 2048\) is more than 4 times the \(224, 224\)"):
+        build_model(from_json(huge))

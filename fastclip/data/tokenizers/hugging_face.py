@@ -143,7 +143,7 @@ class HFTokenizer:
         if not callable(getattr(self.tokenizer, "set_src_lang_special_tokens", None)):
             name = type(self.tokenizer).__name__
             raise ValueError(f"language={language!r}: {name} marks no languages")
-        if language not in self.tokenizer.get_vocab():
+        if language not in self.tokenizer.all_special_tokens:
             raise ValueError(f"language={language!r} is none that the tokenizer has a mark of")
         # Each call of transformers' tokenizer begins by marking its `src_lang`.
         self.tokenizer.src_lang = language

@@ -114,7 +114,7 @@ def _told(inputs: ModalityInputs, ranks: Ranks) -> tuple[list[int], dict[str, bo
     """How many samples each pair has, and whether each modality's features want a gradient."""
     pairs, features, samples, *_ = inputs
     device = next(iter(features.values())).device
-    code = int.from_bytes(hashlib.sha256(repr(pairs).encode()).digest()[:8], signed=True)
+    code = int.from_bytes(hashlib.sha256(repr(pairs).encode()).digest()[:8], "little", signed=True)
     if len(set(of_all_ranks(torch.tensor(code, device=device), ranks).tolist())) > 1:
         raise ValueError(
             f"pairs must be the same on ranks 0 to {ranks.world_size - 1}, in their order too, got "

@@ -27,7 +27,7 @@ TEXT_KEYS = (
 # Of a tower, what makes other features of the same tensors.
 READOUT = (
     "heads", "pool_type", "no_causal_mask", "attn_pooler_heads", "pad_id", "hf_config",
-    "hf_pooler_type", "trunk_without_size", "timm_pool",
+    "hf_pooler_type", "trunk_without_size", "timm_pool", "first_place", "reference_grid",
 )  # fmt: skip
 
 

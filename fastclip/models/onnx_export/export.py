@@ -134,6 +134,8 @@ def _require_plain(ready: InferenceModel) -> None:
             "an export needs both towers on the CPU and in float32: "
             'open_model(..., device="cpu", precision="fp32")'
         )
+    if getattr(model, "writes_captions", False):
+        raise ValueError("a model that writes captions cannot be exported: its towers have tokens")
     text = getattr(model, "text", model)
     if getattr(model.visual, "output_tokens", False) or getattr(text, "output_tokens", False):
         raise ValueError("a model whose towers have output_tokens=True cannot be exported")

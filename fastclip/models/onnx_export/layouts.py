@@ -48,6 +48,7 @@ def _of_immich(ready: InferenceModel) -> list[str]:
         return [NO_FILES]
     cfg = PreprocessCfg.from_dict(ready.preprocess_cfg)
     found = {
+        "its images do not have three channels": getattr(ready.model.visual, "channels", 3) != 3,
         "its images are not square": cfg.height_width[0] != cfg.height_width[1],
         f"resize_mode is {cfg.resize_mode!r}": cfg.resize_mode == "longest",
     }

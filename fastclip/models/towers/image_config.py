@@ -59,7 +59,7 @@ class ImageTowerConfig:
         is_openais: openai/CLIP builds such towers, so that a file of its format may be of one.
         transformers_model: the `model_type` of transformers' models with such a tower, or None.
         is_named: its sizes are those of a name that another library publishes, not numbers of the
-            configuration, so that there is nothing to bound.
+            configuration, so that there is nothing to bound but the size of images.
     """
 
     kind: ClassVar[str]

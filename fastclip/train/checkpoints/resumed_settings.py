@@ -40,9 +40,9 @@ FREE = (
     "save_every_minutes", "keep_last", "save_most_recent", "val_frequency", "zeroshot_frequency",
     "report_to", "wandb_project_name", "wandb_notes", "on_nonfinite",
     "max_skipped_steps", "dist_timeout_minutes",
-    "label_smoothing", "margin", "dcl_sigma", "sogclr_gamma", "sogclr_rho",
+    "label_smoothing", "margin", "coca_caption_loss_weight", "coca_contrastive_loss_weight",
+    "dcl_sigma", "sogclr_gamma", "sogclr_rho",
     "matryoshka_weights", "mask_duplicates", "distill_logit_scale",
-    "coca_caption_loss_weight", "coca_contrastive_loss_weight",
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"

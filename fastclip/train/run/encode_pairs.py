@@ -29,7 +29,8 @@ def encode_pairs(
     """
     with torch.no_grad(), autocast():
         found = [
-            call(model, prepare(images), without_padding(model, texts)) for images, texts in pairs
+            call(model, prepare(images), without_padding(model, texts), captions="none")
+            for images, texts in pairs
         ]
     of_all = {
         name: torch.cat([of[name] for of in found]) for name in ("image_features", "text_features")

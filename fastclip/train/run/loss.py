@@ -96,6 +96,7 @@ def _clip(config: RunConfig, model: nn.Module, num_samples: int | None) -> nn.Mo
 def _coca(config: RunConfig, model: nn.Module) -> nn.Module:
     others = {
         "loss": (config.loss_name, CLIP), "distill_model": (config.distill_model, None),
+        "distill_embeddings": (config.distill_embeddings, None),
         "matryoshka_dims": (config.matryoshka_dims, None),
     }  # fmt: skip
     for name, (value, usual) in others.items():

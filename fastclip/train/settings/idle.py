@@ -96,6 +96,11 @@ IDLE = (
         "the curve is of the loss of CLIP, and the run trains with another",
     ),
     Idle(
+        ("label_smoothing", "margin", "mask_duplicates", "batch_curve_every"),
+        lambda config: config.coca_contrastive_loss_weight == 0,
+        "--coca-contrastive-loss-weight 0 leaves out the contrastive loss",
+    ),
+    Idle(
         ("wandb_project_name", "wandb_notes"),
         lambda config: "wandb" not in config.reporters,
         "it needs --report-to wandb, which is not given",

@@ -27,7 +27,9 @@ OUTPUTS = (*OF_PAIRS, *OF_CAPTIONS)
 OF_SAMPLES = {*FEATURES, *OF_CAPTIONS}  # with a row per sample
 
 
-def call(model: nn.Module, images: Batch, texts: Batch) -> dict[str, Tensor]:
+def call(
+    model: nn.Module, images: Batch, texts: Batch, captions: str = "losses"
+) -> dict[str, Tensor]:
     """Encode a micro-batch.
 
     Args:
@@ -35,6 +37,7 @@ def call(model: nn.Module, images: Batch, texts: Batch) -> dict[str, Tensor]:
         images: (B, channels, height, width), or a mapping of tensors with B rows each for a model
             that takes them by name.
         texts: (B, T) tokens, or such a mapping.
+        captions: what a model that writes them says of them, "losses" or "none".
 
     Returns:
         image_features (B, D), text_features (B, D), logit_scale () or (1,), multiplicative, and
@@ -53,7 +56,7 @@ def call(model: nn.Module, images: Batch, texts: Batch) -> dict[str, Tensor]:
     }
     by_name = {"pixel_values", "input_ids"} <= names.keys()
     if not by_name or not (takes_any or inputs.keys() <= names.keys()):
-        return _named(model(images, texts, **captions_as("losses", core)), core)
+        return _named(model(images, texts, **captions_as(captions, core)), core)
     if takes_any or "return_dict" in names:
         inputs["return_dict"] = True  # a tuple of transformers' begins with logits
     return _named(model(**inputs), core)

@@ -14,6 +14,9 @@ from fastclip.embeddings.encode import Encoder
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.coca.model import CoCa
+from fastclip.train.run.loss import make_loss
+from fastclip.train.settings.idle import idle_settings
+from fastclip.train.settings.run_config import RunConfig
 from tests.support.runs import final
 from tests.support.small_models import COCA
 
@@ -99,3 +102,14 @@ def test_weights_of_captions_are_refused_where_none_are_written(made, tmp_path, 
     model = f"local-dir:{tmp_path / 'plain'}"
     assert train(made, tmp_path, "--coca-contrastive-loss-weight", "0.5", model=model) == 2
     assert "writes no captions" in capsys.readouterr().err
+
+
+def test_teachers_whose_embeddings_are_stored_are_refused_too():
+    config = RunConfig(model="ours", distill_embeddings="embeddings")
+    with pytest.raises(ValueError, match="distill_embeddings must be left out with ours"):
+        make_loss(config, build_model(TINY))
+
+
+def test_what_belongs_to_a_contrastive_loss_that_is_left_out_has_no_effect():
+    config = RunConfig(coca_contrastive_loss_weight=0.0, margin=0.1, mask_duplicates="caption")
+    assert idle_settings(config).keys() == {"margin", "mask_duplicates"}

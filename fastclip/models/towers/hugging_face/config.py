@@ -81,8 +81,9 @@ class HfTextConfig(TextTowerConfig):
                 f"hf_tokenizer_name must be a name, got {quoted(self.hf_tokenizer_name)}"
             )
         for name in ("tokenizer_kwargs", "hf_config"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise ValueError(f"{name} must be settings by name, got {quoted(self.hf_config)}")
+            value = getattr(self, name)
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{name} must be settings by name, got {quoted(value)}")
         encoder = architecture_of(self.hf_model_name, self.hf_config)
         object.__setattr__(self, "hf_config", encoder)
         if self.context_length > self.longest_text:

@@ -204,8 +204,9 @@ class PECore(PatchTower):
         stem: Group = [trunk.patch_embed, trunk.pos_embed, trunk.norm_pre]
         if trunk.num_prefix:
             stem.append(trunk.cls_token)
-        last = [trunk.norm, trunk.attn_pool, trunk.head]
-        return [stem, *([block] for block in trunk.blocks), last]
+        *blocks, last = trunk.blocks
+        readout = [trunk.attn_pool, trunk.head]
+        return [stem, *([block] for block in blocks), [last, trunk.norm], readout]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.trunk.grad_checkpointing = enable

@@ -8,6 +8,8 @@ Source: Yu et al. 2022, arXiv:2205.01917, section 3.2; the mask is that of open_
 without its `correct_cls_mask`.
 """
 
+from typing import Any, NoReturn
+
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +45,16 @@ class ClassTokenText(TextTransformer):
         return torch.full((num_places, num_places), float("-inf"), device="cpu").triu(1)
 
     build_causal_mask = build_attention_mask
+
+    def forward_intermediates(self, *args: Any, **settings: Any) -> NoReturn:
+        """
+        Raises:
+            NotImplementedError: always: the learned token is not among what blocks are asked for.
+        """
+        raise NotImplementedError(
+            "forward_intermediates of texts is not in fastclip for CoCa's text tower: a forward "
+            "hook on a block of text.transformer.resblocks sees its tokens"
+        )
 
     def text_features(self, tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, embed_dim) features of (B, T) int64 or int32 tokens, not normalised.

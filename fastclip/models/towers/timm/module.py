@@ -7,6 +7,8 @@ Keys are open_clip's, `visual.trunk.*` in timm's names and `visual.head.*`.
 Source: TimmModel of open_clip_torch 3.3.0, whose features these are.
 """
 
+from os import PathLike
+
 from torch import Tensor, nn
 
 from fastclip.models.parts.batch_norm import batch_norms, count_once, keep_frozen
@@ -169,13 +171,16 @@ class TimmTower(ImageTower):
             count_once(self.trunk)
             self._counts_once = True
 
-    def load_published_trunk(self) -> None:
+    def load_published_trunk(self, cache_dir: str | PathLike | None = None) -> None:
         """Give the trunk the weights that timm publishes under its name; timm fetches them.
+
+        Args:
+            cache_dir: where timm keeps them.
 
         Raises:
             RuntimeError, OSError: there are none, or they could not be fetched.
         """
-        published = make_trunk(self.config, self.output_dim, pretrained=True)
+        published = make_trunk(self.config, self.output_dim, True, cache_dir)
         self.trunk.load_state_dict(published.state_dict())
 
     def _taken(self, images: Tensor) -> Tensor:

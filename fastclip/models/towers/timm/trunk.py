@@ -8,6 +8,7 @@ only its parameters stay as they are allocated.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from fastclip.models.unfilled import is_unfilled, unfilled
 if TYPE_CHECKING:
     from fastclip.models.towers.timm.config import TimmConfig
 
+LARGEST_STRETCH = 4  # of a side of the images, over that of the name
 NO_TIMM = "an image tower of timm's needs timm: pip install 'fastclip-kernels[timm]'"
 
 
@@ -57,12 +59,18 @@ def import_timm() -> Any:
     return timm
 
 
-def make_trunk(config: "TimmConfig", embed_dim: int, pretrained: bool = False) -> nn.Module:
+def make_trunk(
+    config: "TimmConfig",
+    embed_dim: int,
+    pretrained: bool = False,
+    cache_dir: str | PathLike | None = None,
+) -> nn.Module:
     """The trunk of a configuration, for images of its size, in training mode.
 
     Args:
         embed_dim: what its own classifier projects to, where that is the projection.
         pretrained: with the weights that timm publishes under the name, which it fetches.
+        cache_dir: where timm keeps them.
 
     Raises:
         ImportError: timm is not installed.
@@ -74,6 +82,8 @@ def make_trunk(config: "TimmConfig", embed_dim: int, pretrained: bool = False) -
         raise ValueError(f"timm {timm.__version__} has no model {name!r}: see timm.list_models()")
     settings: dict[str, Any] = {"drop_path_rate": config.timm_drop_path}
     settings["patch_drop_rate"] = config.patch_dropout or None
+    if cache_dir is not None:
+        settings["cache_dir"] = cache_dir
     has_head = config.timm_proj in ("linear", "mlp")
     if not has_head:
         num_classes = 0 if config.timm_proj == "none" else embed_dim
@@ -84,7 +94,8 @@ def make_trunk(config: "TimmConfig", embed_dim: int, pretrained: bool = False) -
             trunk = timm.create_model(name, pretrained=pretrained, **settings)
             if has_head:
                 trunk.reset_classifier(0, **({"global_pool": pool} if pool else {}))
-            if own_size(trunk) not in (None, config.image_size):
+            if (own := own_size(trunk)) not in (None, config.image_size):
+                _require_bounded(config, own)
                 trunk.set_input_size(config.image_size)
     except (TypeError, AssertionError, NotImplementedError) as error:
         told = ", ".join(f"{key} {value!r}" for key, value in config.to_json(False).items())
@@ -92,6 +103,17 @@ def make_trunk(config: "TimmConfig", embed_dim: int, pretrained: bool = False) -
     if fake is not None:
         _become_fake(trunk, fake)
     return trunk
+
+
+def _require_bounded(config: "TimmConfig", own: tuple[int, int]) -> None:
+    # Tables of a trunk may have an entry for every two places, and are computed as it is built.
+    if any(
+        side > LARGEST_STRETCH * most for side, most in zip(config.image_size, own, strict=True)
+    ):
+        raise ValueError(
+            f"image_size {config.image_size} is more than {LARGEST_STRETCH} times the {own} that "
+            f"timm's {config.timm_model_name} is made for"
+        )
 
 
 def own_size(trunk: nn.Module) -> tuple[int, int] | None:

@@ -58,9 +58,8 @@ class VisionTransformer(PatchTower):
         self.attn_pool: AttentionalPooler | None = None
         if config.attentional_pool:
             self.attn_pool = AttentionalPooler(
-                embed_dim, width, config.attn_pooler_heads, config.attn_pooler_queries,
-                config.norm_eps,
-            )  # fmt: skip
+                embed_dim, width, config.attn_pooler_heads, config.attn_pooler_queries
+            )
             width = embed_dim
         self.ln_post = LayerNorm(width, config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
