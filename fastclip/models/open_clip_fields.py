@@ -50,7 +50,7 @@ ADVICE = {
     "timm_proj": "fastclip reads 'none', SigLIP's, for this name",
 }
 # Why a field cannot change a result.
-NO_POOLER = "It belongs to attentional_pool, which is refused."
+NO_POOLER = "It belongs to attentional_pool, which such a tower does not have."
 NOT_TIMM = "It belongs to timm_model_name, which is not given."
 NOT_HUGGING_FACE = "It belongs to hf_model_name, which is not given."
 POOLER = {"attn_pooler_queries": NO_POOLER, "attn_pooler_heads": NO_POOLER}

@@ -6,6 +6,9 @@
     RN<layers>[x<factor>][-quickgelu]                 ModifiedResNet
     ViT-<size>-<patch>-SigLIP[2][-<image size>]       SigLIP, read out by attention
     coca_base, coca_ViT-<size>-<patch>                CoCa, which writes captions too
+    convnext_<size>[...], PE-Core-<size>-<patch>[...] ConvNeXt, Perception Encoder
+    EVA..., MobileCLIP..., ViTamin-..., ...           towers of timm's
+    roberta-..., xlm-roberta-..., mt5-..., nllb-...   text towers of transformers
 
 Each tower lists its own; a test compares them with open_clip's.
 """
