@@ -2,7 +2,8 @@
 
 What open_clip cannot say is written in words of our own, which its reader refuses: a tower whose
 activation neither `quick_gelu` nor `act_kwargs` tells, grey images, towers of SigLIP, ConvNeXt and
-PE-Core of sizes that timm has no name for. `is_portable` tells whether a configuration does without them.
+PE-Core of sizes that timm has no name for. `is_portable` tells whether a configuration does without
+them.
 
 Source: the model configurations of open_clip_torch 3.3.0.
 """

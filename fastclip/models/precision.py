@@ -2,7 +2,7 @@
 
     fp32, amp, amp_bf16, ...   float32 parameters
     fp16, bf16                 matrices in 16 bits; gains, embeddings and the scale in float32;
-                               in towers of one dtype, timm's and transformers', every one in 16 bits
+                               in towers of one dtype, timm's and transformers', all in 16 bits
     pure_fp16, pure_bf16       every parameter in 16 bits
 
 Source: `convert_weights` of openai/CLIP; `--precision` of open_clip 3.3.0.
