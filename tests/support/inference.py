@@ -11,12 +11,15 @@ from fastclip.models.build import build_model
 from fastclip.models.checkpoints.stored_model import StoredModel
 from fastclip.models.config import ClipConfig, ResNetConfig
 from fastclip.models.presets import PRESETS
+from fastclip.models.towers.convnext.config import ConvNextConfig
+from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.tracing import trace_model
 from tests.support.images import random_image
 from tests.support.peers import open_clip, timm
 from tests.support.small_timm import of_few_blocks
 
 BLOCKS, VOCABULARY = 2, 1000
+ONE_A_STAGE = (1, 1, 1, 1)
 
 
 def few_blocks(name: str) -> ClipConfig:
@@ -24,13 +27,16 @@ def few_blocks(name: str) -> ClipConfig:
     config = PRESETS[name]
     vision = config.vision_cfg
     if not vision.is_named:  # timm's are made short where they are built
-        stages = (1, 1, 1, 1) if isinstance(vision, ResNetConfig) else BLOCKS
-        vision = replace(vision, layers=stages)
+        vision = replace(vision, layers=ONE_A_STAGE if _has_stages(vision) else BLOCKS)
     return replace(
         config,
         vision_cfg=vision,
         text_cfg=replace(config.text_cfg, layers=BLOCKS, vocab_size=VOCABULARY),
     )
+
+
+def _has_stages(vision: ImageTowerConfig) -> bool:
+    return isinstance(vision, ResNetConfig | ConvNextConfig)
 
 
 def open_clips(name: str, monkeypatch) -> torch.nn.Module:
@@ -39,12 +45,14 @@ def open_clips(name: str, monkeypatch) -> torch.nn.Module:
     text, vision = values["text_cfg"], values["vision_cfg"]
     text |= {"layers": BLOCKS, "vocab_size": VOCABULARY}
     if "timm_model_name" in vision:
-        is_named = PRESETS[name].vision_cfg.is_named
-        sizes = of_few_blocks(name) if is_named else {"depth": BLOCKS}
+        tower = PRESETS[name].vision_cfg
+        sizes = {"depths": ONE_A_STAGE} if _has_stages(tower) else {"depth": BLOCKS}
+        if tower.is_named:
+            sizes = of_few_blocks(name)
         made = functools.partial(timm.create_model, **sizes)
         monkeypatch.setattr(open_clip.timm_model.timm, "create_model", made)
     else:
-        vision["layers"] = [1, 1, 1, 1] if isinstance(vision["layers"], list) else BLOCKS
+        vision["layers"] = list(ONE_A_STAGE) if isinstance(vision["layers"], list) else BLOCKS
     is_custom = values.pop("custom_text", False)
     return (open_clip.CustomTextCLIP if is_custom else open_clip.CLIP)(**values).eval()
 
