@@ -248,7 +248,7 @@ def open_clips_flags():
 
 # What is not about this loss, is done by another tool, or would mean something else here.
 NOT_TAKEN = {
-    "--coca-caption-loss-weight", "--coca-contrastive-loss-weight", "--copy-codebase",
+    "--copy-codebase",
     "--dist-url", "--horovod", "--momentum", "--opt",
     "--no-set-device-rank", "--pretrained-image", "--remote-sync", "--remote-sync-frequency",
     "--remote-sync-protocol", "--torchscript", "--trace", "--train-data-upsampling-factors",

@@ -120,10 +120,7 @@ class SiglipVisionConfig(PatchTowerConfig):
     @classmethod
     def is_told_by(cls, values: Mapping[str, Any]) -> bool:
         if timm_name := values.get("timm_model_name"):
-            readout = TIMM_DEFAULTS | dict(values)
-            is_own = readout["timm_pool"] == "map" and readout["timm_proj"] == "none"
-            is_named = isinstance(timm_name, str) and TIMM_NAME.fullmatch(timm_name) is not None
-            return is_own and is_named
+            return isinstance(timm_name, str) and TIMM_NAME.fullmatch(timm_name) is not None
         return values.get("pool_type") == "map"
 
     @classmethod
