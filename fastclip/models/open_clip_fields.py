@@ -8,6 +8,7 @@ Source: CLIPVisionCfg, CLIPTextCfg, CLIP and TimmModel of open_clip_torch 3.3.0.
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 from fastclip.models.json_fields import JsonFields
 
@@ -49,6 +50,8 @@ ADVICE = {
     "timm_pool": "fastclip reads 'map', SigLIP's, for this name",
     "timm_proj": "fastclip reads 'none', SigLIP's, for this name",
 }
+# What a missing field of timm's tower means to open_clip: another readout than that of some towers.
+TIMM_DEFAULTS: dict[str, Any] = {"timm_pool": "avg", "timm_proj": "linear"}
 # Why a field cannot change a result.
 NO_POOLER = "It belongs to attentional_pool, which such a tower does not have."
 NOT_TIMM = "It belongs to timm_model_name, which is not given."

@@ -15,7 +15,14 @@ from torch import Tensor
 from fastclip.data.limits import MOST_LAYERS
 from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.open_clip_fields import NO_TIMM, POOLER, VISION, json_fields, names_of
+from fastclip.models.open_clip_fields import (
+    NO_TIMM,
+    POOLER,
+    TIMM_DEFAULTS,
+    VISION,
+    json_fields,
+    names_of,
+)
 from fastclip.models.parts.projection_head import LINEAR, MLP
 from fastclip.models.towers.config_checks import (
     require_blocks,
@@ -42,8 +49,6 @@ CONVNEXTS = {
     "convnext_xxlarge": dict(layers=(3, 4, 30, 3), width=384, norm_eps=1e-5),
 }
 SHAPE = ("layers", "width", "norm_eps")
-# What a missing field of timm's tower means to open_clip.
-TIMM_DEFAULTS: dict[str, Any] = {"timm_pool": "avg", "timm_proj": LINEAR}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from fastclip.data.preprocess import INCEPTION_MEAN, INCEPTION_STD, PreprocessCfg
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.open_clip_fields import NO_TIMM, POOLER, VISION, json_fields, names_of
+from fastclip.models.open_clip_fields import (
+    NO_TIMM,
+    POOLER,
+    TIMM_DEFAULTS,
+    VISION,
+    json_fields,
+    names_of,
+)
 from fastclip.models.towers.config_checks import require_flags, require_multiple, require_sizes
 from fastclip.models.towers.image_config import Positions
 from fastclip.models.towers.patch_config import PatchTowerConfig
@@ -41,8 +48,6 @@ PE_CORES: dict[str, dict[str, Any]] = {
         class_token=False, first_place=0,
     ),
 }  # fmt: skip
-# What a missing field of timm's tower means to open_clip: another readout than PE-Core's.
-TIMM_DEFAULTS: dict[str, Any] = {"timm_pool": "avg", "timm_proj": "linear"}
 
 
 @dataclass(frozen=True)

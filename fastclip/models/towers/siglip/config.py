@@ -25,7 +25,14 @@ from fastclip.models.checkpoints.correspondence import (
     same,
 )
 from fastclip.models.checkpoints.shapes import depth_of, side_of, sizes_of
-from fastclip.models.open_clip_fields import NO_TIMM, POOLER, VISION, json_fields, names_of
+from fastclip.models.open_clip_fields import (
+    NO_TIMM,
+    POOLER,
+    TIMM_DEFAULTS,
+    VISION,
+    json_fields,
+    names_of,
+)
 from fastclip.models.parts.mlp_ratio import mlp_ratio
 from fastclip.models.towers.config_checks import require_multiple, require_sizes
 from fastclip.models.towers.image_config import Positions
@@ -53,8 +60,6 @@ OTHERS_WITH_LATENT = {
     "visual.trunk.cls_token", "visual.trunk.norm_pre.weight", "visual.trunk.head.weight",
     "visual.head.proj.weight", "visual.head.mlp.fc1.weight",
 }  # fmt: skip
-# What a missing field of timm's tower means to open_clip: another readout than SigLIP's.
-TIMM_DEFAULTS: dict[str, Any] = {"timm_pool": "avg", "timm_proj": "linear"}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclip.models.parts.locking import Group
-from fastclip.models.parts.masks import mask_of
+from fastclip.models.parts.masks import causal_mask, mask_of
 from fastclip.models.parts.reading import read
 from fastclip.models.parts.transformer import Transformer
 from fastclip.models.towers.text.config import TextConfig
@@ -91,12 +91,11 @@ class ClassTokenText(TextTransformer):
     def _mask_over(self, tokens: Tensor, x: Tensor) -> Tensor:
         """(B, 1, T + 1, T + 1), added to the logits: what is hidden, padding besides."""
         num_places = x.shape[1]
-        places = torch.arange(num_places, device=x.device)
         is_padding = tokens.to(x.device) == self.pad_id
         hidden = torch.cat([is_padding.new_zeros(len(x), 1), is_padding], dim=1)[:, None, None]
         zeros = x.new_zeros(num_places, num_places)
         if self._is_causal:
-            mask = zeros.masked_fill(places > places[:, None], float("-inf"))
+            mask = causal_mask(num_places, x)
         elif self.attn_mask is None:
             mask = zeros
         else:

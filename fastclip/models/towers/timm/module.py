@@ -193,7 +193,7 @@ class TimmTower(ImageTower):
             return features[:, getattr(self.trunk, "num_prefix_tokens", 0) :]
         if getattr(self.trunk, "output_fmt", "NCHW") == "NHWC":
             return features.flatten(1, 2)
-        return features.flatten(2).transpose(1, 2)
+        return as_tokens(features)
 
     def _has_norm(self) -> bool:
         return not isinstance(getattr(self.trunk, "norm", nn.Identity()), nn.Identity)
