@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Literal, TypedDict, overload
 
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from fastclip.distributed import groups
+from fastclip.literals import Backend, Direction, Positives, Reduction, Schedule
 from fastclip.ops import dispatch, validation
 from fastclip.ops import prefix_lse as prefix_lse  # an operator, which programs call by its name
 from fastclip.ops.clip_options import DIRECTIONS, options_of_batch, options_of_numbers
@@ -20,6 +22,58 @@ from fastclip.ops.sigmoid_with_ids import sigmoid_loss_with_ids
 from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
 from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    class ClipLossOptions(TypedDict, total=False):
+        """The options of `clip_loss` that do not change what it returns."""
+
+        normalize: bool
+        backend: Backend
+        workspace: int | None
+        reduction: Reduction
+        process_group: ProcessGroup | None
+        schedule: Schedule
+        label_smoothing: float
+        margin: float
+        weights: Tensor | None
+        directions: Collection[Direction] | Mapping[Direction, float]
+        extra_text_features: Tensor | None
+        ids: Tensor | None
+        image_ids: Tensor | None
+        text_ids: Tensor | None
+        positives: Positives
+
+    @overload
+    def clip_loss(
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        *,
+        return_stats: Literal[False] = False,
+        **options: Unpack[ClipLossOptions],
+    ) -> Tensor: ...
+
+    @overload
+    def clip_loss(
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        *,
+        return_stats: Literal[True],
+        **options: Unpack[ClipLossOptions],
+    ) -> tuple[Tensor, ClipStats]: ...
+
+    @overload
+    def clip_loss(
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        *,
+        return_stats: bool,
+        **options: Unpack[ClipLossOptions],
+    ) -> Tensor | tuple[Tensor, ClipStats]: ...
+
 
 def clip_loss(
     image_features: Tensor,
@@ -27,21 +81,21 @@ def clip_loss(
     logit_scale: float | Tensor,
     *,
     normalize: bool = False,
-    backend: str = "auto",
+    backend: Backend = "auto",
     workspace: int | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     return_stats: bool = False,
     process_group: ProcessGroup | None = None,
-    schedule: str = "gather",
+    schedule: Schedule = "gather",
     label_smoothing: float = 0.0,
     margin: float = 0.0,
     weights: Tensor | None = None,
-    directions: Collection[str] | Mapping[str, float] = DIRECTIONS,
+    directions: Collection[Direction] | Mapping[Direction, float] = DIRECTIONS,
     extra_text_features: Tensor | None = None,
     ids: Tensor | None = None,
     image_ids: Tensor | None = None,
     text_ids: Tensor | None = None,
-    positives: str = "pairs",
+    positives: Positives = "pairs",
 ) -> Tensor | tuple[Tensor, ClipStats]:
     """Symmetric cross-entropy between image-text similarities and the identity matching.
 
@@ -119,6 +173,14 @@ def clip_loss(
         Radford et al. 2021, arXiv:2103.00020, Figure 3. Smoothing: Szegedy et al. 2016,
         arXiv:1512.00567. Margin: Wang et al. 2018 (CosFace), arXiv:1801.09414. Extra texts:
         Yuksekgonul et al. 2023 (NegCLIP), arXiv:2210.01936.
+
+    Example:
+        >>> images, texts = torch.randn(8, 4).double(), torch.randn(8, 4).double()
+        >>> fastclip.clip_loss(images, texts, 10.0, normalize=True).shape
+        torch.Size([])
+        >>> loss, stats = fastclip.clip_loss(images, texts, 10.0, normalize=True, return_stats=True)
+        >>> float(stats.image_to_text_accuracy) <= 1.0
+        True
     """
     options = options_of_numbers(label_smoothing, margin, directions)
     image_features, text_features, extra_text_features = _of_one_dtype(
@@ -168,15 +230,15 @@ def siglip_loss(
     logit_bias: float | Tensor = 0.0,
     *,
     normalize: bool = False,
-    backend: str = "auto",
+    backend: Backend = "auto",
     workspace: int | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     process_group: ProcessGroup | None = None,
-    schedule: str = "gather",
+    schedule: Schedule = "gather",
     ids: Tensor | None = None,
     image_ids: Tensor | None = None,
     text_ids: Tensor | None = None,
-    positives: str = "pairs",
+    positives: Positives = "pairs",
 ) -> Tensor:
     """Sigmoid loss: every pair of the batch is a binary classification, match or no match.
 
@@ -207,6 +269,11 @@ def siglip_loss(
 
     Source:
         Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.
+
+    Example:
+        >>> images, texts = torch.randn(8, 4), torch.randn(8, 4)
+        >>> fastclip.siglip_loss(images, texts, 10.0, -10.0, normalize=True).shape
+        torch.Size([])
     """
     image_features, text_features = _of_one_dtype(image_features, text_features)
     validation.check_features(image_features, text_features)
