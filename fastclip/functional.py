@@ -120,12 +120,12 @@ def clip_loss(
         reduction: "mean" or "none".
         return_stats: also return `ClipStats`. On `triton` and `cuda` the maxima are a product of
             their own, 2 B^2 D FLOPs; on other backends they cost nothing.
-        process_group: None is this process alone. With a group the loss is that of the N pairs of
+        process_group: None is this process alone. With a group the loss is over the N pairs of
             all its ranks as one batch, on every rank the same bits; ranks may have different B.
             The gradients of a rank are W times its share of the loss's, so that DDP's mean over
             the W ranks is exact, for logit_scale and logit_bias too (`fastclip.distributed`).
-        schedule: "gather" has the texts of all ranks at once, O(N D) memory; "ring" those of one
-            rank after the other, O(B D), and keeps no logits whatever the workspace.
+        schedule: "gather" has the texts of all ranks at once, O(N D) memory; "ring" has one
+            rank's after the other, O(B D), and keeps no logits whatever the workspace.
         label_smoothing: eps in [0, 1): each row and column of logits has the loss that
             F.cross_entropy(label_smoothing=eps) gives it, in O(B D) more.
         margin: m is taken off the inner product of each pair (its cosine, for unit rows) before
@@ -145,7 +145,7 @@ def clip_loss(
         ids: (B,) int64, any values, on the features' device or on the CPU: of each pair, which
             other pairs are the same, because a caption or an image is there twice. Image i and
             text j with one id are no negatives of each other: the logit is left out, exactly, as
-            if it were -inf. The cost is that of the loss without ids, because pairs are put in the
+            if it were -inf. The cost is the same as without ids, because pairs are put in the
             order of ids: memory for a copy of both features, O(B D). Ids on the CPU that are in
             order already save it; a CUDA graph can capture ids on the GPU only.
         image_ids, text_ids: both in the place of `ids`: image i and text j are the same where

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class ClipLoss(ContrastiveLoss):
     """Drop-in for `open_clip.ClipLoss`: same values and gradients, without the logits in memory.
 
-    Over several ranks the loss is that of all their pairs, and after DDP's mean the gradients of
+    Over several ranks the loss is over all their pairs, and after DDP's mean the gradients of
     encoders, logit_scale and logit_bias are exact (`fastclip.distributed`). A softmax does not see
     a constant: the value does not depend on `logit_bias`, and its gradient is exactly zero.
 
@@ -37,7 +37,7 @@ class ClipLoss(ContrastiveLoss):
         local_loss, gather_with_grad: accepted, and of no effect: there is one right gradient. It is
             what open_clip gives with both; its other combinations give another for features.
         cache_labels: accepted; there are no labels to cache.
-        rank, world_size: of the process. None finds them by itself: those of torch.distributed, if
+        rank, world_size: of the process. None finds them by itself: torch.distributed's, if
             it is initialised. `world_size=1` is this process alone. Otherwise they are checked, at
             the first call if torch.distributed is not initialised yet.
         use_horovod: must be False.
@@ -49,9 +49,9 @@ class ClipLoss(ContrastiveLoss):
 
     Raises:
         TypeError: `process_group` is not a ProcessGroup, or an option is of the wrong kind.
-        ValueError: an option is out of its range; `rank` and `world_size` are not those of the
-            group, or torch.distributed is not initialised and `world_size` > 1; this process is not
-            in the group; unknown `schedule`.
+        ValueError: an option is out of its range; `rank` and `world_size` are not the
+            group's, or torch.distributed is not initialised and `world_size` > 1; this process is
+            not in the group; unknown `schedule`.
         NotImplementedError: `use_horovod`.
 
     Example:

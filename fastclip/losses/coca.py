@@ -14,7 +14,7 @@ from fastclip.rectangle import Rectangle
 
 
 class CoCaLoss(ClipLoss):
-    """Drop-in for `open_clip.CoCaLoss`, without the logits of pairs, nor those of captions.
+    """Drop-in for `open_clip.CoCaLoss`, without the logits of pairs or of captions.
 
         caption_loss = mean over the tokens of all captions of -log softmax(logits)_label
 

@@ -17,7 +17,7 @@ IDS_OF_5 = torch.zeros(5, dtype=torch.int64)
         (lambda: fastclip.info_nce_loss(X, X, query_ids=IDS), ValueError,
          "query_ids and key_ids are compared with each other: key_ids is None"),
         (lambda: fastclip.info_nce_loss(X, X, ids=IDS, negative_ids=IDS), ValueError,
-         "negative_ids are those of negative_keys, which are None"),
+         "negative_ids are the ids of negative_keys, which are None"),
         (lambda: fastclip.info_nce_loss(X, X, X, ids=IDS), ValueError,
          "compared with negative_ids: negative_ids is None"),
         (lambda: fastclip.info_nce_loss(X, X, X, negative_ids=IDS), ValueError, "ids is None"),
