@@ -38,7 +38,7 @@ IDS_OF_5 = torch.zeros(5, dtype=torch.int64)
         (lambda: fastclip.multiple_negatives_loss(X, X, document_ids=IDS), ValueError,
          "query_ids and document_ids are compared with each other: query_ids is None"),
         (lambda: fastclip.multiple_negatives_loss(X, X, [X], hard_negative_ids=[IDS]), ValueError,
-         "hard_negative_ids are compared with those of queries"),
+         "hard_negative_ids are compared with the ids of queries"),
         (lambda: fastclip.multiple_negatives_loss(X, X, [X], ids=IDS, hard_negative_ids=IDS),
          TypeError, "hard_negative_ids must be a sequence of tensors"),
         (lambda: fastclip.multiple_negatives_loss(X, X, [X], ids=IDS, hard_negative_ids=[]),
