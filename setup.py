@@ -1,4 +1,4 @@
-"""Builds the native module `fastclip._C` and the library of CUDA kernels `fastclip/_cuda.so`.
+"""Builds the native module `fastclip._C_torchX_Y` and the CUDA library `fastclip/_cuda.so`.
 
 FASTCLIP_BUILD chooses what is built:
 
@@ -10,7 +10,9 @@ FASTCLIP_BUILD chooses what is built:
 torch is needed at build time and taken from the environment: use `pip install
 --no-build-isolation`. torch's own MAX_JOBS, CXX, CUDA_HOME and TORCH_CUDA_ARCH_LIST are respected.
 The CUDA kernels need nvcc and no GPU, and use torch's stable ABI: they are built beside a torch for
-the CPU too, and load with any torch from 2.11 on.
+the CPU too, and load with any torch from 2.11 on. The native module has autograd nodes, which are
+not in the stable ABI: it serves the minor version of torch that its name says. Modules for several
+versions may lie next to each other; `.github/merge_wheels.py` puts them into one wheel.
 """
 
 import os
@@ -32,6 +34,7 @@ NVCC_FLAGS = ("-O3", "-std=c++17", "-Xcompiler=-fPIC", "-Xcompiler=-fvisibility=
 
 def native_extensions(choice: str) -> dict:
     """Arguments of `setup` for what is compiled."""
+    import torch
     from torch.utils.cpp_extension import BuildExtension, CppExtension
 
     class Build(BuildExtension):
@@ -64,7 +67,7 @@ def native_extensions(choice: str) -> dict:
     flags = " ".join(CXX_FLAGS)
     extensions = [
         CppExtension(
-            "fastclip._C",
+            native_module(torch.__version__),
             sources("csrc/*.cpp", "csrc/cpu/*.cpp"),
             depends=sources("csrc/cpu/*.h"),
             extra_compile_args=[*CXX_FLAGS, f'-DFASTCLIP_CXX_FLAGS="{flags}"'],
@@ -77,6 +80,11 @@ def native_extensions(choice: str) -> dict:
     if nvcc is not None and choice in ("auto", "cuda"):
         extensions.append(CudaLibrary(nvcc))
     return {"ext_modules": extensions, "cmdclass": {"build_ext": Build}}
+
+
+def native_module(torch_version: str) -> str:
+    """As `fastclip.backends.native` looks for it: "fastclip._C_torch2_13" for "2.13.0+cpu"."""
+    return "fastclip._C_torch" + "_".join(torch_version.split(".")[:2])
 
 
 class CudaLibrary(Extension):

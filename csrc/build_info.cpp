@@ -41,7 +41,7 @@ pybind11::dict build_info() {
 
 }  // namespace
 
-PYBIND11_MODULE(_C, m) {
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.doc() = "Native operators of fastclip; importing it registers torch.ops.fastclip_native.";
   m.def("build_info", &build_info, "compiler, flags, torch_version, cpu_capability: strings");
 }

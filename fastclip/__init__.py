@@ -5,6 +5,7 @@ torch, are imported when they are first named.
 """
 
 import importlib
+import types
 from typing import TYPE_CHECKING
 
 from fastclip.functional import ClipStats as ClipStats
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
     from fastclip.models.two_tower import TwoTower as TwoTower
     from fastclip.train.step.cached import CachedStep as CachedStep
     from fastclip.train.step.cached import cached_step as cached_step
+    from fastclip.train.step.step_result import StepResult as StepResult
 
 __version__ = "0.1.0"
 
@@ -178,6 +180,7 @@ _LATER = {
     "fastclip.models.tracing": ("trace_model",),
     "fastclip.models.two_tower": ("CustomTextCLIP", "EncoderTower", "TwoTower"),
     "fastclip.train.step.cached": ("CachedStep", "cached_step"),
+    "fastclip.train.step.step_result": ("StepResult",),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
 
@@ -191,4 +194,12 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    """The public names, and what every module has: neither submodules nor what is imported here."""
+    own = {name for name, value in globals().items() if _is_public(name, value)}
+    return sorted(own | {name for name in _MODULES if not name.startswith("_")})
+
+
+def _is_public(name: str, value: object) -> bool:
+    if name.startswith("_"):
+        return name.startswith("__")
+    return not isinstance(value, types.ModuleType) and name != "TYPE_CHECKING"

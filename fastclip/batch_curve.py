@@ -71,7 +71,7 @@ def clip_batch_curve(
     0.69 with each doubling. A curve that is flat says that a larger batch changes little. Batches
     are cut in the order of the pairs, which should be a random one.
 
-    The cost is that of one forward of `clip_loss`, 2 N^2 D FLOPs, whatever the number of sizes;
+    The cost is one forward of `clip_loss`, 2 N^2 D FLOPs, whatever the number of sizes;
     memory beyond the features is O(N). There is no gradient.
 
     Args:

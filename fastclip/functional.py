@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Literal, TypedDict, overload
 
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from fastclip.distributed import groups
+from fastclip.literals import Backend, Direction, Positives, Reduction, Schedule
 from fastclip.ops import dispatch, validation
 from fastclip.ops import prefix_lse as prefix_lse  # an operator, which programs call by its name
 from fastclip.ops.clip_options import DIRECTIONS, options_of_batch, options_of_numbers
@@ -20,6 +22,58 @@ from fastclip.ops.sigmoid_with_ids import sigmoid_loss_with_ids
 from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
 from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    class ClipLossOptions(TypedDict, total=False):
+        """The options of `clip_loss` that do not change what it returns."""
+
+        normalize: bool
+        backend: Backend
+        workspace: int | None
+        reduction: Reduction
+        process_group: ProcessGroup | None
+        schedule: Schedule
+        label_smoothing: float
+        margin: float
+        weights: Tensor | None
+        directions: Collection[Direction] | Mapping[Direction, float]
+        extra_text_features: Tensor | None
+        ids: Tensor | None
+        image_ids: Tensor | None
+        text_ids: Tensor | None
+        positives: Positives
+
+    @overload
+    def clip_loss(
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        *,
+        return_stats: Literal[False] = False,
+        **options: Unpack[ClipLossOptions],
+    ) -> Tensor: ...
+
+    @overload
+    def clip_loss(
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        *,
+        return_stats: Literal[True],
+        **options: Unpack[ClipLossOptions],
+    ) -> tuple[Tensor, ClipStats]: ...
+
+    @overload
+    def clip_loss(
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        *,
+        return_stats: bool,
+        **options: Unpack[ClipLossOptions],
+    ) -> Tensor | tuple[Tensor, ClipStats]: ...
+
 
 def clip_loss(
     image_features: Tensor,
@@ -27,21 +81,21 @@ def clip_loss(
     logit_scale: float | Tensor,
     *,
     normalize: bool = False,
-    backend: str = "auto",
+    backend: Backend = "auto",
     workspace: int | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     return_stats: bool = False,
     process_group: ProcessGroup | None = None,
-    schedule: str = "gather",
+    schedule: Schedule = "gather",
     label_smoothing: float = 0.0,
     margin: float = 0.0,
     weights: Tensor | None = None,
-    directions: Collection[str] | Mapping[str, float] = DIRECTIONS,
+    directions: Collection[Direction] | Mapping[Direction, float] = DIRECTIONS,
     extra_text_features: Tensor | None = None,
     ids: Tensor | None = None,
     image_ids: Tensor | None = None,
     text_ids: Tensor | None = None,
-    positives: str = "pairs",
+    positives: Positives = "pairs",
 ) -> Tensor | tuple[Tensor, ClipStats]:
     """Symmetric cross-entropy between image-text similarities and the identity matching.
 
@@ -66,12 +120,12 @@ def clip_loss(
         reduction: "mean" or "none".
         return_stats: also return `ClipStats`. On `triton` and `cuda` the maxima are a product of
             their own, 2 B^2 D FLOPs; on other backends they cost nothing.
-        process_group: None is this process alone. With a group the loss is that of the N pairs of
+        process_group: None is this process alone. With a group the loss is over the N pairs of
             all its ranks as one batch, on every rank the same bits; ranks may have different B.
             The gradients of a rank are W times its share of the loss's, so that DDP's mean over
             the W ranks is exact, for logit_scale and logit_bias too (`fastclip.distributed`).
-        schedule: "gather" has the texts of all ranks at once, O(N D) memory; "ring" those of one
-            rank after the other, O(B D), and keeps no logits whatever the workspace.
+        schedule: "gather" has the texts of all ranks at once, O(N D) memory; "ring" has one
+            rank's after the other, O(B D), and keeps no logits whatever the workspace.
         label_smoothing: eps in [0, 1): each row and column of logits has the loss that
             F.cross_entropy(label_smoothing=eps) gives it, in O(B D) more.
         margin: m is taken off the inner product of each pair (its cosine, for unit rows) before
@@ -91,7 +145,7 @@ def clip_loss(
         ids: (B,) int64, any values, on the features' device or on the CPU: of each pair, which
             other pairs are the same, because a caption or an image is there twice. Image i and
             text j with one id are no negatives of each other: the logit is left out, exactly, as
-            if it were -inf. The cost is that of the loss without ids, because pairs are put in the
+            if it were -inf. The cost is the same as without ids, because pairs are put in the
             order of ids: memory for a copy of both features, O(B D). Ids on the CPU that are in
             order already save it; a CUDA graph can capture ids on the GPU only.
         image_ids, text_ids: both in the place of `ids`: image i and text j are the same where
@@ -119,6 +173,14 @@ def clip_loss(
         Radford et al. 2021, arXiv:2103.00020, Figure 3. Smoothing: Szegedy et al. 2016,
         arXiv:1512.00567. Margin: Wang et al. 2018 (CosFace), arXiv:1801.09414. Extra texts:
         Yuksekgonul et al. 2023 (NegCLIP), arXiv:2210.01936.
+
+    Example:
+        >>> images, texts = torch.randn(8, 4).double(), torch.randn(8, 4).double()
+        >>> fastclip.clip_loss(images, texts, 10.0, normalize=True).shape
+        torch.Size([])
+        >>> loss, stats = fastclip.clip_loss(images, texts, 10.0, normalize=True, return_stats=True)
+        >>> float(stats.image_to_text_accuracy) <= 1.0
+        True
     """
     options = options_of_numbers(label_smoothing, margin, directions)
     image_features, text_features, extra_text_features = _of_one_dtype(
@@ -168,15 +230,15 @@ def siglip_loss(
     logit_bias: float | Tensor = 0.0,
     *,
     normalize: bool = False,
-    backend: str = "auto",
+    backend: Backend = "auto",
     workspace: int | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     process_group: ProcessGroup | None = None,
-    schedule: str = "gather",
+    schedule: Schedule = "gather",
     ids: Tensor | None = None,
     image_ids: Tensor | None = None,
     text_ids: Tensor | None = None,
-    positives: str = "pairs",
+    positives: Positives = "pairs",
 ) -> Tensor:
     """Sigmoid loss: every pair of the batch is a binary classification, match or no match.
 
@@ -207,6 +269,11 @@ def siglip_loss(
 
     Source:
         Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.
+
+    Example:
+        >>> images, texts = torch.randn(8, 4), torch.randn(8, 4)
+        >>> fastclip.siglip_loss(images, texts, 10.0, -10.0, normalize=True).shape
+        torch.Size([])
     """
     image_features, text_features = _of_one_dtype(image_features, text_features)
     validation.check_features(image_features, text_features)

@@ -139,6 +139,13 @@ def test_clip_loss_stats_equal_those_of_the_logits(backend):
     torch.testing.assert_close(stats.mean_positive.double(), positive.mean(), rtol=0, atol=1e-5)
     torch.testing.assert_close(stats.hardest_negative.double(), negatives.max(), rtol=0, atol=1e-5)
     assert not any(value.requires_grad for value in stats)
+    module = fastclip.ClipLoss(backend=backend)
+    bias = torch.zeros(1, requires_grad=True)
+    found = module(image, text, 5.0, bias, return_stats=True)
+    torch.testing.assert_close((found[0].detach(), *found[1]), (loss, *stats))
+    assert found[0].requires_grad  # through the bias, which has a gradient of zero
+    with pytest.raises(ValueError, match="return_stats and output_dict cannot both"):
+        module(image, text, 5.0, output_dict=True, return_stats=True)
 
 
 def test_clip_loss_stats_of_collapsed_features_are_not_perfect(backend):

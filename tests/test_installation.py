@@ -1,6 +1,9 @@
 """A source tree that hides the installed package is noticed."""
 
+import sys
+
 import pytest
+import torch
 
 from fastclip import installation
 from fastclip.backends import native
@@ -36,4 +39,19 @@ def test_installed_package_that_is_hidden_is_named_where_it_matters(site, monkey
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(native.importlib, "import_module", absent)
+    monkeypatch.setattr(native, "PACKAGE", site / "fastclip")
     assert native.load.__wrapped__() == f"the native module is not built; {advice}"
+
+
+def test_module_for_another_torch_is_named(tmp_path, monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(native.importlib, "import_module", absent)
+    monkeypatch.setattr(native, "PACKAGE", tmp_path)
+    other = "_C_torch2_11.cpython-39-x86_64-linux-gnu.so"
+    (tmp_path / other).touch()
+    why = native.load.__wrapped__()
+    python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    assert f"is not built for torch {torch.__version__} and {python} (there are {other}); " in why
+    assert "pip install --no-build-isolation --no-deps --force-reinstall fastclip-kernels" in why

@@ -19,6 +19,7 @@ LAYERS = [
         "file_lock",
         "hub",
         "installation",
+        "literals",
         "new_directory",
         "printable",
         "process_memory",

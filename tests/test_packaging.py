@@ -10,6 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+
+from fastclip.backends import native
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ["csrc", "fastclip", "benchmarks", "examples", "tests"]
@@ -112,8 +115,21 @@ def test_broken_compiler_fails_cpu_and_degrades_auto(checkout, monkeypatch):
     assert failed.returncode != 0
     degraded = setup_py(checkout, "auto", "build_ext", "--inplace")
     assert degraded.returncode == 0, degraded.stderr
-    assert "fastclip._C could not be built, installing without it" in degraded.stderr
+    assert f"{native.MODULE} could not be built, installing without it" in degraded.stderr
     assert not list((checkout / "fastclip").glob("*.so"))
+
+
+@pytest.fixture
+def setup(monkeypatch) -> dict:
+    """The functions of setup.py, which builds nothing."""
+    monkeypatch.setattr("setuptools.setup", lambda **arguments: None)
+    monkeypatch.setenv("FASTCLIP_BUILD", "none")
+    return runpy.run_path(str(ROOT / "setup.py"))
+
+
+def test_native_module_is_built_under_the_name_by_which_it_is_loaded(setup):
+    assert setup["native_module"](torch.__version__) == native.MODULE
+    assert setup["native_module"]("2.11.1+cu130") == "fastclip._C_torch2_11"
 
 
 @pytest.mark.parametrize(
@@ -125,14 +141,13 @@ def test_broken_compiler_fails_cpu_and_degrades_auto(checkout, monkeypatch):
         ("8.0 12.0+PTX", "80", "sm_80 sm_120 compute_120"),
     ],
 )
-def test_architectures_that_are_compiled_for(monkeypatch, tmp_path, requested, known, compiled):
-    monkeypatch.setattr("setuptools.setup", lambda **arguments: None)
-    monkeypatch.setenv("FASTCLIP_BUILD", "none")
+def test_architectures_that_are_compiled_for(
+    setup, monkeypatch, tmp_path, requested, known, compiled
+):
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", requested)
     nvcc = tmp_path / "nvcc"
     nvcc.write_text("#!/bin/sh\nprintf 'compute_%s\\n' " + known + "\n")
     nvcc.chmod(0o755)
-    setup = runpy.run_path(str(ROOT / "setup.py"))
     found = setup["requested_architectures"](str(nvcc))
     assert [name for _, name in found] == compiled.split()
     assert found[0][0].startswith("-gencode arch=compute_")

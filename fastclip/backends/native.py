@@ -1,11 +1,20 @@
-"""Loads the native module once, and says why not where it is missing."""
+"""Loads the native module once, and says why not where it is missing.
+
+The module serves one minor version of torch, which its name says; modules for several of them may
+be installed next to each other.
+"""
 
 import functools
 import importlib
+import sys
+import warnings
 
 import torch
 
-from fastclip.installation import advice_on_hidden_package
+from fastclip.installation import DISTRIBUTION, PACKAGE, advice_on_hidden_package
+
+PREFIX = "_C_torch"
+MODULE = f"fastclip.{PREFIX}" + "_".join(torch.__version__.split(".")[:2])
 
 # Of its operators, the one that was added last.
 NEWEST = "siglip_loss"
@@ -15,12 +24,9 @@ NEWEST = "siglip_loss"
 def load() -> str | None:
     """Load the native module, at the first call; return why it cannot be used, or None."""
     try:
-        importlib.import_module("fastclip._C")
+        importlib.import_module(MODULE)
     except ModuleNotFoundError:
-        how = advice_on_hidden_package() or (
-            "install with a C++ compiler and `pip install --no-build-isolation`"
-        )
-        return f"the native module is not built; {how}"
+        return f"the native module is not built{_for_others()}; {how_to_build()}"
     except ImportError as error:
         return f"the native module does not load: {error}"
     if not hasattr(torch.ops.fastclip_native, NEWEST):
@@ -37,4 +43,34 @@ def build_info() -> dict:
     why = load()
     if why is not None:
         raise RuntimeError(why)
-    return importlib.import_module("fastclip._C").build_info()
+    return importlib.import_module(MODULE).build_info()
+
+
+def how_to_build() -> str:
+    """What to do where there is no native module for this torch, as the end of a sentence."""
+    return advice_on_hidden_package() or (
+        "with a C++20 compiler, run `pip install setuptools wheel ninja` and `pip install "
+        f"--no-build-isolation --no-deps --force-reinstall {DISTRIBUTION}` (in a checkout: `.` in "
+        "the place of the name)"
+    )
+
+
+@functools.cache
+def warn_once() -> None:
+    """Warn, once per process, that losses on a CPU go without the native module."""
+    if (why := load()) is not None:
+        warnings.warn(
+            "fastclip computes losses on this CPU with PyTorch (backend 'chunked'), which takes "
+            f"1.3 to 3.5 times as long as the C++ kernels: {why}. To silence this warning, name "
+            "backend='chunked'.",
+            stacklevel=2,
+        )
+
+
+def _for_others() -> str:
+    """Which modules there are instead, for another torch or another Python, or nothing."""
+    found = sorted(path.name for path in PACKAGE.glob(f"{PREFIX}*"))
+    if not found:
+        return ""
+    python = ".".join(map(str, sys.version_info[:2]))
+    return f" for torch {torch.__version__} and Python {python} (there are {', '.join(found)})"

@@ -158,7 +158,7 @@ def _last_line(answer: Answer, searcher: Searcher) -> str:
         line += "; `fastclip index` compares with other captions"
     if searcher.approximate is not None:
         record = searcher.approximate.record
-        line += f"; candidates are those of {record.key}, {record.recall}; --exact looks at all"
+        line += f"; candidates come from {record.key}, {record.recall}; --exact looks at all"
     if answer.note is not None:
         line += f"; {answer.note}"
     return printable(line)

@@ -33,6 +33,10 @@ class AugmentationCfg:
     Raises:
         ValueError: a value is out of its range, a field of timm's is set, or one of `color_jitter`
             and `color_jitter_prob` is without the other.
+
+    Example:
+        >>> cfg = fastclip.AugmentationCfg(scale=(0.4, 1.0), gray_scale_prob=0.2)
+        >>> transform = fastclip.image_transform(224, is_train=True, aug_cfg=cfg)
     """
 
     scale: tuple[float, float] = (0.9, 1.0)

@@ -33,7 +33,14 @@ TURNS = {
 
 
 class ImageError(ValueError):
-    """An image that cannot be used. The message names its file, or "image", and the reason."""
+    """An image that cannot be used. The message names its file, or "image", and the reason.
+
+    Example:
+        >>> try:
+        ...     image = fastclip.load_image("photo.jpg")
+        ... except fastclip.ImageError as error:
+        ...     print(error)
+    """
 
 
 def load_image(
@@ -67,6 +74,10 @@ def load_image(
             white: floats, 32-bit integers, 16-bit TIFFs with a sign or with white as 0.
         TypeError: `source` is none of the above.
         ValueError: `max_pixels` or `least_side` is not positive.
+
+    Example:
+        >>> image = fastclip.load_image("photo.jpg")
+        >>> pixels = fastclip.image_transform(224, is_train=False)(image)  # (3, 224, 224) float32
     """
     for name, value in (("max_pixels", max_pixels), ("least_side", least_side)):
         if value is not None and value < 1:

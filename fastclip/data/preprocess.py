@@ -238,6 +238,11 @@ def image_transform(
     Raises:
         TypeError: `aug_cfg` has an unknown key.
         ValueError: a value is out of its range.
+
+    Example:
+        >>> transform = fastclip.image_transform(224, is_train=False)
+        >>> transform(Image.new("RGB", (640, 480))).shape
+        torch.Size([3, 224, 224])
     """
     settings = {
         "mean": mean, "std": std, "resize_mode": resize_mode, "interpolation": interpolation,
@@ -259,6 +264,10 @@ def image_transform_v2(
     Raises:
         TypeError: `aug_cfg` has an unknown key.
         ValueError: a value is out of its range.
+
+    Example:
+        >>> cfg = PreprocessCfg(size=(224, 224), resize_mode="squash")
+        >>> transform = fastclip.image_transform_v2(cfg, is_train=False)
     """
     if not is_train:
         return EvaluationTransform(cfg, output, decode)

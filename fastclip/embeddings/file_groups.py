@@ -123,12 +123,12 @@ def moments_of_manifest(folder: Path, manifest: Manifest, side: str) -> Moments 
     """Return the moments of a side, as they lie beside the manifest; None of no vector.
 
     Raises:
-        OSError, ValueError: the file cannot be read, or is not that of such vectors.
+        OSError, ValueError: the file cannot be read, or does not belong to such vectors.
     """
     if not manifest.files:
         return None
     path = statistics_of(folder, side)
     sums = np.array(open_array(path, 2, (np.float64,)))
     if sums.shape != (manifest.dim + 1, manifest.dim):
-        raise ValueError(f"{path} has shape {quoted(sums.shape)}, not that of its vectors")
+        raise ValueError(f"{path} has shape {quoted(sums.shape)}, which does not fit its vectors")
     return Moments(manifest.rows, sums)

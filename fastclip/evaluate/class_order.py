@@ -46,10 +46,10 @@ def order_of(own: Sequence[str], given: Sequence[str], dataset: str) -> Order:
         # A name that several classes have contradicts nothing if one of them is the data's own.
         if key != mine and key in ours and (key, key) not in both:
             raise ValueError(
-                f"{dataset}: the class names are not those of the data, and are taken in the order "
-                f"of its classes; but {given[number]!r} would be the name of its class "
-                f"{own[number]!r}, and it has another one of that name: give the names in the "
-                "order of the classes, or exactly the data's own"
+                f"{dataset}: the class names differ from the names in the data, and are taken "
+                f"in the order of its classes; but {given[number]!r} would be the name of its "
+                f"class {own[number]!r}, and it has another one of that name: give the names in "
+                "the order of the classes, or exactly the data's own"
             )
     renamed = [number for number, (mine, key) in enumerate(both) if key != mine]
     places = tuple(range(len(ours)))

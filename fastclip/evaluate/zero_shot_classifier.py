@@ -80,7 +80,14 @@ def build_zero_shot_classifier_legacy(
     device: str | torch.device = "cpu",
     use_tqdm: bool = False,
 ) -> Tensor:
-    """As `build_zero_shot_classifier`, one class at a time."""
+    """As `build_zero_shot_classifier`, one class at a time.
+
+    Example:
+        >>> classifier = fastclip.build_zero_shot_classifier_legacy(
+        ...     model, tokenizer, ["cat", "dog"], ["a photo of a {}.".format]
+        ... )  # (D, 2)
+        >>> logits = 100.0 * image_features @ classifier  # (B, 2)
+    """
     return build_zero_shot_classifier(
         model, tokenizer, classnames, templates, 1, device=device, use_tqdm=use_tqdm
     )

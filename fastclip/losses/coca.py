@@ -14,7 +14,7 @@ from fastclip.rectangle import Rectangle
 
 
 class CoCaLoss(ClipLoss):
-    """Drop-in for `open_clip.CoCaLoss`, without the logits of pairs, nor those of captions.
+    """Drop-in for `open_clip.CoCaLoss`, without the logits of pairs or of captions.
 
         caption_loss = mean over the tokens of all captions of -log softmax(logits)_label
 
@@ -87,10 +87,12 @@ class CoCaLoss(ClipLoss):
             of_batch: ids and weights of the pairs, as `ClipLoss` takes them.
 
         Raises:
-            TypeError: there is no scale, or not one of both pairs of captions.
+            TypeError: there is no scale, not one of both pairs of captions, or `return_stats`.
         """
         if logit_scale is None:
             raise TypeError("logit_scale is missing")
+        if of_batch.get("return_stats"):
+            raise TypeError("CoCaLoss has no return_stats: give the features to ClipLoss")
         has_logits = logits is not None and labels is not None
         has_losses = caption_losses is not None and caption_tokens is not None
         if has_logits == has_losses:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from fastclip.distributed.groups import check_membership, check_schedule, find_group
+from fastclip.literals import Backend, Schedule
 
 
 class ContrastiveLoss(nn.Module):
@@ -21,10 +22,10 @@ class ContrastiveLoss(nn.Module):
         self,
         rank: int | None,
         world_size: int | None,
-        backend: str,
+        backend: Backend,
         workspace: int | None,
         process_group: ProcessGroup | None,
-        schedule: str,
+        schedule: Schedule,
     ) -> None:
         super().__init__()
         check_schedule(schedule)

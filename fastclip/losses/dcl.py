@@ -48,7 +48,7 @@ def dcl_loss(
         ids: (B,) int64, any values, on the features' device or on the CPU: of each sample, whose
             two views have it. Views of other samples with the same id are no negatives: their
             scores are left out. If all samples have one id there is no negative, and all losses are
-            0, with no gradient. The mean in w_i is that of all samples.
+            0, with no gradient. The mean in w_i is over all samples.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (2 B,) for "none": of the

@@ -32,7 +32,7 @@ def distill_clip_loss(
     image_ids: Tensor | None = None,
     text_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`fastclip.clip_loss`, and the cross-entropy of the logits with those of teachers.
+    """`fastclip.clip_loss`, and the cross-entropy of the logits with teachers' logits.
 
         logits_ij    = logit_scale * <image_i, text_j>
         target_i.    = mean over teachers of softmax over j of the teacher's logits_ij
@@ -40,9 +40,9 @@ def distill_clip_loss(
         distill_loss = mean over i of -(sum over j of target_ij log softmax_j(logits_i.)_j
                                       + the same of texts) / 2
 
-    Neither logits, nor those of teachers, are held: extra memory is O(B D) and one block within the
-    workspace. The distillation is `clip_loss` and a sum over the pairs that are not matches, and so
-    keeps the relative accuracy of a student and teachers that both fit.
+    Neither the student's nor the teachers' logits are held: extra memory is O(B D) and one block
+    within the workspace. The distillation is `clip_loss` and a sum over the pairs that are not
+    matches, and so keeps the relative accuracy of a student and teachers that both fit.
 
     Args:
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides; unit rows.
@@ -132,7 +132,7 @@ def distill_clip_loss(
 class DistillClipLoss(ClipLoss):
     """Drop-in for `open_clip.DistillClipLoss`, without the logits of student or teacher in memory.
 
-    See `fastclip.distill_clip_loss`. Over several ranks both losses are those of all their pairs.
+    See `fastclip.distill_clip_loss`. Over several ranks both losses are over all their pairs.
 
     Args:
         local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod: as `ClipLoss`.

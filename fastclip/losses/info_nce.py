@@ -52,12 +52,13 @@ def info_nce_loss(
             are one batch, as in `fastclip.clip_loss`: the keys of all are negatives of each
             other, and `negative_keys`, of which each may have another number, are shared.
         schedule: how the columns of all processes of a group, here the keys, meet the rows of each:
-            "gather" has all of them at once, O(N D) memory; "ring" those of one process after the
+            "gather" has all of them at once, O(N D) memory; "ring" has one process's after the
             other, O(max B_r D), and keeps no scores whatever the workspace.
         ids: (B,) int64, any values, on the features' device or on the CPU: of each pair, which
             query and key it is. A key of query i's id is no negative of query i: its score is left
             out of the sum. The own key is the positive, whatever its id. A query whose negatives
-            are all left out has a loss of 0, and no gradient. Over a group ids are those of all.
+            are all left out has a loss of 0, and no gradient. Over a group ids are compared
+            across all processes.
         query_ids, key_ids: both in the place of `ids`: query i and key j are the same where
             query_ids[i] == key_ids[j].
         negative_ids: (K,) int64, of `negative_keys`, which are compared with `ids` or `query_ids`;
@@ -76,7 +77,7 @@ def info_nce_loss(
 
     Source:
         van den Oord et al. 2018, arXiv:1807.03748, Equation 4; He et al. 2020, arXiv:1911.05722,
-        Equation 1. The call is that of PyTorch's pull request 195380.
+        Equation 1. The call is the one of PyTorch's pull request 195380.
 
     Example:
         >>> loss = fastclip.info_nce_loss(queries, documents, temperature=0.05)
@@ -111,12 +112,12 @@ def _checked_ids(
     """The ids of queries, and of the keys that are negatives."""
     if negative_keys is None:
         if negative_ids is not None:
-            raise ValueError("negative_ids are those of negative_keys, which are None")
+            raise ValueError("negative_ids are the ids of negative_keys, which are None")
         return side_ids(query, ids, query_ids=query_ids, key_ids=key_ids)
     if key_ids is not None:
         raise ValueError("key_ids have no use with negative_keys, which are all negatives")
     if ids is not None and query_ids is not None:
-        raise ValueError("ids are those of the queries: query_ids must be None with them")
+        raise ValueError("ids are the ids of the queries: query_ids must be None with them")
     name, of_queries = ("query_ids", query_ids) if ids is None else ("ids", ids)
     if of_queries is None and negative_ids is None:
         return None

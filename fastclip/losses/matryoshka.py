@@ -45,9 +45,9 @@ def matryoshka_clip_loss(
     that may be cut to any of `dims`, and then normalised. No scores are held: extra memory is
     O(B D). What follows the largest dim has no gradient.
 
-    Time is that of `clip_loss` at each dim. Without options and without a group, the backend `cpu`
-    takes one pass for all of them where it is faster, with the products of the largest dim alone
-    and equal results up to rounding.
+    The time is what `clip_loss` takes at each dim. Without options and without a group, the
+    backend `cpu` takes one pass for all of them where it is faster, with the products of the
+    largest dim alone and equal results up to rounding.
 
     Args:
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides; raw or unit
@@ -123,7 +123,7 @@ def matryoshka_clip_loss(
 class MatryoshkaClipLoss(ContrastiveLoss):
     """`fastclip.matryoshka_clip_loss` with the call of `fastclip.ClipLoss`.
 
-    Over several ranks the loss is that of all their pairs, as `ClipLoss` has it.
+    Over several ranks the loss is over all their pairs, as `ClipLoss` has it.
 
     Args:
         dims: lengths of the prefixes of the features, all different, in any order.

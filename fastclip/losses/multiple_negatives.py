@@ -71,7 +71,7 @@ def multiple_negatives_loss(
         ids: (B,) int64, any values, on the features' device or on the CPU: of each query and its
             document. What is in different rows and has one id is no negative: the score of a query
             with a document, of two queries and of two documents is left out. A query's own document
-            is right, whatever its id. Over a group ids are those of all.
+            is right, whatever its id. Over a group ids are compared across all processes.
         query_ids, document_ids: both in the place of `ids`, where a query and its document may have
             two ids.
         hard_negative_ids: (B,) each, as many as `hard_negatives`, which are compared with queries
@@ -89,7 +89,7 @@ def multiple_negatives_loss(
     Source:
         Henderson et al. 2017, arXiv:1705.00652; Li et al. 2023, arXiv:2308.03281 (the joint sum of
         four directions); Lan et al. 2025, arXiv:2503.04812, Equation 5 (hardness). Names and
-        values are those of sentence-transformers 6.2.0's MultipleNegativesRankingLoss.
+        values equal sentence-transformers 6.2.0's MultipleNegativesRankingLoss.
 
     Example:
         >>> loss = fastclip.multiple_negatives_loss(

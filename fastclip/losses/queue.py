@@ -50,7 +50,7 @@ class QueueLoss(FamilyLoss):
             `fastclip.NTXentLoss`.
             All processes of a group put the keys of all into their queues, which stay the same;
             with `schedule="ring"` too each has the keys of all once, to put them in, which is
-            O(N D) beside the O(K D) of the queue.
+            O(N D) besides the O(K D) of the queue.
 
     Keys are kept in the dtype of the module, float32 unless it is moved (`loss.double()`), as unit
     rows if `normalize`.
@@ -168,7 +168,7 @@ class QueueLoss(FamilyLoss):
             return
         if not self.with_ids:
             raise ValueError(
-                "ids need a QueueLoss with with_ids=True, whose queue has those of keys"
+                "ids need a QueueLoss with with_ids=True, whose queue holds the ids of keys"
             )
         check_ids("ids", ids, features)
 

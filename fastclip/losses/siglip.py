@@ -1,11 +1,25 @@
 """SigLipLoss: `fastclip.siglip_loss` with the signatures of open_clip 3.3.0's class."""
 
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from fastclip.functional import siglip_loss
+from fastclip.literals import Backend, Positives, Schedule
 from fastclip.losses.contrastive_loss import ContrastiveLoss
 from fastclip.ops.pair_ids import checked_positives
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    class OfBatch(TypedDict, total=False):
+        """What a call of `SigLipLoss` takes of a batch by name."""
+
+        ids: Tensor | None
+        image_ids: Tensor | None
+        text_ids: Tensor | None
+
 
 # open_clip's ways to communicate, and the schedule that is closest.
 DIST_IMPLS = {"bidir": "ring", "shift": "ring", "reduce": "gather", "gather": "gather"}
@@ -33,6 +47,10 @@ class SigLipLoss(ContrastiveLoss):
 
     Raises:
         TypeError, ValueError: as `ClipLoss`, or `dist_impl` is unknown.
+
+    Example:
+        >>> loss = fastclip.SigLipLoss()
+        >>> loss(image_features, text_features, logit_scale, logit_bias)
     """
 
     positives = "pairs"  # of modules that were pickled before there were ids
@@ -45,11 +63,11 @@ class SigLipLoss(ContrastiveLoss):
         dist_impl: str | None = None,
         chunk_size: int = 0,
         *,
-        backend: str = "auto",
+        backend: Backend = "auto",
         workspace: int | None = None,
         process_group: ProcessGroup | None = None,
-        schedule: str | None = None,
-        positives: str = "pairs",
+        schedule: Schedule | None = None,
+        positives: Positives = "pairs",
     ) -> None:
         if dist_impl is not None and dist_impl not in DIST_IMPLS:
             choices = tuple(DIST_IMPLS)
@@ -84,6 +102,33 @@ class SigLipLoss(ContrastiveLoss):
         return super().forward(
             image_features, text_features, logit_scale, logit_bias, output_dict, **of_batch
         )
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(
+            self,
+            image_features: Tensor,
+            text_features: Tensor,
+            logit_scale: float | Tensor,
+            logit_bias: float | Tensor | None = None,
+            output_dict: Literal[False] = False,
+            **of_batch: Unpack[OfBatch],
+        ) -> Tensor: ...
+
+        @overload
+        def __call__(
+            self,
+            image_features: Tensor,
+            text_features: Tensor,
+            logit_scale: float | Tensor,
+            logit_bias: float | Tensor | None = None,
+            *,
+            output_dict: Literal[True],
+            **of_batch: Unpack[OfBatch],
+        ) -> dict[str, Tensor]: ...
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def loss_of(self, image_features, text_features, logit_scale, logit_bias, **settings) -> Tensor:
         bias = 0.0 if logit_bias is None else logit_bias

@@ -43,10 +43,10 @@ class SogCLRLoss(FamilyLoss):
     schedule does.
 
     Over W processes each keeps the averages of a W-th of the samples, a range of their indices, and
-    a call sends those of its batch alone. The value is that of one process, the same bits on all of
-    them. The buffer `log_u` is that range; the state dict has all samples, on the CPU, and can be
-    loaded by any number of processes. All processes of the group make it together: a `state_dict()`
-    of one alone would wait for the others.
+    a call sends the averages of its batch alone. The value is what one process computes,
+    the same bits on all of them. The buffer `log_u` is that range; the state dict has all samples,
+    on the CPU, and can be loaded by any number of processes. All processes of the group make it
+    together: a `state_dict()` of one alone would wait for the others.
 
     Args:
         num_samples: how many samples the data set has.
@@ -163,7 +163,7 @@ class SogCLRLoss(FamilyLoss):
     def shard(self) -> None:
         """Keep the averages of this process's samples alone, as the first call does.
 
-        Called before, it spares a device those of all samples.
+        Called before, it spares a device the averages of all samples.
 
         Raises:
             ValueError: they are shared out over a group in which this process has another place.
@@ -175,7 +175,7 @@ class SogCLRLoss(FamilyLoss):
             self._shard = wanted
         elif wanted != self._shard:
             raise ValueError(
-                f"the averages of this SogCLRLoss are those of rank {self._shard.rank} of "
+                f"this SogCLRLoss holds the averages of rank {self._shard.rank} of "
                 f"{self._shard.world_size}, and its process group now makes it rank {wanted.rank} "
                 f"of {wanted.world_size}: load the state dict, which has all samples, into a new "
                 "loss"

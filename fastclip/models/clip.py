@@ -20,7 +20,12 @@ from fastclip.models.towers.text.module import TextTower
 
 
 class CLIP(ContrastiveModel, TextTower):
-    """A pair of encoders; call it with (images, tokens) for both features and the scale."""
+    """A pair of encoders; call it with (images, tokens) for both features and the scale.
+
+    Example:
+        >>> isinstance(fastclip.create_model("ViT-B-32"), fastclip.CLIP)
+        True
+    """
 
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
         TextTower.__init__(self, config.text_cfg, config.embed_dim)

@@ -105,6 +105,10 @@ def create_model(
         FileNotFoundError: no such file or directory.
         CheckpointError: the weights cannot be fetched or read, or do not fit; its subclasses tell
             refused pickles, wrong activations and keys that do not match apart.
+
+    Example:
+        >>> model = fastclip.create_model("ViT-B-32", pretrained="laion2b_s34b_b79k").eval()
+        >>> image_features = model.encode_image(images, normalize=True)  # (B, 512)
     """
     load_weights, precision = _weights_or_precision(load_weights, precision)
     pretrained_text = model_kwargs.pop("pretrained_hf", pretrained_text)
@@ -181,6 +185,12 @@ def create_model_and_transforms(
 
     Raises:
         as `create_model`.
+
+    Example:
+        >>> model, preprocess_train, preprocess_val = fastclip.create_model_and_transforms(
+        ...     "ViT-B-32", pretrained="laion2b_s34b_b79k"
+        ... )
+        >>> pixels = preprocess_val(fastclip.load_image("photo.jpg"))[None]  # (1, 3, 224, 224)
     """
     model = create_model(
         model_name, pretrained, load_weights, precision, device, jit, force_quick_gelu,
@@ -218,6 +228,11 @@ def create_model_from_pretrained(
 
     Raises:
         as `create_model`; CheckpointError if there are no weights.
+
+    Example:
+        >>> model, preprocess = fastclip.create_model_from_pretrained(
+        ...     "ViT-B-32-quickgelu", pretrained="openai"
+        ... )
     """
     model = create_model(
         model_name, pretrained, True, precision, device, jit, force_quick_gelu, force_custom_text,

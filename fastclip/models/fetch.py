@@ -104,6 +104,10 @@ def download_pretrained(
 
     Raises:
         CheckpointError: nothing could be fetched.
+
+    Example:
+        >>> cfg = fastclip.get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")
+        >>> path = fastclip.download_pretrained(cfg)
     """
     repository, url = cfg.get("hf_hub", ""), cfg.get("url", "")
     if repository and (prefer_hf_hub or not url):
@@ -153,6 +157,10 @@ def download_pretrained_from_url(url: str, cache_dir: str | PathLike | None = No
 
     Raises:
         CheckpointError: the file could not be fetched, or is damaged.
+
+    Example:
+        >>> url = fastclip.get_pretrained_url("RN50-quickgelu", "openai")
+        >>> path = fastclip.download_pretrained_from_url(url)
     """
     name = url.rsplit("/", 1)[-1]
     if not name.strip("."):

@@ -117,6 +117,9 @@ def push_pretrained_to_hf_hub(
 
     Raises:
         as the two.
+
+    Example:
+        >>> fastclip.push_pretrained_to_hf_hub("ViT-B-32", "epoch_32.pt", "name/my-clip")
     """
     model = create_model_from_pretrained(
         model_name, pretrained, precision=precision, image_mean=image_mean, image_std=image_std,

@@ -41,6 +41,9 @@ def set_model_preprocess_cfg(model: nn.Module, preprocess_cfg: Mapping[str, Any]
 
     Raises:
         ValueError: there is no `mean` or no `std`.
+
+    Example:
+        >>> fastclip.set_model_preprocess_cfg(model, {"mean": (0.5,) * 3, "std": (0.5,) * 3})
     """
     missing = [name for name in ("mean", "std") if name not in preprocess_cfg]
     if missing:
@@ -51,7 +54,12 @@ def set_model_preprocess_cfg(model: nn.Module, preprocess_cfg: Mapping[str, Any]
 
 
 def get_model_tokenize_cfg(model: nn.Module) -> dict[str, int]:
-    """Return the `context_length` and the `vocab_size` of the text tower of `model`."""
+    """Return the `context_length` and the `vocab_size` of the text tower of `model`.
+
+    Example:
+        >>> fastclip.get_model_tokenize_cfg(fastclip.create_model("ViT-B-32"))
+        {'context_length': 77, 'vocab_size': 49408}
+    """
     tower = getattr(model, "text", model)
     sizes = {name: getattr(tower, name, None) for name in ("context_length", "vocab_size")}
     return {name: size for name, size in sizes.items() if size is not None}

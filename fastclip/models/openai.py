@@ -74,7 +74,12 @@ class LogitsCLIP(CLIP):
 
 
 def available_models() -> list[str]:
-    """The names that `load` takes, in OpenAI's spelling."""
+    """The names that `load` takes, in OpenAI's spelling.
+
+    Example:
+        >>> fastclip.available_models()[:2]
+        ['RN50', 'RN101']
+    """
     return list(OPENAI_FILES)
 
 
@@ -105,6 +110,11 @@ def load(
         FileNotFoundError: no such file or directory.
         CheckpointError: the weights cannot be fetched or read, do not say their activation or
             heads, or are not of a CLIP model.
+
+    Example:
+        >>> model, preprocess = fastclip.load("ViT-B/32", device="cpu")
+        >>> pixels = preprocess(Image.open("photo.jpg"))[None]  # (1, 3, 224, 224)
+        >>> image_features = model.encode_image(pixels)  # (1, 512)
     """
     model = _load(LogitsCLIP, name, device, download_root, activation, precision, heads)
     preprocess = PreprocessCfg.from_dict(get_model_preprocess_cfg(model))
@@ -113,7 +123,12 @@ def load(
 
 
 def list_openai_models() -> list[str]:
-    """The names that `load_openai_model` takes, in open_clip's spelling."""
+    """The names that `load_openai_model` takes, in open_clip's spelling.
+
+    Example:
+        >>> "ViT-B-32" in fastclip.list_openai_models()
+        True
+    """
     return list_pretrained_models_by_tag("openai")
 
 
@@ -132,6 +147,9 @@ def load_openai_model(
 
     Raises:
         as `load`.
+
+    Example:
+        >>> model = fastclip.load_openai_model("ViT-B-32", device="cpu")
     """
     names = {open_clip_name(known): known for known in OPENAI_FILES}
     known = names.get(str(name).removesuffix("-quickgelu"), name)
@@ -178,6 +196,9 @@ def build_openai_model(state_dict: Mapping[str, Tensor], *, heads: Heads = None)
 
     Raises:
         CheckpointError: the tensors are not of a CLIP model, or do not tell its heads.
+
+    Example:
+        >>> model = fastclip.build_model(torch.load("ViT-B-32-state-dict.pt"))
     """
     stored = _bare(state_dict)
     model = _made(LogitsCLIP, stored.config_or_inferred("quick_gelu", heads), stored)

@@ -74,6 +74,10 @@ def get_input_dtype(precision: str) -> torch.dtype | None:
 
     Raises:
         ValueError: `precision` is unknown.
+
+    Example:
+        >>> fastclip.get_input_dtype("pure_bf16")
+        torch.bfloat16
     """
     return (MATRICES | EVERYTHING).get(_known(precision))
 
@@ -86,6 +90,9 @@ def convert_weights_to_lp(model: nn.Module, dtype: torch.dtype = torch.float16) 
 
     Raises:
         ValueError: `dtype` is another one.
+
+    Example:
+        >>> fastclip.convert_weights_to_lp(model, torch.bfloat16)
     """
     names = {matrices: name for name, matrices in MATRICES.items()}
     if dtype not in names:

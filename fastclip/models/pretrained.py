@@ -78,23 +78,42 @@ def list_pretrained(as_str: bool = False) -> list[tuple[str, str]] | list[str]:
 
     Args:
         as_str: "name:tag" instead of a pair.
+
+    Example:
+        >>> ("ViT-B-32", "openai") in fastclip.list_pretrained()
+        True
     """
     pairs = [(name, tag) for name, tags in REPOSITORIES.items() for tag in tags]
     return [":".join(pair) for pair in pairs] if as_str else pairs
 
 
 def list_pretrained_models_by_tag(tag: str) -> list[str]:
-    """The names of the architectures that have published weights of `tag`."""
+    """The names of the architectures that have published weights of `tag`.
+
+    Example:
+        >>> "ViT-B-32" in fastclip.list_pretrained_models_by_tag("laion2b_s34b_b79k")
+        True
+    """
     return [name for name in REPOSITORIES if is_pretrained_cfg(name, tag)]
 
 
 def list_pretrained_tags_by_model(model: str) -> list[str]:
-    """The tags of the published weights of an architecture; none if it is unknown."""
+    """The tags of the published weights of an architecture; none if it is unknown.
+
+    Example:
+        >>> "openai" in fastclip.list_pretrained_tags_by_model("ViT-B-32")
+        True
+    """
     return list(REPOSITORIES.get(open_clip_name(model), {}))
 
 
 def is_pretrained_cfg(model: str, tag: str) -> bool:
-    """Whether there are published weights of that name and tag."""
+    """Whether there are published weights of that name and tag.
+
+    Example:
+        >>> fastclip.is_pretrained_cfg("ViT-B-32", "openai")
+        True
+    """
     return clean_tag(tag) in REPOSITORIES.get(open_clip_name(model), {})
 
 
@@ -125,7 +144,12 @@ def get_pretrained_cfg(model: str, tag: str) -> dict[str, Any]:
 
 
 def get_pretrained_url(model: str, tag: str) -> str:
-    """The address of published weights outside the Hub; empty if there is none."""
+    """The address of published weights outside the Hub; empty if there is none.
+
+    Example:
+        >>> fastclip.get_pretrained_url("RN50-quickgelu", "openai").startswith("https://")
+        True
+    """
     return get_pretrained_cfg(model, tag).get("url", "")
 
 

@@ -26,7 +26,12 @@ architectures: dict[str, ClipConfig] = dict(PRESETS)
 
 
 def list_models() -> list[str]:
-    """The names of all architectures, built in or added."""
+    """The names of all architectures, built in or added.
+
+    Example:
+        >>> "ViT-B-32" in fastclip.list_models()
+        True
+    """
     return list(architectures)
 
 
@@ -36,6 +41,10 @@ def add_model_config(path: str | PathLike) -> None:
     Raises:
         FileNotFoundError: there is nothing at `path`.
         ValueError: a file is not a model configuration, or asks for a tower that is not built in.
+
+    Example:
+        >>> fastclip.add_model_config("my_models/")  # tiny.json in it is the model "tiny"
+        >>> model = fastclip.create_model("tiny")
     """
     path = Path(path)
     if not path.exists():
@@ -61,6 +70,10 @@ def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -
         ValueError: there is none of that name; near ones are listed, and a name of open_clip's
             whose towers are not built in is told apart.
         FileNotFoundError, CheckpointError: a directory or repository holds none.
+
+    Example:
+        >>> fastclip.get_model_config("ViT-B-32")["embed_dim"]
+        512
     """
     place = Place.of(model_name)
     if place is not None:

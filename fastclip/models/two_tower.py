@@ -105,7 +105,12 @@ class TwoTower(ContrastiveModel):
 
 
 class CustomTextCLIP(TwoTower):
-    """A built-in pair whose text tower stands under `text`, as in open_clip's SigLIP models."""
+    """A built-in pair whose text tower stands under `text`, as in open_clip's SigLIP models.
+
+    Example:
+        >>> isinstance(fastclip.create_model("ViT-B-16-SigLIP"), fastclip.CustomTextCLIP)
+        True
+    """
 
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
         super().__init__(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastclip.backends import native
 from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import known, verified
 from fastclip.backends.gpu.known import ADVICE, Finding, Kind
@@ -162,7 +163,12 @@ def checked_at_first_use(wanted: Request) -> tuple[str, ...]:
 
 
 def available_backends(image_features: Tensor | None = None) -> tuple[str, ...]:
-    """The backends that would run inputs like `image_features` if named, in the order of "auto"."""
+    """The backends that would run inputs like `image_features` if named, in the order of "auto".
+
+    Example:
+        >>> "reference" in fastclip.available_backends(torch.zeros(8, 512))
+        True
+    """
     wanted = request_for(image_features)
     return tuple(name for name in ORDER if wanted.objection(name) is None)
 
@@ -223,6 +229,8 @@ def _automatic(wanted: Request) -> tuple[str, bool]:
     plain = next(n for n in ORDER if not (_is_for_gpu(n) or wanted.objection(n)))
     kernels = {} if plain == ORDER[0] else wanted.kernels()
     if not kernels:
+        if plain != ORDER[0] and wanted.device.type == "cpu":
+            native.warn_once()
         return plain, True
     found = known.findings(wanted.kind, kernels)
     taken = known.best(kernels, found)

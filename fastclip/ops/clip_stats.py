@@ -12,6 +12,10 @@ class ClipStats(NamedTuple):
     so that collapsed features do not look perfect. Extra texts are negatives of images here too;
     margin, label smoothing and weights change no logit, and nothing here. What has the id of an
     image is no negative of it, nor of a text.
+
+    Example:
+        >>> loss, stats = fastclip.clip_loss(images, texts, 100.0, return_stats=True)
+        >>> print(f"{float(stats.image_to_text_accuracy):.1%} of the images find their text")
     """
 
     image_to_text_accuracy: Tensor

@@ -26,7 +26,8 @@ REFUSALS = (ValueError, RuntimeError, TypeError)  # NotImplementedError is a Run
 def load(library: str) -> list:
     """The operators, with the watched library in the place of the native module."""
     torch.ops.load_library(library)
-    sys.modules["fastclip._C"] = types.ModuleType("fastclip._C")
+    module = "fastclip._C_torch" + "_".join(torch.__version__.split(".")[:2])
+    sys.modules[module] = types.ModuleType(module)
     import fastclip  # noqa: F401 registers the public ones
 
     both = "contrastive_lse", "contrastive_lse_backward", "siglip_sum", "siglip_sum_backward"

@@ -53,6 +53,10 @@ class HFTokenizer:
             transformers finds.
         ValueError: `context_length` < 2, an unknown `clean`, no padding token, no separator
             to strip, or a language that it does not mark.
+
+    Example:
+        >>> tokenizer = fastclip.HFTokenizer("xlm-roberta-base", context_length=77)
+        >>> ids = tokenizer(["ein Hund", "a dog"])  # (2, 77) int64
     """
 
     def __init__(

@@ -42,12 +42,21 @@ def tokenize(
         TextTooLong: a text does not fit and `truncate` is False.
         TypeError: `texts` is not made of strings.
         ValueError: `context_length` < 2.
+
+    Example:
+        >>> fastclip.tokenize("a dog")[0, :4]
+        tensor([49406,   320,  1929, 49407])
     """
     return default_tokenizer()(texts, context_length, truncate)
 
 
 def decode(ids: Tensor | Iterable[int]) -> str:
-    """Return the text of (T,) ids: see `BytePairTokenizer.decode`."""
+    """Return the text of (T,) ids: see `BytePairTokenizer.decode`.
+
+    Example:
+        >>> fastclip.decode([320, 1929])
+        'a dog '
+    """
     return default_tokenizer().decode(ids)
 
 

@@ -60,7 +60,7 @@ def ranking_ids(
         raise TypeError(f"hard_negative_ids must be a sequence of tensors (B,), got one {kind}")
     if of_pairs is None:
         raise ValueError(
-            "hard_negative_ids are compared with those of queries: give ids, or query_ids and "
+            "hard_negative_ids are compared with the ids of queries: give ids, or query_ids and "
             "document_ids"
         )
     if len(hard_negative_ids) != len(hard_negatives):

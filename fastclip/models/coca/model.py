@@ -23,6 +23,10 @@ class CoCa(CaptionWriter, CustomTextCLIP):
         text_decoder: see `MultimodalTransformer`.
         pad_id: of padding, which no caption is asked for.
         context_length: of the longest text that the decoder reads.
+
+    Example:
+        >>> model = fastclip.create_model("coca_ViT-B-32").eval()
+        >>> tokens = model.generate(images)  # (B, T) int64
     """
 
     writes_captions = True

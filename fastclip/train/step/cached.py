@@ -53,29 +53,9 @@ from fastclip.train.step.second_encoding import (
     objection,
     rounding_explains,
 )
+from fastclip.train.step.step_result import StepResult, parts_of
 from fastclip.train.step.text_order import TextOrder, order_by_length
 from fastclip.train.weights.sharding import is_sharded
-
-
-class StepResult(NamedTuple):
-    """What one step found; gradients are where autograd puts them.
-
-    Attributes:
-        loss: () of the whole batch, detached, before any scaling.
-        logit_scale: () multiplicative, that the loss was computed with.
-        num_micro_batches: of this rank.
-        num_kept: of them that kept their graphs, and were encoded once.
-        kept_bytes: measured, of the graph of a full micro-batch.
-        terms: () each and detached, by name, that add up to `loss`; empty if the loss returned a
-            scalar.
-    """
-
-    loss: Tensor
-    logit_scale: Tensor
-    num_micro_batches: int
-    num_kept: int
-    kept_bytes: int
-    terms: dict[str, Tensor]
 
 
 class Encoded(NamedTuple):
@@ -123,6 +103,12 @@ class CachedStep:
         TypeError: `average_over` is of the wrong kind.
         ValueError: `micro_batch_size` < 1, the budget is not one, or `average_over` is neither
             "auto" nor a group with this process.
+
+    Example:
+        >>> step = fastclip.CachedStep(model, fastclip.ClipLoss(), micro_batch_size=256)
+        >>> result = step(images, tokens)  # 32,768 pairs, one loss; .grad is of the whole batch
+        >>> optimizer.step()
+        >>> print(float(result.loss), result.num_micro_batches)
     """
 
     def __init__(
@@ -207,7 +193,8 @@ class CachedStep:
                 mark = replay.mark()
                 outputs = self._forward(unwrapped(self.model), images, texts)
                 encoded.append(Encoded(images, texts, outputs, mark, is_kept=False))
-        terms, value, logit_scale, gradients = self._loss_and_gradients(encoded, order, of_loss)
+        found = self._loss_and_gradients(encoded, order, of_loss)
+        terms, value, logit_scale, gradients, stats = found
         after = replay.mark()
         try:
             compared = self._backward(encoded, gradients, replay, sync)
@@ -215,7 +202,7 @@ class CachedStep:
             replay.go_back(after)
         self._finish(compared, encoded[0].outputs, sync)
         num_kept = sum(e.is_kept for e in encoded)
-        return StepResult(value, logit_scale, num, num_kept, self.kept_bytes, terms)
+        return StepResult(value, logit_scale, num, num_kept, self.kept_bytes, terms, stats)
 
     def state_dict(self) -> dict:
         """What was measured: a run that goes on with it takes the same steps to the bit."""
@@ -275,8 +262,9 @@ class CachedStep:
 
     def _loss_and_gradients(
         self, encoded: list[Encoded], order: TextOrder | None, of_loss: Mapping[str, Any]
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor, dict[str, Tensor]]:
-        """Return the loss's terms and the loss, the scale, and the gradients w.r.t. the outputs.
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, dict[str, Tensor], Any]:
+        """Return the loss's terms and the loss, the scale, the gradients w.r.t. the outputs, and
+        the loss's statistics.
 
         Gradients are those of the scaled loss. Features of texts come, and their gradients go, in
         the order of the micro-batches.
@@ -292,10 +280,7 @@ class CachedStep:
             leaves[name] = leaf.requires_grad_(self._needs_grad[name])
         by_name = dict(leaves) if any(name in leaves for name in OF_CAPTIONS) else {}
         positional = () if by_name else leaves.values()
-        value = unwrapped(self.loss)(*positional, **by_name, **of_loss)
-        terms = value if isinstance(value, Mapping) else {}
-        if isinstance(value, Mapping):
-            value = sum(value.values())
+        terms, value, stats = parts_of(unwrapped(self.loss)(*positional, **by_name, **of_loss))
         scaled = value if self.scaler is None else self.scaler.scale(value)
         own = [p for p in parameters_of(self.loss) if p.requires_grad]
         wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
@@ -310,7 +295,8 @@ class CachedStep:
         if order is not None and "text_features" in gradients:
             gradients["text_features"] = order.take(gradients["text_features"])
         terms = {name: torch.as_tensor(term).detach() for name, term in terms.items()}
-        return terms, value.detach(), leaves["logit_scale"].detach().reshape(()), gradients
+        scale = leaves["logit_scale"].detach().reshape(())
+        return terms, value.detach(), scale, gradients, stats
 
     def _backward(
         self,
@@ -377,14 +363,15 @@ def cached_step(
 ) -> StepResult:
     """Add the gradients of `loss` over `batch` to the parameters' `.grad`, in bounded memory.
 
-        optimizer.zero_grad()
-        result = fastclip.cached_step(model, (images, tokens), fastclip.ClipLoss(), 256, "20GiB")
-        optimizer.step()
-
     The parameters' gradients are those of `loss(*model(images, tokens)).backward()`, to rounding.
     In a loop, a `CachedStep` measures the budget once and not at every step.
 
     Args and Raises:
         as `CachedStep`; `batch` is (images, texts) of its call.
+
+    Example:
+        >>> optimizer.zero_grad()
+        >>> result = fastclip.cached_step(model, (images, tokens), fastclip.ClipLoss(), 256)
+        >>> optimizer.step()
     """
     return CachedStep(model, loss, micro_batch_size, activation_budget, **settings)(*batch)

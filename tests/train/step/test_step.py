@@ -395,3 +395,17 @@ def test_compiled_towers_draw_the_same_random_numbers_again():
         gradients.append([p.grad.clone() for p in model.parameters()])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_statistics_that_a_loss_returns_come_with_the_step():
+    model, batch = build(SMALL["siglip"]).double(), make_batch("siglip")
+    expected, stats = ClipLoss()(*model(*batch), return_stats=True)
+    found = CachedStep(model, ClipLoss(), MICRO)(*batch, return_stats=True)
+    torch.testing.assert_close((found.loss, *found.stats), (expected.detach(), *stats))
+    assert CachedStep(model, ClipLoss(), MICRO)(*batch).stats is None
+
+
+@pytest.mark.parametrize("value", ["no tensor", torch.zeros(2), (torch.zeros(()), torch.ones(()))])
+def test_what_a_loss_returns_is_checked(value):
+    with pytest.raises(TypeError, match="the loss must return a scalar, a dict of scalars"):
+        CachedStep(make_model(), lambda *features: value, MICRO)(*make_batch())
