@@ -82,8 +82,8 @@ def create_model(
             told not to; here nothing is fetched that was not asked for. Its older name,
             `pretrained_hf`, is accepted too.
         weights_only: must be True: no file is allowed to run code.
-        force_quick_gelu, force_custom_text, force_patch_dropout, force_image_size,
-            force_context_length: changes to the architecture. For another size or length, position
+        force_quick_gelu, force_custom_text, force_patch_dropout: changes to the architecture.
+        force_image_size, force_context_length: changes to the architecture, for which position
             embeddings are interpolated.
         force_preprocess_cfg: changes to how images are prepared.
         pretrained_image_path, pretrained_text_path: weights of one tower alone, loaded last.
@@ -180,7 +180,7 @@ def create_model_and_transforms(
         settings and all others: see `create_model`.
 
     Raises:
-        as `create_model`.
+        ValueError, TypeError, CheckpointError: as `create_model`.
     """
     model = create_model(
         model_name, pretrained, load_weights, precision, device, jit, force_quick_gelu,
@@ -217,7 +217,8 @@ def create_model_from_pretrained(
         settings and all others: see `create_model`.
 
     Raises:
-        as `create_model`; CheckpointError if there are no weights.
+        ValueError, TypeError: as `create_model`.
+        CheckpointError: there are no weights; and as `create_model`.
     """
     model = create_model(
         model_name, pretrained, True, precision, device, jit, force_quick_gelu, force_custom_text,
