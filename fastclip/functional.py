@@ -115,6 +115,14 @@ def clip_loss(
             jacrev and vmap work); or other ranks of a group do not call the loss or its backward
             within the group's timeout.
 
+    Example:
+        >>> features = torch.eye(4)
+        >>> round(float(fastclip.clip_loss(features, features, 10.0)), 6)
+        0.000136
+        >>> loss, stats = fastclip.clip_loss(features, features, 10.0, return_stats=True)
+        >>> float(stats.image_to_text_accuracy)
+        1.0
+
     Source:
         Radford et al. 2021, arXiv:2103.00020, Figure 3. Smoothing: Szegedy et al. 2016,
         arXiv:1512.00567. Margin: Wang et al. 2018 (CosFace), arXiv:1801.09414. Extra texts:
@@ -204,6 +212,11 @@ def siglip_loss(
 
     Raises:
         TypeError, ValueError, RuntimeError: as `clip_loss`.
+
+    Example:
+        >>> features = torch.eye(4)
+        >>> round(float(fastclip.siglip_loss(features, features, 10.0, -5.0)), 4)
+        0.0269
 
     Source:
         Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.

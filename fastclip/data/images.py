@@ -67,6 +67,10 @@ def load_image(
             white: floats, 32-bit integers, 16-bit TIFFs with a sign or with white as 0.
         TypeError: `source` is none of the above.
         ValueError: `max_pixels` or `least_side` is not positive.
+
+    Example:
+        >>> fastclip.load_image("photos/cat/0.jpg").mode
+        'RGB'
     """
     for name, value in (("max_pixels", max_pixels), ("least_side", least_side)):
         if value is not None and value < 1:

@@ -238,6 +238,11 @@ def image_transform(
     Raises:
         TypeError: `aug_cfg` has an unknown key.
         ValueError: a value is out of its range.
+
+    Example:
+        >>> transform = fastclip.image_transform(224, is_train=False)
+        >>> tuple(transform(Image.new("RGB", (300, 200))).shape)
+        (3, 224, 224)
     """
     settings = {
         "mean": mean, "std": std, "resize_mode": resize_mode, "interpolation": interpolation,

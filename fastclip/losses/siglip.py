@@ -33,6 +33,11 @@ class SigLipLoss(ContrastiveLoss):
 
     Raises:
         TypeError, ValueError: as `ClipLoss`, or `dist_impl` is unknown.
+
+    Example:
+        >>> loss = fastclip.SigLipLoss()
+        >>> round(float(loss(torch.eye(4), torch.eye(4), logit_scale=10.0, logit_bias=-5.0)), 4)
+        0.0269
     """
 
     positives = "pairs"  # of modules that were pickled before there were ids

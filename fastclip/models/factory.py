@@ -105,6 +105,10 @@ def create_model(
         FileNotFoundError: no such file or directory.
         CheckpointError: the weights cannot be fetched or read, or do not fit; its subclasses tell
             refused pickles, wrong activations and keys that do not match apart.
+
+    Example:
+        >>> model = fastclip.create_model("ViT-B-32", pretrained="laion2b_s34b_b79k")
+        >>> model = fastclip.create_model("local-dir:my-model")      # what save_pretrained wrote
     """
     load_weights, precision = _weights_or_precision(load_weights, precision)
     pretrained_text = model_kwargs.pop("pretrained_hf", pretrained_text)
@@ -181,6 +185,10 @@ def create_model_and_transforms(
 
     Raises:
         ValueError, TypeError, CheckpointError: as `create_model`.
+
+    Example:
+        >>> model, for_training, for_evaluation = fastclip.create_model_and_transforms("ViT-B-32")
+        >>> images = for_evaluation(image)[None]                     # (1, 3, 224, 224) float32
     """
     model = create_model(
         model_name, pretrained, load_weights, precision, device, jit, force_quick_gelu,
@@ -219,6 +227,10 @@ def create_model_from_pretrained(
     Raises:
         ValueError, TypeError: as `create_model`.
         CheckpointError: there are no weights; and as `create_model`.
+
+    Example:
+        >>> model, preprocess = fastclip.create_model_from_pretrained("ViT-B-32", "laion400m_e32")
+        >>> features = model.encode_image(preprocess(image)[None], normalize=True)
     """
     model = create_model(
         model_name, pretrained, True, precision, device, jit, force_quick_gelu, force_custom_text,

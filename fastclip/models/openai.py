@@ -105,6 +105,10 @@ def load(
         FileNotFoundError: no such file or directory.
         CheckpointError: the weights cannot be fetched or read, do not say their activation or
             heads, or are not of a CLIP model.
+
+    Example:
+        >>> model, preprocess = fastclip.load("ViT-B/32")            # or "epoch_32.pt"
+        >>> features = model.encode_image(preprocess(image)[None])
     """
     model = _load(LogitsCLIP, name, device, download_root, activation, precision, heads)
     preprocess = PreprocessCfg.from_dict(get_model_preprocess_cfg(model))

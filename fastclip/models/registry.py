@@ -26,7 +26,12 @@ architectures: dict[str, ClipConfig] = dict(PRESETS)
 
 
 def list_models() -> list[str]:
-    """The names of all architectures, built in or added."""
+    """The names of all architectures, built in or added.
+
+    Example:
+        >>> "ViT-B-32" in fastclip.list_models()
+        True
+    """
     return list(architectures)
 
 
@@ -36,6 +41,10 @@ def add_model_config(path: str | PathLike) -> None:
     Raises:
         FileNotFoundError: there is nothing at `path`.
         ValueError: a file is not a model configuration, or asks for a tower that is not built in.
+
+    Example:
+        >>> fastclip.add_model_config("my-model.json")
+        >>> model = fastclip.create_model("my-model")
     """
     path = Path(path)
     if not path.exists():

@@ -162,7 +162,12 @@ def checked_at_first_use(wanted: Request) -> tuple[str, ...]:
 
 
 def available_backends(image_features: Tensor | None = None) -> tuple[str, ...]:
-    """The backends that would run inputs like `image_features` if named, in the order of "auto"."""
+    """The backends that would run inputs like `image_features` if named, in the order of "auto".
+
+    Example:
+        >>> "reference" in fastclip.available_backends(torch.randn(8, 16))
+        True
+    """
     wanted = request_for(image_features)
     return tuple(name for name in ORDER if wanted.objection(name) is None)
 

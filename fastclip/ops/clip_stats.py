@@ -12,6 +12,11 @@ class ClipStats(NamedTuple):
     so that collapsed features do not look perfect. Extra texts are negatives of images here too;
     margin, label smoothing and weights change no logit, and nothing here. What has the id of an
     image is no negative of it, nor of a text.
+
+    Example:
+        >>> _, stats = fastclip.clip_loss(torch.eye(4), torch.eye(4), 10.0, return_stats=True)
+        >>> float(stats.text_to_image_accuracy), float(stats.hardest_negative)
+        (1.0, 0.0)
     """
 
     image_to_text_accuracy: Tensor

@@ -42,6 +42,10 @@ def tokenize(
         TextTooLong: a text does not fit and `truncate` is False.
         TypeError: `texts` is not made of strings.
         ValueError: `context_length` < 2.
+
+    Example:
+        >>> fastclip.tokenize("a dog")[0, :4].tolist()
+        [49406, 320, 1929, 49407]
     """
     return default_tokenizer()(texts, context_length, truncate)
 

@@ -60,6 +60,10 @@ def load_checkpoint(
         CheckpointError: they are known to have other heads, another mask or another pooling.
         KeyMismatchError: `strict`, and tensors are missing, unknown or of another shape.
         ValueError: `weights_only` is False.
+
+    Example:
+        >>> model = fastclip.create_model("ViT-B-32")
+        >>> fastclip.load_checkpoint(model, "logs/my-run/checkpoints/epoch_32.pt")
     """
     require_weights_only(weights_only)
     return load_stored_model(model, read_stored_model(checkpoint_path), strict, resize)

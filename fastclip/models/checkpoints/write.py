@@ -63,9 +63,9 @@ def save_pretrained(
         TypeError: `model` is neither.
 
     Example:
-        save_pretrained(model, "tower", layout="hf_vision")
-        tower = transformers.CLIPVisionModel.from_pretrained("tower")
-        processor = transformers.CLIPImageProcessor.from_pretrained("tower")
+        >>> save_pretrained(model, "tower", layout="hf_vision")
+        >>> tower = transformers.CLIPVisionModel.from_pretrained("tower")
+        >>> processor = transformers.CLIPImageProcessor.from_pretrained("tower")
     """
     config = getattr(model, "config", None)
     if not isinstance(config, ClipConfig):

@@ -68,6 +68,11 @@ class StepResult(NamedTuple):
         kept_bytes: measured, of the graph of a full micro-batch.
         terms: () each and detached, by name, that add up to `loss`; empty if the loss returned a
             scalar.
+
+    Example:
+        >>> result = step(images, tokens)      # 1,024 pairs, in micro-batches of 256
+        >>> result.num_micro_batches
+        4
     """
 
     loss: Tensor
@@ -123,6 +128,12 @@ class CachedStep:
         TypeError: `average_over` is of the wrong kind.
         ValueError: `micro_batch_size` < 1, the budget is not one, or `average_over` is neither
             "auto" nor a group with this process.
+
+    Example:
+        >>> step = fastclip.CachedStep(model, fastclip.ClipLoss(), micro_batch_size=256)
+        >>> optimizer.zero_grad()
+        >>> result = step(images, tokens)      # of any number of pairs
+        >>> optimizer.step()
     """
 
     def __init__(
