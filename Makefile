@@ -7,6 +7,7 @@
 # make bench   times the losses on this machine
 # make kernels-report   what the compilers made of the GPU kernels, all tests that ask compilers, and the
 #             kernels of GPUs, emulated, with gpu-first, gpu-check and verify; needs no GPU
+# make docs    builds docs/ as a site into build/site, strictly: a link that leads nowhere is an error
 # make gpu-first   on a machine with a GPU: the most telling first, in three minutes that cannot be lost
 # make gpu-check   on a machine with a GPU: checks and measures everything, in six minutes
 # make gpu-wheels  on a machine with an index: gathers what an offline GPU machine lacks
@@ -21,8 +22,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test test-fast test-runs test-hosts check format bench kernels-report gpu-first gpu-check \
-	gpu-wheels clean
+.PHONY: demo test test-fast test-runs test-hosts check format bench kernels-report docs gpu-first \
+	gpu-check gpu-wheels clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
@@ -66,6 +67,9 @@ kernels-report: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "compilers or rehearsal" \
 		-n 2 --dist worksteal $(shell grep -rlE --include='test_*.py' 'mark.(compilers|rehearsal)' tests)
 
+docs: $(VENV)/.site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.installed
 	$(BIN)/fastclip bench loss --n 64 256 1024 4096 8192 --output benchmarks/results
 
@@ -87,6 +91,13 @@ $(VENV)/.installed: $(NATIVE)
 	$(BIN)/pip install --quiet torch setuptools wheel ninja numpy
 	FASTCLIP_BUILD=auto $(BIN)/pip install --quiet --no-build-isolation --editable '.[dev]'
 	$(BIN)/pip install --quiet --no-deps $(REFERENCES)
+	touch $@
+
+# The extra `docs`; a test compares them.
+SITE := 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.26'
+
+$(VENV)/.site: $(VENV)/.installed
+	$(BIN)/pip install --quiet $(SITE)
 	touch $@
 
 PURELIB := -c "import sysconfig; print(sysconfig.get_path('purelib'))"

@@ -115,7 +115,7 @@ def clip_loss(
         normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
         backend: "auto", "cpu", "triton", "cuda", "chunked" or "reference". A named backend
             runs or raises.
-        workspace: bytes of memory that the backend may use to save time (see README, Workspace);
+        workspace: bytes of memory that the backend may use to save time (see docs/backends.md);
             None is the backend's bounded default.
         reduction: "mean" or "none".
         return_stats: also return `ClipStats`. On `triton` and `cuda` the maxima are a product of
@@ -168,6 +168,14 @@ def clip_loss(
             is not of the first order in reverse mode (torch.func.jvp, jacfwd, hessian; grad, vjp,
             jacrev and vmap work); or other ranks of a group do not call the loss or its backward
             within the group's timeout.
+
+    Example:
+        >>> features = torch.eye(4)
+        >>> round(float(fastclip.clip_loss(features, features, 10.0)), 6)
+        0.000136
+        >>> loss, stats = fastclip.clip_loss(features, features, 10.0, return_stats=True)
+        >>> float(stats.image_to_text_accuracy)
+        1.0
 
     Source:
         Radford et al. 2021, arXiv:2103.00020, Figure 3. Smoothing: Szegedy et al. 2016,
@@ -249,8 +257,8 @@ def siglip_loss(
     6 B^2 D FLOPs.
 
     Args:
-        image_features, text_features, logit_scale, normalize, backend, workspace, process_group,
-            schedule: see `clip_loss`.
+        image_features, text_features, logit_scale, normalize: see `clip_loss`.
+        backend, workspace, process_group, schedule: see `clip_loss`.
         logit_bias: number (of Python or numpy), or tensor of one element on the features' device.
         reduction: "mean" (the sum over all pairs divided by B, as open_clip) or "none".
         ids, image_ids, text_ids: what is the same, as in `clip_loss`: image i and text j with one
@@ -265,7 +273,12 @@ def siglip_loss(
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
 
     Raises:
-        As `clip_loss`.
+        TypeError, ValueError, RuntimeError: as `clip_loss`.
+
+    Example:
+        >>> features = torch.eye(4)
+        >>> round(float(fastclip.siglip_loss(features, features, 10.0, -5.0)), 4)
+        0.0269
 
     Source:
         Zhai et al. 2023, arXiv:2303.15343, Algorithm 1.

@@ -1,4 +1,5 @@
-"""Every example of the README runs on a fresh install: none of the extras, nothing in any cache."""
+"""Every example of the README and of docs/ runs on a fresh install: none of the extras, nothing in
+any cache."""
 
 import hashlib
 import json
@@ -16,6 +17,8 @@ from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.open_clip_config import to_json
 from fastclip.models.published import REPOSITORIES
 from tests.support.bare import ROOT, make_bare, run_bare
+from tests.support.doc_blocks import CODE, read_blocks
+from tests.support.doc_pages import DOCS, pages_in_order
 from tests.support.merges import two_byte_vocabulary
 from tests.support.server import Handler, serve
 from tests.support.small_models import build
@@ -64,14 +67,26 @@ def test_every_example_runs_on_a_fresh_install(published, tmp_path):
     bare = make_bare(tmp_path / "bare")
     script = Path(__file__).parent / "support" / "run_readme.py"
     (tmp_path / "here").mkdir()
+    pages = [ROOT / "README.md", *(pages_in_order() if DOCS.exists() else ())]
     result = run_bare(
-        bare, str(script), str(ROOT / "README.md"), str(tmp_path / "settings.json"),
-        home=tmp_path / "home", cwd=tmp_path / "here", HF_ENDPOINT=published,
+        bare, str(script), str(tmp_path / "settings.json"), *map(str, pages),
+        home=tmp_path / "home", cwd=tmp_path / "here", seconds=900, HF_ENDPOINT=published,
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr
-    ran = [line.removeprefix("ran ") for line in result.stdout.splitlines() if line[:4] == "ran "]
+    failed = result.stdout.partition("\nfailed ")[2]
+    assert result.returncode == 0, failed or result.stdout[-2000:] + result.stderr
+    lines = result.stdout.splitlines()
+    ran = [line.removeprefix("ran ") for line in lines if line[:4] == "ran "]
+    shown = [b.where for page in pages for b in read_blocks(page) if b.output and not b.mark]
+    assert [line.removeprefix("compared ") for line in lines if line[:9] == "compared "] == shown
+    assert sum(block.language in CODE for page in pages for block in read_blocks(page)) > 20
     for beginning in (
-        "loss_fn = fastclip.ClipLoss()", "loss, stats = fastclip.clip_loss", "import fastclip as c",
+        "import torch, fastclip", "loss_fn = fastclip.ClipLoss()",
+    ):  # fmt: skip
+        assert any(line.startswith(beginning) for line in ran), beginning
+    if not DOCS.exists():
+        return
+    for beginning in (
+        "loss, stats = fastclip.clip_loss", "import fastclip as c",
         "import fastclip as open_clip", "model = fastclip.TwoTower", "step = fastclip.CachedStep",
         "model = fastclip.create_model", "fastclip convert", "fastclip plan", "fastclip train",
         "torchrun", "fastclip doctor",

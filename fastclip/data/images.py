@@ -76,8 +76,8 @@ def load_image(
         ValueError: `max_pixels` or `least_side` is not positive.
 
     Example:
-        >>> image = fastclip.load_image("photo.jpg")
-        >>> pixels = fastclip.image_transform(224, is_train=False)(image)  # (3, 224, 224) float32
+        >>> fastclip.load_image("photos/cat/0.jpg").mode
+        'RGB'
     """
     for name, value in (("max_pixels", max_pixels), ("least_side", least_side)):
         if value is not None and value < 1:

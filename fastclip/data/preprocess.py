@@ -241,8 +241,8 @@ def image_transform(
 
     Example:
         >>> transform = fastclip.image_transform(224, is_train=False)
-        >>> transform(Image.new("RGB", (640, 480))).shape
-        torch.Size([3, 224, 224])
+        >>> tuple(transform(Image.new("RGB", (300, 200))).shape)
+        (3, 224, 224)
     """
     settings = {
         "mean": mean, "std": std, "resize_mode": resize_mode, "interpolation": interpolation,

@@ -128,8 +128,8 @@ class MatryoshkaClipLoss(ContrastiveLoss):
     Args:
         dims: lengths of the prefixes of the features, all different, in any order.
         weights: numbers > 0, one for each of `dims`; None is 1 for each.
-        rank, world_size, backend, workspace, process_group, schedule, label_smoothing, margin,
-            directions, positives: see `fastclip.ClipLoss`.
+        rank, world_size, backend, workspace, process_group, schedule: see `fastclip.ClipLoss`.
+        label_smoothing, margin, directions, positives: see `fastclip.ClipLoss`.
 
     Raises:
         TypeError, ValueError: as `ClipLoss` and `matryoshka_clip_loss`.

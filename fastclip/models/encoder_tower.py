@@ -42,8 +42,8 @@ class EncoderTower(nn.Module):
         ValueError: the width cannot be told, or `pool` is unknown.
 
     Example:
-        tower = EncoderTower(timm.create_model("mobilenetv4_conv_small", num_classes=0), 512)
-        features = tower(torch.randn(2, 3, 224, 224))  # (2, 512)
+        >>> tower = EncoderTower(timm.create_model("mobilenetv4_conv_small", num_classes=0), 512)
+        >>> features = tower(torch.randn(2, 3, 224, 224))  # (2, 512)
     """
 
     def __init__(

@@ -82,8 +82,8 @@ def create_model(
             told not to; here nothing is fetched that was not asked for. Its older name,
             `pretrained_hf`, is accepted too.
         weights_only: must be True: no file is allowed to run code.
-        force_quick_gelu, force_custom_text, force_patch_dropout, force_image_size,
-            force_context_length: changes to the architecture. For another size or length, position
+        force_quick_gelu, force_custom_text, force_patch_dropout: changes to the architecture.
+        force_image_size, force_context_length: changes to the architecture, for which position
             embeddings are interpolated.
         force_preprocess_cfg: changes to how images are prepared.
         pretrained_image_path, pretrained_text_path: weights of one tower alone, loaded last.
@@ -107,8 +107,8 @@ def create_model(
             refused pickles, wrong activations and keys that do not match apart.
 
     Example:
-        >>> model = fastclip.create_model("ViT-B-32", pretrained="laion2b_s34b_b79k").eval()
-        >>> image_features = model.encode_image(images, normalize=True)  # (B, 512)
+        >>> model = fastclip.create_model("ViT-B-32", pretrained="laion2b_s34b_b79k")
+        >>> model = fastclip.create_model("local-dir:my-model")      # what save_pretrained wrote
     """
     load_weights, precision = _weights_or_precision(load_weights, precision)
     pretrained_text = model_kwargs.pop("pretrained_hf", pretrained_text)
@@ -184,13 +184,11 @@ def create_model_and_transforms(
         settings and all others: see `create_model`.
 
     Raises:
-        as `create_model`.
+        ValueError, TypeError, CheckpointError: as `create_model`.
 
     Example:
-        >>> model, preprocess_train, preprocess_val = fastclip.create_model_and_transforms(
-        ...     "ViT-B-32", pretrained="laion2b_s34b_b79k"
-        ... )
-        >>> pixels = preprocess_val(fastclip.load_image("photo.jpg"))[None]  # (1, 3, 224, 224)
+        >>> model, for_training, for_evaluation = fastclip.create_model_and_transforms("ViT-B-32")
+        >>> images = for_evaluation(image)[None]                     # (1, 3, 224, 224) float32
     """
     model = create_model(
         model_name, pretrained, load_weights, precision, device, jit, force_quick_gelu,
@@ -227,12 +225,12 @@ def create_model_from_pretrained(
         settings and all others: see `create_model`.
 
     Raises:
-        as `create_model`; CheckpointError if there are no weights.
+        ValueError, TypeError: as `create_model`.
+        CheckpointError: there are no weights; and as `create_model`.
 
     Example:
-        >>> model, preprocess = fastclip.create_model_from_pretrained(
-        ...     "ViT-B-32-quickgelu", pretrained="openai"
-        ... )
+        >>> model, preprocess = fastclip.create_model_from_pretrained("ViT-B-32", "laion400m_e32")
+        >>> features = model.encode_image(preprocess(image)[None], normalize=True)
     """
     model = create_model(
         model_name, pretrained, True, precision, device, jit, force_quick_gelu, force_custom_text,

@@ -112,9 +112,8 @@ def load(
             heads, or are not of a CLIP model.
 
     Example:
-        >>> model, preprocess = fastclip.load("ViT-B/32", device="cpu")
-        >>> pixels = preprocess(Image.open("photo.jpg"))[None]  # (1, 3, 224, 224)
-        >>> image_features = model.encode_image(pixels)  # (1, 512)
+        >>> model, preprocess = fastclip.load("ViT-B/32")            # or "epoch_32.pt"
+        >>> features = model.encode_image(preprocess(image)[None])
     """
     model = _load(LogitsCLIP, name, device, download_root, activation, precision, heads)
     preprocess = PreprocessCfg.from_dict(get_model_preprocess_cfg(model))

@@ -80,7 +80,7 @@ def list_pretrained(as_str: bool = False) -> list[tuple[str, str]] | list[str]:
         as_str: "name:tag" instead of a pair.
 
     Example:
-        >>> ("ViT-B-32", "openai") in fastclip.list_pretrained()
+        >>> ("ViT-B-32", "laion2b_s34b_b79k") in fastclip.list_pretrained()
         True
     """
     pairs = [(name, tag) for name, tags in REPOSITORIES.items() for tag in tags]

@@ -43,8 +43,8 @@ def add_model_config(path: str | PathLike) -> None:
         ValueError: a file is not a model configuration, or asks for a tower that is not built in.
 
     Example:
-        >>> fastclip.add_model_config("my_models/")  # tiny.json in it is the model "tiny"
-        >>> model = fastclip.create_model("tiny")
+        >>> fastclip.add_model_config("my-model.json")
+        >>> model = fastclip.create_model("my-model")
     """
     path = Path(path)
     if not path.exists():

@@ -35,9 +35,9 @@ class TwoTower(ContrastiveModel):
         ValueError: `embed_dim` is given and the width of an encoder's output cannot be told.
 
     Example:
-        model = TwoTower(timm.create_model("resnet50", num_classes=0), bert, embed_dim=512)
-        fastclip.save_pretrained(model, "pair")
-        again = TwoTower.from_pretrained("pair")
+        >>> model = TwoTower(timm.create_model("resnet50", num_classes=0), bert, embed_dim=512)
+        >>> fastclip.save_pretrained(model, "pair")
+        >>> again = TwoTower.from_pretrained("pair")
     """
 
     def __init__(

@@ -14,8 +14,9 @@ class ClipStats(NamedTuple):
     image is no negative of it, nor of a text.
 
     Example:
-        >>> loss, stats = fastclip.clip_loss(images, texts, 100.0, return_stats=True)
-        >>> print(f"{float(stats.image_to_text_accuracy):.1%} of the images find their text")
+        >>> _, stats = fastclip.clip_loss(torch.eye(4), torch.eye(4), 10.0, return_stats=True)
+        >>> float(stats.text_to_image_accuracy), float(stats.hardest_negative)
+        (1.0, 0.0)
     """
 
     image_to_text_accuracy: Tensor

@@ -244,6 +244,11 @@ def open_searcher(
         ModuleNotFoundError: there is an index of FAISS, and FAISS is not installed.
         StaleIndex: what was computed is of other vectors, or captions are of another model.
         ValueError: there is no such side, or the vectors are of another model.
+
+    Example:
+        >>> searcher = open_searcher(open_embeddings("embeddings"), open_model("logs/my-run"))
+        >>> searcher.answer(parse_words(["a", "red", "car"]), top=3).headline
+        '2 results stand out from chance'
     """
     side = chosen_side(embeddings, over)
     known = embeddings.manifest and embeddings.manifest.model

@@ -45,12 +45,12 @@ def make_bare(directory: Path) -> Path:
 
 
 def run_bare(
-    bare: Path, *arguments: str, home: Path, cwd: Path, **environment: str
+    bare: Path, *arguments: str, home: Path, cwd: Path, seconds: float = 300, **environment: str
 ) -> subprocess.CompletedProcess:
     """Run Python in it, with a home directory of its own and no setting of the user's."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     settings = {"PYTHONPATH": str(bare), "HOME": str(home), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-S", *arguments], cwd=cwd, env=kept | settings | environment,
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=seconds,
     )  # fmt: skip

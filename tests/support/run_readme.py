@@ -1,20 +1,26 @@
-"""Runs the README's examples where nothing but fastclip's declared packages can be imported.
+"""Runs the examples of pages where nothing but fastclip's declared packages can be imported.
 
-    python -S run_readme.py README.md SETTINGS.json
+    python -S run_readme.py SETTINGS.json README.md docs/getting-started.md ...
 
-SETTINGS.json says what stands in for published files: small ones on a server on this machine. Every
-example that is run prints a line; the first that fails ends the script.
+SETTINGS.json says what stands in for published files: small ones on a server on this machine. The
+pages are run one after the other, as somebody reads them, in one directory: what one has trained,
+another uses. Names of Python are those of a page. Every example that is run prints a line that
+begins with "ran", one that is not run begins with "not run" and has its reason, and one that fails
+begins with "failed"; the next page is run all the same.
 """
 
+import contextlib
 import importlib.util
+import io
 import json
-import re
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from doc_blocks import Block, read_blocks
 from PIL import Image
 
 import fastclip
@@ -64,15 +70,15 @@ def names_of_a_user() -> dict:
     }  # fmt: skip
 
 
-def run_python(block: str, names: dict) -> None:
-    if "CachedStep" in block:
+def run_python(block: Block, names: dict) -> None:
+    if "CachedStep(" in block.text and "model" not in names:
         model = fastclip.create_model("ViT-B-32")
         tokens = fastclip.get_tokenizer("ViT-B-32")(names["captions"])
         optimizer = torch.optim.AdamW(model.parameters())
         names |= {"model": model, "tokens": tokens, "optimizer": optimizer}
         names["images"] = torch.randn(4, 3, 32, 32)
-    exec(compile(block, "README.md", "exec"), names)
-    if "standardize" in block:
+    exec(compile("\n" * (block.line - 1) + block.text, block.page, "exec"), names)
+    if "standardize" in block.text:
         _, _, preprocess = fastclip.create_model_and_transforms("ViT-B-32")
         assert torch.equal(names["images"][0], preprocess(names["image"]))
 
@@ -95,7 +101,7 @@ def run_command(line: str) -> None:
         arguments += ["--workers", "0"]
     # What needs an extra, which a bare install does not have, names it.
     assert main(arguments) == (2 if arguments[0] in ("serve", "export") else 0), line
-    print("ran", line)
+    print("ran", line, file=sys.__stdout__)
 
 
 def make_photos() -> None:
@@ -121,24 +127,45 @@ def run_training(line: str, arguments: list[str]) -> None:
         "--epochs 1 --workers 0 --warmup 1 --device cpu"
     )
     assert main([*arguments, *sizes.split()]) == 0, line
-    print("ran", line)
+    print("ran", line, file=sys.__stdout__)
 
 
-def main_of_readme(readme: str) -> None:
-    names = names_of_a_user()
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", readme, flags=re.M | re.S):
-        # The block that shows what a user had before needs open_clip.
-        if language == "python" and not block.startswith("loss_fn = open_clip"):
+def run_page(path: Path) -> bool:
+    """Whether all that the page has was run, or says why not."""
+    names, succeeded = names_of_a_user(), True
+    for block in read_blocks(path):
+        if block.mark is not None:
+            print(f"{block.mark[0]} {block.where} {block.mark[1]}")
+        elif block.language in ("python", "", "bash"):
+            try:
+                run_block(block, names)
+            except (Exception, SystemExit):
+                succeeded = False
+                print(f"failed {block.where}\n{traceback.format_exc()}", flush=True)
+    return succeeded
+
+
+def run_block(block: Block, names: dict) -> None:
+    """Run a block of code, and compare what it prints if the page shows it."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed if block.output is not None else sys.stdout):
+        if block.language == "python":
             run_python(block, names)
-            print("ran", block.splitlines()[0])
-        elif not language:
-            for line in block.replace("\\\n", " ").splitlines():
+        else:
+            for line in block.text.replace("\\\n", " ").splitlines():
                 run_command(line)
+    if block.language == "python":
+        print("ran", block.text.splitlines()[0])
+    if block.output is not None:
+        expected, got = block.output.rstrip(), printed.getvalue().rstrip()
+        assert got == expected, f"{block.where} prints\n{got}\nand not\n{expected}"
+        print("compared", block.where)
 
 
 if __name__ == "__main__":
     present = [name for name in EXTRAS if importlib.util.find_spec(name)]
     assert not present, f"this environment is not bare: {present}"
     assert train_command.__file__.startswith(str(Path(fastclip.__file__).parent))
-    stand_in(json.loads(Path(sys.argv[2]).read_text()))
-    main_of_readme(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    stand_in(json.loads(Path(sys.argv[1]).read_text()))
+    succeeded = [run_page(Path(page)) for page in sys.argv[2:]]
+    sys.exit(not all(succeeded))

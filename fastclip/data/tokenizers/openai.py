@@ -44,8 +44,8 @@ def tokenize(
         ValueError: `context_length` < 2.
 
     Example:
-        >>> fastclip.tokenize("a dog")[0, :4]
-        tensor([49406,   320,  1929, 49407])
+        >>> fastclip.tokenize("a dog")[0, :4].tolist()
+        [49406, 320, 1929, 49407]
     """
     return default_tokenizer()(texts, context_length, truncate)
 

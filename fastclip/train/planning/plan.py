@@ -10,7 +10,7 @@
     features      of all N pairs, both sides, and their gradients: 16 N D bytes, and as much again
                   for each further rank's share that the loss gathers (schedule "gather"); keys of
                   another encoder take 8 N D
-    loss          6 N D bytes and blocks of 256 MiB (backend "triton", see README)
+    loss          6 N D bytes and blocks of 256 MiB (`triton`, see docs/backends.md)
     spared        a tenth: allocators fragment, libraries need workspaces
 
 The largest micro-batch for which this fits is the one to take: it is the fastest. What is left is
