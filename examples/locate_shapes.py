@@ -1,7 +1,7 @@
 """Say where in an image something is: LocCa's tasks beside SigLIP, on shapes whose boxes are known.
 
 A small SigLIP and one decoder, which reads the image tower's patch tokens, are trained together on
-images of two or three shapes. The decoder learns to write the caption, to give the box of a shape
+images of one or two shapes. The decoder learns to write the caption, to give the box of a shape
 that is named, and to give a box and name what is in it. On images that it never saw it is then
 asked for every shape by name, and its boxes are compared with the true ones, by the intersection
 over union (IoU), and so is a guess that knows no image: the mean of all boxes.
@@ -12,8 +12,8 @@ It takes about two minutes, most of it for the training, which is done once; the
 OUTPUT/locate_shapes.pt. The figure is examples-output/locate_shapes.png: predicted boxes are solid,
 true ones dashed.
 
-What the small model can do: find one of three shapes by its colour and form, to a pixel or two of
-48. What it cannot: anything that is not one of these shapes, two of the same name in one image, or
+What the small model can do: find one of two shapes by its colour and form, to a pixel or two of
+32. What it cannot: anything that is not one of these shapes, two of the same name in one image, or
 say that something is not there: it has a box for every text.
 """
 
@@ -43,19 +43,19 @@ from fastclip.models.locca.boxes import iou_of_pairs
 from fastclip.models.locca.parallel import draw_parallel
 from fastclip.models.tower_precision import TowerPrecision
 from fastclip.progress import is_watched, progress_bar
-from scenes import SIDE, Scene, draw_scene
-from shapes import EVERY_SHAPE
+from scenes import Scene, draw_scene
+from shapes import EVERY_SHAPE, SIZE
 from small_clip import arguments, trained_once
 
-STEPS, BATCH, RATE = 1500, 32, 2e-3
+STEPS, BATCH, RATE = 2000, 32, 3e-3
 POOL, HELD_OUT, SHOWN = 6000, 300, 8  # images that are trained on, tested on, and in the figure
-WIDTH, BINS = 64, 48
-LINES = ("#ffffff", "#ffd33d", "#79c0ff")  # of the boxes in an image
+WIDTH, BINS = 64, 16
+LINES = ("#ffffff", "#79c0ff")  # of the boxes in an image
 
 
 class Batch(NamedTuple):
     """Attributes:
-    pixels: (B, 3, SIDE, SIDE) uint8.
+    pixels: (B, 3, SIZE, SIZE) uint8.
     texts: what `LocCa.forward` takes of them.
     ids: (B,) int64, equal where captions are.
     """
@@ -68,7 +68,7 @@ class Batch(NamedTuple):
 def new_locca(tokenizer: WordTokenizer) -> InferenceModel:
     """Return a small SigLIP with a small decoder beside it, with random weights."""
     torch.manual_seed(0)
-    vision = SiglipVisionConfig(SIDE, patch_size=8, width=WIDTH, layers=3, heads=4)
+    vision = SiglipVisionConfig(SIZE, patch_size=8, width=WIDTH, layers=2, heads=4)
     text = TextConfig(
         tokenizer.context_length, tokenizer.vocab_size, width=WIDTH, heads=4, layers=1,
         no_causal_mask=True, pool_type="last",
@@ -79,6 +79,8 @@ def new_locca(tokenizer: WordTokenizer) -> InferenceModel:
             init_logit_bias=SIGLIP_LOGIT_BIAS,
         )
     )  # fmt: skip
+    # Where things are is what there is to learn, and there are few steps to learn it in.
+    torch.nn.init.normal_(pair.visual.trunk.pos_embed, std=0.5)
     # The ids of a WordTokenizer end with the start and the end of a text.
     num_words = tokenizer.vocab_size
     vocabulary = fastclip.LocCaVocabulary(
@@ -87,7 +89,7 @@ def new_locca(tokenizer: WordTokenizer) -> InferenceModel:
     head = fastclip.LocCaHead(
         vocabulary, WIDTH, tokenizer.context_length, width=WIDTH, heads=4, layers=2
     )
-    cfg = PreprocessCfg((SIDE, SIDE), mean=(0.3,) * 3, std=(0.3,) * 3, resize_mode="squash")
+    cfg = PreprocessCfg((SIZE, SIZE), mean=(0.3,) * 3, std=(0.3,) * 3, resize_mode="squash")
     return InferenceModel(
         "small LocCa", fastclip.LocCa(pair, head).eval(), tokenizer,
         image_transform_v2(cfg, False, output="uint8"), cfg.to_dict(),
@@ -127,7 +129,8 @@ def train(ready: InferenceModel, draw, steps: int) -> list[float]:
         knows nothing.
     """
     model, loss_fn, losses = ready.model.train(), fastclip.LocCaLoss(), []
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
+    # The second beta is SigLIP's: the gradients of its bias are large at first, and soon forgotten.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, max(steps, 2), pct_start=0.1)
     chance = random.Random(0)
     unknowing = torch.tensor(float(model.head.vocabulary.size)).log().item()
@@ -190,7 +193,7 @@ def save_figure(path: Path, scenes: list[Scene], found: Tensor, described: list[
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = arguments(__doc__, argv, STEPS, "OUTPUT/locate_shapes.pt, where an earlier run left it")
     words = [f"and a {s.size} {s.colour} {s.form}" for s in EVERY_SHAPE]
-    ready = new_locca(WordTokenizer.learn(words, context_length=2 + 3 * 4 + 2))
+    ready = new_locca(WordTokenizer.learn(words, context_length=2 + 2 * 4 + 1))
 
     def drawing():
         chance = random.Random(1)

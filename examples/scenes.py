@@ -1,14 +1,11 @@
-"""Images of two or three shapes whose boxes are known, for the example that finds them."""
+"""Images of one or two shapes whose boxes are known, for the example that finds them."""
 
 import random
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from shapes import EVERY_SHAPE, FINE, SIZES, Shape, draw_shape
-
-SIDE = 48  # pixels of an image
-SCALE = 0.75  # of the radii, so that three shapes have room
+from shapes import EVERY_SHAPE, FINE, SIZE, SIZES, Shape, draw_shape
 
 
 class Scene(NamedTuple):
@@ -29,13 +26,11 @@ class Scene(NamedTuple):
 
 
 def draw_scene(chance: random.Random) -> Scene:
-    """Draw two or three shapes of different colours on a dark ground, none over another."""
+    """Draw one or two shapes of different colours on a dark ground, none over another."""
     places: list[tuple[Shape, float, float]] = []
-    shapes: list[Shape] = []
-    for shape in chance.sample(EVERY_SHAPE, len(EVERY_SHAPE)):
-        if shape.colour not in {other.colour for other in shapes}:
-            shapes.append(shape)
-    shapes = shapes[: chance.choice((2, 3))]
+    shapes = [chance.choice(EVERY_SHAPE)]
+    if chance.random() < 0.5:
+        shapes.append(chance.choice([s for s in EVERY_SHAPE if s.colour != shapes[0].colour]))
     while len(places) < len(shapes):
         shape = shapes[len(places)]
         reach = _reach(shape)
@@ -45,15 +40,15 @@ def draw_scene(chance: random.Random) -> Scene:
         elif chance.random() < 0.02:  # it may have no room: begin anew
             places.clear()
     places.sort(key=lambda place: place[1])
-    side, shade = SIDE * FINE, chance.randrange(10, 60)
+    side, shade = SIZE * FINE, chance.randrange(10, 60)
     image = Image.new("RGB", (side, side), (shade,) * 3)
     canvas, boxes = ImageDraw.Draw(image), []
     for shape, x, y in places:
-        box = draw_shape(canvas, shape, x * side, y * side, SCALE * side, chance)
+        box = draw_shape(canvas, shape, x * side, y * side, side, chance)
         boxes.append(tuple(min(max(edge / side, 0.0), 1.0) for edge in box))
     return Scene(image.reduce(FINE), [shape for shape, *_ in places], boxes)
 
 
 def _reach(shape: Shape) -> float:
     """The largest distance of a shape's edges from its centre, as a fraction of the side."""
-    return 1.1 * SCALE * SIZES[shape.size]
+    return 1.1 * SIZES[shape.size]

@@ -62,8 +62,8 @@ class LocCaHead(nn.Module):
         nn.init.normal_(self.image_projection.weight, std=image_width**-0.5)
         nn.init.zeros_(self.image_projection.bias)
         self.token_embedding = nn.Embedding(vocabulary.size, width)
-        nn.init.normal_(self.token_embedding.weight, std=0.02)
-        self.positional_embedding = nn.Parameter(0.01 * torch.randn(longest, width))
+        nn.init.normal_(self.token_embedding.weight, std=width**-0.5)
+        self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(longest, width))
         self.decoder = MultimodalTransformer(config, vocabulary.size)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

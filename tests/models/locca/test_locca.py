@@ -34,6 +34,14 @@ def test_each_sample_is_for_itself(locca, images, texts):
         torch.testing.assert_close(part[name], whole[name][2:4], rtol=1e-12, atol=1e-14)
 
 
+def test_captions_in_parallel_cost_something_else_and_others_the_same(locca, images, texts):
+    with torch.no_grad():
+        some = locca(images, texts)["caption_losses"]
+        none = locca(images, without(texts, "parallel"))["caption_losses"]
+    is_same = (some - none).abs() < 1e-12 * some
+    assert torch.equal(is_same, ~texts["parallel"])
+
+
 @pytest.mark.parametrize("output_dict", [False, True])
 def test_towers_that_return_tuples_or_dicts(output_dict, vocabulary, texts):
     pair = build(VIT)
