@@ -122,11 +122,12 @@ def test_calibration_of_search(run, example, digits_checkpoint, monkeypatch):
 
 def test_locate_shapes(run, example, monkeypatch, capsys):
     module = example("locate_shapes")
-    for name, value in {"POOL": 100, "BATCH": 8, "HELD_OUT": 20, "SHOWN": 3}.items():
+    # Of so few steps six images are learned by heart, and nothing about others.
+    settings = dict(POOL=6, BATCH=6, HELD_OUT=6, SHOWN=3, TESTED=module.TRAINED)
+    for name, value in settings.items():
         monkeypatch.setattr(module, name, value)
-    found = run("locate_shapes", "--steps", "60")
-    # So soon it has learned what boxes are like, and hardly where each is.
-    assert found["predicted"] > 0.5 * found["the mean box"] > 0.03
+    found = run("locate_shapes", "--steps", "80")
+    assert found["predicted"] > 2 * found["the mean box"] > 0.1
     assert "mean IoU of predicted" in capsys.readouterr().out
 
 

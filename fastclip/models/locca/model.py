@@ -128,6 +128,10 @@ class LocCa(nn.Module):
 
         Raises:
             TypeError, ValueError: texts are not as many as images, or no texts of the vocabulary.
+
+        Example:
+            >>> model.predict_boxes(images[:1], tokenizer(["a red star"]))
+            tensor([[0.2510, 0.1270, 0.4830, 0.3990]])
         """
         words = words_of(self.head.vocabulary, "texts", texts)
         if len(texts) != len(images):
@@ -159,6 +163,12 @@ class LocCa(nn.Module):
         """Return (B, T) int64 tokens of a caption of each image: the task Cap.
 
         The model computes as in evaluation mode, and chooses the most probable tokens.
+
+        Args:
+            images: (B, channels, height, width), floating-point.
+
+        Example:
+            >>> fastclip.decode(model.caption(images)[0])
         """
         with evaluated(self):
             return written(self.head, self._seen(images)[1], self.head.vocabulary.cap, 0)[1]
