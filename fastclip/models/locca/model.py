@@ -47,7 +47,8 @@ class LocCa(nn.Module):
         head: made for the width of `pair.visual.patch_tokens`.
 
     Raises:
-        TypeError: `pair` is none of fastclip's models, or writes captions itself.
+        TypeError: `pair` is none of fastclip's models, writes captions itself, or has an image
+            tower that does not tell what it knows of patches.
 
     Example:
         >>> pair = fastclip.create_model("ViT-B-16-SigLIP", load_weights=False)
@@ -64,6 +65,9 @@ class LocCa(nn.Module):
             raise TypeError(f"pair must be a model of fastclip's, got {type(pair).__name__}")
         if getattr(pair, "writes_captions", False):
             raise TypeError("pair must be two towers alone, got a model that writes captions")
+        if not hasattr(pair.visual, "forward_intermediates"):
+            tower = type(pair.visual).__name__
+            raise TypeError(f"pair must have an image tower with patch tokens, got {tower}")
         self.pair = pair
         self.head = head
 

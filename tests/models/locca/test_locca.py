@@ -153,6 +153,17 @@ def test_grad_checkpointing_reaches_all_parts(locca):
     assert model.head.decoder in on and len(on) >= 3
 
 
+def test_autocast_stays_near_and_returns_float32(locca, images, texts):
+    model = copy.deepcopy(locca).float()
+    texts = texts | {"boxes": texts["boxes"].float()}
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = model(images.float(), texts)["caption_losses"]
+    with torch.no_grad():
+        expected = locca(images, texts)["caption_losses"]
+    assert found.dtype == torch.float32
+    assert ((found - expected).abs() < 0.01 * expected).all()
+
+
 def without(texts, name):
     return {key: value for key, value in texts.items() if key != name}
 
@@ -181,5 +192,8 @@ def test_other_models_and_other_numbers_of_texts_are_refused(locca, images, text
         fastclip.LocCa(torch.nn.Linear(2, 2), locca.head)
     with pytest.raises(TypeError, match="got a model that writes captions"):
         fastclip.LocCa(build(COCA), locca.head)
+    lines = torch.nn.Linear(8, 4), torch.nn.Linear(8, 4)
+    with pytest.raises(TypeError, match="image tower with patch tokens, got Linear"):
+        fastclip.LocCa(fastclip.TwoTower(*lines), locca.head)
     with pytest.raises(ValueError, match="texts must be 5, as many as images, got 4"):
         locca.predict_boxes(images, texts["tokens"][:4])
