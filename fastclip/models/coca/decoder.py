@@ -86,20 +86,21 @@ class MultimodalTransformer(Transformer):
         labels: Tensor | None = None,
         ignored: int = 0,
         attn_mask: Tensor | None = None,
+        texts_per_image: int = 1,
     ) -> Tensor:
         """Return (B, T, vocab_size) logits of the token behind each of the text's.
 
         Args:
-            image_embs, text_embs: (B, S, width) and (B, T, width) tokens of the towers; or texts
-                of a multiple of B rows, those of all images, and again of all images, whose keys
-                and values are then made once.
+            image_embs, text_embs: (B, S, width) and (B, T, width) tokens of the towers.
             labels: (B, T) int64, the tokens that are right. With them the result is their (B, T)
                 cross-entropies in float32, and the logits of all are never held.
             ignored: the label of padding, whose cross-entropy is 0.
             attn_mask: (T, T), or (B, 1, T, T) for each text its own, added to the logits of the
                 texts' attention to themselves; by default the causal one.
+            texts_per_image: of k, all of the above that is of texts has k * B rows, a text of
+                each image, and again one of each; keys and values of images are made once.
         """
-        hidden = self._hidden(image_embs, text_embs, attn_mask)
+        hidden = self._hidden(image_embs, text_embs, attn_mask, texts_per_image)
         if labels is not None:
             return token_losses(hidden, self.text_projection, labels, ignored)
         return self._logits(hidden)
@@ -118,13 +119,16 @@ class MultimodalTransformer(Transformer):
         return hidden @ self.text_projection.to(hidden.dtype)
 
     def _hidden(
-        self, image_embs: Tensor, text_embs: Tensor, attn_mask: Tensor | None = None
+        self,
+        image_embs: Tensor,
+        text_embs: Tensor,
+        attn_mask: Tensor | None = None,
+        times: int = 1,
     ) -> Tensor:
         dtype = self.get_cast_dtype()
         image, text = image_embs.to(dtype), text_embs.to(dtype)
         is_causal = attn_mask is None
         mask = causal_mask(text.shape[1], text) if is_causal else attn_mask
-        times, T = len(text) // max(1, len(image)), text.shape[1]
         for block, cross in zip(self.resblocks, self.cross_attn, strict=True):
             text = self._run(block, text, mask, None, True, is_causal)
             # Of an image's tokens each reads on its own, whichever text it is of.
@@ -135,5 +139,5 @@ class MultimodalTransformer(Transformer):
             else:
                 text = cross(text, k_x=image, v_x=image)
             if times > 1:
-                text = text.unflatten(1, (times, T)).transpose(0, 1).flatten(0, 1)
+                text = text.unflatten(1, (times, -1)).transpose(0, 1).flatten(0, 1)
         return self.ln_final(text)

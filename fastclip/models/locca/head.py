@@ -85,14 +85,15 @@ class LocCaHead(nn.Module):
         """
         inputs, labels, parallel = sequences
         embedded = self._embedded(inputs)
-        if len(inputs) % len(image_tokens):
+        times, rest = divmod(len(inputs), len(image_tokens))
+        if rest:
             raise ValueError(
                 f"sequences must have a multiple of {len(image_tokens)} rows, as many as images, "
                 f"got {len(inputs)}"
             )
         image = self.image_projection(image_tokens)
         mask = None if parallel is None else mask_of_rows(parallel, inputs.shape[1], embedded)
-        return self.decoder(image, embedded, labels, self.vocabulary.pad, mask)
+        return self.decoder(image, embedded, labels, self.vocabulary.pad, mask, times)
 
     def next_logits(
         self, image_tokens: Tensor, tokens: Tensor, read_at: Tensor | int = -1

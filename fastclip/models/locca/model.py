@@ -200,6 +200,8 @@ class LocCa(nn.Module):
             raise TypeError(
                 f"texts must be a mapping with {', '.join(NEEDED)}, got {type(texts).__name__}"
             )
+        if not len(images):
+            raise ValueError(f"images must be one at least, got {tuple(images.shape)}")
         for name in NEEDED:
             if name not in texts:
                 raise ValueError(f"texts must have {name}, got {sorted(texts)}")
