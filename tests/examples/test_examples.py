@@ -127,8 +127,11 @@ def test_locate_shapes(run, example, monkeypatch, capsys):
     for name, value in settings.items():
         monkeypatch.setattr(module, name, value)
     found = run("locate_shapes", "--steps", "80")
-    assert found["predicted"] > 2 * found["the mean box"] > 0.1
-    assert "mean IoU of predicted" in capsys.readouterr().out
+    assert found.keys() == {"one shape", "two shapes"}
+    said = capsys.readouterr().out
+    for name, (predicted, of_mean_box) in found.items():
+        assert predicted > 2 * of_mean_box > 0.1
+        assert f"images of {name}: mean IoU {predicted:.2f}" in said
 
 
 def test_boxes_of_scenes_hold_their_shapes_and_nothing_else(example):
