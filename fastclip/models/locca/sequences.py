@@ -9,8 +9,7 @@ for. A caption that is predicted in parallel is read as `CAP MASK ... MASK`, as 
 text of its batch has, so that nothing tells its length; what is asked for stays where it is.
 
 Source: Wan et al. 2024 (LocCa), arXiv:2403.19596, section 3; Tschannen et al. 2023 (CapPa),
-arXiv:2306.07915, section 3, for prediction in parallel. The paper's boxes begin with y; these with
-x, as most tools' do.
+arXiv:2306.07915, section 3, for prediction in parallel.
 """
 
 from typing import NamedTuple
