@@ -59,10 +59,26 @@ def render(shape: Shape, chance: random.Random) -> Image.Image:
     shade = chance.randrange(10, 60)
     image = Image.new("RGB", (side, side), (shade,) * 3)
     x, y = ((chance.choice(CENTERS) + chance.uniform(-0.03, 0.03)) * side for _ in range(2))
-    radius = SIZES[shape.size] * chance.uniform(0.9, 1.1) * side
-    colour = tuple(round(part * chance.uniform(0.85, 1.0)) for part in COLOURS[shape.colour])
-    _draw(ImageDraw.Draw(image), shape.form, x, y, radius, colour)
+    draw_shape(ImageDraw.Draw(image), shape, x, y, side, chance)
     return image.reduce(FINE)
+
+
+def draw_shape(
+    canvas: ImageDraw.ImageDraw, shape: Shape, x: float, y: float, unit: float,
+    chance: random.Random,
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """Draw a shape at a place; shade and radius vary a little.
+
+    Args:
+        x, y: its centre in pixels.
+        unit: what the radii in `SIZES` are fractions of, in pixels.
+
+    Returns:
+        its left, upper, right and lower edge in pixels.
+    """
+    radius = SIZES[shape.size] * chance.uniform(0.9, 1.1) * unit
+    colour = tuple(round(part * chance.uniform(0.85, 1.0)) for part in COLOURS[shape.colour])
+    return _draw(canvas, shape.form, x, y, radius, colour)
 
 
 def draw_pairs(pool: dict[Shape, list[Tensor]], chance: random.Random) -> tuple[Tensor, list[str]]:
@@ -87,7 +103,9 @@ def shapes_model(args: argparse.Namespace) -> InferenceModel:
     return trained_once(args, "shapes", ready, drawing, STEPS)
 
 
-def _draw(canvas: ImageDraw.ImageDraw, form: str, x: float, y: float, r: float, colour) -> None:
+def _draw(
+    canvas: ImageDraw.ImageDraw, form: str, x: float, y: float, r: float, colour
+) -> tuple[float, float, float, float]:
     box = (x - r, y - r, x + r, y + r)
     if form == "circle":
         canvas.ellipse(box, fill=colour)
@@ -106,3 +124,6 @@ def _draw(canvas: ImageDraw.ImageDraw, form: str, x: float, y: float, r: float, 
             for angle, length in [(math.pi * i / points, r if i % 2 == 0 else inner * r)]
         ]
         canvas.polygon(corners, fill=colour)
+        (left, right), (upper, lower) = ((min(c), max(c)) for c in zip(*corners, strict=True))
+        box = (left, upper, right, lower)
+    return box

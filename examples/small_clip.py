@@ -115,6 +115,7 @@ def trained_once(
     ready: InferenceModel,
     drawing: Callable[[], Draw],
     full_steps: int,
+    training: Callable[[InferenceModel, Draw, int], list[float]] = train,
 ) -> InferenceModel:
     """Load the weights of `args.checkpoint`, or of an earlier run, or train and keep them.
 
@@ -122,6 +123,7 @@ def trained_once(
         name: of the file in `args.output` that weights are kept in.
         drawing: called before a training, for what it is trained on.
         full_steps: the weights of another number of steps are kept in a file of their own.
+        training: called as `train` is, and returns what it does.
 
     Raises:
         SystemExit: the file does not have the weights of this model.
@@ -137,7 +139,7 @@ def trained_once(
             raise SystemExit(f"{path} does not have the weights of this model: {error}") from None
         return ready
     print(f"training for {args.steps} steps, once; the model is kept in {kept}")
-    losses = train(ready, drawing(), args.steps)
+    losses = training(ready, drawing(), args.steps)
     last = losses[-max(1, len(losses) // 10) :]
     print(f"the loss fell to {sum(last) / len(last):.0%} of that of a model that knows nothing")
     with replacing(kept) as file:

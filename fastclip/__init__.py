@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from fastclip.losses.info_loob import info_loob_loss as info_loob_loss
     from fastclip.losses.info_nce import InfoNCELoss as InfoNCELoss
     from fastclip.losses.info_nce import info_nce_loss as info_nce_loss
+    from fastclip.losses.locca import LocCaLoss as LocCaLoss
     from fastclip.losses.matryoshka import MatryoshkaClipLoss as MatryoshkaClipLoss
     from fastclip.losses.matryoshka import matryoshka_clip_loss as matryoshka_clip_loss
     from fastclip.losses.modalities import ModalitiesLoss as ModalitiesLoss
@@ -83,6 +84,9 @@ if TYPE_CHECKING:
     from fastclip.models.hub_upload import push_to_hf_hub as push_to_hf_hub
     from fastclip.models.inference import InferenceModel as InferenceModel
     from fastclip.models.inference import open_model as open_model
+    from fastclip.models.locca.head import LocCaHead as LocCaHead
+    from fastclip.models.locca.model import LocCa as LocCa
+    from fastclip.models.locca.vocabulary import LocCaVocabulary as LocCaVocabulary
     from fastclip.models.model_settings import get_model_preprocess_cfg as get_model_preprocess_cfg
     from fastclip.models.model_settings import get_model_tokenize_cfg as get_model_tokenize_cfg
     from fastclip.models.model_settings import set_model_preprocess_cfg as set_model_preprocess_cfg
@@ -144,6 +148,7 @@ _LATER = {
     "fastclip.losses.distill_clip": ("DistillClipLoss", "distill_clip_loss"),
     "fastclip.losses.info_loob": ("InfoLOOBLoss", "info_loob_loss"),
     "fastclip.losses.info_nce": ("InfoNCELoss", "info_nce_loss"),
+    "fastclip.losses.locca": ("LocCaLoss",),
     "fastclip.losses.matryoshka": ("MatryoshkaClipLoss", "matryoshka_clip_loss"),
     "fastclip.losses.modalities": ("ModalitiesLoss", "modalities_loss"),
     "fastclip.losses.multiple_negatives": ("MultipleNegativesLoss", "multiple_negatives_loss"),
@@ -162,6 +167,9 @@ _LATER = {
     "fastclip.models.fetch": ("download_pretrained", "download_pretrained_from_url"),
     "fastclip.models.hub_upload": ("push_pretrained_to_hf_hub", "push_to_hf_hub"),
     "fastclip.models.inference": ("InferenceModel", "open_model"),
+    "fastclip.models.locca.head": ("LocCaHead",),
+    "fastclip.models.locca.model": ("LocCa",),
+    "fastclip.models.locca.vocabulary": ("LocCaVocabulary",),
     "fastclip.models.model_settings": (
         "get_model_preprocess_cfg", "get_model_tokenize_cfg", "set_model_preprocess_cfg",
     ),

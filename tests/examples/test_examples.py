@@ -2,16 +2,18 @@
 
 import argparse
 import json
+import random
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 THIS = Path(__file__)
 EXAMPLES = THIS.parent.parent.parent / "examples"
 QUICK = ("--steps", "80")  # of the shapes: the model then knows colours, and hardly forms
-MODULES = {"digits", "gallery", "shapes", "small_clip"}  # beside the examples, for them
+MODULES = {"digits", "gallery", "scenes", "shapes", "small_clip"}  # beside the examples, for them
 
 
 def test_digits_by_zero_shot_and_by_probe(run, example, digits_checkpoint, monkeypatch):
@@ -118,6 +120,38 @@ def test_calibration_of_search(run, example, digits_checkpoint, monkeypatch):
     assert absent < 0.3 < present
 
 
+def test_locate_shapes(run, example, monkeypatch, capsys):
+    module = example("locate_shapes")
+    # Of so few steps six images are learned by heart, and nothing about others.
+    settings = dict(POOL=6, BATCH=6, HELD_OUT=6, SHOWN=3, TESTED=module.TRAINED)
+    for name, value in settings.items():
+        monkeypatch.setattr(module, name, value)
+    found = run("locate_shapes", "--steps", "80")
+    assert found.keys() == {"one shape", "two shapes"}
+    said = capsys.readouterr().out
+    for name, (predicted, of_mean_box) in found.items():
+        assert predicted > 2 * of_mean_box > 0.1
+        assert f"images of {name}: mean IoU {predicted:.2f}" in said
+
+
+def test_boxes_of_scenes_hold_their_shapes_and_nothing_else(example):
+    scenes, chance = example("scenes"), random.Random(5)
+    for scene in [scenes.draw_scene(chance) for _ in range(40)]:
+        assert len(scene.boxes) == len(scene.shapes) == len(scene.names) in (1, 2)
+        assert len({shape.colour for shape in scene.shapes}) == len(scene.shapes)
+        assert scene.boxes == sorted(scene.boxes, key=lambda box: box[0] + box[2])
+        pixels = np.asarray(scene.image).astype(int)
+        is_drawn = np.abs(pixels - pixels[0, 0]).sum(-1) > 0
+        for box in scene.boxes:
+            # To whole pixels: one that is covered in part counts or does not.
+            x0, y0, x1, y1 = (round(edge * scenes.SIZE) for edge in box)
+            around = (slice(max(y0 - 1, 0), y1 + 1), slice(max(x0 - 1, 0), x1 + 1))
+            part = is_drawn[around]
+            assert part.any(0).sum() >= x1 - x0 - 1 and part.any(1).sum() >= y1 - y0 - 1
+            is_drawn[around] = False
+        assert not is_drawn.any()
+
+
 def test_a_sentence_without_a_known_word_is_refused(example):
     moods, tokenizer = example("mood_search"), example("shapes").WordTokenizer(["calm"], 4)
     assert moods.known_words("Calm, my dear!", tokenizer) == ("calm", ["my", "dear"])
@@ -178,7 +212,7 @@ def test_a_checkpoint_of_another_model_is_refused(example, digits_checkpoint, ou
 
 def test_every_example_says_what_it_is_and_has_a_test(example):
     names = {path.stem for path in EXAMPLES.glob("*.py")} - MODULES
-    assert len(names) == 10
+    assert len(names) == 11
     for name in names:
         doc = example(name).__doc__
         for part in (f"python examples/{name}.py", f"{name}.png", "It takes", "can do", "cannot"):

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from fastclip.models.coca.config import MLP_RATIO, MultimodalConfig
 from fastclip.models.parts.layer_norm import LayerNorm
 from fastclip.models.parts.masks import causal_mask
-from fastclip.models.parts.transformer import ResidualBlock, Transformer, initialize
+from fastclip.models.parts.transformer import ResidualBlock, Transformer, initialize, take
 from fastclip.ops.token_losses import token_losses
 
 
@@ -85,6 +85,8 @@ class MultimodalTransformer(Transformer):
         text_embs: Tensor,
         labels: Tensor | None = None,
         ignored: int = 0,
+        attn_mask: Tensor | None = None,
+        texts_per_image: int = 1,
     ) -> Tensor:
         """Return (B, T, vocab_size) logits of the token behind each of the text's.
 
@@ -93,27 +95,49 @@ class MultimodalTransformer(Transformer):
             labels: (B, T) int64, the tokens that are right. With them the result is their (B, T)
                 cross-entropies in float32, and the logits of all are never held.
             ignored: the label of padding, whose cross-entropy is 0.
+            attn_mask: (T, T), or (B, 1, T, T) for each text its own, added to the logits of the
+                texts' attention to themselves; by default the causal one.
+            texts_per_image: of k, all of the above that is of texts has k * B rows, a text of
+                each image, and again one of each; keys and values of images are made once.
         """
-        hidden = self._hidden(image_embs, text_embs)
+        hidden = self._hidden(image_embs, text_embs, attn_mask, texts_per_image)
         if labels is not None:
             return token_losses(hidden, self.text_projection, labels, ignored)
         return self._logits(hidden)
 
-    def next_logits(self, image_embs: Tensor, text_embs: Tensor) -> Tensor:
-        """Return the (B, vocab_size) logits of the token behind the last of the text's."""
-        return self._logits(self._hidden(image_embs, text_embs)[:, -1])
+    def next_logits(
+        self, image_embs: Tensor, text_embs: Tensor, read_at: Tensor | int = -1
+    ) -> Tensor:
+        """Return the (B, vocab_size) logits of the token behind one of each text's.
+
+        Args:
+            read_at: (B,) int64, which one of each text, or one number for all; by default the last.
+        """
+        return self._logits(take(self._hidden(image_embs, text_embs), read_at)[:, 0])
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return hidden @ self.text_projection.to(hidden.dtype)
 
-    def _hidden(self, image_embs: Tensor, text_embs: Tensor) -> Tensor:
+    def _hidden(
+        self,
+        image_embs: Tensor,
+        text_embs: Tensor,
+        attn_mask: Tensor | None = None,
+        times: int = 1,
+    ) -> Tensor:
         dtype = self.get_cast_dtype()
         image, text = image_embs.to(dtype), text_embs.to(dtype)
-        mask = causal_mask(text.shape[1], text)
+        is_causal = attn_mask is None
+        mask = causal_mask(text.shape[1], text) if is_causal else attn_mask
         for block, cross in zip(self.resblocks, self.cross_attn, strict=True):
-            text = self._run(block, text, mask, None, True, is_causal=True)
+            text = self._run(block, text, mask, None, True, is_causal)
+            # Of an image's tokens each reads on its own, whichever text it is of.
+            if times > 1:
+                text = text.unflatten(0, (times, -1)).transpose(0, 1).flatten(1, 2)
             if self.grad_checkpointing and torch.is_grad_enabled():
                 text = checkpoint(cross, text, image, image, use_reentrant=False)
             else:
                 text = cross(text, k_x=image, v_x=image)
+            if times > 1:
+                text = text.unflatten(1, (times, -1)).transpose(0, 1).flatten(0, 1)
         return self.ln_final(text)

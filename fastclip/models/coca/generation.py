@@ -98,7 +98,7 @@ class CaptionWriter(nn.Module):
         text, is_one = _begun(text, image, start)
         longest = min(max_seq_len, self.context_length)
         is_done = partial(_all_stop, stopping_criteria or ())
-        with _evaluated(self):
+        with evaluated(self):
             _, image_embs = self._encode_image(image, normalize=True)
 
             def logits_of(rows: Tensor, tokens: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ def _all_stop(criteria: Sequence[Criterion], tokens: Tensor) -> bool:
 
 
 @contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
+def evaluated(model: nn.Module) -> Iterator[None]:
     """In this context a model is in evaluation mode; then each part is as it was."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

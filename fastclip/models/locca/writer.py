@@ -1,0 +1,80 @@
+"""What LocCa's decoder says of images, token by token, always the most probable one.
+
+Where a coordinate stands only bins are chosen from, and of those of the right and lower edge only
+such as are not left of or above the other edge: every box is one. Where a word stands only words
+and the end are.
+"""
+
+import torch
+from torch import Tensor
+
+from fastclip.models.coca.next_token import Rules
+from fastclip.models.coca.sampling import sample
+from fastclip.models.locca.boxes import COORDINATES
+from fastclip.models.locca.head import LocCaHead
+from fastclip.models.locca.sequences import Words, referred
+from fastclip.models.locca.vocabulary import LocCaVocabulary
+
+
+def only_bins(vocabulary: LocCaVocabulary, logits: Tensor, before: Tensor) -> Tensor:
+    """(B, size) logits, -inf where a token is none that the next coordinate may be.
+
+    Args:
+        before: (B, k) int64, the bins of the k < 4 coordinates that are known.
+    """
+    bins = torch.arange(vocabulary.size, device=logits.device) - vocabulary.first_bin
+    k = before.shape[1]
+    least = before[:, k - 2, None] if k >= 2 else 0
+    return logits.masked_fill(bins < least, float("-inf"))
+
+
+def only_words(vocabulary: LocCaVocabulary, logits: Tensor) -> Tensor:
+    """(B, size) logits, -inf where a token is neither a word nor the end of a text."""
+    return logits.masked_fill(~vocabulary.can_be_written(logits.device), float("-inf"))
+
+
+def referred_boxes(head: LocCaHead, image_tokens: Tensor, words: Words) -> Tensor:
+    """The task AREF: (B, 4) int64 bins of the boxes of what texts name."""
+    vocabulary = head.vocabulary
+    bins = words.tokens.new_empty((len(words.tokens), 0))
+    for k in range(COORDINATES):
+        tokens = referred(vocabulary, words, bins)[:, : words.tokens.shape[1] + 1 + k]
+        logits = head.next_logits(image_tokens, tokens, read_at=words.lengths + k)
+        chosen = only_bins(vocabulary, logits, bins).argmax(1) - vocabulary.first_bin
+        bins = torch.cat([bins, chosen[:, None]], dim=1)
+    return bins
+
+
+def written(
+    head: LocCaHead, image_tokens: Tensor, prefix: int, num_coordinates: int
+) -> tuple[Tensor, Tensor]:
+    """The tasks GCAP, with four coordinates before the words, and Cap, with none.
+
+    Returns:
+        (B, num_coordinates) int64 bins and (B, T) int64 texts as the tokenizer makes them: a start
+        token, if it has one, words, an end token and padding.
+    """
+    vocabulary = head.vocabulary
+    starts = vocabulary.start_id is not None
+
+    def logits_of(rows: Tensor, tokens: Tensor) -> Tensor:
+        logits = head.next_logits(image_tokens[rows], tokens)
+        if tokens.shape[1] <= num_coordinates:
+            return only_bins(vocabulary, logits, tokens[:, 1:] - vocabulary.first_bin)
+        return only_words(vocabulary, logits)
+
+    device = image_tokens.device
+    begun = torch.full((len(image_tokens), 1), prefix, device=device)
+    ends = torch.tensor([vocabulary.end_id], device=device)
+    longest = 1 + num_coordinates + head.context_length - starts
+    tokens = sample(
+        logits_of, begun, Rules(0, ends, 1.0), lambda logits: logits.argmax(1), longest,
+        vocabulary.pad, is_done=lambda _: False, fixed_output_length=False,
+    )  # fmt: skip
+    bins, texts = tokens[:, 1:].split(
+        [num_coordinates, tokens.shape[1] - 1 - num_coordinates], dim=1
+    )
+    texts = texts.masked_fill(texts == vocabulary.pad, vocabulary.pad_id)
+    if starts:
+        texts = torch.cat([torch.full_like(begun, vocabulary.start_id), texts], dim=1)
+    return bins - vocabulary.first_bin, texts
