@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fastclip.benchmarks.cases import Case
-from fastclip.benchmarks.plots import LABEL_SPACING, save_plots, spread_apart
+from fastclip.benchmarks.figures.labels import LABEL_SPACING, spread_apart
+from fastclip.benchmarks.figures.plots import save_plots
 from fastclip.benchmarks.report import markdown
 from fastclip.benchmarks.results import Results, Row, load_results
 from fastclip.benchmarks.timing import Timing
