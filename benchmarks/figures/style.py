@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, GREY = "#56B4E9", "#CC79A7", "#666666"
-OURS = tuple(zip((BLUE, VERMILION, GREEN, PURPLE), "osDP", strict=True))
-PEERS = tuple(itertools.product(("--", ":"), zip((ORANGE, SKY, GREY, PURPLE), "^vXh", strict=True)))
+OURS = tuple(zip((BLUE, VERMILION, SKY, GREEN), "osDP", strict=True))
+OTHERS = tuple(zip((ORANGE, PURPLE, GREY), "^vX", strict=True))
+PEERS = tuple(itertools.product(("--", ":", "-."), OTHERS))
 OWN = tuple(("#000000", marker) for marker in "*pd")
 DPI = 220
 NOTE_CHARACTERS = 125  # of a line at the foot

@@ -6,17 +6,12 @@ import json
 import pytest
 import torch
 
-from fastclip.benchmarks import ceilings, choice
+from fastclip.benchmarks import choice
 from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.providers import find_provider
 from fastclip.cli import main
 
 LOSS = ["bench", "loss", "--rounds", "2", "--budget", "0", "--no-memory"]
-
-
-@pytest.fixture(autouse=True)
-def small_ceilings(monkeypatch):
-    monkeypatch.setitem(ceilings.SIZES, "cpu", (64, 1 << 16))
 
 
 def test_bench_loss_prints_a_table_and_writes_results(tmp_path, capsys):
