@@ -58,7 +58,7 @@ def save_roofline(results: Results, condition: Condition, rows: list[Row], path:
         "forward and backward; bytes are what operators read and write, of a fused kernel its "
         "inputs and outputs alone. The roofs were measured in the same run."
     )
-    title = f"Roofline: {condition}"
+    title = f"Roofline{f', N = {sizes[0]:,}' if len(sizes) == 1 else ''}: {condition}"
     with figure_of(results, title, note, path) as (_, axes):
         axes.set_xscale("log")
         axes.set_yscale("log")
