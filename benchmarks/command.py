@@ -36,7 +36,7 @@ for example
     fastclip bench providers
     fastclip bench report benchmarks/results/DEVICE/DATE-loss.json
     fastclip bench report DATE-loss.json --csv table.csv --plots --format pdf
-    fastclip bench compare BEFORE.json AFTER.json --fail-if-slower 5%
+    fastclip bench compare BEFORE.json AFTER.json --fail-if-slower 0.05
     fastclip bench compare DATE-loss.json --base fastclip/cpu
 
 Times depend on OMP_NUM_THREADS, and on a busy machine on OMP_WAIT_POLICY=PASSIVE, which keeps idle
