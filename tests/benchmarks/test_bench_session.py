@@ -5,7 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from fastclip.benchmarks import bench
+from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.results import load_results
+from fastclip.benchmarks.step import Step, call_of
 
 SMALL = {"n": 32, "d": 16, "rounds": 2, "budget_seconds": 0, "memory": False}
 
@@ -46,6 +49,31 @@ def test_forward_and_backward_apart(capsys):
     assert all(row.timing is not None for row in results.rows)
     assert [row.errors is not None for row in results.rows] == [False, False, True] * 2
     assert "A forward alone is set against 2 N^2 D FLOPs" in str(results)
+
+
+@pytest.mark.parametrize(("what", "runs"), [("step", "fb"), ("forward", "f"), ("backward", "b")])
+def test_what_is_timed_of_a_step_is_what_it_says(what, runs):
+    log = []
+
+    class Logged(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            log.append("f")
+            ctx.save_for_backward(*inputs)
+            return inputs[2].clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            log.append("b")
+            return tuple(torch.zeros_like(x) for x in ctx.saved_tensors)
+
+    step = Step(Provider("logged", "clip", lambda: Logged.apply), Case(4, 3))
+    call = call_of(step, what)
+    for _ in range(2):
+        getattr(call, "prepare", lambda: None)()
+        log.clear()
+        call()
+        assert "".join(log) == runs
 
 
 def test_bytes_are_those_of_operators_and_at_least_those_of_inputs():
