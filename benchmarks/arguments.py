@@ -45,10 +45,7 @@ def add_objective(parser: argparse.ArgumentParser) -> None:
         help="What is timed: step, which is forward and backward, or forward, or backward alone "
         "(default: step). Memory and errors are those of a step.",
     )  # fmt: skip
-    what.add_argument(
-        "--device", choices=DEVICES, default="cpu",
-        help="Where: cuda is timed by CUDA events, its memory is the allocator's (default: cpu).",
-    )  # fmt: skip
+    add_device(what)
     _add_memory(what)
     what.add_argument(
         "--accuracy", action=argparse.BooleanOptionalAction, default=None,
@@ -81,6 +78,14 @@ def add_family(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _add_memory(what)
     _add_how(parser)
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """--device, where things run."""
+    parser.add_argument(
+        "--device", choices=DEVICES, default="cpu",
+        help="Where: cuda is timed by CUDA events, its memory is the allocator's (default: cpu).",
+    )  # fmt: skip
 
 
 def _add_sizes(what: argparse._ArgumentGroup, D: int) -> None:

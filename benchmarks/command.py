@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fastclip.benchmarks import choice, host
-from fastclip.benchmarks.arguments import FORMATS, add_family, add_objective
+from fastclip.benchmarks.arguments import FORMATS, add_device, add_family, add_objective
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.choice import facts_of, matched, matched_names, objection_to_device
 from fastclip.benchmarks.compare import command as compare
@@ -16,7 +16,13 @@ from fastclip.benchmarks.family.losses import LOGIT_SCALE, LOSSES, parts_of, pro
 from fastclip.benchmarks.measure import Plan
 from fastclip.benchmarks.own import is_own
 from fastclip.benchmarks.providers import OBJECTIVES, providers
-from fastclip.benchmarks.record import objection_to_plots, record, report_of, write_report
+from fastclip.benchmarks.record import (
+    name_files,
+    objection_to_plots,
+    record,
+    report_of,
+    write_report,
+)
 from fastclip.benchmarks.results import FAMILY, load_results
 from fastclip.printable import printable_lines
 
@@ -63,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser(
         "providers", help="List providers, and those that would sit out, with the reason."
     )
+    add_device(listing)
     listing.set_defaults(handler=_list)
     report = actions.add_parser("report", help="Print the table of saved results, and plot them.")
     report.add_argument("results", type=Path, metavar="RESULTS.json")
@@ -146,11 +153,15 @@ def _cases(args: argparse.Namespace) -> list[Case]:
     ]
 
 
-def _list(args: argparse.Namespace) -> None:
+def _list(args: argparse.Namespace) -> int:
+    if (objection := objection_to_device(args.device)) is not None:
+        return _refuse(f"--device {args.device}: {objection}")
+    case = Case(N=1, device=args.device)
     for objective in (*OBJECTIVES, *LOSSES):
         print(f"{objective}:")
         for provider in providers(objective):
-            print(f"  {provider.name:44} {provider.objection(Case(N=1)) or 'runs here'}")
+            print(f"  {provider.name:44} {provider.objection(case) or 'runs here'}")
+    return 0
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -167,7 +178,7 @@ def _report(args: argparse.Namespace) -> int:
         return 2
     print(csv_text(results) if str(args.csv) == "-" else report_of(results), end="")
     if args.plots:
-        write_report(results, args.results.with_suffix(""), args.format)
+        name_files(write_report(results, args.results.with_suffix(""), args.format))
     return 0
 
 

@@ -61,13 +61,15 @@ def record(
     if output is not None:
         device = cases[0].device if cases else "cpu"
         stem = output / host.device_name(device) / f"{now:%Y-%m-%d-%H%M%S}-{action}"
+    if objection_to_plots(objective) is not None:
+        formats = ()
     try:
         run(results, groups, cases, plan, stem)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_kept(results, stem, formats)) from None
     print(report_of(results), end="")
     if stem is not None:
-        write_report(results, stem, formats)
+        name_files([beside(stem, ".json"), *write_report(results, stem, formats)])
     return results
 
 
@@ -82,7 +84,7 @@ def run(
 
     def save() -> None:
         if stem is not None:
-            results.save(stem.with_suffix(".json"))
+            results.save(beside(stem, ".json"))
 
     results.complete = False
     with telling() as tell:
@@ -104,17 +106,27 @@ def report_of(results: Results) -> str:
     return family_markdown(results) if results.objective == FAMILY else markdown(results)
 
 
-def write_report(results: Results, stem: Path, formats: Sequence[str] = ("png",)) -> None:
-    """Write `<stem>.md`, `.csv` and figures beside the results, and name all files on stderr."""
-    report, table = stem.with_suffix(".md"), stem.with_suffix(".csv")
+def write_report(results: Results, stem: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Write `<stem>.md`, `<stem>.csv` and figures in the formats; return the files."""
+    report, table = beside(stem, ".md"), beside(stem, ".csv")
     report.write_text(report_of(results))
     table.write_text(csv_text(results))
-    written = [stem.with_suffix(".json"), report, table]
-    if objection_to_plots(results.objective) is None:
+    written = [report, table]
+    if formats:
         from fastclip.benchmarks.figures.plots import save_plots
 
         written += save_plots(results, stem, formats)
-    for path in written:
+    return written
+
+
+def beside(stem: Path, suffix: str) -> Path:
+    """The stem with a suffix behind it, whatever dots are in its name."""
+    return stem.with_name(stem.name + suffix)
+
+
+def name_files(paths: Sequence[Path]) -> None:
+    """Say on standard error what was written."""
+    for path in paths:
         print(path, file=sys.stderr)
 
 
@@ -135,10 +147,10 @@ def _kept(results: Results, stem: Path | None, formats: Sequence[str]) -> str:
         print(report_of(results), end="")
     if stem is None:
         return f"{told}; without --output nothing is written"
-    results.save(stem.with_suffix(".json"))
+    results.save(beside(stem, ".json"))
     if num_timed:
-        write_report(results, stem, formats)
-    return f"{told}, in {stem.with_suffix('.json')}"
+        name_files(write_report(results, stem, formats))
+    return f"{told}, in {beside(stem, '.json')}"
 
 
 def _sources(groups: Sequence[Sequence[Provider]]) -> dict[str, str]:

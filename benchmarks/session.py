@@ -19,7 +19,7 @@ from fastclip.benchmarks.csv_file import csv_text
 from fastclip.benchmarks.measure import Plan
 from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.providers import OBJECTIVES
-from fastclip.benchmarks.record import report_of, run
+from fastclip.benchmarks.record import beside, report_of, run, write_report
 from fastclip.benchmarks.results import Results
 from fastclip.benchmarks.step import PRODUCTS, STEP
 
@@ -56,15 +56,9 @@ class Session(Results):
             ModuleNotFoundError: there are formats and matplotlib is not installed.
         """
         stem = Path(stem)
-        written = [stem.with_name(stem.name + suffix) for suffix in (".json", ".md", ".csv")]
-        self.save(written[0])
-        written[1].write_text(report_of(self))
-        written[2].write_text(csv_text(self))
-        if formats:
-            from fastclip.benchmarks.figures.plots import save_plots
-
-            written += save_plots(self, stem, formats)
-        return written
+        path = beside(stem, ".json")
+        self.save(path)
+        return [path, *write_report(self, stem, formats)]
 
 
 def bench(
