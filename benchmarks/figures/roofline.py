@@ -110,7 +110,7 @@ def roofs_of(results: Results, rows: list[Row]) -> Roofs:
 
 def _draw_roofs(axes: "Axes", roofs: Roofs, unit: float, unit_name: str, dtype: str) -> None:
     (low, high), (bottom, highest) = axes.get_xlim(), axes.get_ylim()
-    low, high = min(low, roofs.ridge / 3), max(high, roofs.ridge * 3)
+    low, high = min(low, roofs.ridge / 3), max(1.3 * high, roofs.ridge * 3)
     top = roofs.flops_per_second / unit
     slope = roofs.bytes_per_second / unit
     axes.plot([low, roofs.ridge, high], [slope * low, top, top], color=INK, linewidth=1.2, zorder=2)

@@ -67,7 +67,8 @@ def test_the_command_refuses_a_wrong_value_before_anything_runs(arguments, capsy
     assert f"argument {arguments[0]}: " in last and arguments[1] in last
 
 
-def test_a_device_that_is_not_there_is_refused(capsys, monkeypatch):
+@pytest.mark.parametrize("action", ["loss", "siglip", "providers"])
+def test_a_device_that_is_not_there_is_refused(action, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert main(["bench", "loss", "--device", "cuda"]) == 2
+    assert main(["bench", action, "--device", "cuda"]) == 2
     assert "--device cuda: torch " in capsys.readouterr().err
