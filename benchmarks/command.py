@@ -1,36 +1,53 @@
-"""`fastclip bench`: measure and print a table, or print one from saved results."""
+"""`fastclip bench`: measure and print a table, print one from saved results, or compare two."""
 
 import argparse
-import fnmatch
 import sys
-from collections.abc import Collection
 from pathlib import Path
 
 import torch
 
-from fastclip.benchmarks import host
-from fastclip.benchmarks.arguments import add_family, add_objective
+from fastclip.benchmarks import choice, host
+from fastclip.benchmarks.arguments import FORMATS, add_device, add_family, add_objective
 from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.choice import facts_of, matched, matched_names, objection_to_device
+from fastclip.benchmarks.compare import command as compare
+from fastclip.benchmarks.csv_file import csv_text
 from fastclip.benchmarks.family.losses import LOGIT_SCALE, LOSSES, parts_of, providers_of
 from fastclip.benchmarks.measure import Plan
+from fastclip.benchmarks.own import is_own
 from fastclip.benchmarks.providers import OBJECTIVES, providers
-from fastclip.benchmarks.record import objection_to_plots, record, report_of, write_report
+from fastclip.benchmarks.record import (
+    name_files,
+    objection_to_plots,
+    record,
+    report_of,
+    write_report,
+)
 from fastclip.benchmarks.results import FAMILY, load_results
 from fastclip.printable import printable_lines
 
 DESCRIPTION = """\
-Times the losses of fastclip and of other libraries in turns, forward and backward, counts their
-memory and their error, and prints a table.
+Times the losses of fastclip, of other libraries and of your own in turns, forward and backward,
+counts their memory and their error, and prints a table. docs/benchmarks.md is the guide.
 """
 EPILOG = """\
 for example
-    fastclip bench loss --n 4096 8192 --d 512 --dtype float32
+    fastclip bench loss --n 4k 8k --d 512 --dtype float32
     fastclip bench loss --n 4096 --data random trained --autocast --accuracy
+    fastclip bench loss --n 1k --provider kernel.py:loss package.module:loss "fastclip/*"
+    fastclip bench loss --n 4k --dtype bf16 --device cuda --pass forward backward
     fastclip bench siglip --n 1024 --provider "fastclip/*" open_clip
     fastclip bench losses --n 4096 --d 128
     fastclip bench losses --n 1024 --losses NTXentLoss "Sup*" --no-memory
     fastclip bench providers
     fastclip bench report benchmarks/results/DEVICE/DATE-loss.json
+    fastclip bench report DATE-loss.json --csv table.csv --plots --format pdf
+    fastclip bench compare BEFORE.json AFTER.json --fail-if-slower 0.05
+    fastclip bench compare DATE-loss.json --base fastclip/cpu
+
+Times depend on OMP_NUM_THREADS, and on a busy machine on OMP_WAIT_POLICY=PASSIVE, which keeps idle
+threads from spinning. Both are part of the results where they are set. Ctrl-C keeps what is
+measured by then.
 """
 # Beside those of `host.PEERS`: what the family is compared with.
 FAMILY_PEERS = ("lightly", "pytorch-metric-learning", "sentence-transformers")
@@ -52,38 +69,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser(
         "providers", help="List providers, and those that would sit out, with the reason."
     )
+    add_device(listing)
     listing.set_defaults(handler=_list)
     report = actions.add_parser("report", help="Print the table of saved results, and plot them.")
     report.add_argument("results", type=Path, metavar="RESULTS.json")
-    report.add_argument("--plots", action="store_true", help="Write the PNGs beside the results.")
+    report.add_argument(
+        "--plots", action="store_true", help="Write report, CSV and figures beside the results."
+    )
+    report.add_argument(
+        "--format", nargs="+", choices=FORMATS, default=["png"], help="Of figures (default: png)."
+    )
+    report.add_argument(
+        "--csv", type=Path, metavar="FILE",
+        help="Write a line per row as CSV, to standard output instead of the table if it is -.",
+    )  # fmt: skip
     report.set_defaults(handler=_report)
+    compare.add_arguments(
+        actions.add_parser("compare", help="Compare two results, or providers of one: a gate.")
+    )
 
 
 def run(args: argparse.Namespace) -> int | None:
     try:
         return args.handler(args)
-    except _NoMatch as error:
+    except choice.NoMatch as error:
         print(error, file=sys.stderr)
         return 2
 
 
 def _measure(args: argparse.Namespace) -> int:
-    known = {provider.name: provider for provider in providers(args.objective)}
-    chosen = [known[name] for name in _matched("provider", args.provider, known)]
+    if (objection := objection_to_device(args.device)) is not None:
+        return _refuse(f"--device {args.device}: {objection}")
+    try:
+        chosen = matched("provider", args.provider, args.objective)
+    except choice.NoMatch:
+        raise
+    except ValueError as error:
+        return _refuse(str(error))
     if args.output is not None and (objection := objection_to_plots(args.objective)) is not None:
         print(f"fastclip bench: no plots will be written: {objection}", file=sys.stderr)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    plan = Plan(args.rounds, args.budget, args.limit, args.memory, args.accuracy)
-    record(args.objective, args.action, [chosen], _cases(args), plan, args.output, host.facts())
+    has_own = any(is_own(provider.name) for provider in chosen)
+    plan = Plan(
+        args.rounds, args.budget, args.limit, args.memory,
+        has_own if args.accuracy is None else args.accuracy,
+        tuple(dict.fromkeys(args.whats)), traffic=args.output is not None,
+    )  # fmt: skip
+    cases, facts = _cases(args), facts_of(args.device)
+    record(args.objective, args.action, [chosen], cases, plan, args.output, facts, args.format)
     return 0
 
 
 def _measure_family(args: argparse.Namespace) -> int:
-    losses = _matched("loss", args.losses, LOSSES)
+    losses = matched_names("loss", args.losses, LOSSES)
     of_loss = {name: {parts_of(p.name)[1]: p for p in providers_of(name)} for name in losses}
     names = dict.fromkeys(name for of_one in of_loss.values() for name in of_one)
-    chosen = _matched("provider", args.provider, names)
+    chosen = matched_names("provider", args.provider, names)
     groups = {x: [p for name, p in of_loss[x].items() if name in chosen] for x in losses}
     if left_out := [x for x, group in groups.items() if not group]:
         print(f"fastclip bench: no such provider of {', '.join(left_out)}", file=sys.stderr)
@@ -101,7 +143,7 @@ def _measure_family(args: argparse.Namespace) -> int:
 
 def _cases(args: argparse.Namespace) -> list[Case]:
     return [
-        Case(N, D, getattr(torch, dtype), logit_scale, data, autocast)
+        Case(N, D, getattr(torch, dtype), logit_scale, data, autocast, device=args.device)
         for logit_scale in args.logit_scale
         for data in args.data
         for dtype in args.dtype
@@ -111,24 +153,15 @@ def _cases(args: argparse.Namespace) -> list[Case]:
     ]
 
 
-class _NoMatch(ValueError):
-    """A pattern that matches no known name; the message has both."""
-
-
-def _matched(kind: str, patterns: Collection[str], known: Collection[str]) -> list[str]:
-    """The known names that a pattern matches, in their own order; each must match some."""
-    matches = {x: [name for name in known if fnmatch.fnmatch(name, x)] for x in patterns}
-    if unknown := [x for x, names in matches.items() if not names]:
-        raise _NoMatch(f"no {kind} matches {', '.join(unknown)}; there are {', '.join(known)}")
-    found = set().union(*matches.values())
-    return [x for x in known if x in found]
-
-
-def _list(args: argparse.Namespace) -> None:
+def _list(args: argparse.Namespace) -> int:
+    if (objection := objection_to_device(args.device)) is not None:
+        return _refuse(f"--device {args.device}: {objection}")
+    case = Case(N=1, device=args.device)
     for objective in (*OBJECTIVES, *LOSSES):
         print(f"{objective}:")
         for provider in providers(objective):
-            print(f"  {provider.name:44} {provider.objection(Case(N=1)) or 'runs here'}")
+            print(f"  {provider.name:44} {provider.objection(case) or 'runs here'}")
+    return 0
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -137,10 +170,18 @@ def _report(args: argparse.Namespace) -> int:
         objection = objection_to_plots(results.objective) if args.plots else None
         if objection is not None:
             raise ValueError(f"--plots: {objection}")
+        if args.csv is not None and str(args.csv) != "-":
+            args.csv.write_text(csv_text(results))
+            print(args.csv, file=sys.stderr)
     except (OSError, ValueError) as error:
         print(f"fastclip bench report: {printable_lines(str(error))}", file=sys.stderr)
         return 2
-    print(report_of(results), end="")
+    print(csv_text(results) if str(args.csv) == "-" else report_of(results), end="")
     if args.plots:
-        write_report(results, args.results.with_suffix(""))
+        name_files(write_report(results, args.results.with_suffix(""), args.format))
     return 0
+
+
+def _refuse(objection: str) -> int:
+    print(f"fastclip bench: {printable_lines(objection)}", file=sys.stderr)
+    return 2

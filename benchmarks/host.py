@@ -11,6 +11,8 @@ import torch
 from fastclip.backends.gpu.device import architecture
 
 PEERS = ("open_clip_torch", "transformers")
+# Variables that decide how many threads run, and whether they spin while they wait.
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "KMP_BLOCKTIME")
 
 
 def facts() -> dict[str, str | int | float | None]:
@@ -19,6 +21,7 @@ def facts() -> dict[str, str | int | float | None]:
         "isa": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        **{name: os.environ[name] for name in THREAD_SETTINGS if name in os.environ},
         "load": round(os.getloadavg()[0], 1),  # what else runs: above 0 at the start is noise
         "memory_gib": round((_meminfo("MemTotal") or 0) / 2**30, 1),
         "python": platform.python_version(),
@@ -28,8 +31,10 @@ def facts() -> dict[str, str | int | float | None]:
     }
 
 
-def device_name() -> str:
-    """CPU model and threads, fit for the name of a folder."""
+def device_name(device: str = "cpu") -> str:
+    """CPU model and threads, or the GPU's model, fit for the name of a folder."""
+    if device == "cuda":
+        return gpu_name()
     return re.sub(r"[^a-z0-9]+", "-", f"{cpu_model()} {torch.get_num_threads()} threads".lower())
 
 

@@ -13,25 +13,40 @@ import torch
 
 from fastclip.benchmarks import accuracy
 from fastclip.benchmarks.cases import Case
-from fastclip.benchmarks.memory import MemoryNotMeasured, extra_bytes
+from fastclip.benchmarks.gpu import memory as gpu_memory
+from fastclip.benchmarks.memory import (
+    KilledForMemory,
+    MemoryNotMeasured,
+    extra_bytes,
+    extra_bytes_here,
+)
 from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.results import Results, Row
-from fastclip.benchmarks.step import Step, inputs_of
-from fastclip.benchmarks.timing import time_together
+from fastclip.benchmarks.step import PRODUCTS, STEP, Step, call_of, inputs_of
+from fastclip.benchmarks.timing import Stopped, Timing, time_together
+from fastclip.benchmarks.traffic import step_bytes
 
 # The exact answer is N^2 work in float64 on one machine's cores: seconds at 4,096.
 EXACT_UP_TO = 4096
+HERE = "measured in this process, where memory that it has kept from before is not seen"
+STOPPED = "stopped before it was measured"
+Rows = dict[str, tuple[Row, Provider]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, and how long it may take; see `time_together` for the numbers."""
+    """What to measure, and how long it may take; see `time_together` for the numbers.
+
+    whats: of "step", "forward", "backward": what is timed. Memory, bytes and errors are a step's.
+    """
 
     rounds: int = 5
     budget_seconds: float = 10.0
     limit_seconds: float = 30.0
     memory: bool = True
     accuracy: bool = False
+    whats: tuple[str, ...] = (STEP,)
+    traffic: bool = False
 
 
 def measure(
@@ -42,27 +57,54 @@ def measure(
     save: Callable[[], None] = lambda: None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Append a row per case and provider to `results`; `save` is called after every stage."""
+    """Append a row per case, provider and what is timed; `save` is called after every stage.
+
+    Ctrl-C leaves what whole rounds gave; a row that has nothing yet says that it was stopped.
+    """
     for (N, D), group in groupby(sorted(cases, key=_size), key=_size):
         rows = {
-            f"{case} {provider.name}": (Row(case, provider.name), provider)
+            f"{case} {provider.name}{'' if what == STEP else f', {what}'}": (
+                Row(case, provider.name, what=what),
+                provider,
+            )
             for case in group
             for provider in providers
+            for what in plan.whats
         }
         results.rows += [row for row, _ in rows.values()]
-        for row, provider in rows.values():
-            row.reason = provider.objection(row.case)
-        if plan.memory:
-            for row, provider in _running(rows.values()):
-                progress(f"{row.case} {provider.name}: memory")
-                _measure_memory(row, provider)
-                save()
-        _measure_time(rows, N, D, plan, progress)
-        save()
-        if plan.accuracy and N <= EXACT_UP_TO:
-            progress(f"N = {N}: accuracy")
-            _measure_accuracy(rows.values())
-        save()
+        try:
+            _measure_group(rows, N, D, plan, save, progress)
+        except KeyboardInterrupt:
+            for row, _ in _running(rows.values()):
+                if row.timing is None:
+                    row.reason = STOPPED
+            raise
+
+
+def _measure_group(
+    rows: Rows,
+    N: int,
+    D: int,
+    plan: Plan,
+    save: Callable[[], None],
+    progress: Callable[[str], None],
+) -> None:
+    for row, provider in rows.values():
+        row.reason = provider.objection(row.case)
+    if plan.memory:
+        for row, provider in _steps(rows.values()):
+            progress(f"{row.case} {provider.name}: memory")
+            _measure_memory(row, provider)
+            save()
+    _measure_time(rows, N, D, plan, progress)
+    save()
+    if plan.traffic:
+        progress(f"N = {N}: bytes moved")
+        _count_traffic(rows.values())
+    if plan.accuracy and N <= EXACT_UP_TO:
+        progress(f"N = {N}: accuracy")
+        _measure_accuracy(rows.values())
+    save()
 
 
 def _size(case: Case) -> tuple[int, int]:
@@ -73,43 +115,70 @@ def _running(rows: Iterable[tuple[Row, Provider]]) -> list[tuple[Row, Provider]]
     return [(row, provider) for row, provider in rows if row.reason is None]
 
 
+def _steps(rows: Iterable[tuple[Row, Provider]]) -> list[tuple[Row, Provider]]:
+    return [(row, provider) for row, provider in _running(rows) if row.what == STEP]
+
+
 def _measure_memory(row: Row, provider: Provider) -> None:
+    """A provider that fails here keeps its times, unless it is killed for what it takes."""
     try:
-        row.extra_bytes = extra_bytes(provider, row.case)
-    except MemoryNotMeasured as error:
+        if row.case.device == "cuda":
+            row.extra_bytes = _allocated(row.case, provider)
+        elif provider.only_here:
+            row.extra_bytes = extra_bytes_here(provider, row.case)
+            row.memory_reason = HERE
+        else:
+            row.extra_bytes = extra_bytes(provider, row.case)
+    except KilledForMemory as error:
         row.reason = str(error)
+    except MemoryNotMeasured as error:
+        row.memory_reason = str(error)
 
 
-def _measure_time(
-    rows: dict[str, tuple[Row, Provider]],
-    N: int,
-    D: int,
-    plan: Plan,
-    progress: Callable[[str], None],
-) -> None:
+def _allocated(case: Case, provider: Provider) -> int | None:
+    """A GPU's allocator counts exactly, in this process; the first call loads and compiles."""
+    try:
+        step = Step(provider, case)
+        step()
+        return gpu_memory.extra_bytes(step, step.inputs)
+    except Exception as error:
+        raise MemoryNotMeasured(describe(error)) from error
+
+
+def _measure_time(rows: Rows, N: int, D: int, plan: Plan, progress: Callable[[str], None]) -> None:
     running = {key: pair for key, pair in rows.items() if pair[0].reason is None}
     if any(provider.compiled for _, provider in running.values()):
         # A function may be specialised to few shapes before the compiler gives up on it.
         torch.compiler.reset()
-    steps, inputs = {}, {}
+    calls, inputs = {}, {}
     for key, (row, provider) in running.items():
         if row.case not in inputs:
             inputs[row.case] = inputs_of(provider, row.case)
         try:
-            steps[key] = Step(provider, row.case, inputs[row.case])
+            calls[key] = call_of(Step(provider, row.case, inputs[row.case]), row.what)
         except Exception as error:
             row.reason = describe(error)
-    timings = time_together(
-        steps,
-        N,
-        D,
-        rounds=plan.rounds,
-        budget_seconds=plan.budget_seconds,
-        limit_seconds=plan.limit_seconds,
-        slow_first_call=lambda name: running[name][1].compiled,
-        progress=progress,
-    )
-    for key, timing in timings.items():
+    try:
+        timings = time_together(
+            calls,
+            N,
+            D,
+            rounds=plan.rounds,
+            budget_seconds=plan.budget_seconds,
+            limit_seconds=plan.limit_seconds,
+            slow_first_call=lambda name: running[name][1].compiled,
+            products=lambda name: PRODUCTS[running[name][0].what],
+            device=next((row.case.device for row, _ in running.values()), "cpu"),
+            progress=progress,
+        )
+    except Stopped as stop:
+        _take(stop.outcomes, running)
+        raise
+    _take(timings, running)
+
+
+def _take(outcomes: dict[str, Timing | Exception], running: Rows) -> None:
+    for key, timing in outcomes.items():
         row, _ = running[key]
         if isinstance(timing, Exception):
             row.reason = describe(timing)
@@ -117,8 +186,23 @@ def _measure_time(
             row.timing = timing
 
 
+def _count_traffic(rows: Iterable[tuple[Row, Provider]]) -> None:
+    """Not of compiled functions, whose kernels are not seen."""
+    for case, of_case in groupby(_steps(rows), key=lambda pair: pair[0].case):
+        inputs = None
+        for row, provider in of_case:
+            if provider.compiled:
+                continue
+            if inputs is None:
+                inputs = inputs_of(provider, case)
+            try:
+                row.moved_bytes = step_bytes(Step(provider, case, inputs))
+            except Exception:
+                row.moved_bytes = None  # an operator of theirs bears no watching
+
+
 def _measure_accuracy(rows: Iterable[tuple[Row, Provider]]) -> None:
-    for case, of_case in groupby(_running(rows), key=lambda pair: pair[0].case):
+    for case, of_case in groupby(_steps(rows), key=lambda pair: pair[0].case):
         entries = list(of_case)
         objective = entries[0][1].objective
         inputs = inputs_of(entries[0][1], case)

@@ -34,27 +34,45 @@ class MemoryNotMeasured(RuntimeError):
     """The provider failed in its own process; the message says how."""
 
 
+class KilledForMemory(MemoryNotMeasured):
+    """The system killed its process: a call in this one would take it down as well."""
+
+
 def extra_bytes(provider: Provider, case: Case) -> int:
     """Peak memory beyond inputs and gradients, with this process's number of threads.
 
     Raises:
-        MemoryNotMeasured: the child raised, or was killed.
+        KilledForMemory: the child was killed.
+        MemoryNotMeasured: the child raised.
     """
     request = {
         "objective": provider.objective,
         "provider": provider.name,
         "case": case_to_json(case),
         "threads": torch.get_num_threads(),
+        "path": sys.path,  # modules of one's own are found where this process finds them
     }
     child = subprocess.run(
         [sys.executable, "-m", __name__, json.dumps(request)], capture_output=True, text=True
     )
     if child.returncode == -signal.SIGKILL:
-        raise MemoryNotMeasured("killed, most likely for want of memory")
+        raise KilledForMemory("killed, most likely for want of memory")
     if child.returncode != 0:
         lines = child.stderr.strip().splitlines()
         raise MemoryNotMeasured(lines[-1] if lines else f"exit status {child.returncode}")
     return json.loads(child.stdout.splitlines()[-1])["extra_bytes"]
+
+
+def extra_bytes_here(provider: Provider, case: Case) -> int:
+    """The same, measured in this process: of memory that it has kept from before, nothing is seen.
+
+    Raises:
+        MemoryNotMeasured: the provider raised.
+    """
+    try:
+        return _measured(provider, case)
+    except Exception as error:
+        raise MemoryNotMeasured(f"{type(error).__name__}: {error}") from error
 
 
 def peak_beyond_gradients(step: Step) -> int:
@@ -65,11 +83,15 @@ def main(request: str) -> None:
     wanted = json.loads(request)
     _volunteer_for_the_oom_killer()
     torch.set_num_threads(wanted["threads"])
+    sys.path += [folder for folder in wanted["path"] if folder not in sys.path]
     provider = find_provider(wanted["objective"], wanted["provider"])
-    case = case_from_json(wanted["case"])
+    print(json.dumps({"extra_bytes": _measured(provider, case_from_json(wanted["case"]))}))
+
+
+def _measured(provider: Provider, case: Case) -> int:
     warm_up_N = case.N if provider.compiled else min(case.N, WARM_UP_N)
     Step(provider, dataclasses.replace(case, N=warm_up_N))()
-    print(json.dumps({"extra_bytes": peak_beyond_gradients(Step(provider, case))}))
+    return peak_beyond_gradients(Step(provider, case))
 
 
 def _volunteer_for_the_oom_killer() -> None:

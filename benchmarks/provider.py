@@ -49,6 +49,7 @@ class Provider:
     normalizes: the loss takes `normalize=True`; for one that does not, `F.normalize` comes first.
     inputs: what it is called with on a case, where that is not features and scalars of the
         objective; constants among them want no gradient.
+    only_here: it is a function of this process, which no other finds by the name.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Provider:
     compiled: bool = False
     normalizes: bool = False
     inputs: Callable[[Case], tuple[Tensor, ...]] | None = None
+    only_here: bool = False
 
     def objection(self, case: Case) -> str | None:
         return self.own_objection(case) or self._too_large(case)

@@ -3,6 +3,7 @@
 from fastclip.benchmarks import ours, peers
 from fastclip.benchmarks.family.losses import LOSSES, providers_of
 from fastclip.benchmarks.gpu import peers as gpu_peers
+from fastclip.benchmarks.own import is_own, own_provider
 from fastclip.benchmarks.provider import Provider, needs
 from fastclip.ops.dispatch import ORDER
 
@@ -18,7 +19,13 @@ def providers(objective: str) -> tuple[Provider, ...]:
 
 
 def find_provider(objective: str, name: str) -> Provider:
-    """Raises ValueError, naming the known ones, if there is no such provider."""
+    """A provider by its name, or by where a function of one's own is (`own.py`).
+
+    Raises:
+        ValueError: there is none; the message names those that are known.
+    """
+    if is_own(name):
+        return own_provider(objective, name)
     known = {provider.name: provider for provider in providers(objective)}
     if name not in known:
         raise ValueError(f"provider must be one of {tuple(known)}, got {name!r}")

@@ -1,21 +1,27 @@
-"""A run that is printed and, if wanted, written: results, report, plots."""
+"""A run that is printed and, if wanted, written: results, report, CSV, figures."""
 
 import datetime
 import importlib.util
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fastclip.benchmarks import host
 from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.ceilings import measured_ceilings
+from fastclip.benchmarks.commit import own_commit
+from fastclip.benchmarks.csv_file import csv_text
 from fastclip.benchmarks.family.report import markdown as family_markdown
 from fastclip.benchmarks.measure import Plan, measure
+from fastclip.benchmarks.own import is_own, source_of_own
 from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.report import markdown
 from fastclip.benchmarks.results import FAMILY, Results
+from fastclip.benchmarks.telling import telling
+
+SECONDS_OF_A_PROCESS = 5  # most of it imports
 
 
 def record(
@@ -26,7 +32,8 @@ def record(
     plan: Plan,
     output: Path | None,
     facts: dict[str, Any],
-) -> None:
+    formats: Sequence[str] = ("png",),
+) -> Results:
     """Measure, print the report, and write it under `output` if there is one.
 
     Args:
@@ -35,6 +42,11 @@ def record(
         groups: the providers of each group are timed in turns.
         output: folder of all devices' results.
         facts: of the host.
+        formats: of figures.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came. What was measured by then is printed and written; the text
+            says how much that is, and where it is.
     """
     now = datetime.datetime.now().astimezone()
     results = Results(
@@ -42,36 +54,79 @@ def record(
         date=now.isoformat(timespec="seconds"),
         command=shlex.join(["fastclip", *sys.argv[1:]]),
         host=facts,
+        commit=own_commit(),
+        sources=_sources(groups),
     )
     stem = None
     if output is not None:
-        stem = output / host.device_name() / f"{now:%Y-%m-%d-%H%M%S}-{action}"
+        device = cases[0].device if cases else "cpu"
+        stem = output / host.device_name(device) / f"{now:%Y-%m-%d-%H%M%S}-{action}"
+    if objection_to_plots(objective) is not None:
+        formats = ()
+    try:
+        run(results, groups, cases, plan, stem)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_kept(results, stem, formats)) from None
+    print(report_of(results), end="")
+    if stem is not None:
+        name_files([beside(stem, ".json"), *write_report(results, stem, formats)])
+    return results
+
+
+def run(
+    results: Results,
+    groups: Sequence[Sequence[Provider]],
+    cases: Sequence[Case],
+    plan: Plan,
+    stem: Path | None = None,
+) -> None:
+    """Measure into `results`, and save them after every stage if there is a place for them."""
 
     def save() -> None:
         if stem is not None:
-            results.save(stem.with_suffix(".json"))
+            results.save(beside(stem, ".json"))
 
-    with _progress() as progress:
+    results.complete = False
+    with telling() as tell:
+        if plan.memory and (children := _num_processes(groups, cases, plan)):
+            tell(
+                f"memory: {children} fresh processes of about {SECONDS_OF_A_PROCESS} seconds each "
+                "(--no-memory leaves them out)"
+            )
+        if plan.traffic:
+            tell("ceilings: matmul and copy")
+            results.ceilings = measured_ceilings(cases[0].device)
         for providers in groups:
-            measure(results, cases, providers, plan, save, progress)
-    print(report_of(results), end="")
-    if stem is not None:
-        write_report(results, stem)
+            measure(results, cases, providers, plan, save, tell)
+    results.complete = True
+    save()
 
 
 def report_of(results: Results) -> str:
     return family_markdown(results) if results.objective == FAMILY else markdown(results)
 
 
-def write_report(results: Results, stem: Path) -> None:
-    report = stem.with_suffix(".md")
+def write_report(results: Results, stem: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Write `<stem>.md`, `<stem>.csv` and figures in the formats; return the files."""
+    report, table = beside(stem, ".md"), beside(stem, ".csv")
     report.write_text(report_of(results))
-    written = [report]
-    if objection_to_plots(results.objective) is None:
-        from fastclip.benchmarks.plots import save_plots
+    table.write_text(csv_text(results))
+    written = [report, table]
+    if formats:
+        from fastclip.benchmarks.figures.plots import save_plots
 
-        written += save_plots(results, stem)
-    for path in written:
+        written += save_plots(results, stem, formats)
+    return written
+
+
+def beside(stem: Path, suffix: str) -> Path:
+    """The stem with a suffix behind it, whatever dots are in its name."""
+    return stem.with_name(stem.name + suffix)
+
+
+def name_files(paths: Sequence[Path]) -> None:
+    """Say on standard error what was written."""
+    for path in paths:
         print(path, file=sys.stderr)
 
 
@@ -84,16 +139,32 @@ def objection_to_plots(objective: str) -> str | None:
     return "they need matplotlib: pip install 'fastclip-kernels[bench]'"
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A line on stderr that says what runs, where somebody may be watching."""
-    if not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield lambda text: print(text, file=sys.stderr)
-        return
-    with tqdm(bar_format="{desc} [{elapsed}]", leave=False) as bar:
-        yield bar.set_description_str
+def _kept(results: Results, stem: Path | None, formats: Sequence[str]) -> str:
+    """Print and write what a stopped run has; say how much that is."""
+    num_timed = sum(row.timing is not None for row in results.rows)
+    told = f"{num_timed} of {len(results.rows)} rows that had begun are timed"
+    if num_timed:
+        print(report_of(results), end="")
+    if stem is None:
+        return f"{told}; without --output nothing is written"
+    results.save(beside(stem, ".json"))
+    if num_timed:
+        name_files(write_report(results, stem, formats))
+    return f"{told}, in {beside(stem, '.json')}"
+
+
+def _sources(groups: Sequence[Sequence[Provider]]) -> dict[str, str]:
+    names = [p.name for providers in groups for p in providers if is_own(p.name)]
+    return {name: source for name in names if (source := source_of_own(name)) is not None}
+
+
+def _num_processes(groups: Sequence[Sequence[Provider]], cases: Sequence[Case], plan: Plan) -> int:
+    return sum(
+        case.device == "cpu"
+        and "step" in plan.whats
+        and not provider.only_here
+        and provider.objection(case) is None
+        for providers in groups
+        for provider in providers
+        for case in cases
+    )

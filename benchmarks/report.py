@@ -9,10 +9,12 @@ from typing import NamedTuple
 from fastclip.benchmarks.accuracy import INPUT_NAMES
 from fastclip.benchmarks.cases import Case
 from fastclip.benchmarks.results import Results, Row
+from fastclip.benchmarks.step import STEP
 from fastclip.benchmarks.timing import Timing
 
 # A cell is marked where its quartiles are further apart than this fraction of the median.
 NOISY = 0.10
+FAR = 0.10  # of the exact value, in norm
 MISSING = "–"
 
 
@@ -47,38 +49,57 @@ def markdown(results: Results) -> str:
     parts = [_heading(results)]
     conditions = by_condition(results)
     for condition, rows in conditions.items():
-        parts.append(f"## {condition}\n\n{_main_table(rows, _rate(results))}")
+        parts.append(f"## {condition}\n\n{_main_table(rows, rate_name(results))}")
     parts.append(_against_first_condition(conditions))
     parts.append(_error_table(results.rows))
+    parts.append(_far_from_float64(results.rows))
     parts.append(reasons(results.rows))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _heading(results: Results) -> str:
     name = {"clip": "CLIP loss", "siglip": "SigLIP loss"}[results.objective]
-    host = ", ".join(f"{key} {value}" for key, value in results.host.items())
     return (
         f"# {name}, forward + backward\n\n"
-        f"{results.date}: {host}.\n`{results.command}`\n\n"
-        f"x is time over 8 N^2 D FLOPs at the {_rate(results)} rate of the same rounds; MiB are "
-        f"peak memory beyond inputs and gradients; ~ marks quartiles more than {NOISY:.0%} apart."
+        f"{origin(results)}\n\n"
+        f"{_parts_explained(results.rows)}x is time over 8 N^2 D FLOPs at the "
+        f"{rate_name(results)} rate of the same rounds; MiB are peak memory beyond inputs and "
+        f"gradients; ~ marks quartiles more than {NOISY:.0%} apart."
     )
 
 
-def _rate(results: Results) -> str:
+def origin(results: Results) -> str:
+    """When, where, with which code and by which command; and whether it ran to its end."""
+    host = ", ".join(f"{key} {value}" for key, value in results.host.items())
+    commit = f", commit {results.commit}" if results.commit else ""
+    lines = [f"{results.date}: {host}{commit}.", f"`{results.command}`"]
+    lines += [f"{name}: {source}." for name, source in results.sources.items()]
+    if not results.complete:
+        lines.append("This run was stopped before its end.")
+    return "\n".join(lines)
+
+
+def _parts_explained(rows: list[Row]) -> str:
+    if all(row.what == STEP for row in rows):
+        return ""
+    return "A forward alone is set against 2 N^2 D FLOPs, a backward alone against 6. "
+
+
+def rate_name(results: Results) -> str:
+    """The product that times are set against."""
     return "bfloat16 matmul" if "gpu" in results.host else "float32 matmul"
 
 
-def _main_table(rows: list[Row], rate_name: str) -> str:
-    cells = {(row.provider, row.case.N): _cell(row) for row in rows}
+def _main_table(rows: list[Row], rate: str) -> str:
+    cells = {(row.label, row.case.N): _cell(row) for row in rows}
     sizes = sorted({row.case.N for row in rows})
     lines = [
         [name, *(cells.get((name, size), MISSING) for size in sizes)]
-        for name in dict.fromkeys(row.provider for row in rows)
+        for name in dict.fromkeys(row.label for row in rows)
     ]
     rates = [_matmul_rate(row for row in rows if row.case.N == size) for size in sizes]
     lines = [line for line in lines if set(line[1:]) != {MISSING}]
-    return _size_table(sizes, [*lines, [rate_name, *rates]])
+    return _size_table(sizes, [*lines, [rate, *rates]])
 
 
 def _cell(row: Row) -> str:
@@ -109,13 +130,13 @@ def _matmul_rate(rows: Iterable[Row]) -> str:
 def _against_first_condition(conditions: dict[Condition, list[Row]]) -> str:
     """Each provider's time in a condition over its own time in the run's first condition."""
     (first, base_rows), *others = conditions.items()
-    base = {(row.provider, row.case.N): row.timing for row in base_rows if row.timing}
+    base = {(row.label, row.case.N): row.timing for row in base_rows if row.timing}
     tables = []
     for condition, rows in others:
         ratios = {
-            (row.provider, row.case.N): row.timing.times_floor / timing.times_floor
+            (row.label, row.case.N): row.timing.times_floor / timing.times_floor
             for row in rows
-            if row.timing and (timing := base.get((row.provider, row.case.N)))
+            if row.timing and (timing := base.get((row.label, row.case.N)))
         }
         # Against another D it would be a ratio of two floors, of different work.
         if ratios and condition.D == first.D:
@@ -146,11 +167,32 @@ def _error_table(rows: list[Row]) -> str:
     return f"## Relative error against float64\n\n{table(header, lines)}"
 
 
+def _far_from_float64(rows: list[Row]) -> str:
+    """Who computes something else, or with so few digits that it is as good as something else."""
+    worst = {
+        f"{row.provider} ({row.case})": max(
+            (error, name) for name, error in row.errors.items() if name != "loss_absolute"
+        )
+        for row in rows
+        if row.errors is not None
+    }
+    lines = [
+        f"- {who}: {'loss' if name == 'loss' else f'd {name}'} by {error:.0%}"
+        for who, (error, name) in worst.items()
+        if not error <= FAR
+    ]
+    return f"## Further than {FAR:.0%} from float64\n\n" + "\n".join(lines) if lines else ""
+
+
 def reasons(rows: list[Row]) -> str:
+    """Who was not measured, and whose memory was not, or not as the others'."""
     cases = {}
     for row in rows:
         if row.reason is not None:
-            cases.setdefault((row.provider, row.reason), []).append(str(row.case))
+            cases.setdefault((row.label, row.reason), []).append(str(row.case))
+        elif row.memory_reason is not None:
+            missing = "memory: " if row.extra_bytes is None else "memory was "
+            cases.setdefault((row.label, missing + row.memory_reason), []).append(str(row.case))
     lines = [
         f"- {provider} ({', '.join(names)}): {reason}" if len(names) < 4
         else f"- {provider} ({len(names)} cases): {reason}"

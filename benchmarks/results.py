@@ -1,6 +1,11 @@
 """Results: one row per case and provider, and the facts of the host, as JSON.
 
-Saved after every stage of a run, so that an interrupted run keeps what it has.
+Saved after every stage of a run, so that an interrupted run keeps what it has. The form has a
+version; files without one are of the first, and are read as well:
+
+    1   rows with case, provider, timing, extra_bytes, errors, reason
+    2   also schema_version, commit, complete, sources, ceilings; of a row `what` was timed, why its
+        memory is missing, bytes moved; of a timing the samples of each round
 """
 
 import dataclasses
@@ -17,8 +22,10 @@ import torch
 
 from fastclip.benchmarks import host
 from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.step import STEP
 from fastclip.benchmarks.timing import Timing
 
+SCHEMA_VERSION = 2
 FAMILY = "losses"  # the objective of results that hold several
 
 
@@ -32,6 +39,14 @@ class Row:
     timing: Timing | None = None
     extra_bytes: int | None = None  # peak beyond inputs and gradients
     errors: dict[str, float] | None = None
+    what: str = STEP  # or the forward or the backward alone
+    memory_reason: str | None = None  # why extra_bytes are missing, or less than they are
+    moved_bytes: int | None = None  # that operators read and write: see traffic.py
+
+    @property
+    def label(self) -> str:
+        """The provider, and what was timed of it if that is not a step."""
+        return self.provider if self.what == STEP else f"{self.provider}, {self.what}"
 
 
 @dataclass
@@ -41,6 +56,11 @@ class Results:
     command: str
     host: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+    commit: str | None = None  # of fastclip's repository; None of an installed package
+    complete: bool = True  # False while it runs, and of a run that was stopped
+    sources: dict[str, str] = field(default_factory=dict)  # of providers of one's own: their states
+    ceilings: dict[str, Any] = field(default_factory=dict)  # see ceilings.py
+    schema_version: int = SCHEMA_VERSION
 
     def save(self, path: Path) -> None:
         content = {**vars(self), "rows": [row_to_json(row) for row in self.rows]}
@@ -60,8 +80,13 @@ def load_results(path: Path) -> Results:
     """
     try:
         content = json.loads(path.read_text())
+        version = content.get("schema_version", 1)
+        if version not in range(1, SCHEMA_VERSION + 1):
+            raise ValueError(
+                f"schema_version is {version!r}, this fastclip reads up to {SCHEMA_VERSION}"
+            )
         rows = [row_from_json(row) for row in content.pop("rows")]
-        return Results(**content, rows=rows)
+        return Results(**{**content, "schema_version": SCHEMA_VERSION}, rows=rows)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no results of fastclip bench: {error!r}") from None
 
@@ -105,5 +130,8 @@ def row_to_json(row: Row) -> dict[str, Any]:
 
 
 def row_from_json(content: dict[str, Any]) -> Row:
-    timing = content["timing"] and Timing(**content["timing"])
+    timing = content["timing"]
+    if timing is not None:
+        samples = {x: tuple(timing.get(x, ())) for x in ("samples", "matmul_samples")}
+        timing = Timing(**{**timing, **samples})
     return Row(**{**content, "case": case_from_json(content["case"]), "timing": timing})

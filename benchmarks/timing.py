@@ -9,7 +9,10 @@ turn, and the ratio to the floor is formed within each round before the median i
     matmul rate  = 2 M^2 D FLOPs / seconds of an (M, D) x (D, M) product, M = N in [1024, 4096]
 
 8 N^2 D are the four products of a loss that keeps no logits: forward, recomputed, and two
-gradients. A turn repeats a short call until it has taken TURN_SECONDS and reports their median.
+gradients. Of a forward alone it is one of them, of a backward alone three. A turn repeats a short
+call until it has taken TURN_SECONDS and reports their median.
+
+A call with a method `prepare` has it called before each call, outside of the time.
 """
 
 import math
@@ -26,6 +29,8 @@ MAX_CALLS = 50
 MAX_ROUNDS = 200
 
 
+PRODUCTS = 4  # of N x N x D in the floor of a forward and backward
+
 Stopwatch = Callable[[Callable[[], Any]], float]  # a call to its seconds
 
 
@@ -37,6 +42,21 @@ class Timing:
     rounds: int
     matmul_flops_per_second: float  # median over rounds
     times_floor: float  # median over rounds of the ratio within a round
+    samples: tuple[float, ...] = ()  # seconds of each round
+    matmul_samples: tuple[float, ...] = ()  # FLOP/s of the matmul in the same rounds
+
+    def ratios(self, floor: int) -> list[float]:
+        """Of each round, the time over that of `floor` FLOPs at the matmul's rate in it."""
+        pairs = zip(self.samples, self.matmul_samples, strict=True)
+        return [seconds * rate / floor for seconds, rate in pairs]
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C came in between; `outcomes` is what `time_together` would have returned by then."""
+
+    def __init__(self, outcomes: dict[str, Timing | Exception]) -> None:
+        super().__init__()
+        self.outcomes = outcomes
 
 
 class Matmul:
@@ -56,8 +76,8 @@ class Matmul:
         torch.mm(self.rows, self.cols, out=self.out)
 
 
-def floor_flops(N: int, D: int) -> int:
-    return 8 * N * N * D
+def floor_flops(N: int, D: int, products: int = PRODUCTS) -> int:
+    return 2 * products * N * N * D
 
 
 def summarize(seconds: list[float], flops_per_second: list[float], floor: int) -> Timing:
@@ -71,6 +91,8 @@ def summarize(seconds: list[float], flops_per_second: list[float], floor: int) -
         rounds=len(seconds),
         matmul_flops_per_second=median(flops_per_second),
         times_floor=median(ratios),
+        samples=tuple(seconds),
+        matmul_samples=tuple(flops_per_second),
     )
 
 
@@ -83,6 +105,7 @@ def time_together(
     budget_seconds: float = 10.0,
     limit_seconds: float = 30.0,
     slow_first_call: Callable[[str], bool] = lambda name: False,
+    products: Callable[[str], int] = lambda name: PRODUCTS,
     device: str = "cpu",
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Timing | Exception]:
@@ -93,47 +116,66 @@ def time_together(
         rounds: at least so many; more until `budget_seconds` are spent.
         limit_seconds: a call slower than this is measured once, by its warm-up.
         slow_first_call: names of calls whose first one compiles and says nothing about the next.
+        products: how many N x N x D products the floor of a call has, by its name.
         device: "cpu", or "cuda", whose clock then runs until the device has finished.
         progress: is told what runs next.
+
+    Raises:
+        Stopped: Ctrl-C came; it has what whole rounds gave.
     """
     product = Matmul(N, D, device)
     stopwatch = {"cpu": wall_seconds, "cuda": _cuda_stopwatch}[device]
     product()
     matmul = _Turn(product, stopwatch(product), stopwatch)
-    outcomes, turns = {}, {}
-    for name, call in calls.items():
-        progress(f"{name}: warm-up")
-        try:
-            limit = math.inf if slow_first_call(name) else limit_seconds
-            seconds = _warm_up(call, limit, stopwatch)
-        except Exception as error:
-            outcomes[name] = error
-            continue
-        if seconds > limit_seconds:
-            rate = product.flops / matmul.take()
-            outcomes[name] = summarize([seconds], [rate], floor_flops(N, D))
-        else:
-            turns[name] = _Turn(call, seconds, stopwatch)
+    outcomes, turns, rates = {}, {}, []
 
-    rates = []
-    start = time.perf_counter()
-    while turns and len(rates) < MAX_ROUNDS:
-        if len(rates) >= rounds and time.perf_counter() - start > budget_seconds:
-            break
-        progress(f"N = {N}: round {len(rates) + 1}")
-        matmul_seconds = []
-        for name in rotated(list(turns), len(rates)):
-            matmul_seconds.append(matmul.take())
+    def floor_of(name: str) -> int:
+        return floor_flops(N, D, products(name))
+
+    def found() -> dict[str, Timing | Exception]:
+        for name, turn in turns.items() if rates else ():
+            # A round that was stopped has turns and no rate.
+            outcomes[name] = summarize(turn.seconds[: len(rates)], rates, floor_of(name))
+        return {name: outcomes[name] for name in calls if name in outcomes}
+
+    try:
+        for name, call in calls.items():
+            progress(f"{name}: warm-up")
             try:
-                turns[name].take()
+                limit = math.inf if slow_first_call(name) else limit_seconds
+                seconds = _warm_up(call, limit, stopwatch)
             except Exception as error:
                 outcomes[name] = error
-                del turns[name]
-        rates.append(product.flops / median(matmul_seconds))
+                continue
+            if seconds > limit_seconds:
+                rate = product.flops / matmul.take()
+                outcomes[name] = summarize([seconds], [rate], floor_of(name))
+            else:
+                turns[name] = _Turn(call, seconds, stopwatch)
+        start = time.perf_counter()
+        while turns and len(rates) < MAX_ROUNDS:
+            if len(rates) >= rounds and time.perf_counter() - start > budget_seconds:
+                break
+            progress(f"N = {N}: round {len(rates) + 1}")
+            rates.append(product.flops / _round(turns, outcomes, matmul, len(rates)))
+    except KeyboardInterrupt:
+        raise Stopped(found()) from None
+    return found()
 
-    for name, turn in turns.items():
-        outcomes[name] = summarize(turn.seconds, rates, floor_flops(N, D))
-    return {name: outcomes[name] for name in calls}
+
+def _round(
+    turns: dict[str, "_Turn"], outcomes: dict[str, Any], matmul: "_Turn", number: int
+) -> float:
+    """Let each take its turn; one that raises is moved to `outcomes`. Median seconds of matmul."""
+    matmul_seconds = []
+    for name in rotated(list(turns), number):
+        matmul_seconds.append(matmul.take())
+        try:
+            turns[name].take()
+        except Exception as error:
+            outcomes[name] = error
+            del turns[name]
+    return median(matmul_seconds)
 
 
 class _Turn:
@@ -145,14 +187,22 @@ class _Turn:
         self.seconds = []  # one per turn
 
     def take(self) -> float:
-        self.seconds.append(median(self.stopwatch(self.call) for _ in range(self.repeats)))
+        taken = [_prepared(self.call, self.stopwatch) for _ in range(self.repeats)]
+        self.seconds.append(median(taken))
         return self.seconds[-1]
 
 
 def _warm_up(call: Callable[[], Any], limit_seconds: float, stopwatch: Stopwatch) -> float:
     """Seconds of the second call, or of the first if that alone exceeds the limit."""
-    seconds = stopwatch(call)
-    return stopwatch(call) if seconds <= limit_seconds else seconds
+    seconds = _prepared(call, stopwatch)
+    return _prepared(call, stopwatch) if seconds <= limit_seconds else seconds
+
+
+def _prepared(call: Callable[[], Any], stopwatch: Stopwatch) -> float:
+    prepare = getattr(call, "prepare", None)
+    if prepare is not None:
+        prepare()
+    return stopwatch(call)
 
 
 def rotated(names: list[str], round_number: int) -> list[str]:

@@ -17,19 +17,18 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fastclip.backends import chunked
 from fastclip.backends.chunked import narrow
 from fastclip.backends.chunked.machine import CPU, Machine
 from fastclip.benchmarks.compilers.cost import meta_features
+from fastclip.benchmarks.traffic import operator_bytes, tensor_bytes
 from fastclip.rectangle import BOTH, Diagonal, Rectangle
 
 # NVIDIA's sheet of an H200 SXM, dense, and its multiprocessors.
@@ -37,9 +36,6 @@ BYTES_PER_SECOND = 4.8e12
 FLOPS_PER_SECOND = {2: 989e12, 4: 67e12}  # by bytes of a factor; float32 without TF32
 H200 = Machine(multiplies_16_bits=True, workspace=256 << 20, multiprocessors=132)
 BEFORE = CPU  # every device was treated as a CPU is
-
-ONLY_WRITTEN = ("aten::fill_", "aten::zero_", "aten::copy_")
-MAKES_NO_PASS = ("aten::empty", "aten::new_empty", "aten::empty_like", "aten::empty_strided")
 
 
 @dataclass
@@ -62,7 +58,7 @@ class _Count(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        self.passes.num_bytes += _bytes(func, args, kwargs or {}, result)
+        self.passes.num_bytes += operator_bytes(func, args, kwargs or {}, result)
         if func._schema.name in ("aten::mm", "aten::addmm", "aten::addmm_"):
             self.product(*[x for x in args if isinstance(x, Tensor)][-2:])
         return result
@@ -71,45 +67,12 @@ class _Count(TorchDispatchMode):
         self.passes.flops[a.itemsize] += 2 * a.shape[0] * a.shape[1] * b.shape[1]
 
 
-def _bytes(func: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> int:
-    schema = func._schema
-    if schema.name in MAKES_NO_PASS or func.is_view:
-        return 0
-    given = {x.name: value for x, value in zip(schema.arguments, args, strict=False)} | kwargs
-    if schema.name == "aten::nll_loss_forward":
-        return 2 * _size(given["target"])
-    total = 0
-    for argument in schema.arguments:
-        size = sum(map(_size, tree_leaves(given.get(argument.name))))
-        written = argument.alias_info is not None and argument.alias_info.is_write
-        only_written = argument.is_out or schema.name in ONLY_WRITTEN
-        if written and only_written:
-            total += size
-        elif written:
-            total += 2 * size
-        elif not (schema.name == "aten::nll_loss_backward" and argument.name == "self"):
-            total += size
-    new = [x for x, of in zip(_listed(result), schema.returns, strict=False) if not of.alias_info]
-    return total + sum(map(_size, tree_leaves(new)))
-
-
-def _listed(result: Any) -> tuple:
-    return result if isinstance(result, tuple) else (result,)
-
-
-def _size(x: Any) -> int:
-    """Bytes of a tensor's distinct elements."""
-    if not isinstance(x, Tensor):
-        return 0
-    return x.itemsize * prod(n for n, stride in zip(x.shape, x.stride(), strict=True) if stride)
-
-
 def passes_of(call: Callable[[], Any]) -> Passes:
     count = _Count()
 
     def count_product(out: Tensor, block: Tensor, values: Tensor, first: bool) -> None:
         size = out.nbytes * (1 if first else 2)
-        count.passes.num_bytes += _size(block) + _size(values) + size
+        count.passes.num_bytes += tensor_bytes(block) + tensor_bytes(values) + size
         count.product(block[0], values[0])
 
     with _replaced(narrow, "accumulate", count_product), count:

@@ -3,7 +3,15 @@
 from itertools import groupby
 
 from fastclip.benchmarks.family.losses import parts_of
-from fastclip.benchmarks.report import MISSING, NOISY, is_noisy, milliseconds, reasons, table
+from fastclip.benchmarks.report import (
+    MISSING,
+    NOISY,
+    is_noisy,
+    milliseconds,
+    origin,
+    reasons,
+    table,
+)
 from fastclip.benchmarks.results import Results, Row
 
 HEADER = ["loss", "by", "time", "fastclip's time by it", "memory"]
@@ -20,10 +28,9 @@ def markdown(results: Results) -> str:
 
 
 def _heading(results: Results) -> str:
-    host = ", ".join(f"{key} {value}" for key, value in results.host.items())
     return (
         f"# The family of losses, forward + backward\n\n"
-        f"{results.date}: {host}.\n`{results.command}`\n\n"
+        f"{origin(results)}\n\n"
         "Those of one loss are timed in turns: medians, and our median by theirs. Memory is the "
         "peak beyond inputs and gradients, in a fresh process. `dense` is the formula in eager "
         f"PyTorch. ~ marks quartiles more than {NOISY:.0%} apart."

@@ -15,6 +15,7 @@ import torch
 
 from fastclip.backends.gpu.blocks import block_for
 from fastclip.backends.gpu.products import accumulate
+from fastclip.benchmarks.ceilings import Prepared, copy, square_matmul
 from fastclip.benchmarks.gpu.worker import Check, run_checks
 from fastclip.benchmarks.timing import time_together
 
@@ -27,7 +28,7 @@ def run(device: str, small: bool = False) -> None:
 
 def every_rate(device: str, small: bool) -> Iterator[Check]:
     size = 256 if small else 8192
-    yield _rate("copy", device, _copy, size << (5 if small else 18), unit="bytes/s")
+    yield _rate("copy", device, copy, size << (5 if small else 18), unit="bytes/s")
     for dtype in (torch.bfloat16, torch.float16):
         yield matmul(device, dtype, size)
     for D in DIMS:
@@ -41,22 +42,7 @@ def every_rate(device: str, small: bool) -> Iterator[Check]:
 def matmul(device: str, dtype: torch.dtype, size: int = 8192) -> Check:
     """The largest product: what times are set against."""
     name = f"matmul {str(dtype).removeprefix('torch.')}"
-    return _rate(name, device, _square, size, dtype)
-
-
-# Each makes its tensors and returns a call with its work.
-Prepared = tuple[Callable[[], Any], int]
-
-
-def _copy(num_bytes: int, device: str) -> Prepared:
-    source = torch.ones(num_bytes // 4, device=device)
-    target = torch.empty_like(source)
-    return lambda: target.copy_(source), 2 * source.nbytes
-
-
-def _square(size: int, dtype: torch.dtype, device: str) -> Prepared:
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return lambda: a @ b, 2 * size**3
+    return _rate(name, device, square_matmul, size, dtype)
 
 
 def _logits(m: int, n: int, D: int, device: str) -> Prepared:

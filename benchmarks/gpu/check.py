@@ -21,6 +21,7 @@ import torch
 
 from fastclip.backends.gpu import verified
 from fastclip.benchmarks import host
+from fastclip.benchmarks.figures.plots import save_plots
 from fastclip.benchmarks.gpu import findings
 from fastclip.benchmarks.gpu.journal import Journal
 from fastclip.benchmarks.gpu.kernels import CHUNKED, Kernels, missing_from, sets_on
@@ -35,7 +36,6 @@ from fastclip.benchmarks.gpu.watched import (
     watch_cells,
     watch_checks,
 )
-from fastclip.benchmarks.plots import save_plots
 
 SECTIONS = ("correctness", "ceilings", "speed", "comparison", "training", "tools")
 SECONDS = 330.0

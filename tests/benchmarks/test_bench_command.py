@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from fastclip.benchmarks import command
+from fastclip.benchmarks import choice
 from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.providers import find_provider
 from fastclip.cli import main
@@ -32,7 +32,13 @@ def test_bench_loss_prints_a_table_and_writes_results(tmp_path, capsys):
         if not row["case"]["autocast"]:
             assert row["errors"]["image_features"] < 1e-5
     assert path.with_suffix(".md").read_text() == printed
-    assert len(list(path.parent.glob("*-time.png"))) == 2
+    for kind in ("time", "roofline"):
+        assert len(list(path.parent.glob(f"*-{kind}.png"))) == 2
+    assert content["schema_version"] == 2 and content["complete"] is True
+    assert content["ceilings"]["copy"]["rate"] > 0
+    timing = content["rows"][0]["timing"]
+    assert len(timing["samples"]) == len(timing["matmul_samples"]) == timing["rounds"]
+    assert len(path.with_suffix(".csv").read_text().splitlines()) == 1 + len(content["rows"])
 
     assert main(["bench", "report", str(path)]) == 0
     assert capsys.readouterr().out == printed
@@ -60,7 +66,7 @@ def test_bench_a_provider_that_raises_is_a_row_with_its_reason(capsys, monkeypat
         Provider("objects", "clip", lambda: broken, lambda case: "not on this machine"),
         find_provider("clip", "fastclip/reference"),
     )
-    monkeypatch.setattr(command, "providers", lambda objective: entries)
+    monkeypatch.setattr(choice, "providers", lambda objective: entries)
     assert main([*LOSS, "--n", "16", "--d", "8"]) == 0
     printed = capsys.readouterr().out
     assert "| fastclip/reference |" in printed
@@ -112,7 +118,7 @@ def test_without_matplotlib_results_are_written_and_the_plots_are_said_to_be_mis
     arguments = ["--n", "32", "--d", "16", "--provider", "fastclip/reference"]
     assert main([*LOSS, *arguments, "--output", str(tmp_path)]) == 0
     written = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
-    assert written == {".json", ".md"}
+    assert written == {".json", ".md", ".csv"}
     assert "pip install 'fastclip-kernels[bench]'" in capsys.readouterr().err
     (path,) = tmp_path.glob("*/*.json")
     assert main(["bench", "report", str(path), "--plots"]) == 2

@@ -1,16 +1,21 @@
 """Results survive the disk, and the report shows what they hold."""
 
+import csv
 import dataclasses
+import json
 from itertools import pairwise
 
 import pytest
 import torch
 
 from fastclip.benchmarks.cases import Case
-from fastclip.benchmarks.plots import LABEL_SPACING, save_plots, spread_apart
+from fastclip.benchmarks.csv_file import csv_text
+from fastclip.benchmarks.figures.labels import LABEL_SPACING, spread_apart
+from fastclip.benchmarks.figures.plots import save_plots
 from fastclip.benchmarks.report import markdown
-from fastclip.benchmarks.results import Results, Row, load_results
+from fastclip.benchmarks.results import FAMILY, Results, Row, load_results
 from fastclip.benchmarks.timing import Timing
+from fastclip.cli import main
 
 STEADY = Timing(
     seconds=0.038, seconds_low=0.0375, seconds_high=0.0385, rounds=5,
@@ -39,6 +44,65 @@ def test_results_round_trip_through_json(results, tmp_path):
     results.save(path)
     assert load_results(path) == results
     assert [found.name for found in path.parent.iterdir()] == ["loss.json"]
+
+
+def test_files_of_the_first_form_are_read(results, tmp_path):
+    """As releases before 0.1.0 wrote them: no version, no samples, a case without a device."""
+    path = tmp_path / "loss.json"
+    results.save(path)
+    content = json.loads(path.read_text())
+    for name in ("schema_version", "commit", "complete", "sources", "ceilings"):
+        del content[name]
+    for row in content["rows"]:
+        for name in ("what", "memory_reason", "moved_bytes"):
+            del row[name]
+        del row["case"]["device"]
+        for name in ("samples", "matmul_samples"):
+            (row["timing"] or {}).pop(name, None)
+    path.write_text(json.dumps(content))
+    assert load_results(path) == results
+
+
+def test_csv_has_a_line_per_row_with_units_in_its_names(results):
+    results.rows[0].what = "forward"
+    lines = list(csv.DictReader(csv_text(results).splitlines()))
+    assert len(lines) == len(results.rows)
+    first = lines[0]
+    assert (first["provider"], first["what"], first["N"], first["dtype"]) == (
+        "open_clip", "forward", "1024", "float32"
+    )  # fmt: skip
+    assert float(first["seconds"]) == 0.038 and int(first["extra_bytes"]) == 47 * 2**20
+    assert float(first["flops_per_second"]) == pytest.approx(2 * 1024**2 * 512 / 0.038)
+    assert float(first["error_image_features"]) == 2.5e-3 and "error_loss_absolute" not in first
+    assert lines[1]["seconds"] == "" and lines[1]["reason"] == "RuntimeError: no luck"
+
+
+def test_csv_of_a_family_has_no_floor_of_another_loss(results):
+    results.objective = FAMILY
+    first = next(csv.DictReader(csv_text(results).splitlines()))
+    assert first["seconds"] and not first["times_floor"] and not first["flops_per_second"]
+
+
+@pytest.mark.parametrize("destination", ["-", "table.csv"])
+def test_a_report_writes_its_csv(results, destination, tmp_path, capsys):
+    path, table = tmp_path / "loss.json", tmp_path / destination
+    results.save(path)
+    arguments = ["bench", "report", str(path), "--csv"]
+    assert main([*arguments, destination if destination == "-" else str(table)]) == 0
+    told = capsys.readouterr()
+    if destination == "-":
+        assert told.out == csv_text(results)
+    else:
+        assert table.read_text() == csv_text(results) and told.out == markdown(results)
+        assert told.err == f"{table}\n"
+
+
+def test_markdown_says_with_which_code_and_whether_it_ran_to_its_end(results):
+    results.commit, results.complete = "c" * 40, False
+    results.sources = {"kernel.py:loss": "d" * 40}
+    text = markdown(results)
+    assert f"commit {'c' * 40}." in text and f"kernel.py:loss: {'d' * 40}." in text
+    assert "This run was stopped before its end." in text
 
 
 def test_markdown_has_a_cell_per_measurement(results):

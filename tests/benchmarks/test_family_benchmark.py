@@ -80,7 +80,7 @@ def test_a_table_is_printed_and_written_and_printed_again(tmp_path, capsys):
     }
     assert {"lightly", "sentence-transformers", "open_clip_torch"} <= set(content["host"])
     assert path.with_suffix(".md").read_text() == printed
-    assert {x.suffix for x in path.parent.iterdir()} == {".json", ".md"}
+    assert {x.suffix for x in path.parent.iterdir()} == {".json", ".md", ".csv"}
 
     assert main(["bench", "report", str(path)]) == 0
     assert capsys.readouterr().out == printed

@@ -128,3 +128,53 @@ def test_short_calls_are_repeated_within_a_turn(machine):
 
 def test_median_ratio_is_formed_within_rounds():
     assert timing.median_ratio([1.0, 20.0, 3.0], [2.0, 40.0, 4.0]) == 0.5
+
+
+def test_what_prepares_a_call_is_not_timed(machine):
+    class Backward:
+        prepare = staticmethod(machine.work("prepare", 5.0))
+        __call__ = staticmethod(machine.work("backward", 1.0))
+
+    measured = timing.time_together({"x": Backward()}, N=5, D=5, rounds=2, budget_seconds=0)["x"]
+    assert measured.seconds == 1.0
+    log = [name for name in machine.log if name != "matmul"]
+    assert log == ["prepare", "backward"] * 4  # two of them warm up
+
+
+def test_the_floor_is_that_of_the_products_of_a_call(machine):
+    calls = {name: machine.work(name, 2.0) for name in ("forward", "step")}
+    measured = timing.time_together(
+        calls, N=5, D=5, rounds=1, budget_seconds=0, products=lambda name: 1 + 3 * (name == "step")
+    )
+    assert measured["forward"].times_floor == pytest.approx(4 * measured["step"].times_floor)
+    floor = timing.floor_flops(5, 5, 1)
+    assert measured["forward"].ratios(floor) == pytest.approx([measured["forward"].times_floor])
+
+
+def test_samples_are_those_of_each_round(machine):
+    seconds = iter([1.0, 1.0, 2.0, 3.0, 7.0])
+
+    def call():
+        machine.now += next(seconds)
+
+    measured = timing.time_together({"x": call}, N=5, D=5, rounds=3, budget_seconds=0)["x"]
+    assert measured.samples == (2.0, 3.0, 7.0) and measured.matmul_samples == (1000.0,) * 3
+
+
+@pytest.mark.parametrize(("calls_before", "rounds"), [(4, 2), (3, 1), (2, None), (1, None)])
+def test_ctrl_c_leaves_what_whole_rounds_gave(machine, calls_before, rounds):
+    """b comes second in the first round and first in the second; two calls of each warm up."""
+    remaining = iter(range(calls_before))
+
+    def stops():
+        machine.now += 1.0
+        if next(remaining, None) is None:
+            raise KeyboardInterrupt
+
+    calls = {"a": machine.work("a", 1.0), "b": stops}
+    with pytest.raises(timing.Stopped) as stopped:
+        timing.time_together(calls, N=5, D=5, rounds=9, budget_seconds=0)
+    found = stopped.value.outcomes
+    assert {name: one.rounds for name, one in found.items()} == (
+        {"a": rounds, "b": rounds} if rounds else {}
+    )

@@ -1,0 +1,180 @@
+"""Which rows of two results can be compared, and what the comparison says."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.compare.intervals import Interval, between_runs, within_run
+from fastclip.benchmarks.results import FAMILY, Results, Row
+from fastclip.benchmarks.step import PRODUCTS
+from fastclip.benchmarks.timing import floor_flops
+
+SLOWER, FASTER, UNCLEAR = "slower", "faster", "cannot tell"
+ALLOWED, NOISE = "not slower", "within noise"  # by a limit; where there is none
+# Facts of a host that decide what times mean: others make runs incomparable, and are said.
+MACHINE = ("cpu", "isa", "gpu", "threads", "torch", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+
+
+class Key(NamedTuple):
+    """What must be equal for two rows to be compared."""
+
+    provider: str
+    what: str
+    case: Case
+
+    def __str__(self) -> str:
+        return f"{self.provider}{'' if self.what == 'step' else f', {self.what}'} on {self.case}"
+
+
+class Compared(NamedTuple):
+    """One row of B against one of A; without `interval`, `verdict` is UNCLEAR and `reason` why."""
+
+    key: Key
+    before: Row
+    after: Row
+    interval: Interval | None
+    verdict: str
+    reason: str | None = None
+
+
+class Comparison(NamedTuple):
+    compared: list[Compared]
+    only_before: list[Key]
+    only_after: list[Key]
+    differences: list[str]  # of the machines
+
+    def with_verdict(self, verdict: str) -> list[Compared]:
+        return [one for one in self.compared if one.verdict == verdict]
+
+
+def verdict_of(interval: Interval, limit: float | None) -> str:
+    """Of times, the ratio being B's by A's.
+
+    Args:
+        limit: the fraction by which B may be slower; None to ask for any difference.
+
+    Returns:
+        SLOWER or FASTER if all of the interval is. Else, with a limit, ALLOWED if none of the
+        interval is slower than that and UNCLEAR if some of it is; without one NOISE.
+
+    Example:
+        >>> verdict_of(Interval(1.2, 1.1, 1.3), limit=0.05)
+        'slower'
+    """
+    if not interval.is_known:
+        return UNCLEAR
+    if interval.low > 1 + (limit or 0.0):
+        return SLOWER
+    if interval.high < 1:
+        return FASTER
+    if limit is None:
+        return NOISE
+    return ALLOWED if interval.high <= 1 + limit else UNCLEAR
+
+
+def compare_runs(before: Results, after: Results, limit: float | None = None) -> Comparison:
+    """Compare rows that two runs have in common, by time over the matmul of the same round.
+
+    Times of two runs are set against what the machine did in the same rounds, since it may have
+    been slower altogether in one of them. Of a family of losses, too.
+
+    Args:
+        before, after: of the same objective.
+        limit: the fraction by which `after` may be slower; None to ask for any difference.
+
+    Raises:
+        ValueError: they are of different objectives, or have no timed row in common.
+    """
+    if before.objective != after.objective:
+        raise ValueError(
+            f"results of {before.objective!r} and of {after.objective!r} cannot be compared"
+        )
+    rows_before, rows_after = (timed_rows(results) for results in (before, after))
+    common = [key for key in rows_before if key in rows_after]
+    if not common:
+        raise ValueError("no provider is timed on the same case in both")
+    compared = [
+        _compared(key, rows_before[key], rows_after[key], limit, _of_floor, between_runs)
+        for key in common
+    ]
+    return Comparison(
+        compared,
+        [key for key in rows_before if key not in rows_after],
+        [key for key in rows_after if key not in rows_before],
+        _differences(before, after),
+    )
+
+
+def compare_providers(results: Results, base: str, limit: float | None = None) -> Comparison:
+    """Compare all providers of a run with one of them, round by round.
+
+    Args:
+        base: the name of the provider that the others are compared with.
+        limit: the fraction by which they may be slower; None to ask for any difference.
+
+    Raises:
+        ValueError: `base` is not timed, or there is nobody else.
+    """
+    if results.objective == FAMILY:
+        raise ValueError("--base: losses of a family are not the same work")
+    rows = timed_rows(results)
+    names = dict.fromkeys(key.provider for key in rows)
+    if base not in names:
+        raise ValueError(f"--base: {base!r} is not timed; there are {', '.join(names)}")
+    compared, alone = [], []
+    for key, row in rows.items():
+        of_base = key._replace(provider=base)
+        if key.provider != base and of_base in rows:
+            compared.append(_compared(key, rows[of_base], row, limit, _of_rounds, within_run))
+        elif key.provider != base:
+            alone.append(key)
+    if not compared:
+        raise ValueError(f"--base: nobody else is timed on a case of {base!r}")
+    return Comparison(compared, [], alone, [])
+
+
+def timed_rows(results: Results) -> dict[Key, Row]:
+    return {
+        Key(row.provider, row.what, row.case): row for row in results.rows if row.timing is not None
+    }
+
+
+def _of_floor(row: Row) -> list[float]:
+    return row.timing.ratios(floor_flops(row.case.N, row.case.D, PRODUCTS[row.what]))
+
+
+def _of_rounds(row: Row) -> list[float]:
+    return list(row.timing.samples)
+
+
+def _compared(
+    key: Key,
+    before: Row,
+    after: Row,
+    limit: float | None,
+    samples_of: Callable[[Row], list[float]],
+    interval_of: Callable[[list[float], list[float]], Interval],
+) -> Compared:
+    samples = samples_of(before), samples_of(after)
+    if not all(samples):
+        reason = "a file of an earlier form has no samples of rounds"
+        return Compared(key, before, after, None, UNCLEAR, reason)
+    if interval_of is within_run and len(samples[0]) != len(samples[1]):
+        reason = "they have no rounds in common: a call slower than --limit is measured once"
+        return Compared(key, before, after, None, UNCLEAR, reason)
+    interval = interval_of(*samples)
+    verdict = verdict_of(interval, limit)
+    if not interval.is_known:
+        least = 6 if interval_of is within_run else 4
+        reason = f"{min(map(len, samples))} rounds are too few, {least} are the least"
+        return Compared(key, before, after, interval, verdict, reason)
+    reason = "the interval is too wide" if verdict == UNCLEAR else None
+    return Compared(key, before, after, interval, verdict, reason)
+
+
+def _differences(before: Results, after: Results) -> list[str]:
+    return [
+        f"{name}: {before.host.get(name, 'not set')} and {after.host.get(name, 'not set')}"
+        for name in MACHINE
+        if before.host.get(name) != after.host.get(name)
+    ]

@@ -1,0 +1,101 @@
+"""A comparison as markdown."""
+
+from fastclip.benchmarks.compare.judge import (
+    ALLOWED,
+    FASTER,
+    NOISE,
+    SLOWER,
+    UNCLEAR,
+    Compared,
+    Comparison,
+    Key,
+)
+from fastclip.benchmarks.report import MISSING, milliseconds, origin, table
+from fastclip.benchmarks.results import Results, Row
+
+HEADER = ["", "before", "after", "ratio", "95 % interval", "memory", ""]
+
+
+def markdown(comparison: Comparison, before: Results, after: Results, limit: float | None) -> str:
+    """Of two runs."""
+    places = "\n\n".join(
+        f"{name}: {origin(x)}" for name, x in (("before", before), ("after", after))
+    )
+    how = (
+        "Ratios are after by before, of times over the matmul in the same rounds: medians of all "
+        "ratios of a round of one and a round of the other. What differs between runs for longer "
+        "than a round is not in the interval."
+    )
+    return _page("Two runs", places, how, comparison, limit)
+
+
+def markdown_of_providers(
+    comparison: Comparison, results: Results, base: str, limit: float | None
+) -> str:
+    """Of the providers of one run."""
+    how = f"before is {base}. Ratios are formed within rounds; the median and its interval."
+    return _page(f"Against {base}", origin(results), how, comparison, limit)
+
+
+def _page(title: str, places: str, how: str, comparison: Comparison, limit: float | None) -> str:
+    parts = [f"# {title}", places, f"{how} {_limit(limit)}"]
+    if comparison.differences:
+        lines = "\n".join(f"- {difference}" for difference in comparison.differences)
+        parts.append(f"## The machines differ, and times with them\n\n{lines}")
+    parts.append(table(HEADER, [_line(one) for one in comparison.compared]))
+    parts.append(_reasons(comparison))
+    parts.append(_alone("Only in the first", comparison.only_before))
+    parts.append(_alone("Not compared", comparison.only_after))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(comparison: Comparison) -> str:
+    """How many of which verdict, in a line."""
+    verdicts = (SLOWER, UNCLEAR, ALLOWED, NOISE, FASTER)
+    counts = {verdict: len(comparison.with_verdict(verdict)) for verdict in verdicts}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
+
+def _limit(limit: float | None) -> str:
+    if limit is None:
+        return "Slower and faster are intervals that lie above and below 1."
+    return f"Slower is an interval that lies above {1 + limit:.4g}."
+
+
+def _line(one: Compared) -> list[str]:
+    interval = one.interval
+    ratio = one.after.timing.times_floor / one.before.timing.times_floor
+    return [
+        str(one.key),
+        _time(one.before),
+        _time(one.after),
+        f"{ratio if interval is None else interval.ratio:.3f}",
+        f"{interval.low:.3f} to {interval.high:.3f}" if interval and interval.is_known else MISSING,
+        _memory(one),
+        one.verdict,
+    ]
+
+
+def _time(row: Row) -> str:
+    return milliseconds(row.timing.seconds)
+
+
+def _memory(one: Compared) -> str:
+    both = [row.extra_bytes for row in (one.before, one.after)]
+    if None in both:
+        return MISSING
+    before, after = (f"{x / 2**20:,.0f}" for x in both)
+    return f"{before} to {after} MiB"
+
+
+def _reasons(comparison: Comparison) -> str:
+    lines = [f"- {one.key}: {one.reason}" for one in comparison.with_verdict(UNCLEAR)]
+    if not lines:
+        return ""
+    told = "\n".join(lines)
+    return f"## Cannot tell\n\n{told}\n\nMore rounds (--rounds), or a quieter machine, would tell."
+
+
+def _alone(title: str, keys: list[Key]) -> str:
+    lines = "\n".join(f"- {key}" for key in keys)
+    return f"## {title}\n\n{lines}" if keys else ""

@@ -1,0 +1,83 @@
+"""The losses under pytest-benchmark.
+
+    pytest benchmarks/                              up to N = 1,024, every provider that runs here
+    pytest benchmarks/ -k "N8192 and fastclip"      what -k names, whatever its size
+    pytest --pyargs fastclip.benchmarks             of an installed package
+    pytest benchmarks/ --benchmark-autosave         then --benchmark-compare in the next run
+
+A test is one forward and backward. `extra_info` has what the time means: N, D, FLOP/s, x (the time
+over 8 N^2 D FLOPs at the rate of a matmul), bytes that operators move, device, commit. The matmul
+is timed before and after, not in turns as in `fastclip bench loss`, whose ratios to trust instead.
+OMP_NUM_THREADS decides how many threads run.
+"""
+
+from statistics import median
+from typing import Any
+
+import pytest
+import torch
+
+from fastclip.benchmarks import host
+from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.commit import own_commit
+from fastclip.benchmarks.providers import OBJECTIVES, providers
+from fastclip.benchmarks.step import Step
+from fastclip.benchmarks.timing import Matmul, floor_flops, wall_seconds
+from fastclip.benchmarks.traffic import step_bytes
+
+SIZES = (64, 256, 1024, 4096, 8192)
+SHORT = 1024  # beyond it a run of all takes minutes: what is wanted is chosen by name
+CASES = [Case(N) for N in SIZES]
+EAGER = [p for objective in OBJECTIVES for p in providers(objective) if not p.compiled]
+
+
+@pytest.mark.parametrize("provider", EAGER, ids=lambda p: f"{p.objective}-{p.name}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"N{case.N}-D{case.D}")
+def test_forward_and_backward(benchmark, request, case, provider):
+    if not _is_chosen(request):
+        if case.N > SHORT:
+            pytest.skip(f"long: choose it by -k N{case.N}")
+        if case.N > SIZES[0] and not benchmark.enabled:
+            pytest.skip("nothing is timed: the smallest case stands for all")
+    if (why := provider.objection(case)) is not None:
+        pytest.skip(why)
+    step = Step(provider, case)
+    product = Matmul(case.N, case.D)
+    before = _seconds(product) if benchmark.enabled else None
+    benchmark.group = f"{provider.objective} loss, {case}"
+    outcome = benchmark(step)
+    assert all(torch.isfinite(gradient).all() for gradient in outcome.gradients)
+    benchmark.extra_info |= {
+        "provider": provider.name,
+        "N": case.N,
+        "D": case.D,
+        "dtype": str(case.dtype).removeprefix("torch."),
+        "bytes": step_bytes(step),
+        "device": host.device_name(),
+        "threads": torch.get_num_threads(),
+        "commit": own_commit() or f"fastclip {host.installed_version('fastclip-kernels')}",
+    }
+    if benchmark.enabled:
+        matmul_seconds = median([before, _seconds(product)])
+        benchmark.extra_info |= _speed(benchmark.stats.stats.median, case, product, matmul_seconds)
+
+
+def _is_chosen(request: pytest.FixtureRequest) -> bool:
+    """Did -k or -m choose, or was this very test named?"""
+    options = request.config.option
+    return bool(options.keyword or options.markexpr) or any("::" in x for x in request.config.args)
+
+
+def _speed(seconds: float, case: Case, product: Matmul, matmul_seconds: float) -> dict[str, Any]:
+    floor = floor_flops(case.N, case.D)
+    rate = product.flops / matmul_seconds
+    return {
+        "flops_per_second": floor / seconds,
+        "x": seconds * rate / floor,
+        "matmul_flops_per_second": rate,
+    }
+
+
+def _seconds(product: Matmul) -> float:
+    product()
+    return median(wall_seconds(product) for _ in range(3))
