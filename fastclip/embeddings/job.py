@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.loading.loader import JUDGED_AFTER
+from fastclip.data.patches import stacked
 from fastclip.data.quoting import quoted
 from fastclip.embeddings.encode import Encoder
 from fastclip.embeddings.feed import START, Feed, Position, Ready, Taken
@@ -130,7 +130,11 @@ class Job:
 
     def _encode(self) -> None:
         begun = time.perf_counter()
-        images, tokens = (_stacked(self._batch, name) for name in ("image", "tokens"))
+        first = self._batch[0]
+        images = None if first.image is None else stacked([ready.image for ready in self._batch])
+        tokens = None
+        if first.tokens is not None:
+            tokens = torch.stack([ready.tokens for ready in self._batch])
         keys = [ready.row["key"] for ready in self._batch]
         if tokens is None:
             encode = self._encoder.images
@@ -162,8 +166,3 @@ def _position(recorded: list | None, num_parts: int) -> Position:
     if not is_pair or recorded[0] >= num_parts:
         raise ManifestError(f"the manifest has a position that there is not: {quoted(recorded)}")
     return recorded[0], recorded[1]
-
-
-def _stacked(batch: list[Ready], name: str) -> Tensor | None:
-    parts = [getattr(ready, name) for ready in batch]
-    return None if parts[0] is None else torch.stack(parts)

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from fastclip.data.augment import AugmentationCfg
+from fastclip.data.patches import NAFLEX
 from fastclip.data.preprocess import (
+    NAFLEX_FIELDS,
     EvaluationTransform,
     PreprocessCfg,
     TrainingTransform,
@@ -35,6 +37,7 @@ from fastclip.models.presets import preprocess_of
 from fastclip.models.pretrained import clean_tag, get_pretrained_cfg
 from fastclip.models.published import REPOSITORIES
 from fastclip.models.registry import Place, get_model_config, open_clip_name
+from fastclip.models.towers.naflex.config import NaflexConfig
 from fastclip.models.towers.timm.config import TimmConfig
 from fastclip.models.tracing import trace_model
 from fastclip.models.two_tower import CustomTextCLIP, TwoTower
@@ -296,8 +299,23 @@ def _preprocess(
     known = None if stored is None else stored.preprocess
     preprocess = (known or preprocess_of(config)).with_size(config.vision_cfg.image_size)
     names = ("mean", "std", "interpolation", "resize_mode")
-    told = {name: told[name] for name in names if name in told}
-    return PreprocessCfg.from_dict(preprocess.to_dict() | told | dict(changes or {}))
+    told = {name: told[name] for name in names if name in told} | dict(changes or {})
+    values = preprocess.to_dict() | told
+    if values["resize_mode"] != NAFLEX:  # what belonged to it goes, unless it was asked for
+        values = {n: v for n, v in values.items() if n in told or n not in NAFLEX_FIELDS}
+    elif not isinstance(config.vision_cfg, NaflexConfig):
+        raise ValueError(
+            f"resize_mode {NAFLEX!r} leaves images of different sizes, which a "
+            f"{config.vision_cfg.kind} does not take"
+        )
+    elif values.setdefault("patch_size", config.vision_cfg.patch_size) not in (
+        None, config.vision_cfg.patch_size
+    ):  # fmt: skip
+        raise ValueError(
+            f"patch_size {values['patch_size']} is not the {config.vision_cfg.patch_size} of the "
+            f"model's {config.vision_cfg.kind}"
+        )
+    return PreprocessCfg.from_dict(values)
 
 
 def _preprocess_cfg(model_name: str, model: torch.nn.Module) -> PreprocessCfg:

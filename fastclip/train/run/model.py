@@ -86,6 +86,13 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
         cache_dir=config.cache_dir, pretrained_text=config.pretrained_text, **beginning,
     )  # fmt: skip
     cfg = PreprocessCfg.from_dict(model.visual.preprocess_cfg)
+    if cfg.patches is not None:
+        raise ValueError(
+            f"{config.model} prepares images at their own aspect ratios, and fastclip train takes "
+            f"images of one size: --image-resize-mode squash trains and evaluates it on images of "
+            f"{' x '.join(map(str, cfg.height_width))} pixels; for batches of different sizes, "
+            "docs/naflex.md has a loop of your own"
+        )
     return RunModel(
         model, tokenizer,
         image_transform_v2(cfg, True, config.aug_cfg, "uint8", config.decode),
