@@ -7,6 +7,9 @@ Each factor is a triangle filter, as wide as the step where the grid becomes coa
 products of matrices. Their gradients are the same at every run, on every device.
 """
 
+import warnings
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -21,16 +24,26 @@ def resized_grid(table: Tensor, grid: tuple[int, int]) -> Tensor:
         >>> resized_grid(torch.randn(16, 16, 768), (12, 21)).shape
         torch.Size([12, 21, 768])
     """
-    if table.shape[:2] == grid:
+    own = fixed_sizes(table.shape[:2])
+    if own == grid:
         return table
     dtype = torch.promote_types(table.dtype, torch.float32)
     rows, columns = (
         triangle_weights(size, own, dtype, table.device)
-        for size, own in zip(grid, table.shape[:2], strict=True)
+        for size, own in zip(grid, own, strict=True)
     )
     with torch.autocast(table.device.type, enabled=False):
         resized = torch.einsum("ir,rcw,jc->ijw", rows, table.to(dtype), columns)
     return resized.to(table.dtype)
+
+
+def fixed_sizes(sizes: Iterable[int]) -> tuple[int, ...]:
+    """Sizes as numbers: a trace has those of its example for ever, and need not warn of it."""
+    if not torch.jit.is_tracing():
+        return tuple(sizes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tuple(int(size) for size in sizes)
 
 
 def triangle_weights(size: int, own: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fastclip.data.patches import MASK, PIXELS, SHAPES, patches_of
+from fastclip.models.parts.grid_resize import fixed_sizes
 
 NAMES = (PIXELS, MASK, SHAPES)
 
@@ -38,8 +39,8 @@ class Patches(NamedTuple):
 
 def of_images(images: Tensor, patch_size: int) -> Patches:
     """The patches of (B, 3, H, W) images of one size, all of which are read."""
-    height, width = images.shape[-2:]
-    grid = (int(height) // patch_size, int(width) // patch_size)
+    height, width = fixed_sizes(images.shape[-2:])
+    grid = (height // patch_size, width // patch_size)
     return Patches(patches_of(images, patch_size), [grid], None)
 
 
