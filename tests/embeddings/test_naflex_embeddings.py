@@ -127,6 +127,7 @@ def test_loader_hands_over_images_of_different_sizes(
     torch.testing.assert_close(features, expected[places], **TOLERANCE)
 
 
+@pytest.mark.slow
 def test_training_is_refused_with_what_to_do(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(registry.architectures, "tiny-naflex", TINY_NAFLEX)
     argv = ["train", "--model", "tiny-naflex", "--train-data", str(folder), "--device", "cpu"]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 from torch.utils.checkpoint import checkpoint
 
+from fastclip.models.contrastive_model import Images
 from fastclip.models.parts.grid_resize import resized_grid
 from fastclip.models.parts.latent_pool import AttentionPoolLatent
 from fastclip.models.parts.layer_norm import LayerNorm
@@ -28,8 +29,6 @@ from fastclip.models.towers.naflex.inputs import Patches, of_batch, of_images
 from fastclip.models.towers.patch_grid import as_map, require_format
 from fastclip.models.towers.patch_tower import PatchTower
 from fastclip.models.towers.siglip.module import Block, initialize
-
-Images = Tensor | Mapping[str, Tensor]
 
 
 class PatchEmbeds(nn.Module):
