@@ -208,10 +208,7 @@ class EvaluationTransform:
         )  # fmt: skip
         steps += tensor_steps(cfg.mean, cfg.std, self.output)
         if self.decode == "fast":
-            largest = max(*cfg.height_width, cfg.shortest_edge or 0)
-            if cfg.patches is not None:  # the shorter side has at most these
-                largest = math.isqrt(cfg.max_num_patches) * cfg.patch_size
-            steps.insert(0, OpenReduced(REDUCED_TO * largest))
+            steps.insert(0, OpenReduced(REDUCED_TO * _largest_side(cfg)))
         object.__setattr__(self, "transforms", steps)
 
     def __call__(self, source: AnyImage) -> Tensor:
@@ -247,7 +244,7 @@ class TrainingTransform:
         steps = training_steps(self.cfg.height_width, self.aug_cfg, self.cfg.patches)
         steps += tensor_steps(self.cfg.mean, self.cfg.std, self.output)
         if self.decode == "fast":
-            least = REDUCED_TO * max(self.cfg.height_width) / smallest_side(self.aug_cfg)
+            least = REDUCED_TO * _largest_side(self.cfg) / smallest_side(self.aug_cfg)
             steps.insert(0, OpenReduced(math.ceil(least)))
         object.__setattr__(self, "transforms", steps)
 
@@ -310,6 +307,13 @@ def _run(steps: list[Step], value: Any) -> Any:
     for step in steps:
         value = step(value)
     return value
+
+
+def _largest_side(cfg: PreprocessCfg) -> int:
+    """The most pixels that the shorter side of an image can have behind the resizing."""
+    if cfg.patches is not None:
+        return math.isqrt(cfg.max_num_patches) * cfg.patch_size
+    return max(*cfg.height_width, cfg.shortest_edge or 0)
 
 
 def _require_decoding(decode: str) -> None:

@@ -146,6 +146,9 @@ def test_reduced_decoding_leaves_twice_the_pixels():
     image = encoded(random_image("RGB", 512, 256), "JPEG")
     assert fast.transforms[0](image).size == (256, 128)
     assert fast(image).shape[1:] == patched_size(256, 512, 8, 64)
+    more = PreprocessCfg.from_dict(CFG.to_dict() | {"max_num_patches": 400})
+    train = image_transform_v2(more, True, {"scale": (1.0, 1.0), "ratio": (1, 1)}, decode="fast")
+    assert train.transforms[0].least_side == 2 * 20 * 8
 
 
 def test_training_views_keep_their_aspect_ratio():

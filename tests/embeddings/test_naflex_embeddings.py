@@ -76,12 +76,12 @@ def test_budget_of_tokens_changes_no_feature(max_tokens, pool_size, ready, paths
 
 
 def test_settings_of_a_budget_are_refused_by_name(ready, tmp_path):
-    with pytest.raises(ValueError, match="max_tokens must be at least 16, got 15"):
+    with pytest.raises(ValueError, match="max_tokens must be at least 16, as many as .* got 15"):
         TokenBudgetEncoder(ready, 15)
     with pytest.raises(ValueError, match="pool_size must be at least 1, got 0"):
         TokenBudgetEncoder(ready, pool_size=0)
     other = open_model(tiny_directory(tmp_path / "tiny"), device="cpu")
-    with pytest.raises(ValueError, match="takes images of one size: they need no budget"):
+    with pytest.raises(ValueError, match="takes images of one size, which need no budget"):
         TokenBudgetEncoder(other)
     images = [torch.zeros(3, 32, 32).byte(), torch.zeros(3, 32, 16).byte()]
     with pytest.raises(ValueError, match=r"images must have one size for .*\(3, 32, 16\)"):
@@ -89,11 +89,27 @@ def test_settings_of_a_budget_are_refused_by_name(ready, tmp_path):
 
 
 def test_folder_of_embeddings_has_the_same_features(ready, folder, paths, expected, tmp_path):
-    embed(ready, folder, tmp_path / "out", batch_size=4, workers=2, metadata="jsonl")
+    settings = dict(batch_size=4, workers=2, metadata="jsonl")
+    state = embed(ready, folder, tmp_path / "out", **settings)
+    assert state.padding[:2] == (10, 3) and state.padding.num_patches == 158
     stored = open_embeddings(tmp_path / "out", verify=True)
     assert stored.manifest.model.preprocess_cfg["max_num_patches"] == 16
     vectors = stored.images.rows(range(len(paths)))
     np.testing.assert_allclose(vectors, expected.numpy(), **TOLERANCE)
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_forwards_of_a_folder_stay_within_a_budget(texts, ready, folder, expected, tmp_path):
+    settings = dict(batch_size=10, workers=2, metadata="jsonl", images=True, texts=texts)
+    state = embed(ready, folder, tmp_path / "out", max_tokens=32, **settings)
+    assert state.padding.num_images == 10 and state.padding.num_batches == 5
+    stored = open_embeddings(tmp_path / "out", verify=True)
+    np.testing.assert_allclose(stored.images.rows(range(10)), expected.numpy(), **TOLERANCE)
+    assert (stored.texts is not None) == texts
+    with pytest.raises(ValueError, match="max_tokens"):
+        embed(ready, folder, tmp_path / "out", max_tokens=64, resume=True, **settings)
+    with pytest.raises(ValueError, match="max_tokens must be at least 16"):
+        embed(ready, folder, tmp_path / "other", max_tokens=8, **settings)
 
 
 def test_queries_and_classes_have_the_same_features(ready, paths, expected):
@@ -125,6 +141,16 @@ def test_loader_hands_over_images_of_different_sizes(
     assert sorted(places) == list(range(10))
     features = torch.cat([batch.image_features for batch in found])
     torch.testing.assert_close(features, expected[places], **TOLERANCE)
+
+
+def test_evaluation_takes_images_of_different_sizes(checkpoint, folder, tmp_path, capsys):
+    for number, path in enumerate(sorted(folder.glob("*.png"))):
+        target = tmp_path / "set" / ("cat" if number % 2 else "dog") / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    argv = ["eval", str(checkpoint), "--data", str(tmp_path / "set"), "--device", "cpu"]
+    assert main([*argv, "--batch-size", "4", "--workers", "0"]) == 0
+    assert "zero-shot classification, 10 images" in capsys.readouterr().out
 
 
 @pytest.mark.slow

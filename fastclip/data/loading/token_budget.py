@@ -34,6 +34,10 @@ class Padding(NamedTuple):
         """The part of the tokens that is padding, in [0, 1)."""
         return 1 - self.num_patches / self.num_tokens if self.num_tokens else 0.0
 
+    def plus(self, other: "Padding") -> "Padding":
+        """Return what both cost together."""
+        return Padding(*map(sum, zip(self, other, strict=True)))
+
     def report(self) -> str:
         """Return a sentence."""
         return (
@@ -41,6 +45,9 @@ class Padding(NamedTuple):
             f"{self.num_patches:,} patches; padding makes them {self.num_tokens:,} tokens, of "
             f"which it is {self.fraction:.1%}"
         )
+
+
+NO_PADDING = Padding(0, 0, 0, 0)
 
 
 class TokenBudgetSampler(Sampler[list[int]]):

@@ -167,6 +167,7 @@ def test_settings_of_images_can_be_forced(hf):
         return PreprocessCfg.from_dict(model.visual.preprocess_cfg)
 
     assert made(max_num_patches=5).patches == (8, 5)
+    assert made(patch_size=None, max_num_patches=5).patches == (8, 5)
     squashed = made(resize_mode="squash")
     assert squashed.patches is None and squashed.height_width == (32, 32)
     with pytest.raises(ValueError, match="patch_size 16 is not the 8 of the model's NaFlex tower"):
