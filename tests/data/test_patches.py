@@ -1,6 +1,7 @@
 """Images as patches: transformers' processor's sizes and numbers, and padded batches of them."""
 
 import functools
+import importlib
 import random
 
 import numpy as np
@@ -36,17 +37,15 @@ def image_of(height: int, width: int) -> Image.Image:
 
 
 def test_sizes_are_those_of_transformers():
-    from transformers.models.siglip2.image_processing_pil_siglip2 import (
-        get_image_size_for_max_num_patches,
-    )
+    from tests.support.peers import transformers
 
-    from tests.support.peers import transformers  # noqa: F401  before its parts
-
+    name = f"{transformers.__name__}.models.siglip2.image_processing_pil_siglip2"
+    expected_of = importlib.import_module(name).get_image_size_for_max_num_patches
     draw = random.Random(0)
     for _ in range(300):
         height, width = (int(2 ** draw.uniform(0, 13)) for _ in range(2))
         patch_size, most = draw.choice([1, 7, 14, 16, 32]), int(2 ** draw.uniform(0, 11))
-        expected = get_image_size_for_max_num_patches(height, width, patch_size, most)
+        expected = expected_of(height, width, patch_size, most)
         assert patched_size(height, width, patch_size, most) == expected
         num = num_patches_of(height, width, patch_size, most)
         assert num == expected[0] * expected[1] // patch_size**2 <= most

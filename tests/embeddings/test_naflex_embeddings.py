@@ -76,7 +76,7 @@ def test_budget_of_tokens_changes_no_feature(max_tokens, pool_size, ready, paths
 
 
 def test_settings_of_a_budget_are_refused_by_name(ready, tmp_path):
-    with pytest.raises(ValueError, match="max_tokens must be at least 16, as many as .* got 15"):
+    with pytest.raises(ValueError, match=r"max_tokens must be at least 16, as many as .* got 15"):
         TokenBudgetEncoder(ready, 15)
     with pytest.raises(ValueError, match="pool_size must be at least 1, got 0"):
         TokenBudgetEncoder(ready, pool_size=0)
