@@ -9,6 +9,7 @@ import torch
 
 from fastclip.data.patches import collate_patches
 from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
+from fastclip.models import registry
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.open_clip_preprocess import (
     from_open_clip_preprocess,
@@ -25,6 +26,7 @@ from fastclip.models.checkpoints.transformers_preprocessor import (
 )
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import create_model, create_model_and_transforms
+from fastclip.models.open_clip_config import to_json
 from fastclip.models.presets import PRESETS
 from tests.support.images import random_image
 from tests.support.small_models import SMALL, build
@@ -176,6 +178,18 @@ def test_settings_of_images_can_be_forced(hf):
         made(resize_mode="squash", patch_size=8)
     with pytest.raises(ValueError, match="'naflex' leaves images of different sizes, which a "):
         create_model("ViT-S-32-alt", force_preprocess_cfg={"resize_mode": "naflex"})
+
+
+def test_images_of_weights_that_squash_them_can_keep_their_ratio(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.architectures, "tiny-naflex", CONFIG)
+    squashed = PreprocessCfg(32, resize_mode="squash", mean=0.5, std=0.5)
+    content = {"state_dict": build(CONFIG).state_dict(), "model_config": to_json(CONFIG)}
+    torch.save(content | {"preprocess_cfg": squashed.to_dict()}, tmp_path / "weights.pt")
+    made = ["tiny-naflex", str(tmp_path / "weights.pt")]
+    assert create_model_and_transforms(*made)[2].cfg.height_width == (32, 32)
+    transform = create_model_and_transforms(*made, image_resize_mode="naflex")[2]
+    assert transform.cfg.patches == (8, 16)
+    assert transform.cfg == replace(squashed, size=(32, 32), resize_mode="naflex", patch_size=8)
 
 
 def test_larger_images_need_no_other_weights(hf):
