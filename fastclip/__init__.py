@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fastclip.data.augment import AugmentationCfg as AugmentationCfg
     from fastclip.data.images import ImageError as ImageError
     from fastclip.data.images import load_image as load_image
+    from fastclip.data.loading.token_budget import TokenBudgetSampler as TokenBudgetSampler
+    from fastclip.data.patches import collate_patches as collate_patches
     from fastclip.data.pixels import standardize as standardize
     from fastclip.data.preprocess import OPENAI_DATASET_MEAN as OPENAI_DATASET_MEAN
     from fastclip.data.preprocess import OPENAI_DATASET_STD as OPENAI_DATASET_STD
@@ -129,6 +131,8 @@ _LATER = {
     "fastclip.compat.clip.model": ("build_model", "convert_weights"),
     "fastclip.data.augment": ("AugmentationCfg",),
     "fastclip.data.images": ("ImageError", "load_image"),
+    "fastclip.data.loading.token_budget": ("TokenBudgetSampler",),
+    "fastclip.data.patches": ("collate_patches",),
     "fastclip.data.pixels": ("standardize",),
     "fastclip.data.preprocess": (
         "OPENAI_DATASET_MEAN", "OPENAI_DATASET_STD", "image_transform", "image_transform_v2",

@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="The directory that is made, or with --to openai the file.")  # fmt: skip
     parser.add_argument("--to", required=True, choices=LAYOUTS,
         help="The layout of DST. hf_vision is the image tower alone, for transformers' "
-        "CLIPVisionModel or SiglipVisionModel, as language models such as LLaVA load "
-        "it.")  # fmt: skip
+        "CLIPVisionModel, SiglipVisionModel or Siglip2VisionModel, as language models such as "
+        "LLaVA load it.")  # fmt: skip
     parser.add_argument("--model", metavar="NAME",
         help="The architecture, of fastclip.list_models(). The default is what SRC "
         "says.")  # fmt: skip

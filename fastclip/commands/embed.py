@@ -74,6 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch-size", metavar="N", type=int, default=256,
         help="The number of images or texts of one forward of the model. The default is "
         "%(default)s.")  # fmt: skip
+    group.add_argument("--max-tokens", metavar="N", type=int,
+        help="The number of tokens of one forward of a NaFlex model, padding included: the images "
+        "of a batch are then sorted by their numbers of patches, and encoded in parts. By default "
+        "a batch is one forward.")  # fmt: skip
     group.add_argument("--workers", metavar="N", type=int,
         help="The number of threads that decode images. The default is one for each "
         "core.")  # fmt: skip
@@ -103,7 +107,7 @@ def _embed(args: argparse.Namespace) -> int:
             images=args.images if chosen else None, texts=args.texts if chosen else None,
             store=args.store, metadata=args.metadata,
             rows_per_file=args.rows_per_file, batch_size=args.batch_size,
-            workers=args.workers, decode=args.decode, shard=args.shard,
+            max_tokens=args.max_tokens, workers=args.workers, decode=args.decode, shard=args.shard,
             resume=args.resume, strict=args.strict,
             max_bad_rate=args.max_bad_rate, image_key=args.image_key,
             caption_key=args.caption_key, separator=args.separator, progress=bar.show,
@@ -183,6 +187,8 @@ def _summary(state: Progress) -> str:
             f"decoding {state.decoded:,} images took {state.decode_seconds:.1f} s of all threads "
             f"({state.decode_rate:,.0f} images/s)"
         )
+    if state.padding.num_images:
+        lines.append(state.padding.report())
     if state.encoded:
         lines.append(
             f"the model took {state.model_seconds:.1f} s for {state.encoded:,} rows "

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fastclip.data.augment import AugmentationCfg
 from fastclip.data.limits import LARGEST_IMAGE
+from fastclip.data.patches import NAFLEX, patch_settings
 from fastclip.data.quoting import quoted, some_of
 from fastclip.data.transform_steps import (
     AnyImage,
@@ -38,10 +39,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 INCEPTION_MEAN = (0.5, 0.5, 0.5)
 INCEPTION_STD = (0.5, 0.5, 0.5)
 
-RESIZE_MODES = ("shortest", "longest", "squash")
+ONE_SIZE_MODES = ("shortest", "longest", "squash")  # of images that all become `size`
+RESIZE_MODES = (*ONE_SIZE_MODES, NAFLEX)
 INTERPOLATIONS = ("bicubic", "bilinear", "random")
 OUTPUTS = ("float32", "uint8")
 DECODINGS = ("exact", "fast")
+NAFLEX_FIELDS = ("patch_size", "max_num_patches")
+NOT_OPEN_CLIPS = ("shortest_edge", *NAFLEX_FIELDS)
 REDUCED_TO = 2  # times the pixels of a side that the encoder takes, at least
 
 
@@ -50,15 +54,20 @@ class PreprocessCfg:
     """What an encoder expects of its images, with the names of open_clip's `preprocess_cfg`.
 
     Attributes:
-        size: height and width in pixels, or one number for both.
+        size: height and width in pixels, or one number for both; with `resize_mode` "naflex", of
+            an image of as many patches as one has at most.
         mode: "RGB".
         mean, std: per channel, in units of the full range; one number stands for all three.
         interpolation: "bicubic", "bilinear", or "random", which is timm's and bicubic here.
-        resize_mode: of evaluation, see `resize.py`.
+        resize_mode: of evaluation, see `resize.py`; "naflex" keeps the aspect ratio, and images
+            have different sizes: see `patches.py`.
         fill_color: value of all channels of the padding of "longest", 0 to 255.
         shortest_edge: of "shortest", as transformers' processors do it and open_clip cannot: the
             shortest edge becomes that many pixels and `size` is cut out of the centre, whose corner
             is rounded down. None covers `size` just so.
+        patch_size, max_num_patches: of "naflex" alone, as transformers' `Siglip2ImageProcessor`
+            has them: both sides become multiples of `patch_size` pixels (None is 16), and hold at
+            most `max_num_patches` patches (None is as many as `size` holds).
 
     Raises:
         ValueError: a value is out of its range.
@@ -72,6 +81,8 @@ class PreprocessCfg:
     resize_mode: str = "shortest"
     fill_color: int = 0
     shortest_edge: int | None = None
+    patch_size: int | None = None
+    max_num_patches: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.size, Sequence):
@@ -101,6 +112,7 @@ class PreprocessCfg:
             edge is None or (isinstance(edge, int) and 0 < edge <= LARGEST_IMAGE),
             "shortest_edge", f"None or a positive number of pixels, at most {LARGEST_IMAGE:,}",
         )  # fmt: skip
+        self._set_patches()
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "PreprocessCfg":
@@ -114,23 +126,45 @@ class PreprocessCfg:
         return cls(**{k: v for k, v in values.items() if v is not None})
 
     def to_dict(self) -> dict:
-        """Return open_clip's JSON, with `shortest_edge` only where there is one."""
+        """Return open_clip's JSON; of what open_clip has not, only what there is."""
         values = asdict(self)
-        if self.shortest_edge is None:
-            del values["shortest_edge"]
+        for name in NOT_OPEN_CLIPS:
+            if values[name] is None:
+                del values[name]
         return values
 
     def with_size(self, size: int | tuple[int, int]) -> "PreprocessCfg":
-        """Return these settings for images of another size; `shortest_edge` grows with it."""
+        """Return these settings for images of another size.
+
+        `shortest_edge` grows with it, and `max_num_patches` becomes what it holds; the same size
+        changes neither.
+        """
         resized = replace(self, size=size)
+        if resized.height_width != self.height_width and self.max_num_patches is not None:
+            return replace(resized, max_num_patches=None)
         if self.shortest_edge is None:
             return resized
         ratio = min(resized.height_width) / min(self.height_width)
         return replace(resized, shortest_edge=round(self.shortest_edge * ratio))
 
     @property
+    def patches(self) -> tuple[int, int] | None:
+        """Of "naflex" the size of a patch and the largest number of patches, otherwise None."""
+        return None if self.resize_mode != NAFLEX else (self.patch_size, self.max_num_patches)
+
+    @property
     def height_width(self) -> tuple[int, int]:
         return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+    def _set_patches(self) -> None:
+        if self.resize_mode != NAFLEX:
+            for name in NAFLEX_FIELDS:
+                self._require(getattr(self, name) is None, name, f"None without {NAFLEX!r}")
+            return
+        self._require(self.shortest_edge is None, "shortest_edge", f"None with {NAFLEX!r}")
+        side, most = patch_settings(self.height_width, self.patch_size, self.max_num_patches)
+        object.__setattr__(self, "patch_size", side)
+        object.__setattr__(self, "max_num_patches", most)
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
@@ -169,16 +203,16 @@ class EvaluationTransform:
         _require_decoding(self.decode)
         cfg = self.cfg
         steps = evaluation_steps(
-            cfg.size, cfg.resize_mode, cfg.interpolation, cfg.fill_color, cfg.shortest_edge
-        )
+            cfg.size, cfg.resize_mode, cfg.interpolation, cfg.fill_color, cfg.shortest_edge,
+            cfg.patches,
+        )  # fmt: skip
         steps += tensor_steps(cfg.mean, cfg.std, self.output)
         if self.decode == "fast":
-            largest = max(*cfg.height_width, cfg.shortest_edge or 0)
-            steps.insert(0, OpenReduced(REDUCED_TO * largest))
+            steps.insert(0, OpenReduced(REDUCED_TO * _largest_side(cfg)))
         object.__setattr__(self, "transforms", steps)
 
     def __call__(self, source: AnyImage) -> Tensor:
-        """Return (3, H, W)."""
+        """Return (3, H, W), of the image's own size if `resize_mode` is "naflex"."""
         return _run(self.transforms, source)
 
     def __str__(self) -> str:
@@ -190,6 +224,8 @@ class TrainingTransform:
     """Maps an image to the tensor of a random view of it; see `AugmentationCfg`.
 
     Of `cfg`, it needs size, mean and std: crops are always resized bicubically, as in open_clip.
+    With `resize_mode` "naflex" a crop has the aspect ratio of its image, unless `aug_cfg` has a
+    `ratio`, and keeps it: views have different sizes.
 
     Attributes and Raises: as for `EvaluationTransform`. With `decode` "fast", the sides of the
     smallest crop of a square image have at least `REDUCED_TO` times the encoder's pixels. With
@@ -205,10 +241,10 @@ class TrainingTransform:
     def __post_init__(self) -> None:
         _require_output(self.output)
         _require_decoding(self.decode)
-        steps = training_steps(self.cfg.height_width, self.aug_cfg)
+        steps = training_steps(self.cfg.height_width, self.aug_cfg, self.cfg.patches)
         steps += tensor_steps(self.cfg.mean, self.cfg.std, self.output)
         if self.decode == "fast":
-            least = REDUCED_TO * max(self.cfg.height_width) / smallest_side(self.aug_cfg)
+            least = REDUCED_TO * _largest_side(self.cfg) / smallest_side(self.aug_cfg)
             steps.insert(0, OpenReduced(math.ceil(least)))
         object.__setattr__(self, "transforms", steps)
 
@@ -280,6 +316,13 @@ def _run(steps: list[Step], value: Any) -> Any:
     for step in steps:
         value = step(value)
     return value
+
+
+def _largest_side(cfg: PreprocessCfg) -> int:
+    """The most pixels that the shorter side of an image can have behind the resizing."""
+    if cfg.patches is not None:
+        return math.isqrt(cfg.max_num_patches) * cfg.patch_size
+    return max(*cfg.height_width, cfg.shortest_edge or 0)
 
 
 def _require_decoding(decode: str) -> None:

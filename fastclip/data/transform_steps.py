@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastclip.data.augment import RATIO, AugmentationCfg, RandomResizedCrop, color_steps
+from fastclip.data.augment import RATIO, AugmentationCfg, RandomResizedCrop, color_steps, draw_crop
 from fastclip.data.images import MAX_PIXELS, load_image, to_rgb
+from fastclip.data.patches import patched_size
 from fastclip.data.pixels import per_channel
 from fastclip.data.resize import (
     center_crop,
@@ -95,6 +96,20 @@ class ResizeKeepRatio:
 
 
 @dataclass(frozen=True)
+class ResizeToPatches:
+    """Resize in RGB, at the image's aspect ratio, to sides of whole patches; see `patches.py`."""
+
+    patch_size: int
+    max_num_patches: int
+    interpolation: Image.Resampling
+
+    def __call__(self, source: AnyImage) -> Image.Image:
+        image = to_rgb(Open()(source))
+        size = patched_size(image.height, image.width, self.patch_size, self.max_num_patches)
+        return resize(image, size, self.interpolation)
+
+
+@dataclass(frozen=True)
 class CenterCrop:
     """The centre of `size` (height, width); `round_down` is of its corner."""
 
@@ -122,6 +137,27 @@ class RandomCrop(RandomResizedCrop):
 
     def __call__(self, source: AnyImage) -> Image.Image:
         return super().__call__(Open()(source))
+
+
+@dataclass(frozen=True)
+class RandomCropToPatches:
+    """A random part of any image that `Open` takes, resized to sides of whole patches.
+
+    A `ratio` of None is that of the image itself, so that nothing of it is cut off on two sides.
+    """
+
+    patch_size: int
+    max_num_patches: int
+    scale: tuple[float, float]
+    ratio: tuple[float, float] | None
+
+    def __call__(self, source: AnyImage) -> Image.Image:
+        image = Open()(source)
+        own = image.width / image.height
+        box = draw_crop(image.width, image.height, self.scale, self.ratio or (own, own))
+        crop = image.crop(box)
+        size = patched_size(crop.height, crop.width, self.patch_size, self.max_num_patches)
+        return resize(crop, size, Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True)
@@ -166,12 +202,15 @@ def evaluation_steps(
     interpolation: str,
     fill_color: int,
     shortest_edge: int | None = None,
+    patches: tuple[int, int] | None = None,
 ) -> list[Step]:
-    """From an image to an RGB image of `size`; see `PreprocessCfg`."""
+    """From an image to an RGB image of `size`, or of `patches`; see `PreprocessCfg`."""
     height, width = size if isinstance(size, tuple) else (size, size)
     bilinear = interpolation == "bilinear"
     resample = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
     steps: list[Step]
+    if patches is not None:
+        return [ResizeToPatches(*patches, resample)]
     if resize_mode == "longest":
         steps = [
             ResizeKeepRatio((height, width), resample, longest=True),
@@ -191,9 +230,20 @@ def evaluation_steps(
     return [*steps, ConvertToRGB()]
 
 
-def training_steps(size: tuple[int, int], cfg: AugmentationCfg) -> list[Step]:
-    """From an image to an RGB image of `size` (height, width) that is a random view of it."""
-    return [RandomCrop(size, cfg.scale, cfg.ratio or RATIO), ConvertToRGB(), *color_steps(cfg)]
+def training_steps(
+    size: tuple[int, int], cfg: AugmentationCfg, patches: tuple[int, int] | None = None
+) -> list[Step]:
+    """From an image to an RGB image that is a random view of it.
+
+    Args:
+        size: height and width of the view.
+        patches: the size of a patch and the largest number of patches of a view that has the aspect
+            ratio of its crop, in the place of `size`.
+    """
+    crop: Step = RandomCrop(size, cfg.scale, cfg.ratio or RATIO)
+    if patches is not None:
+        crop = RandomCropToPatches(*patches, cfg.scale, cfg.ratio)
+    return [crop, ConvertToRGB(), *color_steps(cfg)]
 
 
 def smallest_side(cfg: AugmentationCfg) -> float:

@@ -1,6 +1,7 @@
 """Embeddings: features of images and of texts, as a model gives them, and as files.
 
 encode       features of a model, batch after batch
+token_budget images of different sizes, in batches of a bounded number of tokens
 
 embed_source a source to a folder of vectors: `embed`
 job          the loop of it
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from fastclip.embeddings.embed_source import embed as embed
     from fastclip.embeddings.reader import Embeddings as Embeddings
     from fastclip.embeddings.reader import open_embeddings as open_embeddings
+    from fastclip.embeddings.token_budget import TokenBudgetEncoder as TokenBudgetEncoder
     from fastclip.embeddings.writer import EmbeddingsWriter as EmbeddingsWriter
 
 # Named here, imported when they are asked for: who encodes need not load what writes.
 _MODULES = {
     "embed": "embed_source", "Embeddings": "reader", "open_embeddings": "reader",
-    "EmbeddingsWriter": "writer",
+    "EmbeddingsWriter": "writer", "TokenBudgetEncoder": "token_budget",
 }  # fmt: skip
 
 

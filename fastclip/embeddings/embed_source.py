@@ -13,6 +13,7 @@ from fastclip.embeddings.job import Job, Progress
 from fastclip.embeddings.layout import METADATA_FORMATS, shard_folder
 from fastclip.embeddings.manifest import Manifest, ModelRecord, SourceRecord
 from fastclip.embeddings.storage import DTYPES
+from fastclip.embeddings.token_budget import require_budget
 from fastclip.embeddings.writer import EmbeddingsWriter
 from fastclip.models.inference import InferenceModel
 
@@ -28,6 +29,7 @@ def embed(
     metadata: str = "parquet",
     rows_per_file: int = 100_000,
     batch_size: int = 256,
+    max_tokens: int | None = None,
     workers: int | None = None,
     decode: str = "exact",
     shard: tuple[int, int] = (0, 1),
@@ -57,6 +59,9 @@ def embed(
         metadata: "parquet", which needs pyarrow, or "jsonl".
         rows_per_file, batch_size: rows of a file, and of a forward of the model, which never is of
             two files.
+        max_tokens: of a forward with images that keep different sizes (a NaFlex model), padding
+            included: the images of a batch are sorted by length and cut into forwards within it.
+            None takes each batch at once.
         workers: threads that decode images; by default one for each core.
         decode: "exact", or "fast", which takes JPEGs that are much larger than the model's images
             in a part of their size; see `EvaluationTransform`.
@@ -98,6 +103,8 @@ def embed(
             raise ValueError(f"{name} must be one of {known}, got {value!r}")
     if not 0 <= max_bad_rate <= 1:
         raise ValueError(f"max_bad_rate must be in [0, 1], got {max_bad_rate}")
+    if max_tokens is not None:
+        require_budget(ready, max_tokens)
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
@@ -110,7 +117,9 @@ def embed(
     record = SourceRecord(found.name, found.digest, found.source.stamp())
     manifest = Manifest(
         ModelRecord.of(ready), record, found.root, sides, store, metadata, rows_per_file,
-        {"batch_size": batch_size, "decode": decode, "shard": [index, count]}, has_places=True,
+        {"batch_size": batch_size, "decode": decode, "shard": [index, count]}
+        | ({} if max_tokens is None else {"max_tokens": max_tokens}),
+        has_places=True,
     )  # fmt: skip
     feed = Feed(
         found, parts, found.stretches(index, count),
@@ -126,7 +135,9 @@ def embed(
             writer.skipped.account, found.source.skipped(),
         )  # fmt: skip
         if not writer.manifest.is_complete:
-            Job(ready, feed, writer, state, batch_size, strict, max_bad_rate, progress).run()
+            Job(
+                ready, feed, writer, state, batch_size, max_tokens, strict, max_bad_rate, progress
+            ).run()
     return state
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ from fastclip.models.coca.calls import captions_as
 from fastclip.models.inference import InferenceModel
 from fastclip.models.padding import without_padding
 
-Batches = Iterable[tuple[Tensor | None, Tensor | None, Sequence[str]]]
+Images = Tensor | Sequence[Tensor]  # of one size, or of different ones for models that take them
+Batches = Iterable[tuple[Images | None, Tensor | None, Sequence[str]]]
 
 
 class Encoded(NamedTuple):
@@ -26,7 +27,7 @@ class Encoded(NamedTuple):
 
     image_features: Tensor | None  # (B, D) float32 unit rows, on the device of the model
     text_features: Tensor | None  # the same of the texts
-    images: Tensor | None  # (B, C, H, W) uint8, as the batch has them
+    images: Images | None  # (B, C, H, W) uint8, or (C, H_i, W_i) each, as the batch has them
     tokens: Tensor | None  # (B, T) int64, as the batch has them; labels where there are no texts
     keys: Sequence[str]  # B names of the samples; of texts alone, the texts
 
@@ -42,7 +43,8 @@ class Encoder:
         model: called with (B, C, H, W) images and (B, T) tokens, either of which may be None. It
             returns unit image features and unit text features first, or a dict that has them as
             `image_features` and `text_features`, as `CLIP` and `TwoTower` do.
-        prepare: from (B, C, H, W) uint8 pixels on the host to the images that the model takes, on
+        prepare: from the pixels of a batch, (B, C, H, W) uint8 on the host or, of a model that
+            takes images of different sizes, a list of them, to the images that the model takes, on
             its device and in its dtype.
         autocast: makes the context of a forward, for each batch a new one.
         device: where the model takes tokens.
@@ -59,7 +61,7 @@ class Encoder:
     """
 
     model: nn.Module
-    prepare: Callable[[Tensor], Tensor]
+    prepare: Callable[[Images], Any]
     autocast: Callable[[], AbstractContextManager] = nullcontext
     device: torch.device | str = "cpu"
     progress: Callable[[int], None] = lambda num: None

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.loading.loader import JUDGED_AFTER
+from fastclip.data.loading.token_budget import NO_PADDING, Padding
 from fastclip.data.quoting import quoted
 from fastclip.embeddings.encode import Encoder
 from fastclip.embeddings.feed import START, Feed, Position, Ready, Taken
 from fastclip.embeddings.manifest import ManifestError
+from fastclip.embeddings.token_budget import features_within
 from fastclip.embeddings.writer import EmbeddingsWriter
 from fastclip.models.inference import InferenceModel
 
@@ -32,6 +34,7 @@ class Progress:
         decoded, decode_seconds: images that this process decoded, and the time for that, with all
             threads at work.
         encoded, model_seconds: rows that the model encoded in this process, and the time for that.
+        padding: what batches of images of different sizes cost in this process.
         left_out: values of metadata of these rows that JSON has not, such as infinity: None stands
             for them.
         gathered: values of metadata of the files of this process that have no column of their own;
@@ -47,6 +50,7 @@ class Progress:
     decode_seconds: float = 0.0
     encoded: int = 0
     model_seconds: float = 0.0
+    padding: Padding = NO_PADDING
     left_out: int = 0
     gathered: int = 0
 
@@ -71,9 +75,13 @@ class Job:
 
     def __init__(
         self, ready: InferenceModel, feed: Feed, writer: EmbeddingsWriter, state: Progress,
-        batch_size: int, strict: bool, max_bad_rate: float, progress: Callable[[Progress], None],
+        batch_size: int, max_tokens: int | None, strict: bool, max_bad_rate: float,
+        progress: Callable[[Progress], None],
     ) -> None:  # fmt: skip
-        self._encoder = Encoder.of(ready)
+        self._ready, self._encoder = ready, Encoder.of(ready)
+        # Of images of different sizes, whose batches are put together by length.
+        most = ready.preprocess_cfg.get("max_num_patches")
+        self._max_tokens = max_tokens or (most and most * batch_size)
         self._feed, self._writer, self._state = feed, writer, state
         self._batch_size, self._strict, self._max_bad_rate = batch_size, strict, max_bad_rate
         self._progress = progress
@@ -130,14 +138,7 @@ class Job:
 
     def _encode(self) -> None:
         begun = time.perf_counter()
-        images, tokens = (_stacked(self._batch, name) for name in ("image", "tokens"))
-        keys = [ready.row["key"] for ready in self._batch]
-        if tokens is None:
-            encode = self._encoder.images
-        else:
-            encode = self._encoder.tokens if images is None else self._encoder.pairs
-        (found,) = encode([(images, tokens, keys)])
-        vectors = {"img": found.image_features, "text": found.text_features}
+        vectors = self._features()
         rows = [ready.row for ready in self._batch]
         arrays = {side: part.cpu().numpy() for side, part in vectors.items() if part is not None}
         state = self._state
@@ -154,6 +155,32 @@ class Job:
         self._batch = []
         self._progress(state)
 
+    def _features(self) -> dict[str, Tensor | None]:
+        """The features of the batch, by side."""
+        first, batch = self._batch[0], self._batch
+        keys = [ready.row["key"] for ready in batch]
+        images = None if first.image is None else [ready.image for ready in batch]
+        tokens = None if first.tokens is None else torch.stack([ready.tokens for ready in batch])
+        if images is None:
+            (found,) = self._encoder.tokens([(None, tokens, keys)])
+        elif self._max_tokens is not None:
+            return self._features_within(images, tokens, keys, self._max_tokens)
+        else:
+            encode = self._encoder.images if tokens is None else self._encoder.pairs
+            (found,) = encode([(torch.stack(images), tokens, keys)])
+        return {"img": found.image_features, "text": found.text_features}
+
+    def _features_within(
+        self, images: list[Tensor], tokens: Tensor | None, keys: list[str], max_tokens: int
+    ) -> dict[str, Tensor | None]:
+        """The same of images of different sizes, each forward within a budget."""
+        features, padding = features_within(self._ready, self._encoder, images, max_tokens)
+        self._state.padding = self._state.padding.plus(padding)
+        if tokens is None:
+            return {"img": features, "text": None}
+        (found,) = self._encoder.tokens([(None, tokens, keys)])
+        return {"img": features, "text": found.text_features}
+
 
 def _position(recorded: list | None, num_parts: int) -> Position:
     if recorded is None:
@@ -162,8 +189,3 @@ def _position(recorded: list | None, num_parts: int) -> Position:
     if not is_pair or recorded[0] >= num_parts:
         raise ManifestError(f"the manifest has a position that there is not: {quoted(recorded)}")
     return recorded[0], recorded[1]
-
-
-def _stacked(batch: list[Ready], name: str) -> Tensor | None:
-    parts = [getattr(ready, name) for ready in batch]
-    return None if parts[0] is None else torch.stack(parts)

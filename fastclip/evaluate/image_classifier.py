@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastclip.data.loading.decoding import read_pixels
+from fastclip.data.patches import stacked
 from fastclip.data.sources.samples import BadSample
 from fastclip.embeddings.encode import Encoder
+from fastclip.embeddings.token_budget import MOST_READERS
 from fastclip.evaluate.answers import Answer, Guess
 from fastclip.evaluate.class_prompts import ClassPrompts
 from fastclip.evaluate.classifier import encode_classes
@@ -28,7 +29,6 @@ from fastclip.evaluate.ties import similarity
 from fastclip.models.inference import InferenceModel
 
 BATCH_SIZE = 32
-MOST_READERS = 8  # threads; each may hold an image of 683 MiB (see `load_image`)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class ImageClassifier:
 
     def _near(self, pixels: list[Tensor]) -> Iterator[Tensor]:
         """(C,) float32 cosines of each image, on the host."""
-        (batch,) = Encoder.of(self.ready).images([(torch.stack(pixels), None, ())])
+        (batch,) = Encoder.of(self.ready).images([(stacked(pixels), None, ())])
         return iter(similarity(batch.image_features, self.classes.T).cpu())
 
     def _answer(self, image: str, near: Tensor, top: int) -> Answer:

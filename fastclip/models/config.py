@@ -7,6 +7,7 @@ from fastclip.models.clip_config import ClipConfig as ClipConfig
 from fastclip.models.coca.config import MultimodalConfig as MultimodalConfig
 from fastclip.models.towers.hugging_face.config import HfTextConfig as HfTextConfig
 from fastclip.models.towers.modified_resnet.config import ResNetConfig as ResNetConfig
+from fastclip.models.towers.naflex.config import NaflexConfig as NaflexConfig
 from fastclip.models.towers.siglip.config import SiglipVisionConfig as SiglipVisionConfig
 from fastclip.models.towers.text.config import TextConfig as TextConfig
 from fastclip.models.towers.timm.config import TimmConfig as TimmConfig

@@ -10,6 +10,7 @@ arXiv:2303.15343, section 3.2.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from fastclip.models.parts.layers import Indices, Intermediates
 
 MAX_LOGIT_SCALE = 100.0
+Images = Tensor | Mapping[str, Tensor]  # of one size, or patches of images of different sizes
 TowerOutput = Tensor | tuple[Tensor, Tensor]  # features, or features and tokens
 
 
@@ -50,16 +52,17 @@ class ContrastiveModel(nn.Module):
             else nn.Parameter(torch.full(shape, float(init_logit_bias)))
         )
 
-    def _image_features(self, image: Tensor) -> TowerOutput:
+    def _image_features(self, image: Images) -> TowerOutput:
         return self.visual(image)
 
     def _text_features(self, text: Tensor) -> TowerOutput:
         raise NotImplementedError
 
-    def encode_image(self, image: Tensor, normalize: bool = False) -> TowerOutput:
+    def encode_image(self, image: Images, normalize: bool = False) -> TowerOutput:
         """Return (B, embed_dim) features of (B, channels, height, width) floating-point images.
 
         Args:
+            image: the images; of a NaFlex model also a batch of patches, see `collate_patches`.
             normalize: unit rows.
 
         Returns:
@@ -94,12 +97,12 @@ class ContrastiveModel(nn.Module):
         return logits, logits.T
 
     def forward(
-        self, image: Tensor | None = None, text: Tensor | None = None
+        self, image: Images | None = None, text: Tensor | None = None
     ) -> tuple[Tensor | None, ...] | dict[str, Tensor | None]:
         """Return what `ClipLoss` and `SigLipLoss` take.
 
         Args:
-            image: (B, channels, height, width) images, or None.
+            image: (B, channels, height, width) images, see `encode_image`, or None.
             text: (B, T) tokens, or None.
 
         Returns:

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from fastclip.data.augment import AugmentationCfg
+from fastclip.data.patches import NAFLEX
 from fastclip.data.preprocess import (
+    NAFLEX_FIELDS,
     EvaluationTransform,
     PreprocessCfg,
     TrainingTransform,
@@ -35,6 +37,8 @@ from fastclip.models.presets import preprocess_of
 from fastclip.models.pretrained import clean_tag, get_pretrained_cfg
 from fastclip.models.published import REPOSITORIES
 from fastclip.models.registry import Place, get_model_config, open_clip_name
+from fastclip.models.towers.image_config import ImageTowerConfig
+from fastclip.models.towers.naflex.config import NaflexConfig
 from fastclip.models.towers.timm.config import TimmConfig
 from fastclip.models.tracing import trace_model
 from fastclip.models.two_tower import CustomTextCLIP, TwoTower
@@ -309,8 +313,28 @@ def _preprocess(
     known = None if stored is None else stored.preprocess
     preprocess = (known or preprocess_of(config)).with_size(config.vision_cfg.image_size)
     names = ("mean", "std", "interpolation", "resize_mode")
-    told = {name: told[name] for name in names if name in told}
-    return PreprocessCfg.from_dict(preprocess.to_dict() | told | dict(changes or {}))
+    told = {name: told[name] for name in names if name in told} | dict(changes or {})
+    values = preprocess.to_dict() | told
+    if values["resize_mode"] == NAFLEX:
+        return PreprocessCfg.from_dict(_with_patches_of(config.vision_cfg, values))
+    # What belonged to "naflex" goes with it, unless it was asked for.
+    kept = {n: v for n, v in values.items() if n in told or n not in NAFLEX_FIELDS}
+    return PreprocessCfg.from_dict(kept)
+
+
+def _with_patches_of(tower: ImageTowerConfig, values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of images that keep different sizes, with the patches of the tower."""
+    if not isinstance(tower, NaflexConfig):
+        raise ValueError(
+            f"resize_mode {NAFLEX!r} leaves images of different sizes, which a {tower.kind} does "
+            "not take"
+        )
+    told = values.get("patch_size")
+    if told not in (None, tower.patch_size):
+        raise ValueError(
+            f"patch_size {told} is not the {tower.patch_size} of the model's {tower.kind}"
+        )
+    return values | {"patch_size": tower.patch_size}
 
 
 def _preprocess_cfg(model_name: str, model: torch.nn.Module) -> PreprocessCfg:

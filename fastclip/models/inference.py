@@ -4,7 +4,7 @@
 a repository, or a name with a tag.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +17,13 @@ from torch import Tensor, nn
 
 from fastclip.data.digits.images import DIGIT_MEAN, DIGIT_STD
 from fastclip.data.digits.transform import to_grid
+from fastclip.data.patches import (
+    NAFLEX,
+    PatchBatch,
+    collate_patches,
+    stacked,
+    standardize_patches,
+)
 from fastclip.data.pixels import standardize
 from fastclip.data.preprocess import EvaluationTransform, PreprocessCfg, image_transform_v2
 from fastclip.models import digits
@@ -60,7 +67,7 @@ class InferenceModel:
             `CLIP`.
         tokenizer: from a list of B texts to (B, T) int64.
         transform: from a PIL image, a path, the bytes of a file, or pixels of the right size to
-            (C, H, W) uint8.
+            (C, H, W) uint8; of a NaFlex model, H and W are those of each image.
         preprocess_cfg: how that prepares images, as JSON; `mean` and `std` are applied on the
             device, by `prepare`.
         precision: in which the towers compute; it knows the device.
@@ -114,9 +121,29 @@ class InferenceModel:
         cfg = {**self.preprocess_cfg, "decode": decode}
         return replace(self, transform=transform, preprocess_cfg=cfg)
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """Map (B, C, H, W) uint8 pixels on the host to images for the model, on its device."""
+    def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor | PatchBatch:
+        """Map uint8 pixels on the host to images for the model, on its device.
+
+        Args:
+            images: (B, C, H, W), or (C, H_i, W_i) each, which may differ in size where the model
+                is one that takes such images.
+
+        Returns:
+            (B, C, H, W), or a padded batch of patches where the sizes differ.
+
+        Raises:
+            ValueError: the sizes differ, and the model takes images of one size.
+        """
         cfg = self.preprocess_cfg
+        if not isinstance(images, Tensor):
+            images = stacked(images)
+        if not isinstance(images, Tensor):
+            if cfg.get("resize_mode") != NAFLEX:
+                sizes = sorted({tuple(image.shape) for image in images})
+                raise ValueError(f"images must have one size for {self.name}, got {sizes}")
+            batch = collate_patches(images, cfg["patch_size"])
+            moved = {name: t.to(self.device, non_blocking=True) for name, t in batch.items()}
+            return standardize_patches(moved, cfg["mean"], cfg["std"], self.precision.input_dtype)
         pixels = images.to(self.device, non_blocking=True)
         return standardize(pixels, cfg["mean"], cfg["std"]).to(self.precision.input_dtype)
 

@@ -5,6 +5,7 @@
     ViT-<size>-<patch>-worldwide[...]                 MetaCLIP 2, multilingual vocabularies
     RN<layers>[x<factor>][-quickgelu]                 ModifiedResNet
     ViT-<size>-<patch>-SigLIP[2][-<image size>]       SigLIP, read out by attention
+    ViT-<size>-16-SigLIP2-naflex                      of images of any aspect ratio (main branch)
     coca_base, coca_ViT-<size>-<patch>                CoCa, which writes captions too
     convnext_<size>[...], PE-Core-<size>-<patch>[...] ConvNeXt, Perception Encoder
     EVA..., MobileCLIP..., ViTamin-..., ...           towers of timm's

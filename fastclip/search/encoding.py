@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from fastclip.data.loading.decoding import read_pixels
+from fastclip.data.patches import stacked
 from fastclip.data.sources.samples import BadSample
 from fastclip.embeddings.encode import Encoder
 from fastclip.models.inference import InferenceModel
@@ -46,7 +47,7 @@ def vectors_of_images(ready: InferenceModel, images: Sequence[str | Path | bytes
     features = []
     for start in range(0, len(images), BATCH):
         part = images[start : start + BATCH]
-        pixels = torch.stack([_pixels(ready, image) for image in part])
+        pixels = stacked([_pixels(ready, image) for image in part])
         features += [found.image_features for found in encoder.images([(pixels, None, [])])]
     return _stacked(features)
 

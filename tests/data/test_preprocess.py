@@ -51,7 +51,7 @@ def test_values_without_a_known_white_are_refused(mode, is_train):
 # Sizes
 
 
-@pytest.mark.parametrize("resize_mode", preprocess.RESIZE_MODES)
+@pytest.mark.parametrize("resize_mode", preprocess.ONE_SIZE_MODES)
 @pytest.mark.parametrize("is_train", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (36, 52), (52, 36), (60, 40)])
 def test_image_of_any_shape_becomes_one_of_the_size(shape, is_train, resize_mode):
@@ -61,7 +61,7 @@ def test_image_of_any_shape_becomes_one_of_the_size(shape, is_train, resize_mode
 
 def test_image_of_the_size_is_left_as_it_is():
     image = random_image("RGB", 52, 36)
-    for resize_mode in preprocess.RESIZE_MODES:
+    for resize_mode in preprocess.ONE_SIZE_MODES:
         transform = image_transform((36, 52), False, resize_mode=resize_mode, output="uint8")
         assert (transform(image).permute(1, 2, 0).numpy() == np.asarray(image)).all()
 

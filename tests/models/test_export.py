@@ -12,7 +12,9 @@ from fastclip.models.openai import LogitsCLIP
 from fastclip.models.two_tower import EncoderTower
 from tests.support.small_models import SMALL, build, inputs, with_layers
 
-IMAGE_TOWERS = [(kind, "image") for kind in ("vit", "clipa", "resnet", "siglip", "sequence_first")]
+IMAGE_TOWERS = [
+    (kind, "image") for kind in ("vit", "clipa", "resnet", "siglip", "naflex", "sequence_first")
+]
 TOWERS = IMAGE_TOWERS + [(kind, "text") for kind in ("vit", "eos", "siglip", "sequence_first")]
 BATCH = torch.export.Dim("batch", min=1, max=64)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

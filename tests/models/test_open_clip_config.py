@@ -25,9 +25,11 @@ def open_clip_configs() -> dict[str, dict]:
 
 def test_presets_are_open_clips_configurations_of_the_same_name():
     theirs = open_clip_configs()
-    assert len(PRESETS) == 143
-    for name, config in PRESETS.items():
-        read = from_json(theirs[name])
+    assert len(PRESETS) == 145
+    newer = {name for name in PRESETS if name.endswith("SigLIP2-naflex")}  # of its main branch
+    assert set(PRESETS) - set(theirs) == newer and len(newer) == 2
+    for name in set(PRESETS) - newer:
+        config, read = PRESETS[name], from_json(theirs[name])
         if "SigLIP" in name:  # theirs takes the SigLIP scale from the trainer's flags
             read = replace(read, init_logit_scale=config.init_logit_scale)
         assert config == read, name

@@ -1,12 +1,13 @@
 """Models to ask, as files, small enough for a test each: of the digits, and of coloured images."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.models.checkpoints.write import save_pretrained
-from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
+from fastclip.models.config import ClipConfig, NaflexConfig, TextConfig, VisionConfig
 from fastclip.models.digits import build_digits_model
 from fastclip.models.factory import build_model
 from fastclip.models.open_clip_config import to_json
@@ -33,4 +34,20 @@ def tiny_directory(path: Path, seed: int = 0, **preprocess) -> Path:
     cfg = PreprocessCfg(32, **preprocess)
     model.visual.preprocess_cfg = cfg.to_dict()
     save_pretrained(model, path)
+    return path
+
+
+TINY_NAFLEX = ClipConfig(
+    32, NaflexConfig(64, patch_size=16, width=32, layers=1, heads=2, position_grid=(4, 4)),
+    replace(TINY.text_cfg, width=32), custom_text=True,
+)  # fmt: skip
+
+
+def naflex_checkpoint(path: Path, seed: int = 0) -> Path:
+    """Write a checkpoint, as of a run, of a model for images of up to 16 patches; return `path`."""
+    torch.manual_seed(seed)
+    model = build_model(TINY_NAFLEX)
+    content = {"state_dict": model.state_dict(), "model_config": to_json(TINY_NAFLEX)}
+    content["preprocess_cfg"] = TINY_NAFLEX.vision_cfg.preprocess().to_dict()
+    torch.save(content | {"config": {"model": "ViT-B-32"}}, path)
     return path

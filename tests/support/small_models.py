@@ -10,6 +10,7 @@ from fastclip.models.clip import CLIP
 from fastclip.models.config import (
     ClipConfig,
     MultimodalConfig,
+    NaflexConfig,
     ResNetConfig,
     SiglipVisionConfig,
     TextConfig,
@@ -41,6 +42,10 @@ SIGLIP = ClipConfig(
     init_logit_bias=-10.0,
 )  # fmt: skip
 
+NAFLEX = replace(
+    SIGLIP, vision_cfg=NaflexConfig(32, 8, width=128, layers=2, heads=4, position_grid=(3, 3))
+)
+
 COCA = ClipConfig(
     64,
     VisionConfig(
@@ -69,6 +74,7 @@ SMALL = {
     "custom_text": replace(VIT, custom_text=True, init_logit_bias=-10.0),
     "resnet": replace(VIT, vision_cfg=ResNetConfig(64, (1, 2, 1, 1), width=8, head_width=32)),
     "siglip": SIGLIP,
+    "naflex": NAFLEX,
 }  # fmt: skip
 
 

@@ -2,5 +2,6 @@
 
 What a run sees is a function of the seed, the epoch, the rank, and the numbers of ranks and
 workers. `order.py` deals parts to readers, `stream.py` is what one reader reads, `pieces.py` what a
-worker makes of it, `loader.py` puts the workers together.
+worker makes of it, `loader.py` puts the workers together. `token_budget.py` makes batches of images
+of different sizes, for data sets of which an image can be asked for by its number.
 """

@@ -30,6 +30,11 @@ class Decoder:
     tokenizer: Callable[[list[str]], Tensor]
     seed: int
 
+    @property
+    def any_size(self) -> bool:
+        """Whether images keep different sizes, as those of NaFlex models do."""
+        return getattr(getattr(self.transform, "cfg", None), "patches", None) is not None
+
     def __call__(
         self, sample: Sample, address: Address, epoch: int
     ) -> tuple[Tensor, Tensor] | BadSample:

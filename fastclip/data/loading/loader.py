@@ -23,9 +23,10 @@ from torch.utils.data import DataLoader
 from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.decoding import Decoder
-from fastclip.data.loading.pieces import Piece, PieceDataset
+from fastclip.data.loading.pieces import Piece, PieceDataset, pinned
 from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import Cursor, Reader
+from fastclip.data.patches import stacked
 from fastclip.data.sources.source import Contents, Part, Source
 
 JUDGED_AFTER = 100  # samples; before, one bad sample would be a high rate
@@ -34,7 +35,8 @@ SECONDS_TO_DIE = 1.0  # of a worker that is killed; in a system call it may neve
 
 
 class Batch(NamedTuple):
-    images: Tensor  # (B, C, H, W) uint8
+    # (B, C, H, W) uint8; B of (C, H_i, W_i) if the transform leaves images of different sizes
+    images: Tensor | list[Tensor]
     tokens: Tensor  # (B, T) int64
     keys: list[str]  # B names, for messages
 
@@ -42,7 +44,8 @@ class Batch(NamedTuple):
 class BatchWithFacts(NamedTuple):
     """A `Batch` that says more of its samples."""
 
-    images: Tensor  # (B, C, H, W) uint8
+    # (B, C, H, W) uint8; B of (C, H_i, W_i) if the transform leaves images of different sizes
+    images: Tensor | list[Tensor]
     tokens: Tensor  # (B, T) int64
     keys: list[str]  # B names, for messages
     # (B,) int64 each, by their names in `sample_facts.py`; and what is stored beside the samples.
@@ -299,13 +302,11 @@ class PairLoader:
         self._end_pass(max(stop - start, 0))
         return None
 
-    def _rows_of_last(self, start: int, stop: int) -> tuple[Tensor, ...]:
+    def _rows_of_last(self, start: int, stop: int) -> tuple[Tensor | list[Tensor], Tensor]:
         pieces = [piece for piece in self._last_pieces if piece.keys]
-        rows = [
-            torch.cat([getattr(piece, name) for piece in pieces])[start:stop].clone()
-            for name in ("images", "tokens")
-        ]
-        return tuple(tensor.pin_memory() for tensor in rows) if self._pin_memory else tuple(rows)
+        tokens = torch.cat([piece.tokens for piece in pieces])[start:stop].clone()
+        images = stacked([image for piece in pieces for image in piece.images][start:stop])
+        return (pinned(images), tokens.pin_memory()) if self._pin_memory else (images, tokens)
 
     def _facts_of_last(self, start: int, stop: int) -> dict[str, Tensor]:
         pieces = [piece.facts for piece in self._last_pieces if piece.keys]
@@ -402,7 +403,10 @@ def _leave_signals_to_the_run(worker: int) -> None:
 
 
 def _batch(
-    images: Tensor, tokens: Tensor, keys: list[str], facts: dict[str, Tensor]
+    images: Tensor | list[Tensor],
+    tokens: Tensor,
+    keys: list[str],
+    facts: dict[str, Tensor],
 ) -> Batch | BatchWithFacts:
     if not facts:
         return Batch(images, tokens, keys)

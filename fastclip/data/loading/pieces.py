@@ -13,6 +13,7 @@ from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.decoding import Decoder
 from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import START, Address, Cursor, Reader, SampleStream
+from fastclip.data.patches import stacked
 from fastclip.data.randomness import preserved_generators
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import stretches
@@ -23,7 +24,8 @@ NEWS_AFTER = 1000  # bad samples, so that an hour of nothing else does not pass 
 @dataclass(frozen=True)
 class Piece:
     """Attributes:
-    images: (n, C, H, W) uint8, None if n = 0. n is the batch size, less in the last piece.
+    images: (n, C, H, W) uint8, n of (C, H_i, W_i) if their sizes differ, None if n = 0. n is the
+        batch size, less in the last piece.
     tokens: (n, T) int64, None if n = 0.
     keys: n names.
     bad: what was read for this piece, and what of it was bad.
@@ -33,7 +35,7 @@ class Piece:
     is_news: no piece but the account of bad samples so far; the piece is still to come.
     """
 
-    images: Tensor | None
+    images: Tensor | list[Tensor] | None
     tokens: Tensor | None
     keys: list[str]
     bad: BadSamples
@@ -45,7 +47,7 @@ class Piece:
     def pin_memory(self) -> "Piece":
         if self.images is None:
             return self
-        return replace(self, images=self.images.pin_memory(), tokens=self.tokens.pin_memory())
+        return replace(self, images=pinned(self.images), tokens=self.tokens.pin_memory())
 
 
 class _Decoded(NamedTuple):
@@ -138,7 +140,15 @@ class PieceDataset(IterableDataset):
         if self._beside is not None:
             stored = map(torch.stack, zip(*beside, strict=True))
             found |= dict(zip(self._beside.names, stored, strict=True))
-        return Piece(_stack(images), _stack(tokens), list(keys), bad, stream.cursor(), found)
+        pixels = stacked(images) if self._decoder.any_size else _stack(images)
+        return Piece(pixels, _stack(tokens), list(keys), bad, stream.cursor(), found)
+
+
+def pinned(images: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """Return copies of images in pinned memory."""
+    if isinstance(images, Tensor):
+        return images.pin_memory()
+    return [image.pin_memory() for image in images]
 
 
 def _stack(tensors: tuple[Tensor, ...]) -> Tensor:

@@ -7,6 +7,7 @@ A row has names of ours, names of theirs, and what is between:
     split        query, key and value: one tensor here, three there
     joined       query, and key with value: two tensors here, one there
     leading_one  (1, T, width) here, (T, width) there
+    flat_grid    (1, rows, columns, width) here, (rows * columns, width) there
     scalar       () here, (1,) there
 """
 
@@ -81,6 +82,13 @@ def joined(ours: tuple[str, str], theirs: str) -> Correspondence:
 
 def leading_one(ours: str, theirs: str) -> Correspondence:
     return Correspondence((ours,), (theirs,), lambda x: (x[0],), lambda x: (x[None],))
+
+
+def flat_grid(ours: str, theirs: str, grid: tuple[int, int]) -> Correspondence:
+    return Correspondence(
+        (ours,), (theirs,),
+        lambda x: (x[0].flatten(0, 1),), lambda x: (x.unflatten(0, grid)[None],),
+    )  # fmt: skip
 
 
 def scalar(name: str) -> Correspondence:

@@ -1,7 +1,7 @@
 """Where weights come from: a file, or a directory that says what model they are of.
 
     open_clip_config.json + weights     open_clip's directories, and ours
-    config.json + weights               transformers' CLIPModel and SiglipModel
+    config.json + weights               transformers' CLIPModel, SiglipModel and Siglip2Model
     one file                            OpenAI's, open_clip's and fastclip's checkpoints
 
 A `StoredModel` holds tensors under open_clip's names, and of model and images what is known.
@@ -30,6 +30,11 @@ from fastclip.models.checkpoints.foreign import (
     require_whole_model,
 )
 from fastclip.models.checkpoints.infer import both_towers, infer_config
+from fastclip.models.checkpoints.open_clip_preprocess import (
+    NAFLEX_PREPROCESS,
+    PREPROCESS,
+    from_open_clip_preprocess,
+)
 from fastclip.models.checkpoints.transformers_config import from_transformers_config
 from fastclip.models.checkpoints.transformers_layout import from_transformers
 from fastclip.models.checkpoints.transformers_preprocessor import from_transformers_preprocessor
@@ -49,7 +54,7 @@ TRANSFORMERS_WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
 PROCESSOR, PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
 # Without a place: an index is of the files beside it.
 SHARD_NAME = re.compile(r"\w[\w.+-]{0,250}")
-OPEN_CLIP_FIELDS = JsonFields({"model_cfg", "preprocess_cfg", "hf_config"})
+OPEN_CLIP_FIELDS = JsonFields({"model_cfg", PREPROCESS, NAFLEX_PREPROCESS, "hf_config"})
 
 
 class StoredModel(NamedTuple):
@@ -192,12 +197,8 @@ def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
         return _open_clip_model(values, path), None
     values = _obeyed(path, OPEN_CLIP_FIELDS.read, "the file", values)
     config = _obeyed(path, from_file_values, values)
-    preprocess = values.get("preprocess_cfg")
-    if preprocess is None:
-        return config, None
-    # As in open_clip, images have the size that the model takes, whatever is written here.
-    size = {"size": config.vision_cfg.image_size}
-    return config, _obeyed(path, lambda: PreprocessCfg.from_dict(preprocess | size))
+    size = config.vision_cfg.image_size
+    return config, _obeyed(path, from_open_clip_preprocess, values, size)
 
 
 def _transformers_directory(path: Path) -> StoredModel:

@@ -5,8 +5,10 @@ obeyed or refused, but for those that cannot matter: see `transformers_fields.py
 of 2 is what early files of OpenAI's models say by mistake: transformers reads it as "the token of
 the largest id", and so do we.
 
-Source: CLIPConfig and SiglipConfig of transformers 5.23.
+Source: CLIPConfig, SiglipConfig and Siglip2Config of transformers 5.23.
 """
+
+import math
 
 from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints import transformers_fields
@@ -21,6 +23,7 @@ from fastclip.models.clip_config import (
 from fastclip.models.json_fields import JsonFields
 from fastclip.models.parts.mlp_ratio import mlp_ratio
 from fastclip.models.towers.image_config import ImageTowerConfig
+from fastclip.models.towers.naflex.config import NaflexConfig
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
 from fastclip.models.towers.siglip.text import siglip_text
 from fastclip.models.towers.text.config import TextConfig
@@ -40,10 +43,12 @@ SIGLIP_TEXT = dict(
     num_attention_heads=12, max_position_embeddings=64, hidden_act="gelu_pytorch_tanh",
     layer_norm_eps=1e-6,
 )  # fmt: skip
-SIGLIP_VISION = dict(
+SIGLIP_BLOCKS = dict(
     hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-    image_size=224, patch_size=16, hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6,
+    patch_size=16, hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6,
 )  # fmt: skip
+SIGLIP_VISION = SIGLIP_BLOCKS | dict(image_size=224)
+SIGLIP2_VISION = SIGLIP_BLOCKS | dict(num_patches=256)
 
 THEIR_ACTIVATIONS = {
     "quick_gelu": "quick_gelu",
@@ -56,20 +61,19 @@ MISTAKEN_EOS = 2
 
 
 def from_transformers_config(values: dict) -> ClipConfig:
-    """Read a `config.json` of a CLIPModel or SiglipModel.
+    """Read a `config.json` of a CLIPModel, SiglipModel or Siglip2Model.
 
     Raises:
         ValueError: it is another model's, a field is unknown, or a value is not supported; the
             message names the field.
     """
     kind = values.get("model_type")
-    if kind not in ("clip", "siglip"):
+    if kind not in FAMILIES:
         raise CheckpointError(
-            f"config.json is of model_type {quoted(kind)}; CLIPModel (clip) and SiglipModel "
-            "(siglip) are read"
+            f"config.json is of model_type {quoted(kind)}; CLIPModel (clip), SiglipModel (siglip) "
+            "and Siglip2Model (siglip2) are read"
         )
-    read = _clip if kind == "clip" else _siglip
-    return read(values)
+    return _clip(values) if kind == "clip" else _siglip(values)
 
 
 def to_transformers_config(config: ClipConfig) -> dict:
@@ -79,12 +83,13 @@ def to_transformers_config(config: ClipConfig) -> dict:
         "vocab_size": text.vocab_size,
         "max_position_embeddings": text.context_length,
     }
-    if vision.transformers_model == "siglip":
+    family = vision.transformers_model
+    if family != "clip":
         text_values |= {"projection_size": config.embed_dim}
         # The model reads no token by its id; transformers checks that these are in the vocabulary.
         text_values |= {"pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1}
-        specific = {"model_type": "siglip", "architectures": ["SiglipModel"]}
-        text_model = "siglip_text_model"
+        specific = {"model_type": family, "architectures": [f"{family.capitalize()}Model"]}
+        text_model = f"{family}_text_model"
     else:
         eos = text.eos_id if text.pool_type == "eos" else text.vocab_size - 1
         text_values |= {"bos_token_id": text.vocab_size - 2, "eos_token_id": eos}
@@ -102,7 +107,7 @@ def to_transformers_config(config: ClipConfig) -> dict:
 
 
 def to_transformers_vision_config(config: ClipConfig) -> dict:
-    """Write the `config.json` of an image tower alone: of CLIPVisionModel or SiglipVisionModel."""
+    """Write the `config.json` of an image tower alone, such as a CLIPVisionModel."""
     model = FAMILIES[config.vision_cfg.transformers_model].vision_model
     return {"architectures": [model], "torch_dtype": "float32"} | _vision_values(config)
 
@@ -110,11 +115,11 @@ def to_transformers_vision_config(config: ClipConfig) -> dict:
 def _vision_values(config: ClipConfig) -> dict:
     vision = config.vision_cfg
     values = {"model_type": f"{vision.transformers_model}_vision_model"} | _their_blocks(vision)
-    values |= {
-        "image_size": _square(vision.image_size),
-        "patch_size": vision.patch_size,
-        "num_channels": 3,
-    }
+    values |= {"patch_size": vision.patch_size, "num_channels": 3}
+    if isinstance(vision, NaflexConfig):
+        values |= {"num_patches": math.prod(vision.position_grid)}
+    else:
+        values |= {"image_size": _square(vision.image_size)}
     if vision.transformers_model == "clip":
         values |= {"projection_dim": config.embed_dim}
     return values
@@ -146,9 +151,14 @@ def _clip(values: dict) -> ClipConfig:
 
 
 def _siglip(values: dict) -> ClipConfig:
+    kind = values["model_type"]
     values = transformers_fields.SIGLIP.read("the model", values)
     text = _tower(values, "text", SIGLIP_TEXT, transformers_fields.SIGLIP_TEXT)
-    vision = _tower(values, "vision", SIGLIP_VISION, transformers_fields.SIGLIP_VISION)
+    is_naflex = kind == "siglip2"
+    if is_naflex:
+        vision = _tower(values, "vision", SIGLIP2_VISION, transformers_fields.SIGLIP2_VISION)
+    else:
+        vision = _tower(values, "vision", SIGLIP_VISION, transformers_fields.SIGLIP_VISION)
     projection_size = text.get("projection_size") or text["hidden_size"]
     if projection_size != vision["hidden_size"]:
         raise ValueError(
@@ -157,10 +167,7 @@ def _siglip(values: dict) -> ClipConfig:
         )
     return ClipConfig(
         vision["hidden_size"],
-        SiglipVisionConfig(
-            vision["image_size"], _patch_size(vision), **_blocks(vision),
-            heads=vision["num_attention_heads"],
-        ),
+        _naflex_tower(vision) if is_naflex else _siglip_tower(vision),
         TextConfig(
             text["max_position_embeddings"], text["vocab_size"],
             heads=text["num_attention_heads"], **siglip_text(text["vocab_size"]) | _blocks(text),
@@ -168,6 +175,28 @@ def _siglip(values: dict) -> ClipConfig:
         custom_text=True,
         init_logit_scale=SIGLIP_LOGIT_SCALE,
         init_logit_bias=SIGLIP_LOGIT_BIAS,
+    )  # fmt: skip
+
+
+def _siglip_tower(vision: dict) -> SiglipVisionConfig:
+    return SiglipVisionConfig(
+        vision["image_size"], _patch_size(vision), **_blocks(vision),
+        heads=vision["num_attention_heads"],
+    )  # fmt: skip
+
+
+def _naflex_tower(vision: dict) -> NaflexConfig:
+    """Its images are by default of as many patches as it has positions."""
+    num_patches, patch_size = vision["num_patches"], _patch_size(vision)
+    side = math.isqrt(num_patches) if isinstance(num_patches, int) and num_patches > 0 else 0
+    if side == 0 or side**2 != num_patches:
+        raise ValueError(
+            f"vision_config: num_patches {quoted(num_patches)} is not supported: positions are on "
+            "a square grid"
+        )
+    return NaflexConfig(
+        side * patch_size, patch_size, **_blocks(vision),
+        heads=vision["num_attention_heads"], position_grid=(side, side),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What happens to each field of transformers' `config.json` and `preprocessor_config.json`.
 
-Source: PretrainedConfig, CLIPConfig and SiglipConfig of transformers 4 and 5, and the files that
-were published with each; ImagesKwargs of transformers 5.
+Source: PretrainedConfig, CLIPConfig, SiglipConfig and Siglip2Config of transformers 4 and 5, and
+the files that were published with each; ImagesKwargs of transformers 5.
 """
 
 from fastclip.models.json_fields import JsonFields
@@ -101,10 +101,19 @@ SIGLIP_VISION = JsonFields(
     EVERY_CONFIG | KIND | IMAGES_HAVE_NO_END,
 )
 
+# The text tower and the model are those of SiglipModel.
+SIGLIP2_VISION = JsonFields(
+    BLOCKS | {"num_patches", "patch_size"},
+    TOWER_ONLY | {"num_channels": (3,), "vision_use_head": (True,)},
+    EVERY_CONFIG | KIND | IMAGES_HAVE_NO_END,
+)
+
+EVERY_PROCESSOR = {
+    "do_resize", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std",
+    "resample", "image_processor_type", "feature_extractor_type",
+}  # fmt: skip
 PREPROCESSOR = JsonFields(
-    {"size", "crop_size", "default_to_square", "do_resize", "do_center_crop", "do_rescale"}
-    | {"rescale_factor", "do_normalize", "image_mean", "image_std", "resample"}
-    | {"image_processor_type", "feature_extractor_type"},
+    EVERY_PROCESSOR | {"size", "crop_size", "default_to_square", "do_center_crop"},
     {
         "do_pad": (False, None),
         "pad_size": (None,),
@@ -126,4 +135,12 @@ PREPROCESSOR = JsonFields(
         "_valid_processor_keys": "It lists the arguments of transformers' processor.",
         "_valid_kwargs_names": "It lists the arguments of transformers' processor.",
     },
+)
+# Of Siglip2ImageProcessor, which knows no frame: it keeps the aspect ratio.
+NAFLEX_PREPROCESSOR = JsonFields(
+    EVERY_PROCESSOR | {"patch_size", "max_num_patches"},
+    PREPROCESSOR.only
+    | {"size": (None,), "crop_size": (None,), "do_center_crop": (False, None)}
+    | {"default_to_square": (False, True, None)},
+    PREPROCESSOR.without_effect,
 )

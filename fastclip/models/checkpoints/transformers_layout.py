@@ -1,8 +1,8 @@
-"""The tensors of transformers' CLIPModel and SiglipModel, and ours, each from the other.
+"""The tensors of transformers' CLIPModel, SiglipModel and Siglip2Model, and ours.
 
-One table serves both directions; `correspondence.py` says what its rows are. Each tower has its own
-(`transformers_rows`), and the model's are here. CLIPVisionModel and SiglipVisionModel have those of
-the image tower, without its projection.
+Each is made from the other, and one table serves both directions; `correspondence.py` says what its
+rows are. Each tower has its own (`transformers_rows`), and the model's are here. CLIPVisionModel,
+SiglipVisionModel and Siglip2VisionModel have those of the image tower, without its projection.
 
 Source: the state dicts of transformers 5.23 and open_clip_torch 3.3.0; strict loading in the tests
 verifies every row.
@@ -16,6 +16,7 @@ from torch import Tensor
 from fastclip.models.checkpoints.correspondence import Correspondence, layer, scalar, transposed
 from fastclip.models.checkpoints.errors import CheckpointError, KeyMismatchError
 from fastclip.models.clip_config import ClipConfig
+from fastclip.models.towers.naflex.config import NaflexConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 
@@ -129,11 +130,23 @@ def _what_clip_lacks(config: ClipConfig) -> list[str]:
     return [f"its CLIPModel has no place for {what}" for what, holds in objections.items() if holds]
 
 
-def _what_siglip_lacks(config: ClipConfig) -> list[str]:
+def _what_siglip_lacks(config: ClipConfig, model: str = "SiglipModel") -> list[str]:
     text = config.text_cfg
     is_siglip_text = text.no_causal_mask and text.pool_type == "last" and text.proj_bias
     fits = config.custom_text and is_siglip_text and config.init_logit_bias is not None
-    return [] if fits else ["its SiglipModel has one kind of text tower, which this is not"]
+    return [] if fits else [f"its {model} has one kind of text tower, which this is not"]
+
+
+def _what_naflex_lacks(vision: NaflexConfig) -> list[str]:
+    rows, columns = vision.position_grid
+    return [] if rows == columns else [f"positions on a grid of {rows} x {columns}: its is square"]
+
+
+def _what_siglip2_lacks(config: ClipConfig) -> list[str]:
+    lacking = [
+        f"its Siglip2Model has no place for {w}" for w in _what_naflex_lacks(config.vision_cfg)
+    ]
+    return _what_siglip_lacks(config, "Siglip2Model") + lacking
 
 
 def _clip(config: ClipConfig) -> Iterator[Correspondence]:
@@ -175,4 +188,5 @@ class Family(NamedTuple):
 FAMILIES = {
     "clip": Family(_what_clip_lacks, _clip, "CLIPVisionModel", _what_clips_vision_lacks),
     "siglip": Family(_what_siglip_lacks, _siglip, "SiglipVisionModel", lambda vision: []),
+    "siglip2": Family(_what_siglip2_lacks, _siglip, "Siglip2VisionModel", _what_naflex_lacks),
 }

@@ -4,11 +4,13 @@ Every field is obeyed or refused, but for those that cannot matter: see `transfo
 The pixels of an RGB image are those of transformers' processors, to the last bit before they are
 normalised.
 
-Source: CLIPImageProcessor, SiglipImageProcessor and ViTImageProcessor of transformers 5.23.
+Source: CLIPImageProcessor, SiglipImageProcessor, Siglip2ImageProcessor and ViTImageProcessor of
+transformers 5.23.
 """
 
 from typing import Any
 
+from fastclip.data.patches import NAFLEX
 from fastclip.data.preprocess import (
     INCEPTION_MEAN,
     INCEPTION_STD,
@@ -18,7 +20,7 @@ from fastclip.data.preprocess import (
 )
 from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.transformers_fields import PREPROCESSOR
+from fastclip.models.checkpoints.transformers_fields import NAFLEX_PREPROCESSOR, PREPROCESSOR
 from fastclip.models.clip_config import ClipConfig
 
 BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
@@ -38,16 +40,24 @@ SIGLIP_DEFAULTS = EITHER_DEFAULTS | dict(
     do_center_crop=False, size={"height": 224, "width": 224}, crop_size=None,
     image_mean=INCEPTION_MEAN, image_std=INCEPTION_STD,
 )  # fmt: skip
+NAFLEX_DEFAULTS = EITHER_DEFAULTS | dict(
+    resample=BILINEAR, image_mean=INCEPTION_MEAN, image_std=INCEPTION_STD, patch_size=16,
+    max_num_patches=256,
+)  # fmt: skip
 VIT_DEFAULTS = SIGLIP_DEFAULTS | dict(default_to_square=True, resample=BILINEAR)
 PROCESSORS = {
     "CLIPImageProcessor": CLIP_DEFAULTS,
     "CLIPFeatureExtractor": CLIP_DEFAULTS,
     "SiglipImageProcessor": SIGLIP_DEFAULTS,
+    "Siglip2ImageProcessor": NAFLEX_DEFAULTS,
     "ViTImageProcessor": VIT_DEFAULTS,
     "ViTFeatureExtractor": VIT_DEFAULTS,
 }
 # By `model_type` of the model.
-PROCESSOR_OF = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
+PROCESSOR_OF = {
+    "clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor",
+    "siglip2": "Siglip2ImageProcessor",
+}  # fmt: skip
 SUFFIXES = ("Fast", "Pil")  # of the same processor on another backend
 
 
@@ -61,8 +71,11 @@ def from_transformers_preprocessor(values: dict, config: ClipConfig) -> Preproce
     Raises:
         ValueError: a field is unknown, or asks for what fastclip does not do; the message names it.
     """
-    values = PREPROCESSOR.read("the image processor", values)
-    told = _defaults(values, config) | values
+    name = _processor(values, config)
+    is_naflex = PROCESSORS[name] is NAFLEX_DEFAULTS
+    fields = NAFLEX_PREPROCESSOR if is_naflex else PREPROCESSOR
+    values = fields.read("the image processor", values)
+    told = PROCESSORS[name] | values
     if not told["do_resize"]:
         raise ValueError("do_resize False is not supported: a model takes images of one size")
     if told["resample"] not in INTERPOLATIONS:
@@ -71,6 +84,8 @@ def from_transformers_preprocessor(values: dict, config: ClipConfig) -> Preproce
             "(bilinear) or 3 (bicubic)"
         )
     mean, std = _normalisation(told)
+    if is_naflex:
+        return _naflex(told, config, mean, std)
     cfg = PreprocessCfg(
         **_frame(told), mean=mean, std=std, interpolation=INTERPOLATIONS[told["resample"]]
     )
@@ -95,6 +110,10 @@ def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) 
     if preprocess.resize_mode == "longest":
         raise CheckpointError("transformers' image processors have no resize_mode 'longest'")
     processor = PROCESSOR_OF[config.vision_cfg.transformers_model]
+    if (processor == "Siglip2ImageProcessor") != (preprocess.resize_mode == NAFLEX):
+        raise CheckpointError(
+            f"transformers' {processor} has no resize_mode {preprocess.resize_mode!r}"
+        )
     height, width = preprocess.height_width
     whole = {"height": height, "width": width}
     values = {
@@ -109,16 +128,22 @@ def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) 
     }
     if processor == "CLIPImageProcessor":
         values["do_convert_rgb"] = True
+    if preprocess.patches is not None:
+        patch_size, most = preprocess.patches
+        return values | {"patch_size": patch_size, "max_num_patches": most}
     if preprocess.resize_mode == "squash":
         return values | {"size": whole, "do_center_crop": False}
     shortest = {"shortest_edge": preprocess.shortest_edge or min(height, width)}
     return values | {"size": shortest, "do_center_crop": True, "crop_size": whole}
 
 
-def _defaults(values: dict, config: ClipConfig) -> dict[str, Any]:
-    """The fields that the processor of these values has where the file leaves them out."""
+def _processor(values: dict, config: ClipConfig) -> str:
+    """The name of the processor of these values, one of `PROCESSORS`."""
     field = "image_processor_type" if "image_processor_type" in values else "feature_extractor_type"
-    name = values.get(field) or PROCESSOR_OF[config.vision_cfg.transformers_model]
+    said = values.get(field)
+    if said is not None and not isinstance(said, str):
+        raise ValueError(f"{field} {quoted(said)} is not the name of a processor")
+    name = said or PROCESSOR_OF[config.vision_cfg.transformers_model]
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
     if name not in PROCESSORS:
@@ -126,7 +151,30 @@ def _defaults(values: dict, config: ClipConfig) -> dict[str, Any]:
             f"{field} {quoted(values[field])} is not supported: fastclip reads "
             f"{', '.join(PROCESSORS)}"
         )
-    return PROCESSORS[name]
+    return name
+
+
+def _naflex(
+    told: dict, config: ClipConfig, mean: tuple[float, ...], std: tuple[float, ...]
+) -> PreprocessCfg:
+    """The settings of Siglip2ImageProcessor's values, whose images have no one size."""
+    vision = config.vision_cfg
+    if vision.transformers_model != "siglip2":
+        raise ValueError(
+            f"Siglip2ImageProcessor is not supported for a {vision.kind}: its images have "
+            "different sizes"
+        )
+    if told["patch_size"] != vision.patch_size:
+        raise ValueError(
+            f"patch_size {quoted(told['patch_size'])} is not the {vision.patch_size} of the model "
+            "in config.json"
+        )
+    if told["max_num_patches"] is None:
+        raise ValueError("max_num_patches None is not supported: images would have any size")
+    return PreprocessCfg(
+        vision.image_size, mean=mean, std=std, interpolation=INTERPOLATIONS[told["resample"]],
+        resize_mode=NAFLEX, patch_size=vision.patch_size, max_num_patches=told["max_num_patches"],
+    )  # fmt: skip
 
 
 def _frame(told: dict) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Writing a model for others to read.
 
     open_clip   a directory: open_clip_config.json, open_clip_model.safetensors, tokenizer files
-    hf          a directory that transformers' CLIPModel or SiglipModel, and their processors, load
-    hf_vision   a directory that its CLIPVisionModel or SiglipVisionModel, and their image
-                processors, load: the image tower alone, as language models read it (LLaVA's kind)
+    hf          a directory that transformers' CLIPModel, SiglipModel or Siglip2Model, and their
+                processors, load
+    hf_vision   a directory that its CLIPVisionModel, SiglipVisionModel or Siglip2VisionModel, and
+                their image processors, load: the image tower alone, as language models read it
     openai      one file: the state dict that openai/CLIP's `load` takes
 
 What is written is complete or not there: a directory is made next to its place and renamed, and one
@@ -24,6 +25,7 @@ from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
 from fastclip.data.tokenizers.openai_vocabulary import locate_openai_vocabulary
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
+from fastclip.models.checkpoints.open_clip_preprocess import to_open_clip_preprocess
 from fastclip.models.checkpoints.transformers_config import (
     to_transformers_config,
     to_transformers_vision_config,
@@ -119,20 +121,9 @@ def _write_open_clip(
 ) -> None:
     if not is_portable(config):
         raise CheckpointError(f"open_clip cannot build this model: {to_json(config)}")
-    values = file_values(to_json(config)) | {"preprocess_cfg": open_clip_preprocess(preprocess)}
+    values = file_values(to_json(config)) | to_open_clip_preprocess(preprocess)
     _write_json(directory / OPEN_CLIP_CONFIG, values)
     _write_safetensors(directory / "open_clip_model.safetensors", tensors)
-
-
-def open_clip_preprocess(preprocess: PreprocessCfg) -> dict:
-    """open_clip's words for how images are prepared; see `to_transformers_preprocessor` too."""
-    values = preprocess.to_dict()
-    edge = values.pop("shortest_edge", None)
-    if edge is not None and preprocess.height_width != (edge, edge):
-        raise CheckpointError(
-            f"open_clip cannot resize the shortest edge to {edge} and crop {preprocess.size}"
-        )
-    return values
 
 
 def _write_two_tower(directory: Path, model: TwoTower) -> None:

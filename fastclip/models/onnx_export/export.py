@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from fastclip.data.patches import NAFLEX
 from fastclip.data.tokenizers.tokenizer_check import TEXTS, TokenizerCheck
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.inference import InferenceModel
@@ -133,6 +134,11 @@ def _require_plain(ready: InferenceModel) -> None:
         raise ValueError(
             "an export needs both towers on the CPU and in float32: "
             'open_model(..., device="cpu", precision="fp32")'
+        )
+    if ready.preprocess_cfg.get("resize_mode") == NAFLEX:
+        raise ValueError(
+            f"{ready.name} cannot be exported: its images keep their aspect ratios (resize_mode "
+            f"{NAFLEX!r}), and the programs that read the folder take images of one size"
         )
     if getattr(model, "writes_captions", False):
         raise ValueError("a model that writes captions cannot be exported: its towers have tokens")

@@ -13,7 +13,7 @@ from fastclip.data.quoting import quoted
 from fastclip.data.tokenizers.tokenizer_check import TokenizerCheck, check_tokenizer_json
 from fastclip.data.tokenizers.tokenizer_json import write_tokenizer_json
 from fastclip.models.checkpoints.errors import CheckpointError
-from fastclip.models.checkpoints.write import open_clip_preprocess
+from fastclip.models.checkpoints.open_clip_preprocess import PREPROCESS, to_open_clip_preprocess
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.inference import InferenceModel
 from fastclip.models.onnx_export.packages import is_installed
@@ -63,7 +63,7 @@ def _preprocessing(ready: InferenceModel) -> dict[str, Any]:
     cfg = PreprocessCfg.from_dict(ready.preprocess_cfg)
     if cfg.interpolation == "random":
         cfg = replace(cfg, interpolation="bicubic")  # which it is outside of training
-    return open_clip_preprocess(cfg)
+    return to_open_clip_preprocess(cfg)[PREPROCESS]
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

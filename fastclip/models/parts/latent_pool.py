@@ -17,7 +17,7 @@ from fastclip.models.parts.timm_mlp import Mlp
 
 
 class AttentionPoolLatent(nn.Module):
-    """(B, T, width) to (B, width)."""
+    """(B, T, width) to (B, width); a mask of (B, 1, 1, T) is True where a token is read."""
 
     def __init__(
         self, width: int, heads: int, hidden_width: int, norm_eps: float, activation: str
@@ -33,9 +33,10 @@ class AttentionPoolLatent(nn.Module):
         self.norm = LayerNorm(width, norm_eps)
         self.mlp = Mlp(width, hidden_width, activation)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         query = self.q(self.latent.to(x.dtype)).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         k, v = self.kv(x).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = F.scaled_dot_product_attention(query.expand(x.shape[0], -1, -1, -1), k, v)
+        queries = query.expand(x.shape[0], -1, -1, -1)
+        attended = F.scaled_dot_product_attention(queries, k, v, attn_mask)
         pooled = self.proj(attended.transpose(1, 2).flatten(2))
         return (pooled + self.mlp(self.norm(pooled)))[:, 0]

@@ -7,6 +7,7 @@
     text_config.py        what it asks of a text tower's configuration
     table.py              the towers that are built in, a line each
     vision_transformer/   CLIP's, modified_resnet/ CLIP's ResNets, siglip/ SigLIP's,
+    naflex/               SigLIP 2's for images of any aspect ratio
     convnext/             ConvNeXt, pe_core/ Perception Encoder's
     timm/                 those that timm builds: EVA, MobileCLIP, ViTamin, ...
     text/                 CLIP's text tower, and SigLIP's

@@ -9,6 +9,7 @@ from fastclip.models.towers.convnext.config import ConvNextConfig
 from fastclip.models.towers.hugging_face.config import HfTextConfig
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.modified_resnet.config import ResNetConfig
+from fastclip.models.towers.naflex.config import NaflexConfig
 from fastclip.models.towers.pe_core.config import PECoreConfig
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
 from fastclip.models.towers.text.config import TextConfig
@@ -16,11 +17,12 @@ from fastclip.models.towers.text_config import TextTowerConfig
 from fastclip.models.towers.timm.config import TimmConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
-# In the order in which they are asked: SigLIP's towers are some of timm's, and open_clip's JSON is
-# of a vision transformer where it says nothing else.
+# In the order in which they are asked: NaFlex towers have what tells SigLIP's, SigLIP's are some of
+# timm's, and open_clip's JSON is of a vision transformer where it says nothing else.
 IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
     ConvNextConfig,
     PECoreConfig,
+    NaflexConfig,
     SiglipVisionConfig,
     TimmConfig,
     ResNetConfig,

@@ -11,6 +11,7 @@ from fastclip.models import digits
 from fastclip.models.config import SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
 from fastclip.models.factory import create_model
 from fastclip.models.precision import set_precision
+from fastclip.models.presets import preprocess_of
 from fastclip.models.registry import Place, get_model_config
 from fastclip.models.tokenizer import get_tokenizer
 from fastclip.train.settings.model_config import ModelConfig
@@ -65,6 +66,8 @@ def prepare_for_training(model: nn.Module, config: ModelConfig) -> None:
 
 
 def _named(config: ModelConfig, precision: str) -> RunModel:
+    if config.image_resize_mode is None and Place.of(config.model) is None:
+        _require_one_size(config, preprocess_of(get_model_config(config.model)))
     # First, because it may have to be fetched: a run without one is over before it has begun.
     tokenizer = get_tokenizer(config.model, config.force_context_length, config.cache_dir)
     beginning = {}
@@ -86,11 +89,25 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
         cache_dir=config.cache_dir, pretrained_text=config.pretrained_text, **beginning,
     )  # fmt: skip
     cfg = PreprocessCfg.from_dict(model.visual.preprocess_cfg)
+    _require_one_size(config, cfg)
     return RunModel(
         model, tokenizer,
         image_transform_v2(cfg, True, config.aug_cfg, "uint8", config.decode),
         image_transform_v2(cfg, False, None, "uint8", config.decode), cfg.mean, cfg.std,
     )  # fmt: skip
+
+
+def _require_one_size(config: ModelConfig, cfg: PreprocessCfg) -> None:
+    """Raise unless images all have one size when they are prepared that way."""
+    if cfg.patches is not None:
+        size = config.force_image_size or cfg.height_width
+        height, width = (*size, *size)[:2]
+        raise ValueError(
+            f"{config.model} prepares images at their own aspect ratios, and fastclip train takes "
+            "images of one size: --image-resize-mode squash trains and evaluates it on images of "
+            f"{height} x {width} pixels; for batches of different sizes, docs/naflex.md has a loop "
+            "of your own"
+        )
 
 
 def _require_weights_of_text(name: str) -> None:

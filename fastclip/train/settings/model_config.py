@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fastclip.data.preprocess import DECODINGS, INTERPOLATIONS, RESIZE_MODES
+from fastclip.data.preprocess import DECODINGS, INTERPOLATIONS, ONE_SIZE_MODES
 from fastclip.train.settings.setting import Settings, setting
 
 
@@ -87,7 +87,7 @@ class ModelConfig(Settings):
         "The way that images are made to fit for evaluation: shortest scales the shorter side and "
         "crops, longest scales the longer side and pads, squash scales both. By default it is the "
         "model's own.",
-        choices=RESIZE_MODES,
+        choices=ONE_SIZE_MODES,
     )
     aug_cfg: dict[str, Any] | None = setting(
         None,

@@ -9,7 +9,10 @@ from torch import nn
 from fastclip.models.parts.patch_dropout import PatchDropout
 from tests.support.small_models import SMALL, build, inputs, shake
 
-KINDS = {name: SMALL[name] for name in ("vit", "avg", "clipa", "layer_scale", "resnet", "siglip")}
+KINDS = {
+    name: SMALL[name]
+    for name in ("vit", "avg", "clipa", "layer_scale", "resnet", "siglip", "naflex")
+}
 
 
 @pytest.fixture(params=KINDS)
@@ -78,7 +81,7 @@ def test_checkpointing_changes_neither_features_nor_gradients_nor_statistics(con
 def test_wrong_images_raise_and_name_them(config):
     tower = tower_of(config)
     images, _ = inputs(config)
-    with pytest.raises(ValueError, match=r"images must be \(B, 3, \d+, \d+\), got"):
+    with pytest.raises(ValueError, match=r"images must be \(B, 3, \w+, \w+\).* got"):
         tower(images[:, :, 1:])
     with pytest.raises(TypeError, match=r"floating-point, got torch\.uint8: standardize"):
         tower(images.to(torch.uint8))
@@ -185,7 +188,7 @@ def test_patch_tokens_are_one_per_place_of_the_grid_and_carry_gradients(config):
 def test_patch_tokens_are_those_that_come_with_the_features(config):
     tower = tower_of(config)
     images, _ = inputs(config)
-    if tower.positions.name.startswith("attnpool"):  # a ResNet returns none
+    if hasattr(tower, "attnpool"):  # a ResNet returns none
         features = tower.attnpool(tower.patch_tokens(images).mT.unflatten(2, tower.grid_size))
         assert torch.equal(features, tower(images))
         return
@@ -220,7 +223,7 @@ def test_patch_tokens_of_a_layer_are_its_intermediates(config):
 def test_patch_tokens_are_normalised_as_the_readout_has_them_or_as_it_is_said(config):
     tower = tower_of(config)
     images, _ = inputs(config)
-    if tower.positions.name.startswith("attnpool"):
+    if hasattr(tower, "attnpool"):
         with pytest.raises(ValueError, match="norm must be False: a ResNet has no last norm"):
             tower.patch_tokens(images, norm=True)
         return

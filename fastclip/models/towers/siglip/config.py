@@ -193,18 +193,24 @@ class SiglipVisionConfig(PatchTowerConfig):
         trunk, vision = "visual.trunk.", "vision_model."
         yield from layer(f"{trunk}patch_embed.proj", f"{vision}embeddings.patch_embedding")
         yield leading_one(f"{trunk}pos_embed", f"{vision}embeddings.position_embedding.weight")
-        for i in range(self.layers):
-            ours, theirs = f"{trunk}blocks.{i}.", f"{vision}encoder.layers.{i}."
-            yield from block(ours, theirs, TIMM_BLOCK)
-        yield from layer(f"{trunk}norm", f"{vision}post_layernorm")
-        pool, head = f"{trunk}attn_pool.", f"{vision}head."
-        yield same(f"{pool}latent", f"{head}probe")
-        yield joined((f"{pool}q.weight", f"{pool}kv.weight"), f"{head}attention.in_proj_weight")
-        yield joined((f"{pool}q.bias", f"{pool}kv.bias"), f"{head}attention.in_proj_bias")
-        yield from layer(f"{pool}proj", f"{head}attention.out_proj")
-        yield from layer(f"{pool}norm", f"{head}layernorm")
-        yield from layer(f"{pool}mlp.fc1", f"{head}mlp.fc1")
-        yield from layer(f"{pool}mlp.fc2", f"{head}mlp.fc2")
+        yield from siglip_rows(self.layers)
+
+
+def siglip_rows(layers: int) -> Iterator[Correspondence]:
+    """The tensors behind the embedding of patches, in SiglipModel and in Siglip2Model."""
+    trunk, vision = "visual.trunk.", "vision_model."
+    for i in range(layers):
+        ours, theirs = f"{trunk}blocks.{i}.", f"{vision}encoder.layers.{i}."
+        yield from block(ours, theirs, TIMM_BLOCK)
+    yield from layer(f"{trunk}norm", f"{vision}post_layernorm")
+    pool, head = f"{trunk}attn_pool.", f"{vision}head."
+    yield same(f"{pool}latent", f"{head}probe")
+    yield joined((f"{pool}q.weight", f"{pool}kv.weight"), f"{head}attention.in_proj_weight")
+    yield joined((f"{pool}q.bias", f"{pool}kv.bias"), f"{head}attention.in_proj_bias")
+    yield from layer(f"{pool}proj", f"{head}attention.out_proj")
+    yield from layer(f"{pool}norm", f"{head}layernorm")
+    yield from layer(f"{pool}mlp.fc1", f"{head}mlp.fc1")
+    yield from layer(f"{pool}mlp.fc2", f"{head}mlp.fc2")
 
 
 def _require_siglip(timm_name: str) -> tuple[str, ...]:

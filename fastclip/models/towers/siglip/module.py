@@ -21,6 +21,7 @@ from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import PatchDropout
 from fastclip.models.parts.timm_mlp import Mlp
 from fastclip.models.parts.transformer import matrix_dtype
+from fastclip.models.towers.patch_config import PatchTowerConfig
 from fastclip.models.towers.patch_tower import PatchTower
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
 
@@ -37,7 +38,10 @@ class PatchEmbed(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention on (B, T, width)."""
+    """Multi-head self-attention on (B, T, width).
+
+    A mask, which broadcasts to (B, heads, T, T), is True where a token is read.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -47,15 +51,23 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         q, k, v = (
             self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         )
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask)
+        return self.proj(attended.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
-    def __init__(self, config: SiglipVisionConfig) -> None:
+    """Attention, then an MLP on each token, each added to a (B, T, width) stream.
+
+    Args:
+        config: of the tower, whose `width`, `heads`, `mlp_ratio`, `norm_eps` and `activation` are
+            the block's.
+    """
+
+    def __init__(self, config: PatchTowerConfig) -> None:
         super().__init__()
         width = config.width
         self.norm1 = LayerNorm(width, config.norm_eps)
@@ -63,8 +75,10 @@ class Block(nn.Module):
         self.norm2 = LayerNorm(width, config.norm_eps)
         self.mlp = Mlp(width, int(width * config.mlp_ratio), config.activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        # A module that took the attention's place is called with the tokens alone where it can be.
+        masks = () if attn_mask is None else (attn_mask,)
+        x = x + self.attn(self.norm1(x), *masks)
         return x + self.mlp(self.norm2(x))
 
 
@@ -84,7 +98,8 @@ class SiglipTrunk(nn.Module):
             config.width, config.heads, int(config.width * config.mlp_ratio), config.norm_eps,
             config.activation,
         )  # fmt: skip
-        self._initialize(config.width)
+        nn.init.normal_(self.pos_embed, std=config.width**-0.5)
+        initialize(self)
 
     def forward(
         self, images: Tensor, output_tokens: bool = False
@@ -113,13 +128,14 @@ class SiglipTrunk(nn.Module):
             return checkpoint(block, x, use_reentrant=False)
         return block(x)
 
-    def _initialize(self, width: int) -> None:
-        nn.init.normal_(self.pos_embed, std=width**-0.5)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.attn_pool.latent)
+
+def initialize(trunk: nn.Module) -> None:
+    """Draw the matrices of a trunk of these blocks, and the query that reads it out."""
+    for module in trunk.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    nn.init.xavier_uniform_(trunk.attn_pool.latent)
 
 
 class SiglipVisionTransformer(PatchTower):

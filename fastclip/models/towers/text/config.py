@@ -69,7 +69,7 @@ class TextConfig(TextTowerConfig):
 
     kind: ClassVar = "CLIP text tower"
     stands_alone: ClassVar = False
-    transformers_models: ClassVar = ("clip", "siglip")
+    transformers_models: ClassVar = ("clip", "siglip", "siglip2")
 
     context_length: int
     vocab_size: int
