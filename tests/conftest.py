@@ -1,6 +1,7 @@
 """Every test runs with uninitialised memory filled with nan, in Python and in C++: an output that a
 kernel forgot to write fails, instead of being right by luck."""
 
+import gc
 import getpass
 import importlib.util
 import os
@@ -48,6 +49,18 @@ BACKENDS = [
     not in ("triton", "cuda")  # need a GPU or emulation, have no float64: tests/backends/gpu
 ]
 assert len(BACKENDS) == len(ORDER) - 2
+
+
+def pytest_collection_finish():
+    """The collector of cycles leaves alone what is imported and collected by now.
+
+    It would look through all of it in each of its rounds, for half a second where a test asks.
+    """
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.infer import PUBLISHED, infer_config
 from fastclip.models.parts.mlp_ratio import mlp_ratio
 from fastclip.models.presets import PRESETS
+from fastclip.models.unfilled import unfilled
 from tests.support.small_models import SMALL
 
 # Shapes tell nothing of how CLIPA is read out, or of 384 = 27 * 14 + 6.
@@ -20,7 +21,7 @@ TOLD = [n for n in TOLD if n == "ViT-B-32-quickgelu" or not n.endswith("-quickge
 
 
 def tensors_of(config):
-    with torch.device("meta"):
+    with unfilled():
         model = class_of(config)(config)
     return model.state_dict()
 

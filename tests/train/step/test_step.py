@@ -340,15 +340,6 @@ def test_batches_that_do_not_match_raise(images, texts, message):
         cached_step(make_model(), make_batch(), ClipLoss(), 0)
 
 
-@pytest.fixture
-def old_objects_are_not_looked_through():
-    """The collector takes a second for those of all modules that tests have imported."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("old_objects_are_not_looked_through")
 @pytest.mark.parametrize("times, kept", [(0, 0), (0.9, 0), (1, 1), (3.2, 3), (1000, 8)])
 def test_as_many_graphs_are_alive_at_the_loss_as_the_budget_holds(times, kept):
     model = build(SMALL["vit"]).train()
