@@ -50,7 +50,8 @@ def twins_of(*tensors):
 KINDS = ["unique", "classes", "in order", "unequal", "one"]
 CASES = cover_pairs(
     AVAILABLE, KINDS, list(POSITIVES), [("random", 14.3), ("adversarial", 100.0)], [0.0, 0.2],
-    [0.0, 0.1], [False, True], [(0.5, 0.5), (1.0, 0.0), (0.0, 1.0)], ["mean", "none"], [None, 0], [False, True],
+    [0.0, 0.1], [False, True], [(0.5, 0.5), (1.0, 0.0), (0.0, 1.0)], ["mean", "none"], [None, 0],
+    [False, True],
 )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from fastclip import ClipLoss, SigLipLoss, TwoTower, cached_step
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.gradient_average import average_gradients
 from fastclip.train.weights.sharding import shard, whole
-from tests.distributed.test_cached_step import MICRO, STEPS, make, share, train_alone
-from tests.distributed.test_cached_step import loss_of as loss_of_name
+from tests.distributed.steps.test_cached_step import MICRO, STEPS, make, share, train_alone
+from tests.distributed.steps.test_cached_step import loss_of as loss_of_name
 
 WIDTH = 8
 
