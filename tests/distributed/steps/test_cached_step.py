@@ -10,10 +10,9 @@ from torch.nn.parallel import DistributedDataParallel
 from fastclip import ClipLoss, SigLipLoss
 from fastclip.train.step.cached import CachedStep
 from tests.support.pairwise import cover_pairs
-from tests.support.small_models import SMALL, build, inputs, with_layers
+from tests.support.small_models import SHALLOW, build, inputs
 
 MICRO, STEPS = 3, 2
-CONFIGS = {name: with_layers(SMALL[name], 1) for name in ("vit", "siglip")}
 
 
 class Dropped(nn.Module):
@@ -21,7 +20,7 @@ class Dropped(nn.Module):
 
     def __init__(self, name):
         super().__init__()
-        config = CONFIGS[name]
+        config = SHALLOW[name]
         dropping = replace(config.vision_cfg, patch_dropout=0.5)
         self.model = build(replace(config, vision_cfg=dropping))
         self.dropout = nn.Dropout(0.3)
@@ -38,13 +37,13 @@ def make(name):
 
 
 def share(name, step, sizes, rank):
-    images, tokens = inputs(CONFIGS[name], sum(sizes), seed=step)
+    images, tokens = inputs(SHALLOW[name], sum(sizes), seed=step)
     rows = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
     return images[rows].double(), tokens[rows]
 
 
 def loss_of(name, **settings):
-    kind = SigLipLoss if CONFIGS[name].init_logit_bias is not None else ClipLoss
+    kind = SigLipLoss if SHALLOW[name].init_logit_bias is not None else ClipLoss
     return kind(backend="reference", **settings)
 
 

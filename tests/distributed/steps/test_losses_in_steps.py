@@ -7,10 +7,9 @@ from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.train.run.loss import make_loss
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.cached import CachedStep
-from tests.support.small_models import SMALL, build, inputs, with_layers
+from tests.support.small_models import SHALLOW, build, inputs
 
 SIZES = (4, 4)
-ARCHITECTURE = with_layers(SMALL["vit"], 1)
 SETTINGS = {
     "queue": {"loss": "queue", "queue_size": 12},
     "dcl": {"loss": "dcl"},
@@ -34,13 +33,13 @@ def further(name, number):
 def two_steps(group, loss, schedule="gather"):
     """Gradients and state after the second step; of the whole batch without a group."""
     config = RunConfig(backend="reference", loss_schedule=schedule, **SETTINGS[loss])
-    model = build(ARCHITECTURE).double().train()
+    model = build(SHALLOW["vit"]).double().train()
     own = make_loss(config, model, num_samples=20).double()
     own.loss.process_group, own.loss.world_size = group, 1 if group is None else None
     step = CachedStep(model, own, 3)
     for number in range(2):
         model.zero_grad()
-        images, texts = inputs(ARCHITECTURE, sum(SIZES), seed=number)
+        images, texts = inputs(SHALLOW["vit"], sum(SIZES), seed=number)
         batch = {"images": images.double(), "texts": texts}
         batch |= {name: further(name, number) for name in BY_NAME.get(loss, ())}
         if group is not None:

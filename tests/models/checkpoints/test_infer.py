@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import tests.support.peers  # noqa: F401  # before transformers, which asks for a whole torchvision
 from fastclip.models.build import class_of
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.infer import PUBLISHED, infer_config
