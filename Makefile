@@ -29,9 +29,10 @@ demo: $(VENV)/.installed
 
 QUICK := not alone and not compilers and not rehearsal
 # What trains from the command line to the end, mostly in processes of its own; whole steps over ranks;
-# memory that is measured in fresh processes; whole models that are published.
+# memory, and what an import does, in fresh processes; whole models that are published.
 RUNS := tests/train/run tests/examples tests/demo/test_loss_memory.py tests/distributed/steps \
 	tests/train/planning/test_memory_estimate.py tests/models/test_published_parity.py \
+	tests/compat/test_installation.py tests/benchmarks/test_peak_memory.py tests/benchmarks/test_trainers.py \
 	tests/test_packaging.py
 IN_RUNS := $(addsuffix %,$(RUNS))
 ALONE = $(shell grep -rl --include='test_*.py' mark.alone tests)

@@ -52,6 +52,13 @@ def pytest_sessionfinish():
     gc.unfreeze()
 
 
+@pytest.fixture(scope="module")
+def cheap_collections():
+    """For tests that ask the collector often: it leaves alone what tests before them imported."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nan_in_uninitialised_memory():
     # `use_deterministic_algorithms` would import the compiler, for seconds, wherever one test runs.

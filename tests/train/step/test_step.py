@@ -343,6 +343,7 @@ def test_batches_that_do_not_match_raise(images, texts, message):
         cached_step(make_model(), make_batch(), ClipLoss(), 0)
 
 
+@pytest.mark.usefixtures("cheap_collections")
 @pytest.mark.parametrize("times, kept", [(0, 0), (0.9, 0), (1, 1), (3.2, 3), (1000, 8)])
 def test_as_many_graphs_are_alive_at_the_loss_as_the_budget_holds(times, kept):
     model = build(SHALLOW["vit"]).train()
