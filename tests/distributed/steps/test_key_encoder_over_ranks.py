@@ -12,7 +12,7 @@ from fastclip.train.run.stepping import make_stepping
 from fastclip.train.settings.run_config import RunConfig
 from tests.support.small_models import SHALLOW, build, inputs
 
-RANKS, PAIRS, STEPS = 2, 6, 3
+RANKS, PAIRS, STEPS = 4, 8, 3
 
 
 def trained(group, fsdp=False, name="vit"):
