@@ -29,9 +29,12 @@ demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
 
 QUICK := not alone and not compilers and not rehearsal
-# What trains from the command line to the end, mostly in processes of its own.
-RUNS := tests/train/run tests/examples tests/demo/test_loss_memory.py \
-	tests/distributed/test_sharding.py tests/test_packaging.py
+# What trains from the command line to the end, mostly in processes of its own; whole steps over ranks;
+# plans, memory, and what an import does, in fresh processes; published architectures, exported programs.
+RUNS := tests/train/run tests/train/planning tests/examples tests/demo/test_loss_memory.py \
+	tests/commands/test_demo.py tests/distributed/steps tests/compat/test_installation.py \
+	tests/benchmarks/test_peak_memory.py tests/benchmarks/test_trainers.py tests/models/test_export.py \
+	tests/models/test_inference.py tests/models/test_published_parity.py tests/test_packaging.py
 IN_RUNS := $(addsuffix %,$(RUNS))
 ALONE = $(shell grep -rl --include='test_*.py' mark.alone tests)
 

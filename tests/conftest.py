@@ -1,6 +1,7 @@
 """Every test runs with uninitialised memory filled with nan, in Python and in C++: an output that a
 kernel forgot to write fails, instead of being right by luck."""
 
+import gc
 import getpass
 import importlib.util
 import os
@@ -10,8 +11,8 @@ import tempfile
 import pytest
 import torch
 
-from fastclip.ops.dispatch import ORDER, explain_backends
 from tests.support import interpreter
+from tests.support.backends import BACKENDS, FUSED_BACKENDS
 from tests.support.fast import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 from tests.support.fresh_process import FreshProcesses
 
@@ -38,16 +39,24 @@ os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdi
 # A pool of compilers, of which each imports torch, takes longer than what it compiles.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
-BACKENDS = [
-    pytest.param(
-        name,
-        marks=() if why is None else pytest.mark.skip(reason=f"backend '{name}': {why}"),
-    )
-    for name, why in explain_backends().items()
-    if name
-    not in ("triton", "cuda")  # need a GPU or emulation, have no float64: tests/backends/gpu
-]
-assert len(BACKENDS) == len(ORDER) - 2
+
+def pytest_collection_finish():
+    """The collector of cycles leaves alone what is imported and collected by now.
+
+    It would look through all of it in each of its rounds, for half a second where a test asks.
+    """
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def cheap_collections():
+    """For tests that ask the collector often: it leaves alone what tests before them imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +74,7 @@ def backend(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=[b for b in BACKENDS if b.values[0] != "reference"])
+@pytest.fixture(params=FUSED_BACKENDS)
 def fused_backend(request) -> str:
     """The backends that never hold an N x N tensor."""
     return request.param

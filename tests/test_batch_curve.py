@@ -6,7 +6,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastclip
 from fastclip import clip_batch_curve, clip_loss
+from tests.support.backends import AVAILABLE
 from tests.support.inputs import planted_features, square
+from tests.support.pairwise import cover_pairs
 
 D = 8
 
@@ -37,8 +39,9 @@ class Logits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("scale", [1.0, 100.0])
-@pytest.mark.parametrize("N", [1, 2, 3, 12, 64, 93, 200])
+@pytest.mark.parametrize(
+    "backend, N, scale", cover_pairs(AVAILABLE, [1, 2, 3, 12, 64, 93, 200], [1.0, 100.0])
+)
 def test_each_size_is_the_mean_of_separate_calls(backend, N, scale):
     images, texts = features(N)
     curve = clip_batch_curve(images, texts, scale, backend=backend)

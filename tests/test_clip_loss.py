@@ -7,6 +7,7 @@ import torch.nn.functional as F
 import fastclip
 from fastclip.benchmarks.cases import RAGGED, Case, make_inputs
 from tests.support import exact
+from tests.support.backends import AVAILABLE, FUSED
 from tests.support.inputs import planted_features, square
 from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import check_value_and_grads
@@ -34,17 +35,21 @@ def test_clip_loss_ragged_shapes_match_float64(backend, case):
     check_value_and_grads(actual, exact.clip_loss, image, text, scale(14.3))
 
 
-@pytest.mark.parametrize("N, D", TILED)
-@pytest.mark.parametrize("workspace", [0, None])
-def test_clip_loss_across_tile_edges_matches_float64(fused_backend, N, D, workspace):
+@pytest.mark.parametrize(
+    "fused_backend, shape, workspace", cover_pairs(FUSED, TILED, [0, None]), ids=str
+)
+def test_clip_loss_across_tile_edges_matches_float64(fused_backend, shape, workspace):
+    N, D = shape
     image, text = planted_features(square(N, D), "random")
     actual = run(image, text, scale(20.0), backend=fused_backend, workspace=workspace)
     check_value_and_grads(actual, exact.clip_loss, image, text, scale(20.0))
 
 
 @pytest.mark.parametrize(
-    "data, logit_scale, dtype",
-    cover_pairs(["random", "trained", "cone", "adversarial"], [1.0, 14.3, 100.0], DTYPES),
+    "backend, data, logit_scale, dtype",
+    cover_pairs(
+        AVAILABLE, ["random", "trained", "cone", "adversarial"], [1.0, 14.3, 100.0], DTYPES
+    ),
 )
 def test_clip_loss_data_and_dtypes_match_float64(backend, data, logit_scale, dtype):
     image, text = planted_features(square(200, 72), data, dtype)
@@ -54,9 +59,11 @@ def test_clip_loss_data_and_dtypes_match_float64(backend, data, logit_scale, dty
     check_value_and_grads(actual, exact.clip_loss, image, text, s)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("N, D", [(1, 5), (65, 40), (600, 33)])
-def test_clip_loss_normalize_matches_float64(backend, N, D, dtype):
+@pytest.mark.parametrize(
+    "backend, shape, dtype", cover_pairs(AVAILABLE, [(1, 5), (65, 40), (600, 33)], DTYPES), ids=str
+)
+def test_clip_loss_normalize_matches_float64(backend, shape, dtype):
+    N, D = shape
     image, text = planted_features(square(N, D), "trained", torch.float64)
     image, text = (3.0 * image).to(dtype), (0.2 * text).to(dtype)
     s = scale(14.3, dtype)
@@ -255,8 +262,10 @@ def test_clip_loss_under_autocast_is_not_rounded(backend):
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("where", ["image", "text", "scale"])
+@pytest.mark.parametrize(
+    "backend, bad, where",
+    cover_pairs(AVAILABLE, [float("nan"), float("inf"), float("-inf")], ["image", "text", "scale"]),
+)
 def test_clip_loss_non_finite_input_reaches_the_loss(backend, bad, where):
     image, text, s = make_inputs(Case(300, 16, logit_scale=10.0))
     {"image": image[299], "text": text[130], "scale": s.view(1)}[where][0] = bad
@@ -292,8 +301,9 @@ def test_clip_loss_is_bitwise_repeatable(fused_backend, dtype):
         )
 
 
-@pytest.mark.parametrize("N", [300, 2200])
-@pytest.mark.parametrize("fraction", [0.0, 0.4, 0.99, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "fused_backend, N, fraction", cover_pairs(FUSED, [300, 2200], [0.0, 0.4, 0.99, 1.0, 2.0])
+)
 def test_clip_loss_workspace_changes_time_not_results(fused_backend, N, fraction):
     image, text, s = make_inputs(Case(N, 8, logit_scale=10.0))
     workspace = int(fraction * 4 * N * N)

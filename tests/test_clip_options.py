@@ -12,6 +12,7 @@ from fastclip.ops.clip_terms import shares
 from fastclip.ops.cross_entropy import cross_entropy
 from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
 from tests.support import dense_clip
+from tests.support.backends import AVAILABLE
 from tests.support.inputs import planted_features, square
 from tests.support.pairwise import cover_pairs
 
@@ -49,15 +50,15 @@ def directions_of(key):
 
 
 CASES = cover_pairs(
-    [("random", 14.3), ("adversarial", 100.0), ("duplicates", 100.0)],
+    AVAILABLE, [("random", 14.3), ("adversarial", 100.0), ("duplicates", 100.0)],
     [0.0, 0.1, 0.9], [0.0, 0.25, -0.1], [False, True], list(DIRECTION_WEIGHTS), [False, True],
     ["mean", "none"], [False, True], [None, 0, 5000],
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "data, label_smoothing, margin, is_weighted, directions, has_extra, reduction, normalize, "
-    "workspace",
+    "backend, data, label_smoothing, margin, is_weighted, directions, has_extra, reduction, "
+    "normalize, workspace",
     CASES,
 )
 def test_value_and_gradients_are_those_of_dense_logits(

@@ -3,6 +3,7 @@ evaluate, search -> embeddings -> models -> data, losses -> functional -> distri
 backends -> rectangle. Backends import neither each other nor the layers above."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def layer(module: str) -> int:
     return found
 
 
+@functools.cache
 def imported(path: Path, top_level_only: bool = False) -> list[str]:
     tree = ast.parse(path.read_text())
     nodes = tree.body if top_level_only else ast.walk(tree)
@@ -77,31 +79,34 @@ def inside(path: Path) -> list[str]:
     return [n.split(".")[1:] for n in imported(path) if n.split(".")[0] == "fastclip"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_module_imports_only_its_own_or_a_lower_layer(path):
-    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
-    for name in inside(path):
-        if name[0] == "__version__":
-            continue
-        assert layer(name[0]) <= layer(own), f"{path.name} imports fastclip.{'.'.join(name)}"
+def test_modules_import_only_their_own_or_a_lower_layer():
+    upward = []
+    for path in MODULES:
+        own = layer(path.relative_to(PACKAGE).with_suffix("").parts[0])
+        upward += [
+            f"{path.relative_to(PACKAGE)} imports fastclip.{'.'.join(name)}"
+            for name in inside(path)
+            if name[0] != "__version__" and layer(name[0]) > own
+        ]
+    assert not upward
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "backends").rglob("*.py")), ids=lambda p: p.name)
-def test_backends_do_not_import_each_other(path):
+def test_backends_do_not_import_each_other():
     shared = {"native", "normalization", "kept_logits", "both_sides", "gpu"}
-    own = path.relative_to(PACKAGE / "backends").with_suffix("").parts[0]
-    backends = {name[1] for name in inside(path) if name[0] == "backends" and len(name) > 1}
-    assert backends <= shared | {own}
+    for path in sorted((PACKAGE / "backends").rglob("*.py")):
+        own = path.relative_to(PACKAGE / "backends").with_suffix("").parts[0]
+        backends = {name[1] for name in inside(path) if name[0] == "backends" and len(name) > 1}
+        assert backends <= shared | {own}, path
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_optional_packages_are_imported_where_they_are_used(path):
-    found = {n.split(".")[0] for n in imported(path, top_level_only=True)} & OPTIONAL
-    # The kernels are Triton's; the package's own file, which is always imported, is not. The server
-    # is Starlette's, and its room is imported by what serves.
-    kernels = path.parent == PACKAGE / "backends" / "triton" and path.name != "__init__.py"
-    server = path.parent == PACKAGE / "serve" and path.name != "__init__.py"
-    assert found <= ({"triton"} if kernels else {"starlette"} if server else set())
+def test_optional_packages_are_imported_where_they_are_used():
+    for path in MODULES:
+        found = {n.split(".")[0] for n in imported(path, top_level_only=True)} & OPTIONAL
+        # The kernels are Triton's; the package's own file, which is always imported, is not. The
+        # server is Starlette's, and its room is imported by what serves.
+        kernels = path.parent == PACKAGE / "backends" / "triton" and path.name != "__init__.py"
+        server = path.parent == PACKAGE / "serve" and path.name != "__init__.py"
+        assert found <= ({"triton"} if kernels else {"starlette"} if server else set()), path
 
 
 def test_what_gpu_backends_share_knows_no_kernels():

@@ -8,6 +8,7 @@ import fastclip
 from fastclip.ops.pair_ids import PairIds, in_order, pair_ids, same_pairs
 from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
 from tests.support import dense_clip
+from tests.support.backends import AVAILABLE
 from tests.support.inputs import planted_features, square
 from tests.support.pairwise import cover_pairs
 
@@ -48,14 +49,15 @@ def twins_of(*tensors):
 
 KINDS = ["unique", "classes", "in order", "unequal", "one"]
 CASES = cover_pairs(
-    KINDS, list(POSITIVES), [("random", 14.3), ("adversarial", 100.0)], [0.0, 0.2], [0.0, 0.1],
-    [False, True], [(0.5, 0.5), (1.0, 0.0), (0.0, 1.0)], ["mean", "none"], [None, 0], [False, True],
+    AVAILABLE, KINDS, list(POSITIVES), [("random", 14.3), ("adversarial", 100.0)], [0.0, 0.2],
+    [0.0, 0.1], [False, True], [(0.5, 0.5), (1.0, 0.0), (0.0, 1.0)], ["mean", "none"], [None, 0],
+    [False, True],
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "kind, positives, data, smoothing, margin, has_more, directions, reduction, workspace, "
-    "normalize",
+    "backend, kind, positives, data, smoothing, margin, has_more, directions, reduction, "
+    "workspace, normalize",
     CASES,
 )
 def test_clip_loss_is_that_of_dense_logits(
@@ -100,8 +102,8 @@ def dense_siglip(image, text, scale, bias, same, positives, reduction):
 
 
 @pytest.mark.parametrize(
-    "kind, positives, reduction, workspace",
-    cover_pairs(KINDS, list(POSITIVES), ["mean", "none"], [None, 0]),
+    "backend, kind, positives, reduction, workspace",
+    cover_pairs(AVAILABLE, KINDS, list(POSITIVES), ["mean", "none"], [None, 0]),
 )
 def test_siglip_loss_is_that_of_dense_logits(backend, kind, positives, reduction, workspace):
     images, texts = ids_of(kind)

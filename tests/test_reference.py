@@ -15,6 +15,8 @@ from fastclip.ops.siglip_sum import siglip_sum
 from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Interval, Rectangle
 from fastclip.reference import Part, Plan
 from tests.support import exact, plans
+from tests.support.backends import AVAILABLE
+from tests.support.pairwise import cover_pairs
 
 PLANS = range(20)
 INF = float("inf")
@@ -26,8 +28,9 @@ def features(*sizes: int) -> list[torch.Tensor]:
     return [F.normalize(x, dim=1).requires_grad_() for x in found]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("seed", PLANS)
+@pytest.mark.parametrize(
+    "seed, backend, dtype", cover_pairs(PLANS, AVAILABLE, [torch.float64, torch.float32]), ids=str
+)
 def test_backends_agree_with_the_reference_on_random_plans(backend, seed, dtype):
     plans.check(seed, dtype, backend)
 

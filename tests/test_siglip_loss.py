@@ -5,6 +5,7 @@ import torch
 
 import fastclip
 from tests.support import exact
+from tests.support.backends import AVAILABLE
 from tests.support.inputs import planted_features, square
 from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import check_value_and_grads
@@ -25,17 +26,25 @@ def scalars(logit_scale, logit_bias, dtype):
     return torch.tensor(logit_scale, dtype=dtype), torch.tensor(logit_bias, dtype=dtype)
 
 
-@pytest.mark.parametrize("N, D", [(1, 1), (2, 3), (65, 40), (129, 7), (300, 33), (1025, 8)])
-@pytest.mark.parametrize("of_rows, workspace", [(False, None), (True, None), (True, 0)])
-def test_siglip_loss_ragged_shapes_match_float64(backend, N, D, of_rows, workspace):
+@pytest.mark.parametrize(
+    "backend, shape, way",
+    cover_pairs(
+        AVAILABLE, [(1, 1), (2, 3), (65, 40), (129, 7), (300, 33), (1025, 8)],
+        [(False, None), (True, None), (True, 0)],
+    ),
+    ids=str,
+)  # fmt: skip
+def test_siglip_loss_ragged_shapes_match_float64(backend, shape, way):
+    (N, D), (of_rows, workspace) = shape, way
     inputs = *planted_features(square(N, D), "trained"), *scalars(10.0, -10.0, torch.float32)
     actual = run(*inputs, of_rows=of_rows, backend=backend, workspace=workspace)
     check_value_and_grads(actual, exact.siglip_loss, *inputs)
 
 
 @pytest.mark.parametrize(
-    "data, numbers, dtype, of_rows",
+    "backend, data, numbers, dtype, of_rows",
     cover_pairs(
+        AVAILABLE,
         ["random", "trained", "adversarial"],
         [(10.0, -10.0), (100.0, -30.0), (1.0, 5.0)],
         DTYPES,
@@ -49,8 +58,9 @@ def test_siglip_loss_data_and_dtypes_match_float64(backend, data, numbers, dtype
     check_value_and_grads(actual, exact.siglip_loss, *inputs)
 
 
-@pytest.mark.parametrize("of_rows", [False, True])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "backend, dtype, of_rows", cover_pairs(AVAILABLE, DTYPES, [False, True]), ids=str
+)
 def test_siglip_loss_normalize_matches_float64(backend, dtype, of_rows):
     image, text = planted_features(square(65, 40), "trained", torch.float64)
     inputs = (3 * image).to(dtype), (0.2 * text).to(dtype), *scalars(10.0, -10.0, dtype)

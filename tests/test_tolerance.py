@@ -1,6 +1,7 @@
 """The error budgets reject bugs: the ones that tiled kernels have."""
 
 import functools
+from itertools import product
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from fastclip.benchmarks.cases import make_features
 from tests.support import exact, rounded
 from tests.support.inputs import planted_features, square
+from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import distance, error_budgets
 
 N, D = 300, 72
@@ -76,16 +78,25 @@ def case_of(dtype, rounding, logit_scale, data):
     return inputs, truth, dtypes, error_budgets(rounding.clip_loss, inputs, truth, dtypes, {})
 
 
-@pytest.mark.parametrize("data", ["random", "trained", "cone"])
-@pytest.mark.parametrize("logit_scale", [14.3, 100.0])
+ARITHMETICS = {
+    "float32": (torch.float32, exact), "bfloat16": (torch.bfloat16, exact),
+    "float16": (torch.float16, exact), "float16 operands": (torch.float16, rounded),
+    "bfloat16 operands": (torch.bfloat16, rounded),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "dtype, rounding",
-    [(torch.float32, exact), (torch.bfloat16, exact), (torch.float16, exact),
-     (torch.float16, rounded), (torch.bfloat16, rounded)],
-    ids=["float32", "bfloat16", "float16", "float16-operands", "bfloat16-operands"],
-)  # fmt: skip
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__.strip("_"))
-def test_budget_rejects(bug, dtype, rounding, logit_scale, data):
+    "bug, arithmetic, logit_scale, data",
+    [
+        (bug, *problem)
+        for bug, problem in product(
+            BUGS, cover_pairs(list(ARITHMETICS), [14.3, 100.0], ["random", "trained", "cone"])
+        )
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else None,
+)
+def test_budget_rejects(bug, arithmetic, logit_scale, data):
+    dtype, rounding = ARITHMETICS[arithmetic]
     inputs, truth, dtypes, budgets = case_of(dtype, rounding, logit_scale, data)
 
     def buggy(image_features, text_features, scale):

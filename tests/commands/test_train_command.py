@@ -32,16 +32,18 @@ def test_every_setting_has_a_flag_in_one_group():
     assert {f"--{name.replace('_', '-')}" for name in told} <= help_of_flags().keys()
 
 
-@pytest.mark.parametrize("field", fields(RunConfig), ids=lambda field: field.name)
-def test_help_of_a_setting_is_sentences_with_its_default(field):
-    text = help_of_flags()[f"--{field.name.replace('_', '-')}"]
-    assert re.fullmatch(r"[A-Z].*[.`]", text) and "  " not in text
-    assert len(text.split()) > 3
-    told = f" The default is {field.default}."
-    if field.name == "csv_separator":
-        told = " The default is tab."
-    has_none = field.default is None or field.default is False or field.default == ""
-    assert text.endswith(told) != has_none and text.count("default is ") == (not has_none)
+def test_help_of_a_setting_is_sentences_with_its_default():
+    texts = help_of_flags()
+    for field in fields(RunConfig):
+        text = texts[f"--{field.name.replace('_', '-')}"]
+        assert re.fullmatch(r"[A-Z].*[.`]", text) and "  " not in text, field.name
+        assert len(text.split()) > 3, field.name
+        told = f" The default is {field.default}."
+        if field.name == "csv_separator":
+            told = " The default is tab."
+        has_none = field.default is None or field.default is False or field.default == ""
+        assert text.endswith(told) != has_none, field.name
+        assert text.count("default is ") == (not has_none), field.name
 
 
 def test_defaults_of_zero_are_shown():
@@ -77,13 +79,14 @@ def test_file_that_cannot_be_used_is_named(text, message, tmp_path):
         make_config(parse("--config", str(tmp_path / "run.yaml")))
 
 
-@pytest.mark.parametrize("name", RunConfig.__dataclass_fields__)
-def test_value_of_a_wrong_type_is_told_with_its_file_and_setting(name, tmp_path):
+def test_value_of_a_wrong_type_is_told_with_its_file_and_setting(tmp_path):
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({name: [{"no": "list"}]}))
-    with pytest.raises(ValueError, match=re.escape(f"{path}: {name} must be ")) as raised:
-        make_config(parse("--config", str(path)))
-    assert "got [{'no': 'list'}]" in str(raised.value)
+    arguments = parse("--config", str(path))
+    for name in RunConfig.__dataclass_fields__:
+        path.write_text(json.dumps({name: [{"no": "list"}]}))
+        with pytest.raises(ValueError, match=re.escape(f"{path}: {name} must be ")) as raised:
+            make_config(arguments)
+        assert "got [{'no': 'list'}]" in str(raised.value), name
 
 
 @pytest.mark.parametrize(

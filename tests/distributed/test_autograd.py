@@ -114,8 +114,7 @@ def compiled(group, loss, inputs, schedule):
     assert all(map(torch.equal, *gradients))
 
 
-@each_loss
-@each_schedule
+@pytest.mark.parametrize("loss, schedule", [*zip(LOSSES, SCHEDULES, strict=True)])
 def test_compiled_code_may_call_the_loss(ranks, loss, schedule):
     ranks.run(2, compiled, loss, inputs_of(loss), schedule)
 
@@ -164,7 +163,6 @@ def transformed(group, loss, inputs, schedule):
         torch.func.grad(lambda *xs: torch.func.grad(value)(*xs).sum())(*leaves)
 
 
-@each_loss
-@each_schedule
+@pytest.mark.parametrize("loss, schedule", [*zip(LOSSES, SCHEDULES, strict=True)])
 def test_transforms_of_torch_func_reach_over_ranks(ranks, loss, schedule):
     ranks.run(2, transformed, loss, inputs_of(loss), schedule)

@@ -6,7 +6,7 @@ import torch
 import fastclip
 from fastclip import cached_step
 from tests.distributed.pairs import SCHEDULES, SIZES
-from tests.distributed.test_gradient_average import make_batch, make_model
+from tests.distributed.steps.test_gradient_average import make_batch, make_model
 from tests.support.dense import views
 
 NEGATIVES = (3, 11, 1, 6)  # of each rank

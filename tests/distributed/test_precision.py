@@ -6,6 +6,7 @@ import torch
 import fastclip
 from tests.distributed.pairs import LOSSES, SCHEDULES, inputs_of, leaves_of, loss_of
 from tests.support import exact
+from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import check_value_and_grads
 
 
@@ -24,16 +25,16 @@ def as_one_process(results):
     return results[0][0], [*features, *(sum(parts) / W for parts in of_inputs[2:])]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
-    "data, scale, normalize",
-    [("random", 100.0, False), ("trained", 100.0, True), ("cone", 14.3, False)],
-)
-def test_low_precision_is_within_the_budget_of_one_process(
-    ranks, loss, schedule, dtype, data, scale, normalize
-):
+    "loss, schedule, dtype, problem",
+    cover_pairs(
+        LOSSES, SCHEDULES, [torch.float32, torch.bfloat16, torch.float16],
+        [("random", 100.0, False), ("trained", 100.0, True), ("cone", 14.3, False)],
+    ),
+    ids=str,
+)  # fmt: skip
+def test_low_precision_is_within_the_budget_of_one_process(ranks, loss, schedule, dtype, problem):
+    data, scale, normalize = problem
     inputs = inputs_of(loss, dtype, data, scale)
     options = dict(schedule=schedule, normalize=normalize)
     results = ranks.run(4, value_and_gradients, loss, inputs, **options)

@@ -4,41 +4,27 @@ shared/design/numerics-and-gradients.md, section 1, lists what others give inste
 ratios is rejected by the comparison used here.
 """
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from tests.distributed.towers import Training, step_alone, step_of_rank
+from tests.support.pairwise import cover_pairs
 
-SIZES = ((5,), (5, 3), (5, 3, 1), (5, 3, 1, 7))
-BASE = [
-    Training(loss, schedule, sizes)
-    for loss in ("clip", "siglip")
-    for schedule in ("gather", "ring")
-    for sizes in SIZES
-]
-SOME = [training for training in BASE if len(training.sizes) in (2, 4)]
-
-
-def different(trainings, **changes):
-    return [replace(training, **changes) for training in trainings]
-
-
+KINDS = [(loss, schedule) for loss in ("clip", "siglip") for schedule in ("gather", "ring")]
+# One pair per rank is a column without negatives on its own rank.
+SIZES = [(5,), (5, 3), (5, 3, 1), (5, 3, 1, 7), (1, 1, 1), (4, 4, 4, 4)]
+PROBLEMS = [
+    # data, scale, normalize
+    ("random", 14.3, False), ("trained", 100.0, True), ("cone", 14.3, False),
+    ("adversarial", 100.0, False), ("trained", 14.3, False),
+]  # fmt: skip
 TRAININGS = [
-    *BASE,
-    *different(BASE, normalize=True, scale=100.0, data="trained"),
-    *different(BASE, frozen="image"),
-    *different(BASE, frozen="text", normalize=True),
-    *different(SOME, frozen="image", backend="cpu"),
-    *(x for name in ("chunked", "cpu") for x in different(BASE, backend=name)),
-    *(x for data in ("trained", "cone") for x in different(SOME, data=data, backend="cpu")),
-    *different(SOME, data="trained", scale=100.0, backend="cpu"),
-    *different(SOME, data="adversarial", scale=100.0),
-    # One pair per rank: a column without negatives on its own rank. Then even batches.
-    *(replace(x, sizes=(1,) * len(x.sizes)) for x in BASE),
-    *(replace(x, sizes=(4,) * len(x.sizes)) for x in SOME),
+    Training(*kind, sizes, scale, data, normalize, frozen, backend)
+    for kind, sizes, (data, scale, normalize), frozen, backend in cover_pairs(
+        KINDS, SIZES, PROBLEMS, [None, "image", "text"], ["reference", "chunked", "cpu"]
+    )
 ]
+OF_FOUR_RANKS = [Training(*kind, (5, 3, 1, 7)) for kind in KINDS]
 
 
 def assert_exact(actual, expected):
@@ -63,17 +49,17 @@ def scaled(gradients, of_encoders, of_scalars):
     return {name: factors.get(name.split(".")[0], of_scalars) * x for name, x in gradients.items()}
 
 
-@pytest.mark.parametrize("training", [x for x in BASE if len(x.sizes) == 4], ids=str)
-@pytest.mark.parametrize("of_encoders, of_scalars", [(1 / 4, 1), (1, 4), (1 / 4, 1 / 4), (1, 2)])
-def test_comparison_rejects_the_ratios_of_others(ranks, training, of_encoders, of_scalars):
+@pytest.mark.parametrize("training", OF_FOUR_RANKS, ids=str)
+def test_comparison_rejects_the_ratios_of_others(ranks, training):
     _, gradients = step_alone(training)
     _, actual = ranks.run(4, step_of_rank, training)[0]
     assert_exact(actual, gradients)
-    with pytest.raises(AssertionError, match="relative error"):
-        assert_exact(scaled(actual, of_encoders, of_scalars), gradients)
+    for of_encoders, of_scalars in [(1 / 4, 1), (1, 4), (1 / 4, 1 / 4), (1, 2)]:
+        with pytest.raises(AssertionError, match="relative error"):
+            assert_exact(scaled(actual, of_encoders, of_scalars), gradients)
 
 
-@pytest.mark.parametrize("training", [x for x in BASE if len(x.sizes) == 4], ids=str)
+@pytest.mark.parametrize("training", OF_FOUR_RANKS, ids=str)
 def test_two_runs_give_equal_bits(ranks, training):
     first, second = (ranks.run(4, step_of_rank, training) for _ in range(2))
     for (value, gradients), (value_again, gradients_again) in zip(first, second, strict=True):

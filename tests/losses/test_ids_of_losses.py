@@ -5,6 +5,7 @@ import torch
 
 import fastclip
 from tests.support import dense_clip
+from tests.support.backends import AVAILABLE
 from tests.support.dense import ONE_BLOCK, check_exact, check_memory, unit, views
 from tests.support.pairwise import cover_pairs
 
@@ -174,13 +175,14 @@ LOSSES = {
 
 
 @pytest.mark.parametrize(
-    "name, kind, data, scale",
+    "name, kind, data, scale, backend",
     [
-        (name, kind, *problem)
-        for name, kind, problem in cover_pairs(
+        (name, kind, *problem, backend)
+        for name, kind, problem, backend in cover_pairs(
             list(LOSSES),
             ["unique", "classes", "in order", "unequal", "one", "all but one"],
             [("random", 14.3), ("adversarial", 100.0), ("duplicates", 100.0)],
+            AVAILABLE,
         )
     ],
 )

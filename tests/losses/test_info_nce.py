@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import fastclip
+from tests.support.backends import AVAILABLE
 from tests.support.dense import (
     ONE_BLOCK,
     PROBLEMS,
@@ -14,6 +15,7 @@ from tests.support.dense import (
     unit,
     views,
 )
+from tests.support.pairwise import cover_pairs
 
 
 def dense(query, positive_key, *others):
@@ -38,9 +40,11 @@ def loss_by(backend, **options):
     return loss
 
 
-@pytest.mark.parametrize("kind, scale", PROBLEMS)
-@pytest.mark.parametrize("with_negatives", [False, True])
-def test_it_is_torchs_cross_entropy(backend, kind, scale, with_negatives):
+@pytest.mark.parametrize(
+    "backend, problem, with_negatives", cover_pairs(AVAILABLE, PROBLEMS, [False, True]), ids=str
+)
+def test_it_is_torchs_cross_entropy(backend, problem, with_negatives):
+    kind, scale = problem
     features = views(3 if with_negatives else 2, 37, 16, kind)
     if with_negatives:
         features[2] = features[2].repeat(2, 1)[:50]

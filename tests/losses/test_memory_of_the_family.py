@@ -1,4 +1,4 @@
-"""No loss of the family holds N x N or K x N scores: counted where they would be 256 MiB."""
+"""No loss of the family holds N x N or K x N scores: counted where they would be 144 MiB."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from fastclip.benchmarks.family.losses import LOSSES, providers_of
 from fastclip.benchmarks.step import Step
 from tests.support.allocations import MIB, allocations
 
-N, D = 8192, 8
+N, D = 6144, 8
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import fastclip
+from tests.support.backends import AVAILABLE
 from tests.support.dense import (
     ONE_BLOCK,
     PROBLEMS,
@@ -14,6 +15,7 @@ from tests.support.dense import (
     unit,
     views,
 )
+from tests.support.pairwise import cover_pairs
 
 N, D, K = 37, 16, 50
 
@@ -32,9 +34,11 @@ def made(backend="auto", size=K, dtype=torch.float64, fill=None, dim=D, **option
     return loss
 
 
-@pytest.mark.parametrize("kind, scale", PROBLEMS)
-@pytest.mark.parametrize("in_batch", [False, True])
-def test_it_is_the_cross_entropy_with_all_keys(backend, kind, scale, in_batch):
+@pytest.mark.parametrize(
+    "backend, problem, in_batch", cover_pairs(AVAILABLE, PROBLEMS, [False, True]), ids=str
+)
+def test_it_is_the_cross_entropy_with_all_keys(backend, problem, in_batch):
+    kind, scale = problem
     query, key, old = views(3, N, D, kind)
     check(check_exact, torch.float64, backend, in_batch, scale, query, key, old)
     check(check_float32, torch.float32, backend, in_batch, scale, query, key, old)

@@ -6,6 +6,7 @@ from torch import nn
 
 from fastclip.models.encoder_tower import EncoderTower
 from fastclip.models.two_tower import TwoTower
+from fastclip.models.unfilled import unfilled
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -26,7 +27,7 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 def test_timm_models_are_projected_from_the_width_of_what_they_return(name, settings, width):
     from tests.support.peers import timm
 
-    with torch.device("meta"):
+    with unfilled():
         tower = EncoderTower(timm.create_model(name, **settings).eval(), embed_dim=16)
         assert tower.proj.in_features == width
         assert tower(torch.empty(2, 3, 64, 64)).shape == (2, 16)

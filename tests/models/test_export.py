@@ -56,26 +56,27 @@ def other_batches(encode):
 
 
 # Texts of every length, below, are any number of texts too.
-@pytest.mark.parametrize("kind, tower", [*IMAGE_TOWERS, ("eos", "text")])
+@pytest.mark.parametrize(
+    "kind, tower",
+    [("vit", "image"), ("resnet", "image"), ("siglip", "image"), ("sequence_first", "image"),
+     ("eos", "text")],
+)  # fmt: skip
 def test_export_serves_any_number_of_samples(kind, tower):
     encode = Encode(kind, tower)
     exported = torch.export.export(encode, (encode.batch(2),), dynamic_shapes=({0: BATCH},))
     assert_serves(exported.module(), encode, other_batches(encode))
 
 
-@pytest.mark.parametrize("tower", ["image", "text"])
-def test_strict_export_serves_any_number_of_samples(tower):
+def test_strict_export_serves_any_number_of_samples():
     torch._dynamo.reset()
-    encode = Encode("vit", tower)
+    encode = Encode("vit", "image")
     exported = torch.export.export(
         encode, (encode.batch(2),), dynamic_shapes=({0: BATCH},), strict=True
     )
     assert_serves(exported.module(), encode, other_batches(encode))
 
 
-@pytest.mark.parametrize(
-    "kind, length", [("vit", 9), ("vit", 7), ("siglip", 9), ("sequence_first", 7)]
-)
+@pytest.mark.parametrize("kind, length", [("vit", 7), ("siglip", 9), ("sequence_first", 7)])
 def test_export_serves_texts_of_any_length(kind, length):
     encode = Encode(kind, "text")
     shapes = ({0: BATCH, 1: torch.export.Dim("length", min=2, max=9)},)

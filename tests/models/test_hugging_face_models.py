@@ -25,6 +25,7 @@ from fastclip.models.towers.hugging_face.config import HfTextConfig
 from fastclip.models.towers.hugging_face.presets import presets
 from fastclip.models.towers.hugging_face.published import ENCODERS
 from fastclip.models.towers.vision_transformer.config import VisionConfig
+from fastclip.models.unfilled import unfilled
 from tests.support import hugging_face_towers as small
 from tests.support.peers import open_clip, transformers
 
@@ -70,7 +71,7 @@ def test_full_size_state_dicts_are_open_clips(name, monkeypatch):
         return transformers.AutoConfig.for_model(values.pop("model_type"), **values)
 
     monkeypatch.setattr(open_clip.hf_model.AutoConfig, "from_pretrained", known)
-    with torch.device("meta"):
+    with unfilled():
         ours = fastclip.create_model(name, device="meta")
         values = open_clip.get_model_config(name)
         values["text_cfg"]["hf_model_pretrained"] = False
@@ -149,7 +150,7 @@ def test_features_in_16_bits_are_near(kind, precision, place):
 def test_another_length_and_quick_gelu_are_asked_for_by_create_model():
     config = get_model_config("roberta-ViT-B-32")
     on_meta = {"device": "meta"}
-    with torch.device("meta"):
+    with unfilled():
         model = fastclip.create_model(NAMES[1], force_context_length=40, **on_meta)
         quick = fastclip.create_model("nllb-clip-base", force_quick_gelu=True, **on_meta)
     assert model.context_length == 40 and model.config.text_cfg.context_length == 40
@@ -292,7 +293,7 @@ def test_weights_that_cannot_be_fetched_name_the_encoder(monkeypatch):
         raise OSError("no connection")
 
     monkeypatch.setattr("fastclip.models.fetch.hub_file", nothing)
-    with torch.device("meta"):
+    with unfilled():
         tower = get_model_config("roberta-ViT-B-32").text_cfg.build(512)
     with pytest.raises(CheckpointError, match=r"'roberta-base': model.safetensors .*no connection"):
         get_model_config("roberta-ViT-B-32").text_cfg.load_published(tower)
@@ -333,7 +334,7 @@ def test_an_encoder_that_nobody_has_published_is_not_guessed(place):
 
 
 def test_another_number_of_heads_than_the_encoders_is_refused():
-    with torch.device("meta"):
+    with unfilled():
         tensors = fastclip.create_model("roberta-ViT-B-32", device="meta").state_dict()
     with pytest.raises(CheckpointError, match="heads 8 of the text tower: roberta-base has 12"):
         infer_config(tensors, "quick_gelu", heads=(12, 8))

@@ -1,7 +1,6 @@
 """The same weights give the same features as in open_clip and in transformers."""
 
 import copy
-import functools
 from dataclasses import replace
 
 import pytest
@@ -10,26 +9,12 @@ import torch
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.factory import build_model, create_model
 from fastclip.models.open_clip_config import to_json
-from fastclip.models.presets import PRESETS
-from fastclip.models.towers.siglip.config import SIGLIP_SIZES
-from tests.support.peers import open_clip, timm, transformers
-from tests.support.small_models import SMALL, build, inputs, shake, with_layers
+from tests.support.parity import assert_same_weights, features_of, largest_difference, load_strictly
+from tests.support.peers import open_clip
+from tests.support.small_models import SMALL, build, inputs
 
-TOLERANCE = 1e-5  # in float32, of features about 1 after up to 24 layers
-WHOLE = ("ViT-B-32-quickgelu",)
 EXACT = 1e-12  # in float64, where the same function gives the same to rounding on every CPU
 PORTABLE = {name: config for name, config in SMALL.items() if name != "siglip"}
-
-
-def largest_difference(model, images, tokens, encode_image, encode_text):
-    with torch.no_grad():
-        pairs = [
-            (model.encode_image(images), encode_image(images)),
-            (model.encode_text(tokens), encode_text(tokens)),
-        ]
-    for ours, theirs in pairs:
-        assert ours.shape == theirs.shape and ours.abs().max() > 0.01
-    return max((ours - theirs).abs().max().item() for ours, theirs in pairs)
 
 
 def difference_in_float64(model, images, tokens, theirs, encoders):
@@ -70,38 +55,6 @@ def test_gradients_of_small_models_agree_with_open_clip(config):
             )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-L-14", "RN50", "ViT-B-16-SigLIP"])
-def test_published_architectures_agree_with_open_clip_and_transformers(name, tmp_path, monkeypatch):
-    """One whole; of the others every size but the depth."""
-    torch.manual_seed(0)
-    config = PRESETS[name] if name in WHOLE else with_layers(PRESETS[name], 2)
-    if "SigLIP" in name:  # timm's name says the depth too
-        monkeypatch.setitem(SIGLIP_SIZES, "base", SIGLIP_SIZES["base"] | {"layers": 2})
-        made = functools.partial(timm.create_model, depth=2)
-        monkeypatch.setattr(open_clip.timm_model.timm, "create_model", made)
-    model = build_model(config, None).eval()
-    if name == "RN50":
-        shake(model)  # its blocks start as their shortcuts
-    save_pretrained(model, tmp_path / "open_clip")
-    theirs = open_clip.create_model(f"local-dir:{tmp_path / 'open_clip'}").eval()
-    assert theirs.state_dict().keys() == model.state_dict().keys()
-    images, tokens = published_inputs(PRESETS[name])
-    assert largest_difference(
-        model, images, tokens, theirs.encode_image, theirs.encode_text
-    ) < TOLERANCE  # fmt: skip
-    if name == "RN50":
-        return  # transformers has no ResNet
-    del theirs
-    save_pretrained(model, tmp_path / "hf", layout="hf")
-    theirs = load_strictly(tmp_path / "hf", name)
-    assert largest_difference(model, images, tokens, *features_of(theirs)) < TOLERANCE
-    del theirs
-    for directory in ("open_clip", "hf"):
-        again = create_model(f"local-dir:{tmp_path / directory}")
-        assert_same_weights(again, model)
-
-
 @pytest.mark.parametrize("name", ["vit", "quick_gelu", "wide_mlp", "custom_text", "siglip"])
 def test_small_models_survive_transformers_own_files(name, tmp_path):
     config = SMALL[name]
@@ -139,33 +92,5 @@ def test_text_features_at_mistaken_and_right_end_token_ids_agree_with_transforme
             torch.testing.assert_close(ours.encode_text(tokens), encode_text(tokens))
 
 
-def published_inputs(config):
-    torch.manual_seed(1)
-    images = torch.randn(2, 3, *config.vision_cfg.image_size)
-    tokens = torch.randint(2, 30_000, (2, config.text_cfg.context_length))
-    tokens[0, 9], tokens[0, 10:], tokens[1, -1] = 49407, 0, 49407
-    return images, tokens.clamp(max=config.text_cfg.vocab_size - 1)
-
-
-def load_strictly(directory, name):
-    cls = transformers.SiglipModel if "SigLIP" in name else transformers.CLIPModel
-    model, report = cls.from_pretrained(directory, output_loading_info=True)
-    assert not any(report.values()), report
-    return model.eval()
-
-
 def encoders_of(theirs):
     return theirs.encode_image, theirs.encode_text
-
-
-def features_of(theirs):
-    return (
-        lambda images: theirs.get_image_features(pixel_values=images).pooler_output,
-        lambda tokens: theirs.get_text_features(input_ids=tokens).pooler_output,
-    )
-
-
-def assert_same_weights(one, other):
-    first, second = one.state_dict(), other.state_dict()
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -13,21 +13,19 @@ from tests.support import fake_gpu
 from tests.support.fake_gpu import FEATURES, auto, nan, refused, rows
 
 
-def test_a_check_that_took_its_process_down_is_not_repeated(machine, tmp_path):
+def test_a_check_that_took_its_process_down_is_not_repeated(machine, tmp_path, fresh_process):
     """The process dies in the middle of the check, as by a crash; so it does with a hang and a
     signal."""
-    code = """
-        import os, sys, pathlib, pytest
+    died = fresh_process.run(f"""
+        import os, pathlib, pytest
         from tests.support import fake_gpu
         from fastclip.ops import dispatch
         import torch
-        fake_gpu.install(pytest.MonkeyPatch(), pathlib.Path(sys.argv[1]), lambda *_: os._exit(3))
+        cache = pathlib.Path({str(tmp_path)!r})
+        fake_gpu.install(pytest.MonkeyPatch(), cache, lambda *_: os._exit(3))
         dispatch.resolve_backend("auto", torch.ones(4, 10))
-    """
-    died = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], timeout=100, check=False
-    )
-    assert died.returncode == 3
+    """)
+    assert died.returncode == 3, died.stderr
     called = machine()
     (row,) = rows()
     assert row.source == "begun"

@@ -9,6 +9,8 @@ from fastclip.ops import dispatch
 from fastclip.ops.cross_entropy import cross_entropy
 from fastclip.ops.dispatch import Call
 from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Interval, Rectangle, Sides
+from tests.support.backends import AVAILABLE
+from tests.support.pairwise import cover_pairs
 
 
 def features(size: int, seed: int) -> torch.Tensor:
@@ -16,12 +18,17 @@ def features(size: int, seed: int) -> torch.Tensor:
     return torch.randn(size, 5, generator=generator, dtype=torch.float64).requires_grad_()
 
 
-@pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize(
-    "sides, M, N, offset",
-    [(ROWS, 7, 12, 3), (ROWS, 7, 7, 0), (COLUMNS, 12, 7, -4), (COLUMNS, 7, 7, 0), (BOTH, 7, 7, 0)],
-)
-def test_it_is_torchs_cross_entropy_of_the_sides(backend, sides, M, N, offset, mean):
+    "backend, problem, mean",
+    cover_pairs(
+        AVAILABLE,
+        [(ROWS, 7, 12, 3), (ROWS, 7, 7, 0), (COLUMNS, 12, 7, -4), (COLUMNS, 7, 7, 0),
+         (BOTH, 7, 7, 0)],
+        [True, False],
+    ),
+)  # fmt: skip
+def test_it_is_torchs_cross_entropy_of_the_sides(backend, problem, mean):
+    sides, M, N, offset = problem
     rows, cols, scale = features(M, 0), features(N, 1), torch.tensor(1.7, dtype=torch.float64)
     rectangle = Rectangle(rows, cols, scale, Diagonal(offset), sides=sides)
     call = dispatch.plan("contrastive_lse", backend, rectangle, None)

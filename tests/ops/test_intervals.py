@@ -9,6 +9,7 @@ from fastclip.ops.contrastive_lse import contrastive_lse
 from fastclip.ops.siglip_sum import siglip_sum
 from fastclip.ops.total_sigmoid_loss import total_sigmoid_loss
 from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Interval, Rectangle
+from tests.support.backends import AVAILABLE, FUSED
 from tests.support.pairwise import cover_pairs
 from tests.support.tolerance import distance
 
@@ -101,9 +102,9 @@ def skip_unless_taken(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "results, shape, of, positives, workspace, sides, normalize",
+    "fused_backend, results, shape, of, positives, workspace, sides, normalize",
     cover_pairs(
-        RESULTS, SHAPES, INTERVALS, PAIRS, WORKSPACES, [BOTH, ROWS, COLUMNS], [False, True]
+        FUSED, RESULTS, SHAPES, INTERVALS, PAIRS, WORKSPACES, [BOTH, ROWS, COLUMNS], [False, True]
     ),
 )
 def test_they_are_those_of_the_reference(
@@ -117,8 +118,8 @@ def test_they_are_those_of_the_reference(
 
 
 @pytest.mark.parametrize(
-    "results, dtype, workspace",
-    cover_pairs(RESULTS, [torch.float32, torch.bfloat16, torch.float16], WORKSPACES),
+    "fused_backend, results, dtype, workspace",
+    cover_pairs(FUSED, RESULTS, [torch.float32, torch.bfloat16, torch.float16], WORKSPACES),
 )
 def test_of_features_of_fewer_bits(fused_backend, results, dtype, workspace):
     skip_unless_taken(fused_backend)
@@ -145,8 +146,7 @@ def test_empty_ones_change_no_bit(fused_backend, results, shape):
         assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
 
 
-@pytest.mark.parametrize("results", RESULTS)
-@pytest.mark.parametrize("workspace", WORKSPACES)
+@pytest.mark.parametrize("backend, results, workspace", cover_pairs(AVAILABLE, RESULTS, WORKSPACES))
 def test_nan_does_not_reach_a_row_that_sees_nothing(backend, results, workspace):
     """Not even by the statistics of the columns, which the row with nan spoils."""
     skip_unless_taken(backend)

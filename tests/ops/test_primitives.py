@@ -10,7 +10,13 @@ from fastclip.ops.dispatch import Call
 from fastclip.ops.siglip_sum import siglip_sum
 from fastclip.rectangle import Rectangle
 from tests.support import exact
+from tests.support.backends import AVAILABLE
 from tests.support.inputs import planted_features
+from tests.support.pairwise import cover_pairs
+
+each_pair = pytest.mark.parametrize(
+    "backend, shape, normalize", cover_pairs(AVAILABLE, RECTANGLES, [False, True]), ids=str
+)
 
 
 def planned(primitive, backend, shape, leaves, normalize=False):
@@ -18,8 +24,7 @@ def planned(primitive, backend, shape, leaves, normalize=False):
     return rectangle, dispatch.plan(primitive, backend, rectangle, None)
 
 
-@pytest.mark.parametrize("shape", RECTANGLES, ids=str)
-@pytest.mark.parametrize("normalize", [False, True])
+@each_pair
 def test_contrastive_lse_on_rectangles_matches_float64(backend, shape, normalize):
     rows, cols = planted_features(shape, "trained", torch.float64)
     scale = torch.tensor(7.0, dtype=torch.float64)
@@ -55,8 +60,7 @@ def test_contrastive_lse_maximum_is_that_of_the_negatives(backend, shape):
     assert (total[maximum == float("-inf")] == 1).all()
 
 
-@pytest.mark.parametrize("shape", RECTANGLES, ids=str)
-@pytest.mark.parametrize("normalize", [False, True])
+@each_pair
 def test_siglip_sum_on_rectangles_matches_float64(backend, shape, normalize):
     rows, cols = planted_features(shape, "trained", torch.float64)
     scalars = torch.tensor(7.0, dtype=torch.float64), torch.tensor(-3.0, dtype=torch.float64)

@@ -9,6 +9,8 @@ from fastclip.ops.dispatch import Call
 from fastclip.ops.siglip_sum import siglip_sum
 from fastclip.ops.siglip_total import siglip_total
 from fastclip.rectangle import BOTH, COLUMNS, ROWS, Diagonal, Interval, Rectangle, Sides
+from tests.support.backends import AVAILABLE
+from tests.support.pairwise import cover_pairs
 
 M, N, D = 23, 31, 6
 
@@ -67,10 +69,13 @@ def skip_unless_taken(backend: str, excluded: Interval | None) -> None:
         pytest.skip(f"{backend} does not take it")
 
 
-@pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
-@pytest.mark.parametrize("excluded", EXCLUDED.values(), ids=EXCLUDED)
-@pytest.mark.parametrize("positives", POSITIVES, ids=str)
+@pytest.mark.parametrize(
+    "backend, positives, excluded, sides",
+    cover_pairs(AVAILABLE, POSITIVES, list(EXCLUDED), list(SIDES)),
+    ids=str,
+)
 def test_statistics_and_gradients_of_the_wanted_sides(backend, positives, excluded, sides):
+    excluded, sides = EXCLUDED[excluded], SIDES[sides]
     skip_unless_taken(backend, excluded)
     rows, cols, scale, _ = inputs = leaves()
     rectangle = Rectangle(rows, cols, scale, positives, excluded, sides=sides)
@@ -93,9 +98,11 @@ def test_statistics_and_gradients_of_the_wanted_sides(backend, positives, exclud
     torch.testing.assert_close(grads, true_grads, **close)
 
 
-@pytest.mark.parametrize("excluded", EXCLUDED.values(), ids=EXCLUDED)
-@pytest.mark.parametrize("positives", POSITIVES, ids=str)
+@pytest.mark.parametrize(
+    "backend, positives, excluded", cover_pairs(AVAILABLE, POSITIVES, list(EXCLUDED)), ids=str
+)
 def test_sigmoid_losses_and_gradients(backend, positives, excluded):
+    excluded = EXCLUDED[excluded]
     skip_unless_taken(backend, excluded)
     rows, cols, scale, bias = inputs = leaves()
     rectangle = Rectangle(rows, cols, scale, positives, excluded)

@@ -88,6 +88,10 @@ def with_layers(config: ClipConfig, layers: int) -> ClipConfig:
     )  # fmt: skip
 
 
+# Of one block each: enough where what counts is a step, and not how blocks follow each other.
+SHALLOW = {name: with_layers(config, 1) for name, config in SMALL.items()}
+
+
 def build(config: ClipConfig, seed: int = 0) -> CLIP | CustomTextCLIP:
     """A model in evaluation mode in which no parameter is zero, one or the same as another."""
     torch.manual_seed(seed)

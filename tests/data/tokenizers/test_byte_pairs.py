@@ -83,7 +83,7 @@ def test_words_are_contractions_letters_digits_and_the_rest(tokenizer, text, wor
     assert tokenizer.decode(tokenizer.encode(text)) == "".join(word + " " for word in words)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_merging_is_by_rank_then_from_the_left(seed):
     vocabulary = random_vocabulary(40, "ab", seed)
     tokenizer = BytePairTokenizer(vocabulary)
@@ -104,13 +104,13 @@ def test_merging_a_long_word_is_not_quadratic():
     assert time.perf_counter() - start < 5
 
 
-@pytest.mark.parametrize("text", [*HARD_TEXTS.values(), *random_texts(50)])
-def test_any_text_is_encoded_and_decoded_to_its_words(tokenizer, text):
-    ids = tokenizer.encode(text)
-    assert all(0 <= i <= END for i in ids)
-    # A mark that is a lower-case letter's other form: OpenAI's expression matches it nowhere.
-    expected = lower(text).replace("\u0345", "")
-    assert "".join(tokenizer.decode(ids).split()) == "".join(expected.split())
+def test_any_text_is_encoded_and_decoded_to_its_words(tokenizer):
+    for text in [*HARD_TEXTS.values(), *random_texts(50)]:
+        ids = tokenizer.encode(text)
+        assert all(0 <= i <= END for i in ids), ascii(text)
+        # A mark that is a lower-case letter's other form: OpenAI's expression matches it nowhere.
+        expected = lower(text).replace("\u0345", "")
+        assert "".join(tokenizer.decode(ids).split()) == "".join(expected.split()), ascii(text)
 
 
 def test_literal_special_tokens_are_special_in_the_spelling_that_was_chosen(tokenizer):

@@ -3,11 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+import tests.support.peers  # noqa: F401  # before transformers, which asks for a whole torchvision
 from fastclip.models.build import class_of
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.infer import PUBLISHED, infer_config
 from fastclip.models.parts.mlp_ratio import mlp_ratio
 from fastclip.models.presets import PRESETS
+from fastclip.models.unfilled import unfilled
 from tests.support.small_models import SMALL
 
 # Shapes tell nothing of how CLIPA is read out, or of 384 = 27 * 14 + 6.
@@ -20,7 +22,7 @@ TOLD = [n for n in TOLD if n == "ViT-B-32-quickgelu" or not n.endswith("-quickge
 
 
 def tensors_of(config):
-    with torch.device("meta"):
+    with unfilled():
         model = class_of(config)(config)
     return model.state_dict()
 

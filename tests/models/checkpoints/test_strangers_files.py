@@ -31,6 +31,7 @@ from tests.support.small_models import SMALL, build
 
 CONFIG = SMALL["vit"]
 MODEST = 2**26  # bytes that a refusal may take
+pytestmark = pytest.mark.usefixtures("cheap_collections")  # memory is measured after one
 
 
 @pytest.fixture

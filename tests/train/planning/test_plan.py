@@ -14,7 +14,7 @@ from fastclip.train.planning.plan import forward_flops_per_pair, make_plan
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.optimizer import make_optimizer
 from fastclip.train.weights.masters import MasterWeights
-from tests.support.small_models import SMALL, build, inputs
+from tests.support.small_models import SHALLOW, SMALL, build, inputs
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def of_vit_b_32():
     ],
 )  # fmt: skip
 def test_counted_graphs_are_the_measured_ones(name, precision):
-    config = SMALL[name]
+    config = SHALLOW[name]
     plan = make_plan(config, 16, GIB, precision=precision)
     model = build(config).train()
     for size in (1, 8):

@@ -8,20 +8,20 @@ from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.optimizer import make_optimizer
 from fastclip.train.step.optimizer_step import OptimizerStep
 from fastclip.train.step.schedule import learning_rate_at
-from tests.support.small_models import SMALL, build, inputs
+from tests.support.small_models import SHALLOW, build, inputs
 
 CONFIG = StepConfig(batch_size=6, steps=9, warmup_steps=3, learning_rate=1e-2)
 DECAY = 0.7
 
 
 def make(name="vit", **settings):
-    model = build(SMALL[name]).train()
+    model = build(SHALLOW[name]).train()
     average = AveragedModel(
         model, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True
     )  # fmt: skip
     compute = CachedStep(model, ClipLoss(), 3, **settings)
     take_step = OptimizerStep(compute, make_optimizer(model, CONFIG), CONFIG, average)
-    return take_step, list(compute.micro_batches(*inputs(SMALL[name], 6)))
+    return take_step, list(compute.micro_batches(*inputs(SHALLOW[name], 6)))
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])  # the latter has buffers, some of them integers
@@ -84,9 +84,9 @@ def test_logit_scale_stays_within_its_bounds(direction, bound):
             return direction * logit_scale + 0.0 * (image_features + text_features).sum()
 
     config = StepConfig(batch_size=6, steps=5, learning_rate=5.0, weight_decay=0.0)
-    model = build(SMALL["vit"]).train()
+    model = build(SHALLOW["vit"]).train()
     compute = CachedStep(model, Pull(), 6)
     take_step = OptimizerStep(compute, make_optimizer(model, config), config)
     for number in range(5):
-        take_step(list(compute.micro_batches(*inputs(SMALL["vit"], 6))), number)
+        take_step(list(compute.micro_batches(*inputs(SHALLOW["vit"], 6))), number)
     assert model.logit_scale.exp().item() == pytest.approx(bound, rel=1e-5)

@@ -14,7 +14,7 @@ from fastclip.models.clip import CLIP
 from fastclip.models.padding import without_padding
 from fastclip.models.parts.patch_dropout import PatchDropout
 from fastclip.train.step.cached import CachedStep, cached_step
-from tests.support.small_models import SMALL, build, inputs
+from tests.support.small_models import SHALLOW, build, inputs
 
 B, MICRO = 10, 3  # four micro-batches, the last of one sample
 
@@ -33,14 +33,14 @@ class Dropped(nn.Module):
 
 
 def make_model(name="vit"):
-    config = SMALL[name]
+    config = SHALLOW[name]
     if name == "vit":
         config = replace(config, vision_cfg=replace(config.vision_cfg, patch_dropout=0.5))
     return Dropped(build(config)).double().train()
 
 
 def make_batch(name="vit", size=B):
-    images, tokens = inputs(SMALL[name], size)
+    images, tokens = inputs(SHALLOW[name], size)
     return images.double(), tokens
 
 
@@ -79,8 +79,11 @@ def budget_for(kept):
     return (kept + 0.5) * cached_step(model, make_batch(), loss_of(model), MICRO).kept_bytes
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2, 4])
-@pytest.mark.parametrize("name", ["vit", "siglip", "resnet", "custom_text"])
+@pytest.mark.parametrize(
+    "name, kept",
+    [*(("vit", kept) for kept in (0, 1, 2, 4)), ("siglip", 0), ("resnet", 1), ("resnet", 4),
+     ("custom_text", 2)],
+)  # fmt: skip
 def test_gradients_equal_those_of_the_whole_batch_for_every_budget(name, kept):
     model, (images, tokens) = make_model(name), make_batch(name)
     other = copy.deepcopy(model)
@@ -107,7 +110,7 @@ def test_parameters_after_three_optimiser_steps_equal_the_plain_ones(kept):
         torch.manual_seed(11)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-6)
         for i in range(3):
-            images, tokens = inputs(SMALL["vit"], B, seed=i)
+            images, tokens = inputs(SHALLOW["vit"], B, seed=i)
             optimizer.zero_grad()
             if model is models[0]:
                 plain_gradients(model, images.double(), tokens, loss)
@@ -195,7 +198,7 @@ def test_options_of_the_loss_are_those_of_the_whole_batch(micro):
         def __init__(self):
             super().__init__()
             generator = torch.Generator().manual_seed(3)
-            width = SMALL["vit"].embed_dim
+            width = SHALLOW["vit"].embed_dim
             pool = torch.randn(5, width, generator=generator, dtype=torch.float64)
             self.pool = nn.Parameter(pool / pool.norm(dim=1, keepdim=True))
             self.loss = ClipLoss(
@@ -229,8 +232,8 @@ def test_scaled_loss_scales_gradients_and_not_the_value():
 
 
 def test_images_are_prepared_and_the_model_runs_under_autocast():
-    model = build(SMALL["vit"]).train()
-    images, tokens = inputs(SMALL["vit"], B)
+    model = build(SHALLOW["vit"]).train()
+    images, tokens = inputs(SHALLOW["vit"], B)
     pixels = (40 * images + 128).clamp(0, 255).to(torch.uint8)
     seen = []
 
@@ -256,8 +259,8 @@ def test_autocast_gradients_are_those_of_the_plain_step_under_autocast(budget):
     texts are in the step's order and cut as it cuts them, and every micro-batch has a copy of the
     weights of its own, in which nothing else is added up.
     """
-    models = [build(SMALL["vit"]) for _ in range(2)]
-    images, tokens = inputs(SMALL["vit"], B)
+    models = [build(SHALLOW["vit"]) for _ in range(2)]
+    images, tokens = inputs(SHALLOW["vit"], B)
     tokens = tokens[models[0].text_lengths(tokens).argsort(descending=True, stable=True)]
     parts = []
     for image_part, token_part in zip(images.split(MICRO), tokens.split(MICRO), strict=True):
@@ -297,7 +300,7 @@ def test_micro_batches_may_come_as_they_are():
 
 
 def test_models_with_dict_outputs_and_texts_by_name_are_taken():
-    config = SMALL["vit"]
+    config = SHALLOW["vit"]
     model = CLIP(config, output_dict=True).double()
 
     class ByName(nn.Module):
@@ -340,19 +343,11 @@ def test_batches_that_do_not_match_raise(images, texts, message):
         cached_step(make_model(), make_batch(), ClipLoss(), 0)
 
 
-@pytest.fixture
-def old_objects_are_not_looked_through():
-    """The collector takes a second for those of all modules that tests have imported."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("old_objects_are_not_looked_through")
+@pytest.mark.usefixtures("cheap_collections")
 @pytest.mark.parametrize("times, kept", [(0, 0), (0.9, 0), (1, 1), (3.2, 3), (1000, 8)])
 def test_as_many_graphs_are_alive_at_the_loss_as_the_budget_holds(times, kept):
-    model = build(SMALL["vit"]).train()
-    batch = inputs(SMALL["vit"], 16)
+    model = build(SHALLOW["vit"]).train()
+    batch = inputs(SHALLOW["vit"], 16)
     one = cached_step(model, batch, ClipLoss(), 2, prepare=lambda x: x * 1).kept_bytes
     alive, forwards = [], []
 

@@ -18,7 +18,7 @@ from fastclip.train.step.optimizer_step import OptimizerStep
 from fastclip.train.weights.masters import MasterWeights
 from fastclip.train.weights.placement import make_average
 from fastclip.train.weights.sharding import gathered, shard, whole
-from tests.distributed.test_cached_step import MICRO, STEPS, loss_of, make, share, train_alone
+from tests.distributed.steps.test_cached_step import MICRO, STEPS, loss_of, make, share, train_alone
 from tests.support.small_models import SMALL, build, inputs
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from fastclip.distributed.groups import LOSS_SCHEDULES
 from fastclip.train.run.loss import make_loss
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.cached import CachedStep
-from tests.support.small_models import SMALL, build, inputs
+from tests.support.small_models import SHALLOW, build, inputs
 
 SIZES = (4, 4)
 SETTINGS = {
@@ -33,13 +33,13 @@ def further(name, number):
 def two_steps(group, loss, schedule="gather"):
     """Gradients and state after the second step; of the whole batch without a group."""
     config = RunConfig(backend="reference", loss_schedule=schedule, **SETTINGS[loss])
-    model = build(SMALL["vit"]).double().train()
+    model = build(SHALLOW["vit"]).double().train()
     own = make_loss(config, model, num_samples=20).double()
     own.loss.process_group, own.loss.world_size = group, 1 if group is None else None
     step = CachedStep(model, own, 3)
     for number in range(2):
         model.zero_grad()
-        images, texts = inputs(SMALL["vit"], sum(SIZES), seed=number)
+        images, texts = inputs(SHALLOW["vit"], sum(SIZES), seed=number)
         batch = {"images": images.double(), "texts": texts}
         batch |= {name: further(name, number) for name in BY_NAME.get(loss, ())}
         if group is not None:

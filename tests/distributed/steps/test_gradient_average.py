@@ -12,8 +12,8 @@ from fastclip import ClipLoss, SigLipLoss, TwoTower, cached_step
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.gradient_average import average_gradients
 from fastclip.train.weights.sharding import shard, whole
-from tests.distributed.test_cached_step import MICRO, STEPS, make, share, train_alone
-from tests.distributed.test_cached_step import loss_of as loss_of_name
+from tests.distributed.steps.test_cached_step import MICRO, STEPS, make, share, train_alone
+from tests.distributed.steps.test_cached_step import loss_of as loss_of_name
 
 WIDTH = 8
 
@@ -165,9 +165,10 @@ def train_a_rank(group, name, sizes, budget):
     return [p.detach() for p in model.parameters()], kept
 
 
-@pytest.mark.parametrize("name, sizes", [("vit", (7, 2)), ("siglip", (3, 8, 4))])
-@pytest.mark.parametrize("budget", [0, "unlimited"])
-def test_parameters_after_three_steps_are_those_of_one_process(ranks, name, sizes, budget):
+@pytest.mark.parametrize(
+    "name, sizes, budget", [("vit", (7, 2), 0), ("siglip", (3, 8, 4), "unlimited")]
+)
+def test_parameters_after_the_steps_are_those_of_one_process(ranks, name, sizes, budget):
     expected, _ = train_alone(name, sizes)
     for rank, (found, kept) in enumerate(ranks.run(len(sizes), train_a_rank, name, sizes, budget)):
         num = -(-sizes[rank] // MICRO)  # all: no backward has to follow its own forward

@@ -10,7 +10,7 @@ from fastclip.train.run.loss import make_loss
 from fastclip.train.run.model import RunModel
 from fastclip.train.run.stepping import make_stepping
 from fastclip.train.settings.run_config import RunConfig
-from tests.support.small_models import SMALL, build, inputs
+from tests.support.small_models import SHALLOW, build, inputs
 
 RANKS, PAIRS, STEPS = 4, 8, 3
 
@@ -22,7 +22,7 @@ def trained(group, fsdp=False, name="vit"):
         loss="queue", queue_size=12, queue_momentum=0.5, fsdp=fsdp, precision="fp32", warmup=0,
         batch_size=PAIRS // num_ranks, micro_batch_size=1, lr=1e-3, eps=1e-3, backend="reference",
     )  # fmt: skip
-    model = build(SMALL[name]).train()
+    model = build(SHALLOW[name]).train()
     run_model = RunModel(model, None, None, None, 0.5, 0.25)
     stepping = make_stepping(
         config, config.training(STEPS, num_ranks, Moments(0.9, 0.98, 1e-3)), run_model,
@@ -30,7 +30,9 @@ def trained(group, fsdp=False, name="vit"):
     )  # fmt: skip
     losses, stored = [], []
     for number in range(STEPS):
-        images, texts = (x.chunk(num_ranks)[rank] for x in inputs(SMALL[name], PAIRS, seed=number))
+        images, texts = (
+            x.chunk(num_ranks)[rank] for x in inputs(SHALLOW[name], PAIRS, seed=number)
+        )
         pixels = ((images + 4) * 32).clamp(0, 255).to(torch.uint8)
         pairs = list(stepping.compute.micro_batches(pixels, texts))
         found = stepping.take_step(pairs, number, **stepping.key_encoder(pairs))
