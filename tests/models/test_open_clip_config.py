@@ -25,23 +25,13 @@ def open_clip_configs() -> dict[str, dict]:
 
 def test_presets_are_open_clips_configurations_of_the_same_name():
     theirs = open_clip_configs()
-    assert len(PRESETS) == 143
-    for name, config in PRESETS.items():
+    assert len(theirs) == 144 and set(theirs) <= set(PRESETS)
+    for name in theirs:
+        config = PRESETS[name]
         read = from_json(theirs[name])
         if "SigLIP" in name:  # theirs takes the SigLIP scale from the trainer's flags
             read = replace(read, init_logit_scale=config.init_logit_scale)
         assert config == read, name
-
-
-def test_configurations_without_a_preset_say_why():
-    refused = {}
-    for name, values in open_clip_configs().items():
-        if name not in PRESETS:
-            with pytest.raises(ValueError) as raised:
-                from_json(values)
-            refused[name] = str(raised.value)
-    assert len(refused) == 1
-    assert all(any(w in r for w in ("TwoTower", "CoCa")) for r in refused.values()), refused
 
 
 def test_siglip_towers_have_the_activation_that_timm_builds():
