@@ -18,6 +18,7 @@ NAMES = [
     and (name in CONVNEXTS or not name.startswith("convnext"))
     and not model.text_cfg.is_published_alone
     and not model.vision_cfg.is_named
+    and not name.startswith("TIPS")  # which open_clip has not
 ]
 
 

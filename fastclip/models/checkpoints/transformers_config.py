@@ -12,6 +12,11 @@ from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints import transformers_fields
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.transformers_layout import FAMILIES
+from fastclip.models.checkpoints.transformers_tips import (
+    from_tips_config,
+    to_tips_config,
+    to_tips_vision_config,
+)
 from fastclip.models.clip_config import (
     DEFAULT_LOGIT_SCALE,
     SIGLIP_LOGIT_BIAS,
@@ -56,25 +61,26 @@ MISTAKEN_EOS = 2
 
 
 def from_transformers_config(values: dict) -> ClipConfig:
-    """Read a `config.json` of a CLIPModel or SiglipModel.
+    """Read a `config.json` of a CLIPModel, SiglipModel or Tipsv2Model.
 
     Raises:
         ValueError: it is another model's, a field is unknown, or a value is not supported; the
             message names the field.
     """
     kind = values.get("model_type")
-    if kind not in ("clip", "siglip"):
+    if not isinstance(kind, str) or kind not in READERS:
         raise CheckpointError(
-            f"config.json is of model_type {quoted(kind)}; CLIPModel (clip) and SiglipModel "
-            "(siglip) are read"
+            f"config.json is of model_type {quoted(kind)}; CLIPModel (clip), SiglipModel (siglip) "
+            "and Tipsv2Model (tipsv2) are read"
         )
-    read = _clip if kind == "clip" else _siglip
-    return read(values)
+    return READERS[kind](values)
 
 
 def to_transformers_config(config: ClipConfig) -> dict:
     """Write the `config.json` of a model that `transformers_layout` has a table for."""
     vision, text = config.vision_cfg, config.text_cfg
+    if vision.transformers_model == "tipsv2":
+        return to_tips_config(config)
     text_values = _their_blocks(text) | {
         "vocab_size": text.vocab_size,
         "max_position_embeddings": text.context_length,
@@ -102,13 +108,15 @@ def to_transformers_config(config: ClipConfig) -> dict:
 
 
 def to_transformers_vision_config(config: ClipConfig) -> dict:
-    """Write the `config.json` of an image tower alone: of CLIPVisionModel or SiglipVisionModel."""
+    """Write the `config.json` of an image tower alone: of CLIPVisionModel or its like."""
     model = FAMILIES[config.vision_cfg.transformers_model].vision_model
     return {"architectures": [model], "torch_dtype": "float32"} | _vision_values(config)
 
 
 def _vision_values(config: ClipConfig) -> dict:
     vision = config.vision_cfg
+    if vision.transformers_model == "tipsv2":
+        return to_tips_vision_config(config)
     values = {"model_type": f"{vision.transformers_model}_vision_model"} | _their_blocks(vision)
     values |= {
         "image_size": _square(vision.image_size),
@@ -169,6 +177,9 @@ def _siglip(values: dict) -> ClipConfig:
         init_logit_scale=SIGLIP_LOGIT_SCALE,
         init_logit_bias=SIGLIP_LOGIT_BIAS,
     )  # fmt: skip
+
+
+READERS = {"clip": _clip, "siglip": _siglip, "tipsv2": from_tips_config}
 
 
 def _blocks(tower: dict) -> dict:

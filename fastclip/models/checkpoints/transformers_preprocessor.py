@@ -4,7 +4,8 @@ Every field is obeyed or refused, but for those that cannot matter: see `transfo
 The pixels of an RGB image are those of transformers' processors, to the last bit before they are
 normalised.
 
-Source: CLIPImageProcessor, SiglipImageProcessor and ViTImageProcessor of transformers 5.23.
+Source: CLIPImageProcessor, SiglipImageProcessor and ViTImageProcessor of transformers 5.23,
+Tipsv2ImageProcessor of 5.24.
 """
 
 from typing import Any
@@ -39,15 +40,25 @@ SIGLIP_DEFAULTS = EITHER_DEFAULTS | dict(
     image_mean=INCEPTION_MEAN, image_std=INCEPTION_STD,
 )  # fmt: skip
 VIT_DEFAULTS = SIGLIP_DEFAULTS | dict(default_to_square=True, resample=BILINEAR)
+# Its pixels are resized by torchvision, a level off Pillow's at some places.
+TIPS_DEFAULTS = EITHER_DEFAULTS | dict(
+    do_center_crop=False, size={"height": 448, "width": 448}, crop_size=None, do_normalize=False,
+    image_mean=None, image_std=None, default_to_square=True, resample=BILINEAR,
+)  # fmt: skip
 PROCESSORS = {
     "CLIPImageProcessor": CLIP_DEFAULTS,
     "CLIPFeatureExtractor": CLIP_DEFAULTS,
     "SiglipImageProcessor": SIGLIP_DEFAULTS,
     "ViTImageProcessor": VIT_DEFAULTS,
     "ViTFeatureExtractor": VIT_DEFAULTS,
+    "Tipsv2ImageProcessor": TIPS_DEFAULTS,
 }
 # By `model_type` of the model.
-PROCESSOR_OF = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
+PROCESSOR_OF = {
+    "clip": "CLIPImageProcessor",
+    "siglip": "SiglipImageProcessor",
+    "tipsv2": "Tipsv2ImageProcessor",
+}
 SUFFIXES = ("Fast", "Pil")  # of the same processor on another backend
 
 

@@ -14,6 +14,8 @@ from fastclip.models.towers.siglip.config import SiglipVisionConfig
 from fastclip.models.towers.text.config import TextConfig
 from fastclip.models.towers.text_config import TextTowerConfig
 from fastclip.models.towers.timm.config import TimmConfig
+from fastclip.models.towers.tips.config import TipsVisionConfig
+from fastclip.models.towers.tips.text_config import TipsTextConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 # In the order in which they are asked: SigLIP's towers are some of timm's, and open_clip's JSON is
@@ -22,6 +24,7 @@ IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
     ConvNextConfig,
     PECoreConfig,
     SiglipVisionConfig,
+    TipsVisionConfig,
     TimmConfig,
     ResNetConfig,
     VisionConfig,
@@ -29,6 +32,7 @@ IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
 # In the order in which they are asked, too: a `text_cfg` that says nothing else is of CLIP's tower.
 TEXT_TOWERS: list[type[TextTowerConfig]] = [
     HfTextConfig,
+    TipsTextConfig,
     TextConfig,
 ]
 
