@@ -129,12 +129,12 @@ class PECoreTrunk(nn.Module):
     def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+                nn.init.normal_(module.weight, std=INITIAL_STD)
                 nn.init.zeros_(module.bias)
-        nn.init.trunc_normal_(self.pos_embed, std=INITIAL_STD)
+        nn.init.normal_(self.pos_embed, std=INITIAL_STD)
         if self.num_prefix:
-            nn.init.trunc_normal_(self.cls_token, std=INITIAL_STD)
-        nn.init.trunc_normal_(self.attn_pool.latent, std=self.config.width**-0.5)
+            nn.init.normal_(self.cls_token, std=INITIAL_STD)
+        nn.init.normal_(self.attn_pool.latent, std=self.config.width**-0.5)
         with torch.no_grad():
             for depth, block in enumerate(self.blocks, 1):
                 for matrix in (block.attn.proj.weight, block.mlp.fc2.weight):

@@ -150,7 +150,7 @@ class TipsVisionTransformer(PatchTower):
     def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
-                nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+                nn.init.normal_(module.weight, std=INITIAL_STD)
                 nn.init.zeros_(module.bias)
         for tokens in (self.cls_token, self.register_tokens, self.pos_embed):
-            nn.init.trunc_normal_(tokens, std=INITIAL_STD)
+            nn.init.normal_(tokens, std=INITIAL_STD)
