@@ -88,6 +88,7 @@ class CoCaLoss(ClipLoss):
 
         Raises:
             TypeError: there is no scale, not one of both pairs of captions, or `return_stats`.
+            ValueError: a label on a CPU is no token of the logits; on a GPU PyTorch stops there.
         """
         if logit_scale is None:
             raise TypeError("logit_scale is missing")
@@ -99,6 +100,7 @@ class CoCaLoss(ClipLoss):
             raise TypeError("give logits and labels, or caption_losses and caption_tokens")
         if has_logits:
             rows, labels = logits.flatten(0, 1), labels.flatten()
+            _require_labels(labels, rows.shape[1], self.pad_id)
             caption_losses = F.cross_entropy(
                 rows, labels, ignore_index=self.pad_id, reduction="none"
             )
@@ -124,3 +126,16 @@ class CoCaLoss(ClipLoss):
     def extra_repr(self) -> str:
         weights = f"{self.caption_loss_weight}, {self.clip_loss_weight}, pad_id={self.pad_id}"
         return f"{weights}, {super().extra_repr()}"
+
+
+def _require_labels(labels: Tensor, num_tokens: int, pad_id: int) -> None:
+    """Raise unless labels are tokens that have logits; to read them from a GPU would take time."""
+    asked = labels[labels != pad_id] if labels.device.type == "cpu" else labels[:0]
+    if asked.numel() == 0:
+        return
+    least, largest = (int(value) for value in asked.aminmax())
+    if least < 0 or largest >= num_tokens:
+        raise ValueError(
+            f"labels must be tokens from 0 to {num_tokens - 1:,}, as there are logits of "
+            f"{num_tokens:,}, got {least if least < 0 else largest:,}"
+        )

@@ -10,8 +10,12 @@ from fastclip.models.checkpoints.stored_model import StoredModel
 from fastclip.models.clip import CLIP
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.model import CoCa
+from fastclip.models.towers.image_config import ImageTowerConfig
+from fastclip.models.towers.text_config import TextTowerConfig
 from fastclip.models.two_tower import CustomTextCLIP
 from fastclip.models.unfilled import fill_buffers, unfilled
+
+TOWERS = {"vision_cfg": ImageTowerConfig, "text_cfg": TextTowerConfig}
 
 
 def build_model(
@@ -75,7 +79,16 @@ def changed_config(
     force_context_length: int | None,
     fields: dict[str, Any],
 ) -> ClipConfig:
-    """`config` with the changes that `create_model` takes; `fields` are of `ClipConfig`."""
+    """`config` with the changes that `create_model` takes; `fields` are of `ClipConfig`.
+
+    Changes of one value are made to towers that are given whole, too.
+    """
+    towers = {name: fields[name] for name in TOWERS if name in fields}
+    for name, tower in towers.items():
+        if not isinstance(tower, TOWERS[name]):
+            raise TypeError(f"{name} must be a {TOWERS[name].__name__}, got {tower!r}")
+    fields = {name: value for name, value in fields.items() if name not in towers}
+    config = replace(config, **towers, **given(embed_dim=fields.get("embed_dim")))
     if force_patch_dropout is not None and not hasattr(config.vision_cfg, "patch_dropout"):
         raise ValueError(
             f"force_patch_dropout={force_patch_dropout}: a {config.vision_cfg.kind} has no patches "

@@ -66,8 +66,7 @@ class ClipConfig(Mapping[str, Any]):
         towers = [self.text_cfg] if self.vision_cfg.is_named else [self.vision_cfg, self.text_cfg]
         num_parameters = sum(tower.num_matrix_parameters() for tower in towers)
         if self.multimodal_cfg is not None:
-            vocab_size = self.text_cfg.vocab_size
-            num_parameters += self.multimodal_cfg.num_matrix_parameters(vocab_size)
+            num_parameters += self.multimodal_cfg.num_matrix_parameters(self.text_cfg.vocab_size)
         if num_parameters > MOST_PARAMETERS:
             raise ValueError(
                 f"the model would have {num_parameters:,} parameters, more than {MOST_PARAMETERS:,}"

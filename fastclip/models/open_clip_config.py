@@ -43,8 +43,11 @@ def from_json(values: dict) -> ClipConfig:
             "text_cfg": text_tower.from_json(text, quick_gelu),
         }
         if values.get("multimodal_cfg") is not None:
+            tower = towers["text_cfg"]
+            usual = tower.decoder_vocabulary
+            written = tower.vocab_size if usual is None else text.get("vocab_size", usual)
             towers["multimodal_cfg"] = MultimodalConfig.from_json(
-                values["multimodal_cfg"], quick_gelu, towers["text_cfg"].vocab_size
+                values["multimodal_cfg"], quick_gelu, tower.vocab_size, written
             )
         custom_text = bool(values.get("custom_text")) or text_tower.stands_alone
         return ClipConfig(**values | towers | {"custom_text": custom_text})
@@ -65,6 +68,8 @@ def to_json(config: ClipConfig) -> dict:
     if config.multimodal_cfg is not None:
         decoder = config.multimodal_cfg.to_json(quick_gelu, config.text_cfg.vocab_size)
         values["multimodal_cfg"] = decoder
+        if config.text_cfg.decoder_vocabulary not in (None, decoder["vocab_size"]):
+            values["text_cfg"]["vocab_size"] = decoder["vocab_size"]  # where open_clip looks
     if quick_gelu:
         values["quick_gelu"] = True
     optional = ("custom_text", "init_logit_scale", "init_logit_bias", "nonscalar_logit_scale")

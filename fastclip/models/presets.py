@@ -1,4 +1,4 @@
-"""The architectures that open_clip has names for, as far as their towers are built in.
+"""The architectures that are built in: all that open_clip has names for, and TIPS.
 
     ViT-<size>-<patch>[-<image size>][-quickgelu]     class token; OpenAI, LAION, DataComp, MetaCLIP
     ViT-<size>-<patch>-CLIPA[-<image size>]           averaged patches, BERT's vocabulary
@@ -6,10 +6,11 @@
     RN<layers>[x<factor>][-quickgelu]                 ModifiedResNet
     ViT-<size>-<patch>-SigLIP[2][-<image size>]       SigLIP, read out by attention
     ViT-<size>-16-SigLIP2-naflex                      of images of any aspect ratio (main branch)
-    coca_base, coca_ViT-<size>-<patch>                CoCa, which writes captions too
+    coca_base, coca_[roberta-]ViT-<size>-<patch>      CoCa, which writes captions too
     convnext_<size>[...], PE-Core-<size>-<patch>[...] ConvNeXt, Perception Encoder
     EVA..., MobileCLIP..., ViTamin-..., ...           towers of timm's
     roberta-..., xlm-roberta-..., mt5-..., nllb-...   text towers of transformers
+    TIPS-v2-<size>-<patch>                            TIPS, with two class tokens; not open_clip's
 
 Each tower lists its own; a test compares them with open_clip's.
 """

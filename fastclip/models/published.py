@@ -12,6 +12,7 @@ from fastclip.models.towers.convnext.published import REPOSITORIES as OF_CONVNEX
 from fastclip.models.towers.pe_core.presets import MODELS as PE_CORES
 from fastclip.models.towers.siglip.presets import SIGLIPS
 from fastclip.models.towers.timm.published import REPOSITORIES as OF_TIMM
+from fastclip.models.towers.tips.presets import REPOSITORIES as OF_TIPS
 from fastclip.models.towers.vision_transformer.presets import CLIPA
 
 OPENAI = "https://openaipublic.azureedge.net/clip/models"
@@ -137,7 +138,7 @@ REPOSITORIES |= {
 }
 REPOSITORIES |= {name: {"datacomp1b": f"UCSC-VLAA/{name}-datacomp1B"} for name in CLIPA}
 REPOSITORIES["ViT-H-14-CLIPA-336"]["laion2b"] = "UCSC-VLAA/ViT-H-14-CLIPA-336-laion2B"
-REPOSITORIES |= OF_CONVNEXT | OF_TIMM
+REPOSITORIES |= OF_CONVNEXT | OF_TIMM | OF_TIPS
 REPOSITORIES |= {name: {"meta": f"timm/{name}"} for name in PE_CORES}
 REPOSITORIES |= {name: {"webli": f"timm/{name}"} for name in SIGLIPS}
 REPOSITORIES["ViT-SO400M-14-SigLIP-378"]["webli"] = "timm/ViT-SO400M-14-SigLIP-384"

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from fastclip.data.json_file import read_json_object
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.open_clip_config import from_json
-from fastclip.models.other_architectures import OTHER_ARCHITECTURES
 from fastclip.models.presets import PRESETS
 
 LOCAL_DIRECTORY, HUB = "local-dir:", "hf-hub:"
@@ -67,8 +66,7 @@ def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -
         A configuration, which also reads as open_clip's dict does.
 
     Raises:
-        ValueError: there is none of that name; near ones are listed, and a name of open_clip's
-            whose towers are not built in is told apart.
+        ValueError: there is none of that name; near ones are listed.
         FileNotFoundError, CheckpointError: a directory or repository holds none.
 
     Example:
@@ -81,10 +79,6 @@ def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -
 
         return read_config(place.directory(cache_dir, config_only=True))
     name = open_clip_name(model_name)
-    if name not in architectures and name in OTHER_ARCHITECTURES:
-        raise ValueError(
-            f"model {model_name!r} of open_clip is not built in: {OTHER_ARCHITECTURES[name]}"
-        )
     if name not in architectures:
         raise ValueError(f"no model {model_name!r}: {_near(name)}; see list_models()")
     return architectures[name]

@@ -6,6 +6,7 @@ directory is read from the disk only; a name is looked up in transformers' cache
 
 import os
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -41,14 +42,16 @@ class HFTokenizer:
     Args:
         source: a directory, or a name on the hub.
         context_length: tokens per text, special tokens included; at least 2.
-        clean: what is done to a text first, a name in `cleaning.CLEANERS`.
+        clean: what is done to a text first, a name in `cleaning.CLEANERS`, or "none" for nothing,
+            as TIPS's tokenizer has it.
         strip_sep_token: write 0 where the separator is, as some models of open_clip expect.
         cache_dir: where transformers keeps what it fetches for a name on the hub.
         language: that of the texts, in the words of a tokenizer that marks it, such as NLLB's
             "deu_Latn"; None for the tokenizer's own, which is English in NLLB's.
 
     Raises:
-        ModuleNotFoundError: transformers is not installed.
+        ModuleNotFoundError: transformers is not installed, or sentencepiece, which it needs for
+            vocabularies in that format.
         FileNotFoundError: `source` is not a directory with a tokenizer, nor a name that
             transformers finds.
         ValueError: `context_length` < 2, an unknown `clean`, no padding token, no separator
@@ -70,7 +73,7 @@ class HFTokenizer:
     ) -> None:
         self.context_length = check_context_length(context_length)
         self.clean = clean
-        self._clean = find_cleaner(clean)
+        self._clean = _as_it_is if clean == "none" else find_cleaner(clean)
         self.strip_sep_token = strip_sep_token
         self.tokenizer = _load(os.fspath(source), cache_dir)
         if self.tokenizer.pad_token_id is None:
@@ -157,6 +160,10 @@ class HFTokenizer:
         self.tokenizer.save_pretrained(os.fspath(directory))
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
 def has_tokenizer(directory: str | os.PathLike) -> bool:
     """Whether a directory has a file that transformers reads a tokenizer from."""
     return any(os.path.isfile(os.path.join(directory, name)) for name in TOKENIZER_FILES)
@@ -196,9 +203,25 @@ def _load(source: str, cache_dir: str | os.PathLike | None):
             f"transformers finds no tokenizer {source!r}: {error}. Without a connection, download "
             "its files once, and give their directory in place of the name"
         ) from error
+    except (ValueError, ImportError) as error:
+        if find_spec("sentencepiece") is not None or not _may_be_sentence_pieces(source):
+            raise
+        raise ModuleNotFoundError(
+            f"transformers cannot read the tokenizer {source!r}, which is one of SentencePiece, "
+            "without that package: pip install sentencepiece",
+            name="sentencepiece",
+        ) from error
     if is_directory and _is_clips(tokenizer) and keeps_case(source):
         _keep_case(tokenizer)
     return tokenizer
+
+
+def _may_be_sentence_pieces(source: str) -> bool:
+    """Whether the vocabulary of a directory is in SentencePiece's format; of a name it may be."""
+    if not os.path.isdir(source):
+        return True
+    here = {name for name in TOKENIZER_FILES if os.path.isfile(os.path.join(source, name))}
+    return any(name.endswith(".model") for name in here) and "tokenizer.json" not in here
 
 
 def _is_clips(tokenizer) -> bool:

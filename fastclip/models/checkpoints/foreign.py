@@ -13,7 +13,7 @@ from fastclip.models.checkpoints.errors import CheckpointError
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # Of adapters that peft and others train: names of a state dict.
 ADAPTER_MARKS = (".lora_", ".hada_w", ".lokr_w", ".ia3_")
-TRANSFORMERS_MARKS = ("vision_model.", "text_model.")
+TRANSFORMERS_MARKS = ("vision_model.", "text_model.", "vision_encoder.", "text_encoder.")
 MERGE_FIRST = (
     "an adapter changes a model and is not one itself. Merge it into its model first "
     "(peft: PeftModel.from_pretrained(model, path).merge_and_unload(), then save_pretrained) and "

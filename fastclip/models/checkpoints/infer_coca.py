@@ -12,6 +12,7 @@ from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.model import CoCa
 from fastclip.models.presets import PRESETS
+from fastclip.models.towers.text_config import TextTowerConfig
 from fastclip.models.unfilled import unfilled
 
 MARKS = ("visual.attn_pool.query", "text.cls_emb", "text_decoder.text_projection")
@@ -36,18 +37,25 @@ def published_coca(
     """
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     for published in PRESETS.values():
-        if published.multimodal_cfg is None:
+        if published.multimodal_cfg is None or not _may_have(tensors, published.text_cfg):
             continue
         for config in (published, published.with_quick_gelu()):
             own = config.vision_cfg.heads, config.text_cfg.heads
             agrees = all(a in (None, b) for a, b in zip(heads, own, strict=True))
-            if config.activations == activations and agrees and _shapes(config) == shapes:
+            pairs = zip(activations, config.activations, strict=True)
+            agrees &= all(own in (None, told) for told, own in pairs)
+            if agrees and _shapes(config) == shapes:
                 return config
     raise CheckpointError(
         "the architecture of this CoCa model cannot be inferred: no published one has these "
         "shapes, activations and heads, and shapes do not tell the heads of its pooler and of its "
         "decoder; give the name or the configuration of the model"
     )
+
+
+def _may_have(tensors: Mapping[str, Tensor], text: TextTowerConfig) -> bool:
+    """Whether tensors may be of such a text tower, which is not built if they are not."""
+    return not text.stands_alone or type(text).has_weights_in(tensors)
 
 
 def _shapes(config: ClipConfig) -> dict[str, tuple[int, ...]]:

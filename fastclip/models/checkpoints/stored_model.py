@@ -1,7 +1,8 @@
 """Where weights come from: a file, or a directory that says what model they are of.
 
     open_clip_config.json + weights     open_clip's directories, and ours
-    config.json + weights               transformers' CLIPModel, SiglipModel and Siglip2Model
+    config.json + weights               transformers' CLIPModel, SiglipModel, Siglip2Model and
+                                        Tipsv2Model
     one file                            OpenAI's, open_clip's and fastclip's checkpoints
 
 A `StoredModel` holds tensors under open_clip's names, and of model and images what is known.

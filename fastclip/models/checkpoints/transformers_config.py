@@ -14,6 +14,11 @@ from fastclip.data.quoting import quoted
 from fastclip.models.checkpoints import transformers_fields
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.transformers_layout import FAMILIES
+from fastclip.models.checkpoints.transformers_tips import (
+    from_tips_config,
+    to_tips_config,
+    to_tips_vision_config,
+)
 from fastclip.models.clip_config import (
     DEFAULT_LOGIT_SCALE,
     SIGLIP_LOGIT_BIAS,
@@ -61,24 +66,26 @@ MISTAKEN_EOS = 2
 
 
 def from_transformers_config(values: dict) -> ClipConfig:
-    """Read a `config.json` of a CLIPModel, SiglipModel or Siglip2Model.
+    """Read a `config.json` of a CLIPModel, SiglipModel, Siglip2Model or Tipsv2Model.
 
     Raises:
         ValueError: it is another model's, a field is unknown, or a value is not supported; the
             message names the field.
     """
     kind = values.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in READERS:
         raise CheckpointError(
-            f"config.json is of model_type {quoted(kind)}; CLIPModel (clip), SiglipModel (siglip) "
-            "and Siglip2Model (siglip2) are read"
+            f"config.json is of model_type {quoted(kind)}; CLIPModel (clip), SiglipModel (siglip), "
+            "Siglip2Model (siglip2) and Tipsv2Model (tipsv2) are read"
         )
-    return _clip(values) if kind == "clip" else _siglip(values)
+    return READERS[kind](values)
 
 
 def to_transformers_config(config: ClipConfig) -> dict:
     """Write the `config.json` of a model that `transformers_layout` has a table for."""
     vision, text = config.vision_cfg, config.text_cfg
+    if vision.transformers_model == "tipsv2":
+        return to_tips_config(config)
     text_values = _their_blocks(text) | {
         "vocab_size": text.vocab_size,
         "max_position_embeddings": text.context_length,
@@ -114,6 +121,8 @@ def to_transformers_vision_config(config: ClipConfig) -> dict:
 
 def _vision_values(config: ClipConfig) -> dict:
     vision = config.vision_cfg
+    if vision.transformers_model == "tipsv2":
+        return to_tips_vision_config(config)
     values = {"model_type": f"{vision.transformers_model}_vision_model"} | _their_blocks(vision)
     values |= {"patch_size": vision.patch_size, "num_channels": 3}
     if isinstance(vision, NaflexConfig):
@@ -198,6 +207,9 @@ def _naflex_tower(vision: dict) -> NaflexConfig:
         side * patch_size, patch_size, **_blocks(vision),
         heads=vision["num_attention_heads"], position_grid=(side, side),
     )  # fmt: skip
+
+
+READERS = {"clip": _clip, "siglip": _siglip, "siglip2": _siglip, "tipsv2": from_tips_config}
 
 
 def _blocks(tower: dict) -> dict:

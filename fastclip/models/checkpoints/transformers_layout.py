@@ -1,23 +1,29 @@
-"""The tensors of transformers' CLIPModel, SiglipModel and Siglip2Model, and ours.
+"""The tensors of transformers' CLIPModel, SiglipModel, Siglip2Model and Tipsv2Model, and ours.
 
-Each is made from the other, and one table serves both directions; `correspondence.py` says what its
-rows are. Each tower has its own (`transformers_rows`), and the model's are here. CLIPVisionModel,
-SiglipVisionModel and Siglip2VisionModel have those of the image tower, without its projection.
+One table serves both directions; `correspondence.py` says what its rows are. Each tower has its own
+(`transformers_rows`), and the model's are here. CLIPVisionModel, SiglipVisionModel,
+Siglip2VisionModel and Tipsv2VisionModel have those of the image tower, without its projection.
 
 Source: the state dicts of transformers 5.23 and open_clip_torch 3.3.0; strict loading in the tests
 verifies every row.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from fastclip.models.checkpoints.correspondence import Correspondence, layer, scalar, transposed
 from fastclip.models.checkpoints.errors import CheckpointError, KeyMismatchError
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.towers.naflex.config import NaflexConfig
+from fastclip.models.towers.tips.config import TipsVisionConfig
+from fastclip.models.towers.tips.names import published
 from fastclip.models.towers.vision_transformer.config import VisionConfig
+
+VISION_PREFIXES = ("vision_model.", "vision_encoder.")
 
 
 def to_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
@@ -54,7 +60,7 @@ def to_transformers_vision(tensors: dict[str, Tensor], config: ClipConfig) -> di
 
 
 def _is_of_vision_model(row: Correspondence) -> bool:
-    return all(name.startswith("vision_model.") for name in row.theirs)
+    return all(name.startswith(VISION_PREFIXES) for name in row.theirs)
 
 
 def from_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
@@ -64,7 +70,9 @@ def from_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[st
         CheckpointError: transformers has no such model.
         KeyMismatchError: `tensors` are not those of `config`.
     """
-    return _rewrite(tensors, [(row.theirs, row.ours, row.to_ours) for row in _table(config)])
+    table = list(_table(config))
+    tensors = FAMILIES[config.vision_cfg.transformers_model].as_written(tensors, config)
+    return _rewrite(tensors, [(row.theirs, row.ours, row.to_ours) for row in table])
 
 
 def _rewrite(tensors: dict[str, Tensor], steps: list[tuple]) -> dict[str, Tensor]:
@@ -168,6 +176,41 @@ def _siglip(config: ClipConfig) -> Iterator[Correspondence]:
     yield from config.vision_cfg.transformers_rows()
 
 
+def _what_tipss_vision_lacks(vision: TipsVisionConfig) -> list[str]:
+    height, width = vision.image_size
+    return [] if height == width else ["positions of images that are not square"]
+
+
+def _what_tips_lacks(config: ClipConfig) -> list[str]:
+    objections = dict.fromkeys(_what_tipss_vision_lacks(config.vision_cfg), True) | {
+        "the second class token as the feature of an image": (
+            config.vision_cfg.feature_token != "alt_text"
+        ),
+        "a logit_bias": config.init_logit_bias is not None,
+    }
+    return [
+        f"its Tipsv2Model has no place for {what}" for what, holds in objections.items() if holds
+    ]
+
+
+def _tips(config: ClipConfig) -> Iterator[Correspondence]:
+    shape = (1,) if config.nonscalar_logit_scale else ()
+    # A temperature divides: in float64 between, so that the same scale comes back.
+    yield Correspondence(
+        ("logit_scale",), ("temperature",),
+        lambda x: (x.double().neg().exp().reshape(()).to(x.dtype),),
+        lambda x: (x.double().log().neg().reshape(shape).to(x.dtype),),
+    )  # fmt: skip
+    yield from config.text_cfg.transformers_rows("text.")
+    yield from config.vision_cfg.transformers_rows()
+
+
+def _tips_as_written(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
+    """TIPS's published files have no temperature: `config.json` says it."""
+    told = {"temperature": torch.tensor(math.exp(-config.init_logit_scale))}
+    return told | published(tensors)
+
+
 class Family(NamedTuple):
     """One of transformers' models.
 
@@ -176,12 +219,16 @@ class Family(NamedTuple):
         rows: the table of a pair for which that is nothing.
         vision_model: the class of its image tower alone.
         what_vision_lacks: what an image tower has that this class has no place for.
+        as_written: a file's tensors under the names of the table, all that it leaves out added.
     """
 
     what_it_lacks: Callable[[ClipConfig], list[str]]
     rows: Callable[[ClipConfig], Iterator[Correspondence]]
     vision_model: str
     what_vision_lacks: Callable[[Any], list[str]]
+    as_written: Callable[[dict[str, Tensor], ClipConfig], dict[str, Tensor]] = (
+        lambda tensors, config: tensors
+    )
 
 
 # By `model_type`.
@@ -189,4 +236,7 @@ FAMILIES = {
     "clip": Family(_what_clip_lacks, _clip, "CLIPVisionModel", _what_clips_vision_lacks),
     "siglip": Family(_what_siglip_lacks, _siglip, "SiglipVisionModel", lambda vision: []),
     "siglip2": Family(_what_siglip2_lacks, _siglip, "Siglip2VisionModel", _what_naflex_lacks),
+    "tipsv2": Family(
+        _what_tips_lacks, _tips, "Tipsv2VisionModel", _what_tipss_vision_lacks, _tips_as_written
+    ),
 }

@@ -5,7 +5,7 @@ The pixels of an RGB image are those of transformers' processors, to the last bi
 normalised.
 
 Source: CLIPImageProcessor, SiglipImageProcessor, Siglip2ImageProcessor and ViTImageProcessor of
-transformers 5.23.
+transformers 5.23, Tipsv2ImageProcessor of 5.24.
 """
 
 from typing import Any
@@ -45,6 +45,11 @@ NAFLEX_DEFAULTS = EITHER_DEFAULTS | dict(
     max_num_patches=256,
 )  # fmt: skip
 VIT_DEFAULTS = SIGLIP_DEFAULTS | dict(default_to_square=True, resample=BILINEAR)
+# Its pixels are resized by torchvision, a level off Pillow's at some places.
+TIPS_DEFAULTS = EITHER_DEFAULTS | dict(
+    do_center_crop=False, size={"height": 448, "width": 448}, crop_size=None, do_normalize=False,
+    image_mean=None, image_std=None, default_to_square=True, resample=BILINEAR,
+)  # fmt: skip
 PROCESSORS = {
     "CLIPImageProcessor": CLIP_DEFAULTS,
     "CLIPFeatureExtractor": CLIP_DEFAULTS,
@@ -52,12 +57,15 @@ PROCESSORS = {
     "Siglip2ImageProcessor": NAFLEX_DEFAULTS,
     "ViTImageProcessor": VIT_DEFAULTS,
     "ViTFeatureExtractor": VIT_DEFAULTS,
+    "Tipsv2ImageProcessor": TIPS_DEFAULTS,
 }
 # By `model_type` of the model.
 PROCESSOR_OF = {
-    "clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor",
+    "clip": "CLIPImageProcessor",
+    "siglip": "SiglipImageProcessor",
     "siglip2": "Siglip2ImageProcessor",
-}  # fmt: skip
+    "tipsv2": "Tipsv2ImageProcessor",
+}
 SUFFIXES = ("Fast", "Pil")  # of the same processor on another backend
 
 

@@ -1,10 +1,11 @@
 """Writing a model for others to read.
 
     open_clip   a directory: open_clip_config.json, open_clip_model.safetensors, tokenizer files
-    hf          a directory that transformers' CLIPModel, SiglipModel or Siglip2Model, and their
-                processors, load
-    hf_vision   a directory that its CLIPVisionModel, SiglipVisionModel or Siglip2VisionModel, and
-                their image processors, load: the image tower alone, as language models read it
+    hf          a directory that transformers' CLIPModel, SiglipModel, Siglip2Model or Tipsv2Model,
+                and their processors, load
+    hf_vision   a directory that its CLIPVisionModel, SiglipVisionModel, Siglip2VisionModel or
+                Tipsv2VisionModel, and their image processors, load: the image tower alone, as
+                language models read it
     openai      one file: the state dict that openai/CLIP's `load` takes
 
 What is written is complete or not there: a directory is made next to its place and renamed, and one
@@ -101,7 +102,7 @@ def write_weights(
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    preprocess = preprocess or PreprocessCfg(size=config.vision_cfg.image_size)
+    preprocess = preprocess or config.vision_cfg.preprocess()
     if layout == "openai":
         require_nothing_at(destination)
         content = _openai_state_dict(tensors, config)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastclip.data.limits import LONGEST_CONTEXT, MOST_LAYERS
+from fastclip.data.limits import LARGEST_VOCABULARY, LONGEST_CONTEXT, MOST_LAYERS
 from fastclip.data.quoting import quoted
 from fastclip.models.open_clip_fields import BLOCKS, json_fields, names_of
 from fastclip.models.towers.block_json import blocks_from_json, blocks_to_json
@@ -27,6 +27,8 @@ class MultimodalConfig:
         width: of its tokens, which are those of the image and of the text tower.
         activation: "gelu" or "quick_gelu".
         ls_init_value: initial LayerScale, or None for none.
+        vocab_size: how many tokens it can write, the first ones of the text tower's; None for all
+            that the text tower reads.
 
     Raises:
         ValueError: a value is out of its range, or the width is not a whole number of heads.
@@ -38,6 +40,7 @@ class MultimodalConfig:
     layers: int
     activation: str = "gelu"
     ls_init_value: float | None = None
+    vocab_size: int | None = None
 
     def __post_init__(self) -> None:
         require_sizes(width=self.width, heads=self.heads)
@@ -47,11 +50,17 @@ class MultimodalConfig:
         require_choice("activation", self.activation, ("gelu", "quick_gelu"))
         if self.ls_init_value is not None:
             require_exponents(ls_init_value=self.ls_init_value)
+        if self.vocab_size is not None:
+            require_sizes(LARGEST_VOCABULARY, vocab_size=self.vocab_size)
 
-    def num_matrix_parameters(self, vocab_size: int) -> int:
+    def num_written(self, text_vocab_size: int) -> int:
+        """How many tokens it can write, beside a text tower that reads `text_vocab_size`."""
+        return text_vocab_size if self.vocab_size is None else self.vocab_size
+
+    def num_matrix_parameters(self, text_vocab_size: int) -> int:
         """About how many parameters: those of matrices and of the vocabulary."""
         of_blocks = 2 * self.layers * self.width**2 * (4 + 2 * MLP_RATIO)
-        return of_blocks + vocab_size * self.width
+        return of_blocks + self.num_written(text_vocab_size) * self.width
 
     def with_quick_gelu(self) -> "MultimodalConfig":
         """The decoder as open_clip's `quick_gelu` changes it."""
@@ -59,32 +68,37 @@ class MultimodalConfig:
 
     @classmethod
     def from_json(
-        cls, values: Mapping[str, Any], quick_gelu: bool, vocab_size: int
+        cls, values: Mapping[str, Any], quick_gelu: bool, text_vocab_size: int, num_written: int
     ) -> "MultimodalConfig":
         """Read open_clip's `multimodal_cfg`.
 
         Args:
             quick_gelu: the model's `quick_gelu`.
-            vocab_size: of the text tower.
+            text_vocab_size: of the tokens that the text tower reads.
+            num_written: how many the decoder writes, which open_clip takes from `text_cfg`.
 
         Raises:
             ValueError: a field is unknown, or its value is not supported; the message names it.
         """
         if not isinstance(values, Mapping):
             raise ValueError(f"multimodal_cfg is no object but {quoted(values)}")
-        told = values.get("vocab_size", vocab_size)
-        if told != vocab_size:
+        told = values.get("vocab_size", num_written)
+        if told != num_written:
             raise ValueError(
                 f"multimodal_cfg: vocab_size {quoted(told)} is not supported: the decoder writes "
-                f"the tokens of the text tower, {vocab_size:,}"
+                f"as many tokens as the vocab_size of text_cfg says, {quoted(num_written)}"
             )
         sizes = dict(context_length=77, width=512, heads=8, layers=12)
-        read = MULTIMODAL_FIELDS.read("multimodal_cfg", values)
-        return cls(**sizes | blocks_from_json("multimodal_cfg", read, quick_gelu))
+        read = blocks_from_json(
+            "multimodal_cfg", MULTIMODAL_FIELDS.read("multimodal_cfg", values), quick_gelu
+        )
+        # Configurations are the same that build the same.
+        own = None if num_written == text_vocab_size else num_written
+        return cls(**sizes | read | {"vocab_size": own})
 
-    def to_json(self, quick_gelu: bool, vocab_size: int) -> dict[str, Any]:
+    def to_json(self, quick_gelu: bool, text_vocab_size: int) -> dict[str, Any]:
         """The reverse of `from_json`."""
-        return blocks_to_json(self, quick_gelu) | {"vocab_size": vocab_size}
+        return blocks_to_json(self, quick_gelu) | {"vocab_size": self.num_written(text_vocab_size)}
 
 
 NO_POOLER = "open_clip's decoder has no pooler; the image tower's is in vision_cfg."
@@ -95,7 +109,6 @@ MULTIMODAL_FIELDS = json_fields(
     names_of(MultimodalConfig),
     BLOCKS | {"mlp_ratio": (MLP_RATIO,), "no_causal_mask": (False,)},
     {
-        "vocab_size": "It is compared with the text tower's.",
         "dim_head": "open_clip's heads share the width evenly.",
         "n_queries": NO_POOLER, "attn_pooler_heads": NO_POOLER,
         "embed_cls": NO_READOUT, "pool_type": NO_READOUT, "proj_type": NO_READOUT,

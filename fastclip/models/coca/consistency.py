@@ -24,10 +24,15 @@ def require_writable(config: "ClipConfig") -> None:
         return
     if not config.custom_text:
         raise ValueError("multimodal_cfg needs custom_text, a text tower under text.")
-    if text.stands_alone:
+    if text.stands_alone and text.decoder_vocabulary is None:
         raise ValueError(
             f"text_cfg: a {text.kind} cannot be that of a CoCa model: what its decoder would read "
             "of it, and with which vocabulary it would write, is not known to be right"
+        )
+    if getattr(text, "hf_pooler_type", None) == "cls_pooler":
+        raise ValueError(
+            "text_cfg: hf_pooler_type 'cls_pooler' cannot be that of a CoCa model: the tower's "
+            "tokens lack the first, so that the decoder would be asked for one too few"
         )
     for name, tower in (("vision", vision), ("text", text)):
         if not getattr(tower, "output_tokens", False):

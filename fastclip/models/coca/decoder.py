@@ -58,6 +58,7 @@ class MultimodalTransformer(Transformer):
         cross_attn: the blocks that read the image, each behind one of `resblocks`.
         text_projection: (width, vocab_size), the matrix of the vocabulary.
         context_length: of the texts that it was made for.
+        vocab_size: how many tokens it can write.
     """
 
     def __init__(self, config: MultimodalConfig, vocab_size: int) -> None:
@@ -67,6 +68,7 @@ class MultimodalTransformer(Transformer):
             activation=config.activation, ls_init_value=config.ls_init_value,
         )  # fmt: skip
         self.context_length = config.context_length
+        self.vocab_size = vocab_size
         self.cross_attn = nn.ModuleList(
             CrossBlock(width, config.heads, config.activation, config.ls_init_value)
             for _ in range(layers)

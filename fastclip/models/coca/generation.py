@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fastclip.models.coca.beam_search import beam_search
 from fastclip.models.coca.next_token import Choice, Rules, drawn, most_probable, nucleus
 from fastclip.models.coca.sampling import sample
+from fastclip.models.coca.vocabulary import require_written
 
 GENERATION_TYPES = ("beam_search", "greedy", "top_k", "top_p")
 CLIP_START, CLIP_END = 49406, 49407
@@ -31,6 +32,8 @@ class CaptionWriter(nn.Module):
 
     pad_id: int
     context_length: int
+    num_read: int  # tokens of the text tower's vocabulary
+    has_clip_ids: bool  # starts and ends are by default those of OpenAI's vocabulary
     text_decoder: nn.Module
 
     @torch.no_grad()
@@ -72,7 +75,8 @@ class CaptionWriter(nn.Module):
             top_p: of "top_p", the probability of the tokens that are drawn from.
             top_k: of "top_k", the number of them.
             pad_token_id, eos_token_id, sot_token_id: of padding, by default the model's; of ends
-                and of the start, by default those of OpenAI's vocabulary.
+                and of the start, by default those of OpenAI's vocabulary; beside a text tower of
+                transformers they have no default.
             num_beams, num_beam_groups: of "beam_search": the groups all find the same, so that
                 num_beams / num_beam_groups texts are followed.
             min_seq_len: tokens before which no caption ends.
@@ -83,7 +87,9 @@ class CaptionWriter(nn.Module):
             generator: of the tokens that are drawn; by default torch's own.
 
         Raises:
-            ValueError: an argument is out of its range, or there are not as many texts as images.
+            ValueError: an argument is out of its range, there are not as many texts as images, the
+                decoder writes tokens that the text tower cannot read, or cannot write one that is
+                given.
 
         Example:
             >>> tokens = model.generate(images, generation_type="top_p", top_p=0.2)
@@ -92,10 +98,13 @@ class CaptionWriter(nn.Module):
         _require_sizes(seq_len, min_seq_len, max_seq_len, num_beams, num_beam_groups)
         choose = _choice(generation_type, top_k, top_p, temperature, generator)
         pad_id = self.pad_id if pad_token_id is None else pad_token_id
-        ends = [CLIP_END] if eos_token_id is None else eos_token_id
-        rules = Rules(min_seq_len, _ids(ends, image.device), repetition_penalty)
+        self._require_ids(text, eos_token_id, sot_token_id)
+        ends = _ids(CLIP_END if eos_token_id is None else eos_token_id, image.device)
+        rules = Rules(min_seq_len, ends, repetition_penalty)
         start = CLIP_START if sot_token_id is None else int(sot_token_id)
         text, is_one = _begun(text, image, start)
+        for name, ids in (("eos_token_id", ends), ("text", text)):
+            require_written(name, ids, self.text_decoder.vocab_size, self.num_read)
         longest = min(max_seq_len, self.context_length)
         is_done = partial(_all_stop, stopping_criteria or ())
         with evaluated(self):
@@ -116,6 +125,23 @@ class CaptionWriter(nn.Module):
             padding = out.new_full((len(out), seq_len - out.shape[1]), pad_id)
             out = torch.cat([out, padding], dim=1)
         return out[0] if is_one else out
+
+    def _require_ids(
+        self, text: Tensor | None, eos: int | Sequence[int] | None, start: int | None
+    ) -> None:
+        written = self.text_decoder.vocab_size
+        if written > self.num_read:
+            raise ValueError(
+                f"the decoder writes {written:,} tokens, and the text tower reads {self.num_read:,}"
+                " of them: what is written could not be read again"
+            )
+        missing = [] if eos is not None else ["eos_token_id"]
+        missing += [] if start is not None or text is not None else ["sot_token_id"]
+        if missing and not self.has_clip_ids:
+            raise ValueError(
+                f"{' and '.join(missing)} must be given: the vocabulary is not OpenAI's, whose "
+                f"start and end are {CLIP_START:,} and {CLIP_END:,}"
+            )
 
 
 def _choice(

@@ -11,6 +11,7 @@ from torch import Tensor
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.decoder import MultimodalTransformer
 from fastclip.models.coca.generation import CaptionWriter
+from fastclip.models.coca.vocabulary import require_written
 from fastclip.models.two_tower import CustomTextCLIP
 
 CAPTIONS = ("logits", "losses", "none")
@@ -21,7 +22,8 @@ class CoCa(CaptionWriter, CustomTextCLIP):
 
     Attributes:
         text_decoder: see `MultimodalTransformer`.
-        pad_id: of padding, which no caption is asked for.
+        pad_id: of padding, which no caption is asked for. Beside an encoder of transformers it is
+            that encoder's, and open_clip's is 0.
         context_length: of the longest text that the decoder reads.
 
     Example:
@@ -35,8 +37,11 @@ class CoCa(CaptionWriter, CustomTextCLIP):
 
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
         super().__init__(config, output_dict)
-        self.text_decoder = MultimodalTransformer(config.multimodal_cfg, config.text_cfg.vocab_size)
+        self.num_read = config.text_cfg.vocab_size
+        num_written = config.multimodal_cfg.num_written(self.num_read)
+        self.text_decoder = MultimodalTransformer(config.multimodal_cfg, num_written)
         self.pad_id = getattr(config.text_cfg, "pad_id", 0)
+        self.has_clip_ids = not config.text_cfg.stands_alone
 
     @property
     def context_length(self) -> int:
@@ -94,7 +99,8 @@ class CoCa(CaptionWriter, CustomTextCLIP):
             `image_embs`, the (B, S, width) tokens that the decoder reads.
 
         Raises:
-            ValueError: there is no image, or `captions` is none of the three.
+            ValueError: there is no image, `captions` is none of the three, or a label is a token
+                that the decoder cannot write, of a text tower that reads more.
         """
         if captions not in CAPTIONS:
             raise ValueError(f"captions must be one of {CAPTIONS}, got {captions!r}")
@@ -109,6 +115,8 @@ class CoCa(CaptionWriter, CustomTextCLIP):
         text_latent, token_embs = self._encode_text(text, normalize=True)
         found = {"image_features": image_latent, "text_features": text_latent}
         labels = text[:, 1:]
+        if self.text_decoder.vocab_size < self.num_read and (captions == "losses" or output_labels):
+            require_written("text", labels, self.text_decoder.vocab_size, self.num_read)
         if captions == "losses":
             losses = self.text_decoder(image_embs, token_embs[:, :-1], labels, self.pad_id)
             found["caption_losses"] = losses.sum(-1)

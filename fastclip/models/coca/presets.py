@@ -1,10 +1,11 @@
-"""The CoCa models that open_clip has names for, but the one with a Hugging Face text tower.
+"""The CoCa models that open_clip has names for.
 
 Source: sizes as in the model configurations of open_clip_torch 3.3.0.
 """
 
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.config import MultimodalConfig
+from fastclip.models.towers.hugging_face.config import HfTextConfig
 from fastclip.models.towers.text.presets import openai_text
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 from fastclip.models.towers.vision_transformer.presets import SIZES
@@ -19,6 +20,7 @@ def presets() -> dict[str, ClipConfig]:
         "coca_base": _coca(512, base, width=768, vocab_size=64000),
         "coca_ViT-B-32": _coca(512, _pooled(32, "B"), width=512),
         "coca_ViT-L-14": _coca(768, _pooled(14, "L"), width=768),
+        "coca_roberta-ViT-B-32": _roberta(),
     }
 
 
@@ -34,3 +36,15 @@ def _coca(embed_dim: int, vision: VisionConfig, width: int, **vocabulary: int) -
     )
     decoder = MultimodalConfig(CONTEXT_LENGTH, width, heads=width // 64, layers=12)
     return ClipConfig(embed_dim, vision, text, custom_text=True, multimodal_cfg=decoder)
+
+
+def _roberta() -> ClipConfig:
+    """Its decoder writes the first 49,408 of the 50,265 tokens that the text tower reads."""
+    vision = VisionConfig(224, 32, output_tokens=True, **SIZES["B"])
+    text = HfTextConfig(
+        "roberta-base", hf_tokenizer_name="roberta-base", hf_proj_type="linear", output_tokens=True
+    )
+    decoder = MultimodalConfig(
+        CONTEXT_LENGTH, text.width, heads=8, layers=12, vocab_size=text.decoder_vocabulary
+    )
+    return ClipConfig(512, vision, text, custom_text=True, multimodal_cfg=decoder)

@@ -32,12 +32,18 @@ ACTIVATIONS = {
 }
 
 
+# Of towers whose configurations leave no choice: TIPS's text tower.
+FIXED = {"relu": nn.ReLU}
+
+
 def make_activation(name: str) -> nn.Module:
-    """The module of an activation.
+    """The module of an activation, of those above or, of towers that have no other, "relu".
 
     Raises:
         ValueError: there is none of that name.
     """
+    if name in tuple(FIXED):
+        return FIXED[name]()
     require_activation(name)
     return ACTIVATIONS[name]()
 

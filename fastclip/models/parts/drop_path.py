@@ -28,4 +28,4 @@ class DropPath(nn.Module):
 
 def rising_rates(highest: float, num_blocks: int) -> list[float]:
     """The rate of each block, from 0 for the first to `highest` for the last."""
-    return torch.linspace(0, highest, num_blocks, device="cpu").tolist()
+    return [highest * block / max(1, num_blocks - 1) for block in range(num_blocks)]

@@ -45,7 +45,8 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), initial))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma
+        # Gains stay in float32 where matrices have 16 bits, and the stream does not become float32.
+        return (x * self.gamma).to(x.dtype)
 
 
 class ResidualBlock(nn.Module):

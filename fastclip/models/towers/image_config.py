@@ -34,10 +34,12 @@ class Positions(NamedTuple):
     Attributes:
         name: of the (..., num_before + rows * columns, width) parameter in the tower.
         num_before: tokens that come before those of the grid, as a class token does.
+        interpolation: "bicubic" or "bilinear", how the tower's authors make those of another grid.
     """
 
     name: str
     num_before: int
+    interpolation: str = "bicubic"
 
 
 class ImageTowerConfig:

@@ -15,6 +15,8 @@ from fastclip.models.towers.siglip.config import SiglipVisionConfig
 from fastclip.models.towers.text.config import TextConfig
 from fastclip.models.towers.text_config import TextTowerConfig
 from fastclip.models.towers.timm.config import TimmConfig
+from fastclip.models.towers.tips.config import TipsVisionConfig
+from fastclip.models.towers.tips.text_config import TipsTextConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 # In the order in which they are asked: NaFlex towers have what tells SigLIP's, SigLIP's are some of
@@ -24,6 +26,7 @@ IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
     PECoreConfig,
     NaflexConfig,
     SiglipVisionConfig,
+    TipsVisionConfig,
     TimmConfig,
     ResNetConfig,
     VisionConfig,
@@ -31,6 +34,7 @@ IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
 # In the order in which they are asked, too: a `text_cfg` that says nothing else is of CLIP's tower.
 TEXT_TOWERS: list[type[TextTowerConfig]] = [
     HfTextConfig,
+    TipsTextConfig,
     TextConfig,
 ]
 

@@ -35,6 +35,8 @@ class TextTowerConfig:
             the top level, as in `CLIP`, which inherits their tower.
         is_published_alone: there are weights of such towers without an image tower.
         transformers_models: the `model_type` of transformers' models that have a place for it.
+        decoder_vocabulary: how many tokens open_clip's decoder of captions writes beside such a
+            tower where `text_cfg` has no `vocab_size`; None where that is the tower's own number.
     """
 
     kind: ClassVar[str]
@@ -50,6 +52,7 @@ class TextTowerConfig:
     stands_alone: ClassVar[bool] = True
     is_published_alone: ClassVar[bool] = False
     transformers_models: ClassVar[tuple[str, ...]] = ()
+    decoder_vocabulary: ClassVar[int | None] = None
 
     def build(self, embed_dim: int) -> nn.Module:
         """The tower, with random weights, whose features have `embed_dim` channels.

@@ -105,6 +105,13 @@ def _coca(config: RunConfig, model: nn.Module) -> nn.Module:
                 f"{name} must be {usual or 'left out'} with {config.model}, whose loss is that of "
                 f"CLIP and of captions, got {value!r}"
             )
+    weight, text = config.coca_caption_loss_weight, model.config.text_cfg
+    if weight and text.stands_alone:
+        raise ValueError(
+            f"coca_caption_loss_weight must be 0 with {config.model}, got {weight:g}: its text "
+            f"tower, a {text.kind}, shows each token those behind it, so that a caption's loss "
+            "would ask for what the decoder has seen"
+        )
     loss = CoCaLoss(
         config.coca_caption_loss_weight, config.coca_contrastive_loss_weight, model.pad_id,
         label_smoothing=config.label_smoothing, margin=config.margin, backend=config.backend,

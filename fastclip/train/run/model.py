@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fastclip.data.digits.images import DIGIT_MEAN, DIGIT_STD
 from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
 from fastclip.models import digits
+from fastclip.models.coca.vocabulary import require_tokenizer
 from fastclip.models.config import SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
 from fastclip.models.factory import create_model
 from fastclip.models.precision import set_precision
@@ -88,6 +89,7 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
         force_preprocess_cfg={k: v for k, v in preprocess.items() if v is not None},
         cache_dir=config.cache_dir, pretrained_text=config.pretrained_text, **beginning,
     )  # fmt: skip
+    require_tokenizer(model, tokenizer, config.model)
     cfg = PreprocessCfg.from_dict(model.visual.preprocess_cfg)
     _require_one_size(config, cfg)
     return RunModel(

@@ -97,7 +97,8 @@ def test_gradients_are_open_clips(pair):
         )
 
 
-@pytest.mark.parametrize("name", presets())
+# Of an encoder of transformers open_clip would fetch the configuration: see test_coca_roberta.py.
+@pytest.mark.parametrize("name", [name for name in presets() if "roberta" not in name])
 def test_state_dicts_of_whole_models_have_open_clips_keys_and_shapes(name):
     with unfilled():
         ours = class_of(presets()[name])(presets()[name])

@@ -2,7 +2,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastclip.models.parts.activations import ACTIVATIONS, QuickGELU, make_activation
+from fastclip.models.parts.activations import (
+    ACTIVATIONS,
+    QuickGELU,
+    make_activation,
+    require_activation,
+)
 
 X = torch.linspace(-8, 8, 401, dtype=torch.float64)
 EXACT = {
@@ -51,5 +56,11 @@ def test_quick_gelu_in_float32_is_as_exact_as_as_it_is_usually_written():
 
 
 def test_unknown_activation_names_the_choices():
+    with pytest.raises(ValueError, match=r"gelu.*quick_gelu.*'elu'"):
+        make_activation("elu")
+
+
+def test_relu_is_of_towers_without_a_choice():
+    assert torch.equal(make_activation("relu")(X), X.clamp(min=0))
     with pytest.raises(ValueError, match=r"gelu.*quick_gelu.*'relu'"):
-        make_activation("relu")
+        require_activation("relu")

@@ -128,7 +128,7 @@ class ConvNextTrunk(nn.Module):
     def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+                nn.init.normal_(module.weight, std=INITIAL_STD)
                 nn.init.zeros_(module.bias)
 
 

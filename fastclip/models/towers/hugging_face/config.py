@@ -15,7 +15,7 @@ from fastclip.models.open_clip_fields import TEXT, json_fields, names_of
 from fastclip.models.towers.config_checks import require_choice, require_flags, require_sizes
 from fastclip.models.towers.hugging_face.families import FAMILIES, Family
 from fastclip.models.towers.hugging_face.published import ENCODERS, architecture_of
-from fastclip.models.towers.text.config import TextConfig
+from fastclip.models.towers.text.config import OPENAI_VOCAB_SIZE, TextConfig
 from fastclip.models.towers.text_config import TextTowerConfig
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class HfTextConfig(TextTowerConfig):
 
     kind: ClassVar = "text tower of transformers"
     is_published_alone: ClassVar = True
+    decoder_vocabulary: ClassVar = OPENAI_VOCAB_SIZE
 
     hf_model_name: str
     hf_config: Mapping[str, Any] = field(default_factory=dict)
@@ -111,6 +112,11 @@ class HfTextConfig(TextTowerConfig):
     @property
     def vocab_size(self) -> int:
         return self.hf_config["vocab_size"]
+
+    @property
+    def pad_id(self) -> int:
+        """The id of padding, which no token sees."""
+        return self.hf_config["pad_token_id"]
 
     @property
     def longest_text(self) -> int:

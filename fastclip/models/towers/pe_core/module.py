@@ -21,24 +21,13 @@ from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import kept_patches
 from fastclip.models.parts.rotary import Rotation, grid_rotation
 from fastclip.models.parts.timm_mlp import Mlp
-from fastclip.models.parts.transformer import matrix_dtype
+from fastclip.models.parts.timm_patches import PatchEmbed
 from fastclip.models.towers.patch_tower import PatchTower
 from fastclip.models.towers.pe_core.config import PECoreConfig
 
 POOL_HEADS = 8
 POOL_MLP_RATIO = 4
 INITIAL_STD = 0.02
-
-
-class PatchEmbed(nn.Module):
-    """(B, 3, height, width) to (B, num_patches, width), without a bias."""
-
-    def __init__(self, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size, bias=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images.to(matrix_dtype(self.proj))).flatten(2).transpose(1, 2)
 
 
 class RotarySelfAttention(nn.Module):
@@ -86,7 +75,7 @@ class PECoreTrunk(nn.Module):
         width, eps, self.num_prefix = config.width, config.norm_eps, config.num_prefix
         self.config = config
         self.grad_checkpointing = False
-        self.patch_embed = PatchEmbed(config.patch_size, width)
+        self.patch_embed = PatchEmbed(config.patch_size, width, bias=False)
         if config.class_token:
             self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, self.num_prefix + rows * columns, width))
@@ -140,12 +129,12 @@ class PECoreTrunk(nn.Module):
     def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+                nn.init.normal_(module.weight, std=INITIAL_STD)
                 nn.init.zeros_(module.bias)
-        nn.init.trunc_normal_(self.pos_embed, std=INITIAL_STD)
+        nn.init.normal_(self.pos_embed, std=INITIAL_STD)
         if self.num_prefix:
-            nn.init.trunc_normal_(self.cls_token, std=INITIAL_STD)
-        nn.init.trunc_normal_(self.attn_pool.latent, std=self.config.width**-0.5)
+            nn.init.normal_(self.cls_token, std=INITIAL_STD)
+        nn.init.normal_(self.attn_pool.latent, std=self.config.width**-0.5)
         with torch.no_grad():
             for depth, block in enumerate(self.blocks, 1):
                 for matrix in (block.attn.proj.weight, block.mlp.fc2.weight):

@@ -10,7 +10,6 @@ initialisation as in big_vision: Xavier for matrices, positions of variance 1 / 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -19,44 +18,12 @@ from fastclip.models.parts.layer_norm import LayerNorm
 from fastclip.models.parts.layers import Indices, run_layers
 from fastclip.models.parts.locking import Group
 from fastclip.models.parts.patch_dropout import PatchDropout
+from fastclip.models.parts.timm_attention import SelfAttention
 from fastclip.models.parts.timm_mlp import Mlp
-from fastclip.models.parts.transformer import matrix_dtype
+from fastclip.models.parts.timm_patches import PatchEmbed
 from fastclip.models.towers.patch_config import PatchTowerConfig
 from fastclip.models.towers.patch_tower import PatchTower
 from fastclip.models.towers.siglip.config import SiglipVisionConfig
-
-
-class PatchEmbed(nn.Module):
-    """(B, 3, height, width) to (B, num_patches, width); pixels beyond the last patch are unread."""
-
-    def __init__(self, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images.to(matrix_dtype(self.proj))).flatten(2).transpose(1, 2)
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention on (B, T, width).
-
-    A mask, which broadcasts to (B, heads, T, T), is True where a token is read.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.num_heads = heads
-        self.head_dim = width // heads
-        self.scale = self.head_dim**-0.5
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        q, k, v = (
-            self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        )
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask)
-        return self.proj(attended.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):

@@ -1,0 +1,1 @@
+"""TIPS: a vision transformer with two class tokens, and its text tower."""
