@@ -1,4 +1,4 @@
-"""A host is imported when a name of it is asked for; `tests/test_layers.py` checks that not before."""
+"""A host is imported when a name of it is asked for, and not before (`tests/test_layers.py`)."""
 
 import importlib
 import sys

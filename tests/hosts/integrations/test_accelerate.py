@@ -29,10 +29,15 @@ def no_process_of_before():
     accelerate.state.AcceleratorState._reset_state(True)
 
 
-def gradients_of(accumulated, cut, name="clip", mixed_precision="no", part=lambda rows: rows):
+def gradients_of(
+    accumulated, cut, name="clip", mixed_precision="no", part=lambda rows: rows, **options
+):
     """Of one step of the optimiser over `accumulated` batches, of which a rank has a `part`."""
     accelerator = accelerate.Accelerator(
-        gradient_accumulation_steps=accumulated, mixed_precision=mixed_precision, cpu=True
+        gradient_accumulation_steps=accumulated,
+        mixed_precision=mixed_precision,
+        cpu=True,
+        **options,
     )
     dtype = torch.float64 if mixed_precision == "no" else torch.float32
     bare = make(name).to(dtype)
@@ -63,6 +68,11 @@ def test_gradient_is_the_mean_over_accumulated_batches(accumulated, cut, name):
     found = gradients_of(accumulated, cut, name)
     _, expected = loss_and_gradients(name, make(name), Pairs(1000), all_rows(accumulated))
     check_gradients(found, expected)
+
+
+def test_compiled_model():
+    _, expected = loss_and_gradients("clip", make("clip"), Pairs(1000), all_rows(1))
+    check_gradients(gradients_of(1, 3, dynamo_backend="eager"), expected)
 
 
 def test_bfloat16():
