@@ -121,8 +121,10 @@ class ContrastiveLightningMixin:
             loss = self.contrastive_loss(*outputs.values())
         if isinstance(loss, dict):
             loss = sum(loss.values())
-        # All ranks have its value already, and the mean over batches is all that is left to take.
-        self.log("val_loss", loss, prog_bar=True, batch_size=length(images), sync_dist=True)
+        # All ranks have one value. Its weight has to be one too: Lightning's means over ranks are
+        # wrong where these give different ones.
+        num = int(self.all_gather(torch.tensor(length(images), device=loss.device)).sum())
+        self.log("val_loss", loss, prog_bar=True, batch_size=num, sync_dist=True)
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

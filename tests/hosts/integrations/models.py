@@ -60,13 +60,14 @@ def loss_of(name: str) -> nn.Module:
 
 def loss_and_gradients(name: str, model: nn.Module, pairs: Pairs, batches: list[slice]):
     """In one process: the mean loss of whole batches, and its gradient by parameter."""
+    model.zero_grad()
     loss = 0.0
     for rows in batches:
         batch = pairs.batch(rows)
         outputs = call(model, {"pixel_values": batch.pop("pixel_values")}, batch)
         loss = loss + loss_of(name)(*outputs.values()) / len(batches)
     loss.backward()
-    named = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    named = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     return loss.item(), named
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from fastclip.benchmarks import cached_ranking
 from fastclip.integrations import sentence_transformers as ours
 from tests.hosts.test_loss_peers import HARDNESS, PARTITIONS
 
@@ -138,6 +139,13 @@ def test_matryoshka_wraps_it(name):
         )
 
     check_equal(run(wrapped(ours), 3), run(wrapped(theirs), 3))
+
+
+def test_benchmark_times_what_is_equal():
+    results = cached_ranking.measure(60, 8, 3, 16, rounds=1)
+    assert results["fastclip"]["difference_of_loss"] < 1e-6
+    assert results["fastclip"]["difference_of_gradients"] < 1e-5
+    assert "| sentence-transformers |" in cached_ranking.table(results)
 
 
 def of_rank(group, name, rows, gather):

@@ -18,6 +18,7 @@ from tests.hosts.integrations.models import (
 
 pytestmark = pytest.mark.filterwarnings("default")
 transformers = pytest.importorskip("transformers")
+RATE = 0.01
 ACCUMULATES = "gives no pair more negatives"
 
 
@@ -40,7 +41,7 @@ def arguments(place, **options):
 
 def trainer_of(place, name, num_pairs, kind=None, trainer_options=None, **options):
     model = make(name)
-    optimizer = Kept(model.parameters(), lr=1e-3)
+    optimizer = Kept(model.parameters(), lr=RATE)
     kind = kind or ours.ContrastiveTrainer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -52,13 +53,15 @@ def trainer_of(place, name, num_pairs, kind=None, trainer_options=None, **option
     return trainer, model, optimizer
 
 
-def trained(place, name, num_pairs, **options):
-    """One step of the optimiser: the loss that is logged, and the gradients that it took."""
+def trained(place, name, num_pairs, evaluate=False, **options):
+    """One step of the optimiser: its loss as it is logged, with that of an evaluation after it if
+    asked, and the gradients that it took."""
     trainer, model, optimizer = trainer_of(place, name, num_pairs, **options)
     trainer.train()
     logged = next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
     names = [n for n, _ in model.named_parameters()]
-    return logged, dict(zip(names, optimizer.gradients, strict=True))
+    losses = [logged, trainer.evaluate()["eval_loss"]] if evaluate else [logged]
+    return losses, dict(zip(names, optimizer.gradients, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,7 @@ def test_the_gradient_is_the_mean_over_accumulated_batches(tmp_path, name, accum
     size = 5
     pairs = Pairs(size * accumulated)
     options = {"trainer_options": {"micro_batch_size": cut}} if cut else {}
-    loss, gradients = trained(
+    (loss,), gradients = trained(
         tmp_path, name, len(pairs), per_device_train_batch_size=size,
         gradient_accumulation_steps=accumulated, **options,
     )  # fmt: skip
@@ -183,9 +186,9 @@ def train_a_rank(group, place, name, accumulated, cut, size):
     from tests.hosts.integrations import test_transformers
 
     return test_transformers.trained(
-        place, name, size * accumulated * 2, per_device_train_batch_size=size,
-        gradient_accumulation_steps=accumulated, ddp_backend="gloo",
-        trainer_options={"micro_batch_size": cut},
+        place, name, size * accumulated * 2, evaluate=True, per_device_train_batch_size=size,
+        per_device_eval_batch_size=size, gradient_accumulation_steps=accumulated,
+        ddp_backend="gloo", trainer_options={"micro_batch_size": cut},
     )  # fmt: skip
 
 
@@ -198,7 +201,11 @@ def test_two_ranks_are_one_batch(two_ranks, tmp_path, name, accumulated, cut):
     found = two_ranks.run(2, train_a_rank, str(tmp_path), name, accumulated, cut, size)
     pairs = Pairs(size * accumulated * 2)
     batches = [slice(i * 2 * size, (i + 1) * 2 * size) for i in range(accumulated)]
-    loss, expected = loss_and_gradients(name, make(name), pairs, batches)
-    for own_loss, gradients in found:
+    model = make(name)
+    loss, expected = loss_and_gradients(name, model, pairs, batches)
+    Kept(model.parameters(), lr=RATE).step()
+    after, _ = loss_and_gradients(name, model, pairs, batches)
+    for losses, gradients in found:
         check_gradients(gradients, expected)
-        assert own_loss == pytest.approx(loss, rel=1e-4)
+        assert losses == pytest.approx([loss, after], rel=1e-4)
+    assert abs(after - loss) > 2e-4 * loss
