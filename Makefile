@@ -3,6 +3,7 @@
 # make test-fast    one test of each file, in under 90 seconds: for the working loop
 # make test-runs    whole runs: trained, killed and resumed, damaged data, shards of weights, examples
 # make test-hosts   runs other people's clients on fastclip, in an environment of their own
+# make test-integrations   runs fastclip inside other people's trainers, in the same environment
 # make check   lint and format, as CI would see them
 # make bench   times the losses on this machine
 # make kernels-report   what the compilers made of the GPU kernels, all tests that ask compilers, and the
@@ -22,8 +23,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml constraints.txt
 
-.PHONY: demo test test-fast test-runs test-hosts check format bench kernels-report docs gpu-first \
-	gpu-check gpu-wheels clean
+.PHONY: demo test test-fast test-runs test-hosts test-integrations check format bench kernels-report \
+	docs gpu-first gpu-check gpu-wheels clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastclip demo
@@ -62,7 +63,12 @@ test-fast: $(VENV)/.installed
 # see tests/hosts/fuzz/harness.py), and the tests of exports, which `make test` skips without onnxruntime.
 test-hosts: $(HOSTS)/.installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(HOSTS_BIN)/python -m pytest -q -n 2 \
-		--dist worksteal tests/hosts $(shell grep -rl --include='test_*.py' onnxruntime tests)
+		--dist worksteal --ignore=tests/hosts/integrations tests/hosts \
+		$(shell grep -rl --include='test_*.py' onnxruntime tests)
+
+# In one process: each would import all hosts, which takes longer than their tests.
+test-integrations: $(HOSTS)/.installed
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(HOSTS_BIN)/python -m pytest -q tests/hosts/integrations
 
 kernels-report: $(VENV)/.installed
 	$(BIN)/python -m fastclip.benchmarks.compilers.cuda

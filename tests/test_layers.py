@@ -55,6 +55,7 @@ OPTIONAL = {
 }
 OPTIONAL |= {"torchvision", "timm", "tokenizers", "datasets", "pyarrow", "faiss", "lance", "ray"}
 OPTIONAL |= {"starlette", "uvicorn", "onnx", "onnxruntime"}
+OPTIONAL |= {"accelerate", "lightning", "open_clip_train", "sentence_transformers"}
 
 
 def layer(module: str) -> int:

@@ -21,15 +21,19 @@ def pairs(place):
     return "pairs.csv"
 
 
-def train(run_client, place, package: str, pairs: str, *flags: str) -> list[tuple[str, float]]:
+def train(
+    run_client, place, package: str, pairs: str, *flags: str,
+    module: str = "open_clip_train.main", name: str | None = None,
+) -> list[tuple[str, float]]:  # fmt: skip
+    name = name or package
     run_client(
-        package, "open_clip_train.main", "--train-data", pairs, "--dataset-type", "csv",
+        package, module, "--train-data", pairs, "--dataset-type", "csv",
         "--val-data", pairs, "--model", "tiny", "--batch-size", "8", "--epochs", "2", "--warmup",
         "1", "--lr", "1e-3", "--workers", "0", "--precision", "fp32", "--device", "cpu",
         "--log-every-n-steps", "1", "--aug-cfg", "scale=(1.0, 1.0)", "--logs", "logs", "--name",
-        package, *flags,
+        name, *flags,
     )  # fmt: skip
-    log = (place / "logs" / package / "out.log").read_text()
+    log = (place / "logs" / name / "out.log").read_text()
     return [(name, float(value)) for name, value in FIGURE.findall(log)]
 
 

@@ -71,6 +71,10 @@ class Encoded(NamedTuple):
     is_kept: bool
 
 
+def _as_they_are(images: Batch) -> Batch:  # by its name a step can be pickled
+    return images
+
+
 class CachedStep:
     """Computes the gradients of a loss over batches of any size; see the module.
 
@@ -119,7 +123,7 @@ class CachedStep:
         activation_budget: str | float = 0,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         scaler: torch.amp.GradScaler | None = None,
-        prepare: Callable[[Batch], Batch] = lambda images: images,
+        prepare: Callable[[Batch], Batch] = _as_they_are,
         average_over: str | ProcessGroup | None = "auto",
     ) -> None:
         if micro_batch_size < 1:

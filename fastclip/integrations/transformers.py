@@ -1,0 +1,202 @@
+"""A Trainer of transformers for contrastive models, whose loss is over the batch of all ranks.
+
+    -from transformers import Trainer
+    +from fastclip.integrations.transformers import ContrastiveTrainer
+
+The models' own loss is that of one rank's batch alone, and `Trainer(compute_loss_func=...)` is not
+the way to replace it: with batches without labels its gradient is the sum and not the mean over the
+steps of accumulation, four times too large with four. This class says itself that its loss is a
+mean (`loss_is_scaled_for_ga`).
+
+    micro_batch_size None     one forward of the batch, as the Trainer does it
+    micro_batch_size m        a cached step: encoded m pairs at a time, one loss over all of them
+
+The outputs of an evaluation are features, (B, D), and not logits of B x B.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from fastclip.integrations.accelerate import cached_step, require_whole_weights
+from fastclip.integrations.host import import_host, joined
+from fastclip.losses.clip import ClipLoss
+from fastclip.losses.siglip import SigLipLoss
+from fastclip.train.step.cached import CachedStep, StepResult
+from fastclip.train.step.model_call import FEATURES, Batch, call
+
+OF_TEXTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+NAME = "ContrastiveTrainer"
+
+
+class ContrastiveTrainerMixin:
+    """transformers' Trainer for CLIPModel, SiglipModel, VisionTextDualEncoderModel and their like.
+
+    Args:
+        args: positional arguments of `transformers.Trainer`.
+        contrastive_loss: called with (image_features, text_features, logit_scale[, logit_bias]);
+            None is `fastclip.SigLipLoss` for a model with a `logit_bias`, and `fastclip.ClipLoss`
+            for others, over all ranks.
+        micro_batch_size: pairs that are encoded at once while training; None is the whole batch of
+            a rank, `per_device_train_batch_size`.
+        activation_budget: memory for the graphs of micro-batches, see `fastclip.CachedStep`.
+        kwargs: further arguments of `transformers.Trainer`.
+
+    Inputs are tensors by the names of the model's forward, with a row per pair; `return_loss` is
+    of no effect. Set `remove_unused_columns=False` if the data set's columns have other names.
+
+    Raises:
+        ValueError: an argument of the Trainer cannot be obeyed, such as `compute_loss_func`, label
+            smoothing or a model that is sharded; the loss has parameters, which the Trainer would
+            not train; `micro_batch_size` or the budget is out of its range.
+
+    Warns:
+        UserWarning: `gradient_accumulation_steps` > 1. It takes the mean over losses of smaller
+            batches, with as few negatives as one of them has.
+
+    Example:
+        >>> trainer = ContrastiveTrainer(
+        ...     model=transformers.CLIPModel.from_pretrained("openai/clip-vit-base-patch32"),
+        ...     args=transformers.TrainingArguments("out", per_device_train_batch_size=4096),
+        ...     train_dataset=pairs, micro_batch_size=128)
+        >>> trainer.train()
+    """
+
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        *args: Any,
+        contrastive_loss: nn.Module | Callable[..., Tensor] | None = None,
+        micro_batch_size: int | None = None,
+        activation_budget: str | float = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if micro_batch_size is None and activation_budget != 0:
+            raise ValueError(
+                f"activation_budget={activation_budget!r} needs a micro_batch_size, got None"
+            )
+        if contrastive_loss is None:
+            has_bias = getattr(self.model, "logit_bias", None) is not None
+            contrastive_loss = SigLipLoss() if has_bias else ClipLoss()
+        self.contrastive_loss = contrastive_loss
+        self.micro_batch_size = micro_batch_size
+        self.activation_budget = activation_budget
+        self.label_names = []  # an evaluation has a loss without them
+        self.can_return_loss = True
+        self._require_obeyed()
+        require_whole_weights(self.accelerator)
+        self._cached: CachedStep | None = None
+        if micro_batch_size is not None:
+            self._cached = self._cached_step(self.model)
+        if self.args.gradient_accumulation_steps > 1:
+            warnings.warn(
+                f"gradient_accumulation_steps={self.args.gradient_accumulation_steps} gives no "
+                "pair more negatives: each loss is over per_device_train_batch_size="
+                f"{self.args.per_device_train_batch_size} pairs of every rank. A larger batch "
+                "with a micro_batch_size does (fastclip.CachedStep)",
+                stacklevel=2,
+            )
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss, (), and if asked image_embeds and text_embeds, (B, D) each."""
+        outputs = call(model, *_sides(inputs))
+        loss = self.contrastive_loss(*outputs.values())
+        if isinstance(loss, Mapping):
+            loss = sum(loss.values())
+        if not return_outputs:
+            return loss
+        return loss, {theirs: outputs[name] for name, theirs in FEATURES.items()}
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Add the gradients of a batch to those of the parameters; return its part of the loss."""
+        if self._cached is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        if callable(getattr(self.optimizer, "train", None)):  # of those without a schedule
+            self.optimizer.train()
+        if self._cached.model is not model:  # it was wrapped
+            self._cached = self._cached_step(model)
+        result: StepResult = self._cached(*_sides(self._prepare_inputs(inputs)))
+        return result.loss / self.current_gradient_accumulation_steps
+
+    def _cached_step(self, model: nn.Module) -> CachedStep:
+        return cached_step(
+            self.accelerator, model, self.contrastive_loss, self.micro_batch_size,
+            self.activation_budget, parts=lambda: self.current_gradient_accumulation_steps,
+        )  # fmt: skip
+
+    def _require_obeyed(self) -> None:
+        """Raise ValueError if an argument would have no effect, or a wrong one."""
+        args, loss = self.args, self.contrastive_loss
+        trained = [p for p in loss.parameters() if p.requires_grad] if _is_module(loss) else []
+        config = args.accelerator_config
+        is_cut = self.micro_batch_size is not None
+        uneven = args.world_size > 1 and config is not None and config.even_batches is False
+        for is_wrong, name, value, why in (
+            (self.compute_loss_func, "compute_loss_func", self.compute_loss_func,
+             "be given as contrastive_loss, as this one is scaled wrongly without labels"),
+            (self.loss_is_scaled_for_ga is not False, "loss_is_scaled_for_ga",
+             self.loss_is_scaled_for_ga, "be False, as the loss is the mean of a batch"),
+            (args.label_smoothing_factor, "label_smoothing_factor", args.label_smoothing_factor,
+             "be 0, as there are no labels; fastclip.ClipLoss has label_smoothing"),
+            (args.label_names, "label_names", args.label_names, "be None, as there are no labels"),
+            (args.n_gpu > 1, "n_gpu", args.n_gpu,
+             "be at most 1: start a process for each GPU, as torchrun does"),
+            (trained, "contrastive_loss", type(loss).__name__,
+             "have no parameters, as the Trainer trains those of the model"),
+            (uneven, "accelerator_config.even_batches", False,
+             "be True, as all ranks compute each loss together"),
+            (is_cut and args.torch_empty_cache_steps, "torch_empty_cache_steps",
+             args.torch_empty_cache_steps, "be None with a micro_batch_size"),
+            (is_cut and "lomo" in str(args.optim).lower(), "optim", args.optim,
+             "be another with a micro_batch_size, as this one makes gradients by itself"),
+        ):  # fmt: skip
+            if is_wrong:
+                raise ValueError(f"{name} must {why}, got {value!r}")
+
+
+def __getattr__(name: str) -> type:
+    if name != NAME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    host = import_host("transformers", "transformers-trainer")
+    return joined(globals(), name, ContrastiveTrainerMixin, host.Trainer)
+
+
+def _sides(inputs: Mapping[str, Any]) -> tuple[Batch, Batch]:
+    """What the images' tower takes, and what the texts' takes.
+
+    Raises:
+        ValueError: an input has no row for each pair.
+    """
+    given = {k: v for k, v in inputs.items() if k != "return_loss" and v is not None}
+    for name, value in given.items():
+        if not isinstance(value, Tensor) or value.ndim == 0:
+            raise ValueError(
+                f"inputs[{name!r}] must be a tensor with a row per pair, got {type(value).__name__}"
+            )
+    texts = {name: given.pop(name) for name in OF_TEXTS if name in given}
+    if not texts or not given:
+        raise ValueError(
+            f"inputs must have input_ids and pixel_values, got {sorted(inputs)}; the collator, and "
+            "remove_unused_columns, decide what is there"
+        )
+    return given, texts
+
+
+def _is_module(loss: object) -> bool:
+    return isinstance(loss, nn.Module)
