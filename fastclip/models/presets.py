@@ -1,6 +1,7 @@
-"""The architectures that open_clip has names for, as far as their towers are built in.
+"""The architectures by name: open_clip's, as far as their towers are built in, and our own.
 
     ViT-<size>-<patch>[-<image size>][-quickgelu]     class token; OpenAI, LAION, DataComp, MetaCLIP
+    ViT-Mini-4-32, ViT-Mini-8-64, ViT-Ti-16-128       of our own: small images, texts in bytes
     ViT-<size>-<patch>-CLIPA[-<image size>]           averaged patches, BERT's vocabulary
     ViT-<size>-<patch>-worldwide[...]                 MetaCLIP 2, multilingual vocabularies
     RN<layers>[x<factor>][-quickgelu]                 ModifiedResNet
