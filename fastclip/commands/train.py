@@ -28,6 +28,10 @@ for example
         --global-batch-size 32768 --micro-batch-size 256 --activation-budget 20GiB
     torchrun --nproc-per-node 2 -m fastclip train --train-data pairs.tsv --batch-size 256
     fastclip train --config run.yaml --resume latest --name my-run
+    fastclip train --train-data train.csv --val-data val.csv --model ViT-Mini-4-32 \\
+        --batch-size 250 --lr 1e-3 --epochs 20 --name shapes
+
+docs/own-data.md goes from a folder of images to a search in it.
 """
 METAVARS = {int: "INT", float: "NUMBER", str: "TEXT"}  # what stands for a value in the help
 # open_clip's flags that change nothing here, and why.

@@ -60,8 +60,12 @@ def test_a_folder_of_ones_own_is_trained_on(train, place, tmp_path, capsys, no_v
     (place / "tiny.json").rename(place / "gone.json")
     try:
         assert open_model(tmp_path / "run").tokenizer(["abc"]).shape == (1, 24)
+        assert main(["convert", str(tmp_path / "run"), str(tmp_path / "hf"), "--to", "hf"]) == 0
     finally:
         (place / "gone.json").rename(place / "tiny.json")
+    out = capsys.readouterr().out
+    assert "step_000000018.pt" in out and "the tokenizer is of bytes" in out
+    assert (tmp_path / "hf" / "merges.txt").read_text() == "#version: 0.2\n"
 
 
 def test_a_run_that_is_made_longer_keeps_its_warm_up_and_its_images(train, tmp_path, capsys):
