@@ -74,7 +74,8 @@ def tokenizer_of_text(
     settings = _settings(text, context_length, settings)
     if has_clip_vocabulary(text) or "vocabulary" in settings:
         tokenizer = _byte_pairs(cache_dir, settings)
-        if tokenizer.vocab_size > text.vocab_size:
+        is_named = "vocabulary" in text.tokenizer_kwargs  # else it is OpenAI's, or the caller's
+        if is_named and tokenizer.vocab_size > text.vocab_size:
             raise ValueError(
                 f"{name!r} has vocab_size {text.vocab_size:,} in text_cfg, and its tokenizer has "
                 f"{tokenizer.vocab_size:,} tokens"
