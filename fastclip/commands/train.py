@@ -29,7 +29,7 @@ for example
     torchrun --nproc-per-node 2 -m fastclip train --train-data pairs.tsv --batch-size 256
     fastclip train --config run.yaml --resume latest --name my-run
     fastclip train --train-data train.csv --val-data val.csv --model ViT-Mini-4-32 \\
-        --batch-size 250 --lr 1e-3 --epochs 20 --name shapes
+        --batch-size 100 --lr 1e-3 --epochs 8 --name shapes
 
 docs/own-data.md goes from a folder of images to a search in it.
 """
