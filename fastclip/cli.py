@@ -9,13 +9,14 @@ Ctrl-C ends a command with one line. A command that knows what is complete by th
 """
 
 import argparse
+import contextlib
 import difflib
 import errno
 import importlib
 import os
 import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from fastclip.installation import PACKAGE, advice_on_hidden_package
@@ -27,6 +28,7 @@ COMMANDS = {  # in the order of a user's work
     "demo": "train a small CLIP on images of digits, with the fused loss",
     "plan": "what a batch size takes of a GPU's memory, and what fits",
     "train": "train on your pairs, with a batch of any size",
+    "plot": "draw a run: loss, learning rate, scale, recall, batch curve",
     "eval": "evaluate a trained model: zero-shot, retrieval, linear probes",
     "classify": "say which of your classes images show",
     "embed": "turn images and texts into files of vectors",
@@ -68,7 +70,11 @@ def _run(arguments: list[str], chosen: str | None) -> int:
     parser = argparse.ArgumentParser(
         prog="fastclip", description="The CLIP loss without the N x N logits."
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
+    parser.add_argument(
+        "--completion", choices=("bash", "zsh", "fish"),
+        help="print a script that completes commands and flags in this shell, and exit",
+    )  # fmt: skip
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     command = None
     for name, summary in COMMANDS.items():
@@ -82,6 +88,8 @@ def _run(arguments: list[str], chosen: str | None) -> int:
                 print(f"fastclip {name}: {_no_benchmarks()}", file=sys.stderr)
                 return 2
             command.add_arguments(subparser)
+    if (hidden := advice_on_hidden_package()) is not None and command is not None:
+        print(f"fastclip {chosen}: {hidden}", file=sys.stderr)
     args, unknown = parser.parse_known_args(arguments)
     words = getattr(command, "WORDS", None)
     if unknown and words and all(word == "-" or word[:1] != "-" for word in unknown):
@@ -96,10 +104,29 @@ def _run(arguments: list[str], chosen: str | None) -> int:
 
         print(__version__)
         return 0
+    if args.completion is not None:
+        print(_completion(args.completion, parser, commands.choices), end="")
+        return 0
     if args.command is None:
         parser.print_help()
         return 2
     return command.run(args) or 0
+
+
+def _completion(
+    shell: str,
+    parser: argparse.ArgumentParser,
+    parsers: Mapping[str, argparse.ArgumentParser],
+) -> str:
+    """The script for a shell; here alone the flags of all commands are asked for."""
+    from fastclip.commands.completion import completion, flags_of
+
+    found = {}
+    for name, subparser in parsers.items():
+        with contextlib.suppress(ModuleNotFoundError):  # `bench`, in a source tree
+            importlib.import_module(f"fastclip.commands.{name}").add_arguments(subparser)
+        found[name] = flags_of(subparser, COMMANDS[name])
+    return completion(shell, found, flags_of(parser, ""))
 
 
 def _has_lost_its_reader(output: TextIO) -> bool:

@@ -11,11 +11,12 @@ from fastclip.data.tokenizers.hugging_face import has_tokenizer
 from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.build import build_model
 from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.run_files import newest_of_run
 from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_model
 from fastclip.models.checkpoints.write import LAYOUTS, write_weights
 from fastclip.models.config import ClipConfig
 from fastclip.models.parts.activations import ACTIVATIONS
-from fastclip.models.presets import has_clip_vocabulary, preprocess_of
+from fastclip.models.presets import has_byte_vocabulary, has_clip_vocabulary, preprocess_of
 from fastclip.models.registry import get_model_config
 from fastclip.printable import printable_lines
 
@@ -25,7 +26,8 @@ first, so that none is missing, left over or of another shape.
 """
 EPILOG = """\
 for example
-    fastclip convert logs/my-run/checkpoints/epoch_32.pt my-model --to hf
+    fastclip convert logs/my-run my-model --to hf
+    fastclip convert logs/my-run/checkpoints/epoch_best.pt my-best-model --to hf
     fastclip convert ViT-B-32.pt my-model --to open_clip
     fastclip convert hf-model weights.pt --to openai
     fastclip convert my-model llava-tower --to hf_vision
@@ -37,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("source", type=Path, metavar="SRC",
-        help="The file or directory that is read: of OpenAI, open_clip, transformers or "
-        "fastclip.")  # fmt: skip
+        help="The file or directory that is read: of OpenAI, open_clip, transformers or fastclip, "
+        "such as the folder of a run, of which the newest checkpoint is taken.")  # fmt: skip
     parser.add_argument("destination", type=Path, metavar="DST",
         help="The directory that is made, or with --to openai the file.")  # fmt: skip
     parser.add_argument("--to", required=True, choices=LAYOUTS,
@@ -59,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        stored = read_stored_model(args.source)
+        if (newest := newest_of_run(args.source)) is not None:
+            print(f"the newest checkpoint of the run is {newest}")
+        stored = read_stored_model(newest or args.source)
         config = _config(stored, args.model, args.activation, args.heads)
         directory = stored.directory
         brings_tokenizer = directory is not None and has_tokenizer(directory)
@@ -87,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
     if brings_tokenizer or not has_place:
         return 0
     if has_tokenizer(args.destination):
-        print("the tokenizer is OpenAI's: none lay with the weights")
+        whose = "of bytes" if has_byte_vocabulary(config.text_cfg) else "OpenAI's"
+        print(f"the tokenizer is {whose}: none lay with the weights")
     elif no_vocabulary is not None or args.to == "hf":
         print(f"no tokenizer was written: {no_vocabulary or 'none lay with the weights'}")
     return 0

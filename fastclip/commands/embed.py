@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--caption-key", metavar="NAME",
         help="The column of captions of a table, or the suffix of captions.")  # fmt: skip
     group.add_argument("--separator", metavar="TEXT",
-        help="What is between the fields of a table. The default is a tab if there is one in the "
-        "header, and a comma otherwise.")  # fmt: skip
+        help="What is between the fields of a table. By default it is looked for in the header: a "
+        "tab, a comma, a semicolon or |.")  # fmt: skip
     group.add_argument("--shard", metavar="I/N", type=_shard, default=(0, 1),
         help="Embed part I of N, numbered from 0, into a folder inside OUT. When all N are "
         "complete, in any order and on any machines, OUT is read as the whole.")  # fmt: skip

@@ -116,8 +116,9 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         "test.")  # fmt: skip
     group.add_argument("--train-split", metavar="NAME",
         help="The same of --train-data. The default is train.")  # fmt: skip
-    group.add_argument("--csv-separator", metavar="X",
-        help="The character that separates columns of a table. The default is a tab.")  # fmt: skip
+    group.add_argument("--csv-separator", metavar="TEXT",
+        help="The character that separates columns of a table. By default it is looked for in "
+        "the header: a tab, a comma, a semicolon or |.")  # fmt: skip
     group.add_argument("--image-key", metavar="NAME",
         help="The column of images, or their suffixes in shards and folders.")  # fmt: skip
     group.add_argument("--caption-key", metavar="NAME",

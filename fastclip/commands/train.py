@@ -28,8 +28,12 @@ for example
         --global-batch-size 32768 --micro-batch-size 256 --activation-budget 20GiB
     torchrun --nproc-per-node 2 -m fastclip train --train-data pairs.tsv --batch-size 256
     fastclip train --config run.yaml --resume latest --name my-run
+    fastclip train --train-data train.csv --val-data val.csv --model ViT-Mini-4-32 \\
+        --batch-size 100 --lr 1e-3 --epochs 8 --name shapes
+
+docs/own-data.md goes from a folder of images to a search in it.
 """
-SHOWN = {"\t": "tab"}  # defaults that are shown by another name
+METAVARS = {int: "INT", float: "NUMBER", str: "TEXT"}  # what stands for a value in the help
 # open_clip's flags that change nothing here, and why.
 ACCEPTED = {
     "--local-loss": "gradients are exact without it",
@@ -63,22 +67,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             group.add_argument(*flags, help=text, default=None, **how)
     ignored = parser.add_argument_group("open_clip's, accepted and without effect")
     for flag, reason in ACCEPTED.items():
-        how = {"metavar": "X"} if flag in WITH_VALUE else {"action": "store_true"}
+        how = {"metavar": "TEXT"} if flag in WITH_VALUE else {"action": "store_true"}
         ignored.add_argument(flag, help=f"This flag has no effect: {reason}.", **how)
 
 
 def run(args: argparse.Namespace) -> int:
+    from fastclip.data.loading.bad_samples import DataError
     from fastclip.distributed.processes import Processes
     from fastclip.train.run.directory import RunDirectory
     from fastclip.train.run.stop_signals import INTERRUPTED
 
     log = processes = directory = status = None
+    has_begun = False
     try:
         config = make_config(args)
         processes = Processes(config.device, config.dist_backend, config.dist_timeout_minutes)
         directory = RunDirectory(config, processes)
         log = _make_log(directory, processes)
-        status = _train(directory, processes, log, args)
+        run = _start(directory, processes, log, args)
+        has_begun = True
+        try:
+            status = run.train()
+        except DataError:
+            has_begun = run.global_step > 0  # else there was nothing to train on
+            raise
     except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         text = str(error) if processes is None else processes.explain(error)
         print(f"fastclip train: {printable_lines(text)}", file=sys.stderr)
@@ -89,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         if log is not None:
             log.close()
         if directory is not None:
-            directory.close()
+            directory.close() if has_begun else directory.discard()
         if processes is not None:
             processes.leave(together=status is not None)
     return 2 if status is None else status
@@ -108,8 +120,9 @@ def make_config(args: argparse.Namespace) -> RunConfig:
     return RunConfig(**values | given)
 
 
-def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
-    from fastclip.train.run.cautions import cautions
+def _start(directory: Any, processes: Any, log: Any, args: Any) -> Any:
+    """Make the run, say what there is to say of it, and bring it to where it goes on."""
+    from fastclip.train.run.cautions import cautions, default_warmup
     from fastclip.train.run.run import Run
 
     config = directory.config
@@ -126,6 +139,8 @@ def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
         f"{config.model}, {sum(p.numel() for p in run.model.parameters()):,} parameters, on "
         f"{processes.world_size} x {processes.device.type}; {run.steps_per_epoch:,} steps per epoch"
     )
+    for description in run.data.descriptions():
+        log.say(description)
     for description in () if run.teachers is None else run.teachers.descriptions():
         log.say(description)
     for description in run.evaluation_data.descriptions():
@@ -143,8 +158,10 @@ def _train(directory: Any, processes: Any, log: Any, args: Any) -> int:
         log.keep_epochs(0)
     else:
         run.resume(config.resume)
+    if (warmup := default_warmup(config, run.train_config)) is not None:
+        log.say(warmup)
     log.parameters(run.config.to_dict())  # not before: a resume that is refused changes nothing
-    return run.train()
+    return run
 
 
 def say_what_it_takes(config: RunConfig, run: Any, processes: Any, log: Any) -> None:
@@ -176,7 +193,7 @@ def _shown(default: Any) -> str:
     """What is said of a default; what None stands for is in the help itself."""
     if default is None or default is False or default == "":
         return ""
-    return f" The default is {SHOWN.get(default, default)}."
+    return f" The default is {default}."
 
 
 def _how(known: About, hint: Any) -> dict[str, Any]:
@@ -185,12 +202,13 @@ def _how(known: About, hint: Any) -> dict[str, Any]:
         return {"action": "store_true"}
     hint = non_optional(hint)
     if get_origin(hint) is tuple:
-        return {"type": get_args(hint)[0], "nargs": "+", "metavar": "X"}
+        kind = get_args(hint)[0]
+        return {"type": kind, "nargs": "+", "metavar": known.metavar or METAVARS[kind]}
     if get_origin(hint) is dict:
         return {"action": _ReadPairs, "nargs": "*", "metavar": "NAME=VALUE"}
     if known.choices:
         return {"choices": known.choices}
-    return {"type": hint, "metavar": "X"}
+    return {"type": hint, "metavar": known.metavar or METAVARS[hint]}
 
 
 class _ReadPairs(argparse.Action):

@@ -18,7 +18,7 @@ from fastclip.data.sources.parquet import ParquetSource, columns_of_parquet
 from fastclip.data.sources.records import parse
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import Contents, IndexedSource, Part, Source, stretches
-from fastclip.data.sources.table_conventions import literal_separator
+from fastclip.data.sources.table_conventions import find_separator, literal_separator
 from fastclip.data.sources.tar_shards import TarSource
 from fastclip.embeddings.metadata import COLUMNS, Row
 
@@ -125,7 +125,7 @@ def open_input(
             lines of text on standard input, or a source.
         image_key, caption_key: columns of a table, suffixes of files; see `open_source`. By default
             the first column that is called as in `IMAGE_COLUMNS` and `CAPTION_COLUMNS`.
-        separator: of a table; by default a tab if there is one in its header, else a comma.
+        separator: of a table; by default the one that its header is cut best by.
 
     Raises:
         ModuleNotFoundError: a package that this needs is not installed.
@@ -183,9 +183,11 @@ def _table(
 ) -> Input:
     with open_regular(name) as file:
         header = file.readline(2**20).decode(errors="replace").removeprefix("\ufeff")
+    header = header.rstrip("\r\n")
     if separator is None:
-        separator = "\t" if "\t" in header else ","
-    names = parse(header.rstrip("\r\n"), literal_separator(separator)).values
+        asked = {image_key, caption_key} - {None}
+        separator = find_separator(header, {*IMAGE_COLUMNS, *CAPTION_COLUMNS, *asked})
+    names = parse(header, literal_separator(separator)).values
     columns = _columns(name, names, image_key, caption_key)
     source = CsvSource(name, separator, *columns, lone_images=True, columns=True)
     return Input(name, source, _root(source))

@@ -36,7 +36,13 @@ from fastclip.models.precision import set_precision
 from fastclip.models.presets import preprocess_of
 from fastclip.models.pretrained import clean_tag, get_pretrained_cfg
 from fastclip.models.published import REPOSITORIES
-from fastclip.models.registry import Place, get_model_config, open_clip_name
+from fastclip.models.registry import (
+    Place,
+    get_model_config,
+    is_configuration_file,
+    open_clip_name,
+    read_configuration_file,
+)
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.naflex.config import NaflexConfig
 from fastclip.models.towers.timm.config import TimmConfig
@@ -155,7 +161,10 @@ def create_model(
         if path is not None:
             load_tower(model, tower, path)
     told = get_pretrained_cfg(model_name, str(pretrained)) if stored is not None else {}
-    preprocess = _preprocess(config, stored, told, force_preprocess_cfg)
+    known = None if stored is None else stored.preprocess
+    if known is None and is_configuration_file(model_name):
+        known = read_configuration_file(model_name)[1]
+    preprocess = _preprocess(config, known, told, force_preprocess_cfg)
     set_model_preprocess_cfg(model, preprocess.to_dict())
     model = set_precision(model, precision).to(device)
     return trace_model(model, batch_size=2, device=device) if jit else model
@@ -302,15 +311,15 @@ def _architecture(model_name: str, stored: StoredModel | None) -> ClipConfig:
 
 def _preprocess(
     config: ClipConfig,
-    stored: StoredModel | None,
+    known: PreprocessCfg | None,
     told: Mapping[str, Any],
     changes: Mapping[str, Any] | None,
 ) -> PreprocessCfg:
     """
     Args:
+        known: what lies beside the weights, or beside the architecture.
         told: of published weights, which counts more than what lies beside them, as in open_clip.
     """
-    known = None if stored is None else stored.preprocess
     preprocess = (known or preprocess_of(config)).with_size(config.vision_cfg.image_size)
     names = ("mean", "std", "interpolation", "resize_mode")
     told = {name: told[name] for name in names if name in told} | dict(changes or {})

@@ -43,8 +43,13 @@ from fastclip.models.lone_tower import TOWERS, keep_only
 from fastclip.models.precision import set_precision
 from fastclip.models.presets import has_clip_vocabulary, preprocess_of
 from fastclip.models.pretrained import list_pretrained_tags_by_model
-from fastclip.models.registry import Place, get_model_config, open_clip_name
-from fastclip.models.tokenizer import get_tokenizer
+from fastclip.models.registry import (
+    Place,
+    get_model_config,
+    is_configuration_file,
+    open_clip_name,
+)
+from fastclip.models.tokenizer import get_tokenizer, tokenizer_of_text
 from fastclip.models.tower_precision import TowerPrecision
 
 
@@ -205,7 +210,7 @@ def open_model(
     how = TowerPrecision(precision, where)
     path = Path(name)
     of_run = newest_of_run(path) if path.is_dir() else None
-    if of_run is not None or path.is_file():
+    if of_run is not None or (path.is_file() and not is_configuration_file(name)):
         if pretrained is not None:
             raise ValueError(f"pretrained={str(pretrained)!r}: {name} has weights of its own")
         parts = _of_file(of_run or path, cache_dir)
@@ -271,10 +276,13 @@ def _images(cfg: PreprocessCfg) -> tuple[Callable[[Any], Tensor], dict[str, Any]
 def _tokenizer_of_file(
     path: Path, trained_as: str | None, config: ClipConfig, cache_dir: str | PathLike | None
 ) -> Callable[[list[str]], Tensor]:
+    length = config.text_cfg.context_length
+    if trained_as is not None and is_configuration_file(trained_as):
+        # The file may be gone, or another one; the checkpoint has what it said.
+        return tokenizer_of_text(trained_as, config.text_cfg, length, cache_dir)
     if trained_as is None and not has_clip_vocabulary(config.text_cfg):
         raise CheckpointError(
             f"{path} does not tell which tokenizer its texts had: give the name of its "
             "architecture, and the file as pretrained"
         )
-    length = config.text_cfg.context_length
     return get_tokenizer(trained_as or "ViT-B-32", length, cache_dir)

@@ -1,6 +1,7 @@
-"""The architectures that are built in: all that open_clip has names for, and TIPS.
+"""The architectures by name: all of open_clip's, TIPS, and our own.
 
     ViT-<size>-<patch>[-<image size>][-quickgelu]     class token; OpenAI, LAION, DataComp, MetaCLIP
+    ViT-Mini-4-32, ViT-Mini-8-64, ViT-Ti-16-128       of our own: small images, texts in bytes
     ViT-<size>-<patch>-CLIPA[-<image size>]           averaged patches, BERT's vocabulary
     ViT-<size>-<patch>-worldwide[...]                 MetaCLIP 2, multilingual vocabularies
     RN<layers>[x<factor>][-quickgelu]                 ModifiedResNet
@@ -16,6 +17,7 @@ Each tower lists its own; a test compares them with open_clip's.
 """
 
 from fastclip.data.preprocess import PreprocessCfg
+from fastclip.data.tokenizers.vocabulary import BYTES
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.presets import presets as coca_presets
 from fastclip.models.towers.table import IMAGE_TOWERS, TEXT_TOWERS
@@ -31,6 +33,11 @@ QUICKGELU = tuple(name for name in PRESETS if f"{name}-quickgelu" in PRESETS)
 def has_clip_vocabulary(text: TextTowerConfig) -> bool:
     """Whether a text tower takes the ids of OpenAI's tokenizer."""
     return text.has_clip_vocabulary()
+
+
+def has_byte_vocabulary(text: TextTowerConfig) -> bool:
+    """Whether a text tower takes the ids of the tokenizer whose tokens are bytes."""
+    return text.tokenizer_kwargs.get("vocabulary") == BYTES
 
 
 def preprocess_of(config: ClipConfig) -> PreprocessCfg:

@@ -3,6 +3,7 @@
 ViT-B-32                        of `list_models()`: open_clip's names, built in or added
 ViT-B/32, ViT-L/14@336px        OpenAI's spellings of the same
 local-dir:/path, or a path      a directory with a configuration, and usually weights
+my-model.json                   a file with an architecture in open_clip's words, without weights
 hf-hub:organisation/name        such a directory on the Hugging Face Hub
 
 What reads and fetches weights is imported where it is used: names are listed without it.
@@ -11,14 +12,18 @@ What reads and fetches weights is imported where it is used: names are listed wi
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastclip.data.json_file import read_json_object
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.open_clip_config import from_json
 from fastclip.models.presets import PRESETS
 
+if TYPE_CHECKING:
+    from fastclip.data.preprocess import PreprocessCfg
+
 LOCAL_DIRECTORY, HUB = "local-dir:", "hf-hub:"
+CONFIGURATION_SUFFIX = ".json"
 OPENAI_SPELLINGS = {"ViT-L/14@336px": "ViT-L-14-336"}
 
 architectures: dict[str, ClipConfig] = dict(PRESETS)
@@ -67,7 +72,7 @@ def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -
 
     Raises:
         ValueError: there is none of that name; near ones are listed.
-        FileNotFoundError, CheckpointError: a directory or repository holds none.
+        FileNotFoundError, CheckpointError: a directory, repository or file holds none.
 
     Example:
         >>> fastclip.get_model_config("ViT-B-32")["embed_dim"]
@@ -78,10 +83,35 @@ def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -
         from fastclip.models.checkpoints.stored_model import read_config
 
         return read_config(place.directory(cache_dir, config_only=True))
+    if is_configuration_file(model_name):
+        return read_configuration_file(model_name)[0]
     name = open_clip_name(model_name)
     if name not in architectures:
         raise ValueError(f"no model {model_name!r}: {_near(name)}; see list_models()")
     return architectures[name]
+
+
+def is_configuration_file(model_name: str) -> bool:
+    """Whether a name is that of a file with an architecture, by its suffix, ".json"."""
+    return model_name.lower().endswith(CONFIGURATION_SUFFIX)
+
+
+def read_configuration_file(path: str) -> "tuple[ClipConfig, PreprocessCfg | None]":
+    """The architecture in a file, and how it says that images are prepared, if it does.
+
+    Args:
+        path: of JSON as open_clip's model configurations have it (`embed_dim`, `vision_cfg`,
+            `text_cfg`), or as its `open_clip_config.json` has it, beside `preprocess_cfg`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is no configuration, or asks for a tower that is not built in.
+    """
+    from fastclip.models.checkpoints.stored_model import read_open_clip_settings
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no model configuration at {path}")
+    return read_open_clip_settings(Path(path))
 
 
 def parse_model_name(model_name: str) -> tuple[str | None, str]:

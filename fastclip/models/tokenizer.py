@@ -35,7 +35,8 @@ def get_tokenizer(
         model_name: see `registry.py`.
         context_length: tokens per text, instead of the model's.
         cache_dir: where published files are kept.
-        settings: of the tokenizer's class; `vocabulary` says that it is `SimpleTokenizer`.
+        settings: of the tokenizer's class; `vocabulary` says that it is `SimpleTokenizer`. With
+            "bytes", every byte of a text is a token (514 ids), and no file is needed.
 
     Raises:
         ValueError: no such model.
@@ -52,11 +53,39 @@ def get_tokenizer(
     if place is not None:
         return _of_place(place, context_length, cache_dir, settings)
     text = get_model_config(model_name).text_cfg
+    return tokenizer_of_text(model_name, text, context_length, cache_dir, **settings)
+
+
+def tokenizer_of_text(
+    name: str,
+    text: TextTowerConfig,
+    context_length: int | None = None,
+    cache_dir: str | PathLike | None = None,
+    **settings: Any,
+) -> SimpleTokenizer | HFTokenizer:
+    """The tokenizer that the configuration of a text tower names; see `get_tokenizer`.
+
+    Args:
+        name: of what has the configuration, for messages.
+
+    Raises:
+        ValueError: it names none, or one with more tokens than the tower has.
+    """
     settings = _settings(text, context_length, settings)
     if has_clip_vocabulary(text) or "vocabulary" in settings:
-        return _byte_pairs(cache_dir, settings)
+        tokenizer = _byte_pairs(cache_dir, settings)
+        is_named = "vocabulary" in text.tokenizer_kwargs  # else it is OpenAI's, or the caller's
+        if is_named and tokenizer.vocab_size > text.vocab_size:
+            raise ValueError(
+                f"{name!r} has vocab_size {text.vocab_size:,} in text_cfg, and its tokenizer has "
+                f"{tokenizer.vocab_size:,} tokens"
+            )
+        return tokenizer
     if text.hf_tokenizer_name is None:
-        raise ValueError(f"{model_name!r} does not name its tokenizer: use HFTokenizer(directory)")
+        raise ValueError(
+            f"{name!r} does not name its tokenizer: use HFTokenizer(directory), or say it in "
+            'text_cfg: "hf_tokenizer_name", or "tokenizer_kwargs": {"vocabulary": "bytes"}'
+        )
     return HFTokenizer(text.hf_tokenizer_name, cache_dir=cache_dir, **settings)
 
 

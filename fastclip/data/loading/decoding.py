@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from fastclip.data.images import ImageError
+from fastclip.data.loading.image_cache import CachePart
 from fastclip.data.loading.stream import Address
 from fastclip.data.randomness import seed_generators
 from fastclip.data.sources.samples import BadSample, Sample
@@ -24,11 +26,13 @@ class Decoder:
             samples that are such tensors as they are. What it draws from the global generators of
             torch, Python and numpy is reproducible.
         tokenizer: from a list of B strings to (B, T) int64.
+        kept: images that need not be decoded again, or None; it changes no pixel.
     """
 
     transform: Callable[[Any], Tensor] | None
     tokenizer: Callable[[list[str]], Tensor]
     seed: int
+    kept: CachePart | None = None
 
     @property
     def any_size(self) -> bool:
@@ -44,7 +48,10 @@ class Decoder:
             TypeError: the transform or the tokenizer returns something else.
         """
         seed_generators(self.seed, "decode", epoch, address.part, address.number)
-        pixels = read_pixels(self.transform, sample.image, sample.key)
+        transform = self.transform
+        if self.kept is not None:
+            transform = partial(self.kept.transform, address, transform)
+        pixels = read_pixels(transform, sample.image, sample.key)
         if isinstance(pixels, BadSample):
             return pixels
         tokens = tokens_of(sample, self.tokenizer)

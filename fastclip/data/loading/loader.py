@@ -12,6 +12,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader
 from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.decoding import Decoder
+from fastclip.data.loading.image_cache import ImageCache
 from fastclip.data.loading.pieces import Piece, PieceDataset, pinned
 from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import Cursor, Reader
@@ -87,6 +89,8 @@ class PairLoader:
             smaller batches at the end of a pass are put together of parts that are in order.
         beside: finds what is stored of each sample elsewhere, see `beside.py`; batches are then
             `BatchWithFacts`. A sample of which nothing is stored is bad.
+        image_cache: keeps decoded images, for a `transform` of `fastclip.data.preprocess`; it needs
+            a place for as many writers as there are workers. Workers must be forked.
 
     Attributes:
         epoch: the number of epochs that are through.
@@ -126,6 +130,7 @@ class PairLoader:
         facts: Collection[str] = (),
         in_order_of: str | None = None,
         beside: Beside | None = None,
+        image_cache: ImageCache | None = None,
     ) -> None:
         given_batches = 1 if batches_per_epoch is None else batches_per_epoch
         for name, value, least in (
@@ -145,6 +150,7 @@ class PairLoader:
         self._facts = SampleFacts(facts, parts)
         self._in_order_of = in_order_of
         self._beside = beside
+        self._image_cache = image_cache
         num_streams = max(num_workers, 1)
         self._readers = [
             Reader(source, parts, rank * num_streams + worker, world_size * num_streams, seed,
@@ -355,8 +361,11 @@ class PairLoader:
             self._workers |= set(active_children()) - set(others)
 
     def _loader(self, worker: int) -> DataLoader:
+        decoder = self._decoder
+        if self._image_cache is not None:
+            decoder = replace(decoder, kept=self._image_cache.part(worker))
         dataset = PieceDataset(
-            self._readers[worker], self._decoder, self._batch_size, self._pass,
+            self._readers[worker], decoder, self._batch_size, self._pass,
             self._cursors[worker], self._facts, self._in_order_of, self._beside,
         )  # fmt: skip
         return DataLoader(

@@ -10,7 +10,6 @@ different captions two have one id by chance with a probability of 3 %.
 
 import hashlib
 from collections.abc import Collection, Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from fastclip.data.loading.stream import Address
 from fastclip.data.sources.samples import Sample
-from fastclip.data.sources.source import Part
+from fastclip.data.sources.source import Part, first_numbers
 
 NUMBERS, CAPTION_IDS, IMAGE_IDS = "numbers", "caption_ids", "image_ids"
 FACTS = (NUMBERS, CAPTION_IDS, IMAGE_IDS)
@@ -40,14 +39,11 @@ class SampleFacts:
         if unknown := [name for name in names if name not in FACTS]:
             raise ValueError(f"facts must be out of {FACTS}, got {unknown[0]!r}")
         self.names = tuple(names)
-        self._firsts: list[int] = []  # by part, the number of its first sample
-        if NUMBERS in names:
-            sizes = [part.num_samples for part in parts]
-            if None in sizes:
-                raise ValueError(
-                    "facts must be without numbers for data that does not say how much there is"
-                )
-            self._firsts = list(accumulate(sizes, initial=0))
+        self._firsts = first_numbers(parts) if NUMBERS in names else []
+        if self._firsts is None:
+            raise ValueError(
+                "facts must be without numbers for data that does not say how much there is"
+            )
 
     def __call__(self, address: Address, sample: Sample, tokens: Tensor) -> tuple[int, ...]:
         """One for each name.

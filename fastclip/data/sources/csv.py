@@ -1,9 +1,10 @@
-"""Tables of image files and captions, with open_clip's defaults: tabs, `filepath`, `title`."""
+"""Tables of image files and captions, with open_clip's names of columns: `filepath`, `title`."""
 
 import os
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
+from typing import BinaryIO
 
 from fastclip.data.quoting import cut
 from fastclip.data.regular_file import open_regular
@@ -22,6 +23,7 @@ from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import END, SAMPLES_PER_PART, Contents, Entry, Part, Source
 from fastclip.data.sources.table_conventions import (
     NUM_BYTES_LOOKED_AT,
+    find_separator,
     folder_of,
     literal_separator,
     objection_to,
@@ -41,10 +43,14 @@ class CsvSource(Source):
 
     Args:
         path: of the file.
-        separator: between fields; a backslash and a t mean a tab, as a shell passes "\\t".
+        separator: between fields; a backslash and a t mean a tab, as a shell passes "\\t". None
+            looks for it in the header, see `find_separator`.
         image_key, caption_key: names of columns.
         lone_images: an image without a caption is a sample; `caption_key` may be None.
         columns: samples have the fields of the other columns.
+
+    Attributes:
+        separator: that is between fields.
 
     Raises:
         OSError: the file cannot be opened, or is no regular file.
@@ -56,14 +62,13 @@ class CsvSource(Source):
     def __init__(
         self,
         path: str | os.PathLike,
-        separator: str = "\t",
+        separator: str | None = None,
         image_key: str = "filepath",
         caption_key: str | None = "title",
         lone_images: bool = False,
         columns: bool = False,
     ) -> None:
         self._lone_images, self._has_columns = lone_images, columns
-        self._separator = separator = literal_separator(separator)
         self._columns_read = [
             ("column of images", image_key),
             ("column of captions", str(caption_key)),
@@ -72,6 +77,9 @@ class CsvSource(Source):
         with open_regular(self.path) as file:
             if objection := objection_to(file.read(NUM_BYTES_LOOKED_AT)):
                 raise ValueError(f"path must be a table in UTF-8, but {self.path!r} {objection}")
+            if separator is None:
+                separator = find_separator(_first_line(file), {image_key, str(caption_key)})
+            self.separator = separator = literal_separator(separator)
             header = next(split_records(file, 0, separator, lambda *_: True), None)
             if header is None:
                 raise ValueError(f"path must be a table with a header, {self.path!r} is empty")
@@ -99,7 +107,7 @@ class CsvSource(Source):
 
     def contents(self) -> Contents:
         """The bytes of the table, not those of the images that it names."""
-        table = [("table", mark_of_table(self.path)), ("separator", repr(self._separator))]
+        table = [("table", mark_of_table(self.path)), ("separator", repr(self.separator))]
         return table + self._columns_read
 
     def files(self) -> Iterator[str]:
@@ -112,7 +120,7 @@ class CsvSource(Source):
             return
         try:
             with open_regular(self.path) as file:
-                for record in split_records(file, start, self._separator, self._ends_before):
+                for record in split_records(file, start, self.separator, self._ends_before):
                     yield Entry(record.start, record.end, partial(self._load, record))
                     start = record.end
                     if start >= part.stop:
@@ -126,7 +134,7 @@ class CsvSource(Source):
         if len(record.raw) >= MAX_RECORD_BYTES:
             return BadSample(key, "row is too long", f"more than {MAX_RECORD_BYTES} bytes")
         try:
-            fields = parse(record.raw.decode(), self._separator)
+            fields = parse(record.raw.decode(), self.separator)
         except UnicodeError as error:
             return BadSample(key, "row is not UTF-8", str(error))
         if fields.is_open:
@@ -175,9 +183,15 @@ class CsvSource(Source):
 
     def _column(self, argument: str, name: str, columns: list[str]) -> int:
         if name not in columns:
-            hint = f"; is {self._separator!r} the separator?" if len(columns) == 1 else ""
+            hint = f"; is {self.separator!r} the separator?" if len(columns) == 1 else ""
             raise ValueError(
                 f"{argument} must be a column of {self.path!r}, got {name!r}; "
                 f"the columns are {cut(str(columns))}{hint}"
             )
         return columns.index(name)
+
+
+def _first_line(file: BinaryIO) -> str:
+    file.seek(0)
+    line = file.readline(MAX_RECORD_BYTES).decode(errors="replace")
+    return line.removeprefix(BYTE_ORDER_MARK).rstrip("\r\n")

@@ -19,7 +19,7 @@ def open_source(
     spec: str | os.PathLike | None,
     dataset_type: str = "auto",
     *,
-    separator: str = "\t",
+    separator: str | None = None,
     image_key: str | None = None,
     caption_key: str | None = None,
     split: str = "train",
@@ -34,7 +34,7 @@ def open_source(
             "digits", "digits-held-out", "digits:2048".
         dataset_type: "auto" looks at the names and at what is in a folder; a Hugging Face name
             must be called "hf".
-        separator: of a table.
+        separator: of a table; None looks for it in the header.
         image_key, caption_key: columns, by default `filepath` and `title` of a table, `image` and
             `text` of a Hugging Face data set; of shards and folders suffixes in order of
             preference, by default "jpg;png;jpeg;webp;..." and "txt".

@@ -13,6 +13,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import NamedTuple
 
 from fastclip.data.sources.file_stamp import stamp_of_files
@@ -55,6 +56,19 @@ def stretches(parts: Sequence[Part]) -> list[int]:
     for i in range(1, len(parts)):
         found[i] = found[i - 1] + (parts[i].start < parts[i - 1].stop)
     return found
+
+
+def first_numbers(parts: Sequence[Part]) -> list[int] | None:
+    """Return for each part the number of its first sample in the source, from 0.
+
+    None if a part does not say how many samples it has.
+
+    Example:
+        >>> first_numbers([Part("t.csv", 0, 90, 3), Part("t.csv", 90, 170, 2)])
+        [0, 3]
+    """
+    sizes = [part.num_samples for part in parts]
+    return None if None in sizes else list(accumulate(sizes, initial=0))[:-1]
 
 
 class Source(ABC):

@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+from fastclip.data.sources.records import parse
 
 NUM_BYTES_LOOKED_AT = 4096
 # How files begin that are called tables and are none in UTF-8. The longer mark comes first.
@@ -17,6 +19,7 @@ MARKS = {
     b"PAR1": "is a Parquet file: write it as CSV, or load it with dataset_type 'hf'",
 }
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+SEPARATORS = ("\t", ",", ";", "|")  # that are looked for where none is given
 ESCAPES = {"\\t": "\t", "\\|": "|", "\\,": ",", "\\;": ";"}  # as a shell passes them
 
 
@@ -33,6 +36,28 @@ def literal_separator(separator: str) -> str:
     if found.startswith("\\") and found != "\\":
         raise ValueError(f"separator must be what is between fields, not a pattern: {separator!r}")
     return found
+
+
+def find_separator(header: str, wanted: Collection[str]) -> str:
+    """Return the separator of a table that nobody has named: what its header is cut best by.
+
+    Best is what gives the most of the wanted columns, then what gives the most columns, then what
+    comes first in `SEPARATORS`: a header of one column has a tab, open_clip's default.
+
+    Args:
+        header: the first line of the table, without its end.
+        wanted: names of columns that are to be read.
+
+    Example:
+        >>> find_separator("filepath,title; in English", {"filepath", "title"})
+        ','
+    """
+
+    def found(separator: str) -> tuple[int, int]:
+        names = parse(header, separator).values
+        return len(set(names) & set(wanted)), len(names)
+
+    return max(SEPARATORS, key=found)
 
 
 def folder_of(names: Iterable[str], table: str) -> str:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from fastclip.data.installed_files import installed_file
 from fastclip.data.tokenizers.vocabulary import (
+    BYTES,
     CLIP_MERGES,
     MERGES_FILE,
     BytePairVocabulary,
@@ -55,6 +56,7 @@ def find_vocabulary(
     Args:
         source: a vocabulary, or the path of one: see `read_vocabulary`. None for OpenAI's, which is
             looked for and, if it is nowhere, fetched (see the module); it is read once per process.
+            "bytes" for the one without merges, whose tokens are bytes: it needs no file.
         num_merges: how many merges the one at `source` has.
         cache_dir: where published files are kept, instead of the Hub's cache or ours.
 
@@ -65,6 +67,8 @@ def find_vocabulary(
     """
     if isinstance(source, BytePairVocabulary):
         return source
+    if source == BYTES:
+        return BytePairVocabulary(())
     if source is not None:
         try:
             return read_vocabulary(source, num_merges)

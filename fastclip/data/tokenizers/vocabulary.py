@@ -25,6 +25,8 @@ from fastclip.data.limits import LARGEST_VOCABULARY_TEXT
 from fastclip.data.quoting import quoted
 
 CLIP_MERGES = 48_894
+# The name of a vocabulary without merges: every byte of a text is a token, and there is no file.
+BYTES = "bytes"
 MERGES_FILE, IDS_FILE, WHOLE_FILE = "merges.txt", "vocab.json", "tokenizer.json"
 HEADER = "#version: 0.2"
 END_OF_WORD = "</w>"

@@ -154,7 +154,7 @@ def _of_hugging_face(spec: str, reading: Reading, wanted: str | None) -> Found:
 
 
 def _of_table(spec: str, reading: Reading, wanted: str | None) -> Found:
-    separator = "\t" if reading.separator is None else reading.separator
+    separator = reading.separator
     image_key = reading.image_key or "filepath"
     if wanted == LABELLED or (wanted is None and reading.label_key is not None):
         data = of_table(

@@ -15,7 +15,7 @@ class Reading:
 
     Attributes:
         dataset_type: one of `DATASET_TYPES`; "auto" goes by names and by what is in a folder.
-        separator: of a table, by default a tab.
+        separator: of a table, by default the one that its header is cut best by.
         image_key, caption_key: columns of a table or of a Hugging Face data set, by default
             `filepath` and `title`, or `image` and `text`; suffixes in shards and folders.
         label_key: the column of labels, by default `label`; in shards a suffix, by default `cls`.

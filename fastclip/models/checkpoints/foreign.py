@@ -59,6 +59,9 @@ def require_model_directory(path: Path) -> None:
 def no_weights(path: Path, names: Iterable[str]) -> str:
     """What to say of a directory that has none of the weights that `names` lists."""
     lacks = f"{path} has no weights: none of {', '.join(names)}"
+    config = path / OPEN_CLIP_CONFIG
+    if config.is_file():
+        lacks += f" (the architecture alone, to be trained from random weights, is {config})"
     for name, kind in FOREIGN_WEIGHTS.items():
         if (path / name).is_file():
             return f"{lacks}. It has {name}, {kind}: save the model from PyTorch first"

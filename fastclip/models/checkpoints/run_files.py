@@ -1,7 +1,7 @@
 """The names of a run's checkpoints, which tell what was written when.
 
 step_000001200.pt     every so many steps or minutes, and at the end
-epoch_3.pt            what stays of an epoch; maybe epoch_latest.pt
+epoch_3.pt            what stays of an epoch; maybe epoch_latest.pt, and epoch_best.pt
 epoch_3_ema.pt        the average of the weights alone
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = "checkpoints"  # of a run's directory
 STEP_NAME = re.compile(r"step_(\d+)\.pt")
 EPOCH_NAME = re.compile(r"epoch_(\d+)\.pt")
-LATEST_NAME = "epoch_latest.pt"
+LATEST_NAME, BEST_NAME = "epoch_latest.pt", "epoch_best.pt"
 
 
 def newest_first(files: Iterable[Path]) -> list[Path]:

@@ -147,7 +147,7 @@ def read_config(directory: str | PathLike) -> ClipConfig:
     path = Path(directory)
     require_model_directory(path)
     if (path / OPEN_CLIP_CONFIG).is_file():
-        return _open_clip_settings(path / OPEN_CLIP_CONFIG)[0]
+        return read_open_clip_settings(path / OPEN_CLIP_CONFIG)[0]
     values = _read_json(path / "config.json")
     return _with_tokenizer(_obeyed(path / "config.json", from_transformers_config, values), path)
 
@@ -187,12 +187,17 @@ def _preprocess_told(settings: dict, config: ClipConfig) -> dict | None:
 
 
 def _open_clip_directory(path: Path) -> StoredModel:
-    config, preprocess = _open_clip_settings(path / OPEN_CLIP_CONFIG)
+    config, preprocess = read_open_clip_settings(path / OPEN_CLIP_CONFIG)
     weights = read_directory_weights(path, WEIGHTS_NAMES)
     return StoredModel(weights.tensors, config, None, preprocess, path)
 
 
-def _open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
+def read_open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
+    """The architecture in a JSON file of open_clip's, and how images are prepared, if it says so.
+
+    Raises:
+        CheckpointError: it cannot be read, or has a field that is not supported.
+    """
     values = _read_json(path)
     if "model_cfg" not in values:
         return _open_clip_model(values, path), None

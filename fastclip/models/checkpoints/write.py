@@ -24,6 +24,7 @@ from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
 from fastclip.data.tokenizers.openai_vocabulary import locate_openai_vocabulary
+from fastclip.data.tokenizers.vocabulary import BYTES
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
 from fastclip.models.checkpoints.open_clip_preprocess import to_open_clip_preprocess
@@ -199,6 +200,8 @@ def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike
         for name in COPIED_FILES:
             if Path(source, name).is_file():
                 shutil.copyfile(Path(source, name), directory / name)
+    elif config.text_cfg.tokenizer_kwargs.get("vocabulary") == BYTES:
+        BytePairTokenizer(BYTES, config.text_cfg.context_length).save_pretrained(directory)
     elif config.text_cfg.has_clip_vocabulary() and (located := locate_openai_vocabulary()):
         # Nothing is fetched here: weights without a tokenizer are better than none.
         tokenizer = BytePairTokenizer(located.path, config.text_cfg.context_length)

@@ -6,6 +6,7 @@
      "global_step", "samples_seen", "config", "model_config", "preprocess_cfg": of images,
      "contents": of model and data,
      "names": of files that the same content stays under,
+     "epoch_numbers": what results.jsonl is going to say of the epoch,
      "ranks": for each of them its place in the data, what it has measured, its random numbers
               [, "loss_state_dict", where it is not that of the first rank]}
 
@@ -16,6 +17,7 @@ the file of an epoch's average and "key_encoder_state_dict" are float32 in any p
 """
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +28,13 @@ from torch.utils._pytree import tree_map_only
 from fastclip.data.loading.loader import PairLoader
 from fastclip.distributed.processes import Processes
 from fastclip.models.checkpoints.files import SAID
+from fastclip.models.checkpoints.run_files import BEST_NAME
 from fastclip.models.digests import digest_of
 from fastclip.train.checkpoints.file import UnusableCheckpoint, read_checkpoint
 from fastclip.train.checkpoints.same_run import OwnRun, resumption
 from fastclip.train.checkpoints.store import CheckpointStore, Found, is_name_of_epoch
 from fastclip.train.checkpoints.trained_state import LOSS, TrainedState, on_the_cpu
+from fastclip.train.log.epoch_numbers import EpochNumbers
 from fastclip.train.log.run_log import RunLog
 from fastclip.train.settings.output_config import ALLOW_FRESH, LATEST
 from fastclip.train.step.cached import CachedStep
@@ -55,11 +59,14 @@ class RunCheckpoints:
 
     Attributes:
         config: the settings in force.
+        training: made of them.
 
     Args:
         own: what the run is. Checkpoints keep it, and are compared with it when they are restored.
         directory: of the run; checkpoints are in a folder of it.
         state, loader, compute: what they hold of this rank's is saved, and restored in place.
+        numbers: of the epoch so far, for results.jsonl; those of the first rank are saved, and
+            restored in place on all.
     """
 
     def __init__(
@@ -71,8 +78,11 @@ class RunCheckpoints:
         state: TrainedState,
         loader: PairLoader,
         compute: CachedStep,
+        numbers: EpochNumbers | None = None,
     ) -> None:
-        self.own, self.config, self.processes, self.log = own, own.config, processes, log
+        self.numbers = numbers or EpochNumbers()
+        self.own, self.processes, self.log = own, processes, log
+        self.config, self.training = own.config_in_force, own.training
         self.state, self.loader, self.compute = state, loader, compute
         self.store = CheckpointStore(directory / "checkpoints", own.config.keep_last, log.warn)
         self._place: dict[str, Any] = {}
@@ -116,10 +126,34 @@ class RunCheckpoints:
             "preprocess_cfg": self.own.preprocess_cfg,
             "contents": self.own.contents,
             "names": list(names),
+            "epoch_numbers": self.numbers.state_dict(),
             "ranks": ranks,
         }
         self.store.save(content, progress.global_step, names)
         self._write_averages(content)
+
+    def bytes_of_newest(self) -> int | None:
+        """The size of the newest file of a checkpoint; None if there is none."""
+        newest = next(iter(self.store.paths()), None)
+        return None if newest is None else newest.stat().st_size
+
+    def name_best(self, progress: Progress) -> Path | None:
+        """Let the checkpoint after an epoch stay as epoch_best.pt, on the rank that writes.
+
+        Returns:
+            The new name, or None if the checkpoint is no longer there.
+
+        Raises:
+            CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
+        """
+        names = f"step_{progress.global_step:09d}.pt", f"epoch_{progress.epoch}.pt"
+        paths = [path for name in names if (path := self.store.directory / name).is_file()]
+        if not paths:
+            return None
+        self.store.name(paths[0], BEST_NAME)
+        if self.state.average is not None:
+            self._write_averages(read_checkpoint(paths[0]) | {"names": [BEST_NAME]})
+        return self.store.directory / BEST_NAME
 
     def _own_loss(self, trained: dict[str, Any]) -> dict[str, Any]:
         """The state of this rank's loss, if it is another one than that of the first rank.
@@ -172,7 +206,7 @@ class RunCheckpoints:
             )
         resumed = resumption(content, str(found.path), self.own)
         self._take_up(found, resumed.measures_anew)
-        self.config = resumed.config
+        self.config, self.training = resumed.config, resumed.training
         self.log.say(f"resumed from {found.path}, after step {content['global_step']}")
         for text in resumed.said:
             self.log.say(text)
@@ -205,7 +239,7 @@ class RunCheckpoints:
             return found
         lost = self._what_was_lost()
         if lost is None:
-            self.log.say("nothing to resume: starting")
+            self.log.warn(self._nothing_to_resume())
         elif asked == LATEST:
             raise ValueError(
                 f"{lost}, and --resume latest starts nothing afresh where a run has been: see to "
@@ -216,6 +250,14 @@ class RunCheckpoints:
             self.log.warn(f"{lost}: starting afresh, as --resume allow-fresh says")
             self._set_aside(step=-1, epoch=0)
         return None
+
+    def _nothing_to_resume(self) -> str:
+        """Who has mistyped a name would else train anew and not see it."""
+        run = self.store.directory.parent
+        others = [path.parent.name for path in run.parent.glob("*/checkpoints") if path != run]
+        near = get_close_matches(run.name, set(others) - {run.name}, n=3, cutoff=0.5)
+        hint = f"; runs of a similar name there are {', '.join(near)}" if near else ""
+        return f"{run} has nothing to resume: starting from the beginning{hint}"
 
     def _what_was_lost(self) -> str | None:
         """A clause about what there was of this run, of which nothing can be resumed."""
@@ -237,6 +279,8 @@ class RunCheckpoints:
         try:
             self.state.load_state_dict(content | {k: own[k] for k in (LOSS,) if k in own})
             self.loader.load_state_dict(own["loader"])
+            if "epoch_numbers" in content:  # older ones have none
+                self.numbers.load_state_dict(content["epoch_numbers"])
             if not measures_anew:
                 self.compute.load_state_dict(own["compute"])
             generators = torch_generators([self.processes.device])

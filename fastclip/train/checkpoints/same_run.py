@@ -62,18 +62,35 @@ class OwnRun(NamedTuple):
     contents: dict[str, Contents]
     preprocess_cfg: dict[str, Any] | None = None
 
+    @property
+    def config_in_force(self) -> RunConfig:
+        """The settings with the number of the warm-up's steps, which a resumed run is to keep."""
+        if self.config.skip_scheduler:
+            return self.config
+        return replace(self.config, warmup=self.training.warmup_steps)
+
+    def with_warmup_of(self, told: RunConfig) -> "OwnRun":
+        """The run with the warm-up of the run that it goes on from, unless it was told another."""
+        if self.config.warmup is not None or told.warmup is None:
+            return self
+        config = replace(self.config, warmup=told.warmup)
+        training = config.training(self.steps_per_epoch, self.world_size, self.moments)
+        return self._replace(config=config, training=training)
+
 
 class Resumption(NamedTuple):
     """How a run goes on from a checkpoint.
 
     Attributes:
         config: the settings in force.
+        training: made of them.
         said: what is not as it was.
         warned: likewise, where numbers before and after do not compare.
         measures_anew: what a micro-batch takes is not what was measured.
     """
 
     config: RunConfig
+    training: StepConfig
     said: list[str]
     warned: list[str]
     measures_anew: bool
@@ -93,6 +110,7 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
         told = told_settings(stored)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is no checkpoint of a run: of its settings, {error}") from None
+    own = own.with_warmup_of(told)
     config = own.config
     defaults = defaults_of(config.precision, config.device, own.moments)
     found = changes(stored, config, defaults)
@@ -122,7 +140,8 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
     if step == own.training.steps:
         said.append(f"all {config.epochs} epochs are done: no step is left to train")
     return Resumption(
-        replace(config, **{name: stored.get(name) for name in BEGINNING}),
+        replace(own.config_in_force, **{name: stored.get(name) for name in BEGINNING}),
+        own.training,
         said,
         _of_evaluation(content, path, own, differing),
         any(change.name in OF_MEMORY for change in found),

@@ -2,6 +2,7 @@
 
     step_000001200.pt     every so many steps or minutes, at the end, on SIGTERM; the last K stay
     epoch_3.pt            the same file under another name, which stays; maybe epoch_latest.pt
+    epoch_best.pt         likewise, of the epoch that is the best by a metric
     epoch_3_ema.pt        the average of the weights alone, from which no run goes on
     set_aside_1/          what a run that began again at an earlier step found of later ones
 
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from fastclip.atomic_file import Tell, name_again, reading, remove_temporaries, writing
 from fastclip.models.checkpoints.run_files import (
+    BEST_NAME,
     EPOCH_NAME,
     LATEST_NAME,
     STEP_NAME,
@@ -35,7 +37,7 @@ from fastclip.train.checkpoints.file import (
 )
 
 OF_EPOCH = re.compile(r"epoch_(\d+)(_ema)?\.pt")
-OF_LATEST = re.compile(r"epoch_latest(_ema)?\.pt")
+OF_LATEST = re.compile(r"epoch_(latest|best)(_ema)?\.pt")
 ANY_NAME = r"(step|epoch)_\w+\.pt"
 
 
@@ -179,16 +181,35 @@ class CheckpointStore:
             return str(error)
         return "there is no other checkpoint" if good is None else f"{good} is still good"
 
+    def prune_epochs(self, keep: int, newest: int) -> list[str]:
+        """Remove files of epochs, averages too, but for the `keep` newest up to epoch `newest`.
+
+        Files of later epochs, and what has no number, such as epoch_best.pt, stay.
+
+        Returns:
+            The names of what is removed.
+        """
+        files = [path for path in self.files() if OF_EPOCH.fullmatch(path.name)]
+        numbers = sorted({n for n in map(number_in, files) if n <= newest})
+        old = set(numbers[:-keep])
+        return [path.name for path in files if number_in(path) in old and self._remove(path)]
+
     def _prune(self, newest: int) -> None:
         """Remove what is too old of the line that leads to a step; later files are of another."""
         if self.keep_last is None:
             return
         steps = [p for p in self.paths() if STEP_NAME.fullmatch(p.name) and number_in(p) <= newest]
         for path in steps[self.keep_last :]:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                self._tell_once(f"{path} cannot be removed ({error.strerror}), and stays")
+            self._remove(path)
+
+    def _remove(self, path: Path) -> bool:
+        """Remove a file if the system lets it go; else say so."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._tell_once(f"{path} cannot be removed ({error.strerror}), and stays")
+            return False
+        return True
 
     def _tell_once(self, text: str) -> None:
         if text not in self._told:
@@ -205,7 +226,7 @@ class CheckpointStore:
 
 def is_name_of_epoch(name: str) -> bool:
     """Is it a name under which the checkpoint of an epoch stays?"""
-    return name == LATEST_NAME or EPOCH_NAME.fullmatch(name) is not None
+    return name in (LATEST_NAME, BEST_NAME) or EPOCH_NAME.fullmatch(name) is not None
 
 
 def _is_later(path: Path, step: int, epoch: int) -> bool:

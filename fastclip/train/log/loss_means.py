@@ -2,33 +2,48 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
+
+LOSS = ""  # the name of the loss itself among its terms
 
 
 class LossMeans:
-    """Means over those steps of an epoch, since the run was started, whose loss is finite."""
+    """Means over those steps of an epoch whose loss is finite."""
 
     def __init__(self) -> None:
-        self._losses: list[float] = []
-        self._terms: dict[str, list[float]] = {}
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
 
     def take(self, loss: float, terms: Mapping[str, float]) -> None:
         """Take what a step found; see `StepOutcome`."""
         if not math.isfinite(loss):
             return
-        self._losses.append(loss)
-        for name, term in terms.items():
-            self._terms.setdefault(name, []).append(term)
+        for name, value in {LOSS: loss, **terms}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     @property
     def loss(self) -> float:
         """Nan if there is no such step."""
-        return _mean(self._losses) if self._losses else math.nan
+        return self._means().get(LOSS, math.nan)
 
     @property
     def terms(self) -> dict[str, float]:
         """By name; empty if the loss has no terms, or there is no such step."""
-        return {name: _mean(terms) for name, terms in self._terms.items()}
+        return {name: mean for name, mean in self._means().items() if name != LOSS}
 
+    def of_epoch(self) -> dict[str, object]:
+        """For the results of an epoch: "train_loss", and "train_losses" if it has terms."""
+        found: dict[str, object] = {"train_loss": self.loss} if self._counts else {}
+        return found | ({"train_losses": terms} if (terms := self.terms) else {})
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+
+    def _means(self) -> dict[str, float]:
+        return {name: total / self._counts[name] for name, total in self._sums.items()}

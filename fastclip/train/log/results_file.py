@@ -9,9 +9,11 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastclip.atomic_file import Tell, reading, remove_temporaries, replacing, writing
 
+FILE_NAME = "results.jsonl"  # in the directory of a run
 SHOWN = 5  # numbers of lines in a sentence
 
 
@@ -50,6 +52,14 @@ class ResultsFile:
             file.write(json.dumps(dict(values)) + "\n")
         self.epochs.add(values["epoch"])
 
+    def rows(self) -> list[dict[str, Any]]:
+        """What the lines say, in their order; those that say nothing of an epoch are passed over.
+
+        Raises:
+            CannotRead: the disk refuses.
+        """
+        return read_rows(self.path)
+
     def has_epoch(self, epoch: int) -> bool:
         """Is there a line whose "epoch" is that?"""
         return epoch in self.epochs
@@ -64,11 +74,7 @@ class ResultsFile:
         self.epochs = {epoch for epoch in self.epochs if epoch <= last}
 
     def _lines(self) -> list[bytes]:
-        with reading(self.path):
-            if not self.path.is_file():
-                return []
-            with open(self.path, "rb") as file:
-                return file.readlines()
+        return _lines_of(self.path)
 
     def _set_aside(self, lines: list[bytes], numbers: list[int], what: str) -> None:
         """Move lines to the other file, first there, so that they are never in neither."""
@@ -83,6 +89,25 @@ class ResultsFile:
             file.writelines(line for n, line in enumerate(lines, 1) if n not in moved)
         which, verb = _listed(numbers), "is" if len(numbers) == 1 else "are"
         self._tell(f"{which} of {self.path} {verb} {what}, and set aside in {self.aside}")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """What the lines of a file say of epochs, in their order; nothing is changed.
+
+    Lines that say nothing of an epoch, such as one that is being written, are passed over.
+
+    Raises:
+        CannotRead: the disk refuses.
+    """
+    return [json.loads(line) for line in _lines_of(path) if _epoch_of(line) is not None]
+
+
+def _lines_of(path: Path) -> list[bytes]:
+    with reading(path):
+        if not path.is_file():
+            return []
+        with open(path, "rb") as file:
+            return file.readlines()
 
 
 def _epoch_of(line: bytes) -> int | None:

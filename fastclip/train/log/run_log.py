@@ -4,12 +4,13 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastclip.atomic_file import writing
 from fastclip.printable import printable
 from fastclip.progress import LineHandler
 from fastclip.train.log.reporters import Reporter
-from fastclip.train.log.results_file import ResultsFile
+from fastclip.train.log.results_file import FILE_NAME, ResultsFile
 from fastclip.train.log.step_report import StepReport
 
 
@@ -58,7 +59,7 @@ class RunLog:
             handler.setFormatter(form)
             self.logger.addHandler(handler)
         try:
-            self.results = ResultsFile(directory / "results.jsonl", self.warn)
+            self.results = ResultsFile(directory / FILE_NAME, self.warn)
         except OSError:
             self.close()
             raise
@@ -110,6 +111,10 @@ class RunLog:
     def has_epoch(self, epoch: int) -> bool:
         """Is there a line of this epoch in results.jsonl?"""
         return self.results is not None and self.results.has_epoch(epoch)
+
+    def results_of_epochs(self) -> list[dict[str, Any]]:
+        """The lines of results.jsonl."""
+        return [] if self.results is None else self.results.rows()
 
     @property
     def has_epochs(self) -> bool:

@@ -1,5 +1,6 @@
 """What a run says of a step; its line is open_clip's, so that what reads its logs reads ours."""
 
+import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import torch
 from fastclip.process_memory import peak_resident_bytes
 
 GIB = 2**30
+LEAST_PLAIN_RATE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,15 @@ class StepReport:
     global_step: number of steps that are done.
     num_seen, num_samples: of the epoch, over all ranks.
     data_seconds: of `seconds`, the whole step's, what it waited for data.
-    mean_loss: of those steps of the epoch, since the run was started, whose loss is finite.
+    mean_loss: of those steps of the epoch whose loss is finite.
     gradient_norm: before it is limited.
     num_left_out: steps so far that were not taken, which the line has if there are any.
     peak_bytes: most memory so far, of the GPU or else of the process.
     terms, mean_terms: that add up to `loss` and `mean_loss`, by name, such as "distill_loss"; empty
         if the loss is one, which then is the contrastive loss.
     counts: of the batch of all ranks, by name, such as "masked_pairs".
+    seconds_left: until the last step, if steps go on as since the run was started; None if that is
+        not known. Evaluations come on top.
     """
 
     epoch: int
@@ -45,6 +49,7 @@ class StepReport:
     terms: Mapping[str, float] = field(default_factory=dict)
     mean_terms: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    seconds_left: float | None = None
 
     @property
     def samples_per_second(self) -> float:
@@ -62,8 +67,9 @@ class StepReport:
             f"Train Epoch: {self.epoch} [{self.num_seen:>{width}}/{self.num_samples} "
             f"({100 * self.num_seen / self.num_samples:.0f}%)] Data (t): {self.data_seconds:.3f} "
             f"Batch (t): {self.seconds:.3f}, {rate:#g}/s, {rate / self.world_size:#g}/s/gpu "
-            f"LR: {self.learning_rate:5f} Logit Scale: {self.logit_scale:.3f} "
+            f"LR: {_rate(self.learning_rate)} Logit Scale: {self.logit_scale:.3f} "
             f"{self._losses()} Peak memory: {self.peak_bytes / GIB:.2f} GiB{counts}{left_out}"
+            f"{self._time_left()}"
         )
 
     def values(self) -> dict[str, float]:
@@ -78,6 +84,11 @@ class StepReport:
             **self.counts,
         }  # fmt: skip
 
+    def _time_left(self) -> str:
+        if self.seconds_left is None:
+            return ""
+        return f" ETA: {datetime.timedelta(seconds=round(self.seconds_left))}"
+
     def _losses(self) -> str:
         """Every term and the loss, each with its mean."""
         terms = self.terms or {"contrastive_loss": self.loss}
@@ -88,6 +99,11 @@ class StepReport:
             f"{name.capitalize()}: {value:#.5g} ({of_found.get(name, math.nan):#.5g})"
             for name, value in found.items()
         )
+
+
+def _rate(rate: float) -> str:
+    """As open_clip writes it, but for rates of which that leaves few digits or none."""
+    return f"{rate:5f}" if rate == 0 or rate >= LEAST_PLAIN_RATE else f"{rate:.2e}"
 
 
 def peak_bytes(device: torch.device) -> int:

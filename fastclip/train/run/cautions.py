@@ -4,7 +4,7 @@ Settings without any effect are in `settings/idle.py`.
 """
 
 from fastclip.train.settings.loss_config import QUEUE
-from fastclip.train.settings.optimisation_config import OptimisationConfig
+from fastclip.train.settings.optimisation_config import WARMUP_FRACTION, OptimisationConfig
 from fastclip.train.settings.output_config import LogConfig
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
@@ -25,6 +25,28 @@ def cautions(config: RunConfig, training: StepConfig, steps_per_epoch: int) -> l
     found += [_of_average(config, training), _of_curve(config, training)]
     found.append(_of_queue(config, training, steps_per_epoch))
     return [text for text in found if text is not None]
+
+
+def default_warmup(config: OptimisationConfig, training: StepConfig) -> str | None:
+    """Say how long the warm-up is, where the settings of a run do not.
+
+    Args:
+        config: as it was given.
+        training: in force.
+    """
+    if config.warmup is not None or config.skip_scheduler:
+        return None
+    usual, warmup = config.warmup_of(training.steps), training.warmup_steps
+    if warmup != usual:
+        return (
+            f"--warmup is not given: the warm-up has {_steps(warmup)}, as the checkpoint says, and "
+            f"not the {usual:,} that a run of {_steps(training.steps)} begins with"
+        )
+    part = "a tenth" if warmup == training.steps // WARMUP_FRACTION else "the most by default"
+    return (
+        f"--warmup is not given: the learning rate rises for {_steps(warmup)}, {part} of the run's "
+        f"{training.steps:,}"
+    )
 
 
 def _of_warmup(training: StepConfig) -> str | None:

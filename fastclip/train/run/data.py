@@ -1,22 +1,28 @@
 """What a run trains on, on one rank; and how sources are opened, also those of evaluation."""
 
+import math
 from typing import Any
 
+from fastclip.data.digits.source import DigitSource
 from fastclip.data.loading.bad_samples import skipped_summary
 from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.loader import PairLoader
 from fastclip.data.loading.sample_facts import NUMBERS
+from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.source import Source
+from fastclip.data.sources.synthetic import SyntheticSource
 from fastclip.data.sources.tar_shards import TarSource
 from fastclip.distributed.processes import Processes
 from fastclip.embeddings.inputs import digest_of_contents
+from fastclip.models import digits
 from fastclip.train.run.duplicates import FACTS_OF
+from fastclip.train.run.kept_images import keep_images
 from fastclip.train.run.model import RunModel
 from fastclip.train.settings.batch_config import Arithmetic
 from fastclip.train.settings.data_config import MADE_TYPES, DataConfig, SourceConfig
-from fastclip.train.settings.loss_config import SOGCLR
+from fastclip.train.settings.loss_config import CLIP, SOGCLR
 from fastclip.train.settings.run_config import RunConfig
 
 
@@ -41,7 +47,7 @@ class TrainingData:
 
     def __init__(
         self,
-        config: DataConfig,
+        config: RunConfig,
         run_model: RunModel,
         processes: Processes,
         arithmetic: Arithmetic,
@@ -55,11 +61,15 @@ class TrainingData:
         )
         if NUMBERS in facts:
             _require_numbers(self._source, config.train_data)
+        _require_digits(self._source, config)
         self.num_samples = self._source.num_samples()
+        self._global_batch_size = arithmetic.global_batch_size
         self.steps_per_epoch = _num_steps(config, self._source, arithmetic.global_batch_size)
+        self._kept = keep_images(config, self._source, run_model.train_transform)
         self.loader = PairLoader(
             self._source, run_model.train_transform, run_model.tokenizer,
             shuffle_buffer=config.shuffle_buffer, facts=facts, beside=beside,
+            image_cache=self._kept.cache,
             in_order_of=_order_of(config, facts, arithmetic),
             batches_per_epoch=self.steps_per_epoch * arithmetic.num_micro_batches,
             **settings_of_loaders(config, processes, arithmetic.micro_batch_size, seed),
@@ -70,9 +80,23 @@ class TrainingData:
         """What a folder of embeddings knows the same data by."""
         return digest_of_contents(self._source, self.loader.contents)
 
+    def descriptions(self) -> list[str]:
+        """Say how the data is read, what of it is in an epoch, and whether images are kept."""
+        found = [separator_of("--train-data", self._source, self._config), self._kept.said]
+        num = self._config.train_num_samples or self.num_samples
+        left = 0 if num is None else num - self.steps_per_epoch * self._global_batch_size
+        if left:
+            found.append(
+                f"an epoch has {num - left:,} of {num:,} samples: the other {left:,} are fewer "
+                f"than a batch of {self._global_batch_size:,}, other ones in each epoch"
+            )
+        return [text for text in found if text is not None]
+
     def notices(self) -> list[str]:
-        """See `notices_of`."""
-        return notices_of("--train-data", self._source, self._config)
+        """See `notices_of` and `repeats_in_a_batch`."""
+        repeats = repeats_in_a_batch(self._config, self.num_samples, self._global_batch_size)
+        found = notices_of("--train-data", self._source, self._config)
+        return found if repeats is None else [*found, repeats]
 
 
 def facts_of(config: RunConfig, has_own_loss: bool = True) -> tuple[str, ...]:
@@ -148,6 +172,49 @@ def notices_of(name: str, source: Source, config: SourceConfig) -> list[str]:
     return notices
 
 
+def separator_of(name: str, source: Source, config: SourceConfig) -> str | None:
+    """Say what separates the columns of a table, where it was not given."""
+    if config.csv_separator is not None or not isinstance(source, CsvSource):
+        return None
+    shown = {"\t": "a tab"}.get(source.separator, repr(source.separator))
+    return f"{name}: the columns are separated by {shown}, as the header shows (--csv-separator)"
+
+
+def repeats_in_a_batch(
+    config: RunConfig, num_samples: int | None, global_batch_size: int
+) -> str | None:
+    """Say what becomes of a loss where a batch has every sample several times; None if it has not.
+
+    Args:
+        num_samples: of the data; None if it does not say.
+    """
+    if num_samples is None or global_batch_size <= num_samples or config.dataset_type in MADE_TYPES:
+        return None
+    times = global_batch_size / num_samples
+    text = (
+        f"a batch of {global_batch_size:,} has each of the {num_samples:,} samples "
+        f"{times:.3g} times on average"
+    )
+    if config.mask_duplicates is not None:
+        return f"{text}: --mask-duplicates {config.mask_duplicates} leaves out what is the same"
+    floor = f", and no model gets below a loss of ln {times:.3g} = {math.log(times):.3g} nats"
+    return (
+        f"{text}: copies of a pair are its negatives{floor if config.loss_name == CLIP else ''}; "
+        "--mask-duplicates both leaves them out, and --global-batch-size "
+        f"{num_samples // 2 or 1} or less has none"
+    )
+
+
+def _require_digits(source: Source, config: RunConfig) -> None:
+    """The model of the digits takes their pixels, and no files."""
+    if config.model == digits.NAME and not isinstance(source, DigitSource | SyntheticSource):
+        raise ValueError(
+            f"--model digits takes the built-in digits and no other images, such as --train-data "
+            f"{config.train_data}: for small images of your own there are ViT-Mini-4-32 (of 32 x "
+            "32 pixels), ViT-Mini-8-64 and ViT-Ti-16-128"
+        )
+
+
 def _keys(config: SourceConfig, spec: str | None, dataset_type: str) -> dict[str, str | None]:
     """What images and captions are called: columns of tables, or suffixes of files."""
     keys = {"image_key": config.image_key, "caption_key": config.caption_key}
@@ -172,7 +239,12 @@ def _num_steps(config: DataConfig, source: Source, global_batch_size: int) -> in
     if num_samples is None:
         raise ValueError("the data does not say how many samples it has: --train-num-samples")
     if num_samples < global_batch_size:
+        own = source.num_samples()
+        least = f"--train-num-samples {global_batch_size} or more has every sample several times"
         raise ValueError(
-            f"{num_samples:,} samples are fewer than one batch of {global_batch_size:,}"
+            f"{num_samples:,} samples are fewer than one batch of {global_batch_size:,}: give "
+            f"--global-batch-size {max(1, num_samples // 10)} (ten steps per epoch) or another of "
+            f"at most {num_samples:,}, or more samples"
+            + (f"; {least} in a batch, which --mask-duplicates both is for" if own else "")
         )
     return num_samples // global_batch_size

@@ -23,10 +23,12 @@ from fastclip.models.tower_precision import TowerPrecision
 from fastclip.progress import is_watched, progress_bar
 from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
 from fastclip.train.checkpoints.same_run import OwnRun
-from fastclip.train.log.loss_means import LossMeans
+from fastclip.train.log.epoch_numbers import EpochNumbers
 from fastclip.train.log.run_log import RunLog
+from fastclip.train.log.step_progress import Pace, StepProgress
 from fastclip.train.log.step_report import StepReport, peak_bytes
 from fastclip.train.run.batch_curves import BatchCurves
+from fastclip.train.run.best_epoch import BestEpoch
 from fastclip.train.run.contents import contents_of_run
 from fastclip.train.run.data import TrainingData, facts_of
 from fastclip.train.run.duplicates import kept_ids
@@ -99,6 +101,8 @@ class Run:
             config, self.train_config, self.run_model, self.loss, self.precision, processes
         )
         self.counts = self.take_step.counts
+        self.progress = StepProgress(log.say, self.arithmetic.num_micro_batches)
+        self.compute.before_encoding = self.progress.encoded
         self.curves = BatchCurves(config, self.loss, processes, directory, log)
         self.signals = StopSignals(processes)
         # An average of the weights is evaluated in their place, and it is in float32.
@@ -118,11 +122,14 @@ class Run:
             ),
             getattr(self.model.visual, "preprocess_cfg", None),
         )  # fmt: skip
+        self.numbers, self.pace = EpochNumbers(), Pace()
         self.checkpoints = RunCheckpoints(
-            own, processes, directory, log, self.state, self.data.loader, self.compute
-        )
+            own, processes, directory, log, self.state, self.data.loader, self.compute,
+            self.numbers,
+        )  # fmt: skip
+        self.config = self.checkpoints.config
         self.saving = Saving(config, self.checkpoints)
-        self.means = LossMeans()
+        self.best = BestEpoch(config, self.evaluation_data, self.checkpoints, log)
         self.epoch = self.global_step = 0
         torch.manual_seed(config.seed + 1 + processes.rank)  # other dropout on every rank
 
@@ -155,18 +162,23 @@ class Run:
     def resume(self, path: str) -> None:
         """Go to where a checkpoint was written; see `RunCheckpoints.restore`."""
         self.epoch, self.global_step = self.checkpoints.restore(path)
-        self.config = self.checkpoints.config
+        self.config, self.train_config = self.checkpoints.config, self.checkpoints.training
+        self.take_step.config = self.train_config
+        if self.processes.is_first:
+            self.best.restore()
 
     def _train_epoch(self) -> None:
         """The rest of an epoch."""
-        self.means = LossMeans()
         done = self.global_step - self.epoch * self.steps_per_epoch
+        if done == 0:
+            self.numbers.begin()
         shown = self.processes.is_first and is_watched()
         title = f"epoch {self.epoch}"
         loaded = iter(self.data.loader)
         with progress_bar(self.steps_per_epoch, done, title, shown=shown) as advance:
             for _ in range(done, self.steps_per_epoch):
                 started = time.perf_counter()
+                self.progress.begin(self.global_step + 1)
                 batch = self._next_batch(loaded)
                 data_seconds = time.perf_counter() - started
                 of_loss, counts = of_batch(batch, self.processes, kept_ids(self.loss))
@@ -180,8 +192,10 @@ class Run:
                 self.checkpoints.keep_place()
                 if outcome.objection is not None:
                     self.log.warn(outcome.objection)
-                self.means.take(outcome.loss, outcome.terms)
-                self._log_step(outcome, counts, data_seconds, time.perf_counter() - started)
+                self.numbers.means.take(outcome.loss, outcome.terms)
+                seconds = time.perf_counter() - started
+                self.pace.take(seconds)
+                self._log_step(outcome, counts, data_seconds, seconds)
                 advance(1, f"loss {outcome.loss:.4f}")
                 is_last = self.global_step % self.steps_per_epoch == 0
                 # The end of an epoch saves for itself.
@@ -199,7 +213,7 @@ class Run:
 
         def fetch() -> StepBatch:
             micro_batches = islice(loaded, self.arithmetic.num_micro_batches)
-            return step_batch(micro_batches, self.processes.device)
+            return step_batch(self.progress.reading(micro_batches), self.processes.device)
 
         is_late = self.processes.is_first and self.saving.is_late(self.global_step)
         batch, (is_due,) = self.signals.obey_and_exchange(fetch, [is_late])
@@ -215,28 +229,29 @@ class Run:
         if in_epoch % self.config.log_every_n_steps and not is_last and in_epoch != 1:
             return
         size = self.arithmetic.global_batch_size
-        self.log.step(
-            StepReport(
-                epoch=self.epoch,
-                global_step=self.global_step,
-                num_seen=in_epoch * size,
-                num_samples=self.steps_per_epoch * size,
-                global_batch_size=size,
-                world_size=self.processes.world_size,
-                data_seconds=data_seconds,
-                seconds=seconds,
-                learning_rate=learning_rate_at(self.global_step - 1, self.train_config),
-                logit_scale=outcome.logit_scale,
-                loss=outcome.loss,
-                mean_loss=self.means.loss,
-                terms=outcome.terms,
-                mean_terms=self.means.terms,
-                peak_bytes=peak_bytes(self.processes.device),
-                gradient_norm=outcome.gradient_norm,
-                num_left_out=self.counts.left_out,
-                counts=counts,
-            )
+        report = StepReport(
+            epoch=self.epoch,
+            global_step=self.global_step,
+            num_seen=in_epoch * size,
+            num_samples=self.steps_per_epoch * size,
+            global_batch_size=size,
+            world_size=self.processes.world_size,
+            data_seconds=data_seconds,
+            seconds=seconds,
+            learning_rate=learning_rate_at(self.global_step - 1, self.train_config),
+            logit_scale=outcome.logit_scale,
+            loss=outcome.loss,
+            mean_loss=self.numbers.means.loss,
+            terms=outcome.terms,
+            mean_terms=self.numbers.means.terms,
+            peak_bytes=peak_bytes(self.processes.device),
+            gradient_norm=outcome.gradient_norm,
+            num_left_out=self.counts.left_out,
+            counts=counts,
+            seconds_left=self.pace.seconds_of(self.train_config.steps - self.global_step),
         )
+        self.log.step(report)
+        self.numbers.curve.take(report)
 
     def _after_epoch(self) -> None:
         num_taken = self.counts.taken_in_epoch
@@ -244,6 +259,10 @@ class Run:
         # An epoch in vain stays under no name, but the scale that it has found is kept.
         names = self.saving.names_of_epoch(self.epoch, self._is_last_epoch) if num_taken else []
         self.saving.save(self._progress, names)
+        if self.epoch == 1 and self.processes.is_first:
+            said = self.saving.disk_of_epochs(self.config.epochs)
+            if said is not None:
+                self.log.say(said)
         self.counts.require_taken(num_taken, f"epoch {self.epoch}")
         self._report_epoch()
 
@@ -252,16 +271,16 @@ class Run:
         self.log.say(f"epoch {self.epoch - 1} is done; {self.counts.summary()}; {bad.summary()}")
         values: dict[str, Any] = {
             "epoch": self.epoch, "global_step": self.global_step, "steps": self.counts.totals(),
-            "bad_samples": bad.to_dict(), **self.curves.newest(),
+            "bad_samples": bad.to_dict(), **self.curves.newest(), **self.numbers.of_epoch(),
         }  # fmt: skip
-        if terms := self.means.terms:
-            values["train_losses"] = terms
         average = self.state.average
         evaluated = self.model if average is None else average.module
         metrics, bad = self.evaluation.after_epoch(evaluated, self.epoch, self._is_last_epoch)
         self.model.train()
         if metrics:
             values["val_bad_samples"] = bad.to_dict()
+        if self.processes.is_first:
+            self.best.take(self._progress, metrics)
         self.log.epoch(values, metrics)
 
     def _report_epoch_that_was_cut_off(self) -> None:

@@ -7,6 +7,9 @@ from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
 from fastclip.train.run.evaluation import is_due
 from fastclip.train.settings.output_config import CheckpointConfig
 
+MIB, GIB = 2**20, 2**30
+WORTH_SAYING = GIB  # bytes of all checkpoints of epochs
+
 
 class Saving:
     """Saves a run after so many steps or minutes, and remembers what was saved last."""
@@ -35,6 +38,24 @@ class Saving:
         """Is there to be a checkpoint after a step of this number?"""
         every = self._config.save_every_steps
         return every is not None and step % every == 0
+
+    def disk_of_epochs(self, epochs: int) -> str | None:
+        """Say what the checkpoints of a run's epochs will take, after the first, if all stay.
+
+        Args:
+            epochs: of the run.
+        """
+        kept = self._config.keep_checkpoints
+        frequency = self._config.save_frequency
+        num = epochs // frequency + (epochs % frequency > 0) if frequency else 1
+        size = self._checkpoints.bytes_of_newest()
+        if kept is not None or size is None or num * size < WORTH_SAYING:
+            return None
+        return (
+            f"a checkpoint has {size / MIB:,.0f} MiB, and those of {num:,} epochs that stay will "
+            f"have {num * size / GIB:,.1f} GiB: --keep-checkpoints K keeps the newest K and the "
+            "best"
+        )
 
     def names_of_epoch(self, epoch: int, is_last: bool) -> list[str]:
         """Under which the checkpoint after `epoch` epochs stays."""

@@ -28,6 +28,7 @@ class BatchConfig(Settings):
         "The memory for graphs that are kept from the first encoding, so that no second one is "
         "needed: bytes, such as 20GiB or 0, unlimited, or auto for what is free.",
         of_number=str,
+        metavar="BYTES",
     )
     batch_size: int = setting(
         64,

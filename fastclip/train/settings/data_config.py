@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fastclip.train.memory.activation_budget import parse_bytes
 from fastclip.train.settings.setting import Settings, setting
 
 MADE_TYPES = ("synthetic", "builtin")  # of training data that is made; other data is in files
@@ -17,16 +18,22 @@ class SourceConfig(Settings):
         "Face data set), builtin (the digits), synthetic (images that are made up), or auto, which "
         "goes by names and by what is in a folder.",
     )
-    csv_separator: str = setting("\t", "The character that separates the columns of a table.")
+    csv_separator: str | None = setting(
+        None,
+        "The character that separates the columns of a table. By default it is looked for in the "
+        "header: a tab, a comma, a semicolon or |.",
+    )
     csv_img_key: str | None = setting(
         None,
         "The column that has the path of an image. By default it is `filepath` in a table and "
         "`image` in a Hugging Face data set.",
+        metavar="COLUMN",
     )
     csv_caption_key: str | None = setting(
         None,
         "The column that has the caption. By default it is `title` in a table and `text` in a "
         "Hugging Face data set.",
+        metavar="COLUMN",
     )
     image_key: str | None = setting(
         None,
@@ -64,10 +71,28 @@ class DataConfig(SourceConfig):
         None,
         "The pairs to train on: tar shards (named by braces or globs, with `::` between several), "
         "a .csv or .tsv table, a folder, a Hugging Face data set, or `digits`.",
+        metavar="DATA",
     )
     train_num_samples: int | None = setting(
         None,
         "The number of samples in an epoch. It must be given where the data does not say how many "
         "it has.",
     )
-    shuffle_buffer: int = setting(1000, "The number of samples among which each worker shuffles.")
+    shuffle_buffer: int = setting(
+        1000, "The number of samples among which each worker shuffles.", least=1
+    )
+    image_cache: str = setting(
+        "auto",
+        "The memory for images that are kept as they were decoded, so that later epochs need not "
+        "decode them again: bytes, such as 4GiB, or 0 for none. With auto, all images are kept if "
+        "they need at most a tenth of the memory that is free, and else none. What a run computes "
+        "does not depend on it. Only data that says how many samples it has can be kept: tables, "
+        "folders and Hugging Face data sets, but not shards.",
+        of_number=str,
+        metavar="BYTES",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_cache != "auto":
+            parse_bytes("image_cache", self.image_cache)

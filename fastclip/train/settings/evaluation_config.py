@@ -11,7 +11,9 @@ class EvaluationConfig(SourceConfig):
     """What a run is evaluated on after its epochs."""
 
     val_data: str | None = setting(
-        None, "The pairs to evaluate by retrieval, named as those of --train-data are."
+        None,
+        "The pairs to evaluate by retrieval, named as those of --train-data are.",
+        metavar="DATA",
     )
     val_frequency: int = setting(
         1,
@@ -21,26 +23,31 @@ class EvaluationConfig(SourceConfig):
     zeroshot_data: str | None = setting(
         None,
         "The images to classify zero-shot: a folder with a folder for each class, or `digits`.",
+        metavar="FOLDER",
     )
     zeroshot_classes: str | None = setting(
         None,
         "A text file with the name of a class on each line, in the order of the sorted folders, or "
         "in any order if these are the names of the folders. By default, they are.",
+        metavar="FILE",
     )
     zeroshot_templates: str | None = setting(
         None,
         "A text file with a prompt on each line, in which {} or {c} stands for the name of a "
         "class. By default, the only prompt is `a photo of a {}.`",
+        metavar="FILE",
     )
     imagenet_val: str | None = setting(
         None,
         "The folder of ImageNet's validation images, which are classified zero-shot with the names "
         "and prompts of open_clip.",
+        metavar="FOLDER",
     )
     imagenet_v2: str | None = setting(
         None,
         "The folder of ImageNet V2, whose images are classified zero-shot with the names and "
         "prompts of open_clip.",
+        metavar="FOLDER",
     )
     zeroshot_frequency: int = setting(
         2,

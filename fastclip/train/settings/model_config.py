@@ -13,13 +13,17 @@ class ModelConfig(Settings):
 
     model: str = setting(
         "ViT-B-32",
-        "The name of the model: one of fastclip.list_models(), hf-hub:NAME, local-dir:PATH, or "
-        "`digits`, a small one for the built-in data.",
+        "The name of the model: one of fastclip.list_models(), hf-hub:NAME, local-dir:PATH, the "
+        "path of a .json file with an architecture, or `digits`, a small one for the built-in "
+        "data. For few small images there are ViT-Mini-4-32 (images of 32 x 32 pixels), "
+        "ViT-Mini-8-64 and ViT-Ti-16-128, which need no vocabulary.",
+        metavar="NAME",
     )
     pretrained: str | None = setting(
         None,
         "The weights to start from: a tag of the model, or the path of a file. By default they are "
         "random.",
+        metavar="TAG_OR_FILE",
     )
     pretrained_text: bool = setting(
         False,
@@ -102,6 +106,8 @@ class ModelConfig(Settings):
         choices=DECODINGS,
     )
     cache_dir: str | None = setting(
-        None, "The folder that keeps weights and vocabularies that were fetched."
+        None,
+        "The folder that keeps weights and vocabularies that were fetched.",
+        metavar="FOLDER",
     )
     torchcompile: bool = setting(False, "Compile the towers with torch.compile.")

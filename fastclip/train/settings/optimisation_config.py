@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from fastclip.train.settings.setting import Settings, setting
 from fastclip.train.settings.step_config import ON_NONFINITE, SCHEDULERS
 
+LONGEST_WARMUP, WARMUP_FRACTION = 10_000, 10  # steps by default at most, and one in so many
+
 
 @dataclass(frozen=True)
 class OptimisationConfig(Settings):
@@ -27,8 +29,12 @@ class OptimisationConfig(Settings):
         "ResNet.",
     )
     wd: float = setting(0.2, "The weight decay of matrices; gains, biases and the scale have none.")
-    warmup: int = setting(
-        10000, "The number of steps in which the learning rate rises linearly to --lr.", least=0
+    warmup: int | None = setting(
+        None,
+        "The number of steps in which the learning rate rises linearly to --lr. By default it is a "
+        "tenth of the steps of the run, and at most 10,000; a run that is resumed keeps what it "
+        "began with.",
+        least=0,
     )
     lr_scheduler: str = setting(
         "cosine", "The course of the learning rate after the warm-up.", choices=SCHEDULERS
@@ -82,3 +88,16 @@ class OptimisationConfig(Settings):
         self._require(falls, "lr_cooldown_end", f"between 0 and lr, which is {self.lr}")
         decay = self.ema_decay
         self._require(decay is None or 0 <= decay < 1, "ema_decay", "in [0, 1)")
+
+    def warmup_of(self, steps: int) -> int:
+        """The steps of the warm-up of a run of so many steps.
+
+        Example:
+            >>> OptimisationConfig().warmup_of(120), OptimisationConfig(warmup=50).warmup_of(120)
+            (12, 50)
+        """
+        if self.skip_scheduler:
+            return 0
+        if self.warmup is None:
+            return min(LONGEST_WARMUP, steps // WARMUP_FRACTION)
+        return self.warmup

@@ -18,6 +18,7 @@ class CheckpointConfig(Settings):
         "The checkpoint to go on from: a path, `latest` for the newest of --name, or "
         "`allow-fresh`, which is `latest` and starts afresh where no checkpoint is whole. The "
         "checkpoint of another run is refused, and the log says what has changed.",
+        metavar="CHECKPOINT",
     )
     save_frequency: int = setting(
         1,
@@ -41,6 +42,21 @@ class CheckpointConfig(Settings):
     save_most_recent: bool = setting(
         False, "Keep the checkpoint of the newest epoch as epoch_latest.pt too."
     )
+    keep_checkpoints: int | None = setting(
+        None,
+        "The number of newest checkpoints of epochs that stay; older ones of this run are removed "
+        "after each epoch, and the best one stays under its own name, epoch_best.pt. By default "
+        "all stay.",
+        least=1,
+    )
+    best_metric: str | None = setting(
+        None,
+        "The metric whose largest value makes an epoch the best, whose checkpoint stays as "
+        "epoch_best.pt: a name in results.jsonl, such as image_to_text_R@5 or zeroshot-val-top1. "
+        "By default it is the mean of R@1 in both directions where there is --val-data, else the "
+        "first zero-shot top1; where nothing is evaluated, no epoch is the best.",
+        metavar="NAME",
+    )
 
 
 @dataclass(frozen=True)
@@ -52,11 +68,13 @@ class LogConfig(Settings):
         "The folder of all runs. Under torchrun it is --logs-dir, as torchrun takes --logs for the "
         "beginning of a flag of its own.",
         aliases=("--logs-dir",),
+        metavar="FOLDER",
     )
     name: str | None = setting(
         None,
         "The name of this run, and of its folder in --logs. By default it is made of the time and "
         "the settings.",
+        metavar="NAME",
     )
     log_every_n_steps: int = setting(
         100, "The number of steps from one line of the log to the next.", least=1

@@ -86,7 +86,7 @@ class RunConfig(  # the fields of the last part come first
             ValueError: a value is out of its range.
         """
         steps = self.epochs * steps_per_epoch
-        warmup = 0 if self.skip_scheduler else self.warmup
+        warmup = self.warmup_of(steps)
         cooldown = (self.epochs_cooldown or 0) * steps_per_epoch
         arithmetic = self.arithmetic(world_size)
         own = {"beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}

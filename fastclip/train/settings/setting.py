@@ -30,6 +30,7 @@ class About:
         of_number, of_text: what it makes of a number, or of a text, that was given in the place of
             its own type.
         aliases: other flags than the one of its name.
+        metavar: what stands for a value in the help; by default it says the type.
     """
 
     help: str
@@ -38,6 +39,7 @@ class About:
     of_number: Callable[[float], Any] | None = None
     of_text: Callable[[str], Any] | None = None
     aliases: Sequence[str] = ()
+    metavar: str | None = None
 
 
 def setting(default: Any, help: str, **further: Any) -> Any:

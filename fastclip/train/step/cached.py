@@ -103,6 +103,10 @@ class CachedStep:
             losses all ranks of torch.distributed, if it is initialised. None leaves it to the
             caller.
 
+    Attributes:
+        before_encoding: called without arguments before each encoding of a micro-batch, to say how
+            far a step is; None calls nothing.
+
     Raises:
         TypeError: `average_over` is of the wrong kind.
         ValueError: `micro_batch_size` < 1, the budget is not one, or `average_over` is neither
@@ -138,6 +142,7 @@ class CachedStep:
         self.scaler = scaler
         self.prepare = prepare
         self.average_over = average_over
+        self.before_encoding: Callable[[], None] | None = None
         self.kept_bytes: int | None = None
         self._needs_grad: dict[str, bool] = {}
 
@@ -262,6 +267,8 @@ class CachedStep:
         return Encoded(images, texts, outputs, mark, is_kept=False)
 
     def _forward(self, model: nn.Module, images: Batch, texts: Batch) -> dict[str, Tensor]:
+        if self.before_encoding is not None:
+            self.before_encoding()
         return call(model, self.prepare(images), texts)
 
     def _loss_and_gradients(

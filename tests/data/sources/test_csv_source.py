@@ -10,6 +10,7 @@ from fastclip.data.sources import records
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.records import MAX_RECORD_BYTES, parse
 from fastclip.data.sources.samples import Sample
+from fastclip.data.sources.table_conventions import find_separator
 from tests.support.pair_files import assert_resumable, captions, read_all, reasons
 
 SCRIPTS = [
@@ -56,7 +57,35 @@ def test_a_missing_column_is_named_with_those_found(tmp_path):
     with pytest.raises(ValueError, match=r"caption_key .*'title'.*\['filepath', 'caption'\]"):
         CsvSource(path)
     with pytest.raises(ValueError, match=r"image_key .*'\\t' the separator"):
-        CsvSource(table(tmp_path, "filepath,title\na.jpg,one\n"))
+        CsvSource(table(tmp_path, "filepath,title\na.jpg,one\n"), "\t")
+
+
+@pytest.mark.parametrize(
+    "header, separator",
+    [
+        ("filepath,title", ","),
+        ("filepath\ttitle", "\t"),
+        ("filepath;title;size, in pixels;a, b, c, d", ";"),
+        ("note\tfilepath|title", "|"),
+        ('"filepath","title"', ","),
+    ],
+)
+def test_a_separator_that_is_not_given_is_found_in_the_header(header, separator, tmp_path):
+    num = header.count(separator) - 1
+    rows = header + "\n" + separator.join(["a.jpg", "one, or; two", *["x"] * num]) + "\n"
+    if separator == "|":
+        rows = rows.replace("a.jpg", "a note\tb.jpg").replace("note\tf", "f")
+    source = CsvSource(table(tmp_path, rows.replace("one, or; two", "one")))
+    assert source.separator == separator
+    (item,) = read_all(source)
+    assert item.caption == "one"
+
+
+def test_a_separator_that_is_given_is_obeyed(tmp_path):
+    path = table(tmp_path, "filepath,title\tfilepath\ttitle\na,b\tx.png\twords\n")
+    (item,) = read_all(CsvSource(path, "\t"))
+    assert item.caption == "words"
+    assert find_separator("filepath", {"filepath"}) == "\t"  # of one column: open_clip's default
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "filepath\ttitle\n"])

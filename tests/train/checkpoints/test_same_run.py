@@ -79,6 +79,7 @@ OTHERS = {
     "mask_duplicates": "caption",
     "distill_pretrained": "openai", "distill_embeddings": "embeddings",
     "distill_logit_scale": (50.0,), "matryoshka_dims": (8, 4), "matryoshka_weights": (1.0, 0.5),
+    "keep_checkpoints": 2, "best_metric": "image_to_text_R@5", "image_cache": "0",
 }  # fmt: skip
 
 
@@ -354,3 +355,12 @@ def test_average_may_change_its_decay_and_be_dropped_by_name():
 def test_content_that_is_none_of_a_run_is_an_error_in_words(foreign):
     with pytest.raises(ValueError, match="checkpoint"):
         resumed(content_of(**foreign))
+
+
+def test_a_warm_up_that_is_not_given_is_the_checkpoints_however_long_the_run_becomes():
+    before = replace(TOLD, warmup=10_000)  # the default of earlier versions
+    found = resumed(content_of(before), told=replace(TOLD, warmup=None), epochs=90)
+    assert found.config.warmup == found.training.warmup_steps == 10_000
+    assert not any("--warmup" in text for text in found.said)
+    given = resumed(content_of(before), warmup=1)
+    assert given.training.warmup_steps == 1 and "--warmup was 10000, is 1" in given.said[0]

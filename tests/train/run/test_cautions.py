@@ -3,7 +3,7 @@
 import pytest
 
 from fastclip.models.towers.image_config import Moments
-from fastclip.train.run.cautions import cautions
+from fastclip.train.run.cautions import cautions, default_warmup
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.step.schedule import learning_rate_at
 
@@ -35,7 +35,7 @@ def test_schedules_that_do_what_they_say_are_not_remarked_on(settings):
 @pytest.mark.parametrize(
     "settings, steps, warmup, highest",
     [
-        (dict(epochs=2), "10 steps", "10,000 steps", "5e-07"),
+        (dict(epochs=2, warmup=10_000), "10 steps", "10,000 steps", "5e-07"),
         (dict(epochs=1, warmup=6, lr=0.6), "5 steps", "6 steps", "0.5"),
         (dict(epochs=1, warmup=5, lr=0.6), "5 steps", "5 steps", "0.6"),
         (dict(epochs=1, warmup=50, lr_scheduler="const"), "5 steps", "50 steps", "5e-05"),
@@ -97,3 +97,28 @@ def test_a_curve_that_no_step_reaches_is_said():
 def test_impossible_cooldowns_are_refused_by_the_names_of_their_flags(settings, message):
     with pytest.raises(ValueError, match=message):
         RunConfig(lr_scheduler="const-cooldown", **{"epochs_cooldown": 1, **settings})
+
+
+@pytest.mark.parametrize(
+    "settings, steps, words",
+    [
+        (dict(epochs=4), 2, "rises for 2 steps, a tenth of the run's 20"),
+        (dict(epochs=30_000), 10_000, "10,000 steps, the most by default of the run's 150,000"),
+        (dict(epochs=4, warmup=3), 3, None),
+        (dict(epochs=4, skip_scheduler=True), 0, None),
+        (dict(epochs=1), 0, "rises for 0 steps"),
+    ],
+)
+def test_warm_up_that_is_not_given_is_a_tenth_of_the_run(settings, steps, words):
+    config = RunConfig(**settings)
+    training = config.training(STEPS_PER_EPOCH, 1, Moments(0.9, 0.98, 1e-6))
+    assert training.warmup_steps == steps
+    text = default_warmup(config, training)
+    assert (text is None) == (words is None) and (words or "") in (text or "")
+
+
+def test_warm_up_of_a_checkpoint_is_said_where_it_is_another():
+    training = RunConfig(epochs=4, warmup=7).training(STEPS_PER_EPOCH, 1, Moments(0.9, 0.98, 1e-6))
+    assert "7 steps, as the checkpoint says, and not the 2" in default_warmup(
+        RunConfig(epochs=4), training
+    )

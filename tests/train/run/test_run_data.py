@@ -34,14 +34,15 @@ def model(tmp_path_factory) -> str:
 
 @pytest.fixture
 def train(model, tmp_path) -> Callable[..., tuple[int, str]]:
-    """Runs `fastclip train`; returns its status and its log."""
+    """Runs `fastclip train`; returns its status and its log, "" of a run that has not begun."""
 
     def train(data, **changes):
         settings = {"train-data": data, "model": model, "logs-dir": tmp_path / "logs"} | SETTINGS
         settings |= {name.replace("_", "-"): value for name, value in changes.items()}
         flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         status = main(["train", *flags])
-        return status, (tmp_path / "logs" / settings["name"] / "out.log").read_text()
+        log = tmp_path / "logs" / settings["name"] / "out.log"
+        return status, log.read_text() if log.exists() else ""
 
     return train
 
@@ -86,6 +87,7 @@ def test_a_named_image_is_trained_on_and_one_that_is_missing_is_counted(train, t
     assert "--train-data is no table: --csv-img-key has no effect on it, --image-key has" in log
     status, _ = train(tmp_path / "data", name="two", image_key="png")
     assert status == 2 and "root holds no image (png)" in capsys.readouterr().err
+    assert not (tmp_path / "logs" / "two").exists()
 
 
 def test_step_of_a_run_takes_back_no_generator_of_its_data_or_log(tmp_path):

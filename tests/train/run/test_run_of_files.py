@@ -76,7 +76,16 @@ def test_what_is_read_late_is_looked_at_before_the_first_step(
 
 
 def test_settings_that_cannot_do_what_they_say_are_warned_about_first(made, tmp_path, capsys):
-    flags = ["--epochs", "1", "--precision", "pure_bf16", "--ema-decay", "0.999"]
+    flags = [
+        "--epochs",
+        "1",
+        "--precision",
+        "pure_bf16",
+        "--ema-decay",
+        "0.999",
+        "--warmup",
+        "10000",
+    ]
     assert train(made, tmp_path, *flags, "--epochs-cooldown", "1") == 0
     out = capsys.readouterr().out
     warned = [line.split(" | ")[-1] for line in out.splitlines() if "WARNING" in line]

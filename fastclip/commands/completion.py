@@ -1,0 +1,135 @@
+"""Completion of `fastclip` in a shell: a script that is made of the commands' own parsers.
+
+The script is a table of words: subcommands, the flags of each, and the values of flags that have a
+closed set of them. Everything else is completed by the shell as the name of a file.
+"""
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from typing import NamedTuple
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+class Flags(NamedTuple):
+    """Attributes:
+    summary: of the command, in a line.
+    values: by flag, what may follow it: None if nothing does, an empty tuple if anything may.
+    helps: by flag, its help in a line.
+    """
+
+    summary: str
+    values: dict[str, tuple[str, ...] | None]
+    helps: dict[str, str]
+
+
+def flags_of(parser: argparse.ArgumentParser, summary: str) -> Flags:
+    """The flags of a command."""
+    values: dict[str, tuple[str, ...] | None] = {}
+    helps: dict[str, str] = {}
+    for action in parser._actions:
+        for flag in action.option_strings:
+            takes_none = action.nargs == 0
+            values[flag] = None if takes_none else tuple(map(str, action.choices or ()))
+            text = (action.help or "").replace("%(default)s", str(action.default))
+            helps[flag] = " ".join(text.split()).split(". ")[0].rstrip(".")
+    return Flags(summary, values, helps)
+
+
+def completion(shell: str, commands: Mapping[str, Flags], own: Flags) -> str:
+    """The script for a shell.
+
+    Args:
+        shell: one of `SHELLS`.
+        commands: by name.
+        own: the flags of `fastclip` itself.
+
+    Raises:
+        ValueError: there is none for that shell.
+    """
+    if shell not in SHELLS:
+        raise ValueError(f"completion must be for one of {', '.join(SHELLS)}, got {shell!r}")
+    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](commands, own)
+
+
+def _bash(commands: Mapping[str, Flags], own: Flags) -> str:
+    values = [
+        f"        {name}:{flag}) words={shlex.quote(' '.join(choices))} ;;"
+        for name, flags in commands.items()
+        for flag, choices in flags.values.items()
+        if choices
+    ]
+    anything = [
+        f"        {name}:{flag}) return ;;"
+        for name, flags in commands.items()
+        for flag, choices in flags.values.items()
+        if choices == ()
+    ]
+    words = [
+        f"        {name}) words={shlex.quote(' '.join(flags.values))} ;;"
+        for name, flags in commands.items()
+    ]
+    first = " ".join([*commands, *own.values])
+    return "\n".join([
+        "# Completion of fastclip for bash: put this line into ~/.bashrc",
+        '#     eval "$(fastclip --completion bash)"',
+        "_fastclip() {",
+        '    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"',
+        '    local command="${COMP_WORDS[1]}" words=""',
+        "    COMPREPLY=()",
+        "    if [ \"$COMP_CWORD\" -eq 1 ]; then",
+        f"        COMPREPLY=($(compgen -W {shlex.quote(first)} -- \"$current\"))",
+        "        return",
+        "    fi",
+        '    case "$command:$previous" in',
+        *values,
+        *anything,
+        "    esac",
+        '    if [ -z "$words" ] && [[ "$current" == -* ]]; then',
+        '        case "$command" in',
+        *[line.replace("        ", "            ", 1) for line in words],
+        "        esac",
+        "    fi",
+        '    COMPREPLY=($(compgen -W "$words" -- "$current"))',
+        "}",
+        "complete -o default -F _fastclip fastclip",
+        "",
+    ])  # fmt: skip
+
+
+def _zsh(commands: Mapping[str, Flags], own: Flags) -> str:
+    # zsh runs scripts of bash's kind itself, so that there is one table of words and one logic.
+    return "\n".join([
+        "# Completion of fastclip for zsh: put this line into ~/.zshrc, behind compinit",
+        '#     eval "$(fastclip --completion zsh)"',
+        "autoload -Uz bashcompinit && bashcompinit",
+        *_bash(commands, own).splitlines()[2:],
+        "",
+    ])  # fmt: skip
+
+
+def _fish(commands: Mapping[str, Flags], own: Flags) -> str:
+    lines = [
+        "# Completion of fastclip for fish: put this line into ~/.config/fish/config.fish",
+        "#     fastclip --completion fish | source",
+    ]
+    for flag in own.values:
+        lines.append(_fish_flag("__fish_use_subcommand", flag, own))
+    for name, flags in commands.items():
+        summary = shlex.quote(flags.summary)
+        lines.append(f"complete -c fastclip -n __fish_use_subcommand -f -a {name} -d {summary}")
+        where = shlex.quote(f"__fish_seen_subcommand_from {name}")
+        lines += [_fish_flag(where, flag, flags) for flag in flags.values]
+    return "\n".join([*lines, ""])
+
+
+def _fish_flag(where: str, flag: str, flags: Flags) -> str:
+    kind = "-l" if flag.startswith("--") else "-s"
+    text = f"complete -c fastclip -n {where} {kind} {flag.lstrip('-')}"
+    choices = flags.values[flag]
+    if choices:
+        text += f" -x -a {shlex.quote(' '.join(choices))}"
+    elif choices is not None:
+        text += " -r"
+    return f"{text} -d {shlex.quote(flags.helps[flag])}"

@@ -1,0 +1,71 @@
+"""How far a step and a run are: said while a step takes long, so that no minutes are silent."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+SILENCE = 60.0  # seconds without a line
+
+
+class Pace:
+    """How long steps take on average, since the run was started."""
+
+    def __init__(self) -> None:
+        self._seconds, self._num = 0.0, 0
+
+    def take(self, seconds: float) -> None:
+        """Take the time of a step, data and logging included."""
+        self._seconds, self._num = self._seconds + seconds, self._num + 1
+
+    def seconds_of(self, num_steps: int) -> float | None:
+        """How long so many steps will take; None before the first one."""
+        return num_steps * self._seconds / self._num if self._num else None
+
+
+class StepProgress:
+    """Counts what a step has done of its micro-batches, and says it after a minute of silence.
+
+    Args:
+        say: called with a sentence.
+        num_micro_batches: of this rank in a step.
+        silence: seconds that may pass without a sentence.
+        now: the time in seconds.
+
+    Example:
+        "step 1: 12 of 128 micro-batches are read after 61 s"
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        num_micro_batches: int,
+        silence: float = SILENCE,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._say, self._num, self._silence, self._now = say, num_micro_batches, silence, now
+        self.begin(1)
+
+    def begin(self, number: int) -> None:
+        """Begin step `number`, from 1."""
+        self._number, self._encoded = number, 0
+        self._started = self._said = self._now()
+
+    def reading(self, batches: Iterable[T]) -> Iterator[T]:
+        """Yield micro-batches, and say how many have come."""
+        for count, batch in enumerate(batches, 1):
+            self._look(f"{count:,} of {self._num:,} micro-batches are read")
+            yield batch
+
+    def encoded(self) -> None:
+        """Note that a micro-batch is about to be encoded; some are twice."""
+        self._encoded += 1
+        time_of_all = "a second time" if self._encoded > self._num else "with the model"
+        num = self._encoded - self._num if self._encoded > self._num else self._encoded
+        self._look(f"{num:,} of {self._num:,} micro-batches are encoded {time_of_all}")
+
+    def _look(self, what: str) -> None:
+        now = self._now()
+        if now - self._said >= self._silence:
+            self._said = now
+            self._say(f"step {self._number:,}: {what} after {now - self._started:.0f} s")

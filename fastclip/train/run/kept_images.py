@@ -1,0 +1,102 @@
+"""Whether a run keeps decoded images in memory, and how much of it; see `image_cache.py`."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastclip.data.loading.image_cache import CHANNELS, ImageCache, decoded
+from fastclip.data.preprocess import TrainingTransform
+from fastclip.data.sources.samples import Sample
+from fastclip.data.sources.source import Source, first_numbers
+from fastclip.train.memory.activation_budget import GIB, memory_of, parse_bytes
+from fastclip.train.settings.run_config import RunConfig
+
+FRACTION_OF_FREE = 10  # one in so many bytes that are free, for "auto"
+NUM_LOOKED_AT = 16  # samples, from all over
+SHARES_DIFFER = 1.25  # times what images need: workers that write have not equally many
+
+
+class KeptImages(NamedTuple):
+    """Attributes:
+    cache: for the loader, or None.
+    said: what there is to say of it, or None.
+    """
+
+    cache: ImageCache | None
+    said: str | None
+
+
+def keep_images(
+    config: RunConfig, source: Source, transform: Callable[[Any], Tensor] | None
+) -> KeptImages:
+    """Decide it by `--image-cache`, as its help says.
+
+    Args:
+        transform: of training images.
+    """
+    is_auto = config.image_cache == "auto"
+    given = None if is_auto else int(parse_bytes("image_cache", config.image_cache))
+    passes = config.epochs * (config.train_num_samples or 0) / (source.num_samples() or 1)
+    if given == 0 or (is_auto and max(config.epochs, passes) <= 1):
+        return KeptImages(None, None)
+    if (objection := _objection(config, source, transform)) is not None:
+        return KeptImages(None, None if is_auto else f"--image-cache keeps nothing: {objection}")
+    needed = _bytes_of_all(source, transform)
+    if needed is None:
+        nothing = "--image-cache keeps nothing: no file of an image was read at the beginning"
+        return KeptImages(None, None if is_auto else nothing)
+    num, of_all = source.num_samples(), f"decoded images of about {needed / GIB:.2f} GiB"
+    if is_auto:
+        free = memory_of(torch.device("cpu")) // FRACTION_OF_FREE
+        if needed * SHARES_DIFFER > free:
+            return KeptImages(
+                None,
+                f"{of_all} are not kept: a tenth of the memory that is free is {free / GIB:.2f} "
+                "GiB; --image-cache BYTES keeps as many as have a place",
+            )
+        given = int(needed * SHARES_DIFFER)
+    cache = ImageCache(first_numbers(source.parts()), num, given, max(config.workers, 1))
+    part = "all" if given >= needed else f"about {given / needed:.0%}"
+    said = f"{of_all}: {part} of them are kept in memory (--image-cache)"
+    return KeptImages(cache, said)
+
+
+def _objection(config: RunConfig, source: Source, transform: Any) -> str | None:
+    """Why nothing can be kept, or None."""
+    if not isinstance(transform, TrainingTransform):
+        return "the images of this model are pixels already"
+    if not source.num_samples():
+        return "the data does not say how many samples it has"
+    method = multiprocessing.get_start_method(allow_none=True)
+    method = method or multiprocessing.get_all_start_methods()[0]  # which is the default
+    if config.workers and method != "fork":
+        return f"processes that are started by {method!r} share no memory: --workers 0 keeps images"
+    return None
+
+
+def _bytes_of_all(source: Source, transform: Any) -> float | None:
+    """About how many bytes all images have, from a look at some; None if none can be read."""
+    sizes = []
+    for sample in islice(_samples(source), NUM_LOOKED_AT):
+        if not isinstance(sample.image, str | bytes):
+            continue  # it is decoded already
+        try:
+            image = decoded(transform, sample.image)
+        except (OSError, ValueError):
+            continue
+        sizes.append(image.width * image.height * CHANNELS)
+    return sum(sizes) / len(sizes) * source.num_samples() if sizes else None
+
+
+def _samples(source: Source) -> Iterator[Sample]:
+    """The first sample of parts from all over, or of all parts where there are few."""
+    parts = source.parts()
+    num = min(len(parts), NUM_LOOKED_AT)
+    for part in [parts[i * len(parts) // num] for i in range(num)]:
+        for entry in islice(source.read(part), max(1, NUM_LOOKED_AT // num)):
+            if isinstance(found := entry.load(), Sample):
+                yield found

@@ -1,0 +1,62 @@
+"""Whether a run keeps decoded images, by what rule, and what it says."""
+
+import pytest
+from PIL import Image
+
+from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
+from fastclip.data.sources.csv import CsvSource
+from fastclip.train.run import kept_images
+from fastclip.train.run.kept_images import keep_images
+from fastclip.train.settings.run_config import RunConfig
+
+NUM, BYTES_OF_ALL = 70, 70 * 40 * 30 * 3  # two parts
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+    Image.new("RGB", (40, 30)).save(folder / "x.jpg")
+    (folder / "pairs.csv").write_text("filepath,title\n" + "x.jpg,words\n" * NUM)
+    return CsvSource(folder / "pairs.csv")
+
+
+TRANSFORM = image_transform_v2(PreprocessCfg(size=8), True, None, "uint8")
+
+
+@pytest.mark.parametrize(
+    "settings, free, num_bytes, words",
+    [
+        ({}, 20 * BYTES_OF_ALL, BYTES_OF_ALL * 1.25, "all of them are kept"),
+        ({}, 12 * BYTES_OF_ALL, None, "are not kept: a tenth"),
+        ({"epochs": 1}, 20 * BYTES_OF_ALL, None, None),
+        ({"epochs": 1, "train_num_samples": 140}, 20 * BYTES_OF_ALL, BYTES_OF_ALL * 1.25, "all"),
+        ({"image_cache": "0"}, 20 * BYTES_OF_ALL, None, None),
+        ({"image_cache": str(BYTES_OF_ALL // 2)}, 0, BYTES_OF_ALL // 2, "about 50% of them"),
+        ({"image_cache": "1M", "epochs": 1}, 0, 2**20, "all of them are kept"),
+    ],
+)
+def test_rule(settings, free, num_bytes, words, source, monkeypatch):
+    monkeypatch.setattr(kept_images, "memory_of", lambda device: free)
+    found = keep_images(RunConfig(**{"workers": 0} | settings), source, TRANSFORM)
+    assert (None if found.cache is None else found.cache.num_bytes) == num_bytes
+    assert (found.said is None) == (words is None) and (words or "") in (found.said or "")
+
+
+@pytest.mark.parametrize("cache", ["auto", "1GiB"])
+def test_what_cannot_be_kept_is_said_where_it_was_asked_for(cache, source, monkeypatch):
+    config = RunConfig(image_cache=cache, workers=2)
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda allow_none: "spawn")
+    found = keep_images(config, source, TRANSFORM)
+    assert found.cache is None and (found.said is None) == (cache == "auto")
+    words = "processes that are started by 'spawn' share no memory"
+    assert words in (found.said or words)
+    found = keep_images(config, source, None)
+    assert found.cache is None and (found.said is None) == (cache == "auto")
+
+
+def test_image_cache_is_bytes_or_auto():
+    with pytest.raises(
+        ValueError, match="image_cache must be bytes, such as 0 or '20GiB', got 'x'"
+    ):
+        RunConfig(image_cache="x")
+    assert RunConfig(image_cache=0).image_cache == "0"
