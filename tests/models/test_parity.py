@@ -14,7 +14,8 @@ from tests.support.peers import open_clip
 from tests.support.small_models import SMALL, build, inputs
 
 EXACT = 1e-12  # in float64, where the same function gives the same to rounding on every CPU
-PORTABLE = {name: config for name, config in SMALL.items() if name != "siglip"}
+# SigLIP's initial scale is not in open_clip's configuration, and its 3.3.0 has no NaFlex.
+PORTABLE = {name: config for name, config in SMALL.items() if name not in ("siglip", "naflex")}
 
 
 def difference_in_float64(model, images, tokens, theirs, encoders):

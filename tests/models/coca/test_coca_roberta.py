@@ -170,8 +170,8 @@ def test_training_looks_at_the_tokenizer_first(tmp_path, monkeypatch):
     module = "fastclip.train.run.model."
     monkeypatch.setattr(module + "get_tokenizer", lambda *args: SimpleNamespace(vocab_size=READ))
     monkeypatch.setattr(module + "create_model", lambda *args, **settings: model)
-    with pytest.raises(ValueError, match=r"own: its tokenizer has 60 tokens, .* the first 50"):
-        make_model(ModelConfig(model="own"))
+    with pytest.raises(ValueError, match=r"-32: its tokenizer has 60 tokens, .* the first 50"):
+        make_model(ModelConfig(model="coca_roberta-ViT-B-32"))
 
 
 def test_a_caption_that_the_tower_has_seen_is_not_trained_on(tmp_path):
