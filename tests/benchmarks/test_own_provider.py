@@ -98,6 +98,25 @@ def test_a_file_that_fails_is_refused_and_read_again_when_it_is_right(tmp_path):
     assert find_provider("clip", f"{path}:loss").build()(1, 2, 3) == 3
 
 
+def test_an_edited_file_is_read_again_even_if_its_length_is_the_same(tmp_path):
+    path = tmp_path / "edited.py"
+    for number in (1, 2):
+        path.write_text(f"def loss(*inputs): return {number}")
+        assert own_provider("clip", f"{path}:loss").build()() == number
+
+
+def test_files_of_one_name_and_content_are_modules_of_their_own(tmp_path):
+    names = set()
+    for folder in ("one", "two"):
+        path = tmp_path / folder / "same.py"
+        path.parent.mkdir()
+        path.write_text("def loss(*inputs): return __file__")
+        loss = own_provider("clip", f"{path}:loss").build()
+        assert loss() == str(path) and sys.modules[loss.__module__].loss is loss
+        names.add(loss.__module__)
+    assert len(names) == 2
+
+
 def test_the_state_of_the_file_is_known(kernels):
     before = source_of_own(f"{kernels}:loss")
     kernels.write_text(KERNELS + "\n")
