@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fastclip.benchmarks import host
 from fastclip.benchmarks.timing import time_together
 
 # (n of the matmul, bytes of the copy), by the kind of device.
@@ -45,8 +46,17 @@ def measured_ceilings(device: str, rounds: int = 5) -> dict[str, Any]:
     Returns:
         "matmul" and "copy", each with its "rate" (FLOP/s or bytes/s), its "unit" and its "timing";
         "dtype" of the matmul.
+
+    Raises:
+        MemoryError: they need more memory than there is; the message has both in GiB.
     """
     size, num_bytes = SIZES[device]
+    needed = 4 * 4 * size**2 + 2 * num_bytes  # factors, also in float32, and their product
+    available = host.available_bytes(device)
+    if available is not None and needed > available:
+        raise MemoryError(
+            f"they need {needed / 2**30:.2f} GiB, {available / 2**30:.2f} GiB are available"
+        )
     works = {
         "matmul": (square_matmul(size, DTYPES[device], device), "FLOP/s"),
         "copy": (copy(num_bytes, device), "bytes/s"),
@@ -61,3 +71,9 @@ def measured_ceilings(device: str, rounds: int = 5) -> dict[str, Any]:
         rate = work / timing.seconds
         found[name] = {"rate": rate, "unit": unit, "timing": dataclasses.asdict(timing)}
     return found
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Is it for want of memory, on a GPU or on a CPU, where torch raises a plain RuntimeError?"""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)

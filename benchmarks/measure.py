@@ -40,7 +40,7 @@ class Plan:
     whats: of "step", "forward", "backward": what is timed. Memory, bytes and errors are a step's.
     """
 
-    rounds: int = 5
+    rounds: int = 6  # the least that ratios within a run have an interval of
     budget_seconds: float = 10.0
     limit_seconds: float = 30.0
     memory: bool = True

@@ -7,6 +7,7 @@ process, in which memory is measured, finds the function by the same name.
 """
 
 import functools
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -82,17 +83,25 @@ def _module(name: str) -> ModuleType:
         ) from error
 
 
-@functools.cache
 def _module_of_file(path: Path) -> ModuleType:
+    """The module of what the file holds now: an edited file is run again."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    return _module_of_content(path, path.read_bytes())
+
+
+@functools.cache
+def _module_of_content(path: Path, content: bytes) -> ModuleType:
     _make_importable(path.parent)  # for what lies beside it
-    spec = importlib.util.spec_from_file_location(f"fastclip_provider_{path.stem}", path)
+    digest = hashlib.sha256(bytes(path) + b"\0" + content).hexdigest()[:16]
+    name = f"fastclip_provider_{path.stem}_{digest}"  # of no other file or state
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     # torch.compile and pickle find modules by their names.
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        # Not by exec_module, whose cached bytecode misses an edit of the same second and length.
+        exec(spec.loader.source_to_code(content, str(path)), vars(module))
     except BaseException:
         del sys.modules[spec.name]
         raise

@@ -1,6 +1,7 @@
 """A run that is printed and, if wanted, written: results, report, CSV, figures."""
 
 import datetime
+import gc
 import importlib.util
 import shlex
 import sys
@@ -8,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fastclip.benchmarks import host
 from fastclip.benchmarks.cases import Case
-from fastclip.benchmarks.ceilings import measured_ceilings
+from fastclip.benchmarks.ceilings import is_out_of_memory, measured_ceilings
 from fastclip.benchmarks.commit import own_commit
 from fastclip.benchmarks.csv_file import csv_text
 from fastclip.benchmarks.family.report import markdown as family_markdown
-from fastclip.benchmarks.measure import Plan, measure
+from fastclip.benchmarks.measure import Plan, describe, measure
 from fastclip.benchmarks.own import is_own, source_of_own
 from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.report import markdown
@@ -55,7 +58,7 @@ def record(
         command=shlex.join(["fastclip", *sys.argv[1:]]),
         host=facts,
         commit=own_commit(),
-        sources=_sources(groups),
+        sources=sources_of(groups),
     )
     stem = None
     if output is not None:
@@ -95,11 +98,25 @@ def run(
             )
         if plan.traffic:
             tell("ceilings: matmul and copy")
-            results.ceilings = measured_ceilings(cases[0].device)
+            _measure_ceilings(results, cases[0].device)
         for providers in groups:
             measure(results, cases, providers, plan, save, tell)
     results.complete = True
     save()
+
+
+def _measure_ceilings(results: Results, device: str) -> None:
+    """Where memory is short, results have the reason instead, and the run goes on."""
+    try:
+        results.ceilings = measured_ceilings(device)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        results.ceilings_reason = describe(error)
+        gc.collect()  # an error and the frame that raised it may hold each other, with tensors
+    finally:
+        if device == "cuda":
+            torch.cuda.empty_cache()  # for what is measured next, and counted as available
 
 
 def report_of(results: Results) -> str:
@@ -153,7 +170,8 @@ def _kept(results: Results, stem: Path | None, formats: Sequence[str]) -> str:
     return f"{told}, in {beside(stem, '.json')}"
 
 
-def _sources(groups: Sequence[Sequence[Provider]]) -> dict[str, str]:
+def sources_of(groups: Sequence[Sequence[Provider]]) -> dict[str, str]:
+    """The states of the files of those providers that are places, by their names."""
     names = [p.name for providers in groups for p in providers if is_own(p.name)]
     return {name: source for name in names if (source := source_of_own(name)) is not None}
 

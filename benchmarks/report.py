@@ -76,6 +76,8 @@ def origin(results: Results) -> str:
     lines += [f"{name}: {source}." for name, source in results.sources.items()]
     if not results.complete:
         lines.append("This run was stopped before its end.")
+    if results.ceilings_reason is not None:
+        lines.append(f"There is no roofline: ceilings: {results.ceilings_reason}.")
     return "\n".join(lines)
 
 

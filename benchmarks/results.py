@@ -4,8 +4,8 @@ Saved after every stage of a run, so that an interrupted run keeps what it has. 
 version; files without one are of the first, and are read as well:
 
     1   rows with case, provider, timing, extra_bytes, errors, reason
-    2   also schema_version, commit, complete, sources, ceilings; of a row `what` was timed, why its
-        memory is missing, bytes moved; of a timing the samples of each round
+    2   also schema_version, commit, complete, sources, ceilings and why they are missing; of a row
+        `what` was timed, why its memory is missing, bytes moved; of a timing the samples of rounds
 """
 
 import dataclasses
@@ -60,6 +60,7 @@ class Results:
     complete: bool = True  # False while it runs, and of a run that was stopped
     sources: dict[str, str] = field(default_factory=dict)  # of providers of one's own: their states
     ceilings: dict[str, Any] = field(default_factory=dict)  # see ceilings.py
+    ceilings_reason: str | None = None  # why they were wanted and are missing
     schema_version: int = SCHEMA_VERSION
 
     def save(self, path: Path) -> None:

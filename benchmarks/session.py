@@ -4,7 +4,9 @@ import csv
 import datetime
 import io
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from fastclip.benchmarks.csv_file import csv_text
 from fastclip.benchmarks.measure import Plan
 from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.providers import OBJECTIVES
-from fastclip.benchmarks.record import beside, report_of, run, write_report
+from fastclip.benchmarks.record import beside, report_of, run, sources_of, write_report
 from fastclip.benchmarks.results import Results
 from fastclip.benchmarks.step import PRODUCTS, STEP
 
@@ -73,7 +75,7 @@ def bench(
     objective: str = "clip",
     device: str = "cpu",
     passes: Sequence[str] = (STEP,),
-    rounds: int = 5,
+    rounds: int = 6,
     budget_seconds: float = 10.0,
     limit_seconds: float = 30.0,
     memory: bool = True,
@@ -105,11 +107,13 @@ def bench(
 
     Returns:
         Results with rows of times in seconds, bytes and errors; `print(results)` is the table, and
-        a notebook shows it; `results.write("stem")` writes JSON, CSV and figures.
+        a notebook shows it; `results.write("stem")` writes JSON, CSV and figures. After Ctrl-C
+        they are what is timed by then, and `results.complete` is False.
 
     Raises:
         TypeError: `fn` cannot be called.
         ValueError: an argument is wrong; nothing has run by then.
+        KeyboardInterrupt: Ctrl-C came before anything was timed.
 
     Example:
         >>> import fastclip
@@ -129,7 +133,9 @@ def bench(
         _check_choice("passes", what, PRODUCTS)
     if (objection := objection_to_device(device)) is not None:
         raise ValueError(f"device: {objection}")
-    sizes = [values.size("n", x) for x in ([n] if isinstance(n, (int, str)) else n)]
+    sizes = [values.size("n", x) for x in ([n] if isinstance(n, (Number, str)) else n)]
+    if not sizes:
+        raise ValueError(f"n must be a number of pairs, or several, got {n!r}")
     D, name_of_dtype = values.size("d", d), values.dtype("dtype", dtype)
     scale = values.positive("logit_scale", logit_scale)
     plan = Plan(
@@ -149,9 +155,14 @@ def bench(
         command=f"fastclip.benchmarks.bench({', '.join(own)}, ...)",
         host=facts_of(device),
         commit=own_commit(),
-        sources=dict.fromkeys(own, "a function of the session"),
+        sources=sources_of([others]) | dict.fromkeys(own, "a function of the session"),
     )
-    run(results, [providers], cases, plan)
+    try:
+        run(results, [providers], cases, plan)
+    except KeyboardInterrupt:
+        if not any(row.timing for row in results.rows):
+            raise
+        print("fastclip bench: stopped; what is timed by then is returned", file=sys.stderr)
     return results
 
 

@@ -34,11 +34,8 @@ EAGER = [p for objective in OBJECTIVES for p in providers(objective) if not p.co
 @pytest.mark.parametrize("provider", EAGER, ids=lambda p: f"{p.objective}-{p.name}")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"N{case.N}-D{case.D}")
 def test_forward_and_backward(benchmark, request, case, provider):
-    if not _is_chosen(request):
-        if case.N > SHORT:
-            pytest.skip(f"long: choose it by -k N{case.N}")
-        if case.N > SIZES[0] and not benchmark.enabled:
-            pytest.skip("nothing is timed: the smallest case stands for all")
+    if (why := objection_to_size(case, request.config, is_timed=benchmark.enabled)) is not None:
+        pytest.skip(why)
     if (why := provider.objection(case)) is not None:
         pytest.skip(why)
     step = Step(provider, case)
@@ -62,10 +59,15 @@ def test_forward_and_backward(benchmark, request, case, provider):
         benchmark.extra_info |= _speed(benchmark.stats.stats.median, case, product, matmul_seconds)
 
 
-def _is_chosen(request: pytest.FixtureRequest) -> bool:
-    """Did -k or -m choose, or was this very test named?"""
-    options = request.config.option
-    return bool(options.keyword or options.markexpr) or any("::" in x for x in request.config.args)
+def objection_to_size(case: Case, config: pytest.Config, is_timed: bool) -> str | None:
+    """Why a case of its size is left out; None if it runs.
+
+    -k and a test's own name choose a long case; -m does not, which says nothing of sizes.
+    """
+    if not is_timed and case.N > SIZES[0]:
+        return "nothing is timed without --benchmark-enable: the smallest case stands for all"
+    is_chosen = config.option.keyword or any("::" in argument for argument in config.args)
+    return f"long: choose it by -k N{case.N}" if case.N > SHORT and not is_chosen else None
 
 
 def _speed(seconds: float, case: Case, product: Matmul, matmul_seconds: float) -> dict[str, Any]:

@@ -17,7 +17,8 @@ row is slower, faster, no slower, or it cannot be told, by an interval of 95 % o
 
 exit status
     0    nothing is slower than allowed (or --fail-if-slower is not given)
-    1    something is slower, or with --fail-if-unclear it cannot be told
+    1    something is slower, or the second run lacks what the first has timed, or with
+         --fail-if-unclear it cannot be told
     2    the files cannot be compared, or an argument is wrong
 """
 
@@ -33,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-if-slower", type=argument("--fail-if-slower", values.fraction),
         metavar="FRACTION",
-        help="Exit with 1 where something is slower by more than this, such as 5%% (default: any "
-        "exit status is 0).",
+        help="Exit with 1 where something is slower by more than this, such as 5%%, or is timed in "
+        "the first run alone (default: the exit status is 0 whatever is found).",
     )  # fmt: skip
     parser.add_argument(
         "--fail-if-unclear", action="store_true",
-        help="Exit with 1, too, where noise is too large to judge by --fail-if-slower.",
+        help="Exit with 1, too, where it cannot be told: by noise, few rounds, or another machine.",
     )  # fmt: skip
     parser.set_defaults(handler=run)
 
@@ -64,5 +65,10 @@ def run(args: argparse.Namespace) -> int:
     print(page, end="")
     print(f"fastclip bench compare: {summary(comparison)}", file=sys.stderr)
     failing = [SLOWER, *([UNCLEAR] if args.fail_if_unclear else [])]
-    is_slower = any(comparison.with_verdict(verdict) for verdict in failing)
-    return int(limit is not None and is_slower)
+    fails = any(comparison.with_verdict(verdict) for verdict in failing) or comparison.only_before
+    if limit is None or not fails:
+        return 0
+    for key, reason in comparison.only_before.items():
+        lines = printable_lines(f"the second run has no time of {key}: {reason}")
+        print(f"fastclip bench compare: {lines}", file=sys.stderr)
+    return 1

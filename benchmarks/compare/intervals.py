@@ -14,6 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 CONFIDENCE = 0.95
+LEAST_BETWEEN, LEAST_WITHIN = 4, 6  # rounds: of each of two runs, and of one run
 Z = 1.959964  # of the normal distribution, two-sided
 
 
@@ -32,12 +33,17 @@ class Interval(NamedTuple):
 def between_runs(before: Sequence[float], after: Sequence[float]) -> Interval:
     """The ratio of `after` to `before`, rounds of two runs; four of each are the least.
 
+    With fewer of one no interval is given, however many the other has: the ranks come from the
+    normal distribution, which the rank-sum statistic of so few rounds does not follow.
+
     Example:
         >>> between_runs([1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0])
         Interval(ratio=2.0, low=2.0, high=2.0)
     """
     m, n = len(before), len(after)
     ratios = sorted(b / a for a in before for b in after)
+    if min(m, n) < LEAST_BETWEEN:
+        return _of_ranks(ratios, rank=0)
     rank = math.floor(m * n / 2 - Z * math.sqrt(m * n * (m + n + 1) / 12))
     return _of_ranks(ratios, rank)
 

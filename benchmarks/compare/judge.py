@@ -3,8 +3,15 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fastclip.benchmarks import host
 from fastclip.benchmarks.cases import Case
-from fastclip.benchmarks.compare.intervals import Interval, between_runs, within_run
+from fastclip.benchmarks.compare.intervals import (
+    LEAST_BETWEEN,
+    LEAST_WITHIN,
+    Interval,
+    between_runs,
+    within_run,
+)
 from fastclip.benchmarks.results import FAMILY, Results, Row
 from fastclip.benchmarks.step import PRODUCTS
 from fastclip.benchmarks.timing import floor_flops
@@ -12,7 +19,8 @@ from fastclip.benchmarks.timing import floor_flops
 SLOWER, FASTER, UNCLEAR = "slower", "faster", "cannot tell"
 ALLOWED, NOISE = "not slower", "within noise"  # by a limit; where there is none
 # Facts of a host that decide what times mean: others make runs incomparable, and are said.
-MACHINE = ("cpu", "isa", "gpu", "threads", "torch", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+MACHINE = ("cpu", "isa", "gpu", "threads", "torch", *host.THREAD_SETTINGS)
+ABSENT = "it has no such row"
 
 
 class Key(NamedTuple):
@@ -39,7 +47,7 @@ class Compared(NamedTuple):
 
 class Comparison(NamedTuple):
     compared: list[Compared]
-    only_before: list[Key]
+    only_before: dict[Key, str]  # timed in the first alone, and why not in the second
     only_after: list[Key]
     differences: list[str]  # of the machines
 
@@ -76,7 +84,8 @@ def compare_runs(before: Results, after: Results, limit: float | None = None) ->
     """Compare rows that two runs have in common, by time over the matmul of the same round.
 
     Times of two runs are set against what the machine did in the same rounds, since it may have
-    been slower altogether in one of them. Of a family of losses, too.
+    been slower altogether in one of them. Of a family of losses, too. With a limit nothing is said
+    to be no slower on another machine: such a row is UNCLEAR.
 
     Args:
         before, after: of the same objective.
@@ -91,18 +100,20 @@ def compare_runs(before: Results, after: Results, limit: float | None = None) ->
         )
     rows_before, rows_after = (timed_rows(results) for results in (before, after))
     common = [key for key in rows_before if key in rows_after]
+    reasons = {_key(row): row.reason for row in after.rows}
+    gone = {key: reasons.get(key) or ABSENT for key in rows_before if key not in rows_after}
     if not common:
-        raise ValueError("no provider is timed on the same case in both")
+        told = "".join(f"; of the second, {key}: {reason}" for key, reason in gone.items())
+        raise ValueError(f"no provider is timed on the same case in both{told}")
     compared = [
         _compared(key, rows_before[key], rows_after[key], limit, _of_floor, between_runs)
         for key in common
     ]
-    return Comparison(
-        compared,
-        [key for key in rows_before if key not in rows_after],
-        [key for key in rows_after if key not in rows_before],
-        _differences(before, after),
-    )
+    differences = _differences(before, after)
+    if differences and limit is not None:
+        compared = [_of_other_machines(one) for one in compared]
+    alone = [key for key in rows_after if key not in rows_before]
+    return Comparison(compared, gone, alone, differences)
 
 
 def compare_providers(results: Results, base: str, limit: float | None = None) -> Comparison:
@@ -130,13 +141,15 @@ def compare_providers(results: Results, base: str, limit: float | None = None) -
             alone.append(key)
     if not compared:
         raise ValueError(f"--base: nobody else is timed on a case of {base!r}")
-    return Comparison(compared, [], alone, [])
+    return Comparison(compared, {}, alone, [])
 
 
 def timed_rows(results: Results) -> dict[Key, Row]:
-    return {
-        Key(row.provider, row.what, row.case): row for row in results.rows if row.timing is not None
-    }
+    return {_key(row): row for row in results.rows if row.timing is not None}
+
+
+def _key(row: Row) -> Key:
+    return Key(row.provider, row.what, row.case)
 
 
 def _of_floor(row: Row) -> list[float]:
@@ -157,19 +170,38 @@ def _compared(
 ) -> Compared:
     samples = samples_of(before), samples_of(after)
     if not all(samples):
-        reason = "a file of an earlier form has no samples of rounds"
+        reason = "a file of an earlier form has no samples of rounds: measure again"
         return Compared(key, before, after, None, UNCLEAR, reason)
     if interval_of is within_run and len(samples[0]) != len(samples[1]):
-        reason = "they have no rounds in common: a call slower than --limit is measured once"
+        reason = (
+            "they have no rounds in common: a call slower than --limit is measured once, and a "
+            "larger --limit would tell"
+        )
         return Compared(key, before, after, None, UNCLEAR, reason)
     interval = interval_of(*samples)
     verdict = verdict_of(interval, limit)
     if not interval.is_known:
-        least = 6 if interval_of is within_run else 4
-        reason = f"{min(map(len, samples))} rounds are too few, {least} are the least"
+        least = LEAST_WITHIN if interval_of is within_run else LEAST_BETWEEN
+        reason = _too_few(min(map(len, samples)), least)
         return Compared(key, before, after, interval, verdict, reason)
-    reason = "the interval is too wide" if verdict == UNCLEAR else None
-    return Compared(key, before, after, interval, verdict, reason)
+    wide = "the interval is too wide: more rounds (--rounds), or a quieter machine, would tell"
+    return Compared(key, before, after, interval, verdict, wide if verdict == UNCLEAR else None)
+
+
+def _too_few(num_rounds: int, least: int) -> str:
+    if num_rounds == 1:  # of a call beyond the limit, whatever --rounds says
+        return (
+            f"1 round is too few, {least} are the least: a call slower than --limit is measured "
+            "once, and a larger --limit (or more --rounds, if 1 was asked for) would tell"
+        )
+    return f"{num_rounds} rounds are too few, {least} are the least: more --rounds would tell"
+
+
+def _of_other_machines(one: Compared) -> Compared:
+    """What is slower remains so; nothing else can be told."""
+    if one.verdict in (SLOWER, UNCLEAR):
+        return one
+    return one._replace(verdict=UNCLEAR, reason="the machines differ: measure both on one")
 
 
 def _differences(before: Results, after: Results) -> list[str]:

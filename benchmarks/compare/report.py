@@ -1,5 +1,7 @@
 """A comparison as markdown."""
 
+from collections.abc import Iterable
+
 from fastclip.benchmarks.compare.judge import (
     ALLOWED,
     FASTER,
@@ -26,7 +28,7 @@ def markdown(comparison: Comparison, before: Results, after: Results, limit: flo
         "ratios of a round of one and a round of the other. What differs between runs for longer "
         "than a round is not in the interval."
     )
-    return _page("Two runs", places, how, comparison, limit)
+    return _page("Two runs", places, how, comparison, limit, "Only in the second")
 
 
 def markdown_of_providers(
@@ -34,25 +36,37 @@ def markdown_of_providers(
 ) -> str:
     """Of the providers of one run."""
     how = f"before is {base}. Ratios are formed within rounds; the median and its interval."
-    return _page(f"Against {base}", origin(results), how, comparison, limit)
+    return _page(f"Against {base}", origin(results), how, comparison, limit, "Not compared")
 
 
-def _page(title: str, places: str, how: str, comparison: Comparison, limit: float | None) -> str:
+def _page(
+    title: str,
+    places: str,
+    how: str,
+    comparison: Comparison,
+    limit: float | None,
+    title_of_others: str,
+) -> str:
     parts = [f"# {title}", places, f"{how} {_limit(limit)}"]
     if comparison.differences:
         lines = "\n".join(f"- {difference}" for difference in comparison.differences)
         parts.append(f"## The machines differ, and times with them\n\n{lines}")
     parts.append(table(HEADER, [_line(one) for one in comparison.compared]))
     parts.append(_reasons(comparison))
-    parts.append(_alone("Only in the first", comparison.only_before))
-    parts.append(_alone("Not compared", comparison.only_after))
+    parts.append(
+        _alone(
+            "Only in the first", [f"{key}: {why}" for key, why in comparison.only_before.items()]
+        )
+    )
+    parts.append(_alone(title_of_others, comparison.only_after))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def summary(comparison: Comparison) -> str:
-    """How many of which verdict, in a line."""
+    """How many of which verdict, and how many rows the second has not, in a line."""
     verdicts = (SLOWER, UNCLEAR, ALLOWED, NOISE, FASTER)
     counts = {verdict: len(comparison.with_verdict(verdict)) for verdict in verdicts}
+    counts["only in the first"] = len(comparison.only_before)
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
@@ -93,9 +107,9 @@ def _reasons(comparison: Comparison) -> str:
     if not lines:
         return ""
     told = "\n".join(lines)
-    return f"## Cannot tell\n\n{told}\n\nMore rounds (--rounds), or a quieter machine, would tell."
+    return f"## Cannot tell\n\n{told}"
 
 
-def _alone(title: str, keys: list[Key]) -> str:
+def _alone(title: str, keys: Iterable[Key | str]) -> str:
     lines = "\n".join(f"- {key}" for key in keys)
     return f"## {title}\n\n{lines}" if keys else ""

@@ -1,11 +1,16 @@
 """`fastclip.benchmarks.bench`: functions of a session beside others."""
 
+import inspect
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from fastclip.benchmarks import bench
+from fastclip.benchmarks import bench, ceilings
 from fastclip.benchmarks.cases import Case
+from fastclip.benchmarks.compare.intervals import LEAST_WITHIN
+from fastclip.benchmarks.measure import Plan
 from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.results import load_results
 from fastclip.benchmarks.step import Step, call_of
@@ -126,6 +131,8 @@ def test_siglip_has_a_bias():
     ("argument", "value", "words"),
     [
         ("fn", 3, "fn must be a function, or functions by name; 'int' is 3"),
+        ("n", [], "n must be a number of pairs, or several, got []"),
+        ("n", 3.5, "n must be a positive number, such as 4096 or 4k, got 3.5"),
         ("n", -3, "n must be a positive number, such as 4096 or 4k, got -3"),
         ("dtype", "int8", "dtype must be one of float32"),
         ("passes", ("sideways",), "passes must be one of step, forward, backward"),
@@ -144,6 +151,77 @@ def test_wrong_arguments_are_refused_by_name(argument, value, words):
     with pytest.raises((TypeError, ValueError)) as refused:
         bench(**arguments)
     assert words in str(refused.value)
+
+
+def test_sizes_may_be_integers_of_numpy():
+    results = bench(eager, against=(), **SMALL | {"n": np.int64(16), "accuracy": False})
+    assert [row.case.N for row in results.rows] == [16]
+
+
+def test_rounds_by_default_suffice_for_ratios_within_a_run():
+    default = inspect.signature(bench).parameters["rounds"].default
+    assert default == Plan().rounds == LEAST_WITHIN
+
+
+def test_the_states_of_files_of_rivals_are_known(tmp_path):
+    path = tmp_path / "rival.py"
+    path.write_text("def loss(a, b, scale): return scale * (a * b).sum()")
+    results = bench(eager, against=f"{path}:loss", **SMALL | {"accuracy": False})
+    assert results.sources["eager"] == "a function of the session"
+    assert results.sources[f"{path}:loss"].startswith("in no repository, sha256 ")
+
+
+@pytest.mark.parametrize("stops_at", [1, 4])
+def test_what_is_timed_before_an_interrupt_is_returned(stops_at, monkeypatch, capsys):
+    monkeypatch.setattr("fastclip.benchmarks.timing.MAX_CALLS", 1)
+    calls = []
+
+    def stops(*inputs):
+        calls.append(1)
+        if len(calls) == stops_at:  # two warm up, and each round has one
+            raise KeyboardInterrupt
+        return eager(*inputs)
+
+    plan = {"against": (), **SMALL, "accuracy": False}
+    monkeypatch.setattr("fastclip.benchmarks.record.measured_ceilings", lambda device: {})
+    if stops_at == 1:
+        with pytest.raises(KeyboardInterrupt):
+            bench(stops, **plan)
+        return
+    results = bench(stops, **plan)
+    assert not results.complete and results.rows[0].timing.rounds == 1
+    assert "This run was stopped before its end." in str(results)
+    assert capsys.readouterr().err.endswith("stopped; what is timed by then is returned\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_without_memory_for_ceilings_a_run_goes_on(error, monkeypatch):
+    def fails(num_bytes, device):
+        raise error
+
+    monkeypatch.setattr(ceilings, "copy", fails)
+    results = bench(eager, against=(), **SMALL | {"accuracy": False})
+    assert results.complete and results.ceilings == {} and results.rows[0].timing is not None
+    assert results.ceilings_reason == f"{type(error).__name__}: {error}"
+    assert f"There is no roofline: ceilings: {results.ceilings_reason}." in str(results)
+
+
+def test_ceilings_that_do_not_fit_are_not_begun_and_other_errors_are_raised(monkeypatch):
+    def fails(num_bytes, device):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(ceilings, "copy", fails)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        bench(eager, against=(), **SMALL)
+    monkeypatch.setattr(ceilings.host, "available_bytes", lambda device: 2**10)
+    with pytest.raises(MemoryError, match=r"they need .* GiB, 0.00 GiB are available"):
+        ceilings.measured_ceilings("cpu")
 
 
 def test_a_name_is_given_once():

@@ -1,5 +1,6 @@
 """A kernel of one's own takes part by where it is, without an edit of the package."""
 
+import os
 import sys
 
 import pytest
@@ -96,6 +97,28 @@ def test_a_file_that_fails_is_refused_and_read_again_when_it_is_right(tmp_path):
         own_provider("clip", f"{path}:loss")
     path.write_text("def loss(*inputs): return inputs[2]")
     assert find_provider("clip", f"{path}:loss").build()(1, 2, 3) == 3
+
+
+def test_an_edited_file_is_read_again_even_within_a_second(tmp_path, monkeypatch):
+    """Of the same length and second, Python's cached bytecode would be taken for the new one."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "edited.py"
+    for number in (1, 2):
+        path.write_text(f"def loss(*inputs): return {number}")
+        os.utime(path, (10**9, 10**9))
+        assert own_provider("clip", f"{path}:loss").build()() == number
+
+
+def test_files_of_one_name_and_content_are_modules_of_their_own(tmp_path):
+    names = set()
+    for folder in ("one", "two"):
+        path = tmp_path / folder / "same.py"
+        path.parent.mkdir()
+        path.write_text("def loss(*inputs): return __file__")
+        loss = own_provider("clip", f"{path}:loss").build()
+        assert loss() == str(path) and sys.modules[loss.__module__].loss is loss
+        names.add(loss.__module__)
+    assert len(names) == 2
 
 
 def test_the_state_of_the_file_is_known(kernels):

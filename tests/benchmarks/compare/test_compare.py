@@ -80,17 +80,39 @@ def test_a_machine_that_was_slower_altogether_is_not_a_slower_kernel(saved, caps
     assert "| 1.000 |" in capsys.readouterr().out
 
 
+def test_what_the_second_run_lacks_shuts_the_gate_and_is_named(saved, capsys):
+    broken = Row(CASE, "open_clip", reason="ImportError: half installed")
+    files = saved("a", row(), row("open_clip"), row("gone")), saved("b", row(), broken)
+    assert compare(*files) == 0
+    assert capsys.readouterr().err.endswith(": 1 within noise, 2 only in the first\n")
+    assert compare(*files, "--fail-if-slower", "5%") == 1
+    told = capsys.readouterr()
+    why = {"open_clip": "ImportError: half installed", "gone": "it has no such row"}
+    for name, reason in why.items():
+        line = f"{name} on random-64x32-float32-scale100: {reason}\n"
+        assert f"\n- {line}" in told.out
+        assert f"fastclip bench compare: the second run has no time of {line}" in told.err
+
+
+def test_a_provider_that_fails_alone_in_the_second_run_is_refused_with_its_reason(saved, capsys):
+    broken = Row(CASE, "fastclip/cpu", reason="ImportError: half installed")
+    assert compare(saved("a", row()), saved("b", broken), "--fail-if-slower", "5%") == 2
+    assert "float32-scale100: ImportError: half installed" in capsys.readouterr().err
+
+
 def test_only_equal_keys_are_compared_and_others_are_listed(saved, capsys):
     other = Case(N=128, D=32)
     files = (
         saved("a", row(), row("open_clip"), row(what="forward")),
         saved("b", row(), row(case=other), row("broken", seconds=times(3.0))),
     )
-    assert compare(*files, "--fail-if-slower", "5%") == 0
+    assert compare(*files) == 0
     printed = capsys.readouterr().out
     assert "## Only in the first\n\n- open_clip on random-64x32" in printed
-    assert "- fastclip/cpu, forward on random-64x32-float32-scale100\n" in printed
-    assert "## Not compared\n\n- fastclip/cpu on random-128x32" in printed
+    assert (
+        "- fastclip/cpu, forward on random-64x32-float32-scale100: it has no such row\n" in printed
+    )
+    assert "## Only in the second\n\n- fastclip/cpu on random-128x32" in printed
     assert printed.count("\n| ") == 1 + 1 + 1  # header, rule, one row
 
 
@@ -98,6 +120,31 @@ def test_another_machine_is_said(saved, capsys):
     assert compare(saved("a", row()), saved("b", row(), threads=8)) == 0
     printed = capsys.readouterr().out
     assert "## The machines differ, and times with them\n\n- threads: 1 and 8\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict", "statuses"), [(1.0, "cannot tell", (0, 1)), (1.3, "slower", (1, 1))]
+)
+def test_a_gate_between_machines_is_never_open_without_a_word(
+    factor, verdict, statuses, saved, capsys
+):
+    files = saved("a", row()), saved("b", row(seconds=times(factor)), KMP_BLOCKTIME="0")
+    for options, status in zip(([], ["--fail-if-unclear"]), statuses, strict=True):
+        assert compare(*files, "--fail-if-slower", "5%", *options) == status
+        told = capsys.readouterr()
+        assert told.err == f"fastclip bench compare: 1 {verdict}\n"
+        assert "- KMP_BLOCKTIME: not set and 0\n" in told.out
+        assert ("the machines differ: measure both on one" in told.out) == (factor == 1.0)
+
+
+def test_a_call_beyond_the_limit_is_told_to_raise_it(saved, capsys):
+    once = row("new", seconds=[60.0])
+    assert compare(saved("a", row(), once), "--base", "fastclip/cpu") == 0
+    assert "a larger --limit would tell" in capsys.readouterr().out
+    assert compare(saved("a", once), saved("b", once)) == 0
+    printed = capsys.readouterr().out
+    assert "1 round is too few, 4 are the least: a call slower than --limit" in printed
+    assert "quieter" not in printed
 
 
 def test_providers_of_one_run_are_compared_round_by_round(saved, capsys):

@@ -48,6 +48,11 @@ def test_too_few_rounds_have_no_interval(interval_of, num_rounds):
     assert found.ratio == 2.0 and not found.is_known
 
 
+@pytest.mark.parametrize(("m", "n", "is_known"), [(3, 20, False), (20, 3, False), (4, 20, True)])
+def test_four_rounds_of_each_run_are_the_least_however_many_the_other_has(m, n, is_known):
+    assert between_runs([1.0] * m, [2.0] * n).is_known == is_known
+
+
 def test_a_machine_that_slows_with_both_does_not_move_a_ratio_within_rounds():
     before = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
     assert within_run(before, [1.25 * x for x in before]) == (1.25, 1.25, 1.25)
