@@ -28,11 +28,14 @@ def merged(wheels: list[Path], out: Path) -> list[Path]:
 
     Raises:
         ValueError: a wheel has no native module, or two have one for the same torch, or they
-            differ in anything else.
+            differ in anything else; or one name has more wheels than another.
     """
     by_name = defaultdict(list)
     for wheel in wheels:
         by_name[wheel.name].append(wheel)
+    if len({len(same) for same in by_name.values()}) > 1:
+        counted = ", ".join(f"{len(same)} of {name}" for name, same in sorted(by_name.items()))
+        raise ValueError(f"every name must have a wheel for each torch, got {counted}")
     out.mkdir(parents=True, exist_ok=True)
     return [_merge(same, out / name) for name, same in sorted(by_name.items())]
 

@@ -54,4 +54,4 @@ def test_module_for_another_torch_is_named(tmp_path, monkeypatch):
     why = native.load.__wrapped__()
     python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
     assert f"is not built for torch {torch.__version__} and {python} (there are {other}); " in why
-    assert "pip install --no-build-isolation --no-deps --force-reinstall fastclip-kernels" in why
+    assert "`pip install --no-build-isolation --no-deps --force-reinstall .`" in why

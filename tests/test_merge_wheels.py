@@ -41,6 +41,15 @@ def test_merged_wheel_has_all_modules_and_lists_them(tmp_path):
             assert f"{module},sha256=" in record
 
 
+def test_python_that_lacks_a_wheel_is_named(tmp_path):
+    wheels = [wheel(tmp_path / torch, torch) for torch in ("2_11", "2_12")]
+    other = wheels[0].with_name(NAME.replace("manylinux_2_28", "manylinux_2_27"))
+    wheels[0].rename(other)
+    with pytest.raises(ValueError, match="must have a wheel for each torch") as raised:
+        merged([other, wheels[1], wheel(tmp_path / "2_13", "2_13")], tmp_path / "out")
+    assert f"1 of {other.name}" in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "torch, source, message",
     [("2_11", "x = 1\n", "both have"), ("2_12", "x = 2\n", "differ in fastclip/__init__.py")],

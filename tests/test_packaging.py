@@ -15,7 +15,7 @@ import torch
 from fastclip.backends import native
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ["csrc", "fastclip", "benchmarks", "examples", "tests"]
+SOURCES = [".ci", ".github", "csrc", "fastclip", "benchmarks", "examples", "tests"]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,7 @@ def test_sdist_ships_the_kernels_and_the_examples(checkout, tmp_path):
     sources |= {str(p.relative_to(ROOT)) for p in (ROOT / "examples").glob("*.py")}
     assert sources <= names
     assert {"setup.py", "pyproject.toml", "LICENSE", "README.md"} <= names
+    assert {"Makefile", "constraints.txt", ".ci/run", ".github/merge_wheels.py"} <= names
     assert not any(name.endswith(".so") for name in names)
 
 

@@ -49,9 +49,9 @@ def build_info() -> dict:
 def how_to_build() -> str:
     """What to do where there is no native module for this torch, as the end of a sentence."""
     return advice_on_hidden_package() or (
-        "with a C++20 compiler, run `pip install setuptools wheel ninja` and `pip install "
-        f"--no-build-isolation --no-deps --force-reinstall {DISTRIBUTION}` (in a checkout: `.` in "
-        "the place of the name)"
+        "in a checkout and with a C++20 compiler, run `pip install setuptools wheel ninja` and "
+        "`pip install --no-build-isolation --no-deps --force-reinstall .`; of a package from an "
+        f"index, `--no-cache-dir --no-binary {DISTRIBUTION} {DISTRIBUTION}` in the place of the dot"
     )
 
 

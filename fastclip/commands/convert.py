@@ -16,7 +16,7 @@ from fastclip.models.checkpoints.stored_model import StoredModel, read_stored_mo
 from fastclip.models.checkpoints.write import LAYOUTS, write_weights
 from fastclip.models.config import ClipConfig
 from fastclip.models.parts.activations import ACTIVATIONS
-from fastclip.models.presets import has_byte_vocabulary, has_clip_vocabulary, preprocess_of
+from fastclip.models.presets import has_clip_vocabulary, preprocess_of
 from fastclip.models.registry import get_model_config
 from fastclip.printable import printable_lines
 
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if brings_tokenizer or not has_place:
         return 0
     if has_tokenizer(args.destination):
-        whose = "of bytes" if has_byte_vocabulary(config.text_cfg) else "OpenAI's"
+        whose = "of bytes" if config.text_cfg.has_byte_vocabulary() else "OpenAI's"
         print(f"the tokenizer is {whose}: none lay with the weights")
     elif no_vocabulary is not None or args.to == "hf":
         print(f"no tokenizer was written: {no_vocabulary or 'none lay with the weights'}")

@@ -67,7 +67,8 @@ class PreprocessCfg:
             is rounded down. None covers `size` just so.
         patch_size, max_num_patches: of "naflex" alone, as transformers' `Siglip2ImageProcessor`
             has them: both sides become multiples of `patch_size` pixels (None is 16), and hold at
-            most `max_num_patches` patches (None is as many as `size` holds).
+            most `max_num_patches` patches (None is as many as `size` holds, and becomes that
+            number: of a copy for another size, see `with_size`).
 
     Raises:
         ValueError: a value is out of its range.

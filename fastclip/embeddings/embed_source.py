@@ -61,7 +61,7 @@ def embed(
             two files.
         max_tokens: of a forward with images that keep different sizes (a NaFlex model), padding
             included: the images of a batch are sorted by length and cut into forwards within it.
-            None takes each batch at once.
+            None takes each batch at once. It is refused where no image is embedded.
         workers: threads that decode images; by default one for each core.
         decode: "exact", or "fast", which takes JPEGs that are much larger than the model's images
             in a part of their size; see `EvaluationTransform`.
@@ -111,6 +111,8 @@ def embed(
 
     found = open_input(source, image_key=image_key, caption_key=caption_key, separator=separator)
     sides = _sides(found, images, texts)
+    if max_tokens is not None and "img" not in sides:
+        raise ValueError(f"max_tokens must be None where no image is embedded, got {max_tokens}")
     _require_towers(ready, sides)
     parts = found.parts(index, count)
     out = Path(out)

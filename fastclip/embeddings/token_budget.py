@@ -84,7 +84,7 @@ class TokenBudgetEncoder:
         progress: called with the number of its images as soon as a batch is encoded.
         skipped: the images so far that could not be used, each with its reason; `key` is its path,
             or "image" and its number.
-        padding: what the batches so far cost.
+        padding: what the batches so far cost, the one that was just yielded included.
 
     Raises:
         ValueError: the model takes images of one size, or `max_tokens` or `pool_size` is too small.
@@ -122,8 +122,8 @@ class TokenBudgetEncoder:
                 for batch in sampler:
                     numbers, pixels = zip(*(good[i] for i in batch), strict=True)
                     (encoded,) = encoder.images([(pixels, None, ())])
+                    self.padding = self.padding.plus(sampler.padding_of(batch))
                     yield BudgetedBatch(list(numbers), encoded.image_features)
-                self.padding = self.padding.plus(sampler.padding())
 
     def _read(self, numbered: tuple[int, Any]) -> Tensor | BadSample:
         number, image = numbered

@@ -174,6 +174,19 @@ class ClipLoss(ContrastiveLoss):
             **of_batch: Unpack[OfBatch],
         ) -> tuple[Tensor, ClipStats]: ...
 
+        @overload
+        def __call__(
+            self,
+            image_features: Tensor,
+            text_features: Tensor,
+            logit_scale: float | Tensor,
+            logit_bias: float | Tensor | None = None,
+            output_dict: bool = False,
+            *,
+            return_stats: bool = False,
+            **of_batch: Unpack[OfBatch],
+        ) -> Tensor | dict[str, Tensor] | tuple[Tensor, ClipStats]: ...
+
         def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def loss_of(

@@ -129,6 +129,17 @@ class SigLipLoss(ContrastiveLoss):
             **of_batch: Unpack[OfBatch],
         ) -> dict[str, Tensor]: ...
 
+        @overload
+        def __call__(
+            self,
+            image_features: Tensor,
+            text_features: Tensor,
+            logit_scale: float | Tensor,
+            logit_bias: float | Tensor | None = None,
+            output_dict: bool = False,
+            **of_batch: Unpack[OfBatch],
+        ) -> Tensor | dict[str, Tensor]: ...
+
         def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def loss_of(self, image_features, text_features, logit_scale, logit_bias, **settings) -> Tensor:

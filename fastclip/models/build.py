@@ -9,6 +9,7 @@ from fastclip.models.checkpoints.load import load_stored_model
 from fastclip.models.checkpoints.stored_model import StoredModel
 from fastclip.models.clip import CLIP
 from fastclip.models.clip_config import ClipConfig
+from fastclip.models.coca.config import MultimodalConfig
 from fastclip.models.coca.model import CoCa
 from fastclip.models.towers.image_config import ImageTowerConfig
 from fastclip.models.towers.text_config import TextTowerConfig
@@ -83,31 +84,31 @@ def changed_config(
 
     Changes of one value are made to towers that are given whole, too.
     """
-    towers = {name: fields[name] for name in TOWERS if name in fields}
-    for name, tower in towers.items():
-        if not isinstance(tower, TOWERS[name]):
-            raise TypeError(f"{name} must be a {TOWERS[name].__name__}, got {tower!r}")
-    fields = {name: value for name, value in fields.items() if name not in towers}
-    config = replace(config, **towers, **given(embed_dim=fields.get("embed_dim")))
-    if force_patch_dropout is not None and not hasattr(config.vision_cfg, "patch_dropout"):
+    for name, cls in TOWERS.items():
+        if name in fields and not isinstance(fields[name], cls):
+            raise TypeError(f"{name} must be a {cls.__name__}, got {fields[name]!r}")
+    vision, text, decoder = (
+        fields.get(name, getattr(config, name))
+        for name in ("vision_cfg", "text_cfg", "multimodal_cfg")
+    )
+    if force_patch_dropout is not None and not hasattr(vision, "patch_dropout"):
         raise ValueError(
-            f"force_patch_dropout={force_patch_dropout}: a {config.vision_cfg.kind} has no patches "
+            f"force_patch_dropout={force_patch_dropout}: a {vision.kind} has no patches "
             "that it could leave out"
         )
-    vision = given(patch_dropout=force_patch_dropout, image_size=force_image_size)
-    text = given(context_length=force_context_length)
-    if config.multimodal_cfg is not None:
-        fields = {"multimodal_cfg": replace(config.multimodal_cfg, **text), **fields}
-    if force_quick_gelu:
-        config = config.with_quick_gelu()
-    if force_custom_text:
-        fields = {"custom_text": True, **fields}
-    return replace(
-        config,
-        vision_cfg=replace(config.vision_cfg, **vision),
-        text_cfg=replace(config.text_cfg, **text),
-        **fields,
-    )
+    of_vision = given(patch_dropout=force_patch_dropout, image_size=force_image_size)
+    of_texts = given(context_length=force_context_length)
+    if isinstance(decoder, MultimodalConfig):  # what else was given is refused with the whole
+        decoder = replace(decoder, **of_texts)
+    changes = {"custom_text": True} if force_custom_text else {}
+    changes |= fields | {
+        "vision_cfg": replace(vision, **of_vision),
+        "text_cfg": replace(text, **of_texts),
+        "multimodal_cfg": decoder,
+    }
+    # All at once: half of the changes may make a model that is none.
+    config = replace(config, **changes)
+    return config.with_quick_gelu() if force_quick_gelu else config
 
 
 def given(**values: Any) -> dict[str, Any]:

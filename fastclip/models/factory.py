@@ -325,6 +325,8 @@ def _preprocess(
     told = {name: told[name] for name in names if name in told} | dict(changes or {})
     values = preprocess.to_dict() | told
     if values["resize_mode"] == NAFLEX:
+        if "size" in told:  # which means as many patches as it holds, unless that is told too
+            values["max_num_patches"] = told.get("max_num_patches")
         return PreprocessCfg.from_dict(_with_patches_of(config.vision_cfg, values))
     # What belonged to "naflex" goes with it, unless it was asked for.
     kept = {n: v for n, v in values.items() if n in told or n not in NAFLEX_FIELDS}

@@ -17,7 +17,6 @@ Each tower lists its own; a test compares them with open_clip's.
 """
 
 from fastclip.data.preprocess import PreprocessCfg
-from fastclip.data.tokenizers.vocabulary import BYTES
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.presets import presets as coca_presets
 from fastclip.models.towers.table import IMAGE_TOWERS, TEXT_TOWERS
@@ -33,11 +32,6 @@ QUICKGELU = tuple(name for name in PRESETS if f"{name}-quickgelu" in PRESETS)
 def has_clip_vocabulary(text: TextTowerConfig) -> bool:
     """Whether a text tower takes the ids of OpenAI's tokenizer."""
     return text.has_clip_vocabulary()
-
-
-def has_byte_vocabulary(text: TextTowerConfig) -> bool:
-    """Whether a text tower takes the ids of the tokenizer whose tokens are bytes."""
-    return text.tokenizer_kwargs.get("vocabulary") == BYTES
 
 
 def preprocess_of(config: ClipConfig) -> PreprocessCfg:

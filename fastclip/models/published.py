@@ -9,6 +9,7 @@ Source: open_clip_torch 3.3.0, `list_pretrained()`; openai/CLIP `clip.py`.
 
 from fastclip.models.presets import QUICKGELU
 from fastclip.models.towers.convnext.published import REPOSITORIES as OF_CONVNEXT
+from fastclip.models.towers.naflex.presets import NAFLEX_MODELS
 from fastclip.models.towers.pe_core.presets import MODELS as PE_CORES
 from fastclip.models.towers.siglip.presets import SIGLIPS
 from fastclip.models.towers.timm.published import REPOSITORIES as OF_TIMM
@@ -140,7 +141,7 @@ REPOSITORIES |= {name: {"datacomp1b": f"UCSC-VLAA/{name}-datacomp1B"} for name i
 REPOSITORIES["ViT-H-14-CLIPA-336"]["laion2b"] = "UCSC-VLAA/ViT-H-14-CLIPA-336-laion2B"
 REPOSITORIES |= OF_CONVNEXT | OF_TIMM | OF_TIPS
 REPOSITORIES |= {name: {"meta": f"timm/{name}"} for name in PE_CORES}
-REPOSITORIES |= {name: {"webli": f"timm/{name}"} for name in SIGLIPS}
+REPOSITORIES |= {name: {"webli": f"timm/{name}"} for name in (*SIGLIPS, *NAFLEX_MODELS)}
 REPOSITORIES["ViT-SO400M-14-SigLIP-378"]["webli"] = "timm/ViT-SO400M-14-SigLIP-384"
 REPOSITORIES |= {
     "roberta-ViT-B-32": {"laion2b_s12b_b32k": "laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k"},

@@ -75,6 +75,16 @@ def test_budget_of_tokens_changes_no_feature(max_tokens, pool_size, ready, paths
     assert padding.num_patches == 2 * (16 + 16 + 16 + 15 + 16) <= padding.num_tokens
 
 
+def test_padding_counts_a_batch_before_it_is_handed_over(ready, paths):
+    encoder = TokenBudgetEncoder(ready, max_tokens=32)
+    with closing(encoder.images(paths)) as batches:
+        for number, _ in enumerate(batches, 1):
+            assert encoder.padding.num_batches == number
+            if number == 2:
+                break
+    assert encoder.padding == (4, 2, 64, 64)  # 2 x 2 images of 16 patches, of 10
+
+
 def test_settings_of_a_budget_are_refused_by_name(ready, tmp_path):
     with pytest.raises(ValueError, match=r"max_tokens must be at least 16, as many as .* got 15"):
         TokenBudgetEncoder(ready, 15)
@@ -110,6 +120,12 @@ def test_forwards_of_a_folder_stay_within_a_budget(texts, ready, folder, expecte
         embed(ready, folder, tmp_path / "out", max_tokens=64, resume=True, **settings)
     with pytest.raises(ValueError, match="max_tokens must be at least 16"):
         embed(ready, folder, tmp_path / "other", max_tokens=8, **settings)
+
+
+def test_budget_is_refused_where_no_image_is_embedded(ready, folder, tmp_path):
+    with pytest.raises(ValueError, match=r"max_tokens must be None where no image .* got 32"):
+        embed(ready, folder, tmp_path / "out", max_tokens=32, texts=True, metadata="jsonl")
+    assert not (tmp_path / "out").exists()
 
 
 def test_queries_and_classes_have_the_same_features(ready, paths, expected):

@@ -39,5 +39,11 @@ assert_type(its_stats, fastclip.ClipStats)
 fastclip.ClipLoss(schedule="star")  # wrong
 module(images, texts, 10.0, wieghts=torch.ones(4))  # wrong
 
+wants_dict = bool(images.numel())
+assert_type(
+    fastclip.SigLipLoss()(images, texts, 10.0, output_dict=wants_dict), Tensor | dict[str, Tensor]
+)
+either = module(images, texts, 10.0, None, wants_dict)
+assert_type(either, Tensor | dict[str, Tensor] | tuple[Tensor, fastclip.ClipStats])
 assert_type(fastclip.SigLipLoss()(images, texts, 10.0, -10.0), Tensor)
 assert_type(fastclip.SigLipLoss()(images, texts, 10.0, output_dict=True), dict[str, Tensor])

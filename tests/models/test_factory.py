@@ -8,6 +8,7 @@ import torch
 
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.models import registry
+from fastclip.models.build import changed_config
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.clip import CLIP
@@ -20,8 +21,9 @@ from fastclip.models.open_clip_config import to_json
 from fastclip.models.presets import PRESETS
 from fastclip.models.registry import add_model_config, get_model_config, list_models
 from fastclip.models.tokenizer import get_tokenizer
+from fastclip.models.towers.tips.text_config import TipsTextConfig
 from fastclip.models.two_tower import CustomTextCLIP
-from tests.support.small_models import SMALL, build, inputs
+from tests.support.small_models import COCA, SMALL, build, inputs
 
 
 @pytest.fixture(autouse=True)
@@ -329,6 +331,31 @@ def test_hugging_face_tokenizer_is_taken_from_the_directory(tmp_path):
         )
         tokens = get_tokenizer(f"local-dir:{tmp_path / layout}")("dog dog")
         assert tokens.shape == (1, 9) and tokens[0, :2].tolist() == [3, 3]
+
+
+def test_fields_that_only_fit_together_are_changed_together():
+    def changed(config, context_length=None, quick_gelu=False, **fields):
+        return changed_config(config, quick_gelu, False, None, None, context_length, fields)
+
+    text = TipsTextConfig(9, 60, width=32, heads=4, layers=2)  # which stands alone
+    fields = dict(text_cfg=text, custom_text=True, embed_dim=32)
+    assert changed(SMALL["vit"], **fields) == replace(SMALL["vit"], **fields)
+    with pytest.raises(ValueError, match="custom_text must be true"):
+        changed(SMALL["vit"], text_cfg=text, embed_dim=32)
+    of_coca = {name: getattr(COCA, name) for name in ("vision_cfg", "text_cfg", "multimodal_cfg")}
+    of_coca |= dict(embed_dim=COCA.embed_dim, custom_text=True)
+    assert changed(SMALL["vit"], **of_coca) == COCA
+    # A decoder that is given whole is changed as towers are.
+    forced = changed(SMALL["vit"], 7, True, **of_coca)
+    assert forced.multimodal_cfg == replace(
+        COCA.multimodal_cfg, context_length=7, activation="quick_gelu"
+    )
+    assert forced == changed(COCA, 7, True)
+    with pytest.raises(ValueError, match="multimodal_cfg must be a MultimodalConfig, got 3"):
+        changed(COCA, 7, multimodal_cfg=3)
+    fields = dict(vision_cfg=SMALL["vit"].vision_cfg, text_cfg=SMALL["vit"].text_cfg)
+    alone = changed(COCA, 7, multimodal_cfg=None, embed_dim=48, custom_text=False, **fields)
+    assert alone == changed(SMALL["vit"], 7)
 
 
 def test_name_with_a_vocabulary_of_its_own_asks_for_the_tokenizer():

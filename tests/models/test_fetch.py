@@ -192,8 +192,12 @@ def test_published_weights_are_open_clips():
         if name in PRESETS
     }
     ours = {(name, tag): REPOSITORIES[name][tag] for name, tag in list_pretrained()}
-    of_tips = {key: place for key, place in ours.items() if key[0].startswith("TIPS")}
-    assert ours == theirs | of_tips and len(of_tips) == 4
+    others = {
+        key: place
+        for key, place in ours.items()
+        if key[0].startswith("TIPS") or key[0].endswith("-naflex")
+    }
+    assert ours == theirs | others and len(others) == 4 + 2 and not set(others) & set(theirs)
 
 
 def test_openais_names_are_checked_against_the_addresses_that_open_clip_has():

@@ -27,17 +27,14 @@ class Decoder:
             torch, Python and numpy is reproducible.
         tokenizer: from a list of B strings to (B, T) int64.
         kept: images that need not be decoded again, or None; it changes no pixel.
+        any_size: whether images may keep different sizes, as those of NaFlex models do.
     """
 
     transform: Callable[[Any], Tensor] | None
     tokenizer: Callable[[list[str]], Tensor]
     seed: int
     kept: CachePart | None = None
-
-    @property
-    def any_size(self) -> bool:
-        """Whether images keep different sizes, as those of NaFlex models do."""
-        return getattr(getattr(self.transform, "cfg", None), "patches", None) is not None
+    any_size: bool = False
 
     def __call__(
         self, sample: Sample, address: Address, epoch: int
@@ -56,6 +53,14 @@ class Decoder:
             return pixels
         tokens = tokens_of(sample, self.tokenizer)
         return tokens if isinstance(tokens, BadSample) else (pixels, tokens)
+
+
+def keeps_sizes(transform: Any) -> bool:
+    """Whether a transform of `fastclip.data.preprocess` is for images of different sizes.
+
+    Any other is taken to make them all of one size.
+    """
+    return getattr(getattr(transform, "cfg", None), "patches", None) is not None
 
 
 def read_pixels(

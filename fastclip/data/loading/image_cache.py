@@ -33,7 +33,8 @@ class ImageCache:
 
     Args:
         firsts: by part of the source, the number of its first sample; see `first_numbers`.
-        num_samples: of the source, at least 1.
+        num_samples: of the source, at least 1. What is in a part behind as many samples as it has
+            by these numbers is not kept.
         num_bytes: of pixels, at least 1; memory is taken as it is written to.
         num_writers: processes that write, at least 1; each may fill an equal share of the bytes.
 
@@ -58,7 +59,8 @@ class ImageCache:
         ):  # fmt: skip
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        self.num_bytes, self._firsts = num_bytes, list(firsts)
+        self.num_bytes = num_bytes
+        self._bounds = [*firsts, num_samples]  # of the rows of each part
         self._rows = _shared((num_samples, COLUMNS), np.int64)
         self._filled = _shared((num_writers,), np.int64)  # bytes of each writer's share
         self._pixels = _shared((num_bytes,), np.uint8)
@@ -79,7 +81,9 @@ class ImageCache:
 
     def find(self, address: Address) -> Image.Image | None:
         """The image of a sample, or None if it is not kept."""
-        row = self._rows[self._number(address)].copy()
+        if (number := self._number(address)) is None:
+            return None
+        row = self._rows[number].copy()
         begin, height, width = (int(row[i]) for i in (BEGIN, HEIGHT, WIDTH))
         size = height * width * CHANNELS
         if not 0 < begin <= self.num_bytes - size + 1 or size <= 0:
@@ -91,6 +95,8 @@ class ImageCache:
 
     def keep(self, address: Address, image: Image.Image, writer: int) -> None:
         """Keep an RGB image, if it has a place in the share of a writer."""
+        if (number := self._number(address)) is None:
+            return
         pixels = np.asarray(image)
         share = self.num_bytes // len(self._filled)
         begin = writer * share + int(self._filled[writer])
@@ -100,10 +106,12 @@ class ImageCache:
         self._pixels[begin : begin + pixels.size] = pixels.ravel()
         row = np.array([begin + 1, *pixels.shape[:2], 0], np.int64)
         row[CHECKSUM] = _checksum(row, pixels)
-        self._rows[self._number(address)] = row
+        self._rows[number] = row
 
-    def _number(self, address: Address) -> int:
-        return self._firsts[address.part] + address.number
+    def _number(self, address: Address) -> int | None:
+        """The row of a sample; None if its part should not have so many."""
+        begin, end = self._bounds[address.part : address.part + 2]
+        return begin + address.number if address.number < end - begin else None
 
 
 @dataclass(frozen=True)

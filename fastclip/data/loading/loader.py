@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader
 
 from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.loading.beside import Beside
-from fastclip.data.loading.decoding import Decoder
+from fastclip.data.loading.decoding import Decoder, keeps_sizes
+from fastclip.data.loading.image_batch import pinned, together, unpacked
 from fastclip.data.loading.image_cache import ImageCache
-from fastclip.data.loading.pieces import Piece, PieceDataset, pinned
+from fastclip.data.loading.pieces import Piece, PieceDataset
 from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import Cursor, Reader
-from fastclip.data.patches import stacked
 from fastclip.data.sources.source import Contents, Part, Source
 
 JUDGED_AFTER = 100  # samples; before, one bad sample would be a high rate
@@ -91,6 +91,9 @@ class PairLoader:
             `BatchWithFacts`. A sample of which nothing is stored is bad.
         image_cache: keeps decoded images, for a `transform` of `fastclip.data.preprocess`; it needs
             a place for as many writers as there are workers. Workers must be forked.
+        any_size: images may keep different sizes, and a batch of such is a list of them. By default
+            they may if `transform` is one of `fastclip.data.preprocess` for a NaFlex model; say
+            True where it is inside a function of your own.
 
     Attributes:
         epoch: the number of epochs that are through.
@@ -106,7 +109,8 @@ class PairLoader:
             pass, as its samples are bad all at once.
         OSError: the source cannot be listed.
         TypeError: when iterated over: the transform does not return uint8, or the tokenizer int64.
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range; or, when iterated over, images have different
+            sizes and may not, or tokens have different lengths.
     """
 
     def __init__(
@@ -131,6 +135,7 @@ class PairLoader:
         in_order_of: str | None = None,
         beside: Beside | None = None,
         image_cache: ImageCache | None = None,
+        any_size: bool | None = None,
     ) -> None:
         given_batches = 1 if batches_per_epoch is None else batches_per_epoch
         for name, value, least in (
@@ -158,7 +163,10 @@ class PairLoader:
             for worker in range(num_streams)
         ]  # fmt: skip
         self._source = source
-        self._decoder = Decoder(transform, tokenizer, seed)
+        self._decoder = Decoder(
+            transform, tokenizer, seed,
+            any_size=keeps_sizes(transform) if any_size is None else any_size,
+        )  # fmt: skip
         self._settings = {
             "batch_size": batch_size, "seed": seed, "rank": rank, "world_size": world_size,
             "num_workers": num_streams, "shuffle_buffer": shuffle_buffer, "drop_last": drop_last,
@@ -311,7 +319,8 @@ class PairLoader:
     def _rows_of_last(self, start: int, stop: int) -> tuple[Tensor | list[Tensor], Tensor]:
         pieces = [piece for piece in self._last_pieces if piece.keys]
         tokens = torch.cat([piece.tokens for piece in pieces])[start:stop].clone()
-        images = stacked([image for piece in pieces for image in piece.images][start:stop])
+        rows = [image for piece in pieces for image in piece.images][start:stop]
+        images = together(rows, self._decoder.any_size)
         return (pinned(images), tokens.pin_memory()) if self._pin_memory else (images, tokens)
 
     def _facts_of_last(self, start: int, stop: int) -> dict[str, Tensor]:
@@ -350,7 +359,7 @@ class PairLoader:
                     ) from error
                 raise
             if not piece.is_news:
-                return piece
+                return replace(piece, images=unpacked(piece.images))
             self._judge_so_far(self.bad_samples.merge(piece.bad))
 
     def _start(self, worker: int) -> None:

@@ -11,9 +11,9 @@ from torch.utils.data import IterableDataset
 from fastclip.data.loading.bad_samples import BadSamples
 from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.decoding import Decoder
+from fastclip.data.loading.image_batch import Packed, packed, together
 from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import START, Address, Cursor, Reader, SampleStream
-from fastclip.data.patches import stacked
 from fastclip.data.randomness import preserved_generators
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import stretches
@@ -24,8 +24,8 @@ NEWS_AFTER = 1000  # bad samples, so that an hour of nothing else does not pass 
 @dataclass(frozen=True)
 class Piece:
     """Attributes:
-    images: (n, C, H, W) uint8, n of (C, H_i, W_i) if their sizes differ, None if n = 0. n is the
-        batch size, less in the last piece.
+    images: (n, C, H, W) uint8, or n of (C, H_i, W_i) if their sizes differ, which are `Packed`
+        until the loader has the piece. None if n = 0. n is the batch size, less in the last piece.
     tokens: (n, T) int64, None if n = 0.
     keys: n names.
     bad: what was read for this piece, and what of it was bad.
@@ -35,7 +35,7 @@ class Piece:
     is_news: no piece but the account of bad samples so far; the piece is still to come.
     """
 
-    images: Tensor | list[Tensor] | None
+    images: Tensor | list[Tensor] | Packed | None
     tokens: Tensor | None
     keys: list[str]
     bad: BadSamples
@@ -47,7 +47,7 @@ class Piece:
     def pin_memory(self) -> "Piece":
         if self.images is None:
             return self
-        return replace(self, images=pinned(self.images), tokens=self.tokens.pin_memory())
+        return replace(self, images=self.images.pin_memory(), tokens=self.tokens.pin_memory())
 
 
 class _Decoded(NamedTuple):
@@ -140,21 +140,12 @@ class PieceDataset(IterableDataset):
         if self._beside is not None:
             stored = map(torch.stack, zip(*beside, strict=True))
             found |= dict(zip(self._beside.names, stored, strict=True))
-        pixels = stacked(images) if self._decoder.any_size else _stack(images)
+        pixels = packed(together(images, self._decoder.any_size))
         return Piece(pixels, _stack(tokens), list(keys), bad, stream.cursor(), found)
 
 
-def pinned(images: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    """Return copies of images in pinned memory."""
-    if isinstance(images, Tensor):
-        return images.pin_memory()
-    return [image.pin_memory() for image in images]
-
-
-def _stack(tensors: tuple[Tensor, ...]) -> Tensor:
-    shapes = {tuple(tensor.shape) for tensor in tensors}
+def _stack(tokens: tuple[Tensor, ...]) -> Tensor:
+    shapes = {tuple(each.shape) for each in tokens}
     if len(shapes) > 1:
-        raise ValueError(
-            f"transform and tokenizer must return one shape each, got {sorted(shapes)}"
-        )
-    return torch.stack(tensors)
+        raise ValueError(f"tokenizer must return one shape, got {sorted(shapes)}")
+    return torch.stack(tokens)

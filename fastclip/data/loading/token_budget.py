@@ -29,6 +29,20 @@ class Padding(NamedTuple):
     num_patches: int
     num_tokens: int
 
+    @classmethod
+    def of(cls, num_patches: Sequence[int]) -> "Padding":
+        """Return what one batch costs.
+
+        Args:
+            num_patches: of each of its images, of which there is at least one.
+
+        Example:
+            >>> Padding.of([4, 2])
+            Padding(num_images=2, num_batches=1, num_patches=6, num_tokens=8)
+        """
+        num = len(num_patches)
+        return cls(num, 1, sum(num_patches), num * max(num_patches))
+
     @property
     def fraction(self) -> float:
         """The part of the tokens that is padding, in [0, 1)."""
@@ -132,12 +146,12 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
     def padding(self) -> Padding:
         """Return what the batches of the epoch cost, those of all ranks together."""
-        batches = self._batches()
-        lengths = [[self.num_patches[i] for i in batch] for batch in batches]
-        return Padding(
-            len(self.num_patches), len(batches), sum(map(sum, lengths)),
-            sum(len(each) * max(each) for each in lengths),
-        )  # fmt: skip
+        costs = [self.padding_of(batch) for batch in self._batches()]
+        return Padding(*map(sum, zip(NO_PADDING, *costs, strict=True)))
+
+    def padding_of(self, batch: Sequence[int]) -> Padding:
+        """Return what one batch costs, of images by their numbers."""
+        return Padding.of([self.num_patches[i] for i in batch])
 
     def _batches(self) -> list[list[int]]:
         if self._made is None or self._made[0] != self.epoch:

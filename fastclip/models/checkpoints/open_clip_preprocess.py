@@ -43,11 +43,15 @@ def from_open_clip_preprocess(
         image_size: that the model takes, and that counts, as in open_clip, whatever is written.
 
     Raises:
-        ValueError: a field is unknown, or a value is out of its range.
+        ValueError: there is no object where one must be, a field is unknown, or a value is out of
+            its range.
     """
     preprocess, naflex = values.get(PREPROCESS), values.get(NAFLEX_PREPROCESS)
     if preprocess is None:
         return None
+    for name, part in ((PREPROCESS, preprocess), (NAFLEX_PREPROCESS, naflex)):
+        if not isinstance(part, Mapping | None):
+            raise ValueError(f"{name} must be an object, got {quoted(part)}")
     if naflex is not None:
         if unknown := sorted(set(naflex) - set(NAFLEX_FIELDS)):
             raise ValueError(f"{NAFLEX_PREPROCESS}: {quoted(unknown)} not supported")

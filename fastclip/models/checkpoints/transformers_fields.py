@@ -68,7 +68,7 @@ BLOCKS = {
 }  # fmt: skip
 TEXT = BLOCKS | {"vocab_size", "max_position_embeddings"}
 VISION = BLOCKS | {"image_size", "patch_size"}
-KIND = {"model_type": "transformers, too, reads a tower of CLIPModel and SiglipModel by its place."}
+KIND = {"model_type": "transformers, too, reads a tower of a whole model by its place in it."}
 IMAGES_HAVE_NO_END = {"eos_token_id": "Images have no tokens."}
 
 CLIP = JsonFields(

@@ -195,7 +195,9 @@ def _what_tips_lacks(config: ClipConfig) -> list[str]:
 
 def _tips(config: ClipConfig) -> Iterator[Correspondence]:
     shape = (1,) if config.nonscalar_logit_scale else ()
-    # A temperature divides: in float64 between, so that the same scale comes back.
+    # A temperature divides: in float64 between, so that the same logarithm comes back where it is
+    # from 1 (a scale of e) to where the temperature is no normal number. Nearer to 0 a temperature
+    # near 1 tells it only up to the rounding of 1, 6e-8 in float32.
     yield Correspondence(
         ("logit_scale",), ("temperature",),
         lambda x: (x.double().neg().exp().reshape(()).to(x.dtype),),

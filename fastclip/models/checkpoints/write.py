@@ -200,7 +200,7 @@ def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike
         for name in COPIED_FILES:
             if Path(source, name).is_file():
                 shutil.copyfile(Path(source, name), directory / name)
-    elif config.text_cfg.tokenizer_kwargs.get("vocabulary") == BYTES:
+    elif config.text_cfg.has_byte_vocabulary():
         BytePairTokenizer(BYTES, config.text_cfg.context_length).save_pretrained(directory)
     elif config.text_cfg.has_clip_vocabulary() and (located := locate_openai_vocabulary()):
         # Nothing is fetched here: weights without a tokenizer are better than none.

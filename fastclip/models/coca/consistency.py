@@ -29,6 +29,11 @@ def require_writable(config: "ClipConfig") -> None:
             f"text_cfg: a {text.kind} cannot be that of a CoCa model: what its decoder would read "
             "of it, and with which vocabulary it would write, is not known to be right"
         )
+    if vision.tokens_may_be_padding:
+        raise ValueError(
+            f"vision_cfg: a {vision.kind} cannot be that of a CoCa model: the decoder reads all "
+            "tokens of the image tower, and would read the padding of a batch as part of the image"
+        )
     if getattr(text, "hf_pooler_type", None) == "cls_pooler":
         raise ValueError(
             "text_cfg: hf_pooler_type 'cls_pooler' cannot be that of a CoCa model: the tower's "

@@ -76,7 +76,7 @@ class CaptionWriter(nn.Module):
             top_k: of "top_k", the number of them.
             pad_token_id, eos_token_id, sot_token_id: of padding, by default the model's; of ends
                 and of the start, by default those of OpenAI's vocabulary; beside a text tower of
-                transformers they have no default.
+                transformers, and in a smaller vocabulary, they have no default.
             num_beams, num_beam_groups: of "beam_search": the groups all find the same, so that
                 num_beams / num_beam_groups texts are followed.
             min_seq_len: tokens before which no caption ends.

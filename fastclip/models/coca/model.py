@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastclip.models.clip_config import ClipConfig
 from fastclip.models.coca.decoder import MultimodalTransformer
-from fastclip.models.coca.generation import CaptionWriter
+from fastclip.models.coca.generation import CLIP_END, CaptionWriter
 from fastclip.models.coca.vocabulary import require_written
 from fastclip.models.two_tower import CustomTextCLIP
 
@@ -41,7 +41,7 @@ class CoCa(CaptionWriter, CustomTextCLIP):
         num_written = config.multimodal_cfg.num_written(self.num_read)
         self.text_decoder = MultimodalTransformer(config.multimodal_cfg, num_written)
         self.pad_id = getattr(config.text_cfg, "pad_id", 0)
-        self.has_clip_ids = not config.text_cfg.stands_alone
+        self.has_clip_ids = not config.text_cfg.stands_alone and num_written > CLIP_END
 
     @property
     def context_length(self) -> int:

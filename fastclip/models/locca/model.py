@@ -93,7 +93,8 @@ class LocCa(nn.Module):
             int64, how many tokens these are.
 
         Raises:
-            TypeError: `texts` is no mapping, or what is in it is not of its dtype.
+            TypeError: `images` are a padded batch of patches, `texts` is no mapping, or what is in
+                it is not of its dtype.
             ValueError: something in `texts` is missing, unknown, of another shape or out of its
                 range; the message names it.
         """
@@ -131,12 +132,14 @@ class LocCa(nn.Module):
             texts: (B, T) tokens, the text of row i for image i.
 
         Raises:
-            TypeError, ValueError: texts are not as many as images, or no texts of the vocabulary.
+            TypeError: `images` are a padded batch of patches, or texts are no integers.
+            ValueError: texts are not as many as images, or no texts of the vocabulary.
 
         Example:
             >>> model.predict_boxes(images[:1], tokenizer(["a red star"]))
             tensor([[0.2510, 0.1270, 0.4830, 0.3990]])
         """
+        self._require_images(images)
         words = words_of(self.head.vocabulary, "texts", texts)
         if len(texts) != len(images):
             raise ValueError(f"texts must be {len(images)}, as many as images, got {len(texts)}")
@@ -153,10 +156,14 @@ class LocCa(nn.Module):
         Args:
             images: (B, channels, height, width), floating-point.
 
+        Raises:
+            TypeError: `images` are a padded batch of patches.
+
         Example:
             >>> boxes, tokens = model.describe(images)
             >>> fastclip.decode(tokens[0])
         """
+        self._require_images(images)
         vocabulary = self.head.vocabulary
         with evaluated(self):
             bins, tokens = written(self.head, self._seen(images)[1], vocabulary.gcap, COORDINATES)
@@ -171,9 +178,13 @@ class LocCa(nn.Module):
         Args:
             images: (B, channels, height, width), floating-point.
 
+        Raises:
+            TypeError: `images` are a padded batch of patches.
+
         Example:
             >>> fastclip.decode(model.caption(images)[0])
         """
+        self._require_images(images)
         with evaluated(self):
             return written(self.head, self._seen(images)[1], self.head.vocabulary.cap, 0)[1]
 
@@ -195,7 +206,16 @@ class LocCa(nn.Module):
         names = ("image_features", "text_features", "logit_scale", "logit_bias")
         return dict(zip(names, outputs, strict=False))
 
+    def _require_images(self, images: Tensor) -> None:
+        if isinstance(images, Mapping):
+            raise TypeError(
+                "images must be a tensor of images of one size, got a mapping with "
+                f"{', '.join(map(str, images))}: the decoder reads all tokens of an image, and "
+                "would read the padding of a batch of patches as part of it"
+            )
+
     def _require(self, images: Tensor, texts: Mapping[str, Tensor]) -> None:
+        self._require_images(images)
         if not isinstance(texts, Mapping):
             raise TypeError(
                 f"texts must be a mapping with {', '.join(NEEDED)}, got {type(texts).__name__}"

@@ -91,7 +91,7 @@ def caption_sequences(
     """The task Cap.
 
     Args:
-        parallel: (B,) bool, which captions are predicted in parallel; None for none.
+        parallel: (B,) bool on any device, which captions are predicted in parallel; None for none.
 
     Returns:
         (B, W) inputs and labels.
@@ -99,6 +99,7 @@ def caption_sequences(
     tokens = words.tokens
     inputs = torch.cat([_prefix(vocabulary.cap, tokens), tokens[:, :-1]], dim=1)
     if parallel is not None:
+        parallel = parallel.to(tokens.device)
         hidden = parallel[:, None].expand(-1, tokens.shape[1] - 1)
         inputs[:, 1:] = inputs[:, 1:].masked_fill(hidden, vocabulary.mask)
     return Sequences(inputs, tokens, parallel)

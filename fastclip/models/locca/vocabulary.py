@@ -95,10 +95,11 @@ class LocCaVocabulary:
         return self.first_bin + self.bins
 
     def can_be_written(self, device: torch.device) -> Tensor:
-        """(size,) bool: the tokenizer's tokens that a text may have after its start."""
+        """(size,) bool: the tokenizer's tokens that a text may have after its start.
+
+        Its padding is among them: of OpenAI's tokenizer id 0 is a word, too, "!".
+        """
         allowed = torch.arange(self.size, device=device) < self.num_words
         if self.start_id is not None:
             allowed[self.start_id] = False
-        allowed[self.pad_id] = False
-        allowed[self.end_id] = True  # also where it is the padding
         return allowed

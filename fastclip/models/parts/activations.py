@@ -42,7 +42,7 @@ def make_activation(name: str) -> nn.Module:
     Raises:
         ValueError: there is none of that name.
     """
-    if name in tuple(FIXED):
+    if name in tuple(FIXED):  # a name that cannot be hashed is not in a tuple, and no error here
         return FIXED[name]()
     require_activation(name)
     return ACTIVATIONS[name]()

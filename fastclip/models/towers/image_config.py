@@ -60,6 +60,8 @@ class ImageTowerConfig:
         has_projection: whether features can have another width than the tower.
         is_openais: openai/CLIP builds such towers, so that a file of its format may be of one.
         transformers_model: the `model_type` of transformers' models with such a tower, or None.
+        tokens_may_be_padding: its tokens may be those of a padded batch, and only a mask tells
+            which are of an image: what reads them without the mask reads padding, too.
         is_named: its sizes are those of a name that another library publishes, not numbers of the
             configuration, so that there is nothing to bound but the size of images.
     """
@@ -77,6 +79,7 @@ class ImageTowerConfig:
     has_projection: ClassVar[bool] = True
     is_openais: ClassVar[bool] = False
     transformers_model: ClassVar[str | None] = None
+    tokens_may_be_padding: ClassVar[bool] = False
     is_named: ClassVar[bool] = False
 
     def build(self, embed_dim: int) -> "ImageTower":

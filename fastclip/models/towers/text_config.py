@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
+from fastclip.data.tokenizers.vocabulary import BYTES
 from fastclip.models.checkpoints.correspondence import Correspondence
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class TextTowerConfig:
     def has_clip_vocabulary(self) -> bool:
         """Whether the tower takes the ids of OpenAI's tokenizer."""
         return False
+
+    def has_byte_vocabulary(self) -> bool:
+        """Whether the tower takes the ids of the tokenizer whose tokens are bytes."""
+        return self.tokenizer_kwargs.get("vocabulary") == BYTES
 
     def with_quick_gelu(self) -> "TextTowerConfig":
         """The tower as open_clip's `quick_gelu` changes it; unchanged if it has no such choice."""

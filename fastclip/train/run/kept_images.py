@@ -12,6 +12,7 @@ from fastclip.data.loading.image_cache import CHANNELS, ImageCache, decoded
 from fastclip.data.preprocess import TrainingTransform
 from fastclip.data.sources.samples import Sample
 from fastclip.data.sources.source import Source, first_numbers
+from fastclip.data.sources.tar_shards import TarSource
 from fastclip.train.memory.activation_budget import GIB, memory_of, parse_bytes
 from fastclip.train.settings.run_config import RunConfig
 
@@ -69,7 +70,9 @@ def _objection(config: RunConfig, source: Source, transform: Any) -> str | None:
     """Why nothing can be kept, or None."""
     if not isinstance(transform, TrainingTransform):
         return "the images of this model are pixels already"
-    if not source.num_samples():
+    if isinstance(source, TarSource):
+        return "shards are read without counting, and what is written of their lengths may be wrong"
+    if not source.num_samples() or first_numbers(source.parts()) is None:
         return "the data does not say how many samples it has"
     method = multiprocessing.get_start_method(allow_none=True)
     method = method or multiprocessing.get_all_start_methods()[0]  # which is the default

@@ -86,8 +86,8 @@ class DataConfig(SourceConfig):
         "The memory for images that are kept as they were decoded, so that later epochs need not "
         "decode them again: bytes, such as 4GiB, or 0 for none. With auto, all images are kept if "
         "they need at most a tenth of the memory that is free, and else none. What a run computes "
-        "does not depend on it. Only data that says how many samples it has can be kept: tables, "
-        "folders and Hugging Face data sets, but not shards.",
+        "does not depend on it. Only images of data whose samples are counted can be kept: tables, "
+        "folders and Hugging Face data sets, but not shards, whatever sizes.json says.",
         of_number=str,
         metavar="BYTES",
     )

@@ -126,3 +126,15 @@ def test_first_numbers_are_of_parts_that_say_their_lengths():
     parts = [Part("a", 0, 9, 3), Part("a", 9, 20, 2), Part("b", 0, 9, 4)]
     assert first_numbers(parts) == [0, 3, 5]
     assert first_numbers([*parts, Part("c")]) is None
+
+
+def test_what_a_part_should_not_have_takes_no_row_of_the_next():
+    cache = ImageCache([0, 5], 9, 2**12)  # the first part holds more than the 5 that are stated
+    first, second = (Image.new("RGB", (6, 4), (i, i, i)) for i in (1, 2))
+    cache.keep(Address(1, 0, 0), second, 0)
+    for number in (5, 7):
+        cache.keep(Address(0, 0, number), first, 0)
+        assert cache.find(Address(0, 0, number)) is None
+    assert np.array_equal(cache.find(Address(1, 0, 0)), np.asarray(second))
+    cache.keep(Address(1, 0, 4), first, 0)  # behind the last row
+    assert cache.find(Address(1, 0, 4)) is None and cache.num_kept == 1

@@ -149,6 +149,10 @@ def test_open_clips_file_squashes_there_and_keeps_the_ratio_here():
     assert values["preprocess_cfg"]["resize_mode"] == "squash"
     assert not {"patch_size", "max_num_patches"} & set(values["preprocess_cfg"])
     assert from_open_clip_preprocess(values, (32, 32)) == CFG
+    for name in ("preprocess_cfg", "naflex_preprocess_cfg"):
+        for wrong in (3, [3], "x"):
+            with pytest.raises(ValueError, match=f"^{name} must be an object, got "):
+                from_open_clip_preprocess(values | {name: wrong}, (32, 32))
     values["naflex_preprocess_cfg"]["stride"] = 2
     with pytest.raises(ValueError, match=r"naflex_preprocess_cfg: .*stride.* not supported"):
         from_open_clip_preprocess(values, (32, 32))
@@ -170,6 +174,8 @@ def test_settings_of_images_can_be_forced(hf):
 
     assert made(max_num_patches=5).patches == (8, 5)
     assert made(patch_size=None, max_num_patches=5).patches == (8, 5)
+    assert made(size=64).patches == (8, 64)
+    assert made(size=64, max_num_patches=5).patches == (8, 5)
     squashed = made(resize_mode="squash")
     assert squashed.patches is None and squashed.height_width == (32, 32)
     with pytest.raises(ValueError, match="patch_size 16 is not the 8 of the model's NaFlex tower"):
@@ -178,6 +184,14 @@ def test_settings_of_images_can_be_forced(hf):
         made(resize_mode="squash", patch_size=8)
     with pytest.raises(ValueError, match="'naflex' leaves images of different sizes, which a "):
         create_model("ViT-S-32-alt", force_preprocess_cfg={"resize_mode": "naflex"})
+
+
+@pytest.mark.parametrize(
+    "changes, most", [({}, 12), ({"size": 64}, 64), ({"size": 32}, 16)], ids=str
+)
+def test_a_size_that_is_forced_says_the_patches_anew(hf, changes, most):
+    model = create_model(hf, force_preprocess_cfg={"mean": 0.5} | changes)
+    assert PreprocessCfg.from_dict(model.visual.preprocess_cfg).patches == (8, most)
 
 
 def test_images_of_weights_that_squash_them_can_keep_their_ratio(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from fastclip.models.open_clip_config import from_json, to_json
 from fastclip.models.precision import set_precision
 from fastclip.models.unfilled import unfilled
 from tests.support.peers import open_clip
-from tests.support.small_models import COCA, build, inputs
+from tests.support.small_models import COCA, NAFLEX, build, inputs
 
 
 def changed(**changes) -> ClipConfig:
@@ -241,6 +241,12 @@ def test_a_file_that_does_not_fit_together_names_the_field(change, message):
             values[name] = value
     with pytest.raises(ValueError, match=message):
         from_json(values)
+
+
+def test_a_tower_whose_tokens_may_be_padding_is_refused():
+    naflex = replace(NAFLEX.vision_cfg, output_tokens=True)
+    with pytest.raises(ValueError, match=r"vision_cfg: a NaFlex tower .* padding of a batch"):
+        replace(COCA, vision_cfg=naflex, embed_dim=128)
 
 
 def test_shapes_alone_do_not_tell_a_coca_model():

@@ -175,6 +175,22 @@ def test_the_model_is_left_as_it_was(pair):
 
 
 @pytest.mark.parametrize(
+    "ids, missing",
+    [
+        ({}, "eos_token_id and sot_token_id"),
+        (dict(eos_token_id=END), "sot_token_id"),
+        (dict(text=torch.full((4, 1), START)), "eos_token_id"),
+    ],
+)
+def test_a_vocabulary_without_openais_start_and_end_asks_for_its_own(pair, ids, missing):
+    model, _, images = pair
+    with pytest.raises(ValueError, match=f"^{missing} must be given: .* OpenAI's"):
+        model.generate(images, seq_len=6, **ids)
+    if "text" in ids:
+        model.generate(images, seq_len=6, eos_token_id=END, **ids)
+
+
+@pytest.mark.parametrize(
     "settings, message",
     [
         (dict(generation_type="best"), "generation_type must be one of"),
@@ -190,4 +206,4 @@ def test_the_model_is_left_as_it_was(pair):
 def test_what_makes_no_sense_is_named(pair, settings, message):
     model, _, images = pair
     with pytest.raises(ValueError, match=message):
-        model.generate(images, **settings)
+        model.generate(images, **(IDS | settings))

@@ -9,7 +9,7 @@ import fastclip
 from fastclip.models.locca.boxes import dequantize_boxes, quantize_boxes
 from fastclip.models.locca.sequences import words_of
 from fastclip.models.locca.writer import only_bins, only_words
-from tests.support.small_models import COCA, VIT, build, inputs
+from tests.support.small_models import COCA, NAFLEX, VIT, build, inputs
 
 
 @pytest.mark.fast
@@ -91,7 +91,7 @@ def test_descriptions_are_a_box_and_words(locca, images):
         assert torch.equal(boxes[row], dequantize_boxes(torch.tensor(bins), v.bins))
         image_tokens = locca.pair.visual.patch_tokens(images[row : row + 1])
         logits = locca.head.next_logits(image_tokens, torch.tensor([known]))[0]
-        allowed = [i for i in range(v.num_words) if i not in (v.start_id, v.pad_id)]
+        allowed = [i for i in range(v.num_words) if i != v.start_id]
         assert tokens[row, 1] == max(allowed, key=lambda i: logits[i].item())
     check_texts(v, tokens, 9)
 
@@ -100,7 +100,7 @@ def check_texts(v, tokens, longest):
     assert (tokens[:, 0] == v.start_id).all() and tokens.shape[1] <= longest
     words = words_of(v, "tokens", tokens)  # every text has an end
     for row, length in zip(tokens, words.lengths, strict=True):
-        assert not torch.isin(row[1 : 1 + length], torch.tensor([v.start_id, v.pad_id])).any()
+        assert (row[1 : 1 + length] != v.start_id).all()
         assert (row[1 + length :] == v.pad_id).all()
 
 
@@ -110,7 +110,7 @@ def test_only_bins_and_words_are_written_whatever_the_logits_are(locca, images, 
     with torch.no_grad():  # all that is not to be written is what the model wants to write
         model.head.decoder.ln_final.bias.fill_(1.0)
         wanted = model.head.decoder.text_projection
-        wanted[:, [v.pad, v.mask, v.cap, v.aref, v.gcap, v.start_id, v.pad_id]] += 5.0
+        wanted[:, [v.pad, v.mask, v.cap, v.aref, v.gcap, v.start_id]] += 5.0
         boxes = model.predict_boxes(images, texts["tokens"])
         described, captions = model.describe(images), model.caption(images)
     for found in (boxes, described.boxes):
@@ -133,7 +133,33 @@ def test_masks_of_what_may_be_written_by_hand(vocabulary):
             finite = found[row].isfinite().nonzero()[:, 0].tolist()
             assert finite == list(range(first + least[row], first + bins))
     finite = only_words(vocabulary, logits)[0].isfinite().nonzero()[:, 0].tolist()
-    assert finite == [1, 2, 3, 4, *range(6, 64)]
+    assert finite == [0, 1, 2, 3, 4, *range(6, 64)]
+
+
+def test_a_word_that_the_tokenizer_pads_with_too_is_written(locca, images):
+    model, v = copy.deepcopy(locca), locca.head.vocabulary
+    with torch.no_grad():  # it is all that the model wants to write
+        model.head.decoder.ln_final.bias.fill_(1.0)
+        model.head.decoder.text_projection[:, v.pad_id] += 5.0
+    assert v.pad_id == 0
+    assert (model.caption(images)[:, 1:-1] == v.pad_id).all()
+
+
+def test_padded_batches_of_patches_are_refused(locca, vocabulary, texts):
+    pair = build(NAFLEX)
+    model = fastclip.LocCa(pair, fastclip.LocCaHead(vocabulary, 128, 9, 32, 2, 1))
+    texts = texts | {"boxes": texts["boxes"].float()}
+    images = inputs(NAFLEX, 5)[0]
+    batch = fastclip.collate_patches(list(images), patch_size=8)
+    for call in (
+        lambda images: model(images, texts),
+        lambda images: model.predict_boxes(images, texts["tokens"]),
+        model.describe,
+        model.caption,
+    ):
+        with pytest.raises(TypeError, match=r"^images must be .* mapping with pixel_values"):
+            call(batch)
+        call(images)  # which have one size, and no padding
 
 
 def test_a_model_in_training_is_asked_as_in_evaluation(locca, images, texts):

@@ -5,6 +5,7 @@ import torch
 
 from fastclip.models.locca.parallel import draw_parallel, mask_of_rows
 from fastclip.models.locca.sequences import (
+    Words,
     caption_sequences,
     grounded_sequences,
     referring_sequences,
@@ -28,7 +29,7 @@ def test_the_order_of_the_vocabulary():
     assert (v.pad, v.mask, v.cap, v.aref, v.gcap, v.first_bin) == (P, M, CAP, AREF, GCAP, BIN)
     assert v.size == 17
     written = v.can_be_written(torch.device("cpu")).nonzero()[:, 0].tolist()
-    assert written == [1, 2, 3, 4, 5, END]
+    assert written == [0, 1, 2, 3, 4, 5, END]  # what pads may be a word too, as OpenAI's "!" is
 
 
 def test_a_caption_and_one_in_parallel():
@@ -43,6 +44,12 @@ def test_a_caption_and_one_in_parallel():
     found = caption_sequences(VOCABULARY, words, parallel)
     assert found.inputs.tolist() == [[CAP, M, M, M], [CAP, 4, END, P]]
     assert found.labels.tolist() == words.tokens.tolist() and found.parallel is parallel
+
+
+def test_captions_are_chosen_on_the_cpu_of_texts_that_are_elsewhere():
+    words = Words(torch.zeros(2, 4, dtype=torch.int64, device="meta"), torch.tensor([3, 2]))
+    found = caption_sequences(VOCABULARY, words, draw_parallel(2))
+    assert found.parallel.device.type == "meta" == found.inputs.device.type
 
 
 def test_a_box_of_a_text():

@@ -13,6 +13,7 @@ from fastclip.losses.clip import ClipLoss
 from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.checkpoints.infer import infer_config
 from fastclip.models.checkpoints.resize import resize_positions
+from fastclip.models.checkpoints.transformers_layout import _tips
 from fastclip.models.config import TextConfig
 from fastclip.models.open_clip_config import from_json, is_portable, to_json
 from fastclip.models.precision import set_precision
@@ -184,6 +185,16 @@ def test_what_transformers_writes_is_read(tmp_path):
     again = fastclip.create_model(str(tmp_path / "theirs"))
     for name, value in again.state_dict().items():
         assert torch.equal(value, small().state_dict()[name]), name
+
+
+def test_scales_come_back_from_temperatures():
+    (row,) = (row for row in _tips(TIPS) if row.theirs == ("temperature",))
+    usual, small_ones = torch.linspace(1, 6, 5001), torch.linspace(-1, 1, 2001)
+    for dtype in (torch.float32, torch.bfloat16):
+        for scale in usual.to(dtype):
+            assert torch.equal(row.to_ours(*row.to_theirs(scale))[0], scale)
+    errors = [(row.to_ours(*row.to_theirs(x))[0] - x).abs().item() for x in small_ones]
+    assert 0 < max(errors) <= 2 * 6e-8
 
 
 def test_published_files_hold_no_temperature_and_another_name_of_an_mlp(tmp_path):

@@ -5,9 +5,11 @@ from PIL import Image
 
 from fastclip.data.preprocess import PreprocessCfg, image_transform_v2
 from fastclip.data.sources.csv import CsvSource
+from fastclip.data.sources.tar_shards import TarSource
 from fastclip.train.run import kept_images
 from fastclip.train.run.kept_images import keep_images
 from fastclip.train.settings.run_config import RunConfig
+from tests.support.pair_files import write_shards
 
 NUM, BYTES_OF_ALL = 70, 70 * 40 * 30 * 3  # two parts
 
@@ -52,6 +54,28 @@ def test_what_cannot_be_kept_is_said_where_it_was_asked_for(cache, source, monke
     assert words in (found.said or words)
     found = keep_images(config, source, None)
     assert found.cache is None and (found.said is None) == (cache == "auto")
+
+
+@pytest.mark.parametrize("cache", ["auto", "1GiB"])
+@pytest.mark.parametrize(
+    "name, text", [("sizes.json", '{"000.tar": 2, "001.tar": 3}'), ("__len__", "5")]
+)
+def test_shards_are_not_kept_whatever_lies_beside_them(name, text, cache, tmp_path):
+    write_shards(tmp_path, [3, 2])
+    (tmp_path / name).write_text(text)
+    source = TarSource(str(tmp_path))
+    assert source.num_samples() == 5
+    found = keep_images(RunConfig(image_cache=cache, workers=0), source, TRANSFORM)
+    assert found.cache is None and (found.said is None) == (cache == "auto")
+    assert "shards are read without counting" in (found.said or "shards are read without counting")
+
+
+def test_a_source_whose_parts_have_no_lengths_is_not_kept(source, monkeypatch):
+    parts = [part._replace(num_samples=None) for part in source.parts()]
+    monkeypatch.setattr(source, "parts", lambda: parts)
+    monkeypatch.setattr(source, "num_samples", lambda: NUM)
+    found = keep_images(RunConfig(image_cache="1GiB", workers=0), source, TRANSFORM)
+    assert found.cache is None and "does not say how many samples" in found.said
 
 
 def test_image_cache_is_bytes_or_auto():

@@ -63,6 +63,7 @@ class NaflexConfig(PatchTowerConfig):
     kind: ClassVar = "NaFlex tower"
     has_projection: ClassVar = False
     transformers_model: ClassVar = "siglip2"
+    tokens_may_be_padding: ClassVar = True
 
     image_size: tuple[int, int]
     patch_size: int
