@@ -1,5 +1,5 @@
-"""Every example of the README and of docs/ runs on a fresh install: none of the extras, nothing in
-any cache."""
+"""The examples of the README and of docs/ run on a fresh install: none of the extras, nothing in
+any cache. Commands that install, or that need the repository, are counted and not run."""
 
 import hashlib
 import json
@@ -78,6 +78,18 @@ def test_every_example_runs_on_a_fresh_install(published, tmp_path):
     ran = [line.removeprefix("ran ") for line in lines if line[:4] == "ran "]
     shown = [b.where for page in pages for b in read_blocks(page) if b.output and not b.mark]
     assert [line.removeprefix("compared ") for line in lines if line[:9] == "compared "] == shown
+    # All other lines of commands are those that tests/docs/test_pages.py checks by name.
+    blocks = [b for p in pages for b in read_blocks(p) if b.language in CODE and not b.mark]
+    commands = [
+        line
+        for block in blocks if block.language != "python"
+        for line in block.text.replace("\\\n", " ").splitlines()
+    ]  # fmt: skip
+    checked = [line for line in commands if line.split()[0] in ("make", "pip", "python")]
+    beginning = "checked, not run "
+    assert [x.removeprefix(beginning) for x in lines if x.startswith(beginning)] == checked
+    assert lines[-1] == f"checked, not run: {len(checked)} commands"
+    assert set(commands) - set(checked) <= set(ran)
     assert sum(block.language in CODE for page in pages for block in read_blocks(page)) > 20
     for beginning in (
         "import torch, fastclip", "loss_fn = fastclip.ClipLoss()",

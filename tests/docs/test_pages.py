@@ -68,6 +68,19 @@ def test_commands_name_what_is_there(page):
                 check_command(*shlex.split(line, comments=True))
 
 
+def extras_named(text: str) -> set[str]:
+    """What stands between the brackets of a requirement: `.[serve,sentence-transformers]`."""
+    lists = re.findall(r"(?<=[\w.])\[([\w, -]+)\]", text)
+    return {name.strip() for names in lists for name in names.split(",")}
+
+
+def extras() -> set[str]:
+    # As text: Python 3.10 has no TOML.
+    text = (ROOT / "pyproject.toml").read_text()
+    section = text.split("[project.optional-dependencies]")[1].split("[project.scripts]")[0]
+    return set(re.findall(r"^([\w-]+) = \[", section, re.M))
+
+
 def check_command(*words: str) -> None:
     if not words:
         return
@@ -80,12 +93,28 @@ def check_command(*words: str) -> None:
         assert (ROOT / rest[0]).exists() if rest[0] != "-m" else rest[1].startswith("fastclip")
     elif name == "pip":
         assert rest[0] == "install"
-        for extra in re.findall(r"\[(\w+)\]", " ".join(rest)):
-            assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text(), words
+        assert extras_named(" ".join(rest)) <= extras(), words
     elif name == "fastclip":
         assert rest[0] in COMMANDS, words
     else:
         assert name in ("torchrun", "git", "cd", "python3", ".venv/bin/python"), words
+
+
+def test_the_list_of_extras_is_complete():
+    page = (DOCS / "getting-started.md").read_text()
+    (listed,) = re.findall(r"The extras are (.+?) For example:", page, re.S)
+    assert set(re.findall(r"`([\w-]+)`", listed)) == extras()
+    assert extras_named("pip install '.[serve,sentence-transformers]'") < extras()
+
+
+@each_page
+def test_no_page_installs_from_an_index_before_the_release(page):
+    if "- unreleased" not in (ROOT / "CHANGELOG.md").read_text():
+        return
+    for command in re.findall(r"pip install[^\n`]*", page.read_text()):
+        assert "fastclip-kernels" not in command, command
+    for extra in re.findall(r"pip install[^\n`]*\.\[[^\n`]*", page.read_text()):
+        assert extras_named(extra) <= extras(), extra
 
 
 @each_page

@@ -6,7 +6,9 @@ SETTINGS.json says what stands in for published files: small ones on a server on
 pages are run one after the other, as somebody reads them, in one directory: what one has trained,
 another uses. Names of Python are those of a page. Every example that is run prints a line that
 begins with "ran", one that is not run begins with "not run" and has its reason, and one that fails
-begins with "failed"; the next page is run all the same.
+begins with "failed"; the next page is run all the same. A command that installs, or that needs the
+repository, prints a line that begins with "checked, not run": `tests/docs/test_pages.py` checks
+that what it names is there. The last line counts these.
 """
 
 import contextlib
@@ -30,6 +32,7 @@ from fastclip.data.tokenizers import beside_weights, openai_vocabulary
 from fastclip.models import fetch, published, registry
 from fastclip.models.open_clip_config import from_json
 
+CHECKED = ("make", "pip", "python")  # what a page may call beside fastclip and torchrun
 EXTRAS = ("open_clip", "clip", "transformers", "huggingface_hub", "timm", "tqdm", "yaml", "sklearn")
 
 
@@ -83,12 +86,20 @@ def run_python(block: Block, names: dict) -> None:
         assert torch.equal(names["images"][0], preprocess(names["image"]))
 
 
-def run_command(line: str) -> None:
+def run_command(line: str) -> bool:
+    """Run a command of fastclip; whether it was run, and not only named."""
     name, *arguments = shlex.split(line, comments=True)
+    if name in CHECKED:
+        print("checked, not run", line, file=sys.__stdout__)
+        return False
     if name == "torchrun":
         name, *arguments = arguments[arguments.index("-m") + 1 :]
-    if name != "fastclip":
-        return
+    assert name == "fastclip", f"{line}: nothing here runs {name}"
+    run_fastclip(line, arguments)
+    return True
+
+
+def run_fastclip(line: str, arguments: list[str]) -> None:
     if arguments[0] == "train":
         return run_training(line, arguments)
     if arguments[0] == "convert":
@@ -130,36 +141,41 @@ def run_training(line: str, arguments: list[str]) -> None:
     print("ran", line, file=sys.__stdout__)
 
 
-def run_page(path: Path) -> bool:
-    """Whether all that the page has was run, or says why not."""
-    names, succeeded = names_of_a_user(), True
+def run_page(path: Path) -> tuple[bool, int]:
+    """Whether all that can be run was; the number of commands that were checked and not run."""
+    names, succeeded, num_checked = names_of_a_user(), True, 0
     for block in read_blocks(path):
         if block.mark is not None:
             print(f"{block.mark[0]} {block.where} {block.mark[1]}")
         elif block.language in ("python", "", "bash"):
             try:
-                run_block(block, names)
+                num_checked += run_block(block, names)
             except (Exception, SystemExit):
                 succeeded = False
                 print(f"failed {block.where}\n{traceback.format_exc()}", flush=True)
-    return succeeded
+    return succeeded, num_checked
 
 
-def run_block(block: Block, names: dict) -> None:
-    """Run a block of code, and compare what it prints if the page shows it."""
-    printed = io.StringIO()
+def run_block(block: Block, names: dict) -> int:
+    """Run a block of code, and compare what it prints if the page shows it.
+
+    Returns:
+        the number of its commands that were not run.
+    """
+    printed, num_checked = io.StringIO(), 0
     with contextlib.redirect_stdout(printed if block.output is not None else sys.stdout):
         if block.language == "python":
             run_python(block, names)
         else:
             for line in block.text.replace("\\\n", " ").splitlines():
-                run_command(line)
+                num_checked += not run_command(line)
     if block.language == "python":
         print("ran", block.text.splitlines()[0])
     if block.output is not None:
         expected, got = block.output.rstrip(), printed.getvalue().rstrip()
         assert got == expected, f"{block.where} prints\n{got}\nand not\n{expected}"
         print("compared", block.where)
+    return num_checked
 
 
 if __name__ == "__main__":
@@ -167,5 +183,6 @@ if __name__ == "__main__":
     assert not present, f"this environment is not bare: {present}"
     assert train_command.__file__.startswith(str(Path(fastclip.__file__).parent))
     stand_in(json.loads(Path(sys.argv[1]).read_text()))
-    succeeded = [run_page(Path(page)) for page in sys.argv[2:]]
+    succeeded, num_checked = zip(*(run_page(Path(page)) for page in sys.argv[2:]), strict=True)
+    print(f"checked, not run: {sum(num_checked)} commands")
     sys.exit(not all(succeeded))
