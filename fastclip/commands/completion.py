@@ -72,8 +72,8 @@ def _bash(commands: Mapping[str, Flags], own: Flags) -> str:
     ]
     first = " ".join([*commands, *own.values])
     return "\n".join([
-        "# Completion of fastclip for bash: put this line into ~/.bashrc",
-        '#     eval "$(fastclip --completion bash)"',
+        "# Completion of fastclip for bash: write this script once, and source it in ~/.bashrc",
+        "#     fastclip --completion bash > ~/.fastclip-completion",
         "_fastclip() {",
         '    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"',
         '    local command="${COMP_WORDS[1]}" words=""',
@@ -101,8 +101,9 @@ def _bash(commands: Mapping[str, Flags], own: Flags) -> str:
 def _zsh(commands: Mapping[str, Flags], own: Flags) -> str:
     # zsh runs scripts of bash's kind itself, so that there is one table of words and one logic.
     return "\n".join([
-        "# Completion of fastclip for zsh: put this line into ~/.zshrc, behind compinit",
-        '#     eval "$(fastclip --completion zsh)"',
+        "# Completion of fastclip for zsh: write this script once, and source it in ~/.zshrc, behind",
+        "# compinit:",
+        "#     fastclip --completion zsh > ~/.fastclip-completion",
         "autoload -Uz bashcompinit && bashcompinit",
         *_bash(commands, own).splitlines()[2:],
         "",
@@ -111,8 +112,8 @@ def _zsh(commands: Mapping[str, Flags], own: Flags) -> str:
 
 def _fish(commands: Mapping[str, Flags], own: Flags) -> str:
     lines = [
-        "# Completion of fastclip for fish: put this line into ~/.config/fish/config.fish",
-        "#     fastclip --completion fish | source",
+        "# Completion of fastclip for fish, which finds this script where it is written to:",
+        "#     fastclip --completion fish > ~/.config/fish/completions/fastclip.fish",
     ]
     for flag in own.values:
         lines.append(_fish_flag("__fish_use_subcommand", flag, own))
