@@ -101,8 +101,8 @@ def _bash(commands: Mapping[str, Flags], own: Flags) -> str:
 def _zsh(commands: Mapping[str, Flags], own: Flags) -> str:
     # zsh runs scripts of bash's kind itself, so that there is one table of words and one logic.
     return "\n".join([
-        "# Completion of fastclip for zsh: write this script once, and source it in ~/.zshrc, behind",
-        "# compinit:",
+        "# Completion of fastclip for zsh: write this script once, and source it in ~/.zshrc,",
+        "# behind compinit:",
         "#     fastclip --completion zsh > ~/.fastclip-completion",
         "autoload -Uz bashcompinit && bashcompinit",
         *_bash(commands, own).splitlines()[2:],
