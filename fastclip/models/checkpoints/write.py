@@ -201,7 +201,9 @@ def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike
             if Path(source, name).is_file():
                 shutil.copyfile(Path(source, name), directory / name)
     elif config.text_cfg.tokenizer_kwargs.get("vocabulary") == BYTES:
-        BytePairTokenizer(BYTES, config.text_cfg.context_length).save_pretrained(directory)
+        text = config.text_cfg
+        settings = {"context_length": text.context_length, **text.tokenizer_kwargs}
+        BytePairTokenizer(**settings).save_pretrained(directory)
     elif config.text_cfg.has_clip_vocabulary() and (located := locate_openai_vocabulary()):
         # Nothing is fetched here: weights without a tokenizer are better than none.
         tokenizer = BytePairTokenizer(located.path, config.text_cfg.context_length)

@@ -254,7 +254,7 @@ class RunCheckpoints:
     def _nothing_to_resume(self) -> str:
         """Who has mistyped a name would else train anew and not see it."""
         run = self.store.directory.parent
-        others = [path.parent.name for path in run.parent.glob("*/checkpoints") if path != run]
+        others = [path.parent.name for path in run.parent.glob("*/checkpoints")]
         near = get_close_matches(run.name, set(others) - {run.name}, n=3, cutoff=0.5)
         hint = f"; runs of a similar name there are {', '.join(near)}" if near else ""
         return f"{run} has nothing to resume: starting from the beginning{hint}"

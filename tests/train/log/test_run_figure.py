@@ -9,7 +9,7 @@ from fastclip.cli import main
 from fastclip.train.log.epoch_numbers import EpochNumbers
 from fastclip.train.log.loss_means import LossMeans
 from fastclip.train.log.results_file import read_rows
-from fastclip.train.log.run_figure import panels_of
+from fastclip.train.log.run_figure import _limits, panels_of
 from fastclip.train.log.step_progress import Pace, StepProgress
 from fastclip.train.log.step_report import StepReport
 from fastclip.train.log.train_curve import MOST_POINTS, TrainCurve
@@ -47,6 +47,16 @@ def test_panels_have_what_there_is():
 def test_runs_of_earlier_versions_have_fewer_panels():
     old = {"epoch": 1, "global_step": 2, "clip_val_loss": 3.0}
     assert [panel.title for panel in panels_of([old])] == ["Loss"]
+
+
+def test_negative_losses_are_on_the_axis_and_nan_is_no_point():
+    rows = [{"epoch": i, "global_step": i, "train_loss": y} for i, y in enumerate([1.0, math.nan])]
+    rows.append({"epoch": 2, "global_step": 2, "train_loss": -2.0, "clip_val_loss": math.nan})
+    (loss,) = panels_of(rows)
+    assert loss.lines == [("training", [(0, 1.0), (2, -2.0)])]
+    low, high = _limits([1.0, -2.0])
+    assert low < -2 and high > 1
+    assert _limits([2.0])[0] == 0 and _limits([-2.0])[1] == 0 and _limits([0.0]) == (0, 1)
 
 
 def test_command_draws_a_run_that_is_going_on(tmp_path, capsys):

@@ -89,7 +89,10 @@ def test_kept_images_change_nothing(train, tmp_path):
     "flags, words",
     [
         (["--global-batch-size", "32"], "24 samples are fewer than one batch of 32: give "
-         "--global-batch-size 2 (ten steps per epoch)"),
+         "--global-batch-size 2 (ten steps per epoch) or another of at most 24, or more samples; "
+         "--train-num-samples 32 or more has samples several times in a batch"),
+        (["--global-batch-size", "12", "--train-num-samples", "8"],
+         "--train-num-samples 12 or more is a batch or more of the 24 that the data has"),
         (["--model", "digits"], "--model digits takes the built-in digits and no other images"),
         (["--model", "none.json"], "there is no model configuration at none.json"),
         (["--best-metric", "top1"], "best_metric must be left out where nothing is evaluated"),
