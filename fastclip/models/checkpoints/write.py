@@ -23,6 +23,7 @@ from fastclip.atomic_file import replacing, save_tensors
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
+from fastclip.data.tokenizers.open_clip import SimpleTokenizer
 from fastclip.data.tokenizers.openai_vocabulary import locate_openai_vocabulary
 from fastclip.data.tokenizers.vocabulary import BYTES
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
@@ -203,7 +204,7 @@ def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike
     elif config.text_cfg.tokenizer_kwargs.get("vocabulary") == BYTES:
         text = config.text_cfg
         settings = {"context_length": text.context_length, **text.tokenizer_kwargs}
-        BytePairTokenizer(**settings).save_pretrained(directory)
+        SimpleTokenizer(**settings).save_pretrained(directory)
     elif config.text_cfg.has_clip_vocabulary() and (located := locate_openai_vocabulary()):
         # Nothing is fetched here: weights without a tokenizer are better than none.
         tokenizer = BytePairTokenizer(located.path, config.text_cfg.context_length)

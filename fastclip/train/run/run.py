@@ -101,7 +101,9 @@ class Run:
             config, self.train_config, self.run_model, self.loss, self.precision, processes
         )
         self.counts = self.take_step.counts
-        self.progress = StepProgress(log.say, self.arithmetic.num_micro_batches)
+        self.progress = StepProgress(
+            log.say, self.arithmetic.num_micro_batches, lambda: self.compute.num_kept
+        )
         self.compute.before_encoding = self.progress.encoded
         self.curves = BatchCurves(config, self.loss, processes, directory, log)
         self.signals = StopSignals(processes)

@@ -129,7 +129,7 @@ def test_time_that_is_left_is_said():
 
 def test_a_long_step_says_how_far_it_is():
     said, clock = [], [0.0]
-    progress = StepProgress(said.append, 3, silence=60, now=lambda: clock[0])
+    progress = StepProgress(said.append, 3, lambda: 1, silence=60, now=lambda: clock[0])
 
     def after(seconds):
         clock[0] += seconds
@@ -142,8 +142,8 @@ def test_a_long_step_says_how_far_it_is():
         progress.encoded()
         after(40)
     assert said[1:] == [
-        "step 7: 2 of 3 micro-batches are encoded with the model after 160 s",
-        "step 7: 1 of 3 micro-batches are encoded a second time after 240 s",
+        "step 7: the model is encoding micro-batch 2 of 3 after 160 s",
+        "step 7: the model is encoding micro-batch 1 of 2 a second time after 240 s",
     ]
     progress.begin(8)
     progress.encoded()
@@ -162,3 +162,16 @@ def test_numbers_of_an_epoch_go_on_from_a_checkpoint():
     assert part.of_epoch() == whole.of_epoch()
     part.begin()
     assert part.of_epoch() == {}
+
+
+def test_the_rest_of_an_epoch_has_no_mean():
+    rest, further = EpochNumbers(), EpochNumbers()
+    rest.begin_within()
+    rest.means.take(2.0, {})
+    rest.curve.take(report(2, 2.0))
+    assert list(rest.of_epoch()) == ["train_curve"]
+    further.load_state_dict(json.loads(json.dumps(rest.state_dict())))
+    assert "train_loss" not in further.of_epoch()
+    further.begin()
+    further.means.take(2.0, {})
+    assert further.of_epoch() == {"train_loss": 2.0}

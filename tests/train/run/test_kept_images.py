@@ -54,6 +54,13 @@ def test_what_cannot_be_kept_is_said_where_it_was_asked_for(cache, source, monke
     assert found.cache is None and (found.said is None) == (cache == "auto")
 
 
+@pytest.mark.parametrize("size", ["8000000000GiB", "1000000GiB"])
+def test_memory_that_cannot_be_had_names_the_flag(size, source):
+    config = RunConfig(image_cache=size, workers=0)
+    with pytest.raises(ValueError, match=f"--image-cache {size} is more memory than the system"):
+        keep_images(config, source, TRANSFORM)
+
+
 def test_image_cache_is_bytes_or_auto():
     with pytest.raises(
         ValueError, match="image_cache must be bytes, such as 0 or '20GiB', got 'x'"

@@ -45,7 +45,8 @@ def test_a_folder_of_ones_own_is_trained_on(train, place, tmp_path, capsys, no_v
     assert train("run", "--epochs", "3", *flags) == 0
     out = capsys.readouterr().out
     for words in (
-        "--train-data: the columns are separated by ';'", "all of them are kept in memory",
+        "--train-data: the columns are separated by ';'",
+        "--val-data: the columns are separated by ';'", "all of them are kept in memory",
         "the learning rate rises for 1 step, a tenth of the run's 18", "epoch 1 is the best so far",
         "--keep-checkpoints 1: epoch_1.pt removed", " ETA: 0:00:00",
     ):  # fmt: skip
