@@ -19,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from fastclip.commands.completion import SHELLS
 from fastclip.installation import PACKAGE, advice_on_hidden_package
 from fastclip.printable import printable_lines
 
@@ -72,7 +73,7 @@ def _run(arguments: list[str], chosen: str | None) -> int:
     )
     parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     parser.add_argument(
-        "--completion", choices=("bash", "zsh", "fish"),
+        "--completion", choices=SHELLS,
         help="print a script that completes commands and flags in this shell, and exit",
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

@@ -43,7 +43,7 @@ ACCEPTED = {
     "--lock-text-freeze-layer-norm": "gains are frozen with their layers",
     "--log-local": "the first rank writes the log",
     "--debug": "what it would say is in the log",
-    "--delete-previous-checkpoint": "--keep-last says how many stay",
+    "--delete-previous-checkpoint": "--keep-checkpoints says how many epochs stay",
     "--val-num-samples": "pairs are counted as they are read",
     "--loss-dist-impl": "--loss-schedule says how the loss goes over ranks",
 }

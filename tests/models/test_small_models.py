@@ -8,6 +8,8 @@ import torch
 import fastclip
 from fastclip.data.tokenizers.openai_vocabulary import find_vocabulary
 from fastclip.models.checkpoints.errors import CheckpointError
+from fastclip.models.checkpoints.run_files import newest_of_run
+from fastclip.models.checkpoints.write import _write_tokenizer
 from fastclip.models.inference import open_model
 from fastclip.models.open_clip_config import from_json, to_json
 from fastclip.models.presets import PRESETS
@@ -47,6 +49,21 @@ def test_smallest_model_computes_features(no_vocabulary):
     images, texts, _ = model.eval()(torch.zeros(2, 3, 32, 32), tokens)
     assert images.shape == texts.shape == (2, 128)
     assert not torch.allclose(texts[0], texts[1])
+
+
+def test_written_tokenizer_has_the_special_tokens_of_the_configuration(tmp_path, no_vocabulary):
+    further = {"vocab_size": 515, "tokenizer_kwargs": {"vocabulary": "bytes",
+               "additional_special_tokens": ["<box>"]}}  # fmt: skip
+    config = from_json(TINY | {"text_cfg": TINY["text_cfg"] | further})
+    _write_tokenizer(tmp_path, config, None)
+    assert json.loads((tmp_path / "vocab.json").read_text())["<box>"] == 514
+
+
+def test_newest_of_run_takes_the_best_epoch_where_nothing_else_is_left(tmp_path):
+    (folder := tmp_path / "checkpoints").mkdir()
+    for name in ("epoch_best.pt", "epoch_latest.pt", "epoch_2.pt", "step_000000004.pt"):
+        (folder / name).touch()
+        assert newest_of_run(tmp_path) == folder / name
 
 
 def test_bytes_are_tokens_of_every_text(no_vocabulary):

@@ -77,6 +77,7 @@ class CsvSource(Source):
         with open_regular(self.path) as file:
             if objection := objection_to(file.read(NUM_BYTES_LOOKED_AT)):
                 raise ValueError(f"path must be a table in UTF-8, but {self.path!r} {objection}")
+            self._is_guessed = separator is None
             if separator is None:
                 separator = find_separator(_first_line(file), {image_key, str(caption_key)})
             self.separator = separator = literal_separator(separator)
@@ -183,7 +184,11 @@ class CsvSource(Source):
 
     def _column(self, argument: str, name: str, columns: list[str]) -> int:
         if name not in columns:
-            hint = f"; is {self.separator!r} the separator?" if len(columns) == 1 else ""
+            hint = ""
+            if self._is_guessed:
+                hint = f"; the separator {self.separator!r} is a guess: separator says which it is"
+            elif len(columns) == 1:
+                hint = f"; is {self.separator!r} the separator?"
             raise ValueError(
                 f"{argument} must be a column of {self.path!r}, got {name!r}; "
                 f"the columns are {cut(str(columns))}{hint}"

@@ -17,14 +17,17 @@ LATEST_NAME, BEST_NAME = "epoch_latest.pt", "epoch_best.pt"
 
 
 def newest_first(files: Iterable[Path]) -> list[Path]:
-    """Return those of `files` that a run can go on from: by step, then of epochs alone."""
+    """Return those of `files` that a run can go on from: by step, then of epochs alone.
+
+    The best epoch's comes last: it may be of any epoch, and what it is the best by is not known.
+    """
     files = list(files)
     by_number = [
         sorted((p for p in files if name.fullmatch(p.name)), key=number_in, reverse=True)
         for name in (STEP_NAME, EPOCH_NAME)
     ]
-    latest = [path for path in files if path.name == LATEST_NAME]
-    return [*by_number[0], *by_number[1], *latest]
+    named = [path for name in (LATEST_NAME, BEST_NAME) for path in files if path.name == name]
+    return [*by_number[0], *by_number[1], *named]
 
 
 def number_in(path: Path) -> int:

@@ -23,8 +23,8 @@ from fastclip.atomic_file import replacing, save_tensors
 from fastclip.data.preprocess import PreprocessCfg
 from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.hugging_face import TOKENIZER_FILES
+from fastclip.data.tokenizers.open_clip import SimpleTokenizer
 from fastclip.data.tokenizers.openai_vocabulary import locate_openai_vocabulary
-from fastclip.data.tokenizers.vocabulary import BYTES
 from fastclip.models.checkpoints.errors import ActivationMismatchError, CheckpointError
 from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
 from fastclip.models.checkpoints.open_clip_preprocess import to_open_clip_preprocess
@@ -115,7 +115,7 @@ def write_weights(
     with new_directory(destination) as directory:
         DIRECTORY_WRITERS[layout](directory, tensors, config, preprocess)
         if layout != "hf_vision":
-            _write_tokenizer(directory, config, tokenizer_directory)
+            _write_tokenizer(directory, layout, config, tokenizer_directory)
 
 
 def _write_open_clip(
@@ -195,13 +195,23 @@ def _what_openai_lacks(config: ClipConfig) -> list[str]:
     return [what for what, holds in objections.items() if holds]
 
 
-def _write_tokenizer(directory: Path, config: ClipConfig, source: str | PathLike | None) -> None:
+def _write_tokenizer(
+    directory: Path, layout: str, config: ClipConfig, source: str | PathLike | None
+) -> None:
     if source is not None:
         for name in COPIED_FILES:
             if Path(source, name).is_file():
                 shutil.copyfile(Path(source, name), directory / name)
     elif config.text_cfg.has_byte_vocabulary():
-        BytePairTokenizer(BYTES, config.text_cfg.context_length).save_pretrained(directory)
+        text = config.text_cfg
+        settings = {"context_length": text.context_length, **text.tokenizer_kwargs}
+        if (clean := settings.get("clean", "lower")) == "lower":
+            SimpleTokenizer(**settings).save_pretrained(directory)
+        elif layout == "hf":
+            raise CheckpointError(
+                f"tokenizer_kwargs: clean {clean!r} has no place in transformers' files, whose "
+                "tokenizer makes lower case; give a tokenizer_directory, or the layout open_clip"
+            )
     elif config.text_cfg.has_clip_vocabulary() and (located := locate_openai_vocabulary()):
         # Nothing is fetched here: weights without a tokenizer are better than none.
         tokenizer = BytePairTokenizer(located.path, config.text_cfg.context_length)

@@ -5,6 +5,7 @@ that are stored, the validation data and each zero-shot task. Subjects are flags
 Where files are does not count.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -43,6 +44,11 @@ def stored_contents(content: Mapping[str, Any]) -> dict[str, Contents]:
         }
     except (TypeError, ValueError, LookupError):
         raise ValueError("the contents of model and data in the checkpoint are no lists") from None
+
+
+def mark_of(contents: Contents) -> str:
+    """Return 16 hexadecimal digits by which a line of results.jsonl knows contents."""
+    return hashlib.sha256(repr(contents).encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def difference(before: Contents, now: Contents) -> str | None:

@@ -133,9 +133,14 @@ class RunCheckpoints:
         self._write_averages(content)
 
     def bytes_of_newest(self) -> int | None:
-        """The size of the newest file of a checkpoint; None if there is none."""
+        """The size of the newest checkpoint and its average's file; None if there is none."""
         newest = next(iter(self.store.paths()), None)
-        return None if newest is None else newest.stat().st_size
+        return None if newest is None else newest.stat().st_size + self._bytes_of_average()
+
+    def _bytes_of_average(self) -> int:
+        average = self.state.average
+        tensors = [] if average is None else average.module.state_dict().values()
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def name_best(self, progress: Progress) -> Path | None:
         """Let the checkpoint after an epoch stay as epoch_best.pt, on the rank that writes.
@@ -254,7 +259,7 @@ class RunCheckpoints:
     def _nothing_to_resume(self) -> str:
         """Who has mistyped a name would else train anew and not see it."""
         run = self.store.directory.parent
-        others = [path.parent.name for path in run.parent.glob("*/checkpoints") if path != run]
+        others = [path.parent.name for path in run.parent.glob("*/checkpoints")]
         near = get_close_matches(run.name, set(others) - {run.name}, n=3, cutoff=0.5)
         hint = f"; runs of a similar name there are {', '.join(near)}" if near else ""
         return f"{run} has nothing to resume: starting from the beginning{hint}"
@@ -279,8 +284,10 @@ class RunCheckpoints:
         try:
             self.state.load_state_dict(content | {k: own[k] for k in (LOSS,) if k in own})
             self.loader.load_state_dict(own["loader"])
-            if "epoch_numbers" in content:  # older ones have none
+            if "epoch_numbers" in content:
                 self.numbers.load_state_dict(content["epoch_numbers"])
+            else:  # of an earlier version; an epoch that begins here begins its own
+                self.numbers.begin_within()
             if not measures_anew:
                 self.compute.load_state_dict(own["compute"])
             generators = torch_generators([self.processes.device])

@@ -4,7 +4,8 @@
     epoch_3.pt            the same file under another name, which stays; maybe epoch_latest.pt
     epoch_best.pt         likewise, of the epoch that is the best by a metric
     epoch_3_ema.pt        the average of the weights alone, from which no run goes on
-    set_aside_1/          what a run that began again at an earlier step found of later ones
+    set_aside_1/          what a run that began again at an earlier step found of later ones, and
+                          an epoch_best.pt that is no longer the best
 
 All files beside the newest are thus of the steps that led to it: one line, whose last K stay. A run
 that is killed leaves whole files and perhaps a temporary one, which the next run removes. One whose
@@ -38,6 +39,7 @@ from fastclip.train.checkpoints.file import (
 
 OF_EPOCH = re.compile(r"epoch_(\d+)(_ema)?\.pt")
 OF_LATEST = re.compile(r"epoch_(latest|best)(_ema)?\.pt")
+OF_BEST = re.compile(r"epoch_best(_ema)?\.pt")
 ANY_NAME = r"(step|epoch)_\w+\.pt"
 
 
@@ -157,13 +159,22 @@ class CheckpointStore:
             CannotWrite: the directory refuses.
         """
         later = [path for path in self.files() if _is_later(path, step, epoch)]
-        if not later:
-            return None
+        return (self._move(later), len(later)) if later else None
+
+    def set_aside_best(self) -> Path:
+        """Move epoch_best.pt, and its average, into a new folder of the directory; return that.
+
+        Raises:
+            CannotWrite: the directory refuses.
+        """
+        return self._move([path for path in self.files() if OF_BEST.fullmatch(path.name)])
+
+    def _move(self, paths: Sequence[Path]) -> Path:
         with writing(self.directory):
             folder = self._new_folder()
-            for path in later:
+            for path in paths:
                 path.rename(folder / path.name)
-        return folder, len(later)
+        return folder
 
     @contextlib.contextmanager
     def _naming_what_is_good(self) -> Iterator[None]:

@@ -55,7 +55,8 @@ def panels_of(rows: Sequence[Row]) -> list[Panel]:
         *_batch_curve(rows),
     ]  # fmt: skip
     with_points = [
-        panel._replace(lines=[line for line in panel.lines if line.points]) for panel in found
+        panel._replace(lines=[line for line in map(_finite, panel.lines) if line.points])
+        for panel in found
     ]
     return [panel for panel in with_points if panel.lines]
 
@@ -104,14 +105,23 @@ def _draw(axes: Any, panel: Panel) -> None:
     if panel.is_of_batches:
         axes.set_xscale("log", base=2)
     if panel.is_from_zero:
-        highest = max(y for line in panel.lines for _, y in line.points)
-        axes.set_ylim(0, 1.08 * highest or 1)
+        axes.set_ylim(*_limits([y for line in panel.lines for _, y in line.points]))
     if len(panel.lines) > 1:
         axes.legend(fontsize=7, frameon=False)
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=MUTED, length=0, labelsize=8)
     axes.spines[:].set_visible(False)
+
+
+def _finite(line: Line) -> Line:
+    return line._replace(points=[(x, y) for x, y in line.points if math.isfinite(y)])
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """Of an axis that has 0 on it: losses such as dcl's and infoloob's may be negative."""
+    lowest, highest = min(0.0, *values), max(0.0, *values)
+    return (1.08 * lowest, 1.08 * highest) if lowest < highest else (0.0, 1.0)
 
 
 def _losses(rows: Sequence[Row]) -> list[Line]:

@@ -15,7 +15,7 @@ class Pace:
         self._seconds, self._num = 0.0, 0
 
     def take(self, seconds: float) -> None:
-        """Take the time of a step, data and logging included."""
+        """Take the time of a step with the wait for its data, without logging and saving."""
         self._seconds, self._num = self._seconds + seconds, self._num + 1
 
     def seconds_of(self, num_steps: int) -> float | None:
@@ -29,6 +29,7 @@ class StepProgress:
     Args:
         say: called with a sentence.
         num_micro_batches: of this rank in a step.
+        num_kept: called in the second pass over them, returns how many it leaves out.
         silence: seconds that may pass without a sentence.
         now: the time in seconds.
 
@@ -40,10 +41,12 @@ class StepProgress:
         self,
         say: Callable[[str], None],
         num_micro_batches: int,
+        num_kept: Callable[[], int] = lambda: 0,
         silence: float = SILENCE,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._say, self._num, self._silence, self._now = say, num_micro_batches, silence, now
+        self._num_kept = num_kept
         self.begin(1)
 
     def begin(self, number: int) -> None:
@@ -58,11 +61,12 @@ class StepProgress:
             yield batch
 
     def encoded(self) -> None:
-        """Note that a micro-batch is about to be encoded; some are twice."""
+        """Note that a micro-batch is about to be encoded; those that are not kept are twice."""
         self._encoded += 1
-        time_of_all = "a second time" if self._encoded > self._num else "with the model"
-        num = self._encoded - self._num if self._encoded > self._num else self._encoded
-        self._look(f"{num:,} of {self._num:,} micro-batches are encoded {time_of_all}")
+        number, num, again = self._encoded, self._num, ""
+        if number > num:
+            number, num, again = number - num, num - self._num_kept(), " a second time"
+        self._look(f"the model is encoding micro-batch {number:,} of {num:,}{again}")
 
     def _look(self, what: str) -> None:
         now = self._now()

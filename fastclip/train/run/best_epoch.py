@@ -1,20 +1,25 @@
 """Which epoch of a run is the best, whose checkpoint stays as epoch_best.pt; and which others stay.
 
-It is known by results.jsonl alone, whose lines have the metrics of all epochs, so that a run that
-was killed anywhere finds it again. Of equals the first is the best.
+It is known by results.jsonl alone, whose lines have the metrics of all epochs and what these
+were found on, so that a run that was killed anywhere finds it again, by the metric and the data of
+today. Of equals the first is the best.
 """
 
 from collections.abc import Mapping
 from statistics import fmean
 
+from fastclip.data.sources.source import Contents
 from fastclip.evaluate.metrics import RECALLS, TOPS, recall_names
 from fastclip.models.checkpoints.run_files import BEST_NAME
+from fastclip.train.checkpoints.contents import VALIDATION, mark_of
+from fastclip.train.checkpoints.file import epoch_in
 from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
 from fastclip.train.log.run_log import RunLog
 from fastclip.train.run.evaluation_data import EvaluationData
 from fastclip.train.settings.run_config import RunConfig
 
 DIRECTIONS = ("image_to_text", "text_to_image")
+EVALUATED_ON = "evaluated_on"  # in a line of results.jsonl: the marks of what was evaluated
 
 
 class BestEpoch:
@@ -25,9 +30,12 @@ class BestEpoch:
     Args:
         data: on which the run is evaluated.
         checkpoints, log: of the run.
+        contents: of what is evaluated, by subject, see `checkpoints/contents.py`.
 
     Attributes:
         metrics: whose mean is the score of an epoch; none if nothing is evaluated.
+        marks: by subject, of `contents`. An epoch whose line has other marks or none, as those of
+            earlier versions have, has no score: its numbers do not compare.
 
     Raises:
         ValueError: `best_metric` names nothing that the run is evaluated by, or what is better the
@@ -35,12 +43,20 @@ class BestEpoch:
     """
 
     def __init__(
-        self, config: RunConfig, data: EvaluationData, checkpoints: RunCheckpoints, log: RunLog
+        self,
+        config: RunConfig,
+        data: EvaluationData,
+        checkpoints: RunCheckpoints,
+        log: RunLog,
+        contents: Mapping[str, Contents],
     ) -> None:
         self._keep, self._checkpoints, self._log = config.keep_checkpoints, checkpoints, log
         has_pairs = data.validation is not None and config.val_frequency > 0
         tasks = [task.name for task in data.tasks]
         self.metrics = _metrics(config.best_metric, has_pairs, tasks)
+        subjects = [*([VALIDATION] if has_pairs else []), *tasks]
+        self.marks = {name: mark_of(contents[name]) for name in subjects if name in contents}
+        self._subjects = {_subject_of(metric, tasks) for metric in self.metrics}
 
     def take(self, progress: Progress, metrics: Mapping[str, float]) -> None:
         """Take what an evaluation after an epoch found, before its line is in results.jsonl.
@@ -59,22 +75,58 @@ class BestEpoch:
                 )
 
     def restore(self) -> None:
-        """Name the best epoch of those that a resumed run has done, if its name is not there."""
-        store, scores = self._checkpoints.store, self._scores()
-        if not scores or (store.directory / BEST_NAME).exists():
+        """Let epoch_best.pt be the best epoch that a resumed run has done, by today's metric.
+
+        If that epoch's checkpoint is no longer there, or no epoch has a score on today's data, an
+        epoch_best.pt of another epoch is set aside.
+        """
+        if not self.metrics:
             return
-        best = max(scores, key=lambda progress: (scores[progress], -progress.epoch))
-        if not self._name(best, scores[best]):
+        scores, path = self._scores(), self._checkpoints.store.directory / BEST_NAME
+        self._warn_of_what_has_no_score()
+        best = max(scores, key=lambda progress: (scores[progress], -progress.epoch), default=None)
+        named = epoch_in(path) if path.exists() else None
+        if best is not None and (named == best.epoch or self._name(best, scores[best])):
+            return
+        if best is not None:
             self._log.warn(
-                f"epoch {best.epoch} has been the best so far, and its checkpoint is not there"
+                f"epoch {best.epoch} has been the best so far by {self._by}, and its checkpoint is "
+                "not there"
             )
+        # An epoch without a line was cut off before it, and is evaluated next.
+        if path.exists() and (named is None or self._log.has_epoch(named)):
+            folder = self._checkpoints.store.set_aside_best()
+            self._log.warn(
+                f"{BEST_NAME} of epoch {named} is not the best by {self._by} on what is evaluated "
+                f"now: it is set aside in {folder}"
+            )
+
+    @property
+    def _by(self) -> str:
+        return " and ".join(self.metrics)
+
+    def _warn_of_what_has_no_score(self) -> None:
+        num = sum(
+            self._score(row) is not None and not self._is_of_this_data(row)
+            for row in self._log.results_of_epochs()
+        )
+        if num:
+            self._log.warn(
+                "epochs that were evaluated on other data, or by a version that does not say on "
+                f"which, do not count for {BEST_NAME}: results.jsonl has {num}"
+            )
+
+    def _is_of_this_data(self, row: Mapping[str, object]) -> bool:
+        marks = row.get(EVALUATED_ON)
+        return isinstance(marks, Mapping) and all(
+            marks.get(subject) == self.marks.get(subject) for subject in self._subjects
+        )
 
     def _name(self, progress: Progress, score: float) -> bool:
         path = self._checkpoints.name_best(progress)
         if path is not None:
             self._log.say(
-                f"epoch {progress.epoch} is the best so far by {' and '.join(self.metrics)} "
-                f"({score:.4f}): {path}"
+                f"epoch {progress.epoch} is the best so far by {self._by} ({score:.4f}): {path}"
             )
         return path is not None
 
@@ -84,13 +136,18 @@ class BestEpoch:
         return fmean(values) if are_numbers else None
 
     def _scores(self) -> dict[Progress, float]:
-        """Of all epochs in results.jsonl that have one."""
+        """Of all epochs in results.jsonl that have one on today's data."""
         found = {
             Progress(row["epoch"], row["global_step"]): self._score(row)
             for row in self._log.results_of_epochs()
-            if isinstance(row.get("global_step"), int)
+            if isinstance(row.get("global_step"), int) and self._is_of_this_data(row)
         }
         return {progress: score for progress, score in found.items() if score is not None}
+
+
+def _subject_of(metric: str, tasks: list[str]) -> str:
+    name, is_top, _ = metric.rpartition("-top")
+    return name if is_top and name in tasks else VALIDATION
 
 
 def _metrics(asked: str | None, has_pairs: bool, tasks: list[str]) -> tuple[str, ...]:
@@ -103,7 +160,7 @@ def _metrics(asked: str | None, has_pairs: bool, tasks: list[str]) -> tuple[str,
                 f"best_metric must be one of {', '.join(known)}, got {asked!r}"
                 if known
                 else f"best_metric must be left out where nothing is evaluated, got {asked!r}: "
-                "give --val-data or --zeroshot-data"
+                "give --val-data or --zeroshot-data, and its frequency must not be 0"
             )
         return (asked,)
     if has_pairs:

@@ -1,6 +1,5 @@
 """What a run trains on, on one rank; and how sources are opened, also those of evaluation."""
 
-import math
 from typing import Any
 
 from fastclip.data.digits.source import DigitSource
@@ -17,12 +16,14 @@ from fastclip.data.sources.tar_shards import TarSource
 from fastclip.distributed.processes import Processes
 from fastclip.embeddings.inputs import digest_of_contents
 from fastclip.models import digits
+from fastclip.models.towers.vision_transformer.presets import SMALL
 from fastclip.train.run.duplicates import FACTS_OF
 from fastclip.train.run.kept_images import keep_images
 from fastclip.train.run.model import RunModel
+from fastclip.train.run.repeats import repeats_in_a_batch
 from fastclip.train.settings.batch_config import Arithmetic
 from fastclip.train.settings.data_config import MADE_TYPES, DataConfig, SourceConfig
-from fastclip.train.settings.loss_config import CLIP, SOGCLR
+from fastclip.train.settings.loss_config import SOGCLR
 from fastclip.train.settings.run_config import RunConfig
 
 
@@ -63,7 +64,7 @@ class TrainingData:
             _require_numbers(self._source, config.train_data)
         _require_digits(self._source, config)
         self.num_samples = self._source.num_samples()
-        self._global_batch_size = arithmetic.global_batch_size
+        self._arithmetic = arithmetic
         self.steps_per_epoch = _num_steps(config, self._source, arithmetic.global_batch_size)
         self._kept = keep_images(config, self._source, run_model.train_transform)
         self.loader = PairLoader(
@@ -84,17 +85,20 @@ class TrainingData:
         """Say how the data is read, what of it is in an epoch, and whether images are kept."""
         found = [separator_of("--train-data", self._source, self._config), self._kept.said]
         num = self._config.train_num_samples or self.num_samples
-        left = 0 if num is None else num - self.steps_per_epoch * self._global_batch_size
+        size = self._arithmetic.global_batch_size
+        left = 0 if num is None else num - self.steps_per_epoch * size
         if left:
             found.append(
                 f"an epoch has {num - left:,} of {num:,} samples: the other {left:,} are fewer "
-                f"than a batch of {self._global_batch_size:,}, other ones in each epoch"
+                f"than a batch of {size:,}, other ones in each epoch"
             )
         return [text for text in found if text is not None]
 
     def notices(self) -> list[str]:
         """See `notices_of` and `repeats_in_a_batch`."""
-        repeats = repeats_in_a_batch(self._config, self.num_samples, self._global_batch_size)
+        repeats = repeats_in_a_batch(
+            self._config, self.num_samples, self._arithmetic, self.steps_per_epoch
+        )
         found = notices_of("--train-data", self._source, self._config)
         return found if repeats is None else [*found, repeats]
 
@@ -180,38 +184,13 @@ def separator_of(name: str, source: Source, config: SourceConfig) -> str | None:
     return f"{name}: the columns are separated by {shown}, as the header shows (--csv-separator)"
 
 
-def repeats_in_a_batch(
-    config: RunConfig, num_samples: int | None, global_batch_size: int
-) -> str | None:
-    """Say what becomes of a loss where a batch has every sample several times; None if it has not.
-
-    Args:
-        num_samples: of the data; None if it does not say.
-    """
-    if num_samples is None or global_batch_size <= num_samples or config.dataset_type in MADE_TYPES:
-        return None
-    times = global_batch_size / num_samples
-    text = (
-        f"a batch of {global_batch_size:,} has each of the {num_samples:,} samples "
-        f"{times:.3g} times on average"
-    )
-    if config.mask_duplicates is not None:
-        return f"{text}: --mask-duplicates {config.mask_duplicates} leaves out what is the same"
-    floor = f", and no model gets below a loss of ln {times:.3g} = {math.log(times):.3g} nats"
-    return (
-        f"{text}: copies of a pair are its negatives{floor if config.loss_name == CLIP else ''}; "
-        "--mask-duplicates both leaves them out, and --global-batch-size "
-        f"{num_samples // 2 or 1} or less has none"
-    )
-
-
 def _require_digits(source: Source, config: RunConfig) -> None:
     """The model of the digits takes their pixels, and no files."""
     if config.model == digits.NAME and not isinstance(source, DigitSource | SyntheticSource):
+        small = ", ".join(f"{name} (of {size} pixels)" for name, (_, _, size, *_) in SMALL.items())
         raise ValueError(
             f"--model digits takes the built-in digits and no other images, such as --train-data "
-            f"{config.train_data}: for small images of your own there are ViT-Mini-4-32 (of 32 x "
-            "32 pixels), ViT-Mini-8-64 and ViT-Ti-16-128"
+            f"{config.train_data}: for small square images of your own there are {small}"
         )
 
 
@@ -240,11 +219,16 @@ def _num_steps(config: DataConfig, source: Source, global_batch_size: int) -> in
         raise ValueError("the data does not say how many samples it has: --train-num-samples")
     if num_samples < global_batch_size:
         own = source.num_samples()
-        least = f"--train-num-samples {global_batch_size} or more has every sample several times"
+        more = f"; --train-num-samples {global_batch_size} or more "
+        if own is None:
+            more = ""
+        elif own < global_batch_size:
+            more += "has samples several times in a batch, which --mask-duplicates both is for"
+        else:
+            more += f"is a batch or more of the {own:,} that the data has"
         raise ValueError(
             f"{num_samples:,} samples are fewer than one batch of {global_batch_size:,}: give "
             f"--global-batch-size {max(1, num_samples // 10)} (ten steps per epoch) or another of "
-            f"at most {num_samples:,}, or more samples"
-            + (f"; {least} in a batch, which --mask-duplicates both is for" if own else "")
+            f"at most {num_samples:,}, or more samples{more}"
         )
     return num_samples // global_batch_size

@@ -10,7 +10,7 @@ from fastclip.data.loading.loader import PairLoader
 from fastclip.data.sources.source import Source
 from fastclip.distributed.processes import Processes
 from fastclip.evaluate.zero_shot_task import ZeroShotTask, open_imagenet, open_task
-from fastclip.train.run.data import notices_of, open_pairs, settings_of_loaders
+from fastclip.train.run.data import notices_of, open_pairs, separator_of, settings_of_loaders
 from fastclip.train.run.model import RunModel
 from fastclip.train.settings.data_config import MADE_TYPES
 from fastclip.train.settings.evaluation_config import EvaluationConfig
@@ -60,7 +60,13 @@ class EvaluationData:
             require_readable(name, source, run_model.val_transform, tokenizer, config.max_bad_rate)
 
     def descriptions(self) -> list[str]:
-        """Say what is classified zero-shot."""
+        """Say how the validation data is read, and what is classified zero-shot."""
+        said = None
+        if self.validation is not None:
+            said = separator_of("--val-data", self.validation, self._config)
+        return [*([] if said is None else [said]), *self._of_tasks()]
+
+    def _of_tasks(self) -> list[str]:
         return [
             f"{task.name}: {len(task.source):,} images of {len(task.class_names):,} classes: "
             + ", ".join(task.source.classes[:MAX_NAMED])

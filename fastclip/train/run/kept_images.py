@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator
 from itertools import islice
+from os import PathLike
 from typing import Any, NamedTuple
 
 import torch
@@ -60,9 +61,18 @@ def keep_images(
                 "GiB; --image-cache BYTES keeps as many as have a place",
             )
         given = int(needed * SHARES_DIFFER)
-    cache = ImageCache(first_numbers(source.parts()), num, given, max(config.workers, 1))
+    firsts = first_numbers(source.parts())
+    try:
+        cache = ImageCache(firsts, num, given, max(config.workers, 1))
+    except (OSError, OverflowError, MemoryError) as error:
+        if is_auto:
+            return KeptImages(None, f"{of_all} are not kept: the system refuses memory ({error})")
+        raise ValueError(
+            f"--image-cache {config.image_cache} is more memory than the system gives ({error}): "
+            "give less, or 0 for none"
+        ) from error
     part = "all" if given >= needed else f"about {given / needed:.0%}"
-    said = f"{of_all}: {part} of them are kept in memory (--image-cache)"
+    said = f"{of_all}: {part} of them are kept in memory of each process (--image-cache)"
     return KeptImages(cache, said)
 
 
@@ -85,7 +95,7 @@ def _bytes_of_all(source: Source, transform: Any) -> float | None:
     """About how many bytes all images have, from a look at some; None if none can be read."""
     sizes = []
     for sample in islice(_samples(source), NUM_LOOKED_AT):
-        if not isinstance(sample.image, str | bytes):
+        if not isinstance(sample.image, str | PathLike | bytes):
             continue  # it is decoded already
         try:
             image = decoded(transform, sample.image)

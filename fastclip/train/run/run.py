@@ -28,7 +28,7 @@ from fastclip.train.log.run_log import RunLog
 from fastclip.train.log.step_progress import Pace, StepProgress
 from fastclip.train.log.step_report import StepReport, peak_bytes
 from fastclip.train.run.batch_curves import BatchCurves
-from fastclip.train.run.best_epoch import BestEpoch
+from fastclip.train.run.best_epoch import EVALUATED_ON, BestEpoch
 from fastclip.train.run.contents import contents_of_run
 from fastclip.train.run.data import TrainingData, facts_of
 from fastclip.train.run.duplicates import kept_ids
@@ -101,7 +101,9 @@ class Run:
             config, self.train_config, self.run_model, self.loss, self.precision, processes
         )
         self.counts = self.take_step.counts
-        self.progress = StepProgress(log.say, self.arithmetic.num_micro_batches)
+        self.progress = StepProgress(
+            log.say, self.arithmetic.num_micro_batches, lambda: self.compute.num_kept
+        )
         self.compute.before_encoding = self.progress.encoded
         self.curves = BatchCurves(config, self.loss, processes, directory, log)
         self.signals = StopSignals(processes)
@@ -129,7 +131,7 @@ class Run:
         )  # fmt: skip
         self.config = self.checkpoints.config
         self.saving = Saving(config, self.checkpoints)
-        self.best = BestEpoch(config, self.evaluation_data, self.checkpoints, log)
+        self.best = BestEpoch(config, self.evaluation_data, self.checkpoints, log, own.contents)
         self.epoch = self.global_step = 0
         torch.manual_seed(config.seed + 1 + processes.rank)  # other dropout on every rank
 
@@ -278,7 +280,7 @@ class Run:
         metrics, bad = self.evaluation.after_epoch(evaluated, self.epoch, self._is_last_epoch)
         self.model.train()
         if metrics:
-            values["val_bad_samples"] = bad.to_dict()
+            values |= {"val_bad_samples": bad.to_dict(), EVALUATED_ON: self.best.marks}
         if self.processes.is_first:
             self.best.take(self._progress, metrics)
         self.log.epoch(values, metrics)

@@ -52,7 +52,8 @@ class Saving:
         if kept is not None or size is None or num * size < WORTH_SAYING:
             return None
         return (
-            f"a checkpoint has {size / MIB:,.0f} MiB, and those of {num:,} epochs that stay will "
+            f"a checkpoint (and its average of the weights, if there is one) has "
+            f"{size / MIB:,.0f} MiB, and those of {num:,} epochs that stay will "
             f"have {num * size / GIB:,.1f} GiB: --keep-checkpoints K keeps the newest K and the "
             "best"
         )

@@ -84,7 +84,8 @@ class DataConfig(SourceConfig):
     image_cache: str = setting(
         "auto",
         "The memory for images that are kept as they were decoded, so that later epochs need not "
-        "decode them again: bytes, such as 4GiB, or 0 for none. With auto, all images are kept if "
+        "decode them again: bytes of each process of a run, such as 4GiB, of which a machine with "
+        "8 of them takes 8 times as many, or 0 for none. With auto, all images are kept if "
         "they need at most a tenth of the memory that is free, and else none. What a run computes "
         "does not depend on it. Only images of data whose samples are counted can be kept: tables, "
         "folders and Hugging Face data sets, but not shards, whatever sizes.json says.",

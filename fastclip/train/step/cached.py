@@ -106,6 +106,7 @@ class CachedStep:
     Attributes:
         before_encoding: called without arguments before each encoding of a micro-batch, to say how
             far a step is; None calls nothing.
+        num_kept: micro-batches of the newest step that are not encoded a second time; 0 before.
 
     Raises:
         TypeError: `average_over` is of the wrong kind.
@@ -143,6 +144,7 @@ class CachedStep:
         self.prepare = prepare
         self.average_over = average_over
         self.before_encoding: Callable[[], None] | None = None
+        self.num_kept = 0
         self.kept_bytes: int | None = None
         self._needs_grad: dict[str, bool] = {}
 
@@ -202,6 +204,7 @@ class CachedStep:
                 mark = replay.mark()
                 outputs = self._forward(unwrapped(self.model), images, texts)
                 encoded.append(Encoded(images, texts, outputs, mark, is_kept=False))
+        self.num_kept = sum(e.is_kept for e in encoded)
         found = self._loss_and_gradients(encoded, order, of_loss)
         terms, value, logit_scale, gradients, stats = found
         after = replay.mark()
@@ -210,8 +213,7 @@ class CachedStep:
         finally:
             replay.go_back(after)
         self._finish(compared, encoded[0].outputs, sync)
-        num_kept = sum(e.is_kept for e in encoded)
-        return StepResult(value, logit_scale, num, num_kept, self.kept_bytes, terms, stats)
+        return StepResult(value, logit_scale, num, self.num_kept, self.kept_bytes, terms, stats)
 
     def state_dict(self) -> dict:
         """What was measured: a run that goes on with it takes the same steps to the bit."""

@@ -86,6 +86,14 @@ def test_a_separator_that_is_given_is_obeyed(tmp_path):
     (item,) = read_all(CsvSource(path, "\t"))
     assert item.caption == "words"
     assert find_separator("filepath", {"filepath"}) == "\t"  # of one column: open_clip's default
+    assert find_separator("url\ttext, in, English", {"filepath", "title"}) == "\t"
+
+
+def test_a_separator_that_was_guessed_is_said_to_be(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("url\ttext, in, English\nx.jpg\twords\n")
+    with pytest.raises(ValueError, match=r"the columns are \['url', .*'\\t' is a guess: separator"):
+        CsvSource(path)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "filepath\ttitle\n"])

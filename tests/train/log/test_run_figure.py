@@ -9,7 +9,7 @@ from fastclip.cli import main
 from fastclip.train.log.epoch_numbers import EpochNumbers
 from fastclip.train.log.loss_means import LossMeans
 from fastclip.train.log.results_file import read_rows
-from fastclip.train.log.run_figure import panels_of
+from fastclip.train.log.run_figure import _limits, panels_of
 from fastclip.train.log.step_progress import Pace, StepProgress
 from fastclip.train.log.step_report import StepReport
 from fastclip.train.log.train_curve import MOST_POINTS, TrainCurve
@@ -47,6 +47,16 @@ def test_panels_have_what_there_is():
 def test_runs_of_earlier_versions_have_fewer_panels():
     old = {"epoch": 1, "global_step": 2, "clip_val_loss": 3.0}
     assert [panel.title for panel in panels_of([old])] == ["Loss"]
+
+
+def test_negative_losses_are_on_the_axis_and_nan_is_no_point():
+    rows = [{"epoch": i, "global_step": i, "train_loss": y} for i, y in enumerate([1.0, math.nan])]
+    rows.append({"epoch": 2, "global_step": 2, "train_loss": -2.0, "clip_val_loss": math.nan})
+    (loss,) = panels_of(rows)
+    assert loss.lines == [("training", [(0, 1.0), (2, -2.0)])]
+    low, high = _limits([1.0, -2.0])
+    assert low < -2 and high > 1
+    assert _limits([2.0])[0] == 0 and _limits([-2.0])[1] == 0 and _limits([0.0]) == (0, 1)
 
 
 def test_command_draws_a_run_that_is_going_on(tmp_path, capsys):
@@ -119,7 +129,7 @@ def test_time_that_is_left_is_said():
 
 def test_a_long_step_says_how_far_it_is():
     said, clock = [], [0.0]
-    progress = StepProgress(said.append, 3, silence=60, now=lambda: clock[0])
+    progress = StepProgress(said.append, 3, lambda: 1, silence=60, now=lambda: clock[0])
 
     def after(seconds):
         clock[0] += seconds
@@ -132,8 +142,8 @@ def test_a_long_step_says_how_far_it_is():
         progress.encoded()
         after(40)
     assert said[1:] == [
-        "step 7: 2 of 3 micro-batches are encoded with the model after 160 s",
-        "step 7: 1 of 3 micro-batches are encoded a second time after 240 s",
+        "step 7: the model is encoding micro-batch 2 of 3 after 160 s",
+        "step 7: the model is encoding micro-batch 1 of 2 a second time after 240 s",
     ]
     progress.begin(8)
     progress.encoded()
@@ -152,3 +162,16 @@ def test_numbers_of_an_epoch_go_on_from_a_checkpoint():
     assert part.of_epoch() == whole.of_epoch()
     part.begin()
     assert part.of_epoch() == {}
+
+
+def test_the_rest_of_an_epoch_has_no_mean():
+    rest, further = EpochNumbers(), EpochNumbers()
+    rest.begin_within()
+    rest.means.take(2.0, {})
+    rest.curve.take(report(2, 2.0))
+    assert list(rest.of_epoch()) == ["train_curve"]
+    further.load_state_dict(json.loads(json.dumps(rest.state_dict())))
+    assert "train_loss" not in further.of_epoch()
+    further.begin()
+    further.means.take(2.0, {})
+    assert further.of_epoch() == {"train_loss": 2.0}

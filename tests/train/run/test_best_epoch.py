@@ -8,10 +8,11 @@ from fastclip.train.checkpoints.file import read_checkpoint
 from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
 from fastclip.train.checkpoints.store import CheckpointStore
 from fastclip.train.log.run_log import RunLog
-from fastclip.train.run.best_epoch import BestEpoch
+from fastclip.train.run.best_epoch import EVALUATED_ON, BestEpoch
 from fastclip.train.settings.run_config import RunConfig
 
 TASK = SimpleNamespace(name="shapes")
+PAIRS = [("table", "10 bytes")]
 
 
 def data(has_pairs=True, tasks=()):
@@ -31,20 +32,22 @@ class Checkpoints:
 class Epochs:
     """A run of which there is nothing but its epochs."""
 
-    def __init__(self, directory, **settings):
+    def __init__(self, directory, contents=PAIRS, **settings):
         self.log = RunLog(directory)
         self.checkpoints = Checkpoints(directory, self.log)
         config = RunConfig(**settings)
-        self.best = BestEpoch(config, data(), self.checkpoints, self.log)
+        self.best = BestEpoch(config, data(), self.checkpoints, self.log, {"--val-data": contents})
         self.folder = directory / "checkpoints"
 
-    def end(self, epoch, recall, is_killed=False):
+    def end(self, epoch, recall, is_killed=False, **others):
         names = [f"epoch_{epoch}.pt"]
         self.checkpoints.store.save({"epoch": epoch, "names": names}, 10 * epoch, names)
         metrics = {"image_to_text_R@1": recall, "text_to_image_R@1": recall + 0.2}
+        metrics |= others
         self.best.take(Progress(epoch, 10 * epoch), metrics)
         if not is_killed:
-            self.log.epoch({"epoch": epoch, "global_step": 10 * epoch}, metrics)
+            row = {"epoch": epoch, "global_step": 10 * epoch, EVALUATED_ON: self.best.marks}
+            self.log.epoch(row, metrics)
 
     def of_best(self):
         return read_checkpoint(self.folder / "epoch_best.pt")["epoch"]
@@ -113,6 +116,61 @@ def test_best_of_a_later_epoch_is_set_aside_and_the_one_before_is_named(run):
     assert again.of_best() == 1 and (again.folder / "set_aside_1" / "epoch_best.pt").exists()
 
 
+def aside(epochs):
+    return [str(path.relative_to(epochs.folder)) for path in epochs.folder.glob("set*/*")]
+
+
+@pytest.mark.parametrize("keep, best", [(None, 1), (1, None)])
+def test_another_metric_names_another_epoch_or_none(keep, best, run, tmp_path):
+    epochs = run(keep_checkpoints=keep)
+    for epoch, (recall, further) in enumerate([(0.1, 0.9), (0.5, 0.2), (0.2, 0.1)], 1):
+        epochs.end(epoch, recall, **{"image_to_text_R@5": further})
+    if keep:  # of epoch 1 nothing is left
+        (epochs.folder / "step_000000010.pt").unlink()
+    again = run(best_metric="image_to_text_R@5", keep_checkpoints=keep)
+    again.best.restore()
+    if best is not None:
+        assert again.of_best() == best and not aside(again)
+        return
+    assert aside(again) == ["set_aside_1/epoch_best.pt"]
+    assert "epoch_best.pt" not in again.names()
+    said = (tmp_path / "out.log").read_text()
+    assert "epoch 1 has been the best so far by image_to_text_R@5, and its checkpoint is" in said
+    assert "epoch_best.pt of epoch 2 is not the best by image_to_text_R@5" in said
+
+
+def test_scores_on_other_data_do_not_count(run, tmp_path):
+    epochs = run()
+    epochs.end(1, 0.9)
+    again = run(contents=[("table", "99 bytes")])
+    again.best.restore()
+    assert aside(again) == ["set_aside_1/epoch_best.pt"]
+    assert (
+        "do not count for epoch_best.pt: results.jsonl has 1" in (tmp_path / "out.log").read_text()
+    )
+    again.end(2, 0.3)
+    assert again.of_best() == 2  # less than on the other data
+
+
+def test_the_same_data_leaves_the_best_alone(run):
+    run().end(1, 0.9)
+    again = run()
+    before = (again.folder / "epoch_best.pt").stat().st_ino
+    again.best.restore()
+    again.end(2, 0.3, is_killed=True)
+    assert again.of_best() == 1 and (again.folder / "epoch_best.pt").stat().st_ino == before
+
+
+def test_an_epoch_whose_line_is_owed_keeps_its_name(run):
+    epochs = run(keep_checkpoints=1)
+    epochs.end(1, 0.3)
+    epochs.end(2, 0.9, is_killed=True)
+    (epochs.folder / "step_000000010.pt").unlink()
+    again = run(keep_checkpoints=1)
+    again.best.restore()
+    assert again.of_best() == 2 and not aside(again)
+
+
 @pytest.mark.parametrize(
     "asked, has_pairs, tasks, expected",
     [
@@ -125,7 +183,7 @@ def test_best_of_a_later_epoch_is_set_aside_and_the_one_before_is_named(run):
 )
 def test_metric(asked, has_pairs, tasks, expected):
     config = RunConfig(best_metric=asked)
-    assert BestEpoch(config, data(has_pairs, tasks), None, None).metrics == expected
+    assert BestEpoch(config, data(has_pairs, tasks), None, None, {}).metrics == expected
 
 
 @pytest.mark.parametrize(
@@ -137,4 +195,4 @@ def test_metric(asked, has_pairs, tasks, expected):
 )
 def test_metric_that_is_none_is_refused(has_pairs, words):
     with pytest.raises(ValueError, match=f"best_metric must be {words}"):
-        BestEpoch(RunConfig(best_metric="clip_val_loss"), data(has_pairs), None, None)
+        BestEpoch(RunConfig(best_metric="clip_val_loss"), data(has_pairs), None, None, {})

@@ -78,6 +78,13 @@ def test_a_source_whose_parts_have_no_lengths_is_not_kept(source, monkeypatch):
     assert found.cache is None and "does not say how many samples" in found.said
 
 
+@pytest.mark.parametrize("size", ["8000000000GiB", "1000000GiB"])
+def test_memory_that_cannot_be_had_names_the_flag(size, source):
+    config = RunConfig(image_cache=size, workers=0)
+    with pytest.raises(ValueError, match=f"--image-cache {size} is more memory than the system"):
+        keep_images(config, source, TRANSFORM)
+
+
 def test_image_cache_is_bytes_or_auto():
     with pytest.raises(
         ValueError, match="image_cache must be bytes, such as 0 or '20GiB', got 'x'"

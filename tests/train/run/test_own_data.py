@@ -45,7 +45,8 @@ def test_a_folder_of_ones_own_is_trained_on(train, place, tmp_path, capsys, no_v
     assert train("run", "--epochs", "3", *flags) == 0
     out = capsys.readouterr().out
     for words in (
-        "--train-data: the columns are separated by ';'", "all of them are kept in memory",
+        "--train-data: the columns are separated by ';'",
+        "--val-data: the columns are separated by ';'", "all of them are kept in memory",
         "the learning rate rises for 1 step, a tenth of the run's 18", "epoch 1 is the best so far",
         "--keep-checkpoints 1: epoch_1.pt removed", " ETA: 0:00:00",
     ):  # fmt: skip
@@ -89,7 +90,10 @@ def test_kept_images_change_nothing(train, tmp_path):
     "flags, words",
     [
         (["--global-batch-size", "32"], "24 samples are fewer than one batch of 32: give "
-         "--global-batch-size 2 (ten steps per epoch)"),
+         "--global-batch-size 2 (ten steps per epoch) or another of at most 24, or more samples; "
+         "--train-num-samples 32 or more has samples several times in a batch"),
+        (["--global-batch-size", "12", "--train-num-samples", "8"],
+         "--train-num-samples 12 or more is a batch or more of the 24 that the data has"),
         (["--model", "digits"], "--model digits takes the built-in digits and no other images"),
         (["--model", "none.json"], "there is no model configuration at none.json"),
         (["--best-metric", "top1"], "best_metric must be left out where nothing is evaluated"),

@@ -1,8 +1,12 @@
 """When a run saves, and under which names; without a run."""
 
-import pytest
+from types import SimpleNamespace
 
-from fastclip.train.checkpoints.run_checkpoints import Progress
+import pytest
+import torch
+
+from fastclip.train.checkpoints.run_checkpoints import Progress, RunCheckpoints
+from fastclip.train.checkpoints.store import CheckpointStore
 from fastclip.train.run import saving
 from fastclip.train.run.saving import Saving
 from fastclip.train.settings.output_config import CheckpointConfig
@@ -46,6 +50,24 @@ def test_minutes_count_from_the_last_checkpoint_and_only_with_a_step_in_them(clo
     clock[0] = 500.0
     assert not subject.is_late(1) and subject.is_late(2)
     assert not Saving(CheckpointConfig(save_every_minutes=None), Checkpoints()).is_late(3)
+
+
+class Average:
+    """Of weights: 1 GiB of float32, and no memory."""
+
+    module = torch.nn.Linear(2**18, 2**10, bias=False, device="meta")
+
+
+@pytest.mark.parametrize(
+    "average, said", [(None, None), (Average, "3 epochs that stay will have 3.0")]
+)
+def test_disk_of_epochs_counts_the_averages(average, said, tmp_path):
+    checkpoints = object.__new__(RunCheckpoints)
+    checkpoints.state = SimpleNamespace(average=average)
+    checkpoints.store = CheckpointStore(tmp_path)
+    checkpoints.store.save({"epoch": 1}, 4, ["epoch_1.pt"])
+    found = Saving(CheckpointConfig(), checkpoints).disk_of_epochs(3)
+    assert found is None if said is None else said in found
 
 
 def test_steps_are_counted_where_that_is_asked_for():
