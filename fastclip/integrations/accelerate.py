@@ -6,7 +6,9 @@ Never `accelerator.gather` the features before: it has no gradient, and they wou
 twice.
 
 A cached step makes its gradients itself, so that it must do what `accelerator.backward` does: the
-loss is divided by the steps of accumulation and multiplied by the scale of float16.
+loss is divided by the steps of accumulation and multiplied by the scale of float16. Accelerate
+puts autocast inside of the model's forward, which returns float32; the step has the same autocast
+around it, so that second encodings are compared by the rounding of what was computed.
 """
 
 from collections.abc import Callable
@@ -69,7 +71,9 @@ def cached_step(
     """
     require_whole_weights(accelerator)
     scale = AcceleratedScale(accelerator, parts)
-    return CachedStep(model, loss, micro_batch_size, activation_budget, scaler=scale)
+    return CachedStep(
+        model, loss, micro_batch_size, activation_budget, accelerator.autocast, scaler=scale
+    )
 
 
 def require_whole_weights(accelerator: Any) -> None:

@@ -5,7 +5,9 @@ Lightning wraps a whole module in DistributedDataParallel and synchronises gradi
 them by itself, or the ranks drift apart without a word. Here they are averaged once a step.
 
     precision      "32-true", "64-true", "bf16-mixed", "16-mixed"; the loss is not in autocast
-    strategy       one device, or "ddp" with any of its options
+    strategy       one device, or "ddp" without hooks of communication and averages of models, which
+                   are refused. Buffers are not broadcast after the first step: running statistics
+                   of batch normalisation stay those of each rank, unless it is synchronised
     optimisers     one, with any number of schedulers that need no metric
     accumulation   refused: it gives no pair more negatives, which a larger batch does
 
@@ -18,14 +20,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fastclip.losses.clip import ClipLoss
 from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.model_call import Batch, call, length
+from fastclip.train.step.step_result import call_loss
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 STRATEGIES = ("SingleDeviceStrategy", "DDPStrategy")
-WAITS = "ReduceLROnPlateau"
+OF_DDP = ("ddp_comm_hook", "ddp_comm_state", "ddp_comm_wrapper", "model_averaging_period")
 STATE = "fastclip_cached_step"
 
 
@@ -118,9 +122,7 @@ class ContrastiveLightningMixin:
         images, texts = self.images_and_texts(batch)
         outputs = call(self, images, texts)
         with torch.autocast(self.device.type, enabled=False):
-            loss = self.contrastive_loss(*outputs.values())
-        if isinstance(loss, dict):
-            loss = sum(loss.values())
+            _, loss, _ = call_loss(self.contrastive_loss, outputs)
         # All ranks have one value. Its weight has to be one too: Lightning's means over ranks are
         # wrong where these give different ones.
         num = int(self.all_gather(torch.tensor(length(images), device=loss.device)).sum())
@@ -148,7 +150,7 @@ class ContrastiveLightningMixin:
                     parameter.clamp_(0, math.log(self.max_logit_scale))
 
     def _step_schedulers(self, batch_idx: int) -> None:
-        """Manual optimisation leaves them to the module."""
+        """Manual optimisation leaves them to the module; its hook steps each, as Lightning does."""
         trainer = self.trainer
         for config in trainer.lr_scheduler_configs:
             if config.interval == "step":
@@ -156,13 +158,17 @@ class ContrastiveLightningMixin:
             else:
                 is_due = trainer.is_last_batch and (self.current_epoch + 1) % config.frequency == 0
             if is_due:
-                config.scheduler.step()
+                self.lr_scheduler_step(config.scheduler, None)
 
     def _require_obeyed(self) -> None:
         trainer = self.trainer
         optimizers = self.optimizers()
-        schedulers = [type(c.scheduler).__name__ for c in trainer.lr_scheduler_configs]
+        # By its class: in manual optimisation Lightning sets no `reduce_on_plateau`.
+        schedulers = [c.scheduler for c in trainer.lr_scheduler_configs]
+        waiting = [type(s).__name__ for s in schedulers if isinstance(s, ReduceLROnPlateau)]
         strategy = type(trainer.strategy).__name__
+        given = vars(trainer.strategy)
+        of_ddp = [name for name in OF_DDP if given.get(f"_{name}") is not None]
         for is_right, name, value, allowed in (
             (trainer.accumulate_grad_batches == 1, "accumulate_grad_batches",
              trainer.accumulate_grad_batches, "1; a larger batch gives pairs more negatives"),
@@ -171,7 +177,9 @@ class ContrastiveLightningMixin:
              f"one of {', '.join(PRECISIONS)}"),
             (not isinstance(optimizers, list), "configure_optimizers", optimizers,
              "of one optimiser"),
-            (WAITS not in schedulers, "lr_scheduler", schedulers, "none that waits for a metric"),
+            (not waiting, "lr_scheduler", waiting, "none that waits for a metric"),
+            (not of_ddp, "strategy", of_ddp,
+             f"without {', '.join(OF_DDP)}, as gradients are averaged by the cached step"),
         ):  # fmt: skip
             if not is_right:
                 raise ValueError(f"{name} must be {allowed}, got {value!r}")

@@ -26,8 +26,11 @@ from fastclip.losses.clip import ClipLoss
 from fastclip.losses.siglip import SigLipLoss
 from fastclip.train.step.cached import CachedStep, StepResult
 from fastclip.train.step.model_call import FEATURES, Batch, call
+from fastclip.train.step.step_result import call_loss
 
 OF_TEXTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+OF_HOST = ("return_loss", "skip_logits")  # say what a model should return, and are no inputs
+LABELS = ("labels", "label", "label_ids")
 NAME = "ContrastiveTrainer"
 
 
@@ -44,8 +47,9 @@ class ContrastiveTrainerMixin:
         activation_budget: memory for the graphs of micro-batches, see `fastclip.CachedStep`.
         kwargs: further arguments of `transformers.Trainer`.
 
-    Inputs are tensors by the names of the model's forward, with a row per pair; `return_loss` is
-    of no effect. Set `remove_unused_columns=False` if the data set's columns have other names.
+    Inputs are tensors by the names of the model's forward, with a row per pair; `return_loss` and
+    `skip_logits` are of no effect, and labels are refused. Set `remove_unused_columns=False` if the
+    data set's columns have other names.
 
     Raises:
         ValueError: an argument of the Trainer cannot be obeyed, such as `compute_loss_func`, label
@@ -110,9 +114,7 @@ class ContrastiveTrainerMixin:
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the loss, (), and if asked image_embeds and text_embeds, (B, D) each."""
         outputs = call(model, *_sides(inputs))
-        loss = self.contrastive_loss(*outputs.values())
-        if isinstance(loss, Mapping):
-            loss = sum(loss.values())
+        _, loss, _ = call_loss(self.contrastive_loss, outputs)
         if not return_outputs:
             return loss
         return loss, {theirs: outputs[name] for name, theirs in FEATURES.items()}
@@ -133,6 +135,13 @@ class ContrastiveTrainerMixin:
             self._cached = self._cached_step(model)
         result: StepResult = self._cached(*_sides(self._prepare_inputs(inputs)))
         return result.loss / self.current_gradient_accumulation_steps
+
+    def prediction_step(
+        self, model: nn.Module, inputs: Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[Any, Any, Any]:
+        """As the Trainer's, but always with the loss: it would obey a `return_loss` of a batch."""
+        inputs = {name: value for name, value in inputs.items() if name not in OF_HOST}
+        return super().prediction_step(model, inputs, *args, **kwargs)
 
     def _cached_step(self, model: nn.Module) -> CachedStep:
         return cached_step(
@@ -181,9 +190,15 @@ def _sides(inputs: Mapping[str, Any]) -> tuple[Batch, Batch]:
     """What the images' tower takes, and what the texts' takes.
 
     Raises:
-        ValueError: an input has no row for each pair.
+        ValueError: an input has no row for each pair, or is a label.
     """
-    given = {k: v for k, v in inputs.items() if k != "return_loss" and v is not None}
+    given = {k: v for k, v in inputs.items() if k not in OF_HOST and v is not None}
+    for name in LABELS:
+        if name in given:
+            raise ValueError(
+                f"inputs[{name!r}] must not be there, as the loss has no labels: a text belongs to "
+                f"the image of its row; remove the data set's column, one of {', '.join(LABELS)}"
+            )
     for name, value in given.items():
         if not isinstance(value, Tensor) or value.ndim == 0:
             raise ValueError(

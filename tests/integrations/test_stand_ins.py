@@ -1,6 +1,7 @@
 """What integrations check by themselves, with stand-ins of their hosts."""
 
 import pickle
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -9,8 +10,9 @@ from torch import nn
 
 import fastclip
 from fastclip.integrations.accelerate import AcceleratedScale, cached_step
-from fastclip.integrations.lightning import ContrastiveLightningMixin
+from fastclip.integrations.lightning import OF_DDP, ContrastiveLightningMixin
 from fastclip.integrations.transformers import ContrastiveTrainerMixin, _sides
+from fastclip.train.step.second_encoding import coarsest
 
 
 class Doubles:
@@ -35,6 +37,14 @@ def test_models_without_whole_weights_are_refused(kind):
         cached_step(accelerator, nn.Linear(2, 2), fastclip.ClipLoss(), 2)
 
 
+def test_cached_step_has_the_accelerators_autocast_around_it():
+    accelerator = SimpleNamespace(distributed_type="NO", autocast=lambda: torch.autocast("cpu"))
+    model = nn.Linear(2, 2)
+    step = cached_step(accelerator, model, fastclip.ClipLoss(), 2)
+    with step.autocast():
+        assert coarsest(model, {"image_features": torch.zeros(1)}) == torch.bfloat16
+
+
 class Trainer:
     """The attributes of transformers' Trainer that the mixin looks at."""
 
@@ -47,7 +57,12 @@ class Trainer:
         }  # fmt: skip
         self.args = SimpleNamespace(**given | args)
         self.model, self.compute_loss_func = model, compute_loss_func
-        self.accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value=kind))
+        self.accelerator = SimpleNamespace(
+            distributed_type=SimpleNamespace(value=kind), autocast=nullcontext
+        )
+
+    def prediction_step(self, model, inputs, prediction_loss_only):
+        return inputs, prediction_loss_only
 
 
 class Ours(ContrastiveTrainerMixin, Trainer):
@@ -113,6 +128,47 @@ def test_inputs_are_cut_into_sides_and_what_has_no_rows_is_refused():
         _sides({"pixel_values": pixels, "input_ids": tokens, "size": 3})
     with pytest.raises(ValueError, match=r"input_ids and pixel_values, got \['input_ids'\]"):
         _sides({"input_ids": tokens})
+    with pytest.raises(ValueError, match=r"inputs\['labels'\] must not be there"):
+        _sides({"pixel_values": pixels, "input_ids": tokens, "labels": torch.zeros(3)})
+
+
+def test_what_a_batch_asks_the_model_to_return_is_dropped():
+    """Of a data set (`return_loss`) and of the Trainer with Liger's kernels (`skip_logits`)."""
+    pixels, tokens = torch.zeros(3, 3, 2, 2), torch.zeros(3, 4)
+    inputs = {"pixel_values": pixels, "input_ids": tokens}
+    images, texts = _sides(inputs | {"skip_logits": True, "return_loss": False})
+    assert [*images, *texts] == list(inputs)
+    trainer = Ours(nn.Linear(2, 2))
+    found, loss_only = trainer.prediction_step(None, inputs | {"return_loss": False}, True)
+    assert list(found) == list(inputs) and loss_only is True
+
+
+class Captioned(nn.Module):
+    """Returns what a captioning loss takes by name, and wants nothing else."""
+
+    def forward(self, images, texts):
+        ones = torch.ones(len(images))
+        return {"image_features": images, "text_features": texts, "logit_scale": torch.tensor(2.0),
+                "caption_losses": 3 * ones, "caption_tokens": ones}  # fmt: skip
+
+
+def captioning(*, image_features, text_features, logit_scale, caption_losses, caption_tokens):
+    terms = {"contrastive": logit_scale, "captions": caption_losses.sum() / caption_tokens.sum()}
+    return terms, "statistics"
+
+
+def test_evaluations_call_a_loss_as_a_cached_step_does():
+    """By name for captions, with terms that are added up, and with statistics beside them."""
+    model = Captioned()
+    trainer = Ours(model, contrastive_loss=captioning)
+    inputs = {"pixel_values": torch.ones(3, 2), "input_ids": torch.ones(3, 2)}
+    loss, outputs = trainer.compute_loss(model, inputs, return_outputs=True)
+    assert loss.item() == 5.0 and list(outputs) == ["image_embeds", "text_embeds"]
+    module = Module(micro_batch_size=2, contrastive_loss=captioning)
+    module.device, module.forward, logged = torch.device("cpu"), model.forward, []
+    module.all_gather, module.log = lambda x: x, lambda name, *_, **options: logged.append(name)
+    assert module.validation_step((torch.ones(3, 2), torch.ones(3, 2)), 0).item() == 5.0
+    assert logged == ["val_loss"]
 
 
 class Module(ContrastiveLightningMixin, nn.Module):
@@ -140,3 +196,43 @@ def test_lightning_mixin_takes_pairs_alone_and_can_be_pickled():
         module.images_and_texts({"pixel_values": 1})
     twin = pickle.loads(pickle.dumps(module))
     assert twin._step.model is twin and twin._step.micro_batch_size == 2
+
+
+def module_with(strategy, schedulers=()):
+    """A module whose Trainer has what the mixin looks at."""
+    module = Module(micro_batch_size=2)
+    module.optimizers = lambda: None
+    module.trainer = SimpleNamespace(
+        strategy=strategy, precision="32-true", accumulate_grad_batches=1,
+        lr_scheduler_configs=[SimpleNamespace(scheduler=s) for s in schedulers],
+    )  # fmt: skip
+    return module
+
+
+class DDPStrategy:
+    def __init__(self, **options):
+        self.__dict__.update({f"_{name}": value for name, value in options.items()})
+
+
+@pytest.mark.parametrize("name", OF_DDP)
+def test_options_of_ddp_that_have_no_effect_are_refused(name):
+    module_with(DDPStrategy(**{name: None}))._require_obeyed()
+    with pytest.raises(ValueError, match=rf"strategy must be without .*got \['{name}'\]"):
+        module_with(DDPStrategy(**{name: print}))._require_obeyed()
+
+
+class Plateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
+    """Waits for a metric under another name."""
+
+
+def test_schedulers_that_wait_are_known_by_their_class_and_others_are_stepped_by_the_hook():
+    with pytest.raises(ValueError, match=r"waits for a metric, got \['Plateau'\]"):
+        module_with(DDPStrategy(), [Plateau.__new__(Plateau)])._require_obeyed()
+    module, found = Module(micro_batch_size=2), []
+    module.trainer = SimpleNamespace(
+        lr_scheduler_configs=[SimpleNamespace(interval="step", frequency=2, scheduler="of step")]
+    )
+    module.lr_scheduler_step = lambda scheduler, metric: found.append((scheduler, metric))
+    for batch_idx in range(3):
+        module._step_schedulers(batch_idx)
+    assert found == [("of step", None)]

@@ -55,8 +55,17 @@ def test_written_tokenizer_has_the_special_tokens_of_the_configuration(tmp_path,
     further = {"vocab_size": 515, "tokenizer_kwargs": {"vocabulary": "bytes",
                "additional_special_tokens": ["<box>"]}}  # fmt: skip
     config = from_json(TINY | {"text_cfg": TINY["text_cfg"] | further})
-    _write_tokenizer(tmp_path, config, None)
+    _write_tokenizer(tmp_path, "hf", config, None)
     assert json.loads((tmp_path / "vocab.json").read_text())["<box>"] == 514
+
+
+def test_tokenizer_that_keeps_case_is_not_written_as_one_that_does_not(tmp_path, no_vocabulary):
+    kwargs = {"vocabulary": "bytes", "clean": "whitespace"}
+    config = from_json(TINY | {"text_cfg": TINY["text_cfg"] | {"tokenizer_kwargs": kwargs}})
+    with pytest.raises(CheckpointError, match="clean 'whitespace' has no place in transformers'"):
+        _write_tokenizer(tmp_path, "hf", config, None)
+    _write_tokenizer(tmp_path, "open_clip", config, None)  # whose configuration says it
+    assert not list(tmp_path.iterdir())
 
 
 def test_newest_of_run_takes_the_best_epoch_where_nothing_else_is_left(tmp_path):

@@ -38,7 +38,6 @@ from fastclip.train.step.gradient_sync import (
     unwrapped,
 )
 from fastclip.train.step.model_call import (
-    OF_CAPTIONS,
     OF_SAMPLES,
     Batch,
     call,
@@ -53,7 +52,7 @@ from fastclip.train.step.second_encoding import (
     objection,
     rounding_explains,
 )
-from fastclip.train.step.step_result import StepResult, parts_of
+from fastclip.train.step.step_result import StepResult, call_loss
 from fastclip.train.step.text_order import TextOrder, order_by_length
 from fastclip.train.weights.sharding import is_sharded
 
@@ -291,9 +290,7 @@ class CachedStep:
             else:
                 leaf = encoded[0].outputs[name].detach().clone()
             leaves[name] = leaf.requires_grad_(self._needs_grad[name])
-        by_name = dict(leaves) if any(name in leaves for name in OF_CAPTIONS) else {}
-        positional = () if by_name else leaves.values()
-        terms, value, stats = parts_of(unwrapped(self.loss)(*positional, **by_name, **of_loss))
+        terms, value, stats = call_loss(unwrapped(self.loss), leaves, **of_loss)
         scaled = value if self.scaler is None else self.scaler.scale(value)
         own = [p for p in parameters_of(self.loss) if p.requires_grad]
         wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}

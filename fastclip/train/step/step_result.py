@@ -1,9 +1,11 @@
-"""What a loss may return to a step, and what the step returns."""
+"""How a loss is called with a model's outputs, what it may return, and what a step returns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from fastclip.train.step.model_call import OF_CAPTIONS
 
 
 class StepResult(NamedTuple):
@@ -31,6 +33,28 @@ class StepResult(NamedTuple):
     kept_bytes: int
     terms: dict[str, Tensor]
     stats: Any = None
+
+
+def call_loss(
+    loss: Callable[..., Any], outputs: Mapping[str, Tensor], **of_loss: Any
+) -> tuple[Mapping[str, Tensor], Tensor, Any]:
+    """Call a loss with what a model returned for a batch; return what `parts_of` makes of it.
+
+    Args:
+        loss: called with (image_features, text_features, logit_scale[, logit_bias]), or by name
+            alone if there are captions among the outputs.
+        outputs: as `model_call.call` returns them.
+        of_loss: what the loss is called with by name besides.
+
+    Raises:
+        TypeError: the loss returns something else than a step takes.
+
+    Example:
+        >>> terms, value, stats = call_loss(fastclip.ClipLoss(), call(model, images, tokens))
+    """
+    if any(name in outputs for name in OF_CAPTIONS):
+        return parts_of(loss(**outputs, **of_loss))
+    return parts_of(loss(*outputs.values(), **of_loss))
 
 
 def parts_of(returned: Any) -> tuple[Mapping[str, Tensor], Tensor, Any]:

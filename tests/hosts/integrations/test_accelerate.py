@@ -1,6 +1,7 @@
 """Accelerate: plain and cached steps, accumulation, mixed precision, and two ranks."""
 
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -101,6 +102,28 @@ def test_compiled_model_is_one_graph():
 def test_bfloat16():
     _, expected = loss_and_gradients("clip", make("clip"), Pairs(1000), all_rows(1))
     check_gradients(gradients_of(1, 3, mixed_precision="bf16"), expected, rtol=0.1)
+
+
+class Drifting(Lines):
+    """Towers whose second encoding differs as much as bfloat16 rounds, and float32 does not."""
+
+    calls = 0
+
+    def forward(self, images, texts):
+        self.calls += 1
+        images, texts, scale = super().forward(images, texts)
+        return images * (1 + 8e-3 * (self.calls > 3)), texts, scale
+
+
+@pytest.mark.parametrize("mixed_precision", ["no", "bf16"])
+def test_second_encodings_are_compared_by_the_rounding_of_autocast(mixed_precision):
+    torch.manual_seed(1)
+    accelerator = accelerate.Accelerator(cpu=True, mixed_precision=mixed_precision)
+    model = accelerator.prepare(Drifting().float())
+    step = cached_step(accelerator, model, fastclip.ClipLoss(), 3)
+    refused = pytest.raises(RuntimeError, match="at the second encoding")
+    with refused if mixed_precision == "no" else nullcontext():
+        step(torch.randn(7, 5), torch.randn(7, 6))
 
 
 def of_a_rank(group, accumulated, cut):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from fastclip.integrations.lightning import ContrastiveLightningMixin
+from fastclip.integrations.lightning import OF_DDP, ContrastiveLightningMixin
 from fastclip.train.step.model_call import call
 from tests.hosts.integrations.models import (
     Pairs,
@@ -170,6 +170,23 @@ def test_what_it_cannot_obey_is_refused(tmp_path, module_options, options, messa
     module = Clip(**module_options)
     with pytest.raises(Exception, match=message):
         trainer_of(tmp_path, **options).fit(module, loader(4, 4))
+
+
+def test_options_of_ddp_are_kept_where_the_mixin_looks_for_them():
+    strategy = lightning.strategies.DDPStrategy(**dict.fromkeys(OF_DDP, 3))
+    assert [vars(strategy)[f"_{name}"] for name in OF_DDP] == [3] * len(OF_DDP)
+
+
+def test_the_hook_of_schedulers_is_called(tmp_path):
+    found = []
+
+    class Hooked(Clip):
+        def lr_scheduler_step(self, scheduler, metric):
+            found.append(metric)
+
+    module = Hooked(schedule={"interval": "step"})
+    trainer_of(tmp_path).fit(module, loader(4, 2))
+    assert found == [None, None]
 
 
 def test_a_module_can_be_copied(tmp_path):

@@ -120,6 +120,18 @@ def test_evaluation_has_a_loss_and_features_with_an_uneven_last_batch(tmp_path, 
     assert found["eval_images"] == found["eval_texts"] == (8, 16)
 
 
+def test_evaluation_has_a_loss_whatever_the_batch_or_the_kernels_ask_for(tmp_path):
+    trainer, model, _ = trainer_of(tmp_path, "clip", 4)
+    expected, _ = loss_and_gradients("clip", model, Pairs(4), [slice(0, 4)])
+    trainer.args.use_liger_kernel = True  # adds skip_logits; set late, as it needs a package
+    trainer.data_collator = without_loss
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def without_loss(samples):
+    return transformers.default_data_collator(samples) | {"return_loss": False}
+
+
 def shapes(prediction):
     images, texts = prediction.predictions
     return {"images": images.shape, "texts": texts.shape}
