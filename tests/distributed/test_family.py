@@ -274,7 +274,9 @@ def sharded_averages(group, state):
     with pytest.raises(RuntimeError, match=r"log_u must have shape \(2, 10\), .* got \(2, 5\)"):
         after.load_state_dict({"log_u": torch.zeros(2, 5)})
     after.process_group, after.world_size = None, 1
-    with pytest.raises(ValueError, match=f"averages of rank {rank} of 2, and .* now makes it rank 0 "):
+    with pytest.raises(
+        ValueError, match=f"averages of rank {rank} of 2, and .* now makes it rank 0 "
+    ):
         after(x, y, torch.arange(6))
     return values, found
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from fastclip.data.digits.source import DigitSource
 from fastclip.data.loading.bad_samples import skipped_summary
 from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.loader import PairLoader
@@ -11,7 +10,6 @@ from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
 from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.source import Source
-from fastclip.data.sources.synthetic import SyntheticSource
 from fastclip.data.sources.tar_shards import TarSource
 from fastclip.distributed.processes import Processes
 from fastclip.embeddings.inputs import digest_of_contents
@@ -62,7 +60,7 @@ class TrainingData:
         )
         if NUMBERS in facts:
             _require_numbers(self._source, config.train_data)
-        _require_digits(self._source, config)
+        _require_digits(config)
         self.num_samples = self._source.num_samples()
         self._arithmetic = arithmetic
         self.steps_per_epoch = _num_steps(config, self._source, arithmetic.global_batch_size)
@@ -184,9 +182,11 @@ def separator_of(name: str, source: Source, config: SourceConfig) -> str | None:
     return f"{name}: the columns are separated by {shown}, as the header shows (--csv-separator)"
 
 
-def _require_digits(source: Source, config: RunConfig) -> None:
+def _require_digits(config: RunConfig) -> None:
     """The model of the digits takes their pixels, and no files."""
-    if config.model == digits.NAME and not isinstance(source, DigitSource | SyntheticSource):
+    if config.model != digits.NAME:
+        return
+    if _type_of(config.train_data, config.dataset_type) not in ("builtin", "synthetic"):
         small = ", ".join(f"{name} (of {size} pixels)" for name, (_, _, size, *_) in SMALL.items())
         raise ValueError(
             f"--model digits takes the built-in digits and no other images, such as --train-data "
@@ -197,11 +197,14 @@ def _require_digits(source: Source, config: RunConfig) -> None:
 def _keys(config: SourceConfig, spec: str | None, dataset_type: str) -> dict[str, str | None]:
     """What images and captions are called: columns of tables, or suffixes of files."""
     keys = {"image_key": config.image_key, "caption_key": config.caption_key}
-    kind = find_type(spec) if dataset_type == "auto" and spec is not None else dataset_type
-    if kind not in ("csv", "hf"):
+    if _type_of(spec, dataset_type) not in ("csv", "hf"):
         return keys
     columns = {"image_key": config.csv_img_key, "caption_key": config.csv_caption_key}
     return {name: columns[name] if key is None else key for name, key in keys.items()}
+
+
+def _type_of(spec: str | None, dataset_type: str) -> str:
+    return find_type(spec) if dataset_type == "auto" and spec is not None else dataset_type
 
 
 def _require_numbers(source: Source, spec: str | None) -> None:
