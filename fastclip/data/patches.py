@@ -115,7 +115,9 @@ def patches_of(images: Tensor, patch_size: int) -> Tensor:
     Args:
         images: of any dtype; H and W are multiples of `patch_size`.
     """
-    cut = images.unflatten(-2, (-1, patch_size)).unflatten(-1, (-1, patch_size))
+    C, H, W = images.shape[1:]
+    # Not by unflatten, of which a trace for ONNX believes that it fixes the size of the batch.
+    cut = images.reshape(-1, C, H // patch_size, patch_size, W // patch_size, patch_size)
     return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
