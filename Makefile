@@ -1,6 +1,6 @@
 # make demo    installs everything and trains a small CLIP on embedded data
 # make test    installs everything and runs the tests
-# make test-fast    one test of each file, in under 90 seconds: for the working loop
+# make test-fast    one test of each file of `make test`, in under 90 seconds: for the working loop
 # make test-runs    whole runs: trained, killed and resumed, damaged data, shards of weights, examples
 # make test-hosts   runs other people's clients on fastclip, in an environment of their own
 # make test-integrations   runs fastclip inside other people's trainers, in the same environment
@@ -57,7 +57,8 @@ test-runs: $(VENV)/.installed
 	$(call run_tests,$(RUNS),$(filter $(IN_RUNS),$(ALONE)))
 
 test-fast: $(VENV)/.installed
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --fast -n 2 --dist worksteal
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --fast -n 2 --dist worksteal \
+		$(addprefix --ignore=,$(RUNS))
 
 # The tests in tests/hosts, with damaged files for every reader (for a minute at most;
 # see tests/hosts/fuzz/harness.py), and the tests of exports, which `make test` skips without onnxruntime.
