@@ -4,10 +4,18 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 import fastclip
-from tests.support.dense import ONE_BLOCK, PROBLEMS, check_exact, check_float32, check_memory, unit
+from tests.support.dense import (
+    ONE_BLOCK,
+    PROBLEMS,
+    check_exact,
+    check_float32,
+    check_memory,
+    cross_entropy,
+    log_softmax,
+    unit,
+)
 from tests.support.dense import views as scaled_views
 from tests.support.peers import open_clip
 
@@ -29,14 +37,12 @@ def dense(images, texts, scale, *teachers):
     """Both losses as open_clip writes them, with the mean over teachers after their softmax."""
     logits = scale * images @ texts.T
     labels = torch.arange(len(images))
-    contrastive = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+    contrastive = (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
     distill = 0.0
     for x, y, s in teachers:
         of_teacher = s * x.to(logits.dtype) @ y.to(logits.dtype).T
         for target, student in ((of_teacher, logits), (of_teacher.T, logits.T)):
-            distill -= (
-                (target.softmax(1) * student.log_softmax(1)).sum(1).mean() / 2 / len(teachers)
-            )
+            distill -= (target.softmax(1) * log_softmax(student)).sum(1).mean() / 2 / len(teachers)
     return contrastive, distill
 
 

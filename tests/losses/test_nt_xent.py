@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 import fastclip
 from tests.support.dense import (
@@ -11,6 +10,7 @@ from tests.support.dense import (
     check_exact,
     check_float32,
     check_memory,
+    cross_entropy,
     unit,
     views,
 )
@@ -19,7 +19,7 @@ from tests.support.dense import (
 def dense(z0, z1, scale):
     N, z = len(z0), unit(torch.cat([z0, z1]))
     scores = (scale * z @ z.T).masked_fill(torch.eye(2 * N, dtype=torch.bool), float("-inf"))
-    return F.cross_entropy(scores, torch.arange(2 * N).roll(N))
+    return cross_entropy(scores, torch.arange(2 * N).roll(N))
 
 
 def loss_by(backend, **options):
@@ -32,7 +32,7 @@ def loss_by(backend, **options):
 def test_it_is_the_cross_entropy_of_all_views(backend, kind, scale):
     features = views(2, 37, 16, kind)
     check_exact(loss_by(backend), dense, features, scale)
-    check_float32(loss_by(backend), dense, features, scale)
+    check_float32(loss_by(backend), dense, features, scale, roundings=2)
 
 
 def test_no_tensor_has_the_size_of_all_scores():

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 import fastclip
 from tests.support.backends import AVAILABLE
@@ -12,6 +11,7 @@ from tests.support.dense import (
     check_exact,
     check_float32,
     check_memory,
+    cross_entropy,
     unit,
     views,
 )
@@ -24,7 +24,7 @@ def dense(query, key, scale, queue, in_batch=False):
     query, key = unit(query), unit(key)
     scores = query @ key.T if in_batch else (query * key).sum(1, keepdim=True)
     own = torch.arange(len(query)) if in_batch else torch.zeros(len(query), dtype=torch.long)
-    return F.cross_entropy(scale * torch.cat([scores, query @ unit(queue).to(query).T], 1), own)
+    return cross_entropy(scale * torch.cat([scores, query @ unit(queue).to(query).T], 1), own)
 
 
 def made(backend="auto", size=K, dtype=torch.float64, fill=None, dim=D, **options):
