@@ -165,4 +165,4 @@ def test_plan_without_a_vocabulary_is_made_and_says_what_a_run_will_need(
     assert main(["plan", "--model", "Small", "--global-batch-size", "64"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("Small, 64 pairs in one loss")
-    assert "fastclip train will need this: OpenAI's vocabulary of CLIP is not" in captured.err
+    assert "fastclip train needs a vocabulary: OpenAI's vocabulary of CLIP is not" in captured.err
