@@ -153,7 +153,7 @@ TWO = dict(image=X, text=X)
         (TWO, dict(masks=dict(text=X[:3, 0] > 0)), ValueError, r"masks\['text'\] must have shape"),
         (TWO, dict(masks=dict(text=[True])), TypeError, r"masks\['text'\] must be a torch"),
         (TWO, dict(masks=dict(audio=X[:, 0] > 0)), ValueError, "no features, of 'audio'"),
-        (TWO, dict(indices=dict(text=torch.zeros(4).long())), ValueError, "one is there twice"),
+        (TWO, dict(indices=dict(text=torch.zeros(4).long())), ValueError, "one is repeated"),
         (TWO, dict(indices=dict(text=torch.arange(4.0))), ValueError, "must be int64"),
         (TWO, dict(masks=dict(text=X[:, 0] > 0), indices=dict(text=torch.arange(4))), ValueError,
          "only one of masks and indices"),
