@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "The default is %(default)s.")  # fmt: skip
     group.add_argument("--resume", action="store_true",
         help="Continue a stopped job that has the same model, source and settings. The files "
-        "are then the same as those of a job without a stop. Inputs that have changed since are "
+        "are then the same as if it had not stopped. Inputs that have changed since are "
         "refused.")  # fmt: skip
     group = parser.add_argument_group("how to embed")
     group.add_argument("--batch-size", metavar="N", type=int, default=256,

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         plan = make_plan(
             config,
             args.global_batch_size,
-            parse_bytes("gpu_memory", args.gpu_memory),
+            parse_bytes("--gpu-memory", args.gpu_memory),
             args.ranks,
             args.precision,
             args.grad_checkpointing,

@@ -50,8 +50,8 @@ def use_fastclip_loss(task: nn.Module, args: Namespace | Any) -> nn.Module:
     ours = _said_loss(args)
     if theirs not in KINDS or type(ours).__name__ != theirs:
         raise ValueError(
-            f"the loss of {type(task).__name__} must be one of {', '.join(KINDS)}, and the same as "
-            f"args ask for ({type(ours).__name__}), got {theirs}"
+            f"the loss of {type(task).__name__} must be one of {', '.join(KINDS)}, and the loss "
+            f"that args ask for ({type(ours).__name__}), got {theirs}"
         )
     task.loss = ours
     return task

@@ -28,7 +28,7 @@ class CoCaLoss(ClipLoss):
         caption_loss_weight: factor of the caption loss; 2.0 in open_clip's trainer.
         clip_loss_weight: factor of the contrastive loss, which is not computed if it is 0; 1.0 in
             open_clip's trainer.
-        pad_id: the label of padding, which has no part in the caption loss.
+        pad_id: the label of padding, which the caption loss leaves out.
         local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod: as `ClipLoss`.
         options: further arguments of `ClipLoss`, by name.
 

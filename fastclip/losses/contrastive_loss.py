@@ -76,7 +76,7 @@ class ContrastiveLoss(nn.Module):
         logit_bias: float | Tensor | None,
         **settings: Any,
     ) -> Tensor:
-        """Return the loss of this rank's features; `settings` are those of `clip_loss`."""
+        """Return the loss of this rank's features; `settings` are `clip_loss`'s options."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:

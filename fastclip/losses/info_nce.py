@@ -50,7 +50,8 @@ def info_nce_loss(
         backend, workspace: see `fastclip.clip_loss`.
         process_group: None is this process alone. With a group the queries of all its processes
             are one batch, as in `fastclip.clip_loss`: the keys of all processes are negatives of
-            each other's queries, and `negative_keys`, as many as each process has, are shared.
+            each other's queries. All processes' `negative_keys` are shared, and their number may
+            differ between processes.
         schedule: how the rows of each process meet the columns (here the keys) of all processes of
             a group: "gather" holds all columns at once, O(N D) memory; "ring" holds the columns of
             one process at a time, O(max B_r D), and keeps no scores, whatever the workspace is.
@@ -62,7 +63,7 @@ def info_nce_loss(
         query_ids, key_ids: both instead of `ids`: query i and key j count as the same where
             query_ids[i] == key_ids[j].
         negative_ids: (K,) int64, the ids of `negative_keys`, which are compared with `ids` or
-            `query_ids`. With `negative_keys`, both or neither must be given, and `key_ids` cannot.
+            `query_ids`. With `negative_keys`, give these ids or none; `key_ids` must be None.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".

@@ -11,7 +11,7 @@ from fastclip.distributed.waiting import Exchange
 
 
 class SampleShard(NamedTuple):
-    """A process's range of the samples, of even sizes: the first ranks have the first samples.
+    """A process's range of the samples: the first ranks have the first, the last may have fewer.
 
     Attributes:
         num_samples: the number of samples in the data set.

@@ -74,7 +74,7 @@ class Scores:
         return self._of_square(in_order_of(self._square(rows, cols), ids))
 
     def of_itself(self, features: Tensor, ids: Tensor | None = None) -> Statistics:
-        """Return the statistics of each row's scores with all other rows that have another id.
+        """Return the statistics of each row's scores with all rows but itself and rows of its id.
 
         The matrix of scores is symmetric, so the gradient of the rows' sums for the columns equals
         the gradient of the columns' sums for the rows. One product gives both: the columns are
