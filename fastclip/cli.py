@@ -1,11 +1,12 @@
-"""The `fastclip` command: one line per subcommand, each in a module of `fastclip.commands`.
+"""The `fastclip` command: `COMMANDS` lists its subcommands, each a module of `fastclip.commands`.
 
-A subcommand's module offers `add_arguments(parser)` and `run(args) -> int | None` and is imported
-only when it is asked for, so that `fastclip doctor` needs none of the extras of `fastclip demo`. If
-words may stand on both sides of options, its `WORDS` is the name of the argument that has them.
+A subcommand's module has `add_arguments(parser)` and `run(args) -> int | None`. It is imported only
+when a user calls the subcommand, so that `fastclip doctor` needs none of the extras of
+`fastclip demo`. If the words of one argument may stand before and after options, the module's
+`WORDS` is the name of that argument.
 
-Ctrl-C ends a command with one line. A command that knows what is complete by then raises a
-`KeyboardInterrupt` with a text that says it.
+Ctrl-C ends a command with one line. A command that knows which results are complete by then raises
+a `KeyboardInterrupt` whose text says so.
 """
 
 import argparse
@@ -23,25 +24,25 @@ from fastclip.commands.completion import SHELLS
 from fastclip.installation import PACKAGE, advice_on_hidden_package
 from fastclip.printable import printable_lines
 
-CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program whose reader went away
-STOPPED = 130  # 128 + SIGINT: what it says of one that Ctrl-C has ended
-COMMANDS = {  # in the order of a user's work
+CLOSED_PIPE = 141  # 128 + SIGPIPE: a shell's status for a program whose reader went away
+STOPPED = 130  # 128 + SIGINT: a shell's status for a program that Ctrl-C ended
+COMMANDS = {  # in the order in which a user needs them
     "demo": "train a small CLIP on images of digits, with the fused loss",
-    "plan": "what a batch size takes of a GPU's memory, and what fits",
-    "train": "train on your pairs, with a batch of any size",
-    "plot": "draw a run: loss, learning rate, scale, recall, batch curve",
+    "plan": "count the GPU memory that a batch size needs, and say what fits",
+    "train": "train a CLIP model on your pairs, with a batch of any size",
+    "plot": "draw a run's loss, learning rate, scale, recall and batch curve",
     "eval": "evaluate a trained model: zero-shot, retrieval, linear probes",
-    "classify": "say which of your classes images show",
-    "embed": "turn images and texts into files of vectors",
-    "index": "prepare vectors for searches that know what chance gives",
+    "classify": "say which of your classes each image shows",
+    "embed": "encode images and texts, and write their vectors to files",
+    "index": "prepare vectors for fast searches that compare scores with chance",
     "search": "find the images or texts nearest to a query",
-    "duplicates": "list near duplicates among images or texts, as groups",
-    "serve": "search in a browser, and endpoints for programs",
+    "duplicates": "list groups of near duplicates among images or texts",
+    "serve": "serve a search page for browsers and endpoints for programs",
     "convert": "rewrite weights for open_clip, transformers or openai/CLIP",
     "export": "write both towers as ONNX, for programs without torch",
     "doctor": "print what is installed and which backends run here",
-    "verify": "check and time the kernels for a GPU on yours, and tell backend='auto'",
-    "bench": "time losses against each other and count memory",
+    "verify": "check and time the GPU kernels on your GPU, for backend='auto' to use",
+    "bench": "time losses against each other and count their memory",
 }
 
 
@@ -58,10 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"fastclip{f' {chosen}' if chosen else ''}: stopped{told}", file=sys.stderr)
         sys.stdout.flush()
     except OSError as error:
-        # EIO is what a terminal says that is gone.
+        # A terminal that is gone reports EIO.
         if error.errno not in (errno.EPIPE, errno.EIO) or not _has_lost_its_reader(sys.stdout):
-            raise  # of another pipe or connection
-        # Who read our output, `head` for example, has seen enough; Python must not flush again.
+            raise  # another pipe or connection broke
+        # The reader of our output, such as `head`, has seen enough; Python must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return status or CLOSED_PIPE
     return status
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], chosen: str | None) -> int:
     parser = argparse.ArgumentParser(
-        prog="fastclip", description="The CLIP loss without the N x N logits."
+        prog="fastclip", description="CLIP models, and their loss without the N x N logits."
     )
     parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     parser.add_argument(
@@ -94,7 +95,7 @@ def _run(arguments: list[str], chosen: str | None) -> int:
     args, unknown = parser.parse_known_args(arguments)
     words = getattr(command, "WORDS", None)
     if unknown and words and all(word == "-" or word[:1] != "-" for word in unknown):
-        # argparse takes words of a list that stand together; people write some behind options.
+        # argparse takes a list only from adjacent words; people write some after options.
         setattr(args, words, getattr(args, words) + unknown)
         unknown = []
     if unknown:
@@ -119,7 +120,7 @@ def _completion(
     parser: argparse.ArgumentParser,
     parsers: Mapping[str, argparse.ArgumentParser],
 ) -> str:
-    """The script for a shell; here alone the flags of all commands are asked for."""
+    """Return the script for a shell; nothing else needs the flags of all commands."""
     from fastclip.commands.completion import completion, flags_of
 
     found = {}
@@ -132,18 +133,18 @@ def _completion(
 
 def _has_lost_its_reader(output: TextIO) -> bool:
     poll = select.poll()
-    poll.register(output, 0)  # errors alone, which are reported in any case
+    poll.register(output, 0)  # errors, which poll reports even for the mask 0
     return bool(poll.poll(0))
 
 
 def _no_benchmarks() -> str:
-    """A source tree has them elsewhere, see pyproject.toml."""
+    """Return what to do in a source tree, which has the benchmarks elsewhere: pyproject.toml."""
     advice = advice_on_hidden_package() or f"{PACKAGE} is a source tree: pip install it"
     return f"fastclip.benchmarks is part of the installed package; {advice}"
 
 
 def _objection_to(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
-    """What is wrong with arguments that nobody takes, with the nearest that somebody does."""
+    """Return an error about unknown arguments that names the nearest known flag, if any."""
     flags = (flag for action in parser._actions for flag in action.option_strings)
     known = {flag.lstrip("-"): flag for flag in flags}
     first = next((word for word in unknown if word[:1] == "-"), unknown[0])

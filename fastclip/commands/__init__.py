@@ -1,1 +1,1 @@
-"""The subcommands of `fastclip`, one module for each."""
+"""The subcommands of `fastclip`, one module each."""

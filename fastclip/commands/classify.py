@@ -1,4 +1,4 @@
-"""`fastclip classify`: what images show, of classes that are named on the command line."""
+"""`fastclip classify`: say which of the classes on the command line each image shows."""
 
 import argparse
 import json
@@ -25,11 +25,12 @@ from fastclip.progress import is_watched, progress_bar, write_line
 
 SOME_SKIPPED = 1  # the exit status
 STDIN = "-"
-MANY_TEXTS = 1000  # that take so long that a bar is of use
+MANY_TEXTS = 1000  # more texts take so long that a progress bar helps
 DESCRIPTION = """\
-Says of each image which of the classes it shows, by the class whose prompts lie nearest. An image
-has a table, with the nearest classes first: the probability is the softmax of the model's scale
-times the cosine, among the classes that are given. Of several that are as near, none is chosen.
+Says which of the given classes each image shows: the class whose prompts are nearest to the image.
+Prints a table per image, with the nearest classes first. The probability is the softmax, over the
+given classes, of the model's logit scale times the cosine. If several classes are exactly equally
+near, none of them is chosen.
 """
 EPILOG = """\
 for example
@@ -41,8 +42,8 @@ for example
         --classes digits --templates digits
 
 An image that cannot be read is named on standard error, counted, and skipped. The exit status is 0
-if all images were classified, 1 if some were skipped, and 2 if none could be, or the command is
-refused. With --json, an image that was skipped has a line too, {"image": ..., "skipped": ...}.
+if all images were classified, 1 if some were skipped, and 2 if none could be classified or the
+command failed. With --json, a skipped image has a line too: {"image": ..., "skipped": ...}.
 """
 
 
@@ -52,30 +53,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s MODEL IMAGE [IMAGE ...] --classes NAME NAME ... [options]"
     add_model_arguments(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+",
-        help="An image file; a folder, for all images in it and below; or -, for paths on standard "
-        "input, one a line.")  # fmt: skip
+        help="An image file; a folder, for all images in it and its subfolders; or -, to read "
+        "paths from standard input, one per line.")  # fmt: skip
     group = parser.add_argument_group("the classes")
     group.add_argument("--classes", metavar="NAME", nargs="+", required=True,
-        help="The names of two classes or more; or a single file, with a name per line or in JSON, "
-        "as CLIP_benchmark has it; or imagenet, or digits.")  # fmt: skip
+        help="The names of at least two classes; or one file that has a name per line, or is JSON "
+        "in CLIP_benchmark's form; or imagenet or digits, for built-in names.")  # fmt: skip
     group.add_argument("--templates", metavar="TEMPLATE", nargs="+",
-        help="What is said of a class: texts with {} where the name goes; or imagenet80, "
-        "imagenet7, digits or none, which is the name alone; or a single file, with a template per "
-        "line or in JSON, as CLIP_benchmark has it, or with prompts of each class, as CuPL has "
-        "them. The default is 'a photo of a {}.'")  # fmt: skip
+        help="The prompts for a class: texts in which {} stands for the class name; or imagenet80, "
+        "imagenet7 or digits, for built-in templates; or none, for the name alone; or one file "
+        "that has a template per line, or is JSON with CLIP_benchmark's templates or with complete "
+        "prompts for each class, as CuPL writes them. The default is 'a photo of a "
+        "{}.'")  # fmt: skip
     group.add_argument("--dataset", metavar="NAME",
-        help="Which entry of a JSON file is meant that is about several data sets.")  # fmt: skip
+        help="The entry to read from a JSON file that covers several data sets.")  # fmt: skip
     group = parser.add_argument_group("the answers")
     group.add_argument("--top", type=_positive, default=5, metavar="K",
-        help="How many classes are shown for an image. The default is %(default)s.")  # fmt: skip
+        help="How many classes are shown for each image. The default is %(default)s.")  # fmt: skip
     group.add_argument("--json", action="store_true",
-        help="Print a JSON object per image and line. The summary goes to standard "
+        help="Print one JSON object per image, each on its own line. The summary goes to standard "
         "error.")  # fmt: skip
     group.add_argument("--strict", action="store_true",
-        help="End at the first image that cannot be read, with exit status 2.")  # fmt: skip
+        help="Stop at the first image that cannot be read, with exit status 2.")  # fmt: skip
     group.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N",
-        help="How many images are encoded at once. Answers come as often. The default is "
-        "%(default)s.")  # fmt: skip
+        help="How many images are encoded at once. Answers are printed after each such batch. The "
+        "default is %(default)s.")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -127,11 +129,11 @@ def _classifier(args: argparse.Namespace, prompts: ClassPrompts) -> ImageClassif
 
 
 def _one_or_all(classes: list[str]) -> str | list[str]:
-    """A single value is no class, but where the classes are."""
+    """Return a single value alone: it says where to find the names of the classes."""
     if len(classes) == 1:
         return classes[0]
     if files := [name for name in classes if name.lower().endswith((".txt", ".json"))]:
-        raise ValueError(f"--classes: {files[0]} would be a class; a file must be given alone")
+        raise ValueError(f"--classes: {files[0]} would be a class name; give a file alone")
     return classes
 
 
@@ -159,7 +161,7 @@ def _table(answer: Answer) -> str:
         for rank, name, probability, cosine in answer.guesses
     ]
     if answer.num_nearest > 1:
-        lines.append(f"  nothing to choose between: {answer.num_nearest} classes are the nearest")
+        lines.append(f"  no class is chosen: {answer.num_nearest} classes are equally near")
     return "\n".join([*lines, ""])
 
 

@@ -1,7 +1,7 @@
-"""Completion of `fastclip` in a shell: a script that is made of the commands' own parsers.
+"""Shell completion for `fastclip`: makes a script from the commands' own parsers.
 
-The script is a table of words: subcommands, the flags of each, and the values of flags that have a
-closed set of them. Everything else is completed by the shell as the name of a file.
+The script is a table of words: the subcommands, the flags of each, and the values of flags that
+have a fixed set of choices. The shell completes everything else as the name of a file.
 """
 
 import argparse
@@ -13,10 +13,13 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class Flags(NamedTuple):
-    """Attributes:
-    summary: of the command, in a line.
-    values: by flag, what may follow it: None if nothing does, an empty tuple if anything may.
-    helps: by flag, its help in a line.
+    """What completion needs to know about one command.
+
+    Attributes:
+        summary: what the command does, in one line.
+        values: maps each flag to the values that may follow it: None if the flag takes no value,
+            an empty tuple if any value may follow.
+        helps: maps each flag to its help in one line.
     """
 
     summary: str
@@ -25,7 +28,7 @@ class Flags(NamedTuple):
 
 
 def flags_of(parser: argparse.ArgumentParser, summary: str) -> Flags:
-    """The flags of a command."""
+    """Return the flags of a command's parser, with the given summary of the command."""
     values: dict[str, tuple[str, ...] | None] = {}
     helps: dict[str, str] = {}
     for action in parser._actions:
@@ -38,15 +41,15 @@ def flags_of(parser: argparse.ArgumentParser, summary: str) -> Flags:
 
 
 def completion(shell: str, commands: Mapping[str, Flags], own: Flags) -> str:
-    """The script for a shell.
+    """Return the completion script for a shell.
 
     Args:
         shell: one of `SHELLS`.
-        commands: by name.
+        commands: maps the name of each subcommand to its flags.
         own: the flags of `fastclip` itself.
 
     Raises:
-        ValueError: there is none for that shell.
+        ValueError: `shell` is not one of `SHELLS`.
     """
     if shell not in SHELLS:
         raise ValueError(f"completion must be for one of {', '.join(SHELLS)}, got {shell!r}")
@@ -99,10 +102,10 @@ def _bash(commands: Mapping[str, Flags], own: Flags) -> str:
 
 
 def _zsh(commands: Mapping[str, Flags], own: Flags) -> str:
-    # zsh runs scripts of bash's kind itself, so that there is one table of words and one logic.
+    # zsh can run completion scripts for bash, so that both share one table of words and one logic.
     return "\n".join([
         "# Completion of fastclip for zsh: write this script once, and source it in ~/.zshrc,",
-        "# behind compinit:",
+        "# after compinit:",
         "#     fastclip --completion zsh > ~/.fastclip-completion",
         "autoload -Uz bashcompinit && bashcompinit",
         *_bash(commands, own).splitlines()[2:],
@@ -112,7 +115,7 @@ def _zsh(commands: Mapping[str, Flags], own: Flags) -> str:
 
 def _fish(commands: Mapping[str, Flags], own: Flags) -> str:
     lines = [
-        "# Completion of fastclip for fish, which finds this script where it is written to:",
+        "# Completion of fastclip for fish: write this script to the folder that fish reads:",
         "#     fastclip --completion fish > ~/.config/fish/completions/fastclip.fish",
     ]
     for flag in own.values:

@@ -1,4 +1,4 @@
-"""`fastclip convert`: weights from any layout that is read to any that is written."""
+"""`fastclip convert`: rewrite weights from any layout that fastclip reads to any it writes."""
 
 import argparse
 import sys
@@ -21,8 +21,8 @@ from fastclip.models.registry import get_model_config
 from fastclip.printable import printable_lines
 
 DESCRIPTION = """\
-Rewrites the weights of a model in the layout of another library. All weights are read into a model
-first, so that none is missing, left over or of another shape.
+Rewrites the weights of a model in the layout of another library. All weights are first loaded into
+a model, so that a weight that is missing, left over or of a wrong shape is an error.
 """
 EPILOG = """\
 for example
@@ -39,24 +39,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("source", type=Path, metavar="SRC",
-        help="The file or directory that is read: of OpenAI, open_clip, transformers or fastclip, "
-        "such as the folder of a run, of which the newest checkpoint is taken.")  # fmt: skip
+        help="The file or directory to read, from OpenAI, open_clip, transformers or fastclip. If "
+        "it is the folder of a run, the run's newest checkpoint is read.")  # fmt: skip
     parser.add_argument("destination", type=Path, metavar="DST",
-        help="The directory that is made, or with --to openai the file.")  # fmt: skip
+        help="The directory to create, or with --to openai the file.")  # fmt: skip
     parser.add_argument("--to", required=True, choices=LAYOUTS,
         help="The layout of DST. hf_vision is the image tower alone, for transformers' "
-        "CLIPVisionModel, SiglipVisionModel or Siglip2VisionModel, as language models such as "
-        "LLaVA load it.")  # fmt: skip
+        "CLIPVisionModel, SiglipVisionModel or Siglip2VisionModel, which language models such as "
+        "LLaVA load.")  # fmt: skip
     parser.add_argument("--model", metavar="NAME",
-        help="The architecture, of fastclip.list_models(). The default is what SRC "
-        "says.")  # fmt: skip
+        help="The name of the architecture, one of fastclip.list_models(). By default SRC says it, "
+        "or it is inferred from the shapes of the weights.")  # fmt: skip
     parser.add_argument("--activation", choices=tuple(ACTIVATIONS), nargs="+", metavar="NAME",
-        help="The activation of weights that do not say it, of both towers or of the vision and "
-        f"the text tower: {', '.join(ACTIVATIONS)}. With --model, the name says it.")  # fmt: skip
+        help="The activation, where SRC does not record it: one name for both towers, or two for "
+        f"the vision and the text tower, of {', '.join(ACTIVATIONS)}. With --model, the "
+        "architecture determines it.")  # fmt: skip
     parser.add_argument("--heads", type=int, nargs="+", metavar="N",
-        help="The number of attention heads of weights that do not say it and are not like a "
-        "published model, of both towers or of the vision and the text tower. With --model, the "
-        "name says it.")  # fmt: skip
+        help="The number of attention heads, where SRC does not record it and is not like a "
+        "published model: one number for both towers, or two for the vision and the text tower. "
+        "With --model, the architecture determines it.")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,15 +92,15 @@ def run(args: argparse.Namespace) -> int:
     if brings_tokenizer or not has_place:
         return 0
     if has_tokenizer(args.destination):
-        whose = "of bytes" if config.text_cfg.has_byte_vocabulary() else "OpenAI's"
-        print(f"the tokenizer is {whose}: none lay with the weights")
+        whose = "byte" if config.text_cfg.has_byte_vocabulary() else "OpenAI"
+        print(f"wrote the {whose} tokenizer, because there was none next to the weights")
     elif no_vocabulary is not None or args.to == "hf":
-        print(f"no tokenizer was written: {no_vocabulary or 'none lay with the weights'}")
+        print(f"no tokenizer was written: {no_vocabulary or 'none was next to the weights'}")
     return 0
 
 
 def _objection_to_vocabulary(config: ClipConfig) -> str | None:
-    """Why OpenAI's vocabulary cannot be written, if the model has it; it is fetched if need be."""
+    """Fetch OpenAI's vocabulary if the model uses it; return why that fails, or None."""
     if has_clip_vocabulary(config.text_cfg):
         try:
             find_vocabulary()
@@ -116,23 +117,23 @@ def _config(
         return stored.config_or_inferred(*(_one_or_two(*option) for option in told.items()))
     for option, values in told.items():
         if values is not None:
-            raise ValueError(f"{option} is not needed with --model, whose name says it")
+            raise ValueError(f"{option} cannot be given with --model, which determines it")
     return get_model_config(name)
 
 
 def _inferred(config: ClipConfig) -> str:
-    """What was taken for granted, where shapes do not tell it."""
+    """Say what was assumed where the shapes of the weights do not determine it."""
     vision, text = config.vision_cfg, config.text_cfg
     mask = "no mask" if text.no_causal_mask else "a causal mask"
     return (
         f"the architecture was inferred: {vision.heads} heads in the vision tower and {text.heads} "
-        f"in the text tower, square images, texts read by {text.pool_type} behind {mask}; give "
-        "--model where that is wrong"
+        f"in the text tower, square images, {text.pool_type} pooling of texts and {mask}; give "
+        "--model if that is wrong"
     )
 
 
 def _one_or_two(option: str, values: list | None) -> Any:
-    """One value for both towers, or the vision and the text tower's."""
+    """Return one value for both towers, or a pair for the vision and the text tower."""
     if values is None or len(values) == 1:
         return values and values[0]
     if len(values) > 2:

@@ -1,7 +1,7 @@
 """`fastclip demo`: train a small CLIP on images of handwritten digits, in about two minutes.
 
-Everything runs through the parts that a real run uses: data without false negatives, two
-transformers, one fused loss over the whole batch, retrieval and zero-shot evaluation, a checkpoint.
+It uses the same parts as a real run: data without false negatives, two transformers, one fused loss
+over the whole batch, retrieval and zero-shot evaluation, and a checkpoint.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from fastclip.printable import printable_lines
 
 DESCRIPTION = """\
 Trains a small CLIP on captioned images of handwritten digits, which are part of scikit-learn, in
-about two minutes on two CPU cores. What it has learned is printed, drawn and written to a
-checkpoint that the other commands take.
+about two minutes on two CPU cores. Prints and draws what the model has learned, and writes a
+checkpoint that the other commands accept.
 """
 EPILOG = """\
 for example
     fastclip demo
-    fastclip demo --steps 50 --output quick-demo    # shorter, and less is learned
+    fastclip demo --steps 50 --output quick-demo    # shorter, but it learns less
     fastclip classify demo-output/checkpoint.pt digit.png --classes digits --templates digits
 """
 
@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--output", "The folder that demo.png and checkpoint.pt are written to.", type=Path,
            default=Path("demo-output"), metavar="DIR")  # fmt: skip
     option(
-        "--backend", "Which backend computes the loss.", choices=("auto", *ORDER), default="auto"
+        "--backend", "The backend that computes the loss.", choices=("auto", *ORDER), default="auto"
     )
     option(
         "--threads",
-        "How many threads of the CPU are used.",
+        "The number of CPU threads to use.",
         type=int,
         default=torch.get_num_threads(),
         metavar="N",
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         settings = DemoSettings(args.batch_size, args.steps, args.seed, args.backend, args.threads)
         demonstrate(settings, args.output, print)
     except BrokenPipeError:
-        raise  # nobody reads what is printed: `cli.py` knows what that means
+        raise  # the reader of the output is gone, which `cli.py` handles
     except (ArithmeticError, ImportError, OSError, RuntimeError, ValueError) as error:
         print(f"fastclip demo: {printable_lines(str(error))}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""`fastclip doctor`: what is installed, which backends run here, and why the others do not."""
+"""`fastclip doctor`: print what is installed, which backends run, and why others do not."""
 
 import argparse
 import importlib.util
@@ -23,7 +23,7 @@ from fastclip.hub import is_offline
 from fastclip.installation import PACKAGE, advice_on_hidden_package, install_command
 from fastclip.ops.choice import checked_at_first_use, reasons, request
 
-# Module: what it is for, the extra that it belongs to, and its package.
+# Maps each module to what it is for, the extra that it belongs to, and its package.
 OPTIONAL = {
     "sklearn": ("fastclip demo, the data set digits", "demo", "scikit-learn"),
     "matplotlib": ("fastclip demo, plots of fastclip bench", "demo", "matplotlib"),
@@ -47,8 +47,9 @@ OPTIONAL = {
 
 
 DESCRIPTION = """\
-Prints what is installed, which backends run on this machine and in which order backend='auto' tries
-them, and for what does not run the reason and what to do about it. Add it to a report of a fault.
+Prints what is installed, which backends run on this machine, and in which order backend='auto'
+tries them. For each backend that does not run, it prints the reason and what to do. Add the
+output to a bug report.
 """
 EPILOG = """\
 for example
@@ -94,7 +95,7 @@ def _print_vocabulary() -> None:
         print(f"  missing, and HF_HUB_OFFLINE is set. {ways_to_get_it()}")
     else:
         print(
-            f"  not here yet: it is fetched when first needed, from {openai_vocabulary_address()}"
+            f"  not here yet; it is fetched when first needed, from {openai_vocabulary_address()}"
         )
 
 
@@ -113,7 +114,7 @@ def _print_gpu(device: torch.device) -> None:
     try:
         path = own_verdicts.path()
     except OSError as error:
-        print(f"  nothing that is found out is kept: {error}")
+        print(f"  verdicts about this GPU cannot be kept: {error}")
         return
     rows = own_verdicts.read()
     holding = sum(own_verdicts.is_current(row, device) for row in rows)
@@ -135,7 +136,7 @@ def _installed_version(distribution: str) -> str:
 def _print_native() -> None:
     objection = native.load()
     if objection is not None:
-        print(f"native     none: {objection}")
+        print(f"native     not loaded: {objection}")
         return
     info = native.build_info()
     print(f"native     {info['compiler']}, torch {info['torch_version']}, {info['flags']}")

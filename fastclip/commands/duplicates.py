@@ -1,4 +1,4 @@
-"""`fastclip duplicates`: near duplicates among images or texts, as groups."""
+"""`fastclip duplicates`: list groups of near duplicates among images or texts."""
 
 import argparse
 import json
@@ -12,8 +12,9 @@ from fastclip.search.results import name_of
 from fastclip.search.searcher import chosen_side
 
 DESCRIPTION = """\
-Prints the groups of near duplicates in a folder of embeddings: a blank line stands between two
-groups. A group is what is joined by a chain of near duplicates. No model is needed.
+Prints the groups of near duplicates in a folder of embeddings, one name per line, with a blank line
+after each group. Two items are near duplicates if their cosine is at least --threshold. A chain of
+near duplicates is one group, so its ends may be less alike. No model is needed.
 """
 EPILOG = """\
 for example
@@ -27,11 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     add_folder_arguments(parser)
     parser.add_argument("--threshold", metavar="COSINE", type=float, default=ALIKE,
-        help="The cosine from which on two are near duplicates. The default is "
+        help="The least cosine of two near duplicates. The default is "
         "%(default)s.")  # fmt: skip
     parser.add_argument("--json", action="store_true",
-        help="Print a JSON object for each group and line: {\"group\": ..., \"ids\": [...], "
-        "\"names\": [...]}. The summary goes to standard error.")  # fmt: skip
+        help="Print one JSON object per group, each on its own line: {\"group\": ..., \"ids\": "
+        "[...], \"names\": [...]}. The summary goes to standard error.")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,11 +51,15 @@ def _duplicates(args: argparse.Namespace) -> int:
         else:
             print("\n".join([*map(printable, names), ""]))
     total = sum(map(len, found.groups))
+    groups = "group" if len(found.groups) == 1 else "groups"
     summary = (
-        f"{len(found.groups):,} groups of {total:,} near duplicates among {len(side):,} rows, at a "
-        f"cosine of {args.threshold:g}"
+        f"{len(found.groups):,} {groups} of {total:,} near duplicates among {len(side):,} rows, at "
+        f"a cosine of {args.threshold:g} or more"
     )
     if found.num_unusable:
-        summary += f"; {found.num_unusable:,} vectors have no direction and are in no group"
+        summary += (
+            f"; {found.num_unusable:,} vectors are in no group because they have no cosine: they "
+            "are zero, not finite or too long"
+        )
     print(summary, file=sys.stderr if args.json else sys.stdout)
     return 0

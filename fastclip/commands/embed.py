@@ -1,4 +1,4 @@
-"""`fastclip embed`: images and texts to files of vectors, which other commands search."""
+"""`fastclip embed`: write the vectors of images and texts to files, for other commands."""
 
 import argparse
 import sys
@@ -16,15 +16,15 @@ from fastclip.embeddings.storage import DTYPES
 from fastclip.printable import printable
 from fastclip.progress import is_watched, progress_bar
 
-EPILOG = """example: a folder of photos, then a part of it on each of two machines, and texts.
+EPILOG = """for example: a folder of photos; half of it on each of two machines; and lines of text
 
   fastclip embed logs/my-run photos embeddings --store f16
   fastclip embed logs/my-run photos parts --shard 0/2     # and 1/2 on the other machine
   fastclip embed ViT-B-32 - words --pretrained laion2b_s34b_b79k < words.txt
 
-The vectors are in embeddings/img_emb/*.npy, what is known of each row in embeddings/metadata, and
-what could not be embedded in embeddings/skipped.jsonl. A job that was stopped goes on if the same
-command is given again with --resume.
+The vectors of images are in embeddings/img_emb/*.npy, the path, caption and other columns of each
+row in embeddings/metadata, and the inputs that could not be embedded in embeddings/skipped.jsonl.
+If a job was stopped, the same command with --resume continues it.
 """
 
 
@@ -33,64 +33,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_model_arguments(parser)
     parser.add_argument("source", metavar="SOURCE",
-        help="What is embedded: a folder of images, with or without captions beside them; .tar "
+        help="What to embed: a folder of images, with or without captions next to them; .tar "
         "shards, such as img2dataset writes; a table with a column of paths (.csv, .tsv, "
-        ".parquet); a list of paths (.txt); built-in data (digits); or - for lines of text on "
+        ".parquet); a list of paths (.txt); the built-in digits; or -, for lines of text on "
         "standard input.")  # fmt: skip
     parser.add_argument("out", metavar="OUT",
-        help="The folder that the vectors are written to, in clip-retrieval's layout.")  # fmt: skip
-    group = parser.add_argument_group("what is embedded")
+        help="The folder to write the vectors to, in clip-retrieval's layout.")  # fmt: skip
+    group = parser.add_argument_group("what to embed")
     group.add_argument("--images", action="store_true",
-        help="Embed images. Without --images and --texts, what there is of both is "
+        help="Embed images. Without --images and --texts, whatever SOURCE has is "
         "embedded.")  # fmt: skip
     group.add_argument("--texts", action="store_true",
-        help="Embed captions. An input without one is then skipped.")  # fmt: skip
+        help="Embed captions. An input without a caption is then skipped.")  # fmt: skip
     group.add_argument("--image-key", metavar="NAME",
-        help="The column of paths of a table, or the suffixes of images, such as "
+        help="The column of paths in a table, or the suffixes of image files, such as "
         "jpg;png.")  # fmt: skip
     group.add_argument("--caption-key", metavar="NAME",
-        help="The column of captions of a table, or the suffix of captions.")  # fmt: skip
+        help="The column of captions in a table, or the suffix of caption files.")  # fmt: skip
     group.add_argument("--separator", metavar="TEXT",
-        help="What is between the fields of a table. By default it is looked for in the header: a "
+        help="The separator of the columns of a table. By default the header shows which it is: a "
         "tab, a comma, a semicolon or |.")  # fmt: skip
     group.add_argument("--shard", metavar="I/N", type=_shard, default=(0, 1),
-        help="Embed part I of N, numbered from 0, into a folder inside OUT. When all N are "
-        "complete, in any order and on any machines, OUT is read as the whole.")  # fmt: skip
-    group = parser.add_argument_group("files")
+        help="Embed only part I of N, numbered from 0, into a folder inside OUT. When all N parts "
+        "are complete, in any order and on any machines, OUT is read as a whole.")  # fmt: skip
+    group = parser.add_argument_group("the files")
     group.add_argument("--store", choices=tuple(DTYPES), default="f32",
-        help="How vectors are stored: as float32, as float16, or as int8 with a factor for each. "
+        help="How vectors are stored: as float32, as float16, or as int8 with a factor each. "
         "The default is %(default)s.")  # fmt: skip
     group.add_argument("--metadata", choices=METADATA_FORMATS, default="parquet",
         help="How paths, captions and other columns are stored. The default is %(default)s, "
         "which needs pyarrow.")  # fmt: skip
     group.add_argument("--rows-per-file", metavar="N", type=int, default=100_000,
-        help="The number of rows of a file; a job that is killed loses the rows of one. The "
-        "default is %(default)s.")  # fmt: skip
+        help="The number of rows in each file. A job that is killed loses the rows of one file. "
+        "The default is %(default)s.")  # fmt: skip
     group.add_argument("--resume", action="store_true",
-        help="Go on where a job with the same model, source and settings was stopped. The files "
-        "are then the same as if it had not been. Inputs that were written since are "
+        help="Continue a stopped job that has the same model, source and settings. The files "
+        "are then the same as if it had not stopped. Inputs that have changed since are "
         "refused.")  # fmt: skip
-    group = parser.add_argument_group("how it is done")
+    group = parser.add_argument_group("how to embed")
     group.add_argument("--batch-size", metavar="N", type=int, default=256,
-        help="The number of images or texts of one forward of the model. The default is "
+        help="The number of images or texts in one forward pass of the model. The default is "
         "%(default)s.")  # fmt: skip
     group.add_argument("--max-tokens", metavar="N", type=int,
-        help="The number of tokens of one forward of a NaFlex model, padding included: the images "
-        "of a batch are then sorted by their numbers of patches, and encoded in parts. By default "
-        "a batch is one forward.")  # fmt: skip
+        help="The most tokens in one forward pass of a NaFlex model, padding included: the images "
+        "of a batch are then sorted by their number of patches, and encoded in parts. By default "
+        "a batch is one forward pass.")  # fmt: skip
     group.add_argument("--workers", metavar="N", type=int,
-        help="The number of threads that decode images. The default is one for each "
+        help="The number of threads that decode images. The default is one per "
         "core.")  # fmt: skip
     group.add_argument("--decode", choices=DECODINGS, default="exact",
-        help="With fast, a JPEG that is much larger than the images of the model is decoded in a "
-        "half, a quarter or an eighth of its size, at least twice theirs. Vectors change a "
-        "little; `python -m fastclip.benchmarks.embedding` measures how much, and the gain. The "
-        "default is %(default)s.")  # fmt: skip
+        help="How JPEGs are decoded. With fast, a JPEG that is much larger than the model's images "
+        "is decoded at a half, a quarter or an eighth of its size, but at least at twice theirs. "
+        "Vectors change a little; `python -m fastclip.benchmarks.embedding` measures by how much, "
+        "and how much faster it is. The default is %(default)s.")  # fmt: skip
     group.add_argument("--strict", action="store_true",
-        help="End at the first input that cannot be embedded.")  # fmt: skip
+        help="Stop at the first input that cannot be embedded.")  # fmt: skip
     group.add_argument("--max-bad-rate", metavar="FRACTION", type=float, default=0.1,
-        help="The fraction of inputs that may be skipped because they are missing or damaged. The "
-        "default is %(default)s.")  # fmt: skip
+        help="The largest fraction of inputs that may be skipped because they are missing or "
+        "damaged. The default is %(default)s.")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,17 +118,17 @@ def _embed(args: argparse.Namespace) -> int:
 
 
 def _tower(args: argparse.Namespace) -> str | None:
-    """The one tower that is needed, if it is known before the source is read."""
+    """Return the only tower that is needed, if that is clear before the source is read."""
     if args.source == "-" or (args.texts and not args.images):
         return "text"
     return "image" if args.images and not args.texts else None
 
 
 class _Bar:
-    """A progress bar at a terminal; elsewhere nothing.
+    """Shows a progress bar at a terminal, and nothing elsewhere.
 
     Attributes:
-        folder: that the job writes to; None before it has begun.
+        folder: where the job writes; None until the job begins.
     """
 
     def __enter__(self) -> "_Bar":
@@ -153,11 +153,11 @@ class _Bar:
 
 
 def _complete(folder: Path | None) -> str:
-    """What is complete of a job that was stopped."""
+    """Say how many rows of a stopped job are complete."""
     if folder is None:
         return ""
     rows = read_manifest(folder).rows
-    return f"{folder} has {rows:,} complete rows, and the same command with --resume goes on"
+    return f"{folder} has {rows:,} complete rows; the same command with --resume continues the job"
 
 
 def _rates(state: Progress) -> str:
@@ -174,17 +174,17 @@ def _summary(state: Progress) -> str:
     if state.left_out:
         lines.append(
             f"{state.left_out:,} values of metadata are left out: numbers that are not finite or "
-            "are too long, and what is nested too deep"
+            "are too long, and values that are nested too deeply"
         )
     if state.gathered:
         lines.append(
             f"{state.gathered:,} values of metadata are in the column {OTHER_COLUMNS}, as JSON: a "
-            f"file has at most {MOST_COLUMNS} columns of samples, and names of at most "
+            f"file has at most {MOST_COLUMNS} columns of metadata, with names of at most "
             f"{LONGEST_NAME} characters"
         )
     if state.decoded:
         lines.append(
-            f"decoding {state.decoded:,} images took {state.decode_seconds:.1f} s of all threads "
+            f"decoding {state.decoded:,} images took {state.decode_seconds:.1f} s with all threads "
             f"({state.decode_rate:,.0f} images/s)"
         )
     if state.padding.num_images:

@@ -1,4 +1,4 @@
-"""`fastclip eval`: a trained model on data sets, in all tasks (`evaluate/evaluation.py`)."""
+"""`fastclip eval`: evaluate a trained model on data sets (`evaluate/evaluation.py`)."""
 
 import argparse
 import os
@@ -38,7 +38,7 @@ FIGURED = (ZERO_SHOT, PROBE, FEW_SHOT)
 
 
 class Step(NamedTuple):
-    """One data set, what is done with it, and what probes are trained on."""
+    """One data set, the tasks to do on it, and the data set that trains its probes."""
 
     data: LabelledSet | PairSet
     tasks: tuple[str, ...]
@@ -57,7 +57,7 @@ def _compare(args: argparse.Namespace) -> int:
     for name in ("model", "data", "output", "figure", "features", "task"):
         if getattr(args, name) is not None:
             flag = "MODEL" if name == "model" else f"--{name}"
-            raise ValueError(f"--compare evaluates nothing: {flag} has no effect")
+            raise ValueError(f"--compare evaluates nothing, so {flag} has no effect")
     found, said = compare_files(*args.compare)
     print("\n\n".join(map(words.comparison, found)))
     for sentence in said:
@@ -67,13 +67,13 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     if args.model is None:
-        raise ValueError("MODEL is missing: which model is to be evaluated?")
+        raise ValueError("MODEL is missing: give the model to evaluate")
     if not args.data:
-        raise ValueError("--data is missing: what is the model to be evaluated on?")
+        raise ValueError("--data is missing: give the data to evaluate on")
     steps = _steps(args)
     require_use(args, [task for task in TASKS if any(task in step.tasks for step in steps)])
     _require_figure(args.figure, steps)
-    # Before anything is computed for it.
+    # Opened before anything is computed, so that a wrong file is refused at once.
     output = None if args.output is None else ResultsFile(args.output, _say)
     ready = model_of(args).with_decoding(args.decode)
     print(f"{printable(ready.name)}, {ready.precision.name} on {ready.device}")
@@ -96,7 +96,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _steps(args: argparse.Namespace) -> list[Step]:
-    """Open all data, and say what is done with each."""
+    """Open all data sets, and return what to do with each."""
     wanted = None
     if args.task is not None and "all" not in args.task:
         is_pairs = {task == RETRIEVAL for task in args.task}
@@ -111,11 +111,11 @@ def _steps(args: argparse.Namespace) -> list[Step]:
     to_train = [data for data, tasks in found if set(tasks) & set(TRAINED)]
     if trained and to_train and len(trained) != len(to_train):
         raise ValueError(
-            f"--train-data must be one for each labelled set: got {len(trained)} for "
+            f"--train-data must name one data set for each labelled set, got {len(trained)} for "
             f"{', '.join(data.name for data in to_train)}"
         )
     if not trained and to_train:
-        raise ValueError(f"{to_train[0].name}: a probe needs --train-data, images to train it on")
+        raise ValueError(f"{to_train[0].name}: a probe needs --train-data to train it on")
     remaining = iter(trained)
     return [
         Step(data, tasks, next(remaining) if set(tasks) & set(TRAINED) else None)
@@ -126,7 +126,7 @@ def _steps(args: argparse.Namespace) -> list[Step]:
 def _found(
     specs: list[str], how: Reading, wanted: str | None
 ) -> tuple[list[LabelledSet | PairSet], list[LookedAt]]:
-    """Open data, and tell what each of them looks at."""
+    """Open data sets, and return them with the flags that each of them uses."""
     found = [find_set(spec, how, wanted) for spec in specs]
     return [data for data, _ in found], [looked_at for _, looked_at in found]
 
@@ -134,16 +134,16 @@ def _found(
 def _require_tasks(
     args: argparse.Namespace, found: list[tuple[LabelledSet | PairSet, tuple[str, ...]]]
 ) -> None:
-    """Every task has data, and all data have a task."""
+    """Require that every task has a data set, and every data set a task."""
     done = {task for _, tasks in found for task in tasks}
     for task in args.task or ():
         if task != "all" and "all" not in args.task and task not in done:
             names = ", ".join(data.name for data, _ in found)
-            raise ValueError(f"none of {names} is for the task {task}")
+            raise ValueError(f"--task {task} fits none of the data sets: {names}")
     for data, tasks in found:
         if not tasks:
             kind = "pairs" if isinstance(data, PairSet) else "labelled images"
-            raise ValueError(f"{data.name} are {kind}, and none of the tasks is of those")
+            raise ValueError(f"{data.name} has {kind}, and no --task uses them")
 
 
 def _require_figure(path: Path | None, steps: list[Step]) -> None:
@@ -151,11 +151,11 @@ def _require_figure(path: Path | None, steps: list[Step]) -> None:
         return
     if len(steps) > 1 or set(steps[0].tasks) != set(FIGURED):
         raise ValueError(
-            "--figure is of one labelled data set with --train-data and --task all, got "
+            "--figure needs one labelled data set with --train-data and --task all, got "
             + "; ".join(f"{step.data.name}: {', '.join(step.tasks)}" for step in steps)
         )
     if not path.absolute().parent.is_dir() or path.is_dir():
-        raise ValueError(f"--figure: {os.fspath(path)} cannot be written: there is no such folder")
+        raise ValueError(f"--figure: {os.fspath(path)} is not a file in a folder that exists")
 
 
 def _append(output: ResultsFile, result: Result, form: str) -> None:
@@ -166,8 +166,8 @@ def _append(output: ResultsFile, result: Result, form: str) -> None:
         _say(caution)
     if before:
         _say(
-            f"{output.path} had {before} of this model, data and task already; this one is below "
-            "them"
+            f"{output.path} already had results of this model, data and task ({before}); the new "
+            "one follows them"
         )
 
 

@@ -1,4 +1,4 @@
-"""`fastclip export`: both towers as ONNX, with what prepares their inputs."""
+"""`fastclip export`: write both towers as ONNX, and the files that prepare their inputs."""
 
 import argparse
 from pathlib import Path
@@ -17,9 +17,9 @@ from fastclip.new_directory import require_nothing_at
 from fastclip.printable import printable
 
 DESCRIPTION = f"""\
-Writes both towers of a model as ONNX for batches of any size, with the tokenizer and how images are
-prepared beside them. Where onnxruntime is installed, its features are compared with torch's: if
-they differ by more than {TOLERANCE} of the largest number, nothing is written.
+Writes both towers of a model as ONNX for batches of any size, along with the tokenizer and the
+settings that prepare images. If onnxruntime is installed, its features are compared with torch's:
+if they differ by more than {TOLERANCE} of the largest number, nothing is written.
 """
 EPILOG = """\
 for example
@@ -39,15 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights_arguments(parser)
     group = parser.add_argument_group("the files")
     group.add_argument("--onnx", type=Path, metavar="FOLDER", required=True,
-        help="The folder that is made; nothing may be there.")  # fmt: skip
+        help="The folder to create; it must not exist yet.")  # fmt: skip
     group.add_argument("--layout", choices=tuple(LAYOUTS), default="immich",
-        help="Which program is to read the folder: immich, whose layout is of use for others too, "
-        "or rclip, which takes one kind of model. The default is %(default)s.")  # fmt: skip
+        help="The program that is to read the folder: immich, whose layout suits other programs "
+        "too, or rclip, which accepts one kind of model. The default is %(default)s.")  # fmt: skip
     group.add_argument("--normalize", action=argparse.BooleanOptionalAction, default=True,
-        help="Give features the length 1, which immich expects and rclip takes. This is the "
+        help="Scale features to length 1, which immich expects and rclip accepts. This is the "
         "default.")  # fmt: skip
     group.add_argument("--int8", action="store_true",
-        help="Write 8-bit weights of matrix products and of the table of tokens, instead of "
+        help="Write the weights of matrix products and the table of tokens in 8 bits instead of "
         "float32, and print the cosines between the features of both.")  # fmt: skip
     group.add_argument("--opset", type=int, default=OPSET, choices=OPSETS,
         help="The version of ONNX's operators. The default is %(default)s.")  # fmt: skip
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    # Before weights are read, or fetched.
+    # Checked before weights are read or fetched.
     require_packages(args.int8)
     require_nothing_at(args.onnx)
     ready = open_model(
@@ -87,8 +87,8 @@ def _of_tower(tower: str, export: TowerExport, length: str) -> str:
     if export.cosines is not None:
         cosines = export.cosines
         line += (
-            f"\n    8-bit weights: cosine to float32 {cosines.mean():.5f} in the mean, "
-            f"{cosines.min():.5f} at least, of {len(cosines)} {NOISE[tower]}"
+            f"\n    8-bit weights: cosine to float32 {cosines.mean():.5f} on average, "
+            f"{cosines.min():.5f} at least, over {len(cosines)} {NOISE[tower]}"
         )
     return line
 
@@ -100,7 +100,10 @@ def _of_runtime(written: OnnxExport) -> str:
     sizes = ", ".join(map(str, BATCH_SIZES))
     said = ", ".join(f"{tower} {value:.1e}" for tower, value in differences.items())
     of = "float32 in onnxruntime" if written.towers["image"].cosines is not None else "onnxruntime"
-    return f"{of} and torch at batches of {sizes}: largest difference {said} of the largest number"
+    return (
+        f"{of} and torch at batches of {sizes}: largest difference {said}, relative to the largest "
+        "number"
+    )
 
 
 def _not_checked(what: str, package: str) -> str:
@@ -114,5 +117,5 @@ def _of_tokenizer(check: TokenizerCheck | None) -> str:
     line = f"tokenizer.json: {check.num_same} of {check.num_texts} texts have fastclip's ids"
     if check.repaired:
         examples = some_of(check.repaired, 8)
-        line += f"; {len(check.repaired)} need a repair that the file cannot say: {examples}"
+        line += f"; {len(check.repaired)} need a repair that the file cannot describe: {examples}"
     return line

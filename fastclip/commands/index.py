@@ -1,4 +1,4 @@
-"""`fastclip index`: what is computed once for embeddings, so that searches are quick and sure."""
+"""`fastclip index`: compute once for embeddings what makes their searches fast and reliable."""
 
 import argparse
 import sys
@@ -31,12 +31,12 @@ from fastclip.search.searcher import chosen_side
 REQUIRED = {"lance": require_lance, "parquet": require_parquet}
 EXPORTS = {"lance": export_lance, "parquet": export_parquet}
 DESCRIPTION = """\
-Prepares a folder of embeddings for searches. Search is exact: it looks at all vectors, up to ten
-million or so, and needs no index for that. What is computed here is kept in OUT/index: vectors that
-are stored as float16 or int8 are converted to float32 once, and the captions of a list are asked,
-whose best matches say which scores chance gives; both are kept as long as the vectors are the same.
-With --faiss, an index of FAISS proposes
-candidates, which are scored exactly; how many of the best it finds is measured and printed.
+Prepares a folder of embeddings for searches. Search is exact: it compares a query with all vectors,
+up to ten million or so, and needs no index for that. This command computes two things once and
+keeps them in OUT/index until the vectors change: float32 copies of vectors that are stored as
+float16 or int8, and the best matches of a list of captions, which say which scores to expect by
+chance. With --faiss, an index of FAISS proposes candidates, which are then scored exactly; the
+fraction of the best results that it finds is measured and printed.
 """
 EPILOG = """\
 for example
@@ -52,21 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     add_searched_arguments(parser)
-    group = parser.add_argument_group("what chance gives")
+    group = parser.add_argument_group("the comparison with chance")
     group.add_argument("--captions", metavar="FILE",
-        help="Other captions to ask than the 500 that come with fastclip, one on each line: texts "
-        "such as are searched for.")  # fmt: skip
+        help="A file of captions to search for instead of the 500 that come with fastclip, one per "
+        "line: texts such as your users search for.")  # fmt: skip
     group.add_argument("--no-captions", action="store_true",
-        help="Ask none. Searches then judge scores by the mean and covariance of the vectors "
-        "alone.")  # fmt: skip
-    group = parser.add_argument_group("what outgrows exact search")
+        help="Search for no captions. Scores are then judged by the mean and covariance of the "
+        "vectors alone.")  # fmt: skip
+    group = parser.add_argument_group("beyond exact search")
     group.add_argument("--faiss", metavar="auto|KEY",
-        help="Build an approximate index too: of this key of FAISS's index_factory, such as "
-        "IVF4096,Flat, or of one that suits the number of vectors. It needs the extra "
+        help="Also build an approximate index, for this key of FAISS's index_factory, such as "
+        "IVF4096,Flat; auto chooses a key that suits the number of vectors. It needs the extra "
         "search.")  # fmt: skip
     group.add_argument("--export", choices=tuple(EXPORTS),
-        help="Write vectors and metadata as one table too, OUT/index/images.lance for example, "
-        "which other search engines read. Lance needs the extra lance, Parquet the extra "
+        help="Also write vectors and metadata as one table that other search engines read, for "
+        "example OUT/index/images.lance. Lance needs the extra lance, Parquet the extra "
         "embed.")  # fmt: skip
 
 
@@ -76,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _index(args: argparse.Namespace) -> int:
     if args.no_captions and args.captions is not None:
-        raise ValueError("--captions and --no-captions exclude each other")
+        raise ValueError("--captions and --no-captions cannot be given together")
     embeddings = opened(args)
     side = chosen_side(embeddings, args.over)
-    # What would be refused in the end is refused before hours of work.
+    # Refuse at once, before hours of work, what would be refused at the end.
     if args.faiss is not None:
         import_faiss()
     if args.export is not None:
@@ -91,9 +91,9 @@ def _index(args: argparse.Namespace) -> int:
     if prepared is None:
         captions = [] if args.no_captions else read_captions(args.captions)
         done, prepared = "wrote", _prepared(args, embeddings, side, captions)
-    told = "no captions were asked"
+    told = "no captions were searched for"
     if prepared.captions is not None:
-        told = f"{prepared.record.num_captions:,} captions were asked"
+        told = f"{prepared.record.num_captions:,} captions were searched for"
     print(printable(f"{done} {embeddings.folder / INDEX}: {len(side):,} vectors; {told}"))
     if args.faiss is not None:
         with progress_bar(len(side), title="indexing", unit="row", shown=is_watched()) as advance:
@@ -107,7 +107,7 @@ def _index(args: argparse.Namespace) -> int:
 
 
 def _current(embeddings: Embeddings, side: Side) -> Prepared | None:
-    """What is there already, of these vectors and with captions."""
+    """Return what is already prepared for these vectors, if it includes captions."""
     try:
         found = open_prepared(embeddings, side)
     except StaleIndex:
@@ -124,7 +124,7 @@ def _prepared(
     except UnknownCaptions as error:
         if args.captions is not None:
             raise
-        _tell(f"{error}. No captions are asked; --captions takes a file of others.")
+        _tell(f"{error}. No captions are searched for; --captions takes a file of others.")
         return prepare(embeddings, side, tell=_tell)
 
 
@@ -138,12 +138,12 @@ def _export(name: str, embeddings: Embeddings, side: Side) -> str:
         found = EXPORTS[name](embeddings, path, side.name, progress=_steps(advance))
     told = f"wrote {path}: {found.rows:,} rows of {len(found.columns)} columns"
     if found.num_unusable:
-        told += f"; {found.num_unusable:,} vectors are not finite, or too long, to be found"
+        told += f"; {found.num_unusable:,} vectors, not finite or too long, cannot be found"
     return told
 
 
 def _steps(advance: Callable[[int, str], None]) -> Callable[[int, int], None]:
-    """A progress of (done, total) from one of steps."""
+    """Return a progress callback of (done, total) that advances a bar by the difference."""
     shown = 0
 
     def progress(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""`fastclip plan`: what a step takes of memory, and what fits (`train/planning/plan.py`)."""
+"""`fastclip plan`: count the memory of a step, and say what fits (`train/planning/plan.py`)."""
 
 import argparse
 import sys
@@ -14,9 +14,9 @@ from fastclip.train.memory.activation_budget import GIB, parse_bytes
 from fastclip.train.planning.plan import Plan, forward_flops_per_pair, make_plan
 
 DESCRIPTION = """\
-Counts, without a GPU, what a training step takes of a GPU's memory, and says which micro-batch and
+Counts, without a GPU, how much GPU memory a training step needs, and says which micro-batch and
 which settings fit. The exit status is 0 if something fits, 1 if nothing does, and 2 if the command
-is refused.
+failed.
 """
 EPILOG = """\
 for example
@@ -33,19 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, help=f"{help} The default is %(default)s.", **settings)
 
     parser.add_argument("--model", required=True, metavar="NAME",
-        help="The name of an architecture, of fastclip.list_models().")  # fmt: skip
+        help="The name of an architecture, one of fastclip.list_models().")  # fmt: skip
     option("--global-batch-size", "The number of pairs in one loss.", type=int, default=32768,
            metavar="N")  # fmt: skip
     option("--gpu-memory", "The memory of each GPU.", default="24GiB", metavar="SIZE")
     option("--ranks", "The number of GPUs.", type=int, default=1, metavar="N")
-    option("--precision", "How the towers compute, as in `fastclip train`.", choices=PRECISIONS,
+    option("--precision", "The towers' precision, as in `fastclip train`.", choices=PRECISIONS,
            default="amp_bf16")  # fmt: skip
     parser.add_argument("--fsdp", action="store_true",
-        help="Count weights and moments that are sharded over ranks (FSDP2).")  # fmt: skip
-    option("--schedule", "How the loss goes over ranks.", choices=LOSS_SCHEDULES,
+        help="Count weights and AdamW's moments as sharded over ranks (FSDP2).")  # fmt: skip
+    option("--schedule", "How ranks compute the loss together.", choices=LOSS_SCHEDULES,
            default="gather")  # fmt: skip
     parser.add_argument("--grad-checkpointing", action="store_true",
-        help="Count blocks that are run again in the backward.")  # fmt: skip
+        help="Count blocks as run again in the backward pass, which saves memory.")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         plan = make_plan(
             config,
             args.global_batch_size,
-            parse_bytes("gpu_memory", args.gpu_memory),
+            parse_bytes("--gpu-memory", args.gpu_memory),
             args.ranks,
             args.precision,
             args.grad_checkpointing,
@@ -71,13 +71,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fetch_vocabulary(config: ClipConfig) -> None:
-    """Bring what a run will need here, or say that it is missing: a plan does without."""
+    """Fetch the vocabulary that a run will need, or warn: the plan itself does not need it."""
     if has_clip_vocabulary(config.text_cfg):
         try:
             find_vocabulary()
         except FileNotFoundError as error:
             told = printable_lines(str(error))
-            print(f"fastclip plan: fastclip train will need this: {told}", file=sys.stderr)
+            print(
+                f"fastclip plan: warning: fastclip train needs a vocabulary: {told}",
+                file=sys.stderr,
+            )
 
 
 def report(
@@ -90,7 +93,7 @@ def report(
         "",
         f"  weights, gradients, AdamW      {plan.weights / GIB:8.2f} GiB",
         f"  features of all pairs          {plan.features / GIB:8.2f} GiB",
-        f"  loss beyond them               {plan.loss / GIB:8.2f} GiB",
+        f"  the loss itself                {plan.loss / GIB:8.2f} GiB",
         f"  uint8 pixels, on the host      {plan.pixels / GIB:8.2f} GiB",
         "",
         "  micro-batch        graph         peak     graphs kept   forwards per sample",
@@ -122,6 +125,6 @@ def report(
 
 
 def _shown(plan: Plan) -> list[int]:
-    """What fits, and the next that does not."""
+    """Return the micro-batch sizes that fit, and the smallest one that does not."""
     fitting = [size for size in plan.sizes if plan.kept(size) >= 0]
     return [*fitting, *[size for size in plan.sizes if plan.kept(size) < 0][:1]]

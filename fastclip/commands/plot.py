@@ -1,4 +1,4 @@
-"""`fastclip plot`: a run's loss, learning rate, scale, recall and batch curve, as one image."""
+"""`fastclip plot`: draw a run's loss, learning rate, scale, recall and batch curve."""
 
 import argparse
 from pathlib import Path
@@ -9,10 +9,10 @@ from fastclip.train.log.results_file import FILE_NAME, read_rows
 from fastclip.train.log.run_figure import run_figure
 
 DESCRIPTION = """\
-Draws what a run of `fastclip train` has in its results.jsonl, as one PNG: the loss of training and
-of validation, the learning rate, the scale of the logits, recall, zero-shot accuracy, and the loss
-against the batch size. What a run has no numbers of is left out. A run that is going on may be
-drawn too: it has the epochs that are done. The figure needs
+Draws the results.jsonl of a run of `fastclip train` as one PNG: the loss of training and of
+validation, the learning rate, the scale of the logits, recall, zero-shot accuracy, and the loss
+against the batch size. Graphs without numbers are left out. A run that is still going on can be
+drawn too, with the epochs that it has finished. The figure needs
 matplotlib; `fastclip doctor` says what installs it.
 """
 EPILOG = """\
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN",
         help="The folder of the run, such as logs/my-run.")  # fmt: skip
     parser.add_argument("--output", type=Path, metavar="FILE",
-        help=f"The PNG that is written. By default it is {FIGURE} in the folder of the "
+        help=f"The PNG to write. By default it is {FIGURE} in the folder of the "
         "run.")  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`fastclip search`: the images or texts nearest to a query, and whether that is beyond chance."""
+"""`fastclip search`: find the images or texts nearest to a query, compared with chance."""
 
 import argparse
 import json
@@ -18,10 +18,11 @@ from fastclip.search.results import Result, name_of
 from fastclip.search.searcher import Answer, Searcher, open_searcher
 
 DESCRIPTION = """\
-Prints what is nearest to a query: its rank, its cosine (of vectors that are not of length 1, their
-product with the query), by how many standard deviations (z) that is above the mean of all vectors,
-how many hits of such a z chance gives, and its path or caption. A last line says how many results
-stand out from chance, or that none does.
+Prints the images or texts that are nearest to a query. Each result has a rank; a cosine (or a
+product with the query, if vectors are not of length 1); z, the number of standard deviations by
+which its score is above the mean of all vectors; the number of hits with such a z that chance alone
+would give; and a path or caption. The last line says how many results stand out from chance, or
+that none does.
 """
 EPILOG = """\
 queries
@@ -29,9 +30,9 @@ queries
     cat + dog - "black cat"    texts that are added and subtracted; + and - are words of their own
     2:cat + 0.5:dog            with weights
     --image cat.jpg            an image; --image=-0.5:dog.jpg subtracts half of one
-    --like 71                  what the row with the id 71 is like, as --json shows it; --like=-1:5
-                               subtracts one. Such rows are not among the results.
-    1:"10:30 train"            a text with a colon, whose weight is therefore written
+    --like 71                  items like the row with the id 71 (--json shows ids); --like=-1:5
+                               subtracts row 5. These rows are not among the results.
+    1:"10:30 train"            a text that contains a colon must be given with a weight
 
 for example
     fastclip embed logs/my-run photos embeddings
@@ -40,10 +41,10 @@ for example
     fastclip search embeddings --image cat.jpg --dedup --to-folder similar
     fastclip search embeddings sunset --json | jq .image_path
 
-The exit status is 0 if there are results, 1 if none is left, and 2 if the command is refused.
+The exit status is 0 if there are results, 1 if there are none, and 2 if the command failed.
 """
 NONE_LEFT = 1  # the exit status
-WORDS = "query"  # which argument takes words on both sides of options
+WORDS = "query"  # the argument whose words may stand before and after options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,29 +53,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s OUT [QUERY ...] [options]"
     add_searched_arguments(parser)
     parser.add_argument("query", metavar="QUERY", nargs="*",
-        help="What is searched for, in words; see below.")  # fmt: skip
+        help="The words to search for; see below.")  # fmt: skip
     group = parser.add_argument_group("the query")
     group.add_argument("--image", metavar="[WEIGHT:]FILE", action="append", default=[],
-        help="An image that is added to the query. May be given several times.")  # fmt: skip
+        help="An image to add to the query. It may be given several times.")  # fmt: skip
     group.add_argument("--like", metavar="[WEIGHT:]ID", action="append", default=[],
-        help="A row that is added to the query, by its id. May be given several "
+        help="The id of a row to add to the query. It may be given several "
         "times.")  # fmt: skip
     group.add_argument("--exact", action="store_true",
-        help="Look at all vectors, also if `fastclip index --faiss` has built an approximate "
+        help="Compare with all vectors, even if `fastclip index --faiss` has built an approximate "
         "index.")  # fmt: skip
     group = parser.add_argument_group("the results")
     group.add_argument("--top", metavar="K", type=int, default=10,
-        help="How many results are shown. The default is %(default)s.")  # fmt: skip
+        help="How many results to show. The default is %(default)s.")  # fmt: skip
     group.add_argument("--dedup", metavar="COSINE", type=_cosine, nargs="?", const=ALIKE,
-        help="Show the best of near duplicates only, with their number: of images whose cosine is "
-        "at least this, %(const)s if none is given.")  # fmt: skip
+        help="Show only the best result of each group of near duplicates, with the size of the "
+        "group. Two results are near duplicates if their cosine is at least COSINE, or %(const)s "
+        "if it is not given.")  # fmt: skip
     group.add_argument("--min-z", metavar="Z", type=float,
-        help="Leave out results of a lower z.")  # fmt: skip
+        help="Leave out results with a lower z.")  # fmt: skip
     group.add_argument("--json", action="store_true",
-        help="Print a JSON object for each result and line, with all that is known of its row. The "
-        "last line goes to standard error.")  # fmt: skip
+        help="Print one JSON object per result, each on its own line, with all metadata of the "
+        "row. The last line goes to standard error.")  # fmt: skip
     group.add_argument("--to-folder", metavar="FOLDER",
-        help="Copy the images of results into a folder, with their rank before the "
+        help="Copy the images of the results into this folder, with the rank before each "
         "name.")  # fmt: skip
 
 
@@ -108,8 +110,8 @@ def _cosine(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no cosine; words of the query stand before --dedup, or behind another "
-            "option"
+            f"{text!r} is not a cosine; give the words of the query before --dedup, or after "
+            "another option"
         ) from None
 
 
@@ -155,10 +157,10 @@ def _last_line(answer: Answer, searcher: Searcher) -> str:
     if answer.judged_by is not None:
         line += f", {by[answer.judged_by]}"
     if searcher.prepared is None:
-        line += "; `fastclip index` compares with other captions"
+        line += "; after `fastclip index`, scores are compared with other captions"
     if searcher.approximate is not None:
         record = searcher.approximate.record
-        line += f"; candidates come from {record.key}, {record.recall}; --exact looks at all"
+        line += f"; candidates come from {record.key}, {record.recall}; --exact looks at all rows"
     if answer.note is not None:
         line += f"; {answer.note}"
     return printable(line)

@@ -1,4 +1,4 @@
-"""What the commands that search share: the folder, its model, and which side is meant."""
+"""What the search commands share: the folder of embeddings, its model, images or texts."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from fastclip.models.inference import InferenceModel, open_model
 from fastclip.models.tower_precision import IN_16_BITS
 from fastclip.printable import printable_lines
 
-OUT_HELP = "The folder of embeddings: of `fastclip embed`, or of clip-retrieval."
+OUT_HELP = "The folder of embeddings, written by `fastclip embed` or clip-retrieval."
 
 
 def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,20 +18,20 @@ def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help=OUT_HELP)
     group = parser.add_argument_group("the embeddings")
     group.add_argument("--over", choices=("images", "texts"),
-        help="Which vectors are meant. The default is images, or texts if there are no "
-        "images.")  # fmt: skip
+        help="Use the vectors of images or of texts. The default is images, or texts if there are "
+        "no images.")  # fmt: skip
     group.add_argument("--root", metavar="FOLDER",
-        help="Where the images are now, if they have moved since they were embedded.")  # fmt: skip
+        help="The folder of the images, if they have moved since they were embedded.")  # fmt: skip
 
 
 def add_searched_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the same, and the flags of the model that encodes queries."""
+    """Add OUT, --over, --root and the flags of the model that encodes queries."""
     add_folder_arguments(parser)
     add_model_flags(parser)
 
 
 def opened(args: argparse.Namespace) -> Embeddings:
-    """Open the folder; what is not known of it is said on standard error."""
+    """Open the folder of embeddings, and print its notes to standard error."""
     embeddings = open_embeddings(args.out, root=args.root)
     for note in embeddings.notes:
         print(printable_lines(f"{embeddings.folder}: {note}"), file=sys.stderr)
@@ -44,15 +44,15 @@ def model_of_embeddings(
     """Open the model that the arguments name, or else the one that the manifest names.
 
     Args:
-        only: the one tower that is needed, "image" or "text"; None of both.
+        only: the only tower that is needed, "image" or "text"; None for both.
 
     Raises:
-        ValueError: no model is named, or that of the manifest is not where it was.
+        ValueError: no model is named, or the manifest's model cannot be opened.
     """
     record = embeddings.manifest and embeddings.manifest.model
     precision = args.precision
     if precision is None and record is not None and record.precision in IN_16_BITS:
-        precision = record.precision  # weights that were rounded are others
+        precision = record.precision  # rounded weights give other vectors
     options = {
         "device": args.device, "precision": precision, "cache_dir": args.cache_dir, "only": only,
     }  # fmt: skip

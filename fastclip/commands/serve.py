@@ -1,4 +1,4 @@
-"""`fastclip serve`: a page to search embeddings with, and endpoints for programs."""
+"""`fastclip serve`: serve a search page and endpoints for a folder of embeddings."""
 
 import argparse
 import sys
@@ -9,17 +9,17 @@ from fastclip.installation import install_command
 from fastclip.printable import printable
 
 DESCRIPTION = """\
-Serves embeddings: a page in which people search by words, by images and by what they found, and
-endpoints for programs. It says of every search whether anything stands out from chance.
+Serves a folder of embeddings: a web page on which people search by words, by images and by earlier
+results, and endpoints for programs. Every search says whether any result stands out from chance.
 """
 EPILOG = """\
 endpoints
     /                  the page; /?q=cat searches at once
-    /search            parts with weights, as JSON: {"q": "cat - dog", "parts": [{"row": 7}]}
+    /search            a query of weighted parts, as JSON: {"q": "cat - dog", "parts": [{"row": 7}]}
     /image/7           the image of the row with the id 7, small; ?size=large
     /knn-service, /metadata, /indices-list
-                       as clip-retrieval has them, for its clients
-    /v1/embeddings     vectors of texts, as OpenAI has them
+                       the endpoints of clip-retrieval, for its clients
+    /v1/embeddings     the vectors of texts, like OpenAI's endpoint
     /health, /metrics  what is served; counts and times for Prometheus
 
 for example
@@ -28,15 +28,15 @@ for example
     fastclip serve embeddings --port 8000
 
 By default only this machine can reach the server, and only under its own names. There are no
-passwords: let --host name another address only where all who reach it may see the images. Ctrl-C
-ends the server when it has answered what was asked, with the exit status 0; a command that is
-refused has 2.
+passwords: give another address as --host only if everyone who can reach that address may see the
+images. Ctrl-C ends the server after it has answered all open requests, with exit status 0; the exit
+status is 2 if the command failed.
 """
 EVERYWHERE = (
-    "warning: whoever reaches {host} may search these embeddings and see their images; there are "
-    "no passwords"
+    "warning: whoever reaches {host} may search these embeddings and see their images; there is "
+    "no password"
 )
-NO_INDEX = "`fastclip index` makes searches quicker and compares them with other captions"
+NO_INDEX = "`fastclip index` makes searches faster and compares scores with other captions"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,11 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="The address of this machine at which the server listens. The default is "
         "%(default)s, which only this machine reaches.")  # fmt: skip
     group.add_argument("--port", metavar="NUMBER", type=int, default=1234,
-        help="The port at which the server listens; 0 is any that is free, and is printed. The "
-        "default is %(default)s, as of clip-retrieval.")  # fmt: skip
+        help="The port at which the server listens; 0 chooses a free port, which is printed. The "
+        "default is %(default)s, as in clip-retrieval.")  # fmt: skip
     group.add_argument("--name", metavar="NAME",
-        help="What clients call the index, and the model. The default is the name of the "
-        "folder.")  # fmt: skip
+        help="The name by which clients call the index and the model. The default is the name of "
+        "the folder.")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,7 +79,7 @@ def _serve(args: argparse.Namespace) -> int:
     if args.name is not None and not args.name.strip():
         raise ValueError("--name must not be empty")
     embeddings = opened(args)
-    with open_socket(args.host, args.port) as listening:  # before a model is read for a minute
+    with open_socket(args.host, args.port) as listening:  # before the model is read
         ready = model_of_embeddings(args, embeddings)
         service = open_service(embeddings, ready, name=args.name, over=args.over)
         if not is_loopback(args.host):

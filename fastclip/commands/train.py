@@ -1,6 +1,6 @@
-"""`fastclip train`: open_clip's flags, and an explicit global batch.
+"""`fastclip train`: train a model, with open_clip's flags and an explicit global batch.
 
-The flags are the fields of `RunConfig`: a flag, a line of a YAML file and a field are one thing.
+Every flag is a field of `RunConfig` and a setting of a YAML file, under the same name.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from fastclip.train.settings.types import non_optional
 
 DESCRIPTION = """\
 Trains a CLIP or SigLIP model on pairs of images and texts, with open_clip's flags and a global
-batch of any size: what a GPU cannot hold at once is encoded in micro-batches, with the same
-gradients. A flag, a line of a file of settings and a field of RunConfig are one thing.
+batch of any size: a batch that does not fit into a GPU at once is encoded in micro-batches, with
+the same gradients. Every flag may also be a setting in the file of --config.
 """
 EPILOG = """\
 for example
@@ -31,21 +31,21 @@ for example
     fastclip train --train-data train.csv --val-data val.csv --model ViT-Mini-4-32 \\
         --batch-size 100 --lr 1e-3 --epochs 8 --name shapes
 
-docs/own-data.md goes from a folder of images to a search in it.
+docs/own-data.md is a guide, from a folder of images to a search in it.
 """
-METAVARS = {int: "INT", float: "NUMBER", str: "TEXT"}  # what stands for a value in the help
-# open_clip's flags that change nothing here, and why.
+METAVARS = {int: "INT", float: "NUMBER", str: "TEXT"}  # placeholders for values in the help
+# Flags of open_clip that have no effect in fastclip, and the reason.
 ACCEPTED = {
     "--local-loss": "gradients are exact without it",
     "--gather-with-grad": "gradients are exact without it",
     "--ddp-static-graph": "gradients are synchronised once per step anyway",
     "--dataset-resampled": "shards are read once per pass, without replacement",
-    "--lock-text-freeze-layer-norm": "gains are frozen with their layers",
+    "--lock-text-freeze-layer-norm": "the gains of norms are frozen with their layers",
     "--log-local": "the first rank writes the log",
-    "--debug": "what it would say is in the log",
-    "--delete-previous-checkpoint": "--keep-checkpoints says how many epochs stay",
+    "--debug": "the log has its messages anyway",
+    "--delete-previous-checkpoint": "--keep-checkpoints sets how many epochs are kept",
     "--val-num-samples": "pairs are counted as they are read",
-    "--loss-dist-impl": "--loss-schedule says how the loss goes over ranks",
+    "--loss-dist-impl": "--loss-schedule sets how ranks compute the loss together",
 }
 WITH_VALUE = ("--val-num-samples", "--loss-dist-impl")
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.usage = "%(prog)s [--help] [--config FILE] [--<setting> <value> ...]"
     parser.add_argument("--config", type=Path, metavar="FILE",
-        help="Read these settings from a file, YAML or JSON. Flags take precedence.")  # fmt: skip
+        help="Read settings from this YAML or JSON file. Flags take precedence.")  # fmt: skip
     hints = hints_of(RunConfig)
     for title, part in PARTS.items():
         group = parser.add_argument_group(title)
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             text = known.help + _shown(field.default)
             how = _how(known, hints[field.name])
             group.add_argument(*flags, help=text, default=None, **how)
-    ignored = parser.add_argument_group("open_clip's, accepted and without effect")
+    ignored = parser.add_argument_group("flags of open_clip that are accepted but have no effect")
     for flag, reason in ACCEPTED.items():
         how = {"metavar": "TEXT"} if flag in WITH_VALUE else {"action": "store_true"}
         ignored.add_argument(flag, help=f"This flag has no effect: {reason}.", **how)
@@ -89,13 +89,13 @@ def run(args: argparse.Namespace) -> int:
         try:
             status = run.train()
         except DataError:
-            has_begun = run.global_step > 0  # else there was nothing to train on
+            has_begun = run.global_step > 0  # otherwise there was no data to train on
             raise
     except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         text = str(error) if processes is None else processes.explain(error)
         print(f"fastclip train: {printable_lines(text)}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("fastclip train: SIGINT has ended the run before it trained", file=sys.stderr)
+        print("fastclip train: SIGINT ended the run before training began", file=sys.stderr)
         return INTERRUPTED
     finally:
         if log is not None:
@@ -108,10 +108,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def make_config(args: argparse.Namespace) -> RunConfig:
-    """The settings of flags over those of a file over defaults.
+    """Return the settings of a run: flags override the --config file, which overrides defaults.
 
     Raises:
-        ValueError: a file has an unknown setting (the nearest is named), or a value is impossible.
+        ValueError: the file has an unknown setting (the error names the nearest known one), or a
+            value is impossible.
         OSError: there is no such file.
     """
     values = {} if args.config is None else read_settings(args.config)
@@ -121,7 +122,7 @@ def make_config(args: argparse.Namespace) -> RunConfig:
 
 
 def _start(directory: Any, processes: Any, log: Any, args: Any) -> Any:
-    """Make the run, say what there is to say of it, and bring it to where it goes on."""
+    """Make the run, log what it is and warn about its settings, and resume it if asked to."""
     from fastclip.train.run.cautions import cautions, default_warmup
     from fastclip.train.run.run import Run
 
@@ -160,12 +161,12 @@ def _start(directory: Any, processes: Any, log: Any, args: Any) -> Any:
         run.resume(config.resume)
     if (warmup := default_warmup(config, run.train_config)) is not None:
         log.say(warmup)
-    log.parameters(run.config.to_dict())  # not before: a resume that is refused changes nothing
+    log.parameters(run.config.to_dict())  # only now, so that a refused resume changes nothing
     return run
 
 
 def say_what_it_takes(config: RunConfig, run: Any, processes: Any, log: Any) -> None:
-    """Say what a step is going to take of the memory, and what would if that is too much."""
+    """Log how much memory a step will need; warn, with advice, if that is too much."""
     from fastclip.train.planning import estimate as memory_estimate
 
     plan = memory_estimate.plan_of(config, run.model, processes.world_size, processes.device)
@@ -190,14 +191,14 @@ def _make_log(directory: Any, processes: Any) -> Any:
 
 
 def _shown(default: Any) -> str:
-    """What is said of a default; what None stands for is in the help itself."""
+    """Return the sentence about a default; what None means is part of the help itself."""
     if default is None or default is False or default == "":
         return ""
     return f" The default is {default}."
 
 
 def _how(known: About, hint: Any) -> dict[str, Any]:
-    """How argparse reads a field of this type; None is what is not given."""
+    """Return how argparse reads a field of this type; None means that the flag was not given."""
     if hint is bool:
         return {"action": "store_true"}
     hint = non_optional(hint)
@@ -212,7 +213,7 @@ def _how(known: About, hint: Any) -> dict[str, Any]:
 
 
 class _ReadPairs(argparse.Action):
-    """Reads name=value, the value being Python's literal or else a word, as open_clip does."""
+    """Reads name=value, where value is a Python literal or else a word, as in open_clip."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,

@@ -1,7 +1,7 @@
-"""`fastclip verify`: which kernels for a GPU are right on this one, and how fast.
+"""`fastclip verify`: find out which GPU kernels are right on this GPU, and how fast they are.
 
-The work is in `benchmarks/gpu/verify`, the verdicts in the user's file that backend="auto" reads
-(`backends/gpu/own_verdicts.py`).
+`benchmarks/gpu/verify` does the work. The verdicts are in a file of the user that backend="auto"
+reads (`backends/gpu/own_verdicts.py`).
 """
 
 import argparse
@@ -20,12 +20,13 @@ from fastclip.printable import printable_lines
 SECONDS = 240.0
 DESCRIPTION = """\
 Checks every set of kernels that runs on this GPU against float64, and times it against the plain
-PyTorch backend 'chunked' and against open_clip's formula. Each set runs in a process of its own,
-so that one that hangs or crashes costs seconds and fails. The verdicts, one per dtype and range of
-D, are written to a file of yours; from then on backend='auto' takes the fastest set that is right.
-They hold for this GPU, its driver, these versions and these kernels: after an update, run it again.
+PyTorch backend 'chunked' and against open_clip's formula. Each set runs in a process of its own, so
+that a set that hangs or crashes costs only seconds and counts as failed. The verdicts, one per
+dtype and range of D, are written to a file in your cache; from then on backend='auto' takes the
+fastest set that is right. Verdicts hold for this GPU, its driver, and the installed
+versions and kernels: after an update, run the command again.
 
-The exit status is 0 if all that ran is right, 1 if something failed, and 2 if nothing could run.
+The exit status is 0 if every set that ran is right, 1 if one failed, and 2 if none could run.
 """
 EPILOG = """\
 for example
@@ -41,14 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda", metavar="DEVICE",
         help="The GPU, as torch names it, for example cuda:1 (default: %(default)s).")  # fmt: skip
     parser.add_argument("--seconds", type=_seconds, default=SECONDS, metavar="S",
-        help="How long everything may take. After that nothing more begins, and what has no time "
-        "left has no verdict; a check that hangs by then costs up to a minute more (default: "
-        "%(default)g, an upper bound: how long a GPU takes has not been measured).")  # fmt: skip
+        help="The time for all checks, in seconds. When it is over, no further check begins, and a "
+        "set that had no time gets no verdict; a check that hangs at that moment costs up to a "
+        "minute more (default: %(default)g, an upper bound: how long a GPU takes has not been "
+        "measured).")  # fmt: skip
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--show", action="store_true",
-        help="Measure nothing, and print the verdicts that are there.")  # fmt: skip
+        help="Measure nothing; print the verdicts that exist.")  # fmt: skip
     instead.add_argument("--forget", action="store_true",
-        help="Measure nothing, and remove the verdicts that are there.")  # fmt: skip
+        help="Measure nothing; remove the verdicts that exist.")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         return _fail(f"the file of verdicts cannot be used: {error}")
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("what was found is in the file") from None
+        raise KeyboardInterrupt("the verdicts found so far are in the file") from None
     verdicts = {finding.is_right for finding in findings}
     if not verdicts & {True, False}:
         return _fail(f"--seconds {args.seconds:g} left no time for a verdict")
@@ -102,7 +104,7 @@ def _show() -> int:
 
 
 def _objection_to(device: str) -> str | None:
-    """Why nothing can be verified there, and what to do."""
+    """Return why nothing can be verified on a device, and what to do; or None."""
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
@@ -110,10 +112,10 @@ def _objection_to(device: str) -> str | None:
     if kind == "cuda":
         if not torch.cuda.is_available():
             built = torch.version.cuda or torch.version.hip
-            why = f"is built for {built} and finds none" if built else "is built for CPUs alone"
+            why = f"is built for {built} and finds none" if built else "is built for CPUs only"
             return (
-                f"there is no GPU here: torch {torch.__version__} {why}. Run it on the machine "
-                "that trains, with a torch for its GPU; without one, 'auto' needs no verdicts."
+                f"there is no GPU here: torch {torch.__version__} {why}. Run this on the machine "
+                "that trains, with a torch for its GPU; without a GPU, 'auto' needs no verdicts."
             )
         if (torch.device(device).index or 0) >= torch.cuda.device_count():
             return f"--device {device}: torch finds {torch.cuda.device_count()} GPU(s)"

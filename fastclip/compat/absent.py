@@ -1,6 +1,6 @@
-"""Names that another package has and fastclip has not: they can be imported, and say why when used.
+"""Names of another package that fastclip lacks: importing one works, using it raises the reason.
 
-So that `from open_clip import ClipLoss, CoCaLoss` works in code that needs the first alone.
+So `from open_clip import CLIP, CLIPTextCfg` works in code that uses only the first.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 
 class Absent:
-    """Base of the classes that stand for such names; making one raises NotImplementedError."""
+    """Base of the classes that stand for such names; an instance raises NotImplementedError."""
 
     reason: str
 
@@ -17,10 +17,10 @@ class Absent:
 
 
 def absent(names: Mapping[str, Iterable[str]]) -> dict[str, type[Absent]]:
-    """Return a class for each name.
+    """Return a class for each name, by name.
 
     Args:
-        names: by the reason why they are not here, or what takes their place.
+        names: maps each reason why names are absent, or what replaces them, to these names.
     """
     return {
         name: type(name, (Absent,), {"reason": reason, "__doc__": f"Not in fastclip: {reason}."})

@@ -1,4 +1,4 @@
-"""Letting a package's name mean one of ours, in this process."""
+"""Makes the name of another package mean one of ours, in this process."""
 
 import importlib
 import pkgutil
@@ -9,14 +9,14 @@ from types import ModuleType
 def install_as(name: str, package: ModuleType) -> None:
     """Make `import name`, and the import of every module in it, return `package` and its modules.
 
-    Once it is done, doing it again changes nothing. It lasts as long as the process.
+    A second call changes nothing. The effect lasts as long as the process.
 
     Args:
-        name: of the other package.
-        package: its modules have the names of the other's.
+        name: the name of the other package.
+        package: the package to import instead, with modules of the same names.
 
     Raises:
-        RuntimeError: `name` is already imported, and is another package.
+        RuntimeError: `name` is already imported and is another package.
     """
     present = sys.modules.get(name)
     if present is package:

@@ -1,1 +1,1 @@
-"""What `fastclip demo` shows."""
+"""What `fastclip demo` runs: a small CLIP, trained and evaluated on images of digits."""

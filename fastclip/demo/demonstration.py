@@ -20,7 +20,7 @@ from fastclip.models.digits import EMBED_DIM
 from fastclip.ops.dispatch import resolve_backend
 
 EXTRAS = ("sklearn", "matplotlib", "tqdm")
-LARGE_BATCH = 8192  # measured beside the run's own batch: here the dense loss begins to hurt
+LARGE_BATCH = 8192  # measured besides the run's own batch: here the dense loss begins to hurt
 NUM_EXAMPLES = 6
 FIGURE, CHECKPOINT = "demo.png", "checkpoint.pt"
 
@@ -29,8 +29,9 @@ def demonstrate(settings: DemoSettings, output: Path, say: Callable[[str], None]
     """Train on digits, evaluate on unseen ones, and write demo.png and checkpoint.pt.
 
     Args:
-        output: directory of the two files, made if it is not there; older ones are replaced.
-        say: called with what there is to read, before training and at the end.
+        output: the directory of the two files, created if it does not exist; older files are
+            replaced.
+        say: called with each text to print, before training and at the end.
 
     Raises:
         ModuleNotFoundError: a package that only the demo needs is not installed.
@@ -41,7 +42,7 @@ def demonstrate(settings: DemoSettings, output: Path, say: Callable[[str], None]
     _require_extras()
     backend = resolve_backend(settings.backend, torch.empty(0))
     output.mkdir(parents=True, exist_ok=True)
-    # The rest of the run is gone at the end: a later demo may write to the same place.
+    # The run's other files are temporary, so that a later demo may write to the same place.
     with tempfile.TemporaryDirectory(prefix="run-", dir=output) as directory:
         training = Training(settings, Path(directory))
         say(report.opening(settings, training.model, backend))
@@ -59,7 +60,7 @@ def demonstrate(settings: DemoSettings, output: Path, say: Callable[[str], None]
 
 
 def examples(evaluation: DigitEvaluation) -> list[Retrieved]:
-    """The first test images with the captions they retrieved, as they come."""
+    """Return the first test images with the captions they retrieved, without a selection."""
     pairs = evaluation.pairs
     return [
         Retrieved(pairs.images[i], pairs.captions[evaluation.retrieved[i]], pairs.captions[i])

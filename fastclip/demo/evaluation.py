@@ -1,11 +1,11 @@
-"""What a model trained on images of digits can do with digits it has never seen.
+"""Evaluates a model that was trained on images of digits on digits it has never seen.
 
 Retrieval: among unseen pairs (test digits in held-out arrangements), find an image's caption and a
 caption's image.
 
-Zero-shot: name the one digit in an image. Each test digit stands alone in some cell. A class is
-the ensemble of six prompts, one per cell ("top left three", ...), so that its features speak of
-the digit and no longer of a place.
+Zero-shot: name the only digit in an image. Each test digit stands alone in some cell. A class is
+the ensemble of six prompts, one per cell ("top left three", ...), so that its features describe
+the digit and not its place.
 """
 
 import functools
@@ -41,8 +41,8 @@ def evaluate_digits(
     """Evaluate on `num_pairs` unseen pairs and on every test digit.
 
     Args:
-        test: digits that no training image held, at least one of each class.
-        seed: of the pairs and of the cell in which each digit stands.
+        test: digits that are in no training image, at least one of each class.
+        seed: draws the pairs, and the cell in which each digit stands.
     """
     was_training = model.training
     model.eval()

@@ -14,8 +14,8 @@ CURVE, RIGHT, WRONG, CELL_LINE = BLUE, GREEN, RED, "#57606a"
 
 
 class Retrieved(NamedTuple):
-    """A test image and the caption that the model found nearest to it, drawn below the image; where
-    that is wrong, its own caption stands above."""
+    """A test image, the caption that the model found nearest to it, which is drawn below the image,
+    and its own caption."""
 
     image: Tensor  # (1, height, width) uint8
     caption: str
@@ -29,13 +29,13 @@ def save_figure(
     examples: Sequence[Retrieved],
     title: str,
 ) -> None:
-    """Draw the loss curve beside up to six examples and write a PNG.
+    """Draw the loss curve next to up to six examples, and write a PNG.
 
     Args:
-        path: of the PNG; its directory exists.
+        path: the PNG, in a directory that exists.
         losses: one per step, in nats.
-        batch_size: gives the loss of a model that knows nothing, ln(batch_size).
-        examples: images and captions; phrases that are not the image's own are marked.
+        batch_size: gives the loss of a model that guesses, ln(batch_size).
+        examples: images and captions; phrases that are not in the image's own caption are marked.
         title: one line on top.
 
     Raises:
@@ -81,7 +81,7 @@ def _draw_example(axes, example: Retrieved) -> None:
     color = RIGHT if is_right else WRONG
     _, height, width = example.image.shape
     axes.imshow(example.image[0].numpy(), cmap="gray", vmin=0, vmax=255)
-    # Digits fill their cells; only lines between the cells tell neighbours apart.
+    # Digits fill their cells; only lines between the cells separate neighbours.
     for y in range(DIGIT_SIZE, height, DIGIT_SIZE):
         axes.axhline(y - 0.5, color=CELL_LINE, linewidth=1)
     for x in range(DIGIT_SIZE, width, DIGIT_SIZE):

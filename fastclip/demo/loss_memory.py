@@ -1,8 +1,8 @@
-"""How much memory one forward and backward of the loss takes: the fused one and the dense one.
+"""Measures the memory of one forward and backward of the fused loss and of the dense loss.
 
-The dense one is what CLIP's paper prints: logits of all pairs, two cross-entropies. Each is
-measured in a fresh process (`python -m` this module), after a small call that loads the libraries.
-The gradients of the features, the same for both, are not counted.
+The dense loss is the pseudocode of CLIP's paper: logits of all pairs, two cross-entropies. Each
+loss is measured in a fresh process (`python -m` this module), after a small call that loads the
+libraries. The gradients of the features, the same for both, are not counted.
 """
 
 import json
@@ -22,18 +22,18 @@ WARM_UP_BATCH = 64
 
 
 def dense_loss(image_features: Tensor, text_features: Tensor, logit_scale: float) -> Tensor:
-    """() loss of (B, D) features by way of the (B, B) logits."""
+    """Return the loss, (), of (B, D) features by way of the (B, B) logits."""
     logits = logit_scale * image_features @ text_features.T
     labels = torch.arange(len(logits))
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
 def measure_peak_bytes(loss: str, batch_size: int, embed_dim: int, backend: str = "auto") -> int:
-    """Peak memory of one step of `loss`, "fused" or "dense", measured in a fresh process.
+    """Return the peak memory of one step of `loss`, "fused" or "dense", in a fresh process.
 
     Raises:
         ValueError: `loss` is neither.
-        RuntimeError: the process failed; the message is its own last line.
+        RuntimeError: the process failed; the message has its last line of output.
     """
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {LOSSES}, got {loss!r}")

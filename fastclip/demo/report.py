@@ -1,4 +1,4 @@
-"""What the demo says: what it is about to do, and what it reached."""
+"""The texts that the demo prints: what it is about to do, and its results."""
 
 from typing import NamedTuple
 
@@ -21,10 +21,10 @@ class LossMemory(NamedTuple):
 
 
 def opening(settings: DemoSettings, model: CLIP, backend: str) -> str:
-    """What is about to be trained.
+    """Return what is about to be trained, in lines.
 
     Args:
-        backend: the one that computes the loss, which `settings` may leave open.
+        backend: the backend that computes the loss; `settings` may have "auto".
     """
     train, test = split_by_image(load_digits())
     parameters = sum(p.numel() for p in model.parameters())
@@ -41,7 +41,7 @@ def opening(settings: DemoSettings, model: CLIP, backend: str) -> str:
 
 
 def headline(evaluation: DigitEvaluation) -> str:
-    """One line for the figure."""
+    """Return one line of results, the title of the figure."""
     return (
         f"{evaluation.digit_accuracy:.1%} of unseen digits named zero-shot;  R@1 "
         f"{recall_at(1, evaluation.retrieval.image_to_text):.1%} among "
@@ -50,7 +50,7 @@ def headline(evaluation: DigitEvaluation) -> str:
 
 
 def closing(training: Training, evaluation: DigitEvaluation, memory: list[LossMemory]) -> str:
-    """What was reached, and what it took."""
+    """Return the results, the time and the memory, in lines."""
     num_pairs = len(evaluation.pairs.captions)
     losses, seconds = training.losses, training.seconds
     lines = [

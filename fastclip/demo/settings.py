@@ -1,4 +1,4 @@
-"""What the demo is told, and the run that it makes of that."""
+"""The settings of the demo, and the run that it makes from them."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ class DemoSettings:
     Attributes:
         batch_size: pairs in one loss, in [2, 65536].
         steps: optimiser steps, at least 1.
-        seed: of the initial weights, in [0, 2^63).
-        backend: of the loss, see `fastclip.clip_loss`.
-        threads: of the CPU, at least 1.
+        seed: the seed of the initial weights, in [0, 2^63).
+        backend: the backend of the loss, see `fastclip.clip_loss`.
+        threads: CPU threads, at least 1.
 
     Raises:
         ValueError: a value is out of its range.
@@ -38,7 +38,7 @@ class DemoSettings:
         self._require(self.threads >= 1, "threads", "at least 1")
 
     def run_config(self) -> RunConfig:
-        """The settings of a run of one epoch, in which every batch is a new draw of the digits."""
+        """Return the settings of a run of one epoch, whose every batch is a new draw of digits."""
         return RunConfig(
             train_data=f"digits:{self.batch_size}", dataset_type="builtin",
             train_num_samples=self.steps * self.batch_size, shuffle_buffer=1, workers=0,

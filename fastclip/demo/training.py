@@ -1,4 +1,4 @@
-"""The demo's training: a run as `fastclip train` makes it, of which the demo keeps the numbers."""
+"""The demo's training: the same run as `fastclip train` makes; the demo keeps its numbers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +20,14 @@ class Training:
     """Trains the model of the digits in a directory of its own.
 
     Attributes:
-        model: in training mode, with random weights until `train` has been called.
-        tokenizer: of its captions.
-        losses: one per step that is done, in nats, each before the step.
-        seconds: that the steps have taken, their data included.
-        peak_bytes: most memory of the process when training has ended.
+        model: the model, in training mode, with random weights until `train` is called.
+        tokenizer: the tokenizer of its captions.
+        losses: one per finished step, in nats, each before the step.
+        seconds: the time that the steps took, including their data.
+        peak_bytes: the peak memory of the process, once training has ended.
 
     Args:
-        directory: of the run, empty; checkpoints are in a folder of it.
+        directory: the run's directory, empty; checkpoints are in a folder inside it.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
@@ -52,11 +52,11 @@ class Training:
         return sum(report.seconds for report in self._log.reports)
 
     def train(self) -> Path:
-        """Train to the end, behind a progress bar; return the path of the last checkpoint.
+        """Train to the end with a progress bar, and return the path of the last checkpoint.
 
         Raises:
             FloatingPointError: a loss or a gradient is not finite; the step is not taken.
-            SystemExit: a signal has ended the run; the status is a shell's for that signal.
+            SystemExit: a signal ended the run; the status is a shell's status for that signal.
         """
         # On a terminal the run shows a bar itself.
         with progress_bar(self._steps, shown=not is_watched()) as self._log.advance:

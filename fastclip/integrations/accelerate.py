@@ -1,14 +1,14 @@
 """Cached steps of a model that Hugging Face Accelerate has prepared.
 
-A plain step needs nothing of this module: `accelerator.backward(loss)` with a loss of fastclip,
-which finds torch.distributed's processes by itself and gathers features with their gradients.
-Never `accelerator.gather` the features before: it has no gradient, and they would be gathered
-twice.
+A plain step does not need this module: call `accelerator.backward(loss)` with a loss of fastclip,
+which finds torch.distributed's processes by itself and gathers features with their gradients. Never
+call `accelerator.gather` on the features first: it has no gradient, and the features would be
+gathered twice.
 
-A cached step makes its gradients itself, so that it must do what `accelerator.backward` does: the
-loss is divided by the steps of accumulation and multiplied by the scale of float16. Accelerate
-puts autocast inside of the model's forward, which returns float32; the step has the same autocast
-around it, so that second encodings are compared by the rounding of what was computed.
+A cached step computes its gradients itself, so that it must do what `accelerator.backward` does: it
+divides the loss by the number of accumulation steps and multiplies it by float16's scale.
+Accelerate puts autocast inside the model's forward, which returns float32; the step runs under the
+same autocast, so that it compares second encodings within the rounding of that dtype.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ from fastclip.train.step.cached import CachedStep
 
 
 class AcceleratedScale:
-    """What a loss is multiplied by before its gradients, as `accelerator.backward` does it.
+    """Scales a loss before its gradients are computed, as `accelerator.backward` does.
 
     Args:
         accelerator: an `accelerate.Accelerator`.
-        parts: how many calls add up to one step of the optimiser, where the accelerator does not
-            know of it.
+        parts: returns how many calls add up to one step of the optimiser, if the accelerator does
+            not count them itself.
     """
 
     def __init__(self, accelerator: Any, parts: Callable[[], int] = lambda: 1) -> None:
@@ -47,18 +47,18 @@ def cached_step(
     *,
     parts: Callable[[], int] = lambda: 1,
 ) -> CachedStep:
-    """Return a `fastclip.CachedStep` of a prepared model; it takes the place of `backward`.
+    """Return a `fastclip.CachedStep` of a prepared model; call it instead of `backward`.
 
     Args:
         accelerator: an `accelerate.Accelerator` of one process, or of several with
             DistributedDataParallel. Its mixed precision and its accumulation are respected.
         model: what `accelerator.prepare` returned.
         loss, micro_batch_size, activation_budget: see `fastclip.CachedStep`.
-        parts: calls that add up to one step, beside the accelerator's accumulation.
+        parts: returns how many calls add up to one step, besides the accelerator's accumulation.
 
     Raises:
-        ValueError: the accelerator shards the model (FSDP, DeepSpeed, Megatron), whose weights are
-            not to be read outside of its forward; otherwise as `fastclip.CachedStep`.
+        ValueError: the accelerator shards the model (FSDP, DeepSpeed, Megatron), so that its
+            weights cannot be read outside of its forward; or as `fastclip.CachedStep`.
 
     Example:
         >>> model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
@@ -81,6 +81,6 @@ def require_whole_weights(accelerator: Any) -> None:
     kind = str(getattr(accelerator.distributed_type, "value", accelerator.distributed_type))
     if kind != "NO" and not kind.startswith("MULTI_"):
         raise ValueError(
-            f"accelerator.distributed_type must be NO or MULTI_..., got {kind}: the scale of the "
-            "logits is read outside of the model's forward, where a sharded one is not whole"
+            f"accelerator.distributed_type must be NO or MULTI_..., got {kind}: the logit scale is "
+            "read outside of the model's forward, where a sharded parameter is not whole"
         )

@@ -1,8 +1,9 @@
-"""The package that an integration is called by: imported when it is needed, and not before.
+"""Imports an integration's host library only when it is needed.
 
-A class that derives from a class of the host cannot be written down before the host is imported.
-So an integration writes down a mixin, and joins it with the host's class when its name is asked of
-the module. The joined class is one object with a name of that module, so that it can be pickled.
+A class that derives from a host's class cannot be defined before the host is imported. So an
+integration defines a mixin, and joins it with the host's class when somebody looks up the class's
+name in the module. The joined class is one object under a name of that module, so that it can be
+pickled.
 """
 
 import importlib
@@ -16,11 +17,11 @@ def import_host(module: str, extra: str) -> ModuleType:
     """Import a module of a host.
 
     Args:
-        module: its full name, such as "transformers".
+        module: the full name, such as "transformers".
         extra: the extra of fastclip-kernels that installs it.
 
     Raises:
-        ModuleNotFoundError: it, or a package that it imports, is not installed.
+        ModuleNotFoundError: the module, or a package that it imports, is not installed.
 
     Example:
         >>> import_host("transformers", "transformers-trainer").Trainer
@@ -35,10 +36,10 @@ def import_host(module: str, extra: str) -> ModuleType:
 
 
 def joined(module: dict[str, Any], name: str, mixin: type, of_host: type) -> type:
-    """The class `name` of a module: what `mixin` writes down, and otherwise the host's class.
+    """Return the class `name` of a module, which derives from `mixin` and the host's class.
 
     Args:
-        module: its globals; the class is put there, and made once.
+        module: the module's globals; the class is made once and kept there.
     """
     if name not in module:
         about = {"__module__": module["__name__"], "__doc__": mixin.__doc__}

@@ -1,17 +1,17 @@
 """A LightningModule that takes cached steps: one loss over the batch of all ranks, however large.
 
-Lightning wraps a whole module in DistributedDataParallel and synchronises gradients in
-`manual_backward` alone. What makes its gradients otherwise, as a cached step does, has to average
-them by itself, or the ranks drift apart without a word. Here they are averaged once a step.
+Lightning wraps a whole module in DistributedDataParallel and synchronises gradients only in
+`manual_backward`. A cached step computes gradients without it, and so must average them itself, or
+the ranks would silently drift apart. This mixin averages them once per step.
 
     precision      "32-true", "64-true", "bf16-mixed", "16-mixed"; the loss is not in autocast
-    strategy       one device, or "ddp" without hooks of communication and averages of models, which
-                   are refused. Buffers are not broadcast after the first step: running statistics
-                   of batch normalisation stay those of each rank, unless it is synchronised
+    strategy       one device, or "ddp" without communication hooks and model averaging, which are
+                   refused. Buffers are not broadcast after the first step: each rank keeps its own
+                   running statistics of batch normalisation, unless they are synchronised
     optimisers     one, with any number of schedulers that need no metric
-    accumulation   refused: it gives no pair more negatives, which a larger batch does
+    accumulation   refused: unlike a larger batch, it gives no pair more negatives
 
-It is a mixin, and comes before LightningModule: no part of Lightning is imported here.
+The mixin comes before LightningModule in a class's bases. This module imports nothing of Lightning.
 """
 
 import math
@@ -39,21 +39,22 @@ class ContrastiveLightningMixin:
     Args:
         args: positional arguments of LightningModule.
         contrastive_loss: called with (image_features, text_features, logit_scale[, logit_bias]);
-            None is `fastclip.ClipLoss`. Its parameters are the module's, and trained if
-            `configure_optimizers` names them.
+            None is `fastclip.ClipLoss`. Its parameters become the module's, and are trained if
+            `configure_optimizers` includes them.
         micro_batch_size: pairs that are encoded at once by a rank.
         activation_budget: memory for the graphs of micro-batches, see `fastclip.CachedStep`.
-        max_logit_scale: parameters called `logit_scale`, which are logarithms, are kept between 0
-            and its logarithm after every step; None leaves them alone.
+        max_logit_scale: the largest logit scale. After every step, parameters called `logit_scale`,
+            which are logarithms, are clamped between 0 and its logarithm; None does not clamp them.
         kwargs: further arguments of LightningModule.
 
-    A batch is (images, texts), or whatever `images_and_texts` makes that of. `train_loss` and
-    `logit_scale` are logged at each step, and `val_loss`, which is that of a batch of all ranks.
+    A batch is (images, texts), or anything that `images_and_texts` turns into such a pair. Each
+    step logs `train_loss` and `logit_scale`; validation logs `val_loss`, the loss of each batch
+    over all ranks.
 
     Raises:
         ValueError: an argument is out of its range; when training begins, the Trainer has a
-            strategy, a precision or an accumulation that is not obeyed here, or there are several
-            optimisers, or a scheduler that waits for a metric.
+            strategy, a precision or an accumulation that is not supported here, or there are
+            several optimisers, or a scheduler that waits for a metric.
 
     Example:
         >>> class Clip(ContrastiveLightningMixin, lightning.LightningModule):
@@ -89,15 +90,15 @@ class ContrastiveLightningMixin:
         )
 
     def images_and_texts(self, batch: Any) -> tuple[Batch, Batch]:
-        """What `forward` takes, of a batch of the loader; override it for batches of other kinds.
+        """Return the arguments of `forward` from a batch; override it for other kinds of batches.
 
         Raises:
-            ValueError: the batch is no pair.
+            ValueError: the batch is not a pair.
         """
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise ValueError(
-                f"a batch must be (images, texts), got {type(batch).__name__}; images_and_texts "
-                "may make that of it"
+                f"a batch must be (images, texts), got {type(batch).__name__}; override "
+                "images_and_texts to turn it into that"
             )
         return batch[0], batch[1]
 
@@ -118,13 +119,13 @@ class ContrastiveLightningMixin:
         return result.loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, (); every rank must have as many batches."""
+        """Return the loss of a batch, (); all ranks must have the same number of batches."""
         images, texts = self.images_and_texts(batch)
         outputs = call(self, images, texts)
         with torch.autocast(self.device.type, enabled=False):
             _, loss, _ = call_loss(self.contrastive_loss, outputs)
-        # All ranks have one value. Its weight has to be one too: Lightning's means over ranks are
-        # wrong where these give different ones.
+        # All ranks have the same value, and need the same weight: Lightning's means over ranks are
+        # wrong if ranks give different weights.
         num = int(self.all_gather(torch.tensor(length(images), device=loss.device)).sum())
         self.log("val_loss", loss, prog_bar=True, batch_size=num, sync_dist=True)
         return loss
@@ -150,7 +151,7 @@ class ContrastiveLightningMixin:
                     parameter.clamp_(0, math.log(self.max_logit_scale))
 
     def _step_schedulers(self, batch_idx: int) -> None:
-        """Manual optimisation leaves them to the module; its hook steps each, as Lightning does."""
+        """Step the schedulers, as Lightning does: manual optimisation leaves them to the module."""
         trainer = self.trainer
         for config in trainer.lr_scheduler_configs:
             if config.interval == "step":
@@ -163,7 +164,7 @@ class ContrastiveLightningMixin:
     def _require_obeyed(self) -> None:
         trainer = self.trainer
         optimizers = self.optimizers()
-        # By its class: in manual optimisation Lightning sets no `reduce_on_plateau`.
+        # By class: in manual optimisation Lightning does not set `reduce_on_plateau`.
         schedulers = [c.scheduler for c in trainer.lr_scheduler_configs]
         waiting = [type(s).__name__ for s in schedulers if isinstance(s, ReduceLROnPlateau)]
         strategy = type(trainer.strategy).__name__

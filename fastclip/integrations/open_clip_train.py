@@ -3,12 +3,13 @@
     python -m fastclip.integrations.open_clip_train --train-data pairs.csv --model ViT-B-32 ...
 
 takes the command line of `python -m open_clip_train.main` and runs it, with one name replaced: the
-function that makes the loss. That is `create_loss` in open_clip 3, and in 4 the loss of the task
-that `create_task` returns. Models, data, optimiser, checkpoints and logs are open_clip's.
+function that makes the loss. In open_clip 3 this is `create_loss`; in open_clip 4 it is
+`create_task`, whose task gets fastclip's loss. Models, data, optimiser, checkpoints and logs are
+open_clip's.
 
-There is one right gradient: `--local-loss` and `--gather-with-grad` are accepted and of no effect.
-In open_clip, without either, features get 1 / W of it over W ranks; with the first alone another
-direction, which is none of the loss's.
+Gradients are always exact: `--local-loss` and `--gather-with-grad` are accepted without effect. In
+open_clip, without either flag, features get 1 / W of the gradient over W ranks; with the first flag
+alone, they get another direction, which is not a gradient of the loss.
 """
 
 import logging
@@ -28,13 +29,13 @@ KINDS = ("ClipLoss", "SigLipLoss", "CoCaLoss", "DistillClipLoss")
 
 
 def use_fastclip_loss(task: nn.Module, args: Namespace | Any) -> nn.Module:
-    """Replace the loss of a task of open_clip 4 by fastclip's of the same name.
+    """Replace the loss of a task of open_clip 4 by fastclip's loss of the same name.
 
     Args:
-        task: such as `open_clip.CLIPTask`, whose attribute `loss` is called by the names of the
-            model's outputs with `output_dict=True`; of the result, what ends in `_loss` is summed.
-            The scale may be () or (1,), as FSDP has it.
-        args: of open_clip's command line, as `fastclip.create_loss` takes them.
+        task: such as `open_clip.CLIPTask`. It calls its attribute `loss` with the model's outputs
+            by name and `output_dict=True`, and adds up the results whose names end in `_loss`. The
+            scale may have shape () or, as with FSDP, (1,).
+        args: open_clip's parsed command line, as `fastclip.create_loss` takes it.
 
     Returns:
         The task itself.
@@ -49,7 +50,7 @@ def use_fastclip_loss(task: nn.Module, args: Namespace | Any) -> nn.Module:
     ours = _said_loss(args)
     if theirs not in KINDS or type(ours).__name__ != theirs:
         raise ValueError(
-            f"the loss of {type(task).__name__} must be one of {', '.join(KINDS)}, and the one "
+            f"the loss of {type(task).__name__} must be one of {', '.join(KINDS)}, and the loss "
             f"that args ask for ({type(ours).__name__}), got {theirs}"
         )
     task.loss = ours
@@ -60,7 +61,7 @@ def patch(trainer: ModuleType) -> None:
     """Make `open_clip_train.main` train with fastclip's losses.
 
     Raises:
-        ValueError: the module makes its losses in neither of the known ways.
+        ValueError: the module has neither `create_loss` nor `create_task`.
     """
     if callable(getattr(trainer, "create_task", None)):
         trainer.create_task = _with_our_loss(trainer.create_task)
@@ -69,7 +70,7 @@ def patch(trainer: ModuleType) -> None:
     else:
         raise ValueError(
             f"{trainer.__name__} must have create_loss, as in open_clip 3, or create_task, as in "
-            "4, and has neither: this version of open_clip_torch is not known"
+            "open_clip 4, and has neither: this version of open_clip_torch is not supported"
         )
 
 
@@ -77,17 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     """Run open_clip's trainer.
 
     Args:
-        arguments: its command line; None is that of this process.
+        arguments: the trainer's command line; None is this process's.
 
     Raises:
         ModuleNotFoundError: open_clip_torch, or what its trainer imports, is not installed.
-        NotImplementedError: a flag asks for what fastclip's losses do not do, such as --horovod.
+        NotImplementedError: fastclip's losses do not support a flag, such as --horovod.
         ValueError: as `patch`.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     trainer = import_host("open_clip_train.main", EXTRA)
     patch(trainer)
-    # Refused now, and not after the data and the model have been loaded.
+    # Refuse now what would otherwise be refused after the data and the model have been loaded.
     args = Namespace(**vars(trainer.parse_args(arguments)))
     teacher = (getattr(args, name, None) for name in ("distill_model", "distill_pretrained"))
     args.distill = None not in teacher
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> Any:
 
 
 def _said_loss(args: Any) -> nn.Module:
-    """The loss, which the run's log names where open_clip asks for it."""
+    """Return the loss, and name it in the run's log when open_clip makes it."""
     loss = create_loss(args)
     logging.getLogger(__name__).info("The loss is fastclip's %s.", loss)
     return loss

@@ -1,14 +1,14 @@
 """Embedding on all machines of a Ray cluster.
 
-A job of `embed` falls into shards that know nothing of each other: shard i of n reads its range of
-the source and writes a folder of its own. Here the data set of Ray Data holds the numbers 0 to
-n - 1, a number to a block, and `map_batches` gives them to actors that each hold the model. Images
-and vectors go from the disk to the actor and back to the disk; what passes through Ray is a number
-on the way in, and counts on the way out, so that its object store stays empty.
+A job of `embed` splits into shards that are independent of each other: shard i of n reads its range
+of the source and writes its own folder. Here a data set of Ray Data holds the numbers 0 to n - 1,
+one per block, and `map_batches` gives them to actors that each hold the model. Images and vectors
+go from the disk to the actor and back to the disk; only a number passes through Ray on the way in,
+and counts on the way out, so that Ray's object store stays empty.
 
-An actor that is killed is started again by Ray, and its shard is done again, by whichever actor is
-free: files that were complete stay, and the shard goes on behind them. The lock of a process that
-has ended is free. Should Ray take an actor for dead that still writes, the second one is refused.
+Ray restarts an actor that was killed, and gives its shard to whichever actor is free: complete
+files stay, and the shard continues after them. A process that has ended holds no lock. If Ray
+wrongly takes an actor for dead while it still writes, the second actor is refused.
 """
 
 import inspect
@@ -37,10 +37,12 @@ Batch = dict[str, Any]
 
 
 class Embedded(NamedTuple):
-    """Attributes:
-    rows: vectors of each side, over all shards.
-    num_seen: inputs that were read.
-    num_bad: of those, inputs that were skipped; `skipped.jsonl` of each shard says why.
+    """What a job has embedded.
+
+    Attributes:
+        rows: vectors of each side, over all shards.
+        num_seen: inputs that were read.
+        num_bad: inputs among these that were skipped; `skipped.jsonl` of each shard says why.
     """
 
     rows: int
@@ -49,18 +51,18 @@ class Embedded(NamedTuple):
 
 
 class ShardsFailed(RuntimeError):
-    """Some shards are not complete; the others are, and what these have stays.
+    """Some shards are not complete; the others are, and what the failed ones have written stays.
 
     Attributes:
-        reasons: of each shard that failed, by its number, in order.
+        reasons: maps the number of each shard that failed to the reason, in order.
     """
 
     def __init__(self, reasons: dict[int, str], num_shards: int) -> None:
         self.reasons, self._num_shards = reasons, num_shards
         shard, reason = next(iter(reasons.items()))
         super().__init__(
-            f"{len(reasons)} of {num_shards} shards are not complete, and the same call goes on "
-            f"with them; shard {shard}: {reason}"
+            f"{len(reasons)} of {num_shards} shards are not complete; the same call continues "
+            f"them. Shard {shard}: {reason}"
         )
 
     def __reduce__(self) -> tuple:
@@ -83,34 +85,35 @@ def embed(
     progress: Callable[[int, int], None] = lambda done, total: None,
     **settings: Any,
 ) -> Embedded:
-    """Embed a source into a folder, by the workers of a Ray cluster.
+    """Embed a source into a folder with the workers of a Ray cluster.
 
     Call `ray.init` first to choose a cluster; otherwise Ray starts one on this machine. All
-    machines must see the source, the model and `out` by the same names; relative ones are relative
-    to the caller's working directory, on all machines. A call that ended half-way is made again as
-    it was: complete shards are not done again.
+    machines must see the source, the model and `out` by the same names; relative paths are relative
+    to the caller's working directory, on all machines. If a call ended half-way, make the same call
+    again: complete shards are not done again.
 
     Args:
         source: see `fastclip.embeddings.embed`; not standard input.
-        model: what `open_model` takes, with `pretrained`, `device` and `precision`; or a function
-            that opens a model, called once by each worker.
+        model: the argument of `open_model`, along with `pretrained`, `device` and `precision`; or a
+            function that opens a model, called once by each worker.
         out: a folder, which `open_embeddings` reads as one.
-        num_shards: parts of the job. With several for each worker, all end at about the same time.
+        num_shards: parts of the job. With several per worker, workers end at about the same time.
         concurrency: workers that hold the model at the same time, at least 1.
-        num_cpus, num_gpus: what a worker takes of its machine, as Ray counts; it decodes with as
-            many threads as CPUs, unless `workers` says otherwise.
-        retries: how often a shard is begun again after its worker was killed, at least 0: what
-            kills every worker, as too little memory does, ends.
+        num_cpus, num_gpus: CPUs and GPUs that a worker takes, as Ray counts them; it decodes with
+            as many threads as CPUs, unless `workers` says otherwise.
+        retries: how often a shard is begun again after its worker was killed, at least 0. The limit
+            ends a job whose workers are killed every time, by too little memory for example.
         progress: called with how many shards are done, and how many there are.
         settings: other arguments of `fastclip.embeddings.embed`, such as `store`, `batch_size` and
-            `max_bad_rate`, of which each shard is judged by itself.
+            `max_bad_rate`, which applies to each shard by itself.
 
     Raises:
         ModuleNotFoundError: Ray is not installed.
         ray.exceptions.RayError: the cluster fails.
         ShardsFailed: shards ended with an error, or killed their workers again and again.
-        TypeError: `settings` has what is no argument of `embed`.
-        ValueError: an argument is out of its range, or `out` has embeddings of another division.
+        TypeError: `settings` has a name that is not an argument of `embed`.
+        ValueError: an argument is out of its range, or `out` has embeddings in another
+            number of shards.
 
     Example: two GPUs of each of four machines.
         >>> ray.init("auto")
@@ -126,9 +129,9 @@ def embed(
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
     if not isinstance(source, str | os.PathLike) or os.fspath(source) == "-":
-        raise ValueError("the source must be a name that all machines know, not standard input")
+        raise ValueError("the source must be a path that all machines can read, not standard input")
     if callable(model) and (pretrained, device, precision) != (None, None, None):
-        raise ValueError("pretrained, device and precision are for a model that is named")
+        raise ValueError("pretrained, device and precision need a model that is given by name")
     _require_settings(settings)
     _require_own(Path(out), num_shards)
     opened = model if callable(model) else partial(
@@ -136,13 +139,13 @@ def embed(
     )  # fmt: skip
     settings = {"workers": max(1, int(num_cpus))} | settings
     ray = _ray()
-    # Items, as a range would be made by a task, for which workers may have left no CPU.
+    # Not a range: Ray would make it in a task, for which workers may have left no CPU.
     numbers = [{"shard": shard} for shard in range(num_shards)]
     shards = ray.data.from_items(numbers, override_num_blocks=num_shards).map_batches(
         _Worker,
         fn_constructor_args=(opened, source, out, num_shards, retries, settings, os.getcwd()),
         batch_size=1,
-        # A shard that waited for a busy worker would be done last, while others have nothing to do.
+        # A shard must not wait for a busy worker while other workers have nothing to do.
         compute=ray.data.ActorPoolStrategy(size=concurrency, max_tasks_in_flight_per_actor=1),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
@@ -161,7 +164,7 @@ def embed(
     found = Embedded(*(sum(int(row[name]) for row in done.values()) for name in Embedded._fields))
     rows = len(open_embeddings(out))
     if rows != found.rows:
-        raise RuntimeError(f"workers told of {found.rows:,} rows, and {out} has {rows:,}")
+        raise RuntimeError(f"workers reported {found.rows:,} rows, but {out} has {rows:,}")
     return found
 
 
@@ -183,7 +186,7 @@ class _Worker:
         counts, error = (0, 0, 0), ""
         try:
             counts = self._embed(shard)
-        except Exception as reason:  # of all shards the reasons are told, and the others go on
+        except Exception as reason:  # its reason is reported, and other shards go on
             error = f"{type(reason).__name__}: {first_line(reason)}"
         values = {"shard": shard, "error": error} | dict(zip(Embedded._fields, counts, strict=True))
         return {name: np.array([value]) for name, value in values.items()}
@@ -201,7 +204,7 @@ class _Worker:
 
 
 def _count_attempt(out: str | os.PathLike, shard: int, retries: int) -> None:
-    """On the disk, as a worker that is killed can tell nobody."""
+    """Count an attempt on the disk, because a killed worker cannot report it."""
     path = Path(out) / ATTEMPTS / str(shard)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
@@ -223,14 +226,14 @@ def _require_settings(settings: dict[str, Any]) -> None:
 
 
 def _require_own(out: Path, num_shards: int) -> None:
-    """Raise ValueError if there are embeddings that were divided otherwise."""
+    """Raise ValueError if there are embeddings in another number of shards."""
     names = [path.name for path in out.iterdir()] if out.is_dir() else []
     counts = {int(match[2]) for name in names if (match := SHARD.fullmatch(name))}
     if MANIFEST in names:
         counts.add(1)
     if others := counts - {num_shards}:
         raise ValueError(
-            f"{out} has embeddings in {min(others):,} parts, not {num_shards:,}: choose that "
+            f"{out} has embeddings in {min(others):,} shards, not {num_shards:,}: choose that "
             "number, or another folder"
         )
 

@@ -3,13 +3,14 @@
     -from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     +from fastclip.integrations.sentence_transformers import MultipleNegativesRankingLoss
 
-Both classes derive from those of the same name, take their arguments and report their
-configuration. The value and the gradients are theirs, in every direction and partition and with
+Both classes derive from the host's classes of the same name, take their arguments and report their
+configuration. Values and gradients equal the host's, in every direction and partition and with
 hardness; B queries with k documents each take O(k B D) memory and not B x k B per direction.
 
-With `gather_across_devices` every rank reports the loss of the queries of all ranks, where theirs
-reports that of its own queries; gradients after DistributedDataParallel's mean are the same. Ranks
-may have different numbers of queries, and without `gather_across_devices` each is alone.
+With `gather_across_devices` every rank reports the loss of the queries of all ranks, while the host
+reports the loss of the rank's own queries; gradients after DistributedDataParallel's mean are the
+same. Ranks may have different numbers of queries. Without `gather_across_devices`, each rank's loss
+is over its own queries.
 
 Scores other than `cos_sim` and `dot_score` are computed by the host's class, with a warning.
 """
@@ -36,8 +37,8 @@ class RankingMixin:
     """`MultipleNegativesRankingLoss` of sentence-transformers 6.2, computed by fastclip.
 
     Args:
-        model: a SentenceTransformer, and further arguments as those of the host's class, by the
-            same names and with the same defaults.
+        model: a SentenceTransformer. Further arguments have the names and the defaults of the
+            host's class.
 
     Raises:
         TypeError: at a call: `scale` is a tensor. A learned scale would have no gradient here, and
@@ -52,9 +53,9 @@ class RankingMixin:
     """
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
-        """Return the loss, (): of queries, their documents, and hard negatives, (B, D) each."""
+        """Return the loss, (), of queries, their documents and hard negatives, (B, D) each."""
         if len(embeddings) < 2:
-            raise ValueError(f"embeddings must be of at least 2 columns, got {len(embeddings)}")
+            raise ValueError(f"embeddings must have at least 2 columns, got {len(embeddings)}")
         normalize = _normalizes(self.similarity_fct)
         if normalize is None:
             warnings.warn(_of_host(self.similarity_fct), stacklevel=2)
@@ -70,7 +71,7 @@ class RankingMixin:
         )  # fmt: skip
 
     def _hardness(self, has_hard_negatives: bool) -> dict[str, Any]:
-        """Without strength, or without a score that it is added to, the host adds nothing."""
+        """Return no hardness where the host adds none: without strength, or scores to add it to."""
         is_empty = self.hardness_mode == "hard_negatives" and not has_hard_negatives
         if is_empty or self.hardness_strength == 0:
             return {"hardness_mode": None, "hardness_strength": 0.0}
@@ -84,13 +85,13 @@ class RankingMixin:
 class CachedRankingMixin:
     """`CachedMultipleNegativesRankingLoss` of sentence-transformers 6.2, computed by fastclip.
 
-    Texts are encoded in mini-batches as the host does it, by its own code. The loss of the whole
-    batch is one call, and no loop over mini-batches of rows.
+    The host's own code encodes texts in mini-batches. The loss of the whole batch is then one call,
+    not a loop over mini-batches of rows.
 
     Args:
-        model: a SentenceTransformer, and further arguments as those of the host's class, by the
-            same names and with the same defaults. `mini_batch_size` and `mini_batch_num_tokens`
-            cut what is encoded, and `show_progress_bar` shows it.
+        model: a SentenceTransformer. Further arguments have the names and the defaults of the
+            host's class. `mini_batch_size` and `mini_batch_num_tokens` limit the mini-batches that
+            are encoded, and `show_progress_bar` shows their progress.
 
     Raises:
         TypeError, ValueError: as `MultipleNegativesRankingLoss`.
@@ -111,8 +112,8 @@ class CachedRankingMixin:
         """Return the loss, (), detached if `with_backward`.
 
         Args:
-            reps: of each column the embeddings of its mini-batches, (b, D) each, as leaves.
-            with_backward: whether their gradients are computed at once.
+            reps: for each column the embeddings of its mini-batches, (b, D) each, as leaves.
+            with_backward: whether to compute their gradients at once.
         """
         if _normalizes(self.loss.similarity_fct) is None:
             warnings.warn(_of_host(self.loss.similarity_fct), stacklevel=2)
@@ -139,7 +140,7 @@ def __getattr__(name: str) -> type:
 
 
 def _normalizes(similarity: Any) -> bool | None:
-    """Whether scores are those of unit vectors; None if they are neither cosines nor products."""
+    """Return whether scores are cosines (True) or products (False); None if they are neither."""
     util = import_host("sentence_transformers.util", EXTRA)
     if similarity is util.cos_sim:
         return True
@@ -150,5 +151,5 @@ def _of_host(similarity: Any) -> str:
     name = getattr(similarity, "__name__", type(similarity).__name__)
     return (
         f"similarity_fct={name} is neither cos_sim nor dot_score: sentence-transformers itself "
-        "computes this loss, with its matrices of scores"
+        "computes this loss, and holds its matrices of scores"
     )

@@ -1,1 +1,1 @@
-"""Losses as modules, with open_clip's constructor and call signatures."""
+"""The losses, as functions and modules; open_clip's losses keep open_clip's signatures."""

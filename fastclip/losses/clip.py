@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     class OfBatch(TypedDict, total=False):
-        """What a call of `ClipLoss` takes of a batch by name."""
+        """The keyword arguments of a call of `ClipLoss` that belong to the batch."""
 
         weights: Tensor | None
         extra_text_features: Tensor | None
@@ -30,29 +30,30 @@ class ClipLoss(ContrastiveLoss):
     """Drop-in for `open_clip.ClipLoss`: same values and gradients, without the logits in memory.
 
     Over several ranks the loss is over all their pairs, and after DDP's mean the gradients of
-    encoders, logit_scale and logit_bias are exact (`fastclip.distributed`). A softmax does not see
-    a constant: the value does not depend on `logit_bias`, and its gradient is exactly zero.
+    encoders, logit_scale and logit_bias are exact (`fastclip.distributed`). A softmax ignores a
+    constant: the value does not depend on `logit_bias`, whose gradient is exactly zero.
 
     Args:
-        local_loss, gather_with_grad: accepted, and of no effect: there is one right gradient. It is
-            what open_clip gives with both; its other combinations give another for features.
+        local_loss, gather_with_grad: accepted without effect: the gradient is always the exact one,
+            which open_clip computes if both are True. Its other combinations give features another.
         cache_labels: accepted; there are no labels to cache.
-        rank, world_size: of the process. None finds them by itself: torch.distributed's, if
-            it is initialised. `world_size=1` is this process alone. Otherwise they are checked, at
-            the first call if torch.distributed is not initialised yet.
+        rank, world_size: the rank of this process, and the number of ranks. None asks
+            torch.distributed, if it is initialised. `world_size=1` computes the loss of this
+            process alone. Other values are checked, at the first call if torch.distributed is not
+            initialised yet.
         use_horovod: must be False.
         backend, workspace: see `fastclip.clip_loss`.
         process_group: the ranks that share a loss; None is torch.distributed's default group.
         schedule: "gather" or "ring", see `fastclip.clip_loss`.
         label_smoothing, margin, directions, positives: see `fastclip.clip_loss`. What belongs to a
-            batch, its `weights`, `extra_text_features` and ids, is given at the call.
+            batch (`weights`, `extra_text_features` and ids) is given at the call.
 
     Raises:
         TypeError: `process_group` is not a ProcessGroup, or an option is of the wrong kind.
         ValueError: an option is out of its range; `rank` and `world_size` are not the
             group's, or torch.distributed is not initialised and `world_size` > 1; this process is
-            not in the group; unknown `schedule`.
-        NotImplementedError: `use_horovod`.
+            not in the group; `schedule` is unknown.
+        NotImplementedError: `use_horovod` is True.
 
     Example:
         >>> loss = fastclip.ClipLoss()
@@ -62,7 +63,7 @@ class ClipLoss(ContrastiveLoss):
         >>> loss(images, texts, logit_scale, extra_text_features=hard_negatives.flatten(0, 1))
     """
 
-    positives = "pairs"  # of modules that were pickled before there were ids
+    positives = "pairs"  # the default of modules that were pickled before ids existed
 
     def __init__(
         self,
@@ -117,11 +118,11 @@ class ClipLoss(ContrastiveLoss):
             weights: (B,), of this rank's pairs; see `fastclip.clip_loss`.
             extra_text_features: (H, D), of this rank; see `fastclip.clip_loss`.
             ids, image_ids, text_ids: (B,) int64, of this rank's pairs; see `fastclip.clip_loss`.
-            return_stats: return (loss, `ClipStats`) instead; not with `output_dict`, whose values
-                trainers add up.
+            return_stats: return (loss, `ClipStats`) instead. It cannot be combined with
+                `output_dict`, whose values trainers add up.
 
         Raises:
-            ValueError: `return_stats` and `output_dict` are both asked for; or as `clip_loss`.
+            ValueError: `return_stats` and `output_dict` are both True; or as `clip_loss`.
         """
         of_batch = {
             "weights": weights, "extra_text_features": extra_text_features,

@@ -1,4 +1,4 @@
-"""CoCaLoss: the contrastive loss, and the cross-entropy of captions, with open_clip's signature."""
+"""CoCaLoss: the contrastive loss and the cross-entropy of captions, with open_clip's signature."""
 
 from typing import Any
 
@@ -18,18 +18,19 @@ class CoCaLoss(ClipLoss):
 
         caption_loss = mean over the tokens of all captions of -log softmax(logits)_label
 
-    It is called with what a `CoCa` returns, by name. Logits of captions, (B, T, vocabulary), are
-    the most that such a model holds; where it is told `captions="losses"` it never holds them, and
-    the loss is the same. Over several ranks it is that of all their pairs and of all their tokens:
-    open_clip's is the mean of the ranks' means, in which a token of a rank with few counts more.
+    The loss is called with the outputs of a `CoCa`, by name. The logits of captions,
+    (B, T, vocabulary), are the largest tensor of such a model; if the model is called with
+    `captions="losses"`, it never holds them, and the loss is the same. Over several ranks the loss
+    is over all their pairs and all their tokens. open_clip's loss is the mean of the ranks' means,
+    in which a token counts more if its rank has few tokens.
 
     Args:
         caption_loss_weight: factor of the caption loss; 2.0 in open_clip's trainer.
         clip_loss_weight: factor of the contrastive loss, which is not computed if it is 0; 1.0 in
             open_clip's trainer.
-        pad_id: the label of padding, which is not asked for.
+        pad_id: the label of padding, which the caption loss leaves out.
         local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod: as `ClipLoss`.
-        options: further ones of `ClipLoss`, by name.
+        options: further arguments of `ClipLoss`, by name.
 
     Raises:
         TypeError, ValueError, NotImplementedError: as `ClipLoss`.
@@ -77,23 +78,25 @@ class CoCaLoss(ClipLoss):
         caption_tokens: Tensor | None = None,
         **of_batch: Any,
     ) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
-        """Return both weighted losses, {"contrastive_loss", "caption_loss"} if `output_dict`.
+        """Return both weighted losses, or {"contrastive_loss", "caption_loss"} if `output_dict`.
 
         Args:
             image_features, text_features, logit_scale, logit_bias: see `ContrastiveLoss.forward`.
-            logits, labels: (B, T, vocabulary) and (B, T) int64, of this rank; or, in their place,
-            caption_losses, caption_tokens: (B,) and (B,), the sum of the cross-entropies of a
+            logits, labels: (B, T, vocabulary) and (B, T) int64, of this rank; or instead of both
+            caption_losses, caption_tokens: (B,) and (B,), the sum of the cross-entropies of each
                 caption's tokens, and their number.
             of_batch: ids and weights of the pairs, as `ClipLoss` takes them.
 
         Raises:
-            TypeError: there is no scale, not one of both pairs of captions, or `return_stats`.
-            ValueError: a label on a CPU is no token of the logits; on a GPU PyTorch stops there.
+            TypeError: `logit_scale` is missing; not exactly one of (`logits`, `labels`) and
+                (`caption_losses`, `caption_tokens`) is given; or `return_stats` is given.
+            ValueError: a label on the CPU is not a token of the logits. For a label on a GPU,
+                PyTorch's own check fails.
         """
         if logit_scale is None:
             raise TypeError("logit_scale is missing")
         if of_batch.get("return_stats"):
-            raise TypeError("CoCaLoss has no return_stats: give the features to ClipLoss")
+            raise TypeError("CoCaLoss has no return_stats: call ClipLoss with the features")
         has_logits = logits is not None and labels is not None
         has_losses = caption_losses is not None and caption_tokens is not None
         if has_logits == has_losses:
@@ -107,7 +110,7 @@ class CoCaLoss(ClipLoss):
             caption_tokens = labels != self.pad_id
         dtype = torch.promote_types(caption_losses.dtype, torch.float32)
         group = find_group(self.rank, self.world_size, self.process_group)
-        # First of all the ranks agree on what they compute.
+        # This comes first, because in it the ranks agree on what they compute.
         if self.clip_loss_weight:
             contrastive = self.clip_loss_weight * super().forward(
                 image_features, text_features, logit_scale, logit_bias, **of_batch
@@ -129,13 +132,13 @@ class CoCaLoss(ClipLoss):
 
 
 def _require_labels(labels: Tensor, num_tokens: int, pad_id: int) -> None:
-    """Raise unless labels are tokens that have logits; to read them from a GPU would take time."""
+    """Raise unless labels on the CPU are tokens with logits; reading a GPU's would take time."""
     asked = labels[labels != pad_id] if labels.device.type == "cpu" else labels[:0]
     if asked.numel() == 0:
         return
     least, largest = (int(value) for value in asked.aminmax())
     if least < 0 or largest >= num_tokens:
         raise ValueError(
-            f"labels must be tokens from 0 to {num_tokens - 1:,}, as there are logits of "
-            f"{num_tokens:,}, got {least if least < 0 else largest:,}"
+            f"labels must be tokens from 0 to {num_tokens - 1:,}, because there are logits of "
+            f"{num_tokens:,} tokens, got {least if least < 0 else largest:,}"
         )

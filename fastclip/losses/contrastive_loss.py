@@ -1,4 +1,4 @@
-"""What `ClipLoss` and `SigLipLoss` share: open_clip's call, and who computes the loss."""
+"""The base of `ClipLoss` and `SigLipLoss`: open_clip's call, and the ranks that share a loss."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from fastclip.literals import Backend, Schedule
 class ContrastiveLoss(nn.Module):
     """Base of the losses over the pairs of one process or of several.
 
-    A subclass has a `loss_of`, and an `__init__` with open_clip's arguments.
+    A subclass defines `loss_of`, and an `__init__` with open_clip's arguments.
 
     Raises:
         TypeError, ValueError: as `ClipLoss`.
@@ -53,7 +53,7 @@ class ContrastiveLoss(nn.Module):
             text_features: (B, D), same dtype and device, unit rows; of this rank.
             logit_scale: float or one-element tensor, already exponentiated.
             logit_bias: float or one-element tensor; see the class.
-            of_batch: further arguments of the loss's function, by name, if it has such.
+            of_batch: further arguments that the function of the loss takes, by name.
         """
         loss = self.loss_of(
             image_features,
@@ -76,7 +76,7 @@ class ContrastiveLoss(nn.Module):
         logit_bias: float | Tensor | None,
         **settings: Any,
     ) -> Tensor:
-        """The loss of this rank's features; `settings` are those of `fastclip.clip_loss`."""
+        """Return the loss of this rank's features; `settings` are `clip_loss`'s options."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""The loss that the arguments of open_clip's trainer ask for."""
+"""Makes the loss that the arguments of open_clip's trainer ask for."""
 
 from argparse import Namespace
 from typing import Any
@@ -10,16 +10,16 @@ from fastclip.losses.siglip import SigLipLoss
 
 
 def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
-    """Return the loss of open_clip's parsed command line, with open_clip's function's name.
+    """Return the loss for open_clip's parsed command line, like open_clip's `create_loss`.
 
     Args:
         args: `siglip`, `distill`, `local_loss`, `gather_with_grad`, `rank`, `world_size`, `horovod`
             and, for SigLIP, `loss_dist_impl`; for a `model` with coca in its name
-            `coca_caption_loss_weight` and `coca_contrastive_loss_weight`. What is missing has
-            open_clip's default. Its parser does not make `distill`, its trainer does.
+            `coca_caption_loss_weight` and `coca_contrastive_loss_weight`. A missing attribute has
+            open_clip's default. open_clip's trainer sets `distill`, not its parser.
 
     Raises:
-        NotImplementedError: `distill` with `siglip`, or `horovod`.
+        NotImplementedError: `distill` is set together with `siglip`, or `horovod` is set.
         ValueError: see `ClipLoss` and `SigLipLoss`.
 
     Example:
@@ -33,7 +33,9 @@ def create_loss(args: Namespace | Any) -> ClipLoss | SigLipLoss:
     if given("horovod"):
         raise NotImplementedError("args.horovod is not supported; use torch.distributed")
     if given("distill") and given("siglip"):
-        raise NotImplementedError("args.distill with args.siglip: there is no such loss")
+        raise NotImplementedError(
+            "args.distill with args.siglip: there is no distillation of SigLIP"
+        )
     ranks = {"rank": given("rank", None), "world_size": given("world_size", None)}
     settings = {
         "local_loss": given("local_loss"), "gather_with_grad": given("gather_with_grad"),

@@ -1,4 +1,4 @@
-"""DCL, decoupled contrastive learning: NT-Xent whose denominator has no positive."""
+"""DCL, decoupled contrastive learning: NT-Xent without the positive in the denominator."""
 
 import torch
 from torch import Tensor
@@ -26,36 +26,36 @@ def dcl_loss(
     schedule: str = "gather",
     ids: Tensor | None = None,
 ) -> Tensor:
-    """The log-sum-exp of each view's negatives minus its positive's score.
+    """Return the log-sum-exp of each view's negatives minus the score of its positive.
 
         score(x, y) = cos(x, y) / temperature,    z = z0 and z1 as 2 B views
         loss_i      = log(sum_j exp(score(z_i, z_j))) - w_i score(z_i, other view of z_i)
-                      over the 2 B - 2 views j that are no view of i's sample
+                      over the 2 B - 2 views j that are not views of i's sample
         w_i         = 1, or with `sigma` 2 - exp(c_i / sigma) / mean_k(exp(c_k / sigma)),
                       c_k the cosine of sample k's two views, a constant (DCLW)
 
-    The loss has no lower bound of 0. Its scores are never held: extra memory is O(B D).
+    The loss can be below 0. Its scores are never held: extra memory is O(B D).
 
     Args:
         z0: (B, D), float32, bfloat16, float16 or float64, any strides: one view of each sample.
         z1: (B, D), same dtype and device: the other view.
-        temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
+        temperature: number or one-element tensor, > 0, learned if it requires a gradient; None is
             0.1 unless there is a `logit_scale`.
-        sigma: number > 0 for the weighted form; None is the plain one.
+        sigma: number > 0 for the weighted form; None is the plain form.
         logit_scale, normalize, backend, workspace, process_group, schedule: see
             `fastclip.info_nce_loss`.
         reduction: "mean" over the 2 B views, "sum", or "none".
-        ids: (B,) int64, any values, on the features' device or on the CPU: of each sample, whose
-            two views have it. Views of other samples with the same id are no negatives: their
-            scores are left out. If all samples have one id there is no negative, and all losses are
-            0, with no gradient. The mean in w_i is over all samples.
+        ids: (B,) int64, any values, on the features' device or on the CPU: the id of each sample,
+            shared by its two views. Views of other samples with the same id are not negatives:
+            their scores are left out. If all samples have one id, there are no negatives, and all
+            losses are 0 without a gradient. The mean in w_i is over all samples.
 
     Returns:
-        float32 tensor (float64 for float64 features) of shape (), or (2 B,) for "none": of the
-        rows of z0, then of z1.
+        float32 tensor (float64 for float64 features) of shape (), or (2 B,) for "none": first
+        the rows of z0, then the rows of z1.
 
     Raises:
-        As `fastclip.info_nce_loss`; and ValueError for one sample only, which has no negatives.
+        As `fastclip.info_nce_loss`; and ValueError for a single sample, which has no negatives.
 
     Source:
         Yeh et al. 2021, arXiv:2110.06848 (DCL and DCLW).
@@ -96,7 +96,7 @@ class DCLLoss(FamilyLoss):
 
     Args:
         temperature: number or one-element tensor; None is 0.1, unless a call has a logit_scale.
-        sigma: number > 0 for the weighted form (the authors' is 0.5); None is the plain one.
+        sigma: number > 0 for the weighted form (its authors use 0.5); None is the plain form.
         options: `normalize`, `reduction`, `backend` and `workspace`, see `fastclip.dcl_loss`;
             `process_group`, `world_size` and `schedule`, see
             `fastclip.NTXentLoss`.

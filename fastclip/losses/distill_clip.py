@@ -32,49 +32,50 @@ def distill_clip_loss(
     image_ids: Tensor | None = None,
     text_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`fastclip.clip_loss`, and the cross-entropy of the logits with teachers' logits.
+    """Return `fastclip.clip_loss`, and the cross-entropy of the logits with teachers' softmaxes.
 
         logits_ij    = logit_scale * <image_i, text_j>
         target_i.    = mean over teachers of softmax over j of the teacher's logits_ij
         target_.j    = mean over teachers of softmax over i of the teacher's logits_ij
         distill_loss = mean over i of -(sum over j of target_ij log softmax_j(logits_i.)_j
-                                      + the same of texts) / 2
+                                      + the same for texts) / 2
 
     Neither the student's nor the teachers' logits are held: extra memory is O(B D) and one block
-    within the workspace. The distillation is `clip_loss` and a sum over the pairs that are not
-    matches, and so keeps the relative accuracy of a student and teachers that both fit.
+    within the workspace. The distillation loss is computed as `clip_loss` plus a sum over the pairs
+    that do not match, which keeps it accurate also where student and teachers both fit the data.
 
     Args:
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides; unit rows.
         text_features: (B, D), same dtype and device.
         logit_scale: number, or tensor of one element on the features' device, > 0; not its log.
-        dist_image_features: (B, K), unit rows, of one teacher of any K; or a list or tuple of one
-            matrix per teacher, whose K and dtype may differ. Same device.
-        dist_text_features: (B, K), of the dtype of the teacher's images; or as many of them.
-        dist_logit_scale: number or tensor of one element; or as many of them.
-        backend: of the student's softmax, as for `fastclip.clip_loss`. The teachers' is computed by
-            PyTorch in blocks on every device, in float32, or float64 of float64 features.
-        workspace: bytes, as for `fastclip.clip_loss`; what it keeps, and a block of the teachers'
-            weights at a time, take as many each.
-        process_group: None is this process alone. With a group both losses are those of the N
-            pairs of all its ranks, with exact gradients under DDP's mean: see `fastclip.clip_loss`.
-        schedule: "gather" has the texts of all ranks at once, the student's and the teachers', and
-            "ring" those of one rank after the other: see `fastclip.clip_loss`.
-        ids, image_ids, text_ids: of what is no negative in the contrastive loss, see
-            `fastclip.clip_loss`. The distillation does not look at them: its softmaxes, the
-            student's and the teachers', are over all texts and all images, because teachers say
-            what is alike. The student's softmax is then computed twice.
+        dist_image_features: (B, K), unit rows, of one teacher with any K; or a list or tuple with
+            one matrix per teacher, whose K and dtype may differ. On the same device.
+        dist_text_features: (B, K), with the dtype of the teacher's images; or one per teacher.
+        dist_logit_scale: number or tensor of one element; or one per teacher.
+        backend: computes the student's softmax, see `fastclip.clip_loss`. PyTorch computes the
+            teachers' softmaxes in blocks on every device, in float32, or in float64 for float64
+            features.
+        workspace: bytes, as for `fastclip.clip_loss`. What that loss keeps may take as many, and
+            one block of the teachers' weights as many again.
+        process_group: None is this process alone. With a group both losses are over the N pairs of
+            all its ranks, with exact gradients under DDP's mean: see `fastclip.clip_loss`.
+        schedule: "gather" holds the texts of all ranks at once, the student's and the teachers';
+            "ring" holds the texts of one rank at a time: see `fastclip.clip_loss`.
+        ids, image_ids, text_ids: say which pairs are not negatives in the contrastive loss, see
+            `fastclip.clip_loss`. The distillation ignores them: its softmaxes, the student's and
+            the teachers', are over all texts and all images, because teachers say what is alike.
+            With ids the student's softmax is computed twice.
 
     Returns:
         contrastive_loss and distill_loss, unweighted, float32 tensors (float64 for float64
         features) of shape (). Both have gradients for the student's features and `logit_scale`.
 
     Raises:
-        TypeError, ValueError: as `fastclip.clip_loss`, also of teachers, by name; they are not one
-            entry per teacher, have other rows than the student, or want a gradient: teachers are
-            constants. Over a group: ranks disagree.
-        RuntimeError: the named backend cannot take these inputs, or a derivative is asked for that
-            is not of the first order in reverse mode.
+        TypeError, ValueError: as `fastclip.clip_loss`, also for the arguments of teachers; there is
+            not one entry per teacher; a teacher has another number of rows than the student, or
+            requires a gradient (teachers are constants). Over a group: ranks disagree.
+        RuntimeError: the named backend cannot take these inputs, or another derivative is requested
+            than the first in reverse mode.
 
     Source:
         open_clip 3.3.0, `open_clip.loss.DistillClipLoss`. The mean after the softmax: Vasu et al.
@@ -110,8 +111,8 @@ def distill_clip_loss(
         contrastive = clip_loss(
             image_features, text_features, scale, image_ids=images, text_ids=texts, **options
         )
-    # Targets add up to 1: the cross-entropy with them is that with the own pair, and what other
-    # targets see of the difference between the own pair's logit and theirs.
+    # Targets add up to 1. The cross-entropy with them is therefore the cross-entropy with the own
+    # pair, plus each other target times the difference between the own pair's logit and its own.
     product, row_mass, col_mass = teacher_sums(
         scores.prepared(image_features),
         scores.prepared(scores.of_columns(text_features)),

@@ -1,4 +1,4 @@
-"""InfoLOOB, "leave one out bound": CLIP's loss whose denominators have no positive."""
+"""InfoLOOB, "leave one out bound": CLIP's loss without the positives in its denominators."""
 
 import torch
 from torch import Tensor
@@ -27,37 +27,37 @@ def info_loob_loss(
     image_ids: Tensor | None = None,
     text_ids: Tensor | None = None,
 ) -> Tensor:
-    """The log-sum-exp of a pair's negatives minus its own score, from images to texts and back.
+    """Return the log-sum-exp of each pair's negatives minus its score, in both directions.
 
         score_ij = cos(image_i, text_j) / temperature
         loss_i   = (log(sum over j != i of exp(score_ij)) - score_ii
                   + log(sum over j != i of exp(score_ji)) - score_ii) / 2
 
-    The loss has no lower bound of 0. Its scores are never held: extra memory is O(B), or
+    The loss can be below 0. Its scores are never held: extra memory is O(B), or
     O(B D) with ids.
 
     Args:
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides.
         text_features: (B, D), same dtype and device.
-        temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
+        temperature: number or one-element tensor, > 0, learned if it requires a gradient; None is
             1 / 30 unless there is a `logit_scale`.
         logit_scale, normalize, backend, workspace, process_group, schedule: see
             `fastclip.info_nce_loss`.
         reduction: "mean" over the pairs, "sum", or "none".
-        ids, image_ids, text_ids: what is the same, as in `fastclip.clip_loss`: image i and text j
-            with one id, not a pair, are no negatives, and their score is left out. An image or a
-            text that has no negative left counts 0 in its pair's loss, with no gradient of its own,
-            and the mean, which is one over images and texts, leaves it out; over none it is 0.
+        ids, image_ids, text_ids: see `fastclip.clip_loss`: image i and text j that share an id, but
+            are not a pair, are not negatives, and their score is left out. An image or a text
+            without any negative left counts 0 in its pair's loss, with no gradient of its own. The
+            mean is then over images and texts, without these; the mean over none is 0.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
 
     Raises:
-        As `fastclip.info_nce_loss`; and ValueError for one pair only, which has no negatives.
+        As `fastclip.info_nce_loss`; and ValueError for a single pair, which has no negatives.
 
     Source:
-        Fürst et al. 2022, arXiv:2110.11316. CLOOB takes it of retrieved features, and multiplies by
-        the temperature.
+        Fürst et al. 2022, arXiv:2110.11316. CLOOB computes it from retrieved features, and
+        multiplies it by the temperature.
 
     Example:
         >>> loss = fastclip.info_loob_loss(images, texts, logit_scale=30.0)
@@ -89,7 +89,8 @@ class InfoLOOBLoss(FamilyLoss):
         temperature: number or one-element tensor; None is 1 / 30, unless a call has a logit_scale.
         normalize, reduction, backend, workspace, schedule: see `fastclip.info_loob_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
-        world_size: 1 is this process alone, whatever is initialised.
+        world_size: 1 computes the loss of this process alone, even if torch.distributed is
+            initialised.
 
     Example:
         >>> loss = fastclip.InfoLOOBLoss()(images, texts, model.logit_scale.exp())

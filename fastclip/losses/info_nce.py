@@ -29,40 +29,41 @@ def info_nce_loss(
     key_ids: Tensor | None = None,
     negative_ids: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy of each query's own key among the keys of others.
+    """Return the cross-entropy of each query's own key among the keys of other queries.
 
         score(x, y) = cos(x, y) / temperature
         loss_i      = log(1 + sum_j exp(score(query_i, negative_j) - score(query_i, positive_i)))
 
     The negatives of query i are the positive keys of all other queries or, if `negative_keys` are
-    given, those and no others. The scores are never held: extra memory is O(B), or O(B D) for what
-    is normalised outside of a backend.
+    given, only these. The scores are never held: extra memory is O(B), or O(B D) if features are
+    normalised outside of a backend.
 
     Args:
         query: (B, D), float32, bfloat16, float16 or float64, any strides.
         positive_key: (B, D), same dtype and device; row i is the key of query i.
         negative_keys: (K, D), same dtype and device, shared by all queries; or None.
-        temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
+        temperature: number or one-element tensor, > 0, learned if it requires a gradient; None is
             0.07 unless there is a `logit_scale`.
         logit_scale: number or one-element tensor, > 0: 1 / temperature, as CLIP learns it.
         normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
         reduction: "mean", "sum" or "none".
         backend, workspace: see `fastclip.clip_loss`.
         process_group: None is this process alone. With a group the queries of all its processes
-            are one batch, as in `fastclip.clip_loss`: the keys of all are negatives of each
-            other, and `negative_keys`, of which each may have another number, are shared.
-        schedule: how the columns of all processes of a group, here the keys, meet the rows of each:
-            "gather" has all of them at once, O(N D) memory; "ring" has one process's after the
-            other, O(max B_r D), and keeps no scores whatever the workspace.
-        ids: (B,) int64, any values, on the features' device or on the CPU: of each pair, which
-            query and key it is. A key of query i's id is no negative of query i: its score is left
-            out of the sum. The own key is the positive, whatever its id. A query whose negatives
-            are all left out has a loss of 0, and no gradient. Over a group ids are compared
-            across all processes.
-        query_ids, key_ids: both in the place of `ids`: query i and key j are the same where
+            are one batch, as in `fastclip.clip_loss`: the keys of all processes are negatives of
+            each other's queries. All processes' `negative_keys` are shared, and their number may
+            differ between processes.
+        schedule: how the rows of each process meet the columns (here the keys) of all processes of
+            a group: "gather" holds all columns at once, O(N D) memory; "ring" holds the columns of
+            one process at a time, O(max B_r D), and keeps no scores, whatever the workspace is.
+        ids: (B,) int64, any values, on the features' device or on the CPU: the id of each query and
+            its key. A key with query i's id is not a negative of query i: its score is left out of
+            the sum. A query's own key is its positive, whatever its id. A query whose negatives are
+            all left out has a loss of 0 and no gradient. Over a group ids are compared across all
+            processes.
+        query_ids, key_ids: both instead of `ids`: query i and key j count as the same where
             query_ids[i] == key_ids[j].
-        negative_ids: (K,) int64, of `negative_keys`, which are compared with `ids` or `query_ids`;
-            with these it must be given, and `key_ids` have no use.
+        negative_ids: (K,) int64, the ids of `negative_keys`, which are compared with `ids` or
+            `query_ids`. With `negative_keys`, give these ids or none; `key_ids` must be None.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
@@ -71,13 +72,13 @@ def info_nce_loss(
         TypeError: an argument is of the wrong kind.
         ValueError: shapes, dtypes or devices disagree, an input is empty, `temperature` and
             `logit_scale` are both given or not positive, a name is unknown, the reduction over a
-            group is not "mean", or the processes of a group disagree. Ids are of another length,
-            dtype or device, or are not compared with anything.
+            group is not "mean", or the processes of a group disagree; ids have a wrong length,
+            dtype or device, or nothing to be compared with.
         RuntimeError: as `fastclip.clip_loss`.
 
     Source:
         van den Oord et al. 2018, arXiv:1807.03748, Equation 4; He et al. 2020, arXiv:1911.05722,
-        Equation 1. The call is the one of PyTorch's pull request 195380.
+        Equation 1. The signature is taken from PyTorch's pull request 195380.
 
     Example:
         >>> loss = fastclip.info_nce_loss(queries, documents, temperature=0.05)
@@ -109,15 +110,15 @@ def _checked_ids(
     key_ids: Tensor | None,
     negative_ids: Tensor | None,
 ) -> SideIds | None:
-    """The ids of queries, and of the keys that are negatives."""
+    """Return the ids of queries and of their negative keys, or None; raise if they are wrong."""
     if negative_keys is None:
         if negative_ids is not None:
-            raise ValueError("negative_ids are the ids of negative_keys, which are None")
+            raise ValueError("negative_ids are the ids of negative_keys, but negative_keys is None")
         return side_ids(query, ids, query_ids=query_ids, key_ids=key_ids)
     if key_ids is not None:
-        raise ValueError("key_ids have no use with negative_keys, which are all negatives")
+        raise ValueError("key_ids cannot be given with negative_keys: give negative_ids")
     if ids is not None and query_ids is not None:
-        raise ValueError("ids are the ids of the queries: query_ids must be None with them")
+        raise ValueError("ids are the ids of the queries: query_ids must be None if ids are given")
     name, of_queries = ("query_ids", query_ids) if ids is None else ("ids", ids)
     if of_queries is None and negative_ids is None:
         return None
@@ -132,13 +133,14 @@ def _checked_ids(
 
 
 class InfoNCELoss(FamilyLoss):
-    """`fastclip.info_nce_loss` as a module, with the call that PyTorch's pull request 195380 has.
+    """`fastclip.info_nce_loss` as a module, with the call of PyTorch's pull request 195380.
 
     Args:
         temperature: number or one-element tensor; None is 0.07, unless a call has a logit_scale.
         normalize, reduction, backend, workspace, schedule: see `fastclip.info_nce_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
-        world_size: 1 is this process alone, whatever is initialised.
+        world_size: 1 computes the loss of this process alone, even if torch.distributed is
+            initialised.
 
     Example:
         >>> loss = fastclip.InfoNCELoss(temperature=0.07)(queries, documents)

@@ -1,4 +1,4 @@
-"""LocCaLoss: a contrastive loss, and the cross-entropy of captions and boxes beside it."""
+"""LocCaLoss: a contrastive loss, and the cross-entropy of captions and boxes."""
 
 import math
 from typing import Any
@@ -15,18 +15,18 @@ CONTRASTIVE = {"siglip": SigLipLoss, "clip": ClipLoss}
 
 
 class LocCaLoss(nn.Module):
-    """The loss of a `LocCa`: pairs by `SigLipLoss` or `ClipLoss`, and what its decoder is asked.
+    """The loss of a `LocCa`: `SigLipLoss` or `ClipLoss`, and the cross-entropy of its decoder.
 
-        caption_loss = mean over the tokens that three tasks ask for of -log softmax(logits)_label
+        caption_loss = mean over the label tokens of all three tasks of -log softmax(logits)_label
 
-    Neither the logits of pairs nor those of tokens are held. All tokens count alike, whichever task
-    asks for them, so that tasks with more tokens count more. Over several ranks the loss is that of
-    all their pairs and of all their tokens, and exact under DDP's mean.
+    Neither the logits of pairs nor the logits of tokens are held. All tokens count alike, whichever
+    task they belong to, so that tasks with more tokens count more. Over several ranks the loss is
+    over all their pairs and all their tokens, with exact gradients under DDP's mean.
 
     Args:
         caption_loss_weight: factor of the caption loss; 1.0, as in SigLIP 2.
         contrastive: "siglip" or "clip", the loss of the pairs.
-        options: of `SigLipLoss` or `ClipLoss`, by name.
+        options: further arguments of `SigLipLoss` or `ClipLoss`, by name.
 
     Raises:
         TypeError, ValueError: `contrastive` is unknown, `caption_loss_weight` is negative or not
@@ -75,17 +75,17 @@ class LocCaLoss(nn.Module):
             of_batch: ids of the pairs and, for "clip", weights, as the contrastive loss takes them.
 
         Raises:
-            ValueError: there is not one number of each kind per pair; see also the contrastive
-                loss.
+            ValueError: `caption_losses` or `caption_tokens` does not have one number per pair; or
+                as the contrastive loss.
         """
         B = len(image_features)
         for name, part in (("caption_losses", caption_losses), ("caption_tokens", caption_tokens)):
             if part.shape != (B,):
                 raise ValueError(
-                    f"{name} must be ({B},), as many as pairs, got {tuple(part.shape)}"
+                    f"{name} must have shape ({B},), one per pair, got {tuple(part.shape)}"
                 )
         pairs = self.contrastive
-        # First of all: in it the ranks agree on what they compute.
+        # This comes first, because in it the ranks agree on what they compute.
         contrastive = pairs(image_features, text_features, logit_scale, logit_bias, **of_batch)
         group = find_group(pairs.rank, pairs.world_size, pairs.process_group)
         dtype = torch.promote_types(caption_losses.dtype, torch.float32)

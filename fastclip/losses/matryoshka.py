@@ -1,4 +1,4 @@
-"""The CLIP loss of several prefixes of the features at once: embeddings that may be cut short."""
+"""The CLIP loss of several prefixes of the features, for embeddings that may be cut short."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -37,27 +37,27 @@ def matryoshka_clip_loss(
     text_ids: Tensor | None = None,
     positives: str = "pairs",
 ) -> Tensor | tuple[Tensor, dict[int, Tensor]]:
-    """The weighted sum, over prefixes of the features, of their CLIP losses.
+    """Return the weighted sum of the CLIP losses of several prefixes of the features.
 
         loss = sum over k of weights_k * clip_loss(image[:, :dims_k], text[:, :dims_k], normalize)
 
     Each prefix is normalised by itself, so that an encoder trained with the loss has embeddings
     that may be cut to any of `dims`, and then normalised. No scores are held: extra memory is
-    O(B D). What follows the largest dim has no gradient.
+    O(B D). Features beyond the largest dim have no gradient.
 
-    The time is what `clip_loss` takes at each dim. Without options and without a group, the
-    backend `cpu` takes one pass for all of them where it is faster, with the products of the
-    largest dim alone and equal results up to rounding.
+    The time is the sum of the times of `clip_loss` at each dim. Without options and without a
+    group, the backend `cpu` computes all dims in one pass where that is faster: it computes only
+    the products of the largest dim, and the results are equal up to rounding.
 
     Args:
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides; raw or unit
             rows.
         text_features: (B, D), same dtype and device. Under autocast the dtypes may differ.
-        logit_scale: number or one-element tensor, > 0, of all prefixes; see `fastclip.clip_loss`.
+        logit_scale: number or one-element tensor, > 0, for all prefixes; see `fastclip.clip_loss`.
         dims: lengths of the prefixes, from 1 to D, all different, in any order.
         weights: numbers > 0, one for each of `dims`; None is 1 for each.
         backend, label_smoothing, margin, directions: see `fastclip.clip_loss`.
-        workspace: see `fastclip.clip_loss`; of the loss at each dim or, in one pass, of all.
+        workspace: see `fastclip.clip_loss`; for the loss at each dim or, in one pass, for all.
         return_dims: also return the loss at each dim.
         process_group, schedule: see `fastclip.clip_loss`. All ranks must have the same `dims` and
             `weights`.
@@ -65,13 +65,13 @@ def matryoshka_clip_loss(
         ids, image_ids, text_ids, positives: see `fastclip.clip_loss`.
 
     Returns:
-        float32 tensor (float64 for float64 features) of shape (); with `return_dims` a pair of it
-        and a dict, in the order of `dims`, of each dim's loss (), not weighted.
+        float32 tensor (float64 for float64 features) of shape (); with `return_dims` a pair of this
+        loss and a dict that maps each dim, in the order of `dims`, to its unweighted loss ().
 
     Raises:
-        TypeError, ValueError: as `fastclip.clip_loss`; `dims` is empty, has one twice, below 1 or
-            above D; `weights` are not as many as `dims`, or one is not finite and > 0; or the ranks
-            of a group disagree on them.
+        TypeError, ValueError: as `fastclip.clip_loss`; `dims` is empty, or a dim is repeated, below
+            1 or above D; there are not as many `weights` as `dims`, or one is not finite and > 0;
+            or the ranks of a group disagree on `dims` or `weights`.
         RuntimeError: as `fastclip.clip_loss`.
 
     Source:
@@ -123,7 +123,7 @@ def matryoshka_clip_loss(
 class MatryoshkaClipLoss(ContrastiveLoss):
     """`fastclip.matryoshka_clip_loss` with the call of `fastclip.ClipLoss`.
 
-    Over several ranks the loss is over all their pairs, as `ClipLoss` has it.
+    Over several ranks the loss is over all their pairs, as with `ClipLoss`.
 
     Args:
         dims: lengths of the prefixes of the features, all different, in any order.
@@ -140,7 +140,7 @@ class MatryoshkaClipLoss(ContrastiveLoss):
         dict_keys(['contrastive_512_loss', 'contrastive_256_loss', 'contrastive_64_loss'])
     """
 
-    positives = "pairs"  # of modules that were pickled before there were ids
+    positives = "pairs"  # the default of modules that were pickled before ids existed
 
     def __init__(
         self,
@@ -180,10 +180,10 @@ class MatryoshkaClipLoss(ContrastiveLoss):
         image_ids: Tensor | None = None,
         text_ids: Tensor | None = None,
     ) -> Tensor | dict[str, Tensor]:
-        """Return the loss, () float32, or if `output_dict` the terms whose sum it is.
+        """Return the loss, () float32, or its terms if `output_dict`.
 
-        They are {"contrastive_<dim>_loss": weight * loss at that dim}: a trainer that adds up what
-        a loss returns, as open_clip's does, has the loss, and each dim in its log.
+        The terms are {"contrastive_<dim>_loss": weight * loss at that dim}. A trainer that adds up
+        what a loss returns, as open_clip's does, gets the loss, and logs each dim.
 
         Args:
             image_features, text_features: (B, D), raw or unit rows; of this rank.
@@ -201,7 +201,7 @@ class MatryoshkaClipLoss(ContrastiveLoss):
     def loss_of(
         self, image_features, text_features, logit_scale, logit_bias, **settings
     ) -> dict[str, Tensor]:
-        """The terms of the loss of this rank's features, by name."""
+        """Return the terms of the loss of this rank's features, by name."""
         _, of_dims = matryoshka_clip_loss(
             image_features, text_features, logit_scale, self.dims, self.weights, return_dims=True,
             label_smoothing=self.label_smoothing, margin=self.margin, directions=self.directions,

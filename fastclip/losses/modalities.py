@@ -1,4 +1,4 @@
-"""Several modalities of the same samples, of which some may be missing, in pairs: ImageBind."""
+"""A loss over pairs of modalities, where samples may lack some modalities: ImageBind."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from fastclip.losses.family.module import FamilyLoss
 
 
 class PairLoss(NamedTuple):
-    """The loss of one pair of modalities, (), and of how many samples of all processes."""
+    """The loss of one pair of modalities, (), and its number of samples, over all processes."""
 
     loss: Tensor
     num_samples: int
@@ -39,55 +39,56 @@ def modalities_loss(
     schedule: str = "gather",
     ids: Tensor | Mapping[str, Tensor] | None = None,
 ) -> Tensor | tuple[Tensor, dict[Pair, PairLoss]]:
-    """The mean over pairs of modalities of CLIP's loss between the samples that have both.
+    """Return the mean, over pairs of modalities, of CLIP's loss of the samples that have both.
 
         loss = mean over the pairs with samples of clip_loss(a, b, logit_scale of (a, b))
 
-    A pair that no sample has both modalities of, or one of whose modalities is not in `features`,
-    counts 0 and is left out of the mean; the mean over no pair is 0, with gradients of 0. No scores
-    are held: extra memory is O(B D) per pair. Which samples a pair has is found out on the device
-    and waited for, unless no modality has a mask or indices.
+    If no sample has both modalities of a pair, or one of them is not in `features`, the pair is
+    left out of the mean; the mean over no pair is 0, with gradients of 0. No scores are held: extra
+    memory is O(B D) per pair. If a modality has a mask or indices, the device computes which
+    samples each pair has, and the call waits for that.
 
     Args:
-        features: name of a modality to its features (B, D), all of one D, dtype and device,
-            float32, bfloat16, float16 or float64.
+        features: maps the name of each modality to its features (B, D), which share one D, dtype
+            and device; float32, bfloat16, float16 or float64.
         pairs: pairs of names. ImageBind's are ("image", other) for each other modality.
-        temperature: number or one-element tensor, > 0, of all pairs; None is 0.07 unless there is a
-            `logit_scale`.
-        logit_scale: number or one-element tensor, > 0: 1 / temperature; or those of each pair.
-        masks: name to (B,) bool: False marks rows of that modality whose sample does not have it;
-            they are not looked at.
-        indices: name to (B,) int64: which sample each row is of, all different. The rows of
-            modalities without are of the samples 0, 1, ... of the batch.
+        temperature: number or one-element tensor, > 0, for all pairs; None is 0.07 unless there is
+            a `logit_scale`.
+        logit_scale: number or one-element tensor, > 0: 1 / temperature; or a dict with one for each
+            pair.
+        masks: maps names to (B,) bool: False marks rows whose sample does not have that modality;
+            such rows are ignored.
+        indices: maps names to (B,) int64: the sample of each row, all different. The rows of a
+            modality without indices belong to the samples 0, 1, ... of the batch.
         normalize, backend, workspace: see `fastclip.clip_loss`.
         return_pairs: also return the loss and the number of samples of each pair.
-        process_group: None is this process alone. With a group each pair's loss is that of the
-            samples of all its ranks, with exact gradients under DDP's mean: see
-            `fastclip.clip_loss`. Samples are told apart by rank: masks and indices are of a rank's
-            own. A rank may have no sample of a pair, and features of other modalities than others
-            do; the mean is over the pairs that have samples on any rank. All ranks must have the
-            same pairs, in one order, and at least one modality.
-        schedule: "gather" or "ring", of each pair; see `fastclip.clip_loss`.
-        ids: (B,) int64, any values, on the features' device or on the CPU: of each row of every
-            modality; or name to those of each modality's rows, (B,), which must be there for all
-            modalities. In a pair (a, b) row i of a and row j of b with one id, not of one sample,
-            are no negatives of each other: see `fastclip.clip_loss`.
+        process_group: None is this process alone. With a group each pair's loss is over the samples
+            of all its ranks, with exact gradients under DDP's mean: see `fastclip.clip_loss`.
+            Samples of different ranks are different samples: masks and indices concern the rank's
+            own. A rank may have no sample of a pair, and other modalities than other ranks; the
+            mean is over the pairs that have samples on any rank. All ranks must have the same
+            pairs, in one order, and at least one modality.
+        schedule: "gather" or "ring", for each pair; see `fastclip.clip_loss`.
+        ids: (B,) int64, any values, on the features' device or on the CPU: the id of row i of every
+            modality; or a dict that maps the name of every modality to the ids of its rows, (B,).
+            In a pair (a, b), row i of a and row j of b that share an id, but are not one sample,
+            are not negatives of each other: see `fastclip.clip_loss`.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (); with `return_pairs` a tuple of
-        it and a dict of each pair's `PairLoss`.
+        this loss and a dict that maps each pair to its `PairLoss`.
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: no pair is given, one twice or of a modality with itself; a modality is in no
-            pair; modalities without indices have different B; shapes, dtypes or devices
-            disagree; a mask or indices are of a modality that is not there, or both are given for
-            one; indices are not different; `temperature` and `logit_scale` are both given; a pair
-            has no scale; ids are of a modality that is not there, or of some modalities only; or
-            the ranks of a group disagree, or another one was given such things: all of them raise.
+        ValueError: no pair is given, a pair is given twice or has a modality with itself; a
+            modality is in no pair; modalities without indices have different B; shapes, dtypes or
+            devices disagree; a mask or indices name a modality without features, or both are given
+            for one modality; indices are not all different; `temperature` and `logit_scale` are
+            both given; a pair has no scale; ids name a modality without features, or leave one out;
+            or the ranks of a group disagree. If one rank raises, all ranks raise.
 
     Source:
-        Girdhar et al. 2023, arXiv:2305.05665, Equation 1; the mean of both directions here.
+        Girdhar et al. 2023, arXiv:2305.05665, Equation 1; here the mean of both directions.
 
     Example:
         >>> pairs = [("image", "text"), ("image", "audio")]
@@ -112,7 +113,7 @@ def modalities_loss(
         inputs = over_ranks.inputs_of_all(*given, group=group, schedule=schedule)
         found = over_ranks.pair_losses(inputs, normalize, backend, workspace, group, schedule)
         losses = {pair: PairLoss(*of_pair) for pair, of_pair in found.items()}
-    # Empty sums, so that what no pair needs has a gradient too, of zeros.
+    # Empty sums, so that features and scales that no pair needs have gradients too, of zeros.
     present = inputs.features.values()
     learned = [x for x in inputs.scales.values() if isinstance(x, Tensor)]
     unused = [x[:0].sum() for x in present] + [x.reshape(-1)[:0].sum() for x in learned]
@@ -130,20 +131,20 @@ class ModalitiesLoss(FamilyLoss):
 
     Args:
         pairs: pairs of names of modalities.
-        temperature: number, > 0, of all pairs; None is 0.07 unless there is a `logit_scale`.
+        temperature: number, > 0, for all pairs; None is 0.07 unless there is a `logit_scale`.
         logit_scale: number, > 0: 1 / temperature; or a dict of a number for each pair.
-        learned: the pairs whose scales are parameters: their logarithms, in `log_scales`, that
-            begin with what is given here. As CLIP's, they are not limited.
+        learned: the pairs whose scales are learned. The parameters, in `log_scales`, are logarithms
+            that start at the scales given here. Like CLIP's, they are not limited.
         options: `normalize`, `backend` and `workspace`, see `fastclip.clip_loss`; `reduction` is
-            "mean" only. `process_group`, `world_size` and `schedule`, see `fastclip.NTXentLoss`
-            and, of the processes of a group, the function.
+            "mean" only. `process_group`, `world_size` and `schedule`, see `fastclip.NTXentLoss`;
+            the function says what the processes of a group share.
 
     Raises:
-        TypeError, ValueError: as the function; a learned pair is none of `pairs`, or the name of a
-            modality of it has a "." or "-".
+        TypeError, ValueError: as the function; a learned pair is not one of `pairs`, or the name of
+            one of its modalities has a "." or "-".
 
     Example:
-        ImageBind's, with the fixed scales of its paper and a learned one for text:
+        ImageBind's loss, with the fixed scales of its paper and a learned one for text:
         >>> scales = {("image", "text"): 14.3, ("image", "audio"): 20.0, ("image", "depth"): 5.0}
         >>> loss = fastclip.ModalitiesLoss(list(scales), logit_scale=scales,
         ...                                learned=[("image", "text")])
@@ -166,7 +167,7 @@ class ModalitiesLoss(FamilyLoss):
         scales = scales_of(self.pairs, temperature, logit_scale, torch.empty(0))
         if any(isinstance(scale, Tensor) for scale in scales.values()):
             raise TypeError(
-                "scales of a ModalitiesLoss must be numbers; `learned` names parameters"
+                "scales of a ModalitiesLoss must be numbers; name learned ones in `learned`"
             )
         self.log_scales = nn.ParameterDict()
         self.fixed_scales = dict(scales)
@@ -175,7 +176,7 @@ class ModalitiesLoss(FamilyLoss):
                 raise ValueError(f"learned must be some of the pairs {self.pairs}, got {pair}")
             if any(sign in name for name in pair for sign in ".-"):
                 raise ValueError(
-                    f"names of modalities of a learned pair have no . or -, got {pair}"
+                    f"names of modalities of a learned pair must have no . or -, got {pair}"
                 )
             scale = self.fixed_scales.pop(tuple(pair))
             self.log_scales["-".join(pair)] = nn.Parameter(torch.tensor(math.log(scale)))

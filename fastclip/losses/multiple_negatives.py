@@ -37,7 +37,7 @@ def multiple_negatives_loss(
     document_ids: Tensor | None = None,
     hard_negative_ids: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Cross-entropy of each query's document among all documents and, if wanted, more.
+    """Return the cross-entropy of each query's document among all documents, and optionally more.
 
         score(x, y)     = cos(x, y) / temperature,    p_i = score(query_i, document_i)
         query_to_doc    the scores of query i with all documents and all hard negatives
@@ -48,7 +48,7 @@ def multiple_negatives_loss(
         "joint":          loss_i = log(sum of exp over the scores of all directions) - p_i
         "per_direction":  loss_i = mean over directions of log(sum of exp over its scores) - p_i
 
-    With both query_to_doc and doc_to_query a joint sum has p_i twice, as in sentence-transformers:
+    With both query_to_doc and doc_to_query a joint sum has p_i twice, as in sentence-transformers;
     the loss is at least log 2. No scores are held: extra memory is O(B D).
 
     Args:
@@ -56,7 +56,7 @@ def multiple_negatives_loss(
         documents: (B, D), same dtype and device; row i belongs to query i.
         hard_negatives: any number of (B, D), same dtype and device; row i of each is a document
             that is wrong for query i, and a negative of all other queries too.
-        temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
+        temperature: number or one-element tensor, > 0, learned if it requires a gradient; None is
             0.05, sentence-transformers' scale of 20, unless there is a `logit_scale`.
         directions: some of the four, "query_to_doc" among them.
         partition_mode: "joint" or "per_direction"; the latter takes the first two directions only,
@@ -68,23 +68,24 @@ def multiple_negatives_loss(
         logit_scale, normalize, backend, workspace, process_group, schedule: see
             `fastclip.info_nce_loss`.
         reduction: "mean" over the queries, "sum", or "none".
-        ids: (B,) int64, any values, on the features' device or on the CPU: of each query and its
-            document. What is in different rows and has one id is no negative: the score of a query
-            with a document, of two queries and of two documents is left out. A query's own document
-            is right, whatever its id. Over a group ids are compared across all processes.
-        query_ids, document_ids: both in the place of `ids`, where a query and its document may have
-            two ids.
-        hard_negative_ids: (B,) each, as many as `hard_negatives`, which are compared with queries
-            and, in doc_to_doc, with documents. A query's own hard negative too is left out if it
-            has the query's id. None leaves no hard negative out.
+        ids: (B,) int64, any values, on the features' device or on the CPU: the id of each query and
+            its document. Different rows with one id are not negatives of each other: the scores of
+            their queries and documents, of the two queries and of the two documents are left out. A
+            query's own document is right, whatever its id. Over a group ids are compared across all
+            processes.
+        query_ids, document_ids: both instead of `ids`, if a query and its document may have
+            different ids.
+        hard_negative_ids: one (B,) for each of `hard_negatives`, compared with the ids of queries
+            and, in doc_to_doc, of documents. A query's own hard negative is left out too if it has
+            the query's id. With None no hard negative is left out.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
 
     Raises:
         As `fastclip.info_nce_loss`; and ValueError if directions or modes are unknown or exclude
-        each other, "hard_negatives" is asked for and there are none, or `hard_negative_ids` are not
-        as many, or without other ids.
+        each other, the mode "hard_negatives" is given without any, or `hard_negative_ids` are not
+        as many as `hard_negatives` or are given without other ids.
 
     Source:
         Henderson et al. 2017, arXiv:1705.00652; Li et al. 2023, arXiv:2308.03281 (the joint sum of
@@ -112,7 +113,7 @@ def multiple_negatives_loss(
     numbers = {"the number of hard_negatives": len(documents) - 1,
                "whether there are hard_negative_ids": hard_negative_ids is not None}  # fmt: skip
     scores.check_same(numbers | codes_of(options))
-    if len(documents) > 1:  # and as many on every rank, which is known now
+    if len(documents) > 1:  # the number is the same on every rank: just checked
         of_negatives = enumerate(map(needs_grad, documents[1:]))
         scores.check_same({f"requires_grad of hard_negatives[{i}]": x for i, x in of_negatives})
     return scores.reduce(_losses(scores, queries, documents, options, same), reduction)
@@ -125,7 +126,7 @@ def _losses(
     options: RankingOptions,
     ids: RankingIds,
 ) -> Tensor:  # (B,)
-    """documents: each (B, D), the right ones first, then hard negatives."""
+    """Return the losses; `documents` are (B, D) each, the right ones, then hard negatives."""
     harder, hard_queries, hard_documents = _harder(scores, queries, documents, options)
     of_others_is_hard = options.hardness_mode in ("in_batch_negatives", "all_negatives")
     of_own_is_hard = options.hardness_mode in ("hard_negatives", "all_negatives")
@@ -174,10 +175,10 @@ def _losses(
 def _harder(
     scores: Scores, queries: Tensor, documents: list[Tensor], options: RankingOptions
 ) -> tuple[Scores, Tensor, list[Tensor]]:
-    """What gives scores with hardness added, whose gradients are those without it.
+    """Return scores, queries and documents that add hardness to values, but not to gradients.
 
-    (scale + strength) <x, y> has 1 + strength / scale times too large a gradient for x and y, which
-    these pass on divided by it; the gradient of the scale is <x, y> as it is.
+    (scale + strength) <x, y> has gradients for x and y that are 1 + strength / scale times too
+    large; the returned features divide them by that. The gradient of the scale is <x, y> as it is.
     """
     if options.hardness_mode is None:
         return scores, queries, documents

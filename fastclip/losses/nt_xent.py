@@ -24,11 +24,11 @@ def nt_xent_loss(
     schedule: str = "gather",
     ids: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy of each view's other view among all views of the batch but itself.
+    """Return the cross-entropy of each view's other view among all other views of the batch.
 
         score(x, y) = cos(x, y) / temperature,    z = z0 and z1 as 2 B views
         loss_i      = log(1 + sum_j exp(score(z_i, z_j) - score(z_i, other view of z_i)))
-                      over the 2 B - 2 views j that are no view of i's sample
+                      over the 2 B - 2 views j that are not views of i's sample
 
     The 2 B x 2 B scores are three rectangles, z0 with z1, z0 with z0 and z1 with z1, of which none
     is held: extra memory is O(B D). Cost: 20 B^2 D FLOPs forward and backward.
@@ -36,18 +36,18 @@ def nt_xent_loss(
     Args:
         z0: (B, D), float32, bfloat16, float16 or float64, any strides: one view of each sample.
         z1: (B, D), same dtype and device: the other view.
-        temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
+        temperature: number or one-element tensor, > 0, learned if it requires a gradient; None is
             0.5 unless there is a `logit_scale`.
         logit_scale, normalize, backend, workspace, process_group, schedule: see
             `fastclip.info_nce_loss`.
         reduction: "mean" over the 2 B views, "sum", or "none".
-        ids: (B,) int64, any values, on the features' device or on the CPU: of each sample, whose
-            two views have it. Views of other samples with the same id are no negatives: their
-            scores are left out. A view without any negative has a loss of 0.
+        ids: (B,) int64, any values, on the features' device or on the CPU: the id of each sample,
+            shared by its two views. Views of other samples with the same id are not negatives:
+            their scores are left out. A view without any negative has a loss of 0.
 
     Returns:
-        float32 tensor (float64 for float64 features) of shape (), or (2 B,) for "none": of the
-        rows of z0, then of z1.
+        float32 tensor (float64 for float64 features) of shape (), or (2 B,) for "none": first
+        the rows of z0, then the rows of z1.
 
     Raises:
         As `fastclip.info_nce_loss`.
@@ -72,13 +72,14 @@ def nt_xent_loss(
 
 
 class NTXentLoss(FamilyLoss):
-    """`fastclip.nt_xent_loss` as a module, with the call of lightly's class of this name.
+    """`fastclip.nt_xent_loss` as a module, called like lightly's class of the same name.
 
     Args:
         temperature: number or one-element tensor; None is 0.5, unless a call has a logit_scale.
         normalize, reduction, backend, workspace, schedule: see `fastclip.nt_xent_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
-        world_size: 1 is this process alone, whatever is initialised.
+        world_size: 1 computes the loss of this process alone, even if torch.distributed is
+            initialised.
 
     Example:
         >>> loss = fastclip.NTXentLoss(temperature=0.1)(projected, projected_of_other_crop)

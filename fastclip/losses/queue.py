@@ -1,4 +1,4 @@
-"""Losses against a queue of old keys: MoCo, and memories across batches."""
+"""`QueueLoss`: a loss against a queue of older keys, as in MoCo and memories across batches."""
 
 from torch import Tensor
 
@@ -22,18 +22,18 @@ class QueueLoss(FamilyLoss):
     the loss the batch's keys enter the queue, as constants, and the oldest leave it. With
     `symmetric` there are two queues: a call has queries and keys of the other direction too, and
     the loss is the mean of both directions. The scores are never held: extra memory is O(K D), one
-    copy of the queue for a backward that follows.
+    copy of the queue for the backward.
 
         MoCo                  QueueLoss(dim, 65536), keys from a momentum encoder under no_grad
         memory across batches QueueLoss(dim, size, in_batch=True), keys from the encoder itself
         ALBEF, BLIP           QueueLoss(dim, size, in_batch=True, symmetric=True), called with
                               (images, momentum texts, texts, momentum images)
 
-    The queue begins empty. A row without any negative, as all are at the first call without
-    `in_batch`, has a loss of 0 and no gradient; `enqueue` fills the queue before. A module in
-    evaluation mode (`loss.eval()`) leaves the queue as it is. The state dict has the keys, where
-    the next one goes and how many there are: a loss that is loaded goes on to the bit. With
-    `with_ids` it has the keys' ids too, and only such a loss can be loaded from it.
+    The queue begins empty. A row without any negative has a loss of 0 and no gradient; without
+    `in_batch` all rows of the first call are such rows, unless `enqueue` has filled the queue. A
+    module in evaluation mode (`loss.eval()`) leaves the queue as it is. The state dict has the
+    keys, the place of the next key and the number of keys: a loaded loss continues with the same
+    bits. With `with_ids` it has the ids of the keys too, and only a loss with `with_ids` loads it.
 
     Args:
         dim: D of the keys.
@@ -43,14 +43,14 @@ class QueueLoss(FamilyLoss):
         symmetric: whether there are two directions, and two queues.
         in_batch: whether the keys of the batch's other rows are negatives too.
         with_ids: whether each call has `ids`, one for each pair, which are kept with the keys: a
-            key of the queue, or of another row, that has a query's id is no negative of it, and
-            its score is left out.
+            key of the queue, or of another row, that has a query's id is not a negative of that
+            query, and its score is left out.
         options: `normalize`, `reduction`, `backend` and `workspace`, see
             `fastclip.info_nce_loss`; `process_group`, `world_size` and `schedule`, see
             `fastclip.NTXentLoss`.
-            All processes of a group put the keys of all into their queues, which stay the same;
-            with `schedule="ring"` too each has the keys of all once, to put them in, which is
-            O(N D) besides the O(K D) of the queue.
+            Every process of a group puts the keys of all processes into its queue, so that all
+            queues stay the same. For that, every process holds all new keys once, also with
+            `schedule="ring"`: O(N D) besides the queue's O(K D).
 
     Keys are kept in the dtype of the module, float32 unless it is moved (`loss.double()`), as unit
     rows if `normalize`.
@@ -96,16 +96,17 @@ class QueueLoss(FamilyLoss):
         Args:
             query: (B, D), float32, bfloat16, float16 or float64, any strides.
             key: (B, D), same dtype and device; row i is the key of query i. It gets a gradient if
-                it wants one.
-            reverse_query, reverse_key: (B, D), of the other direction; with `symmetric` only.
-            logit_scale: number or one-element tensor, > 0, in the place of 1 / temperature.
-            ids: (B,) int64, any values, on the features' device or on the CPU: of each query and
-                its key, in both directions; with `with_ids` only.
+                it requires one.
+            reverse_query, reverse_key: (B, D), for the other direction; only with `symmetric`.
+            logit_scale: number or one-element tensor, > 0, instead of 1 / temperature.
+            ids: (B,) int64, any values, on the features' device or on the CPU: the id of each query
+                and its key, in both directions; only with `with_ids`.
 
         Raises:
             TypeError, ValueError: as `fastclip.info_nce_loss`; D is not the queue's; features of
-                the other direction are there without `symmetric`, or are not with it; so are ids
-                and `with_ids`; the queues of a group's processes are not equally full.
+                the other direction are given without `symmetric`, or are missing with it; ids are
+                given without `with_ids`, or are missing with it; the queues of a group's processes
+                are not equally full.
         """
         settings = self.settings(logit_scale)
         named = {"query": query, "key": key}
@@ -142,10 +143,10 @@ class QueueLoss(FamilyLoss):
     def enqueue(
         self, key: Tensor, reverse_key: Tensor | None = None, ids: Tensor | None = None
     ) -> None:
-        """Put in keys (B, D) without a loss, for both directions with `symmetric`.
+        """Put keys (B, D) into the queue without a loss; with `symmetric`, into both queues.
 
-        Their `ids` (B,) are given with `with_ids`. Nothing is sent to other processes: each must be
-        given the same keys.
+        With `with_ids`, give their `ids` (B,). Nothing is sent to other processes: every process
+        must be given the same keys.
 
         Raises:
             TypeError, ValueError: as a call of the loss.

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     class OfBatch(TypedDict, total=False):
-        """What a call of `SigLipLoss` takes of a batch by name."""
+        """The keyword arguments of a call of `SigLipLoss` that belong to the batch."""
 
         ids: Tensor | None
         image_ids: Tensor | None
         text_ids: Tensor | None
 
 
-# open_clip's ways to communicate, and the schedule that is closest.
+# Maps open_clip's ways to communicate to the closest schedule.
 DIST_IMPLS = {"bidir": "ring", "shift": "ring", "reduce": "gather", "gather": "gather"}
 
 
@@ -34,15 +34,15 @@ class SigLipLoss(ContrastiveLoss):
 
     Args:
         cache_labels: accepted; there are no labels to cache.
-        rank, world_size: of the process; see `ClipLoss`.
+        rank, world_size: see `ClipLoss`.
         dist_impl: None, "bidir", "shift", "reduce" or "gather". Without a `schedule` the first two
             mean "ring" and the others "gather"; values and gradients are the same for all.
         chunk_size: accepted (open_clip's later versions have it); memory is bounded by
             `workspace` here.
         backend, workspace: see `fastclip.clip_loss`.
         process_group: the ranks that share a loss; None is torch.distributed's default group.
-        schedule: "gather" or "ring", see `fastclip.clip_loss`; None goes by `dist_impl`, and is
-            "gather" without one.
+        schedule: "gather" or "ring", see `fastclip.clip_loss`; None follows `dist_impl`, and
+            is "gather" without it.
         positives: see `fastclip.siglip_loss`. Ids belong to a batch, and are given at the call.
 
     Raises:
@@ -54,7 +54,7 @@ class SigLipLoss(ContrastiveLoss):
         0.0269
     """
 
-    positives = "pairs"  # of modules that were pickled before there were ids
+    positives = "pairs"  # the default of modules that were pickled before ids existed
 
     def __init__(
         self,

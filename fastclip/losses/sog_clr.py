@@ -25,36 +25,36 @@ class SogCLRLoss(FamilyLoss):
         u_i = (1 - gamma) (u_i of the sample's last batch) + gamma g_i;  g_i at its first
         loss = t (rho + mean over i, and over images and texts, of log u_i)
 
-    A sample that is in the batch several times counts as often in the loss, and in u by the mean of
-    its g. The value is that estimate of the loss of the whole data set. Its gradient takes
-    g_i / u_i for log u_i, u_i a constant, which needs no large batch; in t it is that of the
-    formula. What is kept is log u_i, which cannot overflow: 8 bytes per sample in float32. The
-    scores of a batch are never held: extra memory is O(B D).
+    A sample that is in the batch several times counts as often in the loss, and its u takes in the
+    mean of its g. The value is this estimate of the loss of the whole data set. For the gradient,
+    g_i / u_i with a constant u_i replaces log u_i, which needs no large batch; the gradient in t is
+    the formula's. The module keeps log u_i, which cannot overflow: 8 bytes per sample in float32.
+    The scores of a batch are never held: extra memory is O(B D).
 
-    With ids, g_i is the mean over the negatives of i alone, that is over the other texts (or
-    images) of the batch whose id is not i's: B - 1 less the number of those. So it estimates the
-    mean over all negatives of the data set, however many of them a batch has. An image or text
-    that has no negative in a batch has no g_i there: its u_i stays as it was, and it is left out of
-    the mean, without a gradient; the mean over none is 0.
+    With ids, g_i is the mean over the negatives of i alone: the other texts (or images) of the
+    batch, without those that have i's id. So g_i estimates the mean over all negatives of the data
+    set, however many of them a batch has. An image or text without a negative in a batch has no g_i
+    there: its u_i does not change, and it is left out of the mean, without a gradient; the mean
+    over none is 0.
 
-    A module in evaluation mode (`loss.eval()`) computes the same and keeps nothing of it. The state
-    dict has `log_u` (2, num_samples), of images and of texts, -inf for a sample that was not met: a
-    loss that is loaded goes on to the bit. `loss.gamma` may be set between steps, as FastCLIP's
-    schedule does.
+    A module in evaluation mode (`loss.eval()`) computes the same loss and keeps no averages. The
+    state dict has `log_u` (2, num_samples), of images and of texts, -inf for a sample that has not
+    occurred yet: a loaded loss continues with the same bits. `loss.gamma` may be set between steps,
+    as FastCLIP's schedule does.
 
-    Over W processes each keeps the averages of a W-th of the samples, a range of their indices, and
-    a call sends the averages of its batch alone. The value is what one process computes,
-    the same bits on all of them. The buffer `log_u` is that range; the state dict has all samples,
-    on the CPU, and can be loaded by any number of processes. All processes of the group make it
-    together: a `state_dict()` of one alone would wait for the others.
+    Each of W processes keeps the averages of a W-th of the samples, a range of their indices, and a
+    call sends only the averages of its batch. The value is what one process would compute, with the
+    same bits on all processes. The buffer `log_u` has the process's range; the state dict has all
+    samples, on the CPU, and any number of processes can load it. All processes of the group must
+    call `state_dict()` together: one that calls it alone waits for the others.
 
     Args:
         num_samples: how many samples the data set has.
         temperature: number or one-element tensor, > 0; None is 0.07, unless a call has a
             logit_scale.
         gamma: share of the new batch in u, 0 < gamma <= 1; FastCLIP's is 0.8.
-        rho: margin that keeps a learned temperature from its lower end; 8.0 in FastCLIP, 0 is for
-            a fixed temperature, whose loss it changes by a constant.
+        rho: margin that keeps a learned temperature from its lower end, 8.0 in FastCLIP. For a
+            fixed temperature use 0: there it only changes the loss by a constant.
         options: `normalize`, `reduction` ("mean" only), `backend` and `workspace`, see
             `fastclip.info_nce_loss`; `process_group`, `world_size` and `schedule`, see
             `fastclip.NTXentLoss`.
@@ -106,21 +106,21 @@ class SogCLRLoss(FamilyLoss):
         image_ids: Tensor | None = None,
         text_ids: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss (), float32 (float64 for float64 features); then keep the averages.
+        """Return the loss (), float32 (float64 for float64 features); then update the averages.
 
         Args:
             image_features: (B, D), B >= 2, float32, bfloat16, float16 or float64, any strides.
             text_features: (B, D), same dtype and device.
-            indices: (B,) int64, which sample each pair is: 0 <= index < num_samples. They are
-                checked: on a GPU that waits for the device, unless they are on the CPU.
-            logit_scale: number or one-element tensor, > 0, in the place of 1 / temperature.
-            ids, image_ids, text_ids: (B,) int64, of what is the same and no negative; see
+            indices: (B,) int64, the sample of each pair: 0 <= index < num_samples. They are
+                checked, which waits for a GPU unless they are on the CPU.
+            logit_scale: number or one-element tensor, > 0, instead of 1 / temperature.
+            ids, image_ids, text_ids: (B,) int64, which say what is not a negative; see
                 `fastclip.clip_loss`.
 
         Raises:
-            TypeError, ValueError: as `fastclip.info_nce_loss`; `indices` are of another length or
-                dtype, or out of range; one pair alone; `gamma` was set out of range; the averages
-                are shared out over another group.
+            TypeError, ValueError: as `fastclip.info_nce_loss`; `indices` have a wrong length or
+                dtype, or are out of range; there is only one pair; `gamma` was set out of range;
+                the averages are distributed over another group.
         """
         group = self._group
         self._check_gamma()
@@ -146,7 +146,7 @@ class SogCLRLoss(FamilyLoss):
         log_g = log_sums - positive - num_negatives.clamp(min=1).to(log_sums.dtype).log()
         known = log_g.detach().masked_fill(~has_g, float("-inf"))
         log_u, kept = self._averaged(known, indices.to(image_features.device), scores)
-        # g / u is 1 / gamma at most, of a sample that is not repeated. Without a g it is 1, unused.
+        # g / u is at most 1 / gamma for a sample that is not repeated. Without a g it is 1, unused.
         log_g, used = (x.where(has_g, x.new_zeros(())) for x in (log_g, log_u))
         ratio = (log_g - used).exp()
         estimates = used + (ratio - ratio.detach())
@@ -161,12 +161,13 @@ class SogCLRLoss(FamilyLoss):
         return loss
 
     def shard(self) -> None:
-        """Keep the averages of this process's samples alone, as the first call does.
+        """Keep only the averages of this process's samples, as the first call does.
 
-        Called before, it spares a device the averages of all samples.
+        If it is called before the module moves to a device, the device need not hold the averages
+        of all samples.
 
         Raises:
-            ValueError: they are shared out over a group in which this process has another place.
+            ValueError: they are distributed over a group in which this process has another rank.
         """
         wanted = SampleShard.of(self.num_samples, self._group)
         if not self._is_sharded:
@@ -182,7 +183,7 @@ class SogCLRLoss(FamilyLoss):
             )
 
     @property
-    def _is_sharded(self) -> bool:  # there are two samples at least, and one is another rank's
+    def _is_sharded(self) -> bool:  # there are at least two samples, so a shard lacks one
         return self.log_u.shape[1] < self.num_samples
 
     @property
@@ -190,8 +191,8 @@ class SogCLRLoss(FamilyLoss):
         return self.settings(None)["process_group"]
 
     def _averaged(self, log_g: Tensor, indices: Tensor, scores: Scores) -> tuple[Tensor, "_Kept"]:
-        """The new log u of each pair, (2, B), which the process that has the sample computes; and
-        those of the samples of this process."""
+        """Return the new log u of each pair, (2, B), computed by the process that has its sample,
+        and the new averages of this process's samples."""
         everyone = scores.of_everyone(indices)
         own = (self._shard.owners(everyone) == self._shard.rank).nonzero()[:, 0]
         all_log_g = scores.of_everyone(log_g.T.contiguous())
@@ -238,14 +239,14 @@ class SogCLRLoss(FamilyLoss):
 
 
 class _Kept(NamedTuple):
-    """Averages that a call has brought up to date."""
+    """Averages that a call has updated."""
 
     places: Tensor  # (U,) int64, in the buffer
     log_u: Tensor  # (2, U)
 
 
 def _num_same(scores: Scores, ids: SideIds, device: torch.device) -> Tensor:
-    """How many negatives each image, and each text, has lost, (2, B)."""
+    """Return how many negatives ids take from each image and from each text, (2, B)."""
     images, texts = (x.to(device) for x in ids)
     all_images, all_texts = (scores.of_everyone(x) for x in (images, texts))
     return torch.stack((

@@ -1,4 +1,4 @@
-"""SupCon: every other sample of the same label is a positive."""
+"""SupCon: every other sample with the same label is a positive."""
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -22,22 +22,22 @@ def sup_con_loss(
     process_group: ProcessGroup | None = None,
     schedule: str = "gather",
 ) -> Tensor:
-    """Mean cross-entropy of a sample's positives among all other samples.
+    """Return the mean cross-entropy of each sample's positives among all other samples.
 
         score(x, y) = cos(x, y) / temperature
-        P(i)        = the other rows of i's label
+        P(i)        = the other rows with i's label
         loss_i      = log(sum over j != i of exp(score_ij)) - mean over p in P(i) of score_ip
 
-    This is the form whose mean is outside of the logarithm ("out", L_out). A row without another
-    of its label has no positive: its loss is 0, with no gradient of its own, and it is left out of
-    the mean; it remains a negative of others. The mean over no row is 0. Positives are summed per
-    class: neither scores nor a mask is held, extra memory is O(B D).
+    This is the form whose mean is outside of the logarithm ("out", L_out). A row whose label no
+    other row has has no positive: its loss is 0, with no gradient of its own, and it is left out of
+    the mean, but remains a negative of other rows. The mean over no row is 0. Positives are summed
+    per class: neither scores nor a mask is held, and extra memory is O(B D).
 
     Args:
         features: (B, D), float32, bfloat16, float16 or float64, any strides. Several views of a
-            sample are several rows of one label.
+            sample are several rows with one label.
         labels: (B,) int64, same device, any values.
-        temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
+        temperature: number or one-element tensor, > 0, learned if it requires a gradient; None is
             0.07 unless there is a `logit_scale`.
         logit_scale, normalize, backend, workspace, process_group, schedule: see
             `fastclip.info_nce_loss`.
@@ -47,8 +47,8 @@ def sup_con_loss(
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
 
     Raises:
-        As `fastclip.info_nce_loss`; and TypeError or ValueError if `labels` are no tensor, or of
-        another length, dtype or device.
+        As `fastclip.info_nce_loss`; and TypeError or ValueError if `labels` is not a tensor, or has
+        a wrong length, dtype or device.
 
     Source:
         Khosla et al. 2020, arXiv:2004.11362, Equation 2. The authors' code multiplies by
@@ -67,7 +67,7 @@ def sup_con_loss(
     )  # fmt: skip
     prepared = scores.prepared(features)
     count, sums = scores.of_classes(labels, prepared)
-    # The row itself is one of its class.
+    # The row itself belongs to its class.
     num_positives, of_positives = count - 1, sums - prepared
     has_positive = num_positives > 0
     mean_score = (prepared * of_positives).sum(1) / num_positives.clamp(min=1)
@@ -84,7 +84,8 @@ class SupConLoss(FamilyLoss):
         temperature: number or one-element tensor; None is 0.07, unless a call has a logit_scale.
         normalize, reduction, backend, workspace, schedule: see `fastclip.sup_con_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
-        world_size: 1 is this process alone, whatever is initialised.
+        world_size: 1 computes the loss of this process alone, even if torch.distributed is
+            initialised.
 
     Example:
         >>> loss = fastclip.SupConLoss(temperature=0.1)(projected, labels)

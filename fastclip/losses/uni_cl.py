@@ -23,22 +23,22 @@ def uni_cl_loss(
     process_group: ProcessGroup | None = None,
     schedule: str = "gather",
 ) -> Tensor:
-    """Mean cross-entropy of the pairs of one label, from images to texts and back.
+    """Return the mean cross-entropy of the pairs that share a label, in both directions.
 
         score_ij = cos(image_i, text_j) / temperature
-        P(i)     = the rows of i's label, i among them
+        P(i)     = the rows with i's label, i among them
         loss_i   = (log(sum over j of exp(score_ij)) - mean over p in P(i) of score_ip
                   + log(sum over j of exp(score_ji)) - mean over p in P(i) of score_pi) / 2
 
-    Every row has a positive, its own pair. With labels that are all different it is CLIP's loss.
-    Positives are summed per class: neither scores nor a mask is held, extra memory is O(B D).
+    Every row has a positive, its own pair. If all labels are different, this is CLIP's loss.
+    Positives are summed per class: neither scores nor a mask is held, and extra memory is O(B D).
 
     Args:
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides.
         text_features: (B, D), same dtype and device.
-        labels: (B,) int64, same device, any values: of image and text of each pair. Pairs of which
-            nothing is known have a label of their own.
-        temperature: number or one-element tensor, > 0, learned if it wants a gradient; None is
+        labels: (B,) int64, same device, any values: the label of each pair's image and text. Give
+            a pair of unknown class a label of its own.
+        temperature: number or one-element tensor, > 0, learned if it requires a gradient; None is
             0.07 unless there is a `logit_scale`.
         logit_scale, normalize, backend, workspace, process_group, schedule: see
             `fastclip.info_nce_loss`.
@@ -51,7 +51,7 @@ def uni_cl_loss(
         As `fastclip.sup_con_loss`.
 
     Source:
-        Yang et al. 2022, arXiv:2204.03610; the mean of both directions here, their sum there.
+        Yang et al. 2022, arXiv:2204.03610, which adds both directions; this is their mean.
 
     Example:
         >>> loss = fastclip.uni_cl_loss(images, texts, labels, logit_scale=model.logit_scale.exp())
@@ -83,7 +83,8 @@ class UniCLLoss(FamilyLoss):
         temperature: number or one-element tensor; None is 0.07, unless a call has a logit_scale.
         normalize, reduction, backend, workspace, schedule: see `fastclip.uni_cl_loss`.
         process_group: None is torch.distributed's default group, if it is initialised.
-        world_size: 1 is this process alone, whatever is initialised.
+        world_size: 1 computes the loss of this process alone, even if torch.distributed is
+            initialised.
 
     Example:
         >>> loss = fastclip.UniCLLoss()(images, texts, labels, model.logit_scale.exp())

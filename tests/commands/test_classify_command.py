@@ -182,9 +182,9 @@ def test_ties_are_said_and_repeated_names_count_once(classify):
     status, out, _ = classify("red.png", "blue.png", classes=["red", "Red", "red", "blue"])
     red, blue, summary = out.split("\n\n")
     assert status == 0
-    assert red.splitlines()[-1] == "  nothing to choose between: 2 classes are the nearest"
+    assert red.splitlines()[-1] == "  no class is chosen: 2 classes are equally near"
     assert [line.split()[0] for line in red.splitlines()[2:5]] == ["1", "1", "3"]
-    assert "nothing to choose" not in blue
+    assert "no class is chosen" not in blue
     assert "3 classes of 4 names, 1 template, 'a photo of a {}.';" in summary
 
 
@@ -213,7 +213,7 @@ def test_prompts_come_from_files_of_each_kind(classify, tmp_path):
     "arguments, classes, message",
     [
         ([], ["red"], "classes: there is no file 'red', and it is none of imagenet, digits"),
-        ([], ["a.txt", "b.txt"], "--classes: a.txt would be a class; a file must be given alone"),
+        ([], ["a.txt", "b.txt"], "--classes: a.txt would be a class name; give a file alone"),
         ([], ["red", "red"], "classes must have two names at least"),
         ([], ["red", " "], "a class must have a name, got ' '"),
         (["--templates", "a photo"], COLOURS, "templates: there is no file 'a photo'"),

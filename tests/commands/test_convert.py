@@ -95,8 +95,14 @@ def test_missing_vocabulary_is_said_with_the_ways_to_get_it(
         (["--to", "openai", "--activation", "gelu", "--heads", 2], "trained with activation gelu"),
         (["--to", "hf", "--model", "ViT-B-33"], "no model 'ViT-B-33'"),
         (["--to", "hf", "--model", "ViT-B-32"], "of another shape"),
-        (["--to", "hf", "--model", "ViT-B-32", "--activation", "gelu"], "not needed with --model"),
-        (["--to", "hf", "--model", "ViT-B-32", "--heads", 2], "--heads is not needed with --model"),
+        (
+            ["--to", "hf", "--model", "ViT-B-32", "--activation", "gelu"],
+            "cannot be given with --model",
+        ),
+        (
+            ["--to", "hf", "--model", "ViT-B-32", "--heads", 2],
+            "--heads cannot be given with --model",
+        ),
         (["--to", "hf", "--activation", "gelu"], "how many attention heads"),
         (["--to", "hf", "--activation", "gelu", "--heads", 2, 2, 2], "--heads takes one value or"),
         (["--to", "hf", "--activation", "gelu", "--heads", 3], "must divide its width 128, got 3"),

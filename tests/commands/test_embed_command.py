@@ -172,8 +172,8 @@ def test_ctrl_c_says_what_is_complete_and_how_to_go_on(
     monkeypatch.setattr(embed_command, "_rates", interrupted)
     args = (checkpoint, photos, tmp_path / "out", "--batch-size", "8", "--rows-per-file", "8")
     assert embed(*args) == 130
-    told = f"fastclip embed: stopped; {tmp_path}/out has 16 complete rows, and the same command "
-    assert capsys.readouterr().err.splitlines()[-1] == told + "with --resume goes on"
+    told = f"fastclip embed: stopped; {tmp_path}/out has 16 complete rows; the same command "
+    assert capsys.readouterr().err.splitlines()[-1] == told + "with --resume continues the job"
     assert embed(*args, "--resume") == 0
     assert "20 rows" in capsys.readouterr().out
 

@@ -64,7 +64,7 @@ def test_tables_and_lines_of_two_models_that_are_compared(models, tmp_path, caps
                     features / "a") == 0  # fmt: skip
     said = capsys.readouterr().out
     assert "359 features are those in" in said
-    assert "had 1 of this model, data and task already" in said
+    assert "already had results of this model, data and task (1)" in said
     one, other = read_results(tmp_path / "a.jsonl")
     assert one == other
     assert evaluate(models[1], "--data", "digits", "--features", features / "a") == 2
@@ -92,7 +92,7 @@ def test_all_tasks_of_two_data_sets_in_the_form_of_clip_benchmark(models, tmp_pa
         models[0], "--data", test, pairs, "--train-data", train, "--task", "all",
         "--shots", 1, 2, "--seeds", 1, "--recall-at", 1, 2, "--figure", tmp_path / "f.png",
     ) == 2  # fmt: skip
-    assert "--figure is of one labelled data set" in capsys.readouterr().err
+    assert "--figure needs one labelled data set" in capsys.readouterr().err
     assert evaluate(
         models[0], "--data", test, pairs, "--train-data", train, "--task", "zero-shot",
         "few-shot", "retrieval", "--shots", 1, 2, "--seeds", 1, "--recall-at", 1, 2,
@@ -166,13 +166,13 @@ NOTHING_DONE = [
     (["MODEL", "--data", "digits", "--task", "probe"], "a probe needs --train-data"),
     (["MODEL", "--data", "digits-held-out", "--task", "zero-shot"], "no labelled images"),
     (["MODEL", "--data", "digits", "digits-held-out", "--task", "zero-shot", "retrieval",
-      "--shots", "1"], "--shots has no effect: it is of the task few-shot"),
+      "--shots", "1"], "--shots has no effect: it belongs to the task few-shot"),
     (["MODEL", "--data", "digits-held-out", "--classes", "x"], "--classes has no effect"),
     (["MODEL", "--data", "digits", "--recall-at", "3"], "--recall-at has no effect"),
     (["MODEL", "--data", "digits", "--task", "zero-shot", "--train-data", "digits-train"],
      "--train-data has no effect"),
     (["MODEL", "--data", "digits", "--train-data", "digits-train", "digits-train"],
-     "one for each labelled set: got 2"),
+     "one data set for each labelled set, got 2"),
     (["MODEL", "--data", "digits", "--format", "datacomp"], "no effect without --output"),
     (["MODEL", "--data", "digits", "--train-data", "digits-train", "--format", "datacomp",
       "--output", "r"], "DataComp has no task 'probe'"),

@@ -38,7 +38,7 @@ def test_help_is_made_of_sentences(capsys):
     with pytest.raises(SystemExit):
         run("--help")
     told = " ".join(capsys.readouterr().out.split())
-    for sentence in ("nothing may be there.", "The default is immich.", "docs/onnx.md describes"):
+    for sentence in ("it must not exist yet.", "The default is immich.", "docs/onnx.md describes"):
         assert sentence in told
 
 

@@ -51,7 +51,7 @@ def test_results_are_printed_with_what_chance_gives(out, capsys, opened_models):
     assert lines[0].endswith("005.png") and lines[1].endswith("copy.png")
     assert lines[3] == (
         "3 results stand out from chance (*), by the mean and covariance of all vectors; "
-        "`fastclip index` compares with other captions"
+        "after `fastclip index`, scores are compared with other captions"
     )
     assert opened_models == [("numbers", None)]  # as the manifest has it
 
@@ -61,21 +61,21 @@ def test_index_lets_captions_decide(out, tmp_path, capsys):
     captions.write_text("\n".join(f"number {i}" for i in (5, *range(100, 125))))
     assert fastclip("index", out, "--captions", captions) == 0
     told = capsys.readouterr()
-    assert "121 vectors; 26 captions were asked" in told.out
+    assert "121 vectors; 26 captions were searched for" in told.out
     assert "converting 121 vectors from float16" in told.err
     assert fastclip("search", out, "number", "5", "--top", "1") == 0
     told = capsys.readouterr().out
     assert "nothing stands out from chance, compared with the best matches of other" in told
     assert fastclip("index", out, "--export", "parquet") == 0
     told = capsys.readouterr()
-    assert "kept" in told.out and "26 captions were asked" in told.out and told.err == ""
+    assert "kept" in told.out and "26 captions were searched for" in told.out and told.err == ""
     assert "images.parquet: 121 rows of" in told.out
     assert fastclip("index", out, "--export", "parquet") == 2
     assert "images.parquet' is there already: remove it first" in capsys.readouterr().err
     assert fastclip("index", out, "--captions", tmp_path / "none.txt") == 2
     capsys.readouterr()
     assert fastclip("index", out, "--no-captions") == 0
-    assert "no captions were asked" in capsys.readouterr().out
+    assert "no captions were searched for" in capsys.readouterr().out
 
 
 def test_bundled_captions_that_a_tokenizer_does_not_know_are_left_out_and_own_refused(
@@ -89,7 +89,9 @@ def test_bundled_captions_that_a_tokenizer_does_not_know_are_left_out_and_own_re
     monkeypatch.setattr(searched, "open_model", of_one_token)
     assert fastclip("index", out) == 0
     told = capsys.readouterr()
-    assert "tells 1 of 500 captions apart" in told.err and "no captions were asked" in told.out
+    assert (
+        "tells 1 of 500 captions apart" in told.err and "no captions were searched for" in told.out
+    )
     (tmp_path / "own.txt").write_text("\n".join(map(str, range(30))))
     assert fastclip("index", out, "--captions", tmp_path / "own.txt") == 2
     assert "tells 1 of 30 captions apart" in capsys.readouterr().err
@@ -156,7 +158,7 @@ def test_words_may_stand_on_both_sides_of_options(out, capsys):
     assert "nearest: --top" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         fastclip("search", out, "--dedup", "top", "left")
-    assert "'top' is no cosine; words of the query stand before" in capsys.readouterr().err
+    assert "'top' is not a cosine; give the words of the query before" in capsys.readouterr().err
 
 
 def test_weights_are_told_as_they_were_understood(out, capsys):
@@ -177,7 +179,7 @@ def test_without_the_model_of_the_manifest_it_must_be_named(out, capsys, monkeyp
 def test_duplicates_are_printed_as_groups(out, capsys):
     assert fastclip("duplicates", out) == 0
     told = capsys.readouterr().out
-    assert told.startswith("005.png\ncopy.png\n\n1 groups of 2 near duplicates among 121 rows")
+    assert told.startswith("005.png\ncopy.png\n\n1 group of 2 near duplicates among 121 rows")
     assert fastclip("duplicates", out, "--json", "--threshold", "0.99") == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line) == {"group": 1, "ids": [5, 120], "names": ["005.png", "copy.png"]}

@@ -142,7 +142,7 @@ def test_another_address_than_loopback_is_warned_of(out, capsys):
     visitor.join()
     assert visitor.found.startswith("http://0.0.0.0:")
     assert visitor.warned.startswith("warning: whoever reaches 0.0.0.0 may search")
-    assert "images have no index: `fastclip index` makes searches quicker" in visitor.warned
+    assert "images have no index: `fastclip index` makes searches faster" in visitor.warned
 
 
 @pytest.mark.parametrize(

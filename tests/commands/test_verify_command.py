@@ -17,7 +17,7 @@ def test_without_a_gpu_it_says_so_and_what_to_do(monkeypatch, capsys):
     assert cli.main(["verify"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("fastclip verify: there is no GPU here: torch ")
-    assert "Run it on the machine that trains" in error
+    assert "Run this on the machine that trains" in error
 
 
 def test_without_kernels_it_says_why(monkeypatch, capsys):

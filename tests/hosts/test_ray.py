@@ -52,7 +52,7 @@ def test_killed_workers_and_bad_shards_leave_what_one_process_would_have_written
     job = dict(num_shards=SHARDS, concurrency=2, **SETTINGS)
 
     # Killed, with no second chance; and too bad: the other two shards are done all the same.
-    with pytest.raises(ShardsFailed, match=r"2 of 4 .*; shard 1: .*killed, 1 in all") as told:
+    with pytest.raises(ShardsFailed, match=r"2 of 4 .*Shard 1: .*killed, 1 in all") as told:
         embed("in", model.dying_of(50), "out", retries=0, **job)
     assert list(told.value.reasons) == [1, 3]
     assert told.value.reasons[3].startswith("DataError: 66.7% of the inputs cannot be embedded")
@@ -72,5 +72,5 @@ def test_killed_workers_and_bad_shards_leave_what_one_process_would_have_written
     for ours, theirs in ((union.images, whole.images), (union.texts, whole.texts)):
         assert np.array_equal(ours.rows(range(100)), theirs.rows(range(100)))
     assert union.metadata(range(100)) == whole.metadata(range(100))
-    with pytest.raises(ValueError, match="in 4 parts, not 5"):
+    with pytest.raises(ValueError, match="in 4 shards, not 5"):
         embed("in", model, "out", **(job | {"num_shards": 5}))

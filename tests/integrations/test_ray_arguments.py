@@ -17,8 +17,8 @@ pytestmark = pytest.mark.fast
         ({"concurrency": 0}, ValueError, "concurrency must be at least 1"),
         ({"retries": -1}, ValueError, "retries must be at least 0"),
         ({"source": "-"}, ValueError, "not standard input"),
-        ({"source": object()}, ValueError, "a name that all machines know"),
-        ({"device": "cpu"}, ValueError, "are for a model that is named"),
+        ({"source": object()}, ValueError, "a path that all machines can read"),
+        ({"device": "cpu"}, ValueError, "need a model that is given by name"),
         ({"shard": (0, 2)}, TypeError, "unexpected keyword argument 'shard'"),
         ({"resume": False}, TypeError, "'resume'"),
         ({"stores": "f16"}, TypeError, "'stores'"),
@@ -34,7 +34,7 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path, changes, error, messag
 @pytest.mark.parametrize(("name", "parts"), [("shard_0_of_8", "8"), ("embeddings.json", "1")])
 def test_folder_that_was_divided_otherwise_is_refused(tmp_path, name, parts):
     (tmp_path / name).mkdir()
-    with pytest.raises(ValueError, match=f"has embeddings in {parts} parts, not 2"):
+    with pytest.raises(ValueError, match=f"has embeddings in {parts} shards, not 2"):
         embed(tmp_path, numbered_model, tmp_path, num_shards=2)
 
 
@@ -47,5 +47,5 @@ def test_without_ray_the_error_says_what_installs_it(tmp_path, monkeypatch):
 def test_failure_says_how_many_shards_and_the_first_reason():
     error = ShardsFailed({3: "DataError: y", 5: "ValueError: x"}, 8)
     assert str(error) == (
-        "2 of 8 shards are not complete, and the same call goes on with them; shard 3: DataError: y"
+        "2 of 8 shards are not complete; the same call continues them. Shard 3: DataError: y"
     )

@@ -67,9 +67,13 @@ def test_numbers_of_captions_must_be_those_of_pairs(batch):
     with torch.no_grad():
         found = model(images, texts)
     loss = fastclip.LocCaLoss(backend="reference")
-    with pytest.raises(ValueError, match=r"caption_losses must be \(7,\), as many as pairs, got"):
+    with pytest.raises(
+        ValueError, match=r"caption_losses must have shape \(7,\), one per pair, got"
+    ):
         loss(**found | {"caption_losses": found["caption_losses"].sum()})
-    with pytest.raises(ValueError, match=r"caption_tokens must be \(7,\), as many as pairs, got"):
+    with pytest.raises(
+        ValueError, match=r"caption_tokens must have shape \(7,\), one per pair, got"
+    ):
         loss(**found | {"caption_tokens": found["caption_tokens"][:6]})
     found.pop("caption_losses")
     with pytest.raises(TypeError, match="caption_losses"):

@@ -189,7 +189,7 @@ X = torch.ones(4, 3)
         ((2, 0), {}, ValueError, "dims must be at least 1, got 0"),
         ((2, -1), {}, ValueError, "dims must be at least 1, got -1"),
         ((2, 4), {}, ValueError, "dims must be at most D, 3 of these features, got 4"),
-        ((2, 3, 2), {}, ValueError, r"dims must be named once each, got \(2, 3, 2\)"),
+        ((2, 3, 2), {}, ValueError, r"dims must all be different, got \(2, 3, 2\)"),
         ((2.0,), {}, TypeError, "dims must be integers, got float"),
         ((True,), {}, TypeError, "dims must be integers, got bool"),
         (3, {}, TypeError, "dims must be a list of integers, got int"),

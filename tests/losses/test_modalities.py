@@ -153,7 +153,7 @@ TWO = dict(image=X, text=X)
         (TWO, dict(masks=dict(text=X[:3, 0] > 0)), ValueError, r"masks\['text'\] must have shape"),
         (TWO, dict(masks=dict(text=[True])), TypeError, r"masks\['text'\] must be a torch"),
         (TWO, dict(masks=dict(audio=X[:, 0] > 0)), ValueError, "no features, of 'audio'"),
-        (TWO, dict(indices=dict(text=torch.zeros(4).long())), ValueError, "one is there twice"),
+        (TWO, dict(indices=dict(text=torch.zeros(4).long())), ValueError, "one is repeated"),
         (TWO, dict(indices=dict(text=torch.arange(4.0))), ValueError, "must be int64"),
         (TWO, dict(masks=dict(text=X[:, 0] > 0), indices=dict(text=torch.arange(4))), ValueError,
          "only one of masks and indices"),
@@ -169,7 +169,7 @@ def test_bad_input_is_named(features, options, error, message):
 def test_bad_options_of_the_module_are_named():
     with pytest.raises(ValueError, match="learned must be some of the pairs"):
         fastclip.ModalitiesLoss(PAIRS, learned=[("text", "audio")])
-    with pytest.raises(ValueError, match=r"have no \. or -"):
+    with pytest.raises(ValueError, match=r"must have no \. or -"):
         fastclip.ModalitiesLoss([("a-b", "c")], learned=[("a-b", "c")])
     with pytest.raises(TypeError, match="scales of a ModalitiesLoss must be numbers"):
         fastclip.ModalitiesLoss(PAIRS, logit_scale=torch.tensor(1.0))

@@ -1,1 +1,1 @@
-"""The module `open_clip.hf_configs`, without its table, which is about towers not built in."""
+"""The module `open_clip.hf_configs`, without its table, which describes towers not built in."""

@@ -24,7 +24,7 @@ globals().update(
             "get_clean_fn('canonicalize') does the same after repairing a text": (
                 "canonicalize_text",
             ),
-            "texts that are too long are cut at their end": (
+            "texts that are too long are always cut at their end": (
                 "get_reduction_mask_fn",
                 "random_mask_tokenize",
                 "simple_mask_tokenize",

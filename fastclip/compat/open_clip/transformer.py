@@ -19,7 +19,7 @@ from fastclip.models.towers.vision_transformer.module import VisionTransformer
 globals().update(
     absent(
         {
-            "it is for towers that are not built in": (
+            "only towers that are not built in use it": (
                 "CustomResidualAttentionBlock",
                 "CustomTransformer",
             ),

@@ -1,3 +1,3 @@
-"""The version of open_clip whose names these are."""
+"""The version of open_clip whose names this package has."""
 
 __version__ = "3.3.0"

@@ -1,4 +1,4 @@
-"""What the contrastive losses share: inputs, a scale, and log-sum-exps of rectangles of scores.
+"""What the losses share: checked inputs, a scale, and log-sum-exps of rectangles of scores.
 
-Each loss is a file of `fastclip.losses`; none holds as many scores as there are pairs of features.
+Each loss is a module of `fastclip.losses`. None of them holds the scores of all pairs of features.
 """

@@ -1,4 +1,4 @@
-"""Modalities of which some samples are missing, and the rows of samples that two of them have."""
+"""Modalities that some samples lack, and the rows of the samples that have two of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -28,7 +28,7 @@ def samples_of(
     features: Mapping[str, Tensor],
     ids: Mapping[str, Tensor | None],
 ) -> PairSamples:
-    """The samples of a pair whose modalities are both there, from what `numbered` returned."""
+    """Return the samples that have both modalities of a pair, from the result of `numbered`."""
     sides = [features[name] for name in pair]
     of_sides = [ids[name] for name in pair]
     rows = common_rows(*(numbers[name] for name in pair), *map(len, sides))
@@ -44,10 +44,10 @@ def common_rows(
     length: int,
     other_length: int,
 ) -> tuple[Tensor, Tensor] | None:
-    """The rows of either set whose sample the other has too, in order; None if all rows are.
+    """Return the rows of each set whose sample is also in the other, in order; None if all are.
 
     Args:
-        numbers, other_numbers: of the samples of the rows; None is 0, 1, ...
+        numbers, other_numbers: the samples of the rows; None is 0, 1, ...
         length, other_length: n and m.
     """
     if numbers is None and other_numbers is None and length == other_length:
@@ -64,7 +64,7 @@ def common_rows(
 
 
 def checked_pairs(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
-    """The pairs as tuples; TypeError or ValueError if they are not different pairs of names."""
+    """Return the pairs as tuples; raise if they are not different pairs of names."""
     found = tuple(tuple(pair) for pair in pairs)
     for pair in found:
         if len(pair) != 2 or not all(isinstance(name, str) for name in pair):
@@ -76,11 +76,11 @@ def checked_pairs(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
 
 
 def checked_modalities(features: Mapping[str, Tensor], pairs: Sequence[Pair]) -> dict[str, Tensor]:
-    """The features, of one dtype; raise if they disagree, or a modality is in no pair."""
+    """Return the features, in one dtype; raise if they disagree or a modality is in no pair."""
     if not isinstance(features, Mapping) or not features:
         raise TypeError("features must be a dict of at least one modality's name and features")
     for name, x in features.items():
-        validation.check_matrix(name, x)  # None is no absence: what is absent is not in the dict
+        validation.check_matrix(name, x)  # None is an error: an absent modality is not in the dict
     found = dict(zip(features, checked_features({}, **features), strict=True))
     for name in found:
         if not any(name in pair for pair in pairs):
@@ -94,10 +94,11 @@ def numbered(
     indices: Mapping[str, Tensor],
     ids: Mapping[str, Tensor | None],
 ) -> tuple[dict[str, Tensor | None], dict[str, Tensor], dict[str, Tensor | None]]:
-    """The numbers of the samples that each modality has, increasing or None for all, and these.
+    """Return the numbers, features and ids of the samples that each modality has.
 
     Returns:
-        numbers, features, ids: of the samples that are there, in the order of numbers.
+        numbers: of each modality's samples, increasing, or None if it has all samples.
+        features, ids: of these samples, in the order of their numbers.
     """
     for name in (*masks, *indices):
         if name not in features:
@@ -117,21 +118,21 @@ def numbered(
         check_labels(f"indices[{name!r}]", of_samples, features[name])
         numbers[name], order = of_samples.sort()
         if (numbers[name][1:] == numbers[name][:-1]).any():
-            raise ValueError(f"indices[{name!r}] must be different, but one is there twice")
+            raise ValueError(f"indices[{name!r}] must all be different, but one is repeated")
         found[name] = features[name][order]
         found_ids[name] = at_rows(ids[name], order)
     return numbers, found, found_ids
 
 
 def at_rows(ids: Tensor | None, rows: Tensor) -> Tensor | None:
-    """The ids of some rows, if there are any, on the device of `rows`."""
+    """Return the ids of some rows, on the device of `rows`; None if there are no ids."""
     return None if ids is None else ids.to(rows.device)[rows]
 
 
 def checked_ids(
     ids: Tensor | Mapping[str, Tensor] | None, features: Mapping[str, Tensor]
 ) -> dict[str, Tensor | None]:
-    """The ids of each modality's rows, or None; raise if they are wrong or of some only."""
+    """Return the ids of each modality's rows, or None; raise if they are wrong or incomplete."""
     if ids is None:
         return dict.fromkeys(features)
     if not isinstance(ids, Mapping):

@@ -1,4 +1,4 @@
-"""The scores of a loss over several processes, of which each has the columns of all at once."""
+"""The scores of a loss over several processes, each of which holds all columns at once."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from fastclip.rectangle import ROWS
 
 @dataclass(frozen=True)
 class GatheredScores(ScoresOfRanks):
-    """O(N D) memory."""
+    """Scores of the schedule "gather": O(N D) memory."""
 
     _softmax_statistics = staticmethod(gather.softmax_statistics)
 
@@ -43,7 +43,7 @@ class GatheredScores(ScoresOfRanks):
     def _of_own_rows(
         self, rows: Tensor, cols: Tensor, ids: SideIds | None
     ) -> tuple[Tensor, Statistics]:
-        """Of pairs: where there are ids, a rectangle for each owner of columns."""
+        """Compute scores of pairs; if there are ids, in one rectangle per owner of columns."""
         here = in_order_of(self._square(rows, cols)._replace(sides=ROWS), ids)
         whole, parts = gather.with_all_columns(here.rectangle, here.ids, self.ranks)
         call = plan("contrastive_lse", self.backend, whole, self.workspace)

@@ -1,4 +1,4 @@
-"""Features and the scale of a loss, checked by name before anything is computed."""
+"""Checks the features and the scale of a loss, by name, before anything is computed."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,11 @@ from fastclip.ops import validation
 def checked_features(
     same_length: dict[str, Tensor], /, **others: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """The features, of one dtype; under autocast those of a loss may come in several.
+    """Return the features in one dtype; under autocast they may be given in several.
 
     Args:
-        same_length: name to features (B, D), all of one B.
-        others: features (K, D) of any K, or None.
+        same_length: maps names to features (B, D), all with one B.
+        others: features (K, D) with any K, or None.
 
     Raises:
         TypeError, ValueError: as `fastclip.clip_loss`, with the argument's name.
@@ -41,11 +41,11 @@ def chosen_scale(
     default: float,
     features: Tensor,
 ) -> float | Tensor:
-    """The factor of the scores, a number or a tensor, from whichever of its two names was given.
+    """Return the factor of the scores, a number or a tensor, by whichever name it was given.
 
     Raises:
-        TypeError, ValueError: both are given; one is not a positive finite number, nor a tensor of
-            one element on the features' device.
+        TypeError, ValueError: both are given, or the one given is neither a positive finite number
+            nor a tensor of one element on the features' device.
     """
     if temperature is not None and logit_scale is not None:
         raise ValueError(
@@ -64,7 +64,7 @@ def chosen_scale(
 
 
 def positive_number(name: str, value: float) -> float:
-    """`value`, a number of Python's that is finite and above 0, or TypeError or ValueError."""
+    """Return `value`; raise unless it is a Python number that is finite and above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     if not 0 < value < float("inf"):
@@ -73,7 +73,7 @@ def positive_number(name: str, value: float) -> float:
 
 
 def positive_scale(name: str, value: float | Tensor, features: Tensor) -> float | Tensor:
-    """`value`, a tensor or a finite number above 0, or TypeError or ValueError."""
+    """Return `value`; raise unless it is a tensor or a finite number above 0."""
     value = validation.scalar(name, value, features.device)
     if not isinstance(value, Tensor) and value <= 0:
         raise ValueError(f"{name} must be > 0, got {value}")

@@ -1,15 +1,15 @@
-"""The keys of the last batches, as constants, with their place in the state of a module."""
+"""`KeyQueue`: the keys of the last batches, as constants that are part of a module's state."""
 
 import torch
 from torch import Tensor, nn
 
 
 class KeyQueue(nn.Module):
-    """The last `size` keys that were put in, whose dtype and device are those of the module.
+    """Keeps the last `size` keys that were put in, with the dtype and the device of the module.
 
-    The state dict has `keys` (size, dim), their `ids` (size,) if they have some and, as the extra
-    state, where the next key goes and how many there are. It is complete: a queue that is loaded
-    goes on to the bit. A queue with ids and one without do not take each other's state.
+    The state dict has `keys` (size, dim), their `ids` (size,) if there are any and, as the extra
+    state, the place of the next key and the number of keys. It is complete: a loaded queue
+    continues with the same bits. A queue with ids and one without cannot load each other's state.
 
     Args:
         dim: D of a key.
@@ -34,21 +34,21 @@ class KeyQueue(nn.Module):
         self.num_kept = 0
 
     def kept(self, like: Tensor) -> Tensor:
-        """The keys, (num_kept, D), in the dtype of `like`; it does not matter which is which."""
+        """Return the keys, (num_kept, D), in no particular order, in the dtype of `like`."""
         return self.keys[: self.num_kept].to(like.dtype)
 
     def kept_ids(self) -> Tensor:
-        """Those of the keys, (num_kept,), in their order."""
+        """Return the ids of the keys, (num_kept,), in the order of `kept`."""
         return self.ids[: self.num_kept]
 
     def put(self, keys: Tensor, ids: Tensor | None = None) -> None:
-        """Put in the rows of `keys` (B, D), in the place of the oldest; with ids (B,) of them."""
+        """Replace the oldest keys by the rows of `keys` (B, D), and their ids by `ids` (B,)."""
         size = len(self.keys)
         keys = keys.detach()
         first = self.cursor + max(0, len(keys) - size)
         places = torch.arange(first, self.cursor + len(keys), device=self.keys.device) % size
         newest = keys[-size:].to(self.keys.dtype)
-        # Into a copy: the backward of the loss may still need the keys that it was computed with.
+        # Into a copy: the loss's backward may still need the keys that the loss was computed with.
         self.keys = self.keys.index_copy(0, places, newest)
         if self.ids is not None:
             self.ids = self.ids.index_copy(0, places, ids[-size:].to(self.ids.device))

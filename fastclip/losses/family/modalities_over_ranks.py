@@ -1,10 +1,10 @@
 """The losses of pairs of modalities over the samples of several processes.
 
-A process may have no sample of a pair, or lack a modality altogether. It has to make the exchanges
-of all others even so, forward and backward, in their order. So all of them tell each other first
-what each has; then every process calls the loss of every pair that has samples anywhere, some with
-no rows. What stands there for a missing modality depends on one that is there: whoever asks for the
-gradient of that takes part in the exchanges of the backward.
+A process may have no sample of a pair, or lack a modality altogether. Even so it must take part in
+the exchanges of all other processes, forward and backward, in their order. So all processes first
+tell each other what they have; then every process calls the loss of every pair that has samples
+anywhere, possibly with no rows. The empty stand-in for a missing modality depends on a modality
+that the process has: the backward through the latter takes part in the exchanges.
 """
 
 import contextlib
@@ -36,10 +36,10 @@ _ABSENT = -1
 def inputs_of_all(
     features: Mapping[str, Tensor], *given: Any, group: ProcessGroup, schedule: str
 ) -> ModalityInputs:
-    """`modality_inputs`, whose errors the other processes of `group` are told of.
+    """Return `modality_inputs`; if it raises, tell the other processes of `group`.
 
-    Which samples there are differs from process to process, and so does what is wrong with them:
-    the others would wait.
+    Samples differ between processes, and so do errors in them: without a word, the other processes
+    would wait for this one.
     """
     try:
         return modality_inputs(features, *given)
@@ -47,7 +47,7 @@ def inputs_of_all(
         tensors = features.values() if isinstance(features, Mapping) else ()
         device = next((x.device for x in tensors if isinstance(x, Tensor)), "cpu")
         nothing = Rectangle(*(torch.empty(0, 1, device=device),) * 2, torch.ones(()), None)
-        # What they are told is known here, and the engine may not reach a device without tensors.
+        # Its error adds nothing here, and the group may have no backend for the CPU.
         with contextlib.suppress(ValueError, RuntimeError):
             agree(group, "modalities_loss with wrong modalities", schedule, nothing, 0.0, 0.0)
         raise
@@ -63,14 +63,14 @@ def pair_losses(
     group: ProcessGroup,
     schedule: str,
 ) -> dict[Pair, tuple[Tensor, int]]:
-    """The loss of each pair that has samples, (), and of how many of all processes.
+    """Return the loss, (), of each pair that has samples, and the number of these on all processes.
 
     Raises:
-        ValueError: on every process, if they disagree.
+        ValueError: the processes disagree; all of them raise.
     """
     pairs, features, samples, scales, with_ids = inputs
     first = next(iter(features.values()))
-    # An objection is raised before the other ranks wait for this one.
+    # Raise an error about the workspace or the backend before other ranks wait for this one.
     validation.check_workspace(workspace)
     chosen = resolve_backend(backend, first, leaves_out=with_ids)
     one = first.detach()
@@ -84,7 +84,7 @@ def pair_losses(
     numbers, wanted = _told(inputs, ranks)
 
     def stand_in(name: str) -> Tensor:
-        """No rows of a modality."""
+        """Return features of a modality without rows."""
         if name in features:
             return features[name][:0]
         if not wanted[name]:
@@ -111,7 +111,7 @@ def pair_losses(
 
 
 def _told(inputs: ModalityInputs, ranks: Ranks) -> tuple[list[int], dict[str, bool]]:
-    """How many samples each pair has, and whether each modality's features want a gradient."""
+    """Return the samples of each pair, and whether each modality's features need a gradient."""
     pairs, features, samples, *_ = inputs
     device = next(iter(features.values())).device
     code = int.from_bytes(hashlib.sha256(repr(pairs).encode()).digest()[:8], "little", signed=True)

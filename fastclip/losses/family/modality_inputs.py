@@ -1,4 +1,4 @@
-"""What a loss of several modalities was called with, checked by name, pair by pair."""
+"""Checks the arguments of a loss of several modalities, by name, pair by pair."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -22,10 +22,12 @@ Scale = float | Tensor
 class ModalityInputs(NamedTuple):
     """The inputs of `fastclip.modalities_loss`.
 
-    features: of each modality that is there, of the samples that it has.
-    samples: of the pairs whose modalities are both there.
-    scales: of all pairs.
-    with_ids: whether samples have ids.
+    Attributes:
+        pairs: all pairs of names.
+        features: maps each modality that is present to the features of the samples that have it.
+        samples: maps each pair whose modalities are both present to its samples.
+        scales: maps all pairs to their scales.
+        with_ids: whether samples have ids.
     """
 
     pairs: tuple[Pair, ...]
@@ -44,7 +46,7 @@ def modality_inputs(
     indices: Mapping[str, Tensor] | None,
     ids: Tensor | Mapping[str, Tensor] | None,
 ) -> ModalityInputs:
-    """The inputs as they were given; TypeError or ValueError as `fastclip.modalities_loss`."""
+    """Return the inputs, checked; raises TypeError or ValueError as `modalities_loss`."""
     pairs = checked_pairs(pairs)
     features = checked_modalities(features, pairs)
     ids = checked_ids(ids, features)
@@ -66,12 +68,12 @@ def scales_of(
     logit_scale: Scale | Mapping[Pair, Scale] | None,
     features: Tensor,
 ) -> dict[Pair, Scale]:
-    """The scale of each pair, checked as `chosen_scale` does."""
+    """Return the scale of each pair, checked by `chosen_scale`."""
     if not isinstance(logit_scale, Mapping):
         return dict.fromkeys(pairs, chosen_scale(temperature, logit_scale, 0.07, features))
     if set(logit_scale) != set(pairs):
         raise ValueError(
             f"logit_scale must have one scale for each of the pairs {tuple(pairs)}, "
-            f"got those of {tuple(logit_scale)}"
+            f"got scales for {tuple(logit_scale)}"
         )
     return {pair: chosen_scale(temperature, logit_scale[pair], 0.07, features) for pair in pairs}

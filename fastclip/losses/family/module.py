@@ -1,4 +1,4 @@
-"""What the modules of the family share: the options of a loss, kept."""
+"""`FamilyLoss`: the base class of the loss modules, which keeps their options."""
 
 from typing import Any
 
@@ -12,22 +12,23 @@ class FamilyLoss(nn.Module):
     """Base of the losses whose function takes `temperature`, `logit_scale` and the options below.
 
     Args:
-        temperature: divides the scores; None is the function's default. With one, a call with a
-            `logit_scale` is refused: they are one number by two names.
+        temperature: divides the scores; None is the function's default. If it is given, a call
+            with a `logit_scale` is an error: they are one number by two names.
         normalize: whether features are divided by their norms first.
         reduction: "mean", "sum" or "none".
         backend, workspace: see `fastclip.clip_loss`.
         process_group: the processes that share a loss; None is torch.distributed's default group,
             if it is initialised.
         schedule: "gather" or "ring", see `fastclip.info_nce_loss`.
-        world_size: 1 is this process alone, whatever is initialised. Otherwise it is checked.
+        world_size: 1 computes the loss of this process alone, even if torch.distributed is
+            initialised. Any other number is checked.
 
     Raises:
         TypeError, ValueError: as `fastclip.ClipLoss`.
     """
 
-    rank = None  # of the process, whatever it is; `ClipLoss` may be told
-    schedule = "gather"  # of modules that were pickled before there was another
+    rank = None  # any rank; only `ClipLoss` takes it as an argument
+    schedule = "gather"  # the default of modules that were pickled before there was another
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class FamilyLoss(nn.Module):
         self.schedule = schedule
 
     def settings(self, logit_scale: float | Tensor | None) -> dict[str, Any]:
-        """The function's options at a call with this `logit_scale`."""
+        """Return the options of the loss's function for a call with this `logit_scale`."""
         return {
             "temperature": self.temperature,
             "logit_scale": logit_scale,

@@ -1,4 +1,4 @@
-"""The CLIP losses of several prefixes of the features in one pass, where a backend has it."""
+"""The CLIP losses of several prefixes of the features in one pass, if the backend can do that."""
 
 from torch import Tensor
 
@@ -6,9 +6,9 @@ from fastclip.ops import dispatch, validation
 from fastclip.ops.prefix_lse import prefix_losses
 from fastclip.rectangle import MAIN_DIAGONAL, Rectangle
 
-# Of all lengths together over the longest, which is what a loop multiplies over what one pass does.
-# Below it one pass has no advantage: it holds fewer logits for its backward, and computes them
-# again (benchmarks/LOG.md).
+# The least ratio of the sum of all lengths to the longest, which is the ratio of a loop's products
+# to one pass's. Below it one pass has no advantage, because it holds fewer logits for its backward
+# and computes the others again (benchmarks/LOG.md).
 LEAST_SAVING = 1.3
 
 
@@ -20,12 +20,12 @@ def losses_in_one_pass(
     backend: str,
     workspace: int | None,
 ) -> dict[int, Tensor] | None:
-    """The mean loss at each of `dims`, in their order; or None, if a loop is to be taken.
+    """Return the mean loss at each of `dims`, in their order, or None if a loop is better.
 
     Args:
         image_features, text_features: (B, D), of which each prefix is normalised.
         logit_scale, backend: see `fastclip.clip_loss`.
-        workspace: see `fastclip.clip_loss`; of all prefixes together.
+        workspace: see `fastclip.clip_loss`; for all prefixes together.
         dims: lengths of prefixes, at most D, all different.
 
     Raises:

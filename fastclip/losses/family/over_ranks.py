@@ -1,4 +1,4 @@
-"""The `Scores` of a loss that several processes call, by the schedule that all of them name."""
+"""Makes the `Scores` of a loss that several processes call, for the schedule they name."""
 
 import torch
 from torch import Tensor
@@ -30,12 +30,12 @@ def scores_over_ranks(
     schedule: str,
     ids: SideIds | None,
 ) -> ScoresOfRanks:
-    """The scores of a loss that all processes of `group` call; each is told who takes part.
+    """Return the scores of a loss that all processes of `group` call, which agree on it first.
 
     Raises:
-        ValueError: on every process, if they differ in anything but their number of rows.
+        ValueError: the processes differ in anything but their number of rows; all of them raise.
     """
-    # An objection is raised before the other ranks wait for this one.
+    # Raise an error about the backend before other ranks wait for this one.
     chosen = resolve_backend(backend, features[0], leaves_out=ids is not None)
     own = Rectangle(*features, logit_scale, None, normalize=normalize)
     ranks = agree(

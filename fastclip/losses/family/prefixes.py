@@ -1,4 +1,4 @@
-"""Prefixes of features: their lengths and weights, checked by name."""
+"""Checks the lengths and the weights of prefixes of features, by name."""
 
 import operator
 from collections.abc import Iterable, Mapping, Set
@@ -11,7 +11,7 @@ from fastclip.losses.family.prepare import scores_of
 
 
 def checked_dims(dims: Iterable[int]) -> tuple[int, ...]:
-    """The lengths of prefixes; TypeError or ValueError if they are none, below 1 or repeated."""
+    """Return the lengths of prefixes; raise if there are none, or some below 1 or repeated."""
     if isinstance(dims, str | Set) or not isinstance(dims, Iterable):
         raise TypeError(f"dims must be a list of integers, got {type(dims).__name__}")
     dims = tuple(_integer(dim) for dim in dims)
@@ -20,7 +20,7 @@ def checked_dims(dims: Iterable[int]) -> tuple[int, ...]:
     if min(dims) < 1:
         raise ValueError(f"dims must be at least 1, got {min(dims)}")
     if len(set(dims)) < len(dims):
-        raise ValueError(f"dims must be named once each, got {dims}")
+        raise ValueError(f"dims must all be different, got {dims}")
     return dims
 
 
@@ -31,7 +31,7 @@ def _integer(dim: int) -> int:
 
 
 def checked_weights(weights: Iterable[float] | None, dims: tuple[int, ...]) -> tuple[float, ...]:
-    """A number > 0 for each of `dims`, 1 where none is given; or TypeError or ValueError."""
+    """Return a weight > 0 for each of `dims`, 1 if `weights` is None; raise if they are wrong."""
     if weights is None:
         return (1.0,) * len(dims)
     if isinstance(weights, str | Mapping | Set) or not isinstance(weights, Iterable):
@@ -53,7 +53,7 @@ def check_same_on_ranks(
     workspace: int | None,
     process_group: ProcessGroup,
 ) -> None:
-    """Raise ValueError on every rank if they differ: those with more dims would wait for ever."""
+    """Raise ValueError on all ranks if they differ: ranks with more dims would wait for ever."""
     scores = scores_of(
         "matryoshka_clip_loss", *features, scale, True, backend, workspace,
         process_group=process_group,

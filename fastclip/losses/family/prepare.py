@@ -1,4 +1,4 @@
-"""From what a loss was called with to its `Scores`."""
+"""Makes the `Scores` of a loss from the arguments of its call."""
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -24,17 +24,17 @@ def scores_of(
     ids: SideIds | None = None,
     schedule: str = "gather",
 ) -> Scores:
-    """How the scores of a loss are computed, by this process or by several.
+    """Return the `Scores` that compute a loss, over this process or over a group.
 
     Args:
-        loss: its name, on which all processes must agree.
-        features, other_features: (B, D), of which all processes must have a gradient or none.
+        loss: the name of the loss, on which all processes must agree.
+        features, other_features: (B, D); they require a gradient on all processes or on none.
         scale: from `chosen_scale`.
-        normalize, backend, workspace, reduction, process_group, schedule: as a loss was given them.
-        ids: of this process, valid; all processes must have some, or none.
+        normalize, backend, workspace, reduction, process_group, schedule: the loss's arguments.
+        ids: this process's ids, valid; all processes must have ids, or none.
 
     Raises:
-        TypeError, ValueError: an option has no meaning, or `reduction` is not "mean" with a group.
+        TypeError, ValueError: an option is invalid, or `reduction` is not "mean" with a group.
     """
     validation.check_workspace(workspace)
     check_schedule(schedule)

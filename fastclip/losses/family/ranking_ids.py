@@ -1,4 +1,4 @@
-"""The ids of queries, documents and hard negatives, checked by name."""
+"""Checks the ids of queries, documents and hard negatives, by name."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from fastclip.ops.side_ids import SideIds, check_all_ids, side_ids
 
 
 class RankingIds(NamedTuple):
-    """See `fastclip.multiple_negatives_loss`; None of what has none."""
+    """The ids of `fastclip.multiple_negatives_loss`; None where there are none."""
 
     of_pairs: SideIds | None  # queries and their documents
     hard_negatives: tuple[Tensor | None, ...]
@@ -24,17 +24,17 @@ class RankingIds(NamedTuple):
 
     @property
     def swapped(self) -> SideIds | None:
-        """Those of documents as rows and queries as columns."""
+        """The ids of documents as rows and of queries as columns."""
         return between(self.of_documents, self.of_queries)
 
     def own_are_same(self, i: int) -> Tensor | None:
-        """Which queries have the id of their own row of hard_negatives[i], (B,) bool."""
+        """Return which queries have the id of their row of hard_negatives[i], (B,) bool."""
         ids = between(self.of_queries, self.hard_negatives[i])
         return None if ids is None else ids.rows == ids.cols
 
 
 def between(rows: Tensor | None, cols: Tensor | None) -> SideIds | None:
-    """Of a rectangle of two sides, if both have ids."""
+    """Return the ids of a rectangle's rows and columns, or None unless both have ids."""
     return None if rows is None or cols is None else SideIds(rows, cols)
 
 
@@ -46,11 +46,11 @@ def ranking_ids(
     document_ids: Tensor | None,
     hard_negative_ids: Sequence[Tensor] | None,
 ) -> RankingIds:
-    """The ids as they were given.
+    """Return the ids, checked.
 
     Raises:
-        TypeError, ValueError: as `side_ids`; `hard_negative_ids` are no sequence, there without
-            those of queries, or not as many as the hard negatives.
+        TypeError, ValueError: as `side_ids`; `hard_negative_ids` is not a sequence, is given
+            without the ids of queries, or has not as many entries as there are hard negatives.
     """
     of_pairs = side_ids(queries, ids, query_ids=query_ids, document_ids=document_ids)
     if hard_negative_ids is None:

@@ -1,4 +1,4 @@
-"""The options of multiple negatives ranking, checked by name."""
+"""Checks the options of multiple negatives ranking, by name."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ HARDNESS_MODES = (None, "in_batch_negatives", "hard_negatives", "all_negatives")
 
 
 class RankingOptions(NamedTuple):
-    """See `fastclip.multiple_negatives_loss`."""
+    """Options of `fastclip.multiple_negatives_loss`."""
 
     directions: tuple[str, ...]
     partition_mode: str
@@ -17,7 +17,7 @@ class RankingOptions(NamedTuple):
 
 
 def codes_of(options: RankingOptions) -> dict[str, float]:
-    """The options as numbers, for comparison between processes."""
+    """Return the options as numbers, for comparison between processes."""
     return {
         "directions": sum(1 << DIRECTIONS.index(x) for x in set(options.directions)),
         "partition_mode": PARTITION_MODES.index(options.partition_mode),

@@ -1,4 +1,4 @@
-"""The scores of a loss over several processes, whose columns visit one after the other."""
+"""The scores of a loss over several processes, which hold one process's columns at a time."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,10 @@ from fastclip.rectangle import ROWS
 
 @dataclass(frozen=True)
 class RingScores(ScoresOfRanks):
-    """O(max B_r D) memory, and no logits are kept.
+    """Scores of the schedule "ring": O(max B_r D) memory, and no logits are kept.
 
-    The statistics of a set with itself are those of one process (`Scores.of_itself`): as the
-    columns are constants, their statistics travel, and no gradients of features do.
+    The statistics of a set with itself come from `Scores.of_itself`, as on one process: because the
+    columns are constants there, statistics travel between processes, but no gradients of features.
     """
 
     _softmax_statistics = staticmethod(ring_contrastive_lse.softmax_statistics)

@@ -1,6 +1,6 @@
-"""Averages that are kept as logarithms, of samples that a batch has once or several times.
+"""Averages, kept as logarithms, of samples that a batch has once or several times.
 
--inf is the logarithm of no average yet, or of nothing to take in.
+-inf stands for a sample without an average yet, or for a batch that adds nothing to one.
 """
 
 import math
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def averaged(last: Tensor, log_g: Tensor, gamma: float) -> Tensor:
-    """log((1 - gamma) exp(last) + gamma exp(log_g)); what there is, where there is one of them."""
+    """Return log((1 - gamma) exp(last) + gamma exp(log_g)), or the other one if one is -inf."""
     log_share = math.log(gamma)
     log_rest = math.log1p(-gamma) if gamma < 1 else float("-inf")
     both = torch.logaddexp(log_rest + last, log_share + log_g)
@@ -19,8 +19,9 @@ def averaged(last: Tensor, log_g: Tensor, gamma: float) -> Tensor:
 
 
 def log_means(logs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The samples (U,), the log of the mean of the exponentials of each, (2, U), and the place of
-    each index among the samples, (N,); `logs` are (2, N). An exponential of 0 is none."""
+    """Return the samples (U,), the log of the mean of each one's exponentials, (2, U), and where
+    each index is among the samples, (N,). `logs` are (2, N); the mean leaves out exponentials of 0.
+    """
     samples, places = indices.unique(return_inverse=True)
     rows = places.expand_as(logs)
     zeros = logs.new_zeros((2, len(samples)))

@@ -1,4 +1,4 @@
-"""Which samples of a data set a process remembers, where several remember them together."""
+"""Which samples of a data set each process of a group keeps state for."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,12 @@ from fastclip.distributed.waiting import Exchange
 
 
 class SampleShard(NamedTuple):
-    """A range of the samples, as even as can be: the first ranks have the first samples.
+    """A process's range of the samples: the first ranks have the first, the last may have fewer.
 
     Attributes:
-        num_samples: of the data set.
-        rank, world_size: of the process in its group; 0 and 1 alone, which has all samples.
+        num_samples: the number of samples in the data set.
+        rank, world_size: the process's rank and the size of its group; a process alone has 0 and
+            1, and all samples.
 
     Example:
         >>> SampleShard.of(10, None).samples
@@ -30,7 +31,7 @@ class SampleShard(NamedTuple):
 
     @classmethod
     def of(cls, num_samples: int, group: ProcessGroup | None) -> "SampleShard":
-        """That of this process."""
+        """Return this process's range."""
         return cls(num_samples, *((0, 1) if group is None else (group.rank(), group.size())))
 
     @property
@@ -40,21 +41,21 @@ class SampleShard(NamedTuple):
 
     @property
     def samples(self) -> slice:
-        """Those of this process."""
+        """The samples of this process."""
         first, end = (min(self.num_samples, self.size * (self.rank + i)) for i in (0, 1))
         return slice(first, end)
 
     def owners(self, indices: Tensor) -> Tensor:
-        """The rank that has each sample."""
+        """Return the rank that has each sample."""
         return indices // self.size
 
     def whole(self, own: Tensor, group: ProcessGroup) -> Tensor:
-        """What all processes have of all samples, (..., num_samples), on the CPU.
+        """Return the values of all samples, (..., num_samples), from all processes, on the CPU.
 
-        They call it together. One shard after the other is on the device.
+        All processes must call it together. The device holds one range at a time.
 
         Args:
-            own: (..., S), of the samples of this process.
+            own: (..., S), the values of this process's samples.
         """
         parts = []
         for rank in range(self.world_size):

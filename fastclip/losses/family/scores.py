@@ -3,9 +3,9 @@
     score(x, y) = logit_scale <x, y>, of unit vectors if `normalize`
 
 A `Statistics` is a pair of shift and total, whose log-sum-exp is shift + log(total): totals are
-differentiable, (-inf, 1) stands for no scores, and `merge` makes one of several. Scores of pairs
-are no part of it: they are computed by themselves, and a loss puts them where they belong. Nor are,
-with `ids`, those of rows and columns that have one id: they are the same, and no negatives.
+differentiable, (-inf, 1) stands for no scores, and `merge` makes one of several. It does not
+include the scores of pairs, which are computed separately, for each loss to place. With `ids` it
+does not include the scores of rows and columns with one id either, which are not negatives.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scores:
-    """How the scores of a loss are computed, by a process of its own.
+    """Computes the scores of a loss on one process.
 
     Args:
         logit_scale: (), float32, or float64 for float64 features.
@@ -46,39 +46,40 @@ class Scores:
 
     @property
     def start(self) -> int:
-        """Where the rows of this process begin among those of all."""
+        """Where the rows of this process begin among the rows of all processes."""
         return 0
 
     def of_rows(
         self, rows: Tensor, cols: Tensor, paired: bool = True, ids: SideIds | None = None
     ) -> tuple[Tensor, Statistics]:
-        """Each row's score with its own column, and the statistics of its scores with all others.
+        """Return each row's score with its own column, and the statistics of its other scores.
 
         Args:
             rows: (M, D).
-            cols: (N, D); row i's own is column i.
+            cols: (N, D); row i's own column is column i.
             paired: False if no row has a column of its own: then the first result is 0, and the
-                statistics are of all columns.
-            ids: of these rows and columns, on the features' device or on the CPU.
+                statistics include all columns.
+            ids: the ids of these rows and columns, on the features' device or on the CPU.
         """
         return self._of_rows(rows, cols, paired, ids)
 
     def of_shared(self, rows: Tensor, cols: Tensor, ids: SideIds | None = None) -> Statistics:
-        """The statistics of each row's scores with columns that all processes have alike."""
+        """Return the statistics of each row's scores with columns that all processes share."""
         return self._of_rows(rows, cols, False, ids)[1]
 
     def of_both(
         self, rows: Tensor, cols: Tensor, ids: SideIds | None = None
     ) -> tuple[Tensor, Statistics, Statistics]:
-        """The pairs' scores (B,), and the statistics of all others: of rows, then of columns."""
+        """Return the pairs' scores (B,), and the statistics of all others, by row and by column."""
         return self._of_square(in_order_of(self._square(rows, cols), ids))
 
     def of_itself(self, features: Tensor, ids: Tensor | None = None) -> Statistics:
-        """The statistics of each row's scores with all rows but itself, and but those of its id.
+        """Return the statistics of each row's scores with all rows but itself and rows of its id.
 
-        The matrix of scores is symmetric, and so the gradient of the rows' sums with regard to the
-        columns is that of the columns' sums with regard to the rows. One product gives both: the
-        columns are constants, and the sums the mean of rows' and columns', which are equal.
+        The matrix of scores is symmetric, so the gradient of the rows' sums for the columns equals
+        the gradient of the columns' sums for the rows. One product gives both: the columns are
+        constants, and the result is the mean of the rows' sums and the columns' sums, which are
+        equal.
         """
         constant = features.detach()
         doubled = features + (features - constant)  # in value the features, in gradient twice
@@ -86,57 +87,57 @@ class Scores:
         return merge([(shift, total / 2) for shift, total in sides])
 
     def of_pairs(self, rows: Tensor, cols: Tensor) -> Tensor:
-        """The score of each row with its own column, (B,), without any other."""
+        """Return only the score of each row with its own column, (B,)."""
         return self.logit_scale * (self.prepared(rows) * self.prepared(cols)).sum(1)
 
     def prepared(self, features: Tensor) -> Tensor:
-        """The features as they are multiplied: unit rows if `normalize`, float32 or float64."""
+        """Return the features as they are multiplied: unit rows if `normalize`, float32 or 64."""
         return prepared_rows(features, self.normalize)
 
     def check_negatives(self, features: Tensor) -> int:
-        """How many rows the batch of all processes has; ValueError if it is one only."""
+        """Return the number of rows of all processes; ValueError if there is only one."""
         num = self._num_rows(features)
         if num < 2:
             raise ValueError(
-                "one pair alone has no negatives, and no loss whose denominator they are: "
+                "one pair alone has no negatives, of which the denominator of this loss consists: "
                 "B must be at least 2"
             )
         return num
 
     def check_same(self, options: dict[str, float]) -> None:
-        """Raise ValueError if another process was given another of these named numbers."""
+        """Raise ValueError if another process has another value of one of these named numbers."""
 
     def _num_rows(self, features: Tensor) -> int:
         return len(features)
 
     def of_everyone(self, rows: Tensor) -> Tensor:
-        """`rows` (B, ...) of all processes, (N, ...)."""
+        """Return the `rows` (B, ...) of all processes, (N, ...)."""
         return rows
 
     def told(self, rows: Tensor, by: Tensor) -> Tensor:
-        """For each row of this process, what one process says of it: (B, ...).
+        """Return for each row of this process the value that one process has for it, (B, ...).
 
         Args:
-            rows: (N, ...), what this process says of the rows of all.
-            by: (B,) int64, the rank that is asked about each row of this process.
+            rows: (N, ...), the values of this process for the rows of all processes.
+            by: (B,) int64, the rank whose value each row of this process gets.
         """
         return rows
 
     def of_columns(self, rows: Tensor) -> Tensor:
-        """Of the columns that are here at once, their `rows`: this process's, or everyone's."""
+        """Return the `rows` of all columns held here at once: this process's, or everyone's."""
         return rows
 
     @property
     def visitors(self) -> "Ranks | None":
-        """The processes whose columns visit this one after the other; None if all are here."""
+        """The processes whose columns come here one at a time; None if all are here at once."""
         return None
 
     def of_classes(self, labels: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
-        """How many rows of all processes have each row's label, and the sums of those rows.
+        """Return how many rows of all processes have each row's label, and the sums of such rows.
 
         Args:
-            labels: (B,) int64, of the rows of this process.
-            features: (B, D) each, of the same rows.
+            labels: (B,) int64, the labels of this process's rows.
+            features: (B, D) each, for the same rows.
 
         Returns:
             The counts (B,) int64, then the sums (B, D) of each of `features`.
@@ -148,7 +149,7 @@ class Scores:
         return classes.count(labels), *sums
 
     def reduce(self, losses: Tensor, reduction: str, counts: Tensor | None = None) -> Tensor:
-        """The losses of rows (M,), or their sum or mean; those that do not count are 0.
+        """Return the losses of rows (M,), or their sum or mean; losses that do not count are 0.
 
         Args:
             counts: (M,) bool, which rows the mean is over; None is all. The mean over none is 0.
@@ -184,24 +185,24 @@ class Scores:
 
 
 def in_order_of(rectangle: Rectangle, ids: SideIds | None) -> InOrder:
-    """The rectangle without what is the same, if there are ids."""
+    """Return the rectangle; with ids, without the scores of rows and columns with one id."""
     if ids is None:
         return InOrder(rectangle, None, None)
     return (in_order_apart if rectangle.positives is None else in_order)(rectangle, *ids)
 
 
 def both_sides(ids: Tensor | None) -> SideIds | None:
-    """The ids of a rectangle whose columns are those of its rows."""
+    """Return the ids of a rectangle whose columns have the ids of its rows."""
     return None if ids is None else SideIds(ids, ids)
 
 
 def nothing(like: Tensor) -> Statistics:
-    """The statistics of no scores, for each of `like` (M,)."""
+    """Return the statistics of no scores, for each entry of `like` (M,)."""
     return torch.full_like(like, float("-inf")), torch.ones_like(like)
 
 
 def single(score: Tensor, left_out: Tensor | None = None) -> Statistics:
-    """The statistics of one score per row, (M,); of none where `left_out` (M,) bool is True."""
+    """Return the statistics of one score per row, (M,), or of none where `left_out` is True."""
     shift = score.detach()
     total = (score - shift).exp()
     if left_out is None:
@@ -211,33 +212,33 @@ def single(score: Tensor, left_out: Tensor | None = None) -> Statistics:
 
 
 def log_sum_exp(parts: Sequence[Statistics]) -> Tensor:
-    """Of all scores of the parts, (M,); -inf where there are none."""
+    """Return the log-sum-exp of all scores of the parts, (M,); -inf where there are none."""
     shift, total = merge(parts)
     return shift + total.log()
 
 
 def with_negatives(losses: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses that are -inf without negatives, as 0 without a gradient; and which of them are not.
+    """Return losses with 0, without a gradient, where there are no negatives, and where there are.
 
     Args:
-        losses: of any shape; nan of bad features is kept.
+        losses: any shape; -inf where there are no negatives. A nan from bad features stays.
     """
     have_negatives = losses != float("-inf")
     return losses.where(have_negatives, losses.new_zeros(())), have_negatives
 
 
 def cross_entropy_of(positive: Tensor, parts: Sequence[Statistics], times: float = 1.0) -> Tensor:
-    """log(times + sum of exp(score - positive) over the parts' scores), (M,).
+    """Return log(times + sum of exp(score - positive) over the parts' scores), (M,).
 
-    With `times` 1 it is -log of the softmax's probability of the positive. Nothing cancels: a model
-    that fits keeps the relative accuracy of its loss. A row without other scores has log(times).
+    With `times` 1 this is -log of the softmax's probability of the positive. Nothing cancels, so a
+    small loss keeps its relative accuracy. A row without other scores has log(times).
     """
     shift, total = merge(parts)
     return log_sum_with_one(shift - positive + total.log(), times)
 
 
 def log_sum_with_one(x: Tensor, times: float) -> Tensor:
-    """log(times + exp(x)); beyond 40, e^-40 is below the rounding of a double."""
+    """Return log(times + exp(x)); beyond 40, e^-40 is below the rounding of a double."""
     if times == 1.0:
         return F.softplus(x, beta=1.0, threshold=40.0)
     log_times = x.new_full((), times).log()

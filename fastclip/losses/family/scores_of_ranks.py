@@ -1,8 +1,8 @@
 """The scores of a loss over the batches of several processes.
 
-Each process has its own rows against the columns of all. As `fastclip/distributed/__init__.py`
-promises, every process returns the same loss, and the mean over processes of the gradients, which
-DistributedDataParallel takes, is the gradient of it.
+Each process computes its own rows against the columns of all processes. As
+`fastclip/distributed/__init__.py` promises, every process returns the same loss, and the mean of
+the processes' gradients, which DistributedDataParallel takes, is the gradient of that loss.
 """
 
 import dataclasses
@@ -20,16 +20,16 @@ from fastclip.ops.merge import Statistics
 from fastclip.ops.side_ids import SideIds
 
 
-# Collectives have no place in a graph of torch.compile: it breaks in each method.
+# Collectives cannot be part of a graph of torch.compile: the graph breaks in each method.
 @dataclass(frozen=True)
 class ScoresOfRanks(Scores):
-    """`Scores` whose columns are those of all processes, and whose means are over all rows.
+    """`Scores` over the columns of all processes, with means over all rows.
 
-    A schedule is a subclass, which says how rows meet the columns of others.
+    A subclass is a schedule: the way in which rows meet the columns of other processes.
     """
 
     ranks: Ranks
-    # Of a square of own pairs, over the columns of all.
+    # The statistics of a square of own pairs, over the columns of all processes.
     _softmax_statistics: ClassVar[Callable[..., tuple[Tensor, Tensor, Tensor]]]
 
     @property
@@ -80,6 +80,6 @@ class ScoresOfRanks(Scores):
         return self.ranks.num_pairs
 
     def _owners_of(self, cols: Tensor) -> Ranks:
-        """The processes, with how many of these columns each of them has."""
+        """Return the processes, with the number of these columns that each of them has."""
         sizes = of_all_ranks(torch.tensor(len(cols), device=cols.device), self.ranks).tolist()
         return dataclasses.replace(self.ranks, sizes=tuple(sizes))

@@ -1,4 +1,4 @@
-"""Sums over all pairs but the own of a student's products, weighted by its teachers' softmaxes.
+"""Sums of a student's products, weighted by teachers' softmaxes, without matching pairs.
 
     w_ij = mean over teachers of the softmax over texts of image i's scores, at text j
     v_ij = mean over teachers of the softmax over images of text j's scores, at image i
@@ -6,7 +6,7 @@
     row_mass  = sum over j != i of w_ij,   col_mass = sum over i != j of v_ij
 
 The weights are constants and the product is linear in each of x and y: one walk over blocks of
-weights has the value and both gradients, which add up over processes whose texts visit. Cost:
+weights gives the value and both gradients, which add up over processes whose texts visit. Cost:
 2 M N (K + 2 D) FLOPs for one teacher of dimension K; memory one block within the workspace and
 O((M + N) D).
 """
@@ -44,14 +44,14 @@ def teacher_sums(
     """Return the product () float64, row_mass (M,) and col_mass (N,), which are constants.
 
     Args:
-        images: (M, D) float32 or float64, of the student.
+        images: (M, D) float32 or float64, the student's features.
         texts: (N, D), same dtype.
-        teachers: of the same images and texts.
+        teachers: their scores of the same images and texts.
         start: image i's own text is text start + i.
-        workspace: bytes of the block of weights; None is the bounded default of `chunked`.
-        visitors: the processes whose texts visit one after the other. The sums are then over those
-            of all, and `texts`, whose col_mass is complete, are those of this process: image i's is
-            text i, and `start` is not looked at.
+        workspace: bytes for the block of weights; None is the bounded default of `chunked`.
+        visitors: the processes whose texts visit one after the other. The sums are then over the
+            texts of all processes, and `texts` are this process's own, whose col_mass is complete:
+            image i's own text is text i, and `start` is ignored.
     """
     settings = tuple(teachers), start, workspace, visitors, needs_grad(texts)
     return _TeacherSums.apply(images, texts, *settings)[:3]
@@ -120,7 +120,7 @@ def _walk(
                 products = arithmetic[i].products(rows[i], teacher_texts[i][panel])
                 products.diagonal(start + chunk.start - panel.start).fill_(float("-inf"))
                 (row_shift, row_total), (col_shift, col_total) = teacher.of_rows, teacher.of_cols
-                # Not less a log-sum-exp: its rounding would be that of a whole row or column.
+                # A log-sum-exp is not subtracted: its rounding would be in a whole row or column.
                 of_rows = (products - row_shift[chunk, None]).exp_().div_(row_total[chunk, None])
                 row_mass[chunk] += of_rows.sum(1)
                 of_cols = products.sub_(col_shift[panel]).exp_().div_(col_total[panel])
@@ -143,7 +143,7 @@ def _around(
     ranks: "Ranks",
     wants_texts: bool,
 ) -> tuple[Tensor, ...]:
-    """`_walk` over the texts of all ranks, which take along what teachers know of them."""
+    """`_walk` over the texts of all ranks, which travel with their teachers' features and sums."""
     from fastclip.distributed.ring import Tensors, add_each, walk_ring
 
     of_images: Tensors = ()

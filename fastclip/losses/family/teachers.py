@@ -1,4 +1,4 @@
-"""Teachers of a distillation: what was given, checked by name, and how they score a batch."""
+"""The teachers of a distillation: their checked arguments, and their scores of a batch."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ IMAGES, TEXTS, SCALE = "dist_image_features", "dist_text_features", "dist_logit_
 
 
 class Teacher(NamedTuple):
-    """A teacher's features, of this process and as they were given."""
+    """A teacher's features of this process's batch, and its scale."""
 
     image_features: Tensor  # (B, K), K the teacher's own
     text_features: Tensor  # (B, K)
@@ -25,12 +25,12 @@ class Teacher(NamedTuple):
 
 
 class TeacherScores(NamedTuple):
-    """A teacher's scores of the images of this process and the texts that are here at once."""
+    """A teacher's scores of this process's images and the texts that are held here at once."""
 
     images: Tensor  # (M, K)
     texts: Tensor  # (N, K)
     logit_scale: Tensor  # ()
-    of_rows: Statistics  # (M,), of all scores of a row
+    of_rows: Statistics  # (M,), all scores of each row
     of_cols: Statistics  # (N,)
 
 
@@ -40,10 +40,10 @@ def checked_teachers(
     logit_scale: float | Tensor | Sequence[float | Tensor],
     student: Tensor,
 ) -> list[Teacher]:
-    """The teachers: one, or one for each entry of three sequences of one length.
+    """Return the teachers: one, or one for each entry of three sequences of one length.
 
     Args:
-        student: (B, D), the features of which teachers have as many rows, on the same device.
+        student: (B, D), the student's features, which give the number of rows and the device.
 
     Raises:
         TypeError, ValueError: with the argument's name, and its place in the sequence.
@@ -54,8 +54,8 @@ def checked_teachers(
         return [_checked_teacher(*named.items(), student)]
     if not all(are_lists.values()):
         raise TypeError(
-            f"{IMAGES}, {TEXTS} and {SCALE} must be sequences of one entry per teacher, or all "
-            f"those of one teacher; got sequences for {[n for n, x in are_lists.items() if x]} only"
+            f"{IMAGES}, {TEXTS} and {SCALE} must be sequences with one entry per teacher, or "
+            f"all of one teacher; got sequences for {[n for n, x in are_lists.items() if x]} only"
         )
     lengths = [len(given) for given in named.values()]
     if len(set(lengths)) > 1 or lengths[0] == 0:
@@ -72,7 +72,7 @@ def checked_teachers(
 
 
 def check_same_teachers(teachers: Sequence[Teacher], scores: Scores) -> None:
-    """Raise ValueError if another process has other teachers, as far as numbers say."""
+    """Raise ValueError if another process has other teachers, judged by sizes and scales."""
     scores.check_same({"the number of teachers": len(teachers)})
     for i, (images, _, given_scale, _) in enumerate(teachers):
         dtype = validation.FEATURE_DTYPES.index(images.dtype)
@@ -87,9 +87,9 @@ def check_same_teachers(teachers: Sequence[Teacher], scores: Scores) -> None:
 
 
 def scores_of_teacher(teacher: Teacher, scores: Scores) -> TeacherScores:
-    """A teacher's scores and their statistics, over the processes of `scores`."""
-    # By the products that the softmax will be made of: those of another backend, rounded otherwise,
-    # would make it one that does not add up to 1, at a scale of 100 by 1e-5.
+    """Return a teacher's scores and their statistics, over the processes of `scores`."""
+    # The same products as in the softmax itself: the products of another backend are rounded
+    # differently, so that the softmax would not add up to 1: at a scale of 100, by 1e-5.
     own = dataclasses.replace(scores, logit_scale=teacher.logit_scale, backend="chunked")
     images, texts = teacher.image_features, teacher.text_features
     positive, of_images, of_texts = own.of_both(images, texts)
@@ -122,7 +122,7 @@ def _checked_teacher(
     for (name, _), x in zip((images, texts, scale), checked, strict=True):
         if needs_grad(x):
             raise ValueError(
-                f"{name} must not want a gradient: teachers are constants; compute theirs under "
-                "torch.no_grad(), or .detach() it"
+                f"{name} must not require a gradient, because teachers are constants: compute it "
+                "under torch.no_grad(), or .detach() it"
             )
     return Teacher(image_features, text_features, given_scale, logit_scale)

@@ -154,7 +154,7 @@ def test_command_says_what_to_try_where_nothing_fits(monkeypatch, capsys):
     assert main(["plan", "--model", "ViT-L-15"]) == 2
     assert "near ViT-L-16, ViT-L-14" in capsys.readouterr().err
     assert main(["plan", "--model", "ViT-L-14", "--gpu-memory", "much"]) == 2
-    assert "gpu_memory must be bytes" in capsys.readouterr().err
+    assert "--gpu-memory must be bytes" in capsys.readouterr().err
 
 
 def test_plan_without_a_vocabulary_is_made_and_says_what_a_run_will_need(
@@ -165,4 +165,4 @@ def test_plan_without_a_vocabulary_is_made_and_says_what_a_run_will_need(
     assert main(["plan", "--model", "Small", "--global-batch-size", "64"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("Small, 64 pairs in one loss")
-    assert "fastclip train will need this: OpenAI's vocabulary of CLIP is not" in captured.err
+    assert "fastclip train needs a vocabulary: OpenAI's vocabulary of CLIP is not" in captured.err

@@ -53,7 +53,7 @@ def test_options_that_the_loss_of_siglip_does_not_have_are_refused():
             "matryoshka_dims must be left out with distill_model, whose loss has no such option",
         ),
         ("clip", {"matryoshka_weights": [1.0]}, "matryoshka_weights must be left out without mat"),
-        ("clip", {"matryoshka_dims": [8, 8]}, "matryoshka_dims must be named once each, got"),
+        ("clip", {"matryoshka_dims": [8, 8]}, "matryoshka_dims must all be different, got"),
         (
             "clip",
             {"matryoshka_dims": [8, 4], "matryoshka_weights": [1.0]},
