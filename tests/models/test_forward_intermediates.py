@@ -243,7 +243,7 @@ def test_patches_that_were_dropped_make_no_map():
     config = SMALL["vit"]
     config = replace(config, vision_cfg=replace(config.vision_cfg, patch_dropout=0.5))
     visual = build(config).visual.train()
-    with pytest.raises(ValueError, match=r"8 tokens are not the 4 x 4 patches.*eval\(\)"):
+    with pytest.raises(ValueError, match=r"8 tokens cannot be placed on the 4 x 4 .*eval\(\)"):
         visual.forward_intermediates(IMAGES)
     with pytest.raises(ValueError, match="patch dropout"):
         visual.patch_tokens(IMAGES, positions=True)
@@ -274,9 +274,9 @@ def test_a_transformer_that_took_the_place_is_asked_or_refused():
     found = model.forward_intermediates(IMAGES, TOKENS)
     torch.testing.assert_close(found, expected, **TOLERANCE)
     model.visual.transformer = nn.Identity()
-    with pytest.raises(TypeError, match="another forward, that of Identity"):
+    with pytest.raises(TypeError, match=r"transformer \(Identity\) has another forward"):
         model.forward_intermediates(IMAGES)
     model = build(SMALL["vit"])
     model.visual.transformer.forward = lambda x, **settings: x
-    with pytest.raises(TypeError, match="another forward, that of Transformer"):
+    with pytest.raises(TypeError, match=r"transformer \(Transformer\) has another forward"):
         model.forward_intermediates(IMAGES)

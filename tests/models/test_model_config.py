@@ -23,8 +23,8 @@ def test_vision_config_counts_patches_and_heads():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(patch_size=5), "patch_size 5"),
-        (dict(head_width=12), "head_width 12"),
+        (dict(patch_size=5), r"a multiple of 5 \(patch_size"),
+        (dict(head_width=12), r"a multiple of 12 \(head_width\)"),
         (dict(layers=0), "layers"),
         (dict(image_size=(0, 24)), "image_size"),
         (dict(image_size=8, patch_size=16), "image_size"),
@@ -42,7 +42,7 @@ def test_vision_config_rejects(change, message):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(heads=5), "heads 5"),
+        (dict(heads=5), r"a multiple of 5 \(heads\)"),
         (dict(vocab_size=0), "vocab_size"),
         (dict(pool_type="mean"), "pool_type"),
         (dict(proj_type="mlp"), "proj_type"),
@@ -63,9 +63,9 @@ def test_clip_config_rejects_an_empty_space():
     "change, message",
     [
         (dict(layers=(1, 2, 3)), "four"),
-        (dict(layers=(1, 2, 3, 0)), r"layers\[3\] must be at least 1"),
-        (dict(image_size=50), "multiple of patch_size 32"),
-        (dict(head_width=48), "head_width 48"),
+        (dict(layers=(1, 2, 3, 0)), r"layers\[3\] must be a whole number from 1"),
+        (dict(image_size=50), "must be a multiple of 32"),
+        (dict(head_width=48), r"a multiple of 48 \(head_width\)"),
         (dict(width=0), "width"),
     ],
 )
@@ -77,7 +77,7 @@ def test_resnet_config_rejects(change, message):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(heads=5), "heads 5"),
+        (dict(heads=5), r"a multiple of 5 \(heads\)"),
         (dict(image_size=4), "image_size"),
         (dict(activation="relu"), "activation"),
         (dict(patch_dropout=-0.1), "patch_dropout"),

@@ -90,12 +90,12 @@ def test_what_open_clip_cannot_build_is_not_portable_and_still_survives(config):
         (model(text={"hf_model_name": "some/encoder"}), "some/encoder.*give its directory"),
         (
             {"embed_dim": 8, "vision_cfg": {"timm_model_name": "hf-hub:x/y"}, "text_cfg": {}},
-            "timm_model_name must be a name of timm's, got 'hf-hub:x/y'",
+            "timm_model_name must be a name from timm.*, got 'hf-hub:x/y'",
         ),
         (model({"act_kwargs": {"approximate": "sine"}}), "act_kwargs"),
         (model({"norm_kwargs": {"bias": False}}), "norm_kwargs"),
         (model(quick_gelu=True, text={"act_kwargs": {"approximate": "tanh"}}), "act_kwargs"),
-        (model({"patch_size": 7}), "patch_size 7"),
+        (model({"patch_size": 7}), r"a multiple of 7 \(patch_size"),
         ({"embed_dim": 8, "vision_cfg": [], "text_cfg": {}}, "not a model configuration"),
     ],
 )

@@ -239,7 +239,7 @@ def test_texts_fit_positions_that_were_resized():
     with pytest.raises(ValueError, match=r"T in \[1, 20\]"):
         model.encode_text(torch.ones(1, 21, dtype=torch.int64))
     model.attn_mask = torch.zeros(9, 9)
-    with pytest.raises(ValueError, match=r"attn_mask must be of 20 tokens.*\(9, 9\)"):
+    with pytest.raises(ValueError, match=r"attn_mask must be for at least the 20 tokens.*\(9, 9\)"):
         model.encode_text(tokens)
 
 

@@ -135,9 +135,9 @@ def test_a_causal_text_tower_without_its_mask_is_refused(built, way, sequence_fi
 
 @pytest.mark.parametrize("way", [whole, one_by_one])
 def test_a_mask_of_other_sequences_names_the_layout(built, loaded, way):
-    with pytest.raises(ValueError, match=r"mask for 9 tokens does not fit 3.*\(B, T, width\) here"):
+    with pytest.raises(ValueError, match=r"for 9 tokens, but there are 3.*take \(B, T, width\)"):
         read_text(built, TOKENS, way(built.transformer, attn_mask=built.attn_mask), True)
-    with pytest.raises(ValueError, match=r"mask for 9 tokens does not fit 3.*\(T, B, width\) here"):
+    with pytest.raises(ValueError, match=r"for 9 tokens, but there are 3.*take \(T, B, width\)"):
         read_text(loaded, TOKENS, way(loaded.transformer), False)
 
 
@@ -145,7 +145,7 @@ def test_a_mask_of_other_sequences_names_the_layout(built, loaded, way):
 def test_images_in_the_other_layout_are_refused(built, loaded, way):
     for model, sequence_first, said in ((built, True, False), (loaded, False, True)):
         run = way(model.visual.transformer)
-        with pytest.raises(ValueError, match=f"17 tokens.*say batch_first={said}"):
+        with pytest.raises(ValueError, match=f"17 tokens.*pass batch_first={said}"):
             read_image(model, IMAGES, run, sequence_first)
 
 

@@ -1,1 +1,1 @@
-"""What towers are built of: blocks, attention, norms, activations, masks, patch dropout."""
+"""The parts of towers: blocks, attention, norms, activations, masks, patch dropout."""

@@ -1,11 +1,11 @@
-"""Multi-head attention that is called as `nn.MultiheadAttention` is.
+"""Multi-head attention that is called like `nn.MultiheadAttention`.
 
     attention(x) = out_proj(concat over heads of softmax(Q K^T / sqrt(head_width) + mask) V)
 
-The towers of OpenAI's CLIP and of open_clip have `nn.MultiheadAttention` in their blocks, and code
-that works on them calls it, replaces it, or reads its parameters. `Attention` is one, and computes
-what a tower needs (no weights of attention, no padding mask) with one product for queries, keys and
-values of the same tokens, or with fewer queries than keys.
+The towers of OpenAI's CLIP and of open_clip have `nn.MultiheadAttention` in their blocks, and other
+code calls it, replaces it, or reads its parameters. `Attention` is a subclass of it, which computes
+what a tower needs (no attention weights, no padding mask) itself: with one matrix product for the
+queries, keys and values of the same tokens, or with fewer queries than keys.
 
 Source: Vaswani et al. 2017, arXiv:1706.03762.
 """
@@ -19,7 +19,7 @@ from torch.fx import Proxy
 class Attention(nn.MultiheadAttention):
     """Attention of `heads` heads on (B, T, width), or (T, B, width) where `batch_first` is False.
 
-    A transformer initialises the matrices: they are not set here, except the biases, which are 0.
+    A transformer initialises the matrices; this class only sets the biases, to 0.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -39,12 +39,12 @@ class Attention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return what `query` reads of the tokens `key` and `value`, and the weights if needed.
+        """Return what `query` reads from the tokens `key` and `value`, and the weights if needed.
 
-        Args and errors are PyTorch's: `attn_mask` is (L, S), or (B * heads, L, S), True where
-        nothing is read or a float that is added to the logits. Where no weights are needed it may
-        also have four dimensions that broadcast to (B, heads, L, S), and `is_causal` alone is a
-        mask that hides from a token what is behind it; a mask that is given is what counts.
+        Args and errors are PyTorch's: `attn_mask` is (L, S) or (B * heads, L, S), either True where
+        nothing is read or a float that is added to the logits. If no weights are needed, the mask
+        may also have four dimensions that broadcast to (B, heads, L, S), and `is_causal` without a
+        mask hides later tokens from each token. If a mask is given, `is_causal` is ignored.
         """
         is_batch = isinstance(query, Proxy) or query.ndim == 3
         is_plain = self.bias_k is None and not self.add_zero_attn and key is value and is_batch
@@ -75,7 +75,7 @@ class Attention(nn.MultiheadAttention):
         return self.out_proj(attended.flatten(2)), None
 
     def _heads(self, projected: Tensor, num_parts: int) -> tuple[Tensor, ...]:
-        """(B, T, parts * width), or (T, B, ...), to that many (B, heads, T, head_width)."""
+        """Split (B, T, parts * width), or (T, B, ...), into parts of (B, heads, T, head_width)."""
         parts = projected.unflatten(-1, (num_parts, self.num_heads, -1))
         order = (2, 0, 3, 1, 4) if self.batch_first else (2, 1, 3, 0, 4)
         return parts.permute(order).unbind(0)

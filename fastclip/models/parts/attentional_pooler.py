@@ -13,13 +13,14 @@ from fastclip.models.parts.layer_norm import LayerNorm
 
 
 class AttentionalPooler(nn.Module):
-    """(B, T, token_width) tokens to (B, num_queries, width).
+    """Reads (B, T, token_width) tokens with learned queries, into (B, num_queries, width).
 
     Args:
-        width: of the queries and of what they read.
-        token_width: of the tokens.
-        heads: of attention; they divide `width`.
-        norm_eps: of both norms.
+        width: channels of the queries and of the result.
+        token_width: channels of the tokens.
+        heads: the number of attention heads, which divides `width`.
+        num_queries: the number of learned queries.
+        norm_eps: the epsilon of both norms.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""Batch normalisation where a batch passes twice: its running statistics count it once.
+"""Batch normalisation whose running statistics count a batch once, although it passes twice.
 
-Gradient checkpointing and gradient caching compute a forward again for its backward. The second
-one normalises with the statistics of the batch, as the first did, and leaves the running ones.
+Gradient checkpointing and gradient caching run a forward a second time for its backward. The second
+forward normalises with the batch's statistics, like the first, and must not change the running
+statistics again.
 """
 
 import contextlib
@@ -14,13 +15,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
-    """All batch normalisations in `module`, synchronised ones included."""
+    """Return all batch normalisations in `module`, including synchronised ones."""
     return [m for m in module.modules() if isinstance(m, _BatchNorm)]
 
 
 @contextlib.contextmanager
 def without_statistics(norms: Iterable[_BatchNorm]) -> Iterator[None]:
-    """Forwards in this context leave the running statistics of `norms` as they are."""
+    """Context in which forwards leave the running statistics of `norms` as they are."""
     training = [(bn, bn.momentum) for bn in norms if bn.training]
     before = [_counted(bn) for bn, _ in training]
     for bn, _ in training:
@@ -35,14 +36,14 @@ def without_statistics(norms: Iterable[_BatchNorm]) -> Iterator[None]:
 
 
 def keep_frozen(norms: Iterable[_BatchNorm]) -> None:
-    """Put those of `norms` whose gains are not trained into evaluation mode."""
+    """Put each of `norms` whose gains are not trained into evaluation mode."""
     for bn in norms:
         if bn.weight is not None and not bn.weight.requires_grad:
             bn.eval()
 
 
 def count_once(module: nn.Module) -> None:
-    """Let a forward within a backward, as checkpointing does it again, leave running statistics."""
+    """Make forwards inside a backward, as in checkpointing, leave running statistics unchanged."""
     for bn in batch_norms(module):
         again: list = []
         bn.register_forward_pre_hook(partial(_enter, again))
@@ -50,7 +51,7 @@ def count_once(module: nn.Module) -> None:
 
 
 def _enter(again: list, bn: nn.Module, inputs: tuple) -> None:
-    if torch._C._current_graph_task_id() != -1:  # autograd runs
+    if torch._C._current_graph_task_id() != -1:  # a backward is running
         again.append(without_statistics([bn]))
         again[-1].__enter__()
 

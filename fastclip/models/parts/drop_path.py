@@ -1,4 +1,4 @@
-"""Stochastic depth: in training a residual branch is left out for some of the samples.
+"""Stochastic depth: in training, a residual branch is left out for some of the samples.
 
 Source: Huang et al. 2016, arXiv:1603.09382.
 """
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Leaves out the branch of a sample with probability `rate`, and scales up those that stay."""
+    """Leaves out a sample's branch with probability `rate`, and scales up the other branches."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -27,5 +27,5 @@ class DropPath(nn.Module):
 
 
 def rising_rates(highest: float, num_blocks: int) -> list[float]:
-    """The rate of each block, from 0 for the first to `highest` for the last."""
+    """Return the rate of each block, rising from 0 in the first block to `highest` in the last."""
     return [highest * block / max(1, num_blocks - 1) for block in range(num_blocks)]

@@ -1,10 +1,10 @@
-"""A table of learned positions on a grid, resized to the grids of images of any size.
+"""Resizes a table of learned positions on a grid to the grids of images of any size.
 
     resized[i, j] = sum over r, c of rows[i, r] columns[j, c] table[r, c]
 
-Each factor is a triangle filter, as wide as the step where the grid becomes coarser: what
-`F.interpolate(mode="bilinear", align_corners=False, antialias=True)` computes, written as two
-products of matrices. Their gradients are the same at every run, on every device.
+Each factor is a triangle filter, which is as wide as the step where the grid becomes coarser. This
+is what `F.interpolate(mode="bilinear", align_corners=False, antialias=True)` computes, written as
+two matrix products, whose gradients are the same in every run, on every device.
 """
 
 import warnings
@@ -17,8 +17,7 @@ from torch import Tensor
 def resized_grid(table: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize a (rows, columns, width) table to (*grid, width).
 
-    In float32 for a table of 16 bits, also under autocast; in the table's dtype otherwise, which
-    the result has in any case.
+    The result has the table's dtype. A 16-bit table is resized in float32, also under autocast.
 
     Example:
         >>> resized_grid(torch.randn(16, 16, 768), (12, 21)).shape
@@ -38,7 +37,7 @@ def resized_grid(table: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def fixed_sizes(sizes: Iterable[int]) -> tuple[int, ...]:
-    """Sizes as numbers: a trace has those of its example for ever, and need not warn of it."""
+    """Return sizes as plain numbers, without the tracer's warning that a trace fixes them."""
     if not torch.jit.is_tracing():
         return tuple(sizes)
     with warnings.catch_warnings():
@@ -47,7 +46,7 @@ def fixed_sizes(sizes: Iterable[int]) -> tuple[int, ...]:
 
 
 def triangle_weights(size: int, own: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(size, own): what each of `size` places reads of `own` places along the same line."""
+    """Return the (size, own) weights with which `size` places read `own` places on one line."""
     step = own / size
     centres = (torch.arange(size, dtype=dtype, device=device) + 0.5) * step - 0.5
     distances = (torch.arange(own, dtype=dtype, device=device) - centres[:, None]).abs()

@@ -1,4 +1,4 @@
-"""One vector of many tokens: a learned query reads them by attention, and an MLP follows.
+"""Pooling of many tokens to one vector: a learned query attends to them, and an MLP follows.
 
     pooled = attention(probe, tokens)
     result = pooled + mlp(norm(pooled))
@@ -17,7 +17,7 @@ from fastclip.models.parts.timm_mlp import Mlp
 
 
 class AttentionPoolLatent(nn.Module):
-    """(B, T, width) to (B, width); a mask of (B, 1, 1, T) is True where a token is read."""
+    """Pools (B, T, width) to (B, width); a (B, 1, 1, T) mask is True where a token is read."""
 
     def __init__(
         self, width: int, heads: int, hidden_width: int, norm_eps: float, activation: str

@@ -1,7 +1,7 @@
-"""Layer normalisation in the precision of its own weights, result in that of its input.
+"""Layer normalisation that computes in its weights' dtype and returns its input's dtype.
 
-A model whose matrices are float16 or bfloat16 keeps its gains in float32 (see `precision.py`):
-their normalisation is then float32 too, as in OpenAI's code.
+A model whose matrices are float16 or bfloat16 keeps its gains in float32 (see `precision.py`). The
+normalisation is then computed in float32, too, as in OpenAI's code.
 """
 
 import torch.nn.functional as F

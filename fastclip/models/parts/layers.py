@@ -1,6 +1,6 @@
-"""Layers that are read on the way through a tower, by their numbers.
+"""Selection of a tower's layers by number, and a loop that keeps their outputs.
 
-Source: the numbering is `feature_take_indices`' of timm and open_clip 3.3.0.
+Source: the numbering is the one of `feature_take_indices` in timm and open_clip 3.3.0.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 Indices = int | Sequence[int] | None
-Intermediates = dict[str, Tensor | list[Tensor]]  # what a `forward_intermediates` returns, by name
+Intermediates = dict[str, Tensor | list[Tensor]]  # the result of a `forward_intermediates`, by name
 
 
 def feature_take_indices(
@@ -19,12 +19,12 @@ def feature_take_indices(
 
     Args:
         num_features: how many layers there are.
-        indices: a number n for the last n layers, or the numbers of layers, of which negative ones
-            count from the end; None for all layers.
-        as_set: return the numbers as a set.
+        indices: a number n for the last n layers, or the numbers of layers, counted from the end if
+            negative; None for all layers.
+        as_set: whether to return the numbers as a set.
 
     Raises:
-        ValueError: there is no such layer, or none is asked for.
+        ValueError: there is no such layer, or `indices` asks for none.
 
     Example:
         >>> feature_take_indices(12, 3)
@@ -37,13 +37,14 @@ def feature_take_indices(
     if isinstance(indices, int):
         if not 1 <= indices <= num_features:
             raise ValueError(
-                f"indices must be at most the {num_features} layers that there are, and at least "
-                f"1, got {indices}"
+                f"indices must be a number from 1 to {num_features}, as many as there are layers, "
+                f"or a list of layers, got {indices}"
             )
         indices = range(num_features - indices, num_features)
     if not all(-num_features <= i < num_features for i in indices) or not len(indices):
         raise ValueError(
-            f"indices must be layers from {-num_features} to {num_features - 1}, got {indices}"
+            f"indices must be layers from {-num_features} to {num_features - 1}, at least one, "
+            f"got {indices}"
         )
     taken = [i % num_features for i in indices]
     return set(taken) if as_set else taken, max(taken)
@@ -56,16 +57,21 @@ def run_layers(
     indices: Indices,
     stop_early: bool,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run layers one behind the other, and keep what some of them return.
+    """Run layers one after the other, and keep the outputs of some of them.
 
     Args:
-        run: a layer on its input.
+        layers: the layers in their order.
+        run: a function that applies a layer to its input.
+        x: the input of the first layer.
         indices: see `feature_take_indices`.
-        stop_early: leave out the layers behind the last of `indices`.
+        stop_early: whether to skip the layers after the last of `indices`.
 
     Returns:
-        what the last layer that was run returned, and what those at `indices` returned: in the
-        order of the layers, each once, as open_clip and timm have it.
+        the output of the last layer that ran, and the outputs of the layers at `indices`, in the
+        order of the layers and each once, as in open_clip and timm.
+
+    Raises:
+        ValueError: see `feature_take_indices`.
     """
     layers = list(layers)
     taken, last = feature_take_indices(len(layers), indices, as_set=True)

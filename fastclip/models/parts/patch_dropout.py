@@ -1,6 +1,7 @@
-"""Patch dropout: in training, an image tower sees a random part of each image's patches.
+"""Patch dropout: in training, an image tower sees only some of each image's patches, at random.
 
-Half of the patches cost little accuracy and halve the tower's time, which buys larger batches.
+Training on half of the patches costs little accuracy and halves the tower's time, which allows
+larger batches.
 
 Source: Li et al. 2022 (FLIP), arXiv:2212.00794.
 """
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 
 
 class PatchDropout(nn.Module):
-    """Keeps (1 - prob) of the patches of each image, in training only.
+    """Keeps a fraction (1 - prob) of the patches of each image, in training only.
 
     Args:
-        prob: fraction that is dropped, in [0, 1); at least one patch stays.
-        num_prefix: leading tokens, such as a class token, that always stay.
+        prob: the fraction that is dropped, in [0, 1); at least one patch stays.
+        num_prefix: the number of leading tokens, such as a class token, that always stay.
     """
 
     def __init__(self, prob: float, num_prefix: int) -> None:
@@ -23,7 +24,7 @@ class PatchDropout(nn.Module):
         self.num_prefix = num_prefix
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, num_prefix + patches, width) to fewer patches, in random order."""
+        """Return (B, num_prefix + patches, width) tokens with fewer patches, in random order."""
         if not self.training or self.prob == 0:
             return tokens
         prefix, patches = tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
@@ -36,7 +37,7 @@ class PatchDropout(nn.Module):
 
 
 def kept_patches(patches: Tensor, prob: float) -> Tensor:
-    """Which of the patches (B, num_patches, width) stay, (B, num_kept), in random order."""
+    """Draw the (B, num_kept) indices, in random order, of the (B, num_patches, width) that stay."""
     B, num_patches, _ = patches.shape
     num_kept = max(1, int(num_patches * (1 - prob)))
     return torch.rand(B, num_patches, device=patches.device).topk(num_kept).indices

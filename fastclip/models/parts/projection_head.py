@@ -1,4 +1,4 @@
-"""From the features of an image tower of timm's kind to the shared space: `visual.head`."""
+"""The projection of the features of timm's image towers to the shared space: `visual.head`."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ LINEAR, MLP = "linear", "mlp"
 
 
 class Mlp(nn.Module):
-    """(B, width) to (B, embed_dim), by way of 2 * embed_dim channels."""
+    """Projects (B, width) to (B, embed_dim) with a hidden layer of 2 * embed_dim channels."""
 
     def __init__(self, width: int, embed_dim: int, has_bias: bool, drop: float) -> None:
         super().__init__()
@@ -22,12 +22,14 @@ class Mlp(nn.Module):
 def projection_head(
     kind: str, width: int, embed_dim: int, has_bias: bool, drop: float
 ) -> nn.Sequential:
-    """The module, whose names are open_clip's: `proj`, or `mlp.fc1` and `mlp.fc2`.
+    """Build the projection; its layers have open_clip's names: `proj`, or `mlp.fc1` and `mlp.fc2`.
 
     Args:
         kind: LINEAR or MLP.
-        has_bias: of the last layer.
-        drop: the rate of dropout, before a linear layer or inside the MLP.
+        width: channels of the features.
+        embed_dim: channels of the shared space.
+        has_bias: whether the last layer has a bias.
+        drop: the rate of dropout, before the linear layer or inside the MLP.
     """
     head = nn.Sequential()
     if kind == LINEAR:

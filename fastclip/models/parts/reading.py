@@ -1,11 +1,11 @@
-"""How towers read their transformers: one token where nobody looks, all of them otherwise.
+"""How towers run their transformers: the last block computes one token unless somebody watches it.
 
-A last block that computes one token per sequence is invisible in the tower's features. It is not to
-those who look inside: hooks on the block, on what is in it or on what follows would see one token
-instead of all, and a block that was replaced or patched knows nothing of it. Where any of this is
-the case, the whole block is computed, with the same features.
+A last block that computes one token per sequence does not change the tower's features. But hooks on
+the block, on a module in it or on the module after it would see one token instead of all, and a
+block that was replaced or patched does not know how to compute only one. In each of these cases the
+whole block is computed; the features are the same.
 
-Hooks of PyTorch's own machinery (FSDP2, the FLOP counter) do not look at tokens.
+Hooks of PyTorch's own machinery (FSDP2, the FLOP counter) do not look at tokens and do not count.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from fastclip.models.parts.transformer import (
 
 TRANSFORMER_FORWARD = Transformer.forward
 OWN_INTERMEDIATES = Transformer.forward_intermediates
-# What computes every token by itself, or is given the position that is read.
+# Forwards that compute each token on its own, or that are given the position to be read.
 KNOWN_FORWARDS = frozenset(
     cls.forward
     for cls in (
@@ -48,15 +48,16 @@ def read(
     read_at: ReadAt = None,
     is_causal: bool = False,
 ) -> Tensor:
-    """Return the (B, T, width) tokens that a tower's transformer makes of (B, T, width) tokens.
+    """Run a tower's transformer on (B, T, width) tokens, and return (B, T, width) tokens.
 
     Args:
-        transformer: a `Transformer` of either layout, or what took its place: that is called with
-            `attn_mask` alone, as in open_clip.
+        transformer: a `Transformer` of either layout, or a module that replaced it, which is called
+            with the tokens and, if there is one, `attn_mask`, as in open_clip.
+        x: the tokens.
         attn_mask: (T, T), or None.
-        read_at: only the (B, width) tokens at these positions; see `is_observed`.
-        is_causal: no token sees those behind it. Where nobody could see or change it, the mask is
-            not made: kernels that know it are faster than those that read it.
+        read_at: return only the (B, width) tokens at these positions; see `is_observed`.
+        is_causal: whether no token sees later tokens. If nothing could see or change the mask, it
+            is not made: a kernel that knows the mask is causal is faster than one that reads it.
     """
     if is_causal and not _hides_the_mask(transformer):
         attn_mask, is_causal = causal_mask(x.shape[1], x), False
@@ -78,23 +79,25 @@ def read_layers(
     stop_early: bool = False,
     is_causal: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return (B, T, width) tokens behind the last block, and behind each of those at `indices`.
+    """Return the (B, T, width) tokens after the last block, and after each block at `indices`.
 
     Args:
-        transformer: see `read`; what took its place needs open_clip's `forward_intermediates`.
-        attn_mask, is_causal: see `read`.
+        transformer: see `read`; a module that replaced it needs a `forward_intermediates` like
+            open_clip's.
+        x, attn_mask, is_causal: see `read`.
         indices, stop_early: see `run_layers`.
 
     Raises:
-        TypeError: it has none, or its `forward` was given another and its blocks may mean another
-            thing.
+        TypeError: the transformer has no `forward_intermediates`, or its `forward` was replaced, so
+            that its blocks may be used in another way.
     """
     method = getattr(transformer, "forward_intermediates", None)
     is_ours = getattr(type(transformer), "forward_intermediates", None) is OWN_INTERMEDIATES
     if method is None or (is_ours and not runs(transformer, TRANSFORMER_FORWARD)):
         raise TypeError(
-            f"forward_intermediates: the tower's transformer has another forward, that of "
-            f"{type(transformer).__name__}, and does not tell what its layers return"
+            f"forward_intermediates is not available: the tower's transformer "
+            f"({type(transformer).__name__}) has another forward than fastclip's, which does not "
+            "show what its layers return"
         )
     if is_causal and not _hides_the_mask(transformer):
         attn_mask, is_causal = causal_mask(x.shape[1], x), False
@@ -105,11 +108,13 @@ def read_layers(
 
 
 def is_observed(x: Tensor, transformer: nn.Module, norm: nn.Module) -> bool:
-    """Whether anybody could see that `transformer`'s last block computes one token alone.
+    """Return whether anything could notice that the last block computes only one token.
 
     Args:
-        x: the tokens that go into it; a proxy of torch.fx is looked at node by node.
-        norm: the module that follows it in the tower.
+        x: the transformer's input. A proxy of torch.fx counts as observed, because the graph that
+            it records shows every token.
+        transformer: the transformer whose last block is meant.
+        norm: the module that follows the transformer in the tower.
     """
     if isinstance(x, Proxy):
         return True
@@ -124,7 +129,7 @@ def is_observed(x: Tensor, transformer: nn.Module, norm: nn.Module) -> bool:
 
 
 def _hides_the_mask(transformer: nn.Module) -> bool:
-    """Whether a mask goes to our own blocks and their attention alone, past nobody's eyes."""
+    """Whether only fastclip's own blocks would see a mask: no hooks, no other modules."""
     return (
         runs(transformer, TRANSFORMER_FORWARD)
         and not _is_given_arguments(transformer)
@@ -145,7 +150,7 @@ def _hides_its_mask(block: nn.Module) -> bool:
 
 
 def _is_given_arguments(module: nn.Module) -> bool:
-    """Whether a hook of `module` is given the arguments that have names, as masks have."""
+    """Whether a hook of `module` receives keyword arguments, among them the mask."""
     with_names = (*module._forward_pre_hooks_with_kwargs, *module._forward_hooks_with_kwargs)
     hooks = {**module._forward_pre_hooks, **module._forward_hooks}
     return _look({name: hooks[name] for name in with_names})

@@ -1,4 +1,4 @@
-"""Rotary embeddings of places in a grid: attention sees how far apart two patches are.
+"""Rotary embeddings of places in a grid, by which attention sees how far apart two patches are.
 
     angles of place (x, y)   x f_0, ..., x f_{n-1}, y f_0, ..., y f_{n-1},   f_i = 10,000^(-i / n)
     rotated                  channels 2 i and 2 i + 1 of a head turned by angle i;  4 n channels
@@ -16,18 +16,18 @@ BASE = 10_000.0
 
 
 class Rotation(NamedTuple):
-    """Of each place, (N, head_width) or (B, 1, N, head_width), float32."""
+    """The cosines and sines of places, float32: (N, head_width) or (B, 1, N, head_width)."""
 
     cos: Tensor
     sin: Tensor
 
     def of(self, x: Tensor) -> Tensor:
-        """Turn (B, heads, N, head_width), in float32 at least; the result has the dtype of `x`."""
+        """Rotate (B, heads, N, head_width) `x`, in at least float32; the result has its dtype."""
         turned = torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
         return (x * self.cos + turned * self.sin).to(x.dtype)
 
     def at(self, places: Tensor) -> "Rotation":
-        """Those of some places of each sample, (B, M)."""
+        """Return the rotation of `places`, (B, M) numbers of places for each sample."""
         return Rotation(*(table[places][:, None] for table in self))
 
 
@@ -38,14 +38,15 @@ def grid_rotation(
     head_width: int,
     device: torch.device,
 ) -> Rotation:
-    """The rotation of each place of a grid, row by row.
+    """Return the rotation of each place of a grid, row by row.
 
     Args:
         grid_size: rows and columns.
-        reference_grid: rows and columns of the grid whose places are whole numbers apart; another
-            one is stretched over it.
+        reference_grid: rows and columns of the grid whose neighbouring places are 1 apart; a grid
+            of another size is stretched over it.
         first: the number of the first row and of the first column.
         head_width: channels of a head, a multiple of 4.
+        device: where the rotation is computed.
     """
     num_frequencies = head_width // 4
     places = torch.arange(num_frequencies, device=device).float() / num_frequencies

@@ -1,6 +1,6 @@
-"""The gated MLP of DINOv2's largest vision transformers, with DINOv2's names.
+"""The gated MLP of DINOv2's largest vision transformers, under DINOv2's names.
 
-    y = w3(silu(w1(x)) * w2(x)),   of which w1 and w2 are one matrix
+    y = w3(silu(w1(x)) * w2(x)),   where w1 and w2 are stored as one matrix
 
 Source: Shazeer 2020, arXiv:2002.05202; Oquab et al. 2023 (DINOv2), arXiv:2304.07193.
 """
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 
 def gated_width(hidden_width: int) -> int:
-    """The hidden width of a gated MLP: two thirds of a plain one's, up to a multiple of 8."""
+    """Return a gated MLP's hidden width: 2/3 of a plain MLP's, rounded up to a multiple of 8."""
     return (int(hidden_width * 2 / 3) + 7) // 8 * 8
 
 
 class SwiGLU(nn.Module):
-    """(..., width) to the same, by way of `gated_width(hidden_width)` channels."""
+    """A gated MLP on (..., width), with a hidden layer of `gated_width(hidden_width)` channels."""
 
     def __init__(self, width: int, hidden_width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The self-attention of a block, with timm's names."""
+"""The self-attention of a block, under timm's names."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class SelfAttention(nn.Module):
     """Multi-head self-attention on (B, T, width).
 
-    A mask, which broadcasts to (B, heads, T, T), is True where a token is read.
+    A mask broadcasts to (B, heads, T, T) and is True where a token is read.
     """
 
     def __init__(self, width: int, heads: int) -> None:

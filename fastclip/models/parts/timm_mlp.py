@@ -1,4 +1,4 @@
-"""The MLP of a block, with timm's names."""
+"""The MLP of a block, under timm's names."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from fastclip.models.parts.activations import make_activation
 
 
 class Mlp(nn.Module):
-    """(..., width) to the same, by way of `hidden_width` channels."""
+    """An MLP on (..., width), with a hidden layer of `hidden_width` channels."""
 
     def __init__(self, width: int, hidden_width: int, activation: str) -> None:
         super().__init__()

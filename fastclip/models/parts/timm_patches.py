@@ -1,4 +1,4 @@
-"""From pixels to tokens of patches, with timm's names."""
+"""The projection of an image's patches to tokens, under timm's names."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,10 @@ from fastclip.models.parts.transformer import matrix_dtype
 
 
 class PatchEmbed(nn.Module):
-    """(B, 3, height, width) to (B, num_patches, width); pixels beyond the last patch are unread."""
+    """Turns (B, 3, height, width) images into (B, num_patches, width) tokens.
+
+    Pixels beyond the last whole patch are not read.
+    """
 
     def __init__(self, patch_size: int, width: int, bias: bool = True) -> None:
         super().__init__()

@@ -5,18 +5,18 @@
 
 A tower that is read out at one token per sequence needs the last block's result at that token only:
 keys and values of all tokens, but one query, one output projection and one MLP. `read_at` says
-which token; the result is the same, and at 50 tokens nine tenths of the last block are saved.
-`reading.py` decides when.
+which token. The result is the same, and at 50 tokens it saves nine tenths of the last block's work.
+`reading.py` decides when to do so.
 
-Modules are named and called as in OpenAI's CLIP and in open_clip: code that works on the inside of
-their towers works on these. Their layouts differ, and so do ours:
+Modules are named and called as in OpenAI's CLIP and in open_clip, so that code that works on the
+inside of their towers works on these, too. Their layouts differ, and both are supported:
 
     open_clip   (B, T, width), and a causal mask is an argument
-    OpenAI      (T, B, width), and a causal mask is kept by every block (`become_sequence_first`)
+    OpenAI      (T, B, width), and every block keeps a causal mask (`become_sequence_first`)
 
-Nothing in a tensor says which of both it is in. What can be noticed is refused: a causal block
-without a mask, a mask of another length, and tokens where the batch is expected. A caller that
-knows says it with `batch_first=`.
+A tensor does not show which of the two layouts it has. Calls that are evidently wrong raise: a
+causal block without a mask, a mask of another length, and tokens where the batch is expected. A
+caller that knows the layout passes `batch_first=`.
 
 Source: Vaswani et al. 2017, arXiv:1706.03762; initialisation as in Radford et al. 2019 (GPT-2):
 projections that add to the residual stream start smaller, the deeper the stack. LayerScale: Touvron
@@ -45,7 +45,7 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), initial))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Gains stay in float32 where matrices have 16 bits, and the stream does not become float32.
+        # Gains stay in float32 where matrices have 16 bits; the stream must not become float32.
         return (x * self.gamma).to(x.dtype)
 
 
@@ -53,11 +53,11 @@ class ResidualBlock(nn.Module):
     """Attention, then an MLP on each token, each added to a (B, T, width) stream.
 
     Attributes:
-        causal: the block is to be called with a mask; without one it raises.
-        num_tokens: of the sequences that its tower makes, or None if that is not known.
-        batch_first: whether it is called with (B, T, width), or (T, B, width).
-        attn_mask: the mask of a call without one, as OpenAI's blocks have it, or None; no buffer,
-            as theirs: wrappers would send it around.
+        causal: whether the block needs a mask; a call without one raises.
+        num_tokens: the length of the tower's sequences, or None if it is not known.
+        batch_first: whether the block takes (B, T, width), or else (T, B, width).
+        attn_mask: the mask of calls without one, as in OpenAI's blocks, or None. Like theirs it is
+            no buffer, which wrappers such as DistributedDataParallel would broadcast.
     """
 
     def __init__(
@@ -101,7 +101,9 @@ class ResidualBlock(nn.Module):
         v_x: Tensor | None = None,
         attn_mask: Tensor | None = None,
     ) -> Tensor:
-        """Return what tokens `q_x` read of `k_x`, by default of themselves, all of them normalised.
+        """Return what tokens `q_x` read from `k_x`, by default from themselves.
+
+        All tokens are already normalised.
 
         Raises:
             ValueError: the block is causal and there is no mask.
@@ -109,7 +111,7 @@ class ResidualBlock(nn.Module):
         k_x = q_x if k_x is None else k_x
         v_x = k_x if v_x is None else v_x
         attn_mask = self._mask(attn_mask)
-        if attn_mask is not None:  # whoever sets a mask need not know where the model is
+        if attn_mask is not None:  # a user's mask may be on another device or of another dtype
             is_bool = attn_mask.dtype == torch.bool
             attn_mask = attn_mask.to(q_x.device, None if is_bool else q_x.dtype)
         return self.attn(q_x, k_x, v_x, need_weights=False, attn_mask=attn_mask)[0]
@@ -124,22 +126,23 @@ class ResidualBlock(nn.Module):
         batch_first: bool | None = None,
         is_causal: bool = False,
     ) -> Tensor:
-        """(B, T, width) to the same, or to (B, 1, width) at the positions `read_at`.
+        """Return (B, T, width) tokens, or the (B, 1, width) tokens at the positions `read_at`.
 
         Args:
-            q_x: (B, T, width), or (T, B, width) if `batch_first` of the block is False; so is the
-                result.
-            k_x, v_x: None; open_clip has them for cross-attention.
-            attn_mask: (T, T), or (B * heads, T, T) per sample and head, True where nothing is read
-                or a float that is added to the logits; by default `attn_mask` of the block.
-            batch_first: the layout of `q_x`, where the caller knows it; None refuses what looks
-                like the other one.
-            is_causal: the mask is the one that hides from a token what is behind it, and nobody
-                needs it as a tensor: kernels that make it as they go are faster.
+            q_x: (B, T, width), or (T, B, width) if the block's `batch_first` is False; the result
+                has the same layout.
+            k_x, v_x: must be None; open_clip has them for cross-attention.
+            attn_mask: (T, T), or (B * heads, T, T) per sample and head, either True where nothing
+                is read or a float that is added to the logits; by default the block's `attn_mask`.
+            read_at: the position of the one token per sequence that is computed; None for all.
+            batch_first: the layout of `q_x`, if the caller knows it; with None, tokens that look
+                like the other layout raise.
+            is_causal: whether the mask is the one that hides later tokens from each token, and is
+                not needed as a tensor: kernels that apply it themselves are faster.
 
         Raises:
-            ValueError: the block is causal and there is no mask, the mask is of another length,
-                `q_x` looks like the other layout, or there is `k_x` or `v_x`.
+            ValueError: the block is causal and there is no mask, the mask has another length,
+                `q_x` looks like the other layout, or `k_x` or `v_x` is given.
         """
         own_layout = self.batch_first
         if batch_first not in (None, own_layout):
@@ -171,8 +174,8 @@ class ResidualBlock(nn.Module):
         if attn_mask is None and self.causal:
             raise ValueError(
                 "attn_mask is missing: these blocks are causal and, as in open_clip, take (B, T, "
-                "width) tokens and their mask as an argument: attn_mask=model.attn_mask. A model "
-                "whose blocks take OpenAI's (T, B, width) and keep their masks comes from "
+                "width) tokens and the mask as an argument: pass attn_mask=model.attn_mask. For "
+                "blocks that take OpenAI's (T, B, width) and keep their masks, load the model with "
                 "fastclip.load"
             )
         return attn_mask
@@ -190,34 +193,35 @@ class ResidualBlock(nn.Module):
         B, T = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
         if attn_mask is not None and attn_mask.shape[-1] != T:
             raise ValueError(
-                f"a mask for {attn_mask.shape[-1]} tokens does not fit {T}, as dimension "
-                f"{1 if batch_first else 0} of {tuple(x.shape)} has: the layout is {layout} here; "
-                f"for {other} say batch_first={not batch_first}"
+                f"the mask is for {attn_mask.shape[-1]} tokens, but there are {T} tokens in "
+                f"dimension {1 if batch_first else 0} of {tuple(x.shape)}: these blocks take "
+                f"{layout}; if the input is {other}, pass batch_first={not batch_first}"
             )
         if self.num_tokens in (None, T):
             return
-        # As many samples as tokens, and another number of tokens, as prompts make it, is right in
-        # the one layout and wrong in the other. Code that is sequence first turns contiguous tokens
-        # around to get there, and that can be seen.
+        # A batch of as many samples as the tower has tokens, each of another number of tokens, is
+        # possible (learned prompts change the number), but may also be the other layout. Code that
+        # is sequence first transposes contiguous tokens, which shows in the strides.
         is_turned = x.stride(0) < x.stride(1)
         if attn_mask is None and self.num_tokens == B and batch_first == is_turned:
             raise ValueError(
-                f"{tuple(x.shape)} looks like {other}, as the tower's sequences have "
-                f"{self.num_tokens} tokens: the layout is {layout} here; for {other} say "
-                f"batch_first={not batch_first}, and if it is {layout} batch_first={batch_first}"
+                f"{tuple(x.shape)} looks like {other}, because the tower's sequences have "
+                f"{self.num_tokens} tokens, but these blocks take {layout}: pass "
+                f"batch_first={not batch_first} if the input is {other}, or "
+                f"batch_first={batch_first} if it is {layout}"
             )
 
 
-# As they were written: classes are patched too.
+# The original functions: other people's code may patch the class as well as its instances.
 BLOCK_FORWARD, BLOCK_ATTENTION = ResidualBlock.forward, ResidualBlock.attention
 
 
 class Transformer(nn.Module):
-    """`layers` residual blocks on (B, T, width).
+    """A stack of `layers` residual blocks on (B, T, width).
 
     Attributes:
-        batch_first: whether it is called with (B, T, width), or (T, B, width).
-        grad_checkpointing: blocks keep their inputs alone and are run again in the backward.
+        batch_first: whether the transformer takes (B, T, width), or else (T, B, width).
+        grad_checkpointing: whether blocks keep only their inputs and run again in the backward.
     """
 
     def __init__(
@@ -250,15 +254,15 @@ class Transformer(nn.Module):
         return matrix_dtype(self.resblocks)
 
     def become_sequence_first(self) -> None:
-        """Take OpenAI's layout from now on: (T, B, width), in every block and its attention.
+        """Switch to OpenAI's layout, (T, B, width), in every block and its attention.
 
-        A causal mask is then what a block has as its `attn_mask`.
+        Calls without a mask then use each block's `attn_mask`, which the caller sets.
         """
         self.batch_first = False
         for block in self.resblocks:
             block.causal = False
             block.batch_first = block.attn.batch_first = False
-        self.resblocks = nn.Sequential(*self.resblocks)  # OpenAI's can be called
+        self.resblocks = nn.Sequential(*self.resblocks)  # OpenAI's `resblocks` can be called
 
     def forward(
         self,
@@ -268,17 +272,18 @@ class Transformer(nn.Module):
         batch_first: bool | None = None,
         is_causal: bool = False,
     ) -> Tensor:
-        """Return (B, T, width) tokens, or the (B, width) at the positions `read_at`.
+        """Return (B, T, width) tokens, or the (B, width) tokens at the positions `read_at`.
 
         Args:
-            x: (B, T, width), or (T, B, width) if `batch_first` of the transformer is False; the
-                tokens that are returned have the same layout.
-            attn_mask: (T, T), as open_clip's `model.attn_mask`; see `ResidualBlock`.
-            batch_first: the layout of `x`, where the caller knows it.
-            is_causal: see `ResidualBlock`.
+            x: (B, T, width), or (T, B, width) if the transformer's `batch_first` is False; all
+                tokens are returned in the same layout.
+            attn_mask: (T, T), like open_clip's `model.attn_mask`; see `ResidualBlock.forward`.
+            read_at: the position of the one token per sequence that is returned; None for all.
+            batch_first: the layout of `x`, if the caller knows it.
+            is_causal: see `ResidualBlock.forward`.
 
         Raises:
-            ValueError: see `ResidualBlock`.
+            ValueError: see `ResidualBlock.forward`.
         """
         if batch_first not in (None, self.batch_first):
             x = self(x.transpose(0, 1), attn_mask, read_at, self.batch_first, is_causal)
@@ -300,14 +305,14 @@ class Transformer(nn.Module):
         batch_first: bool | None = None,
         is_causal: bool = False,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return the tokens that come out of the last block, and those that come out of others.
+        """Return the tokens after the last block, and the tokens after each block at `indices`.
 
         Args:
             x, attn_mask, batch_first, is_causal: see `forward`; results have the layout of `x`.
             indices, stop_early: see `run_layers`.
 
         Raises:
-            ValueError: there is no such block; see also `ResidualBlock`.
+            ValueError: there is no such block; see also `ResidualBlock.forward`.
         """
         if batch_first not in (None, self.batch_first):
             x, found = self.forward_intermediates(
@@ -330,7 +335,7 @@ class Transformer(nn.Module):
         is_causal: bool,
     ) -> Tensor:
         arguments = {}
-        if runs(block, BLOCK_FORWARD):  # what took a block's place is called as in both peers
+        if runs(block, BLOCK_FORWARD):  # a replaced block is called as OpenAI's and open_clip's are
             arguments = {"read_at": read_at, "batch_first": batch_first, "is_causal": is_causal}
             if attn_mask is None and batch_first is not None and block.attn_mask is not None:
                 num_tokens = x.shape[1 if self.batch_first else 0]
@@ -343,7 +348,7 @@ class Transformer(nn.Module):
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "Transformer":
         super()._apply(fn, recurse)
-        moved: dict[int, Tensor] = {}  # blocks have one mask, and still have one behind it
+        moved: dict[int, Tensor] = {}  # blocks that shared one mask still share it when moved
         for block in self.resblocks:
             if isinstance(kept := getattr(block, "attn_mask", None), Tensor):
                 if id(kept) not in moved:
@@ -353,7 +358,7 @@ class Transformer(nn.Module):
 
 
 def initialize(blocks: Iterable[ResidualBlock], width: int, layers: int) -> None:
-    """Draw the matrices of a stack of `layers` blocks; see the module."""
+    """Draw the matrices of a stack of `layers` blocks, as the module's docstring says."""
     residual_std = width**-0.5 * (2 * layers) ** -0.5
     for block in blocks:
         nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
@@ -365,9 +370,9 @@ def initialize(blocks: Iterable[ResidualBlock], width: int, layers: int) -> None
 
 
 def take(x: Tensor, positions: Tensor | int, batch_first: bool = True) -> Tensor:
-    """The tokens of (B, T, width) at (B,) positions or one position, as (B, 1, width).
+    """Return the (B, 1, width) tokens of (B, T, width) at one position, or at (B,) positions.
 
-    With `batch_first` False, of (T, B, width) as (1, B, width).
+    If `batch_first` is False, `x` is (T, B, width) and the result is (1, B, width).
     """
     dim = 1 if batch_first else 0
     if isinstance(positions, int):
@@ -377,13 +382,13 @@ def take(x: Tensor, positions: Tensor | int, batch_first: bool = True) -> Tensor
 
 
 def matrix_dtype(module: nn.Module) -> torch.dtype:
-    """The dtype of a module's matrices, whatever took the places of its layers.
+    """Return the dtype of a module's matrices, even if some of its layers were replaced.
 
-    Not of `parameters()`: copies of a module on other devices have none.
+    It does not read `parameters()`: DataParallel's copies of a module on other devices have none.
     """
     for part in module.modules():
         for name in () if isinstance(part, nn.LayerNorm) else ("in_proj_weight", "weight"):
-            # Past torch.fx, which gives a proxy for a parameter: its dtype is none yet.
+            # Read around torch.fx, whose proxy of a parameter has no dtype yet.
             weight = part._parameters.get(name)
             weight = getattr(part, name, None) if weight is None else weight
             if isinstance(weight, Tensor) and weight.is_floating_point():
@@ -392,7 +397,7 @@ def matrix_dtype(module: nn.Module) -> torch.dtype:
 
 
 def runs(module: nn.Module, forward: Callable) -> bool:
-    """Whether a call of `module` runs `forward`: neither it nor its class was given another."""
+    """Return whether a call of `module` runs `forward`, not a replacement in it or its class."""
     return type(module).forward is forward and "forward" not in module.__dict__
 
 

@@ -1,7 +1,8 @@
-"""open_clip's words for a tower of transformer blocks, as they are read and written.
+"""Translation between open_clip's JSON fields and a configuration of transformer blocks.
 
-Where open_clip says `quick_gelu` of a whole model, `act_kwargs` and `norm_kwargs`, a tower here has
-its `activation` and its `norm_eps`. An activation that they cannot say is written as `activation`.
+open_clip has one `quick_gelu` for a whole model, and `act_kwargs` and `norm_kwargs` for each tower;
+a tower here has `activation` and `norm_eps`. An activation that open_clip's fields cannot express
+is written as `activation`.
 """
 
 from dataclasses import MISSING, asdict, fields
@@ -11,10 +12,15 @@ from fastclip.data.quoting import quoted
 
 
 def blocks_from_json(where: str, values: dict[str, Any], quick_gelu: bool) -> dict[str, Any]:
-    """The keyword arguments of a tower's dataclass that open_clip's fields stand for.
+    """Return the keyword arguments of a tower's dataclass that open_clip's fields correspond to.
+
+    Args:
+        where: the name of the JSON object in an error.
+        values: the fields of the object.
+        quick_gelu: the model's `quick_gelu`.
 
     Raises:
-        ValueError: `act_kwargs` or `norm_kwargs` are not supported; `where` names the object.
+        ValueError: `act_kwargs` or `norm_kwargs` have a value that is not supported.
     """
     values = dict(values)
     arguments = {"activation": "quick_gelu" if quick_gelu else "gelu"}
@@ -22,17 +28,22 @@ def blocks_from_json(where: str, values: dict[str, Any], quick_gelu: bool) -> di
     if act_kwargs == {"approximate": "tanh"} and not quick_gelu:
         arguments["activation"] = "gelu_tanh"
     elif act_kwargs:
-        raise ValueError(f"{where}: act_kwargs {quoted(act_kwargs)} is not supported")
+        raise ValueError(
+            f"{where}: act_kwargs {quoted(act_kwargs)} is not supported: fastclip reads "
+            "{'approximate': 'tanh'}, in a model without quick_gelu"
+        )
     norm_kwargs = dict(values.pop("norm_kwargs", None) or {})
     if "eps" in norm_kwargs:
         arguments["norm_eps"] = norm_kwargs.pop("eps")
     if norm_kwargs:
-        raise ValueError(f"{where}: norm_kwargs {quoted(norm_kwargs)} is not supported")
+        raise ValueError(
+            f"{where}: norm_kwargs {quoted(norm_kwargs)} is not supported: fastclip reads only eps"
+        )
     return arguments | values
 
 
 def blocks_to_json(config: Any, quick_gelu: bool) -> dict[str, Any]:
-    """The reverse; only values that are not the defaults of the dataclass."""
+    """Return open_clip's fields of a tower, without values that are the dataclass's defaults."""
     defaults = defaults_of(type(config))
     values = {k: v for k, v in asdict(config).items() if k not in defaults or v != defaults[k]}
     if (eps := values.pop("norm_eps", None)) is not None:
@@ -46,7 +57,7 @@ def blocks_to_json(config: Any, quick_gelu: bool) -> dict[str, Any]:
 
 
 def defaults_of(cls: type) -> dict[str, Any]:
-    """The fields of a dataclass that have a default, with it."""
+    """Return the default of each field of a dataclass that has one."""
     values = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
     made = {f.name: f.default_factory() for f in fields(cls) if f.default_factory is not MISSING}
     return values | made

@@ -1,8 +1,8 @@
-"""What an image tower's configuration knows of its tower, whatever the tower is.
+"""The base of image towers' configurations: everything the rest of fastclip asks about a tower.
 
-The rest of fastclip never asks of which kind a tower is. It asks the configuration: what does the
-tower look like as JSON, which tensors are its own, with which moments was it trained. What has an
-answer here is the answer of a tower of transformer blocks, or of a tower that nobody else has.
+The rest of fastclip never asks which kind of tower it has. It asks the configuration: how the
+tower is written as JSON, which tensors belong to it, with which AdamW settings it was trained. The
+answers given in this file are right for a tower of transformer blocks that no other library has.
 """
 
 import math
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Moments(NamedTuple):
-    """AdamW's averages of the gradient and of its square, and what keeps the division finite."""
+    """AdamW's settings: the decay rates of its two averages, and the epsilon of its division."""
 
     beta1: float
     beta2: float
@@ -29,12 +29,14 @@ class Moments(NamedTuple):
 
 
 class Positions(NamedTuple):
-    """Where a tower keeps a learned embedding per place of its grid.
+    """The parameter in which a tower keeps a learned embedding for each place of its grid.
 
     Attributes:
-        name: of the (..., num_before + rows * columns, width) parameter in the tower.
-        num_before: tokens that come before those of the grid, as a class token does.
-        interpolation: "bicubic" or "bilinear", how the tower's authors make those of another grid.
+        name: the parameter's name in the tower; its shape is (..., num_before + rows * columns,
+            width).
+        num_before: how many tokens come before the grid's tokens, such as a class token.
+        interpolation: "bicubic" or "bilinear": how the tower's authors resize the embeddings to
+            another grid.
     """
 
     name: str
@@ -49,21 +51,24 @@ class ImageTowerConfig:
         kind: what such a tower is called in a message: "its CLIPModel has no <kind>".
         image_size: height and width in pixels.
         grid_size: rows and columns of the patches, or of the last feature map.
-        width: channels of a token; of a ResNet, of its first stage.
-        layers: how many blocks; of a ResNet, how many in each stage.
-        heads: of attention; None in a tower without attention.
+        width: channels of a token; in a ResNet, channels of the first stage.
+        layers: the number of blocks; in a ResNet, the number in each stage.
+        heads: the number of attention heads; None in a tower without attention.
         channels: 3, or 1 for grey images.
-        activation: see `parts/activations.py`; None where there is nothing to choose.
-        positions: the learned embedding per place, of which another image size has another number;
-            None in a tower without one.
-        moments: those of AdamW that the tower was published with, and is trained with by default.
+        activation: see `parts/activations.py`; None where there is no choice.
+        positions: the learned embeddings of the places, whose number depends on the image size;
+            None in a tower without them.
+        moments: the AdamW settings that the tower was published with; they are the defaults of
+            training.
         has_projection: whether features can have another width than the tower.
-        is_openais: openai/CLIP builds such towers, so that a file of its format may be of one.
+        is_openais: whether openai/CLIP builds such towers, so that a file in its format may hold
+            one.
         transformers_model: the `model_type` of transformers' models with such a tower, or None.
-        tokens_may_be_padding: its tokens may be those of a padded batch, and only a mask tells
-            which are of an image: what reads them without the mask reads padding, too.
-        is_named: its sizes are those of a name that another library publishes, not numbers of the
-            configuration, so that there is nothing to bound but the size of images.
+        tokens_may_be_padding: whether the tower's tokens may include the padding of a batch, which
+            only a mask distinguishes from an image's tokens; code that reads the tokens without the
+            mask reads padding, too.
+        is_named: whether the tower's sizes follow from a name that another library publishes, not
+            from numbers in the configuration; then only the image size needs a bound.
     """
 
     kind: ClassVar[str]
@@ -83,36 +88,36 @@ class ImageTowerConfig:
     is_named: ClassVar[bool] = False
 
     def build(self, embed_dim: int) -> "ImageTower":
-        """The tower, with random weights, whose features have `embed_dim` channels."""
+        """Build the tower, with random weights and with features of `embed_dim` channels."""
         raise NotImplementedError
 
     @classmethod
     def presets(cls) -> dict[str, "ClipConfig"]:
-        """The models with such a tower that open_clip has names for, by name."""
+        """Return the models with such a tower that open_clip has names for, by name."""
         return {}
 
     def token_width(self, embed_dim: int) -> int:
-        """The channels of the tokens that the tower returns with `output_tokens`."""
+        """Return the number of channels of the tokens that `output_tokens` adds to the result."""
         return self.width
 
     def preprocess(self) -> PreprocessCfg:
-        """How images are prepared for published weights, if nothing else is known of them."""
+        """Return the preprocessing of images for published weights that come without their own."""
         return PreprocessCfg(self.image_size)
 
     def with_quick_gelu(self) -> "ImageTowerConfig":
-        """The tower as open_clip's `quick_gelu` changes it; unchanged if it has no such choice."""
+        """Return the tower with open_clip's `quick_gelu`; unchanged if it has no such choice."""
         return self
 
     def num_matrix_parameters(self) -> int:
-        """About how many parameters: those of matrices, of convolutions and of positions."""
+        """Estimate the number of parameters in matrices, convolutions and positions."""
         of_blocks = self.layers * self.width**2 * (4 + 2 * self.mlp_ratio)
         return math.prod(self.grid_size) * self.width + int(of_blocks)
 
-    # As JSON, in open_clip's words: its `vision_cfg`
+    # As JSON, in open_clip's fields: the `vision_cfg`
 
     @classmethod
     def is_told_by(cls, values: Mapping[str, Any]) -> bool:
-        """Whether a `vision_cfg` is of such a tower."""
+        """Return whether a `vision_cfg` describes such a tower."""
         raise NotImplementedError
 
     @classmethod
@@ -120,7 +125,8 @@ class ImageTowerConfig:
         """Read a `vision_cfg`.
 
         Args:
-            quick_gelu: the model's `quick_gelu`, which is the default of an activation.
+            values: the fields of the `vision_cfg`.
+            quick_gelu: the model's `quick_gelu`, which sets the default activation.
 
         Raises:
             ValueError: a field is unknown, or its value is not supported; the message names it.
@@ -128,60 +134,67 @@ class ImageTowerConfig:
         raise NotImplementedError
 
     def to_json(self, quick_gelu: bool) -> dict[str, Any]:
-        """The reverse of `from_json`, but for `image_size`, which every tower has in one form."""
+        """Return the tower's `vision_cfg`, the reverse of `from_json`.
+
+        The caller writes `image_size`, which has the same form in every tower.
+        """
         raise NotImplementedError
 
     def is_portable(self) -> bool:
-        """Whether open_clip understands what `to_json` says, up to words for its activation."""
+        """Return whether open_clip can read what `to_json` writes, except for the activation."""
         return False
 
     # From tensors, under open_clip's names
 
     @classmethod
     def has_weights_in(cls, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether a model's state dict is of a model with such a tower."""
+        """Return whether a state dict, under open_clip's names, has the weights of such a tower."""
         raise NotImplementedError
 
     @classmethod
     def of_weights(
         cls, tensors: Mapping[str, Tensor], activation: str
     ) -> tuple["ImageTowerConfig", int]:
-        """The tower that a state dict is of, as if it had one head, and the model's `embed_dim`.
+        """Infer from a state dict the tower, as if it had one head, and the model's `embed_dim`.
 
         Raises:
-            KeyError: a tensor that tells a size is missing.
-            CheckpointError: the shapes do not fit together, or do not tell how it is read out.
+            KeyError: a tensor whose shape is needed is missing.
+            CheckpointError: the shapes do not fit together, or do not show how the tower's features
+                are read out.
         """
         raise NotImplementedError
 
     @classmethod
     def text_of_weights(cls, tensors: Mapping[str, Tensor], activation: str) -> TextConfig:
-        """The text tower beside it, as if it had one head.
+        """Infer the text tower of the same model from a state dict, as if it had one head.
 
         Raises:
-            as `of_weights`.
+            KeyError, CheckpointError: see `of_weights`.
         """
         return TextConfig.of_weights(tensors, activation)
 
     def with_heads(self, heads: int) -> "ImageTowerConfig":
-        """The tower with another number of attention heads, which shapes do not tell."""
+        """Return the tower with `heads` attention heads, a number that shapes do not show."""
         raise NotImplementedError
 
     @property
     def attention_width(self) -> int:
-        """The channels that are shared among the heads."""
+        """The number of channels that the heads divide among them."""
         return self.width
 
     def shape(self) -> tuple:
-        """What shapes tell of the tower, but for the size of images and of patches."""
+        """Return what tensors' shapes show of the tower, except the sizes of images and patches."""
         return type(self), self.width, self.layers, int(self.width * self.mlp_ratio)
 
     # In other libraries
 
     def what_openai_lacks(self) -> dict[str, bool]:
-        """What openai/CLIP has in place of what a file cannot tell it, and whether that differs."""
+        """Return properties that openai/CLIP's towers always have, and whether this tower differs.
+
+        A file in openai/CLIP's format cannot state another value of them.
+        """
         return {}
 
     def transformers_rows(self) -> Iterator[Correspondence]:
-        """Its tensors in transformers' models of `transformers_model`."""
+        """Yield how the tower's tensors correspond to those in models of `transformers_model`."""
         return iter(())

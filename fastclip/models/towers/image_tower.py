@@ -1,4 +1,4 @@
-"""What all image towers share: the images they take, and which of their layers are trained."""
+"""The base of image towers' modules: which images they take, and which of their layers train."""
 
 import math
 from typing import ClassVar
@@ -16,11 +16,11 @@ class ImageTower(nn.Module):
     """Base of the towers that map (B, channels, height, width) images to (B, output_dim).
 
     Attributes:
-        positions: those of its configuration.
+        positions: the learned embeddings of the places, as in the configuration.
         grid_size: rows and columns of its patches.
-        output_tokens: return (features, tokens), where the tower has tokens.
-        in_one_dtype: its layers do not convert between dtypes, so that gains are in that of the
-            matrices.
+        output_tokens: whether a call returns (features, tokens), where the tower has tokens.
+        in_one_dtype: whether its layers need all parameters in one dtype, so that gains have the
+            dtype of the matrices.
     """
 
     positions: Positions | None = None
@@ -42,27 +42,28 @@ class ImageTower(nn.Module):
 
     @property
     def input_resolution(self) -> int | tuple[int, int]:
-        """OpenAI's name of the side of square images; (height, width) of others."""
+        """The side of square images, or (height, width) of others; the name is OpenAI's."""
         height, width = self.image_size
         return height if height == width else (height, width)
 
     def groups(self) -> list[Group]:
-        """The tower's layers from the pixels to the features, in open_clip's groups."""
+        """Return the tower's layers from the pixels to the features, grouped as in open_clip."""
         raise NotImplementedError
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only what goes into each layer, and compute the rest again in the backward."""
+        """Keep only each layer's input, and compute the rest again in the backward pass."""
         raise NotImplementedError
 
     def lock(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
         """Freeze all but the last `unlocked_groups` of `groups()`.
 
         Args:
-            freeze_bn_stats: stop the running statistics of batch normalisation; a tower without
-                any ignores it.
+            unlocked_groups: how many groups are trained.
+            freeze_bn_stats: whether to stop the running statistics of batch normalisation; a tower
+                without batch normalisation ignores it.
 
         Raises:
-            ValueError: there are fewer groups.
+            ValueError: the tower has fewer groups.
         """
         lock_groups(self.groups(), unlocked_groups)
 
@@ -73,21 +74,21 @@ class ImageTower(nn.Module):
         norm: bool | None = None,
         positions: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Return what the tower knows of each patch, before it is pooled to one feature per image.
+        """Return a token for each patch, before the tower pools them to one feature per image.
 
-        For what reads an image place by place: a captioner, a language model, a segmentation.
-        The tokens are not projected, and gradients flow through them. By default they are those
+        A captioner, a language model or a segmentation reads an image place by place from them. The
+        tokens are not projected, and gradients flow through them. By default they are the tokens
         that the tower's own readout sees. In training, patch dropout leaves fewer of them.
 
         Args:
             images: (B, channels, height, width), floating-point.
-            layer: which layer's output is read, counted from 0 or, if negative, from the end, as
-                in `forward_intermediates`; what comes behind it is not computed. Language models
-                read the last but one: `layer=-2, norm=False` is `hidden_states[-2][:, 1:]` of
+            layer: the layer whose output is returned, counted from 0 or, if negative, from the end,
+                as in `forward_intermediates`; later layers are not computed. Language models read
+                the last layer but one: `layer=-2, norm=False` is `hidden_states[-2][:, 1:]` of
                 transformers' CLIPVisionModel, and `layer=i` its `hidden_states[i + 1]`.
-            norm: whether the tokens go through the tower's last normalisation; None for whether
-                the readout's do.
-            positions: return also where the patches are.
+            norm: whether the tokens go through the tower's last normalisation; None does what the
+                tower's own readout does.
+            positions: whether to return the places of the patches, too.
 
         Returns:
             (B, rows * columns, width) tokens in the dtype of the tower's matrices, row by row of
@@ -96,8 +97,8 @@ class ImageTower(nn.Module):
 
         Raises:
             ValueError: `images` is not (B, channels, *image_size), there is no such layer, the
-                tower has no last normalisation, or `positions` are asked for of what patch dropout
-                left.
+                tower has no last normalisation, or `positions` is set and patch dropout left out
+                patches.
             TypeError: `images` is not floating-point.
 
         Example:
@@ -117,35 +118,37 @@ class ImageTower(nn.Module):
         output_fmt: str = "NCHW",
         output_extra_tokens: bool = False,
     ) -> Intermediates:
-        """Return what layers of the tower make of images, as open_clip's method of that name.
+        """Return the outputs of the tower's layers, like open_clip's method of the same name.
 
         Args:
             x: (B, channels, height, width) images, floating-point.
             indices: a number n for the last n layers, or the numbers of layers, counted from 0 or,
-                if negative, from the end; None for all. Layers are blocks, of a ResNet the stem
-                and the four stages.
-            stop_early: leave out the layers behind the last that is asked for. Features are then
-                read out of that layer, as open_clip's are.
-            normalize_intermediates: put the intermediates through the tower's last normalisation.
-            intermediates_only: return no features.
+                if negative, from the end; None for all. The layers are the tower's blocks; in a
+                ResNet, they are the stem and the four stages.
+            stop_early: whether to skip the layers after the last one that is asked for. Features
+                are then read out of that layer, as in open_clip.
+            normalize_intermediates: whether the intermediates go through the tower's last
+                normalisation.
+            intermediates_only: whether to return no features.
             output_fmt: "NCHW" for maps, "NLC" for tokens.
-            output_extra_tokens: return also the tokens that are of no patch, if the tower has any.
+            output_extra_tokens: whether to return the tokens that belong to no patch, too, if the
+                tower has any.
 
         Returns:
             a dict of
 
             - `image_intermediates`: for each layer, in the order of the layers, (B, width, rows,
               columns) or (B, rows * columns, width);
-            - `image_intermediates_prefix`, with `output_extra_tokens` and of a tower with a class
-              token: for each layer (B, 1, width);
+            - `image_intermediates_prefix`, with `output_extra_tokens` and in a tower with class
+              tokens: for each layer (B, number of class tokens, width);
             - `image_features`, unless `intermediates_only`: (B, output_dim), not normalised.
 
         Raises:
             ValueError: `x` is not (B, channels, *image_size), there is no such layer or format,
-                patch dropout left too few tokens for a map, or the tower has no last normalisation
-                or cannot be read out where it was stopped.
-            TypeError: `x` is not floating-point, or what took the transformer's place does not
-                tell what its layers return.
+                patch dropout left too few tokens for a map, the tower has no last normalisation, or
+                its features cannot be read out of the layer where it stopped.
+            TypeError: `x` is not floating-point, or a module that replaced the transformer does not
+                show what its layers return.
 
         Example:
             found = model.visual.forward_intermediates(images, indices=[5, -2])
@@ -154,10 +157,13 @@ class ImageTower(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no forward_intermediates")
 
     def become_sequence_first(self) -> None:
-        """Take OpenAI's layout inside from now on, (T, B, width), if the tower has both."""
+        """Switch the tower's inside to OpenAI's layout, (T, B, width), if the tower has both."""
 
     def has_own_positions(self) -> bool:
-        """Whether the tower has the positions of `image_size`, not resized or taken away."""
+        """Return whether the tower still has the positions of `image_size`.
+
+        Code that works on the tower may have resized or removed them.
+        """
         if self.positions is None:
             return True
         table = self
@@ -168,7 +174,7 @@ class ImageTower(nn.Module):
 
     def require_images(self, images: Tensor) -> None:
         if torch.jit.is_tracing() or isinstance(images, Proxy):
-            return  # what is recorded keeps no check
+            return  # a recorded graph keeps no checks
         expected = (self.channels, *self.image_size)
         fits = images.ndim == 4 and (
             images.shape[1:] == expected
@@ -180,5 +186,5 @@ class ImageTower(nn.Module):
                              f"got {tuple(images.shape)}")  # fmt: skip
         if not images.is_floating_point():
             raise TypeError(
-                f"images must be floating-point, got {images.dtype}: standardize pixels first"
+                f"images must be floating-point, got {images.dtype}: standardize the pixels first"
             )

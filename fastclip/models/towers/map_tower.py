@@ -1,4 +1,4 @@
-"""What convolutional image towers have in common: maps of features, stage by stage."""
+"""The base of convolutional image towers, which return feature maps stage by stage."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -18,10 +18,10 @@ MapStage = Callable[[Tensor], Tensor]
 
 
 class MapTower(ImageTower):
-    """Base of the towers of stages, which take and return (B, channels, rows, columns).
+    """Base of the towers of stages, each of which takes and returns (B, channels, rows, columns).
 
-    Each has channels and places of its own, and only the map of the last one is read out. There is
-    no token beside those of places, and no last norm.
+    Each stage has its own numbers of channels and places, and features are read out of the last
+    stage's map only. There is no class token and no last normalisation.
 
     Attributes:
         kind: what such a tower is called in a message.
@@ -36,7 +36,7 @@ class MapTower(ImageTower):
         norm: bool | None = None,
         positions: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """See `ImageTower.patch_tokens`: layers are the stages.
+        """See `ImageTower.patch_tokens`; the layers are the stages.
 
         Raises:
             ValueError: `norm` is True; see also `ImageTower.patch_tokens`.
@@ -60,14 +60,15 @@ class MapTower(ImageTower):
         output_fmt: str = "NCHW",
         output_extra_tokens: bool = False,
     ) -> Intermediates:
-        """See `ImageTower.forward_intermediates`: layers are the stages.
+        """See `ImageTower.forward_intermediates`; the layers are the stages.
 
-        There are no extra tokens. Features are those of the whole tower: those of open_clip's
-        ResNets stop at the last layer that is asked for unless `stop_early` is set, and fail there.
+        There are no extra tokens. The features are always the whole tower's. open_clip's ResNets,
+        if `stop_early` is not set, stop at the last layer that is asked for instead, and fail to
+        read features out of it unless it is the last stage.
 
         Raises:
-            ValueError: `normalize_intermediates` is set, or features are asked for of a tower that
-                is stopped before its last stage; see also `ImageTower.forward_intermediates`.
+            ValueError: `normalize_intermediates` is set, or the tower stops before its last stage
+                without `intermediates_only`; see also `ImageTower.forward_intermediates`.
         """
         require_format(output_fmt)
         self.require_images(x)
@@ -76,8 +77,8 @@ class MapTower(ImageTower):
         _, last = feature_take_indices(num_stages, indices)
         if stop_early and last + 1 < num_stages and not intermediates_only:
             raise ValueError(
-                f"stop_early needs intermediates_only: only the last stage of a {self.kind} is "
-                "read out"
+                f"stop_early needs intermediates_only here: the features of a {self.kind} are read "
+                "out of its last stage only"
             )
         feature_map, found = self._run_stages(x, indices, stop_early)
         maps = found if output_fmt == "NCHW" else [as_tokens(each) for each in found]
@@ -87,7 +88,7 @@ class MapTower(ImageTower):
         return output
 
     def _feature_map(self, images: Tensor) -> Tensor:
-        """What the last stage returns: (B, channels, *grid_size)."""
+        """The output of the last stage: (B, channels, *grid_size)."""
         x = self._first_map(images)
         for stage in self._stages():
             x = stage(x)
@@ -107,7 +108,7 @@ class MapTower(ImageTower):
         raise NotImplementedError
 
     def _first_map(self, images: Tensor) -> Tensor:
-        """What goes into the first stage."""
+        """The input of the first stage."""
         raise NotImplementedError
 
     def _features(self, feature_map: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the configurations of towers that cut an image into patches have in common."""
+"""The base of the configurations of image towers that cut an image into patches."""
 
 from fastclip.data.limits import MOST_LAYERS
 from fastclip.models.parts.activations import require_activation
@@ -13,14 +13,14 @@ from fastclip.models.towers.image_config import ImageTowerConfig
 
 
 class PatchTowerConfig(ImageTowerConfig):
-    """Base of the configurations of vision transformers: a token for each square patch.
+    """Base of the configurations of vision transformers, with a token for each square patch.
 
     Attributes:
-        patch_size: pixels.
-        mlp_ratio: hidden width of an MLP over `width`.
-        patch_dropout: fraction of patches dropped in training.
-        norm_eps: of the blocks' norms.
-        output_tokens: the tower returns the tokens of its patches along with its features.
+        patch_size: the side of a patch in pixels.
+        mlp_ratio: the hidden width of an MLP divided by `width`.
+        patch_dropout: the fraction of patches that is dropped in training.
+        norm_eps: the epsilon of the blocks' norms.
+        output_tokens: whether the tower returns the tokens of its patches along with its features.
     """
 
     patch_size: int
@@ -34,10 +34,13 @@ class PatchTowerConfig(ImageTowerConfig):
         return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
 
     def check_patches_and_blocks(self, whole: bool) -> None:
-        """Raise a ValueError unless the values above make a tower; `image_size` becomes a pair.
+        """Check the tower's sizes and its blocks' settings, and make `image_size` a pair.
 
         Args:
-            whole: there must be no pixels beyond the last whole patch.
+            whole: whether the image must be a whole number of patches.
+
+        Raises:
+            ValueError: a value is out of its range.
         """
         require_sizes(patch_size=self.patch_size, width=self.width)
         require_sizes(MOST_LAYERS, layers=self.layers)

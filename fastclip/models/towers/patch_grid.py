@@ -1,4 +1,4 @@
-"""Places of an image's patches: tokens as maps, and the row and the column of each."""
+"""Conversion between tokens and maps of an image's patches, and the places of the patches."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ OUTPUT_FORMATS = ("NCHW", "NLC")
 
 
 def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, rows * columns, width) tokens as (B, width, rows, columns), contiguous.
+    """Turn (B, rows * columns, width) tokens into a contiguous (B, width, rows, columns) map.
 
     Raises:
         ValueError: there are fewer tokens than places.
@@ -17,12 +17,12 @@ def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def as_tokens(feature_map: Tensor) -> Tensor:
-    """(B, width, rows, columns) to (B, rows * columns, width)."""
+    """Turn a (B, width, rows, columns) map into (B, rows * columns, width) tokens."""
     return feature_map.flatten(2).transpose(1, 2)
 
 
 def positions_of(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The (rows * columns, 2) int64 row and column of each of (B, rows * columns, width) tokens.
+    """Return the (rows * columns, 2) int64 rows and columns of (B, rows * columns, width) tokens.
 
     Raises:
         ValueError: there are fewer tokens than places.
@@ -35,8 +35,9 @@ def positions_of(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 def require_whole(tokens: Tensor, grid: tuple[int, int]) -> None:
     if tokens.shape[1] != grid[0] * grid[1]:
         raise ValueError(
-            f"{tokens.shape[1]} tokens are not the {grid[0]} x {grid[1]} patches of the image: "
-            "patch dropout leaves some out in training, and where is not known; call eval() first"
+            f"{tokens.shape[1]} tokens cannot be placed on the {grid[0]} x {grid[1]} patches of "
+            "the image: patch dropout left some patches out in training, and the places of the "
+            "others are not known; call eval() first"
         )
 
 

@@ -1,4 +1,4 @@
-"""What image towers that cut an image into patches have in common: tokens, layer by layer."""
+"""The base of image towers that cut an image into patches: they return tokens block by block."""
 
 from torch import Tensor
 
@@ -12,8 +12,8 @@ class PatchTower(ImageTower):
 
     Attributes:
         patch_size: height and width of a patch in pixels.
-        num_prefix: tokens that come before those of the patches, as a class token does.
-        reads_normed: whether the readout sees tokens behind the last norm.
+        num_prefix: how many tokens come before the patches' tokens, such as a class token.
+        reads_normed: whether the readout sees tokens after the last norm.
     """
 
     patch_size: tuple[int, int]
@@ -27,7 +27,7 @@ class PatchTower(ImageTower):
         norm: bool | None = None,
         positions: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """See `ImageTower.patch_tokens`: layers are the tower's blocks."""
+        """See `ImageTower.patch_tokens`; the layers are the tower's blocks."""
         self.require_images(images)
         tokens = self._embeds(images)
         if layer is None:
@@ -49,7 +49,7 @@ class PatchTower(ImageTower):
         output_fmt: str = "NCHW",
         output_extra_tokens: bool = False,
     ) -> Intermediates:
-        """See `ImageTower.forward_intermediates`: layers are the tower's blocks."""
+        """See `ImageTower.forward_intermediates`; the layers are the tower's blocks."""
         require_format(output_fmt)
         self.require_images(x)
         tokens, layers = self._read_layers(self._embeds(x), indices, stop_early)
@@ -67,7 +67,7 @@ class PatchTower(ImageTower):
         return output
 
     def _grid(self, images: Tensor) -> tuple[int, int]:
-        """Rows and columns of the patches, of images of whatever size."""
+        """Rows and columns of the patches of images of any size."""
         height, width = images.shape[-2:]
         return height // self.patch_size[0], width // self.patch_size[1]
 
@@ -89,5 +89,5 @@ class PatchTower(ImageTower):
         raise NotImplementedError
 
     def _features(self, tokens: Tensor) -> Tensor:
-        """The (B, output_dim) features that are read out of what a block returned."""
+        """The (B, output_dim) features that are read out of a block's output."""
         raise NotImplementedError

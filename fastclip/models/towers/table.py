@@ -1,4 +1,4 @@
-"""The towers that are built in. A new one is a file of its own, and a line here."""
+"""The list of the built-in towers. A new tower is a file or folder of its own, and a line here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,8 +19,8 @@ from fastclip.models.towers.tips.config import TipsVisionConfig
 from fastclip.models.towers.tips.text_config import TipsTextConfig
 from fastclip.models.towers.vision_transformer.config import VisionConfig
 
-# In the order in which they are asked: NaFlex towers have what tells SigLIP's, SigLIP's are some of
-# timm's, and open_clip's JSON is of a vision transformer where it says nothing else.
+# The order in which they are asked matters: NaFlex towers also have what identifies SigLIP's, some
+# of timm's towers are SigLIP's, and open_clip's JSON means a vision transformer if nothing else.
 IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
     ConvNextConfig,
     PECoreConfig,
@@ -31,7 +31,7 @@ IMAGE_TOWERS: list[type[ImageTowerConfig]] = [
     ResNetConfig,
     VisionConfig,
 ]
-# In the order in which they are asked, too: a `text_cfg` that says nothing else is of CLIP's tower.
+# The order matters here, too: a `text_cfg` that identifies no other tower means CLIP's.
 TEXT_TOWERS: list[type[TextTowerConfig]] = [
     HfTextConfig,
     TipsTextConfig,
@@ -40,20 +40,26 @@ TEXT_TOWERS: list[type[TextTowerConfig]] = [
 
 
 def tower_told_by(values: Mapping[str, Any]) -> type[ImageTowerConfig]:
-    """The kind of tower that a `vision_cfg` in open_clip's words is of."""
+    """Return the kind of image tower that a `vision_cfg` in open_clip's fields describes."""
     return next(tower for tower in IMAGE_TOWERS if tower.is_told_by(values))
 
 
 def text_tower_told_by(values: Mapping[str, Any]) -> type[TextTowerConfig]:
-    """The kind of tower that a `text_cfg` in open_clip's words is of."""
+    """Return the kind of text tower that a `text_cfg` in open_clip's fields describes."""
     return next(tower for tower in TEXT_TOWERS if tower.is_told_by(values))
 
 
 def text_tower_with_weights_in(tensors: Mapping[str, Tensor]) -> type[TextTowerConfig] | None:
-    """The kind of text tower that names of tensors tell, or None: the image tower may know it."""
+    """Return the kind of text tower that the tensors' names identify.
+
+    Returns None if they identify none; the image tower may then know its text tower.
+    """
     return next((tower for tower in TEXT_TOWERS if tower.has_weights_in(tensors)), None)
 
 
 def tower_with_weights_in(tensors: Mapping[str, Tensor]) -> type[ImageTowerConfig] | None:
-    """The kind of image tower that a state dict under open_clip's names has, or None."""
+    """Return the kind of image tower whose weights a state dict under open_clip's names has.
+
+    Returns None if it has the weights of no known kind.
+    """
     return next((tower for tower in IMAGE_TOWERS if tower.has_weights_in(tensors)), None)

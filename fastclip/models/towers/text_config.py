@@ -1,7 +1,7 @@
-"""What a text tower's configuration knows of its tower, whatever the tower is.
+"""The base of text towers' configurations: everything the rest of fastclip asks about a tower.
 
-It is to texts what `image_config.py` is to images: the rest of fastclip never asks of which kind a
-tower is. What has an answer here is the answer of a tower that nobody else has.
+It is to texts what `image_config.py` is to images: the rest of fastclip never asks which kind of
+tower it has. The answers given in this file are right for a tower that no other library has.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,21 +23,22 @@ class TextTowerConfig:
     Attributes:
         kind: what such a tower is called in a message: "its CLIPModel has no <kind>".
         context_length: tokens of a text, as the tokenizer makes them.
-        vocab_size: how many ids of tokens there are.
+        vocab_size: the number of ids of tokens.
         width: channels of a token.
-        layers: how many blocks.
-        heads: of attention.
-        activation: see `parts/activations.py`; None where there is nothing to choose.
-        hf_tokenizer_name: Hugging Face name of its tokenizer, or the name of the directory that
-            one lies in with the weights; None for OpenAI's.
+        layers: the number of blocks.
+        heads: the number of attention heads.
+        activation: see `parts/activations.py`; None where there is no choice.
+        hf_tokenizer_name: the Hugging Face name of its tokenizer, or the name of the directory that
+            holds the tokenizer and the weights; None for OpenAI's tokenizer.
         tokenizer_kwargs: what open_clip passes to that tokenizer.
-        output_tokens: the tower returns its tokens along with its features.
-        stands_alone: its tensors are under `text.` in every model; those of the others may be at
-            the top level, as in `CLIP`, which inherits their tower.
-        is_published_alone: there are weights of such towers without an image tower.
-        transformers_models: the `model_type` of transformers' models that have a place for it.
-        decoder_vocabulary: how many tokens open_clip's decoder of captions writes beside such a
-            tower where `text_cfg` has no `vocab_size`; None where that is the tower's own number.
+        output_tokens: whether the tower returns its tokens along with its features.
+        stands_alone: whether its tensors are under `text.` in every model; the tensors of other
+            towers may be at the top level, as in `CLIP`, which inherits their tower.
+        is_published_alone: whether such towers' weights are published without an image tower.
+        transformers_models: the `model_type` of each of transformers' models that can have such a
+            tower.
+        decoder_vocabulary: the vocabulary of open_clip's caption decoder in a model with such a
+            tower, if `text_cfg` has no `vocab_size`; None where it is the tower's own.
     """
 
     kind: ClassVar[str]
@@ -56,29 +57,29 @@ class TextTowerConfig:
     decoder_vocabulary: ClassVar[int | None] = None
 
     def build(self, embed_dim: int) -> nn.Module:
-        """The tower, with random weights, whose features have `embed_dim` channels.
+        """Build the tower, with random weights and with features of `embed_dim` channels.
 
-        It maps (B, T) int64 tokens to (B, embed_dim) features or, where its `output_tokens` is
-        true, to features and tokens; has `context_length` and `vocab_size`; and the methods `lock`
-        and `set_grad_checkpointing` of `TextTransformer`. One whose features do not depend on what
-        is behind a text's end has `text_lengths`, too.
+        The tower maps (B, T) int64 tokens to (B, embed_dim) features or, where its `output_tokens`
+        is true, to features and tokens. It has `context_length`, `vocab_size` and the methods
+        `lock` and `set_grad_checkpointing` of `TextTransformer`. A tower whose features do not
+        depend on what follows the end of a text has `text_lengths`, too.
         """
         raise NotImplementedError
 
     @classmethod
     def presets(cls) -> dict[str, "ClipConfig"]:
-        """The models that open_clip has names for because of such a tower, by name."""
+        """Return the models that open_clip has names for because of such a tower, by name."""
         return {}
 
     def load_published(self, tower: nn.Module, cache_dir: str | PathLike | None = None) -> None:
-        """Load the weights that such a tower is published with alone, if there are any.
+        """Load weights that were published for such a tower alone, if there are any.
 
         Args:
-            tower: one that `build` has made, which is changed in place.
-            cache_dir: where published weights are kept.
+            tower: a tower that `build` made, which is changed in place.
+            cache_dir: the directory in which published weights are kept.
 
         Raises:
-            FileNotFoundError, CheckpointError: they cannot be fetched or read.
+            FileNotFoundError, CheckpointError: the weights cannot be fetched or read.
         """
 
     @property
@@ -95,18 +96,18 @@ class TextTowerConfig:
         return self.tokenizer_kwargs.get("vocabulary") == BYTES
 
     def with_quick_gelu(self) -> "TextTowerConfig":
-        """The tower as open_clip's `quick_gelu` changes it; unchanged if it has no such choice."""
+        """Return the tower with open_clip's `quick_gelu`; unchanged if it has no such choice."""
         return self
 
     def num_matrix_parameters(self) -> int:
-        """About how many parameters: those of matrices and of the vocabulary."""
+        """Estimate the number of parameters in matrices and in the embedding of the vocabulary."""
         raise NotImplementedError
 
-    # As JSON, in open_clip's words: its `text_cfg`
+    # As JSON, in open_clip's fields: the `text_cfg`
 
     @classmethod
     def is_told_by(cls, values: Mapping[str, Any]) -> bool:
-        """Whether a `text_cfg` is of such a tower."""
+        """Return whether a `text_cfg` describes such a tower."""
         raise NotImplementedError
 
     @classmethod
@@ -114,7 +115,8 @@ class TextTowerConfig:
         """Read a `text_cfg`.
 
         Args:
-            quick_gelu: the model's `quick_gelu`, which is the default of an activation.
+            values: the fields of the `text_cfg`.
+            quick_gelu: the model's `quick_gelu`, which sets the default activation.
 
         Raises:
             ValueError: a field is unknown, or its value is not supported; the message names it.
@@ -122,45 +124,50 @@ class TextTowerConfig:
         raise NotImplementedError
 
     def to_json(self, quick_gelu: bool) -> dict[str, Any]:
-        """The reverse of `from_json`."""
+        """Return the tower's `text_cfg`, the reverse of `from_json`."""
         raise NotImplementedError
 
     def is_portable(self) -> bool:
-        """Whether open_clip understands what `to_json` says, up to words for its activation."""
+        """Return whether open_clip can read what `to_json` writes, except for the activation."""
         return False
 
     # From tensors, under open_clip's names
 
     @classmethod
     def has_weights_in(cls, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether a model's state dict is of a model with such a tower, and with no other."""
+        """Return whether a state dict's names show that its text tower is such a tower."""
         return False
 
     @classmethod
     def of_weights(cls, tensors: Mapping[str, Tensor], activation: str) -> "TextTowerConfig":
-        """The tower that a state dict is of, if `has_weights_in` says so, maybe as of one head.
+        """Infer the tower from a state dict for which `has_weights_in` is true.
+
+        The tower has one head if the state dict does not show how many there are.
 
         Raises:
-            KeyError: a tensor that tells a size is missing.
-            CheckpointError: the shapes do not tell what the tower is.
+            KeyError: a tensor whose shape is needed is missing.
+            CheckpointError: the shapes do not show what the tower is.
         """
         raise NotImplementedError
 
     def with_heads(self, heads: int) -> "TextTowerConfig":
-        """The tower with another number of attention heads, which shapes do not tell."""
+        """Return the tower with `heads` attention heads, a number that shapes do not show."""
         raise NotImplementedError
 
     @property
     def attention_width(self) -> int:
-        """The channels that are shared among the heads."""
+        """The number of channels that the heads divide among them."""
         return self.width
 
     def shape(self) -> tuple:
-        """What shapes tell of the tower, but for the length of texts."""
+        """Return what tensors' shapes show of the tower, except the length of texts."""
         return type(self), self.width, self.layers, self.vocab_size
 
     # In other libraries
 
     def transformers_rows(self, prefix: str) -> Iterator[Correspondence]:
-        """Its tensors, behind `prefix` here, in transformers' models, but for the projection."""
+        """Yield how the tower's tensors correspond to those in transformers' models.
+
+        The names here begin with `prefix`. The projection is left out.
+        """
         return iter(())

@@ -228,7 +228,7 @@ def test_users_masks_are_obeyed_besides_padding():
         ({"multimodal_cfg": {"norm_kwargs": {"eps": 1e-6}}}, "multimodal_cfg: norm_kwargs"),
         ({"multimodal_cfg": []}, "multimodal_cfg is no object"),
         ({"vision_cfg": {"attentional_pool": "parallel"}}, "attentional_pool must be true"),
-        ({"vision_cfg": {"attn_pooler_heads": 5}}, "embed_dim 64 is not a multiple"),
+        ({"vision_cfg": {"attn_pooler_heads": 5}}, "embed_dim must be a multiple of"),
         ({"vision_cfg": {"final_ln_after_pool": True}}, "final_ln_after_pool must be false"),
     ],
 )

@@ -56,7 +56,7 @@ def test_what_is_no_box_is_refused(box, message):
 def test_bins_that_are_none_and_other_kinds_are_refused():
     with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.int64"):
         quantize_boxes(torch.zeros(4, dtype=torch.int64), 10)
-    with pytest.raises(ValueError, match="bins must be at least 1"):
+    with pytest.raises(ValueError, match="bins must be a whole number from 1"):
         quantize_boxes(torch.zeros(4), 0)
     for number in (-1, 10):
         with pytest.raises(ValueError, match=rf"bins in \[0, 10\), got {number}"):

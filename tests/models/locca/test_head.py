@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_refused(locca, vocabulary, image_tokens, tasks):
     long = long._replace(inputs=long.inputs.repeat(1, 2), labels=long.labels.repeat(1, 2))
     with pytest.raises(ValueError, match="at most 9 tokens, for which the head was made"):
         locca.head(image_tokens, long)
-    with pytest.raises(ValueError, match="image_width must be at least 1"):
+    with pytest.raises(ValueError, match="image_width must be a whole number from 1"):
         LocCaHead(vocabulary, 0, 9)
-    with pytest.raises(ValueError, match="context_length must be at least 1"):
+    with pytest.raises(ValueError, match="context_length must be a whole number from 1"):
         LocCaHead(vocabulary, 128, 0)

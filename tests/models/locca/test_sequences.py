@@ -110,12 +110,12 @@ def test_texts_that_are_none_are_refused(tokens, error, message):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (dict(num_words=0, end_id=0), "num_words must be at least 1"),
+        (dict(num_words=0, end_id=0), "num_words must be a whole number from 1"),
         (dict(num_words=8, end_id=8), "end_id must be below num_words 8, got 8"),
-        (dict(num_words=8, end_id=7, pad_id=-1), "pad_id must be the id of a token, got -1"),
+        (dict(num_words=8, end_id=7, pad_id=-1), r"pad_id must be the id of a token, .*got -1"),
         (dict(num_words=8, end_id=7, start_id=7), "start_id must differ from end_id 7"),
         (dict(num_words=8, end_id=7, start_id=0), "and pad_id 0, got 0"),
-        (dict(num_words=8, end_id=7, bins=0), "bins must be at least 1"),
+        (dict(num_words=8, end_id=7, bins=0), "bins must be a whole number from 1"),
     ],
 )
 def test_a_vocabulary_that_is_none_is_refused(settings, message):

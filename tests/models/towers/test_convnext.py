@@ -115,7 +115,7 @@ def test_what_a_file_says_is_obeyed_or_refused(changes, said):
 
 def test_weights_alone_do_not_tell_the_size_of_images():
     model = CLIP(ClipConfig(24, SMALL, TEXT))
-    with pytest.raises(CheckpointError, match="ConvNeXt, which do not tell the size"):
+    with pytest.raises(CheckpointError, match="ConvNeXt, which do not show the size"):
         infer_config(model.state_dict(), "gelu")
 
 

@@ -140,7 +140,7 @@ def test_what_a_file_says_is_obeyed_or_refused(changes, said):
 
 def test_weights_alone_do_not_tell_rotary_positions():
     model = CustomTextCLIP(ClipConfig(24, SMALL, TEXT, custom_text=True))
-    with pytest.raises(CheckpointError, match="PE-Core, which do not tell its rotary"):
+    with pytest.raises(CheckpointError, match="PE-Core tower, which do not show its rotary"):
         infer_config(model.state_dict(), "gelu")
 
 

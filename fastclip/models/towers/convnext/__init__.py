@@ -1,1 +1,1 @@
-"""ConvNeXt: four stages of depthwise convolutions, averaged over the image."""
+"""ConvNeXt: four stages of depthwise convolutions, whose last map is averaged over the image."""

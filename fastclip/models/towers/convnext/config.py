@@ -1,7 +1,7 @@
-"""The configuration of ConvNeXt, and what it knows of its tower.
+"""The configuration of ConvNeXt.
 
-open_clip takes this tower from timm, by a name that says the size of the tower. A tower of another
-size is written in words of our own, with `pool_type` "convnext".
+open_clip takes this tower from timm, by a name that determines the tower's size. A tower of another
+size is written in fastclip's own fields, with `pool_type` "convnext".
 
 Source: the ConvNeXt models of timm 1.0.31.
 """
@@ -53,15 +53,16 @@ SHAPE = ("layers", "width", "norm_eps")
 
 @dataclass(frozen=True)
 class ConvNextConfig(ImageTowerConfig):
-    """ConvNeXt: four stages, each twice as wide as the one before, then a projection.
+    """The configuration of ConvNeXt: four stages, each twice as wide as the last, and a projection.
 
     Attributes:
-        layers: blocks of each stage.
+        layers: the number of blocks in each stage.
         width: channels of the first stage.
-        proj: the projection: "linear", or "mlp".
-        proj_bias: its last layer has a bias.
-        drop: rate of dropout in the projection.
-        drop_path: rate of stochastic depth of the last block, see `parts/drop_path.py`.
+        norm_eps: the epsilon of all norms.
+        proj: the kind of projection, "linear" or "mlp".
+        proj_bias: whether the projection's last layer has a bias.
+        drop: the rate of dropout in the projection.
+        drop_path: the rate of stochastic depth in the last block; see `parts/drop_path.py`.
 
     Raises:
         ValueError: `layers` are not four, a value is out of its range, or the image is smaller
@@ -83,12 +84,15 @@ class ConvNextConfig(ImageTowerConfig):
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         if len(self.layers) != NUM_STAGES:
-            raise ValueError(f"layers must be four positive numbers, got {quoted(self.layers)}")
+            raise ValueError(
+                f"layers must be four positive numbers, one for each stage, got "
+                f"{quoted(self.layers)}"
+            )
         require_sizes(
             MOST_LAYERS, **{f"layers[{i}]": layers for i, layers in enumerate(self.layers)}
         )
         require_sizes(width=self.width)
-        # Pixels beyond the last whole place are not read, as everywhere in timm.
+        # As in all of timm's towers, pixels beyond the last whole place are not read.
         object.__setattr__(self, "image_size", require_patches(self.image_size, STRIDE, False))
         require_blocks(self.width, 4.0, self.norm_eps)
         require_choice("proj", self.proj, (LINEAR, MLP))
@@ -157,7 +161,7 @@ class ConvNextConfig(ImageTowerConfig):
 
     @property
     def timm_name(self) -> str | None:
-        """The name under which timm builds a tower of this size, or None."""
+        """timm's name of a tower of this size, or None if it has none."""
         for name, numbers in CONVNEXTS.items():
             named = ConvNextConfig(self.image_size, **numbers)
             if all(getattr(named, field) == getattr(self, field) for field in SHAPE):
@@ -174,15 +178,15 @@ class ConvNextConfig(ImageTowerConfig):
         cls, tensors: Mapping[str, Tensor], activation: str
     ) -> tuple["ConvNextConfig", int]:
         raise CheckpointError(
-            "these are weights of a ConvNeXt, which do not tell the size of its images: give the "
-            "name or the configuration of the model"
+            "these are the weights of a ConvNeXt, which do not show the size of its images: give "
+            "the name or the configuration of the model"
         )
 
     def shape(self) -> tuple:
         return ConvNextConfig, self.width, self.layers, self.proj
 
 
-# ConvNeXt in our words, for sizes that timm has no name for.
+# ConvNeXt in fastclip's own fields, for sizes that timm has no name for.
 CONVNEXT_FIELDS = json_fields(names_of(ConvNextConfig) | {"pool_type"}, VISION, POOLER | NO_TIMM)
 TIMM_FIELDS = json_fields(
     {"timm_model_name", "image_size", "timm_proj", "timm_proj_bias", "timm_drop", "timm_drop_path"},

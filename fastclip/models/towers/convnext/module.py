@@ -3,9 +3,9 @@
     block     x + gamma * W2 gelu(W1 norm(depthwise 7 x 7 (x)))
     features  head(norm(mean over the image of the last stage))
 
-Everything between the convolutions is over channels: maps are kept with the channels last, so that
-a norm and a matrix product read them as they lie. Modules are named as in timm, whose names
-open_clip's ConvNeXt checkpoints have (`trunk.stages.0.blocks.0.conv_dw`).
+All operations between the convolutions work on channels. So maps have the memory format with the
+channels last, which a norm and a matrix product read without a copy. Modules are named as in timm,
+whose names open_clip's ConvNeXt checkpoints have (`trunk.stages.0.blocks.0.conv_dw`).
 
 Source: Liu et al. 2022, arXiv:2201.03545.
 """
@@ -36,7 +36,7 @@ class MapNorm(LayerNorm):
 
 
 class Block(nn.Module):
-    """(B, width, rows, columns) to the same."""
+    """A residual block on (B, width, rows, columns) maps; see the formula above."""
 
     def __init__(self, width: int, norm_eps: float, drop_path: float) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 
 class ConvNextStage(nn.Module):
-    """Halves the map, but in the first stage, and refines it."""
+    """Halves the map's sides, except in the first stage, and applies the stage's blocks."""
 
     def __init__(
         self, width_before: int, width: int, norm_eps: float, drop_paths: list[float]
@@ -81,7 +81,7 @@ class ConvNextStage(nn.Module):
 
 
 class Readout(nn.Module):
-    """(B, width, rows, columns) to (B, width): the mean, normalised."""
+    """Reduces (B, width, rows, columns) maps to (B, width): the mean over the map, normalised."""
 
     def __init__(self, width: int, norm_eps: float) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Readout(nn.Module):
 
 
 class ConvNextTrunk(nn.Module):
-    """(B, 3, height, width) images to (B, width) features."""
+    """Encodes (B, 3, height, width) images as (B, width) features, which are not yet projected."""
 
     def __init__(self, config: ConvNextConfig) -> None:
         super().__init__()
@@ -117,11 +117,11 @@ class ConvNextTrunk(nn.Module):
         return self.head(self.forward_features(images))
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """The last map, under timm's name: (B, width, rows, columns)."""
+        """Return the last map, (B, width, rows, columns), like timm's method."""
         return self.stages(self.first_map(images))
 
     def first_map(self, images: Tensor) -> Tensor:
-        """What goes into the first stage: (B, width, height / 4, width / 4)."""
+        """Return the input of the first stage: (B, width, image height / 4, image width / 4)."""
         pixels = images.to(matrix_dtype(self.stem)).contiguous(memory_format=torch.channels_last)
         return self.stem(pixels)
 
@@ -133,7 +133,7 @@ class ConvNextTrunk(nn.Module):
 
 
 class ConvNext(MapTower):
-    """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
+    """ConvNeXt: encodes (B, 3, height, width) images as (B, embed_dim) features, not normalised."""
 
     kind = ConvNextConfig.kind
 
@@ -165,7 +165,10 @@ class ConvNext(MapTower):
         return self.head(self.trunk.head(feature_map))
 
     def groups(self) -> list[Group]:
-        """The trunk's, as timm's are; the projection is never frozen, as in open_clip."""
+        """Return the trunk's layers in timm's groups.
+
+        The projection is in no group, and so is never frozen, as in open_clip.
+        """
         trunk = self.trunk
         of_blocks = [
             [stage.downsample, block] if i == 0 else [block]

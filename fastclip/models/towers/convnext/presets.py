@@ -25,7 +25,7 @@ MODELS = {
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name."""
+    """Return the ConvNeXt models by name."""
     return {name: _convnext(*row) for name, row in MODELS.items()}
 
 

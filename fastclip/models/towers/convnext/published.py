@@ -1,4 +1,4 @@
-"""Published weights of the ConvNeXt models: tags, and where they are.
+"""Published weights of the ConvNeXt models: the tags of each model, and their repositories.
 
 Source: open_clip_torch 3.3.0, `list_pretrained()`.
 """

@@ -1,9 +1,9 @@
-"""The text towers that are encoders of transformers, as open_clip has them.
+"""Text towers that are encoders of transformers, as in open_clip.
 
-families.py    kinds of encoder: what their configurations say, and which class builds them
-published.py   the sizes of encoders that open_clip's models have, by name
-config.py      the configuration: an encoder, how it is read out and how that is projected
+families.py    the kinds of encoder: the fields of their configurations, and their classes
+published.py   the sizes of the encoders in open_clip's models, by name
+config.py      the tower's configuration: an encoder, how its tokens are pooled and projected
 module.py      the tower
-weights.py     the weights that an encoder was published with, alone
-presets.py     the models that have one
+weights.py     the weights that were published for an encoder alone
+presets.py     the models that have such a tower
 """

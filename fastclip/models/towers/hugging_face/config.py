@@ -29,23 +29,27 @@ PROJECTED = {
     "mlp": {"text.proj.0.weight", "text.proj.2.weight"},
 }
 PROJECTIONS = tuple(PROJECTED)
-OF_CLIP = "It is of CLIP's text tower; the sizes of this one are those of hf_model_name."
+OF_CLIP = "It belongs to CLIP's text tower; hf_model_name determines the sizes of this tower."
 
 
 @dataclass(frozen=True)
 class HfTextConfig(TextTowerConfig):
-    """A text tower that is an encoder of transformers; building it needs that package.
+    """The configuration of a text tower that is an encoder of transformers.
+
+    Building the tower needs the package transformers.
 
     Attributes:
-        hf_model_name: which encoder: a name of `published.py`, or a directory with transformers'
+        hf_model_name: the encoder: a name in `published.py`, or a directory with transformers'
             `config.json`.
-        hf_config: the encoder in transformers' words: `model_type` and the fields of
-            `families.py`. By default those that the name stands for.
-        hf_pooler_type: how tokens become one vector: "mean_pooler" and "max_pooler" over those that
-            are not padding; "cls_pooler" the first token, behind the encoder's own pooler where its
-            kind has one; "cls_last_hidden_state_pooler" the first token as it is.
-        hf_proj_type: "mlp" is linear, GELU, linear, with a hidden width in the middle of both
-            widths; "linear"; None for features as wide as the encoder. None has a bias.
+        hf_config: the encoder in transformers' fields: `model_type` and the fields of
+            `families.py`. By default, `hf_model_name` determines them.
+        hf_pooler_type: how tokens become one vector: "mean_pooler" takes the mean and "max_pooler"
+            the maximum of the tokens that are not padding; "cls_pooler" takes the first token,
+            after the encoder's own pooler where its kind has one; "cls_last_hidden_state_pooler"
+            takes the first token as it is.
+        hf_proj_type: how that vector is projected: "mlp" by two linear layers with GELU between
+            them, whose hidden width is the mean of both widths; "linear" by one linear layer; None
+            for features as wide as the encoder. No layer has a bias.
         context_length: tokens of a text, as the tokenizer makes them.
 
     Raises:
@@ -57,7 +61,7 @@ class HfTextConfig(TextTowerConfig):
         (768, 12, 250002)
     """
 
-    kind: ClassVar = "text tower of transformers"
+    kind: ClassVar = "Hugging Face text tower"
     is_published_alone: ClassVar = True
     decoder_vocabulary: ClassVar = OPENAI_VOCAB_SIZE
 
@@ -72,25 +76,29 @@ class HfTextConfig(TextTowerConfig):
 
     def __post_init__(self) -> None:
         if not isinstance(self.hf_model_name, str) or not self.hf_model_name:
-            raise ValueError(f"hf_model_name must be a name, got {quoted(self.hf_model_name)}")
+            raise ValueError(
+                f"hf_model_name must be the name of an encoder or a directory, got "
+                f"{quoted(self.hf_model_name)}"
+            )
         require_sizes(LONGEST_CONTEXT, context_length=self.context_length)
         require_choice("hf_pooler_type", self.hf_pooler_type, POOLERS)
         require_choice("hf_proj_type", self.hf_proj_type, PROJECTIONS)
         require_flags(output_tokens=self.output_tokens)
         if not isinstance(self.hf_tokenizer_name, (str, type(None))):
             raise ValueError(
-                f"hf_tokenizer_name must be a name, got {quoted(self.hf_tokenizer_name)}"
+                "hf_tokenizer_name must be a name or left out, got "
+                f"{quoted(self.hf_tokenizer_name)}"
             )
         for name in ("tokenizer_kwargs", "hf_config"):
             value = getattr(self, name)
             if not isinstance(value, Mapping):
-                raise ValueError(f"{name} must be settings by name, got {quoted(value)}")
+                raise ValueError(f"{name} must be a mapping of settings, got {quoted(value)}")
         encoder = architecture_of(self.hf_model_name, self.hf_config)
         object.__setattr__(self, "hf_config", encoder)
         if self.context_length > self.longest_text:
             raise ValueError(
-                f"context_length {self.context_length} is more than the {self.longest_text} "
-                f"positions of {quoted(self.hf_model_name)}"
+                f"context_length must be at most {self.longest_text}, the number of positions of "
+                f"{quoted(self.hf_model_name)}, got {self.context_length}"
             )
 
     @property
@@ -115,7 +123,7 @@ class HfTextConfig(TextTowerConfig):
 
     @property
     def pad_id(self) -> int:
-        """The id of padding, which no token sees."""
+        """The id of padding tokens, which no other token sees."""
         return self.hf_config["pad_token_id"]
 
     @property
@@ -123,7 +131,7 @@ class HfTextConfig(TextTowerConfig):
         """The most tokens that a text can have."""
         if not self.family.has_table:
             return LONGEST_CONTEXT
-        # The positions of RoBERTa's begin behind the id of padding.
+        # RoBERTa's positions begin after the id of padding.
         is_bert = self.hf_config["model_type"] == "bert"
         unused = 0 if is_bert else self.hf_config["pad_token_id"] + 1
         return self.hf_config["max_position_embeddings"] - unused
@@ -133,7 +141,8 @@ class HfTextConfig(TextTowerConfig):
         return self.hf_proj_type is not None
 
     def build(self, embed_dim: int) -> "HfTextTower":
-        """
+        """Build the tower; see `TextTowerConfig.build`.
+
         Raises:
             ModuleNotFoundError: transformers is not installed.
         """
@@ -180,7 +189,7 @@ class HfTextConfig(TextTowerConfig):
         return values
 
     def is_portable(self) -> bool:
-        """open_clip reads the encoder by its name; its sizes are written beside the model's."""
+        """Return True: open_clip reads the encoder's name, and files store its sizes elsewhere."""
         return True
 
     @classmethod
@@ -194,23 +203,25 @@ class HfTextConfig(TextTowerConfig):
             if isinstance(config.text_cfg, HfTextConfig) and config.text_cfg._fits(tensors):
                 return config.text_cfg
         raise CheckpointError(
-            "the text tower is an encoder of transformers that no published model has, or is read "
-            "in another way: give the name or the configuration of the model"
+            "the text tower is an encoder of transformers that no published model has, or its "
+            "tokens are projected in another way: give the name or the configuration of the model"
         )
 
     def with_heads(self, heads: int) -> "HfTextConfig":
-        """
+        """Return the tower itself, whose number of heads its encoder determines.
+
         Raises:
-            CheckpointError: it is another number than the encoder's.
+            CheckpointError: `heads` is not the encoder's number of heads.
         """
         if heads != self.heads:
             raise CheckpointError(
-                f"heads {heads} of the text tower: {self.hf_model_name} has {self.heads}"
+                f"the heads of the text tower must be {self.heads}, as in {self.hf_model_name}, "
+                f"got {heads}"
             )
         return self
 
     def _fits(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether tensors are those of this tower, as far as names and shapes tell."""
+        """Whether the tensors' names and shapes are this tower's."""
         table = tensors.get(f"text.transformer.{self.family.table}")
         if table is None or tuple(table.shape) != (self.vocab_size, self.width):
             return False
@@ -234,6 +245,6 @@ HF_TEXT_FIELDS = json_fields(
     {
         **dict.fromkeys({*names_of(TextConfig), *TEXT, "pad_id"}
                         - names_of(HfTextConfig) - {"tokenizer_mode"}, OF_CLIP),
-        "hf_model_pretrained": "create_model's pretrained_text says it.",
+        "hf_model_pretrained": "The argument pretrained_text of create_model decides it.",
     },
 )  # fmt: skip

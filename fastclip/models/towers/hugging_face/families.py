@@ -1,11 +1,11 @@
 """The kinds of encoder that may be a text tower: transformers' configurations, as plain values.
 
-A configuration comes from a name that is known here, or from a `config.json` beside weights. Every
-field of it is obeyed, or has one value here, or cannot matter to an encoder; any other is refused
-by name, and so is `auto_map`, which names code.
+A configuration comes from a name that is known here, or from a `config.json` next to weights. Each
+of its fields is obeyed, or may have one value only, or cannot change an encoder's result. Any other
+field raises an error that names it; so does `auto_map`, which names code to run.
 
-Source: the configurations of transformers 5.24; `hf_configs.py` of open_clip_torch 3.3.0 for which
-kinds there are.
+Source: the configurations of transformers 5.24; the kinds are those of `hf_configs.py` in
+open_clip_torch 3.3.0.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from fastclip.models.towers.config_checks import (
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu", "swish")
 GATES = ("gated-gelu", "gated-relu", "gated-silu", "gelu", "relu", "silu")
 LABEL = "It is a label."
-NOT_ENCODER = "It is of generation or of the decoder, which a text tower has not."
+NOT_ENCODER = "It belongs to generation or to the decoder, which a text tower does not have."
 DERIVED = "It follows from feed_forward_proj."
 WITHOUT_EFFECT = {
     **dict.fromkeys(
@@ -70,17 +70,18 @@ class Family:
     """A kind of encoder.
 
     Attributes:
-        builder: the class of transformers that is the encoder or, where there is a decoder in the
-            kind, has it as `encoder`.
-        defaults: the fields that are obeyed, with what transformers has where a file is silent.
-        names: of `width`, `layers`, `heads` and `hidden_width` among them.
-        blocks: where the encoder has its blocks.
-        embeddings: where it has what comes before them.
+        builder: the class of transformers that is the encoder or, for a kind with a decoder, has
+            the encoder as its attribute `encoder`.
+        defaults: the fields that are obeyed, with transformers' defaults.
+        names: the names, among those fields, of `width`, `layers`, `heads` and `hidden_width`.
+        blocks: the path of the blocks in the encoder.
+        embeddings: the path of the embeddings, which come before the blocks.
         table: the name of the tensor with a row per token.
-        is_encoder: of an encoder and a decoder, this is the first.
-        aliases: second names of fields, which may be there too and say the same.
-        has_table: positions are learned, for so many tokens; else texts may have any length.
-        matrices: how many (width, hidden_width) an MLP has.
+        is_encoder: whether the kind is the encoder of an encoder and a decoder.
+        aliases: second names of fields, which a file may contain as well, with the same value.
+        has_table: whether positions are learned, which limits the length of a text; else texts may
+            have any length.
+        matrices: how many matrices of (width, hidden_width) an MLP has.
     """
 
     builder: str
@@ -95,7 +96,11 @@ class Family:
     matrices: int = 2
 
     def read(self, where: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """All fields that are obeyed, by their names in transformers.
+        """Return all fields that are obeyed, by their names in transformers.
+
+        Args:
+            where: the name of the configuration in an error.
+            values: the fields of the configuration.
 
         Raises:
             ValueError: a field is unknown, or its value is not supported; the message names it.
@@ -103,7 +108,7 @@ class Family:
         values = dict(values)
         for alias, name in self.aliases.items():
             if alias in values and values.pop(alias) != values.get(name, self.defaults[name]):
-                raise ValueError(f"{where}: {alias} is another than {name}, which it stands for")
+                raise ValueError(f"{where}: {alias} must equal {name}, of which it is another name")
         only = ONLY | {"is_encoder_decoder": (self.is_encoder,)}
         fields = JsonFields(set(self.defaults), only, WITHOUT_EFFECT)
         read = dict(self.defaults) | fields.read(where, values)
@@ -130,7 +135,10 @@ class Family:
             else:
                 require_sizes(**{name: value})
         if values["pad_token_id"] >= values["vocab_size"]:
-            raise ValueError(f"pad_token_id {values['pad_token_id']} is not in the vocabulary")
+            raise ValueError(
+                f"pad_token_id must be below vocab_size {values['vocab_size']}, "
+                f"got {values['pad_token_id']}"
+            )
         if "d_kv" not in values:
             width, heads = self.names["width"], self.names["heads"]
             require_multiple(width, values[width], heads, values[heads])
@@ -195,18 +203,20 @@ FAMILIES = {
 
 
 def read_architecture(where: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration of transformers says of an encoder: `model_type`, and all its fields.
+    """Return an encoder's `model_type` and all its fields from a configuration of transformers.
 
     Args:
-        where: what it is called in an error.
+        where: the name of the configuration in an error.
+        values: the fields of the configuration.
 
     Raises:
-        ValueError: it is of another kind, or a field is not supported; the message names it.
+        ValueError: the encoder is of an unknown kind, or a field is not supported; the message
+            names the field.
     """
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise ValueError(
-            f"{where}: model_type {quoted(kind)} is not supported: fastclip reads "
+            f"{where}: model_type {quoted(kind)} is not supported: it must be one of "
             f"{', '.join(FAMILIES)}"
         )
     rest = {name: value for name, value in values.items() if name != "model_type"}

@@ -1,7 +1,7 @@
 """A text tower that is an encoder of transformers: keys `transformer.*` and `proj.*`.
 
-What is padding is told by its id, and no token sees it. In training the encoder drops activations
-as its configuration says, as in open_clip.
+A token is padding if it has the id of padding; no other token sees it. In training, the encoder
+applies the dropout of its configuration, as in open_clip.
 
 Source: the behaviour and the names of HFTextEncoder of open_clip_torch 3.3.0. There "max_pooler"
 raises; here it is the maximum over the tokens that are not padding.
@@ -20,15 +20,15 @@ from fastclip.models.towers.hugging_face.config import HfTextConfig
 
 
 class HfTextTower(nn.Module):
-    """(B, T) token ids to (B, embed_dim) features, not normalised.
+    """Encodes (B, T) token ids as (B, embed_dim) features, not normalised.
 
     Attributes:
         config: transformers' configuration of the encoder.
         transformer: the encoder.
         proj: `nn.Identity`, `nn.Linear` or an MLP, from the encoder's width to `embed_dim`.
-        output_tokens: return also the encoder's (B, T, width) tokens; with "cls_pooler" the first
-            one is left out.
-        in_one_dtype: all parameters have it in every precision, as transformers' modules expect.
+        output_tokens: whether a call also returns the encoder's (B, T, width) tokens, without the
+            first one if the pooler is "cls_pooler".
+        in_one_dtype: True: all parameters need one dtype, as transformers' modules expect.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
@@ -66,21 +66,22 @@ class HfTextTower(nn.Module):
         return features, states[:, 1:] if self.pooler_type == "cls_pooler" else states
 
     def text_lengths(self, tokens: Tensor) -> Tensor:
-        """Return (B,) where (B, T) texts end: features do not depend on padding behind it."""
+        """Return the (B,) lengths of (B, T) texts; the features do not depend on later padding."""
         places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
         return (places * self._mask(tokens)).amax(1).clamp(min=1)
 
     def lock(self, unlocked_layers: int = 0, freeze_layer_norm: bool = True) -> None:
-        """Freeze the encoder but for its last `unlocked_layers`; the projection is trained.
+        """Freeze the encoder except its last `unlocked_layers`; the projection is always trained.
 
-        Embeddings are the first layer, and each block is one. What is behind the last block, as a
-        last norm or a pooler, is trained if a block is.
+        The embeddings are one layer, and so is each block. Modules after the last block, such as a
+        last norm or a pooler, are trained if any block is.
 
         Args:
-            freeze_layer_norm: False trains the gains of all norms.
+            unlocked_layers: how many layers are trained.
+            freeze_layer_norm: whether norms are frozen with their layers; False trains all norms.
 
         Raises:
-            ValueError: there are fewer layers.
+            ValueError: the encoder has fewer layers.
         """
         before = [attrgetter(self._family.embeddings)(self.transformer)]
         blocks = attrgetter(self._family.blocks)(self.transformer)
@@ -93,20 +94,20 @@ class HfTextTower(nn.Module):
                     module.requires_grad_(True)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only what goes into each block, and compute the rest again in the backward."""
+        """Keep only each block's input, and compute the rest again in the backward pass."""
         set_grad_checkpointing(self.transformer, enable)
 
     def fill_buffers(self) -> None:
-        """Compute the tables that no state dict has, such as sinusoids, if they are without data.
+        """Compute the tables that no state dict has, such as sinusoids, if they have no data yet.
 
-        For a tower that was made on the device "meta", whose parameters come from a file.
+        That is so in a tower that was made on the device "meta", to be filled from a file.
         """
         for module in self.transformer.modules():
             empty = {n: b for n, b in module.named_buffers(recurse=False) if b.is_meta}
             for name, buffer in empty.items():
                 setattr(module, name, torch.empty_like(buffer, device="cpu"))
             if empty:
-                self.transformer._init_weights(module)  # of transformers: it fills a module's own
+                self.transformer._init_weights(module)  # transformers' method fills these buffers
 
     def _mask(self, tokens: Tensor) -> Tensor:
         return tokens != self.config.pad_token_id
@@ -114,7 +115,7 @@ class HfTextTower(nn.Module):
     def _pooled(self, output: Any, mask: Tensor) -> Tensor:
         states, keep = output.last_hidden_state, mask[:, :, None]
         if self.pooler_type == "mean_pooler":
-            # A text of padding alone has features of 0.
+            # A text that is only padding has features of 0.
             return (states * keep).sum(1) / keep.sum(1).clamp(min=1)
         if self.pooler_type == "max_pooler":
             return states.masked_fill(~keep, torch.finfo(states.dtype).min).amax(1)

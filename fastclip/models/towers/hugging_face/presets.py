@@ -1,4 +1,4 @@
-"""The models whose text tower is an encoder of transformers, under open_clip's names.
+"""The models whose text tower is an encoder of transformers, by open_clip's names.
 
 Source: the model configurations of open_clip_torch 3.3.0; Visheratin 2023, arXiv:2309.01859 (NLLB).
 """
@@ -15,7 +15,7 @@ NLLB_BASE, NLLB_LARGE = "facebook/nllb-200-distilled-600M", "facebook/nllb-200-d
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name."""
+    """Return the models by name."""
     roberta = _model(512, BASE, "roberta-base").with_quick_gelu()
     return {
         "roberta-ViT-B-32": roberta,

@@ -1,4 +1,4 @@
-"""The encoders of open_clip's models, by name: their sizes, so that no file needs to be fetched.
+"""The sizes of the encoders in open_clip's models, by name, so that no file needs to be fetched.
 
 Source: the `config.json` of each on the Hugging Face Hub; Liu et al. 2019, arXiv:1907.11692
 (RoBERTa); Conneau et al. 2020, arXiv:1911.02116 (XLM-R); Xue et al. 2021, arXiv:2010.11934 (mT5);
@@ -34,11 +34,11 @@ ENCODERS = {name: read_architecture(name, values) for name, values in _ENCODERS.
 
 
 def architecture_of(name: str, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The encoder that `hf_model_name` stands for; nothing is fetched for a name.
+    """Return the fields of the encoder that `hf_model_name` names; nothing is fetched for a name.
 
     Args:
-        name: one that is known here, or a directory with a `config.json`.
-        told: what is known of the encoder already, in transformers' words; it counts.
+        name: a name that is known here, or a directory with a `config.json`.
+        told: the encoder in transformers' fields, if it is already known; then `name` is not read.
 
     Raises:
         ValueError: the name is neither, or the configuration is not supported.

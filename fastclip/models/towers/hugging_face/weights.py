@@ -1,8 +1,8 @@
-"""The weights that an encoder of transformers was published with, alone.
+"""Loading of weights that were published for an encoder of transformers alone.
 
-They are read as data, by fastclip's own reader, from the directory or the repository on the Hugging
-Face Hub that `hf_model_name` names. Whole models are there, with decoders and heads: an encoder
-takes what is its own.
+fastclip's own reader reads them, as data, from the directory or the repository on the Hugging Face
+Hub that `hf_model_name` names. Such a file may hold a whole model, with a decoder and heads; only
+the encoder's tensors are loaded.
 """
 
 from os import PathLike
@@ -17,8 +17,8 @@ from fastclip.models.checkpoints.stored_model import (
 )
 from fastclip.models.fetch import fetch_weights
 
-# What stands before an encoder's names in models that hold it, and the table of tokens that an
-# encoder and a decoder share, where the encoder's is not written a second time.
+# The prefixes of an encoder's names in whole models, and the names of the token table that an
+# encoder and a decoder share, where the file does not repeat it under the encoder's name.
 PREFIXES = ("", "encoder.", "model.encoder.", "roberta.", "bert.")
 SHARED = ("shared.weight", "model.shared.weight")
 
@@ -27,11 +27,13 @@ def load_encoder(encoder: nn.Module, name: str, cache_dir: str | PathLike | None
     """Load the weights of `name` into an encoder of transformers, in place.
 
     Args:
+        encoder: the encoder, which is changed in place.
         name: a directory with weights of transformers, or a repository, which is fetched.
+        cache_dir: the directory in which fetched weights are kept.
 
     Raises:
         FileNotFoundError: the directory has no weights.
-        CheckpointError: they cannot be fetched or read, or are of another encoder.
+        CheckpointError: the weights cannot be fetched or read, or belong to another encoder.
     """
     tensors = _read(name, cache_dir)
     own = encoder.state_dict()
@@ -60,5 +62,7 @@ def _read(name: str, cache_dir: str | PathLike | None) -> dict[str, Tensor]:
     try:
         path = path if path.is_dir() else fetch_weights(name, cache_dir)
     except ValueError as error:
-        raise CheckpointError(f"the weights of the text tower {name!r}: {error}") from error
+        raise CheckpointError(
+            f"the weights of the text tower {name!r} cannot be fetched: {error}"
+        ) from error
     return read_directory_weights(path, TRANSFORMERS_WEIGHTS_NAMES).tensors

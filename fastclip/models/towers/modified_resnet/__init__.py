@@ -1,1 +1,1 @@
-"""CLIP's ResNet: configuration, module, and the published models that have it."""
+"""CLIP's ResNet: its configuration, its module, and the published models that have it."""

@@ -1,4 +1,4 @@
-"""The configuration of CLIP's modified ResNet, and what it knows of its tower."""
+"""The configuration of CLIP's modified ResNet."""
 
 import math
 from collections.abc import Mapping
@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResNetConfig(ImageTowerConfig):
-    """CLIP's modified ResNet: four stages of bottlenecks, read out by attention.
+    """The configuration of CLIP's modified ResNet: four stages of bottlenecks, attention pooling.
+
+    Attributes:
+        layers: the number of bottlenecks in each stage.
+        width: channels of the first stage's convolutions.
+        head_width: channels of a head of the attention that reads the last map.
 
     Raises:
-        ValueError: `layers` are not four, a size is not positive, or the image is not a multiple
-            of 32, what the stages divide it by.
+        ValueError: `layers` are not four, a size is not positive, or the image's height or width
+            is not a multiple of 32, by which the stages divide it.
     """
 
     kind: ClassVar = "ResNet"
@@ -41,7 +46,10 @@ class ResNetConfig(ImageTowerConfig):
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         if len(self.layers) != 4:
-            raise ValueError(f"layers must be four positive numbers, got {quoted(self.layers)}")
+            raise ValueError(
+                f"layers must be four positive numbers, one for each stage, got "
+                f"{quoted(self.layers)}"
+            )
         require_sizes(
             MOST_LAYERS, **{f"layers[{i}]": layers for i, layers in enumerate(self.layers)}
         )

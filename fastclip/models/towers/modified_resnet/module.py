@@ -1,7 +1,7 @@
-"""CLIP's ResNet: a stem of three convolutions, anti-aliased strides, a readout by attention.
+"""CLIP's ResNet: a stem of three convolutions, anti-aliased strides, and attention pooling.
 
     stride   average pooling, then a convolution of stride 1, in both branches of a bottleneck
-    readout  attention whose one query is the mean of the last feature map
+    pooling  attention: the query is the mean token; keys and values are all tokens and the mean
 
 Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; He et al. 2018, arXiv:1812.01187
 (ResNet-D); Zhang 2019, arXiv:1904.11486.
@@ -22,12 +22,12 @@ from fastclip.models.parts.transformer import matrix_dtype
 from fastclip.models.towers.map_tower import MapStage, MapTower
 from fastclip.models.towers.modified_resnet.config import ResNetConfig
 
-EXPANSION = 4  # channels that leave a bottleneck over its own
+EXPANSION = 4  # a bottleneck returns so many times the channels of its 3 x 3 convolution
 OPENAI_NAMES = {"relu1": "act1", "relu2": "act2", "relu3": "act3"}
 
 
 class NamedByBoth(nn.Module):
-    """Activations under open_clip's names, `act1`, and under OpenAI's, `relu1`."""
+    """Base of modules whose activations have open_clip's names (`act1`) and OpenAI's (`relu1`)."""
 
     def __getattr__(self, name: str) -> Any:
         return super().__getattr__(OPENAI_NAMES.get(name, name))
@@ -54,7 +54,8 @@ class Bottleneck(NamedByBoth):
         self.act3 = nn.ReLU(inplace=True)
         self.downsample = None
         if stride > 1 or inplanes != outplanes:
-            # "-1" has no weights: published checkpoints count the convolution as 0.
+            # The pooling has no weights and is called "-1": in published checkpoints the
+            # convolution is number 0.
             self.downsample = nn.Sequential(
                 OrderedDict(
                     {
@@ -75,7 +76,7 @@ class Bottleneck(NamedByBoth):
 
 
 class AttentionPool2d(nn.Module):
-    """(B, channels, H, W) to (B, output_dim) by attention.
+    """Attention pooling of a (B, channels, H, W) map to (B, output_dim).
 
     The query is the mean token; keys and values are all tokens and the mean.
     """
@@ -108,10 +109,10 @@ class AttentionPool2d(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Bottlenecks one behind the other, the first with a stride.
+    """A sequence of bottlenecks, of which the first may have a stride.
 
     Attributes:
-        grad_checkpointing: blocks keep their inputs alone and are run again in the backward.
+        grad_checkpointing: whether blocks keep only their inputs and run again in the backward.
     """
 
     grad_checkpointing = False
@@ -131,7 +132,14 @@ class Stage(nn.Sequential):
 
 
 class ModifiedResNet(NamedByBoth, MapTower):
-    """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
+    """CLIP's ResNet: encodes (B, 3, height, width) images as (B, embed_dim) features.
+
+    The features are not normalised.
+
+    Attributes:
+        bn_stats_are_frozen: whether frozen batch normalisations stay in evaluation mode; see
+            `ImageTower.lock`.
+    """
 
     kind = ResNetConfig.kind
     positions = ResNetConfig.positions
@@ -179,7 +187,7 @@ class ModifiedResNet(NamedByBoth, MapTower):
         return self.attnpool(feature_map)
 
     def stem(self, x: Tensor) -> Tensor:
-        """(B, 3, height, width) to (B, width, height / 4, width / 4)."""
+        """Turn (B, 3, H, W) images into the first (B, width, H / 4, W / 4) map."""
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.act2(self.bn2(self.conv2(x)))
         return self.avgpool(self.act3(self.bn3(self.conv3(x))))

@@ -1,4 +1,4 @@
-"""The models with a modified ResNet that open_clip has names for.
+"""The models with CLIP's modified ResNet that open_clip has names for.
 
 Source: Radford et al. 2021, arXiv:2103.00020, table 19.
 """
@@ -18,7 +18,7 @@ RESNETS = {
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name, each with GELU and with OpenAI's activation in the text tower."""
+    """Return the models by name, with GELU in the text tower and with OpenAI's activation there."""
     models = {name: _resnet(*row) for name, row in RESNETS.items()}
     return models | {f"{name}-quickgelu": model.with_quick_gelu() for name, model in models.items()}
 

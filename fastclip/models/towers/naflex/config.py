@@ -1,7 +1,7 @@
-"""The configuration of SigLIP 2's NaFlex vision transformer, and what it knows of its tower.
+"""The configuration of SigLIP 2's NaFlex vision transformer.
 
-open_clip's main branch takes this tower from timm, by a name that says the size of the tower. A
-tower of another size is written in words of our own, with `pool_type` "naflex_map".
+open_clip's main branch takes this tower from timm, by a name that determines the tower's size. A
+tower of another size is written in fastclip's own fields, with `pool_type` "naflex_map".
 
 Source: open_clip's configurations of SigLIP2-naflex; NaFlexVit of timm 1.0; Siglip2Model of
 transformers 5.
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
     from fastclip.models.towers.naflex.module import NaflexVisionTransformer
 
 TIMM_NAMES = {f"naflexvit_{size}_patch16_siglip": size for size in ("base", "so400m")}
-# What the names leave open, as timm has it: 256 patches, of images of 256 x 256 pixels.
+# timm's defaults of what the names leave open: 256 patches, from an image of 256 x 256 pixels.
 NAMED = dict(image_size=256, patch_size=16)
 PROJECTION = "visual.trunk.embeds.proj.weight"
 
 
 @dataclass(frozen=True)
 class NaflexConfig(PatchTowerConfig):
-    """SigLIP's vision transformer for images of any size and aspect ratio.
+    """The configuration of SigLIP's vision transformer for images of any size and aspect ratio.
 
     Attributes:
-        image_size: of an image of as many patches as one has by default; what needs one size, such
-            as a trace, takes this one. A multiple of `patch_size`.
+        image_size: the size of an image with the default number of patches, a multiple of
+            `patch_size`; code that needs a fixed size, such as a trace, uses it.
         position_grid: rows and columns of the learned positions, which are resized to the grid of
             every image.
-        patch_dropout: 0; `pixel_attention_mask` leaves out patches.
+        patch_dropout: must be 0; a `pixel_attention_mask` can leave out patches instead.
 
     Raises:
         ValueError: as for `VisionConfig`; `position_grid` is not two positive numbers, or
@@ -83,13 +83,13 @@ class NaflexConfig(PatchTowerConfig):
         require_multiple("width", self.width, "heads", self.heads)
         grid = self.position_grid
         if not isinstance(grid, (tuple, list)) or len(grid) != 2:
-            raise ValueError(f"position_grid must be rows and columns, got {quoted(grid)}")
+            raise ValueError(f"position_grid must be (rows, columns), got {quoted(grid)}")
         require_sizes(MOST_PATCHES, **{f"position_grid[{i}]": size for i, size in enumerate(grid)})
         object.__setattr__(self, "position_grid", tuple(grid))
         if self.patch_dropout != 0:
             raise ValueError(
-                f"patch_dropout must be 0 in a {self.kind}, got {self.patch_dropout!r}: give a "
-                "pixel_attention_mask without the patches that are to be left out"
+                f"patch_dropout must be 0 in a {self.kind}, got {self.patch_dropout!r}: to leave "
+                "out patches, give images with a pixel_attention_mask that is 0 there"
             )
 
     def build(self, embed_dim: int) -> "NaflexVisionTransformer":
@@ -134,8 +134,9 @@ class NaflexConfig(PatchTowerConfig):
         tower = replace(named, **{k: v for k, v in values.items() if v is not None})
         if num_patches not in (None, math.prod(tower.grid_size)):
             raise ValueError(
-                f"vision_cfg: image_seq_len {quoted(num_patches)} is not supported: fastclip reads "
-                f"the {math.prod(tower.grid_size)} patches of image_size {tower.image_size}"
+                f"vision_cfg: image_seq_len {quoted(num_patches)} is not supported: it must be "
+                f"{math.prod(tower.grid_size)}, the number of patches of image_size "
+                f"{tower.image_size}"
             )
         return tower
 
@@ -154,7 +155,7 @@ class NaflexConfig(PatchTowerConfig):
 
     @property
     def timm_name(self) -> str | None:
-        """The name under which timm builds a tower of this size, or None."""
+        """timm's name of a tower of this size, or None if it has none."""
         plain = replace(self, image_size=NAMED["image_size"], output_tokens=False)
         for name, size in TIMM_NAMES.items():
             if NaflexConfig(**NAMED, **SIGLIP_SIZES[size]) == plain:
@@ -174,7 +175,7 @@ class NaflexConfig(PatchTowerConfig):
         width, num_values = sizes_of(tensors, PROJECTION, 2)
         patch_size = side_of(num_values // 3, PROJECTION)
         _, rows, columns, _ = sizes_of(tensors, f"{trunk}embeds.pos_embed", 4)
-        # Shapes do not tell the images' size: that of the positions is taken.
+        # Shapes do not show the size of the images, which is assumed to fit the positions.
         tower = cls(
             (rows * patch_size, columns * patch_size), patch_size, width,
             depth_of(tensors, f"{trunk}blocks."), heads=1,
@@ -198,9 +199,9 @@ class NaflexConfig(PatchTowerConfig):
         yield from siglip_rows(self.layers)
 
 
-# A tower in our words, for sizes that timm has no name for.
+# The tower in fastclip's own fields, for sizes that timm has no name for.
 NAFLEX_FIELDS = json_fields(names_of(NaflexConfig) | {"pool_type"}, VISION, POOLER | NO_TIMM)
-# What a name of timm's leaves open.
+# The fields that may accompany timm's name.
 TIMM_FIELDS = json_fields(
     {"timm_model_name", "image_size", "image_seq_len", "output_tokens"},
     VISION
@@ -212,7 +213,7 @@ TIMM_FIELDS = json_fields(
     },
     POOLER
     | {
-        "timm_drop": "open_clip drops before its projection only, and timm_proj is 'none'.",
+        "timm_drop": "open_clip only drops before its projection, and timm_proj is 'none'.",
         "timm_proj_bias": "There is no projection: timm_proj is 'none'.",
     },
 )

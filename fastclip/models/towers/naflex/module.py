@@ -3,8 +3,8 @@
     tokens    projected patches + positions, which are resized to the grid of each image
     features  attention of a probe over the tokens (`parts/latent_pool.py`)
 
-Attention reads no padding, so that a feature does not depend on the other images of a batch. The
-blocks are those of SigLIP's tower. Modules are named as in timm's NaFlexVit, whose names the
+Attention does not read padding, so that a feature does not depend on the batch's other images. The
+tower has the same blocks as SigLIP's. Modules are named as in timm's NaFlexVit, whose names the
 checkpoints of open_clip's main branch have (`trunk.embeds.proj`, `trunk.blocks.0`).
 
 Source: Tschannen et al. 2025, arXiv:2502.14786, section 2.4; initialisation as in `siglip`.
@@ -32,7 +32,7 @@ from fastclip.models.towers.siglip.module import Block, initialize
 
 
 class PatchEmbeds(nn.Module):
-    """(B, S, patch_size^2 * 3) patches to (B, S, width) tokens with positions."""
+    """Turns (B, S, patch_size^2 * 3) patches into (B, S, width) tokens with positions."""
 
     def __init__(self, config: NaflexConfig) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class PatchEmbeds(nn.Module):
         return tokens + self.positions(patches).to(tokens.dtype)
 
     def positions(self, patches: Patches) -> Tensor:
-        """(B, S, width), or (1, S, width) where all images have one size; 0 in the padding."""
+        """Return (B, S, width) positions, 0 in padding, or (1, S, width) for images of one size."""
         grids, length = patches.grids, patches.values.shape[1]
         different = list(dict.fromkeys(grids))
         tables = [resized_grid(self.pos_embed[0], grid).flatten(0, 1) for grid in different]
@@ -56,7 +56,7 @@ class PatchEmbeds(nn.Module):
 
 
 class NaflexTrunk(nn.Module):
-    """A batch of patches to (B, width), and to (B, S, width) on the way."""
+    """Encodes a batch of patches as (B, S, width) tokens and pools them to (B, width)."""
 
     def __init__(self, config: NaflexConfig) -> None:
         super().__init__()
@@ -87,10 +87,10 @@ class NaflexTrunk(nn.Module):
 
 
 class NaflexVisionTransformer(PatchTower):
-    """Images of any size to (B, width) features, not normalised.
+    """Encodes images of any size as (B, width) features, not normalised.
 
-    Images are a batch of patches, as `collate_patches` and transformers' processor make it, or
-    (B, 3, H, W) floating-point images of one size, H and W multiples of `patch_size`.
+    Images are either a batch of patches, as made by `collate_patches` and transformers' processor,
+    or (B, 3, H, W) floating-point images of one size, with H and W multiples of `patch_size`.
     """
 
     def __init__(self, config: NaflexConfig) -> None:
@@ -102,8 +102,8 @@ class NaflexVisionTransformer(PatchTower):
     def forward(self, images: Images) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, width) features.
 
-        With `output_tokens`, return also the (B, S, width) tokens that are read out, 0 where the
-        batch is padded.
+        With `output_tokens`, return also the (B, S, width) tokens from which the features are
+        pooled, set to 0 where the batch is padded.
 
         Raises:
             ValueError, TypeError: `images` is neither (B, 3, H, W) floating-point images in whole
@@ -120,11 +120,11 @@ class NaflexVisionTransformer(PatchTower):
         norm: bool | None = None,
         positions: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """See `ImageTower.patch_tokens`: layers are the tower's blocks.
+        """See `ImageTower.patch_tokens`; the layers are the tower's blocks.
 
-        Of a batch of patches, the result is (B, S, width), 0 where the batch is padded, and with
-        `positions` also (B, S, 2), -1 where it is padded; `pixel_attention_mask` of the batch says
-        which places are an image's.
+        For a batch of patches, the result is (B, S, width), 0 where the batch is padded, and with
+        `positions` also (B, S, 2), -1 where it is padded. The batch's `pixel_attention_mask` shows
+        which places belong to an image.
         """
         patches = self._patches(images)
         last = -1 if layer is None else layer
@@ -146,13 +146,13 @@ class NaflexVisionTransformer(PatchTower):
         output_fmt: str = "NCHW",
         output_extra_tokens: bool = False,
     ) -> Intermediates:
-        """See `ImageTower.forward_intermediates`: layers are the tower's blocks.
+        """See `ImageTower.forward_intermediates`; the layers are the tower's blocks.
 
-        Of a batch of patches, intermediates are (B, S, width), 0 where the batch is padded.
+        For a batch of patches, intermediates are (B, S, width), 0 where the batch is padded.
 
         Raises:
-            ValueError: `output_fmt` is "NCHW" and `x` a batch of patches, whose images have maps of
-                different sizes; see also `ImageTower.forward_intermediates`.
+            ValueError: `output_fmt` is "NCHW" and `x` is a batch of patches, whose images have maps
+                of different sizes; see also `ImageTower.forward_intermediates`.
         """
         require_format(output_fmt)
         if output_fmt == "NCHW" and isinstance(x, Mapping):
@@ -192,7 +192,7 @@ class NaflexVisionTransformer(PatchTower):
 
     def require_images(self, images: Tensor) -> None:
         if torch.jit.is_tracing() or isinstance(images, Proxy):
-            return  # what is recorded keeps no check
+            return  # a recorded graph keeps no checks
         side = self.patch_size[0]
         is_cut = images.ndim == 4 and all(each and each % side == 0 for each in images.shape[2:])
         if not is_cut or images.shape[1] != 3:
@@ -202,7 +202,7 @@ class NaflexVisionTransformer(PatchTower):
             )
         if not images.is_floating_point():
             raise TypeError(
-                f"images must be floating-point, got {images.dtype}: standardize pixels first"
+                f"images must be floating-point, got {images.dtype}: standardize the pixels first"
             )
 
     def groups(self) -> list[Group]:

@@ -10,7 +10,7 @@ from fastclip.models.towers.siglip.config import SIGLIP_SIZES
 from fastclip.models.towers.siglip.text import VOCABULARIES, siglip_text
 from fastclip.models.towers.text.config import TextConfig
 
-# name: size, image size, whose copy of the tokenizer open_clip takes
+# name: size, image size, the repository whose copy of the tokenizer open_clip takes
 NAFLEX_MODELS = {
     "ViT-B-16-SigLIP2-naflex": ("base", 256, "timm/ViT-B-16-SigLIP2-256"),
     "ViT-SO400M-16-SigLIP2-naflex": ("so400m", 384, "timm/ViT-SO400M-16-SigLIP2-256"),
@@ -18,7 +18,7 @@ NAFLEX_MODELS = {
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name."""
+    """Return the NaFlex models by name."""
     return {name: _naflex(*row) for name, row in NAFLEX_MODELS.items()}
 
 

@@ -1,1 +1,1 @@
-"""Perception Encoder's core vision transformer: rotary positions, read out by attention."""
+"""Perception Encoder's core vision transformer, with rotary positions and attention pooling."""

@@ -1,7 +1,7 @@
-"""The configuration of PE-Core's vision transformer, and what it knows of its tower.
+"""The configuration of PE-Core's vision transformer.
 
-open_clip takes this tower from timm, by a name that says the size of the tower. A tower of another
-size is written in words of our own, with `pool_type` "rotary_map".
+open_clip takes this tower from timm, by a name that determines the tower's size. A tower of another
+size is written in fastclip's own fields, with `pool_type` "rotary_map".
 
 Source: the PE-Core models of timm 1.0.31.
 """
@@ -52,17 +52,17 @@ PE_CORES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class PECoreConfig(PatchTowerConfig):
-    """PE-Core's vision transformer: rotary positions, read out by attention.
+    """The configuration of PE-Core's vision transformer: rotary positions, attention pooling.
 
     Attributes:
-        class_token: there is a token beside those of patches.
+        class_token: whether there is a class token besides the patches' tokens.
         first_place: the number of the first row and column of patches, for rotary positions.
-        reference_grid: rows and columns of the grid that rotary positions are in: that of another
-            image size is stretched over it. None is the grid of `image_size`.
+        reference_grid: rows and columns of the grid in which rotary positions are counted; the grid
+            of another image size is stretched over it. None means the grid of `image_size`.
 
     Raises:
-        ValueError: as for `VisionConfig`; a head has not a multiple of 4 channels, or the width is
-            not a multiple of 8, the heads of the readout.
+        ValueError: as for `VisionConfig`; or the channels of a head are not a multiple of 4, or
+            `width` is not a multiple of 8, the number of heads that pool the tokens.
     """
 
     kind: ClassVar = "PE-Core tower"
@@ -86,7 +86,7 @@ class PECoreConfig(PatchTowerConfig):
         self.check_patches_and_blocks(whole=False)
         require_sizes(heads=self.heads)
         require_multiple("width", self.width, "4 * heads", 4 * self.heads)
-        require_multiple("width", self.width, "the readout's heads", 8)
+        require_multiple("width", self.width, "the heads that pool the tokens", 8)
         require_flags(class_token=self.class_token)
         if self.first_place not in (0, 1):
             raise ValueError(f"first_place must be 0 or 1, got {self.first_place!r}")
@@ -94,7 +94,7 @@ class PECoreConfig(PatchTowerConfig):
             raise ValueError(f"activation must be 'gelu', got {self.activation!r}")
         grid = tuple(self.reference_grid or self.grid_size)
         if len(grid) != 2:
-            raise ValueError(f"reference_grid must be rows and columns, got {grid}")
+            raise ValueError(f"reference_grid must be (rows, columns), got {grid}")
         require_sizes(**{f"reference_grid[{i}]": size for i, size in enumerate(grid)})
         object.__setattr__(self, "reference_grid", grid)
         if not self.class_token:
@@ -102,7 +102,7 @@ class PECoreConfig(PatchTowerConfig):
 
     @property
     def num_prefix(self) -> int:
-        """How many tokens come before those of patches."""
+        """The number of tokens that come before the patches' tokens."""
         return int(self.class_token)
 
     def build(self, embed_dim: int) -> "PECore":
@@ -137,7 +137,7 @@ class PECoreConfig(PatchTowerConfig):
             return cls(**{k: v for k, v in values.items() if k != "pool_type"})
         values = TIMM_FIELDS.read("vision_cfg", values)
         named = cls(**PE_CORES[values.pop("timm_model_name")])
-        # The name says the grid of the rotary positions, whatever the size of images.
+        # The name determines the grid of the rotary positions, whatever the size of images.
         return replace(named, **{k: v for k, v in values.items() if v is not None})
 
     def to_json(self, quick_gelu: bool) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class PECoreConfig(PatchTowerConfig):
 
     @property
     def timm_name(self) -> str | None:
-        """The name under which timm builds this tower, or None."""
+        """timm's name of this tower, or None if it has none."""
         plain = replace(self, patch_dropout=0.0, output_tokens=False)
         return next(
             (name for name, sizes in PE_CORES.items() if PECoreConfig(**sizes) == plain), None
@@ -162,7 +162,7 @@ class PECoreConfig(PatchTowerConfig):
 
     @classmethod
     def has_weights_in(cls, tensors: Mapping[str, Tensor]) -> bool:
-        # SigLIP has no norm before its blocks, and EVA's attention keeps its biases apart.
+        # SigLIP has no norm before its blocks, and EVA's attention has separate biases.
         names = "norm_pre.weight", "attn_pool.latent", "blocks.0.attn.qkv.bias", "head.weight"
         return all(f"visual.trunk.{name}" in tensors for name in names)
 
@@ -171,14 +171,14 @@ class PECoreConfig(PatchTowerConfig):
         cls, tensors: Mapping[str, Tensor], activation: str
     ) -> tuple["PECoreConfig", int]:
         raise CheckpointError(
-            "these are weights of PE-Core, which do not tell its rotary positions: give the name "
-            "or the configuration of the model"
+            "these are the weights of a PE-Core tower, which do not show its rotary positions: "
+            "give the name or the configuration of the model"
         )
 
 
-# PE-Core's tower in our words, for sizes that timm has no name for.
+# PE-Core's tower in fastclip's own fields, for sizes that timm has no name for.
 PE_CORE_FIELDS = json_fields(names_of(PECoreConfig) | {"pool_type"}, VISION, POOLER | NO_TIMM)
-# What a name of timm's leaves open.
+# The fields that may accompany timm's name.
 TIMM_FIELDS = json_fields(
     {"timm_model_name", "image_size", "patch_dropout", "output_tokens"},
     VISION
@@ -190,7 +190,7 @@ TIMM_FIELDS = json_fields(
     },
     POOLER
     | {
-        "timm_drop": "open_clip drops before its own projection only, and timm_proj is not given.",
-        "timm_proj_bias": "The projection is the trunk's, which has a bias.",
+        "timm_drop": "open_clip only drops before its own projection, and timm_proj is not given.",
+        "timm_proj_bias": "The trunk projects its features itself, with a bias.",
     },
 )

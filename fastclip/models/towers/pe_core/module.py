@@ -2,7 +2,7 @@
 
     tokens    [class, patches] + positions, normalised; blocks whose queries and keys are rotated by
               the place of their patch; the class token has no place
-    features  projection of what a learned query reads of all tokens
+    features  projection of what a learned query reads from all tokens by attention
 
 Modules are named as in timm, whose names open_clip's PE-Core checkpoints have.
 
@@ -31,7 +31,7 @@ INITIAL_STD = 0.02
 
 
 class RotarySelfAttention(nn.Module):
-    """Multi-head self-attention on (B, num_prefix + patches, width)."""
+    """Multi-head self-attention on (B, num_prefix + patches, width), with rotary positions."""
 
     def __init__(self, width: int, heads: int, num_prefix: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class PECoreTrunk(nn.Module):
-    """(B, 3, height, width) images to (B, embed_dim) features."""
+    """Encodes (B, 3, height, width) images as (B, embed_dim) features."""
 
     def __init__(self, config: PECoreConfig, embed_dim: int) -> None:
         super().__init__()
@@ -90,18 +90,18 @@ class PECoreTrunk(nn.Module):
         return self.head(self.attn_pool(self.forward_features(images)))
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """The tokens that are read out, under timm's name: (B, num_prefix + patches, width)."""
+        """Return the (B, num_prefix + patches, width) tokens before pooling, like timm's method."""
         return self.norm(self.run_blocks(self.embed(images)))
 
     def embed(self, images: Tensor) -> Tensor:
-        """The (B, num_prefix + patches, width) tokens, of which patch dropout leaves out some."""
+        """Return the (B, num_prefix + patches, width) tokens, before patch dropout."""
         x = self.patch_embed(images)
         if self.num_prefix:
             x = torch.cat((self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x), dim=1)
         return self.norm_pre(x + self.pos_embed.to(x.dtype))
 
     def run_blocks(self, x: Tensor) -> Tensor:
-        """The tokens behind the last block, not normalised."""
+        """Return the tokens after the last block, not normalised."""
         x, rotation = self.left_of(x)
         for block in self.blocks:
             x = self.run_block(block, x, rotation)
@@ -113,7 +113,7 @@ class PECoreTrunk(nn.Module):
         return block(x, rotation)
 
     def left_of(self, x: Tensor) -> tuple[Tensor, Rotation]:
-        """The tokens that patch dropout leaves, and how those of patches are turned."""
+        """Apply patch dropout; return the remaining tokens and the rotation of their patches."""
         config = self.config
         rotation = grid_rotation(
             config.grid_size, config.reference_grid, config.first_place,
@@ -142,7 +142,10 @@ class PECoreTrunk(nn.Module):
 
 
 class PECore(PatchTower):
-    """(B, 3, height, width) images to (B, embed_dim) features, not normalised."""
+    """PE-Core's tower: encodes (B, 3, height, width) images as (B, embed_dim) features.
+
+    The features are not normalised.
+    """
 
     def __init__(self, config: PECoreConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, 3, embed_dim, config.output_tokens)

@@ -1,4 +1,4 @@
-"""Meta's PE-Core models, under open_clip's names.
+"""Meta's PE-Core models, by open_clip's names.
 
 Source: sizes as in the model configurations of open_clip_torch 3.3.0; Bolya et al. 2025,
 arXiv:2504.13181.
@@ -8,7 +8,7 @@ from fastclip.models.clip_config import ClipConfig
 from fastclip.models.towers.pe_core.config import PE_CORES, PECoreConfig
 from fastclip.models.towers.text.presets import openai_text
 
-# name: embed_dim, timm's name; width, layers and longest text of the text tower
+# name: embed_dim, timm's name; width, layers and context length of the text tower
 MODELS = {
     "PE-Core-T-16-384": (512, "vit_pe_core_tiny_patch16_384", 512, 12, 32),
     "PE-Core-S-16-384": (512, "vit_pe_core_small_patch16_384", 512, 12, 32),
@@ -19,7 +19,7 @@ MODELS = {
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name."""
+    """Return the PE-Core models by name."""
     return {name: _pe_core(*row) for name, row in MODELS.items()}
 
 

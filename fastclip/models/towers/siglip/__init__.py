@@ -1,1 +1,1 @@
-"""SigLIP's vision transformer: configuration, module, and the published models that have it."""
+"""SigLIP's vision transformer: its configuration, its module, and the published models with it."""

@@ -1,7 +1,7 @@
-"""The configuration of SigLIP's vision transformer, and what it knows of its tower.
+"""The configuration of SigLIP's vision transformer.
 
-open_clip takes this tower from timm, by a name that says the size of the tower. A tower of another
-size is written in words of our own, with `pool_type` "map".
+open_clip takes this tower from timm, by a name that determines the tower's size. A tower of another
+size is written in fastclip's own fields, with `pool_type` "map".
 
 Source: the SigLIP models of timm 1.0.31.
 """
@@ -51,11 +51,11 @@ SIGLIP_SIZES = {
     "so400m": dict(width=1152, layers=27, heads=16, mlp_ratio=3.7362),
     "giantopt": dict(width=1536, layers=40, heads=16),
 }
-# Of those names, the ones that timm builds with the approximation by tanh.
+# The names whose towers timm builds with GELU's approximation by tanh.
 WITH_TANH = re.compile(
     r"vit_(base_patch32_siglip_256|large_patch16_siglip_512|so400m_patch16_.*|giantopt_.*)"
 )
-# What other towers of timm's that are read out by attention have, as PE's, and SigLIP's have not.
+# Tensors of timm's other towers with attention pooling, such as PE-Core's, which SigLIP's lack.
 OTHERS_WITH_LATENT = {
     "visual.trunk.cls_token", "visual.trunk.norm_pre.weight", "visual.trunk.head.weight",
     "visual.head.proj.weight", "visual.head.mlp.fc1.weight",
@@ -64,7 +64,9 @@ OTHERS_WITH_LATENT = {
 
 @dataclass(frozen=True)
 class SiglipVisionConfig(PatchTowerConfig):
-    """SigLIP's vision transformer, read out by attention: no class token, no projection.
+    """The configuration of SigLIP's vision transformer.
+
+    Its features are pooled by attention, without a class token and without a projection.
 
     Raises:
         ValueError: as for `VisionConfig`.
@@ -87,7 +89,7 @@ class SiglipVisionConfig(PatchTowerConfig):
     output_tokens: bool = False
 
     def __post_init__(self) -> None:
-        # Pixels beyond the last whole patch are not read: SigLIP's 384 with patches of 14.
+        # Pixels beyond the last whole patch are not read, as at SigLIP's 384 with patches of 14.
         self.check_patches_and_blocks(whole=False)
         require_sizes(heads=self.heads)
         require_multiple("width", self.width, "heads", self.heads)
@@ -96,10 +98,14 @@ class SiglipVisionConfig(PatchTowerConfig):
     def of_timm(
         cls, timm_name: str, values: Mapping[str, Any] | None = None
     ) -> "SiglipVisionConfig":
-        """The tower that timm builds under a name, with some `values` of its own.
+        """Return the tower that timm builds under a name, changed by `values`.
+
+        Args:
+            timm_name: such as "vit_base_patch16_siglip_224".
+            values: fields of a `vision_cfg` that may accompany the name, such as `image_size`.
 
         Raises:
-            ValueError: the name is another model's, or a value is not one that can be chosen.
+            ValueError: the name is not a SigLIP tower's, or a field cannot be changed.
         """
         size, patch_size, image_size = _require_siglip(timm_name)
         chosen = {"image_size": int(image_size), "activation": _timm_activation(timm_name)}
@@ -153,7 +159,7 @@ class SiglipVisionConfig(PatchTowerConfig):
 
     @property
     def timm_name(self) -> str | None:
-        """The name under which timm builds a tower of this size, or None."""
+        """timm's name of a tower of this size, or None if it has none."""
         for size, numbers in SIGLIP_SIZES.items():
             named = SiglipVisionConfig(self.image_size, self.patch_size, **numbers)
             shape = ("width", "layers", "heads", "mlp_ratio", "norm_eps")
@@ -197,7 +203,10 @@ class SiglipVisionConfig(PatchTowerConfig):
 
 
 def siglip_rows(layers: int) -> Iterator[Correspondence]:
-    """The tensors behind the embedding of patches, in SiglipModel and in Siglip2Model."""
+    """Yield the correspondence of the tensors after the patch embedding.
+
+    It is the same in transformers' SiglipModel and Siglip2Model.
+    """
     trunk, vision = "visual.trunk.", "vision_model."
     for i in range(layers):
         ours, theirs = f"{trunk}blocks.{i}.", f"{vision}encoder.layers.{i}."
@@ -216,7 +225,10 @@ def siglip_rows(layers: int) -> Iterator[Correspondence]:
 def _require_siglip(timm_name: str) -> tuple[str, ...]:
     match = TIMM_NAME.fullmatch(timm_name)
     if match is None:
-        raise ValueError(f"timm_model_name {quoted(timm_name)} is not one of a tower of SigLIP's")
+        raise ValueError(
+            "timm_model_name must be the name of a SigLIP tower, such as "
+            f"'vit_base_patch16_siglip_224', got {quoted(timm_name)}"
+        )
     return match.groups()
 
 
@@ -224,9 +236,9 @@ def _timm_activation(timm_name: str) -> str:
     return "gelu_tanh" if WITH_TANH.fullmatch(timm_name) else "gelu"
 
 
-# SigLIP's tower in our words, for sizes that timm has no name for.
+# SigLIP's tower in fastclip's own fields, for sizes that timm has no name for.
 SIGLIP_FIELDS = json_fields(names_of(SiglipVisionConfig) | {"pool_type"}, VISION, POOLER | NO_TIMM)
-# What a name of timm's leaves open.
+# The fields that may accompany timm's name.
 CHOSEN = {"image_size", "activation", "patch_dropout", "output_tokens"}
 TIMM_FIELDS = json_fields(
     CHOSEN | {"timm_model_name"},
@@ -239,7 +251,7 @@ TIMM_FIELDS = json_fields(
     },
     POOLER
     | {
-        "timm_drop": "open_clip drops before its projection only, and timm_proj is 'none'.",
+        "timm_drop": "open_clip only drops before its projection, and timm_proj is 'none'.",
         "timm_proj_bias": "There is no projection: timm_proj is 'none'.",
     },
 )

@@ -30,8 +30,8 @@ class Block(nn.Module):
     """Attention, then an MLP on each token, each added to a (B, T, width) stream.
 
     Args:
-        config: of the tower, whose `width`, `heads`, `mlp_ratio`, `norm_eps` and `activation` are
-            the block's.
+        config: the tower's configuration, of which the block uses `width`, `heads`, `mlp_ratio`,
+            `norm_eps` and `activation`.
     """
 
     def __init__(self, config: PatchTowerConfig) -> None:
@@ -43,14 +43,14 @@ class Block(nn.Module):
         self.mlp = Mlp(width, int(width * config.mlp_ratio), config.activation)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        # A module that took the attention's place is called with the tokens alone where it can be.
+        # Without a mask only the tokens are passed, so that a replaced attention need not take one.
         masks = () if attn_mask is None else (attn_mask,)
         x = x + self.attn(self.norm1(x), *masks)
         return x + self.mlp(self.norm2(x))
 
 
 class SiglipTrunk(nn.Module):
-    """(B, 3, height, width) images to (B, width), and to (B, num_patches, width) on the way."""
+    """Encodes (B, 3, height, width) images as (B, num_patches, width), pooled to (B, width)."""
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__()
@@ -76,16 +76,16 @@ class SiglipTrunk(nn.Module):
         return (pooled, tokens) if output_tokens else pooled
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """The tokens that are read out, under timm's name: (B, num_patches, width)."""
+        """Return the (B, num_patches, width) tokens before pooling, like timm's method."""
         return self.norm(self.run_blocks(self.embed(images)))
 
     def embed(self, images: Tensor) -> Tensor:
-        """The (B, num_patches, width) tokens that go into the first block."""
+        """Return the (B, num_patches, width) tokens that go into the first block."""
         patches = self.patch_embed(images)
         return self.patch_drop(patches + self.pos_embed.to(patches.dtype))
 
     def run_blocks(self, x: Tensor) -> Tensor:
-        """The (B, num_patches, width) tokens behind the last block, not normalised."""
+        """Return the (B, num_patches, width) tokens after the last block, not normalised."""
         for block in self.blocks:
             x = self.run_block(block, x)
         return x
@@ -97,7 +97,7 @@ class SiglipTrunk(nn.Module):
 
 
 def initialize(trunk: nn.Module) -> None:
-    """Draw the matrices of a trunk of these blocks, and the query that reads it out."""
+    """Draw the matrices of a trunk of these blocks, and the query that pools its tokens."""
     for module in trunk.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -106,7 +106,10 @@ def initialize(trunk: nn.Module) -> None:
 
 
 class SiglipVisionTransformer(PatchTower):
-    """(B, 3, height, width) images to (B, width) features, not normalised."""
+    """SigLIP's tower: encodes (B, 3, height, width) images as (B, width) features.
+
+    The features are not normalised.
+    """
 
     positions = SiglipVisionConfig.positions
 
@@ -119,7 +122,8 @@ class SiglipVisionTransformer(PatchTower):
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, width) features.
 
-        With `output_tokens`, return also the (B, num_patches, width) tokens that are read out.
+        With `output_tokens`, return also the (B, num_patches, width) tokens from which the features
+        are pooled.
 
         Raises:
             ValueError: `images` is not (B, 3, *image_size).

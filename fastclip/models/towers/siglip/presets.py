@@ -1,4 +1,4 @@
-"""SigLIP's models, under open_clip's names.
+"""SigLIP's models, by open_clip's names.
 
 Source: sizes as in the model configurations of open_clip_torch 3.3.0; Zhai et al. 2023,
 arXiv:2303.15343.
@@ -9,7 +9,7 @@ from fastclip.models.towers.siglip.config import SIGLIP_SIZES, SiglipVisionConfi
 from fastclip.models.towers.siglip.text import TOKENIZERS, VOCABULARIES, siglip_text
 from fastclip.models.towers.text.config import TextConfig
 
-# name: vision size, patch size, image size, vocabulary, text's context length
+# name: vision size, patch size, image size, vocabulary, context length
 SIGLIPS = {
     "ViT-B-16-SigLIP": ("base", 16, 224, "english", 64),
     "ViT-B-16-SigLIP-256": ("base", 16, 256, "english", 64),
@@ -41,7 +41,7 @@ SIGLIPS = {
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name."""
+    """Return SigLIP's models by name."""
     return {name: _siglip(name, *row) for name, row in SIGLIPS.items()}
 
 
@@ -49,7 +49,7 @@ def _siglip(
     name: str, size: str, patch_size: int, image_size: int, vocabulary: str, context_length: int
 ) -> ClipConfig:
     vision = SiglipVisionConfig.of_timm(f"vit_{size}_patch{patch_size}_siglip_{image_size}")
-    # The largest vision tower has the text tower of the one below it.
+    # The largest vision tower has the same text tower as the second largest.
     text_sizes = SIGLIP_SIZES["so400m" if size == "giantopt" else size]
     vocab_size = VOCABULARIES[vocabulary]
     readout = siglip_text(vocab_size, has_projection=name != "ViT-SO400M-16-SigLIP-i18n-256")
@@ -65,5 +65,5 @@ def _siglip(
 
 
 def _tokenizer(name: str, vocabulary: str) -> str:
-    # The repositories of the models with Gemma's vocabulary each hold a copy of it.
+    # Each repository of a model with Gemma's vocabulary holds a copy of the tokenizer.
     return f"timm/{name}" if vocabulary == "gemma" else TOKENIZERS[vocabulary]

@@ -1,4 +1,4 @@
-"""The text towers of SigLIP's models: what shapes do not tell of them, and their tokenizers."""
+"""The text towers of SigLIP's models: settings that shapes do not show, and their tokenizers."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ TOKENIZERS = {
 
 
 def siglip_text(vocab_size: int, has_projection: bool = True) -> dict[str, Any]:
-    """The fields of `TextConfig` that all text towers of SigLIP's have in common."""
+    """Return the fields of `TextConfig` that all of SigLIP's text towers have in common."""
     return dict(
         no_causal_mask=True,
         pool_type="last",
@@ -24,7 +24,7 @@ def siglip_text(vocab_size: int, has_projection: bool = True) -> dict[str, Any]:
 
 
 def siglip_tokenizer_of(vocab_size: int) -> str | None:
-    """Hugging Face name of a tokenizer of SigLIP's with that many tokens, or None."""
+    """Return the Hugging Face name of SigLIP's tokenizer with `vocab_size` tokens, or None."""
     for vocabulary, size in VOCABULARIES.items():
         if size == vocab_size:
             return TOKENIZERS[vocabulary]

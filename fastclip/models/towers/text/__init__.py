@@ -1,1 +1,1 @@
-"""The text tower: configuration, module, and the published models that have it."""
+"""CLIP's text tower, which SigLIP's models have, too: its configuration and its module."""

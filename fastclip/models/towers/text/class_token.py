@@ -1,10 +1,10 @@
-"""CoCa's text tower: a learned token behind the text is read, and its tokens go to a decoder.
+"""CoCa's text tower: features are read from a learned token, and the tokens go to a decoder.
 
-The learned token, at the place behind the last of the text's, does not see padding. open_clip's
-mask of padding is shifted by one place, and its published weights are used to that: the first token
-of padding is seen, and none behind it; in a text without padding the learned token sees all.
+The learned token comes after the text's last token and does not see padding. In open_clip the mask
+of padding is shifted by one place, and its published weights were trained so: the first padding
+token is seen, and no later one. In a text without padding the learned token sees all tokens.
 
-Source: Yu et al. 2022, arXiv:2205.01917, section 3.2; the mask is that of open_clip_torch 3.3.0,
+Source: Yu et al. 2022, arXiv:2205.01917, section 3.2; the mask is the one of open_clip_torch 3.3.0,
 without its `correct_cls_mask`.
 """
 
@@ -22,12 +22,12 @@ from fastclip.models.towers.text.module import TextTransformer
 
 
 class ClassTokenText(TextTransformer):
-    """(B, T) token ids, T at most `context_length`, to (B, embed_dim) features.
+    """Encodes (B, T) token ids, T at most `context_length`, as (B, embed_dim) features.
 
     Attributes:
         cls_emb: (width,), the learned token.
-        pad_id: of padding.
-        attn_mask: as `TextTower`'s, of one token more; padding is hidden besides.
+        pad_id: the id of padding.
+        attn_mask: like `TextTower`'s, for one token more; padding is hidden in addition.
     """
 
     def __init__(self, config: TextConfig, embed_dim: int) -> None:
@@ -40,20 +40,21 @@ class ClassTokenText(TextTransformer):
             block.num_tokens = num_places
 
     def build_attention_mask(self) -> Tensor:
-        """Return (context_length + 1, context_length + 1): see `TextTower.build_attention_mask`."""
+        """Return (context_length + 1, context_length + 1); see `TextTower.build_attention_mask`."""
         num_places = self.context_length + 1
         return torch.full((num_places, num_places), float("-inf"), device="cpu").triu(1)
 
     build_causal_mask = build_attention_mask
 
     def forward_intermediates(self, *args: Any, **settings: Any) -> NoReturn:
-        """
+        """Raise an error: CoCa's text tower does not return intermediates.
+
         Raises:
-            NotImplementedError: always: the learned token is not among what blocks are asked for.
+            NotImplementedError: always.
         """
         raise NotImplementedError(
-            "forward_intermediates of texts is not in fastclip for CoCa's text tower: a forward "
-            "hook on a block of text.transformer.resblocks sees its tokens"
+            "forward_intermediates is not implemented for the texts of CoCa's text tower: to read "
+            "a block's tokens, register a forward hook on it in text.transformer.resblocks"
         )
 
     def text_features(self, tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -63,7 +64,7 @@ class ClassTokenText(TextTransformer):
         before the last layer normalisation, as open_clip does.
 
         Raises:
-            ValueError: T is not in [1, context_length], or the mask is of fewer tokens.
+            ValueError: T is not in [1, context_length], or the mask is for fewer tokens.
             TypeError: `tokens` are not integers.
         """
         self._require_tokens(tokens)
@@ -77,9 +78,9 @@ class ClassTokenText(TextTransformer):
         return (features, x[:, :-1]) if self.output_tokens else features
 
     def text_lengths(self, tokens: Tensor) -> Tensor:
-        """Return (B,) how many tokens have a part in their features: all, as they place the last.
+        """Return the (B,) numbers of tokens that affect the features: T, all of them.
 
-        See `TextTower.text_lengths`.
+        The number of tokens decides the place of the learned token. See `TextTower.text_lengths`.
         """
         B, T = tokens.shape
         return torch.full((B,), T, device=tokens.device)
@@ -89,7 +90,7 @@ class ClassTokenText(TextTransformer):
         return [[*stem, self.cls_emb], *others]
 
     def _mask_over(self, tokens: Tensor, x: Tensor) -> Tensor:
-        """(B, 1, T + 1, T + 1), added to the logits: what is hidden, padding besides."""
+        """The (B, 1, T + 1, T + 1) mask that is added to the logits and hides padding, too."""
         num_places = x.shape[1]
         is_padding = tokens.to(x.device) == self.pad_id
         hidden = torch.cat([is_padding.new_zeros(len(x), 1), is_padding], dim=1)[:, None, None]
@@ -112,7 +113,7 @@ class ClassTokenText(TextTransformer):
             longest = min(longest, self._attn_mask.shape[-1] - 1)
         if tokens.ndim == 2 and tokens.shape[1] > longest:
             raise ValueError(
-                f"tokens must be (B, T) with T in [1, {longest}], one less than there are places, "
-                f"got {tuple(tokens.shape)}"
+                f"tokens must be (B, T) with T in [1, {longest}], because the learned token takes "
+                f"one of the {longest + 1} places, got {tuple(tokens.shape)}"
             )
         super()._require_tokens(tokens)

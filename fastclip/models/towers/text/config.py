@@ -1,4 +1,4 @@
-"""The text tower's configuration, and what it knows of its tower."""
+"""The configuration of CLIP's text tower, which SigLIP's and CoCa's models have, too."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -47,24 +47,24 @@ SIGLIP_NORM_EPS = 1e-6
 
 @dataclass(frozen=True)
 class TextConfig(TextTowerConfig):
-    """A text tower for texts of `context_length` tokens.
+    """The configuration of a text tower for texts of `context_length` tokens.
 
     Attributes:
-        no_causal_mask: every token sees every other one.
-        pool_type: which token is read: "argmax" the one of the largest id, OpenAI's end token;
-            "eos" the first `eos_id`; "first"; "last".
-        proj_type: "linear", or "none" to read the tower as it is.
-        proj_bias: the projection is an `nn.Linear`.
-        hf_tokenizer_name: Hugging Face name of its tokenizer, or the name of the directory that
-            one lies in with the weights; None for OpenAI's.
+        no_causal_mask: whether every token sees every other token.
+        pool_type: the token that is read: "argmax" is the token with the largest id, OpenAI's end
+            token; "eos" is the first token `eos_id`; "first"; "last".
+        proj_type: "linear", or "none" for features that are not projected.
+        proj_bias: whether the projection is an `nn.Linear` with a bias, not a matrix.
+        hf_tokenizer_name: the Hugging Face name of its tokenizer, or the name of the directory that
+            holds the tokenizer and the weights; None for OpenAI's tokenizer.
         tokenizer_kwargs: what open_clip passes to that tokenizer.
-        output_tokens: the tower returns its tokens along with its features.
-        embed_cls: a learned token behind the text is read instead, which does not see padding;
-            `pool_type` has no part in it (CoCa).
-        pad_id: of padding, which `embed_cls` needs to know.
+        output_tokens: whether the tower returns its tokens along with its features.
+        embed_cls: whether features are read, instead of from the token of `pool_type`, from a
+            learned token after the text, which does not see padding (CoCa).
+        pad_id: the id of padding, which `embed_cls` needs.
 
     Raises:
-        ValueError: a value is out of its range, or the width is not a whole number of heads.
+        ValueError: a value is out of its range, or `width` is not a multiple of `heads`.
     """
 
     kind: ClassVar = "CLIP text tower"
@@ -110,11 +110,13 @@ class TextConfig(TextTowerConfig):
         )  # fmt: skip
         if not isinstance(self.hf_tokenizer_name, (str, type(None))):
             raise ValueError(
-                f"hf_tokenizer_name must be a name, got {quoted(self.hf_tokenizer_name)}"
+                "hf_tokenizer_name must be a name or left out, got "
+                f"{quoted(self.hf_tokenizer_name)}"
             )
         if not isinstance(self.tokenizer_kwargs, Mapping):
             raise ValueError(
-                f"tokenizer_kwargs must be settings by name, got {quoted(self.tokenizer_kwargs)}"
+                "tokenizer_kwargs must be a mapping of settings, got "
+                f"{quoted(self.tokenizer_kwargs)}"
             )
 
     def build(self, embed_dim: int) -> "TextTransformer":
@@ -147,7 +149,7 @@ class TextConfig(TextTowerConfig):
         if values.get("tokenizer_kwargs") is None:
             values.pop("tokenizer_kwargs", None)
         if not values.get("embed_cls"):
-            values.pop("pad_id", None)  # nothing else looks at it
+            values.pop("pad_id", None)  # nothing else uses it
         sizes = dict(context_length=77, vocab_size=OPENAI_VOCAB_SIZE, width=512, heads=8, layers=12)
         return cls(**sizes | blocks_from_json("text_cfg", values, quick_gelu))
 
@@ -161,14 +163,16 @@ class TextConfig(TextTowerConfig):
     def of_weights(
         cls, tensors: Mapping[str, Tensor], activation: str, **readout: Any
     ) -> "TextConfig":
-        """The tower that a state dict under open_clip's names is of, as if it had one head.
+        """Infer the tower from a state dict under open_clip's names, as if it had one head.
 
         Args:
-            readout: fields that shapes do not tell.
+            tensors: the state dict.
+            activation: the tower's activation, which shapes do not show.
+            readout: other fields that shapes do not show.
 
         Raises:
-            KeyError: a tensor that tells a size is missing.
-            CheckpointError: a tensor that tells a size has none.
+            KeyError: a tensor whose shape is needed is missing.
+            CheckpointError: a tensor whose shape is needed has an unusable one.
         """
         prefix = cls.prefix_in(tensors)
         vocab_size, width = sizes_of(tensors, f"{prefix}token_embedding.weight", 2)
@@ -186,7 +190,7 @@ class TextConfig(TextTowerConfig):
 
     @staticmethod
     def prefix_in(tensors: Mapping[str, Tensor]) -> str:
-        """What stands before the names of a text tower's tensors: "text." or nothing."""
+        """Return the prefix of the names of a text tower's tensors: "text." or ""."""
         return "text." if "text.token_embedding.weight" in tensors else ""
 
     def with_heads(self, heads: int) -> "TextConfig":

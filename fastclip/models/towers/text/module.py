@@ -1,8 +1,9 @@
-"""The text tower: a transformer read out at one token.
+"""The text tower of CLIP and SigLIP: a transformer whose features are read from one token.
 
-CLIP's is causal and read at the end token, the largest id of a text (see the tokenizers): it has
-seen the whole text and none of the padding behind it, so that padding needs no mask of its own.
-SigLIP's sees everything, padding included, and is read at the last token.
+CLIP's text tower is causal, and its features are read from the end token, which has the largest id
+in a text (see the tokenizers). The end token sees the whole text and none of the padding after it,
+so that padding needs no mask. In SigLIP's text tower every token sees all tokens, including
+padding, and the features are read from the last token.
 
 Source: Radford et al. 2021, arXiv:2103.00020, section 2.4; Zhai et al. 2023, arXiv:2303.15343.
 """
@@ -22,14 +23,14 @@ from fastclip.models.towers.text.config import TextConfig
 
 
 class TextTower(nn.Module):
-    """The text tower's parameters and what is computed from them.
+    """The text tower's parameters, and its features; `CLIP` inherits it for its own text tower.
 
     Attributes:
         attn_mask: (context_length, context_length), 0 or -inf, added to the logits of attention;
-            None in a tower that is not causal. What is put in its place or written into it is
-            obeyed. It is made when it is first asked for, moves with the tower, and is no buffer:
-            DistributedDataParallel would send it around in every forward.
-        output_tokens: return the tokens along with the features.
+            None in a tower that is not causal. The tower uses whatever mask is assigned or written
+            into it. The mask is made when it is first read, moves with the tower, and is no buffer:
+            DistributedDataParallel would broadcast a buffer in every forward.
+        output_tokens: whether the tokens are returned along with the features.
         text_projection: (width, embed_dim), an `nn.Linear`, or None for features of width `width`.
     """
 
@@ -55,7 +56,7 @@ class TextTower(nn.Module):
 
     @property
     def attn_mask(self) -> Tensor | None:
-        if self._is_causal:  # from now on somebody may write into it, or train with it
+        if self._is_causal:  # from now on the caller may write into the mask, or train with it
             with torch.inference_mode(False):
                 self.attn_mask = self.build_attention_mask().to(self.positional_embedding)
         return self._attn_mask
@@ -65,11 +66,11 @@ class TextTower(nn.Module):
         self._attn_mask, self._is_causal = attn_mask, False
 
     def build_attention_mask(self) -> Tensor:
-        """Return (context_length, context_length) float32: -inf where a token is not seen, else 0.
+        """Return the causal mask, (context_length, context_length) float32.
 
-        A token sees itself and those before it.
+        It is 0 where a token is seen and else -inf. A token sees itself and earlier tokens.
         """
-        # On the CPU also in a context of another device: weights that are loaded hold no mask.
+        # On the CPU even in a context of another device: loaded weights hold no mask to fill it.
         mask = torch.full((self.context_length,) * 2, float("-inf"), device="cpu")
         return mask.triu(1)
 
@@ -78,11 +79,11 @@ class TextTower(nn.Module):
     def text_features(self, tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, embed_dim) features of (B, T) int64 or int32 tokens, not normalised.
 
-        With `output_tokens`, return also the (B, T, width) tokens behind the last layer
+        With `output_tokens`, return also the (B, T, width) tokens after the last layer
         normalisation, as open_clip does.
 
         Raises:
-            ValueError: T is not in [1, context_length], or the mask is of fewer tokens.
+            ValueError: T is not in [1, context_length], or the mask is for fewer tokens.
             TypeError: `tokens` are not integers.
         """
         self._require_tokens(tokens)
@@ -105,18 +106,19 @@ class TextTower(nn.Module):
         output_fmt: str = "NLC",
         output_extra_tokens: bool = False,
     ) -> Intermediates:
-        """Return what blocks make of texts, as `forward_intermediates` of open_clip's text towers.
+        """Return the outputs of blocks, like `forward_intermediates` of open_clip's text towers.
 
         Args:
             text: (B, T) int64 or int32 tokens.
             indices: a number n for the last n blocks, or the numbers of blocks, counted from 0 or,
                 if negative, from the end; None for all.
-            stop_early: leave out the blocks behind the last that is asked for. Features are then
-                read out of that block, as open_clip's are.
-            normalize_intermediates: put the intermediates through the last layer normalisation.
-            intermediates_only: return no features.
-            output_fmt: "NLC", which is all that there is.
-            output_extra_tokens: changes nothing: there are no tokens but those of the text.
+            stop_early: whether to skip the blocks after the last one that is asked for. Features
+                are then read out of that block, as in open_clip.
+            normalize_intermediates: whether the intermediates go through the last layer
+                normalisation.
+            intermediates_only: whether to return no features.
+            output_fmt: "NLC", the only format of texts.
+            output_extra_tokens: changes nothing, because there are no tokens besides the text's.
 
         Returns:
             a dict of `text_intermediates`, (B, T, width) for each block, in the order of the
@@ -125,8 +127,8 @@ class TextTower(nn.Module):
 
         Raises:
             ValueError: there is no such block or format; see also `text_features`.
-            TypeError: `text` are not integers, or what took the transformer's place does not tell
-                what its blocks return.
+            TypeError: `text` are not integers, or a module that replaced the transformer does not
+                show what its blocks return.
         """
         if output_fmt != "NLC":
             raise ValueError(f"output_fmt of texts must be 'NLC', got {output_fmt!r}")
@@ -144,9 +146,10 @@ class TextTower(nn.Module):
         return output
 
     def text_lengths(self, tokens: Tensor) -> Tensor:
-        """Return (B,) how many tokens of (B, T) texts have a part in their features.
+        """Return the (B,) numbers of leading tokens of (B, T) texts that affect their features.
 
-        In a causal tower those up to the one that is read: texts may be cut behind it.
+        In a causal tower these are the tokens up to the one that is read, and texts may be cut
+        after it; in another tower they are all T tokens.
         """
         B, T = tokens.shape
         read_at = self._read_at(tokens) if self._hides_the_future() else T - 1
@@ -155,7 +158,7 @@ class TextTower(nn.Module):
         return read_at + 1
 
     def text_groups(self) -> list[Group]:
-        """The tower's layers from the tokens to the features."""
+        """Return the tower's layers from the tokens to the features, in groups."""
         *blocks, last = self.transformer.resblocks
         top = [] if self.text_projection is None else [[self.text_projection]]
         stem = [self.token_embedding, self.positional_embedding]
@@ -165,11 +168,14 @@ class TextTower(nn.Module):
         """Freeze all but the last `unlocked_layers` of `text_groups()`.
 
         Raises:
-            ValueError: there are fewer, or `freeze_layer_norm` is False: gains are frozen with the
-                layers that they belong to.
+            ValueError: there are fewer groups, or `freeze_layer_norm` is False; norms are always
+                frozen with the layers that they belong to.
         """
         if not freeze_layer_norm:
-            raise ValueError("freeze_layer_norm=False is not supported: gains follow their layers")
+            raise ValueError(
+                "freeze_layer_norm must be True for this text tower, whose norms are frozen with "
+                "their layers, got False"
+            )
         lock_groups(self.text_groups(), unlocked_layers)
 
     def _embedded(self, tokens: Tensor) -> Tensor:
@@ -181,7 +187,7 @@ class TextTower(nn.Module):
 
     def _keep_mask(self, is_causal: bool) -> None:
         self._attn_mask: Tensor | None = None
-        self._is_causal = is_causal  # and nobody has had the mask in hand
+        self._is_causal = is_causal  # the mask is causal, and no other code has read or set it
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "TextTower":
         super()._apply(fn, recurse)
@@ -190,7 +196,7 @@ class TextTower(nn.Module):
         return self
 
     def _hides_the_future(self) -> bool:
-        """Whether no token sees those behind it, whatever was put in place of the mask."""
+        """Whether no token sees later tokens, with the mask that the tower has now."""
         if self._is_causal:
             return True
         if self.attn_mask is None:
@@ -199,13 +205,13 @@ class TextTower(nn.Module):
         return int(self.attn_mask.triu(1).isneginf().sum()) == T * (T - 1) // 2
 
     def _mask_for(self, x: Tensor) -> Tensor | None:
-        """The mask of (B, T, width) tokens, where it is not the causal one."""
+        """The mask of (B, T, width) tokens; None for the causal mask, or for no mask."""
         if self._is_causal:
             return None
         num_tokens = x.shape[1]
         if self.attn_mask is not None:
             return mask_of(self.attn_mask, num_tokens, x.device)
-        # Taken away from a causal tower: its blocks are given a mask that hides nothing.
+        # The mask was taken away from a causal tower, whose blocks need one: it hides nothing.
         if any(
             getattr(block, "causal", False) for block in getattr(self.transformer, "resblocks", ())
         ):
@@ -236,7 +242,7 @@ class TextTower(nn.Module):
             )
         if self._attn_mask is not None and self._attn_mask.shape[-1] < tokens.shape[1]:
             raise ValueError(
-                f"attn_mask must be of {tokens.shape[1]} tokens, as there are, or more, "
+                f"attn_mask must be for at least the {tokens.shape[1]} tokens of the texts, "
                 f"got {tuple(self._attn_mask.shape)}"
             )
         if tokens.dtype not in (torch.int64, torch.int32):
@@ -244,7 +250,7 @@ class TextTower(nn.Module):
 
 
 class TextTransformer(TextTower):
-    """(B, T) token ids, T at most `context_length`, to (B, embed_dim) features."""
+    """Encodes (B, T) token ids, T at most `context_length`, as (B, embed_dim) features."""
 
     def forward(self, tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """See `TextTower.text_features`."""

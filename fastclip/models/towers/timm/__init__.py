@@ -1,1 +1,1 @@
-"""Towers that timm builds, by name: configuration, module, and the published models with one."""
+"""Image towers that timm builds, by name: configuration, module, and the published models."""

@@ -1,9 +1,9 @@
-"""The configuration of a tower that timm builds, and what it knows of its tower.
+"""The configuration of an image tower that timm builds.
 
-timm's name says what the trunk looks like; the configuration says how it is read out. What it
-cannot know without timm (the grid, the width, the number of parameters) it asks a trunk without
-data. Sizes of a trunk are those that timm publishes under its name, so that a file cannot ask for
-others.
+timm's name determines the trunk; the configuration determines how its features are pooled and
+projected. The grid, the width and the number of parameters, which only timm knows, are read from a
+trunk that is built without data. A trunk has the sizes that timm publishes under its name; a file
+cannot ask for others.
 
 Source: TimmModel and CLIPVisionCfg of open_clip_torch 3.3.0.
 """
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from fastclip.models.towers.timm.module import TimmTower
     from fastclip.models.towers.timm.trunk import TrunkFacts
 
-# An architecture, maybe with the tag of timm's weights; never a place that timm would fetch from.
+# An architecture, perhaps with the tag of timm's weights; never a place that timm would fetch from.
 TIMM_NAME = re.compile(r"[A-Za-z]\w{0,80}(\.\w{1,80})?")
 POOLS = ("", "avg", "avgmax", "max", "token", "map")
 PROJECTIONS = ("linear", "mlp", "none")
-SMALLEST_PATCH = 8  # pixels of a side, of trunks that cut an image into patches
+SMALLEST_PATCH = 8  # side in pixels of the smallest patches of timm's trunks
 
-# How the weights of a trunk in published models were trained to see images, if not as OpenAI's.
+# The preprocessing with which published models with a trunk were trained, if it is not OpenAI's.
 ZERO_TO_ONE = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interpolation="bilinear")
 PREPROCESS = {
     re.compile(r"fastvit_mci[012]|vit_base_mci_224"): ZERO_TO_ONE,
@@ -49,26 +49,27 @@ PREPROCESS = {
 
 @dataclass(frozen=True)
 class TimmConfig(ImageTowerConfig):
-    """A tower of timm's, under open_clip's names for its settings.
+    """The configuration of an image tower that timm builds; its fields have open_clip's names.
 
     Attributes:
-        timm_model_name: of timm's `list_models()`, such as "convnext_base".
+        timm_model_name: a name from timm's `list_models()`, such as "convnext_base".
         image_size: height and width of the images; a trunk with positions is made for that size.
         timm_pool: how the trunk's last features become one vector: "avg", "avgmax", "max", "token"
-            or "map", as far as the trunk knows it; "" is the trunk's own way.
-        timm_proj: "linear" and "mlp" project it with a head behind the trunk, None with the trunk's
-            own classifier; with "none" it is not projected.
-        timm_proj_bias: whether that head's last layer has a bias.
-        timm_drop: dropout before the linear head, or inside the MLP.
+            or "map", if the trunk supports it; "" is the trunk's own way.
+        timm_proj: how that vector is projected: "linear" and "mlp" by a head after the trunk, None
+            by the trunk's own classifier; with "none" it is not projected.
+        timm_proj_bias: whether the head's last layer has a bias.
+        timm_drop: the rate of dropout before the linear head, or inside the MLP.
         timm_drop_path: the largest rate of stochastic depth in training; None is the trunk's own.
-        patch_dropout: fraction of patches dropped in training, if the trunk has patches.
-        output_tokens: the tower returns the tokens of its grid along with its features.
+        patch_dropout: the fraction of patches that is dropped in training, if the trunk has
+            patches.
+        output_tokens: whether the tower returns the tokens of its grid along with its features.
 
     Raises:
-        ValueError: a value is not one of those, or out of its range.
+        ValueError: a value is not one of these, or is out of its range.
     """
 
-    kind: ClassVar = "tower of timm's"
+    kind: ClassVar = "timm tower"
     heads: ClassVar = None
     is_named: ClassVar = True
 
@@ -85,7 +86,10 @@ class TimmConfig(ImageTowerConfig):
     def __post_init__(self) -> None:
         name = self.timm_model_name
         if not isinstance(name, str) or not TIMM_NAME.fullmatch(name):
-            raise ValueError(f"timm_model_name must be a name of timm's, got {quoted(name)}")
+            raise ValueError(
+                "timm_model_name must be a name from timm.list_models(), such as 'convnext_base', "
+                f"got {quoted(name)}"
+            )
         size = require_patches(self.image_size, SMALLEST_PATCH, whole=False)
         object.__setattr__(self, "image_size", size)
         object.__setattr__(self, "timm_proj", self.timm_proj or None)
@@ -93,8 +97,8 @@ class TimmConfig(ImageTowerConfig):
         require_choice("timm_proj", self.timm_proj, (*PROJECTIONS, None))
         if self.timm_pool == "" and self.timm_proj in (None, "none"):
             raise ValueError(
-                f"timm_pool '' with timm_proj {self.timm_proj!r} leaves features without pooling: "
-                f"timm_pool must be one of {POOLS[1:]}"
+                f"timm_pool '' with timm_proj {self.timm_proj!r} would not pool the features: "
+                f"timm_pool must then be one of {POOLS[1:]}"
             )
         require_flags(timm_proj_bias=self.timm_proj_bias, output_tokens=self.output_tokens)
         require_fractions(
@@ -103,10 +107,11 @@ class TimmConfig(ImageTowerConfig):
         )  # fmt: skip
 
     def build(self, embed_dim: int) -> "TimmTower":
-        """
+        """Build the tower; see `ImageTowerConfig.build`.
+
         Raises:
             ImportError: timm is not installed.
-            ValueError: timm has no such model, or it has no such setting.
+            ValueError: timm has no such model, or the model does not have one of the settings.
         """
         from fastclip.models.towers.timm.module import TimmTower
 
@@ -122,7 +127,7 @@ class TimmConfig(ImageTowerConfig):
         rows = (row for names, row in PREPROCESS.items() if names.fullmatch(self.timm_model_name))
         return PreprocessCfg(self.image_size, **next(rows, {}))
 
-    # What only the trunk knows
+    # Properties that only the trunk knows
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -134,11 +139,11 @@ class TimmConfig(ImageTowerConfig):
 
     @property
     def layers(self) -> int:
-        """How many steps of the trunk `forward_intermediates` can return."""
+        """The number of the trunk's steps that `forward_intermediates` can return."""
         return self._facts.layers
 
     def num_matrix_parameters(self) -> int:
-        """How many parameters the trunk has, without what projects its features."""
+        """Return the number of the trunk's parameters, without a head that projects features."""
         return self._facts.num_parameters
 
     @property
@@ -156,8 +161,8 @@ class TimmConfig(ImageTowerConfig):
     @classmethod
     def from_json(cls, values: dict[str, Any], quick_gelu: bool) -> "TimmConfig":
         values = TRUNK_FIELDS.read("vision_cfg", values)
-        # What open_clip's own configuration of this trunk says, and what its files repeat: images
-        # of 256 pixels, which the trunk, made for 384, refuses.
+        # open_clip's own configuration of this trunk, and files that repeat it, say images of 256
+        # pixels; but the trunk is made for 384 and refuses them.
         is_misnamed = values["timm_model_name"] == "vitamin_xlarge_384"
         if is_misnamed and values.get("image_size") == 256:
             values["image_size"] = 384
@@ -169,7 +174,7 @@ class TimmConfig(ImageTowerConfig):
         return values | {"timm_model_pretrained": False}
 
     def is_portable(self) -> bool:
-        """Whether open_clip builds the same tower: it makes a trunk for timm's own size alone."""
+        """Return whether open_clip builds the same tower; it only builds trunks of timm's size."""
         from fastclip.models.towers.timm.presets import SIZES
 
         known = SIZES.get(self.timm_model_name, ())
@@ -184,8 +189,8 @@ class TimmConfig(ImageTowerConfig):
     @classmethod
     def of_weights(cls, tensors: Mapping[str, Tensor], activation: str) -> NoReturn:
         raise CheckpointError(
-            "the image tower is one of timm's (visual.trunk.*), and its tensors do not tell which: "
-            "give the name of the model"
+            "the image tower is a timm model (visual.trunk.*), and its tensors do not show which "
+            "one: give the name of the model"
         )
 
     def shape(self) -> tuple:
@@ -193,7 +198,7 @@ class TimmConfig(ImageTowerConfig):
 
     @property
     def trunk_without_size(self) -> str:
-        """timm's name without a tag and without the size of images: what computes the features."""
+        """timm's name without the tag and the image size, which names how features are computed."""
         return re.sub(r"_\d+$", "", self.timm_model_name.split(".")[0])
 
 

@@ -1,10 +1,10 @@
-"""A tower of timm's: `trunk`, the model that timm builds, and `head`, what projects its features.
+"""An image tower of timm's: `trunk`, a model that timm builds, and `head`, which projects features.
 
     features = head(trunk(images))
 
-Keys are open_clip's, `visual.trunk.*` in timm's names and `visual.head.*`.
+Keys are open_clip's: `visual.trunk.*`, followed by timm's names, and `visual.head.*`.
 
-Source: TimmModel of open_clip_torch 3.3.0, whose features these are.
+Source: TimmModel of open_clip_torch 3.3.0, which computes the same features.
 """
 
 from os import PathLike
@@ -29,19 +29,20 @@ from fastclip.models.towers.timm.trunk import (
 
 
 class TimmTower(ImageTower):
-    """(B, 3, height, width) images to (B, embed_dim) features, not normalised.
+    """Encodes (B, 3, height, width) images as (B, embed_dim) features, not normalised.
 
     Attributes:
         trunk: timm's model.
-        head: an empty `nn.Sequential` where the trunk's own classifier projects, or nothing does.
+        head: the projection; an empty `nn.Sequential` if the trunk's own classifier projects the
+            features, or if they are not projected.
 
     Raises:
         ImportError: timm is not installed.
-        ValueError: timm has no such model, or it has no such setting, or features that are not
-            projected have another width than `embed_dim`.
+        ValueError: timm has no such model, the model does not have one of the settings, or features
+            that are not projected have another width than `embed_dim`.
     """
 
-    in_one_dtype = True  # timm's layers take inputs of the dtype of their parameters
+    in_one_dtype = True  # timm's layers take inputs in the dtype of their parameters
 
     def __init__(self, config: TimmConfig, embed_dim: int) -> None:
         super().__init__(config.image_size, 3, embed_dim, config.output_tokens)
@@ -50,21 +51,21 @@ class TimmTower(ImageTower):
         width = width_of(self.trunk)
         if config.timm_proj == "none" and width != embed_dim:
             raise ValueError(
-                f"the vision tower has no projection: the width {width} of "
-                f"{config.timm_model_name} must be embed_dim {embed_dim}"
+                f"embed_dim must be {width}, the width of {config.timm_model_name}, because the "
+                f"image tower has no projection (timm_proj 'none'), got {embed_dim}"
             )
         self.head = _head(config, width, embed_dim)
         self.grid_size = grid_of(self.trunk, config.image_size)
         self.positions = learned_positions(self.trunk, self.grid_size)
         self.bn_stats_are_frozen = False
         self._counts_once = False
-        # What timm itself does not train.
+        # The parameters that timm itself does not train.
         self._fixed = [name for name, p in self.trunk.named_parameters() if not p.requires_grad]
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, embed_dim) features.
 
-        With `output_tokens`, return also the tokens of `patch_tokens`.
+        With `output_tokens`, return also the tokens that `patch_tokens` returns.
 
         Raises:
             ValueError: `images` is not (B, 3, *image_size).
@@ -82,9 +83,9 @@ class TimmTower(ImageTower):
         norm: bool | None = None,
         positions: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """See `ImageTower.patch_tokens`: what the trunk pools, behind its last normalisation.
+        """See `ImageTower.patch_tokens`; by default, these are the tokens that the trunk pools.
 
-        Layers are those of the trunk's `forward_intermediates`.
+        The layers are the steps of the trunk's `forward_intermediates`.
         """
         if layer is None and norm is not False:
             patches = self._tokens(self.trunk.forward_features(self._taken(images)))
@@ -106,10 +107,10 @@ class TimmTower(ImageTower):
         output_fmt: str = "NCHW",
         output_extra_tokens: bool = False,
     ) -> Intermediates:
-        """Return what leaves blocks or stages of the trunk along the way; see `ImageTower`.
+        """Return the outputs of the trunk's blocks or stages; see `ImageTower`.
 
-        Args and keys are open_clip's; which steps there are and what they take is the trunk's
-        matter, and timm says what it does not support.
+        Args and keys are open_clip's. The trunk determines which steps there are and which settings
+        they support; timm raises for the others.
         """
         of_prefix = {"return_prefix_tokens": True} if output_extra_tokens else {}
         output = self.trunk.forward_intermediates(
@@ -126,7 +127,7 @@ class TimmTower(ImageTower):
         return result
 
     def groups(self) -> list[Group]:
-        """The trunk's layers in timm's groups, and the head if there is one."""
+        """Return the trunk's layers in timm's groups, and the head if there is one."""
         models = import_timm().models
         layers = models.group_parameters(self.trunk, self.trunk.group_matcher())
         groups: list[Group] = [
@@ -135,13 +136,14 @@ class TimmTower(ImageTower):
         return [*groups, [self.head]] if self._has_head() else groups
 
     def lock(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
-        """Freeze all but the last `unlocked_groups` of the trunk's; the head is always trained.
+        """Freeze all but the last `unlocked_groups` of the trunk; the head is always trained.
 
         Args:
-            freeze_bn_stats: stop the running statistics of batch normalisation in what is frozen.
+            unlocked_groups: how many of the trunk's groups are trained.
+            freeze_bn_stats: whether to stop the running statistics of frozen batch normalisations.
 
         Raises:
-            ValueError: there are fewer groups.
+            ValueError: the trunk has fewer groups.
         """
         groups = self.groups()
         lock_groups(groups[:-1] if self._has_head() else groups, unlocked_groups)
@@ -157,28 +159,29 @@ class TimmTower(ImageTower):
         return self
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """
+        """Keep only each block's input, and compute the rest again in the backward pass.
+
         Raises:
-            ValueError: the trunk has no gradient checkpointing.
+            ValueError: the trunk does not support gradient checkpointing.
         """
         try:
             self.trunk.set_grad_checkpointing(enable)
         except (AssertionError, AttributeError, NotImplementedError) as error:
             raise ValueError(
-                f"timm's {self.config.timm_model_name} has no gradient checkpointing"
+                f"timm's {self.config.timm_model_name} does not support gradient checkpointing"
             ) from error
         if enable and not self._counts_once:
             count_once(self.trunk)
             self._counts_once = True
 
     def load_published_trunk(self, cache_dir: str | PathLike | None = None) -> None:
-        """Give the trunk the weights that timm publishes under its name; timm fetches them.
+        """Load the weights that timm publishes under the trunk's name; timm fetches them.
 
         Args:
-            cache_dir: where timm keeps them.
+            cache_dir: the directory in which timm keeps them.
 
         Raises:
-            RuntimeError, OSError: there are none, or they could not be fetched.
+            RuntimeError, OSError: there are no such weights, or they could not be fetched.
         """
         published = make_trunk(self.config, self.output_dim, True, cache_dir)
         self.trunk.load_state_dict(published.state_dict())
@@ -188,7 +191,7 @@ class TimmTower(ImageTower):
         return images.to(matrix_dtype(self.trunk))
 
     def _tokens(self, features: Tensor) -> Tensor:
-        """(B, rows * columns, width) of a trunk's last features, a map or tokens."""
+        """The (B, rows * columns, width) tokens of a trunk's last features, a map or tokens."""
         if features.ndim == 3:
             return features[:, getattr(self.trunk, "num_prefix_tokens", 0) :]
         if getattr(self.trunk, "output_fmt", "NCHW") == "NHWC":

@@ -1,4 +1,4 @@
-"""The models with a tower of timm's that open_clip has names for.
+"""The models with an image tower of timm's that open_clip has names for.
 
 Source: the model configurations of open_clip_torch 3.3.0.
 """
@@ -11,8 +11,8 @@ from fastclip.models.towers.text.presets import openai_text
 from fastclip.models.towers.timm.config import TimmConfig
 
 Row = tuple[str, int, int, int, int]
-CLASSIFIER = {"timm_proj": None}  # the trunk's own projects
-HEAD = {"timm_pool": "", "timm_proj": "linear"}  # behind the trunk's own pooling
+CLASSIFIER = {"timm_proj": None}  # the trunk's own classifier projects the features
+HEAD = {"timm_pool": "", "timm_proj": "linear"}  # a head after the trunk's own pooling projects
 # name: timm's name, image size, embed_dim, text width, text layers
 EVA: dict[str, Row] = {
     "EVA01-g-14": ("eva_giant_patch14_224", 224, 1024, 768, 12),
@@ -49,7 +49,7 @@ VITAMIN: dict[str, Row] = {
     "ViTamin-L2-384": ("vitamin_large2_384", 384, 1024, 1024, 24),
     "ViTamin-XL-256": ("vitamin_xlarge_256", 256, 1152, 1152, 27),
     "ViTamin-XL-336": ("vitamin_xlarge_336", 336, 1152, 1152, 27),
-    # open_clip's configuration says 256 pixels here; the trunk takes 384, and no others.
+    # open_clip's configuration says 256 pixels here, but the trunk only takes 384.
     "ViTamin-XL-384": ("vitamin_xlarge_384", 384, 1152, 1152, 27),
 }
 OTHERS: dict[str, Row] = {
@@ -57,7 +57,7 @@ OTHERS: dict[str, Row] = {
     "vit_medium_patch16_gap_256": ("vit_medium_patch16_gap_256", 256, 512, 512, 12),
     "vit_relpos_medium_patch16_cls_224": ("vit_relpos_medium_patch16_cls_224", 224, 512, 512, 12),
 }
-# Sizes of images by timm's name.
+# The image sizes of each of timm's names above.
 SIZES: dict[str, set[tuple[int, int]]] = defaultdict(set)
 for _family in (EVA, MOBILE_CLIP, VITAMIN, OTHERS):
     for _name, _size, *_ in _family.values():
@@ -65,7 +65,7 @@ for _family in (EVA, MOBILE_CLIP, VITAMIN, OTHERS):
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name."""
+    """Return the models by name."""
     models = {name: _model(row, CLASSIFIER, timm_pool="token") for name, row in EVA.items()}
     models |= {name: _mobile_clip(name, row) for name, row in MOBILE_CLIP.items()}
     models |= {name: _model(row, HEAD, timm_drop_path=0.1) for name, row in VITAMIN.items()}

@@ -1,4 +1,4 @@
-"""Published weights of the models with a tower of timm's: tags, and where they are.
+"""Published weights of the models with an image tower of timm's: tags, and their repositories.
 
 Source: open_clip_torch 3.3.0, `list_pretrained()`.
 """
@@ -32,7 +32,7 @@ REPOSITORIES |= {
 
 
 def _of_vitamin(name: str) -> str:
-    """The file that open_clip names: the repositories' configurations are not open_clip's."""
+    """The file that open_clip names, because the repositories have no open_clip configuration."""
     if name.startswith(("ViTamin-L", "ViTamin-X")):
         name += "px" if name[-3:].isdigit() else "-224px"
     return f"jienengchen/{name}/pytorch_model.bin"

@@ -1,8 +1,8 @@
-"""A trunk that timm builds, and what it says of itself.
+"""Building of a trunk by timm, and the facts that only the trunk knows.
 
-timm computes numbers and tables while it builds, such as rates of stochastic depth and rotations of
-positions. They need data, where a model is made without any: there a trunk is made on the CPU, and
-only its parameters stay as they are allocated.
+While timm builds a model, it computes numbers and tables, such as rates of stochastic depth and
+rotations of positions. They need data even where a model is made without data. There, the trunk is
+built on the CPU, and only its parameters are allocated without being written.
 """
 
 from collections.abc import Iterator
@@ -24,18 +24,18 @@ from fastclip.models.unfilled import is_unfilled, unfilled
 if TYPE_CHECKING:
     from fastclip.models.towers.timm.config import TimmConfig
 
-LARGEST_STRETCH = 4  # of a side of the images, over that of the name
+LARGEST_STRETCH = 4  # an image's side may be so many times the side that timm's name stands for
 
 
 class TrunkFacts(NamedTuple):
-    """What a trunk says of itself.
+    """The properties of a trunk that a configuration needs.
 
     Attributes:
-        image_size: height and width that it is made for under its name; None if it takes any.
+        image_size: the height and width for which timm publishes the trunk; None if it takes any.
         grid_size: rows and columns of its last features.
-        width: their channels.
-        layers: steps that timm's `forward_intermediates` can return.
-        num_parameters: all of them.
+        width: channels of its last features.
+        layers: the number of steps that timm's `forward_intermediates` can return.
+        num_parameters: the number of all its parameters.
     """
 
     image_size: tuple[int, int] | None
@@ -46,9 +46,10 @@ class TrunkFacts(NamedTuple):
 
 
 def import_timm() -> Any:
-    """
+    """Return the package timm.
+
     Raises:
-        ImportError: it is not installed; the message says how to install it.
+        ImportError: timm is not installed; the message says how to install it.
     """
     try:
         import timm
@@ -67,21 +68,25 @@ def make_trunk(
     pretrained: bool = False,
     cache_dir: str | PathLike | None = None,
 ) -> nn.Module:
-    """The trunk of a configuration, for images of its size, in training mode.
+    """Build the trunk of a configuration, for images of its size, in training mode.
 
     Args:
-        embed_dim: what its own classifier projects to, where that is the projection.
-        pretrained: with the weights that timm publishes under the name, which it fetches.
-        cache_dir: where timm keeps them.
+        config: the configuration.
+        embed_dim: the width of the trunk's own classifier, if that is the projection.
+        pretrained: whether the trunk has the weights that timm publishes under the name; timm
+            fetches them.
+        cache_dir: the directory in which timm keeps them.
 
     Raises:
         ImportError: timm is not installed.
-        ValueError: timm has no model of that name, or it has no such setting.
+        ValueError: timm has no model of that name, or the model does not have one of the settings.
     """
     timm = import_timm()
     name, pool = config.timm_model_name, config.timm_pool
     if not timm.is_model(name):
-        raise ValueError(f"timm {timm.__version__} has no model {name!r}: see timm.list_models()")
+        raise ValueError(
+            f"timm {timm.__version__} has no model {name!r}: timm.list_models() lists its models"
+        )
     settings: dict[str, Any] = {"drop_path_rate": config.timm_drop_path}
     settings["patch_drop_rate"] = config.patch_dropout or None
     if cache_dir is not None:
@@ -101,14 +106,14 @@ def make_trunk(
                 trunk.set_input_size(config.image_size)
     except (TypeError, AssertionError, NotImplementedError) as error:
         told = ", ".join(f"{key} {value!r}" for key, value in config.to_json(False).items())
-        raise ValueError(f"timm builds no such tower ({told}): {first_line(error)}") from error
+        raise ValueError(f"timm cannot build the tower ({told}): {first_line(error)}") from error
     if fake is not None:
         _become_fake(trunk, fake)
     return trunk
 
 
 def _require_bounded(config: "TimmConfig", own: tuple[int, int]) -> None:
-    # Tables of a trunk may have an entry for every two places, and are computed as it is built.
+    # A trunk may have tables with an entry for every pair of places, which building it computes.
     if any(
         side > LARGEST_STRETCH * most for side, most in zip(config.image_size, own, strict=True)
     ):
@@ -119,7 +124,7 @@ def _require_bounded(config: "TimmConfig", own: tuple[int, int]) -> None:
 
 
 def own_size(trunk: nn.Module) -> tuple[int, int] | None:
-    """Height and width that a trunk is made for; None if it takes images of any size."""
+    """Return the height and width that a trunk is made for; None if it takes images of any size."""
     if not hasattr(trunk, "set_input_size"):
         return None
     size = getattr(getattr(trunk, "patch_embed", None), "img_size", None)
@@ -127,10 +132,11 @@ def own_size(trunk: nn.Module) -> tuple[int, int] | None:
 
 
 def grid_of(trunk: nn.Module, image_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the last features.
+    """Return the rows and columns of the trunk's last features.
 
     Raises:
-        ValueError: the trunk makes a map, and a side is no multiple of what it divides by.
+        ValueError: the trunk makes a map, and its stride does not divide the image's height and
+            width.
     """
     info = trunk.feature_info
     last = (info if isinstance(info, list) else info.info)[-1]
@@ -138,14 +144,14 @@ def grid_of(trunk: nn.Module, image_size: tuple[int, int]) -> tuple[int, int]:
     has_map = own_size(trunk) is None
     if has_map and any(side % reduction for side in image_size):
         raise ValueError(
-            f"image_size {image_size} is not a multiple of {reduction}, what "
-            f"{type(trunk).__name__} divides it by"
+            f"image_size must be a multiple of {reduction} in height and in width, because "
+            f"{type(trunk).__name__} divides it by that, got {image_size}"
         )
     return image_size[0] // reduction, image_size[1] // reduction
 
 
 def learned_positions(trunk: nn.Module, grid_size: tuple[int, int]) -> Positions | None:
-    """Where a trunk keeps a learned embedding per place of its grid, if it does."""
+    """Return where a trunk keeps learned embeddings of its grid's places, or None."""
     table = getattr(trunk, "pos_embed", None)
     if not isinstance(table, Tensor) or table.ndim != 3:
         return None
@@ -155,13 +161,13 @@ def learned_positions(trunk: nn.Module, grid_size: tuple[int, int]) -> Positions
 
 
 def width_of(trunk: nn.Module) -> int:
-    """Channels of what a trunk without classifier returns."""
+    """Return the number of channels that a trunk without a classifier returns."""
     return getattr(trunk, "head_hidden_size", None) or trunk.num_features
 
 
 @lru_cache(maxsize=128)
 def facts_of(config: "TimmConfig") -> TrunkFacts:
-    """What the trunk of a configuration says, of one whose parameters are never written."""
+    """Return the facts of a configuration's trunk, from one whose parameters are not written."""
     with unfilled():
         trunk = make_trunk(config, embed_dim=1)
     info = trunk.feature_info
@@ -177,10 +183,10 @@ def facts_of(config: "TimmConfig") -> TrunkFacts:
 
 @contextmanager
 def _with_tables(fake: FakeTensorMode | None) -> Iterator[None]:
-    """In this context timm's modules are made with their tables, whatever is around it.
+    """Context in which timm builds its modules with their tables, whatever the surrounding context.
 
-    Where modules are made for a file to fill, or on tensors that only stand for others, parameters
-    are allocated on the CPU and not written, which takes no memory.
+    If the surrounding context builds modules without data (to be filled from a file, or of fake
+    tensors), parameters are allocated on the CPU and not written, which takes no memory.
     """
     if fake is None and not is_unfilled():
         yield
@@ -190,7 +196,7 @@ def _with_tables(fake: FakeTensorMode | None) -> Iterator[None]:
 
 
 class _UnwrittenParameters(TorchFunctionMode):
-    """On the CPU, whatever the modes around it say; what would write into a parameter does not."""
+    """A mode that works on the CPU, whatever surrounding modes say, and writes no parameter."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None

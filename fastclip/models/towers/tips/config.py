@@ -1,6 +1,6 @@
-"""The configuration of TIPS's vision transformer, and what it knows of its tower.
+"""The configuration of TIPS's vision transformer.
 
-open_clip has no such tower: it is written in words of our own, with `pool_type` "two_tokens".
+open_clip has no such tower. It is written in fastclip's own fields, with `pool_type` "two_tokens".
 
 Source: Maninis et al. 2025 (TIPS), arXiv:2410.16512; Cao et al. 2026 (TIPSv2), arXiv:2604.12012.
 """
@@ -33,21 +33,24 @@ if TYPE_CHECKING:
     from fastclip.models.clip_config import ClipConfig
     from fastclip.models.towers.tips.module import TipsVisionTransformer
 
-# In the order of the tokens: the first has learned from captions of the web, the second from
-# captions that a model has written.
+# In the order of the tokens: the first was trained with captions from the web, the second with
+# captions that a model wrote.
 CLASS_TOKENS = ("alt_text", "synthetic")
-PLAIN_RATIO = 4.0  # of the hidden width of all MLPs with a gate, which their shapes do not tell
+PLAIN_RATIO = 4.0  # `mlp_ratio` of all towers with gated MLPs, whose shapes do not show it
 
 
 @dataclass(frozen=True)
 class TipsVisionConfig(PatchTowerConfig):
-    """TIPS's vision transformer: DINOv2's with a second class token, and without a projection.
+    """The configuration of TIPS's vision transformer.
+
+    The tower is DINOv2's with a second class token, and has no projection.
 
     Attributes:
-        feature_token: which class token is the feature of an image: "alt_text", the first, as in
-            transformers, or "synthetic", the second.
-        swiglu: MLPs have a gate, and two thirds of the hidden width that `mlp_ratio` says.
-        ls_init_value: initial LayerScale.
+        feature_token: the class token that becomes the feature of an image: "alt_text", the first,
+            as in transformers, or "synthetic", the second.
+        swiglu: whether MLPs have a gate; their hidden width is then two thirds of what `mlp_ratio`
+            gives.
+        ls_init_value: the initial value of LayerScale.
 
     Raises:
         ValueError: as for `VisionConfig`.
@@ -88,7 +91,7 @@ class TipsVisionConfig(PatchTowerConfig):
 
     @property
     def hidden_width(self) -> int:
-        """Of an MLP, before its gate if it has one."""
+        """The hidden width that `mlp_ratio` gives; an MLP with a gate has two thirds of it."""
         return int(self.width * self.mlp_ratio)
 
     def build(self, embed_dim: int) -> "TipsVisionTransformer":
@@ -103,7 +106,7 @@ class TipsVisionConfig(PatchTowerConfig):
         return presets()
 
     def preprocess(self) -> PreprocessCfg:
-        """Pixels from 0 to 1 as they are, of the whole image."""
+        """Return TIPS's preprocessing: the whole image, squashed, with pixels from 0 to 1."""
         return PreprocessCfg(
             self.image_size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interpolation="bilinear",
             resize_mode="squash",
@@ -154,7 +157,7 @@ class TipsVisionConfig(PatchTowerConfig):
         return TipsVisionConfig, self.width, self.layers, inner, self.swiglu
 
     def transformers_rows(self) -> Iterator[Correspondence]:
-        """Under the names of the published files, which transformers reads and writes."""
+        """Yield the correspondence with published files, which transformers reads and writes."""
         names = ("cls_token", "register_tokens", "pos_embed")
         names += ("patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias")
         of_blocks = [
@@ -164,7 +167,8 @@ class TipsVisionConfig(PatchTowerConfig):
         ]
         for name in (*names, *of_blocks):
             yield as_published(f"visual.{name}")
-        # Of pretraining with hidden patches, which no feature depends on: it is not kept.
+        # Pretraining with hidden patches used this token. No feature depends on it, so it is not
+        # kept.
         width = self.width
         yield Correspondence(
             (), ("vision_encoder.mask_token",), lambda: (torch.zeros(1, width),), lambda x: ()

@@ -1,13 +1,13 @@
-"""TIPS's vision transformer: DINOv2's, with two class tokens.
+"""TIPS's vision transformer, which is DINOv2's with two class tokens.
 
-    tokens    [class 1, patches] + positions, and class 2 behind class 1, which has no position
+    tokens    [class 1, patches] + positions; class 2 comes after class 1 and has no position
     block     x = x + gain_1 * attention(norm(x));  x = x + gain_2 * mlp(norm(x))
-    features  one of both class tokens behind the last norm, without a projection
+    features  one of both class tokens after the last norm, without a projection
 
-The first class token was trained with captions of the web, the second with captions that a model
-has written, which tell more of what stands where. DINOv2 would call the second a register.
+The first class token was trained with captions from the web, the second with captions that a model
+wrote, which describe more of an image's layout. DINOv2 would call the second token a register.
 
-Modules are named as in the published weights, which are DINOv2's names.
+Modules are named as in the published weights, which have DINOv2's names.
 
 Source: Maninis et al. 2025 (TIPS), arXiv:2410.16512, section 3.2; Cao et al. 2026 (TIPSv2),
 arXiv:2604.12012; Oquab et al. 2023 (DINOv2), arXiv:2304.07193.
@@ -49,10 +49,10 @@ class Block(nn.Module):
 
 
 class TipsVisionTransformer(PatchTower):
-    """(B, 3, height, width) images, of pixels from 0 to 1, to (B, width) features.
+    """Encodes (B, 3, height, width) images, with pixels from 0 to 1, as (B, width) features.
 
     Attributes:
-        feature_token: which class token is the feature, as in the configuration.
+        feature_token: the class token that becomes the feature, as in the configuration.
     """
 
     positions = TipsVisionConfig.positions
@@ -76,9 +76,9 @@ class TipsVisionTransformer(PatchTower):
         self._initialize()
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Return (B, width) features, of the class token that the configuration names.
+        """Return (B, width) features: the class token that `feature_token` names, not normalised.
 
-        With `output_tokens`, return also the (B, num_patches, width) tokens of the patches, behind
+        With `output_tokens`, return also the (B, num_patches, width) tokens of the patches, after
         the last norm.
 
         Raises:
@@ -90,15 +90,15 @@ class TipsVisionTransformer(PatchTower):
         return (features, tokens[:, self.num_prefix :]) if self.output_tokens else features
 
     def class_tokens(self, images: Tensor) -> Tensor:
-        """Return (B, 2, width): what both class tokens know of an image, "alt_text" first.
+        """Return both class tokens of each image, (B, 2, width), "alt_text" first.
 
-        Either is compared with the features of texts.
+        Either can be compared with the features of texts.
 
         Args:
             images: (B, 3, height, width), floating-point.
 
         Raises:
-            as a call of the tower.
+            ValueError, TypeError: see `forward`.
 
         Example:
             alt_text, synthetic = F.normalize(model.visual.class_tokens(images), dim=-1).unbind(1)

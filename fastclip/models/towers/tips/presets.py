@@ -1,7 +1,7 @@
-"""TIPSv2's models, under names like open_clip's, which has none of them.
+"""TIPSv2's models, under names in open_clip's style; open_clip itself has none of them.
 
-The scale of all is that of B/14, which transformers gives to each: the published weights hold none,
-and the `config.json` beside them says their own.
+All have B/14's logit scale, as in transformers. The published weights hold no scale; each model's
+own is in the `config.json` next to them.
 
 Source: the configurations of google-deepmind/tips and of transformers 5.24; Cao et al. 2026,
 arXiv:2604.12012.
@@ -15,8 +15,8 @@ from fastclip.models.towers.tips.text_config import CONTEXT_LENGTH, VOCAB_SIZE, 
 
 TEMPERATURE = 0.005065968260169029
 SO400M_RATIO = 3.7362  # 4,304 of 1,152
-# name: width and heads of both towers, layers of each, settings of the vision tower's MLPs and of
-# the text tower's, the repository
+# name: width and heads of both towers, layers of the vision tower and of the text tower, settings
+# of the MLPs in each, the repository
 MODELS = {
     "TIPS-v2-B-14": (768, 12, 12, 12, {}, {}, "google/tipsv2-b14"),
     "TIPS-v2-L-14": (1024, 16, 24, 12, {}, {}, "google/tipsv2-l14"),
@@ -30,12 +30,12 @@ REPOSITORIES = {name: {"webli": repository} for name, (*_, repository) in MODELS
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name."""
+    """Return TIPSv2's models by name."""
     return {name: _tips(*row) for name, row in MODELS.items()}
 
 
 def tokenizer_of(vocab_size: int, width: int) -> str | None:
-    """The repository of the published model of that width, whose tokenizer has so many tokens."""
+    """Return the repository with the tokenizer of a text tower of these sizes, or None."""
     if vocab_size != VOCAB_SIZE:
         return None
     return next((place for own, *_, place in MODELS.values() if own == width), None)

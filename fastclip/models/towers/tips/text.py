@@ -1,9 +1,9 @@
-"""TIPS's text tower: a transformer without a causal mask, read out as the mean of its tokens.
+"""TIPS's text tower: a transformer without a causal mask, whose features are its tokens' mean.
 
     tokens    sqrt(width) * embedding + sinusoids of the place
-    features  mean over the tokens that are no padding, behind the last norm
+    features  mean over the tokens that are not padding, after the last norm
 
-No token sees padding. A text of padding alone has features of 0.
+No token sees padding. A text that is only padding has features of 0.
 
 Source: Maninis et al. 2025 (TIPS), arXiv:2410.16512; Vaswani et al. 2017, arXiv:1706.03762 (the
 sinusoids, sines first as in tensor2tensor).
@@ -25,11 +25,11 @@ LONGEST_WAVE = 10_000
 
 
 class TipsTextTransformer(nn.Module):
-    """(B, T) token ids, T at most `context_length`, to (B, width) features.
+    """Encodes (B, T) token ids, T at most `context_length`, as (B, width) features.
 
     Attributes:
-        pad_id: of padding.
-        output_tokens: return the tokens along with the features.
+        pad_id: the id of padding.
+        output_tokens: whether a call returns the tokens along with the features.
     """
 
     def __init__(self, config: TipsTextConfig) -> None:
@@ -51,7 +51,7 @@ class TipsTextTransformer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, width) features of (B, T) int64 or int32 tokens, not normalised.
 
-        With `output_tokens`, return also the (B, T, width) tokens behind the last norm.
+        With `output_tokens`, return also the (B, T, width) tokens after the last norm.
 
         Raises:
             ValueError: T is not in [1, context_length].
@@ -72,7 +72,7 @@ class TipsTextTransformer(nn.Module):
         output_fmt: str = "NLC",
         output_extra_tokens: bool = False,
     ) -> Intermediates:
-        """Return what blocks make of texts; see `TextTower.text_intermediates`."""
+        """Return the outputs of blocks; see `TextTower.text_intermediates`."""
         if output_fmt != "NLC":
             raise ValueError(f"output_fmt of texts must be 'NLC', got {output_fmt!r}")
         self._require_tokens(text)
@@ -87,25 +87,28 @@ class TipsTextTransformer(nn.Module):
         return output
 
     def text_lengths(self, tokens: Tensor) -> Tensor:
-        """Return (B,) where (B, T) texts end: features do not depend on padding behind it."""
+        """Return the (B,) lengths of (B, T) texts; the features do not depend on later padding."""
         places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
         return (places * (tokens != self.pad_id)).amax(1).clamp(min=1)
 
     def lock(self, unlocked_layers: int = 0, freeze_layer_norm: bool = True) -> None:
-        """Freeze all but the last `unlocked_layers`: the embeddings, and each block, are one.
+        """Freeze all but the last `unlocked_layers`; the embeddings and each block are one layer.
 
         Raises:
-            ValueError: there are fewer, or `freeze_layer_norm` is False: gains are frozen with the
-                layers that they belong to.
+            ValueError: there are fewer layers, or `freeze_layer_norm` is False; norms are always
+                frozen with the layers that they belong to.
         """
         if not freeze_layer_norm:
-            raise ValueError("freeze_layer_norm=False is not supported: gains follow their layers")
+            raise ValueError(
+                "freeze_layer_norm must be True for this text tower, whose norms are frozen with "
+                "their layers, got False"
+            )
         *blocks, last = self.transformer.resblocks
         groups: list[Group] = [[self.token_embedding], *([block] for block in blocks)]
         lock_groups([*groups, [last, self.ln_final]], unlocked_layers)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only what goes into each block, and compute the rest again in the backward."""
+        """Keep only each block's input, and compute the rest again in the backward pass."""
         self.transformer.grad_checkpointing = enable
 
     def _embedded(self, tokens: Tensor) -> Tensor:
@@ -117,7 +120,7 @@ class TipsTextTransformer(nn.Module):
         return x
 
     def _hidden(self, tokens: Tensor) -> Tensor:
-        """(B, 1, 1, T), True where nothing is read; a text of padding alone reads itself."""
+        """The (B, 1, 1, T) mask, True for padding, except in a text that is only padding."""
         is_padding = tokens == self.pad_id
         return (is_padding & ~is_padding.all(1, keepdim=True))[:, None, None]
 
@@ -138,7 +141,7 @@ class TipsTextTransformer(nn.Module):
 
 
 def sinusoids(num_places: int, width: int, device: torch.device) -> Tensor:
-    """(num_places, width) float32: sines, then cosines, of waves 2 pi to 10,000 * 2 pi long."""
+    """Return (num_places, width) float32: sines, then cosines; waves 2 pi to 10,000 * 2 pi long."""
     half = width // 2
     slowdown = math.log(LONGEST_WAVE) / (half - 1)
     frequencies = torch.exp(torch.arange(half, dtype=torch.float32, device=device) * -slowdown)

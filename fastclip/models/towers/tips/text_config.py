@@ -1,6 +1,6 @@
-"""The configuration of TIPS's text tower, and what it knows of its tower.
+"""The configuration of TIPS's text tower.
 
-It is written in words of our own, with `pool_type` "mean".
+It is written in fastclip's own fields, with `pool_type` "mean".
 
 Source: Maninis et al. 2025 (TIPS), arXiv:2410.16512.
 """
@@ -36,16 +36,16 @@ BLOCK = ("ln_1", "attn.out_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
 
 @dataclass(frozen=True)
 class TipsTextConfig(TextTowerConfig):
-    """TIPS's text tower: every token sees all that are no padding, and their mean is the feature.
+    """The configuration of TIPS's text tower, whose feature is the mean of a text's tokens.
 
-    MLPs have ReLU, positions are sinusoids, and there is no projection.
+    Every token sees all tokens that are not padding. MLPs have ReLU, positions are sinusoids, and
+    there is no projection.
 
     Attributes:
-        pad_id: of padding, which no token sees.
+        pad_id: the id of padding, which no token sees.
 
     Raises:
-        ValueError: a value is out of its range, or the width is not even, or no whole number of
-            heads.
+        ValueError: a value is out of its range, or `width` is not a multiple of 4 and of `heads`.
     """
 
     kind: ClassVar = "TIPS text tower"
@@ -61,7 +61,7 @@ class TipsTextConfig(TextTowerConfig):
     norm_eps: float = 1e-5
     pad_id: int = 0
     hf_tokenizer_name: str | None = None
-    # TIPS's tokenizer makes lower case itself, and nothing else is done to a text.
+    # TIPS's tokenizer makes a text lower case itself; it is not changed in any other way.
     tokenizer_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"clean": "none"})
     output_tokens: bool = False
 
@@ -72,16 +72,18 @@ class TipsTextConfig(TextTowerConfig):
         require_sizes(MOST_LAYERS, layers=self.layers)
         require_token(pad_id=self.pad_id)
         require_multiple("width", self.width, "heads", self.heads)
-        require_multiple("width", self.width, "sines and cosines", 4)
+        require_multiple("width", self.width, "for sines and cosines of positions", 4)
         require_blocks(self.width, self.mlp_ratio, self.norm_eps)
         require_flags(output_tokens=self.output_tokens)
         if not isinstance(self.hf_tokenizer_name, (str, type(None))):
             raise ValueError(
-                f"hf_tokenizer_name must be a name, got {quoted(self.hf_tokenizer_name)}"
+                "hf_tokenizer_name must be a name or left out, got "
+                f"{quoted(self.hf_tokenizer_name)}"
             )
         if not isinstance(self.tokenizer_kwargs, Mapping):
             raise ValueError(
-                f"tokenizer_kwargs must be settings by name, got {quoted(self.tokenizer_kwargs)}"
+                "tokenizer_kwargs must be a mapping of settings, got "
+                f"{quoted(self.tokenizer_kwargs)}"
             )
 
     def build(self, embed_dim: int) -> "TipsTextTransformer":

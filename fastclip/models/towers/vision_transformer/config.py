@@ -1,4 +1,4 @@
-"""The configuration of CLIP's vision transformer, and what it knows of its tower."""
+"""The configuration of CLIP's vision transformer."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -48,28 +48,29 @@ OF_POOLER = ("attn_pooler_queries", "attn_pooler_heads")
 
 @dataclass(frozen=True)
 class VisionConfig(PatchTowerConfig):
-    """A vision transformer: images of `image_size` cut into square patches.
+    """The configuration of a vision transformer, which cuts images into square patches.
 
     Attributes:
         image_size: height and width in pixels, or one number for both.
-        patch_size: pixels.
+        patch_size: the side of a patch in pixels.
         head_width: channels per attention head.
-        mlp_ratio: hidden width of an MLP over `width`.
+        mlp_ratio: the hidden width of an MLP divided by `width`.
         activation: see `parts/activations.py`.
-        patch_dropout: fraction of patches dropped in training.
+        patch_dropout: the fraction of patches that is dropped in training.
         pool_type: "tok" reads the class token, "avg" the mean of the patches.
-        no_ln_pre: no normalisation before the first block.
-        final_ln_after_pool: normalise the pooled token, not the tokens.
-        ls_init_value: initial LayerScale, or None for none.
+        no_ln_pre: whether there is no normalisation before the first block.
+        final_ln_after_pool: whether the pooled token is normalised instead of all tokens.
+        ls_init_value: the initial value of LayerScale, or None for no LayerScale.
         channels: 3, or 1 for grey images.
-        output_tokens: the tower returns the tokens of its patches along with its features.
-        attentional_pool: learned queries read the patches, and `pool_type` reads the queries;
-            they are the tokens that are returned, of the width of the features (CoCa).
-        attn_pooler_queries, attn_pooler_heads: of that.
+        output_tokens: whether the tower returns the tokens of its patches along with its features.
+        attentional_pool: whether learned queries read the tokens (CoCa). `pool_type` then pools the
+            results of the queries, which are also the tokens that are returned, as wide as the
+            features.
+        attn_pooler_queries, attn_pooler_heads: the numbers of queries and heads of that pooler.
 
     Raises:
         ValueError: a value is out of its range, the image is not a whole number of patches, or
-            the width not a whole number of heads.
+            `width` is not a multiple of `head_width`.
     """
 
     kind: ClassVar = "vision transformer"
@@ -156,14 +157,14 @@ class VisionConfig(PatchTowerConfig):
 
     @classmethod
     def is_told_by(cls, values: Mapping[str, Any]) -> bool:
-        return True  # it is what open_clip builds where nothing else is asked for
+        return True  # open_clip builds a vision transformer if nothing else is asked for
 
     @classmethod
     def from_json(cls, values: dict[str, Any], quick_gelu: bool) -> "VisionConfig":
         values = VISION_FIELDS.read("vision_cfg", values)
         if not values.get("attentional_pool"):
             for name in OF_POOLER:
-                values.pop(name, None)  # nothing else looks at them
+                values.pop(name, None)  # nothing else uses them
         sizes = dict(image_size=224, patch_size=16, width=768, layers=12)
         return cls(**sizes | blocks_from_json("vision_cfg", values, quick_gelu))
 
@@ -171,7 +172,7 @@ class VisionConfig(PatchTowerConfig):
         return blocks_to_json(self, quick_gelu)
 
     def is_portable(self) -> bool:
-        return self.channels == 3  # open_clip has no word for grey images
+        return self.channels == 3  # open_clip has no field for grey images
 
     @classmethod
     def has_weights_in(cls, tensors: Mapping[str, Tensor]) -> bool:
@@ -183,8 +184,8 @@ class VisionConfig(PatchTowerConfig):
     ) -> tuple["VisionConfig", int]:
         if "visual.ln_pre.weight" not in tensors:
             raise CheckpointError(
-                "a vision tower without ln_pre: shapes do not tell how it is read out; give the "
-                "name of the model"
+                "the vision tower has no ln_pre, and its shapes do not show how its features are "
+                "pooled: give the name of the model"
             )
         width, channels, _, patch_size = sizes_of(tensors, "visual.conv1.weight", 4)
         blocks = "visual.transformer.resblocks."

@@ -1,9 +1,9 @@
 """CLIP's vision transformer.
 
-An image is cut into patches, each projected linearly to a token; a learned class token comes
-first and, after the transformer, is projected into the shared space. With `pool_type` "avg" the
-mean of the patches takes its place. With an attentional pooler, learned queries read the tokens,
-and the first query, or the mean of the others, is projected.
+An image is cut into patches, and each patch is projected linearly to a token. A learned class token
+comes first and, after the transformer, is projected into the shared space. With `pool_type` "avg",
+the mean of the patches' tokens is projected instead. With an attentional pooler, learned queries
+read the tokens, and the result of the first query, or the mean of the others, is projected.
 
 Source: Dosovitskiy et al. 2020, arXiv:2010.11929; CLIP's `ln_pre` and projection from Radford et
 al. 2021, arXiv:2103.00020.
@@ -24,10 +24,10 @@ from fastclip.models.towers.vision_transformer.config import VisionConfig
 
 
 class VisionTransformer(PatchTower):
-    """(B, channels, height, width) images to (B, embed_dim) features, not normalised.
+    """Encodes (B, channels, height, width) images as (B, embed_dim) features, not normalised.
 
     Attributes:
-        output_tokens: return the tokens of the patches along with the features.
+        output_tokens: whether a call returns the tokens of the patches along with the features.
         proj: (width, embed_dim), or None for features of width `width`.
     """
 
@@ -67,10 +67,10 @@ class VisionTransformer(PatchTower):
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return (B, embed_dim) features.
 
-        With `output_tokens`, return also the (B, num_patches, width) tokens of the patches: behind
-        the last layer normalisation unless that is of the pooled token, not projected, as
-        open_clip does. With an attentional pooler they are the (B, queries - 1, embed_dim) others
-        of its queries.
+        With `output_tokens`, return also the (B, num_patches, width) tokens of the patches, as in
+        open_clip: not projected, and after the last layer normalisation unless it only applies to
+        the pooled token. With an attentional pooler, return instead the (B, queries - 1, embed_dim)
+        results of all queries but the first.
 
         Raises:
             ValueError: `images` is not (B, channels, *image_size).
@@ -115,13 +115,16 @@ class VisionTransformer(PatchTower):
 
     def _last_norm(self, tokens: Tensor) -> Tensor:
         if self.attn_pool is not None:
-            raise ValueError("tokens cannot be normalised: the last norm is behind the pooler")
+            raise ValueError(
+                "tokens cannot be normalised: the tower's last normalisation comes after its "
+                "attentional pooler"
+            )
         return self.ln_post(tokens)
 
     def _pool(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The (B, width) that is projected, and the patches as `output_tokens` returns them.
+        """The (B, width) to be projected, and the tokens that `output_tokens` returns.
 
-        With an attentional pooler, these are what its other queries read.
+        With an attentional pooler, these tokens are the results of all its queries but the first.
         """
         if self.attn_pool is not None:
             read_out = self.ln_post(self.attn_pool(tokens))

@@ -1,4 +1,4 @@
-"""The models with a vision transformer that open_clip has names for, and small ones of our own.
+"""The models with a vision transformer that open_clip has names for, and fastclip's own small ones.
 
 Source: sizes as in the model configurations of open_clip_torch 3.3.0; Radford et al. 2021,
 arXiv:2103.00020, table 20.
@@ -53,8 +53,8 @@ VITS = {
     "ViT-e-14": ("e", 14, 224, 1280, 36),
 }
 
-# Of our own, to train on few small images: a CPU does 3,000 of them in minutes, and no vocabulary
-# has to be there, as every byte of a text is a token.
+# fastclip's own models, to train on few small images: a CPU trains on 3,000 of them in minutes.
+# They need no vocabulary, because every byte of a text is a token.
 # name: vision size, patch size, image size, text width, text layers
 SMALL = {
     "ViT-Mini-4-32": ("Mini", 4, 32, 128, 4),
@@ -88,7 +88,7 @@ WORLDWIDE = {
     "ViT-bigG-14-worldwide-378": ("ViT-bigG-14", XLM_V),
 }
 
-# Those with weights of OpenAI's, MetaCLIP's or DFN's.
+# The models with published weights from OpenAI, MetaCLIP or DFN, which use QuickGELU.
 QUICKGELU = (
     "ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336", "ViT-H-14", "ViT-H-14-378", "ViT-bigG-14",
     "ViT-H-14-worldwide", "ViT-L-14-worldwide",
@@ -96,9 +96,9 @@ QUICKGELU = (
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name."""
+    """Return the models by name."""
     models = {name: _vit(*row) for name, row in VITS.items()}
-    # The one with LayerScale.
+    # This is the only model with LayerScale.
     alt = models["ViT-M-16-alt"]
     models["ViT-M-16-alt"] = replace(alt, vision_cfg=replace(alt.vision_cfg, ls_init_value=1e-4))
     models |= {name: _small(*row) for name, row in SMALL.items()}
