@@ -163,9 +163,9 @@ def test_damaged_index_is_refused(few):
 @pytest.mark.parametrize(
     ("key", "told"),
     [
-        ("nonsense", "FAISS refuses 'nonsense': could not parse index string nonsense"),
-        ("IDMap,Flat", "FAISS refuses 'IDMap,Flat': add does not make sense"),
-        ("IVF400,Flat", "FAISS refuses 'IVF400,Flat': "),
+        ("nonsense", "FAISS rejects the key 'nonsense': could not parse index string nonsense"),
+        ("IDMap,Flat", "FAISS rejects the key 'IDMap,Flat': add does not make sense"),
+        ("IVF400,Flat", "FAISS rejects the key 'IVF400,Flat': "),
     ],
 )
 def test_key_that_faiss_refuses_is_told_and_the_older_index_stays(few, key, told):
