@@ -35,7 +35,7 @@ from fastclip.models.inference import InferenceModel
 
 ZERO_SHOT, RETRIEVAL, PROBE, FEW_SHOT = "zero-shot", "retrieval", "probe", "few-shot"
 TASKS = (ZERO_SHOT, RETRIEVAL, PROBE, FEW_SHOT)
-TRAINED = (PROBE, FEW_SHOT)  # need images to train on
+TRAINED = (PROBE, FEW_SHOT)  # the tasks that need images to train on
 ALL = "all"
 NAMED = 5  # classes in a message
 
@@ -124,7 +124,7 @@ def evaluate_data(
         pairs = encoder.pairs(data)
         about = _about(ready, data, account(data, pairs.bad), len(pairs.keys))
         return [retrieve_task(subject, data.name, pairs, about, recall_at)]
-    # Names and prompts are read before anything is encoded: that may take hours.
+    # Errors in names and prompts must come before the encoding of images, which may take hours.
     listed = class_list(data, classes, templates, subset) if ZERO_SHOT in todo else None
     if listed is not None and listed.said is not None:
         say(listed.said)

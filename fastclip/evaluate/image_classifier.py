@@ -130,7 +130,7 @@ class ImageClassifier:
         name = os.fsdecode(image) if is_path else f"image {number}"
         found = read_pixels(self.ready.transform, image, name)
         if isinstance(found, BadSample):
-            prefix = f"{name if is_path else 'image'}: "  # with which details begin
+            prefix = f"{name if is_path else 'image'}: "  # the beginning of details
             found = found._replace(detail=found.detail.removeprefix(prefix))
         return name, found
 

@@ -21,7 +21,7 @@ TOPS = (1, 5)
 MEAN_PER_CLASS_RECALL = "mean_per_class_recall"
 MEAN_AVERAGE_PRECISION = "mean_average_precision"
 OF_A_PROBE = "lp_"  # prefix of the metrics of a probe
-_FOUND = {"image_to_text": "text", "text_to_image": "image"}  # CLIP_benchmark names what is found
+_FOUND = {"image_to_text": "text", "text_to_image": "image"}  # what CLIP_benchmark's names say
 
 
 def accuracy_name(k: int) -> str:

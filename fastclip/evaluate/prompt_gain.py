@@ -22,7 +22,7 @@ class PromptFeatures:
 
     Attributes:
         classifier: (D, C), a class per column; the same as `encode_classes` returns for `prompts`,
-            to the last bit.
+            up to rounding in the last bit.
         templates: the T templates of which the prompts were made, or None if the prompts of two
             classes differ by more than the name.
     """

@@ -28,7 +28,7 @@ from fastclip.embeddings.moments import Moments
 from fastclip.search.corpus import Vectors
 from fastclip.search.exact import search
 
-LIMIT = 0.05  # one in twenty searches without a match has a result that stands out
+LIMIT = 0.05  # at most one in twenty searches without a match has a result that stands out
 FEWEST = 100  # vectors; with n vectors no z exceeds (n - 1) / sqrt(n), so too few tell nothing
 SMALLEST_VARIANCE = 1e-12  # of products, relative to the mean square of lengths; less is rounding
 NORMAL, CAPTIONS = "normal", "captions"

@@ -12,7 +12,7 @@ from fastclip.embeddings.storage import DTYPES, Stored, to_float32
 Vectors = Side | Stored | np.ndarray | Sequence[Stored | np.ndarray]
 CALLED = {"img": "images", "text": "texts"}  # the users' names of the sides
 BLOCK_BYTES = 2**24  # bytes of float32 that are processed at a time
-LONGEST = 2.0**60  # the length of a usable vector, so that products of two stay within float32
+LONGEST = 2.0**60  # the longest usable vector, so that products of two stay within float32
 
 
 def side_of(embeddings: Embeddings, side: str) -> Side:

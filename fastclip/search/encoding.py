@@ -32,7 +32,7 @@ def vectors_of_texts(
 
 
 def told_apart(ready: InferenceModel, texts: Sequence[str]) -> list[str]:
-    """Return the texts whose tokens differ; of texts with the same tokens only the first."""
+    """Return texts with distinct tokens: of texts with the same tokens only the first."""
     first: dict[tuple[int, ...], str] = {}
     for row, text in zip(ready.tokenizer(list(texts)).tolist(), texts, strict=True):
         first.setdefault(tuple(row), text)

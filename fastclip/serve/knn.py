@@ -96,7 +96,7 @@ class Knn:
     def _require_index(self, fields: Fields) -> None:
         name = fields.text("indice_name")
         if name is not None and name != self._service.name:
-            message = f"there is no index {quoted(name)}; there is {quoted(self._service.name)}"
+            message = f"there is no index {quoted(name)}; the index is {quoted(self._service.name)}"
             raise Refusal(404, message, "indice_name")
 
     def _query(self, fields: Fields, dim: int) -> Query | np.ndarray:

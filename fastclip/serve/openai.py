@@ -59,7 +59,7 @@ class OpenAI:
         if name is None:
             raise Refusal(400, f"model is missing; it must be {quoted(known[0])}", "model")
         if name not in known:
-            message = f"there is no model {quoted(name)}; there is {quoted(known[0])}"
+            message = f"there is no model {quoted(name)}; this server has {quoted(known[0])}"
             raise Refusal(404, message, "model", "model_not_found")
         return name
 

@@ -79,7 +79,7 @@ def test_images_vectors_and_texts_are_searched_for_on_both_sides(app):
         ({"text": None, "embedding_input": [1e39] * 128}, 400, "must be finite in float32"),
         ({"text": None, "embedding_input": [10**400] * 128}, 400, "must be finite in float32"),
         ({"text": None, "embedding_input": "x" * 128}, 400, "must be a list of 128 numbers"),
-        ({"indice_name": "laion5B"}, 404, "there is no index 'laion5B'; there is 'index'"),
+        ({"indice_name": "laion5B"}, 404, "there is no index 'laion5B'; the index is 'index'"),
         ({"modality": "sound"}, 400, "modality must be one of image, text, got 'sound'"),
         ({"num_images": 0}, 400, "num_images must be an integer from 1 to 3000"),
         ({"num_images": True}, 400, "num_images must be an integer"),

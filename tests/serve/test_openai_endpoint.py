@@ -56,7 +56,7 @@ def test_tokens_are_counted_up_to_their_ends():
         ({"input": ["a", ""]}, 400, "input", "no empty text"),
         ({"input": ["number 1"] * 513}, 400, "input", "must have at most 512 texts, got 513"),
         ({"model": None}, 400, "model", "model is missing; it must be 'index'"),
-        ({"model": "clip"}, 404, "model", "there is no model 'clip'; there is 'index'"),
+        ({"model": "clip"}, 404, "model", "no model 'clip'; this server has 'index'"),
         ({"encoding_format": "int8"}, 400, "encoding_format", "one of float, base64"),
         ({"dimensions": 64}, 400, "dimensions", "dimensions must be 128"),
         ({"inputs": "a"}, 400, "inputs", "unknown field inputs; nearest: input"),

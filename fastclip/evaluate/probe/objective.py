@@ -2,8 +2,9 @@
 
     F(W, b) = C * sum_i cross_entropy(W x_i + b, y_i) + s/2 * ||W||^2
 
-for N rows x_i of D numbers and K classes; b has no penalty. s is 1, but 2 for two classes: there
-scikit-learn has one row w = W_1 - W_0 with 1/2 ||w||^2, which W_1 = -W_0 = w/2 makes the same.
+for N rows x_i of D numbers and K classes; b has no penalty. s is 1, except that it is 2 for two
+classes: scikit-learn then has one row w = W_1 - W_0 with the penalty 1/2 ||w||^2, which equals the
+penalty of W_1 = -W_0 = w/2 with s = 2.
 
 The function that is minimised is F / (C N), in other coordinates:
 

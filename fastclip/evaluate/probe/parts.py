@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fastclip.evaluate.scores.arguments import checked_features, checked_numbers
 
-MAX_CLASSES = 2**20  # without class names: a probe has as many rows as the largest label says
+MAX_CLASSES = 2**20  # limits labels if there are no names, because a probe has a row per label
 
 
 class Part(NamedTuple):

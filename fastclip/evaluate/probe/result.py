@@ -26,7 +26,7 @@ class LinearProbe:
         fit: the fit of the tested probe; its rows are the classes that have training images.
         feature: "embedding" or "before_projection", as the caller gave it.
         num_train: the number of images on which the tested probe was trained.
-        validation: a sentence that says where the images came from on which C was chosen.
+        validation: words that say where the images came from on which C was chosen.
         num_validation: the number of these images.
         untrained_classes: classes that have test images but no training images; their images are
             always wrong.

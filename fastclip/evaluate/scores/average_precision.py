@@ -4,8 +4,8 @@ For a class with P of the N images, which are sorted by their nearness to the cl
 
     AP = 1/P * sum over its images of (images of the class up to here) / (images up to here)
 
-Ties count against the model: if an image of the class and an image of no such label are exactly as
-near, the latter comes first. The mean over classes is CLIP_benchmark's `mean_average_precision`, in
+Ties count against the model: if an image of the class and an image outside it are equally near, the
+one outside comes first. The mean over classes is CLIP_benchmark's `mean_average_precision`, in
 which a class without images counts as 0.
 """
 

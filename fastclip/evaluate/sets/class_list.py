@@ -97,7 +97,7 @@ def class_list(
             f"({some_of(prompts.names, NAMED)})"
         )
     places, said = order_of(own, [prompts.names[i] for i in targets], data.name)
-    if len(own) != len(targets):  # names that the data bring, and that do not fit their labels
+    if len(own) != len(targets):  # the data's own names are not as many as the classes
         return ClassList(prompts, columns, said=said)
     return ClassList(prompts, columns, tuple(targets[place] for place in places), said)
 
