@@ -62,7 +62,7 @@ class ClassPrompts:
     def __post_init__(self) -> None:
         if not self.names or len(self.names) != len(self.prompts):
             raise ValueError(
-                f"names and prompts must be as many, and at least one of each; got "
+                f"there must be at least one class, and prompts for every class; got "
                 f"{len(self.names)} names and prompts of {len(self.prompts)} classes"
             )
         of_name: dict[str, tuple[str, ...]] = {}
