@@ -1,34 +1,35 @@
-"""Evaluation: retrieval, classification and probes, streamed: no N x N here either.
+"""Evaluation: retrieval, classification and probes, without the N x N matrix of similarities.
 
-Of features alone, whatever model gave them, these functions say how good they are:
+These functions need nothing but features, which may come from any model:
 
-    zero_shot, retrieval                   scores of the two tasks, with their intervals
-    linear_probe, few_shot                 what a linear classifier reads off them
+    zero_shot, retrieval                   scores of the two tasks, with confidence intervals
+    linear_probe, few_shot                 accuracies of a linear classifier on the features
     compare, wilson                        whether two models differ; how certain a rate is
 
-With a model, `evaluate_data` does all of it on the data that `open_set` opens, as `fastclip eval`
-does, and `classify_images` says what images show.
+These functions take a model. `evaluate_data` runs all tasks on the data that `open_set` opens, as
+`fastclip eval` does, and `classify_images` says what images show.
 
-All are imported when they are first named. The modules:
+All of them are imported when they are first used. The modules of the package:
 
     ties, items                            what counts as right, and what is one image or one text
-    ranking, classification                ranks and places, of features alone
-    metrics                                numbers under the names of peers, of features alone
-    scores, probe, figures                 the functions above, and a figure of what they say
-    sets                                   data with labels or captions, each encoded once
-    evaluation, tasks, prompt_gain         a model on a set, in all tasks that it allows
-    results                                files and tables of what was found
+    ranking, classification                ranks of matches and of right classes, from features
+    metrics                                metrics under the names that other projects give them
+    scores, probe, figures                 the functions above, and a figure of their results
+    sets                                   data with labels or captions, encoded once per set
+    evaluation, tasks, prompt_gain         a model on a set, in every task that the set allows
+    results                                files and tables of results
     evaluator                              retrieval and zero-shot while training, on all ranks
-    zero_shot_task, prompts, imagenet      what is classified, and as what
-    class_prompts, json_prompts            what is said of each class, from wherever it comes
-    classifier                             classes as columns, of the prompts of each
-    image_classifier, answers              what is said of an image
+    zero_shot_task, prompts, imagenet      images to classify, their classes and templates
+    class_prompts, json_prompts            the prompts of each class, from files or built in
+    classifier                             the matrix of classes, from the prompts of each class
+    image_classifier, answers              the nearest classes of single images
     zero_shot_classifier                   open_clip's interface
 
-The modules `ranking` and `classification` were called `retrieval` and `zero_shot`, and can still be
-imported under these names. They are entries of `sys.modules` and no files: importing a file would
-set the attribute of its name in the package, which is the function. What the modules had are
-attributes of the function too, for who imports one as `fastclip.evaluate.retrieval`.
+The modules `ranking` and `classification` were called `retrieval` and `zero_shot` before, and can
+still be imported under these names. The old names are entries of `sys.modules` without files:
+importing a file would replace the function of the same name in this package. The functions also
+have the public names of the old modules as attributes, for callers who import a module as
+`fastclip.evaluate.retrieval`.
 """
 
 import importlib

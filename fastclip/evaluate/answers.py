@@ -1,4 +1,4 @@
-"""What is said of an image: its nearest classes, or why it was skipped."""
+"""The answer for one image: its nearest classes, or the reason why it was skipped."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -7,9 +7,9 @@ from fastclip.data.sources.samples import BadSample
 
 
 class Guess(NamedTuple):
-    """A class of an image."""
+    """One of the nearest classes of an image."""
 
-    rank: int  # 1 + the number of classes that are nearer: classes as near have one rank
+    rank: int  # 1 + the number of nearer classes; classes that are equally near share a rank
     name: str
     probability: float
     cosine: float
@@ -17,14 +17,14 @@ class Guess(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What an image was found to be, or why it was skipped.
+    """The nearest classes of an image, or the reason why the image was skipped.
 
     Attributes:
-        image: its path as it was given, or "image N" of the N-th, from 0, that has none.
-        guesses: the nearest classes, nearest first; classes as near are in the order in which they
-            were given.
-        num_nearest: how many classes are as near as the nearest: 1, or there is nothing to choose.
-        skipped: the reason; then there are no guesses.
+        image: its path as it was given, or "image N", counted from 0, if it has no path.
+        guesses: the nearest classes, nearest first; classes that are equally near keep the order
+            in which they were given.
+        num_nearest: the number of classes that tie for the nearest; 1 means that there is no tie.
+        skipped: why the image was skipped, in which case there are no guesses; otherwise None.
     """
 
     image: str
@@ -34,11 +34,11 @@ class Answer:
 
     @property
     def predicted(self) -> str | None:
-        """The nearest class, or None where several are as near or the image was skipped."""
+        """The nearest class, or None if several classes tie or the image was skipped."""
         return self.guesses[0].name if self.num_nearest == 1 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for a line of JSON.
+        """Return the answer as plain values, for a line of JSON.
 
         Example:
             >>> Answer("a.jpg", (Guess(1, "cat", 0.9, 0.3),), 1).to_dict()

@@ -1,9 +1,10 @@
-"""Which of the classes that are given by name each class of the data is.
+"""Match class names that a user gives with the classes of the data.
 
-Data number their classes, and call them something: folders do, and so do lists of names. Where both
-call all classes alike, a name says which class is meant, in whatever order names are given. Where
-they do not, only the order is left, which is said, and refused where it contradicts a name: what is
-called `dog` here must not be the second class of data whose third is `dog`.
+The classes of the data have numbers and often names, such as the names of folders. If the user's
+names are the same as the data's, names decide, and their order does not matter. If they are not,
+the user's names are taken in the order of the data's classes, which a message says. An order that
+contradicts a name is an error: the user's `dog` cannot be the second class of data whose third
+class is `dog`.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,12 @@ from typing import NamedTuple
 
 
 class Order(NamedTuple):
-    """Attributes:
-    places: of each class of the data among those that are given.
-    said: what that rests on, where it is on the order alone, as a sentence; else None.
+    """Which given name belongs to each class of the data.
+
+    Attributes:
+        places: for each class of the data, the index of its name among the given names.
+        said: a sentence saying that the names were matched by order alone; None if they were
+            matched by name.
     """
 
     places: tuple[int, ...]
@@ -21,17 +25,18 @@ class Order(NamedTuple):
 
 
 def order_of(own: Sequence[str], given: Sequence[str], dataset: str) -> Order:
-    """Find the classes of the data among those that are given.
+    """Match given class names with the classes of the data, by name or else by order.
 
-    Upper case does not count, and an underscore is a space, as in names of folders.
+    Names are compared without regard to case, and an underscore counts as a space, as in names of
+    folders.
 
     Args:
-        own: what the data call their classes, by number.
-        given: what they are called here: as many, or more or fewer where no other names fit.
+        own: the data's own names of its classes, in the order of their numbers.
+        given: the names that the user gives; their number may differ from that of `own`.
         dataset: the name of the data, for messages.
 
     Raises:
-        ValueError: the names are not the same, and their order contradicts one.
+        ValueError: the names are not the same, and their order contradicts a name.
 
     Example:
         >>> order_of(["cat", "great_white_shark"], ["great white shark", "cat"], "animals").places
@@ -46,10 +51,10 @@ def order_of(own: Sequence[str], given: Sequence[str], dataset: str) -> Order:
         # A name that several classes have contradicts nothing if one of them is the data's own.
         if key != mine and key in ours and (key, key) not in both:
             raise ValueError(
-                f"{dataset}: the class names differ from the names in the data, and are taken "
-                f"in the order of its classes; but {given[number]!r} would be the name of its "
-                f"class {own[number]!r}, and it has another one of that name: give the names in "
-                "the order of the classes, or exactly the data's own"
+                f"{dataset}: the class names differ from the names in the data, so they are taken "
+                f"in the order of the data's classes; but {given[number]!r} would then name the "
+                f"class {own[number]!r}, while another class of the data has that name. Give the "
+                "names in the order of the classes, or exactly the data's own names"
             )
     renamed = [number for number, (mine, key) in enumerate(both) if key != mine]
     places = tuple(range(len(ours)))
@@ -58,9 +63,9 @@ def order_of(own: Sequence[str], given: Sequence[str], dataset: str) -> Order:
     first = renamed[0]
     return Order(
         places,
-        f"{dataset}: {len(given):,} class names are taken in the order of its classes, "
-        f"{len(renamed):,} of which it calls otherwise, such as {own[first]!r}, here "
-        f"{given[first]!r}",
+        f"{dataset}: the {len(given):,} class names are taken in the order of the data's classes; "
+        f"{len(renamed):,} of them differ from the data's own names, such as {given[first]!r} for "
+        f"{own[first]!r}",
     )
 
 

@@ -1,4 +1,4 @@
-"""The prompts of every class: names and templates, from wherever they come.
+"""The prompts of every class, made of names and templates that are given, read or built in.
 
     read_class_prompts(["cat", "dog"], "imagenet80")      80 templates, filled in with every name
     read_class_prompts("names.txt", "a photo of a {}.")   a name per line, one template
@@ -42,16 +42,17 @@ Templates = str | os.PathLike | Sequence[str]
 
 @dataclass(frozen=True)
 class ClassPrompts:
-    """What is said of each of C classes.
+    """The names and the prompts of C classes.
 
     Attributes:
-        names: C names. A name may stand there several times, as "missile" does among ImageNet's;
+        names: C names. Several classes may have the same name, as ImageNet has "missile" twice;
             such classes have the same prompts.
-        prompts: of each class, complete, at least one.
-        said: how they were made, for people: "80 templates (imagenet80)".
+        prompts: for each class its complete prompts, at least one.
+        said: a description of how the prompts were made, such as "80 templates (imagenet80)".
 
     Raises:
-        ValueError: there is no class, a class without prompts, or a name with two kinds of prompts.
+        ValueError: there is no class, a class has no prompts, or two classes of the same name have
+            different prompts.
     """
 
     names: tuple[str, ...]
@@ -61,15 +62,15 @@ class ClassPrompts:
     def __post_init__(self) -> None:
         if not self.names or len(self.names) != len(self.prompts):
             raise ValueError(
-                f"there must be classes, and prompts of each, got {len(self.names)} names and "
-                f"prompts of {len(self.prompts)}"
+                f"there must be at least one class, and prompts for every class; got "
+                f"{len(self.names)} names and prompts of {len(self.prompts)} classes"
             )
         of_name: dict[str, tuple[str, ...]] = {}
         for name, prompts in zip(self.names, self.prompts, strict=True):
             if not prompts:
-                raise ValueError(f"there must be a prompt of each class, but {name!r} has none")
+                raise ValueError(f"every class must have a prompt, but {name!r} has none")
             if of_name.setdefault(name, prompts) != prompts:
-                raise ValueError(f"two classes are called {name!r}, and have different prompts")
+                raise ValueError(f"two classes are called {name!r} but have different prompts")
 
 
 def make_class_prompts(
@@ -80,12 +81,12 @@ def make_class_prompts(
     Args:
         names: C class names.
         templates: prompts with "{}" where the name goes; at least one.
-        said: what they are called; by default a single template says it itself, and of several the
-            number is said.
+        said: a description of the templates; by default the text of a single template, or the
+            number of several.
 
     Raises:
         TypeError: `names` or `templates` is a single string.
-        ValueError: no name, no template, or a template that is not one (`prompts.py`).
+        ValueError: there is no name or no template, or a template is not valid (`prompts.py`).
 
     Example:
         >>> make_class_prompts(["cat", "dog"], ["a photo of a {}.", "a drawing of a {}."])
@@ -94,7 +95,7 @@ def make_class_prompts(
     """
     for kind, values in (("names", names), ("templates", templates)):
         if isinstance(values, str):
-            raise TypeError(f"{kind} must be a sequence of them, got the string {values!r}")
+            raise TypeError(f"{kind} must be a sequence of strings, got the string {values!r}")
     if not names or not templates:
         raise ValueError("names and templates must not be empty")
     for template in templates:
@@ -108,26 +109,26 @@ def read_class_prompts(
     templates: Templates | None = None,
     dataset: str | None = None,
 ) -> ClassPrompts:
-    """Read what is said of each class.
+    """Make the prompts of every class from names and templates, which may be files.
 
     Args:
-        classes: a sequence of names; or the path of a text with a name per line or of a .json file
-            (see `json_prompts.py`); or "imagenet", for its 1,000 names, or "digits", which are
-            the demo's.
+        classes: a sequence of names; or the path of a text file with a name per line or of a .json
+            file (see `json_prompts.py`); or "imagenet", for its 1,000 names, or "digits", for the
+            names of the demo.
         templates: one of
-            - None, which is "a photo of a {}.";
-            - "imagenet80", "imagenet7" (the ensemble of the CLIP paper, and the seven templates
-              that do nearly as well), "digits" (the demo's), or "none", for names alone;
-            - a text with a brace, which is a template itself, or a sequence of such;
-            - the path of a text with a template per line;
+            - None, which stands for "a photo of a {}.";
+            - "imagenet80" (the ensemble of the CLIP paper), "imagenet7" (the seven templates that
+              do nearly as well), "digits" (the demo's), or "none", for names alone;
+            - a text with a brace, which is a template itself, or a sequence of such texts;
+            - the path of a text file with a template per line;
             - the path of a .json file of templates, or of complete prompts of each class.
-        dataset: which entry of .json files is meant that are about several data sets.
+        dataset: the entry to take from .json files that are about several data sets.
 
     Raises:
-        OSError: there is no such file, or it is no regular one.
-        ValueError: a file is none of the above; names or templates are missing, blank or none; the
-            prompts are not those of these classes, in which case they are named; or `dataset` is
-            missing, unknown, or of no use.
+        OSError: there is no such file, or it is not a regular file.
+        ValueError: a file has none of these forms; there are no names or templates, or one is blank
+            or not valid; the prompts belong to other classes, which the message names; or
+            `dataset` is missing, unknown, or given although no file is about several data sets.
 
     Example:
         >>> read_class_prompts(["cat", "dog"], "none").prompts
@@ -136,7 +137,7 @@ def read_class_prompts(
     files = JsonPrompts(dataset)
     names = _names(classes, files)
     if blank := [name for name in names if not name.strip()]:
-        raise ValueError(f"a class must have a name, got {blank[0]!r}")
+        raise ValueError(f"the name of a class must not be blank, got {blank[0]!r}")
     found = _made(names, templates, files)
     files.require_use()
     return found
@@ -198,7 +199,7 @@ def _is_json(path: str | os.PathLike) -> bool:
 def _require_file(path: str | os.PathLike, kind: str, known: dict) -> None:
     if not os.path.exists(path):
         raise FileNotFoundError(
-            f"{kind}: there is no file {quoted_text(os.fspath(path))}, and it is none of "
+            f"{kind}: there is no file {quoted_text(os.fspath(path))}, and the built-in ones are "
             f"{', '.join(known)}"
         )
 
@@ -206,8 +207,9 @@ def _require_file(path: str | os.PathLike, kind: str, known: dict) -> None:
 def _require_same(names: Sequence[str], content: dict[str, list[str]], place: str) -> None:
     missing = [name for name in dict.fromkeys(names) if name not in content]
     if missing:
-        raise ValueError(f"{place} has no prompts of {some_of(missing, NAMED)}")
+        raise ValueError(f"{place} has no prompts of the classes {some_of(missing, NAMED)}")
     if more := sorted(set(content) - set(names)):
         raise ValueError(
-            f"{place} has prompts of {some_of(more, NAMED)}, which is none of the classes"
+            f"{place} has prompts of {some_of(more, NAMED)}, but the given classes do not "
+            "include these names"
         )

@@ -1,7 +1,7 @@
 """Zero-shot classification: the class whose prompts lie nearest to the image.
 
-A class is the normalised mean of the unit features of its prompts (prompt ensembling). An image is
-right within k if its own class stands among the first k; a tie counts against the model
+A class is the normalised mean of the unit features of its prompts (prompt ensembling). An image
+counts as right within k if its own class is among the k nearest; a tie counts against the model
 (`fastclip.evaluate.ties`), so that collapsed features score 0.
 
     place_i = 1 + #{ class c other than label_i : <image_i, c> >= <image_i, label_i> }
@@ -37,7 +37,7 @@ def class_features(
         templates: prompts with "{}" where the name goes; at least one.
 
     Raises:
-        ValueError: no name, no template, or a template that is not one (`prompts.py`).
+        ValueError: there is no name or no template, or a template is not valid (`prompts.py`).
     """
     prompts = make_class_prompts(names, templates).prompts
     features = encode_texts(list(chain(*prompts)))
@@ -45,13 +45,13 @@ def class_features(
 
 
 def ensembled(features: Tensor) -> Tensor:
-    """Return the unit features of classes: the means of their prompts' features, of unit length.
+    """Return the unit feature of each class: the normalised mean of its prompts' unit features.
 
     Args:
-        features: (..., T, D) floating point, of T prompts of each class, of any length.
+        features: (..., T, D) floating point, the features of T prompts per class, of any length.
 
     Returns:
-        (..., D), of the same dtype.
+        (..., D), in the same dtype.
     """
     return F.normalize(F.normalize(features, dim=-1).mean(-2), dim=-1)
 
@@ -63,18 +63,18 @@ def places(
     class_names: Sequence[Hashable] | None = None,
     chunk: int = DEFAULT_CHUNK,
 ) -> Tensor:
-    """Return in which place, 1 is first, the right class of each image stands among all.
+    """Return the place of each image's right class among all classes; 1 is the nearest.
 
-    Classes that are as near as the right one stand before it. Classes with one name, which no model
-    can tell apart, have the features of the first of them and stand in the order that they are
-    given in: the first is what is predicted. An image whose features are nan has its class behind
-    all classes of other names.
+    Classes that are as near as the right class come before it. No model can distinguish classes of
+    the same name, so they all get the features of the first of them and keep the order in which
+    they are given: the first is the one predicted. For an image whose features are nan, the right
+    class comes after all classes of other names.
 
     Args:
         image_features: (N, D) floating point.
         classes: (C, D) floating point, on the same device.
         labels: (N,) int64 in [0, C), the right classes.
-        class_names: C names; by default every class has its own.
+        class_names: C names; by default all classes have different names.
         chunk: images compared at a time, at least 1.
 
     Returns:
@@ -82,9 +82,9 @@ def places(
         `fastclip.evaluate.ranking` is the top-k accuracy.
 
     Raises:
-        ValueError: the shapes do not fit, a label is out of its range, or `chunk` < 1.
+        ValueError: the shapes do not fit, a label is out of range, or `chunk` < 1.
 
-    Example: the second image lies between both classes.
+    Example: the second image is equally near to both classes.
         >>> images = torch.tensor([[1.0, 0.0], [0.6, 0.6], [0.0, 1.0]])
         >>> places(images, torch.eye(2), torch.tensor([0, 0, 0]))
         tensor([1, 2, 2])
@@ -102,17 +102,18 @@ def places_and_ties(
     class_names: Sequence[Hashable] | None = None,
     chunk: int = DEFAULT_CHUNK,
 ) -> tuple[Tensor, Tensor]:
-    """The places of `places`, and how many of each are due to the rule for ties.
+    """Return what `places` returns, and the number of ties that each place includes.
 
     Returns:
-        (N,) int64 places, and for each the number of classes of other names that are exactly as
-        near as the right one: without ties the place were that much less.
+        (N,) int64 places; and (N,) int64 numbers of classes of other names that are exactly as
+        near as the right class. Without the rule for ties each place would be smaller by that
+        number.
     """
     _check_features(image_features, classes, chunk)
     _check_labels(labels, class_names, len(image_features), len(classes))
     device = image_features.device
     name_of = torch.arange(len(classes)) if class_names is None else distinct(class_names)
-    behind = _later_equals(name_of).to(device)  # of one name, those behind each
+    behind = _later_equals(name_of).to(device)  # for each class, the later ones of its name
     gallery = classes[first_of_each(name_of).to(device)].double()
     num_of_name, labels = name_of.bincount().to(device), labels.to(device)
     own_names = name_of.to(device)[labels]
@@ -128,10 +129,10 @@ def places_and_ties(
 
 @torch.no_grad()
 def classify(image_features: Tensor, classes: Tensor, chunk: int = DEFAULT_CHUNK) -> Tensor:
-    """Return the nearest class of each image, or -1 where several are equally near.
+    """Return the nearest class of each image, or -1 if several classes are equally near.
 
-    So a collapsed model, for which all classes tie, is never right: the class of an image is
-    predicted exactly where `places` says 1.
+    A collapsed model, for which all classes tie, is therefore never right. The right class of an
+    image is predicted exactly if `places` returns 1 for the image.
 
     Args:
         image_features: (N, D) floating point.
@@ -139,7 +140,7 @@ def classify(image_features: Tensor, classes: Tensor, chunk: int = DEFAULT_CHUNK
         chunk: images compared at a time, at least 1.
 
     Returns:
-        (N,) int64 in [-1, C). What stands for "none" is no index into a list of names.
+        (N,) int64 in [-1, C). Do not use -1 as an index into a list of names: it stands for "none".
 
     Raises:
         ValueError: the shapes do not fit, or `chunk` < 1.
@@ -154,15 +155,15 @@ def classify(image_features: Tensor, classes: Tensor, chunk: int = DEFAULT_CHUNK
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """Fraction of (N,) predictions that equal the (N,) labels.
+    """Return the fraction of (N,) predictions that equal the (N,) labels.
 
     Raises:
-        ValueError: the shapes differ or there is nothing to compare.
+        ValueError: the shapes differ, or there are no predictions.
     """
     if predicted.shape != labels.shape or predicted.numel() == 0:
         raise ValueError(
-            f"predicted and labels must be (N,) alike, N >= 1, got {tuple(predicted.shape)} "
-            f"and {tuple(labels.shape)}"
+            f"predicted and labels must both have the shape (N,), N >= 1, got "
+            f"{tuple(predicted.shape)} and {tuple(labels.shape)}"
         )
     return (predicted == labels).double().mean().item()
 
@@ -182,12 +183,12 @@ def _check_labels(
 ) -> None:
     if labels.shape != (num_images,) or not ((labels >= 0) & (labels < num_classes)).all():
         raise ValueError(
-            f"labels must be {num_images} numbers in [0, {num_classes}), one per image, got "
+            f"labels must be {num_images} integers in [0, {num_classes}), one per image, got "
             f"{_described(labels)}"
         )
     if class_names is not None and len(class_names) != num_classes:
         raise ValueError(
-            f"class_names must be {num_classes}, one per class, got {len(class_names)}"
+            f"class_names must have {num_classes} names, one per class, got {len(class_names)}"
         )
 
 
@@ -197,7 +198,7 @@ def _described(labels: Tensor) -> str:
 
 
 def _later_equals(numbers: Tensor) -> Tensor:
-    """For each of (N,) numbers, how many equal ones come later."""
+    """Return, for each of (N,) numbers, how many equal numbers come after it."""
     seen: Counter[int] = Counter()
     found = []
     for number in reversed(numbers.tolist()):

@@ -1,4 +1,4 @@
-"""Classes as columns of a matrix, from the prompts of each.
+"""A matrix whose columns are classes, made from the prompts of each class.
 
     cosines = image_features @ classes
 
@@ -24,23 +24,23 @@ def encode_classes(
     prompts: ClassPrompts,
     chunk: int = 256,
 ) -> Tensor:
-    """Encode all prompts, each text once, and return the matrix that classifies.
+    """Encode all prompts, each text once, and return the classifier as a matrix.
 
-    Texts are encoded in the order of their lengths, so that a batch has little padding. Texts of
-    the same tokens, such as "Cat" and "cat" for CLIP, have the same features to the last bit, so
-    that classes which a model cannot tell apart tie.
+    Texts are encoded in the order of their lengths, so that a batch has little padding. Texts with
+    the same tokens, such as "Cat" and "cat" for CLIP, get the same features to the last bit, so
+    that classes which a model cannot distinguish tie.
 
     Args:
-        encoder: of a model in evaluation mode.
+        encoder: the encoder of a model in evaluation mode.
         tokenizer: from a list of B texts to (B, T) int64.
-        prompts: of C classes.
+        prompts: the prompts of C classes.
         chunk: texts that are encoded at once.
 
     Returns:
         (D, C) float32, unit columns in the order of `prompts.names`, on the encoder's device.
 
     Raises:
-        ValueError: `chunk` < 1, or the model gives features that are not finite.
+        ValueError: `chunk` < 1, or the model returns features that are not finite.
 
     Example:
         >>> ready = open_model("logs/my-run")

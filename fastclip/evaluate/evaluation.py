@@ -1,6 +1,6 @@
-"""A model on a data set, in all tasks that the data allow: the job of `fastclip eval`.
+"""Evaluate a model on a data set in every task that the data allow, as `fastclip eval` does.
 
-Images are encoded once, and all tasks are done on their features.
+Images are encoded once, and all tasks use the same features.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from fastclip.models.inference import InferenceModel
 
 ZERO_SHOT, RETRIEVAL, PROBE, FEW_SHOT = "zero-shot", "retrieval", "probe", "few-shot"
 TASKS = (ZERO_SHOT, RETRIEVAL, PROBE, FEW_SHOT)
-TRAINED = (PROBE, FEW_SHOT)  # need images to train on
+TRAINED = (PROBE, FEW_SHOT)  # the tasks that need images to train on
 ALL = "all"
 NAMED = 5  # classes in a message
 
@@ -43,16 +43,16 @@ NAMED = 5  # classes in a message
 def tasks_of(
     data: LabelledSet | PairSet, wanted: Sequence[str] | None = None, is_trained: bool = False
 ) -> tuple[str, ...]:
-    """Return the tasks that are done on a set.
+    """Return the tasks that will run on a set.
 
     Args:
-        wanted: names in `TASKS`, or "all" that the data allow. None is retrieval for pairs;
-            zero-shot classification for labelled images, and a linear probe if there are images to
-            train one on.
-        is_trained: there are images to train probes on.
+        wanted: names in `TASKS`, or "all" for every task that the data allow. None stands for
+            retrieval on pairs, and on labelled images for zero-shot classification along with a
+            linear probe, if there are images to train the probe on.
+        is_trained: whether there are images to train probes on.
 
     Returns:
-        Of those that are wanted the ones that the data allow; perhaps none.
+        The wanted tasks that the data allow; perhaps none.
     """
     possible = (RETRIEVAL,) if isinstance(data, PairSet) else (ZERO_SHOT, *TRAINED)
     if wanted is None:
@@ -88,26 +88,28 @@ def evaluate_data(
         data: labelled images or pairs; see `fastclip.evaluate.sets.opening.open_set`.
         tasks: see `tasks_of`.
         train: labelled images of the same classes, to train probes on.
-        classes, templates, subset: names and prompts of the classes, and which of them images may
-            belong to; see `fastclip.evaluate.sets.class_list.class_list`.
-        recall_at: the K of R@K.
-        shots, seeds: images of each class on which probes are trained, and how many draws of them.
+        classes, templates, subset: names and prompts of the classes, and the classes to which the
+            images may belong; see `fastclip.evaluate.sets.class_list.class_list`.
+        recall_at: the values of K for R@K.
+        shots, seeds: how many images of each class few-shot probes are trained on, and how many
+            times these images are drawn.
         batch_size: images, and prompts, that are encoded at once.
-        workers: processes that read and decode images; with 0, this one does.
-        max_bad_rate: the fraction of samples that may be unreadable; what is is counted and said.
+        workers: processes that read and decode images; with 0, this process does.
+        max_bad_rate: the fraction of samples that may be unreadable. Unreadable samples are counted
+            in the results and reported to `say`.
         pretrained: the tag of the weights, for the results.
-        features: a folder where the features of images and captions are kept, and from which they
-            are taken the next time. Those of another model or of other data are refused.
-        say: called with sentences about what was left out.
+        features: a folder that stores the features of images and captions; the next call reads
+            them from there. Features of another model or of other data raise a ValueError.
+        say: called with messages, such as the number of samples that were skipped.
 
     Returns:
         A result for each task, in the order of `TASKS`.
 
     Raises:
-        DataError: more samples are bad than may be.
+        DataError: more samples are bad than `max_bad_rate` allows.
         OSError, ValueError: a file of names or prompts cannot be read; the classes do not fit the
-            data; features that are kept are of another model or of other data; a task is unknown,
-            or is none of these data, or has no images to train on.
+            data; the stored features belong to another model or to other data; a task is unknown,
+            is not possible with these data, or has no images to train on.
 
     Example:
         >>> ready = open_model("demo-output/checkpoint.pt")
@@ -122,7 +124,7 @@ def evaluate_data(
         pairs = encoder.pairs(data)
         about = _about(ready, data, account(data, pairs.bad), len(pairs.keys))
         return [retrieve_task(subject, data.name, pairs, about, recall_at)]
-    # Names and prompts are read before anything is encoded: that may take hours.
+    # Errors in names and prompts must come before the encoding of images, which may take hours.
     listed = class_list(data, classes, templates, subset) if ZERO_SHOT in todo else None
     if listed is not None and listed.said is not None:
         say(listed.said)
@@ -148,7 +150,7 @@ def evaluate_data(
 
 @contextlib.contextmanager
 def _warnings_said(say: Callable[[str], None]) -> Iterator[None]:
-    """What a probe warns of, its C or that it has not converged, is in its result too."""
+    """Pass the warnings of a probe, about its C or its convergence, to `say`."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         yield
@@ -159,28 +161,36 @@ def _warnings_said(say: Callable[[str], None]) -> Iterator[None]:
 def _checked(
     data: LabelledSet | PairSet, tasks: Sequence[str] | None, train: LabelledSet | None
 ) -> tuple[str, ...]:
-    """What is to be done, all of which is possible."""
+    """Return the tasks that will run, or raise a ValueError if one is not possible."""
     if unknown := set(tasks or ()) - {*TASKS, ALL}:
         raise ValueError(f"a task must be one of {', '.join(TASKS)}, got {sorted(unknown)[0]!r}")
     todo = tasks_of(data, tasks, train is not None)
     kind = "pairs" if isinstance(data, PairSet) else "labelled images"
     for task in [] if tasks is None or ALL in tasks else tasks:
         if task not in todo:
-            raise ValueError(f"{data.name} are {kind}: there is no {task} of them")
+            raise ValueError(f"{data.name} consists of {kind}, which do not allow the task {task}")
     is_to_train = any(task in TRAINED for task in todo)
     if is_to_train and train is None:
-        raise ValueError(f"{data.name}: a probe needs images to train on")
+        raise ValueError(
+            f"{data.name}: a probe needs images to train on; give labelled images as train "
+            "(--train-data)"
+        )
     if train is None:
         return todo
     if not is_to_train:
-        raise ValueError(f"{data.name}: nothing is trained on {train.name}")
+        raise ValueError(
+            f"{data.name}: train (--train-data) is {train.name}, but none of the tasks trains a "
+            f"probe; choose the task {' or '.join(TRAINED)}, or leave it out"
+        )
     if train.labels != data.labels:
         raise ValueError(
-            f"{train.name} and {data.name} must have the same classes, to train on one and test "
-            f"on the other; got {_described(train)} and {_described(data)}"
+            f"{train.name} and {data.name} must have the same classes, because a probe trains on "
+            f"one and is tested on the other; got {_described(train)} and {_described(data)}"
         )
     if train.source is data.source or data_digest(train.source) == data_digest(data.source):
-        raise ValueError(f"{train.name} and {data.name} are the same images: train on others")
+        raise ValueError(
+            f"{train.name} and {data.name} are the same images; give other images to train on"
+        )
     return todo
 
 
@@ -191,7 +201,7 @@ def _described(data: LabelledSet) -> str:
 
 
 def _names_of(data: LabelledSet, parts: Sequence[LabelledFeatures]) -> Sequence[str] | None:
-    """What the data call their classes, if that fits all labels; a probe needs no names."""
+    """Return the data's own class names, or None if a label exceeds them; a probe needs none."""
     names = data.class_names
     largest = max(int(part.labels.max()) for part in parts)
     return None if names is None or largest >= len(names) else names

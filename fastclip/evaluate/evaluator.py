@@ -1,7 +1,7 @@
-"""Evaluation while training: retrieval among validation pairs, zero-shot classification.
+"""Evaluation while training: retrieval among validation pairs, and zero-shot classification.
 
-All processes of a job evaluate together: each encodes its part, and the first has the metrics.
-Neither N x N nor N x C numbers exist at once.
+All processes of a job evaluate together: each encodes its part, and the first rank computes the
+metrics. Neither an N x N nor an N x C tensor is ever formed.
 """
 
 import warnings
@@ -25,27 +25,27 @@ MAX_NAMED = 5  # classes in a message
 
 
 class Pairs(NamedTuple):
-    """What ranking needs of the pairs of a process, on the host."""
+    """The features and ids of the pairs of one process, on the host, as ranking needs them."""
 
-    image_features: list[Tensor]  # of each batch (B, D)
+    image_features: list[Tensor]  # (B, D) for each batch
     text_features: list[Tensor]
-    image_ids: list[bytes]  # of each pair
+    image_ids: list[bytes]  # one for each pair
     text_ids: list[bytes]
 
 
 class Evaluator:
-    """Evaluates models that are in evaluation mode, all processes of a job together.
+    """Evaluates models that are in evaluation mode, with all processes of a job together.
 
     Args:
-        processes: this one among those of the job; of it are asked `rank`, `world_size`, `device`,
-            `gather` and `broadcast`.
-        prepare: from uint8 pixels on the host to what the model takes.
-        autocast: makes the context in which the model runs.
-        tokenizer: of prompts.
+        processes: the processes of the job, of which the evaluator uses `rank`, `world_size`,
+            `device`, `gather` and `broadcast`.
+        prepare: from uint8 pixels on the host to the input of the model.
+        autocast: returns the context in which the model runs.
+        tokenizer: tokenizes prompts.
         chunk: prompts that are encoded at once.
-        warn: called, on the first rank, with what is wrong with the data of an evaluation.
-        obey: does what a rank does by itself and returns the result; may raise, on all ranks, what
-            ends an evaluation.
+        warn: called on the first rank with a message about the data of an evaluation.
+        obey: calls a function that does one rank's own work, and returns its result; it may raise
+            an error on all ranks to end an evaluation.
     """
 
     def __init__(
@@ -67,23 +67,23 @@ class Evaluator:
         self.obey = obey
 
     def retrieval(self, model: nn.Module, loader: PairLoader) -> dict[str, float]:
-        """Rank every image's texts among all, and the reverse.
+        """Rank every image's texts among all texts, and every text's images among all images.
 
-        Pairs whose images have the same pixels, as the model is given them, have one image; pairs
-        with the same tokens have one text. So several captions of an image count as they should
-        (see `fastclip.evaluate.ranking`), whatever kind of data the pairs come from.
+        Pairs whose images have the same pixels, as they enter the model, share one image; pairs
+        with the same tokens share one text. An image with several captions is therefore ranked
+        correctly (see `fastclip.evaluate.ranking`), whatever kind of data the pairs come from.
 
-        Here `fastclip eval` is stricter: it keeps equal captions apart, each with the image that it
-        is from, so that its recalls are those of CLIP_benchmark. Pairs that are trained on may have
-        one caption at many images, and no model can know which of them is meant. Where no caption
-        stands twice, the two agree.
+        `fastclip eval` is stricter: it treats equal captions as different texts, each with its own
+        image, so that its recalls equal CLIP_benchmark's. Training data may have one caption for
+        many images, and no model can know which of them is meant, so here any of them counts. If
+        no caption occurs twice, the two agree.
 
         Args:
-            loader: this rank's part of the pairs, one epoch of it.
+            loader: one epoch of this rank's part of the pairs.
 
         Returns:
-            Metrics (see `retrieval_metrics`), on the first rank; an empty dict on others, and
-            `num_samples` of 0 alone where no pair could be read.
+            On the first rank, the metrics (see `retrieval_metrics`), or `num_samples` of 0 alone if
+            no pair could be read; on other ranks an empty dict.
         """
         encoder = self._encoder(model)
         parts = self.processes.gather(self.obey(lambda: _collect(encoder, loader)))
@@ -92,17 +92,18 @@ class Evaluator:
     def zero_shot(
         self, model: nn.Module, task: ZeroShotTask, loader: PairLoader
     ) -> dict[str, float]:
-        """Classify the images of a task by the nearest class; a tie counts against us.
+        """Classify the images of a task by the nearest class; a tie counts against the model.
 
-        Of classes with one name, which no model can tell apart, the first is what is predicted (see
-        `fastclip.evaluate.classification.places`). Classes without an image that could be read are
-        named in a warning.
+        Of classes with the same name, which no model can distinguish, the first is predicted (see
+        `fastclip.evaluate.classification.places`). A warning names the classes of which no image
+        could be read.
 
         Args:
-            loader: this rank's part of them, one epoch of it, with (B, 1) labels for tokens.
+            loader: one epoch of this rank's part of the images, with (B, 1) labels for tokens.
 
         Returns:
-            Metrics, on the first rank; an empty dict on others, and where no image could be read.
+            On the first rank, the metrics, or an empty dict if no image could be read; on other
+            ranks an empty dict.
         """
         encoder = self._encoder(model)
         classes = self._classes(encoder, task)
@@ -115,7 +116,7 @@ class Evaluator:
         num_of_class = labels.bincount(minlength=len(task.class_names))
         missing = [task.source.classes[i] for i in (num_of_class == 0).nonzero().flatten().tolist()]
         if missing:
-            self.warn(f"{task.name}: no image could be read of the classes {_named(missing)}")
+            self.warn(f"{task.name}: no image of these classes could be read: {_named(missing)}")
         if len(found) == 0:
             return {}
         return {f"{task.name}-{name}": rate for name, rate in top_metrics(found).items()}
@@ -124,7 +125,7 @@ class Evaluator:
         return Encoder(model, self.prepare, self.autocast, self.processes.device)
 
     def _classes(self, encoder: Encoder, task: ZeroShotTask) -> Tensor:
-        """(C, D) features on the device; each rank encodes a part of the names, equal ones once."""
+        """Return (C, D) features on the device; each rank encodes a part of the distinct names."""
         rank, world_size = self.processes.rank, self.processes.world_size
         all_names = list(dict.fromkeys(task.class_names))
         num = -(-len(all_names) // world_size)
@@ -155,7 +156,7 @@ def _collect(encoder: Encoder, loader: PairLoader) -> Pairs:
 def _classified(
     encoder: Encoder, task: ZeroShotTask, loader: PairLoader, classes: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The place of the right class of each image, and the right class; of batches, on the host."""
+    """Return places of the right classes, and the right classes, a tensor per batch on the host."""
     found, labels = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     for batch in encoder.images(loader):
         own = batch.tokens.flatten()

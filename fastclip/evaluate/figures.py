@@ -1,4 +1,4 @@
-"""The figure of a probe: how many images of each class zero-shot is worth.
+"""A figure that compares zero-shot classification with linear probes on k images of each class.
 
 Source of the comparison: Radford et al. 2021, arXiv:2103.00020, figure 6.
 """
@@ -22,22 +22,23 @@ def probe_figure(
     full_probe: LinearProbe,
     title: str = "Zero-shot against linear probes",
 ) -> None:
-    """Draw top-1 accuracies of the same test images: zero-shot, with k images of each class, with
-    all of them; and write a PNG.
+    """Draw a PNG of top-1 accuracies on the same test images: zero-shot, few-shot and full probe.
 
-    Bands, and bars beside the full probe, are 95 % intervals of the test images. Points are the
-    seeds of a k, which a line joins by their mean.
+    The band around zero-shot and the bars of the full probe are 95 % intervals over test images.
+    Each point is one seed of a few-shot probe with k images of each class; the line joins the means
+    over seeds.
 
     Args:
-        path: of the PNG; its directory exists.
-        zero_shot: of `fastclip.evaluate.zero_shot`.
-        few_shot: of `fastclip.evaluate.few_shot`.
-        full_probe: of `fastclip.evaluate.linear_probe`.
-        title: one line on top; below it stands what zero-shot is worth.
+        path: the PNG, in a directory that exists.
+        zero_shot: the result of `fastclip.evaluate.zero_shot`.
+        few_shot: the result of `fastclip.evaluate.few_shot`.
+        full_probe: the result of `fastclip.evaluate.linear_probe`.
+        title: the first line of the figure; the line below says how many images of each class
+            zero-shot is worth.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: the three were not tested on as many images.
+        ValueError: the three results have different numbers of test images.
     """
     tested = {
         "zero_shot": len(zero_shot.correct),
@@ -46,7 +47,7 @@ def probe_figure(
     }
     if len(set(tested.values())) > 1:
         counts = ", ".join(f"{name} of {num:,}" for name, num in tested.items())
-        raise ValueError(f"all three must be of the same test images, got {counts}")
+        raise ValueError(f"the three results must have the same test images, got {counts}")
     figure = new_figure(9, 5.4)
     figure.text(0.095, 0.93, title, fontsize=13, color=INK, weight="bold")
     worth = worth_in_images(zero_shot.metrics["acc1"], few_shot)
@@ -73,7 +74,9 @@ def probe_figure(
 
 
 def worth_in_images(accuracy: float, few_shot: FewShot) -> str:
-    """Say how many images of each class it takes a probe to overtake zero-shot, by its means.
+    """Return a phrase: how many images of each class a probe needs to overtake zero-shot.
+
+    The means over seeds are compared with the zero-shot accuracy.
 
     Example:
         "zero-shot is worth 4 to 8 images of each class"
@@ -109,7 +112,7 @@ def _draw_few_shot(axes, few_shot: FewShot) -> None:
     seeds = "1 draw" if len(values) == 1 else f"mean of {len(values)} draws"
     axes.plot(
         few_shot.shots, means, color=FEW_SHOT, linewidth=1.8, marker="o", markersize=6,
-        label=f"probe with so many images, {seeds}",
+        label=f"probe with this number of images, {seeds}",
     )  # fmt: skip
     for shots, value in zip(few_shot.shots, means, strict=True):
         axes.annotate(

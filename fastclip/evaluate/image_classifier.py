@@ -1,9 +1,10 @@
-"""Images classified by the nearest class, one answer for each, as they come.
+"""Classify images by the nearest class: a stream of images gives a stream of answers.
 
     cosine_c      = <image, class c>                     of unit features
-    probability_c = softmax_c(logit_scale * cosine_c)    among the classes that are asked for
+    probability_c = softmax_c(logit_scale * cosine_c)    over the given classes
 
-Classes of one name count once. Of classes that are equally near, none is predicted; see `ties.py`.
+Classes of the same name count once. If several classes are equally near, none is predicted; see
+`ties.py`.
 """
 
 import math
@@ -33,7 +34,7 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True, eq=False)
 class ImageClassifier:
-    """A model, and the classes that it chooses among.
+    """A model with the classes that it chooses from.
 
     Attributes:
         ready: the model.
@@ -41,8 +42,8 @@ class ImageClassifier:
         classes: (D, C) floating point, unit columns, on the device of the model.
 
     Raises:
-        ValueError: there are fewer than two names, so that there is nothing to choose, or the
-            model's logit scale is not finite.
+        ValueError: there are fewer than two names, which leaves no choice, or the model's logit
+            scale is not finite.
     """
 
     ready: InferenceModel
@@ -52,10 +53,12 @@ class ImageClassifier:
     def __post_init__(self) -> None:
         if len(self.names) < 2:
             raise ValueError(
-                f"classes must have two names at least, or every image is one: got {self.names}"
+                f"give at least two classes of different names to choose from, got {self.names}"
             )
         if not math.isfinite(self.ready.logit_scale):
-            raise ValueError(f"the logit scale of {self.ready.name} is {self.ready.logit_scale}")
+            raise ValueError(
+                f"the logit scale of {self.ready.name} must be finite, got {self.ready.logit_scale}"
+            )
 
     @classmethod
     def of(
@@ -64,13 +67,16 @@ class ImageClassifier:
         prompts: ClassPrompts,
         progress: Callable[[int], None] = lambda num: None,
     ) -> "ImageClassifier":
-        """Encode prompts; classes of one name become one.
+        """Make a classifier from prompts; classes of the same name become one class.
 
         Args:
-            progress: called with the number of its texts as soon as a batch is encoded.
+            ready: the model.
+            prompts: the names and prompts of the classes.
+            progress: called after each batch with the number of texts in it.
 
         Raises:
-            ValueError: see above and `encode_classes`.
+            ValueError: there are fewer than two names, the model's logit scale is not finite, or
+                the features of prompts are not finite (see `encode_classes`).
         """
         first = first_of_each(distinct(prompts.names)).tolist()
         names = tuple(prompts.names[i] for i in first)
@@ -83,16 +89,19 @@ class ImageClassifier:
         """Yield an answer for each image, in their order, as soon as its batch is encoded.
 
         Args:
-            images: paths, PIL images, or bytes of files; or bad samples, which are skipped.
+            images: paths, PIL images, or bytes of files; or bad samples, whose answers say that
+                they were skipped.
             top: guesses for an image, at least 1; all classes if there are fewer.
             batch_size: images that are read, in threads, and encoded at once.
 
         Raises:
-            TypeError: `images` is a single one.
+            TypeError: `images` is a single image instead of a sequence.
             ValueError: `top` < 1 or `batch_size` < 1.
         """
         if isinstance(images, str | bytes | os.PathLike):
-            raise TypeError(f"images must be a sequence of them, got a single one: {images!r:.80}")
+            raise TypeError(
+                f"images must be a sequence of images, got a single one: {images!r:.80}"
+            )
         for name, value in (("top", top), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -121,12 +130,12 @@ class ImageClassifier:
         name = os.fsdecode(image) if is_path else f"image {number}"
         found = read_pixels(self.ready.transform, image, name)
         if isinstance(found, BadSample):
-            prefix = f"{name if is_path else 'image'}: "  # with which details begin
+            prefix = f"{name if is_path else 'image'}: "  # the beginning of details
             found = found._replace(detail=found.detail.removeprefix(prefix))
         return name, found
 
     def _near(self, pixels: list[Tensor]) -> Iterator[Tensor]:
-        """(C,) float32 cosines of each image, on the host."""
+        """Yield (C,) float32 cosines for each image, on the host."""
         (batch,) = Encoder.of(self.ready).images([(stacked(pixels), None, ())])
         return iter(similarity(batch.image_features, self.classes.T).cpu())
 
@@ -149,21 +158,22 @@ def classify_images(
 ) -> Iterator[Answer]:
     """Classify images by the class whose prompts lie nearest.
 
-    The prompts are encoded by the call, the images when their answers are asked for, so that there
-    may be any number of them. An image that cannot be used is skipped, and its answer says why.
+    The call itself encodes the prompts. Images are read and encoded batch by batch while the
+    answers are iterated, so that there may be any number of images. An image that cannot be used is
+    skipped, and its answer says why.
 
     Args:
-        ready: from `fastclip.open_model`.
+        ready: the model, from `fastclip.open_model`.
         images: paths, PIL images, or bytes of files.
-        prompts: of two classes at least; see `class_prompts.py`.
+        prompts: the prompts of at least two classes; see `class_prompts.py`.
         top: guesses for an image, at least 1; all classes if there are fewer.
 
     Returns:
-        An iterator of an answer for each image, in their order.
+        An iterator with one answer per image, in the order of the images.
 
     Raises:
-        TypeError: `images` is a single one.
-        ValueError: there is nothing to choose, `top` < 1, or the model has diverged.
+        TypeError: `images` is a single image instead of a sequence.
+        ValueError: there are fewer than two classes, `top` < 1, or the model has diverged.
 
     Example:
         >>> ready = fastclip.open_model("ViT-B-32", "laion2b_s34b_b79k")

@@ -1,10 +1,10 @@
-"""The class names and prompts with which ImageNet is classified.
+"""The class names and templates with which ImageNet is classified zero-shot.
 
-The names are in the order of sorted WordNet ids, chosen so that a word alone says which sense is
-meant. A template is a text with "{}" where a name goes, and can also be called with one.
+The names are in the order of sorted WordNet ids, and their wording distinguishes senses of a word.
+A template is a text with "{}" where a name goes; it can also be called with a name.
 
-Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4 (80 prompts, ensembled; the seven that
-do nearly as well), in the state of open_clip_torch 3.3.0 (a test compares them).
+Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.4 (the ensemble of 80 templates, and the
+seven that do nearly as well), as in open_clip_torch 3.3.0 (a test compares them).
 """
 
 from functools import cache
@@ -12,7 +12,7 @@ from importlib.resources import files
 
 
 class PromptTemplate(str):
-    """A prompt with "{}" for the name: `template.format(name)` and `template(name)` are the same.
+    """A template with "{}" for the name: `template(name)` equals `template.format(name)`.
 
     Example:
         >>> PromptTemplate("a photo of a {}.")("dog")
@@ -32,7 +32,7 @@ def _lines(file_name: str) -> tuple[str, ...]:
 
 
 IMAGENET_CLASSNAMES = _lines("imagenet_classes.txt")
-IMAGENET_WNIDS = _lines("imagenet_wnids.txt")  # what its folders are called, sorted
+IMAGENET_WNIDS = _lines("imagenet_wnids.txt")  # the names of ImageNet's folders, sorted
 OPENAI_IMAGENET_TEMPLATES = tuple(map(PromptTemplate, _lines("imagenet_templates.txt")))
 SIMPLE_IMAGENET_TEMPLATES = tuple(
     map(

@@ -1,7 +1,7 @@
-"""Which of many rows are one item: the image of several captions, the text of several images.
+"""Find rows that are the same item: an image with several captions, or a text of several images.
 
-Items are numbered in the order in which they first appear. What is one item is said by ids, such as
-names, paths, or digests of pixels and tokens; where there are none, equal features are one.
+Items are numbered in the order in which they first appear. Rows with equal ids, such as names,
+paths, or digests of pixels and tokens, are one item; without ids, rows with equal features are.
 """
 
 import hashlib
@@ -15,7 +15,9 @@ Ids = Sequence[Hashable] | Tensor
 
 
 def distinct(ids: Iterable[Hashable] | Tensor) -> Tensor:
-    """Number N ids in the order in which they first appear: (N,) int64, equal ones alike.
+    """Return (N,) int64 numbers of N ids, counted in order of first appearance.
+
+    Equal ids get the same number.
 
     Args:
         ids: N names, paths, digests, ..., or an (N,) tensor of numbers.
@@ -30,13 +32,13 @@ def distinct(ids: Iterable[Hashable] | Tensor) -> Tensor:
 
 
 def first_of_each(numbers: Tensor) -> Tensor:
-    """Return where each of the numbers of `distinct` first appears, (number of items,) int64."""
+    """Return the index at which each number from `distinct` first appears, as int64."""
     found = torch.full((int(numbers.max()) + 1,), len(numbers))
     return found.scatter_reduce(0, numbers, torch.arange(len(numbers)), "amin")
 
 
 def digests(rows: Tensor) -> list[bytes]:
-    """Return a digest of each of N rows of any shape and dtype; equal rows have equal ones."""
+    """Return a digest of each of N rows, of any shape and dtype; equal rows have equal digests."""
     contents = rows.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
     return [hashlib.blake2b(row, digest_size=16).digest() for row in contents]
 
@@ -49,15 +51,15 @@ def items_of_pairs(
     Args:
         image_features: (N, D).
         text_features: (N, D).
-        image_ids: N ids, or None: equal rows are then one image, which a warning says that points
-            to the line from which the caller was called.
-        text_ids: the same of texts.
+        image_ids: N ids, or None. With None, pairs with equal rows share one image, and a warning,
+            which points to the line that called the caller, says how many rows repeat.
+        text_ids: N ids of texts, or None, likewise.
 
     Returns:
-        (N,) int64 numbers of images, and of texts, on the host.
+        (N,) int64 numbers of images, and (N,) int64 numbers of texts, on the host.
 
     Raises:
-        ValueError: the ids are not N.
+        ValueError: the number of ids is not N.
     """
     images, texts = _equal_rows(image_features), _equal_rows(text_features)
     found = []
@@ -70,13 +72,15 @@ def items_of_pairs(
             repeats = len(items) - int(items.max()) - 1
             if repeats:
                 warnings.warn(
-                    f"{repeats} of {len(items)} rows of {name}_features equal an earlier row: "
+                    f"{repeats} of {len(items)} rows of {name}_features equal an earlier row; "
                     f"pairs with equal rows are taken to have the same {name}. Give {name}_ids= to "
                     f"say which pairs have the same {name}",
                     stacklevel=3,
                 )
         elif len(ids) != len(features):
-            raise ValueError(f"{name}_ids must be {len(features)}, one per pair, got {len(ids)}")
+            raise ValueError(
+                f"{name}_ids must have {len(features)} ids, one per pair, got {len(ids)}"
+            )
         else:
             items = distinct(ids)
         found.append(items)
@@ -84,7 +88,7 @@ def items_of_pairs(
 
 
 def _equal_rows(features: Tensor) -> Tensor:
-    """Numbers (N,) of rows, equal ones alike; nan equals nothing."""
+    """Return (N,) numbers of rows, the same for equal rows; a row with nan equals no other row."""
     names: list[Hashable] = list(digests(features + 0.0))  # -0.0 is 0.0
     for i in features.isnan().any(1).nonzero().flatten().tolist():
         names[i] = i
@@ -92,11 +96,14 @@ def _equal_rows(features: Tensor) -> Tensor:
 
 
 def _apart_where_collapsed(own: Tensor, other: Tensor) -> Tensor:
-    """Take rows for one item where they are equal and it is not the model that makes them so.
+    """Treat equal rows as one item, except where a collapsed model explains that they are equal.
+
+    Rows count as collapsed if all rows are equal, or if the rows with which equal rows are paired
+    are equal as well.
 
     Args:
         own: (N,) numbers of equal rows.
-        other: (N,) the same of what the rows are paired with.
+        other: (N,) numbers of equal rows on the other side of the pairs.
     """
     if len(own) > 1 and int(own.max()) == 0:
         return torch.arange(len(own))

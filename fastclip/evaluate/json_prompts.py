@@ -1,4 +1,4 @@
-"""Class names and prompts in JSON, as CLIP_benchmark and CuPL have them.
+"""Read class names and prompts from JSON files in the forms of CLIP_benchmark and CuPL.
 
     ["cat", "dog"]                                names
     ["a photo of a {c}.", "a {}"]                 templates; the name goes where {c} or {} is
@@ -23,10 +23,10 @@ NAMED = 8  # data sets in a message
 
 
 class JsonPrompts:
-    """Reads such files, of which it takes the entry of one data set, where they have several.
+    """Reads JSON files of names and prompts, and takes one data set's entry from files of several.
 
     Args:
-        dataset: its name; None reads files about one data set only.
+        dataset: the name of the data set; None reads only files about a single data set.
     """
 
     def __init__(self, dataset: str | None = None) -> None:
@@ -37,7 +37,7 @@ class JsonPrompts:
         """Read the names of classes.
 
         Raises:
-            OSError, ValueError: see `read_json`; or the file has something else, or nothing.
+            OSError, ValueError: see `read_json`; or the file does not hold names.
         """
         values = _read(path)
         if isinstance(values, dict):
@@ -50,10 +50,12 @@ class JsonPrompts:
         """Read templates, or complete prompts of each class.
 
         Args:
-            names: of the classes; a file that is about just these is about one data set.
+            path: the JSON file.
+            names: the names of the classes. A file whose keys are exactly these names is about one
+                data set.
 
         Raises:
-            OSError, ValueError: see `read_json`; or the file has something else, or nothing.
+            OSError, ValueError: see `read_json`; or the file holds neither templates nor prompts.
         """
         values = _read(path)
         if isinstance(values, dict) and set(values) != set(names) and self._has_data_sets(values):
@@ -66,21 +68,21 @@ class JsonPrompts:
         }
         if templates := [text for texts in found.values() for text in texts if _is_template(text)]:
             raise ValueError(
-                f"{os.fspath(path)}: {quoted(templates[0])} is a template, but prompts of a class "
-                "must be complete"
+                f"{os.fspath(path)}: {quoted(templates[0])} is a template, but the prompts of a "
+                "class must be complete texts"
             )
         return found
 
     def require_use(self) -> None:
-        """Raise a ValueError if a data set was named, and no file was about several."""
+        """Raise a ValueError if a data set was named but no file is about several data sets."""
         if self._dataset is not None and not self._is_used:
             raise ValueError(
-                f"dataset={self._dataset!r}: there is no file about several data sets to take it "
-                "from"
+                f"dataset={self._dataset!r} (--dataset) selects an entry of a JSON file about "
+                "several data sets, but no such file was given; leave it out"
             )
 
     def _has_data_sets(self, values: dict[str, Any]) -> bool:
-        """Whether an object is about data sets, and not about classes."""
+        """Whether the keys of an object are data sets rather than classes."""
         if self._dataset in values:
             return True
         lists = [texts for texts in values.values() if isinstance(texts, list)]
@@ -89,10 +91,13 @@ class JsonPrompts:
     def _entry(self, values: dict[str, Any], path: str | os.PathLike) -> Any:
         place, known = os.fspath(path), some_of(values, NAMED)
         if self._dataset is None:
-            raise ValueError(f"{place} is about several data sets, say which: {known}")
+            raise ValueError(
+                f"{place} is about several data sets; choose one with dataset (--dataset): {known}"
+            )
         if self._dataset not in values:
             raise ValueError(
-                f"{place} has nothing for the data set {quoted(self._dataset)}, but for {known}"
+                f"{place} has no entry for the data set {quoted(self._dataset)}; it has entries "
+                f"for {known}"
             )
         self._is_used = True
         return values[self._dataset]
@@ -101,7 +106,10 @@ class JsonPrompts:
 def _read(path: str | os.PathLike) -> Any:
     values = read_json(Path(path), most=MAX_BYTES)
     if not values or not isinstance(values, list | dict):
-        raise ValueError(f"{os.fspath(path)} must have a list or an object, got {quoted(values)}")
+        raise ValueError(
+            f"{os.fspath(path)} must hold a JSON list or object that is not empty, got "
+            f"{quoted(values)}"
+        )
     return values
 
 
@@ -117,11 +125,13 @@ def _templates(values: Any, path: str | os.PathLike) -> list[str]:
 
 
 def _texts(values: Any, path: str | os.PathLike, what: str) -> list[str]:
-    """A list of texts, as it is; what is no text, or blank, is refused."""
+    """Return a list of texts unchanged, or raise a ValueError if an element is blank or no text."""
     place = os.fspath(path)
     if not isinstance(values, list) or not values:
         raise ValueError(f"{place}: {what} must be a list of texts, got {quoted(values)}")
     for value in values:
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{place}: {what} must be texts, got {quoted(value)}")
+            raise ValueError(
+                f"{place}: {what} must be texts that are not blank, got {quoted(value)}"
+            )
     return values

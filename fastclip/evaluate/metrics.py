@@ -1,10 +1,10 @@
-"""The numbers of an evaluation, of features and places alone, under the names of peers.
+"""Metrics, computed from features and places, under the names that other projects give them.
 
-image_to_text_R@1, ..., text_to_image_mean_rank   open_clip's of retrieval, each direction
+image_to_text_R@1, ..., text_to_image_mean_rank   retrieval, per direction; open_clip's names
 clip_val_loss                                     the contrastive loss of all pairs at once
 top1, top5                                        classification while training
-text_retrieval_recall@1, image_retrieval_...      CLIP_benchmark's of retrieval, by what is found
-acc1, acc5, mean_per_class_recall, lp_acc1, ...   CLIP_benchmark's of classification and of probes
+text_retrieval_recall@1, image_retrieval_...      retrieval of texts or images; CLIP_benchmark's
+acc1, acc5, mean_per_class_recall, lp_acc1, ...   classification and probes; CLIP_benchmark's
 """
 
 from collections.abc import Iterable
@@ -20,17 +20,17 @@ RECALLS = (1, 5, 10)
 TOPS = (1, 5)
 MEAN_PER_CLASS_RECALL = "mean_per_class_recall"
 MEAN_AVERAGE_PRECISION = "mean_average_precision"
-OF_A_PROBE = "lp_"  # what the names of its metrics begin with
-_FOUND = {"image_to_text": "text", "text_to_image": "image"}  # CLIP_benchmark names what is found
+OF_A_PROBE = "lp_"  # prefix of the metrics of a probe
+_FOUND = {"image_to_text": "text", "text_to_image": "image"}  # what CLIP_benchmark's names say
 
 
 def accuracy_name(k: int) -> str:
-    """CLIP_benchmark's name of the top-k accuracy."""
+    """Return CLIP_benchmark's name of the top-k accuracy."""
     return f"acc{k}"
 
 
 def recall_names(direction: str, k: int) -> tuple[str, str]:
-    """Two names of R@K: CLIP_benchmark's and open_clip's.
+    """Return the two names of R@K: CLIP_benchmark's and open_clip's.
 
     Args:
         direction: "image_to_text" or "text_to_image".
@@ -43,7 +43,7 @@ def recall_names(direction: str, k: int) -> tuple[str, str]:
 
 
 def rank_metrics(direction: str, ranks: Tensor, recalls: Iterable[int]) -> dict[str, float]:
-    """Return the numbers of one direction under open_clip's names.
+    """Return the mean and median rank and the recalls of one direction under open_clip's names.
 
     Args:
         direction: "image_to_text" or "text_to_image".
@@ -69,22 +69,22 @@ def retrieval_metrics(
     image_ids: Ids,
     text_ids: Ids,
 ) -> dict[str, float]:
-    """Return ranks and recalls of both directions, the loss, and how many pairs were ranked.
+    """Return ranks and recalls of both directions, the loss, and the number of pairs.
 
     Args:
         image_features: (N, D) floating point, unit rows; row i belongs to text i.
         text_features: (N, D), same device.
-        logit_scale: () float32, multiplicative, on the same device; of the loss.
-        image_ids: N ids; pairs with the same one have the same image (see `retrieval`).
-        text_ids: the same of texts.
+        logit_scale: () float32, multiplicative, on the same device; used by the loss.
+        image_ids: N ids; pairs with the same id have the same image (see `retrieval`).
+        text_ids: N ids of texts, likewise.
 
     Returns:
         For each direction `mean_rank`, `median_rank` (rounded down) and `R@K` in [0, 1] for each
-        K of `RECALLS`; `clip_val_loss` in nats; `num_samples`, which is N, and of these pairs the
-        number of distinct images, `num_images`, and texts, `num_texts`.
+        K of `RECALLS`; `clip_val_loss` in nats; `num_samples`, which is N; and the numbers of
+        distinct images, `num_images`, and of distinct texts, `num_texts`.
 
     Raises:
-        ValueError: the shapes differ, there is no pair, or the ids are not N.
+        ValueError: the shapes differ, there is no pair, or the number of ids is not N.
 
     Example:
         >>> features = torch.eye(3)
@@ -106,7 +106,7 @@ def retrieval_metrics(
 
 
 def top_metrics(places: Tensor) -> dict[str, float]:
-    """Return the fraction of images whose right class is among the first k, of each k of `TOPS`.
+    """Return, for each k of `TOPS`, the fraction of images whose right class is in the first k.
 
     Args:
         places: (N,) integers, N >= 1, from `fastclip.evaluate.classification.places`.
@@ -119,13 +119,13 @@ def top_metrics(places: Tensor) -> dict[str, float]:
 
 
 def repeats(metrics: dict[str, float]) -> str | None:
-    """Say how many images or texts of `retrieval_metrics` several pairs have; None if none."""
+    """Return a sentence saying that pairs share images or texts, or None if no pairs do."""
     num_pairs, num_images, num_texts = (
         metrics.get(f"num_{name}", 0) for name in ("samples", "images", "texts")
     )
     if num_images == num_texts == num_pairs or not metrics.get("num_images"):
         return None
     return (
-        f"{num_pairs:,} pairs have {num_images:,} images and {num_texts:,} texts: any text of an "
-        "image counts as found, and any image of a text"
+        f"the {num_pairs:,} pairs have {num_images:,} different images and {num_texts:,} different "
+        "texts; any text of an image counts as its match, and any image of a text"
     )

@@ -1,4 +1,4 @@
-"""What several prompts are worth: the accuracy of all together, and of each template alone."""
+"""Measure the gain of prompt ensembling: all templates together, and each template alone."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -18,13 +18,13 @@ class PromptFeatures:
 
     Args:
         encoder, tokenizer, chunk: see `encode_classes`.
-        prompts: of C classes.
+        prompts: the prompts of C classes.
 
     Attributes:
-        classifier: (D, C), a class per column: what `encode_classes` returns of `prompts`, up to
-            the last bit.
-        templates: that the prompts were made of, T of them, or None if prompts differ by more
-            than the name of the class.
+        classifier: (D, C), a class per column; the same as `encode_classes` returns for `prompts`,
+            up to rounding in the last bit.
+        templates: the T templates of which the prompts were made, or None if the prompts of two
+            classes differ by more than the name.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PromptFeatures:
 
 
 def templates_of(prompts: ClassPrompts) -> list[str] | None:
-    """Return the templates of which the prompts of all classes were made, or None.
+    """Return the templates from which the prompts of all classes can be made, or None.
 
     Example:
         >>> templates_of(make_class_prompts(["cat", "dog"], ["a {}.", "the {}."]))
@@ -74,16 +74,18 @@ def templates_of(prompts: ClassPrompts) -> list[str] | None:
 def prompt_gain(
     features: PromptFeatures, accuracy_of: Callable[[Tensor], float], together: float
 ) -> dict[str, Any] | None:
-    """Compare one template with all of them.
+    """Compare the accuracies of single templates with the accuracy of all templates together.
 
     Args:
-        accuracy_of: from a (D, C) classifier to the accuracy on some images.
-        together: that of all templates.
+        features: the features of all prompts.
+        accuracy_of: from a (D, C) classifier to its accuracy on some images.
+        together: the accuracy of all templates together.
 
     Returns:
-        Accuracies of `all`, of the `first` template, of the `best` and the `mean` one, with their
-        number and with the best's text; None if there is one template, or none. Which is the best
-        is seen on the images that are tested: its accuracy is what no choice beforehand reaches.
+        The number of templates; the accuracies of `all` together, of the `first` and of the `best`
+        template, and the `mean` over templates; and the texts of the first and the best one. None
+        if there are fewer than two templates. The best template is chosen on the test images, so
+        its accuracy is an upper bound for a template that is chosen beforehand.
     """
     templates = features.templates
     if templates is None or len(templates) < 2:

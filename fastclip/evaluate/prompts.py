@@ -1,8 +1,8 @@
-"""Files of prompts and of class names, checked as they are read: long before they are used.
+"""Read files of prompts and of class names, and check them while reading, long before their use.
 
-A template is a text with one pair of braces, {}, where the name of a class goes, as `str.format`
-has it: a brace that is meant as such is doubled. In files the name may also go where {c} is, which
-is CLIP_benchmark's way.
+A template is a text with a pair of braces, {}, where the name of a class goes, in the syntax of
+`str.format`: double a brace that is to stand for itself. In files, {c} may take the place of {}, as
+in CLIP_benchmark's files.
 """
 
 import os
@@ -13,48 +13,49 @@ from fastclip.data.regular_file import read_regular
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 MAX_BYTES = 2**24
-# {c}, but not where its brace is the second of a pair, which stands for a brace as such.
+# {c}, unless its brace is the second of a doubled brace, which stands for a plain brace.
 FIELD = re.compile(r"(?<!\{)((?:\{\{)*)\{c\}")
 WIDE = re.compile(r"\{[^{}]*\d{4}")  # a field that would be padded to a thousand letters or more
 NAME = "the name of a class, longer than any number of letters that a field may be cut to"
 
 
 def objection_to(template: str) -> str | None:
-    """Why a text cannot be a template, or None."""
+    """Return the reason why a text cannot be a template, or None if it can."""
     if WIDE.search(template):
-        return "it asks for a field of more than 999 letters"
+        return "it has a field of more than 999 letters"
     try:
         filled = template.format(NAME)
     except IndexError:
-        return "it asks for more than the name of the class"
+        return "it has more than one field, but only the class name is filled in"
     except KeyError as error:
-        return f"it has a further field {{{error.args[0]}}}: the class name goes where {{}} is"
+        return f"it has a field {{{error.args[0]}}}, but the class name goes where {{}} is"
     except (ValueError, AttributeError, TypeError) as error:
         return f"its braces cannot be filled in ({error})"
     if NAME not in filled:
-        return "it must hold {} for the class name"
+        return "it must contain {} where the class name goes"
     return None
 
 
 def check_template(template: str, place: str = "") -> None:
-    """Raise unless a text can be a template.
+    """Raise a ValueError unless a text can be a template.
 
     Args:
-        place: where the template stands, such as "prompts.txt, line 3: ".
+        template: the text.
+        place: where the template is, such as "prompts.txt, line 3: ", for the message.
 
     Raises:
-        ValueError: it cannot be filled in with the name of a class.
+        ValueError: the text cannot be filled in with the name of a class.
     """
     objection = objection_to(template)
     if objection is not None:
         raise ValueError(
-            f"{place}{template!r} is no template: {objection}; a brace that is meant as such is "
-            "doubled, {{ or }}"
+            f"{place}{template!r} is not a template: {objection}. To get a plain brace, double it: "
+            "{{ or }}"
         )
 
 
 def with_braces(text: str) -> str:
-    """Return a template of a file with {} for {c}, or with {0} where it has several of these.
+    """Return a template with {} in place of {c}, or {0} in place of each {c} if it has several.
 
     Example:
         >>> with_braces("a photo of a {c}."), with_braces("{c} and {c}, no {{c}}")
@@ -65,11 +66,12 @@ def with_braces(text: str) -> str:
 
 
 def read_templates(path: str | os.PathLike) -> list[str]:
-    """Read a text with a template per line, in which {} or {c} stands for the class name.
+    """Read a text file with a template per line, in which {} or {c} stands for the class name.
 
     Raises:
-        OSError: there is no such file, or it is no regular one.
-        ValueError: there is no line, or one that is no template; the message has its number.
+        OSError: there is no such file, or it is not a regular file.
+        ValueError: the file has no lines, or a line is not a template, whose number the message
+            says.
     """
     templates = []
     for number, line in _lines(path):
@@ -80,23 +82,22 @@ def read_templates(path: str | os.PathLike) -> list[str]:
 
 
 def read_class_names(path: str | os.PathLike) -> list[str]:
-    """Read a text with a class name per line.
+    """Read a text file with a class name per line.
 
     Raises:
-        OSError: there is no such file, or it is no regular one.
-        ValueError: there is no line in it, or it is not text in UTF-8, or has more than
-            `MAX_BYTES`.
+        OSError: there is no such file, or it is not a regular file.
+        ValueError: the file has no lines, is not text in UTF-8, or is larger than `MAX_BYTES`.
     """
     return [line for _, line in _lines(path)]
 
 
 def _lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers from 1."""
+    """Yield the lines that are not blank, with their numbers, counted from 1."""
     try:
         text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{os.fspath(path)} must be text in UTF-8: {error}") from error
     lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
-        raise ValueError(f"{os.fspath(path)} is empty: a line is needed at least")
+        raise ValueError(f"{os.fspath(path)} is empty, but it must have at least one line")
     yield from lines

@@ -1,13 +1,13 @@
-"""Retrieval: how far down the list of all texts an image's best own text stands, and the reverse.
+"""Retrieval: rank an image's best own text among all texts, and a text's image among all images.
 
     best_i = max { <query_i, gallery_j> : j belongs to i }
     rank_i = 1 + #{ j that does not belong to i : <query_i, gallery_j> >= best_i }
     R@K    = fraction of queries with rank_i <= K
 
-An image with several captions is one image: any of its captions is a hit, and for a text the image
-counts once, however many pairs it is in. So R@K is the recall of COCO and Flickr, and of
-CLIP_benchmark. Likewise a text that several images have is one text: any of them is a hit. Queries
-are every image once, and the text of every pair.
+An image with several captions is one image: any of its captions is a hit, and the image counts once
+in the gallery of a text, however many pairs it is in. R@K is therefore the recall that is reported
+for COCO and Flickr, also by CLIP_benchmark. Likewise, a text that several images share is one text:
+any of its images is a hit. The queries are every image once, and the text of every pair.
 
 A tie counts against the model (`fastclip.evaluate.ties`), so that collapsed features, for which
 everything ties, score 0 and not 1.
@@ -29,10 +29,10 @@ DEFAULT_CHUNK = 1024  # queries compared at a time
 
 
 class Retrieval(NamedTuple):
-    """Ranks of the best matching item, 1 is best, in both directions."""
+    """The rank of the best matching item of each query, in both directions; 1 is best."""
 
-    image_to_text: Tensor  # (M,) int64: of each image once, in the order in which they first appear
-    text_to_image: Tensor  # (N,) int64: of the text of each pair
+    image_to_text: Tensor  # (M,) int64: per image, in the order in which images first appear
+    text_to_image: Tensor  # (N,) int64: per pair, the rank of the image of its text
 
 
 def retrieval(
@@ -43,21 +43,21 @@ def retrieval(
     image_ids: Ids | None = None,
     text_ids: Ids | None = None,
 ) -> Retrieval:
-    """Rank what matches among all images and all texts.
+    """Rank the matching texts of every image, and the matching images of every text.
 
     Args:
         image_features: (N, D) floating point, unit rows; row i belongs to text i.
         text_features: (N, D), same device.
         chunk: queries compared at a time, at least 1.
-        image_ids: N names, paths or numbers; pairs with the same one have the same image, whose
-            features are those of its first pair. By default equal rows of `image_features` are
-            one image, of which a warning says how many there are. That fails for a model that
-            gives different images the same features; images are therefore kept apart if all rows
-            are equal, and where their texts' rows are equal too.
-        text_ids: the same of texts.
+        image_ids: N names, paths or numbers. Pairs with the same id have the same image, whose
+            features are taken from its first pair. By default equal rows of `image_features` are
+            one image, and a warning says how many rows repeat. Because a collapsed model gives
+            different images the same features, equal rows are different images if all rows are
+            equal, or if the rows of their texts are equal as well.
+        text_ids: N names or numbers of texts, likewise.
 
     Raises:
-        ValueError: the shapes differ, there is no row, `chunk` < 1, or the ids are not N.
+        ValueError: the shapes differ, there is no row, `chunk` < 1, or the number of ids is not N.
 
     Example: three captions of one image, one of another.
         >>> images = torch.eye(2)[[0, 0, 0, 1]]
@@ -83,14 +83,14 @@ def retrieval(
 
 
 def recall_at(k: int, matching_ranks: Tensor) -> float:
-    """R@K: the fraction of (N,) ranks that are at most `k`."""
+    """Return R@K: the fraction of (N,) ranks that are at most `k`."""
     return (matching_ranks <= k).double().mean().item()
 
 
 def nearest(queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK) -> Tensor:
-    """Index (M,) int64 into the (N, D) gallery of each of (M, D) queries' best match.
+    """Return the (M,) int64 index in the (N, D) gallery of the best match of each of M queries.
 
-    Of several that are equally near it is the first.
+    If several rows are equally near, the first of them is the match.
     """
     gallery = gallery.double()
     return torch.cat([similarity(part, gallery).argmax(1) for part in queries.split(chunk)])
@@ -99,14 +99,14 @@ def nearest(queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK) -> Ten
 def ranks(
     queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK, pairs: Tensor | None = None
 ) -> Tensor:
-    """Rank of the best gallery row that belongs to a query, for each of them.
+    """Return, for each query, the rank of the best gallery row that belongs to it.
 
     Args:
         queries: (M, D).
         gallery: (N, D).
         chunk: queries compared at a time.
-        pairs: (2, P) int64: numbers of queries and of gallery rows that belong to them, at least
-            one for each query; by default row i belongs to query i.
+        pairs: (2, P) int64: indices of queries, and of gallery rows that belong to them, at least
+            one row for each query; by default row i belongs to query i.
 
     Returns:
         (M,) int64.
@@ -118,11 +118,12 @@ def ranks(
 def ranks_and_ties(
     queries: Tensor, gallery: Tensor, chunk: int = DEFAULT_CHUNK, pairs: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The ranks of `ranks`, and how many places of each are due to the rule for ties.
+    """Return what `ranks` returns, and the number of ties that each rank includes.
 
     Returns:
-        (M,) int64 ranks, and for each the number of gallery rows that do not belong to the query
-        and are exactly as near as the best that does: without ties the rank were that much less.
+        (M,) int64 ranks; and (M,) int64 numbers of gallery rows that do not belong to the query and
+        are exactly as near as the best row that does. Without the rule for ties each rank would be
+        smaller by that number.
     """
     if pairs is None:
         pairs = torch.arange(len(queries), device=queries.device).expand(2, -1)

@@ -1,4 +1,4 @@
-"""The tasks of an evaluation, on features that were encoded: from numbers to a `Result` each."""
+"""The tasks of an evaluation: each computes a `Result` from features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ FEATURE = "embedding"  # what a probe is trained on
 
 @dataclass(frozen=True)
 class Subject:
-    """The model that is evaluated, and what results call it."""
+    """The model that is evaluated, and its name and tag in the results."""
 
     ready: InferenceModel
     encoder: Encoder
@@ -47,7 +47,7 @@ class Subject:
         about: Mapping[str, Any],
         outcomes: Mapping[str, Any] | None = None,
     ) -> Result:
-        """Make a result of what a function of `fastclip.evaluate` returns."""
+        """Make a `Result` from what a function of `fastclip.evaluate` returns."""
         found = answer.to_dict()
         metrics = found.pop("metrics") if "metrics" in found else _means(found["summary"])
         return Result(
@@ -63,7 +63,7 @@ def classify_task(
     classes: ClassList,
     about: Mapping[str, Any],
 ) -> Result:
-    """Classify images zero-shot, by all prompts and by each template alone.
+    """Classify images zero-shot, with all prompts together and with each template alone.
 
     Raises:
         ValueError: the classes do not fit the labels.
@@ -98,11 +98,12 @@ def retrieve_task(
     about: Mapping[str, Any],
     recall_at: Sequence[int] = RECALLS,
 ) -> Result:
-    """Find texts of images, and images of texts.
+    """Retrieve the texts of images, and the images of texts.
 
-    A caption that several images have is a text of each: the image that it is not from ties, or
-    is found in its place. The result says how many there are. So do CLIP_benchmark's recalls count;
-    evaluation while training takes equal captions for one text of all its images.
+    Equal captions of different images are different texts here, each with one right image; the
+    other images tie with the right one or are found in its place. CLIP_benchmark counts its recalls
+    the same way, and the result says how many such captions there are. Evaluation while training
+    instead treats equal captions as one text of all its images.
     """
     device = subject.ready.device
     found = retrieval(
@@ -130,7 +131,7 @@ def probe_task(
     class_names: Sequence[str] | None,
     about: Mapping[str, Any],
 ) -> Result:
-    """Train a linear probe, and test it."""
+    """Train a linear probe on one set, and test it on another."""
     found = linear_probe(
         _part(subject, train), _part(subject, test), feature=FEATURE, class_names=class_names
     )
@@ -150,7 +151,7 @@ def few_shot_task(
     shots: Sequence[int] = SHOTS,
     seeds: int = 3,
 ) -> Result:
-    """Train probes on few images of each class, and test them; `metrics` are means over seeds."""
+    """Train and test probes on a few images of each class; `metrics` has the means over seeds."""
     found = few_shot(
         _part(subject, train), _part(subject, test), shots, seeds, feature=FEATURE,
         class_names=class_names,
@@ -159,7 +160,7 @@ def few_shot_task(
 
 
 def _questions(images: LabelledFeatures, labels: Tensor, classes: ClassList) -> dict[str, str]:
-    """By names: the order in which classes are given changes no question."""
+    """Identify questions by class names, so that the order of the classes changes no question."""
     names = classes.prompts.names
     among = range(len(names)) if classes.subset is None else classes.subset
     right = [names[label] for label in labels.tolist()]
@@ -167,7 +168,7 @@ def _questions(images: LabelledFeatures, labels: Tensor, classes: ClassList) -> 
 
 
 def _means(summary: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The means over seeds: "lp_acc1@4" with 4 images of each class."""
+    """Return the means over seeds, named like "lp_acc1@4" for 4 images of each class."""
     return {
         f"{name}@{row['fewshot_k']}": value["mean"]
         for row in summary
@@ -177,7 +178,7 @@ def _means(summary: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _shared(pairs: PairFeatures) -> int:
-    """Count captions whose features another image's caption has too."""
+    """Count the captions whose features equal the features of another image's caption."""
     texts = distinct(digests(pairs.text_features))
     images = torch.stack([texts, pairs.text_to_image]).unique(dim=1)[0].bincount()
     return int((images > 1)[texts].sum())

@@ -1,8 +1,9 @@
-"""The rule for ties: what is as near as the right answer counts against the model.
+"""The rule for ties: a wrong answer that is as near as the right one counts against the model.
 
-Collapsed features, for which everything ties, then score 0; with ties in the model's favour, or
-broken by the order of rows, they would score up to 1. Nan, which a model that has diverged gives,
-is no right answer, and what is nan beside one counts against it.
+Under this rule collapsed features, for which everything ties, score 0; if ties counted for the
+model, or the order of rows decided, such features would score up to 1. A similarity of nan, which a
+diverged model gives, never counts as right: if either the right answer or a wrong one is nan, the
+wrong one counts against the model.
 
 Products are summed in float64 and compared in float32. A matrix product sums its last rows and
 columns in another order than the others, so that in float32 alone equal rows need not tie.
@@ -12,16 +13,16 @@ from torch import Tensor
 
 
 def similarity(queries: Tensor, gallery: Tensor) -> Tensor:
-    """Return (M, N) float32 products of (M, D) and (N, D) rows; equal rows have equal ones.
+    """Return (M, N) float32 products of (M, D) and (N, D) rows; equal rows have equal products.
 
-    A gallery that is compared with many blocks of queries is best given in float64.
+    Convert a gallery that is compared with many blocks of queries to float64 beforehand.
     """
     return (queries.double() @ gallery.double().T).float()
 
 
 def counts_against(near: Tensor, right: Tensor) -> Tensor:
-    """Return (M, N) bool: what of (M, N) similarities is not below (M,) right ones.
+    """Return (M, N) bool: whether a similarity is not below the right one of its row, of (M,).
 
-    The right answer itself is among what is returned as true, wherever it stands in its row.
+    The entry of the right answer itself is always true.
     """
     return ~(near < right[:, None])

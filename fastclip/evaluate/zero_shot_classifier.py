@@ -1,4 +1,4 @@
-"""A zero-shot classifier as a matrix, with open_clip's functions: columns are classes.
+"""Build a zero-shot classifier with open_clip's interface: a matrix whose columns are classes.
 
     logits = image_features @ classifier
 
@@ -28,23 +28,23 @@ def build_zero_shot_classifier(
     device: str | torch.device = "cpu",
     use_tqdm: bool = False,
 ) -> Tensor:
-    """Encode the prompts of all classes and return the matrix that classifies.
+    """Encode the prompts of all classes and return the classifier as a matrix.
 
     Args:
-        model: has `encode_text`, and computes on `device`; it is used in the mode it is in.
-        tokenizer: from texts to what `encode_text` takes, with a `to` method.
+        model: a model on `device` with an `encode_text` method; its mode is left as it is.
+        tokenizer: from texts to the input of `encode_text`, which has a `to` method.
         classnames: C names.
-        templates: prompts with "{}" for the name, or functions of it; all of one kind.
+        templates: texts with "{}" for the name, or functions from the name to a prompt.
         num_classes_per_batch: classes whose prompts are encoded at once; None for all of them.
-        device: where the model is.
-        use_tqdm: show a progress bar; needs tqdm.
+        device: the device of the model.
+        use_tqdm: whether to show a progress bar, which needs tqdm.
 
     Returns:
         (embed_dim, C), unit columns, in the dtype of the model's features.
 
     Raises:
         TypeError: `classnames` or `templates` is a single string.
-        ValueError: one of the two is empty, a text is no template (`prompts.py`), or
+        ValueError: one of the two is empty, a text is not a template (`prompts.py`), or
             `num_classes_per_batch` < 1.
 
     Example:
@@ -80,7 +80,7 @@ def build_zero_shot_classifier_legacy(
     device: str | torch.device = "cpu",
     use_tqdm: bool = False,
 ) -> Tensor:
-    """As `build_zero_shot_classifier`, one class at a time.
+    """Build the same classifier as `build_zero_shot_classifier`, one class at a time.
 
     Example:
         >>> classifier = fastclip.build_zero_shot_classifier_legacy(
@@ -94,10 +94,10 @@ def build_zero_shot_classifier_legacy(
 
 
 def _prompts(classnames: Sequence[str], templates: Sequence[Template]) -> list[list[str]]:
-    """The texts of every class."""
+    """Return the prompts of every class."""
     for name, values in (("classnames", classnames), ("templates", templates)):
         if isinstance(values, str):
-            raise TypeError(f"{name} must be a sequence of them, got the string {values!r}")
+            raise TypeError(f"{name} must be a sequence, got the string {values!r}")
         if len(values) == 0:
             raise ValueError(f"{name} must not be empty")
     for template in templates:

@@ -1,4 +1,4 @@
-"""What is classified zero-shot: labelled images, names of the classes, prompts."""
+"""A zero-shot classification task: labelled images, the names of their classes, and templates."""
 
 import os
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ NAMED = 5  # folders in a message
 
 @dataclass(frozen=True)
 class Labels:
-    """Takes the place of a tokenizer where captions are classes: their places among `classes`."""
+    """A tokenizer for captions that are classes: returns the index of each among `classes`."""
 
     classes: tuple[str, ...]
 
@@ -37,14 +37,17 @@ class Labels:
 
 @dataclass(frozen=True)
 class ZeroShotTask:
-    """Attributes:
-    name: what its metrics begin with.
-    source: labelled images.
-    class_names: C, in the order of `source.classes`; two distinct ones at least.
-    templates: prompts with "{}" where the name goes.
+    """Labelled images, the names of their C classes, and the templates of the prompts.
+
+    Attributes:
+        name: the prefix of the task's metrics.
+        source: labelled images.
+        class_names: C names in the order of `source.classes`, at least two of them different.
+        templates: prompts with "{}" where the name goes.
 
     Raises:
-        ValueError: see above, or a template that is none.
+        ValueError: there are not as many names as classes, all names are equal, or a template is
+            not valid.
     """
 
     name: str
@@ -55,13 +58,13 @@ class ZeroShotTask:
     def __post_init__(self) -> None:
         if len(self.class_names) != len(self.source.classes):
             raise ValueError(
-                f"class names must be as many as the folders of images: got "
+                f"{self.name}: there must be one class name per folder of images, got "
                 f"{len(self.class_names)} names for {len(self.source.classes)} folders"
             )
         if len(set(self.class_names)) < 2:
             raise ValueError(
-                f"{self.name}: classes must have two names at least, or every image is right; got "
-                f"{self.class_names[0]!r} alone, of the folders {self.source.classes}"
+                f"{self.name}: there must be at least two different class names to choose from; "
+                f"got only {self.class_names[0]!r}, for the folders {self.source.classes}"
             )
         for template in self.templates:
             check_template(template, f"{self.name}: ")
@@ -76,18 +79,19 @@ def open_task(
     classes_file: str | os.PathLike | None = None,
     templates_file: str | os.PathLike | None = None,
 ) -> ZeroShotTask:
-    """Open the task of a folder with a folder per class, or of "digits", which is built in.
+    """Open a task: a folder with one folder of images per class, or the built-in "digits".
 
     Args:
-        classes_file: text with a class name per line, in the order of the sorted folders; or in
-            any order, if these are the folders' names (see `class_order.py`). By default they
-            are, with spaces for underscores.
-        templates_file: text with a prompt per line; by default "a photo of a {}."
+        spec: the folder, or "digits".
+        classes_file: a text file with a class name per line, in the order of the sorted folders;
+            or in any order if the names are the folders' names (see `class_order.py`). By default
+            the folders' names are taken, with spaces for underscores.
+        templates_file: a text file with a template per line; by default "a photo of a {}."
 
     Raises:
         OSError: there is no such folder or file.
-        ValueError: there is no image, one class alone, not a name for every folder, an order of
-            names that contradicts one, or a template that is none.
+        ValueError: there is no image or only one class, there are not as many names as folders,
+            the order of the names contradicts a folder's name, or a template is not valid.
     """
     built_in = None if os.path.exists(spec) else LABELED.get(os.fspath(spec))
     if built_in is not None:
@@ -106,13 +110,14 @@ def open_task(
 
 
 def open_imagenet(root: str | os.PathLike, name: str = "imagenet-zeroshot-val") -> ZeroShotTask:
-    """Open ImageNet's validation images, a folder per WordNet id; names and prompts are CLIP's.
+    """Open ImageNet's validation images, a folder per WordNet id, with CLIP's names and templates.
 
-    ImageNet V2 has a folder per number of a class, perhaps in a folder `imagenetv2-...` of `root`.
+    ImageNet V2 has a folder per class number instead, perhaps inside a folder `imagenetv2-...` of
+    `root`.
 
     Raises:
-        OSError, ValueError: `root` is not a folder of 1,000 folders of images, which are called by
-            ImageNet's numbers of WordNet or by the numbers of its classes.
+        OSError, ValueError: `root` is not a folder of 1,000 folders of images that are named by
+            ImageNet's WordNet ids or by the numbers of its classes.
     """
     inside = [path for path in Path(root).glob("imagenetv2-*") if path.is_dir()]
     source = ClassFolderSource(inside[0] if len(inside) == 1 else root)
@@ -121,7 +126,8 @@ def open_imagenet(root: str | os.PathLike, name: str = "imagenet-zeroshot-val") 
     others = [folder for folder in source.classes if folder not in IMAGENET_WNIDS]
     if others and not is_numbered:
         raise ValueError(
-            f"{os.fspath(root)} has the folders {some_of(others, NAMED)}, which are no classes of "
-            "ImageNet: give them as the data of a task, with a file of their names"
+            f"{os.fspath(root)} has the folders {some_of(others, NAMED)}, which are not classes of "
+            "ImageNet; evaluate them as another task (--zeroshot-data), with a file of their class "
+            "names (--zeroshot-classes)"
         )
     return task

@@ -1,7 +1,7 @@
 """The scores of pairs of a query and a row, and the best rows of every query.
 
-A score is a sum in float64 that is rounded once, to float32. It depends on the query and the row
-alone, wherever they stand and whoever has found them, so that equal rows have equal scores.
+A score is a sum in float64 that is rounded once, to float32. It depends only on the query and the
+row, not on their positions or on the search that found them, so that equal rows have equal scores.
 """
 
 from typing import NamedTuple
@@ -12,14 +12,14 @@ from fastclip.search.corpus import BLOCK_BYTES, LONGEST, lengths_of
 
 
 class Found(NamedTuple):
-    """The best rows of every query, best first; of equal scores the lower row first.
+    """The best rows of every query, best first; among equal scores the lower row comes first.
 
     Attributes:
-        scores: (Q, k) float32: products, which of unit vectors are cosines. k is the number that
-            was asked for, or that of all usable rows if there are fewer.
-        rows: (Q, k) int64: numbers of rows, over all files.
-        num_unusable: rows with entries that are nan or infinite, or longer than 2^60. They are
-            never found.
+        scores: (Q, k) float32: inner products, which are cosines for unit vectors. k is the
+            requested number, or the number of usable rows if there are fewer.
+        rows: (Q, k) int64: numbers of rows, counted over all files.
+        num_unusable: the number of rows that have entries that are not finite, or are longer than
+            2^60. Such rows are never found.
     """
 
     scores: np.ndarray
@@ -28,18 +28,18 @@ class Found(NamedTuple):
 
 
 def checked_queries(queries: np.ndarray, dim: int, top: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return queries as (Q, D) float32, row after row, and their (Q,) lengths.
+    """Return queries as a contiguous (Q, D) float32 array, and their (Q,) lengths.
 
     Raises:
-        ValueError: they have another shape, one is not finite or longer than 2^60, or `top` is
-            below 1.
+        ValueError: the queries have another shape, one is not finite or longer than 2^60, or `top`
+            is below 1.
     """
     queries = np.ascontiguousarray(queries, np.float32)
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise ValueError(f"queries must be (Q, {dim}), got shape {queries.shape}")
     lengths = lengths_of(queries)
     if np.isnan(lengths).any():
-        raise ValueError(f"a query is not finite, or longer than {LONGEST:g}")
+        raise ValueError(f"queries must be finite and at most {LONGEST:g} long; one is not")
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
     return queries, lengths
@@ -48,11 +48,11 @@ def checked_queries(queries: np.ndarray, dim: int, top: int) -> tuple[np.ndarray
 def scores_of_pairs(
     queries: np.ndarray, block: np.ndarray, own: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """Return the float32 scores of pairs of a query and a row, each summed by itself in float64.
+    """Return the float32 scores of pairs of a query and a row, each summed separately in float64.
 
     Args:
         queries, block: (Q, D) and (n, D) float32.
-        own, rows: (m,) numbers of the queries and of the rows of `block`.
+        own, rows: (m,) indices into `queries` and into `block`.
     """
     scores = np.empty(len(own), np.float32)
     step = max(1, BLOCK_BYTES // (16 * block.shape[1]))
@@ -64,11 +64,11 @@ def scores_of_pairs(
 
 
 class Best:
-    """The best rows so far of every query, in order; what is still missing scores -inf.
+    """The best rows of every query so far, in order; places that are still empty score -inf.
 
     Args:
         num_queries: Q.
-        top: how many of each are wanted; at most as many as there are rows.
+        top: the number of rows to keep per query; at most the number of all rows.
     """
 
     def __init__(self, num_queries: int, top: int) -> None:
@@ -78,11 +78,11 @@ class Best:
 
     @property
     def last(self) -> np.ndarray:
-        """(Q,): what a row must score to be among the best."""
+        """(Q,): the lowest of the best scores, which a row must reach to be among the best."""
         return self._scores[:, -1]
 
     def add(self, own: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> None:
-        """Take rows that are better; `own` are the numbers of their queries, ascending."""
+        """Add candidates, and keep the best; `own` are the indices of their queries, ascending."""
         changed = np.unique(own)
         if not len(changed):
             return
@@ -95,6 +95,6 @@ class Best:
         self._scores[changed], self._rows[changed] = scores[kept], rows[kept]
 
     def found(self, num_usable: int, num_unusable: int) -> Found:
-        """Return them, up to the number of rows that can be found."""
+        """Return the best rows, at most as many as are usable."""
         count = min(self.top, num_usable)
         return Found(self._scores[:, :count], self._rows[:, :count], num_unusable)

@@ -1,19 +1,21 @@
-"""How many hits chance gives: a score alone does not say whether there is a match.
+"""Calibrate scores: estimate how many rows would score as high as a result by chance.
 
-For a query q and the vectors x of a corpus, with mean m and covariance C, products q.x have
+A score alone does not say whether there is a match. For a query q and the vectors x of a corpus,
+with mean m and covariance C, the products q.x have
 
     mean mu = q.m,  variance sigma^2 = q^T C q,  z = (s - mu) / sigma,
 
-and if they were normal, n Q(z) of n vectors would score above s by chance. What stands out is what
-chance is expected to give less than `LIMIT` times in a search. Numbers carry over from query to
-query and between texts and images, which scores do not.
+and if the products were normal, n Q(z) of n vectors would score above s by chance. A result stands
+out if fewer than `LIMIT` such rows are expected in a search. Unlike scores, these numbers can be
+compared between queries, and between texts and images.
 
-The tails of real corpora are not normal. `CaptionNull` therefore asks many other queries, captions
-for example, and compares with the best match of each: a score has
+The tails of real corpora are not normal. `CaptionNull` therefore searches for many other queries,
+for example captions, and compares a score with the best match of each:
 
-    p = (1 + number of those that are at least as high) / (1 + number of those queries),
+    p = (1 + number of queries whose best match is at least as high) / (1 + number of queries),
 
-which assumes only that the query is one like those. Where it is there, it decides.
+which assumes only that the query is similar in kind to the others. If p is known, it decides which
+results stand out.
 """
 
 import math
@@ -26,22 +28,22 @@ from fastclip.embeddings.moments import Moments
 from fastclip.search.corpus import Vectors
 from fastclip.search.exact import search
 
-LIMIT = 0.05  # of searches without a match, one in twenty has something that stands out
-FEWEST = 100  # vectors: of n, no z is above (n - 1) / sqrt(n), so that a few tell nothing
-SMALLEST_VARIANCE = 1e-12  # of products, relative to the mean square of lengths: rounding
+LIMIT = 0.05  # at most one in twenty searches without a match has a result that stands out
+FEWEST = 100  # vectors; with n vectors no z exceeds (n - 1) / sqrt(n), so too few tell nothing
+SMALLEST_VARIANCE = 1e-12  # of products, relative to the mean square of lengths; less is rounding
 NORMAL, CAPTIONS = "normal", "captions"
 
 
 class CannotCalibrate(ValueError):
-    """Nothing can be said of chance; the message says why."""
+    """Scores cannot be calibrated; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
 class Normal:
-    """Products with the vectors of a corpus, taken to be normal.
+    """Calibration that assumes that products with the vectors of a corpus are normal.
 
     Attributes:
-        moments: of the corpus.
+        moments: the mean and covariance of the corpus.
 
     Raises:
         CannotCalibrate: there are fewer than `FEWEST` vectors, or some are not finite.
@@ -56,8 +58,8 @@ class Normal:
     def __post_init__(self) -> None:
         if self.moments.count < FEWEST:
             raise CannotCalibrate(
-                f"{self.moments.count:,} vectors are too few for a mean and a covariance: it "
-                f"takes {FEWEST}"
+                f"{self.moments.count:,} vectors are too few for a mean and a covariance; at "
+                f"least {FEWEST} are needed"
             )
         if not np.isfinite(self.moments.sums).all():
             raise CannotCalibrate("the mean and covariance of the vectors are not finite")
@@ -65,7 +67,7 @@ class Normal:
         object.__setattr__(self, "_covariance", self.moments.covariance)
 
     def z(self, query: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return by how many standard deviations (k,) scores of a (D,) query are above the mean.
+        """Return by how many standard deviations (k,) scores of a (D,) query exceed the mean.
 
         Raises:
             CannotCalibrate: all vectors have the same product with the query, up to rounding.
@@ -78,19 +80,19 @@ class Normal:
         return (np.asarray(scores, np.float64) - query @ self._mean) / math.sqrt(variance)
 
     def expected_hits(self, z: np.ndarray) -> np.ndarray:
-        """Return how many vectors of the corpus are expected above each z by chance: n Q(z)."""
+        """Return the number of vectors expected above each z by chance: n Q(z)."""
         tails = [0.5 * math.erfc(value / math.sqrt(2)) for value in np.asarray(z).tolist()]
         return self.moments.count * np.array(tails, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class CaptionNull:
-    """The best scores of many other queries on the same corpus.
+    """The best scores of many other queries on the same corpus, as a null distribution.
 
     Attributes:
         best: (r,) float64, ascending.
 
-    Example: the null of a list of captions, encoded once.
+    Example: the null distribution of a list of captions, encoded once.
         >>> null = CaptionNull.of(caption_features, embeddings.images)
         >>> p = null.p_values(scores)
     """
@@ -99,10 +101,15 @@ class CaptionNull:
 
     @classmethod
     def of(cls, queries: np.ndarray, vectors: Vectors) -> "CaptionNull":
-        """Search a corpus, see `files_of`, for the best match of each of (r, D) queries.
+        """Search a corpus for the best match of each of (r, D) queries.
+
+        Args:
+            queries: (r, D) float32.
+            vectors: the corpus; see `files_of`.
 
         Raises:
-            CannotCalibrate: there are too few queries for any p to be below `LIMIT`, or no vector.
+            CannotCalibrate: there are too few queries for any p to be below `LIMIT`, or there is no
+                vector.
         """
         cls.require_enough(len(queries))
         found = search(queries, vectors, top=1)
@@ -112,14 +119,14 @@ class CaptionNull:
 
     @staticmethod
     def require_enough(num: int) -> None:
-        """Raise CannotCalibrate if with so many queries no p is below `LIMIT`."""
+        """Raise CannotCalibrate if no p can be below `LIMIT` with only `num` queries."""
         if 1 / (1 + num) >= LIMIT:
             raise CannotCalibrate(
-                f"{num} other queries are too few: it takes {math.ceil(1 / LIMIT)}"
+                f"{num} other queries are too few; at least {math.ceil(1 / LIMIT)} are needed"
             )
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
-        """Return p of each of (k,) scores."""
+        """Return the p-value of each of (k,) scores."""
         scores = np.asarray(scores, np.float64)
         at_least = len(self.best) - np.searchsorted(self.best, scores, side="left")
         return (1 + at_least) / (1 + len(self.best))
@@ -127,12 +134,13 @@ class CaptionNull:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """What is known of chance for the results of one query.
+    """The calibration of the results of one query.
 
     Attributes:
-        used: what decides what stands out: "normal", "captions", or None if nothing can be said.
-        why_not: why z is not known; None if it is.
-        z, expected_hits, p_values: (k,) float64; None of what is not known.
+        used: the method that decides which results stand out: "normal", "captions", or None if the
+            scores cannot be calibrated.
+        why_not: why z is not known; None if z is known.
+        z, expected_hits, p_values: (k,) float64, or None if not known.
     """
 
     used: str | None
@@ -142,9 +150,9 @@ class Judgement:
     p_values: np.ndarray | None = None
 
     def stands_out(self, limit: float = LIMIT) -> np.ndarray | None:
-        """Return (k,) bool: of which results chance gives less than `limit` in a search.
+        """Return (k,) bool: whether fewer than `limit` such results are expected by chance.
 
-        None if nothing can be said.
+        Returns None if the scores cannot be calibrated.
         """
         by_chance = self.p_values if self.used == CAPTIONS else self.expected_hits
         return None if by_chance is None else by_chance < limit
@@ -156,11 +164,14 @@ def judge(
     moments: Moments,
     captions: CaptionNull | None = None,
 ) -> Judgement:
-    """Judge (k,) scores of a (D,) query.
+    """Calibrate the scores of one query.
 
     Args:
-        moments: of the corpus.
-        captions: if there are any, they decide, and z stands beside them.
+        query: (D,) the vector of the query.
+        scores: (k,) its scores.
+        moments: the mean and covariance of the corpus.
+        captions: the best scores of other captions; if given, they decide which results stand out,
+            and z is returned as well.
 
     Example:
         >>> found = search(query[None], images, top=10)

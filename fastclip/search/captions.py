@@ -1,4 +1,4 @@
-"""Captions such as people search for, whatever a corpus shows: the queries of `CaptionNull`."""
+"""Captions such as people search for: the queries with which `CaptionNull` calibrates scores."""
 
 import hashlib
 import os
@@ -12,13 +12,13 @@ BUNDLED = "captions.txt"
 
 
 def read_captions(path: str | os.PathLike | None = None) -> list[str]:
-    """Return the captions of a file, one on each line; by default the 500 that are bundled.
+    """Return the captions of a text file, one per line; by default the 500 that are bundled.
 
-    Empty lines do not count; of equal lines one does.
+    Empty lines and repeated lines are left out.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no text in UTF-8, or has no caption.
+        ValueError: the file is not text in UTF-8, or has no caption.
 
     Example:
         >>> read_captions()[0]
@@ -30,10 +30,14 @@ def read_captions(path: str | os.PathLike | None = None) -> list[str]:
         try:
             text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{quoted_text(os.fspath(path))} is not UTF-8: {error}") from None
+            raise ValueError(
+                f"{quoted_text(os.fspath(path))} must be text in UTF-8: {error}"
+            ) from None
     captions = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if not captions:
-        raise ValueError(f"{quoted_text(os.fspath(path or BUNDLED))} has no caption")
+        raise ValueError(
+            f"{quoted_text(os.fspath(path or BUNDLED))} has no caption; write one per line"
+        )
     return captions
 
 

@@ -1,13 +1,15 @@
-"""Groups of what is joined, directly or through others: connected components."""
+"""Connected components: groups of numbers that are joined directly or through others."""
 
 import numpy as np
 
 
 class Components:
-    """Numbers from 0 on, each at first alone; joined, a group is named by its lowest number.
+    """Groups of the numbers from 0 to `num` - 1, each alone at first.
+
+    The name of a group is its lowest number.
 
     Args:
-        num: how many there are.
+        num: how many numbers there are.
 
     Example:
         >>> groups = Components(4)
@@ -17,11 +19,11 @@ class Components:
     """
 
     def __init__(self, num: int) -> None:
-        # Of each a lower number of its group, or itself.
+        # For each number a lower number of its group, or itself.
         self._lower = np.arange(num)
 
     def join(self, left: np.ndarray, right: np.ndarray) -> None:
-        """Join (m,) numbers with (m,) others, pair by pair."""
+        """Join the groups of (m,) numbers with the groups of (m,) others, pair by pair."""
         while len(left):
             left, right = self._names_of(left), self._names_of(right)
             differ = left != right

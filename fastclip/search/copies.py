@@ -1,4 +1,4 @@
-"""Copies of the images that were found, in a folder to look at."""
+"""Copy the images that were found into a folder, to look at."""
 
 import os
 import shutil
@@ -13,14 +13,15 @@ LONGEST_NAME = 200  # bytes: file systems take 255, of which a temporary name ne
 
 
 def copy_images(embeddings: Embeddings, rows: Sequence[int], folder: Path) -> dict[int, str]:
-    """Copy the images of some rows into a folder, as 001_NAME, 002_NAME and so on, in their order.
+    """Copy the images of rows into a folder, as 001_NAME, 002_NAME and so on, in the given order.
 
     Returns:
-        Of each row without a copy why there is none: it has no image file, or that is gone.
+        For each row that was not copied the reason: the row has no image file, or its file cannot
+        be read.
 
     Raises:
-        CannotWrite: the disk or the folder refuses.
-        FileExistsError: the folder has a file of such a name; nothing is copied.
+        CannotWrite: a file or the folder cannot be written.
+        FileExistsError: the folder already has a file of such a name; nothing is copied.
     """
     sources: dict[int, Path] = {}
     missing: dict[int, str] = {}
@@ -36,7 +37,7 @@ def copy_images(embeddings: Embeddings, rows: Sequence[int], folder: Path) -> di
     }
     for place in places.values():
         if place.exists():
-            raise FileExistsError(f"{place} is there already: choose another folder")
+            raise FileExistsError(f"{place} exists already; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for row, place in places.items():
         try:
@@ -50,7 +51,7 @@ def copy_images(embeddings: Embeddings, rows: Sequence[int], folder: Path) -> di
 
 
 def _shortened(name: str) -> str:
-    """A name without its end, if it is long; its suffix stays."""
+    """Return a name, cut before its suffix if it is too long."""
     stem, suffix = os.path.splitext(name)
     room = max(0, LONGEST_NAME - len(os.fsencode(suffix)))
     return os.fsdecode(os.fsencode(stem)[:room]) + suffix

@@ -1,4 +1,4 @@
-"""Vectors as blocks of float32, wherever they are: arrays, mapped files, a side of embeddings."""
+"""Read vectors as blocks of float32, from arrays, mapped files or a side of embeddings."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,13 +10,13 @@ from fastclip.embeddings.side import Side
 from fastclip.embeddings.storage import DTYPES, Stored, to_float32
 
 Vectors = Side | Stored | np.ndarray | Sequence[Stored | np.ndarray]
-CALLED = {"img": "images", "text": "texts"}  # what people call the sides
-BLOCK_BYTES = 2**24  # of float32 that are looked at at a time
-LONGEST = 2.0**60  # a vector that is longer is none: products of two stay within float32
+CALLED = {"img": "images", "text": "texts"}  # the users' names of the sides
+BLOCK_BYTES = 2**24  # bytes of float32 that are processed at a time
+LONGEST = 2.0**60  # the longest usable vector, so that products of two stay within float32
 
 
 def side_of(embeddings: Embeddings, side: str) -> Side:
-    """Return the vectors of "img" or "text"; raise ValueError if there are none."""
+    """Return the vectors of the side "img" or "text"; raise ValueError if there are none."""
     if side not in SIDES:
         raise ValueError(f"side must be one of {SIDES}, got {side!r}")
     vectors = embeddings.images if side == "img" else embeddings.texts
@@ -30,10 +30,10 @@ def files_of(vectors: Vectors) -> tuple[Stored, ...]:
 
     Args:
         vectors: a side of opened embeddings, or one or several (n, D) arrays of float32, float16
-            or, with their factors, int8 (`Stored`); of whichever type, they may be mapped files.
+            or, with their scale factors, int8 (`Stored`). All of them may be mapped files.
 
     Raises:
-        ValueError: one is no such array, their D differ, or there is none.
+        ValueError: there is no array, one has another type or shape, or their D differ.
     """
     if isinstance(vectors, Side):
         return vectors.files
@@ -48,17 +48,20 @@ def files_of(vectors: Vectors) -> tuple[Stored, ...]:
                 f"{values.dtype} of shape {values.shape}"
             )
         if (values.dtype == np.int8) != (scales is not None):
-            raise ValueError("vectors of int8, and only those, need a factor each")
+            raise ValueError("int8 vectors, and no others, must have scale factors, one per vector")
         if scales is not None and scales.shape != values.shape[:1]:
-            raise ValueError(f"{len(values):,} vectors have factors of shape {scales.shape}")
+            raise ValueError(
+                f"there must be one scale factor per vector, got factors of shape {scales.shape} "
+                f"for {len(values):,} vectors"
+            )
     dims = sorted({file.values.shape[1] for file in files})
     if len(dims) > 1 or dims[0] == 0:
-        raise ValueError(f"vectors must have one length D above 0, got {dims}")
+        raise ValueError(f"all vectors must have the same width D above 0, got {dims}")
     return files
 
 
 def dim_of(files: tuple[Stored, ...]) -> int:
-    """Return D."""
+    """Return D, the number of entries of a vector."""
     return files[0].values.shape[1]
 
 
@@ -68,10 +71,10 @@ def num_rows(files: tuple[Stored, ...]) -> int:
 
 
 def rows_of_block(files: tuple[Stored, ...], block_rows: int | None) -> int:
-    """Return how many rows to look at at a time: those that are asked for, or 16 MiB of float32.
+    """Return the number of rows to process at a time: `block_rows`, or 16 MiB of float32.
 
     Raises:
-        ValueError: less than one is asked for.
+        ValueError: `block_rows` is below 1.
     """
     if block_rows is None:
         return max(1, BLOCK_BYTES // (4 * dim_of(files)))
@@ -83,9 +86,14 @@ def rows_of_block(files: tuple[Stored, ...], block_rows: int | None) -> int:
 def blocks_of(
     files: tuple[Stored, ...], size: int, first: int = 0
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (number of the first row, (n, D) float32), n at most `size`, from a row on.
+    """Yield blocks of rows: (number of the first row, (n, D) float32), with n at most `size`.
 
-    What is stored as float32 is not copied; other types are turned to float32, block by block.
+    Vectors that are stored as float32 are not copied; other types are converted block by block.
+
+    Args:
+        files: the vectors.
+        size: the most rows of a block.
+        first: the row to start from.
     """
     start = 0
     for values, scales in files:
@@ -99,7 +107,7 @@ def blocks_of(
 
 
 def lengths_of(rows: np.ndarray) -> np.ndarray:
-    """Return the lengths of (n, D) float32 rows; nan of a row that is not finite, or too long."""
+    """Return the lengths of (n, D) float32 rows; nan for a row that is not finite or too long."""
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     return np.where(lengths <= LONGEST, lengths, np.float32(np.nan))

@@ -1,9 +1,8 @@
-"""Near duplicates by cosine, as groups: of the rows of a whole corpus, or of a few results.
+"""Groups of near duplicates by cosine, in a whole corpus or among a few results.
 
-A group is what is joined by a chain of near duplicates, as clip-retrieval has it, so that its ends
-may be less alike than the threshold. Of n vectors, n (n + 1) D products are computed in blocks;
-memory holds two blocks of float32, the products of one with the other, some 50 bytes of each near
-pair in those, and 8 bytes of each row.
+As in clip-retrieval, a group is joined by chains of near duplicates, so that its ends may be less
+alike than the threshold. For n vectors, n (n + 1) D FLOPs are computed in blocks; memory holds two
+blocks of float32, their products, about 50 bytes for each near pair in them, and 8 bytes per row.
 """
 
 from typing import NamedTuple
@@ -21,16 +20,18 @@ from fastclip.search.corpus import (
 )
 
 ALIKE = 0.94  # clip-retrieval's threshold
-ROUNDING = 1e-6  # of a cosine in float32: equal vectors are alike at 1
-MOST_ROWS = 2048  # of a block by default: products of two take 16 MiB
+ROUNDING = 1e-6  # of a cosine in float32, so that equal vectors are duplicates at a threshold of 1
+MOST_ROWS = 2048  # of a block by default: the products of two blocks take 16 MiB
 
 
 class Duplicates(NamedTuple):
     """Groups of near duplicates.
 
     Attributes:
-        groups: (k,) int64 numbers of rows, k at least 2, ascending; groups by their first row.
-        num_unusable: rows that are 0, too long or not finite, and so have no cosine; in no group.
+        groups: for each group (k,) int64 numbers of rows, k >= 2, ascending; groups are ordered by
+            their first row.
+        num_unusable: the number of rows that are 0, too long or not finite; they have no cosine and
+            are in no group.
     """
 
     groups: list[np.ndarray]
@@ -43,13 +44,13 @@ def duplicates(
     """Return the groups of vectors that are near duplicates.
 
     Args:
-        vectors: see `files_of`: a side of opened embeddings, or arrays; of any lengths.
-        threshold: the cosine from which on two are near duplicates, to within 1e-6; above 0 and
-            at most 1.
+        vectors: a side of opened embeddings, or arrays (see `files_of`), of any lengths.
+        threshold: the cosine from which two vectors are near duplicates, to within 1e-6; above 0
+            and at most 1.
         block_rows: how many rows are compared with as many others at a time.
 
     Raises:
-        ValueError: the vectors are no such arrays, or a number is out of its range.
+        ValueError: the vectors have another type or shape, or a number is out of range.
 
     Example:
         >>> duplicates(open_embeddings("embeddings").images, 0.98).groups
@@ -66,9 +67,9 @@ def duplicates(
 def names_of_alike(
     vectors: Vectors, threshold: float = ALIKE, *, block_rows: int | None = None
 ) -> tuple[np.ndarray, int]:
-    """Return of each row the lowest row of its group, and how many rows have no cosine.
+    """Return for each row the lowest row of its group, and the number of rows without a cosine.
 
-    Arguments and errors are those of `duplicates`.
+    Arguments and errors are the same as for `duplicates`.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
@@ -89,7 +90,7 @@ def names_of_alike(
 
 
 def _unit(rows: np.ndarray) -> tuple[np.ndarray, int]:
-    """Unit rows, and 0 for those that have no direction, with how many those are."""
+    """Return unit rows, with 0 in place of rows without a direction, and the number of these."""
     lengths = lengths_of(rows)
     usable = lengths > 0
     unit = np.where(usable[:, None], rows, 0) / np.where(usable, lengths, 1)[:, None]

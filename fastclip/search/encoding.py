@@ -1,4 +1,4 @@
-"""What is searched for as vectors: texts and images, as (n, D) float32 unit vectors of a model."""
+"""Encode the texts and images of queries as (n, D) float32 unit vectors."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,10 +19,12 @@ BATCH = 64  # texts or images that are encoded at a time
 def vectors_of_texts(
     ready: InferenceModel, texts: Sequence[str], progress: Callable[[int], None] = lambda num: None
 ) -> np.ndarray:
-    """Encode texts.
+    """Return the (n, D) float32 unit vectors of texts.
 
     Args:
-        progress: called with how many more texts are encoded.
+        ready: the model.
+        texts: n texts.
+        progress: called after each batch with the number of texts in it.
     """
     encoder = Encoder.of(ready, progress)
     found = encoder.texts(texts, ready.tokenizer, BATCH)
@@ -30,7 +32,7 @@ def vectors_of_texts(
 
 
 def told_apart(ready: InferenceModel, texts: Sequence[str]) -> list[str]:
-    """Return the first of all texts that the tokenizer of a model turns into the same tokens."""
+    """Return texts with distinct tokens: of texts with the same tokens only the first."""
     first: dict[tuple[int, ...], str] = {}
     for row, text in zip(ready.tokenizer(list(texts)).tolist(), texts, strict=True):
         first.setdefault(tuple(row), text)
@@ -38,10 +40,10 @@ def told_apart(ready: InferenceModel, texts: Sequence[str]) -> list[str]:
 
 
 def vectors_of_images(ready: InferenceModel, images: Sequence[str | Path | bytes]) -> np.ndarray:
-    """Encode images, each a path or the bytes of a file.
+    """Return the (n, D) float32 unit vectors of images, each a path or the bytes of a file.
 
     Raises:
-        QueryError: one cannot be read, or is no image; the message has its path.
+        QueryError: a file cannot be read or is not an image; the message has its path.
     """
     encoder = Encoder.of(ready)
     features = []

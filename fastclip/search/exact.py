@@ -1,13 +1,13 @@
-"""Exact search: the rows with the greatest products with each query, block after block.
+"""Exact search: find the rows with the greatest products with each query, block by block.
 
-A product of matrices in float32 finds the candidates, which are few: with a sum of D terms in
-float32 no product is wrong by more than D 2^-24 |q| |x|, so that who is further below the last of
-the best is none. Candidates are scored again, in float64, and compared as float32. Equal rows then
-have equal scores wherever they stand, which a product of matrices does not give, and the order does
-not depend on blocks, threads or the library that multiplies.
+A matrix product in float32 finds a few candidates: a sum of D terms in float32 is wrong by at most
+D 2^-24 |q| |x|, so that a row that is further below the last of the best rows cannot be among them.
+Candidates are scored again in float64, and compared as float32. Equal rows then have equal scores
+wherever they are, which a matrix product does not guarantee, and the order does not depend on
+blocks, threads or the library that multiplies.
 
-The product is numpy's: it takes files that are mapped for reading as they are, without a copy, and
-no setting of torch makes it less exact.
+numpy computes the product: it takes read-only mapped files without a copy, and no setting of torch
+makes it less exact.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ from fastclip.search.corpus import (
 )
 
 FEW_QUERIES = 8
-CACHED_BYTES = 2**20  # of rows that a core keeps while it looks at them twice
+CACHED_BYTES = 2**20  # of rows that stay in a core's cache while they are read twice
 UNIT = 2.0**-24  # half the distance of 1 to the next float32
 
 
@@ -34,14 +34,14 @@ def search(
 ) -> Found:
     """Return the rows with the greatest products with each query.
 
-    Beside a mapped file, memory holds a block of it as float32, only if it is stored otherwise;
-    the products of a block with as many queries at a time as take 16 MiB; and the candidates.
+    In addition to mapped files, memory holds one block as float32, if the vectors are stored in
+    another type; up to 16 MiB of products of a block with queries; and the candidates.
 
     Args:
         queries: (Q, D) float32, finite.
-        vectors: see `files_of`: a side of opened embeddings, or arrays.
+        vectors: a side of opened embeddings, or arrays (see `files_of`).
         top: how many rows to find, at least 1.
-        block_rows: how many rows are looked at at a time; by default 16 MiB of float32.
+        block_rows: how many rows are processed at a time; by default 16 MiB of float32.
 
     Raises:
         ValueError: shapes do not fit, a query is not finite or longer than 2^60, or a number is
@@ -69,8 +69,7 @@ def search(
                 num_unusable += len(unusable)
                 if len(unusable) == len(block):
                     break
-                # Two sums of D terms and the rounding of a score, and as much as lengths may be
-                # wrong by.
+                # The errors of two sums of D terms, of the rounding of a score, and of the lengths.
                 factor = 2.1 * (queries.shape[1] + 2) * UNIT * np.nanmax(lengths_of_rows)
                 slack = factor * lengths
             near[:, unusable] = -np.inf
@@ -81,10 +80,10 @@ def search(
 
 
 def _products(queries: np.ndarray, block: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    """(Q, n) products in float32; writes the lengths of the rows, unless that is None.
+    """Return (Q, n) products in float32, and fill `lengths` with the lengths of rows if given.
 
-    With few queries the time is that of reading the rows: both are then computed of rows that are
-    in the cache of a core.
+    With few queries most of the time goes into reading the rows; products and lengths are then
+    computed on pieces that fit into the cache of a core.
     """
     is_read_once = len(queries) <= FEW_QUERIES
     size = max(1, CACHED_BYTES // (4 * block.shape[1])) if is_read_once else len(block)
@@ -101,17 +100,18 @@ def _products(queries: np.ndarray, block: np.ndarray, lengths: np.ndarray | None
 def _candidates(
     near: np.ndarray, last: np.ndarray, slack: np.ndarray, top: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of queries and of rows of a block: all that may be among the best of their query.
+    """Return indices of queries and of rows of a block: all pairs that may be among the best.
 
     Args:
-        near: (Q, n) products in float32, -inf of what is no candidate.
-        last: (Q,) the least scores of the best so far.
+        near: (Q, n) products in float32, -inf for rows that cannot be candidates.
+        last: (Q,) the lowest of the best scores so far.
         slack: (Q,) by how much a product may be too low.
+        top: the number of rows to find for each query.
     """
     least = last - slack
     is_candidate = near >= least[:, None]
     if is_candidate.sum() > top * len(near) and near.shape[1] > top:
-        # Better than the last so far is much of the block: then only the best of the block.
+        # Much of the block beats the last so far, so take only the best of the block.
         place = near.shape[1] - top
         own_last = np.partition(near, place, axis=1)[:, place]
         is_candidate = near >= np.maximum(least, own_last - slack)[:, None]

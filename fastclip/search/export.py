@@ -1,9 +1,10 @@
-"""Embeddings as one table, for engines that search what outgrows a machine.
+"""Export embeddings as one table, for search engines that serve more than one machine can.
 
-A row has its number as `id`, its vector as `vector`, a list of D float32, and its metadata; of that
-a column that is called as one of these two is `metadata_NAME`. A column has one type in the whole
-table: that of its values if they are all numbers, or all true or false, and otherwise text. Rows
-are read twice, once for these types, and written block by block: memory holds a block.
+A row has its number as `id`, its vector as `vector`, a list of D float32, and the columns of its
+metadata; a metadata column called `id` or `vector` becomes `metadata_NAME`. A column has one type
+in the whole table: numbers if all of its values are numbers, bool if all are true or false, and
+text otherwise. Rows are read twice, the first time for these types, and written block by block, so
+that memory holds one block.
 """
 
 import json
@@ -28,10 +29,13 @@ Progress = Callable[[int, int], None]
 
 
 class Exported(NamedTuple):
-    """Attributes:
-    rows: that were written: all of them.
-    num_unusable: of those, vectors that are not finite or longer than 2^60, written as they are.
-    columns: names, in order.
+    """The size of a table that was written.
+
+    Attributes:
+        rows: the number of rows, all of which were written.
+        num_unusable: the number of vectors that are not finite or longer than 2^60; they were
+            written as they are.
+        columns: the names of the columns, in order.
     """
 
     rows: int
@@ -49,13 +53,14 @@ def export_parquet(
     """Write one side of embeddings as a Parquet file, whole or not at all.
 
     Args:
-        path: where nothing may be yet; its folder is made if there is none.
+        embeddings: the embeddings to export.
+        path: the file to write, which must not exist; its folder is created if needed.
         side: "img" or "text".
-        progress: called with how many rows are written, and how many there are.
+        progress: called with the number of rows that are written, and the number of all rows.
 
     Raises:
-        CannotWrite: the disk or the folder refuses.
-        FileExistsError: there is something at `path`.
+        CannotWrite: the file or its folder cannot be written.
+        FileExistsError: `path` exists.
         ModuleNotFoundError: pyarrow is not installed.
         OSError, ValueError: a file of the embeddings cannot be read, or there is no such side.
 
@@ -81,15 +86,18 @@ def export_lance(
     *,
     progress: Progress = lambda done, total: None,
 ) -> Exported:
-    """Write one side of embeddings as a table of Lance, whole or not at all.
+    """Write one side of embeddings as a Lance table, whole or not at all.
 
     Args:
-        path: a folder that is not there yet, NAME.lance: LanceDB, connected to the folder that it
-            is in, opens it as the table NAME.
-        side, progress: as in `export_parquet`.
+        embeddings: the embeddings to export.
+        path: the folder to write, NAME.lance, which must not exist. LanceDB, connected to the
+            folder that contains it, opens it as the table NAME.
+        side, progress: see `export_parquet`.
 
     Raises:
-        As `export_parquet`, pylance for pyarrow; ValueError also if `path` does not end in .lance.
+        CannotWrite, FileExistsError, OSError: see `export_parquet`.
+        ModuleNotFoundError: pylance or pyarrow is not installed.
+        ValueError: see `export_parquet`; or `path` does not end in .lance.
 
     Example:
         >>> export_lance(open_embeddings("embeddings"), "tables/images.lance", "img").rows
@@ -100,7 +108,7 @@ def export_lance(
     path = Path(path)
     require_new(path)
     if path.suffix != ".lance":
-        raise ValueError(f"{path} must end in .lance: LanceDB finds its tables by that")
+        raise ValueError(f"{path} must end in .lance, because LanceDB finds tables by this suffix")
     lance = _lance()
     arrow, _ = parquet_modules("A table")
     table = _Table(arrow, embeddings, side, progress)
@@ -112,7 +120,7 @@ def export_lance(
         with writing(path):
             os.rename(temporary, path)
     except OSError as error:
-        # Lance says of every error that it is one of the system.
+        # Lance reports every error as an OSError.
         if table.failure is not None:
             raise table.failure from None
         raise error if isinstance(error, CannotWrite) else CannotWrite(path, error) from error
@@ -125,8 +133,8 @@ class _Table:
     """The batches of one side of embeddings.
 
     Attributes:
-        schema: of pyarrow.
-        failure: what ended `batches`, if something did.
+        schema: pyarrow's schema of the table.
+        failure: the error that ended `batches`, if there was one.
     """
 
     def __init__(self, arrow: Any, embeddings: Embeddings, side: str, progress: Progress) -> None:
@@ -143,7 +151,7 @@ class _Table:
         self.schema = arrow.schema([*fields, *zip(self._names, kinds, strict=True)])
 
     def batches(self) -> Iterator[Any]:
-        """Yield all rows in order."""
+        """Yield all rows in order, as record batches."""
         try:
             for group in self._embeddings.groups:
                 values, scales = group.vectors[self._side]
@@ -185,18 +193,18 @@ class _Table:
 
 
 def require_new(path: Path) -> None:
-    """Raise FileExistsError if there is something at `path`."""
+    """Raise FileExistsError if `path` exists."""
     if os.path.lexists(path):
-        raise FileExistsError(f"{quoted_text(str(path))} is there already: remove it first")
+        raise FileExistsError(f"{quoted_text(str(path))} exists already; remove it first")
 
 
 def require_parquet() -> None:
-    """Raise ModuleNotFoundError unless a table in Parquet can be written."""
+    """Raise ModuleNotFoundError unless a Parquet table can be written."""
     parquet_modules("A table")
 
 
 def require_lance() -> None:
-    """Raise ModuleNotFoundError unless a table of Lance can be written."""
+    """Raise ModuleNotFoundError unless a Lance table can be written."""
     parquet_modules("A table")
     _lance()
 
@@ -217,7 +225,7 @@ def _make_folder_of(path: Path) -> None:
 
 
 def _names(columns: list[str]) -> list[str]:
-    """What columns of metadata are called in the table, beside its own."""
+    """Return the names of metadata columns in the table, renamed where the table has the name."""
     taken = [ID, VECTOR]
     for name in columns:
         while name in taken:
@@ -227,7 +235,7 @@ def _names(columns: list[str]) -> list[str]:
 
 
 def _any_text(value: Any) -> str:
-    """JSON of what JSON has, though it be nan, and otherwise what Python prints: of a date, say."""
+    """Return JSON for values that JSON has, nan included, and otherwise `str`, as for a date."""
     if isinstance(value, dict | list | bool | int | float):
         return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)

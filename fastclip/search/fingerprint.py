@@ -1,4 +1,4 @@
-"""What vectors are known by, so that what was computed of others is refused."""
+"""A digest that identifies vectors, so that an index of other vectors is not used."""
 
 import hashlib
 import json
@@ -10,14 +10,15 @@ from fastclip.embeddings.side import Side
 
 
 class StaleIndex(ValueError):
-    """An index of other vectors than those that are there; the message says what to do."""
+    """An index belongs to other vectors than the current ones; the message says what to do."""
 
 
 def fingerprint_of(embeddings: Embeddings, side: Side) -> str:
-    """Return a SHA-256 that tells vectors from others, without reading them.
+    """Return a SHA-256 that identifies vectors without reading them.
 
-    With a manifest it is that of the digests of all files of the side. Without, it is that of
-    names, sizes and times of the files: a copy is then other vectors, unless it keeps the times.
+    If the embeddings have a manifest, it hashes the digests of all files of the side. Otherwise it
+    hashes the names, sizes and times of the files, so that a copy counts as other vectors unless it
+    keeps the times.
     """
     digest = hashlib.sha256(f"{len(side)} {side.dim} {side.dtype}".encode())
     kinds = (vectors_of(side.name), scales_of(side.name))

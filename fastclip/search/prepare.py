@@ -1,4 +1,4 @@
-"""Computes once, of a folder of embeddings, what makes queries quick; see `prepared.py`."""
+"""Compute and write what makes queries of a folder of embeddings quick; see `prepared.py`."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ from fastclip.search.prepared import (
     encoder_of,
 )
 
-FEWEST_TOLD_APART = 0.9  # of captions
+FEWEST_TOLD_APART = 0.9  # the fraction of captions whose tokens must differ
 
 
 class UnknownCaptions(ValueError):
-    """Captions in words that a model's tokenizer does not know."""
+    """The tokenizer of a model does not know the words of the captions."""
 
 
 def prepare(
@@ -39,21 +39,23 @@ def prepare(
     captions: Sequence[str] = (),
     tell: Callable[[str], None] = lambda text: None,
 ) -> Prepared:
-    """Compute and write what searches of one side of embeddings need, in place of what is there.
+    """Compute and write what searches of one side of embeddings need, replacing earlier results.
 
-    If it fails, what was there is still there.
+    If the computation fails, the earlier results remain.
 
     Args:
-        ready: the model of the embeddings, if captions are to be asked.
-        captions: texts such as people search for, whatever the corpus shows.
-        tell: called with a sentence before each step.
+        embeddings: the folder of embeddings.
+        side: the vectors of its images, or of its texts.
+        ready: the model that made the vectors; needed only with captions.
+        captions: texts such as people search for, to calibrate scores with; see `CaptionNull`.
+        tell: called with a message before each step.
 
     Raises:
         CannotCalibrate: there are too few captions for any score to stand out.
-        UnknownCaptions: the model's tokenizer does not tell the captions apart.
-        CannotWrite: the disk or the folder refuses.
+        UnknownCaptions: the model's tokenizer does not distinguish the captions.
+        CannotWrite: a file or the folder cannot be written.
         StaleIndex: the vectors have changed meanwhile.
-        ValueError: another process is writing there.
+        ValueError: another process is writing to the folder.
 
     Example:
         >>> found = open_embeddings("embeddings")
@@ -65,16 +67,19 @@ def prepare(
     files = PreparedFiles.of(embeddings, side)
     with locked(files.folder):
         fingerprint = fingerprint_of(embeddings, side)
-        # What is there stays until all is computed.
+        # Earlier results stay until everything is computed.
         null, of_captions = None, ("", "", "", 0)
         if captions:
-            tell(f"asking {len(captions):,} captions, which say what chance gives")
+            tell(f"searching for {len(captions):,} captions, to calibrate scores")
             null = CaptionNull.of(vectors_of_texts(ready, captions), side)
             of_captions = (*encoder_of(ready), len(captions))
         vectors = _converted(files, side, tell)
         moments = _summed_up(files, side, tell)
         if fingerprint_of(embeddings, side) != fingerprint:
-            raise StaleIndex(f"vectors in {embeddings.folder} have changed while they were read")
+            raise StaleIndex(
+                f"the vectors in {embeddings.folder} have changed while they were read; run "
+                "`fastclip index` again"
+            )
         files.record.unlink(missing_ok=True)
         if null is not None:
             write_array(files.captions, null.best)
@@ -96,7 +101,7 @@ def _converted(files: PreparedFiles, side: Side, tell: Callable[[str], None]) ->
 def _summed_up(files: PreparedFiles, side: Side, tell: Callable[[str], None]) -> Moments | None:
     if side.known_moments is not None:
         return None
-    tell(f"summing up {len(side):,} vectors, for their mean and covariance")
+    tell(f"summing up {len(side):,} vectors for their mean and covariance")
     write_array(files.moments, side.moments.sums)
     return side.moments
 
@@ -107,6 +112,6 @@ def _require_known(ready: InferenceModel | None, captions: Sequence[str]) -> Non
     num = len(told_apart(ready, captions))
     if num < FEWEST_TOLD_APART * len(captions):
         raise UnknownCaptions(
-            f"the tokenizer of {ready.name} tells {num:,} of {len(captions):,} captions apart: it "
-            "does not know their words"
+            f"the tokenizer of {ready.name} distinguishes only {num:,} of {len(captions):,} "
+            "captions, because it does not know their words"
         )

@@ -1,12 +1,12 @@
-"""What is computed once for a folder of embeddings, so that queries are quick and know chance.
+"""What `fastclip index` computes once for a folder of embeddings, for quick, calibrated queries.
 
-    index/img_prepared.json  what it is of; written last
+    index/img_prepared.json  identifies the vectors and the model; written last
     index/img_vectors.npy    (n, D) float32, if the vectors are stored as float16 or int8
     index/img_moments.npy    (D + 1, D) float64: sums, if the embeddings do not have them
-    index/img_captions.npy   (r,) float64: of each of r captions, how near its best match is
+    index/img_captions.npy   (r,) float64: the score of the best match of each of r captions
 
-The same stands for texts, with "text" in place of "img". What was computed of other vectors than
-those that are there, or by another model, is refused.
+For texts, the names have "text" in place of "img". Files that were computed from other vectors than
+the current ones, or with another model, raise an error.
 """
 
 from dataclasses import dataclass, fields
@@ -31,7 +31,12 @@ AGAIN = "run `fastclip index` again"
 
 
 class PreparedFiles(NamedTuple):
-    """Where that is of one side: `folder` is that of indexes, `name` the side's."""
+    """The paths of these files for one side of embeddings.
+
+    Attributes:
+        folder: the folder of indexes.
+        name: the name of the side, "img" or "text".
+    """
 
     folder: Path
     name: str
@@ -59,11 +64,13 @@ class PreparedFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class PreparedRecord:
-    """Attributes:
-    vectors: what the vectors are known by; see `fingerprint.py`.
-    weights, configuration, tokenizer: digests of the model that encoded the captions; "" without
-        captions.
-    num_captions: how many captions there are.
+    """The vectors and the model to which the files belong.
+
+    Attributes:
+        vectors: the fingerprint of the vectors; see `fingerprint.py`.
+        weights, configuration, tokenizer: digests of the model that encoded the captions; ""
+            without captions.
+        num_captions: the number of captions.
     """
 
     vectors: str
@@ -75,11 +82,13 @@ class PreparedRecord:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Attributes:
-    record: what the index is of.
-    vectors: (n, D) float32, mapped into memory; None if the embeddings have such themselves.
-    moments: of all vectors; None likewise.
-    captions: how near other people's captions are; None if none were asked.
+    """The contents of these files.
+
+    Attributes:
+        record: the vectors and the model to which the files belong.
+        vectors: (n, D) float32, mapped into memory; None if the embeddings are float32 themselves.
+        moments: the mean and covariance of all vectors; None if the embeddings have them.
+        captions: the best scores of captions; None if there are no captions.
     """
 
     record: PreparedRecord
@@ -88,7 +97,7 @@ class Prepared:
     captions: CaptionNull | None = None
 
     def objection_to(self, ready: InferenceModel) -> str | None:
-        """Say why the captions are not those of a model; None if they are, or there are none."""
+        """Return why the captions cannot be used with a model, or None if they can."""
         record = self.record
         own = (record.weights, record.configuration, record.tokenizer)
         if self.captions is None or own == encoder_of(ready):
@@ -97,18 +106,18 @@ class Prepared:
 
 
 def open_prepared(embeddings: Embeddings, side: Side) -> Prepared | None:
-    """Open what was prepared of one side of embeddings; None if nothing was.
+    """Open what `fastclip index` prepared for one side of embeddings; None if it has not run.
 
     Raises:
         OSError: a file cannot be read.
-        StaleIndex: it is damaged, or of other vectors than those that are there.
+        StaleIndex: a file is damaged, or belongs to other vectors than the current ones.
     """
     files = PreparedFiles.of(embeddings, side)
     if not files.record.exists():
         return None
     record = _read_record(files.record)
     if record.vectors != fingerprint_of(embeddings, side):
-        raise StaleIndex(f"{files.record} is of other vectors: {AGAIN}")
+        raise StaleIndex(f"{files.record} belongs to other vectors; {AGAIN}")
     vectors = moments = null = None
     if side.dtype != np.float32:
         vectors = _array(files.vectors, (len(side), side.dim), np.float32)
@@ -121,7 +130,7 @@ def open_prepared(embeddings: Embeddings, side: Side) -> Prepared | None:
 
 
 def encoder_of(ready: InferenceModel) -> tuple[str, str, str]:
-    """What the features of texts depend on."""
+    """Return the digests of everything that the features of texts depend on."""
     return ready.digests.weights, ready.digests.configuration, ready.digests.tokenizer
 
 
@@ -129,9 +138,9 @@ def _array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     try:
         found = open_array(path, len(shape), (dtype,))
     except ValueError as error:
-        raise StaleIndex(f"{error}: {AGAIN}") from None
+        raise StaleIndex(f"{error}; {AGAIN}") from None
     if found.shape != shape:
-        raise StaleIndex(f"{path} has the shape {found.shape}, not {shape}: {AGAIN}")
+        raise StaleIndex(f"{path} has the shape {found.shape}, not {shape}; {AGAIN}")
     return found
 
 
@@ -139,8 +148,10 @@ def _read_record(path: Path) -> PreparedRecord:
     values = read_json_object(path, StaleIndex)
     head = (values.pop("format", None), values.pop("version", None))
     if head != (FORMAT, VERSION):
-        raise StaleIndex(f"{path} is of format {quoted(head)}: {AGAIN}")
+        raise StaleIndex(
+            f"{path} has the format {quoted(head)}, not {quoted((FORMAT, VERSION))}; {AGAIN}"
+        )
     types = {field.name: field.type for field in fields(PreparedRecord)}
     if values.keys() != types.keys() or any(type(values[n]) is not t for n, t in types.items()):
-        raise StaleIndex(f"{path} is damaged: {AGAIN}")
+        raise StaleIndex(f"{path} is damaged; {AGAIN}")
     return PreparedRecord(**values)

@@ -1,14 +1,14 @@
-"""A query: texts and images, of which some are added and some subtracted, each with a weight.
+"""A query: texts and images that are added or subtracted, each with a weight.
 
-In words, as a shell splits them:
+A query is written in words, as a shell splits them:
 
     cat                        one text
-    a red car                  one text, of three words
-    cat + dog - "black cat"    parts are joined by the words + and -
-    2:cat + 0.5:dog            what stands before the first colon is a weight, 1 if there is none
+    a red car                  one text of three words
+    cat + dog - "black cat"    the words + and - join parts
+    2:cat + 0.5:dog            a number before the first colon is the weight; by default it is 1
 
-A part with a colon in its text, or that begins with a sign, has its weight written before it:
-`1:"3:10 to Yuma"`, `1:-40 degrees`. A quoted word is text: "cat + dog" in quotes is one part.
+If the text of a part has a colon or begins with a sign, write its weight before it:
+`1:"3:10 to Yuma"`, `1:-40 degrees`. Quoted words are text: "cat + dog" in quotes is one part.
 """
 
 import math
@@ -20,12 +20,12 @@ import numpy as np
 from fastclip.data.quoting import quoted_text
 
 SIGNS = {"+": 1.0, "-": -1.0}
-# Of parts that cancel up to what the rounding of a model in 16 bits leaves of them.
+# Parts cancel if their sum is shorter than what the rounding of a 16-bit model may leave.
 SMALLEST_SUM = 1e-3
 
 
 class QueryError(ValueError):
-    """A query that says nothing, or cannot be read; the message quotes the part."""
+    """A query that is empty or cannot be understood or read; the message quotes the part."""
 
 
 TEXT, IMAGE, ROW = "text", "image", "row"
@@ -33,11 +33,13 @@ TEXT, IMAGE, ROW = "text", "image", "row"
 
 @dataclass(frozen=True)
 class Part:
-    """Attributes:
-    value: a text; an image, as its path or the bytes of its file; or the number of a row of what
-        is searched, whose own vector is meant.
-    weight: not 0; what is subtracted has one below it.
-    kind: "text", "image" or "row".
+    """A part of a query.
+
+    Attributes:
+        value: a text; an image, as a path or the bytes of a file; or the number of a row, which
+            stands for the vector of that row.
+        weight: not 0; a negative weight subtracts the part.
+        kind: "text", "image" or "row".
     """
 
     value: str | bytes | int
@@ -46,17 +48,17 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """The name of the part in errors."""
         if self.kind == ROW:
             return f"row {self.value}"
         return quoted_text(self.value) if isinstance(self.value, str) else "an image"
 
 
 def parse_words(words: Sequence[str]) -> list[Part]:
-    """Return the texts of a query that is given in words; none of no words.
+    """Return the texts of a query that is given in words; no parts for no words.
 
     Raises:
-        QueryError: a part is empty, its weight is no number, or a sign is stuck to a word.
+        QueryError: a part is empty, a weight is not a number, or a sign is attached to a word.
 
     Example:
         >>> parse_words(["cat", "+", "2:black", "dog"])
@@ -71,8 +73,8 @@ def parse_words(words: Sequence[str]) -> list[Part]:
             if word[:1] in SIGNS:
                 raise QueryError(
                     f"{quoted_text(word)}: write {quoted_text(word[0] + ' ' + word[1:])}, as two "
-                    f"words, to {'add' if word[0] == '+' else 'subtract'} it, or "
-                    f"{quoted_text('1:' + word)} for a text that begins so"
+                    f"words, to {'add' if word[0] == '+' else 'subtract'} the text, or "
+                    f"{quoted_text('1:' + word)} for a text that begins with {word[0]}"
                 )
             pieces[-1][1].append(word)
         elif number == 0:
@@ -90,10 +92,11 @@ def parse_part(text: str, kind: str = TEXT) -> Part:
     """Return a part from `VALUE` or `WEIGHT:VALUE`.
 
     Args:
+        text: the part as it is written.
         kind: "text", "image" for a path, or "row" for the number of a row.
 
     Raises:
-        QueryError: it is empty, or there is a colon and what stands before it is no weight.
+        QueryError: the part is empty, or the text before its first colon is not a weight.
     """
     before, colon, after = text.partition(":")
     value = (after if colon else text).strip()
@@ -105,8 +108,8 @@ def parse_part(text: str, kind: str = TEXT) -> Part:
         weight = float(before)
     except ValueError:
         raise QueryError(
-            f"the weight {quoted_text(before)} is no number; if the colon is part of what is "
-            f"searched for, write {quoted_text('1:' + text)}"
+            f"the weight {quoted_text(before)} is not a number; if the colon belongs to the text "
+            f"or path, write {quoted_text('1:' + text)}"
         ) from None
     if not math.isfinite(weight) or weight == 0:
         raise QueryError(f"the weight of {quoted_text(text)} must be finite and not 0")
@@ -122,10 +125,11 @@ def _part(value: str, weight: float, kind: str) -> Part:
 
 
 def combined(vectors: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
-    """Return the unit vector along the weighted sum of the unit vectors of parts.
+    """Return the weighted sum of the parts' unit vectors, normalised to unit length.
 
     Args:
-        vectors: (n, D), one of each part; of any lengths.
+        vectors: (n, D), one for each part, of any lengths.
+        parts: n parts with their weights.
 
     Returns:
         (D,) float32.
@@ -141,16 +145,20 @@ def combined(vectors: np.ndarray, parts: Sequence[Part]) -> np.ndarray:
         raise QueryError("the query is empty")
     units = np.array(vectors, np.float64)
     if units.ndim != 2 or len(units) != len(parts):
-        raise ValueError(f"{len(parts)} parts have vectors of shape {units.shape}")
+        raise ValueError(
+            f"vectors must be ({len(parts)}, D), one per part, got shape {units.shape}"
+        )
     lengths = np.linalg.norm(units, axis=1)
     for part, length in zip(parts, lengths, strict=True):
         if not 0 < length < math.inf:
-            raise QueryError(f"{part.name} has a vector of length {length:g}")
+            raise QueryError(
+                f"{part.name} has a vector of length {length:g}, which has no direction"
+            )
     weights = np.array([part.weight for part in parts], np.float64)
-    # Relative to the greatest, so that no sum is too large.
+    # Relative to the greatest weight, so that sums do not overflow.
     weights /= np.abs(weights).max()
     total = weights @ (units / lengths[:, None])
     length = np.linalg.norm(total)
     if length < SMALLEST_SUM * np.abs(weights).sum():
-        raise QueryError("the parts of the query cancel: nothing is left to search for")
+        raise QueryError("the parts of the query cancel each other; nothing is left to search for")
     return (total / length).astype(np.float32)

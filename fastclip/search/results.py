@@ -1,4 +1,4 @@
-"""What is shown of the rows that were found, as JSON too; near duplicates are shown once."""
+"""Results of a search, for display and as JSON; near duplicates can be shown once."""
 
 import math
 from collections.abc import Sequence
@@ -14,14 +14,16 @@ from fastclip.search.duplicates import ALIKE, names_of_alike
 
 @dataclass(frozen=True)
 class Result:
-    """Attributes:
-    rank: 1 of the best.
-    id: the number of the row.
-    similarity: the product with the query, of unit vectors the cosine.
-    z, expected_chance_hits, p_value: see `calibration`; None of what is not known.
-    stands_out: from chance; None if nothing can be said.
-    alike: how many of what was found this result stands for, itself included.
-    metadata: the columns of the row, such as `image_path` and `caption`.
+    """One row that was found.
+
+    Attributes:
+        rank: the place among the results; 1 is the best.
+        id: the number of the row.
+        similarity: the product with the query, which is the cosine for unit vectors.
+        z, expected_chance_hits, p_value: see `calibration`; None if not known.
+        stands_out: whether the result stands out from chance; None if that is not known.
+        alike: the number of near duplicates that this result represents, itself included.
+        metadata: the columns of the row, such as `image_path` and `caption`.
     """
 
     rank: int
@@ -35,11 +37,11 @@ class Result:
     metadata: Row = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as strict JSON has it, with clip-retrieval's keys.
+        """Return the result as values of strict JSON, with clip-retrieval's keys.
 
-        Columns stand beside the result's own fields; one that has the name of a field is called
-        `metadata_NAME`. Of what JSON does not have, numbers that are not finite are None,
-        and the rest is its text.
+        The columns of the row are added to the result's own fields; a column with the name of a
+        field is called `metadata_NAME`. Numbers that are not finite become None, and other values
+        that JSON does not have become text.
         """
         names = ("rank", "id", "similarity", "z", "expected_chance_hits", "p_value")
         values = {
@@ -54,7 +56,7 @@ class Result:
 
 
 def name_of(row: Row, number: int) -> str:
-    """Return what a row is called where there is place for one name: its path, caption or key."""
+    """Return one name for a row: its path, or else its caption, its key or its number."""
     return str(row.get("image_path") or row.get("caption") or row.get("key") or f"row {number}")
 
 
@@ -65,12 +67,12 @@ def results_of(
     metadata: Sequence[Row],
     limit: float = LIMIT,
 ) -> list[Result]:
-    """Return the results of one query from what each step has found.
+    """Return the results of one query.
 
     Args:
-        rows, scores: (k,), best first, as `search` has them for one query.
-        judgement: of those scores.
-        metadata: of those rows.
+        rows, scores: (k,), best first, as `search` returns them for one query.
+        judgement: the calibration of these scores.
+        metadata: the metadata of these rows.
         limit: see `Judgement.stands_out`.
 
     Example:
@@ -97,15 +99,17 @@ def shown_once(
     """Return the best of each group of near duplicates among results, with the size of the group.
 
     Args:
-        results: best first; their ranks are numbered anew.
-        vectors: (k, D) float32, those of the results: `images.rows([r.id for r in results])`.
+        results: results, best first; the returned ones get new ranks.
+        vectors: (k, D) float32, the results' vectors: `images.rows([r.id for r in results])`.
         threshold: see `duplicates`.
 
     Raises:
-        ValueError: as `duplicates`.
+        ValueError: there is not one vector per result; or see `duplicates`.
     """
     if len(vectors) != len(results):
-        raise ValueError(f"{len(results)} results have {len(vectors)} vectors")
+        raise ValueError(
+            f"there must be one vector per result, got {len(vectors)} for {len(results)} results"
+        )
     if not results:
         return []
     names, _ = names_of_alike(vectors, threshold)
@@ -117,7 +121,7 @@ def shown_once(
 
 
 def headline(results: Sequence[Result], judgement: Judgement) -> str:
-    """Return the sentence that says whether there is a match.
+    """Return a sentence that says whether there is a match.
 
     Example:
         >>> headline(results, judgement)
@@ -132,9 +136,10 @@ def headline(results: Sequence[Result], judgement: Judgement) -> str:
 
 
 def strict_json(value: Any) -> Any:
-    """Return a value as strict JSON in UTF-8 has it: of what that does not have, None or its text.
+    """Convert a value to strict JSON in UTF-8.
 
-    A surrogate that stands alone in a text or in a key becomes its escape, `\\ud800`.
+    Numbers that are not finite become None, and other values that JSON does not have become text. A
+    lone surrogate in a text or in a key becomes its escape, `\\ud800`.
     """
     if value is None or isinstance(value, bool | int):
         return value

@@ -1,4 +1,4 @@
-"""A folder of embeddings and its model, opened to be asked: by the commands and by the server."""
+"""Answer queries about a folder of embeddings with its model, for the commands and the server."""
 
 import functools
 from collections.abc import Callable, Collection, Sequence
@@ -22,20 +22,21 @@ from fastclip.search.query import IMAGE, ROW, TEXT, Part, QueryError, combined
 from fastclip.search.results import Result, headline, results_of, shown_once
 
 OVER = {called: side for side, called in CALLED.items()}
-MORE = 4  # times as many are looked at where near duplicates are shown once
-TOO_MANY = "the best {:,} rows are near duplicates of these, and no more were compared"
-MOST_ALIKE = 10_000  # results that are compared with each other for that
+MORE = 4  # times as many rows are searched for if near duplicates are shown once
+TOO_MANY = "the best {:,} rows are near duplicates of these; no more rows were compared"
+MOST_ALIKE = 10_000  # rows that are compared with each other to find near duplicates
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What was found for one query.
+    """The answer to one query.
 
     Attributes:
-        results: best first.
+        results: the results, best first.
         headline: one sentence: how many results stand out from chance, or why that is not known.
-        judged_by: "captions", "normal", or None of scores that are not calibrated.
-        note: why there are fewer results than were asked for, if the reason is not their number.
+        judged_by: "captions" or "normal", the method of calibration; None if the scores are not
+            calibrated.
+        note: why there are fewer results than requested although there are more rows, or None.
     """
 
     results: list[Result]
@@ -49,11 +50,11 @@ class Searcher:
     """Answers queries about one side of embeddings.
 
     Attributes:
-        embeddings: what is searched.
-        side: its vectors of images, or of texts.
-        ready: the model that encodes queries; None if only rows are asked for.
+        embeddings: the embeddings that are searched.
+        side: the vectors of their images, or of their texts.
+        ready: the model that encodes queries; None if all parts of queries are rows.
         prepared: what `fastclip index` has computed; None if it has not run.
-        approximate: an index of FAISS that proposes candidates; None of exact search.
+        approximate: a FAISS index that proposes candidates; None for exact search.
 
     Example:
         >>> searcher = open_searcher(open_embeddings("embeddings"), open_model("logs/my-run"))
@@ -70,16 +71,16 @@ class Searcher:
 
     @functools.cached_property
     def vectors(self) -> Vectors:
-        """What is searched: the vectors, or what they were converted to."""
+        """The vectors that are searched: the side's own, or their copy in float32."""
         has_own = self.prepared is not None and self.prepared.vectors is not None
         return self.prepared.vectors if has_own else self.side
 
     def vectors_of(self, queries: Sequence[Sequence[Part]]) -> np.ndarray:
-        """Return the (Q, D) unit vectors of queries; texts and images are encoded together.
+        """Return the (Q, D) unit vectors of queries, encoding the texts and images of all together.
 
         Raises:
-            QueryError: a query is empty, an image cannot be read, there is no such row, a query
-                cancels, or there is no model to encode it.
+            QueryError: a query is empty, an image cannot be read, there is no such row, the parts
+                of a query cancel each other, or there is no model to encode it.
         """
         parts = [part for query in queries for part in query]
         found = np.zeros((len(parts), self.side.dim), np.float32)
@@ -105,18 +106,20 @@ class Searcher:
         self, queries: Sequence[Sequence[Part]], top: int = 10, *,
         alike: float | None = None, min_z: float | None = None,
     ) -> list[Answer]:  # fmt: skip
-        """Return the best results of each query, of which the vectors are read once for all.
+        """Return the best results of each query; the vectors are read once for all queries.
 
         Rows that are parts of a query are not among its results.
 
         Args:
-            top: how many results, at least 1.
-            alike: the cosine from which on two are near duplicates, of which the best is shown.
-            min_z: leave out results of a lower z.
+            queries: the parts of each query.
+            top: how many results to return, at least 1.
+            alike: the cosine from which two results are near duplicates; only the best of a group
+                of near duplicates is returned. None returns all.
+            min_z: leave out results with a lower z.
 
         Raises:
-            QueryError: see `vectors_of`; or `min_z` is given and scores cannot be calibrated.
-            ValueError: a number is out of its range.
+            QueryError: see `vectors_of`; or `min_z` is given but scores cannot be calibrated.
+            ValueError: a number is out of range.
         """
         return self.answers_of(
             self.vectors_of(queries), top, alike=alike, min_z=min_z,
@@ -131,11 +134,15 @@ class Searcher:
         """Return the best results of (Q, D) float32 vectors; see `answers`.
 
         Args:
-            queries: what the vectors are of, () of one for which that is not known; by default it
-                is of none.
+            vectors: (Q, D) float32, the vectors of the queries.
+            top, alike, min_z: see `answers`.
+            queries: the parts of each query, () for a vector whose parts are not known; by default
+                no parts are known.
         """
         if alike is not None and top > MOST_ALIKE:
-            raise ValueError(f"near duplicates are sought among {MOST_ALIKE:,}: top is {top:,}")
+            raise ValueError(
+                f"top must be at most {MOST_ALIKE:,} if near duplicates are shown once, got {top:,}"
+            )
         queries = [()] * len(vectors) if queries is None else queries
         wanted = top + max(map(len, map(rows_of, queries)), default=0)
         found = self._search(vectors, wanted if alike is None else min(MORE * wanted, MOST_ALIKE))
@@ -169,7 +176,7 @@ class Searcher:
         self, query: np.ndarray, judged: Callable[..., tuple[Judgement, list[Result]]],
         rows: np.ndarray, scores: np.ndarray, top: int, alike: float,
     ) -> tuple[Judgement, list[Result], str | None]:  # fmt: skip
-        """The best of near duplicates: of more and more rows, until there are enough of them."""
+        """Search for more and more rows until enough results are not near duplicates."""
         while True:
             judgement, results = judged(rows, scores)
             vectors = self.side.rows([result.id for result in results])
@@ -188,7 +195,7 @@ class Searcher:
     ) -> Answer:
         if min_z is not None:
             if judgement.z is None:
-                raise QueryError(f"a least z cannot be applied: {judgement.why_not}")
+                raise QueryError(f"a minimum z cannot be applied, because {judgement.why_not}")
             results = [result for result in results if result.z >= min_z]
         rows = self.embeddings.metadata([result.id for result in results])
         told = [replace(result, metadata=row) for result, row in zip(results, rows, strict=True)]
@@ -206,8 +213,8 @@ class Searcher:
         vectors = encode(self.ready, values)
         if vectors.shape[1] != self.side.dim:
             raise QueryError(
-                f"vectors of {self.ready.name} have {vectors.shape[1]} entries, and those that are "
-                f"searched have {self.side.dim}"
+                f"vectors of {self.ready.name} have {vectors.shape[1]} entries, but the vectors "
+                f"that are searched have {self.side.dim}; give the model that made them"
             )
         return vectors
 
@@ -218,10 +225,10 @@ def rows_of(query: Sequence[Part]) -> set[int]:
 
 
 def is_like_a_caption(query: Sequence[Part]) -> bool:
-    """Say whether the best matches of captions tell what chance gives for a query.
+    """Return whether a query can be compared with captions, because it is a single, added text.
 
-    They are those of one text each. A sum of two, or the opposite of one, lies elsewhere among the
-    vectors of texts, and its best match is not comparable.
+    A sum of two texts, or the opposite of one, lies elsewhere in the space of text vectors, so that
+    its best match is not comparable with the best matches of captions.
     """
     return len(query) == 1 and query[0].kind == TEXT and query[0].weight > 0
 
@@ -233,17 +240,18 @@ def open_searcher(
     *,
     exact: bool = False,
 ) -> Searcher:
-    """Open the side of embeddings that is to be searched, with what `fastclip index` has computed.
+    """Open one side of embeddings for search, along with what `fastclip index` has computed.
 
     Args:
-        ready: the model that made the vectors.
+        embeddings: the embeddings to search.
+        ready: the model that made the vectors; None if all parts of queries will be rows.
         over: "images" or "texts"; by default images, or texts if there are no images.
-        exact: look at all vectors, also if there is an approximate index.
+        exact: search all vectors even if there is an approximate index.
 
     Raises:
-        ModuleNotFoundError: there is an index of FAISS, and FAISS is not installed.
-        StaleIndex: what was computed is of other vectors, or captions are of another model.
-        ValueError: there is no such side, or the vectors are of another model.
+        ModuleNotFoundError: there is a FAISS index, but FAISS is not installed.
+        StaleIndex: the index belongs to other vectors, or its captions to another model.
+        ValueError: there is no such side, or another model made the vectors.
 
     Example:
         >>> searcher = open_searcher(open_embeddings("embeddings"), open_model("logs/my-run"))
@@ -256,7 +264,7 @@ def open_searcher(
         raise ValueError(f"{embeddings.folder} cannot be searched with {ready.name}: {objection}")
     prepared = open_prepared(embeddings, side)
     if prepared is not None and ready is not None and (objection := prepared.objection_to(ready)):
-        raise StaleIndex(f"{objection}: run `fastclip index` again")
+        raise StaleIndex(f"{objection}; run `fastclip index` again")
     approximate = None
     if not exact and has_index(embeddings, side.name):
         approximate = open_index(embeddings, side.name)
@@ -269,7 +277,7 @@ def chosen_side(embeddings: Embeddings, over: str | None = None) -> Side:
     """Return the vectors of "images" or "texts"; by default images, or texts if there are none.
 
     Raises:
-        ValueError: there is no such side, or no vector at all.
+        ValueError: there is no such side, or it has no vectors.
     """
     if over is not None and over not in OVER:
         raise ValueError(f"over must be one of {tuple(OVER)}, got {over!r}")

@@ -1,4 +1,4 @@
-"""Work that is done for many at once, and then for fewer where it fails: faults are kept apart."""
+"""Run work for many items at once, and for fewer if it fails, to isolate the items at fault."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,23 +6,25 @@ from typing import Any
 from fastclip.embeddings.same_file import FileChanged
 from fastclip.search.query import QueryError
 
-MOST_CALLS = 32  # for the sake of errors that no question is known to be at fault for
+MOST_CALLS = 32  # after which an error that may be nobody's fault is given to all remaining items
 
 
 def apart(
     work: Callable[[Sequence[Any]], Sequence[Any]], items: Sequence[Any]
 ) -> list[Any | Exception]:
-    """Do work for all items in one call; if that fails, for each half of them, and so on.
+    """Run work for all items in one call; if the call fails, run it for each half, and so on.
 
-    One item at fault among n costs about 2 log2(n) further calls, of which most are for few items.
+    One failing item among n costs about 2 log2(n) further calls, most of them for few items.
 
     Args:
-        work: returns what it finds for each item.
+        work: returns a result for each item.
+        items: the items.
 
     Returns:
-        Of each item what was found, or the error of the least call that failed. Errors other than
-        `QueryError` are shared by those who are still together after `MOST_CALLS` calls: a disk
-        that is gone is not asked again for each of them; nor is, at all, a file that has changed.
+        For each item its result, or the error of the smallest call that failed. After `MOST_CALLS`
+        calls, items that are still together share an error other than `QueryError`, so that a
+        missing disk is not read again for each item. Items always share the error that a file has
+        changed.
 
     Example:
         >>> apart(lambda texts: [int(text) for text in texts], ["1", "x", "3"])

@@ -1,4 +1,4 @@
-"""The application: which path leads to what, and how what goes wrong is told."""
+"""The application: paths with their endpoints, and the answers to errors."""
 
 import contextlib
 import logging
@@ -37,17 +37,18 @@ PAGE = {
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 OUTDATED = (
-    "the embeddings were replaced or changed while they were served: the server must be restarted"
+    "the embeddings were replaced or changed while they were served; the server must be restarted"
 )
 LOG = logging.getLogger("fastclip.serve")
-RETRY = {"Retry-After": "1"}  # seconds, of who comes when too many wait
+RETRY = {"Retry-After": "1"}  # seconds, for a client that comes while too many wait
 
 
 def make_app(service: Service, names: tuple[str, ...] | None = None) -> ASGIApp:
-    """Return the application of a service, which it closes when it ends.
+    """Return the application of a service; the application closes the service when it ends.
 
     Args:
-        names: by which names it may be asked, see `names_of`; None stands for any.
+        service: the service.
+        names: the host names under which clients may ask, see `names_of`; None allows any.
 
     Example:
         >>> app = make_app(open_service(embeddings, ready), names_of("127.0.0.1"))
@@ -96,7 +97,7 @@ def _image(service: Service) -> Callable:
         found = await service.readers.do(
             thumbnail, service.embeddings, service.limits, row, size, known
         )
-        # Asked again each time: another folder may be served at the same address.
+        # The browser must ask again each time: another folder may be served at the same address.
         headers = {"ETag": f'"{found.mark}"', "Cache-Control": "no-cache"}
         if found.jpeg is None:
             return Response(status_code=304, headers=headers)
@@ -145,11 +146,11 @@ async def _unknown(request: Request, error: HTTPException) -> Response:
 
 
 async def _outdated(request: Request, error: FileChanged) -> Response:
-    """Old vectors are not answered with the metadata of new ones, until somebody starts us anew."""
-    LOG.error("%s; the server must be started anew to serve what is there now", error)
+    """Refuse to combine old vectors with new metadata, until the server is restarted."""
+    LOG.error("%s; restart the server to serve the current embeddings", error)
     return JSONResponse(body_of(request.url.path, 503, OUTDATED), 503)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """Of a fault of ours the client is told that it is one; its traceback goes to the log."""
+    """Tell the client that the server has failed; the traceback goes to the log."""
     return JSONResponse(body_of(request.url.path, 500, "the server failed; see its log"), 500)

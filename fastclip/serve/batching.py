@@ -1,9 +1,9 @@
-"""Questions of many clients, answered together by one thread, which alone uses the model.
+"""Answer the questions of many clients together, in one thread, which alone uses the model.
 
-A question waits up to 5 ms for others, counted from when it came: behind a busy model it has waited
-already, and what has gathered by then is answered at once. The oldest is always answered next, and
-with it the smallest, as far as there is room: large questions of one client neither hold up the
-small ones of others nor wait for ever behind them.
+A question waits up to 5 ms for others, counted from its arrival; if the model was busy meanwhile,
+the time is over already, and the questions that have gathered are answered at once. The oldest
+question is always answered next, along with the smallest others that there is room for. Large
+questions of one client therefore do not hold up small ones of others, nor wait forever behind them.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from fastclip.serve.limits import Limits
 
 
 class Busy(Exception):
-    """As many questions wait as may, or no more are taken."""
+    """Too many questions are waiting, or the server is stopping and takes no more."""
 
 
 class TooSlow(Exception):
-    """The answer was not there in time."""
+    """A question was not answered in time."""
 
 
 class Size(NamedTuple):
-    """How many images and texts the model encodes for a question."""
+    """The numbers of images and texts that the model encodes for a question."""
 
     images: int = 0
     texts: int = 0
@@ -42,14 +42,17 @@ class _Asked:
 
 
 class Batcher:
-    """Attributes:
-    num_waiting: how many questions wait for the model.
+    """Gathers questions into batches, and answers them in a thread of its own.
+
+    Attributes:
+        num_waiting: the number of questions that wait for the model.
 
     Args:
-        answer_all: returns the answer to each question, or the error that it has; called in the
-            thread. What it raises is the error of all.
-        note: called in the thread with how many questions were answered together.
-        size_of: returns how much of a model's work a question is.
+        answer_all: called in the thread with a batch of questions; returns for each its answer or
+            its error. If it raises an error, that is the error of all questions in the batch.
+        limits: limits of size and time.
+        note: called in the thread with the number of questions of each batch.
+        size_of: returns how many images and texts the model encodes for a question.
 
     Example:
         >>> batcher = Batcher(lambda questions: [q.upper() for q in questions], Limits())
@@ -78,17 +81,21 @@ class Batcher:
         return len(self._waiting)
 
     async def ask(self, question: Any) -> Any:
-        """Return the answer to a question, or raise the error that it has.
+        """Return the answer to a question, or raise its error.
+
+        If the caller is cancelled before the work on the question has begun, the question is
+        dropped.
 
         Raises:
-            Busy, TooSlow: see there. Who goes away is not answered, if the work has not begun.
+            Busy: too many questions are waiting, or the batcher is closed.
+            TooSlow: there is no answer within `Limits.seconds`.
         """
         asked = _Asked(question, self._size_of(question))
         with self._changed:
             if self._is_closed:
                 raise Busy("the server is about to stop")
             if len(self._waiting) >= self._limits.waiting:
-                raise Busy(f"{self._limits.waiting} questions are waiting already")
+                raise Busy(f"{self._limits.waiting} questions are waiting already; try again later")
             self._waiting.append(asked)
             self._changed.notify()
         try:
@@ -101,7 +108,7 @@ class Batcher:
                 self._waiting.remove(asked)
 
     def close(self) -> None:
-        """Answer what waits, for as long as an answer may take, and end the thread."""
+        """Answer the waiting questions, for as long as an answer may take, and end the thread."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -112,7 +119,7 @@ class Batcher:
             self._answer([a for a in self._next() if a.answer.set_running_or_notify_cancel()])
 
     def _next(self) -> list[_Asked]:
-        """What is answered next, when it has gathered; none if nobody waits any more."""
+        """Wait until a batch has gathered and return it; it is empty if nobody waits any more."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
             if self._waiting:
@@ -127,7 +134,7 @@ class Batcher:
         return self._is_closed or len(self._waiting) >= self._limits.batch
 
     def _drop_late(self) -> None:
-        """Refuse what could not be answered in time, also if nobody has yet been told so."""
+        """Give waiting questions whose time is over the error TooSlow."""
         oldest = time.monotonic() - self._limits.seconds
         late = [asked for asked in self._waiting if asked.came <= oldest]
         self._waiting = self._waiting[len(late) :]
@@ -136,7 +143,7 @@ class Batcher:
                 asked.answer.set_exception(self._too_slow())
 
     def _chosen(self) -> list[_Asked]:
-        """The oldest question, and with it the smallest that there is room for."""
+        """Return the oldest question along with the smallest others that there is room for."""
         batch = self._waiting[:1]
         images, texts = self._limits.batch_images, self._limits.batch_texts
         for asked in sorted(self._waiting[1:], key=lambda asked: asked.size):

@@ -1,14 +1,14 @@
-"""Connections on which nothing is asked are closed: they would take the place of others."""
+"""Close connections on which no request arrives, because they take the place of others."""
 
 import asyncio
 
 
 def connections_for(seconds: float) -> type[asyncio.Protocol]:
-    """Return the class of connections, as uvicorn's `Config(http=)` takes it.
+    """Return a class of connections with a time limit, for uvicorn's `Config(http=)`.
 
-    uvicorn waits for ever for the first request of a connection, and for the rest of each request
-    of which something has come. Here the header of a request must be complete `seconds` after the
-    connection was made, or after the first byte that came behind the last answer. Bytes of a body
+    uvicorn waits forever for the first request of a connection, and for the rest of a request that
+    has begun. With this class, the header of a request must be complete `seconds` after the
+    connection was made, or after the first byte that follows the previous answer. Bytes of a body
     that nobody reads any more do not count.
     """
     from uvicorn.protocols.http.h11_impl import H11Protocol

@@ -1,4 +1,4 @@
-"""The fields of a request's JSON, each of a type and a range; none is passed over in silence."""
+"""Take the fields of a request's JSON, each with a type and a range; unknown fields are errors."""
 
 import difflib
 import math
@@ -9,14 +9,15 @@ from fastclip.serve.refusal import Refusal
 
 
 class Fields:
-    """Fields that are taken by name, one after the other; null stands for one that is not there.
+    """The fields of a JSON object, which are taken by name; null counts as a missing field.
 
     Args:
-        values: what the request says.
-        what: what errors call the object, for example "part 2", if it is not the whole.
+        values: the parsed JSON.
+        what: the name of the object in errors, for example "part 2", if it is part of a request.
 
     Raises:
-        Refusal: `values` is no object; from every method, a value is not as it must be.
+        Refusal: `values` is not an object. Every method raises it if a value has the wrong type or
+            is out of range.
     """
 
     def __init__(self, values: Any, what: str = "the request") -> None:
@@ -25,7 +26,7 @@ class Fields:
         self._left, self._what, self._known = dict(values), what, []
 
     def take(self, name: str, default: Any = None) -> Any:
-        """Return a value of any type."""
+        """Take a value of any type."""
         self._known.append(name)
         value = self._left.pop(name, None)
         return default if value is None else value
@@ -49,12 +50,12 @@ class Fields:
         return None if value is None else float(value)
 
     def count(self, name: str, default: int | None, most: int) -> int | None:
-        """Return a whole number from 1 to `most`."""
+        """Take an integer from 1 to `most`."""
         value = self.take(name, default)
         is_one = isinstance(value, int) and not isinstance(value, bool)
         self._require(
             value is default or (is_one and 1 <= value <= most), name,
-            f"a whole number from 1 to {most}", value,
+            f"an integer from 1 to {most}", value,
         )  # fmt: skip
         return value
 
@@ -66,10 +67,10 @@ class Fields:
         return value
 
     def end(self) -> None:
-        """Refuse the first field that nobody has taken."""
+        """Raise a Refusal if there is a field that was not taken."""
         for name in self._left:
             near = difflib.get_close_matches(name, self._known, n=1)
-            hint = f"; nearest: {near[0]}" if near else f"; there are {', '.join(self._known)}"
+            hint = f"; nearest: {near[0]}" if near else f"; known are {', '.join(self._known)}"
             raise Refusal(400, f"{self._what} has an unknown field {named(name)}{hint}", name)
 
     def _require(self, holds: bool, name: str, what: str, value: Any) -> None:

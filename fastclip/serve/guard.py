@@ -1,9 +1,9 @@
-"""What stands before all endpoints: whom the server answers, and what browsers are told.
+"""Guard all endpoints: reject requests from pages of other sites, and set security headers.
 
-A page from elsewhere must not ask a server on somebody's own machine. A browser says in `Host` by
-which name it came, so that a name that its owner has pointed at 127.0.0.1 is refused, and in
-`Origin` from where; nothing allows other origins to read answers. Scripts and styles come from the
-server alone, and none stands in a page.
+A page from another site must not query a server on the user's own machine. The header `Host` has
+the name under which a browser asks, so that a foreign name that points at 127.0.0.1 is rejected.
+The header `Origin` has the site of the page that asks; other origins are rejected, and no header
+allows them to read answers. Scripts and styles come from this server only, and are never inline.
 """
 
 import ipaddress
@@ -33,7 +33,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server on `host`, a name or an address."""
+    """Return whether only this machine can reach a server on `host`, a name or an address."""
     if host == "localhost":
         return True
     try:
@@ -43,16 +43,18 @@ def is_loopback(host: str) -> bool:
 
 
 def names_of(host: str) -> tuple[str, ...] | None:
-    """Return by which names a server on `host` may be asked; None stands for any."""
+    """Return the host names under which a server on `host` may be asked; None allows any."""
     return (host.lower(), *LOCAL) if is_loopback(host) else None
 
 
 class Guard:
-    """Refuses strangers, adds headers and counts answers, around an application.
+    """Wraps an application: rejects foreign requests, adds headers and counts answers.
 
     Args:
-        names: see `names_of`.
-        endpoints: which first parts of paths, such as "/image", have counts of their own.
+        app: the application.
+        metrics: counts the answers.
+        endpoints: the first parts of paths, such as "/image", that have counts of their own.
+        names: the host names under which clients may ask, see `names_of`; None allows any.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Guard:
         hosts = headers.getlist("host")
         for host in hosts:
             if self._names is not None and _parts_of(f"//{host}")[0] not in self._names:
-                return f"host {quoted_text(host)} is not a name of this server"
+                return f"the host {quoted_text(host)} is not a name of this server"
         for origin in headers.getlist("origin"):
             if _parts_of(origin) not in [_parts_of(f"//{host}") for host in hosts]:
                 return f"a page from {quoted_text(origin)} may not ask this server"
@@ -104,7 +106,7 @@ class Guard:
 
 
 def _parts_of(address: str) -> tuple[str | None, int | None]:
-    """The name and the port of an address; none of what is no address."""
+    """Return the host name and the port of an address, or (None, None) if it is not an address."""
     try:
         parts = urlsplit(address)
         return parts.hostname, parts.port

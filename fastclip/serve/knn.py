@@ -1,9 +1,10 @@
 """clip-retrieval's endpoints, for its clients: /knn-service, /metadata and /indices-list.
 
-Its server has models for aesthetics, safety, violence and other languages, and fetches images from
-addresses. This one has none of them and fetches nothing: what asks for one is refused by name. Of
-these, `clip_client.py` asks for four unless it is told otherwise; what it sends then is passed over
-and named, in the header `Fastclip-Ignored` of the answer and once on standard error.
+clip-retrieval's server has models for aesthetics, safety, violence and other languages, and fetches
+images from addresses. This server has none of these models and fetches nothing: a request for one
+raises an error that names it. By default `clip_client.py` requests four of them; these default
+values are ignored, and named in the header `Fastclip-Ignored` of the answer and once on standard
+error.
 """
 
 import sys
@@ -25,7 +26,7 @@ from fastclip.serve.service import Service
 
 SIDES = {"image": "images", "text": "texts"}
 IGNORED = "Fastclip-Ignored"
-# What is not there, with the values that ask for nothing; and what clip_client.py sends by default.
+# Options that this server lacks, with the values that switch them off; clip_client.py's defaults.
 OFF: dict[str, tuple[Any, ...]] = {
     "use_mclip": (False,),
     "use_safety_model": (False,),
@@ -74,7 +75,9 @@ class Knn:
         if not isinstance(ids, list) or not all(type(number) is int for number in ids):
             raise Refusal(400, f"ids must be a list of numbers of rows, got {quoted(ids)}", "ids")
         if len(ids) > service.limits.results:
-            raise Refusal(400, f"ids may be {service.limits.results}, got {len(ids)}", "ids")
+            raise Refusal(
+                400, f"ids must be {service.limits.results} at most, got {len(ids)}", "ids"
+            )
         num = len(service.embeddings)
         if wrong := [number for number in ids if not 0 <= number < num]:
             message = f"rows are numbered from 0 to {num - 1}, got {quoted(wrong[0])}"
@@ -93,20 +96,20 @@ class Knn:
     def _require_index(self, fields: Fields) -> None:
         name = fields.text("indice_name")
         if name is not None and name != self._service.name:
-            message = f"there is no index {quoted(name)}; there is {quoted(self._service.name)}"
+            message = f"there is no index {quoted(name)}; the index is {quoted(self._service.name)}"
             raise Refusal(404, message, "indice_name")
 
     def _query(self, fields: Fields, dim: int) -> Query | np.ndarray:
         text, image = fields.text("text"), fields.text("image")
         if fields.text("image_url"):
-            message = "image_url cannot be searched for, as this server fetches nothing: send image"
+            message = "image_url is not supported, as this server fetches nothing; send image"
             raise Refusal(400, message, "image_url")
         vector = fields.take("embedding_input")
         given = {"text": text, "image": image, "embedding_input": vector}
         names = [name for name, value in given.items() if value not in (None, "")]
         if len(names) != 1:
             what = " and ".join(names) or "none"
-            raise Refusal(400, f"one of {', '.join(given)} must be given, got {what}")
+            raise Refusal(400, f"exactly one of {', '.join(given)} must be given, got {what}")
         if text:
             return (Part(text, 1.0, TEXT),)
         if image:
@@ -126,27 +129,27 @@ class Knn:
             self._has_told = True
             print(
                 f"a client asked for {', '.join(ignored)}, which this server does not have and "
-                f"passes over; the header {IGNORED} of an answer says so too",
+                f"ignores; the header {IGNORED} of each such answer says so too",
                 file=sys.stderr,
             )
         return {IGNORED: ", ".join(ignored)}
 
 
 def _ignored(fields: Fields) -> list[str]:
-    """The names of fields that ask, as they do by default, for what is not there."""
+    """Return the names of fields whose default values ask for options that this server lacks."""
     ignored = []
     for name, off in OFF.items():
         value = fields.take(name)
         if value is None or _is_in(value, off):
             continue
         if not _is_in(value, BY_DEFAULT.get(name, ())):
-            raise Refusal(400, f"{name} = {quoted(value)}: this server has nothing for it", name)
+            raise Refusal(400, f"{name} = {quoted(value)} is not supported by this server", name)
         ignored.append(name)
     return ignored
 
 
 def _is_in(value: Any, values: tuple[Any, ...]) -> bool:
-    """Whether a value is among others; true is not 1, and false is not 0."""
+    """Return whether a value is among others, where true is not 1 and false is not 0."""
     return any(
         value == other and isinstance(value, bool) == isinstance(other, bool) for other in values
     )

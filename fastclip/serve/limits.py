@@ -1,24 +1,27 @@
-"""What one request may take, and how many may wait."""
+"""Limits of single requests, and of the number that may wait."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Attributes:
-    body_bytes: of a request.
-    seconds: in which the header of a request comes, again in which its body is read, and again in
-        which it is answered.
-    waiting: questions that wait for the model, and images that wait to be shown; who comes when
-        there are so many is asked to come again.
-    batch: questions that are answered together.
-    batch_images, batch_texts: that the model encodes together with those of the oldest question.
-    gather_seconds: how long the first of them waits for others.
-    results: of one question.
-    parts: of one question.
-    texts: whose vectors one request asks for.
-    image_bytes: of a file that is shown.
-    connections: that are open at a time.
+    """The limits of a server; each is the most that it allows.
+
+    Attributes:
+        body_bytes: the size of a request's body.
+        seconds: the time for the header of a request to arrive, again for its body to be read, and
+            again for its answer.
+        waiting: the number of questions that wait for the model, and of images that wait to be
+            shown; further clients get the status 503 and may try again.
+        batch: the number of questions that are answered together.
+        batch_images, batch_texts: the numbers of images and texts that the model encodes in a
+            batch, in addition to those of its oldest question.
+        gather_seconds: the time that the first question of a batch waits for others.
+        results: the number of results of a question.
+        parts: the number of parts of a question.
+        texts: the number of texts of a request for vectors.
+        image_bytes: the size of an image file that is shown.
+        connections: the number of open connections.
     """
 
     body_bytes: int = 2**24

@@ -1,4 +1,4 @@
-"""Counts and times of a server, as Prometheus reads them."""
+"""Counts and times of a server, in the format of Prometheus."""
 
 import threading
 from bisect import bisect_left
@@ -29,7 +29,7 @@ class _Histogram:
 
 
 class Metrics:
-    """What a server counts; every method may be called from any thread.
+    """The counts and times of a server; every method may be called from any thread.
 
     Example:
         >>> metrics = Metrics()
@@ -47,15 +47,16 @@ class Metrics:
         """Count an answer.
 
         Args:
-            endpoint: one of a few names, and never what a client has written.
-            seconds: from the request's headers to the end of the answer.
+            endpoint: one of a few fixed names, never a text from a client.
+            status: the HTTP status.
+            seconds: the time from the request's headers to the end of the answer.
         """
         with self._lock:
             self._requests[endpoint, status] += 1
             self._seconds.setdefault(endpoint, _Histogram(SECONDS)).add(seconds)
 
     def batched(self, size: int) -> None:
-        """Count questions that were answered together."""
+        """Count a batch of `size` questions that were answered together."""
         with self._lock:
             self._batches.add(size)
 
@@ -66,18 +67,18 @@ class Metrics:
 
     def _lines(self, num_waiting: int) -> Iterator[str]:
         name = "fastclip_requests_total"
-        yield from _head(name, "counter", "Answers by endpoint and status.")
+        yield from _head(name, "counter", "Number of answers by endpoint and status.")
         for (endpoint, status), count in sorted(self._requests.items()):
             yield f'{name}{{endpoint="{endpoint}",status="{status}"}} {count}'
         name = "fastclip_request_seconds"
-        yield from _head(name, "histogram", "Time from a request to the end of its answer.")
+        yield from _head(name, "histogram", "Seconds from a request to the end of its answer.")
         for endpoint, found in sorted(self._seconds.items()):
             yield from found.lines(name, f'endpoint="{endpoint}"')
         name = "fastclip_batch_questions"
-        yield from _head(name, "histogram", "Questions that the model was asked together.")
+        yield from _head(name, "histogram", "Number of questions that were answered in one batch.")
         yield from self._batches.lines(name)
         name = "fastclip_waiting_questions"
-        yield from _head(name, "gauge", "Questions that wait for the model.")
+        yield from _head(name, "gauge", "Number of questions that wait for the model.")
         yield f"{name} {num_waiting}"
 
 

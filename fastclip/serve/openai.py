@@ -1,4 +1,4 @@
-"""Vectors of texts in the shape of OpenAI's API: /v1/embeddings."""
+"""The endpoint /v1/embeddings, which returns vectors of texts in the form of OpenAI's API."""
 
 import base64
 
@@ -29,8 +29,8 @@ class OpenAI:
         encode = _entries if fields.choice("encoding_format", FORMATS, "float") == "float" else _b64
         dim = self._service.searchers[self._service.over].side.dim
         if fields.count("dimensions", dim, 2**31) != dim:
-            raise Refusal(400, f"dimensions must be {dim}, which this model has", "dimensions")
-        fields.text("user")  # whose request it is, which changes nothing
+            raise Refusal(400, f"dimensions must be {dim}, as of this model", "dimensions")
+        fields.text("user")  # identifies the user, and has no effect
         fields.end()
         found = await self._service.ask(Embed(texts))
         data = [
@@ -47,19 +47,19 @@ class OpenAI:
             message = f"input must be a text or a list of texts, got {quoted(given)}"
             raise Refusal(400, message, "input")
         if not texts or not all(texts):
-            raise Refusal(400, "input must have a text, and none that is empty", "input")
+            raise Refusal(400, "input must have at least one text, and no empty text", "input")
         most = self._service.limits.texts
         if len(texts) > most:
-            raise Refusal(400, f"input may have {most} texts, got {len(texts)}", "input")
+            raise Refusal(400, f"input must have at most {most} texts, got {len(texts)}", "input")
         return tuple(texts)
 
     def _model(self, fields: Fields) -> str:
         known = (self._service.name, self._service.ready.name)
         name = fields.text("model")
         if name is None:
-            raise Refusal(400, f"model must be given: {quoted(known[0])}", "model")
+            raise Refusal(400, f"model is missing; it must be {quoted(known[0])}", "model")
         if name not in known:
-            message = f"there is no model {quoted(name)}; there is {quoted(known[0])}"
+            message = f"there is no model {quoted(name)}; this server has {quoted(known[0])}"
             raise Refusal(404, message, "model", "model_not_found")
         return name
 

@@ -1,4 +1,4 @@
-"""What the model is asked, and the answers to many such questions at once."""
+"""Questions to the model, and answers to many of them at once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ Query = tuple[Part, ...]
 
 @dataclass(frozen=True)
 class Search:
-    """One query, of whose best results so many are wanted.
+    """A query for the best results.
 
     Attributes:
-        over: "images" or "texts": what is searched.
-        query: its parts; or its vector, (D,) float32, of any length but 0.
+        over: the side to search, "images" or "texts".
+        query: the parts of the query; or its vector, (D,) float32, of any length but 0.
         top, alike, min_z: see `Searcher.answers`.
     """
 
@@ -35,20 +35,20 @@ class Search:
 
 @dataclass(frozen=True)
 class Embed:
-    """Texts whose vectors are wanted."""
+    """A question for the vectors of texts."""
 
     texts: tuple[str, ...]
 
 
 class Embedded(NamedTuple):
-    """The (n, D) float32 unit vectors of n texts, and how many tokens those have."""
+    """The (n, D) float32 unit vectors of n texts, and the number of their tokens."""
 
     vectors: np.ndarray
     num_tokens: int
 
 
 def size_of(question: Search | Embed) -> Size:
-    """Return how many images and texts the model encodes for a question."""
+    """Return the numbers of images and texts that the model encodes for a question."""
     if isinstance(question, Embed):
         return Size(texts=len(question.texts))
     kinds = [] if isinstance(question.query, np.ndarray) else [part.kind for part in question.query]
@@ -58,10 +58,14 @@ def size_of(question: Search | Embed) -> Size:
 def answer_all(
     searchers: Mapping[str, Searcher], questions: Sequence[Search | Embed]
 ) -> list[Answer | Embedded | Exception]:
-    """Answer questions together: one pass of the model and one over the vectors of each side.
+    """Answer questions together: one pass of the model, and one over the vectors of each side.
+
+    Args:
+        searchers: the searchers of "images", "texts" or both.
+        questions: the questions.
 
     Returns:
-        Of each question its answer, or the error that it has: a `QueryError` if it is at fault.
+        For each question its answer or its error; a `QueryError` is the question's own fault.
     """
     found: list[Answer | Embedded | Exception | None] = [None] * len(questions)
     for kind in [*searchers, None]:
@@ -80,7 +84,7 @@ def answer_all(
 
 def _searched(searcher: Searcher, questions: list[Search]) -> list[Answer | Exception]:
     found: list[Answer | Exception | np.ndarray] = _vectors_of_all(searcher, questions)
-    # Those that want as many results, for example, are searched for in one pass.
+    # Questions with the same options, such as the number of results, share one pass.
     groups: dict[tuple, list[int]] = {}
     for number, question in enumerate(questions):
         if not isinstance(found[number], Exception):
@@ -94,7 +98,7 @@ def _searched(searcher: Searcher, questions: list[Search]) -> list[Answer | Exce
 
 
 def _vectors_of_all(searcher: Searcher, questions: list[Search]) -> list[np.ndarray | Exception]:
-    """The vector of each query, or the error that it has."""
+    """Return the vector of each query, or its error."""
     found: list[np.ndarray | Exception | None] = [None] * len(questions)
     in_words = []
     for number, question in enumerate(questions):
@@ -113,7 +117,7 @@ def _vectors_of_all(searcher: Searcher, questions: list[Search]) -> list[np.ndar
 
 
 def _require_rows(searcher: Searcher, query: Query) -> None:
-    """Raise QueryError if a row is not there, before a model works for the others."""
+    """Raise QueryError if a row does not exist, before the model encodes other queries."""
     rows = [part.value for part in query if part.kind == ROW]
     try:
         searcher.side.rows(rows)
@@ -122,7 +126,7 @@ def _require_rows(searcher: Searcher, query: Query) -> None:
 
 
 def _results(searcher: Searcher, asked: list[tuple[Search, np.ndarray]]) -> list[Answer]:
-    """Answers to questions that have the same options."""
+    """Return the answers to questions that have the same options."""
     first = asked[0][0]
     return searcher.answers_of(
         np.array([vector for _, vector in asked], np.float32), first.top,
@@ -148,12 +152,12 @@ def _vectors_of(searcher: Searcher, queries: list[Query]) -> np.ndarray:
         return searcher.vectors_of(queries)
     except QueryError:
         raise
-    except ValueError as error:  # of a tokenizer that refuses a text, as too long
+    except ValueError as error:  # from a tokenizer, for example if a text is too long
         raise QueryError(str(error)) from error
 
 
 def num_tokens(ready: InferenceModel, texts: Sequence[str]) -> int:
-    """Return how many tokens texts have, up to their ends if the model knows where those are."""
+    """Return the number of tokens of texts, without padding if the model knows their lengths."""
     tokens = ready.tokenizer(list(texts))
     lengths_of = getattr(ready.model, "text_lengths", None)
     return tokens.numel() if lengths_of is None else int(lengths_of(tokens).sum())
@@ -161,7 +165,7 @@ def num_tokens(ready: InferenceModel, texts: Sequence[str]) -> int:
 
 def _unit(vector: np.ndarray, dim: int) -> np.ndarray:
     if vector.shape != (dim,):
-        raise QueryError(f"the vector must have {dim} entries, as those that are searched")
+        raise QueryError(f"the vector must have {dim} entries, like the vectors that are searched")
     exact = vector.astype(np.float64)
     return exact / np.linalg.norm(exact)
 

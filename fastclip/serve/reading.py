@@ -1,4 +1,4 @@
-"""Files of images and of metadata, read in threads that the model does not need."""
+"""Read files of images and of metadata in threads other than the model's."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ THREADS = 2
 
 
 class Readers:
-    """A few threads, for which a bounded number of requests may wait."""
+    """A few threads that read files; the number of requests that wait for them is limited."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -21,13 +21,16 @@ class Readers:
         self._free = threading.Semaphore(limits.waiting)
 
     async def do(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in a thread and return what it does.
+        """Call a function in a thread, and return its result.
 
         Raises:
-            Refusal: too many wait already, or the work takes too long.
+            Refusal: too many requests wait already, the work takes too long, or the server is about
+                to stop.
         """
         if not self._free.acquire(blocking=False):
-            raise Refusal(503, f"{self._limits.waiting} images or rows are waited for already")
+            raise Refusal(
+                503, f"{self._limits.waiting} requests wait for images or rows already; try later"
+            )
         future = self._submitted(work, args)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._limits.seconds)
@@ -36,7 +39,7 @@ class Readers:
             raise Refusal(504, f"there is no answer after {seconds}") from None
 
     def close(self) -> None:
-        """Let threads end what they have begun, and nothing else."""
+        """Let the threads finish the work that has begun, and cancel the rest."""
         self._threads.shutdown(cancel_futures=True)
 
     def _submitted(self, work: Callable[..., Any], args: tuple[Any, ...]) -> Future:

@@ -1,15 +1,15 @@
-"""Requests that are refused, and the shapes in which clients expect to be told so."""
+"""Requests that are rejected, and the forms in which clients expect the error."""
 
 from typing import Any
 
 
 class Refusal(Exception):
-    """A request that is not answered; the message is for who sent it.
+    """A request is rejected; the message is for the client.
 
     Attributes:
-        status: HTTP's number of the reason.
-        field: which field of the request is meant, if it is one.
-        code: a word for the reason that programs know, in OpenAI's shape.
+        status: the HTTP status.
+        field: the field of the request that is wrong, or None.
+        code: the error code in OpenAI's form, or None.
     """
 
     def __init__(
@@ -20,7 +20,7 @@ class Refusal(Exception):
 
 
 def body_of(path: str, status: int, message: str, refusal: Refusal | None = None) -> dict[str, Any]:
-    """Return what a refusal says as JSON: in OpenAI's shape below /v1, in flask's elsewhere."""
+    """Return the JSON body of an error: in OpenAI's form below /v1, in flask's form elsewhere."""
     if not path.startswith("/v1/"):
         return {"message": message}
     kind = "invalid_request_error" if status < 500 else "server_error"

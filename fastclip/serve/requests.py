@@ -1,4 +1,4 @@
-"""What a request says, read within limits of size and of time."""
+"""Read the contents of requests within limits of size and time."""
 
 import asyncio
 import base64
@@ -15,10 +15,10 @@ from fastclip.serve.refusal import Refusal
 
 
 async def json_of(request: Request, limits: Limits) -> Any:
-    """Return the JSON that a request has as its body, whatever it calls its type.
+    """Return the JSON body of a request, whatever its content type is.
 
     Raises:
-        Refusal: it is too large, takes too long, is no JSON, or has a key twice.
+        Refusal: the body is too large, takes too long, is not JSON, or has a key twice.
     """
     try:
         body = await asyncio.wait_for(_body(request, limits.body_bytes), limits.seconds)
@@ -33,7 +33,7 @@ async def json_of(request: Request, limits: Limits) -> Any:
 
 
 async def _body(request: Request, most: int) -> bytes:
-    refusal = Refusal(413, f"a request may have {most:,} bytes")
+    refusal = Refusal(413, f"the body of a request may have at most {most:,} bytes")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > most:
         raise refusal
@@ -46,10 +46,10 @@ async def _body(request: Request, most: int) -> bytes:
 
 
 def image_of(text: str, field: str) -> bytes:
-    """Return the bytes of an image file from base64; nothing else names an image, no path either.
+    """Return the bytes of an image file from base64, the only form in which requests send images.
 
     Raises:
-        Refusal: it is not base64.
+        Refusal: the text is not base64.
     """
     try:
         return base64.b64decode("".join(text.split()), validate=True)
@@ -61,7 +61,7 @@ def vector_of(values: Any, dim: int, field: str) -> np.ndarray:
     """Return a (D,) float32 vector from a list of numbers.
 
     Raises:
-        Refusal: it is no such list, or has not D entries, is not finite, or is 0.
+        Refusal: `values` is not a list of D numbers, is not finite in float32, or is all 0.
     """
     kinds = {type(value) for value in values} if isinstance(values, list) else {list}
     if not kinds <= {int, float} or len(values) != dim:
@@ -72,7 +72,7 @@ def vector_of(values: Any, dim: int, field: str) -> np.ndarray:
     except OverflowError:
         vector = np.full(dim, np.inf, np.float32)
     if not (np.isfinite(vector).all() and vector.any()):
-        raise Refusal(400, f"{field} must be finite in float32, and not 0", field)
+        raise Refusal(400, f"{field} must be finite in float32, and not all 0", field)
     return vector
 
 
@@ -80,8 +80,8 @@ def row_of(text: str) -> int:
     """Return the number of a row from an address.
 
     Raises:
-        Refusal: it is no such number.
+        Refusal: the text is not a number of a row.
     """
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise Refusal(404, "rows are asked for by their number")
+        raise Refusal(404, "the address of an image must end with the number of its row")
     return int(text)

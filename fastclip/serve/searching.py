@@ -1,11 +1,11 @@
-"""This server's own endpoint, /search: parts with weights in, results and a headline out.
+"""This server's own endpoint, /search: a request has weighted parts; the answer has results.
 
     {"q": "cat + dog", "parts": [{"row": 7, "weight": -0.5}, {"image": "<base64>"}], "top": 40,
      "over": "images", "dedup": true, "min_z": 3}
 
-`q` is a line as people type it (see `words.py`), whose texts come before the other parts. `dedup`
-is true or a cosine. The answer has the parts as they were understood, and for each result what
-`fastclip search --json` prints and where its image is.
+`q` is a line as people type it (see `words.py`); its texts come before the other parts. `dedup` is
+true, false or a cosine. The answer has a headline, the parts as the server has understood them, and
+for each result what `fastclip search --json` prints and the address of its image.
 """
 
 from typing import Any
@@ -87,7 +87,7 @@ def _part(values: Any, name: str) -> Part:
     if image:
         return Part(image_of(image, f"image of {name}"), weight, IMAGE)
     if type(row) is not int or not 0 <= row < MOST_ROWS:
-        raise Refusal(400, f"row of {name} must be a number of a row, got {quoted(row)}", "parts")
+        raise Refusal(400, f"row of {name} must be a row's number, got {quoted(row)}", "parts")
     return Part(row, weight, ROW)
 
 
@@ -101,6 +101,6 @@ def _cosine(fields: Fields) -> float | None:
     if isinstance(value, bool):
         return ALIKE if value else None
     if not isinstance(value, int | float) or not 0 < value <= 1:
-        message = f"dedup must be true, false or a cosine up to 1, got {quoted(value)}"
+        message = f"dedup must be true, false or a cosine above 0, up to 1, got {quoted(value)}"
         raise Refusal(400, message, "dedup")
     return float(value)

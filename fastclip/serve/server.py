@@ -1,7 +1,7 @@
-"""From a service to a socket and back: a port, signals, and an end at which nobody is left waiting.
+"""Run an application on a port, and stop it cleanly on a signal.
 
-On SIGINT or SIGTERM no connection is taken any more, what was asked is answered or refused within
-the time that an answer may take, and the server returns. A second SIGINT ends it at once.
+On SIGINT or SIGTERM the server takes no more connections, answers or rejects the waiting requests
+within the time that an answer may take, and returns. A second SIGINT ends it at once.
 """
 
 import errno
@@ -17,19 +17,19 @@ from fastclip.serve.limits import Limits
 
 
 class PortInUse(OSError):
-    """A port that another program has, or that is not ours to take; the message says which."""
+    """A port is in use by another program, or may not be used; the message says which."""
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Take a port of this machine, and listen.
+    """Listen on a port of this machine.
 
     Args:
         host: an address or a name of this machine.
-        port: 0 stands for any that is free.
+        port: the port; 0 stands for any free port.
 
     Raises:
-        PortInUse: the port cannot be taken.
-        OSError: there is no such host.
+        PortInUse: the port cannot be used.
+        OSError: the host is not a name or an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -38,15 +38,15 @@ def open_socket(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             reason = f"port {port} of {host} is in use"
         elif error.errno == errno.EACCES:
-            reason = f"port {port} of {host} may not be taken"
+            reason = f"port {port} of {host} needs permissions that this user does not have"
         else:
-            raise OSError(f"{host} cannot be listened on: {error.strerror or error}") from None
-        advice = "choose another with --port, or 0 for any that is free"
-        raise PortInUse(f"{reason}: {advice}") from None
+            raise OSError(f"cannot listen on the host {host}: {error.strerror or error}") from None
+        advice = "choose another port with --port, or 0 for any free port"
+        raise PortInUse(f"{reason}; {advice}") from None
 
 
 def address_of(listening: socket.socket) -> str:
-    """Return the address of a socket as a browser takes it, "http://127.0.0.1:1234/"."""
+    """Return the address of a socket for a browser, such as "http://127.0.0.1:1234/"."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
@@ -68,22 +68,22 @@ class Server:
                 app, loop="asyncio", http=connections_for(limits.seconds), ws="none", lifespan="on",
                 log_config=None, access_log=False, server_header=False, proxy_headers=False,
                 limit_concurrency=limits.connections, timeout_keep_alive=5,
-                # Of a request both its reading and its answering may take so long.
+                # Reading a request may take this long, and answering it as long again.
                 timeout_graceful_shutdown=int(2 * limits.seconds) + 1,
             )
         )  # fmt: skip
 
     def stop(self) -> None:
-        """Let `run` come to its end; may be called from any thread."""
+        """Make `run` return; may be called from any thread."""
         self._server.should_exit = True
 
     def run(self, when_ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until a signal or `stop`.
+        """Serve until a signal, or until `stop` is called.
 
         Args:
-            when_ready: called as soon as the server is about to answer.
+            when_ready: called just before the server starts to answer.
         """
-        # uvicorn ends on a signal, and then raises it again for whom it concerned before.
+        # uvicorn ends on a signal, and then raises it again for the previous handler.
         before = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):

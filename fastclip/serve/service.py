@@ -1,4 +1,4 @@
-"""A folder of embeddings that is served: what its endpoints share."""
+"""A folder of embeddings with its model, as the endpoints of a server share it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +19,15 @@ from fastclip.serve.refusal import Refusal
 
 
 class Service:
-    """Attributes:
-    name: what clients call the index, and the model.
-    searchers: "images", "texts" or both, and what answers queries about them; first what is
-        searched by default.
-    embeddings: what is searched.
-    limits, metrics, readers: see there.
+    """Answers the questions of all endpoints.
+
+    Attributes:
+        name: the name of the index, and of the model, for clients.
+        searchers: the searchers of "images", "texts" or both; the first is the default.
+        embeddings: the embeddings that are searched.
+        limits: limits of size and time.
+        metrics: the counts of the server.
+        readers: threads that read images and metadata.
 
     Example:
         >>> service = open_service(open_embeddings("embeddings"), open_model("logs/my-run"))
@@ -45,7 +48,7 @@ class Service:
 
     @property
     def over(self) -> str:
-        """Which side is searched by default."""
+        """The side that is searched by default, "images" or "texts"."""
         return next(iter(self.searchers))
 
     @property
@@ -55,14 +58,14 @@ class Service:
 
     @property
     def num_waiting(self) -> int:
-        """How many questions wait for the model."""
+        """The number of questions that wait for the model."""
         return self._batcher.num_waiting
 
     async def ask(self, question: Any) -> Any:
-        """Return the answer to a question, see `questions.py`.
+        """Return the answer to a question; see `questions.py`.
 
         Raises:
-            Refusal: the question is at fault, or it cannot be answered now.
+            Refusal: the question is wrong, or the server is too busy or too slow.
         """
         try:
             return await self._batcher.ask(question)
@@ -74,14 +77,14 @@ class Service:
             raise Refusal(400, str(error)) from None
 
     def has_image(self, result: Result) -> bool:
-        """Whether the row of a result says where its image is, which may be gone from there."""
+        """Return whether the row of a result names an image file, which may no longer exist."""
         try:
             return bool(self.embeddings.image_of(result.id, result.metadata))
         except ValueError:
             return False
 
     def close(self) -> None:
-        """Answer what waits, and end the threads."""
+        """Answer the waiting questions, and end the threads."""
         self._batcher.close()
         self.readers.close()
 
@@ -97,13 +100,15 @@ def open_service(
     """Open all sides of embeddings for queries, with their mean and covariance.
 
     Args:
+        embeddings: the embeddings to serve.
         ready: the model that made the vectors.
-        name: what clients call it; by default the name of the folder.
-        over: "images" or "texts": what is searched if a query does not say; by default images, if
-            there are any.
+        name: the name for clients; by default the name of the folder.
+        over: "images" or "texts", the side that is searched if a query names none; by default
+            images, or texts if there are no images.
+        limits: limits of size and time.
 
     Raises:
-        ValueError: as `open_searcher`.
+        ModuleNotFoundError, StaleIndex, ValueError: see `open_searcher`.
     """
     first = open_searcher(embeddings, ready, over)
     searchers = {CALLED[first.side.name]: first}
@@ -111,6 +116,6 @@ def open_service(
         if other not in searchers and side is not None:
             searchers[other] = open_searcher(embeddings, ready, other)
     for searcher in searchers.values():
-        _ = searcher.side.moments  # read now, not in the first query
+        _ = searcher.side.moments  # read now instead of during the first query
     name = name or embeddings.folder.resolve().name or "embeddings"
     return Service(without_surrogates(name), searchers, limits)

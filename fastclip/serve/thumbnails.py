@@ -1,7 +1,7 @@
-"""Images of rows, small: decoded by a closed list of formats and written anew as JPEG.
+"""Small images of rows: decoded from a closed list of formats, and encoded again as JPEG.
 
-What a browser gets is pixels that were encoded here, so that a file that says it is an image and is
-HTML, SVG or something else never reaches it.
+A browser gets only pixels that were encoded here, so that a file that pretends to be an image but
+is HTML, SVG or something else never reaches it.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ QUALITY = 85
 
 
 class Thumbnail(NamedTuple):
-    """A JPEG, and a mark that changes with the file; no bytes if that mark was known already."""
+    """A JPEG, and a mark that changes with the file; `jpeg` is None if the client has this mark."""
 
     mark: str
     jpeg: bytes | None
@@ -32,14 +32,17 @@ class Thumbnail(NamedTuple):
 def thumbnail(
     embeddings: Embeddings, limits: Limits, row: int, size: str, known: str | None = None
 ) -> Thumbnail:
-    """Return the image of a row.
+    """Return the image of a row as a JPEG.
 
     Args:
+        embeddings: the embeddings.
+        limits: limits the size of the file.
+        row: the number of the row.
         size: "small" or "large".
-        known: the mark that the client has.
+        known: the mark of the JPEG that the client has already, or None.
 
     Raises:
-        Refusal: the row has no image that can be shown; the message has no path.
+        Refusal: the row has no image that can be shown; the message contains no path.
     """
     path = _path_of(embeddings, row)
     try:
@@ -53,7 +56,7 @@ def thumbnail(
     except OSError:
         raise _unseen(row, "its file cannot be read") from None
     except ImageError:
-        raise _unseen(row, "its file is no image, is damaged or is too large") from None
+        raise _unseen(row, "its file is not an image, is damaged or is too large") from None
 
 
 def _path_of(embeddings: Embeddings, row: int) -> Path:
@@ -64,7 +67,7 @@ def _path_of(embeddings: Embeddings, row: int) -> Path:
     try:
         return embeddings.image_of(row, known)
     except ValueError:
-        raise _unseen(row, "no file below the folder of images is known") from None
+        raise _unseen(row, "it names no file inside the folder of images") from None
 
 
 def _jpeg(file: io.BufferedReader, side: int) -> bytes:

@@ -1,9 +1,9 @@
-"""A query as people type it into a line: words, of which double quotes keep some together.
+"""Split a query that people type in one line into words; double quotes keep words together.
 
     cat + dog - "black cat"    2:cat + 0.5:dog    1:"3:10 to Yuma"    "+" - "-40 degrees"
 
-An apostrophe is a letter, other than in a shell, and a quoted + or - is text. `query.py` says what
-the words mean.
+Unlike in a shell, an apostrophe is a letter. A quoted + or - is text. `query.py` explains what the
+words mean.
 """
 
 import re
@@ -16,13 +16,13 @@ QUOTED_SIGN = re.compile(r'"+[+-]')  # at the beginning of a word
 
 
 def split_words(line: str) -> list[str]:
-    """Return the words of a line, of which + and - are signs; those that are text are none of them.
+    """Return the words of a line; the words + and - are signs unless they were quoted.
 
-    A text that begins with a quoted sign has its weight written before it, as `query.py` asks for;
-    behind other words of its part it is one word with them.
+    A word that begins with a quoted sign gets the weight 1 written before it, as `query.py`
+    requires, if it begins a part; otherwise it is joined with the word before it.
 
     Raises:
-        QueryError: a quote has no end.
+        QueryError: a quote is not closed.
 
     Example:
         >>> split_words('a dog\\'s ball - "red ball"')
@@ -31,7 +31,7 @@ def split_words(line: str) -> list[str]:
         ['1:+', '-', 'a -', 'b']
     """
     if line.count('"') % 2:
-        raise QueryError(f"{quoted_text(line)} has a quote without an end")
+        raise QueryError(f"{quoted_text(line)} has a double quote that is not closed")
     words: list[str] = []
     for written in WORD.findall(line):
         word = written.replace('"', "")

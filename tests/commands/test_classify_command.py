@@ -212,14 +212,14 @@ def test_prompts_come_from_files_of_each_kind(classify, tmp_path):
 @pytest.mark.parametrize(
     "arguments, classes, message",
     [
-        ([], ["red"], "classes: there is no file 'red', and it is none of imagenet, digits"),
+        ([], ["red"], "classes: there is no file 'red', and the built-in ones are imagenet, digi"),
         ([], ["a.txt", "b.txt"], "--classes: a.txt would be a class name; give a file alone"),
-        ([], ["red", "red"], "classes must have two names at least"),
-        ([], ["red", " "], "a class must have a name, got ' '"),
+        ([], ["red", "red"], "give at least two classes of different names"),
+        ([], ["red", " "], "the name of a class must not be blank, got ' '"),
         (["--templates", "a photo"], COLOURS, "templates: there is no file 'a photo'"),
-        (["--templates", "a {c}"], COLOURS, "'a {c}' is no template: it has a further field {c}"),
-        (["--templates", "none", "a {}"], COLOURS, "'none' is no template: it must hold {}"),
-        (["--dataset", "x"], COLOURS, "dataset='x': there is no file about several data sets"),
+        (["--templates", "a {c}"], COLOURS, "'a {c}' is not a template: it has a field {c}"),
+        (["--templates", "none", "a {}"], COLOURS, "'none' is not a template: it must contain {}"),
+        (["--dataset", "x"], COLOURS, "dataset='x' (--dataset) selects an entry of a JSON file"),
         (["--device", "tpu9"], COLOURS, "tpu9"),
     ],
 )

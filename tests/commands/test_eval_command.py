@@ -59,11 +59,11 @@ def test_tables_and_lines_of_two_models_that_are_compared(models, tmp_path, caps
         assert line["metrics"].keys() == {"acc1", "acc5", "mean_per_class_recall"}
         assert f"{line['metrics']['acc1']:.2%}" in said
         assert line["prompt_gain"]["templates"] == 6 and len(line["per_class"]) == 10
-    # The same again, of features that are kept, is the same line.
+    # The same again, with stored features, is the same line.
     assert evaluate(models[0], "--data", "digits", "--output", tmp_path / "a.jsonl", "--features",
                     features / "a") == 0  # fmt: skip
     said = capsys.readouterr().out
-    assert "359 features are those in" in said
+    assert "359 features were read from" in said
     assert "already had results of this model, data and task (1)" in said
     one, other = read_results(tmp_path / "a.jsonl")
     assert one == other
@@ -164,7 +164,7 @@ NOTHING_DONE = [
     (["nowhere.pt", "--data", "digits"], "no file or directory nowhere.pt"),
     (["MODEL", "--data", "nowhere"], "no such file or folder: 'nowhere'"),
     (["MODEL", "--data", "digits", "--task", "probe"], "a probe needs --train-data"),
-    (["MODEL", "--data", "digits-held-out", "--task", "zero-shot"], "no labelled images"),
+    (["MODEL", "--data", "digits-held-out", "--task", "zero-shot"], "labelled images are needed"),
     (["MODEL", "--data", "digits", "digits-held-out", "--task", "zero-shot", "retrieval",
       "--shots", "1"], "--shots has no effect: it belongs to the task few-shot"),
     (["MODEL", "--data", "digits-held-out", "--classes", "x"], "--classes has no effect"),
@@ -178,12 +178,12 @@ NOTHING_DONE = [
       "--output", "r"], "DataComp has no task 'probe'"),
     (["MODEL", "--data", "digits", "--output", "no/r"], "no/r cannot be written"),
     (["MODEL", "--data", "digits", "--classes", "CLASSES"], "digits has 10"),
-    (["MODEL", "--data", "digits", "--label-key", "x"], "has no labels to be named"),
+    (["MODEL", "--data", "digits", "--label-key", "x"], "(--label-key) has no effect"),
     (["MODEL", "--data", "digits", "digits-held-out", "--csv-separator", ","],
-     "--csv-separator has no effect: digits, built-in data, is read by none of these; digits-held"),
-    (["MODEL", "--data", "digits", "--split", "test"], "--split has no effect: digits, built-in"),
+     "--csv-separator has no effect: digits (built-in data) uses no such setting; digits-held-out"),
+    (["MODEL", "--data", "digits", "--split", "test"], "--split has no effect: digits (built-in"),
     (["MODEL", "--data", "digits", "--train-data", "digits-train", "--train-split", "x"],
-     "--train-split has no effect: digits-train, built-in"),
+     "--train-split has no effect: digits-train (built-in"),
     (["MODEL", "--data", "digits", "--train-split", "x"], "--train-split has no effect without"),
     (["MODEL", "--data", "digits", "--caption-key", "x"], "--caption-key has no effect: digits"),
     (["MODEL", "--compare", "a", "b"], "MODEL has no effect"),
@@ -209,7 +209,7 @@ def test_files_of_results_are_left_as_they_are_if_they_are_something_else(
 ):
     (tmp_path / "notes.txt").write_text("mine\n")
     told = refused(models[0], "--data", "digits", "--output", tmp_path / "notes.txt")
-    assert "notes.txt is no file of results: line 1" in told
+    assert "notes.txt is not a file of results: line 1" in told
     assert (tmp_path / "notes.txt").read_text() == "mine\n"
 
 

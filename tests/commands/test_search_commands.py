@@ -71,7 +71,7 @@ def test_index_lets_captions_decide(out, tmp_path, capsys):
     assert "kept" in told.out and "26 captions were searched for" in told.out and told.err == ""
     assert "images.parquet: 121 rows of" in told.out
     assert fastclip("index", out, "--export", "parquet") == 2
-    assert "images.parquet' is there already: remove it first" in capsys.readouterr().err
+    assert "images.parquet' exists already; remove it first" in capsys.readouterr().err
     assert fastclip("index", out, "--captions", tmp_path / "none.txt") == 2
     capsys.readouterr()
     assert fastclip("index", out, "--no-captions") == 0
@@ -89,12 +89,11 @@ def test_bundled_captions_that_a_tokenizer_does_not_know_are_left_out_and_own_re
     monkeypatch.setattr(searched, "open_model", of_one_token)
     assert fastclip("index", out) == 0
     told = capsys.readouterr()
-    assert (
-        "tells 1 of 500 captions apart" in told.err and "no captions were searched for" in told.out
-    )
+    assert "only 1 of 500 captions" in told.err
+    assert "no captions were searched for" in told.out
     (tmp_path / "own.txt").write_text("\n".join(map(str, range(30))))
     assert fastclip("index", out, "--captions", tmp_path / "own.txt") == 2
-    assert "tells 1 of 30 captions apart" in capsys.readouterr().err
+    assert "distinguishes only 1 of 30 captions" in capsys.readouterr().err
 
 
 def test_json_has_a_line_for_each_result_and_copies_their_images(out, tmp_path, capsys):
@@ -108,7 +107,7 @@ def test_json_has_a_line_for_each_result_and_copies_their_images(out, tmp_path, 
     assert f"copied 2 images to {folder}" in told.err
     assert (folder / "001_copy.png").read_bytes() == image_bytes(5)
     assert len(list(folder.iterdir())) == 2
-    assert fastclip(*args) == 2 and "is there already" in capsys.readouterr().err
+    assert fastclip(*args) == 2 and "exists already" in capsys.readouterr().err
 
 
 def test_images_that_are_gone_are_not_copied_and_said(out, tmp_path, capsys):

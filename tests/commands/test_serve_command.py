@@ -129,8 +129,8 @@ def test_a_port_in_use_is_said_before_a_model_is_opened(out, capsys, opened_mode
         port = other.getsockname()[1]
         assert serve(out, "--port", port) == 2
     assert capsys.readouterr().err == (
-        f"fastclip serve: port {port} of 127.0.0.1 is in use: choose another with --port, or 0 for "
-        "any that is free\n"
+        f"fastclip serve: port {port} of 127.0.0.1 is in use; choose another port with --port, or "
+        "0 for any free port\n"
     )
     assert opened_models == []
 
@@ -149,8 +149,8 @@ def test_another_address_than_loopback_is_warned_of(out, capsys):
     ("args", "message"),
     [
         (["--port", "70000"], "--port must be from 0 to 65535, got 70000"),
-        (["--port", "0", "--host", "192.0.2.7"], "192.0.2.7 cannot be listened on"),
-        (["--port", "0", "--host", "no.such.host.invalid"], "cannot be listened on"),
+        (["--port", "0", "--host", "192.0.2.7"], "cannot listen on the host 192.0.2.7"),
+        (["--port", "0", "--host", "no.such.host.invalid"], "cannot listen on the host no.such"),
         (["--port", "0", "--name", " "], "--name must not be empty"),
         (["--port", "0", "--over", "texts"], "has no vectors of texts"),
     ],

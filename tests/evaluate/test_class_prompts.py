@@ -1,4 +1,4 @@
-"""What is said of each class: names and templates from lines, JSON and the command line."""
+"""The prompts of each class: names and templates from lines, JSON and the command line."""
 
 import importlib.util
 import json
@@ -106,22 +106,22 @@ def test_doubled_braces_are_braces(tmp_path):
 @pytest.mark.parametrize(
     "names, templates, dataset, message",
     [
-        (PETS, {"cat": ["A cat."]}, None, "has no prompts of dog"),
-        (PETS, {n: [f"A {n}."] for n in ("cat", "dog", "cow")}, None, "of cow, which is none of"),
-        (PETS, {"pets": ["a {c}"], "cars": ["{c}"]}, None, "data sets, say which: pets, cars"),
-        (PETS, {"pets": {"cat": ["A cat."]}}, None, "data sets, say which: pets"),
-        (PETS, {"pets": ["a {c}"], "cars": ["{c}"]}, "cows", "data set 'cows', but for pets, cars"),
-        (PETS, ["a {}"], "pets", "dataset='pets': there is no file about several"),
-        (PETS, {"cat": ["a {}"], "dog": ["a dog"]}, None, "'a {}' is a template, but prompts of"),
-        (PETS, ["a photo"], None, "'a photo' is no template"),
-        (PETS, ["a {d}"], None, "it has a further field {d}"),
-        (PETS, ["a {}", 3], None, "templates must be texts, got 3"),
-        (PETS, [], None, "must have a list or an object, got []"),
-        (PETS, {}, None, "must have a list or an object, got {}"),
+        (PETS, {"cat": ["A cat."]}, None, "has no prompts of the classes dog"),
+        (PETS, {n: [f"A {n}."] for n in ("cat", "dog", "cow")}, None, "has prompts of cow, but"),
+        (PETS, {"pets": ["a {c}"], "cars": ["{c}"]}, None, "(--dataset): pets, cars"),
+        (PETS, {"pets": {"cat": ["A cat."]}}, None, "(--dataset): pets"),
+        (PETS, {"pets": ["a {c}"], "cars": ["{c}"]}, "cows", "'cows'; it has entries for pets, ca"),
+        (PETS, ["a {}"], "pets", "dataset='pets' (--dataset) selects an entry of a JSON file"),
+        (PETS, {"cat": ["a {}"], "dog": ["a dog"]}, None, "'a {}' is a template, but the prompts"),
+        (PETS, ["a photo"], None, "'a photo' is not a template"),
+        (PETS, ["a {d}"], None, "it has a field {d}"),
+        (PETS, ["a {}", 3], None, "templates must be texts that are not blank, got 3"),
+        (PETS, [], None, "must hold a JSON list or object that is not empty, got []"),
+        (PETS, {}, None, "must hold a JSON list or object that is not empty, got {}"),
         (PETS, "a {}", None, "is not JSON"),
         (PETS, {"cat": [], "dog": ["a dog"]}, None, "prompts of 'cat' must be a list of texts"),
         (PETS, {"cat": {"a": ["b"]}, "dog": ["a dog"]}, None, "prompts of 'cat' must be a list"),
-        (["cat", " "], None, None, "a class must have a name, got ' '"),
+        (["cat", " "], None, None, "the name of a class must not be blank, got ' '"),
         ([], None, None, "names and templates must not be empty"),
         (PETS, (), None, "names and templates must not be empty"),
     ],
@@ -137,10 +137,10 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, names, templates, datase
 
 
 def test_missing_files_are_named_with_what_there_is():
-    with pytest.raises(FileNotFoundError, match="'imagenet8', and it is none of imagenet80, ima"):
+    with pytest.raises(FileNotFoundError, match="'imagenet8', and the built-in ones are imagenet"):
         read_class_prompts(PETS, "imagenet8")
     with pytest.raises(
-        FileNotFoundError, match="classes: there is no file 'cat', and it is none of"
+        FileNotFoundError, match="classes: there is no file 'cat', and the built-in ones are"
     ):
         read_class_prompts("cat")
 

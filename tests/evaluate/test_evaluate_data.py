@@ -76,7 +76,7 @@ def test_what_several_prompts_are_worth(tmp_path):
     gain = found.about["prompt_gain"]
     assert (gain["all"], gain["first"], gain["best"], gain["mean"]) == (1.0, 1.0, 1.0, 1 / 3)
     assert gain["best_template"] == "image of {}" and gain["templates"] == 3
-    assert "the best alone, seen on this test" in words.report(found)
+    assert "the best, chosen on this test" in words.report(found)
     (found,) = evaluate_data(READY, data, templates="image of {}")
     assert found.about["prompt_gain"] is None
 
@@ -100,8 +100,8 @@ def test_any_caption_of_an_image_is_a_hit_and_each_has_to_find_it(tmp_path):
     assert (found.found["num_images"], found.found["num_texts"]) == (3, 4)
     assert len(from_json(found.outcomes["correct"]["image_retrieval_recall@1"])) == 4
     text = words.report(found)
-    assert "3 images and 4 texts" in text and "image of a text, within 3" in text
-    assert "at several images" not in text
+    assert "3 images and 4 texts" in text and "text-to-image recall@3" in text
+    assert "by several images" not in text
 
 
 def test_an_interval_is_the_same_in_the_table_and_in_the_line_where_all_are_found(tmp_path):
@@ -119,8 +119,8 @@ def test_captions_of_several_images_are_said(tmp_path):
     assert found.metrics["text_retrieval_recall@1"] == 1 / 3
     assert found.about["captions_of_several_images"] == 3
     text = words.report(found)
-    assert "3 captions stand at several images" in text
-    assert "evaluation while training takes equal captions for one text" in text
+    assert "3 captions are shared by several images" in text
+    assert "evaluation while training instead treats equal captions as one text" in text
     assert "2 ties counted against the model (image to text)." in text
 
 
@@ -154,11 +154,11 @@ def test_tasks_are_those_that_the_data_allow(tmp_path):
     assert tasks_of(labelled, is_trained=True) == ("zero-shot", "probe")
     assert tasks_of(labelled, ["all"], True) == ("zero-shot", "probe", "few-shot")
     assert tasks_of(pairs, ["zero-shot"]) == ()
-    with pytest.raises(ValueError, match="pairs are pairs: there is no zero-shot of them"):
+    with pytest.raises(ValueError, match="consists of pairs, which do not allow the task zero-sho"):
         evaluate_data(READY, pairs, ["zero-shot"])
     with pytest.raises(ValueError, match=r"must be one of zero-shot, .*, got 'ocr'"):
         evaluate_data(READY, pairs, ["ocr"])
-    with pytest.raises(ValueError, match="nothing is trained on l"):
+    with pytest.raises(ValueError, match="is l, but none of the tasks trains a probe"):
         evaluate_data(READY, labelled, ["zero-shot"], train=labelled)
 
 
@@ -174,7 +174,7 @@ def test_a_model_that_has_diverged_scores_nothing_and_gives_strict_json(tmp_path
     (found,) = evaluate_data(ready, write_folders(tmp_path / "l", {"1": [1], "2": [2]}))
     assert found.metrics["acc1"] == 0 and found.found["non_finite"] == 2
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["logit_scale"] is None
-    assert "The features of 2 are not finite" in words.report(found)
+    assert "The features of 2 items are not finite" in words.report(found)
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ def test_several_captions_of_an_image_are_found_and_repeats_counted():
         for k in (1, 5, 10):
             assert found[f"{name}_R@{k}"] == 1
     assert (found["num_samples"], found["num_images"], found["num_texts"]) == (50, 10, 41)
-    assert repeats(found).startswith("50 pairs have 10 images and 41 texts")
+    assert repeats(found).startswith("the 50 pairs have 10 different images and 41 different texts")
     assert repeats({"num_samples": 5, "num_images": 5, "num_texts": 5}) is None
     assert repeats({"num_samples": 0}) is None
 
@@ -195,7 +195,7 @@ def test_classes_without_a_readable_image_are_named():
         max_bad_rate=1,
     )  # fmt: skip
     found.zero_shot(Model().eval(), task, damaged)
-    assert said == ["zeroshot-val: no image could be read of the classes 'class 2', 'class 5'"]
+    assert said == ["zeroshot-val: no image of these classes could be read: 'class 2', 'class 5'"]
 
 
 TASK = ZeroShotTask("zeroshot-val", Images(), NAMES, ("a {}", "the {}"))

@@ -137,8 +137,8 @@ def test_features_that_are_not_finite_are_no_answer(ready):
     [
         ("red.png", PROMPTS, {}, TypeError, "a single one: 'red.png'"),
         ([], PROMPTS, {"top": 0}, ValueError, "top must be at least 1, got 0"),
-        ([], make_class_prompts(["red", "red"], ["{}"]), {}, ValueError, "two names at least"),
-        ([], ClassPrompts(("red",), (("red",),), ""), {}, ValueError, "two names at least"),
+        ([], make_class_prompts(["red", "red"], ["{}"]), {}, ValueError, "at least two classes"),
+        ([], ClassPrompts(("red",), (("red",),), ""), {}, ValueError, "at least two classes"),
     ],
 )
 def test_arguments_are_checked_by_the_call(ready, images, prompts, settings, error, message):

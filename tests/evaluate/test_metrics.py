@@ -33,4 +33,4 @@ def test_retrieval_metrics_are_those_of_ranks_and_of_the_dense_loss():
         for direction in ("image_to_text", "text_to_image")
         for name in ("mean_rank", "median_rank", "R@1", "R@5", "R@10")
     ] + ["clip_val_loss", "num_samples", "num_images", "num_texts"]
-    assert repeats(found).startswith("40 pairs have 20 images and 36 texts: any text of an image")
+    assert repeats(found).startswith("the 40 pairs have 20 different images and 36 different texts")

@@ -14,20 +14,20 @@ def test_templates_that_can_be_filled_in_are_taken(template):
 @pytest.mark.parametrize(
     "template, message",
     [
-        ("a {c} on {background}.", "it has a further field {background}"),
-        ("a photo of a {} on {background}.", "it has a further field {background}"),
-        ("a {} and a {}.", "it asks for more than the name"),
-        ("a {} and a {c}.", "it asks for more than the name"),
-        ("a photo of a {{c}}.", "it must hold {} for the class name"),
+        ("a {c} on {background}.", "it has a field {background}"),
+        ("a photo of a {} on {background}.", "it has a field {background}"),
+        ("a {} and a {}.", "it has more than one field"),
+        ("a {} and a {c}.", "it has more than one field"),
+        ("a photo of a {{c}}.", "it must contain {} where the class name goes"),
         ("a {} and a {1}.", "its braces cannot be filled in (cannot switch"),
         ("a photo of a {.", "its braces cannot be filled in"),
         ("a photo of a }.", "its braces cannot be filled in"),
         ("a photo of a {:d}.", "its braces cannot be filled in"),
         ("a photo of a {.size}.", "its braces cannot be filled in"),
         ("a photo of a {[a]}.", "its braces cannot be filled in"),
-        ("a photo of a {{}}.", "it must hold {} for the class name"),
-        ("a photo of a {:.3}.", "it must hold {} for the class name"),
-        ("a photo.", "it must hold {} for the class name"),
+        ("a photo of a {{}}.", "it must contain {} where the class name goes"),
+        ("a photo of a {:.3}.", "it must contain {} where the class name goes"),
+        ("a photo.", "it must contain {} where the class name goes"),
     ],
 )
 def test_others_are_refused_with_file_line_and_text(template, message, tmp_path):
@@ -36,7 +36,7 @@ def test_others_are_refused_with_file_line_and_text(template, message, tmp_path)
     with pytest.raises(ValueError) as raised:
         read_templates(path)
     read = template.replace("{c}", "{}") if "{{" not in template else template
-    assert str(raised.value).startswith(f"{path}, line 3: {read!r} is no template: {message}")
+    assert str(raised.value).startswith(f"{path}, line 3: {read!r} is not a template: {message}")
 
 
 def test_the_name_goes_where_c_is_in_files(tmp_path):

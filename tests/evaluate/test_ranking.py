@@ -145,7 +145,7 @@ def test_rows_that_are_not_numbers_are_no_hit_and_no_repeats():
 
 
 def test_names_must_be_one_per_pair():
-    with pytest.raises(ValueError, match="text_ids must be 3, one per pair, got 2"):
+    with pytest.raises(ValueError, match="text_ids must have 3 ids, one per pair, got 2"):
         retrieval(torch.eye(3), torch.eye(3), text_ids=["a", "b"])
 
 

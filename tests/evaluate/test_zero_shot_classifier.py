@@ -52,10 +52,10 @@ def test_columns_are_the_rows_of_class_features_and_classify(model):
     [
         ([], TEMPLATES, {}, ValueError, "classnames must not be empty"),
         (NAMES, [], {}, ValueError, "templates must not be empty"),
-        (NAMES, "a photo of a {}.", {}, TypeError, "templates must be a sequence of them"),
-        ("dog", TEMPLATES, {}, TypeError, "classnames must be a sequence of them"),
-        (NAMES, ["a photo"], {}, ValueError, "'a photo' is no template: it must hold {} for the"),
-        (NAMES, ["a {c}"], {}, ValueError, "'a {c}' is no template: it has a further field {c}"),
+        (NAMES, "a photo of a {}.", {}, TypeError, "templates must be a sequence, got the string"),
+        ("dog", TEMPLATES, {}, TypeError, "classnames must be a sequence, got the string"),
+        (NAMES, ["a photo"], {}, ValueError, "'a photo' is not a template: it must contain {}"),
+        (NAMES, ["a {c}"], {}, ValueError, "'a {c}' is not a template: it has a field {c}"),
         (NAMES, TEMPLATES, {"num_classes_per_batch": 0}, ValueError, "at least 1, got 0"),
     ],
 )

@@ -128,9 +128,9 @@ def test_index_of_other_vectors_is_refused_and_names_in_what_they_differ(few, tm
     folder = few.folder / "index"
     same = {"num": 300, "sides": ("img",)}
     for number, (changes, why) in enumerate((
-        ({"num": 301}, "of 300 rows, and there are 301"),
-        ({"seed": 3}, "of other vectors than those that are there now"),
-        ({"weights": "v"}, "of vectors of another model"),
+        ({"num": 301}, "has 300 rows, but there are 301"),
+        ({"seed": 3}, "has other vectors than the current ones"),
+        ({"weights": "v"}, "has vectors of another model"),
     )):  # fmt: skip
         other = write_embeddings(tmp_path / str(number), **(same | changes))
         (other / "index").symlink_to(folder)
@@ -143,14 +143,14 @@ def test_damaged_index_is_refused(few):
     path = few.folder / "index" / "img_emb.faiss"
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    with pytest.raises(ValueError, match=r"img_emb.faiss is not what was written"):
+    with pytest.raises(ValueError, match=r"img_emb.faiss has changed since it was written"):
         open_index(few, "img")
     path.write_bytes(b"x" * len(content))
-    with pytest.raises(ValueError, match=r"img_emb.faiss is no index of FAISS: "):
+    with pytest.raises(ValueError, match=r"img_emb.faiss is not a FAISS index: "):
         open_index(few, "img")
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     open_index(few, "img")
-    with pytest.raises(ValueError, match="is not what was written"):
+    with pytest.raises(ValueError, match="has changed since it was written"):
         open_index(few, "img", verify=True)
     path.write_bytes(content)
     record = json.loads((few.folder / "index" / "img_emb.json").read_text())
@@ -163,9 +163,9 @@ def test_damaged_index_is_refused(few):
 @pytest.mark.parametrize(
     ("key", "told"),
     [
-        ("nonsense", "FAISS refuses 'nonsense': could not parse index string nonsense"),
-        ("IDMap,Flat", "FAISS refuses 'IDMap,Flat': add does not make sense"),
-        ("IVF400,Flat", "FAISS refuses 'IVF400,Flat': "),
+        ("nonsense", "FAISS rejects the key 'nonsense': could not parse index string nonsense"),
+        ("IDMap,Flat", "FAISS rejects the key 'IDMap,Flat': add does not make sense"),
+        ("IVF400,Flat", "FAISS rejects the key 'IVF400,Flat': "),
     ],
 )
 def test_key_that_faiss_refuses_is_told_and_the_older_index_stays(few, key, told):

@@ -105,7 +105,7 @@ def test_a_search_is_in_the_address_and_says_what_stands_out(page, address):
     told = page.inner_text("#headline")
     number = page.locator("article.stands-out").count()
     assert told == f"{number} results stand out from chance"
-    assert page.inner_text("#judged") == "by the mean and covariance of all vectors"
+    assert page.inner_text("#judged") == "judged by the mean and covariance of all vectors"
     assert page.locator(".mark:visible").count() == number  # in words, not by colour alone
     assert (
         captions(page)[:number] == ["a green star"] * number
@@ -188,8 +188,8 @@ def test_the_address_says_what_is_searched_and_what_of_it_cannot_be_read(page, a
     page.goto(f"{address}?q=red+circle&like=abc&like=0:3&over=sounds&page=2")
     page.wait_for_selector("article")
     assert page.inner_text("#error") == (
-        "The address has page, like=abc, like=0:3, over=sounds, which cannot be read: it is left "
-        "out."
+        "These parts of the address are ignored, as they cannot be read: page, like=abc, like=0:3, "
+        "over=sounds."
     )
     shows_parts(page, "+red circle")
 
@@ -251,7 +251,7 @@ def test_an_image_is_searched_for(page, photos, tmp_path, way):
     shows_parts(page, "+your image")
     page.reload()
     page.wait_for_selector("#error:not(:empty)")
-    assert "drop it once more" in page.inner_text("#error")
+    assert "Drop it again" in page.inner_text("#error")
 
 
 def test_rows_whose_image_is_gone_show_their_caption(page, address, photos):

@@ -91,10 +91,10 @@ def test_rows_that_are_no_vectors_are_not_found_though_they_are_proposed():
 @pytest.mark.parametrize(
     ("vectors", "options", "message"),
     [
-        (unit(31), {}, "is of 30 vectors of 16 entries, got 31"),
+        (unit(31), {}, "be the 30 vectors of 16 entries that .*, got 31"),
         (unit(30, 8), {}, "got 30 of 8"),
         (unit(30), {"top": 0}, "top"),
-        (unit(30), {"top": 9, "candidates": 8}, "candidates must be at least top, 9"),
+        (unit(30), {"top": 9, "candidates": 8}, "candidates must be at least top, which is 9"),
     ],
 )
 def test_what_does_not_fit_is_refused(vectors, options, message):
@@ -159,7 +159,7 @@ def test_key_is_chosen_by_number_and_memory(num, dim, memory, key):
 
 
 def test_too_little_memory_for_any_index_is_said():
-    with pytest.raises(ValueError, match=r"take at least 9,000,000 bytes .* more than 8,000,000"):
+    with pytest.raises(ValueError, match=r"takes at least 9,000,000 bytes, .* is 8,000,000"):
         auto_key(1_000_000, 512, 8_000_000)
 
 
@@ -190,16 +190,16 @@ def test_record_comes_back_and_knows_its_vectors(tmp_path):
     path.write_bytes(content_of(record))
     assert read_record(path) == record
     record.require_current(embeddings, embeddings.images)
-    with pytest.raises(StaleIndex, match="of other vectors"):
+    with pytest.raises(StaleIndex, match="has other vectors"):
         record.require_current(embeddings, embeddings.texts)
     for changes, why in (
-        ({"num": 21}, "of 20 rows, and there are 21"),
-        ({"dim": 7}, f"of vectors of {DIM} entries, and those there have 7"),
-        ({"seed": 5}, "of other vectors"),
-        ({"weights": "v"}, "of vectors of another model"),
+        ({"num": 21}, "has 20 rows, but there are 21"),
+        ({"dim": 7}, f"has vectors of {DIM} entries, but the current ones have 7"),
+        ({"seed": 5}, "has other vectors"),
+        ({"weights": "v"}, "has vectors of another model"),
     ):
-        other = open_embeddings(write_embeddings(tmp_path / why[3:9] / str(changes), **changes))
-        with pytest.raises(StaleIndex, match=f"img_emb in .* is {why}.*: build it anew"):
+        other = open_embeddings(write_embeddings(tmp_path / why[4:9] / str(changes), **changes))
+        with pytest.raises(StaleIndex, match=f"img_emb in .* {why}.*; build it again"):
             record.require_current(other, other.images)
 
 
@@ -219,12 +219,12 @@ def test_vectors_without_a_manifest_are_told_apart_by_their_files(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "build the index anew"),
-        ({"rows": "20"}, "is damaged: rows"),
-        ({"effort": 0}, "is damaged: effort"),
-        ({"more": 1}, "is damaged: unknown or missing: more"),
-        ({"recall": {"value": 1}}, "is damaged: unknown or missing"),
-        ({"side": "../x"}, "is damaged: side"),
+        ({"version": 2}, "build the index again"),
+        ({"rows": "20"}, "is damaged: the field rows"),
+        ({"effort": 0}, "is damaged: the field effort"),
+        ({"more": 1}, "is damaged: these fields are unknown or missing: more"),
+        ({"recall": {"value": 1}}, "is damaged: these fields are unknown or missing"),
+        ({"side": "../x"}, "is damaged: the field side"),
     ],
 )
 def test_damaged_record_is_refused(tmp_path, changes, message):

@@ -17,5 +17,5 @@ def test_long_names_are_cut_and_keep_their_suffix(tmp_path):
     assert first.name.startswith("001_\u00e4") and first.suffix == ".jpeg"
     assert first.read_bytes() == names[1].encode()
     assert second.name == "002_" + "a" * 196 + ".png"
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         copy_images(embeddings, [1], tmp_path / "out")

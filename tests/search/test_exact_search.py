@@ -89,13 +89,13 @@ def test_many_queries_are_looked_at_in_parts(monkeypatch):
     [
         (unit(2, 4), unit(9, 5), {}, "must be"),
         (unit(2, 4)[0], unit(9, 4), {}, "must be"),
-        (unit(2, 4) * np.nan, unit(9, 4), {}, "not finite"),
+        (unit(2, 4) * np.nan, unit(9, 4), {}, "must be finite"),
         (unit(2, 4), unit(9, 4), {"top": 0}, "top"),
         (unit(2, 4), unit(9, 4), {"block_rows": 0}, "block_rows"),
         (unit(2, 4), [], {}, "no vectors"),
         (unit(2, 4), unit(9, 4).astype(np.float64), {}, "float64"),
-        (unit(2, 4), np.zeros((9, 4), np.int8), {}, "a factor each"),
-        (unit(2, 4), [unit(9, 4), unit(9, 5)], {}, "one length"),
+        (unit(2, 4), np.zeros((9, 4), np.int8), {}, "scale factors, one per vector"),
+        (unit(2, 4), [unit(9, 4), unit(9, 5)], {}, "the same width"),
     ],
 )
 def test_what_does_not_fit_is_refused(queries, vectors, options, message):

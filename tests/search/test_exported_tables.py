@@ -87,12 +87,12 @@ def test_what_is_there_stays(tmp_path, export):
     embeddings = open_embeddings(write_embeddings(tmp_path / "a", sides=("img",)))
     path = tmp_path / "t.lance"
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match=r"t.lance' is there already"):
+    with pytest.raises(FileExistsError, match=r"t.lance' exists already"):
         export(embeddings, path, "img")
     assert path.read_text() == "mine"
     path.unlink()
     path.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         export(embeddings, path, "img")
 
 

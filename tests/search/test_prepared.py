@@ -86,7 +86,7 @@ def test_no_index_and_one_without_captions(folder):
 @pytest.mark.parametrize(
     ("captions", "ready", "error", "message"),
     [
-        (["nothing 1"] * 40, READY, UnknownCaptions, "tells 1 of 40 captions apart"),
+        (["nothing 1"] * 40, READY, UnknownCaptions, "distinguishes only 1 of 40 captions"),
         (CAPTIONS, None, ValueError, "need the model"),
         (CAPTIONS[:5], READY, CannotCalibrate, "too few"),
     ],
@@ -126,7 +126,7 @@ def test_index_of_other_vectors_is_refused(folder, tmp_path):
         (photos / f"{i}.png").write_bytes(image_bytes(i))
     embed(READY, photos, tmp_path / "new", store="f16", metadata="jsonl", rows_per_file=16)
     shutil.copytree(folder / "index", tmp_path / "new" / "index")
-    with pytest.raises(StaleIndex, match=r"other vectors: run `fastclip index` again"):
+    with pytest.raises(StaleIndex, match=r"other vectors; run `fastclip index` again"):
         opened(tmp_path / "new")
 
 
@@ -189,5 +189,5 @@ def test_bundled_captions_differ_and_files_of_others_are_read(tmp_path):
     with pytest.raises(ValueError, match="no caption"):
         read_captions(path)
     path.write_bytes(b"\xff")
-    with pytest.raises(ValueError, match="not UTF-8"):
+    with pytest.raises(ValueError, match="must be text in UTF-8"):
         read_captions(path)

@@ -35,7 +35,7 @@ def test_words_are_parts_with_weights(words, parts):
         (["cat", "+", "-", "dog"], "empty"),
         (["2:"], "empty"),
         ([" "], "empty"),
-        (["two:cat"], "'two' is no number.*'1:two:cat'"),
+        (["two:cat"], "'two' is not a number.*'1:two:cat'"),
         (["nan:cat"], "finite"),
         (["0:cat"], "not 0"),
         (["cat", "-dog"], "'- dog'.*subtract.*'1:-dog'"),

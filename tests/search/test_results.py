@@ -64,7 +64,7 @@ def test_of_near_duplicates_the_best_is_shown_with_their_number(answered, embedd
     assert [(r.rank, r.id, r.alike) for r in shown[:2]] == [(1, 40, 2), (2, results[2].id, 1)]
     assert len(shown) == 4 and shown[0].metadata == results[0].metadata
     assert shown_once([], vectors[:0]) == []
-    with pytest.raises(ValueError, match="5 results have 4 vectors"):
+    with pytest.raises(ValueError, match="got 4 for 5 results"):
         shown_once(results, vectors[:4])
 
 

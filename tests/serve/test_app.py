@@ -68,7 +68,7 @@ def test_files_that_are_no_images_are_never_passed_on(served_folder, app, limite
         for content in (b"<svg onload='alert(1)'/>", b"<html><script>alert(1)</script>", b""):
             photo.write_bytes(content)
             answer = get(app, "/image/30")
-            assert answer.status == 404 and b"is no image" in answer.body
+            assert answer.status == 404 and b"is not an image" in answer.body
             assert str(photos) not in answer.body.decode()
         photo.unlink()
         assert b"cannot be read" in get(app, "/image/30").body
@@ -145,7 +145,7 @@ def test_health_says_what_is_served(app):
         (b"[]", 400, "must be a JSON object"),
         (b"[" * 100_000, 400, "nested deeper than 32 levels"),
         (b'{"q": ' + b"[" * 40 + b"]" * 40 + b"}", 400, "nested deeper than 32 levels"),
-        (b'{"q": "' + b"x" * 2000 + b'"}', 413, "may have 1,000 bytes"),
+        (b'{"q": "' + b"x" * 2000 + b'"}', 413, "may have at most 1,000 bytes"),
     ],
 )
 def test_bodies_have_limits_of_size_and_depth(limited, body, status, message):

@@ -274,7 +274,7 @@ def test_a_least_z_that_cannot_be_applied_is_the_fault_of_who_gave_it(service):
     flat = Search("images", (Part("number 127"),), 1, min_z=1.0)
     *answers, error = answer_all(service.searchers, [*good, flat])
     assert [answer.results[0].id for answer in answers] == list(range(8))
-    assert type(error) is QueryError and "a least z cannot be applied" in str(error)
+    assert type(error) is QueryError and "a minimum z cannot be applied" in str(error)
 
 
 def test_what_fails_for_all_is_not_tried_without_an_end():

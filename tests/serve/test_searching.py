@@ -49,21 +49,21 @@ def test_texts_duplicates_and_a_least_z(app):
         ({}, "a query must have 1 to 32 parts, got 0"),
         ({"parts": [{"row": 1}] * 33}, "a query must have 1 to 32 parts, got 33"),
         ({"q": "-cat"}, "'-cat': write '- cat', as two words"),
-        ({"q": "3:10 to Yuma - x:y"}, "the weight 'x' is no number"),
-        ({"q": '"cat'}, "has a quote without an end"),
+        ({"q": "3:10 to Yuma - x:y"}, "the weight 'x' is not a number"),
+        ({"q": '"cat'}, "has a double quote that is not closed"),
         ({"q": 5}, "q must be a text, got 5"),
         ({"parts": {}}, "parts must be a list"),
         ({"parts": [3]}, "part 1 must be a JSON object"),
         ({"parts": [{}]}, "part 1 must have one of text, image and row"),
         ({"parts": [{"text": "a", "row": 3}]}, "part 1 must have one of"),
-        ({"parts": [{"row": 1.5}]}, "row of part 1 must be a number of a row, got 1.5"),
+        ({"parts": [{"row": 1.5}]}, "row of part 1 must be a row's number, got 1.5"),
         ({"parts": [{"row": True}]}, "row of part 1 must be"),
         ({"parts": [{"row": 999}]}, "rows are numbered from 0 to 120"),
         ({"parts": [{"row": 1, "weight": 0}]}, "the weight of part 1 must not be 0"),
         ({"parts": [{"row": 1, "wieght": 2}]}, "unknown field wieght; nearest: weight"),
         ({"parts": [{"image": "no!"}]}, "image of part 1 must be the base64"),
         ({"q": "number 1", "over": "sounds"}, "over must be one of images, texts"),
-        ({"q": "number 1", "dedup": 2}, "dedup must be true, false or a cosine up to 1"),
+        ({"q": "number 1", "dedup": 2}, "dedup must be true, false or a cosine above 0, up to 1"),
         ({"q": "number 1", "min_z": "3"}, "min_z must be a finite number, got '3'"),
         ({"q": "number 1 - number 1"}, "the parts of the query cancel"),
     ],
@@ -105,5 +105,5 @@ def test_a_line_has_words_and_quotes_and_apostrophes():
         assert {p.value: p.weight for p in parse_words(split_words(line))} == texts
     with pytest.raises(QueryError, match="write '- cat', as two words"):
         parse_words(split_words('-"cat"'))
-    with pytest.raises(QueryError, match="a quote without an end"):
+    with pytest.raises(QueryError, match="a double quote that is not closed"):
         split_words('6" nails')

@@ -1,7 +1,7 @@
-"""Which C, the inverse strength of the penalty, is best on images that are not trained on.
+"""Find the C, the inverse strength of the penalty, that is best on images not trained on.
 
-CLIP's search looks at values from 1e-6 to 1e6, of which there are 8 per decade. It begins with one
-in two decades, and halves the distance around the best until it is one of the eight.
+CLIP's search covers the values from 1e-6 to 1e6, 8 per decade. It begins with every 16th value,
+which is one per two decades, and halves the step around the best value until the step is one.
 
 Source: Radford et al. 2021, arXiv:2103.00020, appendix A.3.
 """
@@ -19,13 +19,13 @@ FIRST_STEP = 16
 
 @dataclass(frozen=True)
 class Tried:
-    """How good one C was.
+    """The accuracy of one value of C.
 
     Attributes:
         c: the value.
-        accuracy: on the validation part, in [0, 1].
-        iterations: steps of its fit, which began with that of a C near it.
-        is_converged: whether that ended within its tolerance.
+        accuracy: the accuracy on the validation part, in [0, 1].
+        iterations: steps of the fit, which started from the fit of a nearby C.
+        is_converged: whether the fit ended within its tolerance.
     """
 
     c: float
@@ -36,12 +36,13 @@ class Tried:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best C; of several that are as good, the smallest.
+    """The best C, or the smallest of several that are equally good.
 
     Attributes:
         c: the value.
-        is_at_end: it is the smallest or the largest of the range, beyond which may be better ones.
-        tried: all that were tried, from the smallest; none where there was no choice.
+        is_at_end: whether it is the smallest or the largest of the range, so that a better one may
+            lie outside.
+        tried: every value that was tried, in ascending order; empty if only one value was given.
     """
 
     c: float
@@ -50,15 +51,15 @@ class Choice:
 
 
 def checked_grid(c_grid: str | Sequence[float]) -> tuple[float, ...]:
-    """Return distinct values in ascending order.
+    """Return the distinct values of C in ascending order.
 
     Raises:
-        ValueError: it is a text other than "clip", or holds no value, or one that is not above 0
-            and finite.
+        ValueError: `c_grid` is a text other than "clip", is empty, or has a value that is not
+            finite and above 0.
     """
     if isinstance(c_grid, str):
         if c_grid != "clip":
-            raise ValueError(f"c_grid must be 'clip' or values of C, got {c_grid!r}")
+            raise ValueError(f"c_grid must be 'clip' or a sequence of values of C, got {c_grid!r}")
         return CLIP_GRID
     values = tuple(sorted({float(c) for c in c_grid}))
     if not values or not all(0 < c < float("inf") for c in values):
@@ -69,14 +70,17 @@ def checked_grid(c_grid: str | Sequence[float]) -> tuple[float, ...]:
 def choose_c(
     train: Part, validation: Part, grid: tuple[float, ...], num_classes: int, max_iter: int
 ) -> Choice:
-    """Choose C by the accuracy of probes that are trained on one part, on another.
+    """Choose the C whose probe, trained on `train`, has the best accuracy on `validation`.
 
-    Each fit begins with the one of the nearest smaller C that was fitted, or else of the nearest.
+    Each fit starts from the fit of the nearest smaller C, or else of the nearest C.
 
     Args:
-        grid: of `checked_grid`. Of `CLIP_GRID` the search looks at 15 values at most, of another
-            grid at all.
-        max_iter: of each fit.
+        train: the images to train on.
+        validation: the images to choose C on.
+        grid: the values, from `checked_grid`. Of `CLIP_GRID` at most 15 values are tried, of any
+            other grid all.
+        num_classes: the number of classes.
+        max_iter: the most steps of each fit.
     """
     training = Training(train)
     fits: dict[int, Fit] = {}
@@ -86,7 +90,7 @@ def choose_c(
         near = min(fits, key=lambda other: (other > place, abs(other - place)), default=None)
         found = training.fit(grid[place], max_iter, PATH_PRECISION, fits.get(near))
         if grid is not CLIP_GRID:
-            fits.clear()  # only the one before is needed
+            fits.clear()  # only the previous fit is needed
         fits[place] = found
         answers = training.answers(found, validation, range(num_classes))
         value = answers.metrics["acc1"]
@@ -104,15 +108,16 @@ def choose_c(
 
 
 def search(score: Callable[[int], float], num: int, step: int) -> dict[int, float]:
-    """Look for the best of `num` places: every `step`-th, then around the best at half the step.
+    """Find the best of `num` places: try every `step`-th, then those around the best at half steps.
 
     Args:
-        score: called once with each place that is looked at, the first ones in ascending order.
+        score: called once with each place that is tried, the first ones in ascending order.
+        num: the number of places.
         step: a power of two.
 
     Returns:
-        The scores of the places that were looked at. If scores rise up to one place and fall
-        behind it, that is the best of all.
+        The scores of the places that were tried. If scores rise up to one place and fall after it,
+        that place is among them.
     """
     scores = {place: score(place) for place in range(0, num, step)}
     while step := step // 2:
@@ -124,5 +129,5 @@ def search(score: Callable[[int], float], num: int, step: int) -> dict[int, floa
 
 
 def best_of(scores: dict[int, float]) -> int:
-    """The place of the highest score, the first of several."""
+    """Return the place of the highest score, or the first of several such places."""
     return min(scores, key=lambda place: (-scores[place], place))

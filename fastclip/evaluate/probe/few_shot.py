@@ -1,4 +1,4 @@
-"""Linear probes that have seen k images of each class: how many images zero-shot is worth."""
+"""Linear probes that are trained on k images of each class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from fastclip.evaluate.probe.protocol import (
 from fastclip.evaluate.probe.result import PROTOCOL, LinearProbe
 
 SHOTS = (1, 2, 4, 8, 16)
-C = 0.316  # of the example in CLIP's README
+C = 0.316  # as in the example of CLIP's README
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One probe: how many images of each class it has seen, drawn with which seed."""
+    """One probe, the number of its training images of each class, and the seed of their draw."""
 
     shots: int
     seed: int
@@ -35,7 +35,7 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class FewShot:
-    """The probes of all numbers of images and all seeds, by number, then by seed."""
+    """The probes of all numbers of images and all seeds, ordered by number, then by seed."""
 
     probes: tuple[Shot, ...]
     feature: str
@@ -46,20 +46,22 @@ class FewShot:
         return tuple(sorted({shot.shots for shot in self.probes}))
 
     def values(self, shots: int, metric: str = "lp_acc1") -> list[float | None]:
-        """What the probes with so many images of each class score, by seed.
+        """Return one metric of the probes with `shots` images of each class, in order of seeds.
 
         Args:
+            shots: the number of images of each class.
             metric: a name in `LinearProbe.metrics`.
         """
         return [shot.probe.metrics[metric] for shot in self.probes if shot.shots == shots]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what strict JSON holds.
+        """Return the results as values of strict JSON.
 
         Returns:
             `protocol`, `feature`; `summary`, a list with `fewshot_k`, `seeds`, and for each metric
-            its `mean`, `deviation` over seeds (None of one), `min` and `max`; and `probes`, a list
-            of each with `fewshot_k`, `seed`, and what `LinearProbe.to_dict` says but `per_class`.
+            its `mean`, `deviation` over seeds (None for one seed), `min` and `max`; and `probes`, a
+            list with `fewshot_k`, `seed`, and the entries of `LinearProbe.to_dict` except
+            `per_class`.
         """
         return {
             "protocol": PROTOCOL,
@@ -96,35 +98,36 @@ def few_shot(
     class_names: Sequence[str] | None = None,
     max_iter: int = MAX_ITER,
 ) -> FewShot:
-    """Train probes on k images of each class, drawn with several seeds, and test each.
+    """Train probes on k images of each class, drawn with several seeds, and test each probe.
 
-    With one seed, the k images of a class are among its k + 1: what changes along k is the number
-    of images, and not which.
+    For the same seed, the k images of a class are among its k + 1 images, so that a larger k adds
+    images without replacing any.
 
     Args:
-        train: (N, D) floating point features, finite, and (N,) integer labels, from which images
-            are drawn; classes are those that it has.
-        test: the same of images that are tested, by every probe.
-        shots: numbers k, each at least 1 and at most the images of the smallest class.
-        seeds: how many draws of each k, with seeds 0, 1, ...
-        validation: images on which C is chosen, which are not trained on. Without it, `c_grid` must
-            be one value: k images of each class leave none to choose on.
+        train: (N, D) floating point features, finite, and (N,) integer labels, from which the
+            images are drawn; the probes know the classes that occur here.
+        test: features and labels of the images on which every probe is tested.
+        shots: the values of k, each at least 1 and at most the size of the smallest class.
+        seeds: the number of draws for each k, with the seeds 0, 1, ...
+        validation: features and labels of images on which C is chosen; probes are not trained on
+            them. Without validation images, `c_grid` must have one value, because k images of each
+            class leave none to choose C on.
         c_grid: see `linear_probe`; by default 0.316, as in the example of CLIP's README.
-        feature: what the features are, "embedding" or "before_projection".
+        feature: which features these are, "embedding" or "before_projection", for the result.
         class_names: C names, for the result.
-        max_iter: steps of L-BFGS in a fit.
+        max_iter: the most steps of L-BFGS in a fit.
 
     Returns:
         The probes, each a `LinearProbe`, and their means and deviations over seeds.
 
     Raises:
         TypeError: features are not floating point, or labels not integers.
-        ValueError: a class has fewer images than a k, which is named; several values of C without
-            `validation`; or what `linear_probe` refuses.
+        ValueError: a class, which the message names, has fewer images than a k; there are several
+            values of C but no `validation`; or for the reasons given at `linear_probe`.
 
     Example:
         >>> found = fastclip.evaluate.few_shot((features, labels), (test_features, test_labels))
-        >>> found.values(4)  # accuracies with 4 images of each class, of three seeds
+        >>> found.values(4)  # accuracies with 4 images of each class, for three seeds
     """
     check_settings(feature, max_iter)
     if seeds < 1:
@@ -132,7 +135,7 @@ def few_shot(
     grid = checked_grid(c_grid)
     if validation is None and len(grid) > 1:
         raise ValueError(
-            f"c_grid has {len(grid)} values, of which one is chosen on images that are not trained "
+            f"c_grid has {len(grid)} values, and choosing one needs images that are not trained "
             "on: give validation=, or one value"
         )
     given = checked_part("train", train, class_names)
@@ -154,17 +157,17 @@ def few_shot(
 
 
 def _checked_shots(shots: Sequence[int], train: Part, names: Sequence[Any]) -> list[int]:
-    """Distinct and ascending."""
+    """Return the distinct numbers in ascending order."""
     numbers = sorted({index(k) for k in shots})
     if not numbers or numbers[0] < 1:
         raise ValueError(f"shots must be numbers of at least 1, got {list(shots)}")
     counts = train.labels.bincount()
-    counts[counts == 0] = len(train.labels)  # a class of the test alone
+    counts[counts == 0] = len(train.labels)  # a class that only the test images have
     smallest = int(counts.argmin())
     if numbers[-1] > counts[smallest]:
         raise ValueError(
-            f"shots must be at most the images of the smallest class: {names[smallest]!r} has "
-            f"{int(counts[smallest])}, got {numbers[-1]}"
+            f"shots must be at most the number of images of the smallest class: "
+            f"{names[smallest]!r} has {int(counts[smallest])}, got {numbers[-1]}"
         )
     return numbers
 

@@ -1,13 +1,13 @@
-"""The minimum of a probe's objective, by L-BFGS with all rows at every step.
+"""Minimise the objective of a probe by L-BFGS, with all rows at every step.
 
-When is a fit at the minimum? A bound of the gradient alone does not say: where C is large and the
-classes can be told apart, gradients of 1e-8 were seen with an objective that was a tenth above the
-minimum. So the bound is tightened tenfold, again and again, until that changes the objective by
-less than a given fraction of it. Where the gradient does not come within its bound, because steps
-run out or because rounding hides where it goes down, the fit has not converged, however little
-changed in the last step. The gradient is measured relative to that at W = 0, b = 0, where the path
-of all C begins, also for a fit that begins at another one: a warm start is then as exact as a cold
-one, and does not pay for more.
+A bound on the gradient alone does not say whether a fit is at the minimum: with a large C and
+classes that can be separated, gradients of 1e-8 were seen while the objective was a tenth above its
+minimum. The bound is therefore tightened tenfold, again and again, until a tightening changes the
+objective by less than a given fraction. If the gradient does not get below its bound, because the
+steps run out or because rounding hides the direction of descent, the fit has not converged, however
+little changed in the last step. The gradient is measured relative to the gradient at W = 0, b = 0,
+also for a fit that starts elsewhere: a warm start is then as exact as a cold one, and does not cost
+more.
 """
 
 from dataclasses import dataclass
@@ -22,25 +22,26 @@ FIRST_BOUND = 1e-5
 TIGHTER = 0.1
 # torch drops a pair of differences whose product is below 1e-10, however small the objective is.
 SCALE = 1e6
-NO_GRADIENT = 1e-14  # what rounding leaves of 0 at W = 0, b = 0, where errors are of the order of 1
-PRECISION = 1e-7  # of a probe that is tested; see `Fit.change`
-PATH_PRECISION = 1e-3  # of probes that only choose C
+NO_GRADIENT = 1e-14  # a gradient this small at W = 0, b = 0 is 0 with rounding errors
+PRECISION = 1e-7  # for a probe that is tested; see `Fit.change`
+PATH_PRECISION = 1e-3  # for probes that only serve to choose C
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A probe, and how near it is to the minimum.
+    """The weights of a probe, and how near the fit is to the minimum.
 
     Attributes:
         c: the inverse strength of the penalty.
         weight: (K, D) float64.
         bias: (K,) float64.
         objective: C * sum of cross entropies + s/2 ||W||^2 (see `objective.py`).
-        gradient: the largest entry of the gradient, as a fraction of that at W = 0, b = 0.
-        change: by which fraction of itself the objective fell when the bound of the gradient was
-            tightened tenfold and kept for the last time; infinite where it never was.
+        gradient: the largest entry of the gradient, as a fraction of the largest entry at W = 0,
+            b = 0.
+        change: the fraction by which the objective fell the last time that a tenfold tighter bound
+            on the gradient was reached; infinite if no bound was reached.
         iterations: steps of L-BFGS.
-        is_converged: whether that change is within the precision that was asked.
+        is_converged: whether `change` is within the requested precision.
     """
 
     c: float
@@ -56,12 +57,14 @@ class Fit:
 def fit(
     objective: Objective, c: float, max_iter: int, precision: float, start: Fit | None = None
 ) -> Fit:
-    """Minimise for one C.
+    """Minimise the objective for one C.
 
     Args:
-        max_iter: steps after which it ends, converged or not.
-        precision: of `Fit.change`.
-        start: a fit with the same classes to begin with; by default W = 0, b = 0.
+        objective: the objective, for any C.
+        c: the inverse strength of the penalty.
+        max_iter: the number of steps after which the fit ends, converged or not.
+        precision: the largest `Fit.change` that counts as converged.
+        start: a fit with the same classes to start from; by default W = 0, b = 0.
     """
     coordinates = objective.at(c)
     first = coordinates.value_and_gradient(coordinates.zero)[1].abs().max().item()
@@ -89,7 +92,7 @@ def fit(
         value, gradient = coordinates.value_and_gradient(position)
         largest = gradient.abs().max().item() * scale
         if largest > settings["tolerance_grad"]:
-            break  # steps have run out, or none goes down any more: rounding hides the way
+            break  # the steps have run out, or rounding hides the direction of descent
         change = (before - value) / value
         bound, before = bound * TIGHTER, value
     return Fit(

@@ -32,40 +32,40 @@ def linear_probe(
 ) -> LinearProbe:
     """Train a linear classifier on features and test it, by the protocol of CLIP.
 
-    C is chosen by the accuracy of probes that are trained on `train`, on `validation`. The probe
-    that is tested is then trained on both together, from the start. What is minimised is
-    scikit-learn's `LogisticRegression`, with the same minimum:
+    Probes are trained on `train` with several values of C, and the C with the best accuracy on
+    `validation` is chosen. The probe that is tested is then trained on both parts together, from
+    the start. The objective is scikit-learn's `LogisticRegression`, with the same minimum:
 
         C * sum of cross entropies + 1/2 ||W||^2        without a penalty on the intercept
 
-    Features are taken as they are: CLIP's own code neither centers them nor makes them unit rows.
+    Features are used as they are: CLIP's own code neither centers them nor makes them unit rows.
 
     Args:
-        train: (N, D) floating point features, finite, and (N,) integer labels; two classes at
-            least.
-        test: the same of images that are tested. Those with features that are not finite, and
-            those of classes without an image in `train`, are counted and wrong.
-        validation: the same of images on which C is chosen. By default a fifth of each class of
-            `train` is split off, which the result says.
-        c_grid: "clip", the search of the paper, which looks at 15 of 97 values from 1e-6 to 1e6;
-            or values of C, of which all are tried. With one value nothing is chosen, and a
-            `validation` is trained on like the rest.
-        feature: what the features are, "embedding" or "before_projection" of the image tower, for
-            the result. The paper uses the latter for vision transformers.
+        train: (N, D) floating point features, finite, and (N,) integer labels of at least two
+            classes.
+        test: features and labels of the images to test. Images whose features are not finite, and
+            images of classes that `train` lacks, are counted as wrong.
+        validation: features and labels of the images on which C is chosen. By default a fifth of
+            each class of `train` is split off, and the result says so.
+        c_grid: "clip" for the search of the paper, which tries 15 of 97 values from 1e-6 to 1e6;
+            or values of C, which are all tried. With a single value there is no choice, and
+            `validation`, if given, is trained on like the rest.
+        feature: which features of the image tower these are, "embedding" or "before_projection",
+            for the result. The paper uses the latter for vision transformers.
         class_names: C names, for the result. By default classes have numbers, up to the largest
             label.
-        seed: of the split.
-        max_iter: steps of L-BFGS in a fit. A probe that has not converged by then is tested all the
-            same, with a warning.
+        seed: the seed of the split.
+        max_iter: the most steps of L-BFGS in a fit. A probe that has not converged by then is
+            tested nevertheless, with a warning.
 
     Returns:
-        `metrics` under CLIP_benchmark's names, intervals, C, and the probe itself. A warning says
-        so if C is at an end of the range.
+        `metrics` under CLIP_benchmark's names, intervals, C, and the probe itself. A warning is
+        issued if the best C is at an end of the range.
 
     Raises:
-        TypeError: features are not floating point, or labels not integers.
-        ValueError: shapes do not fit, a number is out of its range, features that are trained on
-            are not finite, or there are too few images to split.
+        TypeError: features are not floating point, or labels are not integers.
+        ValueError: shapes do not fit, a number is out of range, features to train on are not
+            finite, or there are too few images to split.
 
     Cost: 4 N K D FLOPs per step for K classes, in float64 on the device of `train`; memory for the
     features as they are, a few (K, D), and a few blocks of 32 MiB.
@@ -96,7 +96,8 @@ def _split(given: Part, seed: int) -> tuple[str, tuple[Part, Part]]:
     parts = divided(given, VALIDATION_FRACTION, seed)
     if len(parts[1].labels) == 0:
         raise ValueError(
-            f"train has too few images of each class to split {VALIDATION_FRACTION:.0%} off for "
-            f"validation ({len(given.labels)} in all): give validation=, or one value as c_grid"
+            f"train has too few images of each class to split off {VALIDATION_FRACTION:.0%} for "
+            f"validation ({len(given.labels)} images in all): give validation=, or one value as "
+            "c_grid"
         )
     return f"split from train: {VALIDATION_FRACTION:.0%} of each class, seed {seed}", parts

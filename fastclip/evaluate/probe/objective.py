@@ -1,13 +1,14 @@
-"""What a probe minimises: scikit-learn's logistic regression, in blocks of rows.
+"""The objective of a probe: scikit-learn's logistic regression, in blocks of rows.
 
     F(W, b) = C * sum_i cross_entropy(W x_i + b, y_i) + s/2 * ||W||^2
 
-for N rows x_i of D numbers and K classes; b has no penalty. s is 1. For two classes it is 2: there
-scikit-learn has one row w = W_1 - W_0 with 1/2 ||w||^2, and W_1 = -W_0 = w/2 makes both the same.
+for N rows x_i of D numbers and K classes; b has no penalty. s is 1, except that it is 2 for two
+classes: scikit-learn then has one row w = W_1 - W_0 with the penalty 1/2 ||w||^2, which equals the
+penalty of W_1 = -W_0 = w/2 with s = 2.
 
-Minimised is F / (C N), in other coordinates:
+The function that is minimised is F / (C N), in other coordinates:
 
-- rows are centered: b takes up the mean, so that it and W are no longer coupled;
+- rows are centered: b absorbs the mean, so that b and W are no longer coupled;
 - W = U L^-1, with the Cholesky factor L L^T = cov(x)/K + lambda I, lambda = s/(C N). At U = 0 the
   second derivative of cross entropy is cov(x) (x) (I/K - 11^T/K^2), so that in U all directions
   curve alike. L-BFGS takes 3 to 7 times fewer steps.
@@ -23,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_BLOCK = 2**22  # logits that exist at once, which are float64: 32 MiB
-RELATIVE_DAMPING = 1e-10  # of features that have no extent in some direction
+MAX_BLOCK = 2**22  # logits that exist at once, in float64: 32 MiB
+RELATIVE_DAMPING = 1e-10  # for features that do not vary in some direction
 
 
 class Objective:
@@ -47,7 +48,7 @@ class Objective:
         self.covariance = moments / len(features)
 
     def at(self, c: float) -> "Coordinates":
-        """The objective for one C, as a function of (K, D + 1) coordinates."""
+        """Return the objective for one C, as a function of (K, D + 1) coordinates."""
         strength = self.penalty / (c * len(self.features))
         diagonal = self.covariance.diagonal()
         damping = max(strength, RELATIVE_DAMPING * diagonal.max().item())
@@ -56,11 +57,11 @@ class Objective:
         return Coordinates(self, c, strength, torch.linalg.cholesky(curvature))
 
     def cross_entropy(self, weight: Tensor, bias: Tensor) -> tuple[float, Tensor, Tensor]:
-        """Return the mean over rows, and its gradients.
+        """Return the mean cross entropy over rows, and its gradients for `weight` and `bias`.
 
         Args:
             weight: (K, D) float64.
-            bias: (K,) float64, of centered rows.
+            bias: (K,) float64, for centered rows.
         """
         total = weight.new_zeros(())
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
@@ -74,7 +75,7 @@ class Objective:
         return total.item() / num, of_weight / num, of_bias / num
 
     def _blocks(self, mean: Tensor | float):
-        """Rows in float64, less their mean, with their labels."""
+        """Yield blocks of rows in float64, minus the given mean, with their labels."""
         parts = self.features.split(self.rows), self.labels.split(self.rows)
         for part, labels in zip(*parts, strict=True):
             yield part.double() - mean, labels
@@ -82,11 +83,15 @@ class Objective:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The objective for one C in coordinates in which it curves alike: see the top of the file.
+    """The objective for one C, in coordinates in which all directions curve alike.
+
+    The docstring of this module has the formulas.
 
     Attributes:
-        factor: (D, D) float64, L; the last column of coordinates is b / sqrt(K).
+        objective: the objective for any C.
+        c: the inverse strength of the penalty.
         strength: lambda.
+        factor: (D, D) float64, L; the last column of the coordinates is b / sqrt(K).
     """
 
     objective: Objective
@@ -96,7 +101,7 @@ class Coordinates:
 
     @property
     def zero(self) -> Tensor:
-        """(K, D + 1) float64: no weight, no bias."""
+        """The (K, D + 1) float64 coordinates of W = 0, b = 0."""
         return self.factor.new_zeros(self.objective.num_classes, len(self.factor) + 1)
 
     def value_and_gradient(self, coordinates: Tensor) -> tuple[float, Tensor]:
@@ -109,17 +114,17 @@ class Coordinates:
         return value, torch.cat([gradient, of_bias[:, None] * self._scale], 1)
 
     def weights(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (K, D) W and (K,) b, of rows as they were given."""
+        """Return (K, D) W and (K,) b, for rows that are not centered."""
         weight, bias = self._weights(coordinates)
         return weight, bias - weight @ self.objective.mean
 
     def coordinates(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """The reverse of `weights`."""
+        """Return the coordinates of W and b: the inverse of `weights`."""
         bias = bias + weight @ self.objective.mean
         return torch.cat([weight @ self.factor, bias[:, None] / self._scale], 1)
 
     def in_full(self, value: float) -> float:
-        """F, of the value that is minimised."""
+        """Return F for a value of F / (C N)."""
         return value * self.c * len(self.objective.features)
 
     @property
@@ -127,7 +132,7 @@ class Coordinates:
         return self.objective.num_classes**0.5
 
     def _weights(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-        """Of centered rows."""
+        """Return W and b for centered rows."""
         weight = torch.linalg.solve_triangular(
             self.factor, coordinates[:, :-1], upper=False, left=False
         )

@@ -1,4 +1,4 @@
-"""Features with labels: a part to train on, to validate or to test, and how a part is divided."""
+"""Features with labels to train, validate or test on, and the division of such a part."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fastclip.evaluate.scores.arguments import checked_features, checked_numbers
 
-MAX_CLASSES = 2**20  # a label beyond would make a probe of as many rows
+MAX_CLASSES = 2**20  # limits labels if there are no names, because a probe has a row per label
 
 
 class Part(NamedTuple):
@@ -16,29 +16,29 @@ class Part(NamedTuple):
     labels: Tensor  # (N,) int64, on the host
 
     def only(self, is_in: Tensor) -> "Part":
-        """The images of which a (N,) bool on the host is true."""
+        """Return the images for which a (N,) bool on the host is true."""
         return Part(self.features[is_in.to(self.features.device)], self.labels[is_in])
 
     def with_(self, other: "Part") -> "Part":
-        """This part, and another behind it."""
+        """Return this part followed by another."""
         return Part(*(torch.cat(both) for both in zip(self, other, strict=True)))
 
 
 def checked_part(
     name: str, part: tuple[Any, Any], class_names: Sequence[str] | None, width: int | None = None
 ) -> Part:
-    """Return (features, labels), which are what they should be.
+    """Check (features, labels) and return them as a part.
 
     Args:
-        name: of the argument, for errors: "train", "validation" or "test".
+        name: the name of the argument, for errors: "train", "validation" or "test".
         part: features (N, D) and N labels.
-        class_names: if given, labels are below their number.
-        width: what D must be, or None.
+        class_names: names of the classes; if given, labels must be below their number.
+        width: the required D, or None.
 
     Raises:
-        TypeError: features are not floating point, or labels not integers.
-        ValueError: shapes do not fit, or labels are out of their range. Features that are not
-            finite cannot be trained on; those of "test" can be tested.
+        TypeError: features are not floating point, or labels are not integers.
+        ValueError: shapes do not fit, labels are out of range, or features of another part than
+            "test" are not finite.
     """
     if len(part) != 2:
         raise ValueError(f"{name} must be (features, labels), got {len(part)} values")
@@ -50,20 +50,21 @@ def checked_part(
     num = int((~features.isfinite().all(1)).sum())
     if num and name != "test":
         raise ValueError(
-            f"{name} features must be finite, got {num} of {len(features)} that are not"
+            f"{name} features must be finite, got {num} of {len(features)} rows that are not"
         )
     return Part(features, labels)
 
 
 def place_in_class(labels: Tensor, seed: int) -> Tensor:
-    """Put images in a random order, and count for each those of its class that come before.
+    """Put images in a random order, and return the place of each within its class, from 0.
 
     Args:
         labels: (N,) int64 on the host.
-        seed: of the order.
+        seed: the seed of the order.
 
     Returns:
-        (N,) int64. The images below k are k of each class, which are among those below k + 1.
+        (N,) int64. The images whose place is below k are k images of each class, and a larger k
+        adds images to them.
     """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     order = order[labels[order].argsort(stable=True)]  # by class, at random within
@@ -75,11 +76,13 @@ def place_in_class(labels: Tensor, seed: int) -> Tensor:
 
 
 def divided(part: Part, fraction: float, seed: int) -> tuple[Part, Part]:
-    """Divide a part, every class in the same proportion, into one to train on and one to validate.
+    """Divide a part into one to train on and one to validate, with the same proportion per class.
 
     Args:
-        fraction: of each class that is to validate, rounded; one image at least is trained on.
-        seed: decides which images.
+        part: the images.
+        fraction: the fraction of each class that goes to validation, rounded; at least one image
+            of each class remains to train on.
+        seed: the seed that decides which images are drawn.
     """
     counts = part.labels.bincount()
     num = (counts * fraction).round().long().minimum((counts - 1).clamp(min=0))

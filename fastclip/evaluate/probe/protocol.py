@@ -1,4 +1,4 @@
-"""The steps of CLIP's protocol: parts are checked, C is chosen, a probe is trained and tested."""
+"""The steps of CLIP's protocol: check the parts, choose C, train a probe and test it."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,8 +16,10 @@ MAX_ITER = 1000  # as in CLIP's own code
 
 
 def check_settings(feature: str, max_iter: int) -> None:
-    """Raises:
-    ValueError: `feature` is none of `FEATURES`, or `max_iter` < 1.
+    """Check the settings of a probe.
+
+    Raises:
+        ValueError: `feature` is not in `FEATURES`, or `max_iter` < 1.
     """
     if feature not in FEATURES:
         raise ValueError(f"feature must be one of {', '.join(FEATURES)}, got {feature!r}")
@@ -28,7 +30,7 @@ def check_settings(feature: str, max_iter: int) -> None:
 def checked_others(
     train: Part, test: Any, validation: Any, class_names: Sequence[str] | None
 ) -> tuple[Part, Part | None]:
-    """The parts to test and to validate, checked, as wide as what is trained on and beside it."""
+    """Check the parts to test and to validate, and move them to the device of `train`."""
     width, device = train.features.shape[1], train.features.device
     tested = checked_part("test", test, class_names, width)
     tested = tested._replace(features=tested.features.to(device))
@@ -39,7 +41,7 @@ def checked_others(
 
 
 def names_of(class_names: Sequence[str] | None, parts: Sequence[Part | None]) -> Sequence[Name]:
-    """The names of all classes, or their numbers up to the largest label."""
+    """Return the names of all classes, or their numbers up to the largest label."""
     if class_names is not None:
         return list(class_names)
     return range(1 + max(int(part.labels.max()) for part in parts if part is not None))
@@ -48,14 +50,14 @@ def names_of(class_names: Sequence[str] | None, parts: Sequence[Part | None]) ->
 def chosen(
     train: Part, validation: Part | None, grid: tuple[float, ...], num_classes: int, max_iter: int
 ) -> Choice:
-    """The best C of a grid, with a warning if it is at its end."""
+    """Return the best C of a grid, with a warning if it is at an end of the grid."""
     if len(grid) == 1:
         return Choice(grid[0], False)
     choice = choose_c(train, validation, grid, num_classes, max_iter)
     if choice.is_at_end:
         warnings.warn(
             f"the best C, {choice.c:g}, is at the end of the range from {grid[0]:g} to "
-            f"{grid[-1]:g}: there may be a better one beyond",
+            f"{grid[-1]:g}; a better C may lie outside the range (c_grid)",
             stacklevel=3,
         )
     return choice
@@ -71,17 +73,17 @@ def trained_and_tested(
     num_validation: int,
     max_iter: int,
 ) -> LinearProbe:
-    """Fit the probe with the chosen C, from the start, and let it answer."""
+    """Fit a probe with the chosen C from the start, and classify the test images with it."""
     training = Training(train)
     fit = training.fit(choice.c, max_iter, PRECISION)
     if not fit.is_converged:
         advice = (
-            "More steps: max_iter" if fit.iterations >= max_iter
-            else "More steps do not help; a smaller C does"
+            "Allow more steps with max_iter" if fit.iterations >= max_iter
+            else "More steps would not help; a smaller C would"
         )  # fmt: skip
         warnings.warn(
             f"the probe with C = {fit.c:g} has not converged in {fit.iterations} steps; its "
-            f"gradient is {fit.gradient:.1e} of the first one. {advice}",
+            f"gradient is {fit.gradient:.1e} times the gradient at the start. {advice}",
             stacklevel=3,
         )
     untrained = sorted(set(test.labels.tolist()) - set(training.classes.tolist()))

@@ -1,4 +1,4 @@
-"""What a linear probe says: a probe, and what it answered."""
+"""The result of a linear probe: its weights, and its answers to the test images."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,20 +16,20 @@ PROTOCOL = "clip-lbfgs"
 
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """A probe, and what it answered to the images of the test.
+    """A probe, and its answers to the test images.
 
     Attributes:
         answers: the places of the right classes, per-class recalls, and `correct`, (N,) bool.
         weight: (C, D) float64.
-        bias: (C,) float64; minus infinity for classes that were not trained.
-        choice: C, and what was tried.
-        fit: how the probe was fitted that was tested; its rows are of the classes that were
-            trained.
-        feature: "embedding" or "before_projection", as the caller said.
-        num_train: images on which the tested probe was trained.
-        validation: where the images came from on which C was chosen, in words, and `num_validation`
-            how many there were.
-        untrained_classes: classes of test images that no image was trained of: always wrong.
+        bias: (C,) float64; minus infinity for classes without training images.
+        choice: the chosen C, and the values that were tried.
+        fit: the fit of the tested probe; its rows are the classes that have training images.
+        feature: "embedding" or "before_projection", as the caller gave it.
+        num_train: the number of images on which the tested probe was trained.
+        validation: words that say where the images came from on which C was chosen.
+        num_validation: the number of these images.
+        untrained_classes: classes that have test images but no training images; their images are
+            always wrong.
     """
 
     answers: Classified
@@ -50,22 +50,22 @@ class LinearProbe:
 
     @property
     def intervals(self) -> dict[str, Interval | None]:
-        """95 % intervals of `metrics`."""
+        """95 % confidence intervals of `metrics`."""
         return {OF_A_PROBE + name: value for name, value in self.answers.intervals.items()}
 
     @property
     def correct(self) -> Tensor:
-        """(N,) bool on the host: which images of the test are classified right, for `compare`."""
+        """(N,) bool on the host: whether each test image is classified right, for `compare`."""
         return self.answers.correct
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what strict JSON holds: what `Classified.to_dict` says, and of the probe.
+        """Return the result as values of strict JSON.
 
         Returns:
-            Besides that: `protocol`, "clip-lbfgs"; `feature`; `c`, `c_is_at_end`, and `c_tried`
-            with the accuracies on the validation part; `objective`, `iterations`, `gradient` and
-            `is_converged` of the tested probe; `num_train`, `num_validation`, `validation`,
-            `untrained_classes`.
+            The entries of `Classified.to_dict`, and besides: `protocol`, "clip-lbfgs"; `feature`;
+            `c`, `c_is_at_end`, and `c_tried` with the accuracies on the validation part;
+            `objective`, `iterations`, `gradient` and `is_converged` of the tested probe;
+            `num_train`, `num_validation`, `validation`, `untrained_classes`.
         """
         return {
             **self.answers.to_dict(OF_A_PROBE),

@@ -1,4 +1,4 @@
-"""Probes of one part of images, for any C, and what they answer."""
+"""Train probes on one part of the images, with any C, and classify other parts with them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,10 +13,12 @@ from fastclip.evaluate.scores.classified import Classified, Name, classified
 
 
 class Training:
-    """What is trained on. Classes that have no image in it are never predicted.
+    """The images to train on. Probes never predict a class that has no image among them.
 
     Attributes:
-        classes: (K,) int64 on the host, those that have images, in order: the rows of a `Fit`.
+        classes: (K,) int64 on the host, the classes that have images, in ascending order; they are
+            the rows of a `Fit`.
+        num_images: the number of images.
 
     Raises:
         ValueError: there are fewer than two classes.
@@ -26,14 +28,14 @@ class Training:
         self.classes = part.labels.unique()
         if len(self.classes) < 2:
             raise ValueError(
-                f"train labels must be of two classes at least, got {self.classes.tolist()} alone"
+                f"train labels must have at least two classes, got only {self.classes.tolist()}"
             )
         rows = torch.searchsorted(self.classes, part.labels)
         self.num_images = len(part.labels)
         self._objective = Objective(part.features, rows.to(part.features.device), len(self.classes))
 
     def fit(self, c: float, max_iter: int, precision: float, start: Fit | None = None) -> Fit:
-        """Fit a probe, see `fit.py`."""
+        """Fit a probe with one C; see `fit.py`."""
         return fit(self._objective, c, max_iter, precision, start)
 
     def classifier(self, found: Fit, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -53,5 +55,5 @@ class Training:
         answers = classified(
             torch.cat([part.features, ones], 1), torch.cat([weight, bias[:, None]], 1), part.labels
         )
-        # Classes of one name are nevertheless apart: no text stands for them.
+        # Classes of the same name stay different: unlike in zero-shot, no text stands for them.
         return replace(answers, class_names=class_names)

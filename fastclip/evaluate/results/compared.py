@@ -1,4 +1,4 @@
-"""Two files of results: which of two models is better, on the same images."""
+"""Compare two files of results: which of two models is better on the same images."""
 
 import os
 from collections.abc import Mapping
@@ -13,10 +13,12 @@ Line = Mapping[str, Any]
 
 
 class Compared(NamedTuple):
-    """Attributes:
-    dataset, task, metric: which answers were compared.
-    models: what the two files call the models.
-    found: how often each was right, and the test.
+    """The comparison of two models in one metric of one task.
+
+    Attributes:
+        dataset, task, metric: the answers that were compared.
+        models: the names of the models in the two files.
+        found: how often each model was right, and the test.
     """
 
     dataset: str
@@ -26,29 +28,30 @@ class Compared(NamedTuple):
     found: Comparison
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as strict JSON."""
+        """Return the comparison as strict JSON."""
         head = {"dataset": self.dataset, "task": self.task, "metric": self.metric}
         return head | {"models": list(self.models)} | self.found.to_dict()
 
 
 def compare_files(a: str | os.PathLike, b: str | os.PathLike) -> tuple[list[Compared], list[str]]:
-    """Compare the models of two files, for every task that both did, with the test of `compare`.
+    """Compare the models of two files of results in every task that both files have.
 
     Args:
-        a, b: files in fastclip's format, each with results of one model. Of several results of
-            the same task and data the last one counts.
+        a, b: files in fastclip's format, each with results of one model. If a file has several
+            results of the same task and data, the last one counts.
 
     Returns:
-        The comparisons, and sentences about what could not be compared, or was done otherwise.
+        The comparisons (see `compare`), and sentences about tasks that only one file has or that
+        were done with different prompts.
 
     Raises:
-        OSError, ValueError: a file cannot be read, has results of several models, or has none whose
-            single answers are known, or of an earlier version; the two have no task in common; or
-            the questions differ, in what is named.
+        OSError, ValueError: a file cannot be read, has results of several models, has no results
+            with single answers, or comes from an earlier version; the two files have no task in
+            common; or their questions differ, in a part that the message names.
     """
     first, second = _answers(a), _answers(b)
     said = [
-        f"{os.fspath(path)} has {_shown(key)}, and the other file has not"
+        f"{os.fspath(path)} has {_shown(key)}, but the other file does not"
         for path, own, other in ((a, first, second), (b, second, first))
         for key in own
         if key not in other
@@ -56,21 +59,21 @@ def compare_files(a: str | os.PathLike, b: str | os.PathLike) -> tuple[list[Comp
     both = [key for key in first if key in second]
     if not both:
         raise ValueError(
-            f"{os.fspath(a)} and {os.fspath(b)} have no data and task in common: "
-            f"{', '.join(map(_shown, first))} and {', '.join(map(_shown, second))}"
+            f"{os.fspath(a)} and {os.fspath(b)} have no data and task in common: the first has "
+            f"{', '.join(map(_shown, first))}, and the second {', '.join(map(_shown, second))}"
         )
     found = []
     for key in both:
         one, other = first[key], second[key]
         if differing := _differing(one["outcomes"]["questions"], other["outcomes"]["questions"]):
             raise ValueError(
-                f"{_shown(key)} is not the same in both files, and cannot be compared: they have "
-                f"other {' and other '.join(differing)}"
+                f"{_shown(key)} cannot be compared, because the two files have different "
+                f"{' and different '.join(differing)}"
             )
         if one.get("templates") != other.get("templates"):
             said.append(
-                f"{_shown(key)} was done with other prompts: {quoted(one.get('templates'))} and "
-                f"{quoted(other.get('templates'))}"
+                f"{_shown(key)} was done with different prompts: {quoted(one.get('templates'))} "
+                f"and {quoted(other.get('templates'))}"
             )
         models = _model(one), _model(other)
         for metric in one["outcomes"]["correct"]:
@@ -81,27 +84,27 @@ def compare_files(a: str | os.PathLike, b: str | os.PathLike) -> tuple[list[Comp
 
 
 def _answers(path: str | os.PathLike) -> dict[tuple[str, str], Line]:
-    """The last line of each data set and task whose single answers are known."""
+    """Return the last line with single answers for each data set and task."""
     lines = read_results(path)
     found = {(line.get("dataset"), line.get("task")): line for line in lines if _has_outcomes(line)}
     if not found:
         raise ValueError(
-            f"{os.fspath(path)} has no results that say which images were right: those of "
-            "zero-shot, retrieval and probe in the format fastclip do"
+            f"{os.fspath(path)} has no results that say which images were right; the tasks "
+            "zero-shot, retrieval and probe write these, in the format fastclip"
         )
     for key, line in found.items():
         outcomes = line["outcomes"]
         if outcomes.get("version") != VERSION or not isinstance(outcomes["questions"], dict):
             raise ValueError(
-                f"{os.fspath(path)} has {_shown(key)} of another version of fastclip, which does "
-                "not say alike what was asked: evaluate it again"
+                f"{os.fspath(path)} has {_shown(key)} of another version of fastclip, which "
+                "describes its questions differently; evaluate the model again"
             )
     models = {_model(line) for line in found.values()}
     models |= {_model(line) for line in lines if _has_outcomes(line)}
     if len(models) > 1:
         raise ValueError(
-            f"{os.fspath(path)} has results of several models ({', '.join(sorted(models))}): a "
-            "file for each is needed to compare them"
+            f"{os.fspath(path)} has results of several models ({', '.join(sorted(models))}); to "
+            "compare models, write the results of each to a file of its own"
         )
     return found
 
@@ -116,7 +119,7 @@ def _has_outcomes(line: Line) -> bool:
 
 
 def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """What decides the questions of two lines, and is not the same."""
+    """Return the names of the parts in which the questions of two lines differ."""
     return [name for name in one | other if one.get(name) != other.get(name)]
 
 

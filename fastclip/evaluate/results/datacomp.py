@@ -1,8 +1,8 @@
 """Names and main metrics of the data sets that DataComp evaluates on.
 
-Source: github.com/mlfoundations/datacomp, `tasklist.yml` and `eval_utils/main.py`: the metric that
-stands for a data set is acc1 but for those below. Their folders are called `wds_{name}_test`, with
-"-" for "/".
+Source: github.com/mlfoundations/datacomp, `tasklist.yml` and `eval_utils/main.py`: the main metric
+of a data set is acc1, except for those below. Their folders are called `wds_{name}_test`, with "-"
+for "/".
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 GROUPS = ("vtab", "retrieval", "misc", "wilds", "fairness")
 FOLDER = re.compile(r"(?:wds_)?(.+?)(?:_test)?")
 BY_CLASS = ("vtab/caltech101", "fgvc_aircraft", "vtab/flowers", "vtab/pets")
-# What is not computed here.
+# Main metrics that fastclip does not compute.
 OTHER = {
     "misc/winogavil": "jaccard_score_10-12",
     "wilds/iwildcam": "F1-macro_all",
@@ -23,7 +23,7 @@ RECALLS = ("image_retrieval_recall@1", "text_retrieval_recall@1")
 
 
 def key_of(dataset: str) -> str:
-    """Return DataComp's name of a data set, of the name of its folder.
+    """Return DataComp's name of a data set from the name of its folder.
 
     Example:
         >>> key_of("wds_vtab-caltech101_test")
@@ -35,7 +35,7 @@ def key_of(dataset: str) -> str:
 
 
 def main_metric(key: str, metrics: Mapping[str, float | None]) -> float | None:
-    """Return the number that stands for a data set; None where it is not computed here."""
+    """Return the main metric of a data set, or None if fastclip does not compute it."""
     if key in OTHER:
         return None
     if all(name in metrics for name in RECALLS):

@@ -1,8 +1,8 @@
-"""A file of results: a line of JSON for each, which is appended whole or not at all.
+"""A file of results: a line of JSON per result, appended whole or not at all.
 
-Who appends holds a lock, takes what is there, and replaces the file by one that is longer: no
-reader sees half a line, whatever ends the process, and of two processes none loses the other's
-line. Where the file system has no locks, it is said that two must not append at once.
+A process that appends holds a lock, reads the file, and replaces it by a longer one. No reader sees
+half a line, even if the process is killed, and two processes do not lose each other's lines. If the
+file system has no locks, a warning says that two processes must not append at the same time.
 """
 
 import errno
@@ -18,16 +18,16 @@ from fastclip.data.quoting import first_line
 from fastclip.data.regular_file import open_regular
 from fastclip.file_lock import locked
 
-SECONDS = 60.0  # that another process may hold the lock, for one line
+SECONDS = 60.0  # how long to wait for another process that holds the lock
 
 
 def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Return the lines of a file of results.
 
     Raises:
-        OSError: there is no such file, or it is no regular one.
-        ValueError: a line is no JSON object, or has a number that strict JSON has not, as NaN; the
-            message has the number of the line.
+        OSError: there is no such file, or it is not a regular file.
+        ValueError: a line is not a JSON object with metrics, or has a number that strict JSON does
+            not allow, such as NaN; the message has the number of the line.
     """
     with open_regular(path) as file:
         content = file.read()
@@ -35,15 +35,17 @@ def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 class ResultsFile:
-    """A file to append to; it is looked at here, before anything is computed for it.
+    """A file to which results are appended.
+
+    The constructor checks the file, so that errors come before anything is computed.
 
     Args:
-        path: where it is, or will be.
-        tell: called with a sentence, once, if the file cannot be kept for one process at a time.
+        path: the file, which need not exist.
+        tell: called once with a warning if the file cannot be locked.
 
     Raises:
-        OSError: it is no regular file, or there is no such folder, or it cannot be written to.
-        ValueError: it holds something else than results.
+        OSError: the path is not a regular file, or its folder does not exist or is not writable.
+        ValueError: the file has lines that are not results.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class ResultsFile:
             raise CannotWrite(path, OSError(reason, os.strerror(reason)))
 
     def lines_like(self, line: Mapping[str, Any]) -> int:
-        """Count the lines of the same data, model and task as a line."""
+        """Count the lines with the same data, model and task as `line`."""
         names = [n for n in ("key", "dataset", "model", "pretrained", "task") if n in line]
         if not self.path.exists():
             return 0
@@ -68,14 +70,14 @@ class ResultsFile:
         )
 
     def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Append lines, all or none.
+        """Append all of the lines, or none.
 
         Raises:
-            CannotWrite: the disk refuses, or another process does not let go of the file.
-            ValueError: what is there is no file of results any more, or a number is nan.
+            CannotWrite: the file cannot be written, or another process does not release its lock.
+            ValueError: the file is no longer a file of results, or a number is nan.
         """
         added = b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines)
-        # The file itself is replaced: the lock is on one beside it.
+        # The lock is a file next to the results, because the results file itself is replaced.
         lock = self.path.with_name(f".{self.path.name}.lock")
         with writing(self.path), locked(lock, SECONDS, self._say_unlocked):
             content = b""
@@ -84,15 +86,15 @@ class ResultsFile:
                     content = file.read()
                 _parsed(self.path, content)
                 if content and not content.endswith(b"\n"):
-                    content += b"\n"  # behind a whole line that an editor wrote
+                    content += b"\n"  # after a complete line that an editor left without one
             with replacing(self.path) as file:
                 file.write(content + added)
 
     def _say_unlocked(self, reason: str) -> None:
         if self._tell is not None:
             self._tell(
-                f"{self.path} cannot be locked ({reason}): of two evaluations that append to it at "
-                "the same time, one may lose its line"
+                f"{self.path} cannot be locked ({reason}); do not append to it from two "
+                "evaluations at the same time, or one may lose its line"
             )
         self._tell = None
 
@@ -104,16 +106,16 @@ def _parsed(path: str | os.PathLike, content: bytes) -> list[dict[str, Any]]:
             values = json.loads(line, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             raise ValueError(
-                f"{os.fspath(path)} is no file of results: line {number} is not JSON: "
+                f"{os.fspath(path)} is not a file of results: line {number} is not JSON: "
                 f"{first_line(error)}"
             ) from None
         if not isinstance(values, dict) or "metrics" not in values:
             raise ValueError(
-                f"{os.fspath(path)} is no file of results: line {number} has no metrics"
+                f"{os.fspath(path)} is not a file of results: line {number} has no metrics"
             )
         found.append(values)
     return found
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it has the number {constant}")
+    raise ValueError(f"strict JSON does not allow the number {constant}")

@@ -1,4 +1,4 @@
-"""Results as lines of JSON, in the forms that others read."""
+"""Results as lines of JSON, in fastclip's, CLIP_benchmark's and DataComp's formats."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ def _own(result: Result) -> list[Line]:
 
 
 def _clip_benchmark(result: Result) -> list[Line]:
-    """A line for a result, and one for each probe of `few_shot`, which are linear probes there."""
+    """Return a line per result; for few-shot results a line per probe, as a linear probe."""
     head = {"dataset": result.dataset, "model": result.model, "pretrained": result.pretrained}
     if result.task == FEW_SHOT:
         return [
@@ -33,7 +33,9 @@ def _of_probe(probe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _datacomp(result: Result) -> list[Line]:
     if result.task in (PROBE, FEW_SHOT):
-        raise ValueError(f"DataComp has no task {result.task!r}: choose another format")
+        raise ValueError(
+            f"the format datacomp has no task {result.task!r}; choose another format (--format)"
+        )
     key = key_of(result.dataset)
     metrics = dict(result.metrics) | {"main_metric": main_metric(key, result.metrics)}
     return [{"key": key, "dataset": result.dataset, "metrics": metrics}]
@@ -47,10 +49,11 @@ FORMATS: dict[str, Callable[[Result], list[Line]]] = {
 
 
 def cautions(result: Result, form: str) -> list[str]:
-    """Say what a format has no number for."""
+    """Return sentences about metrics that the format wants and fastclip does not compute."""
     key = key_of(result.dataset)
     if form != "datacomp" or key not in OTHER:
         return []
     return [
-        f"DataComp's metric of {key} is {OTHER[key]}, which is not computed: main_metric is null"
+        f"DataComp's main metric of {key} is {OTHER[key]}, which fastclip does not compute; "
+        "main_metric is null"
     ]

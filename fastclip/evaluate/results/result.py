@@ -1,4 +1,4 @@
-"""What a model scored in one task on one data set, with all that the number depends on."""
+"""The result of a model in one task on one data set, with everything that it depends on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,18 +10,19 @@ PROBE, FEW_SHOT = "linear_probe", "few_shot"
 
 @dataclass(frozen=True)
 class Result:
-    """The numbers of one task.
+    """The result of one task.
 
     Attributes:
         dataset: the name of the data.
-        model: the name of the model, and `pretrained` the tag of its weights, or "".
-        task: one of the four above; the first three are CLIP_benchmark's names.
-        metrics: numbers in [0, 1], or ranks; None where there is none.
-        found: what else the functions of `fastclip.evaluate` say, as strict JSON: intervals, ties,
-            counts, and of probes their protocol.
-        about: what the numbers depend on, as strict JSON: prompts, digests, what was skipped.
+        model: the name of the model.
+        pretrained: the tag of the model's weights, or "".
+        task: one of the four names above; the first three are CLIP_benchmark's.
+        metrics: numbers in [0, 1], or ranks; None for a metric that does not apply.
+        found: further results of the function in `fastclip.evaluate`, as strict JSON: confidence
+            intervals, ties, counts, and the protocol of a probe.
+        about: what the numbers depend on, as strict JSON: prompts, digests, skipped samples.
         outcomes: which single images were right; see `outcomes.py`.
-        answer: what the function of `fastclip.evaluate` returned, of which all this was made.
+        answer: the object that the function in `fastclip.evaluate` returned.
     """
 
     dataset: str
@@ -35,7 +36,7 @@ class Result:
     answer: Any = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as strict JSON, under CLIP_benchmark's keys and some more."""
+        """Return the result as strict JSON, with CLIP_benchmark's keys and some more."""
         return {
             "dataset": self.dataset, "model": self.model, "pretrained": self.pretrained,
             "task": self.task, "language": "en", "metrics": dict(self.metrics), **self.found,

@@ -1,4 +1,4 @@
-"""Results as people read them: tables with intervals, and sentences."""
+"""Results for people to read: tables with confidence intervals, and sentences."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,11 +17,12 @@ TITLES = {
     CLASSIFICATION: "zero-shot classification",
     RETRIEVAL: "retrieval",
     PROBE: "linear probe",
-    FEW_SHOT: "probes of few images",
+    FEW_SHOT: "few-shot probes",
 }
 ROWS = {
-    "acc1": "right at once", "acc5": "right within 5", "mean_per_class_recall": "mean of classes",
-    "image": "image of a text, within {}", "text": "text of an image, within {}",
+    "acc1": "top-1 accuracy", "acc5": "top-5 accuracy",
+    "mean_per_class_recall": "mean per-class recall",
+    "image": "text-to-image recall@{}", "text": "image-to-text recall@{}",
 }  # fmt: skip
 WIDTH = 34
 LONGEST_TEMPLATE = 60
@@ -30,13 +31,13 @@ P_VALUE = 0.05
 
 
 def report(result: Result) -> str:
-    """Return the table of a result, and below it what there is to say."""
+    """Return the table of a result, with sentences about it below."""
     found, about = result.found, result.about
     lines = [f"{printable(result.dataset)}: {TITLES[result.task]}, {_size(result)}"]
     rows = list(_of_shots(found) if result.task == FEW_SHOT else _of_metrics(result))
     lines += rows
     if templates := about.get("templates"):
-        subset = f" within a subset of {about['subset']}" if about.get("subset") else ""
+        subset = f" in a subset of {about['subset']}" if about.get("subset") else ""
         lines.append(f"  {found['num_classes']:,} classes{subset}, {printable(templates)}.")
     if gain := about.get("prompt_gain"):
         lines += _of_gain(gain)
@@ -45,16 +46,16 @@ def report(result: Result) -> str:
 
 
 def comparison(compared: Compared) -> str:
-    """Return what a comparison found, in four lines."""
+    """Return a comparison in four lines."""
     found = compared.found
     a, b = map(printable, compared.models)
     difference = (found.only_b - found.only_a) / found.n
-    of_images = "" if found.images is None else f" of {found.images:,} images"
-    test = "McNemar's exact test" if found.images is None else "The exact test by sign flips"
+    of_images = "" if found.images is None else f" over {found.images:,} images"
+    test = "McNemar's exact test" if found.images is None else "The exact sign-flip test"
     told = (
-        f"  {test}{of_images}: p = {found.p_value:.3g}; "
-        + ("a chance of 1 in 20 or less, were they equal." if found.p_value <= P_VALUE
-           else "equal models differ as much in more than 1 case of 20.")
+        f"  {test}{of_images}: p = {found.p_value:.3g}; equal models would differ this much in "
+        + ("at most 1 case of 20." if found.p_value <= P_VALUE
+           else "more than 1 case of 20.")
     )  # fmt: skip
     return "\n".join([
         f"{printable(compared.dataset)}: {TITLES.get(compared.task, compared.task)}, "
@@ -105,9 +106,9 @@ def _of_gain(gain: Mapping[str, Any]) -> list[str]:
 
     return [
         line(f"all {gain['templates']} templates together", gain["all"]),
-        line("the first alone", gain["first"], gain["first_template"]),
-        line("the best alone, seen on this test", gain["best"], gain["best_template"]),
-        line("one alone, on average", gain["mean"]),
+        line("the first template alone", gain["first"], gain["first_template"]),
+        line("the best, chosen on this test", gain["best"], gain["best_template"]),
+        line("one template alone, on average", gain["mean"]),
     ]
 
 
@@ -120,29 +121,29 @@ def _sentences(result: Result) -> Iterator[str]:
             yield f"{num:,} {'tie' if num == 1 else 'ties'} counted against the model{where}."
     if shared := result.about.get("captions_of_several_images"):
         yield (
-            f"{shared:,} captions stand at several images, and count for the one that each is from:"
-            " the others tie. CLIP_benchmark counts so; evaluation while training takes equal "
-            "captions for one text, and any of its images for a hit."
+            f"{shared:,} captions are shared by several images. Each counts for its own image, and "
+            "the other images tie with it, as in CLIP_benchmark; evaluation while training instead "
+            "treats equal captions as one text, and any of its images as a hit."
         )
     lost = sum(found.get(f"non_finite{of}", 0) for of in ("", "_images", "_texts"))
     if lost:
-        yield f"The features of {lost:,} are not finite: never right."
+        yield f"The features of {lost:,} items are not finite; these are always wrong."
     if empty := found.get("classes_without_images"):
-        yield f"Without an image: {_some(empty)}."
+        yield f"These classes have no image: {_some(empty)}."
     if untrained := found.get("untrained_classes"):
-        yield f"Never trained, and so always wrong: {_some(untrained)}."
+        yield f"These classes have no training images and are always wrong: {_some(untrained)}."
     if result.task == PROBE:
         yield (
             f"Protocol {found['protocol']} on the feature {found['feature']!r}: C = "
-            f"{found['c']:.3g}, chosen on {found['num_validation']:,} images "
-            f"({found['validation']}), trained on {found['num_train']:,}."
+            f"{found['c']:.3g} was chosen on {found['num_validation']:,} images "
+            f"({found['validation']}); the probe was trained on {found['num_train']:,} images."
         )
     if result.task == FEW_SHOT:
         yield f"Protocol {found['protocol']} on the feature {found['feature']!r}."
 
 
 def _title(metric: str) -> str | None:
-    """What a number is called; None for open_clip's second name of a recall."""
+    """Return the title of a metric, or None for open_clip's second name of a recall."""
     name = metric.removeprefix("lp_")
     if name in ROWS:
         return ROWS[name]

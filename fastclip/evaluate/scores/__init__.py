@@ -1,11 +1,11 @@
-"""What features score, without a model: numbers with their intervals.
+"""Scores of features, without a model: metrics with their confidence intervals.
 
     zero_shot, retrieval           the two tasks
-    classified, average_precision  what is right of images with one label, and with several
-    retrieved                      what is found of images and of texts
+    classified, average_precision  results for images with one label, and with several
+    retrieved                      results of retrieval in both directions
     comparison                     two models on the same images
-    rate, bootstrap                how certain a number is
-    arguments                      what the functions take, checked
+    rate, bootstrap                how certain a rate is
+    arguments                      checks of the functions' arguments
 
 The functions are attributes of `fastclip.evaluate`.
 """

@@ -1,7 +1,7 @@
-"""What the functions of features take: checked, on one device, and with nan where it is no number.
+"""Check the arguments of the scores: features, and integers such as labels.
 
-A row of features that is not finite, as a model that has diverged gives it, is counted, never
-right, and counts against what it is compared with.
+A row of features that is not finite, as a diverged model returns it, is counted: its answer is
+never right, and as a candidate it counts against the model.
 """
 
 from collections.abc import Sequence
@@ -10,25 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MAX_BLOCK = 2**26  # numbers of a block of similarities, which are float64: 512 MiB
+MAX_BLOCK = 2**26  # similarities that exist at once, in float64: 512 MiB
 MOST_ROWS = 1024
 
 
 def rows_at_a_time(num_columns: int) -> int:
-    """How many rows of so many columns make one block."""
+    """Return the number of rows of a block of similarities with `num_columns` columns."""
     return max(1, min(MOST_ROWS, MAX_BLOCK // max(1, num_columns)))
 
 
 def checked_features(name: str, values: Any) -> Tensor:
-    """Return (N, D) features with a row at least, without gradients.
+    """Return (N, D) features with at least one row, without gradients.
 
     Args:
-        name: of the argument, for errors.
-        values: a tensor, or an array of numpy.
+        name: the name of the argument, for errors.
+        values: a tensor, or a numpy array.
 
     Raises:
-        TypeError: they are not of a floating point type.
-        ValueError: they are not (N, D) with N and D of at least 1.
+        TypeError: the values are not floating point.
+        ValueError: the values are not (N, D) with N and D at least 1.
     """
     features = torch.as_tensor(values).detach()
     if not features.is_floating_point():
@@ -44,19 +44,21 @@ def checked_numbers(
     """Return (`num`,) int64 numbers in [0, `below`), on the host.
 
     Args:
-        name: of the argument, for errors.
-        num: how many there must be, or None for any number.
+        name: the name of the argument, for errors.
+        values: the numbers.
+        num: the required count, or None for any count.
+        below: the end of the range.
 
     Raises:
-        TypeError: they are not integers; truth values are none.
-        ValueError: they are not `num`, not in one dimension, or one is out of its range.
+        TypeError: the values are not integers; bools do not count as integers.
+        ValueError: the count is not `num`, there is not one dimension, or a number is out of range.
     """
     numbers = torch.as_tensor(values).detach().cpu()
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
         raise TypeError(f"{name} must be integers, got {numbers.dtype}")
     numbers = numbers.long()
     if numbers.ndim != 1 or (num is not None and len(numbers) != num):
-        wanted = "numbers in one dimension" if num is None else f"{num} numbers in one dimension"
+        wanted = "one-dimensional" if num is None else f"{num} numbers in one dimension"
         raise ValueError(f"{name} must be {wanted}, got shape {tuple(numbers.shape)}")
     is_outside = (numbers < 0) | (numbers >= below)
     if is_outside.any():
@@ -66,9 +68,9 @@ def checked_numbers(
 
 
 def finite_or_nan(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return features with nan throughout each row that is not finite, and (N,) bool: which are.
+    """Fill each row that is not finite with nan; return the features, and (N,) bool of these rows.
 
-    Of infinite numbers products and their differences may be anything; nan is never right.
+    Products of infinite numbers may be anything, whereas nan never counts as right.
     """
     is_finite = features.isfinite().all(1)
     if not is_finite.all():

@@ -1,12 +1,12 @@
-"""How well the images of a class are told from the others, where an image may have several labels.
+"""Average precision of each class, for images that may have several labels.
 
-For a class with P images among N, sorted by how near they are to it,
+For a class with P of the N images, which are sorted by their nearness to the class,
 
     AP = 1/P * sum over its images of (images of the class up to here) / (images up to here)
 
-An image that is not of the class and exactly as near as one that is stands before it: ties count
-against the model. The mean over classes is CLIP_benchmark's `mean_average_precision`, in which a
-class without images counts 0.
+Ties count against the model: if an image of the class and an image outside it are equally near, the
+one outside comes first. The mean over classes is CLIP_benchmark's `mean_average_precision`, in
+which a class without images counts as 0.
 """
 
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ from fastclip.evaluate.metrics import MEAN_AVERAGE_PRECISION
 from fastclip.evaluate.scores.classified import Name
 from fastclip.evaluate.ties import similarity
 
-MAX_BLOCK = 2**22  # similarities that are sorted at once: with their orders, 128 MiB
+MAX_BLOCK = 2**22  # similarities that are sorted at once: 128 MiB along with their orders
 
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """How well each of C classes is told apart.
+    """The average precision of each of C classes.
 
     Attributes:
         average_precision: (C,) float64 on the host, in [0, 1]; 0 for a class without images.
-        num_images: (C,) int64 on the host: images of each class.
-        ties: (C,) int64 on the host: images of each class that are exactly as near as one that is
-            not of it, which stands before them.
-        class_names: C names, or the numbers of classes that have none.
-        n: images.
-        non_finite: how many images had features that were not finite.
+        num_images: (C,) int64 on the host: the number of images of each class.
+        ties: (C,) int64 on the host: the number of images of each class that are exactly as near
+            as an image outside the class, which therefore comes first.
+        class_names: C names, or numbers if the classes have no names.
+        n: the number of images.
+        non_finite: the number of images whose features were not finite.
     """
 
     average_precision: Tensor
@@ -50,7 +50,7 @@ class Ranked:
         return {MEAN_AVERAGE_PRECISION: self.average_precision.mean().item()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what strict JSON holds: all of it, by class in the list `per_class`."""
+        """Return the result as values of strict JSON, with a list `per_class` over classes."""
         columns = (self.average_precision, self.num_images, self.ties)
         per_class = [
             {"class": name, "average_precision": precision, "n": num, "ties": ties}
@@ -75,13 +75,13 @@ def ranked(
     is_of_class: Tensor,
     class_names: Sequence[Name] | None = None,
 ) -> Ranked:
-    """Sort images by how near they are to each class.
+    """Sort images by their nearness to each class, and return the average precisions.
 
     Args:
         image_features: (N, D) floating point, unit rows, or rows that are not finite.
         classes: (C, D) floating point, on the same device.
-        is_of_class: (N, C) bool.
-        class_names: C names; by default every class has its number.
+        is_of_class: (N, C) bool: which classes each image belongs to.
+        class_names: C names; by default classes are named by their numbers.
     """
     is_of_class = is_of_class.to(image_features.device)
     is_lost = ~image_features.isfinite().all(1)
@@ -100,12 +100,13 @@ def ranked(
 
 
 def _of_block(near: Tensor, truth: Tensor, is_lost: Tensor) -> tuple[Tensor, Tensor]:
-    """Of (N, C) similarities and truths: (C,) precisions, and how many images of it tie.
+    """Return (C,) average precisions and (C,) numbers of ties, from (N, C) similarities and truths.
 
-    What is not of a number is last if it is of the class, and then it is never found; else first.
+    An image whose similarity is nan comes last, and is never found, if it is of the class; an image
+    outside the class then comes first.
     """
     near = near.where(~near.isnan(), torch.where(truth, -torch.inf, torch.inf))
-    # Two stable sorts: by nearness, and among equals what is not of the class first.
+    # Two stable sorts: by nearness, and among equals the images outside the class first.
     order = truth.int().argsort(dim=0, stable=True)
     order = order.gather(0, near.gather(0, order).argsort(dim=0, descending=True, stable=True))
     truth, near = truth.gather(0, order), near.gather(0, order)
@@ -113,7 +114,7 @@ def _of_block(near: Tensor, truth: Tensor, is_lost: Tensor) -> tuple[Tensor, Ten
     ranks = torch.arange(1, len(near) + 1, device=near.device, dtype=torch.float64)
     precision = truth.cumsum(0).double() / ranks[:, None]
     precision = (precision * is_found).sum(0) / truth.sum(0).clamp(min=1)
-    # Among equals the first is not of the class exactly where one of them is not.
+    # The first of equals is outside the class exactly if any of them is.
     num = torch.arange(len(near), device=near.device)[:, None]
     is_new = torch.ones_like(truth)
     is_new[1:] = near[1:] != near[:-1]

@@ -1,8 +1,9 @@
-"""Intervals of rates whose answers come in groups, such as the captions of one image.
+"""Confidence intervals of rates whose answers come in groups, such as the captions of one image.
 
-Captions of one image are found or missed together more often than captions of several, so that
-they tell less than as many independent ones. The bootstrap draws groups, not answers, and with
-each its answers: the spread of the rate among such draws is that of the rate.
+Captions of the same image are found or missed together more often than captions of different
+images, so that they tell less than as many independent captions. The bootstrap therefore draws
+whole groups, each with all of its answers; the spread of the rate over such draws estimates the
+uncertainty of the rate.
 
 Source: B. Efron 1979, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7;
 percentiles of draws of whole clusters.
@@ -16,7 +17,7 @@ from fastclip.confidence import CONFIDENCE, Interval, wilson_of
 
 RESAMPLES = 2000
 SEED = 0
-MAX_COUNTS = 2**22  # drawn at a time
+MAX_COUNTS = 2**22  # counts that are drawn at a time
 
 
 def bootstrap_rates(
@@ -26,20 +27,21 @@ def bootstrap_rates(
     seed: int = SEED,
     confidence: float = CONFIDENCE,
 ) -> list[Interval]:
-    """Return an interval for each of R rates of the same M groups.
+    """Return a confidence interval for each of R rates over the same M groups.
 
-    Groups that are alike are drawn together: their number in a draw is multinomial, so that the
-    cost depends on how many different groups there are, and not on M.
+    Groups with equal counts are drawn together: their number in a draw is multinomial, so that the
+    cost depends on the number of different groups, and not on M.
 
     Args:
-        hits: (M, R) integers, right answers of each group to each rate.
-        answers: (M, R) integers, of which every column has one that is not 0.
-        resamples: draws of M groups.
-        seed: of the draws; the same one gives the same intervals with the same numpy.
+        hits: (M, R) integers: right answers of each group, for each rate.
+        answers: (M, R) integers: answers of each group; every column has an entry above 0.
+        resamples: the number of draws of M groups.
+        seed: the seed of the draws; the same seed gives the same intervals with the same numpy.
+        confidence: the probability of the interval.
 
     Returns:
-        R intervals. Where all draws agree, as they do if all answers are right or none is, they
-        say nothing of the spread: it is Wilson's interval then, of an answer for each group.
+        R intervals. If all draws agree, as they do if all answers are right or all are wrong, they
+        tell nothing about the spread; then the interval is Wilson's, with one answer per group.
     """
     num_rates = hits.shape[1]
     kinds, num_of_kind = torch.cat([hits, answers], 1).unique(dim=0, return_counts=True)

@@ -1,4 +1,4 @@
-"""What share of images that have one label each is classified right, as a whole and by class."""
+"""The accuracy of classifying images with one label each, overall and by class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ Name = str | int
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """Where the right class of each of N images stands among all classes.
+    """The place of the right class of each of N images among all C classes.
 
     Attributes:
-        places: (N,) int64 on the host, 1 is first. An image whose features are not finite stands
-            behind all classes, so that it is never right.
-        ties: (N,) int64 on the host: how many places each is behind only because ties count
-            against the model.
-        labels: (N,) int64 on the host, places of the right classes in `class_names`.
-        class_names: C names, or the numbers of classes that have none.
-        non_finite: how many images had features that were not finite.
+        places: (N,) int64 on the host; 1 is the nearest. For an image whose features are not
+            finite it is C + 1, so that the image is never right.
+        ties: (N,) int64 on the host: by how much each place is larger because ties count against
+            the model.
+        labels: (N,) int64 on the host, the indices of the right classes in `class_names`.
+        class_names: C names, or numbers if the classes have no names.
+        non_finite: the number of images whose features were not finite.
     """
 
     places: Tensor
@@ -37,19 +37,19 @@ class Classified:
 
     @property
     def correct(self) -> Tensor:
-        """(N,) bool on the host: which images are classified right, for `compare`."""
+        """(N,) bool on the host: whether each image is classified right, for `compare`."""
         return self.places == 1
 
     @property
     def rates(self) -> dict[str, Rate | None]:
-        """`acc1` and `acc5`; None for more than there are classes."""
+        """`acc1` and `acc5`; the latter is None if there are fewer than 5 classes."""
         return {
             accuracy_name(k): self._rate(k) if len(self.class_names) >= k else None for k in TOPS
         }
 
     @cached_property
     def per_class(self) -> list[Rate | None]:
-        """The recall of each class, which is its top-1 accuracy; None for one without an image."""
+        """The recall of each class, its top-1 accuracy; None for a class without images."""
         num = len(self.class_names)
         columns = (
             self.labels.bincount(minlength=num).tolist(),
@@ -62,7 +62,8 @@ class Classified:
     def metrics(self) -> dict[str, float | None]:
         """CLIP_benchmark's `acc1`, `acc5` and `mean_per_class_recall`, in [0, 1].
 
-        The last is the mean over the classes that have images. `acc5` is None below 5 classes.
+        The last is the mean over the classes that have images. `acc5` is None if there are fewer
+        than 5 classes.
         """
         recalls = [rate.value for rate in self.per_class if rate is not None]
         found = {name: None if rate is None else rate.value for name, rate in self.rates.items()}
@@ -70,25 +71,25 @@ class Classified:
 
     @property
     def intervals(self) -> dict[str, Interval | None]:
-        """95 % intervals of `metrics`: Wilson's, and of the mean what those of classes give."""
+        """95 % confidence intervals of `metrics`: Wilson's; see `interval_of_mean` for the mean."""
         found = {name: None if rate is None else rate.interval for name, rate in self.rates.items()}
         recalls = [rate for rate in self.per_class if rate is not None]
         return found | {MEAN_PER_CLASS_RECALL: interval_of_mean(recalls)}
 
     def is_lost_by_ties(self, k: int) -> Tensor:
-        """(N,) bool: which images are not right within k only because ties count against us."""
+        """Return (N,) bool: whether an image is wrong within k only by the rule for ties."""
         return (self.places > k) & (self.places - self.ties <= k)
 
     def to_dict(self, prefix: str = "") -> dict[str, Any]:
-        """Return what strict JSON holds, without what is of single images.
+        """Return the results, except those of single images, as values of strict JSON.
 
         Args:
-            prefix: what the names of metrics begin with.
+            prefix: a prefix for the names of metrics.
 
         Returns:
             `metrics`, `intervals` and `counts` (hits, answers, ties) by metric; `n`, `hits` and
-            `ties` of the top-1 accuracy; `non_finite`, `num_classes`; `classes_without_images`;
-            `per_class`, a list of the recalls of classes with their intervals.
+            `ties` of the top-1 accuracy; `non_finite`; `num_classes`; `classes_without_images`;
+            and `per_class`, a list of the recalls of classes with their intervals.
         """
         first = self.rates[accuracy_name(1)]
         intervals = {
@@ -131,8 +132,8 @@ def classified(
         image_features: (N, D) floating point.
         classes: (C, D) floating point, on the same device.
         labels: (N,) int64 in [0, C).
-        class_names: C names. Of classes with one name the first is predicted (see
-            `fastclip.evaluate.classification.places`). By default every class has its number.
+        class_names: C names. Of classes with the same name, the first is predicted (see
+            `fastclip.evaluate.classification.places`). By default classes are named by numbers.
     """
     found, ties = places_and_ties(
         image_features, classes, labels, class_names, rows_at_a_time(len(classes))

@@ -1,8 +1,9 @@
-"""Whether one of two models is better, from their answers to the same questions.
+"""Test whether one of two models is better, from their answers to the same questions.
 
-Questions that both answer alike say nothing of it. Of the others, were the models equally good,
-each would be won by either with probability 1/2, so that the number that one wins is binomial.
-Answers to captions of one image are no independent questions: images are, see `sign_flips.py`.
+Questions that both models answer right, or both wrong, do not matter. If the models were equally
+good, each model would win each of the other questions with probability 1/2, so that the number of
+questions that one model wins is binomial. Captions of the same image are not independent questions,
+but images are; see `sign_flips.py`.
 
 Source: Q. McNemar 1947, "Note on the sampling error of the difference between correlated
 proportions or percentages", Psychometrika 12; exact, with the binomial distribution itself.
@@ -25,14 +26,15 @@ MCNEMAR, SIGN_FLIPS = "mcnemar-exact", "sign-flips-by-image-exact"
 
 @dataclass(frozen=True)
 class Comparison:
-    """How often each of two models was right, on the same images.
+    """How often each of two models was right on the same images.
 
     Attributes:
-        both, only_a, only_b, neither: questions that both answered right, one of them, or none.
-        p_value: the probability that models that are equally good differ by as much, in either
-            direction: McNemar's test, exact; or of questions of which several are about one image,
-            the exact test by sign flips of images.
-        images: how many there are, where there are several questions about one; else None.
+        both, only_a, only_b, neither: the numbers of questions that both models answered right,
+            only one of them, or neither.
+        p_value: the probability that two equally good models differ by at least as much, in either
+            direction. The test is McNemar's exact test, or, if several questions are about the
+            same image, the exact sign-flip test over images.
+        images: the number of images if several questions are about the same image; else None.
     """
 
     both: int
@@ -44,7 +46,7 @@ class Comparison:
 
     @property
     def test(self) -> str:
-        """What the test is called in JSON."""
+        """The name of the test in JSON."""
         return MCNEMAR if self.images is None else SIGN_FLIPS
 
     @property
@@ -60,7 +62,7 @@ class Comparison:
         return Rate(self.both + self.only_b, self.n)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the attributes say, `n`, both rates, and that of b less that of a."""
+        """Return the attributes, `n`, both rates `a` and `b`, and the `difference` b - a."""
         return {
             "n": self.n,
             "a": self.rate_a.value,
@@ -76,20 +78,20 @@ def compare(
     correct_b: Tensor | Sequence[bool],
     image_of: Tensor | Sequence[int] | None = None,
 ) -> Comparison:
-    """Compare two models by which of the same images each has right, with McNemar's exact test.
+    """Compare two models by the images that each has right, with McNemar's exact test.
 
-    Of captions, several of which may be of one image, it is images that are independent, and the
-    test is that of `sign_flips.py`.
+    Captions of the same image are not independent, but images are. If several answers are about the
+    same image, the test is the sign-flip test of `sign_flips.py`.
 
     Args:
-        correct_a: (N,) truth values, N >= 1, such as `correct` of the result of `zero_shot` or of
-            `linear_probe`; 0 and 1 serve as well.
-        correct_b: the same of another model, image by image.
-        image_of: (N,) numbers from 0: the image that each answer is about, if they are of captions.
+        correct_a: (N,) bools, N >= 1, such as `correct` of the result of `zero_shot` or of
+            `linear_probe`; 0 and 1 are accepted as well.
+        correct_b: (N,) bools of another model for the same images, in the same order.
+        image_of: (N,) integers from 0: the image of each answer, if the answers are about captions.
 
     Raises:
-        TypeError: `image_of` is no integers.
-        ValueError: the three are not (N,) alike, or hold anything but truth values and numbers.
+        TypeError: `image_of` has values that are not integers.
+        ValueError: the three are not all (N,), or have values that are out of range.
 
     Example:
         >>> a, b = [True, True, False, True], [True, False, False, False]
@@ -100,7 +102,8 @@ def compare(
     a, b = _truth("correct_a", correct_a), _truth("correct_b", correct_b)
     if len(a) != len(b):
         raise ValueError(
-            f"correct_a and correct_b must be of the same images, got {len(a)} and {len(b)}"
+            "correct_a and correct_b must be about the same images, got "
+            f"{len(a)} and {len(b)} answers"
         )
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     counts = int((a & b).sum()), only_a, only_b, int((~a & ~b).sum())
@@ -118,14 +121,16 @@ def compare(
 def _truth(name: str, values: Tensor | Sequence[bool]) -> Tensor:
     found = torch.as_tensor(values).cpu()
     if found.ndim != 1 or len(found) == 0 or not ((found == 0) | (found == 1)).all():
-        raise ValueError(f"{name} must be (N,) truth values, N >= 1, got {tuple(found.shape)}")
+        raise ValueError(
+            f"{name} must be (N,) bools, or 0 and 1, N >= 1, got shape {tuple(found.shape)}"
+        )
     return found.bool()
 
 
 def _two_sided(a: int, b: int) -> float:
-    """Twice the probability of at most min(a, b) heads among a + b tosses, 1 at most.
+    """Return twice the probability of at most min(a, b) heads in a + b tosses, but at most 1.
 
-    The terms are summed from the largest down, each a multiple of the one before.
+    The terms are summed from the largest down; each is a multiple of the previous term.
     """
     num, fewer = a + b, min(a, b)
     log_largest = (

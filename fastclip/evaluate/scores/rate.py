@@ -1,4 +1,4 @@
-"""Fractions of right answers, and how far from the truth such a number may be.
+"""Fractions of right answers, with confidence intervals.
 
 Sources: `fastclip.confidence` (one rate); G. Y. Zou, W. Huang and X. Zhang 2009, "A note on
 confidence interval estimation for a linear function of binomial proportions", CSDA 53 (a mean of
@@ -15,13 +15,13 @@ from fastclip.confidence import Interval, wilson
 
 @dataclass(frozen=True)
 class Rate:
-    """How many of `n` answers were right, 1 at least.
+    """The number of right answers among `n`, n >= 1.
 
     Attributes:
-        hits: right answers.
-        n: answers.
-        ties: answers that are wrong only because ties count against the model. If every tie went
-            in its favour, `hits + ties` were right.
+        hits: the number of right answers.
+        n: the number of answers.
+        ties: the number of answers that are wrong only because ties count against the model. If
+            ties counted for the model, `hits + ties` answers would be right.
     """
 
     hits: int
@@ -35,7 +35,7 @@ class Rate:
 
     @property
     def interval(self) -> Interval:
-        """Wilson's 95 % interval."""
+        """Wilson's 95 % confidence interval."""
         return wilson(self.hits, self.n)
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,10 +44,11 @@ class Rate:
 
 
 def interval_of_mean(rates: Sequence[Rate]) -> Interval:
-    """Return a 95 % interval for the mean of rates that are independent, 1 at least.
+    """Return a 95 % confidence interval for the mean of one or more independent rates.
 
-    The distances of each rate to the ends of Wilson's interval add up in squares. Of one rate it
-    is Wilson's interval; of several with a few answers each it is somewhat wider than it need be.
+    The squares of the distances from each rate to the ends of its Wilson interval are added. For a
+    single rate the result is Wilson's interval; for several rates with few answers each it is
+    somewhat wider than necessary.
     """
     mean = sum(rate.value for rate in rates) / len(rates)
     below = math.hypot(*(rate.value - rate.interval.low for rate in rates)) / len(rates)

@@ -1,4 +1,4 @@
-"""Retrieval among images and texts of which any image may have several texts."""
+"""Retrieval among images and texts, where an image may have several texts."""
 
 from collections.abc import Sequence
 from operator import index
@@ -23,27 +23,28 @@ def retrieval(
     text_to_image: Sequence[int] | Tensor,
     recall_at: Sequence[int] = RECALLS,
 ) -> Retrieved:
-    """Find the texts of every image, and the image of every text, by nearest features.
+    """Rank the texts of every image, and the image of every text, by nearest features.
 
-    An image finds its texts at K if any of them is among its K nearest, 1 or 0 and not the share
-    found, as for COCO and Flickr and in CLIP_benchmark; a text finds its one image. What is exactly
-    as near as the right answer counts against the model (`fastclip.evaluate.ties`), and is counted.
+    An image is a hit at K if any of its texts is among its K nearest; it counts as 1 or 0, and not
+    as the fraction of its texts that are found, as for COCO and Flickr and in CLIP_benchmark. A
+    text is a hit at K if its one image is. A wrong answer that is exactly as near as the right one
+    counts against the model (`fastclip.evaluate.ties`), and the result has the number of such ties.
 
     Args:
         image_features: (M, D) floating point, unit rows, **every image once**. A row that is not
-            finite is counted, is never found and finds nothing.
+            finite is counted as one that finds nothing and is never found.
         text_features: (N, D) floating point, unit rows.
         text_to_image: (N,) integers in [0, M): the image that each text belongs to, in any order.
-            Images without a text are among what texts search, and are no queries themselves.
-        recall_at: the K of R@K, each at least 1.
+            Images without a text are candidates for texts, but are not queries.
+        recall_at: the values of K for R@K, each at least 1.
 
     Returns:
-        Recalls under CLIP_benchmark's and open_clip's names, ranks, and intervals by draws of
-        images.
+        Recalls under CLIP_benchmark's and open_clip's names, ranks, and confidence intervals by a
+        bootstrap over images.
 
     Raises:
-        TypeError: features are not floating point, or numbers not integers.
-        ValueError: shapes do not fit, there is no image or text, or a number is out of its range.
+        TypeError: features are not floating point, or numbers are not integers.
+        ValueError: shapes do not fit, there is no image or text, or a number is out of range.
 
     Cost: 4 M N D FLOPs; memory for the features in float64 and blocks of 512 MiB, no M x N tensor.
 
@@ -58,7 +59,7 @@ def retrieval(
     texts = checked_features("text_features", text_features).to(images.device)
     if images.shape[1] != texts.shape[1]:
         raise ValueError(
-            "image_features and text_features must be of one width, got "
+            "image_features and text_features must have the same width D, got "
             f"{tuple(images.shape)} and {tuple(texts.shape)}"
         )
     image_of = checked_numbers("text_to_image", text_to_image, len(texts), len(images))

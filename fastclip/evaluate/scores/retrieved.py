@@ -1,4 +1,4 @@
-"""Recalls and ranks of retrieval, under the names of peers, with their intervals."""
+"""Recalls and ranks of retrieval with confidence intervals, under other projects' names."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +13,16 @@ from fastclip.evaluate.scores.rate import Interval, Rate
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """What the queries of one direction found.
+    """The ranks of one direction of retrieval.
 
     Attributes:
         name: "image_to_text" or "text_to_image".
-        ranks: (Q,) int64 on the host, 1 is best.
-        is_lost: (Q,) bool on the host: the features of the query or of what belongs to it are not
-            finite. Its rank is one more than there are items to find, and it is no hit at any K.
-        ties: (Q,) int64 on the host: how many ranks each is behind only because ties count
-            against the model.
+        ranks: (Q,) int64 on the host; 1 is best.
+        is_lost: (Q,) bool on the host: whether the features of the query, or of an item that
+            belongs to it, are not finite. Such a query has a rank one above the number of items,
+            and is not a hit at any K.
+        ties: (Q,) int64 on the host: by how much each rank is larger because ties count against
+            the model.
         image_of: (Q,) int64 on the host: the image that each query is, or belongs to.
     """
 
@@ -32,11 +33,11 @@ class Direction:
     image_of: Tensor
 
     def is_hit(self, k: int) -> Tensor:
-        """(Q,) bool: which queries found what belongs to them among the first `k`."""
+        """Return (Q,) bool: whether each query has an item of its own among the first `k`."""
         return (self.ranks <= k) & ~self.is_lost
 
     def rate(self, k: int) -> Rate:
-        """R@K, in counts."""
+        """Return R@K as counts of hits and queries."""
         by_ties = (self.ranks > k) & (self.ranks - self.ties <= k) & ~self.is_lost
         return Rate(int(self.is_hit(k).sum()), len(self.ranks), int(by_ties.sum()))
 
@@ -46,11 +47,11 @@ class Retrieved:
     """Recalls and ranks of both directions.
 
     Attributes:
-        image_to_text: of every image that has a text, in the order of images.
-        text_to_image: of every text.
-        recall_at: the K of R@K.
-        num_images: images among which texts search, those without a text too.
-        images_without_text: which are no queries.
+        image_to_text: the ranks of every image that has a text, in the order of the images.
+        text_to_image: the ranks of every text.
+        recall_at: the values of K for R@K.
+        num_images: the number of images, including images without a text.
+        images_without_text: the number of images without a text, which are not queries.
         non_finite_images, non_finite_texts: how many had features that were not finite.
     """
 
@@ -68,7 +69,7 @@ class Retrieved:
 
     @property
     def rates(self) -> dict[str, Rate]:
-        """Each R@K in counts, under CLIP_benchmark's name and open_clip's."""
+        """Each R@K as counts, under CLIP_benchmark's name and under open_clip's."""
         return {
             name: direction.rate(k)
             for direction in self.directions
@@ -80,7 +81,7 @@ class Retrieved:
     def metrics(self) -> dict[str, float]:
         """Recalls in [0, 1] under both names, and open_clip's mean and median ranks.
 
-        What open_clip calls `image_to_text_R@5`, CLIP_benchmark calls `text_retrieval_recall@5`.
+        For example, open_clip's `image_to_text_R@5` is CLIP_benchmark's `text_retrieval_recall@5`.
         """
         found = {name: rate.value for name, rate in self.rates.items()}
         for direction in self.directions:
@@ -88,16 +89,16 @@ class Retrieved:
         return found
 
     def intervals(self, resamples: int = RESAMPLES, seed: int = SEED) -> dict[str, Interval]:
-        """95 % intervals of the recalls, by draws of images, each with its texts.
+        """Return 95 % confidence intervals of the recalls, by a bootstrap over images.
 
-        Where all draws agree, as if all are found, it is Wilson's of an answer for each image.
-
-        Texts of one image are not independent: Wilson's interval of texts, which `rates` has, is
-        too narrow for `text_to_image`.
+        Each draw takes images along with all their texts, because texts of the same image are not
+        independent; Wilson's interval over texts, which `rates` has, is too narrow for
+        `text_to_image`. If all draws agree, as they do if every query is a hit, the interval is
+        Wilson's with one answer per image.
 
         Args:
-            resamples: how many draws.
-            seed: of the draws.
+            resamples: the number of draws.
+            seed: the seed of the draws.
         """
         hits, answers, names = [], [], []
         for direction in self.directions:
@@ -116,13 +117,14 @@ class Retrieved:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what strict JSON holds, without what is of single images and texts.
+        """Return the results, except those of single images and texts, as values of strict JSON.
 
         Returns:
-            `metrics`; `intervals` of the recalls, by draws of images; `counts` (hits, queries,
-            ties, and Wilson's interval of queries); numbers of `num_images`, `num_texts`,
-            `images_without_text` and of features that were not finite; `ties` by direction: queries
-            whose rank is worse by the rule for ties; and how the intervals were drawn.
+            `metrics`; `intervals` of the recalls, by a bootstrap over images; `counts` (hits,
+            queries, ties, and Wilson's interval over queries); `num_images`, `num_texts`,
+            `images_without_text`, `non_finite_images` and `non_finite_texts`; `ties`, by direction
+            the number of queries whose rank the rule for ties makes worse; and `bootstrap`, the
+            settings of the bootstrap.
         """
         return {
             "metrics": self.metrics,

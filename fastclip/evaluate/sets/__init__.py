@@ -1,13 +1,13 @@
 """Data sets that models are evaluated on: labelled images, or pairs; each is encoded once.
 
-opening       from what a user names to a set
-reading       how files are read, and which of that a kind of data set looks at
-labelled      which images have which class, in files of every kind
-layout        CLIP_benchmark's folders of shards, with texts beside them
-lines         captions of which every line is one
-class_list    names and prompts of the classes, which fit the labels
-features      one pass of encoding, in an order that no worker changes
-encoding      loaded and encoded, or taken from a cache
-cache         features that are kept in folders of embeddings
-unchanged     are they of the samples as they are now?
+opening       opens the set that a user names
+reading       the settings for reading files, and which of them a kind of data set uses
+labelled      sets of labelled images, from files of every kind
+layout        CLIP_benchmark's folders of shards, with text files next to them
+lines         captions with several lines, each of which is a caption
+class_list    names and prompts of the classes, matched with the labels
+features      encodes a set once, in an order that does not depend on workers
+encoding      encodes a set, or takes its features from a cache
+cache         features that are stored in folders of embeddings
+unchanged     checks whether stored features still belong to the samples
 """

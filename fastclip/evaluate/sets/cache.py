@@ -1,7 +1,8 @@
-"""Features of sets that were encoded before, in folders of embeddings (`fastclip.embeddings`).
+"""Stored features of sets, in folders of embeddings (`fastclip.embeddings`).
 
-A folder per set, with a manifest that says of which weights, preparation of images, tokenizer and
-data the vectors are. A folder whose manifest says anything else is refused, and never written over.
+Each set has a folder with a manifest, which records the weights, the preparation of images, the
+tokenizer and the data of the vectors. A folder whose manifest does not match raises an error, and
+is never overwritten.
 
     FOLDER/digits-labelled/           img_emb, and the label of each image in the metadata
     FOLDER/digits-held-out-pairs/     img_emb and text_emb, and the number of each pair's image
@@ -34,19 +35,15 @@ Features = LabelledFeatures | PairFeatures
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """The features of one set in a folder of its own.
+    """The stored features of one set, in a folder of its own.
 
     Args:
-        folder: of all sets; made if there is none.
+        folder: the folder of all sets; it is created if it does not exist.
         ready: the model.
-        name: of the set, with its split.
-        contents: the digest of its data.
-        stamp: what its files are known by on this machine; see `Source.stamp`.
-        is_pairs: it is a set of pairs, and not of labelled images.
-
-    Raises:
-        ValueError: what is there is of another model or of other data, is damaged, or is of files
-            that were written since.
+        name: the name of the set, with its split.
+        contents: the digest of the set's data.
+        stamp: identifies the set's files on this machine; see `Source.stamp`.
+        is_pairs: whether the set consists of pairs instead of labelled images.
     """
 
     folder: Path
@@ -63,11 +60,11 @@ class FeatureCache:
         return self.folder / f"{OTHER.sub('_', self.name)}-{kind}"
 
     def load(self) -> Features | None:
-        """Return what is there, or None.
+        """Return the stored features, or None if there are none or they are not complete.
 
         Raises:
-            OSError, ValueError: it is of another model or of other data, is of files that were
-                written since, is damaged, or cannot be read.
+            OSError, ValueError: the features belong to another model or to other data, the data's
+                files were written since, or the features are damaged or cannot be read.
         """
         if not (self.path / MANIFEST).exists():
             return None
@@ -75,7 +72,7 @@ class FeatureCache:
         if (objection := self._objection_to(manifest)) is not None:
             raise self.refusal(objection)
         if not manifest.is_complete:
-            return None  # of a process that was killed: `save` goes on
+            return None  # a process was killed while it wrote them; `save` continues
         found = open_embeddings(self.path, verify=True)
         rows = found.metadata(range(len(found)))
         keys = [row["key"] for row in rows]
@@ -89,21 +86,21 @@ class FeatureCache:
         return PairFeatures(images, texts, numbers, captions, keys, bad)
 
     def refusal(self, objection: str) -> ValueError:
-        """Return the error that says why the features cannot be taken, and what to do."""
+        """Return the error that says why the features cannot be used, and what to do."""
         return ValueError(
-            f"{self.path}: {objection}; choose another folder for features, or remove it"
+            f"{self.path}: {objection}; choose another folder for features, or remove this one"
         )
 
     def save(self, features: Features) -> str | None:
-        """Keep features; return why they cannot be kept, or None.
+        """Store features. Return a message that says why they were not stored, or None.
 
         Raises:
-            OSError: the disk refuses.
-            ValueError: another process writes there.
+            OSError: the features cannot be written.
+            ValueError: another process is writing to the folder.
         """
         sides, numbers = _sides(features)
         if not all(side.isfinite().all() for side in sides.values()):
-            return "features that are not finite are not kept"
+            return "the features are not stored, because some are not finite"
         head = self._manifest(features)
         known = {"key": features.keys, "number": numbers.tolist()}
         if isinstance(features, PairFeatures):
@@ -111,7 +108,7 @@ class FeatureCache:
         rows = [dict(zip(known, row, strict=True)) for row in zip(*known.values(), strict=True)]
         with EmbeddingsWriter(self.path, head, resume=True) as writer:
             if writer.manifest.is_complete:
-                return None  # another process was faster
+                return None  # another process has stored them meanwhile
             for start in range(writer.manifest.rows, len(rows), ROWS_PER_FILE):
                 part = slice(start, start + ROWS_PER_FILE)
                 writer.add({name: side[part].numpy() for name, side in sides.items()}, rows[part])
@@ -130,18 +127,18 @@ class FeatureCache:
         sides = ("img", "text") if self.is_pairs else ("img",)
         own = manifest.settings.get("written_by") == "fastclip eval"
         if not own or manifest.model is None or manifest.source is None or manifest.sides != sides:
-            return "these embeddings are no features of an evaluation"
+            return "these embeddings were not written by an evaluation"
         if (objection := manifest.model.objection_to(self.ready)) is not None:
             return objection
         if manifest.model.precision != self.ready.precision.name:
-            return f"the vectors were computed in {manifest.model.precision}"
+            return f"the vectors were computed in another precision, {manifest.model.precision}"
         if manifest.source.contents != self.contents:
-            return f"the vectors are of other data, which were called {manifest.source.name!r} too"
+            return f"the vectors are of other data, also called {manifest.source.name!r}"
         return objection_to(manifest.source.stamp, self.stamp)
 
 
 def _vectors(side: Side, numbers: Tensor) -> Tensor:
-    """The vectors of some rows, of which few at a time are in memory twice."""
+    """Return the vectors of some rows, copied a few at a time to save memory."""
     found = np.empty((len(numbers), side.dim), np.float32)
     for start in range(0, len(numbers), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
@@ -150,7 +147,7 @@ def _vectors(side: Side, numbers: Tensor) -> Tensor:
 
 
 def _sides(features: Features) -> tuple[dict[str, Tensor], Tensor]:
-    """The vectors of every row, and its label or the number of its image."""
+    """Return the vectors of every row, and the label or the image number of every row."""
     if isinstance(features, LabelledFeatures):
         return {"img": features.image_features}, features.labels
     numbers = features.text_to_image

@@ -1,4 +1,4 @@
-"""Which classes a labelled set has, what is said of them, and whether that fits its labels."""
+"""The classes of a labelled set with their prompts, matched with the labels of the set."""
 
 import os
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ NAMED = 5  # classes in a message
 
 @dataclass(frozen=True)
 class ClassList:
-    """The classes among which images are classified.
+    """The classes into which images are classified.
 
     Attributes:
         prompts: names and prompts of C classes.
-        subset: numbers of those that images may belong to, or None for all.
-        numbers: which class each label of the data is; None if labels are these numbers.
-        said: what that rests on, if it is the order of names alone; else None.
+        subset: the numbers of the classes that images may belong to, or None for all.
+        numbers: for each label of the data the number of its class; None if they are the same.
+        said: a sentence saying that names were matched with labels by order alone; else None.
     """
 
     prompts: ClassPrompts
@@ -36,17 +36,17 @@ class ClassList:
     said: str | None = None
 
     def labels(self, labels: Tensor) -> Tensor:
-        """Return (N,) labels of the data in the numbering of all classes.
+        """Convert (N,) labels of the data to numbers of classes.
 
         Raises:
-            ValueError: a label is out of its range.
+            ValueError: a label is out of range.
         """
         num = len(self.prompts.names if self.numbers is None else self.numbers)
         largest = int(labels.max())
         if largest >= num:
             raise ValueError(
-                f"the classes do not fit the data: there are {num}, and an image has the label "
-                f"{largest}"
+                f"the classes do not fit the data: there are {num} classes, but an image has the "
+                f"label {largest} (counted from 0)"
             )
         return labels if self.numbers is None else torch.tensor(self.numbers)[labels]
 
@@ -57,23 +57,24 @@ def class_list(
     templates: Templates | None = None,
     subset: Sequence[str] | str | os.PathLike | None = None,
 ) -> ClassList:
-    """Return the classes of a set.
+    """Return the classes of a set, matched with its labels.
 
     Args:
-        classes, templates: see `read_class_prompts`; by default what comes with the data, and "a
-            photo of a {}." where no template does. Of a file about several data sets the entry of
-            `data.name` is taken.
-        subset: names of the classes that images may belong to, or a file with one on each line.
-            Where the data have as many classes as it, these are its classes.
+        data: the labelled set.
+        classes, templates: see `read_class_prompts`. By default the names and templates of the data
+            are used, or "a photo of a {}." if the data have no templates. From a file about several
+            data sets the entry of `data.name` is taken.
+        subset: names of the classes that images may belong to, or a text file with one per line. If
+            the data have as many classes as the subset, the subset lists the classes of the data.
 
     Returns:
-        Which of the classes a label is goes by names, see `order_of`, and of folders that are
-        called by ImageNet's numbers of WordNet by these. Of data without names, labels are the
+        The classes. Labels are matched with classes by name (see `order_of`), or by WordNet id for
+        folders that are named by ImageNet's WordNet ids. If the data have no names, labels are the
         numbers of the classes.
 
     Raises:
-        OSError, ValueError: see `read_class_prompts`; or the data do not say what their classes
-            are called; or the classes do not fit them, or are in an order that contradicts a name.
+        OSError, ValueError: see `read_class_prompts`; or `classes` is None and the data do not name
+            their classes; or the classes do not fit the data, or their order contradicts a name.
     """
     if classes is None:
         classes = _names_of(data)
@@ -89,20 +90,20 @@ def class_list(
     is_of_subset = columns is not None and len(own) == len(columns) != len(prompts.names)
     targets = columns if is_of_subset else range(len(prompts.names))
     if len(own) != len(targets) and isinstance(data.labels, Labels):
-        of_subset = "" if columns is None else f", of which {len(columns)} in the subset"
+        of_subset = "" if columns is None else f", {len(columns)} of them in the subset"
         raise ValueError(
-            f"the classes do not fit the data: {data.name} has {len(own)} "
-            f"({some_of(own, NAMED)}), and there are names of "
-            f"{len(prompts.names)}{of_subset} ({some_of(prompts.names, NAMED)})"
+            f"the classes do not fit the data: {data.name} has {len(own)} classes "
+            f"({some_of(own, NAMED)}), but {len(prompts.names)} names were given{of_subset} "
+            f"({some_of(prompts.names, NAMED)})"
         )
     places, said = order_of(own, [prompts.names[i] for i in targets], data.name)
-    if len(own) != len(targets):  # names that the data bring, and that do not fit their labels
+    if len(own) != len(targets):  # the data's own names are not as many as the classes
         return ClassList(prompts, columns, said=said)
     return ClassList(prompts, columns, tuple(targets[place] for place in places), said)
 
 
 def _own_names(data: LabelledSet) -> Sequence[str] | None:
-    """What the data call their classes, by number, be it by numbers of WordNet; None if nothing."""
+    """Return the data's own names of its classes, perhaps WordNet ids, or None if it has none."""
     if data.class_names is None and isinstance(data.labels, Labels):
         return data.labels.classes
     return data.class_names
@@ -111,8 +112,8 @@ def _own_names(data: LabelledSet) -> Sequence[str] | None:
 def _numbers_in_imagenet(folders: Sequence[str], dataset: str) -> tuple[int, ...]:
     if unknown := [name for name in folders if name not in IMAGENET_WNIDS]:
         raise ValueError(
-            f"{dataset} has a folder {some_of(unknown, NAMED)}, which is no class of ImageNet's "
-            "1,000"
+            f"{dataset} has the folder {some_of(unknown, NAMED)}, which is not among the 1,000 "
+            "classes of ImageNet"
         )
     return tuple(map(IMAGENET_WNIDS.index, folders))
 
@@ -131,9 +132,9 @@ def _names_of(data: LabelledSet) -> Sequence[str] | str:
     if set(folders) == set(IMAGENET_WNIDS):
         return IMAGENET
     raise ValueError(
-        f"{data.name} does not say what its classes are called"
-        + (f": {folders[0]} is a number of WordNet" if folders else ", but has their numbers alone")
-        + ". Give their names as classes"
+        f"{data.name} does not name its classes: "
+        + (f"its folder {folders[0]} is a WordNet id" if folders else "it has only their numbers")
+        + ". Give the names as classes (--classes)"
     )
 
 
@@ -149,18 +150,20 @@ def _prompts(
         try:
             return read_class_prompts(classes, templates, dataset)
         except ValueError as other:
-            # Of the two, the one that speaks of the file: not that a name is of no use.
-            raise (error if "take it from" in str(other) else other) from None
+            # The second error is of no use if it only says that no file needs a data set's name.
+            raise (error if "selects an entry of a JSON file" in str(other) else other) from None
 
 
 def _columns(subset: Sequence[str] | str | os.PathLike, names: Sequence[str]) -> tuple[int, ...]:
     wanted = read_class_names(subset) if isinstance(subset, str | os.PathLike) else list(subset)
     if unknown := [name for name in wanted if name not in names]:
-        raise ValueError(f"the subset has {some_of(unknown, NAMED)}, which is none of the classes")
+        raise ValueError(
+            f"the subset has {some_of(unknown, NAMED)}, which is not among the classes"
+        )
     twice = [name for name in dict.fromkeys(wanted) if names.count(name) > 1]
     if twice:
         raise ValueError(
-            f"the subset has {some_of(twice, NAMED)}, which several classes are called"
+            f"the subset has {some_of(twice, NAMED)}, which is the name of several classes"
         )
     if repeated := [name for name in dict.fromkeys(wanted) if wanted.count(name) > 1]:
         raise ValueError(f"the subset has {some_of(repeated, NAMED)} more than once")

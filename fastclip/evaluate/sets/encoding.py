@@ -1,4 +1,4 @@
-"""Sets through a model: loaded, encoded once, and what there is to say about it."""
+"""Encode sets with a model, each once, or take their features from a cache."""
 
 import contextlib
 import hashlib
@@ -29,11 +29,11 @@ from fastclip.progress import is_watched, progress_bar
 
 
 def ignore(text: str) -> None:
-    """What is told where nobody listens."""
+    """Ignore a message."""
 
 
 def data_digest(source: Source) -> str:
-    """Return the SHA-256 of what a source says its samples are made of."""
+    """Return the SHA-256 of the description that a source gives of its contents."""
     return hashlib.sha256(repr(source.contents()).encode()).hexdigest()
 
 
@@ -42,11 +42,13 @@ class SetEncoder:
     """Encodes sets with one model.
 
     Attributes:
+        ready: the model.
         batch_size: images that are encoded at once.
-        workers: processes that read and decode; with 0, this one does.
+        workers: processes that read and decode; with 0, this process does.
         max_bad_rate: the fraction of samples that may be unreadable.
-        folder: where features are kept, and looked for; None keeps none.
-        say: called with a sentence about samples and files that were left out.
+        folder: the folder in which features are stored and looked up; None stores none.
+        say: called with messages about samples and files that were left out, and about stored
+            features.
     """
 
     ready: InferenceModel
@@ -57,11 +59,11 @@ class SetEncoder:
     say: Callable[[str], None] = ignore
 
     def labelled(self, data: LabelledSet) -> LabelledFeatures:
-        """Encode labelled images, or load their features; raises as `encode_labelled`."""
+        """Encode labelled images, or load their stored features; see `encode_labelled`."""
         return self._features(data, data.labels, encode_labelled)
 
     def pairs(self, data: PairSet) -> PairFeatures:
-        """Encode pairs, or load their features; raises as `encode_pairs`."""
+        """Encode pairs, or load their stored features; see `encode_pairs`."""
         return self._features(data, self.ready.tokenizer, encode_pairs)
 
     def _features(
@@ -75,7 +77,7 @@ class SetEncoder:
         if found is not None:
             if (objection := objection_to(found, data.source, tokenizer)) is not None:
                 raise cache.refusal(objection)
-            self.say(f"{data.name}: {len(found.keys):,} features are those in {cache.path}")
+            self.say(f"{data.name}: {len(found.keys):,} features were read from {cache.path}")
         else:
             with self._loading(data, tokenizer) as (encoder, loader):
                 found = encode(encoder, loader, data.source)
@@ -115,7 +117,7 @@ class SetEncoder:
 
 
 def account(data: LabelledSet | PairSet, bad: BadSamples) -> dict[str, Any]:
-    """Return what of a set was left out, as strict JSON: samples by reason, files by suffix."""
+    """Return what was left out of a set, as strict JSON: samples by reason, files by suffix."""
     return {
         "samples": bad.num_bad, "of": bad.num_seen, "reasons": dict(bad.counts),
         "files": dict(data.source.skipped()) | bad.skipped,
@@ -123,7 +125,7 @@ def account(data: LabelledSet | PairSet, bad: BadSamples) -> dict[str, Any]:
 
 
 class _Counted:
-    """A loader that tells how far it is."""
+    """A loader that reports its progress."""
 
     def __init__(self, loader: PairLoader, advance: Callable[[int, str], None]) -> None:
         self._loader, self._advance = loader, advance

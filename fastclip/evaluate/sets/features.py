@@ -1,8 +1,8 @@
-"""One pass of encoding: what a model makes of a set, in an order that no worker changes.
+"""Encode a set in one pass, and return its features in an order that does not depend on workers.
 
-A loader with several workers gives batches in another order than one with none. Samples are
-therefore sorted by their keys once they are encoded, so that a number for each image means the
-same image in every evaluation of the set.
+A loader with several workers returns batches in another order than a loader without. Samples are
+therefore sorted by their keys after encoding, so that the same number means the same image in every
+evaluation of the set.
 """
 
 import os
@@ -25,7 +25,7 @@ NAMED = 5  # keys in a message
 
 
 class Loader(Protocol):
-    """What is asked of a `PairLoader`."""
+    """The part of `PairLoader` that encoding uses."""
 
     @property
     def bad_samples(self) -> BadSamples: ...
@@ -35,11 +35,13 @@ class Loader(Protocol):
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Attributes:
-    image_features: (N, D) float32 unit rows, on the host.
-    labels: (N,) int64.
-    keys: N names of the images, sorted, without the place of the data.
-    bad: what could not be read.
+    """The features of labelled images.
+
+    Attributes:
+        image_features: (N, D) float32 unit rows, on the host.
+        labels: (N,) int64.
+        keys: N names of the images, sorted, without the folder of the data.
+        bad: the samples that could not be read.
     """
 
     image_features: Tensor
@@ -50,13 +52,15 @@ class LabelledFeatures:
 
 @dataclass(frozen=True)
 class PairFeatures:
-    """Attributes:
-    image_features: (M, D) float32 unit rows, on the host, of each image once.
-    text_features: (N, D) of each caption.
-    text_to_image: (N,) int64, in [0, M): the image of each caption.
-    captions: N digests of the tokens of each caption: equal ones are one text.
-    keys: N names of the pairs, sorted, without the place of the data.
-    bad: what could not be read.
+    """The features of pairs.
+
+    Attributes:
+        image_features: (M, D) float32 unit rows, on the host, one for each different image.
+        text_features: (N, D), one for each caption.
+        text_to_image: (N,) int64, in [0, M): the image of each caption.
+        captions: N digests of the captions' tokens; captions with equal tokens are one text.
+        keys: N names of the pairs, sorted, without the folder of the data.
+        bad: the samples that could not be read.
     """
 
     image_features: Tensor
@@ -71,11 +75,13 @@ def encode_labelled(encoder: Encoder, loader: Loader, source: Source) -> Labelle
     """Encode labelled images.
 
     Args:
-        loader: of `source`, one epoch of it, with (B, 1) labels for tokens.
+        encoder: the encoder of the model.
+        loader: one epoch of `source`, with (B, 1) labels for tokens.
+        source: the images.
 
     Raises:
         DataError: too many samples are bad.
-        ValueError: there is none that is good, or two have the same key.
+        ValueError: there is no good sample, or two samples have the same key.
     """
     features, labels, keys = [], [], []
     for found in encoder.images(loader):
@@ -90,17 +96,19 @@ def encode_labelled(encoder: Encoder, loader: Loader, source: Source) -> Labelle
 
 
 def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatures:
-    """Encode pairs; an image of several captions, which has the same pixels in each, once.
+    """Encode pairs, each different image and each different caption once.
 
-    Equal captions are encoded once too, so that their features are equal: those of batches of two
-    sizes are rounded differently.
+    Pairs whose images have the same pixels share an image. Encoding equal captions once makes their
+    features equal; batches of different sizes would round them differently.
 
     Args:
-        loader: of `source`, one epoch of it.
+        encoder: the encoder of the model.
+        loader: one epoch of `source`.
+        source: the pairs.
 
     Raises:
         DataError: too many samples are bad.
-        ValueError: there is none that is good, or two have the same key.
+        ValueError: there is no good sample, or two samples have the same key.
     """
     keys: list[str] = []
     images, texts = _Distinct(), _Distinct()
@@ -126,7 +134,7 @@ def encode_pairs(encoder: Encoder, loader: Loader, source: Source) -> PairFeatur
 
 
 class _Distinct:
-    """Tells rows, batch after batch, from those that are equal to an earlier one.
+    """Finds rows, batch after batch, that do not equal an earlier row.
 
     Attributes:
         ids: digests of all rows so far.
@@ -137,7 +145,7 @@ class _Distinct:
         self._seen: set[bytes] = set()
 
     def not_seen(self, rows: Tensor) -> Tensor:
-        """Return those of (B, ...) rows that no row before them is equal to."""
+        """Return the rows of a (B, ...) batch that do not equal any row before them."""
         is_new = []
         for name in digests(rows):
             is_new.append(name not in self._seen)
@@ -152,9 +160,10 @@ def _require(keys: list[str], loader: Loader) -> None:
 
 
 def without_place(keys: list[str], source: Source) -> list[str]:
-    """Return keys of samples without the deepest folder that all parts of their source lie in.
+    """Return keys of samples without the deepest folder that contains all parts of their source.
 
-    Of two shards of one name in different folders, the keys begin with what tells these apart.
+    If two shards in different folders have the same name, their keys begin with the rest of the
+    path, which distinguishes the shards.
     """
     folders = [part.name.split("/")[:-1] for part in source.parts()]
     place = "".join(f"{name}/" for name in os.path.commonprefix(folders))
@@ -162,15 +171,15 @@ def without_place(keys: list[str], source: Source) -> list[str]:
 
 
 def _sorted(keys: list[str], source: Source) -> tuple[list[str], Tensor]:
-    """Keys without the place of the data, sorted; and in which order.
+    """Return keys without the folder of the data, sorted; and the order that sorts them.
 
     Raises:
-        ValueError: two are the same, so that loading would say which comes first.
+        ValueError: two keys are the same, so that their order would depend on loading.
     """
     keys = without_place(keys, source)
     if repeated := [key for key, number in Counter(keys).items() if number > 1]:
         raise ValueError(
-            "samples must have names of their own, to be told apart, but several are called "
+            "samples must have different names to be distinguished, but several are called "
             + some_of(repeated, NAMED)
         )
     order = sorted(range(len(keys)), key=keys.__getitem__)

@@ -1,4 +1,4 @@
-"""Labelled images, whatever holds them: what a loader gives for the class of each."""
+"""Sets of labelled images, from tables, Hugging Face data sets, shards or folders."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -20,32 +20,32 @@ WORDNET = re.compile(r"n[0-9]{8}")
 
 @dataclass(frozen=True)
 class Numbers:
-    """Takes the place of a tokenizer where captions are the numbers of classes, from 0."""
+    """A tokenizer for captions that are numbers of classes, counted from 0."""
 
     def __call__(self, captions: list[str]) -> Tensor:
         """Return (B, 1) int64.
 
         Raises:
-            ValueError: a caption is no number.
+            ValueError: a caption is not a number.
         """
         for caption in captions:
             if NUMBER.fullmatch(caption) is None:
-                raise ValueError(f"a label must be a number from 0, got {caption[:80]!r}")
+                raise ValueError(f"a label must be an integer from 0, got {caption[:80]!r}")
         return torch.tensor([[int(caption)] for caption in captions])
 
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Images that have a class each.
+    """Images with a class each.
 
     Attributes:
-        name: what results call it.
-        source: the images; the caption of each says its class.
+        name: the name of the set in results.
+        source: the images; the caption of each is its class.
         labels: takes the place of a tokenizer: from captions to (B, 1) int64.
-        class_names: what the classes are called, in the order of their numbers; None if the data
-            do not say.
-        templates: prompts that come with the data, or None.
-        split: which part of the data it is, or "".
+        class_names: the names of the classes, in the order of their numbers; None if the data do
+            not have names.
+        templates: templates that come with the data, or None.
+        split: the split of the data, or "".
     """
 
     name: str
@@ -57,16 +57,16 @@ class LabelledSet:
 
 
 def called(keys: Sequence[str]) -> list[str] | None:
-    """Return what classes are called whose folders or labels are these; None of WordNet's ids."""
+    """Return class names for the names of folders or labels, or None if they are WordNet ids."""
     if any(WORDNET.fullmatch(key) for key in keys):
         return None
     return [key.replace("_", " ") for key in keys]
 
 
 def of_table(name: str, source: CsvSource) -> LabelledSet:
-    """The images of a table whose column of captions has labels: names, or numbers from 0.
+    """Return the images of a table whose caption column has labels: names, or numbers from 0.
 
-    The rows are read through, to know which labels there are.
+    All rows are read to find out which labels there are.
     """
     loaded = (entry.load() for part in source.parts() for entry in source.read(part))
     found = {sample.caption for sample in loaded if isinstance(sample, Sample)}
@@ -79,7 +79,9 @@ def of_table(name: str, source: CsvSource) -> LabelledSet:
 def of_rows(
     name: str, dataset: Any, image_key: str, label_key: str, split: str = ""
 ) -> LabelledSet:
-    """The images of a Hugging Face data set whose column of labels has numbers, with names or not.
+    """Return the images of a Hugging Face data set whose label column has numbers.
+
+    The numbers may have names in the features of the data set.
 
     Raises:
         ValueError: a column is missing.
@@ -90,7 +92,7 @@ def of_rows(
 
 
 class _Labels:
-    """The rows of a data set, with texts for the numbers in a column."""
+    """The rows of a data set, with the numbers of the label column as texts."""
 
     def __init__(self, dataset: Any, label_key: str) -> None:
         self._dataset, self._label_key = dataset, label_key

@@ -1,4 +1,4 @@
-"""Captions of which every line is one: as many pairs of an image, as COCO's five."""
+"""Split captions into lines: an image with five lines, as in COCO, becomes five pairs."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,13 @@ MOST_LINES = 1024  # of one caption
 
 
 class EachLine(Source):
-    """The pairs of another source, each line of a caption with the image for itself.
+    """A source with a pair for each line of each caption of another source.
 
-    Blank lines are none. A position is that of the other source, times `MOST_LINES`, and a line.
+    Blank lines are skipped. A position is the other source's position times `MOST_LINES`, plus the
+    number of the line.
 
     Args:
-        pairs: where an image has its captions in one text.
+        pairs: a source that has all captions of an image in one text.
     """
 
     def __init__(self, pairs: Source) -> None:

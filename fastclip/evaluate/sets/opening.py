@@ -1,4 +1,4 @@
-"""From what a user names to a set: labelled images, or pairs of images and captions."""
+"""Open the data of an evaluation: labelled images, or pairs of images and captions."""
 
 import os
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from fastclip.evaluate.sets.lines import EachLine
 from fastclip.evaluate.sets.reading import LookedAt, Reading, require_looked_at
 from fastclip.evaluate.zero_shot_task import Labels
 
-LABELLED, PAIRS = "labelled", "pairs"  # what a set may be read as
+LABELLED, PAIRS = "labelled", "pairs"  # the kinds of sets
 BUILT_IN = "built-in data"
 SPLITS = ("test", "train", "val", "validation")
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """Images and captions that belong together.
+    """Pairs of images and captions.
 
     Attributes:
-        name: what results call it.
-        source: the pairs; those whose images have the same pixels have one image.
-        split: which part of the data it is, or "".
+        name: the name of the set in results.
+        source: the pairs; pairs whose images have the same pixels share one image.
+        split: the split of the data, or "".
     """
 
     name: str
@@ -50,16 +50,17 @@ def open_set(
     """Open the data of an evaluation.
 
     Args:
-        spec: a folder with a folder of images for each class, or of images and captions; tar
-            shards; a table; a Hugging Face data set, as a folder or with `dataset_type` "hf" by its
-            name; "digits", every digit of a test alone, or "digits-train", those to train probes
-            on; "digits-held-out", pairs.
-        wanted: "labelled" or "pairs"; None takes what the data are. What is both, as a folder of
-            classes with captions beside the images, then is pairs.
+        spec: a folder with a folder of images for each class, or with images and captions; tar
+            shards; a table; a Hugging Face data set, as a folder, or by its name if `dataset_type`
+            is "hf"; or built-in data: "digits", labelled images of single digits to test on;
+            "digits-train", those to train probes on; "digits-held-out", pairs.
+        reading: how files are read.
+        wanted: "labelled" or "pairs"; None goes by the data. Data that could be both, such as a
+            folder of classes with captions next to the images, are then opened as pairs.
 
     Raises:
-        OSError, ValueError, ModuleNotFoundError: as `open_source`; or the data are not what is
-            wanted, or do not look at something that `reading` says.
+        OSError, ValueError, ModuleNotFoundError: see `open_source`; or the data are not of the
+            wanted kind, or do not use a setting that `reading` has.
 
     Example:
         >>> open_set("digits").name
@@ -73,15 +74,19 @@ def open_set(
 def find_set(
     spec: str | os.PathLike, reading: Reading = AS_IT_IS, wanted: str | None = None
 ) -> Found:
-    """Open the data of an evaluation, and tell which fields of `reading` they look at.
+    """Open the data of an evaluation, and return which fields of `reading` they use.
 
-    Args and errors are those of `open_set`, but for fields that the data do not look at.
+    Arguments and errors are the same as for `open_set`, except that fields that the data do not
+    use raise no error.
     """
     spec = os.fspath(spec)
     kind = reading.dataset_type
     if kind == "auto" and spec in LABELED and not os.path.exists(spec) and wanted != PAIRS:
         if reading.label_key is not None:
-            raise ValueError(f"{spec} has no labels to be named, got {reading.label_key!r}")
+            raise ValueError(
+                f"label_key (--label-key) has no effect on the built-in data {spec}, got "
+                f"{reading.label_key!r}"
+            )
         built_in = LABELED[spec]
         source = built_in.open()
         labels = Labels(tuple(source.classes))
@@ -97,7 +102,7 @@ def find_set(
         if kind == "folder" and splits:
             raise ValueError(
                 f"{spec} has shards in the folders {', '.join(splits)}, and none in "
-                f"{reading.split_or_default!r}: name one of them as the split"
+                f"{reading.split_or_default!r}; give one of these folders as split (--split)"
             )
     if kind == "hf":
         return _of_hugging_face(spec, reading, wanted)
@@ -107,7 +112,8 @@ def find_set(
         return _of_folder(spec, reading, wanted)
     if wanted == LABELLED:
         raise ValueError(
-            f"{spec} are pairs, and no labelled images; {' and '.join(LABELED)} are those"
+            f"{spec} consists of pairs, but labelled images are needed; the built-in ones are "
+            f"{' and '.join(LABELED)}"
         )
     return _found(PairSet(spec, open_source(spec, kind)), BUILT_IN)
 
@@ -170,7 +176,8 @@ def _of_table(spec: str, reading: Reading, wanted: str | None) -> Found:
 def _of_folder(spec: str, reading: Reading, wanted: str | None) -> Found:
     if reading.label_key is not None:
         raise ValueError(
-            f"the classes of {spec} are its folders: there is no label {reading.label_key!r}"
+            f"label_key (--label-key) has no effect, because the classes of {spec} are its "
+            f"folders; got {reading.label_key!r}"
         )
     if wanted == PAIRS or (wanted is None and _has_captions(spec, reading)):
         pairs = PairSet(_name_of(spec), FolderSource(spec, reading.image_key, reading.caption_key))
@@ -183,7 +190,7 @@ def _of_folder(spec: str, reading: Reading, wanted: str | None) -> Found:
 
 
 def _has_captions(folder: str, reading: Reading) -> bool:
-    """Has an image of the folder a caption beside it?"""
+    """Return whether an image of the folder has a caption next to it."""
     suffixes = Suffixes(reading.image_key, reading.caption_key)
     keys: dict[Any, set[str]] = {"image": set(), "caption": set()}
     for file in list_folder(folder).files:
@@ -194,7 +201,7 @@ def _has_captions(folder: str, reading: Reading) -> bool:
 
 
 def _name_of(spec: str) -> str:
-    """The last part of a path that tells something: "imagenet/val" and not "val"."""
+    """Return a name for a path: its last part, or the last two if that is a split ("pets/val")."""
     path = os.path.abspath(spec)
     if not os.path.isdir(path):
         path = os.path.splitext(path)[0] if path.endswith((".csv", ".tsv")) else _folder(path)

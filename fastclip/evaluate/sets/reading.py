@@ -1,4 +1,4 @@
-"""How files of an evaluation are read, and which of that a kind of data set looks at."""
+"""Settings for reading the files of an evaluation, and a check that a data set uses them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ AS_THEY_ARE = {field: field for field in FIELDS}
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read; None leaves it to the kind of data set.
+    """Settings for reading files; None stands for the default of the kind of data set.
 
     Attributes:
         dataset_type: one of `DATASET_TYPES`; "auto" goes by names and by what is in a folder.
-        separator: of a table, by default the one that its header is cut best by.
+        separator: the separator of a table; by default it is detected from the header.
         image_key, caption_key: columns of a table or of a Hugging Face data set, by default
             `filepath` and `title`, or `image` and `text`; suffixes in shards and folders.
         label_key: the column of labels, by default `label`; in shards a suffix, by default `cls`.
-            A table in which it is given is one of labelled images.
-        split: of a Hugging Face data set, and of shards in a folder for each split.
-        default_split: where `split` is None.
+            A table is read as labelled images if this is given.
+        split: the split of a Hugging Face data set, or of shards in a folder per split.
+        default_split: the split that is read if `split` is None.
     """
 
     dataset_type: str = "auto"
@@ -34,12 +34,12 @@ class Reading:
 
     @property
     def split_or_default(self) -> str:
-        """The split that is read, where there are several."""
+        """The split that is read if the data have several."""
         return self.default_split if self.split is None else self.split
 
 
 class LookedAt(NamedTuple):
-    """What a data set is called, of what kind it is, and which of `FIELDS` that looks at."""
+    """The name of a data set, its kind, and which of `FIELDS` that kind uses."""
 
     name: str
     kind: str
@@ -52,21 +52,22 @@ def require_looked_at(
     fields: Sequence[str] = FIELDS,
     names: Mapping[str, str] = AS_THEY_ARE,
 ) -> None:
-    """Refuse what is said of how files are read, if none of some data sets looks at it.
+    """Raise a ValueError if a setting is given that none of the data sets uses.
 
     Args:
-        sets: that are read in this way; at least one.
-        fields: those of `FIELDS` that are asked about.
-        names: what the user calls each of `FIELDS`.
+        reading: the settings.
+        sets: the data sets that are read with these settings; at least one.
+        fields: the settings to check, of `FIELDS`.
+        names: the user's name for each of `FIELDS`, such as a flag.
 
     Raises:
-        ValueError: there is such a field; the message says what each of the sets looks at.
+        ValueError: there is such a setting; the message lists the settings that each set uses.
     """
     for field in fields:
         if getattr(reading, field) is None or any(field in found.fields for found in sets):
             continue
         known = "; ".join(
-            f"{found.name}, {found.kind}, is read by "
+            f"{found.name} ({found.kind}) uses "
             + _listed([names[name] for name in FIELDS if name in found.fields])
             for found in sets
         )
@@ -75,5 +76,5 @@ def require_looked_at(
 
 def _listed(names: Sequence[str]) -> str:
     if len(names) < 2:
-        return "".join(names) or "none of these"
+        return "".join(names) or "no such setting"
     return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,8 +1,8 @@
-"""Are features that are kept of the samples as they are now?
+"""Check whether stored features still belong to the samples of a source.
 
-Labels and captions are read again: who copies a file with its time, or changes it and sets the time
-back, leaves sizes and times as they were. Images are read where they lie in one file with the
-texts, and never decoded.
+Labels and captions are read again, because a file may change without a change of its size and time:
+it may be copied with its time, or have its time set back. Images are read only if they are in the
+same file as the texts, and never decoded.
 """
 
 from collections.abc import Callable
@@ -22,15 +22,17 @@ Tokenizer = Callable[[list[str]], Tensor]
 def objection_to(
     features: LabelledFeatures | PairFeatures, source: Source, tokenizer: Tokenizer
 ) -> str | None:
-    """Say in what the samples of a source differ from those that features are of.
+    """Return how the samples of a source differ from the samples that were encoded, or None.
 
     Args:
-        tokenizer: of captions, or what takes its place for labels; the same as of the features.
+        features: the stored features.
+        source: the source as it is now.
+        tokenizer: tokenizes captions, or takes that place for labels; the same as for `features`.
 
     Returns:
-        What has happened to the first sample whose text has changed or that is gone, or how many
-        are new; None if nothing has. Samples are new where there are more of them than bad ones
-        that have no features: which those were is not known.
+        A phrase that names the first sample that has changed or is missing, or says how many
+        samples are new; None if nothing has changed. Bad samples have no features and their keys
+        are not known, so only samples beyond their number count as new.
     """
     is_labelled = isinstance(features, LabelledFeatures)
     said = features.labels.tolist() if is_labelled else features.captions
@@ -42,7 +44,7 @@ def objection_to(
         elif known.pop(key) != now:
             return f"the {'label' if is_labelled else 'caption'} of {quoted_text(key)} has changed"
     if known:
-        return f"{quoted_text(next(iter(known)))} is there no more"
+        return f"{quoted_text(next(iter(known)))} is no longer there"
     if num_new > 0:
         return f"{num_new:,} sample{' is' if num_new == 1 else 's are'} new"
     return None
@@ -51,7 +53,7 @@ def objection_to(
 def _read_again(
     source: Source, tokenizer: Tokenizer, is_labelled: bool
 ) -> list[tuple[str, int | str | None]]:
-    """The key of each sample, and its label or what its caption is known by."""
+    """Return the key of each sample with its label or the digest of its caption."""
     keys: list[str] = []
     texts: list[int | str | None] = []
     for part in source.parts():

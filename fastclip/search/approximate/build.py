@@ -1,7 +1,7 @@
-"""Builds an index of FAISS of the vectors of a side, block by block, and measures what it finds.
+"""Build a FAISS index from the vectors of a side, block by block, and measure its recall.
 
-Memory holds the index itself, a block of vectors and, while it is trained, a sample of them. FAISS
-measures by the product, whatever the lengths of vectors are.
+Memory holds the index itself, a block of vectors and, during training, a sample of vectors. The
+index compares by inner product, whatever the lengths of the vectors are.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ from fastclip.search.approximate.record import (
 from fastclip.search.corpus import blocks_of, lengths_of, rows_of_block, side_of
 from fastclip.search.fingerprint import StaleIndex, fingerprint_of
 
-GOOD = 0.95  # recall from which on a search does not look at more of an index
-POINTS = 64  # of a sample for each list; what is not made of lists takes 2^16
+GOOD = 0.95  # the recall at which searches need not visit more of an index
+POINTS = 64  # training vectors for each list; an index without lists takes 2^16
 
 
 def build_index(
@@ -46,28 +46,31 @@ def build_index(
     progress: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> IndexRecord:
-    """Build an index of one side of embeddings, in place of an older one, and measure it.
+    """Build an index of one side of embeddings, replacing an older one, and measure its recall.
 
-    A search looks at twice as much of the index, again and again, until its recall is good: what
-    that takes is recorded and holds when the index is opened.
+    The search effort, which is the number of lists or neighbours that a search visits, is doubled
+    until the recall is good. The effort is recorded, and used when the index is opened.
 
     Args:
+        embeddings: the embeddings.
         side: "img" or "text".
-        key: of FAISS's `index_factory`, "IVF4096,Flat" for example; "auto" chooses, see `auto_key`.
-        memory: bytes that the index may take if "auto" chooses, and the sample for its training.
-        queries: (Q, D) float32 to measure the recall with. By default vectors of the other side, if
-            there are any, as texts search images; else rows of the side itself.
+        key: a key of FAISS's `index_factory`, for example "IVF4096,Flat"; "auto" chooses one, see
+            `auto_key`.
+        memory: how many bytes an index that "auto" chooses may take, and how many the sample of
+            vectors for training.
+        queries: (Q, D) float32 to measure the recall with. By default vectors of the other side are
+            taken, as texts search images; if there are none, rows of the side itself.
         top, num_queries, seed: see `measured_recall`.
-        good: the recall that is good, in [0, 1].
-        progress: called with how many vectors are in the index, and how many there are.
-        tell: called with sentences that the user should know.
+        good: the recall to reach, in [0, 1].
+        progress: called with the number of vectors in the index, and the number of all vectors.
+        tell: called with messages for the user.
 
     Raises:
-        CannotWrite: the disk or the folder refuses; an older index is left as it was.
+        CannotWrite: the file or its folder cannot be written; an older index is left as it was.
         ModuleNotFoundError: FAISS is not installed.
         StaleIndex: the vectors have changed meanwhile.
-        ValueError: there are no such vectors, or too few; FAISS refuses the key; or another process
-            builds an index there.
+        ValueError: there are no such vectors, or too few; FAISS rejects the key; or another process
+            is building an index there.
 
     Example:
         >>> embeddings = open_embeddings("embeddings")
@@ -91,9 +94,14 @@ def build_index(
             index = FaissIndex(engine, _fill(engine, vectors, progress))
             recall = _tuned(index, sample, good)
         except RuntimeError as error:
-            raise ValueError(f"FAISS refuses {quoted_text(key)}: {reason_of(error)}") from None
+            raise ValueError(
+                f"FAISS rejects the key {quoted_text(key)}: {reason_of(error)}"
+            ) from None
         if fingerprint_of(embeddings, vectors) != fingerprint:
-            raise StaleIndex(f"vectors in {embeddings.folder} have changed while they were read")
+            raise StaleIndex(
+                f"the vectors in {embeddings.folder} have changed while they were read; build the "
+                "index again"
+            )
         return _write(embeddings, vectors, key, index, recall, tell)
 
 
@@ -115,10 +123,10 @@ def _training_sample(faiss: Any, engine: Any, vectors: Side, memory: int, seed: 
 
 
 def _fill(engine: Any, vectors: Side, progress: Callable[[int, int], None]) -> int:
-    """Put all vectors into an index, zeros for those that are unusable; return how many these are.
+    """Add all vectors to an index, zeros for unusable ones; return the number of unusable ones.
 
-    They are in their places, as a row's number is its place, and never found: they are no
-    candidates once they are looked at.
+    Unusable vectors need a place because the number of a row is its place in the index. They are
+    never found, because `approximate_search` drops them from the candidates.
     """
     num_unusable = 0
     for first, block in blocks_of(vectors.files, rows_of_block(vectors.files, None)):
@@ -132,7 +140,7 @@ def _fill(engine: Any, vectors: Side, progress: Callable[[int, int], None]) -> i
 
 
 def _tuned(index: FaissIndex, sample: Sample, good: float) -> Recall:
-    """Search with more and more effort until the recall is good, and leave the index so."""
+    """Increase the search effort of an index until the recall is good, and return the recall."""
     for effort in index.efforts:
         index.set_effort(effort)
         recall = sample.recall(index)
@@ -159,7 +167,7 @@ def _write(
 
         faiss = import_faiss()
         faiss.write_index(index.engine, faiss.PyCallbackIOWriter(write))
-        # From here on until its own is there, the new index has no record: it is not opened.
+        # Until its record is written, the new index has none and cannot be opened.
         path_of_record.unlink(missing_ok=True)
     record = IndexRecord(
         vectors.name, len(vectors), vectors.dim, fingerprint_of(embeddings, vectors),

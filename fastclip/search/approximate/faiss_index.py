@@ -1,4 +1,4 @@
-"""An index of FAISS as it is searched, and opened beside the embeddings that it is of."""
+"""A FAISS index that proposes candidates, and how the index of embeddings is opened."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from fastclip.search.approximate.record import IndexRecord, read_record
 from fastclip.search.corpus import side_of
 
 FIRST_NEIGHBOURS, MOST_NEIGHBOURS = 16, 4096
-# Before the reason, FAISS says where in its code an error is.
+# The place in FAISS's code, which precedes the reason in its errors.
 _PLACE = re.compile(r"^Error in .* at \S+:\d+: ", re.DOTALL)
 
 
@@ -23,9 +23,10 @@ class FaissIndex:
     """An index that proposes rows to `approximate_search`.
 
     Attributes:
-        num_rows, dim: of the vectors.
-        num_unusable: vectors that are not finite, or too long.
-        record: what is known of it, if it comes from the disk.
+        num_rows, dim: the number and the width of the vectors.
+        num_unusable: the number of vectors that are not finite or too long.
+        record: the record of the index, if it comes from the disk.
+        effort: how many lists or neighbours a search visits; None if the index has no such number.
     """
 
     def __init__(self, engine: Any, num_unusable: int, record: IndexRecord | None = None) -> None:
@@ -45,9 +46,9 @@ class FaissIndex:
 
     @property
     def efforts(self) -> list[int | None]:
-        """How many lists or neighbours a search may look at, from few to all.
+        """The numbers of lists or neighbours that a search may visit, from few to all.
 
-        None alone if the index has no such number.
+        [None] if the index has no such number.
         """
         if self._knob is None:
             return [None]
@@ -56,10 +57,11 @@ class FaissIndex:
         return [*doubled, most]
 
     def set_effort(self, effort: int | None) -> None:
-        """Choose how many lists or neighbours a search looks at.
+        """Set how many lists or neighbours a search visits.
 
         Raises:
-            ValueError: the index has no such number, or lacks it.
+            ValueError: `effort` is a number although the index takes none, or None although it
+                takes one.
         """
         if (effort is None) != (self._knob is None):
             raise ValueError(f"the index cannot be searched with an effort of {effort}")
@@ -75,7 +77,7 @@ class FaissIndex:
 
 
 def has_index(embeddings: Embeddings, side: str) -> bool:
-    """Say whether an index of a side, "img" or "text", has been built."""
+    """Return whether an index of a side, "img" or "text", has been built."""
     return index_of(embeddings.folder, side, "json").exists()
 
 
@@ -83,15 +85,17 @@ def open_index(embeddings: Embeddings, side: str, *, verify: bool = False) -> Fa
     """Open the index of one side of embeddings.
 
     Args:
+        embeddings: the embeddings.
         side: "img" or "text".
-        verify: read the file once more, and compare its SHA-256 with the recorded one.
+        verify: whether to read the whole file and compare its SHA-256 with the recorded one.
 
     Raises:
         FileNotFoundError: there is no index.
         ModuleNotFoundError: FAISS is not installed.
         OSError: a file cannot be read.
-        StaleIndex: it is of other vectors than those that are there.
-        ValueError: there are no such vectors, or a file is damaged or, if `verify`, has changed.
+        StaleIndex: the index belongs to other vectors than the current ones.
+        ValueError: there are no such vectors, a file is damaged, or, with `verify`, the file has
+            changed.
 
     Example:
         >>> embeddings = open_embeddings("embeddings")
@@ -103,26 +107,28 @@ def open_index(embeddings: Embeddings, side: str, *, verify: bool = False) -> Fa
     path, path_of_record = (index_of(embeddings.folder, side, kind) for kind in ("faiss", "json"))
     if not has_index(embeddings, side):
         raise FileNotFoundError(
-            f"{embeddings.folder} has no index of {vectors.name}: `fastclip index --faiss auto` "
-            "builds one"
+            f"{embeddings.folder} has no index of {vectors.name}; build one with "
+            "`fastclip index --faiss auto`"
         )
     record = read_record(path_of_record)
     record.require_current(embeddings, vectors)
     if path.stat().st_size != record.size or (verify and digest_of(path) != record.sha256):
-        raise ValueError(f"{path} is not what was written: build the index anew")
+        raise ValueError(f"{path} has changed since it was written; build the index again")
     faiss = import_faiss()
     try:
         engine = faiss.read_index(os.fspath(path))
         index = FaissIndex(engine, record.num_unusable, record)
     except RuntimeError as error:
-        raise ValueError(f"{path} is no index of FAISS: {reason_of(error)}") from None
+        raise ValueError(f"{path} is not a FAISS index: {reason_of(error)}") from None
     if (record.side, index.num_rows, index.dim) != (side, record.rows, record.dim):
-        raise ValueError(f"{path} is not what {path_of_record.name} says: build the index anew")
+        raise ValueError(
+            f"{path} does not match its record {path_of_record.name}; build the index again"
+        )
     return index
 
 
 class _Knob(NamedTuple):
-    """A number by which a search looks at more of an index: its name, and from where to where."""
+    """The parameter of FAISS that sets the search effort: its name and its range."""
 
     name: str
     first: int
@@ -143,12 +149,12 @@ def _knob_of(engine: Any) -> _Knob | None:
 
 
 def reason_of(error: RuntimeError) -> str:
-    """Return what FAISS objects to, in one line."""
+    """Return the reason of a FAISS error in one line."""
     return first_line(ValueError(_PLACE.sub("", str(error))))
 
 
 def import_faiss() -> Any:
-    """Return the module, or raise ModuleNotFoundError that says how to install it."""
+    """Return the module faiss, or raise a ModuleNotFoundError that says how to install it."""
     try:
         import faiss
     except ModuleNotFoundError as error:

@@ -1,8 +1,8 @@
-"""How much of what exact search finds an index finds too, measured on some queries.
+"""Measure the recall of an index: the fraction of exact search's results that the index finds.
 
 The recall of a query is the fraction of its k results that score at least as much as the last of
-the k best rows: which of equal rows is found does not count. A row of the corpus that asks for its
-like is not one of its own results, which would be right for nothing.
+the k best rows; which of several equal rows is found does not matter. If a query is a row of the
+corpus, that row is left out of its results, because it is always found.
 """
 
 from dataclasses import asdict, dataclass
@@ -23,13 +23,16 @@ OWN_ROWS, QUERIES = "rows of the corpus", "given queries"
 
 @dataclass(frozen=True)
 class Recall:
-    """Attributes:
-    value: the mean over queries of the fraction that is found, in [0, 1].
-    low, high: a 95 % interval of what it is over all such queries.
-    top: k, how many results were compared; fewer than asked for if there are fewer rows.
-    num_queries: that were asked.
-    of: "rows of the corpus" or "given queries". Texts that search images lie elsewhere than those,
-        and are often found worse than images that search images.
+    """The recall of an index.
+
+    Attributes:
+        value: the mean over queries of the fraction that is found, in [0, 1].
+        low, high: the 95 % confidence interval of the recall over all such queries.
+        top: k, the number of results that were compared; smaller than requested if there are fewer
+            rows.
+        num_queries: the number of queries.
+        of: "rows of the corpus" or "given queries". Texts lie elsewhere than the images that they
+            search, and their recall is often lower than with images as queries.
     """
 
     value: float
@@ -64,16 +67,17 @@ def measured_recall(
 
     Args:
         index: from `open_index`.
-        vectors: those that it was built of.
-        top: how many results are compared, k.
-        queries: (Q, D) float32, such as will be asked: vectors of texts, for images that are
-            searched by texts. By default `num_queries` rows of the corpus, drawn at random.
-        num_queries: how many rows to draw, at least 1, if no queries are given; of fewer all.
+        vectors: the vectors that the index was built from.
+        top: k, the number of results to compare.
+        queries: (Q, D) float32, similar to future queries: for images that texts will search,
+            vectors of texts. By default `num_queries` rows of the corpus, drawn at random.
+        num_queries: how many rows to draw if no queries are given, at least 1; all rows if there
+            are fewer.
         candidates: see `approximate_search`.
-        seed: of the drawing.
+        seed: the seed of the draw.
 
     Raises:
-        ValueError: as `approximate_search`, or there is no query, or no row to find.
+        ValueError: there is no query, or no row to find; or see `approximate_search`.
 
     Example:
         >>> print(measured_recall(index, embeddings.images))
@@ -84,9 +88,9 @@ def measured_recall(
 
 
 class Sample:
-    """Queries with what exact search finds, to which several indexes may be compared.
+    """Queries with their results of exact search, with which several indexes can be compared.
 
-    Args: as in `measured_recall`.
+    The arguments are the same as for `measured_recall`.
     """
 
     def __init__(
@@ -114,7 +118,7 @@ class Sample:
         self._num_results = exact.shape[1]
 
     def recall(self, index: Index, candidates: int | None = None) -> Recall:
-        """Return what of it an index finds."""
+        """Return the recall of an index on these queries."""
         found = approximate_search(
             self._queries, self._vectors, index, self._top, candidates=candidates
         )
@@ -125,9 +129,9 @@ class Sample:
         return Recall(total / num, *interval, self._num_results, num, of)
 
     def _others(self, found: Found) -> np.ndarray:
-        """Scores of results that are not the query itself; where it is not found, without the last.
+        """Return the scores of results without the query's own row, or the last if it is absent.
 
-        Queries that are no rows of the corpus have all their results.
+        Queries that are not rows of the corpus keep all their results.
         """
         if self._own is None:
             return found.scores
@@ -137,11 +141,13 @@ class Sample:
 
 
 def usable_rows(vectors: Vectors, num: int, seed: int = 0) -> np.ndarray:
-    """Return the numbers of some rows that are finite, drawn at random, ascending.
+    """Return the numbers of usable rows among rows that are drawn at random, ascending.
 
     Args:
-        num: how many are drawn, at least 1, of which those are left out that are unusable; all, if
-            there are fewer.
+        vectors: the vectors.
+        num: how many rows to draw, at least 1; all rows if there are fewer. Drawn rows that are not
+            finite or too long are left out.
+        seed: the seed of the draw.
     """
     if num < 1:
         raise ValueError(f"num_queries must be at least 1, got {num}")

@@ -1,4 +1,4 @@
-"""What is known of an index on the disk: how it was built, and of which vectors."""
+"""The record of an index on the disk: how it was built, and from which vectors."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -18,18 +18,20 @@ FORMAT, VERSION = "fastclip index", 1
 
 @dataclass(frozen=True)
 class IndexRecord:
-    """Attributes:
-    side: "img" or "text".
-    rows, dim: of the vectors.
-    vectors: SHA-256 of what they are; see `fingerprint.py`.
-    weights: SHA-256 of the model's weights; None if the model is not known.
-    key: of FAISS's `index_factory`.
-    metric: "ip", the product.
-    effort: how many lists or neighbours a search looks at; None of an index without such a number.
-    num_unusable: rows that are not finite, or too long.
-    size: bytes of the index.
-    sha256: of those.
-    recall: as it was measured.
+    """How an index was built, and from which vectors.
+
+    Attributes:
+        side: "img" or "text".
+        rows, dim: the number and the width of the vectors.
+        vectors: the fingerprint of the vectors; see `fingerprint.py`.
+        weights: SHA-256 of the model's weights; None if the model is not known.
+        key: the key of FAISS's `index_factory`.
+        metric: "ip", the inner product.
+        effort: how many lists or neighbours a search visits; None if the index has no such number.
+        num_unusable: the number of rows that are not finite or too long.
+        size: the size of the index file in bytes.
+        sha256: the SHA-256 of the index file.
+        recall: the measured recall.
     """
 
     side: str
@@ -46,20 +48,20 @@ class IndexRecord:
     recall: Recall
 
     def require_current(self, embeddings: Embeddings, side: Side) -> None:
-        """Raise StaleIndex unless the index is of these vectors."""
+        """Raise StaleIndex unless the index belongs to these vectors."""
         why = None
         if self.rows != len(side):
-            why = f"of {self.rows:,} rows, and there are {len(side):,}"
+            why = f"has {self.rows:,} rows, but there are {len(side):,}"
         elif self.dim != side.dim:
-            why = f"of vectors of {self.dim} entries, and those there have {side.dim}"
+            why = f"has vectors of {self.dim} entries, but the current ones have {side.dim}"
         elif self.weights != weights_of(embeddings):
-            why = "of vectors of another model"
+            why = "has vectors of another model"
         elif self.vectors != fingerprint_of(embeddings, side):
-            why = "of other vectors than those that are there now"
+            why = "has other vectors than the current ones"
         if why is not None:
             raise StaleIndex(
-                f"the index of {vectors_of(self.side)} in {embeddings.folder} is {why}: build it "
-                "anew, or search without it"
+                f"the index of {vectors_of(self.side)} in {embeddings.folder} {why}; build it "
+                "again, or search without it"
             )
 
 
@@ -79,14 +81,14 @@ def read_record(path: Path) -> IndexRecord:
     """Read the record of an index.
 
     Raises:
-        FileNotFoundError: there is none.
-        OSError: it cannot be read.
-        ValueError: it is damaged, or of another version.
+        FileNotFoundError: there is no record.
+        OSError: the record cannot be read.
+        ValueError: the record is damaged, or has another version.
     """
     values = read_json_object(path)
     found = (values.pop("format", None), values.pop("version", None))
     if found != (FORMAT, VERSION):
-        raise ValueError(f"{path} is no {FORMAT!r} of version {VERSION}: build the index anew")
+        raise ValueError(f"{path} is not a {FORMAT!r} of version {VERSION}; build the index again")
     try:
         recall = Recall(**_checked(Recall, values.get("recall")))
         record = IndexRecord(**(_checked(IndexRecord, values) | {"recall": recall}))
@@ -110,11 +112,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def _checked(kind: type, values: Any) -> dict[str, Any]:
-    """The fields of a dataclass, all of them and of the right types."""
+    """Return the fields of a dataclass, or raise a ValueError if one is missing or wrong."""
     names = {field.name for field in fields(kind)}
     if not isinstance(values, dict) or set(values) != names:
         wrong = set(values) ^ names if isinstance(values, dict) else {kind.__name__}
-        raise ValueError(f"unknown or missing: {some_of(sorted(wrong), 8)}")
+        raise ValueError(f"these fields are unknown or missing: {some_of(sorted(wrong), 8)}")
     for name, value in values.items():
         _require(type(value) in _TYPES.get(name, (str,)), name)
     return values
@@ -122,4 +124,4 @@ def _checked(kind: type, values: Any) -> dict[str, Any]:
 
 def _require(holds: bool, name: str) -> None:
     if not holds:
-        raise ValueError(f"{name} has a value that it cannot have")
+        raise ValueError(f"the field {name} has an impossible value")

@@ -1,4 +1,4 @@
-"""The best rows among those that an index proposes, scored as exact search scores them."""
+"""Find the best rows among the candidates of an index, scored as in exact search."""
 
 from typing import Protocol
 
@@ -16,17 +16,17 @@ from fastclip.search.corpus import (
 )
 from fastclip.search.exact import search
 
-# Candidates for each row that is wanted, and at least: what compresses vectors errs in the order.
+# Candidates for each wanted row, and the fewest of all: compressed vectors err in the order.
 TIMES, FEWEST = 10, 100
 
 
 class Index(Protocol):
-    """What proposes rows that may be near a query.
+    """An index that proposes rows that may be near a query.
 
     Attributes:
-        num_rows: of the vectors that it was built of.
-        dim: D of those.
-        num_unusable: of those, how many are not finite, or too long.
+        num_rows: the number of vectors that it was built from.
+        dim: D of these vectors.
+        num_unusable: how many of them are not finite or too long.
     """
 
     num_rows: int
@@ -45,25 +45,25 @@ def approximate_search(
     *,
     candidates: int | None = None,
 ) -> Found:
-    """Return the rows with the greatest products among those that an index proposes.
+    """Return the rows with the greatest products among the candidates of an index.
 
-    Candidates are scored again from the vectors, as `search` scores them: scores are exact, an
-    image is found with its own vector at 1, and of equal scores the lower row is first. What may be
-    missed is a row that the index does not propose, see `measured_recall`; so are the lowest of
-    more equal rows than there are candidates. A query for which the index proposes fewer rows than
-    are wanted is searched exactly.
+    Candidates are scored again from the vectors, as in `search`: scores are exact, an image finds
+    its own vector with a score of 1, and among equal scores the lower row comes first. The search
+    may miss a row that the index does not propose (see `measured_recall`), and the lowest of equal
+    rows if there are more equal rows than candidates. If the index proposes fewer rows than wanted,
+    the query is searched exactly.
 
     Args:
         queries: (Q, D) float32, finite.
-        vectors: those that the index was built of; see `files_of`.
-        index: from `open_index`.
+        vectors: the vectors that the index was built from; see `files_of`.
+        index: the index, from `open_index`.
         top: how many rows to find, at least 1.
-        candidates: rows to score for each query, at least `top`; by default ten times as many as
-            are wanted, and at least 100.
+        candidates: how many rows to score for each query, at least `top`; by default ten times
+            `top`, and at least 100.
 
     Raises:
-        ValueError: shapes do not fit, the index is of another number of rows, a query is not finite
-            or longer than 2^60, or a number is out of its range.
+        ValueError: shapes do not fit, the index has another number of rows, a query is not finite
+            or longer than 2^60, or a number is out of range.
 
     Example:
         >>> embeddings = open_embeddings("embeddings")
@@ -74,8 +74,8 @@ def approximate_search(
     files = files_of(vectors)
     if (index.num_rows, index.dim) != (num_rows(files), dim_of(files)):
         raise ValueError(
-            f"the index is of {index.num_rows:,} vectors of {index.dim} entries, got "
-            f"{num_rows(files):,} of {dim_of(files)}"
+            f"vectors must be the {index.num_rows:,} vectors of {index.dim} entries that the index "
+            f"was built from, got {num_rows(files):,} of {dim_of(files)} entries"
         )
     queries, _ = checked_queries(queries, index.dim, top)
     wanted = _num_candidates(candidates, top, index.num_rows)
@@ -100,12 +100,12 @@ def approximate_search(
 
 def _num_candidates(asked: int | None, top: int, num: int) -> int:
     if asked is not None and asked < top:
-        raise ValueError(f"candidates must be at least top, {top}, got {asked}")
+        raise ValueError(f"candidates must be at least top, which is {top}, got {asked}")
     return min(num, max(FEWEST, TIMES * top) if asked is None else asked)
 
 
 def _pairs(proposed: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of queries, ascending, and of rows that are proposed for them, each pair once."""
+    """Return indices of queries, ascending, and of the rows proposed for them, each pair once."""
     own, _ = np.nonzero(proposed >= 0)
     pairs = np.unique(own * num + proposed[proposed >= 0])
     return pairs // num, pairs % num

@@ -1,11 +1,11 @@
-// Answers of the server, and what is said of those that are none.
+// Answers of the server, and messages about errors.
 
-// The JSON of an answer. One that was refused may have none: a server with too many connections says
-// so in plain text.
+// Returns the JSON of an answer. An error may have no JSON: a server with too many connections
+// answers in plain text.
 export async function contentOf(response) {
   if (response.ok) return response.json();
   const { message } = await response.json().catch(() => ({}));
-  throw new Error(message || `The server answers nothing now (${response.status}): try it again.`);
+  throw new Error(message || `The server cannot answer now (${response.status}). Try again.`);
 }
 
 export function reasonOf(error) {

@@ -1,4 +1,4 @@
-// The parts of a query, each of which can be removed, or added instead of subtracted.
+// The parts of a query. Each can be removed, and switched between added and subtracted.
 
 const list = document.getElementById("parts");
 const template = document.getElementById("part");
@@ -8,7 +8,7 @@ function nameOf(part) {
   return part.kind === "row" ? `like no. ${part.value}` : "your image";
 }
 
-// Calls replace(part, [what stands in its place]) when one is changed.
+// Calls replace(part, [the parts in its place]) when a part is changed.
 export function showChips(parts, addressOfPicture, replace) {
   list.replaceChildren(...parts.map((part) => {
     const item = template.content.cloneNode(true).firstElementChild;
@@ -20,7 +20,7 @@ export function showChips(parts, addressOfPicture, replace) {
     item.querySelector(".what").textContent = weight === 1 ? name : `${weight} × ${name}`;
     sign.textContent = isLess ? "−" : "+";
     sign.setAttribute("aria-label",
-      `${name} is ${isLess ? "subtracted: add" : "added: subtract"} it`);
+      `${name} is ${isLess ? "subtracted; add" : "added; subtract"} it instead`);
     sign.addEventListener("click", () => replace(part, [{ ...part, weight: -part.weight }]));
     remove.setAttribute("aria-label", `Remove ${name}`);
     remove.addEventListener("click", () => replace(part, []));

@@ -1,9 +1,9 @@
-// Images that people drop, paste or pick.
+// Images that the user drops, pastes or picks.
 
 const shade = document.getElementById("drop");
 const file = document.getElementById("file");
 
-// Calls take(file) with an image, and complain(text) of what is none.
+// Calls take(file) with an image file, and complain(text) if there is none.
 export function onImage(take, complain) {
   const takeFirst = (files) => {
     const found = [...(files ?? [])].find((one) => one.type.startsWith("image/"));
@@ -12,7 +12,7 @@ export function onImage(take, complain) {
   };
   document.getElementById("pick").addEventListener("click", () => file.click());
   file.addEventListener("change", () => {
-    if (file.files.length && !takeFirst(file.files)) complain("What was picked is no image file.");
+    if (file.files.length && !takeFirst(file.files)) complain("The picked file is not an image.");
     file.value = "";
   });
   document.addEventListener("paste", (event) => {
@@ -29,6 +29,6 @@ export function onImage(take, complain) {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     enter(-depth);
-    if (!takeFirst(event.dataTransfer?.files)) complain("What was dropped is no image file.");
+    if (!takeFirst(event.dataTransfer?.files)) complain("You did not drop an image file.");
   });
 }

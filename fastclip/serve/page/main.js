@@ -1,4 +1,4 @@
-// The state of the page: a line, other parts, what was answered. The address has all but images.
+// The state of the page: the line, other parts, and the answer. The address has all but images.
 
 import { contentOf, reasonOf } from "./answers.js";
 import { showChips } from "./chips.js";
@@ -8,18 +8,18 @@ import { focusResult, show } from "./results.js";
 
 const FIRST = 40; // results; "Show more" doubles them
 const JUDGED = {
-  normal: "by the mean and covariance of all vectors",
+  normal: "judged by the mean and covariance of all vectors",
   captions: "compared with the best matches of other captions",
 };
 const at = (id) => document.getElementById(id);
-const images = new Map(); // of this visit: what was dropped, by name
-const visit = crypto.getRandomValues(new Uint32Array(2)).join("-"); // the history has earlier ones
+const images = new Map(); // the images that were dropped during this visit, by name
+const visit = crypto.getRandomValues(new Uint32Array(2)).join("-"); // its name in the history
 let others = []; // parts that are rows and images
-let shownParts = []; // as the server has understood them
+let shownParts = []; // parts as the server has understood them
 let answer = null;
 let wanted = FIRST;
-let most = FIRST; // as the server says
-let asking = null; // the request that is under way
+let most = FIRST; // the most results that the server allows
+let asking = null; // the request that is in progress
 
 const firstSide = () => at("over").options[0].value;
 
@@ -29,7 +29,7 @@ function write() {
   const kept = others.filter((part) => part.kind === "image")
     .map((part) => ({ image: part.image, weight: part.weight }));
   const address = addressOf(at("query").value.trim(), others, options);
-  // Images are in no address: only without any does the same one mean the same.
+  // Addresses do not have images: equal addresses mean the same search only without images.
   const isSame = address === location.search && !kept.length && !history.state?.kept?.length;
   history[isSame ? "replaceState" : "pushState"]({ kept }, "", address);
 }
@@ -49,8 +49,8 @@ function read(state) {
     at("over").value = firstSide();
   }
   search();
-  if (left.length) fail(`The address has ${left.join(", ")}, which cannot be read: it is left out.`);
-  if (known.length < kept.length) fail("The image of this search is gone: drop it once more.");
+  if (left.length) fail(`These parts of the address are ignored, as they cannot be read: ${left.join(", ")}.`);
+  if (known.length < kept.length) fail("The image of this search is gone. Drop it again.");
 }
 
 function imagePart(image, weight = 1) {
@@ -123,7 +123,7 @@ function act(name, row) {
   scrollTo({ top: 0 });
 }
 
-// The texts as the server has read them, then rows and images in the order of `others`.
+// Shows the texts as the server has read them, then rows and images in the order of `others`.
 function showParts(parts) {
   shownParts = parts;
   const texts = parts.filter((part) => part.kind === "text");

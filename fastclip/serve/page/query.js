@@ -1,5 +1,5 @@
-// A query is a list of parts: {kind: "text" | "row" | "image", value, weight}. Texts are written in a
-// line as people type them, rows in the address as `like=0.5:7`; images are in neither.
+// A query is a list of parts: {kind: "text" | "row" | "image", value, weight}. Texts are written in
+// one line as people type them, and rows in the address as `like=0.5:7`; images are in neither.
 
 export function lineOf(parts) {
   const pieces = parts.filter((part) => part.kind === "text").flatMap((part) => {
@@ -26,7 +26,7 @@ export function addressOf(line, parts, options) {
   return text ? `?${text}` : location.pathname;
 }
 
-// Returns the line and the rows of an address, and what of it cannot be read.
+// Returns the line and the rows of an address, and the fields that cannot be read.
 export function readAddress(search) {
   const fields = new URLSearchParams(search);
   const rows = [];
@@ -46,7 +46,7 @@ export function readAddress(search) {
   };
 }
 
-// What is sent for a part that is not in the line.
+// Returns what is sent for a part that is not in the line.
 export function sent(part) {
   return { [part.kind]: part.value, weight: part.weight };
 }

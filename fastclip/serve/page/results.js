@@ -1,4 +1,4 @@
-// Results as cards. What a caption or a path says becomes text, never markup.
+// Results as cards. Captions and paths become text, never markup.
 
 const list = document.getElementById("results");
 const template = document.getElementById("result");
@@ -56,7 +56,7 @@ function card(row, image, act) {
   return item;
 }
 
-// Tab reaches one card and its buttons; arrows go from card to card.
+// Tab reaches one card and its buttons; arrow keys move from card to card.
 function reach(article) {
   for (const other of list.querySelectorAll("article")) {
     const isIt = other === article;
@@ -65,7 +65,7 @@ function reach(article) {
   }
 }
 
-// Shows an answer; the first `kept` cards, which are there already, stay as they are.
+// Shows an answer; the first `kept` cards, which are shown already, stay as they are.
 export function show(answer, kept, act) {
   const images = answer.over === "texts" ? answer.images.map(() => null) : answer.images;
   while (list.children.length > kept) list.lastElementChild.remove();

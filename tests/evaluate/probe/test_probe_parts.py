@@ -41,7 +41,7 @@ def test_a_division_takes_its_fraction_of_each_class_and_leaves_one():
 @pytest.mark.parametrize(
     "name, features, labels, error, message",
     [
-        ("train", torch.tensor([[1.0], [float("nan")]]), [0, 1], ValueError, "got 1 of 2 that"),
+        ("train", torch.tensor([[1.0], [float("nan")]]), [0, 1], ValueError, "got 1 of 2 rows"),
         ("validation", torch.ones(2, 1) / 0, [0, 1], ValueError, "validation features must be fin"),
         ("test", torch.ones(2, 2), [0, 1], ValueError, "test features must have width 1, got 2"),
         ("train", torch.ones(2, 1), [0], ValueError, "train labels must be 2 numbers"),

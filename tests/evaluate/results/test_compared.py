@@ -39,7 +39,7 @@ def test_the_same_images_are_compared_one_by_one(tmp_path):
     assert (counts.both, counts.only_a, counts.only_b, counts.neither) == (1, 1, 2, 0)
     assert counts.p_value == 1.0 and found.models == ("one", "two")
     assert found.to_dict()["difference"] == 0.25
-    assert len(said) == 1 and "of 'cars', and the other file has not" in said[0]
+    assert len(said) == 1 and "of 'cars', but the other file does not" in said[0]
     text = words.comparison(found)
     assert "one 50.00%, two 75.00%: +25.00%" in text and "p = 1" in text
 
@@ -50,7 +50,7 @@ def test_what_cannot_be_compared_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="no data and task in common"):
         compare_files(a, other)
     changed = write(tmp_path / "changed", "two", [YES, NO, YES, NO], keys="abce")
-    with pytest.raises(ValueError, match=r"cannot be compared: they have other images$"):
+    with pytest.raises(ValueError, match=r"cannot be compared, .* have different images$"):
         compare_files(a, changed)
     write(a, "three", [YES, NO, YES, NO])
     with pytest.raises(ValueError, match=r"several models \(one, three\)"):
@@ -101,13 +101,13 @@ FOUR = [*NAMES, "number 4"]
     "one, other, differing",
     [
         ({"classes": FOUR}, {"classes": [*NAMES, "number 5"]}, "classes"),
-        ({"classes": NAMES}, {"classes": [*NAMES[:2], "3"]}, "right answers and other classes"),
+        ({"classes": NAMES}, {"classes": [*NAMES[:2], "3"]}, "right answers and different classes"),
         ({"classes": FOUR, "subset": NAMES}, {"classes": FOUR}, "classes"),
     ],
 )
 def test_other_classes_are_another_question(tables, tmp_path, one, other, differing):
     a, b = (evaluated(tmp_path / n, tables["test"], **how) for n, how in (("a", one), ("b", other)))
-    with pytest.raises(ValueError, match=f"they have other {differing}$"):
+    with pytest.raises(ValueError, match=f"files have different {differing}$"):
         compare_files(a, b)
 
 
@@ -125,7 +125,7 @@ def test_other_images_to_train_on_are_another_question(tables, tmp_path, monkeyp
         for name in ("train", "more")
     )
     assert compare_files(a, a)[0][0].metric == "lp_acc1"
-    with pytest.raises(ValueError, match=r"they have other images to train on$"):
+    with pytest.raises(ValueError, match=r"files have different images to train on$"):
         compare_files(a, b)
 
 
@@ -136,7 +136,7 @@ def test_other_prompts_are_said(tables, tmp_path):
     )
     (found,), said = compare_files(a, b)
     assert found.found.n == 9
-    assert len(said) == 1 and "was done with other prompts:" in said[0] and "photo of" in said[0]
+    assert len(said) == 1 and "done with different prompts:" in said[0] and "photo of" in said[0]
 
 
 def test_captions_are_compared_by_image(tmp_path):
@@ -153,6 +153,6 @@ def test_captions_are_compared_by_image(tmp_path):
     captions = found["image_retrieval_recall@1"]
     assert (captions.found.n, captions.found.images, captions.found.only_a) == (6, 2, 3)
     assert captions.found.p_value == 1.0
-    assert "The exact test by sign flips of 2 images: p = 1;" in words.comparison(captions)
+    assert "The exact sign-flip test over 2 images: p = 1;" in words.comparison(captions)
     images = found["text_retrieval_recall@1"]
     assert images.found.images is None and "McNemar's exact test" in words.comparison(images)

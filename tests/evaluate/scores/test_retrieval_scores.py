@@ -155,7 +155,7 @@ def test_intervals_draw_images_with_their_texts_and_are_strict_json():
     [
         (dict(image_features=torch.ones(3)), ValueError, r"image_features must be \(N, D\)"),
         (dict(text_features=torch.ones(0, 4)), ValueError, "text_features must be"),
-        (dict(text_features=torch.ones(3, 5)), ValueError, r"of one width.*\(3, 4\) and \(3, 5\)"),
+        (dict(text_features=torch.ones(3, 5)), ValueError, r"same width.*\(3, 4\) and \(3, 5\)"),
         (dict(image_features=torch.ones(3, 4).int()), TypeError, "must be floating point"),
         (dict(text_to_image=[0, 1]), ValueError, "text_to_image must be 3 numbers"),
         (dict(text_to_image=[0, 1, 3]), ValueError, r"in \[0, 3\), got 3 at 2"),

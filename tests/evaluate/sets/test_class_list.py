@@ -33,7 +33,7 @@ def test_an_entry_of_a_file_about_several_data_sets_is_found_by_name(tmp_path):
     (tmp_path / "n.json").write_text(json.dumps({"pets": NAMES[:2], "cars": ["x", "y"]}))
     found = class_list(folders(NAMES[:2]), tmp_path / "n.json")
     assert found.prompts.names == ("cat", "dog")
-    with pytest.raises(ValueError, match="nothing for the data set 'birds'"):
+    with pytest.raises(ValueError, match="no entry for the data set 'birds'"):
         class_list(LabelledSet("birds", None, Numbers(), None), tmp_path / "n.json")
     (tmp_path / "bad.json").write_text("[")
     with pytest.raises(ValueError, match="not JSON"):
@@ -41,13 +41,15 @@ def test_an_entry_of_a_file_about_several_data_sets_is_found_by_name(tmp_path):
 
 
 def test_names_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"pets has 2 \(cat, dog\), and there are names of 4"):
+    with pytest.raises(
+        ValueError, match=r"pets has 2 classes \(cat, dog\), but 4 names were given"
+    ):
         class_list(folders(NAMES[:2]), NAMES)
-    with pytest.raises(ValueError, match="there are 4, and an image has the label 4"):
+    with pytest.raises(ValueError, match="there are 4 classes, but an image has the label 4"):
         class_list(NUMBERED).labels(torch.tensor([1, 4]))
-    with pytest.raises(ValueError, match="n01440764 is a number of WordNet"):
+    with pytest.raises(ValueError, match="n01440764 is a WordNet id"):
         class_list(folders(["n01440764", "n01443537"]))
-    with pytest.raises(ValueError, match="has their numbers alone"):
+    with pytest.raises(ValueError, match="it has only their numbers"):
         class_list(LabelledSet("pets", None, Numbers(), None))
 
 
@@ -66,7 +68,7 @@ def test_folders_of_imagenet_have_the_numbers_of_their_ids():
     assert found.labels(torch.tensor([0, 1, 2])).tolist() == [0, 1, 2] and found.said is None
     with pytest.raises(ValueError, match=r"subset .* lacks goldfish, which pets has"):
         class_list(few, "imagenet", subset=["great white shark", "tench", "brambling"])
-    with pytest.raises(ValueError, match="n99999999, which is no class of ImageNet's"):
+    with pytest.raises(ValueError, match="n99999999, which is not among the 1,000 classes"):
         class_list(folders(["n01440764", "n99999999"]), "imagenet", subset=["tench", "goldfish"])
 
 
@@ -90,20 +92,20 @@ def test_the_names_of_a_subset_are_taken_by_name_in_whatever_order():
 def test_other_names_are_taken_in_order_which_is_said(data):
     said = class_list(data, ["kitten", "dog", "owl", "snake"]).said
     assert said == (
-        "pets: 4 class names are taken in the order of its classes, 2 of which it calls otherwise,"
-        " such as 'cat', here 'kitten'"
+        "pets: the 4 class names are taken in the order of the data's classes; 2 of them differ "
+        "from the data's own names, such as 'kitten' for 'cat'"
     )
     assert class_list(data, NAMES).said is None
 
 
 @pytest.mark.parametrize("data", [folders(NAMES), NUMBERED])
 def test_an_order_that_contradicts_a_name_is_refused(data):
-    with pytest.raises(ValueError, match="'dog' would be the name of its class 'cat'"):
+    with pytest.raises(ValueError, match="'dog' would then name the class 'cat'"):
         class_list(data, ["dog", "kitten", "owl", "eel"])
-    with pytest.raises(ValueError, match="'owl' would be the name of its class 'dog'"):
+    with pytest.raises(ValueError, match="'owl' would then name the class 'dog'"):
         class_list(data, [*NAMES, "owls", "emu"], subset=["emu", "owl", "owls", "cat"])
     named_alike = ["cat", "dog", "dog", "eel"]
-    assert "1 of which" in class_list(data, named_alike).said  # the dog is a dog, too
+    assert "1 of them" in class_list(data, named_alike).said  # the dog is a dog, too
 
 
 def test_labels_of_a_subset_are_places_in_it_or_among_all_classes(tmp_path):
@@ -113,10 +115,10 @@ def test_labels_of_a_subset_are_places_in_it_or_among_all_classes(tmp_path):
     whole = class_list(folders(NAMES), NAMES, subset=["eel", "dog"])
     assert whole.labels(torch.tensor([3, 1])).tolist() == [3, 1]
     for subset, message in (
-        (["cow"], "cow, which is none"), (["dog", "dog"], "more than once"),
-        (["dog", "owl", "eel"], "of which 3 in the subset"),
+        (["cow"], "cow, which is not among"), (["dog", "dog"], "more than once"),
+        (["dog", "owl", "eel"], "3 of them in the subset"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             class_list(folders(["e", "d"]), NAMES, subset=subset)
-    with pytest.raises(ValueError, match="several classes are called"):
+    with pytest.raises(ValueError, match="the name of several classes"):
         class_list(folders(NAMES), ["a", "b", "b", "c"], subset=["b"])

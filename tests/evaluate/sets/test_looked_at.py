@@ -28,21 +28,21 @@ def data(tmp_path_factory):
 NOTHING = ["separator", "image_key", "caption_key", "split"]
 REFUSED = [
     # the data, what they are read as, a setting that does this, those that do nothing, and why
-    ("digits", None, {}, NOTHING, "digits, built-in data, is read by none of these"),
-    ("digits-held-out", None, {}, [*NOTHING, "label_key"], "is read by none of these"),
-    ("classes", None, {}, NOTHING, "classes, a folder of classes, is read by none of these"),
+    ("digits", None, {}, NOTHING, r"digits \(built-in data\) uses no such setting"),
+    ("digits-held-out", None, {}, [*NOTHING, "label_key"], "uses no such setting"),
+    ("classes", None, {}, NOTHING, r"classes \(a folder of classes\) uses no such setting"),
     ("pairs", None, {}, ["separator", "split"],
-     "pairs, a folder of pairs, is read by image_key and caption_key"),
+     r"pairs \(a folder of pairs\) uses image_key and caption_key"),
     ("labelled", None, {}, ["separator", "caption_key", "split"],
-     "labelled, labelled images in shards, is read by image_key and label_key"),
+     r"labelled \(labelled images in shards\) uses image_key and label_key"),
     ("captioned", "pairs", {}, ["separator", "label_key", "split"],
-     "captioned, pairs in shards, is read by image_key and caption_key"),
-    ("splits", None, {}, ["separator", "caption_key"], "by image_key, label_key and split"),
+     r"captioned \(pairs in shards\) uses image_key and caption_key"),
+    ("splits", None, {}, ["separator", "caption_key"], "uses image_key, label_key and split"),
     ("t.tsv", None, {}, ["split"],
-     "t, pairs in a table, is read by separator, image_key and caption_key"),
-    ("t.tsv", "pairs", {}, ["label_key"], "by separator, image_key and caption_key"),
+     r"t \(pairs in a table\) uses separator, image_key and caption_key"),
+    ("t.tsv", "pairs", {}, ["label_key"], "uses separator, image_key and caption_key"),
     ("t.tsv", None, {"label_key": "label"}, ["caption_key", "split"],
-     "t, labelled images in a table, is read by separator, image_key and label_key"),
+     r"t \(labelled images in a table\) uses separator, image_key and label_key"),
 ]  # fmt: skip
 VALUES = {
     "separator": "\t", "image_key": "png", "caption_key": "title", "label_key": "label",
@@ -68,7 +68,7 @@ def test_columns_of_hugging_face_that_are_not_looked_at_are_refused(monkeypatch)
     package = SimpleNamespace(Image=SimpleNamespace, load_dataset=lambda name, split: rows)
     monkeypatch.setitem(sys.modules, "datasets", package)
     for name in ("separator", "caption_key"):
-        told = f"{name} has no effect: .*, is read by image_key, label_key and split$"
+        told = f"{name} has no effect: .* uses image_key, label_key and split$"
         with pytest.raises(ValueError, match=told):
             open_set("owner/pets", Reading("hf", **{name: VALUES[name]}))
     assert open_set("owner/pets", Reading("hf", label_key="label", split="val")).split == "val"

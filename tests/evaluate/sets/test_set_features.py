@@ -132,7 +132,7 @@ def test_features_that_are_kept_are_not_encoded_again(tmp_path):
     first = encoder(ready=ready, folder=tmp_path / "f").pairs(data)
     said = []
     again = encoder(ready=ready, folder=tmp_path / "f", say=said.append).pairs(data)
-    assert model.num == 3 and "6 features are those in" in said[0]
+    assert model.num == 3 and "6 features were read from" in said[0]
     for field in dataclasses.fields(first):
         one, other = getattr(first, field.name), getattr(again, field.name)
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
@@ -205,7 +205,7 @@ def test_features_that_are_no_numbers_are_evaluated_and_not_kept(tmp_path):
         write_captions(tmp_path)
     )
     assert found.image_features.isnan().all() and not (tmp_path / "f").exists()
-    assert said == ["pairs: features that are not finite are not kept"]
+    assert said == ["pairs: the features are not stored, because some are not finite"]
 
 
 def test_tokens_alone_are_encoded():

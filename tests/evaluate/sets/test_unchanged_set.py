@@ -11,7 +11,7 @@ from tests.support.ideal import ideal_model
 from tests.support.pair_files import image_bytes, tar_bytes
 
 NUM = 50  # samples of a shard, of which the last is behind the 64 KiB that a shard is known by
-WHAT_TO_DO = "choose another folder for features, or remove it"
+WHAT_TO_DO = "choose another folder for features, or remove this one"
 
 
 def evaluated(spec, kept, said=None, **reading):
@@ -50,7 +50,7 @@ def test_an_image_of_a_table_that_was_written_again_is_refused(tmp_path):
     evaluated(tmp_path / "t.csv", tmp_path / "f", separator=",")
     said = []
     evaluated(tmp_path / "t.csv", tmp_path / "f", said, separator=",")
-    assert "2 features are those in" in said[0]
+    assert "2 features were read from" in said[0]
     write_again(tmp_path / "1.bmp", image_bytes(2, format="BMP"))
     with pytest.raises(
         ValueError, match=rf"t-pairs: files of the data were written since.*{WHAT_TO_DO}"
@@ -80,7 +80,7 @@ def test_a_text_behind_the_beginning_of_a_shard_is_seen(kind, keeps_time, told, 
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        (None, ("49.png", "49.xls"), "'0.tar/49' is there no more"),
+        (None, ("49.png", "49.xls"), "'0.tar/49' is no longer there"),
         (("49.xls", "49.doc"), None, "1 sample is new"),
     ],
 )
@@ -101,5 +101,5 @@ def test_what_was_bad_and_is_bad_is_no_change(tmp_path):
     first = evaluated(tmp_path / "d", tmp_path / "f")
     said = []
     again = evaluated(tmp_path / "d", tmp_path / "f", said)
-    assert "2 features are those in" in said[0]
+    assert "2 features were read from" in said[0]
     assert again.keys == first.keys == ["a/0.png", "b/0.png"] and again.bad == first.bad
