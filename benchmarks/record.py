@@ -23,6 +23,7 @@ from fastclip.benchmarks.provider import Provider
 from fastclip.benchmarks.report import markdown
 from fastclip.benchmarks.results import FAMILY, Results
 from fastclip.benchmarks.telling import telling
+from fastclip.installation import install_command
 
 SECONDS_OF_A_PROCESS = 5  # mostly imports
 
@@ -153,7 +154,7 @@ def objection_to_plots(objective: str) -> str | None:
         return "results of several losses have no plots"
     if importlib.util.find_spec("matplotlib") is not None:
         return None
-    return "they need matplotlib: pip install 'fastclip-kernels[bench]'"
+    return f"they need matplotlib: {install_command('bench', 'matplotlib')}"
 
 
 def _kept(results: Results, stem: Path | None, formats: Sequence[str]) -> str:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fastclip.installation import install_command
+
 INK, MUTED, LINE = "#1b1f24", "#6e7781", "#d0d7de"
 BLUE, GREEN, RED = "#0969da", "#1a7f37", "#cf222e"
 
@@ -17,7 +19,7 @@ def new_figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "the figure needs matplotlib: pip install 'fastclip-kernels[demo]'"
+            f"The figure needs matplotlib: {install_command('demo', 'matplotlib')}"
         ) from error
     # The canvas is chosen here: a window system is neither needed nor touched.
     figure = Figure(figsize=(width, height), dpi=130, facecolor="white")

@@ -107,5 +107,5 @@ def test_every_example_runs_on_a_fresh_install(published, tmp_path):
         assert any(line.startswith(beginning) for line in ran), beginning
     # A process that finds the vocabulary fetched does not fetch it again.
     assert sum(path.endswith("merges.txt") for path in Handler.requested) == 1
-    assert "run.yaml needs PyYAML: pip install pyyaml" in result.stderr
+    assert 'run.yaml needs PyYAML: pip install "pyyaml' in result.stderr
     assert "merges.txt, fetched earlier" in result.stdout

@@ -30,6 +30,7 @@ from fastclip.backends.triton import (
     siglip_sum_with_gradients,
 )
 from fastclip.backends.triton.launch import launching_instead
+from fastclip.installation import install_command
 from fastclip.rectangle import BOTH, ROWS, Diagonal, Rectangle, Sides
 
 
@@ -174,7 +175,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
     args = parser.parse_args()
     if importlib.util.find_spec("triton") is None:
-        parser.error("the kernels need triton: pip install 'fastclip-kernels[triton]'")
+        parser.error(f"the kernels need triton: {install_command('triton')}")
     N, D, dtype = args.n, args.d, getattr(torch, args.dtype)
     forward, backward = clip_costs(N, D, dtype)
     kept_forward, kept_backward = clip_costs(N, D, dtype, kept_rows=N)

@@ -50,6 +50,7 @@ from fastclip.backends.triton import (
 )
 from fastclip.backends.triton.launch import launching_instead
 from fastclip.backends.triton.tiles import simulated_architecture
+from fastclip.installation import install_command
 from fastclip.rectangle import BOTH, Diagonal, Interval, Rectangle, Sides
 
 
@@ -226,7 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=min(8, os.cpu_count() or 1))
     args = parser.parse_args(arguments)
     if importlib.util.find_spec("triton") is None:
-        parser.error("the kernels need triton: pip install 'fastclip-kernels[triton]'")
+        parser.error(f"the kernels need triton: {install_command('triton')}")
     if interpreting():
         parser.error("TRITON_INTERPRET is set: nothing would be compiled")
     failed = False

@@ -20,28 +20,29 @@ from fastclip.data.tokenizers.openai_vocabulary import (
     ways_to_get_it,
 )
 from fastclip.hub import is_offline
-from fastclip.installation import PACKAGE, advice_on_hidden_package
+from fastclip.installation import PACKAGE, advice_on_hidden_package, install_command
 from fastclip.ops.choice import checked_at_first_use, reasons, request
 
-# Package: what it is for, and what installs it.
+# Module: what it is for, the extra that it belongs to, and its package.
 OPTIONAL = {
-    "sklearn": ("fastclip demo, the data set digits", "'fastclip-kernels[demo]'"),
-    "matplotlib": ("fastclip demo, plots of fastclip bench", "'fastclip-kernels[demo]'"),
-    "tqdm": ("progress bars", "'fastclip-kernels[train]'"),
-    "yaml": ("settings of fastclip train in YAML", "'fastclip-kernels[train]'"),
-    "tensorboard": ("fastclip train --report-to tensorboard", "'fastclip-kernels[train]'"),
-    "wandb": ("fastclip train --report-to wandb", "'fastclip-kernels[train]'"),
-    "huggingface_hub": ("cache and tokens of the Hugging Face Hub", "'fastclip-kernels[hub]'"),
-    "transformers": ("text towers, tokenizers of the Hub", "'fastclip-kernels[hub]'"),
-    "timm": ("image towers of timm", "'fastclip-kernels[timm]'"),
-    "datasets": ("Hugging Face data sets", "'fastclip-kernels[hub]'"),
-    "faiss": ("indexes for approximate search", "'fastclip-kernels[search]'"),
-    "lance": ("tables of vectors for LanceDB", "'fastclip-kernels[lance]'"),
-    "ray": ("embedding on several machines", "'fastclip-kernels[ray]'"),
-    "uvicorn": ("fastclip serve", "'fastclip-kernels[serve]'"),
-    "onnx": ("fastclip export", "'fastclip-kernels[onnx]'"),
-    "onnxruntime": ("checks and 8-bit weights of fastclip export", "'fastclip-kernels[onnx]'"),
-    "open_clip": ("CLIP's vocabulary; a peer in fastclip bench", "open_clip_torch"),
+    "sklearn": ("fastclip demo, the data set digits", "demo", "scikit-learn"),
+    "matplotlib": ("fastclip demo, plots of fastclip bench", "demo", "matplotlib"),
+    "tqdm": ("progress bars", "train", "tqdm"),
+    "yaml": ("settings of fastclip train in YAML", "train", "pyyaml"),
+    "tensorboard": ("fastclip train --report-to tensorboard", "train", "tensorboard"),
+    "wandb": ("fastclip train --report-to wandb", "train", "wandb"),
+    "huggingface_hub": ("cache and tokens of the Hugging Face Hub", "hub", "huggingface_hub"),
+    "transformers": ("text towers, tokenizers of the Hub", "hub", "transformers"),
+    "timm": ("image towers of timm", "timm", "timm"),
+    "datasets": ("Hugging Face data sets", "hub", "datasets"),
+    "faiss": ("indexes for approximate search", "search", "faiss-cpu"),
+    "lance": ("tables of vectors for LanceDB", "lance", "pylance"),
+    "ray": ("embedding on several machines", "ray", "ray"),
+    "starlette": ("fastclip serve", "serve", "starlette"),
+    "uvicorn": ("fastclip serve", "serve", "uvicorn"),
+    "onnx": ("fastclip export", "onnx", "onnx"),
+    "onnxruntime": ("checks and 8-bit weights of fastclip export", "onnx", "onnxruntime"),
+    "open_clip": ("CLIP's vocabulary; a peer in fastclip bench", "peers", "open_clip_torch"),
 }
 
 
@@ -78,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
     print("\nvocabulary of CLIP's tokenizer")
     _print_vocabulary()
     print("\noptional packages")
-    for name, (purpose, install) in OPTIONAL.items():
+    for name, (purpose, extra, package) in OPTIONAL.items():
         found = "installed" if importlib.util.find_spec(name) else "missing"
-        how = "" if found == "installed" else f": pip install {install}"
+        how = "" if found == "installed" else f": {install_command(extra, package)}"
         print(f"  {name:<15} {found:<9}  ({purpose}){how}")
     return 0
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from fastclip.commands.model_arguments import add_weights_arguments, refusing
 from fastclip.data.quoting import some_of
 from fastclip.data.tokenizers.tokenizer_check import TokenizerCheck
+from fastclip.installation import install_command
 from fastclip.models.inference import open_model
 from fastclip.models.onnx_export.export import TOLERANCE, OnnxExport, TowerExport, export_onnx
 from fastclip.models.onnx_export.layouts import LAYOUTS
-from fastclip.models.onnx_export.packages import EXTRA, require_packages
+from fastclip.models.onnx_export.packages import require_packages
 from fastclip.models.onnx_export.runtime import BATCH_SIZES
 from fastclip.models.onnx_export.tower_graph import OPSET, OPSETS
 from fastclip.new_directory import require_nothing_at
@@ -20,13 +21,14 @@ Writes both towers of a model as ONNX for batches of any size, with the tokenize
 prepared beside them. Where onnxruntime is installed, its features are compared with torch's: if
 they differ by more than {TOLERANCE} of the largest number, nothing is written.
 """
-EPILOG = f"""\
+EPILOG = """\
 for example
     fastclip export ViT-B-32 --pretrained laion2b_s34b_b79k --onnx ViT-B-32__laion2b-s34b-b79k
     fastclip export logs/my-run --onnx my-run-onnx --int8
     fastclip export ViT-B-32-256 --pretrained weights.pt --onnx rclip-model --layout rclip
 
-docs/onnx.md describes the files. {EXTRA} installs what this needs.
+docs/onnx.md describes the files. `fastclip doctor` says what installs the packages that the export
+needs.
 """
 NOISE = {"image": "images of noise", "text": "texts"}
 
@@ -94,16 +96,21 @@ def _of_tower(tower: str, export: TowerExport, length: str) -> str:
 def _of_runtime(written: OnnxExport) -> str:
     differences = {tower: export.difference for tower, export in written.towers.items()}
     if None in differences.values():
-        return f"the result was not checked: onnxruntime is not installed ({EXTRA})"
+        return _not_checked("the result", "onnxruntime")
     sizes = ", ".join(map(str, BATCH_SIZES))
     said = ", ".join(f"{tower} {value:.1e}" for tower, value in differences.items())
     of = "float32 in onnxruntime" if written.towers["image"].cosines is not None else "onnxruntime"
     return f"{of} and torch at batches of {sizes}: largest difference {said} of the largest number"
 
 
+def _not_checked(what: str, package: str) -> str:
+    how = install_command("onnx", package)
+    return f"{what} was not checked, because {package} is not installed ({how})"
+
+
 def _of_tokenizer(check: TokenizerCheck | None) -> str:
     if check is None:
-        return f"tokenizer.json was not checked: tokenizers is not installed ({EXTRA})"
+        return _not_checked("tokenizer.json", "tokenizers")
     line = f"tokenizer.json: {check.num_same} of {check.num_texts} texts have fastclip's ids"
     if check.repaired:
         examples = some_of(check.repaired, 8)

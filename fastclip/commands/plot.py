@@ -12,8 +12,8 @@ DESCRIPTION = """\
 Draws what a run of `fastclip train` has in its results.jsonl, as one PNG: the loss of training and
 of validation, the learning rate, the scale of the logits, recall, zero-shot accuracy, and the loss
 against the batch size. What a run has no numbers of is left out. A run that is going on may be
-drawn too: it has the epochs that are done. It needs matplotlib:
-pip install 'fastclip-kernels[demo]'.
+drawn too: it has the epochs that are done. The figure needs
+matplotlib; `fastclip doctor` says what installs it.
 """
 EPILOG = """\
 for example

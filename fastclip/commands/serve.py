@@ -5,6 +5,7 @@ import sys
 
 from fastclip.commands.model_arguments import refusing
 from fastclip.commands.searched import add_searched_arguments, model_of_embeddings, opened
+from fastclip.installation import install_command
 from fastclip.printable import printable
 
 DESCRIPTION = """\
@@ -67,7 +68,7 @@ def _serve(args: argparse.Namespace) -> int:
         if error.name not in ("starlette", "uvicorn"):
             raise
         raise ModuleNotFoundError(
-            "the server needs Starlette and uvicorn: pip install 'fastclip-kernels[serve]'"
+            f"The server needs Starlette and uvicorn: {install_command('serve')}"
         ) from error
     from fastclip.serve.guard import is_loopback, names_of
     from fastclip.serve.server import Server, address_of, open_socket

@@ -15,6 +15,7 @@ from fastclip.demo.figure import Retrieved, save_figure
 from fastclip.demo.loss_memory import measure_peak_bytes
 from fastclip.demo.settings import DemoSettings
 from fastclip.demo.training import Training
+from fastclip.installation import install_command
 from fastclip.models.digits import EMBED_DIM
 from fastclip.ops.dispatch import resolve_backend
 
@@ -69,9 +70,7 @@ def examples(evaluation: DigitEvaluation) -> list[Retrieved]:
 def _require_extras() -> None:
     missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
     if missing:
-        raise ModuleNotFoundError(
-            f"needs {', '.join(missing)}: pip install 'fastclip-kernels[demo]'"
-        )
+        raise ModuleNotFoundError(f"needs {', '.join(missing)}: {install_command('demo')}")
 
 
 def _loss_memory(batch_size: int, backend: str) -> report.LossMemory:

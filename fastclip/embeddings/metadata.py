@@ -17,14 +17,13 @@ from typing import Any, Protocol
 
 from fastclip.data.quoting import first_line
 from fastclip.embeddings.same_file import SameFile
+from fastclip.installation import install_command
 
 COLUMNS = ("image_path", "caption", "key")
 ROWS_PER_GROUP = 4096  # that are read for the sake of one
 LARGEST_LINE = 2**24  # bytes of a row in JSON
 EXACT = 2**53  # integers that float64 tells apart
-NO_PYARROW = (
-    "metadata in Parquet needs pyarrow: pip install 'fastclip-kernels[embed]', or choose jsonl"
-)
+METADATA, OR_JSONL = "Metadata in Parquet", ", or choose jsonl"
 Row = dict[str, Any]
 
 
@@ -43,7 +42,7 @@ class MetadataFile(Protocol):
 def require_format(name: str) -> None:
     """Raise ModuleNotFoundError if metadata of this format cannot be written or read here."""
     if name == "parquet":
-        parquet_modules()
+        parquet_modules(METADATA, OR_JSONL)
 
 
 def encoded(rows: Sequence[Row], name: str) -> bytes:
@@ -59,7 +58,7 @@ def encoded(rows: Sequence[Row], name: str) -> bytes:
     columns = list(dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)]))
     if name == "jsonl":
         return b"".join(_line({column: row.get(column) for column in columns}) for row in rows)
-    arrow, parquet = parquet_modules()
+    arrow, parquet = parquet_modules(METADATA, OR_JSONL)
     arrays = [_column(arrow, [row.get(column) for row in rows]) for column in columns]
     output = BytesIO()
     table = arrow.Table.from_arrays(arrays, names=columns)
@@ -152,7 +151,7 @@ class _ParquetRows:
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         """The file, for as long as it is read."""
-        arrow, parquet = parquet_modules()
+        arrow, parquet = parquet_modules(METADATA, OR_JSONL)
         try:
             with self._file.opened() as file:
                 yield parquet.ParquetFile(file)
@@ -220,11 +219,21 @@ def _json_text(value: Any) -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
-def parquet_modules(purpose: str = NO_PYARROW) -> tuple[Any, Any]:
-    """Return `pyarrow` and `pyarrow.parquet`, or raise ModuleNotFoundError that says `purpose`."""
+def parquet_modules(what: str, instead: str = "") -> tuple[Any, Any]:
+    """Return `pyarrow` and `pyarrow.parquet`.
+
+    Args:
+        what: the subject of the error, which needs them.
+        instead: what can be done without them; the end of the error.
+
+    Raises:
+        ModuleNotFoundError: pyarrow is not installed; the message says how to install it.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(purpose) from error
+        raise ModuleNotFoundError(
+            f"{what} needs pyarrow: {install_command('embed')}{instead}"
+        ) from error
     return pyarrow, parquet

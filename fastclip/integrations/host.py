@@ -9,6 +9,8 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+from fastclip.installation import install_command
+
 
 def import_host(module: str, extra: str) -> ModuleType:
     """Import a module of a host.
@@ -28,8 +30,7 @@ def import_host(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"fastclip.integrations needs {module} here ({error}): "
-            f"pip install 'fastclip-kernels[{extra}]'"
+            f"fastclip.integrations needs {module} here ({error}): {install_command(extra)}"
         ) from error
 
 

@@ -25,10 +25,10 @@ from fastclip.data.quoting import first_line
 from fastclip.embeddings.embed_source import embed as embed_shard
 from fastclip.embeddings.layout import MANIFEST, SHARD
 from fastclip.embeddings.reader import open_embeddings
+from fastclip.installation import install_command
 from fastclip.models.inference import InferenceModel, open_model
 from fastclip.printable import printable
 
-NO_RAY = "embedding on a cluster needs Ray: pip install 'fastclip-kernels[ray]'"
 OWN = ("shard", "resume", "progress", "tell")  # arguments of `embed` that are not the caller's
 ATTEMPTS = (
     "ray_attempts"  # a folder in `out` while a job runs: a byte for each beginning of a shard
@@ -240,5 +240,7 @@ def _ray() -> Any:
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(NO_RAY) from error
+        raise ModuleNotFoundError(
+            f"Embedding on a cluster needs Ray: {install_command('ray')}"
+        ) from error
     return ray

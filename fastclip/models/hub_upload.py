@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fastclip.data.json_file import read_json_object
+from fastclip.installation import install_command
 from fastclip.models.checkpoints.foreign import OPEN_CLIP_CONFIG
 from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.clip_config import ClipConfig
@@ -74,7 +75,8 @@ def push_to_hf_hub(
         import huggingface_hub
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "push_to_hf_hub needs huggingface_hub: pip install huggingface_hub", name=error.name
+            f"push_to_hf_hub needs huggingface_hub: {install_command('hub', 'huggingface_hub')}",
+            name=error.name,
         ) from error
     with TemporaryDirectory() as temporary:
         directory = Path(temporary, "model")

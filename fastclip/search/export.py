@@ -20,10 +20,9 @@ from fastclip.data.quoting import quoted_text
 from fastclip.embeddings.metadata import ColumnType, parquet_modules
 from fastclip.embeddings.reader import Embeddings
 from fastclip.embeddings.storage import Stored, to_float32
+from fastclip.installation import install_command
 from fastclip.search.corpus import lengths_of, rows_of_block, side_of
 
-NO_PYARROW = "a table needs pyarrow: pip install 'fastclip-kernels[embed]'"
-NO_LANCE = "a table of Lance needs pylance: pip install 'fastclip-kernels[lance]'"
 ID, VECTOR = "id", "vector"
 Progress = Callable[[int, int], None]
 
@@ -66,7 +65,7 @@ def export_parquet(
     """
     path = Path(path)
     require_new(path)
-    arrow, parquet = parquet_modules(NO_PYARROW)
+    arrow, parquet = parquet_modules("A table")
     table = _Table(arrow, embeddings, side, progress)
     _make_folder_of(path)
     with replacing(path) as file, parquet.ParquetWriter(file, table.schema) as writer:
@@ -103,7 +102,7 @@ def export_lance(
     if path.suffix != ".lance":
         raise ValueError(f"{path} must end in .lance: LanceDB finds its tables by that")
     lance = _lance()
-    arrow, _ = parquet_modules(NO_PYARROW)
+    arrow, _ = parquet_modules("A table")
     table = _Table(arrow, embeddings, side, progress)
     temporary = temporary_beside(path)
     _make_folder_of(path)
@@ -193,12 +192,12 @@ def require_new(path: Path) -> None:
 
 def require_parquet() -> None:
     """Raise ModuleNotFoundError unless a table in Parquet can be written."""
-    parquet_modules(NO_PYARROW)
+    parquet_modules("A table")
 
 
 def require_lance() -> None:
     """Raise ModuleNotFoundError unless a table of Lance can be written."""
-    parquet_modules(NO_PYARROW)
+    parquet_modules("A table")
     _lance()
 
 
@@ -206,7 +205,9 @@ def _lance() -> Any:
     try:
         import lance
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(NO_LANCE) from error
+        raise ModuleNotFoundError(
+            f"A Lance table needs pylance: {install_command('lance')}"
+        ) from error
     return lance
 
 

@@ -22,5 +22,5 @@ fields      what is in it, taken by name; the rest is refused
 refusal     requests that are not answered, and how that is told
 limits      what one request may take, and how many may wait
 
-It needs Starlette and uvicorn, which `fastclip-kernels[serve]` has.
+It needs Starlette and uvicorn, which the extra `serve` installs.
 """

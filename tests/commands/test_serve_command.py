@@ -164,4 +164,4 @@ def test_what_cannot_be_served_is_refused(out, args, message, capsys):
 def test_without_the_extra_it_is_named(out, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert serve(out) == 2
-    assert "pip install 'fastclip-kernels[serve]'" in capsys.readouterr().err
+    assert 'pip install "starlette>=0.40" "uvicorn>=0.30"' in capsys.readouterr().err

@@ -118,5 +118,5 @@ def test_nothing_is_published_of_what_cannot_be(hub, monkeypatch):
         fastclip.push_to_hf_hub(torch.nn.Linear(2, 2), None, None, "x")
     assert hub.calls == []
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install huggingface_hub"):
+    with pytest.raises(ModuleNotFoundError, match='pip install "huggingface_hub'):
         fastclip.push_to_hf_hub(build(SMALL["vit"]), None, None, "x")

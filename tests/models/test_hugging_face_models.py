@@ -323,7 +323,7 @@ def test_a_trace_computes_what_the_model_does(kind, place):
 def test_commands_name_the_extra_that_is_missing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert main(["plan", "--model", "roberta-ViT-B-32"]) == 2
-    assert "fastclip-kernels[transformers]" in capsys.readouterr().err
+    assert 'needs transformers: pip install "transformers>=5"' in capsys.readouterr().err
     assert "roberta-ViT-B-32" in fastclip.list_models()
 
 

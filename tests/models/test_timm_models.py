@@ -220,7 +220,7 @@ def test_without_timm_a_model_is_listed_and_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     assert {EVA, MOBILE, SWIN} <= set(fastclip.list_models())
     assert fastclip.get_model_config(EVA)["vision_cfg"]["image_size"] == 224
-    with pytest.raises(ImportError, match=r"pip install 'fastclip-kernels\[timm\]'"):
+    with pytest.raises(ImportError, match='pip install "timm'):
         create_model(MOBILE)
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastclip.installation import install_command
+
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGIT_SIZE = 8  # pixels, both sides
 BRIGHTEST = 16  # of scikit-learn's pixel values
@@ -34,7 +36,7 @@ def load_digits() -> LabeledImages:
         from sklearn import datasets
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "the digits come with scikit-learn: pip install 'fastclip-kernels[demo]'"
+            f"The digits come with scikit-learn: {install_command('demo', 'scikit-learn')}"
         ) from error
     bunch = datasets.load_digits()
     pixels = torch.from_numpy(bunch.images) * (255 / BRIGHTEST)

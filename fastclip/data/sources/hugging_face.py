@@ -6,6 +6,7 @@ from typing import Any
 
 from fastclip.data.sources.samples import BadSample, Sample, with_caption
 from fastclip.data.sources.source import Contents, IndexedSource
+from fastclip.installation import install_command
 
 
 class HuggingFaceSource(IndexedSource):
@@ -130,8 +131,7 @@ def _datasets() -> Any:
         import datasets
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Hugging Face datasets need the package of that name: pip install datasets, or "
-            "pip install 'fastclip-kernels[hub]'"
+            f"A Hugging Face data set needs datasets: {install_command('hub', 'datasets')}"
         ) from error
     return datasets
 

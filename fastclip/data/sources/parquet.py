@@ -14,6 +14,7 @@ from fastclip.data.sources.sample_columns import as_columns
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import END, Contents, Entry, Part, Source
 from fastclip.data.sources.table_conventions import folder_of
+from fastclip.installation import install_command
 
 LOOKED_AT = 64  # images, for the folder of all
 ROWS_AT_ONCE = 1024  # that are made values of Python
@@ -149,7 +150,7 @@ def _parquet() -> Any:
         from pyarrow import parquet
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "a table in Parquet needs pyarrow: pip install 'fastclip-kernels[embed]'"
+            f"A table in Parquet needs pyarrow: {install_command('embed')}"
         ) from error
     return parquet
 

@@ -20,6 +20,7 @@ from fastclip.data.tokenizers.arguments import (
 from fastclip.data.tokenizers.beside_weights import SETTINGS_FILE, keeps_case
 from fastclip.data.tokenizers.cleaning import find_cleaner
 from fastclip.hub import REPOSITORY
+from fastclip.installation import install_command
 
 # A directory with none of these holds no tokenizer; transformers would then look on the hub.
 TOKENIZER_FILES = (
@@ -189,8 +190,8 @@ def _load(source: str, cache_dir: str | os.PathLike | None):
         from transformers import AutoTokenizer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"the tokenizer {source!r} needs transformers: pip install transformers, or "
-            "pip install 'fastclip-kernels[hub]'",
+            f"The tokenizer {source!r} needs transformers: "
+            f"{install_command('hub', 'transformers')}",
             name=error.name,
         ) from error
     try:

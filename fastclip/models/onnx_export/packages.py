@@ -2,7 +2,7 @@
 
 import importlib
 
-EXTRA = 'pip install "fastclip-kernels[onnx]"'
+from fastclip.installation import install_command
 
 
 def require_packages(int8: bool = False) -> None:
@@ -13,7 +13,7 @@ def require_packages(int8: bool = False) -> None:
     for name in ("onnx", "onnxruntime") if int8 else ("onnx",):
         if not is_installed(name):
             what = "8-bit weights need" if name == "onnxruntime" else "the export needs"
-            raise ModuleNotFoundError(f"{what} {name}: {EXTRA}", name=name)
+            raise ModuleNotFoundError(f"{what} {name}: {install_command('onnx', name)}", name=name)
 
 
 def is_installed(name: str) -> bool:

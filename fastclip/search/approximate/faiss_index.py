@@ -10,10 +10,10 @@ from fastclip.data.quoting import first_line
 from fastclip.embeddings.array_file import digest_of
 from fastclip.embeddings.layout import index_of
 from fastclip.embeddings.reader import Embeddings
+from fastclip.installation import install_command
 from fastclip.search.approximate.record import IndexRecord, read_record
 from fastclip.search.corpus import side_of
 
-NO_FAISS = "an approximate index needs faiss: pip install 'fastclip-kernels[search]'"
 FIRST_NEIGHBOURS, MOST_NEIGHBOURS = 16, 4096
 # Before the reason, FAISS says where in its code an error is.
 _PLACE = re.compile(r"^Error in .* at \S+:\d+: ", re.DOTALL)
@@ -148,9 +148,11 @@ def reason_of(error: RuntimeError) -> str:
 
 
 def import_faiss() -> Any:
-    """Return the module, or raise ModuleNotFoundError that names the extra."""
+    """Return the module, or raise ModuleNotFoundError that says how to install it."""
     try:
         import faiss
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(NO_FAISS) from error
+        raise ModuleNotFoundError(
+            f"An approximate index needs faiss: {install_command('search')}"
+        ) from error
     return faiss

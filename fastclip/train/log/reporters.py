@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
+from fastclip.installation import install_command
 from fastclip.train.settings.output_config import LogConfig
 
 
@@ -117,6 +118,5 @@ def make_reporters(
 
 def _missing(package: str) -> ModuleNotFoundError:
     return ModuleNotFoundError(
-        f"--report-to {package} needs it: pip install {package}, or "
-        "pip install 'fastclip-kernels[train]'"
+        f"--report-to {package} needs this package: {install_command('train', package)}"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastclip.data.json_file import read_json
+from fastclip.installation import install_command
 from fastclip.printable import printable
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.setting import hints_of, typed_setting
@@ -49,8 +50,8 @@ def _read_yaml(path: Path) -> Any:
         import yaml
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"{path} needs PyYAML: pip install pyyaml, or pip install 'fastclip-kernels[train]'; a "
-            "file in JSON needs nothing"
+            f"{path} needs PyYAML: {install_command('train', 'pyyaml')}. A file in JSON needs no "
+            "further package."
         ) from error
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -107,5 +107,5 @@ def test_hugging_face_datasets_are_loaded_by_name_or_from_disk_with_images_undec
 
 def test_hugging_face_without_the_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install datasets"):
+    with pytest.raises(ModuleNotFoundError, match='pip install "datasets'):
         load_hugging_face("some/name")

@@ -187,7 +187,7 @@ def test_directory_without_a_tokenizer_is_said(tmp_path):
 
 def test_without_transformers_the_error_says_how_to_get_it(word_pieces, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install transformers"):
+    with pytest.raises(ModuleNotFoundError, match='pip install "transformers'):
         HFTokenizer(word_pieces)
 
 

@@ -101,7 +101,7 @@ def test_both_at_once(wandb, tensorboard, tmp_path):
 )
 def test_missing_package_is_named(name, module, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ModuleNotFoundError, match=f"pip install {name}"):
+    with pytest.raises(ModuleNotFoundError, match=f'pip install "{name}'):
         make_reporters(RunConfig(report_to=name), tmp_path, {})
 
 

@@ -123,7 +123,7 @@ def test_without_matplotlib_curves_are_logged_and_it_is_said_once(tmp_path, monk
     log.close()
     text = (tmp_path / "out.log").read_text()
     assert text.count("loss by batch size") == 2
-    assert text.count("batch curves are logged and not drawn: the figure needs matplotlib") == 1
+    assert text.count("batch curves are logged and not drawn: The figure needs matplotlib") == 1
     assert not (tmp_path / FIGURE).exists()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastclip.installation import install_command
 from fastclip.models.encoder_tower import set_grad_checkpointing
 from fastclip.models.parts.locking import lock_groups
 from fastclip.models.towers.hugging_face.config import HfTextConfig
@@ -137,8 +138,8 @@ def _encoder(config: HfTextConfig) -> nn.Module:
         import transformers
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"the text tower {config.hf_model_name!r} needs transformers: "
-            "pip install 'fastclip-kernels[transformers]'",
+            f"The text tower {config.hf_model_name!r} needs transformers: "
+            f"{install_command('transformers')}",
             name=error.name,
         ) from error
     theirs = transformers.AutoConfig.for_model(**config.hf_config)

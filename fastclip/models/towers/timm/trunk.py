@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 
 from fastclip.data.quoting import first_line
+from fastclip.installation import install_command
 from fastclip.models.towers.image_config import Positions
 from fastclip.models.unfilled import is_unfilled, unfilled
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from fastclip.models.towers.timm.config import TimmConfig
 
 LARGEST_STRETCH = 4  # of a side of the images, over that of the name
-NO_TIMM = "an image tower of timm's needs timm: pip install 'fastclip-kernels[timm]'"
 
 
 class TrunkFacts(NamedTuple):
@@ -55,7 +55,9 @@ def import_timm() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
-        raise ImportError(NO_TIMM, name="timm") from error
+        raise ImportError(
+            f"An image tower of timm needs timm: {install_command('timm')}", name="timm"
+        ) from error
     return timm
 
 
