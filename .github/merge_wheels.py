@@ -1,12 +1,12 @@
-"""Makes one wheel of several that were built beside different versions of torch.
+"""Merge wheels that were built with different versions of torch into one wheel.
 
-The native module serves one minor version of torch, which its name says (see setup.py). Wheels that
-were built for one Python beside several versions of torch are otherwise alike: the first is copied,
-and the native modules of the others are added to it.
+The native module works with one minor version of torch, which its name contains (see setup.py).
+Wheels that were built for one Python with several versions of torch are otherwise alike: the first
+wheel is copied, and the native modules of the others are added to it.
 
     python .github/merge_wheels.py OUT_DIRECTORY WHEEL [WHEEL ...]
 
-It needs the package `wheel`, which writes the list of files anew.
+It needs the package `wheel`, which rewrites the list of files.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 
 NATIVE = "fastclip/_C_torch"
-# It serves every torch, so that any wheel's is right; compilers do not write the same bytes twice.
+# This library works with every torch, so any wheel's copy is right, even if the bytes differ.
 CUDA = "fastclip/_cuda.so"
 
 

@@ -1,10 +1,10 @@
-"""Speed, memory and error of the losses: `fastclip bench`, and `bench` for a session of Python."""
+"""Measure time, memory and error of losses: `fastclip bench`, and `bench` for Python sessions."""
 
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    # Its imports take as long as torch's; the modules of this package are used without it.
+    # Importing `bench` imports torch, which takes seconds; other modules are used without it.
     if name == "bench":
         from fastclip.benchmarks.session import bench
 

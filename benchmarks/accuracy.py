@@ -1,8 +1,8 @@
-"""How far a provider's loss and gradients are from the exact ones.
+"""Measure how far a provider's loss and gradients are from the exact ones.
 
-Exact is float64 on the inputs as the provider gets them, so that rounding features to 16 bits is
-not its error. The positive is kept out of the sums, here as in fastclip: on embeddings of a model
-that fits, even float64 would return zero for lse - positive, and the gradient's p - 1 with it.
+The exact result is float64 on the same inputs, so that rounding features to 16 bits does not count
+as the provider's error. The positive is kept out of the sums, as in fastclip: on embeddings of a
+model that fits, even float64 would return zero for lse - positive, and for the gradient's p - 1.
 
     clip     z_i = lse of row i's negatives - s_ii, z'_j of column j's;  loss = mean softplus(z, z')
              G_ij = (exp(s_ij - row_lse_i) + exp(s_ij - col_lse_j)) / 2N
@@ -12,7 +12,7 @@ that fits, even float64 would return zero for lse - positive, and the gradient's
     both     d image = logit_scale G text;  d text = logit_scale G^T image
              d logit_scale = <G, image text^T>;  d logit_bias = sum G
 
-Rows go in chunks: memory is O(CHUNK_ROWS * N), and the case may be as large as patience allows.
+Rows are taken in chunks: memory is O(CHUNK_ROWS * N), and time limits the size of a case.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ INPUT_NAMES = ("image_features", "text_features", "logit_scale", "logit_bias")
 
 
 def exact(objective: str, inputs: tuple[Tensor, ...], normalize: bool = False) -> Outcome:
-    """The loss and the gradients of all inputs in float64; rows are normalised if asked."""
+    """Return the loss and the gradients of all inputs in float64; normalise rows if asked."""
     image, text, *scalars = (x.detach().double() for x in inputs)
     function = {"clip": _exact_clip, "siglip": _exact_siglip}[objective]
     if not normalize:
@@ -41,9 +41,9 @@ def exact(objective: str, inputs: tuple[Tensor, ...], normalize: bool = False) -
 
 
 def errors(outcome: Outcome, truth: Outcome) -> dict[str, float]:
-    """Relative errors, in norm: of the loss, and under each input's name of its gradient.
+    """Return relative errors, in norm: of the loss, and of the gradient of each input by name.
 
-    Where the exact value is zero (a single pair), the error is the absolute one.
+    If the exact value is zero (a single pair), the error is absolute.
     """
     measured = {"loss": _relative(outcome.loss, truth.loss)}
     pairs = zip(outcome.gradients, truth.gradients, strict=True)
@@ -75,7 +75,7 @@ def _exact_clip(image: Tensor, text: Tensor, logit_scale: Tensor) -> Outcome:
         col_lse = torch.logaddexp(col_lse, logits.logsumexp(0))
     row_z, col_z = row_lse - positive, col_lse - positive
     loss = (_softplus(row_z) + _softplus(col_z)).mean() / 2
-    # From here on the positive is included: the sum that probabilities are normalised by.
+    # From here on, the positive is in the sum, by which probabilities are normalised.
     row_lse, col_lse = torch.logaddexp(row_lse, positive), torch.logaddexp(col_lse, positive)
 
     def grad_logits(chunk: slice) -> Tensor:
@@ -106,14 +106,14 @@ def _exact_siglip(image: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: 
 
 
 def _softplus(x: Tensor) -> Tensor:
-    """Exact where F.softplus overflows, or returns x beyond its threshold."""
+    """Softplus that stays exact where F.softplus overflows or returns x beyond its threshold."""
     return -F.logsigmoid(-x)
 
 
 def _gradients(
     image: Tensor, text: Tensor, logit_scale: Tensor, grad_logits: Callable[[slice], Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """d image, d text, d logit_scale and d logit_bias from G, a chunk of rows at a time."""
+    """Compute d image, d text, d logit_scale and d logit_bias from G, by chunks of rows."""
     grad_image, grad_text = torch.empty_like(image), torch.zeros_like(text)
     grad_bias = image.new_zeros(())
     for chunk in _chunks(len(image)):

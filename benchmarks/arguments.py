@@ -16,10 +16,10 @@ FORMATS = ("png", "pdf", "svg")
 
 
 def add_objective(parser: argparse.ArgumentParser) -> None:
-    """Of one objective and all its providers."""
+    """Add the arguments of `loss` and `siglip`, which time all providers of one loss."""
     parser.description = (
         "Time one forward and backward of every provider, in turns with the others and with a "
-        "matmul, and print a markdown table. Times are in milliseconds."
+        "matrix product, and print a markdown table. Times are in milliseconds."
     )
     what = parser.add_argument_group("what is measured")
     _add_sizes(what, D=512)
@@ -28,42 +28,49 @@ def add_objective(parser: argparse.ArgumentParser) -> None:
         help=f"The dtypes of features: {', '.join(values.DTYPES)}, or bf16, fp16, half (default: "
         "float32).")  # fmt: skip
     what.add_argument("--data", nargs="+", choices=tuple(DATA), default=["random"],
-        help="What features are like, see benchmarks/cases.py (default: random).")  # fmt: skip
+        help="The kinds of features; see benchmarks/cases.py (default: random).")  # fmt: skip
     what.add_argument("--logit-scale", type=argument("--logit-scale", values.positive), nargs="+",
-        default=[100.0], metavar="SCALE", help="Factors of cosines (default: 100).")  # fmt: skip
+        default=[100.0], metavar="SCALE",
+        help="The logit scales, which multiply the cosines (default: 100).")  # fmt: skip
     what.add_argument(
-        "--autocast", action="store_true", help="Time float32 cases under autocast to bfloat16 too."
+        "--autocast",
+        action="store_true",
+        help="Also time the float32 cases under autocast to bfloat16.",
     )
     what.add_argument(
         "--provider", nargs="+", metavar="NAME", default=["*"],
-        help='Names or patterns, such as "fastclip/*", of what `fastclip bench providers` lists, '
-        "and functions of your own, as module:function or file.py:function (default: all that are "
-        "listed).",
+        help='Which providers are timed: names from `fastclip bench providers`, patterns such as '
+        '"fastclip/*", and functions of your own, as module:function or file.py:function '
+        "(default: all that are listed).",
     )  # fmt: skip
     what.add_argument(
         "--pass", dest="whats", nargs="+", choices=tuple(PRODUCTS), default=[STEP], metavar="PASS",
-        help="What is timed: step, which is forward and backward, or forward, or backward alone "
-        "(default: step). Memory and errors are those of a step.",
+        help="What is timed: step (forward and backward), or forward or backward alone (default: "
+        "step). Memory and errors are always measured for a step.",
     )  # fmt: skip
     add_device(what)
     _add_memory(what)
     what.add_argument(
         "--accuracy", action=argparse.BooleanOptionalAction, default=None,
-        help=f"Measure the error against float64, up to N = {EXACT_UP_TO:,} (default: where a "
+        help=f"Measure the error against float64, up to N = {EXACT_UP_TO:,} (default: only if a "
         "provider is a function of your own).",
     )  # fmt: skip
     _add_how(parser)
     parser.add_argument(
-        "--format", nargs="+", choices=FORMATS, default=["png"], help="Of figures (default: png)."
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        default=["png"],
+        help="The formats of the figures (default: png).",
     )
 
 
 def add_family(parser: argparse.ArgumentParser) -> None:
-    """Of every loss of the family, against its peers and the dense formula."""
+    """Add the arguments of `losses`, which times every loss of the family against its peers."""
     parser.description = (
-        "Time one forward and backward of each loss: fastclip's, those of other libraries and the "
-        "formula in eager PyTorch, in turns, on random unit vectors in float32; and print a "
-        "markdown table. A library that is not installed is a line that says so."
+        "Time one forward and backward of each loss: fastclip's, other libraries' and the "
+        "formula in eager PyTorch, in turns, on random unit vectors in float32, and print a "
+        "markdown table. If a library is not installed, a line says so."
     )
     what = parser.add_argument_group("what is measured")
     _add_sizes(what, D=128)
@@ -73,18 +80,19 @@ def add_family(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument(
         "--provider", nargs="+", metavar="NAME", default=["*"],
-        help="Names or patterns of whom to time, such as fastclip or lightly: what stands after "
-        "the / in `fastclip bench providers` (default: all).",
+        help="Names or patterns of the implementations to time, such as fastclip or lightly: the "
+        "part after the / in `fastclip bench providers` (default: all).",
     )  # fmt: skip
     _add_memory(what)
     _add_how(parser)
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
-    """--device, where things run."""
+    """Add --device."""
     parser.add_argument(
         "--device", choices=DEVICES, default="cpu",
-        help="Where: cuda is timed by CUDA events, its memory is the allocator's (default: cpu).",
+        help="The device. On cuda, times come from CUDA events and memory from torch's allocator "
+        "(default: cpu).",
     )  # fmt: skip
 
 
@@ -102,34 +110,35 @@ def _add_sizes(what: argparse._ArgumentGroup, D: int) -> None:
 def _add_memory(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--memory", action=argparse.BooleanOptionalAction, default=DEFAULT.memory,
-        help="Measure peak memory, on a CPU of each in a fresh process, which takes seconds "
-        "(default: yes).",
+        help="Measure peak memory; on a CPU, each provider runs in a fresh process, which takes "
+        "seconds (default: yes).",
     )  # fmt: skip
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
-    how = parser.add_argument_group("how")
+    how = parser.add_argument_group("how it is measured")
     how.add_argument(
         "--threads", type=argument("--threads", values.size), metavar="NUM",
         help="How many threads torch uses (default: torch's own choice, OMP_NUM_THREADS).",
     )  # fmt: skip
     how.add_argument(
         "--rounds", type=argument("--rounds", values.size), default=DEFAULT.rounds, metavar="NUM",
-        help=f"Measure at least so many rounds (default: {DEFAULT.rounds}).",
+        help=f"The least number of rounds (default: {DEFAULT.rounds}).",
     )  # fmt: skip
     how.add_argument(
         "--budget", type=argument("--budget", values.seconds), default=DEFAULT.budget_seconds,
         metavar="SECONDS",
-        help="Go on with rounds until so much time is spent on an N (default: "
+        help="Add rounds until this time is spent on each N (default: "
         f"{DEFAULT.budget_seconds:g}).",
     )  # fmt: skip
     how.add_argument(
         "--limit", type=argument("--limit", values.seconds), default=DEFAULT.limit_seconds,
         metavar="SECONDS",
-        help=f"Measure a call that is slower than this once (default: {DEFAULT.limit_seconds:g}).",
+        help="Measure a call only once if it is slower than this (default: "
+        f"{DEFAULT.limit_seconds:g}).",
     )  # fmt: skip
     how.add_argument(
         "--output", type=Path, metavar="DIR",
-        help="Write DIR/<device>/<date>-<loss, siglip or losses> as .json, .md and .csv, and "
-        "figures of one loss; their names are printed (default: write nothing).",
+        help="Write DIR/<device>/<date>-<loss, siglip or losses> as .json, .md and .csv, with "
+        "figures for loss and siglip, and print the names (default: write nothing).",
     )  # fmt: skip

@@ -1,10 +1,10 @@
-"""The loss of sentence-transformers' CachedMultipleNegativesRankingLoss: theirs and fastclip's.
+"""Compare CachedMultipleNegativesRankingLoss of sentence-transformers and of fastclip.
 
     python -m fastclip.benchmarks.cached_ranking --n 4096 --d 384 --threads 1
 
-One call is `calculate_loss` with its backward, of embeddings in mini-batches, as the cached losses
-have them after the first encoding. Both are timed in turns, the order rotating, by the clock and in
-CPU time, which other work on the machine changes less.
+One call is `calculate_loss` with its backward, on embeddings in mini-batches, as cached losses have
+them after the first encoding. Both are timed in turns with rotating order, by the clock and in CPU
+time, which other work on the machine changes less.
 """
 
 import argparse
@@ -26,7 +26,7 @@ Step = Callable[[], tuple[Tensor, Tensor]]  # the loss (), and all gradients, (c
 
 
 def steps(N: int, D: int, num_columns: int, mini_batch_size: int) -> dict[str, Step]:
-    """A call of each class, over the same embeddings.
+    """Return a call of each class, on the same embeddings.
 
     Raises:
         ModuleNotFoundError: sentence-transformers is not installed.
@@ -38,7 +38,7 @@ def steps(N: int, D: int, num_columns: int, mini_batch_size: int) -> dict[str, S
 
     torch.manual_seed(0)
     every = torch.randn(num_columns, N, D)
-    # The first module of a model is looked at, and nothing else here.
+    # The classes look at the first module of a model and at nothing else.
     model = [SimpleNamespace()]
 
     def step_of(kind: type) -> Step:
@@ -60,7 +60,7 @@ def steps(N: int, D: int, num_columns: int, mini_batch_size: int) -> dict[str, S
 
 
 def measure(N: int, D: int, num_columns: int, mini_batch_size: int, rounds: int) -> dict[str, dict]:
-    """Seconds and CPU seconds of each round; relative differences of loss and gradients."""
+    """Measure seconds and CPU seconds of each round, and relative differences of the results."""
     calls = steps(N, D, num_columns, mini_batch_size)
     (value, gradient), (their_value, theirs) = (call() for call in calls.values())
     results = {name: {"seconds": [], "cpu_seconds": []} for name in calls}
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--n", type=int, default=4096, help="queries in a batch")
     parser.add_argument("--d", type=int, default=384, help="dimension of an embedding")
-    parser.add_argument("--columns", type=int, default=2, help="queries, documents, negatives")
+    parser.add_argument("--columns", type=int, default=2, help="queries, documents, negatives ...")
     parser.add_argument("--mini-batch-size", type=int, default=32, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--threads", type=int, help="torch.set_num_threads; default: torch's own")

@@ -1,7 +1,7 @@
 """Named cases: the shapes and the data that both the tests and the benchmarks run.
 
-Random unit vectors alone are an easy day: their similarities are all near zero, every probability
-is about 1/N and nothing underflows. Four kinds of embeddings (`DATA`) span what training meets:
+Random unit vectors alone are an easy case: their similarities are all near zero, every probability
+is about 1/N and nothing underflows. Four kinds of embeddings (`DATA`) cover what training meets:
 
     random        unrelated unit vectors, as at the first step
     trained       text = image + 0.5 * unit noise, renormalised: a model that fits. Positives have
@@ -10,7 +10,7 @@ is about 1/N and nothing underflows. Four kinds of embeddings (`DATA`) span what
     adversarial   half of the images opposite to all texts, the other half along them: the maxima
                   of rows differ by 2 * logit_scale, so that no common shift serves them all
 
-A case is square, as the losses are; a `Shape` is what their primitive takes.
+A case is square, because the losses are; a `Shape` describes a rectangle for their primitive.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from torch import Tensor
 from fastclip.rectangle import MAIN_DIAGONAL, Diagonal
 
 Draw = Callable[[int], Tensor]  # number of rows -> (rows, D) standard normal, float32
-Pairs = tuple[slice, slice]  # the rows that have a pair, and the columns they are paired with
+Pairs = tuple[slice, slice]  # the rows that have a pair, and their columns
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Case:
     logit_scale: float = 100.0
     data: str = "random"
     autocast: bool = False  # the loss runs under torch.autocast(device, torch.bfloat16)
-    normalize: bool = False  # L2-normalising the features is part of what is measured
+    normalize: bool = False  # L2-normalising the features is measured too
     device: str = "cpu"
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Case:
 
 
 class Shape(NamedTuple):
-    """The M x N of the primitive, and its pairs."""
+    """The M x N rectangle of the primitive, and where its pairs are."""
 
     name: str
     M: int
@@ -61,8 +61,8 @@ class Shape(NamedTuple):
         return self.name
 
 
-# One pair; two; exact tiles of 16 to 256; one under and one over; D a power of two, a multiple of
-# a vector, odd, and one. Each size stands once with an aligned D and once with an awkward one.
+# One pair; two; exact tiles of 16 to 256; one less and one more; D a power of two, a multiple of
+# a vector, odd, and one. Each size occurs once with an aligned D and once with an awkward one.
 RAGGED = tuple(
     Case(N, D)
     for N, D in [
@@ -91,7 +91,7 @@ BATCHES = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
 def make_inputs(case: Case, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """The case's image_features (N, D), text_features (N, D) and logit_scale ().
+    """Return the case's image_features (N, D), text_features (N, D) and logit_scale ().
 
     The same case and seed give the same numbers. Rows have unit norm up to the dtype's rounding;
     logit_scale is float32 (float64 for float64 features), as a model keeps it.
@@ -109,9 +109,9 @@ def make_features(
     seed: int = 0,
     device: str = "cpu",
 ) -> tuple[Tensor, Tensor]:
-    """row_features (M, D) and col_features (N, D) whose pairs are `shape.positives`.
+    """Return row_features (M, D) and col_features (N, D) whose pairs are `shape.positives`.
 
-    The numbers are those of the device's own generator: another device draws others.
+    The device's own generator draws the numbers, so another device has other numbers.
     """
     if data not in DATA:
         raise ValueError(f"data must be one of {tuple(DATA)}, got {data!r}")
@@ -138,7 +138,7 @@ def _random(draw: Draw, M: int, N: int, pairs: Pairs) -> tuple[Tensor, Tensor]:
 
 def _trained(draw: Draw, M: int, N: int, pairs: Pairs) -> tuple[Tensor, Tensor]:
     rows, cols = F.normalize(draw(M), dim=1), F.normalize(draw(N), dim=1)
-    # The columns' own directions, which their pairs replace, are the noise.
+    # A paired column becomes its row plus noise; its own direction before is the noise.
     cols[pairs[1]] = rows[pairs[0]] + 0.5 * cols[pairs[1]]
     return rows, cols
 

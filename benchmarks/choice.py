@@ -1,4 +1,4 @@
-"""Who is compared, and where: names, patterns and places of functions; devices."""
+"""Find the providers that names, patterns and places of functions stand for; check devices."""
 
 import fnmatch
 from collections.abc import Collection
@@ -13,17 +13,17 @@ from fastclip.benchmarks.providers import providers
 
 
 class NoMatch(ValueError):
-    """A pattern that matches no known name; the message has both."""
+    """Raised if a pattern matches no known name; the message has the pattern and the names."""
 
 
 def matched(kind: str, patterns: Collection[str], objective: str) -> list[Provider]:
-    """Providers by names and patterns in their own order, then functions of one's own.
+    """Return the providers that match, in their own order, then the user's functions.
 
     Args:
         kind: what the patterns are called, for the message.
 
     Raises:
-        ValueError: a pattern matches none, or there is no such function.
+        ValueError: a pattern matches no provider, or a function does not exist.
     """
     own = list(dict.fromkeys(x for x in patterns if is_own(x)))
     known = {provider.name: provider for provider in providers(objective)}
@@ -32,10 +32,10 @@ def matched(kind: str, patterns: Collection[str], objective: str) -> list[Provid
 
 
 def matched_names(kind: str, patterns: Collection[str], known: Collection[str]) -> list[str]:
-    """The known names that a pattern matches, in their own order; each must match some.
+    """Return the known names that a pattern matches, in their own order.
 
     Raises:
-        NoMatch: one matches none.
+        NoMatch: a pattern matches none.
     """
     matches = {x: [name for name in known if fnmatch.fnmatch(name, x)] for x in patterns}
     if unknown := [x for x, names in matches.items() if not names]:
@@ -45,12 +45,12 @@ def matched_names(kind: str, patterns: Collection[str], known: Collection[str]) 
 
 
 def objection_to_device(device: str) -> str | None:
-    """Why nothing can run on "cpu" or "cuda"; None if it can."""
+    """Return why nothing can run on this device, "cpu" or "cuda", or None if it can."""
     if device == "cuda" and not torch.cuda.is_available():
         return f"torch {torch.__version__} sees no CUDA device on this machine"
     return None
 
 
 def facts_of(device: str) -> dict[str, Any]:
-    """Those of the host, and of its GPU if that is where it runs."""
+    """Return the facts of the host, and of its GPU if `device` is "cuda"."""
     return host.facts() | (host.gpu_facts() if device == "cuda" else {})

@@ -27,8 +27,9 @@ from fastclip.benchmarks.results import FAMILY, load_results
 from fastclip.printable import printable_lines
 
 DESCRIPTION = """\
-Times the losses of fastclip, of other libraries and of your own in turns, forward and backward,
-counts their memory and their error, and prints a table. docs/benchmarks.md is the guide.
+Times a forward and backward of the losses of fastclip, of other libraries and of your own in turns,
+measures their memory and their error, and prints a table. A provider is one implementation of a
+loss. docs/benchmarks.md is the guide.
 """
 EPILOG = """\
 for example
@@ -45,11 +46,11 @@ for example
     fastclip bench compare BEFORE.json AFTER.json --fail-if-slower 0.05
     fastclip bench compare DATE-loss.json --base fastclip/cpu
 
-Times depend on OMP_NUM_THREADS, and on a busy machine on OMP_WAIT_POLICY=PASSIVE, which keeps idle
-threads from spinning. Both are part of the results where they are set. Ctrl-C keeps what is
-measured by then.
+Times depend on OMP_NUM_THREADS. On a busy machine, OMP_WAIT_POLICY=PASSIVE helps, because idle
+threads then do not wait in a loop. The results record both variables if they are set. After Ctrl-C,
+the rounds that are finished are kept.
 """
-# Beside those of `host.PEERS`: what the family is compared with.
+# The libraries that the family is compared with, besides `host.PEERS`.
 FAMILY_PEERS = ("lightly", "pytorch-metric-learning", "sentence-transformers")
 
 
@@ -67,25 +68,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_family(family)
     family.set_defaults(handler=_measure_family)
     listing = actions.add_parser(
-        "providers", help="List providers, and those that would sit out, with the reason."
+        "providers", help="List the providers, and say why some of them cannot run here."
     )
     add_device(listing)
     listing.set_defaults(handler=_list)
-    report = actions.add_parser("report", help="Print the table of saved results, and plot them.")
+    report = actions.add_parser("report", help="Print the table of saved results, or plot them.")
     report.add_argument("results", type=Path, metavar="RESULTS.json")
     report.add_argument(
-        "--plots", action="store_true", help="Write report, CSV and figures beside the results."
+        "--plots",
+        action="store_true",
+        help="Write the report, CSV and figures next to the results.",
     )
     report.add_argument(
-        "--format", nargs="+", choices=FORMATS, default=["png"], help="Of figures (default: png)."
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        default=["png"],
+        help="The formats of the figures (default: png).",
     )
     report.add_argument(
         "--csv", type=Path, metavar="FILE",
-        help="Write a line per row as CSV, to standard output instead of the table if it is -.",
+        help="Write a line per row as CSV to this file; with -, print it instead of the table.",
     )  # fmt: skip
     report.set_defaults(handler=_report)
     compare.add_arguments(
-        actions.add_parser("compare", help="Compare two results, or providers of one: a gate.")
+        actions.add_parser("compare", help="Compare two results, or the providers of one result.")
     )
 
 

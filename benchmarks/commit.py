@@ -1,4 +1,4 @@
-"""Which state of a source a number was taken with."""
+"""Find out with which state of the source a measurement was taken."""
 
 import hashlib
 import subprocess
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def commit_of(path: Path) -> str | None:
-    """The commit of the repository that tracks the file, with "+changes" if tracked files differ.
+    """Return the commit of the repository that tracks the file.
 
     Returns:
-        40 hexadecimal digits, with or without "+changes"; None where no repository tracks the
-        file, as in an installation, or git is not there.
+        40 hexadecimal digits, followed by "+changes" if tracked files differ from the commit; None
+        if no repository tracks the file, as in an installation, or git is missing.
 
     Example:
         >>> commit_of(Path("no/such/file")) is None
@@ -27,18 +27,18 @@ def commit_of(path: Path) -> str | None:
 
 
 def own_commit() -> str | None:
-    """That of fastclip; None of an installed package, whose version says it."""
+    """Return the commit of fastclip, or None for an installed package, which has a version."""
     return commit_of(Path(__file__))
 
 
 def source_of(path: Path) -> str:
-    """What tells two states of a file apart: its commit, or its digest where nothing tracks it."""
+    """Return a text that identifies the state of a file: its commit and its digest."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return f"{commit_of(path) or 'in no repository'}, sha256 {digest[:12]}"
 
 
 def _git(path: Path, *arguments: str) -> str | None:
-    """What git prints of the file's folder; None if it fails or is missing."""
+    """Return what git prints in the file's folder; None if it fails or is missing."""
     command = ["git", "-C", str(path.parent), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)

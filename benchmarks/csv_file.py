@@ -1,7 +1,7 @@
-"""Results as CSV: a line per row, with everything that a table or a statistic may group by.
+"""Write results as CSV: a line per row, with everything that a table or a statistic may group by.
 
-Columns have one unit each, which their names say; what was not measured is empty. The samples of
-rounds are in the JSON alone.
+Each column has one unit, which its name says; cells are empty where nothing was measured. The
+samples of rounds are in the JSON only.
 """
 
 import csv
@@ -17,7 +17,7 @@ ERRORS = ("loss", *INPUT_NAMES)
 
 
 def csv_text(results: Results) -> str:
-    """The table with its header; lines end with a newline alone.
+    """Return the table with its header; lines end with a bare newline.
 
     Example:
         >>> from fastclip.benchmarks.results import Results
@@ -64,7 +64,7 @@ def _line(results: Results, row: Row) -> dict[str, Any]:
         floor = floor_flops(row.case.N, row.case.D, PRODUCTS[row.what])
         names = ("seconds", "seconds_low", "seconds_high", "rounds")
         line |= {name: getattr(timing, name) for name in names}
-        if results.objective != FAMILY:  # whose losses have other products
+        if results.objective != FAMILY:  # the losses of a family have other floors
             line["times_floor"] = timing.times_floor
             line["flops_per_second"] = floor / timing.seconds
         line["matmul_flops_per_second"] = timing.matmul_flops_per_second

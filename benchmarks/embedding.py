@@ -1,17 +1,17 @@
-"""`fastclip embed` against its two halves alone, and decoding JPEGs fast against exactly.
+"""Time `fastclip embed` against its two halves alone, and fast against exact JPEG decoding.
 
     python -m fastclip.benchmarks.embedding --model ViT-B-32 --images 300 --photos FOLDER
 
-    decoding     images/s of all threads, with nothing else at work: files to the model's pixels
+    decoding     images/s of all threads that turn files into pixels, with nothing else at work
     forward      images/s of the model alone, on batches that are ready
-    embed        seconds of the whole job by those of both halves one after the other: below 1 where
-                 one goes on beside the other
-    fast         decoding rate by the exact one's, and the cosine of the vectors of each image with
-                 the exact vectors: mean, and the least
+    embed        seconds of the whole job over the sum of both halves' seconds: below 1 if both
+                 halves work at the same time
+    fast         the decoding rate over the exact decoding rate, and the mean and the least cosine
+                 between fast and exact vectors of an image
 
-Without --photos the images are drawn: blurred noise of 1280 x 960 pixels at JPEG's quality 90. It
-has no details, as photos have, and random weights see none: what counts are the cosines of photos,
-by a trained model.
+Without --photos, the images are blurred noise of 1280 x 960 pixels in JPEG's quality 90. Such noise
+has fewer details than photos, and random weights do not see details: only cosines of photos with a
+trained model are meaningful.
 """
 
 import argparse
@@ -40,11 +40,11 @@ SIZE, QUALITY, BATCH = (1280, 960), 90, 32
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one way to decode.
+    """The measurements of one way to decode.
 
     Attributes:
         decoding, forward: seconds of each half alone.
-        embed: seconds of the job.
+        embed: seconds of the whole job.
         vectors: (n, D) float32.
     """
 
@@ -75,7 +75,7 @@ def untrained(name: str) -> InferenceModel:
 
 
 def measure(ready: InferenceModel, photos: Path, decode: str, workers: int) -> Measured:
-    """Time both halves alone and the job, with as many threads."""
+    """Time both halves alone and the whole job, with `workers` threads."""
     paths = sorted(path for path in photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
     transform = replace(ready.transform, decode=decode)
     begun = time.perf_counter()
@@ -83,7 +83,7 @@ def measure(ready: InferenceModel, photos: Path, decode: str, workers: int) -> M
         pixels: list[Tensor] = list(threads.map(transform, paths))
     decoding = time.perf_counter() - begun
     batches = [torch.stack(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
-    for part in (batches[:1], batches):  # the first forward makes what later ones find
+    for part in (batches[:1], batches):  # the first forward is a warm-up
         begun = time.perf_counter()
         for _ in Encoder.of(ready).images((batch, None, ()) for batch in part):
             pass

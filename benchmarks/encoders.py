@@ -1,10 +1,10 @@
-"""Encoders against each other: one forward and backward of both towers, the same weights for all.
+"""Compare encoders: one forward and backward of both towers, with the same weights.
 
     python -m fastclip.benchmarks.encoders --model ViT-B-32 --batch-size 8
 
-Peers are timed in turns with ours, the order rotating, and compared by the median over rounds of
-the ratio within a round: the machine drifts from minute to minute. What is kept for the backward
-are bytes that the forward leaves, parameters not counted.
+All models are timed in turns with rotating order, and compared by the median over rounds of the
+ratio within a round, because the speed of a machine drifts. "Kept for the backward" are the bytes
+that a forward leaves in memory, without parameters.
 """
 
 import argparse
@@ -30,10 +30,10 @@ Encode = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def providers(model_name: str, directory: Path) -> dict[str, tuple[torch.nn.Module, Encode]]:
-    """The model of each implementation that is installed, in training mode, and how it is called.
+    """Return the model of each installed implementation, in training mode, and how to call it.
 
     Args:
-        directory: scratch, in which ours is written for the others to read.
+        directory: a scratch folder, in which our model is written for the others to read.
     """
     ours = create_model(model_name)
     found = {"fastclip": (ours, lambda images, tokens: ours(images, tokens)[:2])}
@@ -68,7 +68,7 @@ def _transformers(ours: torch.nn.Module, directory: Path) -> tuple[torch.nn.Modu
 
 
 def make_batch(model: torch.nn.Module, batch_size: int) -> tuple[Tensor, Tensor]:
-    """(B, 3, H, W) images and (B, T) tokens: start, a caption, end, padding."""
+    """Return (B, 3, H, W) images and (B, T) tokens: start, a caption, end, padding."""
     torch.manual_seed(0)
     text = model.config.text_cfg
     images = torch.randn(batch_size, 3, *model.config.vision_cfg.image_size)
@@ -80,14 +80,14 @@ def make_batch(model: torch.nn.Module, batch_size: int) -> tuple[Tensor, Tensor]
 
 
 def step(model: torch.nn.Module, encode: Encode, images: Tensor, tokens: Tensor) -> None:
-    """Forward and backward; gradients are dropped, as by an optimiser's `zero_grad`."""
+    """Run a forward and backward, and drop the gradients as an optimiser's `zero_grad` does."""
     image_features, text_features = encode(images, tokens)
     (image_features * text_features).sum().backward()
     model.zero_grad()
 
 
 def measure(model_name: str, batch_size: int, rounds: int) -> dict[str, dict]:
-    """Seconds per round, kept bytes and difference from ours, of every provider."""
+    """Measure seconds per round, kept bytes and the difference from ours, of every model."""
     with tempfile.TemporaryDirectory() as directory:
         found = providers(model_name, Path(directory))
     images, tokens = make_batch(found["fastclip"][0], batch_size)

@@ -1,4 +1,4 @@
-"""Where a measurement was taken: the facts without which its numbers mean nothing."""
+"""Describe the machine of a measurement, without which its numbers mean nothing."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import torch
 from fastclip.backends.gpu.device import architecture
 
 PEERS = ("open_clip_torch", "transformers")
-# Variables that decide how many threads run, and whether they spin while they wait.
+# Variables that decide how many threads run, and whether they wait in a loop.
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "KMP_BLOCKTIME")
 
 
@@ -22,7 +22,7 @@ def facts() -> dict[str, str | int | float | None]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         **{name: os.environ[name] for name in THREAD_SETTINGS if name in os.environ},
-        "load": round(os.getloadavg()[0], 1),  # what else runs: above 0 at the start is noise
+        "load": round(os.getloadavg()[0], 1),  # other work: above 0 at the start means noise
         "memory_gib": round((_meminfo("MemTotal") or 0) / 2**30, 1),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -32,7 +32,7 @@ def facts() -> dict[str, str | int | float | None]:
 
 
 def device_name(device: str = "cpu") -> str:
-    """CPU model and threads, or the GPU's model, fit for the name of a folder."""
+    """Return the CPU model and threads, or the GPU's model, as a name for a folder."""
     if device == "cuda":
         return gpu_name()
     return re.sub(r"[^a-z0-9]+", "-", f"{cpu_model()} {torch.get_num_threads()} threads".lower())
@@ -55,7 +55,7 @@ def installed_version(distribution: str) -> str | None:
 
 
 def gpu_facts() -> dict[str, str | int | float]:
-    """Of the current CUDA device, beside `facts`."""
+    """Return the facts of the current CUDA device, to be added to `facts`."""
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     return {
         "gpu": properties.name,
@@ -68,12 +68,12 @@ def gpu_facts() -> dict[str, str | int | float]:
 
 
 def gpu_name() -> str:
-    """Fit for the name of a folder."""
+    """Return the GPU's model as a name for a folder."""
     return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower())
 
 
 def available_bytes(device: str = "cpu") -> int | None:
-    """What can be allocated without swapping; None where the system does not say."""
+    """Return how many bytes can be allocated without swapping; None if that is unknown."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
     return _meminfo("MemAvailable")

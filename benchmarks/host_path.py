@@ -1,19 +1,19 @@
-"""Launches and host time of a step of the CLIP loss on the backend `cuda`, counted without a GPU.
+"""Count launches and host time of a step of the CLIP loss on the backend `cuda`, without a GPU.
 
     python -m fastclip.benchmarks.host_path build/emulator/emulator.so [--normalize]
 
-A batch of a few thousand pairs is over on a GPU before the host has launched it: what a step costs
-there is the Python and C++ around the kernels. The library is the emulator of the kernels
-(`tests/emulator`; `tests.support.emulator.build` makes it), told to launch nothing: operators
-check their arguments, cut the work and return, as they do before a GPU's own time begins. The
-vendor's products are calls of the smallest product there is. open_clip's loss runs the same way,
-on features so small that its operators do nothing but be called.
+A GPU finishes a batch of a few thousand pairs faster than the host can launch it, so that the time
+of a step is the time of the Python and C++ code around the kernels. The library is the emulator of
+the kernels (`tests/emulator`; `tests.support.emulator.build` makes it) in a mode that launches
+nothing: operators check their arguments, divide the work and return. The vendor's products are
+replaced by the smallest possible product. open_clip's loss runs in the same way, on features so
+small that its operators have nothing to compute.
 
-    launches    kernels of ours, and operators of torch that are neither views nor allocations
+    launches    our kernels, and torch's operators that are neither views nor allocations
     us          CPU time of this thread, the least of many steps; both losses in turns
 
-What a GPU adds is left out for both: 3 to 5 us of the driver for each launch, which is why launches
-are counted. The times are this machine's: compare their ratio.
+The driver of a GPU adds 3 to 5 us for each launch, which is not in the times; that is why launches
+are counted. Times depend on the machine: compare their ratio.
 """
 
 import argparse
@@ -40,24 +40,24 @@ from fastclip.benchmarks.step import Step
 
 OURS, THEIRS = "fastclip/cuda", "open_clip"
 ROUNDS, STEPS = 15, 40
-# Of one tile, and nothing to compute: the operators of both losses are the same at any size that
-# is one block of ours.
+# One tile with nothing to compute: both losses call the same operators at any size that is one
+# block of ours.
 TINY = 8
 ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 
 
 @dataclass(frozen=True)
 class HostTime:
-    """Of steps in turns with open_clip's."""
+    """The host time of steps, timed in turns with open_clip's."""
 
     ours: float  # seconds, the least
     theirs: float
-    ratio: float  # median over rounds of the least ours by the least theirs
+    ratio: float  # median over rounds of our least time over their least time
 
 
 @contextmanager
 def idle_kernels(path: Path) -> Iterator[Callable[[], int]]:
-    """Within the context `cuda` takes features on the CPU, and computes nothing.
+    """Make `cuda` accept features on the CPU and compute nothing, within the context.
 
     Yields a function that returns how many kernels have been launched so far.
     """
@@ -81,7 +81,7 @@ def step(provider: str, N: int, D: int, normalize: bool, dtype: torch.dtype) -> 
 
 
 def launches(call: Callable[[], Any], num_launched: Callable[[], int]) -> list[str]:
-    """What a call launches: operators of torch by name, and a "kernel" for each of ours."""
+    """List what a call launches: torch's operators by name, and "kernel" for each of ours."""
     before = num_launched()
     with _Operators() as operators:
         call()
@@ -89,7 +89,7 @@ def launches(call: Callable[[], Any], num_launched: Callable[[], int]) -> list[s
 
 
 class _Operators(TorchDispatchMode):
-    """The operators of torch that launch a kernel on a GPU."""
+    """Records the operators of torch that would launch a kernel on a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class _Operators(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func.namespace == "fastclip":  # its own operators are those that it calls
+        if func.namespace == "fastclip":  # counted by the operators that it calls
             with self:
                 return func._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *args, **kwargs)
         result = func(*args, **kwargs)
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=2048)
     parser.add_argument("--d", type=int, default=512)
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
-    parser.add_argument("--normalize", action="store_true", help="the losses normalise features")
+    parser.add_argument("--normalize", action="store_true", help="let the losses normalise")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     kind = args.normalize, getattr(torch, args.dtype)

@@ -1,8 +1,8 @@
-"""A run: every provider on every case, for time, memory and error, into `Results`.
+"""Measure time, memory and error of every provider on every case, into `Results`.
 
 Cases of the same size are timed together, whatever their dtype or data, so that "bfloat16 against
-float32" or "trained against random" are ratios of neighbouring minutes. A provider that objects
-or fails is a row with its reason, and the others go on.
+float32" or "trained against random" are ratios of neighbouring minutes. If a provider objects or
+fails, its row has the reason, and the others go on.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,9 +26,9 @@ from fastclip.benchmarks.step import PRODUCTS, STEP, Step, call_of, inputs_of
 from fastclip.benchmarks.timing import Stopped, Timing, time_together
 from fastclip.benchmarks.traffic import step_bytes
 
-# The exact answer is N^2 work in float64 on one machine's cores: seconds at 4,096.
+# The float64 result takes work in proportion to N^2: seconds at 4,096.
 EXACT_UP_TO = 4096
-HERE = "measured in this process, where memory that it has kept from before is not seen"
+HERE = "measured in this process, where reused memory from earlier calls is not counted"
 STOPPED = "stopped before it was measured"
 Rows = dict[str, tuple[Row, Provider]]
 
@@ -37,10 +37,11 @@ Rows = dict[str, tuple[Row, Provider]]
 class Plan:
     """What to measure, and how long it may take; see `time_together` for the numbers.
 
-    whats: of "step", "forward", "backward": what is timed. Memory, bytes and errors are a step's.
+    whats: what is timed: "step", "forward" or "backward". Memory, bytes and errors are measured
+        for a step.
     """
 
-    rounds: int = 6  # the least that ratios within a run have an interval of
+    rounds: int = 6  # the least number for an interval of ratios within a run
     budget_seconds: float = 10.0
     limit_seconds: float = 30.0
     memory: bool = True
@@ -57,9 +58,10 @@ def measure(
     save: Callable[[], None] = lambda: None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Append a row per case, provider and what is timed; `save` is called after every stage.
+    """Append a row per case, provider and pass to `results`; call `save` after every stage.
 
-    Ctrl-C leaves what whole rounds gave; a row that has nothing yet says that it was stopped.
+    After Ctrl-C, the results of finished rounds are kept; a row without any says that the run was
+    stopped.
     """
     for (N, D), group in groupby(sorted(cases, key=_size), key=_size):
         rows = {
@@ -120,7 +122,7 @@ def _steps(rows: Iterable[tuple[Row, Provider]]) -> list[tuple[Row, Provider]]:
 
 
 def _measure_memory(row: Row, provider: Provider) -> None:
-    """A provider that fails here keeps its times, unless it is killed for what it takes."""
+    """Measure memory. A provider that fails is still timed, unless it was killed for its memory."""
     try:
         if row.case.device == "cuda":
             row.extra_bytes = _allocated(row.case, provider)
@@ -136,7 +138,7 @@ def _measure_memory(row: Row, provider: Provider) -> None:
 
 
 def _allocated(case: Case, provider: Provider) -> int | None:
-    """A GPU's allocator counts exactly, in this process; the first call loads and compiles."""
+    """Ask the GPU's allocator, which counts exactly; the first call loads and compiles."""
     try:
         step = Step(provider, case)
         step()
@@ -187,7 +189,7 @@ def _take(outcomes: dict[str, Timing | Exception], running: Rows) -> None:
 
 
 def _count_traffic(rows: Iterable[tuple[Row, Provider]]) -> None:
-    """Not of compiled functions, whose kernels are not seen."""
+    """Count the bytes that each provider moves, except for compiled functions, which hide them."""
     for case, of_case in groupby(_steps(rows), key=lambda pair: pair[0].case):
         inputs = None
         for row, provider in of_case:
@@ -198,7 +200,7 @@ def _count_traffic(rows: Iterable[tuple[Row, Provider]]) -> None:
             try:
                 row.moved_bytes = step_bytes(Step(provider, case, inputs))
             except Exception:
-                row.moved_bytes = None  # an operator of theirs bears no watching
+                row.moved_bytes = None  # one of its operators cannot be watched
 
 
 def _measure_accuracy(rows: Iterable[tuple[Row, Provider]]) -> None:
@@ -215,6 +217,6 @@ def _measure_accuracy(rows: Iterable[tuple[Row, Provider]]) -> None:
 
 
 def describe(error: Exception) -> str:
-    """A reason that fits in a line: the kind of error and the first line of its message."""
+    """Return a reason that fits in a line: the kind of error and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

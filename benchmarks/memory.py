@@ -1,14 +1,15 @@
-"""Peak memory of one provider on one case, beyond its inputs and their gradients.
+"""Measure the peak memory of one provider on one case, beyond its inputs and their gradients.
 
-A process keeps what it once had, so each measurement is a fresh one (`python -m` this module):
+A process keeps memory that it once had, so each measurement has a fresh process (`python -m` this
+module), which does the following:
 
-    1. a small call of the provider loads its libraries and their fixed buffers; a compiled
-       provider makes it at full size, or its compiler would be what is measured
-    2. inputs are made; freed memory goes back to the system; the high-water mark is reset
-    3. one forward and backward
+    1. It calls the provider on a small case, which loads libraries and their fixed buffers; for a
+       compiled provider at full size, because otherwise the compiler's memory would be measured.
+    2. It makes the inputs, gives freed memory back to the system, and resets the high-water mark.
+    3. It runs one forward and backward.
     4. extra = high-water mark - memory before the call - bytes of the gradients
 
-What counts as memory, and where the mark cannot be reset: `fastclip/process_memory.py`.
+`fastclip/process_memory.py` says what counts as memory, and where the mark cannot be reset.
 """
 
 import dataclasses
@@ -31,32 +32,32 @@ WARM_UP_N = 256
 
 
 class MemoryNotMeasured(RuntimeError):
-    """The provider failed in its own process; the message says how."""
+    """Raised if the provider failed in its process; the message says how."""
 
 
 class KilledForMemory(MemoryNotMeasured):
-    """The system killed its process: a call in this one would take it down as well."""
+    """Raised if the system killed the process: a call in this process would kill it as well."""
 
 
 def extra_bytes(provider: Provider, case: Case) -> int:
-    """Peak memory beyond inputs and gradients, with this process's number of threads.
+    """Return the peak bytes beyond inputs and gradients, with this process's number of threads.
 
     Raises:
-        KilledForMemory: the child was killed.
-        MemoryNotMeasured: the child raised.
+        KilledForMemory: the system killed the child process.
+        MemoryNotMeasured: the child process failed.
     """
     request = {
         "objective": provider.objective,
         "provider": provider.name,
         "case": case_to_json(case),
         "threads": torch.get_num_threads(),
-        "path": sys.path,  # modules of one's own are found where this process finds them
+        "path": sys.path,  # so that the child finds users' modules as this process does
     }
     child = subprocess.run(
         [sys.executable, "-m", __name__, json.dumps(request)], capture_output=True, text=True
     )
     if child.returncode == -signal.SIGKILL:
-        raise KilledForMemory("killed, most likely for want of memory")
+        raise KilledForMemory("killed, most likely because there was not enough memory")
     if child.returncode != 0:
         lines = child.stderr.strip().splitlines()
         raise MemoryNotMeasured(lines[-1] if lines else f"exit status {child.returncode}")
@@ -64,7 +65,7 @@ def extra_bytes(provider: Provider, case: Case) -> int:
 
 
 def extra_bytes_here(provider: Provider, case: Case) -> int:
-    """The same, measured in this process: of memory that it has kept from before, nothing is seen.
+    """Return the same, measured in this process: reused memory of earlier calls is not counted.
 
     Raises:
         MemoryNotMeasured: the provider raised.
@@ -95,7 +96,7 @@ def _measured(provider: Provider, case: Case) -> int:
 
 
 def _volunteer_for_the_oom_killer() -> None:
-    """Where memory runs out, this process should go and not the one that waits for it."""
+    """Ask the system to kill this process, and not its parent, if memory runs out."""
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:

@@ -1,6 +1,6 @@
-"""open_clip's own trainer, beside a CPU torch: `python -m fastclip.benchmarks.open_clip_trainer`.
+"""Run open_clip's own trainer with a CPU torch: `python -m fastclip.benchmarks.open_clip_trainer`.
 
-Its arguments are those of `open_clip_train.main`.
+It takes the arguments of `open_clip_train.main`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""fastclip's backends as providers."""
+"""Make providers of fastclip's backends."""
 
 from collections.abc import Callable
 
@@ -16,13 +16,13 @@ def all_logits_bytes(features: Tensor) -> int:
 
 
 def all_kept_bytes(features: Tensor) -> int:
-    """What a GPU backend takes to keep all logits, beside its block."""
+    """Return the bytes that a GPU backend needs to keep all logits, besides its block."""
     layout = kept_layout("contrastive_lse", features.dtype)
     return layout.reserved_bytes + len(features) * layout.row_bytes(len(features))
 
 
 def small_block_bytes(features: Tensor) -> int:
-    """So little that a GPU backend keeps no logit, and cuts G of a thousand rows into blocks."""
+    """Return so few bytes that a GPU backend keeps no logit, and cuts G into blocks."""
     return 1 << 20
 
 
@@ -30,8 +30,8 @@ def no_bytes(features: Tensor) -> int:
     return 0
 
 
-# What a backend may keep of the forward for the backward, and how many N x N float32 matrices that
-# is, by the suffix of the provider's name. Without a suffix it is the backend's own default.
+# The workspace for each suffix of a provider's name, and how many N x N float32 matrices it holds.
+# Without a suffix, the workspace is the backend's default.
 WORKSPACES = {
     "cpu": {"+workspace": (all_logits_bytes, 1), "-workspace": (no_bytes, 0)},
     "triton": {"+workspace": (all_kept_bytes, 1)},
@@ -42,7 +42,7 @@ WORKSPACES = {
 def build(
     objective: str, backend: str, workspace: Callable[[Tensor], int] | None = None
 ) -> Callable[[], Callable[..., Tensor]]:
-    """The public function on `backend`, with as many bytes as `workspace` says for the features."""
+    """Return a builder of the public function on `backend`, with the bytes of `workspace`."""
     function = fastclip.clip_loss if objective == "clip" else fastclip.siglip_loss
 
     def loss(

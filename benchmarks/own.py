@@ -1,9 +1,9 @@
-"""Kernels of one's own as providers, by where they are: `module:function` or `file.py:function`.
+"""Users' functions as providers, named by place: `module:function` or `file.py:function`.
 
-The function takes what the objective's losses take, (image_features, text_features, logit_scale)
-and for "siglip" logit_bias, and returns the loss as a scalar tensor with a graph. A class is made
-without arguments and called, so that an `nn.Module` serves. Nothing is installed or edited: a fresh
-process, in which memory is measured, finds the function by the same name.
+The function takes (image_features, text_features, logit_scale), and for "siglip" logit_bias as
+well, and returns the loss as a scalar tensor with a graph. A class is instantiated without
+arguments and the instance called, so an `nn.Module` works too. Nothing is installed or edited: the
+fresh process in which memory is measured finds the function by the same name.
 """
 
 import functools
@@ -19,19 +19,19 @@ from fastclip.benchmarks.provider import Loss, Provider
 
 
 def is_own(name: str) -> bool:
-    """Is the name of a provider a place, and none of those that fastclip knows?"""
+    """Return whether the name of a provider is the place of a user's function."""
     return ":" in name
 
 
 def own_provider(objective: str, name: str) -> Provider:
-    """The provider at a place.
+    """Return the provider at a place.
 
     Args:
         objective: "clip" or "siglip".
         name: "module:function" or "path/to/file.py:function"; it is the provider's name, too.
 
     Raises:
-        ValueError: nothing that can be called is there; the message says what was found.
+        ValueError: nothing callable is at this place; the message says what was found.
 
     Example:
         >>> own_provider("clip", "fastclip:clip_loss").name
@@ -42,7 +42,7 @@ def own_provider(objective: str, name: str) -> Provider:
 
 
 def source_of_own(name: str) -> str | None:
-    """What tells two states of the provider's file apart; None if its module has no file."""
+    """Return the state of the provider's file, or None if its module has no file."""
     file = getattr(_module(name), "__file__", None)
     return source_of(Path(file)) if file else None
 
@@ -52,17 +52,19 @@ def _loss(name: str) -> Loss:
     attribute = name.rpartition(":")[2]
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ValueError(f"provider {name!r}: there is no {attribute!r}")
+            raise ValueError(f"provider {name!r}: the module has no {attribute!r}")
         found = getattr(found, part)
     if isinstance(found, type):
         try:
             found = found()
         except Exception as error:
             raise ValueError(
-                f"provider {name!r}: the class cannot be made without arguments: {error}"
+                f"provider {name!r}: the class cannot be called without arguments: {error}"
             ) from error
     if not callable(found):
-        raise ValueError(f"provider {name!r}: cannot be called, it is a {type(found).__name__}")
+        raise ValueError(
+            f"provider {name!r} cannot be called: it is of type {type(found).__name__}"
+        )
     return found
 
 
@@ -73,7 +75,7 @@ def _module(name: str) -> ModuleType:
     try:
         if place.endswith(".py"):
             return _module_of_file(Path(place).resolve())
-        # A command's path, other than an interpreter's, lacks the working directory.
+        # For a command, unlike `python`, the working directory is not in sys.path.
         _make_importable(Path.cwd())
         return importlib.import_module(place)
     except Exception as error:
@@ -84,7 +86,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    """The module of what the file holds now: an edited file is run again."""
+    """Return the module of the file's present content: an edited file is run again."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     return _module_of_content(path, path.read_bytes())
@@ -92,15 +94,15 @@ def _module_of_file(path: Path) -> ModuleType:
 
 @functools.cache
 def _module_of_content(path: Path, content: bytes) -> ModuleType:
-    _make_importable(path.parent)  # for what lies beside it
+    _make_importable(path.parent)  # for modules next to the file
     digest = hashlib.sha256(bytes(path) + b"\0" + content).hexdigest()[:16]
-    name = f"fastclip_provider_{path.stem}_{digest}"  # of no other file or state
+    name = f"fastclip_provider_{path.stem}_{digest}"  # unique to this file and content
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     # torch.compile and pickle find modules by their names.
     sys.modules[spec.name] = module
     try:
-        # Not by exec_module, whose cached bytecode misses an edit of the same second and length.
+        # exec_module would miss an edit in the same second that keeps the file's length.
         exec(spec.loader.source_to_code(content, str(path)), vars(module))
     except BaseException:
         del sys.modules[spec.name]
@@ -109,6 +111,6 @@ def _module_of_content(path: Path, content: bytes) -> ModuleType:
 
 
 def _make_importable(folder: Path) -> None:
-    """Behind everything else, so that nothing is hidden by it."""
+    """Append the folder to sys.path, so that it hides no other module."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))

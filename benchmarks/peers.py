@@ -1,12 +1,12 @@
-"""What others offer for the same loss, called as their users call it.
+"""Other implementations of the same loss, called as their users call them.
 
     open_clip              `ClipLoss` and `SigLipLoss` of the installed release
     transformers           the loss of `CLIPModel`, on logits formed as its forward forms them
     linear_cross_entropy   torch's own, which holds no logits, once per direction
-    checkpoint             the usual remedy in plain PyTorch: CHUNK_ROWS rows at a time, recomputed
-                           in the backward by torch.utils.checkpoint
+    checkpoint             the usual solution in plain PyTorch: CHUNK_ROWS rows at a time, which
+                           torch.utils.checkpoint recomputes in the backward
 
-Each function without an argument of features builds a loss: it imports its host and returns it.
+A function that takes no features builds a loss: it imports the library and returns the loss.
 """
 
 import importlib.util
@@ -61,7 +61,7 @@ def transformers() -> Callable[..., Tensor]:
 
 
 def linear_cross_entropy(chunk_rows: int | None = None) -> Callable[[], Callable[..., Tensor]]:
-    """Torch chooses its chunks unless `chunk_rows` does."""
+    """Build torch's loss; torch chooses the size of its chunks unless `chunk_rows` is given."""
 
     def loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> Tensor:
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=chunk_rows)
@@ -85,7 +85,7 @@ def lacks_linear_cross_entropy(case: Case) -> str | None:
 def checkpoint_one_pass(
     image_features: Tensor, text_features: Tensor, logit_scale: Tensor
 ) -> Tensor:
-    """Each chunk of logits serves both directions; the columns' parts merge by logsumexp."""
+    """Use each chunk of logits for both directions; merge the columns' parts by logsumexp."""
 
     def chunk_lse(images: Tensor, texts: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         logits = (scale * images @ texts.T).float()
@@ -104,7 +104,7 @@ def checkpoint_one_pass(
 def checkpoint_two_passes(
     image_features: Tensor, text_features: Tensor, logit_scale: Tensor
 ) -> Tensor:
-    """Each direction on its own: every chunk of rows is a cross-entropy."""
+    """Compute each direction by itself; every chunk of rows is a cross-entropy."""
 
     def chunk_loss(rows: Tensor, cols: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
         return F.cross_entropy((scale * rows @ cols.T).float(), labels, reduction="sum")

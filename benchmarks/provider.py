@@ -1,9 +1,9 @@
-"""A provider: one implementation of a loss that a benchmark compares, and why it sits out.
+"""A provider: one implementation of a loss in a benchmark.
 
-`load(provider)` imports its host and returns a function of the objective's inputs to a scalar: for
-"clip" of (image_features, text_features, logit_scale), for "siglip" of logit_bias too.
-`provider.objection(case)` says beforehand, without importing anything, why it would not run; so a
-missing peer is a row with its reason.
+`load(provider)` imports the provider's library and returns a function of the objective's inputs to
+a scalar: (image_features, text_features, logit_scale) for "clip", and logit_bias as well for
+"siglip". `provider.objection(case)` says beforehand, without importing anything, why the provider
+cannot run, so that a missing library becomes a row with its reason.
 """
 
 import functools
@@ -27,12 +27,12 @@ def no_objection(case: Case) -> str | None:
 
 
 def needs(module: str, on: str | None = None) -> Objection:
-    """Objects where `module` is not installed, or the case is not on the device it is for."""
+    """Return an objection to cases where `module` is missing, or to other devices than `on`."""
 
     def objection(case: Case) -> str | None:
         if on is not None and case.device != on:
             return f"runs on {on} only"
-        # Looks for it without running it.
+        # This looks for the module without importing it.
         return None if importlib.util.find_spec(module) else f"{module} is not installed"
 
     return objection
@@ -42,14 +42,14 @@ def needs(module: str, on: str | None = None) -> Objection:
 class Provider:
     """One implementation of one objective: "clip", "siglip", or a loss of the family by its name.
 
-    build: imports the host and returns the loss.
-    matrices: how many N x N matrices it holds at its peak, so that a case which cannot fit is
-        declined instead of taking the machine down; 0 where memory is linear in N.
-    compiled: run it under torch.compile; its first call for each shape takes tens of seconds.
-    normalizes: the loss takes `normalize=True`; for one that does not, `F.normalize` comes first.
-    inputs: what it is called with on a case, where that is not features and scalars of the
-        objective; constants among them want no gradient.
-    only_here: it is a function of this process, which no other finds by the name.
+    build: imports the library and returns the loss.
+    matrices: how many N x N matrices the loss holds at its peak, so that a case that cannot fit is
+        refused and does not exhaust the machine's memory; 0 if memory is linear in N.
+    compiled: the loss runs under torch.compile; its first call for each shape takes half a minute.
+    normalizes: the loss takes `normalize=True`; otherwise `F.normalize` is called before it.
+    inputs: makes the inputs for a case, if they are not the objective's features and scalars;
+        inputs that are constants do not require a gradient.
+    only_here: the loss is a function of this process, which other processes cannot import.
     """
 
     name: str
@@ -70,11 +70,11 @@ class Provider:
 
 
 def too_large(needed: float, case: Case) -> str | None:
-    """Objects where so many bytes are not available on the case's device."""
+    """Return an objection if so many bytes are not available on the case's device."""
     available = available_bytes(case.device)
     if available is None or needed <= available:
         return None
-    return f"needs about {needed / 2**30:,.0f} GiB, {available / 2**30:.0f} GiB are available"
+    return f"needs about {needed / 2**30:,.0f} GiB, but {available / 2**30:.0f} GiB are available"
 
 
 @functools.cache
@@ -82,7 +82,7 @@ def load(provider: Provider, normalize: bool = False) -> Loss:
     loss = provider.build()
     if normalize:
         loss = _of_normalized(loss, provider.normalizes)
-    # Specialised to each shape: the fastest that torch.compile has to offer.
+    # Specialising to each shape gives the fastest code that torch.compile has to offer.
     return torch.compile(loss, dynamic=False) if provider.compiled else loss
 
 

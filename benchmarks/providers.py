@@ -1,4 +1,4 @@
-"""Which providers a benchmark of an objective compares: ours first, then what others offer."""
+"""List the providers of each objective: fastclip's first, then other libraries'."""
 
 from fastclip.benchmarks import ours, peers
 from fastclip.benchmarks.family.losses import LOSSES, providers_of
@@ -11,7 +11,7 @@ OBJECTIVES = ("clip", "siglip")
 
 
 def providers(objective: str) -> tuple[Provider, ...]:
-    """All providers of "clip", "siglip" or a loss of the family by its name, ours first."""
+    """Return all providers of "clip", "siglip" or a loss of the family, fastclip's first."""
     if objective in LOSSES:
         return providers_of(objective)
     found = {"clip": _clip_peers, "siglip": _siglip_peers}[objective]()
@@ -19,10 +19,10 @@ def providers(objective: str) -> tuple[Provider, ...]:
 
 
 def find_provider(objective: str, name: str) -> Provider:
-    """A provider by its name, or by where a function of one's own is (`own.py`).
+    """Return a provider by its name, or by the place of a user's function (`own.py`).
 
     Raises:
-        ValueError: there is none; the message names those that are known.
+        ValueError: there is no such provider; the message names the known ones.
     """
     if is_own(name):
         return own_provider(objective, name)
@@ -82,7 +82,7 @@ def _siglip_peers() -> list[Provider]:
 
 
 def _under_compile(eager: Provider) -> Provider:
-    # Fusion saves about a third of the eager code's matrices (measured, 2 to 3 of 4 and 5).
+    # Fusion saves about a third of the eager code's matrices: 2 to 3 were measured, not 4 or 5.
     return Provider(
         f"{eager.name}+compile", eager.objective, eager.build, eager.own_objection,
         matrices=eager.matrices - 1, compiled=True,

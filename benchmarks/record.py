@@ -1,4 +1,4 @@
-"""A run that is printed and, if wanted, written: results, report, CSV, figures."""
+"""Run a benchmark, print its report and, if asked, write results, report, CSV and figures."""
 
 import datetime
 import gc
@@ -25,7 +25,7 @@ from fastclip.benchmarks.results import FAMILY, Results
 from fastclip.benchmarks.telling import telling
 from fastclip.installation import install_command
 
-SECONDS_OF_A_PROCESS = 5  # most of it imports
+SECONDS_OF_A_PROCESS = 5  # mostly imports
 
 
 def record(
@@ -38,19 +38,19 @@ def record(
     facts: dict[str, Any],
     formats: Sequence[str] = ("png",),
 ) -> Results:
-    """Measure, print the report, and write it under `output` if there is one.
+    """Measure, print the report, and write everything under `output` if it is given.
 
     Args:
-        objective: of the results.
-        action: of the command, for the files' names.
+        objective: "clip", "siglip" or `FAMILY`.
+        action: the action of the command, which is part of the files' names.
         groups: the providers of each group are timed in turns.
-        output: folder of all devices' results.
-        facts: of the host.
-        formats: of figures.
+        output: the folder of all devices' results.
+        facts: the facts of the host.
+        formats: the formats of figures.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came. What was measured by then is printed and written; the text
-            says how much that is, and where it is.
+        KeyboardInterrupt: the user pressed Ctrl-C. The finished measurements are printed and
+            written; the text says how many there are, and where.
     """
     now = datetime.datetime.now().astimezone()
     results = Results(
@@ -84,7 +84,7 @@ def run(
     plan: Plan,
     stem: Path | None = None,
 ) -> None:
-    """Measure into `results`, and save them after every stage if there is a place for them."""
+    """Measure into `results`, and save them after every stage if a path is given."""
 
     def save() -> None:
         if stem is not None:
@@ -94,11 +94,11 @@ def run(
     with telling() as tell:
         if plan.memory and (children := _num_processes(groups, cases, plan)):
             tell(
-                f"memory: {children} fresh processes of about {SECONDS_OF_A_PROCESS} seconds each "
-                "(--no-memory leaves them out)"
+                f"memory: starting {children} fresh processes of about {SECONDS_OF_A_PROCESS} "
+                "seconds each (--no-memory leaves them out)"
             )
         if plan.traffic:
-            tell("ceilings: matmul and copy")
+            tell("ceilings: timing a matrix product and a copy")
             _measure_ceilings(results, cases[0].device)
         for providers in groups:
             measure(results, cases, providers, plan, save, tell)
@@ -107,17 +107,17 @@ def run(
 
 
 def _measure_ceilings(results: Results, device: str) -> None:
-    """Where memory is short, results have the reason instead, and the run goes on."""
+    """Measure the ceilings; if memory is short, note the reason instead, and go on."""
     try:
         results.ceilings = measured_ceilings(device)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         results.ceilings_reason = describe(error)
-        gc.collect()  # an error and the frame that raised it may hold each other, with tensors
+        gc.collect()  # an error and the frame that raised it may keep each other and tensors alive
     finally:
         if device == "cuda":
-            torch.cuda.empty_cache()  # for what is measured next, and counted as available
+            torch.cuda.empty_cache()  # so that the next measurement has this memory
 
 
 def report_of(results: Results) -> str:
@@ -138,41 +138,41 @@ def write_report(results: Results, stem: Path, formats: Sequence[str] = ("png",)
 
 
 def beside(stem: Path, suffix: str) -> Path:
-    """The stem with a suffix behind it, whatever dots are in its name."""
+    """Append a suffix to the stem, whose name may contain dots."""
     return stem.with_name(stem.name + suffix)
 
 
 def name_files(paths: Sequence[Path]) -> None:
-    """Say on standard error what was written."""
+    """Print the names of the written files on standard error."""
     for path in paths:
         print(path, file=sys.stderr)
 
 
 def objection_to_plots(objective: str) -> str | None:
-    """Why there will be none of results of this objective."""
+    """Return why results of this objective cannot be plotted, or None if they can."""
     if objective == FAMILY:
-        return "there are none of many losses"
+        return "results of several losses have no plots"
     if importlib.util.find_spec("matplotlib") is not None:
         return None
     return f"they need matplotlib: {install_command('bench', 'matplotlib')}"
 
 
 def _kept(results: Results, stem: Path | None, formats: Sequence[str]) -> str:
-    """Print and write what a stopped run has; say how much that is."""
+    """Print and write the results of a stopped run; return a text that says how many."""
     num_timed = sum(row.timing is not None for row in results.rows)
-    told = f"{num_timed} of {len(results.rows)} rows that had begun are timed"
+    told = f"{num_timed} of {len(results.rows)} rows that had begun were timed"
     if num_timed:
         print(report_of(results), end="")
     if stem is None:
-        return f"{told}; without --output nothing is written"
+        return f"{told}; they are not written, because --output was not given"
     results.save(beside(stem, ".json"))
     if num_timed:
         name_files(write_report(results, stem, formats))
-    return f"{told}, in {beside(stem, '.json')}"
+    return f"{told}; they are in {beside(stem, '.json')}"
 
 
 def sources_of(groups: Sequence[Sequence[Provider]]) -> dict[str, str]:
-    """The states of the files of those providers that are places, by their names."""
+    """Return the state of the source file of each user's function, by the provider's name."""
     names = [p.name for providers in groups for p in providers if is_own(p.name)]
     return {name: source for name in names if (source := source_of_own(name)) is not None}
 

@@ -1,6 +1,7 @@
-"""Results as markdown: a table of providers by N for every condition, errors, and who sat out.
+"""Write results as markdown: a table per condition, errors, and what was not measured.
 
-A condition is everything about a case but its N: a table compares what can be compared.
+A condition is everything about a case except its N. A table has a row per provider and a column per
+N, so that only comparable times stand in one table.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from fastclip.benchmarks.timing import Timing
 
 # A cell is marked where its quartiles are further apart than this fraction of the median.
 NOISY = 0.10
-FAR = 0.10  # of the exact value, in norm
+FAR = 0.10  # the relative error, in norm, from which on a provider is listed
 MISSING = "–"
 
 
@@ -62,14 +63,14 @@ def _heading(results: Results) -> str:
     return (
         f"# {name}, forward + backward\n\n"
         f"{origin(results)}\n\n"
-        f"{_parts_explained(results.rows)}x is time over 8 N^2 D FLOPs at the "
+        f"{_parts_explained(results.rows)}x is the time over the time of 8 N^2 D FLOPs at the "
         f"{rate_name(results)} rate of the same rounds; MiB are peak memory beyond inputs and "
         f"gradients; ~ marks quartiles more than {NOISY:.0%} apart."
     )
 
 
 def origin(results: Results) -> str:
-    """When, where, with which code and by which command; and whether it ran to its end."""
+    """Say when, where, with which code and by which command a run ran, and whether it ended."""
     host = ", ".join(f"{key} {value}" for key, value in results.host.items())
     commit = f", commit {results.commit}" if results.commit else ""
     lines = [f"{results.date}: {host}{commit}.", f"`{results.command}`"]
@@ -77,18 +78,18 @@ def origin(results: Results) -> str:
     if not results.complete:
         lines.append("This run was stopped before its end.")
     if results.ceilings_reason is not None:
-        lines.append(f"There is no roofline: ceilings: {results.ceilings_reason}.")
+        lines.append(f"There is no roofline without ceilings: {results.ceilings_reason}.")
     return "\n".join(lines)
 
 
 def _parts_explained(rows: list[Row]) -> str:
     if all(row.what == STEP for row in rows):
         return ""
-    return "A forward alone is set against 2 N^2 D FLOPs, a backward alone against 6. "
+    return "A forward alone is compared with 2 N^2 D FLOPs, a backward alone with 6 N^2 D. "
 
 
 def rate_name(results: Results) -> str:
-    """The product that times are set against."""
+    """Return the name of the matrix product that times are compared with."""
     return "bfloat16 matmul" if "gpu" in results.host else "float32 matmul"
 
 
@@ -130,7 +131,7 @@ def _matmul_rate(rows: Iterable[Row]) -> str:
 
 
 def _against_first_condition(conditions: dict[Condition, list[Row]]) -> str:
-    """Each provider's time in a condition over its own time in the run's first condition."""
+    """Divide each provider's time in a condition by its own time in the run's first condition."""
     (first, base_rows), *others = conditions.items()
     base = {(row.label, row.case.N): row.timing for row in base_rows if row.timing}
     tables = []
@@ -140,12 +141,12 @@ def _against_first_condition(conditions: dict[Condition, list[Row]]) -> str:
             for row in rows
             if row.timing and (timing := base.get((row.label, row.case.N)))
         }
-        # Against another D it would be a ratio of two floors, of different work.
+        # With another D, this would be a ratio of two floors for different work.
         if ratios and condition.D == first.D:
             tables.append(f"{condition}:\n\n{_ratio_table(ratios)}")
     if not tables:
         return ""
-    return f"## Time over the same provider's for {first}\n\n" + "\n\n".join(tables)
+    return f"## Time over the same provider's time for {first}\n\n" + "\n\n".join(tables)
 
 
 def _ratio_table(ratios: dict[tuple[str, int], float]) -> str:
@@ -170,7 +171,7 @@ def _error_table(rows: list[Row]) -> str:
 
 
 def _far_from_float64(rows: list[Row]) -> str:
-    """Who computes something else, or with so few digits that it is as good as something else."""
+    """List the providers whose results are so far from float64 that they may be wrong."""
     worst = {
         f"{row.provider} ({row.case})": max(
             (error, name) for name, error in row.errors.items() if name != "loss_absolute"
@@ -187,7 +188,7 @@ def _far_from_float64(rows: list[Row]) -> str:
 
 
 def reasons(rows: list[Row]) -> str:
-    """Who was not measured, and whose memory was not, or not as the others'."""
+    """List what was not measured, and whose memory was not, or in another way, with reasons."""
     cases = {}
     for row in rows:
         if row.reason is not None:

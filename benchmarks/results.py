@@ -1,11 +1,11 @@
 """Results: one row per case and provider, and the facts of the host, as JSON.
 
-Saved after every stage of a run, so that an interrupted run keeps what it has. The form has a
-version; files without one are of the first, and are read as well:
+Results are saved after every stage of a run, so that an interrupted run keeps what it has. The
+format has a version. Files without a version have version 1, and are read as well:
 
     1   rows with case, provider, timing, extra_bytes, errors, reason
-    2   also schema_version, commit, complete, sources, ceilings and why they are missing; of a row
-        `what` was timed, why its memory is missing, bytes moved; of a timing the samples of rounds
+    2   also schema_version, commit, complete, sources, ceilings and ceilings_reason; in each row
+        what, memory_reason and moved_bytes; in each timing the samples of all rounds
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ from fastclip.benchmarks.step import STEP
 from fastclip.benchmarks.timing import Timing
 
 SCHEMA_VERSION = 2
-FAMILY = "losses"  # the objective of results that hold several
+FAMILY = "losses"  # the objective of results that hold several losses
 
 
 @dataclass
 class Row:
-    """What is known of a provider on a case; None is not measured, `reason` says why."""
+    """The measurements of a provider on a case; None means not measured, `reason` says why."""
 
     case: Case
     provider: str
@@ -39,13 +39,13 @@ class Row:
     timing: Timing | None = None
     extra_bytes: int | None = None  # peak beyond inputs and gradients
     errors: dict[str, float] | None = None
-    what: str = STEP  # or the forward or the backward alone
-    memory_reason: str | None = None  # why extra_bytes are missing, or less than they are
-    moved_bytes: int | None = None  # that operators read and write: see traffic.py
+    what: str = STEP  # what was timed: a step, or the forward or the backward alone
+    memory_reason: str | None = None  # why extra_bytes are missing, or a lower bound
+    moved_bytes: int | None = None  # bytes that operators read and write: see traffic.py
 
     @property
     def label(self) -> str:
-        """The provider, and what was timed of it if that is not a step."""
+        """The name of the provider, and what was timed if that is not a step."""
         return self.provider if self.what == STEP else f"{self.provider}, {self.what}"
 
 
@@ -56,35 +56,35 @@ class Results:
     command: str
     host: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
-    commit: str | None = None  # of fastclip's repository; None of an installed package
-    complete: bool = True  # False while it runs, and of a run that was stopped
-    sources: dict[str, str] = field(default_factory=dict)  # of providers of one's own: their states
+    commit: str | None = None  # of fastclip's repository; None for an installed package
+    complete: bool = True  # False while the run goes on, and if it was stopped
+    sources: dict[str, str] = field(default_factory=dict)  # states of the files of users' functions
     ceilings: dict[str, Any] = field(default_factory=dict)  # see ceilings.py
-    ceilings_reason: str | None = None  # why they were wanted and are missing
+    ceilings_reason: str | None = None  # why ceilings are missing although they were wanted
     schema_version: int = SCHEMA_VERSION
 
     def save(self, path: Path) -> None:
         content = {**vars(self), "rows": [row_to_json(row) for row in self.rows]}
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Replaced as a whole: a reader, or an interrupt, never meets half a file.
+        # The file is replaced atomically: neither a reader nor an interrupt finds half a file.
         unfinished = path.with_suffix(".part")
         unfinished.write_text(json.dumps(content, indent=1) + "\n")
         unfinished.replace(path)
 
 
 def load_results(path: Path) -> Results:
-    """Read what `fastclip bench loss --output` or `losses --output` wrote.
+    """Read results that `fastclip bench` wrote with --output.
 
     Raises:
-        OSError: there is no such file.
-        ValueError: it is something else.
+        OSError: the file cannot be read.
+        ValueError: the file holds something else.
     """
     try:
         content = json.loads(path.read_text())
         version = content.get("schema_version", 1)
         if version not in range(1, SCHEMA_VERSION + 1):
             raise ValueError(
-                f"schema_version is {version!r}, this fastclip reads up to {SCHEMA_VERSION}"
+                f"schema_version is {version!r}, but this fastclip reads up to {SCHEMA_VERSION}"
             )
         rows = [row_from_json(row) for row in content.pop("rows")]
         return Results(**{**content, "schema_version": SCHEMA_VERSION}, rows=rows)
@@ -95,12 +95,12 @@ def load_results(path: Path) -> Results:
 def write_measurement(
     output: Path, name: str, module: str, argv: list[str] | None, results: Mapping[str, Any]
 ) -> Path:
-    """Write what a benchmark of its own found, with its command and the facts of the host.
+    """Write the results of a separate benchmark, with its command and the facts of the host.
 
     Args:
-        output: folder of all devices' results.
-        name: of the measurement, for the file.
-        module, argv: how it was started.
+        output: the folder of all devices' results.
+        name: the name of the measurement, which is part of the file's name.
+        module, argv: the module and the arguments with which it was started.
 
     Returns:
         The file, `output/<device>/<date>-<name>.json`.

@@ -1,16 +1,15 @@
-"""Exact search against what it cannot go below: reading the vectors, and one product of matrices.
+"""Compare exact search with its lower bounds: reading the vectors, and one matrix product.
 
     python -m fastclip.benchmarks.search --rows 1000000 --dim 512 --rounds 5
 
-    reading      the file's bytes into a buffer of 16 MiB, again and again; it is in the page cache
-    one          one query, by the time of reading
+    reading      reads the file, which is in the page cache, into a buffer of 16 MiB
+    one          one query; its time over the time of reading
     matmul       the product of Q queries with all vectors, in blocks, and nothing else
-    many         Q queries in one batch, by the time of that product
-    memory       the most that a search has allocated beside the mapped file, in blocks of 16 MiB
+    many         Q queries in one batch; their time over the time of that product
+    memory       the peak memory of a search besides the mapped file, in blocks of 16 MiB
 
-Vectors are random unit vectors in a file that is mapped. Everything is timed in turns, and ratios
-are formed within a round before the median is taken. Whether results are right is a matter of
-tests: tests/search/test_exact_search.py.
+Vectors are random unit vectors in a mapped file. Everything is timed in turns, and ratios are
+formed within a round before the median is taken. tests/search/test_exact_search.py checks results.
 """
 
 import argparse
@@ -33,7 +32,7 @@ TOP = 10
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians of seconds, and of ratios within a round; memory in bytes."""
+    """Median seconds, median ratios within a round, and memory in bytes."""
 
     reading: float
     one: float
@@ -57,7 +56,7 @@ def write_vectors(path: Path, rows: int, dim: int) -> None:
 
 
 def measure(path: Path, num_queries: int, rounds: int) -> Measured:
-    """Time searches of a file of vectors and what they are compared with, in turns."""
+    """Time searches of a file of vectors in turns with their lower bounds."""
     vectors = open_array(path, 2, (np.float32,))
     dim = vectors.shape[1]
     queries = np.random.default_rng(1).standard_normal((num_queries, dim), np.float32)
@@ -69,7 +68,7 @@ def measure(path: Path, num_queries: int, rounds: int) -> Measured:
         "many": lambda: search(queries, vectors, TOP),
     }
     for call in calls.values():
-        call()  # pages and libraries are there
+        call()  # loads pages and libraries
     turns = [{name: _seconds(call) for name, call in calls.items()} for _ in range(rounds)]
     return Measured(
         **{name: median(turn[name] for turn in turns) for name in calls},
@@ -117,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         path = Path(folder, "vectors.npy")
         write_vectors(path, args.rows, args.dim)
         found = measure(path, args.queries, args.rounds)
-    print(f"{args.rows:,} vectors of {args.dim} float32, the best {TOP}")
+    print(f"{args.rows:,} vectors of {args.dim} float32, the best {TOP} of each query")
     print(f"reading             {found.reading:.3f} s")
     print(f"one query           {found.one:.3f} s, {found.one_by_reading:.2f} of reading")
     print(f"matmul              {found.matmul:.3f} s")

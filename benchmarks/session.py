@@ -1,4 +1,4 @@
-"""`fastclip.benchmarks.bench`: a kernel of one's own beside others, from a notebook or a script."""
+"""`fastclip.benchmarks.bench`: time your own kernel next to others, in a notebook or a script."""
 
 import csv
 import datetime
@@ -33,7 +33,7 @@ RIVALS = {
 
 
 class Session(Results):
-    """Results that show themselves: a table in a notebook and by `print`, rows, CSV and figures."""
+    """Results that `print` and notebooks show as a table, and that can be written as files."""
 
     def __str__(self) -> str:
         return report_of(self)
@@ -41,7 +41,7 @@ class Session(Results):
     _repr_markdown_ = __str__
 
     def table(self) -> list[dict[str, str]]:
-        """A dict per row with the columns of the CSV, as `pandas.DataFrame` takes them."""
+        """Return a dict per row with the columns of the CSV, as `pandas.DataFrame` takes them."""
         return list(csv.DictReader(io.StringIO(csv_text(self))))
 
     def write(self, stem: str | os.PathLike, formats: Sequence[str] = ("png",)) -> list[Path]:
@@ -49,13 +49,13 @@ class Session(Results):
 
         Args:
             stem: a path without a suffix.
-            formats: of figures: "png", "pdf", "svg"; none at all with ().
+            formats: the formats of the figures: "png", "pdf", "svg"; with (), there are none.
 
         Returns:
-            The files.
+            The written files.
 
         Raises:
-            ModuleNotFoundError: there are formats and matplotlib is not installed.
+            ModuleNotFoundError: figures are wanted and matplotlib is not installed.
         """
         stem = Path(stem)
         path = beside(stem, ".json")
@@ -81,39 +81,39 @@ def bench(
     memory: bool = True,
     accuracy: bool = True,
 ) -> Session:
-    """Time a loss of one's own in turns with others, count its memory, and compare it with float64.
+    """Time your own loss in turns with others, measure its memory, and compare it with float64.
 
-    It is the protocol of `fastclip bench loss`: everything of one N takes turns, a matmul stands
-    before each turn, and ratios are formed within rounds.
+    The protocol is the same as in `fastclip bench loss`: everything of one N is timed in turns, a
+    matrix product is timed before each turn, and ratios are formed within rounds.
 
     Args:
-        fn: a function, or functions by the names that the table shall have. Each is called with
+        fn: a function, or a dict of functions by their names in the table. Each is called with
             image_features (N, D), text_features (N, D) and logit_scale (), and for "siglip" with
             logit_bias () too, and returns the loss () with a graph to all of them.
-        against: names or patterns of `fastclip bench providers`, or module:function. The default is
-            fastclip's backend of the device, and open_clip.
+        against: names or patterns from `fastclip bench providers`, or module:function. The default
+            is fastclip's backends for the device, and open_clip.
         n: the numbers of pairs, such as 4096 or "4k".
-        d: the dimension of features.
-        dtype: of features: a name, "bf16" and the like, or a torch.dtype.
+        d: the dimension of the features.
+        dtype: the dtype of the features: a name such as "bfloat16" or "bf16", or a torch.dtype.
         data: "random", "trained", "cone" or "adversarial": see `cases.py`.
         objective: "clip" or "siglip".
         device: "cpu" or "cuda".
-        passes: what is timed, of "step", "forward" and "backward".
-        rounds: at least so many, until `budget_seconds` are spent on an N.
+        passes: what is timed: "step", "forward", "backward", or several of them.
+        rounds: the least number of rounds; more follow until `budget_seconds` are spent on an N.
         limit_seconds: a call slower than this is measured once.
-        memory: on a CPU that of `fn` is measured in this process, a lower bound, and that of the
-            others in fresh ones.
-        accuracy: errors of the loss and all gradients against float64, up to N = 4,096.
+        memory: measure peak memory. On a CPU, the memory of `fn` is measured in this process and is
+            a lower bound; the others run in fresh processes.
+        accuracy: compare the loss and all gradients with float64, up to N = 4,096.
 
     Returns:
-        Results with rows of times in seconds, bytes and errors; `print(results)` is the table, and
-        a notebook shows it; `results.write("stem")` writes JSON, CSV and figures. After Ctrl-C
-        they are what is timed by then, and `results.complete` is False.
+        Results with rows of times in seconds, bytes and errors. `print(results)` prints the table,
+        and a notebook shows it; `results.write("stem")` writes JSON, CSV and figures. After Ctrl-C,
+        the results have the finished rounds, and `results.complete` is False.
 
     Raises:
         TypeError: `fn` cannot be called.
-        ValueError: an argument is wrong; nothing has run by then.
-        KeyboardInterrupt: Ctrl-C came before anything was timed.
+        ValueError: an argument is wrong. It is raised before anything runs.
+        KeyboardInterrupt: the user pressed Ctrl-C before anything was timed.
 
     Example:
         >>> import fastclip
@@ -135,7 +135,7 @@ def bench(
         raise ValueError(f"device: {objection}")
     sizes = [values.size("n", x) for x in ([n] if isinstance(n, (Number, str)) else n)]
     if not sizes:
-        raise ValueError(f"n must be a number of pairs, or several, got {n!r}")
+        raise ValueError(f"n must be a number of pairs, or several numbers, got {n!r}")
     D, name_of_dtype = values.size("d", d), values.dtype("dtype", dtype)
     scale = values.positive("logit_scale", logit_scale)
     plan = Plan(
@@ -145,7 +145,7 @@ def bench(
     rivals = RIVALS[device] if against is None else against
     others = matched("against", [rivals] if isinstance(rivals, str) else rivals, objective)
     if both := [other.name for other in others if other.name in own]:
-        raise ValueError(f"against has the name of a function of fn: {', '.join(both)}")
+        raise ValueError(f"against and fn have a name in common: {', '.join(both)}")
     providers = [*map(_own(objective), own.items()), *others]
     kind = getattr(torch, name_of_dtype)
     cases = [Case(N, D, kind, scale, data, device=device) for N in sizes]
@@ -162,7 +162,7 @@ def bench(
     except KeyboardInterrupt:
         if not any(row.timing for row in results.rows):
             raise
-        print("fastclip bench: stopped; what is timed by then is returned", file=sys.stderr)
+        print("fastclip bench: stopped; the finished rounds are returned", file=sys.stderr)
     return results
 
 

@@ -2,10 +2,10 @@
 
     step        forward and backward
     forward     the loss with a graph that a backward could start from, which is then dropped
-    backward    the gradients, from a graph that was made outside of the time
+    backward    the gradients, from a graph whose construction is not timed
 
-Gradients go to all inputs that want one, both features and logit_scale (and logit_bias), fresh each
-time, as after an optimiser's `zero_grad`.
+All inputs that require a gradient get one: both features and logit_scale (and logit_bias). The
+gradients are new tensors each time, as after an optimiser's `zero_grad`.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from fastclip.benchmarks.cases import Case, make_inputs
 from fastclip.benchmarks.provider import Provider, load
 
 STEP, FORWARD, BACKWARD = "step", "forward", "backward"
-PRODUCTS = {STEP: 4, FORWARD: 1, BACKWARD: 3}  # of N x N x D in the floor of each
-LOGIT_BIAS = -10.0  # where the SigLIP paper starts it
+PRODUCTS = {STEP: 4, FORWARD: 1, BACKWARD: 3}  # N x N x D products in the floor of each
+LOGIT_BIAS = -10.0  # the initial value in the SigLIP paper
 
 
 class Outcome(NamedTuple):
     loss: Tensor  # ()
-    gradients: tuple[Tensor, ...]  # one per input that wants it, in its shape
+    gradients: tuple[Tensor, ...]  # one per input that requires it, in its shape
 
 
 class Step:
-    """`step()` runs the provider once on `inputs`; steps of one case may share theirs."""
+    """`step()` runs the provider once on `inputs`, which steps of one case may share."""
 
     def __init__(
         self, provider: Provider, case: Case, inputs: tuple[Tensor, ...] | None = None
@@ -48,7 +48,7 @@ class Step:
 
 
 class Backward:
-    """`prepare()` makes the step's graph; the call computes its gradients, and drops it."""
+    """`prepare()` makes the step's graph; the call computes its gradients and drops the graph."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
@@ -63,19 +63,19 @@ class Backward:
 
 
 def call_of(step: Step, what: str) -> Callable[[], Any]:
-    """What is timed of a step: all of it, its forward or its backward."""
+    """Return the call to time: the whole step, its forward or its backward."""
     return {STEP: step, FORWARD: step.forward, BACKWARD: Backward(step)}[what]
 
 
 def inputs_of(provider: Provider, case: Case) -> tuple[Tensor, ...]:
-    """What the provider is called with; providers of one objective may share it."""
+    """Return the provider's inputs; providers of one objective may share them."""
     if provider.inputs is not None:
         return provider.inputs(case)
     return leaves(provider.objective, case)
 
 
 def leaves(objective: str, case: Case, seed: int = 0) -> tuple[Tensor, ...]:
-    """The case's features, logit_scale and, for "siglip", logit_bias, to differentiate."""
+    """Return the case's features, logit_scale and, for "siglip", logit_bias, with gradients."""
     inputs = make_inputs(case, seed)
     if objective == "siglip":
         inputs = (*inputs, torch.full_like(inputs[2], LOGIT_BIAS))

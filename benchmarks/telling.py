@@ -1,4 +1,4 @@
-"""What runs, said on standard error: one line that changes, or lines of a log where it is piped."""
+"""Report progress on standard error: one changing line, or log lines if the output is piped."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ EVERY_SECONDS = 5.0  # at most one line of a log
 
 @contextmanager
 def telling() -> Iterator[Callable[[str], None]]:
-    """Yields a function that takes what runs next, as a text of one line."""
+    """Yield a function that reports, in a text of one line, what runs next."""
     if not is_watched():
         yield log_lines(time.monotonic)
         return
@@ -26,10 +26,10 @@ def telling() -> Iterator[Callable[[str], None]]:
 
 
 def log_lines(clock: Callable[[], float]) -> Callable[[str], None]:
-    """Prints the first text, and whatever comes EVERY_SECONDS or more after the last printed one.
+    """Return a function that prints a text at most once every EVERY_SECONDS.
 
     Args:
-        clock: seconds of a clock that never goes back.
+        clock: a monotonic clock, in seconds.
     """
     begin, last = clock(), None
 

@@ -1,14 +1,14 @@
 """The losses under pytest-benchmark.
 
     pytest benchmarks/                              up to N = 1,024, every provider that runs here
-    pytest benchmarks/ -k "N8192 and fastclip"      what -k names, whatever its size
-    pytest --pyargs fastclip.benchmarks             of an installed package
+    pytest benchmarks/ -k "N8192 and fastclip"      the tests that -k names, whatever their size
+    pytest --pyargs fastclip.benchmarks             the tests of an installed package
     pytest benchmarks/ --benchmark-autosave         then --benchmark-compare in the next run
 
-A test is one forward and backward. `extra_info` has what the time means: N, D, FLOP/s, x (the time
-over 8 N^2 D FLOPs at the rate of a matmul), bytes that operators move, device, commit. The matmul
-is timed before and after, not in turns as in `fastclip bench loss`, whose ratios to trust instead.
-OMP_NUM_THREADS decides how many threads run.
+A test is one forward and backward. `extra_info` explains the time: N, D, FLOP/s, x (the time over
+the time of 8 N^2 D FLOPs at a matmul's rate), bytes that operators move, device, commit. The matmul
+is timed before and after each test. `fastclip bench loss` times it in turns with the losses, so its
+ratios are more reliable. OMP_NUM_THREADS sets the number of threads.
 """
 
 from statistics import median
@@ -26,7 +26,7 @@ from fastclip.benchmarks.timing import Matmul, floor_flops, wall_seconds
 from fastclip.benchmarks.traffic import step_bytes
 
 SIZES = (64, 256, 1024, 4096, 8192)
-SHORT = 1024  # beyond it a run of all takes minutes: what is wanted is chosen by name
+SHORT = 1024  # larger cases take minutes and run only if chosen by name
 CASES = [Case(N) for N in SIZES]
 EAGER = [p for objective in OBJECTIVES for p in providers(objective) if not p.compiled]
 
@@ -60,14 +60,14 @@ def test_forward_and_backward(benchmark, request, case, provider):
 
 
 def objection_to_size(case: Case, config: pytest.Config, is_timed: bool) -> str | None:
-    """Why a case of its size is left out; None if it runs.
+    """Return why a case of this size is left out, or None if it runs.
 
-    -k and a test's own name choose a long case; -m does not, which says nothing of sizes.
+    -k and a test's own name choose a long case; -m does not, because it says nothing about sizes.
     """
     if not is_timed and case.N > SIZES[0]:
-        return "nothing is timed without --benchmark-enable: the smallest case stands for all"
+        return "without --benchmark-enable nothing is timed, and only the smallest case runs"
     is_chosen = config.option.keyword or any("::" in argument for argument in config.args)
-    return f"long: choose it by -k N{case.N}" if case.N > SHORT and not is_chosen else None
+    return f"long: choose it with -k N{case.N}" if case.N > SHORT and not is_chosen else None
 
 
 def _speed(seconds: float, case: Case, product: Matmul, matmul_seconds: float) -> dict[str, Any]:

@@ -1,18 +1,19 @@
-"""Time as a ratio to what the machine does in the same minute.
+"""Time calls relative to what the machine does in the same minute.
 
-Runs on a shared machine drift by tens of percent within minutes. So everything that is to be
-compared is timed in turns (round-robin, the order rotating), a float32 matmul stands before every
-turn, and the ratio to the floor is formed within each round before the median is taken:
+Times on a shared machine drift by tens of percent within minutes. Everything that is to be compared
+is therefore timed in turns (round-robin, with rotating order), a matmul is timed before every turn,
+and the ratio to the floor is formed within each round before the median is taken:
 
     floor        = 8 N^2 D FLOPs / matmul rate of the round
     times_floor  = median over rounds of seconds / floor
     matmul rate  = 2 M^2 D FLOPs / seconds of an (M, D) x (D, M) product, M = N in [1024, 4096]
 
-8 N^2 D are the four products of a loss that keeps no logits: forward, recomputed, and two
-gradients. Of a forward alone it is one of them, of a backward alone three. A turn repeats a short
-call until it has taken TURN_SECONDS and reports their median.
+8 N^2 D FLOPs are the four products of a loss that keeps no logits: the logits in the forward, the
+logits again in the backward, and two gradients. The floor of a forward alone has one of them, and
+the floor of a backward alone has three. A turn repeats a short call for TURN_SECONDS and reports
+the median.
 
-A call with a method `prepare` has it called before each call, outside of the time.
+If a call has a method `prepare`, it runs before each call and is not timed.
 """
 
 import math
@@ -29,9 +30,9 @@ MAX_CALLS = 50
 MAX_ROUNDS = 200
 
 
-PRODUCTS = 4  # of N x N x D in the floor of a forward and backward
+PRODUCTS = 4  # N x N x D products in the floor of a forward and backward
 
-Stopwatch = Callable[[Callable[[], Any]], float]  # a call to its seconds
+Stopwatch = Callable[[Callable[[], Any]], float]  # takes a call, returns its seconds
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Timing:
     matmul_samples: tuple[float, ...] = ()  # FLOP/s of the matmul in the same rounds
 
     def ratios(self, floor: int) -> list[float]:
-        """Of each round, the time over that of `floor` FLOPs at the matmul's rate in it."""
+        """Return, for each round, the time over the time of `floor` FLOPs at its matmul rate."""
         pairs = zip(self.samples, self.matmul_samples, strict=True)
         return [seconds * rate / floor for seconds, rate in pairs]
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C came in between; `outcomes` is what `time_together` would have returned by then."""
+    """Raised after Ctrl-C; `outcomes` has what `time_together` would have returned by then."""
 
     def __init__(self, outcomes: dict[str, Timing | Exception]) -> None:
         super().__init__()
@@ -60,9 +61,9 @@ class Stopped(KeyboardInterrupt):
 
 
 class Matmul:
-    """The product whose rate is the measure, shaped like the logits of the case.
+    """The matrix product that times are compared with, shaped like the logits of the case.
 
-    float32 on a CPU, bfloat16 on a GPU: what each multiplies fastest without loss of a gradient.
+    It is float32 on a CPU and bfloat16 on a GPU, the fastest dtype of each that keeps gradients.
     """
 
     def __init__(self, N: int, D: int, device: str = "cpu") -> None:
@@ -81,7 +82,7 @@ def floor_flops(N: int, D: int, products: int = PRODUCTS) -> int:
 
 
 def summarize(seconds: list[float], flops_per_second: list[float], floor: int) -> Timing:
-    """Of one call per round: its seconds, the matmul's rate, and the floor in FLOPs."""
+    """Summarise one call's seconds and the matmul's rate in each round; `floor` is in FLOPs."""
     spread = quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else seconds * 3
     ratios = [s * rate / floor for s, rate in zip(seconds, flops_per_second, strict=True)]
     return Timing(
@@ -109,19 +110,23 @@ def time_together(
     device: str = "cpu",
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Timing | Exception]:
-    """Time the calls against each other and against the matmul; one that raises has its error.
+    """Time the calls in turns with each other and with the matmul.
 
     Args:
         calls: what to time, by name; all of it work on N pairs of dimension D.
-        rounds: at least so many; more until `budget_seconds` are spent.
+        rounds: the least number of rounds; more follow until `budget_seconds` are spent.
         limit_seconds: a call slower than this is measured once, by its warm-up.
-        slow_first_call: names of calls whose first one compiles and says nothing about the next.
-        products: how many N x N x D products the floor of a call has, by its name.
-        device: "cpu", or "cuda", whose clock then runs until the device has finished.
-        progress: is told what runs next.
+        slow_first_call: whether the first call of this name compiles, so that its time does not
+            count against the limit.
+        products: how many N x N x D products the floor of the call of this name has.
+        device: "cpu", or "cuda", for which a time ends when the device has finished.
+        progress: called with a text that says what runs next.
+
+    Returns:
+        The timing of each call by its name, or the exception that the call raised.
 
     Raises:
-        Stopped: Ctrl-C came; it has what whole rounds gave.
+        Stopped: the user pressed Ctrl-C; the exception has the results of finished rounds.
     """
     product = Matmul(N, D, device)
     stopwatch = {"cpu": wall_seconds, "cuda": _cuda_stopwatch}[device]
@@ -134,7 +139,7 @@ def time_together(
 
     def found() -> dict[str, Timing | Exception]:
         for name, turn in turns.items() if rates else ():
-            # A round that was stopped has turns and no rate.
+            # A round that was stopped has some turns but no rate.
             outcomes[name] = summarize(turn.seconds[: len(rates)], rates, floor_of(name))
         return {name: outcomes[name] for name in calls if name in outcomes}
 
@@ -166,7 +171,7 @@ def time_together(
 def _round(
     turns: dict[str, "_Turn"], outcomes: dict[str, Any], matmul: "_Turn", number: int
 ) -> float:
-    """Let each take its turn; one that raises is moved to `outcomes`. Median seconds of matmul."""
+    """Let each call take its turn; move a failing one to `outcomes`. Return the matmul's median."""
     matmul_seconds = []
     for name in rotated(list(turns), number):
         matmul_seconds.append(matmul.take())
@@ -193,7 +198,7 @@ class _Turn:
 
 
 def _warm_up(call: Callable[[], Any], limit_seconds: float, stopwatch: Stopwatch) -> float:
-    """Seconds of the second call, or of the first if that alone exceeds the limit."""
+    """Return the seconds of the second call, or of the first if it exceeds the limit."""
     seconds = _prepared(call, stopwatch)
     return _prepared(call, stopwatch) if seconds <= limit_seconds else seconds
 
@@ -217,7 +222,7 @@ def wall_seconds(call: Callable[[], Any]) -> float:
 
 
 def _cuda_stopwatch(call: Callable[[], Any]) -> float:
-    """From an idle device to an idle device: launches that the device waits for are counted."""
+    """Return the seconds from an idle device to an idle device, which include waiting launches."""
     torch.cuda.synchronize()
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
@@ -228,5 +233,5 @@ def _cuda_stopwatch(call: Callable[[], Any]) -> float:
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Median over rounds of what ours took over what theirs took in the same round."""
+    """Return the median over rounds of our time over their time in the same round."""
     return median(one / other for one, other in zip(ours, theirs, strict=True))

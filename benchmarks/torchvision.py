@@ -1,8 +1,8 @@
-"""Makes torchvision importable beside a torch that it was not built for.
+"""Make torchvision importable with a torch that it was not built for.
 
-The index has torchvision for CUDA only. Beside a CPU torch its operators cannot be loaded, and its
-import fails on the first one it names, although open_clip and transformers call none of them: they
-import it for its transforms. Declared without an implementation, the operators are as good.
+The index has torchvision for CUDA only. With a CPU torch, its operators cannot be loaded, and its
+import fails on the first one that it names. But open_clip and transformers import it only for its
+transforms and call no operator, so it is enough to declare the operators without an implementation.
 """
 
 import importlib.util
@@ -10,13 +10,13 @@ from functools import cache
 
 import torch
 
-OPERATORS = ("nms", "qnms")  # those that torchvision registers fake versions of when imported
-_declared: list[torch.library.Library] = []  # declarations end with the object that made them
+OPERATORS = ("nms", "qnms")  # torchvision registers fake versions of these when it is imported
+_declared: list[torch.library.Library] = []  # a declaration lives as long as its object
 
 
 @cache
 def make_importable() -> None:
-    """Declare torchvision's operators if it is installed and cannot load them; else do nothing."""
+    """Declare torchvision's operators if it is installed but cannot load them."""
     if importlib.util.find_spec("torchvision") is None:
         return
     try:

@@ -1,9 +1,9 @@
-"""Bytes that a call moves, counted operator by operator: the denominator of an intensity.
+"""Count the bytes that a call moves, operator by operator, for the intensity in a roofline.
 
-Every operator counts each tensor that it reads and writes once, whatever its kernel does twice or
-finds in a cache; of cross_entropy's gather only what is gathered. A fused operator is one: what
-passes within it is not seen, nor is a kernel that is launched past torch's dispatcher (Triton's, a
-compiled function's). No call moves less than its inputs and their gradients.
+For every operator, each tensor that it reads or writes counts once, even if its kernel reads it
+twice or finds it in a cache; for cross_entropy's gather, only the gathered elements count. Traffic
+within a fused operator is not seen, nor are kernels that are launched without torch's dispatcher
+(Triton's, and those of compiled functions). No call counts less than its inputs and gradients.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ MAKES_NO_PASS = ("aten::empty", "aten::new_empty", "aten::empty_like", "aten::em
 
 
 def step_bytes(step: Step) -> int:
-    """Bytes of one forward and backward, at least those of its inputs and gradients."""
+    """Return the bytes of one forward and backward, at least the bytes of inputs and gradients."""
     compulsory = sum(x.nbytes for x in step.inputs) + sum(x.nbytes for x in step.leaves)
     return max(compulsory, moved_bytes(step))
 
 
 def moved_bytes(call: Callable[[], Any]) -> int:
-    """Bytes that the operators of `call` read and write; it is called once."""
+    """Return the bytes that the operators of `call` read and write; `call` is called once."""
     counting = _Counting()
     with counting:
         call()
@@ -46,7 +46,7 @@ class _Counting(TorchDispatchMode):
 
 
 def operator_bytes(func: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> int:
-    """Bytes that an operator reads and writes, its name being `func`'s and its arguments these."""
+    """Return the bytes that the operator `func` reads and writes with these arguments."""
     schema = func._schema
     if schema.name in MAKES_NO_PASS or func.is_view:
         return 0
@@ -73,7 +73,7 @@ def _listed(result: Any) -> tuple:
 
 
 def tensor_bytes(x: Any) -> int:
-    """Bytes of a tensor's distinct elements."""
+    """Return the bytes of a tensor's distinct elements."""
     if not isinstance(x, Tensor):
         return 0
     return x.itemsize * prod(n for n, stride in zip(x.shape, x.stride(), strict=True) if stride)

@@ -1,15 +1,15 @@
-"""Trainers against each other: the same command line, model, weights and pairs for all.
+"""Compare trainers with the same command line, model, weights and pairs.
 
     python -m fastclip.benchmarks.trainers --global-batch-size 2048 --micro-batch-size 128
 
-Each trainer is run from its command line, in turns, the order rotating: `fastclip train` with an
-activation budget of 0 and without a limit, and open_clip's with `--accum-freq`. The time of a step
-is what it logs (`Batch (t)`, from the end of the last step to the end of this one, data included),
-without the first, which warms up; compared is the median over rounds of the ratio of a round's
-medians. Memory is the high-water mark of the process.
+The trainers run from their command lines, in turns with rotating order: `fastclip train` with an
+activation budget of 0 and with an unlimited one, and open_clip's trainer with `--accum-freq`. The
+time of a step comes from the log (`Batch (t)`, from the end of one step to the end of the next,
+including data); the first step is a warm-up and does not count. The table has the median over
+rounds of the ratio of a round's medians. Memory is the high-water mark of the process.
 
-Pairs are images of digits as PNG files in a table. No crop is random, so that with equal weights
-the losses of the first steps have to agree: one epoch is one batch, whatever the order.
+Pairs are images of digits as PNG files in a table. No crop is random, and one epoch is one batch,
+so that with equal weights the losses of the first steps must agree, whatever the order of pairs.
 """
 
 import argparse
@@ -33,13 +33,13 @@ from fastclip.models.checkpoints.write import save_pretrained
 from fastclip.models.config import ClipConfig, TextConfig, VisionConfig
 from fastclip.models.factory import build_model, create_model
 
-# The model of the built-in digits, for images in colour and CLIP's vocabulary.
+# The model of the built-in digits, but for colour images and CLIP's vocabulary.
 SMALL = ClipConfig(
     128,
     VisionConfig(IMAGE_SIZE, patch_size=8, width=96, layers=2, head_width=16),
     TextConfig(context_length=24, vocab_size=49408, width=64, heads=4, layers=2),
 )
-# Modules, and their first arguments.
+# The module of each trainer, and its first arguments.
 OURS = ["fastclip.cli", "train"]
 THEIRS = ["fastclip.benchmarks.open_clip_trainer"]
 TRAINERS = {
@@ -53,7 +53,7 @@ STEP = re.compile(r"Batch \(t\): ([\d.]+).* Loss: ([\d.]+) \(")
 
 @dataclass
 class Trained:
-    """Of one run: seconds and losses of its steps, the process's peak memory."""
+    """One run: seconds and losses of its steps, and the process's peak memory."""
 
     seconds: list[float]
     losses: list[float]
@@ -61,7 +61,7 @@ class Trained:
 
 
 def prepare(directory: Path, model_name: str | None, num_pairs: int) -> list[str]:
-    """Write weights and pairs into `directory`; return the flags by which trainers find them."""
+    """Write weights and pairs into `directory`; return the flags that tell trainers their paths."""
     torch.manual_seed(0)
     model = build_model(SMALL) if model_name is None else create_model(model_name)
     save_pretrained(model, directory / "model")
@@ -81,7 +81,7 @@ def prepare(directory: Path, model_name: str | None, num_pairs: int) -> list[str
 
 
 def settings(global_batch_size: int, micro_batch_size: int, num_steps: int) -> list[str]:
-    """Flags that all trainers understand alike."""
+    """Return flags that all trainers understand in the same way."""
     values = {
         "batch-size": micro_batch_size, "accum-freq": global_batch_size // micro_batch_size,
         "epochs": num_steps, "lr": 1e-3, "beta1": 0.9, "beta2": 0.98, "eps": 1e-6, "wd": 0.2,
@@ -92,10 +92,10 @@ def settings(global_batch_size: int, micro_batch_size: int, num_steps: int) -> l
 
 
 def train(command: list[str], flags: list[str], logs: Path, threads: int) -> Trained:
-    """Run a trainer in a process of its own.
+    """Run a trainer in its own process.
 
     Raises:
-        RuntimeError: it failed; the message has the end of what it said.
+        RuntimeError: the trainer failed; the message has the end of its output.
     """
     name = "run"
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -120,7 +120,7 @@ def measure(
     rounds: int,
     threads: int,
 ) -> dict[str, dict]:
-    """Median seconds of a step of every round, losses and peak memory, of every trainer."""
+    """Return each trainer's median seconds of a step in every round, losses and peak memory."""
     results: dict[str, dict] = {
         name: {"seconds": [], "losses": [], "peak_bytes": []} for name in TRAINERS
     }
@@ -160,16 +160,18 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", metavar="NAME", help="default: a small one, like the demo's")
+    parser.add_argument("--model", metavar="NAME", help="default: a small model, like the demo's")
     parser.add_argument("--global-batch-size", type=int, default=2048, metavar="N")
     parser.add_argument("--micro-batch-size", type=int, default=128, metavar="N")
-    parser.add_argument("--steps", type=int, default=4, metavar="N", help="the first not counted")
+    parser.add_argument("--steps", type=int, default=4, metavar="N", help="the first is a warm-up")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write DIR/<device>/<date>-...")
     args = parser.parse_args(argv)
     if args.global_batch_size % args.micro_batch_size or args.steps < 2:
-        parser.error("a batch is a multiple of micro-batches, and there are two steps or more")
+        parser.error(
+            "--global-batch-size must be a multiple of --micro-batch-size, and --steps at least 2"
+        )
     results = measure(
         args.model, args.global_batch_size, args.micro_batch_size, args.steps, args.rounds,
         args.threads,

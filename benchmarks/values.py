@@ -1,10 +1,11 @@
-"""What people write for sizes, dtypes and fractions, read or refused by name.
+"""Read sizes, dtypes and fractions as people write them.
 
     4096, 4k, 32K, 1m        sizes; k is 1,024, as in the field's "a batch of 32k"
     bf16, half, float32      dtypes
     5%, 0.05                 fractions
 
-Every function takes the name of the argument first, and raises ValueError with it and the value.
+Every function takes the name of the argument first; if the value is wrong, it raises a ValueError
+with the name and the value.
 """
 
 import argparse
@@ -24,7 +25,7 @@ SHORT = {
 
 
 def size(name: str, value: str | int) -> int:
-    """A positive whole number, also as "4k" (4,096), "1.5k", "1m" or "8,192"."""
+    """Read a positive whole number, also as "4k" (4,096), "1.5k", "1m" or "8,192"."""
     match = SIZE.fullmatch(str(value).strip().replace(",", "").replace("_", ""))
     found = float(match[1]) * UNITS[match[2].lower()] if match else 0.0
     if not found >= 1 or found != int(found):
@@ -33,7 +34,7 @@ def size(name: str, value: str | int) -> int:
 
 
 def dtype(name: str, value: Any) -> str:
-    """A dtype's name, of a name, one of the short ones (bf16, fp16, half) or a torch.dtype."""
+    """Return a dtype's name, given a name, a short name (bf16, fp16, half) or a torch.dtype."""
     text = str(value).removeprefix("torch.").lower()
     found = SHORT.get(text, text)
     if found not in DTYPES:
@@ -42,15 +43,15 @@ def dtype(name: str, value: Any) -> str:
 
 
 def seconds(name: str, value: str | float) -> float:
-    """A number of seconds, at least 0."""
+    """Read a number of seconds, at least 0."""
     found = _number(value)
     if not 0 <= found < math.inf:
-        raise ValueError(f"{name} must be seconds, at least 0, got {value!r}")
+        raise ValueError(f"{name} must be a number of seconds, at least 0, got {value!r}")
     return found
 
 
 def positive(name: str, value: str | float) -> float:
-    """A finite number above 0."""
+    """Read a finite number above 0."""
     found = _number(value)
     if not 0 < found < math.inf:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
@@ -58,7 +59,7 @@ def positive(name: str, value: str | float) -> float:
 
 
 def fraction(name: str, value: str | float) -> float:
-    """A fraction in [0, 10) of "5%" or of 0.05."""
+    """Read a fraction in [0, 10), such as "5%" or 0.05."""
     text = str(value).strip()
     found = _number(text[:-1]) / 100 if text.endswith("%") else _number(text)
     if not 0 <= found < 10:
@@ -67,7 +68,7 @@ def fraction(name: str, value: str | float) -> float:
 
 
 def argument(name: str, read: Callable[[str, str], Any]) -> Callable[[str], Any]:
-    """`read` as the `type` of a command's argument: argparse says what is wrong, and stops."""
+    """Make `read` the `type` of a command's argument, so that argparse reports its errors."""
 
     def of_text(text: str) -> Any:
         try:

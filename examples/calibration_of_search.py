@@ -1,10 +1,10 @@
-"""Does what search says of chance hold? Searches for what a corpus has, and for what it has not.
+"""Check how often search wrongly says that a result stands out from chance.
 
-Search promises: of searches without a match, at most one in twenty has a result that stands out.
-Here kinds of things are taken out of a corpus, and captions of all kinds are searched for, in forty
-corpora of each world: digits, digits in a place, colours, forms in a colour. Two nulls are
-compared: the z of the best score with a normal distribution, and the best matches of other
-captions, which are those of other kinds that were taken out.
+Search promises that, of searches without a match, at most one in twenty has a result that stands
+out. This example removes some kinds of things from a corpus and searches for captions of all kinds,
+in forty corpora of each world: digits, digits in a place, colours, forms in a colour. It compares
+two estimates of what chance gives: the z of the best score under a normal distribution, and the
+best matches of other captions, which describe other kinds that were removed.
 
     python examples/calibration_of_search.py
 
@@ -12,12 +12,12 @@ It takes about twenty seconds with the model of `fastclip demo`, which is traine
 none (two minutes), and half a minute more the first time, when a small CLIP of shapes is trained.
 The figure is examples-output/calibration_of_search.png.
 
-What the small models can do: be judged by other captions. Something stands out in 2 to 5 % of
-searches without a match where the captions are of twenty kinds, in 6 to 8 % where they are of three
-or four, and in 79 to 100 % of searches with a match. What they cannot: be judged by z, by which
-nothing stands out, match or none. Cosines of a model of so few words deviate by 0.26 to 0.40 and
-none is above 1, so that z stays below the 4 that it takes. In any model, too, what is common cannot
-stand out by z: where a fraction f of a corpus is equally near, z is at most sqrt((1 - f) / f).
+With the small models, other captions are a good judge: something stands out in 2 to 5 % of searches
+without a match if there are captions of twenty kinds, in 6 to 8 % if there are only three or four
+kinds, and in 79 to 100 % of searches with a match. But z is no judge here: by z nothing stands out,
+with or without a match. The cosines of a model of so few words deviate by 0.26 to 0.40, and none is
+above 1, so z stays below 4, the limit for standing out. In any model, frequent things cannot stand
+out by z: if a fraction f of a corpus is equally near, z is at most sqrt((1 - f) / f).
 """
 
 import argparse
@@ -40,12 +40,12 @@ from fastclip.search.exact import search
 from shapes import COLOURS, EVERY_SHAPE, FORMS, STEPS, render, shapes_model
 from small_clip import arguments
 
-CORPORA, NUM_DIGITS, NUM_SHAPES = 40, 8000, 3000  # of each world; images, of which a part is left
-OF_NULL, ABSENT = 0.4, 0.15  # fractions of the kinds that are taken out of a corpus
+CORPORA, NUM_DIGITS, NUM_SHAPES = 40, 8000, 3000  # per world; and images before kinds are removed
+OF_NULL, ABSENT = 0.4, 0.15  # fractions of the kinds that are removed
 
 
 class World(NamedTuple):
-    """Vectors of images, what kinds of things each shows, and what is said of each kind."""
+    """Vectors of images, the kinds of things that each shows, and the captions of each kind."""
 
     name: str
     ready: InferenceModel
@@ -55,18 +55,18 @@ class World(NamedTuple):
 
 
 class Chances(NamedTuple):
-    """Of each search what chance is said to give, without a match and with one."""
+    """The estimated number of chance results for each search, without and with a match."""
 
     absent: list[float]
     present: list[float]
 
     def found(self, limit: float) -> tuple[float, float]:
-        """Of each kind of search, the fraction in which something stands out."""
+        """Return how often something stands out, in searches without a match and with one."""
         return tuple(float(np.mean(np.array(part) < limit)) for part in self)
 
 
 def worlds_of_digits(ready: InferenceModel) -> Iterator[World]:
-    """Grids of up to four digits. A kind is a digit, or a digit in a place."""
+    """Yield worlds of grids of up to four digits; a kind is a digit, or a digit in a place."""
     grids = DigitGrids(split_by_image(load_digits())[0])
     pairs = grids.draw(NUM_DIGITS, torch.Generator().manual_seed(0))
     vectors = features_of_images(ready, pairs.images).numpy()
@@ -79,7 +79,7 @@ def worlds_of_digits(ready: InferenceModel) -> Iterator[World]:
 
 
 def worlds_of_shapes(ready: InferenceModel) -> Iterator[World]:
-    """Single shapes. A kind is a colour, or a form in a colour."""
+    """Yield worlds of single shapes; a kind is a colour, or a form in a colour."""
     chance = random.Random(0)
     shapes = chance.choices(EVERY_SHAPE, k=NUM_SHAPES)
     pixels = torch.stack([ready.transform(render(shape, chance)) for shape in shapes])
@@ -96,7 +96,7 @@ def worlds_of_shapes(ready: InferenceModel) -> Iterator[World]:
 
 
 def judged(world: World) -> dict[str, Chances]:
-    """Take kinds out and search for all, several times; return the chances by both nulls."""
+    """Remove kinds and search for all, several times; return the chances by both estimates."""
     chances = {"z": Chances([], []), "captions": Chances([], [])}
     for seed in range(CORPORA):
         kinds = random.Random(seed).sample(list(world.captions), len(world.captions))
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, tuple[float, 
     figure.text(0.06, 0.96, "Searches in which something stands out from chance", fontsize=13,
         color=INK, weight="bold")  # fmt: skip
     cells = figure.add_gridspec(2, 2, left=0.06, right=0.98, top=0.89, bottom=0.07, hspace=0.35)
-    print(f"something stands out ({LIMIT:.0%} is promised where there is no match)")
+    print(f"searches in which something stands out (at most {LIMIT:.0%} promised without a match)")
     for cell, world in zip(
         cells, [*worlds_of_digits(of_digits), *worlds_of_shapes(of_shapes)], strict=True
     ):

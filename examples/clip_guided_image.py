@@ -1,8 +1,8 @@
-"""An image that is drawn by the encoder: pixels are optimised until they match a text.
+"""Let an encoder draw an image: pixels are optimised until they match a text.
 
-The model stays as it is; gradients run through the image tower to the pixels. The loss is the
-cosine to the text, over random shifts of the image, and a small price for roughness: without both
-the image is noise that only the model takes for a shape.
+The model does not change; gradients run through the image tower to the pixels. The loss is one
+minus the cosine to the text, over random shifts of the image, plus a small penalty for roughness.
+Without the shifts and the penalty, the image is noise that only the model takes for a shape.
 
     python examples/clip_guided_image.py
 
@@ -10,10 +10,10 @@ It takes about twenty seconds, and half a minute more the first time, when a sma
 is trained. The figure, with the images before and after and the loss, is
 examples-output/clip_guided_image.png.
 
-What the small model can do: it gets the colour right, and something like the form, often twice.
-What it cannot: draw. The cosine is above that of rendered shapes after some fifty updates, long
-before a person would name the form, which says what such a model looks at: a cosine alone is no
-proof.
+The small model gets the colour right, and something like the form, often twice. It cannot draw
+well. After some fifty updates, the cosine is already above the cosine of rendered shapes, long
+before a person would recognise the form: a high cosine alone proves little about what an image
+shows.
 """
 
 import random
@@ -44,7 +44,7 @@ def optimise(
     mean, std = (
         torch.tensor(ready.preprocess_cfg[name])[:, None, None] for name in ("mean", "std")
     )
-    # Pixels are a sigmoid of what is optimised, so that they stay in [0, 1].
+    # Pixels are a sigmoid of the optimised values, so that they stay in [0, 1].
     free = torch.randn(3, SIZE, SIZE, generator=generator).mul_(0.3).sub_(1.5).requires_grad_()
     before = free.detach().sigmoid()
     optimizer = torch.optim.Adam([free], lr=0.1)
@@ -64,7 +64,7 @@ def optimise(
 
 
 def cosine_of_rendered(ready: InferenceModel, text: str) -> float:
-    """The mean cosine of a text to twenty rendered images of what it says."""
+    """Return the mean cosine of a text to twenty rendered images of the shape that it names."""
     chance = random.Random(0)
     shape = next(shape for shape in EVERY_SHAPE if text in shape.captions)
     images = torch.stack([ready.transform(render(shape, chance)) for _ in range(20)])
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, tuple[float, float]]:
         Image.fromarray(pixels).save(args.output / f"{text.replace(' ', '-')}.png")
         curve = figure.add_subplot(cells[row, 2])
         curve.plot([1 - cosine for cosine in cosines], color=BLUE, label="1 - cosine")
-        curve.axhline(1 - rendered, color=GREEN, linestyle="--", label="of rendered shapes")
+        curve.axhline(1 - rendered, color=GREEN, linestyle="--", label="rendered shapes")
         curve.set_ylim(0, None)
         curve.tick_params(colors=MUTED, length=0, labelsize=8)
         curve.spines[:].set_visible(False)

@@ -1,21 +1,22 @@
-"""A content filter whose thresholds come from what is allowed, and not from a cosine by hand.
+"""A content filter whose thresholds are computed from allowed images.
 
-A rule is a text: images of it are to be blocked. How near is too near differs from text to text,
-so that one cosine for all rules lets some through and blocks others for nothing. Here 2,000
-allowed images say for each rule which scores chance gives, and an image is blocked if fewer than
-one in a hundred of them is as near to the rule: of allowed images one in a hundred is blocked, by
-design.
+A rule is a text; images of what it names are to be blocked. Typical cosines differ from text to
+text, so one threshold for all rules misses forbidden images for some rules and blocks allowed
+images for others. Here, 2,000 allowed images show which scores chance gives for each rule, and an
+image is blocked if fewer than one in a hundred of them is as near to the rule. So, by design, one
+in a hundred allowed images is blocked.
 
     python examples/content_filter.py
 
 It takes about ten seconds, and half a minute more the first time, when a small CLIP of shapes is
 trained. The figure is examples-output/content_filter.png.
 
-What the small model can do: tell eight colours and six forms apart, which is all that rules can
-name here. What no threshold can: block what the model does not see. The threshold promises how
-many allowed images are blocked, if they are like those that it was made of; it promises nothing of
-how many forbidden ones are caught. The threshold of a normal distribution, mean + 2.33 deviations,
-is drawn beside it: scores of this model are not normal, and it is too high for every rule.
+The small model distinguishes eight colours and six forms, so rules here can name only these. No
+threshold can block what the model does not see. The threshold promises how many allowed images are
+blocked, if they resemble the images from which it was computed; it does not promise how many
+forbidden images are blocked. For comparison, the figure also has the threshold of a normal
+distribution, mean + 2.33 deviations: the scores of this model are not normal, and it is too high
+for every rule.
 """
 
 import random
@@ -39,14 +40,14 @@ NUM_OF_CHANCE, NUM_TESTED = 2000, 1000
 
 
 def breaks(rule: str, shape: Shape) -> bool:
-    """Whether every word of a rule is said of a shape."""
+    """Return whether every word of a rule applies to a shape."""
     return all(word in ("a", "something", *shape) for word in rule.split())
 
 
 def vectors(
     ready: InferenceModel, shapes: list[Shape], num: int, chance: random.Random
 ) -> np.ndarray:
-    """Render `num` of some shapes and encode them: (num, D)."""
+    """Render `num` images of some shapes and return their features, (num, D)."""
     images = [ready.transform(render(chance.choice(shapes), chance)) for _ in range(num)]
     return features_of_images(ready, torch.stack(images)).numpy()
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, tuple[float, float]]:
         allowed = [shape for shape in EVERY_SHAPE if not breaks(rule, shape)]
         forbidden = [shape for shape in EVERY_SHAPE if breaks(rule, shape)]
         known = vectors(ready, allowed, NUM_OF_CHANCE, chance)
-        # p of a score: how many allowed images are as near to the rule.
+        # p of a score: the fraction of allowed images that are as near to the rule.
         null = CaptionNull(np.sort(known @ query))
         scores = [vectors(ready, some, NUM_TESTED, chance) @ query for some in (allowed, forbidden)]
         blocked = [float((null.p_values(s) < BLOCKED_BY_CHANCE).mean()) for s in scores]
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, tuple[float, float]]:
             f"{by_hand[0]:.1%}, {by_hand[1]:.1%}")  # fmt: skip
         normal = Normal(Moments.of(known))
         mean, above = (float(normal.z(query, np.array([x]))[0]) for x in (0.0, 1.0))
-        at = (2.326 - mean) / (above - mean)  # where z is that of one in a hundred
+        at = (2.326 - mean) / (above - mean)  # at the z of one in a hundred
         _draw(figure.add_subplot(grid[row]), rule, scores, threshold, at)
     figure.suptitle("Cosines to a rule: allowed images, forbidden ones, and where to block",
         x=0.03, y=0.98, ha="left", fontsize=13, color=INK, weight="bold")  # fmt: skip

@@ -20,23 +20,23 @@ WHERE = f"{DEMO}/checkpoint.pt, which `fastclip demo` writes first if it is not 
 
 
 def digits_model(args: argparse.Namespace) -> InferenceModel:
-    """Open the checkpoint that is asked for, or the demo's, which is run once if need be.
+    """Open the given checkpoint, or the demo's checkpoint, running the demo first if necessary.
 
     Raises:
-        SystemExit: the file is no model of the digits, or the demo does not run here.
+        SystemExit: the file is not a model of the digits, or the demo cannot run here.
     """
     path = args.checkpoint or DEMO / "checkpoint.pt"
     if not path.is_file():
-        print(f"there is no {path}: running `fastclip demo`, once, for about two minutes")
+        print(f"{path} does not exist; running `fastclip demo` once, which takes two minutes")
         if fastclip_command(["demo", "--output", str(DEMO)]) != 0:
             raise SystemExit(2)
-    print(f"the model is {path}")
+    print(f"using the model {path}")
     try:
         ready = open_model(path, device="cpu")
     except (CheckpointError, ValueError) as error:
         raise SystemExit(f"{path} cannot be opened: {error}") from None
     if not is_digits_model(ready.model.config):
-        raise SystemExit(f"{path} is not the model of the digits, which `fastclip demo` trains")
+        raise SystemExit(f"{path} is not the model of digits that `fastclip demo` trains")
     return ready
 
 
@@ -53,10 +53,10 @@ def features_of_texts(ready: InferenceModel, texts: list[str]) -> Tensor:
 
 
 def lone_digits(ready: InferenceModel, held_out: bool) -> tuple[Tensor, Tensor]:
-    """Return features of digits that stand alone in a cell, (N, D), and which digit each is, (N,).
+    """Return features of digits alone in a cell, (N, D), and their labels, (N,).
 
     Args:
-        held_out: those that the model has not seen; False gives those that it was trained on.
+        held_out: return digits that the model has not seen; False returns its training digits.
     """
     source = LoneDigitSource(held_out=held_out)
     samples = [source.load(number) for number in range(len(source))]

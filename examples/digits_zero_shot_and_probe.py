@@ -1,18 +1,18 @@
-"""Handwritten digits, named without a labelled image, and with a few.
+"""Classify handwritten digits without labelled images, and with a few.
 
-Zero-shot: a class is the mean of its six prompts ("top left three", ...), and no labelled image is
-used. Linear probe: a linear classifier on the features of the image tower, trained with 1, 2, 4, 8
-or 16 labelled images of each digit, and with all 1,438. All are tested on the same 359 digits,
-which neither the model nor a probe has seen.
+Zero-shot classification uses no labelled image: a class is the mean of its six prompts ("top left
+three", ...). A linear probe is a linear classifier on the features of the image tower, trained with
+1, 2, 4, 8 or 16 labelled images of each digit, or with all 1,438. Both are tested on the same 359
+digits, which neither the model nor a probe has seen.
 
     python examples/digits_zero_shot_and_probe.py
 
 It takes about ten seconds with the model of `fastclip demo`, which is trained first if there is
 none (two minutes). The figure is examples-output/digits_zero_shot_and_probe.png.
 
-What the small model can do: name one digit of 8 x 8 pixels in one of six cells, right for about 96
-of 100. What it cannot: anything that is not such a grid of digits. That zero-shot needs no labels
-is true of the classes and not of the model: its captions named the digits when it was trained.
+The small model names a digit of 8 x 8 pixels in one of six cells correctly in about 96 of 100
+cases. It knows nothing but such grids of digits. Zero-shot classification needs no labels for its
+classes, but the model was trained on captions that named the digits.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from fastclip.evaluate.classification import class_features
 from fastclip.evaluate.figures import probe_figure, worth_in_images
 from small_clip import arguments
 
-SHOTS, SEEDS = (1, 2, 4, 8, 16), 3  # labelled images of each digit; draws of them
-C_GRID = (1.0, 10.0, 100.0, 1000.0, 10_000.0)  # of the probe with all images
+SHOTS, SEEDS = (1, 2, 4, 8, 16), 3  # labelled images of each digit; random draws
+C_GRID = (1.0, 10.0, 100.0, 1000.0, 10_000.0)  # for the probe with all images
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Figures of the examples that are rows of images, each under a title."""
+"""Draw figures that consist of rows of images, each row under a title."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ from PIL import Image
 
 from fastclip.drawing import INK, LINE, MUTED, new_figure
 
-Row = tuple[str, Sequence[tuple[Path | Image.Image, str]]]  # a title; images with what stands below
+Row = tuple[str, Sequence[tuple[Path | Image.Image, str]]]  # a title; images with their texts
 
 
 def save_gallery(path: Path, title: str, rows: Sequence[Row]) -> None:
-    """Write rows of as many images, each with its title, as a PNG; all images are of one size."""
+    """Write rows of equally many images of one size, each with its title, as a PNG."""
     columns = max(len(images) for _, images in rows)
     opened = [
         (heading, [(_opened(source), text) for source, text in images]) for heading, images in rows

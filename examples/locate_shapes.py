@@ -1,10 +1,10 @@
-"""Say where in an image something is: LocCa's tasks beside SigLIP, on shapes whose boxes are known.
+"""Find where in an image something is: LocCa's tasks with SigLIP, on shapes with known boxes.
 
-A small SigLIP and one decoder, which reads the image tower's patch tokens, are trained together on
-images of one or two shapes. The decoder learns to write the caption, to give the box of a shape
-that is named, and to give a box and name what is in it. On images that it never saw it is then
-asked for every shape by name, and its boxes are compared with the true ones, by the intersection
-over union (IoU), and so is a guess that knows no image: the mean of all boxes.
+A small SigLIP and a decoder that reads the image tower's patch tokens are trained together on
+images of one or two shapes. The decoder learns to write the caption, to give the box of a named
+shape, and to give a box with its caption. On new images it is then asked for every shape by name.
+Its boxes are compared with the true boxes by their intersection over union (IoU), next to a
+constant guess, the mean of all boxes.
 
     python examples/locate_shapes.py
 
@@ -12,10 +12,10 @@ It takes about two minutes, most of it for the training, which is done once; the
 OUTPUT/locate_shapes.pt. The figure is examples-output/locate_shapes.png: predicted boxes are solid,
 true ones dashed.
 
-What the small model can do: find a shape that is alone to a pixel or two of 32, which is as near as
-its 16 bins allow. What it cannot: always tell two shapes apart, of which it takes the wrong one in
-three of ten cases, and its captions of two have more errors than that; find anything that is not
-one of these shapes; or say that something is not there: it has a box for every text.
+The small model finds a single shape to within a pixel or two of 32, which is as near as its 16 bins
+allow. With two shapes, it takes the wrong one in three of ten cases, and its captions have even
+more errors. It finds nothing but these shapes, and it cannot say that something is not in the
+image: it gives a box for every text.
 """
 
 import functools
@@ -49,7 +49,7 @@ from shapes import EVERY_SHAPE, SIZE
 from small_clip import arguments, trained_once
 
 STEPS, BATCH, RATE = 2000, 32, 3e-3
-POOL, HELD_OUT, SHOWN = 6000, 300, 8  # images that are trained on, tested on, and in the figure
+POOL, HELD_OUT, SHOWN = 6000, 300, 8  # images for training, for the test, and in the figure
 TRAINED, TESTED = 1, 2  # the seeds of those images
 WIDTH, BINS = 64, 16
 LINES = ("#ffffff", "#79c0ff")  # of the boxes in an image
@@ -58,7 +58,7 @@ LINES = ("#ffffff", "#79c0ff")  # of the boxes in an image
 class Batch(NamedTuple):
     """Attributes:
     pixels: (B, 3, SIZE, SIZE) uint8.
-    texts: what `LocCa.forward` takes of them.
+    texts: the dict of texts for `LocCa.forward`.
     ids: (B,) int64, equal where captions are.
     """
 
@@ -68,7 +68,7 @@ class Batch(NamedTuple):
 
 
 def new_locca(tokenizer: WordTokenizer) -> InferenceModel:
-    """Return a small SigLIP with a small decoder beside it, with random weights."""
+    """Return a small SigLIP with a small decoder, with random weights."""
     torch.manual_seed(0)
     vision = SiglipVisionConfig(SIZE, patch_size=8, width=WIDTH, layers=2, heads=4)
     text = TextConfig(
@@ -81,7 +81,7 @@ def new_locca(tokenizer: WordTokenizer) -> InferenceModel:
             init_logit_bias=SIGLIP_LOGIT_BIAS,
         )
     )  # fmt: skip
-    # Where things are is what there is to learn, and there are few steps to learn it in.
+    # There are few steps, and most of them are needed to learn where things are.
     torch.nn.init.normal_(pair.visual.trunk.pos_embed, std=0.5)
     # The ids of a WordTokenizer end with the start and the end of a text.
     num_words = tokenizer.vocab_size
@@ -100,7 +100,7 @@ def new_locca(tokenizer: WordTokenizer) -> InferenceModel:
 
 
 def draw_batch(ready: InferenceModel, pool: list[tuple[Tensor, Scene]], chance: random.Random):
-    """Take scenes of a pool, and of each one of its shapes as the region that is asked for."""
+    """Draw scenes from a pool, and from each scene one shape as the region."""
     drawn = chance.sample(pool, min(BATCH, len(pool)))
     places = [chance.randrange(len(scene.shapes)) for _, scene in drawn]
     captions = [scene.caption for _, scene in drawn]
@@ -119,19 +119,19 @@ def draw_batch(ready: InferenceModel, pool: list[tuple[Tensor, Scene]], chance: 
 
 
 def named(ready: InferenceModel, names: list[str]) -> Tensor:
-    """Tokens of "a red star" and the like, without the padding that longer captions need."""
+    """Return tokens of texts such as "a red star", without the padding of longer captions."""
     return ready.tokenizer(names)[:, : 3 + 2]
 
 
 def train(ready: InferenceModel, draw, steps: int) -> list[float]:
-    """Train both at once.
+    """Train the towers and the decoder together.
 
     Returns:
-        The caption loss of each step over the logarithm of the number of tokens: 1 is a model that
-        knows nothing.
+        The caption loss of each step over the logarithm of the number of tokens, which is 1 for a
+        model that has learned nothing.
     """
     model, loss_fn, losses = ready.model.train(), fastclip.LocCaLoss(), []
-    # The second beta is SigLIP's: the gradients of its bias are large at first, and soon forgotten.
+    # The second beta is SigLIP's, with which the large first gradients of the bias soon fade.
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, max(steps, 2), pct_start=0.1)
     chance = random.Random(0)
@@ -153,7 +153,7 @@ def train(ready: InferenceModel, draw, steps: int) -> list[float]:
 
 
 def predicted(ready: InferenceModel, scenes: list[Scene]) -> Tensor:
-    """Return (N, 4) boxes of all shapes of all scenes, one scene after the other."""
+    """Return (N, 4) predicted boxes of all shapes, one scene after the other."""
     pixels = [ready.transform(scene.image) for scene in scenes for _ in scene.shapes]
     names = named(ready, [name for scene in scenes for name in scene.names])
     batches = zip(torch.stack(pixels).split(256), names.split(256), strict=True)
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, tuple[float, float]]:
     scenes = [draw_scene(chance) for _ in range(HELD_OUT)]
     true = torch.tensor([box for scene in scenes for box in scene.boxes])
     boxes = predicted(ready, scenes)
-    constant = true.mean(0).expand_as(true)  # of the tested boxes themselves, to its advantage
+    constant = true.mean(0).expand_as(true)  # of the test boxes, which favours this guess
     of_boxes, of_constant = iou_of_pairs(boxes, true), iou_of_pairs(constant, true)
     is_alone = torch.tensor([len(scene.shapes) == 1 for scene in scenes for _ in scene.shapes])
     found = {}

@@ -1,18 +1,18 @@
-"""Sentences against images: which image has the mood of a sentence.
+"""Search for images that have the mood of a sentence.
 
-Images are a ground and strokes of one hue, that lie still or fly about. A small CLIP is trained on
-them with sentences that say their mood, in words that have two or three synonyms each. Sentences
-that it never saw then search among 300 new images.
+An image is a background with strokes of one hue, which are ordered or scattered. A small CLIP is
+trained on such images with sentences that describe their mood, in words that have two or three
+synonyms each. New sentences then search among 300 new images.
 
     python examples/mood_search.py
 
 It takes about half a minute, most of it for the training, which is done once; the model is kept in
 OUTPUT/moods.pt. The figure is examples-output/mood_search.png.
 
-What the small model can do: match words of mood with colours, light and unrest, in any sentence
-that has such words. What it cannot: feel, or read between the lines. It knows 26 words of mood and
-a few more; all others are left out of a sentence, and printed, and a sentence without any word
-that it knows is refused. A model that has seen the world's captions needs no such list.
+The small model matches words of mood with colours, brightness and movement, in any sentence that
+has such words. It cannot understand the rest of a sentence: it knows 26 words of mood and a few
+more. The program leaves out all other words and prints them, and refuses a sentence without a known
+word. A model that was trained on the captions of the web needs no such list.
 """
 
 import colorsys
@@ -54,7 +54,7 @@ SENTENCES = (
 
 
 class Mood(NamedTuple):
-    """What an image feels like, in three words."""
+    """The mood of an image, in three words."""
 
     hue: str
     light: str
@@ -70,7 +70,7 @@ MOODS = [Mood(*names) for names in product(HUES, LIGHTS, UNRESTS)]
 
 
 def render(mood: Mood, chance: random.Random) -> Image.Image:
-    """Paint an image of a mood: ground and strokes of one hue, in its light, still or flying."""
+    """Paint an image of a mood: background and strokes of one hue, bright or dark, still or not."""
     light, unrest = LIGHTS[mood.light][0], UNRESTS[mood.unrest][0]
 
     def colour(contrast: float) -> tuple[int, ...]:
@@ -90,13 +90,13 @@ def render(mood: Mood, chance: random.Random) -> Image.Image:
 
 
 def draw_pairs(pool: dict, chance: random.Random) -> tuple[Tensor, list[str]]:
-    """Draw one image and one sentence of every mood: no sentence is right for another image."""
+    """Draw one image and one sentence per mood, so that no sentence fits another image."""
     images = [chance.choice(pool[mood]) for mood in MOODS]
     return torch.stack(images), [mood.sentence(chance) for mood in MOODS]
 
 
 def known_words(sentence: str, tokenizer: WordTokenizer) -> tuple[str, list[str]]:
-    """Return a sentence of the words that a tokenizer knows, and those that it does not know."""
+    """Return the known words of a sentence as a sentence, and a list of its unknown words."""
     words = WORD.findall(sentence.lower())
     known = [word for word in words if word in tokenizer.words]
     if not known:

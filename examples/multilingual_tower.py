@@ -1,19 +1,19 @@
-"""A text tower for German, French and Spanish, trained against a tower that stays as it is.
+"""Train a text tower for German, French and Spanish against a frozen English tower.
 
-The image tower and the English text tower of the digits are frozen. A new text tower, with a
-vocabulary of its own, learns from translated captions alone where the English tower puts their
-originals: it is given no image. What it learns is distilled (cosine to the English feature) and
-contrastive (its own English caption among all of the batch, with fastclip's loss). It then names
-digits that nobody has seen, zero-shot, in three languages.
+The image tower and the English text tower of the digits are frozen. A new text tower, with its own
+vocabulary, learns from translated captions where the English tower puts the original captions; it
+sees no image. Its loss has two parts: distillation (the cosine to the English feature) and contrast
+(find the own English caption among all captions of the batch, with fastclip's loss). It then
+classifies new digits zero-shot, in three languages.
 
     python examples/multilingual_tower.py
 
 It takes about a minute with the model of `fastclip demo`, which is trained first if there is none
 (two minutes). The figure is examples-output/multilingual_tower.png.
 
-What the small model can do: as much as the English one, in captions such as "oben links drei".
-What it cannot: more than the English one; a word that means nothing to the teacher, or whose
-translation is not among the captions, is learned by nobody.
+The small model learns as much as the English one, in captions such as "oben links drei". It cannot
+learn more: not a word that means nothing to the English tower, and not a word that does not occur
+in the translated captions.
 """
 
 import random
@@ -47,7 +47,7 @@ LANGUAGES = {
 
 
 def translated(caption: str, language: str) -> str:
-    """Put a caption into another language, word by word."""
+    """Translate a caption into another language, word by word."""
     words = dict(zip(ENGLISH, LANGUAGES[language].split(), strict=True))
     return " ".join(words.get(word, word) for word in caption.replace(",", "").split())
 
@@ -58,7 +58,7 @@ def unit_features(tower: TextTower, tokenizer: WordTokenizer, texts: Sequence[st
 
 
 def train(tower: TextTower, tokenizer: WordTokenizer, teacher: InferenceModel, steps: int) -> None:
-    """Train on captions of the digits to train on; the teacher gives each its place."""
+    """Train on captions of the training digits; the teacher's features are the targets."""
     optimizer = torch.optim.AdamW(tower.parameters(), lr=RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, max(steps, 2), pct_start=0.1)
     loss_fn, grids = fastclip.ClipLoss(), DigitGrids(split_by_image(load_digits())[0])

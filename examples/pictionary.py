@@ -1,17 +1,17 @@
-"""Pictionary: digits are drawn stroke by stroke, and after each stroke the model guesses.
+"""Play Pictionary: digits are drawn stroke by stroke, and after each stroke the model guesses.
 
 Each drawing is scored against ten prompts, and the figure shows how sure the model is of each word
-as the drawing grows. It is drawn on 32 x 32 pixels with a pen and shrunk to 8 x 8 as the
-handwriting was that the model has learned from.
+as the drawing grows. The drawings have 32 x 32 pixels and are reduced to 8 x 8, like the
+handwriting that the model was trained on.
 
     python examples/pictionary.py
 
 It takes a few seconds with the model of `fastclip demo`, which is trained first if there is none
 (two minutes). The figure is examples-output/pictionary.png.
 
-What the small model can do: name a digit that is drawn like its data. What it cannot: say that it
-does not know. The ten words are all that it may answer, so that half a drawing is some digit to
-it, and its probabilities are of these ten and not of everything that can be drawn.
+The small model names a digit that is drawn like its training data. It cannot say that it does not
+know: it must answer with one of the ten words, so even half a drawing is some digit, and its
+probabilities are about these ten words and not about everything that one can draw.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from fastclip.evaluate.classification import class_features
 from small_clip import arguments
 
 PEN, SIDE = 4, 32  # pixels
-# Strokes in the order of a hand, each a line through points, on 32 x 32 pixels.
+# Strokes in the order of handwriting, each a line through points, on 32 x 32 pixels.
 DRAWINGS = {
     "one": [[(11, 9), (17, 3)], [(17, 3), (17, 29)]],
     "four": [[(17, 2), (7, 18)], [(7, 18), (25, 18)], [(19, 11), (19, 29)]],
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, str]:
         bottom=0.03, hspace=0.15, wspace=0.35)  # fmt: skip
     for row, (word, strokes) in enumerate(DRAWINGS.items()):
         drawn = torch.stack([pen_on_paper(strokes[: n + 1]) for n in range(len(strokes))])
-        # Alone in the first cell of the grid of six that the model looks at.
+        # The digit is alone, in the first of the six cells of the grid that the model expects.
         images = place_alone(drawn, torch.zeros(len(drawn), dtype=torch.int64))
         logits = ready.logit_scale * features_of_images(ready, images) @ classes.T
         probabilities = logits.softmax(1)

@@ -1,18 +1,18 @@
-"""Reading: a word in an image is found in a list of words, none of which the model was trained on.
+"""Read words in images by zero-shot classification; the model was not trained on these words.
 
-A small CLIP is trained on rendered strings of random letters; its text tower is given letters, not
-words. It then reads real words by zero-shot classification, with the words of a list as classes,
-in fonts of the training and in one that it never saw.
+A small CLIP is trained on rendered strings of random letters; its text tower reads letters, not
+words. It then reads real words by zero-shot classification, with a list of words as classes, in the
+fonts of the training and in a new font.
 
     python examples/read_words.py
 
 It takes about a minute, nearly all of it for the training, which is done once; the model is kept
 in OUTPUT/words.pt. The figure is examples-output/read_words.png.
 
-What the small model can do: find which of 56 words of three to five letters an image shows, each
-letter in a box of its own as on a form (99 % are right). What it cannot: read a word that is not in
-the list, or running text; it reads a quarter in a font that it never saw, and it hardly knows in
-which order letters stand, which its training seldom asks: of twelve anagrams it reads a quarter.
+The small model finds which of 56 words of three to five letters an image shows, with each letter in
+its own box as on a form (99 % are right). It cannot read a word that is not in the list, or running
+text. In a new font it reads a quarter of the words. It hardly knows the order of letters, which its
+training seldom requires: of twelve anagrams it reads a quarter.
 """
 
 import functools
@@ -55,7 +55,7 @@ def letter_boxes(font_name: str) -> dict[str, Image.Image]:
 
 
 def render(word: str, boxes: dict[str, Image.Image], chance: random.Random) -> Image.Image:
-    """Write a word into the boxes of a line; letters stand a little off their place."""
+    """Write a word into the boxes of a line, with letters slightly displaced."""
     image = Image.new("RGB", (BOX * LONGEST, BOX), (20, 20, 30))
     for place, letter in enumerate(word):
         image.paste(boxes[letter], (BOX * place + chance.randint(-1, 1), chance.randint(-1, 1)))
@@ -63,12 +63,12 @@ def render(word: str, boxes: dict[str, Image.Image], chance: random.Random) -> I
 
 
 def spelled(word: str) -> str:
-    """As the tokenizer takes a word: letter by letter."""
+    """Return a word letter by letter, as the tokenizer takes it."""
     return " ".join(word)
 
 
 def draw_pairs(ready, fonts: list[dict], chance: random.Random) -> tuple[Tensor, list[str]]:
-    """Draw strings of random letters that are no words of the lists, no two of them equal."""
+    """Draw different strings of random letters that are not words of the lists."""
     length = chance.choices((1, 2, 3, 4, 5), (3, 2, 1, 1, 1))[0]
     strings: dict[str, None] = {}
     while len(strings) < min(PAIRS, len(LETTERS) ** length):
@@ -97,14 +97,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         features = features_of_images(ready, torch.stack([ready.transform(i) for _, i in shown]))
         labels = [words.index(word) for word, _ in shown]
         accuracies[title] = zero_shot(features, classifier, labels).metrics["acc1"]
-        print(f"{title}: {accuracies[title]:.1%} are read right, by chance {1 / len(words):.1%}")
+        print(f"{title}: {accuracies[title]:.1%} are right, by chance {1 / len(words):.1%}")
         read = (features @ classifier).argmax(1).tolist()
         some = [(image, f"read: {words[at]}") for (_, image), at in zip(shown, read, strict=True)]
         rows.append(
             (f"{title}: {accuracies[title]:.1%}", some[::27][:6] if words is WORDS else some[::10])
         )
     path = args.output / "read_words.png"
-    save_gallery(path, "Words, read among those of a list", rows)
+    save_gallery(path, "Words, read by choosing from a list", rows)
     print(f"wrote {path}")
     return accuracies
 

@@ -1,9 +1,9 @@
-"""Retrieval for a language model: what search has found, as JSON, in a prompt.
+"""Retrieval for a language model: put the results of a search into a prompt, as JSON.
 
-A question is searched for in a folder of images with captions. The captions of the best results,
-with how near they are and whether that is beyond chance, are put as JSON into a template, between
-marks and with a sentence that says what they are. **No language model is run**: what is written is
-the prompt that one would be given.
+For each question, a query is searched for in a folder of images with captions. The captions of the
+best results, with their similarities and whether they stand out from chance, are put as JSON into a
+template, between marks and with a sentence that says what they are. **No language model runs**: the
+example writes the prompt that a language model would get.
 
     python examples/retrieval_for_a_language_model.py
 
@@ -11,10 +11,9 @@ It takes about ten seconds, and half a minute more the first time, when a small 
 trained. Prompts are examples-output/prompt-*.txt, and the figure is
 examples-output/retrieval_for_a_language_model.png.
 
-What the small model can do: find colours, forms and sizes. What it cannot: read a question, of
-which it knows hardly a word; what is searched for stands beside each question. Where nothing
-stands out from chance, the prompt says so, and no language model is told that an image of
-something else is an answer.
+The small model finds colours, forms and sizes. It cannot read a question, of which it knows hardly
+a word, so the code has a query for each question. If nothing stands out from chance, the prompt
+says so, and does not present an image of something else as an answer.
 """
 
 import json
@@ -28,7 +27,7 @@ from shapes import STEPS, WHERE, shapes_model
 from small_clip import arguments
 
 QUESTIONS = {
-    # What a user asks, and what is searched for.
+    # Questions of a user, and the queries for them.
     "Is there a red star?": "a red star",
     "Are there small blue squares?": "a small blue square",
     "Which of them are cyan?": "something cyan",
@@ -48,7 +47,7 @@ COLUMNS = ("rank", "caption", "similarity", "p_value", "stands_out", "image_path
 
 
 def prompt(searcher: Searcher, question: str, query: str) -> tuple[str, list[dict], str]:
-    """Return the prompt, the results as JSON has them, and what stands out, in words."""
+    """Return the prompt, the results as in its JSON, and a sentence on whether any stands out."""
     answer = searcher.answer([Part(query)], top=TOP)
     found = [result.to_dict() for result in answer.results]
     lines = [json.dumps({name: row[name] for name in COLUMNS}, allow_nan=False) for row in found]
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, str]:
         images = [(args.output / IMAGES / row["image_path"], row["caption"]) for row in found]
         rows.append((f"{question}  ({headline})", images))
         print(f"{question} {headline}")
-    print(f"\nthe last prompt, for a language model, which is not run here:\n\n{text}")
+    print(f"\nthe last prompt for a language model, which does not run here:\n\n{text}")
     path = args.output / "retrieval_for_a_language_model.png"
     save_gallery(path, "What a language model would be shown", rows)
     print(f"wrote {path} and {args.output}/prompt-*.txt")

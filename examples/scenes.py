@@ -1,4 +1,4 @@
-"""Images of one or two shapes whose boxes are known, for the example that finds them."""
+"""Images of one or two shapes with known boxes, for `locate_shapes.py`."""
 
 import random
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from shapes import EVERY_SHAPE, FINE, SIZE, SIZES, Shape, draw_shape
 
 
 class Scene(NamedTuple):
-    """An image, what is in it from left to right, and where: (x0, y0, x1, y1) in [0, 1] each."""
+    """An image, its shapes from left to right, and their boxes (x0, y0, x1, y1) in [0, 1]."""
 
     image: Image.Image
     shapes: list[Shape]
@@ -21,12 +21,12 @@ class Scene(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Of each shape, by its colour and form; no other of the scene has the colour."""
+        """The name of each shape by its colour, which no other shape has, and form."""
         return [f"a {shape.colour} {shape.form}" for shape in self.shapes]
 
 
 def draw_scene(chance: random.Random) -> Scene:
-    """Draw one or two shapes of different colours on a dark ground, none over another."""
+    """Draw one or two shapes of different colours on a dark background, without overlap."""
     places: list[tuple[Shape, float, float]] = []
     shapes = [chance.choice(EVERY_SHAPE)]
     if chance.random() < 0.5:
@@ -37,7 +37,7 @@ def draw_scene(chance: random.Random) -> Scene:
         x, y = (chance.uniform(reach, 1 - reach) for _ in range(2))
         if all(max(abs(x - u), abs(y - v)) > reach + _reach(s) for s, u, v in places):
             places.append((shape, x, y))
-        elif chance.random() < 0.02:  # it may have no room: begin anew
+        elif chance.random() < 0.02:  # there may be no room: start again
             places.clear()
     places.sort(key=lambda place: place[1])
     side, shade = SIZE * FINE, chance.randrange(10, 60)
@@ -50,5 +50,5 @@ def draw_scene(chance: random.Random) -> Scene:
 
 
 def _reach(shape: Shape) -> float:
-    """The largest distance of a shape's edges from its centre, as a fraction of the side."""
+    """Return the largest distance of a shape's edges from its centre, as a fraction of the side."""
     return 1.1 * SIZES[shape.size]

@@ -4,20 +4,18 @@
 as `fastclip index --captions` does, and searched as `fastclip search` does. The last query asks
 for a colour that the folder does not have, and search says that nothing stands out from chance.
 
-What chance gives is learned from captions of two other colours that are not there either. The
-second way to tell, the z of a score, is of no use with this model: each of its few words is said
-of many images, so that the best match is never far above the mean, whether it is right or not.
-Queries with images are judged in that way, and nothing of them stands out, although they are
-right.
+Captions of two other missing colours show which scores chance gives. The other criterion, the z of
+a score, is not useful with this model: each of its few words fits many images, so the best match is
+never far above the mean, whether it is right or not. Queries with images are judged by z, and none
+of their results stands out, although they are right.
 
     python examples/search_shapes.py
 
 It takes about ten seconds, and half a minute more the first time, when a small CLIP of shapes is
 trained. The figure is examples-output/search_shapes.png.
 
-What the small model can do: tell eight colours, six forms and two sizes apart in images like
-these. What it cannot: anything else; it knows 18 words, and a word that it does not know is
-nothing to it.
+The small model distinguishes eight colours, six forms and two sizes in images like these, and
+nothing else. It knows 18 words, and ignores other words.
 """
 
 import random
@@ -36,7 +34,7 @@ from small_clip import arguments
 
 NUM = 600
 IMAGES, VECTORS = "search_shapes-images", "search_shapes-embeddings"  # folders
-# Colours that no shape of the folder has: one is searched for, of the others chance is learned.
+# Colours that no shape in the folder has: one is searched for, the others show what chance gives.
 ABSENT, OF_CHANCE = "cyan", ("white", "orange")
 
 
@@ -52,7 +50,7 @@ def write_folder(folder: Path) -> None:
 
 
 def searchable(ready: InferenceModel, output: Path) -> Searcher:
-    """Write the folder, embed it and open the embeddings; what an earlier run wrote is replaced."""
+    """Write the folder, embed it and open the embeddings, replacing an earlier run's files."""
     images, vectors = output / IMAGES, output / VECTORS
     for folder in (images, vectors):
         shutil.rmtree(folder, ignore_errors=True)
@@ -70,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, tuple[int, str]]:
     searcher = searchable(ready, args.output)
 
     chance = random.Random(3)
-    star = args.output / "a-red-star.png"  # which the folder does not have
+    star = args.output / "a-red-star.png"  # not part of the folder
     render(Shape("red", "star", "large"), chance).save(star)
     like_it = Part(str(star), kind=IMAGE)
     queries = {
@@ -78,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, tuple[int, str]]:
         "image: a red star": ([like_it], ["red", "star"]),
         "that image - something red + something blue": (
             [like_it, Part("something red", -1.0), Part("something blue")], ["blue", "star"]),
-        f"text: something {ABSENT}, which there is none of": (
+        f"text: something {ABSENT}, which no image shows": (
             [Part(f"something {ABSENT}")], [ABSENT]),
     }  # fmt: skip
     rows, found = [], {}

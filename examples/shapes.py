@@ -1,7 +1,7 @@
-"""Images of coloured shapes with captions, and a small CLIP that knows them.
+"""Images of coloured shapes with captions, and a small CLIP that is trained on them.
 
-What the model knows: the words below, and nothing else. It is trained on images that are drawn at
-random while it trains, which takes half a minute.
+The model knows only the words below. It is trained on images that are drawn at random during the
+training, which takes half a minute.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from fastclip.data.digits.tokenizer import WordTokenizer
 from fastclip.models.inference import InferenceModel
 from small_clip import Draw, new_model, trained_once
 
-WHERE = "OUTPUT/shapes.pt, where an earlier run has left it"
-SIZE, FINE = 32, 4  # pixels of an image; how much finer it is drawn
+WHERE = "OUTPUT/shapes.pt, if an earlier run wrote it"
+SIZE, FINE = 32, 4  # pixels of an image; how many times finer it is drawn
 STEPS = 900
 COLOURS = {
     "red": (220, 40, 40), "green": (50, 180, 70), "blue": (50, 90, 230),
@@ -28,10 +28,10 @@ COLOURS = {
     "orange": (240, 130, 20), "cyan": (60, 210, 220),
 }  # fmt: skip
 FORMS = ("circle", "square", "triangle", "star", "cross", "ring")
-SIZES = {"small": 0.14, "large": 0.21}  # radius, of the side of the image
-CENTERS = (0.25, 0.75)  # of a shape, in both directions
-# What captions may say of a shape. All captions of a batch say the same things, and no two are
-# equal, so that no caption is right for the image of another. Numbers say how often.
+SIZES = {"small": 0.14, "large": 0.21}  # radius as a fraction of the image's side
+CENTERS = (0.25, 0.75)  # the range of a shape's centre, in both directions
+# The templates of captions, with their relative frequencies. All captions of a batch have the same
+# template, and no two are equal, so that no caption fits the image of another.
 TEMPLATES = {
     "a {size} {colour} {form}": 4, "a {colour} {form}": 2, "a {form}": 1, "something {colour}": 1,
 }  # fmt: skip
@@ -46,7 +46,7 @@ class Shape(NamedTuple):
 
     @property
     def captions(self) -> list[str]:
-        """All that can be said of it, the fullest first."""
+        """Return all captions that fit the shape, the most detailed first."""
         return [template.format(**self._asdict()) for template in TEMPLATES]
 
 
@@ -54,7 +54,7 @@ EVERY_SHAPE = [Shape(*words) for words in product(COLOURS, FORMS, SIZES)]
 
 
 def render(shape: Shape, chance: random.Random) -> Image.Image:
-    """Draw a shape on a dark ground; shades, place and radius vary a little."""
+    """Draw a shape on a dark background; shades, place and radius vary a little."""
     side = SIZE * FINE
     shade = chance.randrange(10, 60)
     image = Image.new("RGB", (side, side), (shade,) * 3)
@@ -70,11 +70,11 @@ def draw_shape(
     """Draw a shape at a place; shade and radius vary a little.
 
     Args:
-        x, y: its centre in pixels.
-        unit: what the radii in `SIZES` are fractions of, in pixels.
+        x, y: the centre of the shape in pixels.
+        unit: the length in pixels of which the radii in `SIZES` are fractions.
 
     Returns:
-        its left, upper, right and lower edge in pixels.
+        The left, upper, right and lower edge of the shape in pixels.
     """
     radius = SIZES[shape.size] * chance.uniform(0.9, 1.1) * unit
     colour = tuple(round(part * chance.uniform(0.85, 1.0)) for part in COLOURS[shape.colour])
@@ -82,7 +82,7 @@ def draw_shape(
 
 
 def draw_pairs(pool: dict[Shape, list[Tensor]], chance: random.Random) -> tuple[Tensor, list[str]]:
-    """Draw images of a pool with captions, of which no two are equal."""
+    """Draw images from a pool, with captions of which no two are equal."""
     template = chance.choices(list(TEMPLATES), TEMPLATES.values())[0]
     shuffled = chance.sample(EVERY_SHAPE, len(EVERY_SHAPE))
     by_caption = {template.format(**shape._asdict()): shape for shape in shuffled}
@@ -91,7 +91,7 @@ def draw_pairs(pool: dict[Shape, list[Tensor]], chance: random.Random) -> tuple[
 
 
 def shapes_model(args: argparse.Namespace) -> InferenceModel:
-    """Return the model, trained if no file has it: see `trained_once`."""
+    """Return the model, and train it if there is no file of it: see `trained_once`."""
     tokenizer = WordTokenizer.learn(text for shape in EVERY_SHAPE for text in shape.captions)
     ready = new_model(tokenizer, (SIZE, SIZE), patch_size=SIZE // 2)
 

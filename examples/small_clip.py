@@ -1,4 +1,4 @@
-"""A small CLIP of your own, trained in under a minute on pairs that are drawn while it trains.
+"""A small CLIP, trained in under a minute on pairs that are drawn during the training.
 
 The examples share this file: `new_model` makes the model, `train` trains it with fastclip's loss,
 `trained_once` keeps it in a file, and `arguments` reads the command line.
@@ -24,8 +24,8 @@ from fastclip.models.tower_precision import TowerPrecision
 from fastclip.progress import is_watched, progress_bar
 
 OUTPUT = Path("examples-output")
-RATE = 3e-3  # of learning, at its highest
-# From chance to (B, C, H, W) uint8 images and their B captions, of which no two are equal.
+RATE = 3e-3  # the highest learning rate
+# A function that draws (B, C, H, W) uint8 images and their B captions, of which no two are equal.
 Draw = Callable[[random.Random], tuple[Tensor, list[str]]]
 
 
@@ -35,30 +35,30 @@ def arguments(
     """Read the command line of an example.
 
     Args:
-        doc: what `--help` says.
-        steps: of the training in full; None of an example that trains nothing itself.
-        checkpoint: where the model is looked for by default.
+        doc: the text of `--help`.
+        steps: the steps of a full training; None if the example trains nothing itself.
+        checkpoint: the default place of the model, in words.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", metavar="FOLDER", type=Path, default=OUTPUT,
-        help="Where files are written. The default is %(default)s.")  # fmt: skip
+        help="The folder for written files. The default is %(default)s.")  # fmt: skip
     parser.add_argument("--checkpoint", metavar="FILE", type=Path,
         help=f"A trained model. The default is {checkpoint}.")  # fmt: skip
     if steps is not None:
         parser.add_argument("--steps", metavar="N", type=int, default=steps,
-            help="Steps of the training. Fewer than %(default)s are for a quick look: what is "
-            "said of quality needs all of them.")  # fmt: skip
+            help="The steps of the training. Fewer than the default, %(default)s, give a quick "
+            "look, but not the quality that the description states.")  # fmt: skip
     args = parser.parse_args(argv)
     if steps is not None and args.steps < 1:
         parser.error(f"--steps must be at least 1, got {args.steps}")
     if args.checkpoint is not None and not args.checkpoint.is_file():
-        parser.error(f"there is no file {args.checkpoint}")
+        parser.error(f"--checkpoint: there is no file {args.checkpoint}")
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        parser.error(f"--output cannot be made: {error}")
+        parser.error(f"--output: the folder cannot be created: {error}")
     return args
 
 
@@ -82,11 +82,11 @@ def new_model(
 
 
 def train(ready: InferenceModel, draw: Draw, steps: int, seed: int = 0) -> list[float]:
-    """Train on what `draw` returns, at every step something new.
+    """Train on pairs that `draw` returns anew at every step.
 
     Returns:
-        The loss of each step, over the logarithm of its number of pairs: 1 is a model that knows
-        nothing.
+        The loss of each step over the logarithm of its number of pairs, which is 1 for a model that
+        has learned nothing.
     """
     model, loss_fn, losses = ready.model.train(), fastclip.ClipLoss(), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
@@ -117,13 +117,13 @@ def trained_once(
     full_steps: int,
     training: Callable[[InferenceModel, Draw, int], list[float]] = train,
 ) -> InferenceModel:
-    """Load the weights of `args.checkpoint`, or of an earlier run, or train and keep them.
+    """Load the weights of `args.checkpoint` or of an earlier run, or else train and save them.
 
     Args:
-        name: of the file in `args.output` that weights are kept in.
-        drawing: called before a training, for what it is trained on.
-        full_steps: the weights of another number of steps are kept in a file of their own.
-        training: called as `train` is, and returns what it does.
+        name: the name of the file in `args.output` for the weights.
+        drawing: called before a training; returns the function that draws its pairs.
+        full_steps: weights of another number of steps are saved in another file.
+        training: called like `train`, and returns the same.
 
     Raises:
         SystemExit: the file does not have the weights of this model.
@@ -132,16 +132,16 @@ def trained_once(
     kept = args.output / f"{name}{quick}.pt"
     path = args.checkpoint or kept
     if path.is_file():
-        print(f"the model is {path}")
+        print(f"using the model {path}")
         try:
             ready.model.load_state_dict(torch.load(path, weights_only=True))
         except Exception as error:
             raise SystemExit(f"{path} does not have the weights of this model: {error}") from None
         return ready
-    print(f"training for {args.steps} steps, once; the model is kept in {kept}")
+    print(f"training once, for {args.steps} steps; the model is saved as {kept}")
     losses = training(ready, drawing(), args.steps)
     last = losses[-max(1, len(losses) // 10) :]
-    print(f"the loss fell to {sum(last) / len(last):.0%} of that of a model that knows nothing")
+    print(f"the loss fell to {sum(last) / len(last):.0%} of the loss of an untrained model")
     with replacing(kept) as file:
         torch.save(ready.model.state_dict(), file)
     return ready

@@ -1,1 +1,1 @@
-"""`fastclip bench compare`: two results, or two providers of one, judged by medians of ratios."""
+"""`fastclip bench compare`: compare two results, or providers of one, by medians of ratios."""

@@ -1,4 +1,4 @@
-"""`fastclip bench compare`: the table, and the exit status that a CI job goes by."""
+"""`fastclip bench compare`: print the table, and return the exit status for a CI job."""
 
 import argparse
 import sys
@@ -12,13 +12,14 @@ from fastclip.benchmarks.values import argument
 from fastclip.printable import printable_lines
 
 DESCRIPTION = """\
-Compares what two runs have in common, or with --base all providers of one run with one of them. A
-row is slower, faster, no slower, or it cannot be told, by an interval of 95 % of the median ratio.
+Compares the rows that two runs have in common, or, with --base, all providers of one run with one
+of them. The 95 % interval of the median ratio says whether a row is slower, faster or not slower,
+or whether one cannot tell.
 
 exit status
     0    nothing is slower than allowed (or --fail-if-slower is not given)
-    1    something is slower, or the second run lacks what the first has timed, or with
-         --fail-if-unclear it cannot be told
+    1    something is slower, or the second run has no time for a row that the first has timed;
+         with --fail-if-unclear also if one cannot tell
     2    the files cannot be compared, or an argument is wrong
 """
 
@@ -29,17 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", type=Path, metavar="BEFORE.json")
     parser.add_argument("after", type=Path, nargs="?", metavar="AFTER.json")
     parser.add_argument(
-        "--base", metavar="PROVIDER", help="Compare the providers of one run with this one."
+        "--base", metavar="PROVIDER", help="Compare the other providers of one run with this one."
     )
     parser.add_argument(
         "--fail-if-slower", type=argument("--fail-if-slower", values.fraction),
         metavar="FRACTION",
-        help="Exit with 1 where something is slower by more than this, such as 5%%, or is timed in "
-        "the first run alone (default: the exit status is 0 whatever is found).",
+        help="Exit with 1 if something is slower by more than this fraction, such as 5%%, or is "
+        "timed in the first run only (default: exit with 0 whatever is found).",
     )  # fmt: skip
     parser.add_argument(
         "--fail-if-unclear", action="store_true",
-        help="Exit with 1, too, where it cannot be told: by noise, few rounds, or another machine.",
+        help="Also exit with 1 if one cannot tell, because of noise, few rounds or other machines.",
     )  # fmt: skip
     parser.set_defaults(handler=run)
 
@@ -69,6 +70,6 @@ def run(args: argparse.Namespace) -> int:
     if limit is None or not fails:
         return 0
     for key, reason in comparison.only_before.items():
-        lines = printable_lines(f"the second run has no time of {key}: {reason}")
+        lines = printable_lines(f"the second run has no time for {key}: {reason}")
         print(f"fastclip bench compare: {lines}", file=sys.stderr)
     return 1

@@ -1,11 +1,11 @@
-"""The median of ratios, and an interval of 95 % for it, without a distribution being assumed.
+"""Compute a median of ratios and its 95 % interval, without assuming a distribution.
 
     two runs    all ratios b_j / a_i of a round of B and a round of A; their median is the estimate
-                of Hodges and Lehmann, and the interval that of Moses, from the rank-sum test
+                of Hodges and Lehmann, and the interval is Moses' interval from the rank-sum test
     one run     the ratio within each round; the interval has the ranks of the sign test
 
-Both take rounds as independent. What slows a machine for longer than a round is not in an interval:
-it shows only between runs.
+Both assume that rounds are independent. If something slows a machine for longer than a round, no
+interval shows it; it shows only between runs.
 """
 
 import math
@@ -14,12 +14,12 @@ from statistics import median
 from typing import NamedTuple
 
 CONFIDENCE = 0.95
-LEAST_BETWEEN, LEAST_WITHIN = 4, 6  # rounds: of each of two runs, and of one run
+LEAST_BETWEEN, LEAST_WITHIN = 4, 6  # rounds of each of two runs, and of one run
 Z = 1.959964  # of the normal distribution, two-sided
 
 
 class Interval(NamedTuple):
-    """`low` and `high` are -inf and inf where there are too few rounds for any."""
+    """A ratio with its interval; `low` and `high` are -inf and inf if there are too few rounds."""
 
     ratio: float
     low: float
@@ -31,10 +31,10 @@ class Interval(NamedTuple):
 
 
 def between_runs(before: Sequence[float], after: Sequence[float]) -> Interval:
-    """The ratio of `after` to `before`, rounds of two runs; four of each are the least.
+    """Return the ratio of `after` to `before`, rounds of two runs, at least four of each.
 
-    With fewer of one no interval is given, however many the other has: the ranks come from the
-    normal distribution, which the rank-sum statistic of so few rounds does not follow.
+    With fewer rounds of one run there is no interval, however many the other has: the ranks come
+    from the normal distribution, which the rank-sum statistic of so few rounds does not follow.
 
     Example:
         >>> between_runs([1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0])
@@ -49,7 +49,7 @@ def between_runs(before: Sequence[float], after: Sequence[float]) -> Interval:
 
 
 def within_run(before: Sequence[float], after: Sequence[float]) -> Interval:
-    """The ratio of `after` to `before` of the same rounds; six are the least.
+    """Return the ratio of `after` to `before` within rounds, of which there must be six.
 
     Example:
         >>> within_run([1.0, 3.0, 1.0, 2.0, 1.0, 1.0], [2.0, 6.0, 2.0, 4.0, 2.0, 2.0])
@@ -60,14 +60,14 @@ def within_run(before: Sequence[float], after: Sequence[float]) -> Interval:
 
 
 def _of_ranks(ratios: list[float], rank: int) -> Interval:
-    """From the rank-th smallest to the rank-th largest."""
+    """Return the interval from the rank-th smallest to the rank-th largest ratio."""
     if rank < 1:
         return Interval(median(ratios), -math.inf, math.inf)
     return Interval(median(ratios), ratios[rank - 1], ratios[-rank])
 
 
 def _sign_rank(num_rounds: int) -> int:
-    """The largest rank whose interval holds the median with CONFIDENCE, by coin tosses; 0 if none.
+    """Return the largest rank whose interval holds the median with CONFIDENCE; 0 if there is none.
 
     P(rank-th smallest > median) = P(fewer than `rank` of the tosses are heads).
     """

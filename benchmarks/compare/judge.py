@@ -1,4 +1,4 @@
-"""Which rows of two results can be compared, and what the comparison says."""
+"""Decide which rows of two results can be compared, and what the comparison says."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,14 +17,14 @@ from fastclip.benchmarks.step import PRODUCTS
 from fastclip.benchmarks.timing import floor_flops
 
 SLOWER, FASTER, UNCLEAR = "slower", "faster", "cannot tell"
-ALLOWED, NOISE = "not slower", "within noise"  # by a limit; where there is none
-# Facts of a host that decide what times mean: others make runs incomparable, and are said.
+ALLOWED, NOISE = "not slower", "within noise"  # with a limit; without one
+# If these facts of the hosts differ, times cannot be compared, and the report says so.
 MACHINE = ("cpu", "isa", "gpu", "threads", "torch", *host.THREAD_SETTINGS)
 ABSENT = "it has no such row"
 
 
 class Key(NamedTuple):
-    """What must be equal for two rows to be compared."""
+    """The properties that must be equal for two rows to be compared."""
 
     provider: str
     what: str
@@ -35,7 +35,7 @@ class Key(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One row of B against one of A; without `interval`, `verdict` is UNCLEAR and `reason` why."""
+    """A row of B compared with one of A. Without `interval`, `verdict` is UNCLEAR for `reason`."""
 
     key: Key
     before: Row
@@ -47,7 +47,7 @@ class Compared(NamedTuple):
 
 class Comparison(NamedTuple):
     compared: list[Compared]
-    only_before: dict[Key, str]  # timed in the first alone, and why not in the second
+    only_before: dict[Key, str]  # timed in the first run only, and the reason
     only_after: list[Key]
     differences: list[str]  # of the machines
 
@@ -56,14 +56,14 @@ class Comparison(NamedTuple):
 
 
 def verdict_of(interval: Interval, limit: float | None) -> str:
-    """Of times, the ratio being B's by A's.
+    """Return the verdict on an interval of time ratios, B over A.
 
     Args:
         limit: the fraction by which B may be slower; None to ask for any difference.
 
     Returns:
-        SLOWER or FASTER if all of the interval is. Else, with a limit, ALLOWED if none of the
-        interval is slower than that and UNCLEAR if some of it is; without one NOISE.
+        SLOWER or FASTER if the whole interval is. Otherwise, with a limit, ALLOWED if no part of
+        the interval is slower than the limit, and UNCLEAR if some part is; without a limit, NOISE.
 
     Example:
         >>> verdict_of(Interval(1.2, 1.1, 1.3), limit=0.05)
@@ -83,16 +83,16 @@ def verdict_of(interval: Interval, limit: float | None) -> str:
 def compare_runs(before: Results, after: Results, limit: float | None = None) -> Comparison:
     """Compare rows that two runs have in common, by time over the matmul of the same round.
 
-    Times of two runs are set against what the machine did in the same rounds, since it may have
-    been slower altogether in one of them. Of a family of losses, too. With a limit nothing is said
-    to be no slower on another machine: such a row is UNCLEAR.
+    Times of two runs are divided by the matmul's time in the same rounds, because the machine may
+    have been slower as a whole in one run. Results of a family of losses can be compared too. With
+    a limit, no row is ALLOWED if the machines differ: such a row is UNCLEAR.
 
     Args:
-        before, after: of the same objective.
+        before, after: results of the same objective.
         limit: the fraction by which `after` may be slower; None to ask for any difference.
 
     Raises:
-        ValueError: they are of different objectives, or have no timed row in common.
+        ValueError: the objectives differ, or the results have no timed row in common.
     """
     if before.objective != after.objective:
         raise ValueError(
@@ -103,7 +103,7 @@ def compare_runs(before: Results, after: Results, limit: float | None = None) ->
     reasons = {_key(row): row.reason for row in after.rows}
     gone = {key: reasons.get(key) or ABSENT for key in rows_before if key not in rows_after}
     if not common:
-        told = "".join(f"; of the second, {key}: {reason}" for key, reason in gone.items())
+        told = "".join(f"; in the second, {key}: {reason}" for key, reason in gone.items())
         raise ValueError(f"no provider is timed on the same case in both{told}")
     compared = [
         _compared(key, rows_before[key], rows_after[key], limit, _of_floor, between_runs)
@@ -124,14 +124,16 @@ def compare_providers(results: Results, base: str, limit: float | None = None) -
         limit: the fraction by which they may be slower; None to ask for any difference.
 
     Raises:
-        ValueError: `base` is not timed, or there is nobody else.
+        ValueError: `base` is not timed, or there is no other provider.
     """
     if results.objective == FAMILY:
-        raise ValueError("--base: losses of a family are not the same work")
+        raise ValueError("--base: results of several losses cannot be compared with each other")
     rows = timed_rows(results)
     names = dict.fromkeys(key.provider for key in rows)
     if base not in names:
-        raise ValueError(f"--base: {base!r} is not timed; there are {', '.join(names)}")
+        raise ValueError(
+            f"--base: {base!r} is not timed; the timed providers are {', '.join(names)}"
+        )
     compared, alone = [], []
     for key, row in rows.items():
         of_base = key._replace(provider=base)
@@ -140,7 +142,7 @@ def compare_providers(results: Results, base: str, limit: float | None = None) -
         elif key.provider != base:
             alone.append(key)
     if not compared:
-        raise ValueError(f"--base: nobody else is timed on a case of {base!r}")
+        raise ValueError(f"--base: no other provider is timed on a case of {base!r}")
     return Comparison(compared, {}, alone, [])
 
 
@@ -170,12 +172,12 @@ def _compared(
 ) -> Compared:
     samples = samples_of(before), samples_of(after)
     if not all(samples):
-        reason = "a file of an earlier form has no samples of rounds: measure again"
+        reason = "a file of an earlier version has no samples of rounds: measure again"
         return Compared(key, before, after, None, UNCLEAR, reason)
     if interval_of is within_run and len(samples[0]) != len(samples[1]):
         reason = (
-            "they have no rounds in common: a call slower than --limit is measured once, and a "
-            "larger --limit would tell"
+            "they have no rounds in common: a call slower than --limit is measured once; use a "
+            "larger --limit"
         )
         return Compared(key, before, after, None, UNCLEAR, reason)
     interval = interval_of(*samples)
@@ -184,24 +186,24 @@ def _compared(
         least = LEAST_WITHIN if interval_of is within_run else LEAST_BETWEEN
         reason = _too_few(min(map(len, samples)), least)
         return Compared(key, before, after, interval, verdict, reason)
-    wide = "the interval is too wide: more rounds (--rounds), or a quieter machine, would tell"
+    wide = "the interval is too wide: use more rounds (--rounds), or a quieter machine"
     return Compared(key, before, after, interval, verdict, wide if verdict == UNCLEAR else None)
 
 
 def _too_few(num_rounds: int, least: int) -> str:
     if num_rounds == 1:  # of a call beyond the limit, whatever --rounds says
         return (
-            f"1 round is too few, {least} are the least: a call slower than --limit is measured "
-            "once, and a larger --limit (or more --rounds, if 1 was asked for) would tell"
+            f"1 round is too few, at least {least} are needed: a call slower than --limit is "
+            "measured once; use a larger --limit (or more --rounds, if 1 was asked for)"
         )
-    return f"{num_rounds} rounds are too few, {least} are the least: more --rounds would tell"
+    return f"{num_rounds} rounds are too few, at least {least} are needed: use more --rounds"
 
 
 def _of_other_machines(one: Compared) -> Compared:
-    """What is slower remains so; nothing else can be told."""
+    """Keep the verdict SLOWER; turn any other verdict into UNCLEAR."""
     if one.verdict in (SLOWER, UNCLEAR):
         return one
-    return one._replace(verdict=UNCLEAR, reason="the machines differ: measure both on one")
+    return one._replace(verdict=UNCLEAR, reason="the machines differ: measure both on one machine")
 
 
 def _differences(before: Results, after: Results) -> list[str]:

@@ -1,4 +1,4 @@
-"""A comparison as markdown."""
+"""Write a comparison as markdown."""
 
 from collections.abc import Iterable
 
@@ -19,14 +19,14 @@ HEADER = ["", "before", "after", "ratio", "95 % interval", "memory", ""]
 
 
 def markdown(comparison: Comparison, before: Results, after: Results, limit: float | None) -> str:
-    """Of two runs."""
+    """Return the report on two runs."""
     places = "\n\n".join(
         f"{name}: {origin(x)}" for name, x in (("before", before), ("after", after))
     )
     how = (
-        "Ratios are after by before, of times over the matmul in the same rounds: medians of all "
-        "ratios of a round of one and a round of the other. What differs between runs for longer "
-        "than a round is not in the interval."
+        "Ratios are after over before, of times over the matmul in the same rounds: medians of all "
+        "ratios of a round of one and a round of the other. The interval does not cover "
+        "differences between the runs that last longer than a round."
     )
     return _page("Two runs", places, how, comparison, limit, "Only in the second")
 
@@ -34,8 +34,8 @@ def markdown(comparison: Comparison, before: Results, after: Results, limit: flo
 def markdown_of_providers(
     comparison: Comparison, results: Results, base: str, limit: float | None
 ) -> str:
-    """Of the providers of one run."""
-    how = f"before is {base}. Ratios are formed within rounds; the median and its interval."
+    """Return the report on the providers of one run."""
+    how = f"before is {base}. Ratios are formed within rounds; the table has their medians."
     return _page(f"Against {base}", origin(results), how, comparison, limit, "Not compared")
 
 
@@ -50,7 +50,7 @@ def _page(
     parts = [f"# {title}", places, f"{how} {_limit(limit)}"]
     if comparison.differences:
         lines = "\n".join(f"- {difference}" for difference in comparison.differences)
-        parts.append(f"## The machines differ, and times with them\n\n{lines}")
+        parts.append(f"## The machines differ, so times do too\n\n{lines}")
     parts.append(table(HEADER, [_line(one) for one in comparison.compared]))
     parts.append(_reasons(comparison))
     parts.append(
@@ -63,7 +63,7 @@ def _page(
 
 
 def summary(comparison: Comparison) -> str:
-    """How many of which verdict, and how many rows the second has not, in a line."""
+    """Return a line with the number of each verdict, and of rows that only the first run has."""
     verdicts = (SLOWER, UNCLEAR, ALLOWED, NOISE, FASTER)
     counts = {verdict: len(comparison.with_verdict(verdict)) for verdict in verdicts}
     counts["only in the first"] = len(comparison.only_before)
@@ -72,8 +72,8 @@ def summary(comparison: Comparison) -> str:
 
 def _limit(limit: float | None) -> str:
     if limit is None:
-        return "Slower and faster are intervals that lie above and below 1."
-    return f"Slower is an interval that lies above {1 + limit:.4g}."
+        return "Slower and faster: the interval lies above and below 1."
+    return f"Slower: the interval lies above {1 + limit:.4g}."
 
 
 def _line(one: Compared) -> list[str]:

@@ -1,1 +1,1 @@
-"""What compilers make of the kernels for a GPU, and what a call costs: without a GPU."""
+"""Report what compilers make of the GPU kernels, and what a call costs, without a GPU."""

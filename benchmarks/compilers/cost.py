@@ -1,11 +1,11 @@
-"""What a call costs, counted from the launches it would make: FLOPs, bytes, peak memory.
+"""Count what a call costs from the launches that it would make: FLOPs, bytes, peak memory.
 
     python -m fastclip.benchmarks.compilers.cost [--n 32768] [--d 768] [--dtype bfloat16]
 
-The backend runs on tensors without data. Every matrix kernel and every product counts the FLOPs of
-its padded tiles, every launch the bytes of each tensor that it is given, or the part of it that it
-touches, once: what a tile reads again comes from the L2 cache. Memory is that of the tensors alive
-at the same time, beyond inputs and gradients. Nothing here is measured.
+The backend runs on tensors without data. For every matrix kernel and every product, the FLOPs of
+its padded tiles are counted; for every launch, the bytes of each tensor, or of the part that it
+touches, once, because what a tile reads again comes from the L2 cache. Memory is the sum of the
+tensors that are alive at the same time, beyond inputs and gradients. Nothing is measured.
 """
 
 import argparse
@@ -42,12 +42,12 @@ class Cost:
     launches: int = 0
 
     def units(self, M: int, N: int, D: int) -> float:
-        """In products of 2 M N D FLOPs."""
+        """Return the cost in products of 2 M N D FLOPs."""
         return self.flops / (2 * M * N * D)
 
 
 def cost_of(call: Callable[[], Any]) -> Cost:
-    """`call` runs the backend on meta tensors; what it returns does not count as memory."""
+    """Return the cost of `call` on meta tensors; tensors that it returns do not count as memory."""
     cost = Cost()
 
     def count_launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
@@ -84,14 +84,14 @@ def _flops(name: str, grid: tuple[int, ...], given: dict[str, Any]) -> int:
     elif name in ("recomputed_kernel", "sigmoid_kernel"):
         rows, cols = given["num_rows"], given["num_cols"]
     else:
-        return 0  # vectors; and the rescue of `finalise.py`, which needs data to be needed
+        return 0  # vectors; and the rescue of `finalise.py`, which only some data need
     return 2 * rows * cols * given["k_tiles"] * given["BLOCK_K"] * given["SEGMENTS"]
 
 
 def _bytes(name: str, grid: tuple[int, ...], given: dict[str, Any]) -> int:
     tensors = {key: getattr(x, "base", x) for key, x in given.items()}
     tensors = {key: x for key, x in tensors.items() if _is_tensor(x)}
-    # Of the columns, and of what is kept, a launch touches its own panel.
+    # A launch touches only its own panel of the columns and of kept logits.
     shares = {}
     if name == "negative_sums_kernel":
         share = grid[0] * given["BLOCK_N"] / given["col_plane"]
@@ -106,7 +106,7 @@ def _bytes(name: str, grid: tuple[int, ...], given: dict[str, Any]) -> int:
 
 
 class _LiveBytes(TorchDispatchMode):
-    """The sum of the storages that operators have made and that still live, and its peak."""
+    """Records the sum of living storages that operators have made, and its peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def meta_features(M: int, N: int, D: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Features of both sides and a scalar, without data."""
+    """Return features of both sides and a scalar, without data."""
     new = torch.empty
     return (
         new((M, D), dtype=dtype, device="meta"),
@@ -147,7 +147,7 @@ def meta_features(M: int, N: int, D: int, dtype: torch.dtype) -> tuple[Tensor, T
 def clip_costs(
     N: int, D: int, dtype: torch.dtype, kept_rows: int = 0, wants: Sides = BOTH
 ) -> tuple[Cost, Cost]:
-    """Of the forward, without what it keeps, and of the backward."""
+    """Return the costs of the forward, without kept logits, and of the backward."""
     square = Rectangle(*meta_features(N, N, D, dtype), Diagonal(0), normalize=True)
     positive, total = (torch.empty(size, device="meta") for size in (N, 2 * N))
     layout = kept_layout("contrastive_lse", dtype)
@@ -160,7 +160,7 @@ def clip_costs(
 
 
 def siglip_cost(N: int, D: int, dtype: torch.dtype) -> Cost:
-    """Of the one pass."""
+    """Return the cost of SigLIP's one pass."""
     square = Rectangle(*meta_features(N, N, D, dtype), Diagonal(0), normalize=True)
     bias = square.logit_scale
     return cost_of(lambda: siglip_sum_with_gradients(square, bias, None, dtype, BOTH))

@@ -1,16 +1,16 @@
-"""What the compiler made of every CUDA kernel, on a machine without a GPU.
+"""Report what the compiler made of every CUDA kernel, on a machine without a GPU.
 
     python -m fastclip.benchmarks.compilers.cuda [--arch sm_90a ...] [--json]
 
-reads the machine code in `fastclip/_cuda.so` and prints a line for each kernel and architecture:
-registers, bytes spilled, shared memory, blocks that a multiprocessor has room for, and how often
-instructions stand in the code (not how often they run): products of the tensor cores (HMMA, and
-HGMMA of a warpgroup), loads of the copy engine (UTMALDG; how many of them for a whole cluster),
+This reads the machine code in `fastclip/_cuda.so` and prints a line for each kernel and
+architecture: registers, spilled bytes, shared memory, blocks per multiprocessor, and how often
+instructions occur in the code (not how often they run): products of the tensor cores (HMMA, and
+HGMMA of a warpgroup), loads of the copy engine (UTMALDG, and how many of them serve a cluster),
 asynchronous copies, shuffles, exponentials, barriers.
 
-It fails if a kernel has a problem: registers spilled, no room for a block, a matrix kernel without
-products of the tensor cores or without pipelined loads. Needs cuobjdump, of a CUDA toolkit or of
-the package triton.
+The command fails if a kernel has a problem: spilled registers, no room for a block, or a matrix
+kernel without products of the tensor cores or without pipelined loads. It needs cuobjdump, from a
+CUDA toolkit or from the package triton.
 """
 
 import argparse
@@ -46,7 +46,7 @@ MULTIPROCESSORS = {
 }
 RESERVED_BYTES = 1 << 10  # of a block's shared memory, by the driver
 
-# Threads of a block and bytes of shared memory, as the kernels are launched.
+# Threads of a block and bytes of shared memory with which the kernels are launched.
 LAUNCHES = {
     "scalars": (1, 0),
     "prepare": (256, 0),
@@ -66,7 +66,7 @@ LAUNCHES = {
     "hopper_logit_gradients": (384, 221184),
     "hopper_sigmoid_tiles": (384, 214016),
 }
-# What a kernel cannot be fast without.
+# Instructions without which a kernel cannot be fast.
 NEEDED = {
     "negative_sums": ("products", "async_copies"),
     "finalise": ("products", "async_copies"),
@@ -102,7 +102,7 @@ class CompiledKernel:
 
 
 def rows(path: Path, architectures: tuple[str, ...] | None = None) -> list[CompiledKernel]:
-    """One per kernel and architecture; those of Hopper's kernels for sm_90a only."""
+    """Return a row per kernel and architecture; Hopper's kernels have rows for sm_90a only."""
     compiled = [x for x in library.architectures() if x.startswith("sm_")]
     return [
         row
@@ -144,7 +144,7 @@ def _blocks(arch: str, registers: int, threads: int, shared: int) -> int:
 
 
 def _usage(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Function to registers and bytes of stack."""
+    """Yield each function with its registers and bytes of stack."""
     for match in re.finditer(r"Function (\S+):\s+REG:(\d+) STACK:(\d+)", text):
         yield match.group(1), (int(match.group(2)), int(match.group(3)))
 
@@ -161,7 +161,7 @@ def _named(function: str) -> tuple[str, str]:
 
 
 def _readable(mangled: str) -> str:
-    """Template arguments: "Lb0ELNS0_4KeptE2E" to "false, 2"."""
+    """Translate template arguments: "Lb0ELNS0_4KeptE2E" to "false, 2"."""
     words = {
         "Lb0E": "false", "Lb1E": "true", "13__nv_bfloat16": "bfloat16", "6__half": "float16",
         "S2_": "the same", "f": "float32", "s": "int16",
@@ -184,7 +184,7 @@ def find_cuobjdump() -> Path | None:
 
 
 def objection() -> str | None:
-    """Why there is nothing to report on; None where there is."""
+    """Return why there is nothing to report on, or None if there is."""
     if find_cuobjdump() is None:
         return "cuobjdump is neither on PATH nor in the package triton"
     return library.load()
@@ -206,12 +206,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m fastclip.benchmarks.compilers.cuda", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--arch", nargs="+", help="for example sm_90a; default: all")
-    parser.add_argument("--json", action="store_true", help="a JSON line for each kernel")
+    parser.add_argument("--arch", nargs="+", help="architectures, for example sm_90a; default: all")
+    parser.add_argument("--json", action="store_true", help="print a JSON line for each kernel")
     args = parser.parse_args(arguments)
     why = objection()
     if why is not None:
-        print(f"no report: {why}")
+        print(f"there is no report: {why}")
         return 0
     found = rows(library.LIBRARY, args.arch and tuple(args.arch))
     print("\n".join(json.dumps(asdict(row)) for row in found) if args.json else table(found))

@@ -1,12 +1,12 @@
-"""What a loss in plain PyTorch costs, counted operator by operator: bytes moved, FLOPs multiplied.
+"""Count what a loss in plain PyTorch costs, operator by operator: bytes moved and FLOPs.
 
     python -m fastclip.benchmarks.compilers.torch_cost [--n 4096 32768] [--d 512 768 1024]
 
-Forward and backward of backend `chunked` and of open_clip's eager loss run on tensors without data.
-Every operator counts each tensor that it reads and writes once, whatever its kernel does twice or
-finds in a cache; of cross_entropy's gather only what is gathered. Seconds are bytes by the memory's
-rate on the sheet plus FLOPs by the tensor cores': a prediction, without launches. Nothing here is
-measured.
+Forward and backward of the backend `chunked` and of open_clip's eager loss run on tensors without
+data. For every operator, each tensor that it reads or writes counts once, even if its kernel reads
+it twice or finds it in a cache; for cross_entropy's gather, only the gathered elements count.
+Seconds are a prediction without launches: bytes over the memory's rate in the data sheet, plus
+FLOPs over the tensor cores' rate. Nothing is measured.
 
     autocast    open_clip's `ClipLoss` on bfloat16 features under autocast to bfloat16
     bfloat16    the same without autocast: softmax and its gradient in bfloat16
@@ -31,16 +31,16 @@ from fastclip.benchmarks.compilers.cost import meta_features
 from fastclip.benchmarks.traffic import operator_bytes, tensor_bytes
 from fastclip.rectangle import BOTH, Diagonal, Rectangle
 
-# NVIDIA's sheet of an H200 SXM, dense, and its multiprocessors.
+# From NVIDIA's data sheet of the H200 SXM: dense rates, and multiprocessors.
 BYTES_PER_SECOND = 4.8e12
-FLOPS_PER_SECOND = {2: 989e12, 4: 67e12}  # by bytes of a factor; float32 without TF32
+FLOPS_PER_SECOND = {2: 989e12, 4: 67e12}  # by the bytes of a factor; float32 without TF32
 H200 = Machine(multiplies_16_bits=True, workspace=256 << 20, multiprocessors=132)
-BEFORE = CPU  # every device was treated as a CPU is
+BEFORE = CPU  # earlier versions treated every device like a CPU
 
 
 @dataclass
 class Passes:
-    """Of a call: bytes read and written, FLOPs of products by bytes of a factor."""
+    """The bytes that a call reads and writes, and its products' FLOPs by the bytes of a factor."""
 
     num_bytes: int
     flops: dict[int, int]
@@ -93,7 +93,7 @@ def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
 def chunked_passes(
     N: int, D: int, machine: Machine = H200, dtype: torch.dtype = torch.bfloat16
 ) -> Passes:
-    """Forward and backward of the primitive, on features that are not to be normalised."""
+    """Count forward and backward of the primitive, on features that are normalised already."""
     square = Rectangle(*meta_features(N, N, D, dtype), Diagonal(0))
 
     def step() -> None:
@@ -105,7 +105,7 @@ def chunked_passes(
 
 
 def open_clip_passes(N: int, D: int, autocast: bool = True) -> Passes:
-    """Forward and backward of `open_clip.ClipLoss` in one process, as its operators run."""
+    """Count forward and backward of `open_clip.ClipLoss` in one process."""
     image, text, scale = (x.requires_grad_() for x in meta_features(N, N, D, torch.bfloat16))
     labels = torch.empty(N, dtype=torch.long, device="meta")
 

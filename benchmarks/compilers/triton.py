@@ -1,22 +1,22 @@
-"""What the compiler makes of every kernel, on a machine without a GPU.
+"""Report what the compiler makes of every Triton kernel, on a machine without a GPU.
 
     python -m fastclip.benchmarks.compilers.triton [--arch sm_90 ...] [--dtype bfloat16 ...]
 
-prints one JSON line per compiled variant:
+This prints one JSON line per compiled variant:
 
     {"kernel": ..., "arch": ..., "dtype": ..., "config": {...}, "registers": ...,
      "spill_bytes": ..., "shared_bytes": ..., "wgmma": ..., "tcgen05": ..., "mma": ...,
      "mfma": ..., "bulk_loads": ..., "async_copies": ..., "shuffles": ..., "seconds": ...,
      "problems": [...]}
 
-and fails if a variant has a problem: registers spilled, shared memory beyond what the architecture
-(or one that shares its tiles) has, a matrix kernel without tensor-core instructions or without
-pipelined loads. What is compiled is what would be launched: the backend itself runs, on tensors
-without data, and its launches end in the compiler.
+It fails if a variant has a problem: spilled registers, more shared memory than the architecture (or
+one that shares its tiles) has, or a matrix kernel without tensor-core instructions or without
+pipelined loads. The variants are exactly the ones that would be launched, because the backend
+itself runs on tensors without data, and the compiler takes its launches.
 
-Instructions are counted where they stand, not how often they run: in the PTX (wgmma, tcgen05, mma),
-in the SASS (bulk loads, asynchronous copies, shuffles), and for AMD, compiled for gfx942, in the
-assembly (mfma).
+Instructions are counted by how often they occur in the code, not by how often they run: in the PTX
+(wgmma, tcgen05, mma), in the SASS (bulk loads, asynchronous copies, shuffles), and for AMD,
+compiled for gfx942, in the assembly (mfma).
 """
 
 import argparse
@@ -57,10 +57,8 @@ from fastclip.rectangle import BOTH, Diagonal, Interval, Rectangle, Sides
 @dataclass(frozen=True)
 class Architecture:
     target: GPUTarget
-    shared_limit: (
-        int  # bytes that a program may have, on the smallest of those that share its tiles
-    )
-    instructions: tuple[str, ...]  # what a matrix kernel has to have
+    shared_limit: int  # bytes that a program may have, on the smallest GPU that shares its tiles
+    instructions: tuple[str, ...]  # a matrix kernel must have these
 
 
 ARCHITECTURES = {
@@ -80,7 +78,7 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuob
 
 
 class OfflineDriver:
-    """As much of a driver as compiling needs."""
+    """The part of a driver that the compiler needs."""
 
     def __init__(self, architecture: str) -> None:
         self.target = ARCHITECTURES[architecture].target
@@ -96,7 +94,7 @@ class OfflineDriver:
 
 
 def rows(architecture: str, dtype_name: str) -> list[dict[str, Any]]:
-    """One per variant. A process compiles for one architecture only: Triton remembers its first."""
+    """Return a row per variant. A process can compile for one architecture, which Triton caches."""
     variants, found = _compile(architecture, dtype_name, [(1024, 2048, 768)]), []
     for name, compiled, constants, seconds in variants:
         config = {key: constants[key] for key in SHOWN if key in constants}
@@ -117,7 +115,7 @@ def num_variants(architecture: str, dtype_name: str, shapes: list[tuple[int, int
 def _compile(
     architecture: str, dtype_name: str, shapes: list[tuple[int, int, int]]
 ) -> list[tuple[str, Any, dict[str, Any], float]]:
-    """Name, `CompiledKernel` or what the compiler threw, constants and seconds of each variant."""
+    """Yield each variant's name, `CompiledKernel` or exception, constants and seconds."""
     if interpreting():
         raise RuntimeError("TRITON_INTERPRET is set: nothing would be compiled")
     driver.set_active(OfflineDriver(architecture))
@@ -129,7 +127,7 @@ def _compile(
         try:
             compiled = kernel.warmup(*args, grid=grid, **constants)
         except Exception as error:
-            # Whatever a compiler throws is a finding about this kernel, and the others go on.
+            # Any exception of the compiler is a finding about this kernel; the others go on.
             found.setdefault((name, str(constants)), (name, error, constants, 0.0))
             return
         seconds = time.perf_counter() - start
@@ -142,7 +140,7 @@ def _compile(
 
 
 def run_everything(dtype: torch.dtype, M: int, N: int, D: int) -> None:
-    """Every launch of the backend, for M x N logits, on tensors without data."""
+    """Make every launch of the backend, for M x N logits, on tensors without data."""
 
     def new(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
@@ -162,7 +160,7 @@ def run_everything(dtype: torch.dtype, M: int, N: int, D: int) -> None:
 
 
 def evidence(compiled: Any) -> dict[str, int]:
-    """What the assembly of a `CompiledKernel` says."""
+    """Count the instructions in the assembly of a `CompiledKernel`."""
     return _of_amdgcn(compiled) if "amdgcn" in compiled.asm else _of_cubin(compiled)
 
 
@@ -233,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     if interpreting():
         parser.error("TRITON_INTERPRET is set: nothing would be compiled")
     failed = False
-    # A fresh process for each: see `rows`.
+    # Each architecture needs a fresh process: see `rows`.
     with ProcessPoolExecutor(
         args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1
     ) as pool:

@@ -1,4 +1,4 @@
-"""The formulas of the family in eager PyTorch with all scores at once, as papers' code has them."""
+"""The family's formulas in eager PyTorch with all scores at once, as in the papers' code."""
 
 import math
 from collections.abc import Callable
@@ -99,9 +99,9 @@ def queue(queries: Tensor, keys: Tensor, old: Tensor, scale: Tensor) -> Tensor:
 
 
 def sog_clr(gamma: float = 0.8) -> Callable[..., Tensor]:
-    """With the logarithm of the averages, as in float32 sums of exponentials overflow.
+    """Return SogCLR's loss, with logarithms of averages, because float32 exponentials overflow.
 
-    Each call is the first of its samples, as it forgets the averages that the last one kept.
+    Each call forgets the averages of earlier calls, as if it were the first one of its samples.
     """
     averages = {}
 

@@ -1,7 +1,7 @@
-"""What the losses of the family are called with: features of a case, and what else belongs to them.
+"""Make the inputs of the family's losses: features of a case, labels, indices and the like.
 
-Inputs that want a gradient are those whose gradients a step computes. Where a peer takes its
-temperature as a number, logit_scale is a constant for all who are compared.
+A step computes the gradients of the inputs that require one. If one of the compared
+implementations takes its temperature as a number, logit_scale is a constant for all of them.
 """
 
 import torch
@@ -50,7 +50,7 @@ def indexed_pairs(case: Case) -> tuple[Tensor, ...]:
 
 
 def queued(case: Case) -> tuple[Tensor, ...]:
-    """(queries, keys, old keys, logit_scale): keys are constants, and as many are in the queue."""
+    """(queries, keys, old keys, logit_scale): keys are constants; there are as many old keys."""
     queries, keys, scale = make_inputs(case)
     old, *_ = make_inputs(case, seed=1)
     return queries.requires_grad_(), keys, old, scale
@@ -64,7 +64,7 @@ def taught(case: Case) -> tuple[Tensor, ...]:
 
 
 def three_modalities(case: Case) -> tuple[Tensor, ...]:
-    """(images, texts, sounds, which samples have a sound, logit_scale): every other one has."""
+    """(images, texts, sounds, has_sound, logit_scale): every other sample has a sound."""
     images, texts, scale = pairs(case)
     sounds, *_ = make_inputs(case, seed=1)
     has_sound = torch.arange(case.N, device=case.device) % 2 == 0
@@ -72,7 +72,7 @@ def three_modalities(case: Case) -> tuple[Tensor, ...]:
 
 
 def prefixes_of(D: int) -> list[int]:
-    """D and the powers of two below it, the largest first, NUM_PREFIXES in all if there are."""
+    """Return D and the powers of two below it, the largest first, at most NUM_PREFIXES in all."""
     powers = (2**k for k in range(D.bit_length() - 1, -1, -1))
     return [D, *(dim for dim in powers if dim < D)][:NUM_PREFIXES]
 

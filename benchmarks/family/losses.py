@@ -1,4 +1,4 @@
-"""The losses of the family by the names of fastclip's classes, and who is compared on each."""
+"""The losses of the family by the names of fastclip's classes, and their competitors."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from fastclip.benchmarks.provider import Loss, Objection, Provider, needs, no_ob
 
 
 class Peer(NamedTuple):
-    """Someone else's loss; `matrices` is as in `Provider`."""
+    """Another library's loss; `matrices` is as in `Provider`."""
 
     name: str
     build: Callable[[], Loss]
@@ -22,7 +22,7 @@ class Peer(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A loss: what it is called with, ours, the dense formula and its N x N matrices, and peers."""
+    """A loss: its inputs, ours, the dense formula with its number of N x N matrices, and peers."""
 
     inputs: Callable[[Case], tuple[Tensor, ...]]
     ours: Callable[[], Loss]
@@ -43,7 +43,7 @@ def _open_clip(build: Callable[[], Loss], matrices: int) -> Peer:
     return Peer("open_clip", build, needs("open_clip"), matrices)
 
 
-LOGIT_SCALE = 14.3  # 1 / 0.07, where CLIP begins, and the default of most of the family
+LOGIT_SCALE = 14.3  # 1 / 0.07, CLIP's initial value, and the default of most of the family
 METRIC_LEARNING = needs("pytorch_metric_learning")
 LOSSES = {
     "ClipLoss": Compared(
@@ -106,7 +106,7 @@ LOSSES = {
 
 
 def providers_of(name: str) -> tuple[Provider, ...]:
-    """Those of a loss of LOSSES: ours, peers, the dense formula; "<name>/fastclip" and so on."""
+    """Return the providers of a loss of LOSSES: "<name>/fastclip", peers, "<name>/dense"."""
     loss = LOSSES[name]
     own = Peer("fastclip", loss.ours, no_objection, 0)
     formula = Peer("dense", loss.dense, no_objection, loss.matrices)
@@ -120,6 +120,6 @@ def providers_of(name: str) -> tuple[Provider, ...]:
 
 
 def parts_of(name: str) -> tuple[str, str]:
-    """The loss, and whose it is, of a provider's name."""
+    """Split a provider's name into the loss and the implementation."""
     loss, _, whose = name.partition("/")
     return loss, whose

@@ -17,7 +17,7 @@ def matryoshka(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
 
 
 def matryoshka_in_a_loop(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """What a user of `clip_loss` writes."""
+    """Compute the Matryoshka loss as a user of `clip_loss` would write it."""
     return sum(
         fastclip.clip_loss(images[:, :dim], texts[:, :dim], scale, normalize=True)
         for dim in prefixes_of(images.shape[1])
@@ -64,7 +64,7 @@ def modalities(
 
 
 def queue() -> Callable[..., Tensor]:
-    """Each call puts the old keys in again, in place of those that the last call left behind."""
+    """Return a loss that restores the old keys in the queue before each call."""
     modules = {}
 
     def loss(queries: Tensor, keys: Tensor, old: Tensor, scale: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def queue() -> Callable[..., Tensor]:
 
 
 def sog_clr() -> Callable[..., Tensor]:
-    """Each call is the first of its samples, as it forgets the averages that the last one kept."""
+    """Return a loss that forgets the averages of earlier calls before each call."""
     modules = {}
 
     def loss(images: Tensor, texts: Tensor, indices: Tensor, scale: Tensor) -> Tensor:

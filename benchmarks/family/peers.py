@@ -1,13 +1,13 @@
-"""The classes whose place fastclip's can take, called as their users call them.
+"""The other libraries' classes that fastclip's can replace, called as their users call them.
 
     open_clip                 3.3.0: ClipLoss, SigLipLoss, DistillClipLoss; Matryoshka as a loop
     lightly                   1.6.0: NTXentLoss, DCLLoss
     pytorch-metric-learning   2.9.0: NTXentLoss, SupConLoss; CrossBatchMemory around SupConLoss,
-                              whose memory is quadratic where that around NTXentLoss is cubic
+                              which takes quadratic memory (around NTXentLoss, cubic memory)
     sentence-transformers     6.2.0: MultipleNegativesRankingLoss
 
-Each function imports its host and returns a loss of the inputs of `inputs.py`. Temperatures are
-numbers there: a module is made for each, once.
+Each function imports its library and returns a loss that takes the inputs of `inputs.py`. These
+libraries take temperatures as numbers, so a module is made once for each temperature.
 """
 
 import importlib
@@ -65,7 +65,7 @@ def metric_learning_nt_xent() -> Loss:
 
 
 def metric_learning_nt_xent_objection(case: Case) -> str | None:
-    """It compares each positive with the negatives of all: 8 N^3 numbers, five times over."""
+    """Return an objection, because each positive meets all negatives: five times 8 N^3 numbers."""
     missing = needs("pytorch_metric_learning")(case)
     return missing or too_large(5 * 8 * case.N**3 * max(4, case.dtype.itemsize), case)
 
@@ -76,9 +76,9 @@ def metric_learning_sup_con() -> Loss:
 
 
 def metric_learning_memory() -> Loss:
-    """Of queries whose one positive each is their key; the keys enter the memory before the loss.
+    """Return a loss of queries whose only positive is their key, which first enters the memory.
 
-    It is told before each call where the last one began, so that old keys are never replaced.
+    The position in the memory is reset before each call, so that old keys are never replaced.
     """
     losses = importlib.import_module("pytorch_metric_learning.losses")
 

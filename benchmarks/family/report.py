@@ -1,4 +1,4 @@
-"""Results of `fastclip bench losses` as markdown: a table for every N and D, and who sat out."""
+"""Results of `fastclip bench losses` as markdown: a table per N and D, and what is missing."""
 
 from itertools import groupby
 
@@ -14,7 +14,7 @@ from fastclip.benchmarks.report import (
 )
 from fastclip.benchmarks.results import Results, Row
 
-HEADER = ["loss", "by", "time", "fastclip's time by it", "memory"]
+HEADER = ["loss", "by", "time", "fastclip's time over it", "memory"]
 
 
 def markdown(results: Results) -> str:
@@ -31,8 +31,9 @@ def _heading(results: Results) -> str:
     return (
         f"# The family of losses, forward + backward\n\n"
         f"{origin(results)}\n\n"
-        "Those of one loss are timed in turns: medians, and our median by theirs. Memory is the "
-        "peak beyond inputs and gradients, in a fresh process. `dense` is the formula in eager "
+        "The implementations of one loss are timed in turns. The table has median times, and our "
+        "median over theirs. Memory is the peak beyond inputs and gradients, in a fresh process. "
+        "`dense` is the formula in eager "
         f"PyTorch. ~ marks quartiles more than {NOISY:.0%} apart."
     )
 

@@ -1,1 +1,1 @@
-"""Figures of results: time and memory against N, and the roofline."""
+"""Draw figures of results: time and memory against N, and the roofline."""

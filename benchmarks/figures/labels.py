@@ -1,4 +1,4 @@
-"""Names beside the last points of lines, instead of a legend."""
+"""Write names next to the last points of lines, instead of a legend."""
 
 import math
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ Points = Mapping[str, tuple[float, float]]
 
 
 def label_ends(axes: "Axes", ends: Points, styles: Mapping[str, Mapping[str, Any]]) -> None:
-    """Name each line beside its last point; a thin line leads to a name that had to move.
+    """Name each line next to its last point; a thin line leads to a name that had to move.
 
     Args:
-        axes: with both limits set, the vertical axis being logarithmic.
+        axes: axes with both limits set, and with a logarithmic vertical axis.
         ends: the last point of each line, by its name.
-        styles: of lines, of which names take the colour.
+        styles: the styles of the lines; names have the colour of their line.
     """
     low, high = (math.log(limit) for limit in axes.get_ylim())
     heights = {name: (math.log(y) - low) / (high - low) for name, (_, y) in ends.items()}
@@ -42,7 +42,7 @@ def label_ends(axes: "Axes", ends: Points, styles: Mapping[str, Mapping[str, Any
 
 
 def spread_apart(heights: dict[str, float]) -> dict[str, float]:
-    """The same order, at least LABEL_SPACING apart; a crowd keeps its centre, within [0, 1]."""
+    """Move heights LABEL_SPACING apart, in the same order, around their centre in [0, 1]."""
     crowds = []  # (names from the lowest up, centre)
     for name in sorted(heights, key=heights.get):
         crowds.append(([name], heights[name]))

@@ -1,7 +1,7 @@
-"""All figures of results: time and memory against N, and the roofline, for every condition.
+"""Draw all figures of results: time and memory against N, and the roofline, per condition.
 
-A point is the median over rounds, its bar reaches from quartile to quartile. Both axes are
-logarithmic. Lines carry their names at their right end.
+A point is the median over rounds, and its bar reaches from quartile to quartile. Both axes are
+logarithmic. The names of lines are at their right ends.
 """
 
 import functools
@@ -31,15 +31,15 @@ FLOOR_STYLE = {"color": "#999999", "linestyle": (0, (6, 2)), "linewidth": 1.0}
 
 
 def save_plots(results: Results, stem: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Write `<stem>-<condition>-<kind>` for all kinds of DRAWN, as far as there is what to draw.
+    """Write `<stem>-<condition>-<kind>` for all kinds of DRAWN for which there are measurements.
 
     Args:
-        results: of one objective.
-        stem: the results' path without its suffix.
-        formats: suffixes of files, such as png, pdf and svg; each figure is written in all.
+        results: results of one objective.
+        stem: the path of the results without its suffix.
+        formats: suffixes of files, such as png, pdf and svg; each figure is written in all of them.
 
     Returns:
-        The files.
+        The written files.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -75,7 +75,7 @@ def _time(what: str, results: Results, condition: Condition, rows: list[Row], pa
     ]
     title = f"{TITLES[what]}: {condition}"
     note = (
-        "Points are medians over rounds, bars their quartiles. Grey: "
+        "Points are medians over rounds, bars their quartiles. The grey line is the time of "
         f"{2 * PRODUCTS[what]} N²D FLOPs at the rate of a {rate_name(results)} in the same rounds."
     )
     _draw(results, rows, curves, title, "milliseconds", note, path, floor)
@@ -92,7 +92,7 @@ def _memory(results: Results, condition: Condition, rows: list[Row], path: Path)
     curves = _curves(measured)
     if curves:
         title = f"Peak memory beyond inputs and gradients: {condition}"
-        note = "Of one forward and backward; less than 1 MiB is drawn as 1 MiB."
+        note = "Memory of one forward and backward; less than 1 MiB is drawn as 1 MiB."
         _draw(results, rows, curves, title, "MiB", note, path)
     return bool(curves)
 

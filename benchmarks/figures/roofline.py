@@ -1,12 +1,12 @@
-"""The roofline: how near a provider comes to what the machine can do at its intensity.
+"""Draw the roofline: how close providers come to what the machine can do at their intensity.
 
     intensity     FLOPs of the floor (8 N^2 D of a step) over the bytes that operators move
     FLOP/s        the same FLOPs over the time
-    roofs         the measured rate of a large matmul; the measured rate of a copy by the intensity
+    roofs         the measured rate of a large matmul; the measured rate of a copy times intensity
 
-Bytes are those of `traffic.py`: what passes within a fused kernel is not seen, so that its point
-stands at the intensity of its inputs and gradients. Who keeps its logits multiplies less than the
-floor, by a fourth at most, and may pass the roof by a third.
+`traffic.py` counts the bytes: traffic within a fused kernel is not seen, so that its point is at
+the intensity of its inputs and gradients. A loss that keeps its logits multiplies less than the
+floor, by a fourth at most, and may exceed the roof by a third.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ class Roofs(NamedTuple):
 
     @property
     def ridge(self) -> float:
-        """The intensity from which on the matmul is the roof, in FLOPs per byte."""
+        """The intensity, in FLOPs per byte, from which on the matmul is the roof."""
         return self.flops_per_second / self.bytes_per_second
 
 
@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 
 def save_roofline(results: Results, condition: Condition, rows: list[Row], path: Path) -> bool:
-    """Draw it where ceilings and bytes were measured; is there one?"""
+    """Draw the roofline if ceilings and bytes were measured; return whether it was drawn."""
     points = points_of(rows)
     if not points or not results.ceilings:
         return False
@@ -54,9 +54,9 @@ def save_roofline(results: Results, condition: Condition, rows: list[Row], path:
     )
     sizes = sorted({point.N for of_one in points.values() for point in of_one})
     note = (
-        "Points are medians over rounds, bars their quartiles, numbers N. FLOPs are 8 N²D of a "
-        "forward and backward; bytes are what operators read and write, of a fused kernel its "
-        "inputs and outputs alone. The roofs were measured in the same run."
+        "Points are medians over rounds, bars their quartiles, numbers N. FLOPs are the 8 N²D of a "
+        "forward and backward; bytes are what operators read and write, and only inputs and "
+        "outputs for a fused kernel. The roofs were measured in the same run."
     )
     title = f"Roofline{f', N = {sizes[0]:,}' if len(sizes) == 1 else ''}: {condition}"
     with figure_of(results, title, note, path) as (_, axes):
@@ -84,13 +84,13 @@ def save_roofline(results: Results, condition: Condition, rows: list[Row], path:
         axes.set_ylabel(unit_name, fontsize=9)
         for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
             logarithmic(axis, *limits)
-        # A line ends anywhere here: names beside the axes would need lines across them.
+        # Lines may end anywhere in this figure; names at its side would need lines across it.
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=7.5, frameon=False)
     return True
 
 
 def points_of(rows: list[Row]) -> dict[str, list[Point]]:
-    """Of each provider's steps, by its name, N ascending."""
+    """Return the points of each provider's steps, by its name, N ascending."""
     points = {}
     for row in sorted(rows, key=lambda row: row.case.N):
         if row.timing is not None and row.moved_bytes and row.what == STEP:
@@ -102,7 +102,7 @@ def points_of(rows: list[Row]) -> dict[str, list[Point]]:
 
 
 def roofs_of(results: Results, rows: list[Row]) -> Roofs:
-    """The best that was seen of either: a busy machine has slower minutes."""
+    """Return the best measured rates, because a busy machine is slower at times."""
     matmul, copy = (results.ceilings[name]["rate"] for name in ("matmul", "copy"))
     rates = (row.timing.matmul_flops_per_second for row in rows if row.timing is not None)
     return Roofs(max(matmul, *rates), copy)

@@ -1,8 +1,8 @@
-"""How figures of results look: on paper, in grey, and to a reader who tells few colours apart.
+"""The style of figures, readable on paper, in grey, and for colour-blind readers.
 
-Colours are those of Okabe and Ito, which remain apart with any kind of colour blindness; a marker
-and a dash tell lines apart without colour. Ours are filled and thick, peers are hollow and thin,
-and a function of one's own is black.
+The colours are Okabe and Ito's, which readers with any kind of colour blindness can distinguish;
+markers and dashes distinguish lines without colour. Our lines are filled and thick, other
+libraries' hollow and thin, and users' functions black.
 """
 
 import itertools
@@ -31,11 +31,11 @@ NOTE_CHARACTERS = 125  # of a line at the foot
 
 
 def styles_of(names: Iterable[str], own: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Arguments of matplotlib's `plot` for each line.
+    """Return the arguments of matplotlib's `plot` for each line.
 
     Args:
-        names: of providers, always all of a condition, so that each looks the same in all figures.
-        own: names of providers that are functions of one's own.
+        names: all providers of a condition, so that each looks the same in all figures.
+        own: the providers that are users' functions.
     """
     own = set(own)
     cycles = {kind: itertools.cycle(of) for kind, of in (("own", OWN), ("ours", OURS))}
@@ -60,11 +60,11 @@ def styles_of(names: Iterable[str], own: Iterable[str]) -> dict[str, dict[str, A
 def figure_of(
     results: Results, title: str, note: str, path: Path
 ) -> Iterator[tuple["Figure", "Axes"]]:
-    """Yields a figure with one pair of axes, and writes it to `path`, of the kind it ends with.
+    """Yield a figure with one pair of axes, and write it to `path` in the format of its suffix.
 
     Args:
-        title: stands above the axes.
-        note: what points and bars are; it stands below, beside where they were measured.
+        title: the text above the axes.
+        note: explains points and bars; it is below the axes, next to the facts of the machine.
     """
     figure = new_figure(7.2, 4.6)
     foot = "\n".join([place_of(results), *textwrap.wrap(note, NOTE_CHARACTERS)])
@@ -77,7 +77,7 @@ def figure_of(
     axes.tick_params(labelsize=8.5)
     yield figure, axes
     figure.text(0.012, 0.012, foot, fontsize=6.5, color=MUTED, va="bottom", linespacing=1.4)
-    # Letters stay letters in a PDF, so that a publisher's check of fonts passes.
+    # Text stays text in a PDF, so that a publisher's check of fonts passes.
     import matplotlib
 
     with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
@@ -85,7 +85,7 @@ def figure_of(
 
 
 def place_of(results: Results) -> str:
-    """Machine, threads, versions and date, in a line."""
+    """Return machine, threads, versions and date, in a line."""
     host = results.host
     threads = host.get("threads", "unknown")
     cpu = f"{host.get('cpu', 'unknown CPU')}, {threads} thread{'' if threads == 1 else 's'}"
@@ -98,7 +98,7 @@ def place_of(results: Results) -> str:
 
 
 def logarithmic(axis: "Axis", low: float, high: float) -> None:
-    """Ticks at 1, 2, 5 of each decade, or at decades alone where there are many; plain numbers."""
+    """Set ticks at 1, 2, 5 of each decade, or only at decades if there are many; plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     few = high / low < 10**2.5

@@ -1,4 +1,4 @@
-"""What a GPU backend is accepted by, read off the results: whether each line holds.
+"""The criteria by which a GPU backend is accepted, and whether the results meet them.
 
 checks        every check of correctness ran and passed, compute-sanitizer found nothing
 forward       TFLOP/s of 2 N^2 D, at least FORWARD_TFLOPS
@@ -6,7 +6,7 @@ step          forward and backward over the floor, 4 x 2 N^2 D at the measured m
               this run, at most FLOOR_RATIO
 memory        beyond inputs and gradients, at most MEMORY_MIB
 
-All but the first at N = 32,768 and D = 768, in bfloat16.
+All criteria but the first refer to N = 32,768 and D = 768, in bfloat16.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""Two sets of kernels side by side: each kernel of both is given the same, and makes the same.
+"""Compare two sets of kernels, kernel by kernel, on the same inputs.
 
-The whole is checked against float64 elsewhere (`correctness.py`). Here it is told which kernel
-differs: what one is given is what the first set's kernels made before it, so that no difference is
-passed on. Tolerances are those of float32 logits of length `logit_scale`, summed in another order.
+`correctness.py` compares whole sets with float64. This comparison says which kernel differs: every
+kernel gets the outputs of the first set's kernels, so that no difference is passed on. The
+tolerances are for float32 logits of length `logit_scale`, summed in another order.
 """
 
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ from fastclip.benchmarks.gpu.kernels import Kernels
 LOGIT = 2.0**-16  # error of a logit over logit_scale: 48 steps of a tensor core, an ulp each
 OFFSET = 7  # row i is paired with column i + OFFSET
 LOG2_E = 1.4427
-LEAST_SUM = 2.0**-90  # sums below 2^-80 are computed again
+LEAST_SUM = 2.0**-90  # kernels compute sums below 2^-80 again
 
 
 def agreement(first: Kernels, other: Kernels, case: Case) -> dict:
-    """Returns how far apart they are; raises AssertionError beyond rounding."""
+    """Return how far apart the sets are; raise AssertionError if it is more than rounding."""
     with torch.no_grad():
         with first.chosen():
             expected = _Run(first.module(), case).outputs()
@@ -40,7 +40,7 @@ def agreement(first: Kernels, other: Kernels, case: Case) -> dict:
 
 @dataclass
 class Outputs:
-    """What kernels make, by name: as the next kernels want it, and as it is compared."""
+    """The outputs of kernels by name: as the next kernels need them, and as they are compared."""
 
     made: dict[str, Any] = field(default_factory=dict)
     compared: dict[str, tuple[Tensor, float, float]] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def _distances(expected: Outputs, actual: Outputs) -> Iterator[tuple[str, float]
 
 
 class _Run:
-    """Every kernel of a set once, on what `given` ones made, or on its own set's outputs."""
+    """Runs every kernel of a set once, on the outputs `given`, or on its own set's outputs."""
 
     def __init__(
         self, kernels: ModuleType, case: Case, given: dict[str, Any] | None = None
@@ -85,7 +85,7 @@ class _Run:
         self.of = self.found.made if given is None else given
         self.logit = LOGIT * max(1.0, case.logit_scale)
         self.digits = 2.0**-10 if self.planes == 1 else 2.0**-19  # of operands and of G
-        # The block of G: its first row is any, its first column a tile's.
+        # The block of G begins at any row, and at the first column of a tile.
         self.first_row = self.matrix.M // 3
         self.first_col = ROW_MULTIPLE if self.matrix.N > ROW_MULTIPLE else 0
 
@@ -145,7 +145,7 @@ class _Run:
         maxima = negative_maxima(self.kernels, *self.sides(), self.matrix, again)
         self.found.add("maxima of rows", maxima.rows.amax(0), LOG2_E * self.logit, 0.0)
         self.found.add("maxima of columns", maxima.cols.amax(0), LOG2_E * self.logit, 0.0)
-        self.found.add("positives beside maxima", again, self.logit, 0.0)
+        self.found.add("positives with maxima", again, self.logit, 0.0)
 
     def log_sums(self) -> None:
         rows, cols, scalars = self.sides()
@@ -211,6 +211,6 @@ class _Run:
         self.add_sums("gradient of logit_scale", of_scale, 1e-5)
 
     def add_sums(self, name: str, value: Tensor, relative: float) -> None:
-        """Of terms that cancel."""
+        """Add sums whose terms cancel."""
         of_largest = 1e-5 * value.float().abs().max().item()
         self.found.add(name, value, of_largest, relative + 1e-5)

@@ -1,4 +1,4 @@
-"""What this GPU does at our shapes with the vendor's kernels: our times are read against it.
+"""Measure the vendor's kernels on this GPU at our shapes, to compare our times with.
 
 copy            bytes read and written per second, 2 GiB
 matmul          8192 x 8192 x 8192
@@ -40,7 +40,7 @@ def every_rate(device: str, small: bool) -> Iterator[Check]:
 
 
 def matmul(device: str, dtype: torch.dtype, size: int = 8192) -> Check:
-    """The largest product: what times are set against."""
+    """Prepare the largest product, with which times are compared."""
     name = f"matmul {str(dtype).removeprefix('torch.')}"
     return _rate(name, device, square_matmul, size, dtype)
 

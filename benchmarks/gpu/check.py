@@ -1,9 +1,9 @@
-"""The command: `make gpu-check GPU_OUTPUT=FOLDER`.
+"""The command `make gpu-check GPU_OUTPUT=FOLDER`.
 
-Runs the stages one after the other within --seconds and writes everything to one folder as it
-comes: `gpu-check.json`, from it a report, `gpu-check.md`, and the table of `auto`, `verified.csv`.
-What it prints last is a summary of less than 12,000 characters. Its exit status is 0 if every check
-ran and passed, 1 if not, and 2 without a GPU.
+It runs the stages one after the other within --seconds and writes every result to the folder at
+once: `gpu-check.json`, and from it a report, `gpu-check.md`, and the table of `auto`,
+`verified.csv`. At the end it prints a summary of less than 12,000 characters. The exit status is 0
+if every check ran and passed, 1 if not, and 2 without a GPU.
 """
 
 import argparse
@@ -45,7 +45,7 @@ SANITIZER_SECONDS, LEAST_SANITIZER_SECONDS = 70.0, 20.0
 class Check:
     """One run: its journal, and the time that is left.
 
-    dead: names of kernels that took a process down; they are measured no more.
+    dead: names of kernels that crashed a process; they are not measured again.
     """
 
     def __init__(self, journal: Journal, device: str, seconds: float, small: bool) -> None:
@@ -54,7 +54,7 @@ class Check:
         self.dead: list[str] = []
 
     def end_after(self, fraction: float) -> float:
-        """When a stage ends that may have this fraction of what is left."""
+        """Return when a stage ends that may take this fraction of the remaining time."""
         now = time.monotonic()
         return now + fraction * max(0.0, self.deadline - now)
 
@@ -77,7 +77,7 @@ class Check:
         self.sanitizer()
 
     def correctness(self, end: float) -> None:
-        """A process per set of kernels: what one does to the device is not the others' fault."""
+        """Check each set of kernels in its own process, so that a crash affects no other set."""
         every = [*sets_on(self.device), CHUNKED]
         twin: Kernels | None = None
         for kernels in sorted(every, key=lambda kernels: kernels.compiles):
@@ -132,7 +132,7 @@ class Check:
         )  # fmt: skip
 
     def tools(self, commands: dict[str, list[str]], seconds: float) -> None:
-        """Run commands beside each other, by name; keep the end of what they say."""
+        """Run named commands at the same time, and keep the end of their output."""
 
         def run(name: str) -> dict[str, Any]:
             try:
@@ -150,7 +150,7 @@ class Check:
 
 
 def write_report(path: Path, content: dict[str, Any]) -> None:
-    """Beside the results at `path`; and the table of `auto`, if they are a GPU's."""
+    """Write the report next to the results, and the table of `auto` if they are from a GPU."""
     path.with_suffix(".md").write_text(markdown(content))
     if "architecture" in content["host"]:
         verified.write(path.with_name("verified.csv"), verified_rows(content, verified.table()))
@@ -170,10 +170,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("build/gpu-results"))
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for everything")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--small", action="store_true", help="a rehearsal, of seconds")
+    parser.add_argument("--small", action="store_true", help="a rehearsal of a few seconds")
     parser.add_argument(
         "--report", type=Path, metavar="RESULTS.json",
-        help="measure nothing: write the report, the table and plots of these results",
+        help="measure nothing; write the report, the table and plots of these results",
     )  # fmt: skip
     args = parser.parse_args(arguments)
     if args.report is not None:
@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     facts = host.facts() | (host.gpu_facts() if args.device == "cuda" else {})
-    # Not sys.argv, which says where this machine keeps things.
+    # sys.argv would reveal paths of this machine.
     command = f"make gpu-check GPU_OPTIONS='--device {args.device} --seconds {args.seconds:g}'"
     journal = Journal(args.output / "gpu-check.json", command, facts, SECTIONS)
     try:
@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def all_correct(content: dict[str, Any]) -> bool:
-    """Every check ran, and passed: of correctness, of memory, of races, of training."""
+    """Return whether all checks of correctness, memory, races and training ran and passed."""
     checks = findings.checks(content) + content["training"]
     return bool(checks) and all(row["passed"] is True for row in checks)
 

@@ -1,23 +1,23 @@
-"""What is checked of a backend on a GPU: each returns what it found, or raises what is wrong.
+"""The checks of a backend on a GPU: each returns its findings, or raises if something is wrong.
 
-errors        loss and gradients against float64. 16-bit features: no gradient is further off than
-              that of eager code under autocast. float32: within three times the error of eager
-              float32. Both plus an ulp of the dtype
-blocks        the same with so small a workspace that the backward goes over several blocks of G, as
-              that of a large batch does, and nothing is kept
+errors        loss and gradients against float64. With 16-bit features, no gradient may be further
+              off than the gradient of eager code under autocast; with float32 features, at most
+              three times as far as eager float32. An ulp of the dtype is allowed in addition
+blocks        the same with such a small workspace that the backward goes over several blocks of G,
+              as for a large batch, and nothing is kept
 bits          two runs are equal bit for bit
 kept          the same with a small workspace, which keeps no logits and means several blocks of
               their gradient, and with one that keeps all of them
-intervals     statistics and gradients where rows leave out columns, against float64, with logits
-              kept and without; of kernels that take no intervals, skipped
+intervals     statistics and gradients where rows leave out columns, against float64, with and
+              without kept logits; skipped for kernels that take no intervals
 statistics    top-1 accuracies and the hardest negative equal the reference's
-graph         forward and backward are captured in a CUDA graph, which nothing that waits for the
-              host would allow; its replay on other data equals a call
-stream        a call on a stream of its own equals one on the default stream
+graph         a CUDA graph captures forward and backward, which fails if anything waits for the
+              host; its replay on other data equals a call
+stream        a call on a separate stream equals a call on the default stream
 devices       features on the last GPU while the first is current
 offsets       N x D and kept rows x N beyond 2^31
 
-Which of them, on what data, is a matter of `correctness.py`, `first.py` and `verify/measure.py`.
+`correctness.py`, `first.py` and `verify/measure.py` choose which checks run on which data.
 """
 
 import dataclasses
@@ -79,14 +79,14 @@ def kept(backend: str, case: Case) -> dict:
 def _within_budget(
     objective: str, case: Case, inputs: tuple, truth: Outcome, ours: dict[str, float]
 ) -> dict:
-    """Errors beside those of eager code, and what is beyond the budget that these are."""
+    """Return our errors and eager code's, which are the budget, and failures beyond it."""
     eager_case = dataclasses.replace(case, autocast=case.dtype != torch.float32)
     eager = _errors(eager_code(objective), eager_case, inputs, truth)
     factor = FACTOR if case.dtype == torch.float32 else 1.0
     failures = []
     for name, error in ours.items():
         ulp = torch.finfo(case.dtype if name.endswith("features") else torch.float32).eps
-        # The two scalars may be right by luck in eager code, and are sums that cancel.
+        # In eager code, the two scalars, whose terms cancel, may be right by luck.
         slack = 1e-3 if name in ("loss", "logit_scale", "logit_bias") else 0.0
         budget = factor * eager[name] + FACTOR * ulp + slack
         if name != "loss_absolute" and not error <= budget:
@@ -97,7 +97,7 @@ def _within_budget(
 
 @functools.cache
 def eager_code(objective: str) -> Provider:
-    """open_clip's formula: the eager code that anyone would write."""
+    """Return open_clip's formula, the usual eager code."""
     import torch.nn.functional as F
 
     def clip(image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def statistics(backend: str, case: Case) -> None:
 
 
 def intervals(backend: str, case: Case) -> dict:
-    """Some near the pair and some anywhere, in no order; one row leaves out every column."""
+    """Check intervals near the pair and anywhere, unsorted; one row leaves out every column."""
     if not hasattr(load_backend(backend), "TAKES_INTERVALS"):
         return {"skipped": f"{backend} does not take intervals"}
     inputs = leaves("clip", case)
@@ -183,7 +183,7 @@ def intervals(backend: str, case: Case) -> dict:
 
 
 def graph(backend: str, case: Case) -> None:
-    """Captured with one batch, replayed with another."""
+    """Capture a graph with one batch and replay it with another."""
     step = _step(backend, case)
     other = leaves("clip", case, seed=1)
     expected = Step(find_provider("clip", f"fastclip/{backend}"), case, other)()
@@ -226,7 +226,7 @@ def other_device(backend: str, case: Case) -> dict | None:
 
 
 def offsets_beyond_31_bits(backend: str) -> dict:
-    """A strip so long that N D and kept rows x N pass 2^31: its last columns are checked."""
+    """Check the last columns of a strip so long that N D and kept rows x N exceed 2^31."""
     M, D = 640, 512
     N = BIG // D + 5000
     shape = Shape("strip", M, N, D, Diagonal(N - M))

@@ -1,8 +1,9 @@
-"""Time and peak memory of every provider, most telling sizes first, until the time is used up.
+"""Measure time and peak memory of every provider, the most informative sizes first.
 
-Providers of one size are timed in turns, with a matmul before each (`timing.py`). Memory is the
-allocator's: peak beyond inputs and gradients. A provider that has become too slow (its last time,
-scaled by N^2, above SLOWEST_SECONDS) or too large sits out with that as its reason.
+Providers of one size are timed in turns, with a matmul before each (`timing.py`), until the time is
+used up. Memory is the allocator's peak beyond inputs and gradients. A provider that would be too
+slow (its last time, scaled by N^2, is above SLOWEST_SECONDS) or too large is not measured, and its
+row says so.
 """
 
 import dataclasses
@@ -24,11 +25,11 @@ from fastclip.benchmarks.timing import time_together
 
 SLOWEST_SECONDS = 4.0  # of a step, for a peer
 LIMIT_SECONDS = 1.0  # a step slower than this is measured once
-# Each of its shapes is compiled on its own, which takes half a minute; others' eager losses are
-# the same formula.
+# Compiling each of its shapes takes half a minute; other libraries' eager losses are the same
+# formula.
 COMPILED = ("open_clip+compile",)
 COMPILED_SIZES = ((4096, 768), (32768, 512), (32768, 768), (32768, 1024))
-# From here on a call takes seconds, and what runs was compiled at smaller sizes.
+# From this size on, a call takes seconds, and only what was compiled at smaller sizes runs.
 COMPILED_BEFORE = 500_000
 OURS = ("fastclip/triton", "fastclip/cuda")  # never too slow to be measured
 DIMS = (768, 512, 1024)
@@ -37,7 +38,7 @@ SMALL_SIZES = (24, 40)  # for the test of all this without a GPU
 
 
 def groups(device: str, small: bool) -> Iterator[tuple[str, Case]]:
-    """(objective, case), the most telling first."""
+    """Yield (objective, case), the most informative first."""
     kind = {"normalize": True, "device": device}
     if small:
         for N in SMALL_SIZES:
@@ -56,7 +57,7 @@ def groups(device: str, small: bool) -> Iterator[tuple[str, Case]]:
 def run(
     device: str, without: list[str], done: list[str], seconds: float, small: bool = False
 ) -> None:
-    """without: providers, as "objective name", that took a process down; done: groups."""
+    """Run the stage, without providers ("objective name") that crashed, and without `done`."""
     deadline = time.monotonic() + seconds
     last = {}  # (objective, provider, D, dtype) -> (N, seconds)
     for objective, case in groups(device, small):
@@ -105,7 +106,7 @@ def _measure_group(objective: str, case: Case, without: list[str], last: dict) -
 
 
 def _under_autocast(case: Case, provider: Provider) -> Case:
-    """Eager code runs as a training step runs it; fused losses choose their own precision."""
+    """Put eager code under autocast, as in a training step; fused losses choose their precision."""
     eager = provider.name.split("+")[0] in ("open_clip", "transformers")
     return dataclasses.replace(case, autocast=eager and case.dtype == torch.bfloat16)
 
@@ -128,7 +129,7 @@ def _objection(
 
 
 def _extra_bytes(step: Step) -> int | None:
-    """Of the second call: the first compiles and warms up."""
+    """Return the bytes of the second call; the first one compiles and warms up."""
     if step.case.N < COMPILED_BEFORE:
         step()
     return extra_bytes(step, step.inputs)

@@ -1,9 +1,9 @@
-"""A set of kernels against float64, on the data that finds bugs, and what only a device can show.
+"""Check a set of kernels against float64 on data that finds bugs, and properties of a device.
 
-The stage of one process. dtypes come one after the other, each with all that decides on it, so that
-a process that dies or runs out of time leaves a verdict on those before; what is about no dtype in
-particular comes last. Every result says which kernels, dtype and class of D it is about: "D" is
-None where it is about all of them. What is checked, and against which budget: `checks.py`.
+This is the stage of one process. It checks one dtype after the other completely, so that a process
+that dies or runs out of time leaves verdicts on the dtypes before; checks of no particular dtype
+come last. Every result names the kernels, dtype and class of D that it is about: "D" is None if it
+is about all of them. `checks.py` has the checks and their budgets.
 """
 
 import functools
@@ -28,12 +28,12 @@ PROPERTIES = {
     "devices": checks.other_device,
 }
 ON_A_GPU = ("graph", "stream", "devices")
-# Of a rehearsal on a CPU, where Triton's interpreter takes a second for a step.
+# The sizes of a rehearsal on a CPU, where Triton's interpreter takes a second for a step.
 SMALL_N, SMALL_DTYPES = 24, ("float16",)
 
 
 def run(device: str, kernels: str, small: bool = False, twin: str | None = None) -> None:
-    """twin: another set, whose kernels this one's are compared with one by one."""
+    """Run the stage; if `twin` is given, also compare with another set, kernel by kernel."""
     other = None if twin is None else find_kernels(twin)
     run_checks(every_check(find_kernels(kernels), device, small, other), device)
 
@@ -66,7 +66,7 @@ def runs(kernels: Kernels, device: str, dtype: torch.dtype) -> bool:
 
 
 def of_dtype(device: str, dtype: torch.dtype, small: bool) -> Iterator[tuple[Case, str]]:
-    """The cases of a dtype, with their objectives; their D are of every class."""
+    """Yield the cases of a dtype with their objectives; their D cover every class."""
     if small:
         yield Case(SMALL_N, 24, dtype, 100.0, "adversarial", device=device), "clip"
         yield Case(SMALL_N, 24, dtype, 10.0, "trained", device=device), "siglip"
@@ -82,7 +82,7 @@ def of_dtype(device: str, dtype: torch.dtype, small: bool) -> Iterator[tuple[Cas
 
 
 def of_blocks(device: str, dtype: torch.dtype, small: bool) -> Iterator[tuple[Case, str]]:
-    """The cases whose backward is made to go over several blocks, on data that finds bugs."""
+    """Yield cases whose backward is forced to go over several blocks."""
     for D in (24,) if small else (512, 768, 1024):
         N = SMALL_N if small else 3001
         yield Case(N, D, dtype, 100.0, "adversarial", device=device), "clip"
@@ -107,7 +107,7 @@ def check_errors(kernels: Kernels, objective: str, case: Case, small_blocks: boo
 def check_properties(
     kernels: Kernels, case: Case, kinds: Collection[str] = PROPERTIES, every_dim: bool = True
 ) -> Iterator[Check]:
-    """Of one case. every_dim: they are taken to hold for every D of its dtype."""
+    """Check one case; with `every_dim`, the results count for every D of its dtype."""
     D = None if every_dim else case.D
     for kind in kinds:
         keeps_nothing = kind == "kept" and kernels == CHUNKED
@@ -124,7 +124,7 @@ def check(
     *args,
     what: str = "",
 ) -> Check:
-    """`call(backend, *args)` while these kernels are the backend's own."""
+    """Make a check of `call(backend, *args)` while the backend uses these kernels."""
 
     def run_it() -> dict | None:
         with kernels.chosen():

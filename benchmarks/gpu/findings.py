@@ -1,4 +1,4 @@
-"""What the results of gpu-check say of a set of kernels: whether it is right, and how fast."""
+"""Read from the results of gpu-check whether a set of kernels is right, and how fast it is."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Content = dict[str, Any]
 
 
 def checks(content: Content) -> list[verdict.Row]:
-    """The rows that decide: those of correctness, and what compute-sanitizer found."""
+    """Return the rows that decide: checks of correctness, and compute-sanitizer's findings."""
     names = {f"{tool} {kernels}": str(kernels) for tool in SANITIZERS for kernels in ALL}
     found = [
         {"name": row["name"], "kernels": names[row["name"]], "fatal": True, "passed": False}
@@ -24,7 +24,7 @@ def checks(content: Content) -> list[verdict.Row]:
 
 
 def speed_row(content: Content, what: str, kernels: Kernels, dtype: str, N: int, D: int) -> Content:
-    """Of the stage "speed"; empty if there is none."""
+    """Return a row of the stage "speed", or an empty one if there is none."""
     wanted = {"what": what, "backend": kernels.backend, "variant": kernels.variant,
               "dtype": dtype, "N": N, "D": D}  # fmt: skip
     return next((row for row in content.get("speed", []) if wanted.items() <= row.items()), {})
@@ -35,7 +35,7 @@ def tflops(N: int, D: int, seconds: float | None) -> float | None:
 
 
 def floor_ratio(content: Content, N: int, D: int, seconds: float | None) -> float | None:
-    """Over four products at the rate of the largest one of this run."""
+    """Return the time over four products at the rate of this run's largest product."""
     rates = [row.get("rate") for row in content["ceilings"] if row["name"] == CEILING]
     if seconds is None or not rates or rates[0] is None:
         return None

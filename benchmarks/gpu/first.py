@@ -1,11 +1,11 @@
-"""The first command on a GPU, which cannot be lost: `make gpu-first GPU_OUTPUT=FOLDER`.
+"""The first command on a GPU: `make gpu-first GPU_OUTPUT=FOLDER`.
 
-The most telling comes first: Hopper's kernels, a few small checks, then their times at N = 32,768
-with those of every kernel, then larger checks. Each set of kernels has a process of its own, which
-is left if it dies or says nothing for 20 seconds. `first.json` holds every result as soon as it is
-there, and a compact table is printed last.
+The most informative results come first: a few small checks of Hopper's kernels, then their times at
+N = 32,768 with the time of every kernel, then larger checks. Each set of kernels has its own
+process, which is abandoned if it dies or says nothing for 20 seconds. Every result is written to
+`first.json` at once, and a compact table is printed at the end.
 
-This module is both ends: `main` watches, `run` is the stage of the process that it watches.
+`main` watches a process, and `run` is the stage that runs in that process.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def run(device: str, kernels: str, small: bool = False) -> None:
 
 
 def every_check(kernels: Kernels, device: str, small: bool) -> Iterator[Check]:
-    """small: of a rehearsal."""
+    """Yield every check; with `small`, the small ones of a rehearsal."""
     before = ((24, 24, torch.float16),) if small else SMALL
     timed = ((24, 24, torch.float16),) if small else [(*size, torch.bfloat16) for size in TIMED]
     yield matmul(device, torch.bfloat16, 64 if small else 8192)
@@ -83,7 +83,7 @@ def times(kernels: Kernels, case: Case) -> dict[str, Any]:
     }
     try:
         return result | {"launches": kernel_times(calls[STEP], case.device)}
-    except Exception as error:  # a machine may not let its kernels be watched
+    except Exception as error:  # some machines do not allow profiling
         return result | {"launches": [], "profiler": describe(error)}
 
 
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("build/gpu-results"))
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for everything")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--small", action="store_true", help="a rehearsal, of seconds")
+    parser.add_argument("--small", action="store_true", help="a rehearsal of a few seconds")
     args = parser.parse_args(arguments)
     if args.device == "cuda" and not torch.cuda.is_available():
         print("gpu-first: this torch sees no CUDA device", file=sys.stderr)
@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def table(rows: list[dict[str, Any]], missing: dict[str, str]) -> str:
-    """What fits the end of a screen, of less than 12,000 characters in all."""
+    """Return a table of less than 12,000 characters."""
     failures = [said(row) for row in rows if row["passed"] is not True]
     failures += [f"backend {name}: {why}" for name, why in missing.items()]
     failures += [f"{row['name']}: {row['profiler']}" for row in rows if "profiler" in row]

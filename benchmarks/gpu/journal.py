@@ -1,4 +1,4 @@
-"""Results by section, on disk as they come: being stopped loses none."""
+"""Write results by section to disk at once, so that a stopped run loses none."""
 
 import datetime
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Journal:
-    """content: what was run, when and where, and a list of rows per section."""
+    """`content` says what was run, when and where, and has a list of rows per section."""
 
     def __init__(
         self, path: Path, command: str, host: dict[str, Any], sections: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Which kernels a call launches on a GPU, how often, and how long they take: the profiler's."""
+"""Ask the profiler which kernels a call launches, how often, and how long they take."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ NAME = 56  # characters of a kernel's name
 
 
 def kernel_times(call: Callable[[], Any], device: str) -> list[tuple[str, int, float]]:
-    """(name, launches, milliseconds) of all launches; nothing of what runs on no GPU."""
+    """Return (name, launches, milliseconds) of all launches on a GPU; nothing without a GPU."""
     if device != "cuda":
         return []
     from torch.profiler import ProfilerActivity, profile

@@ -1,4 +1,4 @@
-"""The sets of kernels for a GPU that are checked and compared: a backend's, in one variant."""
+"""The sets of GPU kernels that are checked and compared: a backend in one variant."""
 
 import importlib
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +22,7 @@ class Kernels:
         return "-".join(filter(None, (self.backend, self.variant)))
 
     def chosen(self) -> AbstractContextManager:
-        """Within the context, naming the backend runs these."""
+        """Return a context in which the backend uses these kernels."""
         return chosen_variant(self.variant) if self.variant else nullcontext()
 
     def module(self) -> ModuleType:
@@ -30,7 +30,7 @@ class Kernels:
 
     @property
     def compiles(self) -> bool:
-        """Whether the first call of each kernel compiles it."""
+        """Return whether the first call of each kernel compiles it."""
         return self.backend == "triton"
 
     @property
@@ -39,7 +39,7 @@ class Kernels:
 
 
 ALL = tuple(Kernels(*names) for names in verified.KERNELS)
-CHUNKED = Kernels("chunked")  # what runs where none of them does
+CHUNKED = Kernels("chunked")  # runs if none of the kernels does
 
 
 def find_kernels(name: str) -> Kernels:
@@ -47,7 +47,7 @@ def find_kernels(name: str) -> Kernels:
 
 
 def kernels_on(device: str, dtype: torch.dtype) -> list[Kernels]:
-    """Those that run there; of a backend first what it runs unasked."""
+    """Return the sets that run on this device; a backend's default variant comes first."""
     variants = {"triton": lambda device: ("",), "cuda": variants_on}
     return [
         Kernels(backend, variant)
@@ -58,13 +58,13 @@ def kernels_on(device: str, dtype: torch.dtype) -> list[Kernels]:
 
 
 def sets_on(device: str) -> list[Kernels]:
-    """Those that run there with any dtype: what is compiled already first, Hopper's before all."""
+    """Return the sets that run with any dtype: Hopper's first, then others that are compiled."""
     found = {k for dtype in verified.DTYPES for k in kernels_on(device, getattr(torch, dtype))}
     return sorted(found, key=lambda kernels: (kernels.compiles, kernels.variant))
 
 
 def missing_from(device: str) -> dict[str, str]:
-    """Why a backend has no kernels there, by its name."""
+    """Return the reason why a backend has no kernels on this device, by its name."""
     objections = {
         backend: load_backend(backend).unsupported(device, torch.float32)
         for backend in dict.fromkeys(kernels.backend for kernels in ALL)

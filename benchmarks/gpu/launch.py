@@ -1,10 +1,10 @@
-"""What `make gpu-first` and `make gpu-check` run: `python3 benchmarks/gpu/launch.py first|check`.
+"""Run `make gpu-first` or `make gpu-check`: `python3 benchmarks/gpu/launch.py first|check`.
 
-Lays the package out in build/gpu, from the checkout that this file is in, and runs the command
-there: nothing is installed and no network is needed. Beside it come the wheels of `wheels/`,
-unpacked. CUDA kernels that were not brought along are built first, where there is nvcc: a minute.
+This program copies the package from its checkout to build/gpu and runs the command there, so that
+nothing is installed and no network is needed. The wheels in `wheels/` are unpacked next to it. If
+the CUDA kernels are missing, they are built first if there is nvcc, which takes a minute.
 
-Uses the standard library alone, and is run as a file: the package is not there yet.
+It uses only the standard library and is run as a file, because the package is not importable yet.
 """
 
 import argparse
@@ -22,7 +22,7 @@ NVCC = "/usr/local/cuda/bin/nvcc"
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="launch.py", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("first", "check"))
-    parser.add_argument("--output", type=Path, required=True, help="the folder of its results")
+    parser.add_argument("--output", type=Path, required=True, help="the folder for the results")
     args, options = parser.parse_known_args(arguments)
     build_kernels(ROOT)
     place = lay_out(ROOT)
@@ -35,16 +35,16 @@ def build_kernels(root: Path) -> None:
     if (root / "fastclip" / "_cuda.so").exists():
         return
     if shutil.which("nvcc") is None and not Path(NVCC).exists():
-        print("no CUDA kernels: they were not brought along, and there is no nvcc", flush=True)
+        print("there are no CUDA kernels: fastclip/_cuda.so and nvcc are missing", flush=True)
         return
     environment = os.environ | {"FASTCLIP_BUILD": "auto"}
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
     if subprocess.run(command, cwd=root, env=environment).returncode != 0:
-        print("goes on without the CUDA kernels", flush=True)
+        print("going on without the CUDA kernels", flush=True)
 
 
 def lay_out(root: Path) -> Path:
-    """Copy what runs to build/gpu, as an installation would have it."""
+    """Copy the package to build/gpu, laid out as in an installation."""
     place = root / "build" / "gpu"
     shutil.rmtree(place, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__", "results")

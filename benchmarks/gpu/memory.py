@@ -1,4 +1,4 @@
-"""Peak memory of a call on a GPU: the allocator's."""
+"""Measure the peak memory of a call on a GPU by torch's allocator."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def extra_bytes(call: Callable[[], Any], inputs: tuple[Tensor, ...]) -> int | None:
-    """The peak of a call beyond inputs and gradients; without a GPU None, and no call."""
+    """Return a call's peak bytes beyond inputs and gradients; without a GPU None, uncalled."""
     if not inputs[0].is_cuda:
         return None
     torch.cuda.synchronize()

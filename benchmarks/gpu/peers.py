@@ -1,8 +1,8 @@
-"""What others offer for these losses on a GPU, called as their users call it.
+"""Other libraries' fused losses for GPUs, called as their users call them.
 
 inf-cl             `cal_flash_loss`, once per direction
-memeff             its module; it has no gradient for the temperature, so that of logit_scale
-                   is reported as zero, and its own rescaling of the gradient is turned off
+memeff             its module; it has no gradient for the temperature, so the gradient of
+                   logit_scale is zero; its own rescaling of gradients is turned off
 cut-cross-entropy  `linear_cross_entropy`, once per direction, without gradient filtering
 liger-kernel       `LigerFusedLinearCrossEntropyLoss`, once per direction
 siglip-kernel      `fused_siglip_loss`
@@ -31,7 +31,7 @@ def memeff() -> Callable[..., Tensor]:
     modules = {}
 
     def loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> Tensor:
-        # The temperature is a Python number: read once, so that no step waits for it.
+        # The temperature is a Python number; reading it once avoids waiting in each step.
         if id(logit_scale) not in modules:
             modules[id(logit_scale)] = MemoryEfficientCLIPLoss(
                 temperature=1.0 / logit_scale.item(), normalized_inputs=True, stable=False

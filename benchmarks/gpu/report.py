@@ -1,5 +1,5 @@
-"""All results of gpu-check as markdown: what is accepted, what passed, ceilings, speed, training,
-and the tables of comparison. What fits a screen: `summary.py`."""
+"""Write all results of gpu-check as markdown: acceptance, checks, ceilings, speed, training, and
+tables of comparison. `summary.py` has the short version."""
 
 import dataclasses
 from typing import Any
@@ -14,8 +14,8 @@ from fastclip.benchmarks.gpu.verdict import said, verdict
 from fastclip.benchmarks.results import Results, Row, row_from_json
 
 UNDER_AUTOCAST = (
-    "open_clip and transformers run under autocast to bfloat16 where features are bfloat16, as in "
-    "a training step; the others take the features as they are."
+    "If features are bfloat16, open_clip and transformers run under autocast to bfloat16, as in "
+    "a training step; the others take the features directly."
 )
 
 Content = dict[str, Any]
@@ -42,9 +42,9 @@ def markdown(content: Content) -> str:
 
 
 def of_objective(content: Content, objective: str) -> Results:
-    """The comparison's rows of one objective, as the rest of the harness knows them.
+    """Return the comparison's rows of one objective as `Results`.
 
-    What ran under autocast stands in one table with what did not: see UNDER_AUTOCAST.
+    Rows with and without autocast are in one table: see UNDER_AUTOCAST.
     """
     fields = [field.name for field in dataclasses.fields(Row)]
     rows = [
@@ -64,7 +64,7 @@ def _acceptance(content: Content) -> str:
 
 
 def _verdicts(content: Content) -> str:
-    """Which kernels are right for which features."""
+    """Say which kernels are right for which features."""
     found = checks(content)
     words = {True: "right", False: "WRONG", None: "open"}
     rows = ["## Verdicts\n", "| | " + " | ".join(f"D <= {D}" for D in DIMS) + " |"]
@@ -74,8 +74,8 @@ def _verdicts(content: Content) -> str:
             cells = [words[verdict(found, kernels, dtype, D)[0]] for D in DIMS]
             rows.append(f"| {kernels}, {dtype} | " + " | ".join(cells) + " |")
     rows.append(
-        "\nThe table of `auto` from this run, verified.csv, has what is right and was timed. To "
-        "commit it: copy it to `fastclip/backends/gpu/verified.csv`."
+        "\nThe table for `auto`, verified.csv, has the kernels that are right and were timed in "
+        "this run. To commit it, copy it to `fastclip/backends/gpu/verified.csv`."
     )
     return "\n".join(rows)
 
@@ -117,8 +117,8 @@ def _speed(content: Content) -> str:
         )  # fmt: skip
         table.append(f"| {name} | {ms} | {_rate(content, row)} |")
     table.append(
-        "\nx of the floor: over 4 x 2 N^2 D at the rate of the largest matmul above, and of one of "
-        "the logits' shape, timed in turns with it."
+        "\nx of the floor is the time over the time of 4 x 2 N^2 D FLOPs: at the rate of the "
+        "largest matmul above, and at the rate of a matmul of the logits' shape, timed in turns."
     )
     return "\n".join(table)
 

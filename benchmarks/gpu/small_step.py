@@ -1,6 +1,6 @@
-"""One forward and backward of each loss on small ragged shapes, for compute-sanitizer to watch.
+"""Run a forward and backward of each loss on small ragged shapes under compute-sanitizer.
 
-argv: a set of kernels, "cuda-hopper".
+The argument is a set of kernels, such as "cuda-hopper".
 """
 
 import sys

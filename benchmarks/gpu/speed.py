@@ -1,7 +1,7 @@
-"""All sets of kernels against each other, in turns: the forward alone, and forward and backward.
+"""Time all sets of kernels in turns: the forward alone, and forward and backward.
 
-The cells that decide come first: what is accepted, and what `auto` is told (`verified.csv`), at
-N = 32,768. Features are normalised by the loss, logit_scale has a gradient.
+The deciding cells come first: the ones for acceptance and for the table of `auto`
+(`verified.csv`), at N = 32,768. The loss normalises features, and logit_scale has a gradient.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 
 def cells(device: str, small: bool) -> Iterator[Cell]:
-    """The most telling first."""
+    """Yield the cells, the most informative first."""
     both = FORWARD, STEP
     if small:
         yield Cell(Case(24, 24, torch.float16, normalize=True, device=device), both)
@@ -58,7 +58,7 @@ def cells(device: str, small: bool) -> Iterator[Cell]:
 def run(
     device: str, without: list[str], done: list[str], seconds: float, small: bool = False
 ) -> None:
-    """without: names of kernels that took a process down; done: cells that are there."""
+    """Run the stage, without kernels that crashed a process, and without the cells in `done`."""
     deadline = time.monotonic() + seconds
     for cell in cells(device, small):
         if str(cell) in done:
@@ -82,11 +82,11 @@ def run(
 
 
 def _measure(cell: Cell, every: dict[str, tuple[str, Kernels]]) -> dict[str, dict]:
-    """What a row says of each, or the reason why it is not measured."""
+    """Return a row's facts for each set of kernels, or the reason why it is not measured."""
     case, inputs = cell.case, leaves("clip", cell.case)
     calls, outcomes = {}, {}
     for name, (what, kernels) in every.items():
-        emit(start=str(kernels))  # what is called first is what may not survive
+        emit(start=str(kernels))  # if the process dies, this set is the cause
         call = call_of(case, inputs, what, kernels)
         try:
             call()
@@ -110,7 +110,7 @@ def _measure(cell: Cell, every: dict[str, tuple[str, Kernels]]) -> dict[str, dic
 
 
 def call_of(case: Case, inputs: tuple, what: str, kernels: Kernels) -> Callable[[], None]:
-    """The forward alone, or forward and backward, while these kernels are the backend's own."""
+    """Return a call of the forward, or forward and backward, with these kernels."""
     step = Step(find_provider("clip", f"fastclip/{kernels.backend}"), case, inputs)
 
     def call() -> None:

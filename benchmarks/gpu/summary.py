@@ -1,7 +1,7 @@
-"""What of a run fits the end of a screen: acceptance, failures and speeds, in bounded space.
+"""Summarise a run in bounded space: acceptance, failures and speeds.
 
-Where only the last 12,000 characters of an output come back, these are them: gpu-first and
-gpu-check print their summary last. Everything is in the report and the results on disk.
+gpu-first and gpu-check print their summary last, so that it survives where only the last 12,000
+characters of an output are kept. The report and the results on disk have everything.
 """
 
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ from fastclip.benchmarks.gpu.speed import FORWARD
 from fastclip.benchmarks.gpu.verdict import said, verdict
 
 LIMIT = 11_500  # characters of a summary, all sections together
-LINE = 180  # and of a line
-# Of each section; what one does not need is nobody else's, so that the sum is a bound.
+LINE = 180  # characters of a line
+# Characters of each section; unused ones are not given to other sections, so their sum is a bound.
 ACCEPTANCE, VERDICTS, FAILURES, OTHERS, SPEED, COMPARISON = 2300, 1300, 2600, 900, 2700, 1500
 
 Content = dict[str, Any]
@@ -47,7 +47,7 @@ def summary(content: Content) -> str:
 
 
 def section(title: str, lines: Iterable[str], characters: int) -> str:
-    """A title and lines, of at most so many characters; says how many lines are left out."""
+    """Return a title and lines within the characters, with the number of omitted lines."""
     text, every = f"== {title}\n", list(lines)
     for index, line in enumerate(every):
         shown = line if len(line) <= LINE else line[: LINE - 3] + "..."
@@ -70,7 +70,7 @@ def _verdicts(found: list[dict]) -> list[str]:
 
 
 def _speeds(content: Content) -> list[str]:
-    """A line per size: every set of kernels, with its TFLOP/s or how often the floor it took."""
+    """Return a line per size: every set of kernels with its TFLOP/s, or its time over the floor."""
     cells: dict[str, list[str]] = {}
     for row in content["speed"]:
         at = f"{row['what']} {row['N']}x{row['D']} {row['dtype']}"

@@ -1,4 +1,4 @@
-"""The table of `auto`, with what this run measured: kernels, dtypes and D that were right."""
+"""Make the table of `auto` from a run: kernels, dtypes and classes of D that were right."""
 
 from fastclip.backends.gpu import verified
 from fastclip.benchmarks.gpu.findings import Content, checks, speed_row
@@ -8,7 +8,7 @@ from fastclip.benchmarks.gpu.verdict import verdict
 
 
 def verified_rows(content: Content, before: tuple[verified.Verdict, ...]) -> list[verified.Verdict]:
-    """The table `before`, with what this run checked measured anew: none where a check failed."""
+    """Update the table `before` with this run; rows whose checks failed are removed."""
     host, found = content["host"], checks(content)
     architecture = host.get("architecture")
     rows = {row.key: row for row in before}

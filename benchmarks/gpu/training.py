@@ -1,11 +1,11 @@
-"""The cached step and a run of the trainer on this device: exact, resumable, how fast, how large.
+"""Check and measure the cached step and the trainer on this device.
 
-gradients     of a cached step, in float32 with patch dropout, for every budget, against those of a
-              plain step with the same random numbers: what is encoded again draws them again
-run           `fastclip train` on synthetic images: bfloat16, average, pinned batches, a worker;
-              then again from a checkpoint in the middle of an epoch, with the same end
-step          seconds and peak memory of a step of ViT-B-32, with what `fastclip plan` counts; with
-              every GPU backend, the later ones at the first size only
+gradients     gradients of a cached step, in float32 with patch dropout, for every budget, equal
+              the gradients of a plain step with the same random numbers
+run           `fastclip train` on synthetic images with bfloat16, a weight average, pinned batches
+              and a worker; a run resumed in the middle of an epoch ends with the same weights
+step          seconds and peak memory of a step of ViT-B-32, next to the counts of `fastclip plan`;
+              for every GPU backend, the later ones at the first size only
 """
 
 import dataclasses
@@ -34,13 +34,13 @@ from fastclip.train.planning.plan import make_plan
 from fastclip.train.step.cached import CachedStep
 
 TOLERANCE = 1e-4  # of float32 sums in another order, relative to the largest of a gradient
-# Pairs and those of a micro-batch; of a rehearsal, and of a GPU.
+# Pairs of a batch and of a micro-batch; for a rehearsal, and for a GPU.
 SIZES = {True: [(32, 8)], False: [(8192, 1024), (32_768, 1024)]}
-CHUNKS = 4  # distinct micro-batches of a timed step: images of all would fill the host
+CHUNKS = 4  # distinct micro-batches of a timed step, as all images would fill the host
 
 
 def run(device: str, without: list[str], small: bool = False) -> None:
-    """without: names of kernels that took a process down; their backends train nothing here."""
+    """Run the stage, without the backends of kernels that crashed a process."""
     run_checks(every_check(torch.device(device), without, small), device)
 
 
@@ -50,7 +50,7 @@ def every_check(device: torch.device, without: list[str], small: bool) -> Iterat
     yield Check("run", functools.partial(resumed_run, device))
     first, *others = backends(device, without)
     steps = [(first, *size, budget) for size in SIZES[small] for budget in (0, "auto")]
-    # Of the time of a step the loss is a hundredth.
+    # The loss takes a hundredth of the time of a step.
     steps += [(backend, *SIZES[small][0], "auto") for backend in others]
     for backend, N, micro, budget in steps:
         name = f"step {N} in micro-batches of {micro}, budget {budget}, {backend}"
@@ -83,7 +83,7 @@ def gradients(config: ClipConfig, device: torch.device) -> dict:
         model.zero_grad()
         torch.manual_seed(1)
         result = compute.over(batches)
-        if budget != "0":  # the first step has measured what a graph takes
+        if budget != "0":  # the first step has measured the size of a graph
             compute.budget = 2.5 * result.kept_bytes if budget == "two" else float("inf")
             model.zero_grad()
             torch.manual_seed(1)
@@ -121,10 +121,10 @@ def resumed_run(device: torch.device) -> dict:
             CheckpointStore(directory / name / "checkpoints", None).newest().content["state_dict"]
             for name in ("whole", "again")
         ]
-        # AdamW magnifies the noise of gradients that are nothing but noise: of keys' biases.
+        # The gradients of keys' biases are pure noise, which AdamW magnifies.
         names = [name for name in ends[0] if not name.endswith("in_proj_bias")]
         worst = max((ends[0][name] - ends[1][name]).abs().max().item() for name in names)
-    # Sums by atomics, as in the gradient of an embedding, have other bits at every run.
+    # Sums by atomics, as in the gradient of an embedding, have different bits in every run.
     return {"passed": worst < (1e-3 if device.type == "cuda" else 1e-12), "errors": {"end": worst}}
 
 
@@ -166,7 +166,7 @@ def step(
 def _batch(
     config: ClipConfig, size: int, device: torch.device, seed: int, on_host: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """uint8 images, on the host in pinned memory if asked, and captions of up to 20 tokens."""
+    """Return uint8 images, in pinned host memory if asked, and captions of up to 20 tokens."""
     generator = torch.Generator().manual_seed(seed)
     height_width = config.vision_cfg.image_size
     images = torch.randint(

@@ -1,8 +1,8 @@
-"""What the results of checks say of a set of kernels: for a dtype and a class of D, or in all.
+"""Derive verdicts on a set of kernels from the results of checks.
 
-A result is about kernels, a dtype and a class of D (None: all of its dtype); see `correctness.py`.
-What fails counts against what it is about, and what the process did not survive against the set: a
-kernel that hung once may hang again.
+A result is about kernels, a dtype and a class of D (None: all classes); see `correctness.py`. A
+failed check counts against these kernels, dtype and class. If the process did not survive a check,
+it counts against the whole set, because a kernel that hung once may hang again.
 """
 
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ from typing import Any
 
 from fastclip.benchmarks.gpu.kernels import Kernels
 
-# They count if they fail, but without them the others decide.
+# These checks count if they fail; if they did not run, the others decide.
 BEYOND = ("agreement", "offsets")
 
 Row = dict[str, Any]
-Verdict = tuple[bool | None, str]  # None: it cannot be said; and why, in words
+Verdict = tuple[bool | None, str]  # right, wrong or (None) unknown; and the reason in words
 
 
 def verdict(rows: Iterable[Row], kernels: Kernels, dtype: str, dim: int) -> Verdict:
-    """Whether these kernels are right for features of a dtype and a class of D.
+    """Return whether these kernels are right for features of a dtype and a class of D.
 
-    rows: of all checks, other kernels' too.
+    rows: the results of all checks, including other kernels' checks.
     """
     own = [row for row in rows if row.get("kernels") == str(kernels)]
     about = [row for row in own if row.get("dtype") == dtype and row.get("D") in (None, dim)]
@@ -39,7 +39,7 @@ def verdict(rows: Iterable[Row], kernels: Kernels, dtype: str, dim: int) -> Verd
 
 
 def in_all(rows: Iterable[Row], kernels: Kernels) -> Verdict:
-    """Whether every check of these kernels ran and passed."""
+    """Return whether every check of these kernels ran and passed."""
     own = [row for row in rows if row.get("kernels") == str(kernels)]
     failed = [row for row in own if row["passed"] is False]
     if not own:

@@ -1,9 +1,9 @@
-"""A process that may die or hang: what it says until then, and how it ended.
+"""Watch a process that may die or hang: its lines until then, and how it ended.
 
-Kernels that never ran on a device may hang it, or lose it to their process. So every stage of
-gpu-first, gpu-check and `fastclip verify` runs in a process of its own (`worker.py`), one per set
-of kernels where it can. One that says nothing for longer than its `Patience` is taken to hang, and
-is killed: it costs that much, and the next process begins afresh.
+Kernels that have never run on a device may hang it, or make it unusable for their process. So every
+stage of gpu-first, gpu-check and `fastclip verify` runs in its own process (`worker.py`), if
+possible one per set of kernels. If a process says nothing for longer than its `Patience`, it is
+assumed to hang and killed; only this time is lost, and the next process starts afresh.
 """
 
 import json
@@ -21,18 +21,18 @@ from typing import IO, Any
 from fastclip.benchmarks.gpu.worker import LOST
 
 DONE, DIED, HUNG, LOST_DEVICE, OUT_OF_TIME = "done", "died", "hung", "lost", "out of time"
-LAST_LINES = 40  # of what else a process printed; a stack, where it crashed
+LAST_LINES = 40  # other lines of a process that are kept: a stack, if it crashed
 LINE_CHARACTERS = 200
-END_SECONDS = 10.0  # for a process to go, once it has said all or was killed
+END_SECONDS = 10.0  # for a process to end after its last line or a kill
 MAX_RESTARTS = 8
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds without a line after which a process is taken to hang."""
+    """The seconds without a line after which a process is assumed to hang."""
 
     line: float
-    start: float = 100.0  # before the first: imports, and a device that wakes up
+    start: float = 100.0  # before the first line: imports and the start of the device
 
 
 AHEAD_OF_TIME = Patience(20.0)
@@ -45,9 +45,9 @@ class Ending:
 
     Args:
         how: DONE, DIED, HUNG, LOST_DEVICE or OUT_OF_TIME.
-        at: what had begun last, or None if nothing had.
-        detail: in a line, of DIED the status, of HUNG the seconds.
-        last_words: of DIED, what it printed last, a stack for example.
+        at: the check that had begun last, or None.
+        detail: a line: the exit status for DIED, the seconds for HUNG.
+        last_words: for DIED, the last lines that it printed, for example a stack.
     """
 
     how: str
@@ -71,7 +71,7 @@ class Ending:
 
 
 class Watched:
-    """The lines of a stage's process, as they come; then `ending` says how it ended."""
+    """Iterates over the lines of a stage's process; afterwards, `ending` says how it ended."""
 
     ending: Ending
 
@@ -85,9 +85,9 @@ class Watched:
     ) -> None:
         """
         Args:
-            end: of `time.monotonic`, when it is stopped.
-            has_patience: what has begun by then has its patience, so that a hang is no lack of
-                time; the first line after the end is the last.
+            end: the `time.monotonic()` at which the process is stopped.
+            has_patience: let a check that has begun by then use its patience, so that a hang is
+                not reported as lack of time; the first line after `end` is the last.
         """
         self.stage, self.request, self.patience, self.end = stage, request, patience, end
         self.has_patience = has_patience
@@ -146,13 +146,13 @@ def watch_checks(
     end: float,
     record: Callable[[dict[str, Any]], None],
 ) -> Ending:
-    """Record the results of a stage that emits a plan, one per check of it.
+    """Record the results of a stage that announces its checks, one result per check.
 
-    What the process did not survive has failed; what it had not come to did not run, and is neither
-    passed nor failed (None).
+    A check that the process did not survive has failed; checks that had not begun did not run, and
+    have neither passed nor failed (None).
     """
     about = {name: request[name] for name in ("kernels",) if name in request}
-    # Until there is a plan, what can fail is the start.
+    # Before the plan is known, only the start can fail.
     planned: dict[str | None, dict[str, Any]] = {None: {"name": f"start of {stage}", **about}}
     process = Watched(stage, request, patience, end, has_patience=True)
     for line in process:
@@ -181,10 +181,10 @@ def watch_cells(
     end: float,
     record: Callable[[dict[str, Any]], None],
 ) -> list[Ending]:
-    """Record the results of a stage that measures several against each other, cell by cell.
+    """Record the results of a stage that compares several candidates, cell by cell.
 
-    It starts again without what took it down, and without the cells that it has done. Returns how
-    its processes ended, the last one last.
+    After a crash, the stage starts again without the candidate that crashed it, and without the
+    finished cells. Returns how its processes ended, in their order.
     """
     without, done, endings = list(request.get("without", ())), [], []
     for _ in range(MAX_RESTARTS):
@@ -220,7 +220,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 
 def _ending(process: subprocess.Popen, at: str | None, last_lines: list[str]) -> Ending:
-    """Of a process that has closed its output."""
+    """Return the ending of a process that has closed its output."""
     status = _wait(process)
     if status is None:
         return Ending(HUNG, at, "does not end")
@@ -236,7 +236,7 @@ def _ending(process: subprocess.Popen, at: str | None, last_lines: list[str]) ->
 
 
 def _wait(process: subprocess.Popen) -> int | None:
-    """The exit status; None of a process that is stuck in the driver, and cannot even be killed."""
+    """Return the exit status; None if the process hangs in the driver and cannot be killed."""
     try:
         return process.wait(END_SECONDS)
     except subprocess.TimeoutExpired:

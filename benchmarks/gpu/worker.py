@@ -1,13 +1,13 @@
-"""A stage in a process of its own, for `watched.py` to watch: JSON lines on its standard output.
+"""Run a stage in its own process, which `watched.py` watches: JSON lines on standard output.
 
 {"ready": true}                  modules are imported and the device is awake
-{"plan": [{"name": ...}, ...]}   what is going to be checked, in this order
-{"start": name}                  what begins now: if the process dies, this is what killed it
+{"plan": [{"name": ...}, ...]}   the checks that will run, in this order
+{"start": name}                  this check begins: if the process dies now, it is the cause
 {"result": {"name": ...}}        one result
-{"cell": name}                   everything of one cell is said, and need not be measured again
+{"cell": name}                   a cell is finished and need not be measured again
 {"note": text}                   a sign of life
 
-Everything else that it prints is what others have to say, a compiler or an aborting library.
+Everything else comes from others, such as a compiler or an aborting library.
 """
 
 import faulthandler
@@ -30,9 +30,9 @@ REASON_CHARACTERS = 300
 
 
 class Check(NamedTuple):
-    """One thing to find out: what `run` returns is its result, and what it raises its failure.
+    """One check: `run` returns its result, or raises an exception if the check fails.
 
-    facts: what it is about, such as kernels, dtype and D; they stand in its result too.
+    facts: the kernels, dtype, D and so on that it is about, which are part of its result too.
     """
 
     name: str
@@ -49,19 +49,19 @@ def emit(**line: Any) -> None:
 
 
 def sign_of_life(text: str) -> None:
-    """What a longer measurement calls, so that nobody takes it to hang."""
+    """Emit a note, so that a long measurement is not taken for a hang."""
     emit(note=text)
 
 
 def synchronize(device: str) -> None:
-    """Wait for the device, and raise what its kernels left behind."""
+    """Wait for the device, and raise the errors of its kernels."""
     gpu_device.synchronize(torch.device(device))
 
 
 def is_lost(device: str) -> bool:
-    """Whether the device is lost to this process, so that every later call would fail as well.
+    """Return whether this process has lost the device, so that every later call would fail.
 
-    Only the device knows, whatever the text of an error says.
+    This asks the device, because the text of an error does not say it reliably.
     """
     try:
         synchronize(device)
@@ -71,7 +71,7 @@ def is_lost(device: str) -> bool:
 
 
 def run_checks(checks: Iterable[Check], device: str) -> None:
-    """Emit the result of every check; ends the process at the one that loses the device."""
+    """Emit the result of every check; end the process if a check loses the device."""
     every = list(checks)
     emit(plan=[check.line for check in every])
     for check in every:
@@ -88,7 +88,7 @@ def run_checks(checks: Iterable[Check], device: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """argv: a stage and its request as JSON, in which "device" may name one of several GPUs."""
+    """Run a stage; argv is its name and its request, JSON whose "device" may be "cuda:1"."""
     stage, request = sys.argv[1:] if argv is None else argv
     if stage not in STAGES:
         raise ValueError(f"stage must be one of {STAGES}, got {stage!r}")
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     run = importlib.import_module(f"fastclip.benchmarks.gpu.{stage}").run
     arguments = json.loads(request)
     arguments["device"] = _awake(arguments["device"])
-    torch.set_float32_matmul_precision(DEFAULT_PRECISION)  # of which verdicts are, whatever is set
+    torch.set_float32_matmul_precision(DEFAULT_PRECISION)  # the precision of verdicts
     emit(ready=True)
     run(**arguments)
 

@@ -1,8 +1,8 @@
-"""Writes the tables and the figures that the documentation has of its own claims.
+"""Write the tables and the figures that support the claims of the documentation.
 
     python -m fastclip.benchmarks.pages docs
 
-It needs open_clip_torch and matplotlib. Tests compare the tables with what is computed again.
+It needs open_clip_torch and matplotlib. Tests compute the tables again and compare them.
 """
 
 import sys

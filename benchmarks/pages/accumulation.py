@@ -1,10 +1,10 @@
-"""How far accumulated micro-batches are from one loss over all pairs.
+"""Compute how far the gradient of accumulated micro-batches is from the gradient of one loss.
 
     whole          d loss(N pairs)
     accumulated    d (1/k) sum over k micro-batches of loss(N/k pairs)
     error          |accumulated - whole| / |whole|, of the gradient of all features, in norm
 
-In float64: what is left is no rounding, but the candidates that are missing.
+All is in float64: the error does not come from rounding, but from missing candidates.
 """
 
 import torch
@@ -24,7 +24,7 @@ LOGIT_SCALE = 14.3
 
 
 def accumulation_errors(data: str, parts: tuple[int, ...] = PARTS) -> list[float]:
-    """The relative error of the accumulated gradient, for each number of micro-batches.
+    """Return the relative error of the accumulated gradient, for each number of micro-batches.
 
     Args:
         data: a kind of embeddings, see `fastclip.benchmarks.cases`.

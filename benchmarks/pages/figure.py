@@ -1,4 +1,4 @@
-"""The figure of the essay on numerics: three ways to lose a gradient."""
+"""Draw the figure of the page on numerics: three ways to lose a gradient."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ BINS = torch.arange(-4.0, -0.4, BIN, dtype=torch.float64)
 
 
 def save_rounding(path: Path) -> None:
-    """Draw it as a PNG.
+    """Draw the figure as a PNG.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -76,6 +76,6 @@ def _draw_rounded(axes) -> None:
 
 
 def _worst_in_bin(dtype: torch.dtype, start: float) -> float:
-    """The largest error of 1 - p in [10^start, 10^(start + BIN)], in percent."""
+    """Return the largest error of 1 - p in [10^start, 10^(start + BIN)], in percent."""
     distances = torch.logspace(start, start + BIN, 25, dtype=torch.float64).tolist()
     return max(100 * rounding.error_of_rounded_probability(1 - d, dtype) for d in distances)

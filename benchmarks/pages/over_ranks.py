@@ -1,4 +1,4 @@
-"""The gradient that an optimiser sees over several ranks, after DDP's mean.
+"""Compute the gradient that an optimiser sees over several ranks, after DDP's mean.
 
 Each rank has its own pairs, encodes them with the same two linear encoders, calls the loss and
 averages the gradients of its parameters over ranks, as DistributedDataParallel does. The truth is
@@ -36,7 +36,7 @@ MODES = {
 
 
 class Compared(NamedTuple):
-    """Of the encoders' gradient, ratio and error; of the scale's, the ratio."""
+    """The ratio and the error of the encoders' gradient, and the ratio of the scale's gradient."""
 
     ratio: float
     error: float
@@ -46,12 +46,12 @@ class Compared(NamedTuple):
 def gradient_of_rank(
     group: dist.ProcessGroup | None, library: str, flags: Mapping[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of both encoders (2, D, D) and of the scale () after the mean over ranks.
+    """Return the gradients of both encoders (2, D, D) and of the scale (), averaged over ranks.
 
     Args:
-        group: all ranks of torch.distributed, RANKS of them; None is one process with all pairs.
+        group: all RANKS ranks of torch.distributed; None means one process with all pairs.
         library: "fastclip" or "open_clip", whose `ClipLoss` is called.
-        flags: what it is made with.
+        flags: the arguments of its constructor.
     """
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, RANKS, PAIRS, D, generator=generator, dtype=torch.float64)
@@ -79,7 +79,7 @@ def compare(gradients: tuple[Tensor, Tensor], truth: tuple[Tensor, Tensor]) -> C
 
 
 def compare_modes() -> dict[str, Compared]:
-    """All modes, in RANKS processes with gloo; it needs open_clip_torch."""
+    """Compare all modes, in RANKS processes with gloo; this needs open_clip_torch."""
     with tempfile.TemporaryDirectory() as directory:
         torch.multiprocessing.spawn(_write, (Path(directory),), nprocs=RANKS)
         found = torch.load(Path(directory) / "gradients.pt")
@@ -106,7 +106,7 @@ def _loss(library: str, group: dist.ProcessGroup | None, flags: Mapping[str, Any
 
 @functools.cache
 def _open_clip_loss() -> type[nn.Module]:
-    """open_clip's ClipLoss, from its file alone: importing the package takes seconds."""
+    """Load open_clip's ClipLoss from its file, because importing the package takes seconds."""
     package = importlib.util.find_spec("open_clip")
     if package is None:
         raise ModuleNotFoundError("the table needs open_clip: pip install open_clip_torch")

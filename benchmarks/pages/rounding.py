@@ -1,6 +1,6 @@
-"""What float32 and 16 bits do to a contrastive loss, as numbers that a page can show.
+"""Compute what float32 and 16 bits do to a contrastive loss, as numbers for a page.
 
-Eager is the formula as anyone writes it in PyTorch, with `torch.nn.functional.cross_entropy`.
+"Eager" is the usual formula in PyTorch, with `torch.nn.functional.cross_entropy`.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
 
 
 def eager_loss(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
-    """The dense loss, in the dtype of the features."""
+    """Compute the dense loss in the dtype of the features."""
     logits = logit_scale.to(images.dtype) * images @ texts.T
     labels = torch.arange(len(logits))
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
 def losses_of_a_margin(margin: float) -> tuple[float, float, float]:
-    """The loss of two pairs whose logits are `margin` and 0: the true one, ours, and eager.
+    """Return the true, our and the eager loss of two pairs whose logits are `margin` and 0.
 
-    The truth is log(1 + exp(-margin)); ours and eager's are computed in float32.
+    The true loss is log(1 + exp(-margin)); the others are computed in float32.
 
     Example:
         >>> losses_of_a_margin(30.0)
@@ -41,7 +41,7 @@ def losses_of_a_margin(margin: float) -> tuple[float, float, float]:
 
 
 def subnormal_fraction(logit_scale: float, data: str = "trained") -> float:
-    """The fraction of a softmax's negatives that float32 has no normal number for."""
+    """Return the fraction of a softmax's negatives below float32's normal numbers."""
     images, texts, _ = make_inputs(Case(N, D, torch.float64, logit_scale, data))
     probabilities = (logit_scale * images @ texts.T).softmax(1)
     off = ~torch.eye(N, dtype=torch.bool)
@@ -49,16 +49,16 @@ def subnormal_fraction(logit_scale: float, data: str = "trained") -> float:
 
 
 def error_of_rounded_probability(probability: float, dtype: torch.dtype) -> float:
-    """The relative error of p - 1, a positive's gradient, if p is rounded to `dtype` before."""
+    """Return the relative error of p - 1, a positive's gradient, if p is rounded to `dtype`."""
     exact_one = probability - 1
     rounded = torch.tensor(probability, dtype=torch.float64).to(dtype).double().item() - 1
     return abs(rounded - exact_one) / abs(exact_one)
 
 
 def gradient_errors(data: str, dtype: torch.dtype, logit_scale: float = 100.0) -> Sequence[float]:
-    """Relative errors of the gradient of the images, ours and eager's, against float64.
+    """Return the relative errors of the images' gradient, ours and eager, against float64.
 
-    Both get the same inputs, rounded to `dtype`; so that this rounding is nobody's error.
+    Both get the same inputs, already rounded to `dtype`, so this rounding is not counted.
     """
     inputs = make_inputs(Case(N, D, dtype, logit_scale, data))
     truth = exact("clip", inputs)

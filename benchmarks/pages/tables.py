@@ -1,6 +1,6 @@
-"""Tables in Markdown, and their places in pages.
+"""Write tables in Markdown to their places in pages.
 
-A page has a table between two comments, which readers do not see:
+In a page, a table is between two comments, which readers do not see:
 
     <!-- table: accumulation -->
     | ... |
@@ -50,19 +50,19 @@ def rounding_table() -> str:
 
 
 def read_table(page: Path, name: str) -> str:
-    """The table of this name that a page has, as it stands there.
+    """Return the table of this name as it is in a page.
 
     Raises:
-        KeyError: the page has none.
+        KeyError: the page has no such table.
     """
     return {found[2]: found[3] for found in PLACE.finditer(page.read_text("utf-8"))}[name]
 
 
 def write_table(page: Path, name: str, table: str) -> None:
-    """Put a table in the place of the one of its name.
+    """Replace the table of this name in a page.
 
     Raises:
-        KeyError: the page has none.
+        KeyError: the page has no such table.
     """
     read_table(page, name)
     text = page.read_text("utf-8")

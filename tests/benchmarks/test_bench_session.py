@@ -53,7 +53,7 @@ def test_forward_and_backward_apart(capsys):
     ]
     assert all(row.timing is not None for row in results.rows)
     assert [row.errors is not None for row in results.rows] == [False, False, True] * 2
-    assert "A forward alone is set against 2 N^2 D FLOPs" in str(results)
+    assert "A forward alone is compared with 2 N^2 D FLOPs" in str(results)
 
 
 @pytest.mark.parametrize(("what", "runs"), [("step", "fb"), ("forward", "f"), ("backward", "b")])
@@ -131,7 +131,7 @@ def test_siglip_has_a_bias():
     ("argument", "value", "words"),
     [
         ("fn", 3, "fn must be a function, or functions by name; 'int' is 3"),
-        ("n", [], "n must be a number of pairs, or several, got []"),
+        ("n", [], "n must be a number of pairs, or several numbers, got []"),
         ("n", 3.5, "n must be a positive number, such as 4096 or 4k, got 3.5"),
         ("n", -3, "n must be a positive number, such as 4096 or 4k, got -3"),
         ("dtype", "int8", "dtype must be one of float32"),
@@ -191,7 +191,7 @@ def test_what_is_timed_before_an_interrupt_is_returned(stops_at, monkeypatch, ca
     results = bench(stops, **plan)
     assert not results.complete and results.rows[0].timing.rounds == 1
     assert "This run was stopped before its end." in str(results)
-    assert capsys.readouterr().err.endswith("stopped; what is timed by then is returned\n")
+    assert capsys.readouterr().err.endswith("stopped; the finished rounds are returned\n")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_without_memory_for_ceilings_a_run_goes_on(error, monkeypatch):
     results = bench(eager, against=(), **SMALL | {"accuracy": False})
     assert results.complete and results.ceilings == {} and results.rows[0].timing is not None
     assert results.ceilings_reason == f"{type(error).__name__}: {error}"
-    assert f"There is no roofline: ceilings: {results.ceilings_reason}." in str(results)
+    assert f"There is no roofline without ceilings: {results.ceilings_reason}." in str(results)
 
 
 def test_ceilings_that_do_not_fit_are_not_begun_and_other_errors_are_raised(monkeypatch):
@@ -220,10 +220,10 @@ def test_ceilings_that_do_not_fit_are_not_begun_and_other_errors_are_raised(monk
     with pytest.raises(RuntimeError, match="no such kernel"):
         bench(eager, against=(), **SMALL)
     monkeypatch.setattr(ceilings.host, "available_bytes", lambda device: 2**10)
-    with pytest.raises(MemoryError, match=r"they need .* GiB, 0.00 GiB are available"):
+    with pytest.raises(MemoryError, match=r"they need .* GiB, but 0.00 GiB are available"):
         ceilings.measured_ceilings("cpu")
 
 
 def test_a_name_is_given_once():
-    with pytest.raises(ValueError, match="against has the name of a function of fn: open_clip"):
+    with pytest.raises(ValueError, match="against and fn have a name in common: open_clip"):
         bench({"open_clip": eager}, against="open_clip", **SMALL)

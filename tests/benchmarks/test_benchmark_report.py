@@ -122,7 +122,7 @@ def test_markdown_has_a_table_per_condition_and_marks_noise(results):
 
 def test_markdown_compares_conditions_with_the_first(results):
     text = markdown(results)
-    _, _, section = text.partition("## Time over the same provider's for float32, random")
+    _, _, section = text.partition("## Time over the same provider's time for float32, random")
     assert "bfloat16, trained embeddings, D = 512, logit_scale 100:\n" in section
     assert "| open_clip | 0.51 |" in section
 

@@ -85,7 +85,7 @@ def test_a_table_is_printed_and_written_and_printed_again(tmp_path, capsys):
     assert main(["bench", "report", str(path)]) == 0
     assert capsys.readouterr().out == printed
     assert main(["bench", "report", str(path), "--plots"]) == 2
-    assert "--plots: there are none of many losses" in capsys.readouterr().err
+    assert "--plots: results of several losses have no plots" in capsys.readouterr().err
 
 
 def test_a_peer_that_is_not_installed_is_a_line_that_says_so(capsys, monkeypatch):

@@ -77,9 +77,9 @@ def test_what_computes_something_else_is_said_to(kernels, capsys):
     [
         ("nowhere.py:loss", "cannot be imported: FileNotFoundError: there is no file"),
         ("nowhere_at_all:loss", "cannot be imported: ModuleNotFoundError"),
-        ("{file}:nothing", "there is no 'nothing'"),
-        ("{file}:number", "cannot be called, it is a int"),
-        ("{file}:Needs", "the class cannot be made without arguments"),
+        ("{file}:nothing", "the module has no 'nothing'"),
+        ("{file}:number", "cannot be called: it is of type int"),
+        ("{file}:Needs", "the class cannot be called without arguments"),
         (":loss", "must be module:function or file.py:function"),
     ],
 )

@@ -37,7 +37,10 @@ def test_what_is_measured_by_then_is_kept_and_named(stopping, tmp_path, capsys):
     told = capsys.readouterr()
     (path,) = tmp_path.glob("*/*.json")
     last = told.err.splitlines()[-1]
-    assert last == f"fastclip bench: stopped; 4 of 4 rows that had begun are timed, in {path}"
+    assert (
+        last
+        == f"fastclip bench: stopped; 4 of 4 rows that had begun were timed; they are in {path}"
+    )
     content = json.loads(path.read_text())
     assert content["complete"] is False
     assert [row["timing"]["rounds"] for row in content["rows"]] == [2, 2, 1, 1]
@@ -49,7 +52,7 @@ def test_without_output_the_table_is_printed_and_that_nothing_is_written_is_said
     assert main([*BENCH, "--n", "32"]) == STOPPED
     told = capsys.readouterr()
     assert "| fastclip/reference |" in told.out
-    assert told.err.endswith("rows that had begun are timed; without --output nothing is written\n")
+    assert told.err.endswith("timed; they are not written, because --output was not given\n")
 
 
 def test_rows_that_have_no_round_say_that_they_were_stopped(monkeypatch, tmp_path, capsys):

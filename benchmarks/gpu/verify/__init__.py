@@ -1,6 +1,6 @@
-"""What `fastclip verify` does: which kernels for a GPU are right on this one, and how fast.
+"""`fastclip verify`: find out which kernels are right on the user's GPU, and how fast they are.
 
-`measure.py` is the stage of a set of kernels, in a process of its own; `verification.py` watches
-the processes and makes verdicts, which go to the user's file (`backends/gpu/own_verdicts.py`);
-`words.py` says them.
+`measure.py` checks and times one set of kernels, in its own process. `verification.py` watches the
+processes and derives verdicts, which go to the user's file (`backends/gpu/own_verdicts.py`).
+`words.py` has the texts.
 """

@@ -1,10 +1,10 @@
-"""A set of kernels, dtype by dtype and class of D by class of D: whether it is right, how fast.
+"""Check and time a set of kernels, for one dtype and class of D after the other.
 
-Right is: within the budgets of `checks.py` on random and on adversarial data, at ragged sizes and a
-logit_scale of 100, the latter also over several blocks of G; the same bits twice; right whether
-logits are kept or not, and where rows leave out columns; captured in a CUDA graph. Its times are
-taken in turns with those of `chunked` and of open_clip's formula under autocast, which are what a
-user has otherwise.
+Kernels are right if they stay within the budgets of `checks.py` on random and on adversarial data,
+at ragged sizes and a logit_scale of 100, on adversarial data also over several blocks of G; if they
+give the same bits twice; if they are right with and without kept logits, and if rows leave out
+columns; and if a CUDA graph can capture them. They are timed in turns with `chunked` and with
+open_clip's formula under autocast, which are the user's alternatives.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from fastclip.benchmarks.gpu.worker import Check, run_checks, sign_of_life
 from fastclip.benchmarks.step import Step, leaves
 from fastclip.benchmarks.timing import time_together
 
-# By class of D, N and D of the checks: the largest D of a class, and one that fills no tile.
+# N and D of the checks by class of D: the largest D of the class, and one that fills no tile.
 SIZES = {
     512: ((1000, 72), (3001, 512)),
     768: ((300, 520), (1000, 768)),
@@ -69,8 +69,9 @@ def of_class(kernels: Kernels, device: str, dtype: torch.dtype, dim: int) -> Ite
 
 
 def times(kernels: Kernels, case: Case) -> dict[str, Any]:
-    """{"N": pairs, "ms": {of whom: [forward, forward and backward]}}; a rival may be missing, who
-    lacks memory for example.
+    """Return {"N": pairs, "ms": {name: [forward, forward and backward]}}.
+
+    A rival is missing if it cannot run, for example because it needs too much memory.
     """
     inputs = leaves("clip", case)
     calls = {

@@ -1,4 +1,4 @@
-"""Watches the processes of `measure.py`, makes verdicts of what they say, and records them."""
+"""Watch the processes of `measure.py`, derive verdicts from their results, and record them."""
 
 import datetime
 import time
@@ -20,10 +20,10 @@ REASON_CHARACTERS = 400
 
 
 class Finding(NamedTuple):
-    """Of kernels, for a dtype and a class of D.
+    """What was found out about kernels, for a dtype and a class of D.
 
-    is_right: None if that cannot be said, as time was up.
-    N, ms: pairs that were timed, and milliseconds by who took them, [forward, step].
+    is_right: None if the time ran out before that was known.
+    N, ms: the number of pairs that were timed, and [forward, step] in milliseconds by name.
     """
 
     kernels: Kernels
@@ -35,7 +35,7 @@ class Finding(NamedTuple):
     ms: dict[str, list[float]]
 
     def times_of(self, name: str) -> dict[str, Any]:
-        """As a verdict has them; none where a clock was too coarse to tell them apart."""
+        """Return the times for a verdict; none if the clock was too coarse to distinguish them."""
         forward, step = self.ms.get(name, (0.0, 0.0))
         if not 0.0 < forward < step:
             return {}
@@ -47,8 +47,8 @@ def verify(device: str, seconds: float, say: Callable[[Row], None]) -> list[Find
 
     Args:
         device: "cuda", or one of several as torch names it.
-        seconds: for everything; what has no time left has no verdict.
-        say: is told every result as it comes.
+        seconds: the limit for everything; kernels for which no time is left get no verdict.
+        say: called with every result.
 
     Raises:
         OSError: the user's file cannot be written.
@@ -72,9 +72,9 @@ def verify(device: str, seconds: float, say: Callable[[Row], None]) -> list[Find
 
 
 def findings_of(kernels: Kernels, rows: list[Row]) -> list[Finding]:
-    """Of everything that was to be checked, or that failed with the process.
+    """Return a finding for everything that was to be checked, or that failed with the process.
 
-    Where time was up before the process said what it would check, that is everything.
+    If the time ran out before the process announced its checks, that is every dtype and class.
     """
     every = []
     has_plan = any("dtype" in row for row in rows)
@@ -90,7 +90,7 @@ def findings_of(kernels: Kernels, rows: list[Row]) -> list[Finding]:
 
 
 def verdicts(findings: list[Finding], device: torch.device) -> Iterator[OwnVerdict]:
-    """What the user's file says of the kernels, and of what they are compared with."""
+    """Yield the verdicts for the user's file, on the kernels and on their rivals."""
     today = datetime.date.today().isoformat()
 
     def row(backend: str, variant: str, of: Finding, reason: str = "", **times: Any) -> OwnVerdict:

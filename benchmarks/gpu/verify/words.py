@@ -1,4 +1,4 @@
-"""What `fastclip verify` says: lines while it runs, sentences at its end, a table of verdicts."""
+"""The texts of `fastclip verify`: progress, conclusions, and a table of verdicts."""
 
 from collections.abc import Iterable, Iterator
 
@@ -17,7 +17,7 @@ COMMAND = "fastclip verify"
 
 
 def progress(row: Row) -> str | None:
-    """A line where something failed, and one when a dtype and a class of D are through."""
+    """Return a line for a failure or for a finished dtype and class of D; otherwise None."""
     if row["passed"] is False:
         return f"  FAILED: {said(row)}"
     if "ms" not in row:
@@ -28,7 +28,7 @@ def progress(row: Row) -> str | None:
 
 
 def conclusion(findings: list[Finding]) -> str:
-    """Sentences about every set of kernels."""
+    """Return sentences about every set of kernels."""
     lines = []
     for kernels in dict.fromkeys(finding.kernels for finding in findings):
         own = [finding for finding in findings if finding.kernels == kernels]
@@ -49,16 +49,16 @@ def _about(kernels: Kernels, findings: list[Finding]) -> Iterator[str]:
     reasons = {finding.reason: None for finding in wrong}
     for reason in reasons:
         same = [finding for finding in wrong if finding.reason == reason]
-        yield f"{kernels} FAILED for {_kinds(same)}, and backend='auto' will not take it: {reason}."
+        yield f"{kernels} FAILED for {_kinds(same)}, and backend='auto' will not use it: {reason}."
     if unknown:
         yield (
-            f"{kernels} has no verdict for {_kinds(unknown)}, as time was up: "
-            f"`{COMMAND} --seconds` gives it more."
+            f"{kernels} has no verdict for {_kinds(unknown)}, because the time ran out: "
+            f"`{COMMAND} --seconds` gives it more time."
         )
 
 
 def _kinds(findings: list[Finding]) -> str:
-    """For example "bfloat16 (every D) and float32 (D up to 512)"."""
+    """Return a text such as "bfloat16 (every D) and float32 (D up to 512)"."""
     by_dtype: dict[str, list[int]] = {}
     for finding in findings:
         by_dtype.setdefault(finding.dtype, []).append(finding.D)
@@ -69,7 +69,7 @@ def _kinds(findings: list[Finding]) -> str:
 
 
 def _compared(findings: list[Finding]) -> str:
-    """How the time of a step compares with the rivals', least to most."""
+    """Say how the time of a step compares with the rivals' times, from least to most."""
     parts = []
     for rival in (str(CHUNKED), EAGER):
         ratios = [
@@ -83,7 +83,7 @@ def _compared(findings: list[Finding]) -> str:
 
 
 def table(rows: Iterable[OwnVerdict], device: torch.device) -> str:
-    """Every verdict of the user's file, and whether it holds in this process on this device."""
+    """List every verdict of the user's file, and whether it holds here on this device."""
     header = "device", "kernels", "dtype", "D", "verdict", "forward, step", "date", "holds here"
     lines = [header]
     for row in rows:

@@ -140,7 +140,7 @@ def test_a_set_that_does_not_start_in_its_time_is_named(
     assert "cuda-portable is right for float16 (D up to 512)" in said
     assert (
         "cuda-hopper has no verdict for bfloat16 (every D) and float16 (every D) and float32 "
-        "(every D), as time was up: `fastclip verify --seconds` gives it more."
+        "(every D), because the time ran out: `fastclip verify --seconds` gives it more time."
     ) in said
     assert set(found()) == {"cuda-portable", "chunked", "eager"}
 

@@ -36,7 +36,7 @@ def test_the_tables_are_the_codes(page):
     assert "+ 2, + 3, + 4 | `CAP`, `AREF`, `GCAP`" in page
     assert (v.cap, v.aref, v.gcap) == (102, 103, 104)
     assert "`num_words` + 5 + b" in page and v.first_bin == 105
-    assert "Of 500 bins, the default" in page and v.bins == 500
+    assert "With 500 bins, the default" in page and v.bins == 500
     for method in re.findall(r"`model\.(\w+)\(", page):
         assert hasattr(fastclip.LocCa, method)
     (example,) = set(re.findall(r"`(examples/\w+\.py)`", page))
