@@ -145,7 +145,7 @@ def merge(parts: Sequence[Tensor]) -> Tensor:
     """
     shapes = [tuple(part.shape) for part in parts]
     if not shapes or len(set(shapes)) > 1:
-        raise ValueError(f"a merge needs at least one part, all of one length, got {shapes}")
+        raise ValueError(f"a merge needs at least one part, and parts of one length, got {shapes}")
     return _log_sum_exp(torch.stack(list(parts)), 0)
 
 
@@ -169,10 +169,10 @@ def _part(found: Sequence[Statistics], part: Part) -> Tensor:
     if part.side not in ("rows", "columns"):
         raise ValueError(f"the side of a part must be 'rows' or 'columns', got {part.side!r}")
     if not 0 <= part.rectangle < len(found):
-        raise ValueError(f"{part} is of no rectangle: the plan has {len(found)}")
+        raise ValueError(f"{part} names a missing rectangle: the plan has {len(found)}")
     value = getattr(found[part.rectangle], part.side)
     if value is None:
-        raise ValueError(f"{part} is of a side that its rectangle leaves out")
+        raise ValueError(f"{part} names a side that its rectangle leaves out")
     return value
 
 

@@ -29,7 +29,7 @@ OBJECTION = native.load()
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if device_type != "cpu":
-        return f"needs features on the CPU, got {device_type}"
+        return f"it needs features on the CPU, got {device_type}"
     return OBJECTION
 
 

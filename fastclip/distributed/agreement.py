@@ -193,7 +193,7 @@ def _common(choices: tuple[int, ...], own: str) -> str:
     if own != common:
         said = ", ".join("a named one" if i == _NAMED else ORDER[i] for i in choices)
         _tell(
-            f"backend=\"auto\" takes '{common}' on all ranks of the group: by themselves, ranks 0 "
+            f"backend=\"auto\" takes '{common}' on all ranks of the group, because alone, ranks 0 "
             f"to {len(choices) - 1} would take {said}. `fastclip doctor` says why on each machine, "
             "and `fastclip verify` checks its kernels"
         )

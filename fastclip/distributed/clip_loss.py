@@ -120,8 +120,8 @@ def _check_schedule(schedule: str, options: ClipOptions) -> None:
     for name, is_given in named.items():
         if is_given:
             raise ValueError(
-                f"over ranks, {name} must have schedule='gather', got {schedule!r}: it needs the "
-                "features of all ranks at once"
+                f"with a process_group, {name} must have schedule='gather', got {schedule!r}: it "
+                "needs the features of all ranks at once"
             )
 
 

@@ -61,10 +61,10 @@ def find_group(
     group = several_processes(process_group)
     size = 1 if group is None else group.size()
     if world_size is not None and world_size != size:
-        have = f"the group has {size}" if process_group is not None else "it is not initialised"
+        have = f"the group has {size}" if process_group is not None else "none is initialised"
         raise ValueError(
-            f"world_size={world_size} needs a group of torch.distributed of so many processes; "
-            f"{have} (torch.distributed.init_process_group; torchrun starts the processes)"
+            f"world_size={world_size} needs a group of {world_size} processes, but {have} "
+            "(torchrun starts processes, and torch.distributed.init_process_group makes the group)"
         )
     own_rank = 0 if group is None else group.rank()
     if rank is not None and rank != own_rank:

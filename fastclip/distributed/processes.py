@@ -114,8 +114,8 @@ class Processes:
             return text
         return (
             f"rank {self.rank} of {self.world_size} has lost another rank, which was killed, "
-            "failed, hung, or took longer alone than --dist-timeout-minutes: start all again "
-            f"with --resume latest ({text.splitlines()[0]})"
+            "failed, hung, or kept the others waiting for longer than --dist-timeout-minutes: "
+            f"start all ranks again with --resume latest ({text.splitlines()[0]})"
         )
 
     def leave(self, together: bool) -> None:

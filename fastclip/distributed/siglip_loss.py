@@ -43,8 +43,8 @@ def siglip_loss_over_ranks(
     are_positives = ids is not None and ids.are_positives
     if are_positives and schedule != "gather":
         raise ValueError(
-            f"over ranks, positives='ids' must have schedule='gather', got {schedule!r}: it needs "
-            "the features of all ranks at once"
+            f"with a process_group, positives='ids' must have schedule='gather', got {schedule!r}: "
+            "it needs the features of all ranks at once"
         )
     one_pass = schedule == "gather" and needs_grad(*own[:3], logit_bias)
     primitive = "siglip_total" if one_pass else "siglip_sum"

@@ -45,8 +45,8 @@ def _message(group: ProcessGroup, error: RuntimeError) -> str:
     return (
         f"an exchange of a loss between the {group.size()} ranks of its process group failed: "
         f"{str(error).rstrip('.')}.{who} Every rank of the group must call the loss, and its "
-        "backward, equally often. A loss of one process's own pairs needs ClipLoss(world_size=1), "
-        "SigLipLoss(world_size=1) or a function without process_group."
+        "backward, the same number of times. For a loss over this process's pairs alone, use "
+        "ClipLoss(world_size=1), SigLipLoss(world_size=1) or a function without process_group."
     )
 
 

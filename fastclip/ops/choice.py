@@ -148,8 +148,8 @@ def reasons(wanted: Request) -> dict[str, str | None]:
             return None
         if name not in kernels:
             return (
-                f"The backend '{name}' is for GPUs: on a CPU its kernels are emulated, for tests, "
-                "and run only if named."
+                f"The backend '{name}' is for GPUs. On a CPU its kernels are emulated for tests, "
+                "and they run only if the backend is named."
             )
         return known.reason_against(name, wanted.kind, kernels, found)
 
@@ -239,9 +239,9 @@ def _automatic(wanted: Request) -> tuple[str, bool]:
     unknown = _to_check(kernels, found)
     if unknown and _nothing_may_run(wanted.device):
         _warn_of(plain, [
-            f"Nothing is known of kernels for this GPU ({wanted.kind}), and while a model is "
-            "exported or a CUDA graph is captured nothing can be checked: call the loss once "
-            f"before{f', or {ADVICE}' if wanted.kind.may_be_verified else ''}."
+            f"Nothing is known about kernels for this GPU ({wanted.kind}), and nothing can be "
+            "checked while a model is exported or a CUDA graph is captured: call the loss once "
+            f"before that{f', or {ADVICE}' if wanted.kind.may_be_verified else ''}."
         ])  # fmt: skip
         return plain, False
     for name in unknown:

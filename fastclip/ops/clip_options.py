@@ -109,7 +109,8 @@ def options_of_batch(
     if ids is not None:
         if ids.are_positives and options.margin != 0.0:
             raise ValueError(
-                f"margin with positives='ids' has no meaning: must be 0, got {options.margin}"
+                "margin must be 0 with positives='ids', where a margin has no meaning, got "
+                f"{options.margin}"
             )
         options = options._replace(ids=ids)
     if weights is not None:
@@ -139,21 +140,21 @@ def _direction_weights(directions: Collection[str] | Mapping[str, float]) -> tup
     if isinstance(directions, str) or not isinstance(directions, Collection):
         kind = type(directions).__name__
         raise TypeError(
-            f"directions must be a list of names out of {DIRECTIONS}, or a mapping from names to "
-            f"weights, got {kind}"
+            f"directions must be a list of names from {DIRECTIONS}, or a mapping from these names "
+            f"to weights, got {kind}"
         )
     names = list(directions)
     unknown = [name for name in names if name not in DIRECTIONS]
     if unknown:
-        raise ValueError(f"directions must be out of {DIRECTIONS}, got {unknown[0]!r}")
+        raise ValueError(f"directions must be names from {DIRECTIONS}, got {unknown[0]!r}")
     if len(set(names)) < len(names):
-        raise ValueError(f"directions must be named once each, got {names}")
+        raise ValueError(f"directions must name each direction at most once, got {names}")
     if not isinstance(directions, Mapping):
         directions = dict.fromkeys(names, 1.0 / max(1, len(names)))
     weights = [_number(f"the weight of {name}", x) for name, x in directions.items()]
     if any(weight < 0 for weight in weights) or not any(weights):
         raise ValueError(
-            "directions must have at least one of them with a weight above 0, and none below, got "
+            "directions must have at least one weight above 0 and no negative weight, got "
             f"{directions}"
         )
     found = dict(zip(names, weights, strict=True))
@@ -166,7 +167,7 @@ def _checked_weights(weights: Tensor, image_features: Tensor) -> Tensor:
         raise TypeError(f"weights must be a torch.Tensor, got {type(weights).__name__}")
     if weights.shape != (B,) or not validation.is_dense(weights):
         raise ValueError(
-            f"weights must be a dense tensor of shape ({B},), a number for each pair, "
+            f"weights must be a dense tensor of shape ({B},), one number for each pair, "
             f"got {tuple(weights.shape)}"
         )
     if weights.is_complex() or weights.dtype == torch.bool:

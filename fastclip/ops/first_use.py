@@ -97,8 +97,8 @@ def _check(asked: OwnVerdict, backend: ModuleType, wanted: Request) -> _Found:
                 f"the check of the backend '{asked.backend}' at its first use on this GPU "
                 f"({wanted.kind}) lost the GPU's context, so that nothing more can run on it in "
                 f"this process: {what}. The next process will not repeat the check: start again, "
-                'or with backend="chunked". `fastclip verify` checks all kernels in processes of '
-                "their own"
+                'with backend="chunked" if you like. `fastclip verify` checks all kernels in '
+                "separate processes"
             ) from error
         return _Found(failed, not _may_pass(error))
     if wrong is not None:

@@ -74,8 +74,8 @@ def disagreement(
         if wrong is not None:
             name, error = wrong
             return (
-                f"{name} of {primitive} off by {error:.2g}, where {budgets[name]:.2g} is "
-                f"allowed, {where}"
+                f"{where}, {name} of {primitive}: off by {error:.2g}, where at most "
+                f"{budgets[name]:.2g} is allowed"
             )
     return None
 

@@ -31,14 +31,14 @@ def side_ids(features: Tensor, ids: Tensor | None, **of_sides: Tensor | None) ->
     missing = [name for name, x in of_sides.items() if x is None]
     if ids is not None:
         if len(missing) < len(of_sides):
-            raise ValueError(f"ids belong to both sides: {names} must be None with them")
+            raise ValueError(f"ids are for both sides: {names} must be None where ids are given")
         check_ids("ids", ids, features)
         ids = ids.contiguous()  # as what searches them wants it
         return SideIds(ids, ids)
     if len(missing) == len(of_sides):
         return None
     if missing:
-        raise ValueError(f"{names} are compared with each other: {missing[0]} is None")
+        raise ValueError(f"{names} must be given together, but {missing[0]} is None")
     check_all_ids({name: (x, features) for name, x in of_sides.items()})
     return SideIds(*(x.contiguous() for x in of_sides.values()))
 
@@ -73,7 +73,7 @@ def check_all_ids(named: Mapping[str, tuple[Tensor, Tensor]]) -> None:
     for name, (ids, _) in others:
         if ids.device != one.device:
             raise ValueError(
-                f"{first} and {name} must be on one device, got {one.device} and {ids.device}"
+                f"{first} and {name} must be on the same device, got {one.device} and {ids.device}"
             )
 
 

@@ -90,8 +90,8 @@ def _blocks(rectangle: Rectangle) -> list[tuple[slice, slice]]:
         begin, end = torch.stack(rectangle.excluded).clamp(0, N).tolist()
     except RuntimeError:
         raise RuntimeError(
-            "positives='ids' of a sigmoid loss looks at the ids on the host: under "
-            "torch.func.vmap they must be the same for all samples"
+            "a sigmoid loss with positives='ids' reads the ids on the host: under "
+            "torch.func.vmap the ids must be the same for all samples"
         ) from None
     blocks = []
     for first in range(0, len(begin), ROWS):

@@ -28,7 +28,7 @@ def check_extra_text_features(extra: Tensor, image_features: Tensor) -> None:
     if isinstance(extra, Tensor) and extra.dim() == 3:
         raise ValueError(
             f"{name} must have shape (H, D), one pool for all images, got {tuple(extra.shape)}; "
-            ".flatten(0, 1) makes it of H texts per pair"
+            ".flatten(0, 1) makes one pool of the H texts of each pair"
         )
     check_matrix(name, extra, "(H, D)")
     for what, own, of_images in (
@@ -116,7 +116,7 @@ def _number_of_numpy(name: str, value: Any) -> float:
     if value.size != 1:
         raise ValueError(f"{name} must have one element, got shape {value.shape}")
     if value.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must be a real number, got one of numpy's {value.dtype}")
+        raise TypeError(f"{name} must be a real number, got a numpy {value.dtype}")
     return float(value.item())  # item() leaves numpy's long double as it is
 
 
@@ -134,7 +134,7 @@ def scalar_tensor(name: str, value: float | Tensor, features: Tensor) -> Tensor:
     if value.device != device:
         raise ValueError(
             f"{name} must be on the features' device {device}, got {value.device}; "
-            "a Python float goes with any device"
+            "a Python float works with any device"
         )
     if value.dim() == 0 and value.dtype == dtype:
         return value

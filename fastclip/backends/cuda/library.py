@@ -56,7 +56,9 @@ def objection_to(capability: tuple[int, int]) -> str | None:
     compiled = architectures()
     if any(_runs_on(name, capability) for name in compiled):
         return None
-    return "compiled for {}, not for sm_{}{}".format(", ".join(compiled), *capability)
+    return "its kernels were compiled for {}, not for sm_{}{}".format(
+        ", ".join(compiled), *capability
+    )
 
 
 def _runs_on(name: str, capability: tuple[int, int]) -> bool:

@@ -50,8 +50,8 @@ class Kind(NamedTuple):
         if self.may_be_verified:
             return ADVICE
         return (
-            f"`fastclip verify` is about {DEFAULT_PRECISION!r} precision alone, "
-            "and below it these kernels are taken by name only"
+            f"`fastclip verify` checks {DEFAULT_PRECISION!r} precision only, "
+            "and below it these kernels run only if they are named"
         )
 
 
@@ -164,10 +164,10 @@ def reason_against(
     if taken == name:
         return None
     if not (row.is_timed and found[taken].N == row.N):
-        return f"The backend '{name}' was right {here}, but '{taken}' comes first."
+        return f"The backend '{name}' is correct {here}, but '{taken}' comes first."
     return (
-        f"The backend '{name}' was right {here}, but '{taken}' is faster: {row.step_ms:.4g} ms for "
-        f"a step of {row.N} pairs against {found[taken].step_ms:.4g} ms, measured on {row.date}."
+        f"The backend '{name}' is correct {here}, but '{taken}' is faster: a step of {row.N} pairs "
+        f"takes {row.step_ms:.4g} ms against {found[taken].step_ms:.4g} ms, measured on {row.date}."
     )
 
 
@@ -194,4 +194,4 @@ def _stale(name: str, kind: Kind, kernels: Mapping[str, str]) -> str:
     row = of_before[-1]
     now = own_verdicts.environment(name, kind.device)
     changed = " and ".join(row.environment.differences(now))
-    return f" since {changed} changed (the last verdict is of {row.date})"
+    return f" since {changed} changed (the last verdict is from {row.date})"

@@ -72,8 +72,8 @@ def read() -> tuple[OwnVerdict, ...]:
     if len(rows) < len(values):
         warnings.warn(
             f"{len(values) - len(rows)} of {len(values)} rows of {file} are not used: this version "
-            "of fastclip cannot read them. They are kept for the one that wrote them; `fastclip "
-            "verify --forget` removes all rows",
+            "of fastclip cannot read them. They are kept for the version that wrote them; "
+            "`fastclip verify --forget` removes all rows",
             stacklevel=2,
         )
     return rows
@@ -174,7 +174,7 @@ def _rows_to_change() -> Iterator[dict[tuple, Any]]:
 def _warn_of_damage(file: Path, error: Exception) -> None:
     warnings.warn(
         f"{file} is not used: {error}. `fastclip verify --forget` removes it, and "
-        "`fastclip verify` writes it anew",
+        "`fastclip verify` writes a new one",
         stacklevel=3,
     )
 
@@ -208,5 +208,5 @@ def _content(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON ({error})") from None
     if not isinstance(values, dict) or not isinstance(values.get("verdicts"), list):
-        raise ValueError("it is no table of verdicts")
+        raise ValueError("it is not a table of verdicts")
     return values

@@ -83,7 +83,7 @@ def read(path: Path) -> tuple[Verdict, ...]:
         try:
             row = _parse(line)
             if row.key in rows:
-                raise ValueError("the same as an earlier line's kernels, dtype and D")
+                raise ValueError("it has the kernels, dtype and D of an earlier line")
         except ValueError as error:
             raise ValueError(f"{path.name}, line {number}: {error}") from error
         rows[row.key] = row
@@ -99,7 +99,7 @@ def write(path: Path, rows: Iterable[Verdict]) -> None:
 
 def _parse(line: list[str]) -> Verdict:
     if len(line) != len(FIELDS):
-        raise ValueError(f"{len(line)} fields instead of {len(FIELDS)}")
+        raise ValueError(f"it has {len(line)} fields instead of {len(FIELDS)}")
     return Verdict(*(kind(text) for kind, text in zip(FIELDS.values(), line, strict=True)))
 
 

@@ -34,11 +34,11 @@ OLDEST_CAPABILITY = (8, 0)
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if device_type not in ("cuda", "cpu"):
-        return f"needs features on a GPU, got {device_type}"
+        return f"it needs features on a GPU, got {device_type}"
     if device_type == "cpu" and not interpreting():
-        return "needs features on a GPU, got cpu (TRITON_INTERPRET=1 runs it there, for tests)"
+        return "it needs features on a GPU, got cpu (TRITON_INTERPRET=1 runs it there for tests)"
     if dtype not in DTYPES:
-        return f"needs float32, bfloat16 or float16, got {str(dtype).removeprefix('torch.')}"
+        return f"it needs float32, bfloat16 or float16, got {str(dtype).removeprefix('torch.')}"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     if device_type == "cpu":
@@ -46,7 +46,7 @@ def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
             return "Triton's interpreter computes bfloat16 wrongly"
         return None
     if interpreting():
-        return "TRITON_INTERPRET is set, and the interpreter needs features on the CPU"
+        return "TRITON_INTERPRET is set, and Triton's interpreter needs features on the CPU"
     return _gpu_objection()
 
 
@@ -61,15 +61,15 @@ def interpreting() -> bool:
 
 def _gpu_objection() -> str | None:
     if not torch.cuda.is_available():
-        return "no CUDA device"
+        return "there is no CUDA device"
     if torch.version.hip is None and torch.cuda.get_device_capability() < OLDEST_CAPABILITY:
-        return "needs compute capability 8.0 (Ampere) or newer, got {}.{}".format(
+        return "it needs compute capability 8.0 (Ampere) or newer, got {}.{}".format(
             *torch.cuda.get_device_capability()
         )
     from fastclip.backends.triton.tiles import architecture, row_for
 
     name = architecture(torch.device("cuda"))
-    return None if row_for(name) else f"has no tile sizes for {name}"
+    return None if row_for(name) else f"it has no tile sizes for {name}"
 
 
 def contrastive_lse(*args) -> tuple[Tensor, ...]:
