@@ -1,6 +1,6 @@
 """The options of the CLIP loss: checked once, here, and passed on as one object.
 
-What they mean is in `fastclip/ops/clip_terms.py`.
+`fastclip/ops/clip_terms.py` defines their mathematics.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,15 +19,15 @@ _HALVES = (0.5, 0.5)
 
 
 class ClipOptions(NamedTuple):
-    """What a CLIP loss is told beyond its features and its scale; without any of it, the default.
+    """The options of a CLIP loss besides its features and its scale.
 
     Args:
         label_smoothing: in [0, 1).
-        margin: what is taken off the cosine of each pair.
-        direction_weights: of the losses from images to texts and from texts to images.
-        weights: of the pairs, (B,) in the features' compute dtype, or None.
+        margin: subtracted from the cosine of each pair.
+        direction_weights: the weights of the losses from images to texts and from texts to images.
+        weights: the weights of the pairs, (B,) in the features' compute dtype, or None.
         extra_text_features: (H, D), of the features' dtype and device, or None.
-        ids: what is the same in the batch, or None.
+        ids: which images and texts of the batch are the same, or None.
     """
 
     label_smoothing: float = 0.0
@@ -46,17 +46,17 @@ class ClipOptions(NamedTuple):
 
     @property
     def leave_out(self) -> bool:
-        """Whether what has the same id is left out of the negatives."""
+        """Whether images and texts with the same id are left out of the negatives."""
         return self.ids is not None and not self.ids.are_positives
 
     @property
     def add_positives(self) -> bool:
-        """Whether what has the same id is a positive."""
+        """Whether images and texts with the same id are positives."""
         return self.ids is not None and self.ids.are_positives
 
     @property
     def sides(self) -> Sides:
-        """The sides of a rectangle, of images as rows, that have a loss."""
+        """The sides that have a loss, in a rectangle with images as rows."""
         return Sides(*(weight > 0 for weight in self.direction_weights))
 
     @property
@@ -71,12 +71,13 @@ NO_OPTIONS = ClipOptions()
 def options_of_numbers(
     label_smoothing: float, margin: float, directions: Collection[str] | Mapping[str, float]
 ) -> ClipOptions:
-    """The options without those that are tensors of a batch.
+    """Return the options that are numbers; `options_of_batch` adds the tensors of a batch.
 
     Raises:
-        TypeError: a number or a direction is of the wrong kind.
+        TypeError: a number or a direction has the wrong type.
         ValueError: `label_smoothing` is not in [0, 1), the margin is not finite, a direction is
-            unknown, named twice, or none is left, or a weight is not finite and at least 0.
+            unknown or named twice, no direction has a weight above 0, or a weight is negative or
+            not finite.
     """
     if directions is DIRECTIONS and _is_zero(label_smoothing) and _is_zero(margin):
         return NO_OPTIONS
@@ -94,17 +95,17 @@ def options_of_batch(
     extra_text_features: Tensor | None,
     ids: PairIds | None = None,
 ) -> ClipOptions:
-    """`options` with those that are tensors.
+    """Return `options` with the options that are tensors of a batch.
 
     Args:
         image_features: (B, D), valid.
         ids: valid.
 
     Raises:
-        TypeError: one of them is no tensor.
-        ValueError: its shape, dtype or device does not fit the images; weights on the CPU are
-            negative or not finite; no direction sees the extra texts; or there is a margin, of
-            which it is not known what it would be for several positives.
+        TypeError: an option is not a tensor.
+        ValueError: an option's shape, dtype or device does not fit the images; weights on the CPU
+            are negative or not finite; no direction sees the extra texts; or there is a margin
+            with `ids` as positives, for which a margin is not defined.
     """
     if ids is not None:
         if ids.are_positives and options.margin != 0.0:
@@ -181,12 +182,12 @@ def _checked_weights(weights: Tensor, image_features: Tensor) -> Tensor:
             wrong = weights.detach()[~is_right][0].item()
             raise ValueError(f"weights must be finite and at least 0, got {wrong}")
         return weights
-    # To look would wait for the device: a weight that is wrong makes the loss nan instead.
+    # Reading the values would wait for the device: a wrong weight makes the loss nan instead.
     return torch.where(is_right, weights, float("nan"))
 
 
 def _may_be_looked_at(values: Tensor) -> bool:
-    """Whether the values are in memory here, and not traced, mapped, or still to be computed."""
+    """Return whether values are in the CPU's memory, and neither traced nor mapped by vmap."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
     is_plain = type(values) in (Tensor, torch.nn.Parameter)
