@@ -75,8 +75,8 @@ def disagreement(
         if wrong is not None:
             name, error = wrong
             return (
-                f"{where}, {name} of {primitive}: off by {error:.2g}, where at most "
-                f"{budgets[name]:.2g} is allowed"
+                f"{name} of {primitive}: off by {error:.2g}, where at most {budgets[name]:.2g} is "
+                f"allowed, {where}"
             )
     return None
 

@@ -1,8 +1,8 @@
 """The CUDA backend: both primitives on a GPU, compiled ahead of time from `csrc/cuda`.
 
-A reader's order: `fastclip/backends/gpu` is what happens, `kernels.py` what is launched, the top of
-each file of `csrc/cuda` the mathematics of a kernel. `clip_loss.py` is a batch that is one block,
-whose kernels C++ orders. `library.py` loads what was compiled.
+Read in this order: `fastclip/backends/gpu` has the steps, `kernels.py` the launches, and the top of
+each file of `csrc/cuda` the mathematics of a kernel. `clip_loss.py` is for a batch that is one
+block, whose kernels C++ launches. `library.py` loads the compiled library.
 """
 
 import torch
