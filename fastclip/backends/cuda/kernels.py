@@ -22,7 +22,7 @@ def scalars(
     longest_sum: int,
     gradients: LargestGradients | None = None,
 ) -> Tensor:
-    """(NUM_SCALARS,) float32"""
+    """Return (NUM_SCALARS,) float32; WEIGHT, GRAD_ROW and GRAD_COL only with `gradients`."""
     values = logit_scale.new_empty((NUM_SCALARS,), dtype=torch.float32)
     _launch(
         "scalars", values,
@@ -53,7 +53,7 @@ def prepare(features: Tensor, of: Extent | None, planes: int) -> Operand:
 
 
 def positives(rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix) -> Tensor:
-    """(M,) float32"""
+    """Return the logits of the pairs, (M,) float32."""
     positive = scalars.new_empty((matrix.M,))
     _launch("positives", scalars, rows.values, cols.values, scalars, positive, *matrix.numbers[1:])
     return positive

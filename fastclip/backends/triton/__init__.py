@@ -1,11 +1,11 @@
 """The Triton backend: both primitives on a GPU, compiled by Triton at the first call.
 
-A reader's order: `fastclip/backends/gpu` is what happens; `operands.py`, `scalars.py`,
-`positives.py`, `negative_sums.py`, `finalise.py`, `logit_gradients.py`, `feature_gradients.py` are
-the kernels, `sigmoid_tiles.py` is SigLIP's; `similarity.py` is the product that they share,
-`intervals.py` what rows leave out, `tiles.py` what depends on the architecture.
+Read in this order: `fastclip/backends/gpu` has the steps; `operands.py`, `scalars.py`,
+`positives.py`, `negative_sums.py`, `finalise.py`, `logit_gradients.py` and `feature_gradients.py`
+are the kernels, and `sigmoid_tiles.py` the kernel of SigLIP; `similarity.py` is the product that
+they share, `intervals.py` has what rows leave out, and `tiles.py` what depends on the architecture.
 
-This file is all that is imported until the backend is used; it does not import triton.
+Until the backend is used, only this file is imported; it does not import triton.
 """
 
 import importlib.util
@@ -55,7 +55,7 @@ def variant_on(device: torch.device) -> str:
 
 
 def interpreting() -> bool:
-    """Whether Triton will interpret its kernels; it reads the variable when it is imported."""
+    """Return whether Triton will interpret its kernels; it reads the variable at its import."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
 
 
