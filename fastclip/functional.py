@@ -11,7 +11,7 @@ from torch.distributed import ProcessGroup
 from fastclip.distributed import groups
 from fastclip.literals import Backend, Direction, Positives, Reduction, Schedule
 from fastclip.ops import dispatch, validation
-from fastclip.ops import prefix_lse as prefix_lse  # registers an operator that exports name
+from fastclip.ops import prefix_lse as prefix_lse  # registers an operator for exported programs
 from fastclip.ops.clip_options import DIRECTIONS, options_of_batch, options_of_numbers
 from fastclip.ops.clip_stats import ClipStats as ClipStats
 from fastclip.ops.clip_terms import cross_entropy_with
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     class ClipLossOptions(TypedDict, total=False):
-        """The options of `clip_loss` that do not change what it returns."""
+        """The options of `clip_loss` that do not change the type of its result."""
 
         normalize: bool
         backend: Backend
@@ -135,8 +135,8 @@ def clip_loss(
             before the loss: the pair's logit becomes logit_scale * (<image_i, text_i> - m).
         weights: (B,) at least 0, of any real dtype, on the features' device: loss_i becomes
             weights_i * loss_i, and the mean is the sum of these divided by B. Weights may have a
-            gradient. On a GPU, checking the weights would wait for the device: there, a negative or
-            infinite weight makes the loss nan instead of raising an error.
+            gradient. On a GPU, checking the weights would wait for the device: there, a weight that
+            is negative or not finite makes the loss nan instead of raising an error.
         directions: which losses count: "image_to_text", "text_to_image" or both, with equal weights
             that add up to 1; or a mapping from these names to weights, such as
             {"image_to_text": 0.7, "text_to_image": 0.3}. A weight of 0 leaves a direction out.
@@ -201,7 +201,7 @@ def clip_loss(
     rectangle = Rectangle(image_features, text_features, scale, MAIN_DIAGONAL, normalize=normalize)
     group = _group(process_group, schedule, reduction)
     if group is not None:
-        # Imported here, because it brings the compiler with it: 0.9 s.
+        # Imported here, because this imports the compiler too, which takes 0.9 s.
         from fastclip.distributed.clip_loss import clip_loss_over_ranks
 
         loss, stats = clip_loss_over_ranks(
@@ -272,7 +272,7 @@ def siglip_loss(
         The loss, a float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
 
     Raises:
-        TypeError, ValueError, RuntimeError: as `clip_loss`.
+        TypeError, ValueError, RuntimeError: as in `clip_loss`.
 
     Example:
         >>> features = torch.eye(4)
@@ -294,7 +294,7 @@ def siglip_loss(
     rectangle = Rectangle(image_features, text_features, scale, MAIN_DIAGONAL, normalize=normalize)
     group = _group(process_group, schedule, reduction)
     if group is not None:
-        # Imported here, because it brings the compiler with it: 0.9 s.
+        # Imported here, because this imports the compiler too, which takes 0.9 s.
         from fastclip.distributed.siglip_loss import siglip_loss_over_ranks
 
         given = logit_scale, logit_bias

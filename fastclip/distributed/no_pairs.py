@@ -1,8 +1,8 @@
 """Rectangles without rows or without columns, which a rank without pairs has.
 
-No backend is called for such a rectangle. Its statistics are those of no logits. They still depend
-on all features and on the scale, through empty sums, so that a backward makes the exchanges that
-other ranks wait for.
+No backend is called for such a rectangle. Its statistics are those without any logits. They still
+depend on all features and on the scale, through empty sums, so that a backward makes the exchanges
+that other ranks wait for.
 """
 
 import torch

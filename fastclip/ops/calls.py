@@ -55,7 +55,7 @@ def call_backend(name: str, function: str, rectangle: Rectangle, *args: Any) -> 
 
     Raises:
         ValueError: no backend has this name, or an argument does not fit the function.
-        RuntimeError: the backend cannot take such a rectangle; the message is its objection.
+        RuntimeError: the backend cannot take such a rectangle; the message says why.
     """
     backend = load_backend(name)
     if not hasattr(backend, "CHECKS_ARGUMENTS"):

@@ -197,7 +197,7 @@ def resolve_backend(
 
     Raises:
         ValueError: `name` is unknown.
-        RuntimeError: the named backend cannot take these inputs; the message gives its objection.
+        RuntimeError: the named backend cannot take these inputs; the message says why.
             Or a check at a first use with "auto" lost the GPU's context.
     """
     device, D = row_features.device, row_features.shape[-1]

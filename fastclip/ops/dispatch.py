@@ -49,7 +49,7 @@ def plan(
 
     Raises:
         ValueError: `backend` is unknown.
-        RuntimeError: the named backend cannot take the rectangle; the message gives its objection.
+        RuntimeError: the named backend cannot take the rectangle; the message says why.
             Or a check at a first use with "auto" lost the GPU's context.
     """
     rows, cols, logit_scale = rectangle[:3]

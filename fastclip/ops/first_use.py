@@ -137,7 +137,7 @@ def _apart_from_the_call(device: torch.device) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         if torch._C._len_torch_dispatch_stack() > 0:
-            # Imported only here: it brings the compiler with it.
+            # Imported only here, because this imports the compiler too.
             from torch.utils._python_dispatch import _disable_current_modes
 
             stack.enter_context(_disable_current_modes())

@@ -24,7 +24,7 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
     not change it.
 
     Args:
-        parts: at least one pair of shift (n,) and total (n,); all of one dtype.
+        parts: at least one pair of shift (n,) and total (n,), all with the same dtype.
 
     Returns:
         shift: (n,), a constant of the differentiation.

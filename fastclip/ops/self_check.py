@@ -8,7 +8,7 @@ distance between an output and the truth may be at most
 The rounded problem has the features that kernels multiply (`backends/gpu/operand.py`), and logits
 that are smaller by some ulps of float32 for every 16 features: a tensor core, which rounds its sums
 toward zero, may lose that much. The distance of the rounded problem is computed for the same batch,
-dtype and D. A distance is that of the worst row, so that one wrong row among good ones is found.
+dtype and D. Distances are for the worst row, so that one wrong row among good ones is found.
 
 A backend that keeps the logits of small batches by default is checked with and without kept logits.
 A kept logit may be off by half a step (`backends/gpu/precision.py`), and each term of a gradient's

@@ -1,6 +1,6 @@
 """fastclip::siglip_total, the sum of all sigmoid losses, with its gradients from the same pass.
 
-    total = sum_i row_loss_i of `siglip_sum`;  an input's gradient is grad_total times that of total
+    total = sum_i row_loss_i of `siglip_sum`;  grad_input = grad_total * d total / d input
 
 The gradient of the logits needs no statistics: a backend that computes it while a tile of logits is
 at hand saves one of four products. The forward knows which gradients are wanted and returns them as

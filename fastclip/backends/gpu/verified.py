@@ -2,8 +2,8 @@
 
 The table is `verified.csv`, with a row for each set of kernels, architecture, dtype and D. `make
 gpu-check` rewrites it with rows for the kernels that passed every check in the same run. Each
-architecture is measured at DIMS; features of another D use the next larger one. `own_verdicts.py`
-has the verdicts of a user's own GPU, and `known.py` what follows from both.
+architecture is measured at DIMS; features of another D use the next larger one, or the largest.
+`own_verdicts.py` has the verdicts of a user's own GPU, and `known.py` what follows from both.
 """
 
 import csv
