@@ -313,7 +313,7 @@ def test_transforms_take_the_positives_of_a_sigmoid():
     siglip_with_positives(leaf, text, images, texts).backward()
     torch.testing.assert_close(found, leaf.grad)
     several = torch.stack((images, images + 1))
-    with pytest.raises(RuntimeError, match=r"under torch\.func\.vmap they must be the same"):
+    with pytest.raises(RuntimeError, match=r"under torch\.func\.vmap the ids must be the same"):
         torch.func.vmap(lambda ids: siglip_with_positives(image, text, ids, texts))(several)
 
 

@@ -31,7 +31,7 @@ def side_ids(features: Tensor, ids: Tensor | None, **of_sides: Tensor | None) ->
     missing = [name for name, x in of_sides.items() if x is None]
     if ids is not None:
         if len(missing) < len(of_sides):
-            raise ValueError(f"ids are for both sides: {names} must be None where ids are given")
+            raise ValueError(f"ids are for both sides: {names} must be None with them")
         check_ids("ids", ids, features)
         ids = ids.contiguous()  # as torch.searchsorted wants it
         return SideIds(ids, ids)

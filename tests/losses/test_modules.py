@@ -135,7 +135,7 @@ def test_options_of_a_clip_loss_are_those_of_the_function():
     assert repr(fastclip.ClipLoss()).endswith("schedule='gather')")
     with pytest.raises(ValueError, match="label_smoothing must be in"):
         fastclip.ClipLoss(label_smoothing=1.0)
-    with pytest.raises(ValueError, match="directions must be out of"):
+    with pytest.raises(ValueError, match="directions must be names from"):
         fastclip.ClipLoss(directions=["nonsense"])
     with pytest.raises(TypeError, match="weights"):
         fastclip.SigLipLoss()(image, text, scale, **of_batch)
