@@ -3,7 +3,7 @@
 A rank that expects other shapes than it is sent, or a gradient that nobody computes, hangs or reads
 garbage. Therefore each rank tells all others what it is about to compute, in about twenty integers;
 if these differ, all ranks raise the same error. On a GPU this exchange is the only wait of the loss
-for the device.
+for the device, except that a sigmoid loss with positives="ids" also reads ids.
 
 Numbers from the caller, such as logit_scale, are compared too. The values of tensors are not:
 training keeps parameters equal on all ranks by other means.

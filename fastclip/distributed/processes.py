@@ -123,7 +123,7 @@ class Processes:
 
         Args:
             together: wait for all ranks first, as after a successful run: if a rank closes its
-                connections while another rank still uses them, that rank fails.
+                connections while another rank still uses them, the other rank fails.
         """
         if dist.is_initialized():
             gc.collect()  # a wrapped model in a cycle must not outlive the connections
