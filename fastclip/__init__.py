@@ -1,7 +1,7 @@
 """fastclip: the CLIP contrastive loss and its gradients without the N x N logits.
 
-The loss is imported with the package. Encoders, tokenizers and transforms, which need more than
-torch, are imported when they are first named.
+`import fastclip` imports the losses only. Encoders, tokenizers and transforms, which need more than
+torch, are imported when their names are first used.
 """
 
 import importlib
@@ -206,7 +206,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """The public names, and what every module has: neither submodules nor what is imported here."""
+    """List the public names and every module's attributes, without submodules and imports."""
     own = {name for name, value in globals().items() if _is_public(name, value)}
     return sorted(own | {name for name in _MODULES if not name.startswith("_")})
 

@@ -1,9 +1,9 @@
-"""Files that are whole or not there, whatever ends the process that writes them.
+"""Write files atomically: a file is complete or missing, however the writing process ends.
 
-A file is written beside its place, flushed to the disk, then renamed onto it, and the rename is
-flushed too: at every moment the old content or the new one is there. What is written beside has a
-name that nobody can foresee, and must not exist before: in a folder that others may write to, no
-link that was laid there leads a write elsewhere.
+The content is written to a temporary file in the same folder and flushed to the disk; this file is
+then renamed to its final name, and the rename is flushed too. So either the old or the new content
+is there at every moment. The temporary name is unpredictable and must not exist before: in a folder
+that others may write to, nobody can place a link there that redirects the write.
 """
 
 import contextlib
@@ -19,20 +19,22 @@ from typing import Any, BinaryIO
 import torch
 
 Tell = Callable[[str], None]
-# What file systems say that cannot give a file a second name: exFAT, some of networks and clouds.
+# Errors of file systems without hard links: exFAT, and some network and cloud file systems.
 NO_LINKS = (
     errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV,
     errno.EINVAL,
 )  # fmt: skip
-# What they say that cannot flush a directory.
+# Errors of file systems that cannot flush a directory.
 NO_FLUSH = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EISDIR, errno.EACCES)
-# How `temporary_beside` ends a name, and how it did when process numbers made names apart.
+# How names from `temporary_beside` end: now, and in older versions with a process number.
 TEMPORARY_END = r"\.(\d+|[0-9a-f]{16}\.tmp)"
 
 
 class _Refused(OSError):
-    """Attributes:
-    errno: the system's number of the reason, if there is one.
+    """A file that the system refuses to use.
+
+    Attributes:
+        errno: the system's error number, or None if there is none.
     """
 
     what = "used"
@@ -43,27 +45,27 @@ class _Refused(OSError):
         self.errno = error.errno
         self._parts = path, error
 
-    def __reduce__(self) -> tuple:  # on its way to other ranks
+    def __reduce__(self) -> tuple:  # pickled on its way to other ranks
         return type(self), self._parts
 
 
 class CannotWrite(_Refused):
-    """A file cannot be written; the message has its path and the reason that the system gives."""
+    """A file cannot be written; the message gives the path and the system's reason."""
 
     what = "written"
 
 
 class CannotRead(_Refused):
-    """The same of a file or a directory that cannot be read."""
+    """A file or directory cannot be read; the message gives the path and the system's reason."""
 
     what = "read"
 
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """In this context an error of the system is a `CannotWrite` of `path`.
+    """Turn an OSError within the context into a `CannotWrite` that names `path`.
 
-    A write to a full disk, unlike an open of a missing file, raises an error without a path.
+    Without it, a write to a full disk raises an error that does not name the file.
     """
     try:
         yield
@@ -75,7 +77,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike) -> Iterator[None]:
-    """In this context an error of the system is a `CannotRead` of `path`."""
+    """Turn an OSError within the context into a `CannotRead` that names `path`."""
     try:
         yield
     except OSError as error:
@@ -84,13 +86,14 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike, tell: Tell = lambda text: None) -> Iterator[BinaryIO]:
-    """A file to write to, which becomes `path` at the end of the context, unless that fails.
+    """Yield a file to write to, which replaces `path` when the context ends without an error.
 
     Args:
-        tell: called with a sentence if the file system cannot flush a directory.
+        tell: called with a message if the file system cannot flush a directory.
 
     Raises:
-        CannotWrite: the disk or the directory refuses; an older file at `path` is left as it was.
+        CannotWrite: the disk or the directory refuses the write; an older file at `path` is left
+            unchanged.
     """
     path = Path(path)
     temporary = temporary_beside(path)
@@ -108,13 +111,13 @@ def replacing(path: str | os.PathLike, tell: Tell = lambda text: None) -> Iterat
 
 
 def name_again(path: Path, name: Path, tell: Tell = lambda text: None) -> None:
-    """Give a file a second name, or copy it where files have one name only.
+    """Give the file `path` the second name `name`, or copy it where hard links are impossible.
 
     Args:
-        tell: called with a sentence if it is a copy, or if a directory cannot be flushed.
+        tell: called with a message if the file is copied, or if a directory cannot be flushed.
 
     Raises:
-        CannotWrite: of `name`, as `replacing`.
+        CannotWrite: `name` cannot be written, as in `replacing`.
     """
     temporary = temporary_beside(name)
     with writing(name):
@@ -125,7 +128,7 @@ def name_again(path: Path, name: Path, tell: Tell = lambda text: None) -> None:
                 raise
             tell(
                 f"the file system of {name.parent} cannot give a file a second name "
-                f"({error.strerror or error}): files of epochs are copies and take their space"
+                f"({error.strerror or error}): the files of epochs are copies and need more space"
             )
             _copy(path, name, tell)
             return
@@ -137,14 +140,18 @@ def name_again(path: Path, name: Path, tell: Tell = lambda text: None) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Where to write what is to become `path`: a name that is new each time, and unforeseeable."""
+    """Return a new, unpredictable name in the folder of `path`, for what will become `path`."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def remove_temporaries(directory: Path, names: str) -> None:
-    """Remove what killed processes left of files whose names match a pattern.
+    """Remove the temporary files that killed processes left for files matching a pattern.
 
-    Only who alone writes to these files may call it: what another one is writing would go as well.
+    Call it only where no other process writes these files: its temporary files would be removed
+    too.
+
+    Args:
+        names: a regular expression for the names of the files.
 
     Raises:
         CannotRead, CannotWrite: the directory refuses.
@@ -158,19 +165,19 @@ def remove_temporaries(directory: Path, names: str) -> None:
 
 
 def save_tensors(content: Any, file: Any) -> None:
-    """`torch.save` to an open file, with the system's error where the disk refuses."""
+    """Call `torch.save` on an open file; raise the system's OSError if a write fails."""
     output = _Output(file)
     try:
         torch.save(content, output)
     except RuntimeError:
-        # torch finds that bytes are missing, and does not say why they are.
+        # torch notices that bytes are missing, but does not say why.
         if output.failure is None:
             raise
         raise output.failure from None
 
 
 class _Output:
-    """A file as `torch.save` needs it, that remembers why a write failed."""
+    """A file for `torch.save` that remembers why a write failed."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -210,5 +217,5 @@ def _flush_directory(directory: Path, tell: Tell) -> None:
             raise
         tell(
             f"the file system of {directory} cannot flush a directory ({error.strerror or error}): "
-            "a loss of power may take the newest file there, not older ones"
+            "a power failure may lose the newest file there, but no older ones"
         )

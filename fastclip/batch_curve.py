@@ -1,15 +1,15 @@
-"""The loss of a batch at every smaller power-of-two batch size, for the price of one loss.
+"""Compute the loss of a batch at every smaller power-of-two batch size, at the cost of one loss.
 
     leaves      squares of `smallest` pairs on the diagonal of the logits
     siblings    two neighbours A and B become one block: the rectangles A x B and B x A, which have
                 no pairs, are merged into the statistics of A's and B's rows and columns
 
-    | A A B B . . . . |     After each level the statistics are those of separate batches of that
-    | A A B B . . . . |     size. In the end every one of the N^2 logits was computed once.
+    | A A B B . . . . |     After each level every block has the statistics of a separate batch of
+    | A A B B . . . . |     that size. At the end each of the N^2 logits was computed once.
     | B B A A . . . . |
 
-The rest of a batch that is no multiple of a size is merged likewise, and counts where it is part of
-a whole batch again: in the end at the latest.
+If N is not a multiple of a size, the remaining pairs are merged likewise. They count again where
+they are part of a whole batch, at the latest at size N.
 """
 
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ MOST_LEAVES = 64
 
 
 class BatchCurve(NamedTuple):
-    """The mean loss of a batch of N pairs, cut into batches of each size.
+    """The mean loss of a batch of N pairs after it is cut into smaller batches, for each size.
 
     Attributes:
-        batch_sizes: powers of two, ascending, and N at the end.
+        batch_sizes: powers of two in ascending order, then N.
         losses: (sizes,), in nats; float32, or float64 for float64 features. Each is the mean over
             all whole batches of that size.
-        pairs_used: how many pairs these batches have: all N, or N without the rest that is too
-            short for another batch.
+        pairs_used: how many pairs these whole batches contain: all N, or fewer if the last pairs
+            do not fill another batch.
 
     Example:
         >>> curve = fastclip.clip_batch_curve(image_features, text_features, logit_scale)
@@ -50,7 +50,7 @@ class BatchCurve(NamedTuple):
 
     @property
     def pairs_left_out(self) -> tuple[int, ...]:
-        """How many pairs of the batch are in no whole batch of each size."""
+        """For each size, how many pairs do not fill a whole batch and are left out."""
         return tuple(self.batch_sizes[-1] - used for used in self.pairs_used)
 
 
@@ -65,29 +65,29 @@ def clip_batch_curve(
     backend: str = "auto",
     workspace: int | None = None,
 ) -> BatchCurve:
-    """The CLIP loss that the pairs of a batch have in every smaller power-of-two batch.
+    """Return the CLIP loss of a batch's pairs at every smaller power-of-two batch size.
 
-    A larger batch makes the task harder: where negatives decide, the loss rises by about log 2 =
-    0.69 with each doubling. A curve that is flat says that a larger batch changes little. Batches
-    are cut in the order of the pairs, which should be a random one.
+    A larger batch makes the task harder: where negatives dominate, the loss rises by about log 2 =
+    0.69 with each doubling. A flat curve says that a larger batch changes little. The batch is cut
+    in the order of its pairs, which should be random.
 
-    The cost is one forward of `clip_loss`, 2 N^2 D FLOPs, whatever the number of sizes;
-    memory beyond the features is O(N). There is no gradient.
+    The cost is one forward of `clip_loss`, 2 N^2 D FLOPs, whatever the number of sizes; memory
+    beyond the features is O(N). There is no gradient.
 
     Args:
         image_features, text_features, logit_scale, normalize, backend, workspace: as in
             `fastclip.clip_loss`.
         smallest: the first batch size, a power of two; None is about a 64th of the batch, and at
-            least 2. A smaller one takes more calls of the backend, three for each batch of that
+            least 2. A smaller value needs more calls of the backend: three for each batch of that
             size.
 
     Returns:
         `BatchCurve`; its last loss is `clip_loss(image_features, text_features, logit_scale)`.
-        A batch with no more than `smallest` pairs has that one point.
+        For a batch with no more than `smallest` pairs, this is the only point.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
-        ValueError: as `clip_loss`, or `smallest` is not a power of two, at least 2.
+        TypeError: an argument has the wrong type.
+        ValueError: as in `clip_loss`, or `smallest` is not a power of two that is at least 2.
         RuntimeError: the named backend cannot take these inputs.
 
     Example:
@@ -114,7 +114,7 @@ def clip_batch_curve(
 
 
 class _Statistics:
-    """The statistics of all rows and columns, of the rectangles that were added so far."""
+    """The statistics of all rows and columns, over the rectangles that were added so far."""
 
     def __init__(self, batch: Rectangle, call: Call) -> None:
         self.batch, self.call = batch, call
@@ -124,7 +124,7 @@ class _Statistics:
         self.total = batch.logit_scale.new_ones((2, N))
 
     def add(self, rows: slice, cols: slice) -> None:
-        """Add the logits of some rows and columns: a square of pairs, or none of any pair."""
+        """Add the logits of some rows and columns: a square of pairs, or a part without pairs."""
         rectangle = self.batch._replace(
             rows=self.batch.rows[rows],
             cols=self.batch.cols[cols],
@@ -146,7 +146,7 @@ class _Statistics:
 
 
 def _levels(N: int, leaf: int) -> Iterator[tuple[int, list[tuple[slice, slice]]]]:
-    """Batch sizes, and the rows and columns of the logits that each has beyond those before it."""
+    """Yield each batch size, with the rows and columns of the logits that it adds."""
     blocks = [slice(start, min(start + leaf, N)) for start in range(0, N, leaf)]
     rectangles = [(block, block) for block in blocks]
     size = leaf

@@ -1,7 +1,7 @@
-"""How far from the truth a fraction may be that some trials have given.
+"""Confidence intervals for a fraction that was measured in some trials.
 
-An interval of 95 % is one that a procedure gives which, over many samples, covers the fraction
-among all that there are 95 times in 100.
+A 95 % interval comes from a procedure whose intervals, over many samples, contain the true fraction
+95 times in 100.
 
 Source: E. B. Wilson 1927, "Probable inference, the law of succession, and statistical inference",
 JASA 22.
@@ -16,16 +16,16 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """From `low` to `high`, within [0, 1]."""
+    """A confidence interval from `low` to `high`, within [0, 1]."""
 
     low: float
     high: float
 
 
 def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's interval for a rate of which `hits` of `n` independent trials were right.
+    """Return Wilson's interval for a rate, given `hits` successes in `n` independent trials.
 
-    It stays within [0, 1] and has a width at 0 and at `n` hits too.
+    The interval stays within [0, 1], and has a positive width at 0 and at `n` hits too.
 
     Args:
         hits: in [0, n].
@@ -33,8 +33,8 @@ def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
         confidence: in (0, 1).
 
     Raises:
-        TypeError: `hits` or `n` is no integer.
-        ValueError: one of the three is out of its range.
+        TypeError: `hits` or `n` is not an integer.
+        ValueError: an argument is out of its range.
 
     Example:
         >>> low, high = fastclip.evaluate.wilson(98, 100)
@@ -48,10 +48,10 @@ def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
 
 
 def wilson_of(hits: float, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's interval where trials are partly right, so that `hits` is no whole number.
+    """Return Wilson's interval where a trial may be partly right, so that `hits` may be fractional.
 
-    A fraction varies no more than a trial that is right or wrong with the same mean, so that the
-    interval is at least as wide as it need be.
+    A score within [0, 1] varies no more than a trial that is right or wrong with the same mean, so
+    the interval is at least as wide as it needs to be.
     """
     z = _quantile(confidence)
     center = (hits + z * z / 2) / (n + z * z)
@@ -63,7 +63,7 @@ def wilson_of(hits: float, n: int, confidence: float = CONFIDENCE) -> Interval:
 
 
 def _quantile(confidence: float) -> float:
-    """Beyond which a standard normal number lies, on either side, with 1 - `confidence`."""
+    """Return z such that a standard normal number is within [-z, z] with this probability."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
     return NormalDist().inv_cdf((1 + confidence) / 2)

@@ -1,4 +1,4 @@
-"""What the figures of this package have in common: colours, and an empty page to draw on."""
+"""Colours and an empty page, shared by all figures of this package."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ BLUE, GREEN, RED = "#0969da", "#1a7f37", "#cf222e"
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure of matplotlib on white, of so many inches at 130 dots per inch.
+    """Return an empty white matplotlib figure; sizes are in inches, at 130 dots per inch.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -21,7 +21,7 @@ def new_figure(width: float, height: float) -> Any:
         raise ModuleNotFoundError(
             f"The figure needs matplotlib: {install_command('demo', 'matplotlib')}"
         ) from error
-    # The canvas is chosen here: a window system is neither needed nor touched.
+    # This canvas draws without a window system.
     figure = Figure(figsize=(width, height), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
     return figure

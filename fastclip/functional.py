@@ -1,4 +1,4 @@
-"""The losses as functions: validate, decide how to compute, call the primitive, reduce."""
+"""The losses as functions. Each validates, chooses a backend, calls its primitive and reduces."""
 
 import functools
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from torch.distributed import ProcessGroup
 from fastclip.distributed import groups
 from fastclip.literals import Backend, Direction, Positives, Reduction, Schedule
 from fastclip.ops import dispatch, validation
-from fastclip.ops import prefix_lse as prefix_lse  # an operator, which programs call by its name
+from fastclip.ops import prefix_lse as prefix_lse  # registers an operator for exported programs
 from fastclip.ops.clip_options import DIRECTIONS, options_of_batch, options_of_numbers
 from fastclip.ops.clip_stats import ClipStats as ClipStats
 from fastclip.ops.clip_terms import cross_entropy_with
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     class ClipLossOptions(TypedDict, total=False):
-        """The options of `clip_loss` that do not change what it returns."""
+        """The options of `clip_loss` that do not change the type of its result."""
 
         normalize: bool
         backend: Backend
@@ -97,75 +97,80 @@ def clip_loss(
     text_ids: Tensor | None = None,
     positives: Positives = "pairs",
 ) -> Tensor | tuple[Tensor, ClipStats]:
-    """Symmetric cross-entropy between image-text similarities and the identity matching.
+    """Return the symmetric cross-entropy between image-text similarities and the identity matching.
 
         logits_ij = logit_scale * <image_i, text_j>
         loss_i    = -(log softmax_j(logits_i.)_i + log softmax_j(logits_.i)_i) / 2
 
     No backend but `reference` holds a (B, B) tensor unless `workspace` allows one: extra memory is
     O(B). Cost: 8 B^2 D FLOPs forward and backward, 6 B^2 D where the workspace holds the logits.
-    Relative accuracy is kept down to losses of 1e-30: a model that fits still gets a gradient.
+    Losses keep their relative accuracy down to 1e-30, so that a model that fits its data still gets
+    a gradient.
 
     Args:
         image_features: (B, D), float32, bfloat16, float16 or float64, any strides; unit rows
             unless `normalize`.
         text_features: (B, D), same dtype and device. Under autocast the dtypes may differ.
-        logit_scale: number (of Python or numpy), or tensor of one element on the features' device:
-            the multiplicative scale (> 0), not its logarithm.
+        logit_scale: the multiplicative scale (> 0), not its logarithm: a number (of Python or
+            numpy), or a tensor of one element on the features' device.
         normalize: divide rows by max(norm, 1e-12) first, as `F.normalize` does.
         backend: "auto", "cpu", "triton", "cuda", "chunked" or "reference". A named backend
-            runs or raises.
+            either runs or raises.
         workspace: bytes of memory that the backend may use to save time (see docs/backends.md);
-            None is the backend's bounded default.
+            None is the backend's own bounded default.
         reduction: "mean" or "none".
-        return_stats: also return `ClipStats`. On `triton` and `cuda` the maxima are a product of
-            their own, 2 B^2 D FLOPs; on other backends they cost nothing.
-        process_group: None is this process alone. With a group the loss is over the N pairs of
-            all its ranks as one batch, on every rank the same bits; ranks may have different B.
-            The gradients of a rank are W times its share of the loss's, so that DDP's mean over
-            the W ranks is exact, for logit_scale and logit_bias too (`fastclip.distributed`).
-        schedule: "gather" has the texts of all ranks at once, O(N D) memory; "ring" has one
-            rank's after the other, O(B D), and keeps no logits whatever the workspace.
+        return_stats: also return `ClipStats`. On `triton` and `cuda` its maxima take a matrix
+            product of their own, 2 B^2 D FLOPs; on other backends they cost nothing.
+        process_group: None computes the loss of this process alone. With a group, the N pairs of
+            all its W ranks are one batch, and every rank returns the same bits; ranks may have
+            different B. A rank's gradients are W times its share of the loss's gradients, so that
+            the mean over the ranks that DDP takes is exact, for logit_scale and logit_bias too
+            (`fastclip.distributed`).
+        schedule: "gather" holds the texts of all ranks at once, in O(N D) memory; "ring" holds the
+            texts of one rank after the other, in O(B D), and keeps no logits whatever the
+            workspace.
         label_smoothing: eps in [0, 1): each row and column of logits has the loss that
-            F.cross_entropy(label_smoothing=eps) gives it, in O(B D) more.
-        margin: m is taken off the inner product of each pair (its cosine, for unit rows) before
-            the loss: the pair's logit becomes logit_scale * (<image_i, text_i> - m).
+            F.cross_entropy(label_smoothing=eps) gives it; this costs O(B D) more.
+        margin: m is subtracted from the inner product of each pair (its cosine, for unit rows)
+            before the loss: the pair's logit becomes logit_scale * (<image_i, text_i> - m).
         weights: (B,) at least 0, of any real dtype, on the features' device: loss_i becomes
-            weights_i * loss_i, and the mean their sum divided by B. They may have a gradient. On a
-            GPU, where to look at them would wait for it, a wrong one makes the loss nan.
-        directions: whose losses count: "image_to_text", "text_to_image" or both, with equal
-            weights that add up to 1; or a mapping from these names to the weights themselves, such
-            as {"image_to_text": 0.7, "text_to_image": 0.3}. A weight of 0 leaves one out.
-        extra_text_features: (H, D), texts without an image, such as hard negatives: further columns
-            for all images, which then have B + H logits; texts still have B. H texts of each pair,
-            (B, H, D), are such a pool too, `.flatten(0, 1)`, as in NegCLIP: every image sees them
-            all. They have gradients like other features. Over a group every rank has at least one,
-            the images of all ranks see them all, and the schedule must be "gather". They have no
-            ids, and are always negatives.
-        ids: (B,) int64, any values, on the features' device or on the CPU: of each pair, which
-            other pairs are the same, because a caption or an image is there twice. Image i and
-            text j with one id are no negatives of each other: the logit is left out, exactly, as
-            if it were -inf. The cost is the same as without ids, because pairs are put in the
-            order of ids: memory for a copy of both features, O(B D). Ids on the CPU that are in
-            order already save it; a CUDA graph can capture ids on the GPU only.
-        image_ids, text_ids: both in the place of `ids`: image i and text j are the same where
+            weights_i * loss_i, and the mean is the sum of these divided by B. Weights may have a
+            gradient. On a GPU, checking the weights would wait for the device: there, a weight that
+            is negative or not finite makes the loss nan instead of raising an error.
+        directions: which losses count: "image_to_text", "text_to_image" or both, with equal weights
+            that add up to 1; or a mapping from these names to weights, such as
+            {"image_to_text": 0.7, "text_to_image": 0.3}. A weight of 0 leaves a direction out.
+        extra_text_features: (H, D), texts without an image, such as hard negatives. They are
+            further columns for all images, which then have B + H logits; texts still have B. Where
+            each pair has H texts, (B, H, D), `.flatten(0, 1)` makes them one pool, as in NegCLIP:
+            every image sees them all. Extra texts have gradients like other features, have no ids,
+            and are always negatives. Over a group, every rank must give at least one, the images of
+            all ranks see them all, and the schedule must be "gather".
+        ids: (B,) int64, any values, on the features' device or on the CPU. Pairs with the same id
+            are the same, because a caption or an image occurs twice in the batch: image i and text
+            j with one id are not negatives of each other. Their logit is left out, exactly, as if
+            it were -inf. The time is the same as without ids; memory for a copy of both features,
+            O(B D), is needed because pairs are put in the order of ids. Ids on the CPU that are in
+            order already need no copy. A CUDA graph can capture only ids on the GPU.
+        image_ids, text_ids: both of them instead of `ids`: image i and text j are the same where
             image_ids[i] == text_ids[j]. Image i and text i are a pair whatever their ids.
-        positives: "pairs", or "ids": what has the same id is no negative but a positive. The loss
-            of an image is then -log softmax, averaged over its positives, with all texts in the
-            sum (UniCL), and likewise of a text. Not with a margin; over a group with "gather" only.
+        positives: "pairs", or "ids": images and texts with the same id are not left out but are
+            positives. The loss of an image is then -log softmax, averaged over its positives, with
+            all texts in the sum (UniCL), and likewise for a text. "ids" excludes a margin, and over
+            a group it needs the schedule "gather".
 
     Returns:
-        float32 tensor (float64 for float64 features) of shape (), or (B,) for "none"; with
-        `return_stats` a pair of it and `ClipStats`.
+        The loss, a float32 tensor (float64 for float64 features) of shape (), or (B,) for "none";
+        with `return_stats`, a pair of the loss and `ClipStats`.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
+        TypeError: an argument has the wrong type.
         ValueError: shapes, dtypes or devices disagree, an input is empty or not dense,
             `logit_scale` has more than one element or is a number that is not finite and positive,
             an option is out of its range, a name is unknown, the reduction over a group is not
             "mean", or the ranks of a group disagree.
-        RuntimeError: the named backend cannot take these inputs, or a derivative is asked for that
-            is not of the first order in reverse mode (torch.func.jvp, jacfwd, hessian; grad, vjp,
+        RuntimeError: the named backend cannot take these inputs; a derivative is requested that is
+            not of first order in reverse mode (torch.func.jvp, jacfwd and hessian raise; grad, vjp,
             jacrev and vmap work); or other ranks of a group do not call the loss or its backward
             within the group's timeout.
 
@@ -196,14 +201,14 @@ def clip_loss(
     rectangle = Rectangle(image_features, text_features, scale, MAIN_DIAGONAL, normalize=normalize)
     group = _group(process_group, schedule, reduction)
     if group is not None:
-        # Imported here, because it brings the compiler with it: 0.9 s.
+        # Imported here, because this imports the compiler too, which takes 0.9 s.
         from fastclip.distributed.clip_loss import clip_loss_over_ranks
 
         loss, stats = clip_loss_over_ranks(
             rectangle, logit_scale, group, schedule, backend, workspace, return_stats, options
         )
         return (loss, stats) if return_stats else loss
-    # The shifts are the largest negatives, where statistics are wanted of them.
+    # Statistics need the largest negatives: the shifts must then be these.
     mean, needs_maximum = reduction == "mean", return_stats
     if options.are_default:
         call = dispatch.plan("contrastive_lse", backend, rectangle, workspace)
@@ -240,32 +245,34 @@ def siglip_loss(
     text_ids: Tensor | None = None,
     positives: Positives = "pairs",
 ) -> Tensor:
-    """Sigmoid loss: every pair of the batch is a binary classification, match or no match.
+    """Return the sigmoid loss: each image and text is a binary classification, match or no match.
 
         logits_ij = logit_scale * <image_i, text_j> + logit_bias
         loss_i    = sum_j softplus(-y_ij logits_ij),   y_ij = 1 if i = j else -1
 
-    Memory and cost as in `clip_loss`; the mean on `cpu`, `triton` and `cuda` takes one pass,
+    Memory and cost are as in `clip_loss`; on `cpu`, `triton` and `cuda` the mean takes one pass and
     6 B^2 D FLOPs.
 
     Args:
         image_features, text_features, logit_scale, normalize: see `clip_loss`.
         backend, workspace, process_group, schedule: see `clip_loss`.
-        logit_bias: number (of Python or numpy), or tensor of one element on the features' device.
-        reduction: "mean" (the sum over all pairs divided by B, as open_clip) or "none".
-        ids, image_ids, text_ids: what is the same, as in `clip_loss`: image i and text j with one
-            id and i != j are left out of the sum.
-        positives: "pairs", or "ids": what has the same id is a match. Of k_i texts that match image
-            i and k'_j images that match text j, the pair (i, j) has the weight
-            (1 / k_i + 1 / k'_j) / 2, so that an image or text with many has no more than others;
-            non-matches have the weight 1. On a GPU it is waited for, once, or once for each rank of
-            a group, which must have the schedule "gather".
+        logit_bias: a number (of Python or numpy), or a tensor of one element on the features'
+            device.
+        reduction: "mean" (the sum over all images and texts divided by B, as in open_clip) or
+            "none".
+        ids, image_ids, text_ids: which images and texts are the same, as in `clip_loss`: image i
+            and text j with one id and i != j are left out of the sum.
+        positives: "pairs", or "ids": images and texts with the same id match. Where k_i texts match
+            image i and k'_j images match text j, the match (i, j) has the weight
+            (1 / k_i + 1 / k'_j) / 2, so that an image or text with many matches counts no more
+            than others; non-matches have the weight 1. "ids" waits for a GPU once, or once for each
+            rank of a group, and a group must have the schedule "gather".
 
     Returns:
-        float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
+        The loss, a float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".
 
     Raises:
-        TypeError, ValueError, RuntimeError: as `clip_loss`.
+        TypeError, ValueError, RuntimeError: as in `clip_loss`.
 
     Example:
         >>> features = torch.eye(4)
@@ -287,7 +294,7 @@ def siglip_loss(
     rectangle = Rectangle(image_features, text_features, scale, MAIN_DIAGONAL, normalize=normalize)
     group = _group(process_group, schedule, reduction)
     if group is not None:
-        # Imported here, because it brings the compiler with it: 0.9 s.
+        # Imported here, because this imports the compiler too, which takes 0.9 s.
         from fastclip.distributed.siglip_loss import siglip_loss_over_ranks
 
         given = logit_scale, logit_bias
@@ -316,7 +323,7 @@ def _group(
 
 
 def _of_one_dtype(first: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-    # Under autocast one tower may end in float32 and another not; eager matmul takes both.
+    # Under autocast one tower may end in float32 and the other in 16 bits; eager matmul takes both.
     given = [x for x in (first, *others) if x is not None]
     dtypes = [getattr(x, "dtype", None) for x in given]
     if dtypes == dtypes[:1] * len(dtypes) or not all(isinstance(x, Tensor) for x in given):

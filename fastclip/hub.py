@@ -1,13 +1,13 @@
-"""One file of the Hugging Face Hub, or of an address, brought to this machine once.
+"""Download one file of the Hugging Face Hub, or of a URL, and keep it in a cache.
 
-`huggingface_hub` does it where it is installed: its caches, tokens and settings apply. Else files
-come by Python alone into ~/.cache/fastclip, or into $HF_HOME/fastclip if HF_HOME is set. In both
-cases HF_ENDPOINT is a mirror to ask instead, and HF_HUB_OFFLINE=1 forbids to ask anybody. What
-comes over a connection without encryption could be anybody's: that is said in a warning.
+Where `huggingface_hub` is installed, it does the download: its caches, tokens and settings apply.
+Otherwise Python alone downloads into ~/.cache/fastclip, or into $HF_HOME/fastclip if HF_HOME is
+set. In both cases HF_ENDPOINT names a mirror to use instead of the Hub, and HF_HUB_OFFLINE=1
+forbids all downloads. A URL without encryption is fetched with a warning.
 
-A file is whole or not there: it is written under another name, its length and, where the caller
-knows it, its content are checked, and then it is renamed. Processes that fetch the same file at the
-same time each rename the same content.
+A file is complete or missing: it is written under another name, its length and, where the caller
+gives a check, its content are checked, and then it is renamed. Processes that fetch the same file
+at the same time each rename the same content.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ HUB = "https://huggingface.co"
 CACHE = "~/.cache/fastclip"
 HUB_HOME = "~/.cache/huggingface"
 REPOSITORY = re.compile(r"(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
-# Of a file in a repository, maybe in a folder of it, never outside.
+# The name of a file in a repository or in a folder of it, never outside.
 FILE = re.compile(r"(?!.*\.\.)\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 2**18
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-SHOWN_FROM = 2**20  # bytes from which on a download shows how far it is
+SHOWN_FROM = 2**20  # downloads of at least so many bytes show a progress bar
 
 Check = Callable[[Path], None]  # raises a ValueError that says what is wrong with a file
 
@@ -44,20 +44,22 @@ def hub_file(
     cache_dir: str | PathLike | None = None,
     check: Check | None = None,
 ) -> Path | None:
-    """The path of one file of a repository; it is fetched if it is not here.
+    """Return the path of one file of a repository; download the file if it is not in the cache.
 
     Args:
         repository: "organisation/name".
-        name: of the file.
-        cache_dir: instead of the cache of the Hub's library, or of ours without the library.
-        check: looks at the content. A file that was here and does not pass is fetched again.
+        name: the name of the file.
+        cache_dir: used instead of the cache of `huggingface_hub`, or of fastclip's own cache
+            without that library.
+        check: raises a ValueError for wrong content. A cached file that does not pass is downloaded
+            again.
 
     Returns:
         The path, or None if the repository has no such file.
 
     Raises:
-        OSError: it could not be fetched, or what was fetched does not pass.
-        ValueError: `repository` cannot be a name on the Hub, or `name` one of a file in it.
+        OSError: the file could not be downloaded, or the download does not pass `check`.
+        ValueError: `repository` cannot be a name on the Hub, or `name` cannot be a file in it.
     """
     _require_names(repository, name)
     if importlib.util.find_spec("huggingface_hub") is not None:
@@ -67,7 +69,7 @@ def hub_file(
     if path.is_file() and passes(path, check):
         return path
     if is_offline():
-        raise ConnectionError(f"HF_HUB_OFFLINE is set, and {path} is not here")
+        raise ConnectionError(f"HF_HUB_OFFLINE is set, and {path} does not exist")
     try:
         download(hub_address(repository, name), path, check)
     except HTTPError as error:
@@ -80,16 +82,16 @@ def hub_file(
 def cached_hub_file(
     repository: str, name: str, cache_dir: str | PathLike | None = None
 ) -> Path | None:
-    """The path of one file of a repository if it is here, else None; nothing is fetched.
+    """Return the path of one file of a repository if it is cached, else None; download nothing.
 
     Raises:
-        ValueError: as `hub_file`.
+        ValueError: as in `hub_file`.
     """
     _require_names(repository, name)
     if importlib.util.find_spec("huggingface_hub") is not None:
         from huggingface_hub import try_to_load_from_cache
 
-        # There is a mark, which is no path, for a file that the repository is known to lack.
+        # For a file that the repository is known to lack, the library returns a mark, not a path.
         found = try_to_load_from_cache(repository, name, cache_dir=cache_dir)
         return Path(found) if isinstance(found, str) else None
     path = cache_directory(cache_dir) / repository / name
@@ -97,19 +99,19 @@ def cached_hub_file(
 
 
 def hub_address(repository: str, name: str) -> str:
-    """The address of a file of a repository, on the Hub or on the mirror in HF_ENDPOINT."""
+    """Return the URL of a file of a repository, on the Hub or on the mirror in HF_ENDPOINT."""
     endpoint = os.environ.get("HF_ENDPOINT") or HUB
     return f"{endpoint.rstrip('/')}/{repository}/resolve/main/{name}"
 
 
 def cache_directory(cache_dir: str | PathLike | None = None) -> Path:
-    """Where files lie that were fetched without the Hub's library."""
+    """Return the folder of files that are downloaded without `huggingface_hub`."""
     home = os.environ.get("HF_HOME")
     return Path(cache_dir or (Path(home, "fastclip") if home else CACHE)).expanduser()
 
 
 def cached_hub_files(name: str, cache_dir: str | PathLike | None = None) -> Iterator[Path]:
-    """Files of this name in any repository in the cache of the Hub's library; none is fetched."""
+    """Yield the files of this name in `huggingface_hub`'s cache, of any repository."""
     home = os.environ.get("HF_HOME") or HUB_HOME
     hub = os.environ.get("HF_HUB_CACHE") or Path(home, "hub")
     for directory in dict.fromkeys([cache_dir or hub, hub]):
@@ -117,18 +119,18 @@ def cached_hub_files(name: str, cache_dir: str | PathLike | None = None) -> Iter
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids to fetch anything."""
+    """Return whether HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids downloads."""
     values = (os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
     return any(value.upper() in ("1", "ON", "YES", "TRUE") for value in values)
 
 
 def download(url: str, path: Path, check: Check | None = None) -> None:
-    """Fetch an address to a path.
+    """Download a URL to a path.
 
     Raises:
         HTTPError: the server refuses.
-        OSError: there is no connection, the file was cut off, or `check` objects to it. There is
-            no file at `path` then.
+        OSError: there is no connection, the file was cut off, or `check` rejects it. Then nothing
+            is written to `path`.
     """
     warn_of_plain_text(url)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,17 +145,17 @@ def download(url: str, path: Path, check: Check | None = None) -> None:
 
 
 def warn_of_plain_text(url: str) -> None:
-    """Warn of an address that is asked without encryption, but for one of this machine."""
+    """Warn about a URL without encryption, unless it is on this machine."""
     if _is_plain_text(url) and urlsplit(url).hostname not in THIS_MACHINE:
         warnings.warn(
-            f"{url} is asked without encryption: what comes may be anybody's. Give an address with "
-            "https:// (HF_ENDPOINT, if that is set)",
+            f"{url} is fetched without encryption, so that anybody on the way may change the file. "
+            "Give an https:// address (in HF_ENDPOINT, if that is set)",
             stacklevel=2,
         )
 
 
 def has_sha256(checksum: str) -> Check:
-    """A check that a file has this SHA-256, in hexadecimal digits; the first of them will do."""
+    """Return a check of a file's SHA-256; `checksum` is its first hexadecimal digits or all."""
 
     def check(path: Path) -> None:
         with open(path, "rb") as file:
@@ -161,20 +163,20 @@ def has_sha256(checksum: str) -> Check:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
         if not digest.hexdigest().startswith(checksum):
-            raise ValueError(f"its SHA-256 is {digest.hexdigest()}, it must be {checksum}")
+            raise ValueError(f"its SHA-256 is {digest.hexdigest()}, but must be {checksum}")
 
     return check
 
 
 def _stream(url: str, path: Path) -> None:
-    from torch.hub import tqdm  # tqdm's if that is installed, else a plain one
+    from torch.hub import tqdm  # tqdm if it is installed, else torch's plain bar
 
     request = Request(url, headers={"User-Agent": "fastclip"})
     received = 0
     try:
         with urlopen(request, timeout=TIMEOUT) as reply, open(path, "xb") as file:
             if _is_plain_text(reply.url) and not _is_plain_text(url):
-                raise ConnectionError(f"{url} leads to {reply.url}, which has no encryption")
+                raise ConnectionError(f"{url} redirects to {reply.url}, which has no encryption")
             length = reply.headers.get("Content-Length")
             total = None if length is None else int(length)
             is_shown = total is not None and total >= SHOWN_FROM
@@ -197,7 +199,7 @@ def _require_names(repository: str, name: str) -> None:
     if not REPOSITORY.fullmatch(repository):
         raise ValueError(f"repository must be 'organisation/name', got {repository!r}")
     if not FILE.fullmatch(name):
-        raise ValueError(f"the name of a file in {repository} must be inside of it, got {name!r}")
+        raise ValueError(f"the name of a file must be a path within {repository}, got {name!r}")
 
 
 def _by_library(
@@ -212,7 +214,7 @@ def _by_library(
             path = Path(hf_hub_download(repository, name, cache_dir=cache_dir, force_download=True))
             _require(check, path, str(path))
         return path
-    except LocalEntryNotFoundError as error:  # not reached, which is also an EntryNotFoundError
+    except LocalEntryNotFoundError as error:  # the Hub was not reached; also an EntryNotFoundError
         if is_offline():
             raise ConnectionError(
                 f"HF_HUB_OFFLINE is set, and {name} of {repository} is not in the Hub's cache"
@@ -223,7 +225,7 @@ def _by_library(
 
 
 def passes(path: Path, check: Check | None) -> bool:
-    """Whether a file is what `check` expects."""
+    """Return whether a file passes `check`."""
     try:
         if check is not None:
             check(path)

@@ -1,6 +1,6 @@
-"""Which fastclip this process runs, and what installs the packages that it can do without.
+"""Find out which fastclip this process runs, and what installs an optional package.
 
-Python looks into the working directory first, so that in a checkout `import fastclip` finds the
+Python looks into the working directory first. In a checkout, `import fastclip` therefore finds the
 source tree, which has neither compiled kernels nor `fastclip.benchmarks`.
 """
 
@@ -48,7 +48,7 @@ def _name_of(requirement: str) -> str:
 
 
 def hidden_package() -> Path | None:
-    """The installed package that this one hides, or None."""
+    """Return the installed package that the running one hides, or None."""
     for distribution in metadata.distributions(name=DISTRIBUTION):
         installed = Path(str(distribution.locate_file("fastclip")))
         if (installed / "__init__.py").is_file() and not installed.samefile(PACKAGE):
@@ -57,7 +57,7 @@ def hidden_package() -> Path | None:
 
 
 def advice_on_hidden_package() -> str | None:
-    """What to do about a package that is hidden, in a sentence; None if none is."""
+    """Return a sentence that says what to do about a hidden package, or None if none is hidden."""
     hidden = hidden_package()
     if hidden is None:
         return None

@@ -1,4 +1,4 @@
-"""The names that public arguments take, for checkers of types; functions check them when called."""
+"""The names that public arguments accept, for type checkers; functions check them when called."""
 
 from typing import Literal
 

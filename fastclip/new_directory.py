@@ -1,6 +1,7 @@
-"""Directories that are complete or not there.
+"""Make directories that are complete or missing.
 
-What is written is made next to its place and renamed, and one that exists already is never touched.
+A directory is written under a temporary name next to its destination and then renamed. An existing
+directory is never changed.
 """
 
 import contextlib
@@ -13,21 +14,22 @@ from fastclip.atomic_file import CannotWrite, temporary_beside
 
 
 def require_nothing_at(destination: Path) -> None:
-    """
+    """Check that a path is free.
+
     Raises:
-        FileExistsError: there is something at `destination`, or a link to nothing.
+        FileExistsError: something exists at `destination`, even if it is only a broken link.
     """
     if os.path.lexists(destination):
-        raise FileExistsError(f"{destination} exists: choose another place, or move it away")
+        raise FileExistsError(f"{destination} exists: choose another path, or move it away")
 
 
 @contextlib.contextmanager
 def new_directory(destination: Path) -> Iterator[Path]:
-    """A directory to write to, which becomes `destination` at the end, unless the context fails.
+    """Yield a directory to write to; it becomes `destination` if the context ends without an error.
 
     Raises:
-        FileExistsError: there is something at `destination`.
-        CannotWrite: the disk is full, or refuses otherwise.
+        FileExistsError: something exists at `destination`.
+        CannotWrite: the disk is full, or refuses the write for another reason.
     """
     require_nothing_at(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +41,6 @@ def new_directory(destination: Path) -> Iterator[Path]:
     except OSError as error:
         if error.filename is not None or isinstance(error, CannotWrite):
             raise
-        raise CannotWrite(destination, error) from error  # a write alone does not know its file
+        raise CannotWrite(destination, error) from error  # a failed write does not name its file
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,15 +1,15 @@
-"""Text from elsewhere, as it may be printed: what is no visible character is written as an escape.
+"""Make text from outside safe to print: characters that are not printable become escapes.
 
-A key, a caption or a path of somebody's data may hold newlines, which forge a line of a log, and
+A key, a caption or a path of somebody's data may contain newlines, which forge a line of a log, and
 escape sequences, which a terminal obeys.
 """
 
 
 def printable(text: str, longest: int | None = None) -> str:
-    """Return the text in one line, with escapes as Python's for what is not printable, nor a tab.
+    """Return the text in one line, with Python's escapes for unprintable characters except tabs.
 
     Args:
-        longest: of longer texts, the beginning of so many characters.
+        longest: cut longer texts after so many characters and append "...".
 
     Example:
         >>> printable("a key" + chr(10) + "of two lines", longest=10)
@@ -23,5 +23,5 @@ def printable(text: str, longest: int | None = None) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return the text with its lines, each as `printable` has it: a message of several lines."""
+    """Apply `printable` to each line of a message, and keep its line breaks."""
     return "\n".join(printable(line) for line in text.split("\n"))

@@ -1,12 +1,12 @@
-"""How much memory this process holds, and how far a call makes it rise.
+"""Measure how much memory this process holds, and how far a call makes it rise.
 
-Resident memory, as users see it: it includes what the C library keeps of freed blocks, which is up
-to as much again for blocks below 32 MiB. A process keeps what it once had, so whoever compares two
-calls makes each in a fresh process.
+The numbers are resident memory, as users see it. It includes freed blocks that the C library keeps,
+which for blocks below 32 MiB may double the number. A process keeps memory that it once had, so
+compare two calls in two fresh processes.
 
-On Linux the high-water mark is VmHWM, reset through /proc/self/clear_refs. It is not ru_maxrss, in
-which a process inherits the peak of the one that started it. Elsewhere ru_maxrss is all there is,
-and it cannot be reset: memory before the call then counts at its own peak, and the rise is a lower
+On Linux the peak is VmHWM, reset through /proc/self/clear_refs, and not ru_maxrss, in which a
+process inherits the peak of the process that started it. Elsewhere only ru_maxrss is available, and
+it cannot be reset: memory before the call then counts at its own peak, and the rise is a lower
 bound.
 
 `python -m fastclip.process_memory FILE MODULE ARGS...` runs a module as `python -m MODULE ARGS...`
@@ -24,7 +24,7 @@ from typing import Any
 
 
 def peak_resident_bytes() -> int:
-    """The most memory this process has held so far (on Linux: since the last `rise_bytes`)."""
+    """Return the most memory this process has held (on Linux: since the last `rise_bytes`)."""
     if sys.platform == "linux":
         return _proc_status("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
@@ -32,7 +32,7 @@ def peak_resident_bytes() -> int:
 
 
 def rise_bytes(call: Callable[[], Any]) -> int:
-    """How far the process's memory rose above its present size while `call` ran."""
+    """Run `call`, and return how far the process's memory rose above its size before."""
     gc.collect()
     _return_freed_memory()
     if _reset_high_water():

@@ -1,4 +1,4 @@
-"""A progress bar, where there is someone to look at it; lines of a log pass above it."""
+"""A progress bar for terminals; log lines are printed above it."""
 
 import contextlib
 import logging
@@ -17,11 +17,12 @@ def progress_bar(
     unit: str = "step",
     shown: bool = True,
 ) -> Iterator[Advance]:
-    """Show how far `total` is done; yields a function of (how much more, a word about it).
+    """Show a progress bar; yield a function that advances it by a number and sets its text.
 
     Args:
-        total: None if it is not known.
-        shown: False shows nothing; neither does a missing `tqdm`.
+        total: the number at the end of the bar; None if it is not known.
+        done: the number to begin with.
+        shown: whether to show the bar. Without `tqdm`, none is shown.
     """
     tqdm = _tqdm() if shown else None
     if tqdm is None:
@@ -37,12 +38,12 @@ def progress_bar(
 
 
 def is_watched() -> bool:
-    """Does standard error, where bars are drawn, end at a terminal?"""
+    """Return whether standard error, where bars are drawn, is a terminal."""
     return sys.stderr.isatty()
 
 
 def write_line(text: str, file: TextIO) -> None:
-    """Print a line at once, without tearing a bar that is shown."""
+    """Print a line immediately, without breaking a progress bar that is shown."""
     tqdm = _tqdm() if is_watched() else None
     if tqdm is None:
         print(text, file=file)
@@ -52,7 +53,7 @@ def write_line(text: str, file: TextIO) -> None:
 
 
 class LineHandler(logging.StreamHandler):
-    """Writes lines to standard output, without tearing a bar that is shown."""
+    """Writes log lines to standard output, without breaking a progress bar that is shown."""
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)

@@ -1,14 +1,14 @@
-"""What a primitive is asked for: a rectangle of logits, and what each of its entries is.
+"""The argument of every primitive: a rectangle of logits, and which entries are pairs or left out.
 
     logit_ij = logit_scale <row_i, col_j>,    i < M, j < N
 
-    pair        (i, i + offset), if `positives` is Diagonal(offset) and there is such a column
-    left out    begin_i <= j < end_i, if `excluded` is an Interval; a pair in there stays a pair
+    pair        (i, i + offset), if `positives` is Diagonal(offset) and that column exists
+    left out    begin_i <= j < end_i, if `excluded` is an Interval; a pair in the interval stays one
     negative    every other entry
 
-This module stands below the backends and the operators, because the object is what all of them
-pass on: from a loss to the kernels, and through the schedules of `fastclip.distributed`. It imports
-torch only. Every class is a NamedTuple: immutable, cheap to make, and traced by torch.compile.
+This module is below the backends and the operators, because all of them pass a rectangle on: from a
+loss to the kernels, and through the schedules of `fastclip.distributed`. It imports torch only.
+Every class is a NamedTuple: immutable, cheap to make, and traced by torch.compile.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class Diagonal(NamedTuple):
-    """The pairs of a rectangle: row i and column i + offset, wherever there is such a column."""
+    """The pairs of a rectangle: row i and column i + offset, wherever that column exists."""
 
     offset: int = 0
 
@@ -28,9 +28,9 @@ MAIN_DIAGONAL = Diagonal(0)
 class Interval(NamedTuple):
     """Columns that a row does not see: row i leaves out the columns begin_i <= j < end_i.
 
-    It is a mask on entries: column j does not see row i either. An interval may be empty
-    (end_i <= begin_i) and may reach beyond the rectangle. A pair is not affected: its logit is
-    computed by itself, in O(M D), wherever it lies.
+    The interval masks entries: column j does not see row i either. It may be empty
+    (end_i <= begin_i) and may reach beyond the rectangle. A pair is not affected: the logits of
+    pairs are computed separately, in O(M D), wherever they are.
 
     Args:
         begin: (M,) int32, contiguous, on the features' device.
@@ -48,7 +48,7 @@ class Interval(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """The rows, the columns, or both of a rectangle: `ROWS`, `COLUMNS`, `BOTH`."""
+    """Which sides of a rectangle are meant: `ROWS`, `COLUMNS` or `BOTH`."""
 
     rows: bool
     cols: bool
@@ -64,11 +64,11 @@ class Rectangle(NamedTuple):
         rows: (M, D) float32, bfloat16, float16 or float64, any strides.
         cols: (N, D), of the rows' dtype and device, any strides.
         logit_scale: () float32, or float64 for float64 features.
-        positives: the pairs, or None if no entry is one.
-        excluded: the entries that are left out, or None if none is.
+        positives: the pairs, or None if no entry is a pair.
+        excluded: the entries that are left out, or None if no entry is.
         normalize: whether the features are divided by their norms first.
-        sides: whose statistics `contrastive_lse` returns. The sigmoid primitive has sums of rows
-            only, and does not look at it.
+        sides: the sides whose statistics `contrastive_lse` returns. The sigmoid primitive only has
+            sums of rows and ignores this.
 
     Example:
         >>> batch = Rectangle(image_features, text_features, scale, Diagonal(0))
@@ -85,11 +85,11 @@ class Rectangle(NamedTuple):
 
     @property
     def pair_offset(self) -> int:
-        """The column of row 0's pair, as kernels take it; without pairs N, beyond the last one."""
+        """The column of row 0's pair, as kernels take it; without pairs N, which is no column."""
         return self.cols.shape[0] if self.positives is None else self.positives.offset
 
     @property
     def lengths(self) -> list[int]:
-        """How many statistics there are of rows and of columns: 0 of a side that is not wanted."""
+        """How many statistics rows and columns have: 0 for a side that is not wanted."""
         M, N = self.rows.shape[0], self.cols.shape[0]
         return [M if self.sides.rows else 0, N if self.sides.cols else 0]

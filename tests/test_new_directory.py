@@ -28,6 +28,6 @@ def test_what_is_there_is_not_touched(tmp_path, kind):
         place.mkdir()
     else:
         place.symlink_to(tmp_path / "nothing")
-    with pytest.raises(FileExistsError, match="choose another place"), new_directory(place):
+    with pytest.raises(FileExistsError, match="choose another path"), new_directory(place):
         raise AssertionError("nothing may be written")
     assert [path.name for path in tmp_path.iterdir()] == ["made"]

@@ -218,10 +218,10 @@ def test_merging_the_parts_of_the_columns_gives_the_whole():
 @pytest.mark.parametrize(
     "merges, message",
     [
-        ([[]], r"at least one part, all of one length, got \[\]"),
+        ([[]], r"at least one part, and parts of one length, got \[\]"),
         ([[Part(0, "rows"), Part(1, "rows")]], r"got \[\(4,\), \(6,\)\]"),
-        ([[Part(2, "rows")]], "is of no rectangle: the plan has 2"),
-        ([[Part(-1, "rows")]], "is of no rectangle"),
+        ([[Part(2, "rows")]], "names a missing rectangle: the plan has 2"),
+        ([[Part(-1, "rows")]], "names a missing rectangle"),
         ([[Part(0, "columns")]], "a side that its rectangle leaves out"),
         ([[Part(0, "cols")]], "must be 'rows' or 'columns', got 'cols'"),
     ],

@@ -1,15 +1,16 @@
 """Backends: implementations of the two primitives, one module each.
 
-A backend module knows tensors, not autograd and not dispatch. Importing it, which `load_backend`
-does, loads what it needs, or else its first call does; a question loads nothing. A module provides
+A backend module works on tensors and knows neither autograd nor dispatch. It loads its libraries
+when `load_backend` imports it, or at its first call; `unsupported` and the other questions load
+nothing. A module provides
 
     unsupported(device_type, dtype) -> str | None
-        its objection to inputs of this kind, None if it would run
+        why it cannot take inputs of this kind, None if it would run
     variant_on(device) -> str
-        of backends for a GPU only: the name of the kernels that would run there. "auto" takes them
-        where they are known to be right (`gpu/known.py`), and nowhere else
+        for backends for a GPU only: the name of the kernels that would run there. "auto" takes them
+        only where they are known to be correct (`gpu/known.py`)
     kept_layout(primitive, dtype) -> KeptLayout
-        what the forward of "contrastive_lse" or "siglip_sum" keeps of the logits for its backward
+        how the forward of "contrastive_lse" or "siglip_sum" keeps logits for its backward
         (`kept_logits.py`)
 
     contrastive_lse(rectangle, workspace, kept_rows, needs_maximum)
@@ -30,8 +31,9 @@ does, loads what it needs, or else its first call does; a question loads nothing
                (2, N) and total (2, N)
     clip_loss_at_once_backward(rectangle, grad_loss, saved, wants)
             -> grad_row, grad_col, grad_logit_scale
-        optional, together: the mean CLIP loss of a square and its gradients, where the first one
-        says how; eager mode takes it in the place of `contrastive_lse` (`ops/whole_clip_loss.py`)
+        optional, together: the mean CLIP loss of a square and its gradients, where
+        `cut_of_one_block` does not return None; eager mode uses them instead of `contrastive_lse`
+        (`ops/whole_clip_loss.py`)
 
     prefix_lse(rectangle, dims, kept_rows)
             -> positive (K, M), maximum (K, M + N), total (K, M + N), kept
@@ -41,24 +43,25 @@ does, loads what it needs, or else its first call does; a question loads nothing
         one pass; `ops/prefix_lse.py` has their mathematics
 
     CHECKS_ARGUMENTS
-        optional: its functions refuse wrong arguments themselves; for others `fastclip.ops` does,
-        by `ops/contracts.py`, on which they may rely
+        optional: its functions reject wrong arguments themselves. The functions of other backends
+        may rely on `ops/contracts.py`, which checks their arguments first
     TAKES_INTERVALS
-        optional: its functions know `rectangle.excluded`; to others it is never given
+        optional: its functions support `rectangle.excluded`; other backends never get one
 
 and imports neither another backend nor `fastclip.ops`. The arguments:
 
-    rectangle       `fastclip.rectangle.Rectangle`: M rows, N columns, and what their entries are
+    rectangle       `fastclip.rectangle.Rectangle` with M rows and N columns
     workspace       bytes of memory that may be used to save time, None for the backend's own bound
-    kept_rows       how many rows of logits the forward keeps, as `kept` has them: (kept_rows, bytes
-                    of a row) uint8
+    kept_rows       how many rows of logits the forward keeps; `kept` is (kept_rows, bytes of a row)
+                    uint8
     needs_maximum   whether the shifts must be the largest negatives
-    wants           Sides: which features' gradients are wanted; of the others, (0,) is returned
+    wants           Sides: which features' gradients are wanted; for the others, (0,) is returned
     positive        (M,), 0 where a row has no pair
-    shift, total    of the sides that are wanted, rows first: (M,), (N,) or (M + N,). Kernels that
-                    have both at once may compute both (`both_sides.py`)
+    shift, total    for the sides that are wanted, rows first: (M,), (N,) or (M + N,). Kernels that
+                    always compute both sides use `both_sides.py`
     row_loss        (M,)
 
-The mathematics of the primitives is in `reference.py`, which is their specification. `gpu/` is not
-a backend: it is what those for a GPU share, the order of their kernels and what is known of them.
+`reference.py` has the mathematics of the primitives and is their specification. `gpu/` is not a
+backend: it contains what the backends for a GPU share, the order of their kernels and what is known
+about these kernels.
 """

@@ -1,16 +1,16 @@
-"""For kernels that compute the statistics of rows and columns together, whichever are wanted."""
+"""Select and complete sides, for kernels that always compute statistics of rows and columns."""
 
 import torch
 from torch import Tensor
 
 from fastclip.rectangle import BOTH, Rectangle
 
-# A shift relative to which every exponential is zero.
+# Relative to this shift every exponential is zero.
 NO_SHIFT = float("inf")
 
 
 def wanted(of_both: Tensor, rectangle: Rectangle) -> Tensor:  # (M + N,) -> (sum of lengths,)
-    """Of statistics of rows and columns, those of the sides that are wanted."""
+    """Select the statistics of the sides that are wanted."""
     if rectangle.sides == BOTH:
         return of_both
     M, (of_rows, of_cols) = len(rectangle.rows), rectangle.sides
@@ -18,7 +18,7 @@ def wanted(of_both: Tensor, rectangle: Rectangle) -> Tensor:  # (M + N,) -> (sum
 
 
 def completed(of_wanted: Tensor, rectangle: Rectangle, filler: float) -> Tensor:
-    """The reverse, (sum of lengths,) -> (M + N,), with `filler` for the side that is not wanted."""
+    """Do the reverse: (sum of lengths,) -> (M + N,), with `filler` for an unwanted side."""
     if rectangle.sides == BOTH:
         return of_wanted
     sides = zip(rectangle[:2], rectangle.sides, strict=True)

@@ -1,12 +1,12 @@
-"""Adapter to the C++ kernels of `csrc/cpu`. Math: `reference.py`; design: the kernels' headers.
+"""Call the C++ kernels of `csrc/cpu`. Math: `reference.py`; design: the kernels' headers.
 
-Workspace: memory for logits that the forward keeps, which saves the backward a quarter of the
-work. By default all of them are kept where they take at most 64 MiB (N <= 4096 in float32), none
-otherwise; a `workspace` in bytes keeps as many rows as fit. Apart from it, scratch memory is at
-most about 25 MiB at D = 512 (16-bit features add one float32 gradient). The sum of all sigmoid
-losses saves the same quarter without a workspace: its gradients come from the forward's logits.
+The workspace holds logits that the forward keeps, which saves a quarter of the work of forward and
+backward. By default all logits are kept if they take at most 64 MiB (N <= 4096 in float32), and
+none otherwise; a `workspace` in bytes keeps as many rows as fit. Other scratch memory is at most
+about 25 MiB at D = 512 (16-bit features add one float32 gradient). The sum of all sigmoid losses
+saves the same quarter without a workspace: its gradients come from the forward's logits.
 
-The kernels compute the statistics of both sides, whichever are wanted.
+The kernels always compute the statistics of both sides.
 """
 
 import functools
@@ -29,7 +29,7 @@ OBJECTION = native.load()
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if device_type != "cpu":
-        return f"needs features on the CPU, got {device_type}"
+        return f"it needs features on the CPU, got {device_type}"
     return OBJECTION
 
 
@@ -119,6 +119,6 @@ def siglip_sum_with_gradients(
 
 
 def _fields(rectangle: Rectangle) -> tuple[Any, ...]:
-    """The first arguments of a native operator."""
+    """Return the first arguments of a native operator."""
     begin, end = rectangle.excluded or (None, None)
     return *rectangle[:3], begin, end, rectangle.pair_offset, rectangle.normalize

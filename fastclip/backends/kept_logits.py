@@ -1,6 +1,6 @@
-"""What of the forward's logits a backend keeps for its backward, and how many rows fit.
+"""How a backend keeps logits of the forward for its backward, and how many rows fit.
 
-The kept tensor is (kept_rows, row_bytes) uint8: only its backend knows what is in it.
+The kept tensor is (kept_rows, row_bytes) uint8; only its backend knows the content.
 """
 
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class KeptLayout(NamedTuple):
-    """All sizes in bytes.
+    """The memory that kept logits take; sizes are in bytes.
 
-    default_bytes: all logits are kept where they take no more than this and no workspace is given.
-    reserved_bytes: of a given workspace, what the backward needs otherwise.
-    element_bytes: of one kept logit; 0 if this backend keeps none.
-    multiple: a row is padded to so many logits.
+    default_bytes: without a workspace, all logits are kept if they take no more than this.
+    reserved_bytes: the part of a given workspace that the backward needs for other things.
+    element_bytes: the size of one kept logit; 0 if this backend keeps none.
+    multiple: a row is padded to a multiple of so many logits.
     """
 
     default_bytes: int = 0
@@ -27,7 +27,7 @@ class KeptLayout(NamedTuple):
         return (N + self.multiple - 1) // self.multiple * self.multiple * self.element_bytes
 
     def num_rows(self, M: int, N: int, workspace: int | None) -> int:
-        """How many of M rows of N logits to keep: all or none, unless a workspace says how many."""
+        """Return how many of M rows of N logits to keep: all or none, or as many as fit."""
         if self.element_bytes == 0:
             return 0
         if workspace is None:
@@ -39,5 +39,5 @@ NOTHING_KEPT = KeptLayout()
 
 
 def no_kept_rows(like: Tensor) -> Tensor:
-    """What a backend returns that keeps nothing."""
+    """Return the empty `kept` of a backend that keeps nothing."""
     return like.new_empty((0, 0), dtype=torch.uint8)

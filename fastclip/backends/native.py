@@ -1,6 +1,6 @@
-"""Loads the native module once, and says why not where it is missing.
+"""Load the native module once, or say why it cannot be loaded.
 
-The module serves one minor version of torch, which its name says; modules for several of them may
+A module serves one minor version of torch, which is in its name; modules for several versions may
 be installed next to each other.
 """
 
@@ -16,13 +16,13 @@ from fastclip.installation import DISTRIBUTION, PACKAGE, advice_on_hidden_packag
 PREFIX = "_C_torch"
 MODULE = f"fastclip.{PREFIX}" + "_".join(torch.__version__.split(".")[:2])
 
-# Of its operators, the one that was added last.
+# The newest operator of the module: an older module does not have it.
 NEWEST = "siglip_loss"
 
 
 @functools.cache
 def load() -> str | None:
-    """Load the native module, at the first call; return why it cannot be used, or None."""
+    """Load the native module at the first call; return why it cannot be used, or None."""
     try:
         importlib.import_module(MODULE)
     except ModuleNotFoundError:
@@ -35,10 +35,10 @@ def load() -> str | None:
 
 
 def build_info() -> dict:
-    """Compiler, flags, torch version and CPU capability of the native module.
+    """Return compiler, flags, torch version and CPU capability of the native module.
 
     Raises:
-        RuntimeError: there is none; the message says why.
+        RuntimeError: the module cannot be loaded; the message says why.
     """
     why = load()
     if why is not None:
@@ -47,7 +47,7 @@ def build_info() -> dict:
 
 
 def how_to_build() -> str:
-    """What to do where there is no native module for this torch, as the end of a sentence."""
+    """Say, as the end of a sentence, what to do if there is no native module for this torch."""
     return advice_on_hidden_package() or (
         "in a checkout and with a C++20 compiler, run `pip install setuptools wheel ninja` and "
         "`pip install --no-build-isolation --no-deps --force-reinstall .`; of a package from an "
@@ -57,7 +57,7 @@ def how_to_build() -> str:
 
 @functools.cache
 def warn_once() -> None:
-    """Warn, once per process, that losses on a CPU go without the native module."""
+    """Warn, once per process, that losses on a CPU are computed without the native module."""
     if (why := load()) is not None:
         warnings.warn(
             "fastclip computes losses on this CPU with PyTorch (backend 'chunked'), which takes "
@@ -68,7 +68,7 @@ def warn_once() -> None:
 
 
 def _for_others() -> str:
-    """Which modules there are instead, for another torch or another Python, or nothing."""
+    """Name the modules for other versions of torch or Python; return "" if there are none."""
     found = sorted(path.name for path in PACKAGE.glob(f"{PREFIX}*"))
     if not found:
         return ""

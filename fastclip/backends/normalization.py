@@ -1,4 +1,4 @@
-"""L2-normalised rows and the Jacobian that goes with them.
+"""L2-normalised rows and their Jacobian.
 
     u = x / max(|x|, EPS)
     dx = (du - u <du, u>) / |x|            and du / EPS where |x| < EPS (torch's F.normalize alike)
@@ -13,7 +13,7 @@ EPS = 1e-12
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of logits, statistics and accumulated gradients for inputs of `dtype`."""
+    """Return the dtype of logits, statistics and accumulated gradients for inputs of `dtype`."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -22,13 +22,13 @@ def feature_norms(features: Tensor) -> Tensor:  # (M, D) -> (M, 1), float64
 
 
 def prepared_rows(features: Tensor, normalize: bool) -> Tensor:  # (M, D) -> (M, D)
-    """The rows as they are multiplied: in the compute dtype, normalised if asked."""
+    """Return the rows as they are multiplied: in the compute dtype, normalised if `normalize`."""
     dtype = compute_dtype(features.dtype)
     return (features / feature_norms(features) if normalize else features).to(dtype)
 
 
 def prepared_rows_backward(grad: Tensor, features: Tensor, normalize: bool) -> Tensor:
-    """From the gradient (M, D) of prepared rows to that of `features` (M, D), in their dtype."""
+    """Turn the gradient (M, D) of prepared rows into the gradient of `features`, in their dtype."""
     if not normalize:
         return grad.to(features.dtype)
     norms = feature_norms(features)

@@ -130,8 +130,8 @@ def siglip_sum_with_gradients(
     grad_dtype: torch.dtype,
     wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """sum_i row_loss_i () and its gradients, those of features in `grad_dtype`."""
-    # Not those of float16 features, converted: these may be infinite.
+    """Return sum_i row_loss_i () and its gradients; features have theirs in `grad_dtype`."""
+    # Gradients in float16 that are converted afterwards may be infinite: convert features first.
     rows, cols = (x.to(grad_dtype) for x in rectangle[:2])
     rectangle = rectangle._replace(rows=rows, cols=cols)
     row_loss, kept = siglip_sum(rectangle, logit_bias, workspace, 0)
@@ -142,19 +142,19 @@ def siglip_sum_with_gradients(
 
 
 def prepared_sides(rectangle: Rectangle) -> tuple[Tensor, Tensor]:
-    """Rows (M, D) and columns (N, D) as they are multiplied."""
+    """Return rows (M, D) and columns (N, D) as they are multiplied."""
     rows, cols = (prepared_rows(x, rectangle.normalize) for x in rectangle[:2])
     return rows, cols
 
 
 def paired_rows(rectangle: Rectangle) -> slice:
-    """The rows that have a pair: 0 <= i + offset < N."""
+    """Return the rows that have a pair: 0 <= i + offset < N."""
     M, N, offset = len(rectangle.rows), len(rectangle.cols), rectangle.pair_offset
     return slice(max(0, -offset), max(0, min(M, N - offset)))
 
 
 def leave_out(rectangle: Rectangle, entries: Tensor, value: float) -> None:
-    """Set those (M, N) `entries` to `value` that an interval leaves out."""
+    """Set the (M, N) `entries` that an interval leaves out to `value`."""
     if rectangle.excluded is None:
         return
     begin, end = (x[:, None] for x in rectangle.excluded)
@@ -163,12 +163,12 @@ def leave_out(rectangle: Rectangle, entries: Tensor, value: float) -> None:
 
 
 def exp_negatives(logits: Tensor, maximum: Tensor) -> Tensor:
-    """exp(logits - maximum), where a maximum of -inf (no negatives) stands for an empty sum."""
+    """Return exp(logits - maximum); a maximum of -inf (no negatives) means an empty sum."""
     return torch.exp(logits - maximum.masked_fill(maximum == float("-inf"), 0.0))
 
 
 def max_and_sum(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Largest negative and sum of exponentials relative to it; pairs must hold -inf."""
+    """Return the largest negative and the sum of exponentials relative to it; pairs are -inf."""
     maximum = logits.amax(dim)
     total = exp_negatives(logits, maximum.unsqueeze(dim)).sum(dim)
     return maximum, total.masked_fill(total == 0, 1.0)
@@ -177,7 +177,7 @@ def max_and_sum(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 def _sigmoid_logits(
     rectangle: Rectangle, rows: Tensor, cols: Tensor, logit_bias: Tensor
 ) -> Tensor:  # (M, N)
-    """l_ij, negated for pairs; -inf for what is left out, whose softplus is 0."""
+    """Return l_ij, negated for pairs; -inf, with softplus 0, for entries that are left out."""
     logits = rectangle.logit_scale * (rows @ cols.T) + logit_bias
     pairs = logits.diagonal(rectangle.pair_offset)
     negated = -pairs

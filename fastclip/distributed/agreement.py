@@ -1,14 +1,15 @@
-"""What all ranks must agree about before they communicate.
+"""Check that all ranks make the same call of a loss before they communicate.
 
-A rank that waits for other shapes than it is sent, or for a gradient that nobody computes, hangs or
-reads garbage. So each tells all others what it is about to do, in a score of integers, and all
-raise the same error. On a GPU this exchange is the loss's one wait for the device.
+A rank that expects other shapes than it is sent, or a gradient that nobody computes, hangs or reads
+garbage. Therefore each rank tells all others what it is about to compute, in about twenty integers;
+if these differ, all ranks raise the same error. On a GPU this exchange is the only wait of the loss
+for the device, except that a sigmoid loss with positives="ids" also reads ids.
 
-Numbers of the caller's are compared too, as a loss with two scales is none. The values of tensors
-are not: parameters are the same on all ranks by other means.
+Numbers from the caller, such as logit_scale, are compared too. The values of tensors are not:
+training keeps parameters equal on all ranks by other means.
 
-What "auto" takes may differ, where one rank's GPU or installation does. Then all ranks take what
-each of them has.
+"auto" may choose another backend on a rank with another GPU or installation. Then all ranks take a
+backend that each of them has.
 """
 
 import functools
@@ -38,7 +39,7 @@ _NAMED = -1
 
 
 def _bits(number: float | Tensor) -> int:
-    """A float64 as an integer; nan, which no number is, stands for a tensor."""
+    """Return a float64 as an integer; nan, which no valid number is, stands for a tensor."""
     value = math.nan if isinstance(number, Tensor) else float(number) + 0.0  # -0.0 is 0.0
     return struct.unpack("<q", struct.pack("<d", value))[0]
 
@@ -67,7 +68,7 @@ _LOSSES = (
     "modalities_loss with wrong modalities",
     "CoCaLoss without clip_loss",
 )
-# What each rank says; the values that it may have or, where it may have any, how a code is read.
+# What each rank sends: a name, with its possible values or the function that reads its code.
 _FIELDS = {
     "the loss": _LOSSES,
     "schedule": LOSS_SCHEDULES,
@@ -96,8 +97,8 @@ _FIELDS = {
 class Ranks:
     """The processes of one loss, and how many pairs each of them has.
 
-    backend: what "auto" takes on all of them; None where this rank named its backend.
-    extra_sizes: how many extra texts each of them has.
+    backend: the backend that "auto" takes on all ranks; None if this rank's caller named one.
+    extra_sizes: how many extra texts each rank has.
     """
 
     group: ProcessGroup
@@ -136,14 +137,14 @@ def agree(
     options: ClipOptions = NO_OPTIONS,
     ids: PairIds | None = None,
 ) -> Ranks:
-    """Tell all ranks what this one is about to compute, and return who takes part.
+    """Tell all ranks what this rank is about to compute, and return all ranks' sizes.
 
     Args:
         own: the square of this rank's pairs, images as rows.
         logit_scale, logit_bias: as the caller gave them, number or tensor.
         chosen: the backend that "auto" chose on this rank; None if the caller named one.
-        options: of the CLIP loss.
-        ids: of the pairs of this rank.
+        options: the options of the CLIP loss.
+        ids: the ids of this rank's pairs.
 
     Raises:
         ValueError: on every rank, if ranks differ in anything but their numbers of pairs and of
@@ -193,7 +194,7 @@ def _common(choices: tuple[int, ...], own: str) -> str:
     if own != common:
         said = ", ".join("a named one" if i == _NAMED else ORDER[i] for i in choices)
         _tell(
-            f"backend=\"auto\" takes '{common}' on all ranks of the group: by themselves, ranks 0 "
+            f"backend=\"auto\" takes '{common}' on all ranks of the group, because alone, ranks 0 "
             f"to {len(choices) - 1} would take {said}. `fastclip doctor` says why on each machine, "
             "and `fastclip verify` checks its kernels"
         )

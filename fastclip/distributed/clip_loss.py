@@ -1,16 +1,16 @@
 """The CLIP loss of the pairs of all ranks.
 
-Each rank completes the statistics of its own pairs, rows and columns, by either schedule; then
+By either schedule, each rank completes the statistics of its own pairs, of rows and columns; then
 
     nll  = -log p = softplus(shift + log total - positive)      (2, B_r)
     loss = sum over ranks of sum(nll) / (2 N)
 
-with the derivative that `fastclip/distributed/__init__.py` promises. Statistics are symmetric, so
-that either side may be the rows.
+with the derivative that `fastclip/distributed/__init__.py` defines. The statistics are symmetric,
+so that either side may be the rows.
 
-With options (`ops/clip_terms.py`), extra texts are those of all ranks, and so are the features
-whose mean smooths labels: each rank sends the sums of its own, 2 D numbers. Ids are those of all
-ranks: they travel with the columns, which every rank puts in their order before.
+With options (`ops/clip_terms.py`), the extra texts of all ranks count. Label smoothing uses the
+mean of all ranks' features: each rank sends the sums of its own features, 2 D numbers. The ids of
+all ranks count: they travel with the columns, which every rank has put in the order of their ids.
 """
 
 from dataclasses import replace
@@ -38,7 +38,7 @@ _SCHEDULES = {
 }
 
 
-# Collectives have no place in a graph of torch.compile: it breaks here.
+# Collectives cannot be in a graph of torch.compile: the graph breaks here.
 @torch.compiler.disable
 def clip_loss_over_ranks(
     own: Rectangle,
@@ -50,12 +50,14 @@ def clip_loss_over_ranks(
     return_stats: bool,
     options: ClipOptions,
 ) -> tuple[Tensor, ClipStats | None]:
-    """Returns the loss (), and of the whole batch its statistics if wanted.
+    """Return the loss (), and the statistics of the whole batch or None.
 
-    `own` is the square of this rank's pairs, images as rows; `logit_scale` is as the caller gave
-    it, number or tensor.
+    Args:
+        own: the square of this rank's pairs, images as rows.
+        logit_scale: as the caller gave it, number or tensor.
+        return_stats: whether to return the statistics.
     """
-    # An objection is raised before the other ranks wait for this one.
+    # This may raise, which must happen before the other ranks wait for this rank.
     _check_schedule(schedule, options)
     looks_at_negatives = options.leave_out or (options.add_positives and return_stats)
     chosen = resolve_backend(backend, own.rows, leaves_out=looks_at_negatives)
@@ -68,7 +70,7 @@ def clip_loss_over_ranks(
     of_batch, of_extra = shares(workspace, ranks.num_pairs, sum(ranks.extra_sizes))
 
     def statistics(leave_out: bool, workspace: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """positive (B,), shift and total (2, B), of images first if there are options."""
+        """Return positive (B,), shift and total (2, B); with options, images come first."""
         rectangle = own._replace(rows=own.cols, cols=own.rows) if swapped else own
         settings = ranks, backend, workspace, return_stats
         if leave_out:
@@ -93,7 +95,7 @@ def clip_loss_over_ranks(
         maximum = shift.flip(0) if swapped and return_stats else shift
     else:
         if return_stats and options.add_positives:
-            # What is positive is no negative, however large it is.
+            # The largest negative must not be one of the positives.
             with torch.no_grad():
                 _, maximum, _ = statistics(True, 0)
         if options.extra_text_features is not None:
@@ -109,7 +111,7 @@ def clip_loss_over_ranks(
 
 
 def _check_schedule(schedule: str, options: ClipOptions) -> None:
-    """Raise ValueError where an option needs what does not travel around a ring."""
+    """Raise ValueError if an option needs features that do not travel around a ring."""
     if schedule == "gather":
         return
     named = {
@@ -120,8 +122,8 @@ def _check_schedule(schedule: str, options: ClipOptions) -> None:
     for name, is_given in named.items():
         if is_given:
             raise ValueError(
-                f"over ranks, {name} must have schedule='gather', got {schedule!r}: it needs the "
-                "features of all ranks at once"
+                f"with a process_group, {name} must have schedule='gather', got {schedule!r}: it "
+                "needs the features of all ranks at once"
             )
 
 
@@ -141,7 +143,7 @@ def _loss_with(
         own, options, positive, ranks.num_pairs, sum(ranks.extra_sizes), of_all_batches,
         lambda rows: gather_rows(rows, ranks),
     )  # fmt: skip
-    # Both directions are here, also where one has the weight 0: schedules return both.
+    # Schedules return both directions, also where one has the weight 0.
     losses = loss_of_pairs(options, BOTH, own.logit_scale, positive, shift, total, means)
     loss = sum_over_ranks(losses.sum(dtype=torch.float64), ranks) / ranks.num_pairs
     return loss.to(losses.dtype)

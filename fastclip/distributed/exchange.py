@@ -1,12 +1,12 @@
 """Linear maps between ranks, each with its adjoint as its derivative.
 
     gather_rows      (B_r, ...) of every rank -> (N, ...), the same on all ranks
-    send_to_owners   (N, ...) -> (W, B_r, ...): what each rank has for the rows of this one
+    send_to_owners   (N, ...) -> (W, B_r, ...): what each rank has for the rows of this rank
     sum_over_ranks   (...) -> (...), in the order of ranks: the same bits on all of them
 
-The adjoint of gather_rows is a reduce-scatter, here as send_to_owners and a sum: 16-bit gradients
-travel as such and are added in float32 (float64 in float64), in a fixed order whatever the engine,
-and uneven batches need no padding.
+The adjoint of gather_rows is a reduce-scatter, here done by send_to_owners and a sum: 16-bit
+gradients are sent in 16 bits and added in float32 (float64 in float64), in a fixed order with any
+communication backend, and uneven batches need no padding.
 
 The derivative of sum_over_ranks is W: each rank's loss is the same number, and DDP divides by W
 (`fastclip/distributed/__init__.py`).
@@ -35,7 +35,7 @@ def sum_over_ranks(partial: Tensor, ranks: Ranks) -> Tensor:  # (...) -> (...)
 
 
 def of_all_ranks(values: Tensor, ranks: Ranks) -> Tensor:  # (...) -> (W, ...)
-    """Everyone's `values`, which are few; without a gradient."""
+    """Return the `values` of all ranks, without a gradient; for small tensors."""
     values = values.detach().contiguous()
     everyone = [torch.empty_like(values) for _ in ranks.sizes]
     with Exchange(ranks.group):
@@ -44,7 +44,7 @@ def of_all_ranks(values: Tensor, ranks: Ranks) -> Tensor:  # (...) -> (W, ...)
 
 
 class _OverRanks(Function):
-    """A function of (tensor, ranks). Separate from its context, so that torch.func takes it."""
+    """A function of (tensor, ranks); its forward has no context, so that torch.func accepts it."""
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, Ranks], output: Tensor) -> None:
@@ -115,5 +115,5 @@ def _exchange(rows: Tensor, sent: list[int], received: list[int], ranks: Ranks) 
     return result
 
 
-# torch 2.13 renamed it and warns of the old name.
+# torch 2.13 renamed this function and warns about the old name.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor

@@ -1,14 +1,14 @@
-"""The primitives of own rows and all columns at once.
+"""The schedule "gather": the primitives over own rows and all columns at once.
 
 `softmax_statistics` returns what `contrastive_lse` returns for a square of this rank's pairs, but
-over the negatives of all ranks. The rows' sums are complete; of the columns' sums each rank has
-a part, and their owners merge them: 2 N numbers of communication.
+over the negatives of all ranks. The rows' sums are complete. Each rank has a part of the columns'
+sums, and the columns' owners merge these parts: this communicates 2 N numbers.
 
-With ids there is a rectangle for each owner of columns, which are in the order of their ids owner
-by owner, and the statistics of rows are merged.
+With ids there is one rectangle for each owner of columns, whose columns are in the order of their
+ids, and the statistics of rows are merged.
 
-Everything is composed of operators and linear maps that know their gradients: those of the columns'
-features, partial on every rank, return to their owners by the adjoint of `gather_rows`.
+All operators and linear maps used here have gradients. The gradients of the columns' features,
+partial on every rank, return to the columns' owners by the adjoint of `gather_rows`.
 """
 
 import torch
@@ -33,7 +33,7 @@ def softmax_statistics(
     workspace: int | None,
     needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns positive (B,), shift (2, B) and total (2, B): of own rows, then of own columns."""
+    """Return positive (B,), shift (2, B) and total (2, B): for own rows, then for own columns."""
     whole, parts = with_all_columns(own, ids, ranks)
     call = plan("contrastive_lse", backend, whole, workspace)
     positives, of_rows, of_cols = [], [], []
@@ -62,7 +62,7 @@ def sigmoid_loss(
     backend: str,
     workspace: int | None,
 ) -> Tensor:
-    """Returns the sum over own rows and all columns, ()."""
+    """Return the sum of the losses of own rows and all columns, ()."""
     whole, parts = with_all_columns(own, ids, ranks)
     call = plan("siglip_total", backend, whole, workspace, logit_bias)
     total = sum(total_sigmoid_loss(part, logit_bias, call) for part in parts)
@@ -78,7 +78,7 @@ def sigmoid_loss(
 def with_all_columns(
     own: Rectangle, ids: SideIds | None, ranks: Ranks
 ) -> tuple[Rectangle, list[Rectangle]]:
-    """Own rows and all columns, and the parts of it that are computed."""
+    """Return the rectangle of own rows and all columns, and the parts that are computed."""
     cols = gather_rows(own.cols, ranks)
     whole = own._replace(cols=cols, positives=Diagonal(ranks.start))
     if ids is None:

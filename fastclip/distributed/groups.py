@@ -1,4 +1,4 @@
-"""Which processes share a loss."""
+"""Find the process group of a loss, and check it."""
 
 import torch.distributed as dist
 from torch.distributed import ProcessGroup
@@ -12,7 +12,7 @@ def check_schedule(schedule: str) -> None:
 
 
 def several_processes(process_group: ProcessGroup | None) -> ProcessGroup | None:
-    """`process_group` if it has more than one process, None otherwise.
+    """Return `process_group` if it has more than one process, otherwise None.
 
     Raises:
         TypeError: `process_group` is neither a ProcessGroup nor None.
@@ -31,9 +31,9 @@ def several_processes(process_group: ProcessGroup | None) -> ProcessGroup | None
 def check_membership(
     rank: int | None, world_size: int | None, process_group: ProcessGroup | None
 ) -> None:
-    """Raise what `find_group` would, of what can be known now.
+    """Raise the errors of `find_group` that can be known now.
 
-    Losses are often made before torch.distributed is initialised: then the rest is checked at
+    Losses are often created before torch.distributed is initialised; the rest is then checked at
     their first call.
     """
     _check_numbers(rank, world_size)
@@ -44,15 +44,15 @@ def check_membership(
 def find_group(
     rank: int | None, world_size: int | None, process_group: ProcessGroup | None
 ) -> ProcessGroup | None:
-    """The group of a loss that was told these three, None for this process alone.
+    """Return the group of a loss with these arguments; None for this process alone.
 
     Args:
-        rank, world_size: what the caller takes them to be; None is whatever they are.
+        rank, world_size: the caller's expectation; None accepts any value.
         process_group: None is the default group, if torch.distributed is initialised.
 
     Raises:
-        TypeError, ValueError: as `several_processes`, or the group has another size or gives this
-            process another rank.
+        TypeError, ValueError: as in `several_processes`, or the group has another size or gives
+            this process another rank.
     """
     _check_numbers(rank, world_size)
     alone = process_group is None and world_size == 1
@@ -61,10 +61,10 @@ def find_group(
     group = several_processes(process_group)
     size = 1 if group is None else group.size()
     if world_size is not None and world_size != size:
-        have = f"the group has {size}" if process_group is not None else "it is not initialised"
+        have = f"the group has {size}" if process_group is not None else "none is initialised"
         raise ValueError(
-            f"world_size={world_size} needs a group of torch.distributed of so many processes; "
-            f"{have} (torch.distributed.init_process_group; torchrun starts the processes)"
+            f"world_size={world_size} needs a group of {world_size} processes, but {have} "
+            "(torchrun starts processes, and torch.distributed.init_process_group makes the group)"
         )
     own_rank = 0 if group is None else group.rank()
     if rank is not None and rank != own_rank:

@@ -1,8 +1,8 @@
-"""Rectangles without rows or without columns: those of a rank that has no pairs.
+"""Rectangles without rows or without columns, which a rank without pairs has.
 
-No backend is called with them. Their statistics are those of no scores, and still depend on all
-features and on the scale, by empty sums: a backward then makes the exchanges that other ranks wait
-for.
+No backend is called for such a rectangle. Its statistics are those without any logits. They still
+depend on all features and on the scale, through empty sums, so that a backward makes the exchanges
+that other ranks wait for.
 """
 
 import torch
@@ -21,7 +21,7 @@ def is_empty(rectangle: Rectangle) -> bool:
 def statistics_of(
     rectangle: Rectangle, call: Call, needs_maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """positive, shift and total of `contrastive_lse`, also where the rectangle is empty."""
+    """Return positive, shift and total of `contrastive_lse`, also for an empty rectangle."""
     if not is_empty(rectangle):
         return contrastive_lse(rectangle, call, needs_maximum)[:3]
     rows, cols, logit_scale = rectangle[:3]

@@ -1,4 +1,4 @@
-"""The processes of a job, such as a training run: started by torchrun, or this one alone."""
+"""The processes of a job, such as a training run: started by torchrun, or this process alone."""
 
 import gc
 import os
@@ -11,16 +11,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 TIMEOUT_MINUTES = 10.0
-# Of the messages of gloo and NCCL, in lower case.
+# Words in errors of gloo and NCCL, in lower case, that say that another rank is gone.
 LOST = ("connection closed", "connection reset", "broken pipe", "timed out", "timeout", "nccl")
 
 
 class Processes:
-    """This process among those of a job, which do the same on their own parts of the data.
+    """This process and the other processes of its job, each of which works on its part of the data.
 
     Attributes:
-        rank, world_size: of torch.distributed; 0 and 1 alone.
-        device: of this process.
+        rank, world_size: as in torch.distributed; 0 and 1 for a single process.
+        device: the device of this process.
     """
 
     def __init__(
@@ -29,12 +29,12 @@ class Processes:
         backend: str | None = None,
         timeout_minutes: float = TIMEOUT_MINUTES,
     ) -> None:
-        """Join the processes that torchrun started, if it did.
+        """Join the processes that torchrun started, if this process is one of them.
 
         Args:
-            device: "cpu" or "cuda"; by default the GPU of this process if there is one.
-            backend: of torch.distributed; "nccl" on GPUs and "gloo" else by default.
-            timeout_minutes: that a rank waits for the others before it gives up.
+            device: "cpu" or "cuda"; by default this process's GPU if there is one, else the CPU.
+            backend: the backend of torch.distributed; by default "nccl" on GPUs, else "gloo".
+            timeout_minutes: how long a rank waits for the others before it gives up.
         """
         kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
         local_rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -52,7 +52,7 @@ class Processes:
         return self.rank == 0
 
     def any(self, flags: Sequence[bool]) -> list[bool]:
-        """For each flag, whether it is set on any rank: all ranks then do the same."""
+        """Return for each flag whether it is set on any rank, so that all ranks do the same."""
         if self.world_size == 1:
             return list(flags)
         values = torch.tensor(flags, dtype=torch.int32, device=self.device)
@@ -60,7 +60,7 @@ class Processes:
         return [bool(value) for value in values.tolist()]
 
     def gather(self, value: Any) -> list[Any] | None:
-        """Every rank's value, in order, on the first rank; None on others."""
+        """Return every rank's value, in the order of ranks, on the first rank; None on others."""
         if self.world_size == 1:
             return [value]
         values = [None] * self.world_size if self.is_first else None
@@ -68,7 +68,7 @@ class Processes:
         return values
 
     def gather_columns(self, rows: Tensor) -> list[Tensor]:
-        """Every rank's (K, B_r), in order, on all of them, on the CPU; K is the same on all."""
+        """Return every rank's (K, B_r), in order, on all ranks, on the CPU; K must be equal."""
         if self.world_size == 1:
             return [rows.cpu()]
         number = torch.tensor([rows.shape[1]], device=self.device)
@@ -83,7 +83,7 @@ class Processes:
         return [x[:, :size] for x, size in zip(here, sizes, strict=True)]
 
     def broadcast(self, value: Any) -> Any:
-        """The first rank's value, on all."""
+        """Return the first rank's value on all ranks."""
         if self.world_size == 1:
             return value
         values = [value]
@@ -91,10 +91,10 @@ class Processes:
         return values[0]
 
     def agree(self, find: Callable[[], Any]) -> Any:
-        """What `find` returns on the first rank, which alone calls it, on all.
+        """Call `find` on the first rank only, and return its result on all ranks.
 
         Raises:
-            ValueError, OSError: `find` raised it on the first rank; it is raised on all.
+            ValueError, OSError: `find` raised it on the first rank; all ranks raise it.
         """
         outcome: Any = None
         if self.is_first:
@@ -108,22 +108,22 @@ class Processes:
         return outcome
 
     def explain(self, error: Exception) -> str:
-        """The message of an error, and what to do where it says that another rank is gone."""
+        """Return an error's message; if it says that another rank is gone, add what to do."""
         text = str(error)
         if self.world_size == 1 or not any(sign in text.lower() for sign in LOST):
             return text
         return (
             f"rank {self.rank} of {self.world_size} has lost another rank, which was killed, "
-            "failed, hung, or took longer alone than --dist-timeout-minutes: start all again "
-            f"with --resume latest ({text.splitlines()[0]})"
+            "failed, hung, or kept the others waiting for longer than --dist-timeout-minutes: "
+            f"start all ranks again with --resume latest ({text.splitlines()[0]})"
         )
 
     def leave(self, together: bool) -> None:
         """Close the connections.
 
         Args:
-            together: wait for all ranks first, as after a run that ended well: a rank that closes
-                while another still talks to it brings that one down.
+            together: wait for all ranks first, as after a successful run: if a rank closes its
+                connections while another rank still uses them, the other rank fails.
         """
         if dist.is_initialized():
             gc.collect()  # a wrapped model in a cycle must not outlive the connections

@@ -1,19 +1,19 @@
-"""The walk around the ring: every rank's columns visit every rank, and a sum comes home with them.
+"""The walk around the ring: every rank's columns visit every rank, and return with a sum.
 
-At step k, rank r works on the columns of rank r - k. What travels:
+At step k, rank r works on the columns of rank r - k. Two kinds of tensors travel:
 
-    constants     features, and what else is known of the columns. Received while the step before
-                  is computed, and passed on unchanged.
-    sums          what every rank adds to: statistics, gradients. They follow one step behind: the
-                  sum for the columns at hand arrives while this rank computes its own part of it.
+    constants     features, and what else is known about the columns. They are received while the
+                  step before is computed, and passed on unchanged.
+    sums          statistics or gradients, to which every rank adds. They follow one step behind:
+                  the sum for the columns at hand arrives while this rank computes its own part.
 
     step k        send constants_k, sums_{k-1} to r + 1;  receive constants_{k+1}, sums_k from r - 1
                   meanwhile compute the part of the columns at hand
                   wait;  sums_k += part
-    at the end    the sums at hand are those of rank r + 1: one more exchange, and all are at home
+    at the end    the sums at hand belong to rank r + 1: one more exchange returns all sums
 
-Memory: two blocks of constants and three of sums. One exchange per step, waited for after its
-computation, so that the engine needs no order among several.
+Memory: two blocks of constants and three of sums. There is one exchange per step, which ends after
+the step's computation, so that torch.distributed never has several to order.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,12 +38,12 @@ def walk_ring(
     add: Callable[[Tensors, Tensors], Tensors],
     ranks: Ranks,
 ) -> Tensors:
-    """Returns the sums of own columns, complete.
+    """Return the complete sums of own columns.
 
     Args:
         work: called with the owner of the columns at hand and its constants; returns this rank's
-            part of their sums, (B_owner, ...) each, or () where nothing is summed.
-        add: two parts of the same sums to one.
+            part of their sums, (B_owner, ...) each, or () if nothing is summed.
+        add: adds two parts of the same sums.
     """
     W, rank = ranks.world_size, ranks.rank
     sums: Tensors = ()
@@ -62,14 +62,14 @@ def walk_ring(
 
 @contextmanager
 def _passed_on(tensors: Tensors, sizes: list[int], ranks: Ranks) -> Iterator[Tensors]:
-    """Send to the next rank; receive as many from the one before, of `sizes` rows, by the end."""
+    """Send tensors to the next rank; by the end, as many of `sizes` rows have been received."""
     W, group = ranks.world_size, ranks.group
     pairs = zip(tensors, sizes, strict=True)
     received = tuple(x.new_empty((size, *x.shape[1:])) for x, size in pairs)
     operations = []
     for tag, (x, y) in enumerate(zip(tensors, received, strict=True)):
         after, before = (ranks.rank + 1) % W, (ranks.rank - 1) % W
-        # Of a rank without columns nothing travels.
+        # Nothing is sent for a rank without columns.
         if x.numel() > 0:
             sent = x.contiguous()
             operations.append(dist.P2POp(dist.isend, sent, group=group, group_peer=after, tag=tag))
@@ -88,12 +88,12 @@ def add_each(a: Tensors, b: Tensors) -> Tensors:
 
 
 class Visits(NamedTuple):
-    """What is the same at every visit.
+    """The values that are the same at every visit.
 
-    ranks: their sizes are those of columns.
-    ids: of own rows and columns.
-    positives: the main diagonal, or None if no row has a column of its own.
-    sides: whose statistics are wanted.
+    ranks: the ranks; their sizes count columns.
+    ids: the ids of own rows and columns.
+    positives: the main diagonal, or None if no row has a pair.
+    sides: the sides whose statistics are wanted.
     """
 
     ranks: Ranks
@@ -105,13 +105,13 @@ class Visits(NamedTuple):
 
     @property
     def constants(self) -> Tensors:
-        """What own columns take along beside their features."""
+        """The tensors that own columns take along, besides their features."""
         return () if self.ids is None else (self.ids.cols,)
 
     def rectangle(
         self, owner: int, rows: Tensor, cols: Tensor, logit_scale: Tensor, constants: Tensors
     ) -> Rectangle:
-        """Own rows and the columns of `owner`: only one's own have pairs here."""
+        """Return the rectangle of own rows and the columns of `owner`; others' have no pairs."""
         positives = self.positives if owner == self.ranks.rank else None
         excluded = None if self.ids is None else interval_of(self.ids.rows, *constants)
         return Rectangle(rows, cols, logit_scale, positives, excluded, self.normalize, self.sides)

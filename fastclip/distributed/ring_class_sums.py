@@ -1,9 +1,9 @@
-"""Sums of the features of a label, over the rows of all ranks, which visit one after the other.
+"""Sums of all features with the same label, over the rows of all ranks, visiting in turn.
 
     sum_i = sum of x_j,    count_i = number of j,    over all j of all ranks with label_j = label_i
 
-Which rows are of one label is symmetric, and so the sums are their own adjoint: the backward is the
-same walk with the gradients of the sums. Nothing here has N rows.
+Having the same label is symmetric, so the map to the sums is its own adjoint: the backward is the
+same walk with the gradients of the sums. No tensor here has N rows.
 """
 
 import torch
@@ -20,7 +20,7 @@ def class_sums(
     features: tuple[Tensor, ...],  # (B_r, D) each
     ranks: Ranks,
 ) -> tuple[Tensor, ...]:
-    """Returns the counts (B_r,) int64, and the sums (B_r, D) of each of `features`."""
+    """Return the counts (B_r,) int64, and the sums (B_r, D) of each of `features`."""
     return _ClassSums.apply(labels, ranks, *features)
 
 
@@ -34,7 +34,7 @@ class _ClassSums(Function):
         def visit(owner: int, constants: Tensors) -> Tensors:
             labels, *visiting = constants
             is_own = own.count(labels) > 0
-            number = own.number(labels).clamp(max=len(counts) - 1)  # of a label that is own
+            number = own.number(labels).clamp(max=len(counts) - 1)  # correct for own labels
             counts.index_add_(0, number, is_own.to(counts.dtype))
             for x, of_own in zip(visiting, sums, strict=True):
                 of_own.index_add_(0, number, torch.where(is_own[:, None], x, 0.0))

@@ -1,14 +1,14 @@
-"""`contrastive_lse` of own rows and the columns of all ranks, which visit one after the other.
+"""`contrastive_lse` of own rows and the columns of all ranks, which visit in turn.
 
-Forward: rows merge their statistics from visit to visit; the columns' travel with them, if they are
-wanted. Backward: with its columns each rank sends their shifts and the gradients of their totals,
-if there are any, and gets back the gradient of their features.
+Forward: the rows' statistics are merged from visit to visit; the columns' statistics, if they are
+wanted, travel with the columns. Backward: with its columns each rank sends their shifts and the
+gradients of their totals, if there are any, and gets back the gradient of their features.
 
     visit of rank o    rectangle (M_r, N_o); pairs on the diagonal if o = r, none otherwise
     d row              sum over visits, here
     d col              sum over ranks, travels; both in float32 (float64 for float64 features)
 
-Cost: 8 M_r N D FLOPs per rank; no logits are kept. Nothing here has N rows.
+Cost: 8 M_r N D FLOPs per rank; no logits are kept. No tensor here has N rows.
 """
 
 import torch
@@ -35,7 +35,7 @@ def softmax_statistics(
     workspace: int | None,
     needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns positive (B,), shift (2, B) and total (2, B): of own rows, then of own columns."""
+    """Return positive (B,), shift (2, B) and total (2, B): for own rows, then for own columns."""
     positive, *statistics = statistics_of_visits(own, ids, ranks, backend, workspace, needs_maximum)
     return positive, *(x.view(2, len(positive)) for x in statistics)
 
@@ -48,12 +48,12 @@ def statistics_of_visits(
     workspace: int | None,
     needs_maximum: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Positive, shift and total of `contrastive_lse` of `own`, over the columns of all ranks.
+    """Return positive, shift and total of `contrastive_lse`, over the columns of all ranks.
 
     Args:
-        own: rows (M, D) and columns (N_r, D) of this rank; of the sides that it wants.
-        ids: of its rows and columns; columns are in their order.
-        ranks: their sizes are those of columns.
+        own: rows (M, D) and columns (N_r, D) of this rank, with the sides that are wanted.
+        ids: the ids of these rows and columns; the columns are in the order of their ids.
+        ranks: the ranks; their sizes count columns.
     """
     visits = Visits(ranks, own.normalize, Call(backend, workspace), ids, own.positives, own.sides)
     return _Statistics.apply(*own[:3], visits, needs_maximum)
@@ -103,7 +103,7 @@ class _Statistics(Function):
 
 
 class _Gradients(Function):
-    """A function of its own, so that a second derivative raises."""
+    """The backward as a separate Function, so that a second derivative raises an error."""
 
     @staticmethod
     def forward(

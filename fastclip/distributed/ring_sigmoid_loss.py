@@ -1,10 +1,10 @@
-"""The sigmoid losses of own rows and the columns of all ranks, which visit one after the other.
+"""The sigmoid losses of own rows and the columns of all ranks, which visit in turn.
 
-    forward     sum over visits of sum_i row_loss_i; nothing but features travels
+    forward     sum over visits of sum_i row_loss_i; only features travel
     backward    G of the visit's rectangle; d row, d logit_scale and d logit_bias add up here, d col
                 travels with its columns, in float32 (float64 for float64 features)
 
-Cost: 8 B_r N D FLOPs per rank; no logits are kept. Nothing here has N rows.
+Cost: 8 B_r N D FLOPs per rank; no logits are kept. No tensor here has N rows.
 """
 
 import torch
@@ -24,13 +24,13 @@ from fastclip.rectangle import Rectangle, Sides
 def sigmoid_loss(
     own: Rectangle,
     ids: SideIds | None,
-    are_positives: bool,  # never
+    are_positives: bool,  # never true
     logit_bias: Tensor,
     ranks: Ranks,
     backend: str,
     workspace: int | None,
 ) -> Tensor:
-    """Returns the sum over own rows and all columns, ()."""
+    """Return the sum of the losses of own rows and all columns, ()."""
     visits = Visits(ranks, own.normalize, Call(backend, workspace), ids)
     return _Total.apply(*own[:3], logit_bias, visits)
 
@@ -63,7 +63,7 @@ class _Total(Function):
 
 
 class _Gradients(Function):
-    """A function of its own, so that a second derivative raises."""
+    """The backward as a separate Function, so that a second derivative raises an error."""
 
     @staticmethod
     def forward(

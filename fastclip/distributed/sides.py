@@ -1,11 +1,14 @@
-"""Which side is the rows, whose gradients are complete where they are computed."""
+"""Choose the side that is the rows: the rows' gradients are complete where they are computed."""
 
 from fastclip.ops.differentiation import needs_grad
 from fastclip.rectangle import Rectangle
 
 
 def texts_are_rows(own: Rectangle) -> bool:
-    """Images are, unless they are frozen and texts are not: frozen features travel without a
-    gradient that must come home. The losses are symmetric."""
+    """Return whether texts are the rows, instead of images.
+
+    This is so if only the images are frozen: no gradient must be sent back for frozen columns. The
+    losses are symmetric.
+    """
     image_features, text_features = own[:2]
     return needs_grad(text_features) and not needs_grad(image_features)

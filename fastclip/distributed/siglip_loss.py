@@ -2,7 +2,7 @@
 
     loss = sum over ranks of (the losses of own rows and all columns) / N
 
-with the derivative that `fastclip/distributed/__init__.py` promises. The loss is symmetric, so that
+with the derivative that `fastclip/distributed/__init__.py` defines. The loss is symmetric, so that
 either side may be the rows.
 """
 
@@ -22,7 +22,7 @@ from fastclip.rectangle import Rectangle
 _SCHEDULES = {"gather": gather.sigmoid_loss, "ring": ring_sigmoid_loss.sigmoid_loss}
 
 
-# Collectives have no place in a graph of torch.compile: it breaks here.
+# Collectives cannot be in a graph of torch.compile: the graph breaks here.
 @torch.compiler.disable
 def siglip_loss_over_ranks(
     own: Rectangle,
@@ -34,17 +34,18 @@ def siglip_loss_over_ranks(
     workspace: int | None,
     ids: PairIds | None,
 ) -> Tensor:
-    """Returns the loss, ().
+    """Return the loss, ().
 
-    `own` is the square of this rank's pairs, images as rows; `given` are logit_scale and logit_bias
-    as the caller gave them, numbers or tensors.
+    Args:
+        own: the square of this rank's pairs, images as rows.
+        given: logit_scale and logit_bias as the caller gave them, numbers or tensors.
     """
-    # An objection is raised before the other ranks wait for this one.
+    # This may raise, which must happen before the other ranks wait for this rank.
     are_positives = ids is not None and ids.are_positives
     if are_positives and schedule != "gather":
         raise ValueError(
-            f"over ranks, positives='ids' must have schedule='gather', got {schedule!r}: it needs "
-            "the features of all ranks at once"
+            f"with a process_group, positives='ids' must have schedule='gather', got {schedule!r}: "
+            "it needs the features of all ranks at once"
         )
     one_pass = schedule == "gather" and needs_grad(*own[:3], logit_bias)
     primitive = "siglip_total" if one_pass else "siglip_sum"

@@ -1,11 +1,11 @@
-"""What a rank says that waited in vain for the others.
+"""Explain the error of a rank that waited in vain for the other ranks.
 
-A loss that one rank calls alone, and a backward on one rank alone, wait for the group's timeout and
-fail with the engine's words, which name neither the loss nor a way out. With NCCL it is torch's
-watchdog that ends the process; its words cannot be changed from here.
+If one rank alone calls a loss or its backward, it waits for the group's timeout and fails with a
+message of gloo that names neither the loss nor a solution. With NCCL, torch's watchdog ends the
+process instead, with a message that cannot be changed here.
 
-Nothing is sent before something has failed. Then the ranks that waited leave a note in the group's
-store, and tell whose notes are missing.
+Nothing is sent before an error. Then the ranks that waited leave a note in the group's store, and
+name the ranks whose notes are missing.
 """
 
 import time
@@ -13,15 +13,15 @@ import time
 import torch
 from torch.distributed import ProcessGroup
 
-# For the other ranks that wait, and whose time is up a little later.
+# Time for the notes of other ranks, whose timeout ends a little later.
 SECONDS_FOR_NOTES = 2.0
 
 
 class Exchange:
-    """Around everything that the ranks of `group` do together: `with Exchange(group): ...`
+    """A context for everything that the ranks of `group` do together: `with Exchange(group): ...`
 
     Raises:
-        RuntimeError: in the place of the engine's, from which it comes.
+        RuntimeError: an exchange failed; the error of torch.distributed is its cause.
     """
 
     __slots__ = ("_group",)
@@ -45,13 +45,13 @@ def _message(group: ProcessGroup, error: RuntimeError) -> str:
     return (
         f"an exchange of a loss between the {group.size()} ranks of its process group failed: "
         f"{str(error).rstrip('.')}.{who} Every rank of the group must call the loss, and its "
-        "backward, equally often. A loss of one process's own pairs needs ClipLoss(world_size=1), "
-        "SigLipLoss(world_size=1) or a function without process_group."
+        "backward, the same number of times. For a loss over this process's pairs alone, use "
+        "ClipLoss(world_size=1), SigLipLoss(world_size=1) or a function without process_group."
     )
 
 
 def _absent(group: ProcessGroup) -> list[int]:
-    """The ranks that left no note; none where the store does not tell."""
+    """Return the ranks that left no note; an empty list if the store fails."""
     notes = [f"fastclip/waited_in_vain/{rank}" for rank in range(group.size())]
     try:
         store = group.get_group_store()

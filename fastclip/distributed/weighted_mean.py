@@ -1,4 +1,4 @@
-"""A mean over what all ranks have, where ranks have different numbers of it."""
+"""A mean over the values of all ranks, where ranks have different numbers of values."""
 
 import torch
 import torch.distributed as dist
@@ -8,17 +8,17 @@ from torch.distributed import ProcessGroup
 from fastclip.distributed.waiting import Exchange
 
 
-# Collectives have no place in a graph of torch.compile: it breaks here.
+# Collectives cannot be in a graph of torch.compile: the graph breaks here.
 @torch.compiler.disable
 def weighted_mean(total: Tensor, count: Tensor, group: ProcessGroup | None) -> Tensor:
-    """Return the sum of all ranks' totals over the sum of their counts; 0 where there is nothing.
+    """Return the sum of all ranks' totals over the sum of their counts; 0 if all counts are 0.
 
-    All ranks have the same bits. The gradient w.r.t. this rank's total is such that its mean over
-    the ranks, which a training step takes, is that of the result.
+    All ranks return the same bits. The gradient with respect to a rank's total is W times its
+    share, so that the mean over ranks, which a training step takes, is the result's gradient.
 
     Args:
-        total: () of this rank, maybe with a graph.
-        count: () of this rank.
+        total: (), this rank's total, maybe with a graph.
+        count: (), this rank's count.
         group: None for this process alone.
     """
     if group is None:

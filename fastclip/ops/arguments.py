@@ -1,7 +1,7 @@
-"""What the operators ask of their arguments: called by their names they get anything.
+"""Check the arguments of the operators, which anybody may call by name with any arguments.
 
-A kernel that is given too short a vector reads what lies behind it. The backend `cpu` asks the same
-in C++, in the same words (`csrc/cpu/arguments.h`), where it costs nanoseconds.
+A kernel that gets too short a vector would read beyond its end. The backend `cpu` makes the same
+checks in C++, with the same messages (`csrc/cpu/arguments.h`), where they cost nanoseconds.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from fastclip.backends.normalization import compute_dtype
 from fastclip.ops.validation import FEATURE_DTYPES
 from fastclip.rectangle import Interval, Rectangle
 
-LARGEST = 1 << 30  # of sizes and offsets: kernels add two of them in 32 bits
+LARGEST = 1 << 30  # largest size and offset: kernels add two of them in 32 bits
 
 
 class Arguments:
-    """The checked rectangle of a call, and checks of what goes with it.
+    """Checks the rectangle of a call when it is made, and the other arguments by its methods.
 
-    All raise a ValueError that names the operator and the argument, says what is needed and what
-    was given. Sizes may be symbols of the compiler's, which have no bounds yet.
+    All checks raise a ValueError that names the operator and the argument and says what is needed
+    and what was given. Sizes may be symbols of the compiler, which have no bounds yet.
     """
 
     __slots__ = ("D", "M", "N", "_device", "_dtype", "_operator")
 
     def __init__(self, operator: str, rectangle: Rectangle) -> None:
-        """Rows (M, D) and columns (N, D) have one floating dtype, any strides."""
+        """Check that rows (M, D) and columns (N, D) have one floating dtype; any strides."""
         self._operator = operator
         self._device = rectangle.rows.device
         self.M, self.D = self._features("row_features", rectangle.rows)
@@ -48,33 +48,33 @@ class Arguments:
             self._interval(rectangle.excluded)
 
     def scalar(self, name: str, value: Tensor) -> None:
-        """() of the dtype of logits."""
+        """Check for shape () and the dtype of logits."""
         self._values(name, value, ())
 
     def vector(self, name: str, value: Tensor, length: int) -> None:
-        """(length,) of the dtype of logits."""
+        """Check for shape (length,) and the dtype of logits."""
         self._values(name, value, (length,))
 
     def matrix(self, name: str, value: Tensor, num_rows: int, length: int) -> None:
-        """(num_rows, length) of the dtype of logits."""
+        """Check for shape (num_rows, length) and the dtype of logits."""
         self._values(name, value, (num_rows, length))
 
     def dims(self, dims: Sequence[int]) -> None:
-        """Of prefixes: ascending, the last one is D."""
+        """Check the lengths of prefixes: ascending, and the last one is D."""
         bounds = [0, *dims]
         if not dims or bounds != sorted(set(bounds)) or dims[-1] != self.D:
             needed = f"ascending, from 1 on, and end with D, {self.D}"
             raise ValueError(f"{self._operator}: dims must be {needed}, got {list(dims)}")
 
     def gradient(self, name: str, value: Tensor, num_rows: int, dtype: torch.dtype) -> None:
-        """(num_rows, D), or (0,) where none is wanted; any strides."""
+        """Check for shape (num_rows, D), or (0,) if no gradient is wanted; any strides."""
         shape = num_rows, self.D
         if not self._is_dense(value, dtype) or (value.shape != shape and value.shape != (0,)):
             needed = f"must be dense {_name(dtype)} {list(shape)} or [0] on {self._device}"
             raise self._error(name, needed, value)
 
     def kept(self, value: Tensor, layout: KeptLayout, num_prefixes: int = 1) -> None:
-        """(kept_rows, bytes of a row)"""
+        """Check for shape (kept_rows, bytes of a row), uint8."""
         row_bytes = layout.row_bytes(num_prefixes * self.N)
         dense = self._is_dense(value, torch.uint8) and value.is_contiguous() and value.dim() == 2
         if not dense or (value.shape[0] != 0 and not self._are_kept(value, layout, row_bytes)):
@@ -118,7 +118,7 @@ class Arguments:
         )
 
     def _are_kept(self, value: Tensor, layout: KeptLayout, row_bytes: int) -> bool:
-        # An offset that is no multiple could not be read as numbers of a kept logit's size.
+        # With an offset that is not a multiple, the bytes could not be viewed as kept logits.
         rows, bytes_of_row = value.shape
         return (
             _is_within(rows, 0, self._most_kept(layout))
@@ -139,7 +139,7 @@ class Arguments:
 
 
 def _is_within(value: int, least: int, most: int) -> bool:
-    # A symbol is not asked: that would bound what is compiled or exported.
+    # A symbol is not compared: that would restrict the sizes that are compiled or exported.
     return type(value) is not int or type(most) is not int or least <= value <= most
 
 

@@ -1,4 +1,4 @@
-"""Calls of a backend by an operator, whoever calls the operator: checked, and outside autocast."""
+"""Call a backend from an operator: arguments are checked, and autocast is off."""
 
 import functools
 from collections.abc import Callable
@@ -21,9 +21,10 @@ def implement(
     """Make a backend's function the implementation of an operator.
 
     Args:
-        op: an operator whose arguments are flat, and name a backend.
-        call_of: turns them into the arguments of `call_backend`.
-        results_like: makes empty tensors like the results out of those, for fake tensors.
+        op: an operator with flat arguments, one of which names a backend.
+        call_of: turns the operator's arguments into the arguments of `call_backend`.
+        results_like: turns the arguments of `call_backend` into empty tensors like the results, for
+            fake tensors.
     """
 
     def implementation(*arguments: Any) -> tuple[Tensor, ...]:
@@ -41,7 +42,7 @@ def implement(
 def gradients_like(
     rectangle: Rectangle, wants: Sides, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, ...]:
-    """Empty tensors like the gradients of rows and columns: (0,) where one is not wanted."""
+    """Return empty tensors like the gradients of rows and columns, (0,) for an unwanted one."""
     sides = zip(rectangle[:2], wants, strict=True)
     return tuple(x.new_empty(x.shape if wanted else (0,), dtype=dtype) for x, wanted in sides)
 
@@ -49,11 +50,12 @@ def gradients_like(
 def call_backend(name: str, function: str, rectangle: Rectangle, *args: Any) -> tuple[Tensor, ...]:
     """Call `function(rectangle, *args)` of a backend.
 
-    Autocast would round the products to 16 bits: at logit_scale 100, logits off by up to 0.15.
+    Autocast is switched off. It would round the products to 16 bits: at logit_scale 100, logits
+    would be wrong by up to 0.15.
 
     Raises:
-        ValueError: no backend has this name, or an argument is not what the function needs.
-        RuntimeError: the backend cannot take such a rectangle; the message is its objection.
+        ValueError: no backend has this name, or an argument does not fit the function.
+        RuntimeError: the backend cannot take such a rectangle; the message says why.
     """
     backend = load_backend(name)
     if not hasattr(backend, "CHECKS_ARGUMENTS"):
@@ -69,17 +71,17 @@ def call_backend(name: str, function: str, rectangle: Rectangle, *args: Any) -> 
 
 
 def check_arguments(name: str, function: str, rectangle: Rectangle, *args: Any) -> None:
-    """What a call with fake tensors has in the place of `call_backend`.
+    """Check the arguments of `call_backend`; with fake tensors, this replaces the call.
 
     Raises:
-        ValueError: as `call_backend`.
+        ValueError: as in `call_backend`.
     """
     primitive = "siglip_sum" if function.startswith("siglip") else "contrastive_lse"
     layout = kept_layout(name, primitive, rectangle.rows.dtype)
     getattr(contracts, function)(layout, rectangle, *args)
 
 
-# An objection is no result, and raised every time; without one, a second look costs nothing.
+# Only success is cached: an objection is raised, and found again at the next call.
 @functools.cache
 def _check_that_it_runs(
     name: str, function: str, device_type: str, dtype: torch.dtype, leaves_out: bool

@@ -1,15 +1,16 @@
-"""The small batches of the self-check, and the same as kernels round them.
+"""The small batches of the self-check, and the same batches rounded as kernels round them.
 
-    plain   random rows of norms from 1/2 to 2, which are normalised, at a scale of 1, where float32
-            is within a few ulps: a column too many, or too few, is a thousand budgets away
-    hard    unit rows as they are, at scale 100 or, sigmoid, 20: along and opposite to a hub, which
-            no common shift serves; ties; hard negatives on both sides of every edge of a tile
-    masked  random unit rows at a scale of 10, each of which leaves out an interval of columns: one
-            a single column at an edge of a tile, some none
+    plain   random rows with norms from 1/2 to 2, to be normalised, at a scale of 1, where float32
+            is exact to a few ulps: one column too many or too few is wrong by a thousand budgets
+    hard    unit rows that are not normalised, at a scale of 100 or, for the sigmoid, 20: along and
+            opposite to a hub, so that no common shift serves all; ties; hard negatives on both
+            sides of every edge of a tile
+    masked  random unit rows at a scale of 10, each of which leaves out an interval of columns: for
+            some rows a single column at an edge of a tile, for some no column
 
-All are ragged rectangles in which some rows have no pair. What computes logits, sums and their
-gradients meets all; what prepares features that are normalised, or are not, meets one or two.
-The numbers are the same on every device.
+All are ragged rectangles in which some rows have no pair. All batches test the code that computes
+logits, sums and their gradients; one tests code that normalises features, and two test code that
+prepares features as they are. The numbers are the same on every device.
 """
 
 import math
@@ -25,12 +26,12 @@ from fastclip.backends.gpu.precision import planes_for
 from fastclip.rectangle import Diagonal, Interval, Rectangle
 
 STEP = 16  # products that a tensor core adds up at a time
-LOST_ULPS = 1.5  # of float32, in a step: addends are truncated as well as their sum
+LOST_ULPS = 1.5  # ulps of float32 that a step may lose: it truncates the addends and their sum
 EDGES = (63, 64, 127, 128, 255, 256)
 
 
 class Problem(NamedTuple):
-    """One call of a primitive, and what comes in for its backward."""
+    """One call of a primitive, and the weights of its outputs for the backward."""
 
     name: str
     rectangle: Rectangle
@@ -38,20 +39,23 @@ class Problem(NamedTuple):
     weights: Tensor  # (M + N,)
 
     def exact(self) -> "Problem":
-        """The same in float64."""
+        """Return the same problem in float64."""
         rows, cols, scale = (x.double() for x in self.rectangle[:3])
         rectangle = self.rectangle._replace(rows=rows, cols=cols, logit_scale=scale)
         return self._replace(rectangle=rectangle, logit_bias=self.logit_bias.double())
 
     def of_units(self) -> "Problem":
-        """The same in float64, where rows are normalised before: no projection of gradients."""
+        """Return the problem in float64 with rows normalised before the call.
+
+        Then gradients are not projected.
+        """
         if not self.rectangle.normalize:
             return self.exact()
         rows, cols = (F.normalize(x.double(), dim=1) for x in self.rectangle[:2])
         return self.exact()._with(rows=rows, cols=cols, normalize=False)
 
     def rounded(self) -> "Problem":
-        """`of_units` with the operands, and about the logits, that kernels have."""
+        """Return `of_units` with the rounded operands of kernels, and about their logits."""
         rows, cols, scale = self.of_units().rectangle[:3]
         planes = planes_for(self.rectangle.rows.dtype)
         factors = [
@@ -67,7 +71,7 @@ class Problem(NamedTuple):
 
 def problems(primitive: str, device: torch.device, dtype: torch.dtype, D: int) -> Iterator[Problem]:
     generator = torch.Generator("cpu").manual_seed(0)
-    of_draws = {"dtype": torch.float64, "device": "cpu"}  # the same on every device
+    of_draws = {"dtype": torch.float64, "device": "cpu"}  # so numbers are the same on every device
 
     def unit(num_rows: int) -> Tensor:
         drawn = torch.randn(num_rows, D, generator=generator, **of_draws)
@@ -111,7 +115,7 @@ def problems(primitive: str, device: torch.device, dtype: torch.dtype, D: int) -
 
 
 def _as_operand(features: Tensor, factor: float, planes: int) -> Tensor:
-    """Rounded as `backends/gpu/operand.py` says."""
+    """Round features as `backends/gpu/operand.py` says."""
     operand = factor * features
     rounded = operand.half().double()
     if planes == 2:
@@ -124,5 +128,5 @@ def _power_of_two(features: Tensor) -> float:
 
 
 def lost_by(num_terms: int) -> float:
-    """The part of a sum of products that rounding toward zero may take."""
+    """Return the fraction of a sum of products that rounding toward zero may lose."""
     return LOST_ULPS * 2.0**-23 * num_terms / STEP

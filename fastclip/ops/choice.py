@@ -1,10 +1,10 @@
-"""Which backend computes: a named one or, for "auto", the first that nothing speaks against.
+"""Choose the backend that computes: the named one or, for "auto", the first suitable one.
 
-Of the backends for a GPU, "auto" takes what is known to be right there, and fastest
-(`backends/gpu/known.py`). Where nothing is known of one of CHECKED_AT_FIRST_USE, the first call
-finds it out (`first_use.py`). What was chosen on a GPU is not asked again in a process, for the
-same device, dtype, class of D and float32_matmul_precision. No environment variable and no
-installed package changes what a named backend computes.
+Of the backends for a GPU, "auto" takes the fastest that is known to be correct on that GPU
+(`backends/gpu/known.py`). Where nothing is known about a backend in CHECKED_AT_FIRST_USE, the first
+call checks it (`first_use.py`). A choice on a GPU is made once per process, for each device, dtype,
+class of D and float32_matmul_precision. No environment variable and no installed package changes
+what a named backend computes.
 """
 
 import functools
@@ -24,22 +24,22 @@ from fastclip.backends.gpu import known, verified
 from fastclip.backends.gpu.known import ADVICE, Finding, Kind
 from fastclip.backends.gpu.precision import planes_for
 
-# The order of "auto", fastest first; of those for a GPU it takes what `known.py` says, or none.
-# `reference` always runs.
+# The order of "auto", fastest first; of the backends for a GPU it takes the one that `known.py`
+# names, or none. `reference` always runs.
 ORDER = ("cpu", "triton", "cuda", "chunked", "reference")
 
-# Compilers wrote the synchronisation of these kernels. What people wrote could hang a first call:
-# that is for `fastclip verify`, which has processes to lose.
+# A compiler wrote the synchronisation of these kernels. Kernels that people wrote could hang a
+# first call: `fastclip verify` checks them, in processes that it can kill.
 CHECKED_AT_FIRST_USE = ("triton",)
 
 _one_decides = threading.RLock()
 
 
 def constant_for_the_compiler(function: Callable) -> Callable:
-    """What runs here does not change within a process: torch.compile may call it once.
+    """Mark a function whose result does not change within a process: torch.compile calls it once.
 
-    The mark of `torch.compiler.assume_constant_result`, which would import the compiler with it:
-    0.9 s of `import fastclip`.
+    This sets the mark of `torch.compiler.assume_constant_result`, which itself would import the
+    compiler and add 0.9 s to `import fastclip`.
     """
     function._dynamo_marked_constant = True
     return function
@@ -47,7 +47,7 @@ def constant_for_the_compiler(function: Callable) -> Callable:
 
 @functools.cache
 def load_backend(name: str) -> ModuleType:
-    """Raises ValueError if there is none of this name."""
+    """Import a backend by name; raise ValueError if there is none of this name."""
     if name not in ORDER:
         raise ValueError(f"backend must be one of {ORDER}, got {name!r}")
     return importlib.import_module(f"fastclip.backends.{name}")
@@ -56,7 +56,11 @@ def load_backend(name: str) -> ModuleType:
 def objection(
     name: str, device_type: str, dtype: torch.dtype, leaves_out: bool = False
 ) -> str | None:
-    """Why a backend cannot take a rectangle of this kind, which may leave out entries."""
+    """Return why a backend cannot take such a rectangle, or None if it can.
+
+    Args:
+        leaves_out: whether the rectangle leaves out entries.
+    """
     backend = load_backend(name)
     if leaves_out and not hasattr(backend, "TAKES_INTERVALS"):
         return "it cannot leave out columns (Rectangle.excluded); 'chunked' can"
@@ -64,10 +68,10 @@ def objection(
 
 
 class Request(NamedTuple):
-    """What a backend is wanted for; `request_for` makes it.
+    """The kind of inputs that a backend is chosen for; `request_for` makes it.
 
     Args:
-        D: the class of GPU kernels, `verified.dim_class`; 0 where these are not asked.
+        D: the class of D for GPU kernels, `verified.dim_class`; 0 on a CPU.
         planes: `precision.planes_for` the dtype.
         primitive: "contrastive_lse", "siglip_sum" or "siglip_total".
         leaves_out: whether the rectangle leaves out entries.
@@ -84,7 +88,7 @@ class Request(NamedTuple):
         return objection(name, self.device.type, self.dtype, self.leaves_out)
 
     def kernels(self) -> dict[str, str]:
-        """The backends for a GPU that would run if named, and the variant of each."""
+        """Map each backend for a GPU that would run if named to its variant."""
         if not gpu_device.is_gpu(self.device):
             return {}
         names = (name for name in ORDER if _is_for_gpu(name) and self.objection(name) is None)
@@ -97,7 +101,7 @@ class Request(NamedTuple):
 
 
 def request_for(features: Tensor | None = None) -> Request:
-    """Of features (M, D); without any, of float32 ones on the CPU."""
+    """Return the request for features (M, D); without features, for float32 on the CPU."""
     if features is None:
         features = torch.empty(0)
     return request(features.device, features.dtype, features.shape[-1])
@@ -108,24 +112,25 @@ def request(device: torch.device, dtype: torch.dtype, D: int) -> Request:
 
 
 def _dim_class(device: torch.device, D: int) -> int:
-    """D may be a symbol of a compiler, whose class is none."""
+    """Return the class of D on a GPU and 0 on a CPU, where D may be a symbol of the compiler."""
     return verified.dim_class(D) if gpu_device.is_gpu(device) else 0
 
 
 def explain_backends(image_features: Tensor | None = None) -> dict[str, str | None]:
-    """Why "auto" does not take each backend for inputs like `image_features`, in its order.
+    """Say for each backend, in the order of "auto", why "auto" does not take it.
 
-    Nothing is run to answer, and nothing is written.
+    This runs no kernel and writes nothing.
 
     Args:
         image_features: (B, D), any device and dtype; without it, float32 features on the CPU.
 
     Returns:
-        Backend name to a sentence: that it cannot run here and why, or, where it would run if
-        named, what speaks against taking it unasked (nothing has verified it on this GPU, its
-        check failed, another one is faster) and which command changes that. None where "auto" may
-        take it; the first of these is what it takes. Of `triton` nothing need be known: it is
-        compared with `chunked` at its first use, and taken if it agrees.
+        A mapping from each backend's name to a sentence, or to None if "auto" may take it; "auto"
+        takes the first of these. The sentence says why the backend cannot run here, or, if it would
+        run when named, why "auto" does not take it (nothing has verified it on this GPU, its check
+        failed, or another one is faster) and which command changes that. `triton` may be taken
+        without being verified: it is compared with `chunked` at its first use, and taken if both
+        agree.
 
     Example:
         >>> fastclip.explain_backends(torch.zeros(8, 512, device="cuda"))["cuda"]
@@ -136,7 +141,7 @@ def explain_backends(image_features: Tensor | None = None) -> dict[str, str | No
 
 
 def reasons(wanted: Request) -> dict[str, str | None]:
-    """`explain_backends` for a request."""
+    """Return what `explain_backends` returns, for a request."""
     kernels = wanted.kernels()
     found = known.findings(wanted.kind, kernels) if kernels else {}
     to_check = _to_check(kernels, found)
@@ -148,8 +153,8 @@ def reasons(wanted: Request) -> dict[str, str | None]:
             return None
         if name not in kernels:
             return (
-                f"The backend '{name}' is for GPUs: on a CPU its kernels are emulated, for tests, "
-                "and run only if named."
+                f"The backend '{name}' is for GPUs. On a CPU its kernels are emulated for tests, "
+                "and they run only if the backend is named."
             )
         return known.reason_against(name, wanted.kind, kernels, found)
 
@@ -157,13 +162,16 @@ def reasons(wanted: Request) -> dict[str, str | None]:
 
 
 def checked_at_first_use(wanted: Request) -> tuple[str, ...]:
-    """The backends that a first call with "auto" would compare with `chunked`."""
+    """Return the backends that a first call with "auto" would compare with `chunked`."""
     kernels = wanted.kernels()
     return _to_check(kernels, known.findings(wanted.kind, kernels)) if kernels else ()
 
 
 def available_backends(image_features: Tensor | None = None) -> tuple[str, ...]:
-    """The backends that would run inputs like `image_features` if named, in the order of "auto".
+    """Return the backends that would run such inputs if named, in the order of "auto".
+
+    Args:
+        image_features: (B, D), any device and dtype; without it, float32 features on the CPU.
 
     Example:
         >>> "reference" in fastclip.available_backends(torch.randn(8, 16))
@@ -179,24 +187,24 @@ def resolve_backend(
     primitive: str = "contrastive_lse",
     leaves_out: bool = False,
 ) -> str:
-    """Return the backend to call for features like `row_features` (validated, with its twin).
+    """Return the backend to call for features like `row_features`, which are valid.
 
-    On a GPU it is looked up, after the first time at this float32_matmul_precision of torch.
+    On a GPU the choice is stored and looked up later, per float32_matmul_precision of torch.
 
     Args:
-        name: of a backend, or "auto".
-        primitive, leaves_out: as of a `Request`.
+        name: a backend, or "auto".
+        primitive, leaves_out: as in `Request`.
 
     Raises:
         ValueError: `name` is unknown.
-        RuntimeError: the named backend cannot take these inputs; the message is its objection. Or
-            a check at a first use with "auto" lost the GPU's context.
+        RuntimeError: the named backend cannot take these inputs; the message says why.
+            Or a check at a first use with "auto" lost the GPU's context.
     """
     device, D = row_features.device, row_features.shape[-1]
     return _resolve(name, device, row_features.dtype, _dim_class(device, D), primitive, leaves_out)
 
 
-@constant_for_the_compiler  # which has no constants of a class of ours
+@constant_for_the_compiler  # with flat arguments: the compiler has no constants of class Request
 def _resolve(
     name: str, device: torch.device, dtype: torch.dtype, D: int, primitive: str, leaves_out: bool
 ) -> str:
@@ -214,7 +222,7 @@ def _resolve(
 
 
 def _decide(name: str, wanted: Request) -> tuple[str, bool]:
-    """The backend, and whether this process need not ask again."""
+    """Return the backend, and whether the choice is final for this process."""
     if name == "auto":
         return _automatic(wanted)
     if name not in ORDER:
@@ -239,13 +247,13 @@ def _automatic(wanted: Request) -> tuple[str, bool]:
     unknown = _to_check(kernels, found)
     if unknown and _nothing_may_run(wanted.device):
         _warn_of(plain, [
-            f"Nothing is known of kernels for this GPU ({wanted.kind}), and while a model is "
-            "exported or a CUDA graph is captured nothing can be checked: call the loss once "
-            f"before{f', or {ADVICE}' if wanted.kind.may_be_verified else ''}."
+            f"Nothing is known about kernels for this GPU ({wanted.kind}), and nothing can be "
+            "checked while a model is exported or a CUDA graph is captured: call the loss once "
+            f"before that{f', or {ADVICE}' if wanted.kind.may_be_verified else ''}."
         ])  # fmt: skip
         return plain, False
     for name in unknown:
-        # Imported only here: what checks is needed once per machine.
+        # Imported only here: the check is needed once per machine.
         from fastclip.ops.first_use import check_once
 
         check_once(name, load_backend(name), wanted)
@@ -262,7 +270,7 @@ def _is_for_gpu(name: str) -> bool:
 
 
 def _to_check(kernels: Mapping[str, str], found: Mapping[str, Finding]) -> tuple[str, ...]:
-    """Of the kernels, those to compare with `chunked`, as none is known to be right."""
+    """Return the kernels to compare with `chunked`; none if some are known to be correct."""
     if known.best(kernels, found) is not None:
         return ()
     return tuple(
@@ -273,7 +281,7 @@ def _to_check(kernels: Mapping[str, str], found: Mapping[str, Finding]) -> tuple
 
 
 def _nothing_may_run(device: torch.device) -> bool:
-    """A tracer would record it, or a capture forbids it."""
+    """Return whether a check cannot run now: a tracer would record it, or a capture forbids it."""
     is_traced = torch.compiler.is_exporting() or torch.jit.is_tracing()
     return is_traced or gpu_device.is_capturing(device)
 

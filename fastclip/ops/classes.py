@@ -1,4 +1,4 @@
-"""Sums over the rows of a class, without a mask of which rows belong together."""
+"""Sums over all rows with the same label, without a mask."""
 
 import torch
 from torch import Tensor
@@ -15,28 +15,28 @@ class Classes:
         self._labels = labels.sort().values
 
     def sums(self, labels: Tensor, features: Tensor) -> Tensor:
-        """The sum of the columns of each label, (N, D), where `number` says.
+        """Return the sum of each class's columns, (N, D), at the position that `number` gives.
 
         Args:
-            labels: (N,), of the columns, in their order.
-            features: (N, D), of the columns.
+            labels: (N,), the labels of the columns, in their order.
+            features: (N, D), the features of the columns.
         """
         return torch.zeros_like(features).index_add(0, self.number(labels), features)
 
     def number(self, labels: Tensor) -> Tensor:
-        """The number of each label's class, (M,) int64 below N; of a label that is there."""
+        """Return the number of each label's class, (M,) int64 below N, for labels of columns."""
         return torch.searchsorted(self._labels, labels.contiguous())
 
     def count(self, labels: Tensor) -> Tensor:
-        """How many columns have each label, (M,) int64."""
+        """Return how many columns have each label, (M,) int64."""
         behind = torch.searchsorted(self._labels, labels.contiguous(), right=True)
         return behind - self.number(labels)
 
     def of_each(self, sums: Tensor, labels: Tensor) -> Tensor:
-        """Out of `sums`, that of each label, (M, D); zeros for a label that no column has.
+        """Select each label's sum, (M, D); zeros for a label that no column has.
 
         Args:
-            sums: (N, D), what `self.sums` returned.
+            sums: (N, D), the result of `self.sums`.
             labels: (M,), any values.
         """
         number = self.number(labels).clamp(max=len(self._labels) - 1)

@@ -1,6 +1,7 @@
-"""Means of logits that options of the CLIP loss need, in O(B D). Mathematics: `clip_terms.py`.
+"""Means of logits for the options of the CLIP loss, in O(B D). Mathematics: `clip_terms.py`.
 
-Products with a mean are sums, not matrix products: those would be rounded by autocast, or to TF32.
+Products with a mean are computed as sums, because matrix products would be rounded by autocast or
+to TF32.
 """
 
 from collections.abc import Callable
@@ -16,10 +17,10 @@ from fastclip.rectangle import Rectangle
 
 
 class MeanLogits(NamedTuple):
-    """Of images and of texts, (2, B) each, or None where the options have no use for it.
+    """Means of each image's and of each text's logits, (2, B), or None if no option needs them.
 
-    of_positives: over the positives, where ids say which these are.
-    of_all: over everything that is not left out, what labels are smoothed to.
+    of_positives: over the positives, where ids define these.
+    of_all: over all entries that are not left out, for label smoothing.
     """
 
     of_positives: Tensor | None = None
@@ -41,14 +42,14 @@ def mean_logits(
     total: Callable[[Tensor], Tensor] = of_this_process,
     gathered: Gathered = of_this_process,
 ) -> MeanLogits:
-    """The means that the options need.
+    """Return the means that the options need.
 
     Args:
-        square: of this process, images as rows, in the caller's order.
+        square: the square of this process, images as rows, in the caller's order.
         positive: the logits of its pairs.
         num_pairs, num_extra: N and H, of all processes.
-        total: makes of the sums of this process, (2, D), those of all.
-        gathered: makes of the rows of this process, (B, ...), those of all.
+        total: adds up the sums of all processes, given the sums of this process, (2, D).
+        gathered: gathers the rows of all processes, given the rows of this process, (B, ...).
     """
     smooths = options.label_smoothing > 0
     if not (smooths or options.add_positives):
@@ -77,7 +78,7 @@ def _of_positives(side: _Side, scale: Tensor, positive: Tensor) -> Tensor:  # (B
     sums, counts, own = side.same
     sums, counts = torch.where(own[:, None], sums, sums + side.partners), counts + ~own
     mean = scale * (side.features * sums).sum(1) / counts
-    # An only positive is the mean to the bit: a model that fits keeps the digits of its loss.
+    # A single positive is its mean to the bit, so that a small loss keeps its digits.
     return torch.where(counts == 1, positive, mean)
 
 

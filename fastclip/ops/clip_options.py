@@ -1,6 +1,6 @@
 """The options of the CLIP loss: checked once, here, and passed on as one object.
 
-What they mean is in `fastclip/ops/clip_terms.py`.
+`fastclip/ops/clip_terms.py` defines their mathematics.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,15 +19,15 @@ _HALVES = (0.5, 0.5)
 
 
 class ClipOptions(NamedTuple):
-    """What a CLIP loss is told beyond its features and its scale; without any of it, the default.
+    """The options of a CLIP loss besides its features and its scale.
 
     Args:
         label_smoothing: in [0, 1).
-        margin: what is taken off the cosine of each pair.
-        direction_weights: of the losses from images to texts and from texts to images.
-        weights: of the pairs, (B,) in the features' compute dtype, or None.
+        margin: subtracted from the cosine of each pair.
+        direction_weights: the weights of the losses from images to texts and from texts to images.
+        weights: the weights of the pairs, (B,) in the features' compute dtype, or None.
         extra_text_features: (H, D), of the features' dtype and device, or None.
-        ids: what is the same in the batch, or None.
+        ids: which images and texts of the batch are the same, or None.
     """
 
     label_smoothing: float = 0.0
@@ -46,17 +46,17 @@ class ClipOptions(NamedTuple):
 
     @property
     def leave_out(self) -> bool:
-        """Whether what has the same id is left out of the negatives."""
+        """Whether images and texts with the same id are left out of the negatives."""
         return self.ids is not None and not self.ids.are_positives
 
     @property
     def add_positives(self) -> bool:
-        """Whether what has the same id is a positive."""
+        """Whether images and texts with the same id are positives."""
         return self.ids is not None and self.ids.are_positives
 
     @property
     def sides(self) -> Sides:
-        """The sides of a rectangle, of images as rows, that have a loss."""
+        """The sides that have a loss, in a rectangle with images as rows."""
         return Sides(*(weight > 0 for weight in self.direction_weights))
 
     @property
@@ -71,12 +71,13 @@ NO_OPTIONS = ClipOptions()
 def options_of_numbers(
     label_smoothing: float, margin: float, directions: Collection[str] | Mapping[str, float]
 ) -> ClipOptions:
-    """The options without those that are tensors of a batch.
+    """Return the options that are numbers; `options_of_batch` adds the tensors of a batch.
 
     Raises:
-        TypeError: a number or a direction is of the wrong kind.
+        TypeError: a number or a direction has the wrong type.
         ValueError: `label_smoothing` is not in [0, 1), the margin is not finite, a direction is
-            unknown, named twice, or none is left, or a weight is not finite and at least 0.
+            unknown or named twice, no direction has a weight above 0, or a weight is negative or
+            not finite.
     """
     if directions is DIRECTIONS and _is_zero(label_smoothing) and _is_zero(margin):
         return NO_OPTIONS
@@ -94,22 +95,23 @@ def options_of_batch(
     extra_text_features: Tensor | None,
     ids: PairIds | None = None,
 ) -> ClipOptions:
-    """`options` with those that are tensors.
+    """Return `options` with the options that are tensors of a batch.
 
     Args:
         image_features: (B, D), valid.
         ids: valid.
 
     Raises:
-        TypeError: one of them is no tensor.
-        ValueError: its shape, dtype or device does not fit the images; weights on the CPU are
-            negative or not finite; no direction sees the extra texts; or there is a margin, of
-            which it is not known what it would be for several positives.
+        TypeError: an option is not a tensor.
+        ValueError: an option's shape, dtype or device does not fit the images; weights on the CPU
+            are negative or not finite; no direction sees the extra texts; or there is a margin
+            with `ids` as positives, for which a margin is not defined.
     """
     if ids is not None:
         if ids.are_positives and options.margin != 0.0:
             raise ValueError(
-                f"margin with positives='ids' has no meaning: must be 0, got {options.margin}"
+                "margin must be 0 with positives='ids', where a margin has no meaning, got "
+                f"{options.margin}"
             )
         options = options._replace(ids=ids)
     if weights is not None:
@@ -139,21 +141,21 @@ def _direction_weights(directions: Collection[str] | Mapping[str, float]) -> tup
     if isinstance(directions, str) or not isinstance(directions, Collection):
         kind = type(directions).__name__
         raise TypeError(
-            f"directions must be a list of names out of {DIRECTIONS}, or a mapping from names to "
-            f"weights, got {kind}"
+            f"directions must be a list of names from {DIRECTIONS}, or a mapping from these names "
+            f"to weights, got {kind}"
         )
     names = list(directions)
     unknown = [name for name in names if name not in DIRECTIONS]
     if unknown:
-        raise ValueError(f"directions must be out of {DIRECTIONS}, got {unknown[0]!r}")
+        raise ValueError(f"directions must be names from {DIRECTIONS}, got {unknown[0]!r}")
     if len(set(names)) < len(names):
-        raise ValueError(f"directions must be named once each, got {names}")
+        raise ValueError(f"directions must name each direction at most once, got {names}")
     if not isinstance(directions, Mapping):
         directions = dict.fromkeys(names, 1.0 / max(1, len(names)))
     weights = [_number(f"the weight of {name}", x) for name, x in directions.items()]
     if any(weight < 0 for weight in weights) or not any(weights):
         raise ValueError(
-            "directions must have at least one of them with a weight above 0, and none below, got "
+            "directions must have at least one weight above 0 and no negative weight, got "
             f"{directions}"
         )
     found = dict(zip(names, weights, strict=True))
@@ -166,7 +168,7 @@ def _checked_weights(weights: Tensor, image_features: Tensor) -> Tensor:
         raise TypeError(f"weights must be a torch.Tensor, got {type(weights).__name__}")
     if weights.shape != (B,) or not validation.is_dense(weights):
         raise ValueError(
-            f"weights must be a dense tensor of shape ({B},), a number for each pair, "
+            f"weights must be a dense tensor of shape ({B},), one number for each pair, "
             f"got {tuple(weights.shape)}"
         )
     if weights.is_complex() or weights.dtype == torch.bool:
@@ -180,12 +182,12 @@ def _checked_weights(weights: Tensor, image_features: Tensor) -> Tensor:
             wrong = weights.detach()[~is_right][0].item()
             raise ValueError(f"weights must be finite and at least 0, got {wrong}")
         return weights
-    # To look would wait for the device: a weight that is wrong makes the loss nan instead.
+    # Reading the values would wait for the device: a wrong weight makes the loss nan instead.
     return torch.where(is_right, weights, float("nan"))
 
 
 def _may_be_looked_at(values: Tensor) -> bool:
-    """Whether the values are in memory here, and not traced, mapped, or still to be computed."""
+    """Return whether values are in the CPU's memory, and neither traced nor mapped by vmap."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
     is_plain = type(values) in (Tensor, torch.nn.Parameter)

@@ -1,4 +1,4 @@
-"""What a batch looks like to the CLIP loss."""
+"""The statistics of a batch that the CLIP loss returns."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,20 @@ from torch import Tensor
 
 
 class ClipStats(NamedTuple):
-    """What a batch looks like, from statistics that the loss has anyway; 0-d tensors, detached.
+    """Statistics of a batch that the CLIP loss has anyway; 0-d tensors, detached.
 
-    An image counts as right if its own text is strictly the nearest of the batch: ties are wrong,
-    so that collapsed features do not look perfect. Extra texts are negatives of images here too;
-    margin, label smoothing and weights change no logit, and nothing here. What has the id of an
-    image is no negative of it, nor of a text.
+    An image counts as right if its own text is strictly nearer than all other texts: ties are
+    wrong, so that collapsed features do not look perfect. Extra texts are negatives of images here
+    too; margin, label smoothing and weights do not change these statistics. Images and texts with
+    the same id are not negatives of each other.
+
+    Attributes:
+        image_to_text_accuracy: the fraction of images whose own text is the nearest.
+        text_to_image_accuracy: the fraction of texts whose own image is the nearest.
+        mean_positive: the mean logit of the pairs.
+        hardest_negative: the largest logit of a negative; -inf if there is none.
+        same_pairs: the number of (image, text) that have one id but are not a pair, int64; 0
+            without ids.
 
     Example:
         >>> _, stats = fastclip.clip_loss(torch.eye(4), torch.eye(4), 10.0, return_stats=True)
@@ -21,6 +29,6 @@ class ClipStats(NamedTuple):
 
     image_to_text_accuracy: Tensor
     text_to_image_accuracy: Tensor
-    mean_positive: Tensor  # mean logit of the matching pairs
-    hardest_negative: Tensor  # largest logit of a non-matching pair; -inf if there is none
-    same_pairs: Tensor  # how many (image, text) have one id and are no pair, int64; 0 without ids
+    mean_positive: Tensor
+    hardest_negative: Tensor
+    same_pairs: Tensor

@@ -1,6 +1,6 @@
-"""The CLIP loss with options: terms around the log-sum-exp of the negatives, and no other kernel.
+"""The CLIP loss with options: terms around the log-sum-exp of the negatives, without more kernels.
 
-Of image i among C = N + H texts, H of them extra, with s = logit_scale, eps = label_smoothing and
+For image i among C = N + H texts, H of them extra, with s = logit_scale, eps = label_smoothing and
 m = margin; x, y and e are the features of images, texts and extra texts:
 
     target_i = s <x_i, y_i> - s m
@@ -9,20 +9,20 @@ m = margin; x, y and e are the features of images, texts and extra texts:
     l_i      = softplus(lse_i - target_i) + eps (target_i - mean_i)
 
 which is torch's F.cross_entropy(logits, i, label_smoothing=eps) of a row of C logits whose pair is
-the target. Of text i likewise among C = N images. With the weights a and b of the directions and w
+the target. For text i likewise among C = N images. With the weights a and b of the directions and w
 of the pairs
 
     loss_i = w_i (a l_i(image to text) + b l_i(text to image))
 
-Ids (`ops/pair_ids.py`) say what is the same. It is left out: of the sums of lse_i, of mean_i and
-of C. Or it is positive: with P(i) the texts of i's id and text i, the probability of 1 - eps that
-the target has is shared among them,
+Ids (`ops/pair_ids.py`) define which images and texts are the same. These are left out of the sums
+in lse_i, of mean_i and of C. Or they are positives: with P(i) the texts with i's id and text i, the
+target's probability of 1 - eps is shared among P(i),
 
     l_i      = softplus(lse_i - target_i) + target_i - mean_P + eps (mean_P - mean_i)
     mean_P   = s <x_i, sum_{p in P(i)} y_p / |P(i)|>
 
-Every term but lse is O(B D). Products with a mean are sums, not matrix products: those would be
-rounded by autocast, or to TF32.
+Every term but lse is O(B D). Products with a mean are computed as sums, because matrix products
+would be rounded by autocast or to TF32.
 """
 
 import torch
@@ -46,7 +46,7 @@ def cross_entropy_with(
     mean: bool = True,
     needs_maximum: bool = False,
 ) -> CrossEntropy:
-    """The loss of a square of images and texts, as `cross_entropy` returns that without options.
+    """Return the loss with options of a square of images and texts, like `cross_entropy`.
 
     Args:
         square: images as rows, texts as columns, pairs on the main diagonal.
@@ -61,7 +61,7 @@ def cross_entropy_with(
         positive, shift, total = _statistics(rectangle, backend, of_batch, needs_maximum)
     maximum = shift
     if needs_maximum and options.add_positives:
-        # What is positive is no negative, however large it is.
+        # The largest negative must not be one of the positives.
         with torch.no_grad():
             _, maximum, _ = without_same(rectangle, options, backend, 0, needs_maximum)
     if options.extra_text_features is not None:
@@ -81,7 +81,7 @@ def without_same(
     workspace: int | None,
     needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`_statistics` of a square without what has the same id, in the caller's order."""
+    """Return `_statistics` of a square without the entries of one id, in the caller's order."""
     here = in_order(rectangle, *options.ids[:2])
     found = _statistics(here.rectangle, backend, workspace, needs_maximum)
     return tuple(map(here.restored, found))
@@ -90,7 +90,7 @@ def without_same(
 def _statistics(
     rectangle: Rectangle, backend: str, workspace: int | None, needs_maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """positive (B,), shift and total (sides, B)."""
+    """Return positive (B,), shift and total (sides, B)."""
     call = plan("contrastive_lse", backend, rectangle, workspace)
     positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
     sides = sum(rectangle.sides), -1
@@ -98,7 +98,7 @@ def _statistics(
 
 
 def shares(workspace: int | None, num_texts: int, num_extra: int) -> tuple[int | None, int | None]:
-    """The workspace of the batch's rectangle and that of the extra texts': by their sizes."""
+    """Divide the workspace between the rectangles of batch and extra texts, by their sizes."""
     if workspace is None:
         return None, None
     of_extra = workspace * num_extra // (num_texts + num_extra)
@@ -114,7 +114,7 @@ def with_extra_texts(
     workspace: int | None,
     needs_maximum: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The statistics after the columns of `extra` have joined the negatives of the images."""
+    """Return the statistics after adding the columns of `extra` to the negatives of the images."""
     extra = extra._replace(positives=None, excluded=None, sides=ROWS)
     _, extra_shift, extra_total = _statistics(extra, backend, workspace, needs_maximum)
     of_images = merge([(shift[0], total[0]), (extra_shift[0], extra_total[0])])

@@ -1,6 +1,6 @@
-"""The arguments of every operator that a backend serves, a line each; the names are the backend's.
+"""Check the arguments of every function of a backend, a line each; names are the backend's names.
 
-`layout` says what the backend keeps of the logits. `Arguments` checks the rectangle.
+`layout` says how the backend keeps logits. `Arguments` checks the rectangle.
 """
 
 from collections.abc import Sequence

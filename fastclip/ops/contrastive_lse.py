@@ -1,8 +1,8 @@
 """fastclip::contrastive_lse, the softmax primitive, as a registered operator.
 
-For the mathematics, and what (shift, total) mean, see `fastclip/backends/reference.py`. Totals
-and positives are differentiable; shifts are constants, and the largest negatives if those are
-needed; `kept` belongs to the backend.
+For the mathematics and the meaning of (shift, total) see `fastclip/backends/reference.py`. Totals
+and positives are differentiable. Shifts are constants, and are the largest negatives if the caller
+needs these. Only the backend knows the content of `kept`.
 """
 
 from typing import Any
@@ -22,20 +22,20 @@ from fastclip.rectangle import Rectangle, Sides
 def contrastive_lse(
     rectangle: Rectangle, call: Call, needs_maximum: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The logits of the pairs, and the sums of exponentials of the negatives, of a rectangle.
+    """Return the logits of a rectangle's pairs, and the sums of exponentials of its negatives.
 
     Args:
-        rectangle: M rows, N columns, and what their entries are.
-        call: how it is computed, from `dispatch.plan`.
-        needs_maximum: whether the shifts must be the largest negatives; otherwise any shift will
-            do, and saves a product on some backends.
+        rectangle: M rows and N columns.
+        call: how the rectangle is computed, from `dispatch.plan`.
+        needs_maximum: whether the shifts must be the largest negatives; otherwise any shift may be
+            used, which saves a product on some backends.
 
     Returns:
         positive: (M,), the logit of each row's pair; 0 where it has none. Differentiable.
-        shift, total: of the sides that are wanted, rows first: (M,), (N,) or (M + N,). The
-            log-sum-exp of a row's or column's negatives is shift + log(total), and (-inf, 1) stands
-            for no negatives. Totals are differentiable, shifts are constants.
-        kept: what the backend keeps for its backward.
+        shift, total: for the sides that are wanted, rows first: (M,), (N,) or (M + N,). The
+            log-sum-exp of a row's or column's negatives is shift + log(total); a row or column
+            without negatives has (-inf, 1). Totals are differentiable, shifts are constants.
+        kept: the logits that the backend keeps for its backward.
     """
     return schemas.contrastive_lse(
         *flat(rectangle), *rectangle.sides, call.backend, call.workspace, call.kept_rows,
@@ -52,7 +52,7 @@ def contrastive_lse_backward(
     kept: Tensor,
     wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of rows, columns and logit_scale; (0,) in the place of an unwanted one."""
+    """Return the gradients of rows, columns and logit_scale; (0,) for an unwanted one."""
     return schemas.contrastive_lse_backward(
         *flat(rectangle), *rectangle.sides, grad_positive, grad_total, shift, kept,
         call.backend, call.workspace, *wants,

@@ -1,11 +1,11 @@
-"""From the statistics of `contrastive_lse` to a cross-entropy: of rows, of columns, or of both.
+"""Compute a cross-entropy from the statistics of `contrastive_lse`, for rows, columns or both.
 
 For the sides that are wanted, as (sides, B):
     nll    = -log p = softplus(shift + log total - positive)
     loss_i = mean over sides of nll_i
 
-Nothing cancels when p is nearly 1: a model that fits keeps the relative accuracy of its loss and,
-because the derivative of softplus is a sigmoid and not p - 1, of its gradient.
+Nothing cancels when p is nearly 1: the loss of a model that fits its data keeps its relative
+accuracy, and so does the gradient, because the derivative of softplus is a sigmoid and not p - 1.
 """
 
 from typing import NamedTuple
@@ -22,9 +22,9 @@ from fastclip.rectangle import Rectangle
 
 
 class CrossEntropy(NamedTuple):
-    """B pairs: all rows of a rectangle, all columns, or both of a square.
+    """The cross-entropy of B pairs: of all rows of a rectangle, all columns, or both of a square.
 
-    Statistics are None where a backend computed the mean at once, and no maxima are wanted.
+    The statistics are None where a backend computed the mean in one step and no maxima are wanted.
     """
 
     loss: Tensor  # () or (B,)
@@ -35,12 +35,12 @@ class CrossEntropy(NamedTuple):
 def cross_entropy(
     rectangle: Rectangle, call: Call, mean: bool = True, needs_maximum: bool = False
 ) -> CrossEntropy:
-    """The cross-entropy between softmax over negatives and pair, and the pairs.
+    """Return the cross-entropy between the pairs and the softmax over all logits.
 
     Args:
         rectangle: every row must have a pair where rows are wanted, and every column where columns
-            are; with both it is a square and its pairs are the main diagonal.
-        call: how it is computed, from `dispatch.plan`.
+            are wanted; with both, the rectangle is a square with pairs on the main diagonal.
+        call: how the rectangle is computed, from `dispatch.plan`.
         mean: return the mean over the B pairs instead of the loss of each.
         needs_maximum: whether the shifts must be the largest negatives.
 
@@ -59,7 +59,7 @@ def cross_entropy(
     _check_pairs(rectangle)
     positive, shift, total, _ = contrastive_lse(rectangle, call, needs_maximum)
     if not rectangle.sides.rows:
-        # The pairs of the columns are those of as many rows, from the one of column 0 on.
+        # The columns' pairs are in consecutive rows, beginning with the row of column 0's pair.
         positive = positive.narrow(0, -rectangle.pair_offset, rectangle.cols.shape[0])
     sides = sum(rectangle.sides), -1
     shift = shift.view(sides)
@@ -72,7 +72,7 @@ def negative_log_probability(
     shift: Tensor,  # (sides, B)
     total: Tensor,  # (sides, B)
 ) -> Tensor:  # (sides, B)
-    # softplus(x) is taken to be x beyond 40: e^-40 is below the rounding of a double.
+    # torch returns x for softplus(x) above the threshold: e^-40 is below a double's rounding.
     return F.softplus(shift - positive + total.log(), beta=1.0, threshold=40.0)
 
 

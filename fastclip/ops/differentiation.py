@@ -1,10 +1,10 @@
-"""How an operator is differentiated: by autograd, by the transforms of torch.func, and when not.
+"""Make operators differentiable by autograd and by the reverse-mode transforms of torch.func.
 
 `torch.library.register_autograd` (torch 2.13) makes an old-style `Function`, which torch.func
-refuses, and does not see forward mode, whose tangents vanish without a word. So the kernel of the
-dispatcher's key Autograd is here. The dispatcher calls it once per level of transforms, with the
-tensors of that level: what it applies is a function of a single level, whose forward is the
-operator at the levels below.
+refuses, and which ignores forward mode: tangents vanish silently. Therefore this module registers
+its own kernel for the dispatcher's key Autograd. The dispatcher calls the kernel once per level of
+transforms, with the tensors of that level. The kernel applies a function of that single level,
+whose forward calls the operator at the levels below.
 
     level of grad, vjp    this kernel
     level of vmap         the operator, one sample after the other
@@ -26,7 +26,7 @@ from fastclip.ops.missing_derivatives import refuse_forward_mode, refuse_second_
 
 
 def needs_grad(*inputs: Tensor) -> bool:
-    """Whether a backward may follow what is computed from `inputs` now."""
+    """Return whether a backward may follow the computation from `inputs`."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
 
 
@@ -35,17 +35,18 @@ def register_gradient(
     setup_context: Callable[[Any, tuple, Any], None],
     backward: Callable[..., tuple[Tensor | None, ...]],
 ) -> None:
-    """Make `op` differentiable and mappable. The functions are those of `torch.autograd.Function`.
+    """Make an operator work with autograd, torch.func.grad and torch.func.vmap.
 
     Args:
         op: an operator that returns a tuple of tensors.
+        setup_context, backward: as in `torch.autograd.Function`.
     """
 
     def forward(*args: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():
             if not torch._C._are_functorch_transforms_active():
                 return op(*args)
-            # A forward runs without gradients; the levels below have their own.
+            # The forward of a Function runs without gradients; the levels below need theirs.
             with torch.enable_grad(), _set_fwd_grad_enabled(True):
                 return op(*args)
 
@@ -77,14 +78,14 @@ def register_gradient(
 
 
 def forbid_double_backward(op: OpOverload) -> None:
-    """Make differentiating through the backward operator `op` raise, rather than be zero."""
+    """Make a derivative of the backward operator `op` raise an error instead of being zero."""
     register_gradient(op, _nothing_saved, lambda ctx, *_: refuse_second_derivative(op.name()))
 
 
 def _sample(arg: Any, dim: Any, index: int) -> Any:
-    if not isinstance(arg, Tensor) or dim is None:  # a list of numbers has a list of Nones
+    if not isinstance(arg, Tensor) or dim is None:  # of a list of numbers, `dim` is a list of Nones
         return arg
-    # Contiguous, because backends rely on it for all but features.
+    # Contiguous, because backends require it of all tensors but features.
     return arg.select(dim, index).contiguous()
 
 

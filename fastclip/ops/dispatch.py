@@ -1,6 +1,6 @@
-"""How a rectangle is computed: by which backend, what that keeps, and in how many passes.
+"""Decide how a rectangle is computed: its backend, the logits to keep, and the number of passes.
 
-The backend is chosen in `choice.py`.
+`choice.py` chooses the backend.
 """
 
 from typing import NamedTuple
@@ -23,8 +23,8 @@ class Call(NamedTuple):
     """How a primitive is computed.
 
     Args:
-        backend: its name.
-        workspace: bytes of memory that it may use to save time; None is its own bound.
+        backend: the backend's name.
+        workspace: bytes of memory that the backend may use to save time; None is its own bound.
         kept_rows: how many rows of logits the forward keeps for the backward.
         one_pass: whether the forward computes the gradients too (`siglip_total`).
     """
@@ -45,11 +45,11 @@ def plan(
             "siglip_total".
         backend: a name, or "auto".
         rectangle: its features are valid.
-        others: tensors beside the rectangle that may need a gradient.
+        others: further tensors that may need a gradient.
 
     Raises:
         ValueError: `backend` is unknown.
-        RuntimeError: the named backend cannot take the rectangle; the message is its objection.
+        RuntimeError: the named backend cannot take the rectangle; the message says why.
             Or a check at a first use with "auto" lost the GPU's context.
     """
     rows, cols, logit_scale = rectangle[:3]
@@ -71,12 +71,12 @@ def plan(
 def kept_rows(
     backend: str, primitive: str, M: int, N: int, dtype: torch.dtype, workspace: int | None
 ) -> int:
-    """How many rows of the M x N logits the forward keeps for the backward."""
+    """Return how many rows of the M x N logits the forward keeps for the backward."""
     return kept_layout(backend, primitive, dtype).num_rows(M, N, workspace)
 
 
 def kept_like(backend: str, primitive: str, features: Tensor, kept_rows: int, N: int) -> Tensor:
-    """An empty tensor of the shape that `backend` keeps kept_rows rows of N logits in."""
+    """Return an empty tensor in which `backend` keeps kept_rows rows of N logits."""
     row_bytes = kept_layout(backend, primitive, features.dtype).row_bytes(N)
     return features.new_empty((kept_rows, row_bytes), dtype=torch.uint8)
 

@@ -1,7 +1,7 @@
-"""Which rectangles may be computed by one node in C++, of which nothing but autograd knows.
+"""Find out whether one node in C++, which only autograd sees, may compute a rectangle.
 
-The dozen nodes that Python makes of a loss cost as much as its matrix products, on a CPU at a batch
-of 64, on a GPU at one of thousands.
+Python computes a loss in a dozen nodes. These cost as much as the matrix products at a batch of 64
+on a CPU, and at a batch of thousands on a GPU.
 """
 
 import torch
@@ -12,7 +12,7 @@ from fastclip.rectangle import BOTH, MAIN_DIAGONAL, Rectangle
 
 
 def is_eager_square(rectangle: Rectangle) -> bool:
-    """Whether it has all pairs on its diagonal and leaves out nothing, and the mode is eager."""
+    """Return whether the mode is eager and this is a square with all pairs and no exclusions."""
     rows, cols = rectangle[:2]
     return (
         rows.shape[0] == cols.shape[0]
@@ -25,7 +25,7 @@ def is_eager_square(rectangle: Rectangle) -> bool:
 
 
 def _is_plain(features: Tensor) -> bool:
-    """Whether nothing but autograd's reverse mode has to know what is done to `features`."""
+    """Return whether only autograd's reverse mode must see the operations on `features`."""
     # Subclasses (fake, functional, distributed tensors) need operators that they can intercept; so
     # do the transforms of torch.func and forward mode, whose tensors look like plain ones.
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:

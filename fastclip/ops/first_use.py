@@ -1,14 +1,15 @@
-"""The self-check of a backend that nothing is known of: once per machine, at its first use.
+"""Check a backend about which nothing is known, once per machine, at its first use.
 
-It runs in the user's own process. What it found is kept in the user's file (`own_verdicts.py`); one
-process at a time makes it, and the others that want it wait for its answer. Before it begins, a row
-says so: where a later process finds that row, the check took its process down, and is not repeated.
+The self-check runs in the user's own process. Its verdict is kept in the user's file
+(`own_verdicts.py`). One process at a time makes the check, and others wait for its verdict. Before
+the check begins, a row with the source "begun" is written: if a later process finds that row, the
+check killed its process, and it is not repeated.
 
     agrees                         passed
-    wrong, nan                     failed, in words
-    an exception of the backend    failed; one of memory, of files, of the machine's C compiler or
-                                   of `chunked` may not come another time, and counts in this
-                                   process only
+    wrong, nan                     failed, with the error as its reason
+    an exception of the backend    failed; if it is about memory, files, the machine's C compiler or
+                                   `chunked`, it may not happen again, and the verdict counts in
+                                   this process only
     a lost context                 failed, and a RuntimeError: every later call of this process
                                    on the GPU would fail
 """
@@ -29,18 +30,18 @@ from fastclip.backends.gpu.own_verdicts import OwnVerdict
 from fastclip.ops.choice import Request
 from fastclip.ops.self_check import NoTruth, disagreement
 
-# What may not come another time, as exceptions and as words of plain RuntimeErrors.
+# Errors that may not happen again, as exceptions and as words of plain RuntimeErrors.
 MAY_PASS = (MemoryError, OSError, torch.OutOfMemoryError, subprocess.SubprocessError, NoTruth)
 MAY_PASS_WORDS = ("out of memory", "alloc_failed", "c compiler")
-LONGEST = 500  # characters of an exception
+LONGEST = 500  # most characters of an exception's text
 
 
 def check_once(name: str, backend: ModuleType, wanted: Request) -> None:
-    """Find out whether a backend is right there, unless the file says it, and keep what was found.
+    """Check whether a backend is correct, unless the file has a verdict, and keep the verdict.
 
     Raises:
-        RuntimeError: the check lost the device's context. An earlier fault of the caller's, which
-            waits on the device, is raised as it is.
+        RuntimeError: the check lost the device's context. An earlier error of the caller's kernels
+            that the device has not reported yet is raised unchanged.
     """
     kind = wanted.kind
     gpu_device.synchronize(kind.device)
@@ -57,7 +58,7 @@ def check_once(name: str, backend: ModuleType, wanted: Request) -> None:
         except TimeoutError:
             known.keep_in_this_process(_failed(asked, "another process still checks it"))
             return
-        except OSError:  # nothing can be kept there, not even that it begins
+        except OSError:  # nothing can be kept in the file, not even that the check begins
             known.keep_in_this_process(_check(asked, backend, wanted).verdict)
             return
         before = next((row for row in own_verdicts.read() if row.key == asked.key), None)
@@ -67,7 +68,8 @@ def check_once(name: str, backend: ModuleType, wanted: Request) -> None:
                 found = _check(asked, backend, wanted)
                 _keep(found.verdict, found.is_lasting)
             finally:
-                # There it stands still if the verdict is not lasting, or the check was interrupted.
+                # The row "begun" is still there if the verdict is not lasting, or the check was
+                # interrupted.
                 with contextlib.suppress(OSError):
                     own_verdicts.withdraw(asked)
         elif before.source == "begun":
@@ -97,8 +99,8 @@ def _check(asked: OwnVerdict, backend: ModuleType, wanted: Request) -> _Found:
                 f"the check of the backend '{asked.backend}' at its first use on this GPU "
                 f"({wanted.kind}) lost the GPU's context, so that nothing more can run on it in "
                 f"this process: {what}. The next process will not repeat the check: start again, "
-                'or with backend="chunked". `fastclip verify` checks all kernels in processes of '
-                "their own"
+                'with backend="chunked" if you like. `fastclip verify` checks all kernels in '
+                "separate processes"
             ) from error
         return _Found(failed, not _may_pass(error))
     if wrong is not None:
@@ -116,7 +118,7 @@ def _failed(asked: OwnVerdict, reason: str) -> OwnVerdict:
 
 
 def _keep(row: OwnVerdict, in_the_file: bool = True) -> None:
-    """In this process only where the file cannot be written."""
+    """Keep a row in the file; in this process only if the file cannot be written."""
     try:
         if in_the_file:
             own_verdicts.record([row])
@@ -129,11 +131,13 @@ def _keep(row: OwnVerdict, in_the_file: bool = True) -> None:
 
 @contextlib.contextmanager
 def _apart_from_the_call(device: torch.device) -> Iterator[None]:
-    """Whatever the call is in (a compiler's modes, torch.func, autocast, autograd): tensors here
-    are plain ones."""
+    """Leave the modes of the call (a compiler, torch.func, autocast, autograd) during the check.
+
+    Within the context, new tensors are plain tensors.
+    """
     with contextlib.ExitStack() as stack:
         if torch._C._len_torch_dispatch_stack() > 0:
-            # Imported only here: it brings the compiler with it.
+            # Imported only here, because this imports the compiler too.
             from torch.utils._python_dispatch import _disable_current_modes
 
             stack.enter_context(_disable_current_modes())

@@ -1,4 +1,4 @@
-"""Clear errors where a derivative is asked for that fastclip does not have."""
+"""Raise clear errors for derivatives that fastclip does not have."""
 
 from typing import NoReturn
 

@@ -1,15 +1,16 @@
-"""Ids of images and texts: which of them are the same, though they are not a pair of the batch.
+"""Ids of images and texts: which of them are the same although they are not a pair of the batch.
 
     same      image i and text j with image_ids_i = text_ids_j and i != j
     pair      image i and text i, whatever their ids
 
-The same are no negatives of each other: a rectangle leaves them out. In it an image's are an
-interval of columns, once the texts are in the order of their ids. The images are put in the order
-of the texts, so that pairs stay on the diagonal; where a pair has one id, as nearly always, it is
-the order of the images' ids too, and what is left out lies in few tiles, along the diagonal.
+An image and a text that are the same are not negatives of each other: a rectangle leaves their
+entry out. With the texts in the order of their ids, the entries that an image leaves out are an
+interval of columns. The images are put in the order of the texts, so that pairs stay on the
+diagonal. Where both of a pair have one id, as nearly always, this is the order of the images' ids
+too, and all entries that are left out are in few tiles along the diagonal.
 
-Ids may stay in the host's memory while features are on a GPU. There it is known whether they are
-in order already: then nothing is permuted. Nothing here waits for a device.
+Ids may stay in the host's memory while features are on a GPU. On the host it can be seen whether
+ids are already in order; then nothing is permuted. Nothing here waits for a device.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class PairIds(NamedTuple):
 
     Args:
         images, texts: (B,) int64, both on the features' device or both on the CPU.
-        are_positives: whether the same are positives of each other; otherwise they are left out.
+        are_positives: whether an image and a text that are the same are positives of each other;
+            otherwise they are left out.
     """
 
     images: Tensor
@@ -51,16 +53,17 @@ def pair_ids(
     text_ids: Tensor | None,
     positives: str = "pairs",
 ) -> PairIds | None:
-    """The ids that a loss was given, or None.
+    """Check the ids that a loss was given; return them, or None without ids.
 
     Args:
         features: (B, D), valid.
         ids, image_ids, text_ids, positives: see `fastclip.clip_loss`.
 
     Raises:
-        TypeError: ids are no tensor.
-        ValueError: they are not (B,), not int64 or on another device; `ids` come with one of the
-            others, or one of these without the other; `positives` is unknown, or "ids" without any.
+        TypeError: ids are not a tensor.
+        ValueError: ids are not (B,), not int64 or on another device; `ids` are given together with
+            `image_ids` or `text_ids`, or one of these two without the other; `positives` is
+            unknown, or is "ids" without any ids.
     """
     checked_positives(positives)
     found = side_ids(features, ids, image_ids=image_ids, text_ids=text_ids)
@@ -78,11 +81,11 @@ def checked_positives(positives: str) -> str:
 
 
 def same_pairs(ids: PairIds, all_texts: Tensor | None = None) -> Tensor:
-    """How many (image, text) are the same and no pair: () int64, on the ids' device.
+    """Count the (image, text) that are the same but no pair: () int64, on the ids' device.
 
     Args:
-        ids: of a batch, or of the pairs of this process.
-        all_texts: (N,), the ids of the texts of all processes; None if there is no other.
+        ids: the ids of a batch, or of the pairs of this process.
+        all_texts: (N,), the ids of the texts of all processes; None with a single process.
     """
     return num_same(SideIds(ids.images, ids.texts), all_texts).sum()
 
@@ -91,10 +94,10 @@ def same_pairs(ids: PairIds, all_texts: Tensor | None = None) -> Tensor:
 class InOrder:
     """A rectangle in the order of the ids of its columns, and the way back.
 
-    rectangle: what is the same is left out of it.
-    ids: those of its rows and columns, on the features' device, columns in order; or None, and
-        nothing is left out.
-    order: (M,), which of the caller's rows stands where; None if all are in their places.
+    rectangle: it leaves out the entries with equal ids.
+    ids: the ids of its rows and columns, on the features' device, columns in order; None if nothing
+        is left out.
+    order: (M,), the caller's index of each row; None if the order is unchanged.
     """
 
     rectangle: Rectangle
@@ -102,17 +105,17 @@ class InOrder:
     order: Tensor | None
 
     def restored(self, of_rows: Tensor) -> Tensor:
-        """Numbers of the rows, or of pairs, (..., M), in the caller's order."""
+        """Put values of the rows, or of pairs, (..., M), back into the caller's order."""
         if self.order is None:
             return of_rows
         return of_rows.index_select(-1, self.order.argsort())
 
 
 def in_order(square: Rectangle, row_ids: Tensor, col_ids: Tensor) -> InOrder:
-    """The square whose entries with equal ids are left out, but for its pairs.
+    """Return the square without the entries of equal ids, except for its pairs.
 
     Args:
-        square: of pairs on the main diagonal.
+        square: its pairs are on the main diagonal.
         row_ids, col_ids: (B,) int64, both on the features' device or both on the CPU.
     """
     rows, cols, order = square.rows, square.cols, None
@@ -126,7 +129,7 @@ def in_order(square: Rectangle, row_ids: Tensor, col_ids: Tensor) -> InOrder:
 
 
 def in_order_apart(rectangle: Rectangle, row_ids: Tensor, col_ids: Tensor) -> InOrder:
-    """`in_order` of a rectangle without pairs: each side is put in the order of its own ids."""
+    """Do the same for a rectangle without pairs: each side is put in the order of its own ids."""
     rows, row_ids, order = _in_own_order(rectangle.rows, row_ids)
     cols, col_ids, _ = _in_own_order(rectangle.cols, col_ids)
     return _without_same(rectangle._replace(rows=rows, cols=cols), row_ids, col_ids, order)
@@ -151,7 +154,7 @@ def _without_same(
 
 
 def _are_known_to_be_in_order(ids: Tensor) -> bool:
-    """False where to look would wait for a device, or break the compiler's graph."""
+    """Return whether ids are in order; False if looking would wait or break a compiled graph."""
     if ids.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     if type(ids) is not Tensor or torch._C._len_torch_dispatch_stack() > 0:

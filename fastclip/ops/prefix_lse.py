@@ -1,12 +1,13 @@
 """fastclip::prefix_lse: the softmax primitive of several prefixes of the features, in one pass.
 
-For K lengths d_1 < .. < d_K = D of prefixes, each of which is normalised by itself,
+For K lengths d_1 < .. < d_K = D of prefixes, each normalised on its own,
 
     logits_k = logit_scale unit(rows[:, :d_k]) unit(cols[:, :d_k])^T
 
-and the statistics of each are those of `contrastive_lse`, with the pairs on the main diagonal and
-nothing left out. A backend that has it computes one running product over the blocks of columns
-between two lengths, and its gradients likewise: the products of the longest prefix are all.
+and each prefix has the statistics of `contrastive_lse`, with pairs on the main diagonal and nothing
+left out. A backend with this operator computes one running product over the blocks of elements
+between two lengths, and the gradients likewise: the products cost no more than for the longest
+prefix alone.
 """
 
 from typing import Any
@@ -26,13 +27,13 @@ from fastclip.rectangle import MAIN_DIAGONAL, Rectangle, Sides
 def prefix_losses(
     square: Rectangle, dims: tuple[int, ...], backend: str, workspace: int | None
 ) -> Tensor:
-    """The mean CLIP loss of each prefix of normalised features, (K,).
+    """Return the mean CLIP loss of each prefix of normalised features, (K,).
 
     Args:
-        square: B rows and columns, whose pairs are the main diagonal; nothing is left out.
-        dims: the lengths of the prefixes, ascending, the last one is D.
-        backend: one that has `prefix_lse`.
-        workspace: bytes of memory for logits of all prefixes, None for the backend's own bound.
+        square: B rows and columns with pairs on the main diagonal; nothing is left out.
+        dims: the lengths of the prefixes in ascending order; the last one is D.
+        backend: a backend that has `prefix_lse`.
+        workspace: bytes of memory for the logits of all prefixes; None is the backend's own bound.
     """
     rows, K, kept = square.rows, len(dims), 0
     if needs_grad(*square[:3]):

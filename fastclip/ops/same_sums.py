@@ -1,8 +1,8 @@
-"""Sums over what has the id of each image or text, in O(B D): by class, without a mask.
+"""Sums of the features that share the id of each image or text, in O(B D), without a mask.
 
-same(i)    the texts j of all processes with image_ids_i = text_ids_j; of texts likewise
-sum_i      sum of their features, (D,);  count_i  how many they are
-own_i      whether the pair of i is among them
+same(i)    the texts j of all processes with image_ids_i = text_ids_j; likewise for a text
+sum_i      the sum of their features, (D,);  count_i  their number
+own_i      whether the text of i's own pair is among them
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ def of_this_process(rows: Tensor) -> Tensor:
 
 
 class SameSums(NamedTuple):
-    """Of each image or of each text of this process.
+    """The sums of each image, or of each text, of this process.
 
-    sums: (B, D), of the others' features as they are multiplied.
+    sums: (B, D), sums of the other side's features as they are multiplied.
     counts: (B,) int64.
     own: (B,) bool.
     """
@@ -36,11 +36,11 @@ class SameSums(NamedTuple):
 def same_sums(
     images: Tensor, texts: Tensor, ids: PairIds, gathered: Gathered = of_this_process
 ) -> tuple[SameSums, SameSums]:
-    """The sums of texts for each image, and those of images for each text.
+    """Return the sums of texts for each image, and the sums of images for each text.
 
     Args:
         images, texts: (B, D), as they are multiplied.
-        ids: on their device.
+        ids: on the device of the features.
     """
     own = ids.images == ids.texts
     found = []

@@ -1,6 +1,6 @@
-"""The registered operators `fastclip::*`: their schemas, and the rectangle as their arguments.
+"""The schemas of the registered operators `fastclip::*`, and a rectangle as flat arguments.
 
-The dispatcher, the compiler and exported programs know flat lists of tensors and numbers only. Each
+The dispatcher, the compiler and exported programs only know flat lists of tensors and numbers. Each
 list begins with the rectangle, tensors first; `flat` and `rectangle_of` translate.
 """
 
@@ -23,7 +23,7 @@ _PREFIXES = "Tensor row_features, Tensor col_features, Tensor logit_scale, int[]
 
 
 def flat(rectangle: Rectangle) -> tuple[Any, ...]:
-    """The first arguments of an operator, without `rectangle.sides`, which not all have."""
+    """Return a rectangle as an operator's first arguments, without `sides`, which not all have."""
     rows, cols, logit_scale, positives, excluded, normalize, _ = rectangle
     begin, end = (None, None) if excluded is None else excluded
     offset = None if positives is None else positives.offset
@@ -31,7 +31,7 @@ def flat(rectangle: Rectangle) -> tuple[Any, ...]:
 
 
 def rectangle_of(arguments: tuple[Any, ...]) -> tuple[Rectangle, tuple[Any, ...]]:
-    """The rectangle that an operator was given, unchecked, and the arguments behind it."""
+    """Return the rectangle that an operator was given, unchecked, and the arguments after it."""
     rows, cols, logit_scale, begin, end, offset, normalize, *others = arguments
     excluded = None if begin is None and end is None else Interval(begin, end)
     positives = None if offset is None else Diagonal(offset)
@@ -82,7 +82,7 @@ siglip_total = _define(
     "Tensor total, Tensor grad_row, Tensor grad_col, Tensor grad_logit_scale,"
     " Tensor grad_logit_bias",
 )
-# The inputs are there for those who differentiate again: they get an error and not a zero.
+# It takes the inputs so that a second derivative raises an error instead of being zero.
 siglip_total_backward = _define(
     "siglip_total_backward",
     "Tensor grad_total, Tensor row_features, Tensor col_features, Tensor logit_scale,"

@@ -1,18 +1,18 @@
-"""Whether a backend agrees with `chunked` on small batches that find bugs.
+"""Compare a backend with `chunked` on small batches that are made to find bugs.
 
-The batches are in `check_problems.py`. The truth is `chunked` in float64, on the same features. An
-output may be as far from it as
+The batches are in `check_problems.py`. The truth is `chunked` in float64, on the same features. The
+distance between an output and the truth may be at most
 
     FACTOR (distance of the same problem, rounded, from the truth + ulps of the output's size)
 
 The rounded problem has the features that kernels multiply (`backends/gpu/operand.py`), and logits
-smaller by some ulps of float32 for every 16 features: so much may a tensor core lose, which
-rounds its sums toward zero. Its distance is computed, on this very batch, dtype and D. Distances
-are of the worst row, so that one wrong row among good ones is found.
+that are smaller by some ulps of float32 for every 16 features: a tensor core, which rounds its sums
+toward zero, may lose that much. The distance of the rounded problem is computed for the same batch,
+dtype and D. Distances are for the worst row, so that one wrong row among good ones is found.
 
-A backend that keeps the logits of small batches unasked is asked twice, with and without: a kept
-logit may be off by half a step (`backends/gpu/precision.py`), and a gradient by what that makes of
-the terms of its sum.
+A backend that keeps the logits of small batches by default is checked with and without kept logits.
+A kept logit may be off by half a step (`backends/gpu/precision.py`), and each term of a gradient's
+sum by the effect of half a step.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,8 @@ from fastclip.ops.siglip_total import waiting_dtype
 from fastclip.rectangle import BOTH
 
 FACTOR = 3.0
-# Of every term of a sum of softplus alike: a GPU's exponential, 2^-22, and a polynomial.
+# The relative error of every term of a sum of softplus: a GPU's exponential, 2^-22, and a
+# polynomial.
 APPROXIMATED = 2.0**-21
 SIDES = ("rows", "columns")
 
@@ -38,7 +39,7 @@ Outputs = dict[str, Tensor]
 
 
 class NoTruth(RuntimeError):
-    """There is nothing to compare with, which says nothing of the kernels."""
+    """The truth could not be computed, so that nothing is known about the kernels."""
 
 
 def disagreement(
@@ -48,15 +49,15 @@ def disagreement(
     dtype: torch.dtype,
     D: int,
 ) -> str | None:
-    """The first output of `backend` that is wrong, in words; None if there is none.
+    """Describe the first wrong output of `backend`; return None if there is none.
 
     Args:
         primitive: "contrastive_lse", "siglip_sum", or "siglip_total", its sum with gradients from
             one pass. Forward and backward are checked, with every gradient.
 
     Raises:
-        NoTruth: `chunked` raised an exception, from which this comes.
-        Exception: what `backend` raised.
+        NoTruth: `chunked` raised an exception, which is the cause.
+        Exception: `backend` raised it.
     """
     of = _FUNCTIONS[primitive]
     for problem in problems(primitive, device, dtype, D):
@@ -74,7 +75,7 @@ def disagreement(
         if wrong is not None:
             name, error = wrong
             return (
-                f"{name} of {primitive} off by {error:.2g}, where {budgets[name]:.2g} is "
+                f"{name} of {primitive}: off by {error:.2g}, where at most {budgets[name]:.2g} is "
                 f"allowed, {where}"
             )
     return None
@@ -83,7 +84,7 @@ def disagreement(
 def _first_wrong(
     outputs: Outputs, exact: Outputs, budgets: dict[str, float]
 ) -> tuple[str, float] | None:
-    """Its name, and how far it is off."""
+    """Return the first wrong output's name and its error, or None."""
     for name, output in outputs.items():
         error = _distance(output, exact[name])
         if not error <= budgets[name]:  # nan is wrong too
@@ -92,7 +93,7 @@ def _first_wrong(
 
 
 def _kept_unasked(backend: ModuleType, primitive: str, problem: Problem) -> int:
-    """How many rows of logits a forward keeps where no workspace is given."""
+    """Return how many rows of logits a forward keeps where no workspace is given."""
     if primitive != "contrastive_lse":
         return 0
     rows, cols = problem.rectangle[:2]
@@ -100,7 +101,7 @@ def _kept_unasked(backend: ModuleType, primitive: str, problem: Problem) -> int:
 
 
 def _lost_by_keeping(problem: Problem, exact: Outputs) -> dict[str, float]:
-    """How far the worst row of a gradient is off where every kept logit is, by half a step."""
+    """Return the error of each gradient's worst row if every kept logit is off by half a step."""
     rows, cols, scale = problem.of_units().rectangle[:3]
     lengths = len(rows), len(cols)
     logits = scale * rows @ cols.T
@@ -129,7 +130,7 @@ def _contrastive_lse(backend: ModuleType, problem: Problem, kept_rows: int = 0) 
     gradients = backend.contrastive_lse_backward(
         rectangle, grad_positive, grad_total, shift, kept, None, BOTH
     )
-    # Any shift will do; what is compared is what shift and total stand for.
+    # Shifts may differ: the log-sum-exps, which shift and total represent, are compared.
     lse = shift.double() + total.double().log()
     return {"the positives": positive, "the log-sum-exps": lse} | _named(*gradients)
 
@@ -144,7 +145,7 @@ def _siglip_sum(backend: ModuleType, problem: Problem) -> Outputs:
 
 def _siglip_total(backend: ModuleType, problem: Problem) -> Outputs:
     rectangle, bias = problem.rectangle, problem.logit_bias
-    if backend is chunked:  # which has no such pass
+    if backend is chunked:  # it has no such pass
         of_rows = _siglip_sum(backend, problem._replace(weights=torch.ones_like(problem.weights)))
         row_loss = of_rows.pop("the row losses")
         return {"the sum of losses": row_loss.sum()} | of_rows
@@ -168,13 +169,14 @@ def _named(*gradients: Tensor) -> Outputs:
 def _budgets(problem: Problem, of: Callable[..., Outputs]) -> dict[str, float]:
     units, rounded = (of(chunked, x) for x in (problem.of_units(), problem.rounded()))
     rows, cols, scale = problem.of_units().rectangle[:3]
-    # Of negatives only: a pair is no sum of a tensor core, and a gradient has the scale as it is.
+    # Only negatives lose ulps: a pair is not summed by a tensor core, and gradients have the
+    # scale unchanged.
     for name in ("the positives", *(f"the gradient of {side}" for side in SIDES)):
         if name in rounded:
             rounded[name] /= 1.0 - lost_by(rows.shape[1])
     dtype = problem.rectangle.rows.dtype
     single = torch.finfo(torch.float32).eps
-    of_planes = 2.0**-11 if planes_for(dtype) == 1 else 2.0**-22  # where G is rounded to them
+    of_planes = 2.0**-11 if planes_for(dtype) == 1 else 2.0**-22  # G is rounded to its planes
 
     # A shift is about as large as the largest logit that could be.
     bound = scale.item() * rows.norm(dim=1).max().item() * cols.norm(dim=1).max().item()
@@ -195,7 +197,7 @@ def _budgets(problem: Problem, of: Callable[..., Outputs]) -> dict[str, float]:
         error = ((rounded[name] - units[name]).norm(dim=1) / length).max().item()
         ulps = torch.finfo(dtype).eps + of_planes + lost_by(terms)
         budgets[name] = error + ulps * size
-    # These two are sums of terms that may cancel: their ulps are those of the terms.
+    # These two are sums whose terms may cancel: their ulps are relative to the terms.
     of_rows = units["the gradient of rows"].norm(dim=1)
     ulps_and_terms = {
         "the gradient of logit_scale": (
@@ -210,7 +212,7 @@ def _budgets(problem: Problem, of: Callable[..., Outputs]) -> dict[str, float]:
 
 
 def _distance(output: Tensor, exact: Tensor) -> float:
-    """Of the worst row of a matrix, or the worst element of a vector."""
+    """Return the distance of the worst row of a matrix, or of the worst element of a vector."""
     difference = output.double() - exact
     return (
         difference.reshape(len(difference) if difference.dim() else 1, -1).norm(dim=1).max().item()

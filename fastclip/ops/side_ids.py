@@ -1,4 +1,4 @@
-"""Ids of the rows and columns of a rectangle: as a loss is given them, and which are the same."""
+"""Check the ids of a rectangle's rows and columns, and find which are the same."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,28 +17,28 @@ class SideIds(NamedTuple):
 
 
 def side_ids(features: Tensor, ids: Tensor | None, **of_sides: Tensor | None) -> SideIds | None:
-    """The ids of pairs as a loss was given them: those of both sides, two by name, or None.
+    """Check the ids of pairs that a loss was given; return them, or None without ids.
 
     Args:
         features: (B, D), valid.
-        ids: (B,), of rows and columns alike.
-        of_sides: by their names, those of rows, then those of columns, in the place of `ids`.
+        ids: (B,), the ids of both rows and columns.
+        of_sides: instead of `ids`, two arguments by name: the ids of rows, then the ids of columns.
 
     Raises:
-        TypeError, ValueError: as `pair_ids`, with the names.
+        TypeError, ValueError: as in `pair_ids`, with these names.
     """
     names = " and ".join(of_sides)
     missing = [name for name, x in of_sides.items() if x is None]
     if ids is not None:
         if len(missing) < len(of_sides):
-            raise ValueError(f"ids belong to both sides: {names} must be None with them")
+            raise ValueError(f"ids are for both sides: {names} must be None with them")
         check_ids("ids", ids, features)
-        ids = ids.contiguous()  # as what searches them wants it
+        ids = ids.contiguous()  # as torch.searchsorted wants it
         return SideIds(ids, ids)
     if len(missing) == len(of_sides):
         return None
     if missing:
-        raise ValueError(f"{names} are compared with each other: {missing[0]} is None")
+        raise ValueError(f"{names} must be given together, but {missing[0]} is None")
     check_all_ids({name: (x, features) for name, x in of_sides.items()})
     return SideIds(*(x.contiguous() for x in of_sides.values()))
 
@@ -62,10 +62,10 @@ def check_ids(name: str, ids: Tensor, features: Tensor) -> None:
 
 
 def check_all_ids(named: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    """Raise if the ids of any features are wrong, or not all of them on one device.
+    """Raise if any ids do not fit their features, or if not all ids are on one device.
 
     Args:
-        named: name to ids and the features that they are of.
+        named: each name with its ids and their features.
     """
     for name, (ids, features) in named.items():
         check_ids(name, ids, features)
@@ -73,16 +73,16 @@ def check_all_ids(named: Mapping[str, tuple[Tensor, Tensor]]) -> None:
     for name, (ids, _) in others:
         if ids.device != one.device:
             raise ValueError(
-                f"{first} and {name} must be on one device, got {one.device} and {ids.device}"
+                f"{first} and {name} must be on the same device, got {one.device} and {ids.device}"
             )
 
 
 def num_same(ids: SideIds, all_cols: Tensor | None = None) -> Tensor:
-    """How many columns are the same as each row and not its pair: (B,) integers.
+    """Count for each row the columns with its id that are not its pair: (B,) integers.
 
     Args:
-        ids: of pairs; of a batch, or of those of this process.
-        all_cols: (N,), the ids of the columns of all processes; None if there is no other.
+        ids: the ids of pairs: of a batch, or of this process's part of it.
+        all_cols: (N,), the ids of the columns of all processes; None with a single process.
     """
     cols = ids.cols if all_cols is None else all_cols
     begin, end = interval_of(ids.rows, cols.sort().values)
@@ -90,7 +90,7 @@ def num_same(ids: SideIds, all_cols: Tensor | None = None) -> Tensor:
 
 
 def interval_of(row_ids: Tensor, sorted_col_ids: Tensor) -> Interval:
-    """The columns that have each row's id, (M,) int32 twice, where those are in order."""
+    """Return the interval of columns that have each row's id, where columns are in order."""
     row_ids = row_ids.contiguous()
     begin = torch.searchsorted(sorted_col_ids, row_ids, out_int32=True)
     end = torch.searchsorted(sorted_col_ids, row_ids, out_int32=True, right=True)

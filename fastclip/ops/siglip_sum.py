@@ -1,6 +1,7 @@
 """fastclip::siglip_sum, the sigmoid primitive, as a registered operator.
 
-For the mathematics see `fastclip/backends/reference.py`. `kept` belongs to the backend.
+For the mathematics see `fastclip/backends/reference.py`. Only the backend knows the content of
+`kept`.
 """
 
 import torch
@@ -16,16 +17,16 @@ from fastclip.rectangle import Rectangle, Sides
 
 
 def siglip_sum(rectangle: Rectangle, logit_bias: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-    """The sigmoid losses of a rectangle, summed over each row.
+    """Return the sigmoid losses of a rectangle, summed over each row.
 
     Args:
-        rectangle: M rows, N columns, and what their entries are.
+        rectangle: M rows and N columns.
         logit_bias: (), of logit_scale's dtype; added to every logit.
-        call: how it is computed, from `dispatch.plan`.
+        call: how the rectangle is computed, from `dispatch.plan`.
 
     Returns:
         row_loss: (M,), differentiable.
-        kept: what the backend keeps for its backward.
+        kept: the logits that the backend keeps for its backward.
     """
     return schemas.siglip_sum(
         *flat(rectangle), logit_bias, call.backend, call.workspace, call.kept_rows
@@ -40,7 +41,7 @@ def siglip_sum_backward(
     kept: Tensor,
     wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of rows, columns, scale and bias; (0,) in the place of an unwanted one."""
+    """Return the gradients of rows, columns, scale and bias; (0,) for an unwanted one."""
     return schemas.siglip_sum_backward(
         *flat(rectangle), logit_bias, grad_row_loss, kept, call.backend, call.workspace, *wants
     )
@@ -94,7 +95,7 @@ def _gradients(ctx, grad_row_loss, _grad_kept):
 
 
 def in_places_of_inputs(gradients, needs):
-    """Those of rows, columns, scale and bias, where an operator has these arguments."""
+    """Put the gradients of rows, columns, scale and bias at the places of these arguments."""
     places = [None] * len(needs)
     for place, gradient in zip((0, 1, 2, NUM_ARGUMENTS), gradients, strict=True):
         if needs[place]:

@@ -1,14 +1,15 @@
 """fastclip::siglip_total, the sum of all sigmoid losses, with its gradients from the same pass.
 
-    total = sum_i row_loss_i of `siglip_sum`;  the gradient of an input is grad_total times its own
+    total = sum_i row_loss_i of `siglip_sum`;  grad_input = grad_total * d total / d input
 
-The gradient of the logits needs no statistics: a backend that forms it while the tile of logits is
-there saves one of four products. Which gradients are wanted is known in the forward, so they are
-its outputs, constants of the differentiation, and the backward multiplies them: in place, if the
-graph is not retained, because memory for others would take longer than the multiplication. So they
-are the backward's, and nobody else's. Those of float16 features wait in float32: they are gradients
-of a sum, which may pass 65,504. A gradient that is wanted against expectation, because tensors
-under torch.func.vmap do not say that they need one, is that of `siglip_sum`.
+The gradient of the logits needs no statistics: a backend that computes it while a tile of logits is
+at hand saves one of four products. The forward knows which gradients are wanted and returns them as
+further outputs, which are constants of the differentiation. The backward multiplies these gradients
+by grad_total: in place if the graph is not retained, because allocating new memory would take
+longer than the multiplication. Therefore nothing but the backward may use them. Until then, the
+gradients of float16 features are in float32: they are gradients of a sum, which may exceed 65,504.
+Tensors under torch.func.vmap do not say that they need a gradient; a gradient that the forward did
+not expect is computed by `siglip_sum`.
 """
 
 import torch
@@ -26,12 +27,12 @@ from fastclip.rectangle import Rectangle, Sides
 
 
 def siglip_total(rectangle: Rectangle, logit_bias: Tensor, call: Call) -> Tensor:
-    """The sum of all sigmoid losses of a rectangle, (); the gradients come from the same pass.
+    """Return the sum of all sigmoid losses of a rectangle, (); one pass computes the gradients too.
 
     Args:
-        rectangle: M rows, N columns, and what their entries are.
+        rectangle: M rows and N columns.
         logit_bias: (), of logit_scale's dtype; added to every logit.
-        call: how it is computed, from `dispatch.plan`; its backend has the one pass.
+        call: how the rectangle is computed, from `dispatch.plan`; its backend has the one pass.
     """
     wants = rectangle.rows.requires_grad, rectangle.cols.requires_grad
     total, *_ = schemas.siglip_total(
@@ -93,7 +94,7 @@ def _scaled(arguments, scale):
 
 
 def _is_the_last(grad_total):
-    """Whether no other backward, nor one of this one, can need what the forward has saved."""
+    """Return whether no other backward, nor a derivative of this one, can need saved tensors."""
     follows = torch.is_grad_enabled() or torch._C._autograd._get_current_graph_task_keep_graph()
     is_plain = type(grad_total) is Tensor and not torch._C._are_functorch_transforms_active()
     return is_plain and not follows

@@ -1,20 +1,21 @@
-"""The sigmoid losses of what has one id and is no pair, as positives.
+"""The sigmoid losses of images and texts with one id that are not a pair, as positives.
 
-With P(i) the texts of image i's id and text i, k_i their number, and k'_j alike of text j's images,
+With P(i) the texts with image i's id and text i, k_i their number, and k'_j the number of text j's
+images,
 
     w_ij     = 1/2 / k_i + 1/2 / k'_j
     loss_i   = sum over other j of softplus(l_ij) + sum over j in P(i) of w_ij softplus(-l_ij)
 
-so that a pair without others of its id has the weight 1. The primitive (`siglip_sum`) leaves out
-what has one id, and has pairs with the weight 1; here is what is still to be added:
+so that a pair whose id occurs nowhere else has the weight 1. The primitive (`siglip_sum`) leaves
+out entries with one id, and gives pairs the weight 1; this module computes the terms to be added:
 
     sum over j in P(i), j != i, of w_ij softplus(-l_ij) + (w_ii - 1) softplus(-l_ii)
 
-Rows and columns in the order of ids lie in a band along the diagonal: a block of it, ROWS rows and
-the columns that any of them needs, is written out at a time, and again in the backward. Cost:
-2 B D (ROWS + the size of a class) FLOPs where pairs have one id; 2 B^2 D at most, where the ids of
-images and texts have nothing to do with each other. Where blocks begin is read on the host: a GPU
-is waited for once per rectangle.
+With rows and columns in the order of ids, the positives are a band along the diagonal. The logits
+of one block of the band, ROWS rows and the columns that any of these needs, are held at a time, and
+are computed again in the backward. Cost: 2 B D (ROWS + the size of a class) FLOPs where both of a
+pair have one id; at most 2 B^2 D, where the ids of images and texts are unrelated. The host reads
+where blocks begin: this waits for a GPU once per rectangle.
 
 Source: siglip_kernel 0.1.2 has these weights.
 """
@@ -31,16 +32,16 @@ from fastclip.backends.normalization import prepared_rows
 from fastclip.ops.classes import Classes
 from fastclip.rectangle import Rectangle
 
-ROWS = 256  # of a block of the band
+ROWS = 256  # rows of a block of the band
 
 
 def half_shares(ids: Tensor, ids_of_partners: Tensor, ids_of_others: Tensor) -> Tensor:
-    """1/2 / k of each of a side, (n,) float64.
+    """Return 1/2 / k for each row or column of a side, (n,) float64.
 
     Args:
-        ids: (n,), of that side.
-        ids_of_partners: (n,), of the other sides of their pairs.
-        ids_of_others: (N,), of everything on the other side, in all processes.
+        ids: (n,), the ids of that side.
+        ids_of_partners: (n,), the ids of the other halves of their pairs.
+        ids_of_others: (N,), the ids of the whole other side, in all processes.
     """
     number = Classes(ids_of_others).count(ids) + (ids != ids_of_partners)
     return 0.5 / number.double()
@@ -52,7 +53,7 @@ def positive_terms(
     row_shares: Tensor,  # (M,), of `half_shares`
     col_shares: Tensor,  # (N,)
 ) -> Tensor:  # (M,)
-    """What the losses of rows have in addition to `siglip_sum`."""
+    """Return the terms that the losses of rows have in addition to `siglip_sum`."""
     with torch.autocast(rectangle.rows.device.type, enabled=False):
         rows, cols = (prepared_rows(x, rectangle.normalize) for x in rectangle[:2])
         row_shares, col_shares = (x.to(rows.dtype) for x in (row_shares, col_shares))
@@ -77,26 +78,26 @@ def positive_terms(
 
 
 def _recomputed_in_the_backward(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    # The transforms of torch.func do not have what the recomputation needs: they keep the block.
+    # The transforms of torch.func do not support the recomputation: there, the block is kept.
     if torch._C._are_functorch_transforms_active():
         return function(*arguments)
     return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
 
 def _blocks(rectangle: Rectangle) -> list[tuple[slice, slice]]:
-    """Rows, and the columns from the first to the last that any of them has; none if none has."""
+    """Return slices of rows, each with the span of the columns that any of its rows needs."""
     N = len(rectangle.cols)
     try:
         begin, end = torch.stack(rectangle.excluded).clamp(0, N).tolist()
     except RuntimeError:
         raise RuntimeError(
-            "positives='ids' of a sigmoid loss looks at the ids on the host: under "
-            "torch.func.vmap they must be the same for all samples"
+            "a sigmoid loss with positives='ids' reads the ids on the host: under "
+            "torch.func.vmap the ids must be the same for all samples"
         ) from None
     blocks = []
     for first in range(0, len(begin), ROWS):
         rows = range(first, min(first + ROWS, len(begin)))
-        # A row whose only column is its own pair's has nothing to add here.
+        # A row whose only column is its own pair adds nothing here.
         wide = [i for i in rows if not _is_own_alone(rectangle, i, begin[i], end[i])]
         span = slice(
             min((begin[i] for i in wide), default=0), max((end[i] for i in wide), default=0)

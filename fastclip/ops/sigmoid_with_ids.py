@@ -1,4 +1,4 @@
-"""The sigmoid loss of a square whose pairs have ids: what is the same is left out, or positive."""
+"""The sigmoid loss of a square with ids: entries with one id are left out, or are positives."""
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ def sigmoid_loss_with_ids(
     workspace: int | None,
     mean: bool,
 ) -> Tensor:
-    """Returns the loss of each image (B,), or their mean ()."""
+    """Return the loss of each image (B,), or their mean ()."""
     here = in_order(square, *ids[:2])
     rectangle, B = here.rectangle, len(square.rows)
     further = None

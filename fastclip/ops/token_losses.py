@@ -2,10 +2,11 @@
 
     loss_i = logsumexp_v <hidden_i, vocabulary_v> - <hidden_i, vocabulary_label_i>
 
-Logits of a block of tokens are made, used, and dropped; the backward makes them again. What stays
-is one sum per token. torch 2.13 has the same as `torch.nn.functional.linear_cross_entropy`; it
-rounds the losses of bfloat16 states to bfloat16, three digits of a caption's loss, and the older
-versions that fastclip runs on have none: so the tokens' losses are made here, in float32.
+The logits of one block of tokens are computed, used and dropped; the backward computes them again.
+Only one sum per token is kept. torch 2.13 has the same function, `linear_cross_entropy` of
+`torch.nn.functional`, but rounds the losses of bfloat16 states to bfloat16, which leaves three
+digits of a caption's loss, and older versions that fastclip supports do not have it. Therefore
+fastclip computes the losses of tokens here, in float32.
 """
 
 import torch
@@ -26,17 +27,17 @@ def token_losses(
 
     Args:
         hidden: (..., W) states of a decoder, floating-point.
-        vocabulary: (W, V) matrix that makes logits of them; products are of autocast's dtype in its
-            context, and of the dtype of `hidden` elsewhere.
-        labels: (...) int64, the same shape as `hidden` but for W.
+        vocabulary: (W, V) matrix that maps states to logits; products have autocast's dtype in its
+            context, and the dtype of `hidden` elsewhere.
+        labels: (...) int64, the shape of `hidden` without W.
         ignored: the label of padding.
-        block_numbers: the most logits that are held at a time.
+        block_numbers: the largest number of logits that are held at a time.
 
     Returns:
         (...) losses in nats, float32, or float64 for float64 states.
 
     Raises:
-        ValueError: shapes do not fit together.
+        ValueError: the shapes do not fit together.
 
     Example:
         >>> token_losses(states, decoder.text_projection, tokens[:, 1:], ignored=0).sum()
@@ -77,7 +78,7 @@ class _TokenLosses(torch.autograd.Function):
         hidden, vocabulary, labels, shifts = ctx.saved_tensors
         gradient = torch.where(labels == ctx.ignored, 0.0, gradient)
         of_hidden = torch.empty_like(hidden)
-        # Blocks add up in float32, whatever the products are of.
+        # Blocks are added in float32, whatever the dtype of the products.
         of_vocabulary = torch.zeros_like(vocabulary, dtype=shifts.dtype)
         parts = (t.split(ctx.block) for t in (hidden, labels, shifts, gradient, of_hidden))
         for rows, own, shift, weight, out in zip(*parts, strict=True):

@@ -1,8 +1,8 @@
-"""The sum of all sigmoid losses of a rectangle, by the shortest way that the backend offers.
+"""Compute the sum of all sigmoid losses of a rectangle, in the fastest way of the backend.
 
-With gradients and a backend that has them in one pass, `siglip_total`: three products instead of
-four; in eager mode on `cpu` as one node in C++ (`csrc/cpu/siglip_loss.cpp`). Otherwise the rows of
-`siglip_sum`, added up.
+With gradients, and a backend that computes them in one pass, this is `siglip_total`, with three
+products instead of four; in eager mode on `cpu` it is one node in C++ (`csrc/cpu/siglip_loss.cpp`).
+Otherwise the row losses of `siglip_sum` are added up.
 """
 
 import torch

@@ -1,5 +1,7 @@
-"""Checks that every backend may rely on. Values of tensors are not looked at: that would
-synchronise with the device."""
+"""Checks of arguments that every backend relies on.
+
+The values of tensors are not checked, because reading them would synchronise with the device.
+"""
 
 import sys
 from typing import Any
@@ -23,12 +25,12 @@ def check_features(image_features: Tensor, text_features: Tensor) -> None:
 
 
 def check_extra_text_features(extra: Tensor, image_features: Tensor) -> None:
-    """`image_features` have been checked."""
+    """Raise if extra texts do not fit `image_features`, which are valid."""
     name = "extra_text_features"
     if isinstance(extra, Tensor) and extra.dim() == 3:
         raise ValueError(
             f"{name} must have shape (H, D), one pool for all images, got {tuple(extra.shape)}; "
-            ".flatten(0, 1) makes it of H texts per pair"
+            ".flatten(0, 1) makes one pool of the H texts of each pair"
         )
     check_matrix(name, extra, "(H, D)")
     for what, own, of_images in (
@@ -43,7 +45,7 @@ def check_extra_text_features(extra: Tensor, image_features: Tensor) -> None:
 
 
 def check_matrix(name: str, features: Tensor, shape: str = "(B, D)") -> None:
-    """Raise if `features` are not of this shape, dense and of a dtype that losses take."""
+    """Raise if `features` do not have this shape, are not dense or have an unsupported dtype."""
     if not isinstance(features, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(features).__name__}")
     if not is_dense(features):
@@ -87,13 +89,13 @@ def _not_dense(name: str, value: Tensor) -> ValueError:
 
 
 def scalar(name: str, value: Any, device: torch.device) -> float | Tensor:
-    """`value` as a Python number that is finite, or as the tensor that it is.
+    """Return `value` as a finite Python number, or unchanged if it is a tensor.
 
-    torch.compile takes numpy's numbers for tensors: while it traces, they become tensors on
+    torch.compile treats numpy's numbers as tensors: while it traces, they become tensors on
     `device`, unchecked.
 
     Raises:
-        TypeError: `value` is neither a tensor nor a real number of Python's or numpy's.
+        TypeError: `value` is neither a tensor nor a real number of Python or numpy.
         ValueError: `value` has more than one element, or is not finite.
     """
     if isinstance(value, Tensor):
@@ -105,8 +107,8 @@ def scalar(name: str, value: Any, device: torch.device) -> float | Tensor:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         kind = type(value).__name__
         raise TypeError(f"{name} must be a float or a torch.Tensor, got {kind}")
-    # Not math.isfinite, which the compiler cannot trace where a number varies from call to call;
-    # nor a comparison with infinity, which it takes every such number to be below.
+    # Not math.isfinite, which the compiler cannot trace if the number varies from call to call; nor
+    # a comparison with infinity: the compiler assumes that every such number is below infinity.
     if not -_LARGEST <= value <= _LARGEST:
         raise ValueError(f"{name} must be finite, got {value}")
     return value
@@ -116,12 +118,12 @@ def _number_of_numpy(name: str, value: Any) -> float:
     if value.size != 1:
         raise ValueError(f"{name} must have one element, got shape {value.shape}")
     if value.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must be a real number, got one of numpy's {value.dtype}")
+        raise TypeError(f"{name} must be a real number, got a numpy {value.dtype}")
     return float(value.item())  # item() leaves numpy's long double as it is
 
 
 def scalar_tensor(name: str, value: float | Tensor, features: Tensor) -> Tensor:
-    """`value`, of `scalar`, as a 0-d tensor for a loss of `features`, differentiable if it was."""
+    """Return a result of `scalar` as a 0-d tensor for a loss of `features`; keep its gradient."""
     dtype, device = compute_dtype(features.dtype), features.device
     if not isinstance(value, Tensor):
         return torch.full((), value, dtype=dtype, device=device)
@@ -134,7 +136,7 @@ def scalar_tensor(name: str, value: float | Tensor, features: Tensor) -> Tensor:
     if value.device != device:
         raise ValueError(
             f"{name} must be on the features' device {device}, got {value.device}; "
-            "a Python float goes with any device"
+            "a Python float works with any device"
         )
     if value.dim() == 0 and value.dtype == dtype:
         return value

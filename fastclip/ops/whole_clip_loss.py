@@ -1,9 +1,8 @@
-"""The mean CLIP loss of a square as one node of autograd, where a backend computes it at once.
+"""The mean CLIP loss of a square as one node of autograd, where a backend computes it in one step.
 
-The same formulas as `cross_entropy.py`, which serves everything else: its dozen nodes cost the host
-more than a GPU takes for a batch of a few thousand. What autograd asks for beyond gradients of
-plain tensors is left to the registered operators (batches of gradients) or refused by name (a
-second derivative).
+The formulas are the same as in `cross_entropy.py`, which serves all other cases: its dozen nodes
+take the host longer than a GPU needs for a batch of a few thousand. Batches of gradients are left
+to the registered operators, and a second derivative raises an error.
 """
 
 from contextlib import nullcontext
@@ -20,14 +19,14 @@ from fastclip.rectangle import BOTH, MAIN_DIAGONAL, Rectangle, Sides
 
 
 def whole_clip_loss(rectangle: Rectangle, call: Call) -> Tensor | None:
-    """The loss of one node, if the backend of the call offers it for such a batch; else None.
+    """Return the loss from one node, or None if the backend cannot do this for such a batch.
 
     Args:
-        rectangle: a square of plain tensors, its pairs on the main diagonal, nothing left out, both
-            sides wanted.
+        rectangle: a square of plain tensors with pairs on the main diagonal, nothing left out and
+            both sides wanted.
 
     Returns:
-        the loss, ().
+        The loss, (), or None.
     """
     backend = load_backend(call.backend)
     if not hasattr(backend, "clip_loss_at_once"):
@@ -85,7 +84,7 @@ class _WholeClipLoss(Function):
 
 
 class _OnceDifferentiable(Function):
-    """A gradient that depends on inputs: differentiating it again raises, and finds no constant."""
+    """A gradient that depends on inputs, so that differentiating it raises an error."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, *inputs: Tensor) -> Tensor:
@@ -97,7 +96,7 @@ class _OnceDifferentiable(Function):
 
 
 def _is_plain(grad_loss: Tensor) -> bool:
-    """Whether it is memory: autograd's batches of gradients look as if they were."""
+    """Return whether this is a plain tensor; autograd's batches of gradients look like one."""
     functorch = torch._C._functorch
     return (
         type(grad_loss) is Tensor

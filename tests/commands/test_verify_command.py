@@ -25,7 +25,7 @@ def test_without_kernels_it_says_why(monkeypatch, capsys):
     assert cli.main(["verify", "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert "no kernels for a GPU run on cpu" in error
-    assert "triton: needs features on a GPU, got cpu" in error
+    assert "triton: it needs features on a GPU, got cpu" in error
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch, capsys):

@@ -108,7 +108,7 @@ def groups_found(group):
     assert find_group(None, 1, None) is None and find_group(0, 1, None) is None
     with pytest.raises(ValueError, match=f"this process's rank {rank} of 4, got {3 - rank}"):
         find_group(3 - rank, 4, None)
-    with pytest.raises(ValueError, match=r"world_size=3 needs a group .*; the group has 4"):
+    with pytest.raises(ValueError, match=r"world_size=3 needs a group .*, but the group has 4"):
         find_group(None, 3, None)
     with pytest.raises(ValueError, match=r"rank must be in \[0, world_size=1\), got 2"):
         find_group(2, 1, None)

@@ -20,13 +20,13 @@ def test_explain_backends_lists_all_in_the_order_of_auto():
 def test_explain_backends_answers_for_the_given_features():
     objections = fastclip.explain_backends(torch.ones(2, 2, device="meta"))
     assert objections["cpu"] == (
-        "The backend 'cpu' cannot run here: needs features on the CPU, got meta."
+        "The backend 'cpu' cannot run here: it needs features on the CPU, got meta."
     )
 
 
 def test_named_backend_raises_its_own_objection():
     features = torch.ones(2, 2, device="meta")
-    with pytest.raises(RuntimeError, match=r"backend 'cpu' cannot run: needs features on the CPU"):
+    with pytest.raises(RuntimeError, match=r"backend 'cpu' cannot run: it needs features on"):
         fastclip.clip_loss(features, features, 10.0, backend="cpu")
 
 

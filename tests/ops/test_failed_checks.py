@@ -33,8 +33,8 @@ def out_of_shared_memory() -> Exception:
 @pytest.mark.parametrize(
     "mistake, what",
     [
-        (by_100_ulps("contrastive_lse", 0), "the positives of contrastive_lse off by"),
-        (by_100_ulps("contrastive_lse", 2), "the log-sum-exps of contrastive_lse off by"),
+        (by_100_ulps("contrastive_lse", 0), "the positives of contrastive_lse: off by"),
+        (by_100_ulps("contrastive_lse", 2), "the log-sum-exps of contrastive_lse: off by"),
         (by_100_ulps("contrastive_lse_backward", 0), "the gradient of rows of"),
         (by_100_ulps("contrastive_lse_backward", 1), "the gradient of columns of"),
         (by_100_ulps("contrastive_lse_backward", 2), "the gradient of logit_scale of"),

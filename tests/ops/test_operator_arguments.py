@@ -80,7 +80,7 @@ def test_backends_that_are_none_or_cannot_run_are_refused(backend):
     with pytest.raises(ValueError, match=r"backend must be one of .*, got 'auto'"):
         overload(*(right | {"backend": "auto"}).values())
     right |= {"excluded_begin": None, "excluded_end": None}
-    with pytest.raises(RuntimeError, match="backend 'triton' cannot run: needs features on a GPU"):
+    with pytest.raises(RuntimeError, match="backend 'triton' cannot run: it needs features on"):
         overload(*(right | {"backend": "triton"}).values())
     if not dispatch.has_one_pass_siglip(backend):
         total = torch.ops.fastclip.siglip_total.default

@@ -160,12 +160,12 @@ BAD = {
     "scale numpy's bool": (
         dict(logit_scale=np.bool_(True)),
         TypeError,
-        r"logit_scale must be a real number, got one of numpy's bool",
+        r"logit_scale must be a real number, got a numpy bool",
     ),
     "complex numpy scale": (
         dict(logit_scale=np.complex64(10)),
         TypeError,
-        r"logit_scale must be a real number, got one of numpy's complex64",
+        r"logit_scale must be a real number, got a numpy complex64",
     ),
     "backend": (
         dict(backend="cuda_fast"),

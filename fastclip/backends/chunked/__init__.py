@@ -1,19 +1,19 @@
-"""Both primitives in plain PyTorch, a block of logits at a time: any device, no N x N memory.
+"""Both primitives in plain PyTorch, one block of logits at a time: any device, no N x N memory.
 
 Math: `reference.py`. Forward: the statistics of rows and of columns merge over blocks,
     max' = max(max, block's max);  sum' = sum exp(max - max') + block's sum exp(logit - max')
-Backward: a block's products again, turned into G, and two products with it.
+Backward: compute a block's products again, turn them into G, and form two products with it.
 
-Files: `blocks.py` says how large a block is, `machine.py` what that and the arithmetic depend on;
-`wide.py` and `narrow.py` are the arithmetic, of one interface; `gradient_sums.py` the products;
-`left_out.py` the entries that an interval leaves out.
+Files: `blocks.py` decides how large a block is, and `machine.py` describes the device that this and
+the arithmetic depend on; `wide.py` and `narrow.py` are the arithmetic, with one interface;
+`gradient_sums.py` has the products, and `left_out.py` the entries that an interval leaves out.
 
 Cost: 8 M N D FLOPs forward + backward; extra memory three float32 blocks within `workspace` bytes,
-which are 64 MiB unless said, and 256 MiB on a GPU (one N x D accumulator more for 16-bit features).
+by default 64 MiB, and 256 MiB on a GPU (16-bit features need one N x D accumulator more).
 Numerics: float64 for float64 features, otherwise float32 logits, statistics and accumulators.
     CPU             factors are float32 too
-    GPU             float32 features alike, as torch multiplies them; 16-bit features are factors of
-                    16 bits, and so are the exponentials and G (`narrow.py`)
+    GPU             float32 features are float32 factors, multiplied as torch is set; 16-bit
+                    features are factors of 16 bits, and so are the exponentials and G (`narrow.py`)
 Nothing waits for a GPU: a CUDA graph can capture a call.
 """
 
@@ -158,7 +158,7 @@ def siglip_sum_backward(
 
 
 def _choice(rectangle: Rectangle, workspace: int | None, largest: Tensor | None = None):
-    """The arithmetic and the blocks of a call, and what is left out of these."""
+    """Return the arithmetic, the blocks, and the left-out entries of a call."""
     machine = machine_of(rectangle.rows.device)
     is_narrow = machine.multiplies_16_bits and rectangle.rows.dtype.itemsize == 2
     arithmetic = Narrow if is_narrow else Wide
@@ -176,7 +176,7 @@ class _Statistics:
     def merge(
         self, part: slice, products: Tensor, dim: int, arithmetic: Wide | Narrow, last: bool
     ) -> None:
-        """With a block's, whose pairs are -inf; `last`: the block may be overwritten."""
+        """Merge a block, whose pairs are -inf; with `last` the block may be overwritten."""
         maximum, total = self.maximum[part], self.total[part]
         merged = torch.maximum(maximum, arithmetic.logits(products.amax(dim)))
         shift = _finite(merged)
@@ -186,7 +186,7 @@ class _Statistics:
 
 
 def _pairs(block: Tensor, chunk: slice, panel: slice, rectangle: Rectangle) -> tuple[Tensor, slice]:
-    """The block's positive entries, as a view, and the rows of the rectangle they belong to."""
+    """Return the pairs within the block, as a view, and their rows in the rectangle."""
     offset = rectangle.pair_offset + chunk.start - panel.start
     pairs = block.diagonal(offset)
     first = chunk.start + max(0, -offset)
@@ -194,5 +194,5 @@ def _pairs(block: Tensor, chunk: slice, panel: slice, rectangle: Rectangle) -> t
 
 
 def _finite(maximum: Tensor) -> Tensor:
-    """A finite shift where there is no negative: exp(-inf - 0) is 0, exp(-inf + inf) is nan."""
+    """Return a finite shift where there is no negative: exp(-inf + inf) would be nan."""
     return maximum.masked_fill(maximum == float("-inf"), 0.0)

@@ -1,4 +1,4 @@
-"""From blocks of G to the gradients: of rows, of columns and of logit_scale."""
+"""Compute the gradients of rows, columns and logit_scale from blocks of G."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ class GradientSums:
     """Adds up the products of blocks of G with the features of the other side.
 
     with sums.of_rows(chunk) as rows:      the chunk's rows as they are multiplied
-        sums.add(panel, G)                 of every panel, in order
+        sums.add(panel, G)                 for every panel, in order
     grad_row, grad_col, grad_logit_scale = sums.finish()
     """
 
@@ -45,7 +45,12 @@ class GradientSums:
         self.sum_row = accumulate(self.sum_row, grad_logits, self.cols[panel])
 
     def add_lost(self, lost: Tensor | None, products: Tensor) -> None:
-        """Entries (k,) that G lacks as it is multiplied, and their products (k,): to the scale."""
+        """Add to the scale's gradient what rounding took from entries of G (k,).
+
+        Args:
+            lost: what the rounded entries lack, (k,), or None if nothing is lost.
+            products: the products at these entries, (k,).
+        """
         if lost is not None:
             self.grad_logit_scale += (lost * products).sum(dtype=torch.float64)
 

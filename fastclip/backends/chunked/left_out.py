@@ -1,4 +1,4 @@
-"""What the rows of a rectangle leave out, in a block at a time."""
+"""The entries that the rows of a rectangle leave out, one block at a time."""
 
 import torch
 from torch import Tensor
@@ -10,20 +10,20 @@ STRIP_ROWS = 128
 
 
 class LeftOut:
-    """The entries that an interval leaves out, pairs among them; there may be none.
+    """The entries that an interval leaves out, including pairs within it; there may be none.
 
-    Cost: a comparison of an entry's column with both ends of its row's interval, a byte or two of
-    memory, and a pass over the block. Where values can be looked at, the block is cut into strips
-    of STRIP_ROWS rows, and of each only the columns are compared from the first to the last one
-    that any of its rows leaves out: with rows and columns both in the order of ids, these are
-    little more than the strip has rows.
+    Cost: for each entry two comparisons, of its column with both ends of its row's interval, a byte
+    or two of memory, and a pass over the block. On a CPU, where values can be read, the block is
+    cut into strips of STRIP_ROWS rows. Only the columns from the first to the last one that any row
+    of the strip leaves out are compared: with rows and columns both in the order of ids, these are
+    few more than the strip's rows.
     """
 
     def __init__(self, rectangle: Rectangle, machine: Machine) -> None:
         self.interval, self.can_look = rectangle.excluded, machine.multiprocessors == 0
 
     def fill(self, block: Tensor, chunk: slice, panel: slice, value: float) -> None:
-        """Set those entries of a block, of these rows and columns of the rectangle, to `value`."""
+        """Set the left-out entries of a block, with these rows and columns, to `value`."""
         if self.interval is None:
             return
         begin, end = (x[chunk, None] for x in self.interval)
@@ -44,7 +44,7 @@ def _fill(block: Tensor, begin: Tensor, end: Tensor, column: Tensor, value: floa
 
 
 def _columns_left_out(begin: Tensor, end: Tensor, panel: slice) -> slice:
-    """From the first to the last column that any row leaves out, counted from the panel's first."""
+    """Return the first to last column of the panel that any row leaves out, relative to it."""
     meets = (begin < end) & (begin < panel.stop) & (end > panel.start)
     if not meets.any():
         return slice(0, 0)

@@ -1,4 +1,4 @@
-"""What the arithmetic and the blocks depend on of a device: all that is decided by what it is."""
+"""The properties of a device on which the arithmetic and the blocks depend."""
 
 import functools
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ import torch
 
 @dataclass(frozen=True)
 class Machine:
-    """A device, by what it is.
+    """The properties of a device.
 
     Args:
-        multiplies_16_bits: whether it sums products of 16-bit factors in float32, and returns that.
-        workspace: bytes of a block of logits, unless the caller says how many.
-        multiprocessors: how many tiles of a product it computes at a time; 0 if that is no concern.
+        multiplies_16_bits: whether it adds products of 16-bit factors in float32, and returns
+            float32.
+        workspace: the default bytes of a block of logits.
+        multiprocessors: how many tiles of a product it computes at a time; 0 on a CPU, where this
+            does not matter.
     """
 
     multiplies_16_bits: bool
@@ -25,10 +27,10 @@ CPU = Machine(multiplies_16_bits=False, workspace=64 << 20, multiprocessors=0)
 
 
 def machine_of(device: torch.device) -> Machine:
-    """Asks no more of the device than its properties: nothing waits for it."""
+    """Return a device's properties, without waiting for the device."""
     if device.type != "cuda":
         return CPU
-    # `addmm` with `out_dtype` is CUDA's alone: ROCm may refuse it.
+    # `addmm` with `out_dtype` exists only for CUDA: ROCm may refuse it.
     return Machine(torch.version.hip is None, 256 << 20, _multiprocessors(device))
 
 

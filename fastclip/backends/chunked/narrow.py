@@ -37,9 +37,9 @@ SOFTPLUS_IS_LINEAR = 40.0  # e^-40 is below the rounding of a double
 
 
 class Narrow:
-    """The arithmetic of one call; `largest` () bounds the weights of G, in a backward.
+    """The arithmetic of one call; in a backward, `largest` () bounds the weights of G.
 
-    Same interface as `Wide`. Everything that it needs of the data stays on the device.
+    It has the interface of `Wide`. All values that it needs from the data stay on the device.
     """
 
     def __init__(self, rectangle: Rectangle, largest: Tensor | None = None) -> None:
@@ -94,7 +94,7 @@ class Narrow:
     def _weighted_exp(
         self, products: Tensor, shift: Tensor, weight: Tensor, last: bool
     ) -> tuple[Tensor, Tensor]:
-        """|w g| exp(logit - shift), float16, and the sign of g."""
+        """Return |w g| exp(logit - shift), float16, and the sign of g."""
         weight = self.weight * weight
         offset = weight.abs().log() - shift
         return self._exp(products, offset, last), weight.sign().half()
@@ -129,7 +129,7 @@ class Narrow:
         return out
 
     def _exp(self, products: Tensor, offset: Tensor, last: bool) -> Tensor:
-        """exp(logit + offset), float16; overwrites the products if it is their `last` use."""
+        """Return exp(logit + offset), float16; overwrite the products at their `last` use."""
         exponent = torch.addcmul(offset, products, self.unit, out=products if last else None)
         return torch.exp(exponent, out=torch.empty_like(products, dtype=torch.float16))
 
@@ -139,6 +139,6 @@ def _unit_rows(features: Tensor, factor: float | Tensor) -> Tensor:
 
 
 def _weight(largest: Tensor) -> Tensor:
-    """A power of two: largest * weight is in [2^12, 2^13), if it is not below 2^-88."""
+    """Return a power of two with largest * weight in [2^12, 2^13), for largest from 2^-88 on."""
     _, exponent = torch.frexp(largest)
     return torch.ldexp(torch.ones_like(largest), (WEIGHT_EXPONENT - exponent).clamp(-126, 100))

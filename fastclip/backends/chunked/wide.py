@@ -1,6 +1,6 @@
-"""The arithmetic of float32 and float64, which 16-bit features are converted to: on any device.
+"""The arithmetic in float32 and float64, on any device; 16-bit features become float32.
 
-`narrow.py` has the same interface. Here an accumulated product is a logit, and G is itself.
+`narrow.py` has the same interface. Here a product is a logit, and G has no factor.
 """
 
 import torch
@@ -16,12 +16,12 @@ NEGLIGIBLE = 2.0**-100
 
 
 class Wide:
-    """The arithmetic of one call; `largest` () bounds the weights of G, in a backward."""
+    """The arithmetic of one call; in a backward, `largest` () bounds the weights of G."""
 
     def __init__(self, rectangle: Rectangle, largest: Tensor | None = None) -> None:
         self.normalize, self.largest = rectangle.normalize, largest
         self.logit_scale = rectangle.logit_scale
-        # What sums of products become the gradients of rows, columns and logit_scale by.
+        # Sums of products times these factors are the gradients of rows, columns and logit_scale.
         self.row_factor = self.col_factor = rectangle.logit_scale
         self.scale_factor = 1.0
 
@@ -35,11 +35,11 @@ class Wide:
         return self.logit_scale * (rows @ cols.T)
 
     def logits(self, products: Tensor) -> Tensor:
-        """Of any of `products`, or of their maxima."""
+        """Turn products, or their maxima, into logits."""
         return products
 
     def sum_exp(self, products: Tensor, shift: Tensor, dim: int, last: bool) -> Tensor:
-        """sum exp(logit - shift) over `dim`; overwrites the products if it is their `last` use."""
+        """Return sum exp(logit - shift) over `dim`; overwrite the products at their `last` use."""
         shift = shift.unsqueeze(dim)
         shifted = products.sub_(shift) if last else products - shift
         return shifted.exp_().sum(dim)
@@ -61,7 +61,7 @@ class Wide:
         return grad
 
     def biased(self, products: Tensor, bias: Tensor) -> Tensor:
-        """The logits of a sigmoid; overwrites the products."""
+        """Return the logits of a sigmoid; overwrite the products."""
         return products.add_(bias)
 
     def softplus(self, logits: Tensor) -> Tensor:  # (m, n), overwritten -> (m,)
@@ -71,28 +71,28 @@ class Wide:
         return _without_negligible(logits.sigmoid_(), None).mul_(weight)
 
     def weighted(self, grad: Tensor) -> Tensor:
-        """A gradient in the units of G."""
+        """Return a gradient in the units of G."""
         return grad
 
     def factor(self, grad: Tensor) -> Tensor:
-        """G as it is multiplied."""
+        """Return G as it is multiplied."""
         return _without_negligible(grad, self.largest)
 
     def lost(self, exact: Tensor, grad: Tensor) -> Tensor | None:
-        """What entries of G as they are multiplied lack, in float32; None if nothing."""
+        """Return what rounding took from entries of G, in float32; None if nothing."""
         return None
 
     def sum(self, grad: Tensor, lost: Tensor | None) -> Tensor:
-        """sum G, with what entries lost, () float64."""
+        """Return sum G, corrected by what rounding took, () float64."""
         return grad.sum(dtype=torch.float64)
 
     def accumulate(self, out: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-        """out + a b, in place, or a b."""
+        """Return out + a b, added in place, or a b if `out` is None."""
         return a @ b if out is None else out.addmm_(a, b)
 
 
 def _without_negligible(values: Tensor, largest: Tensor | None) -> Tensor:
-    """`values` with those below NEGLIGIBLE times `largest` (or 1) set to zero, on a CPU."""
+    """On a CPU, set values below NEGLIGIBLE times `largest` (or 1) to zero."""
     if values.device.type != "cpu":
         return values
     return F.hardshrink(values, NEGLIGIBLE * (1.0 if largest is None else largest.item()))

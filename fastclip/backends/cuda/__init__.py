@@ -1,8 +1,8 @@
 """The CUDA backend: both primitives on a GPU, compiled ahead of time from `csrc/cuda`.
 
-A reader's order: `fastclip/backends/gpu` is what happens, `kernels.py` what is launched, the top of
-each file of `csrc/cuda` the mathematics of a kernel. `clip_loss.py` is a batch that is one block,
-whose kernels C++ orders. `library.py` loads what was compiled.
+Read in this order: `fastclip/backends/gpu` has the steps, `kernels.py` the launches, and the top of
+each file of `csrc/cuda` the mathematics of a kernel. `clip_loss.py` is for a batch that is one
+block, whose kernels C++ launches. `library.py` loads the compiled library.
 """
 
 import torch
@@ -39,15 +39,15 @@ OBJECTION = library.load()
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if dtype not in DTYPES:
-        return f"needs float32, bfloat16 or float16, got {str(dtype).removeprefix('torch.')}"
+        return f"it needs float32, bfloat16 or float16, got {str(dtype).removeprefix('torch.')}"
     if device_type == "cpu" and library.emulated():
         return None
     if OBJECTION is not None:
         return OBJECTION
     if not torch.cuda.is_available() or torch.version.hip is not None:
-        return "no CUDA device"
+        return "there is no CUDA device"
     if device_type != "cuda":
-        return f"needs features on a GPU, got {device_type}"
+        return f"it needs features on a GPU, got {device_type}"
     return library.objection_to(torch.cuda.get_device_capability())
 
 

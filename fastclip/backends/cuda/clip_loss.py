@@ -1,18 +1,18 @@
 """The whole CLIP loss of a batch whose logits are one block, in few launches and fewer calls.
 
-A batch of a few thousand pairs is over on a GPU before Python has launched a kernel for each line
-of `fastclip/backends/gpu/contrastive.py`. Here a step is ten launches (four more for float32
-operands, one more without normalisation) by three operators, which allocate what they need:
+A GPU finishes a batch of a few thousand pairs before Python has launched a kernel for each line of
+`fastclip/backends/gpu/contrastive.py`. Here a step has ten launches (four more for float32
+operands, one more without normalisation) by three operators, which allocate their own memory:
 
     forward     extents where features are not normalised; operands, scalars and positives; sums of
                 the negatives; finalise both sides; mean loss
     backward    gradients of the statistics, and scalars; the block of G
                 the vendor's products
-                gradients of the features of both sides; that of logit_scale
+                gradients of the features of both sides, and of logit_scale
 
-The backward has the operands of the forward: 4 N D bytes (8 for float32), up to D = 1,024 at most
-24 MiB, that wait for it, against a launch that makes them again. A larger batch keeps a GPU busy,
-and goes the general way.
+The backward uses the forward's operands: they take 4 N D bytes (8 for float32) until then, at most
+24 MiB up to D = 1,024, and save the launch that would make them again. A larger batch keeps a GPU
+busy and is computed in the general way.
 """
 
 import functools
@@ -33,7 +33,7 @@ from fastclip.rectangle import Rectangle, Sides
 
 
 class Saved(NamedTuple):
-    """What the backward needs of the forward."""
+    """The tensors of the forward that the backward needs."""
 
     statistics: Tensor  # (5 N and more,): positive (N,), shift (2, N), total (2, N), and others
     kept: Tensor  # (N or 0, bytes of a row) uint8
@@ -41,10 +41,12 @@ class Saved(NamedTuple):
 
 
 def cut_of_one_block(rectangle: Rectangle, workspace: int | None) -> Cut | None:
-    """How the tiles of the forward are launched; None where the backward has more than one block,
-    or the forward more than one panel.
+    """Return how the tiles of the forward are launched.
 
-    `workspace` is what the block may take.
+    Return None where the backward needs more than one block, or the forward more than one panel.
+
+    Args:
+        workspace: bytes that the block may take.
     """
     rows = rectangle.rows
     return _cut(*rows.shape, planes_for(rows.dtype), workspace, variant_on(rows.device))
@@ -61,7 +63,11 @@ def _cut(N: int, D: int, planes: int, workspace: int | None, variant: str) -> Cu
 
 
 def clip_loss_at_once(rectangle: Rectangle, of: Cut, keep: bool) -> tuple[Tensor, Saved]:
-    """The mean loss, () float32; `keep`: the backward has the logits."""
+    """Return the mean loss, () float32, and the tensors for the backward.
+
+    Args:
+        keep: whether the logits are kept for the backward.
+    """
     rows, cols, logit_scale = rectangle[:3]
     with device_of(rows):
         loss, *saved = _operator("clip_loss", rows.device)(
@@ -74,11 +80,11 @@ def clip_loss_at_once(rectangle: Rectangle, of: Cut, keep: bool) -> tuple[Tensor
 def clip_loss_at_once_backward(
     rectangle: Rectangle, grad_loss: Tensor, saved: Sequence[Tensor], wants: Sides
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of rows, columns and logit_scale; (0,) in the place of an unwanted one."""
+    """Return the gradients of rows, columns and logit_scale; (0,) for an unwanted one."""
     rows, cols, logit_scale = rectangle[:3]
     normalize, (of_rows, of_cols) = rectangle.normalize, wants
     statistics, _, operands = saved
-    # Without a gradient of either side, that of logit_scale comes from the rows' product.
+    # If neither side needs a gradient, the gradient of logit_scale comes from the rows' product.
     row_product = of_rows or not of_cols
     with device_of(rows):
         stream = library.current_stream(rows)

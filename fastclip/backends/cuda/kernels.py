@@ -1,4 +1,4 @@
-"""The compiled set of kernels, as `fastclip/backends/gpu` wants them: their launches.
+"""Launch the compiled kernels, with the interface that `fastclip/backends/gpu` defines.
 
 Mathematics, cost and limits are at the top of each file of `csrc/cuda`.
 """
@@ -22,7 +22,7 @@ def scalars(
     longest_sum: int,
     gradients: LargestGradients | None = None,
 ) -> Tensor:
-    """(NUM_SCALARS,) float32"""
+    """Return (NUM_SCALARS,) float32; WEIGHT, GRAD_ROW and GRAD_COL only with `gradients`."""
     values = logit_scale.new_empty((NUM_SCALARS,), dtype=torch.float32)
     _launch(
         "scalars", values,
@@ -39,7 +39,11 @@ def scalars(
 
 
 def prepare(features: Tensor, of: Extent | None, planes: int) -> Operand:
-    """features: (M, D), any strides; `of`: the extent of the matrix they are rows of."""
+    """Make the operand of features (M, D), any strides.
+
+    Args:
+        of: the extent of the matrix to which these rows belong; None normalises them.
+    """
     M, D = features.shape
     shape = planes, padded(M, ROW_MULTIPLE), padded(D, DIM_MULTIPLE)
     values = features.new_empty(shape, dtype=torch.float16)
@@ -49,7 +53,7 @@ def prepare(features: Tensor, of: Extent | None, planes: int) -> Operand:
 
 
 def positives(rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix) -> Tensor:
-    """(M,) float32"""
+    """Return the logits of the pairs, (M,) float32."""
     positive = scalars.new_empty((matrix.M,))
     _launch("positives", scalars, rows.values, cols.values, scalars, positive, *matrix.numbers[1:])
     return positive
@@ -89,7 +93,7 @@ def finalise(
     shift: Tensor,  # (M,) written
     total: Tensor,  # (M,) written
 ) -> None:
-    """Of rows; of columns with both operands swapped and the matrix transposed."""
+    """Finalise rows; or columns, with both operands swapped and the matrix transposed."""
     _launch(
         "finalise", scalars, rows.values, cols.values, scalars, partials, maximum, shift, total,
         *matrix.numbers[1:], *_interval(matrix), matrix.is_transposed,
@@ -133,7 +137,7 @@ def sigmoid_tiles(
     grad_row_loss: Tensor | None,  # (M,), g; None for ones
     with_loss: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Sums of losses and of G over each tile's columns, (column tiles, num_rows) both."""
+    """Return sums of losses and of G over each tile's columns, (column tiles, num_rows) both."""
     variant = variant_for(scalars.device)
     num_tiles = region.num_cols // variant.block_n
     row_partial = scalars.new_empty((num_tiles if with_loss else 0, region.num_rows))
@@ -155,7 +159,7 @@ def feature_gradient(
     unscale: int,  # GRAD_ROW or GRAD_COL
     grad: Tensor | None,  # (M, D) written, contiguous; None if it is not needed
 ) -> Tensor:
-    """Returns each row's part of d logit_scale, (M,) float32."""
+    """Return each row's part of d logit_scale, (M,) float32."""
     grad_scale = acc.new_empty((len(features),))
     norms = operand.norms if len(operand.norms) > 0 else None
     _launch("feature_gradient", acc, acc, features, norms, scalars, unscale, grad, grad_scale)
@@ -163,10 +167,10 @@ def feature_gradient(
 
 
 def _interval(matrix: LogitMatrix) -> tuple[Tensor | None, Tensor | None]:
-    """First columns that rows leave out, and the ends of those columns."""
+    """Return begin and end of the columns that rows leave out, or (None, None)."""
     return matrix.excluded or (None, None)
 
 
 def _launch(name: str, on: Tensor, *args) -> None:
-    """On the device of `on`, which is the current one, and its current stream."""
+    """Launch on the current device, which must be the device of `on`, and its current stream."""
     getattr(library.operators(on.device.type), name)(*args, library.current_stream(on))

@@ -1,8 +1,8 @@
-"""The compiled kernels: `fastclip/_cuda.so`, loaded once, operators of `torch.ops.fastclip_cuda`.
+"""Load the compiled kernels, `fastclip/_cuda.so`, once: operators of `torch.ops.fastclip_cuda`.
 
-They are linked against torch's stable ABI and a static CUDA runtime, so that the library loads
-beside any torch from 2.11 on, and without a GPU. Tests load an emulator of the same kernels beside
-it (`tests/emulator`), whose operators take tensors on the CPU.
+They are linked against torch's stable ABI and a static CUDA runtime, so that the library loads with
+any torch from 2.11 on, and without a GPU. Tests also load an emulator of the same kernels
+(`tests/emulator`), whose operators take tensors on the CPU.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ _emulated: ContextVar[bool] = ContextVar("emulated", default=False)
 
 @functools.cache
 def load() -> str | None:
-    """Load the kernels, at the first call; return why they run on no device, or None."""
+    """Load the kernels at the first call; return why they cannot run on any device, or None."""
     if not LIBRARY.exists():
         return (
             "the CUDA kernels are not built; install with a CUDA toolkit (nvcc) and "
@@ -38,10 +38,10 @@ def load() -> str | None:
 
 @functools.cache
 def architectures() -> tuple[str, ...]:
-    """What the kernels were compiled for: ("sm_80", "sm_90a"), "compute_80" for its PTX.
+    """Return the architectures of the kernels: ("sm_80", "sm_90a"); "compute_80" means its PTX.
 
     Raises:
-        RuntimeError: there are none; the message says why.
+        RuntimeError: there are no kernels; the message says why.
     """
     why = load()
     if why is not None:
@@ -52,16 +52,21 @@ def architectures() -> tuple[str, ...]:
 
 
 def objection_to(capability: tuple[int, int]) -> str | None:
-    """Why the kernels cannot run on a GPU of this compute capability."""
+    """Return why the kernels cannot run on a GPU of this compute capability, or None."""
     compiled = architectures()
     if any(_runs_on(name, capability) for name in compiled):
         return None
-    return "compiled for {}, not for sm_{}{}".format(", ".join(compiled), *capability)
+    return "its kernels were compiled for {}, not for sm_{}{}".format(
+        ", ".join(compiled), *capability
+    )
 
 
 def _runs_on(name: str, capability: tuple[int, int]) -> bool:
-    """Machine code runs on later minors, PTX on everything later, architecture-specific code (the
-    "a" of sm_90a) on nothing else."""
+    """Return whether code for an architecture runs on a GPU of this compute capability.
+
+    Machine code runs on later minor versions too, PTX on all later versions, and
+    architecture-specific code (the "a" of sm_90a) on its own version only.
+    """
     kind, digits, specific = re.fullmatch(r"(sm|compute)_(\d+)(a?)", name).groups()
     own = divmod(int(digits), 10)
     if specific:
@@ -71,7 +76,7 @@ def _runs_on(name: str, capability: tuple[int, int]) -> bool:
 
 @contextmanager
 def emulator(path: Path) -> Iterator[None]:
-    """Within the context, features on the CPU are taken too. For tests."""
+    """Accept features on the CPU too, within the context; for tests."""
     torch.ops.load_library(path)
     token = _emulated.set(True)
     try:
@@ -89,5 +94,5 @@ def operators(device_type: str):
 
 
 def current_stream(on: Tensor) -> int:
-    """That of the current device, which is that of `on`."""
+    """Return the stream of the current device, which must be the device of `on`."""
     return torch.cuda.current_stream().cuda_stream if on.is_cuda else 0

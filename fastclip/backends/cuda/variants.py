@@ -1,4 +1,4 @@
-"""Which of the compiled matrix kernels run: those for any GPU, or Hopper's."""
+"""Choose between the compiled matrix kernels: the portable ones, or the ones for Hopper."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from fastclip.backends.gpu.known import forget_choices
 
 @dataclass(frozen=True)
 class Variant:
-    """A set of matrix kernels and the tiles that they write partial results of."""
+    """A set of matrix kernels, and the tiles for which they write partial results."""
 
-    prefix: str  # of its operators' names
+    prefix: str  # how its operators' names begin
     block_m: int
     block_n: int
     strip_partials: int  # partials of columns that a strip writes
@@ -25,13 +25,13 @@ VARIANTS = {
     "hopper": Variant("hopper_", 256, 256, 2),  # csrc/cuda/hopper/product.cuh
 }
 
-# For every thread: autograd runs a backward on a GPU in a thread of its own.
+# One value for all threads: autograd runs a backward on a GPU in another thread.
 _chosen: str | None = None
 
 
 @contextmanager
 def chosen_variant(name: str) -> Iterator[None]:
-    """Within the context, run this one: for tests and benchmarks. "auto" chooses anew."""
+    """Run this variant within the context, where "auto" chooses again; for tests and benchmarks."""
     global _chosen
     before, _chosen = _chosen, name
     forget_choices()
@@ -47,12 +47,12 @@ def variant_for(device: torch.device) -> Variant:
 
 
 def variant_on(device: torch.device) -> str:
-    """The name of the one that runs there."""
+    """Return the name of the variant that runs on a device."""
     return _chosen or variants_on(device)[0]
 
 
 def variants_on(device: torch.device) -> tuple[str, ...]:
-    """The names of those that can run there, the one that does unasked first."""
+    """Return the names of the variants that can run on a device; the first is the default."""
     if device.type != "cuda":
         return "portable", "hopper"  # the emulator's
     hopper = torch.cuda.get_device_capability(device) == (9, 0)

@@ -1,10 +1,11 @@
-"""What backends for a GPU share: everything but the kernels, which are an argument.
+"""The code that backends for a GPU share: everything but the kernels, which are an argument.
 
-A reader's order: `contrastive.py` is what happens, `operand.py`, `scalars.py`, `partials.py` and
-`logit_matrix.py` what kernels are given and return, `block_walk.py`, `blocks.py` and `products.py`
-the backward. `sigmoid.py` is SigLIP's. `precision.py` says what is 16 bits wide. Of which kernels
-are right where, and how fast, `verified.py` is what is shipped, `own_verdicts.py` what the user's
-machine says (`environment.py`: for what it holds), and `known.py` what follows for "auto".
+Read in this order: `contrastive.py` has the steps; `operand.py`, `scalars.py`, `partials.py` and
+`logit_matrix.py` have the arguments and results of kernels; `block_walk.py`, `blocks.py` and
+`products.py` are the backward. `sigmoid.py` has the steps of SigLIP. `precision.py` says which
+numbers have 16 bits. `verified.py` has the shipped table of the kernels that are correct on a GPU,
+and how fast they are; `own_verdicts.py` has what the user's machine found (`environment.py` says
+where a verdict holds), and `known.py` what follows for "auto".
 
 A set of kernels is a module with the functions below. They launch on the current device and stream,
 never wait for the host, give the same bits at every run, let nan and inf of features reach the

@@ -1,4 +1,4 @@
-"""The backward's walk over the blocks of G: fill a block, multiply it twice, forget it.
+"""The backward's walk over the blocks of G: fill a block, multiply it twice, discard it.
 
     for rows in chunks:    operand of the chunk, float32 product of the chunk
         for columns in panels:
@@ -7,9 +7,9 @@
         gradient of the chunk's features
     gradient of the columns' features
 
-Memory beyond the gradients: the columns' operand (2 N D bytes) and product (4 N D bytes), of rows
-only a chunk, and the block (`blocks.py`). With float32-grade products operands are twice that.
-A side without gradient has no product, unless it is the only one left to give d logit_scale.
+Memory beyond the gradients: the columns' operand (2 N D bytes) and product (4 N D bytes), the same
+for one chunk of rows, and the block (`blocks.py`). With float32-grade products operands are twice
+as large. A side without gradient has no product, unless d logit_scale needs it.
 """
 
 import math
@@ -32,11 +32,11 @@ Fill = Callable[[Tensor, Operand, int, int], None]
 
 @dataclass(frozen=True)
 class Rows:
-    """The side that is prepared a chunk at a time."""
+    """The side that is prepared one chunk at a time."""
 
     features: Tensor  # (M, D)
     extent: Extent | None
-    kept: int = 0  # the first rows, whose logits the forward kept: no chunk has both kinds
+    kept: int = 0  # the number of rows with kept logits, which come first; no chunk has both
 
     def chunks(self, size: int) -> Iterator[slice]:
         for begin, end in ((0, self.kept), (self.kept, len(self.features))):
@@ -54,7 +54,7 @@ def walk(
     grad_row: Tensor | None,  # (M, D) written; None if not needed
     grad_col: Tensor | None,  # (N, D) likewise
 ) -> Tensor:
-    """Returns grad_logit_scale, () float32."""
+    """Compute all gradients; return grad_logit_scale, () float32."""
     M, N = len(rows.features), cols.num_rows
     block = block_for(M, N, rows.features.shape[1], workspace, cols.planes)
     chunk_rows = padded(min(block.rows, M), ROW_MULTIPLE)

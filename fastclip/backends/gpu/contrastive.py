@@ -3,12 +3,13 @@
 Forward    operands, scalars, positives, sums of the negatives, finalise (rows), finalise (columns)
 Backward   scalars, the columns' operand, then `block_walk.py`; blocks of G recomputed, or from kept
 
-A batch that is one block has this order once more, for `cuda` in `csrc/cuda/clip_loss.cpp`, in
-fewer launches.
+For a batch that is one block, `csrc/cuda/clip_loss.cpp` repeats this order for `cuda`, in fewer
+launches.
 
-Every number that a kernel needs of the data stays on the device: nothing waits for the host, and a
-CUDA graph can capture a call. Operands are made again in the backward: 8 N D bytes moved (47 us at
-N = 32,768, D = 768, by the copy rate) against 4 N D bytes held from forward to backward.
+Every number that a kernel needs from the data stays on the device: nothing waits for the host, and
+a CUDA graph can capture a call. The backward makes the operands again: this moves 8 N D bytes (47
+us at N = 32,768, D = 768, by the copy rate), instead of holding 4 N D bytes from forward to
+backward.
 """
 
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""The device that kernels are launched on, and what it is. Tests put others in these functions."""
+"""The device on which kernels are launched, and its properties. Tests replace these functions."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -8,22 +8,22 @@ from torch import Tensor
 
 
 def device_of(features: Tensor) -> Any:
-    """A context in which `features.device` is the current one: kernels are launched on that."""
+    """Return a context in which the features' device is current, as kernels need it."""
     return torch.cuda.device(features.device) if features.is_cuda else nullcontext()
 
 
 def is_gpu(device: torch.device) -> bool:
-    """Whether kernels for a GPU may be chosen there; on a CPU they run in tests only, if named."""
+    """Return whether GPU kernels may be chosen there; on a CPU they run only in tests, if named."""
     return device.type != "cpu"
 
 
 def name(device: torch.device) -> str:
-    """For example "NVIDIA H200"; without a GPU the type of the device."""
+    """Return the device's name, such as "NVIDIA H200"; without a GPU the type of the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def architecture(device: torch.device) -> str:
-    """For example "sm_90", or "gfx942"; without a GPU the type of the device."""
+    """Return the architecture, such as "sm_90" or "gfx942"; without a GPU the device's type."""
     if device.type != "cuda":
         return device.type
     if torch.version.hip is not None:
@@ -32,11 +32,11 @@ def architecture(device: torch.device) -> str:
 
 
 def is_capturing(device: torch.device) -> bool:
-    """Whether the current stream is being captured in a CUDA graph, which nothing may wait for."""
+    """Return whether a CUDA graph captures the current stream; then nothing may wait for it."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for the device; raises what torch does where its context is lost."""
+    """Wait for the device; raises torch's error if the device's context is lost."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

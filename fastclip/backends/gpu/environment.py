@@ -1,4 +1,4 @@
-"""Where kernels run, as far as a verdict on them depends on it: GPU, driver, versions, kernels."""
+"""The environment on which a verdict on kernels depends: GPU, driver, versions, kernels."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from fastclip.backends.gpu import device as gpu_device
 PACKAGE = Path(__file__).parents[2]
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 TRITONS = ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm")  # distributions
-# What of the package a verdict on a backend is about, as patterns; "eager" is open_clip's formula.
+# The files that a verdict on a backend depends on, as patterns; "eager" is open_clip's formula.
 DIGESTED = {
     "triton": ("backends/triton", "backends/gpu"),
     "cuda": ("_cuda.so", "backends/cuda", "backends/gpu"),
@@ -30,7 +30,7 @@ DIGESTED = {
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a verdict holds. The text of what is not there, such as a driver, is empty."""
+    """The environment in which a verdict holds. A missing part, such as a driver, is ""."""
 
     device: str  # its name, for example "NVIDIA H200"
     architecture: str  # as `device.architecture` names it
@@ -46,7 +46,7 @@ class Environment:
                 raise ValueError(f"environment.{name} cannot be {value!r}")
 
     def differences(self, other: "Environment") -> list[str]:
-        """What is not the same in both, in words."""
+        """Name the parts that differ, in words."""
         words = {"digest": "the kernels themselves", "fastclip": "fastclip's version",
                  "torch": "torch's version", "triton": "Triton's version"}  # fmt: skip
         names = [field.name for field in dataclasses.fields(self)]
@@ -55,7 +55,7 @@ class Environment:
 
 
 def environment(backend: str, device: torch.device) -> Environment:
-    """Of this process, as verdicts on `backend`, a key of DIGESTED, see it."""
+    """Return this process's environment for verdicts on `backend`, a key of DIGESTED."""
     from fastclip import __version__
 
     on_gpu = device.type == "cuda"
@@ -90,7 +90,7 @@ def _driver() -> str:
         text = NVIDIA_DRIVER.read_text(errors="replace")
         if found := re.search(r"Kernel Module.*?\s(\d+(\.\d+)+)", text):
             return found[1]
-    # Under Windows the file is missing: the version of the driver's interface.
+    # Windows has no such file: take the version of the driver's interface.
     return str(torch._C._cuda_getDriverVersion())
 
 

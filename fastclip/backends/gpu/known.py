@@ -1,12 +1,12 @@
-"""What is known of the GPU kernels for features of a kind, and what follows for "auto".
+"""Collect what is known about the GPU kernels for some features, and choose for "auto".
 
-Shipped rows (`verified.py`) come first; the user's own (`own_verdicts.py`), of `fastclip verify` or
-of a self-check, take their place where they hold in this process.
+Shipped rows (`verified.py`) are replaced by the user's own rows (`own_verdicts.py`), from `fastclip
+verify` or a self-check, if these hold in this process.
 
-    failed                     never taken unasked
-    passed, with times         the fastest is taken; `chunked` is one of them where it was timed
+    failed                     never taken unless named
+    passed, with times         the fastest is taken; `chunked` takes part where it was timed
     passed, without times      taken, in the order of "auto", where none has times
-    nothing known              taken by name only, or after a self-check
+    nothing known              taken only if named, or after a self-check
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,12 +27,12 @@ RIVAL = "chunked"
 
 
 class Kind(NamedTuple):
-    """What a verdict is about, besides kernels."""
+    """The device and features that a verdict is about."""
 
     device: torch.device
     dtype: str  # "bfloat16", for example
-    D: int  # of `verified.DIMS`
-    primitive: str  # of `own_verdicts.PRIMITIVES`
+    D: int  # one of `verified.DIMS`
+    primitive: str  # one of `own_verdicts.PRIMITIVES`
     planes: int  # `precision.planes_for` the dtype
 
     def __str__(self) -> str:
@@ -41,33 +41,33 @@ class Kind(NamedTuple):
 
     @property
     def may_be_verified(self) -> bool:
-        """Whether shipped verdicts and `fastclip verify` are about such products."""
+        """Whether shipped verdicts and `fastclip verify` cover such products."""
         return self.planes == default_planes(self.dtype)
 
     @property
     def advice(self) -> str:
-        """What to do where there is no verdict."""
+        """What the user can do where there is no verdict."""
         if self.may_be_verified:
             return ADVICE
         return (
-            f"`fastclip verify` is about {DEFAULT_PRECISION!r} precision alone, "
-            "and below it these kernels are taken by name only"
+            f"`fastclip verify` checks {DEFAULT_PRECISION!r} precision only, "
+            "and below it these kernels run only if they are named"
         )
 
 
 def dtype_words(dtype: str, planes: int) -> str:
-    """A dtype, with the precision of its products where it is not torch's default."""
+    """Name a dtype, with the precision of its products if this is not torch's default."""
     if planes == default_planes(dtype):
         return dtype
     return f"{dtype} below {DEFAULT_PRECISION!r} matmul precision"
 
 
 class Finding(NamedTuple):
-    """What is known of one set of kernels, or of the backend that they are compared with."""
+    """What is known about one set of kernels, or about the backend they are compared with."""
 
     passed: bool
-    reason: str  # why it did not
-    source: str  # of `own_verdicts.SOURCES`, or "shipped"
+    reason: str  # why it failed
+    source: str  # one of `own_verdicts.SOURCES`, or "shipped"
     date: str
     N: int | None
     step_ms: float | None
@@ -77,10 +77,10 @@ class Finding(NamedTuple):
         return self.passed and self.step_ms is not None
 
 
-# What this process found out and could not write to the file, by key; for tests, and after a
-# change of what runs, there is `forget_choices`.
+# Verdicts that this process could not write to the file, by key. `forget_choices` clears them for
+# tests, and after a change of the kernels that run.
 _unwritten: dict[tuple, OwnVerdict] = {}
-# What "auto" took, by what it was asked for: asked once per process.
+# The backends that "auto" chose, by request: each is chosen once per process.
 choices: dict[tuple, str] = {}
 
 
@@ -89,7 +89,7 @@ def keep_in_this_process(row: OwnVerdict) -> None:
 
 
 def forget_choices() -> None:
-    """The next call asks anew, and this process knows only what is written."""
+    """Forget all choices and unwritten verdicts: the next call chooses again from the files."""
     _unwritten.clear()
     choices.clear()
 
@@ -100,7 +100,7 @@ def own_rows() -> Iterator[OwnVerdict]:
 
 
 def findings(kind: Kind, kernels: Mapping[str, str]) -> dict[str, Finding]:
-    """By backend; nothing is said of one of which nothing is known.
+    """Return the findings by backend; a backend about which nothing is known is not in it.
 
     Args:
         kernels: the backends for a GPU that would run if named, and the variant of each.
@@ -113,22 +113,22 @@ def findings(kind: Kind, kernels: Mapping[str, str]) -> dict[str, Finding]:
         and row.kernels in kernels.items()
         and kind.may_be_verified
     }
-    # What all primitives were checked for counts more than what one was.
+    # A check of all primitives counts more than a check of one.
     rows = [row for row in own_rows() if _is_about(row, kind, kernels)]
     for row in sorted(rows, key=lambda row: row.primitive == ""):
         if own_verdicts.is_current(row, kind.device):
             finding = Finding(row.passed, row.reason, row.source, row.date, row.N, row.step_ms)
             before = found.get(row.backend)
-            # One that passed again keeps its times.
+            # A backend that passed again, without times, keeps its earlier times.
             if before is None or not before.is_timed or finding.is_timed or not row.passed:
                 found[row.backend] = finding
     return found
 
 
 def best(kernels: Mapping[str, str], found: Mapping[str, Finding]) -> str | None:
-    """The backend that "auto" takes by what is known: of `kernels`, the rival, or None if none."""
+    """Return the backend that "auto" takes: one of `kernels`, the rival, or None if unknown."""
     timed = {name: row for name, row in found.items() if row.is_timed}
-    # Times of the user's own machine and shipped ones are of different batches.
+    # Times from the user's own machine and shipped times are of different batches.
     for is_own in (True, False):
         group = {name: row for name, row in timed.items() if (row.source != "shipped") == is_own}
         sizes = [row.N for name, row in group.items() if name in kernels]
@@ -141,7 +141,7 @@ def best(kernels: Mapping[str, str], found: Mapping[str, Finding]) -> str | None
 def reason_against(
     name: str, kind: Kind, kernels: Mapping[str, str], found: Mapping[str, Finding]
 ) -> str | None:
-    """Why "auto" does not take one of `kernels`, in sentences; None for the best."""
+    """Say in sentences why "auto" does not take one of `kernels`; return None for the best."""
     here = f"on this GPU ({kind})"
     if name not in found:
         return (
@@ -164,10 +164,10 @@ def reason_against(
     if taken == name:
         return None
     if not (row.is_timed and found[taken].N == row.N):
-        return f"The backend '{name}' was right {here}, but '{taken}' comes first."
+        return f"The backend '{name}' is correct {here}, but '{taken}' comes first."
     return (
-        f"The backend '{name}' was right {here}, but '{taken}' is faster: {row.step_ms:.4g} ms for "
-        f"a step of {row.N} pairs against {found[taken].step_ms:.4g} ms, measured on {row.date}."
+        f"The backend '{name}' is correct {here}, but '{taken}' is faster: a step of {row.N} pairs "
+        f"takes {row.step_ms:.4g} ms against {found[taken].step_ms:.4g} ms, measured on {row.date}."
     )
 
 
@@ -180,7 +180,7 @@ def _is_about(row: OwnVerdict, kind: Kind, kernels: Mapping[str, str]) -> bool:
 
 
 def _stale(name: str, kind: Kind, kernels: Mapping[str, str]) -> str:
-    """What to add where there is a verdict of before, in another environment on such a GPU."""
+    """Say what changed since an earlier verdict on such a GPU; return "" without a verdict."""
     device = gpu_device.name(kind.device)
     of_before = [
         row
@@ -194,4 +194,4 @@ def _stale(name: str, kind: Kind, kernels: Mapping[str, str]) -> str:
     row = of_before[-1]
     now = own_verdicts.environment(name, kind.device)
     changed = " and ".join(row.environment.differences(now))
-    return f" since {changed} changed (the last verdict is of {row.date})"
+    return f" since {changed} changed (the last verdict is from {row.date})"

@@ -1,4 +1,4 @@
-"""The matrix of logits as kernels know it, by numbers only, and where in it a launch works."""
+"""The matrix of logits as kernels know it, by numbers only, and the region of a launch."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,12 +9,12 @@ from fastclip.rectangle import Interval, Rectangle
 
 
 class LogitMatrix(NamedTuple):
-    """As in `csrc/cuda/logit_matrix.h`; the pair of row i is in column i + pair_offset.
+    """The matrix, as in `csrc/cuda/logit_matrix.h`; row i has its pair in column i + pair_offset.
 
     Args:
         excluded: an interval of columns that each row leaves out, or None; as in `Rectangle`.
-        is_transposed: rows and columns have changed places, but not in `excluded`: it is column j
-            that leaves out the rows from begin_j to end_j.
+        is_transposed: whether rows and columns are swapped, but not in `excluded`: then column j
+            leaves out the rows from begin_j to end_j.
     """
 
     M: int
@@ -33,7 +33,7 @@ class LogitMatrix(NamedTuple):
         return self[:3]
 
     def transposed(self) -> "LogitMatrix":
-        """That of columns as rows."""
+        """Return the matrix with rows and columns swapped."""
         excluded, is_transposed = self.excluded, not self.is_transposed
         return LogitMatrix(self.N, self.M, -self.pair_offset, excluded, is_transposed)
 
@@ -50,7 +50,7 @@ class Region:
 
 
 class GradientVectors(NamedTuple):
-    """What G of the softmax is made of, beside the logits."""
+    """The vectors that give G of the softmax, together with the logits."""
 
     shift: Tensor  # (M + N,)
     grad_total: Tensor  # (M + N,)

@@ -26,12 +26,15 @@ from torch import Tensor
 
 ROW_MULTIPLE = 256  # the largest tile of any kernel, rows or columns
 DIM_MULTIPLE = 64  # the most elements of a row that a kernel loads at a time
-UNIT_FACTOR = 256.0  # of a row of norm 1
+UNIT_FACTOR = 256.0  # the factor of a row of norm 1
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Of a whole matrix of features, what scaling it as it is has to know. On the device."""
+    """The numbers of a whole matrix of features that scaling without normalisation needs.
+
+    They stay on the device.
+    """
 
     largest: Tensor  # () float32, max |x_ik|
     norm: Tensor  # () float32, max |x_i|
@@ -51,7 +54,7 @@ class Operand:
 
     @property
     def segments(self) -> int:
-        """Products of planes that a product of operands is made of."""
+        """How many products of planes make a product of operands."""
         return 1 if self.planes == 1 else 3
 
     @property
@@ -68,7 +71,7 @@ def padded(size: int, multiple: int) -> int:
 
 
 def extent(features: Tensor, normalize: bool) -> Extent | None:
-    """None where rows are normalised: their factor does not depend on the others."""
+    """Return the extent of features; None if rows are normalised, which needs no other rows."""
     if normalize:
         return None
     vector_norm = torch.linalg.vector_norm

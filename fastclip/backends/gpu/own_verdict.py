@@ -1,4 +1,4 @@
-"""A row of the user's file of verdicts (`own_verdicts.py`): what is known of kernels somewhere."""
+"""A row of the user's file of verdicts (`own_verdicts.py`) on kernels."""
 
 import datetime
 import math
@@ -11,26 +11,27 @@ from fastclip.backends.gpu.verified import DIMS, DTYPES, KERNELS, require
 
 SOURCES = ("verify", "self-check", "begun")
 PRIMITIVES = ("contrastive_lse", "siglip_sum", "siglip_total")
-# What kernels are compared with: the backend that runs anywhere, and open_clip's formula.
+# Kernels are compared with these: the backend that runs anywhere, and open_clip's formula.
 RIVALS = (("chunked", ""), ("eager", ""))
 
 
 @dataclass(frozen=True)
 class OwnVerdict:
-    """One row of the file. Raises ValueError if it cannot be one.
+    """One row of the file. Raises ValueError if a value is invalid.
 
     Args:
-        environment: where it holds.
-        backend, variant: the kernels (`verified.KERNELS`), or what they are compared with (RIVALS).
-        dtype: of the features, "bfloat16" for example.
-        D: the class, one of `verified.DIMS`.
-        passed: whether the results were right.
-        reason: in words, what was wrong; empty if it passed.
-        source: who says so: "verify" or "self-check"; "begun" is a self-check that has not ended.
-        date: ISO, of the day.
+        environment: the environment in which the verdict holds.
+        backend, variant: the kernels (`verified.KERNELS`), or a rival (RIVALS).
+        dtype: the dtype of the features, such as "bfloat16".
+        D: the class of D, one of `verified.DIMS`.
+        passed: whether the results were correct.
+        reason: what was wrong, in words; empty if the check passed.
+        source: "verify" or "self-check", whichever made the check; "begun" is a self-check that has
+            not ended.
+        date: the day, in ISO format.
         N: the number of pairs that was timed, or None.
         forward_ms, step_ms: medians at N pairs of the forward, and of forward and backward.
-        primitive: of PRIMITIVES, which one was checked; empty is all of them.
+        primitive: the one of PRIMITIVES that was checked; empty means all.
         planes: `precision.planes_for` the dtype at the matmul precision that was checked.
     """
 
@@ -72,12 +73,12 @@ class OwnVerdict:
 
     @property
     def key(self) -> tuple:
-        """What there is one row of."""
+        """The values that identify a row: the file has one row for each key."""
         return self.environment, *self.kernels, self.dtype, self.D, self.primitive, self.planes
 
 
 def parsed(values: Any) -> OwnVerdict | None:
-    """The row of a JSON object; None of what is no row, as another version of fastclip has them."""
+    """Return the row of a JSON object; None if it is none, as from another version of fastclip."""
     try:
         return OwnVerdict(**values | {"environment": Environment(**values["environment"])})
     except (ValueError, TypeError, KeyError):

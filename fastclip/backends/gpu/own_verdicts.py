@@ -1,12 +1,12 @@
-"""What this user's own machine says of the GPU kernels: a file beside what fastclip fetched.
+"""The user's file of verdicts on the GPU kernels of this machine.
 
-`fastclip verify` writes it, and the self-check of a first call with backend="auto". A row is about
-kernels, dtype and D in one environment: the GPU, its driver, the versions, and a digest of the
-kernels themselves. In any other environment it is stale, and counts for nothing.
+`fastclip verify` writes the file, and so does the self-check of a first call with backend="auto". A
+row is about kernels, dtype and D in one environment: the GPU, its driver, the versions, and a
+digest of the kernels themselves. In any other environment the row is stale and ignored.
 
-The file is JSON, `verdicts.json` in $XDG_CACHE_HOME/fastclip or ~/.cache/fastclip. It is whole or
-not there, and processes that write at the same time wait for each other. What this version of
-fastclip cannot read of it, as another one wrote it, stays as it is.
+The file is JSON, `verdicts.json` in $XDG_CACHE_HOME/fastclip or ~/.cache/fastclip. It is complete
+or missing, and processes that write at the same time wait for each other. Rows that another version
+of fastclip wrote and this version cannot read are kept unchanged.
 """
 
 import contextlib
@@ -33,18 +33,18 @@ from fastclip.backends.gpu.own_verdict import parsed
 from fastclip.file_lock import locked
 
 FILE_NAME = "verdicts.json"
-LARGEST = 1 << 22  # bytes of the file
-MOST_ROWS = 4096  # the oldest are dropped
-SECONDS_FOR_ANOTHER = 120.0  # that a process waits for another's self-check
+LARGEST = 1 << 22  # most bytes of the file
+MOST_ROWS = 4096  # older rows are dropped
+SECONDS_FOR_ANOTHER = 120.0  # how long a process waits for another process's self-check
 
 _writing = threading.RLock()
 
 
 def path() -> Path:
-    """Where the file is, or would be.
+    """Return the path of the file, which may not exist.
 
     Raises:
-        OSError: this user has no home.
+        OSError: this user has no home directory.
     """
     cache = os.environ.get("XDG_CACHE_HOME", "")
     try:
@@ -55,10 +55,10 @@ def path() -> Path:
 
 
 def read() -> tuple[OwnVerdict, ...]:
-    """All rows, stale ones too; none of a file that is not there.
+    """Return all rows, stale ones too; no rows if the file is missing.
 
-    A file that cannot be read, or is not what `record` writes, counts as empty: a warning names it.
-    So it does for rows that cannot be read, which are left out.
+    A file that cannot be read, or that `record` cannot have written, counts as empty, with a
+    warning. Rows that cannot be read are left out, with a warning.
     """
     try:
         file = path()
@@ -72,20 +72,20 @@ def read() -> tuple[OwnVerdict, ...]:
     if len(rows) < len(values):
         warnings.warn(
             f"{len(values) - len(rows)} of {len(values)} rows of {file} are not used: this version "
-            "of fastclip cannot read them. They are kept for the one that wrote them; `fastclip "
-            "verify --forget` removes all rows",
+            "of fastclip cannot read them. They are kept for the version that wrote them; "
+            "`fastclip verify --forget` removes all rows",
             stacklevel=2,
         )
     return rows
 
 
 def is_current(row: OwnVerdict, device: torch.device) -> bool:
-    """Whether a row holds in this process on this device; it is stale otherwise."""
+    """Return whether a row holds in this process on this device; otherwise the row is stale."""
     return row.environment == environment(row.backend, device)
 
 
 def record(verdicts: Iterable[OwnVerdict]) -> None:
-    """Add rows to the file, in the place of older ones about the same.
+    """Add rows to the file; they replace older rows with the same key.
 
     Raises:
         OSError: the file cannot be written.
@@ -97,7 +97,7 @@ def record(verdicts: Iterable[OwnVerdict]) -> None:
 
 
 def withdraw(row: OwnVerdict) -> None:
-    """Take a row out of the file, unless another one has taken its place.
+    """Remove a row from the file, unless another row has replaced it.
 
     Raises:
         OSError: the file cannot be written.
@@ -108,7 +108,7 @@ def withdraw(row: OwnVerdict) -> None:
 
 
 def forget() -> int:
-    """Remove the file, damaged or not, and return how many rows it had.
+    """Remove the file, damaged or not, and return how many rows it contained.
 
     Raises:
         OSError: the file cannot be removed.
@@ -128,14 +128,14 @@ def forget() -> int:
 
 @contextlib.contextmanager
 def only_checker() -> Iterator[None]:
-    """In the context no other process of this user makes a self-check.
+    """Allow only one process of this user at a time to make self-checks.
 
-    The lock ends with the process that holds it. Whoever is in the context and finds a row "begun"
-    knows that the process that began it is dead.
+    The lock ends with the process that holds it. A process in the context that finds a row "begun"
+    therefore knows that the process that wrote the row is dead.
 
     Raises:
-        TimeoutError: another process has been in there for SECONDS_FOR_ANOTHER.
-        OSError: there can be no lock: of a folder that cannot be written, for example.
+        TimeoutError: another process has held the lock for SECONDS_FOR_ANOTHER.
+        OSError: the lock cannot be made, for example because the folder is not writable.
     """
     with _locked(path(), ".check.lock", SECONDS_FOR_ANOTHER):
         yield
@@ -143,11 +143,11 @@ def only_checker() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _rows_to_change() -> Iterator[dict[tuple, Any]]:
-    """By key, what `OwnVerdict`s are there, and between them what else there is.
+    """Yield the file's rows by key, to be changed; unreadable rows have other keys and are kept.
 
     Raises:
-        CannotRead, CannotWrite: the file is there, and what it says would be lost; or its place
-            refuses.
+        CannotRead: the file exists but cannot be read, so that writing would lose its rows.
+        CannotWrite: the file cannot be written.
     """
     file = path()
     with _writing, _locked(file, ".lock"):
@@ -174,15 +174,15 @@ def _rows_to_change() -> Iterator[dict[tuple, Any]]:
 def _warn_of_damage(file: Path, error: Exception) -> None:
     warnings.warn(
         f"{file} is not used: {error}. `fastclip verify --forget` removes it, and "
-        "`fastclip verify` writes it anew",
+        "`fastclip verify` writes a new one",
         stacklevel=3,
     )
 
 
 def _locked(file: Path, ending: str, seconds: float = math.inf) -> AbstractContextManager[None]:
-    """Only one process is in the context at a time; wait so long for the other.
+    """Let one process at a time be in the context; wait up to `seconds` for another process.
 
-    The lock belongs to a process: of its threads, only one may come here at a time.
+    The lock belongs to a process: the caller lets only one of its threads come here at a time.
     """
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -190,11 +190,11 @@ def _locked(file: Path, ending: str, seconds: float = math.inf) -> AbstractConte
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """What is in the file, with its rows as "verdicts"; no rows if it is not there.
+    """Return the file's content, with its rows as "verdicts"; no rows if the file is missing.
 
     Raises:
-        OSError: it is there, and cannot be read.
-        ValueError: it is not what `record` writes.
+        OSError: the file exists and cannot be read.
+        ValueError: `record` cannot have written the content.
     """
     try:
         with open(file, "rb") as opened:
@@ -208,5 +208,5 @@ def _content(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON ({error})") from None
     if not isinstance(values, dict) or not isinstance(values.get("verdicts"), list):
-        raise ValueError("it is no table of verdicts")
+        raise ValueError("it is not a table of verdicts")
     return values

@@ -1,12 +1,12 @@
-"""Sums over all negatives, or maxima, in partial results: panels of columns, strips of rows.
+"""Sums or maxima over all negatives, in partial results for panels of columns and strips of rows.
 
-A launch has a panel of columns, so that the panel's operand stays in the L2 cache and row_partial
-is bounded; the number of strips bounds col_partial. One program has a tile of columns and a strip:
-row tiles below each other, whose sums over rows stay in its registers.
+A launch works on a panel of columns, so that the panel's operand stays in the L2 cache and the size
+of row_partial is bounded; the number of strips bounds col_partial. One program works on a tile of
+columns and a strip: row tiles below each other, whose sums over rows stay in registers.
 
-    row_partial_ti   of row i, over the columns of tile t of the panel; panels are merged here
-    col_partial_pj   of column j, over the rows that partial p stands for: those of a strip, or one
-                     of the `strip_partials` shares of them
+    row_partial_ti   for row i, over the columns of tile t of the panel; panels are merged here
+    col_partial_pj   for column j, over the rows of partial p: the rows of a strip, or one of the
+                     `strip_partials` parts of a strip
 """
 
 from collections.abc import Callable
@@ -21,10 +21,11 @@ from fastclip.backends.gpu.logit_matrix import LogitMatrix
 from fastclip.backends.gpu.operand import Operand
 
 PANEL_COLS = 16384
-PARTIAL_BYTES = 64 << 20  # of the row partials of a panel, and of all column partials
+PARTIAL_BYTES = 64 << 20  # most bytes of a panel's row partials, and of all column partials
 MOST_STRIPS = 64
 PROGRAMS = 1024  # enough for a few per multiprocessor
-# Two waves of an H200's clusters, one of its multiprocessors: column partials may take more for it.
+# Two waves of an H200's clusters, or one of its multiprocessors. To reach so many programs, column
+# partials may take more than PARTIAL_BYTES.
 FEWEST_PROGRAMS = 128
 
 
@@ -38,15 +39,15 @@ class Partials:
 
 @dataclass(frozen=True)
 class Reduction:
-    """What a set of kernels reduces to `Partials`: the negatives of a matrix."""
+    """The arguments with which a set of kernels reduces the negatives of a matrix to `Partials`."""
 
     rows: Operand
     cols: Operand
     scalars: Tensor
     matrix: LogitMatrix
     maximum: bool  # the largest logits, in log2 units; otherwise sums of 2^(logit - shift)
-    kept: Tensor  # (kept_rows, columns) int16 or float32, written beside sums
-    positive: Tensor  # (M,), written beside maxima where a row has a pair
+    kept: Tensor  # (kept_rows, columns) int16 or float32, written with sums
+    positive: Tensor  # (M,), written with maxima where a row has a pair
 
 
 def negative_sums(
@@ -57,8 +58,8 @@ def negative_sums(
     matrix: LogitMatrix,
     kept: Tensor,  # (kept_rows, columns) int16 or float32, written; or with no rows
 ) -> Partials:
-    """Sums of 2^(logit - shift)."""
-    unused = scalars  # in the place of positives
+    """Return the sums of 2^(logit - shift)."""
+    unused = scalars  # instead of positives
     return kernels.partials(Reduction(rows, cols, scalars, matrix, False, kept, unused))
 
 
@@ -70,13 +71,13 @@ def negative_maxima(
     matrix: LogitMatrix,
     positive: Tensor,  # (M,), written where a row has a pair
 ) -> Partials:
-    """The largest logits in log2 units; -inf where there is no negative."""
+    """Return the largest logits in log2 units; -inf where there is no negative."""
     nothing = scalars.new_empty((0, 0), dtype=torch.int16)
     return kernels.partials(Reduction(rows, cols, scalars, matrix, True, nothing, positive))
 
 
 class Cut(NamedTuple):
-    """How the tiles of a matrix are launched."""
+    """How the tiles of a matrix are divided into launches and programs."""
 
     panel_tiles: int  # columns of a panel
     strip_tiles: int  # rows of a strip
@@ -93,7 +94,7 @@ def cut(
 ) -> Cut:
     num_m, num_n = -(-M // block_m), -(-N // block_n)
     panel_tiles = min(num_n, PANEL_COLS // block_n, max(1, PARTIAL_BYTES // (4 * M)))
-    # Long strips write little, many programs keep the device busy.
+    # Long strips write few partials; many programs keep the device busy.
     fitting = max(PARTIAL_BYTES // (4 * N * strip_partials), -(-FEWEST_PROGRAMS // panel_tiles))
     num_strips = min(num_m, MOST_STRIPS, -(-PROGRAMS // panel_tiles), fitting)
     strip_tiles = -(-num_m // num_strips)

@@ -1,20 +1,20 @@
-"""How many float16 planes an operand has, and what the forward keeps of its logits.
+"""The number of float16 planes of an operand, and the precision of kept logits.
 
-    bfloat16, float16    one plane: unit rows in float16 are exact to 11 bits, bfloat16's own are 8
+    bfloat16, float16    one plane: unit rows in float16 have 11 bits, bfloat16 itself has 8
     float32              as torch.get_float32_matmul_precision() says for any product of float32:
                          "highest" (torch's default) two planes, 22 bits and three products;
-                         "high" and "medium" one, the 11 bits of TF32 at twice its rate
+                         "high" and "medium" one plane, the 11 bits of TF32 at twice its rate
 
-22 bits are those of the factors. Sums are float32 in which tensor cores truncate and do not round
-(Fasi et al. 2021, PeerJ Computer Science 7:e330): negatives are drawn toward zero at each step of
-16 elements, pairs are exact. Simulated with one truncation per instruction, N = 500, D = 768 and
-logit_scale 100: gradients of float32 features off by 8e-5 (`cone`), 2e-5 (`trained`) and 8e-7
-(`random`) of their norm. Rounded sums, as in the emulator, give 6e-6, 2e-6 and 4e-7, eager float32
-on a CPU 1e-5, 1e-5 and 4e-7. With one plane, the factors' own rounding is larger.
+The factors have these 22 bits. Sums are in float32, where tensor cores truncate instead of rounding
+(Fasi et al. 2021, PeerJ Computer Science 7:e330): negatives move toward zero at each step of 16
+elements, while pairs are exact. In a simulation with one truncation per instruction, N = 500, D =
+768 and logit_scale 100, gradients of float32 features are wrong by 8e-5 (`cone`), 2e-5 (`trained`)
+and 8e-7 (`random`) of their norm. Rounded sums, as in the emulator, give 6e-6, 2e-6 and 4e-7, and
+eager float32 on a CPU 1e-5, 1e-5 and 4e-7. With one plane, the rounding of the factors is larger.
 
-Kept logits are 16-bit integers, multiples of 1/32767 of the largest that is possible: their
-rounding error, 9e-6 logit_scale, is about that of one-plane operands. For float32 features they
-are float32.
+Kept logits are 16-bit integers, multiples of 1/32767 of the largest possible logit: their rounding
+error, 9e-6 logit_scale, is about as large as with one-plane operands. For float32 features kept
+logits are float32.
 """
 
 import functools
@@ -25,19 +25,19 @@ from torch import Tensor
 from fastclip.backends.gpu.blocks import MOST_BYTES
 from fastclip.backends.kept_logits import NOTHING_KEPT, KeptLayout
 
-DEFAULT_PRECISION = "highest"  # torch's, of products of float32
+DEFAULT_PRECISION = "highest"  # torch's default for products of float32
 KEPT_MULTIPLE = 128  # columns of a kept row, so that rows are aligned
 
 
 def planes_for(dtype: torch.dtype) -> int:
-    """The float16 factors that a feature is made of, as torch is set now."""
+    """Return how many float16 planes represent a feature, with torch's current precision."""
     if dtype != torch.float32 or torch.get_float32_matmul_precision() != DEFAULT_PRECISION:
         return 1
     return 2
 
 
 def default_planes(dtype: str) -> int:
-    """`planes_for` a dtype, "float32" for example, where torch is at its default precision."""
+    """Return `planes_for` a dtype, such as "float32", at torch's default precision."""
     return 2 if dtype == "float32" else 1
 
 
@@ -49,8 +49,9 @@ def kept_dtype(dtype: torch.dtype) -> torch.dtype:
 def kept_layout(primitive: str, dtype: torch.dtype) -> KeptLayout:
     if primitive == "siglip_sum":
         return NOTHING_KEPT  # one pass needs nothing of the forward
-    # Unasked, a batch of 5,760 keeps its logits; none of float32 does, whose gradients would be
-    # half as exact. Of a workspace the block of G comes first; what is left of it keeps logits.
+    # By default, batches of up to 5,760 keep their logits, but not with float32 features, whose
+    # gradients would be half as exact. A given workspace is first used for the block of G; the rest
+    # keeps logits.
     return KeptLayout(
         default_bytes=0 if dtype == torch.float32 else 64 << 20,
         reserved_bytes=MOST_BYTES,

@@ -5,7 +5,7 @@ Math
     two planes:  G = G_high + 2^-11 G_low;  out += G_high b_high + G_high b_low + 2^-11 G_low b_high
 
 `torch.backends.cuda.matmul.allow_fp16_accumulation`, the permission to sum float16 products in
-float16, is taken back meanwhile: torch refuses float32 results where it is given.
+float16, is switched off during the products: with it, torch refuses float32 results.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-LOW_SCALE = 2048.0  # 2^11, of the low plane of a block
+LOW_SCALE = 2048.0  # 2^11, the factor of the low plane of a block
 
 
 def accumulate(out: Tensor, block: Tensor, values: Tensor, first: bool) -> None:
-    """out: (m, D) float32; block: (planes, m, n) and values: (planes, n, D), float16.
+    """Add the product of a block and an operand's values to `out`.
 
-    `first`: what `out` holds is not added.
+    Args:
+        out: (m, D) float32.
+        block: (planes, m, n) float16.
+        values: (planes, n, D) float16.
+        first: overwrite `out` instead of adding to it.
     """
-    # The public attribute takes microseconds to read, and so does a context.
+    # Reading the public attribute takes microseconds, and so does entering a context.
     if not torch._C._get_cublas_allow_fp16_accumulation():
         _accumulate(out, block, values, first)
         return

@@ -41,10 +41,10 @@ LARGEST_WEIGHTED = 2.0**14  # weight |G|
 
 @dataclass(frozen=True)
 class LargestGradients:
-    """What bounds the largest |G|, () float32 each; None where there is no such gradient.
+    """The bounds of the largest |G|, () float32 each; None where there is no such gradient.
 
-    With neither, |G| is at most 1.
+    If both are None, |G| is at most 1.
     """
 
-    total: Tensor | None = None  # max |dL/d total|, each met with exponentials below 2
-    positive: Tensor | None = None  # max |dL/d positive|, or of row losses
+    total: Tensor | None = None  # max |dL/d total|; exponentials are below 2
+    positive: Tensor | None = None  # max |dL/d positive|, or max |dL/d row loss|

@@ -1,7 +1,8 @@
 """The sigmoid primitive: the order of its kernels. Mathematics: `fastclip/backends/reference.py`.
 
-Row losses alone, gradients alone (4 units of 2 M N D FLOPs together), or the sum of all losses with
-its gradients in one pass over the logits (3 units): G needs no statistics of other tiles.
+It computes row losses alone, gradients alone (together 4 units of 2 M N D FLOPs), or the sum of all
+losses with its gradients in one pass over the logits (3 units): G needs no statistics of other
+tiles.
 """
 
 from types import ModuleType
@@ -85,7 +86,7 @@ def _gradients(
     grad_dtype: torch.dtype,
     wants: Sides,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The sum of losses (0 with grad_row_loss), and its gradients weighted by grad_row_loss."""
+    """Return the sum of losses (0 with grad_row_loss), and gradients weighted by grad_row_loss."""
     row_features, col_features, logit_scale = rectangle[:3]
     matrix = LogitMatrix.of(rectangle)
     longest_sum = max(matrix.M, matrix.N)

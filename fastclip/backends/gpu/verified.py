@@ -1,9 +1,9 @@
-"""Which kernels have run correctly on which GPU, and how fast: the table that fastclip ships.
+"""The table that fastclip ships: which kernels ran correctly on which GPU, and how fast.
 
-The table is `verified.csv`, a row per kernels, architecture, dtype and D. `make gpu-check` writes
-it anew: rows of kernels of which every check passed in the same run. Each architecture is measured
-at DIMS; features of another D are taken for the next larger. What a user's own GPU says is in
-`own_verdicts.py`, and what follows from both in `known.py`.
+The table is `verified.csv`, with a row for each set of kernels, architecture, dtype and D. `make
+gpu-check` rewrites it with rows for the kernels that passed every check in the same run. Each
+architecture is measured at DIMS; features of another D use the next larger one, or the largest.
+`own_verdicts.py` has the verdicts of a user's own GPU, and `known.py` what follows from both.
 """
 
 import csv
@@ -24,7 +24,7 @@ KERNELS = (("triton", ""), ("cuda", "portable"), ("cuda", "hopper"))  # backend,
 
 
 def require(row: Any, conditions: Iterable[tuple[Any, str]]) -> None:
-    """Raises ValueError, with the field that a condition is about, where one does not hold."""
+    """Raise ValueError with the field of the first condition that does not hold."""
     for holds, what in conditions:
         if not holds:
             raise ValueError(f"{what} cannot be {getattr(row, what)!r}")
@@ -32,13 +32,13 @@ def require(row: Any, conditions: Iterable[tuple[Any, str]]) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One measurement, medians of an interleaved run. Raises ValueError if it cannot be one."""
+    """One row: medians of an interleaved run. Raises ValueError if a value is invalid."""
 
     architecture: str  # as `device.architecture` names it
     dtype: str
     D: int
     backend: str
-    variant: str  # of the backend's kernels; "" where it has one
+    variant: str  # the variant of the backend's kernels; "" if there is only one
     N: int  # pairs that were measured
     forward_ms: float
     step_ms: float  # forward and backward
@@ -65,7 +65,7 @@ class Verdict:
 
     @property
     def key(self) -> tuple:
-        """What there is one row of."""
+        """The values that identify a row: the table has one row for each key."""
         return self.architecture, self.dtype, self.D, *self.kernels
 
 
@@ -73,7 +73,7 @@ FIELDS = {field.name: field.type for field in dataclasses.fields(Verdict)}
 
 
 def read(path: Path) -> tuple[Verdict, ...]:
-    """Raises ValueError, with the line, if the table is malformed."""
+    """Read a table; raise ValueError, with the line's number, if it is malformed."""
     with open(path, newline="", encoding="utf-8") as file:
         lines = list(csv.reader(file))
     if lines[:1] != [list(FIELDS)]:
@@ -83,7 +83,7 @@ def read(path: Path) -> tuple[Verdict, ...]:
         try:
             row = _parse(line)
             if row.key in rows:
-                raise ValueError("the same as an earlier line's kernels, dtype and D")
+                raise ValueError("it has the kernels, dtype and D of an earlier line")
         except ValueError as error:
             raise ValueError(f"{path.name}, line {number}: {error}") from error
         rows[row.key] = row
@@ -99,7 +99,7 @@ def write(path: Path, rows: Iterable[Verdict]) -> None:
 
 def _parse(line: list[str]) -> Verdict:
     if len(line) != len(FIELDS):
-        raise ValueError(f"{len(line)} fields instead of {len(FIELDS)}")
+        raise ValueError(f"it has {len(line)} fields instead of {len(FIELDS)}")
     return Verdict(*(kind(text) for kind, text in zip(FIELDS.values(), line, strict=True)))
 
 
@@ -109,15 +109,15 @@ def table() -> tuple[Verdict, ...]:
 
 
 def dim_class(D: int) -> int:
-    """The D of the table's rows for features of D elements.
+    """Return the D of the table's rows for features of D elements.
 
-    Only compares: torch.compile with a dynamic D compiles once per class.
+    It only compares, so that torch.compile with a dynamic D compiles once per class.
     """
     return next((dim for dim in DIMS if D <= dim), DIMS[-1])
 
 
 def words_for(dim: int) -> str:
-    """Which D a class is of, in words."""
+    """Say in words which D belong to a class."""
     smaller = [other for other in DIMS if other < dim]
     if not smaller:
         return f"D up to {dim}"

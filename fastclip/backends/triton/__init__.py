@@ -1,11 +1,11 @@
 """The Triton backend: both primitives on a GPU, compiled by Triton at the first call.
 
-A reader's order: `fastclip/backends/gpu` is what happens; `operands.py`, `scalars.py`,
-`positives.py`, `negative_sums.py`, `finalise.py`, `logit_gradients.py`, `feature_gradients.py` are
-the kernels, `sigmoid_tiles.py` is SigLIP's; `similarity.py` is the product that they share,
-`intervals.py` what rows leave out, `tiles.py` what depends on the architecture.
+Read in this order: `fastclip/backends/gpu` has the steps; `operands.py`, `scalars.py`,
+`positives.py`, `negative_sums.py`, `finalise.py`, `logit_gradients.py` and `feature_gradients.py`
+are the kernels, and `sigmoid_tiles.py` the kernel of SigLIP; `similarity.py` is the product that
+they share, `intervals.py` has what rows leave out, and `tiles.py` what depends on the architecture.
 
-This file is all that is imported until the backend is used; it does not import triton.
+Until the backend is used, only this file is imported; it does not import triton.
 """
 
 import importlib.util
@@ -34,11 +34,11 @@ OLDEST_CAPABILITY = (8, 0)
 
 def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
     if device_type not in ("cuda", "cpu"):
-        return f"needs features on a GPU, got {device_type}"
+        return f"it needs features on a GPU, got {device_type}"
     if device_type == "cpu" and not interpreting():
-        return "needs features on a GPU, got cpu (TRITON_INTERPRET=1 runs it there, for tests)"
+        return "it needs features on a GPU, got cpu (TRITON_INTERPRET=1 runs it there for tests)"
     if dtype not in DTYPES:
-        return f"needs float32, bfloat16 or float16, got {str(dtype).removeprefix('torch.')}"
+        return f"it needs float32, bfloat16 or float16, got {str(dtype).removeprefix('torch.')}"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     if device_type == "cpu":
@@ -46,7 +46,7 @@ def unsupported(device_type: str, dtype: torch.dtype) -> str | None:
             return "Triton's interpreter computes bfloat16 wrongly"
         return None
     if interpreting():
-        return "TRITON_INTERPRET is set, and the interpreter needs features on the CPU"
+        return "TRITON_INTERPRET is set, and Triton's interpreter needs features on the CPU"
     return _gpu_objection()
 
 
@@ -55,21 +55,21 @@ def variant_on(device: torch.device) -> str:
 
 
 def interpreting() -> bool:
-    """Whether Triton will interpret its kernels; it reads the variable when it is imported."""
+    """Return whether Triton will interpret its kernels; it reads the variable at its import."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
 
 
 def _gpu_objection() -> str | None:
     if not torch.cuda.is_available():
-        return "no CUDA device"
+        return "there is no CUDA device"
     if torch.version.hip is None and torch.cuda.get_device_capability() < OLDEST_CAPABILITY:
-        return "needs compute capability 8.0 (Ampere) or newer, got {}.{}".format(
+        return "it needs compute capability 8.0 (Ampere) or newer, got {}.{}".format(
             *torch.cuda.get_device_capability()
         )
     from fastclip.backends.triton.tiles import architecture, row_for
 
     name = architecture(torch.device("cuda"))
-    return None if row_for(name) else f"has no tile sizes for {name}"
+    return None if row_for(name) else f"it has no tile sizes for {name}"
 
 
 def contrastive_lse(*args) -> tuple[Tensor, ...]:

@@ -38,7 +38,7 @@ def feature_gradient(
     unscale: int,  # GRAD_ROW or GRAD_COL
     grad: Tensor | None,  # (M, D) written, contiguous; None if it is not needed
 ) -> Tensor:
-    """Returns each row's part of d logit_scale, (M,) float32."""
+    """Return each row's part of d logit_scale, (M,) float32."""
     M, D = features.shape
     grad_scale = acc.new_empty((M,))
     normalize = len(operand.norms) > 0

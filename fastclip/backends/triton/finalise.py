@@ -56,7 +56,7 @@ def finalise(
     shift: Tensor,  # (M,) written
     total: Tensor,  # (M,) written
 ) -> None:
-    """Of rows; of columns with both operands swapped and the matrix transposed."""
+    """Finalise rows; or columns, with both operands swapped and the matrix transposed."""
     tiles = tiles_for(scalars.device)
     tile = tiles.finalise if matrix.excluded is None else tiles.finalise_leaving_out
     launch(

@@ -21,7 +21,7 @@ INTERVALS = ["begins", "ends"]
 
 
 def interval_arguments(matrix: LogitMatrix, unused: Tensor) -> tuple[Tensor, Tensor]:
-    """begin and end, int32, or twice `unused` for a kernel with EXCLUDES = False."""
+    """Return begin and end, int32, or twice `unused` for a kernel with EXCLUDES = False."""
     return (unused, unused) if matrix.excluded is None else matrix.excluded
 
 

@@ -1,4 +1,4 @@
-"""Triton's set of kernels, as `fastclip/backends/gpu` wants them."""
+"""Triton's set of kernels, with the interface that `fastclip/backends/gpu` defines."""
 
 from fastclip.backends.triton.feature_gradients import feature_gradient
 from fastclip.backends.triton.finalise import finalise

@@ -1,4 +1,4 @@
-"""Launching kernels, on a device or, for the report, no further than the compiler."""
+"""Launch kernels on a device or, for the kernels' report, only compile them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ _instead: ContextVar[Callable[..., None] | None] = ContextVar("instead", default
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
-    """kernel[grid](*args, **constants) on the current device and stream."""
-    # Said outright, since Triton's default changes with 3.10; what must be fused says tl.fma.
+    """Launch kernel[grid](*args, **constants) on the current device and stream."""
+    # Explicit, because Triton's default changes with 3.10; kernels use tl.fma where they must fuse.
     constants.setdefault("enable_fp_fusion", True)
     instead = _instead.get()
     if instead is None:
@@ -21,7 +21,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **constants: Any) -> 
 
 @contextmanager
 def launching_instead(function: Callable[..., None]) -> Iterator[None]:
-    """Within the context, `function(kernel, grid, *args, **constants)` gets every launch."""
+    """Call `function(kernel, grid, *args, **constants)` for every launch within the context."""
     token = _instead.set(function)
     try:
         yield

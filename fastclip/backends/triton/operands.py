@@ -26,7 +26,11 @@ WARPS_OF_PROGRAM = 4
 
 
 def prepare(features: Tensor, of: Extent | None, planes: int) -> Operand:
-    """features: (M, D), any strides; `of`: the extent of the matrix they are rows of."""
+    """Make the operand of features (M, D), any strides.
+
+    Args:
+        of: the extent of the matrix to which these rows belong; None normalises them.
+    """
     M, D = features.shape
     shape = planes, padded(M, ROW_MULTIPLE), padded(D, DIM_MULTIPLE)
     values = features.new_empty(shape, dtype=torch.float16)

@@ -23,7 +23,7 @@ from fastclip.backends.triton.scalars import LN_2, UNIT
 
 
 def positives(rows: Operand, cols: Operand, scalars: Tensor, matrix: LogitMatrix) -> Tensor:
-    """(M,) float32."""
+    """Return the logits of the pairs, (M,) float32."""
     positive = scalars.new_empty((matrix.M,))
     launch(
         positives_kernel,

@@ -40,7 +40,7 @@ def scalars(
     longest_sum: int,
     gradients: LargestGradients | None = None,
 ) -> Tensor:
-    """(NUM_SCALARS,) float32; with `gradients` also WEIGHT and what follows from it."""
+    """Return (NUM_SCALARS,) float32; WEIGHT, GRAD_ROW and GRAD_COL only with `gradients`."""
     values = logit_scale.new_empty((NUM_SCALARS,), dtype=torch.float32)
     extents = (
         (logit_scale,) * 4

@@ -47,7 +47,7 @@ def sigmoid_tiles(
     grad_row_loss: Tensor | None,  # (M,), g; None for ones
     with_loss: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Sums of losses and of G over each tile's columns, (column tiles, num_rows) both."""
+    """Return sums of losses and of G over each tile's columns, (column tiles, num_rows) both."""
     tiles = tiles_for(scalars.device)
     tile = tiles.siglip
     num_m, num_n = region.num_rows // tile.block_m, region.num_cols // tile.block_n

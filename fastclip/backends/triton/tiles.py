@@ -1,12 +1,13 @@
-"""Tile sizes: one table, by architecture, with the reason of each row.
+"""Tile sizes: one table by architecture, with the reason for each row.
 
 Chosen on evidence from the compiler (`python -m fastclip.benchmarks.compilers.triton`): no register
 spills, tensor-core instructions, loads in flight. None of it has been timed yet, and nothing is
 tuned at run time: the first call compiles one variant of each kernel, about a second each.
 
-The dtype of the features is not in the table: every kernel multiplies float16 operands, and
-float32-grade products are a longer loop over the same tiles. Neither is D: it is a run-time loop of
-at least BLOCK_K, and registers, which are what is scarce, do not depend on it.
+The table does not depend on the dtype of the features: every kernel multiplies float16 operands,
+and float32-grade products are a longer loop over the same tiles. It does not depend on D either: D
+is a run-time loop of at least BLOCK_K, and the use of registers, which are scarce, is independent
+of D.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from fastclip.backends.gpu import device as gpu_device
 
 @dataclass(frozen=True)
 class Tile:
-    """block_m x block_n logits of one program, block_k features at a time."""
+    """The tile of one program: block_m x block_n logits, from block_k features at a time."""
 
     block_m: int
     block_n: int
@@ -32,16 +33,16 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiles:
-    """What an architecture runs.
+    """The tiles of an architecture.
 
-    descriptors: loads and stores go through tensor descriptors (TMA), otherwise pointers.
-    column_sums: how `negative_sums.py` reduces over rows, see there.
+    descriptors: whether loads and stores use tensor descriptors (TMA); otherwise they use pointers.
+    column_sums: how `negative_sums.py` reduces over rows; see there.
     """
 
     descriptors: bool
     column_sums: str
     negative_sums: Tile
-    keeping: Tile  # negative_sums where it stores logits too, or positives beside maxima
+    keeping: Tile  # negative_sums where it also stores logits, or positives with maxima
     finalise: Tile
     finalise_leaving_out: Tile  # finalise where rows or columns leave out entries
     gradient: Tile
@@ -115,7 +116,7 @@ _simulated: ContextVar[str] = ContextVar("simulated", default="sm_90")
 
 @contextmanager
 def simulated_architecture(name: str) -> Iterator[None]:
-    """Without a GPU, in the interpreter and in the report: use the tiles of this one."""
+    """Use this architecture's tiles where there is no GPU: in the interpreter and the report."""
     token = _simulated.set(name)
     try:
         yield
@@ -128,7 +129,7 @@ def tiles_for(device: torch.device) -> Tiles:
 
 
 def architecture(device: torch.device) -> str:
-    """For example "sm_90", or "rocm"; without a GPU the simulated one."""
+    """Return the architecture, such as "sm_90" or "rocm"; without a GPU the simulated one."""
     if device.type != "cuda":
         return _simulated.get()
     if torch.version.hip is not None:
@@ -137,6 +138,6 @@ def architecture(device: torch.device) -> str:
 
 
 def row_for(name: str) -> str | None:
-    """The row of `TABLE` for an architecture, None if there is none."""
+    """Return the row of `TABLE` for an architecture, or None."""
     name = SAME.get(name, name)
     return name if name in TABLE else None

@@ -98,7 +98,8 @@ def test_on_which_gpus_compiled_code_runs(monkeypatch, name, capability, runs):
     objection = library.objection_to(capability)
     assert (objection is None) == runs
     if not runs:
-        assert f"compiled for {name}, not for sm_{capability[0]}{capability[1]}" == objection
+        compiled_for = f"its kernels were compiled for {name}"
+        assert f"{compiled_for}, not for sm_{capability[0]}{capability[1]}" == objection
 
 
 @pytest.fixture
@@ -115,8 +116,8 @@ def forgotten():
 def test_a_machine_without_a_gpu_says_so():
     if library.load() is not None or torch.cuda.is_available():
         pytest.skip("needs a build, and no GPU")
-    assert unsupported("cuda", torch.float32) == "no CUDA device"
-    assert unsupported("cpu", torch.float32) == "no CUDA device"
+    assert unsupported("cuda", torch.float32) == "there is no CUDA device"
+    assert unsupported("cpu", torch.float32) == "there is no CUDA device"
     assert "needs float32, bfloat16 or float16, got float64" in unsupported("cuda", torch.float64)
 
 

@@ -44,6 +44,6 @@ def test_kept_logits_have_the_width_that_the_forward_gave_them(gpu):
 def test_float64_is_an_objection(gpu):
     overload = torch.ops.fastclip.contrastive_lse.default
     right = arguments(overload, gpu.backend, dtype=torch.float64)
-    with pytest.raises(RuntimeError, match=f"backend '{gpu.backend}' cannot run: needs float32"):
+    with pytest.raises(RuntimeError, match=f"backend '{gpu.backend}' cannot run: it needs float32"):
         overload(*(x.to(gpu.device) if isinstance(x, torch.Tensor) else x
                    for x in right.values()))  # fmt: skip

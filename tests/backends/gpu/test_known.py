@@ -86,8 +86,9 @@ def test_the_fastest_is_taken_at_the_class_of_D_and_dtype(ship):
     assert auto(512, torch.float16) == "chunked"
     assert reason_against("cuda") is None
     assert reason_against("triton") == (
-        "The backend 'triton' was right on this GPU (Fake H200, bfloat16, D up to 512), but 'cuda' "
-        "is faster: 11.5 ms for a step of 32768 pairs against 10 ms, measured on 2026-11-25."
+        "The backend 'triton' is correct on this GPU (Fake H200, bfloat16, D up to 512), but "
+        "'cuda' is faster: a step of 32768 pairs takes 11.5 ms against 10 ms, measured on "
+        "2026-11-25."
     )
 
 
@@ -104,8 +105,8 @@ def test_what_was_verified_at_another_precision_is_not_taken(ship):
             assert reason_against(name, 512, torch.float32) == (
                 f"The backend '{name}' would run here, but nothing has verified it on this GPU "
                 "(Fake H200, float32 below 'highest' matmul precision, D up to 512); `fastclip "
-                "verify` is about 'highest' precision alone, and below it these kernels are taken "
-                "by name only."
+                "verify` checks 'highest' precision only, and below it these kernels run only if "
+                "they are named."
             )
         own_verdicts.record([own(dtype="float32", planes=1, step_ms=None)])
         assert auto(512, torch.float32) == "triton"
@@ -140,7 +141,7 @@ def test_the_users_own_verdicts_win(ship):
     assert auto() == "cuda"
     own_verdicts.record([own(step_ms=0.5)])
     assert auto() == "triton"
-    assert "'triton' is faster: 1 ms for a step of 8192 pairs" in reason_against("cuda")
+    assert "'triton' is faster: a step of 8192 pairs takes 1 ms" in reason_against("cuda")
 
 
 def test_times_of_shipped_and_own_rows_are_not_compared(ship):
@@ -154,7 +155,7 @@ def test_times_of_shipped_and_own_rows_are_not_compared(ship):
 def test_a_slower_set_than_chunked_is_not_taken():
     own_verdicts.record([own(), own(step_ms=2.0, **CUDA), own(step_ms=1.25, **CHUNKED)])
     assert auto() == "chunked"  # without a warning: it is the fastest
-    assert "but 'chunked' is faster: 1.5 ms" in reason_against("triton")
+    assert "but 'chunked' is faster: a step of 8192 pairs takes 1.5 ms" in reason_against("triton")
     own_verdicts.record([own(step_ms=1.75, **CHUNKED)])
     assert auto() == "triton"
 
@@ -196,7 +197,7 @@ def test_a_stale_row_is_ignored_and_the_reason_says_what_changed():
     own_verdicts.record([own(environment=before)])
     assert auto() == "chunked"
     assert (
-        "D up to 512) since the driver and torch's version changed (the last verdict is of "
+        "D up to 512) since the driver and torch's version changed (the last verdict is from "
         "2026-11-30); run `fastclip verify`"
     ) in reason_against("triton")
 

@@ -60,9 +60,9 @@ def test_malformed_rows_are_rejected(changes):
     "change, message",
     [
         (lambda lines: lines[1:], "the first line must be architecture,"),
-        (lambda lines: [*lines, lines[1]], "line 3: the same as"),
-        (lambda lines: [*lines, ""], "line 3: 0 fields instead of 11"),
-        (lambda lines: [lines[0], lines[1] + ",more"], "line 2: 12 fields"),
+        (lambda lines: [*lines, lines[1]], "line 3: it has the kernels"),
+        (lambda lines: [*lines, ""], "line 3: it has 0 fields instead of 11"),
+        (lambda lines: [lines[0], lines[1] + ",more"], "line 2: it has 12 fields"),
         (lambda lines: [lines[0], lines[1].replace("768", "many")], "line 2: invalid literal"),
     ],
 )

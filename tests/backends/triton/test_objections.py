@@ -15,7 +15,7 @@ def test_objections_name_what_is_missing(monkeypatch):
         assert "bfloat16 wrongly" in unsupported("cpu", torch.bfloat16)
         assert "interpreter needs features on the CPU" in unsupported("cuda", torch.float32)
         monkeypatch.delenv("TRITON_INTERPRET")
-        assert unsupported("cuda", torch.float32) == "no CUDA device"
+        assert unsupported("cuda", torch.float32) == "there is no CUDA device"
         assert "needs features on a GPU, got cpu" in unsupported("cpu", torch.float32)
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         assert unsupported("cuda", torch.float32) == "triton is not installed"
