@@ -22,6 +22,10 @@ from fastclip.evaluate.prompts import MAX_BYTES, check_template, objection_to, w
 NAMED = 8  # data sets in a message
 
 
+class UnusedDataSet(ValueError):
+    """A data set was named, but no file is about several data sets."""
+
+
 class JsonPrompts:
     """Reads JSON files of names and prompts, and takes one data set's entry from files of several.
 
@@ -74,9 +78,9 @@ class JsonPrompts:
         return found
 
     def require_use(self) -> None:
-        """Raise a ValueError if a data set was named but no file is about several data sets."""
+        """Raise UnusedDataSet if a data set was named but no file is about several data sets."""
         if self._dataset is not None and not self._is_used:
-            raise ValueError(
+            raise UnusedDataSet(
                 f"dataset={self._dataset!r} (--dataset) selects an entry of a JSON file about "
                 "several data sets, but no such file was given; leave it out"
             )

@@ -78,8 +78,11 @@ class Arguments:
         row_bytes = layout.row_bytes(num_prefixes * self.N)
         dense = self._is_dense(value, torch.uint8) and value.is_contiguous() and value.dim() == 2
         if not dense or (value.shape[0] != 0 and not self._are_kept(value, layout, row_bytes)):
-            shape = f"[at most {self._most_kept(layout)}, {row_bytes}]"
-            raise self._error("kept", f"must be contiguous uint8 {shape} on {self._device}", value)
+            needed = (
+                f"must be contiguous uint8 [at most {self._most_kept(layout)}, {row_bytes}] on "
+                f"{self._device} and aligned to {max(1, layout.element_bytes)} bytes"
+            )
+            raise self._error("kept", needed, value)
 
     def kept_rows(self, rows: int, layout: KeptLayout) -> None:
         self._number("kept_rows", rows, 0, self._most_kept(layout))

@@ -133,10 +133,11 @@ def _sentences(result: Result) -> Iterator[str]:
     if untrained := found.get("untrained_classes"):
         yield f"These classes have no training images and are always wrong: {_some(untrained)}."
     if result.task == PROBE:
+        chosen = f"was chosen on {found['num_validation']:,} images ({found['validation']})"
+        how = chosen if found["num_validation"] else "is the only value"
         yield (
             f"Protocol {found['protocol']} on the feature {found['feature']!r}: C = "
-            f"{found['c']:.3g} was chosen on {found['num_validation']:,} images "
-            f"({found['validation']}); the probe was trained on {found['num_train']:,} images."
+            f"{found['c']:.3g} {how}; the probe was trained on {found['num_train']:,} images."
         )
     if result.task == FEW_SHOT:
         yield f"Protocol {found['protocol']} on the feature {found['feature']!r}."

@@ -11,6 +11,7 @@ from fastclip.data.quoting import some_of
 from fastclip.evaluate.class_order import order_of
 from fastclip.evaluate.class_prompts import ClassPrompts, Templates, read_class_prompts
 from fastclip.evaluate.imagenet import IMAGENET_CLASSNAMES, IMAGENET_WNIDS
+from fastclip.evaluate.json_prompts import UnusedDataSet
 from fastclip.evaluate.prompts import read_class_names
 from fastclip.evaluate.sets.labelled import WORDNET, LabelledSet
 from fastclip.evaluate.zero_shot_task import Labels
@@ -149,9 +150,8 @@ def _prompts(
     except ValueError as error:
         try:
             return read_class_prompts(classes, templates, dataset)
-        except ValueError as other:
-            # The second error is of no use if it only says that no file needs a data set's name.
-            raise (error if "selects an entry of a JSON file" in str(other) else other) from None
+        except UnusedDataSet:
+            raise error from None  # the files do not need the name, so the first error counts
 
 
 def _columns(subset: Sequence[str] | str | os.PathLike, names: Sequence[str]) -> tuple[int, ...]:

@@ -117,7 +117,9 @@ def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 def _require_number(name: str, value: float, largest: float) -> None:
     # The comparison is False for nan, which is refused as well.
     if not isinstance(value, Real) or isinstance(value, bool) or not abs(value) <= largest:
-        raise ValueError(f"{name} must be a number of at most {largest:,}, got {quoted(value)}")
+        raise ValueError(
+            f"{name} must be a number from {-largest:,} to {largest:,}, got {quoted(value)}"
+        )
 
 
 def _is_whole(size: Any) -> bool:

@@ -105,7 +105,8 @@ function finish(found, kept) {
   show(found, kept, act);
   at("headline").textContent = found.headline;
   at("judged").textContent = JUDGED[found.judged_by] ?? "";
-  at("headline").classList.toggle("nothing", found.headline.startsWith("nothing"));
+  const isChance = found.judged_by in JUDGED && !found.results.some((result) => result.stands_out);
+  at("headline").classList.toggle("nothing", isChance);
   at("results").removeAttribute("aria-busy");
   at("export").disabled = !found.results.length;
   at("numbers").hidden = !found.results.length;
