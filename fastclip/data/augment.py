@@ -1,8 +1,8 @@
-"""The random part of training images: a crop, jittered colours, grey.
+"""The random steps of training images: a crop, jittered colours, conversion to grey.
 
-Random numbers come from the generators that open_clip and torchvision draw them from, in the same
-order: torch's for positions and strengths, Python's for whether a step happens at all. With equal
-seeds an image is to the last bit the one that open_clip trains on.
+Random numbers come from the same generators, in the same order, as in open_clip and torchvision:
+torch's generator for positions and strengths, Python's for whether a step happens at all. With
+equal seeds an image is bit for bit the one that open_clip trains on.
 """
 
 import math
@@ -18,21 +18,21 @@ CROP_TRIALS = 10
 
 @dataclass(frozen=True)
 class AugmentationCfg:
-    """What varies between two views of a training image, with open_clip's names and order.
+    """The random changes to a training image, with open_clip's names and order.
 
     Attributes:
-        scale: smallest and largest fraction of the image's area that is cropped.
+        scale: smallest and largest fraction of the image's area that a crop keeps.
         ratio: smallest and largest width over height of a crop; None is (3/4, 4/3). open_clip
-            takes that whatever is set, unless it uses timm.
+            always uses (3/4, 4/3), whatever is set, unless it uses timm.
         color_jitter: strengths of brightness, contrast, saturation (factors of 1 - s to 1 + s,
             not below 0) and hue (shifts of up to s of the circle, s at most 0.5).
-        re_prob, re_count, use_timm: timm's; not available here.
-        color_jitter_prob: how often colours are jittered; needed with `color_jitter`.
-        gray_scale_prob: how often the image loses its colours.
+        re_prob, re_count, use_timm: settings of timm's transforms; not available here.
+        color_jitter_prob: probability that colours are jittered; needed with `color_jitter`.
+        gray_scale_prob: probability that the image loses its colours.
 
     Raises:
-        ValueError: a value is out of its range, a field of timm's is set, or one of `color_jitter`
-            and `color_jitter_prob` is without the other.
+        ValueError: a value is out of its range, a setting of timm's transforms is set, or only one
+            of `color_jitter` and `color_jitter_prob` is set.
 
     Example:
         >>> cfg = fastclip.AugmentationCfg(scale=(0.4, 1.0), gray_scale_prob=0.2)
@@ -49,13 +49,13 @@ class AugmentationCfg:
     gray_scale_prob: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("scale", "ratio", "color_jitter"):  # lists, where they come from JSON
+        for name in ("scale", "ratio", "color_jitter"):  # lists, if they come from JSON
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         self._require(_is_range(self.scale) and self.scale[1] <= 1, "scale", "0 < low <= high <= 1")
         self._require(self.ratio is None or _is_range(self.ratio), "ratio", "0 < low <= high")
         for name in ("re_prob", "re_count", "use_timm"):
-            self._require(not getattr(self, name), name, "unset: it needs timm's transforms")
+            self._require(not getattr(self, name), name, "unset, as it needs timm's transforms")
         for name in ("color_jitter_prob", "gray_scale_prob"):
             self._require(0 <= (getattr(self, name) or 0) <= 1, name, "in [0, 1]")
         strengths = self.color_jitter
@@ -73,7 +73,7 @@ class AugmentationCfg:
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A random part of an image, resized to `size` (height, width), bicubically."""
+    """Crop a random part of an image and resize it to `size` (height, width)."""
 
     size: tuple[int, int]
     scale: tuple[float, float]
@@ -87,7 +87,7 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """With probability `p`, `jitter_colors` of an RGB image."""
+    """Apply `jitter_colors` to an RGB image with probability `p`."""
 
     brightness: float
     contrast: float
@@ -103,7 +103,7 @@ class ColorJitter:
 
 @dataclass(frozen=True)
 class RandomGrayscale:
-    """With probability `p`, an RGB image without its colours."""
+    """Remove the colours of an RGB image with probability `p`."""
 
     p: float
 
@@ -112,7 +112,7 @@ class RandomGrayscale:
 
 
 def color_steps(cfg: AugmentationCfg) -> list[ColorJitter | RandomGrayscale]:
-    """What is done to the colours of a crop in RGB; a step that never happens is not there."""
+    """Return the steps that change the colours of an RGB crop, without steps that never happen."""
     steps: list[ColorJitter | RandomGrayscale] = []
     if cfg.color_jitter_prob:
         steps.append(ColorJitter(*cfg.color_jitter, cfg.color_jitter_prob))
@@ -126,8 +126,9 @@ def draw_crop(
 ) -> tuple[int, int, int, int]:
     """Return the (left, top, right, bottom) of a random part of an image.
 
-    Its area is uniform in `scale`, its aspect ratio uniform in the logarithm. If none of ten draws
-    fits into the image, it is the largest central part with an aspect ratio within `ratio`.
+    The fraction of its area is uniform in `scale`, and the logarithm of its aspect ratio is uniform
+    in `ratio`. If none of ten draws fits into the image, the part is the largest central one with
+    an aspect ratio within `ratio`.
 
     Source: C. Szegedy et al. 2015, "Going Deeper with Convolutions", section 6.
     """
@@ -156,7 +157,7 @@ def jitter_colors(
 ) -> Image.Image:
     """Change an RGB image by random factors of up to these strengths, in a random order.
 
-    A strength of 0 leaves its property as it is and draws no number.
+    A strength of 0 leaves its property unchanged and draws no random number.
     """
     order = torch.randperm(4, device="cpu").tolist()
     factors = [

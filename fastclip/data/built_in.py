@@ -1,7 +1,7 @@
-"""The data that comes with fastclip, by name: a built-in data set is registered here.
+"""The data sets that come with fastclip, by name.
 
-A name may end in a number, as in "digits:2048": pairs are then drawn so many at a time, and without
-repetition within a draw, so that a run in order may see more of them than one draw has.
+A name may end in a number, as in "digits:2048": that many pairs are then drawn at a time, without
+repetition within a draw, so that a run that reads in order may see more pairs than one draw has.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,11 @@ from fastclip.data.sources.source import LabeledSource, Source
 
 
 class LabeledData(NamedTuple):
-    """Attributes:
-    open: returns the images.
-    prompts: templates with "{}" where the name of a class goes.
+    """A built-in data set of labelled images.
+
+    Attributes:
+        open: returns the images.
+        prompts: templates with "{}" for the name of a class.
     """
 
     open: Callable[[], LabeledSource]
@@ -35,23 +37,23 @@ LABELED = {
 
 
 def is_built_in(spec: str) -> bool:
-    """Does this name pairs that are built in?"""
+    """Return whether `spec` names built-in pairs."""
     name, _, size = spec.partition(":")
     return name in PAIRS and (spec == name or size.isdecimal())
 
 
 def open_built_in(spec: str, num_samples: int | None = None, seed: int = 0) -> Source:
-    """Open the pairs of a name.
+    """Open built-in pairs by their name.
 
     Raises:
-        ModuleNotFoundError: a package that they come with is not installed.
-        ValueError: nothing built in has that name, or there are not so many pairs.
+        ModuleNotFoundError: the package that the data comes with is not installed.
+        ValueError: no built-in data set has that name, or it has fewer pairs than asked for.
     """
     if not is_built_in(spec):
         names = ", ".join(map(repr, PAIRS))
         raise ValueError(
-            f"spec must be one of {names} for builtin data, perhaps with the size of a draw as in "
-            f"'digits:2048', got {spec!r}"
+            f"spec must be one of {names} for builtin data, optionally with the size of a draw as "
+            f"in 'digits:2048', got {spec!r}"
         )
     name, _, size = spec.partition(":")
     return PAIRS[name](

@@ -1,8 +1,8 @@
-"""From a file to upright RGB pixels, or a refusal that says which file and why.
+"""Reads a file into upright RGB pixels, or raises an error that names the file and the reason.
 
-What leaves this module is pixels and nothing else: turned as the EXIF orientation says, eight bits
-per channel, the first frame of an animation. Transparency is dropped, so that the colours beneath
-it show, and colour profiles are not applied: both as in open_clip.
+This module returns pixels only: turned as the EXIF orientation says, eight bits per channel, the
+first frame of an animation. As in open_clip, transparency is dropped, so that the colours beneath
+it show, and colour profiles are not applied.
 """
 
 import io
@@ -15,11 +15,11 @@ from PIL import ExifTags, Image
 from fastclip.data.image_bounds import PLAIN, BoundedReads, objection_to_plain
 from fastclip.data.regular_file import open_regular
 
-# A closed list: some of Pillow's other readers start programs (EPS) or only know a header.
+# A closed list: some of Pillow's other readers start programs (EPS) or read only a header.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 2**28 // 3  # a quarter of a GiB of RGB; Pillow warns from the same number on
-MAX_BMP_READS = 2**22  # run lengths, which Pillow reads byte by byte
-TILE = 1024  # pixels of a side, of 16-bit grey that is scaled at a time
+MAX_BMP_READS = 2**22  # for run lengths, which Pillow reads byte by byte
+TILE = 1024  # side in pixels of the squares in which 16-bit grey is scaled
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -33,7 +33,7 @@ TURNS = {
 
 
 class ImageError(ValueError):
-    """An image that cannot be used. The message names its file, or "image", and the reason.
+    """An image cannot be used. The message names its file, or "image", and the reason.
 
     Example:
         >>> try:
@@ -52,26 +52,26 @@ def load_image(
 
     Palettes are looked up, CMYK is converted, grey of 12 or 16 bits is scaled by its full range.
     An image whose EXIF data cannot be read is taken as upright. Damage that the format's decoder
-    does not notice goes unnoticed here: a changed byte in a JPEG is a changed image.
+    does not notice goes unnoticed here: a changed byte in a JPEG gives a changed image.
 
-    Beyond the file, memory rises by two images of four bytes a pixel at most (Pillow's RGB): 683
-    MiB at `MAX_PIXELS`, and half of that for RGB that is upright. Pillow's decoders of AVIF
-    take one more, of WebP two, of JPEG 2000 three.
+    Besides the file, decoding takes at most two images of four bytes per pixel (Pillow's RGB) of
+    memory: 683 MiB at `MAX_PIXELS`, and half of that for an upright RGB image. Pillow's decoder
+    takes one more image for AVIF, two more for WebP and three more for JPEG 2000.
 
     Args:
         source: a path, the bytes of a file, or a file open for reading bytes, which is read from
             its start and stays open. The formats are `FORMATS`.
-        max_pixels: larger images are refused by their header, before a pixel is decoded.
-        least_side: a JPEG may come in a half, a quarter or an eighth of its width and height, which
-            is quicker to decode: the least of these of which both sides have so many pixels.
+        max_pixels: images with more pixels are refused by their header, before decoding.
+        least_side: decode a JPEG at a half, a quarter or an eighth of its width and height, which
+            is faster: the smallest size that has at least this many pixels on both sides.
 
     Raises:
-        FileNotFoundError: there is no such file; other errors of opening it likewise stay OSErrors,
-            and so does that it is a folder, a pipe, a socket or a device.
+        FileNotFoundError: there is no such file. Other errors of opening it stay OSErrors, also
+            that it is a folder, a pipe, a socket or a device.
         ImageError: the file is empty, of an unknown format, corrupt, truncated (unless Pillow's
-            LOAD_TRUNCATED_IMAGES is set), has more than `max_pixels` pixels, has more that is
-            no pixels than images have (see `image_bounds.py`), or has values without a known
-            white: floats, 32-bit integers, 16-bit TIFFs with a sign or with white as 0.
+            LOAD_TRUNCATED_IMAGES is set), has more than `max_pixels` pixels, has too much data
+            besides its pixels (see `image_bounds.py`), or has values without a known white:
+            floats, 32-bit integers, signed 16-bit TIFFs or those with white as 0.
         TypeError: `source` is none of the above.
         ValueError: `max_pixels` or `least_side` is not positive.
 
@@ -106,7 +106,7 @@ def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
 
 
 def _rgb_of(image: Image.Image, name: str) -> Image.Image:
-    """Return what `to_rgb` does, in the memory of `image` where that is RGB already."""
+    """Do what `to_rgb` does, but share the memory of `image` if it is RGB already."""
     if image.mode == "F" or image.mode.startswith("I"):
         image = _eight_bit_grey(image, name)
     image.load()
@@ -126,7 +126,7 @@ def _decode(file: BinaryIO, name: str, max_pixels: int, least_side: int | None) 
                 f"{name}: {width} x {height} pixels are more than max_pixels = {max_pixels}"
             )
         if least_side is not None:
-            image.draft(None, (least_side, least_side))  # which only JPEGs heed
+            image.draft(None, (least_side, least_side))  # has an effect on JPEGs only
         file.begin_pixels(MAX_BMP_READS if image.format == "BMP" else 0)
         image.load()
         turn = TURNS.get(_orientation(image))
@@ -135,7 +135,7 @@ def _decode(file: BinaryIO, name: str, max_pixels: int, least_side: int | None) 
         return rgb if turn is None else rgb.transpose(turn)
     except (ImageError, MemoryError):
         raise
-    # On damaged files Pillow's readers raise whatever their code comes across.
+    # On damaged files Pillow's readers may raise any error.
     except Exception as error:
         raise ImageError(
             f"{name}: corrupt or truncated ({type(error).__name__}: {error!s:.200})"
@@ -143,15 +143,15 @@ def _decode(file: BinaryIO, name: str, max_pixels: int, least_side: int | None) 
 
 
 def _read_header(file: BinaryIO, name: str) -> Image.Image:
-    """Do what Image.open does, with `FORMATS` only and without its own check of the size.
+    """Do what Image.open does, for `FORMATS` only and without Pillow's check of the size.
 
-    That check warns about some images and raises for others, by a limit that is global.
+    Pillow's check warns about some images and raises for others, by a global limit.
     """
     Image.init()
     file.seek(0)
     start = file.read(16)
     if not start:
-        raise ImageError(f"{name}: empty")
+        raise ImageError(f"{name}: the file is empty")
     for factory, accepts in (Image.OPEN[format] for format in FORMATS if format in Image.OPEN):
         answer = accepts(start)
         if isinstance(answer, str):  # this Pillow was built without the format
@@ -165,18 +165,18 @@ def _read_header(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return EXIF's number for how to turn a loaded image, 1 (not at all) if it has none."""
+    """Return the EXIF orientation of a loaded image, 1 (upright) if it has none."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:
-        return 1  # damage to metadata leaves the pixels as good as they were
+        return 1  # damage to metadata does not make the pixels worse
 
 
 def _eight_bit_grey(image: Image.Image, name: str) -> Image.Image:
-    """Scale grey values of more bits, from 0 to white, to 0 to 255."""
+    """Scale grey values of more than 8 bits from the range 0 to white to 0 to 255."""
     white = _white(image)
     if white is None:
-        raise ImageError(f"{name}: values of mode {image.mode!r} without a known white")
+        raise ImageError(f"{name}: values of mode {image.mode!r} have no known white")
     grey = Image.new("L", image.size)
     for top in range(0, image.height, TILE):
         for left in range(0, image.width, TILE):
@@ -188,12 +188,12 @@ def _eight_bit_grey(image: Image.Image, name: str) -> Image.Image:
 
 
 def _white(image: Image.Image) -> int | None:
-    """Return the value that means white, None if it is not known."""
+    """Return the value of white, None if it is not known."""
     if image.mode == "I" and image.format == "PPM":
         return 2**16 - 1  # whatever the file declares: Pillow has scaled the values
     if not image.mode.startswith("I;16"):
         return None
     tags = getattr(image, "tag_v2", {})
     if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
-        return None  # white is 0, which Pillow turns around for 8 bits only
+        return None  # white is 0, which Pillow only inverts for 8 bits
     return 2 ** tags.get(ExifTags.Base.BitsPerSample, (16,))[0] - 1

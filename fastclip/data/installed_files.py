@@ -1,13 +1,13 @@
-"""Files that come with other packages and are not part of fastclip: found without an import."""
+"""Finds files of other installed packages without importing these packages."""
 
 import sys
 from pathlib import Path
 
 
 def installed_file(package: str, name: str) -> Path | None:
-    """The file of this name in an installed package, or None.
+    """Return the path of a file in an installed package, or None.
 
-    A module that only goes by the name of `package` in this process does not hide the package.
+    A module of this process that only has the name of `package` does not hide the package.
     """
     for finder in sys.meta_path:
         find_spec = getattr(finder, "find_spec", None)  # which old finders lack; Python skips them

@@ -1,4 +1,4 @@
-"""JSON files that come with weights and tokenizers, read with errors that name the file."""
+"""Reads JSON files that come with weights and tokenizers; errors name the file."""
 
 import json
 from collections import Counter
@@ -19,10 +19,11 @@ class _Twice(ValueError):
 
 
 def read_json(path: Path, error: type[ValueError] = ValueError, most: int = LARGEST_JSON) -> Any:
-    """Return what the file holds.
+    """Return the contents of a JSON file.
 
     Args:
-        most: bytes that the file may have.
+        error: the class of error to raise.
+        most: the most bytes that the file may have.
 
     Raises:
         OSError: the file cannot be read.
@@ -32,21 +33,22 @@ def read_json(path: Path, error: type[ValueError] = ValueError, most: int = LARG
     with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise error(f"{path} has more than {most:,} bytes, too many for such JSON")
+        raise error(f"{path} has more than {most:,} bytes, which is too large for this JSON file")
     return parse_json(content, str(path), error)
 
 
 def parse_json(
     content: bytes, name: str, error: type[ValueError] = ValueError, *, once: bool = False
 ) -> Any:
-    """Return what JSON in UTF-8 says.
+    """Return the value of JSON in UTF-8.
 
     Args:
-        name: what errors call it.
-        once: refuse an object that has a key twice, of which otherwise the last counts.
+        name: the name of the content in errors.
+        error: the class of error to raise.
+        once: refuse an object that has a key twice; otherwise the last value of a key counts.
 
     Raises:
-        error: it is not JSON, is nested deeper than `DEEPEST_JSON`, or has a key twice.
+        error: `content` is not JSON, is nested deeper than `DEEPEST_JSON`, or has a key twice.
     """
 
     def only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def parse_json(
 
 
 def read_json_object(path: Path, error: type[ValueError] = ValueError) -> dict[str, Any]:
-    """Return the object that the file holds; raises as `read_json`, also for another value."""
+    """Return the JSON object in a file; raises as `read_json`, also if it holds no object."""
     values = read_json(path, error)
     if not isinstance(values, dict):
         raise error(f"{path} is not a JSON object")
@@ -78,24 +80,24 @@ def read_json_object(path: Path, error: type[ValueError] = ValueError) -> dict[s
 
 
 def require_json(values: Any) -> None:
-    """Raise unless values that came in another format could have come as JSON.
+    """Raise unless values from another format could also be written as JSON.
 
     Raises:
-        ValueError: they hold something else, themselves, or too much.
+        ValueError: the values have another type, contain themselves, or are too many.
     """
     if not _ends(values, MOST_VALUES):
-        raise ValueError("its values are nested too deep, or too many")
+        raise ValueError("its values are nested too deep, or there are too many")
     for value in _everything(values):
         if type(value) not in (dict, list, tuple, *PLAIN):
             raise ValueError(f"a {type(value).__name__} is among its values")
         if isinstance(value, dict) and not all(isinstance(name, str) for name in value):
-            raise ValueError("a name among its values is no text")
+            raise ValueError("a name among its values is not text")
 
 
 def _ends(values: Any, most: int) -> bool:
-    """Whether values are nested as deep as they may be, and are no more than `most`.
+    """Return whether values are not nested too deep, and are not more than `most`.
 
-    Level by level: what holds itself, or stands in many places, has no end, or a large one.
+    The values are counted level by level, because a value that contains itself has no end.
     """
     level = [values]
     for _ in range(DEEPEST_JSON + 1):

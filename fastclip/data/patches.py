@@ -1,11 +1,11 @@
-"""Images as sequences of patches: each of its own size, many of them in one padded batch.
+"""Images as sequences of patches: images of different sizes in one padded batch.
 
 SigLIP 2's NaFlex models take an image at its own aspect ratio, cut into square patches. A batch of
 such images is a dict with the names of transformers' `Siglip2ImageProcessor`:
 
-    pixel_values          (B, S, patch_size * patch_size * C): an image's patches row by row, in a
-                          patch its pixels row by row, of a pixel its channels; 0 in the padding
-    pixel_attention_mask  (B, S) bool: True where there is a patch
+    pixel_values          (B, S, patch_size * patch_size * C): the patches of an image row by row,
+                          the pixels of a patch row by row, the channels of a pixel; padding is 0
+    pixel_attention_mask  (B, S) bool: True for a patch, False for padding
     spatial_shapes        (B, 2) int64: rows and columns of each image's patches
 
 Source: Tschannen et al. 2025 (SigLIP 2), arXiv:2502.14786, section 2.4; Siglip2ImageProcessor of
@@ -22,29 +22,29 @@ from fastclip.data.limits import MOST_PATCHES
 from fastclip.data.pixels import standardize
 from fastclip.data.quoting import quoted
 
-NAFLEX = "naflex"  # the `resize_mode` of images of their own size
+NAFLEX = "naflex"  # the `resize_mode` of images that keep different sizes
 DEFAULT_PATCH_SIZE = 16
 PatchBatch = dict[str, Tensor]
 PIXELS, MASK, SHAPES = "pixel_values", "pixel_attention_mask", "spatial_shapes"
 
-# Of the search for a scale, which ends at the same number as transformers' does.
+# Bounds and tolerance of the search for a scale, which finds the same number as transformers'.
 LEAST_SCALE, LARGEST_SCALE, SCALE_TOLERANCE = 1e-6, 100.0, 1e-5
 
 
 def patched_size(height: int, width: int, patch_size: int, max_num_patches: int) -> tuple[int, int]:
     """Return the height and width to which an image is resized before it is cut into patches.
 
-    They are multiples of `patch_size`, hold at most `max_num_patches` patches and, as far as that
-    allows, are as large as possible at the image's aspect ratio; no side grows more than a
-    hundredfold. The same numbers as those of transformers' `Siglip2ImageProcessor`.
+    Both are multiples of `patch_size`. The image then has at most `max_num_patches` patches and,
+    within that, is as large as possible at its aspect ratio; no side grows more than a hundredfold.
+    The results equal those of transformers' `Siglip2ImageProcessor`.
 
     Args:
-        height, width: of the image, in pixels.
-        patch_size: pixels of a side of a patch.
-        max_num_patches: at least 1.
+        height, width: size of the image in pixels.
+        patch_size: side of a patch in pixels.
+        max_num_patches: the most patches of the image, at least 1.
 
     Raises:
-        ValueError: one of them is not positive.
+        ValueError: an argument is not positive.
 
     Example:
         >>> patched_size(480, 640, patch_size=16, max_num_patches=256)
@@ -73,12 +73,13 @@ def patched_size(height: int, width: int, patch_size: int, max_num_patches: int)
 def patch_settings(
     size: tuple[int, int], patch_size: int | None, max_num_patches: int | None
 ) -> tuple[int, int]:
-    """Return the size of a patch and the largest number of patches that settings of images mean.
+    """Return the size of a patch and the largest number of patches for settings with defaults.
 
     Args:
-        size: height and width of an image that has as many patches as one may have, unless
-            `max_num_patches` says another number.
-        patch_size: None for 16.
+        size: height and width of an image with the largest number of patches, unless
+            `max_num_patches` gives that number.
+        patch_size: side of a patch in pixels; None for 16.
+        max_num_patches: the largest number of patches; None for as many as `size` holds.
 
     Raises:
         ValueError: a number is out of its range.
@@ -86,7 +87,7 @@ def patch_settings(
     side = DEFAULT_PATCH_SIZE if patch_size is None else patch_size
     if not isinstance(side, int) or not 0 < side <= min(size):
         raise ValueError(
-            f"patch_size must be from 1 to the sides of size {size}, got {quoted(side)}"
+            f"patch_size must be from 1 to the shorter side of size {size}, got {quoted(side)}"
         )
     held = math.prod(length // side for length in size)
     most = held if max_num_patches is None else max_num_patches
@@ -96,10 +97,10 @@ def patch_settings(
 
 
 def num_patches_of(height: int, width: int, patch_size: int, max_num_patches: int) -> int:
-    """Return how many patches `patched_size` leaves of an image: from 1 to `max_num_patches`.
+    """Return how many patches an image has after `patched_size`: from 1 to `max_num_patches`.
 
-    An image that is turned by a quarter has the same number, so that the size in a file's header
-    tells it, whatever the EXIF orientation is.
+    An image that is turned by 90 degrees has the same number, so that the size in a file's header
+    is enough, whatever the EXIF orientation is.
 
     Example:
         >>> num_patches_of(480, 640, patch_size=16, max_num_patches=256)
@@ -113,10 +114,10 @@ def patches_of(images: Tensor, patch_size: int) -> Tensor:
     """Cut images into patches: (B, C, H, W) to (B, H * W / patch_size^2, patch_size^2 * C).
 
     Args:
-        images: of any dtype; H and W are multiples of `patch_size`.
+        images: (B, C, H, W) of any dtype; H and W are multiples of `patch_size`.
     """
     C, H, W = images.shape[1:]
-    # Not by unflatten, of which a trace for ONNX believes that it fixes the size of the batch.
+    # Not with unflatten: a trace for ONNX would fix the size of the batch.
     cut = images.reshape(-1, C, H // patch_size, patch_size, W // patch_size, patch_size)
     return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
@@ -132,8 +133,8 @@ def collate_patches(
         num_patches: the length S to which every image is padded; None pads to the longest.
 
     Returns:
-        `pixel_values` of the images' dtype, `pixel_attention_mask` and `spatial_shapes`; see the
-        module.
+        A dict of `pixel_values` in the images' dtype, `pixel_attention_mask` and `spatial_shapes`;
+        see the docstring of this module.
 
     Raises:
         ValueError: there are no images, a side is not a multiple of `patch_size`, they differ in
@@ -162,7 +163,9 @@ def collate_patches(
     lengths = [len(each) for each in patches]
     length = max(lengths) if num_patches is None else num_patches
     if max(lengths) > length:
-        raise ValueError(f"num_patches must be at least {max(lengths)} here, got {num_patches}")
+        raise ValueError(
+            f"num_patches must be at least {max(lengths)} for these images, got {num_patches}"
+        )
     values = patches[0].new_zeros(len(images), length, patches[0].shape[-1])
     for row, each in zip(values, patches, strict=True):
         row[: len(each)] = each
@@ -192,7 +195,7 @@ def standardize_patches(
 
 
 def stacked(images: Sequence[Tensor]) -> Tensor | list[Tensor]:
-    """Return images of one size as (B, C, H, W), and others as the list that they are."""
+    """Return images of one size as a (B, C, H, W) tensor, and images of several sizes as a list."""
     if len({image.shape for image in images}) == 1:
         return torch.stack(list(images))
     return list(images)

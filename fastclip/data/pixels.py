@@ -1,4 +1,4 @@
-"""From stored pixels to what an encoder takes: uint8 in [0, 255] to standardised floats."""
+"""Turns stored pixels into what an encoder takes: uint8 in [0, 255] into standardised floats."""
 
 from collections.abc import Sequence
 
@@ -15,19 +15,19 @@ def standardize(
     """Return (images / 255 - mean) / std, same shape and device, rounded to `dtype` at the end.
 
     The arithmetic is float32 (float64 if that is `dtype`) and in this order, so that on a CPU the
-    result is to the last bit that of torchvision's ToTensor and Normalize.
+    result equals torchvision's ToTensor and Normalize bit for bit.
 
     Args:
         images: (..., C, H, W) uint8; any shape if `mean` and `std` are single numbers.
-        mean: in units of the full range, one for all pixels or one per channel. It is that of the
-            images that the model was trained on: `get_model_preprocess_cfg(model)["mean"]`.
-        std: likewise, positive.
+        mean: in units of the full range, one number for all pixels or one per channel. Use the mean
+            that the model was trained with: `get_model_preprocess_cfg(model)["mean"]`.
+        std: the standard deviation in the same form, positive.
         dtype: a floating type.
 
     Raises:
         TypeError: `images` is not uint8 (standardising twice would go unnoticed), or `dtype` is
             not a floating type.
-        ValueError: `mean` or `std` has not one value per channel, or `std` is not positive.
+        ValueError: `mean` or `std` does not have one value per channel, or `std` is not positive.
 
     Example:
         >>> cfg = fastclip.get_model_preprocess_cfg(model)
@@ -47,7 +47,7 @@ def standardize(
 
 
 def per_channel(name: str, value: float | Sequence[float], pixels: Tensor) -> Tensor:
-    """Return `value` on the device of `pixels` in a shape, () or (C, 1, 1), that broadcasts."""
+    """Return `value` on the device of `pixels`, of shape () or (C, 1, 1), which broadcasts."""
     if not isinstance(value, Sequence):
         return torch.full((), value, dtype=pixels.dtype, device=pixels.device)
     if pixels.ndim < 3 or len(value) != pixels.shape[-3]:
@@ -55,6 +55,6 @@ def per_channel(name: str, value: float | Sequence[float], pixels: Tensor) -> Te
             f"{name} must be one number or one per channel of images of shape "
             f"{tuple(pixels.shape)}, got {value}"
         )
-    # non_blocking: a few numbers must not wait for the training step that the device is at.
+    # non_blocking: a few numbers must not wait for the training step that runs on the device.
     values = torch.tensor(value, dtype=pixels.dtype).to(pixels.device, non_blocking=True)
     return values.view(-1, 1, 1)

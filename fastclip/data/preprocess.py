@@ -1,12 +1,12 @@
-"""From an image to what an image encoder takes, by Pillow alone, to the last bit open_clip's.
+"""Turns an image into what an image encoder takes, with Pillow alone and equal to open_clip.
 
-`image_transform` and `image_transform_v2` have open_clip's signatures. With `output="uint8"` the
-pixels leave unnormalised, a quarter of the bytes to hand to the device, and
-`standardize(images, cfg.mean, cfg.std)` there does the rest.
+`image_transform` and `image_transform_v2` have open_clip's signatures, and their results equal
+open_clip's bit for bit. With `output="uint8"` they return pixels that are not normalised, a quarter
+of the bytes to move to the device; `standardize(images, cfg.mean, cfg.std)` then normalises there.
 
-open_clip's results are kept where they are peculiar (training always crops bicubically) and left
-where they are wrong: 16-bit grey is scaled and not clipped to white, and palettes are looked up
-before resizing, so that colours are interpolated and not picked.
+Peculiar behaviour of open_clip is kept (training always resizes crops bicubically), but errors are
+not: 16-bit grey is scaled instead of clipped to white, and palettes are looked up before resizing,
+so that colours are interpolated instead of palette indices.
 """
 
 import math
@@ -39,36 +39,36 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 INCEPTION_MEAN = (0.5, 0.5, 0.5)
 INCEPTION_STD = (0.5, 0.5, 0.5)
 
-ONE_SIZE_MODES = ("shortest", "longest", "squash")  # of images that all become `size`
+ONE_SIZE_MODES = ("shortest", "longest", "squash")  # modes in which all images become `size`
 RESIZE_MODES = (*ONE_SIZE_MODES, NAFLEX)
 INTERPOLATIONS = ("bicubic", "bilinear", "random")
 OUTPUTS = ("float32", "uint8")
 DECODINGS = ("exact", "fast")
 NAFLEX_FIELDS = ("patch_size", "max_num_patches")
 NOT_OPEN_CLIPS = ("shortest_edge", *NAFLEX_FIELDS)
-REDUCED_TO = 2  # times the pixels of a side that the encoder takes, at least
+REDUCED_TO = 2  # "fast" decoding keeps at least this multiple of the encoder's pixels per side
 
 
 @dataclass(frozen=True)
 class PreprocessCfg:
-    """What an encoder expects of its images, with the names of open_clip's `preprocess_cfg`.
+    """How an encoder needs its images prepared, with the names of open_clip's `preprocess_cfg`.
 
     Attributes:
-        size: height and width in pixels, or one number for both; with `resize_mode` "naflex", of
-            an image of as many patches as one has at most.
+        size: height and width in pixels, or one number for both; with `resize_mode` "naflex", the
+            size of an image with the largest number of patches.
         mode: "RGB".
         mean, std: per channel, in units of the full range; one number stands for all three.
-        interpolation: "bicubic", "bilinear", or "random", which is timm's and bicubic here.
-        resize_mode: of evaluation, see `resize.py`; "naflex" keeps the aspect ratio, and images
-            have different sizes: see `patches.py`.
+        interpolation: "bicubic", "bilinear", or "random", which is a mode of timm and bicubic here.
+        resize_mode: how images are resized for evaluation, see `resize.py`; "naflex" keeps the
+            aspect ratio, so that images have different sizes, see `patches.py`.
         fill_color: value of all channels of the padding of "longest", 0 to 255.
-        shortest_edge: of "shortest", as transformers' processors do it and open_clip cannot: the
-            shortest edge becomes that many pixels and `size` is cut out of the centre, whose corner
-            is rounded down. None covers `size` just so.
-        patch_size, max_num_patches: of "naflex" alone, as transformers' `Siglip2ImageProcessor`
-            has them: both sides become multiples of `patch_size` pixels (None is 16), and hold at
-            most `max_num_patches` patches (None is as many as `size` holds, and becomes that
-            number: of a copy for another size, see `with_size`).
+        shortest_edge: for "shortest", as in transformers' processors but not in open_clip: the
+            shorter side becomes that many pixels, and `size` is cut out of the centre, with the
+            corner rounded down. With None, the image is resized until it just covers `size`.
+        patch_size, max_num_patches: for "naflex" only, as in transformers'
+            `Siglip2ImageProcessor`: both sides become multiples of `patch_size` pixels (None is
+            16), and the image has at most `max_num_patches` patches. None is replaced by the number
+            that `size` holds; see `with_size` for a copy with another size.
 
     Raises:
         ValueError: a value is out of its range.
@@ -117,17 +117,17 @@ class PreprocessCfg:
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "PreprocessCfg":
-        """Read open_clip's JSON; a field that is None has its default.
+        """Make settings from open_clip's JSON; a field that is None gets its default.
 
         Raises:
             ValueError: a field is unknown, or a value is out of its range.
         """
         if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
-            raise ValueError(f"preprocess_cfg: {some_of(unknown, 8)} not supported")
+            raise ValueError(f"preprocess_cfg has unsupported fields: {some_of(unknown, 8)}")
         return cls(**{k: v for k, v in values.items() if v is not None})
 
     def to_dict(self) -> dict:
-        """Return open_clip's JSON; of what open_clip has not, only what there is."""
+        """Return open_clip's JSON; fields that open_clip does not have are only there if set."""
         values = asdict(self)
         for name in NOT_OPEN_CLIPS:
             if values[name] is None:
@@ -137,8 +137,8 @@ class PreprocessCfg:
     def with_size(self, size: int | tuple[int, int]) -> "PreprocessCfg":
         """Return these settings for images of another size.
 
-        `shortest_edge` grows with it, and `max_num_patches` becomes what it holds; the same size
-        changes neither.
+        `shortest_edge` is scaled with the size, and `max_num_patches` becomes the number of patches
+        that the size holds. If the size is the same, neither changes.
         """
         resized = replace(self, size=size)
         if resized.height_width != self.height_width and self.max_num_patches is not None:
@@ -150,7 +150,7 @@ class PreprocessCfg:
 
     @property
     def patches(self) -> tuple[int, int] | None:
-        """Of "naflex" the size of a patch and the largest number of patches, otherwise None."""
+        """The size of a patch and the largest number of patches for "naflex", otherwise None."""
         return None if self.resize_mode != NAFLEX else (self.patch_size, self.max_num_patches)
 
     @property
@@ -174,22 +174,25 @@ class PreprocessCfg:
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """Maps an image to the tensor that it is evaluated as; see `PreprocessCfg`.
+    """Maps an image to a tensor for evaluation; see `PreprocessCfg`.
 
-    A PIL image is taken as it is and becomes RGB at the end, as in open_clip: EXIF orientation is
-    not applied, and transparent pixels weigh less in resizing. A path, the bytes of a file or an
-    open file goes through `load_image`, which turns the image upright and converts it first.
+    A PIL image is used as it is and converted to RGB at the end, as in open_clip: its EXIF
+    orientation is not applied, and transparent pixels weigh less in resizing. A path, the bytes of
+    a file or an open file is read by `load_image`, which first turns the image upright and converts
+    it.
 
     Attributes:
-        output: "float32" normalised, or "uint8" pixels, to be normalised by `standardize`.
-        decode: "exact", or "fast": the file of a JPEG is decoded in a half, a quarter or an eighth
-            of its width and height where both remain at least `REDUCED_TO` times as large as what
-            the encoder takes. The pixels differ a little from the exact ones.
-        transforms: the steps that a call takes, in order, with torchvision's names: a list that
-            may be read (`transforms[0].size`, `transforms[-1].mean`), sliced and changed.
+        cfg: the settings.
+        output: "float32" for normalised values, or "uint8" for pixels that `standardize` normalises
+            later.
+        decode: "exact", or "fast": a JPEG file is decoded at a half, a quarter or an eighth of its
+            width and height, if both remain at least `REDUCED_TO` times as large as what the
+            encoder takes. The pixels differ a little from the exact ones.
+        transforms: the steps of a call, in order, with torchvision's names: a list that may be read
+            (`transforms[0].size`, `transforms[-1].mean`), sliced and changed.
 
     Raises:
-        ValueError: `output` or `decode` is none of those.
+        ValueError: `output` or `decode` has another value.
         ImageError: when called, an image cannot be used; see `load_image` and `resize.py`.
         OSError: when called, a PIL image that was opened and not yet loaded is truncated.
     """
@@ -213,7 +216,7 @@ class EvaluationTransform:
         object.__setattr__(self, "transforms", steps)
 
     def __call__(self, source: AnyImage) -> Tensor:
-        """Return (3, H, W), of the image's own size if `resize_mode` is "naflex"."""
+        """Return (3, H, W); H and W depend on the image if `resize_mode` is "naflex"."""
         return _run(self.transforms, source)
 
     def __str__(self) -> str:
@@ -222,15 +225,15 @@ class EvaluationTransform:
 
 @dataclass(frozen=True)
 class TrainingTransform:
-    """Maps an image to the tensor of a random view of it; see `AugmentationCfg`.
+    """Maps an image to a tensor of a random view of it; see `AugmentationCfg`.
 
-    Of `cfg`, it needs size, mean and std: crops are always resized bicubically, as in open_clip.
+    It uses the size, mean and std of `cfg`: crops are always resized bicubically, as in open_clip.
     With `resize_mode` "naflex" a crop has the aspect ratio of its image, unless `aug_cfg` has a
-    `ratio`, and keeps it: views have different sizes.
+    `ratio`, and keeps it when resized, so that views have different sizes.
 
     Attributes and Raises: as for `EvaluationTransform`. With `decode` "fast", the sides of the
-    smallest crop of a square image have at least `REDUCED_TO` times the encoder's pixels. With
-    equal seeds, crops are then other ones than those of exact decoding.
+    smallest crop of a square image have at least `REDUCED_TO` times the encoder's pixels. Crops
+    with "fast" differ from those with "exact", even with equal seeds.
     """
 
     cfg: PreprocessCfg
@@ -268,9 +271,9 @@ def image_transform(
     aug_cfg: Mapping | AugmentationCfg | None = None,
     output: str = "float32",
 ) -> EvaluationTransform | TrainingTransform:
-    """Return the transform of these settings; None is the default of `PreprocessCfg`.
+    """Return the transform of these settings; None stands for the default of `PreprocessCfg`.
 
-    A `mean` of 0 is 0; open_clip takes it for None.
+    A `mean` of 0 means 0, whereas open_clip takes it for None.
 
     Raises:
         TypeError: `aug_cfg` has an unknown key.
@@ -296,7 +299,7 @@ def image_transform_v2(
     output: str = "float32",
     decode: str = "exact",
 ) -> EvaluationTransform | TrainingTransform:
-    """Return the transform of `cfg`; `aug_cfg` is for training only.
+    """Return the transform of `cfg`; `aug_cfg` is used for training only.
 
     Raises:
         TypeError: `aug_cfg` has an unknown key.
@@ -320,7 +323,7 @@ def _run(steps: list[Step], value: Any) -> Any:
 
 
 def _largest_side(cfg: PreprocessCfg) -> int:
-    """The most pixels that the shorter side of an image can have behind the resizing."""
+    """Return the most pixels that the shorter side of an image can have after resizing."""
     if cfg.patches is not None:
         return math.isqrt(cfg.max_num_patches) * cfg.patch_size
     return max(*cfg.height_width, cfg.shortest_edge or 0)

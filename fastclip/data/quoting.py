@@ -1,4 +1,4 @@
-"""How errors show what is foreign: one printable part of a line, whatever its size and depth."""
+"""Quotes foreign content in errors: one printable part of a line, whatever its size and depth."""
 
 import reprlib
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = LONGEST_QUOTE
 
 
 def quoted(value: object) -> str:
-    """A value as Python writes it, cut, with escapes for what cannot be printed."""
+    """Return a value as Python writes it, cut, with escapes for what cannot be printed."""
     return _cut(_REPR.repr(value))
 
 
 def named(name: object) -> str:
-    """A name without quotes around it, cut, with escapes for what cannot be printed."""
+    """Return a name without quotes around it, cut, with escapes for what cannot be printed."""
     if isinstance(name, str):
         # Cut before it is written: a name may have megabytes.
         return _cut(repr(name[: LONGEST_QUOTE + 1])[1:-1])
@@ -24,24 +24,24 @@ def named(name: object) -> str:
 
 
 def cut(text: str, longest: int = LONGEST_TEXT) -> str:
-    """A text as it is, of a long one the beginning and dots."""
+    """Return a text, or the beginning of a long text and three dots."""
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def quoted_text(text: str) -> str:
-    """A path or a specification in quotes, with escapes for what cannot be printed, cut."""
+    """Return a path or a specification in quotes, cut, with escapes for what cannot be printed."""
     return cut(repr(cut(text)))
 
 
 def some_of(names: Iterable[object], shown: int) -> str:
-    """The first of many names, and how many more there are."""
+    """Return the first of many names, and how many more there are."""
     names = list(names)
     more = f", and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(map(named, names[:shown])) + more
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, or of what type it is, in one line."""
+    """Return the first line of an error's message, or its type if it has no message."""
     lines = str(error).strip().splitlines()
     return named(lines[0]) if lines else type(error).__name__
 

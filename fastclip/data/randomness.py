@@ -1,8 +1,7 @@
-"""Random numbers without a state: each is a function of what it is for.
+"""Random numbers without a state: each number is a function of its purpose.
 
-A generator's state would have to be saved, and would say at which draw it stands only to those who
-have counted. A hash of the seed and the purpose gives the same number to whoever asks, in whatever
-order, in whichever process.
+The state of a generator would have to be saved, and it does not say how many draws were made. A
+hash of the seed and the purpose gives the same number in any order and in any process.
 """
 
 import hashlib
@@ -26,12 +25,12 @@ def permutation(length: int, *purpose: int | str) -> list[int]:
 
 
 def seeded_generator(*purpose: int | str) -> torch.Generator:
-    """Return a generator on the CPU. Of a seed, it uses no more than the lowest 32 bits."""
+    """Return a generator on the CPU; its seed has 32 bits."""
     return torch.Generator().manual_seed(random_integer(2**32, *purpose))
 
 
 def seed_generators(*purpose: int | str) -> None:
-    """Seed what transforms draw from: the global generators of torch (CPU), Python and numpy."""
+    """Seed the generators that transforms use: the global ones of torch (CPU), Python, numpy."""
     # Not torch.manual_seed, which also seeds accelerators and may start them.
     torch.default_generator.manual_seed(random_integer(2**32, *purpose))
     random.seed(random_integer(2**63, *purpose, "python"))
@@ -40,7 +39,7 @@ def seed_generators(*purpose: int | str) -> None:
 
 @contextmanager
 def preserved_generators() -> Iterator[None]:
-    """Leave those generators as they were found: in the main process they are the trainer's."""
+    """Restore the global generators afterwards: in the main process the trainer uses them."""
     states = torch.default_generator.get_state(), random.getstate(), np.random.get_state()
     try:
         yield

@@ -1,7 +1,8 @@
-"""From an image of any size to one of the encoder's: three ways, each to the last bit open_clip's.
+"""Resizes an image to the encoder's size in three ways, each equal to open_clip's bit for bit.
 
-"shortest" fills the frame and cuts off what sticks out, "longest" shows all of the image and
-pads, "squash" changes its aspect ratio. Pillow's filters widen with the reduction: no aliasing.
+"shortest" fills the frame and cuts off what sticks out, "longest" shows all of the image and pads
+it, "squash" changes its aspect ratio. Pillow's filters widen with the reduction, so that there is
+no aliasing.
 """
 
 import math
@@ -20,16 +21,16 @@ def resize(image: Image.Image, size: tuple[int, int], resample: Image.Resampling
     height, width = size
     if height * width > MAX_PIXELS:
         raise ImageError(
-            f"image: too narrow, {image.width} x {image.height} pixels would grow to "
+            f"image: too narrow, its {image.width} x {image.height} pixels would grow to "
             f"{width} x {height}"
         )
     return image.resize((width, height), resample)
 
 
 def cover(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
-    """Resize so that `size` (height, width) is just covered.
+    """Resize so that the image just covers `size` (height, width).
 
-    If `size` is not square the filter is bicubic, whatever `resample` says: open_clip's way.
+    If `size` is not square, the filter is bicubic whatever `resample` says, as in open_clip.
 
     Raises:
         ImageError: the image is so narrow that it would grow to more than `MAX_PIXELS`.
@@ -43,7 +44,7 @@ def cover(image: Image.Image, size: tuple[int, int], resample: Image.Resampling)
 
 
 def resize_shorter_side(image: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
-    """Resize so that the shorter side has `side` pixels, the aspect ratio kept.
+    """Resize so that the shorter side has `side` pixels, and keep the aspect ratio.
 
     Raises:
         ImageError: as `cover`.
@@ -58,16 +59,16 @@ def fit(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -
     """Resize so that all of the image just fits into `size` (height, width)."""
     width, height = image.size
     ratio = max(height / size[0], width / size[1])
-    # A side that would round to nothing, at which open_clip fails, keeps one pixel.
+    # A side that would round to 0, where open_clip fails, keeps one pixel.
     return resize(image, (max(1, round(height / ratio)), max(1, round(width / ratio))), resample)
 
 
 def center_crop(image: Image.Image, size: tuple[int, int], round_down: bool = False) -> Image.Image:
-    """Take the centre of `size` (height, width); what lies outside the image is black.
+    """Cut out the centre of `size` (height, width); what lies outside the image is black.
 
     Args:
-        round_down: the corner, as transformers' processors do; otherwise to the nearest pixel, and
-            to an even one between two.
+        round_down: round the corner down, as transformers' processors do; otherwise round it to the
+            nearest pixel, and halves to the even one.
     """
     height, width = size
     top, left = (image.height - height) / 2, (image.width - width) / 2
@@ -76,7 +77,7 @@ def center_crop(image: Image.Image, size: tuple[int, int], round_down: bool = Fa
 
 
 def center_crop_or_pad(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Image:
-    """Cut off what sticks out of `size` (height, width) on both sides, and pad what is missing.
+    """Cut off what exceeds `size` (height, width) on both sides, and pad what is missing.
 
     Args:
         fill: value of every channel of the padding, in the mode of the image: 0 is black in RGB

@@ -1,8 +1,8 @@
-"""The steps of a transform, in order: what `preprocess.transforms` lists.
+"""The steps of a transform, in order, as listed in `preprocess.transforms`.
 
-Every step is called with what the step before it returns. Names and attributes are torchvision's
-(`Resize.size`, `Normalize.mean`), so that code works here that takes a transform of open_clip or of
-OpenAI apart: reads a size, slices the list, puts a step of its own in.
+Every step is called with the result of the step before it. Names and attributes are torchvision's
+(`Resize.size`, `Normalize.mean`), so that code that takes a transform of open_clip or OpenAI apart
+also works here: it may read a size, slice the list, or insert a step of its own.
 """
 
 import math
@@ -35,9 +35,10 @@ Step = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Open:
-    """The image in a path, in bytes or in an open file; a PIL image as it is.
+    """Read the image from a path, bytes or an open file; pass a PIL image on.
 
-    RGB if its values are entries of a palette or have 16 bits, which must not be interpolated.
+    Images with a palette or 16-bit values become RGB, because these values must not be
+    interpolated.
     """
 
     def __call__(self, source: AnyImage) -> Image.Image:
@@ -47,9 +48,9 @@ class Open:
 
 @dataclass(frozen=True)
 class OpenReduced(Open):
-    """`Open` of a JPEG in a part of its size whose sides have at least `least_side` pixels.
+    """`Open`, but decode a JPEG at a reduced size with at least `least_side` pixels per side.
 
-    The part is a half, a quarter or an eighth, which the decoder gives for less than all pixels.
+    The size is a half, a quarter or an eighth, which is faster to decode than all pixels.
     """
 
     least_side: int
@@ -77,7 +78,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class ResizeRGB(Resize):
-    """`Resize` of the image in RGB, as transformers' processors have it."""
+    """`Resize` after converting the image to RGB, as transformers' processors do."""
 
     def __call__(self, source: AnyImage) -> Image.Image:
         return super().__call__(to_rgb(Open()(source)))
@@ -85,7 +86,7 @@ class ResizeRGB(Resize):
 
 @dataclass(frozen=True)
 class ResizeKeepRatio:
-    """Resize so that `size` (height, width) is just covered or, if `longest`, just not left."""
+    """Resize so that the image covers `size` (height, width) or, if `longest`, fits into it."""
 
     size: tuple[int, int]
     interpolation: Image.Resampling
@@ -97,7 +98,7 @@ class ResizeKeepRatio:
 
 @dataclass(frozen=True)
 class ResizeToPatches:
-    """Resize in RGB, at the image's aspect ratio, to sides of whole patches; see `patches.py`."""
+    """Convert to RGB and resize at the image's aspect ratio to whole patches; see `patches.py`."""
 
     patch_size: int
     max_num_patches: int
@@ -111,7 +112,7 @@ class ResizeToPatches:
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The centre of `size` (height, width); `round_down` is of its corner."""
+    """Cut out the centre of `size` (height, width); `round_down` rounds its corner down."""
 
     size: tuple[int, int]
     round_down: bool = False
@@ -122,7 +123,7 @@ class CenterCrop:
 
 @dataclass(frozen=True)
 class CenterCropOrPad:
-    """The centre of `size` (height, width); what is missing has the value `fill`."""
+    """Cut out the centre of `size` (height, width); fill what is missing with the value `fill`."""
 
     size: tuple[int, int]
     fill: int
@@ -133,7 +134,7 @@ class CenterCropOrPad:
 
 @dataclass(frozen=True)
 class RandomCrop(RandomResizedCrop):
-    """`RandomResizedCrop` of any image that `Open` takes."""
+    """`RandomResizedCrop` for any image that `Open` accepts."""
 
     def __call__(self, source: AnyImage) -> Image.Image:
         return super().__call__(Open()(source))
@@ -141,9 +142,9 @@ class RandomCrop(RandomResizedCrop):
 
 @dataclass(frozen=True)
 class RandomCropToPatches:
-    """A random part of any image that `Open` takes, resized to sides of whole patches.
+    """Crop a random part of any image that `Open` accepts, and resize it to whole patches.
 
-    A `ratio` of None is that of the image itself, so that nothing of it is cut off on two sides.
+    With a `ratio` of None, the crop has the aspect ratio of the image.
     """
 
     patch_size: int
@@ -162,7 +163,7 @@ class RandomCropToPatches:
 
 @dataclass(frozen=True)
 class ConvertToRGB:
-    """An image of any mode to RGB."""
+    """Convert an image of any mode to RGB."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
         return image if image.mode == "RGB" else to_rgb(image)
@@ -170,7 +171,7 @@ class ConvertToRGB:
 
 @dataclass(frozen=True)
 class ToPixels:
-    """An RGB image to (3, H, W) uint8."""
+    """Convert an RGB image to (3, H, W) uint8."""
 
     def __call__(self, image: Image.Image) -> Tensor:
         return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
@@ -178,7 +179,7 @@ class ToPixels:
 
 @dataclass(frozen=True)
 class ToTensor:
-    """An RGB image to (3, H, W) float32 in [0, 1]."""
+    """Convert an RGB image to (3, H, W) float32 in [0, 1]."""
 
     def __call__(self, image: Image.Image) -> Tensor:
         return ToPixels()(image).to(torch.float32).div_(255)
@@ -186,7 +187,7 @@ class ToTensor:
 
 @dataclass(frozen=True)
 class Normalize:
-    """(3, H, W) floating-point values less `mean`, over `std`, per channel."""
+    """Subtract `mean` from (3, H, W) floating-point values and divide by `std`, per channel."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -204,7 +205,7 @@ def evaluation_steps(
     shortest_edge: int | None = None,
     patches: tuple[int, int] | None = None,
 ) -> list[Step]:
-    """From an image to an RGB image of `size`, or of `patches`; see `PreprocessCfg`."""
+    """Return the steps from an image to an RGB image of `size`, or of `patches`."""
     height, width = size if isinstance(size, tuple) else (size, size)
     bilinear = interpolation == "bilinear"
     resample = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
@@ -224,7 +225,7 @@ def evaluation_steps(
     elif height == width:
         steps = [Resize(height, resample), CenterCrop((height, width))]
     else:
-        # Always bicubic: open_clip's way.
+        # Always bicubic, as in open_clip.
         bicubic = ResizeKeepRatio((height, width), Image.Resampling.BICUBIC, longest=False)
         steps = [bicubic, CenterCrop((height, width))]
     return [*steps, ConvertToRGB()]
@@ -233,12 +234,12 @@ def evaluation_steps(
 def training_steps(
     size: tuple[int, int], cfg: AugmentationCfg, patches: tuple[int, int] | None = None
 ) -> list[Step]:
-    """From an image to an RGB image that is a random view of it.
+    """Return the steps from an image to an RGB image that is a random view of it.
 
     Args:
         size: height and width of the view.
-        patches: the size of a patch and the largest number of patches of a view that has the aspect
-            ratio of its crop, in the place of `size`.
+        patches: the size of a patch and the largest number of patches. If given, a view has the
+            aspect ratio of its crop, and `size` is not used.
     """
     crop: Step = RandomCrop(size, cfg.scale, cfg.ratio or RATIO)
     if patches is not None:
@@ -247,7 +248,7 @@ def training_steps(
 
 
 def smallest_side(cfg: AugmentationCfg) -> float:
-    """The smallest side of a crop of a square image, as a fraction of the image's, in (0, 1]."""
+    """Return the smallest side of a crop of a square image as a fraction of its side, in (0, 1]."""
     low, high = cfg.ratio or RATIO
     return math.sqrt(cfg.scale[0] * min(low, 1 / high, 1.0))
 
@@ -255,10 +256,10 @@ def smallest_side(cfg: AugmentationCfg) -> float:
 def tensor_steps(
     mean: tuple[float, float, float], std: tuple[float, float, float], output: str
 ) -> list[Step]:
-    """From an RGB image to the tensor that a transform returns."""
+    """Return the steps from an RGB image to the tensor that a transform returns."""
     return [ToPixels()] if output == "uint8" else [ToTensor(), Normalize(mean, std)]
 
 
 def listed(name: str, steps: list[Step]) -> str:
-    """A text with a line per step."""
+    """Return a text with a line per step."""
     return "\n".join([f"{name}(", *(f"    {step!r}" for step in steps), ")"])

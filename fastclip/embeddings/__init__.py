@@ -1,26 +1,26 @@
-"""Embeddings: features of images and of texts, as a model gives them, and as files.
+"""Embeddings: features of images and of texts, as a model computes them, and as files.
 
-encode       features of a model, batch after batch
-token_budget images of different sizes, in batches of a bounded number of tokens
+encode       computes features with a model, batch after batch
+token_budget encodes images of different sizes, in batches of a bounded number of tokens
 
-embed_source a source to a folder of vectors: `embed`
-job          the loop of it
-inputs       what can be embedded, and what is known of each input
-feed         inputs decoded ahead, in order
+embed_source embeds a source into a folder of vectors: `embed`
+job          the loop of `embed`
+inputs       opens what can be embedded, and makes the metadata of each input
+feed         decodes inputs ahead, in order
 
 layout       where things are in a folder of embeddings
-manifest     what the folder says of itself: model, source, settings, files and their digests
-             (manifest_fields: what JSON must have for it)
-storage      vectors as float32, float16 or int8
-metadata     what is known of each row, as Parquet or JSON lines
-same_file    a file that is opened again must be the one that it was
-columns      which columns a file of metadata has
-places       which row a sample of the source has
+manifest     the description of a folder: model, source, settings, files and their digests
+             (manifest_fields: checks the JSON of it)
+storage      stores vectors as float32, float16 or int8
+metadata     reads and writes the metadata of rows, as Parquet or JSON lines
+same_file    opens a file again and checks that it has not changed
+columns      decides which columns a file of metadata has
+places       finds the row of a sample of the source
 moments      mean and covariance, from sums
-skip_list    what has no vector, and why
-writer       writes a folder, file after file, under a lock; what is killed goes on
-remains      what a killed job left, and who goes on removes
-reader       opens a folder, shards of one, or clip-retrieval's: `open_embeddings`
+skip_list    the list of inputs without a vector, with reasons
+writer       writes a folder, file after file, under a lock; a killed job can be resumed
+remains      removes what a killed job left, when it is resumed
+reader       opens a folder, its shards, or a folder of clip-retrieval: `open_embeddings`
 """
 
 import importlib
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fastclip.embeddings.token_budget import TokenBudgetEncoder as TokenBudgetEncoder
     from fastclip.embeddings.writer import EmbeddingsWriter as EmbeddingsWriter
 
-# Named here, imported when they are asked for: who encodes need not load what writes.
+# Named here and imported on first use: code that only encodes need not load the writer.
 _MODULES = {
     "embed": "embed_source", "Embeddings": "reader", "open_embeddings": "reader",
     "EmbeddingsWriter": "writer", "TokenBudgetEncoder": "token_budget",

@@ -1,4 +1,4 @@
-"""Arrays as .npy files: written whole or not at all, read without running code."""
+"""Reads and writes arrays as .npy files: written whole or not at all, read without running code."""
 
 import hashlib
 import io
@@ -16,10 +16,10 @@ CHUNK = 2**20  # bytes that are read at a time
 
 
 def write_array(path: Path, array: np.ndarray, tell: Tell = lambda text: None) -> str:
-    """Write an array in place of what there is; return the SHA-256 of the file.
+    """Write an array to a file, replacing the old file; return the SHA-256 of the new one.
 
     Raises:
-        CannotWrite: the disk or the folder refuses; what was there before is left as it was.
+        CannotWrite: the disk or the folder cannot be written to; the old file is left as it was.
     """
     array = np.ascontiguousarray(array)
     return write_bytes(path, [_header(array.shape, array.dtype), _bytes_of(array)], tell)
@@ -28,7 +28,7 @@ def write_array(path: Path, array: np.ndarray, tell: Tell = lambda text: None) -
 def write_blocks(
     path: Path, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterable[np.ndarray]
 ) -> str:
-    """Write an array that comes in blocks of rows, as `write_array` does, a block at a time.
+    """Write an array that is given in blocks of rows, one block at a time, as `write_array` does.
 
     Raises:
         CannotWrite: see `write_array`.
@@ -40,11 +40,14 @@ def write_blocks(
         rows = 0
         for block in blocks:
             if block.dtype != dtype or block.shape[1:] != shape[1:]:
-                raise ValueError(f"a block of {block.dtype} and shape {block.shape} does not fit")
+                raise ValueError(
+                    f"blocks must be of {np.dtype(dtype)} and fit shape {shape}, got {block.dtype} "
+                    f"of shape {block.shape}"
+                )
             rows += len(block)
             yield _bytes_of(np.ascontiguousarray(block))
         if rows != shape[0]:
-            raise ValueError(f"the blocks have {rows:,} rows, not {shape[0]:,}")
+            raise ValueError(f"blocks must have {shape[0]:,} rows together, got {rows:,}")
 
     return write_bytes(path, pieces())
 
@@ -64,7 +67,7 @@ def _bytes_of(array: np.ndarray) -> memoryview:
 def write_bytes(
     path: Path, pieces: Iterable[bytes | memoryview], tell: Tell = lambda text: None
 ) -> str:
-    """Write bytes, piece after piece; as `write_array`. The folder is made if there is none."""
+    """Write bytes, piece after piece, as `write_array` does; the folder is made if missing."""
     digest = hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, tell) as file:
@@ -78,7 +81,7 @@ def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     digest = hashlib.sha256()
     with open_regular(path) as file:
@@ -88,14 +91,14 @@ def digest_of(path: Path) -> str:
 
 
 def open_array(path: Path, ndim: int, dtypes: tuple[type, ...]) -> np.ndarray:
-    """Return the array in a file, mapped into memory: rows are read when they are looked at.
+    """Return the array in a file, mapped into memory: rows are read when they are accessed.
 
     Args:
-        ndim, dtypes: how many dimensions it must have, and of which types it may be.
+        ndim, dtypes: how many dimensions the array must have, and which types it may have.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no such array, is cut, or has more in it than the array.
+        ValueError: the file has no such array, is truncated, or is longer than its array.
     """
     with open_regular(path) as file:
         try:
@@ -103,7 +106,7 @@ def open_array(path: Path, ndim: int, dtypes: tuple[type, ...]) -> np.ndarray:
             read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
             shape, is_fortran, dtype = read_header(file)
         except (ValueError, AttributeError, EOFError) as error:
-            raise ValueError(f"{path} is no array of numpy: {first_line(error)}") from None
+            raise ValueError(f"{path} is not a numpy array: {first_line(error)}") from None
         start, size = file.tell(), file.seek(0, io.SEEK_END)
     if dtype not in dtypes or len(shape) != ndim or is_fortran:
         raise ValueError(
@@ -112,7 +115,7 @@ def open_array(path: Path, ndim: int, dtypes: tuple[type, ...]) -> np.ndarray:
         )
     expected = start + dtype.itemsize * int(np.prod(shape, dtype=object))
     if size != expected:
-        raise ValueError(f"{path} has {size:,} bytes, but its header speaks of {expected:,}")
+        raise ValueError(f"{path} has {size:,} bytes, but should have {expected:,} by its header")
     if size == start:
         return np.empty(shape, dtype)
     return np.memmap(path, dtype, "r", start, shape)

@@ -1,8 +1,9 @@
-"""Which columns a file of metadata has, whatever keys its samples bring.
+"""Decides which columns a file of metadata has, whatever columns its samples have.
 
-Every sample may have columns of its own, so that a file of many samples would have any number. It
-has `MOST_COLUMNS`, the first that its rows bring, beside those that every file has. Further ones,
-and those with a name that is long or no text in UTF-8, stand in one more: a JSON object, by name.
+Every sample may have columns of its own, so that a file of many samples could have any number of
+columns. Besides the columns of every file, a file has the first `MOST_COLUMNS` of its rows. The
+values of further columns, and of columns whose name is long or not valid UTF-8, are gathered in one
+more column: a JSON object, by name.
 """
 
 from collections.abc import Sequence
@@ -17,11 +18,11 @@ OTHER_COLUMNS = "other_columns"
 
 class Arranged(NamedTuple):
     rows: list[Row]
-    num_gathered: int  # values that are in the column OTHER_COLUMNS
+    num_gathered: int  # values in the column OTHER_COLUMNS
 
 
 def arranged(rows: Sequence[Row]) -> Arranged:
-    """Return the rows of a file with not too many columns together.
+    """Return the rows of a file with a bounded number of columns.
 
     Example:
         >>> arranged([{"key": "a", "x" * 300: 1}]).rows

@@ -1,4 +1,4 @@
-"""Embeds images and texts into a folder: an input for each row, in the order of the source."""
+"""Embeds images and texts into a folder: one row for each input, in the order of the source."""
 
 import os
 from collections.abc import Callable
@@ -45,43 +45,46 @@ def embed(
     """Embed a source into a folder, which `open_embeddings` reads.
 
     The vectors are unit vectors in the order of the source, whatever `workers` is. A job that was
-    killed at any moment and is resumed writes the same files, to the bit, on the same machine. What
-    cannot be embedded is skipped, counted and listed with its reason in `skipped.jsonl`; an input
-    that was there when the source was listed and is gone when it is read is among that.
+    killed at any moment and is resumed writes the same files, bit for bit, on the same machine. An
+    input that cannot be embedded is skipped, counted and listed with the reason in `skipped.jsonl`;
+    that includes an input that was there when the source was listed and is gone when it is read.
 
     Args:
-        ready: from `open_model`.
+        ready: the model, from `open_model`.
         source: see `open_input`.
-        out: made if there is none; without `resume` it must have no embeddings.
-        images, texts: which sides to embed; by default what there is, and only what is True if one
-            of them is. With texts, an image without a caption is skipped.
+        out: the folder, which is made if missing; without `resume` it must not have embeddings.
+        images, texts: which sides to embed. By default all that the source has; if one of them is
+            True, only that one. With texts, an image without a caption is skipped.
         store: "f32", "f16" or "int8"; see `storage.py`.
         metadata: "parquet", which needs pyarrow, or "jsonl".
-        rows_per_file, batch_size: rows of a file, and of a forward of the model, which never is of
+        rows_per_file, batch_size: rows of a file, and of a forward of the model, which never spans
             two files.
-        max_tokens: of a forward with images that keep different sizes (a NaFlex model), padding
-            included: the images of a batch are sorted by length and cut into forwards within it.
-            None takes each batch at once. It is refused where no image is embedded.
+        max_tokens: the most tokens of a forward with images that keep different sizes (a NaFlex
+            model), padding included: the images of a batch are sorted by length and cut into
+            forwards within it. With None, each batch is one forward. It must be None if no image is
+            embedded.
         workers: threads that decode images; by default one for each core.
-        decode: "exact", or "fast", which takes JPEGs that are much larger than the model's images
-            in a part of their size; see `EvaluationTransform`.
+        decode: "exact", or "fast", which decodes JPEGs that are much larger than the model's images
+            at a reduced size; see `EvaluationTransform`.
         shard: (i, n) embeds part i of n, numbered from 0, into a folder in `out`; n such jobs, on
-            any machines and in any order, are the whole.
+            any machines and in any order, make the whole.
         resume: go on where a job with the same model, source and settings stopped, if no file of
-            the source was written since.
-        strict: end at the first input that cannot be embedded.
-        max_bad_rate: fraction of inputs, in [0, 1], that may be skipped.
+            the source was written since then.
+        strict: stop at the first input that cannot be embedded.
+        max_bad_rate: the largest fraction of inputs, in [0, 1], that may be skipped.
         image_key, caption_key, separator: see `open_input`.
-        progress: called behind every batch.
-        tell: called with sentences that the user should know.
+        progress: called after every batch.
+        tell: called with sentences that the user should read.
 
     Raises:
-        CannotRead, CannotWrite: the disk refuses; what is complete stays, and can be resumed.
-        DataError: more inputs are bad than may be, or one is and `strict`; what is complete stays.
-        ModuleNotFoundError: a package is not installed that the source or the metadata needs.
+        CannotRead, CannotWrite: the disk cannot be read or written; complete files stay, and the
+            job can be resumed.
+        DataError: more inputs are bad than allowed, or one is bad and `strict` is True; complete
+            files stay.
+        ModuleNotFoundError: a package that the source or the metadata needs is not installed.
         OSError: the source cannot be read.
-        ValueError: an argument is out of its range, the source has nothing of a side, the model
-            gives what is no number, or the folder is that of another job or another process.
+        ValueError: an argument is out of its range, the source has no input of a side, the model
+            returns values that are not finite, or the folder belongs to another job or process.
 
     Example:
         >>> ready = open_model("logs/my-run")
@@ -112,7 +115,7 @@ def embed(
     found = open_input(source, image_key=image_key, caption_key=caption_key, separator=separator)
     sides = _sides(found, images, texts)
     if max_tokens is not None and "img" not in sides:
-        raise ValueError(f"max_tokens must be None where no image is embedded, got {max_tokens}")
+        raise ValueError(f"max_tokens must be None if no image is embedded, got {max_tokens}")
     _require_towers(ready, sides)
     parts = found.parts(index, count)
     out = Path(out)
@@ -146,14 +149,14 @@ def embed(
 def _require_same_files(folder: Path, begun: Manifest, now: Manifest) -> None:
     if (objection := objection_to(begun.source.stamp, now.source.stamp)) is not None:
         raise ValueError(
-            f"{folder} cannot be resumed: {objection}; remove it, or begin anew in another folder"
+            f"{folder} cannot be resumed: {objection}; remove it, or embed into another folder"
         )
 
 
 def _checked_shard(shard: tuple[int, int]) -> tuple[int, int]:
     index, count = shard
     if not 0 <= index < count:
-        raise ValueError(f"shard must be i of n, i from 0 to n - 1, got {index} of {count}")
+        raise ValueError(f"shard must be i of n, with i from 0 to n - 1, got {index} of {count}")
     return index, count
 
 
@@ -161,12 +164,12 @@ def _require_towers(ready: InferenceModel, sides: tuple[str, ...]) -> None:
     for side, tower in (("img", "image"), ("text", "text")):
         if side in sides and ready.only not in (None, tower):
             raise ValueError(
-                f"{ready.name} was opened for {ready.only}s only, and {tower}s are to be embedded"
+                f"{ready.name} was opened for {ready.only}s only, but {tower}s shall be embedded"
             )
 
 
 def _sides(found: Input, images: bool | None, texts: bool | None) -> tuple[str, ...]:
-    """Which sides are embedded; both are None where nobody has chosen."""
+    """Return which sides are embedded; both arguments are None if the user has not chosen."""
     if images and not found.has_images:
         raise ValueError(f"{found.name} has no images")
     if images is None and texts is None:

@@ -1,8 +1,8 @@
-"""The one loop that encodes: features of images and of texts, batch after batch, as they come.
+"""The loop that encodes: features of images and of texts, batch after batch.
 
-Nothing is kept. Who needs all features at once collects them; who needs a number per image lets go
-of a batch before the next. Encoding knows no trainer and no other process: of several, each encodes
-the batches of its own loader.
+The loop keeps nothing. A caller that needs all features collects them; a caller that only needs a
+number per image can release each batch before the next. Encoding knows nothing of trainers and of
+other processes: each of several processes encodes the batches of its own loader.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,34 +23,34 @@ Batches = Iterable[tuple[Images | None, Tensor | None, Sequence[str]]]
 
 
 class Encoded(NamedTuple):
-    """The features of a batch, beside what was encoded; None stands for a side that was not."""
+    """The features of a batch with its inputs; None for a side that was not encoded."""
 
     image_features: Tensor | None  # (B, D) float32 unit rows, on the device of the model
-    text_features: Tensor | None  # the same of the texts
-    images: Images | None  # (B, C, H, W) uint8, or (C, H_i, W_i) each, as the batch has them
-    tokens: Tensor | None  # (B, T) int64, as the batch has them; labels where there are no texts
-    keys: Sequence[str]  # B names of the samples; of texts alone, the texts
+    text_features: Tensor | None  # the same for the texts
+    images: Images | None  # (B, C, H, W) uint8, or (C, H_i, W_i) each, as in the batch
+    tokens: Tensor | None  # (B, T) int64, as in the batch; labels if there are no texts
+    keys: Sequence[str]  # B names of the samples; if only texts are encoded, the texts
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """Encodes batches with a model that is in evaluation mode; no gradients are recorded.
 
-    A batch is encoded when it is asked for. What loading has skipped is in the loader's account,
-    `PairLoader.bad_samples`, which at any moment is that of the batches so far.
+    A batch is encoded when the caller asks for it. Samples that the loader skipped are counted in
+    `PairLoader.bad_samples`, which at any moment covers the batches so far.
 
     Attributes:
         model: called with (B, C, H, W) images and (B, T) tokens, either of which may be None. It
             returns unit image features and unit text features first, or a dict that has them as
             `image_features` and `text_features`, as `CLIP` and `TwoTower` do.
-        prepare: from the pixels of a batch, (B, C, H, W) uint8 on the host or, of a model that
-            takes images of different sizes, a list of them, to the images that the model takes, on
-            its device and in its dtype.
-        autocast: makes the context of a forward, for each batch a new one.
-        device: where the model takes tokens.
-        progress: called with the number of its samples as soon as a batch is encoded.
+        prepare: maps the pixels of a batch, (B, C, H, W) uint8 on the host or, for a model that
+            takes images of different sizes, a list of images, to the images that the model takes,
+            on its device and in its dtype.
+        autocast: makes the context of a forward, a new one for each batch.
+        device: the device on which the model takes tokens.
+        progress: called with the number of samples of a batch as soon as the batch is encoded.
 
-    Example: the features of a data set, of whatever size, to a file each.
+    Example: write the features of a data set of any size, one file per batch.
         >>> loader = PairLoader(
         ...     source, transform, tokenizer, batch_size=256, shuffle_buffer=1, drop_last=False
         ... )
@@ -74,24 +74,24 @@ class Encoder:
         return cls(ready.model, ready.prepare, ready.autocast, ready.device, progress)
 
     def pairs(self, batches: Batches) -> Iterator[Encoded]:
-        """Encode images and texts of (images, tokens, keys), such as a `PairLoader` has."""
+        """Encode images and texts of (images, tokens, keys), such as batches of a `PairLoader`."""
         return self._stream(batches, has_images=True, has_texts=True)
 
     def images(self, batches: Batches) -> Iterator[Encoded]:
-        """Encode the images of (images, anything, keys); what stands second is passed on."""
+        """Encode the images of (images, anything, keys); the second value is passed on."""
         return self._stream(batches, has_images=True, has_texts=False)
 
     def tokens(self, batches: Batches) -> Iterator[Encoded]:
-        """Encode the texts of (anything, tokens, keys); what stands first is passed on."""
+        """Encode the texts of (anything, tokens, keys); the first value is passed on."""
         return self._stream(batches, has_images=False, has_texts=True)
 
     def texts(
         self, texts: Iterable[str], tokenizer: Callable[[list[str]], Tensor], chunk: int
     ) -> Iterator[Encoded]:
-        """Encode texts, of which `chunk` at a time are taken, tokenised and encoded.
+        """Tokenise and encode texts, `chunk` of them at a time.
 
         Args:
-            tokenizer: from a list of B strings to (B, T) int64.
+            tokenizer: maps a list of B strings to (B, T) int64.
 
         Raises:
             ValueError: `chunk` < 1.

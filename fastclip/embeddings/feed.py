@@ -1,7 +1,7 @@
-"""Inputs in the order of their source, decoded by threads ahead of who takes them.
+"""Reads inputs in the order of their source, and decodes them in threads ahead of the caller.
 
-Pillow decodes and resizes without Python's lock, so that threads are enough. What is read ahead is
-bounded by the number of inputs, and by the bytes of their files.
+Pillow decodes and resizes without Python's lock, so that threads are enough. The number of inputs
+that are read ahead is bounded, and so are the bytes of their files.
 """
 
 import time
@@ -23,13 +23,13 @@ MOST_BYTES_AHEAD = 2**30  # of files in memory that wait to be decoded
 START = (0, None)
 
 Position = tuple[int, int | None]
-# Behind it; where it is; what is known of it, or why it is bad; it, if it is good; its bytes; its
-# pixels.
+# Of an input: the position after it, its place, its metadata or why it is bad, the sample if it is
+# good, the bytes of its file, its pixels.
 Waiting = tuple[Position, Place, "Row | BadSample", "Sample | None", int, "Future | None"]
 
 
 class Ready(NamedTuple):
-    """An input that can be encoded; None stands for a side that is not wanted."""
+    """An input that can be encoded; None for a side that is not wanted."""
 
     row: Row
     image: Tensor | None  # (C, H, W) uint8
@@ -38,22 +38,24 @@ class Ready(NamedTuple):
 
 
 class Taken(NamedTuple):
-    position: Position  # behind it: a part, and where in it; see `Source.read`
+    position: Position  # after the input: a part, and a position in it; see `Source.read`
     found: Ready | BadSample
 
 
 @dataclass
 class Feed:
-    """Attributes:
-    input, parts: what is read: all of `parts`, or what of them is behind a position.
-    stretches: of each part, in the whole source; see `Input.stretches`.
-    transform: from an image to pixels; None if images are not wanted.
-    tokenizer: from texts to tokens; None if texts are not wanted.
-    workers: threads that decode.
-    ahead: inputs that are read ahead at most.
-    decode_seconds: time that threads took for images so far, that of all of them together.
-    num_decoded: images so far, bad ones included.
-    num_left_out: values of columns of samples so far that JSON has not; see `Sample.left_out`.
+    """Reads and decodes the inputs of a job.
+
+    Attributes:
+        input, parts: what is read: all of `parts`, or what follows a position in them.
+        stretches: the stretch of each part in the whole source; see `Input.stretches`.
+        transform: maps an image to pixels; None if images are not wanted.
+        tokenizer: maps texts to tokens; None if texts are not wanted.
+        workers: threads that decode.
+        ahead: how many inputs are read ahead at most.
+        decode_seconds: the time of all threads together for decoding images so far.
+        num_decoded: images decoded so far, bad ones included.
+        num_left_out: values of columns so far that JSON cannot hold; see `Sample.left_out`.
     """
 
     input: Input
@@ -68,7 +70,7 @@ class Feed:
     num_left_out: int = field(default=0, init=False)
 
     def read(self, position: Position = START) -> Iterator[Taken]:
-        """Yield what is behind a position, one after the other."""
+        """Yield the inputs after a position, one after the other."""
         waiting: deque[Waiting] = deque()
         num_bytes = 0
         with ThreadPoolExecutor(self.workers) as threads:

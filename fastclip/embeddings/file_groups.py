@@ -1,4 +1,4 @@
-"""The files of one number: vectors of each side and metadata, which must have the same rows."""
+"""Groups of files with one number: vectors of each side and metadata, with the same rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +19,16 @@ from fastclip.embeddings.storage import DTYPES, Stored
 
 @dataclass(frozen=True, eq=False)
 class FileGroup:
-    """Attributes:
-    name: what it is called in errors.
-    vectors: of each side that there is, mapped into memory.
-    metadata: None if there is none, or it is not wanted.
-    places: (n, 2) int64, of each row the `Place` of its sample; None if nobody has said it.
+    """The files of one number, opened together.
+
+    Attributes:
+        name: the name of the group in errors.
+        vectors: the vectors of each side, mapped into memory.
+        metadata: None if there is none, or it is not wanted.
+        places: (n, 2) int64, the `Place` of the sample of each row; None if it is not known.
 
     Raises:
-        ValueError: they have different numbers of rows.
+        ValueError: the files have different numbers of rows.
     """
 
     name: str
@@ -42,20 +44,20 @@ class FileGroup:
             counts[PLACE] = len(self.places)
         if len(set(counts.values())) > 1:
             told = ", ".join(f"{count:,} in {kind}" for kind, count in counts.items())
-            raise ValueError(f"{self.name}: rows disagree: {told}")
+            raise ValueError(f"{self.name}: the numbers of rows disagree: {told}")
 
     @property
     def num_rows(self) -> int:
         return next(len(part.values) for part in self.vectors.values())
 
     def rows_of(self, numbers: Sequence[int]) -> list[Row]:
-        """Return the metadata of rows of these files; nothing of each if there is none."""
+        """Return the metadata of rows; an empty dictionary for each if there is no metadata."""
         if self.metadata is None:
             return [{} for _ in numbers]
         return self.metadata.rows(numbers)
 
     def blocks_of_rows(self, size: int) -> Iterator[list[Row]]:
-        """Yield the metadata of all rows in order, at most `size` at a time; likewise."""
+        """Yield the metadata of all rows in order, at most `size` at a time; see `rows_of`."""
         if self.metadata is not None:
             yield from self.metadata.blocks(size)
             return
@@ -69,11 +71,11 @@ def groups_of_manifest(
     """Open the files that a manifest names.
 
     Args:
-        with_metadata: False leaves that closed: the groups have none.
+        with_metadata: with False, files of metadata are not opened and groups have none.
 
     Raises:
-        OSError: one cannot be read.
-        ValueError: one is not what the manifest says.
+        OSError: a file cannot be read.
+        ValueError: a file is not what the manifest says.
     """
     groups = []
     for number, record in enumerate(manifest.files):
@@ -86,24 +88,29 @@ def groups_of_manifest(
         group = FileGroup(f"{folder}, files {number}", vectors, metadata, places)
         if group.num_rows != record.rows:
             raise ValueError(
-                f"{group.name}: {group.num_rows:,} rows, and {record.rows:,} in the manifest"
+                f"{group.name} have {group.num_rows:,} rows, but {record.rows:,} in the manifest"
             )
         for stored in vectors.values():
             if stored.values.dtype != DTYPES[manifest.store]:
-                raise ValueError(f"{group.name}: {stored.values.dtype}, not {manifest.store}")
+                raise ValueError(
+                    f"{group.name}: vectors are {stored.values.dtype}, but {manifest.store} in the "
+                    "manifest"
+                )
             if stored.values.shape[1] != manifest.dim:
                 dim = stored.values.shape[1]
-                raise ValueError(f"{group.name}: vectors of {dim} entries, not {manifest.dim}")
+                raise ValueError(
+                    f"{group.name}: vectors have {dim} entries, but {manifest.dim} in the manifest"
+                )
         groups.append(group)
     return groups
 
 
 def check_digests(folder: Path, manifest: Manifest) -> None:
-    """Read all files that a manifest names, the list of what was skipped too; compare digests.
+    """Read all files that a manifest names, and the list of skipped inputs; compare digests.
 
     Raises:
-        OSError: one cannot be read.
-        ValueError: one is not what was written.
+        OSError: a file cannot be read.
+        ValueError: a file is not what was written.
     """
     expected = {
         manifest.path_of(folder, kind, number): digest
@@ -116,11 +123,11 @@ def check_digests(folder: Path, manifest: Manifest) -> None:
         expected[folder / SKIPPED] = manifest.skipped.sha256
     for path, digest in expected.items():
         if digest_of(path) != digest:
-            raise ValueError(f"{path} is not what was written: its SHA-256 is another")
+            raise ValueError(f"{path} is not what was written: its SHA-256 is not the manifest's")
 
 
 def moments_of_manifest(folder: Path, manifest: Manifest, side: str) -> Moments | None:
-    """Return the moments of a side, as they lie beside the manifest; None of no vector.
+    """Return the moments of a side from their file in the folder; None if there are no vectors.
 
     Raises:
         OSError, ValueError: the file cannot be read, or does not belong to such vectors.

@@ -1,7 +1,8 @@
-"""Folders of embeddings that have no manifest, as clip-retrieval 2 writes them.
+"""Opens folders of embeddings without a manifest, as clip-retrieval 2 writes them.
 
-`img_emb/img_emb_{i}.npy`, `text_emb/text_emb_{i}.npy` and `metadata/metadata_{i}.parquet`, of which
-the last two may be missing. Numbers may have leading zeros, and files are in the order of numbers.
+The files are `img_emb/img_emb_{i}.npy`, `text_emb/text_emb_{i}.npy` and
+`metadata/metadata_{i}.parquet`, in the order of their numbers, which may have leading zeros. One
+side and the metadata may be missing.
 """
 
 import re
@@ -18,13 +19,13 @@ from fastclip.embeddings.storage import Stored
 
 
 def groups_without_manifest(folder: Path) -> list[FileGroup]:
-    """Open the files in a folder; D and the type of vectors are those of the arrays.
+    """Open the files in a folder; the arrays decide the length and the type of the vectors.
 
     Raises:
         FileNotFoundError: the folder has no vectors.
         OSError: a file cannot be read.
-        ValueError: a side or the metadata lacks a number that another has, rows disagree, or
-            vectors have several lengths or types.
+        ValueError: a side or the metadata lacks a file that another has, numbers of rows disagree,
+            or vectors have several lengths or types.
     """
     sides = {side: _numbered(folder, vectors_of(side), "npy") for side in SIDES}
     sides = {side: paths for side, paths in sides.items() if paths}
@@ -38,7 +39,7 @@ def groups_without_manifest(folder: Path) -> list[FileGroup]:
     numbers = sorted(set().union(*kinds.values()))
     for kind, paths in kinds.items():
         if missing := [number for number in numbers if number not in paths]:
-            raise ValueError(f"{folder / kind} lacks files of number {some_of(missing, 8)}")
+            raise ValueError(f"{folder / kind} lacks the files with number {some_of(missing, 8)}")
     groups = []
     for number in numbers:
         vectors = {
@@ -59,7 +60,7 @@ def groups_without_manifest(folder: Path) -> list[FileGroup]:
 
 
 def _numbered(folder: Path, kind: str, suffix: str) -> dict[int, Path]:
-    """The files of a kind by their numbers."""
+    """Return the files of a kind, by number."""
     pattern = re.compile(rf"{kind}_(\d{{1,18}})\.{suffix}", re.ASCII)
     if not (folder / kind).is_dir():
         return {}

@@ -1,4 +1,4 @@
-"""What can be embedded: from what a user names to samples, and to what is known of each."""
+"""Opens what a user wants to embed, and makes the metadata of each of its samples."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ from fastclip.embeddings.metadata import COLUMNS, Row
 IMAGE_COLUMNS = ("filepath", "image_path", "path", "file_name", "filename", "image", "file")
 CAPTION_COLUMNS = ("title", "caption", "text")
 LIST_SUFFIXES = (".txt", ".lst", ".list")
-LOOKED_AT = 64  # samples, of which one with a caption says that there are captions
+LOOKED_AT = 64  # samples that are looked at to find out if there are captions
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Input:
     """Samples to embed.
 
     Attributes:
-        name: what the user has called them.
+        name: the user's name for them.
         source: where they come from; images without captions are samples.
-        root: the folder that all images, or all shards, are in; "" if they are no files, or where
-            they are is not known.
-        has_images: False of lines of text.
+        root: the folder that all images, or all shards, are in; "" if they are not files, or their
+            folder is not known.
+        has_images: False for lines of text.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Input:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what the samples are made of; see `Source.contents`."""
+        """SHA-256 of the contents of the source; see `Source.contents`."""
         return digest_of_contents(self.source, self.source.contents())
 
     @cached_property
     def has_captions(self) -> bool:
-        """Has one of the first samples a caption?"""
+        """Whether one of the first samples has a caption."""
         entries = (entry for part in self.source.parts() for entry in self.source.read(part))
         for number, entry in enumerate(entries):
             found = entry.load()
@@ -66,7 +66,7 @@ class Input:
     def parts(self, shard: int, num_shards: int) -> list[Part]:
         """Return what one of several jobs reads: a range of samples, or of parts if not numbered.
 
-        Read one after the other, the ranges of all jobs are the source.
+        The ranges of all jobs, one after the other, make the whole source.
         """
         if isinstance(self.source, IndexedSource):
             start, stop = _range(len(self.source), shard, num_shards)
@@ -76,7 +76,7 @@ class Input:
         return parts[start:stop]
 
     def stretches(self, shard: int, num_shards: int) -> list[int]:
-        """Return the stretch of the whole source that each of these parts is of."""
+        """Return the stretch, in the whole source, of each part that `parts` returns."""
         if isinstance(self.source, IndexedSource):
             return [0]
         found = stretches(self.source.parts())
@@ -84,7 +84,7 @@ class Input:
         return found[start:stop]
 
     def row(self, sample: Sample) -> Row | BadSample:
-        """Return what is known of a sample, or that the path of its image cannot be told."""
+        """Return the metadata of a sample, or a bad sample if its image's path cannot be stored."""
         key, path = sample.key, None
         if isinstance(sample.image, str) and self.root:
             path = os.path.relpath(os.path.abspath(sample.image), self.root)
@@ -101,10 +101,10 @@ class Input:
 
 
 def digest_of_contents(source: Source, contents: Contents) -> str:
-    """Return the SHA-256 by which a manifest knows the data of its rows.
+    """Return the SHA-256 by which a manifest recognises the data of its rows.
 
     Args:
-        contents: what `source.contents()` has returned.
+        contents: the result of `source.contents()`.
     """
     told = [type(source).__name__, contents]
     return hashlib.sha256(repr(told).encode(errors="backslashreplace")).hexdigest()
@@ -117,29 +117,35 @@ def open_input(
     caption_key: str | None = None,
     separator: str | None = None,
 ) -> Input:
-    """Open what is to be embedded.
+    """Open what shall be embedded.
 
     Args:
         spec: a folder of images, tar shards, a table (.csv, .tsv, .parquet), a list of images
             (.txt), built-in data such as "digits", a data set that `save_to_disk` wrote, "-" for
             lines of text on standard input, or a source.
-        image_key, caption_key: columns of a table, suffixes of files; see `open_source`. By default
-            the first column that is called as in `IMAGE_COLUMNS` and `CAPTION_COLUMNS`.
-        separator: of a table; by default the one that its header is cut best by.
+        image_key, caption_key: columns of a table, or suffixes of files; see `open_source`. By
+            default the first column with a name in `IMAGE_COLUMNS` and in `CAPTION_COLUMNS`.
+        separator: the separator of a table; by default it is found in the header.
 
     Raises:
-        ModuleNotFoundError: a package that this needs is not installed.
+        ModuleNotFoundError: a package that `spec` needs is not installed.
         OSError: there is no such file or folder, or it cannot be read.
-        ValueError: it is of no known kind, or has nothing in it; see the sources.
+        ValueError: `spec` is of no known kind, or is empty; see the sources.
     """
     if isinstance(spec, Source):
         return Input(type(spec).__name__, spec)
     name = os.fspath(spec)
     kind = _kind(name)
     if separator is not None and kind != "csv":
-        raise ValueError(f"a separator is for .csv and .tsv files, not for {quoted_text(name)}")
+        raise ValueError(
+            f"separator must be None except for .csv and .tsv files, got {separator!r} for "
+            f"{quoted_text(name)}"
+        )
     if kind in ("-", "list") and (image_key or caption_key):
-        raise ValueError(f"{quoted_text(name)} has neither columns nor suffixes to choose")
+        raise ValueError(
+            f"image_key and caption_key (--image-key, --caption-key) must be None, because "
+            f"{quoted_text(name)} has neither columns nor suffixes"
+        )
     if kind == "-":
         return Input("standard input", LineSource(sys.stdin.buffer), has_images=False)
     if kind == "list":
@@ -171,8 +177,8 @@ def _kind(name: str) -> str:
         return find_type(name)
     except ValueError:
         raise ValueError(
-            f"{quoted_text(name)} is nothing that can be embedded: a folder of images, .tar shards,"
-            f" a table ({', '.join(TABLE_SUFFIXES)}, .parquet) or a list of images (.txt)"
+            f"{quoted_text(name)} cannot be embedded: it must be a folder of images, .tar shards, "
+            f"a table ({', '.join(TABLE_SUFFIXES)}, .parquet) or a list of images (.txt)"
         ) from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file or folder {quoted_text(name)}") from None
@@ -199,15 +205,15 @@ def _columns(
     known = [name for name in IMAGE_COLUMNS if name in names]
     if image_key is None and not known:
         raise ValueError(
-            f"{table!r} has no column of paths that fastclip knows ({', '.join(IMAGE_COLUMNS)}): "
-            "say by image_key (--image-key) which it is"
+            f"{table!r} has no column of image paths with a known name "
+            f"({', '.join(IMAGE_COLUMNS)}): name the column with image_key (--image-key)"
         )
     captions = [name for name in CAPTION_COLUMNS if name in names]
     return image_key or known[0], caption_key or (captions[0] if captions else None)
 
 
 def _root(source: Source) -> str:
-    """The deepest folder that all images are in, which is looked for by reading all their names."""
+    """Return the deepest folder that holds all images; this reads the names of all of them."""
     folders: set[str] = set()
     for path in image_paths(source):
         folders.add(os.path.dirname(os.path.abspath(path)))

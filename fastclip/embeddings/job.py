@@ -1,4 +1,4 @@
-"""The loop of a job: inputs are taken one by one, encoded in batches and written file by file."""
+"""The loop of a job: it takes inputs one by one, encodes them in batches and writes files."""
 
 import time
 from collections.abc import Callable
@@ -23,21 +23,21 @@ from fastclip.models.inference import InferenceModel
 
 @dataclass
 class Progress:
-    """How far a job is, and how it went.
+    """How far a job has come, and how it went.
 
     Attributes:
-        folder: where the files are; of a job in several parts the folder of this one.
-        rows: that are written or being written, those of an earlier process included.
-        total: inputs of the job, None if only reading them tells.
-        account: of what was read, and what of it was skipped, likewise.
-        not_of_samples: files of the source that are no part of a sample, by suffix.
-        decoded, decode_seconds: images that this process decoded, and the time for that, with all
+        folder: where the files are; for a job in several parts, the folder of this part.
+        rows: rows that are written or being written, including an earlier process.
+        total: inputs of the job; None if it is only known after reading them.
+        account: the account of inputs read and skipped, including an earlier process.
+        not_of_samples: files of the source that belong to no sample, by suffix.
+        decoded, decode_seconds: images that this process decoded, and the time it took with all
             threads at work.
-        encoded, model_seconds: rows that the model encoded in this process, and the time for that.
-        padding: what batches of images of different sizes cost in this process.
-        left_out: values of metadata of these rows that JSON has not, such as infinity: None stands
-            for them.
-        gathered: values of metadata of the files of this process that have no column of their own;
+        encoded, model_seconds: rows that the model encoded in this process, and the time it took.
+        padding: the cost of batches of images of different sizes in this process.
+        left_out: values of metadata of these rows that JSON cannot hold, such as infinity, and that
+            None has replaced.
+        gathered: values of metadata in the files of this process that have no column of their own;
             see `columns.py`.
     """
 
@@ -56,21 +56,21 @@ class Progress:
 
     @property
     def decode_rate(self) -> float:
-        """Images a second that the threads decode together."""
+        """Images per second that all threads together decode."""
         return self.decoded / max(self.decode_seconds, 1e-9)
 
     @property
     def model_rate(self) -> float:
-        """Rows a second that the model encodes."""
+        """Rows per second that the model encodes."""
         return self.encoded / max(self.model_seconds, 1e-9)
 
 
 class Job:
-    """Feeds a model with inputs, and a folder with what it says of them.
+    """Encodes inputs with a model and writes the vectors to a folder.
 
     Args:
-        progress: called with `state` behind every batch.
-        The others are as in `embed`.
+        progress: called with `state` after every batch.
+        The other arguments are as in `embed`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Job:
         progress: Callable[[Progress], None],
     ) -> None:  # fmt: skip
         self._ready, self._encoder = ready, Encoder.of(ready)
-        # Of images of different sizes, whose batches are put together by length.
+        # For images of different sizes, whose batches are made by length.
         most = ready.preprocess_cfg.get("max_num_patches")
         self._max_tokens = max_tokens or (most and most * batch_size)
         self._feed, self._writer, self._state = feed, writer, state
@@ -88,7 +88,7 @@ class Job:
         self._batch: list[Ready] = []
 
     def run(self) -> None:
-        """Go on behind the last complete file, to the end.
+        """Go on after the last complete file, to the end.
 
         Raises:
             CannotWrite, DataError, ValueError: see `embed`.
@@ -103,7 +103,7 @@ class Job:
                     self._end_file(position)
         if self._batch:
             self._encode()
-        # Where nothing was read, nothing is behind the last file either.
+        # If nothing was read, nothing follows the last file either.
         self._end_file(None if position == START else position)
         account = self._state.account
         self._judge(account.num_bad, account.num_seen)
@@ -132,7 +132,7 @@ class Job:
         if num_bad > self._max_bad_rate * num:
             raise DataError(
                 f"{num_bad / num:.1%} of the inputs cannot be embedded, more than max_bad_rate = "
-                f"{self._max_bad_rate:.1%}; with a higher one, a resumed job goes on: "
+                f"{self._max_bad_rate:.1%}; to go on, resume the job with a higher one: "
                 + self._state.account.report()
             )
 
@@ -143,7 +143,7 @@ class Job:
         arrays = {side: part.cpu().numpy() for side, part in vectors.items() if part is not None}
         state = self._state
         state.model_seconds += time.perf_counter() - begun
-        places = None  # of a folder that was begun without
+        places = None  # for a folder that was begun without places
         if self._writer.manifest.has_places:
             places = np.array([ready.place for ready in self._batch], np.int64)
         self._writer.add(arrays, rows, places)
@@ -156,7 +156,7 @@ class Job:
         self._progress(state)
 
     def _features(self) -> dict[str, Tensor | None]:
-        """The features of the batch, by side."""
+        """Return the features of the batch, by side."""
         first, batch = self._batch[0], self._batch
         keys = [ready.row["key"] for ready in batch]
         images = None if first.image is None else [ready.image for ready in batch]
@@ -173,7 +173,7 @@ class Job:
     def _features_within(
         self, images: list[Tensor], tokens: Tensor | None, keys: list[str], max_tokens: int
     ) -> dict[str, Tensor | None]:
-        """The same of images of different sizes, each forward within a budget."""
+        """Return the features of images of different sizes, with each forward within a budget."""
         features, padding = features_within(self._ready, self._encoder, images, max_tokens)
         self._state.padding = self._state.padding.plus(padding)
         if tokens is None:
@@ -187,5 +187,5 @@ def _position(recorded: list | None, num_parts: int) -> Position:
         return START
     is_pair = len(recorded) == 2 and all(type(value) is int and value >= 0 for value in recorded)
     if not is_pair or recorded[0] >= num_parts:
-        raise ManifestError(f"the manifest has a position that there is not: {quoted(recorded)}")
+        raise ManifestError(f"the manifest has a position that does not exist: {quoted(recorded)}")
     return recorded[0], recorded[1]

@@ -1,18 +1,18 @@
-"""Where things are in a folder of embeddings, which is laid out as clip-retrieval has it.
+"""Where things are in a folder of embeddings, which has the layout of clip-retrieval.
 
     embeddings.json                  the manifest
-    img_emb/img_emb_00000.npy        (n, D): vectors of images, n rows to a file
+    img_emb/img_emb_00000.npy        (n, D): vectors of images, n rows per file
     img_scale/img_scale_00000.npy    (n,): factors of vectors that are stored as int8
-    text_emb/..., text_scale/...     the same of texts; row i of all of them is one sample
+    text_emb/..., text_scale/...     the same for texts; row i of all of them is one sample
     place/place_00000.npy            (n, 2) int64: which sample of the source each row is
-    metadata/metadata_00000.parquet  or .jsonl: image_path, caption, key and what else is known
+    metadata/metadata_00000.parquet  or .jsonl: image_path, caption, key and further columns
     statistics/img_emb.npy           (D + 1, D) float64: sums of x and of x x^T
     skipped.jsonl                    what could not be embedded, and why
     index/img_emb.faiss              an approximate index of the vectors of images
-    index/img_emb.json               what is known of it, and of which vectors it is
-    shard_2_of_8/                    or, of a job in several parts, all of these for each part
+    index/img_emb.json               the settings of the index, and the vectors it was made from
+    shard_2_of_8/                    for a job in several parts, all of these for each part
 
-Nothing in a file says where another one is: names are made of numbers, here.
+No file says where another file is: this module makes the names from numbers.
 """
 
 import re
@@ -26,7 +26,7 @@ SIDES = ("img", "text")
 METADATA = "metadata"
 PLACE = "place"
 METADATA_FORMATS = ("parquet", "jsonl")
-# Names are sorted by those who read clip-retrieval's folders: all have so many digits.
+# Readers of clip-retrieval's folders sort the names, so that all numbers need this many digits.
 DIGITS = 5
 MOST_FILES = 10**DIGITS
 SHARD = re.compile(r"shard_(\d+)_of_(\d+)")
@@ -42,7 +42,7 @@ def scales_of(side: str) -> str:
     return f"{side}_scale"
 
 
-# Of all folders that a folder of embeddings may have.
+# The names of all folders that a folder of embeddings may have.
 KINDS = (*(kind(side) for side in SIDES for kind in (vectors_of, scales_of)), PLACE, METADATA)
 
 
@@ -52,12 +52,12 @@ def file_of(folder: Path, kind: str, number: int, suffix: str = "npy") -> Path:
 
 
 def pattern_of(kind: str, suffix: str) -> str:
-    """Return the pattern of the names that `file_of` gives files of a kind, whatever the number."""
+    """Return a regular expression for the names that `file_of` gives files of a kind."""
     return rf"{kind}_\d{{{DIGITS}}}\.{suffix}"
 
 
 def statistics_of(folder: Path, side: str) -> Path:
-    """Return the path of the sums of a side."""
+    """Return the path of the file with the sums of a side."""
     return folder / STATISTICS / f"{vectors_of(side)}.npy"
 
 
@@ -67,5 +67,5 @@ def index_of(folder: Path, side: str, suffix: str) -> Path:
 
 
 def shard_folder(folder: Path, index: int, count: int) -> Path:
-    """Return the folder of one part of a job that is done in `count` parts."""
+    """Return the folder of one part of a job in `count` parts."""
     return folder / f"shard_{index}_of_{count}"

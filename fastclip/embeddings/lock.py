@@ -1,4 +1,4 @@
-"""One process at a time writes to a folder of embeddings: the system's lock, which ends with it."""
+"""A lock that lets one process at a time write to a folder; it ends with the process."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ LOCK = "embeddings.lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """In this context no other process writes to the folder, which is made if there is none.
+    """Keep other processes from writing to the folder in this context; make it if missing.
 
     Raises:
         ValueError: another process is writing to it.
@@ -27,7 +27,7 @@ def locked(folder: Path) -> Iterator[None]:
         with writing(path):
             is_ours = try_to_lock(file)
         if not is_ours:
-            raise ValueError(f"another process is writing to {folder}: wait for it")
+            raise ValueError(f"another process is writing to {folder}: wait until it has finished")
         yield
     finally:
         os.close(file)

@@ -1,9 +1,9 @@
-"""`embeddings.json`: what a folder of embeddings holds, and of which model, source and settings.
+"""`embeddings.json`: what a folder of embeddings holds, and with which model, source and settings.
 
-It is written anew behind every file and names complete files only: what a killed process had begun
-is not in it. How many rows are in a file, and the SHA-256 of each, stand here; where the file is
-follows from its number, so that no path in a manifest leads anywhere. The one path is `root`, which
-is where the images were.
+It is written again after every file and names complete files only, so that it does not have what a
+killed process had begun. It has the number of rows and the SHA-256 of each file; the place of a
+file follows from its number, so that a manifest needs no paths. Its only path is `root`, where the
+images were.
 """
 
 import json
@@ -33,25 +33,26 @@ from fastclip.embeddings.storage import DTYPES
 from fastclip.models.inference import InferenceModel
 
 FORMAT, VERSION = "fastclip embeddings", 2
-# Of folders that are read no more, why.
-FORMER = {1: "whose digests do not tell how a model computes with its weights: make it anew"}
+# Versions that can no longer be read, with the reason.
+FORMER = {1: "which does not record how a model computes with its weights: embed the data again"}
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be read, or does not fit; the message names the file."""
+    """A manifest cannot be read or does not fit; the message names the file."""
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Which model the vectors are of.
+    """The model that made the vectors.
 
     Attributes:
-        name: what its user called it.
+        name: the user's name for the model.
         weights, preprocess, tokenizer, configuration: SHA-256 digests; see
             `fastclip.models.digests`.
         preprocess_cfg: how images were prepared.
-        precision: in which the towers computed.
+        precision: the precision in which the towers computed.
         logit_scale: the factor of cosines in logits.
+        pretrained: the user's name for the weights, or "".
     """
 
     name: str
@@ -74,7 +75,7 @@ class ModelRecord:
         )  # fmt: skip
 
     def objection_to(self, ready: InferenceModel) -> str | None:
-        """Say in what a model differs from this one; None if its vectors are these."""
+        """Return how a model differs from this one; None if it makes the same vectors."""
         own = (self.weights, self.preprocess, self.tokenizer, self.configuration)
         names = (
             "other weights", "another preparation of images", "another tokenizer",
@@ -86,8 +87,8 @@ class ModelRecord:
             return None
         of = quoted(self.name)
         if self.precision != ready.precision.name:
-            of += f" in {self.precision}, and not in {ready.precision.name}"
-        return f"the vectors are of {of}, which has {' and '.join(wrong)}"
+            of += f" in {self.precision}, not in {ready.precision.name}"
+        return f"the vectors were made by {of}, which has {' and '.join(wrong)}"
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,9 @@ class SourceRecord:
     """What was embedded.
 
     Attributes:
-        name: that its user gave.
-        contents: SHA-256 of `Source.contents`, which shards of one job on several machines share.
-        stamp: `Source.stamp`, which they need not share, but who goes on with these files must.
+        name: the user's name for the source.
+        contents: SHA-256 of `Source.contents`, which all shards of a job share, on any machine.
+        stamp: `Source.stamp`, which shards need not share, but which must be the same to resume.
     """
 
     name: str
@@ -107,7 +108,7 @@ class SourceRecord:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """Files of one number: how many rows each has, and the SHA-256 of each by its kind."""
+    """The files of one number: how many rows each has, and the SHA-256 of each by its kind."""
 
     rows: int
     sha256: dict[str, str]
@@ -119,7 +120,7 @@ class SkippedRecord:
 
     Attributes:
         account: `BadSamples.to_dict()`: how many inputs were read, and the bad ones by reason.
-        size, sha256: of the list of them, `skipped.jsonl`, in bytes.
+        size, sha256: the bytes and the digest of the list, `skipped.jsonl`.
     """
 
     account: dict[str, Any] = field(default_factory=lambda: BadSamples().to_dict())
@@ -129,24 +130,26 @@ class SkippedRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Attributes:
-    model: None of vectors whose model nobody has told.
-    source: None likewise.
-    root: the folder that `image_path` is relative to; "" if images are no files.
-    sides: "img", "text" or both.
-    store: "f32", "f16" or "int8".
-    metadata: "parquet" or "jsonl".
-    rows_per_file: rows of every file but the last.
-    settings: what else the files depend on, such as the size of a batch; a resumed job needs the
-        same.
-    normalized: are the vectors unit vectors, up to what storing them rounds?
-    dim: entries of a vector; None before the first.
-    files: complete ones, in order.
-    skipped: so far.
-    position: of the source behind the last file, as who writes has it.
-    statistics: SHA-256 of the sums of each side; None until the job is complete.
-    has_places: is there a file for each number that says which samples its rows are? Folders that
-        do not say so have none.
+    """The contents of `embeddings.json`.
+
+    Attributes:
+        model: the model; None if it is not known.
+        source: the source; None if it is not known.
+        root: the folder that `image_path` is relative to; "" if images are not files.
+        sides: "img", "text" or both.
+        store: "f32", "f16" or "int8".
+        metadata: "parquet" or "jsonl".
+        rows_per_file: rows of every file but the last.
+        settings: what else the files depend on, such as the batch size; a resumed job needs the
+            same settings.
+        normalized: whether the vectors are unit vectors, except for the rounding of their storage.
+        dim: entries of a vector; None before the first vector.
+        files: the complete files, in order.
+        skipped: the inputs skipped so far.
+        position: the position in the source after the last file, in the form of the writer.
+        statistics: SHA-256 of the sums of each side; None until the job is complete.
+        has_places: whether each number has a file that says which samples its rows are. A manifest
+            without this field has no such files.
     """
 
     model: ModelRecord | None
@@ -176,26 +179,26 @@ class Manifest:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What there is a file of for each number, such as "img_emb" and "metadata"."""
+        """The kinds of files that each number has, such as "img_emb" and "metadata"."""
         vectors = [vectors_of(side) for side in self.sides]
         scales = [scales_of(side) for side in self.sides if self.store == "int8"]
         places = [PLACE] if self.has_places else []
         return (*vectors, *scales, *places, METADATA)
 
     def suffix_of(self, kind: str) -> str:
-        """Return how the names of files of a kind end."""
+        """Return the suffix of files of a kind."""
         return self.metadata if kind == METADATA else "npy"
 
     def path_of(self, folder: Path, kind: str, number: int) -> Path:
-        """Return the path of the file of a kind that has a number."""
+        """Return the path of the file with this kind and number."""
         return file_of(folder, kind, number, self.suffix_of(kind))
 
     def same_job(self) -> dict[str, Any]:
-        """Return what must be the same for one job to go on where another one stopped."""
+        """Return what must be equal so that one job can go on where another job stopped."""
         values = asdict(self)
         own = ("root", "sides", "store", "metadata", "rows_per_file", "settings")
         source, model = values["source"] or {}, values["model"] or {}
-        # What model and source are called does not count.
+        # The names of model and source do not count.
         job = {"source's contents": source.get("contents")} | {name: values[name] for name in own}
         called = ("name", "pretrained")
         return job | {
@@ -206,11 +209,11 @@ class Manifest:
 def write_manifest(
     folder: Path, manifest: Manifest, tell: Callable[[str], None] = lambda text: None
 ) -> None:
-    """Write the manifest of a folder in place of the one that was there.
+    """Write the manifest of a folder, replacing the old one.
 
     Raises:
-        CannotWrite: the disk or the folder refuses.
-        ValueError: it would be larger than what is read of one.
+        CannotWrite: the disk or the folder cannot be written to.
+        ValueError: the manifest would be larger than a manifest that can be read.
     """
     values = {"format": FORMAT, "version": VERSION} | asdict(manifest)
     content = json.dumps(values, indent=1, allow_nan=False).encode() + b"\n"
@@ -226,8 +229,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a folder.
 
     Raises:
-        FileNotFoundError: there is none.
-        ManifestError: it is damaged, or of another version.
+        FileNotFoundError: there is no manifest.
+        ManifestError: the manifest is damaged, or of another version.
     """
     path = folder / MANIFEST
     values = read_json_object(path, ManifestError)
@@ -246,7 +249,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _findable(name: str) -> str:
-    """A path from anywhere, if a name is one."""
+    """Return an absolute path if the name is a path, otherwise the name."""
     return os.path.abspath(name) if name and os.path.exists(name) else name
 
 

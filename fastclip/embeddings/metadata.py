@@ -1,9 +1,9 @@
-"""What is known of each row: image_path, caption, key and the columns that its sample had.
+"""Reads and writes metadata of rows: image_path, caption, key and the columns of the sample.
 
-A file of rows is Parquet, by pyarrow, or JSON lines, which need nothing. Values are what JSON has.
-In Parquet a column of a file has one type: that of its values if they are all numbers or all true
-or false, and otherwise text, in which what is no text stands as JSON. The first three columns are
-there in every file, in this order; which others there are, `columns.py` decides.
+A file of rows is Parquet, which needs pyarrow, or JSON lines, which need no package. Values are
+what JSON can hold. In Parquet a column of a file has one type: a type of numbers if all values are
+numbers, booleans if all are true or false, and otherwise text, in which other values are written as
+JSON. Every file has the first three columns, in this order; `columns.py` decides on the others.
 """
 
 import json
@@ -20,9 +20,9 @@ from fastclip.embeddings.same_file import SameFile
 from fastclip.installation import install_command
 
 COLUMNS = ("image_path", "caption", "key")
-ROWS_PER_GROUP = 4096  # that are read for the sake of one
+ROWS_PER_GROUP = 4096  # rows that must be read to read one of them
 LARGEST_LINE = 2**24  # bytes of a row in JSON
-EXACT = 2**53  # integers that float64 tells apart
+EXACT = 2**53  # float64 can hold all integers up to this
 METADATA, OR_JSONL = "Metadata in Parquet", ", or choose jsonl"
 Row = dict[str, Any]
 
@@ -33,7 +33,7 @@ class MetadataFile(Protocol):
     def __len__(self) -> int: ...
 
     def rows(self, numbers: Sequence[int]) -> list[Row]:
-        """Return the rows of these numbers within the file, in the order asked for."""
+        """Return the rows with these numbers within the file, in the order asked for."""
 
     def blocks(self, size: int) -> Iterator[list[Row]]:
         """Yield all rows in order, at least one and at most `size` at a time."""
@@ -53,7 +53,7 @@ def encoded(rows: Sequence[Row], name: str) -> bytes:
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed.
-        ValueError: a value is none that JSON has, nan for example.
+        ValueError: JSON cannot hold a value, for example NaN.
     """
     columns = list(dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)]))
     if name == "jsonl":
@@ -67,25 +67,25 @@ def encoded(rows: Sequence[Row], name: str) -> bytes:
 
 
 def open_metadata(path: Path) -> MetadataFile:
-    """Open a file of rows, by its suffix.
+    """Open a file of rows; its suffix says the format.
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed.
         OSError: the file cannot be read.
-        ValueError: it is not of that format.
+        ValueError: the file does not have that format.
     """
     return _Lines(path) if path.suffix == ".jsonl" else _ParquetRows(path)
 
 
 class _Lines:
-    """JSON lines, of which the beginnings are known."""
+    """A file of JSON lines, with the offset of each line."""
 
     def __init__(self, path: Path) -> None:
         self._file, self._starts = SameFile(path), [0]
         with self._file.opened() as file:
             while line := file.readline(LARGEST_LINE):
                 if not line.endswith(b"\n"):
-                    raise ValueError(f"{path}, line {len(self._starts)}: cut, or too long")
+                    raise ValueError(f"{path}, line {len(self._starts)} is cut or too long")
                 self._starts.append(self._starts[-1] + len(line))
 
     def __len__(self) -> int:
@@ -113,12 +113,12 @@ class _Lines:
             reason = first_line(error)
             raise ValueError(f"{self._file.path}, line {number + 1}: not JSON: {reason}") from None
         if not isinstance(row, dict):
-            raise ValueError(f"{self._file.path}, line {number + 1}: no JSON object")
+            raise ValueError(f"{self._file.path}, line {number + 1}: not a JSON object")
         return row
 
 
 class _ParquetRows:
-    """Row groups of a Parquet file, of which the last one that was read is kept."""
+    """The row groups of a Parquet file; the last one that was read is kept."""
 
     def __init__(self, path: Path) -> None:
         self._file = SameFile(path)
@@ -150,13 +150,15 @@ class _ParquetRows:
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
-        """The file, for as long as it is read."""
+        """Open the file while it is read."""
         arrow, parquet = parquet_modules(METADATA, OR_JSONL)
         try:
             with self._file.opened() as file:
                 yield parquet.ParquetFile(file)
         except arrow.ArrowException as error:
-            raise ValueError(f"{self._file.path} is no Parquet file: {first_line(error)}") from None
+            raise ValueError(
+                f"{self._file.path} is not a Parquet file: {first_line(error)}"
+            ) from None
 
 
 def _line(row: Row) -> bytes:
@@ -167,10 +169,10 @@ def _line(row: Row) -> bytes:
 
 
 class ColumnType:
-    """The type of a column in Parquet, from its values.
+    """Finds the Parquet type of a column from its values.
 
     Args:
-        text: what is written of a value where text stands with what is none.
+        text: writes a value as text, for a column of text with other values; by default as JSON.
     """
 
     def __init__(self, text: Callable[[Any], str] | None = None) -> None:
@@ -179,14 +181,14 @@ class ColumnType:
         self._is_exact = True
 
     def add(self, values: Iterable[Any]) -> None:
-        """Take notice of values; None is a value of every type."""
+        """Add values of the column; None is a value of every type."""
         for value in values:
             if value is not None:
                 self._types.add(type(value))
                 self._is_exact &= type(value) is not int or abs(value) < EXACT
 
     def arrow_type(self, arrow: Any) -> Any:
-        """Return the type by pyarrow."""
+        """Return the pyarrow type."""
         if self._types == {bool}:
             return arrow.bool_()
         if self._types and self._types <= {int, float} and self._is_exact:
@@ -194,7 +196,7 @@ class ColumnType:
         return arrow.string()
 
     def array(self, arrow: Any, values: Sequence[Any]) -> Any:
-        """Return values that were taken notice of as an array of that type."""
+        """Return values, which must have been added, as an array of that type."""
         kind = self.arrow_type(arrow)
         if kind == arrow.string():
             values = [None if value is None else self._as_text(value) for value in values]
@@ -211,7 +213,7 @@ def _column(arrow: Any, values: list[Any]) -> Any:
 
 
 def without_surrogates(text: str) -> str:
-    """Return a text as UTF-8 can hold it: surrogates, which JSON may have alone, as `\\ud800`."""
+    """Return a text that UTF-8 can hold: lone surrogates, which JSON may have, as `\\ud800`."""
     return text.encode(errors="backslashreplace").decode()
 
 

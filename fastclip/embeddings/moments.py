@@ -1,4 +1,4 @@
-"""Mean and covariance of vectors, from sums that files and shards add up."""
+"""Mean and covariance of vectors, from sums that can be added over files and shards."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,8 @@ class Moments:
     """The sums of vectors x and of their products x x^T.
 
     Attributes:
-        count: of vectors.
-        sums: (D + 1, D) float64: the sum of x in the first row, that of x x^T below it.
+        count: the number of vectors.
+        sums: (D + 1, D) float64: the sum of x in the first row, the sum of x x^T below it.
 
     Example:
         >>> Moments.of(np.eye(2, dtype=np.float32)).mean
@@ -24,12 +24,12 @@ class Moments:
 
     @classmethod
     def none(cls, dim: int) -> "Moments":
-        """Return those of no vector of `dim` entries."""
+        """Return the moments of an empty set of vectors of `dim` entries."""
         return cls(0, np.zeros((dim + 1, dim)))
 
     @classmethod
     def of(cls, vectors: np.ndarray) -> "Moments":
-        """Return those of (n, D) float32 vectors."""
+        """Return the moments of (n, D) float32 vectors."""
         exact = vectors.astype(np.float64)
         return cls(len(exact), np.vstack([exact.sum(axis=0), exact.T @ exact]))
 

@@ -1,8 +1,8 @@
-"""Which row a sample of the source has: rows are in the order of places, and are searched in it.
+"""Finds the row of a sample of the source; rows are in the order of places, and are searched.
 
 A place is the stretch of a sample and its position there, see `fastclip.data.sources.source`. It
-names the sample among those of the same data, whatever was skipped before it, and in whatever parts
-the data is read.
+identifies the sample within the same data, whatever was skipped before it, and whatever parts the
+data is read in.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,7 +21,7 @@ def open_places(path: Path) -> np.ndarray:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no such array.
+        ValueError: the file does not hold such an array.
     """
     found = open_array(path, 2, (np.int64,))
     if found.shape[1] != 2:
@@ -30,7 +30,7 @@ def open_places(path: Path) -> np.ndarray:
 
 
 def are_growing(places: np.ndarray) -> bool:
-    """Is each of (n, 2) places behind the one before it, as those of rows have to be?"""
+    """Return whether each of (n, 2) places comes after the one before, as rows require."""
     of_stretch, of_position = np.diff(places, axis=0).T
     return bool(((of_stretch > 0) | ((of_stretch == 0) & (of_position > 0))).all())
 
@@ -39,7 +39,7 @@ class Places:
     """The places of all rows of a folder.
 
     Args:
-        files: (n, 2) int64 each, in order, mapped into memory: a search looks at few of them.
+        files: (n, 2) int64 each, in order, mapped into memory: a search reads few of them.
 
     Example:
         >>> Places([np.array([[0, 0], [0, 512]]), np.array([[1, 0]])]).row_of((1, 0))
@@ -52,7 +52,7 @@ class Places:
         self._starts = [0, *accumulate(map(len, self._files))]
 
     def row_of(self, place: Place) -> int | None:
-        """Return the number of the row that is of the sample at a place; None if there is none."""
+        """Return the number of the row of the sample at a place; None if it has no row."""
         number = bisect_right(self._firsts, place) - 1
         if number < 0:
             return None

@@ -1,4 +1,4 @@
-"""Opens what `fastclip embed` wrote, whole or in shards, and what clip-retrieval wrote."""
+"""Opens folders that `fastclip embed` wrote, whole or in shards, or that clip-retrieval wrote."""
 
 import functools
 import os
@@ -25,8 +25,8 @@ from fastclip.embeddings.places import Places
 from fastclip.embeddings.side import Side, place_of
 
 NOT_KNOWN = (
-    "there is no manifest: which model made these vectors, and whether they are unit vectors, is "
-    "not known"
+    "there is no manifest: it is not known which model made these vectors, and whether they are "
+    "unit vectors"
 )
 
 
@@ -39,14 +39,15 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Rows of a vector of an image, or of a text, or of both, with what is known of each.
+    """Rows with the vector of an image, of a text, or of both, and with metadata.
 
     Attributes:
-        folder: where they are.
-        parts: the folder with its manifest, or those of each shard; none of clip-retrieval's.
+        folder: where the files are.
+        parts: the folder with its manifest, or each shard with its own; empty for a folder of
+            clip-retrieval.
         groups: the files of each number, in the order of their rows.
-        root: what `image_path` is relative to; None if nobody has said it.
-        notes: sentences on what is not known of them.
+        root: the folder that `image_path` is relative to; None if it is not known.
+        notes: sentences that say what is not known about the embeddings.
     """
 
     folder: Path
@@ -60,7 +61,7 @@ class Embeddings:
 
     @property
     def manifest(self) -> Manifest | None:
-        """The manifest, of shards the first one, which all agree on model and settings."""
+        """The manifest, or that of the first shard; all shards have the same model and settings."""
         return self.parts[0].manifest if self.parts else None
 
     @functools.cached_property
@@ -75,16 +76,16 @@ class Embeddings:
 
     @functools.cached_property
     def places(self) -> Places | None:
-        """Which row a sample of the source has; None if that is not known of all rows."""
+        """Finds the row of a sample of the source; None if places are not known for all rows."""
         files = [group.places for group in self.groups]
         return None if any(file is None for file in files) else Places(files)
 
     def metadata(self, numbers: Sequence[int]) -> list[Row]:
-        """Return what is known of some rows, in the order asked for.
+        """Return the metadata of some rows, in the order asked for.
 
         Raises:
             IndexError: there is no such row.
-            FileChanged: another file took the place of one since it was opened, see `same_file`.
+            FileChanged: a file was replaced since it was opened, see `same_file`.
             OSError, ValueError: a file of metadata cannot be read.
         """
         places = place_of(self._stops, np.asarray(numbers, np.int64).reshape(-1))
@@ -97,21 +98,22 @@ class Embeddings:
         return found
 
     def image_file(self, number: int) -> Path:
-        """Return where the image of a row is: below `root`, whatever the metadata says.
+        """Return the path of a row's image, which is always below `root`.
 
         Raises:
-            ValueError: nobody has said where `root` is, the row has no path, or one that leads
-                elsewhere.
+            ValueError: `root` is not known, the row has no path, or its path leads out of `root`.
         """
         return self.image_of(number, self.metadata([number])[0])
 
     def image_of(self, number: int, row: Row) -> Path:
-        """Do what `image_file` does, of a row whose metadata is at hand."""
+        """Do what `image_file` does, for a row whose metadata the caller has."""
         path = row.get("image_path")
         if not isinstance(path, str) or not path or "\0" in path:
             raise ValueError(f"row {number} of {self.folder} has no image file")
         if self.root is None:
-            raise ValueError(f"where the images of {self.folder} are is not known: give root")
+            raise ValueError(
+                f"the folder of the images of {self.folder} is not known: give it as root"
+            )
         normal = os.path.normpath(path)
         if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:
             raise ValueError(f"the image of row {number} is outside of root: {quoted_text(path)}")
@@ -137,24 +139,26 @@ def open_embeddings(
     root: str | os.PathLike | None = None,
     with_metadata: bool = True,
 ) -> Embeddings:
-    """Open a folder of embeddings; vectors stay on the disk until they are looked at.
+    """Open a folder of embeddings; vectors stay on the disk until they are accessed.
 
-    The folder is one of `fastclip embed`, one of all shards of such a job (`--shard i/n`), whose
-    rows follow each other as those of the whole would, or one of clip-retrieval, which has no
+    The folder was written by `fastclip embed`, or holds all shards of such a job (`--shard i/n`),
+    whose rows follow each other as in the whole, or was written by clip-retrieval and has no
     manifest: `notes` then say what is not known. The numbers of rows of all files are compared.
 
     Args:
+        folder: the folder.
         verify: read all files, and compare their SHA-256 with the manifest's.
         root: where the images are now, if they have moved.
-        with_metadata: False leaves the files of metadata of a folder with a manifest closed, so
-            that nothing is known of rows.
+        with_metadata: with False, a folder with a manifest is opened without its metadata, so that
+            the metadata of rows is empty.
 
     Raises:
         FileNotFoundError: there are no embeddings, or a shard is missing.
         ModuleNotFoundError: metadata in Parquet needs pyarrow.
         OSError: a file cannot be read.
-        ValueError: the job is not complete, rows disagree, a file is damaged or, if `verify`, has
-            changed, shards are not of one job, or there is no manifest to verify.
+        ValueError: the job is not complete, the numbers of rows disagree, a file is damaged or,
+            with `verify`, has changed, shards belong to several jobs, or `verify` is True and there
+            is no manifest.
 
     Example:
         >>> found = open_embeddings("embeddings")
@@ -173,7 +177,7 @@ def open_embeddings(
         if not part.manifest.is_complete:
             raise ValueError(
                 f"{part.folder} is not complete: {part.manifest.rows:,} rows are written; "
-                "`fastclip embed --resume` goes on"
+                "`fastclip embed --resume` completes it"
             )
         if verify:
             check_digests(*part)
@@ -183,7 +187,7 @@ def open_embeddings(
 
 
 def _parts(folder: Path) -> tuple[Part, ...]:
-    """The folder itself, or all its shards, which must be of one job; none without a manifest."""
+    """Return the folder itself, or all its shards, of one job; nothing without a manifest."""
     if (folder / MANIFEST).exists():
         return (Part(folder, read_manifest(folder)),)
     shards = [match for path in _listed(folder) if (match := SHARD.fullmatch(path.name))]
@@ -191,10 +195,12 @@ def _parts(folder: Path) -> tuple[Part, ...]:
     if not counts:
         return ()
     if len(counts) > 1:
-        raise ValueError(f"{folder} has shards of several jobs: of {some_of(counts, 8)}")
-    # Those that are there are looked at first: a name may speak of a billion.
+        raise ValueError(
+            f"{folder} has shards of several jobs, in {some_of(counts, 8)} shards each"
+        )
+    # The shards that exist are counted first: a name may state a billion shards.
     if len(shards) < counts[0]:
-        raise FileNotFoundError(f"{folder} has {len(shards)} of {counts[0]} shards")
+        raise FileNotFoundError(f"{folder} has only {len(shards)} of {counts[0]} shards")
     folders = [shard_folder(folder, index, counts[0]) for index in range(counts[0])]
     parts = tuple(Part(path, read_manifest(path)) for path in folders)
     jobs = [_job(part.manifest) for part in parts]
@@ -202,12 +208,14 @@ def _parts(folder: Path) -> tuple[Part, ...]:
         for name, value in job.items():
             if value != jobs[0][name]:
                 raise ValueError(
-                    f"{part.folder} is of another job than {parts[0].folder}: its {name} is "
+                    f"{part.folder} belongs to another job than {parts[0].folder}: its {name} is "
                     f"{quoted(value)}, not {quoted(jobs[0][name])}"
                 )
     dims = {part.manifest.dim for part in parts if part.manifest.files}
     if len(dims) > 1:
-        raise ValueError(f"the shards of {folder} have vectors of {some_of(dims, 8)} entries")
+        raise ValueError(
+            f"the shards of {folder} must have vectors of one length, got {some_of(dims, 8)}"
+        )
     return parts
 
 

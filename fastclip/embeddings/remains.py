@@ -1,7 +1,7 @@
-"""What a killed job left in its folder: removed by the one that goes on, under the lock.
+"""Removes what a killed job left in its folder; the resumed job does it under the lock.
 
-These are files under temporary names, and those that were complete before the manifest named them.
-What else lies in the folder is somebody's, also where it is hidden or looks much the same.
+These are temporary files, and files that were complete before the manifest named them. Any other
+file in the folder belongs to somebody and stays, even if it is hidden or has a similar name.
 """
 
 import re
@@ -13,10 +13,10 @@ from fastclip.embeddings.manifest import Manifest
 
 
 def remove_remains(folder: Path, manifest: Manifest) -> None:
-    """Remove what the job of a manifest had begun and not completed.
+    """Remove what the job of a manifest had begun but not completed.
 
     Raises:
-        CannotRead, CannotWrite: a folder refuses.
+        CannotRead, CannotWrite: a folder cannot be read or written.
     """
     remove_temporaries(folder, re.escape(MANIFEST))
     for kind in manifest.kinds:

@@ -1,4 +1,4 @@
-"""A file that is opened again for each reading, and must then be the one that was opened first."""
+"""Opens a file again for each reading, and checks that it is still the same file."""
 
 import os
 from collections.abc import Iterator
@@ -10,14 +10,15 @@ from fastclip.data.regular_file import open_regular
 
 
 class FileChanged(OSError):
-    """A file is no longer the one that was opened first; the message has its path."""
+    """A file has changed since it was first opened; the message has its path."""
 
 
 class SameFile:
-    """A file that is known by its inode, its size and the time when it was written.
+    """A file that is recognised by its inode, its size and the time when it was written.
 
-    Folders may have more files than a process may hold open. Vectors that are mapped into memory
-    stay those of the old file when another one takes its place: rows of the new one are not theirs.
+    Folders may have more files than a process may hold open, so that files are closed in between.
+    Vectors that are mapped into memory stay those of the old file if the file is replaced; rows of
+    the new file would not belong to them.
 
     Raises:
         OSError: the file cannot be read.
@@ -38,16 +39,20 @@ class SameFile:
         """Open the file for reading bytes.
 
         Raises:
-            FileChanged: it is gone, or is another one now.
-            OSError: it cannot be read.
+            FileChanged: the file is gone or was replaced.
+            OSError: the file cannot be read.
         """
         try:
             file = open_regular(self.path)
         except FileNotFoundError:
-            raise FileChanged(f"{self.path} is gone since it was opened: open it anew") from None
+            raise FileChanged(
+                f"{self.path} was removed after it was opened: open the embeddings again"
+            ) from None
         with file:
             if _identity_of(file) != self._identity:
-                raise FileChanged(f"{self.path} has changed since it was opened: open it anew")
+                raise FileChanged(
+                    f"{self.path} has changed since it was opened: open the embeddings again"
+                )
             yield file
 
 

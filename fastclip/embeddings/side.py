@@ -13,7 +13,7 @@ from fastclip.embeddings.layout import file_of, scales_of, vectors_of
 from fastclip.embeddings.moments import Moments
 from fastclip.embeddings.storage import DTYPES, Stored, to_float32
 
-BLOCK = 8192  # rows that are turned to float64 at a time
+BLOCK = 8192  # rows that are converted to float64 at a time
 
 
 def open_stored(folder: Path, side: str, number: int) -> Stored:
@@ -21,20 +21,22 @@ def open_stored(folder: Path, side: str, number: int) -> Stored:
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: it is no array, or has not as many rows as the other.
+        ValueError: a file is not such an array, or the two have different numbers of rows.
     """
     path = file_of(folder, vectors_of(side), number)
     return open_stored_at(path, file_of(folder, scales_of(side), number))
 
 
 def open_stored_at(path: Path, path_of_scales: Path) -> Stored:
-    """Do what `open_stored` does, of files that may lie anywhere."""
+    """Do what `open_stored` does, for files with any paths."""
     values = open_array(path, 2, tuple(DTYPES.values()))
     if values.dtype != np.int8:
         return Stored(values)
     scales = open_array(path_of_scales, 1, (np.float32,))
     if len(scales) != len(values):
-        raise ValueError(f"{path} has {len(values):,} rows, {path_of_scales} has {len(scales):,}")
+        raise ValueError(
+            f"{path} has {len(values):,} rows, but {path_of_scales} has {len(scales):,}"
+        )
     return Stored(values, scales)
 
 
@@ -47,7 +49,7 @@ def blocks_of(stored: Stored, size: int) -> Iterator[np.ndarray]:
 
 
 def moments_of(stored: Stored) -> Moments:
-    """Return the moments of the vectors of one file, as they are stored: of all that are finite."""
+    """Return the moments of all finite vectors of one file, as they are stored."""
     none = Moments.none(stored.values.shape[1])
     blocks = (block[np.isfinite(block).all(axis=1)] for block in blocks_of(stored, BLOCK))
     return sum(map(Moments.of, blocks), none)
@@ -55,10 +57,12 @@ def moments_of(stored: Stored) -> Moments:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """Attributes:
-    name: "img" or "text".
-    files: vectors as they are stored, mapped into memory: in order, and at least one.
-    known_moments: those of all vectors, if they are on the disk.
+    """All vectors of one side.
+
+    Attributes:
+        name: "img" or "text".
+        files: vectors as they are stored, mapped into memory: in order, at least one file.
+        known_moments: the moments of all vectors, if they are on the disk.
 
     Example:
         >>> images = open_embeddings("embeddings").images
@@ -80,12 +84,12 @@ class Side:
 
     @property
     def dtype(self) -> np.dtype:
-        """In which type vectors are stored."""
+        """The type in which vectors are stored."""
         return self.files[0].values.dtype
 
     @functools.cached_property
     def moments(self) -> Moments:
-        """Mean and covariance of all finite vectors; read from these if they are not known."""
+        """Mean and covariance of all finite vectors; computed by reading them if not known."""
         if self.known_moments is not None:
             return self.known_moments
         return sum(map(moments_of, self.files), Moments.none(self.dim))
@@ -120,10 +124,10 @@ class Side:
 
 
 def place_of(stops: list[int], numbers: np.ndarray) -> np.ndarray:
-    """Return (n, 2) int64: of each row its file, and its number there.
+    """Return (n, 2) int64: for each row its file, and its number in that file.
 
     Args:
-        stops: how many rows are in the files up to each.
+        stops: for each file, how many rows it and the files before it have.
 
     Raises:
         IndexError: there is no such row.

@@ -1,7 +1,7 @@
 """`skipped.jsonl`: one line for each input that has no vector, with its key and the reason.
 
-The file grows by appending. How long it is counts from the manifest: what a killed process wrote
-beyond that is cut off before another one goes on.
+The file grows by appending. The manifest says how long it is: what a killed process wrote beyond
+that is cut off before the resumed job goes on.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from fastclip.embeddings.manifest import ManifestError, SkippedRecord
 
 
 class SkipList:
-    """The list of a folder, open for more.
+    """The list of a folder, open for appending.
 
     Attributes:
-        account: of what was read, and what of it was bad; `num_seen` is for who reads to count.
+        account: the account of inputs read and of bad inputs; the caller counts `num_seen`.
 
     Raises:
-        CannotRead: there should be a list, and it cannot be read.
-        ManifestError: it is not what was written.
+        CannotRead: the manifest has a list, but it cannot be read.
+        ManifestError: the list is not what was written.
     """
 
     def __init__(self, folder: Path, record: SkippedRecord) -> None:
@@ -39,14 +39,14 @@ class SkipList:
                 raise ManifestError(f"{self._path} is not what was written to it")
 
     def add(self, bad: BadSample) -> None:
-        """Count a bad input; a file that is no part of one is only counted."""
+        """Count a bad input and list it; a file that belongs to no sample is only counted."""
         self.account.add(bad)
         if bad.lost:
             values = {"key": bad.key, "reason": bad.reason, "detail": bad.detail, "lost": bad.lost}
             self._waiting.append(json.dumps(values).encode() + b"\n")
 
     def write(self) -> SkippedRecord:
-        """Bring what was added to the disk; raises CannotWrite where that refuses."""
+        """Write what was added to the disk; raise CannotWrite if that fails."""
         lines = b"".join(self._waiting)
         with writing(self._path):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

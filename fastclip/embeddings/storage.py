@@ -1,7 +1,7 @@
 """How vectors are stored: as float32, as float16, or as int8 with a factor for each vector.
 
-Of int8, a vector x has the factor s = max |x| / 127 and the values round(x / s), of which every one
-is within s / 2 of x. The largest of D entries of a unit vector is about 4 / sqrt(D): at D = 512 the
+As int8, a vector x has the factor s = max |x| / 127 and the values round(x / s); times s, each is
+within s / 2 of x. The largest of D entries of a unit vector is about 4 / sqrt(D): at D = 512 the
 step is about 0.0014, and the cosine with a unit query has a standard error of s / sqrt(12), 4e-4.
 """
 
@@ -18,7 +18,7 @@ class Stored(NamedTuple):
 
     Attributes:
         values: (n, D) float32, float16 or int8.
-        scales: (n,) float32 factors of int8 vectors; None of others.
+        scales: (n,) float32 factors of int8 vectors; None for other types.
     """
 
     values: np.ndarray
@@ -44,6 +44,6 @@ def to_stored(vectors: np.ndarray, store: str) -> Stored:
 
 
 def to_float32(stored: Stored) -> np.ndarray:
-    """Return (n, D) float32 vectors from what is stored of them; a copy, also of float32."""
+    """Return stored vectors as (n, D) float32; a copy, even if they are stored as float32."""
     vectors = stored.values.astype(np.float32)
     return vectors if stored.scales is None else vectors * stored.scales[:, None]

@@ -1,4 +1,4 @@
-"""Images of different sizes encoded in batches of a bounded number of tokens."""
+"""Encodes images of different sizes in batches of a bounded number of tokens."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,27 +21,27 @@ MOST_READERS = 8  # threads; each may hold an image of 683 MiB (see `load_image`
 
 
 def require_budget(ready: InferenceModel, max_tokens: int) -> None:
-    """Raise unless images of a model have different sizes, and each of them is in the budget.
+    """Raise unless a model takes images of different sizes, and each fits into the budget.
 
     Raises:
-        ValueError: the model takes images of one size, or one may have more than `max_tokens`.
+        ValueError: the model takes images of one size, or an image may have more than `max_tokens`.
     """
     most = ready.preprocess_cfg.get("max_num_patches")
     if most is None:
         raise ValueError(
-            f"max_tokens {max_tokens} is not supported: {ready.name} takes images of one size, "
-            "which need no budget of tokens"
+            f"max_tokens must be None, because {ready.name} takes images of one size, which need "
+            f"no budget of tokens, got {max_tokens}"
         )
     if max_tokens < most:
         raise ValueError(
-            f"max_tokens must be at least {most}, as many as an image may have, got {max_tokens}"
+            f"max_tokens must be at least {most}, the most tokens of one image, got {max_tokens}"
         )
 
 
 def sampler_of(
     ready: InferenceModel, images: Sequence[Tensor], max_tokens: int
 ) -> TokenBudgetSampler:
-    """The batches of (C, H_i, W_i) images of a model, from the longest to the shortest."""
+    """Return a sampler of batches of (C, H_i, W_i) images, from the longest to the shortest."""
     side = ready.preprocess_cfg["patch_size"]
     lengths = [image.shape[1] // side * (image.shape[2] // side) for image in images]
     return TokenBudgetSampler(lengths, max_tokens, shuffle=False)
@@ -53,8 +53,8 @@ def features_within(
     """Encode (C, H_i, W_i) images in batches of at most `max_tokens` tokens each.
 
     Returns:
-        (B, D) float32 unit rows in the order of the images, on the device of the model, and what
-        the batches cost.
+        (B, D) float32 unit rows in the order of the images, on the device of the model, and the
+        cost of the batches.
     """
     sampler = sampler_of(ready, images, max_tokens)
     batches = list(sampler)
@@ -65,26 +65,26 @@ def features_within(
 
 
 class BudgetedBatch(NamedTuple):
-    numbers: list[int]  # n places of the images in what was given
+    numbers: list[int]  # n numbers of the images, in the order of the input
     features: Tensor  # (n, D) float32 unit rows, on the device of the model
 
 
 @dataclass
 class TokenBudgetEncoder:
-    """Encodes images of a NaFlex model, of about as many patches each in a batch.
+    """Encodes images with a NaFlex model, in batches of images with similar numbers of patches.
 
-    Images are read in pools, which are sorted by their numbers of patches: a batch costs no more
-    than `max_tokens`, and little of it is padding. Features come in the order of the batches.
+    Images are read in pools, which are sorted by their numbers of patches: a batch has at most
+    `max_tokens` tokens, and few of them are padding. Features come in the order of the batches.
 
     Attributes:
-        ready: the model; `resize_mode` of its images is "naflex".
-        max_tokens: of a batch, padding included.
+        ready: the model; the `resize_mode` of its images must be "naflex".
+        max_tokens: the most tokens of a batch, padding included.
         pool_size: images that are read and sorted at a time; a pool of 1024 images of 256 patches
             of 16 x 16 pixels takes 192 MiB.
-        progress: called with the number of its images as soon as a batch is encoded.
-        skipped: the images so far that could not be used, each with its reason; `key` is its path,
-            or "image" and its number.
-        padding: what the batches so far cost, the one that was just yielded included.
+        progress: called with the number of images of a batch as soon as the batch is encoded.
+        skipped: the images so far that could not be used, each with the reason; `key` is the path,
+            or "image" and a number.
+        padding: the cost of the batches so far, including the one that was just yielded.
 
     Raises:
         ValueError: the model takes images of one size, or `max_tokens` or `pool_size` is too small.

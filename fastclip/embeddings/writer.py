@@ -1,4 +1,4 @@
-"""Writes a folder of embeddings, file after file, so that a killed job loses one file's rows."""
+"""Writes a folder of embeddings, file after file, so that a killed job loses one file at most."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -33,31 +33,30 @@ from fastclip.embeddings.storage import to_stored
 
 
 class EmbeddingsWriter:
-    """A folder that is being written; the context holds the lock of it.
+    """Writes a folder of embeddings; its context holds the lock of the folder.
 
     A file of rows is complete when the manifest names it, which is when `end_file` returns. A job
-    that was killed goes on behind the last complete file, whose `position` it finds in `manifest`.
+    that was killed goes on after the last complete file; `manifest` has the `position` of that.
 
     Args:
-        folder: made if there is none.
-        manifest: what the files are to be; without files.
-        resume: go on where a job with the same model, source and settings stopped; without such a
-            job, begin.
+        folder: the folder, which is made if missing.
+        manifest: the description of the files, with `files` still empty.
+        resume: go on where a job with the same model, source and settings stopped; begin if there
+            is no such job.
         tell: called with a sentence if the file system cannot flush a directory.
 
     Attributes:
-        manifest: so far. If it is complete, there is nothing left to write.
-        skipped: the list of what is not embedded.
-        num_gathered: values of metadata so far that are in the column `OTHER_COLUMNS`; see
-            `columns.py`.
+        manifest: the manifest so far. If it is complete, there is nothing left to write.
+        skipped: the list of inputs that are not embedded.
+        num_gathered: values of metadata so far in the column `OTHER_COLUMNS`; see `columns.py`.
 
     Raises:
-        CannotRead, CannotWrite: the disk or the folder refuses.
+        CannotRead, CannotWrite: the disk or the folder cannot be read or written.
         ModuleNotFoundError: metadata in Parquet needs pyarrow.
-        ValueError: another process writes there, the folder has embeddings and `resume` is False,
-            those are of another job, or a file of them has changed.
+        ValueError: another process writes to the folder, the folder has embeddings and `resume` is
+            False, they belong to another job, or one of their files has changed.
 
-    Example: features that are there already, in files of 1,000 rows.
+    Example: write existing features in files of 1,000 rows.
         >>> head = Manifest(ModelRecord.of(ready), None, "", ("img",), "f32", "jsonl", 1000)
         >>> with EmbeddingsWriter(Path("features"), head) as writer:
         ...     for part, keys in batches_of_at_most_1000:
@@ -97,7 +96,7 @@ class EmbeddingsWriter:
 
     @property
     def room(self) -> int:
-        """How many rows the file still takes that is being filled."""
+        """How many more rows fit into the current file."""
         return self.manifest.rows_per_file - len(self._rows)
 
     def add(
@@ -106,18 +105,18 @@ class EmbeddingsWriter:
         rows: Sequence[Row],
         places: np.ndarray | None = None,
     ) -> None:
-        """Add rows to the file that is being filled.
+        """Add rows to the current file.
 
         Args:
-            vectors: of each side, "img" or "text", (n, D) float32.
+            vectors: for each side, "img" or "text", (n, D) float32.
             rows: n dictionaries of metadata.
-            places: (n, 2) int64, of each row the `Place` of its sample in the source, in growing
-                order; for a manifest that has places, and no other.
+            places: (n, 2) int64, for each row the `Place` of its sample in the source, in growing
+                order; only, and always, for a manifest that has places.
 
         Raises:
             ValueError: the sides, or their numbers of rows or columns, do not fit; there is no
-                room; places do not grow from row to row; or a vector has an entry that is no finite
-                number.
+                room; places do not grow from row to row; or a vector has an entry that is not
+                finite.
         """
         if set(vectors) != set(self.manifest.sides):
             raise ValueError(f"vectors must be of {self.manifest.sides}, got {sorted(vectors)}")
@@ -143,24 +142,26 @@ class EmbeddingsWriter:
         self._rows += rows
 
     def skip(self, bad: BadSample) -> None:
-        """Put an input on the list of what is not embedded."""
+        """Put an input on the list of inputs that are not embedded."""
         self.skipped.add(bad)
 
     def end_file(self, position: Sequence[int] | None = None) -> None:
-        """Write the rows that were added, and the manifest behind them.
+        """Write the rows that were added, and then the manifest.
 
         Args:
-            position: of the source, behind these rows and the inputs that were skipped.
+            position: the position in the source after these rows and the skipped inputs.
 
         Raises:
-            CannotWrite: the disk or the folder refuses; all complete files are as they were.
+            CannotWrite: the disk or the folder cannot be written to; complete files do not change.
             ValueError: there are too many files.
         """
         number = len(self.manifest.files)
         files = self.manifest.files
         if self._rows:
             if number == MOST_FILES:
-                raise ValueError(f"more than {MOST_FILES:,} files: choose more rows per file")
+                raise ValueError(
+                    f"there would be more than {MOST_FILES:,} files: choose more rows per file"
+                )
             files += (FileRecord(len(self._rows), self._write_file(number)),)
             self._count(number)
         position = None if position is None else list(position)
@@ -169,7 +170,7 @@ class EmbeddingsWriter:
         self.manifest, self._rows, self._stored = found, [], {}
 
     def finish(self) -> None:
-        """Write what is left and the sums of all vectors: the folder is complete."""
+        """Write what is left and the sums of all vectors; the folder is then complete."""
         self.end_file(self.manifest.position)
         digests = {
             side: write_array(statistics_of(self.folder, side), moments.sums, self._tell)
@@ -191,8 +192,8 @@ class EmbeddingsWriter:
             return self._wanted
         if not self._resume:
             raise ValueError(
-                f"{self.folder} has embeddings already: --resume goes on with them, another folder "
-                "begins anew"
+                f"{self.folder} has embeddings already: go on with them with --resume, or choose "
+                "another folder"
             )
         found = read_manifest(self.folder)
         own, wanted = found.same_job(), self._wanted.same_job()
@@ -215,7 +216,7 @@ class EmbeddingsWriter:
             raise ValueError("places must grow from row to row, in the order of the source")
 
     def _fill(self, kind: str, part: np.ndarray | None) -> None:
-        """Into an array for a whole file, of which the system gives the pages that are written."""
+        """Copy into an array for a whole file; the system only gives memory as it is written."""
         if part is None:
             return
         if kind not in self._stored:
@@ -242,12 +243,14 @@ class EmbeddingsWriter:
         }
 
     def _take_up(self) -> None:
-        """Read all complete files once: are they as they were, and what do their vectors sum to?"""
+        """Read all complete files once: check that they are unchanged, and sum their vectors."""
         for number, file in enumerate(self.manifest.files):
             for kind, digest in file.sha256.items():
                 path = self._path(kind, number)
                 if not path.exists() or digest_of(path) != digest:
-                    raise ValueError(f"{path} is not what was written to it: begin anew")
+                    raise ValueError(
+                        f"{path} is not what was written to it: embed into a new folder"
+                    )
             self._count(number)
             if self.manifest.has_places:
                 self._last_place = np.array(open_places(self._path(PLACE, number))[-1:])

@@ -41,13 +41,13 @@ def test_folder_is_embedded_and_the_end_says_what_was_done(checkpoint, photos, t
     assert embed(checkpoint, photos, out, "--store", "f16", "--metadata", "jsonl") == 0
     told = capsys.readouterr().out
     assert f"wrote {out}: 20 rows; 1 of 21 samples are bad: 1 unusable image" in told
-    assert "1 files are no part of a sample: 1 .npy" in told
+    assert "1 files belong to no sample: 1 .npy" in told
     assert f"skipped inputs are listed in {out}/skipped.jsonl" in told
     assert "decoding 21 images took" in told and "the model took" in told
     found = open_embeddings(out, verify=True)
     assert len(found.images) == 20 and found.images.dtype == "float16" and found.texts is None
     assert embed(checkpoint, photos, out, "--store", "f16", "--metadata", "jsonl") == 2
-    assert "has embeddings already: --resume goes on" in capsys.readouterr().err
+    assert "has embeddings already: go on with them with --resume" in capsys.readouterr().err
     assert embed(
         checkpoint, photos, out, "--store", "f16", "--metadata", "jsonl", "--resume"
     ) == 0  # fmt: skip
@@ -83,7 +83,7 @@ def test_lines_and_shards(checkpoint, photos, tmp_path, monkeypatch, capsys):
         (["--max-bad-rate", "2"], "max_bad_rate must be in"),
         (["--batch-size", "0"], "batch_size must be at least 1"),
         (["--workers", "0"], "workers must be at least 1"),
-        (["--separator", ","], "a separator is for .csv and .tsv files"),
+        (["--separator", ","], "separator must be None except for .csv and .tsv files"),
         (["--texts"], "100.0% of the inputs cannot be embedded"),
         (["--image-key", "jpg"], "holds no image"),
     ],

@@ -126,7 +126,7 @@ def test_settings_from_json_may_be_lists():
         ({"scale": 0.9}, "scale must be"),
         ({"ratio": (2.0, 1.0)}, "ratio must be 0 < low <= high"),
         ({"ratio": (0, 1.0)}, "ratio must be"),
-        ({"use_timm": True}, "use_timm must be unset: it needs timm's transforms, got True"),
+        ({"use_timm": True}, "use_timm must be unset, as it needs timm's transforms, got True"),
         ({"re_prob": 0.25}, "re_prob must be unset"),
         ({"re_count": 4}, "re_count must be unset"),
         ({"color_jitter_prob": 0.8}, "color_jitter must be set as well"),

@@ -46,7 +46,7 @@ CRUMBS = crumbs()
 
 @pytest.mark.parametrize("kind", CRUMBS)
 def test_what_is_no_pixels_is_bounded(kind):
-    with pytest.raises(ImageError, match=r"^image: .*(than pixels|comments|in digits)"):
+    with pytest.raises(ImageError, match=r"^image: .*(than pixels|comments|as decimal digits)"):
         load_image(CRUMBS[kind])
 
 

@@ -95,7 +95,7 @@ def test_patches_stand_row_by_row_with_channels_last():
         ({"images": [torch.zeros(1, 3, 8, 8)]}, r"images must be \(C, H, W\)"),
         ({"images": [torch.zeros(3, 8, 8), torch.zeros(3, 8, 8).byte()]}, "one dtype"),
         ({"images": [torch.zeros(3, 8, 8), torch.zeros(1, 8, 8)]}, "number of channels, got 3"),
-        ({"num_patches": 3}, "num_patches must be at least 4 here, got 3"),
+        ({"num_patches": 3}, "num_patches must be at least 4 for these images, got 3"),
     ],
     ids=str,
 )

@@ -148,7 +148,7 @@ def test_empty_keys_have_their_defaults_as_in_open_clip():
 
 
 def test_unknown_keys_are_refused_where_open_clip_reads_past_them():
-    with pytest.raises(ValueError, match="preprocess_cfg: crop_pct, image_size not supported"):
+    with pytest.raises(ValueError, match="unsupported fields: crop_pct, image_size"):
         PreprocessCfg.from_dict({"size": 32, "image_size": 7, "crop_pct": 0.9})
 
 

@@ -29,7 +29,7 @@ ONE_READ = {
 
 @pytest.fixture(params=KINDS)
 def make(request, monkeypatch):
-    """Makes something that is no regular file at a path."""
+    """Makes something that is not a regular file at a path."""
 
     def make(path) -> str:
         if request.param == "pipe":
@@ -54,7 +54,7 @@ def make(request, monkeypatch):
 def test_a_reader_refuses_at_once(tmp_path, make, reader):
     name = reader if reader in ("sizes.json", "__len__") else "a.csv"
     path = make(tmp_path / name)
-    with pytest.raises(OSError, match=r"is no regular file|is a folder"):
+    with pytest.raises(OSError, match=r"is not a regular file|is a folder"):
         ONE_READ[reader](path)
 
 

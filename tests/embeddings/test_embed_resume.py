@@ -117,7 +117,7 @@ def test_position_that_there_is_not_is_refused(tmp_path):
     values = json.loads((out / MANIFEST).read_text())
     for position in ([0], [0, None], [0, -1], [1, 0], [0, 1.0], [True, 1]):
         (out / MANIFEST).write_text(json.dumps(values | {"position": position}))
-        with pytest.raises(ValueError, match="has a position that there is not"):
+        with pytest.raises(ValueError, match="has a position that does not exist"):
             embed(READY, folder, out, resume=True, **SETTINGS)
 
 

@@ -109,7 +109,7 @@ def test_paths_of_a_table_that_are_missing_or_addresses_are_skipped(tmp_path):
     (tmp_path / "a" / "t.csv").write_text("path\n" + "\n".join(["x", *names[:3], names[4]]))
     found = run(tmp_path / "a" / "t.csv", tmp_path / "out", max_bad_rate=1)
     assert found.manifest.skipped.account["counts"] == {
-        "missing image file": 3, "image is an address and no local file": 1
+        "missing image file": 3, "image is an address, not a local file": 1
     }  # fmt: skip
     assert found.metadata([0])[0]["image_path"] == "0.png"
     assert found.image_file(0).read_bytes() == image_bytes(0)
@@ -118,11 +118,11 @@ def test_paths_of_a_table_that_are_missing_or_addresses_are_skipped(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("t.csv", "name,caption\nx.png,y\n", "no column of paths that fastclip knows"),
+        ("t.csv", "name,caption\nx.png,y\n", "no column of image paths with a known name"),
         ("t.csv", "path,caption\n", "has only a header"),
         ("t.txt", "\n\n", "names no image"),
-        ("t.parquet", "PAR1 no table", "is no Parquet file"),
-        ("t.bin", "x", "is nothing that can be embedded"),
+        ("t.parquet", "PAR1 no table", "is not a Parquet file"),
+        ("t.bin", "x", "cannot be embedded: it must be"),
         ("x.json", None, "there is no file or folder"),
     ],
 )

@@ -137,7 +137,7 @@ def test_dimension_is_that_of_the_model(tmp_path):
 def test_side_whose_tower_was_left_out_is_refused_before_anything_is_written(tmp_path):
     folder = write_images(tmp_path / "in", range(3), captions=True)
     for only, other in (("text", "images"), ("image", "texts")):
-        with pytest.raises(ValueError, match=f"opened for {only}s only, and {other} are to be emb"):
+        with pytest.raises(ValueError, match=f"opened for {only}s only, but {other} shall be"):
             embed(replace(READY, only=only), folder, tmp_path / "out", **SETTINGS)
     assert not (tmp_path / "out").exists()
     embed(replace(READY, only="text"), folder, tmp_path / "out", texts=True, **SETTINGS)

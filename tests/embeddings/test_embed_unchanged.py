@@ -56,7 +56,7 @@ def test_files_that_were_written_again_are_refused(given, is_complete, tmp_path)
     os.utime(data / "4.bmp", (0, 4_000_000_000))
     told = (
         "out cannot be resumed: files of the data were written since: there were '. files of .*', "
-        "and there are '. files of .*2096-10-02.*'; remove it, or begin anew"
+        "and now there are '. files of .*2096-10-02.*'; remove it, or embed"
     )
     with pytest.raises(ValueError, match=told):
         embed(numbered_model(), source, out, resume=True, **SETTINGS)

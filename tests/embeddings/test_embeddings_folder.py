@@ -157,14 +157,14 @@ def test_folder_of_clip_retrieval_is_read_and_said_to_have_no_manifest(folder, t
     assert found.metadata([3, 22]) == own.metadata([3, 22])
     assert np.array_equal(found.images.rows(range(NUM)), own.images.rows(range(NUM)))
     np.testing.assert_allclose(found.texts.moments.sums, own.texts.moments.sums, atol=1e-13)
-    with pytest.raises(ValueError, match="give root"):
+    with pytest.raises(ValueError, match="give it as root"):
         found.image_file(0)
     with pytest.raises(ValueError, match="cannot be verified"):
         open_embeddings(out, verify=True)
     with pytest.raises(ValueError, match="fastclip did not write"):
         write(out, head())
     (out / "text_emb" / "text_emb_1.npy").unlink()
-    with pytest.raises(ValueError, match="text_emb lacks files of number 1"):
+    with pytest.raises(ValueError, match="text_emb lacks the files with number 1"):
         open_embeddings(out)
 
 
@@ -210,17 +210,17 @@ def change_manifest(**changes):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (cut_array, "bytes, but its header speaks of"),
+        (cut_array, "bytes, but should have"),
         (pickled, "must have 2 dimensions of float32"),
         (fewer_rows, "rows disagree: 10 in img_emb, 9 in text_emb, 10 in metadata"),
-        (other_rows, "10 rows, and 3 in the manifest"),
-        (other_dim, "vectors of 5 entries, not 6"),
-        (metadata_cut, "is no Parquet file"),
-        (change_manifest(store="f64"), "store has a value"),
+        (other_rows, "10 rows, but 3 in the manifest"),
+        (other_dim, "vectors have 5 entries, but 6 in the manifest"),
+        (metadata_cut, "is not a Parquet file"),
+        (change_manifest(store="f64"), "store has an invalid value"),
         (change_manifest(version=3), "version 3; this fastclip reads"),
-        (change_manifest(version=1), "version 1, whose digests do not tell how a model computes"),
-        (change_manifest(sides=["../x"]), "sides has a value"),
-        (change_manifest(files=[{"rows": "3", "sha256": {}}]), "rows has a value"),
+        (change_manifest(version=1), "version 1, which does not record how a model computes"),
+        (change_manifest(sides=["../x"]), "sides has an invalid value"),
+        (change_manifest(files=[{"rows": "3", "sha256": {}}]), "rows has an invalid value"),
         (change_manifest(more=1), "unknown or missing: more"),
         (change_manifest(statistics=None), "is not complete: 23 rows"),
         (lambda folder: (folder / MANIFEST).write_text("[1"), "is not JSON"),
@@ -325,7 +325,10 @@ def test_resumed_job_refuses_a_file_that_has_changed(tmp_path):
     write(tmp_path, head(), finish=False)
     path = tmp_path / "img_emb" / "img_emb_00000.npy"
     np.save(path, np.load(path) * 2)
-    with pytest.raises(ValueError, match="begin anew"), EmbeddingsWriter(tmp_path, head(), True):
+    with (
+        pytest.raises(ValueError, match="into a new folder"),
+        EmbeddingsWriter(tmp_path, head(), True),
+    ):
         pass
 
 
@@ -369,5 +372,5 @@ def test_rows_of_a_file_that_took_the_place_of_the_opened_one_are_refused(tmp_pa
     with pytest.raises(FileChanged, match="has changed"):
         next(file.blocks(2))
     path.unlink()
-    with pytest.raises(FileChanged, match="is gone since it was opened"):
+    with pytest.raises(FileChanged, match="was removed after it was opened"):
         file.rows([1])

@@ -66,20 +66,21 @@ def put(value, *path):
         (drop("files", 1, "sha256", "img_scale"), "files 1 lacks img_scale"),
         (drop("files", 1, "sha256", "metadata"), "files 1 lacks metadata"),
         (put({}, "files", 0, "sha256"), "files 0 lacks img_emb, text_emb"),
-        (put(OTHER, "files", 1, "sha256", "../../x"), r"files 1 has \.\./\.\./x"),
-        (put(OTHER, "files", 0, "sha256", "video_emb"), "files 0 has video_emb"),
-        (put("abc", "files", 0, "sha256", "img_emb"), "img_emb has a value"),
-        (put(None, "files", 0, "sha256", "img_emb"), "img_emb has a value"),
+        (put(OTHER, "files", 1, "sha256", "../../x"), r"files 1 has unexpected \.\./\.\./x"),
+        (put(OTHER, "files", 0, "sha256", "video_emb"), "files 0 has unexpected video_emb"),
+        (put("abc", "files", 0, "sha256", "img_emb"), "img_emb has an invalid value"),
+        (put(None, "files", 0, "sha256", "img_emb"), "img_emb has an invalid value"),
         (put(OTHER.upper().replace("0", "A"), "files", 0, "sha256", "metadata"), "metadata has a"),
         (drop("statistics", "text"), "statistics lacks text"),
         (put({}, "statistics"), "statistics lacks img, text"),
-        (put(OTHER, "statistics", "../../x"), r"statistics has \.\./\.\./x"),
-        (put(1, "statistics", "img"), "img has a value"),
-        (put(["img", "img"], "sides"), "sides has a value"),
-        (put([["img"]], "sides"), "sides has a value"), (put([], "sides"), "sides has a value"),
-        (put("f32", "store"), "files 0 has img_scale, text_scale"),
-        (put("", "skipped", "sha256"), "sha256 has a value"),
-        (put(-1, "skipped", "size"), "size has a value"),
+        (put(OTHER, "statistics", "../../x"), r"statistics has unexpected \.\./\.\./x"),
+        (put(1, "statistics", "img"), "img has an invalid value"),
+        (put(["img", "img"], "sides"), "sides has an invalid value"),
+        (put([["img"]], "sides"), "sides has an invalid value"),
+        (put([], "sides"), "sides has an invalid value"),
+        (put("f32", "store"), "files 0 has unexpected img_scale, text_scale"),
+        (put("", "skipped", "sha256"), "sha256 has an invalid value"),
+        (put(-1, "skipped", "size"), "size has an invalid value"),
     ],
 )  # fmt: skip
 def test_manifest_that_names_other_files_is_refused(copy, edit, told):
@@ -108,5 +109,5 @@ def test_manifest_without_rows_has_no_statistics(tmp_path):
         writer.finish()
     assert read_manifest(tmp_path).is_complete
     change(tmp_path, put({"img": OTHER}, "statistics"))
-    with pytest.raises(ValueError, match="statistics has img"):
+    with pytest.raises(ValueError, match="statistics has unexpected img"):
         read_manifest(tmp_path)

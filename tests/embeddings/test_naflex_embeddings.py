@@ -86,7 +86,7 @@ def test_padding_counts_a_batch_before_it_is_handed_over(ready, paths):
 
 
 def test_settings_of_a_budget_are_refused_by_name(ready, tmp_path):
-    with pytest.raises(ValueError, match=r"max_tokens must be at least 16, as many as .* got 15"):
+    with pytest.raises(ValueError, match=r"max_tokens must be at least 16, the most .* got 15"):
         TokenBudgetEncoder(ready, 15)
     with pytest.raises(ValueError, match="pool_size must be at least 1, got 0"):
         TokenBudgetEncoder(ready, pool_size=0)
@@ -123,7 +123,7 @@ def test_forwards_of_a_folder_stay_within_a_budget(texts, ready, folder, expecte
 
 
 def test_budget_is_refused_where_no_image_is_embedded(ready, folder, tmp_path):
-    with pytest.raises(ValueError, match=r"max_tokens must be None where no image .* got 32"):
+    with pytest.raises(ValueError, match=r"max_tokens must be None if no image .* got 32"):
         embed(ready, folder, tmp_path / "out", max_tokens=32, texts=True, metadata="jsonl")
     assert not (tmp_path / "out").exists()
 

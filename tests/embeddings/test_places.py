@@ -138,7 +138,7 @@ def test_places_that_do_not_fit_are_refused(tmp_path):
     assert open_embeddings(tmp_path / "whole", verify=True).places.row_of((0, 1)) == 1
     path = tmp_path / "whole/place/place_00000.npy"
     for damaged, message in (
-        (path.read_bytes()[:-8], "place_00000.npy has .* bytes, but its header speaks of"),
+        (path.read_bytes()[:-8], "place_00000.npy has .* bytes, but should have"),
         (as_npy(tmp_path, places[:1]), "rows disagree: 2 in img_emb, 2 in metadata, 1 in place"),
         (as_npy(tmp_path, places[:, :1]), "place_00000.npy must have two numbers for each row"),
     ):

@@ -46,7 +46,7 @@ def test_examples_run(text, tmp_path, monkeypatch, capsys):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert set(scope["found"]) == {0, 1, 2, 3}
     said = capsys.readouterr().out
-    assert "4 images in 1 batches have 63 patches; padding makes them 64 tokens" in said
+    assert "4 images in 1 batches have 63 patches; with padding they are 64 tokens" in said
     assert said.endswith("0 images were skipped\n")
 
 

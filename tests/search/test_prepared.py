@@ -135,8 +135,8 @@ def test_index_of_other_vectors_is_refused(folder, tmp_path):
     [
         ("img_prepared.json", b"{}", "format"),
         ("img_prepared.json", b"[", "not JSON"),
-        ("img_vectors.npy", b"", "no array"),
-        ("img_captions.npy", b"\x93NUMPY", "no array"),
+        ("img_vectors.npy", b"", "not a numpy array"),
+        ("img_captions.npy", b"\x93NUMPY", "not a numpy array"),
     ],
 )
 def test_damaged_index_is_refused_by_name(folder, name, content, message):

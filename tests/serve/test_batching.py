@@ -263,7 +263,7 @@ def test_embeddings_that_were_replaced_are_told_at_once_and_in_the_log(tmp_path,
     for answer in [*gone, *replaced, get(app, "/image/3")]:
         assert answer.status == 503 and "the embeddings were replaced" in answer.json["message"]
         assert str(tmp_path) not in answer.body.decode()
-    assert "has changed since it was opened" in caplog.text and "is gone since" in caplog.text
+    assert "has changed since it was opened" in caplog.text and "was removed after" in caplog.text
     questions = [Search("images", (Part(f"number {n}"),), 1) for n in range(8)]
     assert [type(a) for a in answer_all(service.searchers, questions)] == [FileChanged] * 8
     service.close()

@@ -3,14 +3,15 @@
 An image is a 2 x 3 grid of cells, one to four of which hold a handwritten digit; its caption names
 the digits in reading order: "top left three, top right seven, bottom middle zero".
 
-Why 2 x 3: the contrastive loss calls every other caption of the batch wrong, so two images of a
-batch must not share one. Four digits in six cells make 171,560 captions (2 x 2 cells would make
-14,640), and a batch is drawn without repetition: no false negatives, up to batches of 32k and more.
-A lone digit is the smallest image, so that classifying one is within what training shows.
+Why 2 x 3: the contrastive loss treats every other caption of the batch as wrong, so two images of a
+batch must not share a caption. Up to four digits in six cells make 171,560 captions (2 x 2 cells
+would make 14,640), and a batch is drawn without repetition, so that there are no false negatives
+even in batches of 32k and more. Images with a single digit are among the training images, so that
+classifying a digit is a task that training has shown.
 
 Held out: arrangements of two or more digits whose sum is a multiple of ten, a tenth of all. The
-test pairs are made of these alone and of test images: neither their digits nor their captions
-were ever seen.
+test pairs have only these arrangements, and only test images of digits: training has shown neither
+the digits nor the captions.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ CELLS = ROWS * COLUMNS
 CELL_NAMES = (
     "top left", "top middle", "top right", "bottom left", "bottom middle", "bottom right",
 )  # fmt: skip
-# Of an image with one digit, by the cell that it stands in.
+# For an image with one digit, by the cell that the digit is in.
 PROMPTS = tuple(f"{name} {{}}" for name in CELL_NAMES)
 BLANK = len(DIGIT_WORDS)
 IMAGE_SIZE = (ROWS * DIGIT_SIZE, COLUMNS * DIGIT_SIZE)  # height, width in pixels
@@ -34,8 +35,8 @@ IMAGE_SIZE = (ROWS * DIGIT_SIZE, COLUMNS * DIGIT_SIZE)  # height, width in pixel
 # How often an image holds one, two, three or four digits. A lone digit has only 60 arrangements,
 # so few of them fit into a batch.
 NUM_DIGITS_WEIGHTS = (0.05, 0.25, 0.35, 0.35)
-# In one draw, of the 154,410 arrangements to train on and the 17,150 held out: where most are
-# taken, drawing others gets slow.
+# The most pairs of one draw, of 154,410 arrangements to train on and 17,150 held out: once most
+# arrangements are taken, drawing another one gets slow.
 MAX_PAIRS, MAX_HELD_OUT_PAIRS = 65_536, 8_192
 
 
@@ -50,14 +51,14 @@ class DigitGrids:
 
     Args:
         digits: (N, 8, 8) uint8 images and their labels, at least one of each digit.
-        held_out: draw the held-out arrangements only, instead of all the others.
+        held_out: draw only the held-out arrangements, instead of all others.
     """
 
     def __init__(self, digits: LabeledImages, held_out: bool = False) -> None:
         counts = digits.labels.bincount(minlength=len(DIGIT_WORDS))
         if (counts == 0).any():
             missing = [DIGIT_WORDS[i] for i in (counts == 0).nonzero().squeeze(1).tolist()]
-            raise ValueError(f"digits must hold images of every digit, found none of {missing}")
+            raise ValueError(f"digits must hold images of every digit, but has none of {missing}")
         blank = digits.images.new_zeros(1, DIGIT_SIZE, DIGIT_SIZE)
         # Sorted by label, a digit's images are a range; the blank is an eleventh class of one.
         self._images = torch.cat([digits.images[digits.labels.argsort(stable=True)], blank])
@@ -66,10 +67,10 @@ class DigitGrids:
         self.held_out = held_out
 
     def draw(self, num_pairs: int, generator: torch.Generator) -> Pairs:
-        """Return pairs with different captions; the generator alone decides which.
+        """Return pairs with different captions; they depend only on the generator.
 
         Raises:
-            ValueError: `num_pairs` is not in [1, 65536], or [1, 8192] of the held-out ones.
+            ValueError: `num_pairs` is not in [1, 65536], or in [1, 8192] if held out.
         """
         most = MAX_HELD_OUT_PAIRS if self.held_out else MAX_PAIRS
         if not 1 <= num_pairs <= most:
@@ -81,7 +82,7 @@ class DigitGrids:
 
 
 def compose(cells: Tensor) -> Tensor:
-    """Put (B, 6, 8, 8) cells, in reading order, together into (B, 1, 16, 24) images."""
+    """Join (B, 6, 8, 8) cells, in reading order, into (B, 1, 16, 24) images."""
     grid = cells.reshape(-1, ROWS, COLUMNS, DIGIT_SIZE, DIGIT_SIZE)
     return grid.permute(0, 1, 3, 2, 4).reshape(-1, 1, *IMAGE_SIZE)
 
@@ -99,7 +100,7 @@ def captions_of(arrangements: Tensor) -> list[str]:
 
 
 def is_held_out(arrangements: Tensor) -> Tensor:
-    """(B, 6) -> (B,) bool: is the arrangement kept for the test?"""
+    """Return (B,) bool: whether each of (B, 6) arrangements is kept for the test."""
     filled = arrangements != BLANK
     total = (arrangements * filled).sum(1)
     return (filled.sum(1) >= 2) & (total % 10 == 0)
@@ -132,7 +133,7 @@ def _random_arrangements(num: int, generator: torch.Generator) -> Tensor:
 
 
 def _first_occurrences(codes: Tensor) -> Tensor:
-    """Indices of the first of each value, ascending: dropping the others keeps the order."""
+    """Return the index of the first occurrence of each value, ascending, to keep the order."""
     order = codes.argsort(stable=True)
     is_first = torch.ones_like(order, dtype=torch.bool)
     is_first[1:] = codes[order][1:] != codes[order][:-1]

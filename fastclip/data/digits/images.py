@@ -1,7 +1,7 @@
 """Handwritten digits: 1,797 real images of 8 x 8 pixels that come with scikit-learn.
 
-They are split by image, within each class, before anything is made of them: an image that a model
-is tested on was never part of any training image.
+They are split by image, within each class, before grids are made of them: no digit that a model is
+tested on was part of any training image.
 
 Source: E. Alpaydin and C. Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI Machine
 Learning Repository; the part that `sklearn.datasets.load_digits` ships.
@@ -16,8 +16,8 @@ from fastclip.installation import install_command
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGIT_SIZE = 8  # pixels, both sides
-BRIGHTEST = 16  # of scikit-learn's pixel values
-# Of the digits' pixels, in units of the full range.
+BRIGHTEST = 16  # the largest of scikit-learn's pixel values
+# Mean and standard deviation of the digits' pixels, in units of the full range.
 DIGIT_MEAN, DIGIT_STD = 0.305, 0.376
 
 
@@ -51,7 +51,7 @@ def split_by_image(
     Args:
         digits: (N, 8, 8) images and (N,) labels.
         test_fraction: fraction of each class that goes to test, in (0, 1).
-        seed: decides which images; the default split is the one that reported figures mean.
+        seed: decides which images are tested; reported figures are for the default split.
 
     Raises:
         ValueError: `test_fraction` is outside (0, 1).

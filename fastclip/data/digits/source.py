@@ -1,4 +1,4 @@
-"""The images of digits that come with fastclip, as a source; see `fastclip.data.digits.grids`."""
+"""The images of digits that come with fastclip, as sources; see `fastclip.data.digits.grids`."""
 
 import torch
 
@@ -11,20 +11,21 @@ NUM_PAIRS, NUM_HELD_OUT_PAIRS = 16_384, 1024
 
 
 class DigitSource(IndexedSource):
-    """Digit grids, (1, 16, 24) uint8, that are drawn once and for all.
+    """A fixed set of digit grids, (1, 16, 24) uint8, with captions.
 
-    No two pairs of a draw have the same caption. By default there is one draw. There are more
-    pairs to train on in many draws, of which one at a time is held in memory: read in order, as
-    loaders with a shuffle buffer of 1 do, every batch of the size of a draw is one.
+    No two pairs of a draw have the same caption. By default there is one draw. Several draws give
+    more pairs to train on, and only one draw at a time is in memory: if the pairs are read in
+    order, as loaders with a shuffle buffer of 1 do, each batch of the size of a draw is one draw.
 
     Args:
-        held_out: the test pairs: digits and arrangements that the others never show.
-        num_samples: by default 16,384, or 1,024 of the held-out ones.
-        pairs_per_draw: by default all.
+        held_out: give the test pairs, with digits and arrangements that the other pairs never show.
+        num_samples: number of pairs; by default 16,384, or 1,024 if held out.
+        seed: the seed of the draws.
+        pairs_per_draw: pairs of one draw; by default all.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
-        ValueError: a draw is of no pair, or of more than there are.
+        ValueError: a draw would have no pair, or more pairs than there are.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class DigitSource(IndexedSource):
         self._name = "digits-held-out" if held_out else "digits"
         self._num_samples, self._seed = num_samples, seed
         self._pairs_per_draw = num_samples if pairs_per_draw is None else pairs_per_draw
-        # Of the generator before each draw that was reached, and before the next.
+        # States of the generator before each draw that was made, and before the next one.
         self._states = [torch.Generator().manual_seed(seed).get_state()]
         self._at, self._pairs = 0, self._draw(0)
 
@@ -62,7 +63,7 @@ class DigitSource(IndexedSource):
         )
 
     def _draw(self, number: int) -> Pairs:
-        """One after the other the first time; any of those again at once."""
+        """Make the draws up to `number` in order; repeat an earlier draw directly."""
         for reached in range(min(number, len(self._states) - 1), number + 1):
             generator = torch.Generator()
             generator.set_state(self._states[reached])
@@ -73,14 +74,14 @@ class DigitSource(IndexedSource):
 
 
 class LoneDigitSource(LabeledSource):
-    """Every digit of the test alone in a cell, (1, 16, 24) uint8; its class is its word.
+    """Every test digit alone in a random cell, (1, 16, 24) uint8; its class is its word.
 
     Args:
-        seed: of the cells.
-        held_out: False gives the digits to train on instead.
+        seed: the seed of the cells.
+        held_out: with False, give the training digits instead.
 
     Attributes:
-        classes: the words, zero first.
+        classes: the words, from "zero" to "nine".
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.

@@ -1,4 +1,4 @@
-"""A tokenizer whose vocabulary is the words of the captions it was given.
+"""A tokenizer whose vocabulary is the words of the captions that it learned from.
 
 A text becomes `<start> word ... word <end> <pad> ...`. Ids are ordered as in OpenAI's tokenizer:
 padding is 0 and the end token is the largest id, so that its position is `tokens.argmax(-1)`.
@@ -19,7 +19,7 @@ class WordTokenizer:
     """Maps texts to (B, context_length) int64 token ids.
 
     Args:
-        words: the vocabulary, without special tokens; order decides the ids.
+        words: the vocabulary, without special tokens; their order decides the ids.
         context_length: tokens per text, start and end included; at least 2.
 
     Raises:
@@ -41,7 +41,7 @@ class WordTokenizer:
 
     @classmethod
     def learn(cls, captions: Iterable[str], context_length: int | None = None) -> "WordTokenizer":
-        """Take the vocabulary, sorted, and by default the longest length from `captions`.
+        """Make a tokenizer of the words of `captions`, by default as long as the longest caption.
 
         Raises:
             ValueError: there is no word in `captions`.
@@ -62,7 +62,8 @@ class WordTokenizer:
         Words outside the vocabulary become `<unk>`.
 
         Raises:
-            ValueError: a text does not fit and `truncate` is False; with it, the end token stays.
+            ValueError: a text does not fit and `truncate` is False. A truncated text keeps its end
+                token.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         rows = [self._encode(text, truncate) for text in texts]
@@ -74,7 +75,7 @@ class WordTokenizer:
         return " ".join(w for w in (self.tokens[i] for i in tokens.tolist()) if w not in special)
 
     def to_dict(self) -> dict:
-        """The arguments that rebuild this tokenizer, of plain types for a checkpoint."""
+        """Return the arguments that rebuild this tokenizer, in plain types for a checkpoint."""
         return {"words": self.words, "context_length": self.context_length}
 
     def _encode(self, text: str, truncate: bool) -> list[int]:
@@ -84,8 +85,8 @@ class WordTokenizer:
         if len(ids) > room:
             if not truncate:
                 raise ValueError(
-                    f"text has {len(ids)} words, context_length {self.context_length} "
-                    f"holds {room}: {text!r}"
+                    f"text has {len(ids)} words, but context_length {self.context_length} "
+                    f"holds only {room}: {text!r}"
                 )
             ids = ids[:room]
         padding = [self._ids[PAD]] * (room - len(ids))

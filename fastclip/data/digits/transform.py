@@ -1,4 +1,4 @@
-"""From an image file to the pixels that the model of the digits takes."""
+"""Turns an image file into the pixels that the model of digits takes."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""Loading: from a source to batches of uint8 pixels and tokens, resumable at every batch.
+"""Turns a source into batches of uint8 pixels and tokens, and can resume at every batch.
 
 What a run sees is a function of the seed, the epoch, the rank, and the numbers of ranks and
-workers. `order.py` deals parts to readers, `stream.py` is what one reader reads, `pieces.py` what a
-worker makes of it, `loader.py` puts the workers together. `image_batch.py` is what images of
-different sizes are on the way from there, and `token_budget.py` makes batches of such, for data
-sets of which an image can be asked for by its number.
+workers. `order.py` deals parts to readers, `stream.py` reads the samples of one reader, `pieces.py`
+makes batches of them in a worker, and `loader.py` puts the workers together. `image_batch.py` holds
+the images of a batch, of one size or of several. `token_budget.py` makes batches of images of
+different sizes, for data sets that give an image by its number.
 """

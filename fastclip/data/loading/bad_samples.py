@@ -1,4 +1,4 @@
-"""The account of bad samples: how many of how many, why, and the first few of them."""
+"""The account of bad samples: how many there are, for which reasons, and the first few of each."""
 
 from dataclasses import dataclass, field
 
@@ -11,10 +11,10 @@ MAX_SHOWN = 500  # characters of an example
 
 
 class DataError(RuntimeError):
-    """The data cannot be trained on: too much of it is bad, or a worker that read it has died.
+    """The data cannot be used: too much of it is bad, or a worker that read it has died.
 
     Args:
-        text: whatever names of the data it has, they are printed with escapes.
+        text: the message; characters in it that cannot be printed are shown as escapes.
     """
 
     def __init__(self, text: str) -> None:
@@ -23,11 +23,13 @@ class DataError(RuntimeError):
 
 @dataclass
 class BadSamples:
-    """Attributes:
-    num_seen: samples read, good and bad.
-    counts: bad samples by reason.
-    examples: by reason, the first few: "key" or "key: detail".
-    skipped: files that were read and are no part of a sample, by suffix.
+    """Counts the samples that were read and the bad ones among them.
+
+    Attributes:
+        num_seen: samples read, good and bad.
+        counts: bad samples by reason.
+        examples: the first few bad samples of each reason: "key" or "key: detail".
+        skipped: files that were read but belong to no sample, counted by suffix.
     """
 
     num_seen: int = 0
@@ -45,14 +47,14 @@ class BadSamples:
 
     @property
     def rate(self) -> float:
-        """Bad samples among those read, 0 before the first."""
+        """The fraction of the samples read that are bad; 0 before the first is read."""
         return self.num_bad / self.num_seen if self.num_seen else 0.0
 
     def add(self, bad: BadSample) -> None:
-        """Count a bad sample; that it was read is to be counted in `num_seen`.
+        """Count a bad sample; the caller adds it to `num_seen`.
 
-        One of no lost sample is a file that is no part of one. Of keys, details and suffixes, which
-        are somebody's, the account has what can be printed.
+        If `bad.lost` is 0, it is a file that belongs to no sample and is counted in `skipped`.
+        Characters of keys, details and suffixes that cannot be printed are stored as escapes.
         """
         reason = printable(bad.reason, MAX_SHOWN)
         if bad.lost == 0:
@@ -65,7 +67,7 @@ class BadSamples:
             examples.append(printable(shown, MAX_SHOWN))
 
     def merge(self, other: "BadSamples") -> "BadSamples":
-        """Return the account of both."""
+        """Return one account with the counts of both."""
         examples = {reason: list(found) for reason, found in self.examples.items()}
         for reason in other.counts:
             found = examples.setdefault(reason, [])
@@ -78,7 +80,7 @@ class BadSamples:
     def summary(self) -> str:
         """Return one line for a log: "3 of 1200 samples are bad: 2 empty caption, 1 no image".
 
-        It goes on with files that are no part of a sample, where there are any.
+        If any files belong to no sample, the line also counts these.
         """
         text = f"{self.num_bad} of {self.num_seen} samples are bad"
         if self.counts:
@@ -86,7 +88,7 @@ class BadSamples:
         return f"{text}; {skipped_summary(self.skipped)}" if self.skipped else text
 
     def report(self) -> str:
-        """Return the summary and, below it, the examples."""
+        """Return the summary and, on the lines below it, the examples."""
         lines = [
             f"  {reason}: {example}" for reason in self.counts for example in self.examples[reason]
         ]
@@ -106,12 +108,12 @@ class BadSamples:
 
 
 def skipped_summary(skipped: dict[str, int]) -> str:
-    """Return "5 files are no part of a sample: 3 .npy, 2 .json"."""
-    return f"{sum(skipped.values())} files are no part of a sample: {listed(skipped)}"
+    """Return "5 files belong to no sample: 3 .npy, 2 .json"."""
+    return f"{sum(skipped.values())} files belong to no sample: {listed(skipped)}"
 
 
 def listed(counts: dict[str, int]) -> str:
-    """Return "2 empty caption, 1 no image", most first."""
+    """Return counts as text, the largest first: "2 empty caption, 1 no image"."""
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {name}" for name, count in most_first)
 

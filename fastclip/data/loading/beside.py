@@ -1,4 +1,4 @@
-"""What is stored of samples elsewhere, such as embeddings, and comes with them in batches."""
+"""Stored values of samples, such as embeddings, that are added to the batches of a loader."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,10 +9,10 @@ from fastclip.data.sources.source import Place
 
 
 class Beside(Protocol):
-    """Finds what is stored of a sample, in the process that decodes it; picklable.
+    """Finds the stored values of a sample, in the process that decodes the sample; picklable.
 
     Attributes:
-        names: of what it finds, among the facts of a batch.
+        names: the names of the values it finds, as keys of the facts of a batch.
     """
 
     names: Sequence[str]
@@ -20,9 +20,9 @@ class Beside(Protocol):
     def __call__(self, place: Place) -> tuple[Tensor, ...] | str:
         """Return one tensor for each name, of the same shape for every sample.
 
-        Where nothing can be used the phrase says why, of a small set: such samples are bad, and are
-        counted by it.
+        If nothing usable is stored for the sample, returns the reason instead: one of a small set
+        of phrases. The sample is then bad and is counted under that reason.
 
         Args:
-            place: of the sample in its source, see `stretches`.
+            place: the place of the sample in its source; see `stretches`.
         """

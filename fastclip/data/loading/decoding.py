@@ -1,4 +1,4 @@
-"""From a sample to what the model takes: uint8 pixels and tokens, or the reason why not."""
+"""Decodes a sample into what the model takes, uint8 pixels and tokens, or says why it cannot."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class Decoder:
     """Decodes samples, with random numbers that depend on the sample, the epoch and the seed only.
 
     Attributes:
-        transform: from a PIL image, a path or the bytes of a file to (C, H, W) uint8; None takes
-            samples that are such tensors as they are. What it draws from the global generators of
-            torch, Python and numpy is reproducible.
-        tokenizer: from a list of B strings to (B, T) int64.
-        kept: images that need not be decoded again, or None; it changes no pixel.
-        any_size: whether images may keep different sizes, as those of NaFlex models do.
+        transform: maps a PIL image, a path or the bytes of a file to (C, H, W) uint8. With None,
+            images must already be such tensors and are used as they are. Random numbers that the
+            transform draws from the global generators of torch, Python and numpy are reproducible.
+        tokenizer: maps a list of B strings to (B, T) int64.
+        kept: decoded images that need not be decoded again, or None; it changes no pixel.
+        any_size: whether images may keep different sizes, as NaFlex models allow.
     """
 
     transform: Callable[[Any], Tensor] | None
@@ -56,9 +56,9 @@ class Decoder:
 
 
 def keeps_sizes(transform: Any) -> bool:
-    """Whether a transform of `fastclip.data.preprocess` is for images of different sizes.
+    """Return whether a transform of `fastclip.data.preprocess` keeps images at different sizes.
 
-    Any other is taken to make them all of one size.
+    Any other transform is assumed to return images of one size.
     """
     return getattr(getattr(transform, "cfg", None), "patches", None) is not None
 
@@ -66,18 +66,18 @@ def keeps_sizes(transform: Any) -> bool:
 def read_pixels(
     transform: Callable[[Any], Tensor] | None, image: Any, key: str
 ) -> Tensor | BadSample:
-    """Return the (C, H, W) uint8 pixels of an image, or a bad sample that says why there are none.
+    """Return the (C, H, W) uint8 pixels of an image, or a bad sample with the reason.
 
     Args:
         transform: see `Decoder`.
         image: a file's path or bytes, a PIL image, or (C, H, W) uint8 pixels.
-        key: names the image.
+        key: the name of the image in messages.
 
     Raises:
         TypeError: the transform returns something else.
     """
-    # A transform may raise anything on an image that it was not made for. One that raises on all of
-    # them is found by the rate of bad samples, and by their details.
+    # A transform may raise anything on an image that it was not made for. A transform that raises
+    # on every image shows in the rate of bad samples, and in their details.
     try:
         if transform is None:
             pixels = image

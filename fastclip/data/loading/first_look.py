@@ -1,4 +1,4 @@
-"""A look at the beginning of data that a run is going to read much later."""
+"""Checks the first samples of data that a run will only read much later."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from fastclip.data.loading.stream import Address
 from fastclip.data.sources.samples import BadSample
 from fastclip.data.sources.source import Source
 
-MOST = 64  # entries that are looked at, until one is good
+MOST = 64  # entries that are tried until one is good
 
 
 def require_readable(
@@ -24,13 +24,14 @@ def require_readable(
     """Read and decode entries until one is good, in this process.
 
     Args:
-        name: of the setting that says where the data is, for the message.
+        name: the setting that says where the data is, for the message.
         transform, tokenizer: see `Decoder`, which seeds the global generators.
-        max_bad_rate: the largest fraction of bad samples that is allowed: the beginning of much
-            data may be bad, and with 1 all of it.
+        max_bad_rate: the largest fraction of bad samples that is allowed. A large data set may
+            begin with bad samples within that fraction; with 1, all samples may be bad.
 
     Raises:
-        ValueError: no entry is good, or more are bad at the beginning than of all may be.
+        ValueError: no entry is good, or the data begins with more bad samples than the whole data
+            may have.
         TypeError: the transform does not return uint8, or the tokenizer int64.
     """
     decode = Decoder(transform, tokenizer, seed=0)

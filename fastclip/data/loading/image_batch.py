@@ -1,7 +1,8 @@
-"""The images of a batch: one tensor where they have one size, else a list of them.
+"""The images of a batch: one tensor if they all have one size, otherwise a list of tensors.
 
-Between processes every tensor is a piece of shared memory with an open file of its own, of which a
-process may have few. A list of images is therefore sent as one tensor, with their shapes.
+Every tensor that is sent between processes is a piece of shared memory with an open file of its
+own, and a process may have only few open files. A list of images is therefore sent as one tensor,
+together with the shapes.
 """
 
 import math
@@ -15,11 +16,11 @@ from fastclip.data.patches import stacked
 
 
 class Packed(NamedTuple):
-    """Images of different sizes, one behind the other.
+    """Images of different sizes, one after the other in one tensor.
 
     Attributes:
-        values: (N,) of all images.
-        shapes: (C, H_i, W_i) of each.
+        values: (N,), the values of all images.
+        shapes: (C, H_i, W_i) of each image.
     """
 
     values: Tensor
@@ -35,7 +36,9 @@ class Packed(NamedTuple):
 
 
 def packed(images: Tensor | Sequence[Tensor]) -> Tensor | Packed:
-    """Return what is sent to another process; a tensor is sent as it is.
+    """Return images in the form in which they are sent to another process.
+
+    A tensor is returned as it is; several images are packed into one tensor.
 
     Example:
         >>> packed([torch.zeros(3, 2, 2), torch.zeros(3, 1, 4)]).values.shape
@@ -48,12 +51,12 @@ def packed(images: Tensor | Sequence[Tensor]) -> Tensor | Packed:
 
 
 def unpacked(images: Tensor | Packed | None) -> Tensor | list[Tensor] | None:
-    """Return what `packed` was given; None stays None."""
+    """Undo `packed`; None stays None."""
     return images.images() if isinstance(images, Packed) else images
 
 
 def together(images: Sequence[Tensor], any_size: bool) -> Tensor | list[Tensor]:
-    """Return (C, H_i, W_i) images as a batch has them; those of one size as one tensor.
+    """Return (C, H_i, W_i) images as one tensor if they have one size, otherwise as a list.
 
     Raises:
         ValueError: their sizes differ, and `any_size` is False.
@@ -62,12 +65,12 @@ def together(images: Sequence[Tensor], any_size: bool) -> Tensor | list[Tensor]:
     if not any_size and not isinstance(found, Tensor):
         raise ValueError(
             f"transform must return one shape, got {sorted({tuple(i.shape) for i in images})}; "
-            "where images keep different sizes, as those of a NaFlex model do, and the transform "
-            "is one inside a function of your own, give PairLoader any_size=True"
+            "if images shall keep different sizes, as NaFlex models allow, and the transform is "
+            "wrapped in a function of your own, give PairLoader any_size=True"
         )
     return found
 
 
 def pinned(images: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
-    """Return copies of images in pinned memory, those of different sizes in one piece of it."""
+    """Return copies of images in pinned memory; a list of images shares one piece of it."""
     return unpacked(packed(images).pin_memory())

@@ -1,13 +1,13 @@
-"""Images as they were decoded, kept in memory that the processes of a loader share.
+"""Decoded images, kept in memory that the processes of a loader share.
 
-A run over few samples decodes the same files in every epoch. What is kept here is what comes out of
-the decoder, before any augmentation, so that a transform has the same pixels with and without it.
+A run over few samples decodes the same files in every epoch. The cache keeps what the decoder
+returns, before any augmentation, so that a transform sees the same pixels with and without it.
 
 The memory is anonymous and shared with processes that are forked. A table has a row per sample:
 where its pixels begin, height, width, and a checksum of all three and of the pixels. Every process
-writes into a stretch of its own, pixels first and the row last, and there is no lock, which a
-process that is killed could keep: whoever reads copies the pixels and compares the checksum, and
-decodes the file anew if it does not hold.
+writes into a range of its own, the pixels first and the row last. There is no lock, because a
+process that is killed could keep it: a reader copies the pixels, compares the checksum, and decodes
+the file again if the checksum is wrong.
 """
 
 import mmap
@@ -25,21 +25,21 @@ from fastclip.data.loading.stream import Address
 from fastclip.data.transform_steps import Open, OpenReduced
 
 CHANNELS = 3
-BEGIN, HEIGHT, WIDTH, CHECKSUM, COLUMNS = range(5)  # BEGIN is 0 of what is not kept, else 1 more
+BEGIN, HEIGHT, WIDTH, CHECKSUM, COLUMNS = range(5)  # BEGIN is 0 if not kept, else offset + 1
 
 
 class ImageCache:
-    """Decoded RGB images of a data set, up to so many bytes; what has no place is not kept.
+    """Keeps decoded RGB images of a data set in up to `num_bytes`; the rest is not kept.
 
     Args:
-        firsts: by part of the source, the number of its first sample; see `first_numbers`.
-        num_samples: of the source, at least 1. What is in a part behind as many samples as it has
-            by these numbers is not kept.
-        num_bytes: of pixels, at least 1; memory is taken as it is written to.
+        firsts: for each part of the source, the number of its first sample; see `first_numbers`.
+        num_samples: how many samples the source has, at least 1. If a part turns out to have more
+            samples than these numbers say, the additional ones are not kept.
+        num_bytes: bytes of pixels, at least 1; memory is only taken when it is written to.
         num_writers: processes that write, at least 1; each may fill an equal share of the bytes.
 
     Attributes:
-        num_bytes: as it was given.
+        num_bytes: as given.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -76,11 +76,11 @@ class ImageCache:
         return int(self._filled.sum())
 
     def part(self, writer: int) -> "CachePart":
-        """What process `writer`, from 0, transforms images with."""
+        """Return the part of the cache that process number `writer`, from 0, writes to."""
         return CachePart(self, writer)
 
     def find(self, address: Address) -> Image.Image | None:
-        """The image of a sample, or None if it is not kept."""
+        """Return the image of a sample, or None if it is not kept."""
         if (number := self._number(address)) is None:
             return None
         row = self._rows[number].copy()
@@ -94,7 +94,7 @@ class ImageCache:
         return Image.fromarray(pixels.reshape(height, width, CHANNELS))
 
     def keep(self, address: Address, image: Image.Image, writer: int) -> None:
-        """Keep an RGB image, if it has a place in the share of a writer."""
+        """Keep an RGB image if the writer's share of the memory has room for it."""
         if (number := self._number(address)) is None:
             return
         pixels = np.asarray(image)
@@ -109,14 +109,14 @@ class ImageCache:
         self._rows[number] = row
 
     def _number(self, address: Address) -> int | None:
-        """The row of a sample; None if its part should not have so many."""
+        """Return the row of a sample; None if its part has more samples than it stated."""
         begin, end = self._bounds[address.part : address.part + 2]
         return begin + address.number if address.number < end - begin else None
 
 
 @dataclass(frozen=True)
 class CachePart:
-    """The cache as one process writes into it."""
+    """The cache as seen by one process, which writes to its own share."""
 
     cache: ImageCache
     writer: int
@@ -124,15 +124,15 @@ class CachePart:
     def transform(
         self, address: Address, transform: Callable[[Any], Tensor], source: Any
     ) -> Tensor:
-        """What `transform(source)` returns, of an image that is decoded once.
+        """Return `transform(source)`, decoding the image only if it is not kept yet.
 
         Args:
-            transform: of `fastclip.data.preprocess`; its first step says how files are decoded.
-            source: the image of the sample at `address`; what is no path and no bytes is decoded
-                already, and not kept.
+            transform: from `fastclip.data.preprocess`; its first step says how files are decoded.
+            source: the image of the sample at `address`. Anything but a path or bytes is decoded
+                already and is not kept.
 
         Raises:
-            as `transform`.
+            the errors of `transform`.
         """
         if not isinstance(source, str | PathLike | bytes):
             return transform(source)
@@ -144,7 +144,7 @@ class CachePart:
 
 
 def decoded(transform: Any, source: str | PathLike | bytes) -> Image.Image:
-    """The image in a file as a transform begins with it, in RGB; raises as the transform."""
+    """Return the RGB image that the first step of a transform reads; raises as that step does."""
     first = transform.transforms[0]
     return (first if isinstance(first, OpenReduced) else Open())(source)
 
@@ -154,6 +154,6 @@ def _checksum(row: np.ndarray, pixels: np.ndarray) -> int:
 
 
 def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Zeros that processes share which are forked from this one."""
+    """Return zeros in memory that this process shares with the processes it forks."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)

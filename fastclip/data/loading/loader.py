@@ -1,9 +1,9 @@
-"""Batches of pairs from several workers, in an order that can be saved and taken up exactly.
+"""Batches of pairs from several workers, in an order that can be saved and resumed exactly.
 
-Each worker is a DataLoader of its own with one process, whose pieces are taken in turn: who is
-faster changes nothing, and a worker that is through with its part of an epoch prefetches the next.
-At the end of an epoch the last pieces of all workers, which are smaller than a batch, are put
-together and cut into batches.
+Each worker is a DataLoader of its own with one process. The loader takes pieces from the workers in
+turn, so that their speed does not change the order. A worker that has finished its part of an epoch
+prefetches the next epoch. At the end of an epoch the last pieces of all workers, which are smaller
+than a batch, are joined and cut into batches.
 """
 
 import functools
@@ -31,82 +31,82 @@ from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import Cursor, Reader
 from fastclip.data.sources.source import Contents, Part, Source
 
-JUDGED_AFTER = 100  # samples; before, one bad sample would be a high rate
+JUDGED_AFTER = 100  # samples; of fewer, one bad sample would be a high rate
 STATE_VERSION = 1
-SECONDS_TO_DIE = 1.0  # of a worker that is killed; in a system call it may never
+SECONDS_TO_DIE = 1.0  # for a killed worker; inside a system call it may never die
 
 
 class Batch(NamedTuple):
-    # (B, C, H, W) uint8; B of (C, H_i, W_i) if the transform leaves images of different sizes
+    # (B, C, H, W) uint8; a list of B (C, H_i, W_i) if images keep different sizes
     images: Tensor | list[Tensor]
     tokens: Tensor  # (B, T) int64
     keys: list[str]  # B names, for messages
 
 
 class BatchWithFacts(NamedTuple):
-    """A `Batch` that says more of its samples."""
+    """A `Batch` with further values of its samples."""
 
-    # (B, C, H, W) uint8; B of (C, H_i, W_i) if the transform leaves images of different sizes
+    # (B, C, H, W) uint8; a list of B (C, H_i, W_i) if images keep different sizes
     images: Tensor | list[Tensor]
     tokens: Tensor  # (B, T) int64
     keys: list[str]  # B names, for messages
-    # (B,) int64 each, by their names in `sample_facts.py`; and what is stored beside the samples.
+    # (B,) int64 each, by their names in `sample_facts.py`; and the stored values of `beside`
     facts: dict[str, Tensor]
 
 
 class PairLoader:
-    """Iterating over it gives the batches of this rank that are left of an epoch.
+    """Loads the batches of this rank; iterating over it gives what is left of the current epoch.
 
         for epoch in range(loader.epoch, epochs):
             for images, tokens, keys in loader:
-                ...  # loader.state_dict() is now that of the run behind this batch
+                ...  # loader.state_dict() now says where the run stands after this batch
 
-    After `load_state_dict` the batches are to the bit those that would have followed.
+    After `load_state_dict` the batches are bit for bit those of the uninterrupted run.
 
     Args:
         source: where samples come from.
-        transform, tokenizer: see `Decoder`; with workers that are spawned, they must be picklable.
+        transform, tokenizer: see `Decoder`; they must be picklable if workers are spawned.
         batch_size: pairs in a batch of this rank.
-        seed: of the order and of what the transform draws.
-        rank, world_size: which of how many processes of the run this is. All need the same
-            settings; every sample is read by one of them.
-        num_workers: processes that read and decode; with 0, the caller's does.
+        seed: decides the order and the random numbers of the transform.
+        rank, world_size: the number of this process and how many processes the run has. All need
+            the same settings; every sample is read by one of them.
+        num_workers: processes that read and decode; with 0, the calling process does.
         shuffle_buffer: samples from which each worker draws; 1 keeps the order of the source.
-        drop_last: leave out samples of an epoch that do not fill a batch (`num_dropped` counts
-            them), instead of making a smaller one of them.
-        batches_per_epoch: None lets an epoch be one pass over the data, in which ranks may have
-            different numbers of batches. With a number, each epoch has so many on every rank, and
-            the passes go on over the ends of epochs.
-        max_bad_rate: fraction of samples, in [0, 1], that may be bad.
+        drop_last: leave out the samples of an epoch that do not fill a batch (`num_dropped` counts
+            them), instead of making a smaller batch of them.
+        batches_per_epoch: with None, an epoch is one pass over the data, in which ranks may have
+            different numbers of batches. With a number, each epoch has that many batches on every
+            rank, and a pass over the data may go on into the next epoch.
+        max_bad_rate: the largest fraction of samples, in [0, 1], that may be bad.
         prefetch: batches that each worker has ready.
-        pin_memory: hand over batches in pinned memory; by default if there is CUDA.
-        start_method: of worker processes, "fork", "spawn" or "forkserver"; by default Python's.
-        facts: names of `sample_facts.py`; with any, batches are `BatchWithFacts`. They are the
-            same in every pass, rank and run. For numbers all parts of `source` must say how many
-            samples they have.
-        in_order_of: one of `facts`, in whose order the samples of a batch are; None leaves them in
-            the order in which they were drawn. Which samples a batch has does not depend on it; the
-            smaller batches at the end of a pass are put together of parts that are in order.
-        beside: finds what is stored of each sample elsewhere, see `beside.py`; batches are then
-            `BatchWithFacts`. A sample of which nothing is stored is bad.
-        image_cache: keeps decoded images, for a `transform` of `fastclip.data.preprocess`; it needs
-            a place for as many writers as there are workers. Workers must be forked.
-        any_size: images may keep different sizes, and a batch of such is a list of them. By default
-            they may if `transform` is one of `fastclip.data.preprocess` for a NaFlex model; say
-            True where it is inside a function of your own.
+        pin_memory: return batches in pinned memory; by default if CUDA is available.
+        start_method: how workers are started: "fork", "spawn" or "forkserver"; by default Python's.
+        facts: names of `sample_facts.py`; with any, batches are `BatchWithFacts`. Facts are the
+            same in every pass, rank and run. For "numbers", all parts of `source` must say how
+            many samples they have.
+        in_order_of: one of `facts`, by which the samples of a batch are sorted; None leaves them in
+            the order in which they were drawn. It does not change which samples a batch has. The
+            smaller batches at the end of a pass are joined from parts that are sorted.
+        beside: finds stored values of each sample, see `beside.py`; batches are then
+            `BatchWithFacts`. A sample without stored values is bad.
+        image_cache: keeps decoded images, for a `transform` of `fastclip.data.preprocess`; it must
+            have as many writers as there are workers. Workers must be forked.
+        any_size: whether images may keep different sizes; a batch of such images is a list. By
+            default they may if `transform` is one of `fastclip.data.preprocess` for a NaFlex model;
+            give True if that transform is wrapped in a function of your own.
 
     Attributes:
-        epoch: the number of epochs that are through.
+        epoch: the number of finished epochs.
         bad_samples: the account of bad samples in all batches so far.
-        contents: of the source, by a digest of which a state knows its data. They are read when
-            they are first needed; ranks that share their data may be given what one has read.
+        contents: the contents of the source; a state recognises its data by a digest of them. They
+            are read when first needed. Ranks that share their data may be given what one rank read.
         num_dropped: samples left out by `drop_last` so far.
 
     Raises:
-        DataError: when iterated over: more samples than `max_bad_rate` are bad, judged from 100
-            samples on and at the end of a pass; a pass makes no batch; a worker died; or data has
-            changed since the state was saved. A shard that is gone is judged as a part of the whole
-            pass, as its samples are bad all at once.
+        DataError: when iterated over: a larger fraction of samples than `max_bad_rate` is bad,
+            judged from 100 samples on and at the end of a pass; a pass makes no batch; a worker
+            died; or data has changed since the state was saved. The samples of a missing shard,
+            which are bad all at once, are judged as a fraction of the whole pass.
         OSError: the source cannot be listed.
         TypeError: when iterated over: the transform does not return uint8, or the tokenizer int64.
         ValueError: an argument is out of its range; or, when iterated over, images have different
@@ -199,7 +199,7 @@ class PairLoader:
 
     @functools.cached_property
     def _data(self) -> str:
-        # A run takes a state after every step, and there may be contents of 100,000 shards.
+        # A run takes a state after every step, and the contents may name 100,000 shards.
         return hashlib.sha256(repr(self.contents).encode()).hexdigest()[:16]
 
     def __iter__(self) -> Iterator[Batch | BatchWithFacts]:
@@ -214,7 +214,7 @@ class PairLoader:
         self._batches_in_epoch = 0
 
     def state_dict(self) -> dict:
-        """Return the position behind the last batch, of plain values and tensors."""
+        """Return where the loader stands after the last batch, as plain values and tensors."""
         return {
             "version": STATE_VERSION,
             "settings": self._settings | {"data": self._data},
@@ -230,22 +230,22 @@ class PairLoader:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Go to where `state` was taken.
+        """Go to the position at which `state` was taken.
 
         Raises:
-            ValueError: it is that of a loader with other settings or other data.
+            ValueError: `state` was saved by a loader with other settings or other data.
         """
         if state["version"] != STATE_VERSION:
             raise ValueError(f"state must be of version {STATE_VERSION}, got {state['version']}")
         saved = state["settings"]
         own = self._settings
-        if "data" in saved:  # older states know the names of their data alone
+        if "data" in saved:  # older states only have the names of their data
             own = own | {"data": self._data}
         for name, value in own.items():
             if saved[name] != value:
                 raise ValueError(
-                    f"state must be that of a loader with the same {name}: it was saved with "
-                    f"{saved[name]!r}, this one has {value!r}"
+                    f"state must be from a loader with the same {name}: it was saved with "
+                    f"{saved[name]!r}, but this loader has {value!r}"
                 )
         self.epoch = state["epoch"]
         self._batches_in_epoch = state["batches_in_epoch"]
@@ -259,13 +259,13 @@ class PairLoader:
         self.num_dropped = state["num_dropped"]
 
     def close(self) -> None:
-        """Stop the workers; iterating starts them again where the last batch was.
+        """Stop the workers; iterating starts them again after the last batch.
 
-        One that does not answer, as its disk does not, is killed: a process that waits for it to
-        end would wait for ever.
+        A worker that does not stop, for example because its disk does not answer, is killed: a
+        process that waited for it to end would wait forever.
         """
         for stream in self._streams:
-            # Else it would be when the last reference is gone, which an error may hold.
+            # Otherwise they would only stop with the last reference, which an error may hold.
             if hasattr(stream, "_shutdown_workers"):
                 stream._shutdown_workers()
         self._streams = [None] * len(self._readers)
@@ -277,17 +277,17 @@ class PairLoader:
         self._workers = set()
 
     def _begin_pass(self) -> None:
-        """Forget where the last pass stood. The workers, if they run, are in the next already."""
+        """Reset the position. Workers that run have already begun the next pass."""
         num_streams = len(self._readers)
         self._turn = 0  # whose piece is next
-        # Behind the last full piece of each; None is the start of the pass.
+        # The position after the last full piece of each worker; None is the start of the pass.
         self._cursors: list[Cursor | None] = [None] * num_streams
         self._last_pieces = [None] * num_streams
         self._num_full = 0  # batches that were whole pieces
         self._num_from_last = 0  # batches made of last pieces
 
     def _next_batch(self) -> Batch | BatchWithFacts | None:
-        """Return the next batch of the pass; None, and the next pass begins, if there is none."""
+        """Return the next batch of the pass; if there is none, begin the next pass, return None."""
         while None in self._last_pieces:
             worker = self._turn
             self._turn = (worker + 1) % len(self._readers)
@@ -382,7 +382,7 @@ class PairLoader:
             batch_size=None,
             collate_fn=_as_it_is,
             pin_memory=self._pin_memory,
-            # Without one of its own, starting would draw from the trainer's generator.
+            # Without its own generator, starting would draw from the trainer's.
             generator=torch.Generator(),
             worker_init_fn=_leave_signals_to_the_run,
             **self._processes,
@@ -393,7 +393,7 @@ class PairLoader:
         self._judge_so_far(self.bad_samples)
 
     def _judge_so_far(self, bad: BadSamples) -> None:
-        """Within a pass; what is in shards that are gone is of the whole pass."""
+        """Judge within a pass; samples of lost shards count as a fraction of the whole pass."""
         lost = bad.num_in_lost_shards
         if bad.num_seen - lost >= JUDGED_AFTER:
             self._judge(bad.num_bad - lost, bad.num_seen - lost, bad)
@@ -402,7 +402,7 @@ class PairLoader:
     def _judge(self, num_bad: int, num: float, bad: BadSamples) -> None:
         """
         Args:
-            num_bad, num: bad samples among all; `bad` is the account of them, for the message.
+            num_bad, num: bad samples, and all samples; `bad` is the account for the message.
         """
         if num_bad > self._max_bad_rate * num:
             raise DataError(
@@ -412,7 +412,7 @@ class PairLoader:
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
-    """A signal to all processes of a run is for those that save; they end their workers."""
+    """Make a worker ignore signals to the whole run: the main process saves, then ends it."""
     if hasattr(os, "setsid"):
         os.setsid()
     for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
@@ -436,7 +436,7 @@ def _as_it_is(piece: Piece) -> Piece:
 
 
 def _fingerprint(source: Source, parts: list[Part]) -> str:
-    """A hash by which other positions are noticed, wherever the data is."""
+    """Return a hash that changes with the parts and positions, but not with the data's folder."""
     digest = hashlib.sha256(type(source).__name__.encode())
     for part in parts:
         digest.update(repr((os.path.basename(part.name), part.start, part.stop)).encode())

@@ -1,8 +1,9 @@
-"""Who reads what: parts are shuffled anew in every epoch and dealt to all workers of all ranks.
+"""Deals parts to readers: parts are shuffled in every epoch and dealt to all workers of all ranks.
 
-As many parts as go round evenly are read whole by one reader each. The rest, which may be all of
-them, is shared: every reader walks over it and takes the entries whose number is its own, modulo
-the number of readers. So nobody starves, and every entry has exactly one reader.
+As many parts as can be dealt evenly are read whole by one reader each. The remaining parts, which
+may be all of them, are shared: every reader goes over them and takes the entries whose number,
+modulo the number of readers, is its own. So every reader has entries, and every entry has exactly
+one reader.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from fastclip.data.randomness import permutation
 
 
 class Share(NamedTuple):
-    """The entries of a part that one reader takes: those whose number is `first` modulo `step`."""
+    """The entries of a part that one reader takes: their numbers are `first` modulo `step`."""
 
     part: int
     first: int = 0

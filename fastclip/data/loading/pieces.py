@@ -1,4 +1,4 @@
-"""What a worker hands over: pieces of the size of a batch, with its cursor and its bad samples."""
+"""What a worker returns: pieces of the size of a batch, with its cursor and its bad samples."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,21 +18,24 @@ from fastclip.data.randomness import preserved_generators
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import stretches
 
-NEWS_AFTER = 1000  # bad samples, so that an hour of nothing else does not pass in silence
+NEWS_AFTER = 1000  # bad samples; otherwise an hour of bad samples would pass in silence
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Attributes:
-    images: (n, C, H, W) uint8, or n of (C, H_i, W_i) if their sizes differ, which are `Packed`
-        until the loader has the piece. None if n = 0. n is the batch size, less in the last piece.
-    tokens: (n, T) int64, None if n = 0.
-    keys: n names.
-    bad: what was read for this piece, and what of it was bad.
-    facts: (n, ...) each, by name; those that were asked for, none if n = 0.
-    cursor: behind this piece.
-    is_last: of this reader in this epoch.
-    is_news: no piece but the account of bad samples so far; the piece is still to come.
+    """A batch of one reader, or its smaller last batch of an epoch.
+
+    Attributes:
+        images: (n, C, H, W) uint8, or n of (C, H_i, W_i) if their sizes differ, which are `Packed`
+            until the loader has the piece. None if n = 0. n is the batch size, or less in the last
+            piece.
+        tokens: (n, T) int64, None if n = 0.
+        keys: n names.
+        bad: the account of the samples read for this piece, and of the bad ones among them.
+        facts: (n, ...) each, by name: the facts that were asked for; empty if n = 0.
+        cursor: where the reader stands after this piece.
+        is_last: whether this is the last piece of this reader in this epoch.
+        is_news: not a piece, only the account of bad samples so far; the piece is still to come.
     """
 
     images: Tensor | list[Tensor] | Packed | None
@@ -54,18 +57,18 @@ class _Decoded(NamedTuple):
     pixels: Tensor  # (C, H, W) uint8
     tokens: Tensor  # (T,) int64
     key: str
-    facts: tuple[int, ...]  # one for each that was asked for
-    beside: tuple[Tensor, ...]  # what is stored beside it
+    facts: tuple[int, ...]  # one for each fact that was asked for
+    beside: tuple[Tensor, ...]  # the stored values of the sample
 
 
 class PieceDataset(IterableDataset):
-    """The pieces of one reader, without end: epoch after epoch, each with one last piece.
+    """The endless pieces of one reader: epoch after epoch, each epoch with one last piece.
 
     Args:
         epoch, cursor: where to begin.
-        facts: what pieces say of their samples.
-        in_order_of: the name of the fact in whose order they are; None leaves them as drawn.
-        beside: finds what is stored beside them.
+        facts: finds the facts of each sample.
+        in_order_of: the fact by which the samples of a piece are sorted; None leaves them as drawn.
+        beside: finds stored values of each sample.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""What a loader may say of each sample of a batch, one int64 each.
+"""Facts that a loader can add for each sample of a batch, one int64 each.
 
-    numbers        which sample of the source it is, at least 0 and below its `num_samples()`
-    caption_ids    equal where captions are, as the model reads them: of their tokens
-    image_ids      equal where images are, before they are augmented: of a file's bytes, or pixels
+    numbers        the number of the sample in its source, from 0 and below `num_samples()`
+    caption_ids    equal for equal captions, as the model reads them: digests of the tokens
+    image_ids      equal for equal images, before augmentation: digests of a file's bytes, or pixels
 
-Ids are BLAKE2b digests of 64 bits, the same in every run, process and machine. Of a billion
-different captions two have one id by chance with a probability of 3 %.
+Ids are BLAKE2b digests of 64 bits, the same in every run, process and machine. Among a billion
+different captions, two have the same id by chance with a probability of 3 %.
 """
 
 import hashlib
@@ -28,11 +28,12 @@ class SampleFacts:
     """Finds the facts that were asked for.
 
     Args:
-        names: out of FACTS.
-        parts: of the source.
+        names: which facts, out of FACTS.
+        parts: the parts of the source.
 
     Raises:
-        ValueError: a name is unknown, or numbers are asked for and a part has no length.
+        ValueError: a name is unknown, or numbers are asked for and a part does not say how many
+            samples it has.
     """
 
     def __init__(self, names: Collection[str], parts: Sequence[Part]) -> None:
@@ -42,14 +43,14 @@ class SampleFacts:
         self._firsts = first_numbers(parts) if NUMBERS in names else []
         if self._firsts is None:
             raise ValueError(
-                "facts must be without numbers for data that does not say how much there is"
+                "facts must not have 'numbers' for data that does not say how many samples it has"
             )
 
     def __call__(self, address: Address, sample: Sample, tokens: Tensor) -> tuple[int, ...]:
-        """One for each name.
+        """Return one fact for each name.
 
         Args:
-            tokens: (T,) int64, of the caption.
+            tokens: (T,) int64, the tokens of the caption.
 
         Raises:
             OSError: the file of the image is gone.
@@ -63,14 +64,14 @@ class SampleFacts:
 
 
 def image_id(image: bytes | str | Tensor | Image.Image | Any) -> int:
-    """The id of an image, as a sample has it: of the bytes of a file, or else of the pixels."""
+    """Return the id of a sample's image: a digest of the bytes of a file, or else of the pixels."""
     if isinstance(image, str):
         with open(image, "rb") as file:
             return _digest(file.read())
     if isinstance(image, bytes):
         return _digest(image)
     if isinstance(image, Image.Image):
-        # As an image is seen: of a palette the colours, and not the numbers.
+        # The id is of what is seen: of a palette's colours, not of its indices.
         return _digest(np.asarray(image.convert("RGBA")))
     return _digest(image.numpy())
 

@@ -1,8 +1,9 @@
 """What one reader reads in one epoch: its shares in order, through a shuffle buffer.
 
-The buffer is filled up, one sample of it is drawn at random, and so on until it is empty. Where a
-reader stands is a `Cursor`: how far it has read, how many samples it has drawn, and for each
-sample in the buffer where it came from. A stream that is made from a cursor reads just those again.
+The stream fills the buffer, draws one sample from it at random, and repeats until the buffer is
+empty. A `Cursor` says where a reader stands: how far it has read, how many samples it has drawn,
+and where each sample in the buffer came from. A stream that begins at a cursor reads only those
+samples again.
 """
 
 from collections.abc import Iterator
@@ -29,10 +30,10 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader:
-    """Which of all readers this is, and what all of them read; picklable.
+    """The number of this reader among all readers, and what all of them read; picklable.
 
     Attributes:
-        shuffle_buffer: samples; 1 or less reads in order, parts and all.
+        shuffle_buffer: samples in the buffer; with 1 or less, parts and samples keep their order.
     """
 
     source: Source
@@ -47,7 +48,7 @@ class Reader:
 class Cursor:
     share: int  # index among the reader's shares
     position: int | None  # in the part of that share, None for its start
-    number: int  # of the next entry there
+    number: int  # of the next entry of that part
     num_drawn: int
     buffer: Tensor  # (n, 3) int64: an `Address` in each row
 
@@ -89,7 +90,7 @@ class SampleStream:
         self._buffer = [(address, self._read_again(address)) for address in addresses]
 
     def draw(self) -> tuple[Address, Sample] | BadSample | None:
-        """Return a sample, or a bad one as soon as it is read; None at the end of the epoch."""
+        """Return a sample, or a bad sample as soon as it is read; None at the end of the epoch."""
         while len(self._buffer) < max(self._reader.shuffle_buffer, 1):
             found = self._read()
             if isinstance(found, BadSample):
@@ -153,7 +154,7 @@ class SampleStream:
         item = None if entry is None else entry.load()
         if not isinstance(item, Sample):
             raise DataError(
-                f"cannot resume: {part.name} has changed, its sample at position "
+                f"the run cannot resume, because {part.name} has changed: its sample at position "
                 f"{address.position} is gone{'' if item is None else f' ({item.reason})'}"
             )
         return item

@@ -1,8 +1,8 @@
-"""Batches of images of different sizes, each within a budget of tokens, and what padding costs.
+"""Batches of images of different sizes, each within a budget of tokens, and the cost of padding.
 
-A batch of images is padded to the longest of them: B images of at most S patches cost B * S tokens,
-of which some are padding. Images of about as many patches come into one batch, so that little is
-padded, and a batch of short ones has more images.
+A batch is padded to its longest image: B images of at most S patches cost B * S tokens, some of
+which are padding. The sampler puts images with similar numbers of patches into one batch, so that
+there is little padding; a batch of short images has more of them.
 """
 
 import math
@@ -15,13 +15,13 @@ from fastclip.data.randomness import permutation
 
 
 class Padding(NamedTuple):
-    """What batches cost.
+    """The cost of batches, padding included.
 
     Attributes:
-        num_images: in all batches.
-        num_batches: how many.
-        num_patches: of the images.
-        num_tokens: that are computed: `num_patches`, and the padding.
+        num_images: images in all batches.
+        num_batches: how many batches there are.
+        num_patches: patches of all images.
+        num_tokens: tokens that are computed: `num_patches` and the padding.
     """
 
     num_images: int
@@ -31,10 +31,10 @@ class Padding(NamedTuple):
 
     @classmethod
     def of(cls, num_patches: Sequence[int]) -> "Padding":
-        """Return what one batch costs.
+        """Return the cost of one batch.
 
         Args:
-            num_patches: of each of its images, of which there is at least one.
+            num_patches: the number of patches of each image of the batch; at least one image.
 
         Example:
             >>> Padding.of([4, 2])
@@ -45,19 +45,19 @@ class Padding(NamedTuple):
 
     @property
     def fraction(self) -> float:
-        """The part of the tokens that is padding, in [0, 1)."""
+        """The fraction of the tokens that is padding, in [0, 1)."""
         return 1 - self.num_patches / self.num_tokens if self.num_tokens else 0.0
 
     def plus(self, other: "Padding") -> "Padding":
-        """Return what both cost together."""
+        """Return the cost of both together."""
         return Padding(*map(sum, zip(self, other, strict=True)))
 
     def report(self) -> str:
-        """Return a sentence."""
+        """Return the cost as a sentence."""
         return (
             f"{self.num_images:,} images in {self.num_batches:,} batches have "
-            f"{self.num_patches:,} patches; padding makes them {self.num_tokens:,} tokens, of "
-            f"which it is {self.fraction:.1%}"
+            f"{self.num_patches:,} patches; with padding they are {self.num_tokens:,} tokens, "
+            f"{self.fraction:.1%} of them padding"
         )
 
 
@@ -65,26 +65,26 @@ NO_PADDING = Padding(0, 0, 0, 0)
 
 
 class TokenBudgetSampler(Sampler[list[int]]):
-    """Gives the numbers of the images of each batch: a `batch_sampler` of a `DataLoader`.
+    """Yields the numbers of the images of each batch: a `batch_sampler` for a `DataLoader`.
 
-    Every image is in one batch of an epoch. The batches depend on the arguments, the seed and the
-    epoch alone.
+    Every image is in one batch of an epoch. The batches depend only on the arguments, the seed and
+    the epoch.
 
     Args:
-        num_patches: of each image, as `num_patches_of` tells it.
-        max_tokens: of a batch, padding included: the number of its images times the largest number
-            of their patches is not more.
-        shuffle: draw the order; False takes the images from the longest to the shortest, which pads
-            least and shows at the first batch whether memory suffices.
-        seed: of the order.
-        pool_size: images that are drawn at a time and sorted among themselves: more pad less, fewer
-            mix more. Without effect if not `shuffle`.
-        max_images: of a batch; None leaves it to `max_tokens`.
-        rank, world_size: which of how many processes this is. They take the batches in turns, so
-            that one may have a batch more than another.
+        num_patches: the number of patches of each image, as `num_patches_of` returns it.
+        max_tokens: the most tokens of a batch, padding included: the number of its images times
+            the largest number of their patches.
+        shuffle: draw a random order. With False the images come from the longest to the shortest,
+            which needs the least padding, and the first batch shows whether the memory suffices.
+        seed: the seed of the order.
+        pool_size: images that are drawn at a time and sorted among themselves: a larger pool needs
+            less padding, a smaller one mixes more. Without effect if `shuffle` is False.
+        max_images: the most images of a batch; with None, only `max_tokens` limits a batch.
+        rank, world_size: the number of this process and how many there are. They take the batches
+            in turns, so that one may have a batch more than another.
 
     Attributes:
-        epoch: of the batches that come next; see `set_epoch`.
+        epoch: the epoch of the next batches; see `set_epoch`.
 
     Raises:
         ValueError: an image has no patch or more than `max_tokens`, or a number is out of its
@@ -123,7 +123,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         for number, length in enumerate(num_patches):
             if not 1 <= length <= max_tokens:
                 raise ValueError(
-                    f"num_patches must be from 1 to max_tokens = {max_tokens}, got {length} of "
+                    f"num_patches must be from 1 to max_tokens = {max_tokens}, got {length} for "
                     f"image {number}"
                 )
         self.num_patches = list(num_patches)
@@ -134,7 +134,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         self._made: tuple[int, list[list[int]]] | None = None  # the epoch's batches
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch's batches come next, as with torch's `DistributedSampler`."""
+        """Choose the epoch of the next batches, as with torch's `DistributedSampler`."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -145,12 +145,12 @@ class TokenBudgetSampler(Sampler[list[int]]):
         return math.ceil((len(self._batches()) - self.rank) / self.world_size)
 
     def padding(self) -> Padding:
-        """Return what the batches of the epoch cost, those of all ranks together."""
+        """Return the cost of the epoch's batches, over all ranks."""
         costs = [self.padding_of(batch) for batch in self._batches()]
         return Padding(*map(sum, zip(NO_PADDING, *costs, strict=True)))
 
     def padding_of(self, batch: Sequence[int]) -> Padding:
-        """Return what one batch costs, of images by their numbers."""
+        """Return the cost of one batch, given the numbers of its images."""
         return Padding.of([self.num_patches[i] for i in batch])
 
     def _batches(self) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Braces as bash has them, counted before they are expanded: a line may mean more than fits.
+"""Expands braces as bash does, and counts the names first: a short line may mean too many.
 
 {000..012}           numbers, with their leading zeros; {0..9..3} in steps; {a..f} letters
 {a,b{0..3},c{x,y}}   lists, with braces in them
@@ -19,10 +19,10 @@ MAX_DEPTH = 16  # braces in braces
 
 
 class _Range(NamedTuple):
-    """Numbers, or letters by their code points."""
+    """A range of numbers, or of letters by their code points."""
 
     points: range
-    width: int | None  # of numbers, with zeros before them; None of letters
+    width: int | None  # of numbers, filled with leading zeros; None for letters
 
 
 # A text is pieces in a row. A piece is what stands between braces, a range, or a list of texts.
@@ -34,8 +34,8 @@ def expand_all(patterns: Sequence[str]) -> list[str]:
     """Expand all `{000..012}` and `{a,b}`, nested ones too, the leftmost slowest.
 
     Raises:
-        ValueError: a pattern is empty, its braces do not match or hold neither of the two, or all
-            of them together mean more than `MAX_NAMES` names.
+        ValueError: a pattern is empty, its braces do not match or hold neither of the two forms,
+            or all patterns together mean more than `MAX_NAMES` names.
 
     Example:
         >>> expand_all(["{a,b{0..1}}.tar"])
@@ -45,13 +45,14 @@ def expand_all(patterns: Sequence[str]) -> list[str]:
     sizes = list(map(_size, texts))
     if sum(count for count, _ in sizes) > MAX_NAMES:
         raise ValueError(
-            f"shards must be at most {MAX_NAMES:,} names, "
+            f"shards must be at most {MAX_NAMES:,} names, but "
             f"{quoted_text('::'.join(patterns))} means more"
         )
     if sum(count * longest for count, longest in sizes) > MAX_CHARACTERS:
         raise ValueError(
-            f"shards must have shorter names: those of {quoted_text('::'.join(patterns))} may have "
-            f"more than {MAX_CHARACTERS:,} characters together"
+            "shards must have shorter names: the names that "
+            f"{quoted_text('::'.join(patterns))} means may have more than {MAX_CHARACTERS:,} "
+            "characters together"
         )
     return [name for text in texts for name in _expanded(text)]
 
@@ -67,7 +68,7 @@ class _Parser:
         self._pattern, self._ends = pattern, _ends_of_braces(pattern)
 
     def text(self, start: int = 0, stop: int | None = None) -> _Text:
-        """The pieces between two places, which are in the same braces."""
+        """Return the pieces between two places that are inside the same braces."""
         stop = len(self._pattern) if stop is None else stop
         pieces: _Text = []
         while (brace := self._pattern.find("{", start, stop)) >= 0:
@@ -107,7 +108,7 @@ class _Parser:
 
 
 def _ends_of_braces(pattern: str) -> dict[int, int]:
-    """Where each brace is closed."""
+    """Return where each brace is closed."""
     ends, opened = {}, []
     for place in re.finditer(r"[{}]", pattern):
         if place[0] == "{":
@@ -118,7 +119,7 @@ def _ends_of_braces(pattern: str) -> dict[int, int]:
             raise ValueError(f"shards must have matching braces, got {quoted_text(pattern)}")
         if len(opened) > MAX_DEPTH:
             raise ValueError(
-                f"shards must have braces {MAX_DEPTH} deep at most, got {quoted_text(pattern)}"
+                f"shards must nest braces at most {MAX_DEPTH} deep, got {quoted_text(pattern)}"
             )
     if opened:
         raise ValueError(f"shards must have matching braces, got {quoted_text(pattern)}")
@@ -126,7 +127,7 @@ def _ends_of_braces(pattern: str) -> dict[int, int]:
 
 
 def _size(text: _Text) -> tuple[int, int]:
-    """How many names a text means, up to one too many, and the most characters of one."""
+    """Return how many names a text means, up to one too many, and the length of the longest."""
     count, longest = 1, 0
     for piece in text:
         if isinstance(piece, str):

@@ -1,4 +1,4 @@
-"""A folder of labelled images, a folder below it for each class, as ImageNet is laid out."""
+"""A folder of labelled images with a subfolder for each class, as ImageNet is laid out."""
 
 import os
 from collections import Counter
@@ -14,19 +14,19 @@ MAX_NAMED = 5  # classes in a message
 
 
 class ClassFolderSource(LabeledSource):
-    """`root/<class>/.../name.jpg`, or another image; the caption of an image is its class.
+    """Images in `root/<class>/.../`, such as `name.jpg`; the caption of an image is its class.
 
-    The folder is listed once, here. `file_names.py` says which files are images, and which names
-    are ignored; files that are no images of a class are counted in `skipped`.
+    The folder is listed once, on construction. `file_names.py` says which files are images, and
+    which names are ignored; files that are not images of a class are counted in `skipped`.
 
     Attributes:
-        classes: names of the folders, sorted, by number if all are numbers; their places are the
-            labels.
+        classes: the names of the folders, sorted (as numbers if all are numbers); the index of a
+            class in this list is its label.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
-        OSError: a folder below cannot be listed.
-        ValueError: there is no folder in it, or a folder without an image.
+        OSError: a folder below `root` cannot be listed.
+        ValueError: `root` has no folder with images, or one of its folders has no image.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -45,11 +45,11 @@ class ClassFolderSource(LabeledSource):
             else:
                 self._names.append(name)
         if found.others:
-            self._skipped["no plain file"] = len(found.others)
+            self._skipped["not a regular file"] = len(found.others)
         if not self._names:
             raise ValueError(
-                f"root must hold a folder of images (jpg, png, ...) per class: {self.root!r} "
-                "holds none"
+                "root must hold a folder of images (jpg, png, ...) for each class, but "
+                f"{self.root!r} holds none"
             )
         empty = sorted(set(found.folders) - set(map(_class_of, self._names)))
         if empty:
@@ -82,7 +82,7 @@ def _class_of(name: str) -> str:
 
 
 def _described(empty: dict[str, Counter[str]]) -> str:
-    """Name classes, and what their folders have."""
+    """Name classes, and the kinds of files in their folders."""
     named = [
         f"{name!r} ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common(3)) or 'empty'})"
         for name, kinds in list(empty.items())[:MAX_NAMED]

@@ -1,4 +1,4 @@
-"""Tables of image files and captions, with open_clip's names of columns: `filepath`, `title`."""
+"""Tables of image files and captions, with open_clip's column names: `filepath`, `title`."""
 
 import os
 from collections.abc import Iterator
@@ -33,30 +33,31 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 class CsvSource(Source):
-    """The rows of a text file in UTF-8, the first of which names the columns.
+    """The rows of a text file in UTF-8, whose first row names the columns.
 
     Paths of images are absolute, or relative to the folder of the file, or, as in open_clip, to the
-    working directory: the first image of the table that exists in one of the two says which, for
-    all rows. Rows with another number of fields than the header, an open quote, other bytes than
-    UTF-8, an address for an image or no caption are bad samples; empty lines are none. The file is
-    read through here, to know how it quotes (`records.py`) and where its rows are.
+    working directory. The first image of the table that exists in one of the two folders decides
+    for all rows. A row is a bad sample if it has another number of fields than the header, a quote
+    that is not closed, bytes that are not UTF-8, a web address for an image, or no caption. Empty
+    lines are ignored. The file is read once on construction, to find out how it quotes
+    (`records.py`) and where its rows are.
 
     Args:
-        path: of the file.
-        separator: between fields; a backslash and a t mean a tab, as a shell passes "\\t". None
-            looks for it in the header, see `find_separator`.
+        path: the path of the file.
+        separator: what separates fields; a backslash and a t mean a tab, as a shell passes "\\t".
+            With None, it is found in the header, see `find_separator`.
         image_key, caption_key: names of columns.
-        lone_images: an image without a caption is a sample; `caption_key` may be None.
-        columns: samples have the fields of the other columns.
+        lone_images: accept images without a caption as samples; `caption_key` may be None.
+        columns: give samples the fields of the other columns.
 
     Attributes:
-        separator: that is between fields.
+        separator: the separator in use.
 
     Raises:
-        OSError: the file cannot be opened, or is no regular file.
-        ValueError: the file is empty or no text in UTF-8, a column is missing, there is no row,
-            `separator` is empty, a quote or a pattern, or an image is in both folders, and they
-            differ.
+        OSError: the file cannot be opened, or is not a regular file.
+        ValueError: the file is empty or not text in UTF-8, a column is missing, there is no row,
+            `separator` is empty, a quote or a pattern, or a relative path names different images in
+            the two folders.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class CsvSource(Source):
             self.separator = separator = literal_separator(separator)
             header = next(split_records(file, 0, separator, lambda *_: True), None)
             if header is None:
-                raise ValueError(f"path must be a table with a header, {self.path!r} is empty")
+                raise ValueError(f"path must be a table with a header, but {self.path!r} is empty")
             text = header.raw.decode(errors="replace").removeprefix(BYTE_ORDER_MARK)
             self._names = names = parse(text, separator).values
             self._num_columns = len(names)
@@ -97,7 +98,7 @@ class CsvSource(Source):
             records = split_records(file, header.end, separator, self._ends_before)
             self._parts = list(self._find_parts(records))
         if not self._parts:
-            raise ValueError(f"path must be a table with rows, {self.path!r} has only a header")
+            raise ValueError(f"path must be a table with rows, but {self.path!r} has only a header")
         self._folder = ""  # paths as they stand in the table
         samples = (entry.load() for entry in self.read(self._parts[0]))
         names = [sample.image for sample in samples if isinstance(sample, Sample)]
@@ -107,7 +108,7 @@ class CsvSource(Source):
         return self._parts
 
     def contents(self) -> Contents:
-        """The bytes of the table, not those of the images that it names."""
+        """Return the mark of the table; the images that it names do not count."""
         table = [("table", mark_of_table(self.path)), ("separator", repr(self.separator))]
         return table + self._columns_read
 
@@ -159,7 +160,10 @@ class CsvSource(Source):
         return found._replace(columns=dict(pair for i, pair in fields_left if i not in read))
 
     def _ends_before(self, first: list[str], line: list[str], record: Fields) -> bool:
-        """Is the record no row with the line, or the line one with an image of its own?"""
+        """Return whether a record ends before `line`; see `split_records`.
+
+        It does if the two together are no row, or if the line is a row with an image of its own.
+        """
         if self._is_well_quoted:
             return False
         if len(record.values) > self._num_columns:
@@ -167,12 +171,12 @@ class CsvSource(Source):
         image = self._image(line)
         if image is None:
             return False
-        # The image of the record may be the line's, unless what is before the line is a row too.
+        # The record may have its image from the line, unless what precedes the line is a row too.
         is_behind_row = self._image(first) is not None
         return record.is_open or is_behind_row or self._image(record.values) != image
 
     def _image(self, values: list[str]) -> str | None:
-        """What the image of a row is called, None if the values are not a row."""
+        """Return the image's name in a row, or None if the values are not a row."""
         if len(values) != self._num_columns:
             return None
         name = values[self._image_column].strip()
@@ -186,7 +190,10 @@ class CsvSource(Source):
         if name not in columns:
             hint = ""
             if self._is_guessed:
-                hint = f"; the separator {self.separator!r} is a guess: separator says which it is"
+                hint = (
+                    f"; fastclip guessed that {self.separator!r} separates the fields: if not, "
+                    "give the separator"
+                )
             elif len(columns) == 1:
                 hint = f"; is {self.separator!r} the separator?"
             raise ValueError(

@@ -1,12 +1,12 @@
-"""What files are known by again, without reading all of them.
+"""Marks by which data is recognised again, without reading all of it.
 
     a shard      its size and its first 64 KiB
     a folder     names and sizes of the files that count, and the beginnings of 256 of them
     a table      all of its bytes
 
-Where files are does not count, nor when they were written: a copy is the same data. A shard costs
-one opening (sixteen at once), a file of a folder one look at its size: once for a run, and for all
-of its ranks.
+It does not matter where files are or when they were written: a copy is the same data. A mark opens
+each shard once (sixteen at a time) and asks for the size of each file of a folder; a run does that
+once for all of its ranks.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from fastclip.data.regular_file import open_regular
 
 BEGINNING = 2**16  # bytes
 NUM_OPENED = 256  # files of a folder
-NUM_THREADS = 16  # what is waited for is a disk, or a network
+NUM_THREADS = 16  # they wait for a disk or a network
 DIGITS = 12  # of a digest
 
 
 def marks_of_shards(paths: Sequence[str]) -> list[str]:
-    """Return what each file is known by; of what is none, or cannot be read, that it is so."""
+    """Return the mark of each file; for a missing or unreadable file, the mark says so."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         return list(threads.map(_mark, paths))
 
 
 def mark_of_listing(root: str, names: Sequence[str]) -> str:
-    """Return what the files of a folder are known by together."""
+    """Return one mark for the files of a folder."""
     digest, total = hashlib.sha256(), 0
     opened = set(range(0, len(names), max(1, len(names) // NUM_OPENED)))
     marks = iter(marks_of_shards([os.path.join(root, names[i]) for i in sorted(opened)]))
@@ -42,10 +42,10 @@ def mark_of_listing(root: str, names: Sequence[str]) -> str:
 
 
 def mark_of_table(path: str) -> str:
-    """Return what a text file is known by.
+    """Return the mark of a text file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     digest, size = hashlib.sha256(), 0
     with open_regular(path) as file:
@@ -68,7 +68,7 @@ def _mark(path: str) -> str:
 
 
 def _size(path: str) -> int:
-    """Return the bytes of a plain file, -1 of what is none: a pipe would be waited for."""
+    """Return the size of a regular file, -1 for anything else: opening a pipe would wait."""
     try:
         found = os.stat(path)
     except OSError:

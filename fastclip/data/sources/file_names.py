@@ -1,40 +1,40 @@
-"""What the name of a file or of a shard's member says: image, caption or neither; of which sample.
+"""What the name of a file or of a shard's member says: its sample, and if it is image or caption.
 
 A name ends with a suffix. What precedes the suffix and its dot is the key: `v1.0000.jpg` and
-`v1.0000.txt` have the key `v1.0000` and are a pair. `sample_groups.py` says what becomes of names
-that go on after the key of a pair, such as `0001.seg.png`.
+`v1.0000.txt` have the key `v1.0000` and are a pair. `sample_groups.py` says what happens to names
+that continue after the key of a pair, such as `0001.seg.png`.
 """
 
 from typing import NamedTuple
 
-# In order of preference, of which open_clip has the first four ("jpg;png;jpeg;webp"). The others
-# are the names of what `fastclip.data.images` reads.
+# In order of preference; the first four are open_clip's ("jpg;png;jpeg;webp"). The others are
+# further suffixes of the formats that `fastclip.data.images` reads.
 IMAGE_SUFFIXES = (
     "jpg", "png", "jpeg", "webp", "jpe", "jfif", "mpo", "tif", "tiff", "bmp", "gif", "apng", "avif",
     "jp2", "j2k", "jpx", "jpf", "jpc", "j2c", "ppm", "pgm", "pbm", "pnm",
 )  # fmt: skip
 CAPTION_SUFFIXES = ("txt",)
-MAX_KEYS = 32  # that a name may have, of which some are made of dots
-LONGEST_SUFFIX = 32  # characters of one that is counted by its name
+MAX_KEYS = 32  # possible keys of a name; some names consist of dots
+LONGEST_SUFFIX = 32  # characters; longer suffixes are counted together
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 SYSTEM_FOLDERS = ("__MACOSX", "__pycache__")
 
 
 class Name(NamedTuple):
-    key: str  # the path before the suffix; all of the path where the suffix is neither
+    key: str  # the path before the suffix; the whole path if `kind` is None
     kind: str | None  # "image", "caption" or None
     suffix: str  # of an image or a caption: in lower case, without the first dot
 
 
 class Suffixes:
-    """Which suffixes are those of images and of captions, in order of preference.
+    """The suffixes of images and of captions, in order of preference.
 
-    Upper and lower case are alike. Of two suffixes that fit a name, the longer one counts.
+    Upper and lower case are alike. If two suffixes fit a name, the longer one counts.
 
     Args:
-        images: suffixes with semicolons between, such as "png;jpg" or "seg.png"; by default
-            `IMAGE_SUFFIXES`. Other images are then no images of samples.
-        captions: likewise; by default "txt".
+        images: suffixes separated by semicolons, such as "png;jpg" or "seg.png"; by default
+            `IMAGE_SUFFIXES`. Images with other suffixes are then not images of samples.
+        captions: suffixes of captions in the same form; by default "txt".
 
     Raises:
         ValueError: a suffix is empty, has a slash, or is both an image's and a caption's.
@@ -67,7 +67,7 @@ class Suffixes:
 def possible_keys(path: str, name: Name) -> list[str]:
     """Return every key that the sample of a file may have, longest first, `MAX_KEYS` at most.
 
-    Those are the key of its name, and what of it precedes each dot in its last part.
+    These are the key of its name, and what precedes each dot in the last part of that key.
     """
     found = [] if name.kind is None else [name.key]
     end, base_start = len(name.key), path.rfind("/") + 1
@@ -77,11 +77,11 @@ def possible_keys(path: str, name: Name) -> list[str]:
 
 
 def is_ignored(path: str) -> bool:
-    """Is the file none of the data's: hidden, or what a system or a library leaves behind?
+    """Return whether a file is not data: hidden, or left behind by a system or a library.
 
-    Hidden are names that begin with a dot, and everything in folders of such names. Systems leave
-    `Thumbs.db` and `desktop.ini`, and what is in `SYSTEM_FOLDERS`; a file `__name__` is metadata,
-    as in webdataset. The path of a folder ends with "/".
+    Names that begin with a dot are hidden, and so is everything in folders with such names. Systems
+    leave `Thumbs.db`, `desktop.ini` and the contents of `SYSTEM_FOLDERS`; a file `__name__` is
+    metadata, as in webdataset. The path of a folder ends with "/".
     """
     *folders, base = path.split("/")
     hidden = any(part.startswith(".") and part not in (".", "..") for part in (*folders, base))
@@ -91,7 +91,7 @@ def is_ignored(path: str) -> bool:
 
 
 def suffix_of(path: str) -> str:
-    """Return what to call a kind of files: ".npy", "no suffix" or "long suffix"."""
+    """Return the suffix by which a file is counted: ".npy", "no suffix" or "long suffix"."""
     base = path[path.rfind("/") + 1 :]
     dot = base.rfind(".")
     if dot <= 0:
@@ -100,7 +100,7 @@ def suffix_of(path: str) -> str:
 
 
 def is_image_name(name: str) -> bool:
-    """Does the suffix say that this is an image?"""
+    """Return whether the suffix of the name is one of an image."""
     return name.rpartition(".")[2].lower() in IMAGE_SUFFIXES and "." in name
 
 
@@ -110,6 +110,6 @@ def _listed(argument: str, given: str | None, default: tuple[str, ...]) -> tuple
     suffixes = tuple(part.strip().lower().removeprefix(".") for part in given.split(";"))
     if any(not suffix or "/" in suffix for suffix in suffixes):
         raise ValueError(
-            f"{argument} must be suffixes with semicolons between, such as 'png;jpg', got {given!r}"
+            f"{argument} must be suffixes separated by semicolons, such as 'png;jpg', got {given!r}"
         )
     return suffixes

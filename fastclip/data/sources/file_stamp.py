@@ -1,8 +1,8 @@
-"""What files on this machine are known by: how large each is, and when it was written.
+"""Stamps of files on this machine: how large each file is, and when it was written.
 
-A file that was written again has another stamp, whatever is in it; so has a copy, which
-`file_marks.py` takes for the same data. A stamp is therefore asked only where something goes on
-that was begun on this machine: of features that are kept, and of a job that is resumed.
+A file that was written again has another stamp, even with the same contents; so has a copy, which
+`file_marks.py` takes for the same data. Stamps are therefore compared only where work continues on
+the machine on which it began: for cached features, and for a job that is resumed.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ AT_ONCE = 256  # files that one thread looks at
 
 
 def stamp_of_files(paths: Iterable[str]) -> str:
-    """Return what files are known by together; a link is as the file that it leads to.
+    """Return one stamp for several files; a link has the stamp of the file that it leads to.
 
     Args:
-        paths: in an order that counts; what is no plain file counts as none.
+        paths: the files; their order counts. Anything but a regular file counts as missing.
 
     Returns:
-        A text that is the same as long as none of the files is written; "" if there is none.
+        A text that stays the same until one of the files is written; "" if there are no files.
 
     Example:
         >>> stamp_of_files(["cat.jpg", "dog.jpg"])
@@ -54,23 +54,23 @@ def stamp_of_files(paths: Iterable[str]) -> str:
 
 
 def objection_to(before: str, now: str) -> str | None:
-    """Say that the files of a stamp are not those of another one; None if they are."""
+    """Return a sentence that files were written between two stamps, or None if they are equal."""
     if before == now:
         return None
     return (
         f"files of the data were written since: there were {quoted_text(before or 'none')}, and "
-        f"there are {quoted_text(now or 'none')}"
+        f"now there are {quoted_text(now or 'none')}"
     )
 
 
 def _look_at(paths: list[str]) -> list[tuple[int, int] | None]:
-    """The bytes of each file, and the nanosecond in which it was written."""
+    """Return the size of each file in bytes, and the nanosecond at which it was written."""
     return [_size_and_time(path) for path in paths]
 
 
 def _size_and_time(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
-    except (OSError, ValueError):  # the latter of what can be no name of a file
+    except (OSError, ValueError):  # a ValueError if no file can have that name
         return None
     return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None

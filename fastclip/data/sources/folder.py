@@ -22,21 +22,22 @@ from fastclip.data.sources.source import Contents, IndexedSource
 
 
 class FolderSource(IndexedSource):
-    """`name.jpg` next to `name.txt`, in `root` and all folders below, sorted.
+    """Pairs of `name.jpg` and `name.txt`, in `root` and all folders below, sorted.
 
     `sample_groups.py` says which files are one sample, and `file_names.py` which are images. The
-    folder is listed once, here; files that come later are not seen. An image without a caption is a
-    bad sample, and so is a caption without an image; other files are counted in `skipped`.
+    folder is listed once, on construction; files that appear later are not seen. An image without a
+    caption is a bad sample, and so is a caption without an image; other files are counted in
+    `skipped`.
 
     Args:
         root: a folder.
         image_key, caption_key: suffixes, see `file_names.Suffixes`.
-        lone_images: an image without a caption, or with an empty one, is a sample.
+        lone_images: accept images without a caption, or with an empty one, as samples.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
-        OSError: a folder below cannot be listed.
-        ValueError: there is no image in it, or a key is no suffix.
+        OSError: a folder below `root` cannot be listed.
+        ValueError: the folder has no image, or a key is not a suffix.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class FolderSource(IndexedSource):
         suffixes = Suffixes(image_key, caption_key)
         found = list_folder(self.root)
         self._samples: list[tuple[str | None, str | None]] = []  # names of images and captions
-        self._skipped = Counter({"no plain file": len(found.others)} if found.others else {})
+        self._skipped = Counter({"not a regular file": len(found.others)} if found.others else {})
         for group in group_members(map(_File, found.files), suffixes):
             if group.key is None:
                 self._skipped[suffix_of(group.members[0].name)] += 1
@@ -70,7 +71,7 @@ class FolderSource(IndexedSource):
         return len(self._samples)
 
     def contents(self) -> Contents:
-        """Images and captions, in the order of the samples: the suffixes that count are in it."""
+        """Return the mark of all images and captions, in the order of the samples."""
         return [("images and captions", mark_of_listing(self.root, self._names()))]
 
     def files(self) -> Iterator[str]:
@@ -108,11 +109,11 @@ def _some(suffixes: Suffixes) -> str:
 
 
 def _what(root: str, files: list[str]) -> str:
-    """What the folder has instead."""
+    """Return the folder and what it has instead of images."""
     shards = [name for name in files if name.lower().endswith(".tar")]
     if shards:
         depths = sorted({name.count("/") for name in shards})
         patterns = "::".join(os.path.join(root, *["*"] * depth, "*.tar") for depth in depths)
-        return f"{root!r}; it has {len(shards)} .tar files in folders below: name them {patterns!r}"
+        return f"{root!r}; the folders below have {len(shards)} .tar files: name them {patterns!r}"
     kinds = Counter(map(suffix_of, files)).most_common(5)
     return repr(root) + "".join(f", {count} {kind}" for kind, count in kinds)

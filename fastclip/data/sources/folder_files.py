@@ -1,4 +1,4 @@
-"""The files in a folder and in all folders below it."""
+"""Lists the files in a folder and in all folders below it."""
 
 import os
 from typing import NamedTuple
@@ -7,13 +7,13 @@ from fastclip.data.sources.file_names import is_ignored
 
 
 class Folder(NamedTuple):
-    """What is below a folder; paths are relative to it, with "/" between their parts, sorted.
+    """The contents of a folder; paths are relative to it, with "/" between their parts, sorted.
 
     Attributes:
-        files: files, and links to files, also where they lead to nothing.
-        folders: folders at the top, those without files too.
-        others: what is neither file nor folder (sockets, devices), and links to a folder that the
-            link is in.
+        files: files and links to files, broken links included.
+        folders: the folders directly in this folder, empty ones included.
+        others: what is neither a file nor a folder (sockets, devices), and links to a folder that
+            contains the link.
     """
 
     files: list[str]
@@ -22,11 +22,11 @@ class Folder(NamedTuple):
 
 
 def list_folder(root: str) -> Folder:
-    """List a folder, but for what `is_ignored` knows. Links to folders are followed.
+    """List a folder, except for names that `is_ignored`. Links to folders are followed.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
-        OSError: a folder below cannot be listed.
+        OSError: a folder below `root` cannot be listed.
     """
     if not os.path.isdir(root):
         raise NotADirectoryError(f"root must be a folder, got {root!r}")
@@ -39,7 +39,7 @@ def list_folder(root: str) -> Folder:
 def _list(
     folder: str, prefix: str, above: tuple[str, ...], files: list[str], others: list[str]
 ) -> list[str]:
-    """Append what is below; return the folders in this one."""
+    """Append the files and others below; return the folders directly in this one."""
     folders = []
     with os.scandir(folder) as entries:
         found = [(entry, _is_folder(entry)) for entry in entries]

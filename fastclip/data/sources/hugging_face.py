@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face library `datasets`, which is imported only if one is loaded."""
+"""Datasets of the Hugging Face library `datasets`, which is only imported to load one."""
 
 import os
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from fastclip.installation import install_command
 
 
 class HuggingFaceSource(IndexedSource):
-    """The rows of a `datasets.Dataset`, or of anything with its `column_names`, `len` and `[i]`.
+    """The rows of a `datasets.Dataset`, or of any object with `column_names`, `len` and `[i]`.
 
     Args:
-        dataset: of rows that are dictionaries. An image is a PIL image, the bytes of a file, a
-            path, or a dictionary with "bytes" or "path", which is what an undecoded column gives.
-        image_key, caption_key: columns. A caption may be a list of strings; the first is taken.
+        dataset: the data set; its rows are dictionaries. An image is a PIL image, the bytes of a
+            file, a path, or a dictionary with "bytes" or "path", as an undecoded column returns it.
+        image_key, caption_key: columns. If a caption is a list of strings, the first is taken.
 
     Raises:
-        TypeError: `dataset` is streamed: its rows have no positions to resume from.
+        TypeError: `dataset` is streamed, so that its rows have no positions to resume from.
         ValueError: a column is missing, or there is no row.
     """
 
@@ -37,7 +37,7 @@ class HuggingFaceSource(IndexedSource):
         if len(dataset) == 0:
             raise ValueError("dataset must have at least one row")
         self._dataset, self._image_key, self._caption_key = dataset, image_key, caption_key
-        # The library's own mark of a data set, which what is made of it does not share.
+        # The library's own mark of a data set, which data sets derived from it do not share.
         self._fingerprint = str(getattr(dataset, "_fingerprint", "not known"))
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class HuggingFaceSource(IndexedSource):
         ]
 
     def files(self) -> Iterator[str]:
-        """The library's own files; and images, if the first that can be read is named by a path."""
+        """Yield the library's files; also images, if the first readable one is named by a path."""
         yield from (file["filename"] for file in getattr(self._dataset, "cache_files", ()))
         images = (s.image for s in map(self.load, range(len(self))) if isinstance(s, Sample))
         first = next(images, None)
@@ -61,7 +61,7 @@ class HuggingFaceSource(IndexedSource):
             yield from (image for image in images if isinstance(image, str))
 
     def undecoded(self, column: Any) -> "HuggingFaceSource":
-        """The same rows with images as they are stored, which the transform decodes."""
+        """Return a source of the same rows with stored images, which the transform decodes."""
         rows = self._dataset.cast_column(self._image_key, column)
         source = HuggingFaceSource(rows, self._image_key, self._caption_key)
         source._fingerprint = self._fingerprint
@@ -69,7 +69,7 @@ class HuggingFaceSource(IndexedSource):
 
     def load(self, index: int) -> Sample | BadSample:
         key = f"row {index}"
-        # The library decodes while it reads, and raises whatever its decoders come across.
+        # The library decodes while it reads, and raises any error of its decoders.
         try:
             row = self._dataset[index]
         except Exception as error:
@@ -100,7 +100,7 @@ def load_hugging_face(
 
 
 def load_rows(name: str | os.PathLike, split: str) -> Any:
-    """Load a `datasets.Dataset`; raises as `load_hugging_face`, but for columns."""
+    """Load a `datasets.Dataset`; raises as `load_hugging_face`, but checks no columns."""
     datasets = _datasets()
     name = os.fspath(name)
     if not (os.path.isdir(name) and is_saved_dataset(name)):
@@ -114,7 +114,7 @@ def load_rows(name: str | os.PathLike, split: str) -> Any:
 
 
 def source_of_rows(dataset: Any, image_key: str, caption_key: str) -> HuggingFaceSource:
-    """The rows of a loaded dataset; the transform decodes its images.
+    """Return a source of the rows of a loaded dataset; the transform decodes its images.
 
     Raises:
         ValueError: a column is missing.
@@ -137,6 +137,6 @@ def _datasets() -> Any:
 
 
 def is_saved_dataset(folder: str) -> bool:
-    """Has `save_to_disk` written this folder?"""
+    """Return whether `save_to_disk` has written this folder."""
     marks = ("dataset_info.json", "dataset_dict.json")
     return any(os.path.exists(os.path.join(folder, mark)) for mark in marks)

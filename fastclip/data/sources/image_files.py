@@ -1,4 +1,4 @@
-"""The images that a person names: files, and folders with all that is below."""
+"""The images that a user names: files, and folders with all folders below."""
 
 import os
 from collections import Counter
@@ -11,17 +11,17 @@ from fastclip.data.sources.samples import BadSample
 
 
 def image_files(paths: Iterable[str], others: Counter[str]) -> Iterator[str | BadSample]:
-    """Yield the paths of images, in the order of `paths`; a path is looked at when it is its turn.
+    """Yield the paths of images, in the order of `paths`; each path is looked at in its turn.
 
-    A path that is no folder is an image, whatever its name, and whether or not it is there. Of a
-    folder, the images in it and in all folders below come sorted; `file_names.py` says which names
-    are those of images, and which are ignored.
+    A path that is not a folder counts as an image, whatever its name and whether or not the file
+    exists. The images in a folder and in all folders below it come sorted; `file_names.py` says
+    which names are images, and which are ignored.
 
     Args:
-        others: files in folders that are no images are counted here, by suffix.
+        others: a counter; files in folders that are not images are added to it, by suffix.
 
     Yields:
-        Paths; and a bad sample for each folder without an image, or that cannot be listed.
+        Paths, and a bad sample for each folder that has no image or cannot be listed.
 
     Example:
         >>> list(image_files(["cat.jpg", "photos"], Counter()))
@@ -42,7 +42,7 @@ def _in_folder(root: str, others: Counter[str]) -> Iterator[str | BadSample]:
         return
     images = [name for name in found.files if is_image_name(name)]
     others.update(suffix_of(name) for name in found.files if not is_image_name(name))
-    others.update({"no plain file": len(found.others)} if found.others else {})
+    others.update({"not a regular file": len(found.others)} if found.others else {})
     if not images:
         yield BadSample(root, "folder without images")
     for name in images:

@@ -1,4 +1,4 @@
-"""A text file of the paths of images, one to a line."""
+"""A text file with the path of an image on each line."""
 
 import os
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ LARGEST_LIST = 2**31  # bytes
 
 
 class ImageListSource(IndexedSource):
-    """The images that a list in UTF-8 names, without captions; empty lines are none.
+    """The images that a list in UTF-8 names, without captions; empty lines are ignored.
 
-    Paths are absolute, or relative to the folder of the list or to the working directory: the first
-    one that exists in one of the two says which, for all lines.
+    Paths are absolute, or relative to the folder of the list or to the working directory. The first
+    image that exists in one of the two folders decides for all lines.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no text in UTF-8, has no line or more than `LARGEST_LIST` bytes, or an
-            image is in both folders, and they differ.
+        ValueError: the file is not text in UTF-8, has no line or more than `LARGEST_LIST` bytes, or
+            a relative path names different images in the two folders.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -45,7 +45,7 @@ class ImageListSource(IndexedSource):
         return len(self._lines)
 
     def contents(self) -> Contents:
-        """The bytes of the list, not those of the images that it names."""
+        """Return the mark of the list; the images that it names do not count."""
         return [("list", mark_of_table(self.path))]
 
     def files(self) -> Iterator[str]:

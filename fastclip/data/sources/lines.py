@@ -1,4 +1,4 @@
-"""Lines of text, such as a program writes them to another one: captions without images."""
+"""Lines of text, such as one program pipes to another: captions without images."""
 
 import hashlib
 from typing import BinaryIO
@@ -14,11 +14,11 @@ class LineSource(IndexedSource):
     """The lines of a text in UTF-8, each a caption; an empty one is a bad sample.
 
     Args:
-        file: is read to its end, here.
+        file: the text; it is read to its end on construction.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it has no line, or more than `LARGEST_TEXT` bytes.
+        OSError: the file cannot be read.
+        ValueError: the file has no line, or more than `LARGEST_TEXT` bytes.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Images that a table or a list names, by paths that are checked before anything is opened."""
+"""Images that a table or a list names; their paths are checked before anything is opened."""
 
 import os
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from fastclip.data.sources.source import Source
 from fastclip.data.sources.table_conventions import is_address
 
 MAX_PATH = 4096  # characters, of Linux
-DOWNLOAD = "download the images first (img2dataset does) and give what it writes"
+DOWNLOAD = "download the images first, for example with img2dataset, and give its output"
 
 
 def objection_to_path(key: str, name: str) -> BadSample | None:
-    """Return why the path of an image cannot be one of a file here, or None.
+    """Return a bad sample if an image's path cannot name a local file, otherwise None.
 
     Args:
-        key: of the row or line that has the path.
+        key: the key of the row or line with the path.
     """
     if len(name) > MAX_PATH:
         return BadSample(key, "path of the image is too long", f"{len(name)} characters")
     if is_address(name):
         detail = f"{cut(name)}: {DOWNLOAD}"
-        return BadSample(key, "image is an address and no local file", detail)
+        return BadSample(key, "image is an address, not a local file", detail)
     return None
 
 
@@ -32,7 +32,7 @@ def image_paths(source: Source) -> Iterator[str]:
     for part in source.parts():
         for entry in source.read(part):
             found = entry.load()
-            if isinstance(found, Sample) and "\0" not in found.image:  # no file's name has it
+            if isinstance(found, Sample) and "\0" not in found.image:  # no file has that name
                 yield found.image
 
 
@@ -42,8 +42,8 @@ def sample_of_row(
     """Make the sample of a row of a table.
 
     Args:
-        folder: that `name`, the path of the image, is relative to.
-        lone_images: an image without a caption is a sample.
+        folder: the folder that `name`, the path of the image, is relative to.
+        lone_images: accept an image without a caption as a sample.
     """
     if (bad := objection_to_path(key, name)) is not None:
         return bad

@@ -1,4 +1,4 @@
-"""From what a user names to a source."""
+"""Opens the source that a user names."""
 
 import os
 
@@ -27,34 +27,34 @@ def open_source(
     image_size: int | tuple[int, int] = 224,
     seed: int = 0,
 ) -> Source:
-    """Open a source; open_clip's names of types and columns.
+    """Open a source; the names of types and columns are open_clip's.
 
     Args:
         spec: shards, a table, a folder, the name of a data set, or one of `data/built_in.py`:
             "digits", "digits-held-out", "digits:2048".
-        dataset_type: "auto" looks at the names and at what is in a folder; a Hugging Face name
-            must be called "hf".
-        separator: of a table; None looks for it in the header.
+        dataset_type: one of `DATASET_TYPES`. "auto" finds the type by the names and by what is in a
+            folder; the name of a Hugging Face data set needs "hf".
+        separator: of a table, what separates fields; with None, it is found in the header.
         image_key, caption_key: columns, by default `filepath` and `title` of a table, `image` and
-            `text` of a Hugging Face data set; of shards and folders suffixes in order of
+            `text` of a Hugging Face data set. For shards and folders, suffixes in order of
             preference, by default "jpg;png;jpeg;webp;..." and "txt".
-        split: of a Hugging Face data set.
-        num_samples: of "synthetic" (needed) and "builtin".
+        split: the split of a Hugging Face data set.
+        num_samples: how many samples "synthetic" (required) or "builtin" data has.
         image_size: of "synthetic", height and width in pixels or one number for both.
-        seed: of "synthetic" and "builtin".
+        seed: the seed of "synthetic" and "builtin" data.
 
     Raises:
         ModuleNotFoundError: a package that the type needs is not installed.
         OSError: there is no such file or folder, or no shard.
-        ValueError: the type is unknown or cannot be found out, the data has no sample, or a key
-            is given where nothing has one; further errors are those of the source.
+        ValueError: the type is unknown or cannot be found, the data has no sample, or a key is
+            given for data without columns and suffixes; also the errors of the source.
     """
     if dataset_type not in DATASET_TYPES:
         raise ValueError(f"dataset_type must be one of {DATASET_TYPES}, got {dataset_type!r}")
     if dataset_type == "synthetic":
         _refuse_keys(dataset_type, image_key, caption_key)
         if num_samples is None:
-            raise ValueError("num_samples must be given for synthetic data")
+            raise ValueError("num_samples must be given for synthetic data, got None")
         return SyntheticSource(num_samples, image_size, seed)
     if spec is None:
         raise ValueError(f"spec must be given for dataset_type {dataset_type!r}, got None")
@@ -77,8 +77,8 @@ def find_type(spec: str) -> str:
     """Return the type of data that `spec` is.
 
     Raises:
-        FileNotFoundError: it looks like nothing known, and there is no such file.
-        ValueError: there is, of no known kind.
+        FileNotFoundError: `spec` has the form of no known type, and there is no such file.
+        ValueError: the file exists, but is of no known type.
     """
     if is_built_in(spec) and not os.path.exists(spec):
         return "builtin"
@@ -97,7 +97,7 @@ def find_type(spec: str) -> str:
         )
     raise ValueError(
         f"spec must be tar shards, a .csv or .tsv file or a folder, got {spec!r}; "
-        "dataset_type says what it is"
+        "if it is one of them, give its dataset_type"
     )
 
 

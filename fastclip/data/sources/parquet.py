@@ -1,4 +1,4 @@
-"""Tables in Parquet with a column of paths of images; pyarrow is imported if one is opened."""
+"""Tables in Parquet with a column of image paths; pyarrow is only imported to open one."""
 
 import os
 from collections.abc import Iterator
@@ -16,24 +16,24 @@ from fastclip.data.sources.source import END, Contents, Entry, Part, Source
 from fastclip.data.sources.table_conventions import folder_of
 from fastclip.installation import install_command
 
-LOOKED_AT = 64  # images, for the folder of all
-ROWS_AT_ONCE = 1024  # that are made values of Python
+LOOKED_AT = 64  # images that decide which folder all paths are relative to
+ROWS_AT_ONCE = 1024  # rows that are converted to Python values at a time
 
 
 class ParquetSource(Source):
-    """The rows of a Parquet file, a part to each of its row groups.
+    """The rows of a Parquet file, one part for each of its row groups.
 
-    Paths of images are absolute, or relative to the folder of the file or to the working directory:
-    the first one that exists in one of the two says which, for all rows.
+    Paths of images are absolute, or relative to the folder of the file or to the working directory.
+    The first image that exists in one of the two folders decides for all rows.
 
     Args:
-        image_key, caption_key: names of columns; without captions None.
-        lone_images: an image without a caption is a sample.
+        image_key, caption_key: names of columns; `caption_key` is None if there are no captions.
+        lone_images: accept images without a caption as samples.
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed.
         OSError: the file cannot be read.
-        ValueError: it is no Parquet file, has no row, or lacks a column.
+        ValueError: the file is not a Parquet file, has no row, or lacks a column.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ParquetSource(Source):
             Part(self.path, s, s + n, n) for s, n in zip(starts, sizes, strict=True) if n
         ]
         if not self._parts:
-            raise ValueError(f"path must be a table with rows, {self.path!r} has none")
+            raise ValueError(f"path must be a table with rows, but {self.path!r} has none")
         self._folder = ""
         found = (entry.load() for entry in self.read(self._parts[0]))
         images = (sample.image for sample in found if isinstance(sample, Sample))
@@ -72,7 +72,7 @@ class ParquetSource(Source):
         return self._parts
 
     def contents(self) -> Contents:
-        """The bytes of the table, not those of the images that it names."""
+        """Return the mark of the table; the images that it names do not count."""
         columns = [("images", self._image_key), ("captions", str(self._caption_key))]
         return [("table", mark_of_table(self.path)), *columns]
 
@@ -114,7 +114,7 @@ class ParquetSource(Source):
 
 
 class _Rows:
-    """The rows of a table as Python has them; those behind one that is asked for come with it."""
+    """The rows of a table as Python values; each read also converts the rows that follow."""
 
     def __init__(self, table: Any) -> None:
         self._table = table
@@ -142,7 +142,7 @@ def columns_of_parquet(path: str) -> list[str]:
         try:
             return parquet.ParquetFile(file).schema_arrow.names
         except _errors() as error:
-            raise ValueError(f"{path!r} is no Parquet file: {first_line(error)}") from None
+            raise ValueError(f"{path!r} is not a Parquet file: {first_line(error)}") from None
 
 
 def _parquet() -> Any:

@@ -1,12 +1,12 @@
-"""Records of a csv file: which bytes are one, and what their fields are.
+"""Records of a csv file: where each record begins and ends, and what its fields are.
 
-A record is a line, unless a quoted field runs on over several. In a file that keeps to RFC 4180
-from its beginning to its end (`is_well_quoted`) it runs on to its closing quote, whatever the lines
-on the way look like. Any other file was written by somebody who did not quote, or it is damaged: a
-quote that nobody closes must not take the rows after it along, so a field runs on only if it is
-closed properly and no line on the way is plainly a row of its own. Quotes inside an unquoted field
-mean themselves, and so does what follows a closing quote: `"yes" he said` is read as the csv module
-does.
+A record is a line, unless a quoted field runs over several lines. In a file that keeps to RFC 4180
+from its beginning to its end (`is_well_quoted`), such a field ends with its closing quote, whatever
+the lines in between look like. Any other file was written without quoting, or is damaged: a quote
+that is never closed must not swallow the rows after it. There a field runs over several lines only
+if it is closed properly and no line in between is plainly a row of its own. Quotes inside an
+unquoted field are literal, and so is what follows a closing quote: `"yes" he said` is read as the
+csv module reads it.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,11 +57,11 @@ def parse(text: str, separator: str) -> Fields:
 
 
 def is_well_quoted(file: BinaryIO, start: int, separator: str, num_columns: int) -> bool:
-    """Does the file keep to RFC 4180 from offset `start` on, which must be that of a record?
+    """Return whether the file keeps to RFC 4180 from offset `start` on, where a record begins.
 
     It does if every field that begins with a quote ends with one, no other field has a quote in it,
     and records that run over several lines have `num_columns` fields and are not too long. Bytes
-    that are not UTF-8, and lines with another number of fields, say nothing of quotes.
+    that are not UTF-8, and lines with another number of fields, do not matter here.
     """
     file.seek(start)
     is_open, num_fields, size, num_lines = False, 0, 0, 0
@@ -85,13 +85,13 @@ def is_well_quoted(file: BinaryIO, start: int, separator: str, num_columns: int)
 def split_records(
     file: BinaryIO, start: int, separator: str, ends_before: EndsBefore
 ) -> Iterator[Record]:
-    """Yield the records of `file` from offset `start`, which must be that of one; no empty lines.
+    """Yield the records of `file` from offset `start`, where a record begins; skip empty lines.
 
     Args:
-        ends_before: says whether a record with an open quote ends before the next line, given the
-            fields of its first line with that quote taken for a character, the fields of the next
-            line alone, and those of the record if it goes on over the line; of a field over several
-            lines, the record has the last.
+        ends_before: says whether a record with an open quote ends before the next line. It gets the
+            fields of the record's first line with that quote taken literally, the fields of the
+            next line alone, and the fields of the record if it includes the next line; for a field
+            over several lines, the record has its last line.
     """
     file.seek(start)
     offset = start
@@ -110,7 +110,7 @@ def split_records(
 
 
 def _closing_quote(text: str, start: int) -> int:
-    """Index of the first quote that is not one of two in a row, -1 if there is none."""
+    """Return the index of the first quote that is not doubled, or -1 if there is none."""
     close = text.find(QUOTE, start)
     while close >= 0 and text.startswith(QUOTE, close + 1):
         close = text.find(QUOTE, close + 2)
@@ -118,12 +118,12 @@ def _closing_quote(text: str, start: int) -> int:
 
 
 def _continuation(file: BinaryIO, line: bytes, separator: str, ends_before: EndsBefore) -> bytes:
-    """Return the lines that belong to the record that `line` begins, empty if it is one alone."""
+    """Return the further lines of the record that `line` begins; empty if it is one line."""
     record, size, more = _fields(line, separator), len(line), []
     literal = [*record.values[:-1], *(QUOTE + record.values[-1]).split(separator)]
     while record.is_open and record.is_strict and not _is_too_long(size, 1 + len(more)):
         following = file.readline(MAX_RECORD_BYTES)
-        # What goes on in an open field is read as if it began there: no line is parsed again.
+        # A line inside an open field is parsed as if the field began there: none is parsed twice.
         rest = _fields(b'"' + following, separator)
         record.values[-1:] = rest.values
         record = Fields(record.values, rest.is_open, rest.is_strict)

@@ -1,8 +1,8 @@
-"""What is known of a sample beside its image and its caption: values by the names of columns.
+"""Further values of a sample besides its image and its caption, by the names of their columns.
 
-Values are what JSON has. NaN, by which tables say that there is no value, is None. Other numbers
-that are not finite or have too many digits, what is nested too deep, and what is more than a sample
-may bring are left out: None is in their place, and they are counted.
+Values are what JSON can hold. NaN, which in tables means a missing value, becomes None. Other
+numbers that are not finite or have too many digits, values that are nested too deep, and values
+beyond what one sample may have are left out: None takes their place, and they are counted.
 """
 
 import datetime
@@ -16,19 +16,19 @@ from fastclip.data.quoting import first_line
 
 MAX_COLUMNS_BYTES = 2**20  # of JSON
 MOST_COLUMNS = 256
-MOST_DIGITS = 640  # of an integer: the least that Python's own limit may be set to
+MOST_DIGITS = 640  # of an integer: the lowest value that Python's own limit can be set to
 
 
 class Columns(NamedTuple):
     values: dict[str, Any]
-    left_out: int  # numbers, texts, lists and objects in the values that None stands for
+    left_out: int  # how many numbers, texts, lists and objects None has replaced
 
 
 def columns_of(contents: bytes) -> Columns:
     """Return the values in the JSON object of a sample.
 
     Raises:
-        ValueError: it is no JSON object, or has more than `MOST_COLUMNS` values.
+        ValueError: `contents` is not a JSON object, or has more than `MOST_COLUMNS` values.
 
     Example:
         >>> columns_of(b'{"width": 640, "score": 1e999}')
@@ -39,33 +39,33 @@ def columns_of(contents: bytes) -> Columns:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {first_line(error)}") from None
     if not isinstance(values, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     if len(values) > MOST_COLUMNS:
         raise ValueError(f"{len(values):,} values, more than {MOST_COLUMNS}")
     return as_columns(values)
 
 
 def as_columns(values: Mapping[str, Any]) -> Columns:
-    """Return values as JSON has them; dates, bytes and the like as texts."""
+    """Return values that JSON can hold; dates, bytes and the like become text."""
     taken = _Taken()
     found = taken.value(dict(values), DEEPEST_JSON + 1)
     return Columns(found, taken.left_out)
 
 
 class _Taken:
-    """Values of one sample so far.
+    """Converts the values of one sample and counts what they need.
 
     Attributes:
         left_out: as in `Columns`.
-        room: bytes that JSON of further values may have, where a character takes one and a number
-            too. JSON of `MAX_COLUMNS_BYTES`, with a comma behind it, never needs more.
+        room: bytes of JSON that further values may take; a character counts as one byte, and so
+            does a number. JSON of `MAX_COLUMNS_BYTES`, and a comma after it, never needs more.
     """
 
     def __init__(self) -> None:
         self.left_out, self.room = 0, MAX_COLUMNS_BYTES + 1
 
     def value(self, value: Any, levels: int) -> Any:
-        """Return what JSON has of a value that may be nested in so many levels."""
+        """Return a value as JSON can hold it, nested in at most `levels` levels."""
         if isinstance(value, float) and math.isnan(value):
             value = None
         is_nested = isinstance(value, dict | list | tuple)

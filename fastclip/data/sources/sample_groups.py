@@ -1,24 +1,24 @@
-"""Which members that follow each other are one sample.
+"""Decides which members that follow each other form one sample.
 
 1. An image and a caption with the same key (see `file_names.py`) are a pair.
-2. A member whose name goes on after the key of a pair and a dot, and that follows or precedes the
-   pair without another pair between, is part of that sample: `0001.seg.png`, `0001.output.json`
-   and `0001.jpg.json` are parts of the sample `0001`. Here, `0001` is what webdataset has for a
-   key: the name up to its first dot.
-3. Such members that are a pair of their own behind a complete one (`v1.jpg`, `v1.txt`, then
-   `v1.0000.jpg`, `v1.0000.txt`) are a sample of their own. webdataset would have one sample `v1`,
-   with fields `0000.jpg` and `0000.txt` that nobody reads.
-4. Of several images of one sample, the first in the order of preference counts; likewise captions.
-5. The same name again begins another sample.
-6. Half a pair is an incomplete sample, with the members whose names go on after its key. What is
-   left is a member of no sample.
+2. A member whose name continues after the key of a pair and a dot, and that follows or precedes
+   the pair without another pair in between, is part of that sample: `0001.seg.png`,
+   `0001.output.json` and `0001.jpg.json` are parts of the sample `0001`. In these examples `0001`
+   is also webdataset's key: the name up to its first dot.
+3. If such members form a pair of their own after a complete one (`v1.jpg`, `v1.txt`, then
+   `v1.0000.jpg`, `v1.0000.txt`), they are a sample of their own. webdataset would make one sample
+   `v1` of them, with fields `0000.jpg` and `0000.txt` that nobody reads.
+4. If a sample has several images, the first in the order of preference counts; likewise captions.
+5. If the same name comes again, another sample begins.
+6. Half a pair is an incomplete sample, together with the members whose names continue after its
+   key. Any other member belongs to no sample.
 
-What a group is depends only on the members from its first one on, so that reading may begin at the
-start of any group. A sample has `LOOKAHEAD` members at most.
+A group depends only on the members from its first one on, so that reading may begin at the start of
+any group. A sample has at most `LOOKAHEAD` members.
 
-Damage (of a tar file) belongs to the incomplete sample before or behind it, which it explains.
-Between two complete ones it stands alone; inside one, where it took nothing that the pair needs, it
-is of no consequence.
+Damage (of a tar file) belongs to the incomplete sample before or after it, which it explains.
+Between two complete samples it stands alone. Inside a complete sample it is ignored, because it
+took nothing that the pair needs.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Protocol
 from fastclip.data.sources.file_names import Name, Suffixes, possible_keys
 from fastclip.data.sources.tar_members import Damage
 
-LOOKAHEAD = 128  # members of a sample; the names of a shard may all begin alike
+LOOKAHEAD = 128  # members of a sample; all names of a shard may begin alike
 
 
 class Named(Protocol):
@@ -35,7 +35,7 @@ class Named(Protocol):
 
 
 class Group(NamedTuple):
-    """A sample, half of one, damage, or a member of no sample (`key` is None).
+    """A sample, an incomplete sample, damage, or a member of no sample (`key` is None).
 
     `image` and `caption` are the members that count; `members` are all, damage included.
     """
@@ -55,7 +55,7 @@ class Group(NamedTuple):
 
 
 def group_members(members: Iterator[Named | Damage], suffixes: Suffixes) -> Iterator[Group]:
-    """Yield the groups of members, in order; every member is in one."""
+    """Yield the groups of members, in order; every member is in one group."""
     window = _Window(members, suffixes)
     while window.has(0):
         group = _damage_and_more(window) if window.is_damage(0) else _group_at(window, 0)
@@ -64,13 +64,13 @@ def group_members(members: Iterator[Named | Damage], suffixes: Suffixes) -> Iter
 
 
 class _Window:
-    """The members ahead, read as far as they are asked for."""
+    """The members ahead, which are read only as far as they are needed."""
 
     def __init__(self, members: Iterator[Named | Damage], suffixes: Suffixes) -> None:
         self._members, self.suffixes = members, suffixes
         self._ahead: list[tuple[Named | Damage, Name | None]] = []
         self._dropped = 0
-        self._pairs: dict[int, tuple[str, int] | None] = {}  # both numbers from the first of all
+        self._pairs: dict[int, tuple[str, int] | None] = {}  # both counted from the first member
 
     def has(self, index: int) -> bool:
         while len(self._ahead) <= index:
@@ -100,7 +100,7 @@ class _Window:
         return possible_keys(self._ahead[index][0].name, self._ahead[index][1])
 
     def pair(self, index: int) -> tuple[str, int] | None:
-        """The key of the pair whose sample begins at `index`, and where it has both; or None."""
+        """Return the key of the pair that begins at `index`, and where it is complete; or None."""
         number = self._dropped + index
         if number not in self._pairs:
             found = _pair_at(self, index)
@@ -136,7 +136,7 @@ def _pair_at(window: _Window, index: int) -> tuple[str, int] | None:
                 if len(kinds) == 2:
                     return key, i + 1
             elif not seen:
-                # Only halves may precede what they are parts of; a pair is a sample.
+                # Only half a pair may precede the sample it is part of; a pair is a sample itself.
                 found = inner.setdefault(name.key, set())
                 found.add(name.kind)
                 if len(found) == 2:
@@ -145,7 +145,7 @@ def _pair_at(window: _Window, index: int) -> tuple[str, int] | None:
 
 
 def _group_at(window: _Window, start: int) -> Group:
-    """The group that begins with the member at `start`, behind `start` damages."""
+    """Return the group that begins with the member at `start`, after `start` damages."""
     pair = window.pair(start)
     if pair is not None:
         key, stop = pair
@@ -160,7 +160,7 @@ def _group_at(window: _Window, start: int) -> Group:
 
 
 def _end_of_sample(window: _Window, key: str, start: int, stop: int) -> int:
-    """Where the sample that is known to reach from `start` to `stop` ends."""
+    """Return where a sample ends that reaches at least from `start` to `stop`."""
     seen = None
     for i in range(stop, start + LOOKAHEAD):
         if not window.has(i):
@@ -180,7 +180,7 @@ def _end_of_sample(window: _Window, key: str, start: int, stop: int) -> int:
 
 
 def _is_half(window: _Window, index: int, key: str) -> bool:
-    """Is the member the image or the caption of the sample with this key, not a part of it?"""
+    """Whether the member is the image or the caption of the sample with this key."""
     if window.is_damage(index):
         return False
     name = window.name(index)
@@ -199,7 +199,7 @@ def _group(window: _Window, key: str, stop: int) -> Group:
 
 
 def _damage_and_more(window: _Window) -> Group:
-    """Damage, together with the incomplete sample behind it if there is one."""
+    """Return damage, together with the incomplete sample after it if there is one."""
     count = 0
     while window.has(count) and window.is_damage(count):
         count += 1

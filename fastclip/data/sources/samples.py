@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
-# Characters. No model reads so many, and a million accents would take half an hour to clean:
-# Unicode's normal form has them in an order that takes quadratic time.
+# Characters. No model reads that many, and a million accents would take half an hour to clean:
+# sorting them for Unicode's normal form takes quadratic time.
 MAX_CAPTION = 2**15
 MAX_CAPTION_BYTES = 4 * MAX_CAPTION
 JSON_FIELDS = ("caption", "text")  # in order of preference
@@ -18,29 +18,29 @@ NO_CAPTION, EMPTY_CAPTION = "no caption", "empty caption"
 class Sample(NamedTuple):
     key: str  # names the sample in logs, with its file
     image: bytes | str | Tensor | Image.Image  # a file, its path, or (C, H, W) uint8 pixels
-    caption: str  # "" only where a source takes images without one
-    columns: dict[str, Any] | None = None  # what else is known of it, where it was asked for
-    left_out: int = 0  # values of columns that None stands for; see `sample_columns.py`
+    caption: str  # "" only if the source accepts images without a caption
+    columns: dict[str, Any] | None = None  # further values, if the source was asked for them
+    left_out: int = 0  # values of columns that None has replaced; see `sample_columns.py`
 
 
 class BadSample(NamedTuple):
     key: str
-    reason: str  # of a small set of phrases, which are counted
-    detail: str = ""  # what is particular to this one
-    lost: int = 1  # samples: a missing shard may be many, a file of no sample is none
+    reason: str  # one of a small set of phrases, by which bad samples are counted
+    detail: str = ""  # what is particular to this sample
+    lost: int = 1  # lost samples: a missing shard may be many, a file of no sample is 0
 
 
 def even_alone(found: Sample | BadSample, image: bytes | str | Tensor | Any) -> Sample | BadSample:
-    """Return a sample without a caption where the lack of one is all that is wrong."""
+    """Return a sample without a caption if the missing caption is all that is wrong."""
     if isinstance(found, BadSample) and found.reason in (NO_CAPTION, EMPTY_CAPTION):
         return Sample(found.key, image, "")
     return found
 
 
 def with_caption_of(key: str, image: bytes | str, name: str, contents: bytes) -> Sample | BadSample:
-    """Return a Sample of the caption in a file, or a BadSample; see `with_caption`.
+    """Return a Sample with the caption from a file, or a BadSample; see `with_caption`.
 
-    Of a file whose name ends with .json the caption is the value of "caption", or of "text".
+    In a file whose name ends with .json, the caption is the value of "caption", or of "text".
     """
     if not name.lower().endswith(".json"):
         return with_caption(key, image, contents)
@@ -55,11 +55,11 @@ def with_caption_of(key: str, image: bytes | str, name: str, contents: bytes) ->
 def with_caption(
     key: str, image: bytes | str | Tensor | Image.Image, caption: object
 ) -> Sample | BadSample:
-    """Return a Sample of the caption without surrounding space, or a BadSample if none is left.
+    """Return a Sample with the caption, stripped of space, or a BadSample if nothing is left of it.
 
-    Of a caption longer than `MAX_CAPTION` the sample has the beginning.
-    Bytes are UTF-8, with or without a byte order mark. A surrogate, which no valid text holds and
-    no tokenizer takes, is as bad as bytes that are not UTF-8.
+    A caption longer than `MAX_CAPTION` is cut. Bytes are read as UTF-8, with or without a byte
+    order mark. A caption with a surrogate, which no valid text holds and no tokenizer accepts, is
+    bad like one with bytes that are not UTF-8.
     """
     try:
         if isinstance(caption, bytes):

@@ -1,11 +1,11 @@
-"""Which shards a specification means, and how many samples their folder says they hold.
+"""Finds the shards that a specification means, and how many samples their folder says they hold.
 
 data/{000..012}.tar          numbers, with their leading zeros; {0..9..3} in steps; {a..f} letters
 {a,b{0..3},c{x,y}}.tar       lists, with braces in them, as bash has them
 data/*.tar                   the shell's wildcards, sorted
 one/*.tar::two/{0..9}.tar    both
 
-What is there under the name as it stands is meant by it: a file, or a folder of shards.
+If a file, or a folder of shards, exists under the specification as it stands, it means that one.
 """
 
 import contextlib
@@ -31,15 +31,15 @@ MAX_LENGTH_BYTES = 2**10  # of `__len__`, a number
 
 
 def shard_paths(spec: str) -> list[str]:
-    """Return the paths, in the order of the specification; a path may be missing, unless all are.
+    """Return the paths in the order of the specification; some of the files may be missing.
 
     Raises:
         FileNotFoundError: no shard exists.
-        ValueError: `spec` is empty or not of local, uncompressed files, its braces cannot be
-            expanded, a shard is in it twice, or no shard has a byte.
+        ValueError: `spec` is empty or names files that are not local or are compressed, its braces
+            cannot be expanded, it names a shard twice, or all shards are empty.
     """
     if "\0" in spec:
-        raise ValueError(f"shards must have names without a byte of 0, got {quoted_text(spec)}")
+        raise ValueError(f"shards must have names without a zero byte, got {quoted_text(spec)}")
     if os.path.isdir(spec):
         paths = sorted(entry.path for entry in os.scandir(spec) if is_shard_name(entry.name))
     elif os.path.exists(spec):
@@ -51,11 +51,12 @@ def shard_paths(spec: str) -> list[str]:
             raise ValueError(f"shards must be local files, got {quoted_text(path)}")
         if path.endswith(COMPRESSED):
             raise ValueError(
-                f"shards must not be compressed (no byte can be sought): {quoted_text(path)}"
+                "shards must not be compressed, because fastclip seeks in them, got "
+                f"{quoted_text(path)}"
             )
     repeated = len(paths) - len(set(paths))
     if repeated:
-        raise ValueError(f"shards must not repeat, {repeated} of {quoted_text(spec)} do")
+        raise ValueError(f"shards must not repeat, but {repeated} of {quoted_text(spec)} do")
     there = _existing(paths)
     if (first := next(there, None)) is None:
         raise FileNotFoundError(f"no shard of {quoted_text(spec)} exists{_meaning(spec, paths)}")
@@ -65,9 +66,9 @@ def shard_paths(spec: str) -> list[str]:
 
 
 def _existing(paths: Iterable[str]) -> Iterator[str]:
-    """Those that exist, as far as somebody asks.
+    """Yield the paths that exist, looking only as far as the caller iterates.
 
-    A folder in which one is missing is listed once: a million names are too many to ask for each.
+    A folder with a missing path is listed once: asking for each of a million names takes too long.
     """
     listings: dict[str, frozenset[str]] = {}
     for path in paths:
@@ -88,18 +89,18 @@ def _names_in(folder: str) -> frozenset[str]:
 
 
 def is_shard_name(name: str) -> bool:
-    """Does a file of this name in a folder count as a shard, and not as what a system left?"""
+    """Return whether a file with this name counts as a shard, and not as a system's hidden file."""
     return name.lower().endswith(".tar") and not name.startswith(".")
 
 
 def shard_sizes(paths: list[str]) -> list[int | None]:
-    """Return what `sizes.json` next to each shard says of it: a number of samples, or None."""
+    """Return the number of samples of each shard by the `sizes.json` next to it, or None."""
     tables = {folder: _sizes_in(folder) for folder in {os.path.dirname(path) for path in paths}}
     return [tables[os.path.dirname(path)].get(os.path.basename(path)) for path in paths]
 
 
 def stated_length(paths: list[str]) -> int | None:
-    """Return the sum of the numbers in the files `__len__` next to shards, None without one."""
+    """Return the sum of the numbers in `__len__` files next to shards; None if one is missing."""
     lengths = []
     for folder in sorted({os.path.dirname(path) for path in paths}):
         try:
@@ -117,7 +118,7 @@ def _is_empty(path: str) -> bool:
 
 
 def _meaning(spec: str, paths: list[str]) -> str:
-    """Say what a specification with braces means."""
+    """Return a text that says which paths a specification means."""
     shown = ", ".join(cut(os.path.basename(path)) for path in paths[:NUM_SHOWN])
     more = ", ..." if len(paths) > NUM_SHOWN else ""
     if not paths:
@@ -152,5 +153,5 @@ def _sizes_in(folder: str) -> dict[str, int]:
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} must map names of shards to numbers: {cut(str(error))}") from None
     if min(numbers.values(), default=0) < 0:
-        raise ValueError(f"{path} must map names of shards to numbers that are not negative")
+        raise ValueError(f"{path} must not map names of shards to negative numbers")
     return numbers

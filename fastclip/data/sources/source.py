@@ -1,12 +1,12 @@
-"""The contract of a source: it lists its parts, and reads one part on from a position.
+"""The contract of a source: it lists its parts, and reads a part from any position on.
 
 A part is what one worker reads in one go: a shard, or some rows of a table. A position is an
 integer that only its source understands (a byte offset, a row number) and that grows within a
-part. Reading on from the `next_position` of an entry gives the entries that would have followed,
-so that a position in a checkpoint is all that a resumed run needs.
+part. Reading from the `next_position` of an entry gives the entries that would have followed, so
+that a position in a checkpoint is all that a resumed run needs.
 
-A source is a description: small, picklable, without open files. Its contents tell whether another
-one has the same samples, of which positions are then good for both.
+A source is a description: small, picklable, without open files. Two sources with equal contents
+have the same samples, and a position is valid for both.
 """
 
 import os
@@ -19,12 +19,12 @@ from typing import NamedTuple
 from fastclip.data.sources.file_stamp import stamp_of_files
 from fastclip.data.sources.samples import BadSample, Sample
 
-END = 2**63 - 1  # the position behind the last entry, where a source knows that it is the last
+END = 2**63 - 1  # the position after the last entry, if a source knows that it is the last
 SAMPLES_PER_PART = 64  # few, so that shuffling parts is nearly shuffling samples
 
 
-Contents = list[tuple[str, str]]  # what there is, by name, and what it is known by
-Place = tuple[int, int]  # of a sample: its stretch, see `stretches`, and its position there
+Contents = list[tuple[str, str]]  # names of what a source has, and the mark of each
+Place = tuple[int, int]  # where a sample is: its stretch, see `stretches`, and its position there
 
 
 class Part(NamedTuple):
@@ -37,14 +37,15 @@ class Part(NamedTuple):
 class Entry(NamedTuple):
     position: int
     next_position: int
-    load: Callable[[], Sample | BadSample]  # to be called before the next entry is asked for
+    load: Callable[[], Sample | BadSample]  # must be called before the next entry is read
 
 
 def stretches(parts: Sequence[Part]) -> list[int]:
-    """Return the number of each part's stretch, from 0: parts that follow each other share one.
+    """Return the number of each part's stretch, from 0.
 
-    Stretch and position name a sample, and grow in the order of the source, in whatever parts that
-    is read: all rows of a table are one stretch, and every shard is its own.
+    A stretch is a range of positions that parts share if they follow each other: all rows of a
+    table are one stretch, and every shard is its own. Stretch and position together identify a
+    sample, and grow in the order of the source, whatever its division into parts.
 
     Example:
         >>> stretches([Part("t.csv", 0, 90), Part("t.csv", 90, 170)])
@@ -72,7 +73,7 @@ def first_numbers(parts: Sequence[Part]) -> list[int] | None:
 
 
 class Source(ABC):
-    """Pairs of images and captions. What is wrong with the data never raises, once it is open."""
+    """Pairs of images and captions. Once open, a source never raises for bad data."""
 
     @abstractmethod
     def parts(self) -> list[Part]:
@@ -80,7 +81,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, part: Part, position: int | None = None) -> Iterator[Entry]:
-        """Yield the entries of a part from `position`, by default from its start; none from END."""
+        """Yield the entries of a part from `position` on, by default all; none from END on."""
 
     def num_samples(self) -> int | None:
         """Return the number of samples, bad ones included; None if it is not known."""
@@ -88,13 +89,13 @@ class Source(ABC):
         return None if None in sizes else sum(sizes)
 
     def skipped(self) -> dict[str, int]:
-        """Return how many files, known by now, are no part of a sample, by suffix or reason."""
+        """Return how many files are known so far to belong to no sample, by suffix or reason."""
         return {}
 
     def contents(self) -> Contents:
-        """Return what the samples are made of: the same for the same samples, wherever they are.
+        """Return marks of the data: the same for the same samples, wherever they are stored.
 
-        Files are known by what `file_marks.py` reads of them, which is little.
+        `file_marks.py` makes the marks of files, of which it reads only little.
         """
         return [
             (os.path.basename(part.name), f"positions {part.start} to {part.stop}")
@@ -102,23 +103,23 @@ class Source(ABC):
         ]
 
     def files(self) -> Iterator[str]:
-        """Yield the paths of all files that samples are made of, images that a table names too.
+        """Yield the paths of all files that samples come from, including images a table names.
 
-        By default these are the names of the parts; what is the name of no file does not count.
+        By default these are the names of the parts; names that are not files do not count.
         """
         yield from dict.fromkeys(part.name for part in self.parts())
 
     def stamp(self) -> str:
-        """Return what is the same until one of `files` is written again, even with the same bytes.
+        """Return a stamp that changes when one of `files` is written, even with the same bytes.
 
-        It is "" where there are no files. A copy has the same `contents` and another stamp, which
-        tells whether what was begun with files of this machine may go on with them.
+        The stamp is "" if there are no files. A copy has the same `contents` but another stamp: it
+        decides whether a job that began with the files of this machine may go on with them.
         """
         return stamp_of_files(self.files())
 
 
 class IndexedSource(Source):
-    """A source whose samples are numbered, and which can load any of them."""
+    """A source whose samples are numbered, and which can load any of them directly."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -144,7 +145,7 @@ class LabeledSource(IndexedSource):
     """An indexed source of images to be classified; the caption of each is its class.
 
     Attributes:
-        classes: their places are the labels.
+        classes: names of the classes; the index of a class in this list is its label.
     """
 
     classes: list[str]

@@ -15,11 +15,12 @@ WORDS_PER_CAPTION = 6
 
 
 class SyntheticSource(IndexedSource):
-    """Uniform noise and captions of six words, each sample a function of its number and the seed.
+    """Uniform noise with captions of six words; a sample depends only on its number and the seed.
 
     Args:
         num_samples: at least 1.
         image_size: height and width in pixels, or one number for both.
+        seed: the seed of all samples.
 
     Raises:
         ValueError: a number is not positive.

@@ -1,4 +1,4 @@
-"""What tables leave open: spellings of separators, folders of paths, encodings."""
+"""What tables do not say themselves: separators, the folder of relative paths, encodings."""
 
 import os
 import re
@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 from fastclip.data.sources.records import parse
 
 NUM_BYTES_LOOKED_AT = 4096
-# How files begin that are called tables and are none in UTF-8. The longer mark comes first.
+# The beginnings of files that are named like tables but are not tables in UTF-8. If one mark
+# begins like another, the longer comes first.
 MARKS = {
     b"\xff\xfe\0\0": "is in UTF-32: save it as UTF-8",
     b"\0\0\xfe\xff": "is in UTF-32: save it as UTF-8",
@@ -15,38 +16,39 @@ MARKS = {
     b"\xfe\xff": "is in UTF-16, as Excel's 'Unicode text': save it as UTF-8",
     b"\x1f\x8b": "is compressed by gzip: unpack it",
     b"PK\x03\x04": "is an Excel or zip file: save it as CSV in UTF-8",
-    b"version https://git-lfs": "is a pointer of Git LFS: run git lfs pull where it was cloned",
+    b"version https://git-lfs": "is a pointer of Git LFS: run git lfs pull in its repository",
     b"PAR1": "is a Parquet file: write it as CSV, or load it with dataset_type 'hf'",
 }
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-SEPARATORS = ("\t", ",", ";", "|")  # that are looked for where none is given
+SEPARATORS = ("\t", ",", ";", "|")  # those that are tried if none is given
 ESCAPES = {"\\t": "\t", "\\|": "|", "\\,": ",", "\\;": ";"}  # as a shell passes them
 
 
 def literal_separator(separator: str) -> str:
-    """Return the separator that is meant, such as a tab where a shell passed a backslash and a t.
+    """Return the separator that is meant, such as a tab if a shell passed a backslash and a t.
 
     Raises:
-        ValueError: it is empty, has a quote or the end of a line in it, or is a pattern, which
-            pandas would take and this package does not.
+        ValueError: the separator is empty, contains a quote or a newline, or is a pattern, which
+            pandas accepts and this package does not.
     """
     found = ESCAPES.get(separator, separator)
     if not found or any(character in found for character in '"\r\n'):
-        raise ValueError(f"separator must not be empty, a quote or a newline: {separator!r}")
+        raise ValueError(f"separator must not be empty, a quote or a newline, got {separator!r}")
     if found.startswith("\\") and found != "\\":
-        raise ValueError(f"separator must be what is between fields, not a pattern: {separator!r}")
+        raise ValueError(f"separator must be literal text, not a pattern, got {separator!r}")
     return found
 
 
 def find_separator(header: str, wanted: Collection[str]) -> str:
-    """Return the separator of a table that nobody has named: what its header is cut best by.
+    """Return the separator that splits the header of a table best, if the user has named none.
 
-    Best is what gives the most of the wanted columns; where nothing gives any, a tab if there is
-    one, which is rarely part of a name; then what gives the most columns, then what comes first in
-    `SEPARATORS`: a header of one column has a tab, open_clip's default.
+    The best separator gives the most of the wanted columns. If no separator gives any, it is a tab
+    if the header has one, because a tab is rarely part of a name. Otherwise, and among equals, it
+    is the one that gives the most columns, then the first in `SEPARATORS`: for a header of one
+    column it is a tab, open_clip's default.
 
     Args:
-        header: the first line of the table, without its end.
+        header: the first line of the table, without its newline.
         wanted: names of columns that are to be read.
 
     Example:
@@ -61,14 +63,15 @@ def find_separator(header: str, wanted: Collection[str]) -> str:
 
 
 def folder_of(names: Iterable[str], table: str) -> str:
-    """Return what the paths in a table are relative to: its own folder, or the working directory.
+    """Return the folder that a table's paths are relative to: its own, or the working directory.
 
     Args:
-        names: the first paths of the table, as they stand in it.
-        table: its own path.
+        names: the first paths of the table, as written in it.
+        table: the path of the table.
 
     Raises:
-        ValueError: the first name that is a file in one of them is one in both, and they differ.
+        ValueError: the first name that exists in one of the two folders is a file in both, and
+            the two files differ.
     """
     beside, working = os.path.dirname(os.path.abspath(table)), os.getcwd()
     if os.path.realpath(beside) == os.path.realpath(working):
@@ -83,7 +86,7 @@ def folder_of(names: Iterable[str], table: str) -> str:
                 raise ValueError(
                     f"paths of {table!r} must mean one file each, but {name!r} is {first!r} next "
                     f"to the table and {second!r} in the working directory; use absolute paths, or "
-                    "run where the table is"
+                    "run in the folder of the table"
                 )
         if found:
             return found[0]
@@ -91,18 +94,18 @@ def folder_of(names: Iterable[str], table: str) -> str:
 
 
 def is_address(name: str) -> bool:
-    """Is the name of an image an address, such as of the web or of S3, and not a path?"""
+    """Return whether the name of an image is an address, such as a URL, and not a path."""
     return ADDRESS.match(name) is not None
 
 
 def objection_to(beginning: bytes) -> str | None:
-    """Say why a file with this beginning is no table in UTF-8; None if it may be one."""
+    """Return why a file with this beginning is not a table in UTF-8; None if it may be one."""
     for mark, objection in MARKS.items():
         if beginning.startswith(mark):
             return objection
     first_line = beginning.split(b"\n", 1)[0]
     if b"\0" in first_line:
-        return "has bytes of 0 in its header: it may be in UTF-16, save it as UTF-8"
+        return "has zero bytes in its header: it may be in UTF-16, save it as UTF-8"
     if b"\r" in first_line.rstrip(b"\r"):
         return "has lines that end with a carriage return alone: save it with newlines"
     return None

@@ -1,18 +1,18 @@
 """One header of a tar file, together with the extended headers before it.
 
 A member may begin with GNU headers (`L` and `K`, which hold a long name) and pax headers (`x`, `X`
-and `g`, which hold a name, a size and more), and a sparse file has blocks of its own behind its
-header. Each is read once and to a bound, whatever it says of itself, and what is refused says how
-far it was read: a chain of any length, whole or damaged, takes time in proportion to its bytes.
-What stands earlier in a chain is what counts.
+and `g`, which hold a name, a size and more), and a sparse file has blocks of its own after its
+header. Each is read once and up to a bound, whatever size it states, and a refusal says how far
+the file was read: a chain of any length, whole or damaged, takes time in proportion to its bytes.
+If several headers of a chain state the same value, the first one counts.
 """
 
 import re
 from typing import BinaryIO, NamedTuple
 
 BLOCK = 512
-MAX_EXTENDED = 8  # headers before one member; programs write two, or three
-MAX_EXTENDED_BYTES = 2**20  # of one
+MAX_EXTENDED = 8  # headers before one member; programs write two or three
+MAX_EXTENDED_BYTES = 2**20  # of one extended header
 MAX_NAME = 4096  # characters, as long as a path of Linux may be; the rest is cut off
 SPARSE_BLOCKS = MAX_EXTENDED_BYTES // BLOCK
 
@@ -27,7 +27,7 @@ WITHOUT_CONTENTS = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folde
 ASCII = bytes(range(128))
 OCTAL = re.compile(rb"\s*([0-7]*)\s*")
 RECORD = re.compile(rb"([0-9]{1,8}) ([^=]{1,1024})=")
-# Any of them says that the contents are pieces of a file with holes.
+# Each of these keys says that the contents are pieces of a file with holes.
 SPARSE_KEYS = (b"GNU.sparse.map", b"GNU.sparse.size", b"GNU.sparse.major")
 
 
@@ -40,12 +40,12 @@ class Header(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    end: int  # as far as what was read is not worth reading again
+    end: int  # up to here nothing needs to be read again
     is_cut: bool = False  # the file ends before the header does
 
 
 class _Extended:
-    """What the extended headers before a member say."""
+    """The values of the extended headers before a member."""
 
     def __init__(self) -> None:
         self.name: bytes | None = None
@@ -53,7 +53,7 @@ class _Extended:
         self.is_sparse = False
 
     def add(self, kind: bytes, contents: bytes) -> bool:
-        """Take up the contents of a header, padding included; return whether they can be read."""
+        """Add the contents of a header, padding included; return whether they could be read."""
         if kind == LONG_NAME and self.name is None:
             self.name = contents.split(b"\0", 1)[0]
         return kind not in PAX or self._add_pax(contents)
@@ -79,19 +79,19 @@ class _Extended:
 
 
 def is_header(data: bytes, at: int = 0) -> bool:
-    """Is there a block with a right checksum at this offset of the data?"""
+    """Return whether a block with a valid checksum is at this offset of the data."""
     stated = _number(data[at + CHECKSUM.start : at + CHECKSUM.stop])
     if stated is None:
         return False
     block = data[at : at + BLOCK]
     rest = block[: CHECKSUM.start] + block[CHECKSUM.stop :]
     unsigned = sum(rest) + 8 * ord(" ")
-    # Some programs of old have summed signed characters.
+    # Some old programs summed signed characters.
     return stated in (unsigned, unsigned - 256 * len(rest.translate(None, ASCII)))
 
 
 def read_header(file: BinaryIO, start: int) -> Header | Refusal:
-    """Read the header at offset `start` of a file, or say that there is none."""
+    """Read the header at offset `start` of a file; return a Refusal if there is none."""
     extended, at = _Extended(), start
     for number in range(MAX_EXTENDED + 1):
         file.seek(at)
@@ -119,7 +119,7 @@ def read_header(file: BinaryIO, start: int) -> Header | Refusal:
 
 
 def _member(file: BinaryIO, block: bytes, at: int, extended: _Extended) -> Header | Refusal:
-    """What the header of a member says, of which `extended` may know more."""
+    """Return the header of a member; values in `extended` take precedence."""
     kind, size, data = block[TYPE], _number(block[SIZE]), at + BLOCK
     name = _name(block) if extended.name is None else extended.name
     is_folder = kind == FOLDER or (kind == b"\0" and _name(block).endswith(b"/"))
@@ -146,7 +146,7 @@ def _name(block: bytes) -> bytes:
 
 
 def _number(field: bytes) -> int | None:
-    """A number of a header: octal, or binary behind a byte of 128; None if it is negative."""
+    """Return a number of a header, octal, or binary after a byte of 128; None if negative."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     match = OCTAL.fullmatch(field.split(b"\0", 1)[0])

@@ -1,8 +1,8 @@
-"""The members of a tar file from any of them on, past whatever is damaged.
+"""Reads the members of a tar file from any member on, and skips damage.
 
-`tar_headers.py` reads each header. What only looks like the end of the file (zeros, a header that
-is not one, a file that stops early) is found here: what is skipped is reported as damage, and
-reading goes on at the next header with a valid checksum.
+`tar_headers.py` reads each header. This module handles what only looks like the end of the file
+(zeros, an invalid header, a file that stops early): it reports what it skips as damage, and goes on
+at the next header with a valid checksum.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 from fastclip.data.sources.source import END
 from fastclip.data.sources.tar_headers import BLOCK, Header, Refusal, is_header, read_header
 
-MAGIC, MAGIC_AT = b"ustar", 257  # of every header that today's programs write
+MAGIC, MAGIC_AT = b"ustar", 257  # in every header that today's programs write
 WINDOW = 2**20  # bytes searched at a time, at most
 
 
@@ -19,7 +19,7 @@ class Member(NamedTuple):
     name: str
     start: int  # offset of the header, or of the long name that precedes it
     data: int  # offset of the contents
-    size: int  # in bytes; 0 if it is not a file
+    size: int  # in bytes; 0 if the member is not a file
     end: int  # offset of the next header
     kind: str = "file"  # or "folder", or "other": a link, a device, a sparse file
 
@@ -31,10 +31,10 @@ class Damage(NamedTuple):
 
 
 def read_members(file: BinaryIO, start: int) -> Iterator[Member | Damage]:
-    """Yield what follows offset `start`, which is 0 or the end of a member or of damage."""
+    """Yield what follows offset `start`, which must be 0 or the end of a member or of damage."""
     damage, file_size = None, file.seek(0, 2)
     for found in _each_member(file, start, file_size):
-        # What looks like a header in the midst of damage, and is none, does not end the damage.
+        # Bytes within damage that only look like a header do not end the damage.
         if damage and isinstance(found, Damage) and found.reason == damage.reason:
             damage = damage._replace(end=found.end)
             continue
@@ -73,12 +73,12 @@ def _member_at(file: BinaryIO, start: int, file_size: int) -> Member | Damage:
 
 
 def _is_cut(header: Header, file_size: int) -> bool:
-    """Does the file end before the contents do, or what pads them?"""
+    """Return whether the file ends before the contents and their padding do."""
     return max(header.data + header.size, header.end - BLOCK + 1) > file_size
 
 
 def _only_zeros_from(file: BinaryIO, start: int) -> bool:
-    """Are there only zeros from here on: the proper end?"""
+    """Return whether only zeros follow, which is the proper end."""
     file.seek(start)
     while window := file.read(WINDOW):
         if window.strip(b"\0"):
@@ -88,7 +88,7 @@ def _only_zeros_from(file: BinaryIO, start: int) -> bool:
 
 def _behind_damage(file: BinaryIO, start: int, at: int, file_size: int) -> Damage:
     """Look for the next header from `at` on, at any offset: bytes may have been lost or added."""
-    num_searched = 4 * BLOCK  # the header may be the next thing there
+    num_searched = 4 * BLOCK  # the next header is often close
     while at + BLOCK <= file_size:
         file.seek(at)
         window = file.read(num_searched)

@@ -1,9 +1,9 @@
-"""Tar shards: `key.jpg` and `key.txt` next to each other, many to a file.
+"""Tar shards: files that hold many pairs of `key.jpg` and `key.txt`, one after the other.
 
 `sample_groups.py` says which members are one sample, and `file_names.py` which are images. A
-position is the offset of a sample's first header, so that a resumed run seeks and does not read
-again. Folders, and what `is_ignored` knows, are ignored; every other member is part of a sample, or
-is counted as a file of no sample.
+position is the offset of a sample's first header, so that a resumed run seeks instead of reading
+again. Folders and names that `is_ignored` are ignored; every other member is part of a sample, or
+is counted as a file that belongs to no sample.
 """
 
 import contextlib
@@ -38,28 +38,28 @@ from fastclip.data.sources.source import END, Contents, Entry, Part, Source
 from fastclip.data.sources.tar_members import Damage, Member, read_members
 
 MAX_MEMBER_BYTES = 2**28  # no encoded image is larger; a damaged size might be
-NUM_TRIED = 8  # shards that are opened to estimate what one holds that is gone
+NUM_TRIED = 8  # shards that are opened to estimate how many samples a lost shard holds
 NUM_NAMED = 5  # members of an incomplete sample that a message names
 
 
 class TarSource(Source):
     """The shards that `spec` names, one part each; see `shard_names.py`.
 
-    A damaged or truncated shard is one bad sample for each damage, with the good samples before
-    and behind it kept. A shard that is missing or cannot be read is as many bad samples as it
-    should still hold: as `sizes.json` says, or as it held when it was last read, or as others do.
+    Each damage of a damaged or truncated shard counts as one bad sample; the good samples before
+    and after it are kept. A shard that is missing or cannot be read counts as many bad samples as
+    it should still hold: by `sizes.json`, or by its last reading, or by the mean of other shards.
 
     Args:
         spec: names of shards, or a folder, whose shards are read and whose other files are counted
             in `skipped`.
         image_key, caption_key: suffixes, see `file_names.Suffixes`.
-        lone_images: an image without a caption, or with an empty one, is a sample, unless there is
-            damage next to it.
-        columns: samples have the values of the member `key.json`, as img2dataset writes them.
+        lone_images: accept images without a caption, or with an empty one, as samples, unless there
+            is damage next to them.
+        columns: give samples the values of the member `key.json`, as img2dataset writes it.
 
     Raises:
         FileNotFoundError: no shard exists.
-        ValueError: `spec` is malformed, or `sizes.json` is, or all shards are empty; or a key is no
+        ValueError: `spec` or `sizes.json` is malformed, all shards are empty, or a key is not a
             suffix.
     """
 
@@ -77,7 +77,7 @@ class TarSource(Source):
         self._paths = shard_paths(spec)
         self._sizes = shard_sizes(self._paths)
         self._stated_length = stated_length(self._paths) if None in self._sizes else None
-        # Of samples by shard, as stated, or as counted by this process in reading one to its end.
+        # Samples of each shard: as stated, or as counted when this process read it to its end.
         self._counts = {
             p: n for p, n in zip(self._paths, self._sizes, strict=True) if n is not None
         }
@@ -89,14 +89,14 @@ class TarSource(Source):
         ]
 
     def num_samples(self) -> int | None:
-        """Return the sum of `sizes.json`, else what `__len__` says, else None."""
+        """Return the sum of `sizes.json`, or else the number in `__len__`, or else None."""
         return sum(self._sizes) if None not in self._sizes else self._stated_length
 
     def skipped(self) -> dict[str, int]:
         return dict(self._skipped)
 
     def contents(self) -> Contents:
-        """Every shard, with what `sizes.json` says of it, and the suffixes that count."""
+        """Return the marks of all shards, with their sizes in `sizes.json`, and the suffixes."""
         keys = [
             ("suffixes of images", ";".join(self._suffixes.images)),
             ("suffixes of captions", ";".join(self._suffixes.captions)),
@@ -148,7 +148,7 @@ class TarSource(Source):
         return group_members(members, self._suffixes)
 
     def _count_of(self, lost: str) -> int:
-        """Samples of a shard that cannot be read: known, or else the mean of others."""
+        """Return the samples of a lost shard: known, or else the mean of other shards."""
         if lost in self._counts:
             return self._counts[lost]
         if not self._counts:
@@ -156,7 +156,7 @@ class TarSource(Source):
         return round(sum(self._counts.values()) / max(1, len(self._counts)))
 
     def _count_another(self, lost: str) -> None:
-        """Read the headers of the first of a few shards that can be read."""
+        """Count the samples of another shard: the first that can be read, of a few."""
         for path in [path for path in self._paths if path != lost][:NUM_TRIED]:
             with contextlib.suppress(OSError), open_regular(path, buffering=2**17) as file:
                 self._counts[path] = sum(map(_is_sample, self._groups(file, 0)))
@@ -164,7 +164,7 @@ class TarSource(Source):
 
 
 def _others_in(folder: str) -> Counter[str]:
-    """Count the files of a folder that are neither shards nor about them."""
+    """Count the files of a folder that are neither shards nor metadata of shards."""
     others = [name for name in list_folder(folder).files if name != SIZES]
     return Counter(
         "shard in a folder below" if name.lower().endswith(".tar") else suffix_of(name)
@@ -174,7 +174,7 @@ def _others_in(folder: str) -> Counter[str]:
 
 
 def _is_sample(group: Group) -> bool:
-    """Is it no file of no sample? Damage counts as a sample."""
+    """Return whether a group counts as a sample; damage does, other members of no sample do not."""
     return group.key is not None or group.damage is not None
 
 
@@ -196,7 +196,7 @@ def _load(file: BinaryIO, shard: str, group: Group, lone_images: bool) -> Sample
             return BadSample(key, reason, _named(group))
     for member in (group.image, group.caption):
         if member is not None and member.kind != "file":
-            return BadSample(key, "member is a link or no plain file", _shown(member.name))
+            return BadSample(key, "member is a link or not a regular file", _shown(member.name))
     try:
         image = _contents(file, group.image)
         caption = b"" if group.caption is None else _contents(file, group.caption)
@@ -223,5 +223,5 @@ def _named(group: Group) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return the name with what is not UTF-8 in it replaced, and the end of a long one left out."""
+    """Return the name with bytes that are not UTF-8 replaced, and cut if it is long."""
     return cut(name).encode(errors="surrogateescape").decode(errors="replace")

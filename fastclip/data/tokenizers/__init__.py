@@ -1,6 +1,6 @@
-"""Tokenizers: from texts to (B, T) int64 ids.
+"""Tokenizers: they map texts to (B, T) int64 ids.
 
-`words` knows the words of its captions; `byte_pairs` is OpenAI's, any text and no unknown token;
-`hugging_face` wraps what transformers loads. Each is imported from its own file, so that the first
-needs none of the packages of the others.
+`byte_pairs` is OpenAI's tokenizer, which takes any text and has no unknown token; `hugging_face`
+wraps a tokenizer that transformers loads; `fastclip.data.digits.tokenizer` knows the words of its
+captions. Each is imported from its own file, and only then needs the packages it uses.
 """

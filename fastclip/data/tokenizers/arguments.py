@@ -1,4 +1,4 @@
-"""What every tokenizer checks about what it is called with."""
+"""Checks of the arguments that every tokenizer takes."""
 
 from collections.abc import Iterable
 from operator import index
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 class TextTooLong(ValueError, RuntimeError):
-    """A text does not fit the context, and truncation was not allowed.
+    """A text does not fit into the context, and truncation was not allowed.
 
-    A ValueError, as every bad argument is here; also a RuntimeError, which is what OpenAI's
-    `clip.tokenize` raises and its callers catch.
+    It is a ValueError, like every error about an argument in fastclip, and also a RuntimeError,
+    which OpenAI's `clip.tokenize` raises and its callers catch.
     """
 
 
 def list_texts(texts: str | Iterable[str]) -> list[str]:
-    """Return a list; a single text gives a list of one.
+    """Return texts as a list; a single text gives a list of one.
 
     Raises:
         TypeError: `texts` is neither a string nor an iterable of strings.
@@ -36,7 +36,7 @@ def list_ids(ids: Tensor | Iterable[int]) -> list[int]:
 
     Raises:
         TypeError: `ids` are not integers.
-        ValueError: `ids` is a tensor with another number of dimensions than one.
+        ValueError: `ids` is a tensor that does not have exactly one dimension.
     """
     if isinstance(ids, Tensor):
         if ids.ndim != 1:
@@ -49,11 +49,11 @@ def list_ids(ids: Tensor | Iterable[int]) -> list[int]:
 
 
 def check_context_length(context_length: int) -> int:
-    """Return `context_length`.
+    """Return `context_length` if it is valid.
 
     Raises:
-        TypeError: it is not an integer.
-        ValueError: it has no room for a start and an end token.
+        TypeError: `context_length` is not an integer.
+        ValueError: `context_length` has no room for a start and an end token.
     """
     if not isinstance(context_length, int):
         raise TypeError(f"context_length must be an integer, got {context_length!r}")
@@ -67,6 +67,6 @@ def check_fits(text: str, num_tokens: int, context_length: int) -> None:
     if num_tokens > context_length:
         shown = text if len(text) <= 100 else text[:100] + "..."
         raise TextTooLong(
-            f"text has {num_tokens} tokens with start and end, context_length is "
-            f"{context_length}: {shown!r}; truncate=True keeps what fits"
+            f"text has {num_tokens} tokens with start and end, but context_length is "
+            f"{context_length}: {shown!r}; truncate=True cuts it"
         )

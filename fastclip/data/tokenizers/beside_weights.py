@@ -1,7 +1,7 @@
-"""What the tokenizer files in a model's directory say.
+"""Reads what the tokenizer files in a model's directory say.
 
-A directory of transformers' has its tokenizer with the weights. It is OpenAI's only if its files
-show that: the number of tokens does not tell, other vocabularies have 49,408 as well.
+A directory of transformers holds its tokenizer next to the weights. The tokenizer is OpenAI's only
+if its files show that: the number of tokens is not enough, other vocabularies have 49,408 as well.
 """
 
 import json
@@ -17,10 +17,10 @@ SETTINGS_FILE = "tokenizer_config.json"
 
 
 def is_openai_vocabulary(directory: str | PathLike) -> bool:
-    """Whether a directory shows that its tokens are OpenAI's, every one with OpenAI's id.
+    """Return whether the files of a directory show OpenAI's tokens, all with OpenAI's ids.
 
-    All files that transformers may read the vocabulary from must say so; a directory without any,
-    or with one that cannot be read as merges of CLIP's kind, does not.
+    Every file that transformers may read the vocabulary from must have them. The answer is False
+    for a directory without such a file, or with one that cannot be read as merges like CLIP's.
     """
     try:
         found = [vocabulary.sha256 for vocabulary in read_directory(directory)]
@@ -30,18 +30,18 @@ def is_openai_vocabulary(directory: str | PathLike) -> bool:
 
 
 def longest_text(directory: str | PathLike) -> int | None:
-    """How many tokens of a text the tokenizer in a directory keeps, or None for all.
+    """Return how many tokens of a text the tokenizer in a directory keeps, or None for all.
 
     Raises:
         ValueError: `tokenizer_config.json` is not a JSON object.
     """
     length = _read_object(Path(directory, SETTINGS_FILE)).get("model_max_length")
-    # transformers writes 1e30 where there is no limit.
+    # transformers writes 1e30 if there is no limit.
     return int(length) if isinstance(length, (int, float)) and 2 <= length < 2**31 else None
 
 
 def keeps_case(directory: str | PathLike) -> bool:
-    """Whether the tokenizer in a directory says that it does not make lower case.
+    """Return whether the tokenizer in a directory says that it does not lower-case texts.
 
     Raises:
         ValueError: a file is not a JSON object.

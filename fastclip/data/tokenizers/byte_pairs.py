@@ -1,16 +1,17 @@
-"""OpenAI's byte pair tokenizer: any text, no unknown token, the ids of CLIP.
+"""OpenAI's byte pair tokenizer: it takes any text, has no unknown token, and gives CLIP's ids.
 
 A cleaned text is split into words by a regular expression: special tokens, English contractions,
 runs of letters, single digits, runs of anything else. (U+0345, a mark whose capital is a letter,
-is none of these when the case is ignored, and is dropped; no other character is.) The UTF-8 bytes
-of a word, the last one marked as its end, are then merged: always the pair whose merge comes first
-in the vocabulary, the leftmost of them first.
+matches none of these when the case is ignored, and is dropped; no other character is.) The UTF-8
+bytes of a word, the last one marked as its end, are then merged: always the pair whose merge comes
+first in the vocabulary, and its leftmost occurrence first.
 
-Ids are those of open_clip 3.3.0's `SimpleTokenizer` for every string (tests/data/tokenizers), and
-with `special_tokens=OPENAI_SPECIAL_TOKENS` those of openai/CLIP.
+The ids equal those of open_clip 3.3.0's `SimpleTokenizer` for every string (tests/data/tokenizers),
+and with `special_tokens=OPENAI_SPECIAL_TOKENS` those of openai/CLIP.
 
-Cost: a merge is found with a heap, O(n log n) for a word of n bytes. Words are remembered, up to a
-number of them; a caption whose words are known costs one split and one look-up per word.
+Cost: merges are found with a heap, O(n log n) for a word of n bytes. The ids of up to
+`REMEMBERED_WORDS` words are kept; a caption of known words costs one split and one look-up per
+word.
 
 Source: openai/CLIP `simple_tokenizer.py`.
 """
@@ -47,7 +48,7 @@ OPENAI_SPECIAL_TOKENS = ("<|startoftext|>", "<|endoftext|>")  # also Hugging Fac
 CONTRACTIONS = r"'s|'t|'re|'ve|'m|'ll|'d"
 CLASSES = r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 WORDS = f"{CONTRACTIONS}|{CLASSES}"
-# Longer words do not repeat, and a few of them would take more memory than all others.
+# Longer words rarely repeat, and a few of them would take more memory than all others.
 REMEMBERED_LENGTH, REMEMBERED_WORDS = 64, 65_536
 
 _BYTES = {symbol: byte for byte, symbol in BYTE_SYMBOLS.items()}
@@ -63,12 +64,13 @@ class BytePairTokenizer:
     Args:
         vocabulary: the merges, or where to find them: see `find_vocabulary`.
         context_length: tokens per text, start and end included; at least 2.
-        clean: what is done to a text first, a name in `cleaning.CLEANERS`.
-        additional_special_tokens: strings that become one token each where a cleaned text has
-            them literally (open_clip reads them as regular expressions), ids after those of start
-            and end. As in open_clip, none with upper-case letters is found in lower-case text.
-        special_tokens: how start and end are spelled: also where a text contains them literally,
-            and in what `decode` returns.
+        clean: how a text is cleaned first, a name in `cleaning.CLEANERS`.
+        additional_special_tokens: strings that become one token each if a cleaned text has them
+            literally (open_clip reads them as regular expressions); their ids follow those of start
+            and end. As in open_clip, a string with upper-case letters is not found in lower-case
+            text.
+        special_tokens: the spelling of start and end, which also counts if a text contains them
+            literally, and in what `decode` returns.
 
     Raises:
         FileNotFoundError, ValueError: see `find_vocabulary`.
@@ -123,7 +125,7 @@ class BytePairTokenizer:
 
         Args:
             texts: one text or B of them.
-            context_length: instead of the tokenizer's.
+            context_length: used instead of the tokenizer's.
             truncate: cut a text that does not fit; its last id is then the end token.
 
         Raises:
@@ -146,13 +148,13 @@ class BytePairTokenizer:
     def decode(self, ids: Tensor | Iterable[int]) -> str:
         """Return the text of (T,) ids: special tokens are spelled out, words end in a blank.
 
-        Bytes that are not UTF-8, as where a text was cut inside a character, become U+FFFD. Zeros
-        are "!", as the padding of a row is if it was not cut off.
+        Bytes that are not UTF-8, for example of a text cut inside a character, become U+FFFD. A 0
+        becomes "!"; so does the padding of a row, unless it is cut off first.
 
         Raises:
             TypeError: `ids` are not integers.
-            ValueError: an id is not in the vocabulary, or `ids` is a tensor of other than one
-                dimension.
+            ValueError: an id is not in the vocabulary, or `ids` is a tensor that does not have
+                exactly one dimension.
         """
         try:
             symbols = "".join(self.decoder[i] for i in list_ids(ids))
@@ -164,9 +166,10 @@ class BytePairTokenizer:
     def save_pretrained(self, directory: str | os.PathLike) -> None:
         """Write a directory that transformers' AutoTokenizer and `find_vocabulary` load.
 
-        vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json, in which start
-        and end are spelled as Hugging Face does. transformers always makes lower case, without
-        ftfy or entities, and pads with the end token: only ids of plain text are the same.
+        The files are vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json;
+        start and end have Hugging Face's spelling. transformers always lower-cases texts, does not
+        apply ftfy or decode entities, and pads with the end token, so that only the ids of plain
+        text are the same.
 
         Raises:
             OSError: the directory cannot be made or written.
@@ -175,7 +178,9 @@ class BytePairTokenizer:
         start, end = OPENAI_SPECIAL_TOKENS
         additional = self.special_tokens[2:]
         if start in additional or end in additional:
-            raise ValueError(f"additional special tokens must not be {start} or {end} in a file")
+            raise ValueError(
+                f"additional special tokens must not be {start} or {end} to be saved in a file"
+            )
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         tokens = (*self.vocabulary.tokens, start, end, *additional)
@@ -209,7 +214,7 @@ class BytePairTokenizer:
 
 def _merge(ids: list[int], joined: dict[tuple[int, int], int]) -> list[int]:
     """Merge pairs, the smallest result first, until none is left."""
-    # A linked list in two arrays. -1 marks what is gone, and both ends: ids[-1] is ids[n].
+    # A linked list in two arrays. -1 marks removed ids and both ends: ids[-1] is ids[n].
     n = len(ids)
     ids = [*ids, -1]
     previous, following = list(range(-1, n)), list(range(1, n + 1))

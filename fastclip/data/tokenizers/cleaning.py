@@ -1,11 +1,11 @@
-"""What a text goes through before it is split into tokens.
+"""Cleans a text before it is split into tokens.
 
-Every cleaner first repairs: ftfy (mojibake, ligatures, curly quotes, full-width letters, control
-characters, NFC), then HTML entities, escaped once or twice. Then, by name:
+Every cleaner first repairs the text: ftfy (mojibake, ligatures, curly quotes, full-width letters,
+control characters, NFC), then HTML entities, escaped once or twice. Then, by name:
 
-    lower         blanks collapsed, lower case: OpenAI's and open_clip's default
-    whitespace    blanks collapsed, the case kept: for tokenizers that have upper case
-    canonicalize  underscores are blanks, ASCII punctuation removed, lower case, blanks collapsed
+    lower         collapses blanks and makes lower case: OpenAI's and open_clip's default
+    whitespace    collapses blanks and keeps the case: for tokenizers that have upper case
+    canonicalize  turns underscores into blanks, removes ASCII punctuation, then as `lower`
 
 Source: openai/CLIP `simple_tokenizer.py`; big_vision `prompt_engineering.py` (canonicalize), as
 open_clip 3.3.0 combines them.
@@ -40,7 +40,7 @@ CLEANERS: dict[str, Callable[[str], str]] = {
 
 
 def find_cleaner(name: str) -> Callable[[str], str]:
-    """Return the function from text to text called `name`.
+    """Return the cleaner called `name`, a function from text to text.
 
     Raises:
         ValueError: `name` is not one of `CLEANERS`.
@@ -51,7 +51,7 @@ def find_cleaner(name: str) -> Callable[[str], str]:
 
 
 def repair(text: str) -> str:
-    """Return `text` as ftfy and two rounds of HTML's entities mend it, without blanks around it."""
+    """Return `text` repaired by ftfy, its HTML entities decoded twice, without blanks around it."""
     # Nothing below changes printable ASCII without an entity, and most captions are that.
     if text.isascii() and text.isprintable() and "&" not in text:
         return text.strip()

@@ -1,7 +1,7 @@
-"""Tokenizers of Hugging Face, as they are: the ids of open_clip's `HFTokenizer`.
+"""Wraps tokenizers of Hugging Face; the ids equal those of open_clip's `HFTokenizer`.
 
-For models whose text side is not OpenAI's byte pairs: SigLIP, multilingual and BERT-like ones. A
-directory is read from the disk only; a name is looked up in transformers' cache or on the hub.
+They are for models that do not use OpenAI's byte pairs: SigLIP, multilingual and BERT-like models.
+A directory is only read from the disk; a name is looked up in transformers' cache or on the Hub.
 """
 
 import os
@@ -22,7 +22,7 @@ from fastclip.data.tokenizers.cleaning import find_cleaner
 from fastclip.hub import REPOSITORY
 from fastclip.installation import install_command
 
-# A directory with none of these holds no tokenizer; transformers would then look on the hub.
+# A directory without any of these files has no tokenizer; transformers would then ask the Hub.
 TOKENIZER_FILES = (
     "tokenizer.json",
     SETTINGS_FILE,
@@ -38,25 +38,26 @@ TOKENIZER_FILES = (
 class HFTokenizer:
     """Maps texts to (B, context_length) int64 ids with a tokenizer that transformers loads.
 
-    Special tokens, padding and the side of it are the wrapped tokenizer's.
+    Special tokens, padding and the side of the padding are those of the wrapped tokenizer.
 
     Args:
-        source: a directory, or a name on the hub.
+        source: a directory, or a name on the Hub.
         context_length: tokens per text, special tokens included; at least 2.
-        clean: what is done to a text first, a name in `cleaning.CLEANERS`, or "none" for nothing,
-            as TIPS's tokenizer has it.
-        strip_sep_token: write 0 where the separator is, as some models of open_clip expect.
-        cache_dir: where transformers keeps what it fetches for a name on the hub.
-        language: that of the texts, in the words of a tokenizer that marks it, such as NLLB's
-            "deu_Latn"; None for the tokenizer's own, which is English in NLLB's.
+        clean: how a text is cleaned first, a name in `cleaning.CLEANERS`, or "none" for no
+            cleaning, as TIPS's tokenizer needs.
+        strip_sep_token: replace the separator token by 0, as some models of open_clip expect.
+        cache_dir: where transformers keeps what it downloads for a name on the Hub.
+        language: the language of the texts, for a tokenizer that marks it, in the tokenizer's
+            spelling, such as NLLB's "deu_Latn"; None for the tokenizer's default, which is English
+            for NLLB.
 
     Raises:
         ModuleNotFoundError: transformers is not installed, or sentencepiece, which it needs for
             vocabularies in that format.
-        FileNotFoundError: `source` is not a directory with a tokenizer, nor a name that
+        FileNotFoundError: `source` is neither a directory with a tokenizer nor a name that
             transformers finds.
-        ValueError: `context_length` < 2, an unknown `clean`, no padding token, no separator
-            to strip, or a language that it does not mark.
+        ValueError: `context_length` < 2, `clean` is unknown, the tokenizer has no padding token or
+            no separator to strip, or it does not mark the language.
 
     Example:
         >>> tokenizer = fastclip.HFTokenizer("xlm-roberta-base", context_length=77)
@@ -78,9 +79,11 @@ class HFTokenizer:
         self.strip_sep_token = strip_sep_token
         self.tokenizer = _load(os.fspath(source), cache_dir)
         if self.tokenizer.pad_token_id is None:
-            raise ValueError(f"source must have a padding token, which {str(source)!r} has not")
+            raise ValueError(f"source must have a padding token, but {str(source)!r} has none")
         if strip_sep_token and self.tokenizer.sep_token_id is None:
-            raise ValueError(f"strip_sep_token=True: {str(source)!r} has no separator token")
+            raise ValueError(
+                f"strip_sep_token must be False, because {str(source)!r} has no separator token"
+            )
         if language is not None:
             self.set_language(language)
 
@@ -107,7 +110,7 @@ class HFTokenizer:
 
         Args:
             texts: one text or B of them.
-            context_length: instead of the tokenizer's.
+            context_length: used instead of the tokenizer's.
             truncate: cut a text that does not fit, as the wrapped tokenizer does.
 
         Raises:
@@ -134,30 +137,32 @@ class HFTokenizer:
         return ids
 
     def decode(self, ids: Tensor | Iterable[int]) -> str:
-        """Return the text of (T,) ids, special tokens spelled out.
+        """Return the text of (T,) ids, with special tokens spelled out.
 
         Raises:
             TypeError: `ids` are not integers.
-            ValueError: `ids` is a tensor of other than one dimension.
+            ValueError: `ids` is a tensor that does not have exactly one dimension.
         """
         return self.tokenizer.decode(list_ids(ids))
 
     def set_language(self, language: str) -> None:
-        """Mark the texts from now on as being of `language`; see there.
+        """Mark texts from now on as being in `language`; see the argument of the class.
 
         Raises:
             ValueError: the tokenizer marks no languages, or not this one.
         """
         if not callable(getattr(self.tokenizer, "set_src_lang_special_tokens", None)):
             name = type(self.tokenizer).__name__
-            raise ValueError(f"language={language!r}: {name} marks no languages")
+            raise ValueError(
+                f"language must be None, because {name} marks no languages, got {language!r}"
+            )
         if language not in self.tokenizer.all_special_tokens:
-            raise ValueError(f"language={language!r} is none that the tokenizer has a mark of")
+            raise ValueError(f"language must be one that the tokenizer marks, got {language!r}")
         # Each call of transformers' tokenizer begins by marking its `src_lang`.
         self.tokenizer.src_lang = language
 
     def save_pretrained(self, directory: str | os.PathLike) -> None:
-        """Write a directory that `HFTokenizer` and transformers' AutoTokenizer load."""
+        """Write a directory that `HFTokenizer` and transformers' AutoTokenizer can load."""
         self.tokenizer.save_pretrained(os.fspath(directory))
 
 
@@ -166,26 +171,26 @@ def _as_it_is(text: str) -> str:
 
 
 def has_tokenizer(directory: str | os.PathLike) -> bool:
-    """Whether a directory has a file that transformers reads a tokenizer from."""
+    """Return whether a directory has a file that transformers reads a tokenizer from."""
     return any(os.path.isfile(os.path.join(directory, name)) for name in TOKENIZER_FILES)
 
 
 def has_vocabulary(directory: str | os.PathLike) -> bool:
-    """Whether a directory has a file with a tokenizer's vocabulary, not its settings alone."""
+    """Return whether a directory has a file with a tokenizer's vocabulary, not only settings."""
     names = (name for name in TOKENIZER_FILES if name != SETTINGS_FILE)
     return any(os.path.isfile(os.path.join(directory, name)) for name in names)
 
 
 def _load(source: str, cache_dir: str | os.PathLike | None):
-    """The tokenizer of transformers in a directory, or of a name."""
+    """Load the tokenizer of transformers in a directory, or by its name."""
     is_directory = os.path.isdir(source)
     if is_directory:
         if not has_tokenizer(source):
             raise FileNotFoundError(
-                f"no tokenizer in {source!r}: none of {', '.join(TOKENIZER_FILES)}"
+                f"there is no tokenizer in {source!r}: it has none of {', '.join(TOKENIZER_FILES)}"
             )
     elif not REPOSITORY.fullmatch(source):
-        raise FileNotFoundError(f"source is neither a directory nor a name: {source!r}")
+        raise FileNotFoundError(f"source must be a directory or a name on the Hub, got {source!r}")
     try:
         from transformers import AutoTokenizer
     except ModuleNotFoundError as error:
@@ -202,7 +207,7 @@ def _load(source: str, cache_dir: str | os.PathLike | None):
     except OSError as error:
         raise FileNotFoundError(
             f"transformers finds no tokenizer {source!r}: {error}. Without a connection, download "
-            "its files once, and give their directory in place of the name"
+            "its files elsewhere, and give their directory instead of the name"
         ) from error
     except (ValueError, ImportError) as error:
         if find_spec("sentencepiece") is not None or not _may_be_sentence_pieces(source):
@@ -218,7 +223,7 @@ def _load(source: str, cache_dir: str | os.PathLike | None):
 
 
 def _may_be_sentence_pieces(source: str) -> bool:
-    """Whether the vocabulary of a directory is in SentencePiece's format; of a name it may be."""
+    """Return whether a vocabulary may be in SentencePiece's format; for a name, it may."""
     if not os.path.isdir(source):
         return True
     here = {name for name in TOKENIZER_FILES if os.path.isfile(os.path.join(source, name))}
@@ -230,7 +235,7 @@ def _is_clips(tokenizer) -> bool:
 
 
 def _keep_case(tokenizer) -> None:
-    """Take lower-casing out: transformers' CLIPTokenizer does it whatever its files say."""
+    """Remove lower-casing, which transformers' CLIPTokenizer does whatever its files say."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return

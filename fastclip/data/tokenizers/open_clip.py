@@ -1,4 +1,4 @@
-"""`tokenize`, `decode` and `SimpleTokenizer` as open_clip has them: long texts are cut."""
+"""`tokenize`, `decode` and `SimpleTokenizer` as in open_clip, which cuts long texts."""
 
 import os
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class SimpleTokenizer(BytePairTokenizer):
     Args:
         bpe_path: where the merges are; see `find_vocabulary`.
         reduction_mask: must be empty: texts that are too long are cut at their end.
-        vocabulary: the merges, instead of `bpe_path`.
+        vocabulary: the merges, as an alternative to `bpe_path`.
         additional_special_tokens, context_length, clean, special_tokens: see `BytePairTokenizer`.
 
     Raises:
@@ -43,9 +43,13 @@ class SimpleTokenizer(BytePairTokenizer):
         special_tokens: tuple[str, str] = SPECIAL_TOKENS,
     ) -> None:
         if reduction_mask:
-            raise ValueError(f"reduction_mask={reduction_mask!r} is not supported: texts are cut")
+            raise ValueError(
+                f"reduction_mask must be empty, because long texts are cut, got {reduction_mask!r}"
+            )
         if bpe_path is not None and vocabulary is not None:
-            raise ValueError(f"bpe_path={bpe_path!r} and vocabulary are both given")
+            raise ValueError(
+                f"bpe_path and vocabulary must not both be given, got bpe_path {bpe_path!r}"
+            )
         length = DEFAULT_CONTEXT_LENGTH if context_length is None else context_length
         super().__init__(
             bpe_path if vocabulary is None else vocabulary, length, clean,
@@ -59,8 +63,8 @@ def tokenize(texts: str | Iterable[str], context_length: int = DEFAULT_CONTEXT_L
     The last id of a text that does not fit is the end token.
 
     Raises:
-        FileNotFoundError: OpenAI's vocabulary is not here and cannot be fetched; the message says
-            how to get it.
+        FileNotFoundError: OpenAI's vocabulary is not on this machine and cannot be fetched; the
+            message says how to get it.
         TypeError: `texts` is not made of strings.
         ValueError: `context_length` < 2.
 

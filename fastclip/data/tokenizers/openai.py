@@ -1,4 +1,4 @@
-"""`tokenize` and `decode` as OpenAI's `clip` has them, functions, and its `SimpleTokenizer`."""
+"""The functions `tokenize` and `decode` of OpenAI's `clip`, and its `SimpleTokenizer`."""
 
 import os
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ class SimpleTokenizer(BytePairTokenizer):
         bpe_path: where the merges are; see `find_vocabulary`.
 
     Raises:
-        as `BytePairTokenizer`.
+        FileNotFoundError, ValueError: as `BytePairTokenizer`.
 
     Example:
         >>> SimpleTokenizer().encoder["<|endoftext|>"]
@@ -33,12 +33,12 @@ def tokenize(
     """Return (B, context_length) int64 ids of CLIP; a single text gives B = 1.
 
     The tokenizer is made at the first call. It is `BytePairTokenizer()`: literal special tokens
-    are those of open_clip. The ids are OpenAI's, which are int32 there. A model with another
-    vocabulary has the tokenizer that `fastclip.get_tokenizer` returns.
+    have open_clip's spelling. The ids equal OpenAI's, which are int32 there. For a model with
+    another vocabulary, use the tokenizer that `fastclip.get_tokenizer` returns.
 
     Raises:
-        FileNotFoundError: OpenAI's vocabulary is not here and cannot be fetched; the message says
-            how to get it.
+        FileNotFoundError: OpenAI's vocabulary is not on this machine and cannot be fetched; the
+            message says how to get it.
         TextTooLong: a text does not fit and `truncate` is False.
         TypeError: `texts` is not made of strings.
         ValueError: `context_length` < 2.
@@ -62,5 +62,5 @@ def decode(ids: Tensor | Iterable[int]) -> str:
 
 @cache
 def default_tokenizer() -> BytePairTokenizer:
-    """The tokenizer that these functions use, made at the first call."""
+    """Return the tokenizer that these functions use; it is made at the first call."""
     return BytePairTokenizer()

@@ -1,14 +1,14 @@
-"""OpenAI's 48,894 merges, the vocabulary of CLIP: where they are found, and how they are fetched.
+"""Finds or fetches OpenAI's 48,894 merges, the vocabulary of CLIP.
 
-They are looked for in this order, and the first copy that is OpenAI's is taken:
+They are looked for in this order, and the first copy that is OpenAI's is used:
 
     installed   bpe_simple_vocab_16e6.txt.gz in `open_clip_torch`, or in OpenAI's `clip`
     copied      that file, or merges.txt, in ~/.cache/fastclip
     cached      merges.txt of any repository in the Hub's cache, or fetched earlier
-    fetched     merges.txt of openai/clip-vit-base-patch32 from the Hub, as weights are
+    fetched     merges.txt of openai/clip-vit-base-patch32 from the Hub, like weights
 
-Every copy is checked by one SHA-256, that of the merges themselves: OpenAI's file (which has more
-lines than CLIP uses, and another first one) and the Hub's hold the same 48,894.
+Every copy is checked by the SHA-256 of the merges themselves. OpenAI's file (which has more lines
+than CLIP uses, and another first line) and the Hub's file hold the same 48,894 merges.
 """
 
 import os
@@ -29,7 +29,7 @@ from fastclip.hub import cache_directory, cached_hub_files, hub_address, hub_fil
 
 OPENAI_FILE = "bpe_simple_vocab_16e6.txt.gz"
 REPOSITORY = "openai/clip-vit-base-patch32"
-# Of `BytePairVocabulary.to_text()`, which is the Hub's file, byte for byte.
+# The SHA-256 of `BytePairVocabulary.to_text()`, which equals the Hub's file byte for byte.
 SHA256 = "9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a"
 PACKAGES = {"open_clip": "open_clip_torch", "clip": "OpenAI's clip"}
 
@@ -38,8 +38,8 @@ class Located(NamedTuple):
     """A copy of OpenAI's vocabulary on this machine.
 
     Attributes:
-        path: of the file.
-        origin: in words, whose copy it is.
+        path: the path of the file.
+        origin: where the copy comes from, in words.
     """
 
     path: Path
@@ -55,14 +55,15 @@ def find_vocabulary(
 
     Args:
         source: a vocabulary, or the path of one: see `read_vocabulary`. None for OpenAI's, which is
-            looked for and, if it is nowhere, fetched (see the module); it is read once per process.
-            "bytes" for the one without merges, whose tokens are bytes: it needs no file.
-        num_merges: how many merges the one at `source` has.
-        cache_dir: where published files are kept, instead of the Hub's cache or ours.
+            looked for on this machine and otherwise fetched (see the module); it is read once
+            per process. "bytes" for the vocabulary without merges, whose tokens are bytes, and
+            which needs no file.
+        num_merges: how many merges the vocabulary at `source` has.
+        cache_dir: where published files are kept, instead of the Hub's cache or fastclip's.
 
     Raises:
-        FileNotFoundError: there is nothing at `source`; or OpenAI's vocabulary is not here and
-            could not be fetched: the message says every way to get it.
+        FileNotFoundError: there is nothing at `source`; or OpenAI's vocabulary is not on this
+            machine and could not be fetched: the message says every way to get it.
         ValueError: see `read_vocabulary`.
     """
     if isinstance(source, BytePairVocabulary):
@@ -78,17 +79,17 @@ def find_vocabulary(
 
 
 def locate_openai_vocabulary(cache_dir: str | os.PathLike | None = None) -> Located | None:
-    """Where OpenAI's vocabulary lies on this machine, or None; nothing is fetched."""
+    """Return where OpenAI's vocabulary is on this machine, or None; nothing is fetched."""
     return next((copy for copy in _copies(cache_dir) if _objection(copy.path) is None), None)
 
 
 def openai_vocabulary_address() -> str:
-    """Where OpenAI's vocabulary is fetched from, on the Hub or on the mirror in HF_ENDPOINT."""
+    """Return the address of OpenAI's vocabulary, on the Hub or on the mirror in HF_ENDPOINT."""
     return hub_address(REPOSITORY, MERGES_FILE)
 
 
 def ways_to_get_it(cache_dir: str | os.PathLike | None = None) -> str:
-    """What somebody can do who has no vocabulary and no connection, in sentences."""
+    """Return sentences that say how to get the vocabulary without a connection."""
     return (
         f"Any one of these gives OpenAI's vocabulary: pip install open_clip_torch, which contains "
         f"it; copy {MERGES_FILE} of {REPOSITORY}, or {OPENAI_FILE} of open_clip or OpenAI's clip, "
@@ -123,7 +124,7 @@ def _fetch(cache_dir: str | None) -> Path:
 
 
 def _copies(cache_dir: str | os.PathLike | None, only_ours: bool = False) -> Iterator[Located]:
-    """Files that may be OpenAI's vocabulary; `only_ours` leaves out other tokenizers' merges."""
+    """Yield files that may be OpenAI's vocabulary; `only_ours` leaves out the Hub's cache."""
     for package, distribution in PACKAGES.items():
         path = installed_file(package, OPENAI_FILE)
         if path is not None:
@@ -141,7 +142,7 @@ def _copies(cache_dir: str | os.PathLike | None, only_ours: bool = False) -> Ite
 
 
 def _objection(path: Path) -> str | None:
-    """Why a file is not OpenAI's vocabulary, or None."""
+    """Return why a file is not OpenAI's vocabulary, or None if it is."""
     try:
         _check(path)
     except (OSError, ValueError) as error:
@@ -152,4 +153,4 @@ def _objection(path: Path) -> str | None:
 def _check(path: Path) -> None:
     found = read_vocabulary(path, CLIP_MERGES).sha256
     if found != SHA256:
-        raise ValueError(f"the SHA-256 of its merges is {found}, OpenAI's is {SHA256}")
+        raise ValueError(f"the SHA-256 of its merges is {found}, but OpenAI's is {SHA256}")

@@ -1,4 +1,4 @@
-"""Whether a `tokenizer.json` gives the ids of the tokenizer that it was written of."""
+"""Checks that a `tokenizer.json` gives the same ids as the tokenizer it was written from."""
 
 from collections.abc import Callable
 from os import PathLike
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fastclip.data.tokenizers.cleaning import repair
 from fastclip.data.tokenizers.vocabulary import WHOLE_FILE
 
-# Of many scripts; `cleaning.repair` changes the last six.
+# Texts in many scripts; `cleaning.repair` changes the last six.
 TEXTS = (
     "", "a", "a photo of a cat.", "A Photo of TWO DOGS, and a fire-engine!", "it's they'll WE'VE",
     "three red sixes", "1,024 pixels (50%), 3.5 m", "a  photo\tof\nblanks ", "#tag @user a_b/c-d",
@@ -19,13 +19,13 @@ TEXTS = (
 
 
 class TokenizerCheck(NamedTuple):
-    """How many texts have the same ids.
+    """The result of comparing a `tokenizer.json` with its tokenizer.
 
     Attributes:
-        num_texts: how many were compared.
+        num_texts: how many texts were compared.
         num_same: how many of them have the same row of ids.
-        repaired: texts with other ids that `cleaning.repair` changes: the file cannot say how.
-        wrong: other texts with other ids, of which there should be none.
+        repaired: texts with different ids that `cleaning.repair` changes, which the file cannot do.
+        wrong: other texts with different ids; there should be none.
     """
 
     num_texts: int
@@ -40,7 +40,7 @@ def check_tokenizer_json(
     """Compare the `tokenizer.json` in a directory with the tokenizer, for texts of many kinds.
 
     Args:
-        tokenizer: what the file was written of: from texts to (B, T) ids.
+        tokenizer: the tokenizer that the file was written from; it maps texts to (B, T) ids.
 
     Raises:
         ModuleNotFoundError: tokenizers is not installed.
@@ -50,7 +50,7 @@ def check_tokenizer_json(
 
     try:
         written = Tokenizer.from_file(str(Path(directory, WHOLE_FILE)))
-    except Exception as error:  # tokenizers raises that
+    except Exception as error:  # tokenizers raises a plain Exception
         raise ValueError(f"tokenizers cannot read {WHOLE_FILE}: {error}") from error
     expected = tokenizer(list(TEXTS), truncate=True).tolist()
     found = [row.ids for row in written.encode_batch(list(TEXTS))]

@@ -1,11 +1,11 @@
-"""A tokenizer as `tokenizer.json`, which the `tokenizers` library runs without fastclip.
+"""Writes a tokenizer as `tokenizer.json`, which the `tokenizers` library runs without fastclip.
 
-The file holds all that turns a text into a row of ids: normalization, split, vocabulary, start and
-end, truncation and padding. `tokenizer_config.json` beside it names the token of padding, for
-programs that set the padding themselves.
+The file holds everything that turns a text into a row of ids: normalization, split, vocabulary,
+start and end, truncation and padding. `tokenizer_config.json` next to it names the padding token,
+for programs that pad themselves.
 
-The format has no place for ftfy and for HTML's entities (see `cleaning.py`), but for the quotes
-that telephones type. `tokenizer_check.py` tells which texts that changes.
+The format cannot express ftfy and the decoding of HTML entities (see `cleaning.py`), except for
+curly quotes, as phones type them. `tokenizer_check.py` finds the texts for which that matters.
 
 Source: the format of tokenizers 0.22 (https://huggingface.co/docs/tokenizers).
 """
@@ -35,11 +35,11 @@ def write_tokenizer_json(tokenizer: Callable[..., Any], directory: str | PathLik
 
     Args:
         tokenizer: a `BytePairTokenizer`, an `HFTokenizer` or a `WordTokenizer`.
-        directory: is there.
+        directory: an existing directory.
 
     Raises:
         TypeError: the tokenizer is of another kind.
-        ValueError: the format has no place for what the tokenizer does.
+        ValueError: the format cannot express what the tokenizer does.
         OSError: the directory cannot be written.
 
     Example:
@@ -61,10 +61,10 @@ def write_tokenizer_json(tokenizer: Callable[..., Any], directory: str | PathLik
 
 
 def byte_pairs(tokenizer: BytePairTokenizer) -> tuple[Json, Json]:
-    """The contents of the two files for OpenAI's byte pairs."""
+    """Return the contents of the two files for OpenAI's byte pairs."""
     start, end = tokenizer.special_tokens[:2]
     split = {"Regex": f"(?i:{CONTRACTIONS})|{CLASSES}"}
-    # Spelled out in a text, they are themselves: but for a cleaner that leaves nothing of them.
+    # Special tokens are also found in texts, unless the cleaner removes their punctuation.
     found = () if tokenizer.clean == "canonicalize" else tokenizer.special_tokens
     added = [
         {
@@ -86,7 +86,7 @@ def byte_pairs(tokenizer: BytePairTokenizer) -> tuple[Json, Json]:
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
             "end_of_word_suffix": END_OF_WORD, "fuse_unk": False, "byte_fallback": False,
             "ignore_merges": False,
-            # With those of start and end, which `added_tokens` may not lead beyond.
+            # Includes start and end: ids of `added_tokens` must not exceed the vocabulary.
             "vocab": dict(tokenizer.encoder), "merges": [list(m) for m in vocabulary.merges],
         },
     )  # fmt: skip
@@ -94,13 +94,13 @@ def byte_pairs(tokenizer: BytePairTokenizer) -> tuple[Json, Json]:
 
 
 def words(tokenizer: WordTokenizer) -> tuple[Json, Json]:
-    """The contents of the two files for whole words."""
+    """Return the contents of the two files for whole words."""
     ids = {token: i for i, token in enumerate(tokenizer.tokens)}
     whole = _whole(
         tokenizer.context_length,
         padding=PAD,
         ends={START: ids[START], END: ids[END]},
-        added_tokens=[],  # in a text they are words like others
+        added_tokens=[],  # within a text they are words like others
         normalizer={"type": "Lowercase"},
         pre_tokenizer=_words({"Regex": r"[\p{L}\p{N}_]+"}),
         decoder=None,
@@ -110,16 +110,18 @@ def words(tokenizer: WordTokenizer) -> tuple[Json, Json]:
 
 
 def hugging_face(tokenizer: HFTokenizer) -> tuple[Json, Json]:
-    """The contents of the two files for a tokenizer of transformers: its own, with its length."""
+    """Return the contents of the two files for a tokenizer of transformers, with our length."""
     inner = tokenizer.tokenizer
     backend = getattr(inner, "backend_tokenizer", None)
     if backend is None:
         raise ValueError(
-            f"a {type(inner).__name__} of transformers has no {WHOLE_FILE}: it is not of the "
-            "tokenizers library"
+            f"a {type(inner).__name__} of transformers has no {WHOLE_FILE}, because it does not "
+            "use the tokenizers library"
         )
     if tokenizer.strip_sep_token:
-        raise ValueError(f"{WHOLE_FILE} cannot say strip_sep_token=True: zeros for separators")
+        raise ValueError(
+            f"{WHOLE_FILE} cannot express strip_sep_token=True, zeros instead of separators"
+        )
     whole = json.loads(backend.to_str())
     _limit(whole, tokenizer.context_length, inner.pad_token, inner.pad_token_id)
     whole["padding"]["direction"] = inner.padding_side.capitalize()
@@ -141,7 +143,7 @@ def _whole(
 
 
 def _limit(whole: Json, context_length: int, padding: str, padding_id: int) -> None:
-    """Cut what is too long, start and end counted, and fill up what is too short."""
+    """Set truncation and padding to `context_length`, start and end included."""
     whole["truncation"] = {
         "direction": "Right", "max_length": context_length, "strategy": "LongestFirst", "stride": 0,
     }  # fmt: skip
@@ -160,7 +162,7 @@ def _settings(context_length: int, padding: str, start: str | None, end: str | N
 
 
 def _normalizers(clean: str) -> list[Json]:
-    """The steps of a cleaner that the format can say, those of ftfy on quotes among them."""
+    """Return the steps of a cleaner that the format can express, ftfy's on quotes included."""
     steps = [
         {"type": "NFC"},
         _replace({"Regex": "[\u02bc\u2018-\u201b]"}, "'"),
@@ -169,7 +171,7 @@ def _normalizers(clean: str) -> list[Json]:
     if clean == "canonicalize":
         steps += [_replace({"String": "_"}, " "), _replace(PUNCTUATION, "")]
     if clean != "whitespace":
-        # Python's lower case of a sigma depends on its place.
+        # Python lower-cases a sigma differently at the end of a word.
         last_sigma = {"Regex": "(?<=\\p{L})\u03a3(?!\\p{L})"}
         steps += [_replace(last_sigma, "\u03c2"), {"type": "Lowercase"}]
     steps.append(_replace(SOME_BLANKS, " "))
@@ -181,7 +183,7 @@ def _replace(pattern: Json, content: str) -> Json:
 
 
 def _words(pattern: Json) -> Json:
-    """Keep what the pattern finds, and drop what is between."""
+    """Keep what the pattern finds, and drop what is in between."""
     return {"type": "Split", "pattern": pattern, "behavior": "Removed", "invert": True}
 
 

@@ -1,8 +1,9 @@
 """The merges of a byte pair encoding, and the files that hold them.
 
-A vocabulary is an ordered list of merges; everything else follows from it. Ids are, in this order,
-256 bytes, 256 bytes that end a word (`</w>`), one token per merge, then the special tokens, which
-are the tokenizer's. Bytes are written as printable characters, so that merges are lines of text.
+A vocabulary is an ordered list of merges; everything else follows from it. In the order of ids,
+there are 256 bytes, 256 bytes that end a word (`</w>`), one token per merge, and then the special
+tokens, which the tokenizer adds. Bytes are written as printable characters, so that merges are
+lines of text.
 
 CLIP's 48,894 merges are not part of fastclip: `openai_vocabulary.py` finds them.
 
@@ -41,13 +42,13 @@ BYTE_SYMBOLS = {byte: chr(byte) for byte in _PRINTABLE} | {
 
 @dataclass(frozen=True)
 class BytePairVocabulary:
-    """An ordered list of merges, first the one that is applied first.
+    """An ordered list of merges; the first is applied first.
 
     Args:
         merges: pairs of symbols; a symbol is a byte, a byte with `</w>`, or an earlier merge.
 
     Raises:
-        ValueError: a merge is not a pair, joins an unknown symbol, or makes an existing one.
+        ValueError: a merge is not a pair, joins an unknown symbol, or makes an existing symbol.
     """
 
     merges: tuple[tuple[str, str], ...]
@@ -69,19 +70,19 @@ class BytePairVocabulary:
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256, in hexadecimal digits, of the merges as the text `merges.txt`.
+        """The SHA-256, in hexadecimal digits, of the merges written as `merges.txt`.
 
-        It does not depend on the file that they were read from.
+        It does not depend on the format of the file that the merges were read from.
         """
         return hashlib.sha256(self.to_text().encode()).hexdigest()
 
     def to_text(self) -> str:
-        """The merges as Hugging Face's `merges.txt` has them: a header, then a merge per line."""
+        """Return the merges in the format of `merges.txt`: a header, then a merge per line."""
         return "\n".join([HEADER, *map(" ".join, self.merges), ""])
 
     @cached_property
     def joined(self) -> dict[tuple[int, int], int]:
-        """The id that two adjacent ids merge into; of two merges, the smaller id comes first."""
+        """Maps two adjacent ids to the id they merge into; smaller results are merged first."""
         ids = {token: i for i, token in enumerate(self.tokens)}
         return {(ids[left], ids[right]): ids[left + right] for left, right in self.merges}
 
@@ -91,15 +92,15 @@ def read_vocabulary(path: str | os.PathLike, num_merges: int = CLIP_MERGES) -> B
 
     Args:
         path: a text of merges, gzipped or not, as OpenAI published it (a line with `#version`,
-            then a merge per line, of which the first `num_merges` are taken: there are more than
-            CLIP uses); or a Hugging Face directory of a CLIP tokenizer (`merges.txt` or
+            then a merge per line; only the first `num_merges` are used, because the file has more
+            than CLIP uses); or a Hugging Face directory of a CLIP tokenizer (`merges.txt` or
             `tokenizer.json`).
         num_merges: how many merges the vocabulary has.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ValueError: a file is damaged, is not of merges, has another number of them, or gives tokens
-            other ids than CLIP does.
+        ValueError: a file is damaged, does not hold merges, has another number of them, or gives
+            tokens other ids than CLIP does.
     """
     path = Path(path)
     if path.is_dir():
@@ -114,7 +115,7 @@ def read_vocabulary(path: str | os.PathLike, num_merges: int = CLIP_MERGES) -> B
 def read_directory(
     directory: str | os.PathLike, num_merges: int = CLIP_MERGES
 ) -> Iterator[BytePairVocabulary]:
-    """The vocabulary in each file of a directory that transformers may read one from.
+    """Yield the vocabulary of each file in a directory that transformers may read one from.
 
     Raises:
         ValueError: as `read_vocabulary`.
@@ -131,14 +132,16 @@ def read_directory(
             model = read_json(whole)["model"]
             lines, ids = model["merges"], model["vocab"]
         except (KeyError, TypeError):
-            raise ValueError(f"{whole} is not of a byte pair tokenizer: no model.merges") from None
+            raise ValueError(
+                f"{whole} is not the file of a byte pair tokenizer: it has no model.merges"
+            ) from None
         vocabulary = _parse(lines, num_merges, whole)
         _check_ids(ids, vocabulary, whole)
         yield vocabulary
 
 
 def _read_lines(path: Path) -> list[str]:
-    """The lines after the header of a text of merges."""
+    """Return the lines after the header of a text of merges."""
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_VOCABULARY_TEXT + 1)
@@ -146,7 +149,8 @@ def _read_lines(path: Path) -> list[str]:
             data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST_VOCABULARY_TEXT + 1)
         if len(data) > LARGEST_VOCABULARY_TEXT:
             raise ValueError(
-                f"{path} is no text of merges: it has more than {LARGEST_VOCABULARY_TEXT:,} bytes"
+                f"{path} is not a text of merges: it has more than {LARGEST_VOCABULARY_TEXT:,} "
+                "bytes"
             )
         text = data.decode()
     except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -161,9 +165,9 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _parse(lines: Iterable[str | list[str]], num_merges: int, path: Path) -> BytePairVocabulary:
-    """A merge is "a b", or ["a", "b"] as `tokenizer.json` also has it."""
+    """Make a vocabulary of merges, each "a b" or, as in some `tokenizer.json`, ["a", "b"]."""
     try:
-        # Counted before they are taken apart: a file of short lines has millions.
+        # Counted before they are split: a file of short lines may have millions.
         lines = [line for line in lines if line]
         if len(lines) != num_merges:
             raise ValueError(f"it must hold {num_merges} merges, got {len(lines)}")
@@ -172,7 +176,9 @@ def _parse(lines: Iterable[str | list[str]], num_merges: int, path: Path) -> Byt
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a list of merges: {error}") from None
     if not any(right.endswith(END_OF_WORD) for _, right in merges):
-        raise ValueError(f"{path} is not of CLIP's kind: no merge ends a word with {END_OF_WORD}")
+        raise ValueError(
+            f"{path} does not hold merges like CLIP's: no merge ends a word with {END_OF_WORD}"
+        )
     return vocabulary
 
 
@@ -182,8 +188,8 @@ def _check_ids(ids: object, vocabulary: BytePairVocabulary, path: Path) -> None:
     for i, token in enumerate(vocabulary.tokens):
         if ids.get(token) != i:
             raise ValueError(
-                f"{path} gives token {quoted(token)} the id {quoted(ids.get(token))}, CLIP's order "
-                f"gives it {i}; HFTokenizer takes such a directory as it is"
+                f"{path} gives token {quoted(token)} the id {quoted(ids.get(token))}, but CLIP's "
+                f"order gives it {i}; HFTokenizer can load such a directory"
             )
 
 

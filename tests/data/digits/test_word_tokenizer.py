@@ -41,7 +41,7 @@ def test_unknown_words_share_a_token():
 def test_text_that_does_not_fit_raises_and_names_it():
     tokenizer = WordTokenizer(["top"], context_length=4)
     assert tokenizer("top top").shape == (1, 4)
-    with pytest.raises(ValueError, match="3 words, context_length 4 holds 2: 'top top top'"):
+    with pytest.raises(ValueError, match="3 words, but context_length 4 holds only 2: 'top"):
         tokenizer(["top", "top top top"])
 
 

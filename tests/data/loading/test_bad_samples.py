@@ -29,7 +29,7 @@ def test_files_of_no_sample_are_counted_apart_and_said():
     found = account(50, BadSample("a", "x"), *[BadSample(f"{i}.npy", ".npy", lost=0) for i in "ab"])
     found = found.merge(account(1, BadSample("c", ".md", lost=0)))
     assert (found.num_bad, found.num_seen, found.skipped) == (1, 51, {".npy": 2, ".md": 1})
-    said = "1 of 51 samples are bad: 1 x; 3 files are no part of a sample: 2 .npy, 1 .md"
+    said = "1 of 51 samples are bad: 1 x; 3 files belong to no sample: 2 .npy, 1 .md"
     assert found.summary() == said and BadSamples.from_dict(found.to_dict()) == found
     before = {name: value for name, value in found.to_dict().items() if name != "skipped"}
     assert BadSamples.from_dict(before).skipped == {}  # as older checkpoints have it

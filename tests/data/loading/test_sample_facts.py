@@ -77,7 +77,7 @@ def test_batches_without_numbers_are_as_they_were_and_data_without_a_length_has_
     images, tokens, keys = next(iter(loader_of(facts=())))
     assert len(images) == len(tokens) == len(keys) == 4
     write_shards(tmp_path, [3, 3])
-    with pytest.raises(ValueError, match="facts must be without numbers for data that does not"):
+    with pytest.raises(ValueError, match="facts must not have 'numbers' for data that does not"):
         loader_of(TarSource(str(tmp_path)))
 
 

@@ -78,7 +78,7 @@ def test_stream_whose_buffered_sample_is_gone_says_so(shards):
     cursor = stream.cursor()
     for path in shards.iterdir():
         path.write_bytes(tar_bytes([]))
-    with pytest.raises(DataError, match=r"cannot resume: .*\.tar has changed"):
+    with pytest.raises(DataError, match=r"cannot resume, because .*\.tar has changed"):
         SampleStream(reader, 0, cursor)
 
 

@@ -53,7 +53,8 @@ def test_padding_is_counted_and_less_in_larger_pools():
     assert list(few) == [[1, 2], [0]] and few.padding() == Padding(3, 2, 11, 11)
     padded = TokenBudgetSampler([3, 1, 4], 16, shuffle=False).padding()
     assert padded.report() == (
-        "3 images in 1 batches have 8 patches; padding makes them 12 tokens, of which it is 33.3%"
+        "3 images in 1 batches have 8 patches; with padding they are 12 tokens, "
+        "33.3% of them padding"
     )
     assert TokenBudgetSampler([], 8).padding().fraction == 0
 
@@ -73,8 +74,11 @@ def test_most_images_of_a_batch_can_be_said():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"num_patches": [4, 9]}, "num_patches must be from 1 to max_tokens = 8, got 9 of image 1"),
-        ({"num_patches": [0]}, "got 0 of image 0"),
+        (
+            {"num_patches": [4, 9]},
+            "must be from 1 to max_tokens = 8, got 9 for image 1",
+        ),
+        ({"num_patches": [0]}, "got 0 for image 0"),
         ({"pool_size": 0}, "pool_size must be at least 1, got 0"),
         ({"max_images": 0}, "max_images must be at least 1, got 0"),
         ({"world_size": 0}, "world_size must be at least 1, got 0"),

@@ -69,7 +69,7 @@ def test_classes_may_be_links_to_folders_and_a_link_to_a_folder_above_ends(tmp_p
     (tmp_path / "all" / "y" / "round").symlink_to(tmp_path / "all" / "y")
     source = ClassFolderSource(tmp_path / "some")
     assert source.classes == ["x", "y"] and len(source) == 2
-    assert source.skipped() == {"no plain file": 1}
+    assert source.skipped() == {"not a regular file": 1}
 
 
 def test_folders_that_cannot_be_classified_are_refused(tmp_path):

@@ -92,7 +92,7 @@ def test_a_separator_that_is_given_is_obeyed(tmp_path):
 def test_a_separator_that_was_guessed_is_said_to_be(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text("url\ttext, in, English\nx.jpg\twords\n")
-    with pytest.raises(ValueError, match=r"the columns are \['url', .*'\\t' is a guess: separator"):
+    with pytest.raises(ValueError, match=r"columns are \['url', .*guessed that '\\t' separates"):
         CsvSource(path)
 
 
@@ -120,7 +120,7 @@ def test_a_pattern_for_a_separator_is_refused(tmp_path, separator):
     "contents, said",
     [
         ("filepath\ttitle\na\tb\n".encode("utf-16"), "is in UTF-16"),
-        ("filepath\ttitle\na\tb\n".encode("utf-16-be"), "bytes of 0 in its header.*UTF-16"),
+        ("filepath\ttitle\na\tb\n".encode("utf-16-be"), "zero bytes in its header.*UTF-16"),
         ("filepath\ttitle\na\tb\n".encode("utf-32"), "is in UTF-32"),
         (b"filepath\ttitle\ra\tb\r", "carriage return alone"),
         (gzip.compress(b"filepath\ttitle\na\tb\n", mtime=0), "compressed by gzip"),
@@ -189,8 +189,8 @@ def test_an_unusable_separator_raises(tmp_path, separator):
         (b"a.jpg\t ", "empty caption"),
         (b'a.jpg\t""', "empty caption"),
         (b"\tcaption", "no image"),
-        (b"https://host/a.jpg?x=1\tcaption", "image is an address and no local file"),
-        (b"s3://bucket/a\tcaption", "image is an address and no local file"),
+        (b"https://host/a.jpg?x=1\tcaption", "image is an address, not a local file"),
+        (b"s3://bucket/a\tcaption", "image is an address, not a local file"),
         (b"a.jpg\t" + b"x" * MAX_RECORD_BYTES, "row is too long"),
         (b"\x00" * 3 * MAX_RECORD_BYTES, "row is too long"),
         (b"x" * (MAX_RECORD_BYTES - 1), "wrong number of fields"),

@@ -95,7 +95,7 @@ def test_a_folder_of_shards_below_says_what_to_name(tmp_path):
     (tmp_path / "00").mkdir()
     (tmp_path / "00" / "0.tar").touch()
     with pytest.raises(
-        ValueError, match=r"1 \.tar files in folders below: name them '.*/\*/\*\.tar"
+        ValueError, match=r"folders below have 1 \.tar files: name them '.*/\*/\*\.tar"
     ):
         FolderSource(tmp_path)
 
@@ -121,7 +121,7 @@ def test_pipes_and_links_that_lead_nowhere_do_not_stop_a_run(tmp_path):
     os.mkfifo(tmp_path / "pipe.txt")
     source = FolderSource(tmp_path)
     (item,) = read_all(source)  # a missing file is found when it is decoded
-    assert item.key == "a.jpg" and source.skipped() == {"no plain file": 1}
+    assert item.key == "a.jpg" and source.skipped() == {"not a regular file": 1}
 
 
 def test_a_folder_without_images_or_that_is_none_raises(tmp_path):

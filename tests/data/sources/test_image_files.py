@@ -41,7 +41,7 @@ def test_what_is_no_file_is_counted_and_folders_of_loops_end(tmp_path):
     (tmp_path / "a.png").touch()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert found(tmp_path) == ([str(tmp_path / "a.png")], {"no plain file": 2})
+    assert found(tmp_path) == ([str(tmp_path / "a.png")], {"not a regular file": 2})
 
 
 def test_a_folder_that_cannot_be_listed_is_bad(tmp_path, monkeypatch):

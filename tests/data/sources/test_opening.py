@@ -65,5 +65,5 @@ def test_what_cannot_be_opened_raises_with_its_name(tmp_path):
     with pytest.raises(ValueError, match="image_key must be None for builtin data, got 'png'"):
         open_source("digits", image_key="png")
     (tmp_path / "a.zip").touch()
-    with pytest.raises(ValueError, match="dataset_type says what it is"):
+    with pytest.raises(ValueError, match="give its dataset_type"):
         open_source(tmp_path / "a.zip")

@@ -312,9 +312,9 @@ def widening() -> dict:
     "config, said",
     [
         (itself(), "nested too deep"),
-        (widening(), "nested too deep, or too many"),
+        (widening(), "nested too deep, or there are too many"),
         ({"embed_dim": {1, 2}}, "a Unread is among its values"),
-        ({3: 4}, "a name among its values is no text"),
+        ({3: 4}, "a name among its values is not text"),
     ],
 )
 def test_configuration_in_a_checkpoint_is_plain_and_has_an_end(config, said, state, tmp_path):

@@ -60,7 +60,7 @@ def test_files_that_are_no_part_of_a_sample_are_said_before_the_first_step(train
     (tmp_path / "data" / "x.npy").touch()
     status, log = train(tmp_path / "data")
     assert status == 0
-    assert "--train-data: 2 files are no part of a sample: 1 .md, 1 .npy" in log
+    assert "--train-data: 2 files belong to no sample: 1 .md, 1 .npy" in log
 
 
 def test_members_that_are_no_part_of_a_sample_are_said_after_the_epoch(train, tmp_path):
@@ -69,7 +69,7 @@ def test_members_that_are_no_part_of_a_sample_are_said_after_the_epoch(train, tm
     (tmp_path / "a.tar").write_bytes(tar_bytes([("list.csv", b""), *members]))
     status, log = train(tmp_path / "a.tar", shuffle_buffer=1)
     assert status == 0
-    assert "0 of 4 samples are bad; 1 files are no part of a sample: 1 .csv" in log
+    assert "0 of 4 samples are bad; 1 files belong to no sample: 1 .csv" in log
 
 
 def test_images_and_classes_of_a_task_are_said(train, tmp_path):
@@ -77,7 +77,7 @@ def test_images_and_classes_of_a_task_are_said(train, tmp_path):
     captioned(tmp_path / "classes", ["forest/1.jpg", "river/1.png", "sea/1.jpg", "sea/2.jpg"])
     status, log = train(tmp_path / "data", zeroshot_data=tmp_path / "classes")
     assert status == 0 and "zeroshot-val: 4 images of 3 classes: forest, river, sea" in log
-    assert "zeroshot-val: 4 files are no part of a sample: 4 .txt" in log
+    assert "zeroshot-val: 4 files belong to no sample: 4 .txt" in log
 
 
 def test_a_named_image_is_trained_on_and_one_that_is_missing_is_counted(train, tmp_path, capsys):

@@ -189,7 +189,7 @@ def without_scale(folder):
         (lambda folder: change(folder, model=None), "distill_logit_scale must be given: .* does"),
         (lambda folder: change(folder, normalized=False), "its embeddings are no unit vectors"),
         (lambda folder: change(folder, statistics=None), "is not complete: 32 rows are written"),
-        (damage, r"text_emb_00000\.npy has .* bytes, but its header speaks of"),
+        (damage, r"text_emb_00000\.npy has .* bytes, but should have"),
         (one_side, "it has no embeddings of texts: fastclip embed --images --texts writes both"),
         (earlier, "it does not say which sample a row is of, as earlier versions of"),
         (without_scale, "the logit scale of its model is nan"),
