@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from fastclip.data.loading.decoding import read_pixels, tokens_of
+from fastclip.data.loading.captions import CaptionReader
+from fastclip.data.loading.decoding import read_pixels
 from fastclip.data.sources.samples import NO_CAPTION, BadSample, Sample
 from fastclip.data.sources.source import Part, Place
 from fastclip.embeddings.inputs import Input
@@ -35,6 +36,7 @@ class Ready(NamedTuple):
     image: Tensor | None  # (C, H, W) uint8
     tokens: Tensor | None  # (T,) int64
     place: Place  # in the whole source
+    is_cut: bool = False  # whether the caption did not fit
 
 
 class Taken(NamedTuple):
@@ -68,6 +70,9 @@ class Feed:
     decode_seconds: float = field(default=0.0, init=False)
     num_decoded: int = field(default=0, init=False)
     num_left_out: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._caption_reader = None if self.tokenizer is None else CaptionReader(self.tokenizer)
 
     def read(self, position: Position = START) -> Iterator[Taken]:
         """Yield the inputs after a position, one after the other."""
@@ -118,15 +123,17 @@ class Feed:
         if sample is None:
             return Taken(position, row)
         image = tokens = None
+        is_cut = False
         if future is not None:
             image, seconds = future.result()
             self.decode_seconds += seconds
             self.num_decoded += 1
             if isinstance(image, BadSample):
                 return Taken(position, image)
-        if self.tokenizer is not None:
-            tokens = tokens_of(sample, self.tokenizer)
-            if isinstance(tokens, BadSample):
-                return Taken(position, tokens)
+        if self._caption_reader is not None:
+            found = self._caption_reader(sample)
+            if isinstance(found, BadSample):
+                return Taken(position, found)
+            tokens, is_cut = found
         self.num_left_out += sample.left_out
-        return Taken(position, Ready(row, image, tokens, place))
+        return Taken(position, Ready(row, image, tokens, place, is_cut))

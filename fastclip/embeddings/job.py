@@ -117,6 +117,7 @@ class Job:
         account = self._state.account
         if isinstance(taken.found, Ready):
             account.num_seen += 1
+            account.num_cut += taken.found.is_cut
             self._batch.append(taken.found)
             return
         bad = taken.found

@@ -41,7 +41,7 @@ def test_folder_is_embedded_and_the_end_says_what_was_done(checkpoint, photos, t
     assert embed(checkpoint, photos, out, "--store", "f16", "--metadata", "jsonl") == 0
     told = capsys.readouterr().out
     assert f"wrote {out}: 20 rows; 1 of 21 samples are bad: 1 unusable image" in told
-    assert "1 files belong to no sample: 1 .npy" in told
+    assert "1 file belongs to no sample: 1 .npy" in told
     assert f"skipped inputs are listed in {out}/skipped.jsonl" in told
     assert "decoding 21 images took" in told and "the model took" in told
     found = open_embeddings(out, verify=True)

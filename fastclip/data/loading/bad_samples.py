@@ -23,19 +23,21 @@ class DataError(RuntimeError):
 
 @dataclass
 class BadSamples:
-    """Counts the samples that were read and the bad ones among them.
+    """Counts the samples that were read, the bad ones among them, and captions that were cut.
 
     Attributes:
         num_seen: samples read, good and bad.
         counts: bad samples by reason.
         examples: the first few bad samples of each reason: "key" or "key: detail".
         skipped: files that were read but belong to no sample, counted by suffix.
+        num_cut: good samples whose caption was cut, because it has more tokens than fit.
     """
 
     num_seen: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
+    num_cut: int = 0
 
     @property
     def num_bad(self) -> int:
@@ -74,18 +76,23 @@ class BadSamples:
             found += other.examples[reason][: MAX_EXAMPLES - len(found)]
         return BadSamples(
             self.num_seen + other.num_seen, _sum(self.counts, other.counts), examples,
-            _sum(self.skipped, other.skipped),
+            _sum(self.skipped, other.skipped), self.num_cut + other.num_cut,
         )  # fmt: skip
 
     def summary(self) -> str:
         """Return one line for a log: "3 of 1200 samples are bad: 2 empty caption, 1 no image".
 
-        If any files belong to no sample, the line also counts these.
+        If any files belong to no sample, or captions were cut, the line also counts these.
         """
         text = f"{self.num_bad} of {self.num_seen} samples are bad"
         if self.counts:
             text += f": {listed(self.counts)}"
-        return f"{text}; {skipped_summary(self.skipped)}" if self.skipped else text
+        if self.skipped:
+            text += f"; {skipped_summary(self.skipped)}"
+        if self.num_cut:
+            captions = "1 caption was" if self.num_cut == 1 else f"{self.num_cut} captions were"
+            text += f"; {captions} cut to the tokenizer's context"
+        return text
 
     def report(self) -> str:
         """Return the summary and, on the lines below it, the examples."""
@@ -99,7 +106,7 @@ class BadSamples:
         examples = {reason: list(found) for reason, found in self.examples.items()}
         return {
             "num_seen": self.num_seen, "counts": dict(self.counts), "examples": examples,
-            "skipped": dict(self.skipped),
+            "skipped": dict(self.skipped), "num_cut": self.num_cut,
         }  # fmt: skip
 
     @classmethod
@@ -109,7 +116,9 @@ class BadSamples:
 
 def skipped_summary(skipped: dict[str, int]) -> str:
     """Return "5 files belong to no sample: 3 .npy, 2 .json"."""
-    return f"{sum(skipped.values())} files belong to no sample: {listed(skipped)}"
+    num = sum(skipped.values())
+    files = "1 file belongs" if num == 1 else f"{num} files belong"
+    return f"{files} to no sample: {listed(skipped)}"
 
 
 def listed(counts: dict[str, int]) -> str:

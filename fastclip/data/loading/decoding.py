@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from fastclip.data.images import ImageError
+from fastclip.data.loading.captions import CaptionReader, Tokens
 from fastclip.data.loading.image_cache import CachePart
+from fastclip.data.loading.returned import require_tensor
 from fastclip.data.loading.stream import Address
 from fastclip.data.randomness import seed_generators
 from fastclip.data.sources.samples import BadSample, Sample
@@ -36,10 +38,14 @@ class Decoder:
     kept: CachePart | None = None
     any_size: bool = False
 
+    @cached_property
+    def _caption_reader(self) -> CaptionReader:
+        return CaptionReader(self.tokenizer)
+
     def __call__(
         self, sample: Sample, address: Address, epoch: int
-    ) -> tuple[Tensor, Tensor] | BadSample:
-        """Return (C, H, W) uint8 pixels and (T,) int64 tokens. Seeds the global generators.
+    ) -> tuple[Tensor, Tokens] | BadSample:
+        """Return (C, H, W) uint8 pixels and the tokens. Seeds the global generators.
 
         Raises:
             TypeError: the transform or the tokenizer returns something else.
@@ -51,7 +57,7 @@ class Decoder:
         pixels = read_pixels(transform, sample.image, sample.key)
         if isinstance(pixels, BadSample):
             return pixels
-        tokens = tokens_of(sample, self.tokenizer)
+        tokens = self._caption_reader(sample)
         return tokens if isinstance(tokens, BadSample) else (pixels, tokens)
 
 
@@ -89,34 +95,10 @@ def read_pixels(
         return BadSample(key, "missing image file", str(error))
     except Exception as error:
         return BadSample(key, "unusable image", f"{type(error).__name__}: {error}")
-    _require(pixels, "transform", torch.uint8, 3)
+    require_tensor(pixels, "transform", torch.uint8, 3)
     return pixels
-
-
-def tokens_of(sample: Sample, tokenizer: Callable[[list[str]], Tensor]) -> Tensor | BadSample:
-    """Return the (T,) int64 tokens of the caption of a sample.
-
-    Raises:
-        TypeError: the tokenizer returns something else.
-    """
-    try:
-        tokens = tokenizer([sample.caption])
-    except Exception as error:
-        return BadSample(sample.key, "unusable caption", f"{type(error).__name__}: {error}")
-    _require(tokens, "tokenizer", torch.int64, 2)
-    return tokens[0]
 
 
 def _to_pil(pixels: Tensor) -> Image.Image:
     array = pixels.numpy()
     return Image.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1).copy())
-
-
-def _require(value: Any, name: str, dtype: torch.dtype, ndim: int) -> None:
-    if not (isinstance(value, Tensor) and value.dtype == dtype and value.ndim == ndim):
-        got = (
-            f"{tuple(value.shape)} {value.dtype}"
-            if isinstance(value, Tensor)
-            else type(value).__name__
-        )
-        raise TypeError(f"{name} must return {ndim} dimensions of {dtype}, got {got}")

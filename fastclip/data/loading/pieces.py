@@ -56,6 +56,7 @@ class Piece:
 class _Decoded(NamedTuple):
     pixels: Tensor  # (C, H, W) uint8
     tokens: Tensor  # (T,) int64
+    is_cut: bool  # whether the caption did not fit
     key: str
     facts: tuple[int, ...]  # one for each fact that was asked for
     beside: tuple[Tensor, ...]  # the stored values of the sample
@@ -118,8 +119,9 @@ class PieceDataset(IterableDataset):
             found = self._decoder(sample, address, epoch)
         if isinstance(found, BadSample):
             return found
+        pixels, tokens = found
         try:
-            facts = self._facts(address, sample, found[1])
+            facts = self._facts(address, sample, tokens.ids)
         except OSError as error:
             return BadSample(sample.key, "missing image file", str(error))
         beside = ()
@@ -127,7 +129,7 @@ class PieceDataset(IterableDataset):
             beside = self._beside((self._stretches[address.part], address.position))
         if isinstance(beside, str):
             return BadSample(sample.key, beside)
-        return _Decoded(*found, sample.key, facts, beside)
+        return _Decoded(pixels, *tokens, sample.key, facts, beside)
 
     def _piece(self, decoded: list[_Decoded], bad: BadSamples, stream: SampleStream) -> Piece:
         bad.num_seen, stream.num_seen = stream.num_seen, 0
@@ -137,7 +139,8 @@ class PieceDataset(IterableDataset):
         if self._in_order_of is not None:
             place = names.index(self._in_order_of)
             decoded = sorted(decoded, key=lambda one: one.facts[place])
-        images, tokens, keys, facts, beside = zip(*decoded, strict=True)
+        images, tokens, are_cut, keys, facts, beside = zip(*decoded, strict=True)
+        bad.num_cut = sum(are_cut)
         columns = [torch.tensor(column) for column in zip(*facts, strict=True)]
         found = dict(zip(names, columns, strict=True))
         if self._beside is not None:

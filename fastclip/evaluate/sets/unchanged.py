@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from fastclip.data.loading.decoding import tokens_of
+from fastclip.data.loading.captions import CaptionReader
 from fastclip.data.quoting import quoted_text
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import Source
@@ -54,15 +54,17 @@ def _read_again(
     source: Source, tokenizer: Tokenizer, is_labelled: bool
 ) -> list[tuple[str, int | str | None]]:
     """Return the key of each sample with its label or the digest of its caption."""
+    read_caption = CaptionReader(tokenizer)
     keys: list[str] = []
     texts: list[int | str | None] = []
     for part in source.parts():
         for entry in source.read(part):
             if isinstance(sample := entry.load(), Sample):
                 keys.append(sample.key)
-                tokens = tokens_of(sample, tokenizer)
-                if isinstance(tokens, BadSample):
+                found = read_caption(sample)
+                if isinstance(found, BadSample):
                     texts.append(None)
                 else:
-                    texts.append(int(tokens[0]) if is_labelled else digests(tokens[None])[0].hex())
+                    ids = found.ids
+                    texts.append(int(ids[0]) if is_labelled else digests(ids[None])[0].hex())
     return list(zip(without_place(keys, source), texts, strict=True))

@@ -35,6 +35,15 @@ def test_files_of_no_sample_are_counted_apart_and_said():
     assert BadSamples.from_dict(before).skipped == {}  # as older checkpoints have it
 
 
+def test_captions_that_were_cut_are_counted_and_said():
+    found = BadSamples(9, num_cut=1)
+    assert found.summary() == "0 of 9 samples are bad; 1 caption was cut to the tokenizer's context"
+    both = found.merge(BadSamples(1, num_cut=2))
+    assert both.num_cut == 3 and "; 3 captions were cut" in both.summary()
+    assert BadSamples.from_dict(both.to_dict()) == both
+    assert BadSamples.from_dict({"num_seen": 9}).num_cut == 0  # as older checkpoints have it
+
+
 def test_merge_adds_up_and_changes_neither():
     left = account(10, BadSample("a", "x"))
     right = account(5, *[BadSample(str(i), "x") for i in range(7)], BadSample("b", "y"))

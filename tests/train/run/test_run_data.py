@@ -69,7 +69,7 @@ def test_members_that_are_no_part_of_a_sample_are_said_after_the_epoch(train, tm
     (tmp_path / "a.tar").write_bytes(tar_bytes([("list.csv", b""), *members]))
     status, log = train(tmp_path / "a.tar", shuffle_buffer=1)
     assert status == 0
-    assert "0 of 4 samples are bad; 1 files belong to no sample: 1 .csv" in log
+    assert "0 of 4 samples are bad; 1 file belongs to no sample: 1 .csv" in log
 
 
 def test_images_and_classes_of_a_task_are_said(train, tmp_path):
