@@ -221,7 +221,7 @@ def test_other_models_and_other_numbers_of_texts_are_refused(locca, images, text
     lines = torch.nn.Linear(8, 4), torch.nn.Linear(8, 4)
     with pytest.raises(TypeError, match="image tower with patch tokens, got Linear"):
         fastclip.LocCa(fastclip.TwoTower(*lines), locca.head)
-    with pytest.raises(ValueError, match="images must be one at least, got"):
+    with pytest.raises(ValueError, match="images must have at least one row"):
         locca(images[:0], {name: part[:0] for name, part in texts.items()})
     with pytest.raises(ValueError, match="texts must be 5, as many as images, got 4"):
         locca.predict_boxes(images, texts["tokens"][:4])
