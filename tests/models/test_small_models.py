@@ -99,7 +99,7 @@ def test_file_with_preprocessing_is_obeyed(tmp_path):
     found = fastclip.create_model(str(path)).visual.preprocess_cfg
     assert found["mean"] == (0.5, 0.5, 0.5) and found["std"] == (0.25, 0.25, 0.25)
     assert found["size"] in (32, (32, 32), [32, 32])
-    with pytest.raises(FileNotFoundError, match=r"architecture alone.*open_clip_config\.json"):
+    with pytest.raises(FileNotFoundError, match=r"random weights, give .*open_clip_config\.json"):
         fastclip.create_model(f"local-dir:{tmp_path}")
 
 

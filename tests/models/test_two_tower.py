@@ -108,7 +108,7 @@ def test_outputs_without_pooled_features_raise_and_say_what_to_do(batch):
 
 
 def test_unknown_width_and_pool_raise():
-    with pytest.raises(ValueError, match="width of Embedding's features cannot be told"):
+    with pytest.raises(ValueError, match="width of Embedding's features cannot be determined"):
         TwoTower(Flat(), nn.Embedding(20, 10), embed_dim=8)
     with pytest.raises(ValueError, match="'max'"):
         EncoderTower(Flat(), 8, pool="max")
