@@ -88,8 +88,8 @@ def create_model(
             weights that timm publishes under its name; timm fetches them.
         pretrained_text: if no weights are given, load the published weights of a transformers text
             tower's encoder, from the directory or repository that `hf_model_name` names. Other
-            towers have none. open_clip does so unless it is told not to; fastclip fetches nothing
-            that was not asked for. The older name `pretrained_hf` is accepted too.
+            towers have none. In open_clip this is the default; fastclip fetches nothing unless it
+            is asked to. The older name `pretrained_hf` is accepted too.
         weights_only: must be True, because no file is allowed to run code.
         force_quick_gelu, force_custom_text, force_patch_dropout: changes to the architecture.
         force_image_size, force_context_length: changes to the architecture, for which position

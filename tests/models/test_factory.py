@@ -213,7 +213,9 @@ def test_third_argument_may_be_the_precision_as_in_open_clip_2(weights):
         assert model.visual.proj.dtype == torch.bfloat16
         assert torch.equal(model.logit_scale, weights[1].logit_scale)
     assert create_model_from_pretrained("Small-B-8", weights[0], "bf16")[0].dtype == torch.bfloat16
-    with pytest.raises(TypeError, match=r"load_weights='fp16' and precision='cpu': .* by name"):
+    with pytest.raises(
+        TypeError, match=r"load_weights='fp16' and precision='cpu' are both .* by name"
+    ):
         create_model("Small-B-8", None, "fp16", "cpu")
     with pytest.raises(ValueError, match="precision must be one of"):
         create_model("Small-B-8", None, "cpu")

@@ -110,7 +110,7 @@ def test_file_with_preprocessing_is_obeyed(tmp_path):
         ({"embed_dim": 3}, CheckpointError, "not a model configuration"),
         ({**TINY, "depth": 3}, CheckpointError, "depth"),
         ({**TINY, "text_cfg": {**TINY["text_cfg"], "vocab_size": 99}}, ValueError,
-         "vocab_size 99 in text_cfg, and its tokenizer has 514"),
+         "vocab_size 99 in text_cfg, fewer than the 514 tokens"),
         ({**TINY, "text_cfg": {"vocab_size": 99, "width": 64, "heads": 1}}, ValueError,
          "does not name its tokenizer"),
     ],

@@ -41,7 +41,7 @@ def read_members(path: str | PathLike) -> dict[str, Place]:
         size = os.fstat(file.fileno()).st_size
         if sum(member.file_size for member in members) > size:
             raise CheckpointError(
-                f"the archive's members should have more bytes than the whole file, {size:,}"
+                f"the archive's members claim more bytes than the whole file has, {size:,}"
             )
         places = {_inside(member.filename): _place(file, member) for member in members}
     if len(places) < len(members):

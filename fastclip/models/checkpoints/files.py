@@ -83,8 +83,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             header = int.from_bytes(file.read(8), "little")
         if header > LARGEST_JSON:
             raise CheckpointError(
-                f"it is not a readable safetensors file: its header should have {header:,} bytes, "
-                f"more than the {LARGEST_JSON:,} that are read"
+                f"it is not a readable safetensors file: its header claims {header:,} bytes, more "
+                f"than the {LARGEST_JSON:,} that are read"
             )
         return load_file(path)
 

@@ -43,7 +43,7 @@ def infer_config(
 
     Args:
         tensors: the whole state dict of a model, under OpenAI's or open_clip's names.
-        activation: one for both towers, or those of the vision and of the text tower, see
+        activation: one for both towers, or one for the vision and one for the text tower, see
             `fastclip.models.parts.activations`; None if it is not known.
         heads: the number of attention heads of both towers, or of the vision and of the text
             tower; None where a published model, or OpenAI's format, determines them.

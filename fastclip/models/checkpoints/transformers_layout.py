@@ -38,7 +38,7 @@ def to_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str,
 
 
 def to_transformers_vision(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
-    """Rename and reshape the image tower's tensors to those of transformers' vision model.
+    """Rename and reshape the image tower's tensors for transformers' vision model.
 
     Args:
         tensors: of the model, or of its image tower alone, named `visual.*`; others are left out.

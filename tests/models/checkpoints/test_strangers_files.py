@@ -159,7 +159,7 @@ def test_members_that_lie_in_each_other_are_refused(tmp_path):
 def test_a_header_of_safetensors_has_a_bound(tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(struct.pack("<Q", LARGEST_JSON + 1) + b"{" + b" " * 1000)
-    assert "its header should have" in refused(path)
+    assert "its header claims" in refused(path)
     header = b'{"a":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,4]}}'
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     assert "damaged safetensors file" in refused(path)
