@@ -221,7 +221,7 @@ def test_users_masks_are_obeyed_besides_padding():
             {"text_cfg": {"output_tokens": False, "width": 64}},
             "text_cfg: output_tokens must be true",
         ),
-        ({"multimodal_cfg": {"width": 32, "heads": 2}}, "width 32 must be that of the vision"),
+        ({"multimodal_cfg": {"width": 32, "heads": 2}}, "width 32 must be the width of the vision"),
         ({"multimodal_cfg": {"vocab_size": 65}}, "vocab_size 65"),
         ({"multimodal_cfg": {"mlp_ratio": 2}}, "multimodal_cfg: mlp_ratio 2"),
         (
