@@ -1,1 +1,1 @@
-"""Encoders: vision transformers, ResNets and text transformers, open_clip's names, checkpoints."""
+"""Image and text encoders, their construction by open_clip's names, and their checkpoints."""

@@ -1,4 +1,4 @@
-"""From a configuration and tensors to a model."""
+"""Building a model from a configuration and loading stored tensors into it."""
 
 from dataclasses import replace
 from os import PathLike
@@ -26,15 +26,21 @@ def build_model(
     output_dict: bool = False,
     model_class: type[CLIP] | None = None,
 ) -> CLIP | CustomTextCLIP:
-    """The model of `config`, with random weights or those of `source`, in float32 on the CPU.
+    """Build the model of `config` in float32 on the CPU, with random or with stored weights.
+
+    Args:
+        stored: the weights to load; None for random ones.
+        resize: interpolate stored position embeddings to the sizes in `config`.
+        output_dict: `forward` returns a dict instead of a tuple.
+        model_class: the class to build; by default `class_of(config)`.
 
     Raises:
-        CheckpointError: the weights do not fit.
+        CheckpointError: the stored weights do not fit.
     """
     cls = model_class or class_of(config)
     if stored is None:
         return cls(config, output_dict)
-    # Random weights that are overwritten would cost most of the time.
+    # Drawing random weights, which are then overwritten, would take most of the time.
     with unfilled():
         model = cls(config, output_dict)
     fill_buffers(model)
@@ -43,19 +49,24 @@ def build_model(
 
 
 def class_of(config: ClipConfig) -> type[CLIP] | type[CustomTextCLIP]:
-    """The class of a model that is built in: `CLIP`, `CustomTextCLIP` or `CoCa`."""
+    """Return the class of the built-in model of `config`: `CLIP`, `CustomTextCLIP` or `CoCa`."""
     if config.multimodal_cfg is not None:
         return CoCa
     return CustomTextCLIP if config.custom_text else CLIP
 
 
 def load_tower(model: CLIP | CustomTextCLIP, tower: str, path: str | PathLike) -> None:
-    """Load weights of one tower alone, "visual" or "text", into `model`, in place.
+    """Load the weights of one tower alone into `model`, in place.
+
+    Args:
+        tower: "visual" or "text".
+        path: a file with the tensors of the tower, with or without the tower's prefix.
 
     Raises:
-        FileNotFoundError, CheckpointError: see `read_weights_file`; the weights do not fit.
+        FileNotFoundError, CheckpointError: see `read_weights_file`.
+        CheckpointError: the weights do not fit the tower.
     """
-    # The text tower of `CLIP` is what is neither the image tower nor the scale.
+    # The text tower of `CLIP` has all parameters besides the image tower, the scale and the bias.
     is_flat_text = tower == "text" and not hasattr(model, "text")
     others = ("visual.", "logit_") if is_flat_text else ()
     prefix = "" if is_flat_text else f"{tower}."
@@ -80,9 +91,10 @@ def changed_config(
     force_context_length: int | None,
     fields: dict[str, Any],
 ) -> ClipConfig:
-    """`config` with the changes that `create_model` takes; `fields` are of `ClipConfig`.
+    """Return `config` with the changes that `create_model` takes.
 
-    Changes of one value are made to towers that are given whole, too.
+    `fields` are values for fields of `ClipConfig`. The other changes also apply to a tower that
+    `fields` replaces.
     """
     for name, cls in TOWERS.items():
         if name in fields and not isinstance(fields[name], cls):
@@ -93,12 +105,12 @@ def changed_config(
     )
     if force_patch_dropout is not None and not hasattr(vision, "patch_dropout"):
         raise ValueError(
-            f"force_patch_dropout={force_patch_dropout}: a {vision.kind} has no patches "
-            "that it could leave out"
+            f"force_patch_dropout={force_patch_dropout} is not possible: a {vision.kind} has no "
+            "patch dropout"
         )
     of_vision = given(patch_dropout=force_patch_dropout, image_size=force_image_size)
     of_texts = given(context_length=force_context_length)
-    if isinstance(decoder, MultimodalConfig):  # what else was given is refused with the whole
+    if isinstance(decoder, MultimodalConfig):  # `ClipConfig` refuses any other value
         decoder = replace(decoder, **of_texts)
     changes = {"custom_text": True} if force_custom_text else {}
     changes |= fields | {
@@ -106,11 +118,11 @@ def changed_config(
         "text_cfg": replace(text, **of_texts),
         "multimodal_cfg": decoder,
     }
-    # All at once: half of the changes may make a model that is none.
+    # All changes are made at once, because some of them alone may give an invalid configuration.
     config = replace(config, **changes)
     return config.with_quick_gelu() if force_quick_gelu else config
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """The values that are not None."""
+    """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""CLIP: an image tower and a text tower that meet in one space.
+"""CLIP: an image tower and a text tower with features in one shared space.
 
 The text tower's parameters stand at the top level of the state dict and the image tower's under
 `visual`, as in OpenAI's and open_clip's checkpoints: CLIP is the text transformer with an image
@@ -20,7 +20,7 @@ from fastclip.models.towers.text.module import TextTower
 
 
 class CLIP(ContrastiveModel, TextTower):
-    """A pair of encoders; call it with (images, tokens) for both features and the scale.
+    """An image and a text encoder; `model(images, tokens)` returns both features and the scale.
 
     Example:
         >>> isinstance(fastclip.create_model("ViT-B-32"), fastclip.CLIP)
@@ -42,11 +42,11 @@ class CLIP(ContrastiveModel, TextTower):
         return matrix_dtype(self.visual)
 
     def lock_text_tower(self, unlocked_layers: int = 0, freeze_layer_norm: bool = True) -> None:
-        """Freeze the text tower but for its last `unlocked_layers`; see `text_groups`."""
+        """Freeze the text tower except for its last `unlocked_layers`; see `text_groups`."""
         self.lock_text_groups(unlocked_layers, freeze_layer_norm)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward of each block for the memory of its activations."""
+        """Save the memory of each block's activations by computing them again in the backward."""
         self.visual.set_grad_checkpointing(enable)
         self.transformer.grad_checkpointing = enable
 
@@ -56,7 +56,7 @@ class CLIP(ContrastiveModel, TextTower):
     def _text_intermediates(
         self, text: Tensor, stop_early: bool, intermediates_only: bool, **settings: Any
     ) -> Intermediates:
-        # open_clip's CLIP computes whole texts for their features, its CustomTextCLIP does not.
+        # As in open_clip: CLIP runs all layers if features are asked for, CustomTextCLIP does not.
         stop_early = stop_early and intermediates_only
         return self.text_intermediates(
             text, stop_early=stop_early, intermediates_only=intermediates_only, **settings

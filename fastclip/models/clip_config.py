@@ -1,7 +1,7 @@
-"""The configuration of a model: of both towers, and of the space in which they meet.
+"""The configuration of a model: both towers and the space that their features share.
 
-Plain values, with open_clip's names, kept with every checkpoint. `open_clip_config.py` reads and
-writes them as open_clip's JSON.
+The values are plain, have open_clip's names, and are stored with every checkpoint.
+`open_clip_config.py` reads and writes them as open_clip's JSON.
 """
 
 import math
@@ -23,21 +23,24 @@ SIGLIP_LOGIT_SCALE, SIGLIP_LOGIT_BIAS = math.log(10), -10.0
 
 @dataclass(frozen=True)
 class ClipConfig(Mapping[str, Any]):
-    """Both towers and the dimension of the space in which they meet.
+    """The configuration of a model: two towers and the dimension of the space that they share.
 
-    It also reads as open_clip's dict does: `config["vision_cfg"]["image_size"]`, `dict(config)`.
+    It can also be read like open_clip's dict: `config["vision_cfg"]["image_size"]`, `dict(config)`.
 
     Attributes:
-        custom_text: the text tower's keys stand under `text.`, not at the top level.
-        init_logit_scale: natural logarithm.
+        embed_dim: the dimension of the shared space.
+        vision_cfg: the configuration of the image tower.
+        text_cfg: the configuration of the text tower.
+        custom_text: the text tower's keys begin with `text.` instead of being at the top level.
+        init_logit_scale: the initial scale, as a natural logarithm.
         init_logit_bias: None for a model without a bias.
         nonscalar_logit_scale: the scale and the bias have the shape (1,) instead of ().
         multimodal_cfg: the decoder of a model that writes captions, `CoCa`; None for a model that
             does not.
 
     Raises:
-        ValueError: `embed_dim` is not positive, a tower without projection has another width, or
-            the text tower needs `custom_text`, or the decoder does not fit the towers.
+        ValueError: `embed_dim` is not positive, a tower without projection has another width than
+            `embed_dim`, the text tower needs `custom_text`, or the decoder does not fit the towers.
     """
 
     embed_dim: int
@@ -62,7 +65,9 @@ class ClipConfig(Mapping[str, Any]):
                 f"multimodal_cfg must be a MultimodalConfig, got {quoted(self.multimodal_cfg)}"
             )
         if self.text_cfg.stands_alone and not self.custom_text:
-            raise ValueError(f"custom_text must be true: a {self.text_cfg.kind} is under `text.`")
+            raise ValueError(
+                f"custom_text must be true: the keys of a {self.text_cfg.kind} begin with `text.`"
+            )
         towers = [self.text_cfg] if self.vision_cfg.is_named else [self.vision_cfg, self.text_cfg]
         num_parameters = sum(tower.num_matrix_parameters() for tower in towers)
         if self.multimodal_cfg is not None:
@@ -86,11 +91,11 @@ class ClipConfig(Mapping[str, Any]):
 
     @property
     def activations(self) -> tuple[str | None, str | None]:
-        """Of the vision tower and of the text tower, None where it has no choice."""
+        """The activations of the vision and of the text tower; None if a tower has no choice."""
         return self.vision_cfg.activation, self.text_cfg.activation
 
     def with_quick_gelu(self) -> "ClipConfig":
-        """The model as open_clip's `quick_gelu` changes it: each tower that has the choice."""
+        """Return the configuration with QuickGELU in every part that has a choice of activation."""
         vision, text = self.vision_cfg.with_quick_gelu(), self.text_cfg.with_quick_gelu()
         decoder = self.multimodal_cfg and self.multimodal_cfg.with_quick_gelu()
         return replace(self, vision_cfg=vision, text_cfg=text, multimodal_cfg=decoder)
@@ -105,6 +110,6 @@ class ClipConfig(Mapping[str, Any]):
         return len(self._as_json())
 
     def _as_json(self) -> dict[str, Any]:
-        from fastclip.models.open_clip_config import to_json  # which is made of this module
+        from fastclip.models.open_clip_config import to_json  # that module imports this one
 
         return to_json(self)

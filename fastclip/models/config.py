@@ -1,4 +1,4 @@
-"""The configurations of models and of their towers, by one import."""
+"""The configurations of models and of their towers, gathered for one import."""
 
 from fastclip.models.clip_config import DEFAULT_LOGIT_SCALE as DEFAULT_LOGIT_SCALE
 from fastclip.models.clip_config import SIGLIP_LOGIT_BIAS as SIGLIP_LOGIT_BIAS

@@ -1,9 +1,10 @@
-"""What every pair of towers has: a shared space, a learned scale, one way to be called.
+"""The base class of every pair of towers: a shared space, a learned scale, and how it is called.
 
     similarity   cosine of image and text features
     logits       exp(logit_scale) * similarity + logit_bias
 
-`logit_scale` is learned as a logarithm and kept within [0, ln 100]; `logit_bias` is SigLIP's.
+`logit_scale` is learned as a logarithm and kept within [0, ln 100]; only SigLIP's models have a
+`logit_bias`.
 
 Source: Radford et al. 2021, arXiv:2103.00020, section 2.3 and Figure 3; Zhai et al. 2023,
 arXiv:2303.15343, section 3.2.
@@ -20,14 +21,15 @@ from torch import Tensor, nn
 from fastclip.models.parts.layers import Indices, Intermediates
 
 MAX_LOGIT_SCALE = 100.0
-Images = Tensor | Mapping[str, Tensor]  # of one size, or patches of images of different sizes
+Images = Tensor | Mapping[str, Tensor]  # images of one size, or patches of images of any size
 TowerOutput = Tensor | tuple[Tensor, Tensor]  # features, or features and tokens
 
 
 class ContrastiveModel(nn.Module):
-    """Base of the pairs of towers; a subclass has `visual` and says how text is encoded.
+    """Base class of pairs of towers; a subclass has `visual` and implements the text side.
 
     Attributes:
+        visual: the image tower.
         logit_scale: () parameter, natural logarithm of the scale; (1,) if it is nonscalar.
         logit_bias: parameter of the same shape, or None.
         output_dict: whether `forward` returns a dict instead of a tuple.
@@ -62,11 +64,11 @@ class ContrastiveModel(nn.Module):
         """Return (B, embed_dim) features of (B, channels, height, width) floating-point images.
 
         Args:
-            image: the images; of a NaFlex model also a batch of patches, see `collate_patches`.
-            normalize: unit rows.
+            image: the images; for a NaFlex model also a batch of patches, see `collate_patches`.
+            normalize: scale the features to unit length.
 
         Returns:
-            the features or, where `visual.output_tokens` is set, the features and the tokens.
+            The features or, if `visual.output_tokens` is set, the features and the tokens.
         """
         return _normalized(self._image_features(image), normalize)
 
@@ -74,17 +76,18 @@ class ContrastiveModel(nn.Module):
         """Return (B, embed_dim) features of (B, T) int64 tokens.
 
         Args:
-            normalize: unit rows.
+            normalize: scale the features to unit length.
 
         Returns:
-            the features or, where the text tower's `output_tokens` is set, features and tokens.
+            The features or, if the text tower's `output_tokens` is set, features and tokens.
         """
         return _normalized(self._text_features(text), normalize)
 
     def get_logits(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return the (B, C) logits of B images and C texts, and their transpose.
 
-        For inference: a loss over a large batch takes features, and never forms the logits.
+        This method is for inference. For training on large batches give the features to a loss,
+        which never forms all logits.
         """
         image_features = _features(self.encode_image(image, normalize=True))
         text_features = _features(self.encode_text(text, normalize=True))
@@ -106,10 +109,10 @@ class ContrastiveModel(nn.Module):
             text: (B, T) tokens, or None.
 
         Returns:
-            (B, embed_dim) unit image features, the same of the texts, the () scale and, in a model
-            that has one, the () bias; under the names `image_features`, `text_features`,
-            `logit_scale` and `logit_bias` if `output_dict`. A loss takes no tokens, so that
-            `output_tokens` changes nothing here.
+            (B, embed_dim) unit image features, (B, embed_dim) unit text features, the () scale and,
+            in a model that has one, the () bias; under the names `image_features`,
+            `text_features`, `logit_scale` and `logit_bias` if `output_dict`. `output_tokens`
+            changes nothing here, because a loss takes no tokens.
         """
         image_output = None if image is None else self.encode_image(image, normalize=True)
         text_output = None if text is None else self.encode_text(text, normalize=True)
@@ -139,35 +142,35 @@ class ContrastiveModel(nn.Module):
         output_logits: bool = False,
         output_logit_scale_bias: bool = False,
     ) -> Intermediates:
-        """Return what layers of the towers make of images and texts, as open_clip's method.
+        """Return the outputs of layers of the towers, like open_clip's method of that name.
 
         Args:
             image: (B, channels, height, width) images, or None.
             text: (B, T) tokens, or None.
             image_indices, text_indices: a number n for the last n layers of a tower, or the numbers
                 of layers, counted from 0 or, if negative, from the end; None for all.
-            stop_early: leave out the layers behind the last that is asked for. Features of images,
-                and of texts in a `CustomTextCLIP`, are then read out of that layer.
-            normalize: features are unit rows.
-            normalize_intermediates: put intermediates through the tower's last normalisation.
+            stop_early: skip the layers after the last one that is asked for. The features of
+                images, and of texts in a `CustomTextCLIP`, are then read out of that layer.
+            normalize: scale the features to unit length.
+            normalize_intermediates: apply the tower's last normalisation to intermediates.
             intermediates_only: return no features.
             image_output_fmt: "NCHW" for maps, "NLC" for tokens.
-            image_output_extra_tokens: return also the tokens that are of no patch.
+            image_output_extra_tokens: also return the image tokens that belong to no patch.
             text_output_fmt: "NLC".
-            text_output_extra_tokens: return also the tokens that are of no text, if there are any.
-            output_logits: return also the logits of these features: unit rows if `normalize`.
-            output_logit_scale_bias: return also the scale and, if the model has one, the bias.
+            text_output_extra_tokens: also return tokens that belong to no text, if there are any.
+            output_logits: also return the logits of the features, normalised if `normalize`.
+            output_logit_scale_bias: also return the scale and, if the model has one, the bias.
 
         Returns:
-            a dict of what `forward_intermediates` of the image tower and of the text tower return
-            (`image_features`, `image_intermediates`, `image_intermediates_prefix`, `text_features`,
-            `text_intermediates`), and of `image_logits` (B, C), `text_logits` (C, B), `logit_scale`
-            and `logit_bias` where they are asked for.
+            A dict with the results of `forward_intermediates` of the image tower and of the text
+            tower (`image_features`, `image_intermediates`, `image_intermediates_prefix`,
+            `text_features`, `text_intermediates`), and with `image_logits` (B, C), `text_logits`
+            (C, B), `logit_scale` and `logit_bias` if they are asked for.
 
         Raises:
             ValueError: logits are asked for without images, texts or features; see also
                 `forward_intermediates` of `ImageTower` and of the text tower.
-            TypeError: a tower has no such method.
+            TypeError: a tower has no method `forward_intermediates`.
 
         Example:
             found = model.forward_intermediates(images, image_indices=[-2], intermediates_only=True)
@@ -206,26 +209,26 @@ class ContrastiveModel(nn.Module):
         raise NotImplementedError
 
     def lock_image_tower(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
-        """Freeze the image tower but for its last `unlocked_groups` layers; see its `groups`."""
+        """Freeze the image tower except for its last `unlocked_groups` groups; see its `groups`."""
         self.visual.lock(unlocked_groups=unlocked_groups, freeze_bn_stats=freeze_bn_stats)
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
-        """Bring the scale back into [1, 100]; to be called after each optimiser step."""
+        """Bring the scale back into [1, 100]; call this after each step of the optimiser."""
         self.logit_scale.clamp_(0.0, math.log(MAX_LOGIT_SCALE))
 
 
 def intermediates_of(tower: nn.Module, batch: Tensor, **settings: Any) -> Intermediates:
-    """What a tower's `forward_intermediates` returns.
+    """Return the result of a tower's `forward_intermediates`.
 
     Raises:
-        TypeError: it has none.
+        TypeError: the tower has no such method.
     """
     method = getattr(tower, "forward_intermediates", None)
     if method is None:
         raise TypeError(
-            f"{type(tower).__name__} has no forward_intermediates: forward hooks on its layers see "
-            "what they return"
+            f"{type(tower).__name__} has no forward_intermediates: register forward hooks on its "
+            "layers to get their outputs"
         )
     return method(batch, **settings)
 

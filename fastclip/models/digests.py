@@ -1,7 +1,7 @@
-"""What a model is, in a few letters: digests of weights, configuration, images and tokens.
+"""Digests that identify a model: of its weights, configuration, preprocessing and tokenizer.
 
-Features of models with the same four are the same, up to the rounding of the machine that computes
-them. Names and places of files do not count.
+Two models with the same four digests have the same features, up to the rounding of the machine that
+computes them. Names and locations of files do not affect a digest.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from fastclip.models.clip_config import ClipConfig
 from fastclip.models.module_settings import settings_of
 from fastclip.models.towers.block_json import defaults_of
 
-# What vocabularies and their treatment of letters, spaces and lengths tell apart.
+# Texts that distinguish vocabularies and their treatment of letters, spaces and lengths.
 PROBE = (
     "a photo of a cat.", "A Photo of the small  CAT!", "zero one two three four five six seven",
     "naïve café, Übergröße", "東京の夜景 и Москва", "a b c d e f g h i j k l m n o p q r s",
     "3.14159 x 2,718 = 8.5397...", "<start> &amp; <end>", "",
 )  # fmt: skip
-# Of configurations, what changes no features, or nothing that weights and tokenizers do not tell.
+# Fields of configurations that change no features, or only what the other digests cover already.
 IRRELEVANT = {
     "custom_text", "init_logit_bias", "init_logit_scale", "ls_init_value", "mlp_ratio",
     "nonscalar_logit_scale",
@@ -44,10 +44,10 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def configuration_digest(model: nn.Module) -> str:
-    """Return the SHA-256 of what a model does with its weights: activations, heads, pooling, ...
+    """Return the SHA-256 of how a model uses its weights: activations, heads, pooling, ...
 
-    Of a model that is built in it is its `config` that counts, but for what only matters in
-    training. Of any other module it is the classes and the settings of all modules in it.
+    For a built-in model it is the digest of its `config`, without the fields that matter only in
+    training. For any other module it is the digest of the classes and settings of all its modules.
 
     Example:
         >>> one, other = create_model("ViT-B-32"), create_model("ViT-B-32-quickgelu")
@@ -60,21 +60,21 @@ def configuration_digest(model: nn.Module) -> str:
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of settings as JSON; the order of their names does not count."""
+    """Return the SHA-256 of settings as JSON; the order of their names does not matter."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def tokenizer_digest(tokenizer: Callable[[list[str]], Tensor]) -> str:
-    """Return the SHA-256 of the ids that a tokenizer gives some texts, each of which tells a lot.
+    """Return the SHA-256 of the ids that a tokenizer gives to the texts in `PROBE`.
 
-    It is what a tokenizer does that counts, and not the files that it comes from.
+    So the digest depends on what a tokenizer does, and not on the files that it comes from.
     """
     told = [_ids(tokenizer, text) for text in PROBE]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def digest_of(content: Any) -> str:
-    """Return the SHA-256 of nested values: equal ones have equal digests, on any device."""
+    """Return the SHA-256 of nested values; equal values have equal digests, on any device."""
     leaves, _ = tree_flatten_with_path(content)
     found = hashlib.sha256()
     for path, leaf in leaves:
@@ -89,7 +89,7 @@ def digest_of(content: Any) -> str:
 
 
 def _told(config: Any) -> dict[str, Any]:
-    """The fields of a configuration that are not at their defaults, towers within."""
+    """Return the fields of a configuration and its towers that are not at their defaults."""
     defaults = defaults_of(type(config))
     found = {"kind": type(config).__name__}
     for name in (f.name for f in fields(config)):
@@ -109,7 +109,7 @@ def _modules(model: nn.Module) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Nested values with the kind of what is none of JSON's, whose text may have an address."""
+    """Replace values that JSON does not have by their type, as their text may have an address."""
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -121,4 +121,4 @@ def _ids(tokenizer: Callable[[list[str]], Tensor], text: str) -> list[list[int]]
     try:
         return tokenizer([text]).tolist()
     except ValueError:
-        return "refused"  # as too long, by a tokenizer that does not cut
+        return "refused"  # the text is too long for a tokenizer that does not cut texts

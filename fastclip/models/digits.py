@@ -1,4 +1,4 @@
-"""The small model of the built-in digits: what two CPU cores can train."""
+"""The small model for the built-in images of digits, which two CPU cores can train."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ CAPTIONS_TO_LEARN_FROM = 1000  # they hold every word many times over
 
 
 def build_digits_model(patch_dropout: float = 0.0) -> tuple[CLIP, WordTokenizer]:
-    """The model, with random weights and in training mode, and its tokenizer.
+    """Return the model of the digits, with random weights and in training mode, and its tokenizer.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
@@ -29,13 +29,13 @@ def build_digits_model(patch_dropout: float = 0.0) -> tuple[CLIP, WordTokenizer]
 
 
 def is_digits_model(config: ClipConfig) -> bool:
-    """Whether a configuration is that of the model of the digits: no other takes such images."""
+    """Whether a configuration is of the digits' model: no other model takes such images."""
     vision = config.vision_cfg
     return getattr(vision, "channels", 3) == 1 and vision.image_size == IMAGE_SIZE
 
 
 def tokenizer_of_digits() -> WordTokenizer:
-    """The tokenizer of the captions of the digits to train on.
+    """Return the tokenizer of the captions of the training digits.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
@@ -45,13 +45,13 @@ def tokenizer_of_digits() -> WordTokenizer:
 
 
 def digits_tokenizer(grids: DigitGrids) -> WordTokenizer:
-    """The tokenizer of the captions of `grids`."""
+    """Return a tokenizer that knows the words of the captions of `grids`."""
     drawn = grids.draw(CAPTIONS_TO_LEARN_FROM, torch.Generator().manual_seed(0))
     return WordTokenizer.learn(drawn.captions)
 
 
 def digits_config(tokenizer: WordTokenizer) -> ClipConfig:
-    """One patch per cell, two layers in each tower."""
+    """Return the configuration: one patch per cell of a grid, two layers in each tower."""
     vision = VisionConfig(IMAGE_SIZE, patch_size=8, width=96, layers=2, head_width=16, channels=1)
     text = TextConfig(tokenizer.context_length, tokenizer.vocab_size, width=64, heads=4, layers=2)
     return ClipConfig(EMBED_DIM, vision, text)

@@ -1,8 +1,8 @@
-"""An encoder of any kind as a tower: timm's, transformers', or a module of one's own.
+"""Using any encoder as a tower: a timm model, a transformers model, or a module of your own.
 
-What an encoder returns is read as one feature vector per sample and projected, linearly and without
-bias. Where attributes of the encoder tell how wide the vector is, nobody has to say it; the first
-output shows whether they did.
+The encoder's output is read as one feature vector per sample and projected, linearly and without
+bias. The width of the vector is taken from attributes of the encoder if they have it; the first
+output shows whether it was right.
 """
 
 from collections.abc import Mapping
@@ -15,31 +15,32 @@ from fastclip.models.contrastive_model import TowerOutput
 from fastclip.models.parts.locking import Group, lock_groups
 
 POOLS = ("auto", "first", "mean")
-# Of transformers' outputs, in the order in which they are looked for.
+# Fields of transformers' outputs, in the order in which they are looked for.
 POOLED_OUTPUTS = ("image_embeds", "text_embeds", "audio_embeds", "pooler_output")
 PROJECTIONS = ("visual_projection", "text_projection", "audio_projection")
 
 
 class EncoderTower(nn.Module):
-    """An encoder of any kind, and a projection of what it returns.
+    """An encoder of any kind, followed by a projection of its features.
 
     Args:
         encoder: called with a batch: a tensor, or a mapping of tensors passed by name. It returns
             (B, width) features, (B, T, width) tokens, or a Hugging Face output of either.
-        embed_dim: of the shared space.
-        width: of the features that are projected; by default what timm's models return for an
-            image without data, and what others say: transformers' by their projection,
-            `config.hidden_size` or the last of `config.hidden_sizes`, others by `num_features` or
-            `output_dim`.
+        embed_dim: the dimension of the shared space.
+        width: the width of the features that are projected. By default, a timm model is run on an
+            image without data to find it; a transformers model has it in its projection, in
+            `config.hidden_size` or in the last of `config.hidden_sizes`; other encoders in
+            `num_features` or `output_dim`.
         pool: how tokens become one vector: "first", or "mean" over the tokens that the mapping's
-            `attention_mask` keeps; "auto" takes a Hugging Face output's own (`image_embeds`,
-            `text_embeds`, `audio_embeds` or `pooler_output`) and has none for bare tokens.
+            `attention_mask` keeps. "auto" takes the pooled features in a Hugging Face output
+            (`image_embeds`, `text_embeds`, `audio_embeds` or `pooler_output`); it cannot pool bare
+            tokens.
 
     Attributes:
         output_tokens: return the encoder's (B, T, width) tokens along with the features.
 
     Raises:
-        ValueError: the width cannot be told, or `pool` is unknown.
+        ValueError: the width cannot be determined, or `pool` is unknown.
 
     Example:
         >>> tower = EncoderTower(timm.create_model("mobilenetv4_conv_small", num_classes=0), 512)
@@ -64,14 +65,14 @@ class EncoderTower(nn.Module):
 
         Raises:
             TypeError: the encoder returned something in which `pool` finds no features, or that has
-                no tokens where `output_tokens` is set.
+                no tokens although `output_tokens` is set.
             ValueError: the features have another width than the projection.
         """
         by_name = isinstance(batch, Mapping)
         output = self.encoder(**batch) if by_name else self.encoder(batch)
         pooled = self._pooled(output, batch.get("attention_mask") if by_name else None)
-        # In a trace a width is a tensor, and comparing it a warning; the projection raises then.
-        width = getattr(self.proj, "in_features", None)  # of a head that took its place: unknown
+        # In a trace the width is a tensor, and comparing it warns; then the projection raises.
+        width = getattr(self.proj, "in_features", None)  # None if another module took its place
         if not torch.jit.is_tracing() and width is not None and pooled.shape[-1] != width:
             name, found = type(self.encoder).__name__, pooled.shape[-1]
             raise ValueError(
@@ -91,19 +92,22 @@ class EncoderTower(nn.Module):
         """Freeze the encoder, and the projection too unless `unlocked_groups` is 1.
 
         Raises:
-            ValueError: more is to be unlocked, or gains or statistics alone are to be treated
-                apart: what is inside the encoder is not known here.
+            ValueError: `unlocked_groups` is larger, or gains or statistics should be treated
+                differently from other parameters: the inside of the encoder is not known here.
         """
         if not freeze_layer_norm or freeze_bn_stats:
-            raise ValueError("gains and statistics of an encoder of your own are yours to freeze")
+            raise ValueError(
+                "freeze_layer_norm=False and freeze_bn_stats=True are not possible for an encoder "
+                "of your own: freeze its gains and statistics yourself"
+            )
         groups: list[Group] = [[self.encoder], [self.proj]]
         lock_groups(groups, unlocked_groups)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Ask the encoder, by timm's or Hugging Face's method.
+        """Turn on activation checkpointing in the encoder, by timm's or Hugging Face's method.
 
         Raises:
-            TypeError: it has neither.
+            TypeError: the encoder has neither method.
         """
         set_grad_checkpointing(self.encoder, enable)
 
@@ -116,7 +120,7 @@ class EncoderTower(nn.Module):
         if mask is None:
             return tokens.mean(dim=1)
         weights = mask.to(tokens.dtype)
-        # A text without tokens, as a padded batch may end with, has features of 0.
+        # A text without tokens, which may fill up a padded batch, has features of 0.
         total = weights.sum(1, keepdim=True).clamp(min=torch.finfo(tokens.dtype).tiny)
         return torch.einsum("btw,bt->bw", tokens, weights) / total
 
@@ -127,8 +131,8 @@ class EncoderTower(nn.Module):
             features = next((each for each in found if each is not None), None)
         if features is None:
             raise TypeError(
-                f"{name}'s {type(output).__name__} holds no pooled features: choose pool='first' "
-                "or pool='mean'"
+                f"the {type(output).__name__} that {name} returned holds no pooled features: "
+                "choose pool='first' or pool='mean'"
             )
         if features.ndim == 4 and features.shape[2:] == (1, 1):
             features = features.flatten(1)  # transformers' convolutional models
@@ -153,15 +157,15 @@ class EncoderTower(nn.Module):
 
 
 def set_grad_checkpointing(encoder: nn.Module, enable: bool) -> None:
-    """Ask an encoder to compute activations again, by timm's or Hugging Face's method.
+    """Turn activation checkpointing of an encoder on or off, by timm's or Hugging Face's method.
 
     Raises:
-        TypeError: it has neither.
+        TypeError: the encoder has neither method.
     """
     if hasattr(encoder, "set_grad_checkpointing"):
         encoder.set_grad_checkpointing(enable)
         return
-    # transformers renames it in its version 6.
+    # transformers 6 renames the method.
     for kind in ("activation_checkpointing", "gradient_checkpointing"):
         method = getattr(encoder, f"{kind}_{'enable' if enable else 'disable'}", None)
         if method is not None:
@@ -175,16 +179,16 @@ def _width(encoder: nn.Module, pool: str) -> int:
         if isinstance(width, int):
             return width
     raise ValueError(
-        f"the width of {type(encoder).__name__}'s features cannot be told: wrap it as "
+        f"the width of {type(encoder).__name__}'s features cannot be determined: wrap it as "
         "EncoderTower(encoder, embed_dim, width=...)"
     )
 
 
 def _returned_width(encoder: nn.Module) -> int | None:
-    """What a model of timm's returns in its last dimension; None of other encoders.
+    """Return the width of a timm model's output; None for other encoders.
 
-    It is run as it is, on tensors without data: attributes do not tell what hooks, replaced heads
-    and wrappers return.
+    The model is run on tensors without data, because its attributes do not show the effect of
+    hooks, replaced heads and wrappers.
     """
     cfg = getattr(encoder, "default_cfg", None)
     shape = cfg.get("input_size") if isinstance(cfg, Mapping) else None
@@ -198,13 +202,13 @@ def _returned_width(encoder: nn.Module) -> int | None:
     try:
         with torch.no_grad():
             output = torch.func.functional_call(encoder, without_data, (images,))
-    except Exception:  # tables or code that need data: its attributes are asked then
+    except Exception:  # its code needs data: the caller then looks at its attributes
         return None
     return output.shape[-1] if isinstance(output, Tensor) and output.ndim in (2, 3) else None
 
 
 def _widths(encoder: nn.Module, pool: str) -> list[object]:
-    """What the encoder's attributes say, the surest first."""
+    """Return the widths that the encoder's attributes state, the most reliable first."""
     config = getattr(encoder, "config", None)
     said: list[object] = []
     if pool == "auto":

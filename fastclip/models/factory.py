@@ -1,8 +1,8 @@
-"""Models and transforms by name, with open_clip's functions and signatures.
+"""Creating models and transforms by name, with open_clip's functions and signatures.
 
-`registry.py` says what a name may be. Weights are a tag of `list_pretrained()` or a path.
+`registry.py` explains which names there are. Weights are a tag of `list_pretrained()` or a path.
 
-Weights that are known to be of another activation than the architecture do not load: use the name
+Weights that are known to have another activation than the architecture do not load: use the name
 with -quickgelu for OpenAI's, MetaCLIP's and DFN's weights.
 """
 
@@ -76,45 +76,43 @@ def create_model(
     """Build a model, in training mode, and load weights if there are any.
 
     Args:
-        model_name: see `registry.py`.
-        pretrained: a tag or a path; None for random weights. Not with a directory or repository,
-            which has its own.
-        load_weights: False builds what a directory or repository describes with random weights.
-            A precision in this place is one, as in open_clip 2, where the third argument was it.
+        model_name: the name of an architecture, a directory or a repository, see `registry.py`.
+        pretrained: a tag or a path; None for random weights. It must not be given with a directory
+            or repository, which has its own weights.
+        load_weights: False gives the model of a directory or repository random weights. A string
+            here is taken as the precision, which was the third argument in open_clip 2.
         precision: see `precision.py`.
         jit: return the TorchScript program of `trace_model` instead, which computes as the model
             does in evaluation mode.
-        pretrained_image: where no other weights are loaded into an image tower of timm's, those
-            that timm publishes under its name, which timm fetches.
-        pretrained_text: where no weights are given, begin a text tower of transformers with those
-            that its encoder was published with, from the directory or the repository that
-            `hf_model_name` names. Towers of other kinds have none. open_clip does so unless it is
-            told not to; here nothing is fetched that was not asked for. Its older name,
-            `pretrained_hf`, is accepted too.
-        weights_only: must be True: no file is allowed to run code.
+        pretrained_image: if no other weights are loaded into an image tower of timm's, load the
+            weights that timm publishes under its name; timm fetches them.
+        pretrained_text: if no weights are given, load the published weights of a transformers text
+            tower's encoder, from the directory or repository that `hf_model_name` names. Other
+            towers have none. In open_clip this is the default; fastclip fetches nothing unless it
+            is asked to. The older name `pretrained_hf` is accepted too.
+        weights_only: must be True, because no file is allowed to run code.
         force_quick_gelu, force_custom_text, force_patch_dropout: changes to the architecture.
         force_image_size, force_context_length: changes to the architecture, for which position
             embeddings are interpolated.
         force_preprocess_cfg: changes to how images are prepared.
         pretrained_image_path, pretrained_text_path: weights of one tower alone, loaded last.
         cache_dir: where published weights are kept.
-        output_dict: `forward` returns a dict instead of a tuple. By default it does not, unless a
-            directory holds a `TwoTower` that does.
+        output_dict: `forward` returns a dict instead of a tuple. The default is False, or the saved
+            value if a directory holds a `TwoTower`.
         require_pretrained: raise if there are no weights to load.
         model_kwargs: further fields of `ClipConfig`, such as `nonscalar_logit_scale`, or
-            `init_logit_bias`; weights without a bias then get one of 0.
+            `init_logit_bias`; weights without a bias then get a bias of 0.
 
     Returns:
         A model whose `config` is its architecture and whose `visual.preprocess_cfg` says how its
         images are prepared; or the `TwoTower` that a directory holds.
 
     Raises:
-        TypeError: `load_weights` and `precision` are both given as if they were the precision, or
-            there is no such argument.
-        ValueError: no such model or tag, or a setting that is not possible.
-        FileNotFoundError: no such file or directory.
-        CheckpointError: the weights cannot be fetched or read, or do not fit; its subclasses tell
-            refused pickles, wrong activations and keys that do not match apart.
+        TypeError: `load_weights` and `precision` are both a precision, or an argument is unknown.
+        ValueError: there is no such model or tag, or a setting is not possible.
+        FileNotFoundError: there is no such file or directory.
+        CheckpointError: the weights cannot be fetched or read, or do not fit; its subclasses
+            distinguish refused pickles, wrong activations and keys that do not match.
 
     Example:
         >>> model = fastclip.create_model("ViT-B-32", pretrained="laion2b_s34b_b79k")
@@ -140,16 +138,21 @@ def create_model(
         return set_precision(pair, precision).to(device)
     stored = _weights(model_name, pretrained, load_weights, cache_dir)
     if require_pretrained and stored is None:
-        raise CheckpointError(f"model_name {model_name!r} without weights: give pretrained=")
+        raise CheckpointError(
+            f"model_name {model_name!r} is given without weights: give pretrained=, a tag of "
+            "list_pretrained() or a file of weights"
+        )
     config = changed_config(
         _architecture(model_name, stored), force_quick_gelu, force_custom_text,
         force_patch_dropout, force_image_size, force_context_length, model_kwargs,
     )  # fmt: skip
     if pretrained_image and not isinstance(config.vision_cfg, TimmConfig):
-        raise ValueError(f"pretrained_image=True: {model_name} has no image tower of timm's")
+        raise ValueError(
+            f"pretrained_image=True is not possible: {model_name} has no image tower of timm's"
+        )
     wants_bias = model_kwargs.get("init_logit_bias") is not None
     if stored is not None and wants_bias and "logit_bias" not in stored.tensors:
-        # As in open_clip: weights that were trained without a bias go on from none.
+        # As in open_clip: weights that were trained without a bias start with a bias of 0.
         stored = stored._replace(tensors={**stored.tensors, "logit_bias": torch.zeros(())})
     resize = force_image_size is not None or force_context_length is not None
     model = build_model(config, stored, resize, bool(output_dict))
@@ -230,7 +233,7 @@ def create_model_from_pretrained(
     return_transform: bool = True,
     **settings: Any,
 ) -> tuple[CLIP | CustomTextCLIP, EvaluationTransform] | CLIP | CustomTextCLIP:
-    """Build a model whose weights must be there, and the transform of its images.
+    """Build a model with weights, and the transform of its images; raise if it has no weights.
 
     Args:
         image_mean, image_std, image_interpolation, image_resize_mode: see `PreprocessCfg`.
@@ -257,13 +260,14 @@ def create_model_from_pretrained(
 
 
 def _weights_or_precision(load_weights: bool | str, precision: str) -> tuple[bool, str]:
-    """What the third and the fourth argument mean: in open_clip 2 the third was the precision."""
+    """Return `load_weights` and `precision`, which may come in the order of open_clip 2."""
     if not isinstance(load_weights, str):
         return load_weights, precision
     if precision != "fp32":
         raise TypeError(
-            f"load_weights={load_weights!r} and precision={precision!r}: a third argument that is "
-            "a precision is read as open_clip 2's; give those behind it by name, device= and so on"
+            f"load_weights={load_weights!r} and precision={precision!r} are both given: a string "
+            "as the third argument is the precision, as in open_clip 2; give the arguments after "
+            "it by name, such as device="
         )
     return True, load_weights
 
@@ -273,7 +277,7 @@ def _require_fields(model_kwargs: Mapping[str, Any]) -> None:
     unknown = [name for name in model_kwargs if name not in known]
     if unknown:
         raise TypeError(
-            f"create_model has no argument {', '.join(unknown)}, and ClipConfig no such field"
+            f"create_model has no argument {', '.join(unknown)}, and ClipConfig has no such field"
         )
 
 
@@ -286,7 +290,9 @@ def _weights(
     place = Place.of(model_name)
     if place is not None:
         if pretrained:
-            raise ValueError(f"pretrained={pretrained!r}: {model_name} has weights of its own")
+            raise ValueError(
+                f"pretrained={pretrained!r} must be left out: {model_name} has weights of its own"
+            )
         return read_stored_model(place.directory(cache_dir)) if load_weights else None
     if not pretrained or not load_weights:
         return None
@@ -299,7 +305,10 @@ def _weights(
         return read_stored_model(fetch_repository(repository, cache_dir))
     if not Path(pretrained).exists():
         tags = ", ".join(REPOSITORIES.get(name, {})) or "none"
-        raise ValueError(f"pretrained={pretrained!r} is neither a file nor a tag; tags: {tags}")
+        raise ValueError(
+            f"pretrained={pretrained!r} is neither a file nor a tag of {model_name}; its tags: "
+            f"{tags}"
+        )
     return read_stored_model(pretrained)
 
 
@@ -315,26 +324,28 @@ def _preprocess(
     told: Mapping[str, Any],
     changes: Mapping[str, Any] | None,
 ) -> PreprocessCfg:
-    """
+    """Return how the images of a model are prepared.
+
     Args:
-        known: what lies beside the weights, or beside the architecture.
-        told: of published weights, which counts more than what lies beside them, as in open_clip.
+        known: the settings next to the weights, or next to the architecture.
+        told: open_clip's settings of published weights, which override `known`, as in open_clip.
+        changes: the user's changes, which override both.
     """
     preprocess = (known or preprocess_of(config)).with_size(config.vision_cfg.image_size)
     names = ("mean", "std", "interpolation", "resize_mode")
     told = {name: told[name] for name in names if name in told} | dict(changes or {})
     values = preprocess.to_dict() | told
     if values["resize_mode"] == NAFLEX:
-        if "size" in told:  # which means as many patches as it holds, unless that is told too
+        if "size" in told:  # allows as many patches as fit, unless their number is given too
             values["max_num_patches"] = told.get("max_num_patches")
         return PreprocessCfg.from_dict(_with_patches_of(config.vision_cfg, values))
-    # What belonged to "naflex" goes with it, unless it was asked for.
+    # Without "naflex" the fields that belong to it are dropped, unless they were asked for.
     kept = {n: v for n, v in values.items() if n in told or n not in NAFLEX_FIELDS}
     return PreprocessCfg.from_dict(kept)
 
 
 def _with_patches_of(tower: ImageTowerConfig, values: dict[str, Any]) -> dict[str, Any]:
-    """Settings of images that keep different sizes, with the patches of the tower."""
+    """Return settings for images that keep different sizes, with the tower's patch size."""
     if not isinstance(tower, NaflexConfig):
         raise ValueError(
             f"resize_mode {NAFLEX!r} leaves images of different sizes, which a {tower.kind} does "
@@ -343,13 +354,13 @@ def _with_patches_of(tower: ImageTowerConfig, values: dict[str, Any]) -> dict[st
     told = values.get("patch_size")
     if told not in (None, tower.patch_size):
         raise ValueError(
-            f"patch_size {told} is not the {tower.patch_size} of the model's {tower.kind}"
+            f"patch_size {told} must be {tower.patch_size}, as in the model's {tower.kind}"
         )
     return values | {"patch_size": tower.patch_size}
 
 
 def _preprocess_cfg(model_name: str, model: torch.nn.Module) -> PreprocessCfg:
-    """How the images of a model are prepared, which a `TwoTower` need not say."""
+    """Return how the images of a model are prepared; raise if a `TwoTower` does not say it."""
     if not hasattr(model.visual, "preprocess_cfg"):
         raise ValueError(
             f"{model_name} does not say how its images are prepared: use create_model with "
@@ -370,4 +381,6 @@ def _preprocess_changes(
 def _require_none(**settings: Any) -> None:
     for name, value in settings.items():
         if value:
-            raise ValueError(f"{name}={value!r}: a TwoTower is made as it was written")
+            raise ValueError(
+                f"{name}={value!r} must be left out: a TwoTower is built as it was saved"
+            )

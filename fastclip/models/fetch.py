@@ -1,4 +1,4 @@
-"""Published weights and what describes them, brought here once: see `fastclip.hub`."""
+"""Fetching published weights and their settings, each file once; see `fastclip.hub`."""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -19,7 +19,7 @@ from fastclip.models.checkpoints.stored_model import (
 )
 from fastclip.models.published import OPENAI, OPENAI_FILES
 
-# What tells whether the tokenizer of a CLIPModel is OpenAI's.
+# The files that show whether the tokenizer of a CLIPModel is OpenAI's.
 TOKENIZER_FILES = (SETTINGS_FILE, MERGES_FILE, IDS_FILE, WHOLE_FILE)
 OPENAI_CACHE = "~/.cache/clip"
 
@@ -27,18 +27,19 @@ OPENAI_CACHE = "~/.cache/clip"
 def fetch_repository(
     repository: str, cache_dir: str | PathLike | None = None, config_only: bool = False
 ) -> Path:
-    """Bring what `read_stored_model` needs of a repository on the Hugging Face Hub here.
+    """Fetch the files that `read_stored_model` needs from a repository on the Hugging Face Hub.
 
     Args:
         repository: "organisation/name".
-        cache_dir: instead of the Hub's own cache, or of ~/.cache/fastclip without its library.
-        config_only: leave the weights.
+        cache_dir: where files are kept. The default is the cache of huggingface_hub, or
+            ~/.cache/fastclip if that library is not installed.
+        config_only: do not fetch the weights.
 
     Returns:
         The directory with the configuration and the weights.
 
     Raises:
-        CheckpointError: nothing could be fetched; the message says how to do without.
+        CheckpointError: nothing could be fetched; the message says how to use local files.
     """
     config = _first(repository, (OPEN_CLIP_CONFIG, "config.json"), cache_dir)
     is_open_clip = config.name == OPEN_CLIP_CONFIG
@@ -52,7 +53,7 @@ def fetch_repository(
 
 
 def fetch_weights(repository: str, cache_dir: str | PathLike | None = None) -> Path:
-    """Bring the weights of a repository of transformers' here.
+    """Fetch the weights in a repository of a transformers model.
 
     Returns:
         The directory with the weights.
@@ -64,17 +65,17 @@ def fetch_weights(repository: str, cache_dir: str | PathLike | None = None) -> P
 
 
 def fetch_openai(name: str, download_root: str | PathLike | None = None) -> Path:
-    """Bring OpenAI's file of a model here, checked against its SHA-256.
+    """Fetch OpenAI's file of a model, and check it against its SHA-256.
 
-    A file that is here is checked each time, and fetched again if it is another: whoever may write
-    into the directory could have changed it. That takes about a second for a gigabyte.
+    A file that was fetched earlier is checked each time, because somebody may have changed it, and
+    is fetched again if its checksum differs. The check takes about a second per gigabyte.
 
     Args:
         name: a key of `OPENAI_FILES`.
-        download_root: directory; ~/.cache/clip, OpenAI's own, by default.
+        download_root: the directory of the file; ~/.cache/clip, OpenAI's own, by default.
 
     Raises:
-        CheckpointError: it could not be fetched, or is damaged.
+        CheckpointError: the file could not be fetched, or is damaged.
     """
     checksum, file_name = OPENAI_FILES[name]
     path = Path(download_root or OPENAI_CACHE).expanduser() / file_name
@@ -92,15 +93,16 @@ def fetch_openai(name: str, download_root: str | PathLike | None = None) -> Path
 def download_pretrained(
     cfg: Mapping[str, Any], prefer_hf_hub: bool = True, cache_dir: str | PathLike | None = None
 ) -> str:
-    """Bring published weights here.
+    """Fetch published weights.
 
     Args:
-        cfg: of `get_pretrained_cfg`.
-        prefer_hf_hub: from the Hugging Face Hub, where the weights are there and elsewhere too.
-        cache_dir: instead of the Hub's own cache, or of ~/.cache/clip for other addresses.
+        cfg: the result of `get_pretrained_cfg`.
+        prefer_hf_hub: fetch from the Hugging Face Hub if the weights are there and elsewhere too.
+        cache_dir: where files are kept, instead of the Hub's own cache, or of ~/.cache/clip for
+            other addresses.
 
     Returns:
-        The path of the file; empty if `cfg` is.
+        The path of the file; an empty string if `cfg` is empty.
 
     Raises:
         CheckpointError: nothing could be fetched.
@@ -123,13 +125,13 @@ def download_pretrained_from_hf(
     revision: str | None = None,
     cache_dir: str | PathLike | None = None,
 ) -> str:
-    """Bring one file of a repository on the Hugging Face Hub here, by default its weights.
+    """Fetch one file of a repository on the Hugging Face Hub, by default its weights.
 
     Args:
         model_id: "organisation/name".
-        filename: in the repository.
-        revision: must be None: the main branch.
-        cache_dir: instead of the Hub's own cache.
+        filename: the name of the file in the repository; by default the weights are looked for.
+        revision: must be None, for the main branch.
+        cache_dir: where files are kept, instead of the Hub's own cache.
 
     Returns:
         The path of the file.
@@ -139,18 +141,21 @@ def download_pretrained_from_hf(
         ValueError: `revision` is given.
     """
     if revision is not None:
-        raise ValueError(f"revision={revision!r} is not supported: files are of the main branch")
+        raise ValueError(
+            f"revision={revision!r} is not supported: files are fetched from the main branch"
+        )
     names = WEIGHTS_NAMES if filename is None else (filename,)
     return str(_first(model_id, names, cache_dir))
 
 
 def download_pretrained_from_url(url: str, cache_dir: str | PathLike | None = None) -> str:
-    """Bring a file here, checked against the SHA-256 that addresses of OpenAI and LAION hold.
+    """Fetch a file, and check it against the SHA-256 in the addresses of OpenAI and LAION.
 
-    A file that is here is checked as in `fetch_openai`; of other addresses nothing is known.
+    A file that was fetched earlier is checked again, as in `fetch_openai`. Files from other
+    addresses are not checked.
 
     Args:
-        cache_dir: where it is kept; ~/.cache/clip by default.
+        cache_dir: where the file is kept; ~/.cache/clip by default.
 
     Returns:
         The path of the file.
@@ -164,7 +169,7 @@ def download_pretrained_from_url(url: str, cache_dir: str | PathLike | None = No
     """
     name = url.rsplit("/", 1)[-1]
     if not name.strip("."):
-        raise CheckpointError(f"{url} does not end in the name of a file")
+        raise CheckpointError(f"the address {url} does not end in the name of a file")
     path = Path(cache_dir or OPENAI_CACHE).expanduser() / name
     check = None
     if "openaipublic" in url:
@@ -179,7 +184,7 @@ def download_pretrained_from_url(url: str, cache_dir: str | PathLike | None = No
 
 
 def _bring(url: str, path: Path, check: Check | None) -> None:
-    """Fetch a file unless it is here, and is what it should be."""
+    """Fetch a file unless it is at `path` already and passes the check."""
     is_here = path.is_file()
     if is_here and passes(path, check):
         return
@@ -187,22 +192,22 @@ def _bring(url: str, path: Path, check: Check | None) -> None:
         download(url, path, check)
     except OSError as error:
         if is_here:
-            raise OSError(f"{error}; and {path} is not what was published") from error
+            raise OSError(f"{error}; and the file {path} is not the published one") from error
         raise
 
 
 def _fetch_tokenizer(repository: str, config: Path, cache_dir: str | PathLike | None) -> None:
-    """Bring what is there of a CLIPModel's tokenizer; weights alone are of use, too."""
+    """Fetch the files of a CLIPModel's tokenizer that there are; none is required."""
     try:
         is_clip = read_json_object(config).get("model_type") == "clip"
         for name in TOKENIZER_FILES if is_clip else ():
             _fetch(repository, name, cache_dir)
     except ValueError:
-        return  # not fetched, or not a configuration: what reads it says so
+        return  # not fetched, or not a configuration: the code that reads it raises
 
 
 def _fetch_preprocessor(repository: str, cache_dir: str | PathLike | None) -> None:
-    """Bring what says how images are prepared: transformers 4 writes one file, 5 the other."""
+    """Fetch the settings of preprocessing: transformers 4 writes one file, version 5 the other."""
     names = PROCESSOR, PREPROCESSOR
     try:
         for name in names:
@@ -213,7 +218,10 @@ def _fetch_preprocessor(repository: str, cache_dir: str | PathLike | None) -> No
 
 
 def _first(repository: str, names: tuple[str, ...], cache_dir: str | PathLike | None) -> Path:
-    """The first of `names` that a repository has; that is here, if none can be fetched."""
+    """Fetch the first of `names` that a repository has.
+
+    If nothing can be fetched, return the first of `names` that was fetched earlier.
+    """
     try:
         for name in names:
             path = _fetch(repository, name, cache_dir)
@@ -230,17 +238,16 @@ def _first(repository: str, names: tuple[str, ...], cache_dir: str | PathLike | 
 def _first_here(
     repository: str, names: tuple[str, ...], cache_dir: str | PathLike | None
 ) -> Path | None:
-    """The first of `names` that was fetched earlier.
+    """Return the first of `names` that was fetched earlier, or None.
 
-    Which of them a repository lacks is not known without a connection, so that of its files the
-    ones that are here must do.
+    It is used without a connection, when it cannot be known which files the repository has.
     """
     found = (cached_hub_file(repository, name, cache_dir) for name in names)
     return next((path for path in found if path is not None), None)
 
 
 def _fetch(repository: str, name: str, cache_dir: str | PathLike | None) -> Path | None:
-    """One file of a repository, or None if it has no such file."""
+    """Fetch one file of a repository; return None if the repository has no such file."""
     try:
         return hub_file(repository, name, cache_dir)
     except (OSError, RuntimeError) as error:

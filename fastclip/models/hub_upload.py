@@ -1,7 +1,7 @@
-"""Publishing a model on the Hugging Face Hub, in open_clip's form, with open_clip's functions.
+"""Publishing a model on the Hugging Face Hub in open_clip's layout, with open_clip's functions.
 
-The repository then loads in open_clip and here as "hf-hub:organisation/name". It needs
-huggingface_hub, which is imported when something is published.
+The repository then loads in open_clip and in fastclip as "hf-hub:organisation/name". Publishing
+needs huggingface_hub, which is imported only then.
 """
 
 import json
@@ -40,17 +40,18 @@ def push_to_hf_hub(
     model_card: Mapping[str, Any] | None = None,
     safe_serialization: bool | str = "both",
 ) -> Any:
-    """Publish a model, its tokenizer and its configuration in a repository, made if there is none.
+    """Publish a model, its tokenizer and its configuration; create the repository if necessary.
 
     Args:
-        model: a built-in one; its `visual.preprocess_cfg` is published too.
-        tokenizer: of `get_tokenizer`: has `save_pretrained`; None publishes CLIP's with a model of
-            CLIP's vocabulary.
-        model_config: what is written as the model's configuration; None is the model's own.
+        model: a built-in model; its `visual.preprocess_cfg` is published too.
+        tokenizer: a tokenizer of `get_tokenizer`, with a method `save_pretrained`. With None,
+            CLIP's tokenizer is published if the model has CLIP's vocabulary.
+        model_config: the configuration to publish; None is the model's own.
         repo_id: "organisation/name".
-        commit_message, token, revision, private, create_pr: the Hub's.
-        model_card: `license`, `tags`, `pipeline_tag`, `description`, `details`, `usage`,
-            `citation`; read where the repository has no README.md yet.
+        commit_message, token, revision, private, create_pr: as in huggingface_hub.
+        model_card: a mapping with any of `license`, `tags`, `pipeline_tag`, `description`,
+            `details`, `usage`, `comparison` and `citation`; it is used if the repository has no
+            README.md yet.
         safe_serialization: True writes a safetensors file, False a pickle, "both" both.
 
     Returns:
@@ -59,8 +60,8 @@ def push_to_hf_hub(
     Raises:
         ModuleNotFoundError: huggingface_hub is not installed.
         CheckpointError: see `save_pretrained`.
-        TypeError: `model` is not a built-in one.
-        ValueError: `safe_serialization` is none of these.
+        TypeError: `model` is not a built-in model.
+        ValueError: `safe_serialization` is not one of the three values.
 
     Example:
         >>> fastclip.push_to_hf_hub(model, tokenizer, None, "me/my-clip", private=True)
@@ -110,15 +111,15 @@ def push_pretrained_to_hf_hub(
     hf_tokenizer_self: bool = False,
     **settings: Any,
 ) -> Any:
-    """Publish weights that `create_model_from_pretrained` loads; see `push_to_hf_hub`.
+    """Load weights with `create_model_from_pretrained` and publish them; see `push_to_hf_hub`.
 
     Args:
-        hf_tokenizer_self: the configuration names the repository itself as the tokenizer's, whose
-            files are in it, instead of where they came from.
+        hf_tokenizer_self: name the published repository as the place of the tokenizer in the
+            configuration, instead of the place where the tokenizer came from.
         settings and all others: see `create_model_from_pretrained` and `push_to_hf_hub`.
 
     Raises:
-        as the two.
+        as `create_model_from_pretrained` and `push_to_hf_hub`.
 
     Example:
         >>> fastclip.push_pretrained_to_hf_hub("ViT-B-32", "epoch_32.pt", "name/my-clip")
@@ -138,10 +139,10 @@ def push_pretrained_to_hf_hub(
 
 
 def model_card_text(name: str, card: Mapping[str, Any]) -> str:
-    """The README.md of a published model.
+    """Return the README.md of a published model.
 
     Args:
-        name: of the model.
+        name: the name of the model.
         card: see `push_to_hf_hub`; `details` is a mapping of texts, lists of texts and mappings.
     """
     details = dict(card.get("details") or {})

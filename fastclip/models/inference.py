@@ -1,7 +1,7 @@
-"""A trained model with all that it takes to ask it something: tokenizer, transform, device.
+"""A trained model with everything that inference needs: tokenizer, transform, device.
 
-`open_model` takes what a person has: the directory of a run, a checkpoint, a directory of weights,
-a repository, or a name with a tag.
+`open_model` takes whatever a user has: the directory of a run, a checkpoint, a directory of
+weights, a repository, or a name with a tag.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ from fastclip.models.tower_precision import TowerPrecision
 
 
 class Digests(NamedTuple):
-    """SHA-256 of what features depend on; see `digests.py`."""
+    """The SHA-256 digests of everything that features depend on; see `digests.py`."""
 
     weights: str
     preprocess: str
@@ -64,19 +64,20 @@ class Digests(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class InferenceModel:
-    """A model in evaluation mode, with what turns images and texts into its inputs.
+    """A model in evaluation mode, with its tokenizer and the transform of its images.
 
     Attributes:
-        name: what the user has called it.
+        name: the name by which the user opened the model.
         model: takes (B, C, H, W) images and (B, T) tokens, either of which may be None; see
             `CLIP`.
-        tokenizer: from a list of B texts to (B, T) int64.
-        transform: from a PIL image, a path, the bytes of a file, or pixels of the right size to
-            (C, H, W) uint8; of a NaFlex model, H and W are those of each image.
-        preprocess_cfg: how that prepares images, as JSON; `mean` and `std` are applied on the
-            device, by `prepare`.
-        precision: in which the towers compute; it knows the device.
-        pretrained: which weights of `name` the user has named; None if the name tells.
+        tokenizer: maps a list of B texts to (B, T) int64.
+        transform: maps a PIL image, a path, the bytes of a file, or pixels of the right size to
+            (C, H, W) uint8; for a NaFlex model, H and W differ from image to image.
+        preprocess_cfg: how `transform` prepares images, as JSON; `mean` and `std` are applied on
+            the device, by `prepare`.
+        precision: the precision in which the towers compute, and their device.
+        pretrained: the weights of the architecture `name` that the user asked for; None if the
+            name alone determines them.
         only: the one tower that the model has, "image" or "text"; None if it has both.
 
     Example:
@@ -101,20 +102,20 @@ class InferenceModel:
 
     @property
     def logit_scale(self) -> float:
-        """The factor of cosines in logits, such as 100: multiplicative, not its logarithm."""
+        """The factor of cosines in logits, such as 100; not its logarithm."""
         return self.model.logit_scale.detach().float().exp().mean().item()
 
     def autocast(self) -> AbstractContextManager:
-        """Return the context of a forward."""
+        """Return the context in which a forward must run."""
         return self.precision.autocast()
 
     def with_decoding(self, decode: str) -> "InferenceModel":
-        """Return the same model, whose files of JPEGs are decoded so; see `EvaluationTransform`.
+        """Return the same model with another decoder for JPEG files; see `EvaluationTransform`.
 
-        With "fast", `preprocess_cfg` says so: features are those of other pixels.
+        With "fast", pixels and features differ slightly, and `preprocess_cfg` records it.
 
         Raises:
-            ValueError: `decode` is neither "exact" nor "fast", or the model's images are no files.
+            ValueError: `decode` is neither "exact" nor "fast", or the model's images are not files.
         """
         if decode == "exact":
             return self
@@ -130,8 +131,8 @@ class InferenceModel:
         """Map uint8 pixels on the host to images for the model, on its device.
 
         Args:
-            images: (B, C, H, W), or (C, H_i, W_i) each, which may differ in size where the model
-                is one that takes such images.
+            images: (B, C, H, W), or a sequence of (C, H_i, W_i), which may differ in size if the
+                model takes such images.
 
         Returns:
             (B, C, H, W), or a padded batch of patches where the sizes differ.
@@ -154,7 +155,7 @@ class InferenceModel:
 
     @cached_property
     def digests(self) -> Digests:
-        """Digests of what features depend on, such as the weights; of 1 GB, a second."""
+        """The digests of everything that features depend on; it takes about a second per GB."""
         return Digests(
             weights_digest(self.model), settings_digest(self.preprocess_cfg),
             tokenizer_digest(self.tokenizer), configuration_digest(self.model),
@@ -180,23 +181,23 @@ def open_model(
     """Open a trained model for inference.
 
     Args:
-        name: the directory of a run of `fastclip train`, of which the newest checkpoint is taken; a
+        name: the directory of a run of `fastclip train`, whose newest checkpoint is opened; a
             checkpoint of such a run, or of the demo; a directory of weights of open_clip or
             transformers; a repository, "hf-hub:owner/name"; or the name of an architecture.
-        pretrained: a tag of `list_pretrained()` or a file of weights, for the name of an
+        pretrained: a tag of `list_pretrained()` or a file of weights, if `name` is the name of an
             architecture.
         device: by default the GPU, if torch finds one.
         precision: see `tower_precision.py`; by default "amp_bf16" on a GPU and "fp32" elsewhere.
         cache_dir: where published weights are kept.
-        only: the one tower that is needed, "image" or "text": the other one takes no memory of the
-            device. `digests` are those of the whole model.
+        only: the one tower that is needed, "image" or "text"; the other tower then takes no memory
+            of the device. `digests` are still the digests of the whole model.
 
     Raises:
         FileNotFoundError: there is no such file or directory, or a vocabulary is missing.
-        ValueError: no such model or tag, an architecture without weights, or a device, precision
-            or tower that is not possible.
-        CheckpointError: the weights cannot be fetched or read, do not fit, or do not tell what they
-            are.
+        ValueError: there is no such model or tag, an architecture is given without weights, or the
+            device, precision or tower is not possible.
+        CheckpointError: the weights cannot be fetched or read, do not fit, or do not say which
+            model they belong to.
 
     Example:
         >>> open_model("logs/my-run").name
@@ -212,7 +213,9 @@ def open_model(
     of_run = newest_of_run(path) if path.is_dir() else None
     if of_run is not None or (path.is_file() and not is_configuration_file(name)):
         if pretrained is not None:
-            raise ValueError(f"pretrained={str(pretrained)!r}: {name} has weights of its own")
+            raise ValueError(
+                f"pretrained={str(pretrained)!r} must be left out: {name} has weights of its own"
+            )
         parts = _of_file(of_run or path, cache_dir)
         set_precision(parts.model, how.parameters)
     else:
@@ -220,7 +223,7 @@ def open_model(
     tag = None if pretrained is None else fspath(pretrained)
     ready = InferenceModel(name, parts.model.eval(), *parts[1:], how, tag, only)
     if only is not None:
-        _ = ready.digests  # of both towers; from now on they are known
+        _ = ready.digests  # computed and kept now, while the model has both towers
         keep_only(ready.model, only)
     ready.model.to(where)
     return ready
@@ -250,7 +253,10 @@ def _of_name(
         name, pretrained, precision=precision, cache_dir=cache_dir, require_pretrained=True
     )
     if not hasattr(model.visual, "preprocess_cfg"):
-        raise CheckpointError(f"{name} does not say how its images are prepared")
+        raise CheckpointError(
+            f"{name} does not say how its images are prepared: set its model's "
+            "visual.preprocess_cfg before it is saved"
+        )
     return _Parts(model, tokenizer, *_images(PreprocessCfg.from_dict(model.visual.preprocess_cfg)))
 
 
@@ -265,7 +271,7 @@ def _without_weights(name: str) -> Exception:
     tags = ", ".join(list_pretrained_tags_by_model(open_clip_name(name)))
     return ValueError(
         f"{name!r} is the name of an architecture, without weights: give a tag or a file of "
-        f"weights as pretrained; tags of {name}: {tags or 'none'}"
+        f"weights as pretrained (--pretrained); tags of {name}: {tags or 'none'}"
     )
 
 
@@ -278,11 +284,11 @@ def _tokenizer_of_file(
 ) -> Callable[[list[str]], Tensor]:
     length = config.text_cfg.context_length
     if trained_as is not None and is_configuration_file(trained_as):
-        # The file may be gone, or another one; the checkpoint has what it said.
+        # The file may be gone or changed since; the checkpoint has the configuration from it.
         return tokenizer_of_text(trained_as, config.text_cfg, length, cache_dir)
     if trained_as is None and not has_clip_vocabulary(config.text_cfg):
         raise CheckpointError(
-            f"{path} does not tell which tokenizer its texts had: give the name of its "
-            "architecture, and the file as pretrained"
+            f"{path} does not say which tokenizer its texts had: give the name of its architecture "
+            "as the model, and this file as pretrained (--pretrained)"
         )
     return get_tokenizer(trained_as or "ViT-B-32", length, cache_dir)

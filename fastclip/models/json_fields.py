@@ -1,7 +1,7 @@
-"""What happens to every field of a JSON object: it is obeyed, or checked, or without effect.
+"""Reading JSON objects whose every field is obeyed, or checked, or known to have no effect.
 
-A reader of a format lists the fields that it knows in these three groups. A field in none of them
-is refused by name, so that nothing that a file says is lost without a word.
+A reader of a format lists the fields that it knows in these three groups. It refuses any other
+field with an error that names the field, so that nothing in a file is ignored silently.
 """
 
 from collections.abc import Mapping
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 from fastclip.data.quoting import quoted, some_of
 
-SHOWN = 8  # unknown fields in an error
+SHOWN = 8  # unknown fields that an error lists
 
 
 class JsonFields(NamedTuple):
     """The fields of one kind of JSON object.
 
     Attributes:
-        obeyed: fields whose values a reader makes use of.
-        only: fields that have one meaning here, with the values that stand for it.
+        obeyed: fields whose values the reader uses.
+        only: fields that must have one of the listed values, which all mean the same.
         without_effect: fields that cannot change a result, each with the reason why.
-        advice: what to do about a value that is not supported, by field.
+        advice: by field, the end of the error message for a value that is not supported.
 
     Example:
         fields = JsonFields({"width"}, only={"qk_norm": (False,)},
@@ -36,7 +36,7 @@ class JsonFields(NamedTuple):
         """Return the values of the fields that are obeyed.
 
         Args:
-            where: what the object is called in an error.
+            where: the name of the object in an error.
             values: the object.
 
         Raises:
@@ -50,7 +50,7 @@ class JsonFields(NamedTuple):
         known = {*self.obeyed, *self.only, *self.without_effect}
         if unknown := sorted(set(values) - known):
             names = some_of(unknown, SHOWN)
-            raise ValueError(f"{where}: {names} not supported: no such field is known")
+            raise ValueError(f"{where} has fields that are not supported: {names}")
         return {name: value for name, value in values.items() if name in self.obeyed}
 
 

@@ -1,4 +1,4 @@
-"""A model with one of its towers: the other one is left out, and takes no memory."""
+"""Keeping only one tower of a model, so that the other one takes no memory."""
 
 from typing import NoReturn
 
@@ -21,19 +21,23 @@ class LeftOut(nn.Module):
         self.tower = tower
 
     def forward(self, *inputs: object, **named: object) -> NoReturn:
-        """
+        """Raise, because there is no tower to compute with.
+
         Raises:
             ValueError: always.
         """
-        raise ValueError(f"the {self.tower} tower of this model was left out when it was opened")
+        raise ValueError(
+            f"the {self.tower} tower of this model was left out when it was opened: open it "
+            "without only="
+        )
 
     forward_intermediates = forward
 
 
 def keep_only(model: ContrastiveModel, tower: str) -> None:
-    """Take the tower that is not `tower`, "image" or "text", out of a model, in place.
+    """Keep only the tower `tower`, "image" or "text", of a model, and remove the other, in place.
 
-    The scale and the bias stay. A call that needs what was taken out raises ValueError.
+    The scale and the bias stay. A call that needs the removed tower raises ValueError.
 
     Example:
         >>> model = create_model("ViT-B-32")
@@ -41,14 +45,14 @@ def keep_only(model: ContrastiveModel, tower: str) -> None:
         >>> model.encode_text(tokenize("a dog")).shape
         torch.Size([1, 512])
     """
-    if hasattr(model, "text_decoder"):  # of a model that writes captions, with both towers
+    if hasattr(model, "text_decoder"):  # a decoder of captions needs both towers
         model.text_decoder = LeftOut("image" if tower == "text" else "text")
     if tower == "text":
         model.visual = LeftOut("image")
     elif hasattr(model, "text"):
         model.text = LeftOut("text")
     else:
-        # The text tower of `CLIP` is what is neither the image tower nor the scale.
+        # The text tower of `CLIP` has all parameters besides the image tower, the scale and bias.
         parts = [*model.named_children(), *model.named_parameters(recurse=False)]
         for name, _ in parts:
             if name != "visual" and not name.startswith("logit_"):

@@ -1,6 +1,6 @@
-"""What a model says about its inputs: how images are prepared, how long texts are.
+"""The settings of a model's inputs: how images are prepared, how long texts are.
 
-The settings stand with the towers, under the names of open_clip.
+They are attributes of the towers, with open_clip's names.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ def get_model_preprocess_cfg(model: nn.Module) -> dict[str, Any]:
     """Return how the images of `model` are prepared, under the names of `PreprocessCfg`.
 
     Args:
-        model: a pair of towers, whose `visual` is asked, or an image tower.
+        model: a pair of towers, whose `visual` is used, or an image tower.
 
     Returns:
-        A copy of its `preprocess_cfg`; of a model without one, what its `image_size`, `image_mean`
-        and `image_std` say.
+        A copy of the tower's `preprocess_cfg`; without one, the values of its `image_size`,
+        `image_mean` and `image_std`.
 
     Example:
         >>> fastclip.get_model_preprocess_cfg(model)["mean"]
@@ -33,11 +33,11 @@ def get_model_preprocess_cfg(model: nn.Module) -> dict[str, Any]:
 
 
 def set_model_preprocess_cfg(model: nn.Module, preprocess_cfg: Mapping[str, Any]) -> None:
-    """Write down how the images of `model` are prepared; `save_pretrained` stores it.
+    """Set how the images of `model` are prepared; `save_pretrained` stores these settings.
 
     Args:
         model: a pair of towers, or an image tower.
-        preprocess_cfg: under the names of `PreprocessCfg`; `mean` and `std` at least.
+        preprocess_cfg: settings under the names of `PreprocessCfg`; at least `mean` and `std`.
 
     Raises:
         ValueError: there is no `mean` or no `std`.
@@ -47,7 +47,9 @@ def set_model_preprocess_cfg(model: nn.Module, preprocess_cfg: Mapping[str, Any]
     """
     missing = [name for name in ("mean", "std") if name not in preprocess_cfg]
     if missing:
-        raise ValueError(f"preprocess_cfg must have {' and '.join(missing)}: {preprocess_cfg!r}")
+        raise ValueError(
+            f"preprocess_cfg must have {' and '.join(missing)}, got {preprocess_cfg!r}"
+        )
     tower = getattr(model, "visual", model)
     tower.preprocess_cfg = dict(preprocess_cfg)
     tower.image_mean, tower.image_std = preprocess_cfg["mean"], preprocess_cfg["std"]

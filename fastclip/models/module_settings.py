@@ -1,20 +1,20 @@
-"""The settings of modules: what decides, beside their parameters, what they compute."""
+"""The settings of modules: everything besides their parameters that affects their results."""
 
 from typing import Any
 
 from torch import nn
 
 PLAIN = (bool, int, float, str, tuple, list, type(None))
-# What changes no result: where weights came from, and how a backward is computed.
+# Parts of names of attributes that change no result: a source of weights, how a backward runs.
 IRRELEVANT = ("training", "name_or_path", "checkpointing", "warnings_issued", "fused_attn")
 
 
 def settings_of(module: nn.Module) -> dict[str, Any]:
-    """Return the settings of a module, without those of the modules in it.
+    """Return the settings of a module, without the settings of the modules in it.
 
     Returns:
-        Its public attributes that hold plain values, by name; "repr", what it says of itself; and
-        "hooks", how many hooks of others it has.
+        The module's public attributes with plain values, by name; "repr", its `extra_repr`; and
+        "hooks", the number of its hooks that transformers did not register.
     """
     plain = {
         name: value
@@ -24,6 +24,6 @@ def settings_of(module: nn.Module) -> dict[str, Any]:
         and not any(word in name for word in IRRELEVANT)
     }
     hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-    # transformers has one of its own where activations are computed again.
+    # transformers registers a hook of its own for activation checkpointing.
     foreign = [hook for hook in hooks if not hook.__module__.startswith("transformers.")]
     return {**plain, "repr": module.extra_repr(), "hooks": len(foreign)}

@@ -1,9 +1,9 @@
-"""Model configurations as JSON, in open_clip's words.
+"""Model configurations as JSON, with open_clip's fields.
 
-What open_clip cannot say is written in words of our own, which its reader refuses: a tower whose
-activation neither `quick_gelu` nor `act_kwargs` tells, grey images, towers of SigLIP, ConvNeXt and
-PE-Core of sizes that timm has no name for. `is_portable` tells whether a configuration does without
-them.
+Some configurations need fields that open_clip does not have and that its reader refuses: a tower
+whose activation neither `quick_gelu` nor `act_kwargs` can express, grey images, and towers of
+SigLIP, ConvNeXt and PE-Core in sizes that timm has no name for. `is_portable` says whether a
+configuration needs none of them.
 
 Source: the model configurations of open_clip_torch 3.3.0.
 """
@@ -22,9 +22,9 @@ MODEL_FIELDS = json_fields(names_of(ClipConfig) | {"quick_gelu"}, {}, {})
 
 
 def from_json(values: dict) -> ClipConfig:
-    """Read open_clip's JSON of a model.
+    """Read a model's configuration from open_clip's JSON.
 
-    Every field is obeyed or refused, but for those that cannot matter: see `open_clip_fields.py`
+    Every field is obeyed or refused, unless it cannot change a result: see `open_clip_fields.py`
     and the configuration of each tower.
 
     Raises:
@@ -32,7 +32,10 @@ def from_json(values: dict) -> ClipConfig:
     """
     for tower in ("vision_cfg", "text_cfg"):
         if not isinstance(values.get(tower), dict):
-            raise ValueError(f"not a model configuration: {tower} is {quoted(values.get(tower))}")
+            raise ValueError(
+                f"not a model configuration: {tower} must be an object, got "
+                f"{quoted(values.get(tower))}"
+            )
     values = MODEL_FIELDS.read("the model", values)
     quick_gelu = bool(values.pop("quick_gelu", False))
     vision, text = values["vision_cfg"], values["text_cfg"]
@@ -56,7 +59,7 @@ def from_json(values: dict) -> ClipConfig:
 
 
 def to_json(config: ClipConfig) -> dict:
-    """Write open_clip's JSON of a model; only values that are not open_clip's defaults."""
+    """Return a model's configuration as open_clip's JSON, without values that are its defaults."""
     quick_gelu = {*config.activations} - {None} == {"quick_gelu"}
     size = config.vision_cfg.image_size
     image_size = {"image_size": size[0] if size[0] == size[1] else list(size)}
@@ -81,10 +84,10 @@ def to_json(config: ClipConfig) -> dict:
 
 
 def file_values(model: Mapping[str, Any]) -> dict[str, Any]:
-    """What `open_clip_config.json` has of a model, of `to_json`'s values.
+    """Return the fields of `open_clip_config.json` for a model, from the values of `to_json`.
 
-    open_clip reads the sizes of a text encoder where its name leads. Here they are kept, beside
-    what open_clip reads, which refuses a word that it does not know.
+    open_clip looks up the sizes of a Hugging Face text encoder by its name. Here the file keeps
+    them as well, outside of `model_cfg`, where open_clip would refuse an unknown field.
     """
     text = {name: value for name, value in model["text_cfg"].items() if name != "hf_config"}
     values = {"model_cfg": {**model, "text_cfg": text}}
@@ -93,7 +96,7 @@ def file_values(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_file_values(values: Mapping[str, Any]) -> ClipConfig:
-    """The reverse.
+    """Read a model's configuration from these fields: the reverse of `file_values`.
 
     Raises:
         ValueError: as `from_json`.

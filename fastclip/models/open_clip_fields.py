@@ -1,7 +1,7 @@
-"""The fields of open_clip's JSON of a tower, and what happens to each that a tower does not obey.
+"""The fields in open_clip's JSON of a tower, and how a tower treats the fields that it cannot obey.
 
-A field that a kind of tower has no use for may be there with open_clip's default, as in a file that
-lists all fields. Another value of it is refused, also where open_clip itself does not look at it.
+A field that a kind of tower does not have may be in the file with open_clip's default, as in a file
+that lists all fields. Any other value is refused, even where open_clip itself ignores the field.
 
 Source: CLIPVisionCfg, CLIPTextCfg, CLIP and TimmModel of open_clip_torch 3.3.0.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from fastclip.models.json_fields import JsonFields
 
-# Defaults of open_clip; where a second value is listed, it means the same.
+# open_clip's defaults; if a second value is listed, it means the same.
 BLOCKS = {
     "act_kwargs": (None, {}),
     "norm_kwargs": (None, {}),
@@ -47,10 +47,10 @@ TEXT = BLOCKS | {
 }
 ADVICE = {
     "timm_model_pretrained": "a configuration fetches no weights",
-    "timm_pool": "fastclip reads 'map', SigLIP's, for this name",
-    "timm_proj": "fastclip reads 'none', SigLIP's, for this name",
+    "timm_pool": "for this timm_model_name fastclip reads 'map', as in SigLIP",
+    "timm_proj": "for this timm_model_name fastclip reads 'none', as in SigLIP",
 }
-# What a missing field of timm's tower means to open_clip: another readout than that of some towers.
+# open_clip's defaults for missing fields of a timm tower; some towers here have another readout.
 TIMM_DEFAULTS: dict[str, Any] = {"timm_pool": "avg", "timm_proj": "linear"}
 # Why a field cannot change a result.
 NO_POOLER = "It belongs to attentional_pool, which such a tower does not have."
@@ -63,27 +63,27 @@ NO_TIMM = {
 }  # fmt: skip
 
 
-# `activation` and `norm_eps` in open_clip's words.
+# open_clip's names for the fields `activation` and `norm_eps`.
 READ_AS_OURS = {"act_kwargs", "norm_kwargs"}
 
 
 def names_of(cls: type) -> set[str]:
-    """The fields of a dataclass."""
+    """Return the names of the fields of a dataclass."""
     return {f.name for f in fields(cls)}
 
 
 def json_fields(
     obeyed: set[str], defaults: Mapping[str, tuple], why: Mapping[str, str]
 ) -> JsonFields:
-    """The fields of one kind of object.
+    """Return the treatment of the fields of one kind of object.
 
     Args:
-        obeyed: fields that its reader makes use of.
-        defaults: fields of open_clip's with their defaults, which are checked unless obeyed.
+        obeyed: fields that the reader uses.
+        defaults: open_clip's fields with their defaults, which are checked unless obeyed.
         why: fields without effect, with the reason.
     """
     only = {
-        # A flag that is null is not set: open_clip asks whether it is true.
+        # A flag that is null counts as not set: open_clip only tests whether it is true.
         name: (False, None) if values == (False,) else values
         for name, values in defaults.items()
         if name not in {*obeyed, *why}

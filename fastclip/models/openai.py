@@ -3,8 +3,9 @@
     model, preprocess = fastclip.load("ViT-B/32", device=device)
     logits_per_image, logits_per_text = model(image, fastclip.tokenize(texts))
 
-What works on the inside of OpenAI's models works on these: transformers, blocks and attention take
-(T, B, width), the blocks of the text tower keep their causal mask, and `resblocks` can be called.
+Code that uses the inside of OpenAI's models works on these models too: transformers, blocks and
+attention take (T, B, width), the blocks of the text tower keep their causal mask, and `resblocks`
+can be called.
 
 Source: README and `clip.py` of openai/CLIP.
 """
@@ -36,11 +37,11 @@ Heads = int | tuple[int, int] | None
 
 
 class LogitsCLIP(CLIP):
-    """`CLIP` as OpenAI's: it returns logits, for inference, and its transformers are theirs.
+    """`CLIP` like OpenAI's own: it returns logits, for inference, and blocks take (T, B, width).
 
     Attributes:
-        attn_mask: (context_length, context_length) of the text tower's blocks, each of which has
-            it as its own `attn_mask`; to be set for all of them at once.
+        attn_mask: the (context_length, context_length) mask of the text tower's blocks. Each block
+            has it as its own `attn_mask`; setting it here sets it in all of them.
     """
 
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
@@ -62,11 +63,11 @@ class LogitsCLIP(CLIP):
         return self.get_logits(image, text)
 
     def initialize_parameters(self) -> None:
-        """Make all parameters random again, as in a new model."""
+        """Reset all parameters to random values, as in a new model."""
         self.load_state_dict(type(self)(self.config).state_dict())
 
     def _keep_mask(self, is_causal: bool) -> None:
-        super()._keep_mask(is_causal=False)  # blocks have their own
+        super()._keep_mask(is_causal=False)  # each block has its own mask
         self.attn_mask = self.build_attention_mask() if is_causal else None
 
     def _mask_for(self, x: Tensor) -> None:
@@ -74,7 +75,7 @@ class LogitsCLIP(CLIP):
 
 
 def available_models() -> list[str]:
-    """The names that `load` takes, in OpenAI's spelling.
+    """Return the names that `load` takes, in OpenAI's spelling.
 
     Example:
         >>> fastclip.available_models()[:2]
@@ -96,18 +97,19 @@ def load(
 
     Args:
         name: one of `available_models()`, or the path of a file or directory that
-            `read_stored_model` reads; the architecture is inferred where it is not told.
+            `read_stored_model` reads; without a configuration the architecture is inferred.
         device: by default the GPU if there is one.
         jit: return the TorchScript program of `trace_model` instead.
         download_root: where OpenAI's files are kept; ~/.cache/clip by default.
-        activation: of weights that do not say it: "quick_gelu" or "gelu".
-        heads: attention heads of weights that do not say them and are not like a published model:
-            of both towers, or of the vision and of the text tower.
-        precision: see `precision.py`; by default OpenAI's choice, "fp16" on a GPU and "fp32" else.
+        activation: "quick_gelu" or "gelu", for weights that do not say their activation.
+        heads: the attention heads of both towers, or of the vision and of the text tower, for
+            weights that do not say them and are not of a published model's sizes.
+        precision: see `precision.py`; by default OpenAI's choice, "fp16" on a GPU and "fp32"
+            elsewhere.
 
     Raises:
-        ValueError: no such model.
-        FileNotFoundError: no such file or directory.
+        ValueError: there is no such model.
+        FileNotFoundError: there is no such file or directory.
         CheckpointError: the weights cannot be fetched or read, do not say their activation or
             heads, or are not of a CLIP model.
 
@@ -122,7 +124,7 @@ def load(
 
 
 def list_openai_models() -> list[str]:
-    """The names that `load_openai_model` takes, in open_clip's spelling.
+    """Return the names that `load_openai_model` takes, in open_clip's spelling.
 
     Example:
         >>> "ViT-B-32" in fastclip.list_openai_models()
@@ -137,7 +139,7 @@ def load_openai_model(
     device: str | torch.device | None = None,
     cache_dir: str | PathLike | None = None,
 ) -> CLIP:
-    """Load a model of OpenAI's as open_clip does: it returns features, and comes alone.
+    """Load a model of OpenAI's as open_clip does: without a transform, and returning features.
 
     Args:
         name: one of `list_openai_models()` or of `available_models()`, or a path.
@@ -152,7 +154,7 @@ def load_openai_model(
     """
     names = {open_clip_name(known): known for known in OPENAI_FILES}
     known = names.get(str(name).removesuffix("-quickgelu"), name)
-    # Weights that come without a word on their activation are OpenAI's here.
+    # Weights that do not say their activation are assumed to be OpenAI's.
     return _load(CLIP, known, device, cache_dir, "quick_gelu", precision)
 
 
@@ -167,13 +169,13 @@ def build_model_from_openai_state_dict(
 
     Args:
         state_dict: tensors under OpenAI's names, without wrappers.
-        quick_gelu: the activation, which the tensors do not tell; False is GELU.
-        cast_dtype: of the matrices: float16 as OpenAI has them, bfloat16 or float32.
-        heads: see `load`; a state dict with OpenAI's three sizes in it needs none.
+        quick_gelu: whether the activation is QuickGELU or GELU, which the tensors do not show.
+        cast_dtype: the dtype of the matrices: float16 as in OpenAI's models, bfloat16 or float32.
+        heads: see `load`; not needed for a state dict with OpenAI's three sizes in it.
 
     Raises:
-        CheckpointError: the tensors are not of a CLIP model, or do not tell its heads.
-        ValueError: `cast_dtype` is another one.
+        CheckpointError: the tensors are not of a CLIP model, or do not determine its heads.
+        ValueError: `cast_dtype` is another dtype.
 
     Example:
         >>> state_dict = torch.load("vit.pt", weights_only=True)
@@ -188,13 +190,15 @@ def build_model_from_openai_state_dict(
 
 
 def build_openai_model(state_dict: Mapping[str, Tensor], *, heads: Heads = None) -> LogitsCLIP:
-    """OpenAI's `build_model`: a model that returns logits, in evaluation mode, matrices in float16.
+    """Build a model as OpenAI's `build_model`: it returns logits and has its matrices in float16.
+
+    The model is in evaluation mode.
 
     Args:
         heads: see `build_model_from_openai_state_dict`.
 
     Raises:
-        CheckpointError: the tensors are not of a CLIP model, or do not tell its heads.
+        CheckpointError: the tensors are not of a CLIP model, or do not determine its heads.
 
     Example:
         >>> model = fastclip.build_model(torch.load("ViT-B-32-state-dict.pt"))
@@ -220,11 +224,13 @@ def _load(
     elif Path(name).exists():
         path = Path(name)
     else:
-        raise ValueError(f"no model {name!r}: neither a path nor one of {available_models()}")
+        raise ValueError(
+            f"there is no model {name!r}: it is neither a path nor one of {available_models()}"
+        )
     stored = read_stored_model(path)
     config = stored.config_or_inferred(activation, heads)
     if config.custom_text:
-        raise CheckpointError(f"{name} is no CLIP model of OpenAI's kind: use create_model")
+        raise CheckpointError(f"{name} is not a CLIP model of OpenAI's kind: use create_model")
     if precision is None:
         precision = "fp16" if device.type == "cuda" else "fp32"
     return set_precision(_made(model_class, config, stored), precision).to(device)

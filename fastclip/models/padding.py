@@ -1,9 +1,10 @@
-"""Texts without the padding behind their ends.
+"""Cutting the padding behind the ends of texts.
 
 In a causal tower that is read at the end token, padding does not affect the features, but it is
-most of the tokens of a batch, where captions have 20 tokens and contexts 77.
+most of the tokens in a batch: a caption may have 20 tokens, where the context has 77.
 
-Lengths are rounded up to multiples of 8: matrix units prefer them, and there are few of them.
+Lengths are rounded up to multiples of 8, which matrix units prefer; it also limits the number of
+different lengths.
 """
 
 from torch import Tensor, nn
@@ -12,15 +13,15 @@ MULTIPLE = 8
 
 
 def without_padding(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Cut tokens to the longest text of the batch, if the model says how long texts are.
+    """Cut tokens to the longest text of the batch, if the model can tell how long texts are.
 
     Args:
-        model: it is asked for `text_lengths`, as `CLIP` has it; one without, whose features may
-            depend on the padding, gets the tokens as they are.
+        model: its method `text_lengths` gives the lengths, as in `CLIP`. The features of a model
+            without it may depend on the padding, so its tokens are returned as they are.
         tokens: (B, T) int64, B >= 1.
 
     Returns:
-        (B, S) int64, S at most T: a view, of which the model makes the same features.
+        (B, S) int64, S at most T: a view, for which the model returns the same features.
 
     Example:
         >>> tokens = fastclip.tokenize(["a dog", "a photo of two cats"])  # (2, 77)
@@ -34,5 +35,5 @@ def without_padding(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def rounded_length(length: int, T: int) -> int:
-    """`length` rounded up, T at most."""
+    """Return `length` rounded up to a multiple of 8, at most T."""
     return min(T, -(-length // MULTIPLE) * MULTIPLE)

@@ -1,8 +1,8 @@
-"""The dtypes in which a model can be held, by open_clip's names.
+"""The dtypes in which a model's parameters can be held, by open_clip's names.
 
     fp32, amp, amp_bf16, ...   float32 parameters
     fp16, bf16                 matrices in 16 bits; gains, embeddings and the scale in float32;
-                               in towers of one dtype, timm's and transformers', all in 16 bits
+                               timm's and transformers' towers, which need one dtype, all in 16 bits
     pure_fp16, pure_bf16       every parameter in 16 bits
 
 Source: `convert_weights` of openai/CLIP; `--precision` of open_clip 3.3.0.
@@ -15,13 +15,13 @@ MATRICES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 EVERYTHING = {"pure_fp16": torch.float16, "pure_bf16": torch.bfloat16}
 FLOAT32 = ("fp32", "amp", "amp_bf16", "amp_bfloat16")
 PRECISIONS = (*FLOAT32, *MATRICES, *EVERYTHING)
-# Parameters of transformers that are matrices and not those of a Linear.
+# Parameters of transformer blocks that are matrices without being a Linear's weight.
 BARE_MATRICES = ("in_proj_weight", "in_proj_bias", "proj", "text_projection")
 BARE_MATRICES += ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
 def set_precision(model: nn.Module, precision: str) -> nn.Module:
-    """Convert the parameters of `model`, in place, and return it.
+    """Convert the parameters and buffers of `model`, in place, and return it.
 
     Raises:
         ValueError: `precision` is unknown.
@@ -32,7 +32,7 @@ def set_precision(model: nn.Module, precision: str) -> nn.Module:
         for name, tensor in (
             *module.named_parameters(recurse=False), *module.named_buffers(recurse=False)
         ):  # fmt: skip
-            # Not by `module.to`, which tensors without data, as plans are counted on, refuse.
+            # `module.to` refuses tensors without data, which `fastclip plan` uses.
             if tensor.is_floating_point():
                 dtype = _dtype_of(module, name, tensor, precision, module in whole)
                 tensor.data = tensor.data.to(dtype)
@@ -40,7 +40,7 @@ def set_precision(model: nn.Module, precision: str) -> nn.Module:
 
 
 def _of_one_dtype(model: nn.Module) -> set[nn.Module]:
-    """All in towers that say `in_one_dtype`: their gains and embeddings are in 16 bits, too."""
+    """Return all modules of towers with `in_one_dtype`, which are in 16 bits as a whole."""
     towers = (module for module in model.modules() if getattr(module, "in_one_dtype", False))
     return {module for tower in towers for module in tower.modules()}
 
@@ -57,7 +57,7 @@ def _dtype_of(
 
 
 def get_cast_dtype(precision: str) -> torch.dtype | None:
-    """Return the dtype in which a model of `precision` has its matrices alone; None for others.
+    """Return the dtype of the matrices if `precision` is "fp16" or "bf16", otherwise None.
 
     Raises:
         ValueError: `precision` is unknown.
@@ -70,7 +70,7 @@ def get_cast_dtype(precision: str) -> torch.dtype | None:
 
 
 def get_input_dtype(precision: str) -> torch.dtype | None:
-    """Return the 16-bit dtype that images are given to a model of `precision` in, or None.
+    """Return the 16-bit dtype of the images that a model of `precision` takes, or None.
 
     Raises:
         ValueError: `precision` is unknown.
@@ -89,7 +89,7 @@ def convert_weights_to_lp(model: nn.Module, dtype: torch.dtype = torch.float16) 
         dtype: `torch.float16` or `torch.bfloat16`.
 
     Raises:
-        ValueError: `dtype` is another one.
+        ValueError: `dtype` is another dtype.
 
     Example:
         >>> fastclip.convert_weights_to_lp(model, torch.bfloat16)
@@ -100,7 +100,7 @@ def convert_weights_to_lp(model: nn.Module, dtype: torch.dtype = torch.float16) 
     set_precision(model, names[dtype])
 
 
-convert_weights_to_fp16 = convert_weights_to_lp  # open_clip's second name of it
+convert_weights_to_fp16 = convert_weights_to_lp  # open_clip's second name for the function
 
 
 def _known(precision: str) -> str:

@@ -1,7 +1,8 @@
-"""Published weights by name and tag: which there are, and what is known before they are fetched.
+"""Published weights by name and tag, and what is known about them before they are fetched.
 
-Functions and answers are open_clip's. Weights are fetched from their repository on the Hugging Face
-Hub, OpenAI's from OpenAI by `fastclip.load`; the other addresses are where they were first.
+Functions and results are open_clip's. Weights are fetched from their repositories on the Hugging
+Face Hub, and OpenAI's weights by `fastclip.load` from OpenAI; the other addresses in this module
+are where weights were first published.
 
 Source: open_clip_torch 3.3.0, `pretrained.py` (a test compares all answers).
 """
@@ -63,7 +64,7 @@ OPENAI_URLS = {
 for _name, _url in OPENAI_URLS.items():
     URLS.setdefault(open_clip_name(_name), {})["openai"] = _url
 
-# Weights whose images are prepared in another way than their architecture's usually are.
+# Weights whose images are not prepared in the usual way of their architecture.
 PREPROCESS = {
     ("ViT-L-14", "laion2b_s32b_b82k"): {"mean": INCEPTION_MEAN, "std": INCEPTION_STD},
     ("ViT-H-14", "dfn5b"): {"resize_mode": "squash"},
@@ -74,10 +75,10 @@ PREPROCESS = {
 
 
 def list_pretrained(as_str: bool = False) -> list[tuple[str, str]] | list[str]:
-    """Name and tag of all published weights of the built-in architectures.
+    """Return the names and tags of all published weights of the built-in architectures.
 
     Args:
-        as_str: "name:tag" instead of a pair.
+        as_str: return "name:tag" instead of pairs.
 
     Example:
         >>> ("ViT-B-32", "laion2b_s34b_b79k") in fastclip.list_pretrained()
@@ -88,7 +89,7 @@ def list_pretrained(as_str: bool = False) -> list[tuple[str, str]] | list[str]:
 
 
 def list_pretrained_models_by_tag(tag: str) -> list[str]:
-    """The names of the architectures that have published weights of `tag`.
+    """Return the names of the architectures that have published weights with the tag `tag`.
 
     Example:
         >>> "ViT-B-32" in fastclip.list_pretrained_models_by_tag("laion2b_s34b_b79k")
@@ -98,7 +99,7 @@ def list_pretrained_models_by_tag(tag: str) -> list[str]:
 
 
 def list_pretrained_tags_by_model(model: str) -> list[str]:
-    """The tags of the published weights of an architecture; none if it is unknown.
+    """Return the tags of the published weights of an architecture; empty if it is unknown.
 
     Example:
         >>> "openai" in fastclip.list_pretrained_tags_by_model("ViT-B-32")
@@ -108,7 +109,7 @@ def list_pretrained_tags_by_model(model: str) -> list[str]:
 
 
 def is_pretrained_cfg(model: str, tag: str) -> bool:
-    """Whether there are published weights of that name and tag.
+    """Whether there are published weights with that name and tag.
 
     Example:
         >>> fastclip.is_pretrained_cfg("ViT-B-32", "openai")
@@ -118,12 +119,12 @@ def is_pretrained_cfg(model: str, tag: str) -> bool:
 
 
 def get_pretrained_cfg(model: str, tag: str) -> dict[str, Any]:
-    """What is known of published weights before they are fetched, as open_clip has it.
+    """Return what is known about published weights before they are fetched, as in open_clip.
 
     Returns:
-        `url`, maybe empty; `hf_hub`, "organisation/name/", maybe with the name of a file;
-        `mean`, `std`, `interpolation` and `resize_mode` of the images; and `quick_gelu`, where it
-        is true. Empty if there are none.
+        A dict with `url`, which may be empty; `hf_hub`, "organisation/name/", maybe with the name
+        of a file; `mean`, `std`, `interpolation` and `resize_mode` of the images; and `quick_gelu`
+        if it is true. The dict is empty if there are no such weights.
 
     Example:
         >>> fastclip.get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")["hf_hub"]
@@ -144,7 +145,7 @@ def get_pretrained_cfg(model: str, tag: str) -> dict[str, Any]:
 
 
 def get_pretrained_url(model: str, tag: str) -> str:
-    """The address of published weights outside the Hub; empty if there is none.
+    """Return the address of published weights outside the Hub; empty if there is none.
 
     Example:
         >>> fastclip.get_pretrained_url("RN50-quickgelu", "openai").startswith("https://")
@@ -154,5 +155,5 @@ def get_pretrained_url(model: str, tag: str) -> str:
 
 
 def clean_tag(tag: str) -> str:
-    """A tag as it is listed: lower case, with underscores."""
+    """Return a tag in the spelling of the lists: lower case, with underscores."""
     return tag.lower().replace("-", "_")

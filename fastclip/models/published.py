@@ -1,8 +1,8 @@
-"""Published weights: which there are, and where.
+"""The table of published weights: which there are, and where.
 
 open_clip's tags are repositories on the Hugging Face Hub, each with `open_clip_config.json` next
-to the weights: the architecture and the activation of a tag come from there, not from a table of
-ours. OpenAI's own files come from OpenAI.
+to the weights. The architecture and the activation of a tag are read from that file, not from a
+table in fastclip. OpenAI's own files come from OpenAI.
 
 Source: open_clip_torch 3.3.0, `list_pretrained()`; openai/CLIP `clip.py`.
 """
@@ -51,7 +51,7 @@ def _commonpool(vit: str, pool: str, samples: str, filters: tuple[str, ...]) -> 
 
 _FILTERS = ("clip", "laion", "image", "text", "basic", "")
 
-# open_clip's name of a model: its tags, and the repositories that hold them, or a file of theirs
+# open_clip's name of a model: its tags, each with a repository, or with a file in a repository
 REPOSITORIES = {
     "RN50": {tag: f"timm/resnet50_clip.{tag}" for tag in ("openai", "yfcc15m", "cc12m")},
     "RN101": {tag: f"timm/resnet101_clip.{tag}" for tag in ("openai", "yfcc15m")},
@@ -162,7 +162,7 @@ REPOSITORIES |= {
         "v1": "visheratin/nllb-clip-large-siglip", "mrl": "visheratin/nllb-siglip-mrl-large",
     },
 }  # fmt: skip
-# Under the plain names these tags are known too, so that asking for them says what is wrong.
+# The plain names have these tags too, so that a user gets an error about the activation.
 QUICKGELU_TAGS = {"openai", "yfcc15m", "cc12m", "metaclip_400m", "metaclip_fullcc", "dfn2b"}
 QUICKGELU_TAGS |= {"dfn5b", "metaclip2_worldwide"}
 REPOSITORIES |= {

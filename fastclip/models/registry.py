@@ -1,12 +1,13 @@
-"""What a model's name stands for: an architecture, a directory, or a repository.
+"""Resolving a model's name to an architecture, a directory, or a repository.
 
-ViT-B-32                        of `list_models()`: open_clip's names, built in or added
+ViT-B-32                        a name of `list_models()`: open_clip's names, built in or added
 ViT-B/32, ViT-L/14@336px        OpenAI's spellings of the same
 local-dir:/path, or a path      a directory with a configuration, and usually weights
-my-model.json                   a file with an architecture in open_clip's words, without weights
+my-model.json                   a file with an architecture in open_clip's JSON, without weights
 hf-hub:organisation/name        such a directory on the Hugging Face Hub
 
-What reads and fetches weights is imported where it is used: names are listed without it.
+The modules that read and fetch weights are imported only where they are used, so that listing names
+does not need them.
 """
 
 from difflib import get_close_matches
@@ -30,7 +31,7 @@ architectures: dict[str, ClipConfig] = dict(PRESETS)
 
 
 def list_models() -> list[str]:
-    """The names of all architectures, built in or added.
+    """Return the names of all architectures, built in or added.
 
     Example:
         >>> "ViT-B-32" in fastclip.list_models()
@@ -40,7 +41,7 @@ def list_models() -> list[str]:
 
 
 def add_model_config(path: str | PathLike) -> None:
-    """Add architectures from a JSON file as open_clip's, or from all of a directory.
+    """Add the architecture in a JSON file of open_clip's kind, or in all such files of a directory.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -62,17 +63,18 @@ def add_model_config(path: str | PathLike) -> None:
 
 
 def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -> ClipConfig:
-    """The architecture of a name; of the kinds above.
+    """Return the architecture that a name stands for.
 
     Args:
-        cache_dir: where what comes from a repository is kept, instead of the Hub's own cache.
+        model_name: the name of an architecture, a directory, a repository or a JSON file.
+        cache_dir: where files of a repository are kept, instead of the Hub's own cache.
 
     Returns:
-        A configuration, which also reads as open_clip's dict does.
+        A configuration, which can also be read like open_clip's dict.
 
     Raises:
-        ValueError: there is none of that name; near ones are listed.
-        FileNotFoundError, CheckpointError: a directory, repository or file holds none.
+        ValueError: there is no architecture of that name; the message lists similar names.
+        FileNotFoundError, CheckpointError: the directory, repository or file holds none.
 
     Example:
         >>> fastclip.get_model_config("ViT-B-32")["embed_dim"]
@@ -87,25 +89,27 @@ def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -
         return read_configuration_file(model_name)[0]
     name = open_clip_name(model_name)
     if name not in architectures:
-        raise ValueError(f"no model {model_name!r}: {_near(name)}; see list_models()")
+        raise ValueError(
+            f"there is no model {model_name!r}: {_near(name)}; fastclip.list_models() lists all"
+        )
     return architectures[name]
 
 
 def is_configuration_file(model_name: str) -> bool:
-    """Whether a name is that of a file with an architecture, by its suffix, ".json"."""
+    """Whether a name is of a JSON file with an architecture, by its suffix ".json"."""
     return model_name.lower().endswith(CONFIGURATION_SUFFIX)
 
 
 def read_configuration_file(path: str) -> "tuple[ClipConfig, PreprocessCfg | None]":
-    """The architecture in a file, and how it says that images are prepared, if it does.
+    """Return the architecture in a JSON file, and its settings of preprocessing or None.
 
     Args:
-        path: of JSON as open_clip's model configurations have it (`embed_dim`, `vision_cfg`,
-            `text_cfg`), or as its `open_clip_config.json` has it, beside `preprocess_cfg`.
+        path: a file like open_clip's model configurations (`embed_dim`, `vision_cfg`, `text_cfg`),
+            or like its `open_clip_config.json`, which has `preprocess_cfg` as well.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is no configuration, or asks for a tower that is not built in.
+        CheckpointError: the file is not a configuration, or asks for a tower that is not built in.
     """
     from fastclip.models.checkpoints.stored_model import read_open_clip_settings
 
@@ -115,10 +119,10 @@ def read_configuration_file(path: str) -> "tuple[ClipConfig, PreprocessCfg | Non
 
 
 def parse_model_name(model_name: str) -> tuple[str | None, str]:
-    """Split a name into "local-dir", "hf-hub" or None, and what comes after the colon.
+    """Split a name into "local-dir", "hf-hub" or None, and the part after the colon.
 
     Raises:
-        ValueError: nothing comes after it.
+        ValueError: there is nothing after the colon.
     """
     for prefix in (LOCAL_DIRECTORY, HUB):
         if model_name.startswith(prefix):
@@ -130,12 +134,12 @@ def parse_model_name(model_name: str) -> tuple[str | None, str]:
 
 
 def open_clip_name(model_name: str) -> str:
-    """OpenAI's spelling of a name, in open_clip's."""
+    """Return a name in open_clip's spelling, also from OpenAI's."""
     return OPENAI_SPELLINGS.get(model_name, model_name).replace("/", "-")
 
 
 class Place(NamedTuple):
-    """A name that is not of an architecture but of a place: a directory, or a repository."""
+    """A directory or a repository that a name stands for, instead of an architecture."""
 
     path: Path | None
     repository: str | None
@@ -161,4 +165,4 @@ class Place(NamedTuple):
 
 def _near(name: str) -> str:
     near = get_close_matches(name, architectures, n=4, cutoff=0.5)
-    return f"near {', '.join(near)}" if near else "nothing near it"
+    return f"similar names are {', '.join(near)}" if near else "no name is similar"

@@ -24,25 +24,26 @@ def get_tokenizer(
     cache_dir: str | PathLike | None = None,
     **settings: Any,
 ) -> SimpleTokenizer | HFTokenizer:
-    """The tokenizer of a model: OpenAI's byte pairs, or the Hugging Face one that it names.
+    """Return the tokenizer of a model: OpenAI's byte pairs, or the Hugging Face one that it names.
 
-    The tokenizer of a directory or repository is the one that lies with its weights. OpenAI's
-    vocabulary is looked for on this machine, and fetched once if it is not here.
+    A directory or repository has its tokenizer next to its weights. OpenAI's vocabulary is looked
+    for on this machine, and fetched once if it is not there.
 
-    Texts that are too long are cut; the end token stays. `truncate=False` in the call raises.
+    Texts that are too long are cut, and keep the end token; with `truncate=False` in the call the
+    tokenizer raises instead.
 
     Args:
         model_name: see `registry.py`.
         context_length: tokens per text, instead of the model's.
         cache_dir: where published files are kept.
-        settings: of the tokenizer's class; `vocabulary` says that it is `SimpleTokenizer`. With
-            "bytes", every byte of a text is a token (514 ids), and no file is needed.
+        settings: arguments of the tokenizer's class. `vocabulary` makes it a `SimpleTokenizer`;
+            with "bytes", every byte of a text is a token (514 ids), and no file is needed.
 
     Raises:
-        ValueError: no such model.
-        FileNotFoundError: a directory has no tokenizer, or OpenAI's vocabulary is neither here nor
-            could be fetched; the message says where it may come from.
-        ModuleNotFoundError: a Hugging Face tokenizer without transformers installed.
+        ValueError: there is no such model.
+        FileNotFoundError: a directory has no tokenizer, or OpenAI's vocabulary is not on this
+            machine and could not be fetched; the message says where to get it.
+        ModuleNotFoundError: a Hugging Face tokenizer is needed and transformers is not installed.
 
     Example:
         >>> tokens = fastclip.get_tokenizer("ViT-B-32")(["a photo of a cat", "a dog"])
@@ -63,13 +64,14 @@ def tokenizer_of_text(
     cache_dir: str | PathLike | None = None,
     **settings: Any,
 ) -> SimpleTokenizer | HFTokenizer:
-    """The tokenizer that the configuration of a text tower names; see `get_tokenizer`.
+    """Return the tokenizer that the configuration of a text tower names; see `get_tokenizer`.
 
     Args:
-        name: of what has the configuration, for messages.
+        name: the name of the model with this configuration, for messages.
+        text: the configuration of the text tower.
 
     Raises:
-        ValueError: it names none, or one with more tokens than the tower has.
+        ValueError: it names no tokenizer, or one with more tokens than the tower has.
     """
     settings = _settings(text, context_length, settings)
     if has_clip_vocabulary(text) or "vocabulary" in settings:
@@ -77,14 +79,14 @@ def tokenizer_of_text(
         is_named = "vocabulary" in text.tokenizer_kwargs  # else it is OpenAI's, or the caller's
         if is_named and tokenizer.vocab_size > text.vocab_size:
             raise ValueError(
-                f"{name!r} has vocab_size {text.vocab_size:,} in text_cfg, and its tokenizer has "
-                f"{tokenizer.vocab_size:,} tokens"
+                f"{name!r} has vocab_size {text.vocab_size:,} in text_cfg, fewer than the "
+                f"{tokenizer.vocab_size:,} tokens of its tokenizer"
             )
         return tokenizer
     if text.hf_tokenizer_name is None:
         raise ValueError(
-            f"{name!r} does not name its tokenizer: use HFTokenizer(directory), or say it in "
-            'text_cfg: "hf_tokenizer_name", or "tokenizer_kwargs": {"vocabulary": "bytes"}'
+            f"{name!r} does not name its tokenizer: use HFTokenizer(directory), or name one in "
+            'text_cfg with "hf_tokenizer_name" or "tokenizer_kwargs": {"vocabulary": "bytes"}'
         )
     return HFTokenizer(text.hf_tokenizer_name, cache_dir=cache_dir, **settings)
 
@@ -99,7 +101,7 @@ def _of_place(
     text = read_config(directory).text_cfg
     is_open_clip = (directory / OPEN_CLIP_CONFIG).is_file()
     if not is_open_clip and context_length is None:
-        # transformers' files say it twice: how many positions there are, and where a text is cut.
+        # transformers' files have two lengths: the number of positions, and where a text is cut.
         context_length = min(text.context_length, longest_text(directory) or text.context_length)
     settings = _settings(text, context_length, settings)
     is_openai = has_clip_vocabulary(text) and is_openai_vocabulary(directory)
@@ -107,7 +109,7 @@ def _of_place(
         settings = {"vocabulary": directory, **settings}
         if not is_open_clip and keeps_case(directory):
             settings = {"clean": "whitespace", **settings}
-    # open_clip's configuration says by silence that its tokens are OpenAI's.
+    # A configuration of open_clip's that names no tokenizer means OpenAI's.
     is_silent = is_open_clip and has_clip_vocabulary(text) and not has_vocabulary(directory)
     if is_openai or is_silent or "vocabulary" in settings:
         return _byte_pairs(cache_dir, settings)
@@ -118,10 +120,11 @@ def _of_place(
 
 def _no_tokenizer(directory: Path, text: TextTowerConfig) -> str:
     if text.vocab_size != OPENAI_VOCAB_SIZE:
-        return f"{directory} has no tokenizer: copy the files of the model's own there"
+        return f"{directory} has no tokenizer: copy the files of the model's own tokenizer there"
     return (
         f"{directory} has no tokenizer: its {text.vocab_size:,} tokens may be OpenAI's, or of "
-        "another vocabulary. Copy the tokenizer's files there; OpenAI's are written there by "
+        "another vocabulary. Copy the tokenizer's files there; for OpenAI's tokenizer, write them "
+        "with "
         f"fastclip.SimpleTokenizer(context_length={text.context_length})"
         f".save_pretrained({str(directory)!r})"
     )

@@ -1,7 +1,7 @@
-"""Models as TorchScript programs that a trace has written: without Python, without a choice left.
+"""Tracing models to TorchScript programs, which run without Python.
 
 A trace computes what the model computes in evaluation mode, for batches of any size, on the device
-and in the dtypes that it was made with.
+and in the dtypes with which it was made. All settings are fixed.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from fastclip.models.model_settings import (
     set_model_preprocess_cfg,
 )
 
-# Whether features are normalised is the caller's choice, which a trace cannot leave open.
+# These methods add `normalize`, a choice of the caller that a trace itself cannot offer.
 ENCODE = """
 def encode_{side}(self, {side}: Tensor, normalize: bool = False) -> Tensor:
     features = self._{side}_features({side})
@@ -28,23 +28,25 @@ def encode_{side}(self, {side}: Tensor, normalize: bool = False) -> Tensor:
 def trace_model(
     model: ContrastiveModel, batch_size: int = 256, device: str | torch.device = "cpu"
 ) -> torch.jit.ScriptModule:
-    """Trace `model`, which is in evaluation mode afterwards and shares its parameters.
+    """Trace `model` to a TorchScript program that shares its parameters.
+
+    `model` is in evaluation mode afterwards.
 
     Args:
         model: `CLIP` or `CustomTextCLIP`, on `device`.
-        batch_size: of the images and texts that the trace is made with; the program takes others.
+        batch_size: the batch size of the trace; the program takes any other one too.
         device: where the program computes.
 
     Returns:
         A `ScriptModule` with `forward(image, text)`, `encode_image(image, normalize=False)`,
-        `encode_text(text, normalize=False)` and the state dict of `model`, in which TorchScript
-        stores the mask, too. `context_length`, `vocab_size`, `visual.image_size` and the settings
+        `encode_text(text, normalize=False)` and the state dict of `model`, to which TorchScript
+        adds the mask. `context_length`, `vocab_size`, `visual.image_size` and the settings
         of preprocessing are attributes of the Python object; `torch.jit.save` writes the program
         without them.
 
     Raises:
-        TypeError: `model` has no towers whose inputs are known.
-        ValueError: a tower returns its tokens, too (`output_tokens`).
+        TypeError: `model` is not a built-in model, so the shapes of its inputs are not known.
+        ValueError: a tower also returns its tokens (`output_tokens`).
 
     Example:
         >>> program = fastclip.trace_model(model, batch_size=2)
@@ -60,7 +62,7 @@ def trace_model(
     image = torch.ones(batch_size, visual.channels, *visual.image_size, device=device)
     text = torch.zeros(batch_size, sizes["context_length"], dtype=torch.int64, device=device)
     with warnings.catch_warnings():
-        # Checks of shapes become constants, of which tracing warns.
+        # Tracing warns that checks of shapes become constants.
         warnings.simplefilter("ignore")
         program = torch.jit.trace_module(
             model.eval(),

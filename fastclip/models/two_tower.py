@@ -1,8 +1,8 @@
 """Any two encoders as a contrastive model: keys `visual.*`, `text.*`, `logit_scale`.
 
-SigLIP's models are of this kind, and so is every pair that a user puts together: a timm model, a
-Hugging Face model, any `nn.Module`. `EncoderTower` reads one feature vector per sample out of what
-an encoder returns, and projects it into the shared space.
+SigLIP's models are of this kind, and so is every pair that a user puts together from timm models,
+Hugging Face models or any `nn.Module`. `EncoderTower` takes one feature vector per sample from an
+encoder's output, and projects it into the shared space.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from fastclip.models.parts.layers import Intermediates
 
 
 class TwoTower(ContrastiveModel):
-    """Two encoders that meet in one space.
+    """Two encoders with features in one shared space.
 
     Args:
         image_encoder: called with a batch of images.
@@ -32,7 +32,7 @@ class TwoTower(ContrastiveModel):
         nonscalar_logit_scale: the scale and the bias have the shape (1,) instead of ().
 
     Raises:
-        ValueError: `embed_dim` is given and the width of an encoder's output cannot be told.
+        ValueError: `embed_dim` is given and the width of an encoder's output cannot be determined.
 
     Example:
         >>> model = TwoTower(timm.create_model("resnet50", num_classes=0), bert, embed_dim=512)
@@ -68,8 +68,8 @@ class TwoTower(ContrastiveModel):
         """Load a model that `save_pretrained` wrote, in training mode and on the CPU.
 
         Args:
-            image_encoder, text_encoder: encoders as they were given when the model was made, whose
-                weights are then loaded; needed where they are neither timm's nor transformers', or
+            image_encoder, text_encoder: the encoders that the model was made with; their weights
+                are then loaded. They are needed if they are neither timm's nor transformers', or
                 were changed after they had been made.
 
         Raises:
@@ -89,11 +89,11 @@ class TwoTower(ContrastiveModel):
         return self.text.vocab_size
 
     def lock_text_tower(self, unlocked_layers: int = 0, freeze_layer_norm: bool = True) -> None:
-        """Freeze the text tower but for its last `unlocked_layers`."""
+        """Freeze the text tower except for its last `unlocked_layers`."""
         self.text.lock(unlocked_layers, freeze_layer_norm)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward of each block for the memory of its activations."""
+        """Save the memory of each block's activations by computing them again in the backward."""
         self.visual.set_grad_checkpointing(enable)
         self.text.set_grad_checkpointing(enable)
 
@@ -105,7 +105,7 @@ class TwoTower(ContrastiveModel):
 
 
 class CustomTextCLIP(TwoTower):
-    """A built-in pair whose text tower stands under `text`, as in open_clip's SigLIP models.
+    """A built-in pair whose text tower's keys begin with `text.`, as in open_clip's SigLIP models.
 
     Example:
         >>> isinstance(fastclip.create_model("ViT-B-16-SigLIP"), fastclip.CustomTextCLIP)
@@ -125,10 +125,10 @@ class CustomTextCLIP(TwoTower):
 
     @property
     def text_lengths(self) -> Callable[[Tensor], Tensor]:
-        """See `TextTower.text_lengths`; a tower or a wrapper in its place may have none.
+        """See `TextTower.text_lengths`.
 
         Raises:
-            AttributeError: it has none.
+            AttributeError: the text tower, or a wrapper in its place, has no such method.
         """
         return self.text.text_lengths
 

@@ -1,15 +1,15 @@
-"""What a `TwoTower` is made of, as JSON: enough to make it again where its encoders are known.
+"""Describing a `TwoTower` as JSON, from which it can be built again if its encoders are known.
 
     timm           the model's name, `num_classes`, `global_pool`, and timm's pretrained_cfg
     transformers   the class and its configuration
-    other modules  the name of the class, for people: loading needs the module
+    other modules  the name of the class, for people to read: loading needs the module itself
 
-A description is compared with the encoder before it is written: it is built without data, and must
-have the same modules, parameters and settings. An encoder that was changed after it was made, or
-made with arguments that nothing records, is written as one of the other modules; so is a tower
-whose projection was replaced. What both sides share, they share again.
+A description is checked before it is written: an encoder built from it, without data, must have the
+same modules, parameters and settings as the original. An encoder that was changed after it was
+made, or was made with arguments that nothing records, is described as one of the other modules; so
+is a tower whose projection was replaced. A module that both sides share is shared again.
 
-No code is named in a description but models of timm and of transformers.
+A description names no code except models of timm and of transformers.
 """
 
 import importlib
@@ -30,14 +30,14 @@ from fastclip.models.two_tower import TwoTower
 
 TWO_TOWER_CONFIG = "two_tower_config.json"
 TWO_TOWER_WEIGHTS = "model.safetensors"
-SHARED = ("tower", "encoder")  # what may be one module on both sides
-# What a description may say of how an encoder is made: no place of other files, or of code.
+SHARED = ("tower", "encoder")  # the parts that may be one module on both sides
+# Arguments that a description may give to an encoder: none of them names other files or code.
 ARGUMENTS = {
     "timm": {"num_classes", "global_pool", "img_size"},
     "transformers": {"add_pooling_layer"},
 }
 TIMM_NAME = re.compile(r"\w[\w.]*")
-# Of sizes in a configuration of transformers', by a word of their names.
+# The largest sizes in a configuration of transformers', by a part of their names.
 LARGEST = {
     "layers": MOST_LAYERS, "vocab": LARGEST_VOCABULARY, "positions": LARGEST_VOCABULARY,
     "size": LARGEST_WIDTH, "dim": LARGEST_WIDTH, "channels": LARGEST_WIDTH,
@@ -65,18 +65,18 @@ def rebuild(
     """Return the model of a description, with random weights.
 
     Args:
-        image_encoder, text_encoder: what took the encoders' places when the model was made; for
-            those that are neither timm's nor transformers'.
+        image_encoder, text_encoder: the encoders that the model was made with; for encoders that
+            are neither timm's nor transformers'.
 
     Raises:
         CheckpointError: the description is damaged, or an encoder is needed and not given.
-        ImportError: timm or transformers is needed.
+        ImportError: timm or transformers is needed and not installed.
     """
     try:
         shared = values.get("shared")
         if shared not in (None, *SHARED):
             raise CheckpointError(f"{TWO_TOWER_CONFIG} is damaged: 'shared' is {quoted(shared)}")
-        if shared is not None:  # one of both may be given
+        if shared is not None:  # the caller may give only one of the two
             image_encoder = text_encoder if image_encoder is None else image_encoder
         image_tower = _rebuild_tower("image", values["image"], image_encoder)
         if shared == "encoder" and text_encoder is None:
@@ -118,7 +118,7 @@ def _describe_encoder(encoder: nn.Module) -> dict[str, Any]:
         try:
             with torch.device("meta"):
                 again = _build(candidate)
-        except Exception:  # whatever timm or transformers raise: it is no description of it
+        except Exception:  # whatever timm or transformers raise: the candidate is not right
             continue
         if _are_alike(encoder, again):
             return candidate
@@ -164,7 +164,8 @@ def _candidates(encoder: nn.Module) -> list[dict[str, Any]]:
 def _build(values: dict[str, Any]) -> nn.Module:
     if unknown := sorted(set(values["arguments"]) - ARGUMENTS[values["library"]]):
         raise CheckpointError(
-            f"{TWO_TOWER_CONFIG} is damaged: no encoder is made with {some_of(unknown, SHOWN)}"
+            f"{TWO_TOWER_CONFIG} is damaged: it gives an encoder the unknown arguments "
+            f"{some_of(unknown, SHOWN)}"
         )
     if values["library"] == "timm":
         if not TIMM_NAME.fullmatch(values["name"]):
@@ -184,13 +185,13 @@ def _build(values: dict[str, Any]) -> nn.Module:
 
 
 def _require_bounded(config: dict[str, Any]) -> None:
-    """Raise where a configuration asks for more than any model has, or for code of others."""
+    """Raise if a configuration has larger sizes than any model, or asks for other people's code."""
     for name, value in config.items():
         if isinstance(value, dict):
             _require_bounded(value)
         most = next((most for word, most in LARGEST.items() if word in name), math.inf)
         is_large = isinstance(value, int) and value > most
-        # transformers takes a repository's name for kernels that it would fetch.
+        # In this field transformers takes a repository's name, and would fetch kernels from it.
         if is_large or (name.endswith("attn_implementation") and "/" in str(value)):
             raise CheckpointError(
                 f"{TWO_TOWER_CONFIG} is damaged: {named(name)} is {quoted(value)}"
@@ -202,8 +203,8 @@ def _rebuild_tower(side: str, values: dict[str, Any], given: nn.Module | None) -
     if encoder is None:
         if values["encoder"]["library"] not in ("timm", "transformers"):
             raise CheckpointError(
-                f"the {side} encoder is a {values['encoder']['class']}, which nothing here makes: "
-                f"give it, as it was when the model was made: {side}_encoder="
+                f"the {side} encoder is a {values['encoder']['class']}, which fastclip cannot "
+                f"build: give the encoder that the model was made with as {side}_encoder="
             )
         encoder = _build(values["encoder"])
     if projection is None or isinstance(encoder, EncoderTower):
@@ -212,7 +213,7 @@ def _rebuild_tower(side: str, values: dict[str, Any], given: nn.Module | None) -
 
 
 def _are_alike(one: nn.Module, other: nn.Module) -> bool:
-    """The same modules with the same settings, and parameters of the same shapes."""
+    """Whether both have the same modules with the same settings, and tensors of the same shapes."""
     first, second = dict(one.named_modules()), dict(other.named_modules())
     return (
         first.keys() == second.keys()
@@ -231,7 +232,7 @@ def _is_plain(values: dict[str, Any]) -> bool:
 
 
 def _jsonable(value: Any) -> Any:
-    """Of what JSON can hold, a copy; of other values, their text."""
+    """Return a copy of nested values in which values that JSON does not have are their text."""
     if isinstance(value, dict):
         return {str(name): _jsonable(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Modules whose parameters have shapes and no values, for who fills them from a file."""
+"""Making modules whose parameters have shapes and no values yet, to be filled from a file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import init
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-# How initial values are drawn, by our modules and torch's: in place, or as factor * torch.randn.
+# How fastclip's and torch's modules draw initial values: in place, or as factor * torch.randn.
 FILLS = {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_}
 FILLS |= {value for name, value in vars(init).items() if name.endswith("_") and callable(value)}
 DRAWS = {torch.randn, torch.rand}
@@ -17,9 +17,9 @@ DRAWS = {torch.randn, torch.rand}
 
 @contextmanager
 def unfilled() -> Iterator[None]:
-    """In this context modules are made on the device "meta", and nothing draws initial values.
+    """Make modules in this context on the device "meta", without drawing initial values.
 
-    Torch would import its compiler, which takes seconds, to draw numbers that are on no device.
+    To draw numbers on that device, torch would import its compiler, which takes seconds.
 
     Example:
         >>> with unfilled():
@@ -32,9 +32,9 @@ def unfilled() -> Iterator[None]:
 
 
 def fill_buffers(model: nn.Module) -> None:
-    """Let the modules of a model that was made so compute the tables that no state dict has.
+    """Compute the tables that no state dict has, in a model that was made in `unfilled`.
 
-    A module with such buffers has a method `fill_buffers`.
+    A module with such buffers has a method `fill_buffers`, which is called.
     """
     for module in model.modules():
         if hasattr(module, "fill_buffers"):
@@ -42,7 +42,7 @@ def fill_buffers(model: nn.Module) -> None:
 
 
 def is_unfilled() -> bool:
-    """Whether modules that are made now are made in the context of `unfilled`."""
+    """Whether the calling code runs in the context of `unfilled`."""
     return any(isinstance(mode, _WithoutFilling) for mode in _get_current_function_mode_stack())
 
 

@@ -121,7 +121,7 @@ def test_missing_damaged_and_present_places_are_named(tmp_path, capsys):
     assert "no file" in capsys.readouterr().err
     (tmp_path / "page.pt").write_text("<html>")
     assert convert(tmp_path / "page.pt", tmp_path / "out", "--to", "hf") == 2
-    assert "neither safetensors" in capsys.readouterr().err
+    assert "neither a safetensors file nor" in capsys.readouterr().err
     save_pretrained(build(SMALL["vit"]), tmp_path / "model")
     assert convert(tmp_path / "model", tmp_path / "model", "--to", "hf") == 2
     assert "exists" in capsys.readouterr().err
@@ -179,7 +179,7 @@ def test_openais_code_would_split_heads_of_its_own_so_they_are_refused(own, tmp_
     _, path = own
     told = ["--activation", "quick_gelu", "--heads", 4, 8]
     assert convert(path, tmp_path / "out", "--to", "openai", *told) == 2
-    assert "openai/CLIP would build another model" in capsys.readouterr().err
+    assert "openai/CLIP would build a different model" in capsys.readouterr().err
 
 
 def test_activations_of_two_towers_are_told_one_after_the_other(tmp_path):

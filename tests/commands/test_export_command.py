@@ -61,7 +61,7 @@ def test_models_that_are_not_there_or_do_not_fit_are_refused(nothing_else, digit
     out = nothing_else / "out"
     assert "no-model" in refused(capsys, nothing_else / "no-model.pt", "--onnx", out)
     told = refused(capsys, digits, "--onnx", out, "--layout", "rclip")
-    assert "rclip cannot use" in told and "its images are not RGB from files" in told
+    assert "rclip cannot use" in told and "its images are not RGB images from files" in told
     assert not list(nothing_else.iterdir())
 
 
@@ -93,7 +93,7 @@ def test_digits_are_exported_and_what_was_checked_is_said(digits, tmp_path, caps
     assert "textual/model.onnx" in lines[2] and lines[2].endswith("of length 1")
     assert lines[3].startswith("onnxruntime and torch at batches of 1, 2, 7: largest difference")
     assert lines[4] == "tokenizer.json: 25 of 25 texts have fastclip's ids"
-    assert lines[5] == "immich does not read this model: its images are not RGB from files"
+    assert lines[5] == "immich does not read this model: its images are not RGB images from files"
 
 
 def test_cosines_of_8_bit_weights_are_printed(tmp_path, capsys):

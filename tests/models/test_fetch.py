@@ -298,7 +298,7 @@ def test_addresses_with_a_checksum_are_checked_by_it(server, tmp_path):
 def test_another_file_in_the_cache_is_named_where_none_can_be_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "OPENAI", "http://127.0.0.1:9")
     (tmp_path / "ViT-B-32.pt").write_bytes(b"tampered")
-    with pytest.raises(CheckpointError, match=r"ViT-B-32\.pt is not what was published"):
+    with pytest.raises(CheckpointError, match=r"ViT-B-32\.pt is not the published one"):
         fetch.fetch_openai("ViT-B/32", tmp_path)
 
 

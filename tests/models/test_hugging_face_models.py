@@ -180,7 +180,7 @@ def test_configurations_that_transformers_writes_are_read(kind, tmp_path):
     [
         ({"model_type": "gpt2"}, "model_type 'gpt2' is not supported"),
         ({"model_type": ["bert"]}, "model_type"),
-        ({"auto_map": {"AutoModel": "evil.Model"}}, "auto_map not supported"),
+        ({"auto_map": {"AutoModel": "evil.Model"}}, "has fields that are not supported: auto_map"),
         ({"is_decoder": True}, "is_decoder True"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
         ({"hidden_act": "evil"}, "hidden_act"),

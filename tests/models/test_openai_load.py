@@ -93,9 +93,11 @@ def test_models_of_another_kind_and_unknown_names_are_refused(tmp_path):
     model = build(SMALL["siglip"])
     content = {"state_dict": model.state_dict(), "model_config": to_json(model.config)}
     torch.save(content, tmp_path / "siglip.pt")
-    with pytest.raises(CheckpointError, match="no CLIP model of OpenAI's kind: use create_model"):
+    with pytest.raises(
+        CheckpointError, match="not a CLIP model of OpenAI's kind: use create_model"
+    ):
         load(tmp_path / "siglip.pt")
-    with pytest.raises(ValueError, match="no model 'ViT-B/33': neither a path nor one of"):
+    with pytest.raises(ValueError, match="no model 'ViT-B/33': it is neither a path nor one of"):
         load("ViT-B/33")
 
 

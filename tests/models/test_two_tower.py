@@ -101,14 +101,14 @@ def test_mean_without_a_mask_is_over_all_tokens():
 
 
 def test_outputs_without_pooled_features_raise_and_say_what_to_do(batch):
-    with pytest.raises(TypeError, match=r"SimpleNamespace holds no pooled features.*pool='first'"):
+    with pytest.raises(TypeError, match=r"SimpleNamespace .* no pooled features.*pool='first'"):
         EncoderTower(Tokens(pooler=False), 8)(batch[1])
     with pytest.raises(TypeError, match=r"Embedding returned \(2, 5, 10\).*pool='mean'"):
         EncoderTower(nn.Embedding(20, 10), 8, width=10)(torch.zeros(2, 5, dtype=torch.int64))
 
 
 def test_unknown_width_and_pool_raise():
-    with pytest.raises(ValueError, match="width of Embedding's features cannot be told"):
+    with pytest.raises(ValueError, match="width of Embedding's features cannot be determined"):
         TwoTower(Flat(), nn.Embedding(20, 10), embed_dim=8)
     with pytest.raises(ValueError, match="'max'"):
         EncoderTower(Flat(), 8, pool="max")

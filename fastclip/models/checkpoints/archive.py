@@ -1,4 +1,4 @@
-"""The members of a zip archive as PyTorch writes it: stored, so that each is a part of the file."""
+"""Finding the uncompressed members of a zip archive, as PyTorch writes it, in the file."""
 
 import os
 import struct
@@ -16,37 +16,41 @@ SIGNATURE = b"PK\x03\x04"
 
 
 def read_members(path: str | PathLike) -> dict[str, Place]:
-    """Where the members of an archive lie, by their names without the archive's own folder.
+    """Return where the members of an archive lie, by name without the archive's top folder.
 
-    Nothing is unpacked: a member that is compressed, and might become any size, is refused. Only
-    programs may be, which are not read and have no place here.
+    Nothing is unpacked. A compressed member is refused, because it could grow to any size. Members
+    of a TorchScript program may be compressed: they are not read, and are left out of the result.
 
     Raises:
-        CheckpointError: a member is compressed or encrypted, they have more bytes than the file,
-            are too many, or two have one name.
-        zipfile.BadZipFile: it is damaged.
+        CheckpointError: a member is compressed or encrypted, the members have more bytes than the
+            file, there are too many of them, or two have the same name.
+        zipfile.BadZipFile: the archive is damaged.
     """
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
         if len(archive.infolist()) > MOST_MEMBERS:
-            raise CheckpointError(f"it has more than {MOST_MEMBERS:,} members")
+            raise CheckpointError(
+                f"the archive has more members than the {MOST_MEMBERS:,} that are read at most"
+            )
         members = [member for member in archive.infolist() if not is_program(member.filename)]
         for member in members:
             if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
                 raise CheckpointError(
-                    f"its member {named(member.filename)} is compressed or encrypted, which "
-                    "PyTorch's files are not"
+                    f"the archive's member {named(member.filename)} is compressed or encrypted, "
+                    "but PyTorch writes plain members: save the weights again with torch.save"
                 )
         size = os.fstat(file.fileno()).st_size
         if sum(member.file_size for member in members) > size:
-            raise CheckpointError(f"its members have more bytes than the file, {size:,}")
+            raise CheckpointError(
+                f"the archive's members claim more bytes than the whole file has, {size:,}"
+            )
         places = {_inside(member.filename): _place(file, member) for member in members}
     if len(places) < len(members):
-        raise CheckpointError("two of its members have the same name")
+        raise CheckpointError("two members of the archive have the same name")
     return places
 
 
 def is_program(name: str) -> bool:
-    """Whether a member is of a TorchScript program, by its name."""
+    """Whether the name of a member says that it belongs to a TorchScript program."""
     return _inside(name).startswith("code/")
 
 
@@ -57,7 +61,9 @@ def _place(file: BinaryIO, member: zipfile.ZipInfo) -> Place:
         raise zipfile.BadZipFile(f"the member {named(member.filename)} is cut off")
     signature, name_length, extra_length = LOCAL_HEADER.unpack(header)
     if signature != SIGNATURE:
-        raise zipfile.BadZipFile(f"there is no member {named(member.filename)} where it should be")
+        raise zipfile.BadZipFile(
+            f"the member {named(member.filename)} is not where the archive's index says"
+        )
     start = member.header_offset + LOCAL_HEADER.size + name_length + extra_length
     return Place(start, member.file_size, member.CRC)
 

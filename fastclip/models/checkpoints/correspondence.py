@@ -1,11 +1,11 @@
-"""Rows of the table between the tensors of a model here and those of the same in transformers.
+"""Rows of the table that maps fastclip's tensors to the same model's tensors in transformers.
 
-A row has names of ours, names of theirs, and what is between:
+A row has names in fastclip, names in transformers, and the conversion between their tensors:
 
-    same         nothing
+    same         no conversion
     transposed   a matrix that multiplies from the right here is a Linear's weight there
     split        query, key and value: one tensor here, three there
-    joined       query, and key with value: two tensors here, one there
+    joined       one tensor of the query and one of key and value here, one tensor there
     leading_one  (1, T, width) here, (T, width) there
     flat_grid    (1, rows, columns, width) here, (rows * columns, width) there
     scalar       () here, (1,) there
@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 class Correspondence(NamedTuple):
-    """Tensors of ours and of theirs that hold the same numbers, and the ways between."""
+    """Tensors of fastclip and of transformers that hold the same numbers, and both conversions."""
 
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
@@ -28,7 +28,7 @@ class Correspondence(NamedTuple):
 
 
 class BlockNames(NamedTuple):
-    """What a block's parts are called here."""
+    """The names that the parts of a block have in fastclip."""
 
     norm_1: str
     qkv: str  # before "weight" and "bias"

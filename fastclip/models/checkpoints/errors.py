@@ -1,4 +1,4 @@
-"""What can be wrong with weights."""
+"""The errors of reading, checking and loading weights."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,41 +6,47 @@ from os import PathLike
 
 from fastclip.data.quoting import first_line, some_of
 
-SHOWN = 8  # keys that are named of each kind of mismatch
+SHOWN = 8  # names of tensors that an error lists for each kind of mismatch
 
 
 class CheckpointError(ValueError, RuntimeError):
-    """Weights that cannot be read, or do not fit.
+    """Weights cannot be read, or do not fit the model.
 
-    Both a ValueError, as everywhere in fastclip, and the RuntimeError that torch and open_clip
-    raise for the same.
+    It is a ValueError, as the other errors of fastclip about values are, and also a RuntimeError,
+    which torch and open_clip raise in the same cases.
     """
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A file that would have to run code to be read."""
+    """A file would have to run code to be read."""
 
 
 class ActivationMismatchError(CheckpointError):
-    """Weights of one activation for a model of another."""
+    """The weights were trained with another activation than the model has.
+
+    Attributes:
+        weights: the activation of the weights.
+        model: the activation of the model.
+    """
 
     def __init__(self, weights: str, model: str) -> None:
         self.weights = weights
         self.model = model
         super().__init__(
-            f"the weights were trained with activation {weights}, the model has {model}: its "
-            "features would be worse without a sign of it. Choose the architecture of the weights, "
-            "such as a name that ends in -quickgelu, or force_quick_gelu=True"
+            f"the weights were trained with activation {weights}, the model has {model}: it would "
+            "load without an error and return worse features. Choose an architecture with the "
+            "activation of the weights (names that end in -quickgelu have quick_gelu), or give "
+            "force_quick_gelu=True"
         )
 
 
 class KeyMismatchError(CheckpointError):
-    """Tensors that a model lacks or does not know.
+    """The weights have other tensors than the model.
 
     Attributes:
-        missing: names that the model has and the weights have not.
-        unexpected: names that the weights have and the model has not.
-        misshapen: "name: shape in the weights, shape in the model".
+        missing: names of tensors that the model has and the weights lack.
+        unexpected: names of tensors that the weights have and the model lacks.
+        misshapen: tensors whose shapes differ, as "name: shape in the weights, shape in the model".
     """
 
     def __init__(
@@ -49,8 +55,12 @@ class KeyMismatchError(CheckpointError):
         self.missing = list(missing)
         self.unexpected = list(unexpected)
         self.misshapen = list(misshapen)
-        kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-        lines = ["the weights do not fit the model"]
+        kinds = {
+            "missing from the weights": missing,
+            "unknown to the model": unexpected,
+            "of another shape": misshapen,
+        }
+        lines = ["the weights do not fit the model: give the architecture that they belong to"]
         for kind, names in kinds.items():
             if names:
                 lines.append(f"  {len(names)} {kind}: {some_of(names, SHOWN)}")
@@ -59,22 +69,23 @@ class KeyMismatchError(CheckpointError):
 
 @contextmanager
 def reading(path: str | PathLike, what: str = "file of weights") -> Iterator[None]:
-    """Whatever goes wrong with a file's content is a `CheckpointError` that names the file.
+    """Turn every error of reading a file into a `CheckpointError` that names the file.
 
     Args:
-        what: the file should be.
+        path: the file that the code in this context reads.
+        what: what the file should be, for the message about a damaged one.
 
     Raises:
-        UnsafeCheckpointError: it would have to run code.
-        CheckpointError: anything else, as a damaged file can fail in any way at all.
+        UnsafeCheckpointError: the file would have to run code.
+        CheckpointError: anything else went wrong; a damaged file can raise any exception.
     """
     try:
         yield
     except UnsafeCheckpointError as error:
         raise UnsafeCheckpointError(
             f"{path} is refused: it holds more than tensors, and reading it would run code "
-            f"({error}). Where you trust it, write its weights anew with the code that made it: "
-            "torch.save(model.state_dict(), 'weights.pt')"
+            f"({error}). If you trust the file, load it with the code that made it and save its "
+            "weights alone: torch.save(model.state_dict(), 'weights.pt')"
         ) from None
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -84,4 +95,6 @@ def reading(path: str | PathLike, what: str = "file of weights") -> Iterator[Non
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise CheckpointError(f"{path} is a damaged {what} ({reason})") from error
+        raise CheckpointError(
+            f"{path} is a damaged {what} ({reason}): copy or download it again"
+        ) from error

@@ -1,7 +1,8 @@
-"""One file of weights: safetensors, a PyTorch pickle, or a TorchScript archive.
+"""Reading one file of weights: safetensors, a PyTorch pickle, or a TorchScript archive.
 
-No pickle is run, see `plain_pickle.py`. What wraps a state dict is recognised: a training
-checkpoint's `state_dict`, the prefixes of DataParallel, `torch.compile` and Lightning.
+No pickle is run, see `plain_pickle.py`. The usual wrappers of a state dict are removed: the
+`state_dict` of a training checkpoint, and the prefixes of names that DataParallel, `torch.compile`
+and Lightning add.
 """
 
 import zipfile
@@ -24,19 +25,22 @@ from fastclip.models.checkpoints.torch_file import OTHER_TENSORS, read_archive, 
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "state_dict_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
-# Of OpenAI's archives: sizes, kept as tensors, which are no weights.
+# Sizes in OpenAI's archives, which are stored as tensors and are not weights.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-# Of a checkpoint of fastclip: the architecture, how images are prepared, the settings of the run.
+# In a checkpoint of fastclip: the architecture, how images are prepared, the settings of the run.
 SAID = ("model_config", "preprocess_cfg", "config")
-# Computed, not learned: in older files of transformers, and in archives of traced models.
+# Tensors that are computed, not learned; older files of transformers and traced models store them.
 COMPUTED = ("embeddings.position_ids", "attn_mask")
 
 
 class WeightsFile(NamedTuple):
-    """Attributes:
-    tensors: by the names in the file, on the CPU, wrappers and prefixes removed.
-    is_openai: the file has the marks of OpenAI's releases.
-    said: what a checkpoint of fastclip says of its model, by the names of `SAID`; otherwise empty.
+    """The content of one file of weights.
+
+    Attributes:
+        tensors: by the names in the file, on the CPU, without wrappers and prefixes.
+        is_openai: whether the file has the marks of OpenAI's releases.
+        said: the metadata about the model in a checkpoint of fastclip, by the names in `SAID`;
+            empty for other files.
     """
 
     tensors: dict[str, Tensor]
@@ -47,13 +51,13 @@ class WeightsFile(NamedTuple):
 def read_weights_file(path: str | PathLike) -> WeightsFile:
     """Read the tensors of one file, on the CPU.
 
-    Their numbers are mapped from the file, and may be views of each other: who keeps tensors makes
-    copies of them.
+    The tensors' numbers are mapped from the file, and tensors may be views of each other: a caller
+    that keeps tensors must copy them.
 
     Raises:
-        FileNotFoundError: there is no file.
-        UnsafeCheckpointError: it is a pickle of more than tensors and plain values.
-        CheckpointError: it is empty, damaged, of another format, or holds no state dict.
+        FileNotFoundError: there is no file at `path`.
+        UnsafeCheckpointError: the file is a pickle of more than tensors and plain values.
+        CheckpointError: the file is empty, damaged or of another format, or holds no state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -79,24 +83,26 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             header = int.from_bytes(file.read(8), "little")
         if header > LARGEST_JSON:
             raise CheckpointError(
-                f"it is not a readable safetensors file: its header would have {header:,} bytes"
+                f"it is not a readable safetensors file: its header claims {header:,} bytes, more "
+                f"than the {LARGEST_JSON:,} that are read"
             )
         return load_file(path)
 
 
 def _read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, dict]]:
-    """The state dict that `torch.save` wrote, and what is said beside it of its model."""
+    """Return the state dict that `torch.save` wrote, and the file's metadata about the model."""
     is_archive = zipfile.is_zipfile(path)
     if not is_archive and not _looks_like_pickle(path):
         raise CheckpointError(
-            f"{path} is neither safetensors nor a PyTorch file (damaged, or a download page?)"
+            f"{path} is neither a safetensors file nor a PyTorch file: it may be damaged, or a web "
+            "page that was saved instead of the weights"
         )
     with reading(path):
         content, places = read_archive(path) if is_archive else read_legacy_file(path)
         tensors = read_tensors(path, _state_dict(content), places)
         said = {name: content[name] for name in SAID if isinstance(content.get(name), Mapping)}
         if "model_config" not in said:
-            return tensors, {}  # of others, whose words may mean anything
+            return tensors, {}  # another program wrote it: the names may mean anything there
         require_json(said)
     return tensors, said
 
@@ -117,7 +123,10 @@ def _state_dict(content: object) -> dict[str, StoredTensor]:
                 return _usable(tensors)
             break
         content = inner
-    raise CheckpointError(f"it holds no state dict: {describe_content(content)}")
+    raise CheckpointError(
+        "expected a state dict, as torch.save(model.state_dict(), path) writes it, found "
+        f"{describe_content(content)}"
+    )
 
 
 def _is_tensor(value: object) -> bool:
@@ -128,12 +137,12 @@ def _is_tensor(value: object) -> bool:
 def _usable(tensors: dict) -> dict[str, StoredTensor]:
     for name, value in tensors.items():
         if not isinstance(name, str) or len(name) > LONGEST_NAME:
-            raise CheckpointError(f"{quoted(name)} is not the name of a tensor")
+            raise CheckpointError(f"{quoted(name)} is not a name that a tensor can have")
         if isinstance(value, Unread):
             kind = value.maker.removeprefix(OTHER_TENSORS).replace("_", " ")
             raise CheckpointError(
-                f"{named(name)} is a {kind}: only tensors that are dense, and hold their numbers, "
-                "are read"
+                f"{named(name)} is a {kind}: fastclip reads only dense tensors whose numbers are "
+                "in the file"
             )
     return tensors
 

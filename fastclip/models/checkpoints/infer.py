@@ -1,10 +1,11 @@
-"""A model's configuration from the shapes of its tensors.
+"""Inferring a model's configuration from the shapes of its tensors.
 
-Shapes tell widths, depths and sizes. They do not tell the activation, which the caller must know,
-nor the number of heads and how a text is read. Of a tower that is like a published one in all that
-shapes tell, these are known; of another one, the caller must say the heads, and then says too that
-the tower is read as OpenAI's or SigLIP's: images of the class token, texts at the largest id behind
-a causal mask, and epsilons as published. Images are taken to be square.
+Shapes determine widths, depths and sizes. They do not determine the activation, which the caller
+must know, nor the number of heads and where a text's feature is read. If a tower has all sizes of a
+published tower, the heads and the readout are taken from that one. For another tower the caller
+must give the heads, and the readout is assumed to be OpenAI's or SigLIP's: images are read at the
+class token, texts at their largest id with a causal mask, and epsilons are the published ones.
+Images are assumed to be square.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from fastclip.models.towers.table import text_tower_with_weights_in, tower_with_
 from fastclip.models.towers.text.config import TextConfig
 from fastclip.models.towers.text_config import TextTowerConfig
 
-# In OpenAI's models a head has 64 channels, always: openai/CLIP has no other.
+# In OpenAI's models every head has 64 channels: openai/CLIP has no other heads.
 OPENAI_HEAD_WIDTH = 64
 Tower = ImageTowerConfig | TextTowerConfig
 
@@ -38,21 +39,21 @@ def infer_config(
     heads: int | tuple[int, int] | None = None,
     is_openai: bool = False,
 ) -> ClipConfig:
-    """The configuration that tensors under OpenAI's or open_clip's names belong to.
+    """Return the configuration of the model with these tensors.
 
     Args:
-        tensors: the whole state dict of a model.
-        activation: of both towers, or of the vision and of the text tower, see
+        tensors: the whole state dict of a model, under OpenAI's or open_clip's names.
+        activation: one for both towers, or one for the vision and one for the text tower, see
             `fastclip.models.parts.activations`; None if it is not known.
-        heads: attention heads of both towers, or of the vision and of the text tower; None where
-            a published model, or OpenAI's format, tells them.
-        is_openai: the tensors are of a file in OpenAI's format.
+        heads: the number of attention heads of both towers, or of the vision and of the text
+            tower; None where a published model, or OpenAI's format, determines them.
+        is_openai: whether the tensors come from a file in OpenAI's format.
 
     Raises:
-        CheckpointError: a tensor that tells a size is missing, the model is of a kind whose readout
-            the shapes do not tell, `activation` is None, `heads` is None and needed, or one number
-            that fits one tower and is not what the other is known to have.
-        ValueError: `heads` does not divide the width of its tower, or `activation` or `heads` are
+        CheckpointError: a tensor that determines a size is missing; the shapes do not determine
+            the readout of such a model; `activation` is None; `heads` is needed and None, or is one
+            number where one of the towers is known to have another.
+        ValueError: `heads` does not divide the width of its tower, or `activation` or `heads` has
             several values and not two.
 
     Example:
@@ -62,7 +63,7 @@ def infer_config(
         raise CheckpointError(
             "these weights do not say which activation they were trained with: give "
             "activation='quick_gelu' (OpenAI, MetaCLIP, DFN) or 'gelu' (LAION, DataComp), or the "
-            "name of the model"
+            "name of the model (fastclip convert: --activation or --model)"
         )
     vision_activation, text_activation = both_towers("activation", activation)
     vision_heads, text_heads = both_towers("heads", heads)
@@ -73,8 +74,8 @@ def infer_config(
     tower = tower_with_weights_in(tensors)
     if tower is None:
         raise CheckpointError(
-            "the architecture cannot be inferred: there is no tensor of an image tower that is "
-            "built in; give the name of the model"
+            "the architecture cannot be inferred: there is no tensor of a built-in image tower in "
+            "the weights; give the name of the model"
         )
     try:
         vision, embed_dim = tower.of_weights(tensors, vision_activation)
@@ -87,8 +88,8 @@ def infer_config(
         text = _with_heads("text", text, text_heads, is_openai and tower.is_openais)
     except KeyError as error:
         raise CheckpointError(
-            f"the architecture cannot be inferred: there is no tensor {error}; give the name of "
-            "the model"
+            f"the architecture cannot be inferred: there is no tensor {error} in the weights; give "
+            "the name of the model"
         ) from None
     has_bias = "logit_bias" in tensors
     config = ClipConfig(
@@ -105,7 +106,7 @@ def infer_config(
 
 
 def both_towers(argument: str, value: Any) -> tuple[Any, Any]:
-    """One value for both towers, or the vision and the text tower's.
+    """Return the values of the vision and of the text tower, from one value for both or from two.
 
     Raises:
         ValueError: there are several values, and not two.
@@ -113,12 +114,15 @@ def both_towers(argument: str, value: Any) -> tuple[Any, Any]:
     if not isinstance(value, (tuple, list)):
         return value, value
     if len(value) != 2:
-        raise ValueError(f"{argument} must be one value or two, got {value!r}")
+        raise ValueError(
+            f"{argument} must be one value for both towers, or two for the vision and the text "
+            f"tower, got {value!r}"
+        )
     return value[0], value[1]
 
 
 def _require_one_activation(config: ClipConfig) -> None:
-    """Raise if a published model of these sizes has another activation in each tower."""
+    """Raise if a published model of these sizes has different activations in its two towers."""
     for name, published in PRESETS.items():
         vision, text = published.activations
         if None in (vision, text) or vision == text or config.vision_cfg.activation is None:
@@ -127,13 +131,17 @@ def _require_one_activation(config: ClipConfig) -> None:
             continue
         if published.vision_cfg == replace(config.vision_cfg, activation=vision):
             raise CheckpointError(
-                f"{name}, which has these sizes, has activation {vision} in the vision tower and "
-                f"{text} in the text tower: give both, or the name of the model"
+                f"the published model {name} has these sizes and activation {vision} in the vision "
+                f"tower and {text} in the text tower: give both activations, or the name of the "
+                "model"
             )
 
 
 def _require_one_number_of_heads(config: ClipConfig, told: int, is_openai: bool) -> None:
-    """Raise if the number fits what is known of one tower only: it may be meant for the other."""
+    """Raise if exactly one tower is known to have another number of heads.
+
+    The number may then be meant for the other tower alone.
+    """
     known = {
         "vision": _known_heads(config.vision_cfg, is_openai),
         "text": _known_heads(config.text_cfg, is_openai),
@@ -142,13 +150,16 @@ def _require_one_number_of_heads(config: ClipConfig, told: int, is_openai: bool)
     if len(others) == 1:
         ((name, heads),) = others.items()
         raise CheckpointError(
-            f"heads {told} for both towers, but the {name} tower is like a published one, which "
-            f"has {heads}: give two numbers, the vision and the text tower's"
+            f"heads {told} for both towers, but the {name} tower has the sizes of a published one "
+            f"with {heads} heads: give two numbers, for the vision and for the text tower"
         )
 
 
 def _as_published(text: TextConfig) -> TextConfig:
-    """The end token and the tokenizer of a multilingual model are known with its vocabulary."""
+    """Return a text tower with the end token and the tokenizer of the published one of its sizes.
+
+    The vocabulary of a multilingual model, which the shapes show, determines them.
+    """
     known = PUBLISHED.get(text.shape())
     if known is None or text.hf_tokenizer_name is not None:
         return text
@@ -158,7 +169,7 @@ def _as_published(text: TextConfig) -> TextConfig:
     )  # fmt: skip
 
 
-# Towers of published models, by what shapes tell of them.
+# Towers of published models, by the sizes that shapes determine.
 PUBLISHED = {
     tower.shape(): tower
     for config in PRESETS.values()
@@ -182,15 +193,15 @@ def _with_heads(name: str, tower: Tower, told: int | None, is_openai: bool) -> A
         tokens = "" if vocabulary is None else f", {vocabulary} tokens"
         raise CheckpointError(
             f"the {name} tower has width {width}, {tower.layers} layers{tokens}: no published "
-            "model has such a tower, and shapes do not tell how many attention heads it has. Give "
-            "heads= (fastclip convert: --heads), one number or the vision and the text tower's, or "
-            "the name or the configuration of the model"
+            "model has such a tower, and shapes do not show how many attention heads it has. Give "
+            "heads= (fastclip convert: --heads), one number for both towers or two for the vision "
+            "and the text tower, or give the name or the configuration of the model"
         )
     return tower.with_heads(known)
 
 
 def _known_heads(tower: Tower, is_openai: bool) -> int | None:
-    """What OpenAI's format, or a published tower like this one, tells of heads."""
+    """Return the heads that OpenAI's format or a published tower determines, or None."""
     if is_openai and tower.attention_width >= OPENAI_HEAD_WIDTH:
         return tower.attention_width // OPENAI_HEAD_WIDTH
     published = PUBLISHED.get(tower.shape())

@@ -1,6 +1,6 @@
-"""The configuration of a CoCa model from the shapes of its tensors: of a published one, or none.
+"""Inferring the configuration of a CoCa model from its shapes, which works for published ones only.
 
-Shapes do not tell the heads of the pooler and of the decoder, nor which query is read.
+Shapes do not determine the heads of the pooler and of the decoder, nor which query is the feature.
 """
 
 from collections.abc import Mapping
@@ -19,21 +19,21 @@ MARKS = ("visual.attn_pool.query", "text.cls_emb", "text_decoder.text_projection
 
 
 def is_coca(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is of a model with a part that only CoCa models have."""
+    """Whether a state dict has a tensor that only CoCa models have."""
     return any(name in tensors for name in MARKS)
 
 
 def published_coca(
     tensors: Mapping[str, Tensor], activations: tuple[str, str], heads: tuple[Any, Any]
 ) -> ClipConfig:
-    """The published CoCa model whose tensors have the names and shapes of `tensors`.
+    """Return the published CoCa model whose tensors have the names and shapes of `tensors`.
 
     Args:
-        activations, heads: that the weights are told to have, of the vision and the text tower;
-            heads are None where nothing is told.
+        activations: the activations of the vision and of the text tower.
+        heads: the numbers of heads of the vision and of the text tower; None for unknown ones.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: no published model has these shapes, activations and heads.
     """
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     for published in PRESETS.values():
@@ -48,13 +48,13 @@ def published_coca(
                 return config
     raise CheckpointError(
         "the architecture of this CoCa model cannot be inferred: no published one has these "
-        "shapes, activations and heads, and shapes do not tell the heads of its pooler and of its "
-        "decoder; give the name or the configuration of the model"
+        "shapes, activations and heads, and shapes do not determine the heads of the pooler and of "
+        "the decoder; give the name or the configuration of the model"
     )
 
 
 def _may_have(tensors: Mapping[str, Tensor], text: TextTowerConfig) -> bool:
-    """Whether tensors may be of such a text tower, which is not built if they are not."""
+    """Whether tensors may belong to such a text tower; if not, the model is not built."""
     return not text.stands_alone or type(text).has_weights_in(tensors)
 
 

@@ -1,7 +1,8 @@
-"""The tensors of a TorchScript archive, such as OpenAI's files, without running what is in it.
+"""Reading the tensors of a TorchScript archive, such as OpenAI's files, without running its code.
 
-An archive is one of `torch.save`, see `torch_file.py`, with `code/`, the program, and in the place
-of plain values a tree of modules. Modules become bags of attributes; `code/` stays shut.
+Such an archive is like one of `torch.save` (see `torch_file.py`), except that it has the program
+under `code/` and a tree of modules in the place of plain values. Modules become bags of attributes;
+`code/` is never opened.
 
 Source: torch/csrc/jit/docs/serialization.md in PyTorch.
 """
@@ -30,26 +31,26 @@ def is_jit_archive(path: str | PathLike) -> bool:
 
 
 def read_jit_archive(path: str | PathLike) -> dict[str, Tensor]:
-    """The state dict of the module in a TorchScript archive, on the CPU; see `read_tensors`.
+    """Return the state dict of the module in a TorchScript archive, on the CPU; see `read_tensors`.
 
     Raises:
         UnsafeCheckpointError: the pickle asks for anything but tensors and containers.
-        CheckpointError: the archive is damaged, holds no module, or modules that refer to each
-            other without end.
+        CheckpointError: the archive is damaged, or holds no module, or holds modules that refer to
+            each other without end.
     """
     with reading(path, "TorchScript archive"):
         module, storages = read_archive(Path(path))
         if not isinstance(module, ScriptObject):
             raise CheckpointError(f"it holds a {type(module).__name__}, not a module")
-        # Their writer's checksums are right for certain; in torch.save they can be turned off.
+        # TorchScript always writes right checksums; torch.save can be told to leave them out.
         return read_tensors(path, _tensors(module), storages, has_checksums=True)
 
 
 def _tensors(module: ScriptObject) -> dict[str, StoredTensor]:
-    """The tensors of a tree of modules, by the names that a state dict gives them.
+    """Return the tensors of a tree of modules, by the names that a state dict gives them.
 
-    A module that stands in several places has several names, as in a state dict. A few that refer
-    to each other, or one that holds itself, would have names without end.
+    A module that is used in several places has several names, as in a state dict. Modules that
+    refer to each other, or a module that holds itself, would have names without end.
     """
     tensors: dict[str, StoredTensor] = {}
     waiting, seen = [("", module)], 0
@@ -69,5 +70,8 @@ def _tensors(module: ScriptObject) -> dict[str, StoredTensor]:
             or len(tensors) > MOST_MEMBERS
             or prefix.count(".") > DEEPEST_MODULE
         ):
-            raise CheckpointError("its modules are too many or too deep, by all their names")
+            raise CheckpointError(
+                f"it has more than {MOST_MODULES:,} modules or {MOST_MEMBERS:,} tensors, or "
+                f"modules nested deeper than {DEEPEST_MODULE}, counted once for each name"
+            )
     return tensors

@@ -1,4 +1,4 @@
-"""Putting weights into a model, with every check that the field has learned to miss."""
+"""Loading weights into a model, after checks of its tensors, activations, heads and pooling."""
 
 from os import PathLike
 
@@ -24,7 +24,7 @@ TEXT_KEYS = (
     "ln_final",
 )
 
-# Of a tower, what makes other features of the same tensors.
+# Fields of a tower's configuration on which features depend and the shapes of tensors do not.
 READOUT = (
     "heads", "pool_type", "no_causal_mask", "attn_pooler_heads", "pad_id", "hf_config",
     "hf_pooler_type", "trunk_without_size", "timm_pool", "first_place", "reference_grid",
@@ -44,21 +44,22 @@ def load_checkpoint(
 
     Args:
         model: `CLIP`, `CustomTextCLIP`, or a `TwoTower` whose keys the file has.
-        checkpoint_path: anything that `read_stored_model` reads.
-        strict: raise if the weights do not fit; otherwise load what does.
-        weights_only: must be True: no file is allowed to run code.
-        device: accepted, and of no effect: a file is read on the CPU and copied to where the model
-            is.
+        checkpoint_path: any file or directory that `read_stored_model` reads.
+        strict: raise if some tensors do not fit; otherwise load the tensors that fit.
+        weights_only: must be True, because no file is allowed to run code.
+        device: accepted for open_clip's signature, without effect: a file is read on the CPU, and
+            its tensors are copied to the device of the model.
         resize: interpolate position embeddings to the model's image size and text length.
 
     Returns:
-        What did not fit, or None. Always None if `strict`.
+        A `KeyMismatchError` that lists the tensors that did not fit, or None if all did. It is
+        always None if `strict`.
 
     Raises:
         FileNotFoundError, CheckpointError: see `read_stored_model`.
-        ActivationMismatchError: the weights are known to be of another activation.
-        CheckpointError: they are known to have other heads, another mask or another pooling.
-        KeyMismatchError: `strict`, and tensors are missing, unknown or of another shape.
+        ActivationMismatchError: the weights are known to have another activation.
+        CheckpointError: the weights are known to have other heads, another mask or another pooling.
+        KeyMismatchError: `strict` is set, and tensors are missing, unknown or of another shape.
         ValueError: `weights_only` is False.
 
     Example:
@@ -74,11 +75,11 @@ def load_state_dict(
     device: str | torch.device = "cpu",
     weights_only: bool = True,
 ) -> dict[str, Tensor]:
-    """Read the tensors of one file under the names that they have in it, without wrappers.
+    """Read the tensors of one file under their names in the file, without wrappers.
 
     Args:
-        checkpoint_path: a file of weights of any kind that `read_weights_file` reads.
-        device: where the tensors are to be.
+        checkpoint_path: any file of weights that `read_weights_file` reads.
+        device: the device of the returned tensors.
         weights_only: must be True.
 
     Raises:
@@ -97,14 +98,14 @@ def load_stored_model(
     resize: bool = False,
     assign: bool = False,
 ) -> KeyMismatchError | None:
-    """Load a source that has been read; see `load_checkpoint`.
+    """Load a stored model that has been read already into `model`; see `load_checkpoint`.
 
-    Whatever the source's tensors are views of, and of which dtype, parameters have memory of their
-    own: nothing is converted or allocated before all shapes fit.
+    Parameters get memory of their own, whatever the stored tensors are views of. Nothing is
+    converted or allocated before all shapes have been checked.
 
     Args:
-        assign: for a model on the meta device: give it copies of the source's tensors, those of
-            floating-point numbers in float32.
+        assign: for a model on the meta device: give it copies of the stored tensors, with
+            floating-point tensors in float32.
     """
     _require_activations(model, stored)
     tensors = _without_tables(model, _with_keys_of(model, stored.tensors))
@@ -139,7 +140,7 @@ def _require_activations(model: nn.Module, stored: StoredModel) -> None:
 
 
 def _require_readout(model: nn.Module, stored: StoredModel) -> None:
-    """Raise if a source tells what shapes do not, and the model has it otherwise."""
+    """Raise if the weights' configuration differs from the model's in a field of `READOUT`."""
     config = getattr(model, "config", None)
     if config is None or stored.config is None:
         return
@@ -149,13 +150,14 @@ def _require_readout(model: nn.Module, stored: StoredModel) -> None:
             before, now = getattr(theirs, fact, None), getattr(own, fact, None)
             if None not in (before, now) and before != now:
                 raise CheckpointError(
-                    f"the weights are of a model whose {tower} has {fact} {before!r}, the model "
-                    f"has {now!r}: its features would be others without a sign of it"
+                    f"the weights are of a model whose {tower} has {fact} {before!r}, but this "
+                    f"model has {now!r}: it would return wrong features without an error. Build "
+                    "the model with the configuration of the weights"
                 )
 
 
 def _with_keys_of(model: ContrastiveModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Text keys with or without `text.` as the model has them; scalars of its shape."""
+    """Return tensors with the prefix `text.` where the model has it, and scalars of its shape."""
     own = model.state_dict()
     has_text_prefix = any(name.startswith("text.") for name in own)
     if not has_text_prefix:
@@ -176,8 +178,10 @@ def _with_keys_of(model: ContrastiveModel, tensors: dict[str, Tensor]) -> dict[s
 
 
 def _without_tables(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors but for tables that the model computes itself, and that files of older
-    transformers have, such as positions; another one than the model's stays, and is unexpected.
+    """Leave out tables that the model computes itself, such as positions.
+
+    Files of older versions of transformers have them. A table that differs from the model's stays,
+    so that the check of the names reports it as unexpected.
     """
     own = model.state_dict()
     tables = {n: t for n, t in model.named_buffers() if n not in own and n in tensors}
@@ -192,20 +196,23 @@ def _is_like(value: Tensor, table: Tensor) -> bool:
 
 
 def _require_kinds(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> None:
-    """Raise where a tensor is not of the kind of numbers that the model has there."""
+    """Raise if a tensor is not dense, or has another kind of numbers than the model has there."""
     for name, value in tensors.items():
         is_real = own[name].is_floating_point()
         if value.layout != torch.strided or value.is_nested or value.is_meta:
-            raise CheckpointError(f"{named(name)} in the weights is sparse, nested or without data")
+            raise CheckpointError(
+                f"{named(name)} in the weights is sparse, nested or without data: fastclip loads "
+                "dense tensors only"
+            )
         if value.is_quantized or value.is_complex() or value.is_floating_point() != is_real:
             raise CheckpointError(
-                f"{named(name)} in the weights is of {value.dtype}, in the model of "
-                f"{own[name].dtype}: its numbers are of another kind"
+                f"{named(name)} has dtype {value.dtype} in the weights and {own[name].dtype} in "
+                "the model: fastclip does not convert between these kinds of numbers"
             )
 
 
 def _copy(value: Tensor) -> Tensor:
-    """A dense copy, in memory of its own."""
+    """Return a dense copy with memory of its own, in float32 if its numbers are floating-point."""
     dtype = torch.float32 if value.is_floating_point() else value.dtype
     return value.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
 

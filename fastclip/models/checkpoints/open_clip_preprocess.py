@@ -1,8 +1,8 @@
-"""How images are prepared, as open_clip's file says it, and our settings, each from the other.
+"""Converting between open_clip's settings of preprocessing and fastclip's.
 
-open_clip's reader takes `preprocess_cfg` and looks at nothing beside it. Of a NaFlex model it says
-there what open_clip does with images, which is to squash them to one size; what is done here stands
-beside it, as `naflex_preprocess_cfg`.
+open_clip reads `preprocess_cfg` and nothing else. For a NaFlex model, this field says what
+open_clip does with images, which is to squash them to one size. What fastclip does with them is in
+a second field, `naflex_preprocess_cfg`.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ PREPROCESS, NAFLEX_PREPROCESS = "preprocess_cfg", "naflex_preprocess_cfg"
 
 
 def to_open_clip_preprocess(preprocess: PreprocessCfg) -> dict[str, Any]:
-    """Return what the file says of images; see `to_transformers_preprocessor` too.
+    """Return the fields of the file about images; see also `to_transformers_preprocessor`.
 
     Raises:
         CheckpointError: open_clip cannot prepare images that way.
@@ -29,7 +29,7 @@ def to_open_clip_preprocess(preprocess: PreprocessCfg) -> dict[str, Any]:
     edge = values.pop("shortest_edge", None)
     if edge is not None and preprocess.height_width != (edge, edge):
         raise CheckpointError(
-            f"open_clip cannot resize the shortest edge to {edge} and crop {preprocess.size}"
+            f"open_clip cannot resize the shortest edge to {edge} and then crop {preprocess.size}"
         )
     return {PREPROCESS: values}
 
@@ -37,14 +37,15 @@ def to_open_clip_preprocess(preprocess: PreprocessCfg) -> dict[str, Any]:
 def from_open_clip_preprocess(
     values: Mapping[str, Any], image_size: tuple[int, int]
 ) -> PreprocessCfg | None:
-    """Return the settings that a file holds, or None if it says nothing of images.
+    """Return the settings of preprocessing in a file, or None if it has none.
 
     Args:
-        image_size: that the model takes, and that counts, as in open_clip, whatever is written.
+        image_size: the size of the model's images, which is used whatever the file says, as in
+            open_clip.
 
     Raises:
-        ValueError: there is no object where one must be, a field is unknown, or a value is out of
-            its range.
+        ValueError: a field is not an object where it must be one, a field is unknown, or a value
+            is out of its range.
     """
     preprocess, naflex = values.get(PREPROCESS), values.get(NAFLEX_PREPROCESS)
     if preprocess is None:
@@ -54,6 +55,8 @@ def from_open_clip_preprocess(
             raise ValueError(f"{name} must be an object, got {quoted(part)}")
     if naflex is not None:
         if unknown := sorted(set(naflex) - set(NAFLEX_FIELDS)):
-            raise ValueError(f"{NAFLEX_PREPROCESS}: {quoted(unknown)} not supported")
+            raise ValueError(
+                f"{NAFLEX_PREPROCESS} has fields that are not supported: {quoted(unknown)}"
+            )
         preprocess = preprocess | naflex | {"resize_mode": NAFLEX}
     return PreprocessCfg.from_dict(preprocess | {"size": image_size})

@@ -1,12 +1,12 @@
-"""A pickle read as data: nothing that it names is imported, called or changed.
+"""Reading a pickle as data: nothing that the pickle names is imported, called or changed.
 
-A pickle is a program for a small stack machine, which makes containers and asks for calls of what
-it names. This machine makes containers itself. A call it leaves to one of the `makers`, functions
-of ours that return plain values; what they do not know is refused. A class of a TorchScript
-program, in `__torch__`, becomes a `ScriptObject`, a bag of attributes.
+A pickle is a program for a small stack machine, which makes containers and calls functions by name.
+The machine in this module makes containers itself. For a call it looks the name up in `makers`, a
+table of fastclip's own functions that return plain values, and refuses a name that is not there. A
+class of a TorchScript program, under `__torch__`, becomes a `ScriptObject`, a bag of attributes.
 
-Every step takes time and memory in proportion to its bytes: what is named, made or kept is never
-copied. So a file of a kilobyte cannot ask for more than a few.
+Every step takes time and memory in proportion to its bytes, because values are never copied. So a
+file of a kilobyte cannot take more than a few kilobytes.
 
 Source: the opcodes in `pickletools` of Python; torch/csrc/jit/docs/serialization.md in PyTorch.
 """
@@ -23,7 +23,7 @@ from fastclip.models.checkpoints.errors import UnsafeCheckpointError
 SCRIPT_MODULE = "__torch__"
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 CONTAINERS = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": list}
-# Whose argument is the value.
+# Opcodes whose argument is the value.
 VALUES = frozenset(
     """BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINSTRING SHORT_BINSTRING BINUNICODE
     SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8""".split()
@@ -36,7 +36,7 @@ MARK = object()
 
 
 class Name(NamedTuple):
-    """What a pickle refers to by name."""
+    """A name of a function or class that a pickle refers to."""
 
     module: str
     name: str
@@ -46,13 +46,13 @@ class Name(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """A value that is not made: what would have been called for it."""
+    """Stands for a value that was not made; `maker` is the name that would have been called."""
 
     maker: str
 
 
 class ScriptObject:
-    """An object of a program: its attributes, nothing of its behaviour."""
+    """The attributes of an object of a TorchScript program, without its methods."""
 
     __slots__ = ("attributes",)
 
@@ -64,18 +64,18 @@ Makers = Mapping[str, Callable[..., Any] | None]
 
 
 def read_plain_pickle(file: BytesIO | mmap, makers: Makers, find: Callable[[Any], Any]) -> Any:
-    """What the pickle at the place of an open file holds; the file is left behind it.
+    """Return the value of the pickle at the current position of a file, and move behind it.
 
     Args:
-        file: that reads no more than there is: a map or bytes.
-        makers: by full name, what a call returns; None for what is known and makes nothing that
-            is of use: an `Unread`.
-        find: what a reference to something outside of the pickle stands for.
+        file: a memory map or a `BytesIO`, which never read more than there is.
+        makers: by full name, the function that makes the result of a call; None for known names
+            whose results are not needed, which become an `Unread`.
+        find: maps a reference to something outside of the pickle to its value.
 
     Raises:
-        UnsafeCheckpointError: it names something that is not among the makers, or has a step that
-            no file of weights has.
-        Exception: of any type, the pickle is damaged.
+        UnsafeCheckpointError: the pickle names something that is not in `makers`, or has a step
+            that no file of weights has.
+        Exception: of any type: the pickle is damaged.
     """
     machine = _Machine(makers, find)
     for opcode, argument, _ in pickletools.genops(file):
@@ -167,15 +167,15 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, ScriptObject) and isinstance(state, dict):
             target.attributes = state
-        elif not isinstance(target, (dict, Unread)):  # whose attributes are of no use
-            raise UnsafeCheckpointError(f"it would change {quoted(target)}")
+        elif not isinstance(target, (dict, Unread)):  # their attributes are not needed
+            raise UnsafeCheckpointError(f"its pickle would change {quoted(target)}")
 
     def _binpersid(self) -> None:
         self.stack.append(self.find(self.stack.pop()))
 
     def _top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
-            raise TypeError(f"a {type(self.stack[-1]).__name__} in the place of a {kind.__name__}")
+            raise TypeError(f"found a {type(self.stack[-1]).__name__}, expected a {kind.__name__}")
         return self.stack[-1]
 
     def _since_mark(self) -> list[Any]:
@@ -192,12 +192,12 @@ class _Machine:
     def _refer(self, module: Any, name: Any) -> None:
         found = Name(module, name)
         if not _is_script(module) and str(found) not in self.makers:
-            raise UnsafeCheckpointError(f"it names {named(str(found))}")
+            raise UnsafeCheckpointError(f"its pickle names {named(str(found))}")
         self.stack.append(found)
 
     def _made(self, name: Any, arguments: Any) -> Any:
         if not isinstance(name, Name) or not isinstance(arguments, tuple):
-            raise UnsafeCheckpointError(f"it would call {quoted(name)}")
+            raise UnsafeCheckpointError(f"its pickle would call {quoted(name)}")
         if _is_script(name.module):
             return Unread(str(name))
         make = self.makers[str(name)]
@@ -209,7 +209,7 @@ def _is_script(module: str) -> bool:
 
 
 def _hashable(key: Any) -> Any:
-    """A key, whose hash does not walk down into it without end."""
+    """Return `key` if it is plain: hashing a deeply nested key could recurse without end."""
     parts: Iterable[Any] = key if type(key) is tuple else (key,)
     for part in parts:
         if not isinstance(part, (str, bytes, int, float, type(None))):

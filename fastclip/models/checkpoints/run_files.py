@@ -1,8 +1,8 @@
-"""The names of a run's checkpoints, which tell what was written when.
+"""The names of the files in which a run keeps its checkpoints.
 
-step_000001200.pt     every so many steps or minutes, and at the end
-epoch_3.pt            what stays of an epoch; maybe epoch_latest.pt, and epoch_best.pt
-epoch_3_ema.pt        the average of the weights alone
+step_000001200.pt     written every so many steps or minutes, and at the end of the run
+epoch_3.pt            written after an epoch, and kept; also epoch_latest.pt and epoch_best.pt
+epoch_3_ema.pt        only the moving average of the weights
 """
 
 import re
@@ -10,16 +10,17 @@ from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 
-FOLDER = "checkpoints"  # of a run's directory
+FOLDER = "checkpoints"  # inside a run's directory
 STEP_NAME = re.compile(r"step_(\d+)\.pt")
 EPOCH_NAME = re.compile(r"epoch_(\d+)\.pt")
 LATEST_NAME, BEST_NAME = "epoch_latest.pt", "epoch_best.pt"
 
 
 def newest_first(files: Iterable[Path]) -> list[Path]:
-    """Return those of `files` that a run can go on from: by step, then of epochs alone.
+    """Return the checkpoints in `files` that a run can resume from, the newest first.
 
-    The best epoch's comes last: it may be of any epoch, and what it is the best by is not known.
+    Checkpoints of steps come before checkpoints of epochs. epoch_best.pt comes last, because it may
+    be of any epoch, and the metric that it is the best by is not known.
     """
     files = list(files)
     by_number = [
@@ -31,12 +32,12 @@ def newest_first(files: Iterable[Path]) -> list[Path]:
 
 
 def number_in(path: Path) -> int:
-    """Return the number of the step or of the epoch that the name of a checkpoint has."""
+    """Return the number of the step or epoch in the name of a checkpoint."""
     return int(re.search(r"\d+", path.name)[0])
 
 
 def newest_of_run(directory: str | PathLike) -> Path | None:
-    """Return the newest checkpoint in a run's directory, or None if it is none.
+    """Return the newest checkpoint in a run's directory, or None if there is none.
 
     Raises:
         OSError: the directory cannot be read.

@@ -1,4 +1,4 @@
-"""What the shapes of a state dict's tensors say: sizes, how many blocks, the side of a grid."""
+"""Reading sizes, the number of blocks and the side of a grid from the shapes of a state dict."""
 
 import math
 from collections.abc import Mapping
@@ -9,26 +9,26 @@ from fastclip.models.checkpoints.errors import CheckpointError
 
 
 def sizes_of(tensors: Mapping[str, Tensor], name: str, num: int) -> tuple[int, ...]:
-    """The shape of a tensor of `num` dimensions.
+    """Return the shape of a tensor of `num` dimensions.
 
     Raises:
         KeyError: there is no tensor of that name.
-        CheckpointError: it has another number of dimensions, or is empty.
+        CheckpointError: the tensor has another number of dimensions, or is empty.
     """
     shape = tuple(tensors[name].shape)
     if len(shape) != num or 0 in shape:
         raise CheckpointError(
-            f"{name} has shape {shape}, a model's has {num} sizes of 1 at least: the architecture "
-            "cannot be inferred"
+            f"{name} has shape {shape}, expected {num} dimensions of size 1 or more: the "
+            "architecture cannot be inferred"
         )
     return shape
 
 
 def depth_of(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many different numbers stand behind `prefix` in the names.
+    """Return how many different numbers follow `prefix` in the names of the tensors.
 
     Raises:
-        KeyError: none.
+        KeyError: no name begins with `prefix`.
     """
     found = {name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)}
     if not found:
@@ -37,14 +37,19 @@ def depth_of(tensors: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def side_of(num_positions: int, name: str) -> int:
-    """The side of a square grid of so many positions.
+    """Return the side of a square grid of `num_positions` positions.
+
+    Args:
+        num_positions: the positions on the grid.
+        name: of the tensor that has them, for the message.
 
     Raises:
-        CheckpointError: they are not a square; it says that they are of the tensor `name`.
+        CheckpointError: the number of positions is not a square.
     """
     side = math.isqrt(num_positions)
     if side * side != num_positions:
         raise CheckpointError(
-            f"{name} has {num_positions} positions, not a square: give a configuration"
+            f"{name} has {num_positions} positions, which are not a square grid: give the name or "
+            "the configuration of the model"
         )
     return side

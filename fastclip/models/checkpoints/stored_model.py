@@ -1,11 +1,12 @@
-"""Where weights come from: a file, or a directory that says what model they are of.
+"""Reading a `StoredModel` from a file, or from a directory that says which model it holds.
 
     open_clip_config.json + weights     open_clip's directories, and ours
     config.json + weights               transformers' CLIPModel, SiglipModel, Siglip2Model and
                                         Tipsv2Model
     one file                            OpenAI's, open_clip's and fastclip's checkpoints
 
-A `StoredModel` holds tensors under open_clip's names, and of model and images what is known.
+A `StoredModel` holds tensors under open_clip's names, and what is known about the model and its
+images.
 """
 
 import re
@@ -44,30 +45,32 @@ from fastclip.models.json_fields import JsonFields
 from fastclip.models.open_clip_config import from_file_values, from_json
 from fastclip.models.presets import OPENAI_VOCAB_SIZE, preprocess_of
 
-# In the order in which they are looked for.
+# Names of files of weights, in the order in which they are looked for.
 WEIGHTS_NAMES = (
     "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth", "model.safetensors",
     "pytorch_model.bin", "pytorch_model.pth", "model.pth",
 )  # fmt: skip
 TRANSFORMERS_WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
-# The first may hold what the second does, and then counts.
+# The first file may hold the settings of the second one, and then takes precedence.
 PROCESSOR, PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
-# Without a place: an index is of the files beside it.
+# A name without a folder: an index lists files next to itself.
 SHARD_NAME = re.compile(r"\w[\w.+-]{0,250}")
 OPEN_CLIP_FIELDS = JsonFields({"model_cfg", PREPROCESS, NAFLEX_PREPROCESS, "hf_config"})
 
 
 class StoredModel(NamedTuple):
-    """Attributes:
-    tensors: by open_clip's names, on the CPU.
-    config: of the model, or None if a bare state dict says nothing of it.
-    activation: that the weights are known to be of, where `config` is None.
-    preprocess: how images are prepared, or None.
-    directory: where they were found, if it was one; tokenizer files lie there too.
-    is_openai: they were in one file that has the marks of OpenAI's releases.
-    trained_as: the name of the model that a run of fastclip was told, or None; it names the
-        tokenizer.
+    """Weights, and what is known about their model.
+
+    Attributes:
+        tensors: by open_clip's names, on the CPU.
+        config: the model's configuration, or None for a bare state dict.
+        activation: the known activation of the weights if `config` is None, or None.
+        preprocess: how images are prepared, or None if it is not known.
+        directory: the directory with the weights and maybe a tokenizer; None for a single file.
+        is_openai: whether the weights were in a file with the marks of OpenAI's releases.
+        trained_as: the model's name in the settings of a run of fastclip, which determines the
+            tokenizer; or None.
     """
 
     tensors: dict[str, Tensor]
@@ -80,7 +83,7 @@ class StoredModel(NamedTuple):
 
     @property
     def activations(self) -> tuple[str | None, str | None]:
-        """Of the vision and of the text tower; None where unknown or none."""
+        """The activations of the vision and of the text tower; None if unknown or not a choice."""
         if self.config is not None:
             return self.config.activations
         return self.activation, self.activation
@@ -90,15 +93,16 @@ class StoredModel(NamedTuple):
         activation: str | tuple[str, str] | None = None,
         heads: int | tuple[int, int] | None = None,
     ) -> ClipConfig:
-        """`config`, or one inferred from the shapes of the tensors.
+        """Return `config`, or a configuration inferred from the shapes of the tensors.
 
         Args:
-            activation: of weights that do not say it themselves; see `infer_config`.
-            heads: of weights that do not say them themselves; see `infer_config`.
+            activation: for weights that do not say their activation; see `infer_config`.
+            heads: for weights that do not say their number of heads; see `infer_config`.
 
         Raises:
-            ActivationMismatchError: the weights say that they are of another `activation`.
-            CheckpointError: they say that they have another number of `heads`; see `infer_config`.
+            ActivationMismatchError: the weights are known to have another activation.
+            CheckpointError: the weights are known to have another number of heads; or as
+                `infer_config`.
         """
         for known, told in zip(
             self.activations, both_towers("activation", activation), strict=True
@@ -110,7 +114,10 @@ class StoredModel(NamedTuple):
             return infer_config(self.tensors, told, heads, self.is_openai)
         known = self.config.vision_cfg.heads, self.config.text_cfg.heads
         if heads is not None and known != both_towers("heads", heads):
-            raise CheckpointError(f"heads {heads} do not fit the weights, which have {known}")
+            raise CheckpointError(
+                f"heads {heads} do not fit the weights, which have {known} in the vision and the "
+                "text tower"
+            )
         return self.config
 
 
@@ -120,7 +127,7 @@ def read_stored_model(path: str | PathLike) -> StoredModel:
     Raises:
         FileNotFoundError: there is nothing at `path`, or a directory lacks its configuration or
             its weights.
-        CheckpointError: something in it cannot be read or does not fit together.
+        CheckpointError: a file cannot be read, or the files do not fit together.
     """
     path = Path(path)
     if not path.is_dir():
@@ -138,11 +145,11 @@ def read_stored_model(path: str | PathLike) -> StoredModel:
 
 
 def read_config(directory: str | PathLike) -> ClipConfig:
-    """The configuration in a directory, without its weights.
+    """Return the configuration in a directory, without its weights.
 
     Raises:
-        FileNotFoundError: there is none.
-        CheckpointError: it cannot be read, or has a field that is not supported.
+        FileNotFoundError: the directory has no configuration.
+        CheckpointError: the configuration cannot be read, or has a field that is not supported.
     """
     path = Path(directory)
     require_model_directory(path)
@@ -153,9 +160,10 @@ def read_config(directory: str | PathLike) -> ClipConfig:
 
 
 def _with_tokenizer(config: ClipConfig, path: Path) -> ClipConfig:
-    """The configuration with a name for the tokenizer, unless it is shown to be OpenAI's.
+    """Return the configuration with a name for the tokenizer, unless that is known to be OpenAI's.
 
-    Without a name it would be OpenAI's to open_clip and to us, whose ids such a vocabulary has too.
+    Without a name, open_clip and fastclip would take OpenAI's tokenizer, whose ids a larger
+    vocabulary has too.
     """
     text = config.text_cfg
     has_the_ids = text.vocab_size >= OPENAI_VOCAB_SIZE
@@ -176,7 +184,9 @@ def _checkpoint_of_run(file: WeightsFile, path: Path) -> StoredModel:
 
 
 def _preprocess_told(settings: dict, config: ClipConfig) -> dict | None:
-    """What flags said of images, in a checkpoint that is older than its own `preprocess_cfg`."""
+    """Return the settings of images from the flags of a run whose checkpoint is older than
+    `preprocess_cfg`, or None if no flag was given.
+    """
     names = ("mean", "std", "interpolation", "resize_mode")
     told = {name: settings.get(f"image_{name}") for name in names}
     told = {name: value for name, value in told.items() if value is not None}
@@ -193,10 +203,10 @@ def _open_clip_directory(path: Path) -> StoredModel:
 
 
 def read_open_clip_settings(path: Path) -> tuple[ClipConfig, PreprocessCfg | None]:
-    """The architecture in a JSON file of open_clip's, and how images are prepared, if it says so.
+    """Return the architecture in a JSON file of open_clip's, and its preprocessing or None.
 
     Raises:
-        CheckpointError: it cannot be read, or has a field that is not supported.
+        CheckpointError: the file cannot be read, or has a field that is not supported.
     """
     values = _read_json(path)
     if "model_cfg" not in values:
@@ -220,7 +230,7 @@ def _transformers_preprocessor(path: Path, config: ClipConfig) -> PreprocessCfg 
             continue
         values = _read_json(path / name)
         if name == PROCESSOR:
-            # It may speak of the tokenizer alone.
+            # The file may have settings of the tokenizer alone.
             values = values.get("image_processor")
         if values is not None:
             return _obeyed(path / name, from_transformers_preprocessor, values, config)
@@ -228,11 +238,11 @@ def _transformers_preprocessor(path: Path, config: ClipConfig) -> PreprocessCfg 
 
 
 def read_directory_weights(path: Path, names: tuple[str, ...]) -> WeightsFile:
-    """The weights in a directory: the first of `names` that is there, whole or in parts.
+    """Read the weights in a directory: the first of `names` that is there, whole or in parts.
 
     Raises:
-        FileNotFoundError: there is none, or a part is not there.
-        CheckpointError: it cannot be read.
+        FileNotFoundError: the directory has none of `names`, or a part is missing.
+        CheckpointError: a file cannot be read.
     """
     for name in names:
         if (path / name).is_file():
@@ -247,8 +257,8 @@ def _read_shards(path: Path, index: str) -> WeightsFile:
     names = _shard_names(path / index)
     if absent := [name for name in names if not (path / name).is_file()]:
         raise FileNotFoundError(
-            f"{path / index} names {len(names)} files of weights, of which {len(absent)} are not "
-            f"there: {some_of(absent, SHOWN)}"
+            f"{path / index} lists {len(names)} files of weights, and {len(absent)} of them are "
+            f"missing: {some_of(absent, SHOWN)}"
         )
     for name in names:
         tensors |= read_weights_file(path / name).tensors
@@ -256,14 +266,14 @@ def _read_shards(path: Path, index: str) -> WeightsFile:
 
 
 def _shard_names(index: Path) -> list[str]:
-    """The files beside an index of weights that it names; no other is read."""
+    """Return the names of the files in an index of weights; they must lie next to the index."""
     weight_map = _read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index} is not an index of weights: it has no weight_map")
+        raise CheckpointError(f"{index} is not an index of weights: it has no object weight_map")
     for name in weight_map.values():
         if not isinstance(name, str) or not SHARD_NAME.fullmatch(name):
             raise CheckpointError(
-                f"{index} names {quoted(name)}, which is not the name of a file beside it"
+                f"{index} lists {quoted(name)}, which is not the name of a file next to it"
             )
     return sorted(set(weight_map.values()))
 
@@ -273,7 +283,7 @@ def _open_clip_model(values: dict, path: Path) -> ClipConfig:
 
 
 def _obeyed(path: Path, read: Callable[..., Any], *arguments: Any) -> Any:
-    """What `read` makes of a file's values; what it refuses is said with the file's name."""
+    """Return what `read` makes of a file's values; its errors get the file's name."""
     try:
         return read(*arguments)
     except MemoryError:
@@ -283,7 +293,7 @@ def _obeyed(path: Path, read: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _said(error: Exception) -> str:
-    """Our own words, or a line of Python's."""
+    """Return the message of an error of fastclip's, or the first line of any other error."""
     return str(error) if isinstance(error, ValueError) else first_line(error)
 
 

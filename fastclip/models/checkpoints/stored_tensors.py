@@ -1,8 +1,8 @@
-"""Tensors as a file of PyTorch's describes them, and where their bytes lie in it.
+"""Tensors as a PyTorch file describes them, and where their bytes lie in the file.
 
-First everything is known of a tensor but its numbers; those that are wanted are then mapped from
-the file, so that they take memory when they are read and not before. Such tensors see what becomes
-of the file, and several may be views of the same bytes: who keeps them makes copies.
+A tensor's dtype, shape and place are read first. The numbers of wanted tensors are then mapped from
+the file, so they take memory only when they are read. Such a tensor changes if the file changes,
+and several tensors may be views of the same bytes: a caller that keeps tensors must copy them.
 """
 
 import math
@@ -34,7 +34,7 @@ STORAGE_DTYPES = {
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
 }
-# Bytes of a storage whose tensors say their dtype themselves.
+# A storage of bytes, whose tensors have their own dtypes.
 UNTYPED = "UntypedStorage"
 TORCH_DTYPES = {
     name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)
@@ -48,7 +48,7 @@ class StoredStorage(NamedTuple):
 
 
 class StoredTensor(NamedTuple):
-    """A tensor over elements of a storage, as `torch.as_strided` takes it."""
+    """A tensor over elements of a storage, with the arguments of `torch.as_strided`."""
 
     storage: StoredStorage
     offset: int
@@ -62,7 +62,7 @@ class StoredTensor(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the bytes of a storage lie, and their CRC-32 if it is written down."""
+    """Where the bytes of a storage lie in the file, and their CRC-32 if the file states it."""
 
     start: int
     size: int
@@ -70,16 +70,18 @@ class Place(NamedTuple):
 
 
 def stored_storage(persistent_id: Any) -> StoredStorage:
-    """What a pickle's reference to something outside of it stands for.
+    """Return the storage that a pickle's reference to something outside of it stands for.
 
     Raises:
-        UnsafeCheckpointError: it is not to a storage.
+        UnsafeCheckpointError: the reference is not to a storage.
     """
     kind, name, key, _, num_elements, *view = persistent_id
     if kind != "storage":
-        raise UnsafeCheckpointError(f"refused: a reference to {quoted(kind)}, not to a storage")
+        raise UnsafeCheckpointError(
+            f"its pickle has a reference to {quoted(kind)}, not to a storage"
+        )
     if not isinstance(name, Name) or view not in ([], [None]):
-        raise ValueError(f"a storage of kind {quoted(name)}")
+        raise ValueError(f"a storage has the unknown kind {quoted(name)}")
     dtype = torch.uint8 if name.name == UNTYPED else STORAGE_DTYPES[name.name]
     return StoredStorage(dtype, _text(key), _natural(num_elements))
 
@@ -87,8 +89,8 @@ def stored_storage(persistent_id: Any) -> StoredStorage:
 def stored_tensor(
     storage: Any, offset: Any, size: Any, stride: Any, *_unused: Any
 ) -> StoredTensor | Unread:
-    """`torch._utils._rebuild_tensor_v2`: gradients and hooks are left out."""
-    if len(_unused) > 2 and _unused[2]:  # marks, of conjugate or negative views
+    """Read the arguments of `torch._utils._rebuild_tensor_v2`, without gradients and hooks."""
+    if len(_unused) > 2 and _unused[2]:  # marks of conjugate or negative views
         return Unread("a tensor with marks")
     return _tensor(storage, offset, size, stride, storage.dtype)
 
@@ -97,7 +99,7 @@ def stored_tensor_of_dtype(
     storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any,
     marks: Any = None,
 ) -> StoredTensor | Unread:  # fmt: skip
-    """`torch._utils._rebuild_tensor_v3`, of a dtype that has no kind of storage."""
+    """Read `torch._utils._rebuild_tensor_v3`, which is for dtypes that have no kind of storage."""
     if marks:
         return Unread("a tensor with marks")
     return _tensor(storage, offset, size, stride, TORCH_DTYPES[dtype.name])
@@ -112,21 +114,21 @@ def read_tensors(
     """Map the numbers of tensors, by name, from a file.
 
     Args:
-        places: of storages, by key.
+        places: where the storages lie, by key.
         has_checksums: compare the bytes of each storage with the checksum of its place.
 
     Raises:
-        CheckpointError: the views of what the file holds are out of all proportion to it.
-        Exception: of any type, what is said of a tensor does not fit the file.
+        CheckpointError: the tensors together would be far larger than the file.
+        Exception: of any type: the description of a tensor does not fit the file.
     """
     with open(path, "rb") as file:
-        # A copy of each page that is written to: the file stays as it is.
+        # A page that is written to is copied first: the file never changes.
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     require_proportion(tensors.values(), len(content))
     storages: dict[str, StoredStorage] = {}
     for tensor in tensors.values():
         if storages.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
-            raise ValueError(f"two kinds of storage {named(tensor.storage.key)}")
+            raise ValueError(f"storage {named(tensor.storage.key)} is described in two ways")
     mapped = {}
     for key, storage in storages.items():
         if has_checksums:
@@ -136,16 +138,16 @@ def read_tensors(
 
 
 def require_proportion(tensors: Iterable[StoredTensor], num_bytes: int) -> None:
-    """Raise if tensors are much larger, taken one by one, than the bytes that they are made of.
+    """Raise if tensors would be much larger together than the `num_bytes` that they are views of.
 
     Raises:
-        CheckpointError: see above.
+        CheckpointError: the tensors are too large.
     """
     total = sum(tensor.num_bytes for tensor in tensors)
     if total > max(LARGEST_EXPANSION * num_bytes, SMALL_EXPANSION):
         raise CheckpointError(
-            f"its tensors would have {total:,} bytes, of which it holds {num_bytes:,}: they are "
-            "views of each other"
+            f"its tensors would take {total:,} bytes, and the file has {num_bytes:,}: they are "
+            "views of each other; save copies of them with torch.save"
         )
 
 
@@ -164,7 +166,7 @@ def _map(content: mmap.mmap, storage: StoredStorage, place: Place) -> Tensor:
         )
     if num_bytes == 0:
         return torch.empty(0, dtype=storage.dtype)
-    if place.start % storage.dtype.itemsize:  # as an archive may be that was packed anew
+    if place.start % storage.dtype.itemsize:  # an archive that was packed again may be unaligned
         content, start = bytearray(content[place.start : place.start + num_bytes]), 0
     else:
         start = place.start
@@ -174,7 +176,7 @@ def _map(content: mmap.mmap, storage: StoredStorage, place: Place) -> Tensor:
 def _require_checksum(content: mmap.mmap, place: Place, key: str) -> None:
     with memoryview(content) as view, view[place.start : place.start + place.size] as own:
         if zlib.crc32(own) != place.crc:
-            raise ValueError(f"storage {named(key)} has another checksum than is written")
+            raise ValueError(f"storage {named(key)} has another checksum than the file states")
 
 
 def _view(storage: Tensor, tensor: StoredTensor) -> Tensor:
@@ -183,7 +185,7 @@ def _view(storage: Tensor, tensor: StoredTensor) -> Tensor:
 
 def _natural(number: Any) -> int:
     if type(number) is not int or not 0 <= number < 2**63:
-        raise ValueError(f"a size or a place of a tensor is {quoted(number)}")
+        raise ValueError(f"a size or an offset of a tensor is {quoted(number)}")
     return number
 
 

@@ -1,8 +1,8 @@
-"""What `torch.save` wrote, in a zip archive or as before it: plain values, tensors still stored.
+"""Reading files of `torch.save`, in both of its formats, without loading the tensors' numbers.
 
-An archive has `data.pkl`, a pickle, and `data/0`, `data/1`, ..., the bytes of its storages. The
-older format is a row of pickles, of which the fourth is the content and the fifth lists storages;
-their bytes follow. TorchScript's archives are read with the same table, see `jit_archive.py`.
+A zip archive has `data.pkl`, a pickle, and `data/0`, `data/1`, ..., the bytes of its storages. The
+older format is a sequence of pickles: the fourth is the content and the fifth lists the storages,
+whose bytes follow. TorchScript's archives are read with the same table, see `jit_archive.py`.
 
 Source: torch/serialization.py in PyTorch.
 """
@@ -32,7 +32,7 @@ from fastclip.models.checkpoints.stored_tensors import (
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 COUNT = struct.Struct("<q")  # of elements, before the bytes of a storage in the older format
 SCRIPT_LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
-# What other tensors are made by, than those that are numbers in a storage.
+# The prefix of the functions that make other tensors than dense ones with their own numbers.
 OTHER_TENSORS = "torch._utils._rebuild_"
 
 
@@ -45,12 +45,12 @@ def _dict() -> dict:
 
 
 def _of_type(function: Any, _type: Any, arguments: Any, _attributes: Any) -> Any:
-    """`torch._tensor._rebuild_from_type_v2`: a tensor that attributes were set on."""
+    """Read `torch._tensor._rebuild_from_type_v2`: a tensor on which attributes were set."""
     make = MAKERS[str(function)]
     return Unread(str(function)) if make is None else make(*arguments)
 
 
-# All that a file may name, by what is made of it here; see `read_plain_pickle`.
+# All names that a file may use, with the functions that make their values; see `read_plain_pickle`.
 MAKERS: dict[str, Callable[..., Any] | None] = {
     "torch._utils._rebuild_tensor_v2": stored_tensor,
     "torch._utils._rebuild_tensor_v3": stored_tensor_of_dtype,
@@ -74,7 +74,7 @@ MAKERS: dict[str, Callable[..., Any] | None] = {
             "device_tensor_from_cpu_tensor",
         )
     },
-    # In what lies beside the weights of a training checkpoint.
+    # Names that a training checkpoint has besides its weights.
     **dict.fromkeys(
         """torch.Tensor torch.nn.parameter.Parameter torch.device torch.serialization._get_layout
         torch.per_tensor_affine torch.per_channel_affine collections.Counter _codecs.encode
@@ -85,9 +85,11 @@ MAKERS: dict[str, Callable[..., Any] | None] = {
 
 
 class TorchFile(NamedTuple):
-    """Attributes:
-    content: plain values, `StoredTensor`s and what is left out (`Unread`).
-    places: of storages, by key.
+    """The content of a file of `torch.save`.
+
+    Attributes:
+        content: plain values and `StoredTensor`s; values that were not made are an `Unread`.
+        places: where the storages lie in the file, by key.
     """
 
     content: Any
@@ -95,14 +97,14 @@ class TorchFile(NamedTuple):
 
 
 def read_archive(path: Path) -> TorchFile:
-    """Read an archive.
+    """Read a zip archive that `torch.save` or TorchScript wrote.
 
     Raises:
         Exception: as `read_members` and `read_plain_pickle`.
     """
     members = read_members(path)
     if members.get("byteorder") is not None and _bytes(path, members["byteorder"]) != b"little":
-        raise ValueError("its numbers are not in this machine's order of bytes")
+        raise ValueError("its numbers are not in little-endian byte order")
     pickled = io.BytesIO(_bytes(path, members["data.pkl"]))
     content = read_plain_pickle(pickled, MAKERS, stored_storage)
     storages = {name.removeprefix("data/"): place for name, place in members.items()}
@@ -110,7 +112,7 @@ def read_archive(path: Path) -> TorchFile:
 
 
 def read_legacy_file(path: str | PathLike) -> TorchFile:
-    """Read a file of the older format.
+    """Read a file in the older format of `torch.save`, before it wrote zip archives.
 
     Raises:
         Exception: as `read_plain_pickle`.
@@ -121,13 +123,13 @@ def read_legacy_file(path: str | PathLike) -> TorchFile:
         storage = stored_storage(persistent_id)
         return storages.setdefault(storage.key, storage)
 
-    # Of a file, a read of gigabytes would ask for them; a map gives what there is.
+    # Reading gigabytes from a file would allocate them first; a map returns only what there is.
     with open(path, "rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as file:
         magic, protocol, system = (_plain(file) for _ in range(3))
         if (magic, protocol) != (LEGACY_MAGIC, LEGACY_PROTOCOL):
-            raise ValueError("torch.save writes another pickle")
+            raise ValueError("it is a pickle that torch.save did not write")
         if not system["little_endian"]:
-            raise ValueError("its numbers are not in this machine's order of bytes")
+            raise ValueError("its numbers are not in little-endian byte order")
         content = read_plain_pickle(file, MAKERS, find)
         places = {}
         for key in _plain(file):

@@ -1,9 +1,9 @@
-"""transformers' `config.json` and our configuration, each from the other.
+"""Converting between transformers' `config.json` and fastclip's configuration.
 
-A field that a `config.json` leaves out has the value that transformers gives it; every other one is
-obeyed or refused, but for those that cannot matter: see `transformers_fields.py`. An `eos_token_id`
-of 2 is what early files of OpenAI's models say by mistake: transformers reads it as "the token of
-the largest id", and so do we.
+A field that a `config.json` leaves out has transformers' default. Every other field is obeyed or
+refused, unless it cannot change a result: see `transformers_fields.py`. Early files of OpenAI's
+models have an `eos_token_id` of 2 by mistake; transformers reads it as "the token with the largest
+id", and so does fastclip.
 
 Source: CLIPConfig, SiglipConfig and Siglip2Config of transformers 5.23.
 """
@@ -69,20 +69,21 @@ def from_transformers_config(values: dict) -> ClipConfig:
     """Read a `config.json` of a CLIPModel, SiglipModel, Siglip2Model or Tipsv2Model.
 
     Raises:
-        ValueError: it is another model's, a field is unknown, or a value is not supported; the
-            message names the field.
+        ValueError: the file is of another model, a field is unknown, or a value is not supported;
+            the message names the field.
     """
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in READERS:
         raise CheckpointError(
-            f"config.json is of model_type {quoted(kind)}; CLIPModel (clip), SiglipModel (siglip), "
-            "Siglip2Model (siglip2) and Tipsv2Model (tipsv2) are read"
+            f"config.json has model_type {quoted(kind)}, which is not supported: fastclip reads "
+            "clip (CLIPModel), siglip (SiglipModel), siglip2 (Siglip2Model) and tipsv2 "
+            "(Tipsv2Model)"
         )
     return READERS[kind](values)
 
 
 def to_transformers_config(config: ClipConfig) -> dict:
-    """Write the `config.json` of a model that `transformers_layout` has a table for."""
+    """Return the `config.json` of a model that `transformers_layout` can convert."""
     vision, text = config.vision_cfg, config.text_cfg
     if vision.transformers_model == "tipsv2":
         return to_tips_config(config)
@@ -93,7 +94,7 @@ def to_transformers_config(config: ClipConfig) -> dict:
     family = vision.transformers_model
     if family != "clip":
         text_values |= {"projection_size": config.embed_dim}
-        # The model reads no token by its id; transformers checks that these are in the vocabulary.
+        # The model looks for no token; transformers checks that these ids are in the vocabulary.
         text_values |= {"pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1}
         specific = {"model_type": family, "architectures": [f"{family.capitalize()}Model"]}
         text_model = f"{family}_text_model"
@@ -114,7 +115,7 @@ def to_transformers_config(config: ClipConfig) -> dict:
 
 
 def to_transformers_vision_config(config: ClipConfig) -> dict:
-    """Write the `config.json` of an image tower alone, such as a CLIPVisionModel."""
+    """Return the `config.json` of an image tower alone, such as a CLIPVisionModel."""
     model = FAMILIES[config.vision_cfg.transformers_model].vision_model
     return {"architectures": [model], "torch_dtype": "float32"} | _vision_values(config)
 
@@ -141,7 +142,7 @@ def _clip(values: dict) -> ClipConfig:
     eos = text["eos_token_id"]
     if not isinstance(eos, int):
         raise ValueError(
-            f"text_config: eos_token_id {quoted(eos)} is not supported: fastclip reads one"
+            f"text_config: eos_token_id {quoted(eos)} is not supported: fastclip reads one number"
         )
     by_id = {} if eos in (MISTAKEN_EOS, text["vocab_size"] - 1) else {"eos_id": eos}
     return ClipConfig(
@@ -195,13 +196,13 @@ def _siglip_tower(vision: dict) -> SiglipVisionConfig:
 
 
 def _naflex_tower(vision: dict) -> NaflexConfig:
-    """Its images are by default of as many patches as it has positions."""
+    """Return a NaFlex tower, whose images have by default as many patches as it has positions."""
     num_patches, patch_size = vision["num_patches"], _patch_size(vision)
     side = math.isqrt(num_patches) if isinstance(num_patches, int) and num_patches > 0 else 0
     if side == 0 or side**2 != num_patches:
         raise ValueError(
-            f"vision_config: num_patches {quoted(num_patches)} is not supported: positions are on "
-            "a square grid"
+            f"vision_config: num_patches {quoted(num_patches)} is not supported: it must be a "
+            "square number, because positions are on a square grid"
         )
     return NaflexConfig(
         side * patch_size, patch_size, **_blocks(vision),
@@ -216,7 +217,8 @@ def _blocks(tower: dict) -> dict:
     activation = THEIR_ACTIVATIONS.get(tower["hidden_act"])
     if activation is None:
         raise CheckpointError(
-            f"hidden_act {quoted(tower['hidden_act'])} is none of {tuple(THEIR_ACTIVATIONS)}"
+            f"hidden_act {quoted(tower['hidden_act'])} is not supported: it must be one of "
+            f"{tuple(THEIR_ACTIVATIONS)}"
         )
     if tower["hidden_size"] % tower["num_attention_heads"]:
         raise ValueError(
@@ -233,7 +235,7 @@ def _blocks(tower: dict) -> dict:
 
 
 def _their_blocks(tower: ImageTowerConfig | TextConfig) -> dict:
-    """The reverse of `_blocks`, and the number of heads."""
+    """Return transformers' fields of a tower's blocks: the reverse of `_blocks`, with heads."""
     return {
         "hidden_size": tower.width,
         "intermediate_size": int(tower.width * tower.mlp_ratio),
@@ -246,9 +248,9 @@ def _their_blocks(tower: ImageTowerConfig | TextConfig) -> dict:
 
 
 def _tower(values: dict, name: str, defaults: dict, fields: JsonFields) -> dict:
-    """The fields of a tower that are obeyed, and the defaults of those that are left out."""
+    """Return the values of a tower's obeyed fields, with defaults for fields that are left out."""
     told = fields.read(f"{name}_config", values.get(f"{name}_config") or {})
-    # Early files have a second copy. transformers completes it with defaults, and prefers it.
+    # Early files have a second copy, which transformers completes with defaults and prefers.
     if second := values.get(f"{name}_config_dict"):
         told |= defaults | fields.read(f"{name}_config_dict", second)
     return defaults | told
@@ -261,11 +263,13 @@ def _patch_size(vision: dict) -> int:
     if len(size) == 2 and size[0] == size[1]:
         return size[0]
     raise ValueError(
-        f"vision_config: patch_size {quoted(size)} is not supported: patches are square"
+        f"vision_config: patch_size {quoted(size)} is not supported: patches must be square"
     )
 
 
 def _square(size: tuple[int, int]) -> int:
     if size[0] != size[1]:
-        raise CheckpointError(f"transformers' models take square images, not {size}")
+        raise CheckpointError(
+            f"transformers' models take square images, and the model's image_size is {size}"
+        )
     return size[0]

@@ -1,4 +1,4 @@
-"""What happens to each field of transformers' `config.json` and `preprocessor_config.json`.
+"""How each field of transformers' `config.json` and `preprocessor_config.json` is treated.
 
 Source: PretrainedConfig, CLIPConfig, SiglipConfig and Siglip2Config of transformers 4 and 5, and
 the files that were published with each; ImagesKwargs of transformers 5.
@@ -12,9 +12,9 @@ LABEL = "It is for classifiers."
 NOTE = "It is a note about the file or about who wrote it."
 RETURNED = "It says what else transformers returns; the features are the same."
 MEMORY = "It trades time for memory; the result is the same."
-START = "It is of random weights; without weights, fastclip draws its own."
+START = "It is about random weights; without weights, fastclip draws its own."
 TOKENIZER = "The tokenizer's own files say it; the model does not read it."
-PRECISION = "It is of the tensors in the file; precision= says what a model computes in."
+PRECISION = "It is the dtype of the tensors in the file; precision= sets the model's dtype."
 UNTIED = "There is no output layer to tie to the embeddings."
 WHOLE = "CLIPModel projects both towers to the projection_dim of the whole model."
 NAMED = "The weights are compared with the model tensor by tensor."
@@ -53,7 +53,7 @@ EVERY_CONFIG = (
     | dict.fromkeys("tie_word_embeddings tie_encoder_decoder".split(), UNTIED)
     | {"architectures": NAMED}
 )
-# Parts of other models, which are not here.
+# Parts that only other models have.
 ABSENT = {
     "is_decoder": (False,),
     "is_encoder_decoder": (False,),
@@ -68,14 +68,14 @@ BLOCKS = {
 }  # fmt: skip
 TEXT = BLOCKS | {"vocab_size", "max_position_embeddings"}
 VISION = BLOCKS | {"image_size", "patch_size"}
-KIND = {"model_type": "transformers, too, reads a tower of a whole model by its place in it."}
+KIND = {"model_type": "transformers also reads a tower by its place in the whole model."}
 IMAGES_HAVE_NO_END = {"eos_token_id": "Images have no tokens."}
 
 CLIP = JsonFields(
     {"text_config", "vision_config", "text_config_dict", "vision_config_dict", "model_type"}
     | {"projection_dim", "logit_scale_init_value"},
     ABSENT,
-    EVERY_CONFIG | {"eos_token_id": "The text tower's counts."},
+    EVERY_CONFIG | {"eos_token_id": "Only the text tower's is used."},
 )
 CLIP_TEXT = JsonFields(
     TEXT | {"eos_token_id"}, TOWER_ONLY, EVERY_CONFIG | KIND | {"projection_dim": WHOLE}
@@ -101,7 +101,7 @@ SIGLIP_VISION = JsonFields(
     EVERY_CONFIG | KIND | IMAGES_HAVE_NO_END,
 )
 
-# The text tower and the model are those of SiglipModel.
+# Siglip2Model; its text tower and the fields of the whole model are as in SiglipModel.
 SIGLIP2_VISION = JsonFields(
     BLOCKS | {"num_patches", "patch_size"},
     TOWER_ONLY | {"num_channels": (3,), "vision_use_head": (True,)},
@@ -136,7 +136,7 @@ PREPROCESSOR = JsonFields(
         "_valid_kwargs_names": "It lists the arguments of transformers' processor.",
     },
 )
-# Of Siglip2ImageProcessor, which knows no frame: it keeps the aspect ratio.
+# Siglip2ImageProcessor, which has no fixed image size: it keeps the aspect ratio.
 NAFLEX_PREPROCESSOR = JsonFields(
     EVERY_PROCESSOR | {"patch_size", "max_num_patches"},
     PREPROCESSOR.only

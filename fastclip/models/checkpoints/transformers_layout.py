@@ -1,8 +1,9 @@
-"""The tensors of transformers' CLIPModel, SiglipModel, Siglip2Model and Tipsv2Model, and ours.
+"""Converting tensors between fastclip and transformers' CLIP, SigLIP, SigLIP 2 and TIPS models.
 
-One table serves both directions; `correspondence.py` says what its rows are. Each tower has its own
-(`transformers_rows`), and the model's are here. CLIPVisionModel, SiglipVisionModel,
-Siglip2VisionModel and Tipsv2VisionModel have those of the image tower, without its projection.
+One table serves both directions; `correspondence.py` explains its rows. Each tower has the rows of
+its own tensors (`transformers_rows`), and the rows of the whole model are here. CLIPVisionModel,
+SiglipVisionModel, Siglip2VisionModel and Tipsv2VisionModel have the rows of the image tower,
+without its projection.
 
 Source: the state dicts of transformers 5.23 and open_clip_torch 3.3.0; strict loading in the tests
 verifies every row.
@@ -27,24 +28,24 @@ VISION_PREFIXES = ("vision_model.", "vision_encoder.")
 
 
 def to_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
-    """Rename and reshape our tensors to theirs.
+    """Rename and reshape fastclip's tensors to transformers'.
 
     Raises:
         CheckpointError: transformers has no such model; the message says what it lacks.
-        KeyMismatchError: `tensors` are not those of `config`.
+        KeyMismatchError: `tensors` are not the tensors of a model of `config`.
     """
     return _rewrite(tensors, [(row.ours, row.theirs, row.to_theirs) for row in _table(config)])
 
 
 def to_transformers_vision(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
-    """Rename and reshape the image tower's tensors to those of a model of such a tower alone.
+    """Rename and reshape the image tower's tensors for transformers' vision model.
 
     Args:
-        tensors: of the model, or of its image tower, as `visual.*`; others are left out.
+        tensors: of the model, or of its image tower alone, named `visual.*`; others are left out.
 
     Raises:
         CheckpointError: transformers has no such tower; the message says what it lacks.
-        KeyMismatchError: `tensors` lack some of the tower's.
+        KeyMismatchError: a tensor of the tower is missing from `tensors`.
     """
     family = FAMILIES.get(config.vision_cfg.transformers_model)
     if family is None:
@@ -64,11 +65,11 @@ def _is_of_vision_model(row: Correspondence) -> bool:
 
 
 def from_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
-    """Rename and reshape their tensors to ours.
+    """Rename and reshape transformers' tensors to fastclip's.
 
     Raises:
         CheckpointError: transformers has no such model.
-        KeyMismatchError: `tensors` are not those of `config`.
+        KeyMismatchError: `tensors` are not the tensors of a model of `config`.
     """
     table = list(_table(config))
     tensors = FAMILIES[config.vision_cfg.transformers_model].as_written(tensors, config)
@@ -76,7 +77,7 @@ def from_transformers(tensors: dict[str, Tensor], config: ClipConfig) -> dict[st
 
 
 def _rewrite(tensors: dict[str, Tensor], steps: list[tuple]) -> dict[str, Tensor]:
-    """Apply (names before, names after, way between) to each of the tensors before."""
+    """Rename and convert tensors; a step is (names before, names after, conversion)."""
     wanted = {name for before, _, _ in steps for name in before}
     missing, unexpected = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
     if missing or unexpected:
@@ -95,7 +96,7 @@ def _parts(
         return list(zip(after, way(*(tensors[name] for name in before)), strict=True))
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
         shapes = ", ".join(f"{name} of {tuple(tensors[name].shape)}" for name in before)
-        raise CheckpointError(f"{shapes}: no tensors of a model have these shapes") from error
+        raise CheckpointError(f"the weights have shapes that no model has: {shapes}") from error
 
 
 def _table(config: ClipConfig) -> Iterator[Correspondence]:
@@ -112,7 +113,7 @@ def _table(config: ClipConfig) -> Iterator[Correspondence]:
 
 
 def _no_such_model(lacking: list[str]) -> CheckpointError:
-    return CheckpointError(f"transformers has no such model: {'; '.join(lacking)}")
+    return CheckpointError(f"transformers has no model like this one: {'; '.join(lacking)}")
 
 
 def _what_clips_vision_lacks(vision: VisionConfig) -> list[str]:
@@ -142,12 +143,12 @@ def _what_siglip_lacks(config: ClipConfig, model: str = "SiglipModel") -> list[s
     text = config.text_cfg
     is_siglip_text = text.no_causal_mask and text.pool_type == "last" and text.proj_bias
     fits = config.custom_text and is_siglip_text and config.init_logit_bias is not None
-    return [] if fits else [f"its {model} has one kind of text tower, which this is not"]
+    return [] if fits else [f"its {model} has one kind of text tower, and this model another"]
 
 
 def _what_naflex_lacks(vision: NaflexConfig) -> list[str]:
     rows, columns = vision.position_grid
-    return [] if rows == columns else [f"positions on a grid of {rows} x {columns}: its is square"]
+    return [] if rows == columns else [f"positions on a grid of {rows} x {columns}, not a square"]
 
 
 def _what_siglip2_lacks(config: ClipConfig) -> list[str]:
@@ -195,9 +196,10 @@ def _what_tips_lacks(config: ClipConfig) -> list[str]:
 
 def _tips(config: ClipConfig) -> Iterator[Correspondence]:
     shape = (1,) if config.nonscalar_logit_scale else ()
-    # A temperature divides: in float64 between, so that the same logarithm comes back where it is
-    # from 1 (a scale of e) to where the temperature is no normal number. Nearer to 0 a temperature
-    # near 1 tells it only up to the rounding of 1, 6e-8 in float32.
+    # The temperature is 1 / scale. It is computed in float64, so the logarithm of the scale
+    # survives a round trip unchanged if it is at least 1 (a scale of e) and the temperature is a
+    # normal number. A logarithm nearer to 0 is restored up to the rounding of a temperature near 1,
+    # 6e-8 in float32.
     yield Correspondence(
         ("logit_scale",), ("temperature",),
         lambda x: (x.double().neg().exp().reshape(()).to(x.dtype),),
@@ -208,7 +210,7 @@ def _tips(config: ClipConfig) -> Iterator[Correspondence]:
 
 
 def _tips_as_written(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
-    """TIPS's published files have no temperature: `config.json` says it."""
+    """Add the temperature, which TIPS's published files leave out: `config.json` states it."""
     told = {"temperature": torch.tensor(math.exp(-config.init_logit_scale))}
     return told | published(tensors)
 
@@ -217,11 +219,11 @@ class Family(NamedTuple):
     """One of transformers' models.
 
     Attributes:
-        what_it_lacks: what a pair of towers has that the model has no place for.
-        rows: the table of a pair for which that is nothing.
-        vision_model: the class of its image tower alone.
-        what_vision_lacks: what an image tower has that this class has no place for.
-        as_written: a file's tensors under the names of the table, all that it leaves out added.
+        what_it_lacks: lists what a pair of towers has that transformers' model has no place for.
+        rows: the rows of the table for a pair; only if `what_it_lacks` is empty for it.
+        vision_model: the name of the class for the image tower alone.
+        what_vision_lacks: lists what an image tower has that this class has no place for.
+        as_written: renames a file's tensors as in the table and adds the ones that it leaves out.
     """
 
     what_it_lacks: Callable[[ClipConfig], list[str]]
@@ -233,7 +235,7 @@ class Family(NamedTuple):
     )
 
 
-# By `model_type`.
+# The families by `model_type`.
 FAMILIES = {
     "clip": Family(_what_clip_lacks, _clip, "CLIPVisionModel", _what_clips_vision_lacks),
     "siglip": Family(_what_siglip_lacks, _siglip, "SiglipVisionModel", lambda vision: []),

@@ -1,8 +1,8 @@
-"""transformers' `preprocessor_config.json` and our settings, each from the other.
+"""Converting between transformers' `preprocessor_config.json` and fastclip's settings.
 
-Every field is obeyed or refused, but for those that cannot matter: see `transformers_fields.py`.
-The pixels of an RGB image are those of transformers' processors, to the last bit before they are
-normalised.
+Every field is obeyed or refused, unless it cannot change a result: see `transformers_fields.py`.
+Before they are normalised, the pixels of an RGB image are bit for bit the ones that transformers'
+processors make.
 
 Source: CLIPImageProcessor, SiglipImageProcessor, Siglip2ImageProcessor and ViTImageProcessor of
 transformers 5.23, Tipsv2ImageProcessor of 5.24.
@@ -26,8 +26,8 @@ from fastclip.models.clip_config import ClipConfig
 BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
 INTERPOLATIONS = {BILINEAR: "bilinear", BICUBIC: "bicubic"}
 RESCALE_FACTOR = 1 / 255
-# What a field that is left out means to the processors. One that is null has no value: a flag
-# is then not set, and anything else is refused where it is needed.
+# The processors' defaults for fields that are left out. A field that is null has no value: a flag
+# counts as not set, and any other field is refused where its value is needed.
 EITHER_DEFAULTS = dict(
     do_resize=True, do_rescale=True, do_normalize=True, rescale_factor=RESCALE_FACTOR,
     resample=BICUBIC, default_to_square=False,
@@ -45,7 +45,7 @@ NAFLEX_DEFAULTS = EITHER_DEFAULTS | dict(
     max_num_patches=256,
 )  # fmt: skip
 VIT_DEFAULTS = SIGLIP_DEFAULTS | dict(default_to_square=True, resample=BILINEAR)
-# Its pixels are resized by torchvision, a level off Pillow's at some places.
+# This processor resizes with torchvision, whose pixels differ from Pillow's by one level in places.
 TIPS_DEFAULTS = EITHER_DEFAULTS | dict(
     do_center_crop=False, size={"height": 448, "width": 448}, crop_size=None, do_normalize=False,
     image_mean=None, image_std=None, default_to_square=True, resample=BILINEAR,
@@ -59,25 +59,26 @@ PROCESSORS = {
     "ViTFeatureExtractor": VIT_DEFAULTS,
     "Tipsv2ImageProcessor": TIPS_DEFAULTS,
 }
-# By `model_type` of the model.
+# The processors by the `model_type` of the model.
 PROCESSOR_OF = {
     "clip": "CLIPImageProcessor",
     "siglip": "SiglipImageProcessor",
     "siglip2": "Siglip2ImageProcessor",
     "tipsv2": "Tipsv2ImageProcessor",
 }
-SUFFIXES = ("Fast", "Pil")  # of the same processor on another backend
+SUFFIXES = ("Fast", "Pil")  # in the names of the same processor on another backend
 
 
 def from_transformers_preprocessor(values: dict, config: ClipConfig) -> PreprocessCfg:
-    """Read a `preprocessor_config.json`, or what a `processor_config.json` has of it.
+    """Read a `preprocessor_config.json`, or the same values inside a `processor_config.json`.
 
     Args:
         values: the JSON.
-        config: of the model, whose image size the result must have.
+        config: the model's configuration, whose image size the result must have.
 
     Raises:
-        ValueError: a field is unknown, or asks for what fastclip does not do; the message names it.
+        ValueError: a field is unknown, or asks for something that fastclip does not do; the message
+            names the field.
     """
     name = _processor(values, config)
     is_naflex = PROCESSORS[name] is NAFLEX_DEFAULTS
@@ -107,13 +108,13 @@ def from_transformers_preprocessor(values: dict, config: ClipConfig) -> Preproce
 
 
 def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) -> dict:
-    """Write a `preprocessor_config.json`.
+    """Return the values of a `preprocessor_config.json`.
 
-    transformers rounds the corner of a centre crop down where open_clip rounds it to even: of
-    images with an odd margin, some are cut out a pixel apart.
+    transformers rounds the corner of a centre crop down, and open_clip rounds it to even: the crops
+    of some images with an odd margin differ by a pixel.
 
     Raises:
-        CheckpointError: transformers' processors cannot resize that way.
+        CheckpointError: transformers' processors cannot resize in this way.
     """
     if preprocess.resize_mode == "longest":
         raise CheckpointError("transformers' image processors have no resize_mode 'longest'")
@@ -146,7 +147,7 @@ def to_transformers_preprocessor(preprocess: PreprocessCfg, config: ClipConfig) 
 
 
 def _processor(values: dict, config: ClipConfig) -> str:
-    """The name of the processor of these values, one of `PROCESSORS`."""
+    """Return the name of the processor of these values, one of `PROCESSORS`."""
     field = "image_processor_type" if "image_processor_type" in values else "feature_extractor_type"
     said = values.get(field)
     if said is not None and not isinstance(said, str):
@@ -165,7 +166,7 @@ def _processor(values: dict, config: ClipConfig) -> str:
 def _naflex(
     told: dict, config: ClipConfig, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> PreprocessCfg:
-    """The settings of Siglip2ImageProcessor's values, whose images have no one size."""
+    """Return the settings for Siglip2ImageProcessor's values, whose images have any size."""
     vision = config.vision_cfg
     if vision.transformers_model != "siglip2":
         raise ValueError(
@@ -186,7 +187,7 @@ def _naflex(
 
 
 def _frame(told: dict) -> dict[str, Any]:
-    """`size`, `resize_mode` and `shortest_edge` of the settings."""
+    """Return `size`, `resize_mode` and `shortest_edge` of the settings."""
     size = _sides("size", told["size"], bool(told["default_to_square"]))
     if set(size) == {"height", "width"}:
         whole = size["height"], size["width"]
@@ -195,7 +196,7 @@ def _frame(told: dict) -> dict[str, Any]:
             if crop != size:
                 raise ValueError(
                     f"crop_size {quoted(told['crop_size'])} with size {quoted(told['size'])} is "
-                    "not supported: fastclip does not crop what it has squashed"
+                    "not supported: fastclip does not crop after it has squashed an image"
                 )
         return {"size": whole, "resize_mode": "squash"}
     if set(size) != {"shortest_edge"}:
@@ -219,18 +220,18 @@ def _frame(told: dict) -> dict[str, Any]:
 
 
 def _sides(field: str, value: Any, to_square: bool) -> dict[str, int]:
-    """A size in any of its spellings, as transformers understands them, as an object."""
+    """Return a size as an object, from any of the spellings that transformers understands."""
     if isinstance(value, dict):
         return {name: side for name, side in value.items() if side is not None}
     if isinstance(value, int):
         return {"height": value, "width": value} if to_square else {"shortest_edge": value}
     if isinstance(value, (list, tuple)) and len(value) == 2:
         return {"height": value[0], "width": value[1]}
-    raise ValueError(f"{field} {quoted(value)} is no size of an image")
+    raise ValueError(f"{field} {quoted(value)} is not the size of an image")
 
 
 def _normalisation(told: dict) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation in units of the full range.
+    """Return mean and standard deviation for pixels in [0, 1].
 
     (x * factor - mean) / std = (x / 255 - mean / (255 * factor)) / (std / (255 * factor))
     """

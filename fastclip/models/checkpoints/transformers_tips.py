@@ -1,6 +1,6 @@
-"""transformers' `config.json` of a Tipsv2Model and our configuration, each from the other.
+"""Converting between the `config.json` of transformers' Tipsv2Model and fastclip's configuration.
 
-As in `transformers_config.py`, each field is obeyed or refused, but for those that cannot matter.
+As in `transformers_config.py`, every field is obeyed or refused, unless it cannot change a result.
 
 Source: Tipsv2Config of transformers 5.24.
 """
@@ -24,7 +24,7 @@ from fastclip.models.towers.tips.config import TipsVisionConfig
 from fastclip.models.towers.tips.presets import TEMPERATURE, tokenizer_of
 from fastclip.models.towers.tips.text_config import TipsTextConfig
 
-# What transformers has where a file is silent.
+# transformers' defaults for fields that a file leaves out.
 TEXT = dict(
     vocab_size=32000, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
     num_attention_heads=12, max_position_embeddings=64, layer_norm_eps=1e-5, pad_token_id=0,
@@ -33,9 +33,9 @@ VISION = dict(
     hidden_size=768, num_hidden_layers=12, num_attention_heads=12, mlp_ratio=4,
     layer_norm_eps=1e-6, image_size=448, patch_size=14, use_swiglu_ffn=False, layerscale_value=1.0,
 )  # fmt: skip
-BACKBONE = "It is of transformers' backbones, which return layers; the features are the same."
+BACKBONE = "It is for transformers' backbones, which return layers; the features are the same."
 CODE = "It names code for transformers, which is not run here."
-NO_END = "The mean of all tokens is read, and no end is looked for."
+NO_END = "The feature is the mean of all tokens, so no end token is looked for."
 
 MODEL_FIELDS = JsonFields(
     {"text_config", "vision_config", "model_type", "temperature_init_value"},
@@ -104,7 +104,7 @@ def from_tips_config(values: dict[str, Any]) -> ClipConfig:
 
 
 def to_tips_config(config: ClipConfig) -> dict[str, Any]:
-    """Write the `config.json` of a model that `transformers_layout` has a table for."""
+    """Return the `config.json` of a TIPS model that `transformers_layout` can convert."""
     text = config.text_cfg
     return {
         "model_type": "tipsv2",
@@ -128,7 +128,7 @@ def to_tips_config(config: ClipConfig) -> dict[str, Any]:
 
 
 def to_tips_vision_config(config: ClipConfig) -> dict[str, Any]:
-    """Write the `config.json` of a Tipsv2VisionModel, without what says which class it is."""
+    """Return the `config.json` of a Tipsv2VisionModel, without the name of the class."""
     vision = config.vision_cfg
     return {
         "model_type": "tipsv2_vision_model",
@@ -152,7 +152,7 @@ def _pair(size: Any) -> Any:
 
 
 def _side(size: Any) -> Any:
-    """The side of patches, which are square here."""
+    """Return the side of square patches; any other value is returned as it is."""
     if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
         return size[0]
     return size

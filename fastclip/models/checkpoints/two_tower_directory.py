@@ -1,4 +1,4 @@
-"""Reading a directory that `save_pretrained` wrote of a `TwoTower`."""
+"""Reading a directory in which `save_pretrained` saved a `TwoTower`."""
 
 from os import PathLike
 from pathlib import Path
@@ -13,7 +13,7 @@ from fastclip.models.two_tower_config import TWO_TOWER_CONFIG, TWO_TOWER_WEIGHTS
 
 
 def is_two_tower(directory: str | PathLike) -> bool:
-    """Whether a `TwoTower` was written to `directory`."""
+    """Whether `directory` holds a `TwoTower` that `save_pretrained` wrote."""
     return Path(directory, TWO_TOWER_CONFIG).is_file()
 
 
@@ -23,10 +23,16 @@ def read_two_tower(
     text_encoder: nn.Module | None = None,
     load_weights: bool = True,
 ) -> TwoTower:
-    """Make a model as it was written; see `TwoTower.from_pretrained`."""
+    """Build a saved `TwoTower` and load its weights; see `TwoTower.from_pretrained`.
+
+    Args:
+        load_weights: False leaves the weights random.
+    """
     path = Path(directory, TWO_TOWER_CONFIG)
     if not path.is_file():
-        raise FileNotFoundError(f"{directory} has no {TWO_TOWER_CONFIG}: it holds no TwoTower")
+        raise FileNotFoundError(
+            f"{directory} has no {TWO_TOWER_CONFIG}: it holds no TwoTower of save_pretrained"
+        )
     values = read_json_object(path, CheckpointError)
     model = rebuild(values, image_encoder, text_encoder)
     if load_weights:

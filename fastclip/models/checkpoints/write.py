@@ -1,4 +1,4 @@
-"""Writing a model for others to read.
+"""Writing a model in a layout that other libraries read.
 
     open_clip   a directory: open_clip_config.json, open_clip_model.safetensors, tokenizer files
     hf          a directory that transformers' CLIPModel, SiglipModel, Siglip2Model or Tipsv2Model,
@@ -8,8 +8,8 @@
                 language models read it
     openai      one file: the state dict that openai/CLIP's `load` takes
 
-What is written is complete or not there: a directory is made next to its place and renamed, and one
-that exists already is never touched.
+A destination is complete or does not exist: a directory is first written under another name next to
+its place and then renamed. A destination that exists already is never touched.
 """
 
 import json
@@ -51,20 +51,21 @@ def save_pretrained(
     layout: str = "open_clip",
     tokenizer_directory: str | PathLike | None = None,
 ) -> None:
-    """Write a built-in model for open_clip, transformers or openai/CLIP, or a `TwoTower`.
+    """Save a built-in model for open_clip, transformers or openai/CLIP, or a `TwoTower`.
 
     Args:
         model: `CLIP` or `CustomTextCLIP`; its `visual.preprocess_cfg`, if any, is written too. A
-            `TwoTower` of other encoders is written as `two_tower_config.py` says, and read by
+            `TwoTower` of other encoders is written as `two_tower_config.py` describes, and read by
             `TwoTower.from_pretrained` or `create_model`.
-        destination: a directory, or a file for `layout` "openai"; nothing may be there.
-        layout: see the module.
-        tokenizer_directory: whose tokenizer files are copied along; not with `layout` "hf_vision".
+        destination: a directory, or a file for `layout` "openai"; it must not exist.
+        layout: "open_clip", "hf", "hf_vision" or "openai", see the module.
+        tokenizer_directory: a directory whose tokenizer files are copied too; not with `layout`
+            "hf_vision".
 
     Raises:
         FileExistsError: there is something at `destination`.
         CheckpointError: the layout has no place for such a model; nothing is written.
-        TypeError: `model` is neither.
+        TypeError: `model` is neither a built-in model nor a `TwoTower`.
 
     Example:
         >>> fastclip.save_pretrained(model, "tower", layout="hf_vision")
@@ -77,8 +78,8 @@ def save_pretrained(
             raise TypeError(f"{type(model).__name__} is neither a built-in model nor a TwoTower")
         if layout != "open_clip" or tokenizer_directory is not None:
             raise CheckpointError(
-                "a TwoTower has one layout, its own, and no tokenizer: give neither layout "
-                "nor tokenizer_directory"
+                "a TwoTower has one layout, its own, and no tokenizer: leave out layout and "
+                "tokenizer_directory"
             )
         with new_directory(Path(destination)) as directory:
             _write_two_tower(directory, model)
@@ -98,7 +99,7 @@ def write_weights(
     preprocess: PreprocessCfg | None,
     tokenizer_directory: str | PathLike | None = None,
 ) -> None:
-    """Write tensors under open_clip's names and what belongs to them; see `save_pretrained`."""
+    """Write tensors, given under open_clip's names, with their settings; see `save_pretrained`."""
     destination = Path(destination)
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}")
@@ -122,7 +123,9 @@ def _write_open_clip(
     directory: Path, tensors: dict[str, Tensor], config: ClipConfig, preprocess: PreprocessCfg
 ) -> None:
     if not is_portable(config):
-        raise CheckpointError(f"open_clip cannot build this model: {to_json(config)}")
+        raise CheckpointError(
+            f"open_clip cannot build this model, whose configuration is {to_json(config)}"
+        )
     values = file_values(to_json(config)) | to_open_clip_preprocess(preprocess)
     _write_json(directory / OPEN_CLIP_CONFIG, values)
     _write_safetensors(directory / "open_clip_model.safetensors", tensors)
@@ -131,7 +134,7 @@ def _write_open_clip(
 def _write_two_tower(directory: Path, model: TwoTower) -> None:
     values = describe(model)
     _write_json(directory / TWO_TOWER_CONFIG, values)
-    # Tied weights have one memory and several names, which safetensors does not write.
+    # safetensors refuses tied weights, which have one memory and several names.
     tensors = {n: v.detach().cpu().contiguous().clone() for n, v in model.state_dict().items()}
     _write_safetensors(directory / TWO_TOWER_WEIGHTS, tensors)
 
@@ -167,19 +170,22 @@ DIRECTORY_WRITERS = {
 def _openai_state_dict(tensors: dict[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
     if config.custom_text or not config.vision_cfg.is_openais:
         raise CheckpointError(
-            "openai/CLIP has no SigLIP models and none whose text tower is a module of its own"
+            "openai/CLIP has no such model: its image towers are OpenAI's ViTs and ResNets, and "
+            "its text tower is not a separate module"
         )
     if lacking := _what_openai_lacks(config):
-        raise CheckpointError(f"openai/CLIP would build another model: it has {', '.join(lacking)}")
+        raise CheckpointError(
+            f"openai/CLIP would build a different model, which has {', '.join(lacking)}"
+        )
     for activation in config.activations:
         if activation not in (None, "quick_gelu"):
-            raise ActivationMismatchError(activation, "quick_gelu, always, in openai/CLIP")
-    # A scale of shape (1,) is the same number: openai/CLIP has a scalar.
+            raise ActivationMismatchError(activation, "quick_gelu, as all models of openai/CLIP")
+    # openai/CLIP has a scalar scale; a scale of shape (1,) holds the same number.
     return tensors | {"logit_scale": tensors["logit_scale"].reshape(())}
 
 
 def _what_openai_lacks(config: ClipConfig) -> list[str]:
-    """What openai/CLIP has in place of what the file cannot tell it, where that differs."""
+    """List what openai/CLIP would build differently, because its file cannot describe it."""
     vision, text = config.vision_cfg, config.text_cfg
     objections = vision.what_openai_lacks() | {
         "heads of 64 channels in the text tower": text.heads != text.width // 64,
@@ -210,10 +216,11 @@ def _write_tokenizer(
         elif layout == "hf":
             raise CheckpointError(
                 f"tokenizer_kwargs: clean {clean!r} has no place in transformers' files, whose "
-                "tokenizer makes lower case; give a tokenizer_directory, or the layout open_clip"
+                "tokenizer lowers the case of texts; give a tokenizer_directory, or the layout "
+                "open_clip"
             )
     elif config.text_cfg.has_clip_vocabulary() and (located := locate_openai_vocabulary()):
-        # Nothing is fetched here: weights without a tokenizer are better than none.
+        # Nothing is fetched here: if the vocabulary is not found, the weights are still written.
         tokenizer = BytePairTokenizer(located.path, config.text_cfg.context_length)
         tokenizer.save_pretrained(directory)
 
@@ -226,7 +233,7 @@ def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # safetensors makes files that only their owner can read.
+    # safetensors makes files that only their owner can read: keep the usual permissions.
     path.touch()
     mode = path.stat().st_mode
     try:

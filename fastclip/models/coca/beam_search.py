@@ -1,12 +1,12 @@
-"""Captions by beam search: the best of some texts that are followed side by side.
+"""Writing captions by beam search: several texts are continued in parallel, and the best is kept.
 
-The score of a text is the sum of its tokens' logits over its length; of logits and not of the
-logarithms of probabilities, as open_clip has it. A text that ends is put aside; of those that go
-on, the best `width` are followed. A search ends when it has put aside `width` texts, and the best
-that goes on scores no more than the worst of them.
+The score of a text is the sum of its tokens' logits divided by its length. As in open_clip, these
+are logits and not logarithms of probabilities. A text that ends is put aside; the best `width` of
+the other texts are continued. A search ends when it has put aside `width` texts, and no unfinished
+text scores more than the worst of them.
 
-open_clip splits its beams into groups which, without a term for their difference, all do the same:
-one of them is followed here, of the same width.
+open_clip splits its beams into groups. Because it has no term for their diversity, all groups find
+the same, so fastclip follows a single group of the same width.
 
 Source: the BeamSearchScorer of transformers 4, with a length penalty of 1, which open_clip calls.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 from fastclip.models.coca.next_token import Rules
 from fastclip.models.coca.sampling import IsDone, Logits
 
-NEVER = -1e9  # the score of the beams that are not there yet, as all begin with the same token
+NEVER = -1e9  # the first score of all beams but one: they begin with the same token
 
 
 class Ended(NamedTuple):
@@ -30,7 +30,7 @@ class Ended(NamedTuple):
 
 
 class Search:
-    """What was found for one image."""
+    """The finished texts for one image, at most `width`."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -48,7 +48,7 @@ class Search:
         self.ended.append(Ended(score, tokens))
 
     def look_at(self, best_total: float, length: int) -> None:
-        """Be done if no text that goes on, of so many tokens, scores more than what is kept."""
+        """End the search if no unfinished text of `length` tokens can beat a kept one."""
         is_full = len(self.ended) >= self.width
         if is_full and min(text.score for text in self.ended) >= best_total / length:
             self.is_done = True
@@ -70,10 +70,10 @@ def beam_search(
     """Return (B, T) tokens that begin with `text`, T at most `seq_len`.
 
     Args:
-        logits_of: the logits of what follows the tokens of some of the texts.
+        logits_of: returns the logits of the next token of some texts, given their rows and tokens.
         text: (B, S) int64, S >= 1.
-        width: texts that are followed for each image.
-        is_done: whether to stop before `seq_len`; it is given (B * width, T) tokens.
+        width: how many texts are continued for each image.
+        is_done: called with (B * width, T) tokens; returns whether to stop before `seq_len`.
     """
     B, device = len(text), text.device
     rows = torch.arange(B, device=device).repeat_interleave(width)
@@ -83,7 +83,7 @@ def beam_search(
     totals = totals.flatten()
     searches = [Search(width) for _ in range(B)]
     eos = set(rules.eos.tolist())
-    # Of so many candidates, as many as are followed do not end.
+    # Among this many candidates, at least `width` do not end their text.
     num_candidates = (1 + len(eos)) * width
     while tokens.shape[1] < seq_len:
         scores = rules(tokens, logits_of(rows, tokens)) + totals[:, None]
@@ -110,7 +110,7 @@ def _step(
     eos: set[int],
     pad_id: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every search, the rows that go on, the tokens that they go on with, and their scores."""
+    """Return, for every search, the rows to continue, their next tokens, and their scores."""
     length = tokens.shape[1] + 1
     parents, chosen, totals = [], [], []
     candidates = zip(found.tolist(), beams.tolist(), following.tolist(), strict=True)
@@ -140,7 +140,7 @@ def _step(
 
 
 def _side_by_side(texts: list[Tensor], seq_len: int, eos: Tensor, pad_id: int) -> Tensor:
-    """(B, T) of texts of several lengths: an end token behind each, where there is a place."""
+    """Put texts of several lengths into (B, T) tokens, each with an end token if there is room."""
     T = min(max(map(len, texts)) + 1, seq_len)
     out = torch.full((len(texts), T), pad_id, dtype=torch.int64, device=eos.device)
     for row, text in zip(out, texts, strict=True):

@@ -1,10 +1,10 @@
-"""How a model is called that may write captions, where a caller wants a part."""
+"""Calling a model that may write captions, when only a part of its results is needed."""
 
 from torch import nn
 
 
 def captions_as(what: str, model: nn.Module) -> dict[str, str]:
-    """The argument of a call that says what of captions is wanted; none where none are written.
+    """Return the argument `captions` for a call; none for a model that writes no captions.
 
     Args:
         what: see `CoCa.forward`.

@@ -15,7 +15,7 @@ from fastclip.models.towers.config_checks import (
     require_sizes,
 )
 
-MLP_RATIO = 4  # of all decoders: open_clip's do not look at the field
+MLP_RATIO = 4  # for all decoders: open_clip's decoder ignores the field
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,17 @@ class MultimodalConfig:
     """A decoder of `layers` pairs of blocks: one reads the text, one reads the image.
 
     Attributes:
-        context_length: tokens of the longest text.
-        width: of its tokens, which are those of the image and of the text tower.
+        context_length: the number of tokens of the longest text.
+        width: the width of the tokens of the image tower, the text tower and the decoder.
+        heads: the number of attention heads.
+        layers: the number of pairs of blocks.
         activation: "gelu" or "quick_gelu".
-        ls_init_value: initial LayerScale, or None for none.
-        vocab_size: how many tokens it can write, the first ones of the text tower's; None for all
-            that the text tower reads.
+        ls_init_value: the initial value of LayerScale, or None for no LayerScale.
+        vocab_size: how many tokens the decoder can write, which are the first ones of the text
+            tower's vocabulary; None for all of them.
 
     Raises:
-        ValueError: a value is out of its range, or the width is not a whole number of heads.
+        ValueError: a value is out of its range, or the width is not a multiple of the heads.
     """
 
     context_length: int
@@ -54,16 +56,16 @@ class MultimodalConfig:
             require_sizes(LARGEST_VOCABULARY, vocab_size=self.vocab_size)
 
     def num_written(self, text_vocab_size: int) -> int:
-        """How many tokens it can write, beside a text tower that reads `text_vocab_size`."""
+        """Return how many tokens the decoder writes if the text tower reads `text_vocab_size`."""
         return text_vocab_size if self.vocab_size is None else self.vocab_size
 
     def num_matrix_parameters(self, text_vocab_size: int) -> int:
-        """About how many parameters: those of matrices and of the vocabulary."""
+        """Return about how many parameters the decoder has, in its matrices and its vocabulary."""
         of_blocks = 2 * self.layers * self.width**2 * (4 + 2 * MLP_RATIO)
         return of_blocks + self.num_written(text_vocab_size) * self.width
 
     def with_quick_gelu(self) -> "MultimodalConfig":
-        """The decoder as open_clip's `quick_gelu` changes it."""
+        """Return the same decoder with QuickGELU, which open_clip's `quick_gelu` asks for."""
         return replace(self, activation="quick_gelu")
 
     @classmethod
@@ -74,14 +76,14 @@ class MultimodalConfig:
 
         Args:
             quick_gelu: the model's `quick_gelu`.
-            text_vocab_size: of the tokens that the text tower reads.
-            num_written: how many the decoder writes, which open_clip takes from `text_cfg`.
+            text_vocab_size: how many tokens the text tower reads.
+            num_written: how many tokens the decoder writes; open_clip takes it from `text_cfg`.
 
         Raises:
             ValueError: a field is unknown, or its value is not supported; the message names it.
         """
         if not isinstance(values, Mapping):
-            raise ValueError(f"multimodal_cfg is no object but {quoted(values)}")
+            raise ValueError(f"multimodal_cfg must be an object, got {quoted(values)}")
         told = values.get("vocab_size", num_written)
         if told != num_written:
             raise ValueError(
@@ -92,19 +94,19 @@ class MultimodalConfig:
         read = blocks_from_json(
             "multimodal_cfg", MULTIMODAL_FIELDS.read("multimodal_cfg", values), quick_gelu
         )
-        # Configurations are the same that build the same.
+        # Configurations that build the same model must be equal.
         own = None if num_written == text_vocab_size else num_written
         return cls(**sizes | read | {"vocab_size": own})
 
     def to_json(self, quick_gelu: bool, text_vocab_size: int) -> dict[str, Any]:
-        """The reverse of `from_json`."""
+        """Return open_clip's `multimodal_cfg`: the reverse of `from_json`."""
         return blocks_to_json(self, quick_gelu) | {"vocab_size": self.num_written(text_vocab_size)}
 
 
 NO_POOLER = "open_clip's decoder has no pooler; the image tower's is in vision_cfg."
-NO_READOUT = "The decoder writes every token, and reads out none."
+NO_READOUT = "The decoder predicts every token and has no readout."
 NO_TOKENIZER = "The text tower names the tokenizer."
-NOT_HUGGING_FACE = "The decoder is none of Hugging Face's."
+NOT_HUGGING_FACE = "The decoder is not a model of Hugging Face's."
 MULTIMODAL_FIELDS = json_fields(
     names_of(MultimodalConfig),
     BLOCKS | {"mlp_ratio": (MLP_RATIO,), "no_causal_mask": (False,)},

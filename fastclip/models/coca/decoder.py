@@ -1,9 +1,9 @@
-"""CoCa's decoder: from the tokens of an image and those of a text to the text's next tokens.
+"""CoCa's decoder, which predicts a text's next tokens from the tokens of the image and the text.
 
     text = text + causal attention over text, and an MLP
     text = text + attention over image, and an MLP
 
-as many times as there are layers; then a matrix makes the logits of the vocabulary.
+These two steps are repeated in every layer; then a matrix makes the logits of the vocabulary.
 
 Source: Yu et al. 2022 (CoCa), arXiv:2205.01917, section 3.2; open_clip alternates the two.
 """
@@ -20,7 +20,7 @@ from fastclip.ops.token_losses import token_losses
 
 
 class CrossBlock(ResidualBlock):
-    """A block of a (B, T, width) stream that reads other tokens, (B, S, width)."""
+    """A block whose (B, T, width) tokens attend to other tokens, (B, S, width)."""
 
     def __init__(
         self, width: int, heads: int, activation: str, ls_init_value: float | None
@@ -38,11 +38,12 @@ class CrossBlock(ResidualBlock):
         v_x: Tensor | None = None,
         attn_mask: Tensor | None = None,
     ) -> Tensor:
-        """(B, T, width) to the same.
+        """Return (B, T, width) tokens.
 
         Args:
-            k_x: (B, S, width), what is read.
-            v_x: (B, S, width), whose values are read; by default `k_x`.
+            q_x: (B, T, width), the tokens that attend.
+            k_x: (B, S, width), the tokens that keys are made of.
+            v_x: (B, S, width), the tokens that values are made of; by default `k_x`.
             attn_mask: (T, S), added to the logits of attention, or None.
         """
         keys = self.ln_1_kv(k_x)
@@ -52,13 +53,13 @@ class CrossBlock(ResidualBlock):
 
 
 class MultimodalTransformer(Transformer):
-    """Reads (B, S, width) tokens of images and (B, T, width) of texts; writes tokens.
+    """Predicts the next tokens from (B, S, width) image tokens and (B, T, width) text tokens.
 
     Attributes:
-        cross_attn: the blocks that read the image, each behind one of `resblocks`.
+        cross_attn: the blocks that read the image, each after one of `resblocks`.
         text_projection: (width, vocab_size), the matrix of the vocabulary.
-        context_length: of the texts that it was made for.
-        vocab_size: how many tokens it can write.
+        context_length: the length of the texts that the decoder was made for.
+        vocab_size: how many tokens the decoder can write.
     """
 
     def __init__(self, config: MultimodalConfig, vocab_size: int) -> None:
@@ -78,7 +79,7 @@ class MultimodalTransformer(Transformer):
         self.text_projection = nn.Parameter(width**-0.5 * torch.randn(width, vocab_size))
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only what goes into each block, and compute the rest again in the backward."""
+        """Keep only the inputs of each block, and compute the rest again in the backward."""
         self.grad_checkpointing = enable
 
     def forward(
@@ -90,17 +91,17 @@ class MultimodalTransformer(Transformer):
         attn_mask: Tensor | None = None,
         texts_per_image: int = 1,
     ) -> Tensor:
-        """Return (B, T, vocab_size) logits of the token behind each of the text's.
+        """Return (B, T, vocab_size) logits of the token that follows each token of the text.
 
         Args:
             image_embs, text_embs: (B, S, width) and (B, T, width) tokens of the towers.
-            labels: (B, T) int64, the tokens that are right. With them the result is their (B, T)
-                cross-entropies in float32, and the logits of all are never held.
+            labels: (B, T) int64, the right next tokens. If given, the result is their (B, T)
+                cross-entropies in float32, and the logits of all tokens are never held at once.
             ignored: the label of padding, whose cross-entropy is 0.
-            attn_mask: (T, T), or (B, 1, T, T) for each text its own, added to the logits of the
-                texts' attention to themselves; by default the causal one.
-            texts_per_image: of k, all of the above that is of texts has k * B rows, a text of
-                each image, and again one of each; keys and values of images are made once.
+            attn_mask: (T, T), or (B, 1, T, T) for a mask per text, added to the logits of the
+                texts' self-attention; by default the causal mask.
+            texts_per_image: with k, every argument and result about texts has k * B rows: one text
+                of each image, then the next one of each. Keys and values of images are made once.
         """
         hidden = self._hidden(image_embs, text_embs, attn_mask, texts_per_image)
         if labels is not None:
@@ -110,10 +111,11 @@ class MultimodalTransformer(Transformer):
     def next_logits(
         self, image_embs: Tensor, text_embs: Tensor, read_at: Tensor | int = -1
     ) -> Tensor:
-        """Return the (B, vocab_size) logits of the token behind one of each text's.
+        """Return the (B, vocab_size) logits of the token that follows one token of each text.
 
         Args:
-            read_at: (B,) int64, which one of each text, or one number for all; by default the last.
+            read_at: the position of that token: (B,) int64, or one number for all texts; by default
+                the last position.
         """
         return self._logits(take(self._hidden(image_embs, text_embs), read_at)[:, 0])
 
@@ -133,7 +135,7 @@ class MultimodalTransformer(Transformer):
         mask = causal_mask(text.shape[1], text) if is_causal else attn_mask
         for block, cross in zip(self.resblocks, self.cross_attn, strict=True):
             text = self._run(block, text, mask, None, True, is_causal)
-            # Of an image's tokens each reads on its own, whichever text it is of.
+            # Tokens attend to the image independently: the texts of one image become one row.
             if times > 1:
                 text = text.unflatten(0, (times, -1)).transpose(0, 1).flatten(1, 2)
             if self.grad_checkpointing and torch.is_grad_enabled():

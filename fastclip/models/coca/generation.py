@@ -1,11 +1,11 @@
-"""Captions of images, with the arguments of open_clip's `CoCa.generate`, without transformers.
+"""Writing captions of images, with the arguments of open_clip's `CoCa.generate`.
 
-    beam_search   the best of several texts that are followed side by side (`beam_search.py`)
-    greedy        the most probable token, one after the other
-    top_k, top_p  a token that is drawn of the most probable ones (`next_token.py`)
+    beam_search   several texts are continued in parallel, the best is kept (`beam_search.py`)
+    greedy        each next token is the most probable one
+    top_k, top_p  each next token is drawn from the most probable ones (`next_token.py`)
 
-The image is encoded once. Each further token is a pass of the text tower and of the decoder over
-the text so far.
+The image is encoded once. For each further token, the text tower and the decoder run over the text
+so far. transformers is not needed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,18 +22,18 @@ from fastclip.models.coca.vocabulary import require_written
 
 GENERATION_TYPES = ("beam_search", "greedy", "top_k", "top_p")
 CLIP_START, CLIP_END = 49406, 49407
-# Called with the (B, T) tokens so far and None, as transformers' are: whether to stop, of all texts
-# or of each.
+# Called with the (B, T) tokens so far and None, like the criteria of transformers. It returns
+# whether to stop, for all texts or for each.
 Criterion = Callable[[Tensor, None], bool | Tensor]
 
 
 class CaptionWriter(nn.Module):
-    """What a model with `_encode_image`, `_encode_text` and a `text_decoder` writes."""
+    """Adds `generate` to a model with `_encode_image`, `_encode_text` and a `text_decoder`."""
 
     pad_id: int
     context_length: int
-    num_read: int  # tokens of the text tower's vocabulary
-    has_clip_ids: bool  # starts and ends are by default those of OpenAI's vocabulary
+    num_read: int  # the size of the text tower's vocabulary
+    has_clip_ids: bool  # the default start and end tokens are OpenAI's
     text_decoder: nn.Module
 
     @torch.no_grad()
@@ -58,38 +58,39 @@ class CaptionWriter(nn.Module):
         fixed_output_length: bool = False,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return (B, T) int64 tokens of captions, each begun by a start token and ended by an end.
+        """Return (B, T) int64 tokens of captions, each with a start token and an end token.
 
-        The model computes as in evaluation mode. Tokens behind an end are padding.
+        The model computes as in evaluation mode. Tokens behind an end token are padding.
 
         Args:
             image: (B, channels, height, width), floating-point.
             text: (B, S) tokens that the captions begin with, or (S,) for one image, whose caption
                 is then (T,); by default the start token.
-            seq_len: the most tokens, start and end among them; the last is an end where tokens are
-                drawn.
-            max_seq_len: the most tokens that are read at a time, the last ones; not more than
-                `context_length`.
-            temperature: divides the logits that tokens are drawn by.
-            generation_type: one of `GENERATION_TYPES`; "greedy" is not open_clip's.
-            top_p: of "top_p", the probability of the tokens that are drawn from.
-            top_k: of "top_k", the number of them.
-            pad_token_id, eos_token_id, sot_token_id: of padding, by default the model's; of ends
-                and of the start, by default those of OpenAI's vocabulary; beside a text tower of
-                transformers, and in a smaller vocabulary, they have no default.
-            num_beams, num_beam_groups: of "beam_search": the groups all find the same, so that
-                num_beams / num_beam_groups texts are followed.
-            min_seq_len: tokens before which no caption ends.
-            stopping_criteria: called with the tokens so far and None, after each token; where for
-                every text one of them is true, captions stop before `seq_len`.
+            seq_len: the largest number of tokens, including start and end; if tokens are chosen one
+                by one, the last of these is always an end token.
+            max_seq_len: the largest number of tokens that are read at a time (the last ones); at
+                most `context_length` are read.
+            temperature: divides the logits before a token is drawn.
+            generation_type: one of `GENERATION_TYPES`; open_clip does not have "greedy".
+            top_p: for "top_p", the total probability of the tokens that are drawn from.
+            top_k: for "top_k", the number of tokens that are drawn from.
+            pad_token_id: the token of padding; by default the model's.
+            eos_token_id, sot_token_id: the end tokens and the start token; by default those in
+                OpenAI's vocabulary. They have no default with a text tower of transformers, or with
+                a smaller vocabulary.
+            num_beams, num_beam_groups: for "beam_search"; all groups find the same, so
+                num_beams / num_beam_groups texts are continued.
+            min_seq_len: the number of tokens before which no caption ends.
+            stopping_criteria: functions that are called with the tokens so far and None, after each
+                token; generation stops before `seq_len` when for every text one of them is true.
             repetition_penalty: above 1 makes tokens less probable that are in the caption already.
-            fixed_output_length: pad to `seq_len` tokens.
-            generator: of the tokens that are drawn; by default torch's own.
+            fixed_output_length: pad captions to `seq_len` tokens.
+            generator: draws the tokens; by default torch's own generator.
 
         Raises:
-            ValueError: an argument is out of its range, there are not as many texts as images, the
-                decoder writes tokens that the text tower cannot read, or cannot write one that is
-                given.
+            ValueError: an argument is out of its range, the numbers of texts and images differ, or
+                the decoder writes tokens that the text tower cannot read, or cannot write a token
+                that is given.
 
         Example:
             >>> tokens = model.generate(images, generation_type="top_p", top_p=0.2)
@@ -133,7 +134,7 @@ class CaptionWriter(nn.Module):
         if written > self.num_read:
             raise ValueError(
                 f"the decoder writes {written:,} tokens, and the text tower reads {self.num_read:,}"
-                " of them: what is written could not be read again"
+                " of them: it could not read all captions again"
             )
         missing = [] if eos is not None else ["eos_token_id"]
         missing += [] if start is not None or text is not None else ["sot_token_id"]
@@ -151,7 +152,7 @@ def _choice(
     temperature: float,
     generator: torch.Generator | None,
 ) -> Choice | None:
-    """How a token is chosen; None for beam search."""
+    """Return the function that chooses a token from logits; None for beam search."""
     if generation_type not in GENERATION_TYPES:
         raise ValueError(f"generation_type must be one of {GENERATION_TYPES}, got "
                          f"{generation_type!r}")  # fmt: skip
@@ -189,7 +190,7 @@ def _ids(ids: int | Sequence[int] | Tensor, device: torch.device) -> Tensor:
 
 
 def _begun(text: Tensor | None, image: Tensor, start: int) -> tuple[Tensor, bool]:
-    """The (B, S) tokens that captions begin with, and whether they came without a B."""
+    """Return the (B, S) tokens that captions begin with, and whether the caller gave (S,)."""
     if text is None:
         return torch.full((len(image), 1), start, device=image.device), False
     is_one = text.ndim == 1
@@ -202,7 +203,7 @@ def _begun(text: Tensor | None, image: Tensor, start: int) -> tuple[Tensor, bool
 
 
 def _all_stop(criteria: Sequence[Criterion], tokens: Tensor) -> bool:
-    """Whether for every text one of the criteria is true; not if there is none."""
+    """Whether one of the criteria is true for every text; False if there are no criteria."""
     stops = tokens.new_zeros(len(tokens), dtype=torch.bool)
     for criterion in criteria:
         stops = stops | torch.as_tensor(criterion(tokens, None), device=tokens.device)
@@ -211,7 +212,7 @@ def _all_stop(criteria: Sequence[Criterion], tokens: Tensor) -> bool:
 
 @contextmanager
 def evaluated(model: nn.Module) -> Iterator[None]:
-    """In this context a model is in evaluation mode; then each part is as it was."""
+    """Put a model into evaluation mode in this context, and restore the mode of each part."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

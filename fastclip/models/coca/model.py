@@ -1,6 +1,6 @@
-"""CoCa: two towers that meet in one space, and a decoder that writes what is seen.
+"""CoCa: two towers with one shared space, and a decoder that writes captions of images.
 
-Keys, methods and what they return are those of open_clip's class of that name.
+Keys, methods and results are the same as in open_clip's class of that name.
 
 Source: Yu et al. 2022, arXiv:2205.01917; open_clip_torch 3.3.0, `coca_model.py`.
 """
@@ -22,9 +22,9 @@ class CoCa(CaptionWriter, CustomTextCLIP):
 
     Attributes:
         text_decoder: see `MultimodalTransformer`.
-        pad_id: of padding, which no caption is asked for. Beside an encoder of transformers it is
-            that encoder's, and open_clip's is 0.
-        context_length: of the longest text that the decoder reads.
+        pad_id: the token of padding, on which no loss is computed. With an encoder of transformers
+            it is the encoder's padding, where open_clip always has 0.
+        context_length: the length of the longest text that the decoder reads.
 
     Example:
         >>> model = fastclip.create_model("coca_ViT-B-32").eval()
@@ -32,7 +32,7 @@ class CoCa(CaptionWriter, CustomTextCLIP):
     """
 
     writes_captions = True
-    # Texts go with their images through the decoder: a step may not sort or cut them.
+    # The decoder needs texts in the order of their images: a step may not sort or cut them.
     text_lengths = None
 
     def __init__(self, config: ClipConfig, output_dict: bool = False) -> None:
@@ -48,7 +48,7 @@ class CoCa(CaptionWriter, CustomTextCLIP):
         return self.text_decoder.context_length
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward of each block for the memory of its activations."""
+        """Save the memory of each block's activations by computing them again in the backward."""
         super().set_grad_checkpointing(enable)
         self.text_decoder.set_grad_checkpointing(enable)
 
@@ -77,30 +77,30 @@ class CoCa(CaptionWriter, CustomTextCLIP):
         output_labels: bool = True,
         captions: str = "logits",
     ) -> dict[str, Tensor | None]:
-        """Return what `CoCaLoss` takes, by name.
+        """Return the arguments of `CoCaLoss`, by name.
 
         Args:
-            image: (B, channels, height, width) images; not needed where what the tower makes of
-                them is given.
+            image: (B, channels, height, width) images; not needed if `image_latent` and
+                `image_embs` are given.
             text: (B, T) tokens, or None.
             image_latent, image_embs: `image_features` and `image_embs` of an earlier call.
-            output_labels: each token but the last predicts the one behind it, which is a label;
-                False makes logits of the last as well, and no labels.
-            captions: "logits" is open_clip's result. "losses" has in place of logits and labels
-                what a loss needs of them, `caption_losses`, (B,) sums of cross-entropies of the
-                tokens that are no padding, and `caption_tokens`, (B,) how many these are; the
-                logits are never held. "none" leaves the decoder out, and takes images or texts
-                alone.
+            output_labels: each token but the last predicts its successor, which is a label; with
+                False there are logits for the last token too, and no labels.
+            captions: "logits" gives open_clip's result. With "losses", the result has, instead of
+                logits and labels, `caption_losses`, (B,) sums of the cross-entropies of tokens
+                that are not padding, and `caption_tokens`, (B,) the numbers of these tokens; the
+                logits are never held at once. "none" does not run the decoder, and allows images
+                or texts alone.
 
         Returns:
             `image_features` and `text_features`, (B, embed_dim) unit rows, `logit_scale`, () and
-            multiplicative, and `logit_bias` in a model that has one; of captions `logits`, (B, T -
-            1, vocab_size), and `labels`, (B, T - 1). Without a text, `image_features` and
-            `image_embs`, the (B, S, width) tokens that the decoder reads.
+            multiplicative, `logit_bias` in a model that has one, `logits`, (B, T - 1, vocab_size),
+            and `labels`, (B, T - 1). Without a text, `image_features` and `image_embs`, the
+            (B, S, width) tokens that the decoder reads.
 
         Raises:
-            ValueError: there is no image, `captions` is none of the three, or a label is a token
-                that the decoder cannot write, of a text tower that reads more.
+            ValueError: there is no image, `captions` is not one of the three values, or a label is
+                a token that the text tower reads and the decoder cannot write.
         """
         if captions not in CAPTIONS:
             raise ValueError(f"captions must be one of {CAPTIONS}, got {captions!r}")
@@ -108,7 +108,7 @@ class CoCa(CaptionWriter, CustomTextCLIP):
             return self._features_alone(image, text)
         if image_latent is None or image_embs is None:
             if image is None:
-                raise ValueError("image is missing: the decoder reads what the image tower sees")
+                raise ValueError("image is missing: the decoder reads the image tower's tokens")
             image_latent, image_embs = self._encode_image(image, normalize=True)
         if text is None:
             return {"image_features": image_latent, "image_embs": image_embs}

@@ -1,4 +1,4 @@
-"""The CoCa models that open_clip has names for.
+"""The CoCa models for which open_clip has names.
 
 Source: sizes as in the model configurations of open_clip_torch 3.3.0.
 """
@@ -14,7 +14,7 @@ CONTEXT_LENGTH = 76
 
 
 def presets() -> dict[str, ClipConfig]:
-    """The models by name."""
+    """Return the configurations by name."""
     base = VisionConfig(288, 18, output_tokens=True, **SIZES["B"])
     return {
         "coca_base": _coca(512, base, width=768, vocab_size=64000),
@@ -39,7 +39,7 @@ def _coca(embed_dim: int, vision: VisionConfig, width: int, **vocabulary: int) -
 
 
 def _roberta() -> ClipConfig:
-    """Its decoder writes the first 49,408 of the 50,265 tokens that the text tower reads."""
+    """Return the model whose decoder writes the first 49,408 of the text tower's 50,265 tokens."""
     vision = VisionConfig(224, 32, output_tokens=True, **SIZES["B"])
     text = HfTextConfig(
         "roberta-base", hf_tokenizer_name="roberta-base", hf_proj_type="linear", output_tokens=True

@@ -1,4 +1,4 @@
-"""Captions token by token: each text goes on with one token at a time until it ends."""
+"""Writing captions token by token: each text gets one token at a time until it ends."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,8 @@ from torch import Tensor
 
 from fastclip.models.coca.next_token import Choice, Rules
 
-Logits = Callable[[Tensor, Tensor], Tensor]  # of rows (R,), and their tokens (R, T): (R, V)
-IsDone = Callable[[Tensor], bool]  # of all tokens so far
+Logits = Callable[[Tensor, Tensor], Tensor]  # from rows (R,) and their tokens (R, T) to (R, V)
+IsDone = Callable[[Tensor], bool]  # called with all tokens so far
 
 
 def sample(
@@ -21,14 +21,16 @@ def sample(
     is_done: IsDone,
     fixed_output_length: bool,
 ) -> Tensor:
-    """Return (B, T) tokens that begin with `text`; those behind the end of a text are `pad_id`.
+    """Return (B, T) tokens that begin with `text`; tokens behind the end of a text are `pad_id`.
 
     Args:
-        logits_of: the logits of what follows the tokens of some of the texts.
+        logits_of: returns the logits of the next token of some texts, given their rows and tokens.
         text: (B, S) int64, S >= 1.
-        seq_len: the most tokens; the last of them ends a text that has not ended.
-        is_done: whether to stop before.
-        fixed_output_length: go on with padding until there are `seq_len`, or `is_done`.
+        rules: change the logits before a token is chosen.
+        choose: chooses a token from logits.
+        seq_len: the largest number of tokens; at this length a text is ended by an end token.
+        is_done: called with all tokens so far; returns whether to stop before `seq_len`.
+        fixed_output_length: continue with padding until there are `seq_len` tokens, or `is_done`.
     """
     out = text
     while not (out.shape[1] >= seq_len or is_done(out)):

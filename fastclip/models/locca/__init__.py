@@ -1,1 +1,1 @@
-"""LocCa: a decoder beside a pair of towers that writes captions, and says where in the image."""
+"""LocCa: a decoder next to a pair of towers that writes captions and locates what they name."""

@@ -1,8 +1,8 @@
 """Boxes as numbers in [0, 1], and as four tokens, one per coordinate.
 
 A box is (x0, y0, x1, y1): its left, upper, right and lower edge as fractions of the image's width
-and height, x0 <= x1 and y0 <= y1. A coordinate falls into one of `bins` intervals of equal length,
-and comes back as the middle of its interval: the error is half a bin at most, 1 / (2 * bins).
+and height, x0 <= x1 and y0 <= y1. A coordinate becomes the number of one of `bins` intervals of
+equal length. It is restored as the middle of its interval, with an error of at most 1 / (2 * bins).
 """
 
 import torch
@@ -18,7 +18,7 @@ def require_boxes(boxes: Tensor) -> None:
 
     Raises:
         TypeError: `boxes` is not a floating-point tensor.
-        ValueError: it has another shape, or a box that is outside of the image, reversed or nan.
+        ValueError: `boxes` has another shape, or a box that is outside the image, reversed or nan.
     """
     if not isinstance(boxes, Tensor) or not boxes.is_floating_point():
         kind = boxes.dtype if isinstance(boxes, Tensor) else type(boxes).__name__
@@ -47,7 +47,7 @@ def quantize_boxes(boxes: Tensor, bins: int) -> Tensor:
     """
     require_sizes(bins=bins)
     require_boxes(boxes)
-    # In float64, in which the product with a number of bins is exact for all narrower dtypes.
+    # In float64 the product of any narrower number with the number of bins is exact.
     return (boxes.double() * bins).floor().long().clamp(max=bins - 1)
 
 
@@ -73,12 +73,12 @@ def dequantize_boxes(quantized: Tensor, bins: int) -> Tensor:
 
 
 def iou_of_pairs(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the (...) intersection over union of each of (..., 4) boxes with its own counterpart.
+    """Return the (...) intersection over union of each of (..., 4) boxes with its counterpart.
 
-    Two boxes without any area that are not the same box have 0, as have boxes that do not touch.
+    The result is 0 for boxes that do not overlap, and for two different boxes without any area.
 
     Raises:
-        TypeError, ValueError: see `require_boxes`; or shapes differ.
+        TypeError, ValueError: see `require_boxes`; or the shapes differ.
 
     Example:
         >>> iou_of_pairs(torch.tensor([[0.0, 0.0, 0.5, 1.0]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))

@@ -1,7 +1,7 @@
-"""LocCa's decoder: CoCa's, over the tokens of an image's patches, with tokens for boxes.
+"""LocCa's decoder: CoCa's decoder over the tokens of an image's patches, with tokens for boxes.
 
-Source: Wan et al. 2024 (LocCa), arXiv:2403.19596, section 3; as a head beside SigLIP's, Tschannen
-et al. 2025 (SigLIP 2), arXiv:2502.14786, section 2.
+Source: Wan et al. 2024 (LocCa), arXiv:2403.19596, section 3; as a second head next to SigLIP's
+loss, Tschannen et al. 2025 (SigLIP 2), arXiv:2502.14786, section 2.
 """
 
 import torch
@@ -18,23 +18,24 @@ from fastclip.models.towers.config_checks import require_sizes
 
 
 class LocCaHead(nn.Module):
-    """Reads (B, S, image_width) tokens of patches, and tokens of a `LocCaVocabulary`.
+    """A decoder that reads (B, S, image_width) tokens of patches and writes captions and boxes.
 
     Args:
-        vocabulary: which token is what.
-        image_width: of the image tower's patch tokens.
-        context_length: tokens of the longest text as the tokenizer makes it.
-        width: of the decoder's tokens.
-        heads: of its attention, among which the width is shared.
-        layers: of the decoder, each of two blocks; one reads the text, one the image.
+        vocabulary: the meaning of the decoder's tokens.
+        image_width: the width of the image tower's patch tokens.
+        context_length: the number of tokens of the longest text, as the tokenizer makes it.
+        width: the width of the decoder's tokens.
+        heads: the number of attention heads of the decoder, which divides `width`.
+        layers: the number of layers of the decoder, each with a block that reads the text and a
+            block that reads the image.
         activation: "gelu" or "quick_gelu".
 
     Attributes:
         decoder: see `MultimodalTransformer`.
-        image_projection: from the image's tokens to those that the decoder reads.
+        image_projection: maps the image's tokens to the tokens that the decoder reads.
 
     Raises:
-        ValueError: a size is out of its range, or the width is not a whole number of heads.
+        ValueError: a size is out of its range, or `heads` does not divide the width.
 
     Example:
         >>> vocabulary = LocCaVocabulary(49408, end_id=49407, start_id=49406)
@@ -67,21 +68,22 @@ class LocCaHead(nn.Module):
         self.decoder = MultimodalTransformer(config, vocabulary.size)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward of each block for the memory of its activations."""
+        """Save the memory of each block's activations by computing them again in the backward."""
         self.decoder.set_grad_checkpointing(enable)
 
     def forward(self, image_tokens: Tensor, sequences: Sequences) -> Tensor:
-        """Return the (R, L) cross-entropies of the labels, in nats, 0 where none is asked for.
+        """Return the (R, L) cross-entropies of the labels, in nats; 0 for labels that are padding.
 
-        They are float32, or float64 in a float64 head; the logits of all tokens are never held.
+        They are float32, or float64 in a float64 head. The logits of all tokens are never held at
+        once.
 
         Args:
-            image_tokens: (B, S, image_width), R a multiple of B: the rows of `sequences` are those
-                of all images, and again of all images.
+            image_tokens: (B, S, image_width).
+            sequences: R rows, a multiple of B: one sequence of each image, then the next of each.
 
         Raises:
-            ValueError: sequences are longer than the head was made for, or there is not a whole
-                number of them for each image.
+            ValueError: sequences are longer than the head was made for, or their number is not a
+                multiple of the number of images.
         """
         inputs, labels, parallel = sequences
         embedded = self._embedded(inputs)
@@ -98,12 +100,13 @@ class LocCaHead(nn.Module):
     def next_logits(
         self, image_tokens: Tensor, tokens: Tensor, read_at: Tensor | int = -1
     ) -> Tensor:
-        """Return the (B, vocabulary.size) logits of the token behind one of each row's.
+        """Return the (B, vocabulary.size) logits of the token that follows one token of each row.
 
         Args:
             image_tokens: (B, S, image_width).
-            tokens: (B, T) int64; a token sees none that are behind it.
-            read_at: (B,) int64, behind which token, or one number for all; by default the last.
+            tokens: (B, T) int64; a token does not attend to later ones.
+            read_at: the position of that token: (B,) int64, or one number for all rows; by default
+                the last position.
         """
         image = self.image_projection(image_tokens)
         return self.decoder.next_logits(image, self._embedded(tokens), read_at)
@@ -112,7 +115,7 @@ class LocCaHead(nn.Module):
         L, longest = tokens.shape[1], len(self.positional_embedding)
         if L > longest:
             raise ValueError(
-                f"texts must be of at most {self.context_length} tokens, for which the head was "
+                f"texts must have at most {self.context_length} tokens, for which the head was "
                 f"made: their sequences have {L} tokens, and there are {longest} positions"
             )
         return self.token_embedding(tokens) + self.positional_embedding[:L]

@@ -1,7 +1,7 @@
-"""LocCa beside a pair of towers: one decoder, which reads what the image tower knows of patches.
+"""A pair of towers with LocCa's decoder, which reads the image tower's tokens of patches.
 
 Source: Wan et al. 2024 (LocCa), arXiv:2403.19596; Tschannen et al. 2025 (SigLIP 2),
-arXiv:2502.14786, section 2, which trains both with equal weights and keeps the towers alone.
+arXiv:2502.14786, section 2, which trains both with equal weights and keeps only the towers.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,11 @@ OPTIONAL = ("parallel",)
 
 
 class Description(NamedTuple):
-    """Attributes:
-    boxes: (B, 4) float32, see `quantize_boxes`.
-    tokens: (B, T) int64, what is there, as the tokenizer makes texts.
+    """One box per image and a text that describes its content.
+
+    Attributes:
+        boxes: (B, 4) float32, see `quantize_boxes`.
+        tokens: (B, T) int64, the texts, as the tokenizer makes them.
     """
 
     boxes: Tensor
@@ -42,13 +44,13 @@ class LocCa(nn.Module):
     """A pair of towers with a `LocCaHead`, trained by `fastclip.LocCaLoss`.
 
     Args:
-        pair: a built-in model whose image tower has patches or maps, such as SigLIP's; it is used
-            and saved as without the head.
-        head: made for the width of `pair.visual.patch_tokens`.
+        pair: a built-in model whose image tower has patches or maps, such as SigLIP's. It can be
+            used and saved as if there were no head.
+        head: a head made for the width of `pair.visual.patch_tokens`.
 
     Raises:
-        TypeError: `pair` is none of fastclip's models, writes captions itself, or has an image
-            tower that does not tell what it knows of patches.
+        TypeError: `pair` is not one of fastclip's models, writes captions itself, or has an image
+            tower without patch tokens.
 
     Example:
         >>> pair = fastclip.create_model("ViT-B-16-SigLIP", load_weights=False)
@@ -72,30 +74,30 @@ class LocCa(nn.Module):
         self.head = head
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade a second forward of each block for the memory of its activations."""
+        """Save the memory of each block's activations by computing them again in the backward."""
         self.pair.set_grad_checkpointing(enable)
         self.head.set_grad_checkpointing(enable)
 
     def forward(self, images: Tensor, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return what `LocCaLoss` takes, by name.
+        """Return the arguments of `LocCaLoss`, by name.
 
         Args:
             images: (B, channels, height, width), floating-point.
-            texts: by name `tokens`, (B, T) captions of the images, which the text tower reads too;
-                `region_tokens`, (B, U) texts of one region of each image; `boxes`, (B, 4)
-                floating-point, where these regions are; and, if some captions are to be predicted
-                in parallel, `parallel`, (B,) bool, which ones, see `draw_parallel`.
+            texts: a mapping with `tokens`, (B, T) captions of the images, which the text tower
+                reads too; `region_tokens`, (B, U) texts about one region of each image; `boxes`,
+                (B, 4) floating-point, the places of these regions; and optionally `parallel`,
+                (B,) bool, the captions that are predicted in parallel, see `draw_parallel`.
 
         Returns:
             `image_features` and `text_features`, (B, embed_dim) unit rows; `logit_scale`, () and
-            multiplicative; `logit_bias` in a model that has one; `caption_losses`, (B,), the sum of
-            the cross-entropies of what the three tasks ask for, in nats, and `caption_tokens`, (B,)
-            int64, how many tokens these are.
+            multiplicative; `logit_bias` in a model that has one; `caption_losses`, (B,), the sums
+            of the cross-entropies of all tokens that the three tasks predict, in nats; and
+            `caption_tokens`, (B,) int64, the numbers of these tokens.
 
         Raises:
-            TypeError: `images` are a padded batch of patches, `texts` is no mapping, or what is in
-                it is not of its dtype.
-            ValueError: something in `texts` is missing, unknown, of another shape or out of its
+            TypeError: `images` are a padded batch of patches, `texts` is not a mapping, or a tensor
+                in it has another dtype.
+            ValueError: a tensor in `texts` is missing, unknown, of another shape or out of its
                 range; the message names it.
         """
         self._require(images, texts)
@@ -122,18 +124,19 @@ class LocCa(nn.Module):
 
     @torch.no_grad()
     def predict_boxes(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Return the (B, 4) float32 boxes of what texts name, one per image: the task AREF.
+        """Locate what a text names in each image, and return (B, 4) float32 boxes: the task AREF.
 
-        The model computes as in evaluation mode. A box is always given, also of what is not there;
-        its coordinates are the most probable bins, one after the other.
+        The model computes as in evaluation mode. It always returns a box, even if the image does
+        not show what the text names. Each coordinate in turn is the most probable bin.
 
         Args:
             images: (B, channels, height, width), floating-point.
-            texts: (B, T) tokens, the text of row i for image i.
+            texts: (B, T) tokens; row i is the text for image i.
 
         Raises:
-            TypeError: `images` are a padded batch of patches, or texts are no integers.
-            ValueError: texts are not as many as images, or no texts of the vocabulary.
+            TypeError: `images` are a padded batch of patches, or texts are not integers.
+            ValueError: the numbers of texts and images differ, or texts are not texts of the
+                vocabulary.
 
         Example:
             >>> model.predict_boxes(images[:1], tokenizer(["a red star"]))
@@ -142,14 +145,16 @@ class LocCa(nn.Module):
         self._require_images(images)
         words = words_of(self.head.vocabulary, "texts", texts)
         if len(texts) != len(images):
-            raise ValueError(f"texts must be {len(images)}, as many as images, got {len(texts)}")
+            raise ValueError(
+                f"texts must have {len(images)} rows, as many as images, got {len(texts)}"
+            )
         with evaluated(self):
             bins = referred_boxes(self.head, self._seen(images)[1], words)
         return dequantize_boxes(bins, self.head.vocabulary.bins)
 
     @torch.no_grad()
     def describe(self, images: Tensor) -> Description:
-        """Return one box per image, and what is in it: the task GCAP.
+        """Return one box per image and a text about its content: the task GCAP.
 
         The model computes as in evaluation mode, and chooses the most probable tokens.
 
@@ -189,9 +194,9 @@ class LocCa(nn.Module):
             return written(self.head, self._seen(images)[1], self.head.vocabulary.cap, 0)[1]
 
     def _seen(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, embed_dim) features, not normalised, and (B, S, width) tokens, in one pass.
+        """Return (B, embed_dim) features, not normalised, and (B, S, width) tokens, in one pass.
 
-        The tokens are those of `visual.patch_tokens(images)`.
+        The tokens are the result of `visual.patch_tokens(images)`.
         """
         tower = self.pair.visual
         found = intermediates_of(
@@ -211,7 +216,7 @@ class LocCa(nn.Module):
             raise TypeError(
                 "images must be a tensor of images of one size, got a mapping with "
                 f"{', '.join(map(str, images))}: the decoder reads all tokens of an image, and "
-                "would read the padding of a batch of patches as part of it"
+                "would read the padding of a batch of patches as part of the image"
             )
 
     def _require(self, images: Tensor, texts: Mapping[str, Tensor]) -> None:
@@ -221,13 +226,15 @@ class LocCa(nn.Module):
                 f"texts must be a mapping with {', '.join(NEEDED)}, got {type(texts).__name__}"
             )
         if not len(images):
-            raise ValueError(f"images must be one at least, got {tuple(images.shape)}")
+            raise ValueError(f"images must have at least one row, got {tuple(images.shape)}")
         for name in NEEDED:
             if name not in texts:
                 raise ValueError(f"texts must have {name}, got {sorted(texts)}")
         for name, part in texts.items():
             if name not in NEEDED + OPTIONAL:
-                raise ValueError(f"texts must have {NEEDED + OPTIONAL} at most, got {name!r}")
+                raise ValueError(
+                    f"texts may have only {', '.join(NEEDED + OPTIONAL)}, got {name!r}"
+                )
             if len(part) != len(images):
                 raise ValueError(
                     f"{name} must have {len(images)} rows, as many as images, got {len(part)}"

@@ -1,8 +1,8 @@
-"""Prediction in parallel: which captions, and what their tokens see.
+"""Prediction in parallel: drawing the captions for it, and the mask for their attention.
 
-A decoder that reads the words so far can guess the next one from them alone. For a fraction of the
-captions it gets masks in place of all words, and each position sees all others: what it writes
-there it can only have seen in the image.
+A decoder that reads the words so far can guess the next one from them, without the image. For a
+fraction of the captions it gets masks in place of all words, and each position attends to all
+others: then the image is the only source for the words that it predicts.
 
 Source: Tschannen et al. 2023 (CapPa), arXiv:2306.07915, section 3; half of the captions in SigLIP 2
 (Tschannen et al. 2025, arXiv:2502.14786, section 2).
@@ -17,13 +17,15 @@ from fastclip.models.parts.masks import causal_mask
 def draw_parallel(
     num: int, fraction: float = 0.5, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Return (num,) bool on the CPU: which of so many captions are predicted in parallel.
+    """Draw which of `num` captions are predicted in parallel; return (num,) bool on the CPU.
 
-    Each is drawn on its own, so that the number of them varies. It belongs to the batch and not to
-    the model's forward: a step that encodes a batch twice needs the same captions twice.
+    Each caption is drawn independently, so their number varies. The result belongs to the batch
+    and not to the model's forward, because a step that encodes a batch twice needs the same
+    captions twice.
 
     Args:
-        fraction: of the captions, in [0, 1].
+        num: the number of captions.
+        fraction: the expected fraction of captions that are predicted in parallel, in [0, 1].
         generator: on the CPU; the same state draws the same captions. None is torch's own.
 
     Raises:
@@ -41,12 +43,13 @@ def draw_parallel(
 
 
 def mask_of_rows(parallel: Tensor, num_tokens: int, like: Tensor) -> Tensor:
-    """What is added to the logits of attention: 0 where a token is seen, else -inf.
+    """Return the mask that is added to the logits of attention: 0 to attend to a token, else -inf.
 
     Args:
-        parallel: (R,) bool, rows whose tokens see all others; those of other rows see themselves
-            and what is before them.
-        like: has the dtype and the device of the result.
+        parallel: (R,) bool, rows whose tokens attend to all tokens; in other rows a token attends
+            to itself and to earlier ones.
+        num_tokens: the number of tokens in a row.
+        like: a tensor with the dtype and the device of the result.
 
     Returns:
         (R, 1, num_tokens, num_tokens), one mask for all heads of a row.

@@ -1,12 +1,13 @@
-"""What LocCa's decoder reads and what it is asked for, in each of its three tasks.
+"""The inputs and labels of LocCa's decoder in each of its three tasks.
 
     Cap    caption of the image    CAP  w1 ... wn END
     AREF   referring expression    AREF w1 ... wn END x0 y0 x1 y1
     GCAP   grounded captioning     GCAP x0 y0 x1 y1 w1 ... wn END
 
-Each token is asked for at the one before it. The words of AREF are given: only its box is asked
-for. A caption that is predicted in parallel is read as `CAP MASK ... MASK`, as many as the longest
-text of its batch has, so that nothing tells its length; what is asked for stays where it is.
+Each token is predicted at the position of the token before it. In AREF the words are given, and
+only the box is predicted. The input of a caption that is predicted in parallel is
+`CAP MASK ... MASK`, as long as the longest text of its batch, so that nothing reveals its length;
+its labels stay at their positions.
 
 Source: Wan et al. 2024 (LocCa), arXiv:2403.19596, section 3; Tschannen et al. 2023 (CapPa),
 arXiv:2306.07915, section 3, for prediction in parallel.
@@ -25,8 +26,8 @@ class Words(NamedTuple):
     """Texts without their start tokens.
 
     Attributes:
-        tokens: (B, W) int64, the words and one end token, and behind it the decoder's padding.
-        lengths: (B,) int64, tokens of each text, the end among them.
+        tokens: (B, W) int64, the words and one end token, followed by the decoder's padding.
+        lengths: (B,) int64, the number of tokens of each text, including the end token.
     """
 
     tokens: Tensor
@@ -34,10 +35,12 @@ class Words(NamedTuple):
 
 
 class Sequences(NamedTuple):
-    """Attributes:
-    inputs: (R, L) int64, what is read.
-    labels: (R, L) int64, the token that each of `inputs` is asked for; padding is not asked for.
-    parallel: (R,) bool, rows of which every token sees all others; None where there are none.
+    """The inputs and labels of some rows.
+
+    Attributes:
+        inputs: (R, L) int64, the tokens that the decoder reads.
+        labels: (R, L) int64, the token to predict at each position; padding is not predicted.
+        parallel: (R,) bool, rows in which every token attends to all others; None for no rows.
     """
 
     inputs: Tensor
@@ -46,15 +49,15 @@ class Sequences(NamedTuple):
 
 
 def words_of(vocabulary: LocCaVocabulary, name: str, tokens: Tensor) -> Words:
-    """Take the start tokens off (B, T) texts, and what is behind their ends.
+    """Remove the start tokens of (B, T) texts, and everything behind their end tokens.
 
     Args:
-        name: of the texts, in messages.
+        name: the name of the texts in messages.
 
     Raises:
         TypeError: `tokens` are not integers.
-        ValueError: they are not (B, T), a text does not begin with `start_id` where there is one,
-            has no `end_id`, or has an id that is none of the tokenizer's.
+        ValueError: `tokens` are not (B, T), or a text does not begin with the `start_id` of the
+            vocabulary, has no `end_id`, or has an id that the tokenizer does not have.
     """
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
         raise TypeError(f"{name} must be integers, got {tokens.dtype}")
@@ -79,7 +82,7 @@ def words_of(vocabulary: LocCaVocabulary, name: str, tokens: Tensor) -> Words:
     if not is_end.any(1).all():
         row = (~is_end.any(1)).nonzero()[0].item()
         raise ValueError(f"{name} must have end_id {vocabulary.end_id}; row {row} has none")
-    lengths = is_end.int().argmax(1) + 1  # of the first of the largest
+    lengths = is_end.int().argmax(1) + 1  # argmax returns the first end token
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     is_behind = positions >= lengths[:, None]
     return Words(tokens.masked_fill(is_behind, vocabulary.pad), lengths)
@@ -88,7 +91,7 @@ def words_of(vocabulary: LocCaVocabulary, name: str, tokens: Tensor) -> Words:
 def caption_sequences(
     vocabulary: LocCaVocabulary, words: Words, parallel: Tensor | None = None
 ) -> Sequences:
-    """The task Cap.
+    """Return the sequences of the task Cap.
 
     Args:
         parallel: (B,) bool on any device, which captions are predicted in parallel; None for none.
@@ -106,21 +109,21 @@ def caption_sequences(
 
 
 def referring_sequences(vocabulary: LocCaVocabulary, words: Words, boxes: Tensor) -> Sequences:
-    """The task AREF of (B, 4) boxes: (B, W + 4) inputs and labels."""
+    """Return the (B, W + 4) sequences of the task AREF for (B, 4) boxes."""
     whole = referred(vocabulary, words, quantize_boxes(boxes, vocabulary.bins))
     labels = torch.where(whole >= vocabulary.first_bin, whole, vocabulary.pad)
     return Sequences(whole[:, :-1], labels[:, 1:])
 
 
 def grounded_sequences(vocabulary: LocCaVocabulary, words: Words, boxes: Tensor) -> Sequences:
-    """The task GCAP of (B, 4) boxes: (B, W + 4) inputs and labels."""
+    """Return the (B, W + 4) sequences of the task GCAP for (B, 4) boxes."""
     bins = quantize_boxes(boxes, vocabulary.bins) + vocabulary.first_bin
     labels = torch.cat([bins, words.tokens], dim=1)
     return Sequences(torch.cat([_prefix(vocabulary.gcap, bins), labels[:, :-1]], dim=1), labels)
 
 
 def referred(vocabulary: LocCaVocabulary, words: Words, bins: Tensor) -> Tensor:
-    """(B, 1 + W + 4) tokens: AREF, the words, and right behind their end the bins of the box.
+    """Return (B, 1 + W + 4) tokens: AREF, the words with their end token, the bins of the box.
 
     Args:
         bins: (B, k) int64, the first k <= 4 coordinates; the others are padding.
@@ -133,7 +136,7 @@ def referred(vocabulary: LocCaVocabulary, words: Words, bins: Tensor) -> Tensor:
 
 
 def together(one: Sequences, other: Sequences) -> Sequences:
-    """The rows of both, which have one length and of which none is predicted in parallel."""
+    """Return the rows of both sequences, which have equal lengths and are not parallel."""
     return Sequences(torch.cat([one.inputs, other.inputs]), torch.cat([one.labels, other.labels]))
 
 

@@ -1,12 +1,13 @@
 """The tokens of LocCa's decoder: words, then five of its own, then the bins of coordinates.
 
-    0 ... num_words - 1     the tokenizer's, unchanged
-    num_words               PAD    padding, and the label of what is not asked for
-    num_words + 1           MASK   in place of the words of a caption that is predicted in parallel
+    0 ... num_words - 1     the tokenizer's tokens, unchanged
+    num_words               PAD    padding, and the label where nothing is predicted
+    num_words + 1           MASK   stands for the words of a caption that is predicted in parallel
     num_words + 2, 3, 4     CAP, AREF, GCAP    the prefixes that name a task
     num_words + 5 + b       bin b of a coordinate, b in [0, bins)
 
-Padding is the decoder's own, because some tokenizers pad with their end token, which is asked for.
+The decoder has its own padding, because some tokenizers pad with their end token, which must be
+predicted.
 """
 
 from dataclasses import dataclass
@@ -22,22 +23,22 @@ NUM_OWN = 5  # PAD, MASK and three prefixes
 
 @dataclass(frozen=True)
 class LocCaVocabulary:
-    """Which token is what; see the module for the order.
+    """The meaning of the decoder's tokens; their order is explained in the module.
 
     Attributes:
-        num_words: tokens of the tokenizer, whose ids are below it.
-        end_id: the tokenizer's token at the end of a text; what is behind the first is padding.
+        num_words: the number of the tokenizer's tokens, whose ids are below it.
+        end_id: the tokenizer's end token; everything behind the first one is padding.
         start_id: the token that every text begins with, or None if the tokenizer has none.
-        pad_id: what the tokenizer puts behind the end; texts that are written have it there.
-        bins: intervals of a coordinate, see `quantize_boxes`.
+        pad_id: the tokenizer's padding, which also follows the end of texts that are written.
+        bins: the number of intervals of a coordinate, see `quantize_boxes`.
 
     Raises:
-        ValueError: a number is out of its range, an id is none of the tokenizer's, or `start_id`
-            is the id of the end or of padding.
+        ValueError: a number is out of its range, an id is not one of the tokenizer's, or `start_id`
+            equals `end_id` or `pad_id`.
 
     Example:
         >>> of_clip = LocCaVocabulary(49408, end_id=49407, start_id=49406)
-        >>> of_clip.size  # words, five of its own, 500 bins
+        >>> of_clip.size  # words, five tokens of its own, 500 bins
         49913
     """
 
@@ -95,9 +96,10 @@ class LocCaVocabulary:
         return self.first_bin + self.bins
 
     def can_be_written(self, device: torch.device) -> Tensor:
-        """(size,) bool: the tokenizer's tokens that a text may have after its start.
+        """Return (size,) bool: which tokens a text may have after its start token.
 
-        Its padding is among them: of OpenAI's tokenizer id 0 is a word, too, "!".
+        The tokenizer's padding is one of them, because it may be a word too: in OpenAI's tokenizer,
+        id 0 is also "!".
         """
         allowed = torch.arange(self.size, device=device) < self.num_words
         if self.start_id is not None:

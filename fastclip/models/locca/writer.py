@@ -1,8 +1,8 @@
-"""What LocCa's decoder says of images, token by token, always the most probable one.
+"""Writing texts and boxes with LocCa's decoder, token by token, always the most probable one.
 
-Where a coordinate stands only bins are chosen from, and of those of the right and lower edge only
-such as are not left of or above the other edge: every box is one. Where a word stands only words
-and the end are.
+For a coordinate only bins may be chosen, and for the right and the lower edge only bins that are
+not left of or above the opposite edge, so every box is valid. For a word only words and the end
+token may be chosen.
 """
 
 import torch
@@ -17,7 +17,7 @@ from fastclip.models.locca.vocabulary import LocCaVocabulary
 
 
 def only_bins(vocabulary: LocCaVocabulary, logits: Tensor, before: Tensor) -> Tensor:
-    """(B, size) logits, -inf where a token is none that the next coordinate may be.
+    """Return (B, size) logits with -inf for tokens that the next coordinate cannot be.
 
     Args:
         before: (B, k) int64, the bins of the k < 4 coordinates that are known.
@@ -29,12 +29,12 @@ def only_bins(vocabulary: LocCaVocabulary, logits: Tensor, before: Tensor) -> Te
 
 
 def only_words(vocabulary: LocCaVocabulary, logits: Tensor) -> Tensor:
-    """(B, size) logits, -inf where a token is neither a word nor the end of a text."""
+    """Return (B, size) logits with -inf for tokens that are neither words nor the end token."""
     return logits.masked_fill(~vocabulary.can_be_written(logits.device), float("-inf"))
 
 
 def referred_boxes(head: LocCaHead, image_tokens: Tensor, words: Words) -> Tensor:
-    """The task AREF: (B, 4) int64 bins of the boxes of what texts name."""
+    """Locate what texts name, and return (B, 4) int64 bins of boxes: the task AREF."""
     vocabulary = head.vocabulary
     bins = words.tokens.new_empty((len(words.tokens), 0))
     for k in range(COORDINATES):
@@ -48,10 +48,10 @@ def referred_boxes(head: LocCaHead, image_tokens: Tensor, words: Words) -> Tenso
 def written(
     head: LocCaHead, image_tokens: Tensor, prefix: int, num_coordinates: int
 ) -> tuple[Tensor, Tensor]:
-    """The tasks GCAP, with four coordinates before the words, and Cap, with none.
+    """Write the texts of the task GCAP (`num_coordinates` is 4) or Cap (`num_coordinates` is 0).
 
     Returns:
-        (B, num_coordinates) int64 bins and (B, T) int64 texts as the tokenizer makes them: a start
+        (B, num_coordinates) int64 bins, and (B, T) int64 texts as the tokenizer makes them: a start
         token, if it has one, words, an end token and padding.
     """
     vocabulary = head.vocabulary

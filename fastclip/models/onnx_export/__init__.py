@@ -1,10 +1,10 @@
-"""Both towers as ONNX, with what prepares their inputs, for programs without torch.
+"""Exporting both towers to ONNX, with the settings of their inputs, for programs without torch.
 
-layouts         where files lie and how inputs are called, for immich and for rclip
-tower_graph     one tower as a file
-runtime         what onnxruntime makes of the file, beside torch
-int8            products and tables of 8-bit weights
-settings_files  preprocessing, tokenizer and configuration
-packages        what must be installed
-export          a model to a folder, all of it or nothing
+layouts         the places of files and the names of inputs, for immich and for rclip
+tower_graph     writing one tower to a file
+runtime         comparing the file in onnxruntime with torch
+int8            converting a tower to 8-bit weights
+settings_files  writing preprocessing, tokenizer and configuration
+packages        checking which packages are installed
+export          exporting a model to a folder, completely or not at all
 """

@@ -1,4 +1,4 @@
-"""A model as a folder of ONNX files, with what prepares images and texts for them."""
+"""Exporting a model to a folder of ONNX files, with the settings of its images and texts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,17 +33,17 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class TowerExport:
-    """What was written of one tower.
+    """The result of exporting one tower.
 
     Attributes:
-        file: relative to the folder.
-        num_bytes: of the file, and of the one with its weights if there is one.
-        sizes: of one input, such as (3, 224, 224) or (77,).
-        embed_dim: of the features.
-        difference: the largest one to torch in float32, see `runtime.py`; None if onnxruntime is
-            not installed.
-        cosines: those of 8-bit weights to float32, (B,), for images of noise or for texts; None
-            without 8-bit weights.
+        file: the path of the file, relative to the folder.
+        num_bytes: the size of the file, plus the separate file of its weights if there is one.
+        sizes: the shape of one input, such as (3, 224, 224) or (77,).
+        embed_dim: the dimension of the features.
+        difference: the largest difference of the features in float32 to torch's, see
+            `runtime.py`; None if onnxruntime is not installed.
+        cosines: (B,), the cosines between features with 8-bit weights and in float32, for images of
+            noise or for texts; None without 8-bit weights.
     """
 
     file: str
@@ -56,14 +56,14 @@ class TowerExport:
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """What `export_onnx` has written.
+    """The result of `export_onnx`.
 
     Attributes:
-        directory: where.
-        towers: by "image" and "text".
-        tokenizer: how `tokenizer.json` compares; None where none was written, or where tokenizers
-            is not installed.
-        objections: why the program that the layout is for would feed the model wrongly.
+        directory: the folder that was written.
+        towers: the results of the towers, by "image" and "text".
+        tokenizer: how `tokenizer.json` compares with the model's tokenizer; None if it was not
+            written, or the package tokenizers is not installed.
+        objections: why the program that the layout is for would give the model wrong inputs.
     """
 
     directory: Path
@@ -83,21 +83,21 @@ def export_onnx(
 ) -> OnnxExport:
     """Write both towers as ONNX for batches of any size, and check them in onnxruntime.
 
-    The folder is complete or not there.
+    If the export fails, there is no folder.
 
     Args:
-        ready: opened by `open_model(..., device="cpu", precision="fp32")`.
-        destination: the folder; nothing may be there.
-        layout: whose folder it is, a name in `layouts.LAYOUTS`.
-        normalize: whether features have length 1, as both programs expect or take.
-        int8: whether weights have 8 bits; see `int8.py`. Without them, the files compute float32.
+        ready: a model of `open_model(..., device="cpu", precision="fp32")`.
+        destination: the folder, which must not exist.
+        layout: the program that reads the folder, a name in `layouts.LAYOUTS`.
+        normalize: whether features have length 1, which both programs accept.
+        int8: whether weights have 8 bits; see `int8.py`. Otherwise the files compute in float32.
         opset: the version of ONNX's operators.
 
     Raises:
-        CheckpointError: a tower cannot be exported, or onnxruntime's features differ from torch's
+        CheckpointError: a tower cannot be exported, onnxruntime's features differ from torch's
             by more than `TOLERANCE`, or `tokenizer.json` has other ids than the tokenizer.
         FileExistsError: there is something at `destination`.
-        ModuleNotFoundError: onnx is not installed; or onnxruntime, for 8-bit weights.
+        ModuleNotFoundError: onnx is not installed; or, for 8-bit weights, onnxruntime is not.
         TypeError, ValueError: the model is not on the CPU and in float32, the layout is unknown or
             has no place for the model, or the tokenizer cannot be written.
 
@@ -141,10 +141,14 @@ def _require_plain(ready: InferenceModel) -> None:
             f"{NAFLEX!r}), and the programs that read the folder take images of one size"
         )
     if getattr(model, "writes_captions", False):
-        raise ValueError("a model that writes captions cannot be exported: its towers have tokens")
+        raise ValueError(
+            "a model that writes captions cannot be exported: its towers return tokens as well"
+        )
     text = getattr(model, "text", model)
     if getattr(model.visual, "output_tokens", False) or getattr(text, "output_tokens", False):
-        raise ValueError("a model whose towers have output_tokens=True cannot be exported")
+        raise ValueError(
+            "a model whose towers have output_tokens=True cannot be exported: set it to False"
+        )
 
 
 def _images(ready: InferenceModel) -> Tensor:
@@ -182,7 +186,7 @@ def _write_tower(
 
 @contextmanager
 def _place_of_float32(path: Path, int8: bool) -> Iterator[Path]:
-    """Where the tower in float32 is written to: with 8-bit weights it is gone at the end."""
+    """Yield the place of the float32 tower; with 8-bit weights it is a temporary file."""
     if not int8:
         yield path
         return
@@ -200,6 +204,6 @@ def _checked(path: Path, encoder: Encoder, inputs: Tensor) -> float | None:
     if difference > TOLERANCE:
         raise CheckpointError(
             f"the {encoder.tower} tower: the features in onnxruntime differ from torch's by "
-            f"{difference:.1e} of the largest number, more than {TOLERANCE}"
+            f"{difference:.1e} of the largest number, more than the {TOLERANCE} that are allowed"
         )
     return difference

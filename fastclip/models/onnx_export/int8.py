@@ -1,7 +1,7 @@
-"""Towers with 8-bit weights, by onnxruntime's dynamic quantization.
+"""Converting a tower to 8-bit weights, by onnxruntime's dynamic quantization.
 
-The weights of matrix products and the table of tokens become 8-bit numbers; the other factors of
-the products are quantized while the model runs. Convolutions stay as they are.
+The weights of matrix products and the table of tokens become 8-bit numbers; the activations that
+they are multiplied with are quantized while the model runs. Convolutions stay in float32.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 QUANTIZED = ["MatMul", "Gather"]
-LARGEST_FILE = 2**31 - 2**27  # of protobuf, with some room for the graph
+LARGEST_FILE = 2**31 - 2**27  # protobuf's limit, with some room for the graph
 
 
 def quantize(source: Path, destination: Path) -> None:
@@ -23,8 +23,8 @@ def quantize(source: Path, destination: Path) -> None:
     weights = Path(f"{source}.data")
     size = source.stat().st_size + (weights.stat().st_size if weights.is_file() else 0)
     with _quiet():
-        # Signed weights overflow the 16-bit sums of CPUs without VNNI: of a SigLIP image tower, the
-        # cosine to float32 was 0.98 with them, and 0.9999 without a sign.
+        # Signed weights overflow the 16-bit sums of CPUs without VNNI: for a SigLIP image tower,
+        # the cosine to float32 was 0.98 with signed weights and 0.9999 with unsigned ones.
         quantize_dynamic(
             source, destination, op_types_to_quantize=QUANTIZED, weight_type=QuantType.QUInt8,
             per_channel=True, use_external_data_format=size > LARGEST_FILE,
@@ -33,7 +33,7 @@ def quantize(source: Path, destination: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet():
-    """Without the advice to optimize the graph first, which its reader does."""
+    """Hide the advice to optimize the graph first: onnxruntime does so when it loads the graph."""
     root = logging.getLogger()
     root.disabled, before = True, root.disabled
     try:

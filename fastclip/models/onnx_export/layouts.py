@@ -1,4 +1,4 @@
-"""Layouts of a folder with ONNX towers, each as one program reads it.
+"""Layouts of a folder with ONNX towers, one for each program that reads such a folder.
 
     immich  visual/model.onnx, visual/preprocess_cfg.json, textual/model.onnx,
             textual/tokenizer.json, textual/tokenizer_config.json, config.json
@@ -18,21 +18,21 @@ from fastclip.data.tokenizers.byte_pairs import BytePairTokenizer
 from fastclip.data.tokenizers.openai_vocabulary import SHA256
 from fastclip.models.inference import InferenceModel
 
-RCLIP_SIZE, RCLIP_FEATURES = 256, 512  # of the one model that rclip knows
-NO_FILES = "its images are not RGB from files"
+RCLIP_SIZE, RCLIP_FEATURES = 256, 512  # the sizes of the one model that rclip knows
+NO_FILES = "its images are not RGB images from files"
 
 
 @dataclass(frozen=True)
 class OnnxLayout:
-    """Where files lie, and how programs feed them.
+    """The places of the files in a folder, and the inputs and outputs of the towers.
 
     Attributes:
-        files: of the image and the text tower, by "image" and "text", relative to the folder.
-        inputs: the names of their inputs, by the same.
-        output: the name of the output of both.
-        token_type: of the ids of texts.
+        files: the files of the towers, by "image" and "text", relative to the folder.
+        inputs: the names of the towers' inputs, by "image" and "text".
+        output: the name of the output of both towers.
+        token_type: the dtype of the ids of texts.
         brings_settings: whether the folder holds tokenizer, preprocessing and configuration.
-        objections: why the program would feed a model wrongly; none for most models.
+        objections: lists why the program would give a model wrong inputs; empty for most models.
     """
 
     files: dict[str, str]
@@ -50,7 +50,7 @@ def _of_immich(ready: InferenceModel) -> list[str]:
     found = {
         "its images do not have three channels": getattr(ready.model.visual, "channels", 3) != 3,
         "its images are not square": cfg.height_width[0] != cfg.height_width[1],
-        f"resize_mode is {cfg.resize_mode!r}": cfg.resize_mode == "longest",
+        f"its resize_mode is {cfg.resize_mode!r}": cfg.resize_mode == "longest",
     }
     return [what for what, holds in found.items() if holds]
 
@@ -62,9 +62,9 @@ def _of_rclip(ready: InferenceModel) -> list[str]:
         and tokenizer.vocabulary.sha256 == SHA256
         and (tokenizer.clean, tokenizer.context_length) == ("lower", 77)
     )
-    found = [] if is_openais else ["its tokenizer is not OpenAI's, in lower case, of 77 tokens"]
+    found = [] if is_openais else ["its tokenizer is not OpenAI's, with lower case and 77 tokens"]
     if getattr(ready.model.visual, "output_dim", None) != RCLIP_FEATURES:
-        found.append(f"its features have not {RCLIP_FEATURES} numbers")
+        found.append(f"its features do not have {RCLIP_FEATURES} numbers")
     if not _has_files(ready):
         return [*found, NO_FILES]
     cfg = PreprocessCfg.from_dict(ready.preprocess_cfg)
@@ -72,14 +72,14 @@ def _of_rclip(ready: InferenceModel) -> list[str]:
     interpolation = "bicubic" if cfg.interpolation == "random" else cfg.interpolation
     if replace(cfg, size=cfg.height_width, interpolation=interpolation) != usual:
         found.append(
-            f"its images are not of {RCLIP_SIZE} x {RCLIP_SIZE} pixels, resized bicubically to "
-            "their shortest side, with OpenAI's mean and std"
+            f"its images do not have {RCLIP_SIZE} x {RCLIP_SIZE} pixels, or are not resized "
+            "bicubically by their shortest side, or do not have OpenAI's mean and std"
         )
     return found
 
 
 def _has_files(ready: InferenceModel) -> bool:
-    """Whether images are prepared as open_clip's JSON says it."""
+    """Whether images come from files, and are prepared as open_clip's JSON can describe."""
     return "resize_mode" in ready.preprocess_cfg
 
 

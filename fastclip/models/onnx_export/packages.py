@@ -1,4 +1,4 @@
-"""The packages that an export needs, or is checked with."""
+"""The packages that an export, or the check of its result, needs."""
 
 import importlib
 
@@ -6,7 +6,8 @@ from fastclip.installation import install_command
 
 
 def require_packages(int8: bool = False) -> None:
-    """
+    """Raise unless the packages that an export needs are installed.
+
     Raises:
         ModuleNotFoundError: onnx is missing, or onnxruntime, which is needed for 8-bit weights.
     """

@@ -1,4 +1,4 @@
-"""What onnxruntime makes of a tower, beside what torch makes of it."""
+"""Comparing an exported tower in onnxruntime with the same tower in torch."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 def open_tower(path: Path) -> Run:
-    """Return a function from a batch to features, which the file computes on the CPU.
+    """Return a function that maps a batch to features with the file's tower, on the CPU.
 
     Raises:
         ModuleNotFoundError: onnxruntime is not installed.
@@ -33,12 +33,14 @@ def open_tower(path: Path) -> Run:
 def largest_difference(
     run: Run, encoder: nn.Module, inputs: Tensor, batch_sizes: Sequence[int] = BATCH_SIZES
 ) -> float:
-    """The largest difference of one number between both, for batches of several sizes.
+    """Return the largest difference between both towers' features, for batches of several sizes.
 
-    It is given as a part of the largest number, so that features of any length can be compared.
+    The difference is relative to the largest number, so features of any length can be compared.
 
     Args:
-        inputs: as many as the largest batch has, or more.
+        run: the exported tower, of `open_tower`.
+        encoder: the same tower in torch.
+        inputs: at least as many as the largest batch size.
 
     Raises:
         CheckpointError: onnxruntime fails, or its features have another shape.
@@ -64,5 +66,5 @@ def largest_difference(
 
 
 def cosines(run: Run, other: Run, inputs: Tensor) -> Tensor:
-    """The cosines, (B,), of the features of two files for the same inputs."""
+    """Return the (B,) cosines between the features of two files for the same inputs."""
     return nn.functional.cosine_similarity(run(inputs).double(), other(inputs).double())

@@ -1,4 +1,4 @@
-"""What stands beside the towers: how images are prepared, the tokenizer, the configuration.
+"""Writing the files next to the towers: preprocessing, tokenizer and configuration.
 
 Source: open_clip's JSON of a model and of its images.
 """
@@ -21,14 +21,15 @@ from fastclip.models.open_clip_config import to_json
 
 
 def write_settings(directory: Path, ready: InferenceModel) -> TokenizerCheck | None:
-    """Write what prepares images and texts, and the model's configuration, as open_clip has it.
+    """Write the settings of images and texts, and the model's configuration, in open_clip's JSON.
 
     Returns:
-        How `tokenizer.json` compares with the tokenizer, or None without tokenizers.
+        How `tokenizer.json` compares with the tokenizer, or None if the package tokenizers is not
+        installed.
 
     Raises:
-        CheckpointError: `tokenizer.json` has other ids, or open_clip's JSON cannot say how images
-            are prepared.
+        CheckpointError: `tokenizer.json` has other ids than the tokenizer, or open_clip's JSON
+            cannot describe how images are prepared.
         TypeError, ValueError: the tokenizer cannot be written.
     """
     _write_json(directory / "config.json", _configuration(ready))
@@ -40,7 +41,7 @@ def write_settings(directory: Path, ready: InferenceModel) -> TokenizerCheck | N
     check = check_tokenizer_json(ready.tokenizer, textual)
     if check.wrong:
         raise CheckpointError(
-            f"tokenizer.json would give other ids than the tokenizer of {ready.name}, for "
+            f"tokenizer.json would give other ids than the tokenizer of {ready.name} to "
             f"{len(check.wrong)} of {check.num_texts} texts, such as {quoted(check.wrong[0])}"
         )
     return check
@@ -50,7 +51,7 @@ def _configuration(ready: InferenceModel) -> dict[str, Any]:
     config = getattr(ready.model, "config", None)
     if isinstance(config, ClipConfig):
         return to_json(config)
-    # Of encoders of any kind, no more is known; and programs ask for no more.
+    # For encoders of any kind, no more is known; and programs need no more.
     return {
         "vision_cfg": {"image_size": ready.preprocess_cfg["size"]},
         "text_cfg": {"context_length": ready.tokenizer.context_length},
@@ -62,7 +63,7 @@ def _preprocessing(ready: InferenceModel) -> dict[str, Any]:
         return ready.preprocess_cfg
     cfg = PreprocessCfg.from_dict(ready.preprocess_cfg)
     if cfg.interpolation == "random":
-        cfg = replace(cfg, interpolation="bicubic")  # which it is outside of training
+        cfg = replace(cfg, interpolation="bicubic")  # as "random" means outside of training
     return to_open_clip_preprocess(cfg)[PREPROCESS]
 
 

@@ -1,4 +1,4 @@
-"""One tower as a file of ONNX, for batches of any size."""
+"""Writing one tower to an ONNX file, for batches of any size."""
 
 import contextlib
 import logging
@@ -13,14 +13,14 @@ from fastclip.models.checkpoints.errors import CheckpointError
 from fastclip.models.contrastive_model import ContrastiveModel
 
 OPSET, OPSETS = 18, (17, 18, 19, 20)
-WEIGHTS_ENDING = ".data"  # of the file beside one that protobuf's 2 GB do not hold
+WEIGHTS_ENDING = ".data"  # of the separate file of weights, for models above protobuf's 2 GB
 
 
 class Encoder(nn.Module):
-    """One tower of a model with the method that users call, as a module of one input.
+    """One tower of a model as a module with one input, which runs `encode_image` or `encode_text`.
 
     Args:
-        model: in evaluation mode.
+        model: the model, in evaluation mode.
         tower: "image" or "text".
         normalize: whether features have length 1.
     """
@@ -42,10 +42,10 @@ class Encoder(nn.Module):
 def write_tower(
     encoder: Encoder, example: Tensor, path: Path, input_name: str, output_name: str, opset: int
 ) -> None:
-    """Write a tower to `path`; weights of more than 2 GB to `path` with ".data" at its end.
+    """Write a tower to `path`; weights above 2 GB go to a second file, `path` plus ".data".
 
     Args:
-        example: a batch of two or more.
+        example: a batch of two or more inputs.
 
     Raises:
         CheckpointError: the tower has an operator or a branch that cannot be exported.
@@ -54,7 +54,7 @@ def write_tower(
     batch = {0: "batch"}
     try:
         with torch.no_grad(), _quiet():
-            # The newer exporter needs half a minute for a tower of two blocks.
+            # The newer exporter takes half a minute for a tower of two blocks.
             torch.onnx.export(
                 encoder, (example,), str(path), input_names=[input_name],
                 output_names=[output_name], dynamic_axes={input_name: batch, output_name: batch},
@@ -62,7 +62,7 @@ def write_tower(
             )  # fmt: skip
     except (ModuleNotFoundError, OSError):
         raise
-    except Exception as error:  # of encoders that anybody may have written
+    except Exception as error:  # an encoder may be anybody's code, and raise anything
         raise CheckpointError(
             f"the {encoder.tower} tower cannot be exported to ONNX: {first_line(error)}"
         ) from error
@@ -70,9 +70,9 @@ def write_tower(
 
 
 def gather_weights(path: Path) -> None:
-    """Put weights that lie in files beside a model, one for each tensor, into one file.
+    """Gather weights that lie next to a model, in a file for each tensor, into one file.
 
-    Nothing is done if there are none.
+    Do nothing if there are no such files.
     """
     import onnx
 
@@ -89,7 +89,7 @@ def gather_weights(path: Path) -> None:
 
 
 def _files_of_weights(path: Path) -> set[str]:
-    """Names of files beside a model that its tensors are in."""
+    """Return the names of the separate files that hold a model's tensors."""
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
@@ -103,7 +103,7 @@ def _files_of_weights(path: Path) -> set[str]:
 
 @contextlib.contextmanager
 def _quiet():
-    """Without what the exporter says of shapes that become constants, and of its own age."""
+    """Hide the exporter's warnings that shapes become constants, and that it is deprecated."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -95,9 +95,9 @@ def test_every_field_that_transformers_writes_today_is_known():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"num_patches": 15}, "num_patches 15 is not supported: positions are on a square grid"),
+        ({"num_patches": 15}, "num_patches 15 is not supported: it must be a square number"),
         ({"vision_use_head": False}, "vision_use_head False"),
-        ({"image_size": 32}, "vision_config: image_size not supported"),
+        ({"image_size": 32}, "vision_config has fields that are not supported: image_size"),
     ],
     ids=str,
 )
@@ -125,8 +125,11 @@ def test_processor_is_read_and_written():
         ({"size": {"height": 32}}, "size .* is not supported"),
         ({"do_resize": False}, "do_resize False is not supported"),
         ({"resample": 0}, "resample 0 is not supported"),
-        ({"frames": 3}, "frames not supported"),
-        ({"image_processor_type": "SiglipImageProcessor"}, "max_num_patches, patch_size not"),
+        ({"frames": 3}, "has fields that are not supported: frames"),
+        (
+            {"image_processor_type": "SiglipImageProcessor"},
+            "supported: max_num_patches, patch_size",
+        ),
         ({"image_processor_type": 3}, "image_processor_type 3 is not the name of a processor"),
     ],
     ids=str,
@@ -154,7 +157,7 @@ def test_open_clips_file_squashes_there_and_keeps_the_ratio_here():
             with pytest.raises(ValueError, match=f"^{name} must be an object, got "):
                 from_open_clip_preprocess(values | {name: wrong}, (32, 32))
     values["naflex_preprocess_cfg"]["stride"] = 2
-    with pytest.raises(ValueError, match=r"naflex_preprocess_cfg: .*stride.* not supported"):
+    with pytest.raises(ValueError, match=r"naflex_preprocess_cfg has .* not supported: .*stride"):
         from_open_clip_preprocess(values, (32, 32))
 
 
@@ -178,7 +181,7 @@ def test_settings_of_images_can_be_forced(hf):
     assert made(size=64, max_num_patches=5).patches == (8, 5)
     squashed = made(resize_mode="squash")
     assert squashed.patches is None and squashed.height_width == (32, 32)
-    with pytest.raises(ValueError, match="patch_size 16 is not the 8 of the model's NaFlex tower"):
+    with pytest.raises(ValueError, match="patch_size 16 must be 8, as in the model's NaFlex tower"):
         made(patch_size=16)
     with pytest.raises(ValueError, match="patch_size must be None without 'naflex'"):
         made(resize_mode="squash", patch_size=8)

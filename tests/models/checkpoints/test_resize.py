@@ -62,7 +62,7 @@ def test_another_width_or_an_oblong_grid_raise():
     tensors = build(SMALL["vit"]).state_dict()
     target = build(resized(SMALL["vit"], image_size=(64, 64)))
     tensors["visual.positional_embedding"] = torch.ones(17, 100)
-    with pytest.raises(CheckpointError, match="width 100, the model 128"):
+    with pytest.raises(CheckpointError, match="width 100 in the weights and 128 in the model"):
         resize_positions(tensors, target)
     tensors["visual.positional_embedding"] = torch.ones(16, 128)
     with pytest.raises(CheckpointError, match="15 positions is not square"):

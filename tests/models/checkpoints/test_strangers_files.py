@@ -153,13 +153,13 @@ def test_members_that_lie_in_each_other_are_refused(tmp_path):
     content = path.read_bytes()
     content = content.replace(struct.pack("<II", 2**16, 2**16), struct.pack("<II", 2**20, 2**20))
     path.write_bytes(content)
-    assert "more bytes than the file" in refused(path)
+    assert "more bytes than the whole file" in refused(path)
 
 
 def test_a_header_of_safetensors_has_a_bound(tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(struct.pack("<Q", LARGEST_JSON + 1) + b"{" + b" " * 1000)
-    assert "its header would have" in refused(path)
+    assert "its header claims" in refused(path)
     header = b'{"a":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,4]}}'
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     assert "damaged safetensors file" in refused(path)
@@ -188,7 +188,7 @@ def chain(depth: int, leaf: bytes, twice: bool) -> bytes:
 )
 def test_modules_whose_names_have_no_end_are_refused(pickled, tmp_path):
     path = write_archive(tmp_path / "m.pt", pickled, is_program=True)
-    assert "its modules are too many or too deep" in refused(path)
+    assert "modules nested deeper than" in refused(path)
 
 
 def test_a_module_in_two_places_has_two_names(tmp_path):
@@ -206,7 +206,7 @@ def test_a_pickle_cannot_change_what_reads_it(is_program, tmp_path):
     container = module if is_program else mapping
     pickled = container(a=tensor(maker=changed))
     path = write_archive(tmp_path / "m.pt", pickled, is_program=is_program)
-    assert "it would change" in refused(path, UnsafeCheckpointError)
+    assert "its pickle would change" in refused(path, UnsafeCheckpointError)
     good = write_archive(tmp_path / "g.pt", container(a=tensor()), is_program=is_program)
     assert read_weights_file(good).tensors["a"].shape == (2, 2)
 
@@ -214,16 +214,16 @@ def test_a_pickle_cannot_change_what_reads_it(is_program, tmp_path):
 @pytest.mark.parametrize(
     "pickled, said",
     [
-        (mapping(a=tensor(), b=tensor(of=archives.storage(kind="HalfStorage"))), "two kinds"),
+        (mapping(a=tensor(), b=tensor(of=archives.storage(kind="HalfStorage"))), "in two ways"),
         (mapping(a=tensor(of=archives.storage(count=5))), "must have 20 bytes"),
         (mapping(a=tensor(offset=1)), "RuntimeError: setStorage"),
-        (mapping(a=tensor(offset=2**63)), "a size or a place"),
-        (mapping(a=tensor(stride=(-1, 1))), "a size or a place"),
+        (mapping(a=tensor(offset=2**63)), "a size or an offset"),
+        (mapping(a=tensor(stride=(-1, 1))), "a size or an offset"),
         (mapping(a=tensor((1,) * 65, (1,) * 65)), "too many dimensions"),
         (mapping(a=tensor(of=archives.storage(kind="QInt8Storage"))), "names torch.QInt8Storage"),
         (mapping(a=tensor(of=archives.storage(key="1"))), "KeyError"),
-        (b"}" + archives.number(3) + tensor() + b"s", "3 is not the name of a tensor"),
-        (mapping(**{"a" * 2000: tensor()}), "is not the name of a tensor"),
+        (b"}" + archives.number(3) + tensor() + b"s", "3 is not a name that a tensor can"),
+        (mapping(**{"a" * 2000: tensor()}), "is not a name that a tensor can have"),
         (b"}" + b")" + b"\x85" * 10_000 + b"Ns", "a key of a dict is a tuple"),
         (b"N" + remembered(2**32 - 1), "NoneType"),
         (b"\x8e" + struct.pack("<Q", 2**40), "bytes"),
@@ -257,9 +257,11 @@ def test_numbers_of_another_kind_are_refused_on_every_way(dtype, state, tmp_path
     state["ln_final.bias"] = torch.ones(128, dtype=dtype)
     save(state, tmp_path / "w.pt", "zip")
     source = read_stored_model(tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match=r"ln_final\.bias in the weights is of torch\."):
+    with pytest.raises(
+        CheckpointError, match=r"ln_final\.bias has dtype torch\.\w+ in the weights"
+    ):
         build_model(CONFIG, source)
-    with pytest.raises(CheckpointError, match="numbers are of another kind"):
+    with pytest.raises(CheckpointError, match="does not convert between these kinds of numbers"):
         load_checkpoint(build(CONFIG), tmp_path / "w.pt")
 
 
@@ -325,14 +327,14 @@ def test_configuration_in_a_checkpoint_is_plain_and_has_an_end(config, said, sta
 @pytest.mark.parametrize(
     "values, said",
     [
-        ({}, "has no weight_map"),
+        ({}, "has no object weight_map"),
         ([], "is not a JSON object"),
-        ({"weight_map": ["a"]}, "has no weight_map"),
-        ({"weight_map": {"a": 3}}, "names 3, which is not the name of a file beside it"),
-        ({"weight_map": {"a": "../secret.pt"}}, "names '../secret.pt'"),
-        ({"weight_map": {"a": "/etc/x.pt"}}, "names '/etc/x.pt'"),
-        ({"weight_map": {"a": ".."}}, r"names '\.\.'"),
-        ({"weight_map": {"a": "x\x1b\n"}}, r"names 'x\\x1b\\n'"),
+        ({"weight_map": ["a"]}, "has no object weight_map"),
+        ({"weight_map": {"a": 3}}, "lists 3, which is not the name of a file next to it"),
+        ({"weight_map": {"a": "../secret.pt"}}, "lists '../secret.pt'"),
+        ({"weight_map": {"a": "/etc/x.pt"}}, "lists '/etc/x.pt'"),
+        ({"weight_map": {"a": ".."}}, r"lists '\.\.'"),
+        ({"weight_map": {"a": "x\x1b\n"}}, r"lists 'x\\x1b\\n'"),
         ({"weight_map": {"a": "x" * 9_000}}, "which is not the name of a file"),
     ],
 )

@@ -199,7 +199,7 @@ def without(texts, name):
     [
         (lambda t: t["tokens"], TypeError, "texts must be a mapping with tokens, region_tokens"),
         (lambda t: without(t, "boxes"), ValueError, "texts must have boxes, got"),
-        (lambda t: t | {"box": t["boxes"]}, ValueError, "at most, got 'box'"),
+        (lambda t: t | {"box": t["boxes"]}, ValueError, "may have only .*, got 'box'"),
         (lambda t: t | {"boxes": t["boxes"][:4]}, ValueError, "boxes must have 5 rows"),
         (lambda t: t | {"boxes": t["boxes"][:, None]}, ValueError, r"boxes must be \(B, 4\)"),
         (lambda t: t | {"boxes": 1 + t["boxes"]}, ValueError, "boxes must be .x0, y0, x1, y1. "),
@@ -221,7 +221,7 @@ def test_other_models_and_other_numbers_of_texts_are_refused(locca, images, text
     lines = torch.nn.Linear(8, 4), torch.nn.Linear(8, 4)
     with pytest.raises(TypeError, match="image tower with patch tokens, got Linear"):
         fastclip.LocCa(fastclip.TwoTower(*lines), locca.head)
-    with pytest.raises(ValueError, match="images must be one at least, got"):
+    with pytest.raises(ValueError, match="images must have at least one row"):
         locca(images[:0], {name: part[:0] for name, part in texts.items()})
-    with pytest.raises(ValueError, match="texts must be 5, as many as images, got 4"):
+    with pytest.raises(ValueError, match="texts must have 5 rows, as many as images, got 4"):
         locca.predict_boxes(images, texts["tokens"][:4])

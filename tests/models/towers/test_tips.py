@@ -225,9 +225,9 @@ def test_published_files_hold_no_temperature_and_another_name_of_an_mlp(tmp_path
         ("vision_config", {"num_register_tokens": 4}, "num_register_tokens 4 is not supported"),
         ("vision_config", {"hidden_act": "relu"}, "vision_config: hidden_act 'relu'"),
         ("text_config", {"scale_sqrt_depth": False}, "scale_sqrt_depth False is not supported"),
-        ("text_config", {"rope": 1}, "text_config: rope not supported"),
+        ("text_config", {"rope": 1}, "text_config has fields that are not supported: rope"),
         (None, {"temperature_init_value": 0}, "temperature_init_value 0 is not supported"),
-        (None, {"embed_dim": 768}, "the model: embed_dim not supported"),
+        (None, {"embed_dim": 768}, "the model has fields that are not supported: embed_dim"),
     ],
 )
 def test_fields_of_transformers_are_obeyed_or_refused(place, change, message, tmp_path):
@@ -321,11 +321,15 @@ def vision_config_of(config):
         ("vision_cfg", {"heads": 3}, r"width must be a multiple of 3 \(heads\), got 32"),
         ("vision_cfg", {"swiglu": 2}, "swiglu must be true or false"),
         ("vision_cfg", {"activation": "relu"}, "activation must be one of"),
-        ("vision_cfg", {"depth": 2}, "vision_cfg: depth not supported"),
+        ("vision_cfg", {"depth": 2}, "vision_cfg has fields that are not supported: depth"),
         ("text_cfg", {"pad_id": -1}, "pad_id must be the id of a token"),
         ("text_cfg", {"hf_tokenizer_name": 3}, "hf_tokenizer_name must be a name .*got 3"),
         ("text_cfg", {"tokenizer_kwargs": []}, "tokenizer_kwargs must be a mapping of settings"),
-        ("text_cfg", {"no_causal_mask": True}, "text_cfg: no_causal_mask not supported"),
+        (
+            "text_cfg",
+            {"no_causal_mask": True},
+            "text_cfg has fields that are not supported: no_causal_mask",
+        ),
     ],
 )
 def test_what_a_file_says_is_obeyed_or_refused(side, change, message):
