@@ -98,7 +98,7 @@ def test_teacher_of_other_images_or_texts_is_refused_by_what_is_other(teacher, t
     "flags, message",
     [
         (dict(loss="queue"), "distill_model must be left out with queue, whose loss has no such"),
-        (dict(margin=0.1), "margin must be 0 with distill_model, whose loss has no such option"),
+        (dict(margin=0.1), "margin must be 0 with distill_model, whose loss does not use it"),
         (dict(distill_pretrained="openai"), "has weights of its own"),
     ],
 )
@@ -111,4 +111,7 @@ def test_name_of_a_model_without_weights_is_no_teacher(tmp_path, capsys):
     assert main(arguments(tmp_path, "run", distill_model="ViT-B-32")) == 2
     assert "'ViT-B-32' is the name of an architecture, without weights" in capsys.readouterr().err
     assert main(arguments(tmp_path, "run", distill_pretrained="openai")) == 2
-    assert "distill_pretrained must be left out without distill" in capsys.readouterr().err
+    assert (
+        "distill_pretrained must be left out if distill_model is not given"
+        in capsys.readouterr().err
+    )

@@ -129,8 +129,8 @@ def test_queue_is_a_memory_across_batches_in_both_directions():
     "flags, message",
     [
         (dict(loss="queue", siglip=True), "loss must be siglip, or left out, with siglip, got 'qu"),
-        (dict(queue_size=9), "queue_size must be 65536 with clip, whose loss has no such option"),
-        (dict(loss="dcl", margin=0.1), "margin must be 0 with dcl, whose loss has no such option"),
+        (dict(queue_size=9), "queue_size must be 65536 with clip, whose loss does not use it"),
+        (dict(loss="dcl", margin=0.1), "margin must be 0 with dcl, whose loss does not use it"),
     ],
 )
 def test_flags_that_contradict_the_loss_are_refused(flags, message, tmp_path, capsys):
