@@ -181,11 +181,11 @@ def test_run_that_is_shorter_than_its_warm_up_does_not_reach_the_peak():
 
 def test_global_batch_that_cannot_be_dealt_raises():
     with pytest.raises(
-        ValueError, match="1000 must be a multiple of .* 3 ranks x micro_batch_size"
+        ValueError, match=r"1000 must be a multiple of .* 3 ranks x micro_batch_size"
     ):
         RunConfig(global_batch_size=1000).arithmetic(3)
     with pytest.raises(
-        ValueError, match="100 must be a multiple of .* 1 ranks x micro_batch_size 64"
+        ValueError, match=r"100 must be a multiple of .* 1 ranks x micro_batch_size 64"
     ):
         RunConfig(global_batch_size=100, micro_batch_size=64).arithmetic(1)
 
@@ -221,7 +221,7 @@ def test_settings_out_of_range_are_named(change, message):
     [
         (["--train-data", "/nowhere.csv"], "nowhere.csv"),
         (["--train-data", "digits", "--model", "ViT-B-33"], "no model 'ViT-B-33'"),
-        (["--train-data", "digits", "--model", "digits", "--batch-size", "100000"], "fewer than"),
+        (["--train-data", "digits", "--model", "digits", "--batch-size", "100000"], "do not fill"),
         (["--resume", "latest"], "needs the --name"),
         ([], "--train-data must be given"),
         (["--train-data", "digits", "--model", "ViT-B-32", "--aug-cfg", "nonsense=3"], "nonsense"),

@@ -91,7 +91,7 @@ def test_teacher_of_other_images_or_texts_is_refused_by_what_is_other(teacher, t
         f"its pixels have standard deviation 9.0, and not {run.run_model.std}"
     ]
     other = replace(ready, tokenizer=lambda texts: ready.tokenizer(texts) + 1)
-    assert objection_to(other, run.run_model) == ["its tokenizer gives other tokens"]
+    assert objection_to(other, run.run_model) == ["its tokenizer makes other tokens"]
 
 
 @pytest.mark.parametrize(

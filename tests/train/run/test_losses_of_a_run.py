@@ -51,7 +51,9 @@ def test_loss_with_a_state_goes_on_to_the_bit(loss, tmp_path):
         with pytest.raises(FloatingPointError, match=r"'loss\.log_u'\] in it is not finite"):
             resumed.checkpoints.save(Progress(2, 2))
     other = run_with(None, tmp_path / "other", **SMALL_RUN, loss="infoloob")
-    with pytest.raises(ValueError, match=f"--loss was '{loss}', is 'infoloob' \\(what a loss rem"):
+    with pytest.raises(
+        ValueError, match=f"--loss was '{loss}', is now 'infoloob' \\(a loss cannot use"
+    ):
         other.resume(str(first))
 
 

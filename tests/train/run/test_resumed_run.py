@@ -102,10 +102,11 @@ def test_another_run_is_refused_by_all_that_is_other_and_leaves_what_was_there(
     assert_refused(place, tmp_path, *flags, "--train-data", place / "others")
     error = capsys.readouterr().err
     for said in (
-        "--siglip was False, is True (", "--seed was 0, is 1 (", "--workers was 0, is 2 (",
-        "--lock-text was False, is True (", "2 micro-batches x 2, is 4 pairs in one loss",
-        f"'{place / 'pairs'}', is '{place / 'others'}'; what --train-data names has changed: "
-        "images and captions was 16 files of",
+        "--siglip was False, is now True (", "--seed was 0, is now 1 (",
+        "--workers was 0, is now 2 (", "--lock-text was False, is now True (",
+        "2 micro-batches x 2 pairs, is now 4 pairs in one loss",
+        f"'{place / 'pairs'}', is now '{place / 'others'}'; the contents of --train-data have "
+        "changed: images and captions was 16 files of",
     ):  # fmt: skip
         assert said in error
     assert "Traceback" not in error and error.count("\n") == 1

@@ -84,7 +84,9 @@ def test_a_named_image_is_trained_on_and_one_that_is_missing_is_counted(train, t
     captioned(tmp_path / "data", [f"{i}.jpg" for i in range(4)])
     status, log = train(tmp_path / "data", name="one", image_key="jpg", csv_img_key="jpg")
     assert status == 0
-    assert "--train-data is no table: --csv-img-key has no effect on it, --image-key has" in log
+    assert (
+        "--train-data is not a table, so --csv-img-key has no effect on it: use --image-key" in log
+    )
     status, _ = train(tmp_path / "data", name="two", image_key="png")
     assert status == 2 and "root holds no image (png)" in capsys.readouterr().err
     assert not (tmp_path / "logs" / "two").exists()

@@ -153,6 +153,6 @@ def test_average_of_a_checkpoint_is_dropped_where_that_is_asked_for_alone(made, 
     path = tmp_path / "averaged" / "run" / "checkpoints" / "epoch_1.pt"
     flags += ["--resume", str(path)]
     assert train(made, tmp_path / "forgotten", *flags) == 2
-    assert "its average of the weights would be lost; --ema-decay 0" in capsys.readouterr().err
+    assert "the average of the weights would be lost; --ema-decay 0" in capsys.readouterr().err
     assert train(made, tmp_path / "dropped", *flags, "--ema-decay", "0") == 0
-    assert "--ema-decay was 0.5, is 0.0 from step 3 on" in capsys.readouterr().out
+    assert "--ema-decay was 0.5, is now 0.0 from step 3 on" in capsys.readouterr().out

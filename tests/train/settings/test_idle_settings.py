@@ -62,7 +62,7 @@ def settings_of(path, values: dict) -> RunConfig:
 
 def test_setting_that_a_file_spells_twice_is_refused(tmp_path):
     assert settings_of(tmp_path / "run.json", {"batch-size": 32}).batch_size == 32
-    with pytest.raises(ValueError, match="these settings twice, once with - and .* _: batch-size"):
+    with pytest.raises(ValueError, match=r"these settings twice, once with - and .* _: batch-size"):
         settings_of(tmp_path / "run.json", {"batch-size": 32, "batch_size": 64})
 
 

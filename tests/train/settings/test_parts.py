@@ -28,7 +28,7 @@ def test_parts_that_share_settings_are_checked_and_kept_alike():
         with pytest.raises(ValueError, match="workers must be at least 0, got -1"):
             kind(workers=-1)
         with pytest.raises(
-            ValueError, match="image_key must be left out, or 'b' as .* is, got 'a'"
+            ValueError, match=r"image_key must be left out, or 'b' as .* is, got 'a'"
         ):
             kind(image_key="a", csv_img_key="b")
 
