@@ -118,7 +118,7 @@ class RunLog:
 
     @property
     def has_epochs(self) -> bool:
-        """Whether results.jsonl has a line of any epoch."""
+        """True if results.jsonl has a line of any epoch."""
         return self.results is not None and bool(self.results.epochs)
 
     def keep_epochs(self, last: int) -> None:

@@ -64,7 +64,7 @@ def _hierarchies(root: Path) -> Iterator[tuple[_Files, Path, Path]]:
         else:
             continue
         mounted = root / place.lstrip("/")
-        # In a container perhaps only its own group is mounted, under its path outside of it.
+        # Inside a container, its own group may be the only one mounted, under its outer path.
         is_below = path is not None and Path(path).is_relative_to(top)
         yield files, mounted, mounted / (Path(path).relative_to(top) if is_below else "")
 

@@ -127,8 +127,8 @@ class StopSignals:
 
     def _hear(self, number: int, frame: object) -> None:
         self._heard.add(number)
-        # Not in a worker that was just forked. Raised again for every further signal, because an
-        # exception that is raised in a destructor is lost.
+        # A worker that was just forked must not raise. Every further signal raises again, because
+        # an exception that is raised in a destructor is lost.
         if self._may_be_cut_off and os.getpid() == self._process:
             raise _CutOff
 

@@ -9,7 +9,7 @@ from fastclip.train.settings.setting import Settings, setting
 
 @dataclass(frozen=True)
 class BatchConfig(Settings):
-    """How many pairs are in one loss, and how they are encoded."""
+    """The settings for the number of pairs in one loss, and for encoding them."""
 
     global_batch_size: int | None = setting(
         None,

@@ -12,7 +12,7 @@ A_YEAR = 525_600  # minutes
 
 @dataclass(frozen=True)
 class ComputeConfig(Settings):
-    """How a run computes. These settings change its results by no more than rounding."""
+    """The settings of computation, which change the results of a run by no more than rounding."""
 
     precision: str | None = setting(
         None,

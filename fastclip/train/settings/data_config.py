@@ -10,7 +10,7 @@ MADE_TYPES = ("synthetic", "builtin")  # types of generated training data; other
 
 @dataclass(frozen=True)
 class SourceConfig(Settings):
-    """How the data of a run is read, for training and for evaluation."""
+    """The settings for reading the data of a run, for training and for evaluation."""
 
     dataset_type: str = setting(
         "auto",
@@ -67,7 +67,7 @@ class SourceConfig(Settings):
 
 @dataclass(frozen=True)
 class DataConfig(SourceConfig):
-    """What a run trains on."""
+    """The settings of the training data."""
 
     train_data: str | None = setting(
         None,

@@ -10,7 +10,7 @@ LONGEST_WARMUP, WARMUP_FRACTION = 10_000, 10  # of the default: at most so many 
 
 @dataclass(frozen=True)
 class OptimisationConfig(Settings):
-    """How a run optimises its weights, in epochs; `RunConfig.training` converts this to steps."""
+    """The settings of optimisation in epochs; `RunConfig.training` converts them to steps."""
 
     epochs: int = setting(32, "The number of passes over the training data.", least=1)
     lr: float = setting(5e-4, "The highest learning rate, at which the warm-up ends.")

@@ -11,7 +11,7 @@ LATEST, ALLOW_FRESH = "latest", "allow-fresh"
 
 @dataclass(frozen=True)
 class CheckpointConfig(Settings):
-    """Which checkpoint a run resumes from, and when it writes checkpoints."""
+    """The settings for resuming from a checkpoint, and for writing and keeping checkpoints."""
 
     resume: str | None = setting(
         None,
@@ -64,7 +64,7 @@ class CheckpointConfig(Settings):
 
 @dataclass(frozen=True)
 class LogConfig(Settings):
-    """Where a run writes, and to which programs it reports its numbers."""
+    """The settings of a run's folder and log, and of programs to which it reports its numbers."""
 
     logs: str = setting(
         "./logs",

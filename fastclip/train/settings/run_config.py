@@ -1,4 +1,4 @@
-"""All settings of `fastclip train`, composed of parts by the code that reads them.
+"""All settings of `fastclip train`, composed of parts that are read by different code.
 
 Code that reads settings is annotated with its part: the function that opens the training data takes
 a `DataConfig`, and a `RunConfig` is a `DataConfig`. So settings stay flat wherever a user meets

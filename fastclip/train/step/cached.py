@@ -181,11 +181,11 @@ class CachedStep:
             batches = [(images, order.cut(i)) for i, (images, _) in enumerate(batches)]
         encoded = []
         if self.kept_bytes is None:
-            # Not cut, in order to measure the most that a micro-batch will take.
+            # The texts are not cut here, in order to measure the most that a micro-batch will take.
             whole = batches[0] if order is None else (batches[0][0], order.texts[0])
             encoded = [self._measured(*whole, replay.mark(), num, sync)]
         elif self.is_auto and self.budget == 0:
-            # Not in the first step, because the optimiser has no averages before it.
+            # Measured from the second step on, because AdamW has no averages before the first.
             device = next(self.model.parameters()).device
             self.budget = available_bytes(device, transient=2 * self.kept_bytes)
         num_kept = self._num_kept(num, sync)

@@ -42,7 +42,7 @@ def check_average_over(average_over: str | ProcessGroup | None) -> None:
 
 
 class GradientSync:
-    """How the gradients of one step become the mean over ranks.
+    """Turns the gradients of one step into their means over ranks.
 
     Args:
         model: bare, or wrapped as a whole or in parts.

@@ -18,7 +18,7 @@ from fastclip.models.precision import set_precision
 
 
 class Weights(Protocol):
-    """What an average takes in: a module, or an object with these two methods of a module."""
+    """The input of an average: a module, or an object with these two methods of a module."""
 
     def parameters(self) -> Iterator[Tensor]: ...
 

@@ -193,7 +193,7 @@ def test_metric(asked, has_pairs, tasks, expected):
     "has_pairs, words",
     [
         (True, "one of image_to_text_R@1, .*got 'clip_val_loss'"),
-        (False, "left out where nothing is evaluated, got 'clip_val_loss'"),
+        (False, "left out if nothing is evaluated, got 'clip_val_loss'"),
     ],
 )
 def test_metric_that_is_none_is_refused(has_pairs, words):

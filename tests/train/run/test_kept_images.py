@@ -33,7 +33,12 @@ TRANSFORM = image_transform_v2(PreprocessCfg(size=8), True, None, "uint8")
         ({"epochs": 1}, 20 * BYTES_OF_ALL, None, None),
         ({"epochs": 1, "train_num_samples": 140}, 20 * BYTES_OF_ALL, BYTES_OF_ALL * 1.25, "all"),
         ({"image_cache": "0"}, 20 * BYTES_OF_ALL, None, None),
-        ({"image_cache": str(BYTES_OF_ALL // 2)}, 0, BYTES_OF_ALL // 2, "about 50% of them"),
+        (
+            {"image_cache": str(BYTES_OF_ALL // 2)},
+            0,
+            BYTES_OF_ALL // 2,
+            "(--image-cache): about 50% of them",
+        ),
         ({"image_cache": "1M", "epochs": 1}, 0, 2**20, "(--image-cache): all of them"),
     ],
 )

@@ -65,7 +65,7 @@ def test_half_a_run_goes_on_to_the_bit_over_data_that_has_moved(place, tmp_path,
     assert resume(place, tmp_path, "--train-data", tmp_path / "moved") == 0
     assert_same_run(final(tmp_path, "run"), whole)
     said = capsys.readouterr().out.split("resumed from", 1)[1]
-    assert "moved': what it names is the same" in said
+    assert "moved', with the same contents" in said
     assert " from step " not in said and "WARNING" not in said
 
 

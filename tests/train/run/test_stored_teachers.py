@@ -115,7 +115,7 @@ def test_run_goes_on_to_the_bit_and_with_the_same_embeddings_only(folders, teach
     assert resumed.train() == 0
     assert_same_run(content_in(tmp_path / "resumed"), content_in(tmp_path / "whole"))
     for name, settings, message in (
-        ("other", {"distill_embeddings": folders[::-1]}, "what --distill-embeddings names has cha"),
+        ("other", {"distill_embeddings": folders[::-1]}, "the contents of --distill-embeddings ha"),
         ("one", {"distill_embeddings": folders[:1]}, "embeddings of teacher 2 is gone"),
         (
             "computed",
@@ -214,7 +214,7 @@ def test_teacher_that_a_folder_does_not_name_has_the_scale_that_is_given(folders
     change(folder, model=None)
     teacher = StoredTeacher(str(folder), 70.0)
     assert teacher.logit_scale == 70
-    assert teacher.description().endswith("32 embeddings of a model that it does not name, logit "
+    assert teacher.description().endswith("32 embeddings of a model without a name, with logit "
                                           "scale 70")  # fmt: skip
     (known,) = teacher.contents()
     assert known == StoredTeacher(folders[0]).contents()[-1]
