@@ -202,7 +202,7 @@ def test_global_batch_that_cannot_be_dealt_raises():
         (dict(workers=-1), "workers"),
         (dict(ema_decay=1.0), "ema_decay must be in"),
         (dict(lr_scheduler="const-cooldown"), "epochs_cooldown must be given"),
-        (dict(fsdp=True, precision="bf16"), "precision must be of one dtype"),
+        (dict(fsdp=True, precision="bf16"), "precision must be one that holds"),
         (
             dict(fsdp=True, precision="amp"),
             "precision must be amp_bf16, or another without a scaler",
@@ -240,7 +240,7 @@ def test_run_of_the_same_name_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "mine" / "checkpoints" / "step_000000001.pt").touch()
     argv = ["train", "--train-data", "digits", "--logs", str(tmp_path), "--name", "mine"]
     assert main([*argv, "--device", "cpu"]) == 2
-    assert "mine has a run: choose another --name, or --resume latest" in capsys.readouterr().err
+    assert "mine has a run already: choose another --name, or resume" in capsys.readouterr().err
 
 
 def open_clips_flags():

@@ -54,10 +54,12 @@ class ComputeConfig(Settings):
         super().__post_init__()
         # A scaler looks for overflow in its rank's gradients only: ranks would take other steps.
         scaled = self.fsdp and self.precision in ("amp", "amp_fp16")
-        self._require(not scaled, "precision", "amp_bf16, or another without a scaler, with fsdp")
+        self._require(
+            not scaled, "precision", "amp_bf16, or another without a scaler, if fsdp is true"
+        )
         mixed = self.fsdp and self.precision in MATRICES
         self._require(
-            not mixed, "precision", "one that holds all parameters in the same dtype, with fsdp"
+            not mixed, "precision", "one that holds all parameters in one dtype if fsdp is true"
         )
         waits = 0 < self.dist_timeout_minutes <= A_YEAR
         self._require(waits, "dist_timeout_minutes", f"above 0 and at most {A_YEAR}, a year")
