@@ -83,7 +83,7 @@ def test_settings_that_are_given_are_those_of_the_steps_that_follow(place, tmp_p
     out = capsys.readouterr().out
     parameters = (tmp_path / "run" / "params.txt").read_text()
     for name, value in given.items():
-        assert f", is {value!r} from step 4 on" in out
+        assert f", is now {value!r} from step 4 on" in out
         assert f"\n{name}: {value}\n" in parameters
     assert "LR: 0.000500" in out  # of step 4 of 6: half of the new one
 
