@@ -130,7 +130,7 @@ def test_queue_is_a_memory_across_batches_in_both_directions():
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (dict(loss="queue", siglip=True), "loss must be siglip, or left out, with siglip, got 'qu"),
+        (dict(loss="queue", siglip=True), "loss must be siglip, or left out, if siglip is true"),
         (dict(queue_size=9), "queue_size must be 65536 with clip, whose loss does not use it"),
         (dict(loss="dcl", margin=0.1), "margin must be 0 with dcl, whose loss does not use it"),
     ],

@@ -163,7 +163,7 @@ def test_checkpoint_of_another_global_batch_is_not_resumed(undisturbed, tmp_path
     path = logs / "whole" / "checkpoints" / f"epoch_{EPOCHS}.pt"
     assert main(arguments(tmp_path, "other", global_batch_size=256, resume=path)) == 2
     error = capsys.readouterr().err
-    assert "a step was 128 pairs in one loss" in error and "is 256 pairs in one loss" in error
+    assert "a step was 128 pairs in one loss" in error and "is now 256 pairs in one loss" in error
 
 
 @pytest.mark.slow
