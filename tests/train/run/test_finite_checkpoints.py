@@ -79,7 +79,7 @@ def test_run_whose_every_step_overflows_is_no_success(poison, tmp_path, capsys):
     poison(lambda step: True)
     argv = arguments(tmp_path, "run", **SMALL | {"epochs": 1}, precision="amp")
     assert main(argv) == 2
-    told = "no step of {} was taken (of the whole run: 0 steps taken, 4 left out (4 overflow"
+    told = "no step of {} was taken (in the whole run: 0 steps taken, 4 left out (4 overflow"
     assert told.format("epoch 1") in capsys.readouterr().err
     content = final(tmp_path, "run")
     assert content["scaler"]["scale"] == 2.0**12 and content["ema_updates"] == 0
