@@ -207,7 +207,7 @@ class OptimizerStep:
         if after < LEAST_SCALE:
             raise FloatingPointError(
                 f"{objection_to_step(number, loss, self._parameters())}; the step is not taken. "
-                f"The loss scale has fallen to {before:g} already, so that a smaller scale would "
+                f"The loss scale has fallen to {before:g}, so that a smaller scale would "
                 "not help: lower the learning rate, or use --precision amp_bf16"
             )
         return (

@@ -100,7 +100,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch, capsys
     assert main(arguments(tmp_path, "run", **SMALL)) == 2
     told = capsys.readouterr().err
     assert (
-        "the checkpoint after step 3 is not written, as ['ema_state_dict']['visual.proj']" in told
+        "the checkpoint after step 3 is not written, because ['ema_state_dict']['visual.proj']"
+        in told
     )
     assert "step_000000002.pt is the newest that is" in told
     assert_finite(tmp_path / "run")
@@ -113,6 +114,6 @@ def test_what_is_not_finite_is_found_among_values_of_all_kinds():
         "f": torch.tensor([2**40]), "g": torch.empty(0), "h": torch.tensor([True]), "i": -nan,
     }  # fmt: skip
     assert stored_not_finite(content) == ["['a'][1]", "['b']['c']", "['i']"]
-    with pytest.raises(FloatingPointError, match=r"x.pt is not written, as \['a'\]\[1\], "):
+    with pytest.raises(FloatingPointError, match=r"x.pt is not written, because \['a'\]\[1\], "):
         require_finite(content, "x.pt")
     require_finite({"a": torch.full((2,), 3e38), "b": torch.zeros(1)}, "x.pt")
