@@ -103,7 +103,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch, capsys
         "the checkpoint after step 3 is not written, because ['ema_state_dict']['visual.proj']"
         in told
     )
-    assert "step_000000002.pt is the newest that is" in told
+    assert "the newest good checkpoint is " in told and "step_000000002.pt: lower" in told
     assert_finite(tmp_path / "run")
 
 
